@@ -1,0 +1,75 @@
+"""Errors by blame: who has to act decides the class.
+
+    ClusterError
+    ├── Refused         the client: the request cannot be granted; the message is safe to show to it
+    │   └── NotFound    ... because what it names does not exist (or belongs to another token)
+    ├── NoNode          nobody can now: no node is able to take it at present
+    ├── NodeFailed      a node did not answer, or answered nonsense
+    │   └── NodeUnreachable   ... and not one byte of the request can have reached it
+    ├── ProviderFailed  the cloud said no
+    ├── BusFailed       NATS, or the service behind it, did not answer in time: try again
+    └── Conflict        the record has changed since it was read: read again, decide again
+
+What may cross the bus has a name there (`ERROR_NAMES`), so that the caller meets the class that the handler raised.
+"""
+
+from typing import Final
+
+
+class ClusterError(Exception):
+    """Root of what this project raises on purpose."""
+
+    def __init__(self, message: str) -> None:
+        """Keep the sentence that says what is wrong."""
+        super().__init__(message)
+        self.message = message
+
+
+class Refused(ClusterError):
+    """The request cannot be granted. The message is shown to whoever asked."""
+
+
+class NotFound(Refused):
+    """What the request names does not exist for this client."""
+
+
+class NoNode(ClusterError):
+    """No node can do this at present."""
+
+
+class NodeFailed(ClusterError):
+    """A node did not answer in time, or not with what the NodeODM API promises."""
+
+
+class NodeUnreachable(NodeFailed):
+    """No connection to the node came about: it has not seen the request."""
+
+
+class ProviderFailed(ClusterError):
+    """A cloud provider refused or failed."""
+
+
+class BusFailed(ClusterError):
+    """The bus, or the service asked over it, gave no answer in time."""
+
+
+class Conflict(ClusterError):
+    """Compare-and-set lost: the record is no longer at the revision that was read."""
+
+
+ERROR_NAMES: Final[dict[str, type[ClusterError]]] = {
+    "refused": Refused,
+    "not-found": NotFound,
+    "no-node": NoNode,
+    "node-failed": NodeFailed,
+    "node-unreachable": NodeUnreachable,
+    "provider-failed": ProviderFailed,
+    "bus-failed": BusFailed,
+    "conflict": Conflict,
+}
+"""How an error is called on the wire."""
+
+
+def error_name(error: ClusterError) -> str:
+    """Say the wire name of an error."""
+    return next(name for name, kind in ERROR_NAMES.items() if type(error) is kind)

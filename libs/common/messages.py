@@ -1,0 +1,517 @@
+"""Every message on the bus, each beside its subject and the type of its reply.
+
+Three kinds (docs/subjects.md shows an example of each; integrations rely on them):
+
+    Request   asked of one owner, answered once            clusterodm.<owner>.<verb_noun>
+    Event     told to whoever listens, kept in EVENTS      clusterodm.event.<noun>.<past>
+    Snapshot  the whole of a changing fact, last one wins  clusterodm.<noun>.<past>
+
+Rules: a new field has a default; an unknown field is ignored; nothing here holds a token or a key that is not the subject
+of the message. Buckets are the key-value stores, each with the one service that writes it.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Generic, TypeVar
+
+from libs.common.model import (
+    ClusterSummary,
+    Frozen,
+    InstanceId,
+    MachineId,
+    Node,
+    NodeId,
+    NodeInfo,
+    NodeTaskId,
+    OptionValue,
+    Owner,
+    ReferenceOptions,
+    Task,
+    TaskId,
+    TaskState,
+    Upload,
+)
+
+Asked = TypeVar("Asked")
+Reply = TypeVar("Reply")
+Told = TypeVar("Told")
+Value = TypeVar("Value")
+
+PREFIX: Final = "clusterodm"
+
+
+@dataclass(frozen=True)
+class Request(Generic[Asked, Reply]):
+    """A question to the one service that owns the answer."""
+
+    name: str
+    """`owner.verb_noun`"""
+    asked: type[Asked]
+    reply: Any
+    """The type of the answer, or a union of tagged Structs."""
+    timeout_s: float = 5.0
+    """How long the caller waits before it takes the owner for absent."""
+
+    @property
+    def subject(self) -> str:
+        """Where it is sent."""
+        return f"{PREFIX}.{self.name}"
+
+    @property
+    def owner(self) -> str:
+        """The service that answers."""
+        return self.name.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class Event(Generic[Told]):
+    """Something that has happened."""
+
+    name: str
+    told: type[Told]
+
+    @property
+    def subject(self) -> str:
+        """Where it is told."""
+        return f"{PREFIX}.event.{self.name}"
+
+
+@dataclass(frozen=True)
+class Snapshot(Generic[Told]):
+    """The whole of a fact that changes; kept in a stream of its own that holds the last value only."""
+
+    name: str
+    told: type[Told]
+    stream: str
+
+    @property
+    def subject(self) -> str:
+        """Where it is told."""
+        return f"{PREFIX}.{self.name}"
+
+
+@dataclass(frozen=True)
+class BucketName(Generic[Value]):
+    """A key-value store: keys to values of one type."""
+
+    name: str
+    value: type[Value]
+    writer: str
+    """The only service that writes it."""
+
+
+EVENTS_STREAM: Final = "EVENTS"
+EVENTS_SUBJECTS: Final = f"{PREFIX}.event.>"
+
+NODES: Final = BucketName("nodes", Node, writer="scheduler")
+TASKS: Final = BucketName("tasks", Task, writer="scheduler")
+UPLOADS: Final = BucketName("uploads", Upload, writer="proxy")
+SUMMARY: Final = BucketName("summary", ClusterSummary, writer="scheduler")
+"""One key, `SUMMARY_KEY`."""
+OPTIONS: Final = BucketName("options", ReferenceOptions, writer="scheduler")
+"""One key, `SUMMARY_KEY`."""
+SUMMARY_KEY: Final = "cluster"
+
+
+# --- what any request may be answered with -------------------------------------------------------------------------
+
+
+class Done(Frozen, kw_only=True):
+    """It is done; there is nothing more to say."""
+
+
+# --- nodes: scheduler ----------------------------------------------------------------------------------------------
+
+
+class NodeView(Frozen, kw_only=True):
+    """A node as operators see it: no token, with what only the scheduler's memory knows."""
+
+    id: NodeId
+    number: int
+    """Its place in the list, from 1: the `<n>` of the telnet words."""
+    hostname: str
+    port: int
+    has_token: bool = False
+    locked: bool = False
+    draining: bool = False
+    auto_spawned: bool = False
+    labels: tuple[str, ...] = ()
+    online: bool = False
+    info: NodeInfo | None = None
+    """Its last answer; None while it has never answered."""
+    info_at_ms: int | None = None
+    slots_used_count: int = 0
+    """Tasks of this cluster on it, reservations included."""
+    trouble: str = ""
+    """Why it is offline, in one line."""
+
+
+class AddNode(Frozen, kw_only=True):
+    """Register a node. Refused when hostname and port are taken or not valid."""
+
+    hostname: str
+    port: int
+    token: str = ""
+    locked: bool = False
+    labels: tuple[str, ...] = ()
+    machine: MachineId | None = None
+
+    def __repr__(self) -> str:
+        """Show everything but the token."""
+        return f"AddNode({self.hostname}:{self.port})"
+
+
+class NodeRef(Frozen, kw_only=True):
+    """One registered node."""
+
+    node: NodeId
+
+
+class ListNodes(Frozen, kw_only=True):
+    """All nodes, in the order in which they were added."""
+
+
+class NodeList(Frozen, kw_only=True):
+    """Answer to ListNodes and UpdateNodes."""
+
+    nodes: tuple[NodeView, ...]
+
+
+class UpdateNodes(Frozen, kw_only=True):
+    """Probe every node now; answered when all have answered or timed out (10 s at most)."""
+
+
+class BestNode(Frozen, kw_only=True):
+    """Which node would a task with so many images go to now? Advances the turn, as the original does.
+
+    None as `images_count` takes only nodes without a limit.
+    """
+
+    images_count: int | None
+
+
+class BestNodeFound(Frozen, kw_only=True):
+    """Answer to BestNode; None when no node is able to take such a task."""
+
+    node: NodeView | None
+
+
+class FindUiNode(Frozen, kw_only=True):
+    """Which node serves the web page? Answered with NoNode when none is online."""
+
+
+class UiNode(Frozen, kw_only=True):
+    """Answer to FindUiNode."""
+
+    node: NodeId
+
+
+ADD_NODE: Final = Request("scheduler.add_node", AddNode, NodeView)
+REMOVE_NODE: Final = Request("scheduler.remove_node", NodeRef, Done)
+LOCK_NODE: Final = Request("scheduler.lock_node", NodeRef, NodeView)
+UNLOCK_NODE: Final = Request("scheduler.unlock_node", NodeRef, NodeView)
+LIST_NODES: Final = Request("scheduler.list_nodes", ListNodes, NodeList)
+UPDATE_NODES: Final = Request("scheduler.update_nodes", UpdateNodes, NodeList, timeout_s=15.0)
+BEST_NODE: Final = Request("scheduler.best_node", BestNode, BestNodeFound)
+FIND_UI_NODE: Final = Request("scheduler.find_ui_node", FindUiNode, UiNode)
+
+
+# --- tasks: scheduler ----------------------------------------------------------------------------------------------
+
+
+class TaskRecord(Frozen, kw_only=True):
+    """A task and the revision of its record: of two, the higher revision is the newer."""
+
+    task: Task
+    revision: int
+
+
+class SubmitTask(Frozen, kw_only=True):
+    """A client's commit. Sent again it gets the same answer and nothing happens twice."""
+
+    task: TaskId
+    owner: Owner = Owner("")
+    name: str
+    holder: InstanceId
+    created_at_ms: int
+    images_count: int
+    size_bytes: int = 0
+    options: tuple[OptionValue, ...] = ()
+    outputs: str = ""
+    skip_post_processing: bool = False
+    zip_url: str = ""
+    submodel: bool = False
+
+
+class PlaceTask(Frozen, kw_only=True):
+    """Which node takes this task now? Only its holder asks."""
+
+    task: TaskId
+    holder: InstanceId
+
+
+class Placed(Frozen, kw_only=True, tag="placed"):
+    """Send it there; the slot is reserved. The same question gets the same answer until the attempt is over."""
+
+    node: Node
+    attempt: int
+    node_task_id: NodeTaskId
+    revision: int
+
+    def __repr__(self) -> str:
+        """Show everything but the node's token."""
+        return f"Placed({self.node.name} attempt={self.attempt})"
+
+
+class Waiting(Frozen, kw_only=True, tag="waiting"):
+    """No slot yet; PLACEMENT_POSSIBLE tells when to ask again, and asking every few seconds does too."""
+
+    position: int
+    """Place in the queue, from 1."""
+    reason: str
+
+
+class NotWaiting(Frozen, kw_only=True, tag="not-waiting"):
+    """There is nothing to place: the task is running already, has ended, or is unknown."""
+
+    state: TaskState | None
+    """None: there is no such task."""
+
+
+class RenewAttempt(Frozen, kw_only=True):
+    """The holder is still forwarding this attempt. Refused when the attempt no longer counts: stop forwarding."""
+
+    task: TaskId
+    attempt: int
+    holder: InstanceId
+    sent_count: int = 0
+    sent_bytes: int = 0
+
+
+class ReportForwarded(Frozen, kw_only=True):
+    """The node has taken the commit of this attempt."""
+
+    task: TaskId
+    attempt: int
+    holder: InstanceId
+
+
+class ReportForwardFailed(Frozen, kw_only=True):
+    """This attempt's forwarding is over without success."""
+
+    task: TaskId
+    attempt: int
+    holder: InstanceId
+    reason: str
+    """In words for the user; no token, no URL with a query."""
+    node_refused: bool = False
+    """The node answered and said no to this task (a bad option, too many images): counts as an attempt of the task's."""
+    commit_uncertain: bool = False
+    """The commit was sent and its answer was not seen."""
+
+
+class TaskRef(Frozen, kw_only=True):
+    """One task. With an `owner`, it is found only when it is that owner's; None is an operator and finds every task."""
+
+    task: TaskId
+    owner: Owner | None = None
+
+
+class RestartTask(Frozen, kw_only=True):
+    """Run the task again, with other options where given."""
+
+    task: TaskId
+    owner: Owner | None = None
+    options: tuple[OptionValue, ...] | None = None
+
+
+class ListTasks(Frozen, kw_only=True):
+    """Committed tasks in the order of their commits; a page at a time."""
+
+    owner: Owner | None = None
+    node: NodeId | None = None
+    after: TaskId | None = None
+    """Continue behind this task."""
+    limit_count: int = 500
+
+
+class TaskSummary(Frozen, kw_only=True):
+    """A task in a list."""
+
+    id: TaskId
+    name: str
+    state: TaskState
+    images_count: int
+    created_at_ms: int
+    committed_at_ms: int
+    progress: float = 0.0
+    processing_time_ms: int = -1
+    node: NodeId | None = None
+    node_name: str = ""
+    """`hostname:port`"""
+    attempts_count: int = 0
+    position: int | None = None
+    """Place in the queue while it waits."""
+    reason: str = ""
+    """Why it waits or failed."""
+    has_owner: bool = False
+    seen_at_ms: int | None = None
+
+
+class TaskList(Frozen, kw_only=True):
+    """Answer to ListTasks."""
+
+    tasks: tuple[TaskSummary, ...]
+    more: bool = False
+    """There are more behind the last one."""
+
+
+class ReadConsole(Frozen, kw_only=True):
+    """The console of a task from a line on; negative: the last lines."""
+
+    task: TaskId
+    owner: Owner | None = None
+    from_line: int = 0
+
+
+class Console(Frozen, kw_only=True):
+    """Answer to ReadConsole."""
+
+    lines: tuple[str, ...]
+
+
+class ImportRoute(Frozen, kw_only=True):
+    """Take over a task that the original cluster had sent to a node (its data/routes.json)."""
+
+    task: TaskId
+    node: NodeId
+    owner: Owner = Owner("")
+
+
+SUBMIT_TASK: Final = Request("scheduler.submit_task", SubmitTask, TaskRecord)
+PLACE_TASK: Final = Request("scheduler.place_task", PlaceTask, Placed | Waiting | NotWaiting)
+RENEW_ATTEMPT: Final = Request("scheduler.renew_attempt", RenewAttempt, Done)
+REPORT_FORWARDED: Final = Request("scheduler.report_forwarded", ReportForwarded, TaskRecord)
+REPORT_FORWARD_FAILED: Final = Request("scheduler.report_forward_failed", ReportForwardFailed, TaskRecord)
+GET_TASK: Final = Request("scheduler.get_task", TaskRef, TaskRecord)
+LIST_TASKS: Final = Request("scheduler.list_tasks", ListTasks, TaskList)
+READ_CONSOLE: Final = Request("scheduler.read_console", ReadConsole, Console, timeout_s=15.0)
+CANCEL_TASK: Final = Request("scheduler.cancel_task", TaskRef, TaskRecord, timeout_s=15.0)
+REMOVE_TASK: Final = Request("scheduler.remove_task", TaskRef, Done, timeout_s=15.0)
+RESTART_TASK: Final = Request("scheduler.restart_task", RestartTask, TaskRecord, timeout_s=15.0)
+IMPORT_ROUTE: Final = Request("scheduler.import_route", ImportRoute, TaskRecord)
+
+
+# --- machines: autoscaler ------------------------------------------------------------------------------------------
+
+
+class ViewCommand(Frozen, kw_only=True):
+    """Which command would start a machine for so many images? Refused without an autoscaler."""
+
+    images_count: int
+
+
+class CommandView(Frozen, kw_only=True):
+    """Answer to ViewCommand; secrets are masked."""
+
+    command: str
+
+
+class GetAutoscalerStatus(Frozen, kw_only=True):
+    """What does the autoscaler do?"""
+
+
+class AutoscalerStatus(Frozen, kw_only=True):
+    """Answer to GetAutoscalerStatus."""
+
+    enabled: bool
+    reason: str
+    """Why it is not enabled, or what it last decided."""
+    demand_count: int = 0
+    """Waiting tasks in the last snapshot of demand that it has seen."""
+    demand_at_ms: int | None = None
+
+
+VIEW_COMMAND: Final = Request("autoscaler.view_command", ViewCommand, CommandView)
+GET_AUTOSCALER_STATUS: Final = Request("autoscaler.get_status", GetAutoscalerStatus, AutoscalerStatus)
+
+
+# --- demand: scheduler tells, autoscaler consumes ------------------------------------------------------------------
+
+
+class WaitingTask(Frozen, kw_only=True):
+    """A waiting task without a slot, as far as a machine's size depends on it."""
+
+    task: TaskId
+    images_count: int
+    size_bytes: int = 0
+    waiting_since_ms: int = 0
+    min_memory_bytes: int = 0
+
+
+class DemandChanged(Frozen, kw_only=True):
+    """The whole demand of a moment. A lost or doubled one does no harm: the next says everything again."""
+
+    at_ms: int
+    waiting: tuple[WaitingTask, ...] = ()
+    """In the order of the queue; at most `LISTED` of them."""
+    waiting_count: int = 0
+    free_slots_count: int = 0
+    running_count: int = 0
+
+    LISTED: ClassVar[int] = 2000
+
+
+DEMAND_CHANGED: Final = Snapshot("demand.changed", DemandChanged, stream="DEMAND")
+
+
+# --- events --------------------------------------------------------------------------------------------------------
+
+
+class NodeEvent(Frozen, kw_only=True):
+    """Something happened to a node."""
+
+    at_ms: int
+    node: NodeId
+    reason: str = ""
+
+
+class TaskEvent(Frozen, kw_only=True):
+    """Something happened to a task."""
+
+    at_ms: int
+    task: TaskId
+    state: TaskState
+    attempt: int = 0
+    node: NodeId | None = None
+    reason: str = ""
+
+
+class PlacementPossible(Frozen, kw_only=True):
+    """Slots are promised to these tasks: their holders should ask PLACE_TASK now. A hint, not kept anywhere."""
+
+    tasks: tuple[TaskId, ...]
+
+
+class FinishReported(Frozen, kw_only=True):
+    """A node called `POST /commit`: worth polling that task now. A hint, from a source that nobody has proved."""
+
+    node_task_id: NodeTaskId
+
+
+NODE_ADDED: Final = Event("node.added", NodeEvent)
+NODE_REMOVED: Final = Event("node.removed", NodeEvent)
+NODE_LOCKED: Final = Event("node.locked", NodeEvent)
+NODE_UNLOCKED: Final = Event("node.unlocked", NodeEvent)
+NODE_ONLINE: Final = Event("node.came_online", NodeEvent)
+NODE_OFFLINE: Final = Event("node.went_offline", NodeEvent)
+
+TASK_SUBMITTED: Final = Event("task.submitted", TaskEvent)
+TASK_PLACED: Final = Event("task.placed", TaskEvent)
+TASK_STARTED: Final = Event("task.started", TaskEvent)
+TASK_ATTEMPT_ENDED: Final = Event("task.attempt_ended", TaskEvent)
+TASK_FINISHED: Final = Event("task.finished", TaskEvent)
+TASK_REMOVED: Final = Event("task.removed", TaskEvent)
+TASK_RESTARTED: Final = Event("task.restarted", TaskEvent)
+
+PLACEMENT_POSSIBLE: Final = Event("hint.placement_possible", PlacementPossible)
+FINISH_REPORTED: Final = Event("hint.finish_reported", FinishReported)

@@ -1,0 +1,251 @@
+"""The nouns that more than one service speaks of, as immutable values.
+
+What must live here: the shape of nodes, tasks and attempts, as they lie in the key-value store and travel on the bus.
+What must not: decisions about them (scheduler/core), anything that does I/O, any clock.
+
+Units are in the names: `_ms` is milliseconds (since 1970 UTC for points in time), `_bytes` bytes, `_count` a number of things.
+"""
+
+from enum import IntEnum, StrEnum
+from typing import NewType
+
+import msgspec
+
+TaskId = NewType("TaskId", str)
+"""The public id of a task: a UUID, lower or upper case as the client gave it."""
+NodeTaskId = NewType("NodeTaskId", str)
+"""The id of one attempt on its node; that of the first attempt is the task id."""
+NodeId = NewType("NodeId", str)
+"""Key of a node, derived from hostname and port: a node added again is the same node."""
+InstanceId = NewType("InstanceId", str)
+"""One proxy with its spool directory; it survives restarts."""
+Owner = NewType("Owner", str)
+"""Whose task it is: a digest of the client's token, never the token. Empty: a cluster without tokens."""
+MachineId = NewType("MachineId", str)
+"""A rented computer."""
+
+
+class StatusCode(IntEnum):
+    """NodeODM's status codes. No other number may ever be sent to a client (PyODM raises ValueError)."""
+
+    QUEUED = 10
+    RUNNING = 20
+    FAILED = 30
+    COMPLETED = 40
+    CANCELED = 50
+
+
+class TaskState(StrEnum):
+    """Where a committed task is. The transitions are a table in scheduler/core/tasks.py."""
+
+    WAITING = "waiting"
+    """In the cluster's queue: no slot yet."""
+    FORWARDING = "forwarding"
+    """A slot is reserved and a proxy sends the files there."""
+    RUNNING = "running"
+    """Committed on a node (queued or processing there)."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens to the task by itself."""
+        return self in {TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELED}
+
+
+class AttemptState(StrEnum):
+    """Where one attempt is."""
+
+    FORWARDING = "forwarding"
+    UNCERTAIN = "uncertain"
+    """Forwarding ended and nobody knows whether the node took the commit: the node is asked before anything else."""
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class Cleanup(StrEnum):
+    """What a node has still to be told about an attempt that is over for us."""
+
+    NONE = "none"
+    CANCEL = "cancel"
+    REMOVE = "remove"
+
+
+class Frozen(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A value. Unknown fields are ignored when it is read, so that an older reader meets a newer writer."""
+
+
+class Node(Frozen, kw_only=True):
+    """A NodeODM server as registered. Liveness is not here: only the scheduler's memory knows that."""
+
+    id: NodeId
+    hostname: str
+    port: int
+    token: str = ""
+    locked: bool = False
+    draining: bool = False
+    labels: tuple[str, ...] = ()
+    machine: MachineId | None = None
+    added_at_ms: int = 0
+
+    @property
+    def url(self) -> str:
+        """The root of its API, without token."""
+        host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
+        return f"{'https' if self.port == 443 else 'http'}://{host}:{self.port}"  # noqa: PLR2004 the TLS port; CLIENTS.md
+
+    @property
+    def name(self) -> str:
+        """How operators and logs call it."""
+        return f"{self.hostname}:{self.port}"
+
+    def __repr__(self) -> str:
+        """Show everything but the token."""
+        return f"Node({self.name}{' locked' if self.locked else ''}{' token' if self.token else ''})"
+
+
+class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What `GET /info` of a node says (NodeODM API 2.2, docs/index.adoc of NodeODM)."""
+
+    version: str = "?"
+    task_queue_count: int = 0
+    max_images: int | None = None
+    max_parallel_tasks: int = 1
+    total_memory: int | None = None
+    available_memory: int | None = None
+    cpu_cores: int | None = None
+    engine: str = "?"
+    engine_version: str = "?"
+
+
+class NodeOption(msgspec.Struct, frozen=True):
+    """One entry of `GET /options`: exactly these five keys (PyODM passes them on as keyword arguments)."""
+
+    name: str
+    type: str
+    value: str
+    domain: str | list[str]
+    help: str
+
+
+class OptionValue(msgspec.Struct, frozen=True):
+    """One option of a task as it was chosen, its value converted to the option's type."""
+
+    name: str
+    value: str | int | float | bool | None = None
+
+
+class Attempt(Frozen, kw_only=True):
+    """One try of a task on one node."""
+
+    number: int
+    node: NodeId
+    node_task_id: NodeTaskId
+    state: AttemptState = AttemptState.FORWARDING
+    started_at_ms: int = 0
+    running_at_ms: int | None = None
+    ended_at_ms: int | None = None
+    reason: str = ""
+    """Why it ended, or why it is uncertain; shown to the user."""
+    cleanup: Cleanup = Cleanup.NONE
+
+
+class LastKnown(Frozen, kw_only=True):
+    """What the node last said of a task that runs or ran there."""
+
+    code: StatusCode
+    error: str = ""
+    progress: float = 0.0
+    """Percent, 0 to 100."""
+    processing_time_ms: int = -1
+    options: tuple[OptionValue, ...] = ()
+    console_count: int = 0
+    """Lines in the node's console so far."""
+    console_tail: tuple[str, ...] = ()
+    """The last of these lines."""
+    seen_at_ms: int = 0
+
+
+class Moment(Frozen, kw_only=True):
+    """One line of a task's timeline."""
+
+    at_ms: int
+    text: str
+
+
+class Task(Frozen, kw_only=True):
+    """A committed task, as the scheduler keeps it. Everything a proxy needs to answer for it is here."""
+
+    id: TaskId
+    owner: Owner = Owner("")
+    name: str
+    state: TaskState = TaskState.WAITING
+    holder: InstanceId
+    """The proxy that has the inputs."""
+    created_at_ms: int
+    """The client's dateCreated, or when init came."""
+    committed_at_ms: int
+    ended_at_ms: int | None = None
+    images_count: int
+    """Files that count as images; for a `zip_url` not known: 0."""
+    size_bytes: int = 0
+    options: tuple[OptionValue, ...] = ()
+    outputs: str = ""
+    """JSON array of paths as the client sent it, or empty."""
+    skip_post_processing: bool = False
+    zip_url: str = ""
+    """The images are fetched by the node from here; there are no files."""
+    submodel: bool = False
+    """Sent by a split-merge run: shown as running while it waits (docs of CLIENTS: QUEUED means "node limit reached")."""
+    attempts: tuple[Attempt, ...] = ()
+    known: LastKnown | None = None
+    error: str = ""
+    """Why it failed, in NodeODM's words where there are any."""
+    waiting_because: str = ""
+    not_before_ms: int = 0
+    """Back-off: no new attempt before this."""
+    timeline: tuple[Moment, ...] = ()
+    """What the cluster did with it; also the first lines of its console."""
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The attempt that counts now, if one is under way or was the last."""
+        return self.attempts[-1] if self.attempts else None
+
+    def __repr__(self) -> str:
+        """Show the state in one line; names and options are the user's business."""
+        return f"Task({self.id} {self.state} images={self.images_count} attempts={len(self.attempts)})"
+
+
+class ClusterSummary(Frozen, kw_only=True):
+    """Honest totals over all nodes that are online, for `GET /info`."""
+
+    nodes_count: int = 0
+    online_count: int = 0
+    task_queue_count: int = 0
+    max_parallel_tasks: int = 0
+    max_images: int | None = 0
+    """None: some node has no limit. 0: no node is online."""
+    total_memory_bytes: int = 0
+    available_memory_bytes: int = 0
+    cpu_cores_count: int = 0
+    engine: str = "odm"
+    engine_version: str = "?"
+
+
+class ReferenceOptions(Frozen, kw_only=True):
+    """The option list that the cluster last saw on a node; kept when all nodes are gone."""
+
+    options: tuple[NodeOption, ...] = ()
+    seen_at_ms: int = 0
+
+
+class Upload(Frozen, kw_only=True):
+    """An upload before commit, or the kept inputs of a task: which proxy holds it."""
+
+    task: TaskId
+    instance: InstanceId
+    url: str
+    """Where the other proxies reach that instance."""
+    created_at_ms: int

@@ -1,0 +1,117 @@
+"""What the services need from the bus and its stores, as Protocols.
+
+The real ones are `bus.NatsBus` and `store.NatsBucket`; the fakes are in `testing`. One contract suite holds both
+(tests/contract/test_bus.py, test_store.py).
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from libs.common.messages import BucketName, Event, Request, Snapshot
+
+Asked = TypeVar("Asked")
+Reply = TypeVar("Reply")
+Told = TypeVar("Told")
+Value = TypeVar("Value")
+
+Handler = Callable[[Any], Awaitable[Any]]
+"""Answers one request: takes the decoded message, returns the reply, raises a ClusterError to refuse."""
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Value]):
+    """A value with the revision at which it was read (revisions grow over the whole bucket)."""
+
+    key: str
+    value: Value
+    revision: int
+
+
+@dataclass(frozen=True)
+class Change(Generic[Value]):
+    """One step of a watch. `value` None: the key is gone."""
+
+    key: str
+    value: Value | None
+    revision: int
+
+
+class Bucket(Protocol[Value]):
+    """A typed key-value store with compare-and-set. Raises BusFailed when NATS does not answer."""
+
+    async def get(self, key: str) -> Entry[Value] | None:
+        """Read one key."""
+        ...
+
+    async def load(self) -> dict[str, Entry[Value]]:
+        """Read everything."""
+        ...
+
+    async def create(self, key: str, value: Value) -> int:
+        """Write a key that must not exist; the new revision. Raises Conflict."""
+        ...
+
+    async def update(self, key: str, value: Value, revision: int) -> int:
+        """Write a key that must still be at `revision`; the new revision. Raises Conflict."""
+        ...
+
+    async def put(self, key: str, value: Value) -> int:
+        """Write a key whatever it holds; the new revision."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove a key; nothing happens when it does not exist."""
+        ...
+
+    def watch(self) -> AbstractAsyncContextManager[AsyncIterator[Change[Value] | None]]:
+        """Yield all present values, then None once, then every change, for ever (also across restarts of NATS).
+
+        After a reconnection the present values come again, without another None; what was deleted meanwhile comes as
+        a change to None.
+        """
+        ...
+
+
+class Bus(Protocol):
+    """Requests, events and snapshots."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether NATS is there at this moment."""
+        ...
+
+    async def ask(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:
+        """Ask the owner. Raises what its handler raised, or BusFailed."""
+        ...
+
+    def serve(
+        self, service: str, handlers: Mapping[Request[Any, Any], Handler]
+    ) -> AbstractAsyncContextManager[None]:
+        """Answer requests while the context is open; each in a task of its own, a bounded number at once."""
+        ...
+
+    async def tell(self, event: Event[Told], message: Told) -> None:
+        """Publish an event. Never raises for a bus that is away: events are for information."""
+        ...
+
+    def listen(
+        self, event: Event[Told], handler: Callable[[Told], Awaitable[None]]
+    ) -> AbstractAsyncContextManager[None]:
+        """Call `handler` for every event told while the context is open, one at a time."""
+        ...
+
+    async def set_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
+        """Replace the last value. Raises BusFailed."""
+        ...
+
+    def follow_snapshot(
+        self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]
+    ) -> AbstractAsyncContextManager[None]:
+        """Call `handler` with the last value and then with every new one, through a durable consumer."""
+        ...
+
+    async def bucket(self, name: BucketName[Value]) -> Bucket[Value]:
+        """Open a bucket, creating it if need be."""
+        ...
