@@ -1,0 +1,182 @@
+"""One definition per service gives its flags, environment, JSON file and help.
+
+A service declares a frozen subclass of `CommonSettings`; `load()` builds it. The order is flag, environment
+(`CLUSTERODM_<NAME>`), file (`--config`), default. The file is the original's: its keys are the flags' names
+("admin-cli-port"), an empty string means "not set", and keys of the other services are ignored with a line on stderr.
+Mistakes are `SettingsError`s, one line each; `parse()` prints them and ends the program with exit code 2.
+
+Secrets have the type `SecretStr`: they never show in a repr, a log or `--help`.
+"""
+
+import difflib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal, NoReturn, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+ORIGINAL_KEYS: Final = frozenset(
+    """port secure-port admin-cli-port admin-web-port admin-pass log-level cloud-provider upload-max-speed
+    downloads-from-s3 splitmerge no-splitmerge public-address cluster-address flood-limit stale-uploads-timeout
+    token debug ssl-key ssl-cert asr config""".split()
+)
+"""What may stand in a configuration file of the original (cluster-address was never read by it)."""
+
+EXIT_USAGE: Final = 2
+
+
+class CommonSettings(BaseSettings):
+    """What every service has."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CLUSTERODM_",
+        frozen=True,
+        extra="forbid",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        cli_exit_on_error=False,
+    )
+
+    every_key_counts: ClassVar[bool] = False
+    """Whether a file's unknown key is an error: so for `up`, which knows all; a single service only mentions it."""
+
+    config: str = Field("", description="JSON file with settings; its keys are the names of the flags")
+    nats_url: str = Field("nats://127.0.0.1:4222", description="NATS server, or several separated by commas")
+    nats_wait_s: float = Field(30.0, gt=0, description="how long to wait for NATS at the start, seconds")
+    nats_replicas_count: int = Field(1, ge=1, le=5, description="copies of every record in a NATS cluster (odd)")
+    data_dir: Path = Field(Path("data"), description="directory for everything that is kept on disk")
+    log_level: Literal["silly", "debug", "verbose", "info", "warn", "error"] = Field(
+        "info", description="least severe level that is logged; silly and verbose are the original's names for debug"
+    )
+    log_json: bool = Field(False, description="log one JSON object per line instead of text for people")
+    debug: bool = Field(False, description="log more, and drop caches that get in the way of debugging")
+    stop_timeout_s: float = Field(20.0, ge=0, description="how long requests in flight may take after SIGTERM, seconds")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 pydantic-settings' signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 same
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put flag before environment before file (the flags' source is put in front by pydantic-settings)."""
+        file = InitSettingsSource(settings_cls, init_kwargs=getattr(init_settings, "init_kwargs", {}))
+        return env_settings, file
+
+
+AnySettings = TypeVar("AnySettings", bound=CommonSettings)
+
+
+def load(cls: type[AnySettings], argv: Sequence[str], prog: str, shortcuts: Mapping[str, str] | None = None) -> AnySettings:
+    """Build settings from flags, environment and file. Raises SettingsError with one line per mistake.
+
+    `shortcuts`: field name to one-letter flag.
+    """
+    file_values = read_file(cls, config_path(argv))
+    try:
+        return cls(
+            _cli_parse_args=[*argv],
+            _cli_prog_name=prog,
+            _cli_shortcuts=dict(shortcuts or {}),
+            **file_values,
+        )
+    except ValidationError as error:
+        raise SettingsError("\n".join(map(mistake, error.errors()))) from None
+    except SettingsError as error:
+        raise SettingsError(str(error).removeprefix("error parsing CLI: ")) from None
+
+
+def parse(cls: type[AnySettings], argv: Sequence[str], prog: str, shortcuts: Mapping[str, str] | None = None) -> AnySettings:
+    """Build settings as `load` does; on a mistake say it and leave with exit code 2."""
+    try:
+        return load(cls, argv, prog, shortcuts)
+    except SettingsError as error:
+        usage_error(prog, str(error))
+
+
+def usage_error(prog: str, lines: str) -> NoReturn:
+    """Say what is wrong with how the program was called, a line each, and leave."""
+    for line in lines.splitlines():
+        print(f"{prog}: {line}", file=sys.stderr)  # noqa: T201 there is no log yet
+    raise SystemExit(EXIT_USAGE)
+
+
+def mistake(error: Mapping[str, Any]) -> str:
+    """Put one validation error into a line that names the flag; a secret's value is not repeated."""
+    field = ".".join(str(part) for part in error["loc"])
+    flag = "--" + field.replace("_", "-")
+    if error["type"] == "extra_forbidden":
+        return f"unknown setting {flag}"
+    given = error.get("input")
+    shown = f" (got {given!r})" if isinstance(given, str | int | float) and not secret(field) else ""
+    return f"{flag}: {error['msg'][:1].lower()}{error['msg'][1:]}{shown}"
+
+
+def secret(field: str) -> bool:
+    """Whether a field's value must not be repeated."""
+    return any(word in field for word in ("token", "pass", "secret", "nats_url"))
+
+
+def config_path(argv: Sequence[str]) -> str:
+    """Find `--config` before anything else is parsed: what it names ranks below flags and environment."""
+    import os
+
+    for place, word in enumerate(argv):
+        if word.startswith("--config="):
+            return word.partition("=")[2]
+        if word == "--config" and place + 1 < len(argv):
+            return argv[place + 1]
+    return os.environ.get("CLUSTERODM_CONFIG", "")
+
+
+def read_file(cls: type[CommonSettings], path: str) -> dict[str, Any]:
+    """Read a configuration file into field values. Raises SettingsError."""
+    if not path:
+        return {}
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} not found or invalid: {error}") from None
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path} not found or invalid: it must hold a JSON object")
+    return fields_of(cls, path, content)
+
+
+def fields_of(cls: type[CommonSettings], path: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn the file's keys into field names; say what is not for this service."""
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        name = key.replace("-", "_")
+        if name == "no_splitmerge":
+            name, value = "splitmerge", not value  # noqa: PLW2901 the flag's negation is a key of its own in the file
+        if name in cls.model_fields:
+            if value != "" and name != "config":
+                values[name] = value
+        elif key not in ORIGINAL_KEYS:
+            foreign_key(cls, path, key)
+    return values
+
+
+def foreign_key(cls: type[CommonSettings], path: str, key: str) -> None:
+    """Refuse or mention a key that this program does not know."""
+    known = [name.replace("_", "-") for name in cls.model_fields]
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    if cls.every_key_counts:
+        raise SettingsError(f"{path}: unknown key {key!r}{hint}")
+    print(f"{path}: key {key!r} is not for this service{hint}", file=sys.stderr)  # noqa: T201 there is no log yet
+
+
