@@ -1,0 +1,1 @@
+"""What happens in the proxy, in order: load, decide, do, tell."""

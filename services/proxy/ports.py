@@ -1,0 +1,266 @@
+"""What the proxy needs from the world, as Protocols: the spool, the way to a node, the view of the cluster.
+
+An upload's life in the spool, and who moves it on:
+
+    create(draft) ──▶ receive(task) ... ──▶ commit(task) ──▶ mark(SUBMITTED) ──▶ mark(WEBHOOK_DONE) ──▶ discard(task)
+    init              one per upload        files are fixed   the scheduler       the task has ended
+                      request               for ever          knows the task
+
+Each step is durable before it is answered. `discard` may come at any point; afterwards nothing of the task is left.
+The errors at the end are the proxy's own: they never cross the bus.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, Protocol
+
+from libs.common.errors import NodeFailed, NotFound, Refused
+from libs.common.messages import TaskRecord
+from libs.common.model import Frozen, InstanceId, Node, NodeTaskId, OptionValue, Owner, TaskId
+
+NO_SUCH_UPLOAD: Final = "Invalid taskId: the task no longer exists."
+"""The original's words for an upload that is unknown, committed, or gone."""
+
+
+class Draft(Frozen, kw_only=True):
+    """What `init` fixed about a task."""
+
+    task: TaskId
+    name: str
+    options: tuple[OptionValue, ...] = ()
+    outputs: str = ""
+    """JSON array of paths as the client sent it, or empty."""
+    skip_post_processing: bool = False
+    webhook: str = ""
+    """Where the client wants to be told of the end; may hold a secret: never logged, never sent to a node."""
+    zip_url: str = ""
+    """The node fetches the images from here; there are no files."""
+    owner: Owner = Owner("")
+    created_at_ms: int
+    """The client's dateCreated, or when init came."""
+    received_at_ms: int = 0
+    """When init came, by our clock."""
+
+    def __repr__(self) -> str:
+        """Show no URL: both may hold secrets."""
+        return f"Draft({self.task} options={len(self.options)}{' zip_url' if self.zip_url else ''})"
+
+
+class StoredFile(Frozen, kw_only=True):
+    """One complete file of an upload."""
+
+    name: str
+    size_bytes: int
+
+
+class Manifest(Frozen, kw_only=True):
+    """What an upload holds; after commit it never changes again."""
+
+    files: tuple[StoredFile, ...] = ()
+    """In the order of their names."""
+    images_count: int = 0
+    """Files that count as images (core/names.py)."""
+    size_bytes: int = 0
+    has_seed: bool = False
+    """There is a `seed.zip`: a sub-model of a split-merge run."""
+    committed_at_ms: int | None = None
+    """None while the upload is open."""
+
+
+class Mark(StrEnum):
+    """A durable remark about a committed task."""
+
+    SUBMITTED = "submitted"
+    """The scheduler has answered SUBMIT_TASK: from now on "unknown" means removed."""
+    WEBHOOK_DONE = "webhook-done"
+    """The client's webhook was delivered, or given up."""
+
+
+class Held(Frozen, kw_only=True):
+    """One entry of the spool, as the loops behind it see it."""
+
+    draft: Draft
+    committed: bool
+    marks: frozenset[Mark] = frozenset()
+    active_at_ms: int
+    """When something last arrived."""
+    receiving: bool = False
+    """An upload request is open at this moment."""
+
+
+class Part(Protocol):
+    """One file of an upload request, not yet complete."""
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Append a chunk (at most 256 KiB; a plain write on the loop is the cheapest way). Raises SpoolFull."""
+        ...
+
+    def close(self) -> None:
+        """Complete the file. It appears under its name when the whole request is complete."""
+        ...
+
+
+class Receipt(Protocol):
+    """One upload request: all of its files appear together at the end, or none."""
+
+    @property
+    def files_count(self) -> int:
+        """Files opened so far."""
+        ...
+
+    async def open(self, filename: str) -> Part:
+        """Begin a file. Raises Refused for a name that cannot be kept, SpoolFull."""
+        ...
+
+
+class Spool(Protocol):
+    """The received files of this proxy. Every method raises NotFound(NO_SUCH_UPLOAD) for an upload that it lacks."""
+
+    @property
+    def instance(self) -> InstanceId:
+        """Whose spool this is: lives in the spool directory, so it survives restarts."""
+        ...
+
+    async def create(self, draft: Draft) -> None:
+        """Begin an upload and announce in KV `uploads` that it is here.
+
+        An open upload of the same owner under the same id is kept with its files and gets the new draft (as the
+        original does); any other id in use raises Refused("Invalid set-uuid: <id>"). Raises BusFailed, SpoolFull.
+        """
+        ...
+
+    def draft(self, task: TaskId) -> Draft:
+        """Say what init fixed, open or committed; from memory. Whoever calls compares the owner."""
+        ...
+
+    def receive(self, task: TaskId) -> AbstractAsyncContextManager[Receipt]:
+        """Take one upload request; leave without error to publish, with one (or cancelled) to discard.
+
+        NotFound on entering when there is no open upload, and on leaving when it was committed meanwhile.
+        """
+        ...
+
+    async def manifest(self, task: TaskId) -> Manifest:
+        """List what is there now, open or committed."""
+        ...
+
+    async def commit(self, task: TaskId, at_ms: int, check: Callable[[Manifest], None] | None = None) -> Manifest:
+        """Close the upload for ever; again: the same manifest, without another check.
+
+        Raises Refused("Not enough images (0 files uploaded)"), or what `check` raises; then the upload is discarded,
+        as the original does.
+        """
+        ...
+
+    async def mark(self, task: TaskId, mark: Mark) -> None:
+        """Remark something about a committed task, durably; again: nothing happens."""
+        ...
+
+    def path(self, task: TaskId, name: str) -> Path:
+        """Where a stored file lies."""
+        ...
+
+    def held(self) -> Sequence[Held]:
+        """List every entry, open or committed, the oldest first; from memory."""
+        ...
+
+    async def discard(self, task: TaskId) -> None:
+        """Remove everything of a task, and its entry in KV `uploads`; nothing happens when it is not here."""
+        ...
+
+
+class Forwarding(Protocol):
+    """The loops behind the spool, as the HTTP side sees them."""
+
+    async def adopt(self, task: TaskId) -> None:
+        """Take over a task that the scheduler has just acknowledged (SUBMIT_TASK); again: nothing happens."""
+        ...
+
+
+class ClusterView(Protocol):
+    """The mirror of the scheduler's tasks (KV `tasks`); what is not mirrored is asked over the bus."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the mirror has been loaded: only then does a missing task mean anything."""
+        ...
+
+    def task(self, task: TaskId) -> TaskRecord | None:
+        """Look up the last known record, with the revision at which it was seen."""
+        ...
+
+    def on_task(self, listener: Callable[[TaskId], None]) -> None:
+        """Call `listener` (quick, never raising) after every change or disappearance of a task in the mirror."""
+        ...
+
+
+class Sender(Protocol):
+    """The way to a node: the calls of one attempt.
+
+    Every call raises NodeUnreachable (not one byte went out), NodeRefused (the node answered and said no) or NodeFailed
+    (anything else: the outcome is unknown).
+    """
+
+    async def begin(self, node: Node, attempt: NodeTaskId, draft: Draft) -> None:
+        """`POST /task/new/init` with `set-uuid`."""
+        ...
+
+    async def send(self, node: Node, attempt: NodeTaskId, name: str, path: Path) -> None:
+        """`POST /task/new/upload/<id>` with exactly one file."""
+        ...
+
+    async def commit(self, node: Node, attempt: NodeTaskId) -> None:
+        """`POST /task/new/commit/<id>`."""
+        ...
+
+    async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft) -> None:
+        """`POST /task/new` with `zipurl`: begin and commit at once."""
+        ...
+
+
+class Webhook(Protocol):
+    """Telling the client's own server that a task has ended."""
+
+    async def post(self, url: str, body: bytes) -> None:
+        """POST JSON once, http(s) only, within 10 s. Raises WebhookFailed."""
+        ...
+
+
+class SpoolFull(Refused):
+    """The disk cannot take more. To be answered as non-2xx (507) with `{"error"}`: clients then try again."""
+
+
+class SpoolLocked(Refused):
+    """Another proxy is using this spool directory: the program ends with this sentence and exit code 1."""
+
+
+class NodeRefused(NodeFailed):
+    """The node answered with a reason why it will not take this; the message holds its words."""
+
+
+class WebhookFailed(Refused):
+    """The client's server did not take the message; the text names no more than its host."""
+
+
+__all__ = [
+    "NO_SUCH_UPLOAD",
+    "ClusterView",
+    "Draft",
+    "Forwarding",
+    "Held",
+    "Manifest",
+    "Mark",
+    "NodeRefused",
+    "NotFound",
+    "Part",
+    "Receipt",
+    "Sender",
+    "Spool",
+    "SpoolFull",
+    "SpoolLocked",
+    "StoredFile",
+    "Webhook",
+    "WebhookFailed",
+]
