@@ -1,0 +1,77 @@
+# The verbs of this project; `make` alone lists them.
+#
+# Everything lives in .venv, made by the first verb that needs it: two stamp files inside say what is installed
+# (`runtime` to run, `dev` to test), so that a second call costs nothing. Packages come from uv.lock, never newer.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+SYNC := VIRTUAL_ENV= UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy $(UV) sync --quiet --frozen
+
+# What pytest, `clusterodm up` or the benchmarks get besides: make test ARGS="-k telnet"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-fast check format bench lock install clean
+
+help: ## List the verbs
+	@echo 'make <verb> [ARGS="..."]'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+run: $(VENV)/.runtime ## Start a whole cluster with two simulated nodes: http://localhost:3000 (Ctrl-C stops it)
+	@$(BIN)/clusterodm up --demo $(ARGS)
+
+test: $(VENV)/.dev ## Run every test (browser and compose tests too, where the machine can)
+	@$(BIN)/pytest $(ARGS)
+
+test-fast: $(VENV)/.dev ## Run the tests that need no whole cluster, browser or Docker engine
+	@$(BIN)/pytest -m "not slow and not compose and not browser" $(ARGS)
+
+check: $(VENV)/.dev ## Format, lint, types and the architecture's contracts; changes nothing
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Bring the code into the house format
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## Measure every path side by side with its peers: make bench ONLY=downloads
+	@$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
+
+lock: $(UV) ## Bring uv.lock up to pyproject.toml: make lock ARGS=--upgrade takes newer packages
+	@VIRTUAL_ENV= $(UV) lock $(ARGS)
+
+install: $(VENV)/.runtime ## Install what running needs into .venv, and nothing else
+
+clean: ## Remove .venv and every cache; data/ stays
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	@find services libs deploy tests docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# --- how .venv comes about -------------------------------------------------------------------------------------------
+
+$(UV):
+	@command -v $(PYTHON) >/dev/null \
+		|| { echo "clusterodm needs Python 3.11 or newer: apt-get install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "clusterodm needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V): make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
+	@echo "Making $(VENV) (once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+# --inexact: what the tests need stays when it is there already
+$(VENV)/.runtime: pyproject.toml uv.lock | $(UV)
+	@echo "Installing the packages that running needs ..."
+	@$(SYNC) --no-dev --inexact
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml uv.lock | $(UV)
+	@echo "Installing the packages that testing needs ..."
+	@$(SYNC) --inexact
+	@touch $(VENV)/.runtime $@
