@@ -1,0 +1,295 @@
+"""The bus over NATS: requests, events, snapshots. With `store`, the only door to nats-py.
+
+Requests are served through nats.micro, so that `nats micro ls|info|stats` shows every service and endpoint. nats-py runs
+the handlers of one subscription one at a time, so each request gets an asyncio task of its own from a bounded crew. A
+ClusterError crosses the bus by its wire name (errors.ERROR_NAMES); anything else is logged here with its trace and
+reaches the caller as BusFailed without its text.
+
+A request that finds nobody listening was seen by nobody: it is sent again until its time is up, so that the restart of a
+service is a delay and not an error. A request that timed out may have been executed: it is never sent again.
+
+Every request carries the id of its cause (`CAUSE`), events told while it is handled carry it on, and logs show it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
+
+import msgspec
+import nats
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext, api
+from nats.micro.request import Request as MicroRequest
+from nats.micro.service import Service, ServiceConfig
+from nats.nuid import NUID
+
+from libs.common.errors import ERROR_NAMES, BusFailed, ClusterError, error_name
+from libs.common.lifecycle import Crew, background, monotonic_s
+from libs.common.log import hide
+from libs.common.messages import EVENTS_STREAM, EVENTS_SUBJECTS, BucketName, Event, Request, Snapshot
+from libs.common.ports import Handler
+from libs.common.store import NatsBucket, open_bucket
+
+log = structlog.get_logger()
+
+Asked = TypeVar("Asked")
+Reply = TypeVar("Reply")
+Told = TypeVar("Told")
+Value = TypeVar("Value")
+
+CAUSE: Final = "Clusterodm-Cause"
+ERROR_CODE: Final = "Nats-Service-Error-Code"
+HANDLERS_AT_ONCE: Final = 256
+"""Requests that one service works on at the same time; the rest waits in NATS' buffers."""
+RETRY_S: Final = 0.1
+STOP_GRACE_S: Final = 5.0
+EVENTS_MAX_AGE_S: Final = 7 * 24 * 3600
+EVENTS_MAX_BYTES: Final = 256 * 1024 * 1024
+LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
+"""How nats-py says that the server is away."""
+
+cause: ContextVar[str] = ContextVar("cause", default="")
+new_id = NUID().next
+
+
+class NatsBus:
+    """The bus of one process. `libs.common.ports.Bus` says what each method promises."""
+
+    def __init__(self, client: Client, replicas_count: int) -> None:
+        self._client = client
+        self._js: JetStreamContext = client.jetstream(timeout=5)
+        self._replicas_count = replicas_count
+        self._buckets: dict[str, NatsBucket[Any]] = {}
+
+    def __repr__(self) -> str:
+        """Show where it is connected to."""
+        return f"NatsBus({'connected' if self.connected else 'away'})"
+
+    @property
+    def connected(self) -> bool:
+        """Whether NATS is there at this moment."""
+        return self._client.is_connected
+
+    def reconnected(self) -> None:
+        """Start the watches again: by themselves they stay silent for 10 to 20 s after a restart of the server."""
+        for bucket in self._buckets.values():
+            bucket.restart_watches()
+
+    async def ask(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:
+        """Ask the owner; see ports.Bus."""
+        deadline_s = monotonic_s() + (request.timeout_s if timeout_s is None else timeout_s)
+        payload = msgspec.json.encode(message)
+        headers = {CAUSE: cause.get() or new_id().decode()}
+        while True:
+            try:
+                answer = await self._client.request(
+                    request.subject, payload, timeout=max(deadline_s - monotonic_s(), RETRY_S), headers=headers
+                )
+            except nats.errors.NoRespondersError:
+                if monotonic_s() + RETRY_S >= deadline_s:
+                    raise BusFailed(f"nobody answers {request.name}") from None
+                await asyncio.sleep(RETRY_S)
+            except LOST as error:
+                raise BusFailed(f"no answer to {request.name}: {type(error).__name__}") from None
+            else:
+                return decode(request, answer)
+
+    @asynccontextmanager
+    async def serve(self, service: str, handlers: Mapping[Request[Any, Any], Handler]) -> AsyncIterator[None]:
+        """Answer requests; see ports.Bus."""
+        from libs.common.version import VERSION
+
+        config = ServiceConfig(name=f"clusterodm-{service}", version=VERSION, queue_group=service)
+        async with Crew(HANDLERS_AT_ONCE, grace_s=STOP_GRACE_S) as crew:
+            micro = Service(self._client, config)
+            await micro.start()
+            try:
+                for request, handler in handlers.items():
+                    await micro.add_endpoint(
+                        name=request.name.replace(".", "-"), subject=request.subject, handler=endpoint(crew, request, handler)
+                    )
+                yield
+            finally:
+                with contextlib.suppress(*LOST):
+                    await micro.stop()
+
+    async def tell(self, event: Event[Told], message: Told) -> None:
+        """Publish an event; see ports.Bus."""
+        headers = {CAUSE: cause.get() or new_id().decode(), "Nats-Msg-Id": new_id().decode()}
+        try:
+            await self._client.publish(event.subject, msgspec.json.encode(message), headers=headers)
+        except LOST as error:
+            log.warning("event not told", told=event.name, error=type(error).__name__)
+
+    @asynccontextmanager
+    async def listen(self, event: Event[Told], handler: Callable[[Told], Awaitable[None]]) -> AsyncIterator[None]:
+        """Call the handler for every event; see ports.Bus."""
+
+        async def heard(message: Msg) -> None:
+            try:
+                await handler(msgspec.json.decode(message.data, type=event.told))
+            except Exception:  # noqa: BLE001 one bad event must not end the subscription
+                log.exception("event not handled", told=event.name)
+
+        subscription = await self._client.subscribe(event.subject, cb=heard)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(*LOST):
+                await subscription.unsubscribe()
+
+    async def set_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
+        """Replace the last value; see ports.Bus."""
+        try:
+            await self._js.publish(snapshot.subject, msgspec.json.encode(message))
+        except nats.js.errors.NoStreamResponseError:
+            await self._add_snapshot_stream(snapshot)
+            await self._js.publish(snapshot.subject, msgspec.json.encode(message))
+        except LOST as error:
+            raise BusFailed(f"snapshot {snapshot.name} not stored: {type(error).__name__}") from None
+
+    @asynccontextmanager
+    async def follow_snapshot(
+        self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]
+    ) -> AsyncIterator[None]:
+        """Call the handler with the last value and every new one; see ports.Bus."""
+        await self._add_snapshot_stream(snapshot)
+        async with background(self._follow(snapshot, durable, handler), name=f"follow {snapshot.name}"):
+            yield
+
+    async def bucket(self, name: BucketName[Value]) -> NatsBucket[Value]:
+        """Open a bucket; see ports.Bus."""
+        if name.name not in self._buckets:
+            self._buckets[name.name] = await open_bucket(self._js, name, self._replicas_count)
+        return self._buckets[name.name]
+
+    async def prepare(self) -> None:
+        """Make sure that the stream of events exists."""
+        await self._js.add_stream(
+            name=EVENTS_STREAM,
+            subjects=[EVENTS_SUBJECTS],
+            max_age=EVENTS_MAX_AGE_S,
+            max_bytes=EVENTS_MAX_BYTES,
+            discard=api.DiscardPolicy.OLD,
+            num_replicas=self._replicas_count,
+        )
+
+    async def _add_snapshot_stream(self, snapshot: Snapshot[Any]) -> None:
+        await self._js.add_stream(
+            name=snapshot.stream,
+            subjects=[snapshot.subject],
+            max_msgs_per_subject=1,
+            num_replicas=self._replicas_count,
+        )
+
+    async def _follow(self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]) -> None:
+        config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.LAST, ack_wait=30)
+        while True:
+            try:
+                consumer = await self._js.pull_subscribe(snapshot.subject, durable, stream=snapshot.stream, config=config)
+                while True:
+                    with contextlib.suppress(nats.errors.TimeoutError):
+                        for message in await consumer.fetch(1, timeout=5):
+                            await handler(msgspec.json.decode(message.data, type=snapshot.told))
+                            await message.ack()
+            except LOST as error:
+                log.debug("snapshot away", snapshot=snapshot.name, error=type(error).__name__)
+                await asyncio.sleep(RETRY_S)
+
+
+def endpoint(crew: Crew, request: Request[Any, Any], handler: Handler) -> Callable[[MicroRequest], Awaitable[None]]:
+    """Make the micro endpoint of one request: each call in a task of the crew."""
+    decoder = msgspec.json.Decoder(request.asked)
+
+    async def answer(asked: MicroRequest) -> None:
+        cause.set((asked.headers or {}).get(CAUSE, ""))
+        structlog.contextvars.bind_contextvars(cause=cause.get())
+        try:
+            reply = await handler(decoder.decode(asked.data))
+        except ClusterError as error:
+            await asked.respond_error(error_name(error), request.name, error.message.encode())
+        except msgspec.DecodeError as error:
+            await asked.respond_error("refused", request.name, f"not a {request.asked.__name__}: {error}".encode())
+        except Exception:
+            log.exception("request failed", request=request.name)
+            await asked.respond_error("bus-failed", request.name, f"{request.owner} failed".encode())
+        else:
+            await asked.respond(msgspec.json.encode(reply))
+
+    async def handle(asked: MicroRequest) -> None:
+        await crew.start(answer(asked), name=request.name)
+
+    return handle
+
+
+def decode(request: Request[Any, Reply], answer: Msg) -> Reply:
+    """Read an answer: the reply, or the error that the handler raised."""
+    if answer.headers and (code := answer.headers.get(ERROR_CODE)):
+        raise ERROR_NAMES.get(code, BusFailed)(answer.data.decode(errors="replace"))
+    try:
+        reply: Reply = msgspec.json.decode(answer.data, type=request.reply)
+    except msgspec.DecodeError as error:
+        raise BusFailed(f"{request.owner} answered {request.name} with nonsense: {error}") from None
+    return reply
+
+
+@asynccontextmanager
+async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: int = 1) -> AsyncIterator[NatsBus]:
+    """Connect to NATS, waiting for it up to `wait_s` seconds, then reconnect for ever.
+
+    `url`: one or several, separated by commas; may hold a token (`nats://token@host:port`). Raises BusFailed.
+    """
+    opened: list[NatsBus] = []
+
+    async def reconnected() -> None:
+        log.info("nats is back")
+        for bus in opened:
+            bus.reconnected()
+
+    async def disconnected() -> None:
+        log.warning("nats is away")
+
+    async def trouble(error: Exception) -> None:
+        log.debug("nats", error=repr(error))
+
+    try:
+        async with asyncio.timeout(wait_s):
+            client = await nats.connect(
+                url.split(","),
+                name=name,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.25,
+                connect_timeout=2,
+                ping_interval=10,
+                max_outstanding_pings=2,
+                reconnected_cb=reconnected,
+                disconnected_cb=disconnected,
+                error_cb=trouble,
+            )
+            bus = NatsBus(client, replicas_count)
+            await until_ready(bus)
+    except LOST as error:
+        raise BusFailed(f"no NATS with JetStream at {hide(url)}: {type(error).__name__}") from None
+    opened.append(bus)
+    try:
+        yield bus
+    finally:
+        with contextlib.suppress(*LOST):
+            await asyncio.wait_for(client.close(), timeout=STOP_GRACE_S)
+
+
+async def until_ready(bus: NatsBus) -> None:
+    """Wait until JetStream answers: after a start of the server it comes a moment later than its port."""
+    while True:
+        try:
+            return await bus.prepare()
+        except LOST as error:
+            log.debug("jetstream not ready", error=repr(error))
+            await asyncio.sleep(RETRY_S)

@@ -1,0 +1,153 @@
+"""The life of a process: clocks, signals, named loops, graceful stop.
+
+    run()         one process: uvloop, SIGTERM and SIGINT cancel the main coroutine, a clear line and an exit code at the end
+    every()       a loop that does something again and again and survives its own failures
+    background()  a loop that lives as long as a context; ending by itself is an error
+    Crew          a bounded number of short-lived asyncio tasks, all of them ended with their context
+
+Cancellation closes in reverse order of opening, because everything is an async context manager. asyncio tasks are called
+*loops* here; a *task* is always an ODM task.
+"""
+
+import asyncio
+import contextlib
+import random
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Final, Self
+
+import structlog
+
+from libs.common.errors import ClusterError
+
+log = structlog.get_logger()
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970 UTC."""
+    return int(time.time() * 1000)  # noqa: TID251 this is the clock
+
+
+def monotonic_s() -> float:
+    """Seconds that never jump, for time limits."""
+    return time.monotonic()
+
+
+def run(serve: Coroutine[Any, Any, None], prog: str) -> int:
+    """Run a service until it ends or is told to; return the exit code.
+
+    What goes wrong at the start (a ClusterError, or an OSError like a port in use) is one clear line and exit code 1.
+    """
+    import uvloop
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(until_signalled(serve))
+    except* asyncio.CancelledError:
+        return EXIT_OK
+    except* (ClusterError, OSError) as group:
+        for error in leaves(group):
+            print(f"{prog}: {error}", file=sys.stderr)  # noqa: T201 for the person who started it
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Flatten an exception group."""
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+async def until_signalled(serve: Coroutine[Any, Any, None]) -> None:
+    """Await `serve`; SIGTERM or SIGINT cancels it, and that is a normal end."""
+    loop = asyncio.get_running_loop()
+    main = loop.create_task(serve, name="main")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, main.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await main
+
+
+async def every(interval_s: float, act: Callable[[], Awaitable[object]], name: str, jitter: float = 0.1) -> None:
+    """Call `act` for ever, `interval_s` apart give or take `jitter` (a fraction). What it raises is logged."""
+    while True:
+        try:
+            await act()
+        except Exception:  # noqa: BLE001 a loop must outlive its failures; they are logged with their trace
+            log.exception("loop failed", loop=name)
+        await asyncio.sleep(interval_s * random.uniform(1 - jitter, 1 + jitter))  # noqa: S311 no secret
+
+
+@asynccontextmanager
+async def background(loop: Coroutine[Any, Any, object], name: str) -> AsyncIterator[None]:
+    """Run a loop while the context is open. That it ends by itself is logged as an error."""
+    running = asyncio.get_running_loop().create_task(loop, name=name)
+    running.add_done_callback(mention_unexpected_end)
+    try:
+        yield
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await running
+
+
+def mention_unexpected_end(loop: asyncio.Task[object]) -> None:
+    """Log a loop that ended although nobody cancelled it."""
+    if not loop.cancelled():
+        log.error("loop finished unexpectedly", loop=loop.get_name(), error=repr(loop.exception()))
+
+
+class Crew:
+    """A bounded number of short-lived asyncio tasks. Leaving the context waits a little for them, then cancels them."""
+
+    def __init__(self, limit_count: int, grace_s: float = 0.0) -> None:
+        self._room = asyncio.Semaphore(limit_count)
+        self._at_work: set[asyncio.Task[None]] = set()
+        self._grace_s = grace_s
+
+    def __len__(self) -> int:
+        """How many are at work."""
+        return len(self._at_work)
+
+    async def start(self, work: Coroutine[Any, Any, object], name: str) -> None:
+        """Start one as soon as there is room for it; waiting for room is the back-pressure."""
+        try:
+            await self._room.acquire()
+        except asyncio.CancelledError:
+            work.close()
+            raise
+        worker = asyncio.get_running_loop().create_task(self._guard(work, name), name=name)
+        self._at_work.add(worker)
+        worker.add_done_callback(self._at_work.discard)
+
+    async def _guard(self, work: Coroutine[Any, Any, object], name: str) -> None:
+        try:
+            await work
+        except Exception:  # noqa: BLE001 nobody awaits it, so this is where it is handled
+            log.exception("work failed", work=name)
+        finally:
+            self._room.release()
+
+    async def __aenter__(self) -> Self:
+        """Nothing to open."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let them finish for the grace time, then cancel what is left."""
+        if self._at_work and self._grace_s:
+            await asyncio.wait(self._at_work, timeout=self._grace_s)
+        left = list(self._at_work)
+        for worker in left:
+            worker.cancel()
+        await asyncio.gather(*left, return_exceptions=True)

@@ -1,0 +1,64 @@
+"""Structured logs: one line per decision, ids as fields, never a token.
+
+`configure()` is called once by each main. Text for people by default, JSON lines on demand. Every line passes
+`redact`: whatever looks like a token in a URL, or stands under a secret's name, is replaced before it is rendered.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+
+LEVELS: Final = {"silly": "debug", "verbose": "debug", "warn": "warning"}
+"""The original's names for Python's levels."""
+SECRET_FIELDS: Final = ("token", "password", "secret", "api_key", "authorization")
+IN_QUERY: Final = re.compile(r"(?i)\b(token|password|secret|key|signature)=[^&\s\"']+")
+IN_AUTHORITY: Final = re.compile(r"(?<=://)[^/@\s]+@")
+HIDDEN: Final = "***"
+
+
+def hide(text: str) -> str:
+    """Replace tokens in URLs and queries that a text may hold."""
+    return IN_AUTHORITY.sub(f"{HIDDEN}@", IN_QUERY.sub(rf"\1={HIDDEN}", text))
+
+
+def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Take secrets out of one log line."""
+    for field, value in event.items():
+        if any(word in field.lower() for word in SECRET_FIELDS):
+            event[field] = HIDDEN
+        elif isinstance(value, str):
+            event[field] = hide(value)
+    return event
+
+
+def configure(service: str, level: str, *, as_json: bool, debug: bool = False) -> None:
+    """Set up logging for a process. `level` may be one of the original's names."""
+    number = logging.getLevelName(LEVELS.get("debug" if debug else level, level).upper())
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True) if as_json else structlog.processors.TimeStamper("%H:%M:%S")
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        stamp,
+    ]
+    last: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)
+    )
+    trace = structlog.processors.format_exc_info  # to text before `redact`, which then sees it
+    structlog.configure(
+        processors=[*shared, trace, redact, last],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+    through_structlog = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, trace, redact, last],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(through_structlog)
+    logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)

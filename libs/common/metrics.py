@@ -1,0 +1,25 @@
+"""What a process counts, in Prometheus' text format.
+
+Metrics are declared where they are counted, with prometheus-client; this module only serves them on a port of their own
+(never on the public one), on loopback unless told otherwise.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def served(port: int, bind: str = "127.0.0.1") -> Iterator[None]:
+    """Serve `/metrics` while the context is open; port 0: not at all. Raises OSError when the port is taken."""
+    if not port:
+        yield
+        return
+    from prometheus_client import start_http_server
+
+    server, thread = start_http_server(port, bind)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(timeout=5)

@@ -1,0 +1,184 @@
+"""Typed key-value stores over NATS JetStream: compare-and-set, and watches that survive everything.
+
+Keys are checked by NATS: only `-/_=.a-zA-Z0-9`, no colon. Values are JSON of a Struct, at most 1 MiB. A marker without a
+value (deleted, purged, expired) counts as missing, and a key is created again over it.
+
+A watch is restarted when the connection came back, and compares: what it knew and no longer sees is told as deleted.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.js import JetStreamContext, api
+from nats.js.kv import KV_DEL, KV_PURGE, KeyValue
+
+from libs.common.errors import BusFailed, Conflict
+from libs.common.messages import BucketName
+from libs.common.ports import Change, Entry
+
+log = structlog.get_logger()
+
+Value = TypeVar("Value")
+LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
+RETRY_S: Final = 0.25
+GONE: Final = (KV_DEL, KV_PURGE)
+
+
+async def open_bucket(js: JetStreamContext, name: BucketName[Value], replicas_count: int) -> "NatsBucket[Value]":
+    """Open a bucket, creating it when it does not exist. Raises BusFailed."""
+    try:
+        try:
+            store = await js.key_value(name.name)
+        except nats.js.errors.BucketNotFoundError:
+            config = api.KeyValueConfig(
+                bucket=name.name, history=1, storage=api.StorageType.FILE, replicas=replicas_count, direct=True
+            )
+            store = await js.create_key_value(config)
+    except LOST as error:
+        raise BusFailed(f"bucket {name.name} cannot be opened: {error!r}") from None
+    return NatsBucket(store, name)
+
+
+class NatsBucket(Generic[Value]):
+    """One bucket. `libs.common.ports.Bucket` says what each method promises."""
+
+    def __init__(self, store: KeyValue, name: BucketName[Value]) -> None:
+        self._store = store
+        self._name = name.name
+        self._decoder = msgspec.json.Decoder(name.value)
+        self._watchers: set[KeyValue.KeyWatcher] = set()
+
+    def __repr__(self) -> str:
+        """Show its name."""
+        return f"NatsBucket({self._name})"
+
+    async def get(self, key: str) -> Entry[Value] | None:
+        """Read one key."""
+        try:
+            entry = await self._store.get(key)
+        except nats.js.errors.KeyNotFoundError:
+            return None
+        except LOST as error:
+            raise self._failed("read", key, error) from None
+        if not entry.value:
+            return None
+        return Entry(key, self._decoder.decode(entry.value), entry.revision or 0)
+
+    async def load(self) -> dict[str, Entry[Value]]:
+        """Read everything."""
+        found: dict[str, Entry[Value]] = {}
+        async with self.watch() as changes:
+            async for change in changes:
+                if change is None:
+                    break
+                if change.value is not None:
+                    found[change.key] = Entry(change.key, change.value, change.revision)
+        return found
+
+    async def create(self, key: str, value: Value) -> int:
+        """Write a key that must not exist."""
+        try:
+            return await self._store.create(key, msgspec.json.encode(value))
+        except nats.js.errors.KeyWrongLastSequenceError:
+            raise Conflict(f"{self._name}/{key} exists") from None
+        except LOST as error:
+            raise self._failed("created", key, error) from None
+
+    async def update(self, key: str, value: Value, revision: int) -> int:
+        """Write a key that must still be at `revision`."""
+        try:
+            return await self._store.update(key, msgspec.json.encode(value), last=revision)
+        except nats.js.errors.KeyWrongLastSequenceError:
+            raise Conflict(f"{self._name}/{key} is no longer at revision {revision}") from None
+        except LOST as error:
+            raise self._failed("updated", key, error) from None
+
+    async def put(self, key: str, value: Value) -> int:
+        """Write a key whatever it holds."""
+        try:
+            return await self._store.put(key, msgspec.json.encode(value))
+        except LOST as error:
+            raise self._failed("written", key, error) from None
+
+    async def delete(self, key: str) -> None:
+        """Remove a key with all that was kept of it."""
+        try:
+            await self._store.purge(key)
+        except LOST as error:
+            raise self._failed("deleted", key, error) from None
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator[AsyncIterator[Change[Value] | None]]:
+        """Follow all keys."""
+        changes = self._changes()
+        try:
+            yield changes
+        finally:
+            await changes.aclose()
+
+    def restart_watches(self) -> None:
+        """End the running watches so that they begin anew; called when the connection came back."""
+        for watcher in self._watchers:
+            with contextlib.suppress(asyncio.QueueFull):
+                watcher._updates.put_nowait(KeyValue.KeyWatcher.STOP_ITER)  # noqa: SLF001 stop() would ask the old server
+
+    async def _changes(self) -> AsyncIterator[Change[Value] | None]:  # type: ignore[misc]
+        known: dict[str, int] = {}
+        complete = False
+        while True:
+            listed: set[str] = set()
+            async with self._watching() as watcher:
+                async for entry in watcher:
+                    if entry is None:
+                        for change in forgotten(known, listed):
+                            yield change
+                        if not complete:
+                            complete = True
+                            yield None
+                        continue
+                    listed.add(entry.key)
+                    if known.get(entry.key) != entry.revision:
+                        yield self._learn(known, entry)
+
+    def _learn(self, known: dict[str, int], entry: KeyValue.Entry) -> Change[Value]:
+        revision = entry.revision or 0
+        if entry.operation in GONE or not entry.value:
+            known.pop(entry.key, None)
+            return Change(entry.key, None, revision)
+        known[entry.key] = revision
+        return Change(entry.key, self._decoder.decode(entry.value), revision)
+
+    @asynccontextmanager
+    async def _watching(self) -> AsyncIterator[KeyValue.KeyWatcher]:
+        watcher = await self._start_watch()
+        self._watchers.add(watcher)
+        try:
+            yield watcher
+        finally:
+            self._watchers.discard(watcher)
+            with contextlib.suppress(*LOST):
+                await watcher._sub.unsubscribe()  # noqa: SLF001 stop() also fills the queue, which nobody reads any more
+
+    async def _start_watch(self) -> KeyValue.KeyWatcher:
+        while True:
+            try:
+                return await self._store.watchall()
+            except LOST as error:
+                log.debug("watch not started", bucket=self._name, error=repr(error))
+                await asyncio.sleep(RETRY_S)
+
+    def _failed(self, what: str, key: str, error: Any) -> BusFailed:
+        return BusFailed(f"{self._name}/{key} not {what}: {type(error).__name__}")
+
+
+def forgotten(known: dict[str, int], listed: set[str]) -> list[Change[Any]]:
+    """Tell what was known and is no longer listed; forget it."""
+    gone = [key for key in known if key not in listed]
+    return [Change(key, None, known.pop(key)) for key in gone]
