@@ -88,6 +88,8 @@ class Node(Frozen, kw_only=True):
     labels: tuple[str, ...] = ()
     machine: MachineId | None = None
     added_at_ms: int = 0
+    retired: bool = False
+    """Removed by an operator; the record stays as long as tasks on it need to be reached. It is in no list."""
 
     @property
     def url(self) -> str:
@@ -149,6 +151,8 @@ class Attempt(Frozen, kw_only=True):
     reason: str = ""
     """Why it ended, or why it is uncertain; shown to the user."""
     cleanup: Cleanup = Cleanup.NONE
+    counted: bool = False
+    """It counts against `--max-attempts`: it ran and was lost, or the node said no; not so a node that nobody reached."""
 
 
 class LastKnown(Frozen, kw_only=True):
@@ -205,8 +209,12 @@ class Task(Frozen, kw_only=True):
     waiting_because: str = ""
     not_before_ms: int = 0
     """Back-off: no new attempt before this."""
+    min_memory_bytes: int = 0
+    """A node with this much memory had too little for it; 0: none had."""
     timeline: tuple[Moment, ...] = ()
     """What the cluster did with it; also the first lines of its console."""
+    removed: bool = False
+    """Removed by its client. Invisible everywhere; the record stays only until its nodes have been told."""
 
     @property
     def attempt(self) -> Attempt | None:
