@@ -50,21 +50,26 @@ def run(serve: Coroutine[Any, Any, None], prog: str) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(until_signalled(serve))
-    except* asyncio.CancelledError:
-        return EXIT_OK
-    except* (ClusterError, OSError) as group:
-        for error in leaves(group):
-            print(f"{prog}: {error}", file=sys.stderr)  # noqa: T201 for the person who started it
-        return EXIT_FAILED
+    except (ClusterError, OSError, ExceptionGroup) as error:
+        return explain(prog, error)
     return EXIT_OK
 
 
-def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+def explain(prog: str, error: Exception) -> int:
+    """Say expected trouble in a line each; anything else goes on as it is, with its trace."""
+    found = leaves(error)
+    if not all(isinstance(leaf, ClusterError | OSError) for leaf in found):
+        raise error
+    for leaf in found:
+        print(f"{prog}: {leaf}", file=sys.stderr)  # noqa: T201 for the person who started it
+    return EXIT_FAILED
+
+
+def leaves(error: BaseException) -> list[BaseException]:
     """Flatten an exception group."""
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for inner in error.exceptions for leaf in leaves(inner)]
 
 
 async def until_signalled(serve: Coroutine[Any, Any, None]) -> None:

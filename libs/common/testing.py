@@ -1,0 +1,212 @@
+"""In-memory fakes of the bus and its buckets: one process, no NATS, the same promises.
+
+`MemoryBus` implements `ports.Bus` and `MemoryBucket` implements `ports.Bucket`; the contract suites in tests/contract hold
+them to what the real ones do. Messages pass through JSON here too, so that what cannot travel fails in a unit test. Tests
+may look at `told` (every event, in order) and switch `connected` off to play a NATS that is away.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import structlog
+
+from libs.common.errors import BusFailed, ClusterError, Conflict
+from libs.common.lifecycle import background
+from libs.common.messages import BucketName, Event, Request, Snapshot
+from libs.common.ports import Change, Entry, Handler
+
+log = structlog.get_logger()
+
+Asked = TypeVar("Asked")
+Reply = TypeVar("Reply")
+Told = TypeVar("Told")
+Value = TypeVar("Value")
+
+
+class MemoryBucket(Generic[Value]):
+    """A key-value store in a dict."""
+
+    def __init__(self, bus: "MemoryBus", name: BucketName[Value]) -> None:
+        self._bus = bus
+        self._name = name
+        self._entries: dict[str, tuple[bytes, int]] = {}
+        self._revision = 0
+        self._watchers: set[asyncio.Queue[Change[Value] | None]] = set()
+
+    def __repr__(self) -> str:
+        """Show its name and size."""
+        return f"MemoryBucket({self._name.name} {len(self._entries)} keys)"
+
+    async def get(self, key: str) -> Entry[Value] | None:
+        """Read one key."""
+        self._bus.require_connection()
+        return self._entry(key) if key in self._entries else None
+
+    async def load(self) -> dict[str, Entry[Value]]:
+        """Read everything."""
+        self._bus.require_connection()
+        return {key: self._entry(key) for key in self._entries}
+
+    async def create(self, key: str, value: Value) -> int:
+        """Write a key that must not exist."""
+        self._bus.require_connection()
+        if key in self._entries:
+            raise Conflict(f"{self._name.name}/{key} exists")
+        return self._write(key, value)
+
+    async def update(self, key: str, value: Value, revision: int) -> int:
+        """Write a key that must still be at `revision`."""
+        self._bus.require_connection()
+        if self._entries.get(key, (b"", 0))[1] != revision:
+            raise Conflict(f"{self._name.name}/{key} is no longer at revision {revision}")
+        return self._write(key, value)
+
+    async def put(self, key: str, value: Value) -> int:
+        """Write a key whatever it holds."""
+        self._bus.require_connection()
+        return self._write(key, value)
+
+    async def delete(self, key: str) -> None:
+        """Remove a key."""
+        self._bus.require_connection()
+        if self._entries.pop(key, None):
+            self._revision += 1
+            self._tell(Change(key, None, self._revision))
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator[AsyncIterator[Change[Value] | None]]:
+        """Follow all keys."""
+        changes: asyncio.Queue[Change[Value] | None] = asyncio.Queue()
+        for entry in sorted((self._entry(key) for key in self._entries), key=lambda entry: entry.revision):
+            changes.put_nowait(Change(entry.key, entry.value, entry.revision))
+        changes.put_nowait(None)
+        self._watchers.add(changes)
+        try:
+            yield endless(changes)
+        finally:
+            self._watchers.discard(changes)
+
+    def _entry(self, key: str) -> Entry[Value]:
+        payload, revision = self._entries[key]
+        return Entry(key, msgspec.json.decode(payload, type=self._name.value), revision)
+
+    def _write(self, key: str, value: Value) -> int:
+        self._revision += 1
+        self._entries[key] = (msgspec.json.encode(value), self._revision)
+        self._tell(Change(key, self._entry(key).value, self._revision))
+        return self._revision
+
+    def _tell(self, change: Change[Value]) -> None:
+        for watcher in self._watchers:
+            watcher.put_nowait(change)
+
+
+async def endless(queue: "asyncio.Queue[Told]") -> AsyncIterator[Told]:
+    """Yield what comes through a queue, for ever."""
+    while True:
+        yield await queue.get()
+
+
+class MemoryBus:
+    """A bus inside one process."""
+
+    def __init__(self) -> None:
+        self.connected = True
+        self.told: list[tuple[str, Any]] = []
+        """Every event told: its name and message."""
+        self._handlers: dict[str, Handler] = {}
+        self._listeners: dict[str, list[Callable[[Any], Awaitable[None]]]] = {}
+        self._snapshots: dict[str, bytes] = {}
+        self._followers: dict[str, list[asyncio.Queue[bytes]]] = {}
+        self._buckets: dict[str, MemoryBucket[Any]] = {}
+
+    def require_connection(self) -> None:
+        """Raise BusFailed while the test plays a NATS that is away."""
+        if not self.connected:
+            raise BusFailed("nats is away")
+
+    async def ask(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:
+        """Ask the owner."""
+        self.require_connection()
+        handler = self._handlers.get(request.subject)
+        if handler is None:
+            raise BusFailed(f"nobody answers {request.name}")
+        asked = msgspec.json.decode(msgspec.json.encode(message), type=request.asked)
+        try:
+            async with asyncio.timeout(request.timeout_s if timeout_s is None else timeout_s):
+                answer = await handler(asked)
+        except ClusterError:
+            raise
+        except TimeoutError:
+            raise BusFailed(f"no answer to {request.name}: TimeoutError") from None
+        except Exception:
+            log.exception("request failed", request=request.name)
+            raise BusFailed(f"{request.owner} failed") from None
+        reply: Reply = msgspec.json.decode(msgspec.json.encode(answer), type=request.reply)
+        return reply
+
+    @asynccontextmanager
+    async def serve(self, service: str, handlers: Mapping[Request[Any, Any], Handler]) -> AsyncIterator[None]:
+        """Answer requests."""
+        del service
+        ours = {request.subject: handler for request, handler in handlers.items()}
+        self._handlers.update(ours)
+        try:
+            yield
+        finally:
+            for subject in ours:
+                self._handlers.pop(subject, None)
+
+    async def tell(self, event: Event[Told], message: Told) -> None:
+        """Publish an event."""
+        self.told.append((event.name, message))
+        if not self.connected:
+            return
+        for listener in self._listeners.get(event.subject, []):
+            with contextlib.suppress(Exception):
+                await listener(msgspec.json.decode(msgspec.json.encode(message), type=event.told))
+
+    @asynccontextmanager
+    async def listen(self, event: Event[Told], handler: Callable[[Told], Awaitable[None]]) -> AsyncIterator[None]:
+        """Call the handler for every event."""
+        listeners = self._listeners.setdefault(event.subject, [])
+        listeners.append(handler)
+        try:
+            yield
+        finally:
+            listeners.remove(handler)
+
+    async def set_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
+        """Replace the last value."""
+        self.require_connection()
+        self._snapshots[snapshot.name] = msgspec.json.encode(message)
+        for follower in self._followers.get(snapshot.name, []):
+            follower.put_nowait(self._snapshots[snapshot.name])
+
+    @asynccontextmanager
+    async def follow_snapshot(
+        self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]
+    ) -> AsyncIterator[None]:
+        """Call the handler with the last value and every new one."""
+        values: asyncio.Queue[bytes] = asyncio.Queue()
+        if snapshot.name in self._snapshots:
+            values.put_nowait(self._snapshots[snapshot.name])
+        self._followers.setdefault(snapshot.name, []).append(values)
+
+        async def follow() -> None:
+            async for value in endless(values):
+                await handler(msgspec.json.decode(value, type=snapshot.told))
+
+        async with background(follow(), name=f"follow {snapshot.name} as {durable}"):
+            yield
+        self._followers[snapshot.name].remove(values)
+
+    async def bucket(self, name: BucketName[Value]) -> MemoryBucket[Value]:
+        """Open a bucket."""
+        if name.name not in self._buckets:
+            self._buckets[name.name] = MemoryBucket(self, name)
+        return self._buckets[name.name]

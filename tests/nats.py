@@ -1,0 +1,63 @@
+"""A real nats-server per test: loopback, a free port, its store in a directory of its own; killable and restartable."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+NATS_SERVER = Path(sys.executable).parent / "nats-server"
+
+
+def free_port() -> int:
+    """Find a port that is free at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class NatsServer:
+    """One nats-server process with JetStream."""
+
+    def __init__(self, store: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.store = store
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients connect to."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it and wait until its port answers."""
+        self.store.mkdir(parents=True, exist_ok=True)
+        config = self.store / "nats.conf"
+        config.write_text(
+            f'listen: "127.0.0.1:{self.port}"\nmax_payload: 8388608\n'
+            f'jetstream {{ store_dir: "{self.store}/js", sync_interval: always }}\n'
+        )
+        with (self.store / "nats.log").open("ab") as log:
+            self._process = subprocess.Popen([NATS_SERVER, "-c", config], stdout=log, stderr=log)
+        deadline_s = time.monotonic() + 10
+        while time.monotonic() < deadline_s:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise AssertionError((self.store / "nats.log").read_text())
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal (SIGSTOP, SIGCONT, ...)."""
+        assert self._process is not None
+        os.kill(self._process.pid, number)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it; SIGKILL for a crash."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(timeout=10)
+            self._process = None
