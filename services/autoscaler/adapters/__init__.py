@@ -1,0 +1,1 @@
+"""The world as the autoscaler meets it, one vendor per module."""

@@ -1,0 +1,1 @@
+"""What the autoscaler decides, in pure functions: no await, no clock, no log."""
