@@ -1,0 +1,8 @@
+"""`python -m libs.nodesim` is the same as the console script `nodesim`."""
+
+import sys
+
+from libs.nodesim.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

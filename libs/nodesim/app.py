@@ -1,0 +1,313 @@
+"""The HTTP API: each handler decodes, calls the node, encodes. Shapes and texts are NodeODM's.
+
+A failure is 200 with `{"error": ...}`, a wrong token too. Everything unknown,
+and every known path with another method, is Express's 404 page.
+"""
+
+import html
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from libs.nodesim import forms, options, pages, settings
+from libs.nodesim.drops import Drops
+from libs.nodesim.gate import Dropped, Gate
+from libs.nodesim.node import Node, Refused
+from libs.nodesim.store import Received, StoreError
+from libs.nodesim.tasks import TaskError
+
+BODY_LIMIT_BYTES: Final = 100 * 1024
+CHUNK_BYTES: Final = 1024 * 1024
+REFUSALS: Final = (Refused, StoreError, options.OptionsRefused, forms.FormRefused, settings.BadSetting)
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Asset(FileResponse):
+    """A result, read in large chunks."""
+
+    chunk_size = CHUNK_BYTES
+
+
+def application(node: Node) -> Gate:
+    """Make the ASGI application of a node."""
+    api = Api(node)
+    routes = [
+        *api.routes(),
+        *pages.routes(),
+        Route("/sim/settings", guarded(node, api.show_settings)),
+        Route("/sim/settings", guarded(node, api.change_settings), methods=["POST"]),
+        Route("/sim/forget", guarded(node, api.forget), methods=["POST"]),
+    ]
+    starlette = Starlette(
+        routes=routes, exception_handlers={HTTPException: _not_found} | dict.fromkeys(REFUSALS, _refused)
+    )
+    starlette.router.redirect_slashes = False
+    return Gate(starlette, node)
+
+
+def guarded(node: Node, handler: Handler) -> Handler:
+    """Let only those in who know the token, which comes as a query parameter, once."""
+
+    async def checked(request: Request) -> Response:
+        if node.settings.token and request.query_params.getlist("token") != [node.settings.token]:
+            return answer({"error": "Invalid authentication token: token does not match."})
+        return await handler(request)
+
+    return checked
+
+
+class Api:
+    """NodeODM's endpoints."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._drops = Drops(node)
+
+    def routes(self) -> list[Route]:
+        """All endpoints; those under /auth need no token."""
+        get: list[tuple[str, Handler]] = [
+            ("/info", self.info),
+            ("/options", self.options),
+            ("/task/list", self.list_tasks),
+            ("/task/{uuid}/info", self.task_info),
+            ("/task/{uuid}/output", self.output),
+            ("/task/{uuid}/download/{asset}", self.download),
+        ]
+        post: list[tuple[str, Handler]] = [
+            ("/task/new/init", self.init),
+            ("/task/new/upload/{uuid}", self.upload),
+            ("/task/new/commit/{uuid}", self.commit),
+            ("/task/new", self.create),
+            ("/task/cancel", self.cancel),
+            ("/task/remove", self.remove),
+            ("/task/restart", self.restart),
+        ]
+        return [
+            *[Route(path, guarded(self._node, handler)) for path, handler in get],
+            *[Route(path, guarded(self._node, handler), methods=["POST"]) for path, handler in post],
+            Route("/auth/info", auth_info),
+            Route("/auth/login", not_available, methods=["POST"]),
+            Route("/auth/register", not_available, methods=["POST"]),
+        ]
+
+    async def info(self, request: Request) -> Response:
+        """GET /info."""
+        # NodeODM's own switch for testing clients: the one way to make it answer 401.
+        if request.query_params.get("_debugUnauthorized"):
+            return Response(status_code=HTTPStatus.UNAUTHORIZED)
+        return answer(self._node.info())
+
+    async def options(self, request: Request) -> Response:  # noqa: ARG002 - every handler takes the request
+        """GET /options."""
+        return answer(self._node.options)
+
+    async def list_tasks(self, request: Request) -> Response:  # noqa: ARG002 - every handler takes the request
+        """GET /task/list."""
+        return answer([{"uuid": uuid} for uuid in self._node.tasks.all])
+
+    async def init(self, request: Request) -> Response:
+        """POST /task/new/init: fields, no files."""
+        uuid = self._node.new_uuid(request.headers.get("set-uuid", ""))
+        form = await self._form(request, None)
+        self._node.begin(uuid, form.fields if form else {})
+        return answer({"uuid": uuid})
+
+    async def upload(self, request: Request) -> Response:
+        """POST /task/new/upload/{uuid}: one or more files."""
+        uuid = request.path_params["uuid"]
+        self._node.store.check_begun(uuid)
+        drop = self._drops.upload(request)
+        if drop.answers_500:
+            return PlainTextResponse("Internal Server Error", HTTPStatus.INTERNAL_SERVER_ERROR)
+        drop.before()
+        form = await self._form(request, uuid, drop.midway(request.stream()))
+        drop.after()
+        if form is None or not form.files:
+            return answer({"error": "Need at least 1 file.", "noRetry": True})
+        return answer({"success": True})
+
+    async def commit(self, request: Request) -> Response:
+        """POST /task/new/commit/{uuid}."""
+        uuid = request.path_params["uuid"]
+        self._node.store.check_begun(uuid)
+        drop = self._drops.commit(request)
+        if drop.answers_500:
+            return PlainTextResponse("Internal Server Error", HTTPStatus.INTERNAL_SERVER_ERROR)
+        drop.before()
+        self._node.commit(uuid)
+        drop.after()
+        return answer({"uuid": uuid})
+
+    async def create(self, request: Request) -> Response:
+        """POST /task/new: fields and files, or a zipurl."""
+        uuid = self._node.new_uuid(request.headers.get("set-uuid", ""))
+        form = await self._form(request, uuid)
+        self._node.create(uuid, form.fields if form else {}, len(form.files) if form else 0)
+        return answer({"uuid": uuid})
+
+    async def task_info(self, request: Request) -> Response:
+        """GET /task/{uuid}/info, with its output from line `with_output` on when asked for."""
+        uuid = request.path_params["uuid"]
+        info = self._node.task_info(uuid)
+        if "with_output" in request.query_params:
+            info["output"] = self._node.output(uuid, request.query_params["with_output"])
+        return answer(info)
+
+    async def output(self, request: Request) -> Response:
+        """GET /task/{uuid}/output from line `line` on."""
+        return answer(self._node.output(request.path_params["uuid"], request.query_params.get("line")))
+
+    async def download(self, request: Request) -> Response:
+        """GET or HEAD /task/{uuid}/download/all.zip."""
+        self._node.tasks.find(request.path_params["uuid"])
+        if request.path_params["asset"] != "all.zip":
+            return answer({"error": "Invalid asset"})
+        path = self._node.store.project(request.path_params["uuid"]) / "all.zip"
+        if not path.exists():
+            return answer({"error": "Asset not ready"})
+        response = Asset(path, media_type="application/zip")
+        response.headers["content-disposition"] = "attachment; filename=all.zip"
+        if not self._node.settings.download_ranges:
+            # NodeODM does not know ranges: it sends the whole file under 200.
+            del response.headers["accept-ranges"]
+            request.scope["headers"] = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
+        return response
+
+    async def cancel(self, request: Request) -> Response:
+        """POST /task/cancel."""
+        fields = await _fields(request)
+        return await _done(self._later(self._node.cancel, fields["uuid"])) if fields.get("uuid") else _no_uuid()
+
+    async def remove(self, request: Request) -> Response:
+        """POST /task/remove."""
+        fields = await _fields(request)
+        return await _done(self._node.remove(fields["uuid"])) if fields.get("uuid") else _no_uuid()
+
+    async def restart(self, request: Request) -> Response:
+        """POST /task/restart, with other options when given."""
+        fields = await _fields(request)
+        if not fields.get("uuid"):
+            return _no_uuid()
+        return await _done(self._later(self._node.restart, fields["uuid"], fields.get("options", "")))
+
+    async def show_settings(self, request: Request) -> Response:  # noqa: ARG002 - every handler takes the request
+        """GET /sim/settings: what can be changed, as it is."""
+        return answer(settings.live(self._node.settings))
+
+    async def change_settings(self, request: Request) -> Response:
+        """POST /sim/settings: change some, answer with all."""
+        changes = options.parse_json((await _body(request)).decode())
+        if not isinstance(changes, dict):
+            raise Refused("Not a JSON object")
+        self._node.apply(settings.changed(self._node.settings, changes))
+        return await self.show_settings(request)
+
+    async def forget(self, request: Request) -> Response:  # noqa: ARG002 - every handler takes the request
+        """POST /sim/forget: lose all tasks and data."""
+        self._node.forget()
+        return answer({"success": True})
+
+    async def _form(
+        self, request: Request, uuid: str | None, chunks: AsyncIterator[bytes] | None = None
+    ) -> forms.Form | None:
+        """Read a multipart body, its files into the uploads of the task; None when it is no such body."""
+        boundary = forms.boundary(request.headers.get("content-type", ""))
+        if boundary is None:
+            return None
+        opened: list[Received] = []
+
+        def receive(name: str) -> Received:
+            opened.append(self._node.receive(uuid or "", name))
+            return opened[-1]
+
+        form = forms.Form(boundary, receive if uuid else None)
+        try:
+            await form.read(chunks or request.stream())
+        except ClientDisconnect:
+            raise Dropped from None
+        finally:
+            for file in opened:
+                if uuid and file.path.exists():
+                    self._node.stored(uuid, file)
+        return form
+
+    @staticmethod
+    async def _later(call: Callable[..., None], *arguments: str) -> None:
+        call(*arguments)
+
+
+async def auth_info(request: Request) -> Response:  # noqa: ARG001 - every handler takes the request
+    """GET /auth/info."""
+    return answer({"message": "Authentication not available on this node", "loginUrl": None, "registerUrl": None})
+
+
+async def not_available(request: Request) -> Response:  # noqa: ARG001 - every handler takes the request
+    """POST /auth/login and /auth/register."""
+    return answer({"error": "Not available"})
+
+
+def answer(content: Any) -> Response:
+    """Encode JSON as Express does."""
+    response = Response(msgspec.json.encode(content))
+    response.headers["content-type"] = "application/json; charset=utf-8"
+    return response
+
+
+async def _done(action: Awaitable[None]) -> Response:
+    try:
+        await action
+    except TaskError as error:
+        return answer({"success": False, "error": str(error)})
+    return answer({"success": True})
+
+
+def _no_uuid() -> Response:
+    return answer({"error": "uuid param missing."})
+
+
+async def _fields(request: Request) -> dict[str, str]:
+    """Read an urlencoded or JSON body; of any other, nothing. Raises: Refused, OptionsRefused."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/x-www-form-urlencoded":
+        parsed = parse_qs((await _body(request)).decode(errors="replace"), keep_blank_values=True)
+        return {name: ",".join(values) for name, values in parsed.items()}
+    if kind == "application/json":
+        body = await _body(request)
+        content = options.parse_json(body.decode(errors="replace")) if body else {}
+        return {name: _text(value) for name, value in content.items()} if isinstance(content, dict) else {}
+    return {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode() if value else ""
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_LIMIT_BYTES:
+            raise Refused("request entity too large")
+    return bytes(body)
+
+
+async def _refused(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
+    return answer({"error": str(error)})
+
+
+async def _not_found(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
+    text = html.escape(f"Cannot {request.method} {request.url.path}")
+    page = (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Error</title>\n</head>\n'
+        f"<body>\n<pre>{text}</pre>\n</body>\n</html>\n"
+    )
+    return Response(page, HTTPStatus.NOT_FOUND, media_type="text/html")

@@ -1,0 +1,79 @@
+"""Uploads and commits that go wrong on purpose: which ones, and where.
+
+The ways to drop a request, as in `--drop-how`:
+
+    status        500 at once, as NodeODM's own --test_drop_uploads; nothing is stored
+    reset-before  the connection is reset, nothing is stored
+    reset-midway  half of the body is taken, then reset: a truncated file stays
+    reset-after   everything is stored, the answer is lost: the outcome that a client cannot know
+"""
+
+import dataclasses
+import secrets
+from collections.abc import AsyncIterator
+
+from starlette.requests import Request
+
+from libs.nodesim.gate import Dropped
+from libs.nodesim.node import Node
+
+
+@dataclasses.dataclass(frozen=True)
+class Drop:
+    """What is to happen to one request; nothing when `how` is empty."""
+
+    how: str = ""
+
+    @property
+    def answers_500(self) -> bool:
+        """True when 500 is answered and nothing else happens."""
+        return self.how == "status"
+
+    def before(self) -> None:
+        """Nothing has been read yet. Raises: Dropped."""
+        if self.how == "reset-before":
+            raise Dropped
+
+    async def midway(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Pass the body on, or the first half of its first chunk. Raises: Dropped."""
+        async for chunk in chunks:
+            if self.how == "reset-midway":
+                yield chunk[: len(chunk) // 2]
+                raise Dropped
+            yield chunk
+
+    def after(self) -> None:
+        """Everything is done but the answer. Raises: Dropped."""
+        if self.how.startswith("reset-"):
+            raise Dropped
+
+
+class Drops:
+    """Chooses the requests to be dropped."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def upload(self, request: Request) -> Drop:
+        """Decide about an upload."""
+        settings = self._node.settings
+        if settings.drop_upload_next_count:
+            self._node.settings = dataclasses.replace(
+                settings, drop_upload_next_count=settings.drop_upload_next_count - 1
+            )
+            return self._told(request, "upload_dropped")
+        part = settings.drop_upload_part
+        return self._told(request, "upload_dropped") if secrets.SystemRandom().random() < part else Drop()
+
+    def commit(self, request: Request) -> Drop:
+        """Decide about a commit."""
+        settings = self._node.settings
+        if not settings.drop_commit_next_count:
+            return Drop()
+        self._node.settings = dataclasses.replace(settings, drop_commit_next_count=settings.drop_commit_next_count - 1)
+        return self._told(request, "commit_dropped")
+
+    def _told(self, request: Request, event: str) -> Drop:
+        how = self._node.settings.drop_how
+        self._node.events.tell(event, task=request.path_params["uuid"], how=how)
+        return Drop(how)

@@ -1,0 +1,86 @@
+"""What happens to every request before and after its handler: CORS, delays, freezing, dropped connections.
+
+Plain ASGI, so that bodies keep streaming. `/sim/...` passes the gate even when
+the node is frozen: that is how it is thawed.
+"""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from typing import Any, Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from libs.nodesim.node import Node
+
+CONTROL: Final = "/sim/"
+METHODS: Final = b"GET,HEAD,PUT,PATCH,POST,DELETE"
+RESET: Final = struct.pack("ii", 1, 0)
+
+
+class Dropped(Exception):  # noqa: N818 - named after what happened
+    """The connection is to be reset without an answer."""
+
+
+class Gate:
+    """Wraps the application."""
+
+    def __init__(self, app: ASGIApp, node: Node) -> None:
+        self._app = app
+        self._node = node
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        path = scope["path"] = scope["path"].rstrip("/") or "/"
+        if not path.startswith(CONTROL):
+            await asyncio.sleep(self._node.settings.answer_delay_s)
+            await self._node.thawed.wait()
+        if scope["method"] == "OPTIONS":
+            await _preflight(scope, send)
+            return
+        with contextlib.suppress(Dropped):
+            await self._app(scope, receive, self._outgoing(send, controls=path.startswith(CONTROL)))
+            return
+        reset(scope["state"]["transport"])
+
+    def _outgoing(self, send: Send, *, controls: bool) -> Send:
+        async def outgoing(message: Message) -> None:
+            if not controls:
+                await self._node.thawed.wait()
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"access-control-allow-origin", b"*")]
+            await send(message)
+
+        return outgoing
+
+
+class Protocol(HttpToolsProtocol):
+    """Uvicorn's HTTP, which also tells the application its transport, so that a connection can be reset."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Remember the transport."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
+def reset(transport: Any) -> None:
+    """Close with RST instead of FIN, as when a process dies."""
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    transport.abort()
+
+
+async def _preflight(scope: Scope, send: Send) -> None:
+    headers = [
+        (b"access-control-allow-origin", b"*"),
+        (b"access-control-allow-methods", METHODS),
+        (b"vary", b"Access-Control-Request-Headers"),
+    ]
+    headers += [
+        (b"access-control-allow-headers", value)
+        for name, value in scope["headers"]
+        if name == b"access-control-request-headers"
+    ]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
