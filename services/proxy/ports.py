@@ -24,7 +24,7 @@ NO_SUCH_UPLOAD: Final = "Invalid taskId: the task no longer exists."
 """The original's words for an upload that is unknown, committed, or gone."""
 
 
-class Draft(Frozen, kw_only=True):
+class Draft(Frozen, frozen=True, kw_only=True):
     """What `init` fixed about a task."""
 
     task: TaskId
@@ -48,14 +48,14 @@ class Draft(Frozen, kw_only=True):
         return f"Draft({self.task} options={len(self.options)}{' zip_url' if self.zip_url else ''})"
 
 
-class StoredFile(Frozen, kw_only=True):
+class StoredFile(Frozen, frozen=True, kw_only=True):
     """One complete file of an upload."""
 
     name: str
     size_bytes: int
 
 
-class Manifest(Frozen, kw_only=True):
+class Manifest(Frozen, frozen=True, kw_only=True):
     """What an upload holds; after commit it never changes again."""
 
     files: tuple[StoredFile, ...] = ()
@@ -78,7 +78,7 @@ class Mark(StrEnum):
     """The client's webhook was delivered, or given up."""
 
 
-class Held(Frozen, kw_only=True):
+class Held(Frozen, frozen=True, kw_only=True):
     """One entry of the spool, as the loops behind it see it."""
 
     draft: Draft
