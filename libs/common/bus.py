@@ -113,7 +113,9 @@ class NatsBus:
             try:
                 for request, handler in handlers.items():
                     await micro.add_endpoint(
-                        name=request.name.replace(".", "-"), subject=request.subject, handler=endpoint(crew, request, handler)
+                        name=request.name.replace(".", "-"),
+                        subject=request.subject,
+                        handler=endpoint(crew, request, handler),
                     )
                 yield
             finally:
@@ -135,7 +137,7 @@ class NatsBus:
         async def heard(message: Msg) -> None:
             try:
                 await handler(msgspec.json.decode(message.data, type=event.told))
-            except Exception:  # noqa: BLE001 one bad event must not end the subscription
+            except Exception:
                 log.exception("event not handled", told=event.name)
 
         subscription = await self._client.subscribe(event.subject, cb=heard)
@@ -193,7 +195,9 @@ class NatsBus:
         config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.LAST, ack_wait=30)
         while True:
             try:
-                consumer = await self._js.pull_subscribe(snapshot.subject, durable, stream=snapshot.stream, config=config)
+                consumer = await self._js.pull_subscribe(
+                    snapshot.subject, durable, stream=snapshot.stream, config=config
+                )
                 while True:
                     with contextlib.suppress(nats.errors.TimeoutError):
                         for message in await consumer.fetch(1, timeout=5):

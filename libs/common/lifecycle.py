@@ -87,7 +87,7 @@ async def every(interval_s: float, act: Callable[[], Awaitable[object]], name: s
     while True:
         try:
             await act()
-        except Exception:  # noqa: BLE001 a loop must outlive its failures; they are logged with their trace
+        except Exception:
             log.exception("loop failed", loop=name)
         await asyncio.sleep(interval_s * random.uniform(1 - jitter, 1 + jitter))  # noqa: S311 no secret
 
@@ -137,7 +137,7 @@ class Crew:
     async def _guard(self, work: Coroutine[Any, Any, object], name: str) -> None:
         try:
             await work
-        except Exception:  # noqa: BLE001 nobody awaits it, so this is where it is handled
+        except Exception:
             log.exception("work failed", work=name)
         finally:
             self._room.release()

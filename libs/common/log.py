@@ -38,14 +38,20 @@ def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mu
 def configure(service: str, level: str, *, as_json: bool, debug: bool = False) -> None:
     """Set up logging for a process. `level` may be one of the original's names."""
     number = logging.getLevelName(LEVELS.get("debug" if debug else level, level).upper())
-    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True) if as_json else structlog.processors.TimeStamper("%H:%M:%S")
+    stamp = (
+        structlog.processors.TimeStamper(fmt="iso", utc=True)
+        if as_json
+        else structlog.processors.TimeStamper("%H:%M:%S")
+    )
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         stamp,
     ]
     last: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)
     )
     trace = structlog.processors.format_exc_info  # to text before `redact`, which then sees it
     structlog.configure(

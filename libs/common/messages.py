@@ -11,7 +11,7 @@ of the message. Buckets are the key-value stores, each with the one service that
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import ClassVar, Final, Generic, TypeVar, cast
 
 from libs.common.model import (
     ClusterSummary,
@@ -46,7 +46,7 @@ class Request(Generic[Asked, Reply]):
     name: str
     """`owner.verb_noun`"""
     asked: type[Asked]
-    reply: Any
+    reply: type[Reply]
     """The type of the answer, or a union of tagged Structs."""
     timeout_s: float = 5.0
     """How long the caller waits before it takes the owner for absent."""
@@ -115,14 +115,14 @@ SUMMARY_KEY: Final = "cluster"
 # --- what any request may be answered with -------------------------------------------------------------------------
 
 
-class Done(Frozen, kw_only=True):
+class Done(Frozen, frozen=True, kw_only=True):
     """It is done; there is nothing more to say."""
 
 
 # --- nodes: scheduler ----------------------------------------------------------------------------------------------
 
 
-class NodeView(Frozen, kw_only=True):
+class NodeView(Frozen, frozen=True, kw_only=True):
     """A node as operators see it: no token, with what only the scheduler's memory knows."""
 
     id: NodeId
@@ -145,7 +145,7 @@ class NodeView(Frozen, kw_only=True):
     """Why it is offline, in one line."""
 
 
-class AddNode(Frozen, kw_only=True):
+class AddNode(Frozen, frozen=True, kw_only=True):
     """Register a node. Refused when hostname and port are taken or not valid."""
 
     hostname: str
@@ -160,27 +160,27 @@ class AddNode(Frozen, kw_only=True):
         return f"AddNode({self.hostname}:{self.port})"
 
 
-class NodeRef(Frozen, kw_only=True):
+class NodeRef(Frozen, frozen=True, kw_only=True):
     """One registered node."""
 
     node: NodeId
 
 
-class ListNodes(Frozen, kw_only=True):
+class ListNodes(Frozen, frozen=True, kw_only=True):
     """All nodes, in the order in which they were added."""
 
 
-class NodeList(Frozen, kw_only=True):
+class NodeList(Frozen, frozen=True, kw_only=True):
     """Answer to ListNodes and UpdateNodes."""
 
     nodes: tuple[NodeView, ...]
 
 
-class UpdateNodes(Frozen, kw_only=True):
+class UpdateNodes(Frozen, frozen=True, kw_only=True):
     """Probe every node now; answered when all have answered or timed out (10 s at most)."""
 
 
-class BestNode(Frozen, kw_only=True):
+class BestNode(Frozen, frozen=True, kw_only=True):
     """Which node would a task with so many images go to now? Advances the turn, as the original does.
 
     None as `images_count` takes only nodes without a limit.
@@ -189,17 +189,17 @@ class BestNode(Frozen, kw_only=True):
     images_count: int | None
 
 
-class BestNodeFound(Frozen, kw_only=True):
+class BestNodeFound(Frozen, frozen=True, kw_only=True):
     """Answer to BestNode; None when no node is able to take such a task."""
 
     node: NodeView | None
 
 
-class FindUiNode(Frozen, kw_only=True):
+class FindUiNode(Frozen, frozen=True, kw_only=True):
     """Which node serves the web page? Answered with NoNode when none is online."""
 
 
-class UiNode(Frozen, kw_only=True):
+class UiNode(Frozen, frozen=True, kw_only=True):
     """Answer to FindUiNode."""
 
     node: NodeId
@@ -218,14 +218,14 @@ FIND_UI_NODE: Final = Request("scheduler.find_ui_node", FindUiNode, UiNode)
 # --- tasks: scheduler ----------------------------------------------------------------------------------------------
 
 
-class TaskRecord(Frozen, kw_only=True):
+class TaskRecord(Frozen, frozen=True, kw_only=True):
     """A task and the revision of its record: of two, the higher revision is the newer."""
 
     task: Task
     revision: int
 
 
-class SubmitTask(Frozen, kw_only=True):
+class SubmitTask(Frozen, frozen=True, kw_only=True):
     """A client's commit. Sent again it gets the same answer and nothing happens twice."""
 
     task: TaskId
@@ -242,14 +242,14 @@ class SubmitTask(Frozen, kw_only=True):
     submodel: bool = False
 
 
-class PlaceTask(Frozen, kw_only=True):
+class PlaceTask(Frozen, frozen=True, kw_only=True):
     """Which node takes this task now? Only its holder asks."""
 
     task: TaskId
     holder: InstanceId
 
 
-class Placed(Frozen, kw_only=True, tag="placed"):
+class Placed(Frozen, frozen=True, kw_only=True, tag="placed"):
     """Send it there; the slot is reserved. The same question gets the same answer until the attempt is over."""
 
     node: Node
@@ -262,7 +262,7 @@ class Placed(Frozen, kw_only=True, tag="placed"):
         return f"Placed({self.node.name} attempt={self.attempt})"
 
 
-class Waiting(Frozen, kw_only=True, tag="waiting"):
+class Waiting(Frozen, frozen=True, kw_only=True, tag="waiting"):
     """No slot yet; PLACEMENT_POSSIBLE tells when to ask again, and asking every few seconds does too."""
 
     position: int
@@ -270,14 +270,14 @@ class Waiting(Frozen, kw_only=True, tag="waiting"):
     reason: str
 
 
-class NotWaiting(Frozen, kw_only=True, tag="not-waiting"):
+class NotWaiting(Frozen, frozen=True, kw_only=True, tag="not-waiting"):
     """There is nothing to place: the task is running already, has ended, or is unknown."""
 
     state: TaskState | None
     """None: there is no such task."""
 
 
-class RenewAttempt(Frozen, kw_only=True):
+class RenewAttempt(Frozen, frozen=True, kw_only=True):
     """The holder is still forwarding this attempt. Refused when the attempt no longer counts: stop forwarding."""
 
     task: TaskId
@@ -287,7 +287,7 @@ class RenewAttempt(Frozen, kw_only=True):
     sent_bytes: int = 0
 
 
-class ReportForwarded(Frozen, kw_only=True):
+class ReportForwarded(Frozen, frozen=True, kw_only=True):
     """The node has taken the commit of this attempt."""
 
     task: TaskId
@@ -295,7 +295,7 @@ class ReportForwarded(Frozen, kw_only=True):
     holder: InstanceId
 
 
-class ReportForwardFailed(Frozen, kw_only=True):
+class ReportForwardFailed(Frozen, frozen=True, kw_only=True):
     """This attempt's forwarding is over without success."""
 
     task: TaskId
@@ -309,14 +309,14 @@ class ReportForwardFailed(Frozen, kw_only=True):
     """The commit was sent and its answer was not seen."""
 
 
-class TaskRef(Frozen, kw_only=True):
+class TaskRef(Frozen, frozen=True, kw_only=True):
     """One task. With an `owner`, it is found only when it is that owner's; None is an operator and finds every task."""
 
     task: TaskId
     owner: Owner | None = None
 
 
-class RestartTask(Frozen, kw_only=True):
+class RestartTask(Frozen, frozen=True, kw_only=True):
     """Run the task again, with other options where given."""
 
     task: TaskId
@@ -324,7 +324,7 @@ class RestartTask(Frozen, kw_only=True):
     options: tuple[OptionValue, ...] | None = None
 
 
-class ListTasks(Frozen, kw_only=True):
+class ListTasks(Frozen, frozen=True, kw_only=True):
     """Committed tasks in the order of their commits; a page at a time."""
 
     owner: Owner | None = None
@@ -334,7 +334,7 @@ class ListTasks(Frozen, kw_only=True):
     limit_count: int = 500
 
 
-class TaskSummary(Frozen, kw_only=True):
+class TaskSummary(Frozen, frozen=True, kw_only=True):
     """A task in a list."""
 
     id: TaskId
@@ -357,7 +357,7 @@ class TaskSummary(Frozen, kw_only=True):
     seen_at_ms: int | None = None
 
 
-class TaskList(Frozen, kw_only=True):
+class TaskList(Frozen, frozen=True, kw_only=True):
     """Answer to ListTasks."""
 
     tasks: tuple[TaskSummary, ...]
@@ -365,7 +365,7 @@ class TaskList(Frozen, kw_only=True):
     """There are more behind the last one."""
 
 
-class ReadConsole(Frozen, kw_only=True):
+class ReadConsole(Frozen, frozen=True, kw_only=True):
     """The console of a task from a line on; negative: the last lines."""
 
     task: TaskId
@@ -373,13 +373,13 @@ class ReadConsole(Frozen, kw_only=True):
     from_line: int = 0
 
 
-class Console(Frozen, kw_only=True):
+class Console(Frozen, frozen=True, kw_only=True):
     """Answer to ReadConsole."""
 
     lines: tuple[str, ...]
 
 
-class ImportRoute(Frozen, kw_only=True):
+class ImportRoute(Frozen, frozen=True, kw_only=True):
     """Take over a task that the original cluster had sent to a node (its data/routes.json)."""
 
     task: TaskId
@@ -388,7 +388,9 @@ class ImportRoute(Frozen, kw_only=True):
 
 
 SUBMIT_TASK: Final = Request("scheduler.submit_task", SubmitTask, TaskRecord)
-PLACE_TASK: Final = Request("scheduler.place_task", PlaceTask, Placed | Waiting | NotWaiting)
+PlaceReply = Placed | Waiting | NotWaiting
+
+PLACE_TASK: Final = Request("scheduler.place_task", PlaceTask, cast("type[PlaceReply]", PlaceReply))
 RENEW_ATTEMPT: Final = Request("scheduler.renew_attempt", RenewAttempt, Done)
 REPORT_FORWARDED: Final = Request("scheduler.report_forwarded", ReportForwarded, TaskRecord)
 REPORT_FORWARD_FAILED: Final = Request("scheduler.report_forward_failed", ReportForwardFailed, TaskRecord)
@@ -404,23 +406,23 @@ IMPORT_ROUTE: Final = Request("scheduler.import_route", ImportRoute, TaskRecord)
 # --- machines: autoscaler ------------------------------------------------------------------------------------------
 
 
-class ViewCommand(Frozen, kw_only=True):
+class ViewCommand(Frozen, frozen=True, kw_only=True):
     """Which command would start a machine for so many images? Refused without an autoscaler."""
 
     images_count: int
 
 
-class CommandView(Frozen, kw_only=True):
+class CommandView(Frozen, frozen=True, kw_only=True):
     """Answer to ViewCommand; secrets are masked."""
 
     command: str
 
 
-class GetAutoscalerStatus(Frozen, kw_only=True):
-    """What does the autoscaler do?"""
+class GetAutoscalerStatus(Frozen, frozen=True, kw_only=True):
+    """What the autoscaler does at present."""
 
 
-class AutoscalerStatus(Frozen, kw_only=True):
+class AutoscalerStatus(Frozen, frozen=True, kw_only=True):
     """Answer to GetAutoscalerStatus."""
 
     enabled: bool
@@ -438,7 +440,7 @@ GET_AUTOSCALER_STATUS: Final = Request("autoscaler.get_status", GetAutoscalerSta
 # --- demand: scheduler tells, autoscaler consumes ------------------------------------------------------------------
 
 
-class WaitingTask(Frozen, kw_only=True):
+class WaitingTask(Frozen, frozen=True, kw_only=True):
     """A waiting task without a slot, as far as a machine's size depends on it."""
 
     task: TaskId
@@ -448,7 +450,7 @@ class WaitingTask(Frozen, kw_only=True):
     min_memory_bytes: int = 0
 
 
-class DemandChanged(Frozen, kw_only=True):
+class DemandChanged(Frozen, frozen=True, kw_only=True):
     """The whole demand of a moment. A lost or doubled one does no harm: the next says everything again."""
 
     at_ms: int
@@ -467,7 +469,7 @@ DEMAND_CHANGED: Final = Snapshot("demand.changed", DemandChanged, stream="DEMAND
 # --- events --------------------------------------------------------------------------------------------------------
 
 
-class NodeEvent(Frozen, kw_only=True):
+class NodeEvent(Frozen, frozen=True, kw_only=True):
     """Something happened to a node."""
 
     at_ms: int
@@ -475,7 +477,7 @@ class NodeEvent(Frozen, kw_only=True):
     reason: str = ""
 
 
-class TaskEvent(Frozen, kw_only=True):
+class TaskEvent(Frozen, frozen=True, kw_only=True):
     """Something happened to a task."""
 
     at_ms: int
@@ -486,13 +488,13 @@ class TaskEvent(Frozen, kw_only=True):
     reason: str = ""
 
 
-class PlacementPossible(Frozen, kw_only=True):
+class PlacementPossible(Frozen, frozen=True, kw_only=True):
     """Slots are promised to these tasks: their holders should ask PLACE_TASK now. A hint, not kept anywhere."""
 
     tasks: tuple[TaskId, ...]
 
 
-class FinishReported(Frozen, kw_only=True):
+class FinishReported(Frozen, frozen=True, kw_only=True):
     """A node called `POST /commit`: worth polling that task now. A hint, from a source that nobody has proved."""
 
     node_task_id: NodeTaskId

@@ -76,7 +76,7 @@ class Frozen(msgspec.Struct, frozen=True, omit_defaults=True):
     """A value. Unknown fields are ignored when it is read, so that an older reader meets a newer writer."""
 
 
-class Node(Frozen, kw_only=True):
+class Node(Frozen, frozen=True, kw_only=True):
     """A NodeODM server as registered. Liveness is not here: only the scheduler's memory knows that."""
 
     id: NodeId
@@ -138,7 +138,7 @@ class OptionValue(msgspec.Struct, frozen=True):
     value: str | int | float | bool | None = None
 
 
-class Attempt(Frozen, kw_only=True):
+class Attempt(Frozen, frozen=True, kw_only=True):
     """One try of a task on one node."""
 
     number: int
@@ -155,7 +155,7 @@ class Attempt(Frozen, kw_only=True):
     """It counts against `--max-attempts`: it ran and was lost, or the node said no; not so a node that nobody reached."""
 
 
-class LastKnown(Frozen, kw_only=True):
+class LastKnown(Frozen, frozen=True, kw_only=True):
     """What the node last said of a task that runs or ran there."""
 
     code: StatusCode
@@ -171,14 +171,14 @@ class LastKnown(Frozen, kw_only=True):
     seen_at_ms: int = 0
 
 
-class Moment(Frozen, kw_only=True):
+class Moment(Frozen, frozen=True, kw_only=True):
     """One line of a task's timeline."""
 
     at_ms: int
     text: str
 
 
-class Task(Frozen, kw_only=True):
+class Task(Frozen, frozen=True, kw_only=True):
     """A committed task, as the scheduler keeps it. Everything a proxy needs to answer for it is here."""
 
     id: TaskId
@@ -226,7 +226,7 @@ class Task(Frozen, kw_only=True):
         return f"Task({self.id} {self.state} images={self.images_count} attempts={len(self.attempts)})"
 
 
-class ClusterSummary(Frozen, kw_only=True):
+class ClusterSummary(Frozen, frozen=True, kw_only=True):
     """Honest totals over all nodes that are online, for `GET /info`."""
 
     nodes_count: int = 0
@@ -242,14 +242,14 @@ class ClusterSummary(Frozen, kw_only=True):
     engine_version: str = "?"
 
 
-class ReferenceOptions(Frozen, kw_only=True):
+class ReferenceOptions(Frozen, frozen=True, kw_only=True):
     """The option list that the cluster last saw on a node; kept when all nodes are gone."""
 
     options: tuple[NodeOption, ...] = ()
     seen_at_ms: int = 0
 
 
-class Upload(Frozen, kw_only=True):
+class Upload(Frozen, frozen=True, kw_only=True):
     """An upload before commit, or the kept inputs of a task: which proxy holds it."""
 
     task: TaskId

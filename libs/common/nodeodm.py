@@ -113,10 +113,10 @@ class NodeClient:
         self,
         node: Node,
         path: str,
-        answer: Any,
+        answer: type[Answer],
         timeout_s: float | None,
         query: dict[str, str] | None = None,
-    ) -> Any:
+    ) -> Answer:
         return decode(await self._send(node, "GET", path, timeout_s, query=query), answer, node)
 
     async def _act(self, node: Node, path: str, form: dict[str, str], timeout_s: float | None) -> None:
@@ -143,7 +143,7 @@ class NodeClient:
             raise NodeFailed(f"{node.name} did not answer ({type(error).__name__})") from None
 
 
-def decode(response: httpx.Response, answer: Any, node: Node) -> Any:
+def decode(response: httpx.Response, answer: type[Answer], node: Node) -> Answer:
     """Read an answer into its type. Raises NodeRefused for `{"error"}`, NodeFailed for nonsense."""
     if response.status_code == UNAUTHORIZED:
         raise NodeRefused(f"{node.name} refuses the token")

@@ -86,9 +86,7 @@ class Bus(Protocol):
         """Ask the owner. Raises what its handler raised, or BusFailed."""
         ...
 
-    def serve(
-        self, service: str, handlers: Mapping[Request[Any, Any], Handler]
-    ) -> AbstractAsyncContextManager[None]:
+    def serve(self, service: str, handlers: Mapping[Request[Any, Any], Handler]) -> AbstractAsyncContextManager[None]:
         """Answer requests while the context is open; each in a task of its own, a bounded number at once."""
         ...
 

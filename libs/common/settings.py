@@ -25,9 +25,29 @@ from pydantic_settings import (
 )
 
 ORIGINAL_KEYS: Final = frozenset(
-    """port secure-port admin-cli-port admin-web-port admin-pass log-level cloud-provider upload-max-speed
-    downloads-from-s3 splitmerge no-splitmerge public-address cluster-address flood-limit stale-uploads-timeout
-    token debug ssl-key ssl-cert asr config""".split()
+    [
+        "port",
+        "secure-port",
+        "admin-cli-port",
+        "admin-web-port",
+        "admin-pass",
+        "log-level",
+        "cloud-provider",
+        "upload-max-speed",
+        "downloads-from-s3",
+        "splitmerge",
+        "no-splitmerge",
+        "public-address",
+        "cluster-address",
+        "flood-limit",
+        "stale-uploads-timeout",
+        "token",
+        "debug",
+        "ssl-key",
+        "ssl-cert",
+        "asr",
+        "config",
+    ]
 )
 """What may stand in a configuration file of the original (cluster-address was never read by it)."""
 
@@ -80,7 +100,9 @@ class CommonSettings(BaseSettings):
 AnySettings = TypeVar("AnySettings", bound=CommonSettings)
 
 
-def load(cls: type[AnySettings], argv: Sequence[str], prog: str, shortcuts: Mapping[str, str] | None = None) -> AnySettings:
+def load(
+    cls: type[AnySettings], argv: Sequence[str], prog: str, shortcuts: Mapping[str, str] | None = None
+) -> AnySettings:
     """Build settings from flags, environment and file. Raises SettingsError with one line per mistake.
 
     `shortcuts`: field name to one-letter flag.
@@ -99,7 +121,9 @@ def load(cls: type[AnySettings], argv: Sequence[str], prog: str, shortcuts: Mapp
         raise SettingsError(str(error).removeprefix("error parsing CLI: ")) from None
 
 
-def parse(cls: type[AnySettings], argv: Sequence[str], prog: str, shortcuts: Mapping[str, str] | None = None) -> AnySettings:
+def parse(
+    cls: type[AnySettings], argv: Sequence[str], prog: str, shortcuts: Mapping[str, str] | None = None
+) -> AnySettings:
     """Build settings as `load` does; on a mistake say it and leave with exit code 2."""
     try:
         return load(cls, argv, prog, shortcuts)
@@ -178,5 +202,3 @@ def foreign_key(cls: type[CommonSettings], path: str, key: str) -> None:
     if cls.every_key_counts:
         raise SettingsError(f"{path}: unknown key {key!r}{hint}")
     print(f"{path}: key {key!r} is not for this service{hint}", file=sys.stderr)  # noqa: T201 there is no log yet
-
-

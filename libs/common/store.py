@@ -8,7 +8,7 @@ A watch is restarted when the connection came back, and compares: what it knew a
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, Generic, TypeVar
 
@@ -129,7 +129,7 @@ class NatsBucket(Generic[Value]):
             with contextlib.suppress(asyncio.QueueFull):
                 watcher._updates.put_nowait(KeyValue.KeyWatcher.STOP_ITER)  # noqa: SLF001 stop() would ask the old server
 
-    async def _changes(self) -> AsyncIterator[Change[Value] | None]:  # type: ignore[misc]
+    async def _changes(self) -> AsyncGenerator[Change[Value] | None]:
         known: dict[str, int] = {}
         complete = False
         while True:
@@ -164,7 +164,7 @@ class NatsBucket(Generic[Value]):
         finally:
             self._watchers.discard(watcher)
             with contextlib.suppress(*LOST):
-                await watcher._sub.unsubscribe()  # noqa: SLF001 stop() also fills the queue, which nobody reads any more
+                await watcher._sub.unsubscribe()  # type: ignore[union-attr]  # noqa: SLF001 stop() also fills the queue, which nobody reads any more
 
     async def _start_watch(self) -> KeyValue.KeyWatcher:
         while True:

@@ -1,0 +1,218 @@
+"""What every bus promises: the one in memory and the one on NATS."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import nats
+import pytest
+
+from libs.common.bus import connect
+from libs.common.errors import BusFailed, ClusterError, Conflict, NoNode, NotFound, Refused
+from libs.common.messages import (
+    BEST_NODE,
+    DEMAND_CHANGED,
+    LIST_NODES,
+    NODE_ADDED,
+    PLACE_TASK,
+    BestNode,
+    BestNodeFound,
+    DemandChanged,
+    ListNodes,
+    NodeEvent,
+    NodeList,
+    NotWaiting,
+    PlaceTask,
+    Waiting,
+)
+from libs.common.model import InstanceId, NodeId, TaskId
+from libs.common.ports import Bus
+from libs.common.testing import MemoryBus
+from tests.nats import NatsServer
+from tests.waiting import until
+
+PLACE = PlaceTask(task=TaskId("t"), holder=InstanceId("p"))
+
+
+@pytest.fixture(params=["memory", "nats"])
+async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bus]:
+    if request.param == "memory":
+        yield MemoryBus()
+        return
+    server = NatsServer(tmp_path / "nats")
+    server.start()
+    try:
+        async with connect(server.url, "test") as bus:
+            yield bus
+    finally:
+        server.stop()
+
+
+async def test_a_request_is_answered_by_its_owner(bus: Bus):
+    async def best(asked: BestNode) -> BestNodeFound:
+        assert asked.images_count == 7
+        return BestNodeFound(node=None)
+
+    async with bus.serve("scheduler", {BEST_NODE: best}):
+        assert await bus.ask(BEST_NODE, BestNode(images_count=7)) == BestNodeFound(node=None)
+
+
+@pytest.mark.parametrize("answer", [Waiting(position=2, reason="no free slot"), NotWaiting(state=None)])
+async def test_a_reply_of_several_kinds_arrives_as_its_kind(bus: Bus, answer: Waiting | NotWaiting):
+    async def place(asked: PlaceTask) -> Waiting | NotWaiting:
+        return answer
+
+    async with bus.serve("scheduler", {PLACE_TASK: place}):
+        assert await bus.ask(PLACE_TASK, PLACE) == answer
+
+
+@pytest.mark.parametrize("error", [Refused, NotFound, NoNode, Conflict, BusFailed])
+async def test_an_error_of_the_handler_reaches_the_caller(bus: Bus, error: type[ClusterError]):
+    async def refuse(asked: PlaceTask) -> Waiting:
+        raise error("nö, not\nnow")
+
+    async with bus.serve("scheduler", {PLACE_TASK: refuse}):
+        with pytest.raises(error) as caught:
+            await bus.ask(PLACE_TASK, PLACE)
+        assert type(caught.value) is error
+        assert caught.value.message == "nö, not\nnow"
+
+
+async def test_a_bug_in_a_handler_is_told_without_its_text(bus: Bus):
+    async def broken(asked: PlaceTask) -> Waiting:
+        raise RuntimeError("token=secret")
+
+    async with bus.serve("scheduler", {PLACE_TASK: broken}):
+        with pytest.raises(BusFailed) as caught:
+            await bus.ask(PLACE_TASK, PLACE)
+        assert "secret" not in caught.value.message
+
+
+async def test_nobody_there_is_an_error_within_the_time_limit(bus: Bus):
+    async with asyncio.timeout(2):
+        with pytest.raises(BusFailed):
+            await bus.ask(LIST_NODES, ListNodes(), timeout_s=0.3)
+
+
+async def test_a_slow_owner_is_an_error_within_the_time_limit(bus: Bus):
+    async def sleep(asked: ListNodes) -> NodeList:
+        await asyncio.sleep(30)
+        return NodeList(nodes=())
+
+    async with bus.serve("scheduler", {LIST_NODES: sleep}), asyncio.timeout(10):
+        with pytest.raises(BusFailed):
+            await bus.ask(LIST_NODES, ListNodes(), timeout_s=0.2)
+
+
+async def test_a_slow_request_does_not_hold_up_the_next(bus: Bus):
+    release = asyncio.Event()
+
+    async def place(asked: PlaceTask) -> Waiting:
+        if asked.task == "slow":
+            await release.wait()
+        return Waiting(position=1, reason="")
+
+    slow = PlaceTask(task=TaskId("slow"), holder=InstanceId("p"))
+    async with bus.serve("scheduler", {PLACE_TASK: place}), asyncio.TaskGroup() as group:
+        asking = group.create_task(bus.ask(PLACE_TASK, slow))
+        await bus.ask(PLACE_TASK, PLACE, timeout_s=2)
+        assert not asking.done()
+        release.set()
+
+
+async def test_an_event_reaches_all_who_listen(bus: Bus):
+    heard: list[NodeEvent] = []
+
+    async def listen(event: NodeEvent) -> None:
+        heard.append(event)
+
+    event = NodeEvent(at_ms=5, node=NodeId("a-1"), reason="added")
+    async with bus.listen(NODE_ADDED, listen), bus.listen(NODE_ADDED, listen):
+        await bus.tell(NODE_ADDED, event)
+        await until(lambda: heard == [event, event])
+
+
+async def test_a_listener_that_fails_hears_the_next_event(bus: Bus):
+    heard: list[int] = []
+
+    async def listen(event: NodeEvent) -> None:
+        heard.append(event.at_ms)
+        if event.at_ms == 1:
+            raise ValueError("no")
+
+    async with bus.listen(NODE_ADDED, listen):
+        await bus.tell(NODE_ADDED, NodeEvent(at_ms=1, node=NodeId("a")))
+        await bus.tell(NODE_ADDED, NodeEvent(at_ms=2, node=NodeId("a")))
+        await until(lambda: heard == [1, 2])
+
+
+async def test_a_follower_gets_the_last_snapshot_and_every_new_one(bus: Bus):
+    seen: list[int] = []
+
+    async def follow(demand: DemandChanged) -> None:
+        seen.append(demand.waiting_count)
+
+    await bus.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1, waiting_count=1))
+    await bus.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=2, waiting_count=2))
+    async with bus.follow_snapshot(DEMAND_CHANGED, "test", follow):
+        await until(lambda: seen == [2])
+        await bus.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=3, waiting_count=3))
+        await until(lambda: seen == [2, 3])
+
+
+async def test_a_request_during_the_restart_of_its_owner_waits_for_it(nats_bus: Bus):
+    async def answer(asked: ListNodes) -> NodeList:
+        return NodeList(nodes=())
+
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(nats_bus.ask(LIST_NODES, ListNodes(), timeout_s=5))
+        await asyncio.sleep(0.3)
+        async with nats_bus.serve("scheduler", {LIST_NODES: answer}):
+            assert await asking == NodeList(nodes=())
+
+
+async def test_every_endpoint_shows_in_nats_micro(nats_bus: Bus, nats_url: str):
+    async def answer(asked: ListNodes) -> NodeList:
+        return NodeList(nodes=())
+
+    async with nats_bus.serve("scheduler", {LIST_NODES: answer}):
+        client = await nats.connect(nats_url)
+        info = json.loads((await client.request("$SRV.INFO.clusterodm-scheduler", b"", timeout=2)).data)
+        await client.close()
+    assert [endpoint["subject"] for endpoint in info["endpoints"]] == ["clusterodm.scheduler.list_nodes"]
+
+
+async def test_an_unreadable_request_is_refused(nats_bus: Bus, nats_url: str):
+    async def place(asked: PlaceTask) -> Waiting:
+        return Waiting(position=1, reason="")
+
+    async with nats_bus.serve("scheduler", {PLACE_TASK: place}):
+        client = await nats.connect(nats_url)
+        answer = await client.request(PLACE_TASK.subject, b'{"task": 5}', timeout=2)
+        await client.close()
+    assert answer.headers is not None
+    assert answer.headers["Nats-Service-Error-Code"] == "refused"
+
+
+async def test_no_nats_is_one_clear_error_without_the_token(tmp_path: Path):
+    with pytest.raises(BusFailed) as caught:
+        async with connect("nats://verysecret@127.0.0.1:1", "test", wait_s=0.5):
+            pass
+    assert "verysecret" not in caught.value.message
+    assert "127.0.0.1:1" in caught.value.message
+
+
+@pytest.mark.slow
+async def test_a_bus_works_again_after_nats_was_away(nats_server: NatsServer):
+    async def answer(asked: ListNodes) -> NodeList:
+        return NodeList(nodes=())
+
+    async with connect(nats_server.url, "test") as bus, bus.serve("scheduler", {LIST_NODES: answer}):
+        nats_server.stop()
+        with pytest.raises(BusFailed):
+            await bus.ask(LIST_NODES, ListNodes(), timeout_s=0.5)
+        await bus.tell(NODE_ADDED, NodeEvent(at_ms=1, node=NodeId("a")))
+        nats_server.start()
+        await until(lambda: bus.connected)
+        assert await bus.ask(LIST_NODES, ListNodes(), timeout_s=5) == NodeList(nodes=())

@@ -1,0 +1,151 @@
+"""What every bucket promises: the one in memory and the one on NATS."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libs.common.bus import connect
+from libs.common.errors import Conflict
+from libs.common.messages import BucketName
+from libs.common.model import Node, NodeId
+from libs.common.ports import Bucket, Bus, Change
+from libs.common.testing import MemoryBus
+from tests.nats import NatsServer
+from tests.waiting import until
+
+NODES = BucketName("contract_nodes", Node, writer="test")
+
+
+def node(port: int, *, locked: bool = False) -> Node:
+    return Node(id=NodeId(f"127.0.0.1-{port}"), hostname="127.0.0.1", port=port, locked=locked)
+
+
+@pytest.fixture(params=["memory", "nats"])
+async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bus]:
+    if request.param == "memory":
+        yield MemoryBus()
+        return
+    server = NatsServer(tmp_path / "nats")
+    server.start()
+    try:
+        async with connect(server.url, "test") as bus:
+            yield bus
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+async def bucket(bus: Bus) -> Bucket[Node]:
+    return await bus.bucket(NODES)
+
+
+async def test_what_was_written_is_read_back(bucket: Bucket[Node]):
+    revision = await bucket.create("a-1", node(1))
+    entry = await bucket.get("a-1")
+    assert entry is not None
+    assert (entry.key, entry.value, entry.revision) == ("a-1", node(1), revision)
+
+
+async def test_a_missing_key_reads_as_none(bucket: Bucket[Node]):
+    assert await bucket.get("nobody") is None
+
+
+async def test_creating_an_existing_key_conflicts(bucket: Bucket[Node]):
+    await bucket.create("a", node(1))
+    with pytest.raises(Conflict):
+        await bucket.create("a", node(2))
+
+
+async def test_an_update_needs_the_last_revision(bucket: Bucket[Node]):
+    first = await bucket.create("a", node(1))
+    second = await bucket.update("a", node(2), first)
+    assert second > first
+    with pytest.raises(Conflict):
+        await bucket.update("a", node(3), first)
+    entry = await bucket.get("a")
+    assert entry is not None
+    assert entry.value == node(2)
+
+
+async def test_a_deleted_key_is_missing_and_can_be_created_again(bucket: Bucket[Node]):
+    await bucket.create("a", node(1))
+    await bucket.delete("a")
+    assert await bucket.get("a") is None
+    await bucket.create("a", node(2))
+    entry = await bucket.get("a")
+    assert entry is not None
+    assert entry.value == node(2)
+
+
+async def test_deleting_a_missing_key_does_nothing(bucket: Bucket[Node]):
+    await bucket.delete("nobody")
+    assert await bucket.load() == {}
+
+
+async def test_load_reads_everything_that_is_there(bucket: Bucket[Node]):
+    for port in range(1, 30):
+        await bucket.put(f"n-{port}", node(port))
+    await bucket.delete("n-7")
+    found = await bucket.load()
+    assert {entry.value.port for entry in found.values()} == set(range(1, 30)) - {7}
+
+
+async def test_opening_a_bucket_twice_opens_the_same_one(bus: Bus, bucket: Bucket[Node]):
+    await bucket.put("a", node(1))
+    again = await bus.bucket(NODES)
+    assert await again.get("a") is not None
+
+
+async def test_a_watch_tells_what_is_there_then_none_then_changes(bucket: Bucket[Node]):
+    await bucket.put("a", node(1))
+    async with bucket.watch() as changes:
+        first = await anext(changes)
+        assert first is not None
+        assert first.value == node(1)
+        assert await anext(changes) is None
+        await bucket.put("b", node(2))
+        await bucket.delete("a")
+        second, third = await anext(changes), await anext(changes)
+        assert second is not None
+        assert third is not None
+        assert (second.key, second.value) == ("b", node(2))
+        assert (third.key, third.value) == ("a", None)
+
+
+async def test_a_watch_of_nothing_says_so_at_once(bucket: Bucket[Node]):
+    async with bucket.watch() as changes:
+        async with asyncio.timeout(2):
+            assert await anext(changes) is None
+
+
+@pytest.mark.slow
+async def test_a_watch_goes_on_soon_after_a_restart_of_nats(nats_server: NatsServer):
+    async with connect(nats_server.url, "watcher") as bus:
+        bucket = await bus.bucket(NODES)
+        await bucket.put("a", node(1))
+        await bucket.put("b", node(1))
+        seen: dict[str, Any] = {}
+
+        async def follow() -> None:
+            async with bucket.watch() as changes:
+                async for change in changes:
+                    if isinstance(change, Change):
+                        seen[change.key] = change.value
+
+        async with asyncio.TaskGroup() as loops:
+            following = loops.create_task(follow())
+            await until(lambda: len(seen) == 2)
+            nats_server.stop()
+            await until(lambda: not bus.connected)
+            nats_server.start()
+            await until(lambda: bus.connected)
+            began_s = time.monotonic()
+            await bucket.put("a", node(2, locked=True))
+            await bucket.delete("b")
+            await until(lambda: seen == {"a": node(2, locked=True), "b": None})
+            assert time.monotonic() - began_s < 5
+            following.cancel()
