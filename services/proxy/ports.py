@@ -10,15 +10,28 @@ Each step is durable before it is answered. `discard` may come at any point; aft
 The errors at the end are the proxy's own: they never cross the bus.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
 from libs.common.errors import NodeFailed, NotFound, Refused
 from libs.common.messages import TaskRecord
-from libs.common.model import Frozen, InstanceId, Node, NodeTaskId, OptionValue, Owner, TaskId
+from libs.common.model import (
+    ClusterSummary,
+    Frozen,
+    InstanceId,
+    Node,
+    NodeId,
+    NodeOption,
+    NodeTaskId,
+    OptionValue,
+    Owner,
+    Task,
+    TaskId,
+)
 
 NO_SUCH_UPLOAD: Final = "Invalid taskId: the task no longer exists."
 """The original's words for an upload that is unknown, committed, or gone."""
@@ -196,6 +209,92 @@ class ClusterView(Protocol):
         ...
 
 
+class Cluster(ClusterView, Protocol):
+    """The mirrors as the HTTP side sees them: all that the scheduler publishes, from memory."""
+
+    def node(self, node: NodeId) -> Node | None:
+        """Look up a registered (or retired) node."""
+        ...
+
+    def summary(self) -> ClusterSummary:
+        """Say the honest totals; zeros while nothing is known."""
+        ...
+
+    def options(self) -> tuple[NodeOption, ...]:
+        """List the options that the cluster last saw on a node; empty when it never saw one."""
+        ...
+
+    def tasks(self) -> Iterable[Task]:
+        """List the tasks in the order of their commits."""
+        ...
+
+    def position(self, task: Task) -> int:
+        """Say a waiting task's place in the queue, from 1."""
+        ...
+
+    def learn(self, record: TaskRecord) -> None:
+        """Take over what the scheduler answered, when it is newer than what the mirror has."""
+        ...
+
+    def forget(self, task: TaskId) -> None:
+        """Drop a task whose removal the scheduler has confirmed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long one request may take on its way to a node."""
+
+    connect_s: float
+    head_s: float
+    """From the request to the head of the answer."""
+    silence_s: float
+    """Between two pieces of the body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to a node, without body."""
+
+    method: bytes
+    """GET or HEAD."""
+    path: bytes
+    """Percent-encoded, as it goes over the wire."""
+    patience: Patience
+    query: Mapping[str, str] = field(default_factory=dict)
+    with_token: bool = True
+    """Whether the node's token is added to the query."""
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+
+class NodeReply(Protocol):
+    """A node's answer under way: its head, and its body as it comes. Reading raises NodeFailed when it breaks off."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    """Names in lower case."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes; not reading holds the node back."""
+        ...
+
+    async def read(self, limit_bytes: int) -> bytes:
+        """Take the body as a whole. Raises NodeFailed when it is longer."""
+        ...
+
+    def abort(self) -> None:
+        """Close the connection to the node at once."""
+        ...
+
+
+class Upstream(Protocol):
+    """The way to the nodes for what is relayed while a client waits."""
+
+    def ask(self, node: Node, call: Call) -> AbstractAsyncContextManager[NodeReply]:
+        """Send a request. Raises NodeUnreachable, NodeFailed; leaving before the end closes the connection."""
+        ...
+
+
 class Sender(Protocol):
     """The way to a node: the calls of one attempt.
 
@@ -246,6 +345,8 @@ class WebhookFailed(Refused):
 
 __all__ = [
     "NO_SUCH_UPLOAD",
+    "Call",
+    "Cluster",
     "ClusterView",
     "Draft",
     "Forwarding",
@@ -253,14 +354,17 @@ __all__ = [
     "Manifest",
     "Mark",
     "NodeRefused",
+    "NodeReply",
     "NotFound",
     "Part",
+    "Patience",
     "Receipt",
     "Sender",
     "Spool",
     "SpoolFull",
     "SpoolLocked",
     "StoredFile",
+    "Upstream",
     "Webhook",
     "WebhookFailed",
 ]

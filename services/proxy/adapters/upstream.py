@@ -1,0 +1,408 @@
+"""The way to the nodes for everything that is relayed while a client waits: keep-alive connections on httptools.
+
+Why not a library: this path is what the proxy exists for. A relayed poll costs about a sixth of one through aiohttp and a
+hundredth of one through httpx (docs/performance.md), and a time limit per phase is easier to state than to configure.
+
+    Upstream      one pool per node; a limit on connections to each, so that one node cannot use up the proxy
+    Connection    one TCP or TLS connection, one request at a time
+    Reply         the head of an answer, and its body as it comes
+
+One request, in order:
+  1. take an idle connection (the one used last: it is the least likely to have been closed), else open one; when the node has
+     its limit already, wait in line. All of it within `connect_s`, else NodeUnreachable: the node has not seen the request.
+  2. write the request in one piece (requests have no body here) and wait `head_s` for the head of the answer.
+     A kept connection that closes before the first byte of an answer was closed by the node while it was idle: the
+     request is sent once more, on a new connection. All requests here are GET or HEAD, so that is safe.
+  3. hand the body on as it comes, `silence_s` at most between two pieces. Back-pressure: with more than HIGH_WATER_BYTES
+     waiting the socket is no longer read, until the reader has caught up.
+  4. leaving the context with the answer complete gives the connection back; leaving it at any other moment (client gone,
+     time is up, cancelled) closes it, so the node stops sending.
+
+How an answer ends (RFC 9112, 6.3): HEAD, 204 and 304 have no body whatever their head says; else chunked, else
+Content-Length, else the end of the connection. A connection that ends before its answer does is NodeFailed: what has been
+relayed so far is then not to be taken for a whole (the caller drops the client). 1xx answers are skipped.
+
+Idle connections are closed after IDLE_S, before NodeODM does it (Node.js: 5 s). Tokens are in the target and nowhere else:
+no error names the target. Port 443 means TLS, certificate checked, as everywhere (libs.common.model.Node.url).
+
+A door for later: a relay that moves bytes inside the kernel needs the socket of a Reply whose head has been read;
+`Connection.transport` is where it would be had.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Final, Self, TypeVar
+from urllib.parse import urlencode
+
+import httptools
+
+from libs.common.errors import NodeFailed, NodeUnreachable
+from libs.common.model import Node
+from services.proxy.core.headers import Header, find
+from services.proxy.ports import Call
+
+Value = TypeVar("Value")
+
+HIGH_WATER_BYTES: Final = 256 * 1024
+IDLE_S: Final = 4.0
+TLS_PORT: Final = 443
+INFORMATIONAL_BELOW: Final = 200
+POOLS_TIDIED_AT_COUNT: Final = 256
+"""With so many pools, those of nodes that nobody talks to any more are forgotten."""
+
+
+class GoneWhileIdle(NodeFailed):
+    """A kept connection turned out to be closed; nothing of an answer has come."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection to a node, with at most one request under way."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.transport: asyncio.Transport | None = None
+        self.lost = False
+        self._used = False
+        """Whether it has carried a request before this one."""
+        self.status = 0
+        self.headers: list[Header] = []
+        self.head_complete = False
+        self.complete = True
+        """Nothing of an answer is outstanding."""
+        self.reusable = False
+        self._touched = False
+        """A byte of the present answer has come."""
+        self._parser: httptools.HttpResponseParser | None = None
+        self._head_only = False
+        self._framed = False
+        self._chunks: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._paused = False
+        self._trouble = ""
+        self._waiter: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        """Show the whole state in one line."""
+        state = "lost" if self.lost else "idle" if self.complete else "body" if self.head_complete else "head"
+        return f"Connection({self.name} {state} queued={self._queued_bytes} status={self.status})"
+
+    # --- what the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 for the type checker: TCP and TLS both are
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; anything that comes unasked, or is no HTTP, ends the connection."""
+        if self._parser is None or self.complete:
+            self.close()
+            return
+        self._touched = True
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._trouble = "answered with something that is not HTTP"
+            self.close()
+        self._wake()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Say how an answer under way ends by that."""
+        self.lost = True
+        if self.head_complete and not self.complete and not self._framed and error is None and not self._trouble:
+            self.complete = True
+        self._wake()
+
+    # --- what the parser calls
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect."""
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Know how the body will end."""
+        assert self._parser is not None  # noqa: S101 it is the one that calls
+        self.status = self._parser.get_status_code()
+        if self.status < INFORMATIONAL_BELOW:
+            return
+        coding = find(self.headers, b"transfer-encoding")
+        self._framed = coding is not None or find(self.headers, b"content-length") is not None
+        self.reusable = self._parser.should_keep_alive()
+        self.head_complete = True
+        if self._head_only:
+            self.complete = True
+
+    def on_body(self, data: bytes) -> None:
+        """Queue, and stop reading when the reader is behind."""
+        if self._head_only:
+            self.reusable = False
+            return
+        self._chunks.append(data)
+        self._queued_bytes += len(data)
+        if self._queued_bytes > HIGH_WATER_BYTES and not self._paused and self.transport and not self.lost:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        """End the answer, unless it was only an informational one."""
+        if not self.head_complete:
+            self.headers = []
+            return
+        self.complete = True
+
+    # --- what the pool and the reply call
+
+    async def ask(self, request: bytes, *, head_only: bool, head_s: float) -> None:
+        """Send a request and wait for the head of its answer. Raises NodeFailed."""
+        self._parser = httptools.HttpResponseParser(self)
+        self.status, self.headers, self._head_only = 0, [], head_only
+        self.head_complete = self.complete = self.reusable = self._touched = self._framed = False
+        self._require_life()
+        assert self.transport is not None  # noqa: S101 it is made before it is lent
+        self.transport.write(request)
+        while not self.head_complete:
+            self._require_life()
+            await self._wait(head_s)
+        self._used = True
+
+    async def next_chunk(self, silence_s: float) -> bytes:
+        """Wait for more of the body; empty at its end. Raises NodeFailed."""
+        while not self._chunks:
+            if self.complete:
+                return b""
+            self._require_life()
+            await self._wait(silence_s)
+        chunk = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._queued_bytes = 0
+        if self._paused and self.transport and not self.lost:
+            self._paused = False
+            self.transport.resume_reading()
+        return chunk
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may carry another request."""
+        return self.complete and self.reusable and not self.lost and not self._chunks and not self._paused
+
+    def close(self) -> None:
+        """End it at once."""
+        self.lost = True
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _require_life(self) -> None:
+        if not self.lost:
+            return
+        kind = GoneWhileIdle if self._used and not self._touched and not self._trouble else NodeFailed
+        raise kind(f"{self.name} {self._trouble or 'closed the connection'}")
+
+    async def _wait(self, limit_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        waiter = self._waiter = loop.create_future()
+        alarm = loop.call_later(limit_s, self._expire)
+        try:
+            await waiter
+        finally:
+            alarm.cancel()
+            self._waiter = None
+
+    def _expire(self) -> None:
+        self._trouble = "did not answer in time"
+        self.close()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Reply:
+    """An answer under way; implements ports.NodeReply."""
+
+    def __init__(self, connection: Connection, silence_s: float) -> None:
+        self._connection = connection
+        self._silence_s = silence_s
+        self.status = connection.status
+        self.headers: Sequence[Header] = connection.headers
+
+    def __repr__(self) -> str:
+        """Show where it comes from."""
+        return f"Reply({self.status} {self._connection!r})"
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes."""
+        while chunk := await self._connection.next_chunk(self._silence_s):
+            yield chunk
+
+    async def read(self, limit_bytes: int) -> bytes:
+        """Take the body as a whole."""
+        parts: list[bytes] = []
+        size_bytes = 0
+        while chunk := await self._connection.next_chunk(self._silence_s):
+            size_bytes += len(chunk)
+            if size_bytes > limit_bytes:
+                raise NodeFailed(f"{self._connection.name} answered with more than {limit_bytes} bytes")
+            parts.append(chunk)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def abort(self) -> None:
+        """Close the connection; whoever reads the body gets NodeFailed."""
+        self._connection.close()
+        self._connection._wake()  # noqa: SLF001 two halves of one thing
+
+
+class Pool:
+    """The connections to one node."""
+
+    def __init__(self, node: Node, limit_count: int, tls: Callable[[], ssl.SSLContext]) -> None:
+        self._node = node
+        self._tls = tls
+        self._limit_count = limit_count
+        self._at_work_count = 0
+        self._idle: list[tuple[Connection, asyncio.TimerHandle]] = []
+        self._room = asyncio.Semaphore(limit_count)
+
+    def __repr__(self) -> str:
+        """Show how many there are."""
+        return f"Pool({self._node.name} idle={len(self._idle)} at_work={self._at_work_count})"
+
+    @property
+    def unused(self) -> bool:
+        """Whether nothing is open."""
+        return not self._idle and not self._at_work_count
+
+    @asynccontextmanager
+    async def answer(self, request: bytes, call: Call) -> AsyncIterator[Connection]:
+        """Lend a connection that has read the head of the answer."""
+        await within(self._room.acquire(), call.patience.connect_s, f"{self._node.name} has too many connections")
+        self._at_work_count += 1
+        try:
+            connection = await self._asked(request, call)
+            try:
+                yield connection
+            finally:
+                self._give_back(connection)
+        finally:
+            self._at_work_count -= 1
+            self._room.release()
+
+    def close(self) -> None:
+        """Close what is idle."""
+        for connection, alarm in self._idle:
+            alarm.cancel()
+            connection.close()
+        self._idle.clear()
+
+    async def _asked(self, request: bytes, call: Call) -> Connection:
+        if kept := self._take_idle():
+            try:
+                return await self._ask(kept, request, call)
+            except GoneWhileIdle:
+                pass
+        return await self._ask(await self._open(call.patience.connect_s), request, call)
+
+    async def _ask(self, connection: Connection, request: bytes, call: Call) -> Connection:
+        try:
+            await connection.ask(request, head_only=call.method == b"HEAD", head_s=call.patience.head_s)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _take_idle(self) -> Connection | None:
+        while self._idle:
+            connection, alarm = self._idle.pop()
+            alarm.cancel()
+            if not connection.lost:
+                return connection
+        return None
+
+    def _give_back(self, connection: Connection) -> None:
+        if not connection.idle:
+            connection.close()
+            return
+        alarm = asyncio.get_running_loop().call_later(IDLE_S, self._retire, connection)
+        self._idle.append((connection, alarm))
+
+    def _retire(self, connection: Connection) -> None:
+        self._idle = [(kept, alarm) for kept, alarm in self._idle if kept is not connection]
+        connection.close()
+
+    async def _open(self, limit_s: float) -> Connection:
+        node = self._node
+        opening = asyncio.get_running_loop().create_connection(
+            lambda: Connection(node.name), node.hostname, node.port, ssl=self._tls() if node.port == TLS_PORT else None
+        )
+        try:
+            _, connection = await within(opening, limit_s, f"{node.name} cannot be reached in time")
+        except OSError as error:
+            raise NodeUnreachable(f"{node.name} cannot be reached ({type(error).__name__})") from None
+        return connection
+
+
+class Upstream:
+    """All pools of one kind of traffic; implements ports.Upstream. An async context manager."""
+
+    def __init__(self, limit_count: int) -> None:
+        self._limit_count = limit_count
+        """Connections to one node at the same time."""
+        self._pools: dict[str, Pool] = {}
+        self._context: ssl.SSLContext | None = None
+
+    async def __aenter__(self) -> Self:
+        """Nothing is opened before it is needed."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close what is idle."""
+        for pool in self._pools.values():
+            pool.close()
+
+    @asynccontextmanager
+    async def ask(self, node: Node, call: Call) -> AsyncIterator[Reply]:
+        """Send one request; the reply lives as long as the context."""
+        async with self._pool(node).answer(encode(node, call), call) as connection:
+            yield Reply(connection, call.patience.silence_s)
+
+    def _pool(self, node: Node) -> Pool:
+        pool = self._pools.get(node.name)
+        if pool is None:
+            if len(self._pools) >= POOLS_TIDIED_AT_COUNT:
+                self._pools = {name: kept for name, kept in self._pools.items() if not kept.unused}
+            pool = self._pools[node.name] = Pool(node, self._limit_count, self._tls)
+        return pool
+
+    def _tls(self) -> ssl.SSLContext:
+        if self._context is None:
+            self._context = ssl.create_default_context()
+        return self._context
+
+
+def encode(node: Node, call: Call) -> bytes:
+    """Write a request as it goes over the wire."""
+    query = {**call.query, "token": node.token} if call.with_token and node.token else call.query
+    target = call.path + (b"?" + urlencode(query).encode() if query else b"")
+    lines = [call.method + b" " + target + b" HTTP/1.1", b"host: " + authority(node)]
+    lines.extend(name + b": " + value for name, value in call.headers)
+    return b"\r\n".join([*lines, b"", b""])
+
+
+def authority(node: Node) -> bytes:
+    """Write a node's Host line."""
+    return node.url.partition("://")[2].encode("ascii", "replace")
+
+
+async def within(work: Awaitable[Value], limit_s: float, complaint: str) -> Value:
+    """Await something that must be done before a request can go out. Raises NodeUnreachable."""
+    try:
+        async with asyncio.timeout(limit_s):
+            return await work
+    except TimeoutError:
+        raise NodeUnreachable(complaint) from None
