@@ -1,0 +1,219 @@
+r"""The telnet command line, over plain TCP as it has always been (decision record: docs/decisions, telnet over plain streams).
+
+A session is one loop: bytes -> lines (core/wire) -> one command after the other -> answer and prompt. Because a command is
+answered before the next bytes are read, a client that sends faster than it reads is slowed down by TCP and by nothing in
+our memory. A client that closes its sending side (`printf 'NODE LIST\n' | nc`) still gets its answers.
+
+Before the login only LOGIN and QUIT do anything. Wrong passwords are answered late, and later each time, per address
+(core/logins); `REFUSALS` of any kind end the session.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+import structlog
+
+from libs.common.lifecycle import monotonic_s
+from libs.common.ports import Bus
+from libs.common.version import VERSION
+from services.admin.core.logins import Logins, same
+from services.admin.core.text import END, render
+from services.admin.core.wire import Line, Reply, TooLong, Wire
+from services.admin.core.words import HELP, parse
+from services.admin.handlers.words import execute
+
+log = structlog.get_logger()
+
+READ_BYTES: Final = 4096
+WRITE_BYTES: Final = 64 * 1024
+"""Output is handed to the socket in pieces of this size, each waiting for room."""
+WRITE_WAIT_S: Final = 60.0
+"""A client that takes nothing for so long is gone."""
+CLOSE_WAIT_S: Final = 5.0
+REFUSALS: Final = 3
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What holds for all sessions."""
+
+    password: str = field(default="", repr=False)
+    """Empty: everybody is logged in."""
+    sessions_count: int = 32
+    idle_s: float = 1800.0
+    """0: never."""
+    login_s: float = 60.0
+
+
+class Session:
+    """One connection."""
+
+    def __init__(
+        self, bus: Bus, rules: Rules, logins: Logins, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    ) -> None:
+        self._bus = bus
+        self._rules = rules
+        self._logins = logins
+        self._reader, self._writer = streams
+        self._address, self._port = (self._writer.get_extra_info("peername") or ("?", 0))[:2]
+        self._wire = Wire()
+        self._logged_in = not rules.password
+        self._refusals_count = 0
+        self._last_line = ""
+        self._open = True
+
+    def __repr__(self) -> str:
+        """Show who it is."""
+        return f"Session({self._address}:{self._port}{'' if self._logged_in else ' not logged in'})"
+
+    async def run(self) -> None:
+        """Greet, then answer lines until the client or a time limit ends it."""
+        hint = "HELP for help" if self._logged_in else "LOGIN <LOGIN> to log-in"
+        await self._send(f"Welcome {self._address}:{self._port} ClusterODM:{VERSION}{END}{hint}{END}QUIT to quit{END}")
+        await self._prompt()
+        began_s = monotonic_s()
+        while self._open and (data := await self._receive(began_s)):
+            await self._take(data)
+        if self._open and (rest := self._wire.finish()):
+            await self._answer(rest.text)
+
+    async def _receive(self, began_s: float) -> bytes:
+        """Wait for bytes; empty at the end of the stream or of the client's time."""
+        limit_s = self._rules.idle_s or None
+        if not self._logged_in:
+            limit_s = max(began_s + self._rules.login_s - monotonic_s(), 0)
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._reader.read(READ_BYTES)
+        except TimeoutError:
+            self._open = False
+            log.info("telnet session timed out", session=repr(self))
+            await self._send(f"{END}Timed out.{END}")
+            return b""
+
+    async def _take(self, data: bytes) -> None:
+        """Answer the lines that some bytes complete."""
+        for item in self._wire.feed(data):
+            match item:
+                case Reply(answer):
+                    await self._write(answer)
+                case TooLong():
+                    await self._send(f"INVALID{END}")
+                    await self._prompt()
+                case Line(text):
+                    await self._answer(text)
+            if not self._open:
+                return
+
+    async def _answer(self, line: str) -> None:
+        """Answer one line, with a prompt behind it unless the session ends."""
+        if line.strip() == "!!":
+            line = self._last_line
+        word, _, rest = line.strip().partition(" ")
+        if word.upper() == "QUIT":
+            self._open = False
+            return await self._send(f"Bye!{END}")
+        if not self._logged_in:
+            await (self._log_in(rest.strip()) if word.upper() == "LOGIN" else self._refuse("LOGIN first"))
+        elif word.upper() == "HELP":
+            await self._send("".join(text + END for text in HELP))
+        else:
+            await self._send(render(await execute(self._bus, parse(line))))
+        if self._logged_in and word.upper() != "LOGIN":
+            self._last_line = line
+        return await self._prompt() if self._open else None
+
+    async def _log_in(self, given: str) -> None:
+        """Judge a password, at the time that the address has deserved."""
+        wait_s = self._logins.wait_s(self._address, monotonic_s())
+        if wait_s is None:
+            self._refusals_count = REFUSALS
+            return await self._refuse("Too many attempts, try again later")
+        await asyncio.sleep(wait_s)
+        first_word = given.partition(" ")[0]
+        if same(given, self._rules.password) | same(first_word, self._rules.password):
+            self._logins.succeeded(self._address)
+            self._logged_in = True
+            log.info("telnet login", session=repr(self))
+            return await self._send(f"OK{END}HELP for help{END}")
+        self._logins.failed(self._address, monotonic_s())
+        log.warning("telnet login failed", session=repr(self))
+        return await self._refuse("FAIL")
+
+    async def _refuse(self, reason: str) -> None:
+        """Say no; end the session when that has happened too often."""
+        self._refusals_count += 1
+        self._open = self._refusals_count < REFUSALS
+        await self._send(reason + END)
+
+    async def _prompt(self) -> None:
+        await self._send("#> " if self._logged_in else "$> ")
+
+    async def _send(self, text: str) -> None:
+        data = text.encode("utf-8", "replace")
+        for start in range(0, len(data), WRITE_BYTES):
+            await self._write(data[start : start + WRITE_BYTES])
+
+    async def _write(self, data: bytes) -> None:
+        self._writer.write(data)
+        async with asyncio.timeout(WRITE_WAIT_S):
+            await self._writer.drain()
+
+
+class Sessions:
+    """All sessions of a server."""
+
+    def __init__(self, bus: Bus, rules: Rules, logins: Logins) -> None:
+        self._bus = bus
+        self._rules = rules
+        self._logins = logins
+        self._open: set[asyncio.Task[Any]] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection to its end, which is also that of its asyncio task."""
+        full = len(self._open) >= self._rules.sessions_count
+        ours = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._open.add(ours)
+        try:
+            if full:
+                writer.write(f"Too many sessions, try again later.{END}".encode())
+            else:
+                await self._run(Session(self._bus, self._rules, self._logins, (reader, writer)))
+            writer.close()
+            async with asyncio.timeout(CLOSE_WAIT_S):
+                await writer.wait_closed()
+        except (OSError, asyncio.CancelledError) as error:
+            log.debug("telnet connection lost", error=repr(error))
+        finally:
+            writer.transport.abort()
+            self._open.discard(ours)
+
+    async def _run(self, session: Session) -> None:
+        try:
+            await session.run()
+        except OSError:
+            raise
+        except Exception:
+            log.exception("telnet session failed", session=repr(session))
+
+    async def close(self) -> None:
+        """End all sessions."""
+        for session in self._open:
+            session.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+
+@asynccontextmanager
+async def telnet_server(bus: Bus, rules: Rules, logins: Logins, address: tuple[str, int]) -> AsyncIterator[int]:
+    """Listen while the context is open; the port. Raises OSError when it is taken."""
+    sessions = Sessions(bus, rules, logins)
+    server = await asyncio.start_server(sessions.serve, *address, limit=READ_BYTES)
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        await sessions.close()
+        await server.wait_closed()

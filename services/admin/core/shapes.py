@@ -1,0 +1,147 @@
+"""How nodes, tasks and routes look as JSON: the objects that ClusterODM's scripts and NodeODM's clients know.
+
+`taskNode`, `waitingBecause` and the like are ours and come beside the known keys. A token is never there: `has_token`
+says whether one is set, and where scripts expect the key `token` it holds `MASK`.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from libs.common.messages import NodeView, TaskSummary
+from libs.common.model import StatusCode, Task, TaskState
+from services.admin.core.answers import Route
+
+MASK: Final = "***"
+Json = dict[str, Any]
+
+CODES: Final = {
+    TaskState.WAITING: StatusCode.QUEUED,
+    TaskState.FORWARDING: StatusCode.RUNNING,
+    TaskState.RUNNING: StatusCode.RUNNING,
+    TaskState.COMPLETED: StatusCode.COMPLETED,
+    TaskState.FAILED: StatusCode.FAILED,
+    TaskState.CANCELED: StatusCode.CANCELED,
+}
+"""NodeODM has fewer states than a cluster."""
+
+
+def masked(has_token: bool) -> str:
+    """Stand in for a token."""
+    return MASK if has_token else ""
+
+
+def name_of(node: NodeView) -> str:
+    """How operators call a node."""
+    return f"{node.hostname}:{node.port}"
+
+
+def busy_count(node: NodeView) -> int | str:
+    """Count the tasks on a node: as it says itself, but at least those that this cluster has sent or promised."""
+    return "?" if node.info is None else max(node.info.task_queue_count, node.slots_used_count)
+
+
+def slots_count(node: NodeView) -> int | str:
+    """Say how many tasks a node works on at once."""
+    return "?" if node.info is None else node.info.max_parallel_tasks
+
+
+def engine_of(node: NodeView) -> str:
+    """Name the engine of a node and its version."""
+    known = node.info is not None and node.info.engine != "?"
+    return f"{node.info.engine} {node.info.engine_version}" if known and node.info else "?"
+
+
+def version_of(node: NodeView) -> str:
+    """Say which NodeODM API a node speaks."""
+    return "?" if node.info is None else node.info.version
+
+
+def node_data(node: NodeView) -> Json:
+    """Show one node in detail (NODE INFO)."""
+    return {
+        "hostname": node.hostname,
+        "port": str(node.port),
+        "token": masked(node.has_token),
+        "has_token": node.has_token,
+        "info": {} if node.info is None else msgspec.to_builtins(node.info),
+        "lastRefreshed": node.info_at_ms if node.online and node.info_at_ms else 0,
+        "locked": node.locked,
+        "online": node.online,
+        "trouble": node.trouble,
+        "draining": node.draining,
+        "labels": list(node.labels),
+        "slotsUsed": node.slots_used_count,
+    }
+
+
+def node_entry(node: NodeView) -> Json:
+    """Show one node in a list (`/r/node/list`)."""
+    return {
+        "number": node.number,
+        "name": name_of(node),
+        "isLocked": node.locked,
+        "isAutoSpawned": node.auto_spawned,
+        "isOnline": node.online,
+        "getTaskQueueCount": busy_count(node),
+        "getMaxParallelTasks": slots_count(node),
+        "getEngineInfo": engine_of(node),
+        "getVersion": version_of(node),
+        "trouble": node.trouble,
+        "nodeData": node_data(node),
+    }
+
+
+def status(state: TaskState, code: StatusCode | None, error: str) -> Json:
+    """Show a state as NodeODM does: its code, and why it failed."""
+    shown: Json = {"code": int(CODES[state] if code is None else code)}
+    if state is TaskState.FAILED and error:
+        shown["errorMessage"] = error
+    return shown
+
+
+def task_entry(task: TaskSummary) -> Json:
+    """Show one task in a list."""
+    return {
+        "uuid": task.id,
+        "name": task.name,
+        "dateCreated": task.created_at_ms,
+        "processingTime": task.processing_time_ms,
+        "status": status(task.state, None, task.reason),
+        "imagesCount": task.images_count,
+        "progress": task.progress,
+        "state": task.state.value,
+        "node": task.node_name,
+        "attempts": task.attempts_count,
+        "position": task.position,
+        "reason": task.reason,
+    }
+
+
+def task_data(task: Task, node_name: str) -> Json:
+    """Show one task in detail: NodeODM's info object, and what only the cluster knows."""
+    known = task.known
+    running = known is not None and task.state is TaskState.RUNNING
+    return {
+        "uuid": task.id,
+        "name": task.name,
+        "dateCreated": task.created_at_ms,
+        "processingTime": known.processing_time_ms if known else -1,
+        "status": status(task.state, known.code if known and running else None, task.error),
+        "options": msgspec.to_builtins(known.options if known and known.options else task.options),
+        "imagesCount": task.images_count,
+        "progress": known.progress if known else 0.0,
+        "state": task.state.value,
+        "node": node_name,
+        "attempts": [
+            {"number": each.number, "state": each.state.value, "reason": each.reason} for each in task.attempts
+        ],
+        "reason": task.error or task.waiting_because,
+    }
+
+
+def route_entry(route: Route) -> Json:
+    """Show which node has a task."""
+    token = {"token": MASK} if route.has_owner else {}
+    node = {"hostname": route.hostname, "port": str(route.port), "token": masked(route.node_has_token)}
+    return {"node": node, **token, "accessed": route.accessed_ms}

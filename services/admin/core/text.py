@@ -1,0 +1,90 @@
+"""Answers as telnet has always shown them. Lines end with CR LF; inside a JSON object with LF alone, as scripts expect.
+
+Names, consoles and error messages come from nodes and clients, so nothing of them may steer the operator's terminal:
+control characters are taken out of everything.
+"""
+
+import json
+import re
+from typing import Any, Final
+
+from libs.common.messages import NodeView
+from services.admin.core import shapes
+from services.admin.core.answers import (
+    Answer,
+    Away,
+    Best,
+    ConsoleLines,
+    Invalid,
+    MachineCommand,
+    No,
+    Nodes,
+    Ok,
+)
+from services.admin.core.objects import value
+
+END: Final = "\r\n"
+CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""All control characters but tab and line feed."""
+
+
+def printable(text: str) -> str:
+    """Take out what would steer a terminal."""
+    return CONTROLS.sub("", text)
+
+
+def one_line(text: str) -> str:
+    """Make a text that somebody else wrote fit in a line."""
+    return " ".join(printable(text).split())
+
+
+def pretty(content: Any) -> str:
+    """Write JSON with two spaces of indentation."""
+    return printable(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def node_line(number: int, node: NodeView) -> str:
+    """Write a line of NODE LIST."""
+    flags = ",".join([*(["L"] if node.locked else []), *(["A"] if node.auto_spawned else [])])
+    return one_line(
+        f"{number}) {shapes.name_of(node)} [{'online' if node.online else 'offline'}]"
+        f" [{shapes.busy_count(node)}/{shapes.slots_count(node)}]"
+        f" <engine: {shapes.engine_of(node)}> <API: {shapes.version_of(node)}>{f' [{flags}]' if flags else ''}"
+    )
+
+
+def told(answer: Answer) -> str | None:
+    """Write the answers that are a word or a sentence; None for those that are values."""
+    match answer:
+        case Ok():
+            return "OK"
+        case No():
+            return "FAIL"
+        case Invalid():
+            return "INVALID"
+        case Away(reason):
+            return one_line(reason)
+        case _:
+            return None
+
+
+def listed(answer: Answer) -> str | None:
+    """Write the answers that are lines."""
+    match answer:
+        case Nodes(nodes):
+            return "".join(node_line(node.number, node) + END for node in nodes)
+        case Best(node):
+            return "No best node available" if node is None else node_line(1, node)
+        case ConsoleLines(lines):
+            return END.join(printable(line.replace("\n", " ")) for line in lines)
+        case MachineCommand(command):
+            return one_line(command)
+        case _:
+            return None
+
+
+def render(answer: Answer) -> str:
+    """Write an answer for telnet, line end included."""
+    words = told(answer)
+    lines = listed(answer) if words is None else words
+    return (pretty(value(answer)) if lines is None else lines) + END
