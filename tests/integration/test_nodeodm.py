@@ -1,0 +1,103 @@
+"""The client of the NodeODM API against a node."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from libs.common.errors import NodeFailed, NodeUnreachable
+from libs.common.model import Node, NodeId, NodeTaskId, OptionValue, StatusCode
+from libs.common.nodeodm import NodeClient, NodeRefused
+from libs.nodesim.testing import NodeSimProcess
+from tests.nats import free_port
+from tests.waiting import until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[NodeSimProcess]:
+    with NodeSimProcess(task_time_s=0.1, token="ntok", total_memory_mb=1024, max_images=50) as sim:
+        yield sim
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[NodeClient]:
+    async with NodeClient(timeout_s=5) as client:
+        yield client
+
+
+@pytest.fixture
+def node(sim: NodeSimProcess) -> Node:
+    return at(sim.port, token="ntok")
+
+
+def at(port: int, token: str = "") -> Node:
+    return Node(id=NodeId(f"127.0.0.1-{port}"), hostname="127.0.0.1", port=port, token=token)
+
+
+async def new_task(node: Node) -> NodeTaskId:
+    async with httpx.AsyncClient(base_url=node.url, params={"token": node.token}, trust_env=False) as http:
+        task = (await http.post("/task/new", files={"images": ("a.jpg", b"x")}, data={"name": "t"})).json()["uuid"]
+    return NodeTaskId(task)
+
+
+async def test_info_is_read(client: NodeClient, node: Node):
+    info = await client.info(node)
+    assert (info.version, info.max_images, info.max_parallel_tasks) == ("2.2.4", 50, 1)
+    assert info.total_memory == 1024 * 1024 * 1024
+
+
+async def test_options_are_read(client: NodeClient, node: Node):
+    assert "dsm" in {option.name for option in await client.options(node)}
+
+
+async def test_a_task_is_followed_and_acted_on(client: NodeClient, node: Node):
+    task = await new_task(node)
+
+    async def ended() -> bool:
+        return (await client.task_info(node, task)).status.code == StatusCode.COMPLETED
+
+    await until(ended)
+    told = await client.task_info(node, task, from_line=0)
+    assert told.output == await client.output(node, task)
+    assert (await client.task_info(node, task)).output == []
+    await client.restart(node, task, [OptionValue("dsm", True)])
+    await client.cancel(node, task)
+    await client.remove(node, task)
+    with pytest.raises(NodeRefused, match="not found"):
+        await client.task_info(node, task)
+
+
+async def test_a_wrong_token_is_refused_without_being_shown(client: NodeClient, sim: NodeSimProcess):
+    with pytest.raises(NodeRefused) as caught:
+        await client.info(at(sim.port, token="wrongtoken"))
+    assert "wrongtoken" not in caught.value.message
+
+
+async def test_nobody_there_is_unreachable(client: NodeClient):
+    with pytest.raises(NodeUnreachable):
+        await client.info(at(free_port()))
+
+
+async def test_a_hung_node_fails_within_the_time_limit(client: NodeClient):
+    with NodeSimProcess() as hung:
+        hung.freeze()
+        async with asyncio.timeout(3):
+            with pytest.raises(NodeFailed):
+                await client.info(at(hung.port), timeout_s=0.3)
+        hung.thaw()
+
+
+async def test_nonsense_is_a_failure(client: NodeClient):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n<htm>")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        with pytest.raises(NodeFailed, match="nonsense"):
+            await client.info(at(server.sockets[0].getsockname()[1]))
