@@ -1,0 +1,194 @@
+"""Are the options of a task what a node would take? Pure.
+
+NodeODM's own rules, so that a client hears at once and from the cluster what it would hear from a node later: only options
+that the node knows count, each value is converted to the option's type and held against its domain, and all complaints
+come together as a JSON array in the order of the node's list. Where the cluster has never seen an option list, options go
+to the node unchecked.
+
+Differences, on purpose: `null` among the options is skipped (the original answers with an accident of its language), and
+numbers that JSON cannot write (NaN, Infinity) are out of range even where an option has no domain.
+"""
+
+import json
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from libs.common.errors import Refused
+from libs.common.model import NodeOption, OptionValue
+from services.proxy.core.javascript import UNDEFINED, BadJson, parse_float, parse_int, parse_json, text_of
+
+SIMPLE: Final = re.compile(r"(positive |negative )?(integer|float)")
+BETWEEN: Final = re.compile(r"(float|integer): ([-+.\d]+) <= x <= ([-+.\d]+)")
+BOUND: Final = re.compile(r"(float|integer) (>=|>|<=|<) ([-+.\d]+)")
+COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    ">=": operator.ge,
+    ">": operator.gt,
+    "<=": operator.le,
+    "<": operator.lt,
+}
+BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
+
+
+class Unfit(ValueError):
+    """A value is not what its option takes; the message is NodeODM's."""
+
+
+def check_options(raw: str | None, known: Sequence[NodeOption]) -> tuple[OptionValue, ...]:
+    """Read and check the form field `options`. Raises Refused with NodeODM's words."""
+    chosen = read_options(raw)
+    if not known:
+        return unchecked(chosen)
+    accepted: list[OptionValue] = []
+    complaints: list[dict[str, str]] = []
+    for option in known:
+        entry = next((each for each in chosen if each.get("name") == option.name), None)
+        if entry is None:
+            continue
+        try:
+            accepted.append(OptionValue(option.name, fit(option, entry.get("value", UNDEFINED))))
+        except Unfit as unfit:
+            complaints.append({"name": option.name, "error": str(unfit)})
+    refuse(complaints)
+    return tuple(accepted)
+
+
+def read_options(raw: str | None) -> list[dict[str, Any]]:
+    """Read the field: a JSON array of objects; nothing, and anything else that is JSON, is no options."""
+    if not raw:
+        return []
+    try:
+        parsed = parse_json(raw)
+    except BadJson as bad:
+        raise Refused(sendable(str(bad))) from None
+    return [entry for entry in parsed if isinstance(entry, dict)] if isinstance(parsed, list) else []
+
+
+def unchecked(chosen: Iterable[dict[str, Any]]) -> tuple[OptionValue, ...]:
+    """Take options as they are, as far as they can be options at all. Of two of one name the first counts."""
+    taken: dict[str, OptionValue] = {}
+    complaints: list[dict[str, str]] = []
+    for entry in chosen:
+        name = entry.get("name")
+        if not isinstance(name, str) or name in taken:
+            continue
+        try:
+            taken[name] = OptionValue(sendable(name), scalar(entry.get("value")))
+        except Unfit as unfit:
+            complaints.append({"name": sendable(name), "error": str(unfit)})
+    refuse(complaints)
+    return tuple(taken.values())
+
+
+def refuse(complaints: Sequence[dict[str, str]]) -> None:
+    """Raise Refused when there are complaints, written as JavaScript writes JSON."""
+    if complaints:
+        raise Refused(json.dumps(complaints, ensure_ascii=False, separators=(",", ":")))
+
+
+def fit(option: NodeOption, value: Any) -> str | int | float | bool | None:
+    """Convert a value to its option's type and hold it against the domain. Raises Unfit."""
+    converted = CONVERT.get(option.type, same)(value)
+    if isinstance(option.domain, list):
+        if converted not in option.domain:
+            raise Unfit(f"Invalid value {shown(converted)} (not in enum)")
+    elif option.domain and not in_domain(option.domain, converted):
+        raise Unfit(out_of_range(converted))
+    return scalar(None if converted is UNDEFINED else converted)
+
+
+def scalar(value: Any) -> str | int | float | bool | None:
+    """Return a value that a task can carry to a node. Raises Unfit for arrays, objects, NaN and Infinity."""
+    if isinstance(value, str):
+        return sendable(value)
+    if isinstance(value, list | dict) or (isinstance(value, float) and not math.isfinite(value)):
+        raise Unfit(out_of_range(value))
+    answer: int | float | bool | None = value
+    return answer
+
+
+def to_boolean(value: Any) -> bool:
+    """Read a boolean or one of its four words. Raises Unfit."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value in BOOLEANS:
+        return BOOLEANS[value]
+    raise Unfit(f"Cannot convert {shown(value)} to boolean")
+
+
+def same(value: Any) -> Any:
+    """Leave text as it is."""
+    return value
+
+
+CONVERT: Final[dict[str, Callable[[Any], Any]]] = {"float": parse_float, "int": parse_int, "bool": to_boolean}
+
+
+def in_domain(domain: str, value: Any) -> bool:
+    """Say whether a domain, as NodeODM's option lists write them, holds a value. Raises Unfit for an unknown domain."""
+    if domain in {"string", "path"}:
+        return True
+    if domain == "json":
+        return isinstance(value, str) and is_json(value)
+    if domain == "percent":
+        return compare(operator.ge, value, 0) and compare(operator.le, value, 100)
+    if found := SIMPLE.fullmatch(domain):
+        return in_simple(found.group(1) or "", found.group(2), value)
+    return in_bounds(domain, value)
+
+
+def in_bounds(domain: str, value: Any) -> bool:
+    """Check domains with figures in them: `integer: 1 <= x <= 14`, `float > 0.0`."""
+    if found := BETWEEN.fullmatch(domain):
+        kind, low, high = found.groups()
+        return compare(operator.ge, value, bound(kind, low)) and compare(operator.le, value, bound(kind, high))
+    if found := BOUND.fullmatch(domain):
+        kind, sign, figure = found.groups()
+        return compare(COMPARE[sign], value, bound(kind, figure))
+    raise Unfit(f"Domain value cannot be handled: '{domain}' : '{shown(value)}'")
+
+
+def in_simple(sign: str, kind: str, value: Any) -> bool:
+    """Check `integer`, `positive float` and their like; zero is positive and negative, as in NodeODM."""
+    if sign:
+        return compare(operator.ge if sign == "positive " else operator.le, value, 0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return False
+    return kind == "float" or float(value).is_integer()
+
+
+def compare(holds: Callable[[Any, Any], bool], value: Any, limit: float) -> bool:
+    """Compare as JavaScript does for what comes here: text counts as the number it is, and NaN is in no range."""
+    number = value if isinstance(value, int | float) else parse_float(value)
+    return not math.isnan(number) and holds(number, limit)
+
+
+def bound(kind: str, figure: str) -> float:
+    """Read a figure of a domain."""
+    return parse_float(figure) if kind == "float" else parse_int(figure)
+
+
+def is_json(text: str) -> bool:
+    """Say whether a text is JSON."""
+    try:
+        parse_json(text)
+    except BadJson:
+        return False
+    return True
+
+
+def out_of_range(value: Any) -> str:
+    """Say NodeODM's words for a value outside of its domain."""
+    return f"Invalid value {shown(value)} (out of range)"
+
+
+def shown(value: Any) -> str:
+    """Write a value into a complaint."""
+    return sendable(text_of(value))
+
+
+def sendable(text: str) -> str:
+    """Replace halves of UTF-16 pairs, which JSON may name but UTF-8 cannot hold."""
+    return text.encode("utf-8", "replace").decode()
