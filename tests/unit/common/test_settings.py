@@ -11,7 +11,6 @@ from pydantic_settings import SettingsError
 
 from libs.common.settings import CommonSettings, load, parse
 
-
 Writer = Callable[[object], str]
 
 
