@@ -26,7 +26,7 @@ from libs.nodesim.tasks import TaskError
 
 BODY_LIMIT_BYTES: Final = 100 * 1024
 CHUNK_BYTES: Final = 1024 * 1024
-REFUSALS: Final = (Refused, StoreError, options.OptionsRefused, forms.FormRefused, settings.BadSetting)
+REFUSALS: Final = (Refused, StoreError, TaskError, options.OptionsRefused, forms.FormRefused, settings.BadSetting)
 
 Handler = Callable[[Request], Awaitable[Response]]
 

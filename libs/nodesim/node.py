@@ -23,6 +23,7 @@ from libs.nodesim.tasks import Change, Ended, Phase, Plan, Processed, Started, T
 SET_UUID: Final = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[1-7][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z", re.IGNORECASE
 )
+TIDY_EVERY_S: Final = 3600.0
 WEBHOOK_TRIES: Final = 6
 SHORTEST_WEBHOOK: Final = 4
 BYTES_PER_MB: Final = 1024 * 1024
@@ -53,10 +54,10 @@ class Node:
         self._restore()
         self.apply(self.settings)
         async with self._jobs:
+            self._spawn(self._tidy(), "tidy")
             while True:
                 self._changed.clear()
                 self._advance()
-                await self._expire()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), self._pause_s())
 
@@ -267,14 +268,16 @@ class Node:
                 return
             await asyncio.sleep(attempt * self.settings.webhook_retry_s)
 
-    async def _expire(self) -> None:
-        for task in self.tasks.expired(now_ms(), self.settings.keep_tasks_s):
-            await self.remove(task.uuid)
+    async def _tidy(self) -> None:
+        """Remove what has been kept long enough: at the start, and every hour, as NodeODM does."""
+        while True:
+            for task in self.tasks.expired(now_ms(), self.settings.keep_tasks_s):
+                await self.remove(task.uuid)
+            await asyncio.sleep(min(TIDY_EVERY_S, max(1.0, self.settings.keep_tasks_s)))
 
     def _pause_s(self) -> float | None:
-        due = [self.tasks.next_change_ms(), self.tasks.next_expiry_ms(self.settings.keep_tasks_s)]
-        known = [time_ms for time_ms in due if time_ms is not None]
-        return max(0, min(known) - now_ms()) / 1000 + 0.001 if known else None
+        due_ms = self.tasks.next_change_ms()
+        return None if due_ms is None else max(0, due_ms - now_ms()) / 1000 + 0.001
 
     def _spawn(self, job: Any, name: str) -> None:
         self._jobs.create_task(job, name=name)

@@ -87,10 +87,9 @@ class Store:
         """Open a new file among the uploads, under a free name. Raises: StoreError."""
         folder = self.uploads / uuid
         folder.mkdir(exist_ok=True)
-        target = folder / free_name(folder, "_body.json" if name == BODY else name)
-        if len(target.name.encode()) > LONGEST_NAME_BYTES or "\0" in target.name:
-            raise StoreError(f"ENAMETOOLONG: name too long, open 'tmp/{uuid}/{target.name}'")
-        return Received(target, hashed=hashed)
+        if len(name.encode()) > LONGEST_NAME_BYTES or "\0" in name:
+            raise StoreError(f"ENAMETOOLONG: name too long, open 'tmp/{uuid}/{name}'")
+        return Received(folder / free_name(folder, "_body.json" if name == BODY else name), hashed=hashed)
 
     def take_body(self, uuid: str) -> dict[str, str]:
         """End the uploads: the fields, which are gone afterwards. Raises: StoreError."""

@@ -17,7 +17,6 @@ does what follows from it (pack the results, call webhooks) and asks
 """
 
 import enum
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -204,12 +203,7 @@ class Tasks:
 
     def expired(self, now_ms: int, keep_s: float) -> list[Task]:
         """Return the ended tasks that have been kept long enough."""
-        return [task for task in self.all.values() if _expires_ms(task, keep_s) <= now_ms]
-
-    def next_expiry_ms(self, keep_s: float) -> int | None:
-        """When the next ended task will have been kept long enough."""
-        due = [_expires_ms(task, keep_s) for task in self.all.values() if task.phase in ENDED]
-        return round(min(due)) if due else None
+        return [task for task in self.all.values() if task.phase in ENDED and _kept_s(task, now_ms) > keep_s]
 
     def _busy_count(self) -> int:
         return sum(task.phase in BUSY for task in self.all.values())
@@ -265,10 +259,8 @@ def progress(task: Task, now_ms: int) -> float:
     return _short(round(part * PROCESSED_PROGRESS, 2))
 
 
-def _expires_ms(task: Task, keep_s: float) -> float:
-    if task.phase not in ENDED:
-        return math.inf
-    return task.date_created_ms + max(0, task.processing_time_ms) + keep_s * 1000
+def _kept_s(task: Task, now_ms: int) -> float:
+    return (now_ms - task.date_created_ms - max(0, task.processing_time_ms)) / 1000
 
 
 def _short(number: float) -> float:

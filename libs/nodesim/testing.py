@@ -25,6 +25,7 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 import msgspec
 
@@ -185,7 +186,7 @@ class NodeSimProcess:
 
     def _control(self, path: str, content: dict[str, Any]) -> dict[str, Any]:
         request = urllib.request.Request(  # noqa: S310 - loopback
-            f"{self.url}{path}?token={self.token}", data=msgspec.json.encode(content), method="POST"
+            f"{self.url}{path}?token={quote(self.token)}", data=msgspec.json.encode(content), method="POST"
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=STOP_DEADLINE_S) as answer:
