@@ -1,0 +1,191 @@
+"""Mirrors of what the scheduler publishes: tasks, nodes, totals, options. Polls are answered from here.
+
+Each mirror follows one bucket and keeps, per key, the value with the highest revision it has seen. A deleted key leaves its
+revision behind as a tombstone for a while, so that an older value that arrives late cannot bring it back. The
+mirrors go on answering while NATS is away; they are what it last said.
+"""
+
+import asyncio
+from bisect import bisect_left, insort
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final, Generic, TypeVar
+
+import structlog
+
+from libs.common.lifecycle import background
+from libs.common.messages import NODES, OPTIONS, SUMMARY, SUMMARY_KEY, TASKS, BucketName, TaskRecord
+from libs.common.model import ClusterSummary, Node, NodeId, NodeOption, ReferenceOptions, Task, TaskId, TaskState
+from libs.common.ports import Bucket, Bus
+
+Value = TypeVar("Value")
+
+TOMBSTONES_COUNT: Final = 10_000
+
+log = structlog.get_logger()
+
+
+class Mirror(Generic[Value]):
+    """A bucket in memory."""
+
+    def __init__(self, name: str, on_change: Callable[[str, Value | None, Value | None], None] | None = None) -> None:
+        self.name = name
+        self.values: dict[str, tuple[Value, int]] = {}
+        self.loaded = asyncio.Event()
+        self._on_change = on_change
+        """Called with key, old and new value."""
+        self._gone: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        """Show its size."""
+        return f"Mirror({self.name} {len(self.values)}{'' if self.loaded.is_set() else ' loading'})"
+
+    def get(self, key: str) -> Value | None:
+        """Look up a value."""
+        entry = self.values.get(key)
+        return entry[0] if entry else None
+
+    def take(self, key: str, value: Value | None, revision: int) -> None:
+        """Take over a change unless something newer is known; None: the key is gone."""
+        old = self.values.get(key)
+        if revision <= max(old[1] if old else 0, self._gone.get(key, 0)):
+            return
+        if value is None:
+            self.values.pop(key, None)
+            self._bury(key, revision)
+        else:
+            self.values[key] = (value, revision)
+            self._gone.pop(key, None)
+        if self._on_change:
+            self._on_change(key, old[0] if old else None, value)
+
+    def forget(self, key: str) -> None:
+        """Drop a key that its owner says is gone; what was written up to now cannot bring it back."""
+        if entry := self.values.pop(key, None):
+            self._bury(key, entry[1])
+            if self._on_change:
+                self._on_change(key, entry[0], None)
+
+    def _bury(self, key: str, revision: int) -> None:
+        self._gone[key] = revision
+        while len(self._gone) > TOMBSTONES_COUNT:
+            self._gone.pop(next(iter(self._gone)))
+
+    async def follow(self, bucket: Bucket[Value]) -> None:
+        """Take over every change, for ever."""
+        async with bucket.watch() as changes:
+            async for change in changes:
+                if change is None:
+                    self.loaded.set()
+                else:
+                    self.take(change.key, change.value, change.revision)
+
+
+class ClusterMirror:
+    """All mirrors; implements ports.Cluster."""
+
+    def __init__(self) -> None:
+        self._tasks: Mirror[Task] = Mirror(TASKS.name, self._task_changed)
+        self._nodes: Mirror[Node] = Mirror(NODES.name)
+        self._summary: Mirror[ClusterSummary] = Mirror(SUMMARY.name)
+        self._options: Mirror[ReferenceOptions] = Mirror(OPTIONS.name)
+        self._nothing = ClusterSummary()
+        self._order: list[tuple[int, TaskId]] = []
+        """All tasks in the order of their commits."""
+        self._queue: list[tuple[int, TaskId]] = []
+        """The waiting ones."""
+        self._listeners: list[Callable[[TaskId], None]] = []
+
+    def __repr__(self) -> str:
+        """Show what is known."""
+        return f"ClusterMirror({self._tasks!r} {self._nodes!r} waiting={len(self._queue)})"
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything has been loaded once."""
+        return all(mirror.loaded.is_set() for mirror in (self._tasks, self._nodes, self._summary, self._options))
+
+    def task(self, task: TaskId) -> TaskRecord | None:
+        """Look up the last known record."""
+        entry = self._tasks.values.get(task)
+        return TaskRecord(task=entry[0], revision=entry[1]) if entry else None
+
+    def on_task(self, listener: Callable[[TaskId], None]) -> None:
+        """Call `listener` after every change of a task."""
+        self._listeners.append(listener)
+
+    def node(self, node: NodeId) -> Node | None:
+        """Look up a node."""
+        return self._nodes.get(node)
+
+    def summary(self) -> ClusterSummary:
+        """Say the totals; the same object until they change."""
+        return self._summary.get(SUMMARY_KEY) or self._nothing
+
+    def options(self) -> tuple[NodeOption, ...]:
+        """List the options last seen on a node."""
+        reference = self._options.get(SUMMARY_KEY)
+        return reference.options if reference else ()
+
+    def tasks(self) -> Iterable[Task]:
+        """List the tasks in the order of their commits."""
+        return (self._tasks.values[task][0] for _, task in self._order)
+
+    def position(self, task: Task) -> int:
+        """Say a waiting task's place in the queue."""
+        return bisect_left(self._queue, place(task)) + 1
+
+    def learn(self, record: TaskRecord) -> None:
+        """Take over an answer of the scheduler."""
+        self._tasks.take(record.task.id, record.task, record.revision)
+
+    def forget(self, task: TaskId) -> None:
+        """Drop a removed task."""
+        self._tasks.forget(task)
+
+    def _task_changed(self, key: str, old: Task | None, new: Task | None) -> None:
+        if old is None or new is None or place(old) != place(new):
+            shift(self._order, old, new)
+        shift(self._queue, old if waits(old) else None, new if waits(new) else None)
+        for listener in self._listeners:
+            listener(TaskId(key))
+
+    async def follow(self, bus: Bus, stack: AsyncExitStack) -> None:
+        """Start to follow all buckets; they stop with the stack."""
+        await self._start(bus, stack, TASKS, self._tasks)
+        await self._start(bus, stack, NODES, self._nodes)
+        await self._start(bus, stack, SUMMARY, self._summary)
+        await self._start(bus, stack, OPTIONS, self._options)
+
+    async def _start(self, bus: Bus, stack: AsyncExitStack, name: BucketName[Value], mirror: Mirror[Value]) -> None:
+        bucket = await bus.bucket(name)
+        await stack.enter_async_context(background(mirror.follow(bucket), name=f"mirror {name.name}"))
+
+
+def waits(task: Task | None) -> bool:
+    """Whether a task is in the queue."""
+    return task is not None and task.state is TaskState.WAITING and not task.removed
+
+
+def place(task: Task) -> tuple[int, TaskId]:
+    """Say what orders tasks: when they were committed."""
+    return task.committed_at_ms, task.id
+
+
+def shift(ordered: list[tuple[int, TaskId]], old: Task | None, new: Task | None) -> None:
+    """Replace one entry of an ordered list."""
+    if old is not None:
+        at = bisect_left(ordered, place(old))
+        if at < len(ordered) and ordered[at] == place(old):
+            del ordered[at]
+    if new is not None:
+        insort(ordered, place(new))
+
+
+@asynccontextmanager
+async def mirrored(bus: Bus) -> AsyncIterator[ClusterMirror]:
+    """Follow the scheduler's buckets while the context is open."""
+    cluster = ClusterMirror()
+    async with AsyncExitStack() as stack:
+        await cluster.follow(bus, stack)
+        yield cluster

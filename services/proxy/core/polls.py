@@ -1,0 +1,175 @@
+"""A poll never lies: what `info` and `output` of a task say, from the scheduler's record and the node's own words. Pure.
+
+The record decides how a task stands; the node adds what only it can know (progress, options, console lines).
+
+    record            node says          shown
+    waiting           (is not asked)     QUEUED, a sub-model RUNNING: for split-merge QUEUED means "node limit reached"
+    forwarding        (is not asked)     RUNNING
+    running           QUEUED, RUNNING    as the node says; a sub-model always RUNNING
+    running           COMPLETED          COMPLETED: its result can be had
+    running           FAILED, CANCELED   RUNNING, until the scheduler has decided: another attempt may follow
+    running           anything else      what the node last said, from the record
+    ended             (anything)         as the record says
+
+Console lines are counted over the whole task, so that a client that asks "from line N on" gets each line once:
+
+    lines before     the cluster's timeline up to the moment at which the present attempt began to run
+    the node's       from its line 0 on
+    lines after      the cluster's timeline since then, once the task has ended
+
+While an attempt runs, nothing is added before the node's lines.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from libs.common.model import Attempt, StatusCode, Task, TaskState
+
+ENDED_CODES: Final = {
+    TaskState.COMPLETED: StatusCode.COMPLETED,
+    TaskState.FAILED: StatusCode.FAILED,
+    TaskState.CANCELED: StatusCode.CANCELED,
+}
+GOING_ON: Final = frozenset((StatusCode.QUEUED, StatusCode.RUNNING))
+ALL_DONE_PERCENT: Final = 100.0
+LINE_NUMBER: Final = re.compile(r"\s*([-+]?\d{1,15})")
+
+
+def line_number(text: str) -> int:
+    """Read a line number as NodeODM does: what is none counts as 0, all lines."""
+    match = LINE_NUMBER.match(text)
+    return int(match[1]) if match else 0
+
+
+def attempt_on_node(task: Task) -> Attempt | None:
+    """Find the attempt whose node has something to say: the last one, once it has run and unless another follows."""
+    last = task.attempt
+    if last is None or last.running_at_ms is None:
+        return None
+    return last if task.state is TaskState.RUNNING or task.state.ended else None
+
+
+# --- how it stands -------------------------------------------------------------------------------------------------
+
+
+def code_of(task: Task, said: StatusCode | None) -> StatusCode:
+    """Decide the status code; `said` is the node's."""
+    if task.state.ended:
+        return ENDED_CODES[task.state]
+    if task.state is not TaskState.RUNNING:
+        waiting = task.state is TaskState.WAITING and not task.submodel
+        return StatusCode.QUEUED if waiting else StatusCode.RUNNING
+    if said is StatusCode.COMPLETED or (said is StatusCode.QUEUED and not task.submodel):
+        return said
+    return StatusCode.RUNNING
+
+
+def contradicts(task: Task, said: Mapping[str, Any]) -> bool:
+    """Whether a node's words call for another look by the scheduler: an attempt has ended that the record has running."""
+    return not task.state.ended and status_code(said) not in GOING_ON
+
+
+def status_code(said: Mapping[str, Any]) -> StatusCode | None:
+    """Read the code out of a node's info; None: there is none that may be passed on."""
+    status = said.get("status")
+    code = status.get("code") if isinstance(status, Mapping) else None
+    return StatusCode(code) if isinstance(code, int) and code in StatusCode.__members__.values() else None
+
+
+def known_info(task: Task, now_ms: int) -> dict[str, Any]:
+    """Write a task's info from the record alone."""
+    known = task.known
+    options = (known.options if known else ()) or task.options
+    return {
+        "uuid": task.id,
+        "name": task.name,
+        "dateCreated": task.created_at_ms,
+        "processingTime": known.processing_time_ms if known else busy_ms(task, now_ms),
+        "status": status(task, code_of(task, known.code if known else None)),
+        "options": [{"name": option.name, "value": option.value} for option in options],
+        "imagesCount": task.images_count,
+        "progress": known.progress if known else float(task.state is TaskState.COMPLETED) * ALL_DONE_PERCENT,
+    }
+
+
+def node_info(task: Task, said: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Write a task's info from its node's; None when the node did not speak of a task."""
+    code = status_code(said)
+    if code is None or "error" in said:
+        return None
+    return {
+        **said,
+        "uuid": task.id,
+        "name": task.name,
+        "dateCreated": task.created_at_ms,
+        "processingTime": whole_ms(said.get("processingTime")),
+        "status": status(task, code_of(task, code)),
+    }
+
+
+def status(task: Task, code: StatusCode) -> dict[str, Any]:
+    """Write the `status` object."""
+    if code is not StatusCode.FAILED:
+        return {"code": int(code)}
+    return {"code": int(code), "errorMessage": task.error or (task.known.error if task.known else "")}
+
+
+def busy_ms(task: Task, now_ms: int) -> int:
+    """Say for how long a task is being sent; -1, as NodeODM, while nothing happens to it."""
+    return max(0, now_ms - task.committed_at_ms) if task.state is TaskState.FORWARDING else -1
+
+
+def whole_ms(value: Any) -> int:
+    """Make a node's processingTime the integer that clients need."""
+    return int(value) if isinstance(value, int | float) else -1
+
+
+# --- its console ---------------------------------------------------------------------------------------------------
+
+
+def lines_before(task: Task, position: int | None) -> list[str]:
+    """List the lines before the node's. `position`: its place in the queue, shown with the last line while it waits."""
+    attempt = attempt_on_node(task)
+    until_ms = attempt.running_at_ms if attempt else None
+    lines = [moment.text for moment in task.timeline if until_ms is None or moment.at_ms <= until_ms]
+    if position is not None and lines:
+        lines[-1] += f" (place {position} in the queue)"
+    return lines
+
+
+def lines_after(task: Task) -> list[str]:
+    """List the lines behind the node's."""
+    attempt = attempt_on_node(task)
+    if attempt is None or attempt.running_at_ms is None or not task.state.ended:
+        return []
+    return [moment.text for moment in task.timeline if moment.at_ms > attempt.running_at_ms]
+
+
+def node_line(before_count: int, after_count: int, from_line: int) -> int:
+    """From which of its lines on the node is to be asked; negative: for its last lines."""
+    if from_line >= 0:
+        return max(0, from_line - before_count)
+    return min(-1, from_line + after_count)
+
+
+def known_lines(task: Task, node_from: int) -> list[str]:
+    """Take from the record what it has of the node's lines from one on (negative: the last ones)."""
+    if task.known is None:
+        return []
+    tail = task.known.console_tail
+    if node_from < 0:
+        return list(tail[node_from:])
+    first = task.known.console_count - len(tail)
+    return list(tail[max(0, node_from - first) :])
+
+
+def console(task: Task, before: Sequence[str], node_lines: Sequence[str], from_line: int) -> list[str]:
+    """Put the public console together; `node_lines` are those from `node_line(...)` on."""
+    after = lines_after(task)
+    if from_line < 0:
+        return [*before, *node_lines, *after][from_line:]
+    if from_line < len(before) or node_lines:
+        return [*before[from_line:], *node_lines, *after]
+    nodes_count = task.known.console_count if task.known else 0
+    return after[max(0, from_line - len(before) - nodes_count) :]

@@ -1,0 +1,196 @@
+"""How a task comes to be: init, upload, commit; or all of it in one request.
+
+init     check everything that can be known now, then make a place in the spool. Works with zero nodes: options are
+         held against the list that the cluster last saw; when it never saw one, the node checks them later.
+upload   goes into a receipt of the spool: its files appear together at the end, or not at all.
+commit   the spool closes the upload for ever, then the scheduler writes it down, and only then it is answered. Both steps
+         do nothing the second time, so a commit that is sent again gets the same answer.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from libs.common.errors import BusFailed, NotFound, Refused
+from libs.common.messages import GET_TASK, SUBMIT_TASK, SubmitTask, TaskRef
+from libs.common.model import Owner, TaskId
+from libs.common.ports import Bus
+from services.proxy.core.flood import check_flood
+from services.proxy.core.identity import task_id
+from services.proxy.core.options import check_options
+from services.proxy.core.splitmerge import check_seed, rewrite_split
+from services.proxy.ports import NO_SUCH_UPLOAD, Cluster, Draft, Forwarding, Manifest, Receipt, Spool
+
+TRUTHS: Final = frozenset(("true", "1", "on", "yes"))
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks, and how it reached us."""
+
+    owner: Owner
+    token: str
+    address: str
+    """The root of our own address as this client, and so a node, reaches it."""
+
+    def __repr__(self) -> str:
+        """Show no token."""
+        return f"Client({self.owner or '-'} {self.address})"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What an operator decides about new tasks."""
+
+    splitmerge: bool = True
+    flood_limit_count: int = 0
+
+
+class Creator:
+    """Takes new tasks in."""
+
+    def __init__(  # noqa: PLR0913 what it needs of the world, by name
+        self,
+        spool: Spool,
+        bus: Bus,
+        cluster: Cluster,
+        forwarding: Forwarding,
+        policy: Policy,
+        *,
+        now_ms: Callable[[], int],
+        fresh_id: Callable[[], str],
+    ) -> None:
+        self._spool = spool
+        self._bus = bus
+        self._cluster = cluster
+        self._forwarding = forwarding
+        self._policy = policy
+        self._now_ms = now_ms
+        self._fresh_id = fresh_id
+
+    async def init(self, client: Client, set_uuid: str | None, form: dict[str, str]) -> TaskId:
+        """Begin a task whose files will follow. Raises Refused."""
+        task = self._free_id(set_uuid)
+        draft = self._draft(task, client, form)
+        self._check_flood(task, client)
+        await self._spool.create(draft)
+        log.info("upload begun", task=task, options=len(draft.options))
+        return task
+
+    @asynccontextmanager
+    async def upload(self, client: Client, task: TaskId) -> AsyncIterator[Receipt]:
+        """Take one upload request. Raises NotFound when there is no such upload of this client."""
+        if self._spool.draft(task).owner != client.owner:
+            raise NotFound(NO_SUCH_UPLOAD)
+        async with self._spool.receive(task) as receipt:
+            yield receipt
+
+    async def commit(self, client: Client, task: TaskId) -> TaskId:
+        """Commit an upload; the same answer again for one that is committed. Raises NotFound, Refused, BusFailed."""
+        try:
+            draft = self._spool.draft(task)
+        except NotFound:
+            return await self._committed_before(client, task)
+        if draft.owner != client.owner:
+            raise NotFound(NO_SUCH_UPLOAD)
+        manifest = await self._spool.commit(task, self._now_ms(), self._check)
+        record = await self._bus.ask(SUBMIT_TASK, self._submission(draft, manifest))
+        self._cluster.learn(record)
+        await self._forwarding.adopt(task)
+        log.info("task committed", task=task, images=manifest.images_count, size_bytes=manifest.size_bytes)
+        return task
+
+    async def begin(self, client: Client, set_uuid: str | None) -> TaskId:
+        """Make room for a task that comes in one request, fields and files in any order. Raises Refused."""
+        task = self._free_id(set_uuid)
+        if any(held.draft.task == task for held in self._spool.held()):
+            raise Refused(f"Invalid set-uuid: {task}")
+        self._check_flood(task, client)
+        await self._spool.create(self._draft(task, client, {}))
+        return task
+
+    async def complete(self, client: Client, task: TaskId, form: dict[str, str]) -> TaskId:
+        """Commit what came in one request, now that its fields are known. Raises Refused, BusFailed."""
+        await self._spool.create(self._draft(task, client, form))
+        try:
+            return await self.commit(client, task)
+        except BusFailed:
+            log.warning("task is committed here and will be submitted later", task=task)
+            return task
+
+    async def abandon(self, task: TaskId) -> None:
+        """Drop everything of a request that failed."""
+        await self._spool.discard(task)
+
+    def _check(self, manifest: Manifest) -> None:
+        check_seed(manifest.has_seed, enabled=self._policy.splitmerge)
+
+    def _free_id(self, set_uuid: str | None) -> TaskId:
+        task = task_id(set_uuid, self._fresh_id())
+        if self._cluster.task(task) is not None:
+            raise Refused(f"Invalid set-uuid: {task}")
+        return task
+
+    def _check_flood(self, task: TaskId, client: Client) -> None:
+        others = (held.draft for held in self._spool.held() if not held.committed)
+        check_flood(
+            (draft.owner for draft in others if draft.task != task), client.owner, self._policy.flood_limit_count
+        )
+
+    def _draft(self, task: TaskId, client: Client, form: dict[str, str]) -> Draft:
+        now_ms = self._now_ms()
+        created_at_ms = date_created_ms(form.get("dateCreated", ""), now_ms)
+        options = check_options(form.get("options"), self._cluster.options())
+        return Draft(
+            task=task,
+            name=form.get("name") or default_name(created_at_ms),
+            options=rewrite_split(options, enabled=self._policy.splitmerge, address=client.address, token=client.token),
+            outputs=form.get("outputs", ""),
+            skip_post_processing=form.get("skipPostProcessing", "").lower() in TRUTHS,
+            webhook=form.get("webhook", ""),
+            zip_url=form.get("zipurl", ""),
+            owner=client.owner,
+            created_at_ms=created_at_ms,
+            received_at_ms=now_ms,
+        )
+
+    def _submission(self, draft: Draft, manifest: Manifest) -> SubmitTask:
+        return SubmitTask(
+            task=draft.task,
+            owner=draft.owner,
+            name=draft.name,
+            holder=self._spool.instance,
+            created_at_ms=draft.created_at_ms,
+            images_count=manifest.images_count,
+            size_bytes=manifest.size_bytes,
+            options=draft.options,
+            outputs=draft.outputs,
+            skip_post_processing=draft.skip_post_processing,
+            zip_url=draft.zip_url,
+            submodel=manifest.has_seed and bool(draft.outputs),
+        )
+
+    async def _committed_before(self, client: Client, task: TaskId) -> TaskId:
+        """Answer a commit whose upload is gone: it was committed earlier, or never was here."""
+        try:
+            await self._bus.ask(GET_TASK, TaskRef(task=task, owner=client.owner))
+        except NotFound:
+            raise NotFound(NO_SUCH_UPLOAD) from None
+        return task
+
+
+def date_created_ms(text: str, now_ms: int) -> int:
+    """Read the client's own date, in ms; anything that is none counts as not given."""
+    return int(text) if text.isascii() and text.isdigit() and 0 < len(text) <= len(str(now_ms)) else now_ms
+
+
+def default_name(created_at_ms: int) -> str:
+    """Name a task as NodeODM does when its client did not."""
+    moment = datetime.fromtimestamp(created_at_ms / 1000, UTC)
+    return f"Task of {moment.isoformat(timespec='milliseconds').replace('+00:00', 'Z')}"

@@ -1,0 +1,179 @@
+"""What clients ask again and again: info and output of a task, the list of tasks, the cluster's info and options.
+
+The order for one task: find its record (mirror; else ask the scheduler), let core/polls decide whether its node has
+something to add, ask the node for at most a second, and fall back to what the record knows. Trouble that may pass is never an
+answer: BusFailed leaves here only when nothing at all is known, and the connection is then closed without one.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from libs.common.errors import BusFailed, NodeFailed, NotFound
+from libs.common.messages import FINISH_REPORTED, GET_TASK, READ_CONSOLE, FinishReported, ReadConsole, TaskRef
+from libs.common.model import Attempt, ClusterSummary, Node, NodeOption, Owner, Task, TaskId, TaskState
+from libs.common.ports import Bus
+from services.proxy.core.answers import no_task
+from services.proxy.core.polls import (
+    attempt_on_node,
+    console,
+    contradicts,
+    known_info,
+    known_lines,
+    lines_after,
+    lines_before,
+    node_info,
+    node_line,
+)
+from services.proxy.ports import Call, Cluster, Patience, Spool, Upstream
+
+POLL_PATIENCE: Final = Patience(connect_s=0.45, head_s=0.45, silence_s=0.25)
+"""A node that is away or hangs costs a poll less than a second."""
+POLL_BODY_S: Final = 5.0
+"""The most that a long console may take while it flows."""
+POLL_LIMIT_BYTES: Final = 64 * 1024 * 1024
+OK: Final = 200
+
+
+class Reader:
+    """Answers polls."""
+
+    def __init__(self, bus: Bus, cluster: Cluster, nodes: Upstream, spool: Spool, now_ms: Callable[[], int]) -> None:
+        self._bus = bus
+        self._cluster = cluster
+        self._nodes = nodes
+        self._spool = spool
+        self._now_ms = now_ms
+
+    def summary(self) -> ClusterSummary:
+        """Say the cluster's totals."""
+        return self._cluster.summary()
+
+    def options(self) -> tuple[NodeOption, ...]:
+        """List the options that tasks may have; empty when no node was ever seen."""
+        return self._cluster.options()
+
+    def list(self, owner: Owner) -> list[dict[str, str]]:
+        """List an owner's committed tasks. Raises BusFailed before the mirror was loaded."""
+        if not self._cluster.ready:
+            raise BusFailed("the tasks have not been loaded yet")
+        return [{"uuid": task.id} for task in self._cluster.tasks() if task.owner == owner and not task.removed]
+
+    async def find(self, task: TaskId, owner: Owner, action: str) -> Task:
+        """Find a task of this owner. Raises NotFound in the original's words, BusFailed when nobody can tell."""
+        record = self._cluster.task(task)
+        if record is None:
+            record = await self._ask_for(task, owner, action)
+        if record is None or record.task.removed or record.task.owner != owner:
+            raise NotFound(no_task(task, action))
+        return record.task
+
+    async def info(self, task_id: TaskId, owner: Owner, from_line: int | None) -> dict[str, Any]:
+        """Say how a task stands, with its console from a line on where asked."""
+        task = await self.find(task_id, owner, "info")
+        if from_line is None:
+            return await self._info_alone(task)
+        before = self._lines_before(task)
+        node_from = node_line(len(before), len(lines_after(task)), from_line)
+        said = await self._ask_node(task, "info", {"with_output": str(node_from)})
+        info = node_info(task, said) if isinstance(said, dict) else None
+        if info is None:
+            lines = await self._stored_lines(task, node_from)
+            return {**known_info(task, self._now_ms()), "output": console(task, before, lines, from_line)}
+        await self._mention(task, info, said)
+        return {**info, "output": console(task, before, strings(info.get("output")), from_line)}
+
+    async def output(self, task_id: TaskId, owner: Owner, from_line: int) -> list[str]:
+        """Say a task's console from a line on; negative: the last lines."""
+        task = await self.find(task_id, owner, "output")
+        before = self._lines_before(task)
+        node_from = node_line(len(before), len(lines_after(task)), from_line)
+        said = await self._ask_node(task, "output", {"line": str(node_from)})
+        lines = strings(said) if isinstance(said, list) else await self._stored_lines(task, node_from)
+        return console(task, before, lines, from_line)
+
+    async def _info_alone(self, task: Task) -> dict[str, Any]:
+        if task.state.ended and task.known is not None:
+            return known_info(task, self._now_ms())
+        said = await self._ask_node(task, "info", {})
+        info = node_info(task, said) if isinstance(said, dict) else None
+        if info is None:
+            return known_info(task, self._now_ms())
+        info.pop("output", None)
+        await self._mention(task, info, said)
+        return info
+
+    async def _mention(self, task: Task, info: dict[str, Any], said: dict[str, Any]) -> None:
+        """Have the scheduler look now when the node is ahead of the record."""
+        attempt = attempt_on_node(task)
+        if attempt is not None and contradicts(task, said):
+            await self._bus.tell(FINISH_REPORTED, FinishReported(node_task_id=attempt.node_task_id))
+
+    def _lines_before(self, task: Task) -> list[str]:
+        position = self._cluster.position(task) if task.state is TaskState.WAITING else None
+        return lines_before(task, position)
+
+    async def _stored_lines(self, task: Task, node_from: int) -> list[str]:
+        """Take the node's lines from what is stored: the whole console of an ended task, else the last lines known."""
+        known = task.known
+        if known is None or attempt_on_node(task) is None:
+            return []
+        if not task.state.ended or known.console_count <= len(known.console_tail):
+            return known_lines(task, node_from)
+        asked = ReadConsole(task=task.id, owner=task.owner, from_line=0)
+        try:
+            stored = (await self._bus.ask(READ_CONSOLE, asked, timeout_s=0.5)).lines
+        except (BusFailed, NotFound):
+            return known_lines(task, node_from)
+        first = len(stored) - known.console_count - len(lines_after(task))
+        nodes_own = stored[max(0, first) :][: known.console_count]
+        return list(nodes_own[node_from:])
+
+    async def _ask_for(self, task: TaskId, owner: Owner, action: str) -> Any:
+        try:
+            record = await self._bus.ask(GET_TASK, TaskRef(task=task, owner=owner), timeout_s=0.9)
+        except NotFound:
+            self._require_nothing_pending(task, owner)
+            raise NotFound(no_task(task, action)) from None
+        self._cluster.learn(record)
+        return record
+
+    def _require_nothing_pending(self, task: TaskId, owner: Owner) -> None:
+        """Raise BusFailed for a task that is committed here and on its way to the scheduler: it is not unknown."""
+        for held in self._spool.held():
+            if held.draft.task == task and held.draft.owner == owner and held.committed and not held.marks:
+                raise BusFailed("the scheduler has not heard of this task yet")
+
+    async def _ask_node(self, task: Task, what: str, query: dict[str, str]) -> Any:
+        """Get a task's JSON from its node; None when there is none to be had."""
+        found = self._where(task)
+        if found is None:
+            return None
+        node, attempt = found
+        path = f"/task/{attempt.node_task_id}/{what}".encode()
+        try:
+            return await self._get_json(node, Call(b"GET", path, POLL_PATIENCE, query))
+        except (NodeFailed, TimeoutError):
+            return None
+
+    def _where(self, task: Task) -> tuple[Node, Attempt] | None:
+        attempt = attempt_on_node(task)
+        node = self._cluster.node(attempt.node) if attempt else None
+        return (node, attempt) if node and attempt else None
+
+    async def _get_json(self, node: Node, call: Call) -> Any:
+        async with self._nodes.ask(node, call) as reply, asyncio.timeout(POLL_BODY_S):
+            body = await reply.read(POLL_LIMIT_BYTES)
+        if reply.status != OK:
+            return None
+        try:
+            return msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+
+
+def strings(value: Any) -> list[str]:
+    """Take the console lines out of a node's answer."""
+    return [line for line in value if isinstance(line, str)] if isinstance(value, list) else []

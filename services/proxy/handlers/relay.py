@@ -1,0 +1,139 @@
+"""What is streamed from a node to a client: results, and the pages of NodeODM's web interface.
+
+A result is relayed as the node sends it, ranges included. What a node says instead of a result (200 `{"error"}`, 403, 404)
+must not look like one, because clients save what they get: it becomes NoResult, to be answered with another status. When the
+node dies half-way the body raises NodeFailed, and the client's connection is closed: never a short success.
+
+The pages are public on a node, so its token is not sent along with them: nobody gets at a node's tasks through a page's name.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from libs.common.errors import NodeFailed, NotFound
+from libs.common.messages import FIND_UI_NODE, FindUiNode
+from libs.common.model import Node, Owner, Task, TaskId
+from libs.common.ports import Bus
+from services.proxy.core.answers import NO_NODES, no_route
+from services.proxy.core.headers import Header, find, for_client, for_node
+from services.proxy.core.polls import attempt_on_node
+from services.proxy.handlers.read import Reader
+from services.proxy.ports import Call, Cluster, NodeRefused, NodeReply, Patience, Upstream
+
+RESULT_PATIENCE: Final = Patience(connect_s=5.0, head_s=30.0, silence_s=60.0)
+PAGE_PATIENCE: Final = Patience(connect_s=3.0, head_s=10.0, silence_s=30.0)
+ERROR_LIMIT_BYTES: Final = 64 * 1024
+"""A JSON answer that is longer is a result, not an error."""
+OK: Final = 200
+NOT_FOUND: Final = 404
+PASSED_ON: Final = frozenset((OK, 206, 304, 416))
+SERVER_ERROR: Final = 500
+
+
+class NoResult(NotFound):
+    """The node has no such result (yet); the message is its own."""
+
+
+class ErrorAnswer(msgspec.Struct):
+    """NodeODM's way of saying no."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """An answer to pass on: reading the body raises NodeFailed when the node breaks off."""
+
+    status: int
+    headers: Sequence[Header]
+    body: AsyncIterator[bytes]
+    reply: NodeReply
+
+
+class Relay:
+    """Streams from nodes."""
+
+    def __init__(self, bus: Bus, cluster: Cluster, nodes: Upstream, reader: Reader) -> None:
+        self._bus = bus
+        self._cluster = cluster
+        self._nodes = nodes
+        self._reader = reader
+
+    @asynccontextmanager
+    async def download(
+        self, task_id: TaskId, owner: Owner, action: str, raw_action: bytes, method: bytes, headers: Sequence[Header]
+    ) -> AsyncIterator[Relayed]:
+        """Stream `download/<asset>` of a task. Raises NotFound, NoResult, NodeRefused, NodeFailed, BusFailed."""
+        task = await self._reader.find(task_id, owner, action)
+        node, path = self._where(task, action, raw_action)
+        call = Call(method, path, RESULT_PATIENCE, headers=for_node(headers))
+        async with self._nodes.ask(node, call) as reply:
+            body = await self._checked(reply, node, call)
+            yield Relayed(reply.status, for_client(reply.headers), body, reply)
+
+    @asynccontextmanager
+    async def page(self, path: bytes, method: bytes, headers: Sequence[Header]) -> AsyncIterator[Relayed]:
+        """Stream a page of the web interface. Raises NoNode, NodeFailed, BusFailed."""
+        found = await self._bus.ask(FIND_UI_NODE, FindUiNode())
+        node = self._cluster.node(found.node)
+        if node is None:
+            raise NodeFailed(NO_NODES)
+        call = Call(method, path, PAGE_PATIENCE, with_token=False, headers=for_node(headers))
+        async with self._nodes.ask(node, call) as reply:
+            if reply.status >= SERVER_ERROR:
+                raise NodeRefused(f"{node.name} answered with status {reply.status}")
+            yield Relayed(reply.status, for_client(reply.headers), reply.chunks(), reply)
+
+    def _where(self, task: Task, action: str, raw_action: bytes) -> tuple[Node, bytes]:
+        attempt = attempt_on_node(task)
+        node = self._cluster.node(attempt.node) if attempt else None
+        if node is None or attempt is None:
+            raise NoResult(no_route(task.id, action))
+        return node, b"/task/" + attempt.node_task_id.encode() + b"/" + raw_action
+
+    async def _checked(self, reply: NodeReply, node: Node, call: Call) -> AsyncIterator[bytes]:
+        """Tell a result from an excuse."""
+        if reply.status == NOT_FOUND:
+            raise NoResult("Invalid asset")
+        if reply.status not in PASSED_ON:
+            raise NodeRefused(f"The node answered with status {reply.status}")
+        if reply.status != OK or not may_be_error(reply.headers):
+            return reply.chunks()
+        if call.method == b"HEAD":
+            await self._check_by_get(node, call)
+            return reply.chunks()
+        body = await reply.read(ERROR_LIMIT_BYTES)
+        require_no_error(body)
+        return once(body)
+
+    async def _check_by_get(self, node: Node, call: Call) -> None:
+        """Read what a HEAD only announces: an error looks the same from outside."""
+        async with self._nodes.ask(node, Call(b"GET", call.path, call.patience)) as reply:
+            require_no_error(await reply.read(ERROR_LIMIT_BYTES))
+
+
+def may_be_error(headers: Sequence[Header]) -> bool:
+    """Whether an answer with status 200 looks like NodeODM's errors: short JSON that is no attachment."""
+    if b"json" not in (find(headers, b"content-type") or b"") or find(headers, b"content-disposition"):
+        return False
+    length = find(headers, b"content-length")
+    return length is None or int(length) <= ERROR_LIMIT_BYTES
+
+
+def require_no_error(body: bytes) -> None:
+    """Raise NoResult when a body is an error in NodeODM's words."""
+    try:
+        answer = msgspec.json.decode(body, type=ErrorAnswer)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return
+    raise NoResult(answer.error)
+
+
+async def once(body: bytes) -> AsyncIterator[bytes]:
+    """Yield a body that has been read already."""
+    if body:
+        yield body
