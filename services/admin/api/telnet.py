@@ -9,6 +9,7 @@ Before the login only LOGIN and QUIT do anything. Wrong passwords are answered l
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -58,7 +59,8 @@ class Session:
         self._rules = rules
         self._logins = logins
         self._reader, self._writer = streams
-        self._address, self._port = (self._writer.get_extra_info("peername") or ("?", 0))[:2]
+        peer: tuple[str, int] = (self._writer.get_extra_info("peername") or ("?", 0))[:2]
+        self._address, self._port = peer
         self._wire = Wire()
         self._logged_in = not rules.password
         self._refusals_count = 0
@@ -174,11 +176,8 @@ class Sessions:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection to its end, which is also that of its asyncio task."""
-        full = len(self._open) >= self._rules.sessions_count
-        ours = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._open.add(ours)
         try:
-            if full:
+            if len(self._open) >= self._rules.sessions_count:
                 writer.write(f"Too many sessions, try again later.{END}".encode())
             else:
                 await self._run(Session(self._bus, self._rules, self._logins, (reader, writer)))
@@ -189,30 +188,34 @@ class Sessions:
             log.debug("telnet connection lost", error=repr(error))
         finally:
             writer.transport.abort()
-            self._open.discard(ours)
 
     async def _run(self, session: Session) -> None:
+        ours = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._open.add(ours)
         try:
             await session.run()
         except OSError:
             raise
         except Exception:
             log.exception("telnet session failed", session=repr(session))
+        finally:
+            self._open.discard(ours)
 
     async def close(self) -> None:
         """End all sessions."""
-        for session in self._open:
+        left = list(self._open)
+        for session in left:
             session.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 @asynccontextmanager
-async def telnet_server(bus: Bus, rules: Rules, logins: Logins, address: tuple[str, int]) -> AsyncIterator[int]:
-    """Listen while the context is open; the port. Raises OSError when it is taken."""
+async def telnet_server(bus: Bus, rules: Rules, logins: Logins, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve a listening socket while the context is open."""
     sessions = Sessions(bus, rules, logins)
-    server = await asyncio.start_server(sessions.serve, *address, limit=READ_BYTES)
+    server = await asyncio.start_server(sessions.serve, sock=listener, limit=READ_BYTES)
     try:
-        yield int(server.sockets[0].getsockname()[1])
+        yield
     finally:
         server.close()
         await sessions.close()

@@ -1,9 +1,10 @@
 """How nodes, tasks and routes look as JSON: the objects that ClusterODM's scripts and NodeODM's clients know.
 
-`taskNode`, `waitingBecause` and the like are ours and come beside the known keys. A token is never there: `has_token`
+`state`, `node`, `reason` and the like are ours and come beside the known keys. A token is never there: `has_token`
 says whether one is set, and where scripts expect the key `token` it holds `MASK`.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -115,6 +116,7 @@ def task_entry(task: TaskSummary) -> Json:
         "attempts": task.attempts_count,
         "position": task.position,
         "reason": task.reason,
+        "dateCommitted": task.committed_at_ms,
     }
 
 
@@ -145,3 +147,9 @@ def route_entry(route: Route) -> Json:
     token = {"token": MASK} if route.has_owner else {}
     node = {"hostname": route.hostname, "port": str(route.port), "token": masked(route.node_has_token)}
     return {"node": node, **token, "accessed": route.accessed_ms}
+
+
+def newest(tasks: Sequence[TaskSummary], count: int) -> tuple[TaskSummary, ...]:
+    """Choose what a page shows of many tasks: those that have not ended first, then the others, the newest first."""
+    latest = sorted(tasks, key=lambda task: -task.committed_at_ms)
+    return tuple(sorted(latest, key=lambda task: task.state.ended)[: max(count, 0)])

@@ -52,6 +52,8 @@ class ChangeNode:
 
     act: NodeAct
     number: int
+    name: str = ""
+    """When given, the node with that number must be called so: the list may have changed since it was shown."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,10 @@ class Result:
         """Whether nothing failed."""
         return not (self.nodes.failed or self.routes.failed)
 
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Say it in JSON."""
+        return {"nodes": vars(self.nodes), "tasks": vars(self.routes)}
+
 
 class TakeOver:
     """One import under way."""

@@ -86,7 +86,7 @@ async def add_node(bus: Bus, command: words.AddNode) -> Answer:
 async def change_node(bus: Bus, command: words.ChangeNode) -> Answer:
     """NODE DEL, LOCK, UNLOCK."""
     node = numbered(await nodes_of(bus), command.number)
-    if node is None:
+    if node is None or command.name not in {"", name_of(node)}:
         return No("there is no such node")
     try:
         await bus.ask(NODE_REQUESTS[command.act], messages.NodeRef(node=node.id))

@@ -1,0 +1,21 @@
+"""Opening a port, with an error that says which setting to change."""
+
+import socket
+
+from libs.common.errors import Refused
+
+
+def listen(host: str, port: int, flag: str) -> socket.socket:
+    """Open a listening socket (port 0: any free one). Raises Refused with one clear line."""
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128
+        )
+    except (OSError, UnicodeError) as error:
+        said = getattr(error, "strerror", None) or "no such address"
+        raise Refused(f"{flag} {port}: cannot listen on {host}:{port}: {said}") from None
+
+
+def port_of(listener: socket.socket) -> int:
+    """Say which port a socket has got."""
+    return int(listener.getsockname()[1])

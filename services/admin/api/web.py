@@ -1,0 +1,190 @@
+"""The web page of nodes and tasks, and the JSON behind it: the original's `/r/...` paths and answers, and ours for tasks.
+
+    GET    /r/info                       GET    /r/node/list              GET   /r/task/list[?last=<count>]
+    POST   /r/node/add                   {hostname, port, token?}         {"success": true} or {"error": "Invalid", "reason"}
+    POST   /r/node/lock|unlock           {number, name?}                  true or false; no number: 403
+    DELETE /r/node                       {number, name?}                  the same
+    POST   /r/task/cancel|remove         {uuid}                           {"success": true} or {"success": false, "error"}
+
+A body that is not called JSON counts as empty (core/visitors says why); JSON that is none is a 400. When the scheduler
+does not answer, so say 503 and a sentence.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+import msgspec
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import ASGIApp
+
+from libs.common.model import TaskId
+from libs.common.ports import Bus
+from libs.common.version import VERSION
+from services.admin.api.guard import Guard
+from services.admin.core import words
+from services.admin.core.answers import Answer, Away, No, Ok, Tasks
+from services.admin.core.logins import Logins
+from services.admin.core.objects import document
+from services.admin.core.shapes import newest
+from services.admin.core.visitors import is_json
+from services.admin.core.words import NodeAct, TaskAct
+from services.admin.handlers.words import execute
+
+HERE: Final = Path(__file__).parent
+ASSETS: Final = {"admin.css": "text/css", "admin.js": "text/javascript", "icon.svg": "image/svg+xml"}
+NAME: Final = "ClusterODM"
+
+
+def web_app(bus: Bus, password: str, logins: Logins) -> ASGIApp:
+    """Make the page, guarded."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.add_exception_handler(HTTPException, said)
+    add_page(app, has_password=bool(password))
+    add_reading(app, bus)
+    add_node_changes(app, bus)
+    add_task_changes(app, bus)
+    return Guard(app, password, logins)
+
+
+async def said(_request: Request, error: Exception) -> Response:
+    """Say what is wrong with a request; nothing of our insides."""
+    known = error if isinstance(error, HTTPException) else HTTPException(500)
+    return (
+        JSONResponse({"error": known.detail}, status_code=known.status_code)
+        if known.detail
+        else Response(status_code=known.status_code)
+    )
+
+
+def add_page(app: FastAPI, *, has_password: bool) -> None:
+    """Serve what a browser loads."""
+    templates = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True)
+    page = templates.get_template("index.html").render(name=NAME, version=VERSION, has_password=has_password)
+    assets = {name: (HERE / "static" / name).read_bytes() for name in ASSETS}
+
+    @app.get("/")
+    async def index() -> Response:
+        return HTMLResponse(page)
+
+    @app.get("/static/{name}")
+    async def asset(name: str) -> Response:
+        if name not in assets:
+            raise HTTPException(404)
+        return Response(assets[name], media_type=ASSETS[name])
+
+    @app.get("/signout")
+    async def signout() -> Response:
+        return HTMLResponse('Signed out. <a href="/">Sign in again</a>', status_code=401)
+
+
+def add_reading(app: FastAPI, bus: Bus) -> None:
+    """Serve what changes nothing."""
+
+    @app.get("/healthz")
+    async def health() -> Response:
+        return JSONResponse({"nats": bus.connected}, status_code=200 if bus.connected else 503)
+
+    @app.get("/r/info")
+    async def info() -> Response:
+        return JSONResponse({"name": NAME, "version": VERSION})
+
+    @app.get("/r/node/list")
+    async def node_list() -> Response:
+        return answered(await execute(bus, words.ListNodes()))
+
+    @app.get("/r/task/list")
+    async def task_list(last: int | None = None) -> Response:
+        answer = await execute(bus, words.ListTasks())
+        if last is None or not isinstance(answer, Tasks):
+            return answered(answer)
+        response = answered(Tasks(newest(answer.tasks, last)))
+        response.headers["X-Total-Count"] = str(len(answer.tasks))
+        return response
+
+
+def add_node_changes(app: FastAPI, bus: Bus) -> None:
+    """Serve what changes nodes."""
+
+    @app.post("/r/node/add")
+    async def node_add(request: Request) -> Response:
+        fields = await body(request)
+        command = addition(fields)
+        if command is None:
+            return JSONResponse({"error": "Invalid", "reason": "hostname and port (1 to 65535) are needed"})
+        answer = await execute(bus, command)
+        if isinstance(answer, No):
+            return JSONResponse({"error": "Invalid", "reason": answer.reason})
+        return answered(answer)
+
+    @app.post("/r/node/lock")
+    async def node_lock(request: Request) -> Response:
+        return await change_node(bus, NodeAct.LOCK, request)
+
+    @app.post("/r/node/unlock")
+    async def node_unlock(request: Request) -> Response:
+        return await change_node(bus, NodeAct.UNLOCK, request)
+
+    @app.delete("/r/node")
+    async def node_delete(request: Request) -> Response:
+        return await change_node(bus, NodeAct.DEL, request)
+
+
+def add_task_changes(app: FastAPI, bus: Bus) -> None:
+    """Serve what changes tasks."""
+
+    @app.post("/r/task/cancel")
+    async def task_cancel(request: Request) -> Response:
+        return await change_task(bus, TaskAct.CANCEL, request)
+
+    @app.post("/r/task/remove")
+    async def task_remove(request: Request) -> Response:
+        return await change_task(bus, TaskAct.REMOVE, request)
+
+
+async def change_node(bus: Bus, act: NodeAct, request: Request) -> Response:
+    """Lock, unlock or delete a node."""
+    fields = await body(request)
+    number = fields.get("number")
+    if not number:
+        return Response(status_code=403)
+    answer = await execute(bus, words.ChangeNode(act, words.node_number(str(number)), str(fields.get("name") or "")))
+    return answered(answer) if isinstance(answer, Away) else JSONResponse(isinstance(answer, Ok))
+
+
+async def change_task(bus: Bus, act: TaskAct, request: Request) -> Response:
+    """Cancel or remove a task."""
+    uuid = (await body(request)).get("uuid")
+    if not uuid or not isinstance(uuid, str):
+        return JSONResponse({"error": "Invalid"})
+    return answered(await execute(bus, words.ChangeTask(act, TaskId(uuid))))
+
+
+def addition(fields: dict[str, Any]) -> words.AddNode | None:
+    """Read a node to be added; None when it is none."""
+    hostname, port, token = fields.get("hostname"), words.port(str(fields.get("port"))), fields.get("token") or ""
+    if not isinstance(hostname, str) or not hostname.strip() or port is None or not isinstance(token, str):
+        return None
+    return words.AddNode(hostname.strip(), port, token)
+
+
+def answered(answer: Answer) -> Response:
+    """Put an answer into JSON; 503 when nobody gave one."""
+    if isinstance(answer, Away):
+        return JSONResponse({"error": answer.reason}, status_code=503)
+    return JSONResponse(document(answer))
+
+
+async def body(request: Request) -> dict[str, Any]:
+    """Read the fields of a request; none when it is not called JSON. 400 when it is no JSON object."""
+    if not is_json(request.headers):
+        return {}
+    try:
+        found = msgspec.json.decode(await request.body() or b"{}")
+    except msgspec.DecodeError:
+        raise HTTPException(400, "The body is not JSON.") from None
+    if not isinstance(found, dict):
+        raise HTTPException(400, "The body is no JSON object.")
+    return found

@@ -1,0 +1,88 @@
+"""Wires the admin service, and does nothing else."""
+
+import asyncio
+import ipaddress
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Final
+
+import structlog
+
+from libs.common.bus import connect
+from libs.common.lifecycle import run
+from libs.common.log import configure
+from libs.common.settings import parse
+from services.admin.api.listening import listen, port_of
+from services.admin.api.serving import web_server
+from services.admin.api.telnet import Rules, telnet_server
+from services.admin.api.web import web_app
+from services.admin.core.logins import Logins
+from services.admin.settings import AdminSettings
+
+SERVICE: Final = "admin"
+PROG: Final = f"clusterodm {SERVICE}"
+
+log = structlog.get_logger()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the admin service until it is told to stop; the exit code."""
+    settings = parse(AdminSettings, argv, PROG)
+    configure(SERVICE, settings.log_level, as_json=settings.log_json, debug=settings.debug)
+    return run(serve(settings), PROG)
+
+
+async def serve(settings: AdminSettings) -> None:
+    """Wire the admin service and serve until cancelled."""
+    warn_without_password(settings)
+    logins = Logins()
+    rules = Rules(
+        password=settings.password,
+        sessions_count=settings.admin_cli_sessions_count,
+        idle_s=settings.admin_cli_idle_s,
+        login_s=settings.admin_cli_login_s,
+    )
+    async with AsyncExitStack() as opened:
+        telnet, web = (
+            opened.enter_context(listen(settings.admin_bind, port, flag)) if port else None
+            for port, flag in (
+                (settings.admin_cli_port, "--admin-cli-port"),
+                (settings.admin_web_port, "--admin-web-port"),
+            )
+        )
+        bus = await opened.enter_async_context(
+            connect(
+                settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
+            )
+        )
+        if telnet:
+            await opened.enter_async_context(telnet_server(bus, rules, logins, telnet))
+            log.info("telnet is ready", port=port_of(telnet))
+        if web:
+            await opened.enter_async_context(web_server(web_app(bus, settings.password, logins), web))
+            log.info("web page is ready", port=port_of(web))
+        log.info("admin is ready")
+        await asyncio.Event().wait()
+
+
+def warn_without_password(settings: AdminSettings) -> None:
+    """Say that everybody who reaches this machine may steer the cluster, when that is so."""
+    if (
+        not settings.password
+        and not is_loopback(settings.admin_bind)
+        and (settings.admin_cli_port or settings.admin_web_port)
+    ):
+        log.warning(
+            "no admin password: anybody who reaches these ports can steer the cluster; set CLUSTERODM_ADMIN_PASS or --admin-bind 127.0.0.1",
+            bind=settings.admin_bind,
+            cli_port=settings.admin_cli_port,
+            web_port=settings.admin_web_port,
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
