@@ -1,0 +1,200 @@
+"""The spool's files on disk: plain synchronous operations, run in threads by `spool` and `receipt`.
+
+    <root>/instance                whose spool this is, written once
+    <root>/lock                    held (flock) by the one proxy that uses it
+    <root>/<task id>/draft.json    what init fixed
+    <root>/<task id>/parts/<random>  a file that is arriving
+    <root>/<task id>/files/<name>    a complete file; never changed again
+    <root>/<task id>/manifest.json   committed
+    <root>/<task id>/<mark>.mark     ports.Mark
+    <root>/.<random>               a task directory being made or removed; left over by a crash, it goes at the next start
+
+A file appears under its name by `link`, which never replaces one: of any number of uploads of one name each keeps its own.
+The same content under the same name is kept once; bytes are compared only when names collide, so nothing is hashed.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from libs.common.model import InstanceId
+from services.proxy.core.names import candidates
+from services.proxy.ports import SpoolFull, SpoolLocked, StoredFile
+
+DRAFT: Final = "draft.json"
+MANIFEST: Final = "manifest.json"
+MARK_SUFFIX: Final = ".mark"
+FILES: Final = "files"
+PARTS: Final = "parts"
+COMPARED_BYTES: Final = 1 << 20
+NO_ROOM: Final = "There is no room for uploads on this server at present. Please try again later."
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+Write = Callable[[int, bytes | bytearray | memoryview], int]
+"""`os.write`, or something with its promises."""
+
+
+@contextlib.contextmanager
+def full_disk_refuses() -> Iterator[None]:
+    """Raise SpoolFull for a disk or a quota that is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise SpoolFull(NO_ROOM) from None
+        raise
+
+
+def publish(parts: Sequence[tuple[Path, str]], folder: Path) -> None:
+    """Make the files of one request (path and wanted name) appear under their names, safe from a power cut."""
+    with full_disk_refuses():
+        for path, _ in parts:
+            flush(path)
+        for path, name in parts:
+            publish_one(path, name, folder)
+        flush(folder)
+
+
+def publish_one(path: Path, wanted: str, folder: Path) -> None:
+    """Move a complete file to the first of its names that is free or that its twin has already."""
+    for name in candidates(wanted):
+        try:
+            os.link(path, folder / name)
+        except FileExistsError:
+            if not same_content(path, folder / name):
+                continue
+        break
+    path.unlink()
+
+
+def same_content(one: Path, other: Path) -> bool:
+    """Compare two files byte by byte."""
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb", buffering=0) as first, other.open("rb", buffering=0) as second:
+        while chunk := first.read(COMPARED_BYTES):
+            if second.read(COMPARED_BYTES) != chunk:
+                return False
+    return True
+
+
+def flush(path: Path) -> None:
+    """Wait until a file's content, or a directory's list of names, is on the disk."""
+    opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replace a small file in one step that a crash cannot halve."""
+    fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        with full_disk_refuses():
+            fresh.write_bytes(content)
+            flush(fresh)
+            fresh.replace(path)
+            flush(path.parent)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def make_entry(root: Path, task: str, draft: bytes) -> None:
+    """Make the directory of a task, complete or not at all. Raises FileExistsError."""
+    fresh = root / f".{uuid.uuid4().hex}"
+    try:
+        with full_disk_refuses():
+            for folder in (fresh, fresh / FILES, fresh / PARTS):
+                folder.mkdir()
+            write_durably(fresh / DRAFT, draft)
+            rename_new(fresh, root / task)
+            flush(root)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """Rename a directory. Raises FileExistsError."""
+    if target.exists():
+        raise FileExistsError(target.name)
+    source.rename(target)
+
+
+def set_aside(root: Path, task: str) -> Path:
+    """Take a task out of the spool in one step; what is returned is still to be removed."""
+    aside = root / f".{uuid.uuid4().hex}"
+    with contextlib.suppress(FileNotFoundError):
+        (root / task).rename(aside)
+    return aside
+
+
+def remove(folder: Path) -> None:
+    """Remove a directory with everything in it, as far as possible."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftovers(root: Path) -> None:
+    """Remove what a crash has left: half-made and half-removed tasks, unfinished files."""
+    for entry in root.iterdir():
+        if entry.name.startswith("."):
+            remove(entry) if entry.is_dir() else entry.unlink()
+        elif entry.is_dir():
+            for leftover in (*(entry / PARTS).glob("*"), *entry.glob(".*")):
+                leftover.unlink(missing_ok=True)
+
+
+def list_files(folder: Path) -> tuple[StoredFile, ...]:
+    """List the complete files in the order of their names."""
+    with os.scandir(folder) as entries:
+        return tuple(sorted((StoredFile(name=e.name, size_bytes=e.stat().st_size) for e in entries), key=by_name))
+
+
+def by_name(file: StoredFile) -> str:
+    """Order files."""
+    return file.name
+
+
+def active_at_ms(entry: Path) -> int:
+    """Say when something last arrived in a task's directory."""
+    return max(int(path.stat().st_mtime * 1000) for path in (entry, entry / FILES, entry / DRAFT))
+
+
+@contextlib.contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Keep every other proxy out while the context is open. Raises SpoolLocked."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SpoolLocked(f"another proxy is using the spool {root}: give each its own --data-dir") from None
+        yield
+
+
+def require_links(root: Path) -> None:
+    """Raise SpoolLocked where the file system has no hard links: two files of one name could not both be kept."""
+    probe, second = root / f".{uuid.uuid4().hex}", root / f".{uuid.uuid4().hex}"
+    try:
+        probe.touch()
+        os.link(probe, second)
+    except OSError as error:
+        raise SpoolLocked(f"the spool {root} needs a file system with hard links ({error.strerror})") from None
+    finally:
+        probe.unlink(missing_ok=True)
+        second.unlink(missing_ok=True)
+
+
+def instance_id(root: Path) -> InstanceId:
+    """Read whose spool this is; a new one gets an id for ever."""
+    path = root / "instance"
+    if not path.exists():
+        write_durably(path, uuid.uuid4().hex.encode())
+    return InstanceId(path.read_text().strip())

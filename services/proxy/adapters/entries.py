@@ -1,0 +1,72 @@
+"""The spool's memory: one entry per upload, and how it is found again on disk after a restart."""
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from libs.common.model import TaskId
+from services.proxy.adapters import disk
+from services.proxy.ports import Draft, Held, Manifest, Mark
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Entry:
+    """One upload in memory."""
+
+    draft: Draft
+    active_at_ms: int
+    manifest: Manifest | None = None
+    marks: set[Mark] = field(default_factory=set)
+    receiving_count: int = 0
+    publishing_count: int = 0
+    closing: bool = False
+    gone: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One of create, commit, mark at a time."""
+    quiet: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while nothing is being published."""
+
+    def __post_init__(self) -> None:
+        """Begin quietly."""
+        self.quiet.set()
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether an upload is accepted."""
+        return not (self.closing or self.gone or self.manifest)
+
+    @property
+    def held(self) -> Held:
+        """Show it to the loops behind the spool."""
+        return Held(
+            draft=self.draft,
+            committed=self.manifest is not None,
+            marks=frozenset(self.marks),
+            active_at_ms=self.active_at_ms,
+            receiving=self.receiving_count > 0,
+        )
+
+
+def load_entries(root: Path) -> dict[TaskId, Entry]:
+    """Read what an earlier run has left; what cannot be read is logged and stays where it is."""
+    found = (load_entry(folder) for folder in root.iterdir() if folder.is_dir())
+    return {entry.draft.task: entry for entry in found if entry}
+
+
+def load_entry(folder: Path) -> Entry | None:
+    """Read one task's directory."""
+    try:
+        draft = msgspec.json.decode((folder / disk.DRAFT).read_bytes(), type=Draft)
+        entry = Entry(draft, disk.active_at_ms(folder))
+        if (folder / disk.MANIFEST).exists():
+            entry.manifest = msgspec.json.decode((folder / disk.MANIFEST).read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError) as error:
+        log.error("upload cannot be read", folder=folder.name, reason=str(error))  # noqa: TRY400 the reason is all
+        return None
+    entry.marks = {mark for mark in Mark if (folder / (mark + disk.MARK_SUFFIX)).exists()}
+    return entry

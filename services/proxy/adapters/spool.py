@@ -1,0 +1,298 @@
+"""The spool: uploads on disk, from init until the task has ended. Implements ports.Spool over `disk`, `receipt`, `entries`, `notices`.
+
+Everything that is asked often is in memory, because exactly one proxy uses a spool directory (flock). What is in memory
+changes only after the disk has: a crash at any point leaves an open upload, a committed one, or none.
+
+    open ──commit──▶ closing ──manifest written──▶ committed ──discard──▶ gone
+      ▲                 │ the disk failed                        (also from open)
+      └─────────────────┘
+
+Uploads run side by side. Only publishing and closing exclude each other: once `closing` is set nothing more is published,
+and commit waits for what is just being published, so the manifest is the whole truth. A request whose file comes too late
+hears that the task no longer exists; its file was never in the dataset.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
+
+import msgspec
+import structlog
+
+from libs.common.errors import NotFound, Refused
+from libs.common.lifecycle import now_ms
+from libs.common.model import InstanceId, TaskId, Upload
+from libs.common.ports import Bucket
+from services.proxy.adapters import disk
+from services.proxy.adapters.entries import Entry, load_entries
+from services.proxy.adapters.notices import Notices
+from services.proxy.adapters.receipt import DiskReceipt
+from services.proxy.core.names import SEED, is_image
+from services.proxy.ports import NO_SUCH_UPLOAD, Draft, Held, Manifest, Mark, SpoolFull
+
+log = structlog.get_logger()
+
+Args = ParamSpec("Args")
+Result = TypeVar("Result")
+
+THREADS_COUNT: Final = 16
+"""They wait for the disk more than they work."""
+RESERVE_BYTES: Final = 64 << 20
+"""Uploads stop before the disk is full: commits and logs need room too."""
+
+
+class DiskSpool:
+    """The spool in one directory; made by `open_spool`."""
+
+    def __init__(  # noqa: PLR0913 the world it stands in has this many parts
+        self,
+        root: Path,
+        uploads: Bucket[Upload],
+        url: str,
+        threads: Executor,
+        *,
+        clock: Callable[[], int] = now_ms,
+        reserve_bytes: int = RESERVE_BYTES,
+        write: disk.Write = os.write,
+    ) -> None:
+        self._root = root
+        self._threads = threads
+        self._clock = clock
+        self._reserve_bytes = reserve_bytes
+        self._write = write
+        disk.require_links(root)
+        self._instance = disk.instance_id(root)
+        self._notices = Notices(uploads, self._instance, url)
+        self._entries: dict[TaskId, Entry] = {}
+
+    def __repr__(self) -> str:
+        """Show where it is and how much it holds."""
+        return f"DiskSpool({self._root} entries={len(self._entries)})"
+
+    @property
+    def instance(self) -> InstanceId:
+        """Whose spool this is."""
+        return self._instance
+
+    # --- init ------------------------------------------------------------------------------------------------------
+
+    async def create(self, draft: Draft) -> None:
+        """Begin an upload, or give an open one a new draft."""
+        entry = self._entries.get(draft.task)
+        if entry is None:
+            self._require_room()
+            entry = self._entries[draft.task] = Entry(draft, self._clock())
+            async with entry.lock:
+                await self._create(entry)
+            return
+        async with entry.lock:
+            if not entry.takes_files or entry.draft.owner != draft.owner:
+                raise Refused(f"Invalid set-uuid: {draft.task}")
+            await self._run(disk.write_durably, self._file(draft.task, disk.DRAFT), msgspec.json.encode(draft))
+            entry.draft, entry.active_at_ms = draft, self._clock()
+
+    async def _create(self, entry: Entry) -> None:
+        try:
+            await self._run(disk.make_entry, self._root, entry.draft.task, msgspec.json.encode(entry.draft))
+            await self._notices.put_up(entry.draft)
+        except FileExistsError:
+            entry.gone = True
+            del self._entries[entry.draft.task]
+            raise Refused(f"Invalid set-uuid: {entry.draft.task}") from None
+        except BaseException:
+            await self._take_out(entry)
+            raise
+
+    def draft(self, task: TaskId) -> Draft:
+        """Say what init fixed."""
+        return self._entry(task).draft
+
+    # --- upload ----------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def receive(self, task: TaskId) -> AsyncIterator[DiskReceipt]:
+        """Take one upload request."""
+        entry = self._entry(task)
+        if not entry.takes_files:
+            raise NotFound(NO_SUCH_UPLOAD)
+        receipt = DiskReceipt(self._root / task, self._write, self._require_room)
+        entry.receiving_count += 1
+        try:
+            yield receipt
+            await self._publish(entry, receipt)
+        finally:
+            receipt.discard()
+            entry.receiving_count -= 1
+            entry.active_at_ms = self._clock()
+
+    async def _publish(self, entry: Entry, receipt: DiskReceipt) -> None:
+        if not entry.takes_files:
+            raise NotFound(NO_SUCH_UPLOAD)
+        entry.publishing_count += 1
+        entry.quiet.clear()
+        try:
+            await self._run(receipt.publish)
+        finally:
+            entry.publishing_count -= 1
+            if not entry.publishing_count:
+                entry.quiet.set()
+
+    def _require_room(self) -> None:
+        """Raise SpoolFull before the disk is full."""
+        if shutil.disk_usage(self._root).free < self._reserve_bytes:
+            raise SpoolFull(disk.NO_ROOM)
+
+    # --- commit ----------------------------------------------------------------------------------------------------
+
+    async def manifest(self, task: TaskId) -> Manifest:
+        """List what is there now."""
+        try:
+            return self._entry(task).manifest or await self._list(task, None)
+        except FileNotFoundError:
+            raise NotFound(NO_SUCH_UPLOAD) from None
+
+    async def commit(self, task: TaskId, at_ms: int, check: Callable[[Manifest], None] | None = None) -> Manifest:
+        """Close the upload for ever."""
+        entry = self._entry(task)
+        async with entry.lock:
+            if entry.gone:
+                raise NotFound(NO_SUCH_UPLOAD)
+            if entry.manifest is None:
+                entry.manifest = await self._close(entry, at_ms, check)
+            return entry.manifest
+
+    async def _close(self, entry: Entry, at_ms: int, check: Callable[[Manifest], None] | None) -> Manifest:
+        task = entry.draft.task
+        entry.closing = True
+        try:
+            await entry.quiet.wait()
+            manifest = await self._list(task, at_ms)
+            await self._examine(entry, manifest, check)
+            await self._run(disk.write_durably, self._file(task, disk.MANIFEST), msgspec.json.encode(manifest))
+        except FileNotFoundError:
+            raise NotFound(NO_SUCH_UPLOAD) from None
+        finally:
+            entry.closing = False
+        return manifest
+
+    async def _examine(self, entry: Entry, manifest: Manifest, check: Callable[[Manifest], None] | None) -> None:
+        """Refuse what cannot be a task, and drop it."""
+        try:
+            require_files(entry.draft, manifest)
+            if check:
+                check(manifest)
+        except Refused:
+            await self._take_out(entry)
+            raise
+
+    async def _list(self, task: TaskId, committed_at_ms: int | None) -> Manifest:
+        files = await self._run(disk.list_files, self._root / task / disk.FILES)
+        return Manifest(
+            files=files,
+            images_count=sum(1 for file in files if is_image(file.name)),
+            size_bytes=sum(file.size_bytes for file in files),
+            has_seed=any(file.name == SEED for file in files),
+            committed_at_ms=committed_at_ms,
+        )
+
+    async def mark(self, task: TaskId, mark: Mark) -> None:
+        """Remark something durably."""
+        entry = self._entry(task)
+        async with entry.lock:
+            if mark not in entry.marks and not entry.gone:
+                await self._run(disk.write_durably, self._file(task, mark + disk.MARK_SUFFIX), b"")
+                entry.marks.add(mark)
+
+    # --- afterwards ------------------------------------------------------------------------------------------------
+
+    def path(self, task: TaskId, name: str) -> Path:
+        """Say where a stored file lies."""
+        return self._root / self._entry(task).draft.task / disk.FILES / name
+
+    def held(self) -> Sequence[Held]:
+        """List every entry, the oldest first."""
+        entries = sorted(self._entries.values(), key=lambda entry: entry.draft.received_at_ms)
+        return [entry.held for entry in entries if not entry.gone]
+
+    async def discard(self, task: TaskId) -> None:
+        """Remove everything of a task."""
+        entry = self._entries.get(task)
+        if entry is not None and not entry.gone:
+            await self._take_out(entry)
+
+    async def _take_out(self, entry: Entry) -> None:
+        task = entry.draft.task
+        entry.gone = True
+        await entry.quiet.wait()
+        aside = await self._run(disk.set_aside, self._root, task)
+        self._entries.pop(task, None)
+        await self._run(disk.remove, aside)
+        await self._notices.take_down(task)
+
+    async def announce(self) -> None:
+        """Make KV `uploads` say what is here and nothing else of ours. Raises BusFailed."""
+        await self._notices.reconcile(lambda: [entry.draft for entry in self._entries.values() if not entry.gone])
+
+    async def remove_orphans(self, before_ms: int) -> None:
+        """Remove directories that hold no readable draft and have been untouched since `before_ms`."""
+        await self._run(self._remove_orphans, before_ms)
+
+    def _remove_orphans(self, before_ms: int) -> None:
+        for folder in self._root.iterdir():
+            ours = folder.name.startswith(".") or TaskId(folder.name) in self._entries
+            if folder.is_dir() and not ours and folder.stat().st_mtime * 1000 < before_ms:
+                log.info("orphaned upload removed", folder=folder.name)
+                disk.remove(folder)
+
+    def load(self) -> None:
+        """Take in what an earlier run has left. Runs in a thread, before anything else."""
+        disk.remove_leftovers(self._root)
+        self._entries = load_entries(self._root)
+
+    # --- common ----------------------------------------------------------------------------------------------------
+
+    def _entry(self, task: TaskId) -> Entry:
+        entry = self._entries.get(task)
+        if entry is None or entry.gone:
+            raise NotFound(NO_SUCH_UPLOAD)
+        return entry
+
+    def _file(self, task: TaskId, name: str) -> Path:
+        return self._root / task / name
+
+    async def _run(self, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
+        """Work in a thread. Cancelled, it ends the work first: what is half done would surprise the next one."""
+        running = asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            raise
+
+
+def require_files(draft: Draft, manifest: Manifest) -> None:
+    """Raise Refused for a task without anything to process."""
+    if not manifest.files and not draft.zip_url:
+        raise Refused("Not enough images (0 files uploaded)")
+
+
+@asynccontextmanager
+async def open_spool(  # noqa: PLR0913 as DiskSpool
+    root: Path,
+    uploads: Bucket[Upload],
+    url: str,
+    *,
+    clock: Callable[[], int] = now_ms,
+    reserve_bytes: int = RESERVE_BYTES,
+    write: disk.Write = os.write,
+) -> AsyncIterator[DiskSpool]:
+    """Open the spool in a directory; `url` is where the other proxies reach this one. Raises SpoolLocked."""
+    with disk.locked(root), ThreadPoolExecutor(THREADS_COUNT, thread_name_prefix="spool") as threads:
+        spool = DiskSpool(root, uploads, url, threads, clock=clock, reserve_bytes=reserve_bytes, write=write)
+        await asyncio.get_running_loop().run_in_executor(threads, spool.load)
+        yield spool
