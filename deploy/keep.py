@@ -1,0 +1,178 @@
+"""Keep one process of `clusterodm up` alive: `keep.py [--guard FILE] NAME COMMAND...`.
+
+honcho ends everything when one process ends; a crash of one service must not end the cluster. So honcho runs keepers,
+and a keeper runs a service:
+
+    the service is killed, or fails after it has run a while    started again, after a pause that doubles
+    it ends with exit code 2: its settings are wrong            final: the keeper ends with 2, and so the cluster
+    it ends by itself right at its very first start             final too: trying again would not help
+    the keeper gets SIGTERM                                     passed on once; after the grace SIGKILL
+    `clusterodm up` itself is killed                            as with SIGTERM
+
+The last is seen by the guard: a file that `up` holds locked as long as it lives (a POSIX lock, which the kernel drops with
+its process and no child inherits). The service is in a process group of its own, because honcho signals whole groups and
+a second SIGTERM would cut its graceful stop short; on Linux it gets SIGTERM when its keeper is killed.
+
+Only the standard library, run without site-packages: a keeper starts in milliseconds and stays small.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+FIRST_PAUSE_S: Final = 0.2
+LONGEST_PAUSE_S: Final = 10.0
+SETTLED_S: Final = 10.0
+"""Whoever has run for so long had started well."""
+LOOK_S: Final = 1.0
+"""How often the guard is looked at."""
+PR_SET_PDEATHSIG: Final = 1
+"""prctl(2): the signal that a process gets when its parent dies."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How one run of the service ended: a negative `code` is the signal that killed it."""
+
+    code: int
+    ran_s: float
+    first: bool
+
+    @property
+    def final(self) -> bool:
+        """Whether starting it again would be of no use."""
+        return self.code == EXIT_USAGE or (self.first and self.code >= 0 and self.ran_s < SETTLED_S)
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        return f"killed by {signal.Signals(-self.code).name}" if self.code < 0 else f"exit code {self.code}"
+
+
+def pause_s(previous_s: float, ran_s: float) -> float:
+    """How long to wait before the next start: doubled each time, forgotten once it has run well."""
+    return FIRST_PAUSE_S if ran_s >= SETTLED_S or not previous_s else min(previous_s * 2, LONGEST_PAUSE_S)
+
+
+class Keeper:
+    """One service, started again and again. `keep()` returns the exit code when it is over."""
+
+    def __init__(self, name: str, command: Sequence[str], grace_s: float, guard: Path | None) -> None:
+        self._name = name
+        self._command = command
+        self._grace_s = grace_s
+        self._guard = guard
+        self._told_to_stop = False
+        self._wake, wake = os.pipe()
+        os.set_blocking(wake, False)
+        os.set_blocking(self._wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, _ignore)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._stop)
+
+    def keep(self) -> int:
+        """Run the service until it is told to stop or its end is final."""
+        wait_s, first = 0.0, True
+        while not self._stopping():
+            ending = self._run_once(first)
+            if self._told_to_stop:
+                break
+            if ending.final:
+                self._say(f"{ending}: not started again")
+                return ending.code or EXIT_FAILED
+            wait_s, first = pause_s(wait_s, ending.ran_s), False
+            self._say(f"{ending}: starting it again in {wait_s:g} s")
+            self._sleep_until(time.monotonic() + wait_s, self._stopping)
+        return 0
+
+    def _run_once(self, first: bool) -> Ending:
+        started_s = time.monotonic()
+        child = subprocess.Popen(self._command, process_group=0, preexec_fn=_end_with_parent())  # noqa: PLW1509,S603 no threads here; our own command
+        self._sleep_until(None, lambda: child.poll() is not None or self._stopping())
+        if child.poll() is None:
+            self._end(child)
+        return Ending(child.wait(), time.monotonic() - started_s, first)
+
+    def _end(self, child: "subprocess.Popen[bytes]") -> None:
+        child.terminate()
+        self._sleep_until(time.monotonic() + self._grace_s, lambda: child.poll() is not None)
+        if child.poll() is None:
+            self._say(f"not finished {self._grace_s:g} s after SIGTERM: killed")
+            child.kill()
+
+    def _sleep_until(self, deadline_s: float | None, over: Callable[[], bool]) -> None:
+        """Sleep until `over()`; a signal wakes it, and the guard is looked at now and then."""
+        while not over():
+            left_s = LOOK_S if deadline_s is None else min(LOOK_S, deadline_s - time.monotonic())
+            if left_s <= 0:
+                return
+            if select.select([self._wake], [], [], left_s)[0]:
+                os.read(self._wake, 512)
+
+    def _stopping(self) -> bool:
+        if not self._told_to_stop and self._guard and released(self._guard):
+            self._say("clusterodm up is gone: stopping")
+            self._told_to_stop = True
+        return self._told_to_stop
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._told_to_stop = True
+
+    def _say(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # whoever read it may be gone
+            print(f"{self._name}: {text}", flush=True)  # noqa: T201 a keeper's stdout is the cluster's log
+
+
+def released(guard: Path) -> bool:
+    """Whether nobody holds the guard any more. What is found free stays locked for this keeper until it has ended.
+
+    So a new `up` on the same data directory starts only when the last process of the old one is gone.
+    """
+    descriptor = os.open(guard, os.O_RDONLY)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return False
+    return True
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: the wake-up descriptor has been written to."""
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """Choose what the child does between fork and exec so that it does not outlive a killed keeper (Linux only)."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def main() -> int:
+    """Read the command line and keep the service."""
+    parser = argparse.ArgumentParser(prog="keep")
+    parser.add_argument("--guard", type=Path)
+    parser.add_argument("--grace", type=float, default=25.0)
+    parser.add_argument("name")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    words = parser.parse_args()
+    return Keeper(words.name, words.command, words.grace, words.guard).keep()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
