@@ -1,0 +1,93 @@
+"""The program `clusterodm`: its first word chooses what runs. Only that is imported, so that every word starts quickly."""
+
+import difflib
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Final, cast
+
+PROG: Final = "clusterodm"
+EXIT_OK: Final = 0
+EXIT_USAGE: Final = 2
+
+ADMIN_WORDS: Final = "services.admin.api.cli"
+MODULES: Final = {
+    "up": "deploy.local",
+    "proxy": "services.proxy.main",
+    "scheduler": "services.scheduler.main",
+    "autoscaler": "services.autoscaler.main",
+    "admin": "services.admin.main",
+    "node": ADMIN_WORDS,
+    "route": ADMIN_WORDS,
+    "task": ADMIN_WORDS,
+    "asr": ADMIN_WORDS,
+    "import": ADMIN_WORDS,
+}
+"""Which module's `main(argv) -> exit code` carries out a word."""
+
+HELP: Final = """\
+One address for many NodeODM machines.
+
+A whole cluster on this computer:
+  clusterodm up --demo                     with two simulated nodes, to look around
+  clusterodm up --node HOST:PORT ...       with your nodes; then: http://localhost:3000
+
+Words for a running cluster:
+  clusterodm node list|add|del|info|lock|unlock|update|best
+  clusterodm task list|info|output|cancel|remove
+  clusterodm route list|info               which node has which task
+  clusterodm asr viewcmd IMAGES            the command that would start a machine
+  clusterodm import nodes.json [routes.json]
+                                           take over an existing ClusterODM
+
+One service by itself, for several computers (they meet at --nats-url):
+  clusterodm proxy                         the HTTP API for clients, port 3000
+  clusterodm scheduler                     nodes, tasks, the queue
+  clusterodm autoscaler                    demand for machines
+  clusterodm admin                         telnet on 8080, web page on 10000
+
+Each word explains itself: clusterodm up --help, clusterodm node --help, ...
+Every flag is also an environment variable (--admin-pass: CLUSTERODM_ADMIN_PASS) and a key of the --config file.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out one command; the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    word = words[0] if words else "--help"
+    if word in {"-h", "--help", "help"}:
+        return say(HELP)
+    if word in {"-V", "--version", "version"}:
+        return say(f"{PROG} {version()}\n")
+    if word not in MODULES:
+        return refuse(word)
+    carry_out = cast("Callable[[Sequence[str]], int]", import_module(MODULES[word]).main)
+    return carry_out(words if MODULES[word] == ADMIN_WORDS else words[1:])
+
+
+def say(text: str) -> int:
+    """Print what was asked for."""
+    sys.stdout.write(text)
+    return EXIT_OK
+
+
+def refuse(word: str) -> int:
+    """Say that there is no such word, and which one may have been meant."""
+    if word.startswith("-"):
+        hint = f"the flags come after a word: {PROG} up {word} ..."
+    else:
+        near = difflib.get_close_matches(word, MODULES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(MODULES)}"
+    sys.stderr.write(f"{PROG}: unknown word {word!r}; {hint} ({PROG} --help)\n")
+    return EXIT_USAGE
+
+
+def version() -> str:
+    """Look up the version of this program."""
+    from libs.common.version import VERSION
+
+    return VERSION
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
