@@ -31,6 +31,7 @@ from nats.micro.service import Service, ServiceConfig
 from nats.nuid import NUID
 
 from libs.common.errors import ERROR_NAMES, BusFailed, ClusterError, error_name
+from libs.common.leases import Term, hold
 from libs.common.lifecycle import Crew, background, monotonic_s
 from libs.common.log import hide
 from libs.common.messages import EVENTS_STREAM, EVENTS_SUBJECTS, BucketName, Event, Request, Snapshot
@@ -171,6 +172,12 @@ class NatsBus:
         if name.name not in self._buckets:
             self._buckets[name.name] = await open_bucket(self._js, name, self._replicas_count)
         return self._buckets[name.name]
+
+    @asynccontextmanager
+    async def lead(self, office: str, holder: str, ttl_s: int = 5) -> AsyncIterator[Term]:
+        """Hold an office; see ports.Bus."""
+        async with hold(self._js, self._replicas_count, office, holder, ttl_s) as term:
+            yield term
 
     async def prepare(self) -> None:
         """Make sure that the stream of events exists."""

@@ -74,8 +74,24 @@ class Bucket(Protocol[Value]):
         ...
 
 
+class Term(Protocol):
+    """A time in office: see libs/common/leases.py."""
+
+    epoch: int
+    """Grows from term to term; travels with commands."""
+
+    @property
+    def valid(self) -> bool:
+        """Whether the holder may decide at this moment; to be asked before each decision."""
+        ...
+
+    async def over(self) -> None:
+        """Wait until the term has ended."""
+        ...
+
+
 class Bus(Protocol):
-    """Requests, events and snapshots."""
+    """Requests, events, snapshots, and leadership."""
 
     @property
     def connected(self) -> bool:
@@ -112,4 +128,8 @@ class Bus(Protocol):
 
     async def bucket(self, name: BucketName[Value]) -> Bucket[Value]:
         """Open a bucket, creating it if need be."""
+        ...
+
+    def lead(self, office: str, holder: str, ttl_s: int = 5) -> AbstractAsyncContextManager[Term]:
+        """Wait until the office is free, hold it while the context is open, and free it at the end."""
         ...

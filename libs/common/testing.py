@@ -123,6 +123,8 @@ class MemoryBus:
         self._snapshots: dict[str, bytes] = {}
         self._followers: dict[str, list[asyncio.Queue[bytes]]] = {}
         self._buckets: dict[str, MemoryBucket[Any]] = {}
+        self._offices: dict[str, asyncio.Lock] = {}
+        self._epoch = 0
 
     def require_connection(self) -> None:
         """Raise BusFailed while the test plays a NATS that is away."""
@@ -210,3 +212,36 @@ class MemoryBus:
         if name.name not in self._buckets:
             self._buckets[name.name] = MemoryBucket(self, name)
         return self._buckets[name.name]
+
+    @asynccontextmanager
+    async def lead(self, office: str, holder: str, ttl_s: int = 5) -> AsyncIterator["MemoryTerm"]:
+        """Hold an office."""
+        del holder, ttl_s
+        async with self._offices.setdefault(office, asyncio.Lock()):
+            self._epoch += 1
+            term = MemoryTerm(self._epoch)
+            try:
+                yield term
+            finally:
+                term.end()
+
+
+class MemoryTerm:
+    """A time in office that ends with its context, or when a test says so."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self._over = asyncio.Event()
+
+    @property
+    def valid(self) -> bool:
+        """Whether the holder may decide."""
+        return not self._over.is_set()
+
+    async def over(self) -> None:
+        """Wait until the term has ended."""
+        await self._over.wait()
+
+    def end(self) -> None:
+        """Take the office away."""
+        self._over.set()

@@ -1,0 +1,150 @@
+"""Leadership: one holder of an office at a time, by a key that expires (KV `leases`, key TTL, compare-and-set).
+
+The holder writes the key again every third of its time to live. When it stops (crash, freeze, no network), NATS removes
+the key and the next candidate creates it. Two clocks are never compared: NATS counts from when it received the last
+write, the holder from before it sent it, so the holder's term always ends first. A holder that was frozen finds its term
+over as soon as it looks: `valid` is a comparison with the monotonic clock, to be asked before anything is decided.
+
+The epoch is the revision at which the key was created: it grows from term to term, and travels with commands, so that
+whoever has seen a newer leader refuses an older one. What is left is the moment between looking and writing; there the
+compare-and-set on every record and the epoch hold.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.js import JetStreamContext, api
+from nats.js.kv import KeyValue
+
+from libs.common.lifecycle import background, monotonic_s
+
+log = structlog.get_logger()
+
+BUCKET: Final = "leases"
+LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
+RETRY_S: Final = 0.5
+RENEWALS_PER_TTL: Final = 3
+
+
+class Term:
+    """A time in office. `libs.common.ports.Term` says what each member promises."""
+
+    def __init__(self, epoch: int, until_s: float, clock_s: Callable[[], float] = monotonic_s) -> None:
+        self.epoch = epoch
+        self._until_s = until_s
+        self._clock_s = clock_s
+        self._over = asyncio.Event()
+
+    def __repr__(self) -> str:
+        """Show the epoch and whether it still counts."""
+        return f"Term(epoch={self.epoch} {'valid' if self.valid else 'over'})"
+
+    @property
+    def valid(self) -> bool:
+        """Whether the holder may decide at this moment."""
+        return not self._over.is_set() and self._clock_s() < self._until_s
+
+    async def over(self) -> None:
+        """Wait until the term has ended."""
+        await self._over.wait()
+
+    def prolong(self, until_s: float) -> None:
+        """Count on from a renewal; a term that was over stays over."""
+        if self.valid:
+            self._until_s = until_s
+
+    def end(self) -> None:
+        """Leave office."""
+        self._over.set()
+
+
+@asynccontextmanager
+async def hold(js: JetStreamContext, replicas_count: int, office: str, holder: str, ttl_s: int) -> AsyncIterator[Term]:
+    """Wait until the office is free, hold it while the context is open, and free it at the end.
+
+    `ttl_s`: whole seconds after which a silent holder has lost it.
+    """
+    lease = Lease(js, await open_store(js, replicas_count), office, holder, ttl_s)
+    term = await lease.take()
+    log.info("in office", office=office, epoch=term.epoch)
+    async with background(lease.renew(term), name=f"renew {office}"):
+        try:
+            yield term
+        finally:
+            await lease.leave(term)
+
+
+async def open_store(js: JetStreamContext, replicas_count: int) -> KeyValue:
+    """Open the bucket of leases, waiting for NATS if need be."""
+    while True:
+        try:
+            return await js.create_key_value(
+                api.KeyValueConfig(bucket=BUCKET, history=1, storage=api.StorageType.FILE, replicas=replicas_count)
+            )
+        except LOST as error:
+            log.debug("leases not there", error=repr(error))
+            await asyncio.sleep(RETRY_S)
+
+
+class Lease:
+    """The key of one office, as one candidate sees it."""
+
+    def __init__(self, js: JetStreamContext, store: KeyValue, office: str, holder: str, ttl_s: int) -> None:
+        self._js = js
+        self._store = store
+        self._office = office
+        self._holder = holder.encode()
+        self._ttl_s = ttl_s
+        self._revision = 0
+
+    async def take(self) -> Term:
+        """Wait until the office is free and take it."""
+        while True:
+            began_s = monotonic_s()
+            try:
+                self._revision = await self._store.create(self._office, self._holder, msg_ttl=self._ttl_s)
+            except LOST:
+                await asyncio.sleep(RETRY_S)
+            else:
+                return Term(self._revision, began_s + self._ttl_s)
+
+    async def renew(self, term: Term) -> None:
+        """Write the key again and again; end the term when it is not written in time or is somebody else's."""
+        while term.valid:
+            await asyncio.sleep(self._ttl_s / RENEWALS_PER_TTL)
+            try:
+                await self._write_again(term)
+            except nats.js.errors.APIError as error:
+                log.warning("office lost", office=self._office, epoch=term.epoch, reason=error.description)
+                break
+            except LOST as error:
+                log.debug("lease not renewed", office=self._office, error=type(error).__name__)
+        term.end()
+        log.warning("term over", office=self._office, epoch=term.epoch)
+        await asyncio.Event().wait()
+
+    async def leave(self, term: Term) -> None:
+        """End the term, and free the office at once if it is still ours."""
+        was_valid = term.valid
+        term.end()
+        if was_valid:
+            with contextlib.suppress(*LOST):
+                await self._store.purge(self._office)
+
+    async def _write_again(self, term: Term) -> None:
+        began_s = monotonic_s()
+        answer = await self._js.publish(
+            f"$KV.{BUCKET}.{self._office}",
+            self._holder,
+            headers={api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(self._revision)},
+            msg_ttl=self._ttl_s,
+            timeout=self._ttl_s / RENEWALS_PER_TTL,
+        )
+        self._revision = answer.seq
+        term.prolong(began_s + self._ttl_s)

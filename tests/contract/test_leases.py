@@ -1,0 +1,92 @@
+"""What an office promises: the one in memory and the one on NATS."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from libs.common.bus import connect
+from libs.common.ports import Bus
+from libs.common.testing import MemoryBus
+from tests.nats import NatsServer
+from tests.waiting import until
+
+
+@pytest.fixture(params=["memory", "nats"])
+async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bus]:
+    if request.param == "memory":
+        yield MemoryBus()
+        return
+    server = NatsServer(tmp_path / "nats")
+    server.start()
+    try:
+        async with connect(server.url, "test") as bus:
+            yield bus
+    finally:
+        server.stop()
+
+
+async def test_the_first_candidate_is_in_office_at_once(bus: Bus):
+    async with asyncio.timeout(2), bus.lead("scheduler", "one") as term:
+        assert term.valid
+
+
+async def test_the_second_waits_until_the_first_has_left(bus: Bus):
+    order: list[str] = []
+
+    async def second() -> None:
+        async with bus.lead("scheduler", "two") as term:
+            order.append("two in office")
+            assert term.epoch > first.epoch
+
+    async with asyncio.TaskGroup() as group:
+        async with bus.lead("scheduler", "one") as first:
+            group.create_task(second())
+            await asyncio.sleep(0.2)
+            order.append("one leaves")
+        await until(lambda: len(order) == 2, timeout_s=3)
+    assert order == ["one leaves", "two in office"]
+    assert not first.valid
+
+
+async def test_offices_are_independent(bus: Bus):
+    async with asyncio.timeout(3), bus.lead("scheduler", "one") as one, bus.lead("autoscaler", "two") as two:
+        assert one.valid
+        assert two.valid
+
+
+@pytest.mark.slow
+async def test_an_office_is_kept_by_renewing_it(nats_bus: Bus):
+    async with nats_bus.lead("scheduler", "one", ttl_s=1) as term:
+        await asyncio.sleep(2.5)  # more than two times to live
+        assert term.valid
+
+
+@pytest.mark.slow
+async def test_the_office_of_a_holder_that_vanished_is_free_soon(nats_server: NatsServer):
+    async with AsyncExitStack() as vanishing, connect(nats_server.url, "stays") as bus:
+        gone = await vanishing.enter_async_context(connect(nats_server.url, "vanishes"))
+        lost = await vanishing.enter_async_context(gone.lead("scheduler", "one", ttl_s=1))
+        await gone._client.close()
+        began_s = time.monotonic()
+        async with bus.lead("scheduler", "two", ttl_s=1) as term:
+            assert time.monotonic() - began_s < 4
+            assert term.epoch > lost.epoch
+            assert not lost.valid
+
+
+@pytest.mark.slow
+async def test_a_holder_without_nats_finds_its_term_over(nats_server: NatsServer):
+    async with connect(nats_server.url, "test") as bus:
+        async with bus.lead("scheduler", "one", ttl_s=1) as term:
+            nats_server.stop()
+            async with asyncio.timeout(5):
+                await term.over()
+            assert not term.valid
+            nats_server.start()
+            await until(lambda: bus.connected)
+        async with asyncio.timeout(5), bus.lead("scheduler", "one", ttl_s=1) as again:
+            assert again.epoch > term.epoch
