@@ -6,13 +6,14 @@
     ├── NoNode          nobody can now: no node is able to take it at present
     ├── NodeFailed      a node did not answer, or answered nonsense
     │   └── NodeUnreachable   ... and not one byte of the request can have reached it
-    ├── ProviderFailed  the cloud said no
+    ├── ProviderFailed  the cloud said no; its `trouble` says what that means for the next try
     ├── BusFailed       NATS, or the service behind it, did not answer in time: try again
     └── Conflict        the record has changed since it was read: read again, decide again
 
 What may cross the bus has a name there (`ERROR_NAMES`), so that the caller meets the class that the handler raised.
 """
 
+from enum import StrEnum
 from typing import Final
 
 
@@ -45,8 +46,28 @@ class NodeUnreachable(NodeFailed):
     """No connection to the node came about: it has not seen the request."""
 
 
+class Trouble(StrEnum):
+    """What a provider's failure means for the next try."""
+
+    RETRYABLE = "retryable"
+    """Nothing has happened, and the same call may work in a while (rate limit, 5xx, no connection)."""
+    OUT_OF_CAPACITY = "out-of-capacity"
+    """Nothing has happened: this size is not to be had in this region now, or a quota is reached. Another offer may do."""
+    UNAUTHORISED = "unauthorised"
+    """The keys are wrong or lack a permission: nothing will work until somebody acts."""
+    REFUSED = "refused"
+    """The call itself is wrong (no such size, image or region): it fails again until the configuration changes."""
+    UNKNOWN_OUTCOME = "unknown-outcome"
+    """The call was sent and its answer not seen: it may have been carried out."""
+
+
 class ProviderFailed(ClusterError):
-    """A cloud provider refused or failed."""
+    """A cloud provider refused or failed. The message holds no key and no token."""
+
+    def __init__(self, message: str, trouble: Trouble = Trouble.RETRYABLE) -> None:
+        """Keep the sentence, and what it means."""
+        super().__init__(message)
+        self.trouble = trouble
 
 
 class BusFailed(ClusterError):

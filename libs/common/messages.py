@@ -13,11 +13,15 @@ of the message. Buckets are the key-value stores, each with the one service that
 from dataclasses import dataclass
 from typing import ClassVar, Final, Generic, TypeVar, cast
 
+import msgspec
+
 from libs.common.model import (
     ClusterSummary,
     Frozen,
     InstanceId,
+    Machine,
     MachineId,
+    MachineState,
     Node,
     NodeId,
     NodeInfo,
@@ -110,6 +114,8 @@ SUMMARY: Final = BucketName("summary", ClusterSummary, writer="scheduler")
 OPTIONS: Final = BucketName("options", ReferenceOptions, writer="scheduler")
 """One key, `SUMMARY_KEY`."""
 SUMMARY_KEY: Final = "cluster"
+MACHINES: Final = BucketName("machines", Machine, writer="autoscaler")
+"""Machines that exist, or did within the last day."""
 
 
 # --- what any request may be answered with -------------------------------------------------------------------------
@@ -195,6 +201,13 @@ class BestNodeFound(Frozen, frozen=True, kw_only=True):
     node: NodeView | None
 
 
+class LoseNode(Frozen, frozen=True, kw_only=True):
+    """The machine of this node does not exist any more: its tasks get a new attempt at once, and the node is removed."""
+
+    node: NodeId
+    reason: str
+
+
 class FindUiNode(Frozen, frozen=True, kw_only=True):
     """Which node serves the web page? Answered with NoNode when none is online."""
 
@@ -207,6 +220,7 @@ class UiNode(Frozen, frozen=True, kw_only=True):
 
 ADD_NODE: Final = Request("scheduler.add_node", AddNode, NodeView)
 REMOVE_NODE: Final = Request("scheduler.remove_node", NodeRef, Done)
+LOSE_NODE: Final = Request("scheduler.lose_node", LoseNode, Done)
 LOCK_NODE: Final = Request("scheduler.lock_node", NodeRef, NodeView)
 UNLOCK_NODE: Final = Request("scheduler.unlock_node", NodeRef, NodeView)
 LIST_NODES: Final = Request("scheduler.list_nodes", ListNodes, NodeList)
@@ -431,10 +445,76 @@ class AutoscalerStatus(Frozen, frozen=True, kw_only=True):
     demand_count: int = 0
     """Waiting tasks in the last snapshot of demand that it has seen."""
     demand_at_ms: int | None = None
+    provider: str = ""
+    paused: bool = False
+    machines_limit_count: int | None = None
+    """None: no limit."""
+    states: dict[str, int] = msgspec.field(default_factory=dict)
+    """How many machines are in which state; those that have ended are left out."""
+    cost_per_hour: float = 0.0
+    """Of the machines that exist, as far as the configuration names prices."""
+    cost_last_day: float = 0.0
+    waits: tuple["TaskWaits", ...] = ()
+    """Waiting tasks for which no machine is started, and why."""
+    trouble: str = ""
+    """The provider's last failure, while it has not succeeded since."""
+
+
+class TaskWaits(Frozen, frozen=True, kw_only=True):
+    """Why no machine is started for a waiting task."""
+
+    task: TaskId
+    reason: str
+
+
+class MachineView(Frozen, frozen=True, kw_only=True):
+    """A machine as operators see it."""
+
+    number: int
+    """Its place in the list, from 1: the `<n>` of ASR DESTROY."""
+    machine: Machine
+    age_ms: int = 0
+    """Since the provider was called."""
+    cost: float = 0.0
+    """So far, when the configuration names its price."""
+
+
+class ListMachines(Frozen, frozen=True, kw_only=True):
+    """All machines, in the order in which they were requested."""
+
+    ended: bool = False
+    """Those of the last day that have ended too; they stand at the end of the list."""
+
+
+class MachineList(Frozen, frozen=True, kw_only=True):
+    """Answer to ListMachines."""
+
+    machines: tuple[MachineView, ...]
+
+
+class DestroyMachine(Frozen, frozen=True, kw_only=True):
+    """Destroy a machine whatever it does; a task on it gets a new attempt. Answered at once: the list shows how it goes."""
+
+    machine: MachineId
+    reason: str = "destroyed by an operator"
+
+
+class PauseAutoscaler(Frozen, frozen=True, kw_only=True):
+    """Start no more machines until resumed; those that exist go on and end as usual. It survives restarts."""
+
+    reason: str = ""
+
+
+class ResumeAutoscaler(Frozen, frozen=True, kw_only=True):
+    """Start machines again."""
 
 
 VIEW_COMMAND: Final = Request("autoscaler.view_command", ViewCommand, CommandView)
 GET_AUTOSCALER_STATUS: Final = Request("autoscaler.get_status", GetAutoscalerStatus, AutoscalerStatus)
+LIST_MACHINES: Final = Request("autoscaler.list_machines", ListMachines, MachineList)
+DESTROY_MACHINE: Final = Request("autoscaler.destroy_machine", DestroyMachine, MachineView)
+PAUSE_AUTOSCALER: Final = Request("autoscaler.pause", PauseAutoscaler, AutoscalerStatus)
+RESUME_AUTOSCALER: Final = Request("autoscaler.resume", ResumeAutoscaler, AutoscalerStatus)
 
 
 # --- demand: scheduler tells, autoscaler consumes ------------------------------------------------------------------
@@ -464,6 +544,17 @@ class DemandChanged(Frozen, frozen=True, kw_only=True):
 
 
 DEMAND_CHANGED: Final = Snapshot("demand.changed", DemandChanged, stream="DEMAND")
+
+
+class SupplyChanged(Frozen, frozen=True, kw_only=True):
+    """What the autoscaler does about the demand, whole: machines on their way, and why there are no more of them."""
+
+    at_ms: int
+    coming_count: int = 0
+    waits: tuple[TaskWaits, ...] = ()
+
+
+SUPPLY_CHANGED: Final = Snapshot("supply.changed", SupplyChanged, stream="SUPPLY")
 
 
 # --- events --------------------------------------------------------------------------------------------------------
@@ -514,6 +605,32 @@ TASK_ATTEMPT_ENDED: Final = Event("task.attempt_ended", TaskEvent)
 TASK_FINISHED: Final = Event("task.finished", TaskEvent)
 TASK_REMOVED: Final = Event("task.removed", TaskEvent)
 TASK_RESTARTED: Final = Event("task.restarted", TaskEvent)
+
+
+class MachineEvent(Frozen, frozen=True, kw_only=True):
+    """Something happened to a machine."""
+
+    at_ms: int
+    machine: MachineId
+    state: MachineState
+    task: TaskId | None = None
+    node: NodeId | None = None
+    reason: str = ""
+
+
+MACHINE_REQUESTED: Final = Event("machine.requested", MachineEvent)
+MACHINE_CREATED: Final = Event("machine.created", MachineEvent)
+MACHINE_ONLINE: Final = Event("machine.came_online", MachineEvent)
+MACHINE_DRAINED: Final = Event("machine.drained", MachineEvent)
+"""It takes no more tasks."""
+MACHINE_CONDEMNED: Final = Event("machine.condemned", MachineEvent)
+"""It is being destroyed, and why."""
+MACHINE_DESTROYED: Final = Event("machine.destroyed", MachineEvent)
+MACHINE_FAILED: Final = Event("machine.failed", MachineEvent)
+MACHINE_LOST: Final = Event("machine.lost", MachineEvent)
+"""The provider no longer lists it although nobody destroyed it."""
+MACHINE_LEAKED: Final = Event("machine.leaked", MachineEvent)
+"""The provider lists a machine of this cluster that should not exist; it is destroyed."""
 
 PLACEMENT_POSSIBLE: Final = Event("hint.placement_possible", PlacementPossible)
 FINISH_REPORTED: Final = Event("hint.finish_reported", FinishReported)

@@ -72,6 +72,39 @@ class Cleanup(StrEnum):
     REMOVE = "remove"
 
 
+class MachineState(StrEnum):
+    """Where a machine is. The transitions are a table in autoscaler/core/life.py."""
+
+    REQUESTED = "requested"
+    """Decided; the provider has not been called."""
+    CREATING = "creating"
+    """The provider is called, or has been: from here on there may be something to pay."""
+    SETTING_UP = "setting-up"
+    """The provider has it; its node is not registered yet."""
+    ONLINE = "online"
+    """Its node is registered and has had no task yet."""
+    BUSY = "busy"
+    IDLE = "idle"
+    """It had a task and has none now."""
+    DRAINING = "draining"
+    """Takes no more tasks, and goes when it has none."""
+    DESTROYING = "destroying"
+    """The provider is told to destroy it, until it confirms."""
+    GONE = "gone"
+    FAILED = "failed"
+    """It never took a task, and the provider has confirmed that nothing of it is left."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left of it at the provider."""
+        return self in {MachineState.GONE, MachineState.FAILED}
+
+    @property
+    def coming(self) -> bool:
+        """Whether it is on its way to its first task."""
+        return self in {MachineState.REQUESTED, MachineState.CREATING, MachineState.SETTING_UP, MachineState.ONLINE}
+
+
 class Frozen(msgspec.Struct, frozen=True, omit_defaults=True):
     """A value. Unknown fields are ignored when it is read, so that an older reader meets a newer writer."""
 
@@ -257,3 +290,56 @@ class Upload(Frozen, frozen=True, kw_only=True):
     url: str
     """Where the other proxies reach that instance."""
     created_at_ms: int
+
+
+class Machine(Frozen, frozen=True, kw_only=True):
+    """A rented computer, as the autoscaler keeps it: written before each step is done. It holds no secret."""
+
+    id: MachineId
+    """Also its name at the provider: `clusterodm-<cluster>-<images>-<random>`."""
+    state: MachineState = MachineState.REQUESTED
+    provider: str
+    """`digitalocean`, `aws`, ... as the configuration names it."""
+    region: str = ""
+    size: str = ""
+    """The provider's name of the size."""
+    max_images: int | None = None
+    max_bytes: int | None = None
+    price_per_hour: float | None = None
+    """What it costs while it exists, when the configuration says so."""
+    for_task: TaskId | None = None
+    """The task that it was requested for; any other that fits may take it. None: it belongs to the warm pool."""
+    reason: str = ""
+    """Why it is in this state."""
+    requested_at_ms: int
+    state_at_ms: int = 0
+    """Since when it is in this state."""
+    called_at_ms: int | None = None
+    """When the provider was called: from here on it may cost."""
+    online_at_ms: int | None = None
+    ended_at_ms: int | None = None
+    ref: str = ""
+    """The provider's own id."""
+    hostname: str = ""
+    """Where its node is reached."""
+    port: int = 3000
+    node: NodeId | None = None
+    memory_bytes: int = 0
+    """What its node said of its memory; 0: not known yet."""
+    tasks: tuple[TaskId, ...] = ()
+    """On it now."""
+    tasks_done_count: int = 0
+    webhook_digest: str = ""
+    """SHA-256 of the secret with which its node reports a finished task, hexadecimal."""
+    failure: str = ""
+    """Why it never came up."""
+    trouble: str = ""
+    """What kind of failure that was (errors.Trouble)."""
+    seen_at_ms: int = 0
+    """When the provider last listed it."""
+    offline_since_ms: int | None = None
+    timeline: tuple[Moment, ...] = ()
+
+    def __repr__(self) -> str:
+        """Show the state in one line."""
+        return f"Machine({self.id} {self.state} {self.size}@{self.region} tasks={len(self.tasks)})"

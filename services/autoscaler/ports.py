@@ -1,13 +1,73 @@
-"""What the autoscaler needs from the world."""
+"""What the autoscaler needs from the world.
 
+A provider does one thing at a time and remembers nothing: what is wanted and what was done lies in the machines' records.
+Every call may be made again after a crash, so `create`, `set_up` and `destroy` are idempotent by name. Whatever goes wrong
+is a `ProviderFailed` whose `trouble` says what it means for the next try (libs.common.errors.Trouble); its message holds no
+secret. Every call has a time limit of its own; cancelling one leaves nothing half-known, because the record says that it
+was under way and the next start asks `inspect`.
+"""
+
+from collections.abc import Sequence
 from typing import Protocol
 
+from libs.common.model import MachineId
 from services.autoscaler.core.configuration import Configuration
+from services.autoscaler.core.orders import Found, Order
 
 
 class ConfigurationSource(Protocol):
     """Where the configuration comes from."""
 
     async def read(self) -> Configuration | None:
-        """Read and check it; None when there is none. Raises Refused with a sentence for the operator."""
+        """Read and check it; None when there is none. Raises Refused with a line per mistake."""
+        ...
+
+
+class Provider(Protocol):
+    """Somebody who rents out machines."""
+
+    async def check(self) -> None:
+        """Find out at the start whether it can work at all (program found, keys accepted). Raises Refused."""
+        ...
+
+    async def create(self, order: Order) -> Found:
+        """Create the machine, or go on with the one of this name that a call before a crash has left.
+
+        Returns when the provider has it; its address may still be empty. Raises ProviderFailed: with UNKNOWN_OUTCOME
+        something may be there, with any other trouble nothing is.
+        """
+        ...
+
+    async def set_up(self, order: Order, found: Found) -> Found:
+        """Do what it takes until the node is starting on the machine; the machine with its address.
+
+        Nothing to do for providers that boot by user data but to wait for the address. Raises ProviderFailed.
+        """
+        ...
+
+    async def inspect(self, name: MachineId) -> Found | None:
+        """Look one machine up; None when the provider is sure that there is none. Raises ProviderFailed."""
+        ...
+
+    async def list(self, prefix: str) -> Sequence[Found]:
+        """All machines whose name begins so, in every region, whatever state they are in. Raises ProviderFailed."""
+        ...
+
+    async def destroy(self, name: MachineId, ref: str) -> None:
+        """Destroy it with everything that was made for it; return when the provider confirms that nothing is left.
+
+        A machine that does not exist is destroyed already. Raises ProviderFailed: to be called again.
+        """
+        ...
+
+    async def command(self, order: Order) -> str:
+        """Say in one line what would be done to create such a machine, secrets masked. Raises ProviderFailed."""
+        ...
+
+
+class Storage(Protocol):
+    """Where results are kept."""
+
+    async def check(self) -> None:
+        """Write a small file. Raises Refused when that does not work."""
         ...
