@@ -1,0 +1,497 @@
+"""adapters/spool.py and what it stands on, on a real disk."""
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from libs.common.errors import BusFailed, NotFound, Refused
+from libs.common.messages import UPLOADS
+from libs.common.model import InstanceId, OptionValue, Owner, TaskId, Upload
+from libs.common.testing import MemoryBus
+from services.proxy.adapters.spool import DiskSpool, open_spool
+from services.proxy.ports import NO_SUCH_UPLOAD, Draft, Mark, Receipt, Spool, SpoolFull, SpoolLocked
+from tests.waiting import until
+
+TASK = TaskId("11111111-2222-4333-8444-555555555555")
+OTHER = TaskId("11111111-2222-4333-8444-555555555556")
+URL = "http://proxy-1:3000"
+
+
+def a_draft(task: TaskId = TASK, **fields: object) -> Draft:
+    return Draft(**({"task": task, "name": "survey", "created_at_ms": 5, "received_at_ms": 7} | fields))  # type: ignore[arg-type]
+
+
+class Disk:
+    """A write that fails like a full disk after so many bytes."""
+
+    def __init__(self) -> None:
+        self.room_bytes = 1 << 60
+
+    def write(self, file: int, chunk: bytes | bytearray | memoryview) -> int:
+        if self.room_bytes <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = os.write(file, memoryview(chunk)[: self.room_bytes])
+        self.room_bytes -= written
+        return written
+
+
+@pytest.fixture
+def bus() -> MemoryBus:
+    return MemoryBus()
+
+
+@pytest.fixture
+def disk() -> Disk:
+    return Disk()
+
+
+Opener = Callable[[], AbstractAsyncContextManager[DiskSpool]]
+
+
+@pytest.fixture
+def reopen(tmp_path: Path, bus: MemoryBus, disk: Disk) -> Opener:
+    """Open the spool of this test, again after it was closed."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[DiskSpool]:
+        uploads = await bus.bucket(UPLOADS)
+        async with open_spool(
+            tmp_path / "spool", uploads, URL, clock=lambda: 1000, reserve_bytes=0, write=disk.write
+        ) as spool:
+            yield spool
+
+    return opened
+
+
+@pytest.fixture
+async def spool(reopen: Opener) -> AsyncIterator[DiskSpool]:
+    async with reopen() as opened:
+        await opened.create(a_draft())
+        yield opened
+
+
+async def put(receipt: Receipt, name: str, *chunks: bytes) -> None:
+    part = await receipt.open(name)
+    for chunk in chunks:
+        part.write(chunk)
+    part.close()
+
+
+async def upload(spool: Spool, *files: tuple[str, bytes], task: TaskId = TASK) -> None:
+    async with spool.receive(task) as receipt:
+        for name, content in files:
+            await put(receipt, name, content)
+
+
+def stored(spool: DiskSpool, task: TaskId = TASK) -> dict[str, bytes]:
+    folder = spool.path(task, "x").parent
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def leftovers(spool: DiskSpool, task: TaskId = TASK) -> list[Path]:
+    return list((spool.path(task, "x").parent.parent / "parts").iterdir())
+
+
+async def uploads_known(bus: MemoryBus) -> dict[str, Upload]:
+    return {key: entry.value for key, entry in (await (await bus.bucket(UPLOADS)).load()).items()}
+
+
+# --- init ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_new_upload_is_announced(spool: DiskSpool, bus: MemoryBus) -> None:
+    expected = Upload(task=TASK, instance=spool.instance, url=URL, created_at_ms=7)
+    assert await uploads_known(bus) == {TASK: expected}
+
+
+async def test_the_draft_is_kept_across_a_restart(reopen: Opener) -> None:
+    draft = a_draft(
+        options=(OptionValue("dsm", True), OptionValue("crop", 2.5)), webhook="http://me/?s=1", owner=Owner("me")
+    )
+    async with reopen() as spool:
+        await spool.create(draft)
+    async with reopen() as spool:
+        assert spool.draft(TASK) == draft
+        assert [held.committed for held in spool.held()] == [False]
+
+
+async def test_the_spool_keeps_its_name_across_restarts(reopen: Opener) -> None:
+    async with reopen() as spool:
+        first = spool.instance
+    async with reopen() as spool:
+        assert spool.instance == first
+
+
+async def test_two_proxies_never_share_a_spool(spool: DiskSpool, reopen: Opener) -> None:
+    with pytest.raises(SpoolLocked, match="another proxy is using the spool"):
+        async with reopen():
+            pass
+
+
+async def test_init_again_keeps_the_files_and_takes_the_new_draft(spool: DiskSpool) -> None:
+    await upload(spool, ("a.jpg", b"one"))
+    await spool.create(a_draft(name="second"))
+    assert spool.draft(TASK).name == "second"
+    assert stored(spool) == {"a.jpg": b"one"}
+
+
+async def test_the_upload_of_another_owner_is_not_taken_over(spool: DiskSpool) -> None:
+    with pytest.raises(Refused, match=f"Invalid set-uuid: {TASK}"):
+        await spool.create(a_draft(owner=Owner("thief")))
+
+
+async def test_an_id_that_another_proxy_holds_is_refused_and_leaves_nothing(spool: DiskSpool, bus: MemoryBus) -> None:
+    theirs = Upload(task=OTHER, instance=InstanceId("them"), url="http://them", created_at_ms=1)
+    await (await bus.bucket(UPLOADS)).put(OTHER, theirs)
+    with pytest.raises(Refused, match="Invalid set-uuid"):
+        await spool.create(a_draft(OTHER))
+    assert [held.draft.task for held in spool.held()] == [TASK]
+    assert (await uploads_known(bus))[OTHER] == theirs
+    assert not spool.path(TASK, "x").parent.parent.parent.joinpath(OTHER).exists()
+
+
+async def test_without_nats_an_init_fails_and_leaves_nothing(spool: DiskSpool, bus: MemoryBus) -> None:
+    bus.connected = False
+    with pytest.raises(BusFailed):
+        await spool.create(a_draft(OTHER))
+    with pytest.raises(NotFound):
+        spool.draft(OTHER)
+
+
+async def test_ids_in_another_letter_case_are_other_tasks(spool: DiskSpool) -> None:
+    upper = TaskId("ABCDEF01-2222-4333-8444-555555555555")
+    lower = TaskId(upper.lower())
+    await spool.create(a_draft(upper))
+    await spool.create(a_draft(lower))
+    await upload(spool, ("a.jpg", b"1"), task=upper)
+    assert stored(spool, lower) == {}
+
+
+# --- upload --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_file_appears_only_when_its_request_is_complete(spool: DiskSpool) -> None:
+    async with spool.receive(TASK) as receipt:
+        await put(receipt, "a.jpg", b"12", b"34")
+        await put(receipt, "b.jpg")
+        assert stored(spool) == {}
+        assert receipt.files_count == 2
+    assert stored(spool) == {"a.jpg": b"1234", "b.jpg": b""}
+    assert leftovers(spool) == []
+
+
+async def test_a_request_that_fails_leaves_nothing_of_any_of_its_files(spool: DiskSpool) -> None:
+    async def break_off() -> None:
+        async with spool.receive(TASK) as receipt:
+            await put(receipt, "a.jpg", b"1")
+            part = await receipt.open("b.jpg")
+            part.write(b"half")
+            raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await break_off()
+    assert stored(spool) == {}
+    assert leftovers(spool) == []
+
+
+async def test_a_cancelled_request_leaves_nothing(spool: DiskSpool) -> None:
+    async def hang() -> None:
+        async with spool.receive(TASK) as receipt:
+            part = await receipt.open("b.jpg")
+            part.write(b"half")
+            await asyncio.sleep(60)
+
+    async with asyncio.TaskGroup() as group:
+        hanging = group.create_task(hang())
+        await until(lambda: leftovers(spool), what="a part")
+        assert spool.held()[0].receiving
+        hanging.cancel()
+    assert leftovers(spool) == []
+    assert not spool.held()[0].receiving
+
+
+async def test_the_same_file_again_is_one_file(spool: DiskSpool) -> None:
+    for _ in range(3):
+        await upload(spool, ("a.jpg", b"same"))
+    assert stored(spool) == {"a.jpg": b"same"}
+
+
+async def test_the_same_name_with_other_content_is_another_file(spool: DiskSpool) -> None:
+    await upload(spool, ("a.jpg", b"one"), ("a.jpg", b"two"), ("noext", b"1"), ("noext", b"2"))
+    await upload(spool, ("a.jpg", b"six"), ("a.jpg", b"two"))
+    assert stored(spool) == {
+        "a.jpg": b"one",
+        "a_.jpg": b"two",
+        "a__.jpg": b"six",
+        "noext": b"1",
+        "noext_": b"2",
+    }
+
+
+async def test_parallel_uploads_of_one_name_lose_nothing_and_double_nothing(spool: DiskSpool) -> None:
+    contents = [b"%03d" % (number % 20) * 1000 for number in range(60)]
+    async with asyncio.TaskGroup() as group:
+        for content in contents:
+            group.create_task(upload(spool, ("a.jpg", content)))
+    kept = stored(spool)
+    assert sorted(kept.values()) == sorted(set(contents))
+    assert leftovers(spool) == []
+
+
+async def test_files_that_differ_only_at_the_end_are_told_apart(spool: DiskSpool) -> None:
+    big = bytes(3 << 20)
+    await upload(spool, ("a.jpg", big + b"1"))
+    await upload(spool, ("a.jpg", big + b"2"))
+    assert sorted(stored(spool)) == ["a.jpg", "a_.jpg"]
+
+
+@pytest.mark.parametrize("name", ["a\0.jpg", "x" * 300])
+async def test_a_name_that_cannot_be_kept_fails_the_whole_request(spool: DiskSpool, name: str) -> None:
+    with pytest.raises(Refused, match="Invalid file name"):
+        await upload(spool, ("good.jpg", b"1"), (name, b"2"))
+    assert stored(spool) == {}
+    assert leftovers(spool) == []
+
+
+async def test_further_names_that_would_be_too_long_are_refused(spool: DiskSpool) -> None:
+    await upload(spool, ("x" * 255, b"1"))
+    with pytest.raises(Refused, match="longer than 255 bytes"):
+        await upload(spool, ("x" * 255, b"2"))
+    assert stored(spool) == {"x" * 255: b"1"}
+    assert leftovers(spool) == []
+
+
+@pytest.mark.parametrize("task", [OTHER, "../../etc", ""])
+async def test_an_unknown_task_takes_no_upload(spool: DiskSpool, task: str) -> None:
+    with pytest.raises(NotFound, match=NO_SUCH_UPLOAD):
+        await upload(spool, ("a.jpg", b"1"), task=TaskId(task))
+
+
+async def test_a_full_disk_refuses_the_upload_and_keeps_nothing_of_it(spool: DiskSpool, disk: Disk) -> None:
+    await upload(spool, ("first.jpg", b"1"))
+    disk.room_bytes = 300_000
+    with pytest.raises(SpoolFull, match="no room"):
+        await upload(spool, ("small.jpg", b"2"), ("big.jpg", bytes(400_000)))
+    assert stored(spool) == {"first.jpg": b"1"}
+    assert leftovers(spool) == []
+    disk.room_bytes = 1 << 60
+    await upload(spool, ("small.jpg", b"2"))
+    assert sorted(stored(spool)) == ["first.jpg", "small.jpg"]
+
+
+async def test_uploads_stop_before_the_disk_is_full(tmp_path: Path, bus: MemoryBus) -> None:
+    async with open_spool(tmp_path, await bus.bucket(UPLOADS), URL, reserve_bytes=1 << 60) as spool:
+        with pytest.raises(SpoolFull):
+            await spool.create(a_draft())
+        assert spool.held() == []
+
+
+# --- commit --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_commit_says_what_is_there(spool: DiskSpool) -> None:
+    await upload(spool, ("b.jpg", b"22"), ("a.jpg", b"1"), ("gcp.txt", b"333"), ("seed.zip", b"4444"))
+    manifest = await spool.commit(TASK, at_ms=99)
+    assert [file.name for file in manifest.files] == ["a.jpg", "b.jpg", "gcp.txt", "seed.zip"]
+    assert (manifest.images_count, manifest.size_bytes, manifest.has_seed) == (2, 10, True)
+    assert manifest.committed_at_ms == 99
+
+
+async def test_a_commit_again_gives_the_same_answer_also_after_a_restart(reopen: Opener) -> None:
+    async with reopen() as spool:
+        await spool.create(a_draft())
+        await upload(spool, ("a.jpg", b"1"))
+        first = await spool.commit(TASK, at_ms=99)
+        assert await spool.commit(TASK, at_ms=100) == first
+    async with reopen() as spool:
+        assert await spool.commit(TASK, at_ms=101) == first
+        assert spool.held()[0].committed
+
+
+async def test_two_commits_at_once_give_the_same_answer(spool: DiskSpool) -> None:
+    await upload(spool, ("a.jpg", b"1"))
+    first, second = await asyncio.gather(spool.commit(TASK, at_ms=1), spool.commit(TASK, at_ms=2))
+    assert first == second
+
+
+async def test_after_commit_no_file_is_accepted(spool: DiskSpool) -> None:
+    await upload(spool, ("a.jpg", b"1"))
+    await spool.commit(TASK, at_ms=1)
+    with pytest.raises(NotFound, match=NO_SUCH_UPLOAD):
+        await upload(spool, ("b.jpg", b"2"))
+    with pytest.raises(Refused, match="Invalid set-uuid"):
+        await spool.create(a_draft())
+
+
+async def test_a_file_that_is_still_arriving_at_commit_is_refused_and_not_in_the_manifest(spool: DiskSpool) -> None:
+    await upload(spool, ("a.jpg", b"1"))
+
+    async def arrive_late() -> None:
+        async with spool.receive(TASK) as receipt:
+            await put(receipt, "late.jpg", b"2")
+            await spool.commit(TASK, at_ms=1)
+
+    with pytest.raises(NotFound, match=NO_SUCH_UPLOAD):
+        await arrive_late()
+    assert [file.name for file in (await spool.manifest(TASK)).files] == ["a.jpg"]
+    assert stored(spool) == {"a.jpg": b"1"}
+
+
+async def test_whatever_was_acknowledged_before_the_commit_is_in_the_manifest(spool: DiskSpool) -> None:
+    await upload(spool, ("first.jpg", b"1"))
+    accepted = ["first.jpg"]
+
+    async def try_one(number: int) -> None:
+        try:
+            await upload(spool, (f"{number}.jpg", b"x" * number))
+        except NotFound:
+            return
+        accepted.append(f"{number}.jpg")
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(40):
+            group.create_task(try_one(number))
+            if number == 20:
+                commit = group.create_task(spool.commit(TASK, at_ms=1))
+    assert sorted(accepted) == [file.name for file in commit.result().files] == sorted(stored(spool))
+
+
+async def test_a_commit_without_files_is_refused_and_the_upload_dropped(spool: DiskSpool, bus: MemoryBus) -> None:
+    with pytest.raises(Refused, match=r"^Not enough images \(0 files uploaded\)$"):
+        await spool.commit(TASK, at_ms=1)
+    with pytest.raises(NotFound):
+        spool.draft(TASK)
+    assert await uploads_known(bus) == {}
+
+
+async def test_a_task_whose_images_come_from_a_url_needs_no_files(reopen: Opener) -> None:
+    async with reopen() as spool:
+        await spool.create(a_draft(zip_url="http://x/y.zip"))
+        assert (await spool.commit(TASK, at_ms=1)).files == ()
+
+
+async def test_a_check_may_refuse_the_commit_and_then_the_upload_is_dropped(spool: DiskSpool) -> None:
+    await upload(spool, ("seed.zip", b"1"))
+
+    def no_seeds(manifest: object) -> None:
+        raise Refused("no seeds here")
+
+    with pytest.raises(Refused, match="no seeds here"):
+        await spool.commit(TASK, at_ms=1, check=no_seeds)
+    assert spool.held() == []
+
+
+async def test_a_commit_of_an_unknown_task_is_refused(spool: DiskSpool) -> None:
+    with pytest.raises(NotFound, match=NO_SUCH_UPLOAD):
+        await spool.commit(OTHER, at_ms=1)
+
+
+async def test_marks_are_kept_across_a_restart(reopen: Opener) -> None:
+    async with reopen() as spool:
+        await spool.create(a_draft())
+        await upload(spool, ("a.jpg", b"1"))
+        await spool.commit(TASK, at_ms=1)
+        await spool.mark(TASK, Mark.SUBMITTED)
+        await spool.mark(TASK, Mark.SUBMITTED)
+    async with reopen() as spool:
+        assert spool.held()[0].marks == {Mark.SUBMITTED}
+
+
+# --- afterwards ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_discarded_task_leaves_nothing(spool: DiskSpool, bus: MemoryBus, tmp_path: Path) -> None:
+    await upload(spool, ("a.jpg", b"1"))
+    await spool.discard(TASK)
+    await spool.discard(TASK)
+    assert sorted(path.name for path in (tmp_path / "spool").iterdir()) == ["instance", "lock"]
+    assert await uploads_known(bus) == {}
+    assert spool.held() == []
+
+
+async def test_an_upload_into_a_task_that_is_discarded_meanwhile_is_refused(spool: DiskSpool) -> None:
+    async def arrive_late() -> None:
+        async with spool.receive(TASK) as receipt:
+            await put(receipt, "a.jpg", b"1")
+            await spool.discard(TASK)
+
+    with pytest.raises(NotFound, match=NO_SUCH_UPLOAD):
+        await arrive_late()
+    assert spool.held() == []
+
+
+async def test_a_discarded_id_may_be_used_again(spool: DiskSpool) -> None:
+    await upload(spool, ("a.jpg", b"1"))
+    await spool.discard(TASK)
+    await spool.create(a_draft())
+    assert stored(spool) == {}
+
+
+async def test_what_a_crash_leaves_behind_is_removed_at_the_start(reopen: Opener, tmp_path: Path) -> None:
+    async with reopen() as spool:
+        await spool.create(a_draft())
+        await upload(spool, ("a.jpg", b"1"))
+    root = tmp_path / "spool"
+    (root / TASK / "parts" / "deadbeef").write_bytes(b"half")
+    (root / TASK / ".manifest.json-deadbeef").write_bytes(b"{")
+    (root / ".half-made" / "files").mkdir(parents=True)
+    async with reopen() as spool:
+        assert stored(spool) == {"a.jpg": b"1"}
+    assert not (root / ".half-made").exists()
+    assert sorted(path.name for path in (root / TASK).iterdir()) == ["draft.json", "files", "parts"]
+    assert list((root / TASK / "parts").iterdir()) == []
+
+
+async def test_a_crash_between_two_names_of_one_file_does_not_double_it(reopen: Opener, tmp_path: Path) -> None:
+    async with reopen() as spool:
+        await spool.create(a_draft())
+        await upload(spool, ("a.jpg", b"1"))
+    os.link(tmp_path / "spool" / TASK / "files" / "a.jpg", tmp_path / "spool" / TASK / "parts" / "linked-not-unlinked")
+    async with reopen() as spool:
+        assert stored(spool) == {"a.jpg": b"1"}
+        await upload(spool, ("a.jpg", b"1"))
+        assert stored(spool) == {"a.jpg": b"1"}
+
+
+async def test_an_unreadable_upload_stays_until_it_is_old(reopen: Opener, tmp_path: Path) -> None:
+    broken = tmp_path / "spool" / OTHER
+    broken.mkdir(parents=True)
+    (broken / "draft.json").write_text("{")
+    changed_at_ms = int(broken.stat().st_mtime * 1000)
+    async with reopen() as spool:
+        await spool.create(a_draft())
+        await spool.remove_orphans(changed_at_ms - 1000)
+        assert broken.exists()
+        await spool.remove_orphans(changed_at_ms + 1000)
+        assert not broken.exists()
+        assert stored(spool) == {}
+
+
+async def test_announcing_puts_right_what_nats_lost_or_kept(reopen: Opener, bus: MemoryBus) -> None:
+    uploads = await bus.bucket(UPLOADS)
+    async with reopen() as spool:
+        await spool.create(a_draft())
+        bus.connected = False
+        await spool.create(a_draft(name="renamed without nats"))
+        bus.connected = True
+        ours = (await uploads_known(bus))[TASK]
+        theirs = Upload(task=OTHER, instance=InstanceId("them"), url="http://them", created_at_ms=1)
+        await uploads.put(OTHER, theirs)
+        await uploads.put("gone", Upload(task=TaskId("gone"), instance=spool.instance, url=URL, created_at_ms=1))
+        await uploads.delete(TASK)
+        await spool.announce()
+    assert await uploads_known(bus) == {TASK: ours, OTHER: theirs}
+
+
+async def test_a_task_discarded_without_nats_is_taken_down_later(spool: DiskSpool, bus: MemoryBus) -> None:
+    bus.connected = False
+    await spool.discard(TASK)
+    bus.connected = True
+    assert list(await uploads_known(bus)) == [TASK]
+    await spool.announce()
+    assert await uploads_known(bus) == {}
