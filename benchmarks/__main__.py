@@ -1,4 +1,4 @@
-"""Run the benchmarks: `python -m benchmarks [--only NAME] [--rounds N] [--write FILE]`.
+"""Run the benchmarks: `python -m benchmarks [NAME] [--rounds N] [--write FILE]`.
 
 All subjects are measured in turn, round by round; the median counts. `--write` replaces the table between the markers of
 a Markdown file.
@@ -106,7 +106,7 @@ def write(path: Path, report: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="make bench", description="Measure side by side with nginx.")
-    parser.add_argument("--only", default="", help="one benchmark by name")
+    parser.add_argument("only", nargs="?", default="", help="one benchmark by name")
     parser.add_argument("--rounds", type=int, default=3, help="counted rounds of each subject")
     parser.add_argument("--write", type=Path, help="Markdown file whose table is replaced")
     asked = parser.parse_args()
