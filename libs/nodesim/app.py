@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from libs.nodesim import forms, options, pages, settings
 from libs.nodesim.drops import Drops
-from libs.nodesim.gate import Dropped, Gate
+from libs.nodesim.gate import Dropped, Gate, Reset
 from libs.nodesim.node import Node, Refused
 from libs.nodesim.store import Received, StoreError
 from libs.nodesim.tasks import TaskError
@@ -47,9 +47,8 @@ def application(node: Node) -> Gate:
         Route("/sim/settings", guarded(node, api.change_settings), methods=["POST"]),
         Route("/sim/forget", guarded(node, api.forget), methods=["POST"]),
     ]
-    starlette = Starlette(
-        routes=routes, exception_handlers={HTTPException: _not_found} | dict.fromkeys(REFUSALS, _refused)
-    )
+    handlers = {HTTPException: _not_found, Dropped: _dropped} | dict.fromkeys(REFUSALS, _refused)
+    starlette = Starlette(routes=routes, exception_handlers=handlers)
     starlette.router.redirect_slashes = False
     return Gate(starlette, node)
 
@@ -302,6 +301,10 @@ async def _body(request: Request) -> bytes:
 
 async def _refused(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
     return answer({"error": str(error)})
+
+
+async def _dropped(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
+    return Reset()
 
 
 async def _not_found(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature

@@ -16,7 +16,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 FIELD_LIMIT_BYTES: Final = 1024 * 1024
 
 
-class FormRefused(Exception):  # noqa: N818 - named after what happened
+class FormRefused(Exception):
     """The body is no form that NodeODM takes; the message is its answer."""
 
 

@@ -5,11 +5,11 @@ the node is frozen: that is how it is thawed.
 """
 
 import asyncio
-import contextlib
 import socket
 import struct
-from typing import Any, Final
+from typing import Final
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -20,7 +20,7 @@ METHODS: Final = b"GET,HEAD,PUT,PATCH,POST,DELETE"
 RESET: Final = struct.pack("ii", 1, 0)
 
 
-class Dropped(Exception):  # noqa: N818 - named after what happened
+class Dropped(Exception):
     """The connection is to be reset without an answer."""
 
 
@@ -40,10 +40,7 @@ class Gate:
         if scope["method"] == "OPTIONS":
             await _preflight(scope, send)
             return
-        with contextlib.suppress(Dropped):
-            await self._app(scope, receive, self._outgoing(send, controls=path.startswith(CONTROL)))
-            return
-        reset(scope["state"]["transport"])
+        await self._app(scope, receive, self._outgoing(send, controls=path.startswith(CONTROL)))
 
     def _outgoing(self, send: Send, *, controls: bool) -> Send:
         async def outgoing(message: Message) -> None:
@@ -65,10 +62,15 @@ class Protocol(HttpToolsProtocol):
         self.app_state = {**self.app_state, "transport": transport}
 
 
-def reset(transport: Any) -> None:
-    """Close with RST instead of FIN, as when a process dies."""
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    transport.abort()
+class Reset(Response):
+    """No answer: the connection is closed with RST instead of FIN, as when a process dies."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - nothing is sent
+        """Close it."""
+        transport = scope["state"]["transport"]
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        transport.abort()
+        await asyncio.sleep(0)  # lets uvicorn notice
 
 
 async def _preflight(scope: Scope, send: Send) -> None:

@@ -7,6 +7,7 @@ clean, as NodeODM's: tasks are written down, connections are dropped.
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -91,13 +92,16 @@ def _watch_input(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> N
 def _listen(settings: Settings) -> socket.socket:
     """Take the port before anything else is touched."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, asyncio sets TCP_NODELAY on every connection; without it each answer takes 40 ms more.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise OSError(f"port {settings.port} on {settings.host} is in use") from error
         raise OSError(f"cannot listen on {settings.host} port {settings.port}: {error.strerror}") from error
     return listener
 

@@ -30,7 +30,7 @@ BYTES_PER_MB: Final = 1024 * 1024
 LEADING_INT: Final = re.compile(r"\s*([+-]?\d+)")
 
 
-class Refused(Exception):  # noqa: N818 - named after what happened
+class Refused(Exception):
     """The client's request cannot be met; the message is NodeODM's."""
 
 

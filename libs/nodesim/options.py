@@ -32,7 +32,7 @@ COMPARE: Final[Mapping[str, Callable[[float, float], bool]]] = {
 }
 
 
-class OptionsRefused(ValueError):  # noqa: N818 - named after what happened
+class OptionsRefused(ValueError):
     """The client's choice cannot be used; the message is what NodeODM answers."""
 
 

@@ -16,7 +16,7 @@ TIMEOUT_S: Final = 30.0
 OK: Final = 200
 
 
-class DownloadFailed(Exception):  # noqa: N818 - named after what happened
+class DownloadFailed(Exception):
     """The zip could not be had; the words are those of Node.js."""
 
 

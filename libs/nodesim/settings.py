@@ -16,7 +16,7 @@ DROPS: Final = ("status", "reset-before", "reset-midway", "reset-after")
 HIGHEST_PORT: Final = 65535
 
 
-class BadSetting(ValueError):  # noqa: N818 - named after what happened
+class BadSetting(ValueError):
     """A value that cannot be; the message names the setting and is one line."""
 
 

@@ -150,8 +150,13 @@ class NodeSimProcess:
         self._folder.cleanup()
 
     def set(self, **changes: Any) -> dict[str, Any]:
-        """Change settings while it runs; returns all that can be changed."""
-        return self._control("/sim/settings", changes)
+        """Change settings while it runs; returns all that can be changed.
+
+        Changes last over `start` and `restart`, except counts of the next few and `frozen`.
+        """
+        settings = self._control("/sim/settings", changes)
+        self._knobs |= {name: value for name, value in changes.items() if not name.endswith(("_next_count", "frozen"))}
+        return settings
 
     def forget(self) -> None:
         """Make it lose all tasks and data."""

@@ -47,12 +47,8 @@ class NodeUnderTest:
         return answer.json()
 
     def info(self, uuid: str, **params: Any) -> dict[str, Any]:
-        """Info of a task. (httpx drops the client's parameters when a request brings its own.)"""
-        return self.get(f"/task/{uuid}/info", params=self.params(**params))
-
-    def params(self, **params: Any) -> dict[str, Any]:
-        """Query parameters with the token."""
-        return params | ({"token": self.token} if self.token else {})
+        """Info of a task."""
+        return self.get(f"/task/{uuid}/info", params=params)
 
     def act(self, action: str, uuid: str, **fields: str) -> dict[str, Any]:
         """Cancel, remove or restart, urlencoded."""

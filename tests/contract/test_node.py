@@ -91,7 +91,7 @@ def test_a_token_sent_twice_is_wrong(node: NodeUnderTest) -> None:
 
 
 def test_the_one_401_is_for_testing_clients(node: NodeUnderTest) -> None:
-    answer = node.http.get("/info", params=node.params(_debugUnauthorized=1))
+    answer = node.http.get("/info", params={"_debugUnauthorized": 1})
     assert answer.status_code == 401
     assert answer.content == b""
 
@@ -526,12 +526,12 @@ def test_output_is_only_there_when_asked_for(node: NodeUnderTest, finished: str)
 def test_output_is_cut_like_an_array(node: NodeUnderTest, finished: str, line: str, expected: slice) -> None:
     everything = node.get(f"/task/{finished}/output")
     assert len(everything) > 5
-    assert node.get(f"/task/{finished}/output", params=node.params(line=line)) == everything[expected]
+    assert node.get(f"/task/{finished}/output", params={"line": line}) == everything[expected]
     assert node.info(finished, with_output=line)["output"] == everything[expected]
 
 
 def test_the_last_line_of_a_finished_task_is_about_its_archive(node: NodeUnderTest, finished: str) -> None:
-    assert node.get(f"/task/{finished}/output", params=node.params(line=-1)) == ["Compressing all.zip\n"]
+    assert node.get(f"/task/{finished}/output", params={"line": -1}) == ["Compressing all.zip\n"]
 
 
 def test_an_unknown_task_is_not_found(node: NodeUnderTest) -> None:

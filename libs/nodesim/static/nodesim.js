@@ -49,8 +49,10 @@ const post = (path, fields) => call(path, { method: "POST", body: new URLSearchP
 const form = { files: [], options: [], upload: null };
 
 function addFiles(list) {
-  const known = new Set(form.files.map((file) => file.name));
-  form.files.push(...[...list].filter((file) => !known.has(file.name)));
+  // Cameras count from 1 on every card: files of one name are different images, unless they are the same file.
+  const key = (file) => `${file.name} ${file.size} ${file.lastModified}`;
+  const known = new Set(form.files.map(key));
+  form.files.push(...[...list].filter((file) => !known.has(key(file))));
   showForm();
 }
 
@@ -84,8 +86,7 @@ async function startTask() {
   showUpload(upload);
   try {
     const fields = new FormData();
-    if ($("name").value.trim()) fields.set("name", $("name").value.trim());
-    else fields.set("name", "");
+    fields.set("name", $("name").value.trim());
     fields.set("options", JSON.stringify(chosenOptions()));
     const { uuid } = await call("/task/new/init", { method: "POST", body: fields });
     await uploadAll(uuid, upload);
