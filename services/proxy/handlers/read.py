@@ -55,7 +55,7 @@ class Reader:
         """List the options that tasks may have; empty when no node was ever seen."""
         return self._cluster.options()
 
-    def list(self, owner: Owner) -> list[dict[str, str]]:
+    def tasks_of(self, owner: Owner) -> list[dict[str, str]]:
         """List an owner's committed tasks. Raises BusFailed before the mirror was loaded."""
         if not self._cluster.ready:
             raise BusFailed("the tasks have not been loaded yet")
@@ -82,7 +82,7 @@ class Reader:
         if info is None:
             lines = await self._stored_lines(task, node_from)
             return {**known_info(task, self._now_ms()), "output": console(task, before, lines, from_line)}
-        await self._mention(task, info, said)
+        await self._mention(task, said)
         return {**info, "output": console(task, before, strings(info.get("output")), from_line)}
 
     async def output(self, task_id: TaskId, owner: Owner, from_line: int) -> list[str]:
@@ -102,10 +102,10 @@ class Reader:
         if info is None:
             return known_info(task, self._now_ms())
         info.pop("output", None)
-        await self._mention(task, info, said)
+        await self._mention(task, said)
         return info
 
-    async def _mention(self, task: Task, info: dict[str, Any], said: dict[str, Any]) -> None:
+    async def _mention(self, task: Task, said: dict[str, Any]) -> None:
         """Have the scheduler look now when the node is ahead of the record."""
         attempt = attempt_on_node(task)
         if attempt is not None and contradicts(task, said):

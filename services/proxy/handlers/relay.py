@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -45,6 +46,16 @@ class ErrorAnswer(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a client wants of a node."""
+
+    method: bytes
+    path: bytes
+    """Percent-encoded, as it came: of a page the whole path, of a result what follows the task's id."""
+    headers: Sequence[Header]
+
+
+@dataclass(frozen=True, slots=True)
 class Relayed:
     """An answer to pass on: reading the body raises NodeFailed when the node breaks off."""
 
@@ -64,25 +75,24 @@ class Relay:
         self._reader = reader
 
     @asynccontextmanager
-    async def download(
-        self, task_id: TaskId, owner: Owner, action: str, raw_action: bytes, method: bytes, headers: Sequence[Header]
-    ) -> AsyncIterator[Relayed]:
+    async def download(self, task_id: TaskId, owner: Owner, wanted: Wanted) -> AsyncIterator[Relayed]:
         """Stream `download/<asset>` of a task. Raises NotFound, NoResult, NodeRefused, NodeFailed, BusFailed."""
+        action = unquote_to_bytes(wanted.path).decode(errors="replace")
         task = await self._reader.find(task_id, owner, action)
-        node, path = self._where(task, action, raw_action)
-        call = Call(method, path, RESULT_PATIENCE, headers=for_node(headers))
+        node, path = self._where(task, action, wanted.path)
+        call = Call(wanted.method, path, RESULT_PATIENCE, headers=for_node(wanted.headers))
         async with self._nodes.ask(node, call) as reply:
             body = await self._checked(reply, node, call)
             yield Relayed(reply.status, for_client(reply.headers), body, reply)
 
     @asynccontextmanager
-    async def page(self, path: bytes, method: bytes, headers: Sequence[Header]) -> AsyncIterator[Relayed]:
+    async def page(self, wanted: Wanted) -> AsyncIterator[Relayed]:
         """Stream a page of the web interface. Raises NoNode, NodeFailed, BusFailed."""
         found = await self._bus.ask(FIND_UI_NODE, FindUiNode())
         node = self._cluster.node(found.node)
         if node is None:
             raise NodeFailed(NO_NODES)
-        call = Call(method, path, PAGE_PATIENCE, with_token=False, headers=for_node(headers))
+        call = Call(wanted.method, wanted.path, PAGE_PATIENCE, with_token=False, headers=for_node(wanted.headers))
         async with self._nodes.ask(node, call) as reply:
             if reply.status >= SERVER_ERROR:
                 raise NodeRefused(f"{node.name} answered with status {reply.status}")

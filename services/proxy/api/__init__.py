@@ -1,0 +1,10 @@
+"""How clients call the proxy: HTTP, from the socket up to one handler.
+
+wire      the server's protocol: what a connection may do before and between requests
+exchange  one request and its answer: query, body with a time limit, JSON, CORS, dropping the connection
+app       the front door: token, then straight to the hot paths (polls, /info, uploads, downloads, pages)
+hot       these paths, as plain ASGI callables
+rare      everything else, as a FastAPI application
+bodies    forms and uploads, read as they come
+server    uvicorn, on one or two ports
+"""

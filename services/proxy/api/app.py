@@ -1,0 +1,115 @@
+"""The front door: one raw ASGI callable. It checks the token and sends each request to a hot path or to FastAPI.
+
+Without token, also where one is set: preflight requests, the pages of the web interface, /auth/*, a node's POST /commit,
+/healthz. A wrong token is 401 with an empty body (PyODM: "Do you need to set a token?").
+"""
+
+import hmac
+import re
+from typing import Final
+
+import structlog
+
+from libs.common.model import TaskId
+from services.proxy.api.exchange import BodyStalled, ClientGone, Exchange, Message, Receive, Scope, Send
+from services.proxy.api.hot import HotPaths, is_page
+from services.proxy.api.rare import Parts, build
+from services.proxy.core.headers import Header
+
+TASK: Final = re.compile(r"/task/(\w+-\w+-\w+-\w+-\w+)/(.+)", re.ASCII)
+PUBLIC: Final = frozenset(("/auth/info", "/auth/login", "/auth/register", "/healthz"))
+UPLOAD: Final = "/task/new/upload"
+NO_CONTENT: Final = 204
+UNAUTHORIZED: Final = 401
+FAILED: Final = 500
+
+log = structlog.get_logger()
+
+
+class App:
+    """Everything that the public port answers."""
+
+    def __init__(self, hot: HotPaths, rare: Parts, token: str) -> None:
+        self._hot = hot
+        self._rare = build(rare)
+        self._token = token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or end its connection; never neither."""
+        exchange = Exchange(scope, receive, send)
+        try:
+            await self._answer(exchange)
+        except ClientGone:
+            log.debug("client left", path=exchange.path)
+        except BodyStalled:
+            log.info("body stalled", path=exchange.path)
+            exchange.drop()
+        except Exception:
+            log.exception("request failed", method=exchange.method, path=exchange.path)
+            await apologise(exchange)
+
+    async def _answer(self, exchange: Exchange) -> None:
+        path = exchange.path
+        if exchange.method == "OPTIONS":
+            await preflight(exchange)
+        elif is_page(path):
+            await self._hot.page(exchange)
+        elif not self._admitted(exchange):
+            await exchange.empty(UNAUTHORIZED)
+        elif match := TASK.fullmatch(path):
+            await self._hot.task(exchange, TaskId(match[1]), match[2])
+        else:
+            await self._other(exchange, path)
+
+    async def _other(self, exchange: Exchange, path: str) -> None:
+        is_post = exchange.method == "POST"
+        if path == "/info":
+            await self._hot.info(exchange)
+        elif path == "/":
+            await self._hot.page(exchange)
+        elif is_post and path.startswith(UPLOAD):
+            await self._hot.upload(exchange)
+        elif is_post and path == "/task/new":
+            await self._hot.new(exchange)
+        else:
+            await self._pass_to_rare(exchange)
+
+    def _admitted(self, exchange: Exchange) -> bool:
+        if exchange.path in PUBLIC or (exchange.path == "/commit" and exchange.method == "POST"):
+            return True
+        if exchange.parameter("_debugUnauthorized"):
+            return False
+        if not self._token:
+            return True
+        given = exchange.query.get("token", ())
+        return len(given) == 1 and hmac.compare_digest(given[0].encode(), self._token)
+
+    async def _pass_to_rare(self, exchange: Exchange) -> None:
+        cors = exchange.cors()
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.started = True
+                message["headers"] = [*message["headers"], *cors]
+            await exchange.send(message)
+
+        exchange.scope.setdefault("state", {})["exchange"] = exchange
+        await self._rare(exchange.scope, exchange.receive, send)
+
+
+async def preflight(exchange: Exchange) -> None:
+    """Answer what a browser asks before it asks: any method and header may come from anywhere."""
+    wanted_method = exchange.header(b"access-control-request-method") or b"GET, HEAD, POST, OPTIONS"
+    headers: list[Header] = [(b"access-control-allow-methods", wanted_method)]
+    if wanted_headers := exchange.header(b"access-control-request-headers"):
+        headers.append((b"access-control-allow-headers", wanted_headers))
+    headers.append((b"access-control-max-age", b"600"))
+    await exchange.empty(NO_CONTENT, headers)
+
+
+async def apologise(exchange: Exchange) -> None:
+    """End a request that failed by our own fault: a poll is never told of it, and half an answer is never left open."""
+    if exchange.started or TASK.fullmatch(exchange.path):
+        exchange.drop()
+    else:
+        await exchange.refuse("Internal error", FAILED)

@@ -1,0 +1,110 @@
+"""Bodies, read as they come: small forms as a whole, uploads part by part into a receipt."""
+
+from typing import Final
+
+from libs.common.errors import Refused
+from services.proxy.api.exchange import Exchange
+from services.proxy.core.answers import NO_FILES
+from services.proxy.core.forms import (
+    FORM_LIMIT_BYTES,
+    JSON,
+    MULTIPART,
+    URLENCODED,
+    kind_of,
+    read_json,
+    read_urlencoded,
+    unsupported,
+)
+from services.proxy.core.multipart import (
+    Event,
+    Field,
+    FileBegins,
+    FileChunk,
+    FileEnds,
+    MalformedBody,
+    MultipartReader,
+    boundary_of,
+)
+from services.proxy.ports import Part, Receipt
+
+IMAGES: Final = "images"
+"""The one field name under which NodeODM takes files."""
+WRITE_LIMIT_BYTES: Final = 256 * 1024
+
+
+async def read_form(exchange: Exchange, stall_s: float, *, json: bool = False) -> dict[str, str]:
+    """Read the fields of a form; files among them are passed over. Raises MalformedBody, ClientGone, BodyStalled."""
+    content_type = exchange.header(b"content-type")
+    kind = kind_of(content_type)
+    if kind == MULTIPART:
+        return await read_multipart_fields(exchange, boundary_of(content_type or b""), stall_s)
+    if kind != URLENCODED and not (json and kind == JSON):
+        raise unsupported(kind)
+    body = await exchange.body(FORM_LIMIT_BYTES, stall_s)
+    if body is None:
+        raise MalformedBody("The body is too long")
+    return read_json(body) if kind == JSON else read_urlencoded(body)
+
+
+async def read_multipart_fields(exchange: Exchange, boundary: bytes, stall_s: float) -> dict[str, str]:
+    """Read the fields of a multipart form."""
+    reader = MultipartReader(boundary)
+    fields: dict[str, str] = {}
+    async for chunk in exchange.chunks(stall_s):
+        fields.update((event.name, event.value) for event in reader.feed(chunk) if isinstance(event, Field))
+    reader.finish()
+    return fields
+
+
+async def read_upload(exchange: Exchange, receipt: Receipt, stall_s: float) -> dict[str, str]:
+    """Store the files of a request in a receipt; the fields beside them. Raises as `read_form`, and SpoolFull."""
+    content_type = exchange.header(b"content-type")
+    kind = kind_of(content_type)
+    if kind == URLENCODED:
+        raise MalformedBody(NO_FILES)
+    if kind != MULTIPART:
+        raise unsupported(kind)
+    reader = MultipartReader(boundary_of(content_type or b""))
+    intake = Intake(receipt)
+    async for chunk in exchange.chunks(stall_s):
+        for event in reader.feed(chunk):
+            await intake.take(event)
+    reader.finish()
+    return intake.fields
+
+
+class Intake:
+    """Where the events of an upload go."""
+
+    def __init__(self, receipt: Receipt) -> None:
+        self.fields: dict[str, str] = {}
+        self._receipt = receipt
+        self._part: Part | None = None
+
+    async def take(self, event: Event) -> None:
+        """Do what an event says."""
+        match event:
+            case FileChunk(data):
+                self._write(data)
+            case FileBegins(field, filename):
+                if field != IMAGES:
+                    raise MalformedBody(f"Unexpected field: {field[:100]}")
+                self._part = await self._receipt.open(filename)
+            case FileEnds():
+                self._open_part().close()
+            case Field(name, value):
+                self.fields[name] = value
+
+    def _write(self, data: bytes) -> None:
+        part = self._open_part()
+        if len(data) <= WRITE_LIMIT_BYTES:
+            part.write(data)
+            return
+        view = memoryview(data)
+        for start in range(0, len(data), WRITE_LIMIT_BYTES):
+            part.write(view[start : start + WRITE_LIMIT_BYTES])
+
+    def _open_part(self) -> Part:
+        if self._part is None:
+            raise Refused(NO_FILES)
+        return self._part

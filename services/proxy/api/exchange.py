@@ -1,0 +1,196 @@
+"""One request and its answer, as little above ASGI as the hot paths can afford.
+
+CORS is answered for every origin, with credentials: the token is in the URL, so there is nothing a cookie could add.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import msgspec
+
+from services.proxy.api.wire import DOOR, Door
+from services.proxy.core.headers import Header, find
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+JSON_TYPE: Final = (b"content-type", b"application/json")
+CLOSE: Final = (b"connection", b"close")
+OK: Final = 200
+DRAIN_S: Final = 10.0
+DRAIN_LIMIT_BYTES: Final = 256 * 1024 * 1024
+
+
+class ClientGone(Exception):
+    """The client has closed the connection: nobody is left to answer."""
+
+
+class BodyStalled(Exception):
+    """The client has stopped sending in the middle of a body."""
+
+
+class Exchange:
+    """A request under way."""
+
+    __slots__ = (
+        "_body_begun",
+        "_body_over",
+        "_query",
+        "headers",
+        "method",
+        "path",
+        "receive",
+        "scope",
+        "send",
+        "started",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: list[Header] = scope["headers"]
+        self.started = False
+        """The head of the answer is out."""
+        self._query: dict[str, list[str]] | None = None
+        self._body_begun = self._body_over = False
+
+    def __repr__(self) -> str:
+        """Show no query: the token is in there."""
+        return f"Exchange({self.method} {self.path})"
+
+    def header(self, name: bytes) -> bytes | None:
+        """Look up a line of the request's head."""
+        return find(self.headers, name)
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        """The query parameters."""
+        if self._query is None:
+            raw: bytes = self.scope["query_string"]
+            self._query = parse_qs(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=100) if raw else {}
+        return self._query
+
+    def parameter(self, name: str) -> str | None:
+        """Look up one query parameter."""
+        values = self.query.get(name)
+        return values[0] if values else None
+
+    @property
+    def token(self) -> str:
+        """The client's token, or nothing."""
+        return self.parameter("token") or ""
+
+    @property
+    def origin(self) -> str:
+        """The root of our address as this client sees it."""
+        host = self.header(b"host")
+        if host:
+            return f"{self.scope['scheme']}://{host.decode('latin-1')}"
+        name, port = self.scope.get("server") or ("localhost", 80)
+        return f"{self.scope['scheme']}://{name}:{port}"
+
+    # --- the body
+
+    async def chunks(self, stall_s: float) -> AsyncIterator[bytes]:
+        """Yield the body as it comes. Raises ClientGone, BodyStalled."""
+        self._body_begun = True
+        while not self._body_over:
+            try:
+                async with asyncio.timeout(stall_s):
+                    message = await self.receive()
+            except TimeoutError:
+                raise BodyStalled from None
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            self._body_over = not message.get("more_body", False)
+            if message["body"]:
+                yield message["body"]
+
+    async def body(self, limit_bytes: int, stall_s: float) -> bytes | None:
+        """Take the body as a whole; None when it is longer than allowed."""
+        parts: list[bytes] = []
+        size_bytes = 0
+        async for chunk in self.chunks(stall_s):
+            size_bytes += len(chunk)
+            if size_bytes > limit_bytes:
+                return None
+            parts.append(chunk)
+        return b"".join(parts)
+
+    async def drain(self) -> None:
+        """Read on for a while without looking: most clients see an answer only after they have sent everything.
+
+        One that waits for `100 Continue` has sent nothing yet, and is answered at once.
+        """
+        if not self._body_begun and self.header(b"expect"):
+            return
+        size_bytes = 0
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                async for chunk in self.chunks(DRAIN_S):
+                    size_bytes += len(chunk)
+                    if size_bytes > DRAIN_LIMIT_BYTES:
+                        return
+        except (TimeoutError, BodyStalled):
+            return
+
+    @property
+    def body_left(self) -> bool:
+        """Whether a part of the body has not been read."""
+        return not self._body_over
+
+    # --- the answer
+
+    def cors(self) -> list[Header]:
+        """Write the CORS lines for the origin that asks."""
+        origin = self.header(b"origin")
+        if origin is None:
+            return []
+        return [
+            (b"access-control-allow-origin", origin),
+            (b"access-control-allow-credentials", b"true"),
+            (b"vary", b"Origin"),
+        ]
+
+    async def head(self, status: int, headers: list[Header]) -> None:
+        """Send the head of the answer."""
+        self.started = True
+        await self.send({"type": "http.response.start", "status": status, "headers": [*headers, *self.cors()]})
+
+    async def part(self, data: bytes, *, more: bool) -> None:
+        """Send a part of the body; returns when the client keeps up."""
+        await self.send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def json(self, value: Any, status: int = OK, *, close: bool = False) -> None:
+        """Answer with JSON; bytes are JSON already."""
+        content = value if isinstance(value, bytes) else msgspec.json.encode(value)
+        headers = [JSON_TYPE, (b"content-length", b"%d" % len(content))]
+        await self.head(status, [*headers, CLOSE] if close else headers)
+        await self.part(content, more=False)
+
+    async def refuse(self, message: str, status: int = OK) -> None:
+        """Answer with an error. Of a body that is still coming not everything need be read: the connection is then closed."""
+        await self.json({"error": message}, status, close=self.body_left and self.method == "POST")
+
+    async def empty(self, status: int, headers: list[Header] | None = None) -> None:
+        """Answer without a body."""
+        length = [] if status == 204 else [(b"content-length", b"0")]  # noqa: PLR2004 204 must not have one
+        await self.head(status, [*(headers or []), *length])
+        await self.part(b"", more=False)
+
+    @property
+    def door(self) -> Door:
+        """The way to end the connection."""
+        door: Door = self.scope["extensions"][DOOR]
+        return door
+
+    def drop(self) -> None:
+        """Close the connection instead of an answer."""
+        self.door.drop()

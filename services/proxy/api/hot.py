@@ -1,0 +1,239 @@
+"""The hot paths, as plain ASGI: /info, polls, uploads, tasks in one request, downloads, pages.
+
+What can go wrong, and what the client gets (the reasons are with the clients that need it so):
+
+    poll        unknown task: 200 {"error"}; nobody can tell at the moment: the connection is closed
+    upload      refused: 4xx or 507 with {"error"}, after the rest of the body has been read; stalled: the connection is closed
+    one POST    as an upload for what is wrong with the body, 200 {"error"} for what is wrong with the task
+    download    no result: 404 {"error"}; the node says no: 502 {"error"}; the node is away, or goes half-way: closed
+"""
+
+import asyncio
+import re
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+import structlog
+
+from libs.common.errors import BusFailed, ClusterError, NodeFailed, NoNode, NotFound, Refused
+from libs.common.identity import owner_of
+from libs.common.model import ClusterSummary, Owner, TaskId
+from services.proxy.api.bodies import read_upload
+from services.proxy.api.exchange import Exchange
+from services.proxy.core.answers import NO_FILES, NO_NODES, TRY_AGAIN, cannot_handle, cluster_info, no_uuid
+from services.proxy.core.multipart import MalformedBody
+from services.proxy.core.polls import line_number
+from services.proxy.handlers.create import Client, Creator
+from services.proxy.handlers.read import Reader
+from services.proxy.handlers.relay import NoResult, Relay, Relayed, Wanted
+from services.proxy.ports import NodeRefused, SpoolFull
+
+PUBLIC_ENDS: Final = (".css", ".js", ".woff", ".woff2", ".ttf", ".ico", ".png", ".gif", ".svg", ".map")
+UUID_AT_END: Final = re.compile(r".*/(\w+-\w+-\w+-\w+-\w+)", re.ASCII)
+SAFE_IN_PATH: Final = "/!$&'()*+,;=:@~-._"
+DOWNLOAD: Final = "download/"
+DOWNLOADING: Final = frozenset(("GET", "HEAD"))
+
+BAD_REQUEST: Final = 400
+NOT_FOUND: Final = 404
+BAD_GATEWAY: Final = 502
+UNAVAILABLE: Final = 503
+DISK_FULL: Final = 507
+
+log = structlog.get_logger()
+
+
+def is_page(path: str) -> bool:
+    """Whether a path belongs to the web interface, which needs no token."""
+    return (path.endswith(PUBLIC_ENDS) and not path.startswith("/task/")) or path == "/swagger.json"
+
+
+def client_of(exchange: Exchange, public_address: str) -> Client:
+    """Say who asks."""
+    token = exchange.token
+    return Client(owner_of(token), token, public_address or exchange.origin)
+
+
+def status_of(error: ClusterError) -> int:
+    """Choose the status of a refused upload."""
+    for kind, status in (
+        (SpoolFull, DISK_FULL),
+        (NotFound, NOT_FOUND),
+        (Refused, BAD_REQUEST),
+        (NodeFailed, BAD_GATEWAY),
+    ):
+        if isinstance(error, kind):
+            return status
+    return UNAVAILABLE
+
+
+def words_of(error: ClusterError) -> str:
+    """Choose the sentence for the client: details of the inside are none of its business."""
+    return TRY_AGAIN if isinstance(error, BusFailed) else error.message
+
+
+class HotPaths:
+    """Answers the requests that come in masses."""
+
+    def __init__(self, reader: Reader, relay: Relay, creator: Creator, *, public_address: str, stall_s: float) -> None:
+        self._reader = reader
+        self._relay = relay
+        self._creator = creator
+        self._public_address = public_address
+        self._stall_s = stall_s
+        self._info_of: ClusterSummary | None = None
+        self._info = b""
+
+    async def info(self, exchange: Exchange) -> None:
+        """`/info`: encoded once per change of the totals."""
+        summary = self._reader.summary()
+        if summary is not self._info_of:
+            self._info_of, self._info = summary, msgspec.json.encode(cluster_info(summary))
+        await exchange.json(self._info)
+
+    async def task(self, exchange: Exchange, task: TaskId, action: str) -> None:
+        """`/task/<id>/<action>`."""
+        owner = owner_of(exchange.token)
+        if action.startswith(DOWNLOAD) and exchange.method in DOWNLOADING:
+            await self._download(exchange, task, owner, action)
+            return
+        try:
+            await self._poll(exchange, task, owner, action)
+        except NotFound as error:
+            await exchange.refuse(error.message)
+        except BusFailed as error:
+            log.info("poll dropped", task=task, reason=error.message)
+            exchange.drop()
+
+    async def _poll(self, exchange: Exchange, task: TaskId, owner: Owner, action: str) -> None:
+        if action == "info":
+            wanted = exchange.parameter("with_output")
+            await exchange.json(await self._reader.info(task, owner, None if wanted is None else line_number(wanted)))
+        elif action == "output":
+            from_line = line_number(exchange.parameter("line") or "")
+            await exchange.json(await self._reader.output(task, owner, from_line))
+        else:
+            await self._reader.find(task, owner, action)
+            await exchange.refuse(cannot_handle(exchange.path), NOT_FOUND)
+
+    # --- uploads
+
+    async def upload(self, exchange: Exchange) -> None:
+        """`POST /task/new/upload/<id>`."""
+        try:
+            await self._take_upload(exchange)
+        except ClusterError as error:
+            log.info("upload refused", path=exchange.path, reason=error.message)
+            await exchange.drain()
+            await exchange.refuse(words_of(error), status_of(error))
+            return
+        await exchange.json({"success": True})
+
+    async def _take_upload(self, exchange: Exchange) -> None:
+        match = UUID_AT_END.fullmatch(exchange.path)
+        if match is None:
+            raise Refused(no_uuid(exchange.path))
+        client = client_of(exchange, self._public_address)
+        async with self._creator.upload(client, TaskId(match[1])) as receipt:
+            await read_upload(exchange, receipt, self._stall_s)
+            if not receipt.files_count:
+                raise MalformedBody(NO_FILES)
+
+    async def new(self, exchange: Exchange) -> None:
+        """`POST /task/new`: fields and files in one request."""
+        try:
+            task = await self._take_task(exchange)
+        except ClusterError as error:
+            log.info("task refused", reason=error.message)
+            await exchange.drain()
+            about_task = isinstance(error, Refused) and not isinstance(error, MalformedBody | SpoolFull)
+            await exchange.refuse(words_of(error), 200 if about_task else status_of(error))
+            return
+        await exchange.json({"uuid": task})
+
+    async def _take_task(self, exchange: Exchange) -> TaskId:
+        client = client_of(exchange, self._public_address)
+        task = await self._creator.begin(client, text(exchange.header(b"set-uuid")))
+        try:
+            async with self._creator.upload(client, task) as receipt:
+                form = await read_upload(exchange, receipt, self._stall_s)
+            return await self._creator.complete(client, task, form)
+        except BaseException:
+            await asyncio.shield(self._creator.abandon(task))
+            raise
+
+    # --- downloads and pages
+
+    async def _download(self, exchange: Exchange, task: TaskId, owner: Owner, action: str) -> None:
+        asset = action.removeprefix(DOWNLOAD)
+        if ".." in asset.split("/"):
+            await exchange.refuse("Invalid asset", NOT_FOUND)
+            return
+        wanted = Wanted(exchange.method.encode(), quote(action, safe=SAFE_IN_PATH).encode(), exchange.headers)
+        try:
+            async with self._relay.download(task, owner, wanted) as relayed:
+                await stream(exchange, relayed)
+        except (NotFound, NodeRefused) as error:
+            status = NOT_FOUND if isinstance(error, NotFound) else BAD_GATEWAY
+            await exchange.refuse(error.message, status)
+        except (NodeFailed, BusFailed) as error:
+            log.info("download dropped", task=task, asset=asset, reason=error.message)
+            exchange.drop()
+
+    async def page(self, exchange: Exchange) -> None:
+        """`/`, `*.css`, ...: from a node."""
+        if exchange.method not in DOWNLOADING:
+            await exchange.refuse(cannot_handle(exchange.path))
+            return
+        wanted = Wanted(exchange.method.encode(), quote(exchange.path, safe=SAFE_IN_PATH).encode(), exchange.headers)
+        try:
+            async with self._relay.page(wanted) as relayed:
+                await stream(exchange, relayed)
+        except NoNode:
+            await exchange.refuse(NO_NODES)
+        except (NodeFailed, BusFailed) as error:
+            log.info("page dropped", path=exchange.path, reason=error.message)
+            exchange.drop()
+
+
+async def stream(exchange: Exchange, relayed: Relayed) -> None:
+    """Pass an answer on at the client's pace; whichever side breaks off, the other is closed."""
+    await exchange.head(relayed.status, list(relayed.headers))
+    async with asyncio.TaskGroup() as group:
+        watcher = group.create_task(watch(exchange, relayed), name="watch client")
+        try:
+            complete = await copy(exchange, relayed)
+        finally:
+            watcher.cancel()
+    if not complete:
+        exchange.drop()
+
+
+async def copy(exchange: Exchange, relayed: Relayed) -> bool:
+    """Pass the body on; whether all of it came."""
+    try:
+        async for chunk in relayed.body:
+            await exchange.part(chunk, more=True)
+            if exchange.door.gone:
+                return False
+    except NodeFailed as error:
+        log.info("relay broken off", path=exchange.path, reason=error.message)
+        return False
+    await exchange.part(b"", more=False)
+    return True
+
+
+async def watch(exchange: Exchange, relayed: Relayed) -> None:
+    """Stop the node when the client leaves: while the node is silent nothing else would notice."""
+    while (await exchange.receive())["type"] != "http.disconnect":
+        pass
+    relayed.reply.abort()
+
+
+def text(value: bytes | None) -> str | None:
+    """Decode a header line."""
+    return None if value is None else value.decode("latin-1")
+
+
+__all__ = ["HotPaths", "NoResult", "client_of", "is_page", "status_of", "text", "words_of"]

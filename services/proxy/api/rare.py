@@ -1,0 +1,169 @@
+"""Everything that is not asked in masses, as a FastAPI application: init, commit, actions, list, options, auth, health.
+
+Bodies are read by api.bodies, not by FastAPI: its forms would go to temporary files, and know no time limit. An unknown
+address is answered as the original does, 200 with `{"error": "Cannot handle …"}`.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from libs.common.errors import BusFailed, ClusterError, Refused
+from libs.common.identity import owner_of
+from libs.common.messages import FINISH_REPORTED, FinishReported
+from libs.common.model import NodeTaskId, TaskId
+from libs.common.ports import Bus
+from services.proxy.api.bodies import read_form
+from services.proxy.api.exchange import BodyStalled, ClientGone, Exchange
+from services.proxy.api.hot import UUID_AT_END, client_of, text, words_of
+from services.proxy.core.answers import AUTH_INFO, MALFORMED_COMMIT, NO_OPTIONS, NOT_AVAILABLE, cannot_handle, no_uuid
+from services.proxy.handlers.act import Actor
+from services.proxy.handlers.create import Creator
+from services.proxy.handlers.read import Reader
+from services.proxy.ports import Cluster, SpoolFull
+
+EVERY_METHOD: Final = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]
+VERBS: Final = re.compile(r"/task/(cancel|remove|restart)")
+COMMIT_LIMIT_BYTES: Final = 64 * 1024 * 1024
+"""A node's webhook brings the whole list of images along."""
+OK: Final = 200
+UNAVAILABLE: Final = 503
+DISK_FULL: Final = 507
+
+
+class Webhook(msgspec.Struct):
+    """What a node's `POST /commit` says, as far as it is looked at."""
+
+    uuid: str | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the routes need."""
+
+    creator: Creator
+    actor: Actor
+    reader: Reader
+    bus: Bus
+    cluster: Cluster
+    public_address: str
+    stall_s: float
+
+
+def answer(value: Any, status: int = OK) -> Response:
+    """Write a JSON answer."""
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def build(parts: Parts) -> FastAPI:  # noqa: C901 a list of routes, not a decision
+    """Build the application. Every request carries its Exchange in `request.state`."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    add_error_answers(app)
+
+    @app.post("/task/new/init")
+    async def init(request: Request) -> Response:
+        exchange: Exchange = request.state.exchange
+        form = await read_form(exchange, parts.stall_s)
+        client = client_of(exchange, parts.public_address)
+        return answer({"uuid": await parts.creator.init(client, text(exchange.header(b"set-uuid")), form)})
+
+    @app.post("/task/new/commit{rest:path}")
+    async def commit(request: Request, rest: str) -> Response:
+        del rest
+        exchange: Exchange = request.state.exchange
+        match = UUID_AT_END.fullmatch(exchange.path)
+        if match is None:
+            raise Refused(no_uuid(exchange.path))
+        client = client_of(exchange, parts.public_address)
+        return answer({"uuid": await parts.creator.commit(client, TaskId(match[1]))})
+
+    @app.post("/task/cancel")
+    @app.post("/task/remove")
+    @app.post("/task/restart")
+    async def act(request: Request) -> Response:
+        exchange: Exchange = request.state.exchange
+        form = await read_form(exchange, parts.stall_s, json=True)
+        client = client_of(exchange, parts.public_address)
+        verb = exchange.path.rpartition("/")[2]
+        await parts.actor.act(verb, form, client.token, client.owner, client.address)
+        return answer({"success": True})
+
+    @app.get("/task/list")
+    async def tasks(request: Request) -> Response:
+        exchange: Exchange = request.state.exchange
+        try:
+            return answer(parts.reader.tasks_of(owner_of(exchange.token)))
+        except BusFailed:
+            exchange.drop()
+            return Response()
+
+    @app.api_route("/options", methods=EVERY_METHOD)
+    async def options() -> Response:
+        known = parts.reader.options()
+        return answer(known or {"error": NO_OPTIONS})
+
+    @app.api_route("/auth/info", methods=EVERY_METHOD)
+    async def auth_info() -> Response:
+        return answer(AUTH_INFO)
+
+    @app.post("/auth/login")
+    @app.post("/auth/register")
+    async def log_in() -> Response:
+        return answer({"error": NOT_AVAILABLE})
+
+    @app.api_route("/cache/clear", methods=EVERY_METHOD)
+    async def clear_cache() -> Response:
+        return answer({"ok": True})
+
+    @app.post("/commit")
+    async def task_finished(request: Request) -> Response:
+        return answer(await hear_webhook(request.state.exchange, parts.bus, parts.stall_s))
+
+    @app.get("/healthz")
+    async def health() -> Response:
+        checks = {"bus": parts.bus.connected, "mirrors": parts.cluster.ready}
+        return answer({"ok": all(checks.values()), **checks}, OK if all(checks.values()) else UNAVAILABLE)
+
+    return app
+
+
+async def hear_webhook(exchange: Exchange, bus: Bus, stall_s: float) -> dict[str, Any]:
+    """Take a node's word that a task has ended as a reason to look, and as nothing more."""
+    body = await exchange.body(COMMIT_LIMIT_BYTES, stall_s)
+    try:
+        said = msgspec.json.decode(body or b"", type=Webhook)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {"error": MALFORMED_COMMIT}
+    if said.uuid:
+        await bus.tell(FINISH_REPORTED, FinishReported(node_task_id=NodeTaskId(said.uuid)))
+    return {"ok": True}
+
+
+def add_error_answers(app: FastAPI) -> None:
+    """Say what each kind of trouble is answered with."""
+
+    @app.exception_handler(ClusterError)
+    async def refused(request: Request, error: ClusterError) -> Response:
+        exchange: Exchange = request.state.exchange
+        await exchange.drain()
+        status = UNAVAILABLE if isinstance(error, BusFailed) else DISK_FULL if isinstance(error, SpoolFull) else OK
+        response = answer({"error": words_of(error)}, status)
+        if exchange.body_left:
+            response.headers["connection"] = "close"
+        return response
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> Response:
+        del error
+        return answer({"error": cannot_handle(request.url.path)})
+
+    @app.exception_handler(ClientGone)
+    @app.exception_handler(BodyStalled)
+    async def dropped(request: Request, error: Exception) -> Response:
+        del error
+        request.state.exchange.drop()
+        return Response()

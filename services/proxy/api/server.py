@@ -1,0 +1,106 @@
+"""The listening sockets, and uvicorn behind them.
+
+Sockets are opened here and not by uvicorn, so that a port in use is one clear line and an exit code, and port 0 can be asked
+what it became. There is no access log: clients' tokens are in the URLs. uvicorn's own signal handling is left out; stopping is
+leaving the context, which lets requests in flight finish for `stop_s`.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import uvicorn
+
+from libs.common.errors import Refused
+from libs.common.lifecycle import Crew
+from services.proxy.api.wire import Wire
+
+BACKLOG: Final = 2048
+START_S: Final = 10.0
+CLOSING_S: Final = 2.0
+"""What uvicorn needs itself to stop."""
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """One port."""
+
+    listener: socket.socket
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def port(self) -> int:
+        """Its number."""
+        port: int = self.listener.getsockname()[1]
+        return port
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its signal handlers: libs.common.lifecycle has them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open a listening socket. Raises Refused with a sentence for the operator."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise Refused(f"cannot listen on {host}:{port}: {reason}") from None
+
+
+def tls_context(key: str, certificate: str) -> ssl.SSLContext:
+    """Read key and certificate. Raises Refused with a sentence for the operator."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key or None)
+    except (OSError, ValueError) as error:
+        raise Refused(f"cannot use --ssl-key {key or '-'} with --ssl-cert {certificate}: {error}") from None
+    return context
+
+
+@asynccontextmanager
+async def served(app: Any, entrances: Sequence[Entrance], stop_s: float) -> AsyncIterator[None]:
+    """Answer on all ports while the context is open."""
+    servers = [Server(configured(app, entrance, stop_s)) for entrance in entrances]
+    async with Crew(len(servers), grace_s=stop_s + CLOSING_S) as crew:
+        for server, entrance in zip(servers, entrances, strict=True):
+            await crew.start(server.serve(sockets=[entrance.listener]), name=f"http {entrance.port}")
+        try:
+            async with asyncio.timeout(START_S):
+                while not all(server.started for server in servers):
+                    await asyncio.sleep(0.005)  # noqa: ASYNC110 uvicorn has a flag, no event
+            yield
+        finally:
+            for server in servers:
+                server.should_exit = True
+
+
+def configured(app: Any, entrance: Entrance, stop_s: float) -> uvicorn.Config:
+    """Configure one uvicorn."""
+    config = uvicorn.Config(
+        app,
+        http=Wire,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=max(1, round(stop_s)),
+    )
+    config.load()
+    config.ssl = entrance.tls
+    return config
