@@ -79,8 +79,8 @@ async def served(app: Any, entrances: Sequence[Entrance], stop_s: float) -> Asyn
             await crew.start(server.serve(sockets=[entrance.listener]), name=f"http {entrance.port}")
         try:
             async with asyncio.timeout(START_S):
-                while not all(server.started for server in servers):
-                    await asyncio.sleep(0.005)  # noqa: ASYNC110 uvicorn has a flag, no event
+                while not all(server.started for server in servers):  # noqa: ASYNC110 uvicorn has a flag, no event
+                    await asyncio.sleep(0.005)
             yield
         finally:
             for server in servers:

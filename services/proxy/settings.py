@@ -1,0 +1,75 @@
+"""What can be set for the proxy."""
+
+from typing import Final, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from libs.common.settings import CommonSettings
+
+SHORTCUTS: Final = {"port": "p", "cloud_provider": "c"}
+"""One-letter flags, the original's."""
+
+
+class ProxySettings(CommonSettings):
+    """Flags, environment (`CLUSTERODM_...`) and file of the proxy."""
+
+    port: int = Field(3000, ge=0, le=65535, description="port that clients connect to; 0: a free one")
+    secure_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="with --ssl-key and --ssl-cert: serve TLS here and plain HTTP on --port; 0: TLS on --port",
+    )
+    bind: str = Field(
+        "0.0.0.0",  # noqa: S104 clients come over the network
+        description="address to listen on",
+    )
+    ssl_key: str = Field("", description="file with the private key for TLS, PEM")
+    ssl_cert: str = Field("", description="file with the certificate chain for TLS, PEM")
+    token: SecretStr | None = Field(
+        None, description="token that clients must send; better given as CLUSTERODM_TOKEN; none: everybody is let in"
+    )
+    cloud_provider: str = Field("local", description="who says which tokens are valid; this version knows: local")
+    public_address: str = Field(
+        "",
+        description="http(s)://host:port under which nodes reach this cluster, for split-merge; empty: as the client did",
+    )
+    splitmerge: bool = Field(True, description="serve as a cluster for split-merge runs")
+    flood_limit: int = Field(0, ge=0, description="uncommitted uploads that one client may have open; 0: no limit")
+    stale_uploads_timeout: float = Field(
+        0.0, ge=0, description="uncommitted uploads are removed after so many hours without a file; 0: after 48"
+    )
+    upload_max_speed: int = Field(0, ge=0, description="limit for sending files to nodes, bytes per second; 0: none")
+    downloads_from_s3: str = Field(
+        "", description="URL under which results lie in S3; a later version will redirect to it"
+    )
+    upload_stall_timeout_s: float = Field(
+        30.0, gt=0, description="a client that sends nothing in the middle of a body is cut off after so many seconds"
+    )
+    forward_parallel_count: int = Field(
+        4, gt=0, description="files of one task that are sent to its node at the same time"
+    )
+    proxy_url: str = Field("", description="where the other proxies reach this one; empty: http://<host name>:<port>")
+    metrics_port: int = Field(0, ge=0, le=65535, description="loopback port for /metrics; 0: off")
+
+    @model_validator(mode="after")
+    def key_and_certificate_go_together(self) -> Self:
+        """Refuse half a pair, and a secure port without one."""
+        if bool(self.ssl_key) != bool(self.ssl_cert):
+            raise ValueError("--ssl-key and --ssl-cert go together")
+        if self.secure_port and not self.ssl_key:
+            raise ValueError("--secure-port needs --ssl-key and --ssl-cert")
+        return self
+
+    @model_validator(mode="after")
+    def addresses_are_urls(self) -> Self:
+        """Refuse what cannot be a URL."""
+        for flag, value in (("--public-address", self.public_address), ("--proxy-url", self.proxy_url)):
+            if value and not value.startswith(("http://", "https://")):
+                raise ValueError(f"{flag} must begin with http:// or https://")
+        return self
+
+    @property
+    def expected_token(self) -> str:
+        """The token that clients must send; empty: none."""
+        return "" if self.token is None else self.token.get_secret_value()
