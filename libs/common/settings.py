@@ -140,6 +140,8 @@ def usage_error(prog: str, lines: str) -> NoReturn:
 
 def mistake(error: Mapping[str, Any]) -> str:
     """Put one validation error into a line that names the flag; a secret's value is not repeated."""
+    if not error["loc"]:
+        return str(error["msg"]).removeprefix("Value error, ")
     field = ".".join(str(part) for part in error["loc"])
     flag = "--" + field.replace("_", "-")
     if error["type"] == "extra_forbidden":
