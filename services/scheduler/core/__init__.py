@@ -1,0 +1,17 @@
+"""What the scheduler decides: pure. No await, no clock, no random, no log; time is an argument, in milliseconds.
+
+    tasks       the life of a task: a table of states and steps, and the functions that make the next value of a task
+    attempts    how one try ends, and whether another follows
+    timeline    the lines that tell the user what the cluster did
+    nodes       what is known of each node, how many slots are free, the registry in order of adding
+    placement   which node takes a task, and why none does
+    queue       who waits, in order, and who is promised the next free slot
+    board       all of it together, indexed, so that a change costs what it changes and not what there is
+    demand      what waits without a slot, for the autoscaler
+    summary     honest totals, for `GET /info`
+    views       nodes and tasks as operators see them
+    console     which lines of a console are asked for
+
+Rule 1: whatever affects where a task is or who has a slot is decided here, in one synchronous step, so nothing can
+interleave. Rule 2: nothing here knows that there is a network or a disk.
+"""

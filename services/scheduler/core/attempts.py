@@ -1,0 +1,99 @@
+"""How one try of a task on one node ends, and whether another follows.
+
+An attempt that ran and was lost, or that the node refused, is *counted*; one that failed because nobody reached the node is
+not: a cluster whose network is away for an hour must not fail its tasks. When `max_attempts_count` attempts were counted the
+task has failed, with the reason of each. Before every new try there is a back-off that doubles.
+
+What is over for us may not be over for its node: `cleanup` says what the node has still to be told. An attempt is given up
+only with its cleanup written in the same record, so that a node that returns from the dead cannot run it unnoticed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from libs.common.model import Attempt, AttemptState, Cleanup, Task
+
+KEPT_COUNT: Final = 20
+"""Attempts that stay in the record. Only ones that were not counted are ever dropped."""
+MAX_DOUBLINGS: Final = 16
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often and how soon a task is tried again."""
+
+    max_attempts_count: int = 3
+    first_backoff_ms: int = 1_000
+    max_backoff_ms: int = 60_000
+
+    def backoff_ms(self, failed_count: int) -> int:
+        """How long to wait after so many failed attempts."""
+        doublings = min(max(failed_count - 1, 0), MAX_DOUBLINGS)
+        return min(self.first_backoff_ms << doublings, self.max_backoff_ms)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why an attempt is over without a result."""
+
+    reason: str
+    counted: bool = False
+    cleanup: Cleanup = Cleanup.NONE
+    min_memory_bytes: int = 0
+    """Its node had so much memory, and it was too little."""
+
+
+def ended(attempts: Sequence[Attempt], ending: Ending, now_ms: int) -> tuple[Attempt, ...]:
+    """End the last attempt."""
+    last = msgspec.structs.replace(
+        attempts[-1],
+        state=AttemptState.ENDED,
+        ended_at_ms=now_ms,
+        reason=ending.reason,
+        counted=ending.counted,
+        cleanup=ending.cleanup,
+    )
+    return trimmed((*attempts[:-1], last))
+
+
+def trimmed(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    """Drop the oldest attempts that say nothing more, when there are very many."""
+    surplus = len(attempts) - KEPT_COUNT
+    kept: list[Attempt] = []
+    for attempt in attempts:
+        if surplus > 0 and not attempt.counted and attempt.cleanup is Cleanup.NONE:
+            surplus -= 1
+        else:
+            kept.append(attempt)
+    return tuple(kept)
+
+
+def counted(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Find the attempts that count against the limit."""
+    return [attempt for attempt in attempts if attempt.counted]
+
+
+def failed_count(task: Task) -> int:
+    """How often it was tried in vain."""
+    return task.attempts[-1].number if task.attempts else 0
+
+
+def all_reasons(attempts: Sequence[Attempt]) -> str:
+    """Say why a task is given up: the reason itself when all counted attempts ended for the same one, else each by number."""
+    spent = counted(attempts)
+    if len({attempt.reason for attempt in spent}) == 1:
+        return spent[0].reason
+    return "; ".join(f"attempt {attempt.number}: {attempt.reason}" for attempt in spent)
+
+
+def to_clean(task: Task, number: int, cleanup: Cleanup) -> Task:
+    """Note that the node has still to be told something about an attempt."""
+    return msgspec.structs.replace(
+        task,
+        attempts=tuple(
+            msgspec.structs.replace(one, cleanup=cleanup) if one.number == number else one for one in task.attempts
+        ),
+    )

@@ -1,0 +1,237 @@
+"""All that the scheduler knows, indexed, so that a change costs what it changes and not what there is.
+
+`Board` holds tasks, nodes, the queue and the promises. It changes by `put` (a task has a new value, and that is durable),
+`drop` (a record is gone), what `Registry` takes in about nodes, and the grants. A task is in exactly one of the places
+waiting, forwarding, running, ended; `put` moves it and takes or gives back its slot in the same step. Whoever keeps the records
+writes first and puts then, so the board never knows more than the store.
+
+What belongs together in time but not in the store is here too: since when an attempt is uncertain, when a holder was last heard.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from libs.common.model import AttemptState, Cleanup, InstanceId, NodeId, NodeTaskId, Owner, Task, TaskId, TaskState
+from services.scheduler.core.nodes import NodeState, Ours, Registry
+from services.scheduler.core.placement import Need, Placement, need_of, why_not
+from services.scheduler.core.queue import Grant, Ordered, grant, key_of
+from services.scheduler.core.tasks import Site
+
+OnNode = tuple[frozenset[TaskId], frozenset[TaskId]]
+"""Which tasks of ours run on a node, and which are under way there (those, and the ones that are being sent)."""
+
+
+@dataclass
+class Held:
+    """What is known of an attempt that is being forwarded."""
+
+    heard_at_ms: int
+    """When its holder last said that it is at it."""
+    uncertain_since_ms: int | None = None
+
+
+class Board:
+    """Tasks, nodes, queue and promises."""
+
+    def __init__(self, grant_ms: int = 15_000, send_ahead_count: int = 0) -> None:
+        self.nodes = Registry(send_ahead_count)
+        self.tasks: dict[TaskId, Task] = {}
+        self.revisions: dict[TaskId, int] = {}
+        self.waiting = Ordered()
+        self.all = Ordered()
+        self.of_owner: defaultdict[Owner, Ordered] = defaultdict(Ordered)
+        self.on_node: defaultdict[NodeId, Ordered] = defaultdict(Ordered)
+        """Tasks whose last attempt is there, in whatever state."""
+        self.running: dict[TaskId, NodeId] = {}
+        self.forwarding: dict[TaskId, Held] = {}
+        self.by_node_task: dict[NodeTaskId, TaskId] = {}
+        self.to_clean: defaultdict[NodeId, set[TaskId]] = defaultdict(set)
+        """Tasks with an attempt that this node has still to be told about."""
+        self.grants: dict[TaskId, Grant] = {}
+        self.away: set[InstanceId] = set()
+        """Holders that did not pick up what they were promised."""
+        self._grant_ms = grant_ms
+        self._reasons: tuple[int, dict[Need, str]] = (-1, {})
+        self._last_commit_ms = 0
+
+    # --- tasks -----------------------------------------------------------------------------------------------------
+
+    def next_commit_ms(self, now_ms: int) -> int:
+        """Give out the time of a commit; each is later than all before, so that the order is total and survives."""
+        self._last_commit_ms = max(now_ms, self._last_commit_ms + 1)
+        return self._last_commit_ms
+
+    def visible(self, task: TaskId, owner: Owner | None) -> Task | None:
+        """Find a task for whoever asks; None as owner is an operator."""
+        found = self.tasks.get(task)
+        if found is None or found.removed or owner not in {None, found.owner}:
+            return None
+        return found
+
+    def put(self, task: Task, revision: int, now_ms: int) -> None:
+        """Take in a task's new value."""
+        before = self.tasks.get(task.id)
+        if before is not None:
+            self._unfile(before, task)
+        self.tasks[task.id] = task
+        self.revisions[task.id] = revision
+        self._last_commit_ms = max(self._last_commit_ms, task.committed_at_ms)
+        self._file(task, now_ms)
+
+    def drop(self, task_id: TaskId) -> None:
+        """Forget a task; its record is gone."""
+        task = self.tasks.pop(task_id, None)
+        self.revisions.pop(task_id, None)
+        if task is None:
+            return
+        self._unfile(task, None)
+        self.all.discard(key_of(task))
+        self.of_owner[task.owner].discard(key_of(task))
+        if not self.of_owner[task.owner]:
+            del self.of_owner[task.owner]
+
+    def _file(self, task: Task, now_ms: int) -> None:
+        key = key_of(task)
+        self.all.add(key)
+        self.of_owner[task.owner].add(key)
+        if task.state is TaskState.WAITING:
+            self.waiting.add(key)
+        else:
+            self.revoke(task.id)
+        if last := task.attempt:
+            self.on_node[last.node].add(key)
+            self.by_node_task[last.node_task_id] = task.id
+            self._file_under_way(task, last.node, uncertain=last.state is AttemptState.UNCERTAIN, now_ms=now_ms)
+        for attempt in task.attempts:
+            if attempt.cleanup is not Cleanup.NONE:
+                self.to_clean[attempt.node].add(task.id)
+
+    def _file_under_way(self, task: Task, node: NodeId, *, uncertain: bool, now_ms: int) -> None:
+        if task.state is TaskState.FORWARDING:
+            held = self.forwarding.setdefault(task.id, Held(heard_at_ms=now_ms))
+            if uncertain and held.uncertain_since_ms is None:
+                held.uncertain_since_ms = now_ms
+        if task.state is TaskState.RUNNING:
+            self.running[task.id] = node
+        if task.state in {TaskState.FORWARDING, TaskState.RUNNING}:
+            self.nodes.occupy(node, task.id)
+
+    def _unfile(self, before: Task, after: Task | None) -> None:
+        """Take a task out of every place where its next value will not be."""
+        key = key_of(before)
+        state = after.state if after else None
+        if state is not TaskState.WAITING:
+            self.waiting.discard(key)
+            self.revoke(before.id)
+        if state is not TaskState.FORWARDING:
+            self.forwarding.pop(before.id, None)
+        if state is not TaskState.RUNNING:
+            self.running.pop(before.id, None)
+        if last := before.attempt:
+            self.on_node[last.node].discard(key)
+            self.by_node_task.pop(last.node_task_id, None)
+            if state not in {TaskState.FORWARDING, TaskState.RUNNING}:
+                self.nodes.release(last.node, before.id)
+        for attempt in before.attempts:
+            self.to_clean[attempt.node].discard(before.id)
+
+    # --- nodes -----------------------------------------------------------------------------------------------------
+
+    def ours_on(self, node: NodeState) -> OnNode:
+        """Which tasks of ours are running there, and which are under way there."""
+        return frozenset(task for task in node.tasks if task in self.running), frozenset(node.tasks)
+
+    def ours_since(self, node: NodeState, before: OnNode) -> Ours:
+        """Say which of ours the node may have counted since `before` was asked for."""
+        running, under_way = self.ours_on(node)
+        return Ours(sure=before[0] & running, possible=before[1] | under_way)
+
+    def is_needed(self, node: NodeId) -> bool:
+        """Whether a task lies on this node, or the node has still to be told something."""
+        return bool(self.on_node.get(node)) or bool(self.to_clean.get(node))
+
+    def name_of(self, node: NodeId) -> str:
+        """Say how operators call a node, known or not."""
+        state = self.nodes.get(node)
+        return state.record.name if state else node
+
+    def site_of(self, node: NodeId) -> Site:
+        """Say what a task's next value needs to know of where it runs."""
+        state = self.nodes.get(node)
+        return Site(self.name_of(node), state.memory_bytes if state else 0)
+
+    # --- promises --------------------------------------------------------------------------------------------------
+
+    def why_waiting(self, task: Task, now_ms: int) -> str:
+        """Say why a task waits; what depends on the nodes is worked out once for all of a kind until something changes."""
+        if task.not_before_ms > now_ms:
+            return f"trying again in {-(-(task.not_before_ms - now_ms) // 1000)} s"
+        return self.why_not(need_of(task))
+
+    def why_not(self, need: Need) -> str:
+        """Say why no node has room now for a task with such a need."""
+        version, known = self._reasons
+        if version != self.nodes.version:
+            known = {}
+            self._reasons = (self.nodes.version, known)
+        kind = replace(need, avoided=frozenset())
+        if kind not in known:
+            known[kind] = why_not(self.nodes.listed(), kind)
+        return known[kind]
+
+    def waiting_tasks(self) -> Iterator[Task]:
+        """Go through waiting tasks without a promise, the oldest first."""
+        return (self.tasks[task] for task in self.waiting if task not in self.grants)
+
+    def grant_all(self, now_ms: int) -> list[Grant]:
+        """Promise what is free; the new promises."""
+        made: list[Grant] = []
+        if self.nodes.open():
+            grant(self.waiting_tasks(), self.nodes, self._reserver(made, now_ms), self.away, now_ms)
+        return made
+
+    def grant_one(self, task: Task, now_ms: int) -> list[Grant]:
+        """Promise a slot to one task whose elders have been served already; the promise, if there is one."""
+        made: list[Grant] = []
+        if task.id not in self.grants and self.nodes.open():
+            grant([task], self.nodes, self._reserver(made, now_ms), self.away, now_ms)
+        return made
+
+    def _reserver(self, made: list[Grant], now_ms: int) -> Callable[[Task, Placement], None]:
+        def reserve(task: Task, choice: Placement) -> None:
+            promise = Grant(task.id, choice.node.id, now_ms + self._grant_ms, choice.reason)
+            self.grants[task.id] = promise
+            self.nodes.grant(choice.node.id, task.id)
+            self.nodes.take_turn(choice.node)
+            made.append(promise)
+
+        return reserve
+
+    def extend(self, promise: Grant, now_ms: int) -> None:
+        """Keep a promise while it is being turned into an attempt."""
+        promise.expires_at_ms = now_ms + self._grant_ms
+
+    def revoke(self, task: TaskId) -> None:
+        """Take a promise back."""
+        if promise := self.grants.pop(task, None):
+            self.nodes.ungrant(promise.node, task)
+
+    def revoke_on(self, node: NodeId) -> None:
+        """Take back what was promised on a node that takes no more tasks."""
+        for task in [promise.task for promise in self.grants.values() if promise.node == node]:
+            self.revoke(task)
+
+    def expire(self, now_ms: int) -> list[Grant]:
+        """Take back promises that nobody picked up; their holders count as away."""
+        expired = [promise for promise in self.grants.values() if promise.expires_at_ms <= now_ms]
+        for promise in expired:
+            self.revoke(promise.task)
+            self.away.add(self.tasks[promise.task].holder)
+        return expired
+
+    def heard(self, holder: InstanceId) -> bool:
+        """Note that a holder is there; whether it was away."""
+        was_away = holder in self.away
+        self.away.discard(holder)
+        return was_away

@@ -1,0 +1,36 @@
+"""What waits without a slot, as a snapshot for the autoscaler: the whole of it every time, so a lost or doubled one does no harm."""
+
+from itertools import islice
+
+import msgspec
+
+from libs.common.messages import DemandChanged, WaitingTask
+from libs.common.model import Task
+from services.scheduler.core.board import Board
+
+
+def demand_of(board: Board, now_ms: int) -> DemandChanged:
+    """Take the snapshot."""
+    return DemandChanged(
+        at_ms=now_ms,
+        waiting=tuple(waiting(task) for task in islice(board.waiting_tasks(), DemandChanged.LISTED)),
+        waiting_count=len(board.waiting) - len(board.grants),
+        free_slots_count=sum(node.free_count for node in board.nodes if node.usable),
+        running_count=len(board.running) + len(board.forwarding),
+    )
+
+
+def waiting(task: Task) -> WaitingTask:
+    """Say what a machine for it depends on."""
+    return WaitingTask(
+        task=task.id,
+        images_count=task.images_count,
+        size_bytes=task.size_bytes,
+        waiting_since_ms=task.committed_at_ms,
+        min_memory_bytes=task.min_memory_bytes,
+    )
+
+
+def is_news(before: DemandChanged | None, now: DemandChanged) -> bool:
+    """Whether anything but the time is different."""
+    return before is None or msgspec.structs.replace(before, at_ms=now.at_ms) != now

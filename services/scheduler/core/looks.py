@@ -1,0 +1,74 @@
+"""What a look at a task on its node brings, and what of it is worth a write."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from libs.common.model import LastKnown, OptionValue, StatusCode
+from services.scheduler.core.console import grown
+
+PROCESSING_STEP_MS: Final = 5_000
+"""A task that runs gets older all the time; its record follows in steps of this."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a node says of a task."""
+
+    code: StatusCode
+    error: str = ""
+    progress: float = 0.0
+    processing_time_ms: int = -1
+    options: tuple[OptionValue, ...] = ()
+    lines: tuple[str, ...] = ()
+    """The console from the line that was asked for on."""
+    name: str = ""
+    created_at_ms: int = 0
+    images_count: int = 0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often tasks are looked at."""
+
+    first_ms: int = 1_000
+    slow_ms: int = 10_000
+    slow_after_ms: int = 300_000
+
+    def interval_ms(self, age_ms: int) -> int:
+        """When to look again at a task that has been running for so long: often at first, then ever less."""
+        share = min(max(age_ms, 0) / self.slow_after_ms, 1.0)
+        return round(self.first_ms + (self.slow_ms - self.first_ms) * share)
+
+
+def began_anew(known: LastKnown, look: Look) -> bool:
+    """Whether the node runs it from the start again (NodeODM requeues after a restart, with an empty console)."""
+    return 0 <= look.processing_time_ms < known.processing_time_ms and not look.lines
+
+
+def known_of(known: LastKnown | None, look: Look, now_ms: int) -> LastKnown:
+    """Take a look in. After a new beginning, the next look asks for the console from its first line."""
+    if known and began_anew(known, look):
+        known = msgspec.structs.replace(known, console_count=0, console_tail=())
+    count, tail = grown(known, look.lines)
+    return LastKnown(
+        code=look.code,
+        error=look.error,
+        progress=look.progress,
+        processing_time_ms=look.processing_time_ms,
+        options=look.options,
+        console_count=count,
+        console_tail=tail,
+        seen_at_ms=now_ms,
+    )
+
+
+def is_news(before: LastKnown | None, after: LastKnown) -> bool:
+    """Whether a look is worth a write: anything but the mere passing of time."""
+    if before is None:
+        return True
+    if abs(after.processing_time_ms - before.processing_time_ms) >= PROCESSING_STEP_MS:
+        return True
+    time = {"processing_time_ms": after.processing_time_ms, "seen_at_ms": after.seen_at_ms}
+    return msgspec.structs.replace(before, **time) != after

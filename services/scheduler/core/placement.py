@@ -1,0 +1,122 @@
+"""Which node takes a task, and why none does.
+
+The order is that of the original: the node with the smallest sufficient image limit, then the one with the most free slots, then
+the shortest queue, then the longest without a turn. A node that is locked, draining, offline or too small is never chosen.
+
+What the original did not have is put in front of that order: a slot that is free now before one that only lets files be sent
+ahead, and another node before one where this task has failed. A task that ran out of memory waits for a node with more of it
+as long as there is one. For a task whose images are not known yet, a node without limit is best, then the largest limit.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from libs.common.model import NodeId, Task
+from services.scheduler.core.nodes import NodeState
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a task needs of a node."""
+
+    images_count: int | None = 0
+    """None: more than any limit."""
+    images_known: bool = True
+    avoided: frozenset[NodeId] = frozenset()
+    """Where it has failed before."""
+    min_memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A choice and the reason for it."""
+
+    node: NodeState
+    reason: str
+
+
+def need_of(task: Task) -> Need:
+    """Read from a task what it needs."""
+    return Need(
+        images_count=task.images_count,
+        images_known=not (task.zip_url and task.images_count == 0),
+        avoided=frozenset(attempt.node for attempt in task.attempts),
+        min_memory_bytes=task.min_memory_bytes,
+    )
+
+
+def suitable(nodes: Iterable[NodeState], need: Need) -> list[NodeState]:
+    """Find the nodes that take such a task, full or not: those with more memory, where memory was short and there are any."""
+    fitting = [node for node in nodes if node.usable and node.fits(need.images_count)]
+    if not need.min_memory_bytes:
+        return fitting
+    return [node for node in fitting if node.memory_bytes > need.min_memory_bytes] or fitting
+
+
+def preference(node: NodeState, need: Need) -> tuple[bool, bool, float, int, int, int]:
+    """Sort key: the smaller, the better."""
+    limit = float("inf") if node.limit_count is None else float(node.limit_count)
+    size = limit if need.images_known else -limit
+    return (node.free_count == 0, node.id in need.avoided, size, -node.free_count, node.used_count, node.turn)
+
+
+def place(
+    open_nodes: Sequence[NodeState], need: Need, known_nodes: Iterable[NodeState] | None = None
+) -> Placement | None:
+    """Choose among nodes with room. `known_nodes`: all there are, asked only for a task that is short of memory."""
+    fitting = suitable(open_nodes, need)
+    if need.min_memory_bytes and known_nodes is not None:
+        allowed = suitable(known_nodes, need)
+        fitting = [node for node in fitting if node in allowed]
+    if not fitting:
+        return None
+    node = min(fitting, key=lambda node: preference(node, need))
+    return Placement(node, reason_for(node, need))
+
+
+def best(nodes: Iterable[NodeState], need: Need) -> Placement | None:
+    """Choose as the original does: when all are full, the first in order all the same."""
+    fitting = suitable(nodes, need)
+    if not fitting:
+        return None
+    node = min(fitting, key=lambda node: preference(node, need))
+    return Placement(node, reason_for(node, need) if node.free_count else "all nodes are full")
+
+
+def reason_for(node: NodeState, need: Need) -> str:
+    """Say in words why this one."""
+    if node.free_count == 0:
+        return "files may be sent ahead to it"
+    if need.min_memory_bytes and node.memory_bytes > need.min_memory_bytes:
+        return "more memory than where it failed"
+    if node.limit_count is None:
+        return f"no limit of images, {slots(node)}"
+    return f"smallest sufficient limit ({node.limit_count} images), {slots(node)}"
+
+
+def slots(node: NodeState) -> str:
+    """Say how full it is."""
+    return f"{node.free_count} of {node.slots_count} slots free"
+
+
+def why_not(nodes: Sequence[NodeState], need: Need) -> str:
+    """Say why no node has room for such a task now."""
+    online = [node for node in nodes if node.online]
+    unlocked = [node for node in online if node.usable]
+    fitting = suitable(unlocked, need)
+    if not nodes:
+        return "no node is registered"
+    if not online:
+        return "no node is online"
+    if not unlocked:
+        return f"all {len(online)} nodes are locked" if len(online) > 1 else "the only node online is locked"
+    if not fitting:
+        return too_large(unlocked, need)
+    slots_count = sum(node.slots_count for node in fitting)
+    return f"no free slot ({sum(min(node.used_count, node.slots_count) for node in fitting)} of {slots_count} busy)"
+
+
+def too_large(nodes: Sequence[NodeState], need: Need) -> str:
+    """Say that the task has too many images for all."""
+    largest = max(node.limit_count or 0 for node in nodes)
+    return f"no node takes {need.images_count} images (largest limit {largest})"

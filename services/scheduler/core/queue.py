@@ -1,0 +1,104 @@
+"""Who waits, in order, and who is promised the next free slot.
+
+The order is that of the commits; a task that lost its node keeps its old place. `grant` walks it once: a task that nobody may
+place now (back-off, or its holder is away) or that fits nowhere is passed over, and the others behind it get their chance.
+Nobody starves by that: a task is only passed over when no open node takes it, so none behind it can get a node that it
+could have used; whatever becomes free is offered to the oldest first.
+
+A grant reserves its slot at once, so that simultaneous commits spread, and it expires when the holder does not pick it up; then the
+holder counts as away until it asks for anything again, lest a dead proxy with a hundred tasks hold up each slot in turn.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass
+
+from libs.common.model import InstanceId, NodeId, Task, TaskId
+from services.scheduler.core.nodes import Registry
+from services.scheduler.core.placement import Placement, need_of, place
+
+Key = tuple[int, TaskId]
+
+
+def key_of(task: Task) -> Key:
+    """Place of a task in every order: its commit, made unique by its id."""
+    return task.committed_at_ms, task.id
+
+
+class Ordered:
+    """Task ids in the order of their commits. Adding, removing and finding a place cost a binary search."""
+
+    def __init__(self) -> None:
+        self._keys: list[Key] = []
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[TaskId]:
+        """First the oldest."""
+        return (task for _, task in self._keys)
+
+    def add(self, key: Key) -> None:
+        """Put a task in its place; nothing happens when it is there."""
+        if not self.has(key):
+            insort(self._keys, key)
+
+    def discard(self, key: Key) -> None:
+        """Take a task out; nothing happens when it is not there."""
+        if self.has(key):
+            del self._keys[bisect_left(self._keys, key)]
+
+    def has(self, key: Key) -> bool:
+        """Whether it is there."""
+        at = bisect_left(self._keys, key)
+        return at < len(self._keys) and self._keys[at] == key
+
+    def position(self, key: Key) -> int:
+        """Which place it has, or would have, from 1."""
+        return bisect_left(self._keys, key) + 1
+
+    def behind(self, key: Key | None) -> Iterator[TaskId]:
+        """Those after a key; all when there is none."""
+        start = 0 if key is None else bisect_left(self._keys, key)
+        for at in range(start, len(self._keys)):
+            if self._keys[at] != key:
+                yield self._keys[at][1]
+
+
+@dataclass
+class Grant:
+    """A slot promised to a waiting task."""
+
+    task: TaskId
+    node: NodeId
+    expires_at_ms: int
+    reason: str
+
+
+def may_be_placed(task: Task, away: Container[InstanceId], now_ms: int) -> bool:
+    """Whether there is any point in promising it a slot now."""
+    return task.not_before_ms <= now_ms and task.holder not in away
+
+
+def grant(
+    waiting: Iterable[Task],
+    registry: Registry,
+    reserve: Callable[[Task, Placement], None],
+    away: Container[InstanceId],
+    now_ms: int,
+) -> None:
+    """Promise free slots to waiting tasks, the oldest first. `reserve` must take the slot before it returns."""
+    hopeless: set[tuple[int, int, bool]] = set()
+    for task in waiting:
+        open_nodes = registry.open()
+        if not open_nodes:
+            return
+        kind = (task.images_count, task.min_memory_bytes, bool(task.zip_url))
+        if kind in hopeless or not may_be_placed(task, away, now_ms):
+            continue
+        choice = place(open_nodes, need_of(task), registry.listed() if task.min_memory_bytes else None)
+        if choice is None:
+            hopeless.add(kind)  # the open nodes only become fewer from here on
+        else:
+            reserve(task, choice)

@@ -1,0 +1,342 @@
+"""The life of a task: `LIFE` is the table of states and steps, everything else here makes the next value of a task.
+
+A task is immutable. Each function takes one and the time, looks its step up in the table and returns the next one; a step that
+the table does not have raises `Impossible`, so no caller can bring a task where it cannot be. The diagram in
+docs/architecture.md is drawn from the table.
+
+An attempt moves with the task: FORWARDING and RUNNING tasks have a last attempt that is under way, all others have none.
+Within FORWARDING the attempt may be UNCERTAIN: forwarding is over, and the node is asked whether it took the task.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from libs.common.messages import ImportRoute, SubmitTask
+from libs.common.model import (
+    Attempt,
+    AttemptState,
+    Cleanup,
+    InstanceId,
+    LastKnown,
+    Node,
+    NodeTaskId,
+    OptionValue,
+    StatusCode,
+    Task,
+    TaskState,
+)
+from services.scheduler.core.attempts import Ending, Patience, all_reasons, counted, ended, failed_count
+from services.scheduler.core.timeline import may_repeat, told, told_in_passing
+
+
+class Step(StrEnum):
+    """What can happen to a task."""
+
+    SUBMIT = "submit"
+    """Its client committed it."""
+    IMPORT = "import"
+    """It was taken over from the original cluster, running."""
+    PLACE = "place"
+    """Its holder picked up a slot."""
+    START = "start"
+    """The node has it."""
+    RETRY = "retry"
+    """Its attempt is over and another will follow."""
+    GIVE_UP = "give up"
+    """Its attempts are spent."""
+    COMPLETE = "complete"
+    FAIL = "fail"
+    """The node says that it cannot be done."""
+    CANCEL = "cancel"
+    RESTART = "restart"
+
+
+LIFE: Final[dict[tuple[TaskState | None, Step], TaskState]] = {
+    (None, Step.SUBMIT): TaskState.WAITING,
+    (None, Step.IMPORT): TaskState.RUNNING,
+    (TaskState.WAITING, Step.PLACE): TaskState.FORWARDING,
+    (TaskState.WAITING, Step.CANCEL): TaskState.CANCELED,
+    (TaskState.FORWARDING, Step.START): TaskState.RUNNING,
+    (TaskState.FORWARDING, Step.RETRY): TaskState.WAITING,
+    (TaskState.FORWARDING, Step.GIVE_UP): TaskState.FAILED,
+    (TaskState.FORWARDING, Step.CANCEL): TaskState.CANCELED,
+    (TaskState.RUNNING, Step.COMPLETE): TaskState.COMPLETED,
+    (TaskState.RUNNING, Step.FAIL): TaskState.FAILED,
+    (TaskState.RUNNING, Step.CANCEL): TaskState.CANCELED,
+    (TaskState.RUNNING, Step.RETRY): TaskState.WAITING,
+    (TaskState.RUNNING, Step.GIVE_UP): TaskState.FAILED,
+    (TaskState.COMPLETED, Step.RESTART): TaskState.RUNNING,
+    (TaskState.FAILED, Step.RESTART): TaskState.RUNNING,
+    (TaskState.CANCELED, Step.RESTART): TaskState.RUNNING,
+}
+"""(state, step) -> next state. `None` is a task that does not exist yet. Removing is possible in every state."""
+
+NOT_ENOUGH_MEMORY: Final = "Not enough memory"
+"""NodeODM's errorMessage when the engine was killed for memory (exit code 137)."""
+
+
+HELD_BY_NOBODY: Final = InstanceId("")
+"""The holder of a task whose inputs no proxy has."""
+
+
+class Impossible(Exception):
+    """The table has no such step from this state."""
+
+
+def after(state: TaskState | None, step: Step) -> TaskState:
+    """Look a step up. Raises Impossible."""
+    try:
+        return LIFE[state, step]
+    except KeyError:
+        raise Impossible(f"a task that is {state or 'unknown'} cannot {step}") from None
+
+
+def moved(task: Task, step: Step, **changes: Any) -> Task:
+    """Take a step, with what else changes."""
+    return msgspec.structs.replace(task, state=after(task.state, step), **changes)
+
+
+def under_way(task: Task) -> Attempt:
+    """Say which attempt is under way. Raises Impossible when none is."""
+    if task.attempt is None or task.attempt.state is AttemptState.ENDED:
+        raise Impossible(f"a task that is {task.state} has no attempt under way")
+    return task.attempt
+
+
+def with_attempt(task: Task, **changes: Any) -> tuple[Attempt, ...]:
+    """Change the last attempt."""
+    return (*task.attempts[:-1], msgspec.structs.replace(task.attempts[-1], **changes))
+
+
+# --- beginnings ----------------------------------------------------------------------------------------------------
+
+
+def submitted(asked: SubmitTask, now_ms: int, because: str) -> Task:
+    """Begin with a client's commit."""
+    return Task(
+        id=asked.task,
+        owner=asked.owner,
+        name=asked.name,
+        state=after(None, Step.SUBMIT),
+        holder=asked.holder,
+        created_at_ms=asked.created_at_ms,
+        committed_at_ms=now_ms,
+        images_count=asked.images_count,
+        size_bytes=asked.size_bytes,
+        options=asked.options,
+        outputs=asked.outputs,
+        skip_post_processing=asked.skip_post_processing,
+        zip_url=asked.zip_url,
+        submodel=asked.submodel,
+        waiting_because=because,
+        timeline=told((), f"Waiting for a node: {because}" if because else "Accepted by the cluster", now_ms),
+    )
+
+
+def same_commit(task: Task, asked: SubmitTask) -> bool:
+    """Whether a commit is the one that began this task, sent again."""
+    begun_by = (task.owner, task.holder, task.created_at_ms)
+    return begun_by == (asked.owner, asked.holder, asked.created_at_ms) and not task.removed
+
+
+def imported(asked: ImportRoute, name: str, created_at_ms: int, images_count: int, now_ms: int) -> Task:
+    """Begin with a task that runs on a node already."""
+    attempt = Attempt(
+        number=1,
+        node=asked.node,
+        node_task_id=NodeTaskId(asked.task),
+        state=AttemptState.RUNNING,
+        started_at_ms=created_at_ms,
+        running_at_ms=now_ms,
+    )
+    return Task(
+        id=asked.task,
+        owner=asked.owner,
+        name=name,
+        state=after(None, Step.IMPORT),
+        holder=HELD_BY_NOBODY,
+        created_at_ms=created_at_ms,
+        committed_at_ms=now_ms,
+        images_count=images_count,
+        attempts=(attempt,),
+        timeline=told((), "Taken over from an existing cluster", now_ms),
+    )
+
+
+# --- while it waits ------------------------------------------------------------------------------------------------
+
+
+def waiting_because(task: Task, because: str, now_ms: int) -> Task:
+    """Note why it waits, when that is news and the last line is not too fresh."""
+    if task.state is not TaskState.WAITING or because == task.waiting_because or not may_repeat(task, now_ms):
+        return task
+    line = f"Waiting for a node: {because}"
+    return msgspec.structs.replace(task, waiting_because=because, timeline=told_in_passing(task.timeline, line, now_ms))
+
+
+def placed(task: Task, node: Node, node_task_id: NodeTaskId, now_ms: int) -> Task:
+    """Begin an attempt."""
+    number = failed_count(task) + 1
+    attempt = Attempt(number=number, node=node.id, node_task_id=node_task_id, started_at_ms=now_ms)
+    return moved(
+        task,
+        Step.PLACE,
+        attempts=(*task.attempts, attempt),
+        waiting_because="",
+        not_before_ms=0,
+        timeline=told_in_passing(task.timeline, f"Attempt {number}: sending to {node.name}", now_ms),
+    )
+
+
+# --- while it is forwarded -----------------------------------------------------------------------------------------
+
+
+def uncertain(task: Task, reason: str) -> Task:
+    """Note that forwarding ended and nobody knows how."""
+    if task.state is not TaskState.FORWARDING:
+        raise Impossible(f"a task that is {task.state} is not being forwarded")
+    return msgspec.structs.replace(task, attempts=with_attempt(task, state=AttemptState.UNCERTAIN, reason=reason))
+
+
+def started(task: Task, where: str, now_ms: int) -> Task:
+    """Note that the node has it."""
+    number = under_way(task).number
+    return moved(
+        task,
+        Step.START,
+        attempts=with_attempt(task, state=AttemptState.RUNNING, running_at_ms=now_ms, reason=""),
+        timeline=told_in_passing(task.timeline, f"Attempt {number}: running on {where}", now_ms),
+    )
+
+
+def tried(task: Task, ending: Ending, where: str, patience: Patience, now_ms: int) -> Task:
+    """End the attempt without a result: try again, or give up when the attempts are spent."""
+    number = under_way(task).number
+    attempts = ended(task.attempts, ending, now_ms)
+    line = f"Attempt {number} on {where} is over: {ending.reason}"
+    if len(counted(attempts)) >= patience.max_attempts_count or task.holder == HELD_BY_NOBODY:
+        return moved(
+            task,
+            Step.GIVE_UP,
+            attempts=attempts,
+            ended_at_ms=now_ms,
+            error=all_reasons(attempts) or ending.reason,
+            timeline=told(task.timeline, f"{line}; no attempt is left", now_ms),
+        )
+    return moved(
+        task,
+        Step.RETRY,
+        attempts=attempts,
+        known=None,
+        not_before_ms=now_ms + patience.backoff_ms(number),
+        min_memory_bytes=max(task.min_memory_bytes, ending.min_memory_bytes),
+        waiting_because="another attempt follows",
+        timeline=told_in_passing(task.timeline, f"{line}; trying again", now_ms),
+    )
+
+
+# --- while it runs -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a task runs, as far as its next value depends on that."""
+
+    name: str
+    """`hostname:port`"""
+    memory_bytes: int = 0
+
+
+def observed(task: Task, seen: LastKnown, site: Site, patience: Patience, now_ms: int) -> Task:
+    """Take in what the node says."""
+    if task.state is not TaskState.RUNNING:
+        raise Impossible(f"a task that is {task.state} is not observed")
+    known = msgspec.structs.replace(task, known=seen)
+    if seen.code in {StatusCode.QUEUED, StatusCode.RUNNING}:
+        return known
+    if seen.code is StatusCode.FAILED and seen.error.startswith(NOT_ENOUGH_MEMORY):
+        return out_of_memory(known, site, patience, now_ms)
+    return finished(known, seen, site.name, now_ms)
+
+
+def out_of_memory(task: Task, site: Site, patience: Patience, now_ms: int) -> Task:
+    """Try on a bigger node. The data of the last attempt stays, so that its user may look at it or run it again."""
+    is_last = len(counted(task.attempts)) + 1 >= patience.max_attempts_count
+    cleanup = Cleanup.NONE if is_last else Cleanup.REMOVE
+    ending = Ending(NOT_ENOUGH_MEMORY, counted=True, cleanup=cleanup, min_memory_bytes=site.memory_bytes)
+    return tried(task, ending, site.name, patience, now_ms)
+
+
+def finished(task: Task, seen: LastKnown, where: str, now_ms: int) -> Task:
+    """End it as its node says."""
+    step = {StatusCode.COMPLETED: Step.COMPLETE, StatusCode.FAILED: Step.FAIL, StatusCode.CANCELED: Step.CANCEL}[
+        seen.code
+    ]
+    words = {Step.COMPLETE: "Completed", Step.FAIL: "Failed", Step.CANCEL: "Canceled"}[step]
+    return moved(
+        task,
+        step,
+        ended_at_ms=now_ms,
+        error=seen.error if step is Step.FAIL else "",
+        attempts=with_attempt(task, state=AttemptState.ENDED, ended_at_ms=now_ms, reason=seen.error),
+        timeline=told(task.timeline, f"{words} on {where}", now_ms),
+    )
+
+
+# --- what its client wants -----------------------------------------------------------------------------------------
+
+
+def canceled(task: Task, cleanup: Cleanup, now_ms: int) -> Task:
+    """End it because its client said so."""
+    attempts = task.attempts
+    if task.state is not TaskState.WAITING:
+        attempts = ended(attempts, Ending("canceled", cleanup=cleanup), now_ms)
+    return moved(
+        task,
+        Step.CANCEL,
+        attempts=attempts,
+        ended_at_ms=now_ms,
+        waiting_because="",
+        timeline=told(task.timeline, "Canceled", now_ms),
+    )
+
+
+def removed(task: Task, now_ms: int) -> Task:
+    """Hide it, and say to each node that may hold something of it what is left to do."""
+    stopped = task if task.state.ended else canceled(task, Cleanup.REMOVE, now_ms)
+    return msgspec.structs.replace(
+        stopped,
+        removed=True,
+        attempts=tuple(
+            msgspec.structs.replace(attempt, cleanup=Cleanup.REMOVE)
+            if attempt is stopped.attempt or attempt.cleanup is not Cleanup.NONE
+            else attempt
+            for attempt in stopped.attempts
+        ),
+    )
+
+
+def restarted(task: Task, options: tuple[OptionValue, ...] | None, now_ms: int) -> Task:
+    """Run it again where it ended. Nothing that was known counts, and `running_at_ms` is later than ever before."""
+    last = task.attempts[-1]
+    return moved(
+        task,
+        Step.RESTART,
+        known=None,
+        error="",
+        ended_at_ms=None,
+        options=task.options if options is None else options,
+        attempts=with_attempt(
+            task,
+            state=AttemptState.RUNNING,
+            running_at_ms=max(now_ms, (last.running_at_ms or 0) + 1),
+            ended_at_ms=None,
+            reason="",
+            counted=False,
+            cleanup=Cleanup.NONE,
+        ),
+        timeline=told(task.timeline, "Restarted", now_ms),
+    )

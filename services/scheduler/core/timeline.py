@@ -1,0 +1,29 @@
+"""The lines that tell the user what the cluster did with a task. They are also the first lines of its console.
+
+A line that was shown stays: clients count lines (`with_output=N`), so nothing is ever taken out. What repeats while a task
+waits is kept sparse instead, and when there are very many lines only those that change the task's state are added.
+"""
+
+from typing import Final
+
+from libs.common.model import Moment, Task
+
+SPARSE_MS: Final = 30_000
+"""Between two lines that say only why a task still waits."""
+CHATTY_COUNT: Final = 200
+"""From so many lines on, only what matters is added."""
+
+
+def told(timeline: tuple[Moment, ...], text: str, now_ms: int) -> tuple[Moment, ...]:
+    """Add a line."""
+    return (*timeline, Moment(at_ms=now_ms, text=text))
+
+
+def told_in_passing(timeline: tuple[Moment, ...], text: str, now_ms: int) -> tuple[Moment, ...]:
+    """Add a line unless there are very many."""
+    return told(timeline, text, now_ms) if len(timeline) < CHATTY_COUNT else timeline
+
+
+def may_repeat(task: Task, now_ms: int) -> bool:
+    """Whether it is time for another line about waiting."""
+    return not task.timeline or now_ms - task.timeline[-1].at_ms >= SPARSE_MS
