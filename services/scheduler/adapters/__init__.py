@@ -1,0 +1,1 @@
+"""The world, one vendor per module: its types and exceptions stop here."""

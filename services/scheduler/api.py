@@ -1,0 +1,68 @@
+"""How the scheduler is called: which handler answers which request."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from libs.common import messages
+from libs.common.messages import FINISH_REPORTED, Request
+from libs.common.ports import Bus, Handler
+from services.scheduler.handlers.actions import ActionHandlers
+from services.scheduler.handlers.commits import CommitHandlers
+from services.scheduler.handlers.forwarding import ForwardHandlers
+from services.scheduler.handlers.nodes import NodeHandlers
+from services.scheduler.handlers.placing import Placer
+from services.scheduler.handlers.reading import ReadHandlers
+from services.scheduler.handlers.tracking import Tracker
+
+SERVICE: Final = "scheduler"
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """Everything that answers."""
+
+    nodes: NodeHandlers
+    commits: CommitHandlers
+    placer: Placer
+    forwards: ForwardHandlers
+    actions: ActionHandlers
+    reads: ReadHandlers
+    tracker: Tracker
+
+
+def answers(handlers: Handlers) -> dict[Request[Any, Any], Handler]:
+    """Name the handler of each request."""
+    return {
+        messages.ADD_NODE: handlers.nodes.add,
+        messages.REMOVE_NODE: handlers.nodes.remove,
+        messages.LOCK_NODE: handlers.nodes.lock,
+        messages.UNLOCK_NODE: handlers.nodes.unlock,
+        messages.LIST_NODES: handlers.nodes.list_nodes,
+        messages.UPDATE_NODES: handlers.nodes.update,
+        messages.BEST_NODE: handlers.nodes.best,
+        messages.FIND_UI_NODE: handlers.nodes.find_ui,
+        messages.SUBMIT_TASK: handlers.commits.submit,
+        messages.IMPORT_ROUTE: handlers.commits.import_route,
+        messages.PLACE_TASK: handlers.placer.place,
+        messages.RENEW_ATTEMPT: handlers.forwards.renew,
+        messages.REPORT_FORWARDED: handlers.forwards.forwarded,
+        messages.REPORT_FORWARD_FAILED: handlers.forwards.failed,
+        messages.GET_TASK: handlers.reads.get,
+        messages.LIST_TASKS: handlers.reads.list_tasks,
+        messages.READ_CONSOLE: handlers.reads.read_console,
+        messages.CANCEL_TASK: handlers.actions.cancel,
+        messages.REMOVE_TASK: handlers.actions.remove,
+        messages.RESTART_TASK: handlers.actions.restart,
+    }
+
+
+@asynccontextmanager
+async def served(bus: Bus, handlers: Handlers) -> AsyncIterator[None]:
+    """Answer and listen while the context is open."""
+    async with (
+        bus.listen(FINISH_REPORTED, handlers.tracker.hint),
+        bus.serve(SERVICE, answers(handlers)),
+    ):
+        yield

@@ -1,0 +1,17 @@
+"""What happens, in order: load, decide, do, tell.
+
+ledger     the one writer: board in memory, records in the buckets, one lock per task
+voice      logs and tells what happened, once
+nodes      add, remove, lock, unlock, list, update, best
+probing    asks every node how it is, off the request path
+commits    submit a task, take one over from the original cluster
+placing    promises free slots, answers PLACE_TASK
+forwarding follows the holders while they send; finds out what became of attempts that nobody knows about
+tracking   looks at running tasks until they end
+losing     gives up attempts on nodes that are silent for too long
+actions    cancel, remove, restart
+cleaning   tells nodes of attempts that are over for us; forgets what is old
+reading    get, list, console
+calm       what loops do while NATS is away
+totals     keeps summary, demand and the list of options up to date
+"""

@@ -1,0 +1,115 @@
+"""Tells nodes of attempts that are over for us, and forgets what is old.
+
+An attempt that was being forwarded when it was given up may still be committed by a holder that does not know yet: that its node does
+not know it means something only when that time has passed.
+"""
+
+from collections.abc import Callable
+
+import structlog
+
+from libs.common.errors import BusFailed, ClusterError
+from libs.common.lifecycle import Crew
+from libs.common.model import Attempt, Cleanup, NodeId, Task, TaskId
+from services.scheduler.core.attempts import to_clean
+from services.scheduler.core.nodes import NodeState
+from services.scheduler.handlers.ledger import Ledger
+from services.scheduler.ports import NodeApi
+from services.scheduler.settings import SchedulerSettings
+
+log = structlog.get_logger()
+
+
+class Cleaner:
+    """Brings nodes and records to the state that was decided."""
+
+    def __init__(self, ledger: Ledger, api: NodeApi, settings: SchedulerSettings) -> None:
+        self._ledger = ledger
+        self._board = ledger.board
+        self._api = api
+        self._timeout_s = settings.action_timeout_s
+        self._linger_ms = round(settings.forward_silence_s * 1000)
+        self._retention_ms = round(settings.task_retention_h * 3_600_000)
+        self._under_way: set[NodeId] = set()
+
+    # --- attempts --------------------------------------------------------------------------------------------------
+
+    async def tell_nodes(self, crew: Crew) -> None:
+        """Tell every node that can be reached what it has still to be told; each one by itself."""
+        for node_id, tasks in list(self._board.to_clean.items()):
+            node = self._board.nodes.get(node_id)
+            if tasks and (node is None or node.online) and node_id not in self._under_way:
+                self._under_way.add(node_id)
+                await crew.start(self._tell_node(node_id, list(tasks)), name=f"clean {node_id}")
+
+    async def _tell_node(self, node: NodeId, tasks: list[TaskId]) -> None:
+        try:
+            for task in tasks:
+                async with self._ledger.holding(task):
+                    await self.clean(task, node)
+        except BusFailed as error:
+            log.warning("cleaning is interrupted", node=node, error=error.message)
+        finally:
+            self._under_way.discard(node)
+
+    async def clean(self, task_id: TaskId, node_id: NodeId) -> None:
+        """Tell one node about one task, whose lock is held; forget a removed task when no node has to be told any more."""
+        task = self._board.tasks.get(task_id)
+        for attempt in task.attempts if task else ():
+            if attempt.node == node_id and attempt.cleanup is not Cleanup.NONE and await self._told(attempt):
+                await self._ledger.write(task_id, cleaned(attempt.number))
+        await self.forget_if_done(task_id)
+
+    async def forget_if_done(self, task_id: TaskId) -> None:
+        """Delete the record of a removed task (its lock is held) when nothing is left to be told."""
+        task = self._board.tasks.get(task_id)
+        if task and task.removed and all(attempt.cleanup is Cleanup.NONE for attempt in task.attempts):
+            await self._ledger.forget(task_id)
+            log.info("task forgotten", task=task_id, reason="removed")
+
+    async def _told(self, attempt: Attempt) -> bool:
+        node = self._board.nodes.get(attempt.node)
+        if node is None:
+            return True
+        try:
+            found = await self._tell(node, attempt)
+        except ClusterError as error:
+            log.info("node not told", node=node.id, attempt=attempt.node_task_id, error=error.message)
+            return False
+        log.info("node told", node=node.id, attempt=attempt.node_task_id, to=str(attempt.cleanup), found=found)
+        return found or self._cannot_come(attempt)
+
+    async def _tell(self, node: NodeState, attempt: Attempt) -> bool:
+        act = self._api.cancel if attempt.cleanup is Cleanup.CANCEL else self._api.remove
+        return await act(node.record, attempt.node_task_id, self._timeout_s)
+
+    def _cannot_come(self, attempt: Attempt) -> bool:
+        """Whether it is too late for a holder to commit it."""
+        ended_ms = attempt.ended_at_ms or 0
+        return attempt.running_at_ms is not None or self._ledger.now_ms() - ended_ms >= self._linger_ms
+
+    # --- records ---------------------------------------------------------------------------------------------------
+
+    async def forget_old(self) -> None:
+        """Delete records of tasks that ended long ago. The nodes have their own retention."""
+        now_ms = self._ledger.now_ms()
+        for task in [task for task in self._board.tasks.values() if self._is_old(task, now_ms)]:
+            async with self._ledger.holding(task.id):
+                if self._is_old(self._board.tasks.get(task.id), now_ms):
+                    await self._ledger.forget(task.id)
+                    log.info("task forgotten", task=task.id, reason="ended long ago")
+
+    def _is_old(self, task: Task | None, now_ms: int) -> bool:
+        return bool(task and task.state.ended and now_ms - (task.ended_at_ms or now_ms) > self._retention_ms)
+
+    async def forget_retired(self) -> None:
+        """Delete records of removed nodes that no task needs any more."""
+        for node in list(self._board.nodes):
+            if node.record.retired and not self._board.is_needed(node.id):
+                await self._ledger.drop_node(node.id)
+                log.info("node forgotten", node=node.id, reason="no task needs it any more")
+
+
+def cleaned(number: int) -> Callable[[Task], Task]:
+    """Make the decision that notes that a node has been told about an attempt."""
+    return lambda task: to_clean(task, number, Cleanup.NONE)

@@ -1,0 +1,86 @@
+"""How a task begins: a client's commit, or a route of the original cluster that is taken over."""
+
+import re
+from typing import Final
+
+from libs.common.errors import Conflict, NotFound, Refused
+from libs.common.messages import TASK_STARTED, TASK_SUBMITTED, ImportRoute, SubmitTask, TaskRecord
+from libs.common.model import NodeTaskId, Task, TaskId
+from services.scheduler.core.looks import Look
+from services.scheduler.core.nodes import NodeState
+from services.scheduler.core.placement import Need
+from services.scheduler.core.tasks import imported, same_commit, submitted
+from services.scheduler.handlers.ledger import Ledger
+from services.scheduler.handlers.placing import Placer
+from services.scheduler.handlers.voice import Voice
+from services.scheduler.ports import NodeApi
+from services.scheduler.settings import SchedulerSettings
+
+UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+class CommitHandlers:
+    """Takes tasks in: one durable write, then the answer."""
+
+    def __init__(self, ledger: Ledger, placer: Placer, api: NodeApi, voice: Voice, settings: SchedulerSettings) -> None:
+        self._ledger = ledger
+        self._placer = placer
+        self._api = api
+        self._voice = voice
+        self._settings = settings
+
+    async def submit(self, asked: SubmitTask) -> TaskRecord:
+        """Take a commit. The same one again gets the same answer, and nothing happens twice."""
+        check_uuid(asked.task)
+        self._placer.heard(asked.holder)
+        async with self._ledger.holding(asked.task):
+            if asked.task in self._ledger.board.tasks:
+                return self._known(asked)
+            record = await self._create(asked)
+        await self._voice.of_task(TASK_SUBMITTED, record.task, reason=record.task.waiting_because)
+        await self._placer.offer(record.task)
+        return record
+
+    async def _create(self, asked: SubmitTask) -> TaskRecord:
+        board, now_ms = self._ledger.board, self._ledger.next_commit_ms()
+        need = Need(asked.images_count, images_known=not asked.zip_url or asked.images_count > 0)
+        because = "" if self._placer.has_room(need) else board.why_not(need)
+        try:
+            return await self._ledger.create(submitted(asked, now_ms, because))
+        except Conflict:
+            return self._known(asked)
+
+    def _known(self, asked: SubmitTask) -> TaskRecord:
+        record = self._ledger.record(asked.task)
+        if not same_commit(record.task, asked):
+            raise Refused(f"Invalid set-uuid: {asked.task}")
+        return record
+
+    async def import_route(self, asked: ImportRoute) -> TaskRecord:
+        """Take over a task that runs on a known node. Once is enough: again gets the same answer."""
+        check_uuid(asked.task)
+        node = self._ledger.board.nodes.get(asked.node)
+        if node is None:
+            raise NotFound(f"There is no node {asked.node}")
+        async with self._ledger.holding(asked.task):
+            if self._ledger.board.visible(asked.task, asked.owner):
+                return self._ledger.record(asked.task)
+            record = await self._take_over(asked, node)
+        await self._voice.of_task(TASK_STARTED, record.task, reason="taken over")
+        return record
+
+    async def _take_over(self, asked: ImportRoute, node: NodeState) -> TaskRecord:
+        look = await self._api.look(node.record, NodeTaskId(asked.task), None, self._settings.action_timeout_s)
+        if look is None:
+            raise NotFound(f"{asked.task} not found on {node.record.name}")
+        return await self._ledger.create(self._imported(asked, look))
+
+    def _imported(self, asked: ImportRoute, look: Look) -> Task:
+        now_ms = self._ledger.next_commit_ms()
+        return imported(asked, look.name, look.created_at_ms or now_ms, look.images_count, now_ms)
+
+
+def check_uuid(task: TaskId) -> None:
+    """Refuse what is no UUID: it becomes a key, a directory and part of URLs."""
+    if not UUID.fullmatch(task):
+        raise Refused(f"Invalid set-uuid: {task[:100]}")

@@ -1,0 +1,233 @@
+"""Follows the holders while they send a task to its node, and finds out what became of an attempt that nobody knows about.
+
+A holder that is silent for too long, or that sent the commit and did not see the answer, leaves an attempt *uncertain*. Then the node
+is asked: it has the task, so it runs; it does not have it (and has had time to take the commit in), so the attempt is over;
+it cannot be reached, so it is asked again until the node's grace is over. Nothing else happens to the task before that, or it
+could run twice.
+"""
+
+import structlog
+
+from libs.common.errors import ClusterError, Refused
+from libs.common.lifecycle import Crew
+from libs.common.messages import (
+    TASK_ATTEMPT_ENDED,
+    TASK_FINISHED,
+    TASK_STARTED,
+    Done,
+    RenewAttempt,
+    ReportForwarded,
+    ReportForwardFailed,
+    TaskRecord,
+)
+from libs.common.model import AttemptState, Cleanup, Task, TaskId, TaskState
+from services.scheduler.core.attempts import Ending, Patience, to_clean
+from services.scheduler.core.tasks import started, tried, uncertain
+from services.scheduler.handlers.calm import calm
+from services.scheduler.handlers.ledger import Ledger
+from services.scheduler.handlers.placing import Placer
+from services.scheduler.handlers.probing import Prober
+from services.scheduler.handlers.voice import Voice
+from services.scheduler.ports import NodeApi
+from services.scheduler.settings import SchedulerSettings
+
+log = structlog.get_logger()
+
+Report = RenewAttempt | ReportForwarded | ReportForwardFailed
+
+
+class ForwardHandlers:
+    """Takes in what holders report, and what they don't."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 its collaborators
+        self,
+        ledger: Ledger,
+        api: NodeApi,
+        voice: Voice,
+        placer: Placer,
+        prober: Prober,
+        settings: SchedulerSettings,
+    ) -> None:
+        self._ledger = ledger
+        self._board = ledger.board
+        self._api = api
+        self._voice = voice
+        self._placer = placer
+        self._prober = prober
+        self._settings = settings
+        self._patience = patience_of(settings)
+        self._asking: set[TaskId] = set()
+
+    # --- what holders report ---------------------------------------------------------------------------------------
+
+    async def renew(self, asked: RenewAttempt) -> Done:
+        """Note that the holder is at it. Refused when the attempt no longer counts."""
+        self._placer.heard(asked.holder)
+        task = self._reported(asked)
+        if not is_current(task, asked.attempt, AttemptState.FORWARDING):
+            raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
+        self._board.forwarding[task.id].heard_at_ms = self._ledger.now_ms()
+        return Done()
+
+    async def forwarded(self, asked: ReportForwarded) -> TaskRecord:
+        """Note that the node has taken the commit. One for an attempt that is over is cleaned up there."""
+        self._placer.heard(asked.holder)
+        before = self._reported(asked)
+
+        def decide(task: Task) -> Task:
+            if is_current(task, asked.attempt, AttemptState.FORWARDING, AttemptState.UNCERTAIN):
+                return self._started(task)
+            if over(task, asked.attempt):
+                return to_clean(task, asked.attempt, Cleanup.REMOVE)
+            return task
+
+        record = await self._ledger.change(asked.task, decide)
+        if over(record.task, asked.attempt):
+            raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
+        if before.state is not TaskState.RUNNING and record.task.state is TaskState.RUNNING:
+            await self._voice.of_task(TASK_STARTED, record.task)
+        return record
+
+    async def failed(self, asked: ReportForwardFailed) -> TaskRecord:
+        """Note that forwarding is over without success. An attempt that does not count any more changes nothing."""
+        self._placer.heard(asked.holder)
+        before = self._reported(asked)
+
+        def decide(task: Task) -> Task:
+            if not is_current(task, asked.attempt, AttemptState.FORWARDING):
+                return task
+            if asked.commit_uncertain:
+                return uncertain(task, asked.reason)
+            return self._tried(task, Ending(asked.reason, counted=asked.node_refused))
+
+        record = await self._ledger.change(asked.task, decide)
+        if record.task != before:
+            await self._after_failure(record.task, asked.reason)
+        return record
+
+    async def _after_failure(self, task: Task, reason: str) -> None:
+        if task.attempt and (node := self._board.nodes.get(task.attempt.node)):
+            self._prober.soon(node)
+        await self._tell_end(task, reason)
+
+    def _reported(self, asked: Report) -> Task:
+        task = self._ledger.record(asked.task).task
+        if task.holder != asked.holder:
+            raise Refused(f"{asked.task} is held by another proxy")
+        return task
+
+    # --- what they don't -------------------------------------------------------------------------------------------
+
+    async def check(self, crew: Crew) -> None:
+        """Look for holders that are silent, and ask nodes about what is uncertain."""
+        now_ms = self._ledger.now_ms()
+        silent_since_ms = now_ms - round(self._settings.forward_silence_s * 1000)
+        for task_id, held in list(self._board.forwarding.items()):
+            if held.uncertain_since_ms is not None:
+                await self._ask_once(crew, task_id)
+            elif held.heard_at_ms < silent_since_ms:
+                await self._suspect(task_id)
+
+    async def _suspect(self, task_id: TaskId) -> None:
+        reason = f"its proxy has been silent for {self._settings.forward_silence_s:g} s"
+
+        def decide(task: Task) -> Task:
+            forwarding = task.attempt and task.attempt.state is AttemptState.FORWARDING
+            return uncertain(task, reason) if forwarding and task.state is TaskState.FORWARDING else task
+
+        record = await self._ledger.change(task_id, decide)
+        log.warning("attempt is uncertain", task=task_id, attempt=len(record.task.attempts), reason=reason)
+
+    async def _ask_once(self, crew: Crew, task_id: TaskId) -> None:
+        if task_id not in self._asking:
+            self._asking.add(task_id)
+            await crew.start(self._resolve(task_id), name=f"resolve {task_id}")
+
+    async def _resolve(self, task_id: TaskId) -> None:
+        try:
+            task = self._board.tasks.get(task_id)
+            if task is not None and task.state is TaskState.FORWARDING:
+                await calm(lambda: self._ask_node(task), "check forwarding")()
+        finally:
+            self._asking.discard(task_id)
+
+    async def _ask_node(self, task: Task) -> None:
+        attempt = task.attempts[-1]
+        node = self._board.nodes.get(attempt.node)
+        if node is None:
+            await self._end(task, "its node is no longer registered")
+            return
+        try:
+            look = await self._api.look(node.record, attempt.node_task_id, None, self._settings.poll_timeout_s)
+        except ClusterError as error:
+            if self._ledger.now_ms() - node.seen_at_ms > self._settings.node_grace_s * 1000:
+                await self._end(task, f"the node cannot be asked whether it has the task: {error.message}")
+            return
+        if look is not None:
+            await self._found(task)
+        elif self._has_settled(task.id):
+            await self._end(task, attempt.reason or "the node does not have the task")
+
+    def _has_settled(self, task_id: TaskId) -> bool:
+        held = self._board.forwarding.get(task_id)
+        if held is None or held.uncertain_since_ms is None:
+            return False
+        return self._ledger.now_ms() - held.uncertain_since_ms >= self._settings.commit_settle_s * 1000
+
+    async def _found(self, asked: Task) -> None:
+        number = asked.attempts[-1].number
+
+        def decide(task: Task) -> Task:
+            return self._started(task) if is_current(task, number, AttemptState.UNCERTAIN) else task
+
+        record = await self._ledger.change(asked.id, decide)
+        if record.task.state is TaskState.RUNNING:
+            await self._voice.of_task(TASK_STARTED, record.task, reason="the node has it")
+
+    async def _end(self, asked: Task, reason: str) -> None:
+        number = asked.attempts[-1].number
+
+        def decide(task: Task) -> Task:
+            if not is_current(task, number, AttemptState.UNCERTAIN):
+                return task
+            return self._tried(task, Ending(reason, cleanup=Cleanup.REMOVE))
+
+        record = await self._ledger.change(asked.id, decide)
+        await self._tell_end(record.task, reason)
+
+    # --- both ------------------------------------------------------------------------------------------------------
+
+    def _started(self, task: Task) -> Task:
+        return started(task, self._board.name_of(task.attempts[-1].node), self._ledger.now_ms())
+
+    def _tried(self, task: Task, ending: Ending) -> Task:
+        where = self._board.name_of(task.attempts[-1].node)
+        return tried(task, ending, where, self._patience, self._ledger.now_ms())
+
+    async def _tell_end(self, task: Task, reason: str) -> None:
+        if task.state in {TaskState.WAITING, TaskState.FAILED}:
+            await self._voice.of_task(TASK_ATTEMPT_ENDED, task, reason=reason)
+        if task.state is TaskState.FAILED:
+            await self._voice.of_task(TASK_FINISHED, task, reason=task.error)
+
+
+def patience_of(settings: SchedulerSettings) -> Patience:
+    """Read from the settings how often and how soon a task is tried again."""
+    return Patience(
+        max_attempts_count=settings.max_attempts,
+        first_backoff_ms=round(settings.retry_first_s * 1000),
+        max_backoff_ms=round(settings.retry_longest_s * 1000),
+    )
+
+
+def is_current(task: Task, number: int, *states: AttemptState) -> bool:
+    """Whether this attempt is the one that counts, and in one of these states."""
+    return bool(task.attempt and task.attempt.number == number and task.attempt.state in states)
+
+
+def over(task: Task, number: int) -> bool:
+    """Whether this attempt was given up, so that what its holder did is in vain."""
+    attempt = task.attempt
+    if attempt is None or attempt.number != number:
+        return True
+    return attempt.state is AttemptState.ENDED and attempt.running_at_ms is None

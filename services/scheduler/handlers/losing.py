@@ -1,0 +1,35 @@
+"""Gives up attempts on nodes that have been silent for longer than their grace.
+
+Silent means: neither a probe nor a look was answered. What is given up is written with a cleanup, so that a node which returns is
+told to remove it. After a start of the scheduler the grace begins anew.
+"""
+
+from libs.common.model import Cleanup, TaskState
+from services.scheduler.core.attempts import Ending
+from services.scheduler.core.nodes import NodeState
+from services.scheduler.handlers.ledger import Ledger
+from services.scheduler.handlers.tracking import Tracker
+from services.scheduler.settings import SchedulerSettings
+
+
+class Loser:
+    """Watches the silence of nodes."""
+
+    def __init__(self, ledger: Ledger, tracker: Tracker, settings: SchedulerSettings) -> None:
+        self._ledger = ledger
+        self._tracker = tracker
+        self._grace_ms = round(settings.node_grace_s * 1000)
+
+    async def check(self) -> None:
+        """Give up what runs on nodes that are silent for too long."""
+        for node in list(self._ledger.board.nodes):
+            silent_ms = self._ledger.now_ms() - node.seen_at_ms
+            if not node.online and node.tasks and silent_ms > self._grace_ms:
+                await self._give_up_on(node, silent_ms)
+
+    async def _give_up_on(self, node: NodeState, silent_ms: int) -> None:
+        reason = f"lost: the node has been silent for {silent_ms // 1000} s"
+        for task_id in list(node.tasks):
+            task = self._ledger.board.tasks[task_id]
+            if task.state is TaskState.RUNNING:
+                await self._tracker.give_up(task_id, Ending(reason, counted=True, cleanup=Cleanup.REMOVE))

@@ -1,0 +1,152 @@
+"""What operators ask about nodes."""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from libs.common.errors import NoNode, NotFound, Refused
+from libs.common.messages import (
+    NODE_ADDED,
+    NODE_LOCKED,
+    NODE_REMOVED,
+    NODE_UNLOCKED,
+    AddNode,
+    BestNode,
+    BestNodeFound,
+    Done,
+    FindUiNode,
+    ListNodes,
+    NodeList,
+    NodeRef,
+    NodeView,
+    UiNode,
+    UpdateNodes,
+)
+from libs.common.model import Node, NodeId
+from services.scheduler.core.nodes import NodeState, node_id, with_lock
+from services.scheduler.core.placement import Need, best
+from services.scheduler.core.views import node_views, view_of
+from services.scheduler.handlers.ledger import Ledger
+from services.scheduler.handlers.probing import Prober
+from services.scheduler.handlers.voice import Voice
+
+log = structlog.get_logger()
+
+HOSTNAME_LENGTH: Final = 253
+LARGEST_PORT: Final = 65535
+NOT_IN_HOSTNAME: Final = set("/\\?#@[]%\"'<>")
+
+
+class NodeHandlers:
+    """Adds, removes, locks, lists."""
+
+    def __init__(self, ledger: Ledger, prober: Prober, voice: Voice) -> None:
+        self._ledger = ledger
+        self._registry = ledger.board.nodes
+        self._prober = prober
+        self._voice = voice
+        self._one_at_a_time = asyncio.Lock()
+
+    async def add(self, asked: AddNode) -> NodeView:
+        """Register a node and ask it how it is, in the background."""
+        check_address(asked.hostname, asked.port)
+        async with self._one_at_a_time:
+            self._check_new(asked)
+            record = Node(
+                id=node_id(asked.hostname, asked.port),
+                hostname=asked.hostname,
+                port=asked.port,
+                token=asked.token,
+                locked=asked.locked,
+                labels=asked.labels,
+                machine=asked.machine,
+                added_at_ms=self._later_than_all(),
+            )
+            node = await self._ledger.put_node(record)
+        self._prober.soon(node)
+        await self._voice.of_node(NODE_ADDED, record)
+        return view_of(self._ledger.board, node)
+
+    async def remove(self, asked: NodeRef) -> Done:
+        """Take a node off the list. Tasks that run there go on and are followed to their end."""
+        async with self._one_at_a_time:
+            node = self._find(asked.node)
+            self._ledger.board.revoke_on(node.id)
+            await self._ledger.retire_node(node)
+        await self._voice.of_node(NODE_REMOVED, node.record, reason=f"{len(node.tasks)} tasks go on there")
+        return Done()
+
+    async def lock(self, asked: NodeRef) -> NodeView:
+        """Send no new tasks there."""
+        return await self._set_lock(asked.node, locked=True)
+
+    async def unlock(self, asked: NodeRef) -> NodeView:
+        """Send tasks there again."""
+        return await self._set_lock(asked.node, locked=False)
+
+    async def list_nodes(self, _asked: ListNodes) -> NodeList:
+        """Show all nodes."""
+        return NodeList(nodes=node_views(self._ledger.board))
+
+    async def update(self, _asked: UpdateNodes) -> NodeList:
+        """Ask all nodes now; answered when all have answered or timed out."""
+        await self._prober.probe_all()
+        return NodeList(nodes=node_views(self._ledger.board))
+
+    async def best(self, asked: BestNode) -> BestNodeFound:
+        """Say which node a task of so many images would go to; it has had its turn by that, as in the original."""
+        choice = best(self._registry.listed(), Need(images_count=asked.images_count))
+        if choice is None:
+            return BestNodeFound(node=None)
+        self._registry.take_turn(choice.node)
+        log.info("best node", images=asked.images_count, node=choice.node.id, reason=choice.reason)
+        return BestNodeFound(node=view_of(self._ledger.board, choice.node))
+
+    async def find_ui(self, _asked: FindUiNode) -> UiNode:
+        """Say which node serves the web page."""
+        node = self._registry.first_online()
+        if node is None:
+            raise NoNode("No nodes available")
+        return UiNode(node=node.id)
+
+    async def _set_lock(self, asked: NodeId, *, locked: bool) -> NodeView:
+        async with self._one_at_a_time:
+            node = self._find(asked)
+            if node.record.locked != locked:
+                await self._ledger.put_node(with_lock(node.record, locked))
+                await self._voice.of_node(NODE_LOCKED if locked else NODE_UNLOCKED, node.record)
+            if locked:
+                self._ledger.board.revoke_on(node.id)
+        return view_of(self._ledger.board, node)
+
+    def _find(self, asked: NodeId) -> NodeState:
+        node = self._registry.get(asked)
+        if node is None or node.record.retired:
+            raise NotFound(f"There is no node {asked}")
+        return node
+
+    def _check_new(self, asked: AddNode) -> None:
+        known = self._registry.get(node_id(asked.hostname, asked.port))
+        if known is None or known.record.retired:
+            return
+        if (known.record.hostname, known.record.port) == (asked.hostname, asked.port):
+            raise Refused(f"{known.record.name} is registered already")
+        raise Refused(
+            f"{asked.hostname}:{asked.port} cannot be told from {known.record.name}, which is registered already"
+        )
+
+    def _later_than_all(self) -> int:
+        """Keep the order of adding apart, whatever the clock does."""
+        latest = max((node.record.added_at_ms for node in self._registry), default=0)
+        return max(self._ledger.now_ms(), latest + 1)
+
+
+def check_address(hostname: str, port: int) -> None:
+    """Refuse what cannot be an address."""
+    if not hostname or len(hostname) > HOSTNAME_LENGTH or hostname.startswith((".", "-")):
+        raise Refused(f"{hostname[:60]!r} is not a host name")
+    if not hostname.isascii() or not hostname.isprintable() or " " in hostname or NOT_IN_HOSTNAME & set(hostname):
+        raise Refused(f"{hostname[:60]!r} is not a host name")
+    if not 1 <= port <= LARGEST_PORT:
+        raise Refused(f"{port} is not a port (1 to {LARGEST_PORT})")

@@ -1,0 +1,151 @@
+"""Promises free slots to waiting tasks, and turns a promise into an attempt when the holder asks.
+
+Whatever may make room rings `ledger.room`; one loop answers it by walking the queue once. A submitted or asking task is served at
+once when the queue needs no walk: its elders have been served already. New promises are told as a hint to their holders, who
+ask again every few seconds anyway.
+"""
+
+from collections.abc import Sequence
+
+import structlog
+
+from libs.common.errors import Refused
+from libs.common.messages import (
+    PLACEMENT_POSSIBLE,
+    TASK_PLACED,
+    NotWaiting,
+    Placed,
+    PlacementPossible,
+    PlaceTask,
+    Waiting,
+)
+from libs.common.model import AttemptState, InstanceId, NodeTaskId, Task, TaskId, TaskState
+from libs.common.ports import Bus
+from services.scheduler.core.placement import Need, place
+from services.scheduler.core.queue import Grant, key_of
+from services.scheduler.core.tasks import placed, waiting_because
+from services.scheduler.handlers.ledger import Ledger
+from services.scheduler.handlers.voice import Voice
+from services.scheduler.ports import NewId
+
+log = structlog.get_logger()
+
+
+class Placer:
+    """Answers PLACE_TASK and keeps the promises."""
+
+    def __init__(self, ledger: Ledger, bus: Bus, voice: Voice, new_id: NewId) -> None:
+        self._ledger = ledger
+        self._board = ledger.board
+        self._bus = bus
+        self._voice = voice
+        self._new_id = new_id
+
+    # --- promises --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Walk the queue whenever there may be room."""
+        while True:
+            await self._ledger.room.wait()
+            await self._tell(self._walk())
+
+    async def look_again(self) -> None:
+        """Take back promises that nobody picked up; give those a chance whose back-off is over."""
+        for promise in self._board.expire(self._ledger.now_ms()):
+            log.warning("promise expired", task=promise.task, node=promise.node)
+        await self._tell(self._walk())
+
+    async def offer(self, task: Task) -> None:
+        """Promise a slot to a task that has just come, if there is one."""
+        await self._tell(self._serve(task))
+
+    def heard(self, holder: InstanceId) -> None:
+        """Note that a holder is there."""
+        if self._board.heard(holder):
+            log.info("holder is back", holder=holder)
+            self._ledger.room.set()
+
+    def has_room(self, need: Need) -> bool:
+        """Whether a node would take such a task at this moment."""
+        return place(self._board.nodes.open(), need) is not None
+
+    def _walk(self) -> list[Grant]:
+        self._ledger.room.clear()
+        return self._board.grant_all(self._ledger.now_ms())
+
+    def _serve(self, task: Task) -> list[Grant]:
+        if self._ledger.room.is_set():
+            return self._walk()
+        return self._board.grant_one(task, self._ledger.now_ms())
+
+    async def _tell(self, promises: Sequence[Grant], but: TaskId | None = None) -> None:
+        for promise in promises:
+            log.debug("slot promised", task=promise.task, node=promise.node, reason=promise.reason)
+        tasks = tuple(promise.task for promise in promises if promise.task != but)
+        if tasks:
+            self._ledger.news.set()
+            await self._bus.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=tasks))
+
+    # --- PLACE_TASK ------------------------------------------------------------------------------------------------
+
+    async def place(self, asked: PlaceTask) -> Placed | Waiting | NotWaiting:
+        """Say where a task goes now; the same answer again until the attempt is over."""
+        task = self._board.visible(asked.task, None)
+        if task is None:
+            return NotWaiting(state=None)
+        if task.holder != asked.holder:
+            raise Refused(f"{asked.task} is held by another proxy")
+        self.heard(asked.holder)
+        if task.state is TaskState.WAITING:
+            await self._tell(self._serve(task), but=task.id)
+            return await self._place_waiting(self._board.tasks.get(task.id, task))
+        return self._answer_again(task)
+
+    async def _place_waiting(self, task: Task) -> Placed | Waiting | NotWaiting:
+        promise = self._board.grants.get(task.id)
+        if task.state is TaskState.WAITING and promise is None:
+            return await self._keep_waiting(task)
+        if promise is not None:
+            self._board.extend(promise, self._ledger.now_ms())
+            return await self._begin(task, promise)
+        return self._answer_again(task)
+
+    async def _begin(self, task: Task, promise: Grant) -> Placed | Waiting | NotWaiting:
+        node_task = NodeTaskId(self._new_id() if task.attempts else task.id)
+
+        def decide(now: Task) -> Task:
+            kept = self._board.grants.get(now.id)
+            node = self._board.nodes.get(promise.node)
+            if now.state is not TaskState.WAITING or kept is not promise or node is None:
+                return now
+            return placed(now, node.record, node_task, self._ledger.now_ms())
+
+        record = await self._ledger.change(task.id, decide)
+        begun = record.task.attempt
+        if begun is not None and begun.node_task_id == node_task and record.task.state is TaskState.FORWARDING:
+            await self._voice.of_task(TASK_PLACED, record.task, reason=promise.reason)
+        if record.task.state is TaskState.WAITING:
+            return await self._keep_waiting(record.task)
+        return self._answer_again(record.task)
+
+    def _answer_again(self, task: Task) -> Placed | Waiting | NotWaiting:
+        attempt = task.attempt
+        if task.removed or task.state is not TaskState.FORWARDING or attempt is None:
+            return NotWaiting(state=None if task.removed else task.state)
+        node = self._board.nodes.get(attempt.node)
+        if attempt.state is AttemptState.UNCERTAIN or node is None:
+            return Waiting(position=1, reason=f"asking {self._board.name_of(attempt.node)} whether it has the task")
+        self._board.forwarding[task.id].heard_at_ms = self._ledger.now_ms()
+        return Placed(
+            node=node.record,
+            attempt=attempt.number,
+            node_task_id=attempt.node_task_id,
+            revision=self._board.revisions[task.id],
+        )
+
+    async def _keep_waiting(self, task: Task) -> Waiting:
+        now_ms = self._ledger.now_ms()
+        because = self._board.why_waiting(task, now_ms)
+        if waiting_because(task, because, now_ms) != task:
+            await self._ledger.change(task.id, lambda now: waiting_because(now, because, now_ms))
+        return Waiting(position=self._board.waiting.position(key_of(task)), reason=because)

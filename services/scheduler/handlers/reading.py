@@ -1,0 +1,102 @@
+"""What can be read of tasks: one, a list, a console."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import structlog
+
+from libs.common.errors import ClusterError, NotFound
+from libs.common.messages import Console, ListTasks, ReadConsole, TaskList, TaskRecord, TaskRef
+from libs.common.model import Task, TaskState
+from services.scheduler.core.console import assembled, kept_lines, node_line
+from services.scheduler.core.queue import key_of
+from services.scheduler.core.views import task_summary
+from services.scheduler.handlers.ledger import Ledger
+from services.scheduler.ports import NodeApi
+from services.scheduler.settings import SchedulerSettings
+
+log = structlog.get_logger()
+
+MOST_COUNT: Final = 2_000
+"""Tasks in one answer: a message holds 1 MiB."""
+CONSOLE_BYTES: Final = 700_000
+"""Console in one answer, for the same reason; who wants the rest asks from there on."""
+
+
+class ReadHandlers:
+    """Reads from memory; only a console may need the node."""
+
+    def __init__(self, ledger: Ledger, api: NodeApi, settings: SchedulerSettings) -> None:
+        self._ledger = ledger
+        self._board = ledger.board
+        self._api = api
+        self._timeout_s = settings.action_timeout_s
+
+    async def get(self, asked: TaskRef) -> TaskRecord:
+        """Show one task."""
+        self._find(asked)
+        return self._ledger.record(asked.task)
+
+    async def list_tasks(self, asked: ListTasks) -> TaskList:
+        """Show tasks in the order of their commits, a page at a time."""
+        limit = min(max(asked.limit_count, 1), MOST_COUNT)
+        page: list[Task] = []
+        for task in self._matching(asked):
+            if len(page) == limit:
+                return self._listed(page, more=True)
+            page.append(task)
+        return self._listed(page, more=False)
+
+    async def read_console(self, asked: ReadConsole) -> Console:
+        """Show the console: the node's where it can be asked, else what was last seen of it."""
+        task = self._find(asked)
+        from_line = node_line(task, asked.from_line)
+        lines = await self._node_lines(task, from_line)
+        kept = kept_lines(task.known, from_line) if lines is None else lines
+        return Console(lines=cut(assembled(task, asked.from_line, kept), from_end=asked.from_line < 0))
+
+    async def _node_lines(self, task: Task, from_line: int) -> tuple[str, ...] | None:
+        attempt = task.attempt
+        if attempt is None or attempt.running_at_ms is None or task.state is TaskState.WAITING:
+            return ()
+        node = self._board.nodes.get(attempt.node)
+        if node is None or not node.online:
+            return None
+        try:
+            return await self._api.output(node.record, attempt.node_task_id, from_line, self._timeout_s)
+        except ClusterError as error:
+            log.debug("console not read", task=task.id, node=node.id, error=error.message)
+            return None
+
+    def _find(self, asked: TaskRef | ReadConsole) -> Task:
+        task = self._board.visible(asked.task, asked.owner)
+        if task is None:
+            raise NotFound(f"{asked.task} not found")
+        return task
+
+    def _matching(self, asked: ListTasks) -> Iterator[Task]:
+        after = self._board.tasks.get(asked.after) if asked.after else None
+        if asked.node is not None:
+            order = self._board.on_node.get(asked.node)
+        elif asked.owner is not None:
+            order = self._board.of_owner.get(asked.owner)
+        else:
+            order = self._board.all
+        for task_id in order.behind(key_of(after) if after else None) if order else ():
+            task = self._board.visible(task_id, asked.owner)
+            if task is not None:
+                yield task
+
+    def _listed(self, tasks: list[Task], *, more: bool) -> TaskList:
+        now_ms = self._ledger.now_ms()
+        return TaskList(tasks=tuple(task_summary(self._board, task, now_ms) for task in tasks), more=more)
+
+
+def cut(lines: tuple[str, ...], *, from_end: bool) -> tuple[str, ...]:
+    """Keep as many lines as one message holds."""
+    left = CONSOLE_BYTES
+    for count, line in enumerate(reversed(lines) if from_end else lines):
+        left -= len(line) + 3
+        if left < 0:
+            return lines[len(lines) - count :] if from_end else lines[:count]
+    return lines

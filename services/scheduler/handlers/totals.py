@@ -1,0 +1,98 @@
+"""Keeps what the others read of the whole cluster up to date: summary, demand, the list of options."""
+
+import asyncio
+
+import structlog
+
+from libs.common.errors import BusFailed, ClusterError
+from libs.common.messages import DEMAND_CHANGED, OPTIONS, SUMMARY, SUMMARY_KEY, DemandChanged
+from libs.common.model import ClusterSummary, ReferenceOptions
+from libs.common.ports import Bucket, Bus
+from services.scheduler.core.demand import demand_of, is_news
+from services.scheduler.core.nodes import NodeState
+from services.scheduler.core.summary import summary_of
+from services.scheduler.handlers.ledger import Ledger
+from services.scheduler.ports import NodeApi
+from services.scheduler.settings import SchedulerSettings
+
+log = structlog.get_logger()
+
+Reference = tuple[str, str, str]
+"""Engine, its version, NodeODM's version: as long as these stay, so do the options."""
+
+
+class Totals:
+    """Writes totals when they have changed, and not more often than people can read."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        bus: Bus,
+        api: NodeApi,
+        buckets: tuple[Bucket[ClusterSummary], Bucket[ReferenceOptions]],
+        settings: SchedulerSettings,
+    ) -> None:
+        self._ledger = ledger
+        self._bus = bus
+        self._api = api
+        self._summary, self._options = buckets
+        self._settings = settings
+        self._told_summary: ClusterSummary | None = None
+        self._told_demand: DemandChanged | None = None
+        self._reference: Reference | None = None
+        self._fetched_at_ms = 0
+
+    @classmethod
+    async def open(cls, ledger: Ledger, bus: Bus, api: NodeApi, settings: SchedulerSettings) -> "Totals":
+        """Open the buckets."""
+        return cls(ledger, bus, api, (await bus.bucket(SUMMARY), await bus.bucket(OPTIONS)), settings)
+
+    async def run(self) -> None:
+        """Tell whenever there is news."""
+        while True:
+            await self._ledger.news.wait()
+            self._ledger.news.clear()
+            try:
+                await self.tell()
+            except BusFailed as error:
+                log.warning("totals not told", error=error.message)
+                self._ledger.news.set()
+            await asyncio.sleep(self._settings.tell_every_s)
+
+    async def tell(self) -> None:
+        """Write what has changed."""
+        summary = summary_of(self._ledger.board)
+        if summary != self._told_summary:
+            await self._summary.put(SUMMARY_KEY, summary)
+            self._told_summary = summary
+        demand = demand_of(self._ledger.board, self._ledger.now_ms())
+        if is_news(self._told_demand, demand):
+            await self._bus.set_snapshot(DEMAND_CHANGED, demand)
+            self._told_demand = demand
+
+    async def refresh_options(self) -> None:
+        """Fetch the list of options from the first node online, when that is due. Without any node the last list stays."""
+        for node in self._ledger.board.nodes.listed():
+            if node.online and node.info and (not self._is_due(node) or await self._fetch(node)):
+                return
+
+    def _is_due(self, node: NodeState) -> bool:
+        old = self._ledger.now_ms() - self._fetched_at_ms >= self._settings.options_every_s * 1000
+        return old or reference_of(node) != self._reference
+
+    async def _fetch(self, node: NodeState) -> bool:
+        try:
+            options = await self._api.options(node.record, self._settings.probe_timeout_s)
+        except ClusterError as error:
+            log.warning("options not fetched", node=node.id, error=error.message)
+            return False
+        now_ms = self._ledger.now_ms()
+        await self._options.put(SUMMARY_KEY, ReferenceOptions(options=options, seen_at_ms=now_ms))
+        self._reference, self._fetched_at_ms = reference_of(node), now_ms
+        log.info("options fetched", node=node.id, options=len(options))
+        return True
+
+
+def reference_of(node: NodeState) -> Reference | None:
+    """Say what a node's options depend on."""
+    return (node.info.engine, node.info.engine_version, node.info.version) if node.info else None

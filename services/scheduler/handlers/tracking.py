@@ -1,0 +1,195 @@
+"""Looks at running tasks on their nodes until they end.
+
+Each running task is due at its own time: often when it is fresh, ever less as it grows old, at once when a node or a proxy hints that
+it has finished. A node is asked about few tasks at a time, so a hung one delays only its own; one that is offline is not asked
+at all until it is back. What a look brings is taken in only if the attempt is still the one that was looked at: a look that was
+under way while the task was restarted must not end it.
+"""
+
+import asyncio
+from collections import defaultdict
+from typing import Final
+
+import structlog
+
+from libs.common.errors import ClusterError
+from libs.common.lifecycle import Crew
+from libs.common.messages import TASK_ATTEMPT_ENDED, TASK_FINISHED, FinishReported
+from libs.common.model import Attempt, NodeId, Task, TaskId, TaskState
+from services.scheduler.core.attempts import Ending
+from services.scheduler.core.looks import Look, Pace, is_news, known_of
+from services.scheduler.core.nodes import NodeState
+from services.scheduler.core.rota import Rota
+from services.scheduler.core.tasks import observed, tried
+from services.scheduler.handlers.calm import calm
+from services.scheduler.handlers.forwarding import patience_of
+from services.scheduler.handlers.ledger import Ledger
+from services.scheduler.handlers.voice import Voice
+from services.scheduler.ports import NodeApi
+from services.scheduler.settings import SchedulerSettings
+
+log = structlog.get_logger()
+
+IDLE_S: Final = 1.0
+OFFLINE_MS: Final = 500
+"""How soon to look whether an offline node is back; that costs no call."""
+
+
+class Tracker:
+    """Follows running tasks."""
+
+    def __init__(self, ledger: Ledger, api: NodeApi, voice: Voice, settings: SchedulerSettings) -> None:
+        self._ledger = ledger
+        self._board = ledger.board
+        self._api = api
+        self._voice = voice
+        self._settings = settings
+        self._patience = patience_of(settings)
+        self._pace = Pace(
+            first_ms=round(settings.poll_first_s * 1000),
+            slow_ms=round(settings.poll_slow_s * 1000),
+            slow_after_ms=round(settings.poll_slow_after_s * 1000),
+        )
+        self._rota: Rota[TaskId] = Rota()
+        self._under_way: set[TaskId] = set()
+        self._hinted: set[TaskId] = set()
+        self._room: defaultdict[NodeId, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(settings.polls_per_node_count)
+        )
+        self._woken = asyncio.Event()
+        ledger.noticed.append(self._noticed)
+        for task in self._board.running:
+            self._rota.set(task, 0)
+
+    async def run(self) -> None:
+        """Look for ever."""
+        async with Crew(self._settings.polls_at_once_count) as crew:
+            while True:
+                for task in self._rota.take_due(self._ledger.now_ms()):
+                    await self._start_look(crew, task)
+                await self._pause()
+
+    async def hint(self, told: FinishReported) -> None:
+        """Look at a task now. Nobody has proved that the hint is true, and nobody needs to."""
+        task = self._board.by_node_task.get(told.node_task_id)
+        if task is None or task not in self._board.running:
+            return
+        if task in self._under_way:
+            self._hinted.add(task)
+        self._rota.set(task, 0)
+        self._woken.set()
+
+    async def look_at(self, task_id: TaskId) -> None:
+        """Look at one task and take in what its node says."""
+        task = self._board.tasks.get(task_id)
+        if task is None or task.state is not TaskState.RUNNING:
+            return
+        attempt = task.attempts[-1]
+        node = self._board.nodes.get(attempt.node)
+        if node is None:
+            await self._lost(task_id, attempt, "its node is no longer registered")
+            return
+        line = task.known.console_count if task.known else 0
+        try:
+            async with self._room[node.id]:
+                look = await self._api.look(node.record, attempt.node_task_id, line, self._settings.poll_timeout_s)
+        except ClusterError as error:
+            log.debug("look failed", task=task_id, node=node.id, error=error.message)
+            return
+        node.seen_at_ms = self._ledger.now_ms()
+        if look is None:
+            await self._lost(task_id, attempt, "the node does not know the task any more")
+        else:
+            await self._seen(task, attempt, node, look)
+
+    async def give_up(self, task_id: TaskId, ending: Ending) -> None:
+        """End the attempt of a running task whose node is lost."""
+        task = self._board.tasks.get(task_id)
+        if task is not None and task.state is TaskState.RUNNING:
+            await self._end(task_id, task.attempts[-1], ending)
+
+    async def _seen(self, looked_at: Task, attempt: Attempt, node: NodeState, look: Look) -> None:
+        known = known_of(looked_at.known, look, self._ledger.now_ms())
+
+        def decide(task: Task) -> Task:
+            if not still(task, attempt) or task.known != looked_at.known:
+                return task
+            after = observed(task, known, self._board.site_of(node.id), self._patience, self._ledger.now_ms())
+            return after if after.state is not task.state or is_news(task.known, known) else task
+
+        record = await self._ledger.change(looked_at.id, decide)
+        if record.task.state is not TaskState.RUNNING and not still(record.task, attempt):
+            await self._tell_end(record.task, look.error)
+
+    async def _lost(self, task_id: TaskId, attempt: Attempt, reason: str) -> None:
+        await self._end(task_id, attempt, Ending(reason, counted=True))
+
+    async def _end(self, task_id: TaskId, attempt: Attempt, ending: Ending) -> None:
+        where = self._board.name_of(attempt.node)
+
+        def decide(task: Task) -> Task:
+            if not still(task, attempt):
+                return task
+            return tried(task, ending, where, self._patience, self._ledger.now_ms())
+
+        before = self._board.tasks[task_id]
+        record = await self._ledger.change(task_id, decide)
+        if record.task.state is not before.state:
+            await self._tell_end(record.task, ending.reason)
+
+    async def _tell_end(self, task: Task, reason: str) -> None:
+        if task.state is TaskState.WAITING:
+            await self._voice.of_task(TASK_ATTEMPT_ENDED, task, reason=reason)
+        if task.state.ended:
+            await self._voice.of_task(TASK_FINISHED, task, reason=task.error)
+
+    async def _start_look(self, crew: Crew, task: TaskId) -> None:
+        node = self._board.nodes.get(self._board.running[task]) if task in self._board.running else None
+        if task not in self._board.running or task in self._under_way:
+            return
+        if node is not None and not node.online:
+            self._rota.set(task, self._ledger.now_ms() + OFFLINE_MS)
+            return
+        self._under_way.add(task)
+        await crew.start(self._look_and_come_back(task), name=f"look {task}")
+
+    async def _look_and_come_back(self, task: TaskId) -> None:
+        try:
+            await calm(lambda: self.look_at(task), "track tasks")()
+        finally:
+            self._under_way.discard(task)
+            if task in self._board.running:
+                again_ms = 0 if task in self._hinted else self._interval_ms(task)
+                self._rota.set(task, self._ledger.now_ms() + again_ms)
+            self._hinted.discard(task)
+
+    def _interval_ms(self, task: TaskId) -> int:
+        began_ms = self._board.tasks[task].attempts[-1].running_at_ms or 0
+        return self._pace.interval_ms(self._ledger.now_ms() - began_ms)
+
+    def _noticed(self, before: Task | None, after: Task | None) -> None:
+        if after is not None and after.state is TaskState.RUNNING:
+            if before is None or before.state is not TaskState.RUNNING:
+                self._rota.set(after.id, self._ledger.now_ms())
+                self._woken.set()
+        elif before is not None:
+            self._rota.discard(before.id)
+
+    async def _pause(self) -> None:
+        next_ms = self._rota.next_ms()
+        left_s = IDLE_S if next_ms is None else min(IDLE_S, max(0.0, (next_ms - self._ledger.now_ms()) / 1000))
+        try:
+            async with asyncio.timeout(left_s):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+        self._woken.clear()
+
+
+def still(task: Task, attempt: Attempt) -> bool:
+    """Whether this attempt is still running, and has not been restarted meanwhile."""
+    return (
+        task.state is TaskState.RUNNING
+        and task.attempts[-1].number == attempt.number
+        and task.attempts[-1].running_at_ms == attempt.running_at_ms
+    )

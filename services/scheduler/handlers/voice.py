@@ -1,0 +1,31 @@
+"""Says what happened: one line in the log and one event, each with ids and the reason."""
+
+import structlog
+
+from libs.common.messages import Event, NodeEvent, TaskEvent
+from libs.common.model import Node, Task
+from libs.common.ports import Bus
+from services.scheduler.ports import Clock
+
+log = structlog.get_logger()
+
+
+class Voice:
+    """Tells the bus and the log."""
+
+    def __init__(self, bus: Bus, clock: Clock) -> None:
+        self._bus = bus
+        self._now_ms = clock
+
+    async def of_task(self, event: Event[TaskEvent], task: Task, reason: str = "") -> None:
+        """Say what happened to a task."""
+        last = task.attempt
+        number, node = (last.number, last.node) if last else (0, None)
+        log.info(event.name, task=task.id, state=str(task.state), attempt=number, node=node, reason=reason)
+        told = TaskEvent(at_ms=self._now_ms(), task=task.id, state=task.state, attempt=number, node=node, reason=reason)
+        await self._bus.tell(event, told)
+
+    async def of_node(self, event: Event[NodeEvent], node: Node, reason: str = "") -> None:
+        """Say what happened to a node."""
+        log.info(event.name, node=node.id, reason=reason)
+        await self._bus.tell(event, NodeEvent(at_ms=self._now_ms(), node=node.id, reason=reason))

@@ -1,0 +1,50 @@
+"""What can be set for the scheduler."""
+
+from pydantic import Field
+
+from libs.common.settings import CommonSettings
+
+
+class SchedulerSettings(CommonSettings):
+    """Flags, environment (`CLUSTERODM_...`) and file of the scheduler."""
+
+    probe_every_s: float = Field(5.0, gt=0, description="how often each node is asked how it is, seconds")
+    probe_timeout_s: float = Field(5.0, gt=0, description="how long a node may take to say how it is, seconds")
+    probes_at_once_count: int = Field(200, gt=0, description="nodes that are asked at the same time")
+    node_grace_s: float = Field(
+        120.0, gt=0, description="how long a node may be silent before its tasks count as lost, seconds"
+    )
+    max_attempts: int = Field(3, gt=0, description="how often a task is tried before it has failed")
+    retry_first_s: float = Field(
+        1.0, gt=0, description="wait before a task's second attempt, seconds; doubles each time"
+    )
+    retry_longest_s: float = Field(60.0, gt=0, description="longest wait before another attempt, seconds")
+    send_ahead_count: int = Field(
+        0, ge=0, description="tasks per node that may be sent before a slot is free, to hide the transfer"
+    )
+    grant_s: float = Field(
+        15.0, gt=0, description="how long a slot stays promised to a proxy that does not pick it up, seconds"
+    )
+    forward_silence_s: float = Field(
+        60.0,
+        gt=0,
+        description="how long a proxy that is sending a task may be silent before the node is asked, seconds",
+    )
+    commit_settle_s: float = Field(
+        5.0, ge=0, description="how long a node may not know a task whose commit it may have got, seconds"
+    )
+    poll_first_s: float = Field(1.0, gt=0, description="how often a task that has just started is looked at, seconds")
+    poll_slow_s: float = Field(10.0, gt=0, description="how often a task that runs for long is looked at, seconds")
+    poll_slow_after_s: float = Field(300.0, gt=0, description="when a task counts as running for long, seconds")
+    poll_timeout_s: float = Field(10.0, gt=0, description="how long a node may take to tell of a task, seconds")
+    polls_at_once_count: int = Field(200, gt=0, description="tasks that are looked at at the same time")
+    polls_per_node_count: int = Field(4, gt=0, description="tasks of one node that are looked at at the same time")
+    action_timeout_s: float = Field(
+        5.0, gt=0, lt=10, description="how long a node may take to cancel, remove or restart a task, seconds"
+    )
+    clean_every_s: float = Field(
+        5.0, gt=0, description="how often nodes are told of attempts that were given up, seconds"
+    )
+    options_every_s: float = Field(3600.0, gt=0, description="how often the list of task options is fetched, seconds")
+    task_retention_h: float = Field(120.0, gt=0, description="how long the record of an ended task is kept, hours")
+    tell_every_s: float = Field(0.5, gt=0, description="shortest time between two totals of the cluster, seconds")
