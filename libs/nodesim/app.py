@@ -4,31 +4,25 @@ A failure is 200 with `{"error": ...}`, a wrong token too. Everything unknown,
 and every known path with another method, is Express's 404 page.
 """
 
-import html
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, Final
-from urllib.parse import parse_qs
+from typing import Final
 
-import msgspec
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from libs.nodesim import forms, options, pages, settings
+from libs.nodesim import forms, pages
+from libs.nodesim.control import Control
 from libs.nodesim.drops import Drops
-from libs.nodesim.gate import Dropped, Gate, Reset
-from libs.nodesim.node import Node, Refused
-from libs.nodesim.store import Received, StoreError
+from libs.nodesim.gate import Dropped, Gate
+from libs.nodesim.node import Node
+from libs.nodesim.store import Received
 from libs.nodesim.tasks import TaskError
+from libs.nodesim.wire import EXCEPTION_HANDLERS, Handler, answer, fields, guarded
 
-BODY_LIMIT_BYTES: Final = 100 * 1024
 CHUNK_BYTES: Final = 1024 * 1024
-REFUSALS: Final = (Refused, StoreError, TaskError, options.OptionsRefused, forms.FormRefused, settings.BadSetting)
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Asset(FileResponse):
@@ -39,29 +33,10 @@ class Asset(FileResponse):
 
 def application(node: Node) -> Gate:
     """Make the ASGI application of a node."""
-    api = Api(node)
-    routes = [
-        *api.routes(),
-        *pages.routes(),
-        Route("/sim/settings", guarded(node, api.show_settings)),
-        Route("/sim/settings", guarded(node, api.change_settings), methods=["POST"]),
-        Route("/sim/forget", guarded(node, api.forget), methods=["POST"]),
-    ]
-    handlers = {HTTPException: _not_found, Dropped: _dropped} | dict.fromkeys(REFUSALS, _refused)
-    starlette = Starlette(routes=routes, exception_handlers=handlers)
+    routes = [*Api(node).routes(), *pages.routes(), *Control(node).routes()]
+    starlette = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
     starlette.router.redirect_slashes = False
     return Gate(starlette, node)
-
-
-def guarded(node: Node, handler: Handler) -> Handler:
-    """Let only those in who know the token, which comes as a query parameter, once."""
-
-    async def checked(request: Request) -> Response:
-        if node.settings.token and request.query_params.getlist("token") != [node.settings.token]:
-            return answer({"error": "Invalid authentication token: token does not match."})
-        return await handler(request)
-
-    return checked
 
 
 class Api:
@@ -183,37 +158,20 @@ class Api:
 
     async def cancel(self, request: Request) -> Response:
         """POST /task/cancel."""
-        fields = await _fields(request)
-        return await _done(self._later(self._node.cancel, fields["uuid"])) if fields.get("uuid") else _no_uuid()
+        given = await fields(request)
+        return await _done(self._later(self._node.cancel, given["uuid"])) if given.get("uuid") else _no_uuid()
 
     async def remove(self, request: Request) -> Response:
         """POST /task/remove."""
-        fields = await _fields(request)
-        return await _done(self._node.remove(fields["uuid"])) if fields.get("uuid") else _no_uuid()
+        given = await fields(request)
+        return await _done(self._node.remove(given["uuid"])) if given.get("uuid") else _no_uuid()
 
     async def restart(self, request: Request) -> Response:
         """POST /task/restart, with other options when given."""
-        fields = await _fields(request)
-        if not fields.get("uuid"):
+        given = await fields(request)
+        if not given.get("uuid"):
             return _no_uuid()
-        return await _done(self._later(self._node.restart, fields["uuid"], fields.get("options", "")))
-
-    async def show_settings(self, request: Request) -> Response:  # noqa: ARG002 - every handler takes the request
-        """GET /sim/settings: what can be changed, as it is."""
-        return answer(settings.live(self._node.settings))
-
-    async def change_settings(self, request: Request) -> Response:
-        """POST /sim/settings: change some, answer with all."""
-        changes = options.parse_json((await _body(request)).decode())
-        if not isinstance(changes, dict):
-            raise Refused("Not a JSON object")
-        self._node.apply(settings.changed(self._node.settings, changes))
-        return await self.show_settings(request)
-
-    async def forget(self, request: Request) -> Response:  # noqa: ARG002 - every handler takes the request
-        """POST /sim/forget: lose all tasks and data."""
-        self._node.forget()
-        return answer({"success": True})
+        return await _done(self._later(self._node.restart, given["uuid"], given.get("options", "")))
 
     async def _form(
         self, request: Request, uuid: str | None, chunks: AsyncIterator[bytes] | None = None
@@ -254,13 +212,6 @@ async def not_available(request: Request) -> Response:  # noqa: ARG001 - every h
     return answer({"error": "Not available"})
 
 
-def answer(content: Any) -> Response:
-    """Encode JSON as Express does."""
-    response = Response(msgspec.json.encode(content))
-    response.headers["content-type"] = "application/json; charset=utf-8"
-    return response
-
-
 async def _done(action: Awaitable[None]) -> Response:
     try:
         await action
@@ -271,46 +222,3 @@ async def _done(action: Awaitable[None]) -> Response:
 
 def _no_uuid() -> Response:
     return answer({"error": "uuid param missing."})
-
-
-async def _fields(request: Request) -> dict[str, str]:
-    """Read an urlencoded or JSON body; of any other, nothing. Raises: Refused, OptionsRefused."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/x-www-form-urlencoded":
-        parsed = parse_qs((await _body(request)).decode(errors="replace"), keep_blank_values=True)
-        return {name: ",".join(values) for name, values in parsed.items()}
-    if kind == "application/json":
-        body = await _body(request)
-        content = options.parse_json(body.decode(errors="replace")) if body else {}
-        return {name: _text(value) for name, value in content.items()} if isinstance(content, dict) else {}
-    return {}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode() if value else ""
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_LIMIT_BYTES:
-            raise Refused("request entity too large")
-    return bytes(body)
-
-
-async def _refused(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
-    return answer({"error": str(error)})
-
-
-async def _dropped(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
-    return Reset()
-
-
-async def _not_found(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
-    text = html.escape(f"Cannot {request.method} {request.url.path}")
-    page = (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Error</title>\n</head>\n'
-        f"<body>\n<pre>{text}</pre>\n</body>\n</html>\n"
-    )
-    return Response(page, HTTPStatus.NOT_FOUND, media_type="text/html")

@@ -10,11 +10,10 @@ import contextlib
 import dataclasses
 import re
 import uuid as uuids
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from libs.nodesim import console, options, outside, results, tasks
+from libs.nodesim import console, options, outside, records, results, tasks
 from libs.nodesim.events import EventLog, now_ms
 from libs.nodesim.settings import Settings
 from libs.nodesim.store import Received, Store, StoreError, too_many
@@ -27,7 +26,6 @@ TIDY_EVERY_S: Final = 3600.0
 WEBHOOK_TRIES: Final = 6
 SHORTEST_WEBHOOK: Final = 4
 BYTES_PER_MB: Final = 1024 * 1024
-LEADING_INT: Final = re.compile(r"\s*([+-]?\d+)")
 
 
 class Refused(Exception):
@@ -63,7 +61,7 @@ class Node:
 
     def save(self) -> None:
         """Write down the tasks for the next start, as NodeODM does when it is asked to stop."""
-        self.store.save_tasks([_serialised(task) for task in self.tasks.all.values()])
+        self.store.save_tasks([records.saved(task) for task in self.tasks.all.values()])
 
     def apply(self, settings: Settings) -> None:
         """Behave like this from now on."""
@@ -190,7 +188,7 @@ class Node:
         if objection:
             raise Refused(objection)
         chosen = options.choose(fields.get("options"), self.options)
-        task = _task(uuid, fields, chosen, self.store.uploaded_count(uuid))
+        task = records.made(uuid, fields, chosen, self.store.uploaded_count(uuid), now_ms())
         self.tasks.add(task)
         self._initialised[uuid] = asyncio.Event()
         self.events.tell("task_committed", task=uuid, files=task.images_count)
@@ -285,53 +283,4 @@ class Node:
     def _restore(self) -> None:
         for saved in self.store.saved_tasks():
             images = self.store.project(saved["uuid"]) / "images"
-            self.tasks.add(_restored(saved, sum(1 for _ in images.iterdir())))
-
-
-def _task(uuid: str, fields: dict[str, str], chosen: options.Chosen, files_count: int) -> Task:
-    """Make a task from the fields of the request."""
-    created = LEADING_INT.match(fields.get("dateCreated", ""))
-    stamp = datetime.fromtimestamp(now_ms() / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    name = fields.get("name")
-    return Task(
-        uuid=uuid,
-        name=f"Task of {stamp}" if name == "" else name,
-        date_created_ms=int(created.group(1)) if created else now_ms(),
-        options=chosen,
-        images_count=files_count,
-        webhook=fields.get("webhook", ""),
-        skip_post_processing=fields.get("skipPostProcessing") == "true",
-        outputs=_paths(fields.get("outputs", "")),
-    )
-
-
-def _paths(text: str) -> list[str]:
-    """Read `outputs`, a JSON list of paths; anything else is none."""
-    with contextlib.suppress(options.OptionsRefused):
-        listed = options.parse_json(text) if text else None
-        return [path for path in listed if isinstance(path, str)] if isinstance(listed, list) else []
-    return []
-
-
-def _serialised(task: Task) -> dict[str, Any]:
-    return {
-        "uuid": task.uuid,
-        "name": task.name,
-        "date_created_ms": task.date_created_ms,
-        "phase": task.phase.name,
-        "error_message": task.error_message,
-        "options": task.options,
-        "webhook": task.webhook,
-        "skip_post_processing": task.skip_post_processing,
-        "outputs": task.outputs,
-    }
-
-
-def _restored(saved: dict[str, Any], images_count: int) -> Task:
-    """Make a task as it is after a stop: what was running is queued again, console and progress are gone."""
-    phase = Phase[saved["phase"]]
-    return Task(
-        **{**saved, "phase": phase if phase in tasks.ENDED else Phase.QUEUED},
-        images_count=images_count,
-        initialised=True,
-    )
+            self.tasks.add(records.restored(saved, sum(1 for _ in images.iterdir())))
