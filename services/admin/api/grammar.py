@@ -16,7 +16,8 @@ EPILOG: Final = (
 )
 
 Arguments = argparse.Namespace
-Adder = Callable[[str, str, Callable[[Arguments], words.Command]], argparse.ArgumentParser]
+Read = Callable[[Arguments], words.Command]
+Adder = Callable[[str, str, Read], argparse.ArgumentParser]
 """Adds one command below a noun: its verb, what it does, and how the arguments become a command."""
 
 
@@ -49,7 +50,7 @@ def below(noun: argparse.ArgumentParser) -> Adder:
     """Make the function that adds verbs to a noun."""
     verbs = noun.add_subparsers(dest="verb", required=True)
 
-    def add(verb: str, said: str, command: Callable[[Arguments], words.Command]) -> argparse.ArgumentParser:
+    def add(verb: str, said: str, command: Read) -> argparse.ArgumentParser:
         made = verbs.add_parser(verb, parents=[common()], help=said, description=said, epilog=EPILOG)
         made.set_defaults(command=command)
         return made
@@ -76,13 +77,23 @@ def node_words(noun: argparse.ArgumentParser) -> None:
         ("lock", "send no new tasks to a node", NodeAct.LOCK),
         ("unlock", "send tasks to a node again", NodeAct.UNLOCK),
     ):
-        add(verb, said, lambda given, act=act: words.ChangeNode(act, given.number)).add_argument("number", type=number)
+        add(verb, said, changing_node(act)).add_argument("number", type=number)
     add("info", "show all that is known of a node", lambda given: words.ShowNode(given.number)).add_argument(
         "number", type=number
     )
     add("best", "show where a task would go", lambda given: words.BestNode(given.images)).add_argument(
         "images", type=count
     )
+
+
+def changing_node(act: NodeAct) -> Read:
+    """Make the reader of a command that changes a node."""
+    return lambda given: words.ChangeNode(act, given.number)
+
+
+def changing_task(act: TaskAct) -> Read:
+    """Make the reader of a command that changes a task."""
+    return lambda given: words.ChangeTask(act, given.task)
 
 
 def route_words(noun: argparse.ArgumentParser) -> None:
@@ -108,7 +119,7 @@ def task_words(noun: argparse.ArgumentParser) -> None:
         ("cancel", "stop a task", TaskAct.CANCEL),
         ("remove", "delete a task and its results", TaskAct.REMOVE),
     ):
-        add(verb, said, lambda given, act=act: words.ChangeTask(act, given.task)).add_argument("task")
+        add(verb, said, changing_task(act)).add_argument("task")
 
 
 def asr_words(noun: argparse.ArgumentParser) -> None:

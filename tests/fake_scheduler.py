@@ -1,0 +1,188 @@
+"""A scheduler that schedules nothing: it answers the requests of operators from lists that a test fills.
+
+Served over a real bus or `MemoryBus`; its answers have the shapes and refusals of the real one.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from libs.common import messages
+from libs.common.errors import NotFound, Refused
+from libs.common.messages import NodeView, Request, TaskRecord, TaskSummary
+from libs.common.model import (
+    Attempt,
+    InstanceId,
+    LastKnown,
+    NodeId,
+    NodeInfo,
+    NodeTaskId,
+    Owner,
+    Task,
+    TaskId,
+    TaskState,
+)
+from libs.common.ports import Handler
+
+INFO = NodeInfo(
+    version="2.2.4",
+    max_images=None,
+    max_parallel_tasks=2,
+    task_queue_count=1,
+    total_memory=16 * 1024**3,
+    available_memory=9 * 1024**3,
+    cpu_cores=8,
+    engine="odm",
+    engine_version="3.5.5",
+)
+
+
+def node(number: int, hostname: str = "127.0.0.1", port: int = 4001, **changes: Any) -> NodeView:
+    """Make a node that is online, unless told otherwise."""
+    fields: dict[str, Any] = {"online": True, "info": INFO, "info_at_ms": 1_700_000_000_000, **changes}
+    return NodeView(id=NodeId(f"{hostname}-{port}"), number=number, hostname=hostname, port=port, **fields)
+
+
+def task(task_id: str, state: TaskState = TaskState.RUNNING, on: NodeView | None = None, **changes: Any) -> Task:
+    """Make a task, on a node when one is given."""
+    attempts = (Attempt(number=1, node=on.id, node_task_id=NodeTaskId(task_id)),) if on else ()
+    known = LastKnown(code=20, progress=42.0, processing_time_ms=61_000, seen_at_ms=1_700_000_000_500) if on else None
+    fields: dict[str, Any] = {"name": f"task {task_id[:4]}", "images_count": 12, "attempts": attempts, "known": known}
+    fields |= {"holder": InstanceId("p1"), "created_at_ms": 1_700_000_000_000, "committed_at_ms": 1_700_000_000_100}
+    return Task(id=TaskId(task_id), state=state, **{**fields, **changes})
+
+
+class FakeScheduler:
+    """Nodes and tasks in lists, consoles in a dict."""
+
+    def __init__(self) -> None:
+        self.nodes: list[NodeView] = []
+        self.tasks: list[Task] = []
+        self.consoles: dict[str, tuple[str, ...]] = {}
+        self.asked: list[Any] = []
+        self.tokens: dict[str, str] = {}
+        self.page_count = 500
+
+    def handlers(self) -> Mapping[Request[Any, Any], Handler]:
+        """What it answers."""
+        return {
+            messages.LIST_NODES: self.list_nodes,
+            messages.ADD_NODE: self.add_node,
+            messages.REMOVE_NODE: self.remove_node,
+            messages.LOCK_NODE: self.lock_node,
+            messages.UNLOCK_NODE: self.unlock_node,
+            messages.UPDATE_NODES: self.list_nodes,
+            messages.BEST_NODE: self.best_node,
+            messages.LIST_TASKS: self.list_tasks,
+            messages.GET_TASK: self.get_task,
+            messages.READ_CONSOLE: self.read_console,
+            messages.CANCEL_TASK: self.cancel_task,
+            messages.REMOVE_TASK: self.remove_task,
+            messages.IMPORT_ROUTE: self.import_route,
+        }
+
+    async def list_nodes(self, _asked: Any) -> messages.NodeList:
+        return messages.NodeList(nodes=tuple(self.nodes))
+
+    async def add_node(self, asked: messages.AddNode) -> NodeView:
+        if any((each.hostname, each.port) == (asked.hostname, asked.port) for each in self.nodes):
+            raise Refused(f"{asked.hostname}:{asked.port} is registered already")
+        added = node(len(self.nodes) + 1, asked.hostname, asked.port, has_token=bool(asked.token), locked=asked.locked)
+        self.nodes.append(added)
+        self.tokens[added.id] = asked.token
+        return added
+
+    async def remove_node(self, asked: messages.NodeRef) -> messages.Done:
+        self.nodes.remove(self.node(asked))
+        self.number_again()
+        return messages.Done()
+
+    async def lock_node(self, asked: messages.NodeRef) -> NodeView:
+        return self.change(self.node(asked), locked=True)
+
+    async def unlock_node(self, asked: messages.NodeRef) -> NodeView:
+        return self.change(self.node(asked), locked=False)
+
+    async def best_node(self, asked: messages.BestNode) -> messages.BestNodeFound:
+        self.asked.append(asked)
+        free = [each for each in self.nodes if each.online and not each.locked]
+        return messages.BestNodeFound(node=free[0] if free else None)
+
+    async def list_tasks(self, asked: messages.ListTasks) -> messages.TaskList:
+        self.asked.append(asked)
+        found = [each for each in self.tasks if asked.node in {None, each.attempt.node if each.attempt else ""}]
+        start = next((place + 1 for place, each in enumerate(found) if each.id == asked.after), 0)
+        page = found[start : start + self.page_count]
+        return messages.TaskList(tasks=tuple(map(self.summary, page)), more=start + len(page) < len(found))
+
+    async def get_task(self, asked: messages.TaskRef) -> TaskRecord:
+        return TaskRecord(task=self.task(asked.task), revision=1)
+
+    async def read_console(self, asked: messages.ReadConsole) -> messages.Console:
+        lines = self.consoles.get(self.task(asked.task).id, ())
+        return messages.Console(lines=lines[asked.from_line :])
+
+    async def cancel_task(self, asked: messages.TaskRef) -> TaskRecord:
+        found = self.task(asked.task)
+        if found.state.ended:
+            raise Refused("the task has ended")
+        canceled = task(found.id, TaskState.CANCELED)
+        self.tasks[self.tasks.index(found)] = canceled
+        return TaskRecord(task=canceled, revision=2)
+
+    async def remove_task(self, asked: messages.TaskRef) -> messages.Done:
+        self.tasks.remove(self.task(asked.task))
+        return messages.Done()
+
+    async def import_route(self, asked: messages.ImportRoute) -> TaskRecord:
+        on = next((each for each in self.nodes if each.id == asked.node), None)
+        if on is None:
+            raise NotFound("there is no such node")
+        self.tasks.append(task(asked.task, on=on, owner=asked.owner))
+        return TaskRecord(task=self.tasks[-1], revision=1)
+
+    def owner_of(self, task_id: str) -> Owner:
+        """Say whose task it is."""
+        return self.task(TaskId(task_id)).owner
+
+    def node(self, asked: messages.NodeRef) -> NodeView:
+        found = next((each for each in self.nodes if each.id == asked.node), None)
+        if found is None:
+            raise NotFound("there is no such node")
+        return found
+
+    def task(self, task_id: TaskId) -> Task:
+        found = next((each for each in self.tasks if each.id == task_id), None)
+        if found is None:
+            raise NotFound(f"{task_id} not found")
+        return found
+
+    def change(self, old: NodeView, **changes: Any) -> NodeView:
+        fields = {name: getattr(old, name) for name in old.__struct_fields__}
+        new = NodeView(**{**fields, **changes})
+        self.nodes[self.nodes.index(old)] = new
+        return new
+
+    def number_again(self) -> None:
+        for place, each in enumerate(list(self.nodes), start=1):
+            self.change(each, number=place)
+
+    def summary(self, found: Task) -> TaskSummary:
+        on = next((each for each in self.nodes if found.attempt and each.id == found.attempt.node), None)
+        waiting = found.state is TaskState.WAITING
+        return TaskSummary(
+            id=found.id,
+            name=found.name,
+            state=found.state,
+            images_count=found.images_count,
+            created_at_ms=found.created_at_ms,
+            committed_at_ms=found.committed_at_ms,
+            progress=found.known.progress if found.known else 0.0,
+            processing_time_ms=found.known.processing_time_ms if found.known else -1,
+            node=on.id if on else None,
+            node_name=f"{on.hostname}:{on.port}" if on else "",
+            attempts_count=len(found.attempts),
+            position=1 if waiting else None,
+            reason=found.waiting_because or found.error,
+            has_owner=bool(found.owner),
+            seen_at_ms=found.known.seen_at_ms if found.known else None,
+        )

@@ -1,0 +1,93 @@
+"""Which command a line is."""
+
+import pytest
+
+from libs.common.model import TaskId
+from services.admin.core import words
+from services.admin.core.words import NodeAct, TaskAct, Unknown, parse
+
+ID = TaskId("6f9619ff-8b86-4011-b42d-00c04fc964ff")
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        pytest.param("NODE ADD host 3000", words.AddNode("host", 3000), id="add"),
+        pytest.param("node add host 3000 tok", words.AddNode("host", 3000, "tok"), id="add with token, lower case"),
+        pytest.param("  Node   ADD  host\t3000  ", words.AddNode("host", 3000), id="any white space separates"),
+        pytest.param("NODE DEL 2", words.ChangeNode(NodeAct.DEL, 2), id="del"),
+        pytest.param("NODE LOCK 1 more words", words.ChangeNode(NodeAct.LOCK, 1), id="extra arguments are ignored"),
+        pytest.param("NODE UNLOCK 1abc", words.ChangeNode(NodeAct.UNLOCK, words.NO_NUMBER), id="1abc is no node"),
+        pytest.param("NODE DEL 1.9", words.ChangeNode(NodeAct.DEL, words.NO_NUMBER), id="1.9 is no node"),
+        pytest.param("NODE DEL -1", words.ChangeNode(NodeAct.DEL, words.NO_NUMBER), id="-1 is no node"),
+        pytest.param("NODE DEL ²", words.ChangeNode(NodeAct.DEL, words.NO_NUMBER), id="a superscript is no node"),
+        pytest.param("NODE INFO " + "9" * 5000, words.ShowNode(words.NO_NUMBER), id="a very long number is no node"),
+        pytest.param("NODE LIST", words.ListNodes(), id="list"),
+        pytest.param("NODE UPDATE", words.UpdateNodes(), id="update"),
+        pytest.param("NODE BEST 50", words.BestNode(50), id="best"),
+        pytest.param("NODE BEST 0", words.BestNode(0), id="best for nothing"),
+        pytest.param("ROUTE LIST", words.ListRoutes(None), id="routes"),
+        pytest.param("ROUTE LIST 2", words.ListRoutes(2), id="routes of a node"),
+        pytest.param("ROUTE LIST x", words.ListRoutes(words.NO_NUMBER), id="routes of no node"),
+        pytest.param(f"ROUTE INFO {ID}", words.ShowRoute(ID), id="route"),
+        pytest.param("TASK LIST", words.ListTasks(None), id="tasks"),
+        pytest.param("TASK LIST 1", words.ListTasks(1), id="tasks of a node"),
+        pytest.param(f"TASK INFO {ID}", words.ShowTask(ID), id="task"),
+        pytest.param(f"TASK OUTPUT {ID}", words.ShowConsole(ID, 0), id="console"),
+        pytest.param(f"TASK OUTPUT {ID} -5", words.ShowConsole(ID, -5), id="last lines"),
+        pytest.param(f"TASK CANCEL {ID}", words.ChangeTask(TaskAct.CANCEL, ID), id="cancel"),
+        pytest.param(f"task remove {ID}", words.ChangeTask(TaskAct.REMOVE, ID), id="remove"),
+        pytest.param("ASR VIEWCMD 100", words.ViewMachineCommand(100), id="viewcmd"),
+    ],
+)
+def test_a_line_is_the_command_that_it_says(line: str, command: words.Command):
+    assert parse(line) == command
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "   ",
+        "FOO",
+        "NODE",
+        "ROUTE",
+        "TASK",
+        "ASR",
+        "NODE FOO",
+        "TASK FOO",
+        "ROUTE FOO",
+        "NODE ADD",
+        "NODE ADD host",
+        "NODE ADD host x",
+        "NODE ADD host 0",
+        "NODE ADD host 65536",
+        "NODE DEL",
+        "NODE LOCK",
+        "NODE INFO",
+        "NODE BEST",
+        "NODE BEST abc",
+        "NODE BEST -1",
+        "ROUTE INFO",
+        "TASK INFO",
+        "TASK OUTPUT",
+        f"TASK OUTPUT {ID} abc",
+        f"TASK OUTPUT {ID} --5",
+        "TASK CANCEL",
+        "TASK REMOVE",
+        "ASR VIEWCMD",
+        "ASR VIEWCMD 1abc",
+    ],
+)
+def test_what_is_no_command_is_unknown(line: str):
+    assert isinstance(parse(line), Unknown)
+
+
+def test_help_has_a_line_for_every_command_and_one_for_the_repetition():
+    assert len(words.HELP) == 17
+    described = {tuple(line.split()[:2]) for line in words.HELP}
+    assert set(words.GRAMMAR) < described
+
+
+def test_a_token_does_not_show_when_a_command_is_printed():
+    assert "s3cret" not in repr(parse("NODE ADD host 3000 s3cret"))
