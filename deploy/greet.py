@@ -1,0 +1,170 @@
+"""Waits until a cluster of `clusterodm up` is ready, registers its nodes, and says where it is and what to try first.
+
+A process of its own that ends when it has spoken: `up` itself only watches its services, and needs neither the bus nor HTTP.
+It reads its plan from standard input.
+"""
+
+import asyncio
+import http.client
+import socket
+import ssl
+import sys
+from typing import Final
+
+import msgspec
+
+from deploy.plan import NodeAddress, Plan
+from libs.common.bus import NatsBus, connect
+from libs.common.errors import BusFailed, ClusterError, Refused
+from libs.common.lifecycle import monotonic_s
+from libs.common.log import configure
+from libs.common.messages import ADD_NODE, LIST_NODES, REMOVE_NODE, AddNode, ListNodes, NodeRef, NodeView
+
+READY_S: Final = 60.0
+ONLINE_S: Final = 10.0
+"""How long to wait for nodes to be seen online before the summary says how many are."""
+LOOK_S: Final = 0.05
+
+
+async def greet(plan: Plan) -> str:
+    """Do what the plan says; the text for the user. Raises ClusterError."""
+    async with connect(plan.nats_url, "up", wait_s=READY_S) as bus:
+        troubles = [trouble for node in plan.nodes if (trouble := await register(bus, node))]
+        await forget(bus, plan.gone)
+        await answering(plan)
+        nodes = await seen(bus)
+    return "\n".join([*troubles, summary(plan, nodes)])
+
+
+async def register(bus: NatsBus, node: NodeAddress) -> str:
+    """Register a node; that it is registered already is fine. What is wrong, in a line."""
+    asked = AddNode(hostname=node.hostname, port=node.port, token=node.token)
+    try:
+        await bus.ask(ADD_NODE, asked, timeout_s=READY_S)
+    except Refused as error:
+        known = {(view.hostname, view.port) for view in await list_nodes(bus)}
+        if (node.hostname, node.port) not in known:
+            return f"node {node.hostname}:{node.port} is not registered: {error.message}"
+    return ""
+
+
+async def forget(bus: NatsBus, gone: list[NodeAddress]) -> None:
+    """Remove the simulated nodes that are no more."""
+    addresses = {(node.hostname, node.port) for node in gone}
+    if addresses:
+        for view in await list_nodes(bus):
+            if (view.hostname, view.port) in addresses:
+                await bus.ask(REMOVE_NODE, NodeRef(node=view.id))
+
+
+async def answering(plan: Plan) -> None:
+    """Wait until the address for clients answers. Raises BusFailed."""
+    deadline_s = monotonic_s() + READY_S
+    while not await asyncio.to_thread(answers, plan.scheme, plan.port):
+        if monotonic_s() > deadline_s:
+            raise BusFailed(f"port {plan.port} does not answer after {READY_S:g} s; the lines above say why")
+        await asyncio.sleep(LOOK_S)
+
+
+def answers(scheme: str, port: int) -> bool:
+    """Whether the proxy says that it is well."""
+    connection = (
+        http.client.HTTPSConnection("127.0.0.1", port, timeout=2, context=ssl._create_unverified_context())  # noqa: S323,SLF001 our own port on loopback
+        if scheme == "https"
+        else http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    )
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+async def seen(bus: NatsBus) -> list[NodeView]:
+    """List the nodes once all are online, or when it has taken too long."""
+    deadline_s = monotonic_s() + ONLINE_S
+    while True:
+        nodes = await list_nodes(bus)
+        if all(node.online for node in nodes) or monotonic_s() > deadline_s:
+            return nodes
+        await asyncio.sleep(LOOK_S)
+
+
+async def list_nodes(bus: NatsBus) -> list[NodeView]:
+    """Ask for all nodes."""
+    return list((await bus.ask(LIST_NODES, ListNodes(), timeout_s=READY_S)).nodes)
+
+
+def summary(plan: Plan, nodes: list[NodeView]) -> str:
+    """Say where everything is, and what to try first."""
+    rows = {
+        "clients": clients(plan),
+        "operators": operators(plan),
+        "nodes": nodes_line(plan, nodes),
+        "files": plan.data_dir,
+        "try it": try_it(plan, nodes),
+        "stop it": "Ctrl-C",
+    }
+    lines = [line for name, text in rows.items() for line in paragraph(name, text)]
+    return "\n".join(["", "ClusterODM is ready.", "", *lines, ""])
+
+
+def paragraph(name: str, text: str) -> list[str]:
+    """Put the name before the first line of a text."""
+    return [f"  {'' if place else name:<10} {line}" for place, line in enumerate(text.splitlines())]
+
+
+def clients(plan: Plan) -> str:
+    """Name the address that goes into WebODM, PyODM or a browser."""
+    address = f"{plan.scheme}://localhost:{plan.port}"
+    also = f" and https://localhost:{plan.secure_port}" if plan.secure_port else ""
+    return f"{address}{also}{' (with ?token=...)' if plan.with_token else ''}"
+
+
+def operators(plan: Plan) -> str:
+    """Name the doors for operators."""
+    doors = [
+        f"telnet localhost {plan.admin_cli_port}" if plan.admin_cli_port else "",
+        f"http://localhost:{plan.admin_web_port}" if plan.admin_web_port else "",
+        f"{plan.program} node list{plan.flags}",
+    ]
+    return "\n".join(filter(None, doors))
+
+
+def nodes_line(plan: Plan, nodes: list[NodeView]) -> str:
+    """Count the nodes."""
+    if not nodes:
+        return f"none yet: {plan.program} node add HOST PORT{plan.flags}"
+    online = sum(node.online for node in nodes)
+    simulated = f", {plan.simulated_count} of them simulated: they process nothing" if plan.simulated_count else ""
+    return f"{online} of {len(nodes)} online{simulated}"
+
+
+def try_it(plan: Plan, nodes: list[NodeView]) -> str:
+    """Say what to do first."""
+    if not nodes:
+        return ""
+    token = "?token=..." if plan.with_token else ""
+    return f"open {plan.scheme}://localhost:{plan.port}/{token} and drop a few photos on the page"
+
+
+def main() -> int:
+    """Read the plan, greet, leave."""
+    configure("up", "error", as_json=False)
+    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
+    socket.setdefaulttimeout(READY_S)
+    try:
+        text = asyncio.run(greet(plan))
+    except ClusterError as error:
+        print(f"clusterodm up: {error.message}", file=sys.stderr, flush=True)  # noqa: T201 for the person who started it
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    print(text, flush=True)  # noqa: T201 the friendly summary
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,120 @@
+"""`clusterodm up`: a whole cluster on one computer.
+
+    check (deploy/checks.py) -> lock the data directory -> nats-server -> greeter -> services and simulated nodes
+
+nats-server comes up before the services and goes down after them, so that they can finish what they do. honcho runs the
+services side by side, each under a keeper (deploy/keep.py); the greeter registers nodes, says that all is ready, and ends.
+Settings reach the services by their environment: no token is ever on a command line.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from deploy import checks, datadir, demo, nats
+from deploy.plan import Plan
+from deploy.processes import module, run_all
+from deploy.settings import PROG, UpSettings, environment, read
+from libs.common.errors import Refused
+
+SERVICES: Final = ("proxy", "scheduler", "admin", "autoscaler")
+"""In the order in which they are started: the one that takes longest comes first."""
+EXIT_FAILED: Final = 1
+MARGIN_S: Final = 5.0
+"""A keeper waits so much longer for its service than the service for requests in flight."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a cluster until Ctrl-C or SIGTERM; the exit code."""
+    settings = read(argv)
+    try:
+        return up(settings)
+    except Refused as error:
+        print(f"{PROG}: {error.message}", file=sys.stderr)  # noqa: T201 for the person who started it
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return 0
+
+
+def up(settings: UpSettings) -> int:
+    """Start everything, run until told to stop, stop everything. Raises Refused."""
+    folder = settings.data_dir
+    datadir.prepare(folder)
+    with ExitStack() as opened:
+        guard = opened.enter_context(datadir.locked(folder))
+        checks.ports_free(listeners(settings))
+        nats_url = settings.nats_url or opened.enter_context(
+            nats.running(folder / "nats", guard, environment(settings, ""))
+        )
+        opened.enter_context(datadir.announced(folder, cluster_facts(settings, nats_url)))
+        children = environment(settings, nats_url)
+        commands = {name: module("deploy.cli", name) for name in SERVICES}
+        ports, gone = demo.ports(folder / "demo", settings.demo_nodes_count) if settings.demo else ([], [])
+        commands |= demo.commands(folder / "demo", ports)
+        plan = greeting(settings, nats_url, ports, gone)
+        opened.enter_context(greeter(plan, children))
+        return run_all(commands, children, guard, settings.stop_timeout_s + MARGIN_S)
+
+
+def listeners(settings: UpSettings) -> list[checks.Listener]:
+    """Name every port that the services will listen on."""
+    return [
+        ("--port", settings.bind, settings.port),
+        ("--secure-port", settings.bind, settings.secure_port),
+        ("--metrics-port", "127.0.0.1", settings.metrics_port),
+        ("--admin-cli-port", settings.admin_bind, settings.admin_cli_port),
+        ("--admin-web-port", settings.admin_bind, settings.admin_web_port),
+    ]
+
+
+def cluster_facts(settings: UpSettings, nats_url: str) -> dict[str, str | int]:
+    """Say where the cluster is, for cluster.json."""
+    return {
+        "nats_url": nats_url,
+        "port": settings.port,
+        "admin_cli_port": settings.admin_cli_port,
+        "admin_web_port": settings.admin_web_port,
+    }
+
+
+def greeting(settings: UpSettings, nats_url: str, demo_ports: Sequence[int], gone: Sequence[int]) -> Plan:
+    """Say what the greeter has to do and to say."""
+    return Plan(
+        nats_url=nats_url,
+        scheme="https" if settings.ssl_key and not settings.secure_port else "http",
+        port=settings.port,
+        secure_port=settings.secure_port if settings.ssl_key else 0,
+        admin_cli_port=settings.admin_cli_port,
+        admin_web_port=settings.admin_web_port,
+        with_token=bool(settings.token),
+        data_dir=str(settings.data_dir),
+        nodes=[*settings.nodes, *demo.addresses(demo_ports)],
+        simulated_count=len(demo_ports),
+        gone=demo.addresses(gone),
+        program=program(),
+        flags="" if str(settings.data_dir) == "data" else f" --data-dir {settings.data_dir}",
+    )
+
+
+def program() -> str:
+    """Name this program as it was called, for the lines that a user may copy."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "clusterodm" else "clusterodm"
+
+
+@contextmanager
+def greeter(plan: Plan, children: Mapping[str, str]) -> Iterator[None]:
+    """Run the greeter beside the services. What it has to know goes to its standard input: it holds tokens."""
+    with subprocess.Popen(module("deploy.greet"), env=children, stdin=subprocess.PIPE, start_new_session=True) as greet:  # noqa: S603 our own program
+        if greet.stdin:
+            greet.stdin.write(msgspec.json.encode(plan))
+            greet.stdin.close()
+        try:
+            yield
+        finally:
+            greet.terminate()

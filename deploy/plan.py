@@ -1,0 +1,35 @@
+"""What the greeter is told: where the cluster is, which nodes to register, how to speak of it."""
+
+import msgspec
+
+
+class NodeAddress(msgspec.Struct, frozen=True):
+    """A node to register at the start."""
+
+    hostname: str
+    port: int
+    token: str = ""
+
+    def __repr__(self) -> str:
+        """Show everything but the token."""
+        return f"NodeAddress({self.hostname}:{self.port})"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What the greeter has to do and to say."""
+
+    nats_url: str
+    scheme: str
+    port: int
+    secure_port: int = 0
+    admin_cli_port: int = 0
+    admin_web_port: int = 0
+    with_token: bool = False
+    data_dir: str
+    nodes: list[NodeAddress] = []
+    simulated_count: int = 0
+    gone: list[NodeAddress] = []
+    """Simulated nodes of an earlier run that are on other ports now."""
+    program: str = "clusterodm"
+    flags: str = ""
+    """What the operator's words need to find this cluster."""

@@ -1,0 +1,93 @@
+"""What can be set for `clusterodm up`: everything that its services know, and a few flags of its own."""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from pydantic import Field, SecretStr, field_validator
+
+from deploy.checks import free_port
+from deploy.plan import NodeAddress
+from libs.common.settings import parse
+from services.admin.settings import AdminSettings
+from services.autoscaler.settings import AutoscalerSettings
+from services.proxy.settings import SHORTCUTS, ProxySettings
+from services.scheduler.settings import SchedulerSettings
+
+PROG: Final = "clusterodm up"
+PREFIX: Final = "CLUSTERODM_"
+OWN: Final = frozenset({"demo", "demo_nodes_count", "node", "config", "nats_url", "data_dir"})
+"""Fields that the services either do not know or get in another way."""
+ADDRESS: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:/\[\]\s]+):(?P<port>[0-9]{1,5})(?::(?P<token>.+))?")
+HIGHEST_PORT: Final = 65535
+
+
+class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSettings):
+    """Flags, environment (`CLUSTERODM_...`) and file of a whole cluster on one computer."""
+
+    every_key_counts: ClassVar[bool] = True
+
+    nats_url: str = Field("", description="NATS server to use; none given: one is started for this cluster alone")
+    demo: bool = Field(False, description="start simulated nodes, to look around: they process nothing")
+    demo_nodes_count: int = Field(2, ge=1, le=16, description="how many simulated nodes --demo starts")
+    node: list[SecretStr] = Field(
+        [], description="node to register, HOST:PORT or HOST:PORT:TOKEN; may be given several times"
+    )
+
+    @field_validator("node")
+    @classmethod
+    def _check_nodes(cls, given: list[SecretStr]) -> list[SecretStr]:
+        for node in given:
+            address(node.get_secret_value())
+        return given
+
+    @property
+    def nodes(self) -> list[NodeAddress]:
+        """The nodes to register."""
+        return [address(node.get_secret_value()) for node in self.node]
+
+
+def read(argv: Sequence[str]) -> UpSettings:
+    """Read the settings; a mistake is one line and exit code 2."""
+    settings = parse(UpSettings, argv, PROG, shortcuts=SHORTCUTS)
+    return settings if settings.port else settings.model_copy(update={"port": free_port()})
+
+
+def address(text: str) -> NodeAddress:
+    """Read HOST:PORT[:TOKEN]. Raises ValueError, without the token."""
+    found = ADDRESS.fullmatch(text)
+    if not found or not 0 < int(found["port"]) <= HIGHEST_PORT:
+        raise ValueError("a node is HOST:PORT or HOST:PORT:TOKEN, for example 192.168.1.20:3000")
+    return NodeAddress(found["host"].strip("[]"), int(found["port"]), found["token"] or "")
+
+
+def environment(settings: UpSettings, nats_url: str) -> dict[str, str]:
+    """Make the environment of the services: what was set by flag, environment or file, never on a command line."""
+    inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+    given = {
+        f"{PREFIX}{name.upper()}": text
+        for name in settings.model_fields_set - OWN
+        if (text := as_text(getattr(settings, name))) is not None
+    }
+    return {
+        **inherited,
+        **given,
+        f"{PREFIX}NATS_URL": nats_url,
+        f"{PREFIX}DATA_DIR": str(settings.data_dir.absolute()),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])),
+    }
+
+
+def as_text(value: Any) -> str | None:
+    """Write a value as an environment variable holds it; None: leave it out."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, Path):
+        return str(value.absolute())
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value)
