@@ -44,14 +44,13 @@ class Pace:
 
 def began_anew(known: LastKnown, look: Look) -> bool:
     """Whether the node runs it from the start again (NodeODM requeues after a restart, with an empty console)."""
-    return 0 <= look.processing_time_ms < known.processing_time_ms and not look.lines
+    under_way = look.code in {StatusCode.QUEUED, StatusCode.RUNNING}
+    return under_way and look.processing_time_ms < known.processing_time_ms
 
 
 def known_of(known: LastKnown | None, look: Look, now_ms: int) -> LastKnown:
     """Take a look in. After a new beginning, the next look asks for the console from its first line."""
-    if known and began_anew(known, look):
-        known = msgspec.structs.replace(known, console_count=0, console_tail=())
-    count, tail = grown(known, look.lines)
+    count, tail = (0, ()) if known and began_anew(known, look) else grown(known, look.lines)
     return LastKnown(
         code=look.code,
         error=look.error,

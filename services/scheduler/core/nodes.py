@@ -205,13 +205,15 @@ class Registry:
 
     def occupy(self, node: NodeId, task: TaskId) -> None:
         """Count a task that is under way there. A node that nobody knows any more has no slots to count."""
-        if state := self._nodes.get(node):
+        state = self._nodes.get(node)
+        if state and task not in state.tasks:
             state.tasks.add(task)
             self._changed(state)
 
     def release(self, node: NodeId, task: TaskId) -> None:
         """Give back the slot of a task that is no longer under way there."""
-        if state := self._nodes.get(node):
+        state = self._nodes.get(node)
+        if state and task in state.tasks:
             state.tasks.discard(task)
             self._changed(state)
 

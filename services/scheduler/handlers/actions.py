@@ -135,6 +135,8 @@ class ActionHandlers:
 
     async def _start_again(self, task: Task, attempt: Attempt, node: NodeState, asked: RestartTask) -> None:
         try:
+            if attempt.cleanup is Cleanup.CANCEL:
+                await self._api.cancel(node.record, attempt.node_task_id, self._timeout_s)
             found = await self._api.restart(node.record, attempt.node_task_id, asked.options, self._timeout_s)
         except Refused:
             if not await self._runs_already(attempt, node):

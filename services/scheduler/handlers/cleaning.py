@@ -63,7 +63,7 @@ class Cleaner:
     async def forget_if_done(self, task_id: TaskId) -> None:
         """Delete the record of a removed task (its lock is held) when nothing is left to be told."""
         task = self._board.tasks.get(task_id)
-        if task and task.removed and all(attempt.cleanup is Cleanup.NONE for attempt in task.attempts):
+        if task and is_done_with(task):
             await self._ledger.forget(task_id)
             log.info("task forgotten", task=task_id, reason="removed")
 
@@ -91,16 +91,18 @@ class Cleaner:
     # --- records ---------------------------------------------------------------------------------------------------
 
     async def forget_old(self) -> None:
-        """Delete records of tasks that ended long ago. The nodes have their own retention."""
+        """Delete records of tasks that ended long ago (the nodes have their own retention), or whose removal was interrupted."""
         now_ms = self._ledger.now_ms()
         for task in [task for task in self._board.tasks.values() if self._is_old(task, now_ms)]:
             async with self._ledger.holding(task.id):
                 if self._is_old(self._board.tasks.get(task.id), now_ms):
                     await self._ledger.forget(task.id)
-                    log.info("task forgotten", task=task.id, reason="ended long ago")
+                    log.info("task forgotten", task=task.id, reason="removed" if task.removed else "ended long ago")
 
     def _is_old(self, task: Task | None, now_ms: int) -> bool:
-        return bool(task and task.state.ended and now_ms - (task.ended_at_ms or now_ms) > self._retention_ms)
+        if task is None or not task.state.ended:
+            return False
+        return is_done_with(task) or now_ms - (task.ended_at_ms or now_ms) > self._retention_ms
 
     async def forget_retired(self) -> None:
         """Delete records of removed nodes that no task needs any more."""
@@ -108,6 +110,11 @@ class Cleaner:
             if node.record.retired and not self._board.is_needed(node.id):
                 await self._ledger.drop_node(node.id)
                 log.info("node forgotten", node=node.id, reason="no task needs it any more")
+
+
+def is_done_with(task: Task) -> bool:
+    """Whether it was removed and no node has to be told any more."""
+    return task.removed and all(attempt.cleanup is Cleanup.NONE for attempt in task.attempts)
 
 
 def cleaned(number: int) -> Callable[[Task], Task]:

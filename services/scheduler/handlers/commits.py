@@ -63,11 +63,16 @@ class CommitHandlers:
         if node is None:
             raise NotFound(f"There is no node {asked.node}")
         async with self._ledger.holding(asked.task):
-            if self._ledger.board.visible(asked.task, asked.owner):
-                return self._ledger.record(asked.task)
+            if asked.task in self._ledger.board.tasks:
+                return self._taken_over_before(asked)
             record = await self._take_over(asked, node)
         await self._voice.of_task(TASK_STARTED, record.task, reason="taken over")
         return record
+
+    def _taken_over_before(self, asked: ImportRoute) -> TaskRecord:
+        if self._ledger.board.visible(asked.task, asked.owner) is None:
+            raise Refused(f"Invalid set-uuid: {asked.task}")
+        return self._ledger.record(asked.task)
 
     async def _take_over(self, asked: ImportRoute, node: NodeState) -> TaskRecord:
         look = await self._api.look(node.record, NodeTaskId(asked.task), None, self._settings.action_timeout_s)

@@ -11,8 +11,6 @@ import structlog
 from libs.common.errors import ClusterError, Refused
 from libs.common.lifecycle import Crew
 from libs.common.messages import (
-    TASK_ATTEMPT_ENDED,
-    TASK_FINISHED,
     TASK_STARTED,
     Done,
     RenewAttempt,
@@ -108,7 +106,7 @@ class ForwardHandlers:
     async def _after_failure(self, task: Task, reason: str) -> None:
         if task.attempt and (node := self._board.nodes.get(task.attempt.node)):
             self._prober.soon(node)
-        await self._tell_end(task, reason)
+        await self._voice.of_end(task, reason)
 
     def _reported(self, asked: Report) -> Task:
         task = self._ledger.record(asked.task).task
@@ -136,7 +134,7 @@ class ForwardHandlers:
             return uncertain(task, reason) if forwarding and task.state is TaskState.FORWARDING else task
 
         record = await self._ledger.change(task_id, decide)
-        log.warning("attempt is uncertain", task=task_id, attempt=len(record.task.attempts), reason=reason)
+        log.warning("attempt is uncertain", task=task_id, attempt=record.task.attempts[-1].number, reason=reason)
 
     async def _ask_once(self, crew: Crew, task_id: TaskId) -> None:
         if task_id not in self._asking:
@@ -193,7 +191,7 @@ class ForwardHandlers:
             return self._tried(task, Ending(reason, cleanup=Cleanup.REMOVE))
 
         record = await self._ledger.change(asked.id, decide)
-        await self._tell_end(record.task, reason)
+        await self._voice.of_end(record.task, reason)
 
     # --- both ------------------------------------------------------------------------------------------------------
 
@@ -203,12 +201,6 @@ class ForwardHandlers:
     def _tried(self, task: Task, ending: Ending) -> Task:
         where = self._board.name_of(task.attempts[-1].node)
         return tried(task, ending, where, self._patience, self._ledger.now_ms())
-
-    async def _tell_end(self, task: Task, reason: str) -> None:
-        if task.state in {TaskState.WAITING, TaskState.FAILED}:
-            await self._voice.of_task(TASK_ATTEMPT_ENDED, task, reason=reason)
-        if task.state is TaskState.FAILED:
-            await self._voice.of_task(TASK_FINISHED, task, reason=task.error)
 
 
 def patience_of(settings: SchedulerSettings) -> Patience:

@@ -89,6 +89,9 @@ class Ledger:
         except Conflict:
             await self.read_again(task.id)
             raise
+        except BusFailed:
+            self.doubtful.add(task.id)
+            raise
         self._take_in(None, task, revision)
         return self.record(task.id)
 
@@ -118,7 +121,11 @@ class Ledger:
 
     async def forget(self, task: TaskId) -> None:
         """Delete a task's record; its lock is held."""
-        await self._tasks.delete(task)
+        try:
+            await self._tasks.delete(task)
+        except BusFailed:
+            self.doubtful.add(task)
+            raise
         self._take_in(self.board.tasks.get(task), None, 0)
 
     async def read_again(self, task: TaskId) -> None:

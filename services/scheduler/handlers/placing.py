@@ -99,7 +99,7 @@ class Placer:
         if task.state is TaskState.WAITING:
             await self._tell(self._serve(task), but=task.id)
             return await self._place_waiting(self._board.tasks.get(task.id, task))
-        return self._answer_again(task)
+        return self._answer_again(task.id)
 
     async def _place_waiting(self, task: Task) -> Placed | Waiting | NotWaiting:
         promise = self._board.grants.get(task.id)
@@ -108,7 +108,7 @@ class Placer:
         if promise is not None:
             self._board.extend(promise, self._ledger.now_ms())
             return await self._begin(task, promise)
-        return self._answer_again(task)
+        return self._answer_again(task.id)
 
     async def _begin(self, task: Task, promise: Grant) -> Placed | Waiting | NotWaiting:
         node_task = NodeTaskId(self._new_id() if task.attempts else task.id)
@@ -126,12 +126,13 @@ class Placer:
             await self._voice.of_task(TASK_PLACED, record.task, reason=promise.reason)
         if record.task.state is TaskState.WAITING:
             return await self._keep_waiting(record.task)
-        return self._answer_again(record.task)
+        return self._answer_again(task.id)
 
-    def _answer_again(self, task: Task) -> Placed | Waiting | NotWaiting:
-        attempt = task.attempt
-        if task.removed or task.state is not TaskState.FORWARDING or attempt is None:
-            return NotWaiting(state=None if task.removed else task.state)
+    def _answer_again(self, task_id: TaskId) -> Placed | Waiting | NotWaiting:
+        task = self._board.visible(task_id, None)
+        attempt = task.attempt if task else None
+        if task is None or task.state is not TaskState.FORWARDING or attempt is None:
+            return NotWaiting(state=task.state if task else None)
         node = self._board.nodes.get(attempt.node)
         if attempt.state is AttemptState.UNCERTAIN or node is None:
             return Waiting(position=1, reason=f"asking {self._board.name_of(attempt.node)} whether it has the task")

@@ -14,7 +14,7 @@ import structlog
 
 from libs.common.errors import ClusterError
 from libs.common.lifecycle import Crew
-from libs.common.messages import TASK_ATTEMPT_ENDED, TASK_FINISHED, FinishReported
+from libs.common.messages import FinishReported
 from libs.common.model import Attempt, NodeId, Task, TaskId, TaskState
 from services.scheduler.core.attempts import Ending
 from services.scheduler.core.looks import Look, Pace, is_news, known_of
@@ -119,7 +119,7 @@ class Tracker:
 
         record = await self._ledger.change(looked_at.id, decide)
         if record.task.state is not TaskState.RUNNING and not still(record.task, attempt):
-            await self._tell_end(record.task, look.error)
+            await self._voice.of_end(record.task, look.error)
 
     async def _lost(self, task_id: TaskId, attempt: Attempt, reason: str) -> None:
         await self._end(task_id, attempt, Ending(reason, counted=True))
@@ -132,16 +132,10 @@ class Tracker:
                 return task
             return tried(task, ending, where, self._patience, self._ledger.now_ms())
 
-        before = self._board.tasks[task_id]
+        before = self._ledger.record(task_id)
         record = await self._ledger.change(task_id, decide)
-        if record.task.state is not before.state:
-            await self._tell_end(record.task, ending.reason)
-
-    async def _tell_end(self, task: Task, reason: str) -> None:
-        if task.state is TaskState.WAITING:
-            await self._voice.of_task(TASK_ATTEMPT_ENDED, task, reason=reason)
-        if task.state.ended:
-            await self._voice.of_task(TASK_FINISHED, task, reason=task.error)
+        if record.task.state is not before.task.state:
+            await self._voice.of_end(record.task, ending.reason)
 
     async def _start_look(self, crew: Crew, task: TaskId) -> None:
         node = self._board.nodes.get(self._board.running[task]) if task in self._board.running else None

@@ -2,8 +2,8 @@
 
 import structlog
 
-from libs.common.messages import Event, NodeEvent, TaskEvent
-from libs.common.model import Node, Task
+from libs.common.messages import TASK_ATTEMPT_ENDED, TASK_FINISHED, Event, NodeEvent, TaskEvent
+from libs.common.model import Node, Task, TaskState
 from libs.common.ports import Bus
 from services.scheduler.ports import Clock
 
@@ -24,6 +24,13 @@ class Voice:
         log.info(event.name, task=task.id, state=str(task.state), attempt=number, node=node, reason=reason)
         told = TaskEvent(at_ms=self._now_ms(), task=task.id, state=task.state, attempt=number, node=node, reason=reason)
         await self._bus.tell(event, told)
+
+    async def of_end(self, task: Task, reason: str) -> None:
+        """Say that an attempt is over: another will follow, or the task has ended by that."""
+        if task.state is TaskState.WAITING:
+            await self.of_task(TASK_ATTEMPT_ENDED, task, reason=reason)
+        if task.state.ended:
+            await self.of_task(TASK_FINISHED, task, reason=task.error)
 
     async def of_node(self, event: Event[NodeEvent], node: Node, reason: str = "") -> None:
         """Say what happened to a node."""
