@@ -1,11 +1,14 @@
-"""The `--asr` file on disk."""
+"""The `--asr` file on disk, and what it points to: environment variables and key files."""
 
 import asyncio
-import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from libs.common.errors import Refused
-from services.autoscaler.core.configuration import Configuration, check
+from services.autoscaler.core.configuration import Configuration
+from services.autoscaler.core.file import parse
+from services.autoscaler.core.reader import Outside
 
 
 class AsrFile:
@@ -20,14 +23,24 @@ class AsrFile:
 
     async def read(self) -> Configuration | None:
         """Read and check the file; see ports.ConfigurationSource."""
-        if not self._path:
-            return None
-        try:
-            text = await asyncio.to_thread(Path(self._path).read_text, encoding="utf-8")
-            return check(json.loads(text))
-        except OSError as error:
-            raise Refused(f"{self._path}: {error.strerror}") from None
-        except ValueError as error:
-            raise Refused(f"{self._path} is not valid JSON: {error}") from None
-        except Refused as error:
-            raise Refused(f"{self._path}: {error.message}") from None
+        return await asyncio.to_thread(check_file, self._path, os.environ) if self._path else None
+
+
+def check_file(path: str, environment: Mapping[str, str]) -> Configuration:
+    """Read and check a file: `clusterodm asr check FILE`. Raises Refused, each line with the path in front.
+
+    Relative paths inside the file are relative to the working directory, as they are for the original.
+    """
+    outside = Outside(
+        environment=environment,
+        read=lambda name: Path(name).expanduser().read_text(encoding="utf-8"),
+        exists=lambda name: Path(name).expanduser().is_file(),
+    )
+    try:
+        return parse(Path(path).read_text(encoding="utf-8"), outside)
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}") from None
+    except UnicodeError:
+        raise Refused(f"{path}: not valid JSON: it is not UTF-8 text") from None
+    except Refused as error:
+        raise Refused("\n".join(f"{path}: {line}" for line in error.message.splitlines())) from None

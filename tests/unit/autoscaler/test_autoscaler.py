@@ -5,7 +5,7 @@ import structlog.testing
 
 from libs.common.errors import Refused
 from libs.common.messages import DemandChanged, GetAutoscalerStatus, ViewCommand
-from services.autoscaler.core.configuration import Configuration
+from services.autoscaler.core.configuration import Configuration, Limits
 from services.autoscaler.core.demand import differs, supersedes
 from services.autoscaler.handlers import Autoscaler
 
@@ -61,7 +61,11 @@ async def test_each_change_of_demand_is_logged_once():
     ("configuration", "sentence"),
     [
         pytest.param(None, "no autoscaler is configured", id="no file"),
-        pytest.param(Configuration(provider="aws"), "this version starts no machines", id="a valid file"),
+        pytest.param(
+            Configuration(provider="aws", mode="api", limits=Limits(sizes=())),
+            "this version starts no machines",
+            id="a valid file",
+        ),
     ],
 )
 async def test_the_command_of_a_machine_is_refused_with_the_reason(configuration: Configuration | None, sentence: str):
