@@ -1,0 +1,60 @@
+"""The import contracts of pyproject.toml hold, and each of them can be broken."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+LINT = Path(sys.executable).with_name("lint-imports")
+PACKAGES = ("services", "libs", "deploy")
+
+INTRUDERS = {
+    "Inside a service": ("services/proxy/utils.py", ""),
+    "Services know each other": ("services/proxy/core/intruder.py", "import services.admin.core"),
+    "deploy runs services": ("libs/common/model.py", "import services.proxy"),
+    "Inside libs.common": ("libs/common/errors.py", "import libs.common.messages"),
+    "Cores are pure": ("services/scheduler/core/intruder.py", "import time"),
+    "The nouns, messages and errors": ("libs/common/identity.py", "import random"),
+    "The simulated node is a stranger": ("libs/nodesim/intruder.py", "import libs.common.version"),
+    "Production code never uses the fakes": ("services/admin/handlers/intruder.py", "import libs.common.testing"),
+    "One door to NATS": ("services/proxy/adapters/intruder.py", "import nats"),
+    "httpx where calls are rare": ("services/proxy/adapters/other.py", "import httpx"),
+    "Vendors stay behind their doors": ("services/proxy/api/intruder.py", "import httptools"),
+    "Web frameworks in api only": ("services/admin/handlers/other.py", "import fastapi"),
+}
+"""What breaks each contract: a file, and the line that is added to it."""
+
+
+def lint(root: Path) -> str:
+    """Run lint-imports on a tree; what it prints."""
+    ran = subprocess.run(
+        [LINT, "--no-cache", "--config", root / "pyproject.toml"],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "PYTHONSAFEPATH": "1", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    return ran.stdout + ran.stderr
+
+
+def test_every_contract_is_kept():
+    assert re.search(r"Contracts: \d+ kept, 0 broken", lint(REPOSITORY))
+
+
+def test_every_contract_breaks_when_somebody_breaks_it(tmp_path: Path):
+    for package in PACKAGES:
+        shutil.copytree(REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
+    for name, line in INTRUDERS.values():
+        with (tmp_path / name).open("a") as file:
+            file.write(f"\n{line}\n")
+    verdicts = re.findall(r"^(.+?) (KEPT|BROKEN)", lint(tmp_path), flags=re.MULTILINE)
+    kept = [contract for contract, verdict in verdicts if verdict == "KEPT"]
+    assert verdicts
+    assert not kept
+    assert len(verdicts) == len(INTRUDERS), "a contract without an intruder, or the other way round"
