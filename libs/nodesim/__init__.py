@@ -6,14 +6,14 @@ an all.zip made from them. `tests/contract/test_node.py` runs the same suite
 against this program and against a real NodeODM: where the two differ, this one
 is wrong.
 
-    tasks     console     options  records pure: time is an argument
-    store     results     forms            files on disk, streamed
-    node      events                       one node: the pure parts wired to the files, the events, the clock
-    app       wire        gate   drops     HTTP: routes; shapes; what happens to every request; what goes wrong on purpose
-    control   pages                        further routes: /sim/... for tests, the web page
-    outside                                webhooks and zip downloads: what a node asks of the world
-    settings  main                         flags, wiring
-    testing                                `NodeSimProcess`: a node as a real process, for other tests
+    tasks     console     options  records  pure: time is an argument
+    store     results     forms             files on disk, streamed
+    node      events                        one node: the pure parts wired to the files, the events, the clock
+    app       wire        gate     drops    HTTP: routes, shapes, what happens to every request, what goes wrong
+    control   pages                         further routes: /sim/... for tests, the web page
+    outside                                 webhooks and zip downloads: what a node asks of the world
+    settings  main                          flags, wiring
+    testing                                 `NodeSimProcess`: a node as a real process, for other tests
 
 What NodeODM does by accident and clients meet in the field (a second upload of
 a name kept as `IMG_.JPG`, a truncated file kept, data forgotten after a crash)

@@ -7,12 +7,14 @@ the node runs (`live`). Units are in the names. `parse` reads the command line,
 
 import argparse
 import dataclasses
+import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 DROPS: Final = ("status", "reset-before", "reset-midway", "reset-after")
+TOKEN_VARIABLE: Final = "NODESIM_TOKEN"
 HIGHEST_PORT: Final = 65535
 
 
@@ -36,7 +38,7 @@ class Settings:
     data_dir: str = knob("", "where uploads and results live (default: a new directory, removed at exit)")
     event_log: str = knob("", "append what happens to this file, one JSON object per line")
     exit_with_stdin: bool = knob(False, "exit when standard input ends, so that no node outlives a test")
-    token: str = knob("", "clients must send this as ?token=")
+    token: str = knob("", "clients must send this as ?token= (better in the environment: NODESIM_TOKEN)")
     webhook: str = knob("", "POST the info of every finished task to this URL")
     webhook_retry_s: float = knob(5.0, "wait this times 0, 1, 2, 3, 4 before trying a webhook again")
     options_file: str = knob("", "serve this list as /options instead of the one built in")
@@ -87,6 +89,7 @@ def parse(arguments: Sequence[str]) -> Settings:
     Raises: BadSetting.
     """
     given = vars(parser().parse_args(arguments))
+    given["token"] = given["token"] or os.environ.get(TOKEN_VARIABLE, "")
     return _checked(Settings(**given))
 
 

@@ -15,6 +15,7 @@ import hashlib
 import re
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -199,7 +200,7 @@ def unpack(archive: Path, folder: Path, *, flat: bool) -> None:
         with zipfile.ZipFile(archive) as opened:
             for member in opened.infolist():
                 _extract(opened, member, folder, flat=flat)
-    except (zipfile.BadZipFile, OSError):
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError):
         raise StoreError("Could not extract .zip file, unzip exited with code 9") from None
 
 

@@ -29,7 +29,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from libs.nodesim.settings import flags
+from libs.nodesim.settings import TOKEN_VARIABLE, flags
 
 REPOSITORY: Final = Path(__file__).parents[2]
 START_DEADLINE_S: Final = 20.0
@@ -106,11 +106,13 @@ class NodeSimProcess:
         """Start, and wait until connections are taken; again on the same port after `kill` or `stop`."""
         port_file = Path(self._knobs["port_file"])
         port_file.unlink(missing_ok=True)
-        arguments = flags(self._knobs | {"port": self.port or self._knobs["port"]})
+        # The token goes through the environment: arguments show in the list of processes.
+        arguments = flags(self._knobs | {"port": self.port or self._knobs["port"], "token": None})
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-m", "libs.nodesim", *arguments],
                 cwd=REPOSITORY,
+                env=os.environ | {TOKEN_VARIABLE: self.token},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,

@@ -396,6 +396,12 @@ def test_a_node_ends_with_its_parent() -> None:
     until_sync(lambda: not Path(f"/proc/{pid}").exists() or "State:\tZ" in Path(f"/proc/{pid}/status").read_text())
 
 
+def test_no_token_shows_in_the_list_of_processes(start: Start) -> None:
+    process, client = start(token="hush")
+    assert "version" in client.get("/info")
+    assert b"hush" not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
