@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 DROPS: Final = ("status", "reset-before", "reset-midway", "reset-after")
-TOKEN_VARIABLE: Final = "NODESIM_TOKEN"
+ENVIRONMENT_NAME: Final = "NODESIM_TOKEN"
 HIGHEST_PORT: Final = 65535
 
 
@@ -89,7 +89,7 @@ def parse(arguments: Sequence[str]) -> Settings:
     Raises: BadSetting.
     """
     given = vars(parser().parse_args(arguments))
-    given["token"] = given["token"] or os.environ.get(TOKEN_VARIABLE, "")
+    given["token"] = given["token"] or os.environ.get(ENVIRONMENT_NAME, "")
     return _checked(Settings(**given))
 
 

@@ -29,7 +29,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from libs.nodesim.settings import TOKEN_VARIABLE, flags
+from libs.nodesim.settings import ENVIRONMENT_NAME, flags
 
 REPOSITORY: Final = Path(__file__).parents[2]
 START_DEADLINE_S: Final = 20.0
@@ -112,7 +112,7 @@ class NodeSimProcess:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-m", "libs.nodesim", *arguments],
                 cwd=REPOSITORY,
-                env=os.environ | {TOKEN_VARIABLE: self.token},
+                env=os.environ | {ENVIRONMENT_NAME: self.token},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
