@@ -175,6 +175,10 @@ class Spool(Protocol):
         """Where a stored file lies."""
         ...
 
+    def find(self, task: TaskId) -> Held | None:
+        """Look up one entry, open or committed; from memory."""
+        ...
+
     def held(self) -> Sequence[Held]:
         """List every entry, open or committed, the oldest first; from memory."""
         ...

@@ -214,6 +214,11 @@ class DiskSpool:
         """Say where a stored file lies."""
         return self._root / self._entry(task).draft.task / disk.FILES / name
 
+    def find(self, task: TaskId) -> Held | None:
+        """Look up one entry."""
+        entry = self._entries.get(task)
+        return entry.held if entry is not None and not entry.gone else None
+
     def held(self) -> Sequence[Held]:
         """List every entry, the oldest first."""
         entries = sorted(self._entries.values(), key=lambda entry: entry.draft.received_at_ms)

@@ -1,0 +1,192 @@
+"""One POST to a node, in a thread: blocking sockets, `http.client` for the framing, `os.sendfile` for the file.
+
+Its place is behind `sender`. A call has a connection of its own: on a used one, a failure could not be told from a request
+that the node has seen. Three things may be said about a failure, and the difference decides what happens to the attempt:
+
+    NodeUnreachable   no connection came about
+    NodeRefused       an answer came, and it says no (also one that came before the whole file was sent)
+    NodeFailed        anything else
+"""
+
+import contextlib
+import http.client
+import io
+import os
+import ssl
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+from urllib.parse import quote
+
+import msgspec
+
+from libs.common.errors import NodeFailed, NodeUnreachable
+from libs.common.model import Node
+from services.proxy.adapters.throttle import Throttle
+from services.proxy.core.outgoing import Multipart
+from services.proxy.ports import NodeRefused
+
+TLS_PORT: Final = 443
+OK: Final = 200
+UNAUTHORIZED: Final = 401
+SERVER_ERROR: Final = 500
+LONGEST_ANSWER_BYTES: Final = 1 << 20
+WRONG_TOKEN: Final = "the node refused the token"  # noqa: S105 words, not a password
+NODEODM_WRONG_TOKEN: Final = "Invalid authentication token"  # noqa: S105 words, not a password
+"""How NodeODM's own words for it begin; they come with status 200."""
+
+
+class Answer(msgspec.Struct):
+    """What a node may answer to any of our calls."""
+
+    error: str | None = None
+    uuid: str | None = None
+    success: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How long a call may take."""
+
+    connect_timeout_s: float = 5.0
+    stall_timeout_s: float = 60.0
+    """No byte goes out, or comes back, for so long."""
+
+
+class NodeCall:
+    """One request. `run` in a thread; `abort` from anywhere."""
+
+    def __init__(  # noqa: PLR0913 one request has this many parts
+        self,
+        node: Node,
+        path: str,
+        body: Multipart | None,
+        *,
+        limits: Limits,
+        throttle: Throttle,
+        headers: Mapping[str, str] | None = None,
+        file: Path | None = None,
+    ) -> None:
+        self._node = node
+        self._path = path
+        self._body = body
+        self._limits = limits
+        self._throttle = throttle
+        self._headers = headers or {}
+        self._file = file
+        self._aborted = threading.Event()
+        self._connection: http.client.HTTPConnection | None = None
+
+    def __repr__(self) -> str:
+        """Show where it goes, without the token."""
+        return f"NodeCall({self._node.name}{self._path})"
+
+    def run(self) -> Answer:
+        """Connect, send, read the answer."""
+        self._connection = connection = self._connect()
+        try:
+            self._require_wanted()
+            self._send(connection)
+            return self._read(connection)
+        except (OSError, http.client.HTTPException) as error:
+            self._fail(error)
+        finally:
+            connection.close()
+
+    def abort(self) -> None:
+        """End it at once, whatever it is doing."""
+        self._aborted.set()
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(2)
+
+    def _require_wanted(self, pause_s: float = 0.0) -> None:
+        """Pause, or end the call as soon as it is aborted."""
+        if self._aborted.wait(pause_s):
+            raise ConnectionAbortedError
+
+    def _connect(self) -> http.client.HTTPConnection:
+        timeout_s = self._limits.connect_timeout_s
+        host, port = self._node.hostname, self._node.port
+        if port == TLS_PORT:
+            context = ssl.create_default_context()
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                host, port, timeout=timeout_s, context=context
+            )
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+        try:
+            connection.connect()
+        except (OSError, UnicodeError) as error:
+            connection.close()
+            raise NodeUnreachable(f"{self._node.name} cannot be reached ({in_words(error)})") from None
+        connection.sock.settimeout(self._limits.stall_timeout_s)
+        return connection
+
+    def _send(self, connection: http.client.HTTPConnection) -> None:
+        """Send the request. A node that answers early and hangs up is heard."""
+        try:
+            if self._file is None:
+                self._send_head(connection, 0)
+            else:
+                with self._file.open("rb", buffering=0) as file:
+                    self._send_head(connection, size_bytes := os.fstat(file.fileno()).st_size)
+                    self._send_file(connection, file, size_bytes)
+        except (BrokenPipeError, ConnectionResetError):
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                self._read(connection)
+            raise
+
+    def _send_head(self, connection: http.client.HTTPConnection, file_bytes: int) -> None:
+        token = f"?token={quote(self._node.token, safe='')}" if self._node.token else ""
+        body = self._body or Multipart("", b"")
+        connection.putrequest("POST", self._path + token, skip_accept_encoding=True)
+        for name, value in self._headers.items():
+            connection.putheader(name, value)
+        if self._body:
+            connection.putheader("Content-Type", body.content_type)
+        connection.putheader("Content-Length", str(len(body.head) + file_bytes + len(body.tail)))
+        connection.putheader("Connection", "close")
+        connection.endheaders(body.head or None)
+
+    def _send_file(self, connection: http.client.HTTPConnection, file: io.FileIO, size_bytes: int) -> None:
+        sent_bytes = 0
+        while sent_bytes < size_bytes:
+            count_bytes = min(self._throttle.chunk_bytes, size_bytes - sent_bytes)
+            self._require_wanted(self._throttle.reserve(count_bytes))
+            connection.sock.sendfile(file, sent_bytes, count_bytes)
+            sent_bytes += count_bytes
+        if self._body:
+            connection.send(self._body.tail)
+
+    def _read(self, connection: http.client.HTTPConnection) -> Answer:
+        response = connection.getresponse()
+        content = response.read(LONGEST_ANSWER_BYTES)
+        if response.status == UNAUTHORIZED:
+            raise NodeRefused(WRONG_TOKEN)
+        try:
+            answer = msgspec.json.decode(content, type=Answer)
+        except msgspec.DecodeError:
+            raise NodeFailed(f"{self._node.name} answered nonsense (status {response.status})") from None
+        if answer.error and response.status < SERVER_ERROR:
+            raise NodeRefused(WRONG_TOKEN if answer.error.startswith(NODEODM_WRONG_TOKEN) else answer.error)
+        if response.status != OK:
+            raise NodeFailed(f"{self._node.name} answered with status {response.status}")
+        return answer
+
+    def _fail(self, error: Exception) -> NoReturn:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise error
+        raise NodeFailed(f"{self._node.name} did not answer ({in_words(error)})") from None
+
+
+def in_words(error: Exception) -> str:
+    """Say what happened to a connection; nothing of the request is in it."""
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "connection closed" if isinstance(error, http.client.RemoteDisconnected) else type(error).__name__

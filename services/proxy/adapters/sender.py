@@ -1,0 +1,107 @@
+"""The way to a node: the calls of one attempt, each in a thread of its own. Implements ports.Sender.
+
+Threads and `sendfile`, because the event loop of the proxy (uvloop) would copy every byte through Python, and because a
+blocked thread harms nobody: each attempt has its share of them, so one hung node holds up its own task only.
+Only what the node needs is sent: the client's webhook is not (the cluster tells the client itself, under the public id).
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from libs.common.errors import NodeFailed
+from libs.common.model import Node, NodeTaskId
+from services.proxy.adapters.node_call import Answer, Limits, NodeCall
+from services.proxy.adapters.throttle import Throttle
+from services.proxy.core.outgoing import Multipart, form, one_file
+from services.proxy.ports import Draft
+
+
+class NodeSender:
+    """Talks to any number of nodes; made by `open_sender`."""
+
+    def __init__(self, threads: Executor, throttle: Throttle, limits: Limits) -> None:
+        self._threads = threads
+        self._throttle = throttle
+        self._limits = limits
+
+    async def begin(self, node: Node, attempt: NodeTaskId, draft: Draft) -> None:
+        """`POST /task/new/init`."""
+        body = form(fresh_boundary(), fields_of(draft))
+        answer = await self._call(node, "/task/new/init", body, attempt=attempt)
+        require(answer.uuid == attempt, node)
+
+    async def send(self, node: Node, attempt: NodeTaskId, name: str, path: Path) -> None:
+        """`POST /task/new/upload/<id>` with one file."""
+        answer = await self._call(node, f"/task/new/upload/{attempt}", one_file(fresh_boundary(), name), file=path)
+        require(answer.success is True, node)
+
+    async def commit(self, node: Node, attempt: NodeTaskId) -> None:
+        """`POST /task/new/commit/<id>`."""
+        answer = await self._call(node, f"/task/new/commit/{attempt}", None)
+        require(answer.uuid == attempt, node)
+
+    async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft) -> None:
+        """`POST /task/new` with `zipurl`."""
+        body = form(fresh_boundary(), [*fields_of(draft), ("zipurl", draft.zip_url)])
+        answer = await self._call(node, "/task/new", body, attempt=attempt)
+        require(answer.uuid == attempt, node)
+
+    async def _call(
+        self,
+        node: Node,
+        path: str,
+        body: Multipart | None,
+        *,
+        attempt: NodeTaskId | None = None,
+        file: Path | None = None,
+    ) -> Answer:
+        headers = {"set-uuid": attempt} if attempt else None
+        call = NodeCall(node, path, body, limits=self._limits, throttle=self._throttle, headers=headers, file=file)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call.run)
+        except asyncio.CancelledError:
+            call.abort()
+            raise
+
+
+@asynccontextmanager
+async def open_sender(
+    threads_count: int, *, max_bytes_per_s: int = 0, limits: Limits | None = None
+) -> AsyncIterator[NodeSender]:
+    """Open the way to the nodes with at most `threads_count` transfers at once; 0 bytes per second is no limit."""
+    threads = ThreadPoolExecutor(threads_count, thread_name_prefix="forward")
+    try:
+        yield NodeSender(threads, Throttle(max_bytes_per_s), limits or Limits())
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+def fields_of(draft: Draft) -> list[tuple[str, str]]:
+    """Write a draft as NodeODM's form fields."""
+    fields = [
+        ("name", draft.name),
+        ("options", msgspec.json.encode(draft.options).decode()),
+        ("dateCreated", str(draft.created_at_ms)),
+    ]
+    if draft.skip_post_processing:
+        fields.append(("skipPostProcessing", "true"))
+    if draft.outputs:
+        fields.append(("outputs", draft.outputs))
+    return fields
+
+
+def fresh_boundary() -> str:
+    """Make a boundary that is in no file."""
+    return f"----clusterodm{uuid.uuid4().hex}"
+
+
+def require(holds: bool, node: Node) -> None:
+    """Raise NodeFailed for an answer that is not NodeODM's."""
+    if not holds:
+        raise NodeFailed(f"{node.name} answered something else than NodeODM does")

@@ -1,0 +1,94 @@
+"""When a held task has ended: its client's webhook, then the inputs go.
+
+Both are safe from a restart: the webhook is marked in the spool when it was delivered or given up, and only then the spool
+entry is removed. At worst a client hears of the end twice. NodeODM's rules: a POST of JSON (the task's info, plus `images`),
+six tries. A task that was restarted in the meantime keeps its inputs.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+
+from libs.common.errors import NotFound
+from libs.common.messages import GET_TASK, TaskRef
+from libs.common.model import Task, TaskId
+from libs.common.ports import Bus
+from services.proxy.core.names import is_image
+from services.proxy.ports import Mark, Spool, Webhook, WebhookFailed
+
+log = structlog.get_logger()
+
+RETRY_AFTER_S: Final = (5.0, 10.0, 15.0, 20.0, 25.0)
+"""Between the six tries."""
+
+
+class Finisher:
+    """Ends what the spool holds of a task."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        spool: Spool,
+        webhook: Webhook,
+        describe: Callable[[Task], Mapping[str, Any]],
+        retry_after_s: Sequence[float] = RETRY_AFTER_S,
+    ) -> None:
+        self._bus = bus
+        self._spool = spool
+        self._webhook = webhook
+        self._describe = describe
+        """Makes the public info object of a task."""
+        self._retry_after_s = retry_after_s
+
+    async def finish(self, task: TaskId) -> bool:
+        """Tell the client, delete the inputs; False when the task has not ended after all. Raises BusFailed."""
+        try:
+            record = await self._ended(task)
+            if record is None:
+                return False
+            await self._tell_client(record)
+            if await self._ended(task) is None:
+                return False
+        except NotFound:
+            await self.drop(task)
+            return True
+        await self._spool.discard(task)
+        log.info("inputs deleted", task=task, reason=record.state)
+        return True
+
+    async def drop(self, task: TaskId) -> None:
+        """Delete the inputs of a task that was removed."""
+        await self._spool.discard(task)
+        log.info("inputs deleted", task=task, reason="removed")
+
+    async def _ended(self, task: TaskId) -> Task | None:
+        """Ask for the task; None when it has not ended."""
+        record = (await self._bus.ask(GET_TASK, TaskRef(task=task))).task
+        return record if record.state.ended else None
+
+    async def _tell_client(self, record: Task) -> None:
+        held = self._spool.find(record.id)
+        if held is not None and held.draft.webhook and Mark.WEBHOOK_DONE not in held.marks:
+            await self._deliver(record, held.draft.webhook)
+            await self._spool.mark(record.id, Mark.WEBHOOK_DONE)
+
+    async def _deliver(self, record: Task, url: str) -> None:
+        """Try until it is delivered, or given up."""
+        manifest = await self._spool.manifest(record.id)
+        images = [file.name for file in manifest.files if is_image(file.name)]
+        body = msgspec.json.encode({**self._describe(record), "images": images})
+        for pause_s in (*self._retry_after_s, None):
+            try:
+                await self._webhook.post(url, body)
+            except WebhookFailed as error:
+                log.warning("webhook failed", task=record.id, reason=error.message, again_after_s=pause_s)
+                if pause_s is None:
+                    return
+                await asyncio.sleep(pause_s)
+            else:
+                log.info("webhook delivered", task=record.id, host=urlsplit(url).hostname)
+                return

@@ -1,0 +1,262 @@
+"""The loops behind the spool: one per committed task that this proxy holds, from its commit until it has ended.
+
+    ask PLACE_TASK ──Placed──▶ one attempt (handlers/attempt.py) ──▶ ask again
+         │──Waiting──▶ rest until PLACEMENT_POSSIBLE names the task, or some seconds ──▶ ask again
+         └──NotWaiting──▶ runs:    rest until the mirror shows something else ──▶ ask again
+                          ended:   handlers/finish.py ──▶ done
+                          unknown: it was removed: drop the inputs ──▶ done
+
+The scheduler decides everything; the mirror and the hints only wake a loop up. So a lost hint costs seconds and a stale
+mirror a question, never a task. The inputs stay until the end because a new attempt may be needed at any time.
+
+At the start every committed task in the spool is taken up again. An attempt that was under way then is reported as failed
+and uncertain: whether the last run's commit reached the node is known to the node alone.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import structlog
+
+from libs.common.errors import BusFailed, ClusterError, NotFound
+from libs.common.lifecycle import Crew
+from libs.common.messages import (
+    GET_TASK,
+    PLACE_TASK,
+    PLACEMENT_POSSIBLE,
+    REPORT_FORWARD_FAILED,
+    NotWaiting,
+    Placed,
+    PlacementPossible,
+    PlaceReply,
+    PlaceTask,
+    ReportForwardFailed,
+    TaskRef,
+    Waiting,
+)
+from libs.common.model import Task, TaskId, TaskState
+from libs.common.ports import Bus
+from services.proxy.core.forwarding import Move, next_move, patience_s
+from services.proxy.handlers.attempt import Attempt, Pace, tell
+from services.proxy.handlers.finish import Finisher
+from services.proxy.ports import ClusterView, Mark, Sender, Spool
+
+log = structlog.get_logger()
+
+LOOPS_COUNT = 1_000_000
+"""A loop that rests costs a few kilobytes; what is bounded is how many send."""
+
+
+@dataclass
+class Loop:
+    """What is remembered of one task's loop."""
+
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: int = 0
+    """The last attempt that was begun; none is ever begun twice."""
+    sending: bool = False
+
+
+class Forwarder:
+    """Brings held tasks to nodes. Implements ports.Forwarding; open it with `running()`."""
+
+    def __init__(  # noqa: PLR0913 what it works with
+        self,
+        bus: Bus,
+        spool: Spool,
+        sender: Sender,
+        cluster: ClusterView,
+        finisher: Finisher,
+        *,
+        tasks_count: int,
+        parallel_count: int,
+        pace: Pace | None = None,
+    ) -> None:
+        self._bus = bus
+        self._spool = spool
+        self._sender = sender
+        self._cluster = cluster
+        self._finisher = finisher
+        self._parallel_count = parallel_count
+        self._pace = pace or Pace()
+        self._room = asyncio.Semaphore(tasks_count)
+        self._loops: dict[TaskId, Loop] = {}
+        self._crew = Crew(LOOPS_COUNT)
+
+    def __repr__(self) -> str:
+        """Show how many tasks it looks after."""
+        return f"Forwarder(loops={len(self._loops)})"
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Take up what the spool holds, and forward while the context is open."""
+        self._cluster.on_task(self._wake)
+        async with self._bus.listen(PLACEMENT_POSSIBLE, self._hear), self._crew:
+            for held in self._spool.held():
+                if held.committed:
+                    await self._start(held.draft.task, resumed=True)
+            yield
+
+    async def adopt(self, task: TaskId) -> None:
+        """Take over a task that the scheduler has just acknowledged."""
+        with suppress(NotFound):
+            await self._spool.mark(task, Mark.SUBMITTED)
+            await self._start(task)
+
+    async def _start(self, task: TaskId, *, resumed: bool = False) -> None:
+        if task not in self._loops:
+            self._loops[task] = Loop()
+            await self._crew.start(self._look_after(task, resumed=resumed), name=f"forward {task}")
+
+    # --- waking ----------------------------------------------------------------------------------------------------
+
+    def _wake(self, task: TaskId) -> None:
+        loop = self._loops.get(task)
+        if loop is not None and not (loop.sending and self._is(task, TaskState.FORWARDING)):
+            loop.woken.set()
+
+    async def _hear(self, hint: PlacementPossible) -> None:
+        for task in hint.tasks:
+            self._wake(task)
+
+    async def _rest(self, task: TaskId, longest_s: float) -> bool:
+        """Rest until woken; False when nobody did."""
+        woken = self._loops[task].woken
+        try:
+            async with asyncio.timeout(longest_s):
+                await woken.wait()
+        except TimeoutError:
+            return False
+        woken.clear()
+        return True
+
+    # --- one task --------------------------------------------------------------------------------------------------
+
+    async def _look_after(self, task: TaskId, *, resumed: bool) -> None:
+        """See a task through to its end, whatever goes wrong on the way."""
+        try:
+            ended = await self._try_to_end(task, resumed=resumed)
+            while not ended:
+                await asyncio.sleep(self._pace.failure_pause_s)
+                ended = await self._try_to_end(task, resumed=True)
+        finally:
+            del self._loops[task]
+
+    async def _try_to_end(self, task: TaskId, *, resumed: bool) -> bool:
+        try:
+            if not resumed or await self._resume(task):
+                while await self._go_on(task):
+                    pass
+        except ClusterError as error:
+            log.warning("forwarding interrupted", task=task, reason=error.message)
+            return self._spool.find(task) is None
+        except Exception:
+            log.exception("forwarding failed unexpectedly", task=task)
+            return False
+        return True
+
+    async def _go_on(self, task: TaskId) -> bool:
+        """Take one turn; False when there is nothing more to do."""
+        answer = await self._place(task)
+        match answer:
+            case Waiting():
+                await self._rest(task, patience_s(answer.position))
+            case NotWaiting():
+                return await self._look(task, answer.state)
+            case None:
+                await asyncio.sleep(self._pace.bus_retry_s)
+            case Placed():
+                pass
+        return True
+
+    async def _place(self, task: TaskId) -> PlaceReply | None:
+        """Ask where to; being placed, go there. None when the bus does not answer."""
+        async with self._room:
+            self._loops[task].woken.clear()
+            try:
+                answer = await self._bus.ask(PLACE_TASK, PlaceTask(task=task, holder=self._spool.instance))
+            except BusFailed as error:
+                log.warning("cannot ask for a place", task=task, reason=error.message)
+                return None
+            if isinstance(answer, Placed):
+                await self._attempt(task, answer)
+            return answer
+
+    async def _attempt(self, task: TaskId, placed: Placed) -> None:
+        loop = self._loops[task]
+        if placed.attempt <= loop.begun:
+            await self._give_up(task, placed.attempt, "sending was interrupted")
+            return
+        attempt = Attempt(
+            self._bus,
+            self._spool,
+            self._sender,
+            placed=placed,
+            draft=self._spool.draft(task),
+            manifest=await self._spool.manifest(task),
+            parallel_count=self._parallel_count,
+            woken=loop.woken,
+            pace=self._pace,
+        )
+        loop.begun, loop.sending = placed.attempt, True
+        try:
+            await attempt.run()
+        finally:
+            loop.sending = False
+
+    async def _look(self, task: TaskId, state: TaskState | None) -> bool:
+        """There is nothing to place: finish, drop or watch. False when the task needs us no more."""
+        match next_move(state):
+            case Move.DROP:
+                await self._finisher.drop(task)
+                return False
+            case Move.FINISH:
+                if await self._finisher.finish(task):
+                    return False
+                await self._rest(task, self._pace.bus_retry_s)
+                return True
+            case Move.WATCH:
+                while await self._rest(task, self._pace.look_again_s) and self._is(task, TaskState.RUNNING):
+                    pass
+                return True
+
+    def _is(self, task: TaskId, state: TaskState) -> bool:
+        """Whether the mirror says that the task is in this state."""
+        record = self._cluster.task(task)
+        return record is not None and record.task.state is state and not record.task.removed
+
+    # --- after a restart or a mistake --------------------------------------------------------------------------------
+
+    async def _resume(self, task: TaskId) -> bool:
+        """Find out what became of a task meanwhile; False when it was never submitted or is gone."""
+        record = await self._known(task)
+        held = self._spool.find(task)
+        if record is None or held is None:
+            if held is not None and Mark.SUBMITTED in held.marks:
+                await self._finisher.drop(task)
+            return False
+        await self._spool.mark(task, Mark.SUBMITTED)
+        if record.state is TaskState.FORWARDING and record.attempt is not None:
+            await self._give_up(task, record.attempt.number, "the proxy was restarted while it sent the files")
+        return True
+
+    async def _give_up(self, task: TaskId, attempt: int, reason: str) -> None:
+        """Report an attempt of which we know nothing: what the node has of it, only the node knows."""
+        log.warning("attempt given up", task=task, attempt=attempt, reason=reason)
+        message = ReportForwardFailed(
+            task=task, attempt=attempt, holder=self._spool.instance, reason=reason, commit_uncertain=True
+        )
+        await tell(self._bus, REPORT_FORWARD_FAILED, message, self._pace.bus_retry_s)
+
+    async def _known(self, task: TaskId) -> Task | None:
+        """Ask for the task until there is an answer."""
+        while True:
+            try:
+                return (await self._bus.ask(GET_TASK, TaskRef(task=task))).task
+            except NotFound:
+                return None
+            except ClusterError as error:
+                log.warning("cannot ask for a held task", task=task, reason=error.message)
+                await asyncio.sleep(self._pace.bus_retry_s)
