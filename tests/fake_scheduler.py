@@ -118,6 +118,7 @@ class FakeScheduler:
         return TaskRecord(task=self.task(asked.task), revision=1)
 
     async def read_console(self, asked: messages.ReadConsole) -> messages.Console:
+        self.asked.append(asked)
         lines = self.consoles.get(self.task(asked.task).id, ())
         return messages.Console(lines=lines[asked.from_line :])
 

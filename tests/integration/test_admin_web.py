@@ -1,0 +1,290 @@
+"""The admin page's JSON over real HTTP, in front of a scheduler on a real bus."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from libs.common.bus import NatsBus
+from libs.common.model import TaskState
+from libs.common.version import VERSION
+from services.admin.api.listening import listen, port_of
+from services.admin.api.serving import web_server
+from services.admin.api.web import web_app
+from services.admin.core.logins import Logins
+from tests.fake_scheduler import FakeScheduler, node, task
+
+CHANGES = [("POST", "/r/node/lock"), ("POST", "/r/node/unlock"), ("DELETE", "/r/node")]
+Serving = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.fixture
+async def scheduler(nats_bus: NatsBus) -> AsyncIterator[FakeScheduler]:
+    fake = FakeScheduler()
+    fake.nodes = [node(1, has_token=True), node(2, port=4002, locked=True, online=False, info=None, trouble="refused")]
+    fake.tasks = [task("t1", on=fake.nodes[0]), task("w1", TaskState.WAITING, waiting_because="busy")]
+    async with nats_bus.serve("scheduler", fake.handlers()):
+        yield fake
+
+
+@pytest.fixture
+def serving(nats_bus: NatsBus) -> Serving:
+    """Serve the page with some password while a context is open; a client of it."""
+
+    @asynccontextmanager
+    async def open_server(password: str) -> AsyncIterator[httpx.AsyncClient]:
+        listener = listen("127.0.0.1", 0, "--admin-web-port")
+        url = f"http://127.0.0.1:{port_of(listener)}"
+        async with (
+            web_server(web_app(nats_bus, password, Logins()), listener),
+            httpx.AsyncClient(base_url=url, timeout=20) as client,
+        ):
+            yield client
+
+    return open_server
+
+
+@pytest.fixture
+async def web(serving: Serving) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving("") as client:
+        yield client
+
+
+async def test_info_says_name_and_version(web: httpx.AsyncClient):
+    response = await web.get("/r/info")
+    assert response.json() == {"name": "ClusterODM", "version": VERSION}
+
+
+async def test_the_list_of_nodes_has_the_originals_keys_and_no_token(web: httpx.AsyncClient, scheduler: FakeScheduler):
+    scheduler.tokens["127.0.0.1-4001"] = "s3cret"
+    response = await web.get("/r/node/list")
+    online, offline = response.json()
+    assert {key: online[key] for key in online if key not in {"nodeData", "number", "trouble"}} == {
+        "name": "127.0.0.1:4001",
+        "isLocked": False,
+        "isAutoSpawned": False,
+        "isOnline": True,
+        "getTaskQueueCount": 1,
+        "getMaxParallelTasks": 2,
+        "getEngineInfo": "odm 3.5.5",
+        "getVersion": "2.2.4",
+    }
+    assert online["nodeData"]["token"] == "***"
+    assert (offline["getTaskQueueCount"], offline["getEngineInfo"], offline["trouble"]) == ("?", "?", "refused")
+    assert "s3cret" not in response.text
+
+
+async def test_the_list_of_tasks_holds_waiting_ones_and_can_be_cut(web: httpx.AsyncClient, scheduler: FakeScheduler):
+    everything = (await web.get("/r/task/list")).json()
+    assert [(each["uuid"], each["state"]) for each in everything] == [("t1", "running"), ("w1", "waiting")]
+    scheduler.tasks = [task(f"t{number}", committed_at_ms=number) for number in range(9)]
+    cut = await web.get("/r/task/list", params={"last": 2})
+    assert [each["uuid"] for each in cut.json()] == ["t8", "t7"]
+    assert cut.headers["X-Total-Count"] == "9"
+
+
+async def test_a_node_is_added_locked_unlocked_and_deleted(web: httpx.AsyncClient, scheduler: FakeScheduler):
+    new = {"hostname": "localhost", "port": "4003", "token": "s3cret"}
+    assert (await web.post("/r/node/add", json=new)).json() == {"success": True}
+    again = (await web.post("/r/node/add", json={**new, "port": 4003})).json()
+    assert (again["error"], again["reason"]) == ("Invalid", "localhost:4003 is registered already")
+    assert (await web.post("/r/node/lock", json={"number": 3})).json() is True
+    assert scheduler.nodes[2].locked
+    assert (await web.post("/r/node/unlock", json={"number": "3"})).json() is True
+    assert not scheduler.nodes[2].locked
+    assert (await web.request("DELETE", "/r/node", json={"number": 3})).json() is True
+    assert len(scheduler.nodes) == 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"hostname": "a"},
+        {"port": 1},
+        {"hostname": "", "port": 1},
+        {"hostname": "a", "port": 0},
+        {"hostname": {"a": 1}, "port": 1},
+        {"hostname": "a", "port": "1abc"},
+        {"hostname": "a", "port": 1, "token": 5},
+    ],
+)
+async def test_an_incomplete_node_is_invalid(web: httpx.AsyncClient, scheduler: FakeScheduler, fields: dict[str, Any]):
+    response = await web.post("/r/node/add", json=fields)
+    assert (response.status_code, response.json()["error"]) == (200, "Invalid")
+    assert len(scheduler.nodes) == 2
+
+
+@pytest.mark.parametrize(("method", "path"), CHANGES)
+async def test_an_unknown_number_is_false_and_none_is_403(
+    web: httpx.AsyncClient, scheduler: FakeScheduler, method: str, path: str
+):
+    for number in (9, "x", "1abc", -1, True, [1]):
+        assert (await web.request(method, path, json={"number": number})).json() is False
+    for fields in ({}, {"number": 0}, {"number": None}):
+        response = await web.request(method, path, json=fields)
+        assert (response.status_code, response.content) == (403, b"")
+    assert [each.locked for each in scheduler.nodes] == [False, True]
+
+
+async def test_a_number_that_belongs_to_another_node_by_now_is_false(web: httpx.AsyncClient, scheduler: FakeScheduler):
+    stale = {"number": 1, "name": "127.0.0.1:4002"}
+    assert (await web.request("DELETE", "/r/node", json=stale)).json() is False
+    assert len(scheduler.nodes) == 2
+
+
+async def test_a_task_is_canceled(web: httpx.AsyncClient, scheduler: FakeScheduler):
+    assert (await web.post("/r/task/cancel", json={"uuid": "t1"})).json() == {"success": True}
+    assert scheduler.tasks[0].state is TaskState.CANCELED
+    again = (await web.post("/r/task/cancel", json={"uuid": "t1"})).json()
+    assert again == {"success": False, "error": "the task has ended"}
+    assert (await web.post("/r/task/cancel", json={})).json() == {"error": "Invalid"}
+    assert (await web.post("/r/task/remove", json={"uuid": "w1"})).json() == {"success": True}
+
+
+@pytest.mark.parametrize("body", ["{bad", "[1]", "5", '"x"', "\x00"])
+async def test_bad_json_is_a_400_in_json_without_our_insides(web: httpx.AsyncClient, body: str):
+    response = await web.post("/r/node/lock", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+    assert set(response.json()) == {"error"}
+    assert "Traceback" not in response.text
+    assert "/services/" not in response.text
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]
+)
+async def test_a_body_that_a_foreign_page_could_send_changes_nothing(
+    web: httpx.AsyncClient, scheduler: FakeScheduler, kind: str
+):
+    response = await web.post("/r/node/lock", content='{"number": 1}', headers={"Content-Type": kind})
+    assert response.status_code == 403
+    added = await web.post("/r/node/add", content='{"hostname":"a","port":1}', headers={"Content-Type": kind})
+    assert added.json()["error"] == "Invalid"
+    assert (len(scheduler.nodes), scheduler.nodes[0].locked) == (2, False)
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}]
+)
+async def test_a_foreign_page_is_refused(web: httpx.AsyncClient, scheduler: FakeScheduler, headers: dict[str, str]):
+    response = await web.post("/r/node/lock", json={"number": 1}, headers=headers)
+    assert response.status_code == 403
+    assert not scheduler.nodes[0].locked
+
+
+async def test_this_page_is_not_a_foreign_one(web: httpx.AsyncClient, scheduler: FakeScheduler):
+    here = {"Origin": str(web.base_url).rstrip("/")}
+    assert (await web.post("/r/node/lock", json={"number": 1}, headers=here)).json() is True
+    assert scheduler.nodes[0].locked
+
+
+async def test_no_other_origin_is_let_in(web: httpx.AsyncClient):
+    asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "DELETE"}
+    response = await web.options("/r/node", headers=asked)
+    assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize("path", ["/", "/r/info", "/healthz", "/static/admin.js", "/nope", "/signout"])
+async def test_every_answer_has_the_security_headers(web: httpx.AsyncClient, path: str):
+    headers = (await web.get(path)).headers
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert "server" not in headers
+
+
+async def test_the_page_loads_nothing_from_elsewhere(web: httpx.AsyncClient):
+    for path in ("/", "/static/admin.js", "/static/admin.css"):
+        response = await web.get(path)
+        assert response.status_code == 200
+        assert "://" not in response.text.replace("http://www.w3.org", "")
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/nope.js", "/static/..%2f..%2fweb.py", "/static/../web.py", "/docs", "/openapi.json"]
+)
+async def test_nothing_else_is_served(web: httpx.AsyncClient, path: str):
+    response = await web.get(path)
+    assert (response.status_code, response.json()) == (404, {"error": "Not Found"})
+
+
+async def test_a_large_body_is_refused(web: httpx.AsyncClient):
+    assert (await web.post("/r/node/add", json={"hostname": "x" * 200_000, "port": 1})).status_code == 413
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(50):
+            yield b" " * 10_000
+
+    chunked = await web.post("/r/node/add", content=endless(), headers={"Content-Type": "application/json"})
+    assert chunked.status_code == 400
+
+
+@pytest.mark.slow
+async def test_when_the_scheduler_is_away_the_page_says_so(web: httpx.AsyncClient):
+    responses = await asyncio.gather(web.get("/r/node/list"), web.post("/r/node/lock", json={"number": 1}))
+    for response in responses:
+        assert (response.status_code, response.json()) == (503, {"error": "The scheduler does not answer."})
+    assert (await web.get("/healthz")).json() == {"nats": True}
+
+
+class TestPassword:
+    RIGHT = ("admin", "pässe:word")
+
+    @pytest.fixture
+    async def web(self, serving: Serving) -> AsyncIterator[httpx.AsyncClient]:
+        async with serving("pässe:word") as client:
+            yield client
+
+    async def test_without_it_there_is_a_challenge_for_everything(self, web: httpx.AsyncClient):
+        for path in ("/", "/static/admin.js", "/r/info", "/nope"):
+            response = await web.get(path)
+            assert (response.status_code, response.content) == (401, b"")
+            assert response.headers["WWW-Authenticate"] == 'Basic realm="ClusterODM"'
+
+    async def test_with_it_everything_works(self, web: httpx.AsyncClient, scheduler: FakeScheduler):
+        for _ in range(3):
+            assert (await web.get("/r/info", auth=self.RIGHT)).status_code == 200
+        assert (await web.post("/r/node/lock", json={"number": 1}, auth=self.RIGHT)).json() is True
+        assert scheduler.nodes[0].locked
+
+    async def test_nothing_is_parsed_before_the_login(self, web: httpx.AsyncClient):
+        response = await web.post("/r/node/lock", content="{bad", headers={"Content-Type": "application/json"})
+        assert response.status_code == 401
+
+    async def test_health_and_signout_need_none(self, web: httpx.AsyncClient):
+        assert (await web.get("/healthz")).status_code == 200
+        signed_out = await web.get("/signout")
+        assert signed_out.status_code == 401
+        assert "Sign" in signed_out.text
+
+    async def test_wrong_ones_are_answered_later_each_time(self, web: httpx.AsyncClient):
+        loop = asyncio.get_running_loop()
+        times = []
+        for _ in range(3):
+            began_s = loop.time()
+            assert (await web.get("/r/info", auth=("admin", "wrong"))).status_code == 401
+            times.append(loop.time() - began_s)
+        assert times[0] < 0.4 < times[1] < 0.95 < times[2]
+
+    async def test_the_page_is_fast_again_after_the_right_one(self, web: httpx.AsyncClient):
+        await web.get("/r/info", auth=("admin", "wrong"))
+        await web.get("/r/info", auth=self.RIGHT)
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        answers = await asyncio.gather(*(web.get("/r/info", auth=self.RIGHT) for _ in range(10)))
+        assert {each.status_code for each in answers} == {200}
+        assert loop.time() - began_s < 0.4
+
+    @pytest.mark.slow
+    async def test_the_guessing_of_many_at_once_is_refused(self, web: httpx.AsyncClient):
+        async def guess() -> int:
+            try:
+                return (await web.get("/r/info", auth=("admin", "wrong"), timeout=0.5)).status_code
+            except httpx.ReadTimeout:
+                return 0
+
+        assert 429 in await asyncio.gather(*(guess() for _ in range(80)))
