@@ -46,9 +46,14 @@ class ProxySettings(CommonSettings):
     upload_stall_timeout_s: float = Field(
         30.0, gt=0, description="a client that sends nothing in the middle of a body is cut off after so many seconds"
     )
+    head_timeout_s: float = Field(
+        30.0, gt=0, description="a client that does not finish the head of a request is cut off after so many seconds"
+    )
     forward_parallel_count: int = Field(
         4, gt=0, description="files of one task that are sent to its node at the same time"
     )
+    forward_tasks_count: int = Field(8, gt=0, description="tasks that are sent to nodes at the same time")
+    forward_threads_count: int = Field(32, gt=0, description="transfers to nodes at the same time, over all tasks")
     proxy_url: str = Field("", description="where the other proxies reach this one; empty: http://<host name>:<port>")
     metrics_port: int = Field(0, ge=0, le=65535, description="loopback port for /metrics; 0: off")
 

@@ -12,7 +12,8 @@ import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, cast
 
 import uvicorn
 
@@ -38,6 +39,16 @@ class Entrance:
         """Its number."""
         port: int = self.listener.getsockname()[1]
         return port
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long connections may take."""
+
+    head_s: float
+    """Until the head of a request is complete."""
+    stop_s: float
+    """For requests in flight when the proxy stops."""
 
 
 class Server(uvicorn.Server):
@@ -71,10 +82,10 @@ def tls_context(key: str, certificate: str) -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def served(app: Any, entrances: Sequence[Entrance], stop_s: float) -> AsyncIterator[None]:
+async def served(app: Any, entrances: Sequence[Entrance], limits: Limits) -> AsyncIterator[None]:
     """Answer on all ports while the context is open."""
-    servers = [Server(configured(app, entrance, stop_s)) for entrance in entrances]
-    async with Crew(len(servers), grace_s=stop_s + CLOSING_S) as crew:
+    servers = [Server(configured(app, entrance, limits)) for entrance in entrances]
+    async with Crew(len(servers), grace_s=limits.stop_s + CLOSING_S) as crew:
         for server, entrance in zip(servers, entrances, strict=True):
             await crew.start(server.serve(sockets=[entrance.listener]), name=f"http {entrance.port}")
         try:
@@ -87,11 +98,11 @@ async def served(app: Any, entrances: Sequence[Entrance], stop_s: float) -> Asyn
                 server.should_exit = True
 
 
-def configured(app: Any, entrance: Entrance, stop_s: float) -> uvicorn.Config:
+def configured(app: Any, entrance: Entrance, limits: Limits) -> uvicorn.Config:
     """Configure one uvicorn."""
     config = uvicorn.Config(
         app,
-        http=Wire,
+        http=cast("type[asyncio.Protocol]", partial(Wire, head_s=limits.head_s)),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -99,7 +110,7 @@ def configured(app: Any, entrance: Entrance, stop_s: float) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
-        timeout_graceful_shutdown=max(1, round(stop_s)),
+        timeout_graceful_shutdown=max(1, round(limits.stop_s)),
     )
     config.load()
     config.ssl = entrance.tls

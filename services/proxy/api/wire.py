@@ -1,6 +1,6 @@
 """What a connection may do: uvicorn's HTTP protocol with the limits it lacks, and a door for dropping a client.
 
-    before a request    its head must be complete within HEAD_S, in at most HEAD_LIMIT_BYTES (431); uvicorn itself waits for ever
+    before a request    its head must be complete in time, in at most HEAD_LIMIT_BYTES (431); uvicorn itself waits for ever
     after an answer     a rest of the request's body that still comes must keep coming, else the connection is closed
     at any time         `Door.drop()` ends the connection without a byte: the answer to a poll about which nothing is known,
                         because clients retry a broken connection and take any status for the end (CLIENTS: PyODM, WebODM)
@@ -15,7 +15,6 @@ from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 DOOR: Final = "clusterodm.door"
-HEAD_S: Final = 30.0
 HEAD_LIMIT_BYTES: Final = 64 * 1024
 TOO_LARGE_BODY: Final = b'{"error":"Request Header Fields Too Large"}'
 
@@ -42,9 +41,13 @@ class Door:
 class Wire(HttpToolsProtocol):
     """One connection."""
 
-    _head_alarm: asyncio.TimerHandle | None = None
-    _head_bytes = 0
-    _in_head = True
+    def __init__(self, *args: Any, head_s: float, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._head_s = head_s
+        """From the connection, or the first byte of a further request, to the end of its head."""
+        self._head_alarm: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._in_head = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Give the first request its time."""
@@ -91,7 +94,7 @@ class Wire(HttpToolsProtocol):
 
     def _arm(self) -> None:
         self._disarm()
-        self._head_alarm = self.loop.call_later(HEAD_S, self._head_late)
+        self._head_alarm = self.loop.call_later(self._head_s, self._head_late)
 
     def _disarm(self) -> None:
         if self._head_alarm is not None:

@@ -5,18 +5,23 @@ init     check everything that can be known now, then make a place in the spool.
 upload   goes into a receipt of the spool: its files appear together at the end, or not at all.
 commit   the spool closes the upload for ever, then the scheduler writes it down, and only then it is answered. Both steps
          do nothing the second time, so a commit that is sent again gets the same answer.
+
+When the bus fails in the middle of a commit the client is told so and may commit again: the upload is kept. Whether the
+scheduler has written the task down all the same is found out by `settle`, which main calls again and again: if so, the task
+is forwarded like any other.
 """
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Final
 
 import structlog
 
 from libs.common.errors import BusFailed, NotFound, Refused
-from libs.common.messages import GET_TASK, SUBMIT_TASK, SubmitTask, TaskRef
+from libs.common.messages import GET_TASK, SUBMIT_TASK, SubmitTask, TaskRecord, TaskRef
 from libs.common.model import Owner, TaskId
 from libs.common.ports import Bus
 from services.proxy.core.flood import check_flood
@@ -42,6 +47,15 @@ class Client:
     def __repr__(self) -> str:
         """Show no token."""
         return f"Client({self.owner or '-'} {self.address})"
+
+
+class Doubt(Enum):
+    """What to do with an upload when it turns out that the scheduler does not know it."""
+
+    KEEP = "keep"
+    """Its client may commit again."""
+    DISCARD = "discard"
+    """Its client knows no id to ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +87,7 @@ class Creator:
         self._policy = policy
         self._now_ms = now_ms
         self._fresh_id = fresh_id
+        self._in_doubt: dict[TaskId, Doubt] = {}
 
     async def init(self, client: Client, set_uuid: str | None, form: dict[str, str]) -> TaskId:
         """Begin a task whose files will follow. Raises Refused."""
@@ -100,9 +115,12 @@ class Creator:
         if draft.owner != client.owner:
             raise NotFound(NO_SUCH_UPLOAD)
         manifest = await self._spool.commit(task, self._now_ms(), self._check)
-        record = await self._bus.ask(SUBMIT_TASK, self._submission(draft, manifest))
-        self._cluster.learn(record)
-        await self._forwarding.adopt(task)
+        try:
+            record = await self._bus.ask(SUBMIT_TASK, self._submission(draft, manifest))
+        except BusFailed:
+            self._in_doubt.setdefault(task, Doubt.KEEP)
+            raise
+        await self._accept(record)
         log.info("task committed", task=task, images=manifest.images_count, size_bytes=manifest.size_bytes)
         return task
 
@@ -118,15 +136,32 @@ class Creator:
     async def complete(self, client: Client, task: TaskId, form: dict[str, str]) -> TaskId:
         """Commit what came in one request, now that its fields are known. Raises Refused, BusFailed."""
         await self._spool.create(self._draft(task, client, form))
-        try:
-            return await self.commit(client, task)
-        except BusFailed:
-            log.warning("task is committed here and will be submitted later", task=task)
-            return task
+        return await self.commit(client, task)
 
     async def abandon(self, task: TaskId) -> None:
-        """Drop everything of a request that failed."""
-        await self._spool.discard(task)
+        """Drop everything of a request that failed; while in doubt, as soon as there is none."""
+        if task in self._in_doubt:
+            self._in_doubt[task] = Doubt.DISCARD
+        else:
+            await self._spool.discard(task)
+
+    async def settle(self) -> None:
+        """Find out what became of commits whose answer was lost. Raises BusFailed."""
+        for task, doubt in list(self._in_doubt.items()):
+            try:
+                record = await self._bus.ask(GET_TASK, TaskRef(task=task))
+            except NotFound:
+                if doubt is Doubt.DISCARD:
+                    await self._spool.discard(task)
+            else:
+                await self._accept(record)
+            self._in_doubt.pop(task, None)
+
+    async def _accept(self, record: TaskRecord) -> None:
+        """Take a task over that the scheduler has written down."""
+        self._in_doubt.pop(record.task.id, None)
+        self._cluster.learn(record)
+        await self._forwarding.adopt(record.task.id)
 
     def _check(self, manifest: Manifest) -> None:
         check_seed(manifest.has_seed, enabled=self._policy.splitmerge)

@@ -27,7 +27,7 @@ from services.proxy.core.polls import (
     node_info,
     node_line,
 )
-from services.proxy.ports import Call, Cluster, Patience, Spool, Upstream
+from services.proxy.ports import Call, Cluster, Patience, Upstream
 
 POLL_PATIENCE: Final = Patience(connect_s=0.45, head_s=0.45, silence_s=0.25)
 """A node that is away or hangs costs a poll less than a second."""
@@ -40,11 +40,10 @@ OK: Final = 200
 class Reader:
     """Answers polls."""
 
-    def __init__(self, bus: Bus, cluster: Cluster, nodes: Upstream, spool: Spool, now_ms: Callable[[], int]) -> None:
+    def __init__(self, bus: Bus, cluster: Cluster, nodes: Upstream, now_ms: Callable[[], int]) -> None:
         self._bus = bus
         self._cluster = cluster
         self._nodes = nodes
-        self._spool = spool
         self._now_ms = now_ms
 
     def summary(self) -> ClusterSummary:
@@ -135,16 +134,9 @@ class Reader:
         try:
             record = await self._bus.ask(GET_TASK, TaskRef(task=task, owner=owner), timeout_s=0.9)
         except NotFound:
-            self._require_nothing_pending(task, owner)
             raise NotFound(no_task(task, action)) from None
         self._cluster.learn(record)
         return record
-
-    def _require_nothing_pending(self, task: TaskId, owner: Owner) -> None:
-        """Raise BusFailed for a task that is committed here and on its way to the scheduler: it is not unknown."""
-        for held in self._spool.held():
-            if held.draft.task == task and held.draft.owner == owner and held.committed and not held.marks:
-                raise BusFailed("the scheduler has not heard of this task yet")
 
     async def _ask_node(self, task: Task, what: str, query: dict[str, str]) -> Any:
         """Get a task's JSON from its node; None when there is none to be had."""

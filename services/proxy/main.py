@@ -1,0 +1,150 @@
+"""Wires the proxy, and does nothing else."""
+
+import asyncio
+import socket
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import Final
+
+import structlog
+
+from libs.common.bus import connect
+from libs.common.errors import Refused
+from libs.common.lifecycle import background, every, now_ms, run
+from libs.common.log import configure
+from libs.common.messages import UPLOADS
+from libs.common.metrics import served as metrics_served
+from libs.common.ports import Bus
+from libs.common.settings import parse
+from services.proxy.adapters.cluster import mirrored
+from services.proxy.adapters.sender import open_sender
+from services.proxy.adapters.spool import open_spool
+from services.proxy.adapters.upstream import Upstream
+from services.proxy.adapters.webhook import HttpWebhook
+from services.proxy.api.app import App
+from services.proxy.api.hot import HotPaths
+from services.proxy.api.rare import Parts
+from services.proxy.api.server import Entrance, Limits, listen, served, tls_context
+from services.proxy.core.polls import known_info
+from services.proxy.handlers.act import Actor
+from services.proxy.handlers.create import Creator, Policy
+from services.proxy.handlers.finish import Finisher
+from services.proxy.handlers.forward import Forwarder
+from services.proxy.handlers.read import Reader
+from services.proxy.handlers.relay import Relay
+from services.proxy.handlers.sweep import Sweeper
+from services.proxy.ports import Cluster, Forwarding, Spool
+from services.proxy.ports import Upstream as Nodes
+from services.proxy.settings import SHORTCUTS, ProxySettings
+
+SERVICE: Final = "proxy"
+PROG: Final = f"clusterodm {SERVICE}"
+POLLS_PER_NODE_COUNT: Final = 32
+STREAMS_PER_NODE_COUNT: Final = 128
+SWEEP_EVERY_S: Final = 300.0
+SETTLE_EVERY_S: Final = 5.0
+
+log = structlog.get_logger()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the proxy until it is told to stop; the exit code."""
+    settings = parse(ProxySettings, argv, PROG, SHORTCUTS)
+    configure(SERVICE, settings.log_level, as_json=settings.log_json, debug=settings.debug)
+    return run(serve(settings), PROG)
+
+
+async def serve(settings: ProxySettings) -> None:
+    """Wire the proxy to the real world and serve until cancelled."""
+    require_supported(settings)
+    with listening(settings) as entrances, metrics_served(settings.metrics_port):
+        url = settings.proxy_url or f"http://{socket.gethostname()}:{entrances[0].port}"
+        async with (
+            connect(
+                settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
+            ) as bus,
+            running(settings, bus, entrances, url),
+        ):
+            log.info("proxy is ready", ports=[entrance.port for entrance in entrances])
+            await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def running(settings: ProxySettings, bus: Bus, entrances: Sequence[Entrance], url: str) -> AsyncIterator[None]:
+    """Run everything behind the ports, then open them."""
+    async with (
+        mirrored(bus) as cluster,
+        open_spool(settings.data_dir / "spool", await bus.bucket(UPLOADS), url) as spool,
+        forwarding(settings, bus, spool, cluster) as forwarder,
+        Upstream(POLLS_PER_NODE_COUNT) as polls,
+        Upstream(STREAMS_PER_NODE_COUNT) as streams,
+    ):
+        creator = intake(settings, bus, cluster, spool, forwarder)
+        sweeper = Sweeper(bus, spool, settings.stale_uploads_timeout)
+        app = front(settings, bus, cluster, creator, polls, streams)
+        async with (
+            background(every(SWEEP_EVERY_S, sweeper.sweep, "sweep"), "sweep"),
+            background(every(SETTLE_EVERY_S, creator.settle, "settle"), "settle"),
+            served(app, entrances, Limits(settings.head_timeout_s, settings.stop_timeout_s)),
+        ):
+            yield
+
+
+@asynccontextmanager
+async def forwarding(settings: ProxySettings, bus: Bus, spool: Spool, cluster: Cluster) -> AsyncIterator[Forwarder]:
+    """Run the loops behind the spool."""
+    async with (
+        open_sender(settings.forward_threads_count, max_bytes_per_s=settings.upload_max_speed) as sender,
+        HttpWebhook() as webhook,
+    ):
+        finisher = Finisher(bus, spool, webhook, lambda task: known_info(task, now_ms()))
+        forwarder = Forwarder(
+            bus,
+            spool,
+            sender,
+            cluster,
+            finisher,
+            tasks_count=settings.forward_tasks_count,
+            parallel_count=settings.forward_parallel_count,
+        )
+        async with forwarder.running():
+            yield forwarder
+
+
+def intake(settings: ProxySettings, bus: Bus, cluster: Cluster, spool: Spool, forwarder: Forwarding) -> Creator:
+    """Put together how tasks come in."""
+    policy = Policy(settings.splitmerge, settings.flood_limit)
+    return Creator(spool, bus, cluster, forwarder, policy, now_ms=now_ms, fresh_id=lambda: str(uuid.uuid4()))
+
+
+def front(  # noqa: PLR0913, PLR0917 everything that the front door leads to
+    settings: ProxySettings, bus: Bus, cluster: Cluster, creator: Creator, polls: Nodes, streams: Nodes
+) -> App:
+    """Put the HTTP side together."""
+    address, stall_s = settings.public_address, settings.upload_stall_timeout_s
+    reader = Reader(bus, cluster, polls, now_ms)
+    relay = Relay(bus, cluster, streams, reader)
+    hot = HotPaths(reader, relay, creator, public_address=address, stall_s=stall_s)
+    actor = Actor(bus, cluster, splitmerge=settings.splitmerge)
+    return App(hot, Parts(creator, actor, reader, bus, cluster, address, stall_s), settings.expected_token)
+
+
+@contextmanager
+def listening(settings: ProxySettings) -> Iterator[list[Entrance]]:
+    """Open the ports. Raises Refused with a sentence for the operator."""
+    tls = tls_context(settings.ssl_key, settings.ssl_cert) if settings.ssl_key else None
+    with ExitStack() as stack:
+        plain_too = bool(settings.secure_port)
+        entrances = [Entrance(stack.enter_context(listen(settings.bind, settings.port)), None if plain_too else tls)]
+        if plain_too:
+            entrances.append(Entrance(stack.enter_context(listen(settings.bind, settings.secure_port)), tls))
+        yield entrances
+
+
+def require_supported(settings: ProxySettings) -> None:
+    """Raise Refused for what this version cannot do, and say what it does in another way."""
+    if settings.cloud_provider != "local":
+        raise Refused(f"cloud provider {settings.cloud_provider!r} is not available: this version knows only 'local'")
+    if settings.downloads_from_s3:
+        log.warning("--downloads-from-s3 is accepted, but this version streams all downloads from the nodes")

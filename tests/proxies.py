@@ -1,0 +1,371 @@
+"""A proxy for tests: its real HTTP server, spool and node connections, on a bus in memory with a scheduler that is a fake."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from libs.common.errors import NoNode, NotFound
+from libs.common.messages import (
+    CANCEL_TASK,
+    FIND_UI_NODE,
+    GET_TASK,
+    NODES,
+    OPTIONS,
+    READ_CONSOLE,
+    REMOVE_TASK,
+    RESTART_TASK,
+    SUBMIT_TASK,
+    SUMMARY,
+    SUMMARY_KEY,
+    TASKS,
+    UPLOADS,
+    Console,
+    Done,
+    FindUiNode,
+    ReadConsole,
+    RestartTask,
+    SubmitTask,
+    TaskRecord,
+    TaskRef,
+    UiNode,
+)
+from libs.common.model import (
+    ClusterSummary,
+    Moment,
+    Node,
+    NodeId,
+    NodeOption,
+    ReferenceOptions,
+    Task,
+    TaskId,
+    TaskState,
+)
+from libs.common.ports import Bucket
+from libs.common.testing import MemoryBus
+from services.proxy.adapters.cluster import ClusterMirror, mirrored
+from services.proxy.adapters.spool import DiskSpool, open_spool
+from services.proxy.adapters.upstream import Upstream
+from services.proxy.api.server import Entrance, Limits, listen, served
+from services.proxy.handlers.create import Creator
+from services.proxy.main import front, intake
+from services.proxy.settings import ProxySettings
+from tests.waiting import until
+
+KNOWN_OPTIONS = (
+    NodeOption("dsm", "bool", "false", "", "a surface model"),
+    NodeOption("orthophoto-resolution", "float", "5", "float > 0.0", "cm / pixel"),
+    NodeOption("split", "int", "999999", "positive integer", "images per part"),
+    NodeOption("sm-cluster", "string", "none", "", "address of a cluster"),
+)
+
+
+class FakeScheduler:
+    """Owns nodes and tasks, decides nothing: what it is told it writes down."""
+
+    def __init__(self, bus: MemoryBus) -> None:
+        self.bus = bus
+        self.submitted: list[SubmitTask] = []
+        self.restarted: list[RestartTask] = []
+        self.console: tuple[str, ...] = ()
+        self.tasks: Bucket[Task]
+        self.nodes: Bucket[Node]
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator["FakeScheduler"]:
+        """Answer while the context is open."""
+        self.tasks = await self.bus.bucket(TASKS)
+        self.nodes = await self.bus.bucket(NODES)
+        handlers = {
+            SUBMIT_TASK: self._submit,
+            GET_TASK: self._get,
+            CANCEL_TASK: self._cancel,
+            REMOVE_TASK: self._remove,
+            RESTART_TASK: self._restart,
+            FIND_UI_NODE: self._find_ui_node,
+            READ_CONSOLE: self._read_console,
+        }
+        async with self.bus.serve("scheduler", handlers):
+            yield self
+
+    async def publish(
+        self, summary: ClusterSummary | None = None, options: tuple[NodeOption, ...] = KNOWN_OPTIONS
+    ) -> None:
+        """Publish totals and options."""
+        await (await self.bus.bucket(SUMMARY)).put(SUMMARY_KEY, summary or ClusterSummary())
+        await (await self.bus.bucket(OPTIONS)).put(SUMMARY_KEY, ReferenceOptions(options=options))
+
+    async def add_node(self, hostname: str, port: int, token: str = "") -> Node:
+        """Register a node."""
+        node = Node(id=NodeId(f"n{port}"), hostname=hostname, port=port, token=token)
+        await self.nodes.put(node.id, node)
+        return node
+
+    async def put(self, task: Task) -> None:
+        """Write a task down."""
+        await self.tasks.put(task.id, task)
+
+    async def change(self, task: TaskId, **values: Any) -> Task:
+        """Change a task."""
+        entry = await self.tasks.get(task)
+        assert entry is not None
+        changed = msgspec.structs.replace(entry.value, **values)
+        await self.tasks.put(task, changed)
+        return changed
+
+    async def _record(self, ref: TaskRef) -> TaskRecord:
+        entry = await self.tasks.get(ref.task)
+        if entry is None or (ref.owner is not None and entry.value.owner != ref.owner):
+            raise NotFound("no such task")
+        return TaskRecord(task=entry.value, revision=entry.revision)
+
+    async def _submit(self, asked: SubmitTask) -> TaskRecord:
+        if await self.tasks.get(asked.task) is None:
+            self.submitted.append(asked)
+            values = {name: getattr(asked, name) for name in asked.__struct_fields__ if name != "task"}
+            moment = Moment(at_ms=asked.created_at_ms, text="Waiting for a node: all are busy")
+            task = Task(id=asked.task, committed_at_ms=asked.created_at_ms, timeline=(moment,), **values)
+            await self.tasks.put(asked.task, task)
+        return await self._record(TaskRef(task=asked.task))
+
+    async def _get(self, ref: TaskRef) -> TaskRecord:
+        return await self._record(ref)
+
+    async def _cancel(self, ref: TaskRef) -> TaskRecord:
+        await self._record(ref)
+        await self.change(ref.task, state=TaskState.CANCELED)
+        return await self._record(ref)
+
+    async def _remove(self, ref: TaskRef) -> Done:
+        await self._record(ref)
+        await self.tasks.delete(ref.task)
+        return Done()
+
+    async def _restart(self, asked: RestartTask) -> TaskRecord:
+        ref = TaskRef(task=asked.task, owner=asked.owner)
+        await self._record(ref)
+        self.restarted.append(asked)
+        await self.change(asked.task, state=TaskState.WAITING)
+        return await self._record(ref)
+
+    async def _find_ui_node(self, asked: FindUiNode) -> UiNode:
+        del asked
+        nodes = await self.nodes.load()
+        if not nodes:
+            raise NoNode("No nodes available")
+        return UiNode(node=NodeId(next(iter(nodes))))
+
+    async def _read_console(self, asked: ReadConsole) -> Console:
+        return Console(lines=self.console[asked.from_line :])
+
+
+@dataclass
+class NothingForwards:
+    """Takes tasks over and leaves them where they are."""
+
+    adopted: list[TaskId] = field(default_factory=list)
+
+    async def adopt(self, task: TaskId) -> None:
+        """Take over."""
+        self.adopted.append(task)
+
+
+@dataclass
+class ProxyUnderTest:
+    """A proxy at work, and everything around it."""
+
+    port: int
+    bus: MemoryBus
+    scheduler: FakeScheduler
+    spool: DiskSpool
+    cluster: ClusterMirror
+    root: Path
+    forwarding: NothingForwards
+    creator: Creator
+
+    def leftovers(self) -> list[str]:
+        """List what the spool directory holds of uploads: every file and directory of a task."""
+        return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*") if "lock" not in path.name)
+
+    async def raw(self, request: bytes, *, half_close: bool = False, timeout_s: float = 10.0) -> bytes:
+        """Send bytes on a new connection; what comes back until it is closed."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            with contextlib.suppress(ConnectionError):
+                writer.write(request)
+                await writer.drain()
+                if half_close:
+                    writer.write_eof()
+            async with asyncio.timeout(timeout_s):
+                with contextlib.suppress(ConnectionError):
+                    return await reader.read()
+                return b""
+        finally:
+            writer.close()
+
+    async def ask(
+        self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Send a request; status, head and body of the answer."""
+        lines = {"host": "cluster", "connection": "close", **(headers or {})}
+        if body or method == "POST":
+            lines["content-length"] = str(len(body))
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        return parse(await self.raw(f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode() + body))
+
+    async def json(
+        self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """Send a request; status and decoded JSON of the answer."""
+        status, _, content = await self.ask(method, target, body, headers)
+        return status, msgspec.json.decode(content)
+
+    async def form(self, target: str, **fields: str) -> tuple[int, Any]:
+        """Post fields as multipart, as PyODM does."""
+        parts = [(f'name="{name}"', value.encode()) for name, value in fields.items()]
+        return await self.json("POST", target, multipart(parts), MULTIPART)
+
+    async def upload(self, task: str, *files: tuple[str, bytes]) -> tuple[int, Any]:
+        """Upload files to a task."""
+        parts = [(f'name="images"; filename="{name}"', content) for name, content in files]
+        return await self.json("POST", f"/task/new/upload/{task}", multipart(parts), MULTIPART)
+
+    async def init(self, **fields: str) -> str:
+        """Begin a task."""
+        status, said = await self.form("/task/new/init", **fields)
+        assert "uuid" in said, (status, said)
+        task: str = said["uuid"]
+        return task
+
+
+BOUNDARY = "----boundary"
+MULTIPART = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+
+def multipart(parts: list[tuple[str, bytes]], *, end: bool = True) -> bytes:
+    """Write a multipart body."""
+    body = b"".join(
+        f"--{BOUNDARY}\r\ncontent-disposition: form-data; {head}\r\n\r\n".encode("utf-8", "surrogateescape")
+        + content
+        + b"\r\n"
+        for head, content in parts
+    )
+    return body + (f"--{BOUNDARY}--\r\n".encode() if end else b"")
+
+
+def parse(answer: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Take one answer apart; chunked bodies are put together."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    while head.startswith(b"HTTP/1.1 100"):
+        head, _, body = body.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if headers.get("transfer-encoding") == "chunked":
+        body = unchunk(body)
+    return int(first.split()[1]), headers, body
+
+
+def unchunk(body: bytes) -> bytes:
+    """Put a chunked body together. AssertionError when its end is missing."""
+    whole = b""
+    while True:
+        size, separator, rest = body.partition(b"\r\n")
+        assert separator, "a chunked body without end"
+        if not int(size, 16):
+            return whole
+        whole += rest[: int(size, 16)]
+        body = rest[int(size, 16) + 2 :]
+
+
+@asynccontextmanager
+async def running_proxy(root: Path, **settings: Any) -> AsyncIterator[ProxyUnderTest]:
+    """Run a proxy on a free loopback port; its spool is in `root`."""
+    bus = MemoryBus()
+    chosen = ProxySettings(bind="127.0.0.1", port=0, _cli_parse_args=[], **settings)  # type: ignore[call-arg]
+    uploads = await bus.bucket(UPLOADS)
+    forwarding = NothingForwards()
+    async with (
+        FakeScheduler(bus).at_work() as scheduler,
+        mirrored(bus) as cluster,
+        Upstream(32) as polls,
+        Upstream(64) as streams,
+        open_spool(root, uploads, "http://127.0.0.1") as spool,
+    ):
+        await scheduler.publish()
+        await until(lambda: cluster.ready and cluster.options())
+        creator = intake(chosen, bus, cluster, spool, forwarding)
+        app = front(chosen, bus, cluster, creator, polls, streams)
+        with listen(chosen.bind, chosen.port) as listener:
+            async with served(app, [Entrance(listener)], Limits(chosen.head_timeout_s, stop_s=1.0)):
+                port = listener.getsockname()[1]
+                yield ProxyUnderTest(port, bus, scheduler, spool, cluster, root, forwarding, creator)
+
+
+class ScriptedNode:
+    """A node that says exactly what a test tells it to, byte for byte."""
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+        """The head of every request."""
+        self.connections_count = 0
+        self.open_count = 0
+        self.sent_bytes = 0
+        self.answers: dict[str, list[bytes | float]] = {}
+        """Path (or its beginning) to what is sent: bytes; a number is a pause in seconds; nothing more: wait for ever."""
+        self.keep_open = True
+        self.port = 0
+
+    def say(self, path: str, *steps: bytes | float) -> None:
+        """Set the answer for paths that begin so."""
+        self.answers[path] = [*steps]
+
+    def say_json(self, path: str, value: Any, status: str = "200 OK") -> None:
+        """Set an answer as NodeODM gives it."""
+        self.say(path, response(msgspec.json.encode(value), status, "content-type: application/json; charset=utf-8"))
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator["ScriptedNode"]:
+        """Listen while the context is open."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            await server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections_count += 1
+        self.open_count += 1
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            while await self._answer(reader, writer):
+                pass
+        self.open_count -= 1
+        writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.requests.append(head)
+        path = head.split()[1]
+        steps = next((steps for begin, steps in self.answers.items() if path.startswith(begin)), [])
+        for step in steps:
+            if isinstance(step, float):
+                await asyncio.sleep(step)
+            else:
+                writer.write(step)
+                await writer.drain()
+                self.sent_bytes += len(step)
+        if not steps:
+            await reader.read()
+        return bool(steps) and self.keep_open
+
+
+def response(body: bytes, status: str = "200 OK", *lines: str, length: int | None = None) -> bytes:
+    """Write an HTTP answer; `length` other than the body's is a lie."""
+    head = [f"HTTP/1.1 {status}", f"content-length: {len(body) if length is None else length}", *lines]
+    return "\r\n".join([*head, "", ""]).encode() + body
