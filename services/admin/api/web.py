@@ -1,15 +1,17 @@
 """The web page of nodes and tasks, and the JSON behind it: the original's `/r/...` paths and answers, and ours for tasks.
 
-    GET    /r/info                       GET    /r/node/list              GET   /r/task/list[?last=<count>]
+    GET    /r/info                       GET    /r/node/list              GET   /r/task/list
     POST   /r/node/add                   {hostname, port, token?}         {"success": true} or {"error": "Invalid", "reason"}
     POST   /r/node/lock|unlock           {number, name?}                  true or false; no number: 403
     DELETE /r/node                       {number, name?}                  the same
     POST   /r/task/cancel|remove         {uuid}                           {"success": true} or {"success": false, "error"}
 
-A body that is not called JSON counts as empty (core/visitors says why); JSON that is none is a 400. When the scheduler
+`GET /r/task/list?last=<count>` cuts the list to what has not ended and the newest, and counts all by state in the header
+`X-Task-Counts`. A body that is not called JSON counts as empty (core/visitors says why); JSON that is none is a 400. When the scheduler
 does not answer, so say 503 and a sentence.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,7 +103,8 @@ def add_reading(app: FastAPI, bus: Bus) -> None:
         if last is None or not isinstance(answer, Tasks):
             return answered(answer)
         response = answered(Tasks(newest(answer.tasks, last)))
-        response.headers["X-Total-Count"] = str(len(answer.tasks))
+        counts = Counter(task.state.value for task in answer.tasks)
+        response.headers["X-Task-Counts"] = msgspec.json.encode(counts).decode()
         return response
 
 

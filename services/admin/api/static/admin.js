@@ -17,7 +17,7 @@ async function ask(path, method = "GET", fields = undefined) {
   });
   const found = await response.json().catch(() => null);
   if (!response.ok) throw new Error(found?.error || `The server answered ${response.status}.`);
-  return { found, total: Number(response.headers.get("X-Total-Count")) };
+  return { found, counts: JSON.parse(response.headers.get("X-Task-Counts") || "{}") };
 }
 
 // --- rows that are kept -----------------------------------------------------------------------------------------------
@@ -249,6 +249,7 @@ for (const close of document.querySelectorAll("[data-close]")) {
 
 let show = "all";
 let tasks = [];
+let counts = {};
 
 const SHOWS = {
   all: () => true,
@@ -265,17 +266,18 @@ function showNodes(nodes) {
   setText($("#sum-slots"), `${sum("getTaskQueueCount")} / ${sum("getMaxParallelTasks")}`);
 }
 
-function showTasks(total) {
+function showTasks() {
   const shown = tasks.filter(SHOWS[show]);
   reconcile($("#tasks tbody"), shown, (task) => task.uuid, makeTask, updateTask);
   $("#no-tasks").hidden = shown.length > 0;
-  const count = (...states) => String(tasks.filter((task) => states.includes(task.state)).length);
-  setText($("#sum-waiting"), count("waiting"));
-  setText($("#sum-running"), count("forwarding", "running"));
-  setText($("#sum-completed"), count("completed"));
-  setText($("#sum-failed"), count("failed"));
-  $("#more").hidden = !(total > tasks.length);
-  setText($("#more"), `The ${tasks.length} latest of ${total} tasks. All of them: clusterodm task list`);
+  const sum = (...states) => states.reduce((total, state) => total + (counts[state] || 0), 0);
+  setText($("#sum-waiting"), String(sum("waiting")));
+  setText($("#sum-running"), String(sum("forwarding", "running")));
+  setText($("#sum-completed"), String(sum("completed")));
+  setText($("#sum-failed"), String(sum("failed")));
+  const total = sum(...Object.keys(counts));
+  $("#more").hidden = total <= tasks.length;
+  setText($("#more"), `Chosen from the ${tasks.length} latest of ${total} tasks. All of them: clusterodm task list`);
 }
 
 function linked(text, kind) {
@@ -292,8 +294,9 @@ async function refresh() {
   try {
     const [nodes, found] = await Promise.all([ask("/r/node/list"), ask(`/r/task/list?last=${SHOWN}`)]);
     tasks = found.found;
+    counts = found.counts;
     showNodes(nodes.found);
-    showTasks(found.total);
+    showTasks();
     linked("live", "good");
   } catch (error) {
     lost(error);
@@ -304,8 +307,7 @@ for (const chip of document.querySelectorAll("[data-show]")) {
   chip.addEventListener("click", () => {
     show = chip.dataset.show;
     for (const other of document.querySelectorAll("[data-show]")) other.setAttribute("aria-pressed", String(other === chip));
-    showTasks(0);
-    refresh();
+    showTasks();
   });
 }
 
