@@ -1,0 +1,49 @@
+"""The command that starts the node on its machine: `docker run` with the flags of NodeODM, the same for every provider.
+
+The words are a list, never a shell line; whoever needs a line quotes it (`shlex.join`). NodeODM's flags are read in its
+config.js; one task at a time (`-q 1`), as the original does.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from services.autoscaler.core.orders import NODE_PORT, Launch, S3Target
+
+DATA_DIRECTORY: Final = "/var/www/data"
+"""Where NodeODM's image keeps its tasks."""
+
+
+def run_words(launch: Launch) -> list[str]:
+    """Give the whole command, secrets in clear."""
+    head = ["docker", "run", "-d", "-p", f"{launch.port}:{NODE_PORT}"]
+    return [*head, *container_words(launch), launch.image, *node_words(launch)]
+
+
+def container_words(launch: Launch) -> Iterator[str]:
+    """Give the flags of the container: its data and the graphics card."""
+    if launch.data_mount:
+        yield from ("--mount", f"type=bind,source={launch.data_mount},target={DATA_DIRECTORY}")
+    if launch.gpu:
+        yield from ("--gpus", "all")
+
+
+def node_words(launch: Launch) -> Iterator[str]:
+    """Give the flags of the node, secrets in clear."""
+    yield from ("-q", "1")
+    if launch.max_images:
+        yield from ("--max_images", str(launch.max_images))
+    if launch.s3:
+        yield from storage_words(launch.s3)
+    if launch.webhook_url:
+        yield from ("--webhook", launch.webhook_url.reveal())
+    yield from ("--token", launch.token.reveal())
+
+
+def storage_words(s3: S3Target) -> Iterator[str]:
+    """Give the flags that send results to S3."""
+    yield from ("--s3_access_key", s3.access_key.reveal(), "--s3_secret_key", s3.secret_key.reveal())
+    yield from ("--s3_endpoint", s3.endpoint, "--s3_bucket", s3.bucket)
+    if s3.acl:
+        yield from ("--s3_acl", s3.acl)
+    if s3.ignore_ssl:
+        yield "--s3_ignore_ssl"
