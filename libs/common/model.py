@@ -316,6 +316,8 @@ class Machine(Frozen, frozen=True, kw_only=True):
     """Since when it is in this state."""
     called_at_ms: int | None = None
     """When the provider was called: from here on it may cost."""
+    created_at_ms: int | None = None
+    """When the provider said that it has it."""
     online_at_ms: int | None = None
     ended_at_ms: int | None = None
     ref: str = ""
@@ -328,11 +330,13 @@ class Machine(Frozen, frozen=True, kw_only=True):
     """What its node said of its memory; 0: not known yet."""
     tasks: tuple[TaskId, ...] = ()
     """On it now."""
-    tasks_done_count: int = 0
+    done: tuple[TaskId, ...] = ()
+    """Those that ran on it and have ended or left."""
     webhook_digest: str = ""
     """SHA-256 of the secret with which its node reports a finished task, hexadecimal."""
     failure: str = ""
     """Why it never came up."""
+    failed_at_ms: int | None = None
     trouble: str = ""
     """What kind of failure that was (errors.Trouble)."""
     seen_at_ms: int = 0

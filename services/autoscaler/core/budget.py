@@ -1,0 +1,60 @@
+"""What machines cost, and whether one more is within the budget.
+
+Prices are per hour and counted by the second from the moment the provider is called. `maxHourlyCost` limits what all
+machines together cost at any moment. For `maxDailyCost` every machine that exists counts with one hour to come, besides
+what was spent in the last 24 hours: nothing is ever destroyed for the budget's sake, so it is kept by not starting.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from libs.common.model import Machine
+from services.autoscaler.core.configuration import Limits
+from services.autoscaler.core.life import age_ms
+
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
+
+
+def cost(machine: Machine, now_ms: int) -> float:
+    """Compute what a machine has cost so far."""
+    return (machine.price_per_hour or 0.0) * age_ms(machine, now_ms) / HOUR_MS
+
+
+def cost_of_last_day(machines: Iterable[Machine], now_ms: int) -> float:
+    """Compute what machines have cost in the last 24 hours."""
+    return sum(cost_between(machine, now_ms - DAY_MS, now_ms) for machine in machines)
+
+
+def cost_between(machine: Machine, from_ms: int, to_ms: int) -> float:
+    """Compute what a machine has cost in a stretch of time."""
+    if machine.called_at_ms is None or not machine.price_per_hour:
+        return 0.0
+    begin_ms = max(machine.called_at_ms, from_ms)
+    end_ms = min(machine.ended_at_ms or to_ms, to_ms)
+    return machine.price_per_hour * max(0, end_ms - begin_ms) / HOUR_MS
+
+
+class Budget:
+    """What is left to spend, while a plan is made."""
+
+    def __init__(self, limits: Limits, machines: Sequence[Machine], now_ms: int) -> None:
+        self._limits = limits
+        self._per_hour = sum(machine.price_per_hour or 0.0 for machine in machines if not machine.state.ended)
+        self._spent = cost_of_last_day(machines, now_ms) if limits.max_daily_cost is not None else 0.0
+
+    def objection(self, price_per_hour: float | None) -> str:
+        """Say why a machine of this price is too much; empty when it is not."""
+        price = price_per_hour or 0.0
+        hourly, daily = self._limits.max_hourly_cost, self._limits.max_daily_cost
+        if hourly is not None and price > hourly:
+            return f"over budget: a machine costs {price:g} per hour, the limit is {hourly:g}"
+        if hourly is not None and self._per_hour + price > hourly:
+            return f"over budget: machines cost {self._per_hour:g} per hour, {price:g} more exceeds {hourly:g}"
+        if daily is not None and self._spent + self._per_hour + price > daily:
+            return f"over budget: {self._spent:.2f} of {daily:g} spent in the last 24 hours"
+        return ""
+
+    def take(self, price_per_hour: float | None) -> None:
+        """Count one more machine."""
+        self._per_hour += price_per_hour or 0.0

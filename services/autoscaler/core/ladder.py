@@ -1,0 +1,161 @@
+"""Which offer to try next: the smallest size in the first region, unless it has failed lately.
+
+What is known of an offer is what became of the machines that were requested of it; nothing else is kept. Failures in a
+row are counted in *rounds*: machines that failed together are one round, so thirty requests that meet the same full region
+do not wait thirty times as long. After a failure an offer rests, twice as long with every round, and then one machine
+alone tries it (the others wait for how that goes). A larger size is tried only when the smaller is sold out everywhere.
+After `createRetries` rounds over all offers that would do for a task there is a longer pause.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from libs.common.errors import Trouble
+from libs.common.model import Machine, MachineState
+from services.autoscaler.core.configuration import Limits
+from services.autoscaler.core.offers import Offer, Size
+
+FIRST_REST_MS: Final = 10_000
+LONGEST_REST_MS: Final = 15 * 60_000
+MOST_DOUBLINGS: Final = 20
+FIRST_PAUSE_MS: Final = 60_000
+HOPELESS: Final = {Trouble.UNAUTHORISED, Trouble.REFUSED}
+"""Rests long from the first time on: somebody has to act."""
+HOPELESS_REST_MS: Final = 5 * 60_000
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How an offer, or all of them together, has done lately."""
+
+    rounds_count: int = 0
+    """Failures in a row."""
+    failed_at_ms: int = 0
+    trouble: str = ""
+    failure: str = ""
+    trying_count: int = 0
+    """Machines that are being created now."""
+
+    def free_at_ms(self, first_ms: int) -> int:
+        """When it may be tried again."""
+        if not self.rounds_count:
+            return 0
+        rest_ms = min(first_ms << min(self.rounds_count - 1, MOST_DOUBLINGS), LONGEST_REST_MS)
+        if self.trouble in HOPELESS:
+            rest_ms = max(rest_ms, HOPELESS_REST_MS)
+        return self.failed_at_ms + rest_ms
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An offer, or why there is none."""
+
+    offer: Offer | None
+    reason: str
+
+
+class Ladder:
+    """The offers, and how each stands at this moment."""
+
+    def __init__(self, limits: Limits, machines: Sequence[Machine], now_ms: int) -> None:
+        self._limits = limits
+        self._now_ms = now_ms
+        self._machines = machines
+        by_offer: dict[tuple[str, str], list[Machine]] = {}
+        for machine in machines:
+            by_offer.setdefault((machine.region, machine.size), []).append(machine)
+        self._standings = {key: standing(of_offer) for key, of_offer in by_offer.items()}
+        self._all = standing(machines)
+        self._planned: dict[tuple[str, str], int] = {}
+        self._by_sizes: dict[tuple[str, ...], Standing] = {}
+
+    @property
+    def trouble(self) -> str:
+        """What failed last, as long as nothing has succeeded since."""
+        return self._all.failure if self._all.rounds_count else ""
+
+    def take(self, sizes: Sequence[Size]) -> Choice:
+        """Choose an offer for one more machine out of sizes that fit, the smallest first."""
+        if because := self._paused(tuple(size.slug for size in sizes)):
+            return Choice(None, because)
+        because = ""
+        for size in sizes:
+            offers = [Offer(size=size, region=region) for region in self._limits.regions]
+            open_offers = [offer for offer in offers if self._open(offer)]
+            if open_offers:
+                chosen = min(open_offers, key=lambda offer: self._standing(offer).rounds_count)
+                self._planned[chosen.key] = self._planned.get(chosen.key, 0) + 1
+                return Choice(chosen, because)
+            because = self._resting(offers)
+            if not all(self._standing(offer).trouble == Trouble.OUT_OF_CAPACITY for offer in offers):
+                break
+        return Choice(None, because)
+
+    def _standing(self, offer: Offer) -> Standing:
+        return self._standings.get(offer.key, Standing())
+
+    def _open(self, offer: Offer) -> bool:
+        found = self._standing(offer)
+        if not found.rounds_count:
+            return True
+        trying = found.trying_count + self._planned.get(offer.key, 0)
+        return not trying and self._now_ms >= found.free_at_ms(FIRST_REST_MS)
+
+    def _paused(self, slugs: tuple[str, ...]) -> str:
+        if slugs not in self._by_sizes:
+            self._by_sizes[slugs] = standing(machine for machine in self._machines if machine.size in slugs)
+        lately = self._by_sizes[slugs]
+        times = lately.rounds_count // self._limits.create_retries
+        if not times:
+            return ""
+        pause = Standing(times, lately.failed_at_ms, lately.trouble)
+        free_at_ms = pause.free_at_ms(FIRST_PAUSE_MS)
+        if self._now_ms >= free_at_ms:
+            return ""
+        return f"no machine could be created ({lately.failure}); next try in {seconds(free_at_ms - self._now_ms)} s"
+
+    def _resting(self, offers: Sequence[Offer]) -> str:
+        worst = max((self._standing(offer) for offer in offers), key=lambda found: found.failed_at_ms)
+        return f"{' and '.join(map(str, offers))}: {worst.failure or worst.trouble}"
+
+
+def standing(machines: Iterable[Machine]) -> Standing:
+    """Judge by what became of machines, in the order in which they were requested."""
+    known = sorted(machines, key=lambda machine: machine.requested_at_ms)
+    created_ms = max((machine.created_at_ms or 0 for machine in known), default=0)
+    online_ms = max((machine.online_at_ms or 0 for machine in known), default=0)
+    failures = [machine for machine in known if since_success(machine, created_ms, online_ms)]
+    trying = sum(machine.state in {MachineState.REQUESTED, MachineState.CREATING} for machine in known)
+    if not failures:
+        return Standing(trying_count=trying)
+    last = max(failures, key=failed_ms)
+    return Standing(rounds(failures), failed_ms(last), last.trouble, last.failure, trying)
+
+
+def since_success(machine: Machine, created_ms: int, online_ms: int) -> bool:
+    """Whether it failed, and no other has since come as far as it would have had to."""
+    if not machine.failure:
+        return False
+    return failed_ms(machine) > (online_ms if machine.created_at_ms else created_ms)
+
+
+def failed_ms(machine: Machine) -> int:
+    """When a machine failed: its clean-up may take longer."""
+    return machine.failed_at_ms or machine.state_at_ms
+
+
+def rounds(failures: Sequence[Machine]) -> int:
+    """Count failures in a row; those that were requested before the first of them was known are one."""
+    count, known_ms = 0, -1
+    for machine in failures:
+        if machine.requested_at_ms >= known_ms:
+            count, known_ms = count + 1, failed_ms(machine)
+        else:
+            known_ms = min(known_ms, failed_ms(machine))
+    return count
+
+
+def seconds(milliseconds: int) -> int:
+    """Whole seconds, at least one."""
+    return max(1, round(milliseconds / 1000))

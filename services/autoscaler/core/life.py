@@ -1,0 +1,114 @@
+"""A machine's life as a table: state and step give the next state, and nothing else is possible.
+
+    requested ──begin──▶ creating ──created──▶ setting-up ──ready──▶ online ──take──▶ busy ◀──take── idle
+        │                   │                      │                   │               │ └─empty──▶   │
+      cancel               stop                   stop           drain, stop     drain, stop     drain, stop
+        ▼                   ▼                      ▼                   ▼               ▼              ▼
+      gone              destroying             destroying          draining ──empty, stop──▶ destroying
+                                                                                                 │ confirm
+                                                                              gone, or failed ◀──┘
+                                                           (gone, failed) ──reappear──▶ destroying
+
+The record is written with the new state *before* the work of that state is done, and the work of every state may be done
+twice. So after a crash the next start reads the records and does the work of the states that it finds:
+
+    requested    nothing was called: begin
+    creating     ask the provider whether it has the machine: go on with it, or destroy what may be there
+    setting-up   set it up again (each part looks whether it is done), wait for the node, register it
+    destroying   remove the node, destroy, until the provider confirms
+    all others   nothing: they change by what is observed
+"""
+
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from libs.common.model import Machine, MachineState, Moment
+
+TIMELINE_COUNT: Final = 40
+
+
+class Step(StrEnum):
+    """What happens to a machine."""
+
+    BEGIN = "begin"
+    """The provider is about to be called."""
+    CANCEL = "cancel"
+    """It is not wanted any more, and nobody was called."""
+    CREATED = "created"
+    READY = "ready"
+    """Its node answers and is registered."""
+    TAKE = "take"
+    """A task is on it."""
+    EMPTY = "empty"
+    """No task is on it any more."""
+    DRAIN = "drain"
+    STOP = "stop"
+    """It is to be destroyed, for whatever reason."""
+    CONFIRM = "confirm"
+    """The provider says that nothing of it is left."""
+    REAPPEAR = "reappear"
+    """The provider lists it although it has ended."""
+
+
+S = MachineState
+TABLE: Final[dict[tuple[MachineState, Step], MachineState]] = {
+    (S.REQUESTED, Step.BEGIN): S.CREATING,
+    (S.REQUESTED, Step.CANCEL): S.GONE,
+    (S.REQUESTED, Step.STOP): S.GONE,
+    (S.CREATING, Step.CREATED): S.SETTING_UP,
+    (S.CREATING, Step.STOP): S.DESTROYING,
+    (S.SETTING_UP, Step.READY): S.ONLINE,
+    (S.SETTING_UP, Step.STOP): S.DESTROYING,
+    (S.ONLINE, Step.TAKE): S.BUSY,
+    (S.ONLINE, Step.DRAIN): S.DRAINING,
+    (S.ONLINE, Step.STOP): S.DESTROYING,
+    (S.BUSY, Step.EMPTY): S.IDLE,
+    (S.BUSY, Step.DRAIN): S.DRAINING,
+    (S.BUSY, Step.STOP): S.DESTROYING,
+    (S.IDLE, Step.TAKE): S.BUSY,
+    (S.IDLE, Step.DRAIN): S.DRAINING,
+    (S.IDLE, Step.STOP): S.DESTROYING,
+    (S.DRAINING, Step.EMPTY): S.DESTROYING,
+    (S.DRAINING, Step.STOP): S.DESTROYING,
+    (S.DESTROYING, Step.CONFIRM): S.GONE,
+    (S.GONE, Step.REAPPEAR): S.DESTROYING,
+    (S.FAILED, Step.REAPPEAR): S.DESTROYING,
+}
+
+
+class Impossible(Exception):
+    """The table has no such step: a mistake in the program."""
+
+
+def possible(state: MachineState, step: Step) -> bool:
+    """Whether the table has this step."""
+    return (state, step) in TABLE
+
+
+def after(machine: Machine, step: Step, now_ms: int, reason: str, **facts: Any) -> Machine:
+    """Take a step: the machine as it is to be written. Raises Impossible."""
+    state = TABLE.get((machine.state, step))
+    if state is None:
+        raise Impossible(f"{machine!r} cannot {step}")
+    failure = facts.get("failure", machine.failure)
+    if state is S.GONE and failure:
+        state = S.FAILED
+    moment = Moment(at_ms=now_ms, text=f"{state}: {reason}" if reason else str(state))
+    return msgspec.structs.replace(
+        machine,
+        state=state,
+        state_at_ms=now_ms,
+        reason=reason,
+        ended_at_ms=now_ms if state.ended else None,
+        timeline=(*machine.timeline, moment)[-TIMELINE_COUNT:],
+        **facts,
+    )
+
+
+def age_ms(machine: Machine, now_ms: int) -> int:
+    """How long it has cost money so far; 0 when the provider was never called."""
+    if machine.called_at_ms is None:
+        return 0
+    return max(0, (machine.ended_at_ms or now_ms) - machine.called_at_ms)

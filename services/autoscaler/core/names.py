@@ -1,0 +1,48 @@
+"""How machines are called, and which secrets each of them has. Random texts and the cluster's key are arguments.
+
+A machine's name is its key everywhere: in the store, at the provider, in logs. The prefix holds the id of the cluster, so
+that several clusters share an account and each destroys its own machines only. A machine's secrets are derived from the
+cluster's key and its name: nothing has to be stored for them to survive a crash, and none is valid for another machine.
+"""
+
+import hashlib
+import hmac
+from typing import Final
+
+from libs.common.model import MachineId
+from services.autoscaler.core.secrets import Secret
+
+RANDOM_LENGTH: Final = 8
+ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
+SECRET_LENGTH: Final = 40
+
+
+def prefix(cluster_id: str) -> str:
+    """Make what the names of this cluster's machines begin with."""
+    return f"clusterodm-{cluster_id}-"
+
+
+def machine_name(cluster_id: str, images_count: int, random: str) -> MachineId:
+    """Name a machine for tasks of so many images. Lower case: it is a host name, too."""
+    return MachineId(f"{prefix(cluster_id)}{images_count}-{random}")
+
+
+def node_token(key: Secret, machine: MachineId) -> Secret:
+    """Make the token that the machine's node demands."""
+    return derived(key, "node", machine)
+
+
+def webhook_secret(key: Secret, machine: MachineId) -> Secret:
+    """Make the secret with which the machine's node reports a finished task."""
+    return derived(key, "webhook", machine)
+
+
+def derived(key: Secret, purpose: str, machine: MachineId) -> Secret:
+    """Derive a secret; one of them tells nothing about another."""
+    text = f"{purpose}:{machine}".encode()
+    return Secret(hmac.new(key.reveal().encode(), text, hashlib.sha256).hexdigest()[:SECRET_LENGTH])
+
+
+def digest(secret: Secret) -> str:
+    """Make what may be stored of a secret: whoever is shown the secret can check it by this."""
+    return hashlib.sha256(secret.reveal().encode()).hexdigest()

@@ -1,0 +1,59 @@
+"""Whether a task fits on a machine or a size: by images, by bytes, and by the memory that was too little elsewhere."""
+
+from collections.abc import Iterable, Sequence
+
+from libs.common.messages import WaitingTask
+from libs.common.model import Machine
+from services.autoscaler.core.configuration import Limits
+from services.autoscaler.core.offers import Size
+
+
+def fits_size(task: WaitingTask, size: Size, memory_bytes: int | None) -> bool:
+    """Whether a machine of this size could take the task. Memory that nobody knows is no obstacle."""
+    return fits(task, size.max_images, size.max_bytes, memory_bytes or 0)
+
+
+def fits_machine(task: WaitingTask, machine: Machine) -> bool:
+    """Whether this machine could take the task."""
+    return fits(task, machine.max_images, machine.max_bytes, machine.memory_bytes)
+
+
+def fits(task: WaitingTask, max_images: int | None, max_bytes: int | None, memory_bytes: int) -> bool:
+    """Compare a task with what is there."""
+    if max_images is not None and task.images_count > max_images:
+        return False
+    if max_bytes is not None and task.size_bytes > max_bytes:
+        return False
+    return not memory_bytes or memory_bytes > task.min_memory_bytes
+
+
+def fitting_sizes(task: WaitingTask, limits: Limits, memories: dict[str, int]) -> tuple[Size, ...]:
+    """All sizes for a task, the smallest first."""
+    return tuple(size for size in limits.sizes if fits_size(task, size, size.memory_bytes or memories.get(size.slug)))
+
+
+def memories(machines: Iterable[Machine]) -> dict[str, int]:
+    """Learn from machines how much memory each size has."""
+    return {machine.size: machine.memory_bytes for machine in machines if machine.memory_bytes}
+
+
+def why_none(task: WaitingTask, limits: Limits) -> str:
+    """Say why there is no size for a task."""
+    if task.min_memory_bytes:
+        return "no machine size has more memory than the one that was too small"
+    if all(task.images_count > size.max_images for size in limits.sizes):
+        return f"no machine size takes {task.images_count} images (the largest {limits.sizes[-1].max_images})"
+    return f"no machine size takes {task.images_count} images of {task.size_bytes} bytes"
+
+
+def matched(tasks: Sequence[WaitingTask], machines: Sequence[Machine]) -> dict[str, Machine]:
+    """Give each task a machine of its own as far as they go round: the largest task first, to the smallest that fits."""
+    free = sorted(machines, key=lambda machine: (machine.max_images is None, machine.max_images or 0, machine.id))
+    found: dict[str, Machine] = {}
+    for task in sorted(tasks, key=lambda task: (-task.images_count, task.waiting_since_ms, task.task)):
+        if not free:
+            break
+        place = next((place for place, machine in enumerate(free) if fits_machine(task, machine)), None)
+        if place is not None:
+            found[task.task] = free.pop(place)
+    return found
