@@ -1,0 +1,61 @@
+"""Settings of the admin service, and what it says at the start."""
+
+import pytest
+from structlog.testing import capture_logs
+
+from libs.common.errors import Refused
+from libs.common.settings import load
+from services.admin.api.listening import listen, port_of
+from services.admin.main import is_loopback, warn_without_password
+from services.admin.settings import AdminSettings
+
+
+def settings(*flags: str) -> AdminSettings:
+    return load(AdminSettings, flags, "clusterodm admin")
+
+
+def test_the_ports_are_the_originals():
+    assert (settings().admin_cli_port, settings().admin_web_port) == (8080, 10000)
+
+
+def test_the_password_comes_by_flag_or_environment_and_never_shows(monkeypatch: pytest.MonkeyPatch):
+    assert settings().password == ""
+    assert settings("--admin-pass", "s3cret").password == "s3cret"
+    monkeypatch.setenv("CLUSTERODM_ADMIN_PASS", "from outside")
+    assert settings().password == "from outside"
+    assert "from outside" not in repr(settings())
+
+
+@pytest.mark.parametrize(
+    ("flags", "warned"),
+    [
+        pytest.param(["--admin-bind", "0.0.0.0"], True, id="open to all"),
+        pytest.param([], True, id="the default is open to all"),
+        pytest.param(["--admin-pass", "x"], False, id="with a password"),
+        pytest.param(["--admin-bind", "127.0.0.1"], False, id="this machine only"),
+        pytest.param(["--admin-cli-port", "0", "--admin-web-port", "0"], False, id="both off"),
+        pytest.param(["--admin-cli-port", "0"], True, id="one off"),
+    ],
+)
+def test_an_open_door_is_mentioned(flags: list[str], warned: bool):
+    with capture_logs() as lines:
+        warn_without_password(settings(*flags))
+    assert [line["log_level"] for line in lines] == ["warning"] * warned
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False)],
+)
+def test_loopback_is_recognised(host: str, local: bool):
+    assert is_loopback(host) is local
+
+
+def test_a_port_that_is_taken_is_named_with_its_flag():
+    with listen("127.0.0.1", 0, "--x") as taken, pytest.raises(Refused, match=r"--admin-web-port .* in use"):
+        listen("127.0.0.1", port_of(taken), "--admin-web-port")
+
+
+def test_an_address_that_is_none_is_refused():
+    with pytest.raises(Refused, match="cannot listen"):
+        listen("no such host.invalid", 0, "--admin-web-port")
