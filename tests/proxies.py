@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from libs.common.errors import NoNode, NotFound
+from libs.common.errors import BusFailed, NoNode, NotFound
 from libs.common.messages import (
     CANCEL_TASK,
     FIND_UI_NODE,
@@ -73,6 +73,10 @@ class FakeScheduler:
         self.submitted: list[SubmitTask] = []
         self.restarted: list[RestartTask] = []
         self.console: tuple[str, ...] = ()
+        self.lose_answers = False
+        """Write commits down, but leave them unanswered."""
+        self.deaf = False
+        """Do not even hear them."""
         self.tasks: Bucket[Task]
         self.nodes: Bucket[Node]
 
@@ -125,12 +129,16 @@ class FakeScheduler:
         return TaskRecord(task=entry.value, revision=entry.revision)
 
     async def _submit(self, asked: SubmitTask) -> TaskRecord:
+        if self.deaf:
+            raise BusFailed("no answer")
         if await self.tasks.get(asked.task) is None:
             self.submitted.append(asked)
             values = {name: getattr(asked, name) for name in asked.__struct_fields__ if name != "task"}
             moment = Moment(at_ms=asked.created_at_ms, text="Waiting for a node: all are busy")
             task = Task(id=asked.task, committed_at_ms=asked.created_at_ms, timeline=(moment,), **values)
             await self.tasks.put(asked.task, task)
+        if self.lose_answers:
+            raise BusFailed("no answer")
         return await self._record(TaskRef(task=asked.task))
 
     async def _get(self, ref: TaskRef) -> TaskRecord:
