@@ -2,9 +2,10 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import structlog
 
@@ -42,6 +43,11 @@ FORGET_S: Final = 60.0
 log = structlog.get_logger()
 
 
+def new_uuid() -> str:
+    """Make an id for an attempt."""
+    return str(uuid.uuid4())
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the scheduler until it is told to stop; the exit code."""
     settings = parse(SchedulerSettings, argv, PROG)
@@ -62,55 +68,72 @@ async def serve(settings: SchedulerSettings) -> None:
         await asyncio.Event().wait()
 
 
-@asynccontextmanager
-async def running(
-    bus: Bus,
-    api: NodeApi,
-    settings: SchedulerSettings,
-    clock: Clock = now_ms,
-    new_id: NewId = lambda: str(uuid.uuid4()),
-) -> AsyncIterator[Handlers]:
-    """Read the records, start the loops, and only then answer."""
+@dataclass(frozen=True)
+class Scheduler:
+    """All parts of it, wired."""
+
+    ledger: Ledger
+    totals: Totals
+    prober: Prober
+    loser: Loser
+    cleaner: Cleaner
+    handlers: Handlers
+
+
+async def wired(bus: Bus, api: NodeApi, settings: SchedulerSettings, clock: Clock, new_id: NewId) -> Scheduler:
+    """Read the records and put the parts together."""
     board = Board(grant_ms=round(settings.grant_s * 1000), send_ahead_count=settings.send_ahead_count)
     ledger = await Ledger.open(bus, board, clock)
-    totals = await Totals.open(ledger, bus, api, settings)
     voice = Voice(bus, clock)
     prober = Prober(ledger, api, voice, settings)
     placer = Placer(ledger, bus, voice, new_id)
     tracker = Tracker(ledger, api, voice, settings)
     cleaner = Cleaner(ledger, api, settings)
-    forwards = ForwardHandlers(ledger, api, voice, placer, prober, settings)
-    loser = Loser(ledger, tracker, settings)
     handlers = Handlers(
         nodes=NodeHandlers(ledger, prober, voice),
         commits=CommitHandlers(ledger, placer, api, voice, settings),
         placer=placer,
-        forwards=forwards,
+        forwards=ForwardHandlers(ledger, api, voice, placer, prober, settings),
         actions=ActionHandlers(ledger, cleaner, api, voice, settings),
         reads=ReadHandlers(ledger, api, settings),
         tracker=tracker,
     )
+    totals = await Totals.open(ledger, bus, api, settings)
+    return Scheduler(ledger, totals, prober, Loser(ledger, tracker, settings), cleaner, handlers)
+
+
+def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict[str, Coroutine[Any, Any, None]]:
+    """Name everything that goes on by itself."""
+    placer, forwards, cleaner = scheduler.handlers.placer, scheduler.handlers.forwards, scheduler.cleaner
+
+    def again(interval_s: float, act: Callable[[], Awaitable[object]], name: str) -> Coroutine[Any, Any, None]:
+        return every(interval_s, calm(act, name), name)
+
+    return {
+        "probe nodes": scheduler.prober.run(),
+        "place tasks": placer.run(),
+        "track tasks": scheduler.handlers.tracker.run(),
+        "tell totals": scheduler.totals.run(),
+        "expire promises": again(SWEEP_S, placer.look_again, "expire promises"),
+        "check forwarding": again(SWEEP_S, lambda: forwards.check(crew), "check forwarding"),
+        "lose tasks": again(SWEEP_S, scheduler.loser.check, "lose tasks"),
+        "settle doubts": again(SWEEP_S, scheduler.ledger.settle_doubts, "settle doubts"),
+        "fetch options": again(SWEEP_S, scheduler.totals.refresh_options, "fetch options"),
+        "clean nodes": again(settings.clean_every_s, lambda: cleaner.tell_nodes(crew), "clean nodes"),
+        "forget nodes": again(settings.clean_every_s, cleaner.forget_retired, "forget nodes"),
+        "forget tasks": again(FORGET_S, cleaner.forget_old, "forget tasks"),
+    }
+
+
+@asynccontextmanager
+async def running(
+    bus: Bus, api: NodeApi, settings: SchedulerSettings, clock: Clock = now_ms, new_id: NewId = new_uuid
+) -> AsyncIterator[Scheduler]:
+    """Read the records, start the loops, and only then answer."""
+    scheduler = await wired(bus, api, settings, clock, new_id)
     async with AsyncExitStack() as stack:
         crew = await stack.enter_async_context(Crew(CREW_COUNT))
-        loops = {
-            "probe nodes": prober.run(),
-            "place tasks": placer.run(),
-            "track tasks": tracker.run(),
-            "tell totals": totals.run(),
-            "expire promises": every(SWEEP_S, calm(placer.look_again, "expire promises"), "expire promises"),
-            "check forwarding": every(
-                SWEEP_S, calm(lambda: forwards.check(crew), "check forwarding"), "check forwarding"
-            ),
-            "lose tasks": every(SWEEP_S, calm(loser.check, "lose tasks"), "lose tasks"),
-            "settle doubts": every(SWEEP_S, calm(ledger.settle_doubts, "settle doubts"), "settle doubts"),
-            "fetch options": every(SWEEP_S, calm(totals.refresh_options, "fetch options"), "fetch options"),
-            "clean nodes": every(
-                settings.clean_every_s, calm(lambda: cleaner.tell_nodes(crew), "clean nodes"), "clean nodes"
-            ),
-            "forget tasks": every(FORGET_S, calm(cleaner.forget_old, "forget tasks"), "forget tasks"),
-            "forget nodes": every(settings.clean_every_s, calm(cleaner.forget_retired, "forget nodes"), "forget nodes"),
-        }
-        for name, loop in loops.items():
+        for name, loop in loops(scheduler, settings, crew).items():
             await stack.enter_async_context(background(loop, name))
-        await stack.enter_async_context(served(bus, handlers))
-        yield handlers
+        await stack.enter_async_context(served(bus, scheduler.handlers))
+        yield scheduler

@@ -292,7 +292,7 @@ def finished(task: Task, seen: LastKnown, where: str, now_ms: int) -> Task:
 def canceled(task: Task, cleanup: Cleanup, now_ms: int) -> Task:
     """End it because its client said so."""
     attempts = task.attempts
-    if task.state is not TaskState.WAITING:
+    if task.state in {TaskState.FORWARDING, TaskState.RUNNING}:
         attempts = ended(attempts, Ending("canceled", cleanup=cleanup), now_ms)
     return moved(
         task,
@@ -321,7 +321,9 @@ def removed(task: Task, now_ms: int) -> Task:
 
 def restarted(task: Task, options: tuple[OptionValue, ...] | None, now_ms: int) -> Task:
     """Run it again where it ended. Nothing that was known counts, and `running_at_ms` is later than ever before."""
-    last = task.attempts[-1]
+    last = task.attempt
+    if last is None:
+        raise Impossible("a task that was never on a node cannot restart")
     return moved(
         task,
         Step.RESTART,

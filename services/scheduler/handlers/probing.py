@@ -61,7 +61,7 @@ class Prober:
 
     async def probe_all(self) -> None:
         """Ask every node now, and wait until each has answered or the time is up."""
-        probes = [self.probe(node) for node in self._registry.listed()]
+        probes = [self.probe(node) for node in self._registry]
         try:
             async with asyncio.timeout(UPDATE_LIMIT_S):
                 await asyncio.gather(*probes)

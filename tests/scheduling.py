@@ -1,0 +1,391 @@
+# ruff: noqa: ARG002 the fakes keep the signatures of their Protocol
+"""A scheduler without a world, for tests that read like a play: fake nodes, a clock that the test moves, an in-memory bus.
+
+    async with a_play(a=FakeNode(slots=2), b=FakeNode()) as play:
+        await play.commits("one", images=10)
+        placed = await play.asks("one")
+        await play.starts("one")
+        play.node("a").finishes(placed.node_task_id)
+        await play.looks()
+        assert play.task("one").state is TaskState.COMPLETED
+
+No loop runs by itself: the test does what a loop would do, when it wants it done. Task names are turned into UUIDs.
+"""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from libs.common.errors import NodeUnreachable, Refused
+from libs.common.lifecycle import Crew
+from libs.common.messages import (
+    NODES,
+    AddNode,
+    ImportRoute,
+    NodeRef,
+    NotWaiting,
+    Placed,
+    PlaceTask,
+    RenewAttempt,
+    ReportForwarded,
+    ReportForwardFailed,
+    RestartTask,
+    SubmitTask,
+    TaskRef,
+    Waiting,
+)
+from libs.common.model import (
+    InstanceId,
+    Node,
+    NodeId,
+    NodeInfo,
+    NodeOption,
+    NodeTaskId,
+    OptionValue,
+    Owner,
+    StatusCode,
+    Task,
+    TaskId,
+)
+from libs.common.testing import MemoryBus
+from services.scheduler.core.looks import Look
+from services.scheduler.core.nodes import NodeState
+from services.scheduler.main import Scheduler, wired
+from services.scheduler.settings import SchedulerSettings
+
+HOLDER = InstanceId("proxy-1")
+NOW_MS = 1_700_000_000_000
+GIGABYTE = 1_000_000_000
+
+
+def settings(**values: Any) -> SchedulerSettings:
+    """Make settings, whatever flags pytest was called with."""
+    return SchedulerSettings(**values)
+
+
+def task_id(name: str) -> TaskId:
+    """Turn a name into the UUID that stands for it."""
+    return TaskId(str(uuid.uuid5(uuid.NAMESPACE_URL, name)))
+
+
+def node_state(
+    name: str,
+    *,
+    slots: int = 1,
+    limit: int | None = None,
+    memory: int = 0,
+    used: int = 0,
+    foreign: int = 0,
+    turn: int = 0,
+    online: bool = True,
+    **record: Any,
+) -> NodeState:
+    """Make a node for tests of the core."""
+    state = NodeState(
+        Node(id=NodeId(name), hostname=name, port=3000, **record),
+        seen_at_ms=NOW_MS,
+        online=online,
+        info=NodeInfo(max_parallel_tasks=slots, max_images=limit, total_memory=memory or None),
+        foreign_count=foreign,
+        turn=turn,
+    )
+    state.tasks = {task_id(f"{name} {number}") for number in range(used)}
+    return state
+
+
+@dataclass
+class FakeNode:
+    """A node that does what the test says."""
+
+    slots: int = 1
+    limit: int | None = None
+    memory: int = 16 * GIGABYTE
+    up: bool = True
+    foreign: int = 0
+    """Tasks that others have sent to it."""
+    tasks: dict[NodeTaskId, Look] = field(default_factory=dict)
+    console: dict[NodeTaskId, list[str]] = field(default_factory=dict)
+    acts: list[tuple[str, NodeTaskId]] = field(default_factory=list)
+    """Every cancel, remove and restart."""
+    refuses: str = ""
+    """What it says to the next action."""
+
+    def info(self) -> NodeInfo:
+        """Say how it is."""
+        busy = [look for look in self.tasks.values() if look.code in {StatusCode.QUEUED, StatusCode.RUNNING}]
+        return NodeInfo(
+            version="2.2.4",
+            engine="odm",
+            engine_version="3.5.6",
+            max_images=self.limit,
+            max_parallel_tasks=self.slots,
+            task_queue_count=len(busy) + self.foreign,
+            total_memory=self.memory,
+            available_memory=self.memory,
+            cpu_cores=4,
+        )
+
+    def takes(self, task: NodeTaskId) -> None:
+        """Take a commit."""
+        self.tasks[task] = Look(StatusCode.RUNNING, processing_time_ms=1, name="on the node", images_count=3)
+        self.console[task] = ["started"]
+
+    def says(self, task: NodeTaskId, **changes: Any) -> None:
+        """Change what it says of a task."""
+        self.tasks[task] = replace(self.tasks[task], **changes)
+
+    def finishes(self, task: NodeTaskId) -> None:
+        """Complete a task."""
+        self.console[task].append("done")
+        self.says(task, code=StatusCode.COMPLETED, progress=100.0)
+
+    def fails(self, task: NodeTaskId, error: str) -> None:
+        """Fail a task."""
+        self.says(task, code=StatusCode.FAILED, error=error)
+
+
+class FakeNodes:
+    """Implements `ports.NodeApi` over fake nodes."""
+
+    def __init__(self, nodes: dict[str, FakeNode]) -> None:
+        self.nodes = nodes
+
+    def reach(self, node: Node) -> FakeNode:
+        """Find the node, if it is up."""
+        fake = self.nodes.get(node.hostname)
+        if fake is None or not fake.up:
+            raise NodeUnreachable(f"{node.name} cannot be reached")
+        return fake
+
+    async def info(self, node: Node, timeout_s: float) -> NodeInfo:
+        """Say how it is."""
+        return self.reach(node).info()
+
+    async def options(self, node: Node, timeout_s: float) -> tuple[NodeOption, ...]:
+        """Say which options it knows."""
+        self.reach(node)
+        return (NodeOption(name="dsm", type="bool", value="false", domain="bool", help="surface model"),)
+
+    async def look(self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float) -> Look | None:
+        """Say how a task is."""
+        fake = self.reach(node)
+        look = fake.tasks.get(task)
+        lines = () if from_line is None else tuple(fake.console.get(task, [])[from_line:])
+        return replace(look, lines=lines) if look else None
+
+    async def output(self, node: Node, task: NodeTaskId, from_line: int, timeout_s: float) -> tuple[str, ...] | None:
+        """Say what a task has written."""
+        fake = self.reach(node)
+        return tuple(fake.console[task][from_line:]) if task in fake.tasks else None
+
+    async def cancel(self, node: Node, task: NodeTaskId, timeout_s: float) -> bool:
+        """Cancel a task."""
+        return self._act(node, "cancel", task, StatusCode.CANCELED)
+
+    async def remove(self, node: Node, task: NodeTaskId, timeout_s: float) -> bool:
+        """Remove a task."""
+        found = self._act(node, "remove", task, StatusCode.CANCELED)
+        self.reach(node).tasks.pop(task, None)
+        return found
+
+    async def restart(
+        self, node: Node, task: NodeTaskId, options: tuple[OptionValue, ...] | None, timeout_s: float
+    ) -> bool:
+        """Restart a task."""
+        found = self._act(node, "restart", task, StatusCode.QUEUED)
+        self.reach(node).console[task] = []
+        return found
+
+    def _act(self, node: Node, verb: str, task: NodeTaskId, code: StatusCode) -> bool:
+        fake = self.reach(node)
+        fake.acts.append((verb, task))
+        if fake.refuses:
+            words, fake.refuses = fake.refuses, ""
+            raise Refused(words)
+        if task not in fake.tasks:
+            return False
+        fake.says(task, code=code, processing_time_ms=-1)
+        return True
+
+
+class Play:
+    """The stage: a scheduler whose time and loops are in the test's hand."""
+
+    def __init__(self, api: FakeNodes, bus: MemoryBus, chosen: SchedulerSettings) -> None:
+        self.api = api
+        self.bus = bus
+        self.settings = chosen
+        self.now_ms = NOW_MS
+        self.scheduler: Scheduler
+        self._ids = 0
+
+    def clock(self) -> int:
+        """Say what time it is."""
+        return self.now_ms
+
+    def new_id(self) -> str:
+        """Make ids that a test can tell apart."""
+        self._ids += 1
+        return str(uuid.UUID(int=self._ids))
+
+    async def starts_up(self) -> None:
+        """Start the scheduler, or start it again: only what is in the store survives."""
+        self.scheduler = await wired(self.bus, self.api, self.settings, self.clock, self.new_id)
+
+    async def probes(self) -> None:
+        """Ask all nodes."""
+        await self.scheduler.prober.probe_all()
+
+    async def passes(self, seconds: float) -> None:
+        """Let time pass, and let the sweeping loops have their turn."""
+        self.now_ms += round(seconds * 1000)
+        await self.sweeps()
+
+    async def sweeps(self) -> None:
+        """Do once what the sweeping loops do."""
+        async with Crew(10, grace_s=5) as crew:
+            await self.scheduler.loser.check()
+            await self.scheduler.handlers.forwards.check(crew)
+        async with Crew(10, grace_s=5) as crew:
+            await self.scheduler.cleaner.tell_nodes(crew)
+        await self.scheduler.ledger.settle_doubts()
+        await self.scheduler.handlers.placer.look_again()
+        await self.scheduler.cleaner.forget_retired()
+        await self.scheduler.cleaner.forget_old()
+
+    async def looks(self) -> None:
+        """Look at all running tasks."""
+        for task in list(self.scheduler.ledger.board.running):
+            await self.scheduler.handlers.tracker.look_at(task)
+
+    # --- who speaks to the scheduler -------------------------------------------------------------------------------
+
+    async def adds(self, name: str, fake: FakeNode) -> None:
+        """Register a node and probe it."""
+        self.api.nodes[name] = fake
+        await self.scheduler.handlers.nodes.add(AddNode(hostname=name, port=3000))
+        await self.probes()
+
+    async def commits(self, name: str, *, images: int = 3, holder: InstanceId = HOLDER, **more: Any) -> Task:
+        """Commit a task."""
+        asked = SubmitTask(
+            task=task_id(name), name=name, holder=holder, created_at_ms=NOW_MS, images_count=images, **more
+        )
+        self.now_ms += 1
+        return (await self.scheduler.handlers.commits.submit(asked)).task
+
+    async def asks(self, name: str, holder: InstanceId = HOLDER) -> Placed | Waiting | NotWaiting:
+        """Ask where a task goes."""
+        return await self.scheduler.handlers.placer.place(PlaceTask(task=task_id(name), holder=holder))
+
+    async def is_placed(self, name: str, holder: InstanceId = HOLDER) -> Placed:
+        """Ask where a task goes, sure that it goes somewhere."""
+        answer = await self.asks(name, holder)
+        assert isinstance(answer, Placed), answer
+        return answer
+
+    async def starts(self, name: str, holder: InstanceId = HOLDER) -> Placed:
+        """Place a task, send it, report that it runs."""
+        placed = await self.is_placed(name, holder)
+        self.api.reach(placed.node).takes(placed.node_task_id)
+        await self.reports_forwarded(name, placed.attempt)
+        return placed
+
+    async def reports_forwarded(self, name: str, attempt: int) -> None:
+        """Report that the node has it."""
+        await self.scheduler.handlers.forwards.forwarded(
+            ReportForwarded(task=task_id(name), attempt=attempt, holder=HOLDER)
+        )
+
+    async def reports_failed(self, name: str, attempt: int, reason: str = "connection reset", **more: bool) -> None:
+        """Report that forwarding is over."""
+        await self.scheduler.handlers.forwards.failed(
+            ReportForwardFailed(task=task_id(name), attempt=attempt, holder=HOLDER, reason=reason, **more)
+        )
+
+    async def renews(self, name: str, attempt: int) -> None:
+        """Report that forwarding goes on."""
+        await self.scheduler.handlers.forwards.renew(RenewAttempt(task=task_id(name), attempt=attempt, holder=HOLDER))
+
+    async def cancels(self, name: str, owner: Owner | None = None) -> Task:
+        """Cancel a task."""
+        return (await self.scheduler.handlers.actions.cancel(TaskRef(task=task_id(name), owner=owner))).task
+
+    async def removes(self, name: str, owner: Owner | None = None) -> None:
+        """Remove a task."""
+        await self.scheduler.handlers.actions.remove(TaskRef(task=task_id(name), owner=owner))
+
+    async def restarts(self, name: str, options: tuple[OptionValue, ...] | None = None) -> Task:
+        """Restart a task."""
+        asked = RestartTask(task=task_id(name), options=options)
+        return (await self.scheduler.handlers.actions.restart(asked)).task
+
+    async def imports(self, name: str, node: str) -> Task:
+        """Take a task over."""
+        asked = ImportRoute(task=task_id(name), node=NodeId(f"{node}-3000"))
+        return (await self.scheduler.handlers.commits.import_route(asked)).task
+
+    async def locks(self, node: str) -> None:
+        """Lock a node."""
+        await self.scheduler.handlers.nodes.lock(NodeRef(node=NodeId(f"{node}-3000")))
+
+    async def unlocks(self, node: str) -> None:
+        """Unlock a node."""
+        await self.scheduler.handlers.nodes.unlock(NodeRef(node=NodeId(f"{node}-3000")))
+
+    async def takes_off(self, node: str) -> None:
+        """Remove a node."""
+        await self.scheduler.handlers.nodes.remove(NodeRef(node=NodeId(f"{node}-3000")))
+
+    async def goes_down(self, node: str) -> None:
+        """Let a node be gone, and let that be noticed."""
+        self.api.nodes[node].up = False
+        await self.probes()
+        await self.probes()
+
+    async def comes_back(self, node: str) -> None:
+        """Let a node be there again, and let that be noticed."""
+        self.api.nodes[node].up = True
+        await self.probes()
+
+    # --- what can be seen ------------------------------------------------------------------------------------------
+
+    def node(self, name: str) -> FakeNode:
+        """Find a fake node."""
+        return self.api.nodes[name]
+
+    def state_of(self, name: str) -> NodeState:
+        """Find what the scheduler knows of a node."""
+        state = self.scheduler.ledger.board.nodes.get(NodeId(f"{name}-3000"))
+        assert state is not None
+        return state
+
+    def task(self, name: str) -> Task:
+        """Find a task."""
+        return self.scheduler.ledger.board.tasks[task_id(name)]
+
+    def has(self, name: str) -> bool:
+        """Whether a task's record is there."""
+        return task_id(name) in self.scheduler.ledger.board.tasks
+
+    def told(self, name: str) -> list[Any]:
+        """List the events of one kind."""
+        return [message for kind, message in self.bus.told if kind == name]
+
+    async def recorded_nodes(self) -> dict[str, Node]:
+        """Read the records of nodes."""
+        return {key: entry.value for key, entry in (await (await self.bus.bucket(NODES)).load()).items()}
+
+
+@asynccontextmanager
+async def a_play(
+    bus: MemoryBus | None = None, chosen: SchedulerSettings | None = None, **nodes: FakeNode
+) -> AsyncIterator[Play]:
+    """Set the stage: a scheduler that knows these nodes, all probed once."""
+    play = Play(FakeNodes({}), bus or MemoryBus(), chosen or settings())
+    await play.starts_up()
+    for name, fake in nodes.items():
+        await play.adds(name, fake)
+    yield play

@@ -1,0 +1,122 @@
+"""What a look at a task brings, when to look again, and which lines of a console are asked for."""
+
+import pytest
+
+from libs.common.model import LastKnown, Moment, StatusCode
+from services.scheduler.core.console import LINE_LENGTH, TAIL_COUNT, assembled, grown, kept_lines, node_line
+from services.scheduler.core.looks import Look, Pace, is_news, known_of
+from services.scheduler.core.rota import Rota
+from services.scheduler.core.tasks import submitted
+from tests.scheduling import NOW_MS
+from tests.unit.scheduler.test_tasks import ASKED
+
+KNOWN = LastKnown(
+    code=StatusCode.RUNNING, processing_time_ms=10_000, console_count=3, console_tail=("a", "b", "c"), seen_at_ms=1
+)
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "expected_ms"),
+    [
+        pytest.param(0, 1_000, id="fresh"),
+        pytest.param(-5, 1_000, id="a clock that went back"),
+        pytest.param(150_000, 5_500, id="half way"),
+        pytest.param(300_000, 10_000, id="long"),
+        pytest.param(9_000_000, 10_000, id="very long"),
+    ],
+)
+def test_the_older_a_task_the_less_often_it_is_looked_at(age_ms: int, expected_ms: int):
+    assert Pace().interval_ms(age_ms) == expected_ms
+
+
+def test_new_lines_are_added_to_what_is_known():
+    known = known_of(KNOWN, Look(StatusCode.RUNNING, processing_time_ms=11_000, lines=("d",)), NOW_MS)
+    assert (known.console_count, known.console_tail) == (4, ("a", "b", "c", "d"))
+
+
+def test_only_the_tail_is_kept_and_long_lines_are_cut():
+    count, tail = grown(None, tuple(f"{number} {'x' * 5000}" for number in range(1000)))
+    assert (count, len(tail)) == (1000, TAIL_COUNT)
+    assert tail[-1].startswith("999 ")
+    assert all(len(line) == LINE_LENGTH for line in tail)
+
+
+@pytest.mark.parametrize("lines", [pytest.param((), id="empty console"), pytest.param(("x",), id="new lines already")])
+def test_after_a_new_beginning_on_the_node_the_console_is_read_from_the_start(lines: tuple[str, ...]):
+    known = known_of(KNOWN, Look(StatusCode.RUNNING, processing_time_ms=500, lines=lines), NOW_MS)
+    assert (known.console_count, known.console_tail) == (0, ())
+
+
+def test_a_canceled_task_keeps_its_console_although_its_time_is_reset():
+    known = known_of(KNOWN, Look(StatusCode.CANCELED, processing_time_ms=-1), NOW_MS)
+    assert known.console_count == 3
+
+
+@pytest.mark.parametrize(
+    ("look", "expected"),
+    [
+        pytest.param(Look(StatusCode.RUNNING, processing_time_ms=10_000), False, id="nothing"),
+        pytest.param(Look(StatusCode.RUNNING, processing_time_ms=14_999), False, id="a little time"),
+        pytest.param(Look(StatusCode.RUNNING, processing_time_ms=15_000), True, id="more time"),
+        pytest.param(Look(StatusCode.RUNNING, processing_time_ms=10_001, lines=("x",)), True, id="a line"),
+        pytest.param(Look(StatusCode.RUNNING, processing_time_ms=10_001, progress=1), True, id="progress"),
+        pytest.param(Look(StatusCode.QUEUED, processing_time_ms=10_000), True, id="another status"),
+    ],
+)
+def test_what_is_worth_a_write(look: Look, expected: bool):
+    assert is_news(KNOWN, known_of(KNOWN, look, NOW_MS)) is expected
+
+
+def test_the_first_look_is_always_worth_a_write():
+    assert is_news(None, KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("from_line", "asked_of_node", "expected"),
+    [
+        pytest.param(0, 0, ("T0", "T1", "a", "b", "c"), id="all"),
+        pytest.param(1, 0, ("T1", "a", "b", "c"), id="within the timeline"),
+        pytest.param(2, 0, ("a", "b", "c"), id="the node's first line"),
+        pytest.param(4, 2, ("c",), id="within the node's lines"),
+        pytest.param(9, 7, (), id="past the end"),
+        pytest.param(-1, -1, ("c",), id="last"),
+        pytest.param(-4, -4, ("T1", "a", "b", "c"), id="last ones over both"),
+        pytest.param(-99, -99, ("T0", "T1", "a", "b", "c"), id="more than there are"),
+    ],
+)
+def test_timeline_and_node_are_one_console(from_line: int, asked_of_node: int, expected: tuple[str, ...]):
+    import msgspec
+
+    timeline = (Moment(at_ms=1, text="T0"), Moment(at_ms=2, text="T1"))
+    task = msgspec.structs.replace(submitted(ASKED, NOW_MS, ""), timeline=timeline, known=KNOWN)
+    assert node_line(task, from_line) == asked_of_node
+    assert assembled(task, from_line, kept_lines(task.known, asked_of_node)) == expected
+
+
+def test_of_a_long_console_what_is_kept_is_its_tail():
+    known = LastKnown(code=StatusCode.RUNNING, console_count=10, console_tail=("8", "9"))
+    assert kept_lines(known, 0) == ("8", "9")
+    assert kept_lines(known, 9) == ("9",)
+    assert kept_lines(None, 0) == ()
+
+
+def test_a_rota_gives_what_is_due_in_order_and_once():
+    rota: Rota[str] = Rota()
+    rota.set("b", 20)
+    rota.set("a", 10)
+    rota.set("late", 99)
+    assert rota.next_ms() == 10
+    assert rota.take_due(50) == ["a", "b"]
+    assert rota.take_due(50) == []
+    assert rota.next_ms() == 99
+
+
+def test_a_key_that_is_set_again_moves_and_a_discarded_one_is_never_due():
+    rota: Rota[str] = Rota()
+    rota.set("a", 10)
+    rota.set("a", 30)
+    rota.set("b", 10)
+    rota.discard("b")
+    assert rota.take_due(20) == []
+    assert rota.take_due(30) == ["a"]
+    assert rota.next_ms() is None
