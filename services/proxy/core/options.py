@@ -5,8 +5,10 @@ that the node knows count, each value is converted to the option's type and held
 come together as a JSON array in the order of the node's list. Where the cluster has never seen an option list, options go
 to the node unchecked.
 
-Differences, on purpose: `null` among the options is skipped (the original answers with an accident of its language), and
-numbers that JSON cannot write (NaN, Infinity) are out of range even where an option has no domain.
+Differences, on purpose: `null` among the options is skipped (the original answers with an accident of its language);
+numbers that JSON cannot write (NaN, Infinity) are out of range even where an option has no domain; and the value of a text
+option is text when it reaches a node, an absent or null one does not count as chosen. NodeODM hands text options to a shell
+line as they are and ends with an exception, all its tasks with it, when one is something else.
 """
 
 import json
@@ -47,8 +49,11 @@ def check_options(raw: str | None, known: Sequence[NodeOption]) -> tuple[OptionV
         entry = next((each for each in chosen if each.get("name") == option.name), None)
         if entry is None:
             continue
+        value = entry.get("value", UNDEFINED)
+        if option.type in TEXTS and (value is None or value is UNDEFINED):
+            continue
         try:
-            accepted.append(OptionValue(option.name, fit(option, entry.get("value", UNDEFINED))))
+            accepted.append(OptionValue(option.name, fit(option, value)))
         except Unfit as unfit:
             complaints.append({"name": option.name, "error": str(unfit)})
     refuse(complaints)
@@ -71,11 +76,11 @@ def unchecked(chosen: Iterable[dict[str, Any]]) -> tuple[OptionValue, ...]:
     taken: dict[str, OptionValue] = {}
     complaints: list[dict[str, str]] = []
     for entry in chosen:
-        name = entry.get("name")
-        if not isinstance(name, str) or name in taken:
+        name, value = entry.get("name"), entry.get("value")
+        if not isinstance(name, str) or name in taken or value is None:
             continue
         try:
-            taken[name] = OptionValue(sendable(name), scalar(entry.get("value")))
+            taken[name] = OptionValue(sendable(name), scalar(value))
         except Unfit as unfit:
             complaints.append({"name": sendable(name), "error": str(unfit)})
     refuse(complaints)
@@ -88,7 +93,7 @@ def refuse(complaints: Sequence[dict[str, str]]) -> None:
         raise Refused(json.dumps(complaints, ensure_ascii=False, separators=(",", ":")))
 
 
-def fit(option: NodeOption, value: Any) -> str | int | float | bool | None:
+def fit(option: NodeOption, value: Any) -> str | int | float | bool:
     """Convert a value to its option's type and hold it against the domain. Raises Unfit."""
     converted = CONVERT.get(option.type, same)(value)
     if isinstance(option.domain, list):
@@ -96,16 +101,16 @@ def fit(option: NodeOption, value: Any) -> str | int | float | bool | None:
             raise Unfit(f"Invalid value {shown(converted)} (not in enum)")
     elif option.domain and not in_domain(option.domain, converted):
         raise Unfit(out_of_range(converted))
-    return scalar(None if converted is UNDEFINED else converted)
+    return scalar(converted)
 
 
-def scalar(value: Any) -> str | int | float | bool | None:
+def scalar(value: Any) -> str | int | float | bool:
     """Return a value that a task can carry to a node. Raises Unfit for arrays, objects, NaN and Infinity."""
     if isinstance(value, str):
         return sendable(value)
     if isinstance(value, list | dict) or (isinstance(value, float) and not math.isfinite(value)):
         raise Unfit(out_of_range(value))
-    answer: int | float | bool | None = value
+    answer: int | float | bool = value
     return answer
 
 
@@ -118,12 +123,26 @@ def to_boolean(value: Any) -> bool:
     raise Unfit(f"Cannot convert {shown(value)} to boolean")
 
 
+def to_text(value: Any) -> str:
+    """Write a value as text. Raises Unfit for arrays and objects."""
+    if isinstance(value, list | dict):
+        raise Unfit(out_of_range(value))
+    return text_of(value)
+
+
 def same(value: Any) -> Any:
-    """Leave text as it is."""
+    """Leave a value as it is."""
     return value
 
 
-CONVERT: Final[dict[str, Callable[[Any], Any]]] = {"float": parse_float, "int": parse_int, "bool": to_boolean}
+CONVERT: Final[dict[str, Callable[[Any], Any]]] = {
+    "float": parse_float,
+    "int": parse_int,
+    "bool": to_boolean,
+    "string": to_text,
+    "path": to_text,
+}
+TEXTS: Final = frozenset(["string", "path"])
 
 
 def in_domain(domain: str, value: Any) -> bool:

@@ -63,7 +63,8 @@ def complaint(raw: str) -> str:
         pytest.param("share", 100, 100, id="percent"),
         pytest.param("boundary", '{"type": "Polygon"}', '{"type": "Polygon"}', id="json"),
         pytest.param("sm-cluster", "http://x", "http://x", id="string"),
-        pytest.param("sm-cluster", None, None, id="null as a string"),
+        pytest.param("sm-cluster", 5, "5", id="number as a string"),
+        pytest.param("gcp", True, "true", id="boolean as a path"),
         pytest.param("gcp", "/a/b", "/a/b", id="path"),
         pytest.param("free-int", "12", 12, id="no domain"),
     ],
@@ -139,6 +140,7 @@ def test_accepted_options_come_in_the_order_of_the_nodes_list():
         pytest.param('[1,"a",null,[],true]', id="array of anything"),
         pytest.param('[{"name":"nosuch","value":1}]', id="unknown name"),
         pytest.param('[{"name":["dsm"],"value":1},{}]', id="no proper name"),
+        pytest.param('[{"name":"sm-cluster","value":null},{"name":"gcp"}]', id="text without a value"),
     ],
 )
 def test_what_holds_no_known_option_is_no_options(raw: str | None):
@@ -201,7 +203,7 @@ def test_half_a_surrogate_pair_is_replaced():
 
 def test_without_a_list_options_pass_unchecked():
     raw = '[{"name":"anything","value":"x"},null,{"name":"n","value":3},{"name":"anything","value":"y"},{"name":"no"}]'
-    assert check_options(raw, []) == (OptionValue("anything", "x"), OptionValue("n", 3), OptionValue("no", None))
+    assert check_options(raw, []) == (OptionValue("anything", "x"), OptionValue("n", 3))
 
 
 def test_without_a_list_what_no_option_can_be_is_still_refused():
