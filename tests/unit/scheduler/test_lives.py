@@ -388,7 +388,7 @@ async def test_a_look_that_was_under_way_during_a_restart_does_not_end_the_task(
 async def test_a_task_that_has_not_ended_cannot_be_restarted():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
-        with pytest.raises(Refused, match="^Task cannot be restarted$"):
+        with pytest.raises(Refused, match=r"^Task cannot be restarted$"):
             await play.restarts("one")
 
 
@@ -396,7 +396,7 @@ async def test_a_task_that_never_reached_a_node_cannot_be_restarted():
     async with a_play() as play:
         await play.commits("one")
         await play.cancels("one")
-        with pytest.raises(Refused, match="^Action not supported. Please create a new task.$"):
+        with pytest.raises(Refused, match=r"^Action not supported. Please create a new task.$"):
             await play.restarts("one")
 
 
@@ -404,7 +404,7 @@ async def test_a_task_that_its_node_has_forgotten_cannot_be_restarted():
     async with a_play(a=FakeNode()) as play:
         await ended(play)
         play.node("a").tasks.clear()
-        with pytest.raises(Refused, match="^Action not supported"):
+        with pytest.raises(Refused, match=r"^Action not supported"):
             await play.restarts("one")
         assert play.task("one").state is TaskState.COMPLETED
 

@@ -121,7 +121,7 @@ async def test_the_page_comes_from_the_first_node_online():
         await play.goes_down("a")
         assert (await play.scheduler.handlers.nodes.find_ui(FindUiNode())).node == "b-3000"
         await play.goes_down("b")
-        with pytest.raises(NoNode, match="^No nodes available$"):
+        with pytest.raises(NoNode, match=r"^No nodes available$"):
             await play.scheduler.handlers.nodes.find_ui(FindUiNode())
 
 

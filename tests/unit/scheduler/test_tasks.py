@@ -1,5 +1,7 @@
 """The life of a task: the table, and the functions that walk it."""
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -127,7 +129,7 @@ def test_a_step_that_is_not_in_the_table_says_so():
         pytest.param(lambda: restarted(completed(), None, NOW_MS), AttemptState.RUNNING, id="restarted"),
     ],
 )
-def test_the_attempt_moves_with_the_task(make, attempt_state):
+def test_the_attempt_moves_with_the_task(make: Callable[[], Task], attempt_state: AttemptState | None):
     attempt = make().attempt
     assert (attempt.state if attempt else None) is attempt_state
 

@@ -1,0 +1,271 @@
+"""Whatever happens in whatever order, the board stays whole. Played by chance with hypothesis over the pure core."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from libs.common.messages import SubmitTask
+from libs.common.model import (
+    AttemptState,
+    Cleanup,
+    InstanceId,
+    LastKnown,
+    Node,
+    NodeId,
+    NodeInfo,
+    NodeTaskId,
+    StatusCode,
+    Task,
+    TaskState,
+)
+from services.scheduler.core.attempts import Ending, Patience
+from services.scheduler.core.board import Board
+from services.scheduler.core.placement import need_of, place
+from services.scheduler.core.queue import key_of
+from services.scheduler.core.tasks import (
+    Site,
+    canceled,
+    observed,
+    placed,
+    removed,
+    restarted,
+    started,
+    submitted,
+    tried,
+    uncertain,
+)
+from tests.scheduling import task_id
+
+NODES = {"small": (1, 10), "medium": (2, 100), "large": (3, None)}
+"""Slots and largest number of images."""
+HOLDERS = [InstanceId("p"), InstanceId("q")]
+PATIENCE = Patience(max_attempts_count=3, first_backoff_ms=100, max_backoff_ms=1000)
+pick = st.integers(min_value=0, max_value=10_000)
+
+
+class Life(RuleBasedStateMachine):
+    """Random commits, probes, losses, cancels and restarts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_ms = 1_000
+        self.board = Board(grant_ms=1_000)
+        self.revision = 0
+        self.names = 0
+        for name in NODES:
+            self.board.nodes.put(Node(id=NodeId(name), hostname=name, port=1), self.now_ms)
+
+    # --- what can happen -------------------------------------------------------------------------------------------
+
+    @rule(images=st.sampled_from([1, 50, 500]), holder=st.sampled_from(HOLDERS))
+    def commits(self, images: int, holder: InstanceId) -> None:
+        self.names += 1
+        asked = SubmitTask(task=task_id(str(self.names)), name="x", holder=holder, created_at_ms=1, images_count=images)
+        task = submitted(asked, self.board.next_commit_ms(self.now_ms), "")
+        self.keep(task)
+        self.board.grant_all(self.now_ms)
+
+    @rule(name=st.sampled_from(sorted(NODES)), foreign=st.integers(0, 2))
+    def answers_a_probe(self, name: str, foreign: int) -> None:
+        node = self.board.nodes.get(NodeId(name))
+        assert node is not None
+        slots, limit = NODES[name]
+        before = self.board.ours_on(node)
+        info = NodeInfo(max_parallel_tasks=slots, max_images=limit, task_queue_count=len(before[0]) + foreign)
+        self.board.nodes.hit(node, info, self.board.ours_since(node, before), self.now_ms)
+
+    @rule(name=st.sampled_from(sorted(NODES)))
+    def misses_a_probe(self, name: str) -> None:
+        node = self.board.nodes.get(NodeId(name))
+        assert node is not None
+        if self.board.nodes.miss(node, "gone"):
+            self.board.revoke_on(node.id)
+
+    @rule(ms=st.integers(1, 2_000))
+    def passes(self, ms: int) -> None:
+        self.now_ms += ms
+        self.board.expire(self.now_ms)
+        self.board.grant_all(self.now_ms)
+
+    @precondition(lambda self: self.board.grants)
+    @rule(number=pick)
+    def picks_up(self, number: int) -> None:
+        promise = self.one(self.board.grants.values(), number)
+        node = self.board.nodes.get(promise.node)
+        assert node is not None
+        self.board.heard(self.board.tasks[promise.task].holder)
+        self.keep(placed(self.board.tasks[promise.task], node.record, NodeTaskId(promise.task), self.now_ms))
+
+    @precondition(lambda self: self.board.forwarding)
+    @rule(number=pick, how=st.sampled_from(["started", "uncertain", "failed", "refused"]))
+    def is_forwarded(self, number: int, how: str) -> None:
+        task = self.board.tasks[self.one(self.board.forwarding, number)]
+        ways = {
+            "started": lambda: started(task, "n", self.now_ms),
+            "uncertain": lambda: uncertain(task, "silent"),
+            "failed": lambda: tried(task, Ending("reset"), "n", PATIENCE, self.now_ms),
+            "refused": lambda: tried(task, Ending("no", counted=True), "n", PATIENCE, self.now_ms),
+        }
+        self.keep(ways[how]())
+
+    @precondition(lambda self: self.board.running)
+    @rule(number=pick, code=st.sampled_from(list(StatusCode)), error=st.sampled_from(["", "Not enough memory"]))
+    def is_observed(self, number: int, code: StatusCode, error: str) -> None:
+        task = self.board.tasks[self.one(self.board.running, number)]
+        self.keep(observed(task, LastKnown(code=code, error=error), Site("n", 8), PATIENCE, self.now_ms))
+
+    @precondition(lambda self: self.board.running)
+    @rule(number=pick)
+    def is_lost(self, number: int) -> None:
+        task = self.board.tasks[self.one(self.board.running, number)]
+        ending = Ending("lost", counted=True, cleanup=Cleanup.REMOVE)
+        self.keep(tried(task, ending, "n", PATIENCE, self.now_ms))
+
+    @precondition(lambda self: self.board.tasks)
+    @rule(number=pick, what=st.sampled_from(["cancel", "remove", "restart", "forget"]))
+    def its_client_acts(self, number: int, what: str) -> None:
+        task = self.board.tasks[self.one(self.board.tasks, number)]
+        if what == "cancel" and not task.state.ended:
+            self.keep(canceled(task, Cleanup.CANCEL, self.now_ms))
+        if what == "remove":
+            self.keep(removed(task, self.now_ms))
+        if what == "restart" and task.state.ended and task.attempt and not task.removed:
+            self.keep(restarted(task, None, self.now_ms))
+        if what == "forget" and task.state.ended:
+            self.board.drop(task.id)
+
+    @rule()
+    def the_scheduler_starts_again(self) -> None:
+        nodes, tasks = list(self.board.nodes), list(self.board.tasks.values())
+        revisions = dict(self.board.revisions)
+        self.board = Board(grant_ms=1_000)
+        for node in nodes:
+            self.board.nodes.put(node.record, self.now_ms)
+        for task in reversed(tasks):
+            self.board.put(task, revisions[task.id], self.now_ms)
+
+    # --- what must hold --------------------------------------------------------------------------------------------
+
+    @invariant()
+    def a_task_is_in_exactly_one_place(self) -> None:
+        for task in self.board.tasks.values():
+            places = {
+                TaskState.WAITING: self.board.waiting.has(key_of(task)),
+                TaskState.FORWARDING: task.id in self.board.forwarding,
+                TaskState.RUNNING: task.id in self.board.running,
+            }
+            assert [state for state, there in places.items() if there] == ([] if task.state.ended else [task.state])
+        assert len(self.board.waiting) == sum(task.state is TaskState.WAITING for task in self.board.tasks.values())
+        assert len(self.board.all) == len(self.board.tasks)
+
+    @invariant()
+    def slots_are_neither_leaked_nor_given_twice(self) -> None:
+        under_way = Counter(
+            task.attempts[-1].node
+            for task in self.board.tasks.values()
+            if task.state in {TaskState.FORWARDING, TaskState.RUNNING}
+        )
+        promised = Counter(promise.node for promise in self.board.grants.values())
+        for node in self.board.nodes:
+            assert len(node.tasks) == under_way[node.id]
+            assert len(node.grants) == promised[node.id]
+            assert not node.tasks & node.grants
+            assert node.free_count >= 0
+
+    @invariant()
+    def promises_are_made_to_waiting_tasks_on_nodes_that_may_take_them(self) -> None:
+        for promise in self.board.grants.values():
+            node = self.board.nodes.get(promise.node)
+            assert node is not None
+            assert self.board.tasks[promise.task].state is TaskState.WAITING
+            assert node.usable
+            assert node.fits(self.board.tasks[promise.task].images_count)
+
+    @invariant()
+    def the_attempt_goes_with_the_state(self) -> None:
+        for task in self.board.tasks.values():
+            going = [one for one in task.attempts if one.state is not AttemptState.ENDED]
+            assert len(going) == (1 if task.state in {TaskState.FORWARDING, TaskState.RUNNING} else 0)
+            assert going in ([], [task.attempt])
+
+    @invariant()
+    def the_open_nodes_are_those_with_room(self) -> None:
+        with_room = {node.id for node in self.board.nodes if node.usable and node.free_count > 0}
+        assert {node.id for node in self.board.nodes.open()} == with_room
+
+    @invariant()
+    def after_a_walk_nobody_waits_in_front_of_room_that_fits(self) -> None:
+        self.board.grant_all(self.now_ms)
+        for task in self.board.waiting_tasks():
+            if task.not_before_ms <= self.now_ms and task.holder not in self.board.away:
+                assert place(self.board.nodes.open(), need_of(task), self.board.nodes.listed()) is None
+
+    @invariant()
+    def nothing_is_filed_for_a_task_that_is_gone(self) -> None:
+        for tasks in (*self.board.on_node.values(), *self.board.of_owner.values(), self.board.waiting):
+            assert all(task in self.board.tasks for task in tasks)
+        assert all(task in self.board.tasks for tasks in self.board.to_clean.values() for task in tasks)
+        assert all(task in self.board.tasks for task in self.board.by_node_task.values())
+
+    def keep(self, task: Task) -> None:
+        self.revision += 1
+        self.board.put(task, self.revision, self.now_ms)
+
+    @staticmethod
+    def one(things: Iterable[Any], number: int) -> Any:
+        listed = list(things)
+        return listed[number % len(listed)]
+
+
+class FirstComeFirstServed(RuleBasedStateMachine):
+    """Tasks of one kind and one holder are promised slots in the order of their commits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.board = Board()
+        self.names = 0
+        self.served: list[int] = []
+        node = self.board.nodes.put(Node(id=NodeId("a"), hostname="a", port=1), 0)
+        self.node = node
+        self.slots(2)
+
+    @rule(count=st.integers(0, 4))
+    def slots(self, count: int) -> None:
+        before = self.board.ours_on(self.node)
+        info = NodeInfo(max_parallel_tasks=count, task_queue_count=len(before[0]))
+        self.board.nodes.hit(self.node, info, self.board.ours_since(self.node, before), 0)
+        self.walk()
+
+    @rule()
+    def commits(self) -> None:
+        asked = SubmitTask(task=task_id(str(self.names)), name="x", holder=HOLDERS[0], created_at_ms=1, images_count=1)
+        self.names += 1
+        self.board.put(submitted(asked, self.board.next_commit_ms(5), ""), 1, 0)
+        self.walk()
+
+    @precondition(lambda self: self.board.running)
+    @rule(number=pick)
+    def one_ends(self, number: int) -> None:
+        task = self.board.tasks[Life.one(self.board.running, number)]
+        self.board.put(observed(task, LastKnown(code=StatusCode.COMPLETED), Site("a"), PATIENCE, 0), 1, 0)
+        self.walk()
+
+    def walk(self) -> None:
+        for promise in self.board.grant_all(0):
+            task = self.board.tasks[promise.task]
+            self.served.append(task.committed_at_ms)
+            self.board.put(started(placed(task, self.node.record, NodeTaskId(task.id), 0), "a", 0), 1, 0)
+
+    @invariant()
+    def the_order_is_that_of_the_commits(self) -> None:
+        assert self.served == sorted(self.served)
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestFirstComeFirstServed = FirstComeFirstServed.TestCase
+TestFirstComeFirstServed.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
