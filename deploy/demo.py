@@ -10,7 +10,6 @@ from deploy.plan import NodeAddress
 from deploy.processes import module
 
 HOST: Final = "127.0.0.1"
-TASK_TIME_S: Final = 5
 IMAGE_TIME_S: Final = 0.05
 
 
@@ -27,7 +26,7 @@ def ports(folder: Path, count: int) -> tuple[list[int], list[int]]:
     return chosen, [port for port in before if port not in chosen]
 
 
-def commands(folder: Path, chosen: Sequence[int]) -> dict[str, list[str]]:
+def commands(folder: Path, chosen: Sequence[int], task_time_s: float) -> dict[str, list[str]]:
     """Make the command of each node, by its name."""
     return {
         f"node-{number}": module(
@@ -36,7 +35,7 @@ def commands(folder: Path, chosen: Sequence[int]) -> dict[str, list[str]]:
             f"--port={port}",
             f"--name=node-{number}",
             f"--data-dir={folder.absolute() / f'node-{number}'}",
-            f"--task-time-s={TASK_TIME_S}",
+            f"--task-time-s={task_time_s:g}",
             f"--image-time-s={IMAGE_TIME_S}",
         )
         for number, port in enumerate(chosen, start=1)

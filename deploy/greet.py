@@ -21,8 +21,8 @@ from libs.common.log import configure
 from libs.common.messages import ADD_NODE, LIST_NODES, REMOVE_NODE, AddNode, ListNodes, NodeRef, NodeView
 
 READY_S: Final = 60.0
-ONLINE_S: Final = 10.0
-"""How long to wait for nodes to be seen online before the summary says how many are."""
+ONLINE_S: Final = 5.0
+"""How long to wait for the nodes of this start to be seen online before the summary says how many are."""
 LOOK_S: Final = 0.05
 
 
@@ -32,7 +32,7 @@ async def greet(plan: Plan) -> str:
         troubles = [trouble for node in plan.nodes if (trouble := await register(bus, node))]
         await forget(bus, plan.gone)
         await answering(plan)
-        nodes = await seen(bus)
+        nodes = await seen(bus, plan.nodes)
     return "\n".join([*troubles, summary(plan, nodes)])
 
 
@@ -82,12 +82,14 @@ def answers(scheme: str, port: int) -> bool:
         connection.close()
 
 
-async def seen(bus: NatsBus) -> list[NodeView]:
-    """List the nodes once all are online, or when it has taken too long."""
+async def seen(bus: NatsBus, awaited: list[NodeAddress]) -> list[NodeView]:
+    """List all nodes once the awaited ones are online, or when that has taken too long."""
+    wanted = {(node.hostname, node.port) for node in awaited}
     deadline_s = monotonic_s() + ONLINE_S
     while True:
         nodes = await list_nodes(bus)
-        if all(node.online for node in nodes) or monotonic_s() > deadline_s:
+        missing = wanted - {(node.hostname, node.port) for node in nodes if node.online}
+        if not missing or monotonic_s() > deadline_s:
             return nodes
         await asyncio.sleep(LOOK_S)
 

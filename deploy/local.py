@@ -55,7 +55,7 @@ def up(settings: UpSettings) -> int:
         children = environment(settings, nats_url)
         commands = {name: module("deploy.cli", name) for name in SERVICES}
         ports, gone = demo.ports(folder / "demo", settings.demo_nodes_count) if settings.demo else ([], [])
-        commands |= demo.commands(folder / "demo", ports)
+        commands |= demo.commands(folder / "demo", ports, settings.demo_task_time_s)
         plan = greeting(settings, nats_url, ports, gone)
         opened.enter_context(greeter(plan, children))
         return run_all(commands, children, guard, settings.stop_timeout_s + MARGIN_S)

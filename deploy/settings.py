@@ -19,7 +19,7 @@ from services.scheduler.settings import SchedulerSettings
 
 PROG: Final = "clusterodm up"
 PREFIX: Final = "CLUSTERODM_"
-OWN: Final = frozenset({"demo", "demo_nodes_count", "node", "config", "nats_url", "data_dir"})
+OWN: Final = frozenset({"demo", "demo_nodes_count", "demo_task_time_s", "node", "config", "nats_url", "data_dir"})
 """Fields that the services either do not know or get in another way."""
 ADDRESS: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:/\[\]\s]+):(?P<port>[0-9]{1,5})(?::(?P<token>.+))?")
 HIGHEST_PORT: Final = 65535
@@ -33,6 +33,7 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
     nats_url: str = Field("", description="NATS server to use; none given: one is started for this cluster alone")
     demo: bool = Field(False, description="start simulated nodes, to look around: they process nothing")
     demo_nodes_count: int = Field(2, ge=1, le=16, description="how many simulated nodes --demo starts")
+    demo_task_time_s: float = Field(5.0, ge=0, description="how long a simulated node works on a task, seconds")
     node: list[SecretStr] = Field(
         [], description="node to register, HOST:PORT or HOST:PORT:TOKEN; may be given several times"
     )
