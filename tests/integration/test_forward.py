@@ -498,6 +498,21 @@ async def test_a_mistake_of_ours_ends_the_attempt_and_no_file_is_sent_twice_unde
     assert world.nodes.committed == [f"{TASK}#2"]
 
 
+async def test_an_attempt_that_was_stopped_is_never_begun_again(world: World) -> None:
+    async with world.proxy() as forwarder:
+        refusals = [Refused("a moment of confusion")]
+
+        async def refuse_once(asked: RenewAttempt) -> Done:
+            if refusals:
+                raise refusals.pop()
+            return await world.scheduler.renew(asked)
+
+        async with world.bus.serve("scheduler", world.scheduler.handlers | {RENEW_ATTEMPT: refuse_once}):
+            await world.forwarded(forwarder)
+    assert world.nodes.begun == [f"{TASK}#1", f"{TASK}#2"]
+    assert [(report.attempt, report.commit_uncertain) for report in world.scheduler.failed] == [(1, True)]
+
+
 async def test_missing_inputs_end_the_task_with_a_reason(world: World) -> None:
     async with world.proxy() as forwarder:
         await world.commit()
