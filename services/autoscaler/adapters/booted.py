@@ -1,0 +1,186 @@
+"""`Booted`: a Provider whose machines boot by user data, over the few things that differ from vendor to vendor.
+
+All that makes it safe to call again is here, once:
+
+- **create** first looks for the name, and goes on with what is there. When the answer to a creation is lost, it looks
+  once more: found is found; not found is UNKNOWN_OUTCOME, because it may still appear.
+- **destroy** looks for the name, removes every machine that has it (two after a lost answer that came late), and looks
+  again until there is none. What turns up meanwhile (a disk that its machine has left behind) is removed too.
+- **list** and **inspect** answer what the vendor answers; a machine is ours by its name alone.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+
+import structlog
+
+from libs.common.errors import ProviderFailed, Refused, Trouble
+from libs.common.model import MachineId
+from services.autoscaler.core.orders import Found, Order
+
+log = structlog.get_logger()
+
+POLL_S: Final = 3.0
+ADDRESS_WAIT_S: Final = 600.0
+REMOVAL_WAIT_S: Final = 240.0
+HOPELESS: Final = (Trouble.UNAUTHORISED, Trouble.REFUSED)
+
+
+class HalfMade(ProviderFailed):
+    """Creating failed half-way: something is there that will not do. Stays between a vendor and `Booted`."""
+
+
+class Vendor(Protocol):
+    """What differs. Every call raises ProviderFailed."""
+
+    async def __aenter__(self) -> Any:
+        """Open."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        """Close."""
+        ...
+
+    async def check(self) -> None:
+        """Ask for something that needs the keys, and for what the configuration names."""
+        ...
+
+    async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
+        """All that has exactly this name (or this id), machines before what belongs to them, the oldest first."""
+        ...
+
+    async def starting(self, prefix: str) -> Sequence[Found]:
+        """All whose name begins so."""
+        ...
+
+    async def begin(self, order: Order) -> Found:
+        """Create it. Raises HalfMade when it failed and something is there."""
+        ...
+
+    async def resume(self, order: Order, found: Found) -> Found:
+        """Go on with one that exists, if anything is left to do."""
+        ...
+
+    async def remove(self, found: Found) -> None:
+        """Ask for its removal."""
+        ...
+
+    def described(self, order: Order) -> str:
+        """Say in one line how it would be created, secrets masked."""
+        ...
+
+
+class Booted:
+    """A Provider over a vendor."""
+
+    def __init__(
+        self,
+        vendor: Vendor,
+        *,
+        poll_s: float = POLL_S,
+        address_wait_s: float = ADDRESS_WAIT_S,
+        removal_wait_s: float = REMOVAL_WAIT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._vendor = vendor
+        self._poll_s = poll_s
+        self._address_wait_s = address_wait_s
+        self._removal_wait_s = removal_wait_s
+        self._clock = clock
+
+    def __repr__(self) -> str:
+        """Show the vendor."""
+        return f"Booted({self._vendor!r})"
+
+    async def __aenter__(self) -> Self:
+        """Open the vendor."""
+        await self._vendor.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        """Close the vendor."""
+        await self._vendor.__aexit__(kind, error, at)
+
+    async def check(self) -> None:
+        """See ports.Provider; a provider that is only out of reach now is no reason not to start."""
+        try:
+            await self._vendor.check()
+        except ProviderFailed as error:
+            if error.trouble in HOPELESS:
+                raise Refused(error.message) from None
+            log.warning("provider cannot be reached now", reason=error.message)
+
+    async def create(self, order: Order) -> Found:
+        """See ports.Provider."""
+        if found := await self.inspect(order.name):
+            return await self._vendor.resume(order, found)
+        try:
+            return await self._vendor.begin(order)
+        except HalfMade as error:
+            raise await self._undone(order, error) from None
+        except ProviderFailed as error:
+            if error.trouble is not Trouble.UNKNOWN_OUTCOME:
+                raise
+            return await self._after_lost_answer(order, error)
+
+    async def set_up(self, order: Order, found: Found) -> Found:
+        """See ports.Provider: the machine sets itself up, only its address is waited for."""
+        deadline_s = self._clock() + self._address_wait_s
+        while not (found.address and found.running):
+            if self._clock() > deadline_s:
+                raise ProviderFailed(f"{order.name} has no address after {self._address_wait_s:g} s")
+            await asyncio.sleep(self._poll_s)
+            now = await self.inspect(order.name)
+            if now is None:
+                raise ProviderFailed(f"{order.name} has vanished while it was starting")
+            found = now
+        return found
+
+    async def inspect(self, name: MachineId) -> Found | None:
+        """See ports.Provider."""
+        return next(iter(await self._vendor.named(name)), None)
+
+    async def list(self, prefix: str) -> Sequence[Found]:
+        """See ports.Provider."""
+        return await self._vendor.starting(prefix)
+
+    async def destroy(self, name: MachineId, ref: str) -> None:
+        """See ports.Provider."""
+        deadline_s = self._clock() + self._removal_wait_s
+        asked: set[str] = set()
+        while left := await self._vendor.named(name, ref):
+            if self._clock() > deadline_s:
+                raise ProviderFailed(f"{name} is still there after {self._removal_wait_s:g} s")
+            for found in left:
+                if found.ref not in asked:
+                    await self._vendor.remove(found)
+                    asked.add(found.ref)
+            await asyncio.sleep(self._poll_s)
+
+    async def command(self, order: Order) -> str:
+        """See ports.Provider."""
+        return self._vendor.described(order)
+
+    async def _undone(self, order: Order, half: HalfMade) -> ProviderFailed:
+        try:
+            await self.destroy(order.name, "")
+        except ProviderFailed as error:
+            return ProviderFailed(f"{half.message}; and then {error.message}", Trouble.UNKNOWN_OUTCOME)
+        return ProviderFailed(half.message, half.trouble)
+
+    async def _after_lost_answer(self, order: Order, lost: ProviderFailed) -> Found:
+        try:
+            found = await self.inspect(order.name)
+        except ProviderFailed:
+            found = None
+        if found is None:
+            raise lost
+        log.info("found after a lost answer", machine=order.name, ref=found.ref)
+        return await self._vendor.resume(order, found)
