@@ -1,0 +1,386 @@
+"""The scheduler as a real process, over a real nats-server, with simulated nodes; the test plays the proxy."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from libs.common.bus import NatsBus
+from libs.common.errors import NotFound, Refused
+from libs.common.messages import (
+    ADD_NODE,
+    CANCEL_TASK,
+    DEMAND_CHANGED,
+    FINISH_REPORTED,
+    GET_TASK,
+    IMPORT_ROUTE,
+    LIST_NODES,
+    OPTIONS,
+    PLACE_TASK,
+    PLACEMENT_POSSIBLE,
+    READ_CONSOLE,
+    REMOVE_NODE,
+    REMOVE_TASK,
+    RENEW_ATTEMPT,
+    REPORT_FORWARDED,
+    RESTART_TASK,
+    SUBMIT_TASK,
+    SUMMARY,
+    SUMMARY_KEY,
+    TASKS,
+    AddNode,
+    DemandChanged,
+    FinishReported,
+    ImportRoute,
+    ListNodes,
+    NodeRef,
+    Placed,
+    PlacementPossible,
+    PlaceTask,
+    ReadConsole,
+    RenewAttempt,
+    ReportForwarded,
+    RestartTask,
+    SubmitTask,
+    TaskRef,
+    Waiting,
+)
+from libs.common.model import InstanceId, Task, TaskId, TaskState
+from libs.nodesim.testing import NodeSimProcess
+from tests.nats import NatsServer
+from tests.waiting import until
+
+pytestmark = pytest.mark.slow
+
+REPOSITORY = Path(__file__).parents[2]
+PROGRAM = "import sys; from services.scheduler.main import main; sys.exit(main(sys.argv[1:]))"
+BRISK = {
+    "probe-every-s": 0.2,
+    "poll-first-s": 0.1,
+    "poll-slow-s": 0.5,
+    "clean-every-s": 0.2,
+    "tell-every-s": 0.1,
+    "retry-first-s": 0.1,
+    "commit-settle-s": 0.5,
+}
+HOLDER = InstanceId("the test")
+
+
+class Stage:
+    """A scheduler process, the bus to speak to it, and a client for the nodes."""
+
+    def __init__(self, bus: NatsBus, url: str, http: httpx.AsyncClient, log: Path, **flags: Any) -> None:
+        self.bus = bus
+        self.http = http
+        self._log = log
+        self._flags = {"nats-url": url, **BRISK, **{name.replace("_", "-"): value for name, value in flags.items()}}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Start the scheduler and wait until it answers."""
+        self._spawn()
+        await self.bus.ask(LIST_NODES, ListNodes(), timeout_s=20)
+
+    def _spawn(self) -> None:
+        flags = [f"--{name}={value}" for name, value in self._flags.items()]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([sys.executable, "-c", PROGRAM, *flags], cwd=REPOSITORY, stderr=log)
+
+    async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End the scheduler; its exit code."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        return await asyncio.to_thread(self._process.wait, 20)
+
+    def log(self) -> str:
+        """Everything that it has logged."""
+        return self._log.read_text()
+
+    async def add(self, node: NodeSimProcess, **more: Any) -> str:
+        """Register a node and wait until it is online."""
+        view = await self.bus.ask(ADD_NODE, AddNode(hostname=node.hostname, port=node.port, **more))
+
+        async def online() -> bool:
+            nodes = (await self.bus.ask(LIST_NODES, ListNodes())).nodes
+            return any(known.online for known in nodes if known.id == view.id)
+
+        await until(online, what="the node to be online")
+        return view.id
+
+    async def commit(self, images: int = 2) -> TaskId:
+        """Commit a task."""
+        task = TaskId(str(uuid.uuid4()))
+        asked = SubmitTask(task=task, name="test", holder=HOLDER, created_at_ms=1, images_count=images)
+        await self.bus.ask(SUBMIT_TASK, asked)
+        return task
+
+    async def ask_place(self, task: TaskId) -> Any:
+        """Ask where it goes."""
+        return await self.bus.ask(PLACE_TASK, PlaceTask(task=task, holder=HOLDER))
+
+    async def place(self, task: TaskId) -> Placed:
+        """Ask until it goes somewhere."""
+
+        async def answer() -> Placed | None:
+            found = await self.ask_place(task)
+            return found if isinstance(found, Placed) else None
+
+        return await until(answer, what="a place")
+
+    async def send(self, placed: Placed) -> None:
+        """Do what a proxy does to get a task onto its node."""
+        url, node_task = placed.node.url, placed.node_task_id
+        await self.http.post(f"{url}/task/new/init", headers={"set-uuid": node_task}, data={"name": "test"})
+        images = [("images", (f"{number}.jpg", b"x" * number)) for number in (1, 2)]
+        await self.http.post(f"{url}/task/new/upload/{node_task}", files=images)
+        answer = await self.http.post(f"{url}/task/new/commit/{node_task}")
+        assert answer.json() == {"uuid": node_task}
+
+    async def forward(self, task: TaskId) -> Placed:
+        """Bring a waiting task onto its node, and report that."""
+        placed = await self.place(task)
+        await self.send(placed)
+        await self.bus.ask(REPORT_FORWARDED, ReportForwarded(task=task, attempt=placed.attempt, holder=HOLDER))
+        return placed
+
+    async def task(self, task: TaskId) -> Task:
+        """Read a task."""
+        return (await self.bus.ask(GET_TASK, TaskRef(task=task))).task
+
+    async def until_state(self, task: TaskId, state: TaskState, timeout_s: float = 15) -> Task:
+        """Wait until a task is in a state."""
+
+        async def there() -> Task | None:
+            found = await self.task(task)
+            return found if found.state is state else None
+
+        return await until(there, timeout_s=timeout_s, what=f"{task} to be {state}")
+
+
+@asynccontextmanager
+async def a_stage(bus: NatsBus, server: NatsServer, folder: Path, **flags: Any) -> AsyncIterator[Stage]:
+    """Set the stage and clear it."""
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
+        stage = Stage(bus, server.url, http, folder / "scheduler.log", **flags)
+        await stage.start()
+        try:
+            yield stage
+        finally:
+            if stage._process and stage._process.poll() is None:
+                await stage.end(signal.SIGKILL)
+
+
+async def test_a_task_goes_from_commit_to_its_end(nats_bus: NatsBus, nats_server: NatsServer, tmp_path: Path):
+    hints: list[TaskId] = []
+    demands: list[DemandChanged] = []
+
+    async def hinted(told: PlacementPossible) -> None:
+        hints.extend(told.tasks)
+
+    async def demanded(told: DemandChanged) -> None:
+        demands.append(told)
+
+    async with AsyncExitStack() as stack:
+        stage = await stack.enter_async_context(a_stage(nats_bus, nats_server, tmp_path))
+        await stack.enter_async_context(nats_bus.listen(PLACEMENT_POSSIBLE, hinted))
+        await stack.enter_async_context(nats_bus.follow_snapshot(DEMAND_CHANGED, "test", demanded))
+        task = await stage.commit()
+        assert await stage.ask_place(task) == Waiting(position=1, reason="no node is registered")
+        await until(lambda: demands and demands[-1].waiting_count == 1, what="demand")
+        node = await stack.enter_async_context(NodeSimProcess(task_time_s=0.5))
+        await stage.add(node)
+        await until(lambda: task in hints, what="the hint")
+        placed = await stage.forward(task)
+        assert placed.node_task_id == task
+        done = await stage.until_state(task, TaskState.COMPLETED)
+        assert done.known is not None
+        assert done.known.progress == 100
+        console = (await nats_bus.ask(READ_CONSOLE, ReadConsole(task=task))).lines
+        assert console[0] == "Waiting for a node: no node is registered"
+        assert len(console) == len(done.timeline) + done.known.console_count
+        await until(lambda: demands[-1].waiting_count == demands[-1].running_count == 0, what="demand to end")
+        summary = await (await nats_bus.bucket(SUMMARY)).get(SUMMARY_KEY)
+        options = await (await nats_bus.bucket(OPTIONS)).get(SUMMARY_KEY)
+        assert summary is not None
+        assert (summary.value.online_count, summary.value.max_parallel_tasks) == (1, 1)
+        assert options is not None
+        assert "dsm" in {option.name for option in options.value.options}
+        assert await stage.end() == 0
+
+
+async def test_client_actions_reach_the_node(nats_bus: NatsBus, nats_server: NatsServer, tmp_path: Path):
+    async with NodeSimProcess(task_time_s=30) as node, a_stage(nats_bus, nats_server, tmp_path) as stage:
+        await stage.add(node)
+        task = await stage.commit()
+        placed = await stage.forward(task)
+        with pytest.raises(Refused, match="Task cannot be restarted"):
+            await nats_bus.ask(RESTART_TASK, RestartTask(task=task))
+        canceled = await nats_bus.ask(CANCEL_TASK, TaskRef(task=task))
+        assert canceled.task.state is TaskState.CANCELED
+        info = (await stage.http.get(f"{node.url}/task/{placed.node_task_id}/info")).json()
+        assert info["status"]["code"] == 50
+        node.set(task_time_s=0.2)
+        assert (await nats_bus.ask(RESTART_TASK, RestartTask(task=task))).task.state is TaskState.RUNNING
+        await stage.until_state(task, TaskState.COMPLETED)
+        await nats_bus.ask(REMOVE_TASK, TaskRef(task=task))
+        assert (await stage.http.get(f"{node.url}/task/list")).json() == []
+        with pytest.raises(NotFound, match=f"{task} not found"):
+            await stage.task(task)
+        assert await (await nats_bus.bucket(TASKS)).load() == {}
+
+
+async def test_a_killed_scheduler_goes_on_with_tasks_in_every_state(
+    nats_bus: NatsBus, nats_server: NatsServer, tmp_path: Path
+):
+    async with (
+        NodeSimProcess(task_time_s=0.3, parallel_tasks=4) as node,
+        a_stage(nats_bus, nats_server, tmp_path, forward_silence_s=4, grant_s=1) as stage,
+    ):
+        await stage.add(node)
+        done, failed, canceled = [await stage.commit() for _ in range(3)]
+        node.set(fail_next_count=1)
+        await stage.forward(failed)
+        await stage.until_state(failed, TaskState.FAILED)
+        await stage.forward(done)
+        await stage.until_state(done, TaskState.COMPLETED)
+        await nats_bus.ask(CANCEL_TASK, TaskRef(task=canceled))
+        node.set(task_time_s=4)
+        running, kept, orphaned, sent = [await stage.commit() for _ in range(4)]
+        await stage.forward(running)
+        kept_place = await stage.place(kept)
+        await stage.place(orphaned)
+        await stage.send(await stage.place(sent))
+        waiting = await stage.commit()
+        assert isinstance(await stage.ask_place(waiting), Waiting)
+        everything = (done, failed, canceled, running, kept, orphaned, sent, waiting)
+        before = {task: await stage.task(task) for task in everything}
+        await stage.end(signal.SIGKILL)
+        await stage.start()
+        after = {task: await stage.task(task) for task in everything}
+        assert {task: after[task].state for task in everything} == {task: before[task].state for task in everything}
+        assert await stage.place(kept) == kept_place
+        # The holder speaks for `kept` alone: the node is asked about the other two, and has one of them.
+        await until(lambda: renewed(stage, kept, orphaned), timeout_s=15, step_s=0.2, what="the orphan to wait again")
+        await stage.until_state(sent, TaskState.COMPLETED)
+        assert len((await stage.task(sent)).attempts) == 1
+        await stage.send(kept_place)
+        await nats_bus.ask(REPORT_FORWARDED, ReportForwarded(task=kept, attempt=1, holder=HOLDER))
+        assert (await stage.forward(waiting)).attempt == 1
+        again = await stage.forward(orphaned)
+        assert again.node_task_id != orphaned
+        for task in (running, kept, sent, waiting, orphaned):
+            await stage.until_state(task, TaskState.COMPLETED, timeout_s=30)
+        assert [event["task"] for event in node.events("task_finished")].count(sent) == 1
+
+
+async def renewed(stage: Stage, kept: TaskId, watched: TaskId) -> bool:
+    await stage.bus.ask(RENEW_ATTEMPT, RenewAttempt(task=kept, attempt=1, holder=HOLDER))
+    return (await stage.task(watched)).state is TaskState.WAITING
+
+
+async def test_a_crashed_node_costs_an_attempt_and_not_the_task(
+    nats_bus: NatsBus, nats_server: NatsServer, tmp_path: Path
+):
+    async with NodeSimProcess(task_time_s=30) as node, a_stage(nats_bus, nats_server, tmp_path) as stage:
+        await stage.add(node)
+        task = await stage.commit()
+        await stage.forward(task)
+        node.kill()
+        node.start()
+        await stage.until_state(task, TaskState.WAITING)
+        node.set(task_time_s=0.2)
+        second = await stage.forward(task)
+        assert second.attempt == 2
+        await stage.until_state(task, TaskState.COMPLETED)
+
+
+async def test_a_frozen_node_delays_only_its_own_tasks_and_loses_them_after_its_grace(
+    nats_bus: NatsBus, nats_server: NatsServer, tmp_path: Path
+):
+    async with (
+        NodeSimProcess(task_time_s=0.5) as frozen,
+        NodeSimProcess(task_time_s=0.5) as healthy,
+        a_stage(nats_bus, nats_server, tmp_path, probe_timeout_s=0.5, poll_timeout_s=0.5, node_grace_s=3) as stage,
+    ):
+        frozen_id = await stage.add(frozen)
+        lost = await stage.commit()
+        assert (await stage.forward(lost)).node.id == frozen_id
+        frozen.freeze()
+        await stage.add(healthy)
+        for _ in range(2):
+            other = await stage.commit()
+            await stage.forward(other)
+            await stage.until_state(other, TaskState.COMPLETED, timeout_s=5)
+        await stage.until_state(lost, TaskState.WAITING)
+        second = await stage.forward(lost)
+        assert second.node.id != frozen_id
+        await stage.until_state(lost, TaskState.COMPLETED)
+        frozen.thaw()
+
+        async def forgotten() -> bool:
+            return (await stage.http.get(f"{frozen.url}/task/list")).json() == []
+
+        await until(forgotten, what="the old node to be cleaned up")
+
+
+async def test_a_hint_brings_the_end_of_a_task_at_once(nats_bus: NatsBus, nats_server: NatsServer, tmp_path: Path):
+    async with (
+        NodeSimProcess(task_time_s=0.3) as node,
+        a_stage(nats_bus, nats_server, tmp_path, poll_first_s=60, poll_slow_s=60) as stage,
+    ):
+        await stage.add(node)
+        task = await stage.commit()
+        placed = await stage.forward(task)
+        await until(lambda: node.events("task_finished"), what="the node to finish")
+        assert (await stage.task(task)).state is TaskState.RUNNING
+        await nats_bus.tell(FINISH_REPORTED, FinishReported(node_task_id=placed.node_task_id))
+        await stage.until_state(task, TaskState.COMPLETED, timeout_s=3)
+
+
+async def test_nats_may_be_restarted_while_tasks_run(nats_bus: NatsBus, nats_server: NatsServer, tmp_path: Path):
+    async with NodeSimProcess(task_time_s=3) as node, a_stage(nats_bus, nats_server, tmp_path) as stage:
+        await stage.add(node)
+        first, second = await stage.commit(), await stage.commit()
+        await stage.forward(first)
+        await asyncio.to_thread(nats_server.stop, signal.SIGKILL)
+        await until(lambda: node.events("task_finished"), what="the node to finish meanwhile")
+        await asyncio.to_thread(nats_server.start)
+        await until(lambda: nats_bus.connected, what="nats")
+        await stage.until_state(first, TaskState.COMPLETED)
+        node.set(task_time_s=0.1)
+        await stage.forward(second)
+        await stage.until_state(second, TaskState.COMPLETED)
+
+
+async def test_a_route_of_the_original_is_taken_over(nats_bus: NatsBus, nats_server: NatsServer, tmp_path: Path):
+    async with NodeSimProcess(task_time_s=1) as node, a_stage(nats_bus, nats_server, tmp_path) as stage:
+        node_id = await stage.add(node)
+        answer = await stage.http.post(
+            f"{node.url}/task/new", files=[("images", ("a.jpg", b"a"))], data={"name": "old"}
+        )
+        task = TaskId(answer.json()["uuid"])
+        record = await nats_bus.ask(IMPORT_ROUTE, ImportRoute(task=task, node=node_id))
+        assert (record.task.name, record.task.state) == ("old", TaskState.RUNNING)
+        await stage.until_state(task, TaskState.COMPLETED)
+        await nats_bus.ask(REMOVE_NODE, NodeRef(node=node_id))
+        assert (await nats_bus.ask(LIST_NODES, ListNodes())).nodes == ()
+
+
+async def test_a_wrong_setting_is_one_clear_line_and_exit_code_2():
+    def run() -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", PROGRAM, "--max-attempts=0"]
+        return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=20, check=False)
+
+    ended = await asyncio.to_thread(run)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines() == [
+        "clusterodm scheduler: --max-attempts: input should be greater than 0 (got '0')"
+    ]
