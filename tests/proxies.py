@@ -322,6 +322,9 @@ class ScriptedNode:
         """The head of every request."""
         self.connections_count = 0
         self.open_count = 0
+        self.closed_count = 0
+        """Connections that were closed on it while it paused."""
+        self._writers: set[asyncio.StreamWriter] = set()
         self.sent_bytes = 0
         self.answers: dict[str, list[bytes | float]] = {}
         """Path (or its beginning) to what is sent: bytes; a number is a pause in seconds; nothing more: wait for ever."""
@@ -345,15 +348,19 @@ class ScriptedNode:
             yield self
         finally:
             server.close()
+            for writer in self._writers:
+                writer.transport.abort()
             await server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections_count += 1
         self.open_count += 1
+        self._writers.add(writer)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while await self._answer(reader, writer):
                 pass
         self.open_count -= 1
+        self._writers.discard(writer)
         writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -363,7 +370,9 @@ class ScriptedNode:
         steps = next((steps for begin, steps in self.answers.items() if path.startswith(begin)), [])
         for step in steps:
             if isinstance(step, float):
-                await asyncio.sleep(step)
+                if await self._closed_within(reader, step):
+                    self.closed_count += 1
+                    return False
             else:
                 writer.write(step)
                 await writer.drain()
@@ -371,6 +380,12 @@ class ScriptedNode:
         if not steps:
             await reader.read()
         return bool(steps) and self.keep_open
+
+    async def _closed_within(self, reader: asyncio.StreamReader, pause_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                return await reader.read(1) == b""
+        return False
 
 
 def response(body: bytes, status: str = "200 OK", *lines: str, length: int | None = None) -> bytes:

@@ -85,8 +85,10 @@ class Wire(HttpToolsProtocol):
         chosen = self.app
         if size_bytes > HEAD_LIMIT_BYTES:
             self.app = too_large
-        super().on_headers_complete()
-        self.app = chosen
+        try:
+            super().on_headers_complete()
+        finally:
+            self.app = chosen
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         cycle.scope["extensions"] = {DOOR: Door(cycle)}  # type: ignore[dict-item] # an object, not ASGI's options

@@ -1,0 +1,309 @@
+"""Downloads and pages: streamed as the node sends them, never a short or false success."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from libs.common.model import Attempt, AttemptState, InstanceId, Node, NodeTaskId, Task, TaskId, TaskState
+from tests.proxies import ProxyUnderTest, ScriptedNode, parse, response, running_proxy
+from tests.waiting import until
+
+TASK = TaskId("aaaaaaaa-1111-4111-8111-111111111111")
+ON_NODE = NodeTaskId("bbbbbbbb-2222-4222-8222-222222222222")
+ASSET = f"/task/{ON_NODE}/download/"
+ZIP = f"/task/{TASK}/download/all.zip"
+ZIP_LINES = ("content-type: application/zip", "content-disposition: attachment; filename=all.zip")
+BODY = bytes(range(256)) * 4096
+"""1 MiB"""
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path) -> AsyncIterator[ProxyUnderTest]:
+    async with running_proxy(tmp_path / "spool") as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def script() -> AsyncIterator[ScriptedNode]:
+    async with ScriptedNode().at_work() as node:
+        yield node
+
+
+@pytest.fixture
+async def node(proxy: ProxyUnderTest, script: ScriptedNode) -> Node:
+    node = await proxy.scheduler.add_node("127.0.0.1", script.port, token="secret")
+    attempt = Attempt(number=1, node=node.id, node_task_id=ON_NODE, state=AttemptState.ENDED, running_at_ms=5)
+    task = Task(
+        id=TASK,
+        name="mine",
+        holder=InstanceId("i"),
+        created_at_ms=1,
+        committed_at_ms=1,
+        images_count=1,
+        state=TaskState.COMPLETED,
+        attempts=(attempt,),
+    )
+    await proxy.scheduler.put(task)
+    await until(lambda: proxy.cluster.task(TASK) and proxy.cluster.node(node.id))
+    return node
+
+
+async def test_a_result_is_streamed_with_the_nodes_own_head(
+    proxy: ProxyUnderTest, script: ScriptedNode, node: Node
+) -> None:
+    script.say(ASSET, response(BODY, "200 OK", *ZIP_LINES, "etag: x", "x-powered-by: Express", "keep-alive: timeout=5"))
+
+    status, headers, body = await proxy.ask("GET", f"{ZIP}?token=", headers={"origin": "https://web"})
+
+    assert (status, body == BODY) == (200, True)
+    assert headers["content-length"] == str(len(BODY))
+    assert (headers["etag"], headers["content-type"]) == ("x", "application/zip")
+    assert headers["content-disposition"] == "attachment; filename=all.zip"
+    assert headers["access-control-allow-origin"] == "https://web"
+    assert "x-powered-by" not in headers
+    assert "keep-alive" not in headers
+    assert script.requests[0].startswith(f"GET {ASSET}all.zip?token=secret HTTP/1.1\r\n")
+
+
+async def test_ranges_are_passed_on_both_ways(proxy: ProxyUnderTest, script: ScriptedNode, node: Node) -> None:
+    script.say(ASSET, response(b"part", "206 Partial Content", "content-range: bytes 4-7/100", *ZIP_LINES))
+
+    asked = {"range": "bytes=4-7", "if-range": "x", "cookie": "private", "authorization": "private"}
+    status, headers, body = await proxy.ask("GET", ZIP, headers=asked)
+
+    assert (status, headers["content-range"], body) == (206, "bytes 4-7/100", b"part")
+    head = script.requests[0].lower()
+    assert "range: bytes=4-7\r\n" in head
+    assert "if-range: x\r\n" in head
+    assert "private" not in head
+
+
+@pytest.mark.parametrize("status", ["416 Range Not Satisfiable", "304 Not Modified"])
+async def test_other_answers_about_ranges_are_passed_on(
+    proxy: ProxyUnderTest, script: ScriptedNode, node: Node, status: str
+) -> None:
+    script.say(ASSET, f"HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n".encode())
+
+    assert (await proxy.ask("GET", ZIP))[0] == int(status[:3])
+
+
+async def test_head_announces_the_length_and_sends_nothing(
+    proxy: ProxyUnderTest, script: ScriptedNode, node: Node
+) -> None:
+    script.say(ASSET, response(b"", "200 OK", *ZIP_LINES, length=123_456_789))
+
+    for _ in range(2):
+        status, headers, body = await proxy.ask("HEAD", ZIP)
+        assert (status, headers["content-length"], body) == (200, "123456789", b"")
+
+    assert script.connections_count == 1
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        pytest.param("transfer-encoding: chunked", b"5\r\nhello\r\n6;ext\r\n world\r\n0\r\n\r\n", id="chunked"),
+        pytest.param("connection: close", b"hello world", id="until the end of the connection"),
+    ],
+)
+async def test_bodies_without_length_arrive_whole(
+    proxy: ProxyUnderTest, script: ScriptedNode, node: Node, head: str, body: bytes
+) -> None:
+    script.say(ASSET, f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode() + body)
+    script.keep_open = False
+
+    assert (await proxy.ask("GET", ZIP))[::2] == (200, b"hello world")
+
+
+async def test_a_hundred_continue_of_a_node_is_skipped(proxy: ProxyUnderTest, script: ScriptedNode, node: Node) -> None:
+    script.say(ASSET, b"HTTP/1.1 100 Continue\r\n\r\n" + response(b"zip", "200 OK", *ZIP_LINES))
+
+    assert (await proxy.ask("GET", ZIP))[::2] == (200, b"zip")
+
+
+# --- what is not a result ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "words"),
+    [
+        pytest.param(
+            response(b'{"error":"Asset not ready"}', "200 OK", "content-type: application/json; charset=utf-8"),
+            404,
+            "Asset not ready",
+            id="200 with an error",
+        ),
+        pytest.param(response(b"<pre>Cannot GET</pre>", "404 Not Found"), 404, "Invalid asset", id="404"),
+        pytest.param(response(b"no", "403 Forbidden"), 502, "The node answered with status 403", id="403"),
+        pytest.param(response(b"", "401 unauthorized"), 502, "The node answered with status 401", id="401"),
+        pytest.param(response(b"", "500 Oops"), 502, "The node answered with status 500", id="500"),
+        pytest.param(
+            b"HTTP/1.1 302 Found\r\nlocation: http://x/\r\ncontent-length: 0\r\n\r\n",
+            502,
+            "The node answered with status 302",
+            id="302",
+        ),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_what_a_node_says_instead_of_a_result_does_not_look_like_one(
+    proxy: ProxyUnderTest, script: ScriptedNode, node: Node, answer: bytes, status: int, words: str, method: str
+) -> None:
+    script.say(ASSET, answer)
+    if method == "HEAD":
+        script.keep_open = False
+
+    got, headers, body = await proxy.ask(method, ZIP)
+
+    assert (got, headers["content-type"]) == (status, "application/json")
+    if method == "GET":
+        assert msgspec.json.decode(body) == {"error": words}
+
+
+async def test_json_results_are_results(proxy: ProxyUnderTest, script: ScriptedNode, node: Node) -> None:
+    for content in (b'{"cameras":1}', b'[{"error":"inside"}]', b'{"error":"' + b"x" * 100_000 + b'"}'):
+        script.say(ASSET, response(content, "200 OK", "content-type: application/json"))
+        assert (await proxy.ask("GET", f"/task/{TASK}/download/cameras.json"))[::2] == (200, content)
+
+    as_file = ("content-type: application/json", "content-disposition: attachment; filename=x.json")
+    script.say(ASSET, response(b'{"error":"a file"}', "200 OK", *as_file))
+    assert (await proxy.ask("GET", f"/task/{TASK}/download/x.json"))[0] == 200
+
+
+async def test_tasks_without_result_are_404(proxy: ProxyUnderTest, node: Node) -> None:
+    unknown = "11111111-1111-4111-8111-111111111111"
+    await proxy.scheduler.change(TASK, state=TaskState.WAITING)
+    await until(lambda: (found := proxy.cluster.task(TASK)) and found.task.state is TaskState.WAITING)
+
+    assert await proxy.json("GET", f"/task/{unknown}/download/all.zip") == (
+        404,
+        {"error": f"Invalid route for taskId {unknown}:download/all.zip, no task table entry."},
+    )
+    assert await proxy.json("GET", ZIP) == (
+        404,
+        {"error": f"Invalid route for taskId {TASK}:download/all.zip, no valid route possible."},
+    )
+
+
+@pytest.mark.parametrize("asset", ["../info", "x/../../info", "%2e%2e/info"])
+async def test_an_asset_stays_an_asset(proxy: ProxyUnderTest, script: ScriptedNode, node: Node, asset: str) -> None:
+    status, _ = await proxy.json("GET", f"/task/{TASK}/download/{asset}")
+
+    assert status == 404
+    assert script.requests == []
+
+
+# --- breaking off --------------------------------------------------------------------------------------------------
+
+
+async def test_a_node_that_is_away_closes_the_connection(proxy: ProxyUnderTest, node: Node) -> None:
+    gone = await proxy.scheduler.add_node("127.0.0.1", 1)
+    attempt = Attempt(number=1, node=gone.id, node_task_id=ON_NODE, running_at_ms=5)
+    await proxy.scheduler.change(TASK, attempts=(attempt,))
+    await until(lambda: (found := proxy.cluster.task(TASK)) and found.task.attempts == (attempt,))
+
+    assert await proxy.raw(f"GET {ZIP} HTTP/1.1\r\nhost: x\r\n\r\n".encode()) == b""
+
+
+@pytest.mark.parametrize(
+    "head", ["content-length: 1000000", "transfer-encoding: chunked"], ids=["with length", "chunked"]
+)
+async def test_a_node_that_dies_half_way_never_makes_a_short_success(
+    proxy: ProxyUnderTest, script: ScriptedNode, node: Node, head: str
+) -> None:
+    start = b"400\r\n" if "chunked" in head else b""
+    script.say(
+        ASSET, f"HTTP/1.1 200 OK\r\n{head}\r\ncontent-type: application/zip\r\n\r\n".encode() + start + b"x" * 500
+    )
+    script.keep_open = False
+
+    answer = await proxy.raw(f"GET {ZIP} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert not answer.endswith(b"0\r\n\r\n")
+    assert len(answer) < 2000
+
+
+async def test_a_client_that_leaves_stops_the_node(proxy: ProxyUnderTest, script: ScriptedNode, node: Node) -> None:
+    script.say(ASSET, response(b"x" * 1000, "200 OK", *ZIP_LINES, length=1_000_000), 60.0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(f"GET {ZIP} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+    await reader.readuntil(b"xxx")
+    assert script.open_count == 1
+
+    writer.close()
+
+    await until(lambda: script.closed_count == 1)
+
+
+async def test_a_client_that_does_not_read_holds_the_node_back(
+    proxy: ProxyUnderTest, script: ScriptedNode, node: Node
+) -> None:
+    megabyte = b"x" * (1 << 20)
+    script.say(ASSET, response(b"", "200 OK", *ZIP_LINES, length=64 << 20), *[megabyte] * 64)
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port, limit=1 << 16)
+    writer.write(f"GET {ZIP} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+    await settled(script)
+
+    assert script.sent_bytes < 40 << 20
+
+    whole = 0
+    while chunk := await reader.read(1 << 16):
+        whole += len(chunk)
+    assert whole == 64 << 20
+    writer.close()
+
+
+async def settled(script: ScriptedNode) -> None:
+    """Wait until the node sends nothing more."""
+    last = -1
+    while script.sent_bytes != last:
+        last = script.sent_bytes
+        await asyncio.sleep(0.3)
+
+
+async def test_sixteen_ranges_at_once_are_each_right(proxy: ProxyUnderTest, script: ScriptedNode, node: Node) -> None:
+    for n in range(16):
+        script.say(f"{ASSET}{n}.bin", response(bytes([n]) * 300_000, "206 Partial Content", *ZIP_LINES))
+
+    answers = await asyncio.gather(*(proxy.ask("GET", f"/task/{TASK}/download/{n}.bin") for n in range(16)))
+
+    assert [(status, body == bytes([n]) * 300_000) for n, (status, _, body) in enumerate(answers)] == [(206, True)] * 16
+
+
+# --- pages ---------------------------------------------------------------------------------------------------------
+
+
+async def test_the_web_interface_comes_from_a_node_without_its_token(
+    proxy: ProxyUnderTest, script: ScriptedNode, node: Node
+) -> None:
+    for path in ("/", "/js/main.js", "/img/loading.gif", "/swagger.json"):
+        script.answers = {path: [response(path.encode(), "200 OK", "content-type: text/html")]}
+        assert (await proxy.ask("GET", f"{path}?token=mine"))[::2] == (200, path.encode())
+
+    assert not [head for head in script.requests if "token" in head]
+
+
+async def test_a_missing_page_is_the_nodes_404(proxy: ProxyUnderTest, script: ScriptedNode, node: Node) -> None:
+    script.say("/nope.js", response(b"Cannot GET /nope.js", "404 Not Found"))
+
+    assert (await proxy.ask("GET", "/nope.js"))[::2] == (404, b"Cannot GET /nope.js")
+
+
+async def test_a_pages_name_leads_to_no_task(proxy: ProxyUnderTest, script: ScriptedNode, node: Node) -> None:
+    script.say("/", response(b"page"))
+
+    for path in (f"/task/{ON_NODE}/download/x.png", f"/%74ask/{ON_NODE}/download/x.png"):
+        status, _, body = await proxy.ask("GET", path)
+        assert (status, b"no task table entry" in body) == (404, True)
+    assert script.requests == []
+
+
+async def test_the_door_closes_without_half_an_answer(proxy: ProxyUnderTest, script: ScriptedNode, node: Node) -> None:
+    script.say(ASSET, 0.2, response(b"late", "200 OK", *ZIP_LINES))
+
+    assert parse(await proxy.raw(f"GET {ZIP} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode()))[2] == b"late"
