@@ -61,17 +61,22 @@ Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 async def server(answer: Answer) -> AsyncIterator[Node]:
     """A server that answers every connection as told."""
 
+    serving: set[asyncio.StreamWriter] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(writer)
         try:
             await answer(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
+            serving.discard(writer)
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with listening:
         yield a_node(listening.sockets[0].getsockname()[1], token="s3cret")
+        await until(lambda: not serving, what="all connections are closed")
 
 
 async def test_a_task_arrives_at_a_node_as_it_was_sent(
