@@ -53,7 +53,8 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
 
 def read(argv: Sequence[str]) -> UpSettings:
     """Read the settings; a mistake is one line and exit code 2."""
-    settings = parse(UpSettings, argv, PROG, shortcuts=SHORTCUTS)
+    shortcuts = {field.replace("_", "-"): letter for field, letter in SHORTCUTS.items()}
+    settings = parse(UpSettings, argv, PROG, shortcuts)
     return settings if settings.port else settings.model_copy(update={"port": free_port()})
 
 

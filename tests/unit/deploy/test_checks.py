@@ -1,0 +1,76 @@
+"""What cannot work is said before anything starts."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from deploy import demo
+from deploy.checks import free_port, ports_free
+from deploy.datadir import prepare, write_private
+from deploy.nats import configuration, remembered_port, remembered_token
+from libs.common.errors import Refused
+
+
+def test_ports_that_are_off_or_free_pass():
+    ports_free([("--port", "127.0.0.1", free_port()), ("--admin-cli-port", "127.0.0.1", 0)])
+
+
+def test_one_port_for_two_purposes_is_refused():
+    port = free_port()
+    with pytest.raises(Refused, match=f"--port and --admin-web-port are both port {port}"):
+        ports_free([("--port", "127.0.0.1", port), ("--admin-web-port", "127.0.0.1", port)])
+
+
+def test_a_taken_port_is_refused_with_its_flag():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Refused, match=rf"port {port} \(--port\) is in use"):
+            ports_free([("--port", "0.0.0.0", port)])
+
+
+def test_an_address_of_another_machine_is_refused():
+    with pytest.raises(Refused, match=r"on 192\.0\.2\.1"):
+        ports_free([("--port", "192.0.2.1", free_port())])
+
+
+def test_a_preferred_port_is_kept_while_it_is_free():
+    port = free_port()
+    assert free_port(port) == port
+    with socket.create_server(("127.0.0.1", port)):
+        assert free_port(port) != port
+
+
+def test_a_file_in_the_place_of_the_data_directory_is_refused(tmp_path: Path):
+    (tmp_path / "data").write_text("")
+    with pytest.raises(Refused, match="choose another with --data-dir"):
+        prepare(tmp_path / "data")
+
+
+def test_private_files_are_for_their_owner_only(tmp_path: Path):
+    for text in ("first", "second"):
+        write_private(tmp_path / "token", text)
+    assert (tmp_path / "token").read_text() == "second"
+    assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_token_and_the_port_of_nats_are_remembered(tmp_path: Path):
+    token = remembered_token(tmp_path)
+    assert len(token) >= 32
+    assert remembered_token(tmp_path) == token
+    assert remembered_port(tmp_path) == 0
+    written = configuration(tmp_path, 4333, token)
+    assert remembered_port(tmp_path) == 4333
+    assert "sync_interval: always" in written
+    assert 'listen: "127.0.0.1:4333"' in written
+
+
+def test_simulated_nodes_keep_their_ports_and_name_those_that_are_gone(tmp_path: Path):
+    first, gone = demo.ports(tmp_path, 3)
+    assert (len(set(first)), gone) == (3, [])
+    assert demo.ports(tmp_path, 3) == (first, [])
+    assert demo.ports(tmp_path, 2) == (first[:2], first[2:])
+    with socket.create_server(("127.0.0.1", first[0])):
+        second, gone = demo.ports(tmp_path, 2)
+    assert second[1] == first[1]
+    assert gone == first[:1]

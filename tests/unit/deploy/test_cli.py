@@ -1,0 +1,44 @@
+"""The first word chooses what runs; anything else is one clear line."""
+
+import subprocess
+import sys
+
+import pytest
+
+from deploy.cli import EXIT_USAGE, MODULES, main
+from libs.common.version import VERSION
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"clusterodm {VERSION}\n"
+
+
+@pytest.mark.parametrize("words", [pytest.param([], id="nothing"), pytest.param(["--help"], id="--help")])
+def test_help_names_every_word(words: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert [word for word in MODULES if f"clusterodm {word}" not in said] == []
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        pytest.param("schedular", "did you mean 'scheduler'?", id="a near miss"),
+        pytest.param("xyz", "one of up, proxy", id="nothing like it"),
+        pytest.param("--port", "clusterodm up --port", id="a flag without a word"),
+    ],
+)
+def test_an_unknown_word_is_one_line_with_a_hint(word: str, hint: str, capsys: pytest.CaptureFixture[str]):
+    assert main([word]) == EXIT_USAGE
+    said = capsys.readouterr().err
+    assert hint in said
+    assert len(said.splitlines()) == 1
+
+
+def test_choosing_a_word_imports_nothing_else():
+    loaded = (
+        "import sys, deploy.cli; print([m for m in sys.modules if m.split('.')[0] in ('services', 'libs', 'nats')])"
+    )
+    ran = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, timeout=30)
+    assert ran.stdout.strip() == "[]"

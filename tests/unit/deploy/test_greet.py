@@ -1,0 +1,92 @@
+"""The summary says where everything is and what to try first."""
+
+import pytest
+
+from deploy.greet import forget, register, summary
+from deploy.plan import NodeAddress, Plan
+from libs.common.errors import Refused
+from libs.common.messages import (
+    ADD_NODE,
+    LIST_NODES,
+    REMOVE_NODE,
+    AddNode,
+    Done,
+    ListNodes,
+    NodeList,
+    NodeRef,
+    NodeView,
+)
+from libs.common.model import NodeId
+from libs.common.testing import MemoryBus
+
+PLAN = Plan(
+    nats_url="nats://token@x", scheme="http", port=3000, admin_cli_port=8080, admin_web_port=10000, data_dir="data"
+)
+
+
+def view(hostname: str, *, online: bool = True) -> NodeView:
+    return NodeView(id=NodeId(hostname), number=1, hostname=hostname, port=3000, online=online)
+
+
+@pytest.mark.parametrize(
+    ("changes", "nodes", "said"),
+    [
+        pytest.param({}, [], "none yet: clusterodm node add HOST PORT", id="no node"),
+        pytest.param({}, [view("a"), view("b", online=False)], "1 of 2 online", id="one of two"),
+        pytest.param({"simulated_count": 2}, [view("a"), view("b")], "they process nothing", id="simulated"),
+        pytest.param({"flags": " --data-dir x"}, [], "node list --data-dir x", id="another data directory"),
+        pytest.param({"with_token": True}, [view("a")], "?token=...", id="with a token"),
+        pytest.param({"scheme": "https"}, [view("a")], "https://localhost:3000", id="TLS only"),
+        pytest.param({"secure_port": 3443}, [], "http://localhost:3000 and https://localhost:3443", id="both"),
+    ],
+)
+def test_the_summary_fits_the_cluster(changes: dict[str, object], nodes: list[NodeView], said: str):
+    plan = Plan(**{name: getattr(PLAN, name) for name in Plan.__struct_fields__} | changes)
+    text = summary(plan, nodes)
+    assert said in text
+    assert "token@x" not in text
+    assert "ClusterODM is ready." in text
+
+
+def test_doors_that_are_off_are_not_named():
+    plan = Plan(nats_url="", scheme="http", port=3000, data_dir="data")
+    assert "telnet" not in summary(plan, [])
+
+
+class Registry:
+    """A scheduler's node registry, as far as the greeter asks it."""
+
+    def __init__(self) -> None:
+        self.known: list[NodeView] = []
+
+    async def add(self, asked: AddNode) -> NodeView:
+        if asked.hostname == "bad host" or any(node.hostname == asked.hostname for node in self.known):
+            raise Refused("no")
+        self.known.append(view(asked.hostname))
+        return self.known[-1]
+
+    async def list(self, _asked: ListNodes) -> NodeList:
+        return NodeList(nodes=tuple(self.known))
+
+    async def remove(self, asked: NodeRef) -> Done:
+        self.known = [node for node in self.known if node.id != asked.node]
+        return Done()
+
+    def handlers(self) -> dict[object, object]:
+        return {ADD_NODE: self.add, LIST_NODES: self.list, REMOVE_NODE: self.remove}
+
+
+async def test_a_node_that_is_registered_already_is_no_trouble():
+    bus, registry = MemoryBus(), Registry()
+    async with bus.serve("scheduler", registry.handlers()):
+        assert await register(bus, NodeAddress("a", 3000)) == ""
+        assert await register(bus, NodeAddress("a", 3000)) == ""
+        assert "bad host:3000 is not registered: no" in await register(bus, NodeAddress("bad host", 3000))
+
+
+async def test_simulated_nodes_of_an_earlier_run_are_forgotten():
+    bus, registry = MemoryBus(), Registry()
+    registry.known = [view("a"), view("b")]
+    async with bus.serve("scheduler", registry.handlers()):
+        await forget(bus, [NodeAddress("b", 3000)])
+    assert [node.hostname for node in registry.known] == ["a"]

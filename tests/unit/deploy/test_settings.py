@@ -1,0 +1,93 @@
+"""`clusterodm up` knows every setting of its services and hands them on by environment only."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deploy.plan import NodeAddress
+from deploy.settings import UpSettings, address, environment, read
+from services.admin.settings import AdminSettings
+from services.autoscaler.settings import AutoscalerSettings
+from services.proxy.settings import ProxySettings
+from services.scheduler.settings import SchedulerSettings
+
+ORIGINAL = [
+    "--port=3001", "-p=3001", "--secure-port=0", "--admin-cli-port=0", "--admin-web-port=0", "--admin-pass=x",
+    "--log-level=debug", "--cloud-provider=local", "-c=local", "--upload-max-speed=1000",
+    "--downloads-from-s3=https://bucket.example", "--no-splitmerge", "--public-address=http://here:3000",
+    "--flood-limit=3", "--stale-uploads-timeout=2", "--token=t", "--debug", "--asr=asr.json",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch):
+    for name in ("CLUSTERODM_CONFIG", "CLUSTERODM_TOKEN", "CLUSTERODM_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("flag", ORIGINAL)
+def test_every_flag_of_the_original_is_accepted(flag: str):
+    assert read(flag.split("=") if flag.startswith(("-p=", "-c=")) else [flag])
+
+
+@pytest.mark.parametrize("service", [ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSettings])
+def test_every_setting_of_every_service_is_known(service: type[UpSettings]):
+    assert set(service.model_fields) <= set(UpSettings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("node:3000", NodeAddress("node", 3000), id="host and port"),
+        pytest.param("10.0.0.1:3000:a:b", NodeAddress("10.0.0.1", 3000, "a:b"), id="a token with a colon"),
+        pytest.param("[::1]:3000", NodeAddress("::1", 3000), id="IPv6"),
+        pytest.param("[fe80::1]:3000:t", NodeAddress("fe80::1", 3000, "t"), id="IPv6 with a token"),
+    ],
+)
+def test_a_node_address_is_read(text: str, expected: NodeAddress):
+    assert address(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "node", ":3000", "node:", "node:0", "node:65536", "node:x", "http://node:3000"])
+def test_what_is_no_node_address_is_refused_without_repeating_it(text: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as leaving:
+        read([f"--node={text}"])
+    assert leaving.value.code == 2
+    assert "HOST:PORT" in capsys.readouterr().err
+
+
+def test_nodes_may_be_given_several_times_and_hide_their_tokens():
+    settings = read(["--node", "a:1", "--node", "b:2:secret"])
+    assert settings.nodes == [NodeAddress("a", 1), NodeAddress("b", 2, "secret")]
+    assert "secret" not in repr(settings) + repr(settings.nodes)
+
+
+def test_what_was_set_reaches_the_services_by_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"admin-pass": "from file", "flood-limit": 4, "no-splitmerge": True}))
+    monkeypatch.setenv("CLUSTERODM_TOKEN", "from environment")
+    monkeypatch.setenv("CLUSTERODM_CONFIG", str(config))
+    settings = read(["--port=3005", "--flood-limit=5", f"--data-dir={tmp_path}"])
+    given = environment(settings, "nats://here")
+    assert given["CLUSTERODM_PORT"] == "3005"
+    assert given["CLUSTERODM_FLOOD_LIMIT"] == "5", "a flag comes before the file"
+    assert given["CLUSTERODM_TOKEN"] == "from environment"
+    assert given["CLUSTERODM_ADMIN_PASS"] == "from file"
+    assert given["CLUSTERODM_SPLITMERGE"] == "false"
+    assert given["CLUSTERODM_NATS_URL"] == "nats://here"
+    assert given["CLUSTERODM_DATA_DIR"] == str(tmp_path)
+    assert "CLUSTERODM_CONFIG" not in given
+    assert "CLUSTERODM_DEMO" not in given
+
+
+def test_the_services_read_the_same_values_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    settings = read(["--port=3005", "--no-splitmerge", "--upload-max-speed=7", "--token=t", f"--data-dir={tmp_path}"])
+    for name, value in environment(settings, "nats://here").items():
+        monkeypatch.setenv(name, value)
+    proxy = ProxySettings(_cli_parse_args=[])
+    assert (proxy.port, proxy.splitmerge, proxy.upload_max_speed, proxy.expected_token) == (3005, False, 7, "t")
+
+
+def test_port_zero_takes_a_free_one():
+    assert read(["--port=0"]).port > 0
