@@ -17,13 +17,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from libs.common.bus import NatsBus, connect
-from libs.common.messages import ADD_NODE, LIST_NODES, AddNode, ListNodes, NodeView
+from libs.common.messages import ADD_NODE, LIST_NODES, REMOVE_NODE, AddNode, ListNodes, NodeRef, NodeView
 from libs.nodesim.testing import NodeSimProcess
 from tests.nats import NatsServer, free_port
 from tests.waiting import until
@@ -140,6 +141,16 @@ class Cluster:
             await until(lambda: self._online(view), what=f"{node} to be online")
         return view
 
+    @asynccontextmanager
+    async def node(self, **knobs: Any) -> AsyncIterator[NodeSimProcess]:
+        """Run a simulated node as part of the cluster; it is removed at the end."""
+        async with NodeSimProcess(**knobs) as node:
+            view = await self.add_node(node)
+            try:
+                yield node
+            finally:
+                await self.bus.ask(REMOVE_NODE, NodeRef(node=view.id))
+
     async def nodes(self) -> tuple[NodeView, ...]:
         """All nodes as operators see them."""
         return (await self.bus.ask(LIST_NODES, ListNodes())).nodes
@@ -173,11 +184,11 @@ class Cluster:
         self.nats.stop()
 
 
-def answers(url: str) -> bool:
-    """Whether a GET is answered with 200."""
+def answers(url: str, content: bytes = b"") -> bool:
+    """Whether a GET is answered with 200 and holds something."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=2) as answer:
-            return bool(answer.status == 200)
+            return bool(answer.status == 200 and content in answer.read())
     except (OSError, urllib.error.URLError):
         return False

@@ -7,28 +7,30 @@ from pathlib import Path
 
 import pyodm
 import pytest
+import pytest_asyncio
 from pyodm.exceptions import NodeResponseError, TaskFailedError
 from pyodm.types import TaskStatus
 
 from libs.nodesim.testing import NodeSimProcess
-from tests.cluster import Cluster
+from tests.cluster import Cluster, answers
 from tests.datasets import expected, make_images, processed
 from tests.waiting import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 UNKNOWN = "11111111-2222-4333-8444-555555555555"
 
 
-@pytest.fixture(params=["", "s3cret"], ids=["without token", "with token"])
-async def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Cluster]:
+@pytest_asyncio.fixture(params=["", "s3cret"], ids=["without token", "with token"], scope="module", loop_scope="module")
+async def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     async with (
         NodeSimProcess(task_time_s=0.3, parallel_tasks=2) as first,
         NodeSimProcess(task_time_s=0.3, parallel_tasks=2, token="nodetoken") as second,
-        Cluster(tmp_path, token=request.param) as cluster,
+        Cluster(tmp_path_factory.mktemp("cluster"), token=request.param) as cluster,
     ):
         await cluster.add_node(first)
         await cluster.add_node(second)
+        await until(lambda: answers(f"{cluster.url}/options?token={cluster.token}", b"dsm"), what="the options")
         yield cluster
 
 
@@ -54,8 +56,11 @@ async def run(node: pyodm.Node, images: list[Path], **settings: object) -> pyodm
 
 
 async def test_info_is_honest_about_the_cluster(node: pyodm.Node):
+    async def counted() -> bool:
+        return bool((await asyncio.to_thread(node.info)).max_parallel_tasks == 4)
+
+    await until(counted, what="both nodes to count")
     info = await asyncio.to_thread(node.info)
-    assert info.max_parallel_tasks == 4
     assert info.max_images is None
     assert info.total_memory == 2 * 16384 * 1024 * 1024
     assert info.engine == "odm"
@@ -63,8 +68,7 @@ async def test_info_is_honest_about_the_cluster(node: pyodm.Node):
 
 
 async def test_options_are_listed(node: pyodm.Node):
-    options = await asyncio.to_thread(node.options)
-    assert "dsm" in {option.name for option in options}
+    assert "dsm" in {option.name for option in await asyncio.to_thread(node.options)}
 
 
 async def test_a_dataset_goes_in_and_its_result_comes_out(node: pyodm.Node, images: list[Path], tmp_path: Path):
@@ -111,7 +115,12 @@ async def test_only_the_outputs_that_were_asked_for_are_in_the_archive(
 
 async def test_the_console_can_be_read_from_any_line(node: pyodm.Node, images: list[Path]):
     task = await run(node, images)
-    everything = await asyncio.to_thread(task.output)
+
+    async def whole_console() -> list[str]:
+        lines: list[str] = await asyncio.to_thread(task.output)
+        return lines if lines[-1].startswith("Completed on") else []
+
+    everything = await until(whole_console, what="the cluster's own last line")
     assert len(everything) > 3
     assert await asyncio.to_thread(task.output, 2) == everything[2:]
     assert await asyncio.to_thread(task.output, -1) == everything[-1:]
@@ -122,15 +131,14 @@ async def test_a_finished_task_is_restarted_with_other_options(node: pyodm.Node,
     task = await run(node, images, options={"dsm": False})
     assert await asyncio.to_thread(task.restart, {"dsm": True})
     assert (await asyncio.to_thread(task.info)).status in (TaskStatus.QUEUED, TaskStatus.RUNNING)
-    await asyncio.to_thread(task.wait_for_completion, 0.2)
+    await asyncio.to_thread(lambda: task.wait_for_completion(interval=0.2))
     assert {"name": "dsm", "value": True} in (await asyncio.to_thread(task.info)).options
     archive = await asyncio.to_thread(task.download_zip, str(tmp_path / "out"))
     assert processed(Path(archive)) == expected(images)
 
 
 async def test_a_running_task_is_canceled(cluster: Cluster, node: pyodm.Node, images: list[Path]):
-    async with NodeSimProcess(task_time_s=60, max_images=10) as slow:
-        await cluster.add_node(slow)
+    async with cluster.node(task_time_s=60, max_images=10) as slow:
         task = await asyncio.to_thread(node.create_task, [str(path) for path in images])
         await until(lambda: slow.events("task_started"), what="the task to run")
         assert await asyncio.to_thread(task.cancel)
@@ -145,21 +153,16 @@ async def test_a_removed_task_is_gone_everywhere(cluster: Cluster, node: pyodm.N
     assert await asyncio.to_thread(task.remove)
     with pytest.raises(NodeResponseError):
         await asyncio.to_thread(task.info)
-    await until(
-        lambda: not [path for path in cluster.spool.glob("*-*-*") if path.is_dir()], what="the spool to be empty"
-    )
+    await until(lambda: not (cluster.spool / task.uuid).exists(), what="the inputs to be deleted")
 
 
 async def test_inputs_are_deleted_when_the_task_has_finished(cluster: Cluster, node: pyodm.Node, images: list[Path]):
-    await run(node, images)
-    await until(
-        lambda: not [path for path in cluster.spool.glob("*-*-*") if path.is_dir()], what="the spool to be empty"
-    )
+    task = await run(node, images)
+    await until(lambda: not (cluster.spool / task.uuid).exists(), what="the inputs to be deleted")
 
 
 async def test_a_task_that_fails_says_why(cluster: Cluster, node: pyodm.Node, images: list[Path]):
-    async with NodeSimProcess(task_time_s=0.1, max_images=10, fail_all=True) as failing:
-        await cluster.add_node(failing)
+    async with cluster.node(task_time_s=0.1, max_images=10, fail_all=True):
         with pytest.raises(TaskFailedError):
             await run(node, images)
 
@@ -195,6 +198,13 @@ async def test_eight_tasks_at_once_spread_over_the_nodes(cluster: Cluster, node:
         assert processed(Path(archive)) == expected(images)
     listed = await asyncio.to_thread(node.get, "/task/list")
     assert {task.uuid for task in tasks} <= {entry["uuid"] for entry in listed}
+
+
+async def test_nothing_is_left_in_the_spool_when_everything_has_ended(cluster: Cluster):
+    def left() -> list[str]:
+        return [path.name for path in cluster.spool.iterdir() if path.is_dir()]
+
+    await until(lambda: not left(), what="the spool to be empty")
 
 
 async def test_no_service_logs_a_token(cluster: Cluster, node: pyodm.Node, images: list[Path]):

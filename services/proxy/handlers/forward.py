@@ -218,9 +218,19 @@ class Forwarder:
                 await self._rest(task, self._pace.bus_retry_s)
                 return True
             case Move.WATCH:
-                while await self._rest(task, self._pace.look_again_s) and self._is(task, TaskState.RUNNING):
-                    pass
+                await self._watch(task)
                 return True
+
+    async def _watch(self, task: TaskId) -> None:
+        """Rest while the mirror says that the task runs.
+
+        The mirror may be ahead of the scheduler's answer, which comes from its memory a moment after the write: then
+        nobody will wake us up again, so the pause is short.
+        """
+        while self._is(task, TaskState.RUNNING) and await self._rest(task, self._pace.look_again_s):
+            pass
+        if not self._is(task, TaskState.RUNNING):
+            await self._rest(task, self._pace.bus_retry_s)
 
     def _is(self, task: TaskId, state: TaskState) -> bool:
         """Whether the mirror says that the task is in this state."""
