@@ -116,9 +116,10 @@ class Rest:
         headers: Mapping[str, str] | None = None,
         creates: bool = False,
         missing_ok: bool = False,
+        as_text: bool = False,
         timeout_s: float | None = None,
     ) -> Answer:
-        """Call once, and again when told to slow down. Raises ProviderFailed."""
+        """Call once, and again when told to slow down; `as_text`: the answer is no JSON. Raises ProviderFailed."""
         request = self._client.build_request(
             method,
             self.url + path,
@@ -131,7 +132,8 @@ class Rest:
         limit_s = 2 * (timeout_s or self._timeout_s)
         answer = await self._patiently(request, creates=creates, limit_s=limit_s)
         if answer.is_success or (missing_ok and answer.status_code == httpx.codes.NOT_FOUND):
-            return Answer(status=answer.status_code, content=self._decoded(answer, creates), headers=answer.headers)
+            content = answer.text if as_text else self._decoded(answer, creates)
+            return Answer(status=answer.status_code, content=content, headers=answer.headers)
         raise self._failure(answer, creates=creates)
 
     async def _patiently(self, request: httpx.Request, *, creates: bool, limit_s: float) -> httpx.Response:

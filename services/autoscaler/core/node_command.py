@@ -1,11 +1,11 @@
 """The command that starts the node on its machine: `docker run` with the flags of NodeODM, the same for every provider.
 
-The words are a list, never a shell line; whoever needs a line quotes it (`shlex.join`). NodeODM's flags are read in its
-config.js; one task at a time (`-q 1`), as the original does.
+The words are a list, never a shell line; whoever needs a line quotes it (`shlex.join`). NodeODM's flags and the keys of its
+configuration file (`--config`) are those of its config.js; one task at a time (`-q 1`), as the original does.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from services.autoscaler.core.orders import NODE_PORT, Launch, S3Target
 
@@ -47,3 +47,27 @@ def storage_words(s3: S3Target) -> Iterator[str]:
         yield from ("--s3_acl", s3.acl)
     if s3.ignore_ssl:
         yield "--s3_ignore_ssl"
+
+
+def node_configuration(launch: Launch) -> dict[str, Any]:
+    """Say the same as NodeODM's configuration file, for machines whose process list others can read."""
+    found: dict[str, Any] = {"port": launch.port, "parallelQueueProcessing": 1, "token": launch.token.reveal()}
+    if launch.max_images:
+        found["maxImages"] = launch.max_images
+    if launch.webhook_url:
+        found["webhook"] = launch.webhook_url.reveal()
+    if launch.s3:
+        found |= storage_configuration(launch.s3)
+    return found
+
+
+def storage_configuration(s3: S3Target) -> dict[str, Any]:
+    """Give the keys that send results to S3; one of them is spelled unlike the others."""
+    found = {
+        "s3AccessKey": s3.access_key.reveal(),
+        "s3SecretKey": s3.secret_key.reveal(),
+        "s3Endpoint": s3.endpoint,
+        "s3Bucket": s3.bucket,
+        "s3IgnoreSSL": s3.ignore_ssl,
+    }
+    return found | ({"s3_acl": s3.acl} if s3.acl else {})

@@ -1,0 +1,34 @@
+"""Which provider a configuration means, of those that need neither docker-machine nor SSH."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from services.autoscaler.adapters.booted import Booted, Vendor
+from services.autoscaler.adapters.command import Command
+from services.autoscaler.adapters.digitalocean import DigitalOcean
+from services.autoscaler.adapters.docker_engine import DockerEngine
+from services.autoscaler.adapters.ec2 import Ec2
+from services.autoscaler.adapters.hetzner import Hetzner
+from services.autoscaler.adapters.scaleway import Scaleway
+from services.autoscaler.core.configuration import Configuration
+
+Environment = Mapping[str, str]
+
+VENDORS: Final[Mapping[str, Callable[[Configuration, Environment], Vendor]]] = {
+    "digitalocean": lambda found, _: DigitalOcean(found.cloud),
+    "aws": lambda found, _: Ec2(found.cloud, found.limits.regions),
+    "hetzner": lambda found, _: Hetzner(found.cloud),
+    "scaleway": lambda found, _: Scaleway(found.cloud, found.limits.regions),
+    "docker": lambda found, environment: DockerEngine(found.cloud, environment),
+    "command": lambda found, _: Command(found.cloud, found.patience),
+}
+
+
+def api_provider(configuration: Configuration, environment: Environment) -> Booted:
+    """Make the provider; it is to be opened (`async with`). Raises Refused for an address that is none."""
+    patience = configuration.patience
+    return Booted(
+        VENDORS[configuration.provider](configuration, environment),
+        address_wait_s=patience.set_up_s,
+        removal_wait_s=patience.destroy_s,
+    )

@@ -1,0 +1,154 @@
+"""Three programs of the operator's as a provider: `create`, `list` and `destroy` (docs/providers-command.md).
+
+Each is called as it stands in the configuration, without a shell, gets one JSON object on its standard input and answers
+with one on its standard output; secrets go no other way. What it writes to standard error is logged line by line, secrets
+masked. Exit code 0 is success. Else `{"error": {"trouble", "message"}}` on standard output says what is wrong; without
+it the last line of standard error does, and what a failed `create` has done is unknown.
+
+A program that takes too long is ended with all that it has started.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import shlex
+import signal
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+import structlog
+
+from libs.common.errors import ProviderFailed, Trouble
+from libs.common.model import MachineId
+from services.autoscaler.core.configuration import Cloud, Patience
+from services.autoscaler.core.orders import Found, Order
+from services.autoscaler.core.programs import found_of, order_of, secrets_of, trouble_and_message
+from services.autoscaler.core.secrets import Secret, masked
+
+log = structlog.get_logger()
+
+LIST_TIMEOUT_S: Final = 60.0
+CREATE: Final = "create"
+LIST: Final = "list"
+DESTROY: Final = "destroy"
+
+
+class Command:
+    """The three programs."""
+
+    def __init__(self, cloud: Cloud, patience: Patience, *, list_timeout_s: float = LIST_TIMEOUT_S) -> None:
+        self._cloud = cloud
+        self._limits_s = {CREATE: float(patience.create_s), LIST: list_timeout_s, DESTROY: float(patience.destroy_s)}
+
+    def __repr__(self) -> str:
+        """Show the program that creates."""
+        return f"Command({shlex.join(self._cloud.commands.get(CREATE, ()))})"
+
+    async def __aenter__(self) -> Self:
+        """Open nothing."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        """Close nothing."""
+
+    async def check(self) -> None:
+        """See booted.Vendor: it must be able to list."""
+        await self._machines("clusterodm-")
+
+    async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
+        """See booted.Vendor."""
+        _ = ref
+        return [each for each in await self._machines(name) if each.name == name]
+
+    async def starting(self, prefix: str) -> Sequence[Found]:
+        """See booted.Vendor."""
+        return [each for each in await self._machines(prefix) if each.name.startswith(prefix)]
+
+    async def begin(self, order: Order) -> Found:
+        """See booted.Vendor."""
+        answer = await self._run(CREATE, order_of(order, self._cloud.tags), secrets_of(order.launch))
+        return self._read(CREATE, {"name": str(order.name), **answer})
+
+    async def resume(self, order: Order, found: Found) -> Found:
+        """See booted.Vendor: a program does all or nothing."""
+        _ = order
+        return found
+
+    async def remove(self, found: Found) -> None:
+        """See booted.Vendor."""
+        await self._run(DESTROY, {"name": str(found.name), "ref": found.ref})
+
+    def described(self, order: Order) -> str:
+        """See booted.Vendor."""
+        text = json.dumps(order_of(order, self._cloud.tags), ensure_ascii=False)
+        words = f"{shlex.join(self._cloud.commands.get(CREATE, ()))} <<< {shlex.quote(text)}"
+        return masked(words, secrets_of(order.launch))
+
+    async def _machines(self, prefix: str) -> list[Found]:
+        answer = await self._run(LIST, {"prefix": prefix})
+        machines = answer.get("machines")
+        if not isinstance(machines, list):
+            raise ProviderFailed(f"{LIST}: the answer has no list of machines", Trouble.RETRYABLE)
+        return [self._read(LIST, each) for each in machines]
+
+    def _read(self, verb: str, content: Any) -> Found:
+        try:
+            return found_of(content)
+        except (KeyError, TypeError, ValueError) as error:
+            trouble = Trouble.UNKNOWN_OUTCOME if verb == CREATE else Trouble.RETRYABLE
+            raise ProviderFailed(f"{verb}: the answer is wrong at {error}", trouble) from None
+
+    async def _run(self, verb: str, content: Mapping[str, Any], secrets: Sequence[Secret] = ()) -> dict[str, Any]:
+        code, output, told = await self._called(verb, json.dumps(content).encode())
+        lines = masked(told.decode(errors="replace"), secrets).splitlines()
+        for line in lines:
+            log.info("command says", command=verb, line=line)
+        answer = decoded(output)
+        if code == 0 and answer is not None:
+            return answer
+        usual = Trouble.UNKNOWN_OUTCOME if verb == CREATE else Trouble.RETRYABLE
+        last = lines[-1] if lines else "no word of why"
+        trouble, message = trouble_and_message(answer, usual, f"exit code {code}: {last}" if code else "not JSON")
+        raise ProviderFailed(f"{verb}: {masked(message, secrets)}", trouble)
+
+    async def _called(self, verb: str, given: bytes) -> tuple[int, bytes, bytes]:
+        words = self._cloud.commands[verb]
+        pipe = asyncio.subprocess.PIPE
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *words, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+            )
+        except OSError as error:
+            raise ProviderFailed(f"{verb}: {words[0]}: {error.strerror}", Trouble.REFUSED) from None
+        try:
+            async with asyncio.timeout(self._limits_s[verb]):
+                output, told = await process.communicate(given)
+        except TimeoutError:
+            trouble = Trouble.UNKNOWN_OUTCOME if verb == CREATE else Trouble.RETRYABLE
+            raise ProviderFailed(f"{verb}: no answer in {self._limits_s[verb]:g} s", trouble) from None
+        finally:
+            await ended(process)
+        return process.returncode or 0, output, told
+
+
+async def ended(process: asyncio.subprocess.Process) -> None:
+    """End a program and all that it has started, if it still runs."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+def decoded(output: bytes) -> dict[str, Any] | None:
+    """Read an answer; nothing at all is an empty one, what is no JSON object is None."""
+    if not output.strip():
+        return {}
+    try:
+        content = json.loads(output)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
