@@ -251,6 +251,7 @@ class ProxyUnderTest:
         return task
 
 
+GET_INFO = b"GET /info HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 BOUNDARY = "----boundary"
 MULTIPART = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
 
