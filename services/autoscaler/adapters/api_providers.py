@@ -29,6 +29,6 @@ def api_provider(configuration: Configuration, environment: Environment) -> Boot
     patience = configuration.patience
     return Booted(
         VENDORS[configuration.provider](configuration, environment),
-        address_wait_s=patience.set_up_s,
+        set_up_wait_s=patience.set_up_s,
         removal_wait_s=patience.destroy_s,
     )

@@ -2,29 +2,33 @@
 
 All that makes it safe to call again is here, once:
 
-- **create** first looks for the name, and goes on with what is there. When the answer to a creation is lost, it looks
-  once more: found is found; not found is UNKNOWN_OUTCOME, because it may still appear.
+- **create** first looks for the name, and goes on with what is there; when it cannot look, the outcome (of a call before a
+  crash) is unknown. When the answer to a creation is lost, it looks once more: found is found; not found is
+  UNKNOWN_OUTCOME, because it may still appear.
+- **set_up** waits until something listens on the node's port: by then docker is installed, the image pulled and the
+  container started, which is what takes minutes.
 - **destroy** looks for the name, removes every machine that has it (two after a lost answer that came late), and looks
   again until there is none. What turns up meanwhile (a disk that its machine has left behind) is removed too.
 - **list** and **inspect** answer what the vendor answers; a machine is ours by its name alone.
 """
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 import structlog
 
 from libs.common.errors import ProviderFailed, Refused, Trouble
+from libs.common.lifecycle import monotonic_s
 from libs.common.model import MachineId
 from services.autoscaler.core.orders import Found, Order
 
 log = structlog.get_logger()
 
 POLL_S: Final = 3.0
-ADDRESS_WAIT_S: Final = 600.0
+CONNECT_TIMEOUT_S: Final = 5.0
+SET_UP_WAIT_S: Final = 900.0
 REMOVAL_WAIT_S: Final = 240.0
 HOPELESS: Final = (Trouble.UNAUTHORISED, Trouble.REFUSED)
 
@@ -83,15 +87,16 @@ class Booted:
         vendor: Vendor,
         *,
         poll_s: float = POLL_S,
-        address_wait_s: float = ADDRESS_WAIT_S,
+        set_up_wait_s: float = SET_UP_WAIT_S,
         removal_wait_s: float = REMOVAL_WAIT_S,
-        clock: Callable[[], float] = time.monotonic,
+        listens: Callable[[str, int], Awaitable[bool]] | None = None,
     ) -> None:
         self._vendor = vendor
         self._poll_s = poll_s
-        self._address_wait_s = address_wait_s
+        self._set_up_wait_s = set_up_wait_s
         self._removal_wait_s = removal_wait_s
-        self._clock = clock
+        self._clock = monotonic_s
+        self._listens = listens or listening
 
     def __repr__(self) -> str:
         """Show the vendor."""
@@ -119,8 +124,8 @@ class Booted:
 
     async def create(self, order: Order) -> Found:
         """See ports.Provider."""
-        if found := await self.inspect(order.name):
-            return await self._vendor.resume(order, found)
+        if found := await self._left_before(order):
+            return await self._resumed(order, found)
         try:
             return await self._vendor.begin(order)
         except HalfMade as error:
@@ -131,11 +136,12 @@ class Booted:
             return await self._after_lost_answer(order, error)
 
     async def set_up(self, order: Order, found: Found) -> Found:
-        """See ports.Provider: the machine sets itself up, only its address is waited for."""
-        deadline_s = self._clock() + self._address_wait_s
-        while not (found.address and found.running):
+        """See ports.Provider: the machine sets itself up, that is waited for."""
+        deadline_s = self._clock() + self._set_up_wait_s
+        while not (found.address and await self._listens(found.address, found.port)):
             if self._clock() > deadline_s:
-                raise ProviderFailed(f"{order.name} has no address after {self._address_wait_s:g} s")
+                what = f"nothing listens at {found.address}:{found.port}" if found.address else "it has no address"
+                raise ProviderFailed(f"{order.name}: {what} after {self._set_up_wait_s:g} s")
             await asyncio.sleep(self._poll_s)
             now = await self.inspect(order.name)
             if now is None:
@@ -175,6 +181,20 @@ class Booted:
             return ProviderFailed(f"{half.message}; and then {error.message}", Trouble.UNKNOWN_OUTCOME)
         return ProviderFailed(half.message, half.trouble)
 
+    async def _left_before(self, order: Order) -> Found | None:
+        try:
+            return await self.inspect(order.name)
+        except ProviderFailed as error:
+            if error.trouble is not Trouble.RETRYABLE:
+                raise
+            raise ProviderFailed(error.message, Trouble.UNKNOWN_OUTCOME) from None
+
+    async def _resumed(self, order: Order, found: Found) -> Found:
+        try:
+            return await self._vendor.resume(order, found)
+        except ProviderFailed as error:
+            raise await self._undone(order, HalfMade(error.message, error.trouble)) from None
+
     async def _after_lost_answer(self, order: Order, lost: ProviderFailed) -> Found:
         try:
             found = await self.inspect(order.name)
@@ -183,4 +203,15 @@ class Booted:
         if found is None:
             raise lost
         log.info("found after a lost answer", machine=order.name, ref=found.ref)
-        return await self._vendor.resume(order, found)
+        return await self._resumed(order, found)
+
+
+async def listening(address: str, port: int) -> bool:
+    """Whether a connection to this port comes about."""
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(address, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
