@@ -91,7 +91,7 @@ async def wired(bus: Bus, api: NodeApi, settings: SchedulerSettings, clock: Cloc
     cleaner = Cleaner(ledger, api, settings)
     handlers = Handlers(
         nodes=NodeHandlers(ledger, prober, voice),
-        commits=CommitHandlers(ledger, placer, api, voice, settings),
+        commits=CommitHandlers(ledger, placer, api, voice),
         placer=placer,
         forwards=ForwardHandlers(ledger, api, voice, placer, prober, settings),
         actions=ActionHandlers(ledger, cleaner, api, voice, settings),

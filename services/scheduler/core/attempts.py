@@ -19,6 +19,8 @@ from libs.common.model import Attempt, AttemptState, Cleanup, Task
 KEPT_COUNT: Final = 20
 """Attempts that stay in the record. Only ones that were not counted are ever dropped."""
 MAX_DOUBLINGS: Final = 16
+REASON_LENGTH: Final = 4_000
+"""Longest reason that is kept; a node's words on bad options are a JSON array of many."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def ended(attempts: Sequence[Attempt], ending: Ending, now_ms: int) -> tuple[Att
         attempts[-1],
         state=AttemptState.ENDED,
         ended_at_ms=now_ms,
-        reason=ending.reason,
+        reason=ending.reason[:REASON_LENGTH],
         counted=ending.counted,
         cleanup=ending.cleanup,
     )

@@ -1,30 +1,50 @@
 """Which lines of a task's console are asked for.
 
-The console of a task is its timeline, followed by the console of the node. Lines are counted over both, from 0; a negative number
-asks for the last lines. Only the node has all of its lines; what is kept here is their tail and their number.
+The console of a task is what the cluster did until the present attempt began to run, then the console of the node, then, once the
+task has ended, what the cluster did since. Lines are counted over all of it, from 0; a negative number asks for the last
+lines. While an attempt runs nothing is added before the node's lines, so a reader that asks from where it stopped gets each
+line once. Only the node has all of its lines; what is kept here is their tail and their number.
 """
 
 from typing import Final
 
-from libs.common.model import LastKnown, Task
+from libs.common.model import LastKnown, Task, TaskState
 
 TAIL_COUNT: Final = 200
 """Lines that are kept of the node's console."""
-LINE_LENGTH: Final = 2_000
-"""Longest line that is kept whole: 200 of these fit a record several times over."""
+LINE_LENGTH: Final = 500
+"""Longest line that is kept whole: 200 of these fit a record of 1 MiB even when every sign needs six bytes."""
+
+
+def is_on_node(task: Task) -> bool:
+    """Whether the last attempt has run and no other will follow it: then its node has something to say."""
+    last = task.attempt
+    return last is not None and last.running_at_ms is not None and (task.state is TaskState.RUNNING or task.state.ended)
+
+
+def own_lines(task: Task) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Split the timeline into the lines before the node's and those after."""
+    last = task.attempt
+    if last is None or last.running_at_ms is None or not is_on_node(task):
+        return tuple(moment.text for moment in task.timeline), ()
+    began_ms = last.running_at_ms
+    before = tuple(moment.text for moment in task.timeline if moment.at_ms <= began_ms)
+    after = tuple(moment.text for moment in task.timeline if moment.at_ms > began_ms)
+    return before, after if task.state.ended else ()
 
 
 def node_line(task: Task, from_line: int) -> int:
-    """Say from which line on the node has to be asked."""
-    return from_line if from_line < 0 else max(0, from_line - len(task.timeline))
+    """Say from which of its lines on the node has to be asked; negative: for its last lines."""
+    before, after = own_lines(task)
+    return max(0, from_line - len(before)) if from_line >= 0 else min(-1, from_line + len(after))
 
 
-def assembled(task: Task, from_line: int, node_lines: tuple[str, ...]) -> tuple[str, ...]:
-    """Put timeline and node lines together; the node was asked from `node_line(...)` on."""
-    own = tuple(moment.text for moment in task.timeline)
-    if from_line >= 0:
-        return own[from_line:] + node_lines
-    return (own + node_lines)[from_line:]
+def assembled(task: Task, from_line: int, node_lines: tuple[str, ...], node_count: int) -> tuple[str, ...]:
+    """Put the console together. `node_lines`: those from `node_line(...)` on; `node_count`: how many the node has."""
+    before, after = own_lines(task)
+    if from_line < 0:
+        return (before + node_lines + after)[from_line:]
+    return before[from_line:] + node_lines + after[max(0, from_line - len(before) - node_count) :]
 
 
 def kept_lines(known: LastKnown | None, from_line: int) -> tuple[str, ...]:

@@ -12,11 +12,13 @@ SPARSE_MS: Final = 30_000
 """Between two lines that say only why a task still waits."""
 CHATTY_COUNT: Final = 200
 """From so many lines on, only what matters is added."""
+LINE_LENGTH: Final = 1_000
+"""Longest line; a node's words may be very many."""
 
 
 def told(timeline: tuple[Moment, ...], text: str, now_ms: int) -> tuple[Moment, ...]:
     """Add a line."""
-    return (*timeline, Moment(at_ms=now_ms, text=text))
+    return (*timeline, Moment(at_ms=now_ms, text=text[:LINE_LENGTH]))
 
 
 def told_in_passing(timeline: tuple[Moment, ...], text: str, now_ms: int) -> tuple[Moment, ...]:

@@ -1,10 +1,15 @@
 """Nodes and tasks as operators see them: no token, and what only the scheduler's memory knows."""
 
+from typing import Final
+
 from libs.common.messages import NodeView, TaskSummary
 from libs.common.model import Task, TaskState
 from services.scheduler.core.board import Board
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.core.queue import key_of
+
+SHOWN_LENGTH: Final = 300
+"""Longest text of a task in a list; a page of them has to fit a message."""
 
 
 def node_view(node: NodeState, number: int) -> NodeView:
@@ -45,7 +50,7 @@ def task_summary(board: Board, task: Task, now_ms: int) -> TaskSummary:
     waits = task.state is TaskState.WAITING
     return TaskSummary(
         id=task.id,
-        name=task.name,
+        name=task.name[:SHOWN_LENGTH],
         state=task.state,
         images_count=task.images_count,
         created_at_ms=task.created_at_ms,
@@ -56,7 +61,7 @@ def task_summary(board: Board, task: Task, now_ms: int) -> TaskSummary:
         node_name=node.record.name if node else "",
         attempts_count=len(task.attempts),
         position=board.waiting.position(key_of(task)) if waits else None,
-        reason=board.why_waiting(task, now_ms) if waits else task.error,
+        reason=board.why_waiting(task, now_ms) if waits else task.error[:SHOWN_LENGTH],
         has_owner=bool(task.owner),
         seen_at_ms=known.seen_at_ms if known else None,
     )

@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+import msgspec
+
 from libs.common.errors import Conflict, NotFound, Refused
 from libs.common.messages import TASK_STARTED, TASK_SUBMITTED, ImportRoute, SubmitTask, TaskRecord
 from libs.common.model import NodeTaskId, Task, TaskId
@@ -14,24 +16,26 @@ from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.placing import Placer
 from services.scheduler.handlers.voice import Voice
 from services.scheduler.ports import NodeApi
-from services.scheduler.settings import SchedulerSettings
 
 UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+LARGEST_BYTES: Final = 256 * 1024
+IMPORT_LOOK_S: Final = 3.0
+"""Shorter than whoever imports waits for an answer."""
 
 
 class CommitHandlers:
     """Takes tasks in: one durable write, then the answer."""
 
-    def __init__(self, ledger: Ledger, placer: Placer, api: NodeApi, voice: Voice, settings: SchedulerSettings) -> None:
+    def __init__(self, ledger: Ledger, placer: Placer, api: NodeApi, voice: Voice) -> None:
         self._ledger = ledger
         self._placer = placer
         self._api = api
         self._voice = voice
-        self._settings = settings
 
     async def submit(self, asked: SubmitTask) -> TaskRecord:
         """Take a commit. The same one again gets the same answer, and nothing happens twice."""
         check_uuid(asked.task)
+        check_size(asked)
         self._placer.heard(asked.holder)
         async with self._ledger.holding(asked.task):
             if asked.task in self._ledger.board.tasks:
@@ -75,7 +79,7 @@ class CommitHandlers:
         return self._ledger.record(asked.task)
 
     async def _take_over(self, asked: ImportRoute, node: NodeState) -> TaskRecord:
-        look = await self._api.look(node.record, NodeTaskId(asked.task), None, self._settings.action_timeout_s)
+        look = await self._api.look(node.record, NodeTaskId(asked.task), None, IMPORT_LOOK_S)
         if look is None:
             raise NotFound(f"{asked.task} not found on {node.record.name}")
         return await self._ledger.create(self._imported(asked, look))
@@ -83,6 +87,12 @@ class CommitHandlers:
     def _imported(self, asked: ImportRoute, look: Look) -> Task:
         now_ms = self._ledger.next_commit_ms()
         return imported(asked, look.name, look.created_at_ms or now_ms, look.images_count, now_ms)
+
+
+def check_size(asked: SubmitTask) -> None:
+    """Refuse what would not leave room for the rest of its record."""
+    if len(msgspec.json.encode(asked)) > LARGEST_BYTES:
+        raise Refused("The name, options and outputs of this task are too long")
 
 
 def check_uuid(task: TaskId) -> None:

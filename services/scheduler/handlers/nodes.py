@@ -118,6 +118,7 @@ class NodeHandlers:
                 await self._voice.of_node(NODE_LOCKED if locked else NODE_UNLOCKED, node.record)
             if locked:
                 self._ledger.board.revoke_on(node.id)
+                self._ledger.room.set()
         return view_of(self._ledger.board, node)
 
     def _find(self, asked: NodeId) -> NodeState:

@@ -7,8 +7,8 @@ import structlog
 
 from libs.common.errors import ClusterError, NotFound
 from libs.common.messages import Console, ListTasks, ReadConsole, TaskList, TaskRecord, TaskRef
-from libs.common.model import Task, TaskState
-from services.scheduler.core.console import assembled, kept_lines, node_line
+from libs.common.model import Task
+from services.scheduler.core.console import assembled, is_on_node, kept_lines, node_line
 from services.scheduler.core.queue import key_of
 from services.scheduler.core.views import task_summary
 from services.scheduler.handlers.ledger import Ledger
@@ -17,7 +17,7 @@ from services.scheduler.settings import SchedulerSettings
 
 log = structlog.get_logger()
 
-MOST_COUNT: Final = 2_000
+MOST_COUNT: Final = 1_000
 """Tasks in one answer: a message holds 1 MiB."""
 CONSOLE_BYTES: Final = 700_000
 """Console in one answer, for the same reason; who wants the rest asks from there on."""
@@ -52,12 +52,14 @@ class ReadHandlers:
         task = self._find(asked)
         from_line = node_line(task, asked.from_line)
         lines = await self._node_lines(task, from_line)
-        kept = kept_lines(task.known, from_line) if lines is None else lines
-        return Console(lines=cut(assembled(task, asked.from_line, kept), from_end=asked.from_line < 0))
+        if lines is None:
+            lines = kept_lines(task.known, from_line)
+        count = from_line + len(lines) if lines else (task.known.console_count if task.known else 0)
+        return Console(lines=cut(assembled(task, asked.from_line, lines, count), from_end=asked.from_line < 0))
 
     async def _node_lines(self, task: Task, from_line: int) -> tuple[str, ...] | None:
         attempt = task.attempt
-        if attempt is None or attempt.running_at_ms is None or task.state is TaskState.WAITING:
+        if attempt is None or not is_on_node(task):
             return ()
         node = self._board.nodes.get(attempt.node)
         if node is None or not node.online:

@@ -1,12 +1,12 @@
 """What a look at a task brings, when to look again, and which lines of a console are asked for."""
 
+import msgspec
 import pytest
 
-from libs.common.model import LastKnown, Moment, StatusCode
+from libs.common.model import Attempt, LastKnown, Moment, NodeId, NodeTaskId, StatusCode, Task, TaskState
 from services.scheduler.core.console import LINE_LENGTH, TAIL_COUNT, assembled, grown, kept_lines, node_line
 from services.scheduler.core.looks import Look, Pace, is_news, known_of
 from services.scheduler.core.rota import Rota
-from services.scheduler.core.tasks import submitted
 from tests.scheduling import NOW_MS
 from tests.unit.scheduler.test_tasks import ASKED
 
@@ -71,26 +71,52 @@ def test_the_first_look_is_always_worth_a_write():
     assert is_news(None, KNOWN)
 
 
+def on_node(*, has_ended: bool = False) -> Task:
+    """Make a task with two lines before the node's three, and one after."""
+    attempt = Attempt(number=1, node=NodeId("a"), node_task_id=NodeTaskId("x"), running_at_ms=2)
+    return Task(
+        id=ASKED.task,
+        name="one",
+        holder=ASKED.holder,
+        created_at_ms=1,
+        committed_at_ms=1,
+        images_count=1,
+        state=TaskState.COMPLETED if has_ended else TaskState.RUNNING,
+        attempts=(attempt,),
+        known=KNOWN,
+        timeline=(Moment(at_ms=1, text="B0"), Moment(at_ms=2, text="B1"), Moment(at_ms=3, text="A0")),
+    )
+
+
 @pytest.mark.parametrize(
-    ("from_line", "asked_of_node", "expected"),
+    ("has_ended", "from_line", "asked_of_node", "expected"),
     [
-        pytest.param(0, 0, ("T0", "T1", "a", "b", "c"), id="all"),
-        pytest.param(1, 0, ("T1", "a", "b", "c"), id="within the timeline"),
-        pytest.param(2, 0, ("a", "b", "c"), id="the node's first line"),
-        pytest.param(4, 2, ("c",), id="within the node's lines"),
-        pytest.param(9, 7, (), id="past the end"),
-        pytest.param(-1, -1, ("c",), id="last"),
-        pytest.param(-4, -4, ("T1", "a", "b", "c"), id="last ones over both"),
-        pytest.param(-99, -99, ("T0", "T1", "a", "b", "c"), id="more than there are"),
+        pytest.param(False, 0, 0, "B0 B1 a b c", id="all"),
+        pytest.param(False, 1, 0, "B1 a b c", id="within the lines before"),
+        pytest.param(False, 2, 0, "a b c", id="the node's first line"),
+        pytest.param(False, 4, 2, "c", id="within the node's lines"),
+        pytest.param(False, 9, 7, "", id="past the end"),
+        pytest.param(False, -1, -1, "c", id="last"),
+        pytest.param(False, -4, -4, "B1 a b c", id="last ones over both"),
+        pytest.param(False, -99, -99, "B0 B1 a b c", id="more than there are"),
+        pytest.param(True, 0, 0, "B0 B1 a b c A0", id="ended: all"),
+        pytest.param(True, 5, 3, "A0", id="ended: the line after"),
+        pytest.param(True, 6, 4, "", id="ended: past the end"),
+        pytest.param(True, -1, -1, "A0", id="ended: last"),
+        pytest.param(True, -3, -2, "b c A0", id="ended: last ones over both"),
     ],
 )
-def test_timeline_and_node_are_one_console(from_line: int, asked_of_node: int, expected: tuple[str, ...]):
-    import msgspec
-
-    timeline = (Moment(at_ms=1, text="T0"), Moment(at_ms=2, text="T1"))
-    task = msgspec.structs.replace(submitted(ASKED, NOW_MS, ""), timeline=timeline, known=KNOWN)
+def test_what_the_cluster_did_stands_around_the_lines_of_the_node(
+    has_ended: bool, from_line: int, asked_of_node: int, expected: str
+):
+    task = on_node(has_ended=has_ended)
     assert node_line(task, from_line) == asked_of_node
-    assert assembled(task, from_line, kept_lines(task.known, asked_of_node)) == expected
+    assert assembled(task, from_line, kept_lines(KNOWN, asked_of_node), KNOWN.console_count) == tuple(expected.split())
+
+
+def test_a_task_that_waits_again_has_only_its_timeline():
+    task = msgspec.structs.replace(on_node(), state=TaskState.WAITING)
+    assert assembled(task, 0, (), 0) == ("B0", "B1", "A0")
 
 
 def test_of_a_long_console_what_is_kept_is_its_tail():
