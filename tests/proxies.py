@@ -17,7 +17,6 @@ from libs.common.messages import (
     GET_TASK,
     NODES,
     OPTIONS,
-    READ_CONSOLE,
     REMOVE_TASK,
     RESTART_TASK,
     SUBMIT_TASK,
@@ -25,10 +24,8 @@ from libs.common.messages import (
     SUMMARY_KEY,
     TASKS,
     UPLOADS,
-    Console,
     Done,
     FindUiNode,
-    ReadConsole,
     RestartTask,
     SubmitTask,
     TaskRecord,
@@ -72,7 +69,6 @@ class FakeScheduler:
         self.bus = bus
         self.submitted: list[SubmitTask] = []
         self.restarted: list[RestartTask] = []
-        self.console: tuple[str, ...] = ()
         self.lose_answers = False
         """Write commits down, but leave them unanswered."""
         self.deaf = False
@@ -92,7 +88,6 @@ class FakeScheduler:
             REMOVE_TASK: self._remove,
             RESTART_TASK: self._restart,
             FIND_UI_NODE: self._find_ui_node,
-            READ_CONSOLE: self._read_console,
         }
         async with self.bus.serve("scheduler", handlers):
             yield self
@@ -167,9 +162,6 @@ class FakeScheduler:
         if not nodes:
             raise NoNode("No nodes available")
         return UiNode(node=NodeId(next(iter(nodes))))
-
-    async def _read_console(self, asked: ReadConsole) -> Console:
-        return Console(lines=self.console[asked.from_line :])
 
 
 @dataclass

@@ -153,9 +153,9 @@ def node_line(before_count: int, after_count: int, from_line: int) -> int:
     return min(-1, from_line + after_count)
 
 
-def known_lines(task: Task, node_from: int) -> list[str]:
+def kept_lines(task: Task, node_from: int) -> list[str]:
     """Take from the record what it has of the node's lines from one on (negative: the last ones)."""
-    if task.known is None:
+    if task.known is None or attempt_on_node(task) is None:
         return []
     tail = task.known.console_tail
     if node_from < 0:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from libs.common.errors import BusFailed, NodeFailed, NotFound
-from libs.common.messages import FINISH_REPORTED, GET_TASK, READ_CONSOLE, FinishReported, ReadConsole, TaskRef
+from libs.common.messages import FINISH_REPORTED, GET_TASK, FinishReported, TaskRef
 from libs.common.model import Attempt, ClusterSummary, Node, NodeOption, Owner, Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.core.answers import no_task
@@ -20,8 +20,8 @@ from services.proxy.core.polls import (
     attempt_on_node,
     console,
     contradicts,
+    kept_lines,
     known_info,
-    known_lines,
     lines_after,
     lines_before,
     node_info,
@@ -79,7 +79,7 @@ class Reader:
         said = await self._ask_node(task, "info", {"with_output": str(node_from)})
         info = node_info(task, said) if isinstance(said, dict) else None
         if info is None:
-            lines = await self._stored_lines(task, node_from)
+            lines = kept_lines(task, node_from)
             return {**known_info(task, self._now_ms()), "output": console(task, before, lines, from_line)}
         await self._mention(task, said)
         return {**info, "output": console(task, before, strings(info.get("output")), from_line)}
@@ -90,7 +90,7 @@ class Reader:
         before = self._lines_before(task)
         node_from = node_line(len(before), len(lines_after(task)), from_line)
         said = await self._ask_node(task, "output", {"line": str(node_from)})
-        lines = strings(said) if isinstance(said, list) else await self._stored_lines(task, node_from)
+        lines = strings(said) if isinstance(said, list) else kept_lines(task, node_from)
         return console(task, before, lines, from_line)
 
     async def _info_alone(self, task: Task) -> dict[str, Any]:
@@ -113,22 +113,6 @@ class Reader:
     def _lines_before(self, task: Task) -> list[str]:
         position = self._cluster.position(task) if task.state is TaskState.WAITING else None
         return lines_before(task, position)
-
-    async def _stored_lines(self, task: Task, node_from: int) -> list[str]:
-        """Take the node's lines from what is stored: the whole console of an ended task, else the last lines known."""
-        known = task.known
-        if known is None or attempt_on_node(task) is None:
-            return []
-        if not task.state.ended or known.console_count <= len(known.console_tail):
-            return known_lines(task, node_from)
-        asked = ReadConsole(task=task.id, owner=task.owner, from_line=0)
-        try:
-            stored = (await self._bus.ask(READ_CONSOLE, asked, timeout_s=0.5)).lines
-        except (BusFailed, NotFound):
-            return known_lines(task, node_from)
-        first = len(stored) - known.console_count - len(lines_after(task))
-        nodes_own = stored[max(0, first) :][: known.console_count]
-        return list(nodes_own[node_from:])
 
     async def _ask_for(self, task: TaskId, owner: Owner, action: str) -> Any:
         try:

@@ -1,0 +1,70 @@
+"""Small forms in three notations, and the lines that a proxy passes on."""
+
+import pytest
+
+from services.proxy.core.forms import kind_of, read_json, read_urlencoded
+from services.proxy.core.headers import for_client, for_node
+from services.proxy.core.multipart import MalformedBody
+
+
+def test_a_urlencoded_form_is_read() -> None:
+    assert read_urlencoded(b"uuid=a%20b&options=%5B%5D&empty=&uuid=last") == {
+        "uuid": "last",
+        "options": "[]",
+        "empty": "",
+    }
+
+
+def test_a_json_form_keeps_texts_and_writes_the_rest_as_json() -> None:
+    assert read_json(b'{"uuid":"a","options":[{"name":"dsm"}],"n":1,"none":null}') == {
+        "uuid": "a",
+        "options": '[{"name":"dsm"}]',
+        "n": "1",
+    }
+
+
+@pytest.mark.parametrize("body", [b"", b"[", b"[]", b'"x"', b"null", b"\xff"])
+def test_json_that_is_no_object_is_refused(body: bytes) -> None:
+    with pytest.raises(MalformedBody):
+        read_json(body)
+
+
+@pytest.mark.parametrize("body", [b"\xff=1", b"&".join(b"a=1" for _ in range(1001))])
+def test_forms_that_are_none_are_refused(body: bytes) -> None:
+    with pytest.raises(MalformedBody):
+        read_urlencoded(body)
+
+
+def test_the_media_type_is_taken_without_parameters_and_case() -> None:
+    assert kind_of(b"Application/JSON; charset=utf-8") == b"application/json"
+    with pytest.raises(MalformedBody, match="Missing Content-Type"):
+        kind_of(None)
+
+
+def test_hop_by_hop_lines_end_here() -> None:
+    kept = [(b"content-type", b"a"), (b"content-length", b"1"), (b"etag", b"x"), (b"content-range", b"bytes 0-0/1")]
+    dropped = [
+        (b"connection", b"close, X-Named"),
+        (b"x-named", b"by connection"),
+        (b"keep-alive", b"timeout=5"),
+        (b"transfer-encoding", b"chunked"),
+        (b"access-control-allow-origin", b"*"),
+        (b"date", b"now"),
+        (b"set-cookie", b"x"),
+        (b"x-powered-by", b"Express"),
+    ]
+
+    assert for_client([*dropped, *kept]) == kept
+
+
+def test_a_node_hears_only_what_changes_its_answer() -> None:
+    kept = [(b"range", b"bytes=0-1"), (b"if-none-match", b"x"), (b"accept-encoding", b"gzip")]
+    dropped = [
+        (b"cookie", b"c"),
+        (b"authorization", b"a"),
+        (b"origin", b"o"),
+        (b"host", b"h"),
+        (b"connection", b"close"),
+    ]
+
+    assert for_node([*dropped, *kept]) == kept
