@@ -1,21 +1,57 @@
-"""What the documents draw is what the code has."""
+"""Documents that are made from the code, or speak of it, are true."""
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
-from services.scheduler.core.tasks import LIFE
+import msgspec
+import pytest
 
-ARCHITECTURE = Path(__file__).parents[2] / "docs" / "architecture.md"
-BEGIN, END = "<!-- life: begin -->", "<!-- life: end -->"
+from docs.write_subjects import TARGET, declared, encoded, members, render
+from libs.common.messages import BucketName, Event, Request, Snapshot
 
-
-def drawn() -> str:
-    """Draw the life of a task from its table."""
-    lines = ["```mermaid", "stateDiagram-v2"]
-    lines += [f"    {state or '[*]'} --> {target}: {step}" for (state, step), target in LIFE.items()]
-    return "\n".join([*lines, "```"])
+REPOSITORY = Path(__file__).parents[2]
+DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
+LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
 
 
-def test_the_diagram_of_a_tasks_life_is_drawn_from_the_table():
-    text = ARCHITECTURE.read_text(encoding="utf-8")
-    shown = text.partition(BEGIN)[2].partition(END)[0].strip()
-    assert shown == drawn(), f"docs/architecture.md should say:\n{drawn()}"
+def test_the_list_of_subjects_is_that_of_the_messages():
+    assert TARGET.read_text(encoding="utf-8") == render(), "run: python docs/write_subjects.py"
+
+
+@pytest.mark.parametrize("message", [*declared(Request), *declared(Event), *declared(Snapshot)], ids=lambda it: it.name)
+def test_every_subject_is_listed(message: Any):
+    assert f"### `{message.subject}`" in TARGET.read_text(encoding="utf-8")
+
+
+def types_of(message: Any) -> list[type]:
+    """List the records that travel with a message."""
+    if isinstance(message, Request):
+        return [message.asked, *members(message.reply)]
+    return [message.value if isinstance(message, BucketName) else message.told]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [*declared(Request), *declared(Event), *declared(Snapshot), *declared(BucketName)],
+    ids=lambda message: message.name,
+)
+def test_every_example_is_a_message_of_its_type(message: Any):
+    for kind in types_of(message):
+        assert json.loads(msgspec.json.encode(msgspec.json.decode(encoded(kind), type=kind))) == json.loads(
+            encoded(kind)
+        )
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_links_lead_somewhere(document: Path):
+    targets = LINK.findall(document.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+def test_decisions_have_numbers_of_their_own():
+    numbers = [path.name[:4] for path in sorted((REPOSITORY / "docs" / "decisions").glob("*.md"))]
+    assert len(numbers) == len(set(numbers))
+    for path in (REPOSITORY / "docs" / "decisions").glob("*.md"):
+        assert path.read_text().startswith(f"# {int(path.name[:4])}. "), path.name
