@@ -1,8 +1,8 @@
-"""The autoscaler: turns demand into machines. It owns every fact about machines.
+"""The autoscaler: turns demand into machines and back. It owns every fact about machines.
 
-It consumes the scheduler's demand as a *snapshot*, so that a lost or doubled message does no harm, and answers what it
-sees and what it would do. Starting and ending machines is not in this version: with `--asr` the file is read and
-checked, and the start-up says plainly that no machine will be started.
+It consumes the scheduler's demand as a *snapshot*, so that a lost or doubled message does no harm, plans in a pure core
+what to create, drain and destroy (core/planning.py), and carries machines through their life (core/life.py), each step
+written before it is done. What is at the provider is compared with what is written at the start and every few minutes.
 
-    main -> api -> handlers | adapters -> settings -> core
+    main -> api -> handlers | adapters -> ports -> settings -> core
 """

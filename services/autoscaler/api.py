@@ -1,25 +1,54 @@
-"""How the autoscaler is called: its requests on the bus, and the demand that it follows."""
+"""How the autoscaler is called: its requests on the bus, and the demand that it follows.
+
+Only the instance in office serves (main.py): a standby keeps silent until it takes over.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from libs.common.messages import DEMAND_CHANGED, GET_AUTOSCALER_STATUS, VIEW_COMMAND, Request
+from libs.common.messages import (
+    DEMAND_CHANGED,
+    DESTROY_MACHINE,
+    GET_AUTOSCALER_STATUS,
+    LIST_MACHINES,
+    PAUSE_AUTOSCALER,
+    RESUME_AUTOSCALER,
+    VIEW_COMMAND,
+    Request,
+)
 from libs.common.ports import Bus, Handler
-from services.autoscaler.handlers import Autoscaler
+from services.autoscaler.handlers.fleet import Fleet
+from services.autoscaler.handlers.words import NoWords, Words
 
 SERVICE: Final = "autoscaler"
 
 
 @asynccontextmanager
-async def served(bus: Bus, autoscaler: Autoscaler) -> AsyncIterator[None]:
+async def served(bus: Bus, words: Words, fleet: Fleet) -> AsyncIterator[None]:
     """Answer and follow while the context is open; the durable consumer is the service's, not the process's."""
     handlers: dict[Request[Any, Any], Handler] = {
-        GET_AUTOSCALER_STATUS: autoscaler.get_status,
-        VIEW_COMMAND: autoscaler.view_command,
+        GET_AUTOSCALER_STATUS: words.status,
+        LIST_MACHINES: words.list_machines,
+        VIEW_COMMAND: words.view_command,
+        DESTROY_MACHINE: words.destroy,
+        PAUSE_AUTOSCALER: words.pause,
+        RESUME_AUTOSCALER: words.resume,
     }
     async with (
-        bus.follow_snapshot(DEMAND_CHANGED, durable=SERVICE, handler=autoscaler.take_demand),
+        bus.follow_snapshot(DEMAND_CHANGED, durable=SERVICE, handler=fleet.take_demand),
         bus.serve(SERVICE, handlers),
     ):
+        yield
+
+
+@asynccontextmanager
+async def served_without(bus: Bus, words: NoWords) -> AsyncIterator[None]:
+    """Answer that there is no autoscaler."""
+    handlers: dict[Request[Any, Any], Handler] = {
+        GET_AUTOSCALER_STATUS: words.status,
+        LIST_MACHINES: words.list_machines,
+        **dict.fromkeys((VIEW_COMMAND, DESTROY_MACHINE, PAUSE_AUTOSCALER, RESUME_AUTOSCALER), words.refuse),
+    }
+    async with bus.serve(SERVICE, handlers):
         yield

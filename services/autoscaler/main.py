@@ -1,23 +1,36 @@
 """Wires the autoscaler, and does nothing else."""
 
 import asyncio
+import socket
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Final
 
 import structlog
 
 from libs.common.bus import connect
 from libs.common.errors import Refused
-from libs.common.lifecycle import run
+from libs.common.lifecycle import background, every, now_ms, run
 from libs.common.log import configure
+from libs.common.nodeodm import NodeClient
+from libs.common.ports import Bus
 from libs.common.settings import parse
 from services.autoscaler.adapters.asr_file import AsrFile
-from services.autoscaler.api import SERVICE, served
+from services.autoscaler.adapters.node_probe import NodeODMProbe
+from services.autoscaler.adapters.providers import provider_of
+from services.autoscaler.adapters.s3 import Bucket
+from services.autoscaler.api import SERVICE, served, served_without
 from services.autoscaler.core.configuration import Configuration
-from services.autoscaler.handlers import Autoscaler
-from services.autoscaler.ports import ConfigurationSource
+from services.autoscaler.handlers.fleet import Fleet
+from services.autoscaler.handlers.lives import Lives
+from services.autoscaler.handlers.parts import Parts
+from services.autoscaler.handlers.reconciling import Reconciler
+from services.autoscaler.handlers.words import NoWords, Words
+from services.autoscaler.ports import ConfigurationSource, Provider
 from services.autoscaler.settings import AutoscalerSettings
 
-PROG = f"clusterodm {SERVICE}"
+PROG: Final = f"clusterodm {SERVICE}"
+MACHINES: Final = "machines"
 
 log = structlog.get_logger()
 
@@ -32,22 +45,78 @@ def main(argv: Sequence[str]) -> int:
 async def serve(settings: AutoscalerSettings) -> None:
     """Wire the autoscaler and serve until cancelled."""
     configuration = await configured(AsrFile(settings.asr))
-    async with (
-        connect(
-            settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
-        ) as bus,
-        served(bus, Autoscaler(configuration)),
-    ):
-        log.info("autoscaler is ready")
-        await asyncio.Event().wait()
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(
+            connect(
+                settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
+            )
+        )
+        if configuration is None:
+            await stack.enter_async_context(served_without(bus, NoWords()))
+            log.info("autoscaler is ready", provider="none")
+            await asyncio.Event().wait()
+            return
+        folder = settings.data_dir / MACHINES
+        provider = await stack.enter_async_context(
+            provider_of(configuration, folder, cross_check=settings.asr_cross_check)
+        )
+        await checked(configuration, provider, settings)
+        while True:
+            await in_office(bus, configuration, provider, settings)
 
 
 async def configured(source: ConfigurationSource) -> Configuration | None:
-    """Read the configuration and say what this version makes of it. Raises Refused in the original's words."""
+    """Read the configuration. Raises Refused in the original's words."""
     try:
-        configuration = await source.read()
+        return await source.read()
     except Refused as error:
-        raise Refused(f"Cannot initialize ASR: {error.message}") from None
-    if configuration:
-        log.warning("asr file is valid, but this version starts no machines", provider=configuration.provider)
-    return configuration
+        raise cannot(error) from None
+
+
+async def checked(configuration: Configuration, provider: Provider, settings: AutoscalerSettings) -> None:
+    """Try at once what would fail later. Raises Refused in the original's words."""
+    try:
+        if configuration.node.s3 and settings.asr_check_storage:
+            await Bucket(configuration.node.s3).check()
+        await provider.check()
+    except Refused as error:
+        raise cannot(error) from None
+    if not settings.public_address:
+        log.warning("machines report nothing themselves: set --public-address to their way to the proxy")
+
+
+def cannot(error: Refused) -> Refused:
+    """Say it in the original's words, every line."""
+    return Refused("\n".join(f"Cannot initialize ASR: {line}" for line in error.message.splitlines()))
+
+
+async def in_office(bus: Bus, configuration: Configuration, provider: Provider, settings: AutoscalerSettings) -> None:
+    """Wait until no other autoscaler is in office, and act until the term is over."""
+    async with AsyncExitStack() as stack:
+        term = await stack.enter_async_context(bus.lead(SERVICE, socket.gethostname()))
+        client = await stack.enter_async_context(NodeClient())
+        parts = await Parts.open(
+            configuration=configuration,
+            bus=bus,
+            clock=now_ms,
+            provider=provider,
+            probe=NodeODMProbe(client),
+            public_url=settings.public_address,
+        )
+        await act(stack, parts, settings)
+        log.info("autoscaler is ready", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)
+        await term.over()
+
+
+async def act(stack: AsyncExitStack, parts: Parts, settings: AutoscalerSettings) -> None:
+    """Start everything: what was under way first, then the comparison with the provider, then the plans."""
+    lives = await stack.enter_async_context(Lives(parts))
+    fleet = Fleet(parts, lives)
+    reconciler = Reconciler(parts, lives)
+    await stack.enter_async_context(background(parts.tasks.follow(), "follow tasks"))
+    lives.recover()
+    await stack.enter_async_context(background(fleet.run(settings.asr_every_s), "plan machines"))
+    await stack.enter_async_context(
+        background(every(settings.asr_reconcile_s, reconciler.check, "compare machines"), "compare machines")
+    )
+    await stack.enter_async_context(served(parts.bus, Words(parts, lives, fleet), fleet))

@@ -7,12 +7,15 @@ secret. Every call has a time limit of its own; cancelling one leaves nothing ha
 was under way and the next start asks `inspect`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from libs.common.model import MachineId
+from libs.common.model import Machine, MachineId
 from services.autoscaler.core.configuration import Configuration
 from services.autoscaler.core.orders import Found, Order
+
+Clock = Callable[[], int]
+"""Milliseconds since 1970."""
 
 
 class ConfigurationSource(Protocol):
@@ -70,4 +73,12 @@ class Storage(Protocol):
 
     async def check(self) -> None:
         """Write a small file. Raises Refused when that does not work."""
+        ...
+
+
+class NodeProbe(Protocol):
+    """Asks the node on a machine whether it is there."""
+
+    async def memory_bytes(self, machine: Machine, token: str) -> int | None:
+        """Ask for its memory (0: it does not say); None while it does not answer."""
         ...

@@ -9,3 +9,12 @@ class AutoscalerSettings(CommonSettings):
     """Flags, environment (`CLUSTERODM_...`) and file of the autoscaler."""
 
     asr: str = Field("", description="JSON file that configures the autoscaler; empty: none")
+    public_address: str = Field("", description="address of the proxy for clients and machines, http(s)://host:port")
+    asr_every_s: float = Field(2.0, gt=0, description="how often machines are planned without any news, seconds")
+    asr_reconcile_s: float = Field(
+        180.0, gt=0, description="how often the records are compared with the provider's own list, seconds"
+    )
+    asr_cross_check: bool = Field(
+        True, description="with docker-machine: also look at the provider's API for machines that it has lost"
+    )
+    asr_check_storage: bool = Field(True, description="write a small file to the S3 bucket at the start")

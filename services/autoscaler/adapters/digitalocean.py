@@ -81,7 +81,7 @@ class DigitalOcean:
 
     async def begin(self, order: Order) -> Found:
         """See booted.Vendor."""
-        image, region = await self._image(order.offer.region)
+        image, region = await self.image(order.offer.region)
         body = droplet(order, self._cloud, image, region)
         answer = await self._rest.call("POST", "/v2/droplets", body=body, creates=True)
         return found(answer.content["droplet"])
@@ -115,7 +115,7 @@ class DigitalOcean:
 
         return await everything(page)
 
-    async def _image(self, region: str) -> tuple[str | int, str]:
+    async def image(self, region: str) -> tuple[str | int, str]:
         """Find the image and a region that has it: the original switches when the wanted one does not."""
         if not self._cloud.snapshot:
             return self._cloud.image, region

@@ -76,8 +76,8 @@ class Hetzner:
     async def check(self) -> None:
         """See booted.Vendor."""
         await self._rest.get("/v1/servers", per_page=1)
-        await self._image()
-        await self._ssh_keys()
+        await self.image()
+        await self.ssh_keys()
 
     async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
         """See booted.Vendor."""
@@ -90,7 +90,7 @@ class Hetzner:
 
     async def begin(self, order: Order) -> Found:
         """See booted.Vendor."""
-        body = server(order, self._cloud, await self._image(), await self._ssh_keys())
+        body = server(order, self._cloud, await self.image(), await self.ssh_keys())
         answer = await self._rest.call("POST", "/v1/servers", body=body, creates=True)
         return found(answer.content["server"])
 
@@ -117,7 +117,7 @@ class Hetzner:
 
         return await everything(page)
 
-    async def _image(self) -> str | int:
+    async def image(self) -> str | int:
         """Find the image; a snapshot goes by its description, as the original has it."""
         if not self._cloud.snapshot:
             return self._cloud.image
@@ -127,7 +127,8 @@ class Hetzner:
             raise ProviderFailed(f"hetzner: no snapshot {self._cloud.image!r} in this project", Trouble.REFUSED)
         return int(max(named, key=lambda each: str(each.get("created", "")))["id"])
 
-    async def _ssh_keys(self) -> list[int]:
+    async def ssh_keys(self) -> list[int]:
+        """Find the key with the configured fingerprint; none when there is no fingerprint."""
         fingerprint = self._cloud.ssh_fingerprint
         if not fingerprint:
             return []

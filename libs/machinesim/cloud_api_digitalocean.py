@@ -1,0 +1,154 @@
+"""DigitalOcean's API, version 2, as its own specification describes it (github.com/digitalocean/openapi).
+
+Droplets with and without a graphics card are listed apart, names need not be unique, a droplet is `new` before it is
+`active`, and deleting one answers 204 while it may still be seen for a while.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from libs.machinesim.cloud_api import RETRY_AT_ONCE, numbers, paged
+from libs.machinesim.cloud_api_machines import Machine, Machines
+
+REGIONS: Final = ("nyc1", "nyc3", "ams3", "fra1")
+SIZES: Final = ("s-1vcpu-1gb", "s-4vcpu-8gb", "gpu-4000adax1-20gb")
+MOST_PER_PAGE: Final = 200
+IMAGES: Final = (
+    {"id": 7101, "name": "odm-snapshot", "regions": ["ams3"], "created_at": "2026-01-01T00:00:00Z"},
+    {"id": 7102, "name": "odm-snapshot", "regions": ["ams3", "nyc3"], "created_at": "2026-02-01T00:00:00Z"},
+    {"id": 7103, "name": "other", "regions": ["nyc3"], "created_at": "2026-03-01T00:00:00Z"},
+)
+FAULTS: Final = {
+    "capacity": (422, "unprocessable_entity", "Size is currently unavailable in this region."),
+    "limit": (422, "unprocessable_entity", "creating this/these droplet(s) will exceed your droplet limit"),
+    "unauthorised": (401, "Unauthorized", "Unable to authenticate you"),
+    "rate": (429, "too_many_requests", "API rate limit exceeded."),
+    "error": (500, "server_error", "Unexpected server-side error"),
+}
+
+
+class DigitalOcean:
+    """The API."""
+
+    def __init__(self, machines: Machines, token: str) -> None:
+        self._machines = machines
+        self._token = token
+        self._number = numbers(410000)
+
+    def routes(self) -> Sequence[Route]:
+        """See cloud_api.Kind."""
+        return [
+            Route("/v2/account", self._account),
+            Route("/v2/images", self._images),
+            Route("/v2/droplets", self._create, methods=["POST"]),
+            Route("/v2/droplets", self._list),
+            Route("/v2/droplets/{number}", self._delete, methods=["DELETE"]),
+            Route("/v2/droplets/{number}", self._get),
+        ]
+
+    def verb(self, method: str, path: str) -> str:
+        """See cloud_api.Kind."""
+        if not path.startswith("/v2/droplets"):
+            return path.rpartition("/")[2]
+        return {"POST": "create", "DELETE": "delete"}.get(method) or ("list" if path == "/v2/droplets" else "get")
+
+    def allowed(self, request: Request) -> bool:
+        """See cloud_api.Kind."""
+        return request.headers.get("authorization") == f"Bearer {self._token}"
+
+    def complain(self, how: str) -> Response:
+        """See cloud_api.Kind."""
+        status, code, message = FAULTS[how]
+        return refused(status, code, message)
+
+    async def _account(self, _request: Request) -> Response:
+        return JSONResponse({"account": {"droplet_limit": 25, "status": "active", "email": "odm@example.org"}})
+
+    async def _images(self, request: Request) -> Response:
+        found = IMAGES if request.query_params.get("private") == "true" else ()
+        return listed(request, "images", list(found))
+
+    async def _create(self, request: Request) -> Response:
+        body = await request.json()
+        if complaint := wrong(body):
+            return refused(422, "unprocessable_entity", complaint)
+        machine = self._machines.create(
+            str(self._number()),
+            body["name"],
+            size=body["size"],
+            region=body["region"],
+            image=str(body["image"]),
+            tags=list(body.get("tags") or ()),
+            user_data=body.get("user_data") or "",
+            extra={"body": body},
+        )
+        return JSONResponse({"droplet": self._shown(machine), "links": {"actions": []}}, 202)
+
+    async def _list(self, request: Request) -> Response:
+        query = request.query_params
+        if "tag_name" in query and ("name" in query or "type" in query):
+            return refused(422, "unprocessable_entity", "tag_name can not be combined with name or type")
+        gpu = query.get("type") == "gpus"
+        found = [each for each in self._machines.here() if each.size.startswith("gpu-") == gpu]
+        if "name" in query:
+            found = [each for each in found if each.name.lower() == query["name"].lower()]
+        if "tag_name" in query:
+            found = [each for each in self._machines.here() if query["tag_name"] in each.tags]
+        return listed(request, "droplets", [self._shown(each) for each in found])
+
+    async def _get(self, request: Request) -> Response:
+        machine = self._machines.find(request.path_params["number"])
+        return JSONResponse({"droplet": self._shown(machine)}) if machine else missing()
+
+    async def _delete(self, request: Request) -> Response:
+        machine = self._machines.find(request.path_params["number"])
+        if machine is None:
+            return missing()
+        self._machines.delete(machine)
+        return Response(status_code=204)
+
+    def _shown(self, machine: Machine) -> dict[str, Any]:
+        running = self._machines.is_running(machine)
+        addresses = [{"ip_address": "10.0.0.2", "type": "private"}, {"ip_address": machine.address, "type": "public"}]
+        return {
+            "id": int(machine.number),
+            "name": machine.name,
+            "status": "active" if running else "new",
+            "size_slug": machine.size,
+            "region": {"slug": machine.region},
+            "tags": machine.tags,
+            "networks": {"v4": addresses if running else [], "v6": []},
+        }
+
+
+def wrong(body: dict[str, Any]) -> str:
+    """Find what is wrong with a new droplet."""
+    if not body.get("name"):
+        return "Name is required"
+    if body.get("region") not in REGIONS:
+        return "Region is invalid"
+    if body.get("size") not in SIZES:
+        return "You specified an invalid size for Droplet creation."
+    return "" if body.get("image") else "You specified an invalid image for Droplet creation."
+
+
+def listed(request: Request, key: str, items: list[Any]) -> Response:
+    """Answer with a page."""
+    page, number, pages_count = paged(items, request, MOST_PER_PAGE)
+    following = {"next": str(request.url.include_query_params(page=number + 1))} if number < pages_count else {}
+    return JSONResponse({key: page, "links": {"pages": following}, "meta": {"total": len(items)}})
+
+
+def missing() -> Response:
+    """Say that there is no such thing."""
+    return refused(404, "not_found", "The resource you were accessing could not be found.")
+
+
+def refused(status: int, code: str, message: str) -> Response:
+    """Answer with an error."""
+    headers = RETRY_AT_ONCE if status == 429 else None  # noqa: PLR2004
+    return JSONResponse({"id": code, "message": message, "request_id": "4d9d8375"}, status, headers)

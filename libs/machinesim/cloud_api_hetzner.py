@@ -1,0 +1,163 @@
+"""Hetzner Cloud's API, version 1 (docs.hetzner.cloud; codes as in github.com/hetznercloud/hcloud-go).
+
+Names are unique, a server is `initializing` before it is `running`, and deleting one is an action.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from libs.machinesim.cloud_api import RETRY_AT_ONCE, numbers, paged
+from libs.machinesim.cloud_api_machines import Machine, Machines
+
+LOCATIONS: Final = ("fsn1", "nbg1", "hel1")
+SIZES: Final = ("cx11", "cx21", "cx22", "ccx63")
+MOST_PER_PAGE: Final = 50
+LONGEST_USER_DATA: Final = 32 * 1024
+IMAGES: Final = (
+    {"id": 8101, "type": "snapshot", "description": "odm-snapshot", "created": "2026-01-01T00:00:00+00:00"},
+    {"id": 8102, "type": "snapshot", "description": "odm-snapshot", "created": "2026-02-01T00:00:00+00:00"},
+    {"id": 8103, "type": "snapshot", "description": "other", "created": "2026-03-01T00:00:00+00:00"},
+)
+SSH_KEYS: Final = ({"id": 2323, "name": "odm", "fingerprint": "b7:2f:30:a0:2f:6c:58:6c:21:04:58:61:ba:06:3b:2f"},)
+FAULTS: Final = {
+    "capacity": (412, "resource_unavailable", "error during placement"),
+    "limit": (403, "resource_limit_exceeded", "server limit exceeded"),
+    "unauthorised": (401, "unauthorized", "unable to authenticate"),
+    "rate": (429, "rate_limit_exceeded", "limit of 3600 requests per hour reached"),
+    "error": (500, "server_error", "internal server error"),
+}
+
+
+class Hetzner:
+    """The API."""
+
+    def __init__(self, machines: Machines, token: str) -> None:
+        self._machines = machines
+        self._token = token
+        self._number = numbers(52000)
+
+    def routes(self) -> Sequence[Route]:
+        """See cloud_api.Kind."""
+        return [
+            Route("/v1/images", self._images),
+            Route("/v1/ssh_keys", self._ssh_keys),
+            Route("/v1/servers", self._create, methods=["POST"]),
+            Route("/v1/servers", self._list),
+            Route("/v1/servers/{number}", self._delete, methods=["DELETE"]),
+            Route("/v1/servers/{number}", self._get),
+        ]
+
+    def verb(self, method: str, path: str) -> str:
+        """See cloud_api.Kind."""
+        if not path.startswith("/v1/servers"):
+            return path.rpartition("/")[2]
+        return {"POST": "create", "DELETE": "delete"}.get(method) or ("list" if path == "/v1/servers" else "get")
+
+    def allowed(self, request: Request) -> bool:
+        """See cloud_api.Kind."""
+        return request.headers.get("authorization") == f"Bearer {self._token}"
+
+    def complain(self, how: str) -> Response:
+        """See cloud_api.Kind."""
+        return refused(*FAULTS[how])
+
+    async def _images(self, request: Request) -> Response:
+        wanted = request.query_params.get("type")
+        return listed(request, "images", [each for each in IMAGES if wanted in {None, each["type"]}])
+
+    async def _ssh_keys(self, request: Request) -> Response:
+        wanted = request.query_params.get("fingerprint")
+        return listed(request, "ssh_keys", [each for each in SSH_KEYS if wanted in {None, each["fingerprint"]}])
+
+    async def _create(self, request: Request) -> Response:
+        body = await request.json()
+        if complaint := wrong(body):
+            return refused(422, "invalid_input", complaint)
+        if any(each.name == body["name"] for each in self._machines.here()):
+            return refused(409, "uniqueness_error", "server name is already used")
+        machine = self._machines.create(
+            str(self._number()),
+            body["name"],
+            size=body["server_type"],
+            region=body["location"],
+            image=str(body["image"]),
+            labels=dict(body.get("labels") or {}),
+            user_data=body.get("user_data") or "",
+            extra={"body": body},
+        )
+        shown = {"server": self._shown(machine), "action": action("create_server"), "next_actions": []}
+        return JSONResponse(shown | {"root_password": None}, 201)
+
+    async def _list(self, request: Request) -> Response:
+        name = request.query_params.get("name")
+        found = [each for each in self._machines.here() if name in {None, each.name}]
+        return listed(request, "servers", [self._shown(each) for each in found])
+
+    async def _get(self, request: Request) -> Response:
+        machine = self._machines.find(request.path_params["number"])
+        return JSONResponse({"server": self._shown(machine)}) if machine else missing()
+
+    async def _delete(self, request: Request) -> Response:
+        machine = self._machines.find(request.path_params["number"])
+        if machine is None:
+            return missing()
+        self._machines.delete(machine)
+        return JSONResponse({"action": action("delete_server")})
+
+    def _shown(self, machine: Machine) -> dict[str, Any]:
+        running = self._machines.is_running(machine)
+        return {
+            "id": int(machine.number),
+            "name": machine.name,
+            "status": "running" if running else "initializing",
+            "server_type": {"name": machine.size},
+            "location": {"name": machine.region},
+            "labels": machine.labels,
+            "public_net": {"ipv4": {"ip": machine.address, "blocked": False}, "ipv6": None, "floating_ips": []},
+        }
+
+
+def wrong(body: dict[str, Any]) -> str:
+    """Find what is wrong with a new server."""
+    if not body.get("name"):
+        return "invalid input in field 'name'"
+    if body.get("server_type") not in SIZES:
+        return "server type not found"
+    if body.get("location") not in LOCATIONS:
+        return "invalid input in field 'location'"
+    if len(body.get("user_data") or "") > LONGEST_USER_DATA:
+        return "invalid input in field 'user_data'"
+    return "" if body.get("image") else "invalid input in field 'image'"
+
+
+def action(command: str) -> dict[str, Any]:
+    """Show an action that has just begun."""
+    return {"id": 1, "command": command, "status": "running", "progress": 0, "error": None}
+
+
+def listed(request: Request, key: str, items: list[Any]) -> Response:
+    """Answer with a page."""
+    page, number, pages_count = paged(items, request, MOST_PER_PAGE)
+    told = {
+        "page": number,
+        "next_page": number + 1 if number < pages_count else None,
+        "previous_page": number - 1 or None,
+        "last_page": pages_count,
+        "total_entries": len(items),
+    }
+    return JSONResponse({key: page, "meta": {"pagination": told}})
+
+
+def missing() -> Response:
+    """Say that there is no such thing."""
+    return refused(404, "not_found", "server not found")
+
+
+def refused(status: int, code: str, message: str) -> Response:
+    """Answer with an error."""
+    headers = RETRY_AT_ONCE if status == 429 else None  # noqa: PLR2004
+    return JSONResponse({"error": {"code": code, "message": message, "details": {}}}, status, headers)

@@ -1,0 +1,80 @@
+"""What is asked of the scheduler about the nodes on machines."""
+
+from libs.common.errors import NotFound, Refused
+from libs.common.messages import (
+    ADD_NODE,
+    LIST_NODES,
+    LOCK_NODE,
+    LOSE_NODE,
+    NODES,
+    REMOVE_NODE,
+    AddNode,
+    ListNodes,
+    LoseNode,
+    NodeRef,
+    NodeView,
+)
+from libs.common.model import Machine, Node, NodeId
+from libs.common.ports import Bucket, Bus
+from services.autoscaler.core.secrets import Secret
+
+
+class Cluster:
+    """The scheduler, as the autoscaler sees it. Every call raises BusFailed when it is away."""
+
+    def __init__(self, bus: Bus, nodes: Bucket[Node]) -> None:
+        self._bus = bus
+        self._nodes = nodes
+
+    @classmethod
+    async def open(cls, bus: Bus) -> "Cluster":
+        """Open the bucket of nodes, which is only read."""
+        return cls(bus, await bus.bucket(NODES))
+
+    async def nodes(self) -> dict[NodeId, NodeView]:
+        """All nodes that are registered."""
+        return {view.id: view for view in (await self._bus.ask(LIST_NODES, ListNodes())).nodes}
+
+    async def register(self, machine: Machine, token: Secret) -> NodeId:
+        """Register a machine's node. Doing it again changes nothing. Raises Refused."""
+        if known := await self.node_of(machine):
+            return known
+        asked = AddNode(hostname=machine.hostname, port=machine.port, token=token.reveal(), machine=machine.id)
+        try:
+            return (await self._bus.ask(ADD_NODE, asked)).id
+        except Refused:
+            await self._drop_predecessor(machine)
+            return (await self._bus.ask(ADD_NODE, asked)).id
+
+    async def node_of(self, machine: Machine) -> NodeId | None:
+        """Find the node of a machine in the scheduler's own records."""
+        nodes = (entry.value for entry in (await self._nodes.load()).values())
+        return next((node.id for node in nodes if node.machine == machine.id and not node.retired), None)
+
+    async def lock(self, node: NodeId) -> None:
+        """Send no more tasks to a node; one that is gone needs no lock."""
+        try:
+            await self._bus.ask(LOCK_NODE, NodeRef(node=node))
+        except NotFound:
+            return
+
+    async def take_away(self, machine: Machine, reason: str) -> None:
+        """Take a machine's node off the list. Tasks that are still on it get a new attempt at once."""
+        node = machine.node or await self.node_of(machine)
+        if node is None:
+            return
+        try:
+            if machine.tasks:
+                await self._bus.ask(LOSE_NODE, LoseNode(node=node, reason=reason))
+            else:
+                await self._bus.ask(REMOVE_NODE, NodeRef(node=node))
+        except NotFound:
+            return
+
+    async def _drop_predecessor(self, machine: Machine) -> None:
+        """Remove the node of another machine that had this address: at a provider an address belongs to one."""
+        for entry in (await self._nodes.load()).values():
+            node = entry.value
+            at = (node.hostname, node.port) == (machine.hostname, machine.port)
+            if at and node.machine not in {None, machine.id}:
+                await self._bus.ask(LOSE_NODE, LoseNode(node=node.id, reason="its address belongs to a new machine"))

@@ -1,0 +1,140 @@
+"""The loop: look at everything, plan, do what the plan says. Woken by news, and every few seconds without any.
+
+Only this loop and the workers of `lives` write records, in one process at a time (the office `autoscaler`); compare-and-set
+holds where two overlap for a moment.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+import structlog
+
+from libs.common.errors import BusFailed, Conflict
+from libs.common.messages import SUPPLY_CHANGED, DemandChanged, NodeView, SupplyChanged, TaskWaits
+from libs.common.model import Machine, MachineState, NodeId, TaskId
+from services.autoscaler.core.life import Step
+from services.autoscaler.core.observing import WATCHED, observed
+from services.autoscaler.core.planning import Load, Plan, View, plan
+from services.autoscaler.handlers.lives import Lives
+from services.autoscaler.handlers.parts import Parts
+
+log = structlog.get_logger()
+
+SETTLE_S: Final = 0.2
+"""News come in groups: after one the loop waits so long for the others."""
+
+
+class Fleet:
+    """All machines, and what is to become of them."""
+
+    def __init__(self, parts: Parts, lives: Lives) -> None:
+        self._limits = parts.configuration.limits
+        self._records = parts.records
+        self._ordering = parts.ordering
+        self._cluster = parts.cluster
+        self._tasks = parts.tasks
+        self._keeping = parts.keeping
+        self._voice = parts.voice
+        self._bus = parts.bus
+        self._clock = parts.clock
+        self._news = parts.news
+        self._lives = lives
+        self._told: SupplyChanged | None = None
+        self._logged: dict[TaskId, str] = {}
+        self.demand: DemandChanged | None = None
+        self.last = Plan()
+
+    async def take_demand(self, demand: DemandChanged) -> None:
+        """Keep a snapshot of demand; one that comes late is dropped."""
+        if self.demand is None or demand.at_ms >= self.demand.at_ms:
+            self.demand = demand
+            self._news.set()
+
+    async def run(self, every_s: float) -> None:
+        """Look, plan and do, for ever."""
+        await self._tasks.complete.wait()
+        while True:
+            try:
+                await self.tick()
+            except (BusFailed, Conflict) as error:
+                log.warning("fleet waits", reason=error.message)
+            self._news.clear()
+            try:
+                async with asyncio.timeout(every_s):
+                    await self._news.wait()
+                    await asyncio.sleep(SETTLE_S)
+            except TimeoutError:
+                continue
+
+    async def tick(self) -> Plan:
+        """Do it once. Raises BusFailed when something cannot be seen: then nothing is decided."""
+        nodes = await self._cluster.nodes()
+        loads = {machine.id: self._load(machine, nodes) for machine in self._records.alive() if machine.node}
+        for machine in list(self._records.alive()):
+            await self._observe(machine, loads.get(machine.id), nodes)
+        view = View(
+            now_ms=self._clock(),
+            machines=self._records.all(),
+            waiting=self._tasks.waiting(self.demand),
+            loads=loads,
+            paused=self._keeping.paused,
+        )
+        self.last = plan(self._limits, view)
+        await self._do(self.last)
+        await self._tell(self.last)
+        return self.last
+
+    def _load(self, machine: Machine, nodes: Mapping[NodeId, NodeView]) -> Load:
+        assert machine.node is not None  # noqa: S101 the caller has looked
+        seen = nodes.get(machine.node)
+        return self._tasks.load(machine.node, machine.requested_at_ms, online=bool(seen and seen.online))
+
+    async def _observe(self, machine: Machine, load: Load | None, nodes: Mapping[NodeId, NodeView]) -> None:
+        """Bring a machine's record up to date with its node."""
+        if load is None or machine.state not in WATCHED:
+            return
+        seen = observed(machine, load, self._clock())
+        if seen != machine:
+            await self._records.write(seen)
+            if seen.state is not machine.state:
+                await self._voice.tell(seen)
+        node = nodes.get(machine.node) if machine.node else None
+        if node is None:
+            await self._lives.step(machine.id, Step.DRAIN, "its node was taken off the list")
+        elif seen.state is MachineState.DRAINING and not node.locked:
+            await self._cluster.lock(node.id)
+
+    async def _do(self, decided: Plan) -> None:
+        for verdict in decided.destroy:
+            await self._lives.stop(verdict.machine, verdict.reason)
+        for verdict in decided.drain:
+            await self._lives.step(verdict.machine, Step.DRAIN, verdict.reason)
+            if (machine := self._records.get(verdict.machine)) and machine.node:
+                await self._cluster.lock(machine.node)
+        for creation in decided.create:
+            machine = self._ordering.machine(creation, self._clock())
+            await self._records.create(machine)
+            await self._voice.tell(machine)
+        for machine in list(self._records.alive()):
+            self._lives.attend(machine.id)
+
+    async def _tell(self, decided: Plan) -> None:
+        """Say what is done about the demand, when that is news."""
+        self._log_waits(decided.waits)
+        supply = SupplyChanged(
+            at_ms=self._clock(),
+            coming_count=sum(machine.state.coming for machine in self._records.alive()),
+            waits=decided.waits,
+        )
+        if self._told is None or msgspec.structs.replace(supply, at_ms=self._told.at_ms) != self._told:
+            await self._bus.set_snapshot(SUPPLY_CHANGED, supply)
+            self._told = supply
+
+    def _log_waits(self, waits: tuple[TaskWaits, ...]) -> None:
+        reasons = {wait.task: wait.reason.partition(";")[0] for wait in waits}
+        for task, reason in reasons.items():
+            if self._logged.get(task) != reason:
+                log.info("no machine for task", task=task, reason=reason)
+        self._logged = reasons

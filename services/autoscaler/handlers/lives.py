@@ -1,0 +1,239 @@
+"""Does the work of a machine's state, step by step, until it has reached one that has none.
+
+One worker per machine. Each reads the record, does the work of its state, writes the next state, and goes on; what a
+worker did before a crash the next one does again (core/life.py says why that is harmless). Whoever wants a machine to go
+calls `stop`: it ends the worker, writes `destroying`, and starts one that destroys. Time limits come from the
+configuration; what exceeds one is destroyed, because nobody knows what is there.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, Final, Self
+
+import msgspec
+import structlog
+
+from libs.common.errors import BusFailed, ClusterError, Conflict, ProviderFailed, Refused, Trouble
+from libs.common.lifecycle import monotonic_s
+from libs.common.model import Machine, MachineId, MachineState
+from services.autoscaler.core.life import Step, after, possible
+from services.autoscaler.core.orders import Found
+from services.autoscaler.handlers.parts import Parts
+
+log = structlog.get_logger()
+
+LONGEST_RETRY_S: Final = 300.0
+PROBE_EVERY_S: Final = 1.0
+SCHEDULER_WAIT_S: Final = 30.0
+"""How long a scheduler that is away holds up a destruction: its own grace finds a node that is gone."""
+
+AT_WORK: Final = {
+    MachineState.REQUESTED,
+    MachineState.CREATING,
+    MachineState.SETTING_UP,
+    MachineState.DESTROYING,
+}
+
+
+class Lives:
+    """The workers of all machines."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._records = parts.records
+        self._provider = parts.provider
+        self._cluster = parts.cluster
+        self._ordering = parts.ordering
+        self._probe = parts.probe
+        self._voice = parts.voice
+        self._clock = parts.clock
+        self._patience = parts.configuration.patience
+        self._changed = parts.news.set
+        self._first_retry_s = parts.first_retry_s
+        self._workers: dict[MachineId, asyncio.Task[None]] = {}
+
+    async def __aenter__(self) -> Self:
+        """Nothing to open."""
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        """End all workers; their machines' records say where they were."""
+        workers = list(self._workers.values())
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+    def attend(self, machine: MachineId) -> None:
+        """See to it that somebody works on a machine, if its state needs it."""
+        known = self._records.get(machine)
+        if known is None or known.state not in AT_WORK or machine in self._workers:
+            return
+        worker = asyncio.get_running_loop().create_task(self._live(machine), name=f"machine {machine}")
+        self._workers[machine] = worker
+        worker.add_done_callback(lambda _ended: self._workers.pop(machine, None))
+
+    def recover(self) -> None:
+        """Go on with what was under way. What was only requested is left to the next plan: it may not be wanted any more."""
+        for machine in self._records.alive():
+            if machine.state is not MachineState.REQUESTED:
+                self.attend(machine.id)
+
+    async def stop(self, machine: MachineId, reason: str, **facts: Any) -> None:
+        """Destroy a machine whatever is being done with it. Raises BusFailed."""
+        known = self._records.get(machine)
+        if known is None or not possible(known.state, Step.STOP):
+            return
+        await self._end_worker(machine)
+        await self.step(machine, Step.STOP, reason, **facts)
+        self.attend(machine)
+
+    async def step(self, machine: MachineId, step: Step, reason: str, **facts: Any) -> None:
+        """Take a step of a machine's life if it is still possible, write it, and tell it. Raises BusFailed."""
+        for _ in range(3):
+            known = self._records.get(machine)
+            if known is None or not possible(known.state, step):
+                return
+            moved = after(known, step, self._clock(), reason, **facts)
+            try:
+                await self._records.write(moved)
+            except Conflict:
+                continue
+            await self._voice.tell(moved)
+            self._changed()
+            return
+
+    async def _end_worker(self, machine: MachineId) -> None:
+        worker = self._workers.pop(machine, None)
+        if worker:
+            worker.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await worker
+
+    async def _live(self, machine_id: MachineId) -> None:
+        work = {
+            MachineState.REQUESTED: self._begin,
+            MachineState.CREATING: self._create,
+            MachineState.SETTING_UP: self._set_up,
+            MachineState.DESTROYING: self._destroy,
+        }
+        retry_s = self._first_retry_s
+        while (machine := self._records.get(machine_id)) and machine.state in work:
+            try:
+                await work[machine.state](machine)
+            except (BusFailed, Conflict) as error:
+                log.warning("machine waits", machine=machine_id, reason=error.message)
+                await asyncio.sleep(retry_s)
+            except ProviderFailed as error:  # only from destroying: until it is confirmed
+                log.warning(
+                    "machine not destroyed yet", machine=machine_id, reason=error.message, trouble=error.trouble
+                )
+                await asyncio.sleep(retry_s)
+                retry_s = min(retry_s * 2, LONGEST_RETRY_S)
+        self._changed()
+
+    async def _begin(self, machine: Machine) -> None:
+        await self.step(machine.id, Step.BEGIN, machine.reason, called_at_ms=self._clock())
+
+    async def _create(self, machine: Machine) -> None:
+        try:
+            async with limited(self._patience.create_s, "creating"):
+                found = await self._provider.create(self._ordering.order(machine))
+        except ProviderFailed as error:
+            await self._fail(machine, error)
+        else:
+            await self.step(
+                machine.id, Step.CREATED, "the provider has it", created_at_ms=self._clock(), **facts_of(found)
+            )
+
+    async def _set_up(self, machine: Machine) -> None:
+        order = self._ordering.order(machine)
+        known = Found(name=machine.id, ref=machine.ref, address=machine.hostname, port=machine.port)
+        try:
+            async with limited(self._patience.set_up_s, "setting it up"):
+                found = await self._provider.set_up(order, known)
+            machine = await self._note(machine, **facts_of(found))
+            async with limited(self._patience.online_s, "waiting for its node"):
+                memory = await self._online(machine)
+            node = await self._cluster.register(machine, self._ordering.token(machine))
+        except ProviderFailed as error:
+            return await self._fail(machine, error)
+        except Refused as error:
+            return await self._fail(machine, ProviderFailed(error.message, Trouble.REFUSED))
+        return await self.step(
+            machine.id, Step.READY, "its node answers", node=node, memory_bytes=memory, online_at_ms=self._clock()
+        )
+
+    async def _online(self, machine: Machine) -> int:
+        if not machine.hostname:
+            raise ProviderFailed("the machine has no address")
+        token = self._ordering.token(machine).reveal()
+        while True:
+            memory = await self._probe.memory_bytes(machine, token)
+            if memory is not None:
+                return memory
+            await asyncio.sleep(PROBE_EVERY_S)
+
+    async def _note(self, machine: Machine, **facts: Any) -> Machine:
+        """Write what was learned without a step."""
+        noted = msgspec.structs.replace(machine, **facts)
+        if noted != machine:
+            await self._records.write(noted)
+        return noted
+
+    async def _fail(self, machine: Machine, error: ProviderFailed) -> None:
+        log.warning("machine failed", machine=machine.id, reason=error.message, trouble=str(error.trouble))
+        await self.step(
+            machine.id,
+            Step.STOP,
+            "it did not come up",
+            failure=error.message,
+            trouble=str(error.trouble),
+            failed_at_ms=self._clock(),
+        )
+
+    async def _destroy(self, machine: Machine) -> None:
+        await self._take_away(machine)
+        if may_exist(machine):
+            async with limited(self._patience.destroy_s, "destroying"):
+                await self._provider.destroy(machine.id, machine.ref)
+        await self.step(machine.id, Step.CONFIRM, machine.reason, tasks=())
+
+    async def _take_away(self, machine: Machine) -> None:
+        """Take the node off the list first, so that nothing is sent to a machine that goes."""
+        deadline_s = monotonic_s() + SCHEDULER_WAIT_S
+        while True:
+            try:
+                return await self._cluster.take_away(machine, machine.reason)
+            except BusFailed as error:
+                if monotonic_s() > deadline_s:
+                    log.warning("node not taken away", machine=machine.id, reason=error.message)
+                    return None
+                await asyncio.sleep(self._first_retry_s)
+            except ClusterError as error:
+                log.warning("node not taken away", machine=machine.id, reason=error.message)
+                return None
+
+
+def may_exist(machine: Machine) -> bool:
+    """Whether the provider may have anything of it: not when it said itself that nothing has come of it."""
+    return not machine.failure or machine.created_at_ms is not None or machine.trouble == Trouble.UNKNOWN_OUTCOME
+
+
+def facts_of(found: Found) -> dict[str, Any]:
+    """Take what the provider says into a record; what it does not say stays."""
+    facts: dict[str, Any] = {"port": found.port}
+    if found.ref:
+        facts["ref"] = found.ref
+    if found.address:
+        facts["hostname"] = found.address
+    return facts
+
+
+@contextlib.asynccontextmanager
+async def limited(seconds: float, what: str) -> AsyncIterator[None]:
+    """Give something a time limit; what exceeds it has an unknown outcome."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise ProviderFailed(f"{what} took longer than {seconds:g} s", Trouble.UNKNOWN_OUTCOME) from None

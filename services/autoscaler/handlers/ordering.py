@@ -1,0 +1,98 @@
+"""Makes records of creations, and orders of records. An order holds secrets and is made anew whenever it is needed."""
+
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import quote
+
+from libs.common.model import Machine
+from services.autoscaler.core.configuration import Configuration
+from services.autoscaler.core.names import RANDOM_LENGTH, digest, machine_name, node_token, webhook_secret
+from services.autoscaler.core.offers import Offer, Size
+from services.autoscaler.core.orders import Launch, Order
+from services.autoscaler.core.planning import Creation
+from services.autoscaler.core.secrets import NO_SECRET, Secret
+from services.autoscaler.handlers.keeping import Keeping, random_text
+
+CLUSTER_TAG: Final = "clusterodm-cluster"
+COMMIT: Final = "/commit"
+LEASE: Final = "/machine/lease"
+
+
+class Ordering:
+    """Knows the configuration, the cluster's key, and where machines reach the cluster."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        keeping: Keeping,
+        public_url: str,
+        random: Callable[[int], str] = random_text,
+    ) -> None:
+        self._configuration = configuration
+        self._keeping = keeping
+        self._public_url = public_url.rstrip("/")
+        self._random = random
+
+    def machine(self, creation: Creation, now_ms: int) -> Machine:
+        """Make the record of a machine that is to be created."""
+        name = machine_name(self._keeping.facts.cluster_id, creation.images_count, self._random(RANDOM_LENGTH))
+        size = creation.offer.size
+        return Machine(
+            id=name,
+            provider=self._configuration.provider,
+            region=creation.offer.region,
+            size=size.slug,
+            max_images=size.max_images,
+            max_bytes=size.max_bytes,
+            price_per_hour=size.price_per_hour,
+            for_task=creation.for_task,
+            reason=creation.reason,
+            requested_at_ms=now_ms,
+            state_at_ms=now_ms,
+            webhook_digest=digest(webhook_secret(self._keeping.key, name)),
+        )
+
+    def order(self, machine: Machine) -> Order:
+        """Make the order of a machine."""
+        cluster_id = self._keeping.facts.cluster_id
+        return Order(
+            name=machine.id,
+            offer=Offer(size=self._size(machine), region=machine.region),
+            launch=self._launch(machine),
+            tags={CLUSTER_TAG: cluster_id},
+        )
+
+    def token(self, machine: Machine) -> Secret:
+        """Give the token of a machine's node."""
+        return node_token(self._keeping.key, machine.id)
+
+    def _size(self, machine: Machine) -> Size:
+        """Find the size in the configuration; a machine of one that is no longer there keeps what its record says."""
+        found = (size for size in self._configuration.limits.sizes if size.slug == machine.size)
+        matching = [size for size in found if size.max_images == machine.max_images]
+        return matching[0] if matching else Size(slug=machine.size, max_images=machine.max_images or 1)
+
+    def _launch(self, machine: Machine) -> Launch:
+        node = self._configuration.node
+        return Launch(
+            image=node.image,
+            token=self.token(machine),
+            webhook_url=self._url(COMMIT, machine),
+            lease_url=self._url(LEASE, machine) if node.lease_s else NO_SECRET,
+            lease_s=node.lease_s if self._public_url else 0,
+            max_images=machine.max_images,
+            gpu=node.gpu,
+            swap_ratio=node.swap_ratio,
+            data_mount=node.data_mount,
+            setup_command=node.setup_command,
+            registry=node.registry,
+            s3=node.s3,
+            port=machine.port,
+        )
+
+    def _url(self, path: str, machine: Machine) -> Secret:
+        """Make an address of the cluster that only this machine may call; none when the cluster does not know its own."""
+        if not self._public_url:
+            return NO_SECRET
+        secret = webhook_secret(self._keeping.key, machine.id).reveal()
+        return Secret(f"{self._public_url}{path}?token={quote(secret)}")

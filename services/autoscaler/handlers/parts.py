@@ -1,0 +1,68 @@
+"""Everything that the handlers of one autoscaler share."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Final
+
+from libs.common.ports import Bus
+from services.autoscaler.core.configuration import Configuration
+from services.autoscaler.handlers.cluster import Cluster
+from services.autoscaler.handlers.keeping import Keeping
+from services.autoscaler.handlers.ordering import Ordering
+from services.autoscaler.handlers.records import Records
+from services.autoscaler.handlers.tasks import Tasks
+from services.autoscaler.handlers.voice import Voice
+from services.autoscaler.ports import Clock, NodeProbe, Provider
+
+FIRST_RETRY_S: Final = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The parts."""
+
+    configuration: Configuration
+    bus: Bus
+    clock: Clock
+    provider: Provider
+    probe: NodeProbe
+    records: Records
+    cluster: Cluster
+    tasks: Tasks
+    keeping: Keeping
+    ordering: Ordering
+    voice: Voice
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when there may be something to decide."""
+    first_retry_s: float = FIRST_RETRY_S
+
+    @classmethod
+    async def open(  # noqa: PLR0913 the world, piece by piece
+        cls,
+        *,
+        configuration: Configuration,
+        bus: Bus,
+        clock: Clock,
+        provider: Provider,
+        probe: NodeProbe,
+        public_url: str,
+        first_retry_s: float = FIRST_RETRY_S,
+    ) -> "Parts":
+        """Open the buckets and read the records."""
+        news = asyncio.Event()
+        keeping = await Keeping.open(bus)
+        return cls(
+            configuration=configuration,
+            bus=bus,
+            clock=clock,
+            provider=provider,
+            probe=probe,
+            records=await Records.open(bus),
+            cluster=await Cluster.open(bus),
+            tasks=await Tasks.open(bus, news.set),
+            keeping=keeping,
+            ordering=Ordering(configuration, keeping, public_url),
+            voice=Voice(bus, clock),
+            news=news,
+            first_retry_s=first_retry_s,
+        )

@@ -1,0 +1,124 @@
+"""What the tasks' records say about nodes: which tasks are on one, which ran there, and which tasks wait.
+
+The records are the scheduler's and are followed, not asked for: they are true the moment they are written, and a restart
+reads them all again. Demand is told in snapshots, which may be a moment old: a task that is in one and whose record says
+that it has found a node is not waiting (else each start of a task would ask for one machine too many).
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from libs.common.messages import TASKS, DemandChanged, WaitingTask
+from libs.common.model import Attempt, AttemptState, NodeId, Task, TaskId, TaskState
+from libs.common.ports import Bucket, Bus, Change
+from services.autoscaler.core.planning import Load
+
+
+@dataclass(frozen=True)
+class Stay:
+    """One attempt on a node."""
+
+    started_at_ms: int
+    over: bool
+    ran: bool
+
+
+class Tasks:
+    """All tasks, as far as machines depend on them."""
+
+    def __init__(self, bucket: Bucket[Task], changed: Callable[[], None]) -> None:
+        self._bucket = bucket
+        self._changed = changed
+        self._waiting: dict[TaskId, WaitingTask] = {}
+        self._known: dict[TaskId, TaskState] = {}
+        self._stays: dict[NodeId, dict[TaskId, Stay]] = {}
+        self.complete = asyncio.Event()
+        """All records have been read."""
+
+    @classmethod
+    async def open(cls, bus: Bus, changed: Callable[[], None]) -> "Tasks":
+        """Open the bucket; `follow` has to run."""
+        return cls(await bus.bucket(TASKS), changed)
+
+    async def follow(self) -> None:
+        """Keep up with the records, for ever."""
+        async with self._bucket.watch() as changes:
+            async for change in changes:
+                if change is None:
+                    self.complete.set()
+                else:
+                    self.take(change)
+
+    def take(self, change: Change[Task]) -> None:
+        """Learn of one task."""
+        task_id = TaskId(change.key)
+        before = (self._known.get(task_id), self._places(task_id))
+        self._known.pop(task_id, None)
+        self._waiting.pop(task_id, None)
+        task = change.value
+        if task is None or task.removed:
+            self._leave(task_id)
+        else:
+            self._learn(task)
+        if before != (self._known.get(task_id), self._places(task_id)):
+            self._changed()
+
+    def load(self, node: NodeId, since_ms: int, *, online: bool) -> Load:
+        """Say what a node has to do; only what began after its machine was requested, for addresses are used again."""
+        stays = {task: stay for task, stay in self._stays.get(node, {}).items() if stay.started_at_ms >= since_ms}
+        here = {task: stay for task, stay in stays.items() if not stay.over}
+        uploading = [stay.started_at_ms for stay in here.values() if not stay.ran]
+        return Load(
+            tasks=tuple(sorted(here)),
+            done=tuple(sorted(task for task, stay in stays.items() if stay.over and stay.ran)),
+            running_count=len(here) - len(uploading),
+            uploading_since_ms=min(uploading, default=None),
+            online=online,
+        )
+
+    def waiting(self, demand: DemandChanged | None) -> Sequence[WaitingTask]:
+        """List who waits, in the order of the queue: by the snapshot, and without one by the records."""
+        if demand is None:
+            return sorted(self._waiting.values(), key=lambda task: task.waiting_since_ms)
+        return [task for task in demand.waiting if self._known.get(task.task, TaskState.WAITING) is TaskState.WAITING]
+
+    def forget(self, node: NodeId) -> None:
+        """Drop what is known of a node whose machine has ended."""
+        self._stays.pop(node, None)
+
+    def _learn(self, task: Task) -> None:
+        self._known[task.id] = task.state
+        if task.state is TaskState.WAITING:
+            self._waiting[task.id] = waiting_task(task)
+        for attempt in task.attempts:
+            current = attempt is task.attempts[-1] and not task.state.ended
+            self._stays.setdefault(attempt.node, {})[task.id] = stay(attempt, current=current)
+
+    def _leave(self, task: TaskId) -> None:
+        for stays in self._stays.values():
+            if task in stays:
+                stays[task] = Stay(stays[task].started_at_ms, over=True, ran=stays[task].ran)
+
+    def _places(self, task: TaskId) -> tuple[tuple[NodeId, Stay], ...]:
+        return tuple((node, stays[task]) for node, stays in self._stays.items() if task in stays)
+
+
+def stay(attempt: Attempt, *, current: bool) -> Stay:
+    """Make of an attempt what machines depend on."""
+    return Stay(
+        attempt.started_at_ms,
+        over=not current or attempt.state is AttemptState.ENDED,
+        ran=attempt.running_at_ms is not None,
+    )
+
+
+def waiting_task(task: Task) -> WaitingTask:
+    """Make of a record what a snapshot of demand would say."""
+    return WaitingTask(
+        task=task.id,
+        images_count=task.images_count,
+        size_bytes=task.size_bytes,
+        waiting_since_ms=task.committed_at_ms,
+        min_memory_bytes=task.min_memory_bytes,
+    )
