@@ -103,16 +103,10 @@ async def test_a_running_task_is_described_by_its_node_under_the_public_id(
 
 @pytest.mark.parametrize(
     ("said", "shown"),
-    [(10, 10), (20, 20), (30, 20), (40, 40), (50, 20)],
-    ids=[
-        "queued",
-        "running",
-        "failed is for the scheduler to say",
-        "completed",
-        "canceled is for the scheduler to say",
-    ],
+    [(10, 10), (20, 20), (30, 20), (40, 20), (50, 20)],
+    ids=["queued", "running", "failed", "completed", "canceled"],
 )
-async def test_what_a_node_says_of_a_running_task_is_shown_unless_the_scheduler_must_decide(
+async def test_that_a_task_has_ended_is_for_the_scheduler_to_say(
     proxy: ProxyUnderTest, script: ScriptedNode, node: Node, said: int, shown: int
 ) -> None:
     script.say_json(INFO, {**SAYS, "status": {"code": said, "errorMessage": "Not enough memory"}})

@@ -6,8 +6,8 @@ The record decides how a task stands; the node adds what only it can know (progr
     waiting           (is not asked)     QUEUED, a sub-model RUNNING: for split-merge QUEUED means "node limit reached"
     forwarding        (is not asked)     RUNNING
     running           QUEUED, RUNNING    as the node says; a sub-model always RUNNING
-    running           COMPLETED          COMPLETED: its result can be had
-    running           FAILED, CANCELED   RUNNING, until the scheduler has decided: another attempt may follow
+    running           it has ended       RUNNING, until the scheduler has looked too (it is told at once): after a failure another
+                                         attempt may follow, and only what the scheduler knows to have ended can be run again
     running           anything else      what the node last said, from the record
     ended             (anything)         as the record says
 
@@ -60,9 +60,7 @@ def code_of(task: Task, said: StatusCode | None) -> StatusCode:
     if task.state is not TaskState.RUNNING:
         waiting = task.state is TaskState.WAITING and not task.submodel
         return StatusCode.QUEUED if waiting else StatusCode.RUNNING
-    if said is StatusCode.COMPLETED or (said is StatusCode.QUEUED and not task.submodel):
-        return said
-    return StatusCode.RUNNING
+    return StatusCode.QUEUED if said is StatusCode.QUEUED and not task.submodel else StatusCode.RUNNING
 
 
 def contradicts(task: Task, said: Mapping[str, Any]) -> bool:

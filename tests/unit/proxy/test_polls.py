@@ -69,7 +69,7 @@ def task(state: TaskState = TaskState.RUNNING, **values: Any) -> Task:
         (TaskState.RUNNING, 10, 10, 20),
         (TaskState.RUNNING, 20, 20, 20),
         (TaskState.RUNNING, 30, 20, 20),
-        (TaskState.RUNNING, 40, 40, 40),
+        (TaskState.RUNNING, 40, 20, 20),
         (TaskState.RUNNING, 50, 20, 20),
         (TaskState.COMPLETED, 20, 40, 40),
         (TaskState.FAILED, 40, 30, 30),
