@@ -118,7 +118,7 @@ def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict
         "check forwarding": again(SWEEP_S, lambda: forwards.check(crew), "check forwarding"),
         "lose tasks": again(SWEEP_S, scheduler.loser.check, "lose tasks"),
         "settle doubts": again(SWEEP_S, scheduler.ledger.settle_doubts, "settle doubts"),
-        "fetch options": again(SWEEP_S, scheduler.totals.refresh_options, "fetch options"),
+        "fetch options": scheduler.totals.follow_options(),
         "clean nodes": again(settings.clean_every_s, lambda: cleaner.tell_nodes(crew), "clean nodes"),
         "forget nodes": again(settings.clean_every_s, cleaner.forget_retired, "forget nodes"),
         "forget tasks": again(FORGET_S, cleaner.forget_old, "forget tasks"),

@@ -40,6 +40,8 @@ class Ledger:
         """A slot may have become free, or a task may want one."""
         self.news = asyncio.Event()
         """Totals may have changed."""
+        self.online = asyncio.Event()
+        """A node has come online."""
         self.noticed: list[Noticed] = []
         """Called at once with every task's old and new value."""
         self.doubtful: set[TaskId] = set()

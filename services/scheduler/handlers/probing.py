@@ -99,6 +99,7 @@ class Prober:
         if came or known != info:
             self._ledger.news.set()
         if came:
+            self._ledger.online.set()
             await self._voice.of_node(NODE_ONLINE, node.record, reason=f"{info.engine} {info.engine_version}")
 
     async def _missed(self, node: NodeState, trouble: str) -> None:

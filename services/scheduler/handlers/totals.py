@@ -1,6 +1,8 @@
 """Keeps what the others read of the whole cluster up to date: summary, demand, the list of options."""
 
 import asyncio
+import contextlib
+from typing import Final
 
 import structlog
 
@@ -11,12 +13,14 @@ from libs.common.ports import Bucket, Bus
 from services.scheduler.core.demand import demand_of, is_news
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.core.summary import summary_of
+from services.scheduler.handlers.calm import calm
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.ports import NodeApi
 from services.scheduler.settings import SchedulerSettings
 
 log = structlog.get_logger()
 
+OPTIONS_CHECK_S: Final = 1.0
 Reference = tuple[str, str, str]
 """Engine, its version, NodeODM's version: as long as these stay, so do the options."""
 
@@ -69,6 +73,15 @@ class Totals:
         if is_news(self._told_demand, demand):
             await self._bus.set_snapshot(DEMAND_CHANGED, demand)
             self._told_demand = demand
+
+    async def follow_options(self) -> None:
+        """Fetch the list of options whenever that is due, and at once when a node comes online: uploads need it."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(OPTIONS_CHECK_S):
+                    await self._ledger.online.wait()
+            self._ledger.online.clear()
+            await calm(self.refresh_options, "fetch options")()
 
     async def refresh_options(self) -> None:
         """Fetch the list of options from the first node online, when that is due. Without any node the last list stays."""
