@@ -23,20 +23,21 @@ from tests.datasets import make_images
 from tests.waiting import until
 
 RESULT_SIZE_MB = 256
+RUNNING, COMPLETED = 20, 40
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
-async def finished_task(subject: Subject, folder: Path) -> str:
-    """Process a small dataset whose result is large; its id serves for every case."""
+async def started_task(subject: Subject, folder: Path, code: int) -> str:
+    """Send a small dataset and wait until its task has a status code (20: runs, 40: completed); its id."""
     async with httpx.AsyncClient(base_url=subject.url, trust_env=False, timeout=60) as http:
         images = make_images(folder / "small", 3)
         files = [("images", (path.name, path.read_bytes())) for path in images]
         task: str = (await http.post("/task/new", files=files, data={"name": "bench"})).json()["uuid"]
 
-        async def completed() -> bool:
-            return bool((await http.get(f"/task/{task}/info")).json()["status"]["code"] == 40)
+        async def reached() -> bool:
+            return bool((await http.get(f"/task/{task}/info")).json()["status"]["code"] == code)
 
-        await until(completed, timeout_s=120, step_s=0.2)
+        await until(reached, timeout_s=120, step_s=0.2)
     return task
 
 
@@ -76,14 +77,19 @@ async def main(only: str, rounds: int) -> str:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         async with (
-            NodeSimProcess(task_time_s=0.1, result_size_mb=RESULT_SIZE_MB, download_ranges=True) as node,
+            NodeSimProcess(task_time_s=0.1, result_size_mb=RESULT_SIZE_MB, download_ranges=True, event_log="") as node,
             cluster(folder / "cluster", node) as (ours, _running),
         ):
-            task = await finished_task(ours, folder)
+            finished = await started_task(ours, folder, COMPLETED)
+            node.set(task_time_s=3600)
+            running = await started_task(ours, folder, RUNNING)
             with nginx(folder / "nginx", node.port) as peer:
                 for case in cases:
                     print(f"{case.name}: {case.sentence}", file=sys.stderr)
-                    table += rows(case, await run(case, (ours, peer), task, folder, rounds))
+                    table += rows(
+                        case,
+                        await run(case, (ours, peer), running if case.of_running_task else finished, folder, rounds),
+                    )
             memory = ours.peak_bytes()
     notes = [f"* **{case.name}**: {case.sentence}" for case in cases]
     machine = f"{platform.processor() or platform.machine()}, Python {platform.python_version()}"

@@ -37,6 +37,7 @@ class Case(ABC):
     sentence: ClassVar[str]
     cost_unit: ClassVar[str]
     rate_unit: ClassVar[str]
+    of_running_task: ClassVar[bool] = False
 
     async def prepare(self, subject: Subject, task: str, folder: Path) -> None:  # noqa: B027 most have nothing to prepare
         """Do what is not measured."""
@@ -93,7 +94,8 @@ class TaskInfo(SmallGet):
     """What every client asks again and again."""
 
     name = "task-info"
-    sentence = "GET /task/<id>/info, 64 kept connections: both relay to the node."
+    sentence = "GET /task/<id>/info of a running task, 64 kept connections: both relay to the node."
+    of_running_task = True
 
     def path(self, task: str) -> str:
         """Ask for a finished task."""

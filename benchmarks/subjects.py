@@ -4,6 +4,7 @@ A subject has an address and a process tree whose CPU time counts. Both forward 
 not counted.
 """
 
+import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +19,7 @@ from tests.nats import free_port
 from tests.waiting import until_sync
 
 NGINX_CONF = """
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
+{user} daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{ worker_connections 1024; }}
 http {{
     access_log off; client_max_body_size 0; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
@@ -62,7 +63,8 @@ def nginx(folder: Path, node_port: int) -> Iterator[Subject]:
     folder.mkdir(parents=True)
     port = free_port()
     config = folder / "nginx.conf"
-    config.write_text(NGINX_CONF.format(folder=folder, port=port, node=node_port))
+    user = "user root;" if os.geteuid() == 0 else ""  # its workers must reach our folder
+    config.write_text(NGINX_CONF.format(user=user, folder=folder, port=port, node=node_port))
     process = subprocess.Popen([program("nginx"), "-c", str(config), "-p", str(folder)], stderr=subprocess.DEVNULL)
     try:
         until_sync(lambda: answers(f"http://127.0.0.1:{port}/info"), what="nginx to answer")

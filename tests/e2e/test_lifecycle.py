@@ -232,7 +232,8 @@ async def test_the_webhook_is_called_with_the_public_id(cluster: Cluster, http: 
     assert len(received[0]["images"]) == 4
 
 
-async def test_a_zip_from_a_url_is_processed(cluster: Cluster, http: httpx.AsyncClient, tmp_path: Path):
+@pytest.mark.parametrize("kind", ["urlencoded", "multipart"])
+async def test_a_zip_from_a_url_is_processed(cluster: Cluster, http: httpx.AsyncClient, tmp_path: Path, kind: str):
     import zipfile
 
     images = make_images(tmp_path / "images", 3)
@@ -253,7 +254,9 @@ async def test_a_zip_from_a_url_is_processed(cluster: Cluster, http: httpx.Async
     port = server.sockets[0].getsockname()[1]
     async with server, NodeSimProcess(task_time_s=0.2) as node:
         await cluster.add_node(node)
-        answer = await http.post("/task/new", data={"zipurl": f"http://127.0.0.1:{port}/images.zip", "name": "zip"})
+        form = {"zipurl": f"http://127.0.0.1:{port}/images.zip", "name": "zip"}
+        parts = {name: (None, value) for name, value in form.items()}
+        answer = await http.post("/task/new", **({"data": form} if kind == "urlencoded" else {"files": parts}))
         task = answer.json()["uuid"]
         await completed(http, task)
         assert await result(http, task, tmp_path) == expected(images)
