@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from deploy.plan import NodeAddress, Plan
+from deploy.plan import NodeAddress, Plan, shown
 from libs.common.bus import NatsBus, connect
 from libs.common.errors import BusFailed, ClusterError, Refused
 from libs.common.lifecycle import monotonic_s
@@ -24,6 +24,8 @@ READY_S: Final = 60.0
 ONLINE_S: Final = 5.0
 """How long to wait for the nodes of this start to be seen online before the summary says how many are."""
 LOOK_S: Final = 0.05
+LIMIT_S: Final = 2.0
+"""How long one look at a port may take."""
 
 
 async def greet(plan: Plan) -> str:
@@ -58,20 +60,35 @@ async def forget(bus: NatsBus, gone: list[NodeAddress]) -> None:
 
 
 async def answering(plan: Plan) -> None:
-    """Wait until the address for clients answers. Raises BusFailed."""
+    """Wait until the address for clients answers, and the operators' ports too. Raises BusFailed."""
     deadline_s = monotonic_s() + READY_S
-    while not await asyncio.to_thread(answers, plan.scheme, plan.port):
+    while not await asyncio.to_thread(all_answer, plan):
         if monotonic_s() > deadline_s:
             raise BusFailed(f"port {plan.port} does not answer after {READY_S:g} s; the lines above say why")
         await asyncio.sleep(LOOK_S)
 
 
-def answers(scheme: str, port: int) -> bool:
+def all_answer(plan: Plan) -> bool:
+    """Whether every port of the cluster is there."""
+    doors = filter(None, (plan.admin_cli_port, plan.admin_web_port))
+    return all(listens(plan.admin_host, port) for port in doors) and answers(plan.scheme, plan.host, plan.port)
+
+
+def listens(host: str, port: int) -> bool:
+    """Whether somebody takes connections on a port."""
+    try:
+        socket.create_connection((host, port), timeout=LIMIT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def answers(scheme: str, host: str, port: int) -> bool:
     """Whether the proxy says that it is well."""
     connection = (
-        http.client.HTTPSConnection("127.0.0.1", port, timeout=2, context=ssl._create_unverified_context())  # noqa: S323,SLF001 our own port on loopback
+        http.client.HTTPSConnection(host, port, timeout=LIMIT_S, context=ssl._create_unverified_context())  # noqa: S323,SLF001 our own port on loopback
         if scheme == "https"
-        else http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        else http.client.HTTPConnection(host, port, timeout=LIMIT_S)
     )
     try:
         connection.request("GET", "/healthz")
@@ -120,16 +137,16 @@ def paragraph(name: str, text: str) -> list[str]:
 
 def clients(plan: Plan) -> str:
     """Name the address that goes into WebODM, PyODM or a browser."""
-    address = f"{plan.scheme}://localhost:{plan.port}"
-    also = f" and https://localhost:{plan.secure_port}" if plan.secure_port else ""
+    address = f"{plan.scheme}://{shown(plan.host)}:{plan.port}"
+    also = f" and https://{shown(plan.host)}:{plan.secure_port}" if plan.secure_port else ""
     return f"{address}{also}{' (with ?token=...)' if plan.with_token else ''}"
 
 
 def operators(plan: Plan) -> str:
     """Name the doors for operators."""
     doors = [
-        f"telnet localhost {plan.admin_cli_port}" if plan.admin_cli_port else "",
-        f"http://localhost:{plan.admin_web_port}" if plan.admin_web_port else "",
+        f"telnet {shown(plan.admin_host)} {plan.admin_cli_port}" if plan.admin_cli_port else "",
+        f"http://{shown(plan.admin_host)}:{plan.admin_web_port}" if plan.admin_web_port else "",
         f"{plan.program} node list{plan.flags}",
     ]
     return "\n".join(filter(None, doors))
@@ -149,7 +166,7 @@ def try_it(plan: Plan, nodes: list[NodeView]) -> str:
     if not nodes:
         return ""
     token = "?token=..." if plan.with_token else ""
-    return f"open {plan.scheme}://localhost:{plan.port}/{token} and drop a few photos on the page"
+    return f"open {plan.scheme}://{shown(plan.host)}:{plan.port}/{token} and drop a few photos on the page"
 
 
 def main() -> int:

@@ -13,12 +13,11 @@ The last is seen by the guard: a file that `up` holds locked as long as it lives
 its process and no child inherits). The service is in a process group of its own, because honcho signals whole groups and
 a second SIGTERM would cut its graceful stop short; on Linux it gets SIGTERM when its keeper is killed.
 
-Only the standard library, run without site-packages: a keeper starts in milliseconds and stays small.
+Only small parts of the standard library, run without site-packages: a keeper starts in milliseconds and has 6 MB.
 """
 
 import argparse
 import contextlib
-import ctypes
 import fcntl
 import os
 import select
@@ -27,10 +26,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, NamedTuple
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -44,8 +41,7 @@ PR_SET_PDEATHSIG: Final = 1
 """prctl(2): the signal that a process gets when its parent dies."""
 
 
-@dataclass(frozen=True)
-class Ending:
+class Ending(NamedTuple):
     """How one run of the service ended: a negative `code` is the signal that killed it."""
 
     code: int
@@ -70,7 +66,7 @@ def pause_s(previous_s: float, ran_s: float) -> float:
 class Keeper:
     """One service, started again and again. `keep()` returns the exit code when it is over."""
 
-    def __init__(self, name: str, command: Sequence[str], grace_s: float, guard: Path | None) -> None:
+    def __init__(self, name: str, command: Sequence[str], grace_s: float, guard: str) -> None:
         self._name = name
         self._command = command
         self._grace_s = grace_s
@@ -101,7 +97,7 @@ class Keeper:
 
     def _run_once(self, first: bool) -> Ending:
         started_s = time.monotonic()
-        child = subprocess.Popen(self._command, process_group=0, preexec_fn=_end_with_parent())  # noqa: PLW1509,S603 no threads here; our own command
+        child = subprocess.Popen(self._command, process_group=0, preexec_fn=_end_with_parent)  # noqa: PLW1509,S603 no threads here; our own command
         self._sleep_until(None, lambda: child.poll() is not None or self._stopping())
         if child.poll() is None:
             self._end(child)
@@ -137,7 +133,7 @@ class Keeper:
             print(f"{self._name}: {text}", flush=True)  # noqa: T201 a keeper's stdout is the cluster's log
 
 
-def released(guard: Path) -> bool:
+def released(guard: str) -> bool:
     """Whether nobody holds the guard any more. What is found free stays locked for this keeper until it has ended.
 
     So a new `up` on the same data directory starts only when the last process of the old one is gone.
@@ -155,18 +151,18 @@ def _ignore(_number: int, _frame: FrameType | None) -> None:
     """Do nothing: the wake-up descriptor has been written to."""
 
 
-def _end_with_parent() -> Callable[[], None] | None:
-    """Choose what the child does between fork and exec so that it does not outlive a killed keeper (Linux only)."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def _end_with_parent() -> None:
+    """Between fork and exec: see to it that the child does not outlive a killed keeper (Linux only)."""
+    if sys.platform == "linux":
+        import ctypes  # here, in the child: a keeper stays small
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def main() -> int:
     """Read the command line and keep the service."""
     parser = argparse.ArgumentParser(prog="keep")
-    parser.add_argument("--guard", type=Path)
+    parser.add_argument("--guard", default="")
     parser.add_argument("--grace", type=float, default=25.0)
     parser.add_argument("name")
     parser.add_argument("command", nargs=argparse.REMAINDER)

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from deploy import checks, datadir, demo, nats
-from deploy.plan import Plan
+from deploy.plan import Plan, reachable
 from deploy.processes import module, run_all
 from deploy.settings import PROG, UpSettings, environment, read
 from libs.common.errors import Refused
@@ -87,8 +87,10 @@ def greeting(settings: UpSettings, nats_url: str, demo_ports: Sequence[int], gon
     return Plan(
         nats_url=nats_url,
         scheme="https" if settings.ssl_key and not settings.secure_port else "http",
+        host=reachable(settings.bind),
         port=settings.port,
         secure_port=settings.secure_port if settings.ssl_key else 0,
+        admin_host=reachable(settings.admin_bind),
         admin_cli_port=settings.admin_cli_port,
         admin_web_port=settings.admin_web_port,
         with_token=bool(settings.token),

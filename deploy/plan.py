@@ -20,8 +20,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     nats_url: str
     scheme: str
+    host: str = "127.0.0.1"
+    """Where this computer reaches the address for clients."""
     port: int
     secure_port: int = 0
+    admin_host: str = "127.0.0.1"
     admin_cli_port: int = 0
     admin_web_port: int = 0
     with_token: bool = False
@@ -33,3 +36,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     program: str = "clusterodm"
     flags: str = ""
     """What the operator's words need to find this cluster."""
+
+
+def reachable(bind: str) -> str:
+    """Name the address at which this computer reaches a service that listens on `bind`."""
+    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104 nothing is bound here
+
+
+def shown(host: str) -> str:
+    """Write a host as it stands in a URL for the user."""
+    if host in {"127.0.0.1", "::1"}:
+        return "localhost"
+    return f"[{host}]" if ":" in host else host

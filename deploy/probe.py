@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+from deploy.plan import reachable
 from libs.common.errors import ClusterError
 from libs.common.messages import FIND_UI_NODE, GET_AUTOSCALER_STATUS, FindUiNode, GetAutoscalerStatus, Request
 
@@ -37,14 +38,16 @@ def proxy() -> bool:
     """Ask the proxy on its port."""
     from deploy.greet import answers
 
-    return answers("https" if setting("SSL_KEY", "") else "http", int(setting("PORT", "3000")))
+    return answers(
+        "https" if setting("SSL_KEY", "") else "http", reachable(setting("BIND", "")), int(setting("PORT", "3000"))
+    )
 
 
 def admin() -> bool:
     """Connect to whichever of the admin's ports is on."""
     ports = [int(setting("ADMIN_WEB_PORT", "10000")), int(setting("ADMIN_CLI_PORT", "8080"))]
     for port in filter(None, ports):
-        socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S).close()
+        socket.create_connection((reachable(setting("ADMIN_BIND", "")), port), timeout=LIMIT_S).close()
     return True
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from deploy.greet import forget, register, summary
-from deploy.plan import NodeAddress, Plan
+from deploy.plan import NodeAddress, Plan, reachable
 from libs.common.errors import Refused
 from libs.common.messages import (
     ADD_NODE,
@@ -37,6 +37,8 @@ def view(hostname: str, *, online: bool = True) -> NodeView:
         pytest.param({"flags": " --data-dir x"}, [], "node list --data-dir x", id="another data directory"),
         pytest.param({"with_token": True}, [view("a")], "?token=...", id="with a token"),
         pytest.param({"scheme": "https"}, [view("a")], "https://localhost:3000", id="TLS only"),
+        pytest.param({"host": "192.168.1.5"}, [], "http://192.168.1.5:3000", id="one address only"),
+        pytest.param({"host": "::1", "admin_host": "fe80::1"}, [], "http://[fe80::1]:10000", id="IPv6"),
         pytest.param({"secure_port": 3443}, [], "http://localhost:3000 and https://localhost:3443", id="both"),
     ],
 )
@@ -46,6 +48,14 @@ def test_the_summary_fits_the_cluster(changes: dict[str, object], nodes: list[No
     assert said in text
     assert "token@x" not in text
     assert "ClusterODM is ready." in text
+
+
+@pytest.mark.parametrize(
+    ("bind", "host"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("", "127.0.0.1"), ("10.1.2.3", "10.1.2.3"), ("localhost", "localhost")],
+)
+def test_a_service_on_every_address_is_reached_on_loopback(bind: str, host: str):
+    assert reachable(bind) == host
 
 
 def test_doors_that_are_off_are_not_named():
