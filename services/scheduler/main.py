@@ -103,22 +103,22 @@ async def wired(bus: Bus, api: NodeApi, settings: SchedulerSettings, clock: Cloc
 
 
 def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict[str, Coroutine[Any, Any, None]]:
-    """Name everything that goes on by itself."""
+    """Name everything that goes on by itself. What fails is logged and begins again."""
     placer, forwards, cleaner = scheduler.handlers.placer, scheduler.handlers.forwards, scheduler.cleaner
 
     def again(interval_s: float, act: Callable[[], Awaitable[object]], name: str) -> Coroutine[Any, Any, None]:
         return every(interval_s, calm(act, name), name)
 
     return {
-        "probe nodes": scheduler.prober.run(),
-        "place tasks": placer.run(),
-        "track tasks": scheduler.handlers.tracker.run(),
-        "tell totals": scheduler.totals.run(),
+        "probe nodes": again(SWEEP_S, scheduler.prober.run, "probe nodes"),
+        "place tasks": again(SWEEP_S, placer.run, "place tasks"),
+        "track tasks": again(SWEEP_S, scheduler.handlers.tracker.run, "track tasks"),
+        "tell totals": again(SWEEP_S, scheduler.totals.run, "tell totals"),
         "expire promises": again(SWEEP_S, placer.look_again, "expire promises"),
         "check forwarding": again(SWEEP_S, lambda: forwards.check(crew), "check forwarding"),
         "lose tasks": again(SWEEP_S, scheduler.loser.check, "lose tasks"),
         "settle doubts": again(SWEEP_S, scheduler.ledger.settle_doubts, "settle doubts"),
-        "fetch options": scheduler.totals.follow_options(),
+        "fetch options": again(SWEEP_S, scheduler.totals.follow_options, "fetch options"),
         "clean nodes": again(settings.clean_every_s, lambda: cleaner.tell_nodes(crew), "clean nodes"),
         "forget nodes": again(settings.clean_every_s, cleaner.forget_retired, "forget nodes"),
         "forget tasks": again(FORGET_S, cleaner.forget_old, "forget tasks"),

@@ -41,8 +41,6 @@ class Prober:
         self._rota: Rota[NodeId] = Rota()
         self._under_way: set[NodeId] = set()
         self._woken = asyncio.Event()
-        for node in self._registry:
-            self._rota.set(node.id, 0)
 
     def soon(self, node: NodeState) -> None:
         """Ask this node next."""
@@ -50,7 +48,9 @@ class Prober:
         self._woken.set()
 
     async def run(self) -> None:
-        """Ask for ever."""
+        """Ask for ever, beginning with all."""
+        for node in self._registry:
+            self._rota.set(node.id, 0)
         async with Crew(self._settings.probes_at_once_count) as crew:
             while True:
                 for node_id in self._rota.take_due(self._ledger.now_ms()):

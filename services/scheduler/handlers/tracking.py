@@ -58,11 +58,11 @@ class Tracker:
         )
         self._woken = asyncio.Event()
         ledger.noticed.append(self._noticed)
-        for task in self._board.running:
-            self._rota.set(task, 0)
 
     async def run(self) -> None:
-        """Look for ever."""
+        """Look for ever, beginning with everything that runs."""
+        for task in self._board.running:
+            self._rota.set(task, 0)
         async with Crew(self._settings.polls_at_once_count) as crew:
             while True:
                 for task in self._rota.take_due(self._ledger.now_ms()):
