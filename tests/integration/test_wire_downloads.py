@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from libs.common.model import Attempt, AttemptState, InstanceId, Node, NodeTaskId, Task, TaskId, TaskState
-from tests.proxies import ProxyUnderTest, ScriptedNode, parse, response, running_proxy
+from tests.proxies import MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, response, running_proxy
 from tests.waiting import until
 
 TASK = TaskId("aaaaaaaa-1111-4111-8111-111111111111")
@@ -273,6 +273,39 @@ async def test_sixteen_ranges_at_once_are_each_right(proxy: ProxyUnderTest, scri
     answers = await asyncio.gather(*(proxy.ask("GET", f"/task/{TASK}/download/{n}.bin") for n in range(16)))
 
     assert [(status, body == bytes([n]) * 300_000) for n, (status, _, body) in enumerate(answers)] == [(206, True)] * 16
+
+
+async def test_aborted_transfers_leave_nothing_open(proxy: ProxyUnderTest, script: ScriptedNode, node: Node) -> None:
+    script.say(f"{ASSET}done.zip", response(b"zip", "200 OK", *ZIP_LINES))
+    script.say(ASSET, response(b"x" * 1000, "200 OK", *ZIP_LINES, length=1_000_000), 60.0)
+    upload = await proxy.init()
+    files_before, uploads_before = open_files(), proxy.leftovers()
+
+    for _ in range(10):
+        await asyncio.gather(*(aborted(proxy, f"GET {ZIP} HTTP/1.1\r\nhost: x\r\n\r\n", b"xxx") for _ in range(20)))
+        posts = (
+            f"POST /task/new/upload/{upload} HTTP/1.1\r\nhost: x\r\ncontent-length: 9999\r\nexpect: 100-continue\r\n"
+        )
+        posts += f"content-type: {MULTIPART['content-type']}\r\n\r\n"
+        await asyncio.gather(*(aborted(proxy, posts, b"100 Continue") for _ in range(20)))
+
+    await until(lambda: open_files() <= files_before and proxy.leftovers() == uploads_before)
+    assert (await proxy.ask("GET", f"/task/{TASK}/download/done.zip"))[::2] == (200, b"zip")
+
+
+def open_files() -> int:
+    """How many descriptors this process has open."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+async def aborted(proxy: ProxyUnderTest, request: str, sign: bytes) -> None:
+    """Send a request, wait for a sign of life, send half a file and leave."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(request.encode())
+    await reader.readuntil(sign)
+    if request.startswith("POST"):
+        writer.write(multipart([('name="images"; filename="a.jpg"', b"x" * 100)])[:-60])
+    writer.transport.abort()
 
 
 # --- pages ---------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ Send = Callable[[Message], Awaitable[None]]
 JSON_TYPE: Final = (b"content-type", b"application/json")
 CLOSE: Final = (b"connection", b"close")
 OK: Final = 200
+PARAMETERS_LIMIT_COUNT: Final = 100
 DRAIN_S: Final = 10.0
 DRAIN_LIMIT_BYTES: Final = 256 * 1024 * 1024
 
@@ -74,7 +75,7 @@ class Exchange:
         """The query parameters."""
         if self._query is None:
             raw: bytes = self.scope["query_string"]
-            self._query = parse_qs(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=100) if raw else {}
+            self._query = parameters(raw) if raw else {}
         return self._query
 
     def parameter(self, name: str) -> str | None:
@@ -194,3 +195,11 @@ class Exchange:
     def drop(self) -> None:
         """Close the connection instead of an answer."""
         self.door.drop()
+
+
+def parameters(raw: bytes) -> dict[str, list[str]]:
+    """Read a query; one with absurdly many parameters has none."""
+    try:
+        return parse_qs(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=PARAMETERS_LIMIT_COUNT)
+    except ValueError:
+        return {}

@@ -218,7 +218,7 @@ async def copy(exchange: Exchange, relayed: Relayed) -> bool:
             if exchange.door.gone:
                 return False
     except NodeFailed as error:
-        log.info("relay broken off", path=exchange.path, reason=error.message)
+        log.info("relay broken off", path=exchange.path, reason="client left" if exchange.door.gone else error.message)
         return False
     await exchange.part(b"", more=False)
     return True
