@@ -49,8 +49,8 @@ class Prober:
 
     async def run(self) -> None:
         """Ask for ever, beginning with all."""
-        for node in self._registry:
-            self._rota.set(node.id, 0)
+        for known in self._registry:
+            self._rota.set(known.id, 0)
         async with Crew(self._settings.probes_at_once_count) as crew:
             while True:
                 for node_id in self._rota.take_due(self._ledger.now_ms()):
