@@ -48,6 +48,8 @@ class Cluster:
         self.port, self.telnet_port, self.web_port = free_port(), free_port(), free_port()
         self.nats = NatsServer(folder / "nats")
         self.bus: NatsBus
+        self.overrides: dict[str, dict[str, str]] = {}
+        """Environment of a single process, by the name that it is started with."""
         self._settings = settings
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._stack = AsyncExitStack()
@@ -82,35 +84,58 @@ class Cluster:
     async def __aenter__(self) -> Self:
         """Start everything and wait until the address answers."""
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        try:
+            await self._open()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def _open(self) -> None:
         await asyncio.to_thread(self.nats.start)
-        for service in SERVICES:
-            self.start(service)
+        self.start_all()
         self.bus = await self._stack.enter_async_context(connect(self.nats.url, "test"))
         await self.ready()
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End everything."""
-        await self._stack.aclose()
-        await asyncio.to_thread(self._end_all)
+        """End everything, whatever goes wrong on the way."""
+        try:
+            await self._stack.aclose()
+        finally:
+            await asyncio.to_thread(self._end_all)
 
     async def ready(self) -> None:
         """Wait until the address answers from a running scheduler."""
         await until(self._answers, timeout_s=20, what="the cluster to answer")
 
-    def start(self, service: str) -> None:
-        """Start a service."""
-        with (self.folder / "logs" / f"{service}.log").open("ab") as log:
-            self._processes[service] = subprocess.Popen(
-                [sys.executable, "-m", "deploy.cli", service],
+    def start(self, name: str) -> None:
+        """Start a service; `scheduler#2` is a second scheduler."""
+        with (self.folder / "logs" / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "deploy.cli", name.partition("#")[0]],
                 cwd=REPOSITORY,
-                env=self.environment,
+                env=self.environment | self.overrides.get(name, {}),
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
             )
+
+    def start_all(self) -> None:
+        """Start one of each service that does not run."""
+        for service in SERVICES:
+            if service not in self._processes:
+                self.start(service)
+
+    def kill_all(self) -> None:
+        """End every service and nats-server with SIGKILL, as nearly at once as can be."""
+        for process in self._processes.values():
+            process.kill()
+        self.nats.stop(signal.SIGKILL)
+        for process in self._processes.values():
+            process.wait(timeout=30)
+        self._processes.clear()
 
     def stop(self, service: str) -> int:
         """End a service with SIGTERM; its exit code."""
@@ -132,11 +157,12 @@ class Cluster:
         """Everything that a service has logged."""
         return (self.folder / "logs" / f"{service}.log").read_text(errors="replace")
 
-    async def add_node(self, node: NodeSimProcess, *, online: bool = True, **more: Any) -> NodeView:
-        """Register a node and wait until it is seen online."""
-        view = await self.bus.ask(
-            ADD_NODE, AddNode(hostname=node.hostname, port=node.port, token=node.token, **more), timeout_s=10
-        )
+    async def add_node(
+        self, node: NodeSimProcess, *, online: bool = True, port: int | None = None, **more: Any
+    ) -> NodeView:
+        """Register a node, under another port than its own if given, and wait until it is seen online."""
+        asked = AddNode(hostname=node.hostname, port=port or node.port, token=node.token, **more)
+        view = await self.bus.ask(ADD_NODE, asked, timeout_s=10)
         if online:
             await until(lambda: self._online(view), what=f"{node} to be online")
         return view
@@ -165,10 +191,12 @@ class Cluster:
         return await asyncio.to_thread(answers, f"{self.url}/healthz")
 
     def _end(self, service: str, number: signal.Signals) -> int:
-        process = self._processes.pop(service)
+        process = self._processes[service]
         process.send_signal(number)
         process.send_signal(signal.SIGCONT)
-        return process.wait(timeout=30)
+        code = process.wait(timeout=30)
+        del self._processes[service]
+        return code
 
     def _end_all(self) -> None:
         for process in self._processes.values():

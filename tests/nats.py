@@ -59,5 +59,6 @@ class NatsServer:
         """End it; SIGKILL for a crash."""
         if self._process is not None:
             self._process.send_signal(number)
+            self._process.send_signal(signal.SIGCONT)
             self._process.wait(timeout=10)
             self._process = None
