@@ -102,6 +102,7 @@ async def in_office(bus: Bus, configuration: Configuration, provider: Provider, 
             provider=provider,
             probe=NodeODMProbe(client),
             public_url=settings.public_address,
+            in_office=lambda: term.valid,
         )
         await act(stack, parts, settings)
         log.info("autoscaler is ready", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)

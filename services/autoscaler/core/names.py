@@ -1,4 +1,4 @@
-"""How machines are called, and which secrets each of them has. Random texts and the cluster's key are arguments.
+"""How machines are called, and which secrets each of them has. The cluster's key is an argument.
 
 A machine's name is its key everywhere: in the store, at the provider, in logs. The prefix holds the id of the cluster, so
 that several clusters share an account and each destroys its own machines only. A machine's secrets are derived from the
@@ -12,7 +12,7 @@ from typing import Final
 from libs.common.model import MachineId
 from services.autoscaler.core.secrets import Secret
 
-RANDOM_LENGTH: Final = 8
+SUFFIX_LENGTH: Final = 8
 ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 SECRET_LENGTH: Final = 40
 
@@ -22,9 +22,23 @@ def prefix(cluster_id: str) -> str:
     return f"clusterodm-{cluster_id}-"
 
 
-def machine_name(cluster_id: str, images_count: int, random: str) -> MachineId:
+def machine_name(cluster_id: str, images_count: int, suffix: str) -> MachineId:
     """Name a machine for tasks of so many images. Lower case: it is a host name, too."""
-    return MachineId(f"{prefix(cluster_id)}{images_count}-{random}")
+    return MachineId(f"{prefix(cluster_id)}{images_count}-{suffix}")
+
+
+def suffix_for(key: Secret, occasion: str) -> str:
+    """Make the end of a name out of what the machine is for.
+
+    Two autoscalers that for a moment both take themselves for the one in office decide the same, so they make the same
+    name, and only one of them can write its record: the machine is created once.
+    """
+    number = int.from_bytes(hmac.new(key.reveal().encode(), f"name:{occasion}".encode(), hashlib.sha256).digest())
+    letters = []
+    for _ in range(SUFFIX_LENGTH):
+        number, place = divmod(number, len(ALPHABET))
+        letters.append(ALPHABET[place])
+    return "".join(letters)
 
 
 def node_token(key: Secret, machine: MachineId) -> Secret:

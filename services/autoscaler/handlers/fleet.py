@@ -16,7 +16,7 @@ from libs.common.messages import SUPPLY_CHANGED, DemandChanged, NodeView, Supply
 from libs.common.model import Machine, MachineState, NodeId, TaskId
 from services.autoscaler.core.life import Step
 from services.autoscaler.core.observing import WATCHED, observed
-from services.autoscaler.core.planning import Load, Plan, View, plan
+from services.autoscaler.core.planning import Creation, Load, Plan, View, plan
 from services.autoscaler.handlers.lives import Lives
 from services.autoscaler.handlers.parts import Parts
 
@@ -40,6 +40,7 @@ class Fleet:
         self._bus = parts.bus
         self._clock = parts.clock
         self._news = parts.news
+        self._in_office = parts.in_office
         self._lives = lives
         self._told: SupplyChanged | None = None
         self._logged: dict[TaskId, str] = {}
@@ -70,6 +71,8 @@ class Fleet:
 
     async def tick(self) -> Plan:
         """Do it once. Raises BusFailed when something cannot be seen: then nothing is decided."""
+        if not self._in_office():
+            raise BusFailed("not in office")
         nodes = await self._cluster.nodes()
         loads = {machine.id: self._load(machine, nodes) for machine in self._records.alive() if machine.node}
         for machine in list(self._records.alive()):
@@ -113,12 +116,18 @@ class Fleet:
             await self._lives.step(verdict.machine, Step.DRAIN, verdict.reason)
             if (machine := self._records.get(verdict.machine)) and machine.node:
                 await self._cluster.lock(machine.node)
-        for creation in decided.create:
-            machine = self._ordering.machine(creation, self._clock())
+        for place, creation in enumerate(decided.create):
+            machine = self._ordering.machine(creation, self._clock(), self._occasion(creation, place))
             await self._records.create(machine)
             await self._voice.tell(machine)
         for machine in list(self._records.alive()):
             self._lives.attend(machine.id)
+
+    def _occasion(self, creation: Creation, place: int) -> str:
+        """Say what a machine is for: its task and which try, or which machine of the warm pool."""
+        earlier = (each.requested_at_ms for each in self._records.all() if each.for_task == creation.for_task)
+        what = creation.for_task or f"pool {place}"
+        return f"{what} after {max(earlier, default=0)}"
 
     async def _tell(self, decided: Plan) -> None:
         """Say what is done about the demand, when that is news."""

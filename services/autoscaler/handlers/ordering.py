@@ -1,17 +1,16 @@
 """Makes records of creations, and orders of records. An order holds secrets and is made anew whenever it is needed."""
 
-from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote
 
 from libs.common.model import Machine
 from services.autoscaler.core.configuration import Configuration
-from services.autoscaler.core.names import RANDOM_LENGTH, digest, machine_name, node_token, webhook_secret
+from services.autoscaler.core.names import digest, machine_name, node_token, suffix_for, webhook_secret
 from services.autoscaler.core.offers import Offer, Size
 from services.autoscaler.core.orders import Launch, Order
 from services.autoscaler.core.planning import Creation
 from services.autoscaler.core.secrets import NO_SECRET, Secret
-from services.autoscaler.handlers.keeping import Keeping, random_text
+from services.autoscaler.handlers.keeping import Keeping
 
 CLUSTER_TAG: Final = "clusterodm-cluster"
 COMMIT: Final = "/commit"
@@ -21,21 +20,15 @@ LEASE: Final = "/machine/lease"
 class Ordering:
     """Knows the configuration, the cluster's key, and where machines reach the cluster."""
 
-    def __init__(
-        self,
-        configuration: Configuration,
-        keeping: Keeping,
-        public_url: str,
-        random: Callable[[int], str] = random_text,
-    ) -> None:
+    def __init__(self, configuration: Configuration, keeping: Keeping, public_url: str) -> None:
         self._configuration = configuration
         self._keeping = keeping
         self._public_url = public_url.rstrip("/")
-        self._random = random
 
-    def machine(self, creation: Creation, now_ms: int) -> Machine:
-        """Make the record of a machine that is to be created."""
-        name = machine_name(self._keeping.facts.cluster_id, creation.images_count, self._random(RANDOM_LENGTH))
+    def machine(self, creation: Creation, now_ms: int, occasion: str) -> Machine:
+        """Make the record of a machine that is to be created. `occasion`: what it is for, told from any earlier one."""
+        suffix = suffix_for(self._keeping.key, occasion)
+        name = machine_name(self._keeping.facts.cluster_id, creation.images_count, suffix)
         size = creation.offer.size
         return Machine(
             id=name,

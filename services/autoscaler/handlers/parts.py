@@ -1,6 +1,7 @@
 """Everything that the handlers of one autoscaler share."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,6 +16,11 @@ from services.autoscaler.handlers.voice import Voice
 from services.autoscaler.ports import Clock, NodeProbe, Provider
 
 FIRST_RETRY_S: Final = 2.0
+
+
+def always() -> bool:
+    """Say that there is no other autoscaler."""
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +40,8 @@ class Parts:
     voice: Voice
     news: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there may be something to decide."""
+    in_office: Callable[[], bool] = always
+    """Whether this autoscaler is the one that decides."""
     first_retry_s: float = FIRST_RETRY_S
 
     @classmethod
@@ -46,6 +54,7 @@ class Parts:
         provider: Provider,
         probe: NodeProbe,
         public_url: str,
+        in_office: Callable[[], bool] = always,
         first_retry_s: float = FIRST_RETRY_S,
     ) -> "Parts":
         """Open the buckets and read the records."""
@@ -64,5 +73,6 @@ class Parts:
             ordering=Ordering(configuration, keeping, public_url),
             voice=Voice(bus, clock),
             news=news,
+            in_office=in_office,
             first_retry_s=first_retry_s,
         )

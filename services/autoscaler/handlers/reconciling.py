@@ -54,6 +54,7 @@ class Reconciler:
         """Compare once. A provider that does not answer is asked again the next time."""
         asked_at_ms = self._clock()
         try:
+            await self._records.reload()
             listed = await self._provider.list(prefix(self._keeping.facts.cluster_id))
             await self._compare(listed, asked_at_ms)
         except (ProviderFailed, BusFailed, Conflict) as error:

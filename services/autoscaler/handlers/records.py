@@ -36,8 +36,10 @@ class Records:
         return records
 
     async def reload(self) -> None:
-        """Read everything again."""
-        self._entries = await self._bucket.load()
+        """Read everything again: what somebody else has written counts, when it is newer."""
+        for key, entry in (await self._bucket.load()).items():
+            if key not in self._entries or entry.revision > self._entries[key].revision:
+                self._entries[key] = entry
 
     def all(self) -> list[Machine]:
         """All machines in the order in which they were requested."""
@@ -54,8 +56,12 @@ class Records:
         return entry.value if entry else None
 
     async def create(self, machine: Machine) -> None:
-        """Write a new machine. Raises Conflict, BusFailed."""
-        revision = await self._bucket.create(machine.id, machine)
+        """Write a new machine. Raises Conflict (and has read the one that is there), BusFailed."""
+        try:
+            revision = await self._bucket.create(machine.id, machine)
+        except (Conflict, BusFailed):
+            await self._refresh(machine.id)
+            raise
         self._entries[machine.id] = Entry(machine.id, machine, revision)
 
     async def write(self, machine: Machine) -> None:

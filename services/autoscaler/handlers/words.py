@@ -97,7 +97,7 @@ class Words:
             for_task=None,
             reason="asked for by an operator",
         )
-        machine = self._ordering.machine(creation, self._clock())
+        machine = self._ordering.machine(creation, self._clock(), "shown")
         return CommandView(command=await self._provider.command(self._ordering.order(machine)))
 
     def _views(self, *, ended: bool) -> list[MachineView]:

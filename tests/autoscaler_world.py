@@ -1,0 +1,354 @@
+"""An autoscaler in a small world: a scheduler that places and finishes tasks, a cloud, a clock; and a way to kill it.
+
+Time stands still but for `turn`, which moves it on. Every call that leaves the autoscaler (to the cloud, to the scheduler,
+every write of a record) passes `World.passing` twice: before it is carried out, and when it has been and its answer was
+not seen yet. `kill_at` chooses the passage at which the autoscaler dies; the world then starts another one.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any, Self
+
+import msgspec
+
+from libs.common.errors import NotFound, Refused
+from libs.common.lifecycle import background
+from libs.common.messages import (
+    ADD_NODE,
+    DEMAND_CHANGED,
+    LIST_NODES,
+    LOCK_NODE,
+    LOSE_NODE,
+    NODES,
+    REMOVE_NODE,
+    TASKS,
+    AddNode,
+    DemandChanged,
+    Done,
+    ListNodes,
+    LoseNode,
+    NodeList,
+    NodeRef,
+    NodeView,
+    WaitingTask,
+)
+from libs.common.model import (
+    Attempt,
+    AttemptState,
+    InstanceId,
+    Machine,
+    Node,
+    NodeId,
+    NodeTaskId,
+    Task,
+    TaskId,
+    TaskState,
+)
+from libs.common.testing import MemoryBus
+from libs.machinesim.cloud import Cloud
+from services.autoscaler.core.configuration import Configuration, Limits
+from services.autoscaler.core.offers import Size
+from services.autoscaler.core.orders import Found
+from services.autoscaler.handlers.fleet import Fleet
+from services.autoscaler.handlers.lives import Lives
+from services.autoscaler.handlers.parts import Parts
+from services.autoscaler.handlers.reconciling import Reconciler
+from services.autoscaler.handlers.words import Words
+
+TURN_MS = 5_000
+SIZES = (Size(slug="small", max_images=50, price_per_hour=1.0), Size(slug="large", max_images=500, price_per_hour=4.0))
+
+
+class Scheduler:
+    """As much of the scheduler as machines need: registers nodes, places one task on each, finishes it some turns later."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self.nodes: dict[NodeId, Node] = {}
+        self.tasks: dict[TaskId, Task] = {}
+        self._left: dict[TaskId, int] = {}
+        self.lost_count = 0
+        self.task_turns = 3
+
+    def handlers(self) -> Mapping[Any, Any]:
+        return {
+            ADD_NODE: self.add,
+            LIST_NODES: self.list_nodes,
+            LOCK_NODE: self.lock,
+            REMOVE_NODE: self.remove,
+            LOSE_NODE: self.lose,
+        }
+
+    async def add(self, asked: AddNode) -> NodeView:
+        node_id = NodeId(f"{asked.hostname}-{asked.port}")
+        if node_id in self.nodes:
+            raise Refused("taken")
+        await self._put(
+            Node(id=node_id, hostname=asked.hostname, port=asked.port, token=asked.token, machine=asked.machine)
+        )
+        return self._view(self.nodes[node_id])
+
+    async def list_nodes(self, _asked: ListNodes) -> NodeList:
+        return NodeList(nodes=tuple(self._view(node) for node in self.nodes.values()))
+
+    async def lock(self, asked: NodeRef) -> NodeView:
+        await self._put(msgspec.structs.replace(self._find(asked.node), locked=True))
+        return self._view(self.nodes[asked.node])
+
+    async def remove(self, asked: NodeRef) -> Done:
+        node = self._find(asked.node)
+        await (await self._world.bus.bucket(NODES)).delete(node.id)
+        del self.nodes[node.id]
+        return Done()
+
+    async def lose(self, asked: LoseNode) -> Done:
+        self._find(asked.node)
+        for task in self._on(asked.node):
+            self.lost_count += 1
+            await self._write(end(task, TaskState.WAITING))
+        return await self.remove(NodeRef(node=asked.node))
+
+    async def submit(self, name: str, images: int = 10) -> None:
+        await self._write(
+            Task(
+                id=TaskId(name),
+                name=name,
+                holder=InstanceId("p"),
+                created_at_ms=0,
+                committed_at_ms=self._world.now_ms,
+                images_count=images,
+            )
+        )
+
+    async def turn(self) -> None:
+        """Finish what is done, place what waits, tell the demand."""
+        for task in list(self.tasks.values()):
+            if task.state is TaskState.RUNNING:
+                await self._go_on(task)
+        for task in list(self.tasks.values()):
+            node = next((node for node in self.nodes.values() if self._takes(node, task)), None)
+            if task.state is TaskState.WAITING and node:
+                await self._start(task, node)
+        await self._world.tell(self.demand())
+
+    def demand(self) -> DemandChanged:
+        waiting = tuple(
+            WaitingTask(task=task.id, images_count=task.images_count)
+            for task in self.tasks.values()
+            if task.state is TaskState.WAITING
+        )
+        return DemandChanged(at_ms=self._world.now_ms, waiting=waiting, waiting_count=len(waiting))
+
+    def _takes(self, node: Node, task: Task) -> bool:
+        machine = self._world.machine(node)
+        fits = machine is None or machine.max_images is None or machine.max_images >= task.images_count
+        return fits and not node.locked and self._view(node).online and not self._on(node.id)
+
+    def _on(self, node: NodeId) -> list[Task]:
+        return [
+            task
+            for task in self.tasks.values()
+            if task.state is TaskState.RUNNING and task.attempt and task.attempt.node == node
+        ]
+
+    async def _start(self, task: Task, node: Node) -> None:
+        attempt = Attempt(
+            number=len(task.attempts) + 1,
+            node=node.id,
+            node_task_id=NodeTaskId(task.id),
+            state=AttemptState.RUNNING,
+            started_at_ms=self._world.now_ms,
+            running_at_ms=self._world.now_ms,
+        )
+        self._left[task.id] = self.task_turns
+        await self._write(msgspec.structs.replace(task, state=TaskState.RUNNING, attempts=(*task.attempts, attempt)))
+
+    async def _go_on(self, task: Task) -> None:
+        assert task.attempt
+        node = self.nodes.get(task.attempt.node)
+        if node is None or not self._view(node).online:
+            return
+        self._left[task.id] -= 1
+        if not self._left[task.id]:
+            await self._write(end(task, TaskState.COMPLETED))
+
+    def _view(self, node: Node) -> NodeView:
+        online = any(found.address == node.hostname for found in self._world.cloud.machines.values())
+        return NodeView(id=node.id, number=1, hostname=node.hostname, port=node.port, locked=node.locked, online=online)
+
+    def _find(self, node: NodeId) -> Node:
+        if node not in self.nodes:
+            raise NotFound("no such node")
+        return self.nodes[node]
+
+    async def _put(self, node: Node) -> None:
+        self.nodes[node.id] = node
+        await (await self._world.bus.bucket(NODES)).put(node.id, node)
+
+    async def _write(self, task: Task) -> None:
+        self.tasks[task.id] = task
+        await (await self._world.bus.bucket(TASKS)).put(task.id, task)
+
+
+def end(task: Task, state: TaskState) -> Task:
+    assert task.attempt
+    ended = msgspec.structs.replace(task.attempt, state=AttemptState.ENDED)
+    return msgspec.structs.replace(task, state=state, attempts=(*task.attempts[:-1], ended))
+
+
+class Door:
+    """What the autoscaler calls, each call noticed before and after it is carried out."""
+
+    def __init__(self, world: "World", inner: Any, names: tuple[str, ...]) -> None:
+        self._world, self._inner, self._names = world, inner, names
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if name not in self._names:
+            return found
+
+        async def call(*arguments: Any, **named: Any) -> Any:
+            await self._world.passing(name)
+            result = await found(*arguments, **named)
+            if name == "bucket":
+                return Door(self._world, result, ("create", "update", "put", "delete"))
+            await self._world.passing(name)
+            return result
+
+        return call
+
+
+class Probe:
+    """The node of a machine that exists answers."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    async def memory_bytes(self, machine: Machine, token: str) -> int | None:
+        del token
+        return 8_000_000_000 if machine.id in self._world.cloud.machines else None
+
+
+class World:
+    """All of it."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.now_ms = 1_000_000_000
+        self.bus = MemoryBus()
+        self.cloud = Cloud(Found)
+        self.scheduler = Scheduler(self)
+        self.configuration = Configuration(
+            provider="test", mode="api", limits=Limits(**{"sizes": SIZES, "create_retries": 5, **limits})
+        )
+        self.passages: list[str] = []
+        self.kill_at: int | None = None
+        self.killed = asyncio.Event()
+        self.most_count = 0
+        self.parts: Parts
+        self.lives: Lives
+        self.fleet: Fleet
+        self.reconciler: Reconciler
+        self.words: Words
+        self._demand: DemandChanged | None = None
+        self._outer = AsyncExitStack()
+        self._inner = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._outer.enter_async_context(self.bus.serve("scheduler", self.scheduler.handlers()))
+        await self.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.kill_at = None
+        await self._inner.aclose()
+        await self._outer.aclose()
+
+    async def passing(self, name: str) -> None:
+        """Notice a call; die here when that is what the test wants."""
+        self.passages.append(name)
+        if self.kill_at is not None and len(self.passages) > self.kill_at:
+            self.killed.set()
+            await asyncio.Event().wait()
+
+    async def start(self) -> None:
+        """Start an autoscaler."""
+        self.parts = await Parts.open(
+            configuration=self.configuration,
+            bus=Door(self, self.bus, ("ask", "set_snapshot", "bucket")),  # type: ignore[arg-type]
+            clock=lambda: self.now_ms,
+            provider=Door(self, self.cloud, ("create", "set_up", "inspect", "list", "destroy")),  # type: ignore[arg-type]
+            probe=Probe(self),
+            public_url="http://cluster:3000",
+            first_retry_s=0.0,
+        )
+        self.lives = await self._inner.enter_async_context(Lives(self.parts))
+        self.fleet = Fleet(self.parts, self.lives)
+        self.reconciler = Reconciler(self.parts, self.lives)
+        self.words = Words(self.parts, self.lives, self.fleet)
+        await self._inner.enter_async_context(background(self.parts.tasks.follow(), "follow"))
+        await self.parts.tasks.complete.wait()
+        self.lives.recover()
+        await self.reconciler.check()
+        if self._demand:
+            await self.fleet.take_demand(self._demand)
+
+    async def restart(self) -> None:
+        """End the autoscaler wherever it is, and start another."""
+        await self._inner.aclose()
+        self._inner = AsyncExitStack()
+        await self.start()
+
+    async def tell(self, demand: DemandChanged) -> None:
+        self._demand = demand
+        await self.bus.set_snapshot(DEMAND_CHANGED, demand)
+        await self.fleet.take_demand(demand)
+
+    async def turn(self, count: int = 1) -> None:
+        """Let some time pass; an autoscaler that was killed is started again."""
+        for _ in range(count):
+            self.now_ms += TURN_MS
+            await self.scheduler.turn()
+            await self._unless_killed(self.fleet.tick())
+            for _ in range(30):
+                await asyncio.sleep(0)
+            self.most_count = max(self.most_count, len(self.cloud.machines))
+            if self.killed.is_set():
+                self.kill_at = None
+                self.killed.clear()
+                await self.restart()
+
+    async def settle(self, turns: int = 60) -> None:
+        """Let time pass until no task and no machine is left, with a comparison now and then."""
+        for number in range(turns):
+            await self.turn()
+            if number % 7 == 6:
+                await self._unless_killed(self.reconciler.check())
+            if self.settled():
+                return
+        raise AssertionError(f"not settled: {self.scheduler.tasks} {self.cloud.machines} {self.machines()}")
+
+    def settled(self) -> bool:
+        return all(task.state.ended for task in self.scheduler.tasks.values()) and not self.left()
+
+    def left(self) -> list[Any]:
+        """What is still there: at the provider, in the records, at the scheduler."""
+        alive = [machine for machine in self.machines() if not machine.state.ended]
+        return [*self.cloud.machines, *alive, *self.scheduler.nodes]
+
+    def machines(self) -> list[Machine]:
+        return self.parts.records.all()
+
+    def machine(self, node: Node) -> Machine | None:
+        return self.parts.records.get(node.machine) if node.machine else None
+
+    async def _unless_killed(self, work: Any) -> None:
+        running = asyncio.ensure_future(work)  # noqa: TID251 it has to be raced
+        dead = asyncio.ensure_future(self.killed.wait())  # noqa: TID251 same
+        await asyncio.wait({running, dead}, return_when=asyncio.FIRST_COMPLETED)
+        dead.cancel()
+        if not running.done():
+            running.cancel()
+            await asyncio.wait({running})
+        elif not running.cancelled():
+            running.result()
