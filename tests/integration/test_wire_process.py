@@ -172,6 +172,26 @@ async def test_sigterm_lets_a_request_in_flight_finish_and_takes_no_other(
         writer.close()
 
 
+async def test_a_request_that_does_not_finish_holds_the_stop_up_no_longer_than_set(
+    tmp_path: Path, nats_url: str
+) -> None:
+    port = free_port()
+    async with running(tmp_path, nats_url, port, "--stop-timeout-s", "1") as process:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /task/new/init HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\nexpect: 100-continue\r\n")
+        writer.write(b"content-type: application/x-www-form-urlencoded\r\n\r\n")
+        await reader.readuntil(b"100 Continue\r\n\r\n")
+
+        process.send_signal(signal.SIGTERM)
+        _, said = await asyncio.wait_for(process.communicate(), timeout=8)
+
+        assert await reader.read() == b""
+        assert process.returncode == 0
+        assert b"request cut off by the stop" in said
+        assert b"Traceback" not in said
+        writer.close()
+
+
 async def refuses(port: int) -> bool:
     """Whether nobody listens any more."""
     try:

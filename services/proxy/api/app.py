@@ -4,6 +4,7 @@ Without token, also where one is set: preflight requests, the pages of the web i
 /healthz. A wrong token is 401 with an empty body (PyODM: "Do you need to set a token?").
 """
 
+import asyncio
 import hmac
 import re
 from typing import Final
@@ -43,6 +44,9 @@ class App:
             log.debug("client left", path=exchange.path)
         except BodyStalled:
             log.info("body stalled", path=exchange.path)
+            exchange.drop()
+        except asyncio.CancelledError:  # ends here: uvicorn, who cancels at the end of a stop, would log it as a crash
+            log.info("request cut off by the stop", path=exchange.path)
             exchange.drop()
         except Exception:
             log.exception("request failed", method=exchange.method, path=exchange.path)
