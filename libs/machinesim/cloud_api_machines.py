@@ -37,6 +37,8 @@ class Machine:
     tags: list[str] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
     user_data: str = ""
+    words: list[str] = field(default_factory=list)
+    """Flags of its node, where they do not come by user data."""
     address: str = ""
     created_s: float
     on_s: float | None = None
@@ -61,14 +63,14 @@ class Machines:
         self.book: list[Machine] = []
         self._boot_s = boot_s
         self._delete_s = delete_s
-        self._port = port
+        self.port = port
         self._clock = clock
         self._nodes = Nodes(port) if nodes else None
 
     def create(self, number: str, name: str, *, on: bool = True, **facts: Any) -> Machine:
         """Rent one out."""
         machine = Machine(number=number, name=name, created_s=self._clock(), **facts)
-        machine.address = free_address(self._port, {each.address for each in self.book})
+        machine.address = free_address(self.port, {each.address for each in self.book})
         self.book.append(machine)
         if on:
             self.switch_on(machine)
@@ -78,7 +80,8 @@ class Machines:
         """Boot it; its node starts."""
         machine.on_s = self._clock()
         if self._nodes:
-            self._nodes.start(machine.number, machine.address, node_knobs(node_words(machine.user_data)))
+            words = machine.words or node_words(machine.user_data)
+            self._nodes.start(machine.number, machine.address, node_knobs(words))
 
     def delete(self, machine: Machine) -> None:
         """Delete it; its node ends at once."""

@@ -4,7 +4,6 @@ A machine is a *droplet*. Names are not unique there, and the list shows droplet
 apart (`type`), so both are always asked. A droplet that is switched off still costs.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,7 +14,7 @@ import structlog
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from services.autoscaler.adapters.described import described
-from services.autoscaler.adapters.rest import TIMEOUT_S, Page, Rest, everything, with_prefix, words_of
+from services.autoscaler.adapters.rest import TIMEOUT_S, Page, Rest, everything, together, with_prefix, words_of
 from services.autoscaler.core.cloud_init import user_data
 from services.autoscaler.core.configuration import Cloud
 from services.autoscaler.core.orders import Found, Order
@@ -104,7 +103,7 @@ class DigitalOcean:
         async def of_kind(kind: str) -> Sequence[Any]:
             return await self._all("/v2/droplets", "droplets", type=kind, **params)
 
-        return [each for kind in await asyncio.gather(*map(of_kind, KINDS)) for each in kind]
+        return [each for kind in await together(map(of_kind, KINDS)) for each in kind]
 
     async def _all(self, path: str, key: str, **params: str) -> Sequence[Any]:
         async def page(number: int) -> Page:

@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError,
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from services.autoscaler.adapters.described import described
-from services.autoscaler.adapters.rest import LONGEST_MESSAGE, TIMEOUT_S
+from services.autoscaler.adapters.rest import LONGEST_MESSAGE, TIMEOUT_S, together
 from services.autoscaler.core.configuration import Cloud
 from services.autoscaler.core.ec2_launch import Place, image_query, launch, tag_pairs
 from services.autoscaler.core.orders import Found, Order
@@ -152,7 +152,7 @@ class Ec2:
         return self._found(region, answer["Instances"][0], {})
 
     async def _everywhere(self, filters: Sequence[Mapping[str, Any]]) -> list[Found]:
-        found = await asyncio.gather(*(self._in_region(region, filters) for region in self._regions))
+        found = await together(self._in_region(region, filters) for region in self._regions)
         return [each for some in found for each in some]
 
     async def _in_region(self, region: str, filters: Sequence[Mapping[str, Any]]) -> list[Found]:

@@ -10,10 +10,10 @@ reading and destroying can simply be done again. "Too many requests" is waited f
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import httpx
 
@@ -30,6 +30,9 @@ USUAL_PAUSE_S: Final = 1.0
 LONGEST_MESSAGE: Final = 300
 LISTINGS_COUNT: Final = 3
 """How often a list that changes under our hands is read again."""
+
+
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +210,22 @@ async def everything(page: Callable[[int], Awaitable[Page]]) -> Sequence[Any]:
         if len({each.total_count for each in pages}) == 1 and len(items) == pages[0].total_count:
             break
     return items
+
+
+async def together(calls: Iterable[Coroutine[Any, Any, Kind]]) -> list[Kind]:
+    """Make calls at the same time; the first failure ends the others and is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(call) for call in calls]
+    except BaseExceptionGroup as failures:
+        raise first_of(failures) from None
+    return [each.result() for each in running]
+
+
+def first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Take one failure out of several."""
+    first = failures.exceptions[0]
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 async def pages_of(page: Callable[[int], Awaitable[Page]]) -> AsyncIterator[Page]:

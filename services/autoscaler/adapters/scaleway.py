@@ -13,7 +13,6 @@ A server that stood still is deleted and not terminated: the API terminates runn
 (`par1` is fr-par-1); the original's files still use them.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
@@ -25,7 +24,7 @@ from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from services.autoscaler.adapters.booted import HalfMade
 from services.autoscaler.adapters.described import described
-from services.autoscaler.adapters.rest import TIMEOUT_S, Page, Rest, everything, words_of
+from services.autoscaler.adapters.rest import TIMEOUT_S, Page, Rest, everything, together, words_of
 from services.autoscaler.core.cloud_init import user_data
 from services.autoscaler.core.configuration import Cloud
 from services.autoscaler.core.orders import Found, Order
@@ -165,7 +164,7 @@ class Scaleway:
 
     async def _everywhere(self, part: str) -> Sequence[Found]:
         """Find servers, then the disks that belong to none, whose name contains this."""
-        found = await asyncio.gather(*(self._in_zone(zone, part) for zone in self._zones))
+        found = await together(self._in_zone(zone, part) for zone in self._zones)
         return [each for some in found for each in some]
 
     async def _in_zone(self, zone: str, part: str) -> Sequence[Found]:

@@ -1,0 +1,233 @@
+"""Every provider in front of a stand-in of whoever rents its machines: what the contract suite is run against."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import boto3
+import httpx
+
+from libs.common.model import MachineId
+from libs.machinesim.cloud_api_ec2 import Ec2Api
+from libs.machinesim.cloud_api_testing import TOKEN, Served, serving
+from services.autoscaler.adapters.booted import Booted, Vendor
+from services.autoscaler.adapters.command import Command
+from services.autoscaler.adapters.digitalocean import DigitalOcean
+from services.autoscaler.adapters.docker_engine import DockerEngine
+from services.autoscaler.adapters.ec2 import Ec2
+from services.autoscaler.adapters.hetzner import Hetzner
+from services.autoscaler.adapters.scaleway import Scaleway
+from services.autoscaler.core.configuration import Cloud, Patience
+from services.autoscaler.core.offers import Offer, Size
+from services.autoscaler.core.orders import Launch, Order, S3Target
+from services.autoscaler.core.secrets import Secret
+
+PREFIX = "clusterodm-c1-"
+NAME = MachineId(f"{PREFIX}50-a1b2c3")
+OTHER = "clusterodm-c2-50-zzzzzz"
+NODE_TOKEN = "node-token-7c9e"
+S3_SECRET = "s3-secret-4b1d"
+WEBHOOK = "http://cluster:3000/commit?token=webhook-secret-9a"
+TIMEOUT_S = 0.6
+
+
+@dataclass
+class Rental:
+    """One provider and its stand-in."""
+
+    kind: str
+    make: Callable[..., Booted]
+    """A new provider, as after a restart. `transport` is given to those that take one."""
+    order: Order
+    present: Callable[[], Sequence[str]]
+    """Names of what the stand-in really has, leftovers included."""
+    fail: Callable[..., None]
+    rent: Callable[[str], None]
+    """Rent a machine to somebody else."""
+    created_count: Callable[[], int]
+    steps: bool = False
+    """Whether its HTTP calls can be counted."""
+    key: str = TOKEN
+    served: Served | None = None
+    extra: dict = field(default_factory=dict)
+
+
+def order(region: str, size: Size, name: MachineId = NAME) -> Order:
+    s3 = S3Target(
+        endpoint="s3.example.org", bucket="odm", access_key=Secret("s3-key-4b1d"), secret_key=Secret(S3_SECRET)
+    )
+    launch = Launch(
+        image="opendronemap/nodeodm",
+        token=Secret(NODE_TOKEN),
+        webhook_url=Secret(WEBHOOK),
+        lease_url=Secret("http://cluster:3000/machine/lease?token=webhook-secret-9a"),
+        lease_s=900,
+        max_images=50,
+        swap_ratio=1.0,
+        s3=s3,
+    )
+    return Order(name=name, offer=Offer(size=size, region=region), launch=launch, tags={"clusterodm-cluster": "c1"})
+
+
+async def at_once(_address: str, _port: int) -> bool:
+    return True
+
+
+def booted(vendor: Vendor) -> Booted:
+    return Booted(vendor, poll_s=0.02, set_up_wait_s=5.0, removal_wait_s=5.0, listens=at_once)
+
+
+Vendors = Callable[[Cloud, httpx.AsyncBaseTransport | None], Vendor]
+
+WEB: dict[str, tuple[Vendors, dict, str, str]] = {
+    "digitalocean": (
+        lambda cloud, way: DigitalOcean(cloud, timeout_s=TIMEOUT_S, transport=way),
+        {"keys": {"accessToken": Secret(TOKEN)}, "image": "ubuntu-22-04-x64", "tags": ("clusterodm",)},
+        "nyc3",
+        "s-4vcpu-8gb",
+    ),
+    "hetzner": (
+        lambda cloud, way: Hetzner(cloud, timeout_s=TIMEOUT_S, transport=way),
+        {"keys": {"apiToken": Secret(TOKEN)}, "image": "ubuntu-22.04"},
+        "fsn1",
+        "cx21",
+    ),
+    "scaleway": (
+        lambda cloud, way: Scaleway(cloud, ("par1", "fr-par-2"), timeout_s=TIMEOUT_S, transport=way),
+        {"keys": {"organization": Secret("org-1"), "secretToken": Secret(TOKEN)}, "image": "ubuntu-jammy"},
+        "par1",
+        "GP1-XS",
+    ),
+    "docker": (
+        lambda cloud, way: DockerEngine(cloud, {}, timeout_s=TIMEOUT_S, transport=way),
+        {},
+        "",
+        "any",
+    ),
+}
+
+
+@asynccontextmanager
+async def web(kind: str, size: str = "", **more: object) -> AsyncIterator[Rental]:
+    """An HTTP API of ours."""
+    vendor, cloud, region, usual = WEB[kind]
+    knobs = {"boot_s": 0.03, "delete_s": 0.03} | dict(more)
+    async with serving(kind, **knobs) as served:
+        configured = Cloud(endpoint=served.url, **cloud)
+
+        def present() -> list[str]:
+            disks = [each for each in getattr(served.kind, "disks", ()) if not each["server"]]
+            return [each.name for each in served.cloud.here()] + [each["name"] for each in disks]
+
+        yield Rental(
+            kind=kind,
+            make=lambda transport=None: booted(vendor(configured, transport)),
+            order=order(region, Size(slug=size or usual, max_images=50)),
+            present=present,
+            fail=served.cloud.fail,
+            rent=lambda name: rented(served, name, usual),
+            created_count=lambda: len([each for each in served.cloud.machines.book if each.name.startswith(PREFIX)]),
+            steps=True,
+            served=served,
+        )
+
+
+def rented(served: Served, name: str, size: str) -> None:
+    labels = {"clusterodm.machine": name}
+    number = f"77{len(served.cloud.machines.book)}"
+    served.cloud.machines.create(number, name, size=size, labels=labels, region="fr-par-1")
+
+
+@asynccontextmanager
+async def scaleway_with_block_storage() -> AsyncIterator[Rental]:
+    async with web("scaleway", size="PLAY2-NANO") as rental:
+        yield rental
+
+
+AWS = {
+    "keys": {"accessKey": Secret("AKIAEXAMPLE"), "secretKey": Secret(TOKEN)},
+    "security_group": "default",
+    "image": "*ubuntu*",
+}
+AWS_SIZE = Size(slug="t2.medium", max_images=50, spot_price=0.1, storage_gb=100)
+
+
+@asynccontextmanager
+async def aws(**more: object) -> AsyncIterator[Rental]:
+    """EC2, played by moto."""
+    api = await asyncio.to_thread(Ec2Api(slow_s=1.2).__enter__)
+    try:
+        client = boto3.session.Session().client(
+            "ec2", "us-west-2", endpoint_url=api.url, aws_access_key_id="other", aws_secret_access_key="other"
+        )
+        image = (await asyncio.to_thread(client.describe_images))["Images"][0]["ImageId"]
+        cloud = Cloud(endpoint=api.url, **(AWS | {"image": image} | more))
+
+        def present() -> list[str]:
+            groups = client.describe_instances()["Reservations"]
+            return [
+                next((tag["Value"] for tag in each.get("Tags", ()) if tag["Key"] == "Name"), "")
+                for group in groups
+                for each in group["Instances"]
+                if each["State"]["Name"] != "terminated"
+            ]
+
+        def rent(name: str) -> None:
+            tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": name}]}]
+            client.run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=tags)
+
+        yield Rental(
+            kind="aws",
+            make=lambda: booted(Ec2(cloud, ("us-west-2",), timeout_s=TIMEOUT_S)),
+            order=order("us-west-2", AWS_SIZE),
+            present=present,
+            fail=api.fail,
+            rent=rent,
+            created_count=lambda: len([each for each in api.machines.book if each.name.startswith(PREFIX)]),
+            extra={"api": api, "client": client},
+        )
+        client.close()
+    finally:
+        await asyncio.to_thread(api.__exit__)
+
+
+@asynccontextmanager
+async def command(folder: Path) -> AsyncIterator[Rental]:
+    """Three programs."""
+    program = str(Path(__file__).parent / "rental_programs.py")
+    words = {verb: (sys.executable, "-S", program, str(folder), verb) for verb in ("create", "list", "destroy")}
+    patience = Patience(create_s=1, destroy_s=2)
+
+    def fail(on: str, how: str, times: int = 1) -> None:
+        file = folder / f"fail-{ {'delete': 'destroy'}.get(on, on) }"
+        file.write_text("\n".join([how] * times))
+
+    def rent(name: str) -> None:
+        (folder / f"{name}.0.json").write_text(json.dumps({"name": name, "ref": "job-0", "address": "127.0.0.8"}))
+
+    yield Rental(
+        kind="command",
+        make=lambda: booted(Command(Cloud(commands=words), patience, list_timeout_s=TIMEOUT_S)),
+        order=order("", Size(slug="long", max_images=50)),
+        present=lambda: [json.loads(each.read_text())["name"] for each in folder.glob("*.json")],
+        fail=fail,
+        rent=rent,
+        created_count=lambda: len(list(folder.glob(f"{PREFIX}*.json"))),
+    )
+
+
+RENTALS: dict[str, Callable[[Path], AbstractAsyncContextManager[Rental]]] = {
+    "digitalocean": lambda _: web("digitalocean"),
+    "digitalocean with a graphics card": lambda _: web("digitalocean", size="gpu-4000adax1-20gb"),
+    "hetzner": lambda _: web("hetzner"),
+    "scaleway": lambda _: web("scaleway"),
+    "scaleway with block storage": lambda _: scaleway_with_block_storage(),
+    "docker": lambda _: web("docker"),
+    "aws": lambda _: aws(),
+    "aws spot": lambda _: aws(spot=True),
+    "command": command,
+}
