@@ -253,6 +253,10 @@ class Node:
         padding_bytes = round(self.settings.result_size_mb * BYTES_PER_MB)
         try:
             await asyncio.to_thread(results.pack, self.store.project(task.uuid), task, lines, padding_bytes)
+            if self.settings.result_command:
+                await asyncio.to_thread(
+                    outside.hand_over, self.settings.result_command, task.uuid, self.store.project(task.uuid)
+                )
         except OSError as error:
             error_message = str(error)
         self._follow(self.tasks.packed(task, run, now_ms(), error_message))

@@ -41,6 +41,9 @@ class Settings:
     token: str = knob("", "clients must send this as ?token= (better in the environment: NODESIM_TOKEN)")
     webhook: str = knob("", "POST the info of every finished task to this URL")
     webhook_retry_s: float = knob(5.0, "wait this times 0, 1, 2, 3, 4 before trying a webhook again")
+    result_command: str = knob(
+        "", "call this program with a task's uuid and directory before the task completes; it fails when that fails"
+    )
     options_file: str = knob("", "serve this list as /options instead of the one built in")
     keep_tasks_s: float = knob(48 * 3600.0, "remove tasks this long after they ended")
 
