@@ -10,6 +10,7 @@ import io
 import re
 import threading
 import time
+import urllib.request
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Self
 from urllib.parse import parse_qs
@@ -54,10 +55,15 @@ class Ec2Api:
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
         from werkzeug.serving import make_server
 
+        class Quiet(MotoRequestHandler):
+            def log_request(self, *_what: object) -> None:
+                """Say nothing of single requests."""
+
         self._moto = DomainDispatcherApplication(create_backend_app)
-        self._server = make_server(LOOPBACK, 0, self.serve, threaded=True, request_handler=MotoRequestHandler)
+        self._server = make_server(LOOPBACK, 0, self.serve, threaded=True, request_handler=Quiet)
         self._thread = threading.Thread(target=self._server.serve_forever, name="ec2", daemon=True)
         self._thread.start()
+        self._forget()
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -78,6 +84,12 @@ class Ec2Api:
         if how not in HOWS:
             raise ValueError(f"{how}: no such failure")
         self.faults.append(Fault(on, how, times))
+
+    def _forget(self) -> None:
+        """Begin with nothing: moto keeps its instances as long as the process lives."""
+        request = urllib.request.Request(f"{self.url}/moto-api/reset", data=b"", method="POST")  # noqa: S310 - loopback
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10).close()
+        self.calls.clear()
 
     def serve(self, environment: dict[str, Any], start: Any) -> Iterable[bytes]:
         """Serve one request (WSGI)."""

@@ -28,6 +28,10 @@ log = structlog.get_logger()
 
 PROGRAM: Final = "docker-machine"
 ABSENT: Final = "does not exist"
+LISTED: Final = "{{.Name}}|{{.State}}|{{.Error}}"
+RUNNING: Final = "Running"
+VANISHED: Final = r"\b404\b|not ?found|could not be found|does ?n.t exist"
+"""How drivers say that the provider has no such machine (any more)."""
 NOT_THERE: Final = "Docker-machine not found in PATH. Please install docker-machine if you want to use the autoscaler."
 BROKEN: Final = "Docker-machine does not seem to work. Please make sure docker-machine is working."
 SIGNS: Final = (
@@ -92,15 +96,27 @@ class DockerMachine:
         return await self._found(order.name)
 
     async def inspect(self, name: MachineId) -> Found | None:
-        """Look one up; see ports.Provider."""
-        return found_in(name, known) if (known := await self._inspected(name)) else None
+        """Look one up; see ports.Provider. `inspect` reads a file only, `status` asks the provider."""
+        known = await self._inspected(name)
+        if known is None:
+            return None
+        ended = await run_program([self._program, "status", name], environment=self._secrets())
+        if ended.code and re.search(VANISHED, ended.text, re.IGNORECASE):
+            return None
+        return found_in(name, known)
 
     async def list(self, prefix: str) -> Sequence[Found]:
-        """All of ours; docker-machine's list is on this computer. See ports.Provider."""
-        ended = await run_program([self._program, "ls", "-q", "--filter", f"name=^{re.escape(prefix)}"])
+        """All of ours that docker-machine knows and the provider has; see ports.Provider."""
+        words = ["ls", "--filter", f"name=^{re.escape(prefix)}", "--format", LISTED]
+        ended = await run_program([self._program, *words], environment=self._secrets())
         if ended.code:
-            raise ProviderFailed(f"docker-machine ls: {ended.last_words}")
-        return [Found(name=MachineId(line.strip())) for line in ended.lines if line.strip().startswith(prefix)]
+            raise ProviderFailed(f"docker-machine ls: {self._masked(ended.last_words)}")
+        listed = (line.split("|", 2) for line in ended.lines if line.startswith(prefix) and line.count("|") > 1)
+        return [
+            Found(name=MachineId(name), running=state == RUNNING)
+            for name, state, error in listed
+            if not re.search(VANISHED, error, re.IGNORECASE)
+        ]
 
     async def destroy(self, name: MachineId, ref: str) -> None:
         """Remove it; see ports.Provider. A creation that still runs is waited for."""
@@ -135,14 +151,14 @@ class DockerMachine:
     async def _remove(self, name: MachineId) -> None:
         ended = await run_program([self._program, "rm", "-y", name], environment=self._secrets())
         if ended.code and ABSENT not in ended.text:
-            raise ProviderFailed(f"docker-machine rm: {masked(ended.last_words, self._configuration.secrets)}")
+            raise ProviderFailed(f"docker-machine rm: {self._masked(ended.last_words)}")
 
     async def _inspected(self, name: MachineId) -> dict[str, object] | None:
         ended = await run_program([self._program, "inspect", name])
         if ended.code:
             if ABSENT in ended.text:
                 return None
-            raise ProviderFailed(f"docker-machine inspect: {ended.last_words}")
+            raise ProviderFailed(f"docker-machine inspect: {self._masked(ended.last_words)}")
         try:
             driver = json.loads(ended.text)["Driver"]
             return driver if isinstance(driver, dict) else {}
@@ -150,10 +166,10 @@ class DockerMachine:
             raise ProviderFailed("docker-machine inspect said nonsense") from None
 
     async def _found(self, name: MachineId) -> Found:
-        found = await self.inspect(name)
-        if found is None:
+        known = await self._inspected(name)
+        if known is None:
             raise ProviderFailed("docker-machine does not know it any more", Trouble.UNKNOWN_OUTCOME)
-        return found
+        return found_in(name, known)
 
     async def _run(self, order: Order, words: Sequence[str], *, given: str = "", keep_open: int | None = None) -> Ended:
         log.info("running docker-machine", machine=order.name, words=self._clean(order, shlex.join(words)))
@@ -167,6 +183,9 @@ class DockerMachine:
 
     def _secrets(self) -> dict[str, str]:
         return {name: secret.reveal() for name, secret in environment(self._configuration).items()}
+
+    def _masked(self, text: str) -> str:
+        return masked(text, self._configuration.secrets)
 
     def _clean(self, order: Order, text: str) -> str:
         launch = order.launch

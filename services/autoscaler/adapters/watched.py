@@ -30,12 +30,15 @@ class Watched:
         self.check = worker.check
         self.create = worker.create
         self.set_up = worker.set_up
-        self.inspect = worker.inspect
         self.command = worker.command
 
     def __repr__(self) -> str:
         """Show both."""
         return f"Watched({self._worker!r} by {self._watcher!r})"
+
+    async def inspect(self, name: MachineId) -> Found | None:
+        """Give what either of them knows."""
+        return await self._worker.inspect(name) or await self._watcher.inspect(name)
 
     async def list(self, prefix: str) -> Sequence[Found]:
         """Give what either of them knows."""

@@ -1,0 +1,240 @@
+"""`docker-machine`, as far as an autoscaler meets it: create, ssh, inspect, ls, rm, --help.
+
+It reads its flags as strictly as the real one, keeps its own list, and "rents" machines that are directories; the node on
+one is a simulated NodeODM on an address of its own. Every step can be ordered to fail or to take its time (`Place`):
+
+    create           before anything is rented, and nothing is left in the list
+    create-rented    the provider has it, docker-machine dies before it notes what: the machine has leaked
+    create-noted     it is noted, and setting it up fails
+    ssh, inspect, ls, rm
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from libs.machinesim.flags import DRIVERS, Usage, parse
+from libs.machinesim.place import Place, read_json, write_json
+
+NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-.]*")
+NOT_FOUND: Final = "404 The resource you requested could not be found."
+BIN: Final = "machine-bin"
+"""Folder with the programs that exist on every machine."""
+
+
+class Failed(Exception):
+    """The message is what the program says before it ends with code 1."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one command."""
+    place = Place.of_environment()
+    place.note(words=list(words), variables=sorted(name for name in os.environ if name.isupper()))
+    commands: dict[str, Callable[[Place, list[str]], int]] = {
+        "create": create,
+        "ssh": ssh,
+        "inspect": inspect,
+        "ls": ls,
+        "status": status,
+        "rm": rm,
+    }
+    command = words[0] if words else "--help"
+    try:
+        if command in {"--help", "-h", "help"}:
+            say("Usage: docker-machine [OPTIONS] COMMAND [arg...]")
+            return 0
+        stumble(place, command)
+        return commands.get(command, unknown)(place, list(words[1:]) if command in commands else list(words))
+    except (Failed, Usage) as error:
+        print(error, file=sys.stderr)  # noqa: T201 what the program says
+        return 1
+
+
+def unknown(_place: Place, words: list[str]) -> int:
+    """Refuse a command that there is not."""
+    raise Failed(f"No help topic for '{words[0]}'")
+
+
+def create(place: Place, words: list[str]) -> int:
+    """Rent a machine."""
+    driver = driver_of(words)
+    if driver not in DRIVERS:
+        raise Failed(f'Error loading driver "{driver}": Driver "{driver}" not found. Do you have the plugin binary?')
+    given = parse(driver, words, os.environ)
+    if not given.words:
+        raise Failed("Error: No machine name specified")
+    name, *more = given.words
+    if more:
+        raise Failed(f"Invalid command line. Found extra arguments {more}")
+    if not NAME.fullmatch(name):
+        raise Failed("Error creating machine: Invalid hostname specified. Allowed hostname chars are: 0-9a-zA-Z . -")
+    if (place.store / f"{name}.json").exists():
+        raise Failed(f'Docker machine "{name}" already exists')
+    say("Running pre-create checks...")
+    write_json(place.store / f"{name}.json", {"Driver": {"MachineName": name, "IPAddress": ""}, "DriverName": driver})
+    say("Creating machine...")
+    rent(place, name, driver, {flag: values for flag, values in given.flags.items() if not secret(flag)})
+    say("Docker is up and running!")
+    return 0
+
+
+def rent(place: Place, name: str, driver: str, flags: dict[str, list[str]]) -> None:
+    """Make the machine, and note where it is."""
+    time.sleep(place.knobs().get("create_s", 0))
+    address = place.address()
+    write_json(place.cloud / f"{name}.json", {"name": name, "driver": driver, "address": address, "flags": flags})
+    stumble(place, "create-rented")
+    noted = {"Driver": {"MachineName": name, "IPAddress": address}, "DriverName": driver, "Name": name}
+    write_json(place.store / f"{name}.json", noted)
+    say("Waiting for machine to be running, this may take a few minutes...")
+    time.sleep(place.knobs().get("provision_s", 0))
+    stumble(place, "create-noted")
+
+
+def ssh(place: Place, words: list[str]) -> int:
+    """Run a command on a machine: on this computer, with the machine's own few programs in PATH."""
+    if not words:
+        raise Failed("Error: Expected one machine name as an argument")
+    name, *command = words
+    known(place, name)
+    machine = read_json(place.cloud / f"{name}.json")
+    if machine is None:
+        raise Failed(f'Error: Cannot run SSH command: Host "{name}" is not running')
+    if command == ["docker", "version"]:
+        say("Version: 27.0")
+        return 0
+    environment = {
+        "PATH": str(place.root / BIN),
+        "HOME": str(place.root),
+        "MACHINESIM_DIR": str(place.root),
+        "MACHINESIM_MACHINE": name,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    program = str(place.root / BIN / command[0])
+    return subprocess.run([program, *command[1:]], env=environment, cwd=place.root, check=False).returncode  # noqa: S603 a test's own words
+
+
+def inspect(place: Place, words: list[str]) -> int:
+    """Show what is known of a machine."""
+    say(json.dumps(known(place, words[0] if words else ""), indent=4))
+    return 0
+
+
+def ls(place: Place, words: list[str]) -> int:
+    """List machines; only `--filter name=REGEX` and `--format`, or `-q`."""
+    pattern, template = "", "{{.Name}}"
+    while words:
+        word = words.pop(0)
+        if word == "--filter" and words and words[0].startswith("name="):
+            pattern = words.pop(0).removeprefix("name=")
+        elif word == "--format" and words:
+            template = words.pop(0)
+        elif word not in {"-q", "--quiet"}:
+            raise Usage(f"Incorrect Usage.\n\nflag provided but not defined: {word}")
+    for path in sorted(place.store.glob("*.json")):
+        if re.search(pattern, path.stem):
+            there = (place.cloud / path.name).exists()
+            state, error = ("Running", "") if there else ("Error", NOT_FOUND)
+            shown = template.replace("{{.Name}}", path.stem).replace("{{.State}}", state)
+            say(shown.replace("{{.Error}}", error))
+    return 0
+
+
+def status(place: Place, words: list[str]) -> int:
+    """Ask the provider how a machine is."""
+    name = words[0] if words else ""
+    known(place, name)
+    if not (place.cloud / f"{name}.json").exists():
+        raise Failed(NOT_FOUND)
+    say("Running")
+    return 0
+
+
+def rm(place: Place, words: list[str]) -> int:
+    """Remove machines. With -f, what the provider did not remove is forgotten all the same."""
+    options = {word for word in words if word.startswith("-")}
+    if unknown := options - {"-y", "-f", "--force"}:
+        raise Usage(f"Incorrect Usage.\n\nflag provided but not defined: {unknown.pop()}")
+    if "-y" not in options and "-f" not in options:
+        raise Failed("Are you sure? (y/n): ")
+    forced = bool(options & {"-f", "--force"})
+    for name in (word for word in words if not word.startswith("-")):
+        try:
+            known(place, name)
+            stumble(place, "rm-remote")
+            end(place, name)
+        except Failed as error:
+            if not forced:
+                raise Failed(f'Error removing host "{name}": {error}') from None
+        (place.store / f"{name}.json").unlink(missing_ok=True)
+        say(f"Successfully removed {name}")
+    return 0
+
+
+def end(place: Place, name: str) -> None:
+    """End a machine and the node on it; docker-machine destroys only what it has noted."""
+    noted = read_json(place.store / f"{name}.json") or {}
+    machine = read_json(place.cloud / f"{name}.json")
+    if machine is None or not noted.get("Driver", {}).get("IPAddress"):
+        return
+    end_node(machine)
+    (place.cloud / f"{name}.json").unlink(missing_ok=True)
+
+
+def end_node(machine: dict[str, Any]) -> None:
+    """End the process that plays a machine's node."""
+    if pid := machine.get("pid"):
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+
+def known(place: Place, name: str) -> dict[str, Any]:
+    """Find a machine in docker-machine's list. Raises Failed."""
+    found = read_json(place.store / f"{name}.json")
+    if found is None:
+        raise Failed(
+            f'Docker machine "{name}" does not exist. Use "docker-machine ls" to list machines. '
+            'Use "docker-machine create" to add a new one.'
+        )
+    return found
+
+
+def stumble(place: Place, step: str) -> None:
+    """Take the time that a step shall take, and fail where that was ordered."""
+    time.sleep(place.knobs().get(f"{step}_s", 0) if step != "create" else 0)
+    message = place.take_failure(step)
+    if message is not None:
+        raise Failed(message)
+
+
+def driver_of(words: Sequence[str]) -> str:
+    """Find the driver before anything is parsed, as the real program does."""
+    for place, word in enumerate(words):
+        if word in {"--driver", "-d"} and place + 1 < len(words):
+            return words[place + 1]
+        if word.startswith(("--driver=", "-d=")):
+            return word.partition("=")[2]
+    return os.environ.get("MACHINE_DRIVER", "virtualbox")
+
+
+def secret(flag: str) -> bool:
+    """Whether a flag's value is nobody's business."""
+    return any(word in flag for word in ("token", "key", "organization"))
+
+
+def say(line: str) -> None:
+    """Say something on standard output."""
+    print(line, flush=True)  # noqa: T201 what the program says
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,201 @@
+"""The docker-machine provider against a stand-in that is as strict as the real program."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import structlog.testing
+
+from libs.common.errors import ProviderFailed, Refused, Trouble
+from libs.common.model import MachineId
+from libs.machinesim.testing import DockerMachineSim
+from services.autoscaler.adapters.docker_machine import DockerMachine
+from services.autoscaler.core.driver_flags import Resolved
+from services.autoscaler.core.file import read
+from services.autoscaler.core.offers import Offer
+from services.autoscaler.core.orders import Launch, Order, Registry
+from services.autoscaler.core.reader import Outside
+from services.autoscaler.core.secrets import Secret
+from tests.asr_files import AWS, DIGITALOCEAN, FILES, SECRETS
+from tests.waiting import until
+
+TOKEN = "made-up-node-token"
+PASSWORD = "made-up-password"
+NAME = MachineId("clusterodm-abc-9-xyz")
+
+
+@pytest.fixture
+async def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DockerMachineSim]:
+    with DockerMachineSim(tmp_path / "dm", network=10 + os.getpid() % 200) as sim:
+        for name, value in sim.environment.items():
+            monkeypatch.setenv(name, value)
+        yield sim
+
+
+def provider(tmp_path: Path, content: dict[str, Any] = DIGITALOCEAN, **changes: Any) -> DockerMachine:
+    found = read(content | changes, Outside({}, lambda _path: "", lambda _path: True))
+
+    async def resolve(order: Order) -> Resolved:
+        return Resolved(found.cloud.image, order.offer.region)
+
+    return DockerMachine(found, tmp_path / "locks", resolve)
+
+
+def ordered(content: dict[str, Any] = DIGITALOCEAN, **launch: Any) -> Order:
+    found = read(content, Outside({}, lambda _path: "", lambda _path: True))
+    usual = {"image": "nodeodm", "token": Secret(TOKEN), "max_images": 40}
+    return Order(
+        name=NAME,
+        offer=Offer(size=found.limits.sizes[0], region=found.limits.regions[0]),
+        launch=Launch(**{**usual, **launch}),
+        tags={"clusterodm-cluster": "abc"},
+    )
+
+
+async def test_the_program_is_looked_for(machines: DockerMachineSim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with structlog.testing.capture_logs() as lines:
+        await provider(tmp_path).check()
+    assert lines[-1]["event"] == "Found docker-machine executable"
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Refused, match="Docker-machine not found in PATH"):
+        await provider(tmp_path).check()
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_a_machine_is_created_set_up_and_destroyed(machines: DockerMachineSim, tmp_path: Path, name: str):
+    used = provider(tmp_path, FILES[name])
+    order = ordered(
+        FILES[name],
+        swap_ratio=1.0,
+        setup_command="test-command x",
+        registry=Registry(url="reg.example.org", username="me", password=Secret(PASSWORD)),
+    )
+    with structlog.testing.capture_logs() as lines:
+        found = await used.set_up(order, await used.create(order))
+        node = f"http://{found.address}:3000/info"
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await until(lambda: answered(client, node), what="the node to answer")
+            assert answer["maxImages"] == 40
+        assert [each.name for each in await used.list("clusterodm-abc-")] == [NAME]
+        assert await used.list("clusterodm-other-") == []
+        assert await used.inspect(NAME) == found
+        await used.set_up(order, found)
+        assert machines.done().count("test-command x") == 2, "the marker is a program that does nothing here"
+        assert machines.rented()[NAME]["login"]["password"] == len(PASSWORD)
+        await used.destroy(NAME, "")
+    assert (machines.rented(), machines.listed(), await used.inspect(NAME)) == ({}, [], None)
+    told = repr(lines) + repr(machines.calls())
+    assert "Docker is up and running!" in told
+    assert not any(secret in told for secret in (*SECRETS[name], TOKEN, PASSWORD))
+
+
+async def answered(client: httpx.AsyncClient, url: str) -> Any:
+    with suppress(httpx.HTTPError):
+        return (await client.get(url, params={"token": TOKEN})).json()
+
+
+async def test_creating_twice_makes_one_machine(machines: DockerMachineSim, tmp_path: Path):
+    used = provider(tmp_path)
+    first = await used.create(ordered())
+    assert await used.create(ordered()) == first
+    assert len(machines.calls("create")) == 1
+
+
+@pytest.mark.parametrize("step", ["create", "create-rented", "create-noted"])
+async def test_a_creation_that_fails_leaves_nothing_that_it_knows(
+    machines: DockerMachineSim, tmp_path: Path, step: str
+):
+    machines.fail(step, "POST https://api: 422 this size is not available in this region")
+    with pytest.raises(ProviderFailed, match="422 this size") as caught:
+        await provider(tmp_path).create(ordered())
+    assert caught.value.trouble is Trouble.OUT_OF_CAPACITY
+    assert machines.listed() == []
+    assert not any("-f" in call for call in machines.calls("rm"))
+
+
+async def test_what_cannot_be_cleaned_up_has_an_unknown_outcome(machines: DockerMachineSim, tmp_path: Path):
+    machines.fail("create-noted", "timed out")
+    machines.fail("rm-remote", "500 try again")
+    used = provider(tmp_path)
+    with pytest.raises(ProviderFailed, match="timed out") as caught:
+        await used.create(ordered())
+    assert caught.value.trouble is Trouble.UNKNOWN_OUTCOME
+    assert list(machines.rented()) == [NAME]
+    machines.fail("rm-remote", "500 try again")
+    with pytest.raises(ProviderFailed, match="500 try again"):
+        await used.destroy(NAME, "")
+    assert list(machines.rented()) == [NAME], "docker-machine must not forget what the provider still has"
+    await used.destroy(NAME, "")
+    assert (machines.rented(), machines.listed()) == ({}, [])
+
+
+async def test_a_creation_that_outlives_its_caller_is_waited_for(machines: DockerMachineSim, tmp_path: Path):
+    machines.order(create_s=1.0)
+    used = provider(tmp_path)
+    creating = asyncio.get_running_loop().create_task(used.create(ordered()), name="creating")
+    await until(machines.listed, what="docker-machine to begin")
+    creating.cancel()
+    with suppress(asyncio.CancelledError):
+        await creating
+    assert machines.rented() == {}
+    await provider(tmp_path).destroy(NAME, "")
+    assert (machines.rented(), machines.listed()) == ({}, [])
+    assert machines.place.calls()[-1]["words"][0] == "rm"
+
+
+async def test_a_creation_that_outlives_its_caller_is_gone_on_with(machines: DockerMachineSim, tmp_path: Path):
+    machines.order(create_s=0.7)
+    creating = asyncio.get_running_loop().create_task(provider(tmp_path).create(ordered()), name="creating")
+    await until(machines.listed, what="docker-machine to begin")
+    creating.cancel()
+    with suppress(asyncio.CancelledError):
+        await creating
+    found = await provider(tmp_path).create(ordered())
+    assert found.address == machines.rented()[NAME]["address"]
+    assert len(machines.calls("create")) == 1
+
+
+async def test_a_creation_that_never_ends_is_ended(machines: DockerMachineSim, tmp_path: Path):
+    machines.order(create_s=60)
+    used = provider(tmp_path, createTimeout=1)
+    creating = asyncio.get_running_loop().create_task(used.create(ordered()), name="creating")
+    await until(machines.listed, what="docker-machine to begin")
+    creating.cancel()
+    with suppress(asyncio.CancelledError):
+        await creating
+    await asyncio.wait_for(used.destroy(NAME, ""), 10)
+    assert machines.listed() == []
+
+
+async def test_a_set_up_that_fails_says_why(machines: DockerMachineSim, tmp_path: Path):
+    used = provider(tmp_path)
+    found = await used.create(ordered())
+    machines.fail("docker-run", "docker: Error response from daemon: pull access denied")
+    with pytest.raises(ProviderFailed, match="it could not be set up: docker: Error"):
+        await used.set_up(ordered(), found)
+
+
+async def test_a_machine_that_has_vanished_is_neither_listed_nor_found(machines: DockerMachineSim, tmp_path: Path):
+    used = provider(tmp_path)
+    await used.create(ordered())
+    machines.lose(NAME)
+    assert await used.list("clusterodm-") == []
+    assert await used.inspect(NAME) is None
+    await used.destroy(NAME, "")
+    assert machines.listed() == []
+
+
+async def test_destroying_what_is_not_there_is_done(machines: DockerMachineSim, tmp_path: Path):
+    await provider(tmp_path).destroy(NAME, "")
+    assert len(machines.calls("rm")) == 1
+
+
+async def test_the_command_is_shown_without_its_secrets(machines: DockerMachineSim, tmp_path: Path):
+    shown = await provider(tmp_path, AWS).command(ordered(AWS))
+    assert shown.startswith("AWS_ACCESS_KEY_ID=*** AWS_SECRET_ACCESS_KEY=*** docker-machine create --driver amazonec2")
+    assert not any(secret in shown for secret in SECRETS["aws"])
