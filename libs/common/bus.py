@@ -198,13 +198,21 @@ class NatsBus:
             num_replicas=self._replicas_count,
         )
 
+    async def _hand_over_last(self, snapshot: Snapshot[Told], handler: Callable[[Told], Awaitable[None]]) -> None:
+        """Begin with the present value: the durable consumer remembers it as seen, a restarted process does not."""
+        with contextlib.suppress(nats.js.errors.NotFoundError):
+            last = await self._js.get_last_msg(snapshot.stream, snapshot.subject)
+            if last.data:
+                await handler(msgspec.json.decode(last.data, type=snapshot.told))
+
     async def _follow(self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]) -> None:
-        config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.LAST, ack_wait=30)
+        config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.NEW, ack_wait=30)
         while True:
             try:
                 consumer = await self._js.pull_subscribe(
                     snapshot.subject, durable, stream=snapshot.stream, config=config
                 )
+                await self._hand_over_last(snapshot, handler)
                 while True:
                     with contextlib.suppress(nats.errors.TimeoutError):
                         for message in await consumer.fetch(1, timeout=5):
@@ -258,6 +266,7 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
     `url`: one or several, separated by commas; may hold a token (`nats://token@host:port`). Raises BusFailed.
     """
     opened: list[NatsBus] = []
+    closing = asyncio.Event()
 
     async def reconnected() -> None:
         log.info("nats is back")
@@ -265,7 +274,8 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
             bus.reconnected()
 
     async def disconnected() -> None:
-        log.warning("nats is away")
+        if not closing.is_set():
+            log.warning("nats is away")
 
     async def trouble(error: Exception) -> None:
         log.debug("nats", error=repr(error))
@@ -292,6 +302,7 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
     try:
         yield bus
     finally:
+        closing.set()
         with contextlib.suppress(*LOST):
             await asyncio.wait_for(client.close(), timeout=STOP_GRACE_S)
 

@@ -92,5 +92,6 @@ ERROR_NAMES: Final[dict[str, type[ClusterError]]] = {
 
 
 def error_name(error: ClusterError) -> str:
-    """Say the wire name of an error."""
-    return next(name for name, kind in ERROR_NAMES.items() if type(error) is kind)
+    """Say the wire name of an error: its own, or that of the nearest class above it that has one."""
+    names = {kind: name for name, kind in ERROR_NAMES.items()}
+    return next(names[kind] for kind in type(error).__mro__ if kind in names)

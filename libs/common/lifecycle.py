@@ -73,11 +73,18 @@ def leaves(error: BaseException) -> list[BaseException]:
 
 
 async def until_signalled(serve: Coroutine[Any, Any, None]) -> None:
-    """Await `serve`; SIGTERM or SIGINT cancels it, and that is a normal end."""
+    """Await `serve`; the first SIGTERM or SIGINT cancels it, and that is a normal end. Later ones change nothing."""
     loop = asyncio.get_running_loop()
     main = loop.create_task(serve, name="main")
+    told = asyncio.Event()
+
+    def stop() -> None:
+        if not told.is_set():
+            told.set()
+            main.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, main.cancel)
+        loop.add_signal_handler(number, stop)
     with contextlib.suppress(asyncio.CancelledError):
         await main
 

@@ -112,7 +112,7 @@ def load(
         return cls(
             _cli_parse_args=[*argv],
             _cli_prog_name=prog,
-            _cli_shortcuts=dict(shortcuts or {}),
+            _cli_shortcuts={name.replace("_", "-"): letter for name, letter in (shortcuts or {}).items()},
             **file_values,
         )
     except ValidationError as error:
@@ -148,7 +148,8 @@ def mistake(error: Mapping[str, Any]) -> str:
         return f"unknown setting {flag}"
     given = error.get("input")
     shown = f" (got {given!r})" if isinstance(given, str | int | float) and not secret(field) else ""
-    return f"{flag}: {error['msg'][:1].lower()}{error['msg'][1:]}{shown}"
+    said = error["msg"].removeprefix("Value error, ")
+    return f"{flag}: {said[:1].lower()}{said[1:]}{shown}"
 
 
 def secret(field: str) -> bool:

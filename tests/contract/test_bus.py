@@ -161,6 +161,17 @@ async def test_a_follower_gets_the_last_snapshot_and_every_new_one(bus: Bus):
         await until(lambda: seen == [2, 3])
 
 
+async def test_a_follower_that_comes_back_begins_with_the_last_snapshot(bus: Bus):
+    async def follow(demand: DemandChanged) -> None:
+        seen.append(demand.waiting_count)
+
+    await bus.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1, waiting_count=1))
+    for _ in range(2):
+        seen: list[int] = []
+        async with bus.follow_snapshot(DEMAND_CHANGED, "test", follow):
+            await until(lambda: seen == [1])  # noqa: B023 awaited within this turn
+
+
 async def test_a_request_during_the_restart_of_its_owner_waits_for_it(nats_bus: Bus):
     async def answer(asked: ListNodes) -> NodeList:
         return NodeList(nodes=())
