@@ -29,6 +29,7 @@ from libs.common.model import (
     OptionValue,
     Owner,
     ReferenceOptions,
+    Secret,
     Task,
     TaskId,
     TaskState,
@@ -114,6 +115,8 @@ SUMMARY: Final = BucketName("summary", ClusterSummary, writer="scheduler")
 OPTIONS: Final = BucketName("options", ReferenceOptions, writer="scheduler")
 """One key, `SUMMARY_KEY`."""
 SUMMARY_KEY: Final = "cluster"
+SECRETS: Final = BucketName("secrets", Secret, writer="proxy")
+"""What proxies know each other by: one key, `SUMMARY_KEY`, written once by the first of them."""
 MACHINES: Final = BucketName("machines", Machine, writer="autoscaler")
 """Machines that exist, or did within the last day."""
 
@@ -323,6 +326,18 @@ class ReportForwardFailed(Frozen, frozen=True, kw_only=True):
     """The commit was sent and its answer was not seen."""
 
 
+class ReportInputsGone(Frozen, frozen=True, kw_only=True):
+    """The holder is about to delete the inputs of this task, and does so once it is answered.
+
+    Refused when the task may still be sent to a node: its inputs then stay. Answered, no new attempt can follow.
+    """
+
+    task: TaskId
+    holder: InstanceId
+    reason: str
+    """Why they go, for the timeline: the disk of the proxy is full, they were kept long enough."""
+
+
 class TaskRef(Frozen, frozen=True, kw_only=True):
     """One task. With an `owner`, it is found only when it is that owner's; None is an operator and finds every task."""
 
@@ -408,6 +423,7 @@ PLACE_TASK: Final = Request("scheduler.place_task", PlaceTask, cast("type[PlaceR
 RENEW_ATTEMPT: Final = Request("scheduler.renew_attempt", RenewAttempt, Done)
 REPORT_FORWARDED: Final = Request("scheduler.report_forwarded", ReportForwarded, TaskRecord)
 REPORT_FORWARD_FAILED: Final = Request("scheduler.report_forward_failed", ReportForwardFailed, TaskRecord)
+REPORT_INPUTS_GONE: Final = Request("scheduler.report_inputs_gone", ReportInputsGone, TaskRecord)
 GET_TASK: Final = Request("scheduler.get_task", TaskRef, TaskRecord)
 LIST_TASKS: Final = Request("scheduler.list_tasks", ListTasks, TaskList)
 READ_CONSOLE: Final = Request("scheduler.read_console", ReadConsole, Console, timeout_s=15.0)

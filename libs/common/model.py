@@ -292,6 +292,16 @@ class Upload(Frozen, frozen=True, kw_only=True):
     created_at_ms: int
 
 
+class Secret(Frozen, frozen=True, kw_only=True):
+    """Something that only the services of one cluster know."""
+
+    value: str
+
+    def __repr__(self) -> str:
+        """Show nothing of it."""
+        return "Secret(***)"
+
+
 class Machine(Frozen, frozen=True, kw_only=True):
     """A rented computer, as the autoscaler keeps it: written before each step is done. It holds no secret."""
 
