@@ -24,6 +24,7 @@ from tests.contract.world import World
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 JSON_TYPE = "application/json; charset=utf-8"
+UNKNOWN = "5a0f3c1e-9b7d-4c2a-8e61-3f4d2b1a7c90"
 TYPES = {"enum", "int", "float", "bool", "string"}
 
 
@@ -205,7 +206,7 @@ def test_set_uuid_takes_the_versions_1_to_7(node: NodeUnderTest, version: str) -
 
 @pytest.mark.parametrize(
     "wanted",
-    ["nope", "00000000-0000-0000-0000-000000000000", "00000000-0000-8000-8000-000000000001", f"{uuid4()}x"],
+    ["nope", "00000000-0000-0000-0000-000000000000", "00000000-0000-8000-8000-000000000001", f"{UNKNOWN}x"],
 )
 def test_set_uuid_refuses_what_is_no_uuid(node: NodeUnderTest, wanted: str) -> None:
     assert node.init({"set-uuid": wanted}) == {"error": f"Invalid set-uuid: {wanted}"}
@@ -307,7 +308,7 @@ def test_an_upload_under_another_field_is_an_error(node: NodeUnderTest) -> None:
     assert node.raw(f"/task/new/upload/{node.begun()}", body) == {"error": "Unexpected field"}
 
 
-@pytest.mark.parametrize("uuid", ["xyz", str(uuid4())])
+@pytest.mark.parametrize("uuid", ["xyz", UNKNOWN])
 def test_an_unknown_task_takes_no_files_and_no_commit(node: NodeUnderTest, uuid: str) -> None:
     assert node.upload(uuid, ("a.jpg", b"x")) == {"error": "Invalid uuid (not found)"}
     assert node.commit(uuid) == {"error": "Invalid uuid (not found)"}
