@@ -395,3 +395,26 @@ async def test_one_request_whose_commit_never_arrived_leaves_nothing_in_the_end(
     assert status == 503
     assert proxy.leftovers() == before
     assert proxy.forwarding.adopted == []
+
+
+async def test_a_task_from_a_url_may_come_as_a_urlencoded_form(proxy: ProxyUnderTest) -> None:
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+
+    status, answer = await proxy.json("POST", "/task/new", b"zipurl=http%3A%2F%2Fx%2Fa.zip&name=zip", kind)
+
+    assert status == 200
+    [submitted] = proxy.scheduler.submitted
+    assert (answer, submitted.zip_url, submitted.name) == ({"uuid": submitted.task}, "http://x/a.zip", "zip")
+
+
+async def test_a_urlencoded_form_is_no_upload(proxy: ProxyUnderTest) -> None:
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+
+    assert await proxy.json("POST", f"/task/new/upload/{await proxy.init()}", b"name=x", kind) == (
+        400,
+        {"error": "No files uploaded."},
+    )
+    assert await proxy.json("POST", "/task/new", b"name=x", kind) == (
+        200,
+        {"error": "Not enough images (0 files uploaded)"},
+    )

@@ -61,7 +61,7 @@ async def read_upload(exchange: Exchange, receipt: Receipt, stall_s: float) -> d
     content_type = exchange.header(b"content-type")
     kind = kind_of(content_type)
     if kind == URLENCODED:
-        raise MalformedBody(NO_FILES)
+        return await read_form(exchange, stall_s)
     if kind != MULTIPART:
         raise unsupported(kind)
     reader = MultipartReader(boundary_of(content_type or b""))
