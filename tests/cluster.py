@@ -42,9 +42,10 @@ BRISK = {
 class Cluster:
     """The processes of one cluster."""
 
-    def __init__(self, folder: Path, *, token: str = "", **settings: Any) -> None:
+    def __init__(self, folder: Path, *, token: str = "", services: tuple[str, ...] = SERVICES, **settings: Any) -> None:
         self.folder = folder
         self.token = token
+        self.services = services
         self.port, self.telnet_port, self.web_port = free_port(), free_port(), free_port()
         self.nats = NatsServer(folder / "nats")
         self.bus: NatsBus
@@ -124,7 +125,7 @@ class Cluster:
 
     def start_all(self) -> None:
         """Start one of each service that does not run."""
-        for service in SERVICES:
+        for service in self.services:
             if service not in self._processes:
                 self.start(service)
 
