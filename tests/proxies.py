@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -46,13 +46,19 @@ from libs.common.model import (
 from libs.common.ports import Bucket
 from libs.common.testing import MemoryBus
 from services.proxy.adapters.cluster import ClusterMirror, mirrored
+from services.proxy.adapters.holders import known_holders
+from services.proxy.adapters.peers import PeerClient
+from services.proxy.adapters.secret import shared_secret
 from services.proxy.adapters.spool import DiskSpool, open_spool
 from services.proxy.adapters.upstream import Upstream
 from services.proxy.api.server import Entrance, Limits, listen, served
 from services.proxy.handlers.create import Creator
-from services.proxy.main import front, intake
+from services.proxy.handlers.neighbours import Neighbours
+from services.proxy.main import Ways, front, intake
 from services.proxy.settings import ProxySettings
 from tests.waiting import until
+
+Given = TypeVar("Given")
 
 KNOWN_OPTIONS = (
     NodeOption("dsm", "bool", "false", "", "a surface model"),
@@ -284,27 +290,43 @@ def unchunk(body: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def running_proxy(root: Path, **settings: Any) -> AsyncIterator[ProxyUnderTest]:
-    """Run a proxy on a free loopback port; its spool is in `root`."""
-    bus = MemoryBus()
+async def running_proxy(
+    root: Path, beside: ProxyUnderTest | None = None, **settings: Any
+) -> AsyncIterator[ProxyUnderTest]:
+    """Run a proxy on a free loopback port; its spool is in `root`. `beside` is another proxy of the same cluster."""
+    bus = beside.bus if beside else MemoryBus()
     chosen = ProxySettings(bind="127.0.0.1", port=0, _cli_parse_args=[], **settings)  # type: ignore[call-arg]
     uploads = await bus.bucket(UPLOADS)
     forwarding = NothingForwards()
     async with (
-        FakeScheduler(bus).at_work() as scheduler,
+        at_hand(beside.scheduler) if beside else FakeScheduler(bus).at_work() as scheduler,
         mirrored(bus) as cluster,
         Upstream(32) as polls,
         Upstream(64) as streams,
-        open_spool(root, uploads, "http://127.0.0.1") as spool,
+        listening(chosen) as entrances,
+        open_spool(root, uploads, f"http://127.0.0.1:{entrances[0].port}") as spool,
+        known_holders(bus, spool.instance) as holders,
     ):
         await scheduler.publish()
         await until(lambda: cluster.ready and cluster.options())
         creator = intake(chosen, bus, cluster, spool, forwarding)
-        app = front(chosen, bus, cluster, creator, polls, streams)
-        with listen(chosen.bind, chosen.port) as listener:
-            async with served(app, [Entrance(listener)], Limits(chosen.head_timeout_s, stop_s=1.0)):
-                port = listener.getsockname()[1]
-                yield ProxyUnderTest(port, bus, scheduler, spool, cluster, root, forwarding, creator)
+        neighbours = Neighbours(bus, cluster, spool, holders, PeerClient())
+        app = front(chosen, bus, cluster, creator, Ways(polls, streams, neighbours, await shared_secret(bus)))
+        async with served(app, entrances, Limits(chosen.head_timeout_s, stop_s=1.0)):
+            yield ProxyUnderTest(entrances[0].port, bus, scheduler, spool, cluster, root, forwarding, creator)
+
+
+@asynccontextmanager
+async def at_hand(present: Given) -> AsyncIterator[Given]:
+    """Use what somebody else has opened."""
+    yield present
+
+
+@asynccontextmanager
+async def listening(settings: ProxySettings) -> AsyncIterator[list[Entrance]]:
+    """Open a port."""
+    with listen(settings.bind, settings.port) as listener:
+        yield [Entrance(listener)]
 
 
 class ScriptedNode:

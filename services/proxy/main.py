@@ -5,6 +5,7 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -18,12 +19,16 @@ from libs.common.metrics import served as metrics_served
 from libs.common.ports import Bus
 from libs.common.settings import parse
 from services.proxy.adapters.cluster import mirrored
+from services.proxy.adapters.holders import known_holders
+from services.proxy.adapters.peers import PeerClient
+from services.proxy.adapters.secret import shared_secret
 from services.proxy.adapters.sender import open_sender
 from services.proxy.adapters.spool import open_spool
 from services.proxy.adapters.upstream import Upstream
 from services.proxy.adapters.webhook import HttpWebhook
 from services.proxy.api.app import App
 from services.proxy.api.hot import HotPaths
+from services.proxy.api.passing import Passing
 from services.proxy.api.rare import Parts
 from services.proxy.api.server import Entrance, Limits, listen, served, tls_context
 from services.proxy.core.polls import known_info
@@ -31,6 +36,7 @@ from services.proxy.handlers.act import Actor
 from services.proxy.handlers.create import Creator, Policy
 from services.proxy.handlers.finish import Finisher
 from services.proxy.handlers.forward import Forwarder
+from services.proxy.handlers.neighbours import Neighbours
 from services.proxy.handlers.read import Reader
 from services.proxy.handlers.relay import Relay
 from services.proxy.handlers.sweep import Sweeper
@@ -59,7 +65,8 @@ async def serve(settings: ProxySettings) -> None:
     """Wire the proxy to the real world and serve until cancelled."""
     require_supported(settings)
     with listening(settings) as entrances, metrics_served(settings.metrics_port):
-        url = settings.proxy_url or f"http://{socket.gethostname()}:{entrances[0].port}"
+        scheme = "https" if settings.tls_everywhere else "http"
+        url = settings.proxy_url or f"{scheme}://{socket.gethostname()}:{entrances[0].port}"
         async with (
             connect(
                 settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
@@ -75,14 +82,16 @@ async def running(settings: ProxySettings, bus: Bus, entrances: Sequence[Entranc
     """Run everything behind the ports, then open them."""
     async with (
         mirrored(bus) as cluster,
-        open_spool(settings.data_dir / "spool", await bus.bucket(UPLOADS), url) as spool,
+        open_spool(settings.spool_root, await bus.bucket(UPLOADS), url) as spool,
         forwarding(settings, bus, spool, cluster) as forwarder,
+        known_holders(bus, spool.instance) as holders,
         Upstream(POLLS_PER_NODE_COUNT) as polls,
         Upstream(STREAMS_PER_NODE_COUNT) as streams,
     ):
         creator = intake(settings, bus, cluster, spool, forwarder)
         sweeper = Sweeper(bus, spool, settings.stale_uploads_timeout)
-        app = front(settings, bus, cluster, creator, polls, streams)
+        neighbours = Neighbours(bus, cluster, spool, holders, PeerClient())
+        app = front(settings, bus, cluster, creator, Ways(polls, streams, neighbours, await shared_secret(bus)))
         async with (
             background(every(SWEEP_EVERY_S, sweeper.sweep, "sweep"), "sweep"),
             background(every(SETTLE_EVERY_S, creator.settle, "settle"), "settle"),
@@ -118,16 +127,25 @@ def intake(settings: ProxySettings, bus: Bus, cluster: Cluster, spool: Spool, fo
     return Creator(spool, bus, cluster, forwarder, policy, now_ms=now_ms, fresh_id=lambda: str(uuid.uuid4()))
 
 
-def front(  # noqa: PLR0913, PLR0917 everything that the front door leads to
-    settings: ProxySettings, bus: Bus, cluster: Cluster, creator: Creator, polls: Nodes, streams: Nodes
-) -> App:
+@dataclass(frozen=True)
+class Ways:
+    """Where requests may be answered from, if not from here."""
+
+    polls: Nodes
+    streams: Nodes
+    neighbours: Neighbours
+    secret: str
+
+
+def front(settings: ProxySettings, bus: Bus, cluster: Cluster, creator: Creator, ways: Ways) -> App:
     """Put the HTTP side together."""
     address, stall_s = settings.public_address, settings.upload_stall_timeout_s
-    reader = Reader(bus, cluster, polls, now_ms)
-    relay = Relay(bus, cluster, streams, reader)
+    reader = Reader(bus, cluster, ways.polls, now_ms)
+    relay = Relay(bus, cluster, ways.streams, reader)
     hot = HotPaths(reader, relay, creator, public_address=address, stall_s=stall_s)
     actor = Actor(bus, cluster, splitmerge=settings.splitmerge)
-    return App(hot, Parts(creator, actor, reader, bus, cluster, address, stall_s), settings.expected_token)
+    rare = Parts(creator, actor, reader, bus, cluster, address, stall_s)
+    return App(hot, rare, Passing(ways.neighbours, ways.secret, stall_s, address), settings.expected_token)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
-from libs.common.errors import NodeFailed, NotFound, Refused
+from libs.common.errors import ClusterError, NodeFailed, NotFound, Refused
 from libs.common.messages import TaskRecord
 from libs.common.model import (
     ClusterSummary,
@@ -31,6 +31,7 @@ from libs.common.model import (
     Owner,
     Task,
     TaskId,
+    Upload,
 )
 
 NO_SUCH_UPLOAD: Final = "Invalid taskId: the task no longer exists."
@@ -291,6 +292,43 @@ class NodeReply(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A client's request on its way to the proxy that holds the upload."""
+
+    target: bytes
+    """Path and query as the client wrote them."""
+    headers: Sequence[tuple[bytes, bytes]]
+    body: AsyncIterator[bytes]
+    chunked: bool = False
+    """The length of the body is not known beforehand."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAnswer:
+    """What the other proxy answered."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Peers(Protocol):
+    """The way to the other proxies."""
+
+    async def post(self, url: str, passed: Passed) -> PeerAnswer:
+        """Pass a request on as its body comes. Raises HolderAway, and what reading the body raises."""
+        ...
+
+
+class Holders(Protocol):
+    """Which proxy holds which upload (KV `uploads`)."""
+
+    async def elsewhere(self, task: TaskId) -> Upload | None:
+        """Find another proxy that holds it; None: none does, or we do. Raises BusFailed when nobody can tell."""
+        ...
+
+
 class Upstream(Protocol):
     """The way to the nodes for what is relayed while a client waits."""
 
@@ -339,6 +377,10 @@ class SpoolLocked(Refused):
     """Another proxy is using this spool directory: the program ends with this sentence and exit code 1."""
 
 
+class HolderAway(ClusterError):
+    """The proxy that holds the upload cannot be reached now; to be answered as 503: the client may try again."""
+
+
 class NodeRefused(NodeFailed):
     """The node answered with a reason why it will not take this; the message holds its words."""
 
@@ -355,13 +397,18 @@ __all__ = [
     "Draft",
     "Forwarding",
     "Held",
+    "HolderAway",
+    "Holders",
     "Manifest",
     "Mark",
     "NodeRefused",
     "NodeReply",
     "NotFound",
     "Part",
+    "Passed",
     "Patience",
+    "PeerAnswer",
+    "Peers",
     "Receipt",
     "Sender",
     "Spool",

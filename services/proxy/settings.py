@@ -1,5 +1,6 @@
 """What can be set for the proxy."""
 
+from pathlib import Path
 from typing import Final, Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -54,7 +55,13 @@ class ProxySettings(CommonSettings):
     )
     forward_tasks_count: int = Field(8, gt=0, description="tasks that are sent to nodes at the same time")
     forward_threads_count: int = Field(32, gt=0, description="transfers to nodes at the same time, over all tasks")
-    proxy_url: str = Field("", description="where the other proxies reach this one; empty: http://<host name>:<port>")
+    proxy_url: str = Field(
+        "",
+        description="where the other proxies reach this one; empty: http://<host name>:<port>, https with TLS on --port",
+    )
+    spool_dir: str = Field(
+        "", description="directory for received files, one for each proxy; empty: spool in the data directory"
+    )
     metrics_port: int = Field(0, ge=0, le=65535, description="loopback port for /metrics; 0: off")
 
     @model_validator(mode="after")
@@ -73,6 +80,16 @@ class ProxySettings(CommonSettings):
             if value and not value.startswith(("http://", "https://")):
                 raise ValueError(f"{flag} must begin with http:// or https://")
         return self
+
+    @property
+    def spool_root(self) -> Path:
+        """Where received files go."""
+        return Path(self.spool_dir) if self.spool_dir else self.data_dir / "spool"
+
+    @property
+    def tls_everywhere(self) -> bool:
+        """Whether no port speaks plain HTTP."""
+        return bool(self.ssl_key) and not self.secure_port
 
     @property
     def expected_token(self) -> str:

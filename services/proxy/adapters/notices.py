@@ -10,7 +10,7 @@ import structlog
 
 from libs.common.errors import BusFailed, Conflict, Refused
 from libs.common.model import InstanceId, TaskId, Upload
-from libs.common.ports import Bucket
+from libs.common.ports import Bucket, Entry
 from services.proxy.ports import Draft
 
 log = structlog.get_logger()
@@ -30,9 +30,8 @@ class Notices:
             await self._uploads.create(draft.task, self._notice(draft))
         except Conflict:
             held = await self._uploads.get(draft.task)
-            if held is not None and held.value.instance != self._instance:
+            if held is None or not await self._put_right(draft, held):
                 raise Refused(f"Invalid set-uuid: {draft.task}") from None
-            await self._uploads.put(draft.task, self._notice(draft))
 
     async def take_down(self, task: TaskId) -> None:
         """Say that an upload is gone, as soon as NATS is there."""
@@ -47,13 +46,26 @@ class Notices:
         """Make the notices say what is present. Raises BusFailed."""
         known = await self._uploads.load()
         for draft in list(present()):
-            found = known.get(draft.task)
-            if found is None or found.value != self._notice(draft):
-                await self._uploads.put(draft.task, self._notice(draft))
+            if not await self._put_right(draft, known.get(draft.task)):
+                log.error("another proxy holds this upload too", task=draft.task)
         left = {draft.task for draft in present()}
         for key, found in known.items():
             if found.value.instance == self._instance and TaskId(key) not in left:
                 await self._uploads.delete(key)
+
+    async def _put_right(self, draft: Draft, found: Entry[Upload] | None) -> bool:
+        """Make one notice say that we hold the upload; False when it is another proxy's. Compare-and-set throughout."""
+        notice = self._notice(draft)
+        try:
+            if found is None:
+                await self._uploads.create(draft.task, notice)
+            elif found.value.instance != self._instance:
+                return False
+            elif found.value != notice:
+                await self._uploads.update(draft.task, notice, found.revision)
+        except Conflict:
+            return False
+        return True
 
     def _notice(self, draft: Draft) -> Upload:
         return Upload(task=draft.task, instance=self._instance, url=self._url, created_at_ms=draft.received_at_ms)

@@ -1,4 +1,6 @@
-"""The front door: one raw ASGI callable. It checks the token and sends each request to a hot path or to FastAPI.
+"""The front door: one raw ASGI callable. It checks the token and sends each request where it belongs.
+
+That is: to the proxy that holds its upload (passing), to a hot path, or to FastAPI.
 
 Without token, also where one is set: preflight requests, the pages of the web interface, /auth/*, a node's POST /commit,
 /healthz. A wrong token is 401 with an empty body (PyODM: "Do you need to set a token?").
@@ -14,12 +16,13 @@ import structlog
 from libs.common.model import TaskId
 from services.proxy.api.exchange import BodyStalled, ClientGone, Exchange, Message, Receive, Scope, Send
 from services.proxy.api.hot import HotPaths, is_page
+from services.proxy.api.passing import UPLOAD, Passing
 from services.proxy.api.rare import Parts, build
 from services.proxy.core.headers import Header
 
 TASK: Final = re.compile(r"/task/(\w+-\w+-\w+-\w+-\w+)/(.+)", re.ASCII)
 PUBLIC: Final = frozenset(("/auth/info", "/auth/login", "/auth/register", "/healthz"))
-UPLOAD: Final = "/task/new/upload"
+CREATING: Final = "/task/new/"
 NO_CONTENT: Final = 204
 UNAUTHORIZED: Final = 401
 FAILED: Final = 500
@@ -30,8 +33,9 @@ log = structlog.get_logger()
 class App:
     """Everything that the public port answers."""
 
-    def __init__(self, hot: HotPaths, rare: Parts, token: str) -> None:
+    def __init__(self, hot: HotPaths, rare: Parts, passing: Passing, token: str) -> None:
         self._hot = hot
+        self._passing = passing
         self._rare = build(rare)
         self._token = token.encode()
 
@@ -67,6 +71,8 @@ class App:
 
     async def _other(self, exchange: Exchange, path: str) -> None:
         is_post = exchange.method == "POST"
+        if path.startswith(CREATING) and await self._passing.took(exchange):
+            return
         if path == "/info":
             await self._hot.info(exchange)
         elif path == "/":

@@ -4,7 +4,7 @@ CORS is answered for every origin, with credentials: the token is in the URL, so
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -41,6 +41,7 @@ class Exchange:
         "_body_begun",
         "_body_over",
         "_query",
+        "given_origin",
         "headers",
         "method",
         "path",
@@ -59,6 +60,8 @@ class Exchange:
         self.headers: list[Header] = scope["headers"]
         self.started = False
         """The head of the answer is out."""
+        self.given_origin = ""
+        """The root of our address as another proxy, which passed this on, says it."""
         self._query: dict[str, list[str]] | None = None
         self._body_begun = self._body_over = False
 
@@ -91,6 +94,8 @@ class Exchange:
     @property
     def origin(self) -> str:
         """The root of our address as this client sees it."""
+        if self.given_origin:
+            return self.given_origin
         host = self.header(b"host")
         if host:
             return f"{self.scope['scheme']}://{host.decode('latin-1')}"
@@ -169,11 +174,11 @@ class Exchange:
         """Send a part of the body; returns when the client keeps up."""
         await self.send({"type": "http.response.body", "body": data, "more_body": more})
 
-    async def json(self, value: Any, status: int = OK, *, close: bool = False) -> None:
+    async def json(self, value: Any, status: int = OK, *, close: bool = False, headers: Sequence[Header] = ()) -> None:
         """Answer with JSON; bytes are JSON already."""
         content = value if isinstance(value, bytes) else msgspec.json.encode(value)
-        headers = [JSON_TYPE, (b"content-length", b"%d" % len(content))]
-        await self.head(status, [*headers, CLOSE] if close else headers)
+        lines = [JSON_TYPE, (b"content-length", b"%d" % len(content)), *headers]
+        await self.head(status, [*lines, CLOSE] if close else lines)
         await self.part(content, more=False)
 
     async def refuse(self, message: str, status: int = OK) -> None:

@@ -1,0 +1,25 @@
+"""What the proxies of one cluster know each other by: a random secret in KV `secrets`, made once by the first of them."""
+
+import secrets
+from typing import Final
+
+from libs.common.errors import BusFailed, Conflict
+from libs.common.messages import SECRETS, SUMMARY_KEY
+from libs.common.model import Secret
+from libs.common.ports import Bus
+
+LENGTH_BYTES: Final = 32
+
+
+async def shared_secret(bus: Bus) -> str:
+    """Read the cluster's secret, or make it. Raises BusFailed."""
+    bucket = await bus.bucket(SECRETS)
+    try:
+        if not await bucket.get(SUMMARY_KEY):
+            await bucket.create(SUMMARY_KEY, Secret(value=secrets.token_hex(LENGTH_BYTES)))
+    except Conflict:
+        pass
+    entry = await bucket.get(SUMMARY_KEY)
+    if entry is None:
+        raise BusFailed("the secret of the cluster has disappeared")
+    return entry.value.value

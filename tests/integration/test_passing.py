@@ -1,0 +1,218 @@
+"""Two proxies of one cluster: any of them takes any request, whoever holds the upload."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from libs.common.errors import Conflict
+from libs.common.messages import SECRETS, SUMMARY_KEY, UPLOADS
+from libs.common.model import InstanceId, Secret, TaskId, Upload
+from libs.common.testing import MemoryBus
+from services.proxy.adapters.secret import shared_secret
+from tests.nats import free_port
+from tests.proxies import MULTIPART, ProxyUnderTest, multipart, running_proxy
+from tests.waiting import until
+
+FIXED = "5b3a1c6e-8f0d-4e7a-9a51-0c2f6d1b7e44"
+AWAY = {"error": "The server that holds this upload cannot be reached at the moment, please try again."}
+
+
+@pytest.fixture
+async def holder(tmp_path: Path) -> AsyncIterator[ProxyUnderTest]:
+    async with running_proxy(tmp_path / "one") as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def other(tmp_path: Path, holder: ProxyUnderTest) -> AsyncIterator[ProxyUnderTest]:
+    async with running_proxy(tmp_path / "two", beside=holder) as proxy:
+        yield proxy
+
+
+async def test_a_task_may_come_through_both(holder: ProxyUnderTest, other: ProxyUnderTest) -> None:
+    task = await holder.init(name="mine")
+    assert await holder.upload(task, ("a.jpg", b"one")) == (200, {"success": True})
+    assert await other.upload(task, ("b.jpg", b"two"), ("c.jpg", b"three")) == (200, {"success": True})
+
+    assert await other.json("POST", f"/task/new/commit/{task}") == (200, {"uuid": task})
+
+    [submitted] = holder.scheduler.submitted
+    assert (submitted.holder, submitted.images_count, submitted.name) == (holder.spool.instance, 3, "mine")
+    assert not list(other.root.glob("*-*"))
+
+
+async def test_a_large_body_is_passed_on_byte_by_byte(holder: ProxyUnderTest, other: ProxyUnderTest) -> None:
+    content = bytes(range(256)) * 40_000
+    task = await holder.init()
+
+    assert await other.upload(task, ("big.tif", content)) == (200, {"success": True})
+
+    assert holder.spool.path(TaskId(task), "big.tif").read_bytes() == content
+
+
+async def test_a_chunked_body_is_passed_on(holder: ProxyUnderTest, other: ProxyUnderTest) -> None:
+    task = await holder.init()
+    body = multipart([('name="images"; filename="a.jpg"', b"x" * 100_000)])
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:7], body[7:50_000], body[50_000:]))
+    head = f"POST /task/new/upload/{task} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n"
+    kind = f"content-type: {MULTIPART['content-type']}\r\n\r\n"
+
+    answer = await other.raw((head + kind).encode() + chunks + b"0\r\n\r\n")
+
+    assert b'{"success":true}' in answer
+    assert holder.spool.path(TaskId(task), "a.jpg").stat().st_size == 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "words"),
+    [
+        pytest.param("photos", 400, "Unexpected field: photos", id="a wrong field"),
+        pytest.param('images"; filename="bad\0.jpg', 400, "", id="a bad name"),
+    ],
+)
+async def test_a_refusal_comes_back_as_it_is(
+    holder: ProxyUnderTest, other: ProxyUnderTest, name: str, status: int, words: str
+) -> None:
+    task = await holder.init()
+    part = f'name="{name}"' if "filename" in name else f'name="{name}"; filename="a.jpg"'
+    body = multipart([(part, b"x")])
+
+    there = await holder.json("POST", f"/task/new/upload/{task}", body, MULTIPART)
+    here = await other.json("POST", f"/task/new/upload/{task}", body, MULTIPART)
+
+    assert here == there
+    assert (here[0], here[1]["error"].startswith(words)) == (status, True)
+
+
+async def test_init_again_with_the_same_id_reaches_the_proxy_that_has_it(
+    holder: ProxyUnderTest, other: ProxyUnderTest
+) -> None:
+    headers = {**MULTIPART, "set-uuid": FIXED}
+    assert await holder.json("POST", "/task/new/init", multipart([('name="name"', b"first")]), headers) == (
+        200,
+        {"uuid": FIXED},
+    )
+    await holder.upload(FIXED, ("a.jpg", b"one"))
+
+    again = await other.json("POST", "/task/new/init", multipart([('name="name"', b"second")]), headers)
+
+    assert again == (200, {"uuid": FIXED})
+    assert holder.spool.draft(TaskId(FIXED)).name == "second"
+    assert other.spool.find(TaskId(FIXED)) is None
+
+
+async def test_two_proxies_never_hold_the_same_id(holder: ProxyUnderTest, other: ProxyUnderTest) -> None:
+    ids = [str(uuid.uuid4()) for _ in range(20)]
+    both = (holder, other)
+
+    await asyncio.gather(
+        *(
+            proxy.json("POST", "/task/new/init", multipart([]), {**MULTIPART, "set-uuid": each})
+            for each in ids
+            for proxy in both
+        )
+    )
+
+    assert [sum(proxy.spool.find(TaskId(each)) is not None for proxy in both) for each in ids] == [1] * 20
+
+
+async def test_the_upload_of_another_client_is_not_found_there_either(tmp_path: Path) -> None:
+    async with running_proxy(tmp_path / "1") as holder, running_proxy(tmp_path / "2", beside=holder) as other:
+        status, said = await holder.json("POST", "/task/new/init?token=mine", multipart([]), MULTIPART)
+        body = multipart([('name="images"; filename="a.jpg"', b"x")])
+
+        stolen = await other.json("POST", f"/task/new/upload/{said['uuid']}?token=theirs", body, MULTIPART)
+        own = await other.json("POST", f"/task/new/upload/{said['uuid']}?token=mine", body, MULTIPART)
+
+        assert (status, stolen[0], own) == (200, 404, (200, {"success": True}))
+
+
+async def test_a_holder_that_is_gone_is_a_clear_and_retryable_answer(other: ProxyUnderTest) -> None:
+    gone = Upload(
+        task=TaskId(FIXED), instance=InstanceId("gone"), url=f"http://127.0.0.1:{free_port()}", created_at_ms=1
+    )
+    await (await other.bus.bucket(UPLOADS)).put(FIXED, gone)
+
+    assert await other.upload(FIXED, ("a.jpg", b"one")) == (503, AWAY)
+    assert await other.json("POST", f"/task/new/commit/{FIXED}") == (503, AWAY)
+
+
+async def test_a_holder_that_closes_half_way_is_a_clear_and_retryable_answer(other: ProxyUnderTest) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.transport.abort()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        notice = Upload(task=TaskId(FIXED), instance=InstanceId("ill"), url=url, created_at_ms=1)
+        await (await other.bus.bucket(UPLOADS)).put(FIXED, notice)
+
+        assert await other.upload(FIXED, ("a.jpg", b"x" * 1_000_000)) == (503, AWAY)
+
+
+async def test_a_commit_is_answered_again_when_its_holder_is_gone(other: ProxyUnderTest) -> None:
+    task = await other.init()
+    await other.upload(task, ("a.jpg", b"one"))
+    await other.json("POST", f"/task/new/commit/{task}")
+    await other.spool.discard(TaskId(task))
+    url = f"http://127.0.0.1:{free_port()}"
+    notice = Upload(task=TaskId(task), instance=InstanceId("gone"), url=url, created_at_ms=1)
+    await (await other.bus.bucket(UPLOADS)).put(task, notice)
+
+    assert await other.json("POST", f"/task/new/commit/{task}") == (200, {"uuid": task})
+
+
+async def test_a_marked_request_is_never_passed_on(holder: ProxyUnderTest, other: ProxyUnderTest) -> None:
+    task = await holder.init()
+    body = multipart([('name="images"; filename="a.jpg"', b"x")])
+    for mark in ("spoofed", await shared_secret(other.bus)):
+        headers = {**MULTIPART, "clusterodm-passed-on": mark}
+
+        assert (await other.json("POST", f"/task/new/upload/{task}", body, headers))[0] == 404
+
+
+@pytest.mark.parametrize(("honest", "address"), [(True, "http://elsewhere"), (False, "http://cluster")])
+async def test_only_a_proxy_may_say_how_the_client_reached_the_cluster(
+    holder: ProxyUnderTest, honest: bool, address: str
+) -> None:
+    mark = await shared_secret(holder.bus) if honest else "spoofed"
+    headers = {**MULTIPART, "clusterodm-passed-on": mark, "clusterodm-address": "http://elsewhere"}
+    fields = multipart([('name="options"', b'[{"name":"split","value":100}]')])
+
+    _, said = await holder.json("POST", "/task/new/init", fields, headers)
+
+    options = {option.name: option.value for option in holder.spool.draft(TaskId(said["uuid"])).options}
+    assert str(options["sm-cluster"]).startswith(address)
+
+
+async def test_a_client_that_leaves_half_way_leaves_no_file_at_the_holder(
+    holder: ProxyUnderTest, other: ProxyUnderTest
+) -> None:
+    task = await holder.init()
+    before = holder.leftovers()
+    head = f"POST /task/new/upload/{task} HTTP/1.1\r\nhost: x\r\ncontent-length: 5000000\r\n"
+    part = multipart([('name="images"; filename="a.jpg"', b"x" * 1_000_000)], end=False)
+    reader, writer = await asyncio.open_connection("127.0.0.1", other.port)
+    writer.write(f"{head}content-type: {MULTIPART['content-type']}\r\n\r\n".encode() + part)
+    await until(lambda: holder.leftovers() != before)
+
+    writer.transport.abort()
+
+    await until(lambda: holder.leftovers() == before)
+    assert await holder.upload(task, ("a.jpg", b"whole")) == (200, {"success": True})
+    assert not await reader.read()
+
+
+async def test_the_secret_is_made_once() -> None:
+    bus = MemoryBus()
+
+    made = await asyncio.gather(*(shared_secret(bus) for _ in range(5)))
+
+    assert len(set(made)) == 1
+    assert len(made[0]) == 64
+    assert made[0] not in repr(Secret(value=made[0]))
+    with pytest.raises(Conflict):
+        await (await bus.bucket(SECRETS)).create(SUMMARY_KEY, Secret(value="another"))
