@@ -1,0 +1,130 @@
+"""Two proxy processes behind no balancer at all: a client may ask either, whatever happens to the other."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pyodm.types import TaskStatus
+
+from libs.nodesim.testing import NodeSimProcess
+from tests.cluster import Cluster, answers
+from tests.datasets import expected, make_images, processed
+from tests.nats import free_port
+from tests.waiting import until
+
+pytestmark = pytest.mark.slow
+
+SECOND = "proxy#2"
+
+
+class Pair:
+    """A cluster with two proxies, and a client of each."""
+
+    def __init__(self, cluster: Cluster, port: int, one: httpx.AsyncClient, two: httpx.AsyncClient) -> None:
+        self.cluster = cluster
+        self.port = port
+        self.one = one
+        self.two = two
+
+    async def ready(self) -> None:
+        await until(lambda: asyncio.to_thread(answers, f"http://127.0.0.1:{self.port}/healthz"), timeout_s=20)
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    async with Cluster(tmp_path) as cluster:
+        port = free_port()
+        cluster.overrides = {
+            "proxy": {"CLUSTERODM_PROXY_URL": cluster.url},
+            SECOND: {
+                "CLUSTERODM_PORT": str(port),
+                "CLUSTERODM_SPOOL_DIR": str(tmp_path / "spool2"),
+                "CLUSTERODM_PROXY_URL": f"http://127.0.0.1:{port}",
+            },
+        }
+        await asyncio.to_thread(cluster.stop, "proxy")
+        cluster.start("proxy")
+        cluster.start(SECOND)
+        async with client(cluster.url) as one, client(f"http://127.0.0.1:{port}") as two:
+            pair = Pair(cluster, port, one, two)
+            await cluster.ready()
+            await pair.ready()
+            yield pair
+
+
+@asynccontextmanager
+async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
+        yield http
+
+
+def send(http: httpx.AsyncClient, task: str, path: Path) -> Awaitable[httpx.Response]:
+    return http.post(f"/task/new/upload/{task}", files={"images": (path.name, path.read_bytes())})
+
+
+async def completed(http: httpx.AsyncClient, task: str) -> None:
+    async def done() -> bool:
+        told: dict[str, Any] = (await http.get(f"/task/{task}/info")).json()
+        assert told["status"]["code"] in (10, 20, 40), told
+        return bool(told["status"]["code"] == TaskStatus.COMPLETED.value)
+
+    await until(done, timeout_s=30, step_s=0.1, what=f"{task} to be completed")
+
+
+async def test_every_request_of_a_task_may_go_to_another_proxy(pair: Pair, tmp_path: Path):
+    images = make_images(tmp_path / "images", 6)
+    async with pair.cluster.node(task_time_s=0.3):
+        task = (await pair.one.post("/task/new/init", data={"name": "both"})).json()["uuid"]
+        for number, path in enumerate(images):
+            answer = await send((pair.one, pair.two)[number % 2], task, path)
+            assert answer.json() == {"success": True}
+        assert (await pair.two.post(f"/task/new/commit/{task}")).json() == {"uuid": task}
+        assert (await pair.one.post(f"/task/new/commit/{task}")).json() == {"uuid": task}
+        assert {"uuid": task} in (await pair.two.get("/task/list")).json()
+        await completed(pair.two, task)
+        (tmp_path / "all.zip").write_bytes((await pair.two.get(f"/task/{task}/download/all.zip")).content)
+        assert processed(tmp_path / "all.zip") == expected(images)
+        assert (await pair.two.post("/task/remove", data={"uuid": task})).json() == {"success": True}
+        await until(lambda: not list(pair.cluster.spool.glob("*-*")), what="the spool of the holder to be empty")
+
+
+async def test_a_holder_killed_in_the_middle_of_an_upload_takes_it_up_again(pair: Pair, tmp_path: Path):
+    images = make_images(tmp_path / "images", 4)
+    async with pair.cluster.node(task_time_s=0.3):
+        task = (await pair.one.post("/task/new/init", data={"name": "killed"})).json()["uuid"]
+        assert (await send(pair.two, task, images[0])).json() == {"success": True}
+
+        await asyncio.to_thread(pair.cluster.kill, "proxy")
+        refused = [await send(pair.two, task, images[1]), await pair.two.post(f"/task/new/commit/{task}")]
+        assert [(answer.status_code, "try again" in answer.json()["error"]) for answer in refused] == [(503, True)] * 2
+        other = (await pair.two.post("/task/new/init", data={"name": "meanwhile"})).json()
+        assert "uuid" in other
+
+        pair.cluster.start("proxy")
+        await pair.cluster.ready()
+        for path in images[1:]:
+            assert (await send(pair.two, task, path)).json() == {"success": True}
+        assert (await pair.two.post(f"/task/new/commit/{task}")).json() == {"uuid": task}
+        await completed(pair.two, task)
+        (tmp_path / "all.zip").write_bytes((await pair.two.get(f"/task/{task}/download/all.zip")).content)
+        assert processed(tmp_path / "all.zip") == expected(images)
+
+
+async def test_polls_and_actions_work_while_the_holder_is_dead(pair: Pair, tmp_path: Path):
+    [image] = make_images(tmp_path / "images", 1)
+    async with NodeSimProcess(task_time_s=60) as node:
+        await pair.cluster.add_node(node)
+        task = (await pair.one.post("/task/new/init", data={"name": "running"})).json()["uuid"]
+        await send(pair.one, task, image)
+        await pair.one.post(f"/task/new/commit/{task}")
+        await until(lambda: node.events("task_started"))
+        await asyncio.to_thread(pair.cluster.kill, "proxy")
+
+        assert (await pair.two.get(f"/task/{task}/info")).json()["status"]["code"] in (10, 20)
+        assert (await pair.two.post(f"/task/new/commit/{task}")).json() == {"uuid": task}
+        assert (await pair.two.post("/task/cancel", data={"uuid": task})).json() == {"success": True}
+        assert (await pair.two.get(f"/task/{task}/info")).json()["status"]["code"] == TaskStatus.CANCELED.value
