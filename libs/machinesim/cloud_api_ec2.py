@@ -63,7 +63,7 @@ class Ec2Api:
         self._server = make_server(LOOPBACK, 0, self.serve, threaded=True, request_handler=Quiet)
         self._thread = threading.Thread(target=self._server.serve_forever, name="ec2", daemon=True)
         self._thread.start()
-        self._forget()
+        self._reset()
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -85,11 +85,16 @@ class Ec2Api:
             raise ValueError(f"{how}: no such failure")
         self.faults.append(Fault(on, how, times))
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Forget failures, calls and the book; what moto has stays."""
+        for kept in (self.faults, self.calls, self.interrupted, self._launched, self.machines.book):
+            kept.clear()
+
+    def _reset(self) -> None:
         """Begin with nothing: moto keeps its instances as long as the process lives."""
         request = urllib.request.Request(f"{self.url}/moto-api/reset", data=b"", method="POST")  # noqa: S310 - loopback
         urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10).close()
-        self.calls.clear()
+        self.forget()
 
     def serve(self, environment: dict[str, Any], start: Any) -> Iterable[bytes]:
         """Serve one request (WSGI)."""

@@ -6,7 +6,9 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import boto3
 import httpx
@@ -156,43 +158,58 @@ AWS = {
 AWS_SIZE = Size(slug="t2.medium", max_images=50, spot_price=0.1, storage_gb=100)
 
 
+@cache
+def moto_server() -> Ec2Api:
+    """One server for all tests of this process; it takes seconds to load, and ends with the process."""
+    return Ec2Api(slow_s=1.2).__enter__()
+
+
+@cache
+def moto_client(url: str) -> Any:
+    keys = {"aws_access_key_id": "other", "aws_secret_access_key": "other"}
+    return boto3.session.Session().client("ec2", "us-west-2", endpoint_url=url, **keys)
+
+
+@cache
+def moto_image(url: str) -> str:
+    images = moto_client(url).describe_images(Owners=["amazon"])["Images"]
+    return str(images[0]["ImageId"])
+
+
 @asynccontextmanager
 async def aws(**more: object) -> AsyncIterator[Rental]:
     """EC2, played by moto."""
-    api = await asyncio.to_thread(Ec2Api(slow_s=1.2).__enter__)
-    try:
-        client = boto3.session.Session().client(
-            "ec2", "us-west-2", endpoint_url=api.url, aws_access_key_id="other", aws_secret_access_key="other"
-        )
-        image = (await asyncio.to_thread(client.describe_images))["Images"][0]["ImageId"]
-        cloud = Cloud(endpoint=api.url, **(AWS | {"image": image} | more))
+    api = await asyncio.to_thread(moto_server)
+    client = moto_client(api.url)
+    image = await asyncio.to_thread(moto_image, api.url)
+    cloud = Cloud(endpoint=api.url, **(AWS | {"image": image} | more))
 
-        def present() -> list[str]:
-            groups = client.describe_instances()["Reservations"]
-            return [
-                next((tag["Value"] for tag in each.get("Tags", ()) if tag["Key"] == "Name"), "")
-                for group in groups
-                for each in group["Instances"]
-                if each["State"]["Name"] != "terminated"
-            ]
+    def here() -> list[Any]:
+        groups = client.describe_instances()["Reservations"]
+        instances = [each for group in groups for each in group["Instances"]]
+        return [each for each in instances if each["State"]["Name"] != "terminated"]
 
-        def rent(name: str) -> None:
-            tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": name}]}]
-            client.run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=tags)
+    def present() -> list[str]:
+        tags = [{tag["Key"]: tag["Value"] for tag in each.get("Tags", ())} for each in here()]
+        return [each.get("Name", "") for each in tags]
 
-        yield Rental(
-            kind="aws",
-            make=lambda: booted(Ec2(cloud, ("us-west-2",), timeout_s=TIMEOUT_S)),
-            order=order("us-west-2", AWS_SIZE),
-            present=present,
-            fail=api.fail,
-            rent=rent,
-            created_count=lambda: len([each for each in api.machines.book if each.name.startswith(PREFIX)]),
-            extra={"api": api, "client": client},
-        )
-        client.close()
-    finally:
-        await asyncio.to_thread(api.__exit__)
+    def rent(name: str) -> None:
+        tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": name}]}]
+        client.run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=tags)
+
+    yield Rental(
+        kind="aws",
+        make=lambda: booted(Ec2(cloud, ("us-west-2",), timeout_s=TIMEOUT_S)),
+        order=order("us-west-2", AWS_SIZE),
+        present=present,
+        fail=api.fail,
+        rent=rent,
+        created_count=lambda: len([each for each in api.machines.book if each.name.startswith(PREFIX)]),
+        extra={"api": api, "client": client},
+    )
+    api.forget()
+    if left := [each["InstanceId"] for each in here()]:
+        await asyncio.to_thread(client.terminate_instances, InstanceIds=left)
 
 
 @asynccontextmanager
@@ -211,7 +228,7 @@ async def command(folder: Path) -> AsyncIterator[Rental]:
 
     yield Rental(
         kind="command",
-        make=lambda: booted(Command(Cloud(commands=words), patience, list_timeout_s=TIMEOUT_S)),
+        make=lambda: booted(Command(Cloud(commands=words), patience, folder, list_timeout_s=TIMEOUT_S)),
         order=order("", Size(slug="long", max_images=50)),
         present=lambda: [json.loads(each.read_text())["name"] for each in folder.glob("*.json")],
         fail=fail,
@@ -228,6 +245,5 @@ RENTALS: dict[str, Callable[[Path], AbstractAsyncContextManager[Rental]]] = {
     "scaleway with block storage": lambda _: scaleway_with_block_storage(),
     "docker": lambda _: web("docker"),
     "aws": lambda _: aws(),
-    "aws spot": lambda _: aws(spot=True),
     "command": command,
 }

@@ -11,6 +11,7 @@ from libs.common.model import MachineId
 from services.autoscaler.adapters.booted import Booted
 from services.autoscaler.core.orders import Found
 from tests.contract.rentals import NAME, NODE_TOKEN, OTHER, PREFIX, RENTALS, S3_SECRET, WEBHOOK, Rental, web
+from tests.waiting import until
 
 WITH_KEYS = {"digitalocean", "hetzner", "scaleway", "aws"}
 
@@ -33,13 +34,18 @@ async def test_a_machine_is_created_found_listed_destroyed_and_gone(rental: Rent
     assert made.name == NAME
     up = await provider.set_up(rental.order, made)
     assert up.address
-    assert (await provider.inspect(NAME)) == up
+    up = await until(lambda: running(provider))
     assert list(await provider.list(PREFIX)) == [up]
     assert list(await provider.list("clusterodm-c9-")) == []
     await provider.destroy(NAME, up.ref)
     assert await provider.inspect(NAME) is None
     assert list(await provider.list(PREFIX)) == []
     assert list(rental.present()) == []
+
+
+async def running(provider: Booted) -> Found | None:
+    found = await provider.inspect(NAME)
+    return found if found and found.running else None
 
 
 async def test_creating_again_goes_on_with_the_machine_that_is_there(rental: Rental, provider: Booted):
@@ -84,8 +90,8 @@ def unknown_ref(rental: Rental) -> str:
 
 
 CREATION = [
-    pytest.param("capacity", 1, Trouble.OUT_OF_CAPACITY, id="out of capacity"),
-    pytest.param("limit", 1, Trouble.OUT_OF_CAPACITY, id="limit reached"),
+    pytest.param("capacity", 30, Trouble.OUT_OF_CAPACITY, id="out of capacity"),
+    pytest.param("limit", 30, Trouble.OUT_OF_CAPACITY, id="limit reached"),
     pytest.param("unauthorised", 1, Trouble.UNAUTHORISED, id="unauthorised"),
     pytest.param("rate", 3, Trouble.RETRYABLE, id="too many requests"),
     pytest.param("error", 3, Trouble.UNKNOWN_OUTCOME, id="server error"),

@@ -1,6 +1,7 @@
 """Which provider a configuration means, of those that need neither docker-machine nor SSH."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 from services.autoscaler.adapters.booted import Booted, Vendor
@@ -14,21 +15,24 @@ from services.autoscaler.core.configuration import Configuration
 
 Environment = Mapping[str, str]
 
-VENDORS: Final[Mapping[str, Callable[[Configuration, Environment], Vendor]]] = {
-    "digitalocean": lambda found, _: DigitalOcean(found.cloud),
-    "aws": lambda found, _: Ec2(found.cloud, found.limits.regions),
-    "hetzner": lambda found, _: Hetzner(found.cloud),
-    "scaleway": lambda found, _: Scaleway(found.cloud, found.limits.regions),
-    "docker": lambda found, environment: DockerEngine(found.cloud, environment),
-    "command": lambda found, _: Command(found.cloud, found.patience),
+VENDORS: Final[Mapping[str, Callable[[Configuration, Environment, Path], Vendor]]] = {
+    "digitalocean": lambda found, *_: DigitalOcean(found.cloud),
+    "aws": lambda found, *_: Ec2(found.cloud, found.limits.regions),
+    "hetzner": lambda found, *_: Hetzner(found.cloud),
+    "scaleway": lambda found, *_: Scaleway(found.cloud, found.limits.regions),
+    "docker": lambda found, environment, _: DockerEngine(found.cloud, environment),
+    "command": lambda found, _, folder: Command(found.cloud, found.patience, folder),
 }
 
 
-def api_provider(configuration: Configuration, environment: Environment) -> Booted:
-    """Make the provider; it is to be opened (`async with`). Raises Refused for an address that is none."""
+def api_provider(configuration: Configuration, environment: Environment, folder: Path) -> Booted:
+    """Make the provider; it is to be opened (`async with`). `folder`: for lock files of programs that outlive us.
+
+    Raises Refused for an address that is none.
+    """
     patience = configuration.patience
     return Booted(
-        VENDORS[configuration.provider](configuration, environment),
+        VENDORS[configuration.provider](configuration, environment, folder),
         set_up_wait_s=patience.set_up_s,
         removal_wait_s=patience.destroy_s,
     )

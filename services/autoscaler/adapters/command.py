@@ -5,7 +5,9 @@ with one on its standard output; secrets go no other way. What it writes to stan
 masked. Exit code 0 is success. Else `{"error": {"trouble", "message"}}` on standard output says what is wrong; without
 it the last line of standard error does, and what a failed `create` has done is unknown.
 
-A program that takes too long is ended with all that it has started.
+A program that takes too long is ended with all that it has started. One that outlives us (we were killed) goes on: a lock
+file, held by the program itself, makes whoever asks for the same machine next wait until it has come to its end, so that
+nothing is created behind the back of a list.
 """
 
 import asyncio
@@ -15,6 +17,7 @@ import os
 import shlex
 import signal
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -22,6 +25,7 @@ import structlog
 
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
+from services.autoscaler.adapters.programs import held
 from services.autoscaler.core.configuration import Cloud, Patience
 from services.autoscaler.core.orders import Found, Order
 from services.autoscaler.core.programs import found_of, order_of, secrets_of, trouble_and_message
@@ -38,8 +42,11 @@ DESTROY: Final = "destroy"
 class Command:
     """The three programs."""
 
-    def __init__(self, cloud: Cloud, patience: Patience, *, list_timeout_s: float = LIST_TIMEOUT_S) -> None:
+    def __init__(
+        self, cloud: Cloud, patience: Patience, folder: Path, *, list_timeout_s: float = LIST_TIMEOUT_S
+    ) -> None:
         self._cloud = cloud
+        self._folder = folder
         self._limits_s = {CREATE: float(patience.create_s), LIST: list_timeout_s, DESTROY: float(patience.destroy_s)}
 
     def __repr__(self) -> str:
@@ -62,7 +69,10 @@ class Command:
     async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
         """See booted.Vendor."""
         _ = ref
-        return [each for each in await self._machines(name) if each.name == name]
+        if self._lock(name).exists():
+            async with held(self._lock(name), self._limits_s[CREATE]):
+                return await self._named(name)
+        return await self._named(name)
 
     async def starting(self, prefix: str) -> Sequence[Found]:
         """See booted.Vendor."""
@@ -70,7 +80,11 @@ class Command:
 
     async def begin(self, order: Order) -> Found:
         """See booted.Vendor."""
-        answer = await self._run(CREATE, order_of(order, self._cloud.tags), secrets_of(order.launch))
+        async with held(self._lock(order.name), self._limits_s[CREATE]) as lock:
+            for found in await self._named(order.name):
+                return found
+            content = order_of(order, self._cloud.tags)
+            answer = await self._run(CREATE, content, secrets_of(order.launch), lock)
         return self._read(CREATE, {"name": str(order.name), **answer})
 
     async def resume(self, order: Order, found: Found) -> Found:
@@ -81,12 +95,19 @@ class Command:
     async def remove(self, found: Found) -> None:
         """See booted.Vendor."""
         await self._run(DESTROY, {"name": str(found.name), "ref": found.ref})
+        self._lock(found.name).unlink(missing_ok=True)
 
     def described(self, order: Order) -> str:
         """See booted.Vendor."""
         text = json.dumps(order_of(order, self._cloud.tags), ensure_ascii=False)
         words = f"{shlex.join(self._cloud.commands.get(CREATE, ()))} <<< {shlex.quote(text)}"
         return masked(words, secrets_of(order.launch))
+
+    def _lock(self, name: str) -> Path:
+        return self._folder / f"{name}.lock"
+
+    async def _named(self, name: MachineId) -> list[Found]:
+        return [each for each in await self._machines(name) if each.name == name]
 
     async def _machines(self, prefix: str) -> list[Found]:
         answer = await self._run(LIST, {"prefix": prefix})
@@ -102,8 +123,10 @@ class Command:
             trouble = Trouble.UNKNOWN_OUTCOME if verb == CREATE else Trouble.RETRYABLE
             raise ProviderFailed(f"{verb}: the answer is wrong at {error}", trouble) from None
 
-    async def _run(self, verb: str, content: Mapping[str, Any], secrets: Sequence[Secret] = ()) -> dict[str, Any]:
-        code, output, told = await self._called(verb, json.dumps(content).encode())
+    async def _run(
+        self, verb: str, content: Mapping[str, Any], secrets: Sequence[Secret] = (), lock: int | None = None
+    ) -> dict[str, Any]:
+        code, output, told = await self._called(verb, json.dumps(content).encode(), lock)
         lines = masked(told.decode(errors="replace"), secrets).splitlines()
         for line in lines:
             log.info("command says", command=verb, line=line)
@@ -115,15 +138,10 @@ class Command:
         trouble, message = trouble_and_message(answer, usual, f"exit code {code}: {last}" if code else "not JSON")
         raise ProviderFailed(f"{verb}: {masked(message, secrets)}", trouble)
 
-    async def _called(self, verb: str, given: bytes) -> tuple[int, bytes, bytes]:
-        words = self._cloud.commands[verb]
-        pipe = asyncio.subprocess.PIPE
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *words, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
-            )
-        except OSError as error:
-            raise ProviderFailed(f"{verb}: {words[0]}: {error.strerror}", Trouble.REFUSED) from None
+    async def _called(self, verb: str, given: bytes, lock: int | None) -> tuple[int, bytes, bytes]:
+        process = await self._started(verb, lock)
+        if lock is not None:
+            os.pwrite(lock, f"{process.pid}\n".encode(), 0)
         try:
             async with asyncio.timeout(self._limits_s[verb]):
                 output, told = await process.communicate(given)
@@ -133,6 +151,17 @@ class Command:
         finally:
             await ended(process)
         return process.returncode or 0, output, told
+
+    async def _started(self, verb: str, lock: int | None) -> asyncio.subprocess.Process:
+        words = self._cloud.commands[verb]
+        pipe = asyncio.subprocess.PIPE
+        kept = () if lock is None else (lock,)
+        try:
+            return await asyncio.create_subprocess_exec(
+                *words, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True, pass_fds=kept
+            )
+        except OSError as error:
+            raise ProviderFailed(f"{verb}: {words[0]}: {error.strerror}", Trouble.REFUSED) from None
 
 
 async def ended(process: asyncio.subprocess.Process) -> None:

@@ -14,12 +14,14 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from types import TracebackType
 from typing import Any, Final, Self
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
+from botocore.parsers import ResponseParserError
 
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
@@ -67,6 +69,8 @@ LEAVING: Final = frozenset({"marked-for-termination", "marked-for-stop", "instan
     "instance-terminated-capacity-oversubscribed",
     "instance-terminated-launch-group-constraint",
 }
+MAKING: Final = threading.Lock()
+"""A session makes one client at a time."""
 NOT_FOUND: Final = frozenset({"InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed"})
 
 
@@ -78,7 +82,6 @@ class Ec2:
         self._regions = tuple(dict.fromkeys(regions))
         self._timeout_s = timeout_s
         self._clients: dict[str, Any] = {}
-        self._making = threading.Lock()
 
     def __repr__(self) -> str:
         """Show the regions."""
@@ -251,7 +254,7 @@ class Ec2:
             raise self._failed(error.response["Error"].get("Message", ""), trouble_of(error, creates=creates)) from None
         except (EndpointConnectionError, ConnectTimeoutError) as error:
             raise self._failed(f"no connection ({type(error).__name__})", Trouble.RETRYABLE) from None
-        except BotoCoreError as error:
+        except (BotoCoreError, ResponseParserError) as error:
             trouble = Trouble.UNKNOWN_OUTCOME if creates else Trouble.RETRYABLE
             raise self._failed(f"no answer ({type(error).__name__})", trouble) from None
 
@@ -259,7 +262,7 @@ class Ec2:
         return ProviderFailed(f"aws: {masked(sentence, self._cloud.keys.values())[:LONGEST_MESSAGE]}", trouble)
 
     def _client(self, region: str) -> Any:
-        with self._making:
+        with MAKING:
             if region not in self._clients:
                 self._clients[region] = self._made(region)
             return self._clients[region]
@@ -271,7 +274,7 @@ class Ec2:
             read_timeout=self._timeout_s,
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS_COUNT},
         )
-        return boto3.session.Session().client(
+        return session().client(
             "ec2",
             region_name=region,
             aws_access_key_id=keys.get("accessKey", NO_SECRET).reveal(),
@@ -279,6 +282,12 @@ class Ec2:
             endpoint_url=self._cloud.endpoint or None,
             config=config,
         )
+
+
+@cache
+def session() -> Any:
+    """Give the one session; it reads EC2's description, of some megabytes, once. Keys are each client's own."""
+    return boto3.session.Session()
 
 
 def trouble_of(error: ClientError, *, creates: bool) -> Trouble:
