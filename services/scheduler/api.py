@@ -11,6 +11,7 @@ from libs.common.ports import Bus, Handler
 from services.scheduler.handlers.actions import ActionHandlers
 from services.scheduler.handlers.commits import CommitHandlers
 from services.scheduler.handlers.forwarding import ForwardHandlers
+from services.scheduler.handlers.losing import Loser
 from services.scheduler.handlers.nodes import NodeHandlers
 from services.scheduler.handlers.placing import Placer
 from services.scheduler.handlers.reading import ReadHandlers
@@ -30,6 +31,7 @@ class Handlers:
     actions: ActionHandlers
     reads: ReadHandlers
     tracker: Tracker
+    loser: Loser
 
 
 def answers(handlers: Handlers) -> dict[Request[Any, Any], Handler]:
@@ -37,6 +39,7 @@ def answers(handlers: Handlers) -> dict[Request[Any, Any], Handler]:
     return {
         messages.ADD_NODE: handlers.nodes.add,
         messages.REMOVE_NODE: handlers.nodes.remove,
+        messages.LOSE_NODE: handlers.loser.lose,
         messages.LOCK_NODE: handlers.nodes.lock,
         messages.UNLOCK_NODE: handlers.nodes.unlock,
         messages.LIST_NODES: handlers.nodes.list_nodes,

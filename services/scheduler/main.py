@@ -97,9 +97,10 @@ async def wired(bus: Bus, api: NodeApi, settings: SchedulerSettings, clock: Cloc
         actions=ActionHandlers(ledger, cleaner, api, voice, settings),
         reads=ReadHandlers(ledger, api, settings),
         tracker=tracker,
+        loser=Loser(ledger, tracker, settings),
     )
     totals = await Totals.open(ledger, bus, api, settings)
-    return Scheduler(ledger, totals, prober, Loser(ledger, tracker, settings), cleaner, handlers)
+    return Scheduler(ledger, totals, prober, handlers.loser, cleaner, handlers)
 
 
 def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict[str, Coroutine[Any, Any, None]]:

@@ -1,9 +1,12 @@
 """Gives up attempts on nodes that have been silent for longer than their grace.
 
 Silent means: neither a probe nor a look was answered. What is given up is written with a cleanup, so that a node which returns is
-told to remove it. After a start of the scheduler the grace begins anew.
+told to remove it. After a start of the scheduler the grace begins anew. When the autoscaler says that a node's machine is gone,
+nothing is waited for.
 """
 
+from libs.common.errors import NotFound
+from libs.common.messages import Done, LoseNode
 from libs.common.model import Cleanup, TaskState
 from services.scheduler.core.attempts import Ending
 from services.scheduler.core.nodes import NodeState
@@ -33,3 +36,16 @@ class Loser:
             task = self._ledger.board.tasks[task_id]
             if task.state is TaskState.RUNNING:
                 await self._tracker.give_up(task_id, Ending(reason, counted=True, cleanup=Cleanup.REMOVE))
+
+    async def lose(self, asked: LoseNode) -> Done:
+        """Take a node off the list whose machine is gone, and give up at once what runs there. Raises NotFound."""
+        node = self._ledger.board.nodes.get(asked.node)
+        if node is None or node.record.retired:
+            raise NotFound(f"There is no node {asked.node}")
+        self._ledger.board.revoke_on(node.id)
+        await self._ledger.retire_node(node)
+        for task_id in list(node.tasks):
+            task = self._ledger.board.tasks[task_id]
+            if task.state is TaskState.RUNNING:
+                await self._tracker.give_up(task_id, Ending(f"lost: {asked.reason}", counted=True))
+        return Done()
