@@ -1,6 +1,7 @@
 """A real nats-server per test: loopback, a free port, its store in a directory of its own; killable and restartable."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -11,12 +12,21 @@ from pathlib import Path
 NATS_SERVER = Path(sys.executable).parent / "nats-server"
 
 
+BELOW_EPHEMERAL = range(20_000, 32_000)
+"""Ports that the kernel gives to no outgoing connection, so that one that is free stays free."""
+
+
 def free_port() -> int:
-    """Find a port that is free at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Find a port that is free at this moment; by chance, so that tests that run side by side seldom find the same."""
+    while True:
+        port = random.choice(BELOW_EPHEMERAL)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 class NatsServer:
@@ -43,11 +53,16 @@ class NatsServer:
         with (self.store / "nats.log").open("ab") as log:
             self._process = subprocess.Popen([NATS_SERVER, "-c", config], stdout=log, stderr=log)
         deadline_s = time.monotonic() + 10
-        while time.monotonic() < deadline_s:
+        while time.monotonic() < deadline_s and self._process.poll() is None:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+                    break
             time.sleep(0.02)
+        else:
+            raise AssertionError((self.store / "nats.log").read_text())
+        time.sleep(0.02)
+        if self._process.poll() is None:  # else somebody else answered on this port
+            return
         raise AssertionError((self.store / "nats.log").read_text())
 
     def send(self, number: signal.Signals) -> None:
