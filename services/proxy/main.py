@@ -36,6 +36,7 @@ from services.proxy.handlers.act import Actor
 from services.proxy.handlers.create import Creator, Policy
 from services.proxy.handlers.finish import Finisher
 from services.proxy.handlers.forward import Forwarder
+from services.proxy.handlers.inquiry import Inquiry
 from services.proxy.handlers.neighbours import Neighbours
 from services.proxy.handlers.read import Reader
 from services.proxy.handlers.relay import Relay
@@ -140,7 +141,7 @@ class Ways:
 def front(settings: ProxySettings, bus: Bus, cluster: Cluster, creator: Creator, ways: Ways) -> App:
     """Put the HTTP side together."""
     address, stall_s = settings.public_address, settings.upload_stall_timeout_s
-    reader = Reader(bus, cluster, ways.polls, now_ms)
+    reader = Reader(bus, cluster, Inquiry(ways.polls), now_ms)
     relay = Relay(bus, cluster, ways.streams, reader)
     hot = HotPaths(reader, relay, creator, public_address=address, stall_s=stall_s)
     actor = Actor(bus, cluster, splitmerge=settings.splitmerge)

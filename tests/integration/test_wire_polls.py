@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from libs.common.identity import owner_of
@@ -16,6 +17,7 @@ from libs.common.model import (
     LastKnown,
     Moment,
     Node,
+    NodeId,
     NodeTaskId,
     OptionValue,
     StatusCode,
@@ -169,7 +171,7 @@ async def test_many_polls_of_a_hung_node_delay_no_other(
     proxy: ProxyUnderTest, script: ScriptedNode, node: Node
 ) -> None:
     await known_to(proxy, running(node))
-    hung = [asyncio.ensure_future(proxy.json("GET", f"/task/{TASK}/info")) for _ in range(100)]  # noqa: TID251 one reader of many
+    hung = [asyncio.ensure_future(proxy.json("GET", f"/task/{TASK}/output?line={n}")) for n in range(100)]  # noqa: TID251 one reader of many
     await until(lambda: len(script.requests) > 10)
     began_s = time.monotonic()
 
@@ -177,6 +179,81 @@ async def test_many_polls_of_a_hung_node_delay_no_other(
 
     assert time.monotonic() - began_s < 0.4
     assert {status for status, _ in await asyncio.gather(*hung)} == {200}
+
+
+async def test_identical_polls_at_the_same_time_are_one_request_to_the_node(
+    proxy: ProxyUnderTest, script: ScriptedNode, node: Node
+) -> None:
+    script.say(INFO, 0.2, response(msgspec.json.encode(SAYS)))
+    await known_to(proxy, running(node))
+
+    answers = await asyncio.gather(*(proxy.json("GET", f"/task/{TASK}/info") for _ in range(30)))
+
+    assert [info["progress"] for _, info in answers] == [42.5] * 30
+    assert len(script.requests) < 5
+
+
+async def test_a_client_that_leaves_takes_no_other_clients_answer_along(
+    proxy: ProxyUnderTest, script: ScriptedNode, node: Node
+) -> None:
+    script.say(INFO, 0.3, response(msgspec.json.encode(SAYS)))
+    await known_to(proxy, running(node))
+    _, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(f"GET /task/{TASK}/info HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+    await until(lambda: script.requests)
+
+    second = asyncio.ensure_future(proxy.json("GET", f"/task/{TASK}/info"))  # noqa: TID251 it is to be under way
+    writer.transport.abort()
+
+    assert (await second)[1]["progress"] in (42.5, 30.0)
+
+
+async def test_after_a_poll_that_timed_out_the_next_ones_are_answered_at_once(
+    proxy: ProxyUnderTest, script: ScriptedNode, node: Node
+) -> None:
+    await known_to(proxy, running(node))
+    began_s = time.monotonic()
+    assert (await proxy.json("GET", f"/task/{TASK}/info"))[1]["progress"] == 30.0
+    assert time.monotonic() - began_s < 1.0
+
+    began_s = time.monotonic()
+    for number in range(10):
+        _, info = await proxy.json("GET", f"/task/{TASK}/info?with_output={number}")
+        assert info["progress"] == 30.0
+    assert time.monotonic() - began_s < 0.5
+    assert len(script.requests) == 1
+
+    script.say_json(INFO, SAYS)
+    await until(lambda: fresh(proxy), what="the node to be asked again")
+
+
+async def fresh(proxy: ProxyUnderTest) -> bool:
+    """Whether a poll shows what the node says."""
+    return bool((await proxy.json("GET", f"/task/{TASK}/info"))[1]["progress"] == 42.5)
+
+
+async def test_hung_nodes_slow_down_neither_commits_nor_lists(
+    proxy: ProxyUnderTest, script: ScriptedNode, node: Node
+) -> None:
+    hung_ids = [TaskId(f"aaaaaaaa-1111-4111-8111-{number:012}") for number in range(20)]
+    for number, each in enumerate(hung_ids):
+        hung_node = msgspec.structs.replace(node, id=NodeId(f"hung-{number}"), hostname=f"127.0.1.{number + 1}")
+        await proxy.scheduler.nodes.put(hung_node.id, hung_node)
+        await proxy.scheduler.put(msgspec.structs.replace(running(hung_node), id=each))
+    await until(lambda: len(list(proxy.cluster.tasks())) == 20)
+    tasks = [await proxy.init() for _ in range(10)]
+    for task in tasks:
+        await proxy.upload(task, ("a.jpg", b"x"))
+
+    polls = [asyncio.ensure_future(proxy.json("GET", f"/task/{each}/info")) for each in hung_ids]  # noqa: TID251 under way
+    began_s = time.monotonic()
+    for task in tasks:
+        assert await proxy.json("POST", f"/task/new/commit/{task}") == (200, {"uuid": task})
+        assert (await proxy.json("GET", "/task/list"))[0] == 200
+    took_s = time.monotonic() - began_s
+
+    assert {status for status, _ in await asyncio.gather(*polls)} == {200}
+    assert took_s < 1.0
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,14 @@
 """What clients ask again and again: info and output of a task, the list of tasks, the cluster's info and options.
 
 The order for one task: find its record (mirror; else ask the scheduler), let core/polls decide whether its node has
-something to add, ask the node for at most a second, and fall back to what the record knows. Trouble that may pass is never an
+something to add, ask the node for at most a second (handlers/inquiry.py), and fall back to what the record knows. Trouble that may pass is never an
 answer: BusFailed leaves here only when nothing at all is known, and the connection is then closed without one.
 """
 
-import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
-import msgspec
-
-from libs.common.errors import BusFailed, NodeFailed, NotFound
+from libs.common.errors import BusFailed, NotFound
 from libs.common.messages import FINISH_REPORTED, GET_TASK, FinishReported, TaskRef
 from libs.common.model import Attempt, ClusterSummary, Node, NodeOption, Owner, Task, TaskId, TaskState
 from libs.common.ports import Bus
@@ -27,23 +24,17 @@ from services.proxy.core.polls import (
     node_info,
     node_line,
 )
-from services.proxy.ports import Call, Cluster, Patience, Upstream
-
-POLL_PATIENCE: Final = Patience(connect_s=0.45, head_s=0.45, silence_s=0.25)
-"""A node that is away or hangs costs a poll less than a second."""
-POLL_BODY_S: Final = 5.0
-"""The most that a long console may take while it flows."""
-POLL_LIMIT_BYTES: Final = 64 * 1024 * 1024
-OK: Final = 200
+from services.proxy.handlers.inquiry import Inquiry
+from services.proxy.ports import Cluster
 
 
 class Reader:
     """Answers polls."""
 
-    def __init__(self, bus: Bus, cluster: Cluster, nodes: Upstream, now_ms: Callable[[], int]) -> None:
+    def __init__(self, bus: Bus, cluster: Cluster, inquiry: Inquiry, now_ms: Callable[[], int]) -> None:
         self._bus = bus
         self._cluster = cluster
-        self._nodes = nodes
+        self._inquiry = inquiry
         self._now_ms = now_ms
 
     def summary(self) -> ClusterSummary:
@@ -128,26 +119,12 @@ class Reader:
         if found is None:
             return None
         node, attempt = found
-        path = f"/task/{attempt.node_task_id}/{what}".encode()
-        try:
-            return await self._get_json(node, Call(b"GET", path, POLL_PATIENCE, query))
-        except (NodeFailed, TimeoutError):
-            return None
+        return await self._inquiry.json(node, f"/task/{attempt.node_task_id}/{what}".encode(), query)
 
     def _where(self, task: Task) -> tuple[Node, Attempt] | None:
         attempt = attempt_on_node(task)
         node = self._cluster.node(attempt.node) if attempt else None
         return (node, attempt) if node and attempt else None
-
-    async def _get_json(self, node: Node, call: Call) -> Any:
-        async with self._nodes.ask(node, call) as reply, asyncio.timeout(POLL_BODY_S):
-            body = await reply.read(POLL_LIMIT_BYTES)
-        if reply.status != OK:
-            return None
-        try:
-            return msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return None
 
 
 def strings(value: Any) -> list[str]:
