@@ -1,124 +1,171 @@
-"""Run the benchmarks: `python -m benchmarks [NAME] [--rounds N] [--write FILE]`.
+"""Run the benchmarks: `python -m benchmarks [NAME] [--rounds N] [--minutes M] [--write]`.
 
-All subjects are measured in turn, round by round; the median counts. `--write` replaces the table between the markers of
-a Markdown file.
+Contenders are measured in turn, round by round; the median counts. NAME may be the beginning of a name: `downloads`. With
+`--write` the figures are kept in docs/plots/figures.json, from where the tables and plots of docs/performance.md are made: a run
+of some cases replaces only theirs. A run that would take longer than `--minutes` measures fewer rounds, and leaves out what
+does not fit with a line.
 """
 
 import argparse
 import asyncio
+import os
 import platform
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import date
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-import httpx
+import msgspec
 
-from benchmarks.cases import CASES, Case, Round
-from benchmarks.subjects import Subject, cluster, nginx
-from libs.nodesim.testing import NodeSimProcess
-from tests.datasets import make_images
-from tests.waiting import until
+from benchmarks.cases import CASES, Case, named
+from benchmarks.figures import Measured, Numbers, medians, replaced, section
+from benchmarks.programs import MissingProgram
+from benchmarks.stages import Stage
+from benchmarks.targets import targets_table
+from tests.cluster import REPOSITORY
 
-RESULT_SIZE_MB = 256
-RUNNING, COMPLETED = 20, 40
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-
-
-async def started_task(subject: Subject, folder: Path, code: int) -> str:
-    """Send a small dataset and wait until its task has a status code (20: runs, 40: completed); its id."""
-    async with httpx.AsyncClient(base_url=subject.url, trust_env=False, timeout=60) as http:
-        images = make_images(folder / "small", 3)
-        files = [("images", (path.name, path.read_bytes())) for path in images]
-        task: str = (await http.post("/task/new", files=files, data={"name": "bench"})).json()["uuid"]
-
-        async def reached() -> bool:
-            return bool((await http.get(f"/task/{task}/info")).json()["status"]["code"] == code)
-
-        await until(reached, timeout_s=120, step_s=0.2)
-    return task
+PAGE = REPOSITORY / "docs" / "performance.md"
+PLOTS = REPOSITORY / "docs" / "plots"
+KEPT = PLOTS / "figures.json"
+SHARE = 1.6
+"""A case may take so many times its share of the time that is left: others need less than theirs."""
 
 
-async def run(case: Case, subjects: Sequence[Subject], task: str, folder: Path, rounds: int) -> dict[str, list[Round]]:
-    """Measure all subjects in turn, `rounds` times; the first round warms up and does not count."""
-    measured: dict[str, list[Round]] = {subject.name: [] for subject in subjects}
-    await case.prepare(subjects[0], task, folder)
-    for number in range(rounds + 1):
-        for subject in subjects:
-            result = await case.measure(subject, task)
-            if number:
-                measured[subject.name].append(result)
-    return measured
+class Budget:
+    """Divides the time that there is among the cases that are left."""
+
+    def __init__(self, minutes: float, cases_count: int) -> None:
+        self._ends_s = time.monotonic() + minutes * 60
+        self._left_count = cases_count
+
+    def next_deadline_s(self) -> float | None:
+        """Say until when the next case may begin rounds; None when there is no time for it."""
+        left_s = self._ends_s - time.monotonic()
+        share_s = left_s / max(self._left_count, 1) * SHARE
+        self._left_count -= 1
+        return None if left_s <= 0 else time.monotonic() + min(share_s, left_s)
 
 
-def rows(case: Case, measured: dict[str, list[Round]]) -> list[str]:
-    """Make the table's rows: the median of each figure, and the ratio to nginx."""
-    median = {name: statistics.median(round_.cost for round_ in rounds) for name, rounds in measured.items()}
-    lines = []
-    for name, rounds in measured.items():
-        rate = statistics.median(round_.rate for round_ in rounds)
-        slowest = [round_.p99_ms for round_ in rounds if round_.p99_ms is not None]
-        p99 = f"{statistics.median(slowest):.1f}" if slowest else ""
-        ratio = f"{median[name] / median['nginx']:.2f}" if median["nginx"] else ""
-        lines.append(
-            f"| {case.name} | {name} | {median[name]:.2f} {case.cost_unit} | {ratio} | {rate:,.0f} {case.rate_unit} | {p99} |"
-        )
-    return lines
+def say(text: str) -> None:
+    """Tell whoever waits."""
+    print(text, file=sys.stderr, flush=True)
 
 
-async def main(only: str, rounds: int) -> str:
-    """Run what was asked for; the report as Markdown."""
-    cases = [case() for case in CASES if only in ("", case.name)]
-    if not cases:
-        raise SystemExit(f"no benchmark {only!r}; there are: {', '.join(case.name for case in CASES)}")
-    table = ["| path | subject | cost | ÷ nginx | rate | p99 ms |", "|---|---|---|---|---|---|"]
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        folder = Path(name)
-        async with (
-            NodeSimProcess(task_time_s=0.1, result_size_mb=RESULT_SIZE_MB, download_ranges=True, event_log="") as node,
-            cluster(folder / "cluster", node) as (ours, _running),
-        ):
-            finished = await started_task(ours, folder, COMPLETED)
-            node.set(task_time_s=3600)
-            running = await started_task(ours, folder, RUNNING)
-            with nginx(folder / "nginx", node.port) as peer:
-                for case in cases:
-                    print(f"{case.name}: {case.sentence}", file=sys.stderr)
-                    table += rows(
-                        case,
-                        await run(case, (ours, peer), running if case.of_running_task else finished, folder, rounds),
-                    )
-            memory = ours.peak_bytes()
-    notes = [f"* **{case.name}**: {case.sentence}" for case in cases]
-    machine = f"{platform.processor() or platform.machine()}, Python {platform.python_version()}"
-    return "\n".join(
-        [
-            *table,
-            "",
-            *notes,
-            "",
-            f"Proxy at its largest: {memory / 1e6:.0f} MB. Medians of {rounds} rounds, subjects in turn; {machine}.",
-        ]
+async def measure(case: Case[Any], rounds_count: int, deadline_s: float) -> Measured:
+    """Measure all contenders in turn until there are enough rounds, or the time is up."""
+    contenders = await case.contenders()
+    rounds: dict[str, list[Numbers]] = {contender.name: [] for contender in contenders}
+    enough = min(rounds_count, case.rounds_limit_count)
+    for number in range(enough + case.warms_up):
+        counted = number >= case.warms_up
+        if time.monotonic() > deadline_s and all(rounds.values()):
+            break
+        for contender in contenders:
+            numbers = await contender.measure()
+            if counted:
+                rounds[contender.name].append(numbers)
+    return Measured(
+        case.name,
+        case.sentence,
+        case.metrics,
+        {contender.name: contender.does for contender in contenders},
+        {name: medians(each) for name, each in rounds.items()},
+        min(map(len, rounds.values())),
     )
 
 
-def write(path: Path, report: str) -> None:
-    """Replace what stands between the markers of a file."""
-    head, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    path.write_text(f"{head}{BEGIN}\n{report}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+async def run(chosen: Sequence[type[Case[Any]]], rounds_count: int, minutes: float) -> dict[str, Measured]:
+    """Open each stage when it is needed and measure on it."""
+    results: dict[str, Measured] = {}
+    budget = Budget(minutes, len(chosen))
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as root:
+        for number, (stage, cases) in enumerate(groupby(chosen, key=lambda case: case.stage)):
+            async with AsyncExitStack() as stack:
+                on = await stack.enter_async_context(stage(Path(root) / str(number)))
+                for line in on.missing:
+                    say(f"left out: {line}")
+                for case in cases:
+                    await one(case, on, budget, rounds_count, results)
+    return results
+
+
+async def one(
+    case: type[Case[Any]], on: Stage, budget: Budget, rounds_count: int, results: dict[str, Measured]
+) -> None:
+    """Measure one case, say what came out."""
+    deadline_s, began_s = budget.next_deadline_s(), time.monotonic()
+    if deadline_s is None:
+        say(f"left out: {case.name}, the time is up")
+        return
+    try:
+        results[case.name] = await measure(case(on), rounds_count, deadline_s)
+    except MissingProgram as error:
+        say(f"left out: {case.name}: {error}")
+        return
+    print("\n".join(section(results[case.name])), flush=True)
+    say(f"  ({time.monotonic() - began_s:.0f} s)")
+
+
+def kept() -> dict[str, Measured]:
+    """Read the figures of earlier runs."""
+    return msgspec.json.decode(KEPT.read_bytes(), type=dict[str, Measured]) if KEPT.exists() else {}
+
+
+def machine() -> str:
+    """Describe what was measured on."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    return f"{os.cpu_count()} cores of {model}, Linux {platform.release().split('-')[0]}, Python {platform.python_version()}"
+
+
+def write(results: Mapping[str, Measured], page: Path = PAGE) -> None:
+    """Keep the figures; make the tables and plots anew from all that are kept."""
+    everything = {**kept(), **results}
+    order = [case.name for case in CASES]
+    everything = {name: everything[name] for name in (*order, *(everything.keys() - set(order))) if name in everything}
+    PLOTS.mkdir(parents=True, exist_ok=True)
+    KEPT.write_bytes(msgspec.json.format(msgspec.json.encode(everything), indent=1) + b"\n")
+    shown = [line for name, one in everything.items() if name in order for line in section(one)]
+    text = replaced(page.read_text(encoding="utf-8"), "targets", targets_table(everything))
+    said = f"Last measured on {date.today().isoformat()}: {machine()}."  # noqa: DTZ011 the day where it was measured
+    page.write_text(replaced(text, "figures", [said, "", *shown]), encoding="utf-8")
+    from benchmarks.plots import draw
+
+    for path in draw(everything, PLOTS):
+        say(f"drawn: {path.relative_to(REPOSITORY)}")
+
+
+def main() -> int:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(prog="make bench", description="Measure side by side with peers.")
+    parser.add_argument("only", nargs="?", default="", help="one case by name, or all whose names begin so")
+    parser.add_argument("--rounds", type=int, default=3, help="counted rounds of each contender")
+    parser.add_argument("--minutes", type=float, default=14.0, help="how long it may take altogether")
+    parser.add_argument("--write", action="store_true", help="replace tables and plots in docs/")
+    asked = parser.parse_args()
+    chosen = named(asked.only)
+    if not chosen:
+        say(f"no benchmark {asked.only!r}; there are: {', '.join(case.name for case in CASES)}")
+        return 2
+    began_s = time.monotonic()
+    results = asyncio.run(run(chosen, asked.rounds, asked.minutes))
+    print("\n".join(targets_table({**kept(), **results} if asked.write else results)))
+    if asked.write:
+        write(results)
+    say(f"took {time.monotonic() - began_s:.0f} s")
+    return 0
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="make bench", description="Measure side by side with nginx.")
-    parser.add_argument("only", nargs="?", default="", help="one benchmark by name")
-    parser.add_argument("--rounds", type=int, default=3, help="counted rounds of each subject")
-    parser.add_argument("--write", type=Path, help="Markdown file whose table is replaced")
-    asked = parser.parse_args()
-    began_s = time.monotonic()
-    told = asyncio.run(main(asked.only, asked.rounds))
-    print(told)
-    print(f"took {time.monotonic() - began_s:.0f} s", file=sys.stderr)
-    if asked.write:
-        write(asked.write, told)
+    raise SystemExit(main())

@@ -1,0 +1,73 @@
+"""The scheduler's core alone, filled with many nodes and tasks: how fast it decides."""
+
+import time
+
+from libs.common.messages import SubmitTask
+from libs.common.model import InstanceId, LastKnown, Node, NodeId, NodeInfo, NodeTaskId, StatusCode, TaskId
+from services.scheduler.core.attempts import Patience
+from services.scheduler.core.board import Board
+from services.scheduler.core.nodes import Ours
+from services.scheduler.core.queue import Grant
+from services.scheduler.core.tasks import Site, observed, placed, started, submitted
+
+HOLDER = InstanceId("p")
+
+
+def board_of(nodes_count: int, tasks_count: int, slots_count: int) -> Board:
+    """Fill a board with nodes that are free and tasks that wait."""
+    board = Board()
+    for number in range(nodes_count):
+        record = Node(id=NodeId(f"n{number}"), hostname=f"n{number}", port=3000)
+        state = board.nodes.put(record, 0)
+        board.nodes.hit(state, NodeInfo(max_parallel_tasks=slots_count, max_images=200 + number % 5 * 200), Ours(), 0)
+    for number in range(tasks_count):
+        asked = SubmitTask(
+            task=TaskId(f"t{number}"), name="x", holder=HOLDER, created_at_ms=0, images_count=number * 37 % 900
+        )
+        board.put(submitted(asked, board.next_commit_ms(0), ""), 1, 0)
+    return board
+
+
+def start(board: Board, promise: Grant) -> None:
+    """Turn a promise into a task that runs."""
+    node = board.nodes.get(promise.node)
+    if node is None:
+        raise LookupError(promise.node)
+    task = placed(board.tasks[promise.task], node.record, NodeTaskId(promise.task), 0)
+    board.put(task, 1, 0)
+    board.put(started(task, node.record.name, 0), 1, 0)
+
+
+def end(board: Board, task: TaskId) -> None:
+    """Complete a task."""
+    board.put(observed(board.tasks[task], LastKnown(code=StatusCode.COMPLETED), Site("n"), Patience(), 0), 1, 0)
+
+
+def burst(nodes_count: int, tasks_count: int) -> float:
+    """Place all tasks at once: placements per second."""
+    board = board_of(nodes_count, tasks_count, -(-tasks_count // nodes_count) * 2)
+    began_s = time.perf_counter()
+    promises = board.grant_all(0)
+    for promise in promises:
+        start(board, promise)
+    return len(promises) / (time.perf_counter() - began_s)
+
+
+def one_by_one(nodes_count: int, tasks_count: int, placements_count: int) -> float:
+    """All slots are taken; a task ends, the next begins: placements per second."""
+    board = board_of(nodes_count, tasks_count, 1)
+    for promise in board.grant_all(0):
+        start(board, promise)
+    began_s = time.perf_counter()
+    made = 0
+    for task in list(board.running)[:placements_count]:
+        end(board, task)
+        for promise in board.grant_all(0):
+            start(board, promise)
+            made += 1
+    while made < placements_count and board.running:
+        end(board, next(iter(board.running)))
+        for promise in board.grant_all(0):
+            start(board, promise)
+            made += 1
+    return made / (time.perf_counter() - began_s)

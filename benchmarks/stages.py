@@ -1,0 +1,286 @@
+"""What cases are played on; each is opened when its first case comes and closed after its last.
+
+Doors    one node that keeps nothing, our cluster in front of it with a task that runs, and the same node behind each peer
+Crowd    our cluster with 1,000 registered nodes and the records of 20,000 tasks
+Bare     a directory
+"""
+
+import asyncio
+import urllib.request
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, AsyncExitStack
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from benchmarks.load import begin, commit_ms
+from benchmarks.programs import MissingProgram
+from benchmarks.stub import address
+from benchmarks.subjects import Subject, cluster, haproxy, has_libcurl, nginx, node_peer, packages_for_node, stub
+from libs.common.bus import connect
+from libs.common.messages import ADD_NODE, LIST_NODES, LIST_TASKS, NODES, TASKS, AddNode, ListNodes, ListTasks
+from libs.common.model import (
+    Attempt,
+    AttemptState,
+    InstanceId,
+    LastKnown,
+    Moment,
+    Node,
+    NodeId,
+    NodeTaskId,
+    Owner,
+    StatusCode,
+    Task,
+    TaskId,
+    TaskState,
+)
+from tests.cluster import Cluster
+from tests.nats import NatsServer
+from tests.waiting import until
+
+RESULT_MB = 256
+NODES_COUNT, TASKS_COUNT = 1_000, 20_000
+SLOTS_COUNT = 30
+HUNG = address(NODES_COUNT - 1)
+WRITES_AT_ONCE = 200
+BEGAN_MS = 1_700_000_000_000
+READY_S = 90.0
+
+
+class Stage(ABC):
+    """Something to measure on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.missing: list[str] = []
+        """A line for each program that is not there."""
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Build it."""
+        self.folder.mkdir(parents=True)
+        try:
+            await self.build(self._stack)
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *problem: object) -> None:
+        """Take it down."""
+        await self._stack.aclose()
+
+    @abstractmethod
+    async def build(self, stack: AsyncExitStack) -> None:
+        """Start what is needed; the stack takes it down."""
+
+
+class Bare(Stage):
+    """A directory."""
+
+    async def build(self, stack: AsyncExitStack) -> None:
+        """Leave it empty."""
+
+
+class Doors(Stage):
+    """Ours and the peers, before one node."""
+
+    node_port: int
+    running: Cluster
+    ours: Subject
+    task: str
+    packages: Path | None = None
+    nginx: Subject | None = None
+    haproxy: Subject | None = None
+    node: Subject | None = None
+
+    async def build(self, stack: AsyncExitStack) -> None:
+        """Start all; a peer that is not installed is left out with a line."""
+        self.node_port = stack.enter_context(stub(size_mb=RESULT_MB))
+        self.running, self.ours = await stack.enter_async_context(cluster(self.folder / "cluster"))
+        await self.running.bus.ask(ADD_NODE, AddNode(hostname="127.0.0.1", port=self.node_port), timeout_s=10)
+        self.task = await task_that_runs(self.running)
+        self.nginx = self._start(stack, lambda: nginx(self.folder / "nginx", self.node_port))
+        self.haproxy = self._start(stack, lambda: haproxy(self.folder / "haproxy", self.node_port))
+        try:
+            self.packages = packages = await packages_for_node()
+        except MissingProgram as error:
+            self.missing.append(str(error))
+            return
+        self.node = self._start(stack, lambda: node_peer(self.folder / "node", packages, self.node_port))
+        if not has_libcurl(packages):
+            self.missing.append("node-libcurl is not built (it needs g++, make, libcurl4-openssl-dev): curl stands in")
+
+    def _start(self, stack: AsyncExitStack, make: Callable[[], AbstractContextManager[Subject]]) -> Subject | None:
+        try:
+            return stack.enter_context(make())
+        except MissingProgram as error:
+            self.missing.append(str(error))
+            return None
+
+    @property
+    def peers(self) -> list[Subject]:
+        """Those that are there."""
+        return [peer for peer in (self.nginx, self.haproxy, self.node) if peer is not None]
+
+    async def new_upload(self) -> str:
+        """Begin a task that is never committed; its id."""
+        task = str(uuid.uuid4())
+        await asyncio.to_thread(begin, self.ours.url(), task)
+        return task
+
+
+class Crowd(Stage):
+    """A thousand nodes and the records of twenty thousand tasks."""
+
+    stub_port: int
+    running: Cluster
+
+    async def build(self, stack: AsyncExitStack) -> None:
+        """Write the records first, so that the scheduler finds them when it starts."""
+        self.stub_port = stack.enter_context(stub(addresses_count=NODES_COUNT, slots_count=SLOTS_COUNT, size_mb=1))
+        self.running = Cluster(self.folder / "cluster", log_level="warn", probe_every_s=5)
+        await write_records(self.running.nats, self.stub_port)
+        await stack.enter_async_context(self.running)
+        await self.all_online()
+
+    @property
+    def scheduler(self) -> Subject:
+        """The scheduler as it runs now."""
+        return Subject("scheduler", 0, self.running.pid("scheduler"))
+
+    async def restart_scheduler(self) -> None:
+        """End the scheduler and wait until the new one answers."""
+        await asyncio.to_thread(self.running.stop, "scheduler")
+        self.running.start("scheduler")
+        await self.scheduler_answers()
+
+    async def scheduler_answers(self) -> None:
+        """Wait until the scheduler knows the records: it answers only then."""
+        await until(self._lists_tasks, timeout_s=READY_S, step_s=0.02, what="the scheduler to answer")
+
+    async def all_online(self) -> None:
+        """Wait until the scheduler has heard of every node."""
+        await until(self._online, timeout_s=READY_S, step_s=0.2, what="all nodes to be online")
+
+    async def hang_one(self) -> None:
+        """Let one node take connections and answer nothing from now on."""
+        await asyncio.to_thread(post, f"http://127.0.0.1:{self.stub_port}/stub/hang/{HUNG}")
+
+    async def _online(self) -> bool:
+        nodes = (await self.running.bus.ask(LIST_NODES, ListNodes(), timeout_s=30)).nodes
+        return sum(node.online for node in nodes) >= NODES_COUNT - 1
+
+    async def _lists_tasks(self) -> bool:
+        try:
+            return bool((await self.running.bus.ask(LIST_TASKS, ListTasks(limit_count=1), timeout_s=1)).tasks)
+        except Exception:  # noqa: BLE001 not yet, whatever the reason; there is a deadline
+            return False
+
+
+async def task_that_runs(running: Cluster) -> str:
+    """Commit a task and wait until its node has it."""
+
+    def commit() -> str:
+        return commit_ms(running.url)[0]
+
+    task = await asyncio.to_thread(commit)
+
+    async def runs() -> bool:
+        tasks = (await running.bus.ask(LIST_TASKS, ListTasks())).tasks
+        return any(one.id == task and one.state is TaskState.RUNNING for one in tasks)
+
+    await until(runs, timeout_s=60, step_s=0.1, what="a task to run")
+    return task
+
+
+def post(url: str) -> bytes:
+    """POST nothing."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(urllib.request.Request(url, data=b"", method="POST"), timeout=10) as answer:
+        content: bytes = answer.read()
+    return content
+
+
+def get(url: str) -> bytes:
+    """GET something small."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=10) as answer:
+        content: bytes = answer.read()
+    return content
+
+
+# --- records -------------------------------------------------------------------------------------------------------
+
+
+def node_record(number: int, port: int) -> Node:
+    """Make the record of a node of the crowd."""
+    host = address(number)
+    return Node(id=NodeId(f"{host}-{port}"), hostname=host, port=port, added_at_ms=BEGAN_MS + number)
+
+
+def task_record(number: int, port: int) -> Task:
+    """Make the record of a task that has ended, as large as they are after a run."""
+    at_ms = BEGAN_MS + number * 1000
+    task = TaskId(str(uuid.uuid5(uuid.NAMESPACE_OID, str(number))))
+    attempt = Attempt(
+        number=1,
+        node=node_record(number % NODES_COUNT, port).id,
+        node_task_id=NodeTaskId(task),
+        state=AttemptState.ENDED,
+        started_at_ms=at_ms + 10,
+        running_at_ms=at_ms + 500,
+        ended_at_ms=at_ms + 3_600_000,
+    )
+    return Task(
+        id=task,
+        owner=Owner(f"owner{number % 7}"),
+        name=f"Field {number}",
+        state=TaskState.COMPLETED,
+        holder=InstanceId("gone"),
+        created_at_ms=at_ms - 60_000,
+        committed_at_ms=at_ms,
+        ended_at_ms=at_ms + 3_600_000,
+        images_count=100 + number % 400,
+        size_bytes=800_000_000,
+        attempts=(attempt,),
+        known=LastKnown(
+            code=StatusCode.COMPLETED,
+            progress=100.0,
+            processing_time_ms=3_600_000,
+            console_count=2_000,
+            console_tail=tuple(f"[INFO]    running stage {line} of the pipeline" for line in range(20)),
+            seen_at_ms=at_ms + 3_600_000,
+        ),
+        timeline=tuple(Moment(at_ms=at_ms + step, text=f"Attempt 1: step {step} on a node") for step in range(4)),
+    )
+
+
+async def write_records(nats: NatsServer, port: int) -> None:
+    """Fill an empty store: nodes that listen on `port`, and tasks that have ended."""
+    await asyncio.to_thread(nats.start)
+    try:
+        async with connect(nats.url, "bench") as bus:
+            nodes, tasks = await bus.bucket(NODES), await bus.bucket(TASKS)
+            for number in range(NODES_COUNT):
+                record = node_record(number, port)
+                await nodes.put(record.id, record)
+            for numbers in batches(TASKS_COUNT, WRITES_AT_ONCE):
+                records = [task_record(number, port) for number in numbers]
+                await asyncio.gather(*(tasks.put(record.id, record) for record in records))
+    finally:
+        await asyncio.to_thread(nats.stop)
+
+
+def batches(count: int, size: int) -> Iterator[range]:
+    """Divide a count."""
+    return (range(at, min(at + size, count)) for at in range(0, count, size))
+
+
+def told(stub_port: int) -> dict[str, float]:
+    """Ask the node when it was given which task: seconds since 1970."""
+    answer = msgspec.json.decode(get(f"http://127.0.0.1:{stub_port}/stub/told"))
+    return dict(answer["committed_at_s"])

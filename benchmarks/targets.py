@@ -1,0 +1,117 @@
+"""What is to be reached, and what is: one row per aim, read from the figures. Pure."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from benchmarks.figures import Measured, table
+
+Results = Mapping[str, Measured]
+Read = Callable[[Results], float | None]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One aim."""
+
+    path: str
+    against: str
+    aim: float
+    read: Read
+    unit: str = "×"
+    at_least: bool = False
+    """The figure must not be smaller; otherwise it must not be larger."""
+    digits: int = 2
+
+    def met(self, figure: float) -> bool:
+        """Whether a figure reaches the aim."""
+        return figure >= self.aim if self.at_least else figure <= self.aim
+
+    @property
+    def shown(self) -> str:
+        """Write the aim."""
+        return f"{'≥' if self.at_least else '≤'} {self.aim:g} {self.unit}"
+
+
+def ratio(case: str, peer: str, metric: str = "") -> Read:
+    """Read how ours compares to a peer."""
+    return lambda results: results[case].ratio(peer, metric) if case in results else None
+
+
+def own(case: str, metric: str) -> Read:
+    """Read a figure of ours."""
+
+    def read(results: Results) -> float | None:
+        measured = results.get(case)
+        return measured.medians[next(iter(measured.does))].get(metric) if measured and measured.medians else None
+
+    return read
+
+
+def hidden(results: Results) -> float | None:
+    """Read which part of the transfer is still to be waited for after the commit."""
+    waited, whole = own("hand-over", "commit to running")(results), own("hand-over", "size ÷ link speed")(results)
+    return waited / whole if waited is not None and whole else None
+
+
+def worst(case: str) -> Read:
+    """Read the largest of all metrics of ours."""
+
+    def read(results: Results) -> float | None:
+        measured = results.get(case)
+        return max(measured.medians[next(iter(measured.does))].values()) if measured and measured.medians else None
+
+    return read
+
+
+PER_CPU_S = "requests per CPU s"
+
+TARGETS = (
+    Target(
+        "poll, kept connections",
+        "Node.js, requests per CPU s",
+        5,
+        ratio("task-info", "Node.js", PER_CPU_S),
+        at_least=True,
+    ),
+    Target("poll, kept connections", "nginx, CPU", 3, ratio("task-info", "nginx")),
+    Target(
+        "poll, new connections",
+        "Node.js, requests per CPU s",
+        5,
+        ratio("task-info-new-connections", "Node.js", PER_CPU_S),
+        at_least=True,
+    ),
+    Target("poll, new connections", "nginx, CPU", 3, ratio("task-info-new-connections", "nginx")),
+    Target("/info", "Node.js, CPU", 1.3, ratio("info", "Node.js")),
+    Target("download, 1 connection", "Node.js, CPU", 0.25, ratio("downloads-1", "Node.js")),
+    Target("download, 1 connection", "nginx default, CPU", 1, ratio("downloads-1", "nginx")),
+    Target("download, 8 connections", "Node.js, CPU", 0.25, ratio("downloads-8", "Node.js")),
+    Target("download, 8 connections", "nginx default, CPU", 1, ratio("downloads-8", "nginx")),
+    Target("download, 16 ranges", "Node.js, CPU", 0.25, ratio("downloads-16-ranges", "Node.js")),
+    Target("download, 16 ranges", "nginx default, CPU", 1, ratio("downloads-16-ranges", "nginx")),
+    Target("upload, parsed and stored", "busboy, CPU", 0.6, ratio("uploads", "Node.js")),
+    Target("upload, parsed and stored", "nginx storing, CPU", 2, ratio("uploads", "nginx")),
+    Target("forward to node", "node-libcurl, CPU", 0.6, ratio("forwarding", "node-libcurl")),
+    Target("proxy's memory at its largest", "", 80, worst("proxy-memory"), "MB", digits=0),
+    Target("answer to a commit, p99", "1,000 nodes, one hung", 20, own("commits", "p99"), "ms", digits=1),
+    Target("transfer left after the commit", "size ÷ link speed", 0.1, hidden),
+    Target(
+        "placements, decisions alone", "1,000 nodes", 500, own("core-placements", "rate"), "/s", at_least=True, digits=0
+    ),
+    Target("placements, over the bus", "1,000 nodes", 500, own("placements", "placed"), "/s", at_least=True, digits=0),
+    Target("idle cost of 1,000 nodes", "", 10, own("idle-nodes", "CPU"), "% of a core", digits=1),
+    Target("`clusterodm up` answers", "", 3, own("start-up", "first answer"), "s"),
+    Target("all services idle", "", 250, own("start-up", "memory"), "MB", digits=0),
+    Target("makespan", "offline optimum or bound", 1.05, own("makespan", "makespan ÷ optimum")),
+)
+
+
+def targets_table(results: Results) -> list[str]:
+    """Write the aims with our figures beside them."""
+    rows = []
+    for target in TARGETS:
+        figure = target.read(results)
+        shown = "not measured" if figure is None else f"{figure:,.{target.digits}f} {target.unit}"
+        verdict = "" if figure is None else "reached" if target.met(figure) else "**missed**"
+        rows.append([target.path, target.against, target.shown, shown, verdict])
+    return table(["path", "against", "aim", "measured", ""], rows)
