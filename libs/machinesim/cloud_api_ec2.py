@@ -162,20 +162,20 @@ class Ec2Api:
             return self._requests(asked)
         if action not in {"RunInstances", "DescribeInstances"} or b"<instanceId>" not in content:
             return content
-        ET.register_namespace("", NAMESPACE)
         root = ET.fromstring(content)  # noqa: S314 - moto's own
+        ET.register_namespace("", namespace(root))
         for instance in instances(root):
             self._edit(instance)
         return ET.tostring(root)
 
     def _edit(self, instance: ET.Element) -> None:
-        number = instance.findtext(tag("instanceId"), "")
+        number = instance.findtext("{*}instanceId", "")
         machine = self.machines.find(number)
-        for address in instance.iter(tag("ipAddress")):
+        for address in instance.iter("{*}ipAddress"):
             if machine:
                 address.text = machine.address
-        if instance.findtext(tag("instanceLifecycle")) == "spot":
-            ET.SubElement(instance, tag("spotInstanceRequestId")).text = f"sir-{number}"
+        if instance.findtext("{*}instanceLifecycle") == "spot":
+            ET.SubElement(instance, f"{{{namespace(instance)}}}spotInstanceRequestId").text = f"sir-{number}"
 
     def _requests(self, asked: dict[str, str]) -> bytes:
         """Tell of spot requests, which moto knows only of those that were made as such."""
@@ -194,15 +194,15 @@ class Ec2Api:
         )
 
 
-def tag(name: str) -> str:
-    """Write the name of an element."""
-    return f"{{{NAMESPACE}}}{name}"
+def namespace(element: ET.Element) -> str:
+    """Read an element's namespace; moto's answers do not all have the same."""
+    return element.tag.partition("}")[0].removeprefix("{")
 
 
 def instances(root: ET.Element) -> Iterator[ET.Element]:
     """Find the instances in an answer."""
-    for group in root.iter(tag("instancesSet")):
-        yield from group.findall(tag("item"))
+    for group in root.iter("{*}instancesSet"):
+        yield from group.findall("{*}item")
 
 
 def name_tag(asked: dict[str, str]) -> str:
