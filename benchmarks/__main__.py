@@ -160,7 +160,7 @@ def main() -> int:
         return 2
     began_s = time.monotonic()
     results = asyncio.run(run(chosen, asked.rounds, asked.minutes))
-    print("\n".join(targets_table({**kept(), **results} if asked.write else results)))
+    print("\n".join(targets_table(results, whole=not asked.only)))
     if asked.write:
         write(results)
     say(f"took {time.monotonic() - began_s:.0f} s")

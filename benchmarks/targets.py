@@ -106,11 +106,13 @@ TARGETS = (
 )
 
 
-def targets_table(results: Results) -> list[str]:
-    """Write the aims with our figures beside them."""
+def targets_table(results: Results, *, whole: bool = True) -> list[str]:
+    """Write the aims with our figures beside them. `whole`: those that were not measured too."""
     rows = []
     for target in TARGETS:
         figure = target.read(results)
+        if figure is None and not whole:
+            continue
         shown = "not measured" if figure is None else f"{figure:,.{target.digits}f} {target.unit}"
         verdict = "" if figure is None else "reached" if target.met(figure) else "**missed**"
         rows.append([target.path, target.against, target.shown, shown, verdict])
