@@ -11,7 +11,7 @@ import re
 import threading
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final, Self
 from urllib.parse import parse_qs
 from xml.etree import ElementTree as ET
@@ -171,7 +171,7 @@ class Ec2Api:
     def _edit(self, instance: ET.Element) -> None:
         number = instance.findtext("{*}instanceId", "")
         machine = self.machines.find(number)
-        for address in instance.iter("{*}ipAddress"):
+        for address in instance.findall("{*}ipAddress"):
             if machine:
                 address.text = machine.address
         if instance.findtext("{*}instanceLifecycle") == "spot":
@@ -199,10 +199,9 @@ def namespace(element: ET.Element) -> str:
     return element.tag.partition("}")[0].removeprefix("{")
 
 
-def instances(root: ET.Element) -> Iterator[ET.Element]:
+def instances(root: ET.Element) -> list[ET.Element]:
     """Find the instances in an answer."""
-    for group in root.iter("{*}instancesSet"):
-        yield from group.findall("{*}item")
+    return root.findall(".//{*}instancesSet/{*}item")
 
 
 def name_tag(asked: dict[str, str]) -> str:
