@@ -3,7 +3,7 @@
 What is known of an offer is what became of the machines that were requested of it; nothing else is kept. Failures in a
 row are counted in *rounds*: machines that failed together are one round, so thirty requests that meet the same full region
 do not wait thirty times as long. After a failure an offer rests, twice as long with every round, and then one machine
-alone tries it (the others wait for how that goes). A larger size is tried only when the smaller is sold out everywhere.
+alone tries it (the others wait for how that goes), then two, then four. A larger size is tried only when the smaller is sold out everywhere.
 After `createRetries` rounds over all offers that would do for a task there is a longer pause.
 """
 
@@ -22,6 +22,10 @@ MOST_DOUBLINGS: Final = 20
 FIRST_PAUSE_MS: Final = 60_000
 HOPELESS: Final = {Trouble.UNAUTHORISED, Trouble.REFUSED}
 """Rests long from the first time on: somebody has to act."""
+LASTING: Final = {*HOPELESS, Trouble.OUT_OF_CAPACITY}
+"""Failures that say something about the offer, not about the moment."""
+OPEN_AGAIN_COUNT: Final = 32
+"""After so many successes nothing is left of a refusal."""
 HOPELESS_REST_MS: Final = 5 * 60_000
 
 
@@ -36,6 +40,8 @@ class Standing:
     failure: str = ""
     trying_count: int = 0
     """Machines that are being created now."""
+    most_trying_count: int | None = None
+    """How many may be: after a refusal twice as many as have come since. None: any number."""
 
     def free_at_ms(self, first_ms: int) -> int:
         """When it may be tried again."""
@@ -97,9 +103,9 @@ class Ladder:
 
     def _open(self, offer: Offer) -> bool:
         found = self._standing(offer)
-        if not found.rounds_count:
-            return True
         trying = found.trying_count + self._planned.get(offer.key, 0)
+        if not found.rounds_count:
+            return found.most_trying_count is None or trying < found.most_trying_count
         return not trying and self._now_ms >= found.free_at_ms(FIRST_REST_MS)
 
     def _paused(self, slugs: tuple[str, ...]) -> str:
@@ -120,24 +126,50 @@ class Ladder:
         return f"{' and '.join(map(str, offers))}: {worst.failure or worst.trouble}"
 
 
+def room_for(known: Sequence[Machine]) -> int | None:
+    """Say how many may be tried at once, after an offer has been full: it opens as it proves to have room."""
+    refused_ms = max((failed_ms(machine) for machine in known if machine.trouble in LASTING), default=None)
+    if refused_ms is None:
+        return None
+    come = sum(machine.created_at_ms is not None and machine.requested_at_ms >= refused_ms for machine in known)
+    return None if come >= OPEN_AGAIN_COUNT else max(1, 2 * come)
+
+
+@dataclass(frozen=True)
+class Successes:
+    """How far machines have come."""
+
+    created_ms: int
+    online_ms: int
+    tried_ms: int
+    """When the latest of those that were created was requested."""
+
+
 def standing(machines: Iterable[Machine]) -> Standing:
     """Judge by what became of machines, in the order in which they were requested."""
     known = sorted(machines, key=lambda machine: machine.requested_at_ms)
-    created_ms = max((machine.created_at_ms or 0 for machine in known), default=0)
-    online_ms = max((machine.online_at_ms or 0 for machine in known), default=0)
-    failures = [machine for machine in known if since_success(machine, created_ms, online_ms)]
+    successes = Successes(
+        created_ms=max((machine.created_at_ms or 0 for machine in known), default=0),
+        online_ms=max((machine.online_at_ms or 0 for machine in known), default=0),
+        tried_ms=max((machine.requested_at_ms for machine in known if machine.created_at_ms), default=0),
+    )
+    failures = [machine for machine in known if machine.failure and not made_good(machine, successes)]
     trying = sum(machine.state in {MachineState.REQUESTED, MachineState.CREATING} for machine in known)
     if not failures:
-        return Standing(trying_count=trying)
+        return Standing(trying_count=trying, most_trying_count=room_for(known))
     last = max(failures, key=failed_ms)
     return Standing(rounds(failures), failed_ms(last), last.trouble, last.failure, trying)
 
 
-def since_success(machine: Machine, created_ms: int, online_ms: int) -> bool:
-    """Whether it failed, and no other has since come as far as it would have had to."""
-    if not machine.failure:
-        return False
-    return failed_ms(machine) > (online_ms if machine.created_at_ms else created_ms)
+def made_good(machine: Machine, successes: Successes) -> bool:
+    """Whether another has come, since this one failed, as far as this one should have.
+
+    Where the failure says something about the offer (no room, wrong keys), the other must have been requested after it:
+    a region that was full for this one has still room for those that it had promised it to.
+    """
+    if machine.trouble in LASTING:
+        return successes.tried_ms >= failed_ms(machine)
+    return failed_ms(machine) <= (successes.online_ms if machine.created_at_ms else successes.created_ms)
 
 
 def failed_ms(machine: Machine) -> int:

@@ -213,6 +213,17 @@ def test_success_wipes_failures_away():
     assert (len(found.create), found.trouble) == (2, "")
 
 
+def test_a_full_region_opens_as_it_proves_to_have_room():
+    full = failed("a", 100_000, Trouble.OUT_OF_CAPACITY)
+    come = [
+        machine(f"m{number}", S.GONE, requested_at_ms=NOW - 50_000, created_at_ms=NOW - 40_000) for number in range(3)
+    ]
+    tasks = [waits(f"t{number}") for number in range(20)]
+    assert len(decide([full, *come], tasks, regions=("here",)).create) == 6
+    promised = machine("b", S.GONE, requested_at_ms=NOW - 110_000, created_at_ms=NOW - 40_000)
+    assert len(decide([full, promised], tasks, regions=("here",), sizes=(SMALL,), create_retries=9).create) == 1
+
+
 def test_wrong_keys_rest_for_minutes():
     known = [failed("a", 120_000, Trouble.UNAUTHORISED)]
     assert decide(known, [waits("t")], regions=("here",), create_retries=9).create == ()
