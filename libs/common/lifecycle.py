@@ -140,6 +140,7 @@ class Crew:
         worker = asyncio.get_running_loop().create_task(self._guard(work, name), name=name)
         self._at_work.add(worker)
         worker.add_done_callback(self._at_work.discard)
+        worker.add_done_callback(lambda _: work.close())  # one that is cancelled before it has begun awaits nothing
 
     async def _guard(self, work: Coroutine[Any, Any, object], name: str) -> None:
         try:

@@ -1,6 +1,7 @@
 """Wires the proxy, and does nothing else."""
 
 import asyncio
+import shutil
 import socket
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -32,10 +33,12 @@ from services.proxy.api.passing import Passing
 from services.proxy.api.rare import Parts
 from services.proxy.api.server import Entrance, Limits, listen, served, tls_context
 from services.proxy.core.polls import known_info
+from services.proxy.core.room import minimum_bytes
 from services.proxy.handlers.act import Actor
 from services.proxy.handlers.create import Creator, Policy
 from services.proxy.handlers.finish import Finisher
 from services.proxy.handlers.forward import Forwarder
+from services.proxy.handlers.inputs import Inputs
 from services.proxy.handlers.inquiry import Inquiry
 from services.proxy.handlers.neighbours import Neighbours
 from services.proxy.handlers.read import Reader
@@ -51,6 +54,8 @@ POLLS_PER_NODE_COUNT: Final = 32
 STREAMS_PER_NODE_COUNT: Final = 128
 SWEEP_EVERY_S: Final = 300.0
 SETTLE_EVERY_S: Final = 5.0
+RELIEVE_EVERY_S: Final = 5.0
+HOUR_S: Final = 3600.0
 
 log = structlog.get_logger()
 
@@ -83,7 +88,7 @@ async def running(settings: ProxySettings, bus: Bus, entrances: Sequence[Entranc
     """Run everything behind the ports, then open them."""
     async with (
         mirrored(bus) as cluster,
-        open_spool(settings.spool_root, await bus.bucket(UPLOADS), url) as spool,
+        open_spool(settings.spool_root, await bus.bucket(UPLOADS), url, reserve_bytes=reserve_bytes(settings)) as spool,
         forwarding(settings, bus, spool, cluster) as forwarder,
         known_holders(bus, spool.instance) as holders,
         Upstream(POLLS_PER_NODE_COUNT) as polls,
@@ -108,7 +113,15 @@ async def forwarding(settings: ProxySettings, bus: Bus, spool: Spool, cluster: C
         open_sender(settings.forward_threads_count, max_bytes_per_s=settings.upload_max_speed) as sender,
         HttpWebhook() as webhook,
     ):
-        finisher = Finisher(bus, spool, webhook, lambda task: known_info(task, now_ms()))
+        inputs = Inputs(bus, spool, cluster)
+        finisher = Finisher(
+            bus,
+            spool,
+            webhook,
+            lambda task: known_info(task, now_ms()),
+            inputs=inputs,
+            keep_failed_s=settings.keep_failed_inputs_h * HOUR_S,
+        )
         forwarder = Forwarder(
             bus,
             spool,
@@ -117,8 +130,12 @@ async def forwarding(settings: ProxySettings, bus: Bus, spool: Spool, cluster: C
             finisher,
             tasks_count=settings.forward_tasks_count,
             parallel_count=settings.forward_parallel_count,
+            inputs=inputs if settings.keep_inputs == "until-forwarded" else None,
         )
-        async with forwarder.running():
+        async with (
+            background(every(RELIEVE_EVERY_S, inputs.relieve, "relieve the disk"), "relieve the disk"),
+            forwarder.running(),
+        ):
             yield forwarder
 
 
@@ -147,6 +164,12 @@ def front(settings: ProxySettings, bus: Bus, cluster: Cluster, creator: Creator,
     actor = Actor(bus, cluster, splitmerge=settings.splitmerge)
     rare = Parts(creator, actor, reader, bus, cluster, address, stall_s)
     return App(hot, rare, Passing(ways.neighbours, ways.secret, stall_s, address), settings.expected_token)
+
+
+def reserve_bytes(settings: ProxySettings) -> int:
+    """Work out how much of the disk stays free."""
+    settings.spool_root.mkdir(parents=True, exist_ok=True)
+    return minimum_bytes(settings.min_free_disk, shutil.disk_usage(settings.spool_root).total)
 
 
 @contextmanager

@@ -90,6 +90,8 @@ class Mark(StrEnum):
     """The scheduler has answered SUBMIT_TASK: from now on "unknown" means removed."""
     WEBHOOK_DONE = "webhook-done"
     """The client's webhook was delivered, or given up."""
+    INPUTS_GONE = "inputs-gone"
+    """The files were given up; what else is known of the task is still here."""
 
 
 class Held(Frozen, frozen=True, kw_only=True):
@@ -100,6 +102,8 @@ class Held(Frozen, frozen=True, kw_only=True):
     marks: frozenset[Mark] = frozenset()
     active_at_ms: int
     """When something last arrived."""
+    size_bytes: int = 0
+    """Of its files, once committed."""
     receiving: bool = False
     """An upload request is open at this moment."""
 
@@ -149,10 +153,10 @@ class Spool(Protocol):
         """Say what init fixed, open or committed; from memory. Whoever calls compares the owner."""
         ...
 
-    def receive(self, task: TaskId) -> AbstractAsyncContextManager[Receipt]:
+    def receive(self, task: TaskId, expected_bytes: int = 0) -> AbstractAsyncContextManager[Receipt]:
         """Take one upload request; leave without error to publish, with one (or cancelled) to discard.
 
-        NotFound on entering when there is no open upload, and on leaving when it was committed meanwhile.
+        `expected_bytes` is the length of its body as far as known. SpoolFull where that does not fit. NotFound on entering when there is no open upload, and on leaving when it was committed meanwhile.
         """
         ...
 
@@ -170,6 +174,18 @@ class Spool(Protocol):
 
     async def mark(self, task: TaskId, mark: Mark) -> None:
         """Remark something about a committed task, durably; again: nothing happens."""
+        ...
+
+    async def unmark(self, task: TaskId, mark: Mark) -> None:
+        """Take a remark back; nothing happens where there is none."""
+        ...
+
+    async def give_up(self, task: TaskId) -> None:
+        """Delete the files of a committed task, and keep the rest (Mark.INPUTS_GONE)."""
+        ...
+
+    def wanted_bytes(self) -> int:
+        """How much should be freed on the disk before it gets scarce; 0: there is room."""
         ...
 
     def path(self, task: TaskId, name: str) -> Path:

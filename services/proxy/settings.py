@@ -1,11 +1,12 @@
 """What can be set for the proxy."""
 
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from libs.common.settings import CommonSettings
+from services.proxy.core.room import minimum_bytes
 
 SHORTCUTS: Final = {"port": "p", "cloud_provider": "c"}
 """One-letter flags, the original's."""
@@ -39,6 +40,19 @@ class ProxySettings(CommonSettings):
     flood_limit: int = Field(0, ge=0, description="uncommitted uploads that one client may have open; 0: no limit")
     stale_uploads_timeout: float = Field(
         0.0, ge=0, description="uncommitted uploads are removed after so many hours without a file; 0: after 48"
+    )
+    min_free_disk: str = Field(
+        "500MB",
+        description="uploads are refused when the disk of the spool has less free, as 5GB, 500MB or 10%; at twice as much kept"
+        " inputs begin to go, oldest first",
+    )
+    keep_inputs: Literal["until-finished", "until-forwarded"] = Field(
+        "until-finished",
+        description="how long received files are kept: until the task has finished, so that it survives the loss of its node,"
+        " or until a node has them",
+    )
+    keep_failed_inputs_h: float = Field(
+        24.0, ge=0, description="hours for which the files of failed and canceled tasks are kept, for a restart"
     )
     upload_max_speed: int = Field(0, ge=0, description="limit for sending files to nodes, bytes per second; 0: none")
     downloads_from_s3: str = Field(
@@ -80,6 +94,13 @@ class ProxySettings(CommonSettings):
             if value and not value.startswith(("http://", "https://")):
                 raise ValueError(f"{flag} must begin with http:// or https://")
         return self
+
+    @field_validator("min_free_disk")
+    @classmethod
+    def min_free_disk_is_a_size(cls, text: str) -> str:
+        """Refuse a size without unit."""
+        minimum_bytes(text, 0)
+        return text
 
     @property
     def spool_root(self) -> Path:

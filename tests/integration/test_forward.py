@@ -1,6 +1,7 @@
 """handlers/forward.py, attempt.py, finish.py, sweep.py: held tasks, with a scheduler and nodes played by the test."""
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,6 +19,7 @@ from libs.common.messages import (
     RENEW_ATTEMPT,
     REPORT_FORWARD_FAILED,
     REPORT_FORWARDED,
+    REPORT_INPUTS_GONE,
     UPLOADS,
     Done,
     NotWaiting,
@@ -28,6 +30,7 @@ from libs.common.messages import (
     RenewAttempt,
     ReportForwarded,
     ReportForwardFailed,
+    ReportInputsGone,
     TaskRecord,
     TaskRef,
     Waiting,
@@ -38,6 +41,7 @@ from services.proxy.adapters.spool import DiskSpool, open_spool
 from services.proxy.handlers.attempt import Pace
 from services.proxy.handlers.finish import Finisher
 from services.proxy.handlers.forward import Forwarder
+from services.proxy.handlers.inputs import Inputs
 from services.proxy.handlers.sweep import HOUR_MS, Sweeper
 from services.proxy.ports import Draft, Mark, NodeRefused, WebhookFailed
 from tests.waiting import until
@@ -57,6 +61,7 @@ class Scheduler:
         self.renewed: list[RenewAttempt] = []
         self.failed: list[ReportForwardFailed] = []
         self.forwarded: list[ReportForwarded] = []
+        self.inputs_gone: list[ReportInputsGone] = []
         self.asked: Counter[TaskId] = Counter()
         self.revision = 0
         self.listeners: list[Callable[[TaskId], None]] = []
@@ -103,6 +108,7 @@ class Scheduler:
             REPORT_FORWARDED: self.on_forwarded,
             REPORT_FORWARD_FAILED: self.on_failed,
             GET_TASK: self.get,
+            REPORT_INPUTS_GONE: self.on_inputs_gone,
         }
 
     async def get(self, ref: TaskRef) -> TaskRecord:
@@ -146,6 +152,13 @@ class Scheduler:
         self.failed.append(asked)
         self.change(asked.task, state=TaskState.FAILED if asked.node_refused else TaskState.WAITING)
         return await self.get(TaskRef(task=asked.task))
+
+    async def on_inputs_gone(self, asked: ReportInputsGone) -> TaskRecord:
+        found = await self.get(TaskRef(task=asked.task))
+        if found.task.state in {TaskState.WAITING, TaskState.FORWARDING}:
+            raise Refused("the inputs are needed")
+        self.inputs_gone.append(asked)
+        return found
 
     def require_current(self, task: TaskId, attempt: int) -> None:
         found = self.tasks.get(task)
@@ -231,18 +244,30 @@ class World:
         self.nodes = Nodes()
         self.client = Client()
         self.now_ms = 1_000_000_000
+        self.keep_failed_s = 0.0
         self.spool: DiskSpool
+        self.inputs: Inputs
 
     @asynccontextmanager
-    async def proxy(self, *, tasks_count: int = 4, start: bool = True) -> AsyncIterator[Forwarder]:
+    async def proxy(
+        self, *, tasks_count: int = 4, start: bool = True, until_forwarded: bool = False
+    ) -> AsyncIterator[Forwarder]:
         """Run the proxy while the context is open; again is a restart."""
         self.scheduler.listeners.clear()
         async with AsyncExitStack() as stack:
             self.spool = await stack.enter_async_context(
                 open_spool(self.folder, await self.bus.bucket(UPLOADS), "http://p", clock=lambda: self.now_ms)
             )
+            inputs = Inputs(self.bus, self.spool, self.scheduler)
             finisher = Finisher(
-                self.bus, self.spool, self.client, lambda task: {"uuid": task.id, "status": task.state}, (0.0,) * 5
+                self.bus,
+                self.spool,
+                self.client,
+                lambda task: {"uuid": task.id, "status": task.state},
+                (0.0,) * 5,
+                inputs=inputs,
+                keep_failed_s=self.keep_failed_s,
+                clock=lambda: self.now_ms,
             )
             forwarder = Forwarder(
                 self.bus,
@@ -253,14 +278,17 @@ class World:
                 tasks_count=tasks_count,
                 parallel_count=2,
                 pace=QUICK,
+                inputs=inputs if until_forwarded else None,
             )
+            self.inputs = inputs
             if start:
                 await stack.enter_async_context(forwarder.running())
             yield forwarder
 
     async def commit(self, task: TaskId = TASK, **fields: Any) -> None:
         """What the HTTP side does before it submits."""
-        await self.spool.create(Draft(task=task, name="t", created_at_ms=1, received_at_ms=1, **fields))
+        received_at_ms = fields.pop("received", 1)
+        await self.spool.create(Draft(task=task, name="t", created_at_ms=1, received_at_ms=received_at_ms, **fields))
         if "zip_url" not in fields:
             async with self.spool.receive(task) as receipt:
                 for name, content in FILES.items():
@@ -280,7 +308,12 @@ class World:
         await until(lambda: self.scheduler.tasks[task].state is state, what=f"the task is {state}")
 
     async def lets_go(self, task: TaskId = TASK) -> None:
-        await until(lambda: self.spool.find(task) is None, what="the inputs are gone")
+        uploads = await self.bus.bucket(UPLOADS)
+
+        async def gone() -> bool:
+            return self.spool.find(task) is None and await uploads.get(task) is None
+
+        await until(gone, what="the inputs are gone")
 
 
 @pytest.fixture
@@ -656,6 +689,97 @@ async def test_a_task_restarted_while_its_client_is_told_keeps_its_inputs(world:
         assert world.spool.find(TASK) is not None
 
 
+# --- inputs that go before the end, or stay after it --------------------------------------------------------------
+
+
+def stored(world: World, task: TaskId = TASK) -> set[str]:
+    """List the files that the spool still has of a task."""
+    return {path.name for path in world.spool.path(task, "x").parent.iterdir()}
+
+
+async def test_inputs_that_are_kept_until_forwarded_go_when_the_node_has_them(world: World) -> None:
+    async with world.proxy(until_forwarded=True) as forwarder:
+        await world.forwarded(forwarder, webhook="https://client.example/")
+        await until(lambda: not stored(world))
+        assert [asked.task for asked in world.scheduler.inputs_gone] == [TASK]
+        world.scheduler.change(state=TaskState.COMPLETED)
+        await world.lets_go()
+    assert world.client.told[0][1]["images"] == ["a.jpg", "b.jpg"]
+
+
+async def test_inputs_stay_where_the_scheduler_needs_them(world: World) -> None:
+    async with world.proxy() as forwarder:
+        world.scheduler.slots_count = 0
+        await world.commit()
+        world.scheduler.submit()
+        await forwarder.adopt(TASK)
+
+        assert not await world.inputs.give_up(TASK, "no room")
+
+        assert stored(world) == set(FILES)
+
+
+async def test_a_task_whose_inputs_are_gone_is_not_sent_anywhere(world: World) -> None:
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder)
+        assert await world.inputs.give_up(TASK, "no room")
+        world.nodes.begun.clear()
+        world.scheduler.change(state=TaskState.WAITING)
+        await world.reaches(TaskState.FAILED)
+    [failed] = world.scheduler.failed
+    assert (failed.reason, failed.node_refused) == ("its inputs are not kept any more", True)
+    assert world.nodes.begun == []
+
+
+async def test_given_up_inputs_stay_given_up_after_a_restart(world: World) -> None:
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder)
+        await world.inputs.give_up(TASK, "no room")
+        (world.spool.path(TASK, "left over by a crash")).write_bytes(b"x")
+    async with world.proxy(start=False):
+        assert stored(world) == set()
+        held = world.spool.find(TASK)
+        assert held is not None
+        assert Mark.INPUTS_GONE in held.marks
+
+
+@pytest.mark.parametrize("state", [TaskState.FAILED, TaskState.CANCELED])
+async def test_inputs_of_a_task_that_failed_stay_for_a_restart_and_then_go(world: World, state: TaskState) -> None:
+    world.keep_failed_s = 3600
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder, webhook="https://client.example/")
+        world.scheduler.change(state=state, ended_at_ms=world.now_ms)
+        await until(lambda: world.client.told)
+        assert stored(world) == set(FILES)
+
+        world.scheduler.change(state=TaskState.WAITING)
+        await world.reaches(TaskState.RUNNING)
+        assert len(world.nodes.committed) == 2
+
+        world.scheduler.change(state=state, ended_at_ms=world.now_ms)
+        await until(lambda: len(world.client.told) == 2)
+    world.now_ms += 3601 * 1000
+    async with world.proxy():
+        await world.lets_go()
+    assert [asked.reason for asked in world.scheduler.inputs_gone] == ["they were kept long enough"]
+
+
+async def test_under_disk_pressure_the_oldest_inputs_go_first_and_only_as_many_as_needed(world: World) -> None:
+    tasks = [TaskId(f"task-{number}") for number in range(4)]
+    async with world.proxy() as forwarder:
+        for number, task in enumerate(tasks):
+            await world.commit(task, received=number)
+            world.scheduler.submit(task)
+            await forwarder.adopt(task)
+            await world.reaches(TaskState.RUNNING, task)
+        world.spool.wanted_bytes = lambda: 7  # type: ignore[method-assign] # the disk of the test has room
+
+        await world.inputs.relieve()
+
+        assert [bool(stored(world, task)) for task in tasks] == [False, False, True, True]
+        assert [asked.task for asked in world.scheduler.inputs_gone] == tasks[:2]
+
+
 # --- sweeping ------------------------------------------------------------------------------------------------------
 
 
@@ -702,3 +826,18 @@ async def test_a_submitted_task_is_never_swept_and_an_unknown_commit_is(world: W
         world.now_ms += 100 * HOUR_MS
         await sweeper.sweep()
         assert [held.draft.task for held in world.spool.held()] == tasks[:2]
+
+
+async def test_the_age_of_an_upload_counts_on_over_a_restart(world: World) -> None:
+    clock_ms = 1_700_000_000_000
+    world.now_ms = clock_ms
+    async with world.proxy(start=False):
+        await world.spool.create(Draft(task=TASK, name="t", created_at_ms=1))
+        folder = world.spool.path(TASK, "x").parent
+    for path in (folder, folder.parent, folder.parent / "draft.json"):
+        os.utime(path, (clock_ms / 1000, clock_ms / 1000))
+    for hours, stays in ((47, True), (49, False)):
+        world.now_ms = clock_ms + hours * HOUR_MS
+        async with world.proxy(start=False):
+            await Sweeper(world.bus, world.spool, 0, lambda: world.now_ms).sweep()
+            assert (world.spool.find(TASK) is not None) is stays

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -495,3 +496,27 @@ async def test_a_task_discarded_without_nats_is_taken_down_later(spool: DiskSpoo
     assert list(await uploads_known(bus)) == [TASK]
     await spool.announce()
     assert await uploads_known(bus) == {}
+
+
+async def test_a_request_that_does_not_fit_is_refused_before_its_body_is_read(tmp_path: Path, bus: MemoryBus) -> None:
+    async with open_spool(tmp_path, await bus.bucket(UPLOADS), URL, reserve_bytes=0) as spool:
+        await spool.create(a_draft())
+        half = shutil.disk_usage(tmp_path).free * 2 // 3
+        async with spool.receive(TASK, half):
+            with pytest.raises(SpoolFull):
+                async with spool.receive(TASK, half):
+                    pass
+        async with spool.receive(TASK, half):
+            pass
+
+
+async def test_a_remark_can_be_taken_back(reopen: Opener) -> None:
+    async with reopen() as spool:
+        await spool.create(a_draft())
+        await upload(spool, ("a.jpg", b"x"))
+        await spool.commit(TASK, 1)
+        await spool.mark(TASK, Mark.WEBHOOK_DONE)
+        await spool.unmark(TASK, Mark.WEBHOOK_DONE)
+        await spool.unmark(TASK, Mark.WEBHOOK_DONE)
+    async with reopen() as spool:
+        assert [held.marks for held in spool.held()] == [frozenset()]

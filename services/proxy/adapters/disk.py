@@ -106,6 +106,12 @@ def write_durably(path: Path, content: bytes) -> None:
         fresh.unlink(missing_ok=True)
 
 
+def forget(path: Path) -> None:
+    """Remove a small file, safe from a power cut."""
+    path.unlink(missing_ok=True)
+    flush(path.parent)
+
+
 def make_entry(root: Path, task: str, draft: bytes) -> None:
     """Make the directory of a task, complete or not at all. Raises FileExistsError."""
     fresh = root / f".{uuid.uuid4().hex}"
@@ -139,6 +145,12 @@ def set_aside(root: Path, task: str) -> Path:
 def remove(folder: Path) -> None:
     """Remove a directory with everything in it, as far as possible."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def empty(folder: Path) -> None:
+    """Remove the files in a directory."""
+    for path in folder.iterdir():
+        path.unlink(missing_ok=True)
 
 
 def remove_leftovers(root: Path) -> None:

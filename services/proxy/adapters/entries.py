@@ -48,6 +48,7 @@ class Entry:
             committed=self.manifest is not None,
             marks=frozenset(self.marks),
             active_at_ms=self.active_at_ms,
+            size_bytes=self.manifest.size_bytes if self.manifest else 0,
             receiving=self.receiving_count > 0,
         )
 
@@ -69,4 +70,6 @@ def load_entry(folder: Path) -> Entry | None:
         log.error("upload cannot be read", folder=folder.name, reason=str(error))  # noqa: TRY400 the reason is all
         return None
     entry.marks = {mark for mark in Mark if (folder / (mark + disk.MARK_SUFFIX)).exists()}
+    if Mark.INPUTS_GONE in entry.marks:
+        disk.empty(folder / disk.FILES)
     return entry

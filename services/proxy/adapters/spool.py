@@ -13,6 +13,7 @@ hears that the task no longer exists; its file was never in the dataset.
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -33,6 +34,7 @@ from services.proxy.adapters.entries import Entry, load_entries
 from services.proxy.adapters.notices import Notices
 from services.proxy.adapters.receipt import DiskReceipt
 from services.proxy.core.names import SEED, is_image
+from services.proxy.core.room import wanted_bytes
 from services.proxy.ports import NO_SUCH_UPLOAD, Draft, Held, Manifest, Mark, SpoolFull
 
 log = structlog.get_logger()
@@ -69,6 +71,8 @@ class DiskSpool:
         self._instance = disk.instance_id(root)
         self._notices = Notices(uploads, self._instance, url)
         self._entries: dict[TaskId, Entry] = {}
+        self._expected_bytes = 0
+        """What the requests under way have announced."""
 
     def __repr__(self) -> str:
         """Show where it is and how much it holds."""
@@ -115,11 +119,13 @@ class DiskSpool:
     # --- upload ----------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def receive(self, task: TaskId) -> AsyncIterator[DiskReceipt]:
+    async def receive(self, task: TaskId, expected_bytes: int = 0) -> AsyncIterator[DiskReceipt]:
         """Take one upload request."""
         entry = self._entry(task)
         if not entry.takes_files:
             raise NotFound(NO_SUCH_UPLOAD)
+        self._require_room(self._expected_bytes + expected_bytes)
+        self._expected_bytes += expected_bytes
         receipt = DiskReceipt(self._root / task, self._write, self._require_room)
         entry.receiving_count += 1
         try:
@@ -127,6 +133,7 @@ class DiskSpool:
             await self._publish(entry, receipt)
         finally:
             receipt.discard()
+            self._expected_bytes -= expected_bytes
             entry.receiving_count -= 1
             entry.active_at_ms = self._clock()
 
@@ -142,10 +149,14 @@ class DiskSpool:
             if not entry.publishing_count:
                 entry.quiet.set()
 
-    def _require_room(self) -> None:
+    def _require_room(self, expected_bytes: int = 0) -> None:
         """Raise SpoolFull before the disk is full."""
-        if shutil.disk_usage(self._root).free < self._reserve_bytes:
+        if shutil.disk_usage(self._root).free - expected_bytes < self._reserve_bytes:
             raise SpoolFull(disk.NO_ROOM)
+
+    def wanted_bytes(self) -> int:
+        """Say how much should be freed."""
+        return wanted_bytes(shutil.disk_usage(self._root).free, self._reserve_bytes)
 
     # --- commit ----------------------------------------------------------------------------------------------------
 
@@ -207,6 +218,20 @@ class DiskSpool:
             if mark not in entry.marks and not entry.gone:
                 await self._run(disk.write_durably, self._file(task, mark + disk.MARK_SUFFIX), b"")
                 entry.marks.add(mark)
+
+    async def unmark(self, task: TaskId, mark: Mark) -> None:
+        """Take a remark back."""
+        entry = self._entry(task)
+        async with entry.lock:
+            if mark in entry.marks and not entry.gone:
+                entry.marks.remove(mark)
+                await self._run(disk.forget, self._file(task, mark + disk.MARK_SUFFIX))
+
+    async def give_up(self, task: TaskId) -> None:
+        """Delete the files, keep the rest."""
+        await self.mark(task, Mark.INPUTS_GONE)
+        with contextlib.suppress(FileNotFoundError):
+            await self._run(disk.empty, self._root / task / disk.FILES)
 
     # --- afterwards ------------------------------------------------------------------------------------------------
 

@@ -104,6 +104,12 @@ class Exchange:
 
     # --- the body
 
+    @property
+    def length_bytes(self) -> int:
+        """How long the body will be; 0 where the client does not say it."""
+        length = self.header(b"content-length")
+        return int(length) if length and length.isdigit() else 0
+
     async def chunks(self, stall_s: float) -> AsyncIterator[bytes]:
         """Yield the body as it comes. Raises ClientGone, BodyStalled."""
         self._body_begun = True

@@ -135,7 +135,7 @@ class HotPaths:
         if match is None:
             raise Refused(no_uuid(exchange.path))
         client = client_of(exchange, self._public_address)
-        async with self._creator.upload(client, TaskId(match[1])) as receipt:
+        async with self._creator.upload(client, TaskId(match[1]), exchange.length_bytes) as receipt:
             await read_upload(exchange, receipt, self._stall_s)
             if not receipt.files_count:
                 raise MalformedBody(NO_FILES)
@@ -156,7 +156,7 @@ class HotPaths:
         client = client_of(exchange, self._public_address)
         task = await self._creator.begin(client, text(exchange.header(b"set-uuid")))
         try:
-            async with self._creator.upload(client, task) as receipt:
+            async with self._creator.upload(client, task, exchange.length_bytes) as receipt:
                 form = await read_upload(exchange, receipt, self._stall_s)
             return await self._creator.complete(client, task, form)
         except BaseException:

@@ -99,11 +99,11 @@ class Creator:
         return task
 
     @asynccontextmanager
-    async def upload(self, client: Client, task: TaskId) -> AsyncIterator[Receipt]:
-        """Take one upload request. Raises NotFound when there is no such upload of this client."""
+    async def upload(self, client: Client, task: TaskId, expected_bytes: int = 0) -> AsyncIterator[Receipt]:
+        """Take one upload request. Raises NotFound when there is no such upload of this client, SpoolFull."""
         if self._spool.draft(task).owner != client.owner:
             raise NotFound(NO_SUCH_UPLOAD)
-        async with self._spool.receive(task) as receipt:
+        async with self._spool.receive(task, expected_bytes) as receipt:
             yield receipt
 
     async def commit(self, client: Client, task: TaskId) -> TaskId:

@@ -1,8 +1,11 @@
-"""When a held task has ended: its client's webhook, then the inputs go.
+"""When a held task has ended: its client's webhook, then the inputs go; those of a failed or canceled task after some time.
 
 Both are safe from a restart: the webhook is marked in the spool when it was delivered or given up, and only then the spool
 entry is removed. At worst a client hears of the end twice. NodeODM's rules: a POST of JSON (the task's info, plus `images`),
-six tries. A task that was restarted in the meantime keeps its inputs.
+six tries. A task that was restarted in the meantime keeps its inputs, and its next end is told again.
+
+What failed or was canceled may be restarted with other options, on another node when its own is gone: its inputs are
+kept for `keep_failed_s`. The scheduler consents before they go.
 """
 
 import asyncio
@@ -14,10 +17,12 @@ import msgspec
 import structlog
 
 from libs.common.errors import NotFound
+from libs.common.lifecycle import now_ms
 from libs.common.messages import GET_TASK, TaskRef
-from libs.common.model import Task, TaskId
+from libs.common.model import Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.core.names import is_image
+from services.proxy.handlers.inputs import Inputs
 from services.proxy.ports import Mark, Spool, Webhook, WebhookFailed
 
 log = structlog.get_logger()
@@ -29,13 +34,17 @@ RETRY_AFTER_S: Final = (5.0, 10.0, 15.0, 20.0, 25.0)
 class Finisher:
     """Ends what the spool holds of a task."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 what it works with
         self,
         bus: Bus,
         spool: Spool,
         webhook: Webhook,
         describe: Callable[[Task], Mapping[str, Any]],
         retry_after_s: Sequence[float] = RETRY_AFTER_S,
+        *,
+        inputs: Inputs,
+        keep_failed_s: float = 0.0,
+        clock: Callable[[], int] = now_ms,
     ) -> None:
         self._bus = bus
         self._spool = spool
@@ -43,22 +52,47 @@ class Finisher:
         self._describe = describe
         """Makes the public info object of a task."""
         self._retry_after_s = retry_after_s
+        self._inputs = inputs
+        self._keep_failed_s = keep_failed_s
+        self._clock = clock
 
-    async def finish(self, task: TaskId) -> bool:
-        """Tell the client, delete the inputs; False when the task has not ended after all. Raises BusFailed."""
+    async def finish(self, task: TaskId) -> float | None:
+        """Tell the client, delete the inputs. Raises BusFailed.
+
+        How long they are still kept, in seconds; 0: everything is gone; None: the task has not ended after all.
+        """
         try:
             record = await self._ended(task)
             if record is None:
-                return False
+                return None
             await self._tell_client(record)
             if await self._ended(task) is None:
-                return False
+                return None
         except NotFound:
             await self.drop(task)
-            return True
+            return 0
+        if kept_s := self._kept_s(record):
+            return kept_s
+        if record.state is not TaskState.COMPLETED and not await self._inputs.allowed(
+            task, "they were kept long enough"
+        ):
+            return None
         await self._spool.discard(task)
         log.info("inputs deleted", task=task, reason=record.state)
-        return True
+        return 0
+
+    async def begun_again(self, task: TaskId) -> None:
+        """Remember that a task that had ended runs again."""
+        held = self._spool.find(task)
+        if held is not None and Mark.WEBHOOK_DONE in held.marks:
+            await self._spool.unmark(task, Mark.WEBHOOK_DONE)
+
+    def _kept_s(self, record: Task) -> float:
+        held = self._spool.find(record.id)
+        if record.state is TaskState.COMPLETED or held is None or Mark.INPUTS_GONE in held.marks:
+            return 0
+        until_ms = (record.ended_at_ms or 0) + self._keep_failed_s * 1000
+        return max(0, (until_ms - self._clock()) / 1000)
 
     async def drop(self, task: TaskId) -> None:
         """Delete the inputs of a task that was removed."""

@@ -41,6 +41,7 @@ from libs.common.ports import Bus
 from services.proxy.core.forwarding import Move, next_move, patience_s
 from services.proxy.handlers.attempt import Attempt, Pace, tell
 from services.proxy.handlers.finish import Finisher
+from services.proxy.handlers.inputs import Inputs
 from services.proxy.ports import ClusterView, Mark, Sender, Spool
 
 log = structlog.get_logger()
@@ -73,6 +74,7 @@ class Forwarder:
         tasks_count: int,
         parallel_count: int,
         pace: Pace | None = None,
+        inputs: Inputs | None = None,
     ) -> None:
         self._bus = bus
         self._spool = spool
@@ -81,6 +83,8 @@ class Forwarder:
         self._finisher = finisher
         self._parallel_count = parallel_count
         self._pace = pace or Pace()
+        self._inputs = inputs
+        """Given: inputs go as soon as a node has them (`--keep-inputs until-forwarded`)."""
         self._room = asyncio.Semaphore(tasks_count)
         self._loops: dict[TaskId, Loop] = {}
         self._crew = Crew(LOOPS_COUNT)
@@ -189,6 +193,11 @@ class Forwarder:
         if placed.attempt <= loop.begun:
             await self._give_up(task, placed.attempt, "sending was interrupted")
             return
+        held = self._spool.find(task)
+        if held is not None and Mark.INPUTS_GONE in held.marks:
+            await self._give_up(task, placed.attempt, "its inputs are not kept any more", untouched=True)
+            return
+        await self._finisher.begun_again(task)
         attempt = Attempt(
             self._bus,
             self._spool,
@@ -213,13 +222,22 @@ class Forwarder:
                 await self._finisher.drop(task)
                 return False
             case Move.FINISH:
-                if await self._finisher.finish(task):
+                kept_s = await self._finisher.finish(task)
+                if kept_s == 0:
                     return False
-                await self._rest(task, self._pace.bus_retry_s)
+                await self._rest(task, kept_s or self._pace.bus_retry_s)
                 return True
             case Move.WATCH:
+                await self._finisher.begun_again(task)
+                await self._let_go(task)
                 await self._watch(task)
                 return True
+
+    async def _let_go(self, task: TaskId) -> None:
+        """Delete the inputs of a task that runs, where they are not to be kept."""
+        held = self._spool.find(task)
+        if self._inputs and held and held.size_bytes and Mark.INPUTS_GONE not in held.marks:
+            await self._inputs.give_up(task, "inputs are not kept here once a node has them")
 
     async def _watch(self, task: TaskId) -> None:
         """Rest while the mirror says that the task runs.
@@ -252,11 +270,19 @@ class Forwarder:
             await self._give_up(task, record.attempt.number, "the proxy was restarted while it sent the files")
         return True
 
-    async def _give_up(self, task: TaskId, attempt: int, reason: str) -> None:
-        """Report an attempt of which we know nothing: what the node has of it, only the node knows."""
+    async def _give_up(self, task: TaskId, attempt: int, reason: str, *, untouched: bool = False) -> None:
+        """Report an attempt of which we know nothing: what the node has of it, only the node knows.
+
+        `untouched`: the node has nothing of it, and no other will have.
+        """
         log.warning("attempt given up", task=task, attempt=attempt, reason=reason)
         message = ReportForwardFailed(
-            task=task, attempt=attempt, holder=self._spool.instance, reason=reason, commit_uncertain=True
+            task=task,
+            attempt=attempt,
+            holder=self._spool.instance,
+            reason=reason,
+            node_refused=untouched,
+            commit_uncertain=not untouched,
         )
         await tell(self._bus, REPORT_FORWARD_FAILED, message, self._pace.bus_retry_s)
 
