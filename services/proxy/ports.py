@@ -108,11 +108,28 @@ class Held(Frozen, frozen=True, kw_only=True):
     """An upload request is open at this moment."""
 
 
+@dataclass(slots=True)
+class Tap:
+    """A client's socket, lent to who takes the rest of a body straight from it."""
+
+    descriptor: int
+    left_bytes: int
+    """What is still to come; whoever takes some of it says so here."""
+
+
 class Part(Protocol):
     """One file of an upload request, not yet complete."""
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append a chunk (at most 256 KiB; a plain write on the loop is the cheapest way). Raises SpoolFull."""
+        ...
+
+    async def fill(self, tap: Tap, delimiter: bytes) -> bytes | None:
+        """Append what a socket brings up to a delimiter, without a look at it by the caller. Raises SpoolFull.
+
+        Returns what has been taken beyond the file: where a delimiter begins, or may begin, and what follows. It also
+        returns when nothing comes for a second, the client has gone, or everything has come. None: cannot be done now.
+        """
         ...
 
     def close(self) -> None:

@@ -1,7 +1,8 @@
 """One upload request on its way to disk. Implements ports.Receipt and ports.Part over `disk`.
 
-A part is written from the event loop, chunk by chunk, as it comes from the socket: for chunks of 256 KiB a plain write into
-the page cache costs less than handing it to a thread. Everything that waits for the disk itself happens at the end, in a
+A small part, and what cannot be had otherwise, is written from the event loop, chunk by chunk, as it comes from the socket: a
+plain write into the page cache costs less than handing it to a thread. The rest of a large part is moved inside the kernel
+(`DiskPart.fill`, by `splice`), and never waits on the loop for a disk that is behind. Everything that waits for the disk itself happens at the end, in a
 thread (`DiskReceipt.publish`).
 """
 
@@ -12,19 +13,21 @@ from pathlib import Path
 
 from libs.common.errors import NotFound
 from services.proxy.adapters import disk
+from services.proxy.adapters.splice import Fill, Movers
 from services.proxy.core.names import safe_name
-from services.proxy.ports import NO_SUCH_UPLOAD, SpoolFull
+from services.proxy.ports import NO_SUCH_UPLOAD, SpoolFull, Tap
 
 
 class DiskPart:
     """A file that is arriving. Implements ports.Part."""
 
-    def __init__(self, path: Path, name: str, write: disk.Write = os.write) -> None:
+    def __init__(self, path: Path, name: str, movers: Movers, write: disk.Write = os.write) -> None:
         self.path = path
         self.name = name
+        self._movers = movers
         self._write = write
         with disk.full_disk_refuses():
-            self._file: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
 
     @property
     def closed(self) -> bool:
@@ -44,6 +47,19 @@ class DiskPart:
                 raise SpoolFull(disk.NO_ROOM) from None
             raise
 
+    async def fill(self, tap: Tap, delimiter: bytes) -> bytes | None:
+        """Append what a socket brings, up to a delimiter."""
+        if self._file is None or not self._movers.free:
+            return None
+        move = Fill(tap.descriptor, self._file, os.lseek(self._file, 0, os.SEEK_CUR), tap.left_bytes, delimiter)
+        try:
+            with disk.full_disk_refuses():
+                await self._movers.run(move)
+        finally:
+            tap.left_bytes -= move.drawn_bytes
+        os.lseek(self._file, move.end, os.SEEK_SET)
+        return move.rest
+
     def close(self) -> None:
         """Complete it."""
         if self._file is not None:
@@ -59,8 +75,9 @@ class DiskPart:
 class DiskReceipt:
     """One upload request. Implements ports.Receipt."""
 
-    def __init__(self, folder: Path, write: disk.Write, require_room: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, movers: Movers, write: disk.Write, require_room: Callable[[], None]) -> None:
         self._folder = folder
+        self._movers = movers
         self._write = write
         self._require_room = require_room
         self.parts: list[DiskPart] = []
@@ -75,7 +92,7 @@ class DiskReceipt:
         name = safe_name(filename)
         self._require_room()
         try:
-            part = DiskPart(self._folder / disk.PARTS / uuid.uuid4().hex, name, self._write)
+            part = DiskPart(self._folder / disk.PARTS / uuid.uuid4().hex, name, self._movers, self._write)
         except FileNotFoundError:
             raise NotFound(NO_SUCH_UPLOAD) from None
         self.parts.append(part)

@@ -33,6 +33,7 @@ from services.proxy.adapters import disk
 from services.proxy.adapters.entries import Entry, load_entries
 from services.proxy.adapters.notices import Notices
 from services.proxy.adapters.receipt import DiskReceipt
+from services.proxy.adapters.splice import Movers
 from services.proxy.core.names import SEED, is_image
 from services.proxy.core.room import wanted_bytes
 from services.proxy.ports import NO_SUCH_UPLOAD, Draft, Held, Manifest, Mark, SpoolFull
@@ -44,6 +45,8 @@ Result = TypeVar("Result")
 
 THREADS_COUNT: Final = 16
 """They wait for the disk more than they work."""
+MOVERS_COUNT: Final = 32
+"""Uploads whose bytes move inside the kernel at the same time; the others are copied."""
 RESERVE_BYTES: Final = 64 << 20
 """Uploads stop before the disk is full: commits and logs need room too."""
 
@@ -67,6 +70,7 @@ class DiskSpool:
         self._clock = clock
         self._reserve_bytes = reserve_bytes
         self._write = write
+        self._movers = Movers(MOVERS_COUNT)
         disk.require_links(root)
         self._instance = disk.instance_id(root)
         self._notices = Notices(uploads, self._instance, url)
@@ -126,7 +130,7 @@ class DiskSpool:
             raise NotFound(NO_SUCH_UPLOAD)
         self._require_room(self._expected_bytes + expected_bytes)
         self._expected_bytes += expected_bytes
-        receipt = DiskReceipt(self._root / task, self._write, self._require_room)
+        receipt = DiskReceipt(self._root / task, self._movers, self._write, self._require_room)
         entry.receiving_count += 1
         try:
             yield receipt
@@ -279,6 +283,10 @@ class DiskSpool:
                 log.info("orphaned upload removed", folder=folder.name)
                 disk.remove(folder)
 
+    def close(self) -> None:
+        """End the threads that move bytes."""
+        self._movers.close()
+
     def load(self) -> None:
         """Take in what an earlier run has left. Runs in a thread, before anything else."""
         disk.remove_leftovers(self._root)
@@ -324,5 +332,8 @@ async def open_spool(  # noqa: PLR0913 as DiskSpool
     """Open the spool in a directory; `url` is where the other proxies reach this one. Raises SpoolLocked."""
     with disk.locked(root), ThreadPoolExecutor(THREADS_COUNT, thread_name_prefix="spool") as threads:
         spool = DiskSpool(root, uploads, url, threads, clock=clock, reserve_bytes=reserve_bytes, write=write)
-        await asyncio.get_running_loop().run_in_executor(threads, spool.load)
-        yield spool
+        try:
+            await asyncio.get_running_loop().run_in_executor(threads, spool.load)
+            yield spool
+        finally:
+            spool.close()

@@ -4,6 +4,7 @@ from typing import Final
 
 from libs.common.errors import Refused
 from services.proxy.api.exchange import Exchange
+from services.proxy.api.wire import Door
 from services.proxy.core.answers import NO_FILES
 from services.proxy.core.forms import (
     FORM_LIMIT_BYTES,
@@ -30,6 +31,9 @@ from services.proxy.ports import Part, Receipt
 IMAGES: Final = "images"
 """The one field name under which NodeODM takes files."""
 WRITE_LIMIT_BYTES: Final = 256 * 1024
+FILL_FROM_BYTES: Final = 64 * 1024
+"""With less to come a thread is not worth it."""
+AGAIN_BYTES: Final = 16 * 1024 * 1024
 
 
 async def read_form(exchange: Exchange, stall_s: float, *, json: bool = False) -> dict[str, str]:
@@ -65,23 +69,53 @@ async def read_upload(exchange: Exchange, receipt: Receipt, stall_s: float) -> d
     if kind != MULTIPART:
         raise unsupported(kind)
     reader = MultipartReader(boundary_of(content_type or b""))
-    intake = Intake(receipt)
+    intake = Intake(reader, receipt)
     async for chunk in exchange.chunks(stall_s):
-        for event in reader.feed(chunk):
-            await intake.take(event)
+        await intake.feed(chunk)
+        while intake.may_fill(chunk) and (behind := await intake.fill(exchange.door)) is not None:
+            chunk = behind  # noqa: PLW2901 as if it had come like the others
+            await intake.feed(chunk)
     reader.finish()
     return intake.fields
 
 
 class Intake:
-    """Where the events of an upload go."""
+    """Where the events of an upload go.
 
-    def __init__(self, receipt: Receipt) -> None:
+    The first pieces of a file go through the parser; once it is plain that a file is large, the socket is lent to its part,
+    which takes everything up to the next delimiter by itself. What it has taken beyond that goes through the parser again.
+    A client that falls silent meanwhile is waited for here, and gets another chance after AGAIN_BYTES.
+    """
+
+    def __init__(self, reader: MultipartReader, receipt: Receipt) -> None:
         self.fields: dict[str, str] = {}
+        self._reader = reader
         self._receipt = receipt
         self._part: Part | None = None
+        self._copy_bytes = 0
+        """What is to be copied at least before the next attempt to do without."""
 
-    async def take(self, event: Event) -> None:
+    async def feed(self, chunk: bytes) -> None:
+        """Do what a piece of the body says."""
+        self._copy_bytes = max(0, self._copy_bytes - len(chunk))
+        for event in self._reader.feed(chunk):
+            await self._take(event)
+
+    def may_fill(self, chunk: bytes) -> bool:
+        """Whether, after this chunk, a file goes on that may take its bytes by itself."""
+        return not self._copy_bytes and self._reader.inside_file(chunk)
+
+    async def fill(self, door: Door) -> bytes | None:
+        """Let the file take its bytes from the socket; what it took beyond its end, None when it took nothing."""
+        with door.body_socket() as tap:
+            if tap is None or tap.left_bytes < FILL_FROM_BYTES:
+                return None
+            behind = await self._open_part().fill(tap, self._reader.delimiter)
+            if tap.left_bytes and not behind:
+                self._copy_bytes = AGAIN_BYTES
+            return behind
+
+    async def _take(self, event: Event) -> None:
         """Do what an event says."""
         match event:
             case FileChunk(data):

@@ -19,7 +19,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
-CLOSE: Final = (b"connection", b"close")
 OK: Final = 200
 PARAMETERS_LIMIT_COUNT: Final = 100
 DRAIN_S: Final = 10.0
@@ -183,9 +182,8 @@ class Exchange:
     async def json(self, value: Any, status: int = OK, *, close: bool = False, headers: Sequence[Header] = ()) -> None:
         """Answer with JSON; bytes are JSON already."""
         content = value if isinstance(value, bytes) else msgspec.json.encode(value)
-        lines = [JSON_TYPE, (b"content-length", b"%d" % len(content)), *headers]
-        await self.head(status, [*lines, CLOSE] if close else lines)
-        await self.part(content, more=False)
+        self.started = True
+        await self.door.answer(status, [JSON_TYPE, *headers, *self.cors()], content, close=close)
 
     async def refuse(self, message: str, status: int = OK) -> None:
         """Answer with an error. Of a body that is still coming not everything need be read: the connection is then closed."""

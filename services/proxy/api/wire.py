@@ -1,30 +1,111 @@
-"""What a connection may do: uvicorn's HTTP protocol with the limits it lacks, and a door for dropping a client.
+"""What a connection may do: uvicorn's HTTP protocol with the limits it lacks, bodies that are not copied, and a door.
 
     before a request    its head must be complete in time, in at most HEAD_LIMIT_BYTES (431); uvicorn itself waits for ever
+    a body              is kept in the pieces in which it came; one whose length is known goes past the HTTP parser, which
+                        would copy it, and is given to the application as it came from the socket
     after an answer     a rest of the request's body that still comes must keep coming, else the connection is closed
-    at any time         `Door.drop()` ends the connection without a byte: the answer to a poll about which nothing is known,
-                        because clients retry a broken connection and take any status for the end (CLIENTS: PyODM, WebODM)
 
-The door is in `scope["extensions"][DOOR]`. It is also where a relay that moves bytes inside the kernel would get the socket.
+The door (`scope["extensions"][DOOR]`) leads from a request to its connection:
+
+    drop()          ends it without a byte: the answer to a poll about which nothing is known, because clients retry a broken
+                    connection and take any status for the end (CLIENTS: PyODM, WebODM)
+    body_socket()   lends the socket to who takes the rest of the body straight from it; meanwhile nothing is read here
+    answer_socket() lends it to who writes a part of the answer's body straight into it, once all before is written
+
+Only plain sockets are lent: with TLS there is nothing that the kernel could move. While one is lent the application
+awaits, so nothing else reads or writes; that the client has gone is still noticed (by a failing read or write, or here).
 """
 
 import asyncio
+import socket
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, cast
+from urllib.parse import unquote
 
-from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+import httptools
+from uvicorn._types import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from services.proxy.core.headers import Header, find
+from services.proxy.ports import Tap
 
 DOOR: Final = "clusterodm.door"
 HEAD_LIMIT_BYTES: Final = 64 * 1024
+BODY_HIGH_WATER_BYTES: Final = 64 * 1024
 TOO_LARGE_BODY: Final = b'{"error":"Request Header Fields Too Large"}'
 
 
+class Cycle(RequestResponseCycle):
+    """One request and its answer: uvicorn's, with the body in pieces and an answer in one."""
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(**named)
+        self._pieces: deque[bytes] = deque()
+        self._end_told = False
+        self.waiting_bytes = 0
+        """Of the body: come, and not received yet."""
+
+    def take(self, piece: bytes) -> None:
+        """Add a piece of the body."""
+        self._pieces.append(piece)
+        self.waiting_bytes += len(piece)
+        self.message_event.set()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """Wait for the next piece of the body, its end, or the client's."""
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.waiting_for_100_continue = False
+        while not (self.disconnected or self.response_complete):
+            if self._pieces or not (self.more_body or self._end_told):
+                return self._next_piece()
+            self.flow.resume_reading()
+            await self.message_event.wait()
+            self.message_event.clear()
+        return {"type": "http.disconnect"}
+
+    def _next_piece(self) -> ASGIReceiveEvent:
+        piece = self._pieces.popleft() if self._pieces else b""
+        self.waiting_bytes -= len(piece)
+        self._end_told = not (self.more_body or self._pieces)
+        return {"type": "http.request", "body": piece, "more_body": not self._end_told}
+
+    async def answer(self, status: int, headers: Sequence[Header], body: bytes, *, close: bool) -> None:
+        """Send a whole answer in one write; the header lines are ours, so nothing in them is looked at."""
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        self.keep_alive = self.keep_alive and not close
+        lines = [STATUS_LINE[status]]
+        for name, value in (*self.default_headers, *headers):
+            lines += (name, b": ", value, b"\r\n")
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        lines.append(b"content-length: %d\r\n\r\n" % len(body))
+        if self.scope["method"] != "HEAD":
+            lines.append(body)
+        self.transport.write(b"".join(lines))
+        self._end()
+
+    def _end(self) -> None:
+        self.response_started = self.response_complete = True
+        self.waiting_for_100_continue = False
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+
 class Door:
-    """Ends one request's connection."""
+    """The way from one request to its connection."""
 
-    __slots__ = ("_cycle",)
+    __slots__ = ("_cycle", "_wire")
 
-    def __init__(self, cycle: RequestResponseCycle) -> None:
+    def __init__(self, wire: "Wire", cycle: Cycle) -> None:
+        self._wire = wire
         self._cycle = cycle
 
     @property
@@ -37,9 +118,45 @@ class Door:
         self._cycle.disconnected = True
         self._cycle.transport.abort()
 
+    async def answer(self, status: int, headers: Sequence[Header], body: bytes, *, close: bool = False) -> None:
+        """Send a whole answer."""
+        await self._cycle.answer(status, headers, body, close=close)
+
+    @contextmanager
+    def body_socket(self) -> Iterator[Tap | None]:
+        """Lend the socket to who takes the rest of the body from it; None: that cannot be done at this moment."""
+        tap = None if self.gone else self._wire.lend_body(self._cycle)
+        try:
+            yield tap
+        finally:
+            if tap is not None:
+                self._wire.skip_body(tap.left_bytes)
+
+    @asynccontextmanager
+    async def answer_socket(self) -> AsyncIterator[int | None]:
+        """Lend the socket to who writes a part of the answer's body into it; None: that cannot be done."""
+        cycle, descriptor = self._cycle, plain_socket(self._cycle.transport)
+        if descriptor is None or cycle.chunked_encoding:
+            yield None
+            return
+        await flushed(cycle)
+        paused_before = cycle.flow.read_paused
+        cycle.flow.pause_reading()
+        try:
+            yield None if self.gone else descriptor
+        finally:
+            if not paused_before and not self.gone:
+                cycle.flow.resume_reading()
+
+    def sent(self, count_bytes: int) -> None:
+        """Say how much of the announced length has been written into the socket."""
+        self._cycle.expected_content_length -= count_bytes
+
 
 class Wire(HttpToolsProtocol):
     """One connection."""
+
+    cycle: Cycle
 
     def __init__(self, *args: Any, head_s: float, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -48,6 +165,12 @@ class Wire(HttpToolsProtocol):
         self._head_alarm: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._in_head = True
+        self._body_left_bytes = 0
+        """Of a body of known length: what has not come yet."""
+        self._past_parser = False
+        """What comes next is body, and does not go through the parser."""
+
+    # --- what the event loop calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Give the first request its time."""
@@ -60,39 +183,142 @@ class Wire(HttpToolsProtocol):
         self._disarm()
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and count what is still head."""
-        super().data_received(data)
+        """Take a body as it comes, parse the rest, and watch what is late or too long."""
+        self._unset_keepalive_if_required()
+        if self._past_parser:
+            data = self._take_body(data)
+        if data:
+            super().data_received(data)
+            self._past_parser = self._body_left_bytes > 0
         if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_LIMIT_BYTES and not self.transport.is_closing():
-                self._refuse_head()
+            self._watch_head(len(data))
         elif self._answered and self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
+    def _take_body(self, data: bytes) -> bytes:
+        """Take what belongs to the body; what follows it is given back."""
+        left_bytes = self._body_left_bytes
+        piece, rest = (data, b"") if len(data) <= left_bytes else (data[:left_bytes], data[left_bytes:])
+        self.on_body(piece)
+        if not self._body_left_bytes:
+            self._body_is_over()
+        return rest
+
+    def _body_is_over(self) -> None:
+        """Begin anew with the next request: the parser still waits for what went past it."""
+        self._past_parser = False
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        self.on_message_complete()
+
+    # --- what the parser calls
+
     def on_message_begin(self) -> None:
         """Expect a head."""
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._in_head, self._head_bytes = True, 0
-        self._arm()
 
     def on_headers_complete(self) -> None:
-        """Start the request, if its head is of a decent size."""
+        """Start the request, if its head is of a decent size; one that comes too early waits for its turn."""
         self._in_head = False
         self._disarm()
         size_bytes = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        chosen = self.app
-        if size_bytes > HEAD_LIMIT_BYTES:
-            self.app = too_large
-        try:
-            super().on_headers_complete()
-        finally:
-            self.app = chosen
+        app = too_large if size_bytes > HEAD_LIMIT_BYTES else self.app
+        before, cycle = cast("Cycle | None", self.cycle), self._begin()
+        self.cycle = cycle
+        if before is None or before.response_complete:
+            self._start_asgi_task(cycle, app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, app))
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        cycle.scope["extensions"] = {DOOR: Door(cycle)}  # type: ignore[dict-item] # an object, not ASGI's options
-        super()._start_asgi_task(cycle, app)
+    def _begin(self) -> Cycle:
+        version = self.parser.get_http_version()
+        self._body_left_bytes = self._length()
+        cycle = Cycle(
+            scope=self._scope(version),
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        cycle.scope["extensions"] = {DOOR: Door(self, cycle)}  # type: ignore[dict-item] # an object, not ASGI's options
+        return cycle
+
+    def _length(self) -> int:
+        """Say how long the body is; 0 when it is not known, or not simply what follows. The parser has checked it."""
+        length = find(self.headers, b"content-length")
+        return 0 if length is None or self.parser.should_upgrade() else int(length)
+
+    def _scope(self, version: str) -> Any:
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        return {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "method": self.parser.get_method().decode("ascii"),
+            "root_path": "",
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": url.path,
+            "query_string": url.query or b"",
+            "headers": self.headers,
+            "state": {},
+        }
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece as it is, and stop reading while the application is behind."""
+        self._body_left_bytes = max(0, self._body_left_bytes - len(body))
+        if self.cycle.response_complete:
+            return
+        self.cycle.take(body)
+        if self.cycle.waiting_bytes > BODY_HIGH_WATER_BYTES:
+            self.flow.pause_reading()
+
+    def on_message_complete(self) -> None:
+        """Say that the body is over."""
+        self._body_left_bytes = 0
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+
+    # --- what the door calls
+
+    def lend_body(self, cycle: Cycle) -> Tap | None:
+        """Stop reading, when the rest of this request's body is what the socket holds next."""
+        descriptor = plain_socket(self.transport)
+        if descriptor is None or cycle is not self.cycle or cycle.waiting_bytes or not self._past_parser:
+            return None
+        self.flow.pause_reading()
+        return Tap(descriptor, self._body_left_bytes)
+
+    def skip_body(self, left_bytes: int) -> None:
+        """Go on reading where somebody else has stopped; the application's next `receive()` resumes it."""
+        self._body_left_bytes = left_bytes
+        if not left_bytes:
+            self._body_is_over()
+
+    # --- time and size of heads
+
+    def _watch_head(self, count_bytes: int) -> None:
+        """Limit a head that did not come in one piece."""
+        self._head_bytes += count_bytes
+        if self._head_bytes > HEAD_LIMIT_BYTES and not self.transport.is_closing():
+            self._refuse_head()
+        elif self._head_alarm is None and not self.transport.is_closing():
+            self._arm()
 
     def _arm(self) -> None:
         self._disarm()
@@ -113,7 +339,7 @@ class Wire(HttpToolsProtocol):
     @property
     def _answered(self) -> bool:
         """Whether no answer is under way."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)
+        cycle = cast("Cycle | None", self.cycle)
         return cycle is None or cycle.response_complete
 
     def _refuse_head(self) -> None:
@@ -124,15 +350,22 @@ class Wire(HttpToolsProtocol):
         self.transport.close()
 
 
+def plain_socket(transport: asyncio.Transport) -> int | None:
+    """Find the descriptor of a connection without TLS."""
+    opened: socket.socket | None = transport.get_extra_info("socket")
+    return None if opened is None or transport.get_extra_info("sslcontext") else opened.fileno()
+
+
+async def flushed(cycle: Cycle) -> None:
+    """Wait until all that has been written is with the kernel, or the client has gone."""
+    if cycle.transport.get_write_buffer_size():
+        cycle.transport.set_write_buffer_limits(high=0)
+        await cycle.flow.drain()
+        cycle.transport.set_write_buffer_limits()
+
+
 async def too_large(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
     """Answer a request whose head is too long."""
-    del scope, receive
-    headers: list[tuple[bytes, bytes]] = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(TOO_LARGE_BODY)).encode()),
-        (b"connection", b"close"),
-    ]
-    start: Any = {"type": "http.response.start", "status": 431, "headers": headers}
-    body: Any = {"type": "http.response.body", "body": TOO_LARGE_BODY}
-    await send(start)
-    await send(body)
+    del receive, send
+    extensions: Any = cast("Any", scope)["extensions"]
+    await extensions[DOOR].answer(431, [(b"content-type", b"application/json")], TOO_LARGE_BODY, close=True)

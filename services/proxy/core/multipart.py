@@ -5,7 +5,9 @@
 
 The scanning is python-multipart's low-level parser; this module gives it limits, clear sentences and a definite end:
 `finish()` refuses a body that stops before its last boundary, so a file that was cut off is never taken for a whole one.
-A chunk belongs to the caller only until the next `feed()`.
+
+The bytes of a file may also go past the reader: while `inside_file(chunk)` is true after `feed(chunk)`, it holds nothing back,
+so whoever can find `delimiter` by other means may take what comes before it, and feed on from where it may begin.
 
 An empty file input of a browser (no name, no bytes) is no file: it causes no event at all.
 Format: RFC 7578; a file name in the form of RFC 5987 is understood where it stands alone.
@@ -74,10 +76,18 @@ def boundary_of(content_type: bytes) -> bytes:
     return boundary
 
 
+def held_back(tail: bytes, delimiter: bytes) -> int:
+    """Say how many bytes at the end may be the beginning of a delimiter."""
+    at = tail.rfind(b"\r", -len(delimiter))
+    return len(tail) - at if at >= 0 and delimiter.startswith(tail[at:]) else 0
+
+
 class MultipartReader:
     """Reads one body. `feed` every chunk, then `finish`; both raise MalformedBody."""
 
     def __init__(self, boundary: bytes) -> None:
+        self.delimiter: Final = b"\r\n--" + boundary
+        """What ends a file."""
         self._events: list[Event] = []
         self._header_name = bytearray()
         self._header_value = bytearray()
@@ -116,6 +126,10 @@ class MultipartReader:
             raise MalformedBody("Malformed multipart data") from None
         events, self._events = self._events, []
         return events
+
+    def inside_file(self, chunk: bytes) -> bool:
+        """Whether, after this chunk, what comes next is the next byte of a file for certain."""
+        return self._file_open and len(chunk) >= len(self.delimiter) and not held_back(chunk, self.delimiter)
 
     def finish(self) -> None:
         """Say that the body is over."""
