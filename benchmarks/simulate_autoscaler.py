@@ -94,7 +94,7 @@ class Simulation:
         """Time, tasks that wait, machines."""
         self.machines: dict[MachineId, Machine] = {}
         self._situation = situation
-        self._chance = random.Random(seed)  # noqa: S311 no secret
+        self._chance = random.Random(seed)
         self._jobs = {job.task.task: job for job in jobs}
         self._waiting = [job.task.task for job in jobs]
         self._on: dict[MachineId, TaskId] = {}
@@ -264,7 +264,7 @@ def main() -> None:
         "--curves", type=Path, help="write time, waiting tasks and machines of every situation to a CSV"
     )
     arguments = parser.parse_args()
-    jobs = trace(arguments.tasks, random.Random(arguments.seed))  # noqa: S311 no secret
+    jobs = trace(arguments.tasks, random.Random(arguments.seed))
     rows = ["situation,at_s,waiting,machines"]
     print(f"{'situation':28} {'cost':>8} {'best':>8} {'ratio':>6} {'hours':>7} {'best':>7} {'ratio':>6} "
           f"{'created':>8} {'most':>5} {'turns':>6}")  # fmt: skip

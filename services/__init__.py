@@ -15,7 +15,9 @@
                                                                                      demand.changed,
                                                                                      KV nodes tasks summary
                                                                                      options
-    autoscaler  nobody                                        autoscaler.*           -                        demand.changed
+    autoscaler  scheduler: add, lock, remove, lose, list      autoscaler.*           machine.*                demand.changed,
+                nodes; the providers of machines                                     supply.changed,          tasks nodes (KV)
+                                                                                     KV machines
     admin       scheduler.*, autoscaler.*                     operators              -                        -
 
 Services know each other by messages only (libs/common/messages.py): none imports another, and a fact is written by the one
