@@ -157,9 +157,6 @@ class Connection(asyncio.BufferedProtocol):
             self._head = rest[size:]
             self._wanted, self._left_bytes = head, size
             self._count(min(size, len(rest)))
-            if not size:
-                self._wanted = None
-                self._answer(head)
 
     def _answer(self, head: bytes) -> None:
         match = REQUEST.match(head)
