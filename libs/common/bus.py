@@ -32,7 +32,7 @@ from nats.nuid import NUID
 
 from libs.common.errors import ERROR_NAMES, BusFailed, ClusterError, error_name
 from libs.common.leases import Term, hold
-from libs.common.lifecycle import Crew, background, monotonic_s
+from libs.common.lifecycle import Crew, background, heeding, monotonic_s
 from libs.common.log import hide
 from libs.common.messages import EVENTS_STREAM, EVENTS_SUBJECTS, BucketName, Event, Request, Snapshot
 from libs.common.ports import Handler
@@ -90,9 +90,8 @@ class NatsBus:
         headers = {CAUSE: cause.get() or new_id().decode()}
         while True:
             try:
-                answer = await self._client.request(
-                    request.subject, payload, timeout=max(deadline_s - monotonic_s(), RETRY_S), headers=headers
-                )
+                left_s = max(deadline_s - monotonic_s(), RETRY_S)
+                answer = await heeding(self._client.request(request.subject, payload, timeout=left_s, headers=headers))
             except nats.errors.NoRespondersError:
                 if monotonic_s() + RETRY_S >= deadline_s:
                     raise BusFailed(f"nobody answers {request.name}") from None
@@ -151,10 +150,10 @@ class NatsBus:
     async def set_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
         """Replace the last value; see ports.Bus."""
         try:
-            await self._js.publish(snapshot.subject, msgspec.json.encode(message))
+            await heeding(self._js.publish(snapshot.subject, msgspec.json.encode(message)))
         except nats.js.errors.NoStreamResponseError:
             await self._add_snapshot_stream(snapshot)
-            await self._js.publish(snapshot.subject, msgspec.json.encode(message))
+            await heeding(self._js.publish(snapshot.subject, msgspec.json.encode(message)))
         except LOST as error:
             raise BusFailed(f"snapshot {snapshot.name} not stored: {type(error).__name__}") from None
 
@@ -201,7 +200,7 @@ class NatsBus:
     async def _hand_over_last(self, snapshot: Snapshot[Told], handler: Callable[[Told], Awaitable[None]]) -> None:
         """Begin with the present value: the durable consumer remembers it as seen, a restarted process does not."""
         with contextlib.suppress(nats.js.errors.NotFoundError):
-            last = await self._js.get_last_msg(snapshot.stream, snapshot.subject)
+            last = await heeding(self._js.get_last_msg(snapshot.stream, snapshot.subject))
             if last.data:
                 await handler(msgspec.json.decode(last.data, type=snapshot.told))
 
@@ -215,7 +214,7 @@ class NatsBus:
                 await self._hand_over_last(snapshot, handler)
                 while True:
                     with contextlib.suppress(nats.errors.TimeoutError):
-                        for message in await consumer.fetch(1, timeout=5):
+                        for message in await heeding(consumer.fetch(1, timeout=5)):
                             await handler(msgspec.json.decode(message.data, type=snapshot.told))
                             await message.ack()
             except LOST as error:

@@ -22,7 +22,7 @@ import structlog
 from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
 
-from libs.common.lifecycle import background, monotonic_s
+from libs.common.lifecycle import background, heeding, monotonic_s
 
 log = structlog.get_logger()
 
@@ -108,7 +108,7 @@ class Lease:
         while True:
             began_s = monotonic_s()
             try:
-                self._revision = await self._store.create(self._office, self._holder, msg_ttl=self._ttl_s)
+                self._revision = await heeding(self._store.create(self._office, self._holder, msg_ttl=self._ttl_s))
             except LOST:
                 await asyncio.sleep(RETRY_S)
             else:
@@ -139,12 +139,14 @@ class Lease:
 
     async def _write_again(self, term: Term) -> None:
         began_s = monotonic_s()
-        answer = await self._js.publish(
-            f"$KV.{BUCKET}.{self._office}",
-            self._holder,
-            headers={api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(self._revision)},
-            msg_ttl=self._ttl_s,
-            timeout=self._ttl_s / RENEWALS_PER_TTL,
+        answer = await heeding(
+            self._js.publish(
+                f"$KV.{BUCKET}.{self._office}",
+                self._holder,
+                headers={api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(self._revision)},
+                msg_ttl=self._ttl_s,
+                timeout=self._ttl_s / RENEWALS_PER_TTL,
+            )
         )
         self._revision = answer.seq
         term.prolong(began_s + self._ttl_s)

@@ -4,6 +4,7 @@
     every()       a loop that does something again and again and survives its own failures
     background()  a loop that lives as long as a context; ending by itself is an error
     Crew          a bounded number of short-lived asyncio tasks, all of them ended with their context
+    heeding()     awaits what might swallow a cancellation
 
 Cancellation closes in reverse order of opening, because everything is an async context manager. asyncio tasks are called
 *loops* here; a *task* is always an ODM task.
@@ -18,13 +19,15 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import structlog
 
 from libs.common.errors import ClusterError
 
 log = structlog.get_logger()
+
+Result = TypeVar("Result")
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -87,6 +90,21 @@ async def until_signalled(serve: Coroutine[Any, Any, None]) -> None:
         loop.add_signal_handler(number, stop)
     with contextlib.suppress(asyncio.CancelledError):
         await main
+
+
+async def heeding(awaited: Awaitable[Result]) -> Result:
+    """Await what may use `asyncio.wait_for` inside, and never miss a cancellation.
+
+    Before Python 3.12 `wait_for` returns normally when its future is done in the moment of the cancellation (gh-86296). The one
+    who cancelled then waits for ever for a loop that goes on.
+    """
+    current = asyncio.current_task()
+    before_count = current.cancelling() if current else 0
+    try:
+        return await awaited
+    finally:
+        if current and current.cancelling() > before_count:
+            raise asyncio.CancelledError
 
 
 async def every(interval_s: float, act: Callable[[], Awaitable[object]], name: str, jitter: float = 0.1) -> None:

@@ -20,6 +20,7 @@ from nats.js import JetStreamContext, api
 from nats.js.kv import KV_DEL, KV_PURGE, KeyValue
 
 from libs.common.errors import BusFailed, Conflict
+from libs.common.lifecycle import heeding
 from libs.common.messages import BucketName
 from libs.common.ports import Change, Entry
 
@@ -62,7 +63,7 @@ class NatsBucket(Generic[Value]):
     async def get(self, key: str) -> Entry[Value] | None:
         """Read one key."""
         try:
-            entry = await self._store.get(key)
+            entry = await heeding(self._store.get(key))
         except nats.js.errors.KeyNotFoundError:
             return None
         except LOST as error:
@@ -85,7 +86,7 @@ class NatsBucket(Generic[Value]):
     async def create(self, key: str, value: Value) -> int:
         """Write a key that must not exist."""
         try:
-            return await self._store.create(key, msgspec.json.encode(value))
+            return await heeding(self._store.create(key, msgspec.json.encode(value)))
         except nats.js.errors.KeyWrongLastSequenceError:
             raise Conflict(f"{self._name}/{key} exists") from None
         except LOST as error:
@@ -94,7 +95,7 @@ class NatsBucket(Generic[Value]):
     async def update(self, key: str, value: Value, revision: int) -> int:
         """Write a key that must still be at `revision`."""
         try:
-            return await self._store.update(key, msgspec.json.encode(value), last=revision)
+            return await heeding(self._store.update(key, msgspec.json.encode(value), last=revision))
         except nats.js.errors.KeyWrongLastSequenceError:
             raise Conflict(f"{self._name}/{key} is no longer at revision {revision}") from None
         except LOST as error:
@@ -103,14 +104,14 @@ class NatsBucket(Generic[Value]):
     async def put(self, key: str, value: Value) -> int:
         """Write a key whatever it holds."""
         try:
-            return await self._store.put(key, msgspec.json.encode(value))
+            return await heeding(self._store.put(key, msgspec.json.encode(value)))
         except LOST as error:
             raise self._failed("written", key, error) from None
 
     async def delete(self, key: str) -> None:
         """Remove a key with all that was kept of it."""
         try:
-            await self._store.purge(key)
+            await heeding(self._store.purge(key))
         except LOST as error:
             raise self._failed("deleted", key, error) from None
 
@@ -169,7 +170,7 @@ class NatsBucket(Generic[Value]):
     async def _start_watch(self) -> KeyValue.KeyWatcher:
         while True:
             try:
-                return await self._store.watchall()
+                return await heeding(self._store.watchall())
             except LOST as error:
                 log.debug("watch not started", bucket=self._name, error=repr(error))
                 await asyncio.sleep(RETRY_S)

@@ -3,11 +3,12 @@
 import asyncio
 import os
 import signal
+from typing import Any
 
 import pytest
 
 from libs.common.errors import BusFailed
-from libs.common.lifecycle import Crew, background, every, run
+from libs.common.lifecycle import Crew, background, every, heeding, run
 
 
 async def test_a_loop_survives_what_it_raises():
@@ -23,6 +24,33 @@ async def test_a_loop_survives_what_it_raises():
     with pytest.raises(asyncio.CancelledError):
         await every(0.001, act, "test")
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize("answered", [{"result": 1}, {"exception": TimeoutError()}], ids=["answer", "error"])
+async def test_a_cancellation_in_the_moment_of_an_answer_is_not_missed(answered: dict[str, Any]):
+    answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    asking = asyncio.get_running_loop().create_task(heeding(asyncio.wait_for(answer, 10)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    for what, value in answered.items():
+        getattr(answer, f"set_{what}")(value)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+
+
+async def test_an_answer_after_a_cancellation_that_was_heard_is_an_answer():
+    async def clean_up() -> int:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return await heeding(asyncio.sleep(0, 7))
+        return 0
+
+    cleaning = asyncio.get_running_loop().create_task(clean_up())
+    await asyncio.sleep(0)
+    cleaning.cancel()
+    assert await cleaning == 7
 
 
 async def test_a_background_loop_ends_with_its_context():
