@@ -37,6 +37,7 @@ class Dataset:
 
     images: list[Path]
     task: str = field(default_factory=lambda: str(uuid.uuid4()))
+    webhook: str = ""
     committed: bool = False
     completed: bool = False
     lies: list[str] = field(default_factory=list)
@@ -68,7 +69,8 @@ class Raw:
 
     async def upload(self, http: httpx.AsyncClient, data: Dataset) -> None:
         """Init and send all images, several at once."""
-        await self._insist(http, data, "/task/new/init", data={"name": "raw"}, headers={"set-uuid": data.task})
+        form = {"name": "raw", "webhook": data.webhook}
+        await self._insist(http, data, "/task/new/init", data=form, headers={"set-uuid": data.task})
         async with asyncio.TaskGroup() as group:
             for image in data.images:
                 group.create_task(self._send(http, data, image))

@@ -50,6 +50,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def spooled(cluster: Cluster) -> list[str]:
+    """What lies in the spool beside what is always there."""
+    return sorted(path.name for path in cluster.spool.iterdir() if path.name not in {"instance", "lock"})
+
+
 @dataclass
 class Town:
     """A cluster, its nodes, and the relays between all of them."""

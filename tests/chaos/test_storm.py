@@ -16,7 +16,7 @@ from libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw, run_pyodm
 from tests.chaos.node_logs import files_received, overlaps, runs_by_task, runs_of
 from tests.chaos.saying import say
-from tests.chaos.storm import GRACE_S, Storm, Town, town
+from tests.chaos.storm import GRACE_S, Storm, Town, spooled, town
 from tests.datasets import make_images, processed
 from tests.waiting import until
 
@@ -138,17 +138,12 @@ def ended_ms(task: Task) -> int:
 async def nothing_is_left(place: Town) -> None:
     """No directory or temporary file in the spool, no notice about an upload."""
     uploads = await place.cluster.bus.bucket(UPLOADS)
-    await until(lambda: spooled(place) == [], timeout_s=30, what="the spool to be empty")
+    await until(lambda: spooled(place.cluster) == [], timeout_s=30, what="the spool to be empty")
 
     async def none() -> bool:
         return not await uploads.load()
 
     await until(none, timeout_s=10, what="all notices to be taken down")
-
-
-def spooled(place: Town) -> list[str]:
-    """What lies in the spool beside what is always there."""
-    return sorted(path.name for path in place.cluster.spool.iterdir() if path.name not in {"instance", "lock"})
 
 
 def say_figures(storm: Storm, place: Town, datasets: list[Dataset]) -> None:
