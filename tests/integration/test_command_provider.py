@@ -1,0 +1,151 @@
+"""The provider `command` and programs that are slow, outlive the autoscaler, or talk too much."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from libs.common.errors import ProviderFailed, Trouble
+from libs.common.model import MachineId
+from services.autoscaler.adapters.booted import Booted
+from services.autoscaler.adapters.command import Command
+from services.autoscaler.core.configuration import Cloud, Patience
+from services.autoscaler.core.offers import Offer, Size
+from services.autoscaler.core.orders import Launch, Order
+from services.autoscaler.core.secrets import Secret
+from tests.waiting import until
+
+NAME = MachineId("clusterodm-c1-5-abc")
+TOKEN = "node-token-7c9e"
+ORDER = Order(
+    name=NAME,
+    offer=Offer(size=Size(slug="any", max_images=5)),
+    launch=Launch(image="opendronemap/nodeodm", token=Secret(TOKEN)),
+)
+CREATE = """
+import json, pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+asked = json.load(sys.stdin)
+(folder / "begun").touch()
+while not (folder / "go-on").exists():
+    time.sleep(0.02)
+number = len(list(folder.glob("machine-*")))
+(folder / f"machine-{number}").write_text(asked["name"])
+print(json.dumps({"ref": str(number)}))
+"""
+LIST = """
+import json, pathlib, sys
+found = [{"name": each.read_text(), "ref": each.name} for each in pathlib.Path(sys.argv[1]).glob("machine-*")]
+print(json.dumps({"machines": found}))
+"""
+DESTROY = """
+import json, pathlib, sys
+asked = json.load(sys.stdin)
+for each in pathlib.Path(sys.argv[1]).glob("machine-*"):
+    if each.read_text() == asked["name"]:
+        each.unlink()
+"""
+AUTOSCALER = """
+import asyncio, sys
+from pathlib import Path
+from tests.integration.test_command_provider import ORDER, provider
+asyncio.run(provider(Path(sys.argv[1])).create(ORDER))
+"""
+
+
+def provider(folder: Path, create: str = CREATE, **patience: int) -> Booted:
+    programs = {"create": create, "list": LIST, "destroy": DESTROY}
+    commands = {verb: (sys.executable, "-S", "-c", text, str(folder)) for verb, text in programs.items()}
+    vendor = Command(Cloud(commands=commands), Patience(**patience), folder / "locks")
+    return Booted(vendor, poll_s=0.05, removal_wait_s=10)
+
+
+def killed_while_creating(folder: Path) -> None:
+    """An autoscaler that is killed while its program creates a machine."""
+    process = subprocess.Popen([sys.executable, "-c", AUTOSCALER, str(folder)], cwd=Path(__file__).parents[2])
+    try:
+        while not (folder / "begun").exists():
+            assert process.poll() is None
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def machines(folder: Path) -> list[str]:
+    return [file.read_text() for file in folder.glob("machine-*")]
+
+
+async def go_on(folder: Path) -> None:
+    await asyncio.sleep(0.3)  # time enough to do it wrong
+    assert machines(folder) == []
+    (folder / "go-on").touch()
+
+
+async def test_a_program_that_outlives_the_autoscaler_is_waited_for_and_creates_no_second_machine(tmp_path: Path):
+    await asyncio.to_thread(killed_while_creating, tmp_path)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(go_on(tmp_path))
+        again = group.create_task(provider(tmp_path).create(ORDER))
+    assert again.result().name == NAME
+    assert machines(tmp_path) == [NAME]
+
+
+async def test_nothing_is_destroyed_behind_the_back_of_a_program_that_still_creates(tmp_path: Path):
+    await asyncio.to_thread(killed_while_creating, tmp_path)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(go_on(tmp_path))
+        group.create_task(provider(tmp_path).destroy(NAME, ""))
+    assert machines(tmp_path) == []
+
+
+async def test_a_program_that_takes_too_long_is_ended_with_all_that_it_has_started(tmp_path: Path):
+    create = (
+        "import pathlib, subprocess, sys, time\n"
+        "child = subprocess.Popen(['sleep', '60'])\n"
+        "pathlib.Path(sys.argv[1], 'child').write_text(str(child.pid))\n"
+        "time.sleep(60)\n"
+    )
+    with pytest.raises(ProviderFailed, match="no answer in 1 s") as caught:
+        await provider(tmp_path, create, create_s=1).create(ORDER)
+    assert caught.value.trouble is Trouble.UNKNOWN_OUTCOME
+    child = int((tmp_path / "child").read_text())
+    await until(lambda: is_gone(child))
+
+
+def is_gone(pid: int) -> bool:
+    stat = Path("/proc", str(pid), "stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+async def test_what_a_program_says_is_logged_without_secrets(tmp_path: Path):
+    create = (
+        "import json, sys\nasked = json.load(sys.stdin)\nprint(asked['node_arguments'], file=sys.stderr)\nsys.exit(2)\n"
+    )
+    with capture_logs() as logs, pytest.raises(ProviderFailed) as caught:
+        await provider(tmp_path, create).create(ORDER)
+    assert "***" in caught.value.message
+    assert [each["line"] for each in logs if each["event"] == "command says"] == ["['-q', '1', '--token', '***']"]
+    assert TOKEN not in json.dumps(logs) + caught.value.message
+
+
+async def test_a_program_that_does_not_exist_is_refused(tmp_path: Path):
+    commands = {verb: (str(tmp_path / "nothing"),) for verb in ("create", "list", "destroy")}
+    vendor = Command(Cloud(commands=commands), Patience(), tmp_path)
+    with pytest.raises(ProviderFailed, match="No such file") as caught:
+        await vendor.starting("clusterodm-")
+    assert caught.value.trouble is Trouble.REFUSED
+
+
+async def test_a_cancelled_call_leaves_no_program_behind(tmp_path: Path):
+    async with asyncio.TaskGroup() as group:
+        creating = group.create_task(provider(tmp_path).create(ORDER))
+        await until((tmp_path / "begun").exists)
+        creating.cancel()
+    (tmp_path / "go-on").touch()
+    assert await provider(tmp_path).inspect(NAME) is None
+    assert machines(tmp_path) == []
