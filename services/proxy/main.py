@@ -52,6 +52,7 @@ SERVICE: Final = "proxy"
 PROG: Final = f"clusterodm {SERVICE}"
 POLLS_PER_NODE_COUNT: Final = 32
 STREAMS_PER_NODE_COUNT: Final = 128
+LOOPBACK: Final = "127.0.0.1"
 SWEEP_EVERY_S: Final = 300.0
 SETTLE_EVERY_S: Final = 5.0
 RELIEVE_EVERY_S: Final = 5.0
@@ -71,8 +72,7 @@ async def serve(settings: ProxySettings) -> None:
     """Wire the proxy to the real world and serve until cancelled."""
     require_supported(settings)
     with listening(settings) as entrances, metrics_served(settings.metrics_port):
-        scheme = "https" if settings.tls_everywhere else "http"
-        url = settings.proxy_url or f"{scheme}://{socket.gethostname()}:{entrances[0].port}"
+        url = settings.proxy_url or own_url(settings, entrances)
         async with (
             connect(
                 settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
@@ -178,10 +178,23 @@ def listening(settings: ProxySettings) -> Iterator[list[Entrance]]:
     tls = tls_context(settings.ssl_key, settings.ssl_cert) if settings.ssl_key else None
     with ExitStack() as stack:
         plain_too = bool(settings.secure_port)
-        entrances = [Entrance(stack.enter_context(listen(settings.bind, settings.port)), None if plain_too else tls)]
+        shared = bool(settings.own_port)
+        public = stack.enter_context(listen(settings.bind, settings.port, shared=shared))
+        entrances = [Entrance(public, None if plain_too else tls)]
         if plain_too:
-            entrances.append(Entrance(stack.enter_context(listen(settings.bind, settings.secure_port)), tls))
+            entrances.append(
+                Entrance(stack.enter_context(listen(settings.bind, settings.secure_port, shared=shared)), tls)
+            )
+        if shared:
+            entrances.append(Entrance(stack.enter_context(listen(LOOPBACK, settings.own_port))))
         yield entrances
+
+
+def own_url(settings: ProxySettings, entrances: Sequence[Entrance]) -> str:
+    """Say where the other proxies reach this one, if nobody has."""
+    if settings.own_port:
+        return f"http://{LOOPBACK}:{settings.own_port}"
+    return f"{'https' if settings.tls_everywhere else 'http'}://{socket.gethostname()}:{entrances[0].port}"
 
 
 def require_supported(settings: ProxySettings) -> None:

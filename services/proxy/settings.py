@@ -73,6 +73,13 @@ class ProxySettings(CommonSettings):
         "",
         description="where the other proxies reach this one; empty: http://<host name>:<port>, https with TLS on --port",
     )
+    own_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="loopback port of this proxy alone; the ports for clients are then shared with other proxies of"
+        " this computer; 0: not shared",
+    )
     spool_dir: str = Field(
         "", description="directory for received files, one for each proxy; empty: spool in the data directory"
     )

@@ -3,6 +3,10 @@
 Sockets are opened here and not by uvicorn, so that a port in use is one clear line and an exit code, and port 0 can be asked
 what it became. There is no access log: clients' tokens are in the URLs. uvicorn's own signal handling is left out; stopping is
 leaving the context, which lets requests in flight finish for `stop_s`.
+
+Several proxies of one computer may share a port (SO_REUSEPORT): the kernel gives each connection to one of them. A shared
+port is only bound here and taken into service when there is somebody to answer, so that no connection waits for a proxy
+that is still starting.
 """
 
 import asyncio
@@ -60,14 +64,31 @@ class Server(uvicorn.Server):
         yield
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """Open a listening socket. Raises Refused with a sentence for the operator."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return (
+            bound(family, host, port) if shared else socket.create_server((host, port), family=family, backlog=BACKLOG)
+        )
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise Refused(f"cannot listen on {host}:{port}: {reason}") from None
+
+
+def bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    """Take a port that other proxies may have too, without listening yet. Raises OSError."""
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as create_server does
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def tls_context(key: str, certificate: str) -> ssl.SSLContext:
