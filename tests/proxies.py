@@ -51,10 +51,11 @@ from services.proxy.adapters.peers import PeerClient
 from services.proxy.adapters.secret import shared_secret
 from services.proxy.adapters.spool import DiskSpool, open_spool
 from services.proxy.adapters.upstream import Upstream
-from services.proxy.api.server import Entrance, Limits, listen, served
+from services.proxy.api.server import Entrance, listen, served
 from services.proxy.handlers.create import Creator
+from services.proxy.handlers.health import Health
 from services.proxy.handlers.neighbours import Neighbours
-from services.proxy.main import Ways, front, intake
+from services.proxy.main import Ways, front, intake, limits
 from services.proxy.settings import ProxySettings
 from tests.waiting import until
 
@@ -295,7 +296,8 @@ async def running_proxy(
 ) -> AsyncIterator[ProxyUnderTest]:
     """Run a proxy on a free loopback port; its spool is in `root`. `beside` is another proxy of the same cluster."""
     bus = beside.bus if beside else MemoryBus()
-    chosen = ProxySettings(bind="127.0.0.1", port=0, _cli_parse_args=[], **settings)  # type: ignore[call-arg]
+    brisk = {"commit_wait_s": 0.2, "stop_timeout_s": 1.0, "uploads_wait_s": 0.2}
+    chosen = ProxySettings(bind="127.0.0.1", port=0, _cli_parse_args=[], **(brisk | settings))  # type: ignore[call-arg]
     uploads = await bus.bucket(UPLOADS)
     forwarding = NothingForwards()
     async with (
@@ -311,8 +313,9 @@ async def running_proxy(
         await until(lambda: cluster.ready and cluster.options())
         creator = intake(chosen, bus, cluster, spool, forwarding)
         neighbours = Neighbours(bus, cluster, spool, holders, PeerClient())
-        app = front(chosen, bus, cluster, creator, Ways(polls, streams, neighbours, await shared_secret(bus)))
-        async with served(app, entrances, Limits(chosen.head_timeout_s, stop_s=1.0)):
+        ways = Ways(polls, streams, neighbours, await shared_secret(bus))
+        app = front(chosen, bus, cluster, creator, ways, Health(bus, cluster, spool))
+        async with served(app, entrances, limits(chosen)):
             yield ProxyUnderTest(entrances[0].port, bus, scheduler, spool, cluster, root, forwarding, creator)
 
 

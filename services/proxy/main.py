@@ -28,6 +28,8 @@ from services.proxy.adapters.spool import open_spool
 from services.proxy.adapters.upstream import Upstream
 from services.proxy.adapters.webhook import HttpWebhook
 from services.proxy.api.app import App
+from services.proxy.api.exchange import Bounds
+from services.proxy.api.gate import Gate
 from services.proxy.api.hot import HotPaths
 from services.proxy.api.passing import Passing
 from services.proxy.api.rare import Parts
@@ -38,13 +40,14 @@ from services.proxy.handlers.act import Actor
 from services.proxy.handlers.create import Creator, Policy
 from services.proxy.handlers.finish import Finisher
 from services.proxy.handlers.forward import Forwarder
+from services.proxy.handlers.health import Health
 from services.proxy.handlers.inputs import Inputs
 from services.proxy.handlers.inquiry import Inquiry
 from services.proxy.handlers.neighbours import Neighbours
 from services.proxy.handlers.read import Reader
 from services.proxy.handlers.relay import Relay
 from services.proxy.handlers.sweep import Sweeper
-from services.proxy.ports import Cluster, Forwarding, Spool
+from services.proxy.ports import Cluster, Forwarding, Patience, Spool
 from services.proxy.ports import Upstream as Nodes
 from services.proxy.settings import SHORTCUTS, ProxySettings
 
@@ -57,6 +60,7 @@ SWEEP_EVERY_S: Final = 300.0
 SETTLE_EVERY_S: Final = 5.0
 RELIEVE_EVERY_S: Final = 5.0
 HOUR_S: Final = 3600.0
+MEGABYTE: Final = 1_000_000
 
 log = structlog.get_logger()
 
@@ -97,13 +101,19 @@ async def running(settings: ProxySettings, bus: Bus, entrances: Sequence[Entranc
         creator = intake(settings, bus, cluster, spool, forwarder)
         sweeper = Sweeper(bus, spool, settings.stale_uploads_timeout)
         neighbours = Neighbours(bus, cluster, spool, holders, PeerClient())
-        app = front(settings, bus, cluster, creator, Ways(polls, streams, neighbours, await shared_secret(bus)))
+        health = Health(bus, cluster, spool)
+        ways = Ways(polls, streams, neighbours, await shared_secret(bus))
+        app = front(settings, bus, cluster, creator, ways, health)
         async with (
             background(every(SWEEP_EVERY_S, sweeper.sweep, "sweep"), "sweep"),
             background(every(SETTLE_EVERY_S, creator.settle, "settle"), "settle"),
-            served(app, entrances, Limits(settings.head_timeout_s, settings.stop_timeout_s)),
+            served(app, entrances, limits(settings)),
         ):
-            yield
+            try:
+                yield
+            finally:
+                health.stopping = True
+                await asyncio.sleep(settings.drain_s)
 
 
 @asynccontextmanager
@@ -141,7 +151,7 @@ async def forwarding(settings: ProxySettings, bus: Bus, spool: Spool, cluster: C
 
 def intake(settings: ProxySettings, bus: Bus, cluster: Cluster, spool: Spool, forwarder: Forwarding) -> Creator:
     """Put together how tasks come in."""
-    policy = Policy(settings.splitmerge, settings.flood_limit)
+    policy = Policy(settings.splitmerge, settings.flood_limit, settings.commit_wait_s)
     return Creator(spool, bus, cluster, forwarder, policy, now_ms=now_ms, fresh_id=lambda: str(uuid.uuid4()))
 
 
@@ -155,15 +165,29 @@ class Ways:
     secret: str
 
 
-def front(settings: ProxySettings, bus: Bus, cluster: Cluster, creator: Creator, ways: Ways) -> App:
+def front(  # noqa: PLR0913, PLR0917 everything that the front door leads to
+    settings: ProxySettings, bus: Bus, cluster: Cluster, creator: Creator, ways: Ways, health: Health
+) -> App:
     """Put the HTTP side together."""
     address, stall_s = settings.public_address, settings.upload_stall_timeout_s
     reader = Reader(bus, cluster, Inquiry(ways.polls), now_ms)
-    relay = Relay(bus, cluster, ways.streams, reader)
-    hot = HotPaths(reader, relay, creator, public_address=address, stall_s=stall_s)
+    download_stall_s = settings.download_stall_timeout_s
+    patience = Patience(connect_s=5.0, head_s=settings.node_answer_timeout_s, silence_s=download_stall_s)
+    relay = Relay(bus, cluster, ways.streams, reader, patience)
+    hot = HotPaths(reader, relay, creator, public_address=address, stall_s=stall_s, download_stall_s=download_stall_s)
     actor = Actor(bus, cluster, splitmerge=settings.splitmerge)
-    rare = Parts(creator, actor, reader, bus, cluster, address, stall_s)
-    return App(hot, rare, Passing(ways.neighbours, ways.secret, stall_s, address), settings.expected_token)
+    rare = Parts(creator, actor, reader, bus, health, address, stall_s)
+    passing = Passing(ways.neighbours, ways.secret, stall_s, address)
+    gate = Gate(settings.uploads_at_once_count, settings.uploads_wait_s)
+    bounds = Bounds(settings.upload_min_rate_bytes_per_s, settings.upload_limit_mb * MEGABYTE)
+    return App(hot, rare, passing, gate, bounds, settings.expected_token)
+
+
+def limits(settings: ProxySettings) -> Limits:
+    """Say what connections must keep to."""
+    return Limits(
+        settings.head_timeout_s, settings.stop_timeout_s, settings.head_limit_bytes, settings.connections_count
+    )
 
 
 def reserve_bytes(settings: ProxySettings) -> int:

@@ -201,6 +201,10 @@ class Spool(Protocol):
         """Delete the files of a committed task, and keep the rest (Mark.INPUTS_GONE)."""
         ...
 
+    def has_room(self) -> bool:
+        """Whether new uploads are taken."""
+        ...
+
     def wanted_bytes(self) -> int:
         """How much should be freed on the disk before it gets scarce; 0: there is room."""
         ...

@@ -64,6 +64,36 @@ class ProxySettings(CommonSettings):
     head_timeout_s: float = Field(
         30.0, gt=0, description="a client that does not finish the head of a request is cut off after so many seconds"
     )
+    upload_min_rate_bytes_per_s: int = Field(
+        100,
+        ge=0,
+        description="a client that sends a body more slowly is cut off, once a stall timeout has passed; 0: never",
+    )
+    upload_limit_mb: int = Field(0, ge=0, description="longest body of one upload request, MB; 0: no limit")
+    uploads_at_once_count: int = Field(
+        128, gt=0, description="upload requests that are taken at the same time; further ones wait"
+    )
+    uploads_wait_s: float = Field(
+        5.0, ge=0, description="how long an upload request waits for its turn before it is refused with 503, seconds"
+    )
+    connections_count: int = Field(
+        4096, gt=0, description="connections of clients at the same time; further ones are closed at once"
+    )
+    head_limit_bytes: int = Field(65536, ge=1024, description="longest head of a request, bytes")
+    download_stall_timeout_s: float = Field(
+        60.0, gt=0, description="a download is broken off when its node or its client has not moved for so many seconds"
+    )
+    node_answer_timeout_s: float = Field(
+        30.0, gt=0, description="a download is broken off when its node has not begun to answer after so many seconds"
+    )
+    commit_wait_s: float = Field(
+        20.0, ge=0, description="how long a commit waits for a scheduler before it is refused with 503, seconds"
+    )
+    drain_s: float = Field(
+        0.0,
+        ge=0,
+        description="after SIGTERM go on for so many seconds with /healthz at 503, so that load balancers notice",
+    )
     forward_parallel_count: int = Field(
         4, gt=0, description="files of one task that are sent to its node at the same time"
     )

@@ -25,7 +25,7 @@ from typing import Final, ParamSpec, TypeVar
 import msgspec
 import structlog
 
-from libs.common.errors import NotFound, Refused
+from libs.common.errors import BusFailed, NotFound, Refused
 from libs.common.lifecycle import now_ms
 from libs.common.model import InstanceId, TaskId, Upload
 from libs.common.ports import Bucket
@@ -112,6 +112,9 @@ class DiskSpool:
             entry.gone = True
             del self._entries[entry.draft.task]
             raise Refused(f"Invalid set-uuid: {entry.draft.task}") from None
+        except BusFailed:  # should it be announced all the same, `announce` takes it down
+            await self._take_out(entry, announced=False)
+            raise
         except BaseException:
             await self._take_out(entry)
             raise
@@ -155,8 +158,12 @@ class DiskSpool:
 
     def _require_room(self, expected_bytes: int = 0) -> None:
         """Raise SpoolFull before the disk is full."""
-        if shutil.disk_usage(self._root).free - expected_bytes < self._reserve_bytes:
+        if not self.has_room(expected_bytes):
             raise SpoolFull(disk.NO_ROOM)
+
+    def has_room(self, expected_bytes: int = 0) -> bool:
+        """Say whether so much more fits."""
+        return shutil.disk_usage(self._root).free - expected_bytes >= self._reserve_bytes
 
     def wanted_bytes(self) -> int:
         """Say how much should be freed."""
@@ -259,14 +266,15 @@ class DiskSpool:
         if entry is not None and not entry.gone:
             await self._take_out(entry)
 
-    async def _take_out(self, entry: Entry) -> None:
+    async def _take_out(self, entry: Entry, *, announced: bool = True) -> None:
         task = entry.draft.task
         entry.gone = True
         await entry.quiet.wait()
         aside = await self._run(disk.set_aside, self._root, task)
         self._entries.pop(task, None)
         await self._run(disk.remove, aside)
-        await self._notices.take_down(task)
+        if announced:
+            await self._notices.take_down(task)
 
     async def announce(self) -> None:
         """Make KV `uploads` say what is here and nothing else of ours. Raises BusFailed."""

@@ -4,6 +4,7 @@ wire      the server's protocol: what a connection may do before and between req
 exchange  one request and its answer: query, body with a time limit, JSON, CORS, dropping the connection
 app       the front door: token, then straight to the hot paths (polls, /info, uploads, downloads, pages)
 passing   uploads that another proxy holds: the request is passed on to it
+gate      how many uploads are taken at once
 hot       these paths, as plain ASGI callables
 rare      everything else, as a FastAPI application
 bodies    forms and uploads, read as they come

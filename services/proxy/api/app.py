@@ -14,7 +14,18 @@ from typing import Final
 import structlog
 
 from libs.common.model import TaskId
-from services.proxy.api.exchange import BodyStalled, ClientGone, Exchange, Message, Receive, Scope, Send
+from services.proxy.api.exchange import (
+    UNAVAILABLE,
+    BodyStalled,
+    Bounds,
+    ClientGone,
+    Exchange,
+    Message,
+    Receive,
+    Scope,
+    Send,
+)
+from services.proxy.api.gate import Busy, Gate
 from services.proxy.api.hot import HotPaths, is_page
 from services.proxy.api.passing import UPLOAD, Passing
 from services.proxy.api.rare import Parts, build
@@ -23,6 +34,7 @@ from services.proxy.core.headers import Header
 TASK: Final = re.compile(r"/task/(\w+-\w+-\w+-\w+-\w+)/(.+)", re.ASCII)
 PUBLIC: Final = frozenset(("/auth/info", "/auth/login", "/auth/register", "/healthz"))
 CREATING: Final = "/task/new/"
+NEW: Final = "/task/new"
 NO_CONTENT: Final = 204
 UNAUTHORIZED: Final = 401
 FAILED: Final = 500
@@ -33,15 +45,19 @@ log = structlog.get_logger()
 class App:
     """Everything that the public port answers."""
 
-    def __init__(self, hot: HotPaths, rare: Parts, passing: Passing, token: str) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 what stands behind the door
+        self, hot: HotPaths, rare: Parts, passing: Passing, gate: Gate, bounds: Bounds, token: str
+    ) -> None:
         self._hot = hot
         self._passing = passing
+        self._gate = gate
+        self._bounds = bounds
         self._rare = build(rare)
         self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or end its connection; never neither."""
-        exchange = Exchange(scope, receive, send)
+        exchange = Exchange(scope, receive, send, self._bounds)
         try:
             await self._answer(exchange)
         except ClientGone:
@@ -71,18 +87,26 @@ class App:
 
     async def _other(self, exchange: Exchange, path: str) -> None:
         is_post = exchange.method == "POST"
-        if path.startswith(CREATING) and await self._passing.took(exchange):
-            return
         if path == "/info":
             await self._hot.info(exchange)
         elif path == "/":
             await self._hot.page(exchange)
-        elif is_post and path.startswith(UPLOAD):
-            await self._hot.upload(exchange)
-        elif is_post and path == "/task/new":
-            await self._hot.new(exchange)
-        else:
+        elif is_post and (path.startswith(UPLOAD) or path == NEW):
+            await self._upload(exchange)
+        elif not (path.startswith(CREATING) and await self._passing.took(exchange)):
             await self._pass_to_rare(exchange)
+
+    async def _upload(self, exchange: Exchange) -> None:
+        try:
+            async with self._gate.passed():
+                if exchange.path == NEW:
+                    await self._hot.new(exchange)
+                elif not await self._passing.took(exchange):
+                    await self._hot.upload(exchange)
+        except Busy as error:
+            log.info("upload refused", path=exchange.path, reason=error.message)
+            await exchange.drain()
+            await exchange.refuse(error.message, UNAVAILABLE)
 
     def _admitted(self, exchange: Exchange) -> bool:
         if exchange.path in PUBLIC or (exchange.path == "/commit" and exchange.method == "POST"):

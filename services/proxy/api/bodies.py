@@ -70,7 +70,7 @@ async def read_upload(exchange: Exchange, receipt: Receipt, stall_s: float) -> d
         raise unsupported(kind)
     reader = MultipartReader(boundary_of(content_type or b""))
     intake = Intake(reader, receipt)
-    async for chunk in exchange.chunks(stall_s):
+    async for chunk in exchange.bounded_chunks(stall_s):
         await intake.feed(chunk)
         while intake.may_fill(chunk) and (behind := await intake.fill(exchange.door)) is not None:
             chunk = behind  # noqa: PLW2901 as if it had come like the others

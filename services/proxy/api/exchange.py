@@ -5,11 +5,13 @@ CORS is answered for every origin, with credentials: the token is in the URL, so
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs
 
 import msgspec
 
+from libs.common.errors import Refused
 from services.proxy.api.wire import DOOR, Door
 from services.proxy.core.headers import Header, find
 
@@ -19,6 +21,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
+RETRY_AFTER: Final = (b"retry-after", b"5")
+UNAVAILABLE: Final = 503
+TOO_LONG: Final = "The request is longer than this server takes."
 OK: Final = 200
 PARAMETERS_LIMIT_COUNT: Final = 100
 DRAIN_S: Final = 10.0
@@ -33,6 +38,20 @@ class BodyStalled(Exception):
     """The client has stopped sending in the middle of a body."""
 
 
+class BodyTooLong(Refused):
+    """The body is longer than this server takes; to be answered as 413."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a client's body must keep to."""
+
+    min_bytes_per_s: float = 0.0
+    """More slowly counts as stalled: whoever sends a byte now and then must not hold a place for ever."""
+    body_bytes: int = 0
+    """Longest body; 0: no limit."""
+
+
 class Exchange:
     """A request under way."""
 
@@ -40,6 +59,7 @@ class Exchange:
         "_body_begun",
         "_body_over",
         "_query",
+        "bounds",
         "given_origin",
         "headers",
         "method",
@@ -50,7 +70,8 @@ class Exchange:
         "started",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: Bounds) -> None:
+        self.bounds = bounds
         self.scope = scope
         self.receive = receive
         self.send = send
@@ -112,17 +133,43 @@ class Exchange:
     async def chunks(self, stall_s: float) -> AsyncIterator[bytes]:
         """Yield the body as it comes. Raises ClientGone, BodyStalled."""
         self._body_begun = True
+        clock = asyncio.get_running_loop().time
+        waited_s, came_bytes = 0.0, 0
         while not self._body_over:
-            try:
-                async with asyncio.timeout(stall_s):
-                    message = await self.receive()
-            except TimeoutError:
-                raise BodyStalled from None
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            self._body_over = not message.get("more_body", False)
-            if message["body"]:
-                yield message["body"]
+            asked_s = clock()
+            body = await self._next(stall_s)
+            waited_s += clock() - asked_s
+            came_bytes += len(body)
+            if waited_s > stall_s:  # only waiting for the client counts, not what we do with what it sent
+                if came_bytes < waited_s * self.bounds.min_bytes_per_s and not self._body_over:
+                    raise BodyStalled
+                waited_s, came_bytes = 0.0, 0
+            if body:
+                yield body
+
+    async def _next(self, stall_s: float) -> bytes:
+        try:
+            async with asyncio.timeout(stall_s):
+                message = await self.receive()
+        except TimeoutError:
+            raise BodyStalled from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        self._body_over = not message.get("more_body", False)
+        body: bytes = message["body"]
+        return body
+
+    async def bounded_chunks(self, stall_s: float) -> AsyncIterator[bytes]:
+        """Yield the body of an upload as it comes. Raises BodyTooLong too, at once where its length is known."""
+        limit_bytes = self.bounds.body_bytes
+        if limit_bytes and self.length_bytes > limit_bytes:
+            raise BodyTooLong(TOO_LONG)
+        size_bytes = 0
+        async for chunk in self.chunks(stall_s):
+            size_bytes += len(chunk)
+            if limit_bytes and size_bytes > limit_bytes:
+                raise BodyTooLong(TOO_LONG)
+            yield chunk
 
     async def body(self, limit_bytes: int, stall_s: float) -> bytes | None:
         """Take the body as a whole; None when it is longer than allowed."""
@@ -187,7 +234,8 @@ class Exchange:
 
     async def refuse(self, message: str, status: int = OK) -> None:
         """Answer with an error. Of a body that is still coming not everything need be read: the connection is then closed."""
-        await self.json({"error": message}, status, close=self.body_left and self.method == "POST")
+        headers = [RETRY_AFTER] if status == UNAVAILABLE else []
+        await self.json({"error": message}, status, close=self.body_left and self.method == "POST", headers=headers)
 
     async def empty(self, status: int, headers: list[Header] | None = None) -> None:
         """Answer without a body."""

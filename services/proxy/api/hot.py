@@ -20,7 +20,7 @@ from libs.common.errors import BusFailed, ClusterError, NodeFailed, NoNode, NotF
 from libs.common.identity import owner_of
 from libs.common.model import ClusterSummary, Owner, TaskId
 from services.proxy.api.bodies import read_upload
-from services.proxy.api.exchange import Exchange
+from services.proxy.api.exchange import BodyTooLong, Exchange
 from services.proxy.core.answers import NO_FILES, NO_NODES, TRY_AGAIN, cannot_handle, cluster_info, no_uuid
 from services.proxy.core.multipart import MalformedBody
 from services.proxy.core.polls import line_number
@@ -39,6 +39,7 @@ BAD_REQUEST: Final = 400
 NOT_FOUND: Final = 404
 BAD_GATEWAY: Final = 502
 UNAVAILABLE: Final = 503
+TOO_LARGE: Final = 413
 DISK_FULL: Final = 507
 
 log = structlog.get_logger()
@@ -59,6 +60,7 @@ def status_of(error: ClusterError) -> int:
     """Choose the status of a refused upload."""
     for kind, status in (
         (SpoolFull, DISK_FULL),
+        (BodyTooLong, TOO_LARGE),
         (NotFound, NOT_FOUND),
         (Refused, BAD_REQUEST),
         (NodeFailed, BAD_GATEWAY),
@@ -76,12 +78,22 @@ def words_of(error: ClusterError) -> str:
 class HotPaths:
     """Answers the requests that come in masses."""
 
-    def __init__(self, reader: Reader, relay: Relay, creator: Creator, *, public_address: str, stall_s: float) -> None:
+    def __init__(  # noqa: PLR0913 what it answers with
+        self,
+        reader: Reader,
+        relay: Relay,
+        creator: Creator,
+        *,
+        public_address: str,
+        stall_s: float,
+        download_stall_s: float,
+    ) -> None:
         self._reader = reader
         self._relay = relay
         self._creator = creator
         self._public_address = public_address
         self._stall_s = stall_s
+        self._download_stall_s = download_stall_s
         self._info_of: ClusterSummary | None = None
         self._info = b""
 
@@ -147,7 +159,7 @@ class HotPaths:
         except ClusterError as error:
             log.info("task refused", reason=error.message)
             await exchange.drain()
-            about_task = isinstance(error, Refused) and not isinstance(error, MalformedBody | SpoolFull)
+            about_task = isinstance(error, Refused) and not isinstance(error, MalformedBody | SpoolFull | BodyTooLong)
             await exchange.refuse(words_of(error), 200 if about_task else status_of(error))
             return
         await exchange.json({"uuid": task})
@@ -173,7 +185,7 @@ class HotPaths:
         wanted = Wanted(exchange.method.encode(), quote(action, safe=SAFE_IN_PATH).encode(), exchange.headers)
         try:
             async with self._relay.download(task, owner, wanted) as relayed:
-                await stream(exchange, relayed)
+                await stream(exchange, relayed, self._download_stall_s)
         except (NotFound, NodeRefused) as error:
             status = NOT_FOUND if isinstance(error, NotFound) else BAD_GATEWAY
             await exchange.refuse(error.message, status)
@@ -189,7 +201,7 @@ class HotPaths:
         wanted = Wanted(exchange.method.encode(), quote(exchange.path, safe=SAFE_IN_PATH).encode(), exchange.headers)
         try:
             async with self._relay.page(wanted) as relayed:
-                await stream(exchange, relayed)
+                await stream(exchange, relayed, self._download_stall_s)
         except NoNode:
             await exchange.refuse(NO_NODES)
         except (NodeFailed, BusFailed) as error:
@@ -197,26 +209,30 @@ class HotPaths:
             exchange.drop()
 
 
-async def stream(exchange: Exchange, relayed: Relayed) -> None:
+async def stream(exchange: Exchange, relayed: Relayed, stall_s: float) -> None:
     """Pass an answer on at the client's pace; whichever side breaks off, the other is closed."""
     await exchange.head(relayed.status, list(relayed.headers))
     async with asyncio.TaskGroup() as group:
         watcher = group.create_task(watch(exchange, relayed), name="watch client")
         try:
-            complete = await copy(exchange, relayed)
+            complete = await copy(exchange, relayed, stall_s)
         finally:
             watcher.cancel()
     if not complete:
         exchange.drop()
 
 
-async def copy(exchange: Exchange, relayed: Relayed) -> bool:
-    """Pass the body on; whether all of it came."""
+async def copy(exchange: Exchange, relayed: Relayed, stall_s: float) -> bool:
+    """Pass the body on; whether all of it came, and went."""
     try:
         async for chunk in relayed.body:
-            await exchange.part(chunk, more=True)
+            async with asyncio.timeout(stall_s):
+                await exchange.part(chunk, more=True)
             if exchange.door.gone:
                 return False
+    except TimeoutError:
+        log.info("relay broken off", path=exchange.path, reason="the client does not take it")
+        return False
     except NodeFailed as error:
         log.info("relay broken off", path=exchange.path, reason="client left" if exchange.door.gone else error.message)
         return False

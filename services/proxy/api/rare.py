@@ -18,20 +18,20 @@ from libs.common.messages import FINISH_REPORTED, FinishReported
 from libs.common.model import NodeTaskId, TaskId
 from libs.common.ports import Bus
 from services.proxy.api.bodies import read_form
-from services.proxy.api.exchange import BodyStalled, ClientGone, Exchange
+from services.proxy.api.exchange import RETRY_AFTER, UNAVAILABLE, BodyStalled, ClientGone, Exchange
 from services.proxy.api.hot import UUID_AT_END, client_of, text, words_of
 from services.proxy.core.answers import AUTH_INFO, MALFORMED_COMMIT, NO_OPTIONS, NOT_AVAILABLE, cannot_handle, no_uuid
 from services.proxy.handlers.act import Actor
 from services.proxy.handlers.create import Creator
+from services.proxy.handlers.health import Health
 from services.proxy.handlers.read import Reader
-from services.proxy.ports import Cluster, SpoolFull
+from services.proxy.ports import SpoolFull
 
 EVERY_METHOD: Final = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]
 VERBS: Final = re.compile(r"/task/(cancel|remove|restart)")
 COMMIT_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """A node's webhook brings the whole list of images along; one that is longer still is taken without a look."""
 OK: Final = 200
-UNAVAILABLE: Final = 503
 DISK_FULL: Final = 507
 
 
@@ -49,7 +49,7 @@ class Parts:
     actor: Actor
     reader: Reader
     bus: Bus
-    cluster: Cluster
+    health: Health
     public_address: str
     stall_s: float
 
@@ -125,8 +125,7 @@ def build(parts: Parts) -> FastAPI:  # noqa: C901 a list of routes, not a decisi
 
     @app.get("/healthz")
     async def health() -> Response:
-        checks = {"bus": parts.bus.connected, "mirrors": parts.cluster.ready}
-        return answer({"ok": all(checks.values()), **checks}, OK if all(checks.values()) else UNAVAILABLE)
+        return answer(parts.health.report(), OK if parts.health.serves else UNAVAILABLE)
 
     return app
 
@@ -155,6 +154,8 @@ def add_error_answers(app: FastAPI) -> None:
         await exchange.drain()
         status = UNAVAILABLE if isinstance(error, BusFailed) else DISK_FULL if isinstance(error, SpoolFull) else OK
         response = answer({"error": words_of(error)}, status)
+        if status == UNAVAILABLE:
+            response.headers["retry-after"] = RETRY_AFTER[1].decode()
         if exchange.body_left:
             response.headers["connection"] = "close"
         return response

@@ -23,7 +23,7 @@ import uvicorn
 
 from libs.common.errors import Refused
 from libs.common.lifecycle import Crew
-from services.proxy.api.wire import Wire
+from services.proxy.api.wire import Bearing, Wire
 
 BACKLOG: Final = 2048
 START_S: Final = 10.0
@@ -53,6 +53,8 @@ class Limits:
     """Until the head of a request is complete."""
     stop_s: float
     """For requests in flight when the proxy stops."""
+    head_bytes: int = 65536
+    connections_count: int = 4096
 
 
 class Server(uvicorn.Server):
@@ -105,7 +107,8 @@ def tls_context(key: str, certificate: str) -> ssl.SSLContext:
 @asynccontextmanager
 async def served(app: Any, entrances: Sequence[Entrance], limits: Limits) -> AsyncIterator[None]:
     """Answer on all ports while the context is open."""
-    servers = [Server(configured(app, entrance, limits)) for entrance in entrances]
+    bearing = Bearing(limits.head_s, limits.head_bytes, limits.connections_count)
+    servers = [Server(configured(app, entrance, bearing, limits.stop_s)) for entrance in entrances]
     async with Crew(len(servers), grace_s=limits.stop_s + CLOSING_S) as crew:
         for server, entrance in zip(servers, entrances, strict=True):
             await crew.start(server.serve(sockets=[entrance.listener]), name=f"http {entrance.port}")
@@ -119,11 +122,11 @@ async def served(app: Any, entrances: Sequence[Entrance], limits: Limits) -> Asy
                 server.should_exit = True
 
 
-def configured(app: Any, entrance: Entrance, limits: Limits) -> uvicorn.Config:
+def configured(app: Any, entrance: Entrance, bearing: Bearing, stop_s: float) -> uvicorn.Config:
     """Configure one uvicorn."""
     config = uvicorn.Config(
         app,
-        http=cast("type[asyncio.Protocol]", partial(Wire, head_s=limits.head_s)),
+        http=cast("type[asyncio.Protocol]", partial(Wire, bearing=bearing)),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -131,7 +134,7 @@ def configured(app: Any, entrance: Entrance, limits: Limits) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
-        timeout_graceful_shutdown=max(1, round(limits.stop_s)),
+        timeout_graceful_shutdown=max(1, round(stop_s)),
     )
     config.load()
     config.ssl = entrance.tls

@@ -1,6 +1,7 @@
 """What a connection may do: uvicorn's HTTP protocol with the limits it lacks, bodies that are not copied, and a door.
 
-    before a request    its head must be complete in time, in at most HEAD_LIMIT_BYTES (431); uvicorn itself waits for ever
+    at the beginning    one connection more than allowed is closed at once: clients try again, a status might end their wait
+    before a request    its head must be complete in time, in at most `head_bytes` (431); uvicorn itself waits for ever
     a body              is kept in the pieces in which it came; one whose length is known goes past the HTTP parser, which
                         would copy it, and is given to the application as it came from the socket
     after an answer     a rest of the request's body that still comes must keep coming, else the connection is closed
@@ -21,18 +22,21 @@ import socket
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any, Final, cast
 from urllib.parse import unquote
 
 import httptools
+import structlog
 from uvicorn._types import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from services.proxy.core.headers import Header, find
 from services.proxy.ports import Tap
 
+log = structlog.get_logger()
+
 DOOR: Final = "clusterodm.door"
-HEAD_LIMIT_BYTES: Final = 64 * 1024
 BODY_HIGH_WATER_BYTES: Final = 64 * 1024
 TOO_LARGE_BODY: Final = b'{"error":"Request Header Fields Too Large"}'
 
@@ -153,15 +157,25 @@ class Door:
         self._cycle.expected_content_length -= count_bytes
 
 
+@dataclass
+class Bearing:
+    """What all connections share."""
+
+    head_s: float
+    """From the connection, or the first byte of a further request, to the end of its head."""
+    head_bytes: int
+    connections_count: int
+    open_count: int = 0
+
+
 class Wire(HttpToolsProtocol):
     """One connection."""
 
     cycle: Cycle
 
-    def __init__(self, *args: Any, head_s: float, **named: Any) -> None:
+    def __init__(self, *args: Any, bearing: Bearing, **named: Any) -> None:
         super().__init__(*args, **named)
-        self._head_s = head_s
-        """From the connection, or the first byte of a further request, to the end of its head."""
+        self._bearing = bearing
         self._head_alarm: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._in_head = True
@@ -173,13 +187,19 @@ class Wire(HttpToolsProtocol):
     # --- what the event loop calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
-        """Give the first request its time."""
+        """Give the first request its time; close one connection too many."""
         super().connection_made(transport)
-        self._arm()
+        self._bearing.open_count += 1
+        if self._bearing.open_count > self._bearing.connections_count:
+            log.warning("connection refused", reason="too many connections", open=self._bearing.open_count)
+            transport.abort()
+        else:
+            self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the alarm."""
         super().connection_lost(exc)
+        self._bearing.open_count -= 1
         self._disarm()
 
     def data_received(self, data: bytes) -> None:
@@ -227,7 +247,7 @@ class Wire(HttpToolsProtocol):
         self._in_head = False
         self._disarm()
         size_bytes = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        app = too_large if size_bytes > HEAD_LIMIT_BYTES else self.app
+        app = too_large if size_bytes > self._bearing.head_bytes else self.app
         before, cycle = cast("Cycle | None", self.cycle), self._begin()
         self.cycle = cycle
         if before is None or before.response_complete:
@@ -315,14 +335,14 @@ class Wire(HttpToolsProtocol):
     def _watch_head(self, count_bytes: int) -> None:
         """Limit a head that did not come in one piece."""
         self._head_bytes += count_bytes
-        if self._head_bytes > HEAD_LIMIT_BYTES and not self.transport.is_closing():
+        if self._head_bytes > self._bearing.head_bytes and not self.transport.is_closing():
             self._refuse_head()
         elif self._head_alarm is None and not self.transport.is_closing():
             self._arm()
 
     def _arm(self) -> None:
         self._disarm()
-        self._head_alarm = self.loop.call_later(self._head_s, self._head_late)
+        self._head_alarm = self.loop.call_later(self._bearing.head_s, self._head_late)
 
     def _disarm(self) -> None:
         if self._head_alarm is not None:

@@ -6,11 +6,13 @@ upload   goes into a receipt of the spool: its files appear together at the end,
 commit   the spool closes the upload for ever, then the scheduler writes it down, and only then it is answered. Both steps
          do nothing the second time, so a commit that is sent again gets the same answer.
 
-When the bus fails in the middle of a commit the client is told so and may commit again: the upload is kept. Whether the
+A commit waits for a scheduler for a while (a restart, another leader), because most clients commit once only. When the bus
+fails all the same the client is told so and may commit again: the upload is kept. Whether the
 scheduler has written the task down all the same is found out by `settle`, which main calls again and again: if so, the task
 is forwarded like any other.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from typing import Final
 import structlog
 
 from libs.common.errors import BusFailed, NotFound, Refused
+from libs.common.lifecycle import monotonic_s
 from libs.common.messages import GET_TASK, SUBMIT_TASK, SubmitTask, TaskRecord, TaskRef
 from libs.common.model import Owner, TaskId
 from libs.common.ports import Bus
@@ -30,6 +33,7 @@ from services.proxy.core.options import check_options
 from services.proxy.core.splitmerge import check_seed, rewrite_split
 from services.proxy.ports import NO_SUCH_UPLOAD, Cluster, Draft, Forwarding, Manifest, Receipt, Spool
 
+SUBMIT_AGAIN_S: Final = 0.25
 TRUTHS: Final = frozenset(("true", "1", "on", "yes"))
 
 log = structlog.get_logger()
@@ -64,6 +68,7 @@ class Policy:
 
     splitmerge: bool = True
     flood_limit_count: int = 0
+    commit_wait_s: float = 0.0
 
 
 class Creator:
@@ -116,13 +121,24 @@ class Creator:
             raise NotFound(NO_SUCH_UPLOAD)
         manifest = await self._spool.commit(task, self._now_ms(), self._check)
         try:
-            record = await self._bus.ask(SUBMIT_TASK, self._submission(draft, manifest))
+            record = await self._submit(self._submission(draft, manifest))
         except BusFailed:
             self._in_doubt.setdefault(task, Doubt.KEEP)
             raise
         await self._accept(record)
         log.info("task committed", task=task, images=manifest.images_count, size_bytes=manifest.size_bytes)
         return task
+
+    async def _submit(self, submission: SubmitTask) -> TaskRecord:
+        """Have the scheduler write it down; asking again does no harm. Raises Refused, BusFailed when time is up."""
+        deadline_s = monotonic_s() + self._policy.commit_wait_s
+        while True:
+            try:
+                return await self._bus.ask(SUBMIT_TASK, submission)
+            except BusFailed:
+                if monotonic_s() >= deadline_s:
+                    raise
+                await asyncio.sleep(SUBMIT_AGAIN_S)
 
     async def begin(self, client: Client, set_uuid: str | None) -> TaskId:
         """Make room for a task that comes in one request, fields and files in any order. Raises Refused."""

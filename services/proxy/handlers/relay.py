@@ -68,11 +68,15 @@ class Relayed:
 class Relay:
     """Streams from nodes."""
 
-    def __init__(self, bus: Bus, cluster: Cluster, nodes: Upstream, reader: Reader) -> None:
+    def __init__(
+        self, bus: Bus, cluster: Cluster, nodes: Upstream, reader: Reader, patience: Patience = RESULT_PATIENCE
+    ) -> None:
         self._bus = bus
         self._cluster = cluster
         self._nodes = nodes
         self._reader = reader
+        self._patience = patience
+        """With a node that is to send a result."""
 
     @asynccontextmanager
     async def download(self, task_id: TaskId, owner: Owner, wanted: Wanted) -> AsyncIterator[Relayed]:
@@ -80,7 +84,7 @@ class Relay:
         action = unquote_to_bytes(wanted.path).decode(errors="replace")
         task = await self._reader.find(task_id, owner, action)
         node, path = self._where(task, action, wanted.path)
-        call = Call(wanted.method, path, RESULT_PATIENCE, headers=for_node(wanted.headers))
+        call = Call(wanted.method, path, self._patience, headers=for_node(wanted.headers))
         async with self._nodes.ask(node, call) as reply:
             body = await self._checked(reply, node, call)
             yield Relayed(reply.status, for_client(reply.headers), body, reply)
