@@ -16,7 +16,10 @@ from tests.waiting import until
 WITH_KEYS = {"digitalocean", "hetzner", "scaleway", "aws"}
 
 
-@pytest.fixture(params=list(RENTALS))
+SLOW = {"aws": pytest.mark.slow}
+
+
+@pytest.fixture(params=[pytest.param(kind, marks=SLOW.get(kind, ())) for kind in RENTALS])
 async def rental(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rental]:
     async with RENTALS[request.param](tmp_path) as found:
         yield found
@@ -237,6 +240,7 @@ async def lived_on(rental: Rental, calls_count: int, *, destroying: bool = False
 KINDS = ["digitalocean", "hetzner", "scaleway", "scaleway block", "docker"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("destroying", [pytest.param(False, id="creating"), pytest.param(True, id="destroying")])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_kill_between_any_two_calls_leaves_nothing_that_a_list_does_not_show(kind: str, destroying: bool):
