@@ -581,13 +581,30 @@ async def test_a_restart_takes_up_a_task_also_when_nats_comes_later(world: World
         await world.reaches(TaskState.RUNNING)
 
 
-async def test_an_attempt_cut_off_by_a_restart_is_uncertain_and_a_fresh_one_follows(world: World) -> None:
+async def test_a_graceful_stop_reports_the_attempt_that_it_cuts_off(world: World) -> None:
     async with world.proxy() as forwarder:
         world.nodes.gate.clear()
         await world.commit()
         world.scheduler.submit()
         await forwarder.adopt(TASK)
         await until(lambda: world.nodes.sending_count == 2, what="files are under way")
+    assert world.scheduler.tasks[TASK].state is TaskState.WAITING
+    assert [(report.attempt, report.commit_uncertain) for report in world.scheduler.failed] == [(1, False)]
+    world.nodes.gate.set()
+    async with world.proxy():
+        await world.reaches(TaskState.RUNNING)
+    assert world.nodes.committed == [f"{TASK}#2"]
+
+
+async def test_an_attempt_cut_off_by_a_kill_is_uncertain_and_a_fresh_one_follows(world: World) -> None:
+    async with world.proxy() as forwarder:
+        world.nodes.gate.clear()
+        await world.commit()
+        world.scheduler.submit()
+        await forwarder.adopt(TASK)
+        await until(lambda: world.nodes.sending_count == 2, what="files are under way")
+        world.bus.connected = False  # as after a kill, nobody hears of it
+    world.bus.connected = True
     assert world.scheduler.tasks[TASK].attempt.state is AttemptState.FORWARDING  # type: ignore[union-attr]
     world.nodes.gate.set()
     async with world.proxy():

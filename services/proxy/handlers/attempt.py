@@ -108,6 +108,11 @@ class Attempt:
         self._log = log.bind(task=draft.task, node=placed.node.name, attempt=placed.attempt)
 
     @property
+    def committing(self) -> bool:
+        """Whether the commit may be on its way: then only the node knows whether it has the task."""
+        return self._committing
+
+    @property
     def _task(self) -> TaskId:
         return self._draft.task
 

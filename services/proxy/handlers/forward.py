@@ -10,13 +10,15 @@ The scheduler decides everything; the mirror and the hints only wake a loop up. 
 mirror a question, never a task. The inputs stay until the end because a new attempt may be needed at any time.
 
 At the start every committed task in the spool is taken up again. An attempt that was under way then is reported as failed
-and uncertain: whether the last run's commit reached the node is known to the node alone.
+and uncertain: whether the last run's commit reached the node is known to the node alone. A graceful stop reports the attempts
+that it cuts off by itself.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Final
 
 import structlog
 
@@ -46,6 +48,7 @@ from services.proxy.ports import ClusterView, Mark, Sender, Spool
 
 log = structlog.get_logger()
 
+STOP_REPORT_S: Final = 2.0
 LOOPS_COUNT = 1_000_000
 """A loop that rests costs a few kilobytes; what is bounded is how many send."""
 
@@ -212,8 +215,23 @@ class Forwarder:
         loop.begun, loop.sending = placed.attempt, True
         try:
             await attempt.run()
+        except asyncio.CancelledError:
+            await self._say_stopped(task, placed.attempt, committing=attempt.committing)
+            raise
         finally:
             loop.sending = False
+
+    async def _say_stopped(self, task: TaskId, attempt: int, *, committing: bool) -> None:
+        """Report the attempt that our own stop cuts off, so that the next one need not wait until we are back."""
+        report = ReportForwardFailed(
+            task=task,
+            attempt=attempt,
+            holder=self._spool.instance,
+            reason="the proxy was stopped while it sent the files",
+            commit_uncertain=committing,
+        )
+        with suppress(ClusterError):
+            await self._bus.ask(REPORT_FORWARD_FAILED, report, timeout_s=STOP_REPORT_S)
 
     async def _look(self, task: TaskId, state: TaskState | None) -> bool:
         """There is nothing to place: finish, drop or watch. False when the task needs us no more."""
