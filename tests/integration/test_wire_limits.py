@@ -1,0 +1,233 @@
+"""Limits on what clients may take up: connections, uploads at once, sizes, slowness. Nobody else is harmed by a refusal."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from libs.common.model import (
+    Attempt,
+    AttemptState,
+    InstanceId,
+    LastKnown,
+    NodeTaskId,
+    StatusCode,
+    Task,
+    TaskId,
+    TaskState,
+)
+from tests.proxies import MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, response, running_proxy
+from tests.waiting import until
+
+TASK = TaskId("aaaaaaaa-1111-4111-8111-111111111111")
+BUSY = {"error": "The server is busy with other uploads, please try again."}
+TOO_LONG = {"error": "The request is longer than this server takes."}
+PART = multipart([('name="images"; filename="a.jpg"', b"x" * 1000)])
+
+
+@asynccontextmanager
+async def upload_under_way(proxy: ProxyUnderTest, task: str) -> AsyncIterator[asyncio.StreamWriter]:
+    """Hold an upload request open."""
+    before = len(proxy.leftovers())
+    head = f"POST /task/new/upload/{task} HTTP/1.1\r\nhost: x\r\ncontent-type: {MULTIPART['content-type']}\r\n"
+    _, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(f"{head}content-length: {len(PART)}\r\n\r\n".encode() + PART[:500])
+    await until(lambda: len(proxy.leftovers()) > before)
+    try:
+        yield writer
+    finally:
+        writer.transport.abort()
+
+
+# --- uploads at once -----------------------------------------------------------------------------------------------
+
+
+async def test_one_upload_too_many_waits_and_is_then_told_to_come_back(tmp_path: Path) -> None:
+    async with running_proxy(tmp_path / "spool", uploads_at_once_count=1, uploads_wait_s=0.3) as proxy:
+        task = await proxy.init()
+        async with upload_under_way(proxy, task):
+            began_s = time.monotonic()
+            for path in (f"/task/new/upload/{task}", "/task/new"):
+                status, headers, body = await proxy.ask("POST", path, PART, MULTIPART)
+                assert (status, headers["retry-after"]) == (503, "5")
+                assert body == b'{"error":"%s"}' % BUSY["error"].encode()
+            assert time.monotonic() - began_s > 0.5
+            assert (await proxy.json("GET", "/info"))[0] == 200
+            assert (await proxy.json("GET", "/task/list"))[0] == 200
+        await until(lambda: accepted(proxy, task), what="there is room again")
+
+
+async def accepted(proxy: ProxyUnderTest, task: str) -> bool:
+    """Whether an upload succeeds."""
+    return await proxy.json("POST", f"/task/new/upload/{task}", PART, MULTIPART) == (200, {"success": True})
+
+
+async def test_one_upload_too_many_gets_its_turn(tmp_path: Path) -> None:
+    async with running_proxy(tmp_path / "spool", uploads_at_once_count=1, uploads_wait_s=5) as proxy:
+        task = await proxy.init()
+        async with upload_under_way(proxy, task) as writer:
+            second = asyncio.ensure_future(accepted(proxy, task))  # noqa: TID251 it is to wait
+            await asyncio.sleep(0.1)
+            assert not second.done()
+            writer.write(PART[500:])
+            assert await second
+
+
+# --- connections ---------------------------------------------------------------------------------------------------
+
+
+async def test_one_connection_too_many_is_closed_and_the_others_go_on(tmp_path: Path) -> None:
+    async with running_proxy(tmp_path / "spool", connections_count=3) as proxy:
+        held = [await asyncio.open_connection("127.0.0.1", proxy.port) for _ in range(3)]
+        for reader, writer in held:
+            writer.write(b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+
+        assert await proxy.raw(b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n") == b""
+
+        held[0][1].close()
+        await until(lambda: answers(proxy))
+        for _, writer in held:
+            writer.transport.abort()
+
+
+async def answers(proxy: ProxyUnderTest) -> bool:
+    """Whether a new connection is served."""
+    with contextlib.suppress(OSError):
+        return bool(await proxy.raw(b"GET /info HTTP/1.0\r\n\r\n"))
+    return False
+
+
+# --- sizes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/task/new/upload/{task}", "/task/new"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["of known length", "chunked"])
+async def test_a_body_that_is_too_long_is_refused_and_leaves_nothing(tmp_path: Path, path: str, chunked: bool) -> None:
+    async with running_proxy(tmp_path / "spool", upload_limit_mb=1) as proxy:
+        task = await proxy.init()
+        before = proxy.leftovers()
+        body = multipart([('name="images"; filename="a.jpg"', b"x" * 1_200_000)])
+        length = "transfer-encoding: chunked" if chunked else f"content-length: {len(body)}"
+        sent = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+        head = f"POST {path.format(task=task)} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{length}\r\n"
+
+        answer = await proxy.raw(f"{head}content-type: {MULTIPART['content-type']}\r\n\r\n".encode() + sent)
+
+        assert (parse(answer)[0], parse(answer)[2]) == (413, b'{"error":"%s"}' % TOO_LONG["error"].encode())
+        await until(lambda: proxy.leftovers() == before)
+        assert await accepted(proxy, task)
+
+
+async def test_the_longest_head_can_be_set(tmp_path: Path) -> None:
+    async with running_proxy(tmp_path / "spool", head_limit_bytes=2000) as proxy:
+        assert (await proxy.ask("GET", "/info", headers={"x": "y" * 1000}))[0] == 200
+        assert (await proxy.ask("GET", "/info", headers={"x": "y" * 3000}))[0] == 431
+
+
+# --- slowness ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_body_that_trickles_is_cut_off_and_leaves_nothing(tmp_path: Path) -> None:
+    limits = {"upload_stall_timeout_s": 0.3, "upload_min_rate_bytes_per_s": 1000}
+    async with running_proxy(tmp_path / "spool", **limits) as proxy:
+        task = await proxy.init()
+        before = proxy.leftovers()
+        async with upload_under_way(proxy, task) as writer:
+            async with asyncio.timeout(10):
+                with contextlib.suppress(ConnectionError):
+                    while proxy.leftovers() != before:
+                        writer.write(b"x")
+                        await writer.drain()
+                        await asyncio.sleep(0.05)
+        assert await accepted(proxy, task)
+
+
+async def test_a_client_that_stops_reading_a_download_lets_the_node_go(tmp_path: Path) -> None:
+    async with (
+        running_proxy(tmp_path / "spool", download_stall_timeout_s=0.5) as proxy,
+        ScriptedNode().at_work() as node,
+    ):
+        await finished_task(proxy, node)
+        node.say(
+            "/task/", response(b"", "200 OK", "content-type: application/zip", length=1 << 40), *[b"z" * 500_000] * 200
+        )
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port, limit=1 << 16)
+        writer.write(f"GET /task/{TASK}/download/all.zip HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+
+        await until(lambda: node.open_count == 0, timeout_s=15, what="the node's connection to be closed")
+
+        writer.transport.abort()
+
+
+async def test_a_download_from_a_hung_node_closes_the_connection_within_its_limit(tmp_path: Path) -> None:
+    async with running_proxy(tmp_path / "spool", node_answer_timeout_s=0.4) as proxy, ScriptedNode().at_work() as node:
+        await finished_task(proxy, node)
+        began_s = time.monotonic()
+
+        assert await proxy.raw(f"GET /task/{TASK}/download/all.zip HTTP/1.1\r\nhost: x\r\n\r\n".encode()) == b""
+
+        assert 0.3 < time.monotonic() - began_s < 3
+        assert node.open_count == 0
+
+
+async def finished_task(proxy: ProxyUnderTest, script: ScriptedNode) -> None:
+    """Have a completed task on a node."""
+    node = await proxy.scheduler.add_node("127.0.0.1", script.port)
+    attempt = Attempt(
+        number=1, node=node.id, node_task_id=NodeTaskId(TASK), state=AttemptState.ENDED, running_at_ms=1_005
+    )
+    known = LastKnown(code=StatusCode.COMPLETED, progress=100.0)
+    task = Task(
+        id=TASK,
+        name="t",
+        holder=InstanceId("i"),
+        created_at_ms=1,
+        committed_at_ms=1,
+        images_count=1,
+        state=TaskState.COMPLETED,
+        attempts=(attempt,),
+        known=known,
+    )
+    await proxy.scheduler.put(task)
+    await until(lambda: proxy.cluster.task(TASK))
+
+
+# --- the flood limit -----------------------------------------------------------------------------------------------
+
+
+async def test_the_flood_limit_never_harms_an_upload_that_is_there(tmp_path: Path) -> None:
+    async with running_proxy(tmp_path / "spool", flood_limit=2) as proxy:
+        tasks = [await proxy.init(), await proxy.init()]
+        for task in tasks:
+            assert await accepted(proxy, task)
+        for _ in range(5):
+            assert "slow down" in (await proxy.form("/task/new/init"))[1]["error"]
+
+        for task in tasks:
+            assert await proxy.json("POST", f"/task/new/commit/{task}") == (200, {"uuid": task})
+        assert [submitted.images_count for submitted in proxy.scheduler.submitted] == [1, 1]
+
+
+# --- the disk ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_disk_with_too_little_room_is_a_clear_answer_early(tmp_path: Path) -> None:
+    async with running_proxy(tmp_path / "spool") as proxy:
+        task = await proxy.init()
+        proxy.spool._reserve_bytes = 1 << 60
+        words = {"error": "There is no room for uploads on this server at present. Please try again later."}
+
+        assert await proxy.form("/task/new/init") == (507, words)
+        assert await proxy.json("POST", "/task/new", PART, MULTIPART) == (507, words)
+        assert await proxy.json("POST", f"/task/new/upload/{task}", PART, MULTIPART) == (507, words)
+        assert (await proxy.json("GET", "/healthz"))[1]["disk"] is False
+
+        proxy.spool._reserve_bytes = 0
+        assert await accepted(proxy, task)
+        assert (await proxy.json("GET", "/healthz"))[1]["ok"] is True
