@@ -18,9 +18,7 @@ class InfoUnderLoad(Case[Doors]):
     """How long `/info` takes when the proxy is busy."""
 
     name = "info-under-load"
-    sentence = (
-        "How long GET /info takes, asked 100 times a second, while 16 uploads and 16 downloads run as fast as they can."
-    )
+    sentence = "How long GET /info takes, asked up to 100 times a second, while 16 uploads and 16 downloads run as fast as they can."
     metrics = (P99, P50, RATE_MB)
     stage = Doors
     rounds_limit_count = 3

@@ -1,0 +1,196 @@
+"""Who places in the simulation. Pure.
+
+`Core` is the scheduler's own: Board, queue and placement as the real service drives them, told by the same functions. It does not
+know how fast a node is or how long a task takes. `Foresight` shows what such knowledge would be worth: it lists all waiting
+tasks in the order of their commits, gives each in thought to the slot where it would end first, and starts only those whose slot is
+free now; the others wait although a slower slot is free. Its estimates are wrong by a given spread. With `longest_first` the list is
+in the order of the estimates instead: what that wins at the end of a batch, small tasks pay by waiting.
+"""
+
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from benchmarks.simulation.trace import TraceNode, TraceTask
+from libs.common.messages import SubmitTask
+from libs.common.model import (
+    InstanceId,
+    LastKnown,
+    Node,
+    NodeId,
+    NodeInfo,
+    NodeTaskId,
+    Owner,
+    StatusCode,
+    TaskId,
+)
+from services.scheduler.core.attempts import Ending, Patience
+from services.scheduler.core.board import Board
+from services.scheduler.core.nodes import MISSES_COUNT, Ours
+from services.scheduler.core.tasks import observed, placed, started, submitted, tried
+
+HOLDER: Final = InstanceId("proxy")
+PATIENCE: Final = Patience(max_attempts_count=1_000)
+"""Nodes may be lost as often as a trace likes."""
+
+
+def ms(at_s: float) -> int:
+    """Write a time as the core reads it."""
+    return round(at_s * 1000)
+
+
+class Core:
+    """The real one."""
+
+    def __init__(self) -> None:
+        self._board = Board()
+
+    def node_comes(self, node: TraceNode, at_s: float) -> None:
+        """Register it; its first probe."""
+        record = Node(id=NodeId(node.name), hostname=node.name, port=3000)
+        state = self._board.nodes.put(record, ms(at_s))
+        info = NodeInfo(max_parallel_tasks=node.slots, max_images=node.max_images)
+        self._board.nodes.hit(state, info, Ours(), ms(at_s))
+
+    def node_offline(self, node: TraceNode, at_s: float) -> None:
+        """Miss two probes."""
+        del at_s
+        state = self._board.nodes.get(NodeId(node.name))
+        if state is None:
+            raise LookupError(node.name)
+        for _ in range(MISSES_COUNT):
+            self._board.nodes.miss(state, "lost")
+        self._board.revoke_on(state.id)
+
+    def task_comes(self, number: int, task: TraceTask, at_s: float) -> None:
+        """Take a commit."""
+        asked = SubmitTask(
+            task=task_id(number),
+            owner=Owner(task.owner),
+            name="trace",
+            holder=HOLDER,
+            created_at_ms=ms(at_s),
+            images_count=task.images,
+            size_bytes=task.images * 8_000_000,
+        )
+        self._board.put(submitted(asked, self._board.next_commit_ms(ms(at_s)), ""), 1, ms(at_s))
+
+    def task_ended(self, number: int, at_s: float) -> None:
+        """See that it is completed."""
+        task = self._board.tasks[task_id(number)]
+        seen = LastKnown(code=StatusCode.COMPLETED, seen_at_ms=ms(at_s))
+        site = self._board.site_of(task.attempts[-1].node)
+        self._board.put(observed(task, seen, site, PATIENCE, ms(at_s)), 1, ms(at_s))
+
+    def task_lost(self, number: int, at_s: float) -> None:
+        """Give the attempt up."""
+        task = self._board.tasks[task_id(number)]
+        self._board.put(tried(task, Ending("node lost", counted=True), "the node", PATIENCE, ms(at_s)), 1, ms(at_s))
+
+    def decide(self, at_s: float) -> Iterator[tuple[int, str]]:
+        """Walk the queue; each promise is taken up at once."""
+        for promise in self._board.grant_all(ms(at_s)):
+            node = self._board.nodes.get(promise.node)
+            if node is None:
+                raise LookupError(promise.node)
+            task = self._board.tasks[promise.task]
+            sent = placed(task, node.record, NodeTaskId(promise.task), ms(at_s))
+            self._board.put(sent, 1, ms(at_s))
+            self._board.put(started(sent, node.record.name, ms(at_s)), 1, ms(at_s))
+            yield number_of(promise.task), str(promise.node)
+
+
+def task_id(number: int) -> TaskId:
+    """Name a task of a trace."""
+    return TaskId(f"{number:08}-0000-4000-8000-000000000000")
+
+
+def number_of(task: TaskId) -> int:
+    """Read the number out of the name."""
+    return int(task[:8])
+
+
+@dataclass
+class Lane:
+    """A slot as Foresight sees it."""
+
+    node: TraceNode
+    task: int | None = None
+    free_s: float = 0.0
+    """When its task should end."""
+    online: bool = True
+
+
+@dataclass
+class Foresight:
+    """One that guesses: each task to the slot where it should end first."""
+
+    seed: int = 0
+    spread: float = 0.3
+    """How wrong it guesses: the standard deviation of the logarithm of guess / truth."""
+    longest_first: bool = False
+    lanes: list[Lane] = field(default_factory=list)
+    waiting: dict[int, TraceTask] = field(default_factory=dict)
+    tasks: dict[int, TraceTask] = field(default_factory=dict)
+    guesses_s: dict[int, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Begin its luck."""
+        self._chance = random.Random(self.seed)
+
+    def node_comes(self, node: TraceNode, at_s: float) -> None:
+        """Add its slots."""
+        self.lanes += [Lane(node, free_s=at_s) for _ in range(node.slots)]
+
+    def node_offline(self, node: TraceNode, at_s: float) -> None:
+        """Forget its slots."""
+        del at_s
+        self.lanes = [lane for lane in self.lanes if lane.node.name != node.name]
+
+    def task_comes(self, number: int, task: TraceTask, at_s: float) -> None:
+        """Guess how much work it is."""
+        del at_s
+        self.waiting[number] = self.tasks[number] = task
+        self.guesses_s[number] = task.work_s * self._chance.lognormvariate(0, self.spread)
+
+    def task_ended(self, number: int, at_s: float) -> None:
+        """Free its slot."""
+        for lane in self.lanes:
+            if lane.task == number:
+                lane.task, lane.free_s = None, at_s
+
+    def task_lost(self, number: int, at_s: float) -> None:
+        """Let it wait again, in its old place."""
+        self.task_ended(number, at_s)
+        self.waiting = dict(sorted({**self.waiting, number: self.tasks[number]}.items()))
+
+    def decide(self, at_s: float) -> Iterable[tuple[int, str]]:
+        """Start what ends first on a slot that is free now."""
+        free_s = [max(lane.free_s, at_s) for lane in self.lanes]
+        begins: list[tuple[int, str]] = []
+        room = sum(lane.task is None for lane in self.lanes)
+        for number, task in self._in_order():
+            if not room:
+                break
+            fitting = [at for at, lane in enumerate(self.lanes) if fits(lane.node, task)]
+            if not fitting:
+                continue
+            chosen = min(fitting, key=lambda at: free_s[at] + self.guesses_s[number] / self.lanes[at].node.speed)
+            lane, begins_s = self.lanes[chosen], free_s[chosen]
+            free_s[chosen] = begins_s + self.guesses_s[number] / lane.node.speed
+            if lane.task is None:
+                lane.task, lane.free_s = number, free_s[chosen]
+                del self.waiting[number]
+                begins.append((number, lane.node.name))
+                room -= 1
+        return begins
+
+    def _in_order(self) -> list[tuple[int, TraceTask]]:
+        listed = list(self.waiting.items())
+        return sorted(listed, key=lambda pair: -self.guesses_s[pair[0]]) if self.longest_first else listed
+
+
+def fits(node: TraceNode, task: TraceTask) -> bool:
+    """Whether a node takes a task."""
+    return node.max_images is None or task.images <= node.max_images
