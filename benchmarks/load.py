@@ -3,7 +3,7 @@
 Threads over plain sockets: files leave by sendfile, bodies that come are thrown away inside the kernel (MSG_TRUNC, tcp(7)).
 
     python -m benchmarks.load upload URL --folder DIR --connections 16 [--parts 100] [--kept] [--speed MB/s]
-    python -m benchmarks.load download URL --connections 8 [--ranges] [--seconds 5]
+    python -m benchmarks.load download URL --connections 8 [--ranges] [--part-mb 16] [--seconds 5]
     python -m benchmarks.load ask URL --rate 100 --seconds 5
     python -m benchmarks.load commit URL --count 300 --connections 4
 """
@@ -210,7 +210,8 @@ def downloads(asked: argparse.Namespace) -> dict[str, float]:
         step = -(-asked.size_mb * MB // asked.connections)
         parts = [(at, min(at + step, asked.size_mb * MB) - 1) for at in range(0, asked.size_mb * MB, step)]
         return timed(work, parts, len(parts))
-    return timed(work, [None] * asked.connections, asked.connections)
+    part = (0, asked.part_mb * MB - 1) if asked.part_mb else None
+    return timed(work, [part] * asked.connections, asked.connections)
 
 
 def timed(work: Callable[[Any], int], shares: Sequence[Any], requests_count: int) -> dict[str, float]:
@@ -297,6 +298,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--ranges", action="store_true")
     made.add_argument("--speed", type=float, default=0)
     made.add_argument("--size-mb", type=int, default=256)
+    made.add_argument("--part-mb", type=int, default=0)
     made.add_argument("--rate", type=float, default=100)
     made.add_argument("--seconds", type=float, default=0)
     made.add_argument("--count", type=int, default=300)

@@ -60,7 +60,7 @@ class ProxyMemory(Case[Doors]):
         subject.forget_peak()
         async with asyncio.TaskGroup() as group:
             group.create_task(told_by("benchmarks.load", "upload", upload, "--folder", str(self._images), *many))
-            group.create_task(told_by("benchmarks.load", "download", result, *many, "--seconds", "1"))
+            group.create_task(told_by("benchmarks.load", "download", result, *many, "--part-mb", "32"))
         connections = subject.peak_bytes()
         subject.forget_peak()
         await told_by("benchmarks.load", "upload", upload, "--folder", str(self._large))

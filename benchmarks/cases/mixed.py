@@ -57,7 +57,7 @@ class InfoUnderLoad(Case[Doors]):
             up = group.create_task(
                 told_by("benchmarks.load", "upload", subject.url(upload, door), "--folder", str(self._images), *options)
             )
-            down = group.create_task(told_by("benchmarks.load", "download", result, *options))
+            down = group.create_task(told_by("benchmarks.load", "download", result, "--part-mb", "16", *options))
             await asyncio.sleep(1)  # both are at work by then; what comes before is no load
             asked = await told_by("benchmarks.load", "ask", subject.url("/info", door), "--seconds", str(SECONDS))
         moved = sum(load["bytes"] / MB / load["seconds"] for load in (up.result(), down.result()))
