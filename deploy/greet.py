@@ -23,6 +23,7 @@ from libs.common.messages import ADD_NODE, LIST_NODES, REMOVE_NODE, AddNode, Lis
 READY_S: Final = 60.0
 ONLINE_S: Final = 5.0
 """How long to wait for the nodes of this start to be seen online before the summary says how many are."""
+LOOPBACK: Final = "127.0.0.1"
 LOOK_S: Final = 0.05
 LIMIT_S: Final = 2.0
 """How long one look at a port may take."""
@@ -31,7 +32,8 @@ LIMIT_S: Final = 2.0
 async def greet(plan: Plan) -> str:
     """Do what the plan says; the text for the user. Raises ClusterError."""
     async with connect(plan.nats_url, "up", wait_s=READY_S) as bus:
-        troubles = [trouble for node in plan.nodes if (trouble := await register(bus, node))]
+        troubles = [*map(stranded, plan.left_behind)]
+        troubles += [trouble for node in plan.nodes if (trouble := await register(bus, node))]
         await forget(bus, plan.gone)
         await answering(plan)
         nodes = await seen(bus, plan.nodes)
@@ -71,7 +73,11 @@ async def answering(plan: Plan) -> None:
 def all_answer(plan: Plan) -> bool:
     """Whether every port of the cluster is there."""
     doors = filter(None, (plan.admin_cli_port, plan.admin_web_port))
-    return all(listens(plan.admin_host, port) for port in doors) and answers(plan.scheme, plan.host, plan.port)
+    return (
+        all(listens(plan.admin_host, port) for port in doors)
+        and all(answers("http", LOOPBACK, port) for port in plan.own_ports)
+        and answers(plan.scheme, plan.host, plan.port)
+    )
 
 
 def listens(host: str, port: int) -> bool:
@@ -122,6 +128,7 @@ def summary(plan: Plan, nodes: list[NodeView]) -> str:
         "clients": clients(plan),
         "operators": operators(plan),
         "nodes": nodes_line(plan, nodes),
+        "services": services(plan),
         "files": plan.data_dir,
         "try it": try_it(plan, nodes),
         "stop it": "Ctrl-C",
@@ -150,6 +157,23 @@ def operators(plan: Plan) -> str:
         f"{plan.program} node list{plan.flags}",
     ]
     return "\n".join(filter(None, doors))
+
+
+def services(plan: Plan) -> str:
+    """Count the services of which there are several."""
+    return ", ".join(f"{count} {plural(name)}" for name, count in plan.several.items())
+
+
+def plural(name: str) -> str:
+    """Name several of a service."""
+    return f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
+
+
+def stranded(spool: str) -> str:
+    """Warn of uploads that nobody sends."""
+    return (
+        f"{spool} holds uploads of a proxy that is not started: give --proxies as before until their tasks have ended"
+    )
 
 
 def nodes_line(plan: Plan, nodes: list[NodeView]) -> str:

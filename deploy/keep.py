@@ -1,7 +1,7 @@
-"""Keep one process of `clusterodm up` alive: `keep.py [--guard FILE] NAME COMMAND...`.
+"""Keep one process of `clusterodm up` alive.
 
-honcho ends everything when one process ends; a crash of one service must not end the cluster. So honcho runs keepers,
-and a keeper runs a service:
+honcho ends everything when one process ends; a crash of one service must not end the cluster. So in the process that
+honcho forks for each service there is a keeper (deploy/processes.py), and the keeper runs the service:
 
     the service is killed, or fails after it has run a while    started again, after a pause that doubles
     it ends with exit code 2: its settings are wrong            final: the keeper ends with 2, and so the cluster
@@ -13,7 +13,8 @@ The last is seen by the guard: a file that `up` holds locked as long as it lives
 its process and no child inherits). The service is in a process group of its own, because honcho signals whole groups and
 a second SIGTERM would cut its graceful stop short; on Linux it gets SIGTERM when its keeper is killed.
 
-Only small parts of the standard library, run without site-packages: a keeper starts in milliseconds and has 6 MB.
+nats-server is outside honcho and has a keeper of its own: `keep.py [--guard=FILE] [--grace=S] NAME COMMAND...`. Hence only
+small parts of the standard library here, run without site-packages: it starts in milliseconds and has 6 MB.
 """
 
 import argparse
@@ -25,9 +26,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -39,6 +40,10 @@ LOOK_S: Final = 1.0
 """How often the guard is looked at."""
 PR_SET_PDEATHSIG: Final = 1
 """prctl(2): the signal that a process gets when its parent dies."""
+CHUNK_BYTES: Final = 1 << 16
+
+Tell = Callable[[bytes], None]
+"""Gets a line, without its end."""
 
 
 class Ending(NamedTuple):
@@ -63,14 +68,66 @@ def pause_s(previous_s: float, ran_s: float) -> float:
     return FIRST_PAUSE_S if ran_s >= SETTLED_S or not previous_s else min(previous_s * 2, LONGEST_PAUSE_S)
 
 
+class Output:
+    """What a service prints, line by line. Without somebody to tell, it prints where its keeper does."""
+
+    def __init__(self, pipe: IO[bytes] | None, tell: Tell | None) -> None:
+        self._pipe = pipe
+        self._tell = tell
+        self._rest = b""
+        if pipe:
+            os.set_blocking(pipe.fileno(), False)
+
+    @property
+    def waited_for(self) -> list[int]:
+        """The descriptor to wait for; none when there is no more to come."""
+        return [self._pipe.fileno()] if self._pipe else []
+
+    def pass_on(self) -> bool:
+        """Tell what has come; whether there may be more at once."""
+        if not self._pipe or not self._tell:
+            return False
+        try:
+            chunk = os.read(self._pipe.fileno(), CHUNK_BYTES)
+        except BlockingIOError:
+            return False
+        if not chunk:
+            self.close()
+            return False
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            self._tell(line)
+        return True
+
+    def close(self) -> None:
+        """Tell what is left. Whoever else has the pipe by now is no business of ours."""
+        if self._pipe and self._tell:
+            self._pipe.close()
+            self._pipe = None
+            if self._rest:
+                self._tell(self._rest)
+
+
 class Keeper:
     """One service, started again and again. `keep()` returns the exit code when it is over."""
 
-    def __init__(self, name: str, command: Sequence[str], grace_s: float, guard: str) -> None:
+    def __init__(  # noqa: PLR0913 what it runs, how, and whom it tells
+        self,
+        name: str,
+        command: Sequence[str],
+        grace_s: float,
+        guard: str,
+        *,
+        environment: Mapping[str, str] | None = None,
+        tell: Tell | None = None,
+    ) -> None:
         self._name = name
         self._command = command
         self._grace_s = grace_s
         self._guard = guard
+        self._environment = environment
+        self._tell = tell
+        self._output = Output(None, None)
         self._told_to_stop = False
         self._wake, wake = os.pipe()
         os.set_blocking(wake, False)
@@ -97,10 +154,22 @@ class Keeper:
 
     def _run_once(self, first: bool) -> Ending:
         started_s = time.monotonic()
-        child = subprocess.Popen(self._command, process_group=0, preexec_fn=_end_with_parent)  # noqa: PLW1509,S603 no threads here; our own command
+        child = subprocess.Popen(  # noqa: S603 our own command
+            self._command,
+            env=self._environment,
+            process_group=0,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 no threads here
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if self._tell else None,
+            stderr=subprocess.STDOUT if self._tell else None,
+        )
+        self._output = Output(child.stdout, self._tell)
         self._sleep_until(None, lambda: child.poll() is not None or self._stopping())
         if child.poll() is None:
             self._end(child)
+        while self._output.pass_on():
+            pass
+        self._output.close()
         return Ending(child.wait(), time.monotonic() - started_s, first)
 
     def _end(self, child: "subprocess.Popen[bytes]") -> None:
@@ -116,8 +185,10 @@ class Keeper:
             left_s = LOOK_S if deadline_s is None else min(LOOK_S, deadline_s - time.monotonic())
             if left_s <= 0:
                 return
-            if select.select([self._wake], [], [], left_s)[0]:
+            ready = select.select([self._wake, *self._output.waited_for], [], [], left_s)[0]
+            if self._wake in ready:
                 os.read(self._wake, 512)
+            self._output.pass_on()
 
     def _stopping(self) -> bool:
         if not self._told_to_stop and self._guard and released(self._guard):
@@ -129,8 +200,12 @@ class Keeper:
         self._told_to_stop = True
 
     def _say(self, text: str) -> None:
+        line = f"{self._name}: {text}"
+        if self._tell:
+            self._tell(line.encode())
+            return
         with contextlib.suppress(OSError):  # whoever read it may be gone
-            print(f"{self._name}: {text}", flush=True)  # noqa: T201 a keeper's stdout is the cluster's log
+            print(line, flush=True)  # noqa: T201 a keeper's stdout is the cluster's log
 
 
 def released(guard: str) -> bool:

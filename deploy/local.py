@@ -3,7 +3,7 @@
     check (deploy/checks.py) -> lock the data directory -> nats-server -> greeter -> services and simulated nodes
 
 nats-server comes up before the services and goes down after them, so that they can finish what they do. honcho runs the
-services side by side, each under a keeper (deploy/keep.py); the greeter registers nodes, says that all is ready, and ends.
+services (deploy/instances.py) side by side, each under a keeper (deploy/keep.py); the greeter registers nodes, says that all is ready, and ends.
 Settings reach the services by their environment: no token is ever on a command line.
 """
 
@@ -12,18 +12,16 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from deploy import checks, datadir, demo, nats
+from deploy import checks, datadir, demo, instances, nats
 from deploy.plan import Plan, reachable
-from deploy.processes import module, run_all
+from deploy.processes import Command, module, run_all
 from deploy.settings import PROG, UpSettings, environment, read
 from libs.common.errors import Refused
 
-SERVICES: Final = ("proxy", "scheduler", "admin", "autoscaler")
-"""In the order in which they are started: the one that takes longest comes first."""
 EXIT_FAILED: Final = 1
 MARGIN_S: Final = 5.0
 """A keeper waits so much longer for its service than the service for requests in flight."""
@@ -51,14 +49,16 @@ def up(settings: UpSettings) -> int:
         nats_url = settings.nats_url or opened.enter_context(
             nats.running(folder / "nats", guard, environment(settings, ""))
         )
-        opened.enter_context(datadir.announced(folder, cluster_facts(settings, nats_url)))
+        own_ports = instances.own_ports(settings)
+        opened.enter_context(datadir.announced(folder, cluster_facts(settings, nats_url, own_ports)))
         children = environment(settings, nats_url)
-        commands = {name: module("deploy.cli", name) for name in SERVICES}
+        commands = instances.commands(settings, children, own_ports)
         ports, gone = demo.ports(folder / "demo", settings.demo_nodes_count) if settings.demo else ([], [])
-        commands |= demo.commands(folder / "demo", ports, settings.demo_task_time_s)
-        plan = greeting(settings, nats_url, ports, gone)
+        nodes = demo.commands(folder / "demo", ports, settings.demo_task_time_s)
+        commands |= {name: Command(words, children) for name, words in nodes.items()}
+        plan = greeting(settings, nats_url, own_ports, ports, gone)
         opened.enter_context(greeter(plan, children))
-        return run_all(commands, children, guard, settings.stop_timeout_s + MARGIN_S)
+        return run_all(commands, guard, settings.stop_timeout_s + MARGIN_S)
 
 
 def listeners(settings: UpSettings) -> list[checks.Listener]:
@@ -66,23 +66,30 @@ def listeners(settings: UpSettings) -> list[checks.Listener]:
     return [
         ("--port", settings.bind, settings.port),
         ("--secure-port", settings.bind, settings.secure_port),
-        ("--metrics-port", "127.0.0.1", settings.metrics_port),
+        *(
+            ("--metrics-port", "127.0.0.1", settings.metrics_port + place)
+            for place in range(settings.proxies if settings.metrics_port else 0)
+        ),
         ("--admin-cli-port", settings.admin_bind, settings.admin_cli_port),
         ("--admin-web-port", settings.admin_bind, settings.admin_web_port),
     ]
 
 
-def cluster_facts(settings: UpSettings, nats_url: str) -> dict[str, str | int]:
+def cluster_facts(settings: UpSettings, nats_url: str, own_ports: Sequence[int]) -> dict[str, Any]:
     """Say where the cluster is, for cluster.json."""
     return {
         "nats_url": nats_url,
         "port": settings.port,
         "admin_cli_port": settings.admin_cli_port,
         "admin_web_port": settings.admin_web_port,
+        "services": instances.counts(settings),
+        "proxies": [f"http://127.0.0.1:{port}" for port in own_ports],
     }
 
 
-def greeting(settings: UpSettings, nats_url: str, demo_ports: Sequence[int], gone: Sequence[int]) -> Plan:
+def greeting(
+    settings: UpSettings, nats_url: str, own_ports: Sequence[int], demo_ports: Sequence[int], gone: Sequence[int]
+) -> Plan:
     """Say what the greeter has to do and to say."""
     return Plan(
         nats_url=nats_url,
@@ -94,6 +101,9 @@ def greeting(settings: UpSettings, nats_url: str, demo_ports: Sequence[int], gon
         admin_cli_port=settings.admin_cli_port,
         admin_web_port=settings.admin_web_port,
         with_token=bool(settings.token),
+        own_ports=list(own_ports),
+        several={name: count for name, count in instances.counts(settings).items() if count > 1},
+        left_behind=[str(path) for path in instances.left_behind(settings)],
         data_dir=str(settings.data_dir),
         nodes=[*settings.nodes, *demo.addresses(demo_ports)],
         simulated_count=len(demo_ports),

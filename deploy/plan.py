@@ -28,6 +28,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     admin_cli_port: int = 0
     admin_web_port: int = 0
     with_token: bool = False
+    own_ports: list[int] = []
+    """Of proxies that share the port for clients: each of them must answer."""
+    several: dict[str, int] = {}
+    """Services of which there are several, and how many."""
+    left_behind: list[str] = []
+    """Spools that hold uploads, but no proxy any more."""
     data_dir: str
     nodes: list[NodeAddress] = []
     simulated_count: int = 0

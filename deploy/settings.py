@@ -19,7 +19,12 @@ from services.scheduler.settings import SchedulerSettings
 
 PROG: Final = "clusterodm up"
 PREFIX: Final = "CLUSTERODM_"
-OWN: Final = frozenset({"demo", "demo_nodes_count", "demo_task_time_s", "node", "config", "nats_url", "data_dir"})
+OWN: Final = frozenset(
+    [
+        *("demo", "demo_nodes_count", "demo_task_time_s", "node", "proxies", "schedulers", "autoscalers"),
+        *("config", "nats_url", "data_dir", "own_port"),
+    ]
+)
 """Fields that the services either do not know or get in another way."""
 ADDRESS: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:/\[\]\s]+):(?P<port>[0-9]{1,5})(?::(?P<token>.+))?")
 HIGHEST_PORT: Final = 65535
@@ -34,6 +39,9 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
     demo: bool = Field(False, description="start simulated nodes, to look around: they process nothing")
     demo_nodes_count: int = Field(2, ge=1, le=16, description="how many simulated nodes --demo starts")
     demo_task_time_s: float = Field(5.0, ge=0, description="how long a simulated node works on a task, seconds")
+    proxies: int = Field(1, ge=1, le=16, description="how many proxies share the port for clients")
+    schedulers: int = Field(1, ge=1, le=16, description="how many schedulers: one leads, the others stand by")
+    autoscalers: int = Field(1, ge=1, le=16, description="how many autoscalers: one leads, the others stand by")
     node: list[SecretStr] = Field(
         [], description="node to register, HOST:PORT or HOST:PORT:TOKEN; may be given several times"
     )

@@ -1,0 +1,56 @@
+"""Several of each service: what they are called, what each proxy has for itself."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy import instances
+from deploy.local import listeners
+from deploy.settings import UpSettings, read
+
+
+def settings(tmp_path: Path, *flags: str) -> UpSettings:
+    return read([f"--data-dir={tmp_path}", *flags])
+
+
+def test_one_of_each_needs_nothing_to_tell_it_apart(tmp_path: Path):
+    one = settings(tmp_path)
+    commands = instances.commands(one, {"A": "b"}, instances.own_ports(one))
+    assert list(commands) == ["proxy", "scheduler", "admin", "autoscaler"]
+    assert {tuple(command.environment.items()) for command in commands.values()} == {(("A", "b"),)}
+    assert [command.words[-1] for command in commands.values()] == list(commands)
+
+
+def test_proxies_have_ports_and_spools_of_their_own(tmp_path: Path):
+    several = settings(tmp_path, "--proxies=3", "--schedulers=2", "--metrics-port=9100")
+    commands = instances.commands(several, {}, [4001, 4002, 4003])
+    assert [name for name in commands if name.startswith(("proxy", "scheduler"))] == [
+        "proxy", "proxy-2", "proxy-3", "scheduler", "scheduler-2",
+    ]  # fmt: skip
+    own = [commands[name].environment for name in ("proxy", "proxy-2", "proxy-3")]
+    assert [environment["CLUSTERODM_OWN_PORT"] for environment in own] == ["4001", "4002", "4003"]
+    assert [environment["CLUSTERODM_METRICS_PORT"] for environment in own] == ["9100", "9101", "9102"]
+    assert [Path(environment["CLUSTERODM_SPOOL_DIR"]) for environment in own] == [
+        tmp_path / "spool", tmp_path / "spool-2", tmp_path / "spool-3",
+    ]  # fmt: skip
+    assert commands["scheduler-2"].environment == {}
+
+
+def test_every_metrics_port_is_looked_at_before_the_start(tmp_path: Path):
+    several = settings(tmp_path, "--proxies=2", "--metrics-port=9100")
+    assert [port for flag, _, port in listeners(several) if flag == "--metrics-port"] == [9100, 9101]
+
+
+@pytest.mark.parametrize("flag", ["--proxies=0", "--schedulers=17", "--autoscalers=x"])
+def test_a_number_that_makes_no_sense_is_refused(flag: str):
+    with pytest.raises(SystemExit):
+        read([flag])
+
+
+def test_spools_of_proxies_that_are_not_started_are_named_while_they_hold_uploads(tmp_path: Path):
+    for name in ("spool", "spool-2", "spool-3", "spool-4"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "instance").touch()
+    for name in ("spool", "spool-2", "spool-3"):
+        (tmp_path / name / "0b6d2f0e-4a0b-4f7e-8f2a-0c8f5a2d7f11").mkdir()
+    assert instances.left_behind(settings(tmp_path, "--proxies=2")) == [tmp_path / "spool-3"]
