@@ -109,7 +109,7 @@ class Cluster:
 
     async def ready(self) -> None:
         """Wait until the address answers from a running scheduler."""
-        await until(self._answers, timeout_s=20, what="the cluster to answer")
+        await until(self._answers, timeout_s=60, what="the cluster to answer")
 
     def start(self, name: str) -> None:
         """Start a service; `scheduler#2` is a second scheduler."""
