@@ -115,6 +115,7 @@ async def test_tls_alone_and_beside_plain_http(
         (["--secure-port", "444"], 2, "--secure-port needs --ssl-key and --ssl-cert"),
         (["--port", "99999"], 2, "--port: input should be less than or equal to 65535"),
         (["--public-address", "example.org"], 2, "--public-address must begin with http:// or https://"),
+        (["--min-free-disk", "5"], 2, "--min-free-disk: must be a size with its unit"),
         (["--cloud-provider", "lightning"], 1, "cloud provider 'lightning' is not available"),
         (["--bind", "192.0.2.1"], 1, "cannot listen on 192.0.2.1:3000"),
     ],
@@ -207,3 +208,21 @@ async def test_metrics_have_a_port_of_their_own(tmp_path: Path, nats_url: str) -
     async with running(tmp_path, nats_url, port, "--metrics-port", str(metrics_port)):
         assert b"python_info" in await exchange(metrics_port, b"GET /metrics HTTP/1.0\r\n\r\n")
         assert b"Cannot handle /metrics" in await exchange(port, GET_INFO.replace(b"/info", b"/metrics"))
+
+
+async def test_while_it_drains_a_proxy_serves_and_says_that_it_will_not_for_long(tmp_path: Path, nats_url: str) -> None:
+    port = free_port()
+    async with running(tmp_path, nats_url, port, "--drain-s", "2") as process:
+        healthz = GET_INFO.replace(b"/info", b"/healthz")
+        assert process.stderr is not None
+        async with asyncio.timeout(20):
+            await process.stderr.readuntil(b"proxy is ready")
+        process.send_signal(signal.SIGTERM)
+
+        async def unhealthy() -> bool:
+            return b'"stopping":true' in await exchange(port, healthz)
+
+        await until(unhealthy)
+        assert parse(await exchange(port, healthz))[0] == 503
+        assert parse(await exchange(port, GET_INFO))[0] == 200
+        assert await asyncio.wait_for(process.wait(), timeout=15) == 0
