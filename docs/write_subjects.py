@@ -79,6 +79,7 @@ SAMPLES: Final[dict[str, object]] = {
     "command": "docker-machine create --driver digitalocean --digitalocean-access-token *** clusterodm-150-3f9a2b",
     "at_ms": 1795349070789,
     "url_path": "/",
+    "asset": "all.zip",
 }
 """Examples of fields by their names, where the name says more than the type."""
 BY_UNIT: Final = {"_ms": 1795349070789, "_s": 5.0, "_bytes": 8388608, "_count": 2}

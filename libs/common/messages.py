@@ -525,6 +525,31 @@ class ResumeAutoscaler(Frozen, frozen=True, kw_only=True):
     """Start machines again."""
 
 
+class FindResult(Frozen, frozen=True, kw_only=True):
+    """Where does a result of a task that ran on a machine lie? NotFound: not there; Refused: results are kept nowhere."""
+
+    node_task_id: NodeTaskId
+    """Results lie under the id that the task had on its node."""
+    asset: str
+    """As clients call it: `all.zip`, `orthophoto.tif`."""
+    head: bool = False
+    """The address is for HEAD: a signed one serves one method only."""
+
+
+class ResultFound(Frozen, frozen=True, kw_only=True):
+    """Answer to FindResult: it is there at this moment."""
+
+    url: str
+    """Signed and good for a short while, unless the bucket is public: to be kept and logged nowhere."""
+    stream: bool = False
+    """To be streamed to the client, who shall not be sent there."""
+
+    def __repr__(self) -> str:
+        """Show nothing that opens anything."""
+        return f"ResultFound({self.url.partition('?')[0]}{' stream' if self.stream else ''})"
+
+
+FIND_RESULT: Final = Request("autoscaler.find_result", FindResult, ResultFound, timeout_s=15.0)
 VIEW_COMMAND: Final = Request("autoscaler.view_command", ViewCommand, CommandView)
 GET_AUTOSCALER_STATUS: Final = Request("autoscaler.get_status", GetAutoscalerStatus, AutoscalerStatus)
 LIST_MACHINES: Final = Request("autoscaler.list_machines", ListMachines, MachineList)

@@ -186,6 +186,8 @@ class Attempt(Frozen, frozen=True, kw_only=True):
     cleanup: Cleanup = Cleanup.NONE
     counted: bool = False
     """It counts against `--max-attempts`: it ran and was lost, or the node said no; not so a node that nobody reached."""
+    machine: MachineId | None = None
+    """The rented machine of its node, which is gone before the result is fetched."""
 
 
 class LastKnown(Frozen, frozen=True, kw_only=True):

@@ -180,7 +180,9 @@ def waiting_because(task: Task, because: str, now_ms: int) -> Task:
 def placed(task: Task, node: Node, node_task_id: NodeTaskId, now_ms: int) -> Task:
     """Begin an attempt."""
     number = failed_count(task) + 1
-    attempt = Attempt(number=number, node=node.id, node_task_id=node_task_id, started_at_ms=now_ms)
+    attempt = Attempt(
+        number=number, node=node.id, node_task_id=node_task_id, started_at_ms=now_ms, machine=node.machine
+    )
     return moved(
         task,
         Step.PLACE,
