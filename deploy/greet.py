@@ -5,14 +5,13 @@ It reads its plan from standard input.
 """
 
 import asyncio
-import http.client
 import socket
-import ssl
 import sys
 from typing import Final
 
 import msgspec
 
+from deploy.doors import answers, listens
 from deploy.plan import NodeAddress, Plan, shown
 from libs.common.bus import NatsBus, connect
 from libs.common.errors import BusFailed, ClusterError, Refused
@@ -25,8 +24,6 @@ ONLINE_S: Final = 5.0
 """How long to wait for the nodes of this start to be seen online before the summary says how many are."""
 LOOPBACK: Final = "127.0.0.1"
 LOOK_S: Final = 0.05
-LIMIT_S: Final = 2.0
-"""How long one look at a port may take."""
 
 
 async def greet(plan: Plan) -> str:
@@ -78,31 +75,6 @@ def all_answer(plan: Plan) -> bool:
         and all(answers("http", LOOPBACK, port) for port in plan.own_ports)
         and answers(plan.scheme, plan.host, plan.port)
     )
-
-
-def listens(host: str, port: int) -> bool:
-    """Whether somebody takes connections on a port."""
-    try:
-        socket.create_connection((host, port), timeout=LIMIT_S).close()
-    except OSError:
-        return False
-    return True
-
-
-def answers(scheme: str, host: str, port: int) -> bool:
-    """Whether the proxy says that it is well."""
-    connection = (
-        http.client.HTTPSConnection(host, port, timeout=LIMIT_S, context=ssl._create_unverified_context())  # noqa: S323,SLF001 our own port on loopback
-        if scheme == "https"
-        else http.client.HTTPConnection(host, port, timeout=LIMIT_S)
-    )
-    try:
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 async def seen(bus: NatsBus, awaited: list[NodeAddress]) -> list[NodeView]:

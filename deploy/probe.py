@@ -10,16 +10,11 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+from deploy.doors import answers
 from deploy.plan import reachable
 from libs.common.errors import ClusterError
-from libs.common.messages import FIND_UI_NODE, GET_AUTOSCALER_STATUS, FindUiNode, GetAutoscalerStatus, Request
 
 LIMIT_S: Final = 5.0
-QUESTIONS: Final[dict[str, tuple[Request[Any, Any], Any]]] = {
-    "scheduler": (FIND_UI_NODE, FindUiNode()),
-    "autoscaler": (GET_AUTOSCALER_STATUS, GetAutoscalerStatus()),
-}
-"""The cheapest question that only this service answers."""
 
 
 def main(argv: list[str]) -> int:
@@ -36,8 +31,6 @@ def main(argv: list[str]) -> int:
 
 def proxy() -> bool:
     """Ask the proxy on its port."""
-    from deploy.greet import answers
-
     return answers(
         "https" if setting("SSL_KEY", "") else "http", reachable(setting("BIND", "")), int(setting("PORT", "3000"))
     )
@@ -60,8 +53,14 @@ async def asked(service: str) -> bool:
     """Ask; a refusal is an answer too. Raises BusFailed."""
     from libs.common.bus import connect
     from libs.common.errors import BusFailed
+    from libs.common.messages import FIND_UI_NODE, GET_AUTOSCALER_STATUS, FindUiNode, GetAutoscalerStatus
 
-    request, message = QUESTIONS[service]
+    # the cheapest question that only this service answers
+    cheapest: dict[str, tuple[Any, Any]] = {
+        "scheduler": (FIND_UI_NODE, FindUiNode()),
+        "autoscaler": (GET_AUTOSCALER_STATUS, GetAutoscalerStatus()),
+    }
+    request, message = cheapest[service]
     async with connect(setting("NATS_URL", "nats://127.0.0.1:4222"), "probe", wait_s=LIMIT_S) as bus:
         try:
             await bus.ask(request, message, timeout_s=LIMIT_S)
