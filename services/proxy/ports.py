@@ -309,6 +309,16 @@ class Call:
     headers: Sequence[tuple[bytes, bytes]] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Poured:
+    """What has come of moving a body straight into a socket."""
+
+    given_bytes: int
+    """Written into the socket."""
+    rest: bytes
+    """Taken from the node, not written any more: it comes next."""
+
+
 class NodeReply(Protocol):
     """A node's answer under way: its head, and its body as it comes. Reading raises NodeFailed when it breaks off."""
 
@@ -318,6 +328,18 @@ class NodeReply(Protocol):
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes; not reading holds the node back."""
+        ...
+
+    @property
+    def may_pour(self) -> bool:
+        """Whether it is worth trying to move the rest of the body without copying it."""
+        ...
+
+    async def pour(self, target: int) -> Poured | None:
+        """Move the body straight into a socket that nobody else writes to; None: that cannot be done at this moment.
+
+        Returns when all is moved, one side breaks off, or either is silent for a second; `chunks` says how it goes on.
+        """
         ...
 
     async def read(self, limit_bytes: int) -> bytes:

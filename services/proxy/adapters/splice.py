@@ -2,8 +2,8 @@
 
 A thread moves them, by way of a pipe, and nothing of them passes through Python. Why threads: a call to `splice` may wait for
 the disk, and while it works it needs no interpreter. Why few, and never for long: a client that stops reading must not keep
-one. So a move *yields* as soon as either side is silent for PATIENCE_S, or when there is no free thread in the first place;
-what is left is then copied on the event loop, which has room for any number of slow ones and knows the time limits.
+one. So a move *yields* as soon as either side is silent for PATIENCE_S or both together are slow (`Pace`), and does not even
+begin without a free thread; what is left is then copied on the event loop, which has room for any number of slow ones and knows the time limits.
 
     Pour   socket → pipe → socket     a download; what is in the pipe when it yields is handed out, so nothing is lost
     Fill   socket → pipe → file       an upload; what is written is read again, while it is in the processor's cache, in
@@ -19,6 +19,7 @@ import fcntl
 import os
 import select
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
@@ -27,6 +28,9 @@ from typing import Final, Protocol, Self
 from services.proxy.core.multipart import held_back
 
 PATIENCE_S: Final = 1.0
+PACE_S: Final = 3.0
+PACE_BYTES: Final = 1 << 20
+"""Less than this in PACE_S is slow."""
 PIPE_BYTES: Final = 1 << 20
 SCAN_BYTES: Final = 256 * 1024
 AVAILABLE: Final = hasattr(os, "splice")
@@ -87,6 +91,23 @@ def ready(descriptor: int, wanted: int) -> bool:
     return bool(poll.poll(PATIENCE_S * 1000))
 
 
+class Pace:
+    """Says when a move is so slow that it is not worth a thread."""
+
+    def __init__(self) -> None:
+        self._since_s = time.monotonic()
+        self._from_bytes = 0
+
+    def is_slow(self, moved_bytes: int) -> bool:
+        """Look back when PACE_S have gone by."""
+        now_s = time.monotonic()
+        if now_s - self._since_s < PACE_S:
+            return False
+        slow = moved_bytes - self._from_bytes < PACE_BYTES
+        self._since_s, self._from_bytes = now_s, moved_bytes
+        return slow
+
+
 class Move(Protocol):
     """What a thread does."""
 
@@ -110,6 +131,7 @@ class Pour:
         self._source = socket.socket(fileno=os.dup(source))
         self._target = os.dup(target)
         self._count_bytes = count_bytes
+        self._pace = Pace()
         self._stopped = False
         self.drawn_bytes = 0
         """What has been taken from the node."""
@@ -150,7 +172,7 @@ class Pour:
             try:
                 drawn = pipe.draw(source, min(left_bytes, PIPE_BYTES))
             except BlockingIOError:
-                if not ready(source, select.POLLIN):
+                if self._pace.is_slow(self.drawn_bytes) or not ready(source, select.POLLIN):
                     return False
             except OSError:
                 return False
@@ -164,7 +186,7 @@ class Pour:
             try:
                 pipe.give(self._target)
             except BlockingIOError:
-                if not ready(self._target, select.POLLOUT):
+                if self._pace.is_slow(self.drawn_bytes) or not ready(self._target, select.POLLOUT):
                     return False
             except OSError:
                 return False
@@ -179,6 +201,7 @@ class Fill:
         self._target = target
         self._count_bytes = count_bytes
         self._delimiter = delimiter
+        self._pace = Pace()
         self._stopped = False
         self._begin = offset
         self._scanned = offset
@@ -220,7 +243,7 @@ class Fill:
             try:
                 drawn = pipe.draw(self._source, min(left_bytes, PIPE_BYTES))
             except BlockingIOError:
-                if not ready(self._source, select.POLLIN):
+                if self._pace.is_slow(self.drawn_bytes) or not ready(self._source, select.POLLIN):
                     return False
             except OSError as error:
                 if error.errno in GONE:

@@ -25,8 +25,9 @@ relayed so far is then not to be taken for a whole (the caller drops the client)
 Idle connections are closed after IDLE_S, before NodeODM does it (Node.js: 5 s). Tokens are in the target and nowhere else:
 no error names the target. Port 443 means TLS, certificate checked, as everywhere (libs.common.model.Node.url).
 
-A door for later: a relay that moves bytes inside the kernel needs the socket of a Reply whose head has been read;
-`Connection.transport` is where it would be had.
+A body of known length does not go through the parser, which would copy it. What is left of one may also go into the client's
+socket inside the kernel (`Reply.pour`, by adapters/splice.py): meanwhile nothing is read here, and where the move ends,
+early or not, step 3 goes on. TLS and chunked bodies are copied.
 """
 
 import asyncio
@@ -42,8 +43,9 @@ import httptools
 
 from libs.common.errors import NodeFailed, NodeUnreachable
 from libs.common.model import Node
+from services.proxy.adapters.splice import Movers, Pour
 from services.proxy.core.headers import Header, find
-from services.proxy.ports import Call
+from services.proxy.ports import Call, Poured
 
 Value = TypeVar("Value")
 
@@ -51,6 +53,11 @@ HIGH_WATER_BYTES: Final = 256 * 1024
 IDLE_S: Final = 4.0
 TLS_PORT: Final = 443
 INFORMATIONAL_BELOW: Final = 200
+BODILESS: Final = frozenset((204, 304))
+POUR_FROM_BYTES: Final = 256 * 1024
+"""With less to come a thread is not worth it."""
+MOVERS_COUNT: Final = 32
+"""Answers that move inside the kernel at the same time; the others are copied."""
 POOLS_TIDIED_AT_COUNT: Final = 256
 """With so many pools, those of nodes that nobody talks to any more are forgotten."""
 
@@ -79,6 +86,8 @@ class Connection(asyncio.Protocol):
         self._parser: httptools.HttpResponseParser | None = None
         self._head_only = False
         self._framed = False
+        self._left_bytes = 0
+        """Of a body whose length is known: what has not come yet."""
         self._chunks: deque[bytes] = deque()
         self._queued_bytes = 0
         self._paused = False
@@ -102,12 +111,26 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         self._touched = True
+        if self._left_bytes:
+            self._take_body(data)
+        else:
+            self._parse(data, self._parser)
+        self._wake()
+
+    def _parse(self, data: bytes, parser: httptools.HttpResponseParser) -> None:
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._trouble = "answered with something that is not HTTP"
             self.close()
-        self._wake()
+
+    def _take_body(self, data: bytes) -> None:
+        """Take what is certainly body; what follows it came unasked, and the connection is not used again."""
+        if len(data) > self._left_bytes:
+            self.reusable = False
+            data = data[: self._left_bytes]
+        self.on_body(data)
+        self.complete = not self._left_bytes
 
     def connection_lost(self, error: Exception | None) -> None:
         """Say how an answer under way ends by that."""
@@ -129,22 +152,27 @@ class Connection(asyncio.Protocol):
         if self.status < INFORMATIONAL_BELOW:
             return
         coding = find(self.headers, b"transfer-encoding")
-        self._framed = coding is not None or find(self.headers, b"content-length") is not None
+        length = find(self.headers, b"content-length")
+        self._framed = coding is not None or length is not None
+        self._left_bytes = int(length) if length and not coding and not self._head_only and self._has_body() else 0
         self.reusable = self._parser.should_keep_alive()
         self.head_complete = True
         if self._head_only:
             self.complete = True
+
+    def _has_body(self) -> bool:
+        return self.status not in BODILESS
 
     def on_body(self, data: bytes) -> None:
         """Queue, and stop reading when the reader is behind."""
         if self._head_only:
             self.reusable = False
             return
+        self._left_bytes = max(0, self._left_bytes - len(data))
         self._chunks.append(data)
         self._queued_bytes += len(data)
-        if self._queued_bytes > HIGH_WATER_BYTES and not self._paused and self.transport and not self.lost:
-            self._paused = True
-            self.transport.pause_reading()
+        if self._queued_bytes > HIGH_WATER_BYTES:
+            self._pause()
 
     def on_message_complete(self) -> None:
         """End the answer, unless it was only an informational one."""
@@ -160,6 +188,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self.status, self.headers, self._head_only = 0, [], head_only
         self.head_complete = self.complete = self.reusable = self._touched = self._framed = False
+        self._left_bytes = 0
         self._require_life()
         assert self.transport is not None  # noqa: S101 it is made before it is lent
         self.transport.write(request)
@@ -175,13 +204,47 @@ class Connection(asyncio.Protocol):
                 return b""
             self._require_life()
             await self._wait(silence_s)
+        chunk = self._queued()
+        self._resume()
+        return chunk
+
+    def lend(self) -> int | None:
+        """Stop reading and give the socket away, when the rest of a body is all that it holds; None: it does not."""
+        opened = self.transport.get_extra_info("socket") if self.transport and not self.lost else None
+        if opened is None or self.transport is None or self._chunks or not self._left_bytes:
+            return None
+        if self.transport.get_extra_info("sslcontext"):
+            return None
+        self._pause()
+        descriptor: int = opened.fileno()
+        return descriptor
+
+    @property
+    def left_bytes(self) -> int:
+        """How much of a body of known length has not come yet."""
+        return self._left_bytes
+
+    def skip(self, count_bytes: int) -> None:
+        """Go on reading behind what somebody else has read."""
+        self._left_bytes -= count_bytes
+        self.complete = not self._left_bytes
+        self._resume()
+
+    def _queued(self) -> bytes:
         chunk = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._queued_bytes = 0
+        return chunk
+
+    def _pause(self) -> None:
+        if not self._paused and self.transport and not self.lost:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def _resume(self) -> None:
         if self._paused and self.transport and not self.lost:
             self._paused = False
             self.transport.resume_reading()
-        return chunk
 
     @property
     def idle(self) -> bool:
@@ -223,9 +286,11 @@ class Connection(asyncio.Protocol):
 class Reply:
     """An answer under way; implements ports.NodeReply."""
 
-    def __init__(self, connection: Connection, silence_s: float) -> None:
+    def __init__(self, connection: Connection, silence_s: float, movers: Movers) -> None:
         self._connection = connection
         self._silence_s = silence_s
+        self._movers = movers
+        self._move: Pour | None = None
         self.status = connection.status
         self.headers: Sequence[Header] = connection.headers
 
@@ -249,8 +314,29 @@ class Reply:
             parts.append(chunk)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    @property
+    def may_pour(self) -> bool:
+        """Whether enough is left, and a thread is free."""
+        return self._connection.left_bytes >= POUR_FROM_BYTES and self._movers.free
+
+    async def pour(self, target: int) -> Poured | None:
+        """Move what is left of the body into a socket."""
+        connection = self._connection
+        source = connection.lend() if self.may_pour else None
+        if source is None:
+            return None
+        move = self._move = Pour(source, target, connection.left_bytes)
+        try:
+            await self._movers.run(move)
+        finally:
+            self._move = None
+        connection.skip(move.drawn_bytes)
+        return Poured(move.given_bytes, move.rest)
+
     def abort(self) -> None:
         """Close the connection; whoever reads the body gets NodeFailed."""
+        if self._move is not None:
+            self._move.stop()
         self._connection.close()
         self._connection._wake()  # noqa: SLF001 two halves of one thing
 
@@ -350,6 +436,7 @@ class Upstream:
     def __init__(self, limit_count: int) -> None:
         self._limit_count = limit_count
         """Connections to one node at the same time."""
+        self._movers = Movers(MOVERS_COUNT)
         self._pools: dict[str, Pool] = {}
         self._context: ssl.SSLContext | None = None
 
@@ -363,12 +450,13 @@ class Upstream:
         """Close what is idle."""
         for pool in self._pools.values():
             pool.close()
+        self._movers.close()
 
     @asynccontextmanager
     async def ask(self, node: Node, call: Call) -> AsyncIterator[Reply]:
         """Send one request; the reply lives as long as the context."""
         async with self._pool(node).answer(encode(node, call), call) as connection:
-            yield Reply(connection, call.patience.silence_s)
+            yield Reply(connection, call.patience.silence_s, self._movers)
 
     def _pool(self, node: Node) -> Pool:
         pool = self._pools.get(node.name)

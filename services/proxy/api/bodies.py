@@ -4,7 +4,6 @@ from typing import Final
 
 from libs.common.errors import Refused
 from services.proxy.api.exchange import Exchange
-from services.proxy.api.wire import Door
 from services.proxy.core.answers import NO_FILES
 from services.proxy.core.forms import (
     FORM_LIMIT_BYTES,
@@ -72,7 +71,7 @@ async def read_upload(exchange: Exchange, receipt: Receipt, stall_s: float) -> d
     intake = Intake(reader, receipt)
     async for chunk in exchange.bounded_chunks(stall_s):
         await intake.feed(chunk)
-        while intake.may_fill(chunk) and (behind := await intake.fill(exchange.door)) is not None:
+        while intake.may_fill(chunk) and (behind := await intake.fill(exchange)) is not None:
             chunk = behind  # noqa: PLW2901 as if it had come like the others
             await intake.feed(chunk)
     reader.finish()
@@ -105,12 +104,14 @@ class Intake:
         """Whether, after this chunk, a file goes on that may take its bytes by itself."""
         return not self._copy_bytes and self._reader.inside_file(chunk)
 
-    async def fill(self, door: Door) -> bytes | None:
+    async def fill(self, exchange: Exchange) -> bytes | None:
         """Let the file take its bytes from the socket; what it took beyond its end, None when it took nothing."""
-        with door.body_socket() as tap:
+        with exchange.door.body_socket() as tap:
             if tap is None or tap.left_bytes < FILL_FROM_BYTES:
                 return None
+            expected_bytes = tap.left_bytes
             behind = await self._open_part().fill(tap, self._reader.delimiter)
+            exchange.beside_bytes += expected_bytes - tap.left_bytes
             if tap.left_bytes and not behind:
                 self._copy_bytes = AGAIN_BYTES
             return behind

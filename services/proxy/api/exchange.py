@@ -59,6 +59,7 @@ class Exchange:
         "_body_begun",
         "_body_over",
         "_query",
+        "beside_bytes",
         "bounds",
         "given_origin",
         "headers",
@@ -72,6 +73,8 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: Bounds) -> None:
         self.bounds = bounds
+        self.beside_bytes = 0
+        """What somebody else has taken of the body, straight from the socket, since the last chunk."""
         self.scope = scope
         self.receive = receive
         self.send = send
@@ -139,7 +142,8 @@ class Exchange:
             asked_s = clock()
             body = await self._next(stall_s)
             waited_s += clock() - asked_s
-            came_bytes += len(body)
+            came_bytes += len(body) + self.beside_bytes
+            self.beside_bytes = 0
             if waited_s > stall_s:  # only waiting for the client counts, not what we do with what it sent
                 if came_bytes < waited_s * self.bounds.min_bytes_per_s and not self._body_over:
                     raise BodyStalled

@@ -31,6 +31,8 @@ from services.proxy.ports import NodeRefused, SpoolFull
 
 PUBLIC_ENDS: Final = (".css", ".js", ".woff", ".woff2", ".ttf", ".ico", ".png", ".gif", ".svg", ".map")
 UUID_AT_END: Final = re.compile(r".*/(\w+-\w+-\w+-\w+-\w+)", re.ASCII)
+AGAIN_BYTES: Final = 16 * 1024 * 1024
+"""What is copied of a body that had to be waited for, before it is tried without copying again."""
 SAFE_IN_PATH: Final = "/!$&'()*+,;=:@~-._"
 DOWNLOAD: Final = "download/"
 DOWNLOADING: Final = frozenset(("GET", "HEAD"))
@@ -223,11 +225,18 @@ async def stream(exchange: Exchange, relayed: Relayed, stall_s: float) -> None:
 
 
 async def copy(exchange: Exchange, relayed: Relayed, stall_s: float) -> bool:
-    """Pass the body on; whether all of it came, and went."""
+    """Pass the body on, inside the kernel as far as possible; whether all of it came, and went."""
+    again_bytes = 0
     try:
         async for chunk in relayed.body:
+            again_bytes -= len(chunk)
+            may_pour = again_bytes <= 0 and relayed.reply.may_pour
             async with asyncio.timeout(stall_s):
                 await exchange.part(chunk, more=True)
+                if may_pour:
+                    await exchange.door.flushed()
+            if may_pour and await pour(exchange, relayed):
+                again_bytes = AGAIN_BYTES
             if exchange.door.gone:
                 return False
     except TimeoutError:
@@ -237,6 +246,18 @@ async def copy(exchange: Exchange, relayed: Relayed, stall_s: float) -> bool:
         log.info("relay broken off", path=exchange.path, reason="client left" if exchange.door.gone else error.message)
         return False
     await exchange.part(b"", more=False)
+    return True
+
+
+async def pour(exchange: Exchange, relayed: Relayed) -> bool:
+    """Move the body from socket to socket as long as both keep up; False when that is not possible at all."""
+    with exchange.door.answer_socket() as target:
+        poured = None if target is None else await relayed.reply.pour(target)
+    if poured is None:
+        return False
+    exchange.door.sent(poured.given_bytes)
+    if poured.rest:
+        await exchange.part(poured.rest, more=True)
     return True
 
 

@@ -11,7 +11,7 @@ The door (`scope["extensions"][DOOR]`) leads from a request to its connection:
     drop()          ends it without a byte: the answer to a poll about which nothing is known, because clients retry a broken
                     connection and take any status for the end (CLIENTS: PyODM, WebODM)
     body_socket()   lends the socket to who takes the rest of the body straight from it; meanwhile nothing is read here
-    answer_socket() lends it to who writes a part of the answer's body straight into it, once all before is written
+    answer_socket() lends it to who writes a part of the answer's body straight into it, once all before is `flushed()`
 
 Only plain sockets are lent: with TLS there is nothing that the kernel could move. While one is lent the application
 awaits, so nothing else reads or writes; that the client has gone is still noticed (by a failing read or write, or here).
@@ -20,8 +20,8 @@ awaits, so nothing else reads or writes; that the client has gone is still notic
 import asyncio
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, cast
 from urllib.parse import unquote
@@ -136,20 +136,30 @@ class Door:
             if tap is not None:
                 self._wire.skip_body(tap.left_bytes)
 
-    @asynccontextmanager
-    async def answer_socket(self) -> AsyncIterator[int | None]:
-        """Lend the socket to who writes a part of the answer's body into it; None: that cannot be done."""
-        cycle, descriptor = self._cycle, plain_socket(self._cycle.transport)
-        if descriptor is None or cycle.chunked_encoding:
-            yield None
-            return
-        await flushed(cycle)
+    async def flushed(self) -> None:
+        """Wait until all that has been written is with the kernel, or the client has gone."""
+        transport = self._cycle.transport
+        if transport.get_write_buffer_size() and not self.gone:
+            transport.set_write_buffer_limits(high=0)
+            try:
+                await self._cycle.flow.drain()
+            finally:
+                if not self.gone:
+                    transport.set_write_buffer_limits()
+
+    @contextmanager
+    def answer_socket(self) -> Iterator[int | None]:
+        """Lend the socket to who writes a part of the answer's body into it; None: something else is to be written first."""
+        cycle = self._cycle
+        free = not (self.gone or cycle.chunked_encoding or cycle.transport.get_write_buffer_size())
+        descriptor = plain_socket(cycle.transport) if free else None
         paused_before = cycle.flow.read_paused
-        cycle.flow.pause_reading()
+        if descriptor is not None:
+            cycle.flow.pause_reading()
         try:
-            yield None if self.gone else descriptor
+            yield descriptor
         finally:
-            if not paused_before and not self.gone:
+            if descriptor is not None and not paused_before and not self.gone:
                 cycle.flow.resume_reading()
 
     def sent(self, count_bytes: int) -> None:
@@ -374,14 +384,6 @@ def plain_socket(transport: asyncio.Transport) -> int | None:
     """Find the descriptor of a connection without TLS."""
     opened: socket.socket | None = transport.get_extra_info("socket")
     return None if opened is None or transport.get_extra_info("sslcontext") else opened.fileno()
-
-
-async def flushed(cycle: Cycle) -> None:
-    """Wait until all that has been written is with the kernel, or the client has gone."""
-    if cycle.transport.get_write_buffer_size():
-        cycle.transport.set_write_buffer_limits(high=0)
-        await cycle.flow.drain()
-        cycle.transport.set_write_buffer_limits()
 
 
 async def too_large(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
