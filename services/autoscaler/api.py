@@ -10,6 +10,7 @@ from typing import Any, Final
 from libs.common.messages import (
     DEMAND_CHANGED,
     DESTROY_MACHINE,
+    FIND_RESULT,
     GET_AUTOSCALER_STATUS,
     LIST_MACHINES,
     PAUSE_AUTOSCALER,
@@ -19,6 +20,7 @@ from libs.common.messages import (
 )
 from libs.common.ports import Bus, Handler
 from services.autoscaler.handlers.fleet import Fleet
+from services.autoscaler.handlers.results import Results
 from services.autoscaler.handlers.words import NoWords, Words
 
 SERVICE: Final = "autoscaler"
@@ -43,12 +45,21 @@ async def served(bus: Bus, words: Words, fleet: Fleet) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def results_served(bus: Bus, results: Results) -> AsyncIterator[None]:
+    """Answer where results lie, in office or not."""
+    async with bus.serve(f"{SERVICE}-results", {FIND_RESULT: results.find}):
+        yield
+
+
+@asynccontextmanager
 async def served_without(bus: Bus, words: NoWords) -> AsyncIterator[None]:
     """Answer that there is no autoscaler."""
     handlers: dict[Request[Any, Any], Handler] = {
         GET_AUTOSCALER_STATUS: words.status,
         LIST_MACHINES: words.list_machines,
-        **dict.fromkeys((VIEW_COMMAND, DESTROY_MACHINE, PAUSE_AUTOSCALER, RESUME_AUTOSCALER), words.refuse),
+        **dict.fromkeys(
+            (FIND_RESULT, VIEW_COMMAND, DESTROY_MACHINE, PAUSE_AUTOSCALER, RESUME_AUTOSCALER), words.refuse
+        ),
     }
     async with bus.serve(SERVICE, handlers):
         yield

@@ -19,12 +19,13 @@ from services.autoscaler.adapters.asr_file import AsrFile
 from services.autoscaler.adapters.node_probe import NodeODMProbe
 from services.autoscaler.adapters.providers import provider_of
 from services.autoscaler.adapters.s3 import Bucket
-from services.autoscaler.api import SERVICE, served, served_without
+from services.autoscaler.api import SERVICE, results_served, served, served_without
 from services.autoscaler.core.configuration import Configuration
 from services.autoscaler.handlers.fleet import Fleet
 from services.autoscaler.handlers.lives import Lives
 from services.autoscaler.handlers.parts import Parts
 from services.autoscaler.handlers.reconciling import Reconciler
+from services.autoscaler.handlers.results import Results
 from services.autoscaler.handlers.words import NoWords, Words
 from services.autoscaler.ports import ConfigurationSource, Provider
 from services.autoscaler.settings import AutoscalerSettings
@@ -61,6 +62,8 @@ async def serve(settings: AutoscalerSettings) -> None:
             provider_of(configuration, folder, cross_check=settings.asr_cross_check)
         )
         await checked(configuration, provider, settings)
+        storage = Bucket(configuration.node.s3) if configuration.node.s3 else None
+        await stack.enter_async_context(results_served(bus, Results(configuration, storage)))
         while True:
             await in_office(bus, configuration, provider, settings)
 

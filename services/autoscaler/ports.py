@@ -75,6 +75,14 @@ class Storage(Protocol):
         """Write a small file. Raises Refused when that does not work."""
         ...
 
+    async def public_url(self, key: str) -> str | None:
+        """Give the address of a file that everybody may read; None when there is none. Raises ProviderFailed."""
+        ...
+
+    async def signed_url(self, key: str, *, head: bool) -> str | None:
+        """Give an address that is good for a short while; None when there is no such file. Raises ProviderFailed."""
+        ...
+
 
 class NodeProbe(Protocol):
     """Asks the node on a machine whether it is there."""

@@ -1,20 +1,31 @@
-"""The bucket where nodes put their results, tried once at the start. boto3 stops here."""
+"""The bucket where nodes put their results: tried once at the start, then asked where results lie. boto3 stops here."""
 
 import asyncio
 import re
-from typing import Any, Final
+import threading
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
+import httpx
 import structlog
 
-from libs.common.errors import Refused
+from libs.common.errors import ProviderFailed, Refused, Trouble
 from services.autoscaler.core.orders import S3Target
 
 log = structlog.get_logger()
+
+Value = TypeVar("Value")
 
 TEST_KEY: Final = "test.txt"
 TIMEOUT_S: Final = 10
 REGION: Final = re.compile(r"(?:^|//)s3[.-]([a-z0-9-]+)\.amazonaws\.com")
 USUAL_REGION: Final = "us-east-1"
+SIGNED_FOR_S: Final = 3600
+"""A download may begin so long after its address was given; a running one goes on."""
+OK: Final = 200
+SERVER_ERROR: Final = 500
+NOT_THERE: Final = frozenset(("404", "NoSuchKey", "NotFound"))
+DENIED: Final = frozenset(("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"))
 
 
 class Bucket:
@@ -22,6 +33,8 @@ class Bucket:
 
     def __init__(self, target: S3Target) -> None:
         self._target = target
+        self._client: Any = None
+        self._making = threading.Lock()
 
     def __repr__(self) -> str:
         """Show which bucket."""
@@ -35,8 +48,51 @@ class Bucket:
             raise Refused(f"Cannot connect to S3. Check your S3 configuration: {code_of(error)}") from None
         log.info("Can write to S3")
 
+    async def public_url(self, key: str) -> str | None:
+        """Ask for the file as anybody may; see ports.Storage."""
+        url = str(await self._do(lambda: self._signed(key, "get_object"))).partition("?")[0]
+        try:
+            async with httpx.AsyncClient(timeout=TIMEOUT_S, verify=not self._target.ignore_ssl) as client:
+                answer = await client.head(url)
+        except httpx.HTTPError as error:
+            raise ProviderFailed(f"S3 cannot be reached: {type(error).__name__}") from None
+        if answer.status_code >= SERVER_ERROR:
+            raise ProviderFailed(f"S3 answered with status {answer.status_code}")
+        return url if answer.status_code == OK else None
+
+    async def signed_url(self, key: str, *, head: bool) -> str | None:
+        """See ports.Storage."""
+        return await self._do(lambda: self._found_and_signed(key, "head_object" if head else "get_object"))
+
+    def _found_and_signed(self, key: str, method: str) -> str | None:
+        try:
+            self._connected().head_object(Bucket=self._target.bucket, Key=key)
+        except Exception as error:
+            if code_of(error) in NOT_THERE:
+                return None
+            raise
+        return self._signed(key, method)
+
+    def _signed(self, key: str, method: str) -> str:
+        place = {"Bucket": self._target.bucket, "Key": key}
+        return str(self._connected().generate_presigned_url(method, Params=place, ExpiresIn=SIGNED_FOR_S))
+
+    async def _do(self, work: Callable[[], Value]) -> Value:
+        try:
+            return await asyncio.to_thread(work)
+        except Exception as error:  # noqa: BLE001 boto3 raises whatever its parts raise
+            code = code_of(error)
+            trouble = Trouble.UNAUTHORISED if code in DENIED else Trouble.RETRYABLE
+            raise ProviderFailed(f"S3 does not say where the result is: {code}", trouble) from None
+
+    def _connected(self) -> Any:
+        """Make the client once: it may be used by several threads, and costs a tenth of a second."""
+        with self._making:
+            self._client = self._client or client_of(self._target)
+        return self._client
+
     def _write(self) -> None:
-        client_of(self._target).put_object(Bucket=self._target.bucket, Key=TEST_KEY, Body=b"")
+        self._connected().put_object(Bucket=self._target.bucket, Key=TEST_KEY, Body=b"")
 
 
 def client_of(target: S3Target) -> Any:
