@@ -68,6 +68,8 @@ class Scheduler:
         self.nodes: dict[NodeId, Node] = {}
         self.tasks: dict[TaskId, Task] = {}
         self._left: dict[TaskId, int] = {}
+        self._probed: set[NodeId] = set()
+        """A node is seen online only when it has been asked, some time after it was added."""
         self.lost_count = 0
         self.task_turns = 3
 
@@ -131,6 +133,7 @@ class Scheduler:
             if task.state is TaskState.WAITING and node:
                 await self._start(task, node)
         await self._world.tell(self.demand())
+        self._probed = set(self.nodes)
 
     def demand(self) -> DemandChanged:
         waiting = tuple(
@@ -174,7 +177,9 @@ class Scheduler:
             await self._write(end(task, TaskState.COMPLETED))
 
     def _view(self, node: Node) -> NodeView:
-        online = any(found.address == node.hostname for found in self._world.cloud.machines.values())
+        online = node.id in self._probed and any(
+            found.address == node.hostname for found in self._world.cloud.machines.values()
+        )
         return NodeView(id=node.id, number=1, hostname=node.hostname, port=node.port, locked=node.locked, online=online)
 
     def _find(self, node: NodeId) -> Node:

@@ -22,6 +22,8 @@ from services.autoscaler.core.offers import Offer, Size
 from services.autoscaler.core.sizing import fitting_sizes, matched, memories, why_none
 from services.autoscaler.core.warmth import wanted
 
+SILENCE_MS: Final = 30_000
+"""A free machine counts so long although its node is silent: one that was just registered has not been asked yet."""
 UNUSED_GRACE_MS: Final = 60_000
 """A machine whose task has gone elsewhere waits so long for another, even without an idle timeout."""
 
@@ -115,8 +117,8 @@ def is_ready(limits: Limits, view: View, machine: Machine) -> bool:
         return True
     if machine.state not in {MachineState.ONLINE, MachineState.IDLE} or is_used_up(limits, machine):
         return False
-    load = view.loads.get(machine.id, Load())
-    return load.online and not load.tasks
+    silent_ms = view.now_ms - machine.offline_since_ms if machine.offline_since_ms is not None else 0
+    return silent_ms < SILENCE_MS and not view.loads.get(machine.id, Load()).tasks
 
 
 def is_used_up(limits: Limits, machine: Machine) -> bool:

@@ -73,10 +73,12 @@ class Fleet:
         """Do it once. Raises BusFailed when something cannot be seen: then nothing is decided."""
         if not self._in_office():
             raise BusFailed("not in office")
-        nodes = await self._cluster.nodes()
-        loads = {machine.id: self._load(machine, nodes) for machine in self._records.alive() if machine.node}
-        for machine in list(self._records.alive()):
-            await self._observe(machine, loads.get(machine.id), nodes)
+        registered = [machine.id for machine in self._records.alive() if machine.node]
+        nodes = await self._cluster.nodes()  # whatever is registered meanwhile is not in it, and not judged by it
+        found = [machine for name in registered if (machine := self._records.get(name)) and machine.node]
+        loads = {machine.id: self._load(machine, nodes) for machine in found}
+        for machine in found:
+            await self._observe(machine, loads[machine.id], nodes)
         view = View(
             now_ms=self._clock(),
             machines=self._records.all(),
@@ -94,9 +96,9 @@ class Fleet:
         seen = nodes.get(machine.node)
         return self._tasks.load(machine.node, machine.requested_at_ms, online=bool(seen and seen.online))
 
-    async def _observe(self, machine: Machine, load: Load | None, nodes: Mapping[NodeId, NodeView]) -> None:
+    async def _observe(self, machine: Machine, load: Load, nodes: Mapping[NodeId, NodeView]) -> None:
         """Bring a machine's record up to date with its node."""
-        if load is None or machine.state not in WATCHED:
+        if machine.state not in WATCHED:
             return
         seen = observed(machine, load, self._clock())
         if seen != machine:

@@ -133,8 +133,10 @@ def test_a_machine_that_is_too_small_serves_no_large_task():
     assert created(decide([machine("a", S.CREATING)], [waits("t", 300)])) == [("large", "here")]
 
 
-def test_a_machine_that_is_offline_serves_none():
-    assert len(decide([machine("a", S.ONLINE)], [waits("t")], {"a": Load(online=False)}).create) == 1
+@pytest.mark.parametrize(("silent_s", "created_count"), [(5, 0), (31, 1)])
+def test_a_free_machine_whose_node_is_silent_serves_none_after_a_while(silent_s: int, created_count: int):
+    known = machine("a", S.ONLINE, offline_since_ms=NOW - silent_s * 1000)
+    assert len(decide([known], [waits("t")], {"a": Load(online=False)}).create) == created_count
 
 
 def test_large_tasks_leave_small_machines_to_small_ones():

@@ -1,0 +1,150 @@
+"""A whole cluster with an autoscaler: a task that no node can take gets a machine, runs there, and the machine goes."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pyodm
+import pytest
+
+from libs.common.messages import LIST_MACHINES, VIEW_COMMAND, ListMachines, ViewCommand
+from libs.common.model import Machine
+from libs.machinesim.testing import DockerMachineSim
+from tests.asr_files import FILES, SECRETS
+from tests.cluster import Cluster
+from tests.datasets import make_images
+from tests.seaweed import Seaweed
+from tests.waiting import until
+
+pytestmark = [pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    with Seaweed(tmp_path_factory.mktemp("weed")) as server:
+        yield server
+
+
+def content_of(provider: str, seaweed: Seaweed) -> dict[str, Any]:
+    """The original's file, with the bucket that is there."""
+    content = FILES[provider]
+    keys = {"accessKey": "S3ACCESSKEY", "secretKey": "s3-secret-key"}
+    return content | {"s3": content["s3"] | keys | {"endpoint": seaweed.endpoint}}
+
+
+@asynccontextmanager
+async def autoscaled(folder: Path, content: dict[str, Any]) -> AsyncIterator[tuple[Cluster, DockerMachineSim]]:
+    """A cluster without any node of its own, and docker-machine."""
+    file = folder / "asr.json"
+    file.write_text(json.dumps(content))
+    with DockerMachineSim(folder / "dm", network=10 + os.getpid() % 200) as machines:
+        machines.order(node={"task_time_s": 2.0})
+        cluster = Cluster(folder / "cluster", asr=file, asr_every_s=0.2, asr_reconcile_s=1, asr_cross_check="false")
+        cluster._settings["public_address"] = cluster.url
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in machines.environment.items():
+                patch.setenv(name, value)
+            async with cluster:
+                yield cluster, machines
+
+
+async def machines_of(cluster: Cluster) -> list[Machine]:
+    return [view.machine for view in (await cluster.bus.ask(LIST_MACHINES, ListMachines(ended=True))).machines]
+
+
+async def settled(cluster: Cluster, machines: DockerMachineSim) -> bool:
+    known = await machines_of(cluster)
+    return bool(known) and all(machine.state.ended for machine in known) and not machines.rented()
+
+
+async def create(cluster: Cluster, images: list[Path]) -> pyodm.api.Task:
+    node = pyodm.Node("127.0.0.1", cluster.port, cluster.token)
+    return await asyncio.to_thread(node.create_task, [str(path) for path in images], {})
+
+
+async def finish(task: pyodm.api.Task) -> str:
+    await asyncio.to_thread(task.wait_for_completion, interval=0.3)
+    info = await asyncio.to_thread(task.info)
+    return str(info.status.name)
+
+
+def command_lines() -> str:
+    """The command lines of all processes that this test has started, and of theirs; not of those on machines."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    ours = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
+        ours |= more
+    lines = []
+    for pid in ours - {os.getpid()}:
+        with suppress(OSError):
+            lines.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return "\n".join(line for line in lines if "libs.machinesim.docker run" not in line and "machine-bin" not in line)
+
+
+@pytest.mark.parametrize("provider", FILES)
+async def test_a_file_of_the_original_brings_a_task_to_its_end(provider: str, tmp_path: Path, seaweed: Seaweed):
+    async with autoscaled(tmp_path, content_of(provider, seaweed)) as (cluster, machines):
+        assert "Can write to S3" in cluster.log("autoscaler")
+        machines.order(create_s=0.5, ssh_s=0.5)
+        shown = (await cluster.bus.ask(VIEW_COMMAND, ViewCommand(images_count=3))).command
+        task = await create(cluster, make_images(tmp_path / "images", 3))
+        seen = ""
+        while not await auto_spawned(cluster):
+            seen += command_lines()
+            await asyncio.sleep(0.05)
+        assert await finish(task) == "COMPLETED"
+        await until(lambda: settled(cluster, machines), timeout_s=20, what="the machine to go")
+        assert len(machines.calls("create")) == 1
+        await until(lambda: no_nodes(cluster), what="its node to go")
+        keys = [
+            each["Key"] for each in seaweed.client().list_objects_v2(Bucket="results", Prefix=task.uuid)["Contents"]
+        ]
+        assert f"{task.uuid}/all.zip" in keys
+        logs = "".join(cluster.log(service) for service in ("autoscaler", "scheduler", "proxy", "admin"))
+        told = shown + logs + seen + json.dumps(machines.calls()) + repr(await machines_of(cluster))
+        assert "libs.machinesim.docker_machine create" in seen
+        assert "libs.machinesim.docker_machine ssh" in seen
+        assert [secret for secret in SECRETS[provider] if secret in told] == []
+
+
+async def auto_spawned(cluster: Cluster) -> bool:
+    return any(view.auto_spawned for view in await cluster.nodes())
+
+
+async def no_nodes(cluster: Cluster) -> bool:
+    return not await cluster.nodes()
+
+
+@pytest.mark.parametrize("at", ["creating", "setting-up", "online", "busy", "draining", "destroying"])
+async def test_killed_at_a_step_the_next_autoscaler_goes_on(at: str, tmp_path: Path, seaweed: Seaweed):
+    async with autoscaled(tmp_path, content_of("digitalocean", seaweed)) as (cluster, machines):
+        machines.order(create_s=1, ssh_s=0.5, rm_s=0.5)
+        task = await create(cluster, make_images(tmp_path / "images", 3))
+
+        async def reached() -> bool:
+            return any(at in moment.text for machine in await machines_of(cluster) for moment in machine.timeline)
+
+        await until(reached, timeout_s=30, what=at)
+        cluster.kill("autoscaler")
+        await asyncio.sleep(0)
+        cluster.start("autoscaler")
+        assert await finish(task) == "COMPLETED"
+        await until(lambda: settled(cluster, machines), timeout_s=40, what="the machine to go")
+        assert len(machines.calls("create")) == 1
+        assert machines.listed() == []
+
+
+async def test_wrong_s3_keys_end_the_start_with_a_clear_line(tmp_path: Path, seaweed: Seaweed):
+    content = content_of("hetzner", seaweed)
+    content["s3"] = content["s3"] | {"secretKey": "wrong-secret"}
+    async with autoscaled(tmp_path, content) as (cluster, _):
+        said = "Cannot initialize ASR: Cannot connect to S3. Check your S3 configuration: SignatureDoesNotMatch"
+        await until(lambda: said in cluster.log("autoscaler"), timeout_s=30, what=said)
+        assert "wrong-secret" not in cluster.log("autoscaler")
