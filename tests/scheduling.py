@@ -49,7 +49,7 @@ from libs.common.model import (
     Task,
     TaskId,
 )
-from libs.common.testing import MemoryBus
+from libs.common.testing import MemoryBus, MemoryTerm
 from services.scheduler.core.looks import Look
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.main import Scheduler, wired
@@ -219,6 +219,7 @@ class Play:
         self.settings = chosen
         self.now_ms = NOW_MS
         self.scheduler: Scheduler
+        self.term = MemoryTerm(0)
         self._ids = 0
 
     def clock(self) -> int:
@@ -232,7 +233,8 @@ class Play:
 
     async def starts_up(self) -> None:
         """Start the scheduler, or start it again: only what is in the store survives."""
-        self.scheduler = await wired(self.bus, self.api, self.settings, self.clock, self.new_id)
+        self.term = MemoryTerm(self.term.epoch + 1)
+        self.scheduler = await wired(self.bus, self.api, self.settings, self.term, self.clock, self.new_id)
 
     async def probes(self) -> None:
         """Ask all nodes."""

@@ -36,6 +36,7 @@ from libs.common.lifecycle import Crew, background, heeding, monotonic_s
 from libs.common.log import hide
 from libs.common.messages import EVENTS_STREAM, EVENTS_SUBJECTS, BucketName, Event, Request, Snapshot
 from libs.common.ports import Handler
+from libs.common.ports import Term as InOffice
 from libs.common.store import NatsBucket, open_bucket
 
 log = structlog.get_logger()
@@ -53,6 +54,8 @@ RETRY_S: Final = 0.1
 STOP_GRACE_S: Final = 5.0
 EVENTS_MAX_AGE_S: Final = 7 * 24 * 3600
 EVENTS_MAX_BYTES: Final = 256 * 1024 * 1024
+EXISTS_OTHERWISE: Final = 10058
+"""NATS' code for a stream that somebody else has just created, with other settings."""
 LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
 """How nats-py says that the server is away."""
 
@@ -102,11 +105,14 @@ class NatsBus:
                 return decode(request, answer)
 
     @asynccontextmanager
-    async def serve(self, service: str, handlers: Mapping[Request[Any, Any], Handler]) -> AsyncIterator[None]:
+    async def serve(
+        self, service: str, handlers: Mapping[Request[Any, Any], Handler], *, term: InOffice | None = None
+    ) -> AsyncIterator[None]:
         """Answer requests; see ports.Bus."""
         from libs.common.version import VERSION
 
-        config = ServiceConfig(name=f"clusterodm-{service}", version=VERSION, queue_group=service)
+        group = service if term is None else f"{service}-{term.epoch}"
+        config = ServiceConfig(name=f"clusterodm-{service}", version=VERSION, queue_group=group)
         async with Crew(HANDLERS_AT_ONCE, grace_s=STOP_GRACE_S) as crew:
             micro = Service(self._client, config)
             await micro.start()
@@ -115,12 +121,13 @@ class NatsBus:
                     await micro.add_endpoint(
                         name=request.name.replace(".", "-"),
                         subject=request.subject,
-                        handler=endpoint(crew, request, handler),
+                        handler=endpoint(crew, request, handler, term),
                     )
                 yield
             finally:
                 with contextlib.suppress(*LOST):
-                    await micro.stop()
+                    async with asyncio.timeout(STOP_GRACE_S):
+                        await micro.stop()
 
     async def tell(self, event: Event[Told], message: Told) -> None:
         """Publish an event; see ports.Bus."""
@@ -180,22 +187,30 @@ class NatsBus:
 
     async def prepare(self) -> None:
         """Make sure that the stream of events exists."""
-        await self._js.add_stream(
-            name=EVENTS_STREAM,
-            subjects=[EVENTS_SUBJECTS],
-            max_age=EVENTS_MAX_AGE_S,
-            max_bytes=EVENTS_MAX_BYTES,
-            discard=api.DiscardPolicy.OLD,
-            num_replicas=self._replicas_count,
+        await self._add_stream(
+            api.StreamConfig(
+                name=EVENTS_STREAM,
+                subjects=[EVENTS_SUBJECTS],
+                max_age=EVENTS_MAX_AGE_S,
+                max_bytes=EVENTS_MAX_BYTES,
+                discard=api.DiscardPolicy.OLD,
+            )
         )
 
     async def _add_snapshot_stream(self, snapshot: Snapshot[Any]) -> None:
-        await self._js.add_stream(
-            name=snapshot.stream,
-            subjects=[snapshot.subject],
-            max_msgs_per_subject=1,
-            num_replicas=self._replicas_count,
-        )
+        config = api.StreamConfig(name=snapshot.stream, subjects=[snapshot.subject], max_msgs_per_subject=1)
+        await self._add_stream(config)
+
+    async def _add_stream(self, config: api.StreamConfig) -> None:
+        """Create a stream that does not exist. One that does stays as it is: a client may not know how it is kept."""
+        try:
+            await self._js.stream_info(config.name or "")
+        except nats.js.errors.NotFoundError:
+            try:
+                await self._js.add_stream(config, num_replicas=self._replicas_count)
+            except nats.js.errors.BadRequestError as error:
+                if error.err_code != EXISTS_OTHERWISE:
+                    raise
 
     async def _hand_over_last(self, snapshot: Snapshot[Told], handler: Callable[[Told], Awaitable[None]]) -> None:
         """Begin with the present value: the durable consumer remembers it as seen, a restarted process does not."""
@@ -222,29 +237,46 @@ class NatsBus:
                 await asyncio.sleep(RETRY_S)
 
 
-def endpoint(crew: Crew, request: Request[Any, Any], handler: Handler) -> Callable[[MicroRequest], Awaitable[None]]:
-    """Make the micro endpoint of one request: each call in a task of the crew."""
+def endpoint(
+    crew: Crew, request: Request[Any, Any], handler: Handler, term: InOffice | None
+) -> Callable[[MicroRequest], Awaitable[None]]:
+    """Make the micro endpoint of one request: each call in a task of the crew; silent when the term is over."""
     decoder = msgspec.json.Decoder(request.asked)
 
     async def answer(asked: MicroRequest) -> None:
         cause.set((asked.headers or {}).get(CAUSE, ""))
         structlog.contextvars.bind_contextvars(cause=cause.get())
-        try:
-            reply = await handler(decoder.decode(asked.data))
-        except ClusterError as error:
-            await asked.respond_error(error_name(error), request.name, error.message.encode())
-        except msgspec.DecodeError as error:
-            await asked.respond_error("refused", request.name, f"not a {request.asked.__name__}: {error}".encode())
-        except Exception:
-            log.exception("request failed", request=request.name)
-            await asked.respond_error("bus-failed", request.name, f"{request.owner} failed".encode())
+        if term is not None and not term.valid:
+            log.info("request left to another", request=request.name, reason="the term is over")
+            return
+        error, payload = await worked_out(request, handler, decoder, asked.data)
+        if term is not None and not term.valid:
+            log.warning("request left without an answer", request=request.name, reason="the term is over")
+            return
+        if error:
+            await asked.respond_error(error, request.name, payload)
         else:
-            await asked.respond(msgspec.json.encode(reply))
+            await asked.respond(payload)
 
     async def handle(asked: MicroRequest) -> None:
         await crew.start(answer(asked), name=request.name)
 
     return handle
+
+
+async def worked_out(
+    request: Request[Any, Any], handler: Handler, decoder: msgspec.json.Decoder[Any], data: bytes
+) -> tuple[str, bytes]:
+    """Have a request answered; the error's name if it is one, and the answer."""
+    try:
+        return "", msgspec.json.encode(await handler(decoder.decode(data)))
+    except ClusterError as error:
+        return error_name(error), error.message.encode()
+    except msgspec.DecodeError as error:
+        return "refused", f"not a {request.asked.__name__}: {error}".encode()
+    except Exception:
+        log.exception("request failed", request=request.name)
+        return "bus-failed", f"{request.owner} failed".encode()
 
 
 def decode(request: Request[Any, Reply], answer: Msg) -> Reply:

@@ -8,12 +8,18 @@ over as soon as it looks: `valid` is a comparison with the monotonic clock, to b
 The epoch is the revision at which the key was created: it grows from term to term, and travels with commands, so that
 whoever has seen a newer leader refuses an older one. What is left is the moment between looking and writing; there the
 compare-and-set on every record and the epoch hold.
+
+Beside its name, the holder writes which process it is. A candidate in the same process namespace of the same boot sees
+whether that process is still there; if not, it takes the office at once: a killed service that its keeper starts again
+does not wait for the death of its predecessor to be noticed from afar.
 """
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 import nats.errors
@@ -30,6 +36,10 @@ BUCKET: Final = "leases"
 LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
 RETRY_S: Final = 0.5
 RENEWALS_PER_TTL: Final = 3
+GONE: Final = {"Z", "X"}
+"""States in /proc/<pid>/stat of a process that has ended (proc(5))."""
+STARTED_AT: Final = 18
+"""Which field behind the state says when the process started (proc(5): the 22nd of all)."""
 
 
 class Term:
@@ -84,9 +94,12 @@ async def open_store(js: JetStreamContext, replicas_count: int) -> KeyValue:
     """Open the bucket of leases, waiting for NATS if need be."""
     while True:
         try:
-            return await js.create_key_value(
-                api.KeyValueConfig(bucket=BUCKET, history=1, storage=api.StorageType.FILE, replicas=replicas_count)
-            )
+            try:
+                return await js.key_value(BUCKET)
+            except nats.js.errors.BucketNotFoundError:
+                return await js.create_key_value(
+                    api.KeyValueConfig(bucket=BUCKET, history=1, storage=api.StorageType.FILE, replicas=replicas_count)
+                )
         except LOST as error:
             log.debug("leases not there", error=repr(error))
             await asyncio.sleep(RETRY_S)
@@ -99,7 +112,7 @@ class Lease:
         self._js = js
         self._store = store
         self._office = office
-        self._holder = holder.encode()
+        self._holder = f"{holder} {this_process()}".encode()
         self._ttl_s = ttl_s
         self._revision = 0
 
@@ -108,11 +121,21 @@ class Lease:
         while True:
             began_s = monotonic_s()
             try:
-                self._revision = await heeding(self._store.create(self._office, self._holder, msg_ttl=self._ttl_s))
+                await heeding(self._create_or_inherit())
             except LOST:
                 await asyncio.sleep(RETRY_S)
             else:
                 return Term(self._revision, began_s + self._ttl_s)
+
+    async def _create_or_inherit(self) -> None:
+        try:
+            self._revision = await self._store.create(self._office, self._holder, msg_ttl=self._ttl_s)
+        except nats.js.errors.KeyWrongLastSequenceError:
+            entry = await self._store.get(self._office)
+            if not is_dead((entry.value or b"").decode(errors="replace").rpartition(" ")[2]):
+                raise
+            log.info("the process in office is dead", office=self._office)
+            self._revision = (await self._write(entry.revision or 0)).seq
 
     async def renew(self, term: Term) -> None:
         """Write the key again and again; end the term when it is not written in time or is somebody else's."""
@@ -139,14 +162,40 @@ class Lease:
 
     async def _write_again(self, term: Term) -> None:
         began_s = monotonic_s()
-        answer = await heeding(
+        self._revision = (await self._write(self._revision)).seq
+        term.prolong(began_s + self._ttl_s)
+
+    async def _write(self, revision: int) -> api.PubAck:
+        return await heeding(
             self._js.publish(
                 f"$KV.{BUCKET}.{self._office}",
                 self._holder,
-                headers={api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(self._revision)},
+                headers={api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(revision)},
                 msg_ttl=self._ttl_s,
                 timeout=self._ttl_s / RENEWALS_PER_TTL,
             )
         )
-        self._revision = answer.seq
-        term.prolong(began_s + self._ttl_s)
+
+
+def this_process() -> str:
+    """Say which process this is: boot, process namespace, id, time of start. Empty where there is no /proc."""
+    return process_name(os.getpid())
+
+
+def process_name(pid: int) -> str:
+    """Name a process of this namespace so that no other ever has that name; empty when it is not alive."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+        state, *fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if state in GONE else f"{boot}/{namespace}/{pid}/{fields[STARTED_AT]}"
+
+
+def is_dead(process: str) -> bool:
+    """Whether a named process is sure to have ended: only one of this boot and namespace can be."""
+    here = this_process()
+    if not here or process.count("/") != here.count("/") or process.split("/")[:2] != here.split("/")[:2]:
+        return False
+    return process_name(int(process.split("/")[2])) != process

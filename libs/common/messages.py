@@ -142,6 +142,7 @@ class NodeView(Frozen, frozen=True, kw_only=True):
     has_token: bool = False
     locked: bool = False
     draining: bool = False
+    drain_until_ms: int | None = None
     auto_spawned: bool = False
     labels: tuple[str, ...] = ()
     online: bool = False
@@ -204,6 +205,17 @@ class BestNodeFound(Frozen, frozen=True, kw_only=True):
     node: NodeView | None
 
 
+class DrainNode(Frozen, frozen=True, kw_only=True):
+    """Send no new tasks to a node, and take it off the list when it has none. UNLOCK_NODE ends it.
+
+    At the deadline, tasks that wait there for their turn are moved elsewhere; those that run are left to end.
+    """
+
+    node: NodeId
+    deadline_s: float | None = None
+    """Seconds from now; None: nothing is moved."""
+
+
 class LoseNode(Frozen, frozen=True, kw_only=True):
     """The machine of this node does not exist any more: its tasks get a new attempt at once, and the node is removed."""
 
@@ -225,6 +237,7 @@ ADD_NODE: Final = Request("scheduler.add_node", AddNode, NodeView)
 REMOVE_NODE: Final = Request("scheduler.remove_node", NodeRef, Done)
 LOSE_NODE: Final = Request("scheduler.lose_node", LoseNode, Done)
 LOCK_NODE: Final = Request("scheduler.lock_node", NodeRef, NodeView)
+DRAIN_NODE: Final = Request("scheduler.drain_node", DrainNode, NodeView)
 UNLOCK_NODE: Final = Request("scheduler.unlock_node", NodeRef, NodeView)
 LIST_NODES: Final = Request("scheduler.list_nodes", ListNodes, NodeList)
 UPDATE_NODES: Final = Request("scheduler.update_nodes", UpdateNodes, NodeList, timeout_s=15.0)
@@ -273,6 +286,8 @@ class Placed(Frozen, frozen=True, kw_only=True, tag="placed"):
     attempt: int
     node_task_id: NodeTaskId
     revision: int
+    epoch: int = 0
+    """The term of the scheduler that says so; one of an earlier term than the highest that was seen does not count."""
 
     def __repr__(self) -> str:
         """Show everything but the node's token."""
@@ -302,6 +317,8 @@ class RenewAttempt(Frozen, frozen=True, kw_only=True):
     holder: InstanceId
     sent_count: int = 0
     sent_bytes: int = 0
+    epoch: int = 0
+    """That of the answer that placed it."""
 
 
 class ReportForwarded(Frozen, frozen=True, kw_only=True):
@@ -310,6 +327,8 @@ class ReportForwarded(Frozen, frozen=True, kw_only=True):
     task: TaskId
     attempt: int
     holder: InstanceId
+    epoch: int = 0
+    """That of the answer that placed it."""
 
 
 class ReportForwardFailed(Frozen, frozen=True, kw_only=True):
@@ -324,6 +343,8 @@ class ReportForwardFailed(Frozen, frozen=True, kw_only=True):
     """The node answered and said no to this task (a bad option, too many images): counts as an attempt of the task's."""
     commit_uncertain: bool = False
     """The commit was sent and its answer was not seen."""
+    epoch: int = 0
+    """That of the answer that placed it; 0: not known any more."""
 
 
 class ReportInputsGone(Frozen, frozen=True, kw_only=True):
@@ -624,6 +645,8 @@ class PlacementPossible(Frozen, frozen=True, kw_only=True):
     """Slots are promised to these tasks: their holders should ask PLACE_TASK now. A hint, not kept anywhere."""
 
     tasks: tuple[TaskId, ...]
+    epoch: int = 0
+    """The term of the scheduler that promises."""
 
 
 class FinishReported(Frozen, frozen=True, kw_only=True):
@@ -636,6 +659,8 @@ NODE_ADDED: Final = Event("node.added", NodeEvent)
 NODE_REMOVED: Final = Event("node.removed", NodeEvent)
 NODE_LOCKED: Final = Event("node.locked", NodeEvent)
 NODE_UNLOCKED: Final = Event("node.unlocked", NodeEvent)
+NODE_DRAINED: Final = Event("node.drained", NodeEvent)
+"""A drain has begun."""
 NODE_ONLINE: Final = Event("node.came_online", NodeEvent)
 NODE_OFFLINE: Final = Event("node.went_offline", NodeEvent)
 

@@ -121,6 +121,8 @@ class Node(Frozen, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
     machine: MachineId | None = None
     added_at_ms: int = 0
+    drain_until_ms: int | None = None
+    """When tasks that still wait on a draining node are moved; None: they are left to it."""
     retired: bool = False
     """Removed by an operator; the record stays as long as tasks on it need to be reached. It is in no list."""
 
@@ -184,6 +186,12 @@ class Attempt(Frozen, frozen=True, kw_only=True):
     reason: str = ""
     """Why it ended, or why it is uncertain; shown to the user."""
     cleanup: Cleanup = Cleanup.NONE
+    epoch: int = 0
+    """The term of the scheduler that began it."""
+    node_name: str = ""
+    """How operators call its node, also when that is gone."""
+    fatal: bool = False
+    """Its node died soon after the task had come to it."""
     counted: bool = False
     """It counts against `--max-attempts`: it ran and was lost, or the node said no; not so a node that nobody reached."""
     machine: MachineId | None = None
@@ -248,6 +256,10 @@ class Task(Frozen, frozen=True, kw_only=True):
     """A node with this much memory had too little for it; 0: none had."""
     timeline: tuple[Moment, ...] = ()
     """What the cluster did with it; also the first lines of its console."""
+    inputs_kept: bool = False
+    """Its holder still has its files, so that another attempt may follow."""
+    console_kept: bool = False
+    """The whole console of its last attempt is in the object store `consoles`."""
     removed: bool = False
     """Removed by its client. Invisible everywhere; the record stays only until its nodes have been told."""
 

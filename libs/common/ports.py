@@ -61,8 +61,8 @@ class Bucket(Protocol[Value]):
         """Write a key whatever it holds; the new revision."""
         ...
 
-    async def delete(self, key: str) -> None:
-        """Remove a key; nothing happens when it does not exist."""
+    async def delete(self, key: str, revision: int | None = None) -> None:
+        """Remove a key; nothing happens when it does not exist. With a revision: only if it is still there, else Conflict."""
         ...
 
     def watch(self) -> AbstractAsyncContextManager[AsyncIterator[Change[Value] | None]]:
@@ -71,6 +71,10 @@ class Bucket(Protocol[Value]):
         After a reconnection the present values come again, without another None; what was deleted meanwhile comes as
         a change to None.
         """
+        ...
+
+    def watch_revisions(self) -> AbstractAsyncContextManager[AsyncIterator[tuple[str, int]]]:
+        """Yield key and revision of everything present and of every change, deletions too, for ever; no values are read."""
         ...
 
 
@@ -102,8 +106,15 @@ class Bus(Protocol):
         """Ask the owner. Raises what its handler raised, or BusFailed."""
         ...
 
-    def serve(self, service: str, handlers: Mapping[Request[Any, Any], Handler]) -> AbstractAsyncContextManager[None]:
-        """Answer requests while the context is open; each in a task of its own, a bounded number at once."""
+    def serve(
+        self, service: str, handlers: Mapping[Request[Any, Any], Handler], *, term: Term | None = None
+    ) -> AbstractAsyncContextManager[None]:
+        """Answer requests while the context is open; each in a task of its own, a bounded number at once.
+
+        Several that serve the same share the requests. With a `term`, each is heard by all who serve it, and answered
+        by the one whose term is valid: a leader that is frozen swallows nothing of what its successor should answer,
+        and is silent when it wakes up. A term that ended while a request was worked on leaves it without an answer.
+        """
         ...
 
     async def tell(self, event: Event[Told], message: Told) -> None:

@@ -29,6 +29,8 @@ log = structlog.get_logger()
 Value = TypeVar("Value")
 LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
 RETRY_S: Final = 0.25
+WRONG_REVISION: Final = 10071
+"""NATS' code for a write to a subject whose last message is another than expected."""
 GONE: Final = (KV_DEL, KV_PURGE)
 
 
@@ -108,10 +110,14 @@ class NatsBucket(Generic[Value]):
         except LOST as error:
             raise self._failed("written", key, error) from None
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, revision: int | None = None) -> None:
         """Remove a key with all that was kept of it."""
         try:
-            await heeding(self._store.purge(key))
+            await heeding(self._store.delete(key, last=revision))
+        except nats.js.errors.APIError as error:
+            if error.err_code != WRONG_REVISION:
+                raise self._failed("deleted", key, error) from None
+            raise Conflict(f"{self._name}/{key} is no longer at revision {revision}") from None
         except LOST as error:
             raise self._failed("deleted", key, error) from None
 
@@ -123,6 +129,22 @@ class NatsBucket(Generic[Value]):
             yield changes
         finally:
             await changes.aclose()
+
+    @asynccontextmanager
+    async def watch_revisions(self) -> AsyncIterator[AsyncIterator[tuple[str, int]]]:
+        """Follow all keys without their values."""
+        revisions = self._revisions()
+        try:
+            yield revisions
+        finally:
+            await revisions.aclose()
+
+    async def _revisions(self) -> AsyncGenerator[tuple[str, int]]:
+        while True:
+            async with self._watching(meta_only=True) as watcher:
+                async for entry in watcher:
+                    if entry is not None:
+                        yield entry.key, entry.revision or 0
 
     def restart_watches(self) -> None:
         """End the running watches so that they begin anew; called when the connection came back."""
@@ -157,8 +179,8 @@ class NatsBucket(Generic[Value]):
         return Change(entry.key, self._decoder.decode(entry.value), revision)
 
     @asynccontextmanager
-    async def _watching(self) -> AsyncIterator[KeyValue.KeyWatcher]:
-        watcher = await self._start_watch()
+    async def _watching(self, *, meta_only: bool = False) -> AsyncIterator[KeyValue.KeyWatcher]:
+        watcher = await self._start_watch(meta_only=meta_only)
         self._watchers.add(watcher)
         try:
             yield watcher
@@ -167,10 +189,10 @@ class NatsBucket(Generic[Value]):
             with contextlib.suppress(*LOST):
                 await watcher._sub.unsubscribe()  # type: ignore[union-attr]  # noqa: SLF001 stop() also fills the queue, which nobody reads any more
 
-    async def _start_watch(self) -> KeyValue.KeyWatcher:
+    async def _start_watch(self, *, meta_only: bool) -> KeyValue.KeyWatcher:
         while True:
             try:
-                return await heeding(self._store.watchall())
+                return await heeding(self._store.watchall(meta_only=meta_only))
             except LOST as error:
                 log.debug("watch not started", bucket=self._name, error=repr(error))
                 await asyncio.sleep(RETRY_S)

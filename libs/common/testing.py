@@ -17,7 +17,7 @@ import structlog
 from libs.common.errors import BusFailed, ClusterError, Conflict
 from libs.common.lifecycle import background
 from libs.common.messages import BucketName, Event, Request, Snapshot
-from libs.common.ports import Change, Entry, Handler
+from libs.common.ports import Change, Entry, Handler, Term
 
 log = structlog.get_logger()
 
@@ -70,9 +70,11 @@ class MemoryBucket(Generic[Value]):
         self._bus.require_connection()
         return self._write(key, value)
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, revision: int | None = None) -> None:
         """Remove a key."""
         self._bus.require_connection()
+        if revision is not None and self._entries.get(key, (b"", 0))[1] != revision:
+            raise Conflict(f"{self._name.name}/{key} is no longer at revision {revision}")
         if self._entries.pop(key, None):
             self._revision += 1
             self._tell(Change(key, None, self._revision))
@@ -89,6 +91,12 @@ class MemoryBucket(Generic[Value]):
             yield endless(changes)
         finally:
             self._watchers.discard(changes)
+
+    @asynccontextmanager
+    async def watch_revisions(self) -> AsyncIterator[AsyncIterator[tuple[str, int]]]:
+        """Follow all keys without their values."""
+        async with self.watch() as changes:
+            yield ((change.key, change.revision) async for change in changes if change is not None)
 
     def _entry(self, key: str) -> Entry[Value]:
         payload, revision = self._entries[key]
@@ -152,16 +160,19 @@ class MemoryBus:
         return reply
 
     @asynccontextmanager
-    async def serve(self, service: str, handlers: Mapping[Request[Any, Any], Handler]) -> AsyncIterator[None]:
+    async def serve(
+        self, service: str, handlers: Mapping[Request[Any, Any], Handler], *, term: Term | None = None
+    ) -> AsyncIterator[None]:
         """Answer requests."""
         del service
-        ours = {request.subject: handler for request, handler in handlers.items()}
+        ours = {request.subject: while_in_office(handler, term) for request, handler in handlers.items()}
         self._handlers.update(ours)
         try:
             yield
         finally:
-            for subject in ours:
-                self._handlers.pop(subject, None)
+            for subject, handler in ours.items():
+                if self._handlers.get(subject) is handler:
+                    del self._handlers[subject]
 
     async def tell(self, event: Event[Told], message: Told) -> None:
         """Publish an event."""
@@ -224,6 +235,20 @@ class MemoryBus:
                 yield term
             finally:
                 term.end()
+
+
+def while_in_office(handler: Handler, term: Term | None) -> Handler:
+    """Leave a request without an answer when the term is over; to its caller that looks like a time limit."""
+
+    async def handle(asked: Any) -> Any:
+        if term is None:
+            return await handler(asked)
+        answer = await handler(asked) if term.valid else None
+        if not term.valid:
+            raise BusFailed("no answer: the term is over")
+        return answer
+
+    return handle
 
 
 class MemoryTerm:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from libs.common import messages
 from libs.common.messages import FINISH_REPORTED, Request
-from libs.common.ports import Bus, Handler
+from libs.common.ports import Bus, Handler, Term
 from services.scheduler.handlers.actions import ActionHandlers
 from services.scheduler.handlers.commits import CommitHandlers
 from services.scheduler.handlers.forwarding import ForwardHandlers
@@ -62,10 +62,10 @@ def answers(handlers: Handlers) -> dict[Request[Any, Any], Handler]:
 
 
 @asynccontextmanager
-async def served(bus: Bus, handlers: Handlers) -> AsyncIterator[None]:
-    """Answer and listen while the context is open."""
+async def served(bus: Bus, handlers: Handlers, term: Term) -> AsyncIterator[None]:
+    """Answer and listen while the context is open and the term lasts."""
     async with (
         bus.listen(FINISH_REPORTED, handlers.tracker.hint),
-        bus.serve(SERVICE, answers(handlers)),
+        bus.serve(SERVICE, answers(handlers), term=term),
     ):
         yield

@@ -1,6 +1,12 @@
-"""Wires the scheduler, and does nothing else."""
+"""Wires the scheduler, and does nothing else.
+
+Any number of schedulers may run. One is in office: it reads the records, starts the loops, and answers. The others have connected
+and wait for the office. A term that is over ends all of that and the process stands by again (handlers/office.py).
+"""
 
 import asyncio
+import os
+import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,10 +16,11 @@ from typing import Any, Final
 import structlog
 
 from libs.common.bus import connect
+from libs.common.errors import BusFailed
 from libs.common.lifecycle import Crew, background, every, now_ms, run
 from libs.common.log import configure
 from libs.common.nodeodm import NodeClient
-from libs.common.ports import Bus
+from libs.common.ports import Bus, Term
 from libs.common.settings import parse
 from services.scheduler.adapters.nodeodm import NodeODMNodes
 from services.scheduler.api import SERVICE, Handlers, served
@@ -26,6 +33,7 @@ from services.scheduler.handlers.forwarding import ForwardHandlers
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.losing import Loser
 from services.scheduler.handlers.nodes import NodeHandlers
+from services.scheduler.handlers.office import NodesInOffice, Office
 from services.scheduler.handlers.placing import Placer
 from services.scheduler.handlers.probing import Prober
 from services.scheduler.handlers.reading import ReadHandlers
@@ -38,6 +46,8 @@ from services.scheduler.settings import SchedulerSettings
 PROG: Final = f"clusterodm {SERVICE}"
 CREW_COUNT: Final = 64
 SWEEP_S: Final = 0.5
+STAND_BY_S: Final = 0.5
+"""Before the office is tried again when its records could not be read."""
 FORGET_S: Final = 60.0
 
 log = structlog.get_logger()
@@ -55,17 +65,38 @@ def main(argv: Sequence[str]) -> int:
     return run(serve(settings), PROG)
 
 
+def new_holder() -> str:
+    """Name this process among those that may hold the office."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
 async def serve(settings: SchedulerSettings) -> None:
-    """Wire the scheduler to the real world and serve until cancelled."""
+    """Wire the scheduler to the real world; stand by and serve, again and again, until cancelled."""
     async with (
         connect(
             settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
         ) as bus,
         NodeClient() as client,
-        running(bus, NodeODMNodes(client), settings),
     ):
-        log.info("scheduler is ready")
-        await asyncio.Event().wait()
+        holder = new_holder()
+        while True:
+            await in_office(bus, NodeODMNodes(client), settings, holder)
+
+
+async def in_office(bus: Bus, api: NodeApi, settings: SchedulerSettings, holder: str) -> None:
+    """Stand by until no other is in office, and serve until the term is over."""
+    log.info("standing by", holder=holder)
+    try:
+        async with (
+            bus.lead(SERVICE, holder, ttl_s=settings.lease_s) as term,
+            running(bus, api, settings, term) as scheduler,
+        ):
+            log.info("scheduler is ready", epoch=term.epoch, tasks=len(scheduler.ledger.board.tasks))
+            await term.over()
+            log.warning("out of office", epoch=term.epoch)
+    except BusFailed as error:
+        log.warning("out of office", reason=error.message)
+        await asyncio.sleep(STAND_BY_S)
 
 
 @dataclass(frozen=True)
@@ -80,10 +111,14 @@ class Scheduler:
     handlers: Handlers
 
 
-async def wired(bus: Bus, api: NodeApi, settings: SchedulerSettings, clock: Clock, new_id: NewId) -> Scheduler:
+async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
+    bus: Bus, nodes: NodeApi, settings: SchedulerSettings, term: Term, clock: Clock, new_id: NewId
+) -> Scheduler:
     """Read the records and put the parts together."""
+    office = Office(term)
+    api = NodesInOffice(nodes, office)
     board = Board(grant_ms=round(settings.grant_s * 1000), send_ahead_count=settings.send_ahead_count)
-    ledger = await Ledger.open(bus, board, clock)
+    ledger = await Ledger.open(bus, board, clock, office)
     voice = Voice(bus, clock)
     prober = Prober(ledger, api, voice, settings)
     placer = Placer(ledger, bus, voice, new_id)
@@ -118,6 +153,7 @@ def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict
         "expire promises": again(SWEEP_S, placer.look_again, "expire promises"),
         "check forwarding": again(SWEEP_S, lambda: forwards.check(crew), "check forwarding"),
         "lose tasks": again(SWEEP_S, scheduler.loser.check, "lose tasks"),
+        "follow others": again(SWEEP_S, scheduler.ledger.follow_others, "follow others"),
         "settle doubts": again(SWEEP_S, scheduler.ledger.settle_doubts, "settle doubts"),
         "fetch options": again(SWEEP_S, scheduler.totals.follow_options, "fetch options"),
         "clean nodes": again(settings.clean_every_s, lambda: cleaner.tell_nodes(crew), "clean nodes"),
@@ -127,14 +163,14 @@ def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict
 
 
 @asynccontextmanager
-async def running(
-    bus: Bus, api: NodeApi, settings: SchedulerSettings, clock: Clock = now_ms, new_id: NewId = new_uuid
+async def running(  # noqa: PLR0913, PLR0917 the world, and who we are in it
+    bus: Bus, api: NodeApi, settings: SchedulerSettings, term: Term, clock: Clock = now_ms, new_id: NewId = new_uuid
 ) -> AsyncIterator[Scheduler]:
     """Read the records, start the loops, and only then answer."""
-    scheduler = await wired(bus, api, settings, clock, new_id)
+    scheduler = await wired(bus, api, settings, term, clock, new_id)
     async with AsyncExitStack() as stack:
         crew = await stack.enter_async_context(Crew(CREW_COUNT))
         for name, loop in loops(scheduler, settings, crew).items():
             await stack.enter_async_context(background(loop, name))
-        await stack.enter_async_context(served(bus, scheduler.handlers))
+        await stack.enter_async_context(served(bus, scheduler.handlers, term))
         yield scheduler

@@ -46,5 +46,11 @@ class SchedulerSettings(CommonSettings):
         5.0, gt=0, description="how often nodes are told of attempts that were given up, seconds"
     )
     options_every_s: float = Field(3600.0, gt=0, description="how often the list of task options is fetched, seconds")
+    lease_s: int = Field(
+        5,
+        ge=2,
+        le=60,
+        description="how long the leader may be silent before a scheduler that stands by takes over, whole seconds",
+    )
     task_retention_h: float = Field(120.0, gt=0, description="how long the record of an ended task is kept, hours")
     tell_every_s: float = Field(0.5, gt=0, description="shortest time between two totals of the cluster, seconds")

@@ -28,7 +28,7 @@ from libs.common.messages import (
 )
 from libs.common.model import InstanceId, NodeId, TaskId
 from libs.common.ports import Bus
-from libs.common.testing import MemoryBus
+from libs.common.testing import MemoryBus, MemoryTerm
 from tests.nats import NatsServer
 from tests.waiting import until
 
@@ -56,6 +56,37 @@ async def test_a_request_is_answered_by_its_owner(bus: Bus):
 
     async with bus.serve("scheduler", {BEST_NODE: best}):
         assert await bus.ask(BEST_NODE, BestNode(images_count=7)) == BestNodeFound(node=None)
+
+
+async def test_a_leader_whose_term_is_over_leaves_requests_to_its_successor(bus: Bus):
+    async def stale(asked: BestNode) -> BestNodeFound:
+        raise Refused("answered by the old leader")
+
+    async def fresh(asked: BestNode) -> BestNodeFound:
+        return BestNodeFound(node=None)
+
+    old, new = MemoryTerm(1), MemoryTerm(2)
+    async with bus.serve("scheduler", {BEST_NODE: stale}, term=old):
+        with pytest.raises(Refused):
+            await bus.ask(BEST_NODE, BestNode(images_count=7))
+        old.end()
+        with pytest.raises(BusFailed):
+            await bus.ask(BEST_NODE, BestNode(images_count=7), timeout_s=0.3)
+        async with bus.serve("scheduler", {BEST_NODE: fresh}, term=new):
+            for _ in range(20):
+                assert await bus.ask(BEST_NODE, BestNode(images_count=7)) == BestNodeFound(node=None)
+
+
+async def test_what_a_leader_decided_too_late_is_not_told(bus: Bus):
+    term = MemoryTerm(1)
+
+    async def best(asked: BestNode) -> BestNodeFound:
+        term.end()
+        return BestNodeFound(node=None)
+
+    async with bus.serve("scheduler", {BEST_NODE: best}, term=term):
+        with pytest.raises(BusFailed):
+            await bus.ask(BEST_NODE, BestNode(images_count=7), timeout_s=0.3)
 
 
 @pytest.mark.parametrize("answer", [Waiting(position=2, reason="no free slot"), NotWaiting(state=None)])

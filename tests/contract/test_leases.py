@@ -1,14 +1,17 @@
 """What an office promises: the one in memory and the one on NATS."""
 
 import asyncio
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from libs.common.bus import connect
+from libs.common.leases import is_dead, this_process
 from libs.common.ports import Bus
 from libs.common.testing import MemoryBus
 from tests.nats import NatsServer
@@ -90,3 +93,68 @@ async def test_a_holder_without_nats_finds_its_term_over(nats_server: NatsServer
             await until(lambda: bus.connected)
         async with asyncio.timeout(5), bus.lead("scheduler", "one", ttl_s=1) as again:
             assert again.epoch > term.epoch
+
+
+ROOT = Path(__file__).parents[2]
+HOLD = """
+import asyncio, sys
+from libs.common.bus import connect
+async def main():
+    async with connect(sys.argv[1], "holder") as bus, bus.lead("scheduler", "holder", ttl_s=30) as term:
+        print(term.epoch, flush=True)
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def holder(nats_server: NatsServer) -> Iterator["subprocess.Popen[bytes]"]:
+    with subprocess.Popen([sys.executable, "-c", HOLD, nats_server.url], stdout=subprocess.PIPE, cwd=ROOT) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.slow
+async def test_the_office_of_a_process_that_died_here_is_free_at_once(
+    nats_server: NatsServer, holder: "subprocess.Popen[bytes]"
+):
+    epoch = int(await asyncio.to_thread(last_word, holder))
+    epochs: list[int] = []
+
+    async def stand(bus: Bus) -> None:
+        async with bus.lead("scheduler", "candidate", ttl_s=30) as term:
+            epochs.append(term.epoch)
+
+    async with connect(nats_server.url, "test") as bus, asyncio.TaskGroup() as group:
+        group.create_task(stand(bus))
+        await asyncio.sleep(1.5)  # looks more than once at a holder that lives
+        assert not epochs
+        holder.kill()
+        began_s = time.monotonic()
+        await until(lambda: epochs)
+        sys.stdout.write(f"\nin office {time.monotonic() - began_s:.2f} s after a kill, the lease lasting 30 s\n")
+    assert epochs[0] > epoch
+
+
+def last_word(holder: "subprocess.Popen[bytes]") -> bytes:
+    """Read past the log."""
+    assert holder.stdout is not None
+    return next(line for line in holder.stdout if line.strip().isdigit())
+
+
+@pytest.mark.parametrize(
+    "process",
+    [
+        pytest.param("", id="nameless"),
+        pytest.param("other-boot/1/1/1", id="another boot"),
+        pytest.param("nonsense", id="nonsense"),
+    ],
+)
+def test_a_process_that_cannot_be_seen_from_here_is_not_dead(process: str):
+    assert not is_dead(process)
+
+
+def test_a_process_whose_number_another_has_now_is_dead():
+    boot, namespace, pid, started = this_process().split("/")
+    assert not is_dead(f"{boot}/{namespace}/{pid}/{started}")
+    assert is_dead(f"{boot}/{namespace}/{pid}/{int(started) - 1}")

@@ -71,6 +71,16 @@ async def test_an_update_needs_the_last_revision(bucket: Bucket[Node]):
     assert entry.value == node(2)
 
 
+async def test_a_key_is_deleted_at_its_revision_only(bucket: Bucket[Node]):
+    first = await bucket.create("a", node(1))
+    second = await bucket.update("a", node(1), first)
+    with pytest.raises(Conflict):
+        await bucket.delete("a", first)
+    assert await bucket.get("a") is not None
+    await bucket.delete("a", second)
+    assert await bucket.get("a") is None
+
+
 async def test_a_deleted_key_is_missing_and_can_be_created_again(bucket: Bucket[Node]):
     await bucket.create("a", node(1))
     await bucket.delete("a")

@@ -266,7 +266,9 @@ async def test_a_killed_scheduler_goes_on_with_tasks_in_every_state(
         await stage.start()
         after = {task: await stage.task(task) for task in everything}
         assert {task: after[task].state for task in everything} == {task: before[task].state for task in everything}
-        assert await stage.place(kept) == kept_place
+        again = await stage.place(kept)
+        assert (again.node, again.attempt, again.node_task_id) == (kept_place.node, 1, kept)
+        assert again.epoch > kept_place.epoch
         # The holder speaks for `kept` alone: the node is asked about the other two, and has one of them.
         await until(lambda: renewed(stage, kept, orphaned), timeout_s=15, step_s=0.2, what="the orphan to wait again")
         await stage.until_state(sent, TaskState.COMPLETED)
@@ -274,8 +276,7 @@ async def test_a_killed_scheduler_goes_on_with_tasks_in_every_state(
         await stage.send(kept_place)
         await nats_bus.ask(REPORT_FORWARDED, ReportForwarded(task=kept, attempt=1, holder=HOLDER))
         assert (await stage.forward(waiting)).attempt == 1
-        again = await stage.forward(orphaned)
-        assert again.node_task_id != orphaned
+        assert (await stage.forward(orphaned)).node_task_id != orphaned
         for task in (running, kept, sent, waiting, orphaned):
             await stage.until_state(task, TaskState.COMPLETED, timeout_s=30)
         assert [event["task"] for event in node.events("task_finished")].count(sent) == 1

@@ -177,11 +177,17 @@ def waiting_because(task: Task, because: str, now_ms: int) -> Task:
     return msgspec.structs.replace(task, waiting_because=because, timeline=told_in_passing(task.timeline, line, now_ms))
 
 
-def placed(task: Task, node: Node, node_task_id: NodeTaskId, now_ms: int) -> Task:
+def placed(task: Task, node: Node, node_task_id: NodeTaskId, now_ms: int, epoch: int = 0) -> Task:
     """Begin an attempt."""
     number = failed_count(task) + 1
     attempt = Attempt(
-        number=number, node=node.id, node_task_id=node_task_id, started_at_ms=now_ms, machine=node.machine
+        number=number,
+        node=node.id,
+        node_name=node.name,
+        node_task_id=node_task_id,
+        started_at_ms=now_ms,
+        epoch=epoch,
+        machine=node.machine,
     )
     return moved(
         task,

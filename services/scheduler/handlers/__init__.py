@@ -1,5 +1,6 @@
 """What happens, in order: load, decide, do, tell.
 
+office     the right to decide, while it lasts; why nothing is placed twice
 ledger     the one writer: board in memory, records in the buckets, one lock per task
 voice      logs and tells what happened, once
 nodes      add, remove, lock, unlock, list, update, best

@@ -109,6 +109,7 @@ class ForwardHandlers:
         await self._voice.of_end(task, reason)
 
     def _reported(self, asked: Report) -> Task:
+        self._ledger.office.heed(asked.epoch)
         task = self._ledger.record(asked.task).task
         if task.holder != asked.holder:
             raise Refused(f"{asked.task} is held by another proxy")

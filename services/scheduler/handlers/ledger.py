@@ -6,6 +6,9 @@ lost, another scheduler), it is read again and decided again. A decision is ther
 
 A write without an answer may have happened. The task is then `doubtful` until it has been read again; a slot promised to it stays
 promised that long, so no slot is given twice.
+
+Nothing is written when the term is over. What a predecessor wrote while this scheduler was reading, or later, is taken in as soon
+as the bucket shows it (`follow_others`); why that is enough is said in handlers/office.py.
 """
 
 import asyncio
@@ -22,6 +25,7 @@ from libs.common.model import Node, NodeId, Task, TaskId
 from libs.common.ports import Bucket, Bus
 from services.scheduler.core.board import Board
 from services.scheduler.core.nodes import NodeState
+from services.scheduler.handlers.office import Office
 from services.scheduler.ports import Clock
 
 log = structlog.get_logger()
@@ -33,8 +37,9 @@ Noticed = Callable[[Task | None, Task | None], None]
 class Ledger:
     """The board and the records that it mirrors."""
 
-    def __init__(self, board: Board, tasks: Bucket[Task], nodes: Bucket[Node], clock: Clock) -> None:
+    def __init__(self, board: Board, tasks: Bucket[Task], nodes: Bucket[Node], clock: Clock, office: Office) -> None:
         self.board = board
+        self.office = office
         self.now_ms = clock
         self.room = asyncio.Event()
         """A slot may have become free, or a task may want one."""
@@ -47,15 +52,17 @@ class Ledger:
         self.doubtful: set[TaskId] = set()
         self._tasks = tasks
         self._nodes = nodes
+        self._node_revisions: dict[NodeId, int] = {}
         self._locks: WeakValueDictionary[TaskId, asyncio.Lock] = WeakValueDictionary()
 
     @classmethod
-    async def open(cls, bus: Bus, board: Board, clock: Clock) -> "Ledger":
+    async def open(cls, bus: Bus, board: Board, clock: Clock, office: Office) -> "Ledger":
         """Read everything. What is in no record (liveness, promises) begins anew."""
-        ledger = cls(board, await bus.bucket(TASKS), await bus.bucket(NODES), clock)
-        nodes = [entry.value for entry in (await ledger._nodes.load()).values()]
-        for node in sorted(nodes, key=lambda node: (node.added_at_ms, node.id)):
-            board.nodes.put(node, clock())
+        ledger = cls(board, await bus.bucket(TASKS), await bus.bucket(NODES), clock, office)
+        nodes = (await ledger._nodes.load()).values()
+        for node in sorted(nodes, key=lambda entry: (entry.value.added_at_ms, entry.value.id)):
+            board.nodes.put(node.value, clock())
+            ledger._node_revisions[node.value.id] = node.revision
         for entry in (await ledger._tasks.load()).values():
             board.put(entry.value, entry.revision, clock())
         log.info("records read", nodes=len(nodes), tasks=len(board.tasks), waiting=len(board.waiting))
@@ -86,6 +93,7 @@ class Ledger:
 
     async def create(self, task: Task) -> TaskRecord:
         """Write a new task; its lock is held. Raises Conflict when there is one with that id."""
+        self.office.require()
         try:
             revision = await self._tasks.create(task.id, task)
         except Conflict:
@@ -109,6 +117,7 @@ class Ledger:
             after = decide(before.task)
             if after == before.task:
                 return before
+            self.office.require()
             try:
                 revision = await self._tasks.update(task, after, before.revision)
             except Conflict:
@@ -122,9 +131,13 @@ class Ledger:
                 return TaskRecord(task=after, revision=revision)
 
     async def forget(self, task: TaskId) -> None:
-        """Delete a task's record; its lock is held."""
+        """Delete a task's record; its lock is held. One that has changed meanwhile is read again and stays."""
+        self.office.require()
         try:
-            await self._tasks.delete(task)
+            await self._tasks.delete(task, self.board.revisions.get(task))
+        except Conflict:
+            await self.read_again(task)
+            return
         except BusFailed:
             self.doubtful.add(task)
             raise
@@ -155,26 +168,82 @@ class Ledger:
 
     # --- nodes -----------------------------------------------------------------------------------------------------
 
-    async def put_node(self, record: Node) -> NodeState:
-        """Write a node."""
-        await self._nodes.put(record.id, record)
+    async def write_node(self, node: NodeId, decide: Callable[[Node | None], Node]) -> NodeState:
+        """Decide and write a node. What `decide` raises comes out; it may be asked again when the record has changed."""
+        while True:
+            known = self.board.nodes.get(node)
+            record = decide(known.record if known else None)
+            self.office.require()
+            try:
+                revision = await self._put_node(node, record)
+            except Conflict:
+                await self._read_node_again(node)
+            else:
+                return self._take_in_node(record, revision)
+
+    async def retire_node(self, node: NodeId) -> None:
+        """Take a node off the list; its record stays as long as a task on it has to be reached."""
+        if self.board.is_needed(node):
+            await self.write_node(node, retired)
+        else:
+            await self.drop_node(node)
+
+    async def drop_node(self, node: NodeId) -> None:
+        """Delete a node's record. One that has changed meanwhile is read again and stays."""
+        self.office.require()
+        try:
+            await self._nodes.delete(node, self._node_revisions.get(node))
+        except Conflict:
+            await self._read_node_again(node)
+        else:
+            self._forget_node(node)
+
+    async def _put_node(self, node: NodeId, record: Node) -> int:
+        revision = self._node_revisions.get(node)
+        if revision is None:
+            return await self._nodes.create(node, record)
+        return await self._nodes.update(node, record, revision)
+
+    async def _read_node_again(self, node: NodeId) -> None:
+        entry = await self._nodes.get(node)
+        log.warning("record has changed", node=node, revision=entry.revision if entry else None)
+        if entry is None:
+            self._forget_node(node)
+        else:
+            self._take_in_node(entry.value, entry.revision)
+
+    def _take_in_node(self, record: Node, revision: int) -> NodeState:
+        self._node_revisions[record.id] = revision
         node = self.board.nodes.put(record, self.now_ms())
         self._nodes_changed()
         return node
 
-    async def retire_node(self, node: NodeState) -> None:
-        """Take a node off the list; its record stays as long as a task on it has to be reached."""
-        if self.board.is_needed(node.id):
-            await self.put_node(msgspec.structs.replace(node.record, retired=True))
-        else:
-            await self.drop_node(node.id)
-
-    async def drop_node(self, node: NodeId) -> None:
-        """Delete a node's record."""
-        await self._nodes.delete(node)
+    def _forget_node(self, node: NodeId) -> None:
+        self._node_revisions.pop(node, None)
         self.board.nodes.drop(node)
         self._nodes_changed()
+
+    # --- what others wrote -----------------------------------------------------------------------------------------
+
+    async def follow_others(self) -> None:
+        """Take in what somebody else has written, for ever. Our own writes come by here too, and are known already."""
+        async with self._tasks.watch_revisions() as changes:
+            async for task, revision in changes:
+                if revision > self.board.revisions.get(TaskId(task), 0):
+                    await self._look_again(TaskId(task), revision)
+
+    async def _look_again(self, task: TaskId, revision: int) -> None:
+        async with self.holding(task):
+            if revision > self.board.revisions.get(task, 0):
+                await self.read_again(task)
 
     def _nodes_changed(self) -> None:
         self.room.set()
         self.news.set()
+
+
+def retired(record: Node | None) -> Node:
+    """Decide that a node is in no list any more. Raises NotFound."""
+    if record is None:
+        raise NotFound("The node is gone already")
+    return msgspec.structs.replace(record, retired=True)

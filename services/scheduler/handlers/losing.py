@@ -43,7 +43,7 @@ class Loser:
         if node is None or node.record.retired:
             raise NotFound(f"There is no node {asked.node}")
         self._ledger.board.revoke_on(node.id)
-        await self._ledger.retire_node(node)
+        await self._ledger.retire_node(node.id)
         for task_id in list(node.tasks):
             task = self._ledger.board.tasks[task_id]
             if task.state is TaskState.RUNNING:

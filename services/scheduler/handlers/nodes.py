@@ -52,20 +52,11 @@ class NodeHandlers:
         """Register a node and ask it how it is, in the background."""
         check_address(asked.hostname, asked.port)
         async with self._one_at_a_time:
-            self._check_new(asked)
-            record = Node(
-                id=node_id(asked.hostname, asked.port),
-                hostname=asked.hostname,
-                port=asked.port,
-                token=asked.token,
-                locked=asked.locked,
-                labels=asked.labels,
-                machine=asked.machine,
-                added_at_ms=self._later_than_all(),
+            node = await self._ledger.write_node(
+                node_id(asked.hostname, asked.port), lambda known: self._new_record(asked, known)
             )
-            node = await self._ledger.put_node(record)
         self._prober.soon(node)
-        await self._voice.of_node(NODE_ADDED, record)
+        await self._voice.of_node(NODE_ADDED, node.record)
         return view_of(self._ledger.board, node)
 
     async def remove(self, asked: NodeRef) -> Done:
@@ -73,7 +64,7 @@ class NodeHandlers:
         async with self._one_at_a_time:
             node = self._find(asked.node)
             self._ledger.board.revoke_on(node.id)
-            await self._ledger.retire_node(node)
+            await self._ledger.retire_node(node.id)
         await self._voice.of_node(NODE_REMOVED, node.record, reason=f"{len(node.tasks)} tasks go on there")
         return Done()
 
@@ -114,7 +105,7 @@ class NodeHandlers:
         async with self._one_at_a_time:
             node = self._find(asked)
             if node.record.locked != locked:
-                await self._ledger.put_node(with_lock(node.record, locked))
+                await self._ledger.write_node(node.id, lambda known: with_lock(registered(known), locked))
                 await self._voice.of_node(NODE_LOCKED if locked else NODE_UNLOCKED, node.record)
             if locked:
                 self._ledger.board.revoke_on(node.id)
@@ -127,20 +118,39 @@ class NodeHandlers:
             raise NotFound(f"There is no node {asked}")
         return node
 
-    def _check_new(self, asked: AddNode) -> None:
-        known = self._registry.get(node_id(asked.hostname, asked.port))
-        if known is None or known.record.retired:
-            return
-        if (known.record.hostname, known.record.port) == (asked.hostname, asked.port):
-            raise Refused(f"{known.record.name} is registered already")
-        raise Refused(
-            f"{asked.hostname}:{asked.port} cannot be told from {known.record.name}, which is registered already"
+    def _new_record(self, asked: AddNode, known: Node | None) -> Node:
+        check_new(asked, known)
+        return Node(
+            id=node_id(asked.hostname, asked.port),
+            hostname=asked.hostname,
+            port=asked.port,
+            token=asked.token,
+            locked=asked.locked,
+            labels=asked.labels,
+            machine=asked.machine,
+            added_at_ms=self._later_than_all(),
         )
 
     def _later_than_all(self) -> int:
         """Keep the order of adding apart, whatever the clock does."""
         latest = max((node.record.added_at_ms for node in self._registry), default=0)
         return max(self._ledger.now_ms(), latest + 1)
+
+
+def registered(record: Node | None) -> Node:
+    """Insist that a node is there. Raises NotFound."""
+    if record is None:
+        raise NotFound("The node is gone")
+    return record
+
+
+def check_new(asked: AddNode, known: Node | None) -> None:
+    """Refuse a node that is registered already, or one whose key another has."""
+    if known is None or known.retired:
+        return
+    if (known.hostname, known.port) == (asked.hostname, asked.port):
+        raise Refused(f"{known.name} is registered already")
+    raise Refused(f"{asked.hostname}:{asked.port} cannot be told from {known.name}, which is registered already")
 
 
 def check_address(hostname: str, port: int) -> None:

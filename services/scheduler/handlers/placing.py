@@ -84,7 +84,7 @@ class Placer:
         tasks = tuple(promise.task for promise in promises if promise.task != but)
         if tasks:
             self._ledger.news.set()
-            await self._bus.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=tasks))
+            await self._bus.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=tasks, epoch=self._ledger.office.epoch))
 
     # --- PLACE_TASK ------------------------------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class Placer:
             node = self._board.nodes.get(promise.node)
             if now.state is not TaskState.WAITING or kept is not promise or node is None:
                 return now
-            return placed(now, node.record, node_task, self._ledger.now_ms())
+            return placed(now, node.record, node_task, self._ledger.now_ms(), self._ledger.office.epoch)
 
         record = await self._ledger.change(task.id, decide)
         begun = record.task.attempt
@@ -142,6 +142,7 @@ class Placer:
             attempt=attempt.number,
             node_task_id=attempt.node_task_id,
             revision=self._board.revisions[task.id],
+            epoch=self._ledger.office.epoch,
         )
 
     async def _keep_waiting(self, task: Task) -> Waiting:

@@ -21,6 +21,8 @@ from services.scheduler.settings import SchedulerSettings
 log = structlog.get_logger()
 
 OPTIONS_CHECK_S: Final = 1.0
+TELL_AGAIN_S: Final = 30.0
+"""What was told last is told again after so long without news."""
 Reference = tuple[str, str, str]
 """Engine, its version, NodeODM's version: as long as these stay, so do the options."""
 
@@ -52,9 +54,10 @@ class Totals:
         return cls(ledger, bus, api, (await bus.bucket(SUMMARY), await bus.bucket(OPTIONS)), settings)
 
     async def run(self) -> None:
-        """Tell whenever there is news."""
+        """Tell whenever there is news, and now and then when there is none: a predecessor may have had the last word."""
         while True:
-            await self._ledger.news.wait()
+            if not await self._has_news():
+                self._told_summary = self._told_demand = None
             self._ledger.news.clear()
             try:
                 await self.tell()
@@ -63,8 +66,16 @@ class Totals:
                 self._ledger.news.set()
             await asyncio.sleep(self._settings.tell_every_s)
 
+    async def _has_news(self) -> bool:
+        try:
+            async with asyncio.timeout(TELL_AGAIN_S):
+                return await self._ledger.news.wait()
+        except TimeoutError:
+            return False
+
     async def tell(self) -> None:
         """Write what has changed."""
+        self._ledger.office.require()
         summary = summary_of(self._ledger.board)
         if summary != self._told_summary:
             await self._summary.put(SUMMARY_KEY, summary)
@@ -100,6 +111,7 @@ class Totals:
             log.warning("options not fetched", node=node.id, error=error.message)
             return False
         now_ms = self._ledger.now_ms()
+        self._ledger.office.require()
         await self._options.put(SUMMARY_KEY, ReferenceOptions(options=options, seen_at_ms=now_ms))
         self._reference, self._fetched_at_ms = reference_of(node), now_ms
         log.info("options fetched", node=node.id, options=len(options))
