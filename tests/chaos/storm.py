@@ -41,6 +41,7 @@ QUICK: dict[str, Any] = {
     "clean_every_s": 0.5,
     "grant_s": 5,
     "nats_wait_s": 60,
+    "keep_failed_inputs_h": 0,
 }
 """As an operator would set it whose machines fail every few seconds."""
 

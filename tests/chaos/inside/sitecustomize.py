@@ -1,0 +1,27 @@
+"""Python imports this at its start in processes whose PYTHONPATH is this folder: on SIGUSR1 they tell what they hold.
+
+asyncio tasks and memory blocks are counted after a collection, and free memory is given back first, so that what the kernel
+calls resident is in use. The figures go into the file CHAOS_INSIDE, in one step.
+"""
+
+import asyncio
+import ctypes
+import gc
+import os
+import signal
+import sys
+from pathlib import Path
+
+
+def tell(_number: int, _frame: object) -> None:
+    """Count, and write it down."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    target = Path(os.environ["CHAOS_INSIDE"])
+    fresh = target.with_suffix(".fresh")
+    fresh.write_text(f"{len(asyncio.all_tasks())} {sys.getallocatedblocks()}")
+    fresh.replace(target)
+
+
+if "CHAOS_INSIDE" in os.environ:
+    signal.signal(signal.SIGUSR1, tell)

@@ -1,0 +1,228 @@
+"""The disk is full, to the last byte: clients hear it clearly, nothing is corrupt, and with the space everything comes back.
+
+A small tmpfs is the disk, a ballast file fills it; that takes root, so without it these tests are skipped.
+"""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from libs.nodesim.testing import NodeSimProcess
+from tests.chaos.clients import Dataset, Raw, decoded
+from tests.chaos.saying import say
+from tests.cluster import Cluster
+from tests.datasets import make_images, processed
+from tests.waiting import until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+MB = 1 << 20
+
+
+class Disk:
+    """A small file system."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._ballast = folder / "ballast"
+
+    @property
+    def free_bytes(self) -> int:
+        """What is left."""
+        space = os.statvfs(self.folder)
+        return space.f_bavail * space.f_frsize
+
+    def fill(self) -> None:
+        """Take every byte that is left."""
+        with self._ballast.open("ab", buffering=0) as ballast:
+            for block in (b"\0" * MB, b"\0" * 4096):
+                with contextlib.suppress(OSError):
+                    while True:
+                        ballast.write(block)
+        say(f"the disk is full: {self.free_bytes} bytes are free")
+
+    def free(self) -> None:
+        """Give it back."""
+        self._ballast.unlink()
+        say(f"there is room again: {self.free_bytes / MB:.1f} MB")
+
+
+@contextmanager
+def small_disk(folder: Path, size_bytes: int) -> Iterator[Disk]:
+    """Mount a tmpfs of this size."""
+    folder.mkdir(parents=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "small", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield Disk(folder)
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(trust_env=False, timeout=15) as http:
+        yield http
+
+
+def require_refusal(answer: httpx.Response) -> str:
+    """A clear one: not a success, and JSON with a reason."""
+    told = decoded(answer)
+    assert answer.status_code >= 400, answer.text
+    assert told["error"], answer.text
+    return f"{answer.status_code} {told['error']}"
+
+
+async def require_info(http: httpx.AsyncClient, cluster: Cluster) -> None:
+    """`/info` answers, soon."""
+    began_s = time.monotonic()
+    answer = await http.get(f"{cluster.url}/info")
+    assert answer.status_code == 200
+    assert "version" in answer.json()
+    assert time.monotonic() - began_s < 1.5
+
+
+async def post(http: httpx.AsyncClient, cluster: Cluster, path: str, **more: Any) -> httpx.Response:
+    return await http.post(f"{cluster.url}{path}", **more)
+
+
+async def result(http: httpx.AsyncClient, cluster: Cluster, data: Dataset, folder: Path) -> dict[str, str]:
+    path = folder / f"{data.task}.zip"
+    path.write_bytes((await http.get(f"{cluster.url}/task/{data.task}/download/all.zip")).content)
+    return processed(path)
+
+
+async def test_a_full_spool_refuses_clearly_and_recovers(tmp_path: Path, http: httpx.AsyncClient):
+    small = make_images(tmp_path / "small", 3, size_bytes=200_000)
+    big = make_images(tmp_path / "big", 30, size_bytes=MB, seed=1)
+    with small_disk(tmp_path / "data", 24 * MB) as disk:
+        async with (
+            NodeSimProcess(task_time_s=0.3) as node,
+            Cluster(tmp_path, services=("scheduler", "proxy"), min_free_disk="4MB", keep_failed_inputs_h=0) as cluster,
+        ):
+            raw = Raw(cluster.url)
+            before, half, greedy = Dataset(small), Dataset(small[:2]), Dataset(big)
+            async with raw._http() as client:
+                await raw.commit(client, before)
+                await raw.upload(client, half)
+            refusal = await fill_by_uploads(http, cluster, greedy)
+            say(f"uploads are refused at {disk.free_bytes / MB:.1f} MB free: {refusal}")
+            assert disk.free_bytes > MB
+            disk.fill()
+            image = {"images": ("late.JPG", small[0].read_bytes())}
+            for path, more in {
+                f"/task/new/upload/{half.task}": {"files": image},
+                "/task/new/init": {"data": {"name": "late"}},
+                "/task/new": {"files": image},
+            }.items():
+                say(f"{path}: {require_refusal(await post(http, cluster, path, **more))}")
+            await require_info(http, cluster)
+            committed = await post(http, cluster, f"/task/new/commit/{half.task}")
+            say(f"commit: {committed.status_code} {committed.text}")
+            if committed.status_code != 200:
+                require_refusal(committed)
+            await asyncio.to_thread(cluster.kill, "proxy")
+            cluster.start("proxy")
+            await cluster.ready()
+            say("the proxy started on the full disk")
+            await require_info(http, cluster)
+            assert await polled(raw, before) == 10
+            await cluster.add_node(node)
+            await until(lambda: polled_as(raw, before, 40), timeout_s=30, what="the task from before to be completed")
+            assert await result(http, cluster, before, tmp_path) == before.digests
+            disk.free()
+            assert (await post(http, cluster, f"/task/new/commit/{half.task}")).json() == {"uuid": half.task}
+            await until(lambda: polled_as(raw, half, 40), timeout_s=30, what="the half-sent task to be completed")
+            assert await result(http, cluster, half, tmp_path) == half.digests
+            kept = sorted((cluster.spool / greedy.task / "files").iterdir())
+            assert [path.stat().st_size for path in kept] == [MB + 6] * len(kept)
+            greedy.images = big[: len(kept)]
+            assert (await post(http, cluster, f"/task/new/commit/{greedy.task}")).json() == {"uuid": greedy.task}
+            await until(lambda: polled_as(raw, greedy, 40), timeout_s=30, what="the greedy task to be completed")
+            assert await result(http, cluster, greedy, tmp_path) == greedy.digests
+            assert before.lies + half.lies + greedy.lies == []
+
+
+async def fill_by_uploads(http: httpx.AsyncClient, cluster: Cluster, data: Dataset) -> str:
+    """Upload until it is refused; the refusal."""
+    answer = await post(http, cluster, "/task/new/init", data={"name": "big"}, headers={"set-uuid": data.task})
+    assert answer.status_code == 200, answer.text
+    for image in data.images:
+        files = {"images": (image.name, image.read_bytes())}
+        answer = await post(http, cluster, f"/task/new/upload/{data.task}", files=files)
+        if answer.status_code != 200:
+            return require_refusal(answer)
+    raise AssertionError("everything went in")
+
+
+async def polled(raw: Raw, data: Dataset) -> int | None:
+    """Poll once."""
+    async with raw._http() as client:
+        return await raw.poll(client, data)
+
+
+async def polled_as(raw: Raw, data: Dataset, code: int) -> bool:
+    """Poll once and compare."""
+    return await polled(raw, data) == code
+
+
+async def test_a_full_disk_of_nats_refuses_commits_and_recovers_with_a_restart_of_nats(
+    tmp_path: Path, http: httpx.AsyncClient
+):
+    images = make_images(tmp_path / "images", 2)
+    with small_disk(tmp_path / "nats" / "js", 400 * MB) as disk:
+        async with (
+            NodeSimProcess(task_time_s=0.1, parallel_tasks=4) as node,
+            Cluster(tmp_path, services=("scheduler", "proxy")) as cluster,
+        ):
+            raw = Raw(cluster.url)
+            late, before = [Dataset(images) for _ in range(20)], Dataset(images)
+            async with raw._http() as client:
+                await raw.commit(client, before)
+                for data in late:
+                    await raw.upload(client, data)
+            disk.fill()
+            refusal = await commit_until_refused(http, cluster, late)
+            say(f"commit: {refusal}, after {sum(data.committed for data in late)} that found room")
+            await require_info(http, cluster)
+            for data in [before, *(data for data in late if data.committed)]:
+                assert await polled(raw, data) == 10
+            disk.free()
+            await asyncio.to_thread(cluster.nats.stop)
+            await asyncio.to_thread(cluster.nats.start)
+            for data in late:
+                await until(lambda data=data: committed(http, cluster, data), timeout_s=30, step_s=0.3, what="a commit")  # type: ignore[misc]
+            await cluster.add_node(node)
+            for data in (before, *late):
+                await until(lambda data=data: polled_as(raw, data, 40), timeout_s=30, what="completion")  # type: ignore[misc]
+                assert await result(http, cluster, data, tmp_path) == data.digests
+                assert data.lies == []
+            assert len(node.events("task_finished")) == 21
+
+
+async def commit_until_refused(http: httpx.AsyncClient, cluster: Cluster, late: list[Dataset]) -> str:
+    """Commit one after the other; the refusal."""
+    for data in late:
+        answer = await post(http, cluster, f"/task/new/commit/{data.task}")
+        if answer.status_code != 200:
+            return require_refusal(answer)
+        data.committed = True
+    raise AssertionError("every commit was taken")
+
+
+async def committed(http: httpx.AsyncClient, cluster: Cluster, data: Dataset) -> bool:
+    """Commit, perhaps again."""
+    answer = await post(http, cluster, f"/task/new/commit/{data.task}")
+    return answer.status_code == 200 and answer.json() == {"uuid": data.task}
