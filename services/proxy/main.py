@@ -46,6 +46,7 @@ from services.proxy.handlers.inquiry import Inquiry
 from services.proxy.handlers.neighbours import Neighbours
 from services.proxy.handlers.read import Reader
 from services.proxy.handlers.relay import Relay
+from services.proxy.handlers.results import Results
 from services.proxy.handlers.sweep import Sweeper
 from services.proxy.ports import Cluster, Forwarding, Patience, Spool
 from services.proxy.ports import Upstream as Nodes
@@ -174,7 +175,10 @@ def front(  # noqa: PLR0913, PLR0917 everything that the front door leads to
     download_stall_s = settings.download_stall_timeout_s
     patience = Patience(connect_s=5.0, head_s=settings.node_answer_timeout_s, silence_s=download_stall_s)
     relay = Relay(bus, cluster, ways.streams, reader, patience)
-    hot = HotPaths(reader, relay, creator, public_address=address, stall_s=stall_s, download_stall_s=download_stall_s)
+    results = Results(bus, cluster, reader, relay, ways.streams, settings.downloads_from_s3)
+    hot = HotPaths(
+        reader, relay, results, creator, public_address=address, stall_s=stall_s, download_stall_s=download_stall_s
+    )
     actor = Actor(bus, cluster, splitmerge=settings.splitmerge)
     rare = Parts(creator, actor, reader, bus, health, address, stall_s)
     passing = Passing(ways.neighbours, ways.secret, stall_s, address)
@@ -225,5 +229,3 @@ def require_supported(settings: ProxySettings) -> None:
     """Raise Refused for what this version cannot do, and say what it does in another way."""
     if settings.cloud_provider != "local":
         raise Refused(f"cloud provider {settings.cloud_provider!r} is not available: this version knows only 'local'")
-    if settings.downloads_from_s3:
-        log.warning("--downloads-from-s3 is accepted, but this version streams all downloads from the nodes")

@@ -56,7 +56,9 @@ class ProxySettings(CommonSettings):
     )
     upload_max_speed: int = Field(0, ge=0, description="limit for sending files to nodes, bytes per second; 0: none")
     downloads_from_s3: str = Field(
-        "", description="URL under which results lie in S3; a later version will redirect to it"
+        "",
+        description="URL under which nodes put their results for everybody to read: a download is sent on to"
+        " <URL>/<task>/<asset> when it is there",
     )
     upload_stall_timeout_s: float = Field(
         30.0, gt=0, description="a client that sends nothing in the middle of a body is cut off after so many seconds"
@@ -127,7 +129,11 @@ class ProxySettings(CommonSettings):
     @model_validator(mode="after")
     def addresses_are_urls(self) -> Self:
         """Refuse what cannot be a URL."""
-        for flag, value in (("--public-address", self.public_address), ("--proxy-url", self.proxy_url)):
+        for flag, value in (
+            ("--public-address", self.public_address),
+            ("--proxy-url", self.proxy_url),
+            ("--downloads-from-s3", self.downloads_from_s3),
+        ):
             if value and not value.startswith(("http://", "https://")):
                 raise ValueError(f"{flag} must begin with http:// or https://")
         return self

@@ -140,18 +140,6 @@ async def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
     assert f"clusterodm proxy: cannot listen on 127.0.0.1:{port}: Address already in use" in said.decode()
 
 
-async def test_features_of_later_versions_are_mentioned(tmp_path: Path, nats_url: str) -> None:
-    process = await start(tmp_path, nats_url, "--port", "0", "--downloads-from-s3", "https://bucket.example")
-    assert process.stderr is not None
-    try:
-        async with asyncio.timeout(20):
-            while b"--downloads-from-s3" not in (line := await process.stderr.readline()):
-                assert line
-    finally:
-        process.kill()
-        await process.wait()
-
-
 async def test_sigterm_lets_a_request_in_flight_finish_and_takes_no_other(
     tmp_path: Path, nats_url: str, nats_bus: NatsBus
 ) -> None:

@@ -23,7 +23,7 @@ Content-Length, else the end of the connection. A connection that ends before it
 relayed so far is then not to be taken for a whole (the caller drops the client). 1xx answers are skipped.
 
 Idle connections are closed after IDLE_S, before NodeODM does it (Node.js: 5 s). Tokens are in the target and nowhere else:
-no error names the target. Port 443 means TLS, certificate checked, as everywhere (libs.common.model.Node.url).
+no error names the target. A URL with https means TLS, certificate checked: libs.common.model.Node.url says when.
 
 A body of known length does not go through the parser, which would copy it. What is left of one may also go into the client's
 socket inside the kernel (`Reply.pour`, by adapters/splice.py): meanwhile nothing is read here, and where the move ends,
@@ -51,7 +51,7 @@ Value = TypeVar("Value")
 
 HIGH_WATER_BYTES: Final = 256 * 1024
 IDLE_S: Final = 4.0
-TLS_PORT: Final = 443
+TLS: Final = "https://"
 INFORMATIONAL_BELOW: Final = 200
 BODILESS: Final = frozenset((204, 304))
 POUR_FROM_BYTES: Final = 256 * 1024
@@ -421,7 +421,10 @@ class Pool:
     async def _open(self, limit_s: float) -> Connection:
         node = self._node
         opening = asyncio.get_running_loop().create_connection(
-            lambda: Connection(node.name), node.hostname, node.port, ssl=self._tls() if node.port == TLS_PORT else None
+            lambda: Connection(node.name),
+            node.hostname,
+            node.port,
+            ssl=self._tls() if node.url.startswith(TLS) else None,
         )
         try:
             _, connection = await within(opening, limit_s, f"{node.name} cannot be reached in time")

@@ -5,7 +5,8 @@ What can go wrong, and what the client gets (the reasons are with the clients th
     poll        unknown task: 200 {"error"}; nobody can tell at the moment: the connection is closed
     upload      refused: 4xx or 507 with {"error"}, after the rest of the body has been read; stalled: the connection is closed
     one POST    as an upload for what is wrong with the body, 200 {"error"} for what is wrong with the task
-    download    no result: 404 {"error"}; the node says no: 502 {"error"}; the node is away, or goes half-way: closed
+    download    no result: 404 {"error"}; the node or the storage says no: 502 {"error"}; away, or gone half-way: closed;
+                in a bucket: 302 to where it has just been seen
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from services.proxy.core.polls import line_number
 from services.proxy.handlers.create import Client, Creator
 from services.proxy.handlers.read import Reader
 from services.proxy.handlers.relay import NoResult, Relay, Relayed, Wanted
+from services.proxy.handlers.results import Elsewhere, Results
 from services.proxy.ports import NodeRefused, SpoolFull
 
 PUBLIC_ENDS: Final = (".css", ".js", ".woff", ".woff2", ".ttf", ".ico", ".png", ".gif", ".svg", ".map")
@@ -37,6 +39,9 @@ SAFE_IN_PATH: Final = "/!$&'()*+,;=:@~-._"
 DOWNLOAD: Final = "download/"
 DOWNLOADING: Final = frozenset(("GET", "HEAD"))
 
+FOUND: Final = 302
+NOT_KEPT: Final = (b"cache-control", b"no-store")
+"""The address of a result is good for a short while, and for who asked."""
 BAD_REQUEST: Final = 400
 NOT_FOUND: Final = 404
 BAD_GATEWAY: Final = 502
@@ -84,6 +89,7 @@ class HotPaths:
         self,
         reader: Reader,
         relay: Relay,
+        results: Results,
         creator: Creator,
         *,
         public_address: str,
@@ -92,6 +98,7 @@ class HotPaths:
     ) -> None:
         self._reader = reader
         self._relay = relay
+        self._results = results
         self._creator = creator
         self._public_address = public_address
         self._stall_s = stall_s
@@ -186,8 +193,11 @@ class HotPaths:
             return
         wanted = Wanted(exchange.method.encode(), quote(action, safe=SAFE_IN_PATH).encode(), exchange.headers)
         try:
-            async with self._relay.download(task, owner, wanted) as relayed:
-                await stream(exchange, relayed, self._download_stall_s)
+            async with self._results.download(task, owner, wanted) as found:
+                if isinstance(found, Elsewhere):
+                    await exchange.empty(FOUND, [(b"location", found.url.encode()), NOT_KEPT])
+                else:
+                    await stream(exchange, found, self._download_stall_s)
         except (NotFound, NodeRefused) as error:
             status = NOT_FOUND if isinstance(error, NotFound) else BAD_GATEWAY
             await exchange.refuse(error.message, status)

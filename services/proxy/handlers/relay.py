@@ -75,7 +75,7 @@ class Relay:
         self._cluster = cluster
         self._nodes = nodes
         self._reader = reader
-        self._patience = patience
+        self.patience = patience
         """With a node that is to send a result."""
 
     @asynccontextmanager
@@ -84,7 +84,7 @@ class Relay:
         action = unquote_to_bytes(wanted.path).decode(errors="replace")
         task = await self._reader.find(task_id, owner, action)
         node, path = self._where(task, action, wanted.path)
-        call = Call(wanted.method, path, self._patience, headers=for_node(wanted.headers))
+        call = Call(wanted.method, path, self.patience, headers=for_node(wanted.headers))
         async with self._nodes.ask(node, call) as reply:
             body = await self._checked(reply, node, call)
             yield Relayed(reply.status, for_client(reply.headers), body, reply)
