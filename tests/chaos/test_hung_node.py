@@ -1,0 +1,147 @@
+"""One hung node among healthy ones delays nobody: commits, lists and polls of others take no longer, its own polls under a second.
+
+What is compared is measured in turns on the same machine: all nodes well, one of them frozen (SIGSTOP: connections are
+accepted by the kernel and never answered), all well again, and so on; medians decide, and the ratio is generous because
+other programs run here too.
+"""
+
+import asyncio
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from libs.common.messages import LOCK_NODE, UNLOCK_NODE, NodeRef
+from libs.common.model import TaskState
+from libs.nodesim.testing import NodeSimProcess
+from tests.chaos.clients import Dataset, Raw
+from tests.chaos.saying import say
+from tests.cluster import Cluster
+from tests.datasets import make_images
+from tests.waiting import until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+ROUNDS = 4
+EACH_COUNT = 25
+RATIO = 2.0
+NOISE_S = 0.02
+"""Medians that differ by less are the same."""
+
+
+class Bench:
+    """A cluster with a task on the node that will hang and a task on a healthy one."""
+
+    def __init__(self, cluster: Cluster, http: httpx.AsyncClient, sick: NodeSimProcess, images: list[Path]) -> None:
+        self.cluster = cluster
+        self.http = http
+        self.sick = sick
+        self.images = images
+        self.raw = Raw(cluster.url)
+        self.on_sick, self.on_healthy = Dataset(images), Dataset(images)
+        self.took_s: defaultdict[tuple[str, bool], list[float]] = defaultdict(list)
+
+    async def timed(self, what: str, hung: bool, act: Callable[[], Awaitable[object]]) -> None:
+        """Note how long it takes."""
+        began_s = time.monotonic()
+        await act()
+        self.took_s[what, hung].append(time.monotonic() - began_s)
+
+    async def go_round(self, *, hung: bool) -> None:
+        """Measure everything a few times, with several clients of the hung node's task at work beside."""
+        async with self.polling_the_sick(hung=hung):
+            for _ in range(EACH_COUNT):
+                fresh = Dataset(self.images)
+                await self.raw.upload(self.http, fresh)
+                await self.timed("commit", hung, lambda task=fresh.task: self.post(f"/task/new/commit/{task}"))  # type: ignore[misc]
+                await self.timed("list", hung, lambda: self.get("/task/list"))
+                await self.timed("poll of a healthy task", hung, lambda: self.raw.poll(self.http, self.on_healthy))
+                await self.timed("info of the cluster", hung, lambda: self.get("/info"))
+
+    @asynccontextmanager
+    async def polling_the_sick(self, *, hung: bool) -> AsyncIterator[None]:
+        """Poll the task of the sick node all the time, as its clients do."""
+
+        async def poll() -> None:
+            while True:
+                await self.timed("poll of the sick node's task", hung, lambda: self.raw.poll(self.http, self.on_sick))
+                await asyncio.sleep(0.1)
+
+        async with asyncio.TaskGroup() as group:
+            polls = [group.create_task(poll(), name=f"poll {number}") for number in range(3)]
+            yield
+            for polling in polls:
+                polling.cancel()
+
+    async def get(self, path: str) -> None:
+        """One request that must succeed."""
+        answer = await self.http.get(path)
+        assert answer.status_code == 200
+        assert "error" not in answer.json()
+
+    async def post(self, path: str) -> None:
+        """One request that must succeed."""
+        answer = await self.http.post(path)
+        assert answer.status_code == 200, answer.text
+        assert "error" not in answer.json()
+
+    def median_s(self, what: str, *, hung: bool) -> float:
+        """The figure that counts."""
+        return statistics.median(self.took_s[what, hung])
+
+
+async def test_a_hung_node_delays_nobody(tmp_path: Path):
+    async with (
+        NodeSimProcess(task_time_s=300) as sick,
+        NodeSimProcess(task_time_s=300) as healthy,
+        NodeSimProcess(task_time_s=0.05, parallel_tasks=4) as busy,
+        Cluster(tmp_path, services=("scheduler", "proxy"), node_grace_s=600, log_level="info") as cluster,
+        httpx.AsyncClient(base_url=cluster.url, trust_env=False, timeout=20) as http,
+    ):
+        bench = Bench(cluster, http, sick, make_images(tmp_path / "images", 1, size_bytes=2_000))
+        await settle(bench, sick, bench.on_sick)
+        await settle(bench, healthy, bench.on_healthy)
+        await cluster.add_node(busy)
+        for _ in range(ROUNDS):
+            await bench.go_round(hung=False)
+            sick.freeze()
+            await bench.go_round(hung=True)
+            sick.thaw()
+        check(bench)
+
+
+async def settle(bench: Bench, node: NodeSimProcess, data: Dataset) -> None:
+    """Bring a long task onto a node, and lock it."""
+    view = await bench.cluster.add_node(node)
+    await bench.cluster.bus.ask(UNLOCK_NODE, NodeRef(node=view.id))
+    await bench.raw.commit(bench.http, data)
+    await until(lambda: node.events("task_started", task=data.task), what="the task to start")
+
+    async def seen_running() -> bool:
+        return await bench.raw.poll(bench.http, data) == 20
+
+    await until(seen_running, what=f"the task to be {TaskState.RUNNING}")
+    await bench.cluster.bus.ask(LOCK_NODE, NodeRef(node=view.id))
+
+
+def check(bench: Bench) -> None:
+    """Compare."""
+    slower = []
+    for what in ("commit", "list", "poll of a healthy task", "info of the cluster"):
+        well_s, hung_s = bench.median_s(what, hung=False), bench.median_s(what, hung=True)
+        say(f"{what:30} median {well_s * 1000:7.1f} ms well, {hung_s * 1000:7.1f} ms with a hung node")
+        if hung_s > RATIO * well_s + NOISE_S:
+            slower.append(what)
+    own_s = bench.took_s["poll of the sick node's task", True]
+    say(
+        f"{len(own_s)} polls of the hung node's task: median {statistics.median(own_s):.2f} s, longest {max(own_s):.2f} s"
+    )
+    assert slower == []
+    assert statistics.quantiles(own_s, n=20)[-1] < 1.0
+    assert bench.on_sick.lies + bench.on_healthy.lies == []
+    assert bench.on_sick.broken_count == 0
