@@ -35,7 +35,18 @@ from libs.common.messages import (
     TaskRef,
     Waiting,
 )
-from libs.common.model import Attempt, AttemptState, InstanceId, Node, NodeId, NodeTaskId, Task, TaskId, TaskState
+from libs.common.model import (
+    Attempt,
+    AttemptState,
+    InstanceId,
+    Node,
+    NodeId,
+    NodeTaskId,
+    Task,
+    TaskId,
+    TaskState,
+    Upload,
+)
 from libs.common.testing import MemoryBus
 from services.proxy.adapters.spool import DiskSpool, open_spool
 from services.proxy.handlers.attempt import Pace
@@ -62,6 +73,7 @@ class Scheduler:
         self.failed: list[ReportForwardFailed] = []
         self.forwarded: list[ReportForwarded] = []
         self.inputs_gone: list[ReportInputsGone] = []
+        self.consents = True
         self.asked: Counter[TaskId] = Counter()
         self.revision = 0
         self.listeners: list[Callable[[TaskId], None]] = []
@@ -155,7 +167,7 @@ class Scheduler:
 
     async def on_inputs_gone(self, asked: ReportInputsGone) -> TaskRecord:
         found = await self.get(TaskRef(task=asked.task))
-        if found.task.state in {TaskState.WAITING, TaskState.FORWARDING}:
+        if not self.consents or found.task.state in {TaskState.WAITING, TaskState.FORWARDING}:
             raise Refused("the inputs are needed")
         self.inputs_gone.append(asked)
         return found
@@ -781,6 +793,17 @@ async def test_inputs_of_a_task_that_failed_stay_for_a_restart_and_then_go(world
     assert [asked.reason for asked in world.scheduler.inputs_gone] == ["they were kept long enough"]
 
 
+async def test_inputs_that_are_kept_for_a_restart_wait_for_the_schedulers_consent(world: World) -> None:
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder)
+        world.scheduler.consents = False
+        world.scheduler.change(state=TaskState.FAILED, ended_at_ms=0)
+        await asyncio.sleep(0.2)
+        assert stored(world) == set(FILES)
+        world.scheduler.consents = True
+        await world.lets_go()
+
+
 async def test_under_disk_pressure_the_oldest_inputs_go_first_and_only_as_many_as_needed(world: World) -> None:
     tasks = [TaskId(f"task-{number}") for number in range(4)]
     async with world.proxy() as forwarder:
@@ -843,6 +866,20 @@ async def test_a_submitted_task_is_never_swept_and_an_unknown_commit_is(world: W
         world.now_ms += 100 * HOUR_MS
         await sweeper.sweep()
         assert [held.draft.task for held in world.spool.held()] == tasks[:2]
+
+
+async def test_announcements_of_a_lost_proxy_go_unless_the_task_is_known(world: World) -> None:
+    uploads = await world.bus.bucket(UPLOADS)
+    async with world.proxy(start=False):
+        for name, age_h in (("lost", 200), ("known", 200), ("young", 100)):
+            created_at_ms = world.now_ms - age_h * HOUR_MS
+            upload = Upload(task=TaskId(name), instance=InstanceId("gone"), url="http://x", created_at_ms=created_at_ms)
+            await uploads.put(name, upload)
+        world.scheduler.submit(TaskId("known"))
+
+        await Sweeper(world.bus, world.spool, 0, lambda: world.now_ms).sweep()
+
+        assert set(await uploads.load()) == {"known", "young"}
 
 
 async def test_the_age_of_an_upload_counts_on_over_a_restart(world: World) -> None:

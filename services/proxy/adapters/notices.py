@@ -42,8 +42,12 @@ class Notices:
         except BusFailed as error:
             log.warning("upload still announced", task=task, reason=error.message)
 
-    async def reconcile(self, present: Callable[[], Iterable[Draft]]) -> None:
-        """Make the notices say what is present. Raises BusFailed."""
+    async def remove(self, task: TaskId) -> None:
+        """Remove a notice, whoever put it up. Raises BusFailed."""
+        await self._uploads.delete(task)
+
+    async def reconcile(self, present: Callable[[], Iterable[Draft]]) -> list[Upload]:
+        """Make our notices say what is present; those of the others. Raises BusFailed."""
         known = await self._uploads.load()
         for draft in list(present()):
             if not await self._put_right(draft, known.get(draft.task)):
@@ -52,6 +56,7 @@ class Notices:
         for key, found in known.items():
             if found.value.instance == self._instance and TaskId(key) not in left:
                 await self._uploads.delete(key)
+        return [found.value for found in known.values() if found.value.instance != self._instance]
 
     async def _put_right(self, draft: Draft, found: Entry[Upload] | None) -> bool:
         """Make one notice say that we hold the upload; False when it is another proxy's. Compare-and-set throughout."""

@@ -276,9 +276,15 @@ class DiskSpool:
         if announced:
             await self._notices.take_down(task)
 
-    async def announce(self) -> None:
-        """Make KV `uploads` say what is here and nothing else of ours. Raises BusFailed."""
-        await self._notices.reconcile(lambda: [entry.draft for entry in self._entries.values() if not entry.gone])
+    async def announce(self) -> list[Upload]:
+        """Make KV `uploads` say what is here and nothing else of ours; what others hold. Raises BusFailed."""
+        return await self._notices.reconcile(
+            lambda: [entry.draft for entry in self._entries.values() if not entry.gone]
+        )
+
+    async def forget(self, lost: Upload) -> None:
+        """Remove the notice of an upload whose proxy is gone for good. Raises BusFailed."""
+        await self._notices.remove(lost.task)
 
     async def remove_orphans(self, before_ms: int) -> None:
         """Remove directories that hold no readable draft and have been untouched since `before_ms`."""

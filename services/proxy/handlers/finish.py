@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
-from libs.common.errors import NotFound
+from libs.common.errors import BusFailed, NotFound
 from libs.common.lifecycle import now_ms
 from libs.common.messages import GET_TASK, TaskRef
 from libs.common.model import Task, TaskId, TaskState
@@ -73,9 +73,7 @@ class Finisher:
             return 0
         if kept_s := self._kept_s(record):
             return kept_s
-        if record.state is not TaskState.COMPLETED and not await self._inputs.allowed(
-            task, "they were kept long enough"
-        ):
+        if not await self._may_go(record):
             return None
         await self._spool.discard(task)
         log.info("inputs deleted", task=task, reason=record.state)
@@ -86,6 +84,17 @@ class Finisher:
         held = self._spool.find(task)
         if held is not None and Mark.WEBHOOK_DONE in held.marks:
             await self._spool.unmark(task, Mark.WEBHOOK_DONE)
+
+    async def _may_go(self, record: Task) -> bool:
+        """Ask for the scheduler's consent; what a completed task has left needs none when there is no answer."""
+        completed = record.state is TaskState.COMPLETED
+        reason = "the task is completed" if completed else "they were kept long enough"
+        try:
+            return await self._inputs.allowed(record.id, reason)
+        except BusFailed:
+            if not completed:
+                raise
+            return True
 
     def _kept_s(self, record: Task) -> float:
         held = self._spool.find(record.id)

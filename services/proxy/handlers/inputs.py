@@ -35,20 +35,24 @@ class Inputs:
 
     async def give_up(self, task: TaskId, reason: str) -> bool:
         """Delete the inputs of a task with the scheduler's consent; whether they are gone."""
-        if not await self.allowed(task, reason):
+        try:
+            if not await self.allowed(task, reason):
+                return False
+        except BusFailed as error:
+            log.info("inputs stay", task=task, reason=error.message)
             return False
         await self._spool.give_up(task)
         log.warning("inputs given up", task=task, reason=reason)
         return True
 
     async def allowed(self, task: TaskId, reason: str) -> bool:
-        """Tell the scheduler that the inputs are about to go; whether they may."""
+        """Tell the scheduler that the inputs are about to go; whether they may. Raises BusFailed."""
         message = ReportInputsGone(task=task, holder=self._spool.instance, reason=reason)
         try:
             await self._bus.ask(REPORT_INPUTS_GONE, message)
         except NotFound:
             return True
-        except (Refused, BusFailed) as error:
+        except Refused as error:
             log.info("inputs stay", task=task, reason=error.message)
             return False
         return True

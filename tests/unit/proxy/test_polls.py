@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from libs.common.model import (
@@ -96,6 +96,7 @@ JSON = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine makes examples slowly
 @given(
     said=st.dictionaries(st.sampled_from(["status", "error", "uuid", "processingTime", "output", "progress"]), JSON),
     code=st.one_of(st.none(), st.integers(-5, 60)),
