@@ -14,6 +14,8 @@ from botocore.config import Config
 
 WEED = Path(sys.executable).parent / "weed"
 ACCESS_KEY, SECRET_KEY = "S3ACCESSKEY", "s3-secret-key"
+PUBLIC_BUCKET = "public"
+"""Everybody may read it."""
 GRPC = 10_000
 """SeaweedFS opens a second port so far above each of its ports."""
 
@@ -63,7 +65,10 @@ class Seaweed:
         config = self._folder / "s3.json"
         keys = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
         actions = ["Admin", "Read", "List", "Tagging", "Write"]
-        config.write_text(json.dumps({"identities": [{"name": "tests", "credentials": keys, "actions": actions}]}))
+        everybody = {"name": "anonymous", "actions": [f"Read:{PUBLIC_BUCKET}"]}
+        config.write_text(
+            json.dumps({"identities": [{"name": "tests", "credentials": keys, "actions": actions}, everybody]})
+        )
         ports = {"master.port": free_port(), "volume.port": free_port(), "filer.port": free_port()}
         with (self._folder / "weed.log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -78,6 +83,7 @@ class Seaweed:
         while True:
             try:
                 self.client().create_bucket(Bucket="results")
+                self.client().create_bucket(Bucket=PUBLIC_BUCKET)
             except Exception as error:
                 if time.monotonic() > deadline_s or self._process.poll() is not None:
                     raise AssertionError((self._folder / "weed.log").read_text()[-2000:]) from error
