@@ -40,6 +40,7 @@ QUICK: dict[str, Any] = {
     "forward_silence_s": 10,
     "clean_every_s": 0.5,
     "grant_s": 5,
+    "lease_s": 3,
     "nats_wait_s": 60,
     "keep_failed_inputs_h": 0,
 }
@@ -71,7 +72,7 @@ class Town:
 async def town(folder: Path, nodes: int, services: tuple[str, ...] = SERVICES, **knobs: Any) -> AsyncIterator[Town]:
     """Build it; everything ends with the block."""
     async with AsyncExitStack() as stack:
-        cluster = Cluster(folder, **QUICK)
+        cluster = Cluster(folder, services=services, **QUICK)
         to_nats = {service: await stack.enter_async_context(Relay(cluster.nats.port)) for service in services}
         for service, relay in to_nats.items():
             cluster.overrides.setdefault(service, {})["CLUSTERODM_NATS_URL"] = f"nats://127.0.0.1:{relay.port}"
@@ -142,7 +143,8 @@ class Storm:
 
     async def _on_a_service(self, chance: random.Random, _free: list[int]) -> str:
         names = list(self._town.to_nats)
-        name = chance.choice([*names, "proxy", "proxy", "scheduler", "scheduler"])
+        weights = [3 if name.startswith(("proxy", "scheduler")) else 1 for name in names]
+        name = chance.choices(names, weights)[0]
         how = chance.choice(("kill", "kill", "stop", "freeze", "network", "network"))
         for_s = chance.uniform(0.1, 3.0)
         match how:

@@ -17,6 +17,7 @@ from tests.chaos.clients import Dataset, Raw, run_pyodm
 from tests.chaos.node_logs import files_received, overlaps, runs_by_task, runs_of
 from tests.chaos.saying import say
 from tests.chaos.storm import GRACE_S, Storm, Town, spooled, town
+from tests.cluster import SERVICES
 from tests.datasets import make_images, processed
 from tests.waiting import until
 
@@ -36,7 +37,9 @@ async def test_sixty_tasks_survive_a_storm_and_each_is_done_once(tmp_path: Path,
         Dataset(make_images(tmp_path / f"set{number}", chance.randint(1, 5), size_bytes=40_000, seed=number))
         for number in range(TASKS_COUNT)
     ]
-    async with town(tmp_path, NODES_COUNT, task_time_s=2.5, parallel_tasks=2) as place:
+    services = (*SERVICES, "scheduler#2") if chance.random() < 0.5 else SERVICES
+    say(f"services: {', '.join(services)}")
+    async with town(tmp_path, NODES_COUNT, services, task_time_s=2.5, parallel_tasks=2) as place:
         storm = Storm(place, chance)
         async with asyncio.timeout(LONGEST_S), asyncio.TaskGroup() as group:
             group.create_task(all_clients(place, datasets), name="clients")
