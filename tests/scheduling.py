@@ -31,6 +31,7 @@ from libs.common.messages import (
     RenewAttempt,
     ReportForwarded,
     ReportForwardFailed,
+    ReportInputsGone,
     RestartTask,
     SubmitTask,
     TaskRef,
@@ -310,6 +311,12 @@ class Play:
     async def renews(self, name: str, attempt: int) -> None:
         """Report that forwarding goes on."""
         await self.scheduler.handlers.forwards.renew(RenewAttempt(task=task_id(name), attempt=attempt, holder=HOLDER))
+
+    async def loses_inputs(self, name: str, reason: str = "the disk is full") -> None:
+        """Report that the inputs are about to go."""
+        await self.scheduler.handlers.forwards.inputs_gone(
+            ReportInputsGone(task=task_id(name), holder=HOLDER, reason=reason)
+        )
 
     async def cancels(self, name: str, owner: Owner | None = None) -> Task:
         """Cancel a task."""

@@ -190,6 +190,8 @@ class Attempt(Frozen, frozen=True, kw_only=True):
     """The term of the scheduler that began it."""
     node_name: str = ""
     """How operators call its node, also when that is gone."""
+    outcome: str = ""
+    """What became of it, when it ended without a result: "was lost", "failed"; `reason` says why."""
     fatal: bool = False
     """Its node died soon after the task had come to it."""
     counted: bool = False

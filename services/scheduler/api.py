@@ -52,6 +52,7 @@ def answers(handlers: Handlers) -> dict[Request[Any, Any], Handler]:
         messages.RENEW_ATTEMPT: handlers.forwards.renew,
         messages.REPORT_FORWARDED: handlers.forwards.forwarded,
         messages.REPORT_FORWARD_FAILED: handlers.forwards.failed,
+        messages.REPORT_INPUTS_GONE: handlers.forwards.inputs_gone,
         messages.GET_TASK: handlers.reads.get,
         messages.LIST_TASKS: handlers.reads.list_tasks,
         messages.READ_CONSOLE: handlers.reads.read_console,

@@ -15,6 +15,14 @@ class SchedulerSettings(CommonSettings):
         120.0, gt=0, description="how long a node may be silent before its tasks count as lost, seconds"
     )
     max_attempts: int = Field(3, gt=0, description="how often a task is tried before it has failed")
+    killer_nodes_count: int = Field(
+        3,
+        ge=0,
+        description="how many nodes may die soon after a task has come to them before it is sent to no other; 0: any number",
+    )
+    killer_within_s: float = Field(
+        60.0, gt=0, description="how soon a node dies that may have died of a task, seconds after its start"
+    )
     retry_first_s: float = Field(
         1.0, gt=0, description="wait before a task's second attempt, seconds; doubles each time"
     )

@@ -4,6 +4,9 @@ An attempt that ran and was lost, or that the node refused, is *counted*; one th
 not: a cluster whose network is away for an hour must not fail its tasks. When `max_attempts_count` attempts were counted the
 task has failed, with the reason of each. Before every new try there is a back-off that doubles.
 
+A task whose attempts coincide with the death of their nodes is not sent to node after node: when `killer_nodes_count` nodes
+have died soon after it had come to them (*fatal* attempts), it has failed.
+
 What is over for us may not be over for its node: `cleanup` says what the node has still to be told. An attempt is given up
 only with its cleanup written in the same record, so that a node that returns from the dead cannot run it unnoticed.
 """
@@ -30,6 +33,10 @@ class Patience:
     max_attempts_count: int = 3
     first_backoff_ms: int = 1_000
     max_backoff_ms: int = 60_000
+    killer_nodes_count: int = 3
+    """So many nodes may die of a task; 0: any number."""
+    killer_within_ms: int = 60_000
+    """A node that dies so soon after a task had come to it may have died of it."""
 
     def backoff_ms(self, failed_count: int) -> int:
         """How long to wait after so many failed attempts."""
@@ -37,12 +44,21 @@ class Patience:
         return min(self.first_backoff_ms << doublings, self.max_backoff_ms)
 
 
+LOST: Final = "was lost"
+FAILED: Final = "failed"
+MOVED: Final = "was moved away"
+
+
 @dataclass(frozen=True)
 class Ending:
     """Why an attempt is over without a result."""
 
     reason: str
+    outcome: str = FAILED
+    """What happened to the attempt, in words for the user."""
     counted: bool = False
+    fatal: bool = False
+    """Its node died soon after the task had come to it."""
     cleanup: Cleanup = Cleanup.NONE
     min_memory_bytes: int = 0
     """Its node had so much memory, and it was too little."""
@@ -55,7 +71,9 @@ def ended(attempts: Sequence[Attempt], ending: Ending, now_ms: int) -> tuple[Att
         state=AttemptState.ENDED,
         ended_at_ms=now_ms,
         reason=ending.reason[:REASON_LENGTH],
+        outcome=ending.outcome,
         counted=ending.counted,
+        fatal=ending.fatal,
         cleanup=ending.cleanup,
     )
     return trimmed((*attempts[:-1], last))
@@ -76,6 +94,17 @@ def trimmed(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
 def counted(attempts: Sequence[Attempt]) -> list[Attempt]:
     """Find the attempts that count against the limit."""
     return [attempt for attempt in attempts if attempt.counted]
+
+
+def killed_count(attempts: Sequence[Attempt]) -> int:
+    """Count the nodes that died soon after the task had come to them."""
+    return len({attempt.node for attempt in attempts if attempt.fatal})
+
+
+def described(attempt: Attempt) -> str:
+    """Say how an attempt ended."""
+    where = attempt.node_name or attempt.node
+    return f"attempt {attempt.number} on node {where} {attempt.outcome or FAILED}: {attempt.reason}"
 
 
 def failed_count(task: Task) -> int:

@@ -35,6 +35,8 @@ class NodeState:
     misses_count: int = 0
     info: NodeInfo | None = None
     info_at_ms: int | None = None
+    missed_at_ms: int = -1
+    """When it last did not answer."""
     trouble: str = ""
     tasks: set[TaskId] = field(default_factory=set)
     """Ours that are under way there."""
@@ -183,9 +185,10 @@ class Registry:
             self._changed(node)
         return came
 
-    def miss(self, node: NodeState, trouble: str) -> bool:
+    def miss(self, node: NodeState, trouble: str, now_ms: int = 0) -> bool:
         """Take in a failed probe; whether it went offline by that."""
         node.misses_count += 1
+        node.missed_at_ms = now_ms
         node.trouble = trouble
         went = node.online and node.misses_count >= MISSES_COUNT
         if went:

@@ -8,6 +8,7 @@ An attempt moves with the task: FORWARDING and RUNNING tasks have a last attempt
 Within FORWARDING the attempt may be UNCERTAIN: forwarding is over, and the node is asked whether it took the task.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -28,7 +29,16 @@ from libs.common.model import (
     Task,
     TaskState,
 )
-from services.scheduler.core.attempts import Ending, Patience, all_reasons, counted, ended, failed_count
+from services.scheduler.core.attempts import (
+    Ending,
+    Patience,
+    all_reasons,
+    counted,
+    described,
+    ended,
+    failed_count,
+    killed_count,
+)
 from services.scheduler.core.timeline import may_repeat, told, told_in_passing
 
 
@@ -52,6 +62,9 @@ class Step(StrEnum):
     """The node says that it cannot be done."""
     CANCEL = "cancel"
     RESTART = "restart"
+    """Its client wants it to run again, where it is."""
+    START_OVER = "start over"
+    """Its client wants it to run again, from its inputs."""
 
 
 LIFE: Final[dict[tuple[TaskState | None, Step], TaskState]] = {
@@ -71,6 +84,9 @@ LIFE: Final[dict[tuple[TaskState | None, Step], TaskState]] = {
     (TaskState.COMPLETED, Step.RESTART): TaskState.RUNNING,
     (TaskState.FAILED, Step.RESTART): TaskState.RUNNING,
     (TaskState.CANCELED, Step.RESTART): TaskState.RUNNING,
+    (TaskState.COMPLETED, Step.START_OVER): TaskState.WAITING,
+    (TaskState.FAILED, Step.START_OVER): TaskState.WAITING,
+    (TaskState.CANCELED, Step.START_OVER): TaskState.WAITING,
 }
 """(state, step) -> next state. `None` is a task that does not exist yet. Removing is possible in every state."""
 
@@ -131,6 +147,7 @@ def submitted(asked: SubmitTask, now_ms: int, because: str) -> Task:
         skip_post_processing=asked.skip_post_processing,
         zip_url=asked.zip_url,
         submodel=asked.submodel,
+        inputs_kept=True,
         waiting_because=because,
         timeline=told((), f"Waiting for a node: {because}" if because else "Accepted by the cluster", now_ms),
     )
@@ -195,8 +212,17 @@ def placed(task: Task, node: Node, node_task_id: NodeTaskId, now_ms: int, epoch:
         attempts=(*task.attempts, attempt),
         waiting_because="",
         not_before_ms=0,
-        timeline=told_in_passing(task.timeline, f"Attempt {number}: sending to {node.name}", now_ms),
+        console_kept=False,
+        timeline=told_in_passing(task.timeline, beginning(task, number, node.name), now_ms),
     )
+
+
+def beginning(task: Task, number: int, where: str) -> str:
+    """Say that an attempt begins, and why it is not the first."""
+    before = task.attempt
+    if before is None or not before.outcome:
+        return f"Attempt {number}: sending to node {where}"
+    return f"{described(before)}; starting again on node {where}"
 
 
 # --- while it is forwarded -----------------------------------------------------------------------------------------
@@ -223,16 +249,16 @@ def started(task: Task, where: str, now_ms: int) -> Task:
 def tried(task: Task, ending: Ending, where: str, patience: Patience, now_ms: int) -> Task:
     """End the attempt without a result: try again, or give up when the attempts are spent."""
     number = under_way(task).number
-    attempts = ended(task.attempts, ending, now_ms)
-    line = f"Attempt {number} on {where} is over: {ending.reason}"
-    if len(counted(attempts)) >= patience.max_attempts_count or task.holder == HELD_BY_NOBODY:
+    attempts = ended(with_attempt(task, node_name=where), ending, now_ms)
+    line = described(attempts[-1])
+    if because := why_no_other(task, attempts, patience):
         return moved(
             task,
             Step.GIVE_UP,
             attempts=attempts,
             ended_at_ms=now_ms,
-            error=all_reasons(attempts) or ending.reason,
-            timeline=told(task.timeline, f"{line}; no attempt is left", now_ms),
+            error=given_up(attempts, because),
+            timeline=told(task.timeline, f"{line}; {because}", now_ms),
         )
     return moved(
         task,
@@ -244,6 +270,26 @@ def tried(task: Task, ending: Ending, where: str, patience: Patience, now_ms: in
         waiting_because="another attempt follows",
         timeline=told_in_passing(task.timeline, f"{line}; trying again", now_ms),
     )
+
+
+NO_ATTEMPT_LEFT: Final = "no attempt is left"
+NO_INPUTS: Final = "its inputs are not kept any more"
+
+
+def why_no_other(task: Task, attempts: Sequence[Attempt], patience: Patience) -> str:
+    """Say why no other attempt follows; empty: one does."""
+    killed = killed_count(attempts)
+    if patience.killer_nodes_count and killed >= patience.killer_nodes_count:
+        return f"{killed} nodes died soon after it had come to them, so it is not sent to another"
+    if len(counted(attempts)) >= patience.max_attempts_count:
+        return NO_ATTEMPT_LEFT
+    return "" if task.inputs_kept and task.holder != HELD_BY_NOBODY else NO_INPUTS
+
+
+def given_up(attempts: Sequence[Attempt], because: str) -> str:
+    """Say why a task has failed: how its attempts ended, and why there is no other when that is not just their number."""
+    reasons = all_reasons(attempts) or attempts[-1].reason
+    return reasons if because == NO_ATTEMPT_LEFT else f"{reasons}; {because}"
 
 
 # --- while it runs -------------------------------------------------------------------------------------------------
@@ -288,6 +334,7 @@ def finished(task: Task, seen: LastKnown, where: str, now_ms: int) -> Task:
         task,
         step,
         ended_at_ms=now_ms,
+        inputs_kept=task.inputs_kept and step is not Step.COMPLETE,
         error=seen.error if step is Step.FAIL else "",
         attempts=with_attempt(task, state=AttemptState.ENDED, ended_at_ms=now_ms, reason=seen.error),
         timeline=told(task.timeline, f"{words} on {where}", now_ms),
@@ -339,9 +386,12 @@ def restarted(task: Task, options: tuple[OptionValue, ...] | None, now_ms: int) 
         error="",
         ended_at_ms=None,
         options=task.options if options is None else options,
+        console_kept=False,
         attempts=with_attempt(
             task,
             state=AttemptState.RUNNING,
+            outcome="",
+            fatal=False,
             running_at_ms=max(now_ms, (last.running_at_ms or 0) + 1),
             ended_at_ms=None,
             reason="",
@@ -350,3 +400,34 @@ def restarted(task: Task, options: tuple[OptionValue, ...] | None, now_ms: int) 
         ),
         timeline=told(task.timeline, "Restarted", now_ms),
     )
+
+
+def started_over(task: Task, options: tuple[OptionValue, ...] | None, now_ms: int) -> Task:
+    """Let it wait for a node again, with all its attempts before it. Where it was, it is to be removed."""
+    return moved(
+        task,
+        Step.START_OVER,
+        known=None,
+        error="",
+        ended_at_ms=None,
+        console_kept=False,
+        options=task.options if options is None else options,
+        attempts=tuple(forgiven(attempt, last=attempt is task.attempt) for attempt in task.attempts),
+        timeline=told(task.timeline, "Restarted from its inputs", now_ms),
+    )
+
+
+def forgiven(attempt: Attempt, *, last: bool) -> Attempt:
+    """Let an attempt count no more. The last one may still lie on its node, which may come back."""
+    cleanup = Cleanup.REMOVE if last else attempt.cleanup
+    return msgspec.structs.replace(attempt, counted=False, fatal=False, outcome="", cleanup=cleanup)
+
+
+def without_inputs(task: Task, reason: str, now_ms: int) -> Task:
+    """Note that its holder deletes its inputs. Raises Impossible for one that may still be sent to a node."""
+    if task.state in {TaskState.WAITING, TaskState.FORWARDING}:
+        raise Impossible(f"a task that is {task.state} needs its inputs")
+    if not task.inputs_kept:
+        return task
+    line = f"Its inputs are not kept any more: {reason}"
+    return msgspec.structs.replace(task, inputs_kept=False, timeline=told_in_passing(task.timeline, line, now_ms))

@@ -4,9 +4,12 @@ The task's lock is held from the first look to the last write, so a poll, a repo
 within a short time limit; when it cannot be, the decision stands all the same and its cleanup is written beside it.
 """
 
+from collections.abc import Callable
+from typing import Final
+
 import structlog
 
-from libs.common.errors import ClusterError, NotFound, Refused
+from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, NotFound, Refused
 from libs.common.messages import (
     TASK_FINISHED,
     TASK_REMOVED,
@@ -16,9 +19,9 @@ from libs.common.messages import (
     TaskRecord,
     TaskRef,
 )
-from libs.common.model import Attempt, Cleanup, StatusCode, Task, TaskId, TaskState
+from libs.common.model import Attempt, Cleanup, OptionValue, StatusCode, Task, TaskId, TaskState
 from services.scheduler.core.nodes import NodeState
-from services.scheduler.core.tasks import canceled, removed, restarted
+from services.scheduler.core.tasks import canceled, removed, restarted, started_over
 from services.scheduler.handlers.cleaning import Cleaner
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.voice import Voice
@@ -27,9 +30,9 @@ from services.scheduler.settings import SchedulerSettings
 
 log = structlog.get_logger()
 
-NOT_SUPPORTED = "Action not supported. Please create a new task."
-"""The original's words for a restart of a task that never reached a node."""
-CANNOT_RESTART = "Task cannot be restarted"
+NOT_SUPPORTED: Final = "Action not supported. Please create a new task."
+"""The original's words for a restart of a task that nobody has any more."""
+CANNOT_RESTART: Final = "Task cannot be restarted"
 """NodeODM's words for a restart of a task that has not ended."""
 
 
@@ -45,6 +48,7 @@ class ActionHandlers:
         self._api = api
         self._voice = voice
         self._timeout_s = settings.action_timeout_s
+        self._grace_ms = round(settings.node_grace_s * 1000)
 
     def find(self, asked: TaskRef | RestartTask) -> Task:
         """Find a task for whoever asks. Raises NotFound for another owner's, too."""
@@ -112,39 +116,57 @@ class ActionHandlers:
     # --- restart ---------------------------------------------------------------------------------------------------
 
     async def restart(self, asked: RestartTask) -> TaskRecord:
-        """Run an ended task again on its node."""
+        """Run an ended task again on its node; from its inputs when that is gone and they are kept."""
         async with self._ledger.holding(asked.task):
             task = self.find(asked)
             if not task.state.ended:
                 raise Refused(CANNOT_RESTART)
-            attempt, node = self._where_it_ended(task)
-            await self._start_again(task, attempt, node, asked)
+            again = restarted if await self._started_again(task, asked) else self._over_again(task)
             now_ms = self._ledger.now_ms()
             record = await self._ledger.write(
-                task.id, lambda now: restarted(now, asked.options, now_ms) if now.state.ended else now
+                task.id, lambda now: again(now, asked.options, now_ms) if now.state.ended else now
             )
         await self._voice.of_task(TASK_RESTARTED, record.task)
         return record
 
-    def _where_it_ended(self, task: Task) -> tuple[Attempt, NodeState]:
+    async def _started_again(self, task: Task, asked: RestartTask) -> bool:
+        """Start it again on its node; False when that is gone, or does not know it."""
         attempt = task.attempt
         node = self._board.nodes.get(attempt.node) if attempt else None
         if attempt is None or attempt.running_at_ms is None or node is None:
-            raise Refused(NOT_SUPPORTED)
-        return attempt, node
+            return False
+        if not node.online and task.inputs_kept:
+            self._check_given_up(attempt, node)
+            return False
+        try:
+            return await self._node_starts_again(attempt, node, asked)
+        except NodeUnreachable:
+            if not task.inputs_kept:
+                raise
+            self._check_given_up(attempt, node)
+            return False
 
-    async def _start_again(self, task: Task, attempt: Attempt, node: NodeState, asked: RestartTask) -> None:
+    def _check_given_up(self, attempt: Attempt, node: NodeState) -> None:
+        """Refuse while the node may still be working on it, unheard."""
+        silent_ms = self._ledger.now_ms() - node.seen_at_ms
+        if attempt.cleanup is Cleanup.CANCEL and silent_ms <= self._grace_ms:
+            raise NodeFailed(f"{node.record.name} has not confirmed that the task is canceled; please try again later")
+
+    def _over_again(self, task: Task) -> Callable[[Task, tuple[OptionValue, ...] | None, int], Task]:
+        if task.inputs_kept:
+            return started_over
+        log.info("restart of a task that nobody has", task=task.id)
+        raise Refused(NOT_SUPPORTED)
+
+    async def _node_starts_again(self, attempt: Attempt, node: NodeState, asked: RestartTask) -> bool:
         try:
             if attempt.cleanup is Cleanup.CANCEL:
                 await self._api.cancel(node.record, attempt.node_task_id, self._timeout_s)
-            found = await self._api.restart(node.record, attempt.node_task_id, asked.options, self._timeout_s)
+            return await self._api.restart(node.record, attempt.node_task_id, asked.options, self._timeout_s)
         except Refused:
             if not await self._runs_already(attempt, node):
                 raise
-            found = True
-        if not found:
-            log.info("restart of a task that its node does not have", task=task.id, node=node.id)
-            raise Refused(NOT_SUPPORTED)
+            return True
 
     async def _runs_already(self, attempt: Attempt, node: NodeState) -> bool:
         """Whether an earlier restart came through although its answer did not."""

@@ -16,11 +16,13 @@ from libs.common.messages import (
     RenewAttempt,
     ReportForwarded,
     ReportForwardFailed,
+    ReportInputsGone,
     TaskRecord,
 )
-from libs.common.model import AttemptState, Cleanup, Task, TaskId, TaskState
+from libs.common.model import Attempt, AttemptState, Cleanup, Task, TaskId, TaskState
 from services.scheduler.core.attempts import Ending, Patience, to_clean
-from services.scheduler.core.tasks import started, tried, uncertain
+from services.scheduler.core.nodes import NodeState
+from services.scheduler.core.tasks import Impossible, started, tried, uncertain, without_inputs
 from services.scheduler.handlers.calm import calm
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.placing import Placer
@@ -31,7 +33,7 @@ from services.scheduler.settings import SchedulerSettings
 
 log = structlog.get_logger()
 
-Report = RenewAttempt | ReportForwarded | ReportForwardFailed
+Report = RenewAttempt | ReportForwarded | ReportForwardFailed | ReportInputsGone
 
 
 class ForwardHandlers:
@@ -109,11 +111,23 @@ class ForwardHandlers:
         await self._voice.of_end(task, reason)
 
     def _reported(self, asked: Report) -> Task:
-        self._ledger.office.heed(asked.epoch)
+        if not isinstance(asked, ReportInputsGone):
+            self._ledger.office.heed(asked.epoch)
         task = self._ledger.record(asked.task).task
         if task.holder != asked.holder:
             raise Refused(f"{asked.task} is held by another proxy")
         return task
+
+    async def inputs_gone(self, asked: ReportInputsGone) -> TaskRecord:
+        """Note that no other attempt can follow. Refused when the task may still be sent to a node."""
+        self._placer.heard(asked.holder)
+        self._reported(asked)
+        try:
+            return await self._ledger.change(
+                asked.task, lambda task: without_inputs(task, asked.reason, self._ledger.now_ms())
+            )
+        except Impossible as error:
+            raise Refused(str(error)) from None
 
     # --- what they don't -------------------------------------------------------------------------------------------
 
@@ -154,18 +168,21 @@ class ForwardHandlers:
         attempt = task.attempts[-1]
         node = self._board.nodes.get(attempt.node)
         if node is None:
-            await self._end(task, "its node is no longer registered")
+            await self._end(task, Ending("its node is no longer registered", cleanup=Cleanup.REMOVE))
             return
         try:
             look = await self._api.look(node.record, attempt.node_task_id, None, self._settings.poll_timeout_s)
         except ClusterError as error:
+            node.missed_at_ms = self._ledger.now_ms()
             if self._ledger.now_ms() - node.seen_at_ms > self._settings.node_grace_s * 1000:
-                await self._end(task, f"the node cannot be asked whether it has the task: {error.message}")
+                reason = f"the node cannot be asked whether it has the task: {error.message}"
+                await self._end(task, died_or_not(reason, attempt, node))
             return
         if look is not None:
             await self._found(task)
         elif self._has_settled(task.id):
-            await self._end(task, attempt.reason or "the node does not have the task")
+            reason = attempt.reason or "the node does not have the task"
+            await self._end(task, died_or_not(reason, attempt, node))
 
     def _has_settled(self, task_id: TaskId) -> bool:
         held = self._board.forwarding.get(task_id)
@@ -183,16 +200,16 @@ class ForwardHandlers:
         if record.task.state is TaskState.RUNNING:
             await self._voice.of_task(TASK_STARTED, record.task, reason="the node has it")
 
-    async def _end(self, asked: Task, reason: str) -> None:
+    async def _end(self, asked: Task, ending: Ending) -> None:
         number = asked.attempts[-1].number
 
         def decide(task: Task) -> Task:
             if not is_current(task, number, AttemptState.UNCERTAIN):
                 return task
-            return self._tried(task, Ending(reason, cleanup=Cleanup.REMOVE))
+            return self._tried(task, ending)
 
         record = await self._ledger.change(asked.id, decide)
-        await self._voice.of_end(record.task, reason)
+        await self._voice.of_end(record.task, ending.reason)
 
     # --- both ------------------------------------------------------------------------------------------------------
 
@@ -210,7 +227,15 @@ def patience_of(settings: SchedulerSettings) -> Patience:
         max_attempts_count=settings.max_attempts,
         first_backoff_ms=round(settings.retry_first_s * 1000),
         max_backoff_ms=round(settings.retry_longest_s * 1000),
+        killer_nodes_count=settings.killer_nodes_count,
+        killer_within_ms=round(settings.killer_within_s * 1000),
     )
+
+
+def died_or_not(reason: str, attempt: Attempt, node: NodeState) -> Ending:
+    """End an attempt whose commit the node may have seen: it is fatal when the node has been away since."""
+    fatal = attempt.started_at_ms <= node.missed_at_ms
+    return Ending(reason, counted=fatal, fatal=fatal, cleanup=Cleanup.REMOVE)
 
 
 def is_current(task: Task, number: int, *states: AttemptState) -> bool:

@@ -7,8 +7,8 @@ nothing is waited for.
 
 from libs.common.errors import NotFound
 from libs.common.messages import Done, LoseNode
-from libs.common.model import Cleanup, TaskState
-from services.scheduler.core.attempts import Ending
+from libs.common.model import Cleanup, Task, TaskState
+from services.scheduler.core.attempts import LOST, Ending
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.tracking import Tracker
@@ -22,6 +22,7 @@ class Loser:
         self._ledger = ledger
         self._tracker = tracker
         self._grace_ms = round(settings.node_grace_s * 1000)
+        self._killer_within_ms = round(settings.killer_within_s * 1000)
 
     async def check(self) -> None:
         """Give up what runs on nodes that are silent for too long."""
@@ -31,11 +32,16 @@ class Loser:
                 await self._give_up_on(node, silent_ms)
 
     async def _give_up_on(self, node: NodeState, silent_ms: int) -> None:
-        reason = f"lost: the node has been silent for {silent_ms // 1000} s"
+        reason = f"the node has been silent for {silent_ms // 1000} s"
         for task_id in list(node.tasks):
             task = self._ledger.board.tasks[task_id]
             if task.state is TaskState.RUNNING:
-                await self._tracker.give_up(task_id, Ending(reason, counted=True, cleanup=Cleanup.REMOVE))
+                await self._tracker.give_up(task_id, self._lost(task, node, reason))
+
+    def _lost(self, task: Task, node: NodeState, reason: str) -> Ending:
+        began_ms = task.attempts[-1].running_at_ms or 0
+        fatal = node.seen_at_ms - began_ms <= self._killer_within_ms
+        return Ending(reason, LOST, counted=True, fatal=fatal, cleanup=Cleanup.REMOVE)
 
     async def lose(self, asked: LoseNode) -> Done:
         """Take a node off the list whose machine is gone, and give up at once what runs there. Raises NotFound."""
@@ -47,5 +53,5 @@ class Loser:
         for task_id in list(node.tasks):
             task = self._ledger.board.tasks[task_id]
             if task.state is TaskState.RUNNING:
-                await self._tracker.give_up(task_id, Ending(f"lost: {asked.reason}", counted=True))
+                await self._tracker.give_up(task_id, Ending(asked.reason, LOST, counted=True))
         return Done()

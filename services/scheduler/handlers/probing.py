@@ -105,7 +105,7 @@ class Prober:
     async def _missed(self, node: NodeState, trouble: str) -> None:
         if self._registry.get(node.id) is not node:
             return
-        if self._registry.miss(node, trouble):
+        if self._registry.miss(node, trouble, self._ledger.now_ms()):
             self._ledger.board.revoke_on(node.id)
             self._ledger.room.set()
             self._ledger.news.set()

@@ -16,7 +16,7 @@ from libs.common.errors import ClusterError
 from libs.common.lifecycle import Crew
 from libs.common.messages import FinishReported
 from libs.common.model import Attempt, NodeId, Task, TaskId, TaskState
-from services.scheduler.core.attempts import Ending
+from services.scheduler.core.attempts import LOST, Ending
 from services.scheduler.core.looks import Look, Pace, is_news, known_of
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.core.rota import Rota
@@ -122,7 +122,9 @@ class Tracker:
             await self._voice.of_end(record.task, look.error)
 
     async def _lost(self, task_id: TaskId, attempt: Attempt, reason: str) -> None:
-        await self._end(task_id, attempt, Ending(reason, counted=True))
+        age_ms = self._ledger.now_ms() - (attempt.running_at_ms or 0)
+        fatal = age_ms <= self._patience.killer_within_ms
+        await self._end(task_id, attempt, Ending(reason, LOST, counted=True, fatal=fatal))
 
     async def _end(self, task_id: TaskId, attempt: Attempt, ending: Ending) -> None:
         where = self._board.name_of(attempt.node)

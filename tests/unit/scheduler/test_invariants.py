@@ -34,9 +34,11 @@ from services.scheduler.core.tasks import (
     removed,
     restarted,
     started,
+    started_over,
     submitted,
     tried,
     uncertain,
+    without_inputs,
 )
 from tests.scheduling import task_id
 
@@ -119,14 +121,14 @@ class Life(RuleBasedStateMachine):
         self.keep(observed(task, LastKnown(code=code, error=error), Site("n", 8), PATIENCE, self.now_ms))
 
     @precondition(lambda self: self.board.running)
-    @rule(number=pick)
-    def is_lost(self, number: int) -> None:
+    @rule(number=pick, fatal=st.booleans())
+    def is_lost(self, number: int, fatal: bool) -> None:
         task = self.board.tasks[self.one(self.board.running, number)]
-        ending = Ending("lost", counted=True, cleanup=Cleanup.REMOVE)
+        ending = Ending("lost", counted=True, fatal=fatal, cleanup=Cleanup.REMOVE)
         self.keep(tried(task, ending, "n", PATIENCE, self.now_ms))
 
     @precondition(lambda self: self.board.tasks)
-    @rule(number=pick, what=st.sampled_from(["cancel", "remove", "restart", "forget"]))
+    @rule(number=pick, what=st.sampled_from(["cancel", "remove", "restart", "start over", "lose inputs", "forget"]))
     def its_client_acts(self, number: int, what: str) -> None:
         task = self.board.tasks[self.one(self.board.tasks, number)]
         if what == "cancel" and not task.state.ended:
@@ -135,6 +137,10 @@ class Life(RuleBasedStateMachine):
             self.keep(removed(task, self.now_ms))
         if what == "restart" and task.state.ended and task.attempt and not task.removed:
             self.keep(restarted(task, None, self.now_ms))
+        if what == "start over" and task.state.ended and task.inputs_kept and not task.removed:
+            self.keep(started_over(task, None, self.now_ms))
+        if what == "lose inputs" and task.state not in {TaskState.WAITING, TaskState.FORWARDING}:
+            self.keep(without_inputs(task, "full", self.now_ms))
         if what == "forget" and task.state.ended:
             self.board.drop(task.id)
 

@@ -238,7 +238,7 @@ async def test_a_task_that_was_lost_too_often_has_failed_with_every_reason():
         task = play.task("one")
         assert task.state is TaskState.FAILED
         assert task.error == (
-            "attempt 1: the node does not know the task any more; attempt 2: lost: the node has been silent for 121 s"
+            "attempt 1: the node does not know the task any more; attempt 2: the node has been silent for 121 s"
         )
 
 
@@ -392,10 +392,11 @@ async def test_a_task_that_has_not_ended_cannot_be_restarted():
             await play.restarts("one")
 
 
-async def test_a_task_that_never_reached_a_node_cannot_be_restarted():
+async def test_a_task_that_never_reached_a_node_cannot_be_restarted_without_its_inputs():
     async with a_play() as play:
         await play.commits("one")
         await play.cancels("one")
+        await play.loses_inputs("one")
         with pytest.raises(Refused, match=r"^Action not supported. Please create a new task.$"):
             await play.restarts("one")
 

@@ -216,7 +216,7 @@ def test_a_restart_forgets_what_was_known_and_is_later_than_the_last_run():
 def test_a_task_whose_inputs_nobody_has_gets_no_second_attempt():
     orphan = msgspec.structs.replace(running(), holder=InstanceId(""))
     task = tried(orphan, Ending("node silent", counted=True), "a", PATIENCE, NOW_MS)
-    assert (task.state, task.error) == (TaskState.FAILED, "node silent")
+    assert (task.state, task.error) == (TaskState.FAILED, "node silent; its inputs are not kept any more")
 
 
 def test_removing_a_running_task_leaves_its_node_to_be_told():

@@ -1,0 +1,66 @@
+"""A scheduler decides only while it is in office, and two of them never do the same thing."""
+
+import pytest
+
+from libs.common.errors import BusFailed
+from libs.common.messages import RenewAttempt
+from libs.common.model import TaskState
+from tests.scheduling import HOLDER, FakeNode, a_play, task_id
+
+
+async def test_nothing_is_written_when_the_term_is_over():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        play.term.end()
+        with pytest.raises(BusFailed, match="no longer in office"):
+            await play.commits("two")
+        with pytest.raises(BusFailed, match="no longer in office"):
+            await play.asks("one")
+        with pytest.raises(BusFailed, match="no longer in office"):
+            await play.locks("a")
+        await play.starts_up()
+        assert not play.has("two")
+        assert play.task("one").state is TaskState.WAITING
+
+
+async def test_no_node_is_told_anything_when_the_term_is_over():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.starts("one")
+        play.term.end()
+        with pytest.raises(BusFailed):
+            await play.cancels("one")
+        assert play.node("a").acts == []
+
+
+async def test_of_two_schedulers_that_place_the_same_task_one_follows_the_other():
+    async with a_play(a=FakeNode(), b=FakeNode()) as play:
+        await play.commits("one")
+        old = play.scheduler
+        await play.starts_up()
+        await play.probes()
+        new_place = await play.is_placed("one")
+        play.scheduler = old
+        old_place = await play.is_placed("one")
+        assert (old_place.node.id, old_place.node_task_id) == (new_place.node.id, new_place.node_task_id)
+        assert len(play.task("one").attempts) == 1
+
+
+async def test_placements_carry_the_epoch_of_who_answers_and_attempts_of_who_began_them():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        first = await play.is_placed("one")
+        await play.starts_up()
+        await play.probes()
+        again = await play.is_placed("one")
+        assert again.epoch == first.epoch + 1
+        assert play.task("one").attempts[0].epoch == first.epoch
+
+
+async def test_a_scheduler_that_hears_of_a_later_one_refuses():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.is_placed("one")
+        asked = RenewAttempt(task=task_id("one"), attempt=1, holder=HOLDER, epoch=placed.epoch + 1)
+        with pytest.raises(BusFailed, match="a later scheduler is in office"):
+            await play.scheduler.handlers.forwards.renew(asked)
