@@ -43,9 +43,9 @@ def end(board: Board, task: TaskId) -> None:
     board.put(observed(board.tasks[task], LastKnown(code=StatusCode.COMPLETED), Site("n"), Patience(), 0), 1, 0)
 
 
-def burst(nodes_count: int, tasks_count: int) -> float:
-    """Place all tasks at once: placements per second."""
-    board = board_of(nodes_count, tasks_count, -(-tasks_count // nodes_count) * 2)
+def burst(nodes_count: int, tasks_count: int, slots_count: int) -> float:
+    """Fill all slots at once: placements per second."""
+    board = board_of(nodes_count, tasks_count, slots_count)
     began_s = time.perf_counter()
     promises = board.grant_all(0)
     for promise in promises:

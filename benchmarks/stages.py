@@ -6,6 +6,7 @@ Bare     a directory
 """
 
 import asyncio
+import time
 import urllib.request
 import uuid
 from abc import ABC, abstractmethod
@@ -21,6 +22,7 @@ from benchmarks.programs import MissingProgram
 from benchmarks.stub import address
 from benchmarks.subjects import Subject, cluster, haproxy, has_libcurl, nginx, node_peer, packages_for_node, stub
 from libs.common.bus import connect
+from libs.common.errors import BusFailed, ClusterError
 from libs.common.messages import ADD_NODE, LIST_NODES, LIST_TASKS, NODES, TASKS, AddNode, ListNodes, ListTasks
 from libs.common.model import (
     Attempt,
@@ -48,6 +50,7 @@ HUNG = address(NODES_COUNT - 1)
 WRITES_AT_ONCE = 200
 BEGAN_MS = 1_700_000_000_000
 READY_S = 90.0
+ONLINE_S = 30.0
 
 
 class Stage(ABC):
@@ -152,32 +155,33 @@ class Crowd(Stage):
         """The scheduler as it runs now."""
         return Subject("scheduler", 0, self.running.pid("scheduler"))
 
-    async def restart_scheduler(self) -> None:
-        """End the scheduler and wait until the new one answers."""
-        await asyncio.to_thread(self.running.stop, "scheduler")
-        self.running.start("scheduler")
-        await self.scheduler_answers()
-
     async def scheduler_answers(self) -> None:
         """Wait until the scheduler knows the records: it answers only then."""
         await until(self._lists_tasks, timeout_s=READY_S, step_s=0.02, what="the scheduler to answer")
 
-    async def all_online(self) -> None:
-        """Wait until the scheduler has heard of every node."""
-        await until(self._online, timeout_s=READY_S, step_s=0.2, what="all nodes to be online")
+    async def all_online(self) -> int:
+        """Wait until the scheduler has heard of every node, or long enough; how many are online."""
+        deadline_s = time.monotonic() + ONLINE_S
+        while (count := await self.online_count()) < NODES_COUNT - 1 and time.monotonic() < deadline_s:
+            await asyncio.sleep(0.2)
+        return count
+
+    async def online_count(self) -> int:
+        """Count the nodes online, as the scheduler sees them."""
+        try:
+            nodes = (await self.running.bus.ask(LIST_NODES, ListNodes(), timeout_s=30)).nodes
+        except BusFailed:
+            return 0
+        return sum(node.online for node in nodes)
 
     async def hang_one(self) -> None:
         """Let one node take connections and answer nothing from now on."""
         await asyncio.to_thread(post, f"http://127.0.0.1:{self.stub_port}/stub/hang/{HUNG}")
 
-    async def _online(self) -> bool:
-        nodes = (await self.running.bus.ask(LIST_NODES, ListNodes(), timeout_s=30)).nodes
-        return sum(node.online for node in nodes) >= NODES_COUNT - 1
-
     async def _lists_tasks(self) -> bool:
         try:
             return bool((await self.running.bus.ask(LIST_TASKS, ListTasks(limit_count=1), timeout_s=1)).tasks)
-        except Exception:  # noqa: BLE001 not yet, whatever the reason; there is a deadline
+        except ClusterError:  # not yet, whatever the reason; there is a deadline
             return False
 
 
