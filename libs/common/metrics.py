@@ -6,6 +6,26 @@ Metrics are declared where they are counted, with prometheus-client; this module
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol, Self
+
+from prometheus_client import Counter
+
+
+class Count(Protocol):
+    """A number that only grows, one for each value of its label."""
+
+    def labels(self, *values: str) -> Self:
+        """Choose one of them."""
+        ...
+
+    def inc(self, amount: float = 1) -> None:
+        """Count."""
+        ...
+
+
+def counter(name: str, said: str, label: str) -> Count:
+    """Declare what is counted, once for a process."""
+    return Counter(name, said, [label])
 
 
 @contextmanager

@@ -43,6 +43,7 @@ from services.proxy.handlers.forward import Forwarder
 from services.proxy.handlers.health import Health
 from services.proxy.handlers.inputs import Inputs
 from services.proxy.handlers.inquiry import Inquiry
+from services.proxy.handlers.machines import Machines
 from services.proxy.handlers.neighbours import Neighbours
 from services.proxy.handlers.read import Reader
 from services.proxy.handlers.relay import Relay
@@ -180,7 +181,7 @@ def front(  # noqa: PLR0913, PLR0917 everything that the front door leads to
         reader, relay, results, creator, public_address=address, stall_s=stall_s, download_stall_s=download_stall_s
     )
     actor = Actor(bus, cluster, splitmerge=settings.splitmerge)
-    rare = Parts(creator, actor, reader, bus, health, address, stall_s)
+    rare = Parts(creator, actor, reader, Machines(bus, cluster), health, address, stall_s)
     passing = Passing(ways.neighbours, ways.secret, stall_s, address)
     gate = Gate(settings.uploads_at_once_count, settings.uploads_wait_s)
     bounds = Bounds(settings.upload_min_rate_bytes_per_s, settings.upload_limit_mb * MEGABYTE)

@@ -20,9 +20,12 @@ from typing import Final, Protocol
 from libs.common.errors import ClusterError, NodeFailed, NotFound, Refused
 from libs.common.messages import TaskRecord
 from libs.common.model import (
+    Attempt,
     ClusterSummary,
     Frozen,
     InstanceId,
+    Machine,
+    MachineId,
     Node,
     NodeId,
     NodeOption,
@@ -252,10 +255,22 @@ class ClusterView(Protocol):
 
 
 class Cluster(ClusterView, Protocol):
-    """The mirrors as the HTTP side sees them: all that the scheduler publishes, from memory."""
+    """The mirrors as the HTTP side sees them: all that is published of tasks, nodes and machines, from memory."""
 
     def node(self, node: NodeId) -> Node | None:
         """Look up a registered (or retired) node."""
+        ...
+
+    def attempt(self, node_task: NodeTaskId) -> Attempt | None:
+        """Look up an attempt by the id that its task has on the node."""
+        ...
+
+    def machine(self, machine: MachineId) -> Machine | None:
+        """Look up a rented machine, alive or ended within the last day."""
+        ...
+
+    def machines(self) -> Iterable[Machine]:
+        """List these machines."""
         ...
 
     def summary(self) -> ClusterSummary:

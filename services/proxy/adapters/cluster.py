@@ -1,4 +1,4 @@
-"""Mirrors of what the scheduler publishes: tasks, nodes, totals, options. Polls are answered from here.
+"""Mirrors of what the scheduler publishes: tasks, nodes, totals, options; and of the machines. Polls are answered from here.
 
 Each mirror follows one bucket and keeps, per key, the value with the highest revision it has seen. A deleted key leaves its
 revision behind as a tombstone for a while, so that an older value that arrives late cannot bring it back. The
@@ -14,8 +14,21 @@ from typing import Final, Generic, TypeVar
 import structlog
 
 from libs.common.lifecycle import background
-from libs.common.messages import NODES, OPTIONS, SUMMARY, SUMMARY_KEY, TASKS, BucketName, TaskRecord
-from libs.common.model import ClusterSummary, Node, NodeId, NodeOption, ReferenceOptions, Task, TaskId, TaskState
+from libs.common.messages import MACHINES, NODES, OPTIONS, SUMMARY, SUMMARY_KEY, TASKS, BucketName, TaskRecord
+from libs.common.model import (
+    Attempt,
+    ClusterSummary,
+    Machine,
+    MachineId,
+    Node,
+    NodeId,
+    NodeOption,
+    NodeTaskId,
+    ReferenceOptions,
+    Task,
+    TaskId,
+    TaskState,
+)
 from libs.common.ports import Bucket, Bus
 
 Value = TypeVar("Value")
@@ -89,7 +102,10 @@ class ClusterMirror:
         self._nodes: Mirror[Node] = Mirror(NODES.name)
         self._summary: Mirror[ClusterSummary] = Mirror(SUMMARY.name)
         self._options: Mirror[ReferenceOptions] = Mirror(OPTIONS.name)
+        self._machines: Mirror[Machine] = Mirror(MACHINES.name)
         self._nothing = ClusterSummary()
+        self._attempts: dict[NodeTaskId, Attempt] = {}
+        """By the ids that tasks have on their nodes."""
         self._order: list[tuple[int, TaskId]] = []
         """All tasks in the order of their commits."""
         self._queue: list[tuple[int, TaskId]] = []
@@ -103,7 +119,8 @@ class ClusterMirror:
     @property
     def ready(self) -> bool:
         """Whether everything has been loaded once."""
-        return all(mirror.loaded.is_set() for mirror in (self._tasks, self._nodes, self._summary, self._options))
+        mirrors = (self._tasks, self._nodes, self._summary, self._options, self._machines)
+        return all(mirror.loaded.is_set() for mirror in mirrors)
 
     def task(self, task: TaskId) -> TaskRecord | None:
         """Look up the last known record."""
@@ -117,6 +134,18 @@ class ClusterMirror:
     def node(self, node: NodeId) -> Node | None:
         """Look up a node."""
         return self._nodes.get(node)
+
+    def attempt(self, node_task: NodeTaskId) -> Attempt | None:
+        """Look up an attempt."""
+        return self._attempts.get(node_task)
+
+    def machine(self, machine: MachineId) -> Machine | None:
+        """Look up a machine."""
+        return self._machines.get(machine)
+
+    def machines(self) -> Iterable[Machine]:
+        """List the machines."""
+        return (machine for machine, _ in self._machines.values.values())
 
     def summary(self) -> ClusterSummary:
         """Say the totals; the same object until they change."""
@@ -147,6 +176,9 @@ class ClusterMirror:
         if old is None or new is None or place(old) != place(new):
             shift(self._order, old, new)
         shift(self._queue, old if waits(old) else None, new if waits(new) else None)
+        for attempt in old.attempts if old else ():
+            self._attempts.pop(attempt.node_task_id, None)
+        self._attempts.update((attempt.node_task_id, attempt) for attempt in (new.attempts if new else ()))
         for listener in self._listeners:
             listener(TaskId(key))
 
@@ -156,6 +188,7 @@ class ClusterMirror:
         await self._start(bus, stack, NODES, self._nodes)
         await self._start(bus, stack, SUMMARY, self._summary)
         await self._start(bus, stack, OPTIONS, self._options)
+        await self._start(bus, stack, MACHINES, self._machines)
 
     async def _start(self, bus: Bus, stack: AsyncExitStack, name: BucketName[Value], mirror: Mirror[Value]) -> None:
         bucket = await bus.bucket(name)

@@ -2,8 +2,8 @@
 
 That is: to the proxy that holds its upload (passing), to a hot path, or to FastAPI.
 
-Without token, also where one is set: preflight requests, the pages of the web interface, /auth/*, a node's POST /commit,
-/healthz. A wrong token is 401 with an empty body (PyODM: "Do you need to set a token?").
+Without token, also where one is set: preflight requests, the pages of the web interface, /auth/*, /healthz; a node's
+POST /commit and a machine's /machine/lease, which have secrets of their own. A wrong token is 401 with an empty body (PyODM: "Do you need to set a token?").
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from services.proxy.api.rare import Parts, build
 from services.proxy.core.headers import Header
 
 TASK: Final = re.compile(r"/task/(\w+-\w+-\w+-\w+-\w+)/(.+)", re.ASCII)
-PUBLIC: Final = frozenset(("/auth/info", "/auth/login", "/auth/register", "/healthz"))
+PUBLIC: Final = frozenset(("/auth/info", "/auth/login", "/auth/register", "/healthz", "/machine/lease"))
 CREATING: Final = "/task/new/"
 NEW: Final = "/task/new"
 NO_CONTENT: Final = 204

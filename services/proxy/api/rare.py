@@ -1,6 +1,6 @@
 """Everything that is not asked in masses, as a FastAPI application: init, commit, actions, list, options, auth, health.
 
-Bodies are read by api.bodies, not by FastAPI: its forms would go to temporary files, and know no time limit. An unknown
+Beside them what machines report and ask. Bodies are read by api.bodies, not by FastAPI: its forms would go to temporary files, and know no time limit. An unknown
 address is answered as the original does, 200 with `{"error": "Cannot handle …"}`.
 """
 
@@ -14,16 +14,16 @@ from starlette.exceptions import HTTPException
 
 from libs.common.errors import BusFailed, ClusterError, Refused
 from libs.common.identity import owner_of
-from libs.common.messages import FINISH_REPORTED, FinishReported
 from libs.common.model import NodeTaskId, TaskId
-from libs.common.ports import Bus
 from services.proxy.api.bodies import read_form
 from services.proxy.api.exchange import RETRY_AFTER, UNAVAILABLE, BodyStalled, ClientGone, Exchange
 from services.proxy.api.hot import UUID_AT_END, client_of, text, words_of
 from services.proxy.core.answers import AUTH_INFO, MALFORMED_COMMIT, NO_OPTIONS, NOT_AVAILABLE, cannot_handle, no_uuid
+from services.proxy.core.machines import Verdict
 from services.proxy.handlers.act import Actor
 from services.proxy.handlers.create import Creator
 from services.proxy.handlers.health import Health
+from services.proxy.handlers.machines import Machines
 from services.proxy.handlers.read import Reader
 from services.proxy.ports import SpoolFull
 
@@ -32,6 +32,9 @@ VERBS: Final = re.compile(r"/task/(cancel|remove|restart)")
 COMMIT_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """A node's webhook brings the whole list of images along; one that is longer still is taken without a look."""
 OK: Final = 200
+UNAUTHORIZED: Final = 401
+FORBIDDEN: Final = 403
+GONE: Final = 410
 DISK_FULL: Final = 507
 
 
@@ -48,7 +51,7 @@ class Parts:
     creator: Creator
     actor: Actor
     reader: Reader
-    bus: Bus
+    machines: Machines
     health: Health
     public_address: str
     stall_s: float
@@ -121,7 +124,13 @@ def build(parts: Parts) -> FastAPI:  # noqa: C901 a list of routes, not a decisi
 
     @app.post("/commit")
     async def task_finished(request: Request) -> Response:
-        return answer(await hear_webhook(request.state.exchange, parts.bus, parts.stall_s))
+        return await hear_webhook(request.state.exchange, parts.machines, parts.stall_s)
+
+    @app.get("/machine/lease")
+    async def renew_lease(request: Request) -> Response:
+        exchange: Exchange = request.state.exchange
+        verdict = parts.machines.wanted(exchange.token)
+        return answer({"ok": True}) if verdict is Verdict.WELCOME else refusal(verdict, FORBIDDEN)
 
     @app.get("/healthz")
     async def health() -> Response:
@@ -130,19 +139,24 @@ def build(parts: Parts) -> FastAPI:  # noqa: C901 a list of routes, not a decisi
     return app
 
 
-async def hear_webhook(exchange: Exchange, bus: Bus, stall_s: float) -> dict[str, Any]:
-    """Take a node's word that a task has ended as a reason to look, and as nothing more."""
+async def hear_webhook(exchange: Exchange, machines: Machines, stall_s: float) -> Response:
+    """Take what a node reports; of a machine only with the machine's own secret."""
     body = await exchange.body(COMMIT_LIMIT_BYTES, stall_s)
     if body is None:
         await exchange.drain()
-        return {"ok": True}
+        return answer({"ok": True})
     try:
         said = msgspec.json.decode(body, type=Webhook)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return {"error": MALFORMED_COMMIT}
-    if said.uuid:
-        await bus.tell(FINISH_REPORTED, FinishReported(node_task_id=NodeTaskId(said.uuid)))
-    return {"ok": True}
+        return answer({"error": MALFORMED_COMMIT})
+    verdict = await machines.finished(NodeTaskId(said.uuid), exchange.token) if said.uuid else Verdict.WELCOME
+    return answer({"ok": True}) if verdict is Verdict.WELCOME else refusal(verdict, UNAUTHORIZED)
+
+
+def refusal(verdict: Verdict, nameless_status: int) -> Response:
+    """Say to a machine why not; a machine that is to go must not take it for a mistake."""
+    status = {Verdict.NAMELESS: nameless_status, Verdict.OVER: GONE}.get(verdict, FORBIDDEN)
+    return answer({"error": verdict.value}, status)
 
 
 def add_error_answers(app: FastAPI) -> None:
