@@ -1,0 +1,145 @@
+"""What deploy/ holds for other programs agrees with the code: names, ports, settings, time limits."""
+
+import configparser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.cli import MODULES
+from deploy.probe import PROBES
+from deploy.settings import PREFIX, UpSettings
+
+DEPLOY = Path(__file__).parents[3] / "deploy"
+KUBERNETES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+COMPOSE = sorted(DEPLOY.glob("docker-compose*.yml"))
+SYSTEMD = sorted((DEPLOY / "systemd").glob("*.service"))
+SERVICES = {"proxy", "scheduler", "autoscaler", "admin"}
+DEFAULTS = UpSettings()
+
+
+def objects() -> list[dict[str, Any]]:
+    """Read everything that `kubectl apply -f deploy/kubernetes` would create."""
+    return [each for path in KUBERNETES for each in yaml.safe_load_all(path.read_text())]
+
+
+def named(kind: str, name: str) -> dict[str, Any]:
+    """Find one object."""
+    [found] = [each for each in objects() if (each["kind"], each["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def workloads() -> list[dict[str, Any]]:
+    return [each for each in objects() if each["kind"] in {"Deployment", "StatefulSet"}]
+
+
+def container(workload: dict[str, Any]) -> dict[str, Any]:
+    [only] = workload["spec"]["template"]["spec"]["containers"]
+    return dict(only)
+
+
+def is_setting(name: str) -> bool:
+    return not name.startswith(PREFIX) or name.removeprefix(PREFIX).lower() in UpSettings.model_fields
+
+
+class Loader(yaml.SafeLoader):
+    """Reads what docker compose adds to YAML."""
+
+
+Loader.add_constructor("!reset", lambda *_: None)
+
+
+def compose_environments() -> Iterator[str]:
+    for path in COMPOSE:
+        for service in yaml.load(path.read_text(), Loader)["services"].values():  # noqa: S506 a safe loader, see above
+            yield from service.get("environment", {})
+
+
+def test_there_is_a_way_for_each_service():
+    assert {container(each)["name"] for each in workloads()} == SERVICES | {"nats"}
+    assert {container(each)["args"][0] for each in workloads() if container(each)["name"] != "nats"} == SERVICES
+
+
+@pytest.mark.parametrize("workload", workloads(), ids=lambda each: each["metadata"]["name"])
+def test_a_workload_is_selected_by_its_own_labels_and_hears_of_no_services(workload: dict[str, Any]):
+    spec = workload["spec"]
+    labels = spec["template"]["metadata"]["labels"]
+    assert spec["selector"]["matchLabels"].items() <= labels.items()
+    assert labels["app.kubernetes.io/name"] == workload["metadata"]["name"]
+    assert spec["template"]["spec"]["enableServiceLinks"] is False, "CLUSTERODM_PORT=tcp://... would be a setting"
+    if workload["kind"] == "StatefulSet":
+        assert named("Service", spec["serviceName"])["spec"]["clusterIP"] == "None"
+
+
+def test_services_lead_to_ports_that_exist_and_are_the_defaults():
+    ports = {
+        each["metadata"]["name"]: {p["name"]: p["containerPort"] for p in container(each).get("ports", [])}
+        for each in workloads()
+    }
+    for service in (each for each in objects() if each["kind"] == "Service"):
+        exposed = ports[service["spec"]["selector"]["app.kubernetes.io/name"]]
+        for port in service["spec"]["ports"]:
+            assert exposed[port["targetPort"]] == port["port"]
+    assert ports["proxy"] == {"http": DEFAULTS.port}
+    assert ports["admin"] == {"telnet": DEFAULTS.admin_cli_port, "web": DEFAULTS.admin_web_port}
+
+
+def test_every_variable_is_a_setting():
+    given = set(named("ConfigMap", "clusterodm")["data"])
+    for each in workloads():
+        given |= {variable["name"] for variable in container(each).get("env", [])}
+    assert [name for name in sorted({*given, *compose_environments()}) if not is_setting(name)] == []
+    assert given & {"CLUSTERODM_NATS_URL", "CLUSTERODM_PROXY_URL"}
+
+
+def test_as_many_copies_as_servers():
+    servers = named("StatefulSet", "nats")["spec"]["replicas"]
+    assert named("ConfigMap", "clusterodm")["data"]["CLUSTERODM_NATS_REPLICAS_COUNT"] == str(servers)
+    routes = named("ConfigMap", "nats")["data"]["nats-server.conf"]
+    assert [f"nats://nats-{number}.nats-servers:6222" in routes for number in range(servers)] == [True] * servers
+
+
+def test_requests_in_flight_may_finish_before_the_kill():
+    for each in workloads():
+        drain_s = sum(float(v["value"]) for v in container(each).get("env", []) if v["name"] == "CLUSTERODM_DRAIN_S")
+        grace_s = each["spec"]["template"]["spec"].get("terminationGracePeriodSeconds", 30)
+        assert grace_s > DEFAULTS.stop_timeout_s + drain_s, each["metadata"]["name"]
+
+
+def test_probes_ask_services_that_know_an_answer():
+    for each in workloads():
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            words = container(each).get(probe, {}).get("exec", {}).get("command", [])
+            assert not words or (words[:3] == ["python", "-m", "deploy.probe"] and words[3] in PROBES)
+
+
+@pytest.mark.parametrize("path", SYSTEMD, ids=lambda path: path.name)
+def test_a_unit_starts_a_program_that_exists_and_gives_it_time_to_stop(path: Path):
+    unit = configparser.ConfigParser(interpolation=None, strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string(path.read_text())
+    program, *words = unit["Service"]["ExecStart"].split()
+    assert Path(program).name in {"clusterodm", "nats-server"}
+    assert words[0] in {*MODULES, "%i", "-c"}
+    assert int(unit["Service"]["TimeoutStopSec"]) > DEFAULTS.stop_timeout_s
+    assert is_setting(unit["Service"].get("Environment", "").partition("=")[0])
+
+
+@pytest.mark.parametrize("name", ["nats.conf", "nats-ha.conf"])
+def test_nats_writes_to_the_disk_before_it_answers(name: str):
+    assert "sync_interval: always" in (DEPLOY / name).read_text()
+    assert "sync_interval: always" in named("ConfigMap", "nats")["data"]["nats-server.conf"]
+
+
+def test_haproxy_knows_every_proxy_and_logs_no_token():
+    config = (DEPLOY / "haproxy" / "haproxy.cfg").read_text()
+    services = yaml.load((DEPLOY / "docker-compose.ha.yml").read_text(), Loader)["services"]  # noqa: S506 as above
+    proxies = [name for name in services if name.partition("-")[0] == "proxy"]
+    assert [line.split()[1:] for line in config.splitlines() if line.startswith("    server ")] == [
+        [name, f"{name}:{DEFAULTS.port}"] for name in proxies
+    ]
+    assert "%HP" in config
+    assert "%r " not in config
+    assert "option httplog" not in config
