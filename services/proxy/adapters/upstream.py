@@ -34,7 +34,6 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self, TypeVar, cast
 from urllib.parse import urlencode
@@ -72,6 +71,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, name: str) -> None:
         self.name = name
         self.transport: asyncio.Transport | None = None
+        self.idle_since_s = 0.0
         self.lost = False
         self._used = False
         """Whether it has carried a request before this one."""
@@ -349,7 +349,10 @@ class Pool:
         self._tls = tls
         self._limit_count = limit_count
         self._at_work_count = 0
-        self._idle: list[tuple[Connection, asyncio.TimerHandle]] = []
+        self._idle: list[Connection] = []
+        """The one used last at the end."""
+        self._alarm: asyncio.TimerHandle | None = None
+        """For the one that is idle the longest: one timer for all costs nothing per request."""
         self._room = asyncio.Semaphore(limit_count)
 
     def __repr__(self) -> str:
@@ -361,27 +364,42 @@ class Pool:
         """Whether nothing is open."""
         return not self._idle and not self._at_work_count
 
-    @asynccontextmanager
-    async def answer(self, request: bytes, call: Call) -> AsyncIterator[Connection]:
-        """Lend a connection that has read the head of the answer."""
-        await within(self._room.acquire(), call.patience.connect_s, f"{self._node.name} has too many connections")
+    async def take(self, request: bytes, call: Call) -> Connection:
+        """Lend a connection that has read the head of the answer; it is to be given back."""
+        if self._room.locked():
+            await within(self._room.acquire(), call.patience.connect_s, f"{self._node.name} has too many connections")
+        else:
+            await self._room.acquire()
         self._at_work_count += 1
         try:
-            connection = await self._asked(request, call)
-            try:
-                yield connection
-            finally:
-                self._give_back(connection)
-        finally:
-            self._at_work_count -= 1
-            self._room.release()
+            return await self._asked(request, call)
+        except BaseException:
+            self._leave()
+            raise
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection for the next request, or close it."""
+        self._leave()
+        if not connection.idle:
+            connection.close()
+            return
+        loop = asyncio.get_running_loop()
+        connection.idle_since_s = loop.time()
+        self._idle.append(connection)
+        if self._alarm is None:
+            self._alarm = loop.call_later(IDLE_S, self._retire)
 
     def close(self) -> None:
         """Close what is idle."""
-        for connection, alarm in self._idle:
-            alarm.cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        for connection in self._idle:
             connection.close()
         self._idle.clear()
+
+    def _leave(self) -> None:
+        self._at_work_count -= 1
+        self._room.release()
 
     async def _asked(self, request: bytes, call: Call) -> Connection:
         if kept := self._take_idle():
@@ -400,23 +418,26 @@ class Pool:
         return connection
 
     def _take_idle(self) -> Connection | None:
+        too_old_s = asyncio.get_running_loop().time() - IDLE_S
         while self._idle:
-            connection, alarm = self._idle.pop()
-            alarm.cancel()
-            if not connection.lost:
+            connection = self._idle.pop()
+            if connection.idle_since_s <= too_old_s:
+                connection.close()
+            elif not connection.lost:
                 return connection
         return None
 
-    def _give_back(self, connection: Connection) -> None:
-        if not connection.idle:
-            connection.close()
-            return
-        alarm = asyncio.get_running_loop().call_later(IDLE_S, self._retire, connection)
-        self._idle.append((connection, alarm))
-
-    def _retire(self, connection: Connection) -> None:
-        self._idle = [(kept, alarm) for kept, alarm in self._idle if kept is not connection]
-        connection.close()
+    def _retire(self) -> None:
+        """Close what has been idle for too long, and come again for the next."""
+        loop = asyncio.get_running_loop()
+        self._alarm = None
+        too_old_s = loop.time() - IDLE_S
+        for connection in self._idle:
+            if connection.idle_since_s <= too_old_s:
+                connection.close()
+        self._idle = [connection for connection in self._idle if not connection.lost]
+        if self._idle:
+            self._alarm = loop.call_later(self._idle[0].idle_since_s - too_old_s, self._retire)
 
     async def _open(self, limit_s: float) -> Connection:
         node = self._node
@@ -431,6 +452,29 @@ class Pool:
         except OSError as error:
             raise NodeUnreachable(f"{node.name} cannot be reached ({type(error).__name__})") from None
         return connection
+
+
+class Asking:
+    """One request under way: an async context manager, written out because this is the hottest of all paths."""
+
+    def __init__(self, pool: Pool, request: bytes, call: Call, movers: Movers) -> None:
+        self._pool = pool
+        self._request = request
+        self._call = call
+        self._movers = movers
+        self._connection: Connection | None = None
+
+    async def __aenter__(self) -> Reply:
+        """Ask, and wait for the head of the answer."""
+        self._connection = await self._pool.take(self._request, self._call)
+        return Reply(self._connection, self._call.patience.silence_s, self._movers)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the connection back, or close it when the answer is not complete."""
+        if self._connection is not None:
+            self._pool.give_back(self._connection)
 
 
 class Upstream:
@@ -455,11 +499,9 @@ class Upstream:
             pool.close()
         self._movers.close()
 
-    @asynccontextmanager
-    async def ask(self, node: Node, call: Call) -> AsyncIterator[Reply]:
+    def ask(self, node: Node, call: Call) -> "Asking":
         """Send one request; the reply lives as long as the context."""
-        async with self._pool(node).answer(encode(node, call), call) as connection:
-            yield Reply(connection, call.patience.silence_s, self._movers)
+        return Asking(self._pool(node), encode(node, call), call, self._movers)
 
     def _pool(self, node: Node) -> Pool:
         pool = self._pools.get(node.name)

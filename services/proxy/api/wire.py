@@ -189,6 +189,9 @@ class Wire(HttpToolsProtocol):
         self._head_alarm: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._in_head = True
+        self._quiet_alarm: asyncio.TimerHandle | None = None
+        self._quiet_since_s = 0.0
+        """When something last came, or the last answer was complete."""
         self._body_left_bytes = 0
         """Of a body of known length: what has not come yet."""
         self._past_parser = False
@@ -211,10 +214,12 @@ class Wire(HttpToolsProtocol):
         super().connection_lost(exc)
         self._bearing.open_count -= 1
         self._disarm()
+        if self._quiet_alarm is not None:
+            self._quiet_alarm.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Take a body as it comes, parse the rest, and watch what is late or too long."""
-        self._unset_keepalive_if_required()
+        self._quiet_since_s = self.loop.time()
         if self._past_parser:
             data = self._take_body(data)
         if data:
@@ -222,10 +227,6 @@ class Wire(HttpToolsProtocol):
             self._past_parser = self._body_left_bytes > 0
         if self._in_head:
             self._watch_head(len(data))
-        elif self._answered and self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
 
     def _take_body(self, data: bytes) -> bytes:
         """Take what belongs to the body; what follows it is given back."""
@@ -339,6 +340,33 @@ class Wire(HttpToolsProtocol):
         self._body_left_bytes = left_bytes
         if not left_bytes:
             self._body_is_over()
+
+    # --- connections that are kept
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or wait for one. One timer for all of a connection's requests is enough."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            return
+        self._quiet_since_s = self.loop.time()
+        if self._quiet_alarm is None:
+            self._quiet_alarm = self.loop.call_later(self.timeout_keep_alive, self._look_for_quiet)
+
+    def _look_for_quiet(self) -> None:
+        """Close when nothing has come for too long; while an answer is under way that is no fault."""
+        self._quiet_alarm = None
+        if not self._answered or self.transport.is_closing():
+            return
+        left_s = self._quiet_since_s + self.timeout_keep_alive - self.loop.time()
+        if left_s <= 0:
+            self.transport.close()
+        else:
+            self._quiet_alarm = self.loop.call_later(left_s, self._look_for_quiet)
 
     # --- time and size of heads
 
