@@ -15,6 +15,8 @@ EPILOG: Final = (
     "The cluster is found by --nats-url, CLUSTERODM_NATS_URL, or cluster.json in --data-dir."
 )
 
+CHECKING: Final = "Beside these, without a cluster: `clusterodm asr check FILE` finds the mistakes in a configuration."
+
 Arguments = argparse.Namespace
 Read = Callable[[Arguments], words.Command]
 Adder = Callable[[str, str, Read], argparse.ArgumentParser]
@@ -28,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     node_words(nouns.add_parser("node", help="the nodes of the cluster", epilog=EPILOG))
     route_words(nouns.add_parser("route", help="which node has which task", epilog=EPILOG))
     task_words(nouns.add_parser("task", help="the tasks of the cluster", epilog=EPILOG))
-    asr_words(nouns.add_parser("asr", help="the autoscaler", epilog=EPILOG))
+    asr_words(nouns.add_parser("asr", help="the autoscaler", description=CHECKING, epilog=EPILOG))
     takeover = nouns.add_parser("import", parents=[common()], epilog=EPILOG, help="take over an existing ClusterODM")
     takeover.add_argument("nodes", metavar="nodes.json", help="data/nodes.json of the existing installation")
     takeover.add_argument("routes", metavar="routes.json", nargs="?", help="its data/routes.json")
@@ -128,12 +130,22 @@ def asr_words(noun: argparse.ArgumentParser) -> None:
     add(
         "viewcmd", "show the command that would start a machine", lambda given: words.ViewMachineCommand(given.images)
     ).add_argument("images", type=count)
+    add("list", "list the machines with their numbers", lambda _: words.ListMachines())
+    add("status", "show what the autoscaler does, and why", lambda _: words.ShowAutoscaler())
+    add(
+        "destroy",
+        "destroy a machine; a task on it gets a new attempt",
+        lambda given: words.DestroyMachine(given.number),
+    ).add_argument("number", type=number)
+    pausing = add("pause", "start no more machines", lambda given: words.PauseAutoscaler(given.reason))
+    pausing.add_argument("reason", nargs="?", default="", help="shown in the status")
+    add("resume", "start machines again", lambda _: words.ResumeAutoscaler())
 
 
 def number(text: str) -> int:
-    """Read the number of a node."""
+    """Read the number of a node or of a machine."""
     if not (found := words.node_number(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no node number")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of the list")
     return found
 
 

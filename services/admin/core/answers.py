@@ -3,12 +3,12 @@
 Ok           done                                   No        not done, because ...
 Invalid      the command names nothing that exists  Away      a service behind the bus does not answer
 Acted        a task was acted upon, or refused      Trouble   something else failed, in words
-and the values: Nodes, OneNode, Best, Routes, OneRoute, Tasks, OneTask, ConsoleLines, MachineCommand
+and the values: Nodes, OneNode, Best, Routes, OneRoute, Tasks, OneTask, ConsoleLines, MachineCommand, Machines, Autoscaler
 """
 
 from dataclasses import dataclass
 
-from libs.common.messages import NodeView, TaskSummary
+from libs.common.messages import AutoscalerStatus, MachineView, NodeView, TaskSummary
 from libs.common.model import Task, TaskId
 
 
@@ -130,6 +130,20 @@ class MachineCommand:
     command: str
 
 
+@dataclass(frozen=True)
+class Machines:
+    """All machines that exist, in the order of their requests."""
+
+    machines: tuple[MachineView, ...]
+
+
+@dataclass(frozen=True)
+class Autoscaler:
+    """What the autoscaler does."""
+
+    status: AutoscalerStatus
+
+
 Answer = (
     Ok
     | No
@@ -146,5 +160,7 @@ Answer = (
     | OneTask
     | ConsoleLines
     | MachineCommand
+    | Machines
+    | Autoscaler
 )
 """What comes of a command."""

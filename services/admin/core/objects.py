@@ -6,11 +6,13 @@ from services.admin.core import shapes
 from services.admin.core.answers import (
     Acted,
     Answer,
+    Autoscaler,
     Away,
     Best,
     ConsoleLines,
     Invalid,
     MachineCommand,
+    Machines,
     No,
     Nodes,
     Ok,
@@ -30,6 +32,8 @@ def value(answer: Answer) -> Any:
             return {"success": False, "error": error} if error else {"success": True}
         case Trouble(error):
             return {"error": error}
+        case Autoscaler(status):
+            return shapes.autoscaler_status(status)
         case _:
             return fact(answer)
 
@@ -73,5 +77,7 @@ def small_document(answer: Answer) -> Any:
             return list(lines)
         case MachineCommand(command):
             return {"command": command}
+        case Machines(machines):
+            return [shapes.machine_entry(view) for view in machines]
         case _:
             return value(answer)

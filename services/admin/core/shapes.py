@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from libs.common.messages import NodeView, TaskSummary
+from libs.common.messages import AutoscalerStatus, MachineView, NodeView, TaskSummary
 from libs.common.model import StatusCode, Task, TaskState
 from services.admin.core.answers import Route
 
@@ -147,6 +147,49 @@ def route_entry(route: Route) -> Json:
     token = {"token": MASK} if route.has_owner else {}
     node = {"hostname": route.hostname, "port": str(route.port), "token": masked(route.node_has_token)}
     return {"node": node, **token, "accessed": route.accessed_ms}
+
+
+def machine_node(view: MachineView) -> str:
+    """Say where a machine's node is reached; empty while it has no address."""
+    return f"{view.machine.hostname}:{view.machine.port}" if view.machine.hostname else ""
+
+
+def machine_entry(view: MachineView) -> Json:
+    """Show one machine in a list."""
+    machine = view.machine
+    return {
+        "number": view.number,
+        "name": machine.id,
+        "state": machine.state.value,
+        "provider": machine.provider,
+        "size": machine.size,
+        "region": machine.region,
+        "node": machine_node(view),
+        "tasks": list(machine.tasks),
+        "forTask": machine.for_task,
+        "maxImages": machine.max_images,
+        "age": view.age_ms,
+        "cost": view.cost,
+        "reason": machine.failure or machine.reason,
+        "dateRequested": machine.requested_at_ms,
+    }
+
+
+def autoscaler_status(status: AutoscalerStatus) -> Json:
+    """Show what the autoscaler does."""
+    return {
+        "enabled": status.enabled,
+        "paused": status.paused,
+        "reason": status.reason,
+        "provider": status.provider,
+        "demand": status.demand_count,
+        "machinesLimit": status.machines_limit_count,
+        "machines": status.states,
+        "costPerHour": status.cost_per_hour,
+        "costLastDay": status.cost_last_day,
+        "waits": [{"uuid": each.task, "reason": each.reason} for each in status.waits],
+        "trouble": status.trouble,
+    }
 
 
 def newest(tasks: Sequence[TaskSummary], count: int) -> tuple[TaskSummary, ...]:

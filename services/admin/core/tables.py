@@ -3,10 +3,23 @@
 from collections.abc import Sequence
 from typing import Final
 
-from libs.common.messages import NodeView, TaskSummary
+from libs.common.messages import MachineView, NodeView, TaskSummary
 from services.admin.core import shapes
-from services.admin.core.answers import Acted, Answer, Away, Best, Invalid, No, Nodes, Route, Routes, Tasks, Trouble
-from services.admin.core.text import one_line, render
+from services.admin.core.answers import (
+    Acted,
+    Answer,
+    Away,
+    Best,
+    Invalid,
+    Machines,
+    No,
+    Nodes,
+    Route,
+    Routes,
+    Tasks,
+    Trouble,
+)
+from services.admin.core.text import duration, one_line, render
 
 GIB: Final = 1024**3
 Row = Sequence[str]
@@ -20,15 +33,6 @@ def table(head: Row, rows: Sequence[Row]) -> str:
         "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
     return "\n".join(padded)
-
-
-def duration(ms: int) -> str:
-    """Write a time span with the two units that matter."""
-    if ms < 0:
-        return ""
-    minutes, seconds = divmod(ms // 1000, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s"
 
 
 def memory(size_bytes: int | None) -> str:
@@ -80,8 +84,26 @@ def route_row(route: Route) -> Row:
     return route.task, f"{route.hostname}:{route.port}"
 
 
+def machine_row(view: MachineView) -> Row:
+    """Write one machine."""
+    machine = view.machine
+    return (
+        str(view.number),
+        machine.id,
+        machine.state.value,
+        machine.size,
+        machine.region,
+        shapes.machine_node(view),
+        str(len(machine.tasks)),
+        duration(view.age_ms),
+        f"{view.cost:.2f}",
+        machine.failure or machine.reason,
+    )
+
+
 NODE_HEAD: Final = ("N", "NODE", "SLOTS", "MAX IMAGES", "ENGINE", "API", "MEMORY", "AUTO", "STATE")
 TASK_HEAD: Final = ("TASK", "STATE", "DONE", "IMAGES", "TIME", "NODE", "NAME", "REASON")
+MACHINE_HEAD: Final = ("N", "MACHINE", "STATE", "SIZE", "REGION", "NODE", "TASKS", "AGE", "COST", "REASON")
 ROUTE_HEAD: Final = ("TASK", "NODE")
 
 
@@ -94,6 +116,10 @@ def human(answer: Answer) -> str:
             return table(NODE_HEAD, [node_row(node)])
         case Tasks(tasks):
             return table(TASK_HEAD, [task_row(task) for task in tasks]) if tasks else "There are no tasks."
+        case Machines(machines):
+            return (
+                table(MACHINE_HEAD, [machine_row(view) for view in machines]) if machines else "There are no machines."
+            )
         case Routes(routes):
             return table(ROUTE_HEAD, [route_row(route) for route in routes]) if routes else "There are no routes."
         case _:

@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any, Final
 
-from libs.common.messages import NodeView
+from libs.common.messages import MachineView, NodeView
 from services.admin.core import shapes
 from services.admin.core.answers import (
     Answer,
@@ -17,6 +17,7 @@ from services.admin.core.answers import (
     ConsoleLines,
     Invalid,
     MachineCommand,
+    Machines,
     No,
     Nodes,
     Ok,
@@ -53,6 +54,25 @@ def node_line(number: int, node: NodeView) -> str:
     )
 
 
+def duration(ms: int) -> str:
+    """Write a time span with the two units that matter."""
+    if ms < 0:
+        return ""
+    minutes, seconds = divmod(ms // 1000, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s"
+
+
+def machine_line(view: MachineView) -> str:
+    """Write a line of ASR LIST."""
+    machine = view.machine
+    offer = f"{machine.size}@{machine.region}" if machine.region else machine.size
+    return one_line(
+        f"{view.number}) {machine.id} [{machine.state.value}] <tasks: {len(machine.tasks)}> <size: {offer or '?'}>"
+        f" <node: {shapes.machine_node(view) or '?'}> <age: {duration(view.age_ms)}> <cost: {view.cost:.2f}>"
+    )
+
+
 def told(answer: Answer) -> str | None:
     """Write the answers that are a word or a sentence; None for those that are values."""
     match answer:
@@ -79,6 +99,8 @@ def listed(answer: Answer) -> str | None:
             return END.join(printable(line.replace("\n", " ")) for line in lines)
         case MachineCommand(command):
             return one_line(command)
+        case Machines(machines):
+            return "".join(machine_line(view) + END for view in machines)
         case _:
             return None
 

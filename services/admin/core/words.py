@@ -132,11 +132,47 @@ class ViewMachineCommand:
 
 
 @dataclass(frozen=True)
+class ListMachines:
+    """ASR LIST."""
+
+
+@dataclass(frozen=True)
+class ShowAutoscaler:
+    """ASR STATUS."""
+
+
+@dataclass(frozen=True)
+class DestroyMachine:
+    """ASR DESTROY <n>."""
+
+    number: int
+    name: str = ""
+    """When given, the machine with that number must be called so: the list may have changed since it was shown."""
+
+
+@dataclass(frozen=True)
+class PauseAutoscaler:
+    """ASR PAUSE [reason]."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ResumeAutoscaler:
+    """ASR RESUME."""
+
+
+@dataclass(frozen=True)
 class Unknown:
     """No command of ours."""
 
     reason: str
 
+
+AutoscalerCommand = (
+    ViewMachineCommand | ListMachines | ShowAutoscaler | DestroyMachine | PauseAutoscaler | ResumeAutoscaler
+)
+"""What is asked of the autoscaler; all else is the scheduler's."""
 
 Command = (
     AddNode
@@ -151,7 +187,7 @@ Command = (
     | ShowTask
     | ShowConsole
     | ChangeTask
-    | ViewMachineCommand
+    | AutoscalerCommand
     | Unknown
 )
 """What an operator can ask for, over whichever road."""
@@ -243,6 +279,11 @@ GRAMMAR: Final[dict[tuple[str, str], tuple[int, Read]]] = {
     ("TASK", "CANCEL"): (1, lambda words: ChangeTask(TaskAct.CANCEL, TaskId(words[0]))),
     ("TASK", "REMOVE"): (1, lambda words: ChangeTask(TaskAct.REMOVE, TaskId(words[0]))),
     ("ASR", "VIEWCMD"): (1, read_viewcmd),
+    ("ASR", "LIST"): (0, lambda _: ListMachines()),
+    ("ASR", "STATUS"): (0, lambda _: ShowAutoscaler()),
+    ("ASR", "DESTROY"): (1, lambda words: DestroyMachine(node_number(words[0]))),
+    ("ASR", "PAUSE"): (0, lambda words: PauseAutoscaler(" ".join(words))),
+    ("ASR", "RESUME"): (0, lambda _: ResumeAutoscaler()),
 }
 """The two words of a command: how many arguments it needs, and how they are read."""
 
@@ -263,6 +304,11 @@ HELP: Final = (
     "TASK CANCEL <taskId> - Stop a task",
     "TASK REMOVE <taskId> - Delete a task and its results",
     "ASR VIEWCMD <number of images> - Show the command that would start a machine",
+    "ASR LIST - List the machines with their numbers",
+    "ASR STATUS - Show what the autoscaler does, and why",
+    "ASR DESTROY <machine number> - Destroy a machine; a task on it gets a new attempt",
+    "ASR PAUSE [reason] - Start no more machines",
+    "ASR RESUME - Start machines again",
     "!! - Do the last command again",
 )
 """The answer to HELP."""

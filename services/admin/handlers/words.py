@@ -18,11 +18,13 @@ from services.admin.core import words
 from services.admin.core.answers import (
     Acted,
     Answer,
+    Autoscaler,
     Away,
     Best,
     ConsoleLines,
     Invalid,
     MachineCommand,
+    Machines,
     No,
     Nodes,
     Ok,
@@ -52,7 +54,7 @@ TASK_REQUESTS: Final[dict[TaskAct, messages.Request[messages.TaskRef, Any]]] = {
 
 async def execute(bus: Bus, command: words.Command) -> Answer:
     """Carry out one command."""
-    owner = "autoscaler" if isinstance(command, words.ViewMachineCommand) else "scheduler"
+    owner = "autoscaler" if isinstance(command, words.AutoscalerCommand) else "scheduler"
     try:
         return await WORDS[type(command)](bus, command)
     except NotFound as error:
@@ -184,6 +186,50 @@ async def view_machine_command(bus: Bus, command: words.ViewMachineCommand) -> A
         return Invalid(error.message)
 
 
+async def list_machines(bus: Bus, _command: words.ListMachines) -> Answer:
+    """ASR LIST."""
+    return Machines((await bus.ask(messages.LIST_MACHINES, messages.ListMachines())).machines)
+
+
+async def show_autoscaler(bus: Bus, _command: words.ShowAutoscaler) -> Answer:
+    """ASR STATUS."""
+    return Autoscaler(await bus.ask(messages.GET_AUTOSCALER_STATUS, messages.GetAutoscalerStatus()))
+
+
+async def destroy_machine(bus: Bus, command: words.DestroyMachine) -> Answer:
+    """ASR DESTROY."""
+    machines = (await bus.ask(messages.LIST_MACHINES, messages.ListMachines())).machines
+    found = next((view.machine.id for view in machines if view.number == command.number), None)
+    if found is None or command.name not in {"", found}:
+        return No("there is no such machine")
+    try:
+        await bus.ask(messages.DESTROY_MACHINE, messages.DestroyMachine(machine=found))
+    except Refused as error:
+        return No(error.message)
+    log.info("machine destroyed by an operator", machine=found)
+    return Ok()
+
+
+async def pause_autoscaler(bus: Bus, command: words.PauseAutoscaler) -> Answer:
+    """ASR PAUSE."""
+    try:
+        await bus.ask(messages.PAUSE_AUTOSCALER, messages.PauseAutoscaler(reason=command.reason))
+    except Refused as error:
+        return No(error.message)
+    log.info("autoscaler paused by an operator", reason=command.reason)
+    return Ok()
+
+
+async def resume_autoscaler(bus: Bus, _command: words.ResumeAutoscaler) -> Answer:
+    """ASR RESUME."""
+    try:
+        await bus.ask(messages.RESUME_AUTOSCALER, messages.ResumeAutoscaler())
+    except Refused as error:
+        return No(error.message)
+    log.info("autoscaler resumed by an operator")
+    return Ok()
+
+
 async def nodes_of(bus: Bus) -> tuple[NodeView, ...]:
     """Ask for all nodes."""
     return (await bus.ask(messages.LIST_NODES, messages.ListNodes())).nodes
@@ -243,5 +289,10 @@ WORDS: Final[dict[type, Callable[[Bus, Any], Awaitable[Answer]]]] = {
     words.ShowConsole: show_console,
     words.ChangeTask: change_task,
     words.ViewMachineCommand: view_machine_command,
+    words.ListMachines: list_machines,
+    words.ShowAutoscaler: show_autoscaler,
+    words.DestroyMachine: destroy_machine,
+    words.PauseAutoscaler: pause_autoscaler,
+    words.ResumeAutoscaler: resume_autoscaler,
 }
 """Who carries out which command."""

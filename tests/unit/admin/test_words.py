@@ -38,6 +38,13 @@ ID = TaskId("6f9619ff-8b86-4011-b42d-00c04fc964ff")
         pytest.param(f"TASK CANCEL {ID}", words.ChangeTask(TaskAct.CANCEL, ID), id="cancel"),
         pytest.param(f"task remove {ID}", words.ChangeTask(TaskAct.REMOVE, ID), id="remove"),
         pytest.param("ASR VIEWCMD 100", words.ViewMachineCommand(100), id="viewcmd"),
+        pytest.param("ASR LIST", words.ListMachines(), id="machines"),
+        pytest.param("asr status", words.ShowAutoscaler(), id="autoscaler"),
+        pytest.param("ASR DESTROY 2", words.DestroyMachine(2), id="destroy"),
+        pytest.param("ASR DESTROY x", words.DestroyMachine(words.NO_NUMBER), id="destroy no machine"),
+        pytest.param("ASR PAUSE", words.PauseAutoscaler(), id="pause"),
+        pytest.param("ASR PAUSE month is over", words.PauseAutoscaler("month is over"), id="pause and say why"),
+        pytest.param("ASR RESUME", words.ResumeAutoscaler(), id="resume"),
     ],
 )
 def test_a_line_is_the_command_that_it_says(line: str, command: words.Command):
@@ -84,7 +91,7 @@ def test_what_is_no_command_is_unknown(line: str):
 
 
 def test_help_has_a_line_for_every_command_and_one_for_the_repetition():
-    assert len(words.HELP) == 17
+    assert len(words.HELP) == len(words.GRAMMAR) + 1
     described = {tuple(line.split()[:2]) for line in words.HELP}
     assert set(words.GRAMMAR) < described
 
