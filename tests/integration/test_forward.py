@@ -76,6 +76,9 @@ class Scheduler:
         self.consents = True
         self.asked: Counter[TaskId] = Counter()
         self.revision = 0
+        self.epoch = 0
+        self.epochs: list[int] = []
+        """Those of the next placements; afterwards `epoch`."""
         self.listeners: list[Callable[[TaskId], None]] = []
 
     # the mirror: ports.ClusterView
@@ -144,7 +147,11 @@ class Scheduler:
             task = self.tasks[asked.task]
         if task.state is TaskState.FORWARDING and task.attempt:
             return Placed(
-                node=NODE, attempt=task.attempt.number, node_task_id=task.attempt.node_task_id, revision=self.revision
+                node=NODE,
+                attempt=task.attempt.number,
+                node_task_id=task.attempt.node_task_id,
+                revision=self.revision,
+                epoch=self.epochs.pop(0) if self.epochs else self.epoch,
             )
         return NotWaiting(state=task.state)
 
@@ -880,6 +887,18 @@ async def test_announcements_of_a_lost_proxy_go_unless_the_task_is_known(world: 
         await Sweeper(world.bus, world.spool, 0, lambda: world.now_ms).sweep()
 
         assert set(await uploads.load()) == {"known", "young"}
+
+
+async def test_the_word_of_a_scheduler_that_is_out_of_office_is_not_acted_on(world: World):
+    world.scheduler.epoch = 8
+    world.scheduler.epochs = [7, 7]
+    async with world.proxy() as forwarder:
+        await world.bus.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=(), epoch=8))
+        await world.forwarded(forwarder)
+        assert world.scheduler.asked[TASK] >= 3
+        assert world.nodes.begun == [NodeTaskId(f"{TASK}#1")]
+        assert [report.epoch for report in world.scheduler.forwarded] == [8]
+        assert {renewal.epoch for renewal in world.scheduler.renewed} == {8}
 
 
 async def test_the_age_of_an_upload_counts_on_over_a_restart(world: World) -> None:

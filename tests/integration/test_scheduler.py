@@ -92,13 +92,30 @@ class Stage:
     def _spawn(self) -> None:
         flags = [f"--{name}={value}" for name, value in self._flags.items()]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen([sys.executable, "-c", PROGRAM, *flags], cwd=REPOSITORY, stderr=log)
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, *flags], cwd=REPOSITORY, stdout=log, stderr=log
+            )
 
     async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End the scheduler; its exit code."""
         assert self._process is not None
         self._process.send_signal(number)
         return await asyncio.to_thread(self._process.wait, 20)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send the scheduler a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Wait for its end; its exit code."""
+        assert self._process is not None
+        return await asyncio.to_thread(self._process.wait, 20)
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
 
     def log(self) -> str:
         """Everything that it has logged."""

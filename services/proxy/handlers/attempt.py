@@ -158,6 +158,7 @@ class Attempt:
             holder=self._spool.instance,
             sent_count=self._sent_count,
             sent_bytes=self._sent_bytes,
+            epoch=self._placed.epoch,
         )
         try:
             await self._bus.ask(RENEW_ATTEMPT, message)
@@ -180,7 +181,7 @@ class Attempt:
         task, attempt, holder = self._task, self._placed.attempt, self._spool.instance
         if verdict is None:
             self._log.info("forwarded", sent_bytes=self._sent_bytes)
-            forwarded = ReportForwarded(task=task, attempt=attempt, holder=holder)
+            forwarded = ReportForwarded(task=task, attempt=attempt, holder=holder, epoch=self._placed.epoch)
             await tell(self._bus, REPORT_FORWARDED, forwarded, self._pace.bus_retry_s)
             return
         self._log.warning("forwarding failed", reason=verdict.reason, uncertain=verdict.commit_uncertain)
@@ -191,6 +192,7 @@ class Attempt:
             reason=verdict.reason,
             node_refused=verdict.node_refused,
             commit_uncertain=verdict.commit_uncertain,
+            epoch=self._placed.epoch,
         )
         await tell(self._bus, REPORT_FORWARD_FAILED, failed, self._pace.bus_retry_s)
 

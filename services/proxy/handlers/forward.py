@@ -23,7 +23,7 @@ from typing import Final
 import structlog
 
 from libs.common.errors import BusFailed, ClusterError, NotFound
-from libs.common.lifecycle import Crew
+from libs.common.lifecycle import Crew, monotonic_s
 from libs.common.messages import (
     GET_TASK,
     PLACE_TASK,
@@ -40,6 +40,7 @@ from libs.common.messages import (
 )
 from libs.common.model import Task, TaskId, TaskState
 from libs.common.ports import Bus
+from services.proxy.core.epochs import Epochs
 from services.proxy.core.forwarding import Move, next_move, patience_s
 from services.proxy.handlers.attempt import Attempt, Pace, tell
 from services.proxy.handlers.finish import Finisher
@@ -89,6 +90,7 @@ class Forwarder:
         self._inputs = inputs
         """Given: inputs go as soon as a node has them (`--keep-inputs until-forwarded`)."""
         self._room = asyncio.Semaphore(tasks_count)
+        self._epochs = Epochs()
         self._loops: dict[TaskId, Loop] = {}
         self._crew = Crew(LOOPS_COUNT)
 
@@ -125,8 +127,9 @@ class Forwarder:
             loop.woken.set()
 
     async def _hear(self, hint: PlacementPossible) -> None:
-        for task in hint.tasks:
-            self._wake(task)
+        if self._epochs.counts(hint.epoch, monotonic_s()):
+            for task in hint.tasks:
+                self._wake(task)
 
     async def _rest(self, task: TaskId, longest_s: float) -> bool:
         """Rest until woken; False when nobody did."""
@@ -188,6 +191,9 @@ class Forwarder:
                 log.warning("cannot ask for a place", task=task, reason=error.message)
                 return None
             if isinstance(answer, Placed):
+                if not self._epochs.counts(answer.epoch, monotonic_s()):
+                    log.warning("placement refused", task=task, epoch=answer.epoch, highest=self._epochs.highest)
+                    return None
                 await self._attempt(task, answer)
             return answer
 
