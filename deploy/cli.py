@@ -24,6 +24,8 @@ MODULES: Final = {
     "import": ADMIN_WORDS,
 }
 """Which module's `main(argv) -> exit code` carries out a word."""
+CHECK: Final = ("asr", "check")
+"""Needs no cluster: the autoscaler's own module does it."""
 
 HELP: Final = """\
 One address for many NodeODM machines.
@@ -36,7 +38,9 @@ Words for a running cluster:
   clusterodm node list|add|del|info|lock|unlock|update|best
   clusterodm task list|info|output|cancel|remove
   clusterodm route list|info               which node has which task
-  clusterodm asr viewcmd IMAGES            the command that would start a machine
+  clusterodm asr list|status|destroy|pause|resume|viewcmd
+                                           the autoscaler and its machines
+  clusterodm asr check FILE                mistakes in an autoscaler's configuration; needs no cluster
   clusterodm import nodes.json [routes.json]
                                            take over an existing ClusterODM
 
@@ -61,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return say(f"{PROG} {version()}\n")
     if word not in MODULES:
         return refuse(word)
+    if tuple(words[:2]) == CHECK:
+        return int(import_module(MODULES["autoscaler"]).check(words[2:]))
     carry_out = cast("Callable[[Sequence[str]], int]", import_module(MODULES[word]).main)
     return carry_out(words if MODULES[word] == ADMIN_WORDS else words[1:])
 

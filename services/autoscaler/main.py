@@ -1,7 +1,10 @@
 """Wires the autoscaler, and does nothing else."""
 
+import argparse
 import asyncio
+import os
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final
@@ -15,7 +18,7 @@ from libs.common.log import configure
 from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus
 from libs.common.settings import parse
-from services.autoscaler.adapters.asr_file import AsrFile
+from services.autoscaler.adapters.asr_file import AsrFile, check_file
 from services.autoscaler.adapters.node_probe import NodeODMProbe
 from services.autoscaler.adapters.providers import provider_of
 from services.autoscaler.adapters.s3 import Bucket
@@ -30,6 +33,7 @@ from services.autoscaler.handlers.words import NoWords, Words
 from services.autoscaler.ports import ConfigurationSource, Provider
 from services.autoscaler.settings import AutoscalerSettings
 
+EXIT_USAGE: Final = 2
 PROG: Final = f"clusterodm {SERVICE}"
 MACHINES: Final = "machines"
 
@@ -41,6 +45,33 @@ def main(argv: Sequence[str]) -> int:
     settings = parse(AutoscalerSettings, argv, PROG)
     configure(SERVICE, settings.log_level, as_json=settings.log_json, debug=settings.debug)
     return run(serve(settings), PROG)
+
+
+def check(argv: Sequence[str]) -> int:
+    """Look for mistakes in a configuration, without a cluster: a line for each; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="clusterodm asr check",
+        description="Find the mistakes in an autoscaler's configuration, a line for each, without a cluster.",
+        epilog="Exit codes: 0 no mistake, 2 mistakes or wrong usage. Keys and bucket are tried when the autoscaler starts.",
+    )
+    parser.add_argument("file", help="JSON file, as for --asr")
+    try:
+        found = check_file(parser.parse_args(argv).file, os.environ)
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    except Refused as error:
+        print(error.message, file=sys.stderr)  # noqa: T201 the program's output
+        return EXIT_USAGE
+    print(described(found))  # noqa: T201 the program's output
+    return 0
+
+
+def described(found: Configuration) -> str:
+    """Say in a line what a configuration means."""
+    sizes = ", ".join(f"{size.slug} up to {size.max_images} images" for size in found.limits.sizes)
+    limit = "no limit" if found.limits.machines_count is None else f"at most {found.limits.machines_count}"
+    bucket = f"results in {found.node.s3.bucket}" if found.node.s3 else "results stay on the machines"
+    return f"no mistakes: {found.provider} by {found.mode}; {sizes}; {limit} machines; {bucket}"
 
 
 async def serve(settings: AutoscalerSettings) -> None:
