@@ -31,7 +31,7 @@ class Pair:
         self.two = two
 
     async def ready(self) -> None:
-        await until(lambda: asyncio.to_thread(answers, f"http://127.0.0.1:{self.port}/healthz"), timeout_s=20)
+        await until(lambda: asyncio.to_thread(answers, f"http://127.0.0.1:{self.port}/healthz"), timeout_s=60)
 
 
 @pytest.fixture
