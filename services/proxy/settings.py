@@ -89,7 +89,9 @@ class ProxySettings(CommonSettings):
         30.0, gt=0, description="a download is broken off when its node has not begun to answer after so many seconds"
     )
     commit_wait_s: float = Field(
-        20.0, ge=0, description="how long a commit waits for a scheduler before it is refused with 503, seconds"
+        20.0,
+        ge=0,
+        description="how long an init or a commit waits for NATS and a scheduler until it is refused with 503, seconds",
     )
     drain_s: float = Field(
         0.0,

@@ -120,7 +120,7 @@ async def committed(site: Site, task: str) -> bool:
 
 
 @pytest.mark.parametrize("settings", [{"commit_wait_s": 20}], ids=["patient"])
-async def test_a_commit_waits_for_nats_and_happens_once(site: Site, tmp_path: Path):
+async def test_an_init_and_a_commit_wait_for_nats_and_happen_once(site: Site, tmp_path: Path):
     images = make_images(tmp_path / "images", 2)
     async with NodeSimProcess(task_time_s=0.2, parallel_tasks=4) as node:
         await site.cluster.add_node(node)
@@ -128,12 +128,15 @@ async def test_a_commit_waits_for_nats_and_happens_once(site: Site, tmp_path: Pa
         await site.without_nats()
         async with asyncio.TaskGroup() as group:
             commits = [group.create_task(site.commit(task)) for _ in range(3)]
+            begun = group.create_task(site.upload(images))
             await asyncio.sleep(2)
-            assert not any(commit.done() for commit in commits)
+            assert not any(request.done() for request in (*commits, begun))
             await site.with_nats()
         assert [commit.result().json() for commit in commits] == [{"uuid": task}] * 3
         await site.completed(task)
-        assert started_count(node) == 1
+        await site.commit(begun.result())
+        await site.completed(begun.result())
+        assert started_count(node) == 2
 
 
 @pytest.mark.parametrize("settings", [{"upload_max_speed": 400_000}], ids=["slow"])

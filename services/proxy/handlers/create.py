@@ -13,12 +13,12 @@ is forwarded like any other.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
@@ -33,7 +33,9 @@ from services.proxy.core.options import check_options
 from services.proxy.core.splitmerge import check_seed, rewrite_split
 from services.proxy.ports import NO_SUCH_UPLOAD, Cluster, Draft, Forwarding, Manifest, Receipt, Spool
 
-SUBMIT_AGAIN_S: Final = 0.25
+Done = TypeVar("Done")
+
+AGAIN_S: Final = 0.25
 TRUTHS: Final = frozenset(("true", "1", "on", "yes"))
 
 log = structlog.get_logger()
@@ -95,11 +97,11 @@ class Creator:
         self._in_doubt: dict[TaskId, Doubt] = {}
 
     async def init(self, client: Client, set_uuid: str | None, form: dict[str, str]) -> TaskId:
-        """Begin a task whose files will follow. Raises Refused."""
+        """Begin a task whose files will follow. Raises Refused, BusFailed when time is up."""
         task = self._free_id(set_uuid)
         draft = self._draft(task, client, form)
         self._check_flood(task, client)
-        await self._spool.create(draft)
+        await self._patiently(lambda: self._spool.create(draft))
         log.info("upload begun", task=task, options=len(draft.options))
         return task
 
@@ -130,23 +132,31 @@ class Creator:
         return task
 
     async def _submit(self, submission: SubmitTask) -> TaskRecord:
-        """Have the scheduler write it down; asking again does no harm. Raises Refused, BusFailed when time is up."""
+        """Have the scheduler write it down. Raises Refused, BusFailed when time is up."""
+        return await self._patiently(lambda: self._bus.ask(SUBMIT_TASK, submission))
+
+    async def _patiently(self, act: Callable[[], Awaitable[Done]]) -> Done:
+        """Do what does no harm when it is done again, until it works: others need a moment to take over from who died.
+
+        Raises BusFailed when time is up.
+        """
         deadline_s = monotonic_s() + self._policy.commit_wait_s
         while True:
             try:
-                return await self._bus.ask(SUBMIT_TASK, submission)
+                return await act()
             except BusFailed:
                 if monotonic_s() >= deadline_s:
                     raise
-                await asyncio.sleep(SUBMIT_AGAIN_S)
+                await asyncio.sleep(AGAIN_S)
 
     async def begin(self, client: Client, set_uuid: str | None) -> TaskId:
-        """Make room for a task that comes in one request, fields and files in any order. Raises Refused."""
+        """Make room for a task that comes in one request, fields and files in any order. Raises Refused, BusFailed."""
         task = self._free_id(set_uuid)
         if any(held.draft.task == task for held in self._spool.held()):
             raise Refused(f"Invalid set-uuid: {task}")
         self._check_flood(task, client)
-        await self._spool.create(self._draft(task, client, {}))
+        draft = self._draft(task, client, {})
+        await self._patiently(lambda: self._spool.create(draft))
         return task
 
     async def complete(self, client: Client, task: TaskId, form: dict[str, str]) -> TaskId:
