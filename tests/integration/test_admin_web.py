@@ -16,6 +16,7 @@ from services.admin.api.listening import listen, port_of
 from services.admin.api.serving import web_server
 from services.admin.api.web import web_app
 from services.admin.core.logins import Logins
+from tests.fake_autoscaler import FakeAutoscaler
 from tests.fake_scheduler import FakeScheduler, node, task
 
 CHANGES = [("POST", "/r/node/lock"), ("POST", "/r/node/unlock"), ("DELETE", "/r/node")]
@@ -289,3 +290,28 @@ class TestPassword:
                 return 0
 
         assert 429 in await asyncio.gather(*(guess() for _ in range(80)))
+
+
+async def test_machines_are_listed_destroyed_and_held_back(web: httpx.AsyncClient, nats_bus: NatsBus):
+    autoscaler = FakeAutoscaler()
+    async with nats_bus.serve("autoscaler", autoscaler.handlers()):
+        first, second = (await web.get("/r/machine/list")).json()
+        assert (first["number"], first["state"], second["state"]) == (1, "busy", "creating")
+        assert (await web.get("/r/asr/status")).json()["enabled"] is True
+        stale = {"number": 2, "name": first["name"]}
+        assert (await web.request("DELETE", "/r/machine", json=stale)).json()["success"] is False
+        assert (await web.request("DELETE", "/r/machine", json={})).json()["success"] is False
+        assert autoscaler.destroyed == []
+        assert (await web.request("DELETE", "/r/machine", json={"number": 2})).json() == {"success": True}
+        assert autoscaler.destroyed == [second["name"]]
+        assert (await web.post("/r/asr/pause", json={"reason": "budget"})).json() == {"success": True}
+        assert autoscaler.paused == "budget"
+        assert (await web.post("/r/asr/resume", json={})).json() == {"success": True}
+        assert autoscaler.paused is None
+
+
+async def test_without_an_autoscaler_the_status_says_so_and_machines_are_a_503(web: httpx.AsyncClient):
+    said = "The autoscaler does not answer."
+    assert (await web.get("/r/asr/status")).json() == {"enabled": False, "reason": said}
+    response = await web.get("/r/machine/list")
+    assert (response.status_code, response.json()) == (503, {"error": said})

@@ -15,6 +15,7 @@ from services.admin.api.listening import listen, port_of
 from services.admin.api.serving import web_server
 from services.admin.api.web import web_app
 from services.admin.core.logins import Logins
+from tests.fake_autoscaler import FakeAutoscaler
 from tests.fake_scheduler import INFO, FakeScheduler, node, task
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -147,3 +148,24 @@ async def test_the_page_follows_the_cluster_and_keeps_its_rows(page: Page, sched
     await expect(page.locator("#no-nodes")).to_be_visible()
     await expect(page.locator("#no-tasks")).to_be_visible()
     await picture(page, "empty")
+
+
+async def test_machines_are_shown_held_back_and_destroyed_where_there_is_an_autoscaler(page: Page, nats_bus: NatsBus):
+    await expect(page.locator("#nodes tbody tr")).to_have_count(5)
+    await expect(page.locator("#machines-card")).to_be_hidden()
+    autoscaler = FakeAutoscaler()
+    async with nats_bus.serve("autoscaler", autoscaler.handlers()):
+        rows = page.locator("#machines tbody tr")
+        await expect(rows).to_have_count(2)
+        await expect(rows.first).to_contain_text("s-2vcpu-2gb in sfo2")
+        if PICTURES:
+            await page.screenshot(path=f"{PICTURES}/machines.png", full_page=True)
+        await page.get_by_role("button", name="Pause").click()
+        await expect(page.get_by_role("button", name="Resume")).to_be_visible()
+        assert autoscaler.paused == ""
+        await page.get_by_role("button", name="Resume").click()
+        await expect(page.get_by_role("button", name="Pause")).to_be_visible()
+        await rows.nth(1).get_by_role("button", name="Destroy").click()
+        await page.locator("#ask-dialog").get_by_role("button", name="Destroy").click()
+        await expect(page.locator("#ask-dialog")).to_be_hidden()
+        assert autoscaler.destroyed == [autoscaler.machines[1].machine.id]

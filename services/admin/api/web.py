@@ -1,10 +1,13 @@
-"""The web page of nodes and tasks, and the JSON behind it: the original's `/r/...` paths and answers, and ours for tasks.
+"""The web page of nodes, machines and tasks, and the JSON behind it: the original's `/r/...` paths and answers, and ours.
 
     GET    /r/info                       GET    /r/node/list              GET   /r/task/list
     POST   /r/node/add                   {hostname, port, token?}         {"success": true} or {"error": "Invalid", "reason"}
     POST   /r/node/lock|unlock           {number, name?}                  true or false; no number: 403
     DELETE /r/node                       {number, name?}                  the same
     POST   /r/task/cancel|remove         {uuid}                           {"success": true} or {"success": false, "error"}
+    GET    /r/asr/status                 GET    /r/machine/list
+    POST   /r/asr/pause|resume           {reason?}                        {"success": true} or {"success": false, "error"}
+    DELETE /r/machine                    {number, name?}                  the same
 
 `GET /r/task/list?last=<count>` cuts the list to what has not ended and the newest, and counts all by state in the header
 `X-Task-Counts`. A body that is not called JSON counts as empty (core/visitors says why); JSON that is none is a 400. When the scheduler
@@ -48,6 +51,7 @@ def web_app(bus: Bus, password: str, logins: Logins) -> ASGIApp:
     add_reading(app, bus)
     add_node_changes(app, bus)
     add_task_changes(app, bus)
+    add_machines(app, bus)
     return Guard(app, password, logins)
 
 
@@ -145,6 +149,37 @@ def add_task_changes(app: FastAPI, bus: Bus) -> None:
     @app.post("/r/task/remove")
     async def task_remove(request: Request) -> Response:
         return await change_task(bus, TaskAct.REMOVE, request)
+
+
+def add_machines(app: FastAPI, bus: Bus) -> None:
+    """Serve what is the autoscaler's."""
+
+    @app.get("/r/asr/status")
+    async def status() -> Response:
+        answer = await execute(bus, words.ShowAutoscaler())
+        if isinstance(answer, Away):  # a cluster may do without one: the page asks again and again
+            return JSONResponse({"enabled": False, "reason": answer.reason})
+        return answered(answer)
+
+    @app.get("/r/machine/list")
+    async def machine_list() -> Response:
+        return answered(await execute(bus, words.ListMachines()))
+
+    @app.post("/r/asr/pause")
+    async def pause(request: Request) -> Response:
+        reason = (await body(request)).get("reason")
+        return answered(await execute(bus, words.PauseAutoscaler(reason if isinstance(reason, str) else "")))
+
+    @app.post("/r/asr/resume")
+    async def resume(request: Request) -> Response:
+        await body(request)
+        return answered(await execute(bus, words.ResumeAutoscaler()))
+
+    @app.delete("/r/machine")
+    async def destroy(request: Request) -> Response:
+        fields = await body(request)
+        number = words.node_number(str(fields.get("number")))
+        return answered(await execute(bus, words.DestroyMachine(number, str(fields.get("name") or ""))))
 
 
 async def change_node(bus: Bus, act: NodeAct, request: Request) -> Response:

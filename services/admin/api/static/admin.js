@@ -150,6 +150,77 @@ function askDelete({ number, name, getTaskQueueCount }) {
   });
 }
 
+// --- machines ---------------------------------------------------------------------------------------------------------
+
+const MACHINE_KIND = { online: "good", busy: "busy", idle: "good", draining: "wait", destroying: "bad" };
+
+function makeMachine() {
+  const row = element("tr");
+  const [, name, state, , , , , , acts] = cells(row, ["num soft", "", "", "", "", "num", "num", "num", ""]);
+  row.name_ = name.appendChild(element("span", "main"));
+  row.state_ = state.appendChild(element("span"));
+  row.reason_ = state.appendChild(element("span", "sub"));
+  row.destroy_ = acts.appendChild(button("Destroy", "danger", () => askDestroy(row.entry)));
+  return row;
+}
+
+function updateMachine(row, machine) {
+  const [number, , , size, node, count, age, cost] = row.cells_;
+  setText(number, String(machine.number));
+  setText(row.name_, machine.name);
+  setText(row.state_, machine.state);
+  setClass(row.state_, `pill ${MACHINE_KIND[machine.state] || "wait"}`);
+  setText(row.reason_, machine.reason);
+  setTitle(row.reason_, machine.reason);
+  setText(size, machine.region ? `${machine.size} in ${machine.region}` : machine.size);
+  setText(node, machine.node);
+  setText(count, String(machine.tasks.length));
+  setText(age, duration(machine.age));
+  setText(cost, machine.cost ? machine.cost.toFixed(2) : "");
+  row.destroy_.hidden = machine.state === "destroying";
+}
+
+function askDestroy({ number, name, tasks }) {
+  const busy = tasks.length ? " The task on it starts again elsewhere." : "";
+  confirmThen("Destroy this machine?", `${name} will be given back.${busy}`, "Destroy", async () => {
+    const { found } = await ask("/r/machine", "DELETE", { number, name });
+    if (!found.success) throw new Error(found.error);
+  });
+}
+
+function showMachines(status, machines) {
+  $("#machines-card").hidden = !status.enabled;
+  if (!status.enabled) return;
+  const limit = status.machinesLimit == null ? "" : `, at most ${status.machinesLimit}`;
+  setText($("#asr-provider"), `${status.provider}${limit}`);
+  setText($("#asr-switch"), status.paused ? "Resume" : "Pause");
+  setText($("#asr-reason"), status.reason);
+  $("#asr-switch").dataset.path = status.paused ? "/r/asr/resume" : "/r/asr/pause";
+  reconcile($("#machines tbody"), machines, (machine) => machine.name, makeMachine, updateMachine);
+}
+
+let asking = false;
+
+/** An autoscaler that is away hides its section, and holds up neither nodes nor tasks. */
+async function refreshMachines() {
+  if (asking) return;
+  asking = true;
+  try {
+    const { found: status } = await ask("/r/asr/status");
+    showMachines(status, status.enabled ? (await ask("/r/machine/list")).found : []);
+  } catch {
+    $("#machines-card").hidden = true;
+  }
+  asking = false;
+}
+
+$("#asr-switch").addEventListener("click", async ({ target }) => {
+  target.disabled = true;
+  await ask(target.dataset.path, "POST", {}).catch(lost);
+  await refreshMachines();
+  target.disabled = false;
+});
+
 // --- tasks ------------------------------------------------------------------------------------------------------------
 
 function makeTask() {
@@ -298,6 +369,7 @@ async function refresh() {
     showNodes(nodes.found);
     showTasks();
     linked("live", "good");
+    refreshMachines();
   } catch (error) {
     lost(error);
   }
