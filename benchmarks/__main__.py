@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -83,6 +84,8 @@ async def run(chosen: Sequence[type[Case[Any]]], rounds_count: int, minutes: flo
     """Open each stage when it is needed and measure on it."""
     results: dict[str, Measured] = {}
     budget = Budget(minutes, len(chosen))
+    if this := asyncio.current_task():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)  # so that all processes end too
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as root:
         for number, (stage, cases) in enumerate(groupby(chosen, key=lambda case: case.stage)):
             async with AsyncExitStack() as stack:

@@ -6,7 +6,7 @@ Bare     a directory
 """
 
 import asyncio
-import time
+import contextlib
 import urllib.request
 import uuid
 from abc import ABC, abstractmethod
@@ -161,10 +161,13 @@ class Crowd(Stage):
 
     async def all_online(self) -> int:
         """Wait until the scheduler has heard of every node, or long enough; how many are online."""
-        deadline_s = time.monotonic() + ONLINE_S
-        while (count := await self.online_count()) < NODES_COUNT - 1 and time.monotonic() < deadline_s:
-            await asyncio.sleep(0.2)
-        return count
+
+        async def all_there() -> bool:
+            return await self.online_count() >= NODES_COUNT - 1
+
+        with contextlib.suppress(AssertionError):
+            await until(all_there, timeout_s=ONLINE_S, step_s=0.2)
+        return await self.online_count()
 
     async def online_count(self) -> int:
         """Count the nodes online, as the scheduler sees them."""
