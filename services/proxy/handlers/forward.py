@@ -222,19 +222,20 @@ class Forwarder:
         try:
             await attempt.run()
         except asyncio.CancelledError:
-            await self._say_stopped(task, placed.attempt, committing=attempt.committing)
+            await self._say_stopped(task, placed, committing=attempt.committing)
             raise
         finally:
             loop.sending = False
 
-    async def _say_stopped(self, task: TaskId, attempt: int, *, committing: bool) -> None:
+    async def _say_stopped(self, task: TaskId, placed: Placed, *, committing: bool) -> None:
         """Report the attempt that our own stop cuts off, so that the next one need not wait until we are back."""
         report = ReportForwardFailed(
             task=task,
-            attempt=attempt,
+            attempt=placed.attempt,
             holder=self._spool.instance,
             reason="the proxy was stopped while it sent the files",
             commit_uncertain=committing,
+            epoch=placed.epoch,
         )
         with suppress(ClusterError):
             await self._bus.ask(REPORT_FORWARD_FAILED, report, timeout_s=STOP_REPORT_S)
