@@ -75,6 +75,7 @@ class Seaweed:
                 [
                     WEED, "server", f"-dir={self._folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3",
                     f"-s3.port={self.port}", f"-s3.config={config}", "-volume.max=20", "-master.volumeSizeLimitMB=64",
+                    "-s3.port.iceberg=0", "-s3.port.lance=0",  # else on fixed ports: one server per computer
                     *(f"-{name}={port}" for name, port in ports.items()),
                 ],
                 stdout=log, stderr=log, cwd=self._folder,
