@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from libs.common.errors import BusFailed, ClusterError, NotFound, ProviderFailed, Refused
-from libs.common.messages import FIND_RESULT, FindResult, ResultFound
+from libs.common.messages import FIND_RESULT, MACHINES, FindResult, ResultFound
 from libs.common.model import (
     Attempt,
     AttemptState,
     InstanceId,
+    Machine,
     MachineId,
+    MachineState,
     NodeId,
     NodeTaskId,
     Task,
@@ -202,6 +204,30 @@ async def test_what_is_not_under_the_prefix_comes_from_its_node(proxy: ProxyUnde
         storage.say("/bucket/", NO_SUCH_KEY)
         script.say(f"/task/{ON_NODE}/download/all.zip", response(b"result", "200 OK", "content-type: application/zip"))
         assert (await proxy.ask("GET", ZIP))[::2] == (200, b"result")
+
+
+@pytest.mark.parametrize(
+    ("state", "found"),
+    [
+        pytest.param(MachineState.DRAINING, (200, b"result"), id="still there"),
+        pytest.param(MachineState.DESTROYING, (404, b'{"error":"Invalid asset"}'), id="about to go"),
+        pytest.param(MachineState.GONE, (404, b'{"error":"Invalid asset"}'), id="gone"),
+        pytest.param(None, (404, b'{"error":"Invalid asset"}'), id="gone for long"),
+    ],
+)
+async def test_the_node_of_a_machine_is_asked_while_the_machine_stays(
+    proxy: ProxyUnderTest, autoscaler: FakeAutoscaler, state: MachineState | None, found: tuple[int, bytes]
+):
+    async with ScriptedNode().at_work() as script:
+        node = await proxy.scheduler.add_node("127.0.0.1", script.port)
+        if state:
+            machine = Machine(id=MachineId("m"), provider="docker", state=state, requested_at_ms=1)
+            await (await proxy.bus.bucket(MACHINES)).put("m", machine)
+            await until(lambda: proxy.cluster.machine(MachineId("m")))
+        await until(lambda: proxy.cluster.node(node.id))
+        await ran(proxy, node=node.id, machine=MachineId("m"))
+        script.say(f"/task/{ON_NODE}/download/all.zip", response(b"result", "200 OK", "content-type: application/zip"))
+        assert (await proxy.ask("GET", ZIP))[::2] == found
 
 
 async def test_another_clients_result_is_not_found(proxy: ProxyUnderTest, autoscaler: FakeAutoscaler):

@@ -18,6 +18,7 @@ from libs.common.model import Attempt, Owner, Task, TaskId
 from libs.common.ports import Bus
 from services.proxy.core.answers import no_route
 from services.proxy.core.headers import for_client, for_node
+from services.proxy.core.machines import wanted as machine_wanted
 from services.proxy.core.polls import attempt_on_node
 from services.proxy.core.results import Place, Seen, address, places, seen, storage_and_path
 from services.proxy.handlers.read import Reader
@@ -71,7 +72,7 @@ class Results:
     async def _look(self, task: Task, asset: str, wanted: Wanted) -> Elsewhere | None:
         """Find it in a bucket; None: the node is to be asked."""
         attempt = attempt_on_node(task)
-        node_known = attempt is not None and self._cluster.node(attempt.node) is not None
+        node_known = attempt is not None and self._node_stays(attempt)
         order = places(task, self._prefix, node_known=node_known)
         if attempt is None or not order or order[0] is Place.NODE:
             return None
@@ -84,6 +85,13 @@ class Results:
                 raise cannot(error, task, asset) from None
             log.info("result not in its bucket", task=task.id, asset=asset, reason=error.message)
             return None
+
+    def _node_stays(self, attempt: Attempt) -> bool:
+        """Whether its node can be asked: that of a machine goes with it, and another may get its address."""
+        machine = self._cluster.machine(attempt.machine) if attempt.machine else None
+        if attempt.machine and (machine is None or not machine_wanted(machine)):
+            return False
+        return self._cluster.node(attempt.node) is not None
 
     async def _of_machine(self, attempt: Attempt, asset: str, wanted: Wanted) -> Elsewhere:
         asked = FindResult(node_task_id=attempt.node_task_id, asset=asset, head=wanted.method == b"HEAD")
