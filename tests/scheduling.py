@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from libs.common.errors import NodeUnreachable, Refused
+from libs.common.errors import NodeFailed, NodeUnreachable, Refused
 from libs.common.lifecycle import Crew
 from libs.common.messages import (
     NODES,
@@ -110,6 +110,7 @@ class FakeNode:
     console: dict[NodeTaskId, list[str]] = field(default_factory=dict)
     acts: list[tuple[str, NodeTaskId]] = field(default_factory=list)
     """Every cancel, remove and restart."""
+    refuses_output: bool = False
     refuses: str = ""
     """What it says to the next action."""
 
@@ -179,6 +180,8 @@ class FakeNodes:
     async def output(self, node: Node, task: NodeTaskId, from_line: int, timeout_s: float) -> tuple[str, ...] | None:
         """Say what a task has written."""
         fake = self.reach(node)
+        if fake.refuses_output:
+            raise NodeFailed(f"{node.name} did not answer")
         return tuple(fake.console[task][from_line:]) if task in fake.tasks else None
 
     async def cancel(self, node: Node, task: NodeTaskId, timeout_s: float) -> bool:

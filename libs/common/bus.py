@@ -34,7 +34,8 @@ from libs.common.errors import ERROR_NAMES, BusFailed, ClusterError, error_name
 from libs.common.leases import Term, hold
 from libs.common.lifecycle import Crew, background, heeding, monotonic_s
 from libs.common.log import hide
-from libs.common.messages import EVENTS_STREAM, EVENTS_SUBJECTS, BucketName, Event, Request, Snapshot
+from libs.common.messages import EVENTS_STREAM, EVENTS_SUBJECTS, BucketName, Event, ObjectsName, Request, Snapshot
+from libs.common.objects import NatsObjects, open_objects
 from libs.common.ports import Handler
 from libs.common.ports import Term as InOffice
 from libs.common.store import NatsBucket, open_bucket
@@ -178,6 +179,10 @@ class NatsBus:
         if name.name not in self._buckets:
             self._buckets[name.name] = await open_bucket(self._js, name, self._replicas_count)
         return self._buckets[name.name]
+
+    async def objects(self, name: ObjectsName, ttl_s: float) -> NatsObjects:
+        """Open a store of large things; see ports.Bus."""
+        return await open_objects(self._js, name, self._replicas_count, ttl_s)
 
     @asynccontextmanager
     async def lead(self, office: str, holder: str, ttl_s: int = 5) -> AsyncIterator[Term]:

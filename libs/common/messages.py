@@ -104,6 +104,15 @@ class BucketName(Generic[Value]):
     """The only service that writes it."""
 
 
+@dataclass(frozen=True)
+class ObjectsName:
+    """A store of things that are too large for a bucket: keys to bytes, each deleted some time after it was written."""
+
+    name: str
+    writer: str
+    """The only service that writes it."""
+
+
 EVENTS_STREAM: Final = "EVENTS"
 EVENTS_SUBJECTS: Final = f"{PREFIX}.event.>"
 
@@ -117,6 +126,8 @@ OPTIONS: Final = BucketName("options", ReferenceOptions, writer="scheduler")
 SUMMARY_KEY: Final = "cluster"
 SECRETS: Final = BucketName("secrets", Secret, writer="proxy")
 """What proxies know each other by: one key, `SUMMARY_KEY`, written once by the first of them."""
+CONSOLES: Final = ObjectsName("consoles", writer="scheduler")
+"""The whole console of each ended task's last attempt: zlib over a JSON array of lines."""
 MACHINES: Final = BucketName("machines", Machine, writer="autoscaler")
 """Machines that exist, or did within the last day."""
 

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from libs.common.messages import BucketName, Event, Request, Snapshot
+from libs.common.messages import BucketName, Event, ObjectsName, Request, Snapshot
 
 Asked = TypeVar("Asked")
 Reply = TypeVar("Reply")
@@ -78,6 +78,22 @@ class Bucket(Protocol[Value]):
         ...
 
 
+class Objects(Protocol):
+    """A store of large things. Raises BusFailed when NATS does not answer in time."""
+
+    async def put(self, key: str, content: bytes) -> None:
+        """Write a key whatever it holds."""
+        ...
+
+    async def get(self, key: str) -> bytes | None:
+        """Read a key."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove a key; nothing happens when it does not exist."""
+        ...
+
+
 class Term(Protocol):
     """A time in office: see libs/common/leases.py."""
 
@@ -139,6 +155,10 @@ class Bus(Protocol):
 
     async def bucket(self, name: BucketName[Value]) -> Bucket[Value]:
         """Open a bucket, creating it if need be."""
+        ...
+
+    async def objects(self, name: ObjectsName, ttl_s: float) -> Objects:
+        """Open a store of large things, creating it if need be; each thing goes `ttl_s` after it was written."""
         ...
 
     def lead(self, office: str, holder: str, ttl_s: int = 5) -> AbstractAsyncContextManager[Term]:

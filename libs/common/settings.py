@@ -51,6 +51,9 @@ ORIGINAL_KEYS: Final = frozenset(
 )
 """What may stand in a configuration file of the original (cluster-address was never read by it)."""
 
+OTHER_NAMES: Final = {"node_grace": "node_grace_s"}
+"""Other names of settings, as flag, in the environment and in a file."""
+
 EXIT_USAGE: Final = 2
 
 
@@ -107,10 +110,10 @@ def load(
 
     `shortcuts`: field name to one-letter flag.
     """
-    file_values = read_file(cls, config_path(argv))
+    file_values = read_file(cls, config_path(argv)) | by_other_names(cls)
     try:
         return cls(
-            _cli_parse_args=[*argv],
+            _cli_parse_args=[proper_flag(cls, word) for word in argv],
             _cli_prog_name=prog,
             _cli_shortcuts={name.replace("_", "-"): letter for name, letter in (shortcuts or {}).items()},
             **file_values,
@@ -119,6 +122,23 @@ def load(
         raise SettingsError("\n".join(map(mistake, error.errors()))) from None
     except SettingsError as error:
         raise SettingsError(str(error).removeprefix("error parsing CLI: ")) from None
+
+
+def proper_flag(cls: type[CommonSettings], word: str) -> str:
+    """Replace another name of a flag by its own."""
+    flag, equals, value = word.partition("=")
+    name = OTHER_NAMES.get(flag.removeprefix("--").replace("-", "_"), "")
+    if not flag.startswith("--") or name not in cls.model_fields:
+        return word
+    return f"--{name.replace('_', '-')}{equals}{value}"
+
+
+def by_other_names(cls: type[CommonSettings]) -> dict[str, Any]:
+    """Read the environment's other names; they rank below the proper ones, and above the file."""
+    import os
+
+    found = {name: os.environ.get(f"CLUSTERODM_{other.upper()}") for other, name in OTHER_NAMES.items()}
+    return {name: value for name, value in found.items() if value is not None and name in cls.model_fields}
 
 
 def parse(
@@ -186,7 +206,7 @@ def fields_of(cls: type[CommonSettings], path: str, content: Mapping[str, Any]) 
     """Turn the file's keys into field names; say what is not for this service."""
     values: dict[str, Any] = {}
     for key, value in content.items():
-        name = key.replace("-", "_")
+        name = OTHER_NAMES.get(key.replace("-", "_"), key.replace("-", "_"))
         if name == "no_splitmerge":
             name, value = "splitmerge", not value  # noqa: PLW2901 the flag's negation is a key of its own in the file
         if name in cls.model_fields:

@@ -16,7 +16,7 @@ import structlog
 
 from libs.common.errors import BusFailed, ClusterError, Conflict
 from libs.common.lifecycle import background
-from libs.common.messages import BucketName, Event, Request, Snapshot
+from libs.common.messages import BucketName, Event, ObjectsName, Request, Snapshot
 from libs.common.ports import Change, Entry, Handler, Term
 
 log = structlog.get_logger()
@@ -113,6 +113,33 @@ class MemoryBucket(Generic[Value]):
             watcher.put_nowait(change)
 
 
+class MemoryObjects:
+    """A store of large things in a dict."""
+
+    def __init__(self, bus: "MemoryBus") -> None:
+        self._bus = bus
+        self._contents: dict[str, bytes] = {}
+
+    def __repr__(self) -> str:
+        """Show its size."""
+        return f"MemoryObjects({len(self._contents)} keys)"
+
+    async def put(self, key: str, content: bytes) -> None:
+        """Write a key."""
+        self._bus.require_connection()
+        self._contents[key] = content
+
+    async def get(self, key: str) -> bytes | None:
+        """Read a key."""
+        self._bus.require_connection()
+        return self._contents.get(key)
+
+    async def delete(self, key: str) -> None:
+        """Remove a key."""
+        self._bus.require_connection()
+        self._contents.pop(key, None)
+
+
 async def endless(queue: "asyncio.Queue[Told]") -> AsyncIterator[Told]:
     """Yield what comes through a queue, for ever."""
     while True:
@@ -131,6 +158,7 @@ class MemoryBus:
         self._snapshots: dict[str, bytes] = {}
         self._followers: dict[str, list[asyncio.Queue[bytes]]] = {}
         self._buckets: dict[str, MemoryBucket[Any]] = {}
+        self._objects: dict[str, MemoryObjects] = {}
         self._offices: dict[str, asyncio.Lock] = {}
         self._epoch = 0
 
@@ -223,6 +251,11 @@ class MemoryBus:
         if name.name not in self._buckets:
             self._buckets[name.name] = MemoryBucket(self, name)
         return self._buckets[name.name]
+
+    async def objects(self, name: ObjectsName, ttl_s: float) -> "MemoryObjects":
+        """Open a store of large things; nothing in it grows old."""
+        del ttl_s
+        return self._objects.setdefault(name.name, MemoryObjects(self))
 
     @asynccontextmanager
     async def lead(self, office: str, holder: str, ttl_s: int = 5) -> AsyncIterator["MemoryTerm"]:

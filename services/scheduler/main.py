@@ -29,6 +29,7 @@ from services.scheduler.handlers.actions import ActionHandlers
 from services.scheduler.handlers.calm import calm
 from services.scheduler.handlers.cleaning import Cleaner
 from services.scheduler.handlers.commits import CommitHandlers
+from services.scheduler.handlers.consoles import Consoles
 from services.scheduler.handlers.forwarding import ForwardHandlers
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.losing import Loser
@@ -122,15 +123,16 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     voice = Voice(bus, clock)
     prober = Prober(ledger, api, voice, settings)
     placer = Placer(ledger, bus, voice, new_id)
-    tracker = Tracker(ledger, api, voice, settings)
-    cleaner = Cleaner(ledger, api, settings)
+    consoles = await Consoles.open(bus, api, office, settings)
+    tracker = Tracker(ledger, api, voice, consoles, settings)
+    cleaner = Cleaner(ledger, api, consoles, settings)
     handlers = Handlers(
         nodes=NodeHandlers(ledger, prober, voice),
         commits=CommitHandlers(ledger, placer, api, voice),
         placer=placer,
         forwards=ForwardHandlers(ledger, api, voice, placer, prober, settings),
-        actions=ActionHandlers(ledger, cleaner, api, voice, settings),
-        reads=ReadHandlers(ledger, api, settings),
+        actions=ActionHandlers(ledger, cleaner, consoles, api, voice, settings),
+        reads=ReadHandlers(ledger, api, consoles, settings),
         tracker=tracker,
         loser=Loser(ledger, tracker, settings),
     )

@@ -50,6 +50,9 @@ class SchedulerSettings(CommonSettings):
     action_timeout_s: float = Field(
         5.0, gt=0, lt=10, description="how long a node may take to cancel, remove or restart a task, seconds"
     )
+    console_timeout_s: float = Field(
+        10.0, gt=0, description="how long the console of a task that has ended may take to be fetched and kept, seconds"
+    )
     clean_every_s: float = Field(
         5.0, gt=0, description="how often nodes are told of attempts that were given up, seconds"
     )
@@ -60,5 +63,7 @@ class SchedulerSettings(CommonSettings):
         le=60,
         description="how long the leader may be silent before a scheduler that stands by takes over, whole seconds",
     )
-    task_retention_h: float = Field(120.0, gt=0, description="how long the record of an ended task is kept, hours")
+    task_retention_h: float = Field(
+        120.0, gt=0, description="how long the record of an ended task and its console are kept, hours"
+    )
     tell_every_s: float = Field(0.5, gt=0, description="shortest time between two totals of the cluster, seconds")

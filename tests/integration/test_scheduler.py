@@ -152,19 +152,19 @@ class Stage:
 
         return await until(answer, what="a place")
 
-    async def send(self, placed: Placed) -> None:
+    async def send(self, placed: Placed, images_count: int = 2) -> None:
         """Do what a proxy does to get a task onto its node."""
         url, node_task = placed.node.url, placed.node_task_id
         await self.http.post(f"{url}/task/new/init", headers={"set-uuid": node_task}, data={"name": "test"})
-        images = [("images", (f"{number}.jpg", b"x" * number)) for number in (1, 2)]
+        images = [("images", (f"{number}.jpg", b"x" * number)) for number in range(1, images_count + 1)]
         await self.http.post(f"{url}/task/new/upload/{node_task}", files=images)
         answer = await self.http.post(f"{url}/task/new/commit/{node_task}")
         assert answer.json() == {"uuid": node_task}
 
-    async def forward(self, task: TaskId) -> Placed:
+    async def forward(self, task: TaskId, images: int = 2) -> Placed:
         """Bring a waiting task onto its node, and report that."""
         placed = await self.place(task)
-        await self.send(placed)
+        await self.send(placed, images)
         await self.bus.ask(REPORT_FORWARDED, ReportForwarded(task=task, attempt=placed.attempt, holder=HOLDER))
         return placed
 
@@ -402,3 +402,57 @@ async def test_a_wrong_setting_is_one_clear_line_and_exit_code_2():
     assert ended.stderr.splitlines() == [
         "clusterodm scheduler: --max-attempts: input should be greater than 0 (got '0')"
     ]
+
+
+async def test_the_console_outlives_the_node(nats_bus: NatsBus, nats_server: NatsServer, tmp_path: Path):
+    async with a_stage(nats_bus, nats_server, tmp_path) as stage:
+        async with NodeSimProcess(task_time_s=1, console_lines_per_s=2000) as node:
+            await stage.add(node)
+            task = await stage.commit(images=200)
+            placed = await stage.forward(task, images=200)
+            done = await stage.until_state(task, TaskState.COMPLETED)
+            output = (await stage.http.get(f"{node.url}/task/{placed.node_task_id}/output?line=0")).json()
+        assert done.known is not None
+        assert len(output) > len(done.known.console_tail)
+        lines = (await nats_bus.ask(READ_CONSOLE, ReadConsole(task=task))).lines
+        first = lines.index(output[0])
+        assert list(lines[first : first + len(output)]) == output
+        last = (await nats_bus.ask(READ_CONSOLE, ReadConsole(task=task, from_line=len(lines) - 1))).lines
+        assert last == lines[-1:]
+        await nats_bus.ask(REMOVE_TASK, TaskRef(task=task))
+        with pytest.raises(NotFound):
+            await nats_bus.ask(READ_CONSOLE, ReadConsole(task=task))
+
+
+async def test_a_node_that_comes_back_after_a_restart_of_the_scheduler_is_told_what_was_given_up(
+    nats_bus: NatsBus, nats_server: NatsServer, tmp_path: Path
+):
+    async with (
+        NodeSimProcess(task_time_s=60) as cut_off,
+        NodeSimProcess(task_time_s=0.3) as healthy,
+        a_stage(nats_bus, nats_server, tmp_path, probe_timeout_s=0.5, poll_timeout_s=0.5, node_grace=2) as stage,
+    ):
+        cut_off_id = await stage.add(cut_off)
+        task = await stage.commit()
+        first = await stage.forward(task)
+        assert first.node.id == cut_off_id
+        cut_off.freeze()
+        await stage.add(healthy)
+        await stage.until_state(task, TaskState.WAITING)
+        await stage.end(signal.SIGKILL)
+        await stage.start()
+        await stage.forward(task)
+        done = await stage.until_state(task, TaskState.COMPLETED)
+        lines = [moment.text for moment in done.timeline]
+        assert any(
+            line.startswith(f"attempt 1 on node {cut_off.hostname}:{cut_off.port} was lost: the node has been silent")
+            and line.endswith(f"starting again on node {healthy.hostname}:{healthy.port}")
+            for line in lines
+        ), lines
+        cut_off.thaw()
+
+        async def told() -> bool:
+            return (await stage.http.get(f"{cut_off.url}/task/list")).json() == []
+
+        await until(told, timeout_s=20, what="the node to forget the task")
+        assert (await stage.task(task)).state is TaskState.COMPLETED

@@ -2,14 +2,16 @@
 
 The order for one task: find its record (mirror; else ask the scheduler), let core/polls decide whether its node has
 something to add, ask the node for at most a second (handlers/inquiry.py), and fall back to what the record knows. Trouble that may pass is never an
-answer: BusFailed leaves here only when nothing at all is known, and the connection is then closed without one.
+answer: BusFailed leaves here only when nothing at all is known, and the connection is then closed without one. The console of
+a task that has ended is kept beside its record, and read from there.
 """
 
+import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-from libs.common.errors import BusFailed, NotFound
-from libs.common.messages import FINISH_REPORTED, GET_TASK, FinishReported, TaskRef
+from libs.common.errors import BusFailed, ClusterError, NotFound
+from libs.common.messages import FINISH_REPORTED, GET_TASK, READ_CONSOLE, FinishReported, ReadConsole, TaskRef
 from libs.common.model import Attempt, ClusterSummary, Node, NodeOption, Owner, Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.core.answers import no_task
@@ -26,6 +28,11 @@ from services.proxy.core.polls import (
 )
 from services.proxy.handlers.inquiry import Inquiry
 from services.proxy.ports import Cluster
+
+KEPT_PART_S: Final = 0.9
+"""How long a part of a kept console may take before the node is asked instead."""
+KEPT_CONSOLE_S: Final = 5.0
+"""How long all its parts may take."""
 
 
 class Reader:
@@ -65,6 +72,8 @@ class Reader:
         task = await self.find(task_id, owner, "info")
         if from_line is None:
             return await self._info_alone(task)
+        if (kept := await self._kept_console(task, from_line)) is not None:
+            return {**known_info(task, self._now_ms()), "output": kept}
         before = self._lines_before(task)
         node_from = node_line(len(before), len(lines_after(task)), from_line)
         said = await self._ask_node(task, "info", {"with_output": str(node_from)})
@@ -78,11 +87,35 @@ class Reader:
     async def output(self, task_id: TaskId, owner: Owner, from_line: int) -> list[str]:
         """Say a task's console from a line on; negative: the last lines."""
         task = await self.find(task_id, owner, "output")
+        if (kept := await self._kept_console(task, from_line)) is not None:
+            return kept
         before = self._lines_before(task)
         node_from = node_line(len(before), len(lines_after(task)), from_line)
         said = await self._ask_node(task, "output", {"line": str(node_from)})
         lines = strings(said) if isinstance(said, list) else kept_lines(task, node_from)
         return console(task, before, lines, from_line)
+
+    async def _kept_console(self, task: Task, from_line: int) -> list[str] | None:
+        """Read the console of an ended task from where it is kept; None when it is not, or cannot be read now.
+
+        A long one comes in several answers.
+        """
+        if not (task.state.ended and task.console_kept):
+            return None
+        lines: list[str] = []
+        try:
+            async with asyncio.timeout(KEPT_CONSOLE_S):
+                while answer := await self._read_console(task, from_line + len(lines) if from_line >= 0 else from_line):
+                    lines.extend(answer)
+                    if from_line < 0:
+                        break
+        except (ClusterError, TimeoutError):
+            return None
+        return lines
+
+    async def _read_console(self, task: Task, from_line: int) -> tuple[str, ...]:
+        asked = ReadConsole(task=task.id, owner=task.owner, from_line=from_line)
+        return (await self._bus.ask(READ_CONSOLE, asked, timeout_s=KEPT_PART_S)).lines
 
     async def _info_alone(self, task: Task) -> dict[str, Any]:
         if task.state.ended and task.known is not None:

@@ -3,10 +3,14 @@
 The console of a task is what the cluster did until the present attempt began to run, then the console of the node, then, once the
 task has ended, what the cluster did since. Lines are counted over all of it, from 0; a negative number asks for the last
 lines. While an attempt runs nothing is added before the node's lines, so a reader that asks from where it stopped gets each
-line once. Only the node has all of its lines; what is kept here is their tail and their number.
+line once. While it runs, only the node has all of its lines, and the record their tail and number;
+once it has ended, all of them are kept packed.
 """
 
+import zlib
 from typing import Final
+
+import msgspec
 
 from libs.common.model import LastKnown, Task, TaskState
 
@@ -63,3 +67,13 @@ def grown(known: LastKnown | None, new_lines: tuple[str, ...]) -> tuple[int, tup
     tail = known.console_tail if known else ()
     shortened = tuple(line[:LINE_LENGTH] for line in new_lines[-TAIL_COUNT:])
     return count + len(new_lines), (tail + shortened)[-TAIL_COUNT:]
+
+
+def packed(lines: tuple[str, ...]) -> bytes:
+    """Make a whole console small."""
+    return zlib.compress(msgspec.json.encode(lines))
+
+
+def unpacked(content: bytes) -> tuple[str, ...]:
+    """Read a packed console."""
+    return msgspec.json.decode(zlib.decompress(content), type=tuple[str, ...])

@@ -341,6 +341,11 @@ def finished(task: Task, seen: LastKnown, where: str, now_ms: int) -> Task:
     )
 
 
+def with_console(task: Task, *, kept: bool) -> Task:
+    """Note whether the whole console of a task that has ended is kept."""
+    return msgspec.structs.replace(task, console_kept=kept)
+
+
 # --- what its client wants -----------------------------------------------------------------------------------------
 
 

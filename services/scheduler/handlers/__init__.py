@@ -12,6 +12,7 @@ tracking   looks at running tasks until they end
 losing     gives up attempts on nodes that are silent for too long
 actions    cancel, remove, restart
 cleaning   tells nodes of attempts that are over for us; forgets what is old
+consoles   keeps the whole console of a task that has ended
 reading    get, list, console
 calm       what loops do while NATS is away
 totals     keeps summary, demand and the list of options up to date

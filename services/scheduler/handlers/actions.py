@@ -21,8 +21,9 @@ from libs.common.messages import (
 )
 from libs.common.model import Attempt, Cleanup, OptionValue, StatusCode, Task, TaskId, TaskState
 from services.scheduler.core.nodes import NodeState
-from services.scheduler.core.tasks import canceled, removed, restarted, started_over
+from services.scheduler.core.tasks import canceled, removed, restarted, started_over, with_console
 from services.scheduler.handlers.cleaning import Cleaner
+from services.scheduler.handlers.consoles import Consoles
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.voice import Voice
 from services.scheduler.ports import NodeApi
@@ -39,12 +40,19 @@ CANNOT_RESTART: Final = "Task cannot be restarted"
 class ActionHandlers:
     """Cancels, removes, restarts."""
 
-    def __init__(
-        self, ledger: Ledger, cleaner: Cleaner, api: NodeApi, voice: Voice, settings: SchedulerSettings
+    def __init__(  # noqa: PLR0913, PLR0917 its collaborators
+        self,
+        ledger: Ledger,
+        cleaner: Cleaner,
+        consoles: Consoles,
+        api: NodeApi,
+        voice: Voice,
+        settings: SchedulerSettings,
     ) -> None:
         self._ledger = ledger
         self._board = ledger.board
         self._cleaner = cleaner
+        self._consoles = consoles
         self._api = api
         self._voice = voice
         self._timeout_s = settings.action_timeout_s
@@ -65,12 +73,20 @@ class ActionHandlers:
             if self.find(asked).state.ended:
                 return self._ledger.record(asked.task)
             cleanup = await self._stop(self.find(asked))
-            record = await self._ledger.write(asked.task, lambda task: self._canceled(task, cleanup))
+            kept = cleanup is Cleanup.NONE and await self._keep_console(self.find(asked))
+            record = await self._ledger.write(asked.task, lambda task: self._canceled(task, cleanup, kept=kept))
         await self._voice.of_task(TASK_FINISHED, record.task, reason="canceled")
         return record
 
-    def _canceled(self, task: Task, cleanup: Cleanup) -> Task:
-        return task if task.state.ended else canceled(task, cleanup, self._ledger.now_ms())
+    def _canceled(self, task: Task, cleanup: Cleanup, *, kept: bool) -> Task:
+        if task.state.ended:
+            return task
+        return with_console(canceled(task, cleanup, self._ledger.now_ms()), kept=kept)
+
+    async def _keep_console(self, task: Task) -> bool:
+        """Keep what a running task has written; its node has just answered."""
+        node = self._board.nodes.get(task.attempts[-1].node) if task.state is TaskState.RUNNING else None
+        return node is not None and await self._consoles.keep(task.id, node.record, task.attempts[-1].node_task_id)
 
     async def _stop(self, task: Task) -> Cleanup:
         """Tell the node to stop; what it has still to be told afterwards."""

@@ -13,6 +13,7 @@ from libs.common.lifecycle import Crew
 from libs.common.model import Attempt, Cleanup, NodeId, Task, TaskId
 from services.scheduler.core.attempts import to_clean
 from services.scheduler.core.nodes import NodeState
+from services.scheduler.handlers.consoles import Consoles
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.ports import NodeApi
 from services.scheduler.settings import SchedulerSettings
@@ -23,7 +24,8 @@ log = structlog.get_logger()
 class Cleaner:
     """Brings nodes and records to the state that was decided."""
 
-    def __init__(self, ledger: Ledger, api: NodeApi, settings: SchedulerSettings) -> None:
+    def __init__(self, ledger: Ledger, api: NodeApi, consoles: Consoles, settings: SchedulerSettings) -> None:
+        self._consoles = consoles
         self._ledger = ledger
         self._board = ledger.board
         self._api = api
@@ -64,8 +66,7 @@ class Cleaner:
         """Delete the record of a removed task (its lock is held) when nothing is left to be told."""
         task = self._board.tasks.get(task_id)
         if task and is_done_with(task):
-            await self._ledger.forget(task_id)
-            log.info("task forgotten", task=task_id, reason="removed")
+            await self._forget(task, "removed")
 
     async def _told(self, attempt: Attempt) -> bool:
         node = self._board.nodes.get(attempt.node)
@@ -96,8 +97,13 @@ class Cleaner:
         for task in [task for task in self._board.tasks.values() if self._is_old(task, now_ms)]:
             async with self._ledger.holding(task.id):
                 if self._is_old(self._board.tasks.get(task.id), now_ms):
-                    await self._ledger.forget(task.id)
-                    log.info("task forgotten", task=task.id, reason="removed" if task.removed else "ended long ago")
+                    await self._forget(task, "removed" if task.removed else "ended long ago")
+
+    async def _forget(self, task: Task, reason: str) -> None:
+        await self._ledger.forget(task.id)
+        if task.id not in self._board.tasks:
+            await self._consoles.drop(task)
+            log.info("task forgotten", task=task.id, reason=reason)
 
     def _is_old(self, task: Task | None, now_ms: int) -> bool:
         if task is None or not task.state.ended:

@@ -11,6 +11,7 @@ from libs.common.model import Task
 from services.scheduler.core.console import assembled, is_on_node, kept_lines, node_line
 from services.scheduler.core.queue import key_of
 from services.scheduler.core.views import task_summary
+from services.scheduler.handlers.consoles import Consoles
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.ports import NodeApi
 from services.scheduler.settings import SchedulerSettings
@@ -26,7 +27,8 @@ CONSOLE_BYTES: Final = 700_000
 class ReadHandlers:
     """Reads from memory; only a console may need the node."""
 
-    def __init__(self, ledger: Ledger, api: NodeApi, settings: SchedulerSettings) -> None:
+    def __init__(self, ledger: Ledger, api: NodeApi, consoles: Consoles, settings: SchedulerSettings) -> None:
+        self._consoles = consoles
         self._ledger = ledger
         self._board = ledger.board
         self._api = api
@@ -48,13 +50,14 @@ class ReadHandlers:
         return self._listed(page, more=False)
 
     async def read_console(self, asked: ReadConsole) -> Console:
-        """Show the console: the node's where it can be asked, else what was last seen of it."""
+        """Show the console: what was kept of an ended task, else the node's, else what was last seen of it."""
         task = self._find(asked)
         from_line = node_line(task, asked.from_line)
-        lines = await self._node_lines(task, from_line)
+        whole = await self._consoles.lines(task) if task.state.ended else None
+        lines = await self._node_lines(task, from_line) if whole is None else whole[from_line:]
         if lines is None:
             lines = kept_lines(task.known, from_line)
-        count = from_line + len(lines) if lines else (task.known.console_count if task.known else 0)
+        count = len(whole) if whole is not None else lines_count(task, from_line, lines)
         return Console(lines=cut(assembled(task, asked.from_line, lines, count), from_end=asked.from_line < 0))
 
     async def _node_lines(self, task: Task, from_line: int) -> tuple[str, ...] | None:
@@ -92,6 +95,11 @@ class ReadHandlers:
     def _listed(self, tasks: list[Task], *, more: bool) -> TaskList:
         now_ms = self._ledger.now_ms()
         return TaskList(tasks=tuple(task_summary(self._board, task, now_ms) for task in tasks), more=more)
+
+
+def lines_count(task: Task, from_line: int, lines: tuple[str, ...]) -> int:
+    """Say how many lines the node has, as far as that is known."""
+    return from_line + len(lines) if lines else (task.known.console_count if task.known else 0)
 
 
 def cut(lines: tuple[str, ...], *, from_end: bool) -> tuple[str, ...]:

@@ -20,8 +20,9 @@ from services.scheduler.core.attempts import LOST, Ending
 from services.scheduler.core.looks import Look, Pace, is_news, known_of
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.core.rota import Rota
-from services.scheduler.core.tasks import observed, tried
+from services.scheduler.core.tasks import observed, tried, with_console
 from services.scheduler.handlers.calm import calm
+from services.scheduler.handlers.consoles import Consoles
 from services.scheduler.handlers.forwarding import patience_of
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.voice import Voice
@@ -38,10 +39,13 @@ OFFLINE_MS: Final = 500
 class Tracker:
     """Follows running tasks."""
 
-    def __init__(self, ledger: Ledger, api: NodeApi, voice: Voice, settings: SchedulerSettings) -> None:
+    def __init__(
+        self, ledger: Ledger, api: NodeApi, voice: Voice, consoles: Consoles, settings: SchedulerSettings
+    ) -> None:
         self._ledger = ledger
         self._board = ledger.board
         self._api = api
+        self._consoles = consoles
         self._voice = voice
         self._settings = settings
         self._patience = patience_of(settings)
@@ -111,10 +115,18 @@ class Tracker:
     async def _seen(self, looked_at: Task, attempt: Attempt, node: NodeState, look: Look) -> None:
         known = known_of(looked_at.known, look, self._ledger.now_ms())
 
+        def next_of(task: Task) -> Task:
+            return observed(task, known, self._board.site_of(node.id), self._patience, self._ledger.now_ms())
+
+        ends = next_of(looked_at).state.ended
+        kept = ends and await self._consoles.keep(looked_at.id, node.record, attempt.node_task_id)
+
         def decide(task: Task) -> Task:
             if not still(task, attempt) or task.known != looked_at.known:
                 return task
-            after = observed(task, known, self._board.site_of(node.id), self._patience, self._ledger.now_ms())
+            after = next_of(task)
+            if after.state.ended:
+                return with_console(after, kept=kept)
             return after if after.state is not task.state or is_news(task.known, known) else task
 
         record = await self._ledger.change(looked_at.id, decide)

@@ -115,3 +115,25 @@ def test_a_file_that_is_not_an_object_is_refused(file: Writer, content: str):
 def test_a_secret_shows_nowhere():
     shown = repr(settings("--token", "verysecret"))
     assert "verysecret" not in shown
+
+
+class Patient(CommonSettings):
+    """A service with a setting that has two names."""
+
+    node_grace_s: float = Field(120.0, gt=0)
+
+
+def test_a_setting_is_known_by_its_other_name_too(file: Writer, monkeypatch: pytest.MonkeyPatch):
+    def grace_s(*argv: str) -> float:
+        return load(Patient, argv, "example").node_grace_s
+
+    path = file({"node-grace": 4})
+    assert grace_s("--config", path) == 4
+    monkeypatch.setenv("CLUSTERODM_NODE_GRACE", "3")
+    assert grace_s("--config", path) == 3
+    monkeypatch.setenv("CLUSTERODM_NODE_GRACE_S", "2")
+    assert grace_s("--config", path) == 2
+    assert grace_s("--config", path, "--node-grace", "1") == 1
+    assert grace_s("--node-grace=5") == 5
+    with pytest.raises(SettingsError, match="--node-grace-s"):
+        grace_s("--node-grace", "0")

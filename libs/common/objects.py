@@ -1,0 +1,94 @@
+"""A store of large things over NATS' object store, which keeps them in chunks of 128 KiB.
+
+It reads 8 MB a second: right for consoles, not for images. What is overwritten or deleted is purged; what nobody deletes goes
+with its time to live.
+"""
+
+import asyncio
+import contextlib
+from typing import Final
+
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.js import JetStreamContext, api
+from nats.js.object_store import ObjectStore
+
+from libs.common.errors import BusFailed
+from libs.common.lifecycle import heeding
+from libs.common.messages import ObjectsName
+
+log = structlog.get_logger()
+
+LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
+LONGEST_S: Final = 10.0
+"""For one read or write. nats-py waits for ever for chunks that are gone a moment before what describes them."""
+
+
+async def open_objects(js: JetStreamContext, name: ObjectsName, replicas_count: int, ttl_s: float) -> "NatsObjects":
+    """Open a store, creating it when it does not exist. Raises BusFailed."""
+    try:
+        try:
+            store = await heeding(js.object_store(name.name))
+        except nats.js.errors.NotFoundError:
+            config = api.ObjectStoreConfig(ttl=ttl_s, storage=api.StorageType.FILE, replicas=replicas_count)
+            store = await heeding(js.create_object_store(name.name, config=config))
+        else:
+            await keep_for(js, store, ttl_s)
+    except LOST as error:
+        raise BusFailed(f"object store {name.name} cannot be opened: {error!r}") from None
+    return NatsObjects(store, name)
+
+
+async def keep_for(js: JetStreamContext, store: ObjectStore, ttl_s: float) -> None:
+    """Bring the time to live up to date when the setting has changed."""
+    config = (await heeding(store.status())).stream_info.config
+    if config.max_age != ttl_s:
+        log.info("time to live changed", stream=config.name, from_s=config.max_age, to_s=ttl_s)
+        await heeding(
+            js.update_stream(
+                config.evolve(max_age=ttl_s, duplicate_window=min(config.duplicate_window or ttl_s, ttl_s))
+            )
+        )
+
+
+class NatsObjects:
+    """One store. `libs.common.ports.Objects` says what each method promises."""
+
+    def __init__(self, store: ObjectStore, name: ObjectsName) -> None:
+        self._store = store
+        self._name = name.name
+
+    def __repr__(self) -> str:
+        """Show its name."""
+        return f"NatsObjects({self._name})"
+
+    async def put(self, key: str, content: bytes) -> None:
+        """Write a key."""
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                await heeding(self._store.put(key, content))
+        except LOST as error:
+            raise self._failed("written", key, error) from None
+
+    async def get(self, key: str) -> bytes | None:
+        """Read a key."""
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                return (await heeding(self._store.get(key))).data or b""
+        except nats.js.errors.NotFoundError:
+            return None
+        except LOST as error:
+            raise self._failed("read", key, error) from None
+
+    async def delete(self, key: str) -> None:
+        """Remove a key."""
+        try:
+            with contextlib.suppress(nats.js.errors.NotFoundError):
+                async with asyncio.timeout(LONGEST_S):
+                    await heeding(self._store.delete(key))
+        except LOST as error:
+            raise self._failed("deleted", key, error) from None
+
+    def _failed(self, what: str, key: str, error: BaseException) -> BusFailed:
+        return BusFailed(f"{self._name}/{key} not {what}: {type(error).__name__}")
