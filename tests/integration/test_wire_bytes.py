@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,45 +12,69 @@ from typing import Any, TypeVar
 
 import pytest
 import uvloop
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from libs.common.model import Attempt, AttemptState, InstanceId, NodeTaskId, Task, TaskId, TaskState
 from services.proxy.adapters.splice import PIPE_BYTES, SCAN_BYTES
+from services.proxy.adapters.upstream import HIGH_WATER_BYTES
 from services.proxy.api.bodies import FILL_FROM_BYTES
-from tests.proxies import BOUNDARY, MULTIPART, ProxyUnderTest, multipart, parse, running_proxy
+from tests.proxies import BOUNDARY, MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, running_proxy
 from tests.waiting import until
 
 Result = TypeVar("Result")
 
-BORDERS = (0, 1, FILL_FROM_BYTES, 256_000, SCAN_BYTES, PIPE_BYTES, 3 * PIPE_BYTES)
+TASK = TaskId("aaaaaaaa-1111-4111-8111-111111111111")
+ON_NODE = NodeTaskId("bbbbbbbb-2222-4222-8222-222222222222")
+ASSET = f"/task/{ON_NODE}/download/all.zip"
+PUBLIC_ASSET = f"/task/{TASK}/download/all.zip"
+
+BORDERS = (0, 1, FILL_FROM_BYTES, 256_000, SCAN_BYTES, HIGH_WATER_BYTES + 256_000, PIPE_BYTES, 3 * PIPE_BYTES)
 DELIMITER = b"\r\n--" + BOUNDARY.encode()
 NOISE = random.Random(0).randbytes(4 << 20).replace(DELIMITER, b"")
 
 SIZES = st.builds(lambda border, by: max(0, border + by), st.sampled_from(BORDERS), st.integers(-80, 80))
-PATIENT = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+PHASES = (Phase.explicit, Phase.generate)
+"""Shrinking an example that waits for a network takes longer than reading it."""
+PATIENT = settings(max_examples=40, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
 
 
 @dataclass
 class World:
-    """An event loop that outlives the examples of a test, with a proxy on it."""
+    """An event loop that outlives the examples of a test, with a proxy and a node on it."""
 
     proxy: ProxyUnderTest
+    node: ScriptedNode
     run: Callable[[Coroutine[Any, Any, Result]], Result]
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[ProxyUnderTest]:
-    """Run what the tests need."""
-    async with running_proxy(folder / "spool") as proxy:
-        yield proxy
+async def opened(folder: Path) -> AsyncIterator[tuple[ProxyUnderTest, ScriptedNode]]:
+    """Run a proxy, and a node that has a result."""
+    async with running_proxy(folder / "spool") as proxy, ScriptedNode().at_work() as script:
+        node = await proxy.scheduler.add_node("127.0.0.1", script.port)
+        attempt = Attempt(number=1, node=node.id, node_task_id=ON_NODE, state=AttemptState.ENDED, running_at_ms=5)
+        task = Task(
+            id=TASK,
+            name="mine",
+            holder=InstanceId("i"),
+            created_at_ms=1,
+            committed_at_ms=1,
+            images_count=1,
+            state=TaskState.COMPLETED,
+            attempts=(attempt,),
+        )
+        await proxy.scheduler.put(task)
+        await until(lambda: proxy.cluster.task(TASK) and proxy.cluster.node(node.id))
+        yield proxy, script
 
 
 @pytest.fixture(scope="module", params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     stack = AsyncExitStack()
     with asyncio.Runner(loop_factory=request.param) as runner:
-        proxy = runner.run(stack.enter_async_context(opened(tmp_path_factory.mktemp("bytes"))))
-        yield World(proxy, runner.run)
+        proxy, node = runner.run(stack.enter_async_context(opened(tmp_path_factory.mktemp("bytes"))))
+        yield World(proxy, node, runner.run)
         runner.run(stack.aclose())
 
 
@@ -193,5 +218,186 @@ def test_more_uploads_at_once_than_threads_all_arrive(world: World) -> None:
         async with asyncio.TaskGroup() as group:
             for number in range(48):
                 group.create_task(one(number))
+
+    world.run(example())
+
+
+# --- downloads -----------------------------------------------------------------------------------------------------
+
+LINES = ("content-type: application/zip", "content-disposition: attachment; filename=all.zip", "etag: x", "x-a: b")
+FRAMINGS = ("length", "chunked", "close")
+
+
+def answer_in(framing: str, lines: list[str], chunks: list[bytes]) -> list[bytes]:
+    """Write an answer in one of the ways in which its end can be told."""
+    size = sum(map(len, chunks))
+    how = {"length": f"content-length: {size}", "chunked": "transfer-encoding: chunked", "close": "connection: close"}
+    head = "\r\n".join(["HTTP/1.1 200 OK", *lines[:2], how[framing], *lines[2:], "", ""]).encode()
+    if framing == "chunked":
+        chunks = [b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks if chunk] + [b"0\r\n\r\n"]
+    return [head, *chunks]
+
+
+async def get(port: int, path: str) -> tuple[int, dict[str, str], bytes]:
+    """Fetch once."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = parse(head if b"chunked" not in head else head + b"0\r\n\r\n")[1].get("content-length")
+        async with asyncio.timeout(20):
+            return parse(head + (await reader.readexactly(int(length)) if length else await reader.read()))
+    finally:
+        writer.close()
+
+
+@given(
+    size=SIZES,
+    seed=st.integers(0, 1 << 20),
+    cuts=CUTS,
+    framing=st.sampled_from(FRAMINGS),
+    lines=st.permutations(LINES),
+    kept=st.booleans(),
+)
+@PATIENT
+def test_a_result_is_what_the_node_says_directly(
+    world: World, size: int, seed: int, cuts: list[int], framing: str, lines: list[str], kept: bool
+) -> None:
+    async def example() -> None:
+        whole = content(size, seed, [])
+        world.node.say(ASSET, *answer_in(framing, lines, pieces(whole, cuts)))
+        world.node.keep_open = kept and framing == "length"
+
+        direct = await get(world.node.port, ASSET)
+        relayed = await get(world.proxy.port, PUBLIC_ASSET)
+
+        assert relayed[::2] == direct[::2] == (200, whole)
+        assert {name: relayed[1][name] for name in ("content-type", "content-disposition", "etag", "x-a")} == {
+            name: direct[1][name] for name in ("content-type", "content-disposition", "etag", "x-a")
+        }
+
+    world.run(example())
+
+
+@given(size=SIZES, keep=st.integers(0, 4 << 20), framing=st.sampled_from(("length", "chunked")))
+@PATIENT
+def test_a_node_that_breaks_off_anywhere_makes_no_whole_result(
+    world: World, size: int, keep: int, framing: str
+) -> None:
+    async def example() -> None:
+        whole = content(size + 1, 7, [])
+        head, *rest = answer_in(framing, list(LINES), [whole])
+        sent = b"".join(rest)
+        kept = sent[: keep % (len(sent) - 5)]
+        world.node.say(ASSET, head + kept)
+        world.node.keep_open = False
+
+        request = f"GET {PUBLIC_ASSET} HTTP/1.1\r\nhost: x\r\n\r\n".encode()
+        answer = await world.proxy.raw(request)
+
+        got = answer.partition(b"\r\n\r\n")[2]
+        assert not answer.endswith(b"\r\n0\r\n\r\n")
+        assert len(got) < len(whole) or framing == "chunked"
+        assert framing == "chunked" or whole.startswith(got)
+
+    world.run(example())
+
+
+@given(size=st.integers(1, 4 << 20), keep=st.integers(0, 4 << 20))
+@PATIENT
+def test_a_client_that_leaves_anywhere_frees_the_node(world: World, size: int, keep: int) -> None:
+    async def example() -> None:
+        whole = content(size, 3, [])
+        world.node.say(ASSET, *answer_in("length", list(LINES), [whole])[:1], whole[:-1], 20.0)
+        world.node.keep_open = True
+        before = world.node.closed_count
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.proxy.port)
+        writer.write(f"GET {PUBLIC_ASSET} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(keep % size)
+
+        writer.transport.abort()
+
+        await until(lambda: world.node.open_count == 0 or world.node.closed_count > before)
+
+    world.run(example())
+
+
+@pytest.mark.slow
+def test_results_with_pauses_arrive_whole_and_leave_the_connection_usable(world: World) -> None:
+    async def example() -> None:
+        whole = content(4 << 20, 0, [])
+        head, body = answer_in("length", list(LINES), [whole])
+        steps = [head + body[: 1 << 20], 1.5, body[1 << 20 : (2 << 20) + 7], 1.2, body[(2 << 20) + 7 :]]
+        world.node.say(ASSET, *steps)
+        world.node.keep_open = True
+        request = f"GET {PUBLIC_ASSET} HTTP/1.1\r\nhost: x\r\n\r\n".encode()
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.proxy.port)
+        for _ in range(2):
+            writer.write(request)
+            assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(len(whole)) == whole
+        writer.close()
+
+    world.run(example())
+
+
+# --- what is left behind -------------------------------------------------------------------------------------------
+
+
+def resident_bytes() -> int:
+    """Memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def open_files() -> int:
+    """Descriptors of this process."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+async def ask_often(world: World, count: int) -> None:
+    """Send so many small requests on one connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.proxy.port)
+    for _ in range(count):
+        writer.write(b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+    writer.close()
+
+
+async def abort_transfers(world: World, task: str, count: int) -> None:
+    """Begin downloads and uploads, and leave in the middle of each."""
+    for number in range(count):
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.proxy.port)
+        if number % 2:
+            writer.write(upload_head(task, f"content-length: {len(NOISE)}") + images([NOISE])[: 1 << 20])
+            await writer.drain()
+        else:
+            writer.write(f"GET {PUBLIC_ASSET} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            await reader.readexactly(300_000)
+        writer.transport.abort()
+
+
+@pytest.mark.slow
+def test_ten_thousand_requests_and_two_hundred_aborts_leave_nothing(world: World) -> None:
+    async def example() -> None:
+        task = await world.proxy.init()
+        spooled = world.proxy.leftovers()
+        world.node.say(ASSET, *answer_in("length", list(LINES), [NOISE]))
+
+        def quiet() -> bool:
+            return world.node.open_count == 0 and world.proxy.leftovers() == spooled
+
+        await asyncio.gather(*(ask_often(world, 100) for _ in range(8)))
+        await asyncio.gather(*(abort_transfers(world, task, 4) for _ in range(10)))
+        await until(quiet)
+        files, memory = open_files(), resident_bytes()
+
+        await asyncio.gather(*(ask_often(world, 1250) for _ in range(8)))
+        await asyncio.gather(*(abort_transfers(world, task, 20) for _ in range(10)))
+
+        await until(quiet)
+        await until(lambda: open_files() <= files)
+        assert resident_bytes() - memory < 32 << 20
 
     world.run(example())
