@@ -35,7 +35,7 @@ A whole cluster on this computer:
   clusterodm up --node HOST:PORT ...       with your nodes; then: http://localhost:3000
 
 Words for a running cluster:
-  clusterodm node list|add|del|info|lock|unlock|update|best
+  clusterodm node list|add|del|info|lock|unlock|drain|update|best
   clusterodm task list|info|output|cancel|remove
   clusterodm route list|info               which node has which task
   clusterodm asr list|status|destroy|pause|resume|viewcmd

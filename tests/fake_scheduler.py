@@ -69,6 +69,7 @@ class FakeScheduler:
             messages.ADD_NODE: self.add_node,
             messages.REMOVE_NODE: self.remove_node,
             messages.LOCK_NODE: self.lock_node,
+            messages.DRAIN_NODE: self.drain_node,
             messages.UNLOCK_NODE: self.unlock_node,
             messages.UPDATE_NODES: self.list_nodes,
             messages.BEST_NODE: self.best_node,
@@ -98,6 +99,10 @@ class FakeScheduler:
 
     async def lock_node(self, asked: messages.NodeRef) -> NodeView:
         return self.change(self.node(asked), locked=True)
+
+    async def drain_node(self, asked: messages.DrainNode) -> NodeView:
+        self.asked.append(asked)
+        return self.change(self.node(asked), draining=True)
 
     async def unlock_node(self, asked: messages.NodeRef) -> NodeView:
         return self.change(self.node(asked), locked=False)

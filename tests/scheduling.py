@@ -23,6 +23,7 @@ from libs.common.lifecycle import Crew
 from libs.common.messages import (
     NODES,
     AddNode,
+    DrainNode,
     ImportRoute,
     NodeRef,
     NotWaiting,
@@ -256,6 +257,7 @@ class Play:
             await self.scheduler.handlers.forwards.check(crew)
         async with Crew(10, grace_s=5) as crew:
             await self.scheduler.cleaner.tell_nodes(crew)
+            await self.scheduler.drainer.check(crew)
         await self.scheduler.ledger.settle_doubts()
         await self.scheduler.handlers.placer.look_again()
         await self.scheduler.cleaner.forget_retired()
@@ -346,6 +348,11 @@ class Play:
     async def unlocks(self, node: str) -> None:
         """Unlock a node."""
         await self.scheduler.handlers.nodes.unlock(NodeRef(node=NodeId(f"{node}-3000")))
+
+    async def drains(self, node: str, deadline_s: float | None = None) -> None:
+        """Drain a node."""
+        asked = DrainNode(node=NodeId(f"{node}-3000"), deadline_s=deadline_s)
+        await self.scheduler.handlers.nodes.drain(asked)
 
     async def takes_off(self, node: str) -> None:
         """Remove a node."""

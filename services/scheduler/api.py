@@ -41,6 +41,7 @@ def answers(handlers: Handlers) -> dict[Request[Any, Any], Handler]:
         messages.REMOVE_NODE: handlers.nodes.remove,
         messages.LOSE_NODE: handlers.loser.lose,
         messages.LOCK_NODE: handlers.nodes.lock,
+        messages.DRAIN_NODE: handlers.nodes.drain,
         messages.UNLOCK_NODE: handlers.nodes.unlock,
         messages.LIST_NODES: handlers.nodes.list_nodes,
         messages.UPDATE_NODES: handlers.nodes.update,

@@ -30,6 +30,7 @@ from services.scheduler.handlers.calm import calm
 from services.scheduler.handlers.cleaning import Cleaner
 from services.scheduler.handlers.commits import CommitHandlers
 from services.scheduler.handlers.consoles import Consoles
+from services.scheduler.handlers.draining import Drainer
 from services.scheduler.handlers.forwarding import ForwardHandlers
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.losing import Loser
@@ -109,6 +110,7 @@ class Scheduler:
     prober: Prober
     loser: Loser
     cleaner: Cleaner
+    drainer: Drainer
     handlers: Handlers
 
 
@@ -137,7 +139,8 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
         loser=Loser(ledger, tracker, settings),
     )
     totals = await Totals.open(ledger, bus, api, settings)
-    return Scheduler(ledger, totals, prober, handlers.loser, cleaner, handlers)
+    drainer = Drainer(ledger, api, voice, settings)
+    return Scheduler(ledger, totals, prober, handlers.loser, cleaner, drainer, handlers)
 
 
 def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict[str, Coroutine[Any, Any, None]]:
@@ -158,6 +161,7 @@ def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict
         "follow others": again(SWEEP_S, scheduler.ledger.follow_others, "follow others"),
         "settle doubts": again(SWEEP_S, scheduler.ledger.settle_doubts, "settle doubts"),
         "fetch options": again(SWEEP_S, scheduler.totals.follow_options, "fetch options"),
+        "drain nodes": again(SWEEP_S, lambda: scheduler.drainer.check(crew), "drain nodes"),
         "clean nodes": again(settings.clean_every_s, lambda: cleaner.tell_nodes(crew), "clean nodes"),
         "forget nodes": again(settings.clean_every_s, cleaner.forget_retired, "forget nodes"),
         "forget tasks": again(FORGET_S, cleaner.forget_old, "forget tasks"),

@@ -130,6 +130,8 @@ async def test_the_words_of_nodes(client: Client, scheduler: FakeScheduler):
     assert (await client.answer("NODE LIST")).splitlines()[2].endswith("[L]")
     assert await client.answer("NODE UNLOCK 3") == "OK\r\n"
     assert await client.answer("NODE UNLOCK 9") == "FAIL\r\n"
+    assert await client.answer("NODE DRAIN 3 60") == "OK\r\n"
+    assert (await client.answer("NODE LIST")).splitlines()[2].endswith("[D]")
     detail = await client.answer("NODE INFO 3")
     assert json.loads(detail)["token"] == "***"
     assert detail.endswith("}\r\n")

@@ -80,6 +80,11 @@ def node_words(noun: argparse.ArgumentParser) -> None:
         ("unlock", "send tasks to a node again", NodeAct.UNLOCK),
     ):
         add(verb, said, changing_node(act)).add_argument("number", type=number)
+    draining = add(
+        "drain", "forget a node when it has no task left", lambda given: words.DrainNode(given.number, given.seconds)
+    )
+    draining.add_argument("number", type=number)
+    draining.add_argument("--seconds", type=seconds, help="then move what still waits there for its turn")
     add("info", "show all that is known of a node", lambda given: words.ShowNode(given.number)).add_argument(
         "number", type=number
     )
@@ -146,6 +151,13 @@ def number(text: str) -> int:
     """Read the number of a node or of a machine."""
     if not (found := words.node_number(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of the list")
+    return found
+
+
+def seconds(text: str) -> int:
+    """Read a number of seconds."""
+    if (found := words.whole(text)) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
     return found
 
 

@@ -46,7 +46,8 @@ def pretty(content: Any) -> str:
 
 def node_line(number: int, node: NodeView) -> str:
     """Write a line of NODE LIST."""
-    flags = ",".join([*(["L"] if node.locked else []), *(["A"] if node.auto_spawned else [])])
+    marks = (("L", node.locked), ("A", node.auto_spawned), ("D", node.draining))
+    flags = ",".join(letter for letter, is_so in marks if is_so)
     return one_line(
         f"{number}) {shapes.name_of(node)} [{'online' if node.online else 'offline'}]"
         f" [{shapes.busy_count(node)}/{shapes.slots_count(node)}]"

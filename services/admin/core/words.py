@@ -57,6 +57,15 @@ class ChangeNode:
 
 
 @dataclass(frozen=True)
+class DrainNode:
+    """NODE DRAIN <n> [seconds]."""
+
+    number: int
+    deadline_s: int | None = None
+    """After so long, what waits on the node for its turn is moved elsewhere."""
+
+
+@dataclass(frozen=True)
 class ShowNode:
     """NODE INFO <n>."""
 
@@ -177,6 +186,7 @@ AutoscalerCommand = (
 Command = (
     AddNode
     | ChangeNode
+    | DrainNode
     | ShowNode
     | ListNodes
     | UpdateNodes
@@ -239,6 +249,14 @@ def read_add(arguments: Sequence[str]) -> Command:
     return AddNode(arguments[0], where, arguments[2] if len(arguments) > 2 else "")  # noqa: PLR2004 the third is optional
 
 
+def read_drain(arguments: Sequence[str]) -> Command:
+    """Read what follows NODE DRAIN."""
+    seconds = whole(arguments[1]) if len(arguments) > 1 else None
+    if len(arguments) > 1 and seconds is None:
+        return Unknown(f"{arguments[1]} is no number of seconds")
+    return DrainNode(node_number(arguments[0]), seconds)
+
+
 def read_best(arguments: Sequence[str]) -> Command:
     """Read what follows NODE BEST."""
     count = whole(arguments[0])
@@ -268,6 +286,7 @@ GRAMMAR: Final[dict[tuple[str, str], tuple[int, Read]]] = {
     ("NODE", "INFO"): (1, lambda words: ShowNode(node_number(words[0]))),
     ("NODE", "LIST"): (0, lambda _: ListNodes()),
     ("NODE", "LOCK"): (1, lambda words: ChangeNode(NodeAct.LOCK, node_number(words[0]))),
+    ("NODE", "DRAIN"): (1, read_drain),
     ("NODE", "UNLOCK"): (1, lambda words: ChangeNode(NodeAct.UNLOCK, node_number(words[0]))),
     ("NODE", "UPDATE"): (0, lambda _: UpdateNodes()),
     ("NODE", "BEST"): (1, read_best),
@@ -294,6 +313,7 @@ HELP: Final = (
     "NODE LIST - List the nodes with their numbers",
     "NODE LOCK <node number> - Send no new tasks to a node",
     "NODE UNLOCK <node number> - Send tasks to a node again",
+    "NODE DRAIN <node number> [seconds] - Forget a node when it has no task left; move what waits there after some time",
     "NODE UPDATE - Ask every node for its state now",
     "NODE BEST <number of images> - Show where a task of that size would go",
     "ROUTE INFO <taskId> - Show which node has a task",

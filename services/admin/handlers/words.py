@@ -100,6 +100,21 @@ async def change_node(bus: Bus, command: words.ChangeNode) -> Answer:
     return Ok()
 
 
+async def drain_node(bus: Bus, command: words.DrainNode) -> Answer:
+    """NODE DRAIN."""
+    node = numbered(await nodes_of(bus), command.number)
+    if node is None:
+        return No("there is no such node")
+    try:
+        await bus.ask(messages.DRAIN_NODE, messages.DrainNode(node=node.id, deadline_s=command.deadline_s))
+    except BusFailed:
+        raise
+    except ClusterError as error:
+        return No(error.message)
+    log.info("node drained by an operator", node=name_of(node), node_id=node.id, deadline_s=command.deadline_s)
+    return Ok()
+
+
 async def show_node(bus: Bus, command: words.ShowNode) -> Answer:
     """NODE INFO."""
     node = numbered(await nodes_of(bus), command.number)
@@ -278,6 +293,7 @@ WORDS: Final[dict[type, Callable[[Bus, Any], Awaitable[Answer]]]] = {
     words.Unknown: unknown,
     words.AddNode: add_node,
     words.ChangeNode: change_node,
+    words.DrainNode: drain_node,
     words.ShowNode: show_node,
     words.ListNodes: list_nodes,
     words.UpdateNodes: update_nodes,

@@ -245,5 +245,12 @@ def node_id(hostname: str, port: int) -> NodeId:
 
 
 def with_lock(record: Node, locked: bool) -> Node:
-    """Lock or unlock."""
-    return msgspec.structs.replace(record, locked=locked)
+    """Lock or unlock. Unlocking ends a drain, too."""
+    if locked:
+        return msgspec.structs.replace(record, locked=True)
+    return msgspec.structs.replace(record, locked=False, draining=False, drain_until_ms=None)
+
+
+def with_drain(record: Node, until_ms: int | None) -> Node:
+    """Begin a drain, or change its deadline."""
+    return msgspec.structs.replace(record, draining=True, drain_until_ms=until_ms)

@@ -23,6 +23,7 @@ def node_view(node: NodeState, number: int) -> NodeView:
         has_token=bool(record.token),
         locked=record.locked,
         draining=record.draining,
+        drain_until_ms=record.drain_until_ms,
         auto_spawned=record.machine is not None,
         labels=record.labels,
         online=node.online,

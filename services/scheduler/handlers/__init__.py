@@ -11,6 +11,7 @@ forwarding follows the holders while they send; finds out what became of attempt
 tracking   looks at running tasks until they end
 losing     gives up attempts on nodes that are silent for too long
 actions    cancel, remove, restart
+draining   sees nodes off that are to leave
 cleaning   tells nodes of attempts that are over for us; forgets what is old
 consoles   keeps the whole console of a task that has ended
 reading    get, list, console

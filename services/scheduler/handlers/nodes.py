@@ -8,6 +8,7 @@ import structlog
 from libs.common.errors import NoNode, NotFound, Refused
 from libs.common.messages import (
     NODE_ADDED,
+    NODE_DRAINED,
     NODE_LOCKED,
     NODE_REMOVED,
     NODE_UNLOCKED,
@@ -15,6 +16,7 @@ from libs.common.messages import (
     BestNode,
     BestNodeFound,
     Done,
+    DrainNode,
     FindUiNode,
     ListNodes,
     NodeList,
@@ -24,7 +26,7 @@ from libs.common.messages import (
     UpdateNodes,
 )
 from libs.common.model import Node, NodeId
-from services.scheduler.core.nodes import NodeState, node_id, with_lock
+from services.scheduler.core.nodes import NodeState, node_id, with_drain, with_lock
 from services.scheduler.core.placement import Need, best
 from services.scheduler.core.views import node_views, view_of
 from services.scheduler.handlers.ledger import Ledger
@@ -76,6 +78,19 @@ class NodeHandlers:
         """Send tasks there again."""
         return await self._set_lock(asked.node, locked=False)
 
+    async def drain(self, asked: DrainNode) -> NodeView:
+        """Send no new tasks there, and take it off the list when it has none."""
+        if asked.deadline_s is not None and asked.deadline_s < 0:
+            raise Refused("the deadline of a drain lies in the future")
+        async with self._one_at_a_time:
+            node = self._find(asked.node)
+            until_ms = None if asked.deadline_s is None else self._ledger.now_ms() + round(asked.deadline_s * 1000)
+            await self._ledger.write_node(node.id, lambda known: with_drain(registered(known), until_ms))
+            self._ledger.board.revoke_on(node.id)
+        reason = "" if asked.deadline_s is None else f"what waits there is moved in {asked.deadline_s:g} s"
+        await self._voice.of_node(NODE_DRAINED, node.record, reason=reason)
+        return view_of(self._ledger.board, node)
+
     async def list_nodes(self, _asked: ListNodes) -> NodeList:
         """Show all nodes."""
         return NodeList(nodes=node_views(self._ledger.board))
@@ -104,7 +119,7 @@ class NodeHandlers:
     async def _set_lock(self, asked: NodeId, *, locked: bool) -> NodeView:
         async with self._one_at_a_time:
             node = self._find(asked)
-            if node.record.locked != locked:
+            if node.record.locked != locked or (node.record.draining and not locked):
                 await self._ledger.write_node(node.id, lambda known: with_lock(registered(known), locked))
                 await self._voice.of_node(NODE_LOCKED if locked else NODE_UNLOCKED, node.record)
             if locked:

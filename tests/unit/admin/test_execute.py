@@ -72,6 +72,16 @@ async def test_a_number_is_the_node_at_that_place(bus: MemoryBus, scheduler: Fak
     assert [(each.number, each.port) for each in scheduler.nodes] == [(1, 4002)]
 
 
+async def test_a_drain_carries_its_deadline(bus: MemoryBus, scheduler: FakeScheduler):
+    assert await execute(bus, parse("NODE DRAIN 2 60")) == Ok()
+    assert [each.draining for each in scheduler.nodes] == [False, True]
+    assert scheduler.asked[-1].deadline_s == 60
+    assert await execute(bus, parse("NODE DRAIN 1")) == Ok()
+    assert scheduler.asked[-1].deadline_s is None
+    assert isinstance(await execute(bus, parse("NODE DRAIN 9")), No)
+    assert isinstance(await execute(bus, parse("NODE DRAIN 1 soon")), Invalid)
+
+
 @pytest.mark.parametrize("number", ["0", "3", "x", "1abc", "-1"])
 async def test_an_unknown_node_changes_nothing(bus: MemoryBus, scheduler: FakeScheduler, number: str):
     for verb in ("DEL", "LOCK", "UNLOCK"):
