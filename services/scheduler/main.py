@@ -120,7 +120,11 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     """Read the records and put the parts together."""
     office = Office(term)
     api = NodesInOffice(nodes, office)
-    board = Board(grant_ms=round(settings.grant_s * 1000), send_ahead_count=settings.send_ahead_count)
+    board = Board(
+        grant_ms=round(settings.grant_s * 1000),
+        send_ahead_count=settings.send_ahead_count,
+        per_owner_count=settings.tasks_per_owner_count,
+    )
     ledger = await Ledger.open(bus, board, clock, office)
     voice = Voice(bus, clock)
     prober = Prober(ledger, api, voice, settings)

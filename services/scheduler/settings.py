@@ -30,6 +30,11 @@ class SchedulerSettings(CommonSettings):
     send_ahead_count: int = Field(
         0, ge=0, description="tasks per node that may be sent before a slot is free, to hide the transfer"
     )
+    tasks_per_owner_count: int = Field(
+        0,
+        ge=0,
+        description="tasks of one token that may be under way at once; what goes beyond it waits; 0: any number",
+    )
     grant_s: float = Field(
         15.0, gt=0, description="how long a slot stays promised to a proxy that does not pick it up, seconds"
     )

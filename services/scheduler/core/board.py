@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from libs.common.model import AttemptState, Cleanup, InstanceId, NodeId, NodeTaskId, Owner, Task, TaskId, TaskState
 from services.scheduler.core.nodes import NodeState, Ours, Registry
 from services.scheduler.core.placement import Need, Placement, need_of, why_not
-from services.scheduler.core.queue import Grant, Ordered, grant, key_of
+from services.scheduler.core.queue import Allowance, Grant, Ordered, grant, key_of
 from services.scheduler.core.tasks import Site
 
 OnNode = tuple[frozenset[TaskId], frozenset[TaskId]]
@@ -34,7 +34,8 @@ class Held:
 class Board:
     """Tasks, nodes, queue and promises."""
 
-    def __init__(self, grant_ms: int = 15_000, send_ahead_count: int = 0) -> None:
+    def __init__(self, grant_ms: int = 15_000, send_ahead_count: int = 0, per_owner_count: int = 0) -> None:
+        self.allowance = Allowance(per_owner_count)
         self.nodes = Registry(send_ahead_count)
         self.tasks: dict[TaskId, Task] = {}
         self.revisions: dict[TaskId, int] = {}
@@ -116,6 +117,7 @@ class Board:
             self.running[task.id] = node
         if task.state in {TaskState.FORWARDING, TaskState.RUNNING}:
             self.nodes.occupy(node, task.id)
+            self.allowance.take(task.owner, task.id)
 
     def _unfile(self, before: Task, after: Task | None) -> None:
         """Take a task out of every place where its next value will not be."""
@@ -133,6 +135,8 @@ class Board:
             self.by_node_task.pop(last.node_task_id, None)
             if state not in {TaskState.FORWARDING, TaskState.RUNNING}:
                 self.nodes.release(last.node, before.id)
+                if before.id not in self.grants:
+                    self.allowance.give_back(before.owner, before.id)
         for attempt in before.attempts:
             self.to_clean[attempt.node].discard(before.id)
 
@@ -167,6 +171,9 @@ class Board:
         """Say why a task waits; what depends on the nodes is worked out once for all of a kind until something changes."""
         if task.not_before_ms > now_ms:
             return f"trying again in {-(-(task.not_before_ms - now_ms) // 1000)} s"
+        if not self.allowance.left_count(task.owner):
+            used_count, limit_count = self.allowance.used_count(task.owner), self.allowance.limit_count
+            return f"{used_count} tasks of this user are under way already (limit {limit_count})"
         return self.why_not(need_of(task))
 
     def why_not(self, need: Need) -> str:
@@ -188,14 +195,14 @@ class Board:
         """Promise what is free; the new promises."""
         made: list[Grant] = []
         if self.nodes.open():
-            grant(self.waiting_tasks(), self.nodes, self._reserver(made, now_ms), self.away, now_ms)
+            grant(self.waiting_tasks(), self.nodes, self._reserver(made, now_ms), self.away, self.allowance, now_ms)
         return made
 
     def grant_one(self, task: Task, now_ms: int) -> list[Grant]:
         """Promise a slot to one task whose elders have been served already; the promise, if there is one."""
         made: list[Grant] = []
         if task.id not in self.grants and self.nodes.open():
-            grant([task], self.nodes, self._reserver(made, now_ms), self.away, now_ms)
+            grant([task], self.nodes, self._reserver(made, now_ms), self.away, self.allowance, now_ms)
         return made
 
     def _reserver(self, made: list[Grant], now_ms: int) -> Callable[[Task, Placement], None]:
@@ -203,6 +210,7 @@ class Board:
             promise = Grant(task.id, choice.node.id, now_ms + self._grant_ms, choice.reason)
             self.grants[task.id] = promise
             self.nodes.grant(choice.node.id, task.id)
+            self.allowance.take(task.owner, task.id)
             self.nodes.take_turn(choice.node)
             made.append(promise)
 
@@ -216,6 +224,8 @@ class Board:
         """Take a promise back."""
         if promise := self.grants.pop(task, None):
             self.nodes.ungrant(promise.node, task)
+            if task not in self.running and task not in self.forwarding:
+                self.allowance.give_back(self.tasks[task].owner, task)
 
     def revoke_on(self, node: NodeId) -> None:
         """Take back what was promised on a node that takes no more tasks."""

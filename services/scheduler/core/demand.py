@@ -1,11 +1,13 @@
 """What waits without a slot, as a snapshot for the autoscaler: the whole of it every time, so a lost or doubled one does no harm."""
 
+from collections import Counter
+from collections.abc import Iterator
 from itertools import islice
 
 import msgspec
 
 from libs.common.messages import DemandChanged, WaitingTask
-from libs.common.model import Task
+from libs.common.model import Owner, Task
 from services.scheduler.core.board import Board
 
 
@@ -13,11 +15,27 @@ def demand_of(board: Board, now_ms: int) -> DemandChanged:
     """Take the snapshot."""
     return DemandChanged(
         at_ms=now_ms,
-        waiting=tuple(waiting(task) for task in islice(board.waiting_tasks(), DemandChanged.LISTED)),
-        waiting_count=len(board.waiting) - len(board.grants),
+        waiting=tuple(waiting(task) for task in islice(in_want(board), DemandChanged.LISTED)),
+        waiting_count=wanted_count(board),
         free_slots_count=sum(node.free_count for node in board.nodes if node.usable),
         running_count=len(board.running) + len(board.forwarding),
     )
+
+
+def wanted_count(board: Board) -> int:
+    """Count them; without a limit there is nothing to go through."""
+    if board.allowance.limit_count:
+        return sum(1 for _ in in_want(board))
+    return len(board.waiting) - len(board.grants)
+
+
+def in_want(board: Board) -> Iterator[Task]:
+    """Go through waiting tasks that would begin if there were a slot: not those beyond what their owner may have under way."""
+    begun: Counter[Owner] = Counter()
+    for task in board.waiting_tasks():
+        begun[task.owner] += 1
+        if begun[task.owner] <= board.allowance.left_count(task.owner):
+            yield task
 
 
 def waiting(task: Task) -> WaitingTask:

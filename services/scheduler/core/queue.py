@@ -5,6 +5,9 @@ place now (back-off, or its holder is away) or that fits nowhere is passed over,
 Nobody starves by that: a task is only passed over when no open node takes it, so none behind it can get a node that it
 could have used; whatever becomes free is offered to the oldest first.
 
+An owner may have a limited number of tasks under way (`Allowance`); what goes beyond it waits, and the others behind it are not
+held up.
+
 A grant reserves its slot at once, so that simultaneous commits spread, and it expires when the holder does not pick it up; then the
 holder counts as away until it asks for anything again, lest a dead proxy with a hundred tasks hold up each slot in turn.
 """
@@ -12,8 +15,9 @@ holder counts as away until it asks for anything again, lest a dead proxy with a
 from bisect import bisect_left, insort
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
+from math import inf
 
-from libs.common.model import InstanceId, NodeId, Task, TaskId
+from libs.common.model import InstanceId, NodeId, Owner, Task, TaskId
 from services.scheduler.core.nodes import Registry
 from services.scheduler.core.placement import Placement, need_of, place
 
@@ -76,16 +80,48 @@ class Grant:
     reason: str
 
 
+class Allowance:
+    """How many tasks each owner may have under way, promised slots included. 0: any number."""
+
+    def __init__(self, limit_count: int = 0) -> None:
+        self.limit_count = limit_count
+        self._under_way: dict[Owner, set[TaskId]] = {}
+
+    def __repr__(self) -> str:
+        """Show the limit and how many owners have something under way."""
+        return f"Allowance(limit={self.limit_count} owners={len(self._under_way)})"
+
+    def used_count(self, owner: Owner) -> int:
+        """Say how many of an owner's tasks are under way."""
+        return len(self._under_way.get(owner, ()))
+
+    def left_count(self, owner: Owner) -> float:
+        """Say how many more may begin."""
+        return max(0, self.limit_count - self.used_count(owner)) if self.limit_count else inf
+
+    def take(self, owner: Owner, task: TaskId) -> None:
+        """Count a task that is under way or promised a slot; counted once however often."""
+        self._under_way.setdefault(owner, set()).add(task)
+
+    def give_back(self, owner: Owner, task: TaskId) -> None:
+        """Count it no more."""
+        tasks = self._under_way.get(owner, set())
+        tasks.discard(task)
+        if not tasks:
+            self._under_way.pop(owner, None)
+
+
 def may_be_placed(task: Task, away: Container[InstanceId], now_ms: int) -> bool:
     """Whether there is any point in promising it a slot now."""
     return task.not_before_ms <= now_ms and task.holder not in away
 
 
-def grant(
+def grant(  # noqa: PLR0913, PLR0917 everything that a promise depends on
     waiting: Iterable[Task],
     registry: Registry,
     reserve: Callable[[Task, Placement], None],
     away: Container[InstanceId],
+    allowance: Allowance,
     now_ms: int,
 ) -> None:
     """Promise free slots to waiting tasks, the oldest first. `reserve` must take the slot before it returns."""
@@ -95,7 +131,7 @@ def grant(
         if not open_nodes:
             return
         kind = (task.images_count, task.min_memory_bytes, bool(task.zip_url))
-        if kind in hopeless or not may_be_placed(task, away, now_ms):
+        if kind in hopeless or not may_be_placed(task, away, now_ms) or not allowance.left_count(task.owner):
             continue
         choice = place(open_nodes, need_of(task), registry.listed() if task.min_memory_bytes else None)
         if choice is None:

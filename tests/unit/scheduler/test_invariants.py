@@ -18,6 +18,7 @@ from libs.common.model import (
     NodeId,
     NodeInfo,
     NodeTaskId,
+    Owner,
     StatusCode,
     Task,
     TaskState,
@@ -45,6 +46,8 @@ from tests.scheduling import task_id
 NODES = {"small": (1, 10), "medium": (2, 100), "large": (3, None)}
 """Slots and largest number of images."""
 HOLDERS = [InstanceId("p"), InstanceId("q")]
+OWNERS = [Owner("x"), Owner("y")]
+PER_OWNER = 2
 PATIENCE = Patience(max_attempts_count=3, first_backoff_ms=100, max_backoff_ms=1000)
 pick = st.integers(min_value=0, max_value=10_000)
 
@@ -55,7 +58,7 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now_ms = 1_000
-        self.board = Board(grant_ms=1_000)
+        self.board = Board(grant_ms=1_000, per_owner_count=PER_OWNER)
         self.revision = 0
         self.names = 0
         for name in NODES:
@@ -63,10 +66,12 @@ class Life(RuleBasedStateMachine):
 
     # --- what can happen -------------------------------------------------------------------------------------------
 
-    @rule(images=st.sampled_from([1, 50, 500]), holder=st.sampled_from(HOLDERS))
-    def commits(self, images: int, holder: InstanceId) -> None:
+    @rule(images=st.sampled_from([1, 50, 500]), holder=st.sampled_from(HOLDERS), owner=st.sampled_from(OWNERS))
+    def commits(self, images: int, holder: InstanceId, owner: Owner) -> None:
         self.names += 1
-        asked = SubmitTask(task=task_id(str(self.names)), name="x", holder=holder, created_at_ms=1, images_count=images)
+        asked = SubmitTask(
+            task=task_id(str(self.names)), name="x", holder=holder, created_at_ms=1, images_count=images, owner=owner
+        )
         task = submitted(asked, self.board.next_commit_ms(self.now_ms), "")
         self.keep(task)
         self.board.grant_all(self.now_ms)
@@ -148,7 +153,7 @@ class Life(RuleBasedStateMachine):
     def the_scheduler_starts_again(self) -> None:
         nodes, tasks = list(self.board.nodes), list(self.board.tasks.values())
         revisions = dict(self.board.revisions)
-        self.board = Board(grant_ms=1_000)
+        self.board = Board(grant_ms=1_000, per_owner_count=PER_OWNER)
         for node in nodes:
             self.board.nodes.put(node.record, self.now_ms)
         for task in reversed(tasks):
@@ -192,6 +197,13 @@ class Life(RuleBasedStateMachine):
             assert node.fits(self.board.tasks[promise.task].images_count)
 
     @invariant()
+    def the_tasks_of_each_owner_are_counted_rightly(self) -> None:
+        under_way = {*self.board.running, *self.board.forwarding, *self.board.grants}
+        for owner in OWNERS:
+            counted = sum(self.board.tasks[task].owner == owner for task in under_way)
+            assert self.board.allowance.used_count(owner) == counted
+
+    @invariant()
     def the_attempt_goes_with_the_state(self) -> None:
         for task in self.board.tasks.values():
             going = [one for one in task.attempts if one.state is not AttemptState.ENDED]
@@ -207,7 +219,8 @@ class Life(RuleBasedStateMachine):
     def after_a_walk_nobody_waits_in_front_of_room_that_fits(self) -> None:
         self.board.grant_all(self.now_ms)
         for task in self.board.waiting_tasks():
-            if task.not_before_ms <= self.now_ms and task.holder not in self.board.away:
+            allowed = self.board.allowance.left_count(task.owner)
+            if allowed and task.not_before_ms <= self.now_ms and task.holder not in self.board.away:
                 assert place(self.board.nodes.open(), need_of(task), self.board.nodes.listed()) is None
 
     @invariant()
