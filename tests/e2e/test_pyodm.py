@@ -26,7 +26,7 @@ async def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     async with (
         NodeSimProcess(task_time_s=0.3, parallel_tasks=2) as first,
         NodeSimProcess(task_time_s=0.3, parallel_tasks=2, token="nodetoken") as second,
-        Cluster(tmp_path_factory.mktemp("cluster"), token=request.param) as cluster,
+        Cluster(tmp_path_factory.mktemp("cluster"), token=request.param, keep_failed_inputs_h=0) as cluster,
     ):
         await cluster.add_node(first)
         await cluster.add_node(second)
