@@ -15,7 +15,7 @@ SYNC := VIRTUAL_ENV= UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy $(UV) sync --qu
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check format bench lock install clean
+.PHONY: help run test test-fast check format bench profile simulate lock install clean
 
 help: ## List the verbs
 	@echo 'make <verb> [ARGS="..."]'
@@ -40,8 +40,14 @@ format: $(VENV)/.dev ## Bring the code into the house format
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.dev ## Measure every path side by side with its peers: make bench ONLY=downloads
+bench: $(VENV)/.bench ## Measure every path side by side with its peers: make bench ONLY=downloads ARGS=--write
 	@$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
+
+profile: $(VENV)/.bench ## Draw flame graphs of every path into docs/plots: make profile ONLY=uploads
+	@$(BIN)/python -m benchmarks.flames $(ONLY) $(ARGS)
+
+simulate: $(VENV)/.bench ## Play traces with the scheduler's core against the best possible: make simulate ARGS=--write
+	@$(BIN)/python -m benchmarks.simulate $(ARGS)
 
 lock: $(UV) ## Bring uv.lock up to pyproject.toml: make lock ARGS=--upgrade takes newer packages
 	@VIRTUAL_ENV= $(UV) lock $(ARGS)
@@ -75,3 +81,8 @@ $(VENV)/.dev: pyproject.toml uv.lock | $(UV)
 	@echo "Installing the packages that testing needs ..."
 	@$(SYNC) --inexact
 	@touch $(VENV)/.runtime $@
+
+$(VENV)/.bench: pyproject.toml uv.lock | $(UV)
+	@echo "Installing the packages that measuring and drawing need ..."
+	@$(SYNC) --inexact --group bench
+	@touch $(VENV)/.runtime $(VENV)/.dev $@
