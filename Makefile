@@ -24,8 +24,8 @@ help: ## List the verbs
 run: $(VENV)/.runtime ## Start a whole cluster with two simulated nodes: http://localhost:3000 (Ctrl-C stops it)
 	@$(BIN)/clusterodm up --demo $(ARGS)
 
-test: $(VENV)/.dev ## Run every test, four files at a time (browser and compose tests too, where the machine can)
-	@$(BIN)/pytest -n 4 --dist loadfile $(ARGS)
+test: $(VENV)/.dev ## Run every test (browser and compose tests too, where the machine can)
+	@$(BIN)/pytest $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that need no whole cluster, browser or Docker engine
 	@$(BIN)/pytest -m "not slow and not compose and not browser" $(ARGS)

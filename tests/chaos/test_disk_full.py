@@ -73,7 +73,7 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[Disk]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False, timeout=15) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         yield http
 
 

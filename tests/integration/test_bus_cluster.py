@@ -25,7 +25,7 @@ NODE = Node(id=NodeId("a-3000"), hostname="a", port=3000)
 def config(folder: Path, name: str, port: int, route: int, routes: list[int]) -> str:
     others = ", ".join(f'"nats://127.0.0.1:{each}"' for each in routes)
     return (
-        f'server_name: {name}\nlisten: "127.0.0.1:{port}"\njetstream {{ store_dir: "{folder}/js" }}\n'
+        f'server_name: {name}\nlisten: "127.0.0.1:{port}"\njetstream {{ store_dir: "{folder}/js", sync_interval: always }}\n'
         f'cluster {{ name: c, listen: "127.0.0.1:{route}", routes: [{others}] }}\n'
     )
 
