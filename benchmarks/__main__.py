@@ -25,7 +25,7 @@ import msgspec
 
 from benchmarks.cases import CASES, Case, named
 from benchmarks.figures import Measured, Numbers, medians, replaced, section
-from benchmarks.programs import MissingProgram
+from benchmarks.programs import Broken, MissingProgram
 from benchmarks.stages import Stage
 from benchmarks.targets import targets_table
 from tests.cluster import REPOSITORY
@@ -107,7 +107,7 @@ async def one(
         return
     try:
         results[case.name] = await measure(case(on), rounds_count, deadline_s)
-    except MissingProgram as error:
+    except (MissingProgram, Broken) as error:  # one that broke must not cost the figures of the others
         say(f"left out: {case.name}: {error}")
         return
     print("\n".join(section(results[case.name])), flush=True)
