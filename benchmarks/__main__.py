@@ -139,13 +139,15 @@ def write(results: Mapping[str, Measured], page: Path = PAGE) -> None:
     everything = {name: everything[name] for name in (*order, *(everything.keys() - set(order))) if name in everything}
     PLOTS.mkdir(parents=True, exist_ok=True)
     KEPT.write_bytes(msgspec.json.format(msgspec.json.encode(everything), indent=1) + b"\n")
-    shown = [line for name, one in everything.items() if name in order for line in section(one)]
+    from benchmarks.plots import draw
+
+    drawn = draw(everything, PLOTS)
+    shown = [f"![{path.stem}](plots/{path.name})" for path in drawn]
+    shown += ["", *(line for name, one in everything.items() if name in order for line in section(one))]
     text = replaced(page.read_text(encoding="utf-8"), "targets", targets_table(everything))
     said = f"Last measured on {date.today().isoformat()}: {machine()}."  # noqa: DTZ011 the day where it was measured
     page.write_text(replaced(text, "figures", [said, "", *shown]), encoding="utf-8")
-    from benchmarks.plots import draw
-
-    for path in draw(everything, PLOTS):
+    for path in drawn:
         say(f"drawn: {path.relative_to(REPOSITORY)}")
 
 
