@@ -1,5 +1,6 @@
 """Fixtures that tests of every folder use."""
 
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -7,6 +8,13 @@ import pytest
 
 from libs.common.bus import NatsBus, connect
 from tests.nats import NatsServer
+
+
+@pytest.fixture(autouse=True)
+def no_token_of_another_test() -> None:
+    """Empty the default argument in which PyODM keeps the last token of the process."""
+    if "pyodm" in sys.modules:
+        sys.modules["pyodm"].Node.url.__defaults__[0].clear()
 
 
 @pytest.fixture

@@ -55,6 +55,13 @@ async def run(node: pyodm.Node, images: list[Path], **settings: object) -> pyodm
     return await asyncio.to_thread(work)
 
 
+async def test_a_token_that_pyodm_sends_by_mistake_does_no_harm(node: pyodm.Node, images: list[Path]):
+    pyodm.Node("127.0.0.1", 1, "of another node").url("/task/new/init")  # stays in the default argument
+    task = await run(node, images)
+    assert task.info().status is TaskStatus.COMPLETED
+    assert await asyncio.to_thread(task.remove)
+
+
 async def test_info_is_honest_about_the_cluster(node: pyodm.Node):
     async def counted() -> bool:
         return bool((await asyncio.to_thread(node.info)).max_parallel_tasks == 4)

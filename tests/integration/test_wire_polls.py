@@ -387,8 +387,10 @@ async def test_removed_tasks_and_those_of_others_are_unknown(proxy: ProxyUnderTe
     assert await proxy.json("GET", "/task/list") == (200, [])
 
     await known_to(proxy, running(node, owner=owner_of("somebody")))
-    assert "no task table entry" in (await proxy.json("GET", f"/task/{TASK}/info"))[1]["error"]
+    assert "no task table entry" in (await proxy.json("GET", f"/task/{TASK}/info?token=else"))[1]["error"]
     assert (await proxy.json("GET", f"/task/{TASK}/info?token=somebody"))[0] == 200
+    assert await proxy.json("GET", "/task/list?token=else") == (200, [])
+    assert await proxy.json("GET", "/task/list") == (200, [])
 
 
 async def test_connections_to_a_node_are_kept_and_a_stale_one_is_replaced(

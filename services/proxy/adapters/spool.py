@@ -26,6 +26,7 @@ import msgspec
 import structlog
 
 from libs.common.errors import BusFailed, NotFound, Refused
+from libs.common.identity import may_touch
 from libs.common.lifecycle import now_ms
 from libs.common.model import InstanceId, TaskId, Upload
 from libs.common.ports import Bucket
@@ -99,7 +100,7 @@ class DiskSpool:
                 await self._create(entry)
             return
         async with entry.lock:
-            if not entry.takes_files or entry.draft.owner != draft.owner:
+            if not entry.takes_files or not may_touch(draft.owner, entry.draft.owner):
                 raise Refused(f"Invalid set-uuid: {draft.task}")
             await self._run(disk.write_durably, self._file(draft.task, disk.DRAFT), msgspec.json.encode(draft))
             entry.draft, entry.active_at_ms = draft, self._clock()

@@ -23,6 +23,7 @@ from typing import Final, TypeVar
 import structlog
 
 from libs.common.errors import BusFailed, NotFound, Refused
+from libs.common.identity import may_touch
 from libs.common.lifecycle import monotonic_s
 from libs.common.messages import GET_TASK, SUBMIT_TASK, SubmitTask, TaskRecord, TaskRef
 from libs.common.model import Owner, TaskId
@@ -108,7 +109,7 @@ class Creator:
     @asynccontextmanager
     async def upload(self, client: Client, task: TaskId, expected_bytes: int = 0) -> AsyncIterator[Receipt]:
         """Take one upload request. Raises NotFound when there is no such upload of this client, SpoolFull."""
-        if self._spool.draft(task).owner != client.owner:
+        if not may_touch(client.owner, self._spool.draft(task).owner):
             raise NotFound(NO_SUCH_UPLOAD)
         async with self._spool.receive(task, expected_bytes) as receipt:
             yield receipt
@@ -119,7 +120,7 @@ class Creator:
             draft = self._spool.draft(task)
         except NotFound:
             return await self._committed_before(client, task)
-        if draft.owner != client.owner:
+        if not may_touch(client.owner, draft.owner):
             raise NotFound(NO_SUCH_UPLOAD)
         manifest = await self._spool.commit(task, self._now_ms(), self._check)
         try:

@@ -10,6 +10,7 @@ that took it is gone. Passed on once, a request is answered there, whatever KV `
 import structlog
 
 from libs.common.errors import NotFound
+from libs.common.identity import may_touch
 from libs.common.messages import GET_TASK, TaskRef
 from libs.common.model import Owner, TaskId, Upload
 from libs.common.ports import Bus
@@ -47,7 +48,7 @@ class Neighbours:
     def knows_committed(self, task: TaskId, owner: Owner) -> bool:
         """Whether the mirror has it as a committed task of this owner."""
         record = self._cluster.task(task)
-        return record is not None and record.task.owner == owner and not record.task.removed
+        return record is not None and may_touch(owner, record.task.owner) and not record.task.removed
 
     async def is_committed(self, task: TaskId, owner: Owner) -> bool:
         """Ask the scheduler whether it is a committed task of this owner. Raises BusFailed."""

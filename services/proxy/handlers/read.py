@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from libs.common.errors import BusFailed, ClusterError, NotFound
+from libs.common.identity import may_touch
 from libs.common.messages import FINISH_REPORTED, GET_TASK, READ_CONSOLE, FinishReported, ReadConsole, TaskRef
 from libs.common.model import Attempt, ClusterSummary, Node, NodeOption, Owner, Task, TaskId, TaskState
 from libs.common.ports import Bus
@@ -63,7 +64,7 @@ class Reader:
         record = self._cluster.task(task)
         if record is None:
             record = await self._ask_for(task, owner, action)
-        if record is None or record.task.removed or record.task.owner != owner:
+        if record is None or record.task.removed or not may_touch(owner, record.task.owner):
             raise NotFound(no_task(task, action))
         return record.task
 

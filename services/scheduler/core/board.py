@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from libs.common.identity import may_touch
 from libs.common.model import AttemptState, Cleanup, InstanceId, NodeId, NodeTaskId, Owner, Task, TaskId, TaskState
 from services.scheduler.core.nodes import NodeState, Ours, Registry
 from services.scheduler.core.placement import Need, Placement, need_of, why_not
@@ -66,7 +67,7 @@ class Board:
     def visible(self, task: TaskId, owner: Owner | None) -> Task | None:
         """Find a task for whoever asks; None as owner is an operator."""
         found = self.tasks.get(task)
-        if found is None or found.removed or owner not in {None, found.owner}:
+        if found is None or found.removed or not (owner is None or may_touch(owner, found.owner)):
             return None
         return found
 

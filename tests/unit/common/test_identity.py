@@ -4,7 +4,8 @@ import hashlib
 
 import pytest
 
-from libs.common.identity import owner_of
+from libs.common.identity import may_touch, owner_of
+from libs.common.model import Owner
 
 
 @pytest.mark.parametrize("token", [None, ""])
@@ -18,3 +19,11 @@ def test_an_owner_is_the_beginning_of_the_tokens_digest():
 
 def test_different_tokens_are_different_owners():
     assert owner_of("secret") != owner_of("Secret")
+
+
+@pytest.mark.parametrize(
+    ("client", "owner", "reached"),
+    [("", "", True), ("x", "x", True), ("x", "", True), ("", "x", True), ("x", "y", False)],
+)
+def test_only_two_different_tokens_keep_apart(client: str, owner: str, reached: bool):
+    assert may_touch(Owner(client), Owner(owner)) is reached
