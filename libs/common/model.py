@@ -36,7 +36,7 @@ class StatusCode(IntEnum):
 
 
 class TaskState(StrEnum):
-    """Where a committed task is. The transitions are a table in scheduler/core/tasks.py."""
+    """Where a committed task is. The transitions are a table in scheduler/core/life.py."""
 
     WAITING = "waiting"
     """In the cluster's queue: no slot yet."""

@@ -1,6 +1,8 @@
 """What the scheduler decides: pure. No await, no clock, no random, no log; time is an argument, in milliseconds.
 
-    tasks       the life of a task: a table of states and steps, and the functions that make the next value of a task
+    life        the life of a task as a table of states and steps
+    tasks       the next value of a task: how it begins, is tried on a node, and ends
+    wishes      the same for what its client wants: cancel, remove, restart
     attempts    how one try ends, and whether another follows
     timeline    the lines that tell the user what the cluster did
     nodes       what is known of each node, how many slots are free, the registry in order of adding

@@ -1,17 +1,12 @@
-"""The life of a task: `LIFE` is the table of states and steps, everything else here makes the next value of a task.
+"""The next value of a task: how it begins, is tried on a node, is tried again, and ends.
 
-A task is immutable. Each function takes one and the time, looks its step up in the table and returns the next one; a step that
-the table does not have raises `Impossible`, so no caller can bring a task where it cannot be. The diagram in
-docs/architecture.md is drawn from the table.
-
-An attempt moves with the task: FORWARDING and RUNNING tasks have a last attempt that is under way, all others have none.
-Within FORWARDING the attempt may be UNCERTAIN: forwarding is over, and the node is asked whether it took the task.
+A task is immutable. Each function takes one and the time, takes its step in the table of core/life.py and returns the next one.
+What its client wants of it (cancel, remove, restart) is in core/wishes.py.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -24,7 +19,6 @@ from libs.common.model import (
     LastKnown,
     Node,
     NodeTaskId,
-    OptionValue,
     StatusCode,
     Task,
     TaskState,
@@ -39,56 +33,8 @@ from services.scheduler.core.attempts import (
     failed_count,
     killed_count,
 )
+from services.scheduler.core.life import Impossible, Step, after, moved, under_way, with_attempt
 from services.scheduler.core.timeline import may_repeat, told, told_in_passing
-
-
-class Step(StrEnum):
-    """What can happen to a task."""
-
-    SUBMIT = "submit"
-    """Its client committed it."""
-    IMPORT = "import"
-    """It was taken over from the original cluster, running."""
-    PLACE = "place"
-    """Its holder picked up a slot."""
-    START = "start"
-    """The node has it."""
-    RETRY = "retry"
-    """Its attempt is over and another will follow."""
-    GIVE_UP = "give up"
-    """Its attempts are spent."""
-    COMPLETE = "complete"
-    FAIL = "fail"
-    """The node says that it cannot be done."""
-    CANCEL = "cancel"
-    RESTART = "restart"
-    """Its client wants it to run again, where it is."""
-    START_OVER = "start over"
-    """Its client wants it to run again, from its inputs."""
-
-
-LIFE: Final[dict[tuple[TaskState | None, Step], TaskState]] = {
-    (None, Step.SUBMIT): TaskState.WAITING,
-    (None, Step.IMPORT): TaskState.RUNNING,
-    (TaskState.WAITING, Step.PLACE): TaskState.FORWARDING,
-    (TaskState.WAITING, Step.CANCEL): TaskState.CANCELED,
-    (TaskState.FORWARDING, Step.START): TaskState.RUNNING,
-    (TaskState.FORWARDING, Step.RETRY): TaskState.WAITING,
-    (TaskState.FORWARDING, Step.GIVE_UP): TaskState.FAILED,
-    (TaskState.FORWARDING, Step.CANCEL): TaskState.CANCELED,
-    (TaskState.RUNNING, Step.COMPLETE): TaskState.COMPLETED,
-    (TaskState.RUNNING, Step.FAIL): TaskState.FAILED,
-    (TaskState.RUNNING, Step.CANCEL): TaskState.CANCELED,
-    (TaskState.RUNNING, Step.RETRY): TaskState.WAITING,
-    (TaskState.RUNNING, Step.GIVE_UP): TaskState.FAILED,
-    (TaskState.COMPLETED, Step.RESTART): TaskState.RUNNING,
-    (TaskState.FAILED, Step.RESTART): TaskState.RUNNING,
-    (TaskState.CANCELED, Step.RESTART): TaskState.RUNNING,
-    (TaskState.COMPLETED, Step.START_OVER): TaskState.WAITING,
-    (TaskState.FAILED, Step.START_OVER): TaskState.WAITING,
-    (TaskState.CANCELED, Step.START_OVER): TaskState.WAITING,
-}
-"""(state, step) -> next state. `None` is a task that does not exist yet. Removing is possible in every state."""
 
 NOT_ENOUGH_MEMORY: Final = "Not enough memory"
 """NodeODM's errorMessage when the engine was killed for memory (exit code 137)."""
@@ -96,35 +42,6 @@ NOT_ENOUGH_MEMORY: Final = "Not enough memory"
 
 HELD_BY_NOBODY: Final = InstanceId("")
 """The holder of a task whose inputs no proxy has."""
-
-
-class Impossible(Exception):
-    """The table has no such step from this state."""
-
-
-def after(state: TaskState | None, step: Step) -> TaskState:
-    """Look a step up. Raises Impossible."""
-    try:
-        return LIFE[state, step]
-    except KeyError:
-        raise Impossible(f"a task that is {state or 'unknown'} cannot {step}") from None
-
-
-def moved(task: Task, step: Step, **changes: Any) -> Task:
-    """Take a step, with what else changes."""
-    return msgspec.structs.replace(task, state=after(task.state, step), **changes)
-
-
-def under_way(task: Task) -> Attempt:
-    """Say which attempt is under way. Raises Impossible when none is."""
-    if task.attempt is None or task.attempt.state is AttemptState.ENDED:
-        raise Impossible(f"a task that is {task.state} has no attempt under way")
-    return task.attempt
-
-
-def with_attempt(task: Task, **changes: Any) -> tuple[Attempt, ...]:
-    """Change the last attempt."""
-    return (*task.attempts[:-1], msgspec.structs.replace(task.attempts[-1], **changes))
 
 
 # --- beginnings ----------------------------------------------------------------------------------------------------
@@ -344,95 +261,3 @@ def finished(task: Task, seen: LastKnown, where: str, now_ms: int) -> Task:
 def with_console(task: Task, *, kept: bool) -> Task:
     """Note whether the whole console of a task that has ended is kept."""
     return msgspec.structs.replace(task, console_kept=kept)
-
-
-# --- what its client wants -----------------------------------------------------------------------------------------
-
-
-def canceled(task: Task, cleanup: Cleanup, now_ms: int) -> Task:
-    """End it because its client said so."""
-    attempts = task.attempts
-    if task.state in {TaskState.FORWARDING, TaskState.RUNNING}:
-        attempts = ended(attempts, Ending("canceled", cleanup=cleanup), now_ms)
-    return moved(
-        task,
-        Step.CANCEL,
-        attempts=attempts,
-        ended_at_ms=now_ms,
-        waiting_because="",
-        timeline=told(task.timeline, "Canceled", now_ms),
-    )
-
-
-def removed(task: Task, now_ms: int) -> Task:
-    """Hide it, and say to each node that may hold something of it what is left to do."""
-    stopped = task if task.state.ended else canceled(task, Cleanup.REMOVE, now_ms)
-    return msgspec.structs.replace(
-        stopped,
-        removed=True,
-        attempts=tuple(
-            msgspec.structs.replace(attempt, cleanup=Cleanup.REMOVE)
-            if attempt is stopped.attempt or attempt.cleanup is not Cleanup.NONE
-            else attempt
-            for attempt in stopped.attempts
-        ),
-    )
-
-
-def restarted(task: Task, options: tuple[OptionValue, ...] | None, now_ms: int) -> Task:
-    """Run it again where it ended. Nothing that was known counts, and `running_at_ms` is later than ever before."""
-    last = task.attempt
-    if last is None:
-        raise Impossible("a task that was never on a node cannot restart")
-    return moved(
-        task,
-        Step.RESTART,
-        known=None,
-        error="",
-        ended_at_ms=None,
-        options=task.options if options is None else options,
-        console_kept=False,
-        attempts=with_attempt(
-            task,
-            state=AttemptState.RUNNING,
-            outcome="",
-            fatal=False,
-            running_at_ms=max(now_ms, (last.running_at_ms or 0) + 1),
-            ended_at_ms=None,
-            reason="",
-            counted=False,
-            cleanup=Cleanup.NONE,
-        ),
-        timeline=told(task.timeline, "Restarted", now_ms),
-    )
-
-
-def started_over(task: Task, options: tuple[OptionValue, ...] | None, now_ms: int) -> Task:
-    """Let it wait for a node again, with all its attempts before it. Where it was, it is to be removed."""
-    return moved(
-        task,
-        Step.START_OVER,
-        known=None,
-        error="",
-        ended_at_ms=None,
-        console_kept=False,
-        options=task.options if options is None else options,
-        attempts=tuple(forgiven(attempt, last=attempt is task.attempt) for attempt in task.attempts),
-        timeline=told(task.timeline, "Restarted from its inputs", now_ms),
-    )
-
-
-def forgiven(attempt: Attempt, *, last: bool) -> Attempt:
-    """Let an attempt count no more. The last one may still lie on its node, which may come back."""
-    cleanup = Cleanup.REMOVE if last else attempt.cleanup
-    return msgspec.structs.replace(attempt, counted=False, fatal=False, outcome="", cleanup=cleanup)
-
-
-def without_inputs(task: Task, reason: str, now_ms: int) -> Task:
-    """Note that its holder deletes its inputs. Raises Impossible for one that may still be sent to a node."""
-    if task.state in {TaskState.WAITING, TaskState.FORWARDING}:
-        raise Impossible(f"a task that is {task.state} needs its inputs")
-    if not task.inputs_kept:
-        return task
-    line = f"Its inputs are not kept any more: {reason}"
-    return msgspec.structs.replace(task, inputs_kept=False, timeline=told_in_passing(task.timeline, line, now_ms))

@@ -21,7 +21,8 @@ from libs.common.messages import (
 )
 from libs.common.model import Attempt, Cleanup, OptionValue, StatusCode, Task, TaskId, TaskState
 from services.scheduler.core.nodes import NodeState
-from services.scheduler.core.tasks import canceled, removed, restarted, started_over, with_console
+from services.scheduler.core.tasks import with_console
+from services.scheduler.core.wishes import canceled, removed, restarted, started_over
 from services.scheduler.handlers.cleaning import Cleaner
 from services.scheduler.handlers.consoles import Consoles
 from services.scheduler.handlers.ledger import Ledger

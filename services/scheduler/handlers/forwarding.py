@@ -21,8 +21,10 @@ from libs.common.messages import (
 )
 from libs.common.model import Attempt, AttemptState, Cleanup, Task, TaskId, TaskState
 from services.scheduler.core.attempts import Ending, Patience, to_clean
+from services.scheduler.core.life import Impossible
 from services.scheduler.core.nodes import NodeState
-from services.scheduler.core.tasks import Impossible, started, tried, uncertain, without_inputs
+from services.scheduler.core.tasks import started, tried, uncertain
+from services.scheduler.core.wishes import without_inputs
 from services.scheduler.handlers.calm import calm
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.placing import Placer

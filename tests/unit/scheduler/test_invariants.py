@@ -27,20 +27,8 @@ from services.scheduler.core.attempts import Ending, Patience
 from services.scheduler.core.board import Board
 from services.scheduler.core.placement import need_of, place
 from services.scheduler.core.queue import key_of
-from services.scheduler.core.tasks import (
-    Site,
-    canceled,
-    observed,
-    placed,
-    removed,
-    restarted,
-    started,
-    started_over,
-    submitted,
-    tried,
-    uncertain,
-    without_inputs,
-)
+from services.scheduler.core.tasks import Site, observed, placed, started, submitted, tried, uncertain
+from services.scheduler.core.wishes import canceled, removed, restarted, started_over, without_inputs
 from tests.scheduling import task_id
 
 NODES = {"small": (1, 10), "medium": (2, 100), "large": (3, None)}

@@ -20,18 +20,12 @@ from libs.common.model import (
     TaskState,
 )
 from services.scheduler.core.attempts import KEPT_COUNT, Ending, Patience, ended
+from services.scheduler.core.life import LIFE, Impossible, Step, after
 from services.scheduler.core.tasks import (
-    LIFE,
     NOT_ENOUGH_MEMORY,
-    Impossible,
     Site,
-    Step,
-    after,
-    canceled,
     observed,
     placed,
-    removed,
-    restarted,
     same_commit,
     started,
     submitted,
@@ -40,6 +34,7 @@ from services.scheduler.core.tasks import (
     waiting_because,
 )
 from services.scheduler.core.timeline import CHATTY_COUNT
+from services.scheduler.core.wishes import canceled, removed, restarted
 from tests.scheduling import NOW_MS, task_id
 
 NODE = Node(id=NodeId("a-3000"), hostname="a", port=3000)

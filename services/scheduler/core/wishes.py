@@ -1,0 +1,100 @@
+"""What its client wants of a task: the next value of one that is canceled, removed, restarted, or loses its inputs.
+
+Like core/tasks.py: a task and the time in, the next task out, each step looked up in the table of core/life.py.
+"""
+
+import msgspec
+
+from libs.common.model import Attempt, AttemptState, Cleanup, OptionValue, Task, TaskState
+from services.scheduler.core.attempts import Ending, ended
+from services.scheduler.core.life import Impossible, Step, moved, with_attempt
+from services.scheduler.core.timeline import told, told_in_passing
+
+
+def canceled(task: Task, cleanup: Cleanup, now_ms: int) -> Task:
+    """End it because its client said so."""
+    attempts = task.attempts
+    if task.state in {TaskState.FORWARDING, TaskState.RUNNING}:
+        attempts = ended(attempts, Ending("canceled", cleanup=cleanup), now_ms)
+    return moved(
+        task,
+        Step.CANCEL,
+        attempts=attempts,
+        ended_at_ms=now_ms,
+        waiting_because="",
+        timeline=told(task.timeline, "Canceled", now_ms),
+    )
+
+
+def removed(task: Task, now_ms: int) -> Task:
+    """Hide it, and say to each node that may hold something of it what is left to do."""
+    stopped = task if task.state.ended else canceled(task, Cleanup.REMOVE, now_ms)
+    return msgspec.structs.replace(
+        stopped,
+        removed=True,
+        attempts=tuple(
+            msgspec.structs.replace(attempt, cleanup=Cleanup.REMOVE)
+            if attempt is stopped.attempt or attempt.cleanup is not Cleanup.NONE
+            else attempt
+            for attempt in stopped.attempts
+        ),
+    )
+
+
+def restarted(task: Task, options: tuple[OptionValue, ...] | None, now_ms: int) -> Task:
+    """Run it again where it ended. Nothing that was known counts, and `running_at_ms` is later than ever before."""
+    last = task.attempt
+    if last is None:
+        raise Impossible("a task that was never on a node cannot restart")
+    return moved(
+        task,
+        Step.RESTART,
+        known=None,
+        error="",
+        ended_at_ms=None,
+        options=task.options if options is None else options,
+        console_kept=False,
+        attempts=with_attempt(
+            task,
+            state=AttemptState.RUNNING,
+            outcome="",
+            fatal=False,
+            running_at_ms=max(now_ms, (last.running_at_ms or 0) + 1),
+            ended_at_ms=None,
+            reason="",
+            counted=False,
+            cleanup=Cleanup.NONE,
+        ),
+        timeline=told(task.timeline, "Restarted", now_ms),
+    )
+
+
+def started_over(task: Task, options: tuple[OptionValue, ...] | None, now_ms: int) -> Task:
+    """Let it wait for a node again, with all its attempts before it. Where it was, it is to be removed."""
+    return moved(
+        task,
+        Step.START_OVER,
+        known=None,
+        error="",
+        ended_at_ms=None,
+        console_kept=False,
+        options=task.options if options is None else options,
+        attempts=tuple(forgiven(attempt, last=attempt is task.attempt) for attempt in task.attempts),
+        timeline=told(task.timeline, "Restarted from its inputs", now_ms),
+    )
+
+
+def forgiven(attempt: Attempt, *, last: bool) -> Attempt:
+    """Let an attempt count no more. The last one may still lie on its node, which may come back."""
+    cleanup = Cleanup.REMOVE if last else attempt.cleanup
+    return msgspec.structs.replace(attempt, counted=False, fatal=False, outcome="", cleanup=cleanup)
+
+
+def without_inputs(task: Task, reason: str, now_ms: int) -> Task:
+    """Note that its holder deletes its inputs. Raises Impossible for one that may still be sent to a node."""
+    if task.state in {TaskState.WAITING, TaskState.FORWARDING}:
+        raise Impossible(f"a task that is {task.state} needs its inputs")
+    if not task.inputs_kept:
+        return task
+    line = f"Its inputs are not kept any more: {reason}"
+    return msgspec.structs.replace(task, inputs_kept=False, timeline=told_in_passing(task.timeline, line, now_ms))
