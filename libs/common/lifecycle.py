@@ -5,6 +5,8 @@
     background()  a loop that lives as long as a context; ending by itself is an error
     Crew          a bounded number of short-lived asyncio tasks, all of them ended with their context
     heeding()     awaits what might swallow a cancellation
+    ended()       cancels loops until they have ended, and swallows no cancellation of the one who waits
+    threaded()    calls what blocks in a thread that nobody waits for at the end of the process
 
 Cancellation closes in reverse order of opening, because everything is an async context manager. asyncio tasks are called
 *loops* here; a *task* is always an ODM task.
@@ -12,9 +14,11 @@ Cancellation closes in reverse order of opening, because everything is an async 
 
 import asyncio
 import contextlib
+import faulthandler
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -31,6 +35,8 @@ Result = TypeVar("Result")
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
+CANCEL_AGAIN_S: Final = 1.0
+"""A loop that has not ended so long after it was cancelled may have missed it (see `heeding`)."""
 
 
 def now_ms() -> int:
@@ -43,18 +49,22 @@ def monotonic_s() -> float:
     return time.monotonic()
 
 
-def run(serve: Coroutine[Any, Any, None], prog: str) -> int:
+def run(serve: Coroutine[Any, Any, None], prog: str, stop_within_s: float | None = None) -> int:
     """Run a service until it ends or is told to; return the exit code.
 
     What goes wrong at the start (a ClusterError, or an OSError like a port in use) is one clear line and exit code 1.
+    A process that is still there `stop_within_s` after it was told to stop says where each of its threads is, and ends with 1.
     """
     import uvloop
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(until_signalled(serve))
+            runner.run(until_signalled(serve, stop_within_s))
     except (ClusterError, OSError, ExceptionGroup) as error:
         return explain(prog, error)
+    finally:
+        if stop_within_s:
+            faulthandler.cancel_dump_traceback_later()
     return EXIT_OK
 
 
@@ -75,7 +85,7 @@ def leaves(error: BaseException) -> list[BaseException]:
     return [leaf for inner in error.exceptions for leaf in leaves(inner)]
 
 
-async def until_signalled(serve: Coroutine[Any, Any, None]) -> None:
+async def until_signalled(serve: Coroutine[Any, Any, None], stop_within_s: float | None = None) -> None:
     """Await `serve`; the first SIGTERM or SIGINT cancels it, and that is a normal end. Later ones change nothing."""
     loop = asyncio.get_running_loop()
     main = loop.create_task(serve, name="main")
@@ -85,6 +95,8 @@ async def until_signalled(serve: Coroutine[Any, Any, None]) -> None:
         if not told.is_set():
             told.set()
             main.cancel()
+            if stop_within_s:
+                faulthandler.dump_traceback_later(stop_within_s, exit=True)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
@@ -107,6 +119,54 @@ async def heeding(awaited: Awaitable[Result]) -> Result:
             raise asyncio.CancelledError
 
 
+async def ended(*loops: asyncio.Task[Any]) -> None:
+    """Cancel loops until all have ended, however they end; one that has missed a cancellation gets another.
+
+    `await loop` would not do: it raises the loop's CancelledError and the caller's own alike, and who suppresses the one
+    suppresses the other. A process that has lost the cancellation of SIGTERM in this way runs on for ever.
+    """
+    interrupted = False
+    while left := [loop for loop in loops if not loop.done()]:
+        for loop in left:
+            loop.cancel()
+        try:
+            await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+        except asyncio.CancelledError:
+            interrupted = True
+    if interrupted:
+        raise asyncio.CancelledError
+
+
+async def threaded(work: Callable[[], Result], name: str) -> Result:
+    """Call what blocks in a thread of its own. Cancelled, it leaves the thread behind, and so does the end of the process.
+
+    `asyncio.to_thread` will not do for calls over the network: its threads are joined before a process ends, so that one
+    server that does not answer holds up SIGTERM for all of its time limits and retries.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Result] = loop.create_future()
+
+    def settle(outcome: Callable[[], None]) -> None:
+        def unless_left() -> None:
+            if not answer.done():
+                outcome()
+
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know any more
+            loop.call_soon_threadsafe(unless_left)
+
+    def run_in_thread() -> None:
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 it is raised where it is awaited
+            failure = error
+            settle(lambda: answer.set_exception(failure))
+        else:
+            settle(lambda: answer.set_result(result))
+
+    threading.Thread(target=run_in_thread, name=name, daemon=True).start()
+    return await answer
+
+
 async def every(interval_s: float, act: Callable[[], Awaitable[object]], name: str, jitter: float = 0.1) -> None:
     """Call `act` for ever, `interval_s` apart give or take `jitter` (a fraction). What it raises is logged."""
     while True:
@@ -125,15 +185,19 @@ async def background(loop: Coroutine[Any, Any, object], name: str) -> AsyncItera
     try:
         yield
     finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await running
+        await ended(running)
 
 
 def mention_unexpected_end(loop: asyncio.Task[object]) -> None:
     """Log a loop that ended although nobody cancelled it."""
     if not loop.cancelled():
         log.error("loop finished unexpectedly", loop=loop.get_name(), error=repr(loop.exception()))
+
+
+def mention_failure(loop: asyncio.Task[Any]) -> None:
+    """Log what a loop has failed with, where nobody awaits it."""
+    if not loop.cancelled() and (error := loop.exception()):
+        log.error("loop failed", loop=loop.get_name(), error=repr(error))
 
 
 class Crew:

@@ -10,7 +10,6 @@ the VPC are tried. A spot instance that Amazon is about to take away says so in 
 (`Found.leaving`). An instance that turns itself off is terminated, and costs nothing more.
 """
 
-import asyncio
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError,
 from botocore.parsers import ResponseParserError
 
 from libs.common.errors import ProviderFailed, Trouble
+from libs.common.lifecycle import threaded
 from libs.common.model import MachineId
 from services.autoscaler.adapters.described import described
 from services.autoscaler.adapters.rest import LONGEST_MESSAGE, TIMEOUT_S, together
@@ -95,8 +95,8 @@ class Ec2:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         """Close the connections."""
-        for client in self._clients.values():
-            await asyncio.to_thread(client.close)
+        for client in list(self._clients.values()):
+            await threaded(client.close, "EC2")
 
     async def check(self) -> None:
         """See booted.Vendor: each region is asked for the image, the network and the security group."""
@@ -247,7 +247,7 @@ class Ec2:
     async def _call(self, region: str, do: Callable[[Any], Any], *, creates: bool = False, missing: Any = ...) -> Any:
         """Call in a thread; `missing` is the answer when there is no such instance. Raises ProviderFailed."""
         try:
-            return await asyncio.to_thread(lambda: do(self._client(region)))
+            return await threaded(lambda: do(self._client(region)), "EC2")
         except ClientError as error:
             if missing is not ... and error.response["Error"]["Code"] in NOT_FOUND:
                 return missing

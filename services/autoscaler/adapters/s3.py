@@ -1,6 +1,5 @@
 """The bucket where nodes put their results: tried once at the start, then asked where results lie. boto3 stops here."""
 
-import asyncio
 import re
 import threading
 from collections.abc import Callable
@@ -10,6 +9,7 @@ import httpx
 import structlog
 
 from libs.common.errors import ProviderFailed, Refused, Trouble
+from libs.common.lifecycle import threaded
 from services.autoscaler.core.orders import S3Target
 
 log = structlog.get_logger()
@@ -43,7 +43,7 @@ class Bucket:
     async def check(self) -> None:
         """Write a small file, as the original does; see ports.Storage."""
         try:
-            await asyncio.to_thread(self._write)
+            await threaded(self._write, "S3")
         except Exception as error:  # noqa: BLE001 boto3 raises whatever its parts raise
             raise Refused(f"Cannot connect to S3. Check your S3 configuration: {code_of(error)}") from None
         log.info("Can write to S3")
@@ -79,7 +79,7 @@ class Bucket:
 
     async def _do(self, work: Callable[[], Value]) -> Value:
         try:
-            return await asyncio.to_thread(work)
+            return await threaded(work, "S3")
         except Exception as error:  # noqa: BLE001 boto3 raises whatever its parts raise
             code = code_of(error)
             trouble = Trouble.UNAUTHORISED if code in DENIED else Trouble.RETRYABLE

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from libs.common.errors import BusFailed, ClusterError, Conflict, ProviderFailed, Refused, Trouble
-from libs.common.lifecycle import monotonic_s
+from libs.common.lifecycle import ended, mention_failure, monotonic_s
 from libs.common.model import Machine, MachineId, MachineState
 from services.autoscaler.core.life import Step, after, possible
 from services.autoscaler.core.orders import Found
@@ -50,6 +50,7 @@ class Lives:
         self._patience = parts.configuration.patience
         self._changed = parts.news.set
         self._first_retry_s = parts.first_retry_s
+        self._in_office = parts.in_office
         self._workers: dict[MachineId, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:
@@ -58,10 +59,7 @@ class Lives:
 
     async def __aexit__(self, *_error: object) -> None:
         """End all workers; their machines' records say where they were."""
-        workers = list(self._workers.values())
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        await ended(*self._workers.values())
 
     def attend(self, machine: MachineId) -> None:
         """See to it that somebody works on a machine, if its state needs it."""
@@ -70,7 +68,8 @@ class Lives:
             return
         worker = asyncio.get_running_loop().create_task(self._live(machine), name=f"machine {machine}")
         self._workers[machine] = worker
-        worker.add_done_callback(lambda _ended: self._workers.pop(machine, None))
+        worker.add_done_callback(mention_failure)
+        worker.add_done_callback(lambda done: self._dismiss(machine, done))
 
     def recover(self) -> None:
         """Go on with what was under way. What was only requested is left to the next plan: it may not be wanted any more."""
@@ -103,11 +102,14 @@ class Lives:
             return
 
     async def _end_worker(self, machine: MachineId) -> None:
-        worker = self._workers.pop(machine, None)
-        if worker:
-            worker.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await worker
+        if worker := self._workers.get(machine):
+            await ended(worker)
+            self._dismiss(machine, worker)
+
+    def _dismiss(self, machine: MachineId, worker: asyncio.Task[None]) -> None:
+        """Forget a worker that has ended; its successor stays."""
+        if self._workers.get(machine) is worker:
+            del self._workers[machine]
 
     async def _live(self, machine_id: MachineId) -> None:
         work = {
@@ -117,7 +119,7 @@ class Lives:
             MachineState.DESTROYING: self._destroy,
         }
         retry_s = self._first_retry_s
-        while (machine := self._records.get(machine_id)) and machine.state in work:
+        while (machine := self._records.get(machine_id)) and machine.state in work and self._in_office():
             try:
                 await work[machine.state](machine)
             except (BusFailed, Conflict) as error:

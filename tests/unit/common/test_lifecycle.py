@@ -1,14 +1,23 @@
 """Loops, crews and the end of a process."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from libs.common.errors import BusFailed
-from libs.common.lifecycle import Crew, background, every, heeding, run
+from libs.common.lifecycle import Crew, background, ended, every, heeding, run, threaded
+
+REPOSITORY = Path(__file__).parents[3]
 
 
 async def test_a_loop_survives_what_it_raises():
@@ -65,6 +74,80 @@ async def test_a_background_loop_ends_with_its_context():
     async with background(loop(), "test"):
         await asyncio.sleep(0)
     assert ended.is_set()
+
+
+async def test_a_cancellation_while_a_background_loop_ends_is_not_missed():
+    ending = asyncio.Event()
+
+    async def slow_to_end() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ending.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+
+    async def owner() -> None:
+        async with background(slow_to_end(), "test"):
+            await asyncio.sleep(0)
+        await asyncio.sleep(60)
+
+    running = asyncio.get_running_loop().create_task(owner())
+    await ending.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, 5)
+
+
+async def test_a_loop_that_misses_a_cancellation_is_cancelled_again():
+    missed: list[int] = []
+
+    async def deaf_once() -> None:
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                missed.append(1)
+                if len(missed) > 1:
+                    raise
+
+    loop = asyncio.get_running_loop().create_task(deaf_once())
+    await asyncio.sleep(0)
+    await ended(loop)
+    assert len(missed) == 2
+
+
+async def test_how_a_loop_has_ended_is_nothing_to_who_waits_for_its_end():
+    async def fail() -> None:
+        raise ValueError("no")
+
+    async def finish() -> int:
+        return 1
+
+    await ended(*(asyncio.get_running_loop().create_task(loop) for loop in (fail(), finish())))
+    await ended()
+
+
+async def test_what_blocks_gives_its_result_or_raises_where_it_is_awaited():
+    assert await threaded(lambda: threading.current_thread().name, "blocks") == "blocks"
+    with pytest.raises(ZeroDivisionError):
+        await threaded(lambda: 1 / 0, "blocks")
+
+
+async def test_what_blocks_is_left_behind_by_a_cancellation():
+    go_on, gone_on = threading.Event(), threading.Event()
+
+    def block() -> None:
+        go_on.wait(20)
+        gone_on.set()
+
+    waiting = asyncio.get_running_loop().create_task(threaded(block, "blocks"))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    go_on.set()
+    assert await asyncio.to_thread(gone_on.wait, 20)
 
 
 async def test_a_crew_works_on_a_bounded_number_at_once():
@@ -151,3 +234,46 @@ def test_a_bug_keeps_its_trace():
 
     with pytest.raises(ZeroDivisionError):
         run(serve(), "test")
+
+
+SERVICE = """
+import asyncio, os, signal, sys, time
+from libs.common.lifecycle import run, threaded
+async def serve():
+    {body}
+raise SystemExit(run(serve(), "test", {limits}))
+"""
+
+
+def ran(body: str, limits: str = "") -> subprocess.CompletedProcess[str]:
+    """A service in a process of its own, which tells itself to stop."""
+    text = SERVICE.format(body=textwrap.indent(textwrap.dedent(body).strip(), "    ").strip(), limits=limits)
+    command = [sys.executable, "-c", text]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, cwd=REPOSITORY)
+
+
+def test_a_call_that_blocks_does_not_hold_up_the_end_of_a_process():
+    began_s = time.monotonic()
+    found = ran("""
+        asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), signal.SIGTERM)
+        await threaded(lambda: time.sleep(20), "blocks")
+    """)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert time.monotonic() - began_s < 10
+
+
+def test_a_process_that_does_not_stop_in_time_says_where_it_is_and_ends():
+    found = ran(
+        """
+        os.kill(os.getpid(), signal.SIGTERM)
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                continue
+        """,
+        "stop_within_s=0.5",
+    )
+    assert found.returncode == 1
+    assert "Timeout (0:00:00.500000)" in found.stderr
+    assert "in serve" in found.stderr or "in run" in found.stderr
