@@ -625,6 +625,11 @@ class SupplyChanged(Frozen, frozen=True, kw_only=True):
     at_ms: int
     coming_count: int = 0
     waits: tuple[TaskWaits, ...] = ()
+    comes: tuple[TaskWaits, ...] = ()
+    """Waiting tasks for which there will be a machine, and how far it is."""
+
+    BELIEVED_MS: ClassVar[int] = 120_000
+    """What is older is no longer true: an autoscaler tells again well before, news or not."""
 
 
 SUPPLY_CHANGED: Final = Snapshot("supply.changed", SupplyChanged, stream="SUPPLY")

@@ -52,7 +52,7 @@ class Budget:
         if hourly is not None and self._per_hour + price > hourly:
             return f"over budget: machines cost {self._per_hour:g} per hour, {price:g} more exceeds {hourly:g}"
         if daily is not None and self._spent + self._per_hour + price > daily:
-            return f"over budget: {self._spent:.2f} of {daily:g} spent in the last 24 hours"
+            return f"over budget: a machine at {price:g} per hour would exceed {daily:g} in 24 hours"
         return ""
 
     def take(self, price_per_hour: float | None) -> None:

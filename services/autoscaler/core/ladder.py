@@ -27,6 +27,7 @@ LASTING: Final = {*HOPELESS, Trouble.OUT_OF_CAPACITY}
 OPEN_AGAIN_COUNT: Final = 32
 """After so many successes nothing is left of a refusal."""
 HOPELESS_REST_MS: Final = 5 * 60_000
+SECONDS_PER_DAY: Final = 24 * 60 * 60
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Ladder:
         free_at_ms = pause.free_at_ms(FIRST_PAUSE_MS)
         if self._now_ms >= free_at_ms:
             return ""
-        return f"no machine could be created ({lately.failure}); next try in {seconds(free_at_ms - self._now_ms)} s"
+        return f"no machine could be created ({lately.failure}); next try at {clock_time(free_at_ms)}"
 
     def _resting(self, offers: Sequence[Offer]) -> str:
         worst = max((self._standing(offer) for offer in offers), key=lambda found: found.failed_at_ms)
@@ -188,6 +189,7 @@ def rounds(failures: Sequence[Machine]) -> int:
     return count
 
 
-def seconds(milliseconds: int) -> int:
-    """Whole seconds, at least one."""
-    return max(1, round(milliseconds / 1000))
+def clock_time(at_ms: int) -> str:
+    """Say a moment of the day; unlike a time that is left it stays the same while one waits for it."""
+    seconds = -(-at_ms // 1000) % SECONDS_PER_DAY
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02} UTC"

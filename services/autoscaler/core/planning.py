@@ -20,6 +20,7 @@ from services.autoscaler.core.configuration import Limits
 from services.autoscaler.core.ladder import Ladder
 from services.autoscaler.core.offers import Offer, Size
 from services.autoscaler.core.sizing import fitting_sizes, matched, memories, why_none
+from services.autoscaler.core.telling import coming
 from services.autoscaler.core.warmth import wanted
 
 SILENCE_MS: Final = 30_000
@@ -84,6 +85,9 @@ class Plan:
     """To take no more tasks; it goes when it has none."""
     destroy: tuple[Verdict, ...] = ()
     waits: tuple[TaskWaits, ...] = ()
+    """Waiting tasks for which no machine is started, and why."""
+    comes: tuple[TaskWaits, ...] = ()
+    """Waiting tasks for which there is a machine or will be one, and how far it is."""
     trouble: str = ""
 
 
@@ -104,6 +108,7 @@ def plan(limits: Limits, view: View) -> Plan:
         drain=tuple(verdict for machine in view.machines if (verdict := used_up(limits, view, machine))),
         destroy=(*condemned.values(), *(verdict for each in surplus if (verdict := unused(limits, view, each)))),
         waits=tuple(orders.waits),
+        comes=coming(served, ready),
         trouble=orders.trouble,
     )
 

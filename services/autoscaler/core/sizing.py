@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from libs.common.messages import WaitingTask
-from libs.common.model import Machine
+from libs.common.model import Machine, TaskId
 from services.autoscaler.core.configuration import Limits
 from services.autoscaler.core.offers import Size
 
@@ -46,10 +46,10 @@ def why_none(task: WaitingTask, limits: Limits) -> str:
     return f"no machine size takes {task.images_count} images of {task.size_bytes} bytes"
 
 
-def matched(tasks: Sequence[WaitingTask], machines: Sequence[Machine]) -> dict[str, Machine]:
+def matched(tasks: Sequence[WaitingTask], machines: Sequence[Machine]) -> dict[TaskId, Machine]:
     """Give each task a machine of its own as far as they go round: the largest task first, to the smallest that fits."""
     free = sorted(machines, key=lambda machine: (machine.max_images is None, machine.max_images or 0, machine.id))
-    found: dict[str, Machine] = {}
+    found: dict[TaskId, Machine] = {}
     for task in sorted(tasks, key=lambda task: (-task.images_count, task.waiting_since_ms, task.task)):
         if not free:
             break

@@ -22,6 +22,7 @@ from services.autoscaler.handlers.parts import Parts
 
 log = structlog.get_logger()
 
+TELL_AGAIN_MS: Final = SupplyChanged.BELIEVED_MS // 4
 SETTLE_S: Final = 0.2
 """News come in groups: after one the loop waits so long for the others."""
 
@@ -138,14 +139,22 @@ class Fleet:
             at_ms=self._clock(),
             coming_count=sum(machine.state.coming for machine in self._records.alive()),
             waits=decided.waits,
+            comes=decided.comes,
         )
-        if self._told is None or msgspec.structs.replace(supply, at_ms=self._told.at_ms) != self._told:
+        if is_news(self._told, supply):
             await self._bus.set_snapshot(SUPPLY_CHANGED, supply)
             self._told = supply
 
     def _log_waits(self, waits: tuple[TaskWaits, ...]) -> None:
-        reasons = {wait.task: wait.reason.partition(";")[0] for wait in waits}
+        reasons = {wait.task: wait.reason for wait in waits}
         for task, reason in reasons.items():
             if self._logged.get(task) != reason:
                 log.info("no machine for task", task=task, reason=reason)
         self._logged = reasons
+
+
+def is_news(told: SupplyChanged | None, now: SupplyChanged) -> bool:
+    """Whether something is different, or the last word grows old."""
+    if told is None or now.at_ms - told.at_ms >= TELL_AGAIN_MS:
+        return True
+    return msgspec.structs.replace(now, at_ms=told.at_ms) != told

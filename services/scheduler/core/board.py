@@ -17,6 +17,7 @@ from libs.common.model import AttemptState, Cleanup, InstanceId, NodeId, NodeTas
 from services.scheduler.core.nodes import NodeState, Ours, Registry
 from services.scheduler.core.placement import Need, Placement, need_of, why_not
 from services.scheduler.core.queue import Allowance, Grant, Ordered, grant, key_of
+from services.scheduler.core.supply import Supply
 from services.scheduler.core.tasks import Site
 
 OnNode = tuple[frozenset[TaskId], frozenset[TaskId]]
@@ -38,6 +39,7 @@ class Board:
     def __init__(self, grant_ms: int = 15_000, send_ahead_count: int = 0, per_owner_count: int = 0) -> None:
         self.allowance = Allowance(per_owner_count)
         self.nodes = Registry(send_ahead_count)
+        self.supply = Supply()
         self.tasks: dict[TaskId, Task] = {}
         self.revisions: dict[TaskId, int] = {}
         self.waiting = Ordered()
@@ -175,7 +177,8 @@ class Board:
         if not self.allowance.left_count(task.owner):
             used_count, limit_count = self.allowance.used_count(task.owner), self.allowance.limit_count
             return f"{used_count} tasks of this user are under way already (limit {limit_count})"
-        return self.why_not(need_of(task))
+        because, word = self.why_not(need_of(task)), self.supply.word(task.id, now_ms)
+        return f"{because}; {word}" if word else because
 
     def why_not(self, need: Need) -> str:
         """Say why no node has room now for a task with such a need."""

@@ -103,9 +103,11 @@ def imported(asked: ImportRoute, name: str, created_at_ms: int, images_count: in
 # --- while it waits ------------------------------------------------------------------------------------------------
 
 
-def waiting_because(task: Task, because: str, now_ms: int) -> Task:
-    """Note why it waits, when that is news and the last line is not too fresh."""
-    if task.state is not TaskState.WAITING or because == task.waiting_because or not may_repeat(task, now_ms):
+def waiting_because(task: Task, because: str, now_ms: int, word: str = "") -> Task:
+    """Note why it waits, when that is news and the last line is not too fresh. `word`: the autoscaler's part of it."""
+    if task.state is not TaskState.WAITING or because == task.waiting_because:
+        return task
+    if not may_repeat(task, now_ms, news=word not in task.waiting_because):
         return task
     line = f"Waiting for a node: {because}"
     return msgspec.structs.replace(task, waiting_because=because, timeline=told_in_passing(task.timeline, line, now_ms))

@@ -10,6 +10,8 @@ from libs.common.model import Moment, Task
 
 SPARSE_MS: Final = 30_000
 """Between two lines that say only why a task still waits."""
+NEWS_MS: Final = 2_000
+"""The same, when the autoscaler has something new to say."""
 CHATTY_COUNT: Final = 200
 """From so many lines on, only what matters is added."""
 LINE_LENGTH: Final = 1_000
@@ -26,6 +28,7 @@ def told_in_passing(timeline: tuple[Moment, ...], text: str, now_ms: int) -> tup
     return told(timeline, text, now_ms) if len(timeline) < CHATTY_COUNT else timeline
 
 
-def may_repeat(task: Task, now_ms: int) -> bool:
+def may_repeat(task: Task, now_ms: int, *, news: bool = False) -> bool:
     """Whether it is time for another line about waiting."""
-    return not task.timeline or now_ms - task.timeline[-1].at_ms >= SPARSE_MS
+    sparse_ms = NEWS_MS if news else SPARSE_MS
+    return not task.timeline or now_ms - task.timeline[-1].at_ms >= sparse_ms

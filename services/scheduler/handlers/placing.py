@@ -17,6 +17,7 @@ from libs.common.messages import (
     Placed,
     PlacementPossible,
     PlaceTask,
+    SupplyChanged,
     Waiting,
 )
 from libs.common.model import AttemptState, InstanceId, NodeTaskId, Task, TaskId, TaskState
@@ -64,6 +65,10 @@ class Placer:
         if self._board.heard(holder):
             log.info("holder is back", holder=holder)
             self._ledger.room.set()
+
+    async def take_supply(self, told: SupplyChanged) -> None:
+        """Note what the autoscaler does for the tasks that wait."""
+        self._board.supply.take(told)
 
     def has_room(self, need: Need) -> bool:
         """Whether a node would take such a task at this moment."""
@@ -147,7 +152,7 @@ class Placer:
 
     async def _keep_waiting(self, task: Task) -> Waiting:
         now_ms = self._ledger.now_ms()
-        because = self._board.why_waiting(task, now_ms)
-        if waiting_because(task, because, now_ms) != task:
-            await self._ledger.change(task.id, lambda now: waiting_because(now, because, now_ms))
+        because, word = self._board.why_waiting(task, now_ms), self._board.supply.word(task.id, now_ms)
+        if waiting_because(task, because, now_ms, word) != task:
+            await self._ledger.change(task.id, lambda now: waiting_because(now, because, now_ms, word))
         return Waiting(position=self._board.waiting.position(key_of(task)), reason=because)

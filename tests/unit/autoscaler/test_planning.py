@@ -193,7 +193,7 @@ def test_after_all_retries_there_is_a_pause_that_says_when_it_ends():
     known = [failed("b", 40_000, Trouble.RETRYABLE), failed("a", 20_000, Trouble.RETRYABLE)]
     found = decide(known, [waits("t")], create_retries=2)
     assert found.create == ()
-    assert found.waits[0].reason == "no machine could be created (made to fail); next try in 40 s"
+    assert found.waits[0].reason == "no machine could be created (made to fail); next try at 13:47:20 UTC"
     assert found.trouble == "made to fail"
     assert len(decide(known, [waits("t")], create_retries=2, now_ms=NOW + 41_000).create) == 1
 
@@ -253,7 +253,7 @@ def test_what_was_spent_today_counts():
     old = machine("b", S.GONE, LARGE, called_at_ms=NOW - 90_000_000, ended_at_ms=NOW - 86_400_001)
     assert len(decide([old, spent], [waits("t")], max_daily_cost=5).create) == 1
     assert decide([old, spent], [waits("t")], max_daily_cost=4.9).waits[0].reason == (
-        "over budget: 4.00 of 4.9 spent in the last 24 hours"
+        "over budget: a machine at 1 per hour would exceed 4.9 in 24 hours"
     )
 
 

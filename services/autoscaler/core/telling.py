@@ -1,0 +1,32 @@
+"""What waiting tasks are told of the machines that are on their way to them.
+
+A plan sets tasks against machines by size, anew each time, so who gets which may change from plan to plan. A task's user
+reads steady words all the same: of the machine that was requested for this very task as long as there is one, and of any
+other only that it comes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from libs.common.messages import TaskWaits
+from libs.common.model import Machine, MachineState, TaskId
+
+PROGRESS: Final = {
+    MachineState.REQUESTED: "is requested",
+    MachineState.CREATING: "is being created",
+    MachineState.SETTING_UP: "is being set up",
+}
+READY: Final = "is ready"
+
+
+def coming(served: Mapping[TaskId, Machine], ready: Sequence[Machine]) -> tuple[TaskWaits, ...]:
+    """Say of each task that is served how far its machine is."""
+    own = {machine.for_task: machine for machine in ready if machine.for_task}
+    return tuple(TaskWaits(task=task, reason=progress(own.get(task), machine)) for task, machine in served.items())
+
+
+def progress(own: Machine | None, any_other: Machine) -> str:
+    """Say it in words."""
+    if own is not None:
+        return f"machine {own.id} {PROGRESS.get(own.state, READY)}"
+    return f"a machine {'is on its way' if any_other.state.coming else 'is free'}"

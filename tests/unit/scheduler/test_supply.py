@@ -1,0 +1,84 @@
+"""A waiting task shows what the autoscaler does for it, or why nothing."""
+
+import pytest
+
+from libs.common.messages import ListTasks, SupplyChanged, TaskWaits, Waiting
+from services.scheduler.core.supply import Supply
+from tests.scheduling import NOW_MS, FakeNode, Play, a_play, task_id
+
+OVER = "over budget: a machine costs 4 per hour, the limit is 3"
+
+
+def supply(at_ms: int = NOW_MS, waits: str = "", comes: str = "", name: str = "one") -> SupplyChanged:
+    def words(reason: str) -> tuple[TaskWaits, ...]:
+        return (TaskWaits(task=task_id(name), reason=reason),) if reason else ()
+
+    return SupplyChanged(at_ms=at_ms, waits=words(waits), comes=words(comes))
+
+
+@pytest.mark.parametrize(
+    ("told", "later_ms", "word"),
+    [
+        pytest.param([supply(waits=OVER)], 0, f"no machine is started: {OVER}", id="why none"),
+        pytest.param([supply(comes="machine a is being created")], 0, "machine a is being created", id="how far"),
+        pytest.param([], 0, "", id="nothing was ever told"),
+        pytest.param([supply(waits=OVER, name="two")], 0, "", id="of another task"),
+        pytest.param([supply(waits=OVER), supply(NOW_MS + 1)], 1, "", id="taken back"),
+        pytest.param(
+            [supply(waits=OVER), supply(NOW_MS - 1)], 0, f"no machine is started: {OVER}", id="late ones do not count"
+        ),
+        pytest.param([supply(waits=OVER)], 119_999, f"no machine is started: {OVER}", id="still believed"),
+        pytest.param([supply(waits=OVER)], 120_000, "", id="too old: there may be no autoscaler any more"),
+    ],
+)
+def test_the_autoscalers_words_are_believed_while_they_are_fresh(told: list[SupplyChanged], later_ms: int, word: str):
+    known = Supply()
+    for each in told:
+        known.take(each)
+    assert known.word(task_id("one"), NOW_MS + later_ms) == word
+
+
+async def hears(play: Play, **words: str) -> None:
+    await play.scheduler.handlers.placer.take_supply(supply(play.now_ms, **words))
+
+
+async def test_a_waiting_task_shows_the_autoscalers_reason_in_list_and_answer():
+    async with a_play(a=FakeNode()) as play:
+        await play.locks("a")
+        await play.commits("one")
+        await hears(play, waits=OVER)
+        reason = f"the only node online is locked; no machine is started: {OVER}"
+        assert await play.asks("one") == Waiting(position=1, reason=reason)
+        listed = (await play.scheduler.handlers.reads.list_tasks(ListTasks())).tasks
+        assert [each.reason for each in listed] == [reason]
+
+
+async def test_news_of_the_autoscaler_become_console_lines_at_once_and_no_line_comes_twice():
+    async with a_play(a=FakeNode()) as play:
+        await play.locks("a")
+        await play.commits("one")
+        for word in ("machine m is requested", "machine m is being created", "machine m is being created"):
+            await play.passes(3)
+            await hears(play, comes=word)
+            await play.asks("one")
+        why = "Waiting for a node: the only node online is locked"
+        assert [moment.text for moment in play.task("one").timeline] == [
+            why,
+            f"{why}; machine m is requested",
+            f"{why}; machine m is being created",
+        ]
+
+
+async def test_reasons_of_nodes_alone_stay_sparse_while_the_autoscaler_says_the_same():
+    async with a_play(a=FakeNode(), b=FakeNode()) as play:
+        await play.locks("a")
+        await play.locks("b")
+        await play.commits("one")
+        await play.passes(3)
+        await hears(play, waits=OVER)
+        await play.asks("one")
+        await play.goes_down("b")
+        await play.passes(3)
+        await hears(play, waits=OVER)
+        await play.asks("one")
+        assert len(play.task("one").timeline) == 2
