@@ -1,0 +1,79 @@
+"""What the proxy needs from the world, as Protocols, and the errors that come from there.
+
+spool      the received files: what an upload is, and how it lives
+cluster    the mirrors of what the scheduler publishes
+ways       to the nodes, to the other proxies, to webhooks
+troubles   what goes wrong on these ways
+"""
+
+from libs.common.errors import NotFound
+from services.proxy.ports.cluster import (
+    Cluster,
+    ClusterView,
+)
+from services.proxy.ports.spool import (
+    NO_SUCH_UPLOAD,
+    Draft,
+    Forwarding,
+    Held,
+    Manifest,
+    Mark,
+    Part,
+    Receipt,
+    Spool,
+    StoredFile,
+    Tap,
+)
+from services.proxy.ports.troubles import (
+    HolderAway,
+    NodeRefused,
+    SpoolFull,
+    SpoolLocked,
+    WebhookFailed,
+)
+from services.proxy.ports.ways import (
+    Call,
+    Holders,
+    NodeReply,
+    Passed,
+    Patience,
+    PeerAnswer,
+    Peers,
+    Poured,
+    Sender,
+    Upstream,
+    Webhook,
+)
+
+__all__ = [
+    "NO_SUCH_UPLOAD",
+    "Call",
+    "Cluster",
+    "ClusterView",
+    "Draft",
+    "Forwarding",
+    "Held",
+    "HolderAway",
+    "Holders",
+    "Manifest",
+    "Mark",
+    "NodeRefused",
+    "NodeReply",
+    "NotFound",
+    "Part",
+    "Passed",
+    "Patience",
+    "PeerAnswer",
+    "Peers",
+    "Poured",
+    "Receipt",
+    "Sender",
+    "Spool",
+    "SpoolFull",
+    "SpoolLocked",
+    "StoredFile",
+    "Tap",
+    "Upstream",
+    "Webhook",
+    "WebhookFailed",
+]

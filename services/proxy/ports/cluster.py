@@ -1,0 +1,79 @@
+"""The view of the cluster: what is published of tasks, nodes, machines and totals, from memory."""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from libs.common.messages import TaskRecord
+from libs.common.model import (
+    Attempt,
+    ClusterSummary,
+    Machine,
+    MachineId,
+    Node,
+    NodeId,
+    NodeOption,
+    NodeTaskId,
+    Task,
+    TaskId,
+)
+
+
+class ClusterView(Protocol):
+    """The mirror of the scheduler's tasks (KV `tasks`); what is not mirrored is asked over the bus."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the mirror has been loaded: only then does a missing task mean anything."""
+        ...
+
+    def task(self, task: TaskId) -> TaskRecord | None:
+        """Look up the last known record, with the revision at which it was seen."""
+        ...
+
+    def on_task(self, listener: Callable[[TaskId], None]) -> None:
+        """Call `listener` (quick, never raising) after every change or disappearance of a task in the mirror."""
+        ...
+
+
+class Cluster(ClusterView, Protocol):
+    """The mirrors as the HTTP side sees them: all that is published of tasks, nodes and machines, from memory."""
+
+    def node(self, node: NodeId) -> Node | None:
+        """Look up a registered (or retired) node."""
+        ...
+
+    def attempt(self, node_task: NodeTaskId) -> Attempt | None:
+        """Look up an attempt by the id that its task has on the node."""
+        ...
+
+    def machine(self, machine: MachineId) -> Machine | None:
+        """Look up a rented machine, alive or ended within the last day."""
+        ...
+
+    def machines(self) -> Iterable[Machine]:
+        """List these machines."""
+        ...
+
+    def summary(self) -> ClusterSummary:
+        """Say the honest totals; zeros while nothing is known."""
+        ...
+
+    def options(self) -> tuple[NodeOption, ...]:
+        """List the options that the cluster last saw on a node; empty when it never saw one."""
+        ...
+
+    def tasks(self) -> Iterable[Task]:
+        """List the tasks in the order of their commits."""
+        ...
+
+    def position(self, task: Task) -> int:
+        """Say a waiting task's place in the queue, from 1."""
+        ...
+
+    def learn(self, record: TaskRecord) -> None:
+        """Take over what the scheduler answered, when it is newer than what the mirror has."""
+        ...
+
+    def forget(self, task: TaskId) -> None:
+        """Drop a task whose removal the scheduler has confirmed."""
+        ...
