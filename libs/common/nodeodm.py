@@ -1,4 +1,4 @@
-"""A client of one or many NodeODM nodes, for everything that is rare: probes, polls, actions. Over httpx.
+"""A client of one or many NodeODM nodes, for everything that is small: probes, polls, actions. Over libs/common/calls.py.
 
 Not for hot paths (relays, uploads and downloads have their own code in the proxy). Every call has a time limit. What
 goes wrong is said in two classes: `NodeUnreachable` when no connection came about (the node has not seen the request),
@@ -10,17 +10,20 @@ API: NodeODM 2.2, docs/index.adoc there. https://github.com/OpenDroneMap/NodeODM
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote, urlencode
 
-import httpx
 import msgspec
 
-from libs.common.errors import NodeFailed, NodeUnreachable
+from libs.common.calls import Answer as Said
+from libs.common.calls import Calls
+from libs.common.errors import NodeFailed
 from libs.common.model import Node, NodeInfo, NodeOption, NodeTaskId, OptionValue, StatusCode
 
 Answer = TypeVar("Answer")
 
-CONNECT_TIMEOUT_S: Final = 3.0
 UNAUTHORIZED: Final = 401
+BAD_REQUEST: Final = 400
+"""From here on a status is an error."""
 
 
 class NodeRefused(NodeFailed):
@@ -53,19 +56,18 @@ class NodeClient:
 
     def __init__(self, timeout_s: float = 10.0) -> None:
         self._timeout_s = timeout_s
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=1000, keepalive_expiry=30)
-        self._http = httpx.AsyncClient(limits=limits, trust_env=False, follow_redirects=False)
+        self._calls = Calls()
 
     async def __aenter__(self) -> Self:
-        """Open the pool."""
-        await self._http.__aenter__()
+        """Open it."""
+        await self._calls.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close every connection."""
-        await self._http.__aexit__(kind, error, trace)
+        await self._calls.__aexit__(kind, error, trace)
 
     async def info(self, node: Node, timeout_s: float | None = None) -> NodeInfo:
         """Ask `GET /info`."""
@@ -80,13 +82,15 @@ class NodeClient:
     ) -> NodeTask:
         """Ask `GET /task/<id>/info`, with the console from a line on. Raises NodeRefused when it is not found."""
         query = {} if from_line is None else {"with_output": str(from_line)}
-        return await self._get(node, f"/task/{task}/info", NodeTask, timeout_s, query)
+        return await self._get(node, f"/task/{quote(task, safe='')}/info", NodeTask, timeout_s, query)
 
     async def output(
         self, node: Node, task: NodeTaskId, from_line: int = 0, timeout_s: float | None = None
     ) -> list[str]:
         """Ask `GET /task/<id>/output`."""
-        return await self._get(node, f"/task/{task}/output", list[str], timeout_s, {"line": str(from_line)})
+        return await self._get(
+            node, f"/task/{quote(task, safe='')}/output", list[str], timeout_s, {"line": str(from_line)}
+        )
 
     async def cancel(self, node: Node, task: NodeTaskId, timeout_s: float | None = None) -> None:
         """Ask `POST /task/cancel`."""
@@ -117,47 +121,37 @@ class NodeClient:
         timeout_s: float | None,
         query: dict[str, str] | None = None,
     ) -> Answer:
-        return decode(await self._send(node, "GET", path, timeout_s, query=query), answer, node)
+        return decode(
+            await self._calls.get(node, target(node, path, query), timeout_s or self._timeout_s), answer, node
+        )
 
     async def _act(self, node: Node, path: str, form: dict[str, str], timeout_s: float | None) -> None:
-        decode(await self._send(node, "POST", path, timeout_s, form=form), dict[str, Any], node)
-
-    async def _send(  # noqa: PLR0913 one request has this many parts
-        self,
-        node: Node,
-        method: str,
-        path: str,
-        timeout_s: float | None,
-        *,
-        query: dict[str, str] | None = None,
-        form: dict[str, str] | None = None,
-    ) -> httpx.Response:
-        limit_s = timeout_s or self._timeout_s
-        params = {**(query or {}), **({"token": node.token} if node.token else {})}
-        timeout = httpx.Timeout(limit_s, connect=min(limit_s, CONNECT_TIMEOUT_S))
-        try:
-            return await self._http.request(method, node.url + path, params=params, data=form, timeout=timeout)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise NodeUnreachable(f"{node.name} cannot be reached ({type(error).__name__})") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise NodeFailed(f"{node.name} did not answer ({type(error).__name__})") from None
+        sent = urlencode(form).encode()
+        said = await self._calls.post(node, target(node, path), sent, timeout_s or self._timeout_s)
+        decode(said, dict[str, Any], node)
 
 
-def decode(response: httpx.Response, answer: type[Answer], node: Node) -> Answer:
+def target(node: Node, path: str, query: dict[str, str] | None = None) -> str:
+    """Write path and query, with the node's token."""
+    asked = urlencode({**(query or {}), **({"token": node.token} if node.token else {})})
+    return f"{path}?{asked}" if asked else path
+
+
+def decode(said: Said, answer: type[Answer], node: Node) -> Answer:
     """Read an answer into its type. Raises NodeRefused for `{"error"}`, NodeFailed for nonsense."""
-    if response.status_code == UNAUTHORIZED:
+    if said.status == UNAUTHORIZED:
         raise NodeRefused(f"{node.name} refuses the token")
-    if error := error_of(response.content):
+    if error := error_of(said.content):
         raise NodeRefused(error)
-    if response.is_error:
-        raise NodeFailed(f"{node.name} answered with status {response.status_code}")
+    if said.status >= BAD_REQUEST:
+        raise NodeFailed(f"{node.name} answered with status {said.status}")
     try:
-        return msgspec.json.decode(response.content, type=answer, strict=False)
+        return msgspec.json.decode(said.content, type=answer, strict=False)
     except msgspec.DecodeError as error:
         raise NodeFailed(f"{node.name} answered nonsense: {error}") from None
 
 
-class Said(msgspec.Struct):
+class Trouble(msgspec.Struct):
     """The error that any answer may be."""
 
     error: str | None = None
@@ -168,6 +162,6 @@ def error_of(content: bytes) -> str:
     if not content.startswith(b"{"):
         return ""
     try:
-        return msgspec.json.decode(content, type=Said).error or ""
+        return msgspec.json.decode(content, type=Trouble).error or ""
     except msgspec.DecodeError:
         return ""

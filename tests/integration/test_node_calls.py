@@ -1,0 +1,203 @@
+"""Calls to nodes byte by byte: framing, kept connections, ends of every kind, time limits."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from libs.common.calls import Answer, Calls
+from libs.common.errors import NodeFailed, NodeUnreachable
+from libs.common.model import Node, NodeId
+from tests.nats import free_port
+from tests.waiting import until
+
+KEEP = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@dataclass
+class Wire:
+    """A node that answers with given bytes, and remembers what it was asked."""
+
+    answers: list[bytes] = field(default_factory=list)
+    """One for each request; the last again and again. Empty bytes: close without a word."""
+    closes_after: int = 1_000_000
+    """Requests on one connection, then it closes."""
+    asked: list[bytes] = field(default_factory=list)
+    connections_count: int = 0
+    open_count: int = 0
+    port: int = 0
+
+    @property
+    def node(self) -> Node:
+        return Node(id=NodeId("n"), hostname="127.0.0.1", port=self.port, token="secret")
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections_count += 1
+        self.open_count += 1
+        try:
+            for _ in range(self.closes_after):
+                if not await self._answered(reader, writer):
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            self.open_count -= 1
+            writer.close()
+
+    async def _answered(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next((int(line[16:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length: ")), 0)
+        self.asked.append(head + await reader.readexactly(length))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if answer == b"(silence)":
+            await reader.read()
+            return False
+        for at in range(0, len(answer), 7):
+            writer.write(answer[at : at + 7])
+            await writer.drain()
+        return bool(answer) and b"Connection: close" not in answer and b"(closes)" not in answer
+
+
+@asynccontextmanager
+async def wire(*answers: bytes, closes_after: int = 1_000_000) -> AsyncIterator[Wire]:
+    wire = Wire(list(answers), closes_after)
+    server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
+    wire.port = server.sockets[0].getsockname()[1]
+    try:
+        yield wire
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "content"),
+    [
+        pytest.param(KEEP, 200, b"ok", id="with a length"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n",
+            200,
+            b"ok",
+            id="chunked",
+        ),
+        pytest.param(b"HTTP/1.1 200 OK\r\n\r\nok(closes)", 200, b"ok(closes)", id="until the connection ends"),
+        pytest.param(b"HTTP/1.0 404 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 404, b"", id="HTTP/1.0"),
+        pytest.param(b"HTTP/1.1 102 Processing\r\n\r\n" + KEEP, 200, b"ok", id="behind an informational answer"),
+    ],
+)
+async def test_an_answer_is_read_however_it_is_framed(answer: bytes, status: int, content: bytes):
+    async with wire(answer) as node, Calls() as calls:
+        for _ in range(2):
+            assert await calls.get(node.node, "/info", 5) == Answer(status, content)
+
+
+async def test_a_connection_is_kept_for_the_next_question():
+    async with wire(KEEP) as node, Calls() as calls:
+        for _ in range(5):
+            await calls.get(node.node, "/info?token=secret", 5)
+        assert node.connections_count == 1
+        assert node.asked[0].startswith(b"GET /info?token=secret HTTP/1.1\r\nHost: 127.0.0.1:")
+
+
+async def test_questions_at_the_same_time_have_a_connection_each():
+    async with wire(KEEP) as node, Calls() as calls:
+        await asyncio.gather(*(calls.get(node.node, "/info", 5) for _ in range(4)))
+        assert node.connections_count == 4
+        await asyncio.gather(*(calls.get(node.node, "/info", 5) for _ in range(4)))
+        assert node.connections_count == 4
+
+
+async def test_every_connection_is_closed_at_the_end():
+    async with wire(KEEP) as node:
+        async with Calls() as calls:
+            await asyncio.gather(*(calls.get(node.node, "/info", 5) for _ in range(4)))
+        await until(lambda: node.open_count == 0)
+
+
+async def test_a_kept_connection_that_the_node_has_closed_costs_no_answer():
+    async with wire(KEEP, closes_after=1) as node, Calls() as calls:
+        for _ in range(5):
+            assert (await calls.get(node.node, "/info", 5)).content == b"ok"
+        assert (len(node.asked), node.connections_count) == (5, 5)
+
+
+async def test_a_question_is_asked_again_when_its_kept_connection_ends_without_a_byte():
+    async with wire(KEEP, b"", KEEP) as node, Calls() as calls:
+        await calls.get(node.node, "/info", 5)
+        assert (await calls.get(node.node, "/info", 5)).content == b"ok"
+        assert (len(node.asked), node.connections_count) == (3, 2)
+
+
+async def test_a_form_is_sent_once_on_a_connection_of_its_own():
+    async with wire(KEEP, b"") as node, Calls() as calls:
+        await calls.get(node.node, "/info", 5)
+        with pytest.raises(NodeFailed, match="closed the connection"):
+            await calls.post(node.node, "/task/cancel", b"uuid=1", 5)
+        assert [asked[:4] for asked in node.asked] == [b"GET ", b"POST"]
+        assert node.asked[1].endswith(b"\r\n\r\nuuid=1")
+        assert node.connections_count == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        pytest.param(b"", "closed the connection", id="not a word"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nok(closes)", "closed", id="half an answer"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n(closes)", "not HTTP", id="no chunk"),
+        pytest.param(b"SSH-2.0-OpenSSH\r\n\r\n", "not HTTP", id="another protocol"),
+        pytest.param(b"(silence)", "in time", id="silence"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", "in time", id="a body that stops"),
+    ],
+)
+async def test_anything_but_a_whole_answer_is_a_failure_that_does_not_show_the_token(answer: bytes, words: str):
+    async with wire(answer) as node, Calls() as calls:
+        with pytest.raises(NodeFailed, match=words) as caught:
+            await calls.get(node.node, "/info?token=secret", 0.3)
+        assert "secret" not in caught.value.message
+        await until(lambda: node.open_count == 0)
+
+
+async def test_an_answer_that_never_ends_is_cut_off():
+    async with wire(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(1_000)) as node, Calls(longest_bytes=100) as calls:
+        with pytest.raises(NodeFailed, match="too much"):
+            await calls.get(node.node, "/task/1/output", 5)
+
+
+async def test_what_comes_unasked_ends_the_connection():
+    async with wire(KEEP + b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad") as node, Calls() as calls:
+        for _ in range(3):
+            assert (await calls.get(node.node, "/info", 5)).content == b"ok"
+
+
+async def test_a_call_that_is_cancelled_closes_its_connection():
+    async with wire(b"(silence)") as node, Calls() as calls:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await calls.get(node.node, "/info", 5)
+        await until(lambda: node.open_count == 0)
+
+
+@pytest.mark.parametrize(
+    "hostname",
+    [pytest.param("127.0.0.1", id="nobody listens"), pytest.param("no.such.host.invalid", id="no such name")],
+)
+async def test_no_connection_means_that_the_node_has_not_seen_it(hostname: str):
+    async with Calls() as calls:
+        with pytest.raises(NodeUnreachable, match="cannot be reached"):
+            await calls.get(Node(id=NodeId("n"), hostname=hostname, port=free_port()), "/info", 5)
+
+
+async def test_a_hung_node_delays_nobody_else():
+    async def asked(act: Callable[[], Awaitable[Answer]]) -> float:
+        began_s = asyncio.get_running_loop().time()
+        await act()
+        return asyncio.get_running_loop().time() - began_s
+
+    async with wire(KEEP) as well, wire(b"(silence)") as hung, Calls() as calls, asyncio.TaskGroup() as group:
+        waits = [group.create_task(calls.get(hung.node, "/info", 30)) for _ in range(20)]
+        await until(lambda: len(hung.asked) == 20)
+        took_s = [await asked(lambda: calls.get(well.node, "/info", 5)) for _ in range(20)]
+        assert sorted(took_s)[10] < 0.1
+        for wait in waits:
+            wait.cancel()
