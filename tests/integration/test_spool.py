@@ -142,8 +142,9 @@ async def test_init_again_keeps_the_files_and_takes_the_new_draft(spool: DiskSpo
 
 
 async def test_the_upload_of_another_owner_is_not_taken_over(spool: DiskSpool) -> None:
-    with pytest.raises(Refused, match=f"Invalid set-uuid: {TASK}"):
-        await spool.create(a_draft(owner=Owner("thief")))
+    await spool.create(a_draft(OTHER, owner=Owner("me")))
+    with pytest.raises(Refused, match=f"Invalid set-uuid: {OTHER}"):
+        await spool.create(a_draft(OTHER, owner=Owner("thief")))
 
 
 async def test_an_id_that_another_proxy_holds_is_refused_and_leaves_nothing(spool: DiskSpool, bus: MemoryBus) -> None:

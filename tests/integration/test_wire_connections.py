@@ -321,11 +321,12 @@ FORMS = [
 ]
 
 
-async def committed(proxy: ProxyUnderTest) -> str:
+async def committed(proxy: ProxyUnderTest, token: str = "") -> str:
     """A task of the cluster."""
-    task = await proxy.init()
+    _, said = await proxy.form(f"/task/new/init?token={token}")
+    task: str = said["uuid"]
     await proxy.upload(task, ("a.jpg", b"x"))
-    await proxy.json("POST", f"/task/new/commit/{task}")
+    await proxy.json("POST", f"/task/new/commit/{task}?token={token}")
     return task
 
 
@@ -378,10 +379,11 @@ async def test_an_action_without_the_bus_is_refused_for_now(proxy: ProxyUnderTes
 
 
 async def test_somebody_elses_task_can_be_neither_seen_nor_touched(proxy: ProxyUnderTest) -> None:
-    task = await committed(proxy)
+    task = await committed(proxy, "mine")
 
     assert await proxy.json("GET", "/task/list?token=other") == (200, [])
-    assert await proxy.json("GET", "/task/list?token=") == (200, [{"uuid": task}])
+    assert await proxy.json("GET", "/task/list?token=") == (200, [])
+    assert await proxy.json("GET", "/task/list?token=mine") == (200, [{"uuid": task}])
     assert "no task table entry" in (await proxy.json("GET", f"/task/{task}/info?token=other"))[1]["error"]
     kind = {"content-type": "application/x-www-form-urlencoded"}
     _, answer = await proxy.json("POST", "/task/remove?token=other", f"uuid={task}".encode(), kind)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from libs.common.errors import BusFailed, ClusterError, NotFound, ProviderFailed, Refused
+from libs.common.identity import owner_of
 from libs.common.messages import FIND_RESULT, MACHINES, FindResult, ResultFound
 from libs.common.model import (
     Attempt,
@@ -64,7 +65,7 @@ async def autoscaler(proxy: ProxyUnderTest) -> AsyncIterator[FakeAutoscaler]:
         yield fake
 
 
-async def ran(proxy: ProxyUnderTest, node: str = "gone", **values: Any) -> None:
+async def ran(proxy: ProxyUnderTest, node: str = "gone", token: str = "", **values: Any) -> None:
     """Put a task there that has run on a node, which is gone unless it is named."""
     attempt = Attempt(
         number=1, node=NodeId(node), node_task_id=ON_NODE, state=AttemptState.ENDED, running_at_ms=5, **values
@@ -73,6 +74,7 @@ async def ran(proxy: ProxyUnderTest, node: str = "gone", **values: Any) -> None:
         Task(
             id=TASK,
             name="mine",
+            owner=owner_of(token),
             holder=InstanceId("i"),
             created_at_ms=1,
             committed_at_ms=1,
@@ -231,7 +233,7 @@ async def test_the_node_of_a_machine_is_asked_while_the_machine_stays(
 
 
 async def test_another_clients_result_is_not_found(proxy: ProxyUnderTest, autoscaler: FakeAutoscaler):
-    await on_machine(proxy)
+    await ran(proxy, token="mine", machine=MachineId("m"))
     autoscaler.answer = ResultFound(url="https://s3.x/b/k")
     assert (await proxy.ask("GET", f"{ZIP}?token=other"))[0] == 404
     assert autoscaler.asked == []

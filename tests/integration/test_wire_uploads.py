@@ -173,7 +173,8 @@ async def test_an_upload_to_an_unknown_task_is_refused_after_its_body(proxy: Pro
 
 
 async def test_somebody_elses_upload_is_unknown(proxy: ProxyUnderTest) -> None:
-    task = await proxy.init()
+    _, said = await proxy.form("/task/new/init?token=mine")
+    task = said["uuid"]
 
     status, _ = await proxy.json("POST", f"/task/new/upload/{task}?token=other", GOOD, MULTIPART)
     committed = await proxy.json("POST", f"/task/new/commit/{task}?token=other")
