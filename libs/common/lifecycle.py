@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import faulthandler
 import random
+import resource
 import signal
 import sys
 import threading
@@ -35,6 +36,7 @@ Result = TypeVar("Result")
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
+OPEN_FILES_COUNT: Final = 65_536
 CANCEL_AGAIN_S: Final = 1.0
 """A loop that has not ended so long after it was cancelled may have missed it (see `heeding`)."""
 
@@ -57,6 +59,7 @@ def run(serve: Coroutine[Any, Any, None], prog: str, stop_within_s: float | None
     """
     import uvloop
 
+    allow_many_connections()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(until_signalled(serve, stop_within_s))
@@ -66,6 +69,14 @@ def run(serve: Coroutine[Any, Any, None], prog: str, stop_within_s: float | None
         if stop_within_s:
             faulthandler.cancel_dump_traceback_later()
     return EXIT_OK
+
+
+def allow_many_connections() -> None:
+    """Raise the limit of open files (1,024 in most shells) to what a large cluster needs: each connection is one."""
+    soft_count, hard_count = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted_count = OPEN_FILES_COUNT if hard_count == resource.RLIM_INFINITY else min(OPEN_FILES_COUNT, hard_count)
+    if soft_count != resource.RLIM_INFINITY and soft_count < wanted_count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted_count, hard_count))
 
 
 def explain(prog: str, error: Exception) -> int:

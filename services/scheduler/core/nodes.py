@@ -52,6 +52,11 @@ class NodeState:
         return self.record.id
 
     @property
+    def asked(self) -> bool:
+        """Whether it has been probed before."""
+        return self.info_at_ms is not None or self.missed_at_ms >= 0
+
+    @property
     def usable(self) -> bool:
         """Whether a task may be sent there at all."""
         record = self.record
@@ -178,10 +183,10 @@ class Registry:
         came = not node.online
         node.online, node.misses_count, node.trouble = True, 0, ""
         node.seen_at_ms = node.info_at_ms = now_ms
-        before = (node.info, node.foreign_count)
+        before = matters(node)
         node.info = info
         node.foreign_count = foreign_of(info.task_queue_count, ours, node.foreign_count)
-        if came or before != (node.info, node.foreign_count):
+        if came or before != matters(node):
             self._changed(node)
         return came
 
@@ -236,6 +241,11 @@ class Registry:
                 self._open[node.id] = node
             else:
                 del self._open[node.id]
+
+
+def matters(node: NodeState) -> tuple[int, int | None, int, int]:
+    """Pick what placement depends on. The memory that is left at the moment, which is another at every probe, is not of it."""
+    return node.slots_count, node.limit_count, node.memory_bytes, node.foreign_count
 
 
 def node_id(hostname: str, port: int) -> NodeId:

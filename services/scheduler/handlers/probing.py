@@ -1,7 +1,8 @@
 """Asks every node how it is, each on its own, off the request path.
 
-A node is due every few seconds, give or take a little so that a thousand of them do not come at once. A slow or hung node holds one
-place in the crew until its time limit and delays nobody else.
+A node is due every few seconds, give or take a little. All are asked at once when the scheduler starts, and the second time after a
+part of the interval that chance gives to each: from then on a thousand of them are spread evenly over it. A slow or hung node
+holds one place in the crew until its time limit and delays nobody else.
 """
 
 import asyncio
@@ -80,12 +81,13 @@ class Prober:
 
     async def _again_and_again(self, node: NodeState) -> None:
         self._under_way.add(node.id)
+        earliest = 1 - JITTER if node.asked else 0.0
         try:
             await self.probe(node)
         finally:
             self._under_way.discard(node.id)
             if self._registry.get(node.id) is not None:
-                share = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 no secret
+                share = random.uniform(earliest, 1 + JITTER)  # noqa: S311 no secret
                 self._rota.set(node.id, self._ledger.now_ms() + round(self._settings.probe_every_s * 1000 * share))
 
     async def _heard(self, node: NodeState, info: NodeInfo, before: OnNode) -> None:

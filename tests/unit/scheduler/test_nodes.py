@@ -111,6 +111,27 @@ def test_the_version_stays_when_a_probe_brings_nothing_new():
 
 
 @pytest.mark.parametrize(
+    ("says", "is_news"),
+    [
+        pytest.param(NodeInfo(available_memory=2), False, id="less memory is left at the moment"),
+        pytest.param(NodeInfo(max_parallel_tasks=2), True, id="another slot"),
+        pytest.param(NodeInfo(max_images=100), True, id="a limit of images"),
+        pytest.param(NodeInfo(total_memory=8), True, id="more memory"),
+        pytest.param(NodeInfo(task_queue_count=1), True, id="a task of somebody else"),
+    ],
+)
+def test_a_probe_wakes_placement_only_when_something_else_may_be_placed(says: NodeInfo, is_news: bool):
+    made = registry()
+    answers(made, "a")
+    node = made.get(NodeId("a"))
+    assert node is not None
+    version = made.version
+    made.hit(node, says, Ours(), NOW_MS)
+    assert (made.version != version) is is_news
+    assert node.info == says
+
+
+@pytest.mark.parametrize(
     ("hostname", "port", "expected"),
     [
         pytest.param("node.example.org", 3000, "node.example.org-3000", id="name"),
