@@ -13,6 +13,8 @@ SYNC := VIRTUAL_ENV= UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy $(UV) sync --qu
 
 # What pytest, `clusterodm up` or the benchmarks get besides: make test ARGS="-k telnet"
 ARGS ?=
+# How many tests run side by side; most of them wait more than they compute. JOBS=0: one after the other, in this process
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-fast check format bench profile simulate lock install clean
@@ -25,7 +27,7 @@ run: $(VENV)/.runtime ## Start a whole cluster with two simulated nodes: http://
 	@$(BIN)/clusterodm up --demo $(ARGS)
 
 test: $(VENV)/.dev ## Run every test (browser and compose tests too, where the machine can)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that need no whole cluster, browser or Docker engine
 	@$(BIN)/pytest -m "not slow and not compose and not browser" $(ARGS)
