@@ -31,14 +31,16 @@ from nats.micro.service import Service, ServiceConfig
 from nats.nuid import NUID
 
 from libs.common.errors import ERROR_NAMES, BusFailed, ClusterError, error_name
-from libs.common.leases import Term, hold
+from libs.common.leases import Term, hold, is_held
 from libs.common.lifecycle import Crew, background, heeding, monotonic_s
 from libs.common.log import hide
-from libs.common.messages import EVENTS_STREAM, EVENTS_SUBJECTS, BucketName, Event, ObjectsName, Request, Snapshot
+from libs.common.messages import BucketName, Event, ObjectsName, Request, Snapshot
 from libs.common.objects import NatsObjects, open_objects
+from libs.common.patience import in_time, patiently
 from libs.common.ports import Handler
 from libs.common.ports import Term as InOffice
 from libs.common.store import NatsBucket, open_bucket
+from libs.common.streams import open_events, open_snapshot
 
 log = structlog.get_logger()
 
@@ -53,10 +55,6 @@ HANDLERS_AT_ONCE: Final = 256
 """Requests that one service works on at the same time; the rest waits in NATS' buffers."""
 RETRY_S: Final = 0.1
 STOP_GRACE_S: Final = 5.0
-EVENTS_MAX_AGE_S: Final = 7 * 24 * 3600
-EVENTS_MAX_BYTES: Final = 256 * 1024 * 1024
-EXISTS_OTHERWISE: Final = 10058
-"""NATS' code for a stream that somebody else has just created, with other settings."""
 LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
 """How nats-py says that the server is away."""
 
@@ -67,11 +65,14 @@ new_id = NUID().next
 class NatsBus:
     """The bus of one process. `libs.common.ports.Bus` says what each method promises."""
 
-    def __init__(self, client: Client, replicas_count: int) -> None:
+    def __init__(self, client: Client, replicas_count: int, wait_s: float) -> None:
         self._client = client
+        self._wait_s = wait_s
+        self._nonce = new_id().decode()
         self._js: JetStreamContext = client.jetstream(timeout=5)
         self._replicas_count = replicas_count
         self._buckets: dict[str, NatsBucket[Any]] = {}
+        self._objects: dict[tuple[str, float], NatsObjects] = {}
 
     def __repr__(self) -> str:
         """Show where it is connected to."""
@@ -157,11 +158,13 @@ class NatsBus:
 
     async def set_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
         """Replace the last value; see ports.Bus."""
+        payload = msgspec.json.encode(message)
         try:
-            await heeding(self._js.publish(snapshot.subject, msgspec.json.encode(message)))
-        except nats.js.errors.NoStreamResponseError:
-            await self._add_snapshot_stream(snapshot)
-            await heeding(self._js.publish(snapshot.subject, msgspec.json.encode(message)))
+            try:
+                await heeding(self._js.publish(snapshot.subject, payload))
+            except nats.js.errors.NoStreamResponseError:
+                await open_snapshot(self._js, snapshot, self._replicas_count)
+                await heeding(self._js.publish(snapshot.subject, payload))
         except LOST as error:
             raise BusFailed(f"snapshot {snapshot.name} not stored: {type(error).__name__}") from None
 
@@ -170,52 +173,41 @@ class NatsBus:
         self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]
     ) -> AsyncIterator[None]:
         """Call the handler with the last value and every new one; see ports.Bus."""
-        await self._add_snapshot_stream(snapshot)
+        await patiently(
+            lambda: open_snapshot(self._js, snapshot, self._replicas_count), f"{snapshot.name} opens", self._wait_s
+        )
         async with background(self._follow(snapshot, durable, handler), name=f"follow {snapshot.name}"):
             yield
 
     async def bucket(self, name: BucketName[Value]) -> NatsBucket[Value]:
         """Open a bucket; see ports.Bus."""
         if name.name not in self._buckets:
-            self._buckets[name.name] = await open_bucket(self._js, name, self._replicas_count)
+            self._buckets[name.name] = await patiently(
+                lambda: open_bucket(self._js, name, self._replicas_count), f"bucket {name.name} opens", self._wait_s
+            )
         return self._buckets[name.name]
 
     async def objects(self, name: ObjectsName, ttl_s: float) -> NatsObjects:
         """Open a store of large things; see ports.Bus."""
-        return await open_objects(self._js, name, self._replicas_count, ttl_s)
+        if (name.name, ttl_s) not in self._objects:
+            self._objects[name.name, ttl_s] = await patiently(
+                lambda: open_objects(self._js, name, self._replicas_count, ttl_s), f"{name.name} open", self._wait_s
+            )
+        return self._objects[name.name, ttl_s]
 
     @asynccontextmanager
     async def lead(self, office: str, holder: str, ttl_s: int = 5) -> AsyncIterator[Term]:
         """Hold an office; see ports.Bus."""
-        async with hold(self._js, self._replicas_count, office, holder, ttl_s) as term:
+        async with hold(self._js, self._replicas_count, office, f"{holder} {self._nonce}", ttl_s) as term:
             yield term
 
+    async def led(self, office: str) -> bool:
+        """Whether somebody holds an office; see ports.Bus."""
+        return await is_held(self._js, office)
+
     async def prepare(self) -> None:
-        """Make sure that the stream of events exists."""
-        await self._add_stream(
-            api.StreamConfig(
-                name=EVENTS_STREAM,
-                subjects=[EVENTS_SUBJECTS],
-                max_age=EVENTS_MAX_AGE_S,
-                max_bytes=EVENTS_MAX_BYTES,
-                discard=api.DiscardPolicy.OLD,
-            )
-        )
-
-    async def _add_snapshot_stream(self, snapshot: Snapshot[Any]) -> None:
-        config = api.StreamConfig(name=snapshot.stream, subjects=[snapshot.subject], max_msgs_per_subject=1)
-        await self._add_stream(config)
-
-    async def _add_stream(self, config: api.StreamConfig) -> None:
-        """Create a stream that does not exist. One that does stays as it is: a client may not know how it is kept."""
-        try:
-            await self._js.stream_info(config.name or "")
-        except nats.js.errors.NotFoundError:
-            try:
-                await self._js.add_stream(config, num_replicas=self._replicas_count)
-            except nats.js.errors.BadRequestError as error:
-                if error.err_code != EXISTS_OTHERWISE:
-                    raise
+        """Make sure that the stream of events exists. Raises BusFailed when NATS has no room for it."""
+        await open_events(self._js, self._replicas_count)
 
     async def _hand_over_last(self, snapshot: Snapshot[Told], handler: Callable[[Told], Awaitable[None]]) -> None:
         """Begin with the present value: the durable consumer remembers it as seen, a restarted process does not."""
@@ -228,9 +220,8 @@ class NatsBus:
         config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.NEW, ack_wait=30)
         while True:
             try:
-                consumer = await self._js.pull_subscribe(
-                    snapshot.subject, durable, stream=snapshot.stream, config=config
-                )
+                subscribing = self._js.pull_subscribe(snapshot.subject, durable, stream=snapshot.stream, config=config)
+                consumer = await heeding(subscribing)
                 await self._hand_over_last(snapshot, handler)
                 while True:
                     with contextlib.suppress(nats.errors.TimeoutError):
@@ -303,6 +294,7 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
     """
     opened: list[NatsBus] = []
     closing = asyncio.Event()
+    deadline_s = monotonic_s() + wait_s
 
     async def reconnected() -> None:
         log.info("nats is back")
@@ -330,12 +322,16 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
                 disconnected_cb=disconnected,
                 error_cb=trouble,
             )
-            bus = NatsBus(client, replicas_count)
-            await until_ready(bus)
     except LOST as error:
-        raise BusFailed(f"no NATS with JetStream at {hide(url)}: {type(error).__name__}") from None
-    opened.append(bus)
+        raise BusFailed(f"no NATS at {hide(url)}: {type(error).__name__}") from None
+    bus = NatsBus(client, replicas_count, wait_s)
     try:
+        try:
+            async with asyncio.timeout(deadline_s - monotonic_s()):
+                await until_ready(bus)
+        except TimeoutError:
+            raise BusFailed(f"no NATS with JetStream at {hide(url)} in {wait_s:g} s") from None
+        opened.append(bus)
         yield bus
     finally:
         closing.set()
@@ -345,9 +341,12 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
 
 async def until_ready(bus: NatsBus) -> None:
     """Wait until JetStream answers: after a start of the server it comes a moment later than its port."""
+    tries_count = 0
     while True:
         try:
-            return await bus.prepare()
+            async with in_time(tries_count):
+                return await heeding(bus.prepare())
         except LOST as error:
+            tries_count += 1
             log.debug("jetstream not ready", error=repr(error))
             await asyncio.sleep(RETRY_S)

@@ -9,6 +9,9 @@ The epoch is the revision at which the key was created: it grows from term to te
 whoever has seen a newer leader refuses an older one. What is left is the moment between looking and writing; there the
 compare-and-set on every record and the epoch hold.
 
+A write may be done although its answer is lost (NATS elects, the network stumbles). Whoever then finds its own name and nonce
+at a later revision than it knows of goes on from there: no office is given up for an answer that did not come.
+
 Beside its name, the holder writes which process it is. A candidate in the same process namespace of the same boot sees
 whether that process is still there; if not, it takes the office at once: a killed service that its keeper starts again
 does not wait for the death of its predecessor to be noticed from afar.
@@ -28,7 +31,10 @@ import structlog
 from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
 
+from libs.common.errors import BusFailed
 from libs.common.lifecycle import background, heeding, monotonic_s
+from libs.common.patience import in_time
+from libs.common.store import opened
 
 log = structlog.get_logger()
 
@@ -36,10 +42,16 @@ BUCKET: Final = "leases"
 LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
 RETRY_S: Final = 0.5
 RENEWALS_PER_TTL: Final = 3
+WRONG_REVISION: Final = 10071
+"""NATS' code for a write to a subject whose last message is another than expected."""
 GONE: Final = {"Z", "X"}
 """States in /proc/<pid>/stat of a process that has ended (proc(5))."""
 STARTED_AT: Final = 18
 """Which field behind the state says when the process started (proc(5): the 22nd of all)."""
+
+
+class OfficeTaken(Exception):
+    """The office is no longer ours, and NATS has said so."""
 
 
 class Term:
@@ -78,7 +90,7 @@ class Term:
 async def hold(js: JetStreamContext, replicas_count: int, office: str, holder: str, ttl_s: int) -> AsyncIterator[Term]:
     """Wait until the office is free, hold it while the context is open, and free it at the end.
 
-    `ttl_s`: whole seconds after which a silent holder has lost it.
+    `holder`: no two candidates may have the same. `ttl_s`: whole seconds after which a silent holder has lost it.
     """
     lease = Lease(js, await open_store(js, replicas_count), office, holder, ttl_s)
     term = await lease.take()
@@ -90,17 +102,27 @@ async def hold(js: JetStreamContext, replicas_count: int, office: str, holder: s
             await lease.leave(term)
 
 
+async def is_held(js: JetStreamContext, office: str) -> bool:
+    """Whether somebody holds an office. Raises BusFailed."""
+    try:
+        store = await heeding(js.key_value(BUCKET))
+        return bool((await heeding(store.get(office))).value)
+    except (nats.js.errors.BucketNotFoundError, nats.js.errors.KeyNotFoundError):
+        return False
+    except LOST as error:
+        raise BusFailed(f"office {office} not seen: {type(error).__name__}") from None
+
+
 async def open_store(js: JetStreamContext, replicas_count: int) -> KeyValue:
     """Open the bucket of leases, waiting for NATS if need be."""
+    config = api.KeyValueConfig(bucket=BUCKET, history=1, storage=api.StorageType.FILE, replicas=replicas_count)
+    tries_count = 0
     while True:
         try:
-            try:
-                return await js.key_value(BUCKET)
-            except nats.js.errors.BucketNotFoundError:
-                return await js.create_key_value(
-                    api.KeyValueConfig(bucket=BUCKET, history=1, storage=api.StorageType.FILE, replicas=replicas_count)
-                )
+            async with in_time(tries_count):
+                return await heeding(opened(js, config))
         except LOST as error:
+            tries_count += 1
             log.debug("leases not there", error=repr(error))
             await asyncio.sleep(RETRY_S)
 
@@ -121,7 +143,8 @@ class Lease:
         while True:
             began_s = monotonic_s()
             try:
-                await heeding(self._create_or_inherit())
+                async with in_time():
+                    await heeding(self._create_or_inherit())
             except LOST:
                 await asyncio.sleep(RETRY_S)
             else:
@@ -132,9 +155,10 @@ class Lease:
             self._revision = await self._store.create(self._office, self._holder, msg_ttl=self._ttl_s)
         except nats.js.errors.KeyWrongLastSequenceError:
             entry = await self._store.get(self._office)
-            if not is_dead((entry.value or b"").decode(errors="replace").rpartition(" ")[2]):
-                raise
-            log.info("the process in office is dead", office=self._office)
+            if entry.value != self._holder:
+                if not is_dead((entry.value or b"").decode(errors="replace").rpartition(" ")[2]):
+                    raise
+                log.info("the process in office is dead", office=self._office)
             self._revision = (await self._write(entry.revision or 0)).seq
 
     async def renew(self, term: Term) -> None:
@@ -143,8 +167,8 @@ class Lease:
             await asyncio.sleep(self._ttl_s / RENEWALS_PER_TTL)
             try:
                 await self._write_again(term)
-            except nats.js.errors.APIError as error:
-                log.warning("office lost", office=self._office, epoch=term.epoch, reason=error.description)
+            except OfficeTaken as error:
+                log.warning("office lost", office=self._office, epoch=term.epoch, reason=str(error))
                 break
             except LOST as error:
                 log.debug("lease not renewed", office=self._office, error=type(error).__name__)
@@ -158,12 +182,28 @@ class Lease:
         term.end()
         if was_valid:
             with contextlib.suppress(*LOST):
-                await self._store.purge(self._office)
+                await heeding(self._store.purge(self._office))
 
     async def _write_again(self, term: Term) -> None:
         began_s = monotonic_s()
-        self._revision = (await self._write(self._revision)).seq
+        try:
+            written = await self._write(self._revision)
+        except nats.js.errors.APIError as error:
+            if error.err_code != WRONG_REVISION:
+                raise
+            written = await self._write(await self._own_revision())
+        self._revision = written.seq
         term.prolong(began_s + self._ttl_s)
+
+    async def _own_revision(self) -> int:
+        """Find the write of ours whose answer was lost. Raises OfficeTaken when the last one is another's."""
+        try:
+            entry = await heeding(self._store.get(self._office))
+        except nats.js.errors.KeyNotFoundError:
+            raise OfficeTaken("the lease has expired") from None
+        if entry.value != self._holder:
+            raise OfficeTaken("another holds it")
+        return entry.revision or 0
 
     async def _write(self, revision: int) -> api.PubAck:
         return await heeding(

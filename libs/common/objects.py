@@ -17,6 +17,7 @@ from nats.js.object_store import ObjectStore
 from libs.common.errors import BusFailed
 from libs.common.lifecycle import heeding
 from libs.common.messages import ObjectsName
+from libs.common.patience import in_time
 
 log = structlog.get_logger()
 
@@ -26,29 +27,33 @@ LONGEST_S: Final = 10.0
 
 
 async def open_objects(js: JetStreamContext, name: ObjectsName, replicas_count: int, ttl_s: float) -> "NatsObjects":
-    """Open a store, creating it when it does not exist. Raises BusFailed."""
+    """Open a store, creating it when it does not exist. Raises BusFailed, soon."""
+    config = api.ObjectStoreConfig(ttl=ttl_s, storage=api.StorageType.FILE, replicas=replicas_count)
     try:
-        try:
-            store = await heeding(js.object_store(name.name))
-        except nats.js.errors.NotFoundError:
-            config = api.ObjectStoreConfig(ttl=ttl_s, storage=api.StorageType.FILE, replicas=replicas_count)
-            store = await heeding(js.create_object_store(name.name, config=config))
-        else:
-            await keep_for(js, store, ttl_s)
+        async with in_time():
+            store = await heeding(opened(js, name.name, config))
     except LOST as error:
         raise BusFailed(f"object store {name.name} cannot be opened: {error!r}") from None
     return NatsObjects(store, name)
 
 
+async def opened(js: JetStreamContext, name: str, config: api.ObjectStoreConfig) -> ObjectStore:
+    """Open a store, creating it when it does not exist. Raises what nats-py raises."""
+    try:
+        store = await js.object_store(name)
+    except nats.js.errors.NotFoundError:
+        return await js.create_object_store(name, config=config)
+    await keep_for(js, store, config.ttl or 0)
+    return store
+
+
 async def keep_for(js: JetStreamContext, store: ObjectStore, ttl_s: float) -> None:
     """Bring the time to live up to date when the setting has changed."""
-    config = (await heeding(store.status())).stream_info.config
+    config = (await store.status()).stream_info.config
     if config.max_age != ttl_s:
         log.info("time to live changed", stream=config.name, from_s=config.max_age, to_s=ttl_s)
-        await heeding(
-            js.update_stream(
-                config.evolve(max_age=ttl_s, duplicate_window=min(config.duplicate_window or ttl_s, ttl_s))
-            )
+        await js.update_stream(
+            config.evolve(max_age=ttl_s, duplicate_window=min(config.duplicate_window or ttl_s, ttl_s))
         )
 
 

@@ -22,6 +22,7 @@ from nats.js.kv import KV_DEL, KV_PURGE, KeyValue
 from libs.common.errors import BusFailed, Conflict
 from libs.common.lifecycle import heeding
 from libs.common.messages import BucketName
+from libs.common.patience import in_time
 from libs.common.ports import Change, Entry
 
 log = structlog.get_logger()
@@ -35,18 +36,24 @@ GONE: Final = (KV_DEL, KV_PURGE)
 
 
 async def open_bucket(js: JetStreamContext, name: BucketName[Value], replicas_count: int) -> "NatsBucket[Value]":
-    """Open a bucket, creating it when it does not exist. Raises BusFailed."""
+    """Open a bucket, creating it when it does not exist. Raises BusFailed, soon."""
+    config = api.KeyValueConfig(
+        bucket=name.name, history=1, storage=api.StorageType.FILE, replicas=replicas_count, direct=True
+    )
     try:
-        try:
-            store = await js.key_value(name.name)
-        except nats.js.errors.BucketNotFoundError:
-            config = api.KeyValueConfig(
-                bucket=name.name, history=1, storage=api.StorageType.FILE, replicas=replicas_count, direct=True
-            )
-            store = await js.create_key_value(config)
+        async with in_time():
+            store = await heeding(opened(js, config))
     except LOST as error:
         raise BusFailed(f"bucket {name.name} cannot be opened: {error!r}") from None
     return NatsBucket(store, name)
+
+
+async def opened(js: JetStreamContext, config: api.KeyValueConfig) -> KeyValue:
+    """Open a bucket, creating it when it does not exist. Raises what nats-py raises."""
+    try:
+        return await js.key_value(config.bucket)
+    except nats.js.errors.BucketNotFoundError:
+        return await js.create_key_value(config)
 
 
 class NatsBucket(Generic[Value]):
@@ -190,10 +197,13 @@ class NatsBucket(Generic[Value]):
                 await watcher._sub.unsubscribe()  # type: ignore[union-attr]  # noqa: SLF001 stop() also fills the queue, which nobody reads any more
 
     async def _start_watch(self, *, meta_only: bool) -> KeyValue.KeyWatcher:
+        tries_count = 0
         while True:
             try:
-                return await heeding(self._store.watchall(meta_only=meta_only))
+                async with in_time(tries_count):
+                    return await heeding(self._store.watchall(meta_only=meta_only))
             except LOST as error:
+                tries_count += 1
                 log.debug("watch not started", bucket=self._name, error=repr(error))
                 await asyncio.sleep(RETRY_S)
 

@@ -104,7 +104,7 @@ async def running(settings: ProxySettings, bus: Bus, entrances: Sequence[Entranc
         sweeper = Sweeper(bus, spool, settings.stale_uploads_timeout)
         neighbours = Neighbours(bus, cluster, spool, holders, PeerClient())
         health = Health(bus, cluster, spool)
-        ways = Ways(polls, streams, neighbours, await shared_secret(bus))
+        ways = Ways(polls, streams, neighbours, await shared_secret(bus, settings.nats_wait_s))
         app = front(settings, bus, cluster, creator, ways, health)
         async with (
             background(every(SWEEP_EVERY_S, sweeper.sweep, "sweep"), "sweep"),

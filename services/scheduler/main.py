@@ -19,6 +19,7 @@ from libs.common.bus import connect
 from libs.common.errors import BusFailed
 from libs.common.lifecycle import Crew, background, every, now_ms, run
 from libs.common.log import configure
+from libs.common.messages import CONSOLES, NODES, OPTIONS, SUMMARY, TASKS, BucketName
 from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Term
 from libs.common.settings import parse
@@ -80,9 +81,18 @@ async def serve(settings: SchedulerSettings) -> None:
         ) as bus,
         NodeClient() as client,
     ):
+        await open_all(bus, settings)
         holder = new_holder()
         while True:
             await in_office(bus, NodeODMNodes(client), settings, holder)
+
+
+async def open_all(bus: Bus, settings: SchedulerSettings) -> None:
+    """Open what a leader needs while another leads: the bus keeps it, so taking office depends on no call that may fail."""
+    names: tuple[BucketName[Any], ...] = (TASKS, NODES, SUMMARY, OPTIONS)
+    for name in names:
+        await bus.bucket(name)
+    await bus.objects(CONSOLES, settings.task_retention_h * 3600)
 
 
 async def in_office(bus: Bus, api: NodeApi, settings: SchedulerSettings, holder: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.bus import connect
+from libs.common.bus import NatsBus, connect
 from libs.common.leases import is_dead, this_process
 from libs.common.ports import Bus
 from libs.common.testing import MemoryBus
@@ -93,6 +93,36 @@ async def test_a_holder_without_nats_finds_its_term_over(nats_server: NatsServer
             await until(lambda: bus.connected)
         async with asyncio.timeout(5), bus.lead("scheduler", "one", ttl_s=1) as again:
             assert again.epoch > term.epoch
+
+
+@pytest.mark.slow
+async def test_an_office_survives_a_renewal_whose_answer_was_lost(nats_bus: NatsBus):
+    async with nats_bus.lead("scheduler", "one", ttl_s=1) as term:
+        store = await nats_bus._js.key_value("leases")
+        held = await store.get("scheduler")
+        assert held.value is not None
+        await nats_bus._js.publish("$KV.leases.scheduler", held.value, msg_ttl=1)  # written, and nobody told
+        await asyncio.sleep(2.5)
+        assert term.valid
+
+
+@pytest.mark.slow
+async def test_an_office_that_another_has_written_into_is_lost(nats_bus: NatsBus):
+    async with nats_bus.lead("scheduler", "one", ttl_s=3) as term:
+        await nats_bus._js.publish("$KV.leases.scheduler", b"somebody else", msg_ttl=3)
+        async with asyncio.timeout(2):
+            await term.over()
+        assert not term.valid
+
+
+@pytest.mark.slow
+async def test_an_office_taken_without_an_answer_is_ours_at_once(nats_bus: NatsBus):
+    async with nats_bus.lead("autoscaler", "opens the bucket"):
+        pass
+    ours = f"one {nats_bus._nonce} {this_process()}".encode()
+    await nats_bus._js.publish("$KV.leases.scheduler", ours, msg_ttl=30)
+    async with asyncio.timeout(2), nats_bus.lead("scheduler", "one", ttl_s=30) as term:
+        assert term.valid
 
 
 ROOT = Path(__file__).parents[2]

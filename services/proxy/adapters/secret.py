@@ -6,14 +6,20 @@ from typing import Final
 from libs.common.errors import BusFailed, Conflict
 from libs.common.messages import SECRETS, SUMMARY_KEY
 from libs.common.model import Secret
-from libs.common.ports import Bus
+from libs.common.patience import patiently
+from libs.common.ports import Bucket, Bus
 
 LENGTH_BYTES: Final = 32
 
 
-async def shared_secret(bus: Bus) -> str:
-    """Read the cluster's secret, or make it. Raises BusFailed."""
+async def shared_secret(bus: Bus, wait_s: float = 0.0) -> str:
+    """Read the cluster's secret, or make it, as soon as NATS can. Raises BusFailed."""
     bucket = await bus.bucket(SECRETS)
+    return await patiently(lambda: read_or_made(bucket), "the secret of the cluster is known", wait_s)
+
+
+async def read_or_made(bucket: Bucket[Secret]) -> str:
+    """Read the secret, or make it. Raises BusFailed."""
     try:
         if not await bucket.get(SUMMARY_KEY):
             await bucket.create(SUMMARY_KEY, Secret(value=secrets.token_hex(LENGTH_BYTES)))

@@ -1,0 +1,87 @@
+"""The streams behind events and snapshots: what they are called, how much they keep, how they come about.
+
+A stream that exists stays as it is: not every client knows how it is kept. Events have a share of NATS' disk to
+themselves, reserved when the stream is made, so that they never crowd out records; where the disk is small, the share is.
+"""
+
+from typing import Any, Final
+
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.js import JetStreamContext, api
+
+from libs.common.errors import BusFailed
+from libs.common.lifecycle import heeding
+from libs.common.messages import EVENTS_STREAM, EVENTS_SUBJECTS, Snapshot
+from libs.common.patience import in_time
+
+log = structlog.get_logger()
+
+LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
+EXISTS_OTHERWISE: Final = 10058
+"""NATS' code for a stream that somebody else has just created, with other settings."""
+NO_SPACE: Final = 10047
+"""NATS' code for a reservation that is larger than what a server may use of its disk; a cluster only says so in words."""
+EVENTS_MAX_AGE_S: Final = 7 * 24 * 3600
+EVENTS_MOST_BYTES: Final = 256 * 1024 * 1024
+EVENTS_LEAST_BYTES: Final = 4 * 1024 * 1024
+
+
+async def open_events(js: JetStreamContext, replicas_count: int) -> None:
+    """Make sure that the stream of events exists, as large as the disk of NATS allows.
+
+    Raises BusFailed when even the least does not fit, and what nats-py raises when NATS is not there.
+    """
+    reserved_bytes = EVENTS_MOST_BYTES
+    while True:
+        try:
+            return await add_stream(js, events_config(reserved_bytes), replicas_count)
+        except nats.js.errors.APIError as error:
+            if not has_no_space(error):
+                raise
+            if reserved_bytes <= EVENTS_LEAST_BYTES:
+                raise BusFailed(
+                    f"NATS has no {reserved_bytes >> 20} MB left for its records ({error.description}): free some of its"
+                    " disk and restart it, or raise jetstream.max_file_store in its configuration"
+                ) from None
+            reserved_bytes //= 2
+            log.info("little room for events", reserved_mb=reserved_bytes >> 20, reason=error.description)
+
+
+async def open_snapshot(js: JetStreamContext, snapshot: Snapshot[Any], replicas_count: int) -> None:
+    """Make sure that the stream of a snapshot exists: it keeps the last value. Raises BusFailed, soon."""
+    config = api.StreamConfig(name=snapshot.stream, subjects=[snapshot.subject], max_msgs_per_subject=1)
+    try:
+        async with in_time():
+            await heeding(add_stream(js, config, replicas_count))
+    except LOST as error:
+        raise BusFailed(f"snapshot {snapshot.name} cannot be opened: {error!r}") from None
+
+
+def events_config(reserved_bytes: int) -> api.StreamConfig:
+    """Say how events are kept: seven days, and the oldest go first when the space is used up."""
+    return api.StreamConfig(
+        name=EVENTS_STREAM,
+        subjects=[EVENTS_SUBJECTS],
+        max_age=EVENTS_MAX_AGE_S,
+        max_bytes=reserved_bytes,
+        discard=api.DiscardPolicy.OLD,
+    )
+
+
+def has_no_space(error: nats.js.errors.APIError) -> bool:
+    """Whether NATS refuses to reserve so much of its disk."""
+    return error.err_code == NO_SPACE or "insufficient storage" in (error.description or "")
+
+
+async def add_stream(js: JetStreamContext, config: api.StreamConfig, replicas_count: int) -> None:
+    """Create a stream that does not exist. Raises what nats-py raises."""
+    try:
+        await js.stream_info(config.name or "")
+    except nats.js.errors.NotFoundError:
+        try:
+            await js.add_stream(config, num_replicas=replicas_count)
+        except nats.js.errors.BadRequestError as error:
+            if error.err_code != EXISTS_OTHERWISE:
+                raise
