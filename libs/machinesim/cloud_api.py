@@ -8,6 +8,7 @@ Each kind (`cloud_api_digitalocean`, ...) brings its routes, says which call is 
     error         500, and nothing was done                       late       500, although it was done
     slow          no answer for a long while, and nothing done    lost       do it, and break the answer off
     broken        break the connection off, and nothing was done
+    mute          do it, and answer nothing for a long while
 
 `POST /sim/faults` asks for failures, `GET /sim/machines` shows the book, `POST /sim/machines` rents a machine to
 somebody else, `POST /sim/leave` takes one away behind everybody's back.
@@ -32,7 +33,7 @@ SLOW_S: Final = 60.0
 TRUNCATED: Final = [(b"content-type", b"application/json"), (b"content-length", b"100000")]
 RETRY_AT_ONCE: Final = {"Retry-After": "0"}
 UNDONE: Final = ("capacity", "limit", "unauthorised", "rate", "error", "slow", "broken")
-DONE: Final = ("lost", "late")
+DONE: Final = ("lost", "late", "mute")
 HOWS: Final = UNDONE + DONE
 ANY: Final = "any"
 
@@ -173,7 +174,7 @@ class Gate:
                 await self._app(scope, receive, send)
             case "lost" | "broken":
                 await break_off(send)
-            case "slow":
+            case "slow" | "mute":
                 await asyncio.sleep(SLOW_S)
             case "late":
                 await self._cloud.kind.complain("error")(scope, receive, send)

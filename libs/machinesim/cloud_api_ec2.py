@@ -29,7 +29,7 @@ ERRORS: Final = {
     "error": (500, "InternalError", "An internal error has occurred"),
     "late": (500, "InternalError", "An internal error has occurred"),
 }
-BROKEN: Final = ("lost", "broken", "slow")
+BROKEN: Final = ("lost", "broken", "slow", "mute")
 NAMESPACE: Final = "http://ec2.amazonaws.com/doc/2016-11-15/"
 Reply = tuple[str, list[tuple[str, str]], bytes]
 
@@ -102,11 +102,11 @@ class Ec2Api:
         asked = {key: values[0] for key, values in parse_qs(body.decode()).items()}
         action = asked.get("Action", "")
         how = self._fault(VERBS.get(action, action))
-        if how == "slow":
-            time.sleep(self.slow_s)
         if how and how not in DONE:
+            time.sleep(self.slow_s if how == "slow" else 0)
             return broken(start) if how in BROKEN else complaint(how, start)
         status, headers, content = self._answer(environment, body, asked)
+        time.sleep(self.slow_s if how == "mute" else 0)
         if how:
             return broken(start) if how in BROKEN else complaint(how, start)
         start(status, [*((name, value) for name, value in headers if name.lower() != "content-length")])

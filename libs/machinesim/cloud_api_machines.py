@@ -2,27 +2,31 @@
 
 A machine's state follows from the time that has passed: nothing ticks. `boot_s` after it was switched on it runs;
 `delete_s` after it was deleted it is gone. Its node is a simulated NodeODM on an address of its own in 127.0.0.0/8, port
-3000, started when the machine is switched on, with the flags that its user data or command line gives to NodeODM.
+3000, started when the machine is switched on, with the flags that its user data or command line gives to NodeODM; with
+`--s3_*` it puts its results into that bucket.
 """
 
 import contextlib
 import random
 import shlex
 import socket
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from libs.nodesim.testing import NodeSimProcess
+from libs.machinesim.node_flags import WrongFlag, container_of, node_of, settings_of, write_private
 
 NODE_PORT: Final = 3000
 TRIES_COUNT: Final = 50
-PASSED_ON: Final = {"--token": "token", "--webhook": "webhook", "--max_images": "max_images"}
-"""Flags of NodeODM that the simulated node has too."""
+END_S: Final = 10.0
+DOCKER_RUN: Final = ("docker", "run")
 
 
 @dataclass(kw_only=True)
@@ -56,16 +60,17 @@ class Machines:
         *,
         boot_s: float = 0.0,
         delete_s: float = 0.0,
-        nodes: bool = False,
+        nodes: Mapping[str, Any] | None = None,
         port: int = NODE_PORT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`nodes`: settings of the nodes that run on them; None: no nodes."""
         self.book: list[Machine] = []
         self._boot_s = boot_s
         self._delete_s = delete_s
         self.port = port
         self._clock = clock
-        self._nodes = Nodes(port) if nodes else None
+        self._nodes = Nodes(port, nodes) if nodes is not None else None
 
     def create(self, number: str, name: str, *, on: bool = True, **facts: Any) -> Machine:
         """Rent one out."""
@@ -80,8 +85,7 @@ class Machines:
         """Boot it; its node starts."""
         machine.on_s = self._clock()
         if self._nodes:
-            words = machine.words or node_words(machine.user_data)
-            self._nodes.start(machine.number, machine.address, node_knobs(words))
+            self._nodes.start(machine)
 
     def delete(self, machine: Machine) -> None:
         """Delete it; its node ends at once."""
@@ -113,63 +117,58 @@ class Machines:
 
 
 class Nodes:
-    """The simulated nodes, each a process; they start in the background, as machines boot."""
+    """The simulated nodes, each a process that ends with this one; its settings lie in a file, for they hold secrets."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, knobs: Mapping[str, Any]) -> None:
         self._port = port
-        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="boot")
-        self._nodes: dict[str, NodeSimProcess] = {}
-        self._starting: dict[str, Future[None]] = {}
+        self._knobs = dict(knobs)
+        self._folder = tempfile.TemporaryDirectory(prefix="cloud-nodes-", ignore_cleanup_errors=True)
+        self._nodes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, number: str, address: str, knobs: dict[str, Any]) -> None:
-        """Start the node of a machine."""
-        node = NodeSimProcess(host=address, port=self._port, **knobs)
-        node.hostname = address
-        self._nodes[number] = node
-        self._starting[number] = self._pool.submit(node.start)
+    def start(self, machine: Machine) -> None:
+        """Start the node of a machine; with flags that NodeODM does not know, nothing comes up."""
+        folder = Path(self._folder.name) / machine.number.replace("/", "-")
+        try:
+            node = node_of(machine.words or node_words(machine.user_data))
+            settings = settings_of(node, machine.address, self._port, folder)
+        except WrongFlag as error:
+            print(f"no node on {machine.name}: {error}", file=sys.stderr)  # noqa: T201 what its console would show
+            return
+        write_private(folder / "settings.json", settings | {"exit_with_stdin": True} | self._knobs)
+        with (folder / "stderr.txt").open("wb") as log:
+            self._nodes[machine.number] = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-m", "libs.machinesim.node", str(folder / "settings.json")],
+                cwd=Path(__file__).parents[2],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
 
     def end(self, number: str) -> None:
-        """End the node of a machine, if it has one."""
-        if number in self._nodes:
-            self._pool.submit(self._close, self._nodes.pop(number), self._starting.pop(number))
+        """End the node of a machine, if it has one, as a machine ends that is switched off."""
+        if process := self._nodes.pop(number, None):
+            process.kill()
+            process.wait(END_S)
+            if process.stdin:
+                process.stdin.close()
 
     def close(self) -> None:
         """End all."""
         for number in list(self._nodes):
             self.end(number)
-        self._pool.shutdown(wait=True)
-
-    def _close(self, node: NodeSimProcess, starting: Future[None]) -> None:
-        starting.cancel()
-        with contextlib.suppress(Exception):
-            starting.result()
-        node.close()
+        self._folder.cleanup()
 
 
 def node_words(user_data: str) -> list[str]:
-    """Find the flags of NodeODM in a cloud-config: the words after the image of the `docker run` in one of its files."""
+    """Find the flags of NodeODM in a cloud-config: the words after the image of `docker run` in its files. Raises WrongFlag."""
     _, _, text = user_data.partition("#cloud-config\n")
     with contextlib.suppress(msgspec.DecodeError):
         files = msgspec.json.decode(text.encode(), type=dict[str, Any]).get("write_files", ())
-        lines = [line for each in files for line in each["content"].splitlines() if line.startswith("docker run ")]
-        return [word for line in lines for word in shlex.split(line)]
+        for line in (line for each in files for line in each["content"].splitlines()):
+            words = shlex.split(line) if line.startswith(" ".join(DOCKER_RUN)) else []
+            if words:
+                return container_of(words[len(DOCKER_RUN) :])[2]
     return []
-
-
-def node_knobs(words: Sequence[str]) -> dict[str, Any]:
-    """Turn flags of NodeODM into settings of the simulated node."""
-    given = {
-        name: words[place + 1]
-        for flag, name in PASSED_ON.items()
-        for place in places(words, flag)
-        if words[place + 1 :]
-    }
-    return {name: int(value) if name == "max_images" else value for name, value in given.items()}
-
-
-def places(words: Sequence[str], flag: str) -> list[int]:
-    """Where a flag stands."""
-    return [place for place, word in enumerate(words) if word == flag]
 
 
 def free_address(port: int, taken: set[str]) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--boot-s", type=float, default=0.0, help="seconds until a machine runs")
     found.add_argument("--delete-s", type=float, default=0.0, help="seconds until a deleted machine has vanished")
     found.add_argument("--nodes", action="store_true", help="start a simulated node on each machine")
+    found.add_argument("--node", default="{}", type=json.loads, help="settings of those nodes, as a JSON object")
     found.add_argument("--exit-with-stdin", action="store_true", help="exit when standard input ends")
     return found
 
@@ -29,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a cloud until it is told to stop; the exit code."""
     given = parser().parse_args(arguments)
-    machines = Machines(boot_s=given.boot_s, delete_s=given.delete_s, nodes=given.nodes)
+    machines = Machines(boot_s=given.boot_s, delete_s=given.delete_s, nodes=given.node if given.nodes else None)
     cloud, _ = made(given.kind, machines, given.token)
     try:
         asyncio.run(serve(server(cloud), given))

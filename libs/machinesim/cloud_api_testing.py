@@ -1,11 +1,12 @@
 """Running a simulated cloud: in this process for tests of one adapter, as a program for tests of whole services.
 
 async with serving("hetzner", token="secret") as api:      # api.url, api.cloud.fail("create", "capacity"), ...
-with CloudApiProcess("digitalocean", nodes=True) as api:   # api.url, api.fail(...), api.machines()
+with CloudApiProcess("digitalocean", nodes=True, node={"task_time_s": 1}) as api:   # api.url, api.fail(...), api.machines()
 """
 
 import asyncio
 import contextlib
+import json
 import socket
 import subprocess
 import sys
@@ -172,8 +173,9 @@ class CloudApiProcess:
 
 def flags(knobs: dict[str, Any]) -> list[str]:
     """Write knobs as flags of the program."""
+    told = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in knobs.items()}
     return [
         f"--{name.replace('_', '-')}" if value is True else f"--{name.replace('_', '-')}={value}"
-        for name, value in knobs.items()
+        for name, value in told.items()
         if value is not False
     ]
