@@ -1,24 +1,43 @@
-"""A node to hold to the contract: `--node-url` names a real one, else a simulated one is started.
+"""Each bus, and a node to hold to the contract: `--node-url` names a real one, else a simulated one is started.
 
 A real NodeODM in test mode must be started so that tasks take a second or two,
 one at a time, with a limit of images, for example
 `node index.js --test --test_seconds 1 -q 1 --max_images 20 --port 4000`.
 """
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from libs.common.bus import connect
+from libs.common.ports import Bus
+from libs.common.testing import MemoryBus
 from libs.nodesim.testing import NodeSimProcess
 from tests.contract.node_under_test import NodeUnderTest
 from tests.contract.world import World
+from tests.nats import NatsServer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the suite run against any node."""
     parser.addoption("--node-url", help="run the node's contract suite against this NodeODM")
     parser.addoption("--node-token", default="", help="token of that NodeODM")
+
+
+@pytest.fixture(params=["memory", "nats"])
+async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bus]:
+    """The bus in memory, and the one on a NATS server of its own."""
+    if request.param == "memory":
+        yield MemoryBus()
+        return
+    server = NatsServer(tmp_path / "nats")
+    server.start()
+    try:
+        async with connect(server.url, "test") as bus:
+            yield bus
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

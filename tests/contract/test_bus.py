@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import nats
@@ -28,25 +27,11 @@ from libs.common.messages import (
 )
 from libs.common.model import InstanceId, NodeId, TaskId
 from libs.common.ports import Bus
-from libs.common.testing import MemoryBus, MemoryTerm
+from libs.common.testing import MemoryTerm
 from tests.nats import NatsServer
 from tests.waiting import until
 
 PLACE = PlaceTask(task=TaskId("t"), holder=InstanceId("p"))
-
-
-@pytest.fixture(params=["memory", "nats"])
-async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bus]:
-    if request.param == "memory":
-        yield MemoryBus()
-        return
-    server = NatsServer(tmp_path / "nats")
-    server.start()
-    try:
-        async with connect(server.url, "test") as bus:
-            yield bus
-    finally:
-        server.stop()
 
 
 async def test_a_request_is_answered_by_its_owner(bus: Bus):

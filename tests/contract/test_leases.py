@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -13,23 +13,8 @@ import pytest
 from libs.common.bus import NatsBus, connect
 from libs.common.leases import is_dead, this_process
 from libs.common.ports import Bus
-from libs.common.testing import MemoryBus
 from tests.nats import NatsServer
 from tests.waiting import until
-
-
-@pytest.fixture(params=["memory", "nats"])
-async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bus]:
-    if request.param == "memory":
-        yield MemoryBus()
-        return
-    server = NatsServer(tmp_path / "nats")
-    server.start()
-    try:
-        async with connect(server.url, "test") as bus:
-            yield bus
-    finally:
-        server.stop()
 
 
 async def test_the_first_candidate_is_in_office_at_once(bus: Bus):

@@ -1,8 +1,6 @@
 """What a store of large things promises: the one in memory and the one on NATS."""
 
 import os
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -10,25 +8,10 @@ from libs.common.bus import connect
 from libs.common.errors import BusFailed
 from libs.common.messages import CONSOLES
 from libs.common.ports import Bus, Objects
-from libs.common.testing import MemoryBus
 from tests.nats import NatsServer
 from tests.waiting import until
 
 HOUR_S = 3600.0
-
-
-@pytest.fixture(params=["memory", "nats"])
-async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bus]:
-    if request.param == "memory":
-        yield MemoryBus()
-        return
-    server = NatsServer(tmp_path / "nats")
-    server.start()
-    try:
-        async with connect(server.url, "test") as bus:
-            yield bus
-    finally:
-        server.stop()
 
 
 @pytest.fixture

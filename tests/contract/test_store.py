@@ -2,8 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,6 @@ from libs.common.errors import Conflict
 from libs.common.messages import BucketName
 from libs.common.model import Node, NodeId
 from libs.common.ports import Bucket, Bus, Change
-from libs.common.testing import MemoryBus
 from tests.nats import NatsServer
 from tests.waiting import until
 
@@ -22,20 +19,6 @@ NODES = BucketName("contract_nodes", Node, writer="test")
 
 def node(port: int, *, locked: bool = False) -> Node:
     return Node(id=NodeId(f"127.0.0.1-{port}"), hostname="127.0.0.1", port=port, locked=locked)
-
-
-@pytest.fixture(params=["memory", "nats"])
-async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bus]:
-    if request.param == "memory":
-        yield MemoryBus()
-        return
-    server = NatsServer(tmp_path / "nats")
-    server.start()
-    try:
-        async with connect(server.url, "test") as bus:
-            yield bus
-    finally:
-        server.stop()
 
 
 @pytest.fixture
