@@ -7,6 +7,7 @@ share a file and a killed one leaves no half line.
 
     node_started  node_stopped  tasks_forgotten
     task_initialised  file_stored{file,size,sha256,complete}  upload_dropped{how}  commit_dropped{how}
+    uploads_removed
     task_committed{files}  task_queued{images}  task_refused{error}
     task_started{run}  task_finished{run,status,error}  task_canceled  task_restarted  task_removed
 """

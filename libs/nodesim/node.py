@@ -83,11 +83,20 @@ class Node:
         return suggested
 
     def begin(self, uuid: str, fields: dict[str, str]) -> None:
-        """Expect uploads for a task. Raises: OptionsRefused."""
+        """Expect uploads for a task; what was uploaded for it is dropped when it is refused. Raises: OptionsRefused."""
         if fields.get("options"):
-            options.choose(fields["options"], self.options)
+            self._check_options(uuid, fields["options"])
         self.store.begin(uuid, fields)
         self.events.tell("task_initialised", task=uuid)
+
+    def _check_options(self, uuid: str, text: str) -> None:
+        try:
+            options.choose(text, self.options)
+        except options.OptionsRefused:
+            if self.store.uploaded_count(uuid):
+                self.store.drop_upload(uuid)
+                self.events.tell("uploads_removed", task=uuid)
+            raise
 
     def receive(self, uuid: str, name: str) -> Received:
         """Open a file for an upload. Raises: StoreError."""

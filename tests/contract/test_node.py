@@ -225,6 +225,17 @@ def test_init_again_replaces_the_fields_and_keeps_the_uploads(node: NodeUnderTes
     assert (info["name"], info["imagesCount"]) == ("second", 1)
 
 
+def test_init_again_that_is_refused_drops_the_uploads(node: NodeUnderTest) -> None:
+    uuid = node.begun(name="first")
+    node.upload(uuid, ("a.jpg", b"x"))
+    assert "error" in node.init({"set-uuid": uuid}, options="[")
+    gone = {"error": "Invalid uuid (not found)"}
+    deadline_s = time.monotonic() + 5
+    while node.upload(uuid, ("b.jpg", b"x")) != gone and time.monotonic() < deadline_s:
+        time.sleep(0.02)  # the answer comes before the files are gone
+    assert node.commit(uuid) == gone
+
+
 # Options
 
 
