@@ -283,11 +283,51 @@ class SubmitTask(Frozen, frozen=True, kw_only=True):
     submodel: bool = False
 
 
+class SentAhead(Frozen, frozen=True, kw_only=True):
+    """Where files of an upload went before its commit."""
+
+    node: NodeId
+    node_task_id: NodeTaskId
+
+
+class AimUpload(Frozen, frozen=True, kw_only=True):
+    """Where would this upload go if it were committed now? Its holder sends files there and asks again every few seconds.
+
+    No slot is reserved by that. Not asked for some seconds, the scheduler forgets about it.
+    """
+
+    task: TaskId
+    holder: InstanceId
+    owner: Owner = Owner("")
+    images_count: int
+    """Those that have come so far."""
+    node: NodeId | None = None
+    """Where its files go at present: the answer is this node, or none."""
+
+
+class Aimed(Frozen, frozen=True, kw_only=True, tag="aimed"):
+    """Files may go ahead to this node."""
+
+    node: Node
+
+    def __repr__(self) -> str:
+        """Show everything but the node's token."""
+        return f"Aimed({self.node.name})"
+
+
+class NoAim(Frozen, frozen=True, kw_only=True, tag="no-aim"):
+    """Send nothing ahead now, and end what is under way."""
+
+    reason: str
+
+
 class PlaceTask(Frozen, frozen=True, kw_only=True):
     """Which node takes this task now? Only its holder asks."""
 
     task: TaskId
     holder: InstanceId
+    ahead: SentAhead | None = None
+    """What went ahead: an attempt on the same node goes on under that id."""
 
 
 class Placed(Frozen, frozen=True, kw_only=True, tag="placed"):
@@ -452,6 +492,9 @@ SUBMIT_TASK: Final = Request("scheduler.submit_task", SubmitTask, TaskRecord)
 PlaceReply = Placed | Waiting | NotWaiting
 
 PLACE_TASK: Final = Request("scheduler.place_task", PlaceTask, cast("type[PlaceReply]", PlaceReply))
+AimReply = Aimed | NoAim
+
+AIM_UPLOAD: Final = Request("scheduler.aim_upload", AimUpload, cast("type[AimReply]", AimReply))
 RENEW_ATTEMPT: Final = Request("scheduler.renew_attempt", RenewAttempt, Done)
 REPORT_FORWARDED: Final = Request("scheduler.report_forwarded", ReportForwarded, TaskRecord)
 REPORT_FORWARD_FAILED: Final = Request("scheduler.report_forward_failed", ReportForwardFailed, TaskRecord)

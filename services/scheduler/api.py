@@ -9,6 +9,7 @@ from libs.common import messages
 from libs.common.messages import FINISH_REPORTED, SUPPLY_CHANGED, Request
 from libs.common.ports import Bus, Handler, Term
 from services.scheduler.handlers.actions import ActionHandlers
+from services.scheduler.handlers.aiming import Aimer
 from services.scheduler.handlers.commits import CommitHandlers
 from services.scheduler.handlers.forwarding import ForwardHandlers
 from services.scheduler.handlers.losing import Loser
@@ -26,6 +27,7 @@ class Handlers:
 
     nodes: NodeHandlers
     commits: CommitHandlers
+    aimer: Aimer
     placer: Placer
     forwards: ForwardHandlers
     actions: ActionHandlers
@@ -49,6 +51,7 @@ def answers(handlers: Handlers) -> dict[Request[Any, Any], Handler]:
         messages.FIND_UI_NODE: handlers.nodes.find_ui,
         messages.SUBMIT_TASK: handlers.commits.submit,
         messages.IMPORT_ROUTE: handlers.commits.import_route,
+        messages.AIM_UPLOAD: handlers.aimer.aim,
         messages.PLACE_TASK: handlers.placer.place,
         messages.RENEW_ATTEMPT: handlers.forwards.renew,
         messages.REPORT_FORWARDED: handlers.forwards.forwarded,

@@ -27,6 +27,7 @@ from services.scheduler.adapters.nodeodm import NodeODMNodes
 from services.scheduler.api import SERVICE, Handlers, served
 from services.scheduler.core.board import Board
 from services.scheduler.handlers.actions import ActionHandlers
+from services.scheduler.handlers.aiming import Aimer
 from services.scheduler.handlers.calm import calm
 from services.scheduler.handlers.cleaning import Cleaner
 from services.scheduler.handlers.commits import CommitHandlers
@@ -121,6 +122,7 @@ class Scheduler:
     loser: Loser
     cleaner: Cleaner
     drainer: Drainer
+    aimer: Aimer
     handlers: Handlers
 
 
@@ -142,7 +144,9 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     consoles = await Consoles.open(bus, api, office, settings)
     tracker = Tracker(ledger, api, voice, consoles, settings)
     cleaner = Cleaner(ledger, api, consoles, settings)
+    aimer = Aimer(ledger, settings)
     handlers = Handlers(
+        aimer=aimer,
         nodes=NodeHandlers(ledger, prober, voice),
         commits=CommitHandlers(ledger, placer, api, voice),
         placer=placer,
@@ -154,7 +158,7 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     )
     totals = await Totals.open(ledger, bus, api, settings)
     drainer = Drainer(ledger, api, voice, settings)
-    return Scheduler(ledger, totals, prober, handlers.loser, cleaner, drainer, handlers)
+    return Scheduler(ledger, totals, prober, handlers.loser, cleaner, drainer, aimer, handlers)
 
 
 def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict[str, Coroutine[Any, Any, None]]:
@@ -170,6 +174,7 @@ def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict
         "track tasks": again(SWEEP_S, scheduler.handlers.tracker.run, "track tasks"),
         "tell totals": again(SWEEP_S, scheduler.totals.run, "tell totals"),
         "expire promises": again(SWEEP_S, placer.look_again, "expire promises"),
+        "expire aims": again(SWEEP_S, scheduler.aimer.expire, "expire aims"),
         "check forwarding": again(SWEEP_S, lambda: forwards.check(crew), "check forwarding"),
         "lose tasks": again(SWEEP_S, scheduler.loser.check, "lose tasks"),
         "follow others": again(SWEEP_S, scheduler.ledger.follow_others, "follow others"),

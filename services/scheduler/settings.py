@@ -35,6 +35,14 @@ class SchedulerSettings(CommonSettings):
         ge=0,
         description="tasks of one token that may be under way at once; what goes beyond it waits; 0: any number",
     )
+    aims_per_node_count: int = Field(
+        2,
+        ge=0,
+        description="uploads whose files may go to one node before their commit, each for a slot that is free; 0: none",
+    )
+    aim_s: float = Field(
+        15.0, gt=0, description="how long an upload counts as going ahead when its proxy does not say so again, seconds"
+    )
     grant_s: float = Field(
         15.0, gt=0, description="how long a slot stays promised to a proxy that does not pick it up, seconds"
     )

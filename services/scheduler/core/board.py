@@ -186,7 +186,7 @@ class Board:
         if version != self.nodes.version:
             known = {}
             self._reasons = (self.nodes.version, known)
-        kind = replace(need, avoided=frozenset())
+        kind = replace(need, avoided=frozenset(), task=None)
         if kind not in known:
             known[kind] = why_not(self.nodes.listed(), kind)
         return known[kind]

@@ -42,6 +42,8 @@ class NodeState:
     """Ours that are under way there."""
     grants: set[TaskId] = field(default_factory=set)
     """Ours that have been promised room there."""
+    aims: list[TaskId] = field(default_factory=list)
+    """Uploads whose files come here before their commit, in the order of their beginning; they use no slot."""
     foreign_count: int = 0
     turn: int = 0
     """When it was last chosen; 0: never."""

@@ -6,12 +6,15 @@ the shortest queue, then the longest without a turn. A node that is locked, drai
 What the original did not have is put in front of that order: a slot that is free now before one that only lets files be sent
 ahead, and another node before one where this task has failed. A task that ran out of memory waits for a node with more of it
 as long as there is one. For a task whose images are not known yet, a node without limit is best, then the largest limit.
+
+Among nodes of one limit the one that has the task's files already (core/aims.py) comes first; where all else is equal but the turn,
+nodes to which files of other uploads go ahead are left alone.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from libs.common.model import NodeId, Task
+from libs.common.model import NodeId, Task, TaskId
 from services.scheduler.core.nodes import NodeState
 
 
@@ -25,6 +28,8 @@ class Need:
     avoided: frozenset[NodeId] = frozenset()
     """Where it has failed before."""
     min_memory_bytes: int = 0
+    task: TaskId | None = None
+    """Whose need it is, where files may have gone ahead."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ def need_of(task: Task) -> Need:
         images_known=not (task.zip_url and task.images_count == 0),
         avoided=frozenset(attempt.node for attempt in task.attempts),
         min_memory_bytes=task.min_memory_bytes,
+        task=task.id,
     )
 
 
@@ -53,11 +59,16 @@ def suitable(nodes: Iterable[NodeState], need: Need) -> list[NodeState]:
     return [node for node in fitting if node.memory_bytes > need.min_memory_bytes] or fitting
 
 
-def preference(node: NodeState, need: Need) -> tuple[bool, bool, float, int, int, int]:
+Preference = tuple[bool, bool, float, bool, int, int, int, int]
+
+
+def preference(node: NodeState, need: Need) -> Preference:
     """Sort key: the smaller, the better."""
     limit = float("inf") if node.limit_count is None else float(node.limit_count)
     size = limit if need.images_known else -limit
-    return (node.free_count == 0, node.id in need.avoided, size, -node.free_count, node.used_count, node.turn)
+    elsewhere = need.task not in node.aims
+    freest = (-node.free_count, node.used_count, len(node.aims), node.turn)
+    return (node.free_count == 0, node.id in need.avoided, size, elsewhere, *freest)
 
 
 def place(

@@ -17,6 +17,7 @@ from libs.common.messages import (
     Placed,
     PlacementPossible,
     PlaceTask,
+    SentAhead,
     SupplyChanged,
     Waiting,
 )
@@ -103,20 +104,20 @@ class Placer:
         self.heard(asked.holder)
         if task.state is TaskState.WAITING:
             await self._tell(self._serve(task), but=task.id)
-            return await self._place_waiting(self._board.tasks.get(task.id, task))
+            return await self._place_waiting(self._board.tasks.get(task.id, task), asked.ahead)
         return self._answer_again(task.id)
 
-    async def _place_waiting(self, task: Task) -> Placed | Waiting | NotWaiting:
+    async def _place_waiting(self, task: Task, ahead: SentAhead | None) -> Placed | Waiting | NotWaiting:
         promise = self._board.grants.get(task.id)
         if task.state is TaskState.WAITING and promise is None:
             return await self._keep_waiting(task)
         if promise is not None:
             self._board.extend(promise, self._ledger.now_ms())
-            return await self._begin(task, promise)
+            return await self._begin(task, promise, ahead)
         return self._answer_again(task.id)
 
-    async def _begin(self, task: Task, promise: Grant) -> Placed | Waiting | NotWaiting:
-        node_task = NodeTaskId(self._new_id() if task.attempts else task.id)
+    async def _begin(self, task: Task, promise: Grant, ahead: SentAhead | None) -> Placed | Waiting | NotWaiting:
+        node_task = self._id_on_node(task, promise, ahead)
 
         def decide(now: Task) -> Task:
             kept = self._board.grants.get(now.id)
@@ -132,6 +133,13 @@ class Placer:
         if record.task.state is TaskState.WAITING:
             return await self._keep_waiting(record.task)
         return self._answer_again(task.id)
+
+    def _id_on_node(self, task: Task, promise: Grant, ahead: SentAhead | None) -> NodeTaskId:
+        """Name the attempt on its node: as its files do that are there already; no two attempts have one name."""
+        before = {attempt.node_task_id for attempt in task.attempts}
+        if ahead and ahead.node == promise.node and ahead.node_task_id not in before:
+            return ahead.node_task_id
+        return NodeTaskId(self._new_id() if task.attempts else task.id)
 
     def _answer_again(self, task_id: TaskId) -> Placed | Waiting | NotWaiting:
         task = self._board.visible(task_id, None)
