@@ -164,3 +164,7 @@ class Bus(Protocol):
     def lead(self, office: str, holder: str, ttl_s: int = 5) -> AbstractAsyncContextManager[Term]:
         """Wait until the office is free, hold it while the context is open, and free it at the end."""
         ...
+
+    async def led(self, office: str) -> bool:
+        """Whether somebody holds an office. Raises BusFailed."""
+        ...

@@ -269,6 +269,11 @@ class MemoryBus:
             finally:
                 term.end()
 
+    async def led(self, office: str) -> bool:
+        """Whether somebody holds an office."""
+        self.require_connection()
+        return office in self._offices and self._offices[office].locked()
+
 
 def while_in_office(handler: Handler, term: Term | None) -> Handler:
     """Leave a request without an answer when the term is over; to its caller that looks like a time limit."""

@@ -1,6 +1,7 @@
 """How the autoscaler is called: its requests on the bus, and the demand that it follows.
 
-Only the instance in office serves (main.py): a standby keeps silent until it takes over.
+Only the instance in office serves (main.py): a standby keeps silent until it takes over, and one that was frozen in office
+is silent when it wakes up. One without a configuration answers while nobody leads.
 """
 
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ from libs.common.messages import (
     VIEW_COMMAND,
     Request,
 )
-from libs.common.ports import Bus, Handler
+from libs.common.ports import Bus, Handler, Term
 from services.autoscaler.handlers.fleet import Fleet
 from services.autoscaler.handlers.results import Results
 from services.autoscaler.handlers.words import NoWords, Words
@@ -27,8 +28,8 @@ SERVICE: Final = "autoscaler"
 
 
 @asynccontextmanager
-async def served(bus: Bus, words: Words, fleet: Fleet) -> AsyncIterator[None]:
-    """Answer and follow while the context is open; the durable consumer is the service's, not the process's."""
+async def served(bus: Bus, words: Words, fleet: Fleet, results: Results, term: Term) -> AsyncIterator[None]:
+    """Answer and follow while the context is open and the term lasts; the durable consumer is the service's."""
     handlers: dict[Request[Any, Any], Handler] = {
         GET_AUTOSCALER_STATUS: words.status,
         LIST_MACHINES: words.list_machines,
@@ -36,24 +37,18 @@ async def served(bus: Bus, words: Words, fleet: Fleet) -> AsyncIterator[None]:
         DESTROY_MACHINE: words.destroy,
         PAUSE_AUTOSCALER: words.pause,
         RESUME_AUTOSCALER: words.resume,
+        FIND_RESULT: results.find,
     }
     async with (
         bus.follow_snapshot(DEMAND_CHANGED, durable=SERVICE, handler=fleet.take_demand),
-        bus.serve(SERVICE, handlers),
+        bus.serve(SERVICE, handlers, term=term),
     ):
         yield
 
 
 @asynccontextmanager
-async def results_served(bus: Bus, results: Results) -> AsyncIterator[None]:
-    """Answer where results lie, in office or not."""
-    async with bus.serve(f"{SERVICE}-results", {FIND_RESULT: results.find}):
-        yield
-
-
-@asynccontextmanager
-async def served_without(bus: Bus, words: NoWords) -> AsyncIterator[None]:
-    """Answer that there is no autoscaler."""
+async def served_without(bus: Bus, words: NoWords, vacancy: Term) -> AsyncIterator[None]:
+    """Answer that there is no autoscaler, while there is none."""
     handlers: dict[Request[Any, Any], Handler] = {
         GET_AUTOSCALER_STATUS: words.status,
         LIST_MACHINES: words.list_machines,
@@ -61,5 +56,5 @@ async def served_without(bus: Bus, words: NoWords) -> AsyncIterator[None]:
             (FIND_RESULT, VIEW_COMMAND, DESTROY_MACHINE, PAUSE_AUTOSCALER, RESUME_AUTOSCALER), words.refuse
         ),
     }
-    async with bus.serve(SERVICE, handlers):
+    async with bus.serve(SERVICE, handlers, term=vacancy):
         yield

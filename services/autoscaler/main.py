@@ -12,23 +12,24 @@ from typing import Final
 import structlog
 
 from libs.common.bus import connect
-from libs.common.errors import Refused
+from libs.common.errors import BusFailed, Refused
 from libs.common.lifecycle import background, every, now_ms, run
 from libs.common.log import configure
 from libs.common.nodeodm import NodeClient
-from libs.common.ports import Bus
+from libs.common.ports import Bus, Term
 from libs.common.settings import parse
 from services.autoscaler.adapters.asr_file import AsrFile, check_file
 from services.autoscaler.adapters.node_probe import NodeODMProbe
 from services.autoscaler.adapters.providers import provider_of
 from services.autoscaler.adapters.s3 import Bucket
-from services.autoscaler.api import SERVICE, results_served, served, served_without
+from services.autoscaler.api import SERVICE, served, served_without
 from services.autoscaler.core.configuration import Configuration
 from services.autoscaler.handlers.fleet import Fleet
 from services.autoscaler.handlers.lives import Lives
 from services.autoscaler.handlers.parts import Parts
 from services.autoscaler.handlers.reconciling import Reconciler
 from services.autoscaler.handlers.results import Results
+from services.autoscaler.handlers.vacancy import LOOK_EVERY_S, Vacancy
 from services.autoscaler.handlers.words import NoWords, Words
 from services.autoscaler.ports import ConfigurationSource, Provider
 from services.autoscaler.settings import AutoscalerSettings
@@ -36,6 +37,8 @@ from services.autoscaler.settings import AutoscalerSettings
 EXIT_USAGE: Final = 2
 PROG: Final = f"clusterodm {SERVICE}"
 MACHINES: Final = "machines"
+STAND_BY_S: Final = 0.5
+"""How long to wait before standing for the office again when NATS has just failed."""
 
 log = structlog.get_logger()
 
@@ -44,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the autoscaler until it is told to stop; the exit code."""
     settings = parse(AutoscalerSettings, argv, PROG)
     configure(SERVICE, settings.log_level, as_json=settings.log_json, debug=settings.debug)
-    return run(serve(settings), PROG)
+    return run(serve(settings), PROG, stop_within_s=settings.stop_timeout_s)
 
 
 def check(argv: Sequence[str]) -> int:
@@ -84,17 +87,13 @@ async def serve(settings: AutoscalerSettings) -> None:
             )
         )
         if configuration is None:
-            await stack.enter_async_context(served_without(bus, NoWords()))
-            log.info("autoscaler is ready", provider="none")
-            await asyncio.Event().wait()
+            await without(stack, bus)
             return
         folder = settings.data_dir / MACHINES
         provider = await stack.enter_async_context(
-            provider_of(configuration, folder, cross_check=settings.asr_cross_check)
+            provider_of(configuration, folder, cross_check=settings.asr_cross_check, poll_s=settings.asr_poll_s)
         )
         await checked(configuration, provider, settings)
-        storage = Bucket(configuration.node.s3) if configuration.node.s3 else None
-        await stack.enter_async_context(results_served(bus, Results(configuration, storage)))
         while True:
             await in_office(bus, configuration, provider, settings)
 
@@ -124,10 +123,32 @@ def cannot(error: Refused) -> Refused:
     return Refused("\n".join(f"Cannot initialize ASR: {line}" for line in error.message.splitlines()))
 
 
+async def without(stack: AsyncExitStack, bus: Bus) -> None:
+    """Answer for ever that there is no autoscaler, unless there is another."""
+    vacancy = Vacancy(bus, SERVICE)
+    await vacancy.look()
+    await stack.enter_async_context(background(every(LOOK_EVERY_S, vacancy.look, "see who leads"), "see who leads"))
+    await stack.enter_async_context(served_without(bus, NoWords(), vacancy))
+    log.info("autoscaler is ready", provider="none")
+    await asyncio.Event().wait()
+
+
 async def in_office(bus: Bus, configuration: Configuration, provider: Provider, settings: AutoscalerSettings) -> None:
     """Wait until no other autoscaler is in office, and act until the term is over."""
+    log.info("standing by")
+    try:
+        async with bus.lead(SERVICE, socket.gethostname()) as term:
+            await lead(bus, configuration, provider, settings, term)
+    except BusFailed as error:
+        log.warning("out of office", reason=error.message)
+        await asyncio.sleep(STAND_BY_S)
+
+
+async def lead(
+    bus: Bus, configuration: Configuration, provider: Provider, settings: AutoscalerSettings, term: Term
+) -> None:
+    """Act until the term is over. Raises BusFailed when NATS goes before it has begun."""
     async with AsyncExitStack() as stack:
-        term = await stack.enter_async_context(bus.lead(SERVICE, socket.gethostname()))
         client = await stack.enter_async_context(NodeClient())
         parts = await Parts.open(
             configuration=configuration,
@@ -138,20 +159,23 @@ async def in_office(bus: Bus, configuration: Configuration, provider: Provider, 
             public_url=settings.public_address,
             in_office=lambda: term.valid,
         )
-        await act(stack, parts, settings)
+        await act(stack, parts, settings, term)
         log.info("autoscaler is ready", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)
         await term.over()
+        log.warning("out of office", epoch=term.epoch)
 
 
-async def act(stack: AsyncExitStack, parts: Parts, settings: AutoscalerSettings) -> None:
+async def act(stack: AsyncExitStack, parts: Parts, settings: AutoscalerSettings, term: Term) -> None:
     """Start everything: what was under way first, then the comparison with the provider, then the plans."""
     lives = await stack.enter_async_context(Lives(parts))
     fleet = Fleet(parts, lives)
     reconciler = Reconciler(parts, lives)
+    storage = Bucket(parts.configuration.node.s3) if parts.configuration.node.s3 else None
     await stack.enter_async_context(background(parts.tasks.follow(), "follow tasks"))
     lives.recover()
     await stack.enter_async_context(background(fleet.run(settings.asr_every_s), "plan machines"))
     await stack.enter_async_context(
         background(every(settings.asr_reconcile_s, reconciler.check, "compare machines"), "compare machines")
     )
-    await stack.enter_async_context(served(parts.bus, Words(parts, lives, fleet), fleet))
+    words, results = Words(parts, lives, fleet), Results(parts.configuration, storage)
+    await stack.enter_async_context(served(parts.bus, words, fleet, results, term))

@@ -14,6 +14,9 @@ class AutoscalerSettings(CommonSettings):
     asr_reconcile_s: float = Field(
         180.0, gt=0, description="how often the records are compared with the provider's own list, seconds"
     )
+    asr_poll_s: float = Field(
+        3.0, gt=0, description="how often a machine that is starting or going is looked at, seconds; not docker-machine"
+    )
     asr_cross_check: bool = Field(
         True, description="with docker-machine: also look at the provider's API for machines that it has lost"
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from services.autoscaler.adapters.booted import Booted, Vendor
+from services.autoscaler.adapters.booted import POLL_S, Booted, Vendor
 from services.autoscaler.adapters.command import Command
 from services.autoscaler.adapters.digitalocean import DigitalOcean
 from services.autoscaler.adapters.docker_engine import DockerEngine
@@ -25,7 +25,9 @@ VENDORS: Final[Mapping[str, Callable[[Configuration, Environment, Path], Vendor]
 }
 
 
-def api_provider(configuration: Configuration, environment: Environment, folder: Path) -> Booted:
+def api_provider(
+    configuration: Configuration, environment: Environment, folder: Path, poll_s: float = POLL_S
+) -> Booted:
     """Make the provider; it is to be opened (`async with`). `folder`: for lock files of programs that outlive us.
 
     Raises Refused for an address that is none.
@@ -33,6 +35,7 @@ def api_provider(configuration: Configuration, environment: Environment, folder:
     patience = configuration.patience
     return Booted(
         VENDORS[configuration.provider](configuration, environment, folder),
+        poll_s=poll_s,
         set_up_wait_s=patience.set_up_s,
         removal_wait_s=patience.destroy_s,
     )

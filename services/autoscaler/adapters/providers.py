@@ -14,15 +14,17 @@ from services.autoscaler.ports import Provider
 
 
 @asynccontextmanager
-async def provider_of(configuration: Configuration, folder: Path, *, cross_check: bool) -> AsyncIterator[Provider]:
+async def provider_of(
+    configuration: Configuration, folder: Path, *, cross_check: bool, poll_s: float
+) -> AsyncIterator[Provider]:
     """Make the provider and keep it open. `folder`: for lock files of programs that outlive us."""
     if configuration.mode != DOCKER_MACHINE:
-        async with api_provider(configuration, os.environ, folder) as provider:
+        async with api_provider(configuration, os.environ, folder, poll_s) as provider:
             yield provider
         return
     machine = DockerMachine(configuration, folder, Lookups(configuration))
     if not cross_check:
         yield machine
         return
-    async with api_provider(configuration, os.environ, folder) as watcher:
+    async with api_provider(configuration, os.environ, folder, poll_s) as watcher:
         yield Watched(machine, watcher)

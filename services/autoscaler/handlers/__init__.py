@@ -9,5 +9,6 @@ lives        does the work of a machine's state, until it has none to do
 fleet        the loop: look, plan, do
 reconciling  compares the records with the provider's own list
 words        what operators ask
+vacancy      whether anybody else leads, seen by one without a configuration
 results      where results lie in the bucket, for who wants to fetch them
 """

@@ -1,4 +1,4 @@
-"""Finds results in the bucket for whoever wants to fetch them. Needs no office: every autoscaler answers, standbys too."""
+"""Finds results in the bucket for whoever wants to fetch them."""
 
 from typing import Final
 

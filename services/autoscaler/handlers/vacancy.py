@@ -1,0 +1,58 @@
+"""Whether there is an autoscaler with a configuration at all, seen by one that has none.
+
+It may run beside others: one is started with every cluster. "There is no autoscaler" is true only when nobody leads, and
+has not led for a while: between two terms there is still one. So it answers as if it held an office of its own, a term
+that is valid as long as nobody holds the real one (ports.Term).
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from libs.common.errors import BusFailed
+from libs.common.lifecycle import monotonic_s
+from libs.common.ports import Bus
+
+log = structlog.get_logger()
+
+LOOK_EVERY_S: Final = 1.0
+BETWEEN_TERMS_S: Final = 15.0
+"""So long a take-over may last: the lease's time and the reading of all records."""
+
+
+class Vacancy:
+    """The time in which nobody leads."""
+
+    epoch = 0
+    """Lower than that of any leader."""
+
+    def __init__(self, bus: Bus, office: str, between_terms_s: float = BETWEEN_TERMS_S) -> None:
+        self._bus = bus
+        self._office = office
+        self._between_terms_s = between_terms_s
+        self._held_at_s: float | None = None
+
+    def __repr__(self) -> str:
+        """Show what it has seen."""
+        return f"Vacancy({self._office} {'vacant' if self.valid else 'held'})"
+
+    @property
+    def valid(self) -> bool:
+        """Whether nobody leads."""
+        return self._held_at_s is None or monotonic_s() - self._held_at_s > self._between_terms_s
+
+    async def over(self) -> None:
+        """Wait for ever: it comes and goes."""
+        await asyncio.Event().wait()
+
+    async def look(self) -> None:
+        """See whether somebody leads. Who cannot see leaves it at what was seen last."""
+        try:
+            held = await self._bus.led(self._office)
+        except BusFailed:
+            return
+        if held and self._held_at_s is None:
+            log.info("another autoscaler answers", office=self._office)
+        if held:
+            self._held_at_s = monotonic_s()
