@@ -46,6 +46,14 @@ async def test_offices_are_independent(bus: Bus):
         assert two.valid
 
 
+async def test_whether_an_office_is_held_is_seen_from_outside(bus: Bus):
+    assert not await bus.led("scheduler")
+    async with bus.lead("scheduler", "one"):
+        assert await bus.led("scheduler")
+        assert not await bus.led("autoscaler")
+    assert not await bus.led("scheduler")
+
+
 @pytest.mark.slow
 async def test_an_office_is_kept_by_renewing_it(nats_bus: Bus):
     async with nats_bus.lead("scheduler", "one", ttl_s=1) as term:
