@@ -9,15 +9,13 @@ that must be answered before the commit goes out, so that nothing is started on 
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import structlog
 
-from libs.common.errors import BusFailed, ClusterError, NodeFailed, NodeUnreachable, Refused
+from libs.common.errors import BusFailed, ClusterError, Refused
 from libs.common.lifecycle import leaves
 from libs.common.messages import (
     RENEW_ATTEMPT,
@@ -29,10 +27,11 @@ from libs.common.messages import (
     ReportForwardFailed,
     Request,
 )
-from libs.common.model import TaskId
+from libs.common.model import InstanceId
 from libs.common.ports import Bus
-from services.proxy.core.forwarding import Outcome, Step, Verdict, judge, sending_order
-from services.proxy.ports import Draft, Manifest, NodeRefused, Sender, Spool
+from services.proxy.core.forwarding import Verdict
+from services.proxy.handlers.delivery import Delivery, StepFailed
+from services.proxy.ports import Manifest
 
 log = structlog.get_logger()
 
@@ -52,14 +51,6 @@ class Pace:
 
 class AttemptOver(Exception):
     """The attempt no longer counts."""
-
-
-class StepFailed(Exception):
-    """A step has ended the attempt."""
-
-    def __init__(self, verdict: Verdict) -> None:
-        super().__init__(verdict.reason)
-        self.verdict = verdict
 
 
 async def tell(bus: Bus, request: Request[Any, Any], message: Any, retry_s: float) -> None:
@@ -83,38 +74,29 @@ class Attempt:
     def __init__(  # noqa: PLR0913 what it works with, and on
         self,
         bus: Bus,
-        spool: Spool,
-        sender: Sender,
+        holder: InstanceId,
+        delivery: Delivery,
         *,
         placed: Placed,
-        draft: Draft,
         manifest: Manifest,
-        parallel_count: int,
         woken: asyncio.Event,
         pace: Pace,
     ) -> None:
         self._bus = bus
-        self._spool = spool
-        self._sender = sender
+        self._holder = holder
+        self._delivery = delivery
+        self._task = delivery.draft.task
         self._placed = placed
-        self._draft = draft
         self._sizes = {file.name: file.size_bytes for file in manifest.files}
-        self._parallel_count = parallel_count
         self._woken = woken
         self._pace = pace
         self._committing = False
-        self._sent_count = 0
-        self._sent_bytes = 0
-        self._log = log.bind(task=draft.task, node=placed.node.name, attempt=placed.attempt)
+        self._log = log.bind(task=self._task, node=placed.node.name, attempt=placed.attempt)
 
     @property
     def committing(self) -> bool:
         """Whether the commit may be on its way: then only the node knows whether it has the task."""
         return self._committing
-
-    @property
-    def _task(self) -> TaskId:
-        return self._draft.task
 
     async def run(self) -> None:
         """Send, commit, report."""
@@ -155,9 +137,9 @@ class Attempt:
         message = RenewAttempt(
             task=self._task,
             attempt=self._placed.attempt,
-            holder=self._spool.instance,
-            sent_count=self._sent_count,
-            sent_bytes=self._sent_bytes,
+            holder=self._holder,
+            sent_count=len(self._delivery.sent),
+            sent_bytes=sum(self._delivery.sent.values()),
             epoch=self._placed.epoch,
         )
         try:
@@ -178,9 +160,9 @@ class Attempt:
 
     async def _report(self, verdict: Verdict | None) -> None:
         """Tell how it went, until it is heard."""
-        task, attempt, holder = self._task, self._placed.attempt, self._spool.instance
+        task, attempt, holder = self._task, self._placed.attempt, self._holder
         if verdict is None:
-            self._log.info("forwarded", sent_bytes=self._sent_bytes)
+            self._log.info("forwarded", sent_bytes=sum(self._delivery.sent.values()))
             forwarded = ReportForwarded(task=task, attempt=attempt, holder=holder, epoch=self._placed.epoch)
             await tell(self._bus, REPORT_FORWARDED, forwarded, self._pace.bus_retry_s)
             return
@@ -209,61 +191,15 @@ class Attempt:
         return None
 
     async def _take_steps(self) -> None:
-        node, node_task = self._placed.node, self._placed.node_task_id
-        if self._draft.zip_url:
-            await self._last_step(Step.SUBMIT, lambda: self._sender.submit_zip(node, node_task, self._draft))
+        if self._delivery.draft.zip_url:
+            await self._last_step(self._delivery.submit_zip)
             return
-        await self._step(Step.BEGIN, lambda: self._sender.begin(node, node_task, self._draft))
-        await self._send_files()
-        await self._last_step(Step.COMMIT, lambda: self._sender.commit(node, node_task))
+        await self._delivery.begin()
+        await self._delivery.send_all(self._sizes)
+        await self._last_step(self._delivery.commit)
 
-    async def _last_step(self, step: Step, act: Callable[[], Awaitable[None]]) -> None:
+    async def _last_step(self, act: Callable[[], Awaitable[None]]) -> None:
         """Take the step after which the task runs, if it still counts."""
         await self._confirm()
         self._committing = True
-        await self._step(step, act)
-
-    async def _send_files(self) -> None:
-        """Send all files, several at once; the first failure ends all."""
-        names = deque(sending_order(self._sizes))
-        failures: list[BaseException] = []
-        try:
-            async with asyncio.TaskGroup() as group:
-                for number in range(min(self._parallel_count, len(names))):
-                    group.create_task(self._send_some(names), name=f"send {self._task} {number}")
-        except* (StepFailed, OSError) as group_of_failures:
-            failures = leaves(group_of_failures)
-        if failures:
-            raise failures[0]
-
-    async def _send_some(self, names: deque[str]) -> None:
-        while names:
-            name = names.popleft()
-            await self._step(Step.SEND, lambda name=name: self._send_one(name))  # type: ignore[misc]
-            self._sent_count += 1
-            self._sent_bytes += self._sizes[name]
-
-    def _send_one(self, name: str) -> Awaitable[None]:
-        path = self._spool.path(self._task, name)
-        return self._sender.send(self._placed.node, self._placed.node_task_id, name, path)
-
-    async def _step(self, step: Step, act: Callable[[], Awaitable[None]]) -> None:
-        """Take one step, again as long as the node has not seen it. Raises StepFailed."""
-        for tries_count in count(1):
-            try:
-                await act()
-            except NodeFailed as error:
-                verdict = judge(step, outcome_of(error), error.message, tries_count)
-                if verdict.again_after_s is None:
-                    raise StepFailed(verdict) from None
-                self._log.info("node not reached, trying again", step=step.name, reason=error.message)
-                await asyncio.sleep(verdict.again_after_s)
-            else:
-                return
-
-
-def outcome_of(error: NodeFailed) -> Outcome:
-    """Say how the answer failed to come."""
-    if isinstance(error, NodeUnreachable):
-        return Outcome.UNREACHABLE
-    return Outcome.REFUSED if isinstance(error, NodeRefused) else Outcome.UNKNOWN
+        await act()

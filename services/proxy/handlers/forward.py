@@ -1,6 +1,6 @@
 """The loops behind the spool: one per committed task that this proxy holds, from its commit until it has ended.
 
-    ask PLACE_TASK ──Placed──▶ one attempt (handlers/attempt.py) ──▶ ask again
+    ask PLACE_TASK ──Placed──▶ one attempt (handlers/attempts.py) ──▶ ask again
          │──Waiting──▶ rest until PLACEMENT_POSSIBLE names the task, or some seconds ──▶ ask again
          └──NotWaiting──▶ runs:    rest until the mirror shows something else ──▶ ask again
                           ended:   handlers/finish.py ──▶ done
@@ -17,8 +17,6 @@ that it cuts off by itself.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Final
 
 import structlog
 
@@ -28,13 +26,11 @@ from libs.common.messages import (
     GET_TASK,
     PLACE_TASK,
     PLACEMENT_POSSIBLE,
-    REPORT_FORWARD_FAILED,
     NotWaiting,
     Placed,
     PlacementPossible,
     PlaceReply,
     PlaceTask,
-    ReportForwardFailed,
     TaskRef,
     Waiting,
 )
@@ -42,26 +38,16 @@ from libs.common.model import Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.core.epochs import Epochs
 from services.proxy.core.forwarding import Move, next_move, patience_s
-from services.proxy.handlers.attempt import Attempt, Pace, tell
+from services.proxy.handlers.attempt import Pace
+from services.proxy.handlers.attempts import Attempts, Loop
 from services.proxy.handlers.finish import Finisher
 from services.proxy.handlers.inputs import Inputs
 from services.proxy.ports import ClusterView, Mark, Sender, Spool
 
 log = structlog.get_logger()
 
-STOP_REPORT_S: Final = 2.0
 LOOPS_COUNT = 1_000_000
 """A loop that rests costs a few kilobytes; what is bounded is how many send."""
-
-
-@dataclass
-class Loop:
-    """What is remembered of one task's loop."""
-
-    woken: asyncio.Event = field(default_factory=asyncio.Event)
-    begun: int = 0
-    """The last attempt that was begun; none is ever begun twice."""
-    sending: bool = False
 
 
 class Forwarder:
@@ -82,11 +68,10 @@ class Forwarder:
     ) -> None:
         self._bus = bus
         self._spool = spool
-        self._sender = sender
         self._cluster = cluster
         self._finisher = finisher
-        self._parallel_count = parallel_count
         self._pace = pace or Pace()
+        self._attempts = Attempts(bus, spool, sender, finisher, parallel_count=parallel_count, pace=self._pace)
         self._inputs = inputs
         """Given: inputs go as soon as a node has them (`--keep-inputs until-forwarded`)."""
         self._room = asyncio.Semaphore(tasks_count)
@@ -194,51 +179,8 @@ class Forwarder:
                 if not self._epochs.counts(answer.epoch, monotonic_s()):
                     log.warning("placement refused", task=task, epoch=answer.epoch, highest=self._epochs.highest)
                     return None
-                await self._attempt(task, answer)
+                await self._attempts.run(task, answer, self._loops[task])
             return answer
-
-    async def _attempt(self, task: TaskId, placed: Placed) -> None:
-        loop = self._loops[task]
-        if placed.attempt <= loop.begun:
-            await self._give_up(task, placed.attempt, "sending was interrupted")
-            return
-        held = self._spool.find(task)
-        if held is not None and Mark.INPUTS_GONE in held.marks:
-            await self._give_up(task, placed.attempt, "its inputs are not kept any more", untouched=True)
-            return
-        await self._finisher.begun_again(task)
-        attempt = Attempt(
-            self._bus,
-            self._spool,
-            self._sender,
-            placed=placed,
-            draft=self._spool.draft(task),
-            manifest=await self._spool.manifest(task),
-            parallel_count=self._parallel_count,
-            woken=loop.woken,
-            pace=self._pace,
-        )
-        loop.begun, loop.sending = placed.attempt, True
-        try:
-            await attempt.run()
-        except asyncio.CancelledError:
-            await self._say_stopped(task, placed, committing=attempt.committing)
-            raise
-        finally:
-            loop.sending = False
-
-    async def _say_stopped(self, task: TaskId, placed: Placed, *, committing: bool) -> None:
-        """Report the attempt that our own stop cuts off, so that the next one need not wait until we are back."""
-        report = ReportForwardFailed(
-            task=task,
-            attempt=placed.attempt,
-            holder=self._spool.instance,
-            reason="the proxy was stopped while it sent the files",
-            commit_uncertain=committing,
-            epoch=placed.epoch,
-        )
-        with suppress(ClusterError):
-            await self._bus.ask(REPORT_FORWARD_FAILED, report, timeout_s=STOP_REPORT_S)
 
     async def _look(self, task: TaskId, state: TaskState | None) -> bool:
         """There is nothing to place: finish, drop or watch. False when the task needs us no more."""
@@ -292,24 +234,8 @@ class Forwarder:
             return False
         await self._spool.mark(task, Mark.SUBMITTED)
         if record.state is TaskState.FORWARDING and record.attempt is not None:
-            await self._give_up(task, record.attempt.number, "the proxy was restarted while it sent the files")
+            await self._attempts.give_up(task, record.attempt.number, "the proxy was restarted while it sent the files")
         return True
-
-    async def _give_up(self, task: TaskId, attempt: int, reason: str, *, untouched: bool = False) -> None:
-        """Report an attempt of which we know nothing: what the node has of it, only the node knows.
-
-        `untouched`: the node has nothing of it, and no other will have.
-        """
-        log.warning("attempt given up", task=task, attempt=attempt, reason=reason)
-        message = ReportForwardFailed(
-            task=task,
-            attempt=attempt,
-            holder=self._spool.instance,
-            reason=reason,
-            node_refused=untouched,
-            commit_uncertain=not untouched,
-        )
-        await tell(self._bus, REPORT_FORWARD_FAILED, message, self._pace.bus_retry_s)
 
     async def _known(self, task: TaskId) -> Task | None:
         """Ask for the task until there is an answer."""

@@ -1,0 +1,112 @@
+"""The attempts of held tasks: each placement begins one, once. What is cut off or cannot be begun is reported as failed.
+
+An attempt of which we know nothing (we were restarted while it was under way) is never begun again: it is reported as failed
+and uncertain, because whether its commit reached the node is known to the node alone.
+"""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from libs.common.errors import ClusterError
+from libs.common.messages import REPORT_FORWARD_FAILED, Placed, ReportForwardFailed
+from libs.common.model import TaskId
+from libs.common.ports import Bus
+from services.proxy.handlers.attempt import Attempt, Pace, tell
+from services.proxy.handlers.delivery import Delivery
+from services.proxy.handlers.finish import Finisher
+from services.proxy.ports import Mark, Sender, Spool
+
+log = structlog.get_logger()
+
+STOP_REPORT_S: Final = 2.0
+
+
+@dataclass
+class Loop:
+    """What is remembered of one task's loop."""
+
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: int = 0
+    """The last attempt that was begun; none is ever begun twice."""
+    sending: bool = False
+
+
+class Attempts:
+    """Begins attempts, and reports those that come to nothing."""
+
+    def __init__(  # noqa: PLR0913 what it works with
+        self, bus: Bus, spool: Spool, sender: Sender, finisher: Finisher, *, parallel_count: int, pace: Pace
+    ) -> None:
+        self._bus = bus
+        self._spool = spool
+        self._sender = sender
+        self._finisher = finisher
+        self._parallel_count = parallel_count
+        self._pace = pace
+
+    async def run(self, task: TaskId, placed: Placed, loop: Loop) -> None:
+        """Bring a task to the node that it was placed on, unless that was tried already."""
+        if placed.attempt <= loop.begun:
+            await self.give_up(task, placed.attempt, "sending was interrupted")
+            return
+        held = self._spool.find(task)
+        if held is not None and Mark.INPUTS_GONE in held.marks:
+            await self.give_up(task, placed.attempt, "its inputs are not kept any more", untouched=True)
+            return
+        await self._finisher.begun_again(task)
+        attempt = Attempt(
+            self._bus,
+            self._spool.instance,
+            self._delivery(task, placed),
+            placed=placed,
+            manifest=await self._spool.manifest(task),
+            woken=loop.woken,
+            pace=self._pace,
+        )
+        loop.begun, loop.sending = placed.attempt, True
+        try:
+            await attempt.run()
+        except asyncio.CancelledError:
+            await self._say_stopped(task, placed, committing=attempt.committing)
+            raise
+        finally:
+            loop.sending = False
+
+    def _delivery(self, task: TaskId, placed: Placed) -> Delivery:
+        draft = self._spool.draft(task)
+        return Delivery(
+            self._sender, self._spool, draft, placed.node, placed.node_task_id, parallel_count=self._parallel_count
+        )
+
+    async def _say_stopped(self, task: TaskId, placed: Placed, *, committing: bool) -> None:
+        """Report the attempt that our own stop cuts off, so that the next one need not wait until we are back."""
+        report = ReportForwardFailed(
+            task=task,
+            attempt=placed.attempt,
+            holder=self._spool.instance,
+            reason="the proxy was stopped while it sent the files",
+            commit_uncertain=committing,
+            epoch=placed.epoch,
+        )
+        with suppress(ClusterError):
+            await self._bus.ask(REPORT_FORWARD_FAILED, report, timeout_s=STOP_REPORT_S)
+
+    async def give_up(self, task: TaskId, attempt: int, reason: str, *, untouched: bool = False) -> None:
+        """Report an attempt of which we know nothing: what the node has of it, only the node knows.
+
+        `untouched`: the node has nothing of it, and no other will have.
+        """
+        log.warning("attempt given up", task=task, attempt=attempt, reason=reason)
+        message = ReportForwardFailed(
+            task=task,
+            attempt=attempt,
+            holder=self._spool.instance,
+            reason=reason,
+            node_refused=untouched,
+            commit_uncertain=not untouched,
+        )
+        await tell(self._bus, REPORT_FORWARD_FAILED, message, self._pace.bus_retry_s)
