@@ -173,9 +173,6 @@ class NatsBus:
         self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]
     ) -> AsyncIterator[None]:
         """Call the handler with the last value and every new one; see ports.Bus."""
-        await patiently(
-            lambda: open_snapshot(self._js, snapshot, self._replicas_count), f"{snapshot.name} opens", self._wait_s
-        )
         async with background(self._follow(snapshot, durable, handler), name=f"follow {snapshot.name}"):
             yield
 
@@ -218,18 +215,25 @@ class NatsBus:
 
     async def _follow(self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]) -> None:
         config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.NEW, ack_wait=30)
+        tries_count = 0
         while True:
             try:
-                subscribing = self._js.pull_subscribe(snapshot.subject, durable, stream=snapshot.stream, config=config)
-                consumer = await heeding(subscribing)
+                await open_snapshot(self._js, snapshot, self._replicas_count)
+                async with in_time(tries_count):
+                    subscribing = self._js.pull_subscribe(
+                        snapshot.subject, durable, stream=snapshot.stream, config=config
+                    )
+                    consumer = await heeding(subscribing)
+                tries_count = 0
                 await self._hand_over_last(snapshot, handler)
                 while True:
                     with contextlib.suppress(nats.errors.TimeoutError):
                         for message in await heeding(consumer.fetch(1, timeout=5)):
                             await handler(msgspec.json.decode(message.data, type=snapshot.told))
                             await message.ack()
-            except LOST as error:
-                log.debug("snapshot away", snapshot=snapshot.name, error=type(error).__name__)
+            except (BusFailed, *LOST) as error:
+                tries_count += 1
+                log.debug("snapshot away", snapshot=snapshot.name, error=repr(error))
                 await asyncio.sleep(RETRY_S)
 
 

@@ -1,11 +1,12 @@
 """Three nats-servers with replicated records: a client that knows nothing of replicas joins, and one server may go."""
 
 import asyncio
-import socket
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,10 @@ from libs.common.bus import connect
 from libs.common.errors import BusFailed
 from libs.common.messages import CONSOLES, DEMAND_CHANGED, NODES, DemandChanged
 from libs.common.model import Node, NodeId
-from tests.nats import NATS_SERVER, free_port
+from services.proxy.adapters.secret import shared_secret
+from tests.integration.test_scheduler import PROGRAM, REPOSITORY
+from tests.integration.test_scheduler_leadership import TAKE_OVER_S, answers_again
+from tests.nats_cluster import NatsCluster, nats_cluster
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -22,54 +26,20 @@ pytestmark = pytest.mark.slow
 NODE = Node(id=NodeId("a-3000"), hostname="a", port=3000)
 
 
-def config(folder: Path, name: str, port: int, route: int, routes: list[int]) -> str:
-    others = ", ".join(f'"nats://127.0.0.1:{each}"' for each in routes)
-    return (
-        f'server_name: {name}\nlisten: "127.0.0.1:{port}"\njetstream {{ store_dir: "{folder}/js", sync_interval: always }}\n'
-        f'cluster {{ name: c, listen: "127.0.0.1:{route}", routes: [{others}] }}\n'
-    )
-
-
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[tuple[str, "list[subprocess.Popen[bytes]]"]]:
-    ports, routes = [free_port() for _ in range(3)], [free_port() for _ in range(3)]
-    processes: list[subprocess.Popen[bytes]] = []
-    with ExitStack() as stack:
-        for number, port in enumerate(ports):
-            folder = tmp_path / f"n{number}"
-            folder.mkdir()
-            (folder / "nats.conf").write_text(config(folder, f"n{number}", port, routes[number], routes))
-            log = stack.enter_context((folder / "nats.log").open("wb"))
-            processes.append(subprocess.Popen([NATS_SERVER, "-c", folder / "nats.conf"], stdout=log, stderr=log))
-        try:
-            for port in ports:
-                listening(port)
-            yield ",".join(f"nats://127.0.0.1:{port}" for port in ports), processes
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait(timeout=10)
-
-
-def listening(port: int) -> None:
-    deadline_s = time.monotonic() + 15
-    while time.monotonic() < deadline_s:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError(f"nothing listens on {port}")
+def servers(tmp_path: Path) -> Iterator[NatsCluster]:
+    with nats_cluster(tmp_path) as servers:
+        yield servers
 
 
 async def test_a_client_without_replicas_takes_the_streams_as_they_are(
-    servers: tuple[str, "list[subprocess.Popen[bytes]]"],
+    servers: NatsCluster,
 ):
-    url, processes = servers
-    async with connect(url, "service", wait_s=40, replicas_count=3) as service:
+    async with connect(servers.url, "service", wait_s=40, replicas_count=3) as service:
         await (await service.bucket(NODES)).put(NODE.id, NODE)
         await (await service.objects(CONSOLES, 3600)).put("one", b"console")
         await service.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1))
-        async with connect(url, "short-lived", wait_s=20) as client:
+        async with connect(servers.url, "short-lived", wait_s=20) as client:
             entry = await (await client.bucket(NODES)).get(NODE.id)
             assert entry is not None
             assert entry.value == NODE
@@ -79,8 +49,8 @@ async def test_a_client_without_replicas_takes_the_streams_as_they_are(
                 assert term.valid
         info = await service._js.stream_info("KV_nodes")
         assert info.config.num_replicas == 3
-        await asyncio.to_thread(ended, processes[0])
-        async with connect(url, "after a loss", wait_s=40) as client:
+        await asyncio.to_thread(servers.kill, 0)
+        async with connect(servers.url, "after a loss", wait_s=40) as client:
 
             async def written() -> bool:
                 try:
@@ -91,6 +61,56 @@ async def test_a_client_without_replicas_takes_the_streams_as_they_are(
             await until(written, timeout_s=40, step_s=0.5, what="two servers to take a write")
 
 
-def ended(process: "subprocess.Popen[bytes]") -> None:
-    process.kill()
-    process.wait(timeout=10)
+async def test_opening_waits_while_there_is_no_majority(servers: NatsCluster):
+    async with connect(servers.url_of(0), "starting", wait_s=40, replicas_count=3) as bus:
+        for number in (1, 2):
+            servers.send(number, signal.SIGSTOP)
+        found: list[str] = []
+
+        async def open_it() -> None:
+            found.append(await shared_secret(bus, wait_s=40))
+
+        async with asyncio.timeout(40), asyncio.TaskGroup() as group:
+            group.create_task(open_it())
+            await asyncio.sleep(6)  # longer than a single call may take
+            assert not found
+            for number in (1, 2):
+                servers.send(number, signal.SIGCONT)
+        assert len(found[0]) == 64
+
+
+async def test_a_scheduler_takes_over_while_nats_elects_its_leaders(servers: NatsCluster, tmp_path: Path):
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(connect(servers.url, "test", wait_s=40, replicas_count=3))
+        logs = [tmp_path / "first.log", tmp_path / "second.log"]
+        first, second = [stack.enter_context(scheduler(servers.url, log)) for log in logs]
+        await answers_again(bus, time.monotonic())
+        await until(lambda: all("standing by" in log.read_text() for log in logs), what="both to have started")
+        leading = first if "scheduler is ready" in logs[0].read_text() else second
+        stream = await bus._js.stream_info("KV_leases")
+        assert stream.cluster is not None
+        assert stream.cluster.leader is not None
+        began_s = time.monotonic()
+        leading.send_signal(signal.SIGSTOP)
+        await asyncio.to_thread(servers.kill, int(stream.cluster.leader[1:]))
+        took_s = await answers_again(bus, began_s)
+        sys.stdout.write(f"\nthe other scheduler answers {took_s:.1f} s after a leader of each kind is gone\n")
+        assert took_s < TAKE_OVER_S
+        leading.send_signal(signal.SIGCONT)
+        await until(lambda: sum(log.read_text().count("standing by") for log in logs) == 3, what="the old leader")
+        assert sum(log.read_text().count("scheduler is ready") for log in logs) == 2
+
+
+@contextmanager
+def scheduler(url: str, log: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    """Run a scheduler beside others."""
+    flags = [f"--nats-url={url}", "--nats-replicas-count=3", "--nats-wait-s=60"]
+    with log.open("ab") as written:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *flags], cwd=REPOSITORY, stdout=written, stderr=written
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(timeout=10)
