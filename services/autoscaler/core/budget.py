@@ -6,14 +6,11 @@ what was spent in the last 24 hours: nothing is ever destroyed for the budget's 
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 from libs.common.model import Machine
 from services.autoscaler.core.configuration import Limits
 from services.autoscaler.core.life import age_ms
-
-HOUR_MS: Final = 3_600_000
-DAY_MS: Final = 24 * HOUR_MS
+from services.autoscaler.core.spending import DAY_MS, HOUR_MS, Spending, amount, rate_of
 
 
 def cost(machine: Machine, now_ms: int) -> float:
@@ -21,27 +18,27 @@ def cost(machine: Machine, now_ms: int) -> float:
     return (machine.price_per_hour or 0.0) * age_ms(machine, now_ms) / HOUR_MS
 
 
-def cost_of_last_day(machines: Iterable[Machine], now_ms: int) -> float:
-    """Compute what machines have cost in the last 24 hours."""
-    return sum(cost_between(machine, now_ms - DAY_MS, now_ms) for machine in machines)
+def cost_of_last_day(machines: Iterable[Machine], spending: Spending, now_ms: int) -> float:
+    """Compute what machines that exist, and those that have ended, have cost in the last 24 hours."""
+    return amount(
+        sum(cost_since(machine, now_ms - DAY_MS, now_ms) for machine in machines) + spending.of_last_day(now_ms)
+    )
 
 
-def cost_between(machine: Machine, from_ms: int, to_ms: int) -> float:
-    """Compute what a machine has cost in a stretch of time."""
-    if machine.called_at_ms is None or not machine.price_per_hour:
-        return 0.0
-    begin_ms = max(machine.called_at_ms, from_ms)
-    end_ms = min(machine.ended_at_ms or to_ms, to_ms)
-    return machine.price_per_hour * max(0, end_ms - begin_ms) / HOUR_MS
+def cost_since(machine: Machine, from_ms: int, now_ms: int) -> int:
+    """Compute what a machine that exists has cost since a moment, in parts times milliseconds."""
+    if machine.called_at_ms is None:
+        return 0
+    return rate_of(machine) * max(0, now_ms - max(machine.called_at_ms, from_ms))
 
 
 class Budget:
     """What is left to spend, while a plan is made."""
 
-    def __init__(self, limits: Limits, machines: Sequence[Machine], now_ms: int) -> None:
+    def __init__(self, limits: Limits, machines: Sequence[Machine], spending: Spending, now_ms: int) -> None:
         self._limits = limits
-        self._per_hour = sum(machine.price_per_hour or 0.0 for machine in machines if not machine.state.ended)
-        self._spent = cost_of_last_day(machines, now_ms) if limits.max_daily_cost is not None else 0.0
+        self._per_hour = sum(machine.price_per_hour or 0.0 for machine in machines)
+        self._spent = cost_of_last_day(machines, spending, now_ms) if limits.max_daily_cost is not None else 0.0
 
     def objection(self, price_per_hour: float | None) -> str:
         """Say why a machine of this price is too much; empty when it is not."""

@@ -7,26 +7,23 @@ alone tries it (the others wait for how that goes), then two, then four. A large
 After `createRetries` rounds over all offers that would do for a task there is a longer pause.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from libs.common.errors import Trouble
 from libs.common.model import Machine, MachineState
 from services.autoscaler.core.configuration import Limits
+from services.autoscaler.core.history import HOPELESS, History, OfferKey, Track, failed_ms
 from services.autoscaler.core.offers import Offer, Size
 
 FIRST_REST_MS: Final = 10_000
 LONGEST_REST_MS: Final = 15 * 60_000
 MOST_DOUBLINGS: Final = 20
 FIRST_PAUSE_MS: Final = 60_000
-HOPELESS: Final = {Trouble.UNAUTHORISED, Trouble.REFUSED}
-"""Rests long from the first time on: somebody has to act."""
-LASTING: Final = {*HOPELESS, Trouble.OUT_OF_CAPACITY}
-"""Failures that say something about the offer, not about the moment."""
-OPEN_AGAIN_COUNT: Final = 32
-"""After so many successes nothing is left of a refusal."""
 HOPELESS_REST_MS: Final = 5 * 60_000
+TRYING: Final = {MachineState.REQUESTED, MachineState.CREATING}
 SECONDS_PER_DAY: Final = 24 * 60 * 60
 
 
@@ -65,16 +62,14 @@ class Choice:
 class Ladder:
     """The offers, and how each stands at this moment."""
 
-    def __init__(self, limits: Limits, machines: Sequence[Machine], now_ms: int) -> None:
+    def __init__(self, limits: Limits, machines: Sequence[Machine], history: History, now_ms: int) -> None:
         self._limits = limits
         self._now_ms = now_ms
-        self._machines = machines
-        by_offer: dict[tuple[str, str], list[Machine]] = {}
-        for machine in machines:
-            by_offer.setdefault((machine.region, machine.size), []).append(machine)
-        self._standings = {key: standing(of_offer) for key, of_offer in by_offer.items()}
-        self._all = standing(machines)
-        self._planned: dict[tuple[str, str], int] = {}
+        self._history = history
+        trying = Counter((machine.region, machine.size) for machine in machines if machine.state in TRYING)
+        self._standings = {key: standing(track, trying[key]) for key, track in history.tracks.items()}
+        self._all = standing(history.together())
+        self._planned: Counter[OfferKey] = Counter()
         self._by_sizes: dict[tuple[str, ...], Standing] = {}
 
     @property
@@ -92,7 +87,7 @@ class Ladder:
             open_offers = [offer for offer in offers if self._open(offer)]
             if open_offers:
                 chosen = min(open_offers, key=lambda offer: self._standing(offer).rounds_count)
-                self._planned[chosen.key] = self._planned.get(chosen.key, 0) + 1
+                self._planned[chosen.key] += 1
                 return Choice(chosen, because)
             because = self._resting(offers)
             if not all(self._standing(offer).trouble == Trouble.OUT_OF_CAPACITY for offer in offers):
@@ -104,14 +99,14 @@ class Ladder:
 
     def _open(self, offer: Offer) -> bool:
         found = self._standing(offer)
-        trying = found.trying_count + self._planned.get(offer.key, 0)
+        trying = found.trying_count + self._planned[offer.key]
         if not found.rounds_count:
             return found.most_trying_count is None or trying < found.most_trying_count
         return not trying and self._now_ms >= found.free_at_ms(FIRST_REST_MS)
 
     def _paused(self, slugs: tuple[str, ...]) -> str:
         if slugs not in self._by_sizes:
-            self._by_sizes[slugs] = standing(machine for machine in self._machines if machine.size in slugs)
+            self._by_sizes[slugs] = standing(self._history.together(slugs))
         lately = self._by_sizes[slugs]
         times = lately.rounds_count // self._limits.create_retries
         if not times:
@@ -127,55 +122,13 @@ class Ladder:
         return f"{' and '.join(map(str, offers))}: {worst.failure or worst.trouble}"
 
 
-def room_for(known: Sequence[Machine]) -> int | None:
-    """Say how many may be tried at once, after an offer has been full: it opens as it proves to have room."""
-    refused_ms = max((failed_ms(machine) for machine in known if machine.trouble in LASTING), default=None)
-    if refused_ms is None:
-        return None
-    come = sum(machine.created_at_ms is not None and machine.requested_at_ms >= refused_ms for machine in known)
-    return None if come >= OPEN_AGAIN_COUNT else max(1, 2 * come)
-
-
-@dataclass(frozen=True)
-class Successes:
-    """How far machines have come."""
-
-    created_ms: int
-    online_ms: int
-    tried_ms: int
-    """When the latest of those that were created was requested."""
-
-
-def standing(machines: Iterable[Machine]) -> Standing:
-    """Judge by what became of machines, in the order in which they were requested."""
-    known = sorted(machines, key=lambda machine: machine.requested_at_ms)
-    successes = Successes(
-        created_ms=max((machine.created_at_ms or 0 for machine in known), default=0),
-        online_ms=max((machine.online_at_ms or 0 for machine in known), default=0),
-        tried_ms=max((machine.requested_at_ms for machine in known if machine.created_at_ms), default=0),
-    )
-    failures = [machine for machine in known if machine.failure and not made_good(machine, successes)]
-    trying = sum(machine.state in {MachineState.REQUESTED, MachineState.CREATING} for machine in known)
+def standing(track: Track, trying_count: int = 0) -> Standing:
+    """Judge by what became of machines."""
+    failures = track.failures()
     if not failures:
-        return Standing(trying_count=trying, most_trying_count=room_for(known))
+        return Standing(trying_count=trying_count, most_trying_count=track.room())
     last = max(failures, key=failed_ms)
-    return Standing(rounds(failures), failed_ms(last), last.trouble, last.failure, trying)
-
-
-def made_good(machine: Machine, successes: Successes) -> bool:
-    """Whether another has come, since this one failed, as far as this one should have.
-
-    Where the failure says something about the offer (no room, wrong keys), the other must have been requested after it:
-    a region that was full for this one has still room for those that it had promised it to.
-    """
-    if machine.trouble in LASTING:
-        return successes.tried_ms >= failed_ms(machine)
-    return failed_ms(machine) <= (successes.online_ms if machine.created_at_ms else successes.created_ms)
-
-
-def failed_ms(machine: Machine) -> int:
-    """When a machine failed: its clean-up may take longer."""
-    return machine.failed_at_ms or machine.state_at_ms
+    return Standing(rounds(failures), failed_ms(last), last.trouble, last.failure, trying_count)
 
 
 def rounds(failures: Sequence[Machine]) -> int:

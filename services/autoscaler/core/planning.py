@@ -17,9 +17,10 @@ from libs.common.messages import TaskWaits, WaitingTask
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from services.autoscaler.core.budget import Budget
 from services.autoscaler.core.configuration import Limits
+from services.autoscaler.core.history import History
 from services.autoscaler.core.ladder import Ladder
 from services.autoscaler.core.offers import Offer, Size
-from services.autoscaler.core.sizing import fitting_sizes, matched, memories, why_none
+from services.autoscaler.core.sizing import fitting_sizes, matched, why_none
 from services.autoscaler.core.telling import coming
 from services.autoscaler.core.warmth import wanted
 
@@ -49,7 +50,9 @@ class View:
 
     now_ms: int
     machines: Sequence[Machine]
-    """Those of the last day that have ended too: back-off and budget are read from them."""
+    """Those that exist."""
+    history: History
+    """What became of all of them, and of those that have ended: back-off and budget are read from it."""
     waiting: Sequence[WaitingTask] = ()
     """In the order of the queue, without those that have found a node meanwhile."""
     loads: dict[MachineId, Load]
@@ -222,10 +225,12 @@ class Orders:
         self.waits: list[TaskWaits] = []
         self._limits = limits
         self._paused = view.paused
-        self._count = sum(not machine.state.ended for machine in view.machines)
-        self._ladder = Ladder(limits, view.machines, view.now_ms)
-        self._budget = Budget(limits, view.machines, view.now_ms)
-        self._memories = memories(view.machines)
+        self._count = len(view.machines)
+        self._ladder = Ladder(limits, view.machines, view.history, view.now_ms)
+        self._budget = Budget(limits, view.machines, view.history.spending, view.now_ms)
+        self._memories = view.history.memories()
+        self._refusals: dict[tuple[str, ...], str] = {}
+        """Why none of some sizes can be had now: while a plan is made there is only ever less to be had."""
 
     @property
     def trouble(self) -> str:
@@ -254,7 +259,10 @@ class Orders:
         most = self._limits.machines_count
         if most is not None and self._count >= most:
             return f"the limit of {most} machine{'' if most == 1 else 's'} is reached"
-        return self._order(task, for_task, sizes)
+        slugs = tuple(size.slug for size in sizes)
+        if slugs not in self._refusals and (because := self._order(task, for_task, sizes)):
+            self._refusals[slugs] = because
+        return self._refusals.get(slugs, "")
 
     def _order(self, task: WaitingTask, for_task: TaskId | None, sizes: Sequence[Size]) -> str:
         affordable = [size for size in sizes if not self._budget.objection(size.price_per_hour)]

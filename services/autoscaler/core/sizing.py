@@ -1,6 +1,8 @@
 """Whether a task fits on a machine or a size: by images, by bytes, and by the memory that was too little elsewhere."""
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
+from math import inf
 
 from libs.common.messages import WaitingTask
 from libs.common.model import Machine, TaskId
@@ -32,11 +34,6 @@ def fitting_sizes(task: WaitingTask, limits: Limits, memories: dict[str, int]) -
     return tuple(size for size in limits.sizes if fits_size(task, size, size.memory_bytes or memories.get(size.slug)))
 
 
-def memories(machines: Iterable[Machine]) -> dict[str, int]:
-    """Learn from machines how much memory each size has."""
-    return {machine.size: machine.memory_bytes for machine in machines if machine.memory_bytes}
-
-
 def why_none(task: WaitingTask, limits: Limits) -> str:
     """Say why there is no size for a task."""
     if task.min_memory_bytes:
@@ -48,12 +45,16 @@ def why_none(task: WaitingTask, limits: Limits) -> str:
 
 def matched(tasks: Sequence[WaitingTask], machines: Sequence[Machine]) -> dict[TaskId, Machine]:
     """Give each task a machine of its own as far as they go round: the largest task first, to the smallest that fits."""
-    free = sorted(machines, key=lambda machine: (machine.max_images is None, machine.max_images or 0, machine.id))
+    free = sorted(machines, key=lambda machine: (largest(machine), machine.id))
     found: dict[TaskId, Machine] = {}
-    for task in sorted(tasks, key=lambda task: (-task.images_count, task.waiting_since_ms, task.task)):
-        if not free:
-            break
-        place = next((place for place, machine in enumerate(free) if fits_machine(task, machine)), None)
+    for task in sorted(tasks, key=lambda task: (-task.images_count, task.waiting_since_ms, task.task)) if free else ():
+        large_enough = range(bisect_left(free, float(task.images_count), key=largest), len(free))
+        place = next((place for place in large_enough if fits_machine(task, free[place])), None)
         if place is not None:
             found[task.task] = free.pop(place)
     return found
+
+
+def largest(machine: Machine) -> float:
+    """Say how many images a machine takes."""
+    return inf if machine.max_images is None else machine.max_images

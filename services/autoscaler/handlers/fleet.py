@@ -82,7 +82,8 @@ class Fleet:
             await self._observe(machine, loads[machine.id], nodes)
         view = View(
             now_ms=self._clock(),
-            machines=self._records.all(),
+            machines=self._records.alive(),
+            history=self._records.history,
             waiting=self._tasks.waiting(self.demand),
             loads=loads,
             paused=self._keeping.paused,
@@ -123,14 +124,13 @@ class Fleet:
             machine = self._ordering.machine(creation, self._clock(), self._occasion(creation, place))
             await self._records.create(machine)
             await self._voice.tell(machine)
-        for machine in list(self._records.alive()):
+        for machine in self._records.alive():
             self._lives.attend(machine.id)
 
     def _occasion(self, creation: Creation, place: int) -> str:
         """Say what a machine is for: its task and which try, or which machine of the warm pool."""
-        earlier = (each.requested_at_ms for each in self._records.all() if each.for_task == creation.for_task)
         what = creation.for_task or f"pool {place}"
-        return f"{what} after {max(earlier, default=0)}"
+        return f"{what} after {self._records.latest_request_ms(creation.for_task)}"
 
     async def _tell(self, decided: Plan) -> None:
         """Say what is done about the demand, when that is news."""

@@ -15,10 +15,10 @@ import structlog
 
 from libs.common.errors import BusFailed, Conflict, ProviderFailed
 from libs.common.model import Machine, MachineId, MachineState, Moment
-from services.autoscaler.core.budget import DAY_MS
 from services.autoscaler.core.life import Step
 from services.autoscaler.core.names import prefix
 from services.autoscaler.core.orders import Found
+from services.autoscaler.core.spending import DAY_MS
 from services.autoscaler.handlers.lives import Lives
 from services.autoscaler.handlers.parts import Parts
 

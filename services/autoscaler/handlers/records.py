@@ -11,8 +11,9 @@ import structlog
 
 from libs.common.errors import BusFailed, Conflict
 from libs.common.messages import MACHINES
-from libs.common.model import Machine, MachineId
+from libs.common.model import Machine, MachineId, TaskId
 from libs.common.ports import Bucket, Bus, Entry
+from services.autoscaler.core.history import History
 
 log = structlog.get_logger()
 
@@ -21,8 +22,12 @@ class Records:
     """All machines that exist, and those that have ended within the last day."""
 
     def __init__(self, bucket: Bucket[Machine]) -> None:
+        self.history = History()
+        """All of them, folded."""
         self._bucket = bucket
         self._entries: dict[str, Entry[Machine]] = {}
+        self._alive: dict[str, Machine] = {}
+        self._requests: dict[TaskId | None, int] = {}
 
     def __repr__(self) -> str:
         """Show how many there are."""
@@ -39,16 +44,19 @@ class Records:
         """Read everything again: what somebody else has written counts, when it is newer."""
         for key, entry in (await self._bucket.load()).items():
             if key not in self._entries or entry.revision > self._entries[key].revision:
-                self._entries[key] = entry
+                self._take(entry)
 
     def all(self) -> list[Machine]:
         """All machines in the order in which they were requested."""
-        found = (entry.value for entry in self._entries.values())
-        return sorted(found, key=lambda machine: (machine.requested_at_ms, machine.id))
+        return in_order(entry.value for entry in self._entries.values())
 
-    def alive(self) -> Iterable[Machine]:
-        """All that have not ended."""
-        return (machine for machine in self.all() if not machine.state.ended)
+    def alive(self) -> list[Machine]:
+        """All that have not ended, in the same order."""
+        return in_order(self._alive.values())
+
+    def latest_request_ms(self, task: TaskId | None) -> int:
+        """When the last machine for a task was requested, or for the warm pool; 0: none was."""
+        return self._requests.get(task, 0)
 
     def get(self, machine: MachineId) -> Machine | None:
         """Find one."""
@@ -62,7 +70,7 @@ class Records:
         except (Conflict, BusFailed):
             await self._refresh(machine.id)
             raise
-        self._entries[machine.id] = Entry(machine.id, machine, revision)
+        self._take(Entry(machine.id, machine, revision))
 
     async def write(self, machine: Machine) -> None:
         """Write a machine that is known. Raises Conflict (and has read it again), BusFailed."""
@@ -72,16 +80,40 @@ class Records:
         except (Conflict, BusFailed):
             await self._refresh(machine.id)
             raise
-        self._entries[machine.id] = Entry(machine.id, machine, revision)
+        self._take(Entry(machine.id, machine, revision))
 
     async def forget(self, machine: MachineId) -> None:
         """Delete a record."""
         await self._bucket.delete(machine)
-        self._entries.pop(machine, None)
+        self._drop(machine)
 
     async def _refresh(self, machine: MachineId) -> None:
         entry = await self._bucket.get(machine)
         if entry is None:
-            self._entries.pop(machine, None)
+            self._drop(machine)
         else:
-            self._entries[machine] = entry
+            self._take(entry)
+
+    def _take(self, entry: Entry[Machine]) -> None:
+        machine = entry.value
+        self._entries[machine.id] = entry
+        self.history.take(machine)
+        self._requests[machine.for_task] = max(self.latest_request_ms(machine.for_task), machine.requested_at_ms)
+        if machine.state.ended:
+            self._alive.pop(machine.id, None)
+        else:
+            self._alive[machine.id] = machine
+
+    def _drop(self, machine: MachineId) -> None:
+        self._alive.pop(machine, None)
+        entry = self._entries.pop(machine, None)
+        if entry is None:
+            return
+        self.history.forget(entry.value)
+        if self.latest_request_ms(entry.value.for_task) == entry.value.requested_at_ms:
+            del self._requests[entry.value.for_task]
+
+
+def in_order(machines: Iterable[Machine]) -> list[Machine]:
+    """Sort machines as they were requested."""
+    return sorted(machines, key=lambda machine: (machine.requested_at_ms, machine.id))

@@ -112,8 +112,7 @@ class Words:
         ]
 
     def _status(self) -> AutoscalerStatus:
-        machines = self._records.all()
-        alive = [each for each in machines if not each.state.ended]
+        alive, spending = self._records.alive(), self._records.history.spending
         demand, decided = self._fleet.demand, self._fleet.last
         return AutoscalerStatus(
             enabled=True,
@@ -125,7 +124,7 @@ class Words:
             machines_limit_count=self._configuration.limits.machines_count,
             states=dict(Counter(str(each.state) for each in alive)),
             cost_per_hour=round(sum(each.price_per_hour or 0.0 for each in alive), 4),
-            cost_last_day=round(cost_of_last_day(machines, self._clock()), 4),
+            cost_last_day=round(cost_of_last_day(alive, spending, self._clock()), 4),
             waits=decided.waits[:MOST_WAITS],
             trouble=decided.trouble,
         )

@@ -8,6 +8,7 @@ from libs.common.errors import Trouble
 from libs.common.messages import WaitingTask
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from services.autoscaler.core.configuration import Limits, Warmth
+from services.autoscaler.core.history import History
 from services.autoscaler.core.offers import Size
 from services.autoscaler.core.planning import Load, Plan, View, plan
 
@@ -61,7 +62,9 @@ def decide(
     **changes: Any,
 ) -> Plan:
     known = {MachineId(name): load for name, load in (loads or {}).items()}
-    view = View(now_ms=now_ms, machines=machines or [], waiting=waiting or [], loads=known, paused=paused)
+    alive = [each for each in machines or [] if not each.state.ended]
+    history = History(machines or [])
+    view = View(now_ms=now_ms, machines=alive, history=history, waiting=waiting or [], loads=known, paused=paused)
     return plan(limits(**changes), view)
 
 

@@ -5,6 +5,7 @@ import pytest
 from libs.common.messages import WaitingTask
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from services.autoscaler.core.configuration import Limits
+from services.autoscaler.core.history import History
 from services.autoscaler.core.offers import Size
 from services.autoscaler.core.planning import View, plan
 
@@ -23,7 +24,7 @@ def machine(name: str, state: MachineState, for_task: str | None, max_images: in
 
 def told(machines: list[Machine], *tasks: str) -> dict[str, str]:
     waiting = [WaitingTask(task=TaskId(name), images_count=10) for name in tasks]
-    found = plan(LIMITS, View(now_ms=NOW, machines=machines, waiting=waiting, loads={}))
+    found = plan(LIMITS, View(now_ms=NOW, machines=machines, history=History(machines), waiting=waiting, loads={}))
     return {each.task: each.reason for each in (*found.comes, *found.waits)}
 
 
