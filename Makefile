@@ -48,7 +48,7 @@ bench: $(VENV)/.bench ## Measure every path side by side with its peers: make be
 profile: $(VENV)/.bench ## Draw flame graphs of every path into docs/plots: make profile ONLY=uploads
 	@$(BIN)/python -m benchmarks.flames $(ONLY) $(ARGS)
 
-simulate: $(VENV)/.bench ## Play traces with the scheduler's core against the best possible: make simulate ARGS=--write
+simulate: $(VENV)/.bench ## Play scheduler and autoscaler in simulated time against the best possible: make simulate ARGS=--write
 	@$(BIN)/python -m benchmarks.simulate $(ARGS)
 
 lock: $(UV) ## Bring uv.lock up to pyproject.toml: make lock ARGS=--upgrade takes newer packages

@@ -1,4 +1,4 @@
-"""Play traces with the scheduler's real core in simulated time: `make simulate`.
+"""Play traces with the scheduler's real core in simulated time: `make simulate`. The autoscaler's part follows at the end.
 
     python -m benchmarks.simulate [--seeds 10] [--only batch] [--write]
     python -m benchmarks.simulate record nats://127.0.0.1:4222 > benchmarks/traces/monday.json
@@ -21,6 +21,7 @@ import msgspec
 
 from benchmarks.__main__ import PAGE, PLOTS, say, write
 from benchmarks.figures import Measured, Metric, replaced, table
+from benchmarks.simulate_autoscaler import autoscaled
 from benchmarks.simulation.deciders import Core, Foresight
 from benchmarks.simulation.optimum import best
 from benchmarks.simulation.outcome import Outcome, middle, outcome
@@ -151,7 +152,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="make simulate", description="Play traces with the scheduler's core.")
     parser.add_argument("what", nargs="*", help="record NATS_URL [NAME]: print a cluster's trace instead")
     parser.add_argument("--seeds", type=int, default=10, help="runs of each synthetic trace")
-    parser.add_argument("--only", default="", help="traces whose names begin so")
+    parser.add_argument("--only", default="", help="traces and situations whose names begin so")
     parser.add_argument("--write", action="store_true", help="replace table and plot in docs/")
     asked = parser.parse_args(arguments)
     if asked.what:
@@ -160,11 +161,13 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.buffer.write(written(asyncio.run(record(asked.what[1], (*asked.what, "recorded")[2]))))
         return 0
     told, ratios = simulated(asked.seeds, asked.only)
-    measured = summary(told, ratios, asked.seeds)
-    print("\n".join(rows(told)))
-    print(msgspec.json.encode(measured.medians).decode())
-    if asked.write:
-        keep(told, measured)
+    if told:
+        measured = summary(told, ratios, asked.seeds)
+        print("\n".join(rows(told)))
+        print(msgspec.json.encode(measured.medians).decode())
+        if asked.write:
+            keep(told, measured)
+    autoscaled(asked.only, write=asked.write)
     return 0
 
 

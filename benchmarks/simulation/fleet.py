@@ -1,0 +1,242 @@
+"""A provider, a scheduler and a clock, played around the autoscaler's real decisions (services/autoscaler/core/planning.py)."""
+
+import heapq
+import random
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from libs.common.errors import Trouble
+from libs.common.messages import WaitingTask
+from libs.common.model import Machine, MachineId, MachineState, TaskId
+from services.autoscaler.core.budget import cost
+from services.autoscaler.core.configuration import Limits
+from services.autoscaler.core.history import History
+from services.autoscaler.core.life import Step, after
+from services.autoscaler.core.observing import WATCHED, observed
+from services.autoscaler.core.offers import Size
+from services.autoscaler.core.planning import Creation, Load, Plan, View, plan
+from services.autoscaler.core.spending import HOUR_MS
+
+TURN_MS: Final = 5_000
+BOOT_S: Final = (60.0, 240.0)
+DESTROY_S: Final = (5.0, 30.0)
+REFUSE_S: Final = (2.0, 10.0)
+SIZES: Final = (
+    Size(slug="small", max_images=50, price_per_hour=0.05),
+    Size(slug="medium", max_images=250, price_per_hour=0.12),
+    Size(slug="large", max_images=1500, price_per_hour=0.40),
+)
+LONGEST_MS: Final = 14 * 24 * HOUR_MS
+FREE: Final = {MachineState.ONLINE, MachineState.IDLE}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One task of the trace."""
+
+    task: WaitingTask
+    run_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """What the provider is like, and what the file says."""
+
+    name: str
+    failing_part: float = 0.0
+    """Creations that fail."""
+    quota: int | None = None
+    """More machines than these are refused as out of capacity."""
+    lost_part: float = 0.0
+    """Machines that vanish while they work."""
+    limits: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One moment of both curves."""
+
+    at_ms: int
+    waiting_count: int
+    machines_count: int
+
+
+def trace(count: int, seed: int) -> list[Job]:
+    """Make tasks: most of them small, some large; the time to run grows with the images."""
+    chance = random.Random(seed)
+    jobs = []
+    for number in range(count):
+        images = min(1500, max(3, round(chance.lognormvariate(4.2, 1.1))))
+        task = WaitingTask(task=TaskId(f"t{number:04}"), images_count=images, waiting_since_ms=number)
+        jobs.append(Job(task, round((300 + 12 * images) * 1000 * chance.uniform(0.8, 1.2))))
+    return jobs
+
+
+class Simulation:
+    """One run: all tasks come at once."""
+
+    def __init__(self, situation: Situation, jobs: list[Job], seed: int) -> None:
+        self.limits = Limits(**{"sizes": SIZES, "regions": ("north", "south"), "create_retries": 4, **situation.limits})
+        self.now_ms = self.begun_ms = 1_000_000_000
+        self.ended_ms = 0
+        """When the last task was done."""
+        self.curve: list[Point] = []
+        self.ended: list[Machine] = []
+        self.created_count = 0
+        self.repeated_count = 0
+        """Tasks that had to begin again because their machine vanished."""
+        self._situation = situation
+        self._chance = random.Random(seed)
+        self._jobs = {job.task.task: job for job in jobs}
+        self._waiting = {job.task.task: job.task for job in jobs}
+        self._alive: dict[MachineId, Machine] = {}
+        self._history = History()
+        self._on: dict[MachineId, TaskId] = {}
+        self._done: dict[MachineId, list[TaskId]] = {}
+        self._due: list[tuple[int, int, str, MachineId]] = []
+        self._number = 0
+
+    def run(self) -> "Simulation":
+        """Run until no task waits and no machine is left."""
+        while self._waiting or self._on or self._alive:
+            self._happen()
+            self._place()
+            self._carry_out(self._decide())
+            self.curve.append(Point(self.now_ms, len(self._waiting), len(self._alive)))
+            self.now_ms += TURN_MS
+            if self.now_ms - self.begun_ms > LONGEST_MS:
+                raise AssertionError(f"{self._situation.name}: no end after {LONGEST_MS // HOUR_MS} hours")
+        return self
+
+    @property
+    def cost(self) -> float:
+        """What all machines have cost."""
+        return sum(cost(machine, self.now_ms) for machine in self.ended)
+
+    @property
+    def unused_count(self) -> int:
+        """How many machines came online and went without ever having had a task."""
+        return (
+            sum(machine.online_at_ms is not None and not machine.done for machine in self.ended) - self.repeated_count
+        )
+
+    # --- what happens by itself ------------------------------------------------------------------------------------
+
+    def _happen(self) -> None:
+        happen = {"refused": self._refused, "came": self._came, "finished": self._finished, "vanished": self._vanished}
+        while self._due and self._due[0][0] <= self.now_ms:
+            _, _, what, machine = heapq.heappop(self._due)
+            happen.get(what, self._gone)(machine)
+
+    def _later(self, after_s: float, what: str, machine: MachineId) -> None:
+        self._number += 1
+        heapq.heappush(self._due, (self.now_ms + round(after_s * 1000), self._number, what, machine))
+
+    def _keep(self, machine: Machine) -> None:
+        self._history.take(machine)
+        if machine.state.ended:
+            del self._alive[machine.id]
+            self.ended.append(machine)
+        else:
+            self._alive[machine.id] = machine
+
+    def _step(self, machine: MachineId, step: Step, reason: str, **facts: Any) -> None:
+        self._keep(after(self._alive[machine], step, self.now_ms, reason, **facts))
+
+    def _refused(self, machine: MachineId) -> None:
+        trouble = Trouble.RETRYABLE if self._situation.quota is None else Trouble.OUT_OF_CAPACITY
+        failure = {"failure": "made to fail", "trouble": str(trouble), "failed_at_ms": self.now_ms}
+        self._step(machine, Step.STOP, "it did not come up", **failure)
+        self._step(machine, Step.CONFIRM, "nothing is there")
+
+    def _came(self, machine: MachineId) -> None:
+        if self._alive[machine].state is MachineState.CREATING:
+            self._step(machine, Step.CREATED, "", created_at_ms=self.now_ms)
+            self._step(machine, Step.READY, "", online_at_ms=self.now_ms)
+
+    def _finished(self, machine: MachineId) -> None:
+        if machine in self._on:
+            self._done.setdefault(machine, []).append(self._on.pop(machine))
+            self.ended_ms = self.now_ms
+
+    def _vanished(self, machine: MachineId) -> None:
+        task = self._on.pop(machine)
+        self.repeated_count += 1
+        self._waiting = {task: self._jobs[task].task, **self._waiting}
+        self._step(machine, Step.STOP, "lost", tasks=())
+        self._later(1, "gone", machine)
+
+    def _gone(self, machine: MachineId) -> None:
+        self._step(machine, Step.CONFIRM, "")
+
+    def _place(self) -> None:
+        """Give waiting tasks to free machines, in the order of the queue."""
+        free = [each for each in self._alive.values() if each.state in FREE and each.id not in self._on]
+        free.sort(key=lambda machine: machine.max_images or 0)
+        for task in list(self._waiting.values()) if free else []:
+            machine = next((each for each in free if (each.max_images or 0) >= task.images_count), None)
+            if machine is None:
+                continue
+            free.remove(machine)
+            del self._waiting[task.task]
+            self._on[machine.id] = task.task
+            lost = self._chance.random() < self._situation.lost_part
+            run_s = self._jobs[task.task].run_ms / 1000
+            self._later(run_s * (0.5 if lost else 1.0), "vanished" if lost else "finished", machine.id)
+            if not free:
+                return
+
+    # --- what is decided -------------------------------------------------------------------------------------------
+
+    def _load(self, machine: MachineId) -> Load:
+        here = (self._on[machine],) if machine in self._on else ()
+        return Load(tasks=here, running_count=len(here), done=tuple(self._done.get(machine, ())))
+
+    def _decide(self) -> Plan:
+        loads = {machine.id: self._load(machine.id) for machine in self._alive.values() if machine.state in WATCHED}
+        for machine, load in loads.items():
+            self._keep(observed(self._alive[machine], load, self.now_ms))
+        view = View(
+            now_ms=self.now_ms,
+            machines=list(self._alive.values()),
+            history=self._history,
+            waiting=list(self._waiting.values()),
+            loads=loads,
+        )
+        return plan(self.limits, view)
+
+    def _carry_out(self, decided: Plan) -> None:
+        for verdict in decided.destroy:
+            self._step(verdict.machine, Step.STOP, verdict.reason)
+            if verdict.machine in self._alive:
+                self._later(self._chance.uniform(*DESTROY_S), "gone", verdict.machine)
+        for verdict in decided.drain:
+            self._step(verdict.machine, Step.DRAIN, verdict.reason)
+        for creation in decided.create:
+            self._create(creation)
+
+    def _create(self, creation: Creation) -> None:
+        self.created_count += 1
+        size = creation.offer.size
+        machine = Machine(
+            id=MachineId(f"m{self.created_count:06}"),
+            provider="played",
+            region=creation.offer.region,
+            size=size.slug,
+            max_images=size.max_images,
+            price_per_hour=size.price_per_hour,
+            for_task=creation.for_task,
+            requested_at_ms=self.now_ms,
+            state_at_ms=self.now_ms,
+        )
+        existing = sum(each.created_at_ms is not None for each in self._alive.values())
+        pending = sum(what == "came" for _, _, what, _ in self._due)
+        called = msgspec.structs.replace(machine, called_at_ms=self.now_ms)
+        self._keep(after(called, Step.BEGIN, self.now_ms, creation.reason))
+        full = self._situation.quota is not None and existing + pending >= self._situation.quota
+        if full or self._chance.random() < self._situation.failing_part:
+            self._later(self._chance.uniform(*REFUSE_S), "refused", machine.id)
+        else:
+            self._later(self._chance.uniform(*BOOT_S), "came", machine.id)
