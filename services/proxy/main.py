@@ -32,6 +32,7 @@ from services.proxy.api.exchange import Bounds
 from services.proxy.api.gate import Gate
 from services.proxy.api.hot import HotPaths
 from services.proxy.api.passing import Passing
+from services.proxy.api.quick import Quick
 from services.proxy.api.rare import Parts
 from services.proxy.api.server import Entrance, Limits, listen, served, tls_context
 from services.proxy.core.polls import known_info
@@ -45,6 +46,7 @@ from services.proxy.handlers.inputs import Inputs
 from services.proxy.handlers.inquiry import Inquiry
 from services.proxy.handlers.machines import Machines
 from services.proxy.handlers.neighbours import Neighbours
+from services.proxy.handlers.polls import Polls
 from services.proxy.handlers.read import Reader
 from services.proxy.handlers.relay import Relay
 from services.proxy.handlers.results import Results
@@ -175,17 +177,26 @@ def front(  # noqa: PLR0913, PLR0917 everything that the front door leads to
     reader = Reader(bus, cluster, Inquiry(ways.polls), now_ms)
     download_stall_s = settings.download_stall_timeout_s
     patience = Patience(connect_s=5.0, head_s=settings.node_answer_timeout_s, silence_s=download_stall_s)
+    polls = Polls(reader, cluster)
     relay = Relay(bus, cluster, ways.streams, reader, patience)
     results = Results(bus, cluster, reader, relay, ways.streams, settings.downloads_from_s3)
     hot = HotPaths(
-        reader, relay, results, creator, public_address=address, stall_s=stall_s, download_stall_s=download_stall_s
+        reader,
+        polls,
+        relay,
+        results,
+        creator,
+        public_address=address,
+        stall_s=stall_s,
+        download_stall_s=download_stall_s,
     )
     actor = Actor(bus, cluster, splitmerge=settings.splitmerge)
     rare = Parts(creator, actor, reader, Machines(bus, cluster), health, address, stall_s)
     passing = Passing(ways.neighbours, ways.secret, stall_s, address)
     gate = Gate(settings.uploads_at_once_count, settings.uploads_wait_s)
     bounds = Bounds(settings.upload_min_rate_bytes_per_s, settings.upload_limit_mb * MEGABYTE)
-    return App(hot, rare, passing, gate, bounds, settings.expected_token)
+    quick = Quick(polls, settings.expected_token.encode())
+    return App(hot, quick, rare, passing, gate, bounds, settings.expected_token)
 
 
 def limits(settings: ProxySettings) -> Limits:

@@ -28,6 +28,7 @@ from services.proxy.api.exchange import (
 from services.proxy.api.gate import Busy, Gate
 from services.proxy.api.hot import HotPaths, is_page
 from services.proxy.api.passing import UPLOAD, Passing
+from services.proxy.api.quick import Quick
 from services.proxy.api.rare import Parts, build
 from services.proxy.core.headers import Header
 
@@ -46,8 +47,10 @@ class App:
     """Everything that the public port answers."""
 
     def __init__(  # noqa: PLR0913, PLR0917 what stands behind the door
-        self, hot: HotPaths, rare: Parts, passing: Passing, gate: Gate, bounds: Bounds, token: str
+        self, hot: HotPaths, quick: Quick, rare: Parts, passing: Passing, gate: Gate, bounds: Bounds, token: str
     ) -> None:
+        self.quick = quick
+        """What answers before a request comes here."""
         self._hot = hot
         self._passing = passing
         self._gate = gate

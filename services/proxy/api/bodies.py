@@ -112,7 +112,7 @@ class Intake:
             expected_bytes = tap.left_bytes
             behind = await self._open_part().fill(tap, self._reader.delimiter)
             exchange.beside_bytes += expected_bytes - tap.left_bytes
-            if tap.left_bytes and not behind:
+            if tap.slow:
                 self._copy_bytes = AGAIN_BYTES
             return behind
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from libs.common.errors import Refused
-from services.proxy.api.wire import DOOR, Door
+from services.proxy.api.cycle import DOOR, Door
 from services.proxy.core.headers import Header, find
 
 Scope = MutableMapping[str, Any]

@@ -14,18 +14,18 @@ import re
 from typing import Final
 from urllib.parse import quote
 
-import msgspec
 import structlog
 
 from libs.common.errors import BusFailed, ClusterError, NodeFailed, NoNode, NotFound, Refused
 from libs.common.identity import owner_of
-from libs.common.model import ClusterSummary, Owner, TaskId
+from libs.common.model import Owner, TaskId
 from services.proxy.api.bodies import read_upload
 from services.proxy.api.exchange import BodyTooLong, Exchange
-from services.proxy.core.answers import NO_FILES, NO_NODES, TRY_AGAIN, cannot_handle, cluster_info, no_uuid
+from services.proxy.core.answers import NO_FILES, NO_NODES, TRY_AGAIN, cannot_handle, no_uuid
 from services.proxy.core.multipart import MalformedBody
 from services.proxy.core.polls import line_number
 from services.proxy.handlers.create import Client, Creator
+from services.proxy.handlers.polls import Polls
 from services.proxy.handlers.read import Reader
 from services.proxy.handlers.relay import NoResult, Relay, Relayed, Wanted
 from services.proxy.handlers.results import Elsewhere, Results
@@ -88,6 +88,7 @@ class HotPaths:
     def __init__(  # noqa: PLR0913 what it answers with
         self,
         reader: Reader,
+        polls: Polls,
         relay: Relay,
         results: Results,
         creator: Creator,
@@ -97,21 +98,17 @@ class HotPaths:
         download_stall_s: float,
     ) -> None:
         self._reader = reader
+        self._polls = polls
         self._relay = relay
         self._results = results
         self._creator = creator
         self._public_address = public_address
         self._stall_s = stall_s
         self._download_stall_s = download_stall_s
-        self._info_of: ClusterSummary | None = None
-        self._info = b""
 
     async def info(self, exchange: Exchange) -> None:
-        """`/info`: encoded once per change of the totals."""
-        summary = self._reader.summary()
-        if summary is not self._info_of:
-            self._info_of, self._info = summary, msgspec.json.encode(cluster_info(summary))
-        await exchange.json(self._info)
+        """`/info`."""
+        await exchange.json(self._polls.info())
 
     async def task(self, exchange: Exchange, task: TaskId, action: str) -> None:
         """`/task/<id>/<action>`."""

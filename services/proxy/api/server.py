@@ -17,13 +17,15 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import uvicorn
 
 from libs.common.errors import Refused
 from libs.common.lifecycle import Crew
-from services.proxy.api.wire import Bearing, Wire
+from services.proxy.api.app import App
+from services.proxy.api.porch import Keeper, Porch
+from services.proxy.api.wire import Bearing
 
 BACKLOG: Final = 2048
 START_S: Final = 10.0
@@ -105,10 +107,10 @@ def tls_context(key: str, certificate: str) -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def served(app: Any, entrances: Sequence[Entrance], limits: Limits) -> AsyncIterator[None]:
+async def served(app: App, entrances: Sequence[Entrance], limits: Limits) -> AsyncIterator[None]:
     """Answer on all ports while the context is open."""
-    bearing = Bearing(limits.head_s, limits.head_bytes, limits.connections_count)
-    servers = [Server(configured(app, entrance, bearing, limits.stop_s)) for entrance in entrances]
+    keeper = Keeper(Bearing(limits.head_s, limits.head_bytes, limits.connections_count), app.quick)
+    servers = [Server(configured(app, entrance, keeper, limits.stop_s)) for entrance in entrances]
     async with Crew(len(servers), grace_s=limits.stop_s + CLOSING_S) as crew:
         for server, entrance in zip(servers, entrances, strict=True):
             await crew.start(server.serve(sockets=[entrance.listener]), name=f"http {entrance.port}")
@@ -122,11 +124,11 @@ async def served(app: Any, entrances: Sequence[Entrance], limits: Limits) -> Asy
                 server.should_exit = True
 
 
-def configured(app: Any, entrance: Entrance, bearing: Bearing, stop_s: float) -> uvicorn.Config:
+def configured(app: App, entrance: Entrance, keeper: Keeper, stop_s: float) -> uvicorn.Config:
     """Configure one uvicorn."""
     config = uvicorn.Config(
         app,
-        http=cast("type[asyncio.Protocol]", partial(Wire, bearing=bearing)),
+        http=cast("type[asyncio.Protocol]", partial(Porch, keeper=keeper)),
         ws="none",
         lifespan="off",
         log_config=None,

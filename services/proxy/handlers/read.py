@@ -70,7 +70,14 @@ class Reader:
 
     async def info(self, task_id: TaskId, owner: Owner, from_line: int | None) -> dict[str, Any]:
         """Say how a task stands, with its console from a line on where asked."""
-        task = await self.find(task_id, owner, "info")
+        return await self.info_of(await self.find(task_id, owner, "info"), from_line)
+
+    async def output(self, task_id: TaskId, owner: Owner, from_line: int) -> list[str]:
+        """Say a task's console from a line on; negative: the last lines."""
+        return await self.output_of(await self.find(task_id, owner, "output"), from_line)
+
+    async def info_of(self, task: Task, from_line: int | None) -> dict[str, Any]:
+        """Say how a task stands that has been found."""
         if from_line is None:
             return await self._info_alone(task)
         if (kept := await self._kept_console(task, from_line)) is not None:
@@ -85,9 +92,8 @@ class Reader:
         await self._mention(task, said)
         return {**info, "output": console(task, before, strings(info.get("output")), from_line)}
 
-    async def output(self, task_id: TaskId, owner: Owner, from_line: int) -> list[str]:
-        """Say a task's console from a line on; negative: the last lines."""
-        task = await self.find(task_id, owner, "output")
+    async def output_of(self, task: Task, from_line: int) -> list[str]:
+        """Say the console of a task that has been found."""
         if (kept := await self._kept_console(task, from_line)) is not None:
             return kept
         before = self._lines_before(task)
@@ -95,6 +101,10 @@ class Reader:
         said = await self._ask_node(task, "output", {"line": str(node_from)})
         lines = strings(said) if isinstance(said, list) else kept_lines(task, node_from)
         return console(task, before, lines, from_line)
+
+    def info_of_ended(self, task: Task) -> dict[str, Any] | None:
+        """Say how a task stands for ever; None: that is not certain yet."""
+        return known_info(task, self._now_ms()) if task.state.ended and task.known is not None else None
 
     async def _kept_console(self, task: Task, from_line: int) -> list[str] | None:
         """Read the console of an ended task from where it is kept; None when it is not, or cannot be read now.
@@ -119,8 +129,8 @@ class Reader:
         return (await self._bus.ask(READ_CONSOLE, asked, timeout_s=KEPT_PART_S)).lines
 
     async def _info_alone(self, task: Task) -> dict[str, Any]:
-        if task.state.ended and task.known is not None:
-            return known_info(task, self._now_ms())
+        if (ended := self.info_of_ended(task)) is not None:
+            return ended
         said = await self._ask_node(task, "info", {})
         info = node_info(task, said) if isinstance(said, dict) else None
         if info is None:
