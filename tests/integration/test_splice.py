@@ -105,6 +105,26 @@ def test_a_client_that_is_silent_frees_the_thread(client: Sockets, file: int) ->
         theirs.sendall(b"pixels\r")
 
     assert (content(file), fill.rest, fill.drawn_bytes) == (BEFORE + b"pixels", b"\r", 7)
+    assert fill.gave_up
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("byte", [b"x", b"\r"], ids=["plain", "that may begin a delimiter"])
+def test_a_client_that_trickles_frees_the_thread(client: Sockets, file: int, byte: bytes) -> None:
+    theirs, ours = client
+    fill = Fill(ours.fileno(), file, len(BEFORE), 10_000, DELIMITER)
+    thread = threading.Thread(target=fill.run)
+    thread.start()
+    sent_count = 0
+    while thread.is_alive() and sent_count < 40:
+        theirs.sendall(byte)
+        sent_count += 1
+        thread.join(timeout=0.3)
+    fill.close()
+
+    assert fill.gave_up
+    assert sent_count < 20, "within seconds"
+    assert content(file)[len(BEFORE) :] + fill.rest == byte * fill.drawn_bytes
 
 
 # --- from socket to socket -----------------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ class DiskPart:
                 await self._movers.run(move)
         finally:
             tap.left_bytes -= move.drawn_bytes
+            tap.slow = move.gave_up
         os.lseek(self._file, move.end, os.SEEK_SET)
         return move.rest
 

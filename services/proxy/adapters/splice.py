@@ -213,6 +213,8 @@ class Fill:
         """Where the file ends for now."""
         self.rest = b""
         """What behind that has been taken: for the parser."""
+        self.gave_up = False
+        """The client was silent, or slow."""
 
     def __repr__(self) -> str:
         """Show how far it is."""
@@ -227,6 +229,7 @@ class Fill:
                 while pipe.held_bytes:
                     self.end += pipe.give(self._target, self.end)
                 found = self._scan()
+        self.gave_up = found < 0 and self.drawn_bytes < self._count_bytes
         self._take_back(found)
 
     def stop(self) -> None:

@@ -99,6 +99,8 @@ class Tap:
     descriptor: int
     left_bytes: int
     """What is still to come; whoever takes some of it says so here."""
+    slow: bool = False
+    """Whoever took some found that the client is too slow to be waited for in a thread."""
 
 
 class Part(Protocol):
