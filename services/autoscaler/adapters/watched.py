@@ -2,8 +2,9 @@
 
 docker-machine's list is a directory on this computer. A creation that dies between the provider's answer and the note of
 it leaves a machine that docker-machine will never know; the provider's API does. So what is listed is both, and what is
-destroyed is gone only when both say so. Where the API does not take our keys (a token for docker-machine alone), that is
-said once in the log and docker-machine's word counts.
+destroyed is gone only when both say so. An API that does not answer now makes the whole call fail, to be made again: half a
+list would say that nothing has leaked. Where it does not take our keys (a token for docker-machine alone), that is said once
+in the log and docker-machine's word counts.
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ class Watched:
     def __init__(self, worker: Provider, watcher: Provider) -> None:
         self._worker = worker
         self._watcher = watcher
+        self._excused = False
         self.check = worker.check
         self.create = worker.create
         self.set_up = worker.set_up
@@ -38,7 +40,13 @@ class Watched:
 
     async def inspect(self, name: MachineId) -> Found | None:
         """Give what either of them knows."""
-        return await self._worker.inspect(name) or await self._watcher.inspect(name)
+        if known := await self._worker.inspect(name):
+            return known
+        try:
+            return await self._watcher.inspect(name)
+        except ProviderFailed as error:
+            self._excuse(error)
+            return None
 
     async def list(self, prefix: str) -> Sequence[Found]:
         """Give what either of them knows."""
@@ -46,7 +54,7 @@ class Watched:
         try:
             seen = await self._watcher.list(prefix)
         except ProviderFailed as error:
-            log.warning("provider's own list not seen", reason=error.message)
+            self._excuse(error)
             seen = ()
         return [*known.values(), *(found for found in seen if found.name not in known)]
 
@@ -56,6 +64,12 @@ class Watched:
         try:
             await self._watcher.destroy(name, "")
         except ProviderFailed as error:
-            if error.trouble not in NO_USE:
-                raise
-            log.warning("provider's own list not seen", reason=error.message)
+            self._excuse(error)
+
+    def _excuse(self, error: ProviderFailed) -> None:
+        """Go on without the API where it does not take our keys. Raises the failure where it may pass."""
+        if error.trouble not in NO_USE:
+            raise error
+        if not self._excused:
+            log.warning("docker-machine's word alone counts", reason=error.message)
+        self._excused = True
