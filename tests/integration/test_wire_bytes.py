@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import random
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -218,6 +219,40 @@ def test_more_uploads_at_once_than_threads_all_arrive(world: World) -> None:
         async with asyncio.TaskGroup() as group:
             for number in range(48):
                 group.create_task(one(number))
+
+    world.run(example())
+
+
+@pytest.mark.slow
+def test_clients_that_trickle_hold_no_threads(world: World) -> None:
+    files = images([NOISE])
+    more = threading.Event()
+
+    async def one(task: str) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.proxy.port)
+        writer.write(upload_head(task, f"content-length: {len(files)}", "connection: close"))
+        writer.write(files[: 300 * 1024])
+        sent = 300 * 1024
+        while not more.is_set():
+            writer.write(files[sent : sent + 1])
+            sent += 1
+            await asyncio.sleep(0.4)
+        writer.write(files[sent:])
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    async def example() -> None:
+        tasks = [await world.proxy.init() for _ in range(40)]
+        movers = world.proxy.spool._movers
+        async with asyncio.TaskGroup() as group:
+            trickling = [group.create_task(one(task)) for task in tasks]
+            await until(lambda: not movers.free, what="all threads to be taken")
+            await until(lambda: movers._free_count == 32, timeout_s=15, what="the threads to be free again")
+            more.set()
+
+        assert {parse(each.result())[0] for each in trickling} == {200}
+        assert all(stored(world.proxy, task) == [NOISE] for task in tasks)
 
     world.run(example())
 
