@@ -5,9 +5,9 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from deploy.checks import free_port
 from deploy.plan import NodeAddress
@@ -21,7 +21,16 @@ PROG: Final = "clusterodm up"
 PREFIX: Final = "CLUSTERODM_"
 OWN: Final = frozenset(
     [
-        *("demo", "demo_nodes_count", "demo_task_time_s", "node", "proxies", "schedulers", "autoscalers"),
+        *(
+            "demo",
+            "demo_nodes_count",
+            "demo_task_time_s",
+            "node",
+            "proxies",
+            "proxy_workers",
+            "schedulers",
+            "autoscalers",
+        ),
         *("config", "nats_url", "data_dir", "own_port"),
     ]
 )
@@ -40,6 +49,7 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
     demo_nodes_count: int = Field(2, ge=1, le=16, description="how many simulated nodes --demo starts")
     demo_task_time_s: float = Field(5.0, ge=0, description="how long a simulated node works on a task, seconds")
     proxies: int = Field(1, ge=1, le=16, description="how many proxies share the port for clients")
+    proxy_workers: int | None = Field(None, ge=1, le=16, description="another word for --proxies")
     schedulers: int = Field(1, ge=1, le=16, description="how many schedulers: one leads, the others stand by")
     autoscalers: int = Field(1, ge=1, le=16, description="how many autoscalers: one leads, the others stand by")
     node: list[SecretStr] = Field(
@@ -52,6 +62,16 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
         for node in given:
             address(node.get_secret_value())
         return given
+
+    @model_validator(mode="after")
+    def _check_proxies(self) -> Self:
+        """Take the other word; a plain object may not be assigned to, so this is done before anybody has seen it."""
+        if self.proxy_workers is None:
+            return self
+        if "proxies" in self.model_fields_set and self.proxies != self.proxy_workers:
+            raise ValueError("--proxies and --proxy-workers mean the same and say different numbers")
+        object.__setattr__(self, "proxies", self.proxy_workers)
+        return self
 
     @property
     def nodes(self) -> list[NodeAddress]:

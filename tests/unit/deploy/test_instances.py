@@ -41,7 +41,19 @@ def test_every_metrics_port_is_looked_at_before_the_start(tmp_path: Path):
     assert [port for flag, _, port in listeners(several) if flag == "--metrics-port"] == [9100, 9101]
 
 
-@pytest.mark.parametrize("flag", ["--proxies=0", "--schedulers=17", "--autoscalers=x"])
+def test_proxy_workers_are_proxies(tmp_path: Path) -> None:
+    assert settings(tmp_path, "--proxy-workers=3").proxies == 3
+    assert settings(tmp_path, "--proxy-workers=3", "--proxies=3").proxies == 3
+
+
+def test_two_words_for_one_number_must_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        settings(tmp_path, "--proxy-workers=3", "--proxies=2")
+
+    assert "say different numbers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--proxies=0", "--proxy-workers=0", "--schedulers=17", "--autoscalers=x"])
 def test_a_number_that_makes_no_sense_is_refused(flag: str):
     with pytest.raises(SystemExit):
         read([flag])
