@@ -27,7 +27,8 @@ from libs.common.model import (
 )
 from services.scheduler.core.attempts import Ending, Patience
 from services.scheduler.core.board import Board
-from services.scheduler.core.nodes import MISSES_COUNT, Ours
+from services.scheduler.core.nodes import Ours
+from services.scheduler.core.registry import MISSES_COUNT
 from services.scheduler.core.tasks import observed, placed, started, submitted, tried
 
 HOLDER: Final = InstanceId("proxy")

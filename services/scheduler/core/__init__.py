@@ -5,8 +5,10 @@
     wishes      the same for what its client wants: cancel, remove, restart
     attempts    how one try ends, and whether another follows
     timeline    the lines that tell the user what the cluster did
-    nodes       what is known of each node, how many slots are free, the registry in order of adding
+    nodes       what is known of each node, how many slots are free
     placement   which node takes a task, and why none does
+    ranking     nodes with room in that order, so that a placement looks at few of them
+    registry    all nodes in the order of adding, and which are open
     queue       who waits, in order, and who is promised the next free slot
     board       all of it together, indexed, so that a change costs what it changes and not what there is
     demand      what waits without a slot, for the autoscaler

@@ -10,8 +10,9 @@ An aim stays with its node for as long as that would do: chosen again every time
 from dataclasses import dataclass
 
 from libs.common.model import NodeId, TaskId
-from services.scheduler.core.nodes import NodeState, Registry
-from services.scheduler.core.placement import Need, place
+from services.scheduler.core.nodes import NodeState
+from services.scheduler.core.placement import Need
+from services.scheduler.core.registry import Registry
 
 
 @dataclass
@@ -64,10 +65,8 @@ class Aims:
 
     def drop(self, task: TaskId) -> None:
         """Forget an aim; nothing happens when there is none."""
-        aim = self._aims.pop(task, None)
-        node = self._registry.get(aim.node) if aim else None
-        if node and task in node.aims:
-            node.aims.remove(task)
+        if self._aims.pop(task, None):
+            self._registry.unaim(task)
 
     def expire(self, now_ms: int) -> list[Aim]:
         """Forget the aims that nobody asked about again."""
@@ -78,12 +77,11 @@ class Aims:
 
     def _keep(self, task: TaskId, node: NodeState, now_ms: int) -> None:
         self._aims[task] = Aim(task, node.id, now_ms + self._lease_ms)
-        if task not in node.aims:
-            node.aims.append(task)
+        self._registry.aim(node, task)
 
     def _choose(self, need: Need) -> NodeState | Nowhere:
-        choice = place([node for node in self._registry.open() if self._room(node) > len(node.aims)], need)
-        return choice.node if choice else Nowhere("no node has a slot for it now")
+        found = self._registry.best(need, lambda node: self._room(node) > len(node.aims))
+        return found or Nowhere("no node has a slot for it now")
 
     def _still(self, need: Need, task: TaskId, at: NodeId) -> NodeState | Nowhere:
         """Say whether a node will still do. Where slots have become fewer, the uploads that came last give way."""

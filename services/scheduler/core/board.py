@@ -9,14 +9,15 @@ What belongs together in time but not in the store is here too: since when an at
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from libs.common.identity import may_touch
 from libs.common.model import AttemptState, Cleanup, InstanceId, NodeId, NodeTaskId, Owner, Task, TaskId, TaskState
-from services.scheduler.core.nodes import NodeState, Ours, Registry
+from services.scheduler.core.nodes import NodeState, Ours
 from services.scheduler.core.placement import Need, Placement, need_of, why_not
 from services.scheduler.core.queue import Allowance, Grant, Ordered, grant, key_of
+from services.scheduler.core.registry import Registry
 from services.scheduler.core.supply import Supply
 from services.scheduler.core.tasks import Site
 
@@ -43,6 +44,8 @@ class Board:
         self.tasks: dict[TaskId, Task] = {}
         self.revisions: dict[TaskId, int] = {}
         self.waiting = Ordered()
+        self.unpromised = Ordered()
+        """Those of them that have been promised no slot."""
         self.all = Ordered()
         self.of_owner: defaultdict[Owner, Ordered] = defaultdict(Ordered)
         self.on_node: defaultdict[NodeId, Ordered] = defaultdict(Ordered)
@@ -85,11 +88,11 @@ class Board:
 
     def drop(self, task_id: TaskId) -> None:
         """Forget a task; its record is gone."""
-        task = self.tasks.pop(task_id, None)
-        self.revisions.pop(task_id, None)
+        task = self.tasks.get(task_id)
         if task is None:
             return
         self._unfile(task, None)
+        del self.tasks[task_id], self.revisions[task_id]
         self.all.discard(key_of(task))
         self.of_owner[task.owner].discard(key_of(task))
         if not self.of_owner[task.owner]:
@@ -101,6 +104,8 @@ class Board:
         self.of_owner[task.owner].add(key)
         if task.state is TaskState.WAITING:
             self.waiting.add(key)
+            if task.id not in self.grants:
+                self.unpromised.add(key)
         else:
             self.revoke(task.id)
         if last := task.attempt:
@@ -129,6 +134,7 @@ class Board:
         if state is not TaskState.WAITING:
             self.waiting.discard(key)
             self.revoke(before.id)
+            self.unpromised.discard(key)
         if state is not TaskState.FORWARDING:
             self.forwarding.pop(before.id, None)
         if state is not TaskState.RUNNING:
@@ -193,20 +199,22 @@ class Board:
 
     def waiting_tasks(self) -> Iterator[Task]:
         """Go through waiting tasks without a promise, the oldest first."""
-        return (self.tasks[task] for task in self.waiting if task not in self.grants)
+        return (self.tasks[task] for task in self.unpromised)
 
     def grant_all(self, now_ms: int) -> list[Grant]:
         """Promise what is free; the new promises."""
-        made: list[Grant] = []
-        if self.nodes.open():
-            grant(self.waiting_tasks(), self.nodes, self._reserver(made, now_ms), self.away, self.allowance, now_ms)
-        return made
+        return self._grant(self.waiting_tasks(), now_ms)
 
     def grant_one(self, task: Task, now_ms: int) -> list[Grant]:
         """Promise a slot to one task whose elders have been served already; the promise, if there is one."""
+        return [] if task.id in self.grants else self._grant([task], now_ms)
+
+    def _grant(self, waiting: Iterable[Task], now_ms: int) -> list[Grant]:
         made: list[Grant] = []
-        if task.id not in self.grants and self.nodes.open():
-            grant([task], self.nodes, self._reserver(made, now_ms), self.away, self.allowance, now_ms)
+        if self.nodes.has_room:
+            grant(waiting, self.nodes, self._reserver(made, now_ms), self.away, self.allowance, now_ms)
+        for promise in made:
+            self.unpromised.discard(key_of(self.tasks[promise.task]))
         return made
 
     def _reserver(self, made: list[Grant], now_ms: int) -> Callable[[Task, Placement], None]:
@@ -228,6 +236,8 @@ class Board:
         """Take a promise back."""
         if promise := self.grants.pop(task, None):
             self.nodes.ungrant(promise.node, task)
+            if self.waiting.has(key_of(self.tasks[task])):
+                self.unpromised.add(key_of(self.tasks[task]))
             if task not in self.running and task not in self.forwarding:
                 self.allowance.give_back(self.tasks[task].owner, task)
 

@@ -59,16 +59,20 @@ def suitable(nodes: Iterable[NodeState], need: Need) -> list[NodeState]:
     return [node for node in fitting if node.memory_bytes > need.min_memory_bytes] or fitting
 
 
-Preference = tuple[bool, bool, float, bool, int, int, int, int]
+Preference = tuple[bool, bool, int, float, bool, int, int, int, int]
+
+
+def limit_of(node: NodeState) -> float:
+    """Say how many images it takes; infinity: any number."""
+    return float("inf") if node.limit_count is None else float(node.limit_count)
 
 
 def preference(node: NodeState, need: Need) -> Preference:
     """Sort key: the smaller, the better."""
-    limit = float("inf") if node.limit_count is None else float(node.limit_count)
-    size = limit if need.images_known else -limit
+    size = limit_of(node) if need.images_known else -limit_of(node)
     elsewhere = need.task not in node.aims
     freest = (-node.free_count, node.used_count, len(node.aims), node.turn)
-    return (node.free_count == 0, node.id in need.avoided, size, elsewhere, *freest)
+    return (node.free_count == 0, node.id in need.avoided, node.pace, size, elsewhere, *freest)
 
 
 def place(

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from math import inf
 
 from libs.common.model import InstanceId, NodeId, Owner, Task, TaskId
-from services.scheduler.core.nodes import Registry
-from services.scheduler.core.placement import Placement, need_of, place
+from services.scheduler.core.placement import Placement, need_of
+from services.scheduler.core.registry import Registry
 
 Key = tuple[int, TaskId]
 
@@ -127,13 +127,12 @@ def grant(  # noqa: PLR0913, PLR0917 everything that a promise depends on
     """Promise free slots to waiting tasks, the oldest first. `reserve` must take the slot before it returns."""
     hopeless: set[tuple[int, int, bool]] = set()
     for task in waiting:
-        open_nodes = registry.open()
-        if not open_nodes:
+        if not registry.has_room:
             return
         kind = (task.images_count, task.min_memory_bytes, bool(task.zip_url))
         if kind in hopeless or not may_be_placed(task, away, now_ms) or not allowance.left_count(task.owner):
             continue
-        choice = place(open_nodes, need_of(task), registry.listed() if task.min_memory_bytes else None)
+        choice = registry.choose(need_of(task))
         if choice is None:
             hopeless.add(kind)  # the open nodes only become fewer from here on
         else:

@@ -23,7 +23,7 @@ from libs.common.messages import (
 )
 from libs.common.model import AttemptState, InstanceId, NodeTaskId, Task, TaskId, TaskState
 from libs.common.ports import Bus
-from services.scheduler.core.placement import Need, place
+from services.scheduler.core.placement import Need
 from services.scheduler.core.queue import Grant, key_of
 from services.scheduler.core.tasks import placed, waiting_because
 from services.scheduler.handlers.ledger import Ledger
@@ -73,7 +73,7 @@ class Placer:
 
     def has_room(self, need: Need) -> bool:
         """Whether a node would take such a task at this moment."""
-        return place(self._board.nodes.open(), need) is not None
+        return self._board.nodes.choose(need) is not None
 
     def _walk(self) -> list[Grant]:
         self._ledger.room.clear()

@@ -5,8 +5,8 @@ import pytest
 from libs.common.messages import Aimed, AimReply, AimUpload, NoAim, Placed, PlaceTask, SentAhead
 from libs.common.model import NodeId, NodeTaskId, Owner, TaskId
 from services.scheduler.core.aims import Aims, Nowhere
-from services.scheduler.core.nodes import Registry
 from services.scheduler.core.placement import Need, place
+from services.scheduler.core.registry import Registry
 from tests.scheduling import HOLDER, NOW_MS, FakeNode, Play, a_play, node_state, settings, task_id
 
 LEASE_MS = 15_000

@@ -160,6 +160,7 @@ class Life(RuleBasedStateMachine):
             assert [state for state, there in places.items() if there] == ([] if task.state.ended else [task.state])
         assert len(self.board.waiting) == sum(task.state is TaskState.WAITING for task in self.board.tasks.values())
         assert len(self.board.all) == len(self.board.tasks)
+        assert list(self.board.unpromised) == [task for task in self.board.waiting if task not in self.board.grants]
 
     @invariant()
     def slots_are_neither_leaked_nor_given_twice(self) -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from libs.common.model import Node, NodeId, NodeInfo, TaskId
-from services.scheduler.core.nodes import Ours, Registry, foreign_of, node_id
+from services.scheduler.core.nodes import Ours, foreign_of, node_id
+from services.scheduler.core.registry import Registry
 from tests.scheduling import NOW_MS
 
 
