@@ -5,20 +5,19 @@ apart (`type`), so both are always asked. A droplet that is switched off still c
 """
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import httpx
 import structlog
 
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
+from services.autoscaler.adapters.account import Account, with_bearer
 from services.autoscaler.adapters.described import described
-from services.autoscaler.adapters.rest import TIMEOUT_S, Page, Rest, everything, together, with_prefix, words_of
+from services.autoscaler.adapters.rest import TIMEOUT_S, Page, everything, together, with_prefix, words_of
 from services.autoscaler.core.cloud_init import user_data
 from services.autoscaler.core.configuration import Cloud
 from services.autoscaler.core.orders import Found, Order
-from services.autoscaler.core.secrets import NO_SECRET, Secret
 from services.autoscaler.core.tags import flat_tags
 
 log = structlog.get_logger()
@@ -31,36 +30,16 @@ CAPACITY_WORDS: Final = ("droplet limit", "currently unavailable", "not availabl
 BUSY_WORDS: Final = ("pending event", "already has a pending")
 
 
-class DigitalOcean:
+class DigitalOcean(Account):
     """An account."""
 
     def __init__(
         self, cloud: Cloud, *, timeout_s: float = TIMEOUT_S, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
-        token = cloud.keys.get("accessToken", NO_SECRET)
-        self._cloud = cloud
-        self._rest = Rest(
-            "digitalocean",
-            cloud.endpoint or URL,
-            judge=judge,
-            headers={"Authorization": Secret(f"Bearer {token.reveal()}")},
-            timeout_s=timeout_s,
-            transport=transport,
+        rest = with_bearer(
+            "digitalocean", URL, cloud, "accessToken", judge=judge, timeout_s=timeout_s, transport=transport
         )
-
-    def __repr__(self) -> str:
-        """Show the address."""
-        return f"DigitalOcean({self._rest.url})"
-
-    async def __aenter__(self) -> Self:
-        """Open."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        """Close."""
-        await self._rest.__aexit__(kind, error, at)
+        super().__init__(cloud, rest)
 
     async def check(self) -> None:
         """See booted.Vendor."""
@@ -84,11 +63,6 @@ class DigitalOcean:
         body = droplet(order, self._cloud, image, region)
         answer = await self._rest.call("POST", "/v2/droplets", body=body, creates=True)
         return found(answer.content["droplet"])
-
-    async def resume(self, order: Order, found: Found) -> Found:
-        """See booted.Vendor: a droplet needs one call only."""
-        _ = order
-        return found
 
     async def remove(self, found: Found) -> None:
         """See booted.Vendor."""

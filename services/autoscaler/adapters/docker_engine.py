@@ -13,14 +13,14 @@ import json
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import httpx
 
 from libs.common.errors import ProviderFailed, Refused, Trouble
 from libs.common.model import MachineId
+from services.autoscaler.adapters.account import Account
 from services.autoscaler.adapters.booted import HalfMade
 from services.autoscaler.adapters.described import described
 from services.autoscaler.adapters.rest import TIMEOUT_S, Rest, words_of
@@ -38,7 +38,7 @@ CONFLICT: Final = 409
 CAPACITY_WORDS: Final = ("no space left", "could not select device driver", "port is already allocated")
 
 
-class DockerEngine:
+class DockerEngine(Account):
     """An engine."""
 
     def __init__(
@@ -50,29 +50,13 @@ class DockerEngine:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         address = cloud.endpoint or environment.get("DOCKER_HOST") or SOCKET
-        self._cloud = cloud
         url, self._host = reached(address)
-        self._rest = Rest(
-            "docker",
-            url,
-            judge=judge,
-            timeout_s=timeout_s,
-            transport=transport or transport_to(address, environment),
-        )
+        way = transport or transport_to(address, environment)
+        super().__init__(cloud, Rest("docker", url, judge=judge, timeout_s=timeout_s, transport=way))
 
     def __repr__(self) -> str:
         """Show the address."""
         return f"DockerEngine({self._rest.url} on {self._host})"
-
-    async def __aenter__(self) -> Self:
-        """Open."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        """Close."""
-        await self._rest.__aexit__(kind, error, at)
 
     async def check(self) -> None:
         """See booted.Vendor."""

@@ -1,9 +1,8 @@
 """Amazon EC2 through boto3 (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/).
 
-boto3 blocks, so every call runs in a thread. A launch is one call: instance, disk and tags together, with a client token
-made of the machine's name, so that the same launch twice is one instance (the token holds per region, hence the look for
-the name in all regions before). What has just been launched may be missing from a list for some seconds: an instance is
-looked for by its id as well when that is known.
+A launch is one call: instance, disk and tags together, with a client token made of the machine's name, so that the same
+launch twice is one instance (the token holds per region, hence the look for the name in all regions before). What has just
+been launched may be missing from a list for some seconds: an instance is looked for by its id as well when that is known.
 
 An availability zone may lack a size that the next one has: without `zone` and `subnet` in the configuration all zones of
 the VPC are tried. A spot instance that Amazon is about to take away says so in its request, two minutes before
@@ -11,67 +10,26 @@ the VPC are tried. A spot instance that Amazon is about to take away says so in 
 """
 
 import hashlib
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
-from botocore.parsers import ResponseParserError
-
 from libs.common.errors import ProviderFailed, Trouble
-from libs.common.lifecycle import threaded
 from libs.common.model import MachineId
 from services.autoscaler.adapters.described import described
-from services.autoscaler.adapters.rest import LONGEST_MESSAGE, TIMEOUT_S, together
+from services.autoscaler.adapters.ec2_calls import Ec2Calls
+from services.autoscaler.adapters.rest import TIMEOUT_S, together
 from services.autoscaler.core.configuration import Cloud
 from services.autoscaler.core.ec2_launch import Place, image_query, launch, tag_pairs
 from services.autoscaler.core.orders import Found, Order
-from services.autoscaler.core.secrets import NO_SECRET, masked
 
-ATTEMPTS_COUNT: Final = 3
-"""boto3's own, with pauses in between: on throttling, 5xx and broken connections."""
-CONNECT_TIMEOUT_S: Final = 10.0
-SERVER_ERROR: Final = 500
 FILTER_VALUES: Final = 100
 LIVE_STATES: Final = ("pending", "running", "stopping", "stopped", "shutting-down")
-TROUBLES: Final[Mapping[str, Trouble]] = {
-    "AuthFailure": Trouble.UNAUTHORISED,
-    "UnauthorizedOperation": Trouble.UNAUTHORISED,
-    "InvalidClientTokenId": Trouble.UNAUTHORISED,
-    "SignatureDoesNotMatch": Trouble.UNAUTHORISED,
-    "ExpiredToken": Trouble.UNAUTHORISED,
-    "RequestExpired": Trouble.UNAUTHORISED,
-    "OptInRequired": Trouble.UNAUTHORISED,
-    "Blocked": Trouble.UNAUTHORISED,
-    "PendingVerification": Trouble.UNAUTHORISED,
-    "InsufficientInstanceCapacity": Trouble.OUT_OF_CAPACITY,
-    "InsufficientHostCapacity": Trouble.OUT_OF_CAPACITY,
-    "InsufficientFreeAddressesInSubnet": Trouble.OUT_OF_CAPACITY,
-    "InstanceLimitExceeded": Trouble.OUT_OF_CAPACITY,
-    "VcpuLimitExceeded": Trouble.OUT_OF_CAPACITY,
-    "VolumeLimitExceeded": Trouble.OUT_OF_CAPACITY,
-    "MaxSpotInstanceCountExceeded": Trouble.OUT_OF_CAPACITY,
-    "SpotMaxPriceTooLow": Trouble.OUT_OF_CAPACITY,
-    "Unsupported": Trouble.OUT_OF_CAPACITY,
-    "RequestLimitExceeded": Trouble.RETRYABLE,
-    "Throttling": Trouble.RETRYABLE,
-    "ThrottlingException": Trouble.RETRYABLE,
-    "IdempotentParameterMismatch": Trouble.UNKNOWN_OUTCOME,
-}
-"""By error code (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html). `Unsupported`: this zone
-has no such size. `IdempotentParameterMismatch`: this token has launched something already, so look for it."""
 LEAVING: Final = frozenset({"marked-for-termination", "marked-for-stop", "instance-terminated-by-price"}) | {
     "instance-terminated-no-capacity",
     "instance-terminated-capacity-oversubscribed",
     "instance-terminated-launch-group-constraint",
 }
-MAKING: Final = threading.Lock()
-"""A session makes one client at a time."""
-NOT_FOUND: Final = frozenset({"InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed"})
 
 
 class Ec2:
@@ -80,8 +38,7 @@ class Ec2:
     def __init__(self, cloud: Cloud, regions: Sequence[str], *, timeout_s: float = TIMEOUT_S) -> None:
         self._cloud = cloud
         self._regions = tuple(dict.fromkeys(regions))
-        self._timeout_s = timeout_s
-        self._clients: dict[str, Any] = {}
+        self._calls = Ec2Calls(cloud, timeout_s)
 
     def __repr__(self) -> str:
         """Show the regions."""
@@ -95,8 +52,7 @@ class Ec2:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         """Close the connections."""
-        for client in list(self._clients.values()):
-            await threaded(client.close, "EC2")
+        await self._calls.close()
 
     async def check(self) -> None:
         """See booted.Vendor: each region is asked for the image, the network and the security group."""
@@ -139,7 +95,7 @@ class Ec2:
     async def remove(self, found: Found) -> None:
         """See booted.Vendor; the disk goes with its instance."""
         region, _, number = found.ref.partition("/")
-        await self._call(region, lambda client: client.terminate_instances(InstanceIds=[number]), missing=None)
+        await self._calls.call(region, lambda client: client.terminate_instances(InstanceIds=[number]), missing=None)
 
     def described(self, order: Order) -> str:
         """See booted.Vendor."""
@@ -151,7 +107,7 @@ class Ec2:
         body = launch(order, self._cloud, image, place)
         body["ClientToken"] = hashlib.sha256(f"{order.name}/{place.subnet}".encode()).hexdigest()
         body["UserData"] = body.pop("user_data")
-        answer = await self._call(region, lambda client: client.run_instances(**body), creates=True)
+        answer = await self._calls.call(region, lambda client: client.run_instances(**body), creates=True)
         return self._found(region, answer["Instances"][0], {})
 
     async def _everywhere(self, filters: Sequence[Mapping[str, Any]]) -> list[Found]:
@@ -176,7 +132,7 @@ class Ec2:
             answers = client.get_paginator("describe_instances").paginate(**query)
             return [each for answer in answers for group in answer["Reservations"] for each in group["Instances"]]
 
-        found: list[Mapping[str, Any]] = await self._call(region, pages, missing=[])
+        found: list[Mapping[str, Any]] = await self._calls.call(region, pages, missing=[])
         return found
 
     async def _leaving(self, region: str, instances: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -191,11 +147,11 @@ class Ec2:
 
         if not requests:
             return {}
-        told = await self._call(region, pages)
+        told = await self._calls.call(region, pages)
         return {each["SpotInstanceRequestId"]: status_words(each) for each in told if is_leaving(each)}
 
     async def _image(self, region: str) -> Mapping[str, Any]:
-        found = await self._call(region, lambda client: client.describe_images(**image_query(self._cloud.image)))
+        found = await self._calls.call(region, lambda client: client.describe_images(**image_query(self._cloud.image)))
         images = sorted(found["Images"], key=lambda each: str(each.get("CreationDate", "")))
         if not images:
             raise ProviderFailed(f"aws: {region} has no image {self._cloud.image!r}", Trouble.REFUSED)
@@ -220,7 +176,7 @@ class Ec2:
             filters.append({"Name": "default-for-az", "Values": ["true"]})
         if self._cloud.zone:
             filters.append({"Name": "availability-zone", "Values": [f"{region}{self._cloud.zone}"]})
-        found = await self._call(region, lambda client: client.describe_subnets(Filters=filters))
+        found = await self._calls.call(region, lambda client: client.describe_subnets(Filters=filters))
         return sorted(found["Subnets"], key=lambda each: (each["AvailabilityZone"], each["SubnetId"]))
 
     async def _groups(self, region: str, vpc: str) -> tuple[str, ...]:
@@ -228,7 +184,7 @@ class Ec2:
         if name.startswith("sg-"):
             return (name,)
         filters = [{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc]}]
-        found = await self._call(region, lambda client: client.describe_security_groups(Filters=filters))
+        found = await self._calls.call(region, lambda client: client.describe_security_groups(Filters=filters))
         if not found["SecurityGroups"]:
             raise ProviderFailed(f"aws: {vpc} in {region} has no security group {name!r}", Trouble.REFUSED)
         return (found["SecurityGroups"][0]["GroupId"],)
@@ -243,62 +199,6 @@ class Ec2:
             running=content["State"]["Name"] == "running",
             leaving=leaving.get(content.get("SpotInstanceRequestId") or "", ""),
         )
-
-    async def _call(self, region: str, do: Callable[[Any], Any], *, creates: bool = False, missing: Any = ...) -> Any:
-        """Call in a thread; `missing` is the answer when there is no such instance. Raises ProviderFailed."""
-        try:
-            return await threaded(lambda: do(self._client(region)), "EC2")
-        except ClientError as error:
-            if missing is not ... and error.response["Error"]["Code"] in NOT_FOUND:
-                return missing
-            raise self._failed(error.response["Error"].get("Message", ""), trouble_of(error, creates=creates)) from None
-        except (EndpointConnectionError, ConnectTimeoutError) as error:
-            raise self._failed(f"no connection ({type(error).__name__})", Trouble.RETRYABLE) from None
-        except (BotoCoreError, ResponseParserError) as error:
-            trouble = Trouble.UNKNOWN_OUTCOME if creates else Trouble.RETRYABLE
-            raise self._failed(f"no answer ({type(error).__name__})", trouble) from None
-
-    def _failed(self, sentence: str, trouble: Trouble) -> ProviderFailed:
-        return ProviderFailed(f"aws: {masked(sentence, self._cloud.keys.values())[:LONGEST_MESSAGE]}", trouble)
-
-    def _client(self, region: str) -> Any:
-        with MAKING:
-            if region not in self._clients:
-                self._clients[region] = self._made(region)
-            return self._clients[region]
-
-    def _made(self, region: str) -> Any:
-        keys = self._cloud.keys
-        config = Config(
-            connect_timeout=min(self._timeout_s, CONNECT_TIMEOUT_S),
-            read_timeout=self._timeout_s,
-            retries={"mode": "standard", "total_max_attempts": ATTEMPTS_COUNT},
-        )
-        return session().client(
-            "ec2",
-            region_name=region,
-            aws_access_key_id=keys.get("accessKey", NO_SECRET).reveal(),
-            aws_secret_access_key=keys.get("secretKey", NO_SECRET).reveal(),
-            endpoint_url=self._cloud.endpoint or None,
-            config=config,
-        )
-
-
-@cache
-def session() -> Any:
-    """Give the one session; it reads EC2's description, of some megabytes, once. Keys are each client's own."""
-    return boto3.session.Session()
-
-
-def trouble_of(error: ClientError, *, creates: bool) -> Trouble:
-    """Say what an error of EC2 means."""
-    code = error.response["Error"]["Code"]
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in TROUBLES:
-        return TROUBLES[code]
-    if status >= SERVER_ERROR:
-        return Trouble.UNKNOWN_OUTCOME if creates else Trouble.RETRYABLE
-    return Trouble.REFUSED
 
 
 def is_leaving(request: Mapping[str, Any]) -> bool:

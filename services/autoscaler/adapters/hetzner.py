@@ -5,19 +5,18 @@ made and deleted with it. A server that is switched off still costs.
 """
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import httpx
 
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
+from services.autoscaler.adapters.account import Account, with_bearer
 from services.autoscaler.adapters.described import described
-from services.autoscaler.adapters.rest import TIMEOUT_S, Page, Rest, everything, with_prefix, words_of
+from services.autoscaler.adapters.rest import TIMEOUT_S, Page, everything, with_prefix, words_of
 from services.autoscaler.core.cloud_init import user_data
 from services.autoscaler.core.configuration import Cloud
 from services.autoscaler.core.orders import Found, Order
-from services.autoscaler.core.secrets import NO_SECRET, Secret
 from services.autoscaler.core.tags import labels
 
 URL: Final = "https://api.hetzner.cloud"
@@ -42,36 +41,14 @@ TROUBLES: Final[Mapping[str, Trouble]] = {
 one of this name, so look for it."""
 
 
-class Hetzner:
+class Hetzner(Account):
     """A project."""
 
     def __init__(
         self, cloud: Cloud, *, timeout_s: float = TIMEOUT_S, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
-        token = cloud.keys.get("apiToken", NO_SECRET)
-        self._cloud = cloud
-        self._rest = Rest(
-            "hetzner",
-            cloud.endpoint or URL,
-            judge=judge,
-            headers={"Authorization": Secret(f"Bearer {token.reveal()}")},
-            timeout_s=timeout_s,
-            transport=transport,
-        )
-
-    def __repr__(self) -> str:
-        """Show the address."""
-        return f"Hetzner({self._rest.url})"
-
-    async def __aenter__(self) -> Self:
-        """Open."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        """Close."""
-        await self._rest.__aexit__(kind, error, at)
+        rest = with_bearer("hetzner", URL, cloud, "apiToken", judge=judge, timeout_s=timeout_s, transport=transport)
+        super().__init__(cloud, rest)
 
     async def check(self) -> None:
         """See booted.Vendor."""
@@ -93,11 +70,6 @@ class Hetzner:
         body = server(order, self._cloud, await self.image(), await self.ssh_keys())
         answer = await self._rest.call("POST", "/v1/servers", body=body, creates=True)
         return found(answer.content["server"])
-
-    async def resume(self, order: Order, found: Found) -> Found:
-        """See booted.Vendor: a server needs one call only."""
-        _ = order
-        return found
 
     async def remove(self, found: Found) -> None:
         """See booted.Vendor."""

@@ -14,14 +14,14 @@ A server that stood still is deleted and not terminated: the API terminates runn
 """
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from uuid import UUID
 
 import httpx
 
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
+from services.autoscaler.adapters.account import Account
 from services.autoscaler.adapters.booted import HalfMade
 from services.autoscaler.adapters.described import described
 from services.autoscaler.adapters.rest import TIMEOUT_S, Page, Rest, everything, together, words_of
@@ -50,7 +50,7 @@ TROUBLES: Final[Mapping[str, Trouble]] = {
 QUOTA_WORDS: Final = "quota exceeded"
 
 
-class Scaleway:
+class Scaleway(Account):
     """An organization's default project, in some zones."""
 
     def __init__(
@@ -61,9 +61,8 @@ class Scaleway:
         timeout_s: float = TIMEOUT_S,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._cloud = cloud
         self._zones = tuple(dict.fromkeys(map(zone_of, regions)))
-        self._rest = Rest(
+        rest = Rest(
             "scaleway",
             cloud.endpoint or URL,
             judge=judge,
@@ -71,20 +70,11 @@ class Scaleway:
             timeout_s=timeout_s,
             transport=transport,
         )
+        super().__init__(cloud, rest)
 
     def __repr__(self) -> str:
         """Show the address and the zones."""
         return f"Scaleway({self._rest.url} {' '.join(self._zones)})"
-
-    async def __aenter__(self) -> Self:
-        """Open."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        """Close."""
-        await self._rest.__aexit__(kind, error, at)
 
     async def check(self) -> None:
         """See booted.Vendor."""
