@@ -358,6 +358,8 @@ class Machine(Frozen, frozen=True, kw_only=True):
     """On it now."""
     done: tuple[TaskId, ...] = ()
     """Those that ran on it and have ended or left."""
+    emptied_at_ms: int | None = None
+    """When the last of its tasks ended or left."""
     webhook_digest: str = ""
     """SHA-256 of the secret with which its node reports a finished task, hexadecimal."""
     failure: str = ""

@@ -53,6 +53,8 @@ class Limits:
     max_upload_s: int | None = None
     idle_timeout_s: int = 0
     """How long a machine without a task is kept for the next one."""
+    keep_results_s: int = 0
+    """How long a machine stays after its last task, because nobody but it has the results."""
     tasks_per_machine_count: int = 1
     """After so many tasks a machine goes; 0: it may take any number."""
     max_hourly_cost: float | None = None

@@ -32,6 +32,8 @@ def changed(machine: Machine, load: Load, now_ms: int) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if load.tasks != machine.tasks:
         facts["tasks"] = load.tasks
+    if machine.tasks and not load.tasks:
+        facts["emptied_at_ms"] = now_ms
     done = [task for task in load.done if task not in machine.done and task not in load.tasks]
     if done:
         facts["done"] = (*machine.done, *done)

@@ -150,7 +150,7 @@ def overdue(limits: Limits, view: View, machine: Machine) -> Verdict | None:
     """Destroy a machine whatever the demand is."""
     if machine.state.ended or machine.state in {MachineState.DESTROYING, MachineState.REQUESTED}:
         return None
-    because = over_time(limits, view, machine) or spent(limits, machine)
+    because = over_time(limits, view, machine) or spent(limits, view, machine)
     return Verdict(machine.id, because) if because else None
 
 
@@ -176,9 +176,15 @@ def over_time(limits: Limits, view: View, machine: Machine) -> str:
     return ""
 
 
-def spent(limits: Limits, machine: Machine) -> str:
+def has_results(limits: Limits, view: View, machine: Machine) -> bool:
+    """Whether results may still be fetched from a machine that alone has them."""
+    since_ms = machine.state_at_ms if machine.emptied_at_ms is None else machine.emptied_at_ms
+    return bool(machine.done) and view.now_ms - since_ms < limits.keep_results_s * 1000
+
+
+def spent(limits: Limits, view: View, machine: Machine) -> str:
     """Say why an empty machine has done what it was for; empty when it has not."""
-    if machine.tasks:
+    if machine.tasks or has_results(limits, view, machine):
         return ""
     if machine.state is MachineState.DRAINING:
         return "it is drained"
@@ -194,7 +200,7 @@ def unused(limits: Limits, view: View, machine: Machine) -> Verdict | None:
     idle_ms = limits.idle_timeout_s * 1000
     if machine.state is MachineState.ONLINE:
         idle_ms = max(idle_ms, UNUSED_GRACE_MS)
-    elif machine.state is not MachineState.IDLE:
+    elif machine.state is not MachineState.IDLE or has_results(limits, view, machine):
         return None
     if view.now_ms - machine.state_at_ms < idle_ms:
         return None

@@ -25,6 +25,16 @@ def test_a_file_without_mistakes_is_said_in_a_line(provider: str, tmp_path: Path
     assert not any(secret in said.out + said.err for secret in SECRETS[provider])
 
 
+def test_a_file_without_a_bucket_says_that_results_go_with_their_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    content = {"provider": "docker", "imageSizeMapping": [{"maxImages": 40, "slug": "any"}]}
+    assert checked(tmp_path, content) == 2
+    assert "s3: is missing: results would go with their machine" in capsys.readouterr().err
+    assert checked(tmp_path, content | {"keepResults": 600}) == 0
+    assert "results go with their machine, 600 s after its last task" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("content", "lines"),
     [

@@ -149,10 +149,18 @@ def without(content: dict[str, Any], *keys: str) -> dict[str, Any]:
             HETZNER | {"apiToken": {"file": "/no/such/file"}}, "apiToken: /no/such/file: No such file", id="no file"
         ),
         pytest.param({"provider": "command"}, "create: is missing: the program to call", id="no programs"),
+        pytest.param({"provider": "docker"}, "s3: is missing: results would go with their machine", id="no place"),
     ],
 )
 def test_a_mistake_is_told_in_a_line_that_names_the_key(content: object, line: str):
     assert any(found.startswith(line) for found in mistakes(content)), mistakes(content)
+
+
+def test_a_file_without_a_bucket_has_to_say_how_long_results_can_be_fetched():
+    content = {"provider": "docker", "imageSizeMapping": [{"maxImages": 40, "slug": "any"}]}
+    found = check(content | {"keepResults": 600})
+    assert (found.node.s3, found.limits.keep_results_s) == (None, 600)
+    assert check(content | {"keepResults": 0}).limits.keep_results_s == 0
 
 
 def test_all_mistakes_are_told_at_once():

@@ -380,3 +380,37 @@ def test_a_warm_machine_is_kept_and_the_demand_comes_first():
 def test_without_demand_nothing_is_left():
     machines = [machine("a", S.IDLE), machine("b", S.ONLINE), machine("c", S.IDLE, LARGE)]
     assert set(destroyed(decide(machines))) == {"a", "b", "c"}
+
+
+# --- results that only their machine has ---------------------------------------------------------------------------
+
+DONE = (TaskId("t"),)
+
+
+@pytest.mark.parametrize(
+    ("state", "facts", "goes"),
+    [
+        pytest.param(S.IDLE, {"done": DONE, "emptied_at_ms": NOW - 59_000}, False, id="idle, not long enough"),
+        pytest.param(S.IDLE, {"done": DONE, "emptied_at_ms": NOW - 60_000}, True, id="idle, long enough"),
+        pytest.param(S.DRAINING, {"done": DONE, "emptied_at_ms": NOW - 59_000}, False, id="drained, not long enough"),
+        pytest.param(S.DRAINING, {"done": DONE, "emptied_at_ms": NOW - 60_000}, True, id="drained, long enough"),
+        pytest.param(S.DRAINING, {}, True, id="drained before it had a task"),
+        pytest.param(S.IDLE, {"done": DONE, "state_at_ms": NOW - 59_000}, False, id="a record without that moment"),
+    ],
+)
+@pytest.mark.parametrize("most", [1, 0], ids=["one task each", "used again"])
+def test_a_machine_stays_while_its_results_may_be_fetched(
+    state: MachineState, facts: dict[str, Any], goes: bool, most: int
+):
+    found = decide([machine("a", state, **facts)], keep_results_s=60, tasks_per_machine_count=most)
+    assert bool(found.destroy) is goes
+
+
+def test_results_do_not_keep_a_machine_beyond_its_maximum_runtime():
+    kept = machine("a", S.IDLE, done=DONE, emptied_at_ms=NOW - 1000)
+    assert "maximum runtime" in destroyed(decide([kept], keep_results_s=3600, max_runtime_s=60))["a"]
+
+
+def test_a_machine_that_only_waits_for_its_results_to_be_fetched_takes_no_task():
+    kept = machine("a", S.IDLE, done=DONE, emptied_at_ms=NOW - 1000)
+    assert created(decide([kept], [waits("t2")], keep_results_s=3600)) == [("small", "here")]
