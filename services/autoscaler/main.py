@@ -27,7 +27,7 @@ from services.autoscaler.core.configuration import Configuration
 from services.autoscaler.handlers.fleet import Fleet
 from services.autoscaler.handlers.lives import Lives
 from services.autoscaler.handlers.parts import Parts
-from services.autoscaler.handlers.reconciling import Reconciler
+from services.autoscaler.handlers.reconciling import Reconciler, interval_s
 from services.autoscaler.handlers.results import Results
 from services.autoscaler.handlers.vacancy import LOOK_EVERY_S, Vacancy
 from services.autoscaler.handlers.words import NoWords, Words
@@ -73,8 +73,13 @@ def described(found: Configuration) -> str:
     """Say in a line what a configuration means."""
     sizes = ", ".join(f"{size.slug} up to {size.max_images} images" for size in found.limits.sizes)
     limit = "no limit" if found.limits.machines_count is None else f"at most {found.limits.machines_count}"
-    bucket = f"results in {found.node.s3.bucket}" if found.node.s3 else "results stay on the machines"
+    bucket = f"results in {found.node.s3.bucket}" if found.node.s3 else fleeting(found)
     return f"no mistakes: {found.provider} by {found.mode}; {sizes}; {limit} machines; {bucket}"
+
+
+def fleeting(found: Configuration) -> str:
+    """Say how long results can be had that nobody but their machine has."""
+    return f"results go with their machine, {found.limits.keep_results_s} s after its last task"
 
 
 async def serve(settings: AutoscalerSettings) -> None:
@@ -114,6 +119,8 @@ async def checked(configuration: Configuration, provider: Provider, settings: Au
         await provider.check()
     except Refused as error:
         raise cannot(error) from None
+    if configuration.node.s3 is None:
+        log.warning(fleeting(configuration))
     if not settings.public_address:
         log.warning("machines report nothing themselves: set --public-address to their way to the proxy")
 
@@ -170,12 +177,13 @@ async def act(stack: AsyncExitStack, parts: Parts, settings: AutoscalerSettings,
     lives = await stack.enter_async_context(Lives(parts))
     fleet = Fleet(parts, lives)
     reconciler = Reconciler(parts, lives)
+    compare_s = interval_s(settings.asr_reconcile_s, spot=parts.configuration.cloud.spot)
     storage = Bucket(parts.configuration.node.s3) if parts.configuration.node.s3 else None
     await stack.enter_async_context(background(parts.tasks.follow(), "follow tasks"))
     lives.recover()
     await stack.enter_async_context(background(fleet.run(settings.asr_every_s), "plan machines"))
     await stack.enter_async_context(
-        background(every(settings.asr_reconcile_s, reconciler.check, "compare machines"), "compare machines")
+        background(every(compare_s, reconciler.check, "compare machines"), "compare machines")
     )
     words, results = Words(parts, lives, fleet), Results(parts.configuration, storage)
     await stack.enter_async_context(served(parts.bus, words, fleet, results, term))

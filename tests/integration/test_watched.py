@@ -11,6 +11,7 @@ import structlog.testing
 
 from libs.common.errors import ProviderFailed
 from libs.common.model import MachineId
+from libs.machinesim.cloud import Cloud
 from libs.machinesim.cloud_api_testing import TOKEN, Served, serving
 from libs.machinesim.testing import DockerMachineSim
 from services.autoscaler.adapters.booted import Booted
@@ -20,8 +21,8 @@ from services.autoscaler.adapters.lookups import Lookups
 from services.autoscaler.adapters.watched import Watched
 from services.autoscaler.core.configuration import Configuration
 from services.autoscaler.core.file import read
-from services.autoscaler.core.offers import Offer
-from services.autoscaler.core.orders import Launch, Order
+from services.autoscaler.core.offers import Offer, Size
+from services.autoscaler.core.orders import Found, Launch, Order
 from services.autoscaler.core.reader import Outside
 from services.autoscaler.core.secrets import Secret
 from tests.asr_files import DIGITALOCEAN
@@ -136,3 +137,18 @@ async def test_where_the_cloud_does_not_take_the_keys_docker_machines_word_count
             assert (await world.adapter.inspect(NAME), await world.listed()) == (None, [])
         assert [line["event"] for line in lines].count("docker-machine's word alone counts") == 1
         assert "only-for-docker-machine" not in repr(lines)
+
+
+async def test_an_interruption_of_which_only_the_cloud_tells_is_heard():
+    worker, watcher = Cloud(Found), Cloud(Found)
+    adapter = Watched(worker, watcher)
+    order = Order(
+        name=NAME,
+        offer=Offer(size=Size(slug="any", max_images=5)),
+        launch=Launch(image="nodeodm", token=Secret("made-up")),
+    )
+    await worker.create(order)
+    await watcher.create(order)
+    assert [found.leaving for found in await adapter.list(PREFIX)] == [""]
+    watcher.leaving[NAME] = "spot interruption"
+    assert [(found.name, found.leaving) for found in await adapter.list(PREFIX)] == [(NAME, "spot interruption")]

@@ -8,6 +8,7 @@ in the log and docker-machine's word counts.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -49,14 +50,15 @@ class Watched:
             return None
 
     async def list(self, prefix: str) -> Sequence[Found]:
-        """Give what either of them knows."""
+        """Give what either of them knows; only the provider itself knows what it is about to take away."""
         known = {found.name: found for found in await self._worker.list(prefix)}
         try:
-            seen = await self._watcher.list(prefix)
+            seen = {found.name: found for found in await self._watcher.list(prefix)}
         except ProviderFailed as error:
             self._excuse(error)
-            seen = ()
-        return [*known.values(), *(found for found in seen if found.name not in known)]
+            seen = {}
+        leaving = {name: replace(found, leaving=seen[name].leaving) for name, found in known.items() if name in seen}
+        return list((seen | known | leaving).values())
 
     async def destroy(self, name: MachineId, ref: str) -> None:
         """Destroy it with both."""

@@ -28,6 +28,8 @@ KEPT_MS: Final = DAY_MS + 3_600_000
 """Records of machines that have ended serve the daily budget."""
 NEWBORN_MS: Final = 60_000
 """A provider's list may be so much behind."""
+NOTICE_CHECK_S: Final = 15.0
+"""Amazon says two minutes before that it takes a spot instance away; a new attempt is to begin in that time."""
 PRESENT: Final = {
     MachineState.SETTING_UP,
     MachineState.ONLINE,
@@ -110,3 +112,8 @@ class Reconciler:
                 if machine.node:
                     self._tasks.forget(machine.node)
                 await self._records.forget(machine.id)
+
+
+def interval_s(usual_s: float, *, spot: bool) -> float:
+    """Say how often to compare: with spot instances often enough to see every notice."""
+    return min(usual_s, NOTICE_CHECK_S) if spot else usual_s

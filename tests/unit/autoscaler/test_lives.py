@@ -14,6 +14,7 @@ from libs.common.messages import (
     ViewCommand,
 )
 from libs.common.model import MachineId, MachineState
+from services.autoscaler.handlers.reconciling import interval_s
 from tests.autoscaler_world import World
 
 KILL_POINTS = 120
@@ -168,6 +169,32 @@ async def test_a_machine_that_the_provider_takes_away_is_left_in_time():
         await world.reconciler.check()
         await world.settle()
         assert (len(world.cloud.created), world.scheduler.lost_count) == (2, 1)
+
+
+async def test_a_machine_that_alone_has_the_results_stays_for_them_and_goes_then():
+    async with World(keep_results_s=60) as world:
+        await world.scheduler.submit("t")
+        while not all(task.state.ended for task in world.scheduler.tasks.values()):
+            await world.turn()
+        ended_ms = world.now_ms
+        while world.cloud.machines:
+            await world.turn()
+        assert 60_000 <= world.now_ms - ended_ms <= 75_000
+        assert len(world.cloud.created) == 1
+
+
+@pytest.mark.parametrize(
+    ("usual_s", "spot", "used_s"),
+    [
+        pytest.param(180.0, False, 180.0, id="as set"),
+        pytest.param(180.0, True, 15.0, id="Amazon tells of an interruption two minutes before"),
+        pytest.param(5.0, True, 5.0, id="often already"),
+    ],
+)
+def test_with_spot_instances_records_are_compared_often_enough_to_see_a_notice(
+    usual_s: float, spot: bool, used_s: float
+):
+    assert interval_s(usual_s, spot=spot) == used_s
 
 
 async def test_a_list_that_cannot_be_had_changes_nothing():
