@@ -29,6 +29,7 @@ from typing import Any, Final, Self, TypeVar
 import structlog
 
 from libs.common.errors import ClusterError
+from libs.common.memory import settle
 
 log = structlog.get_logger()
 
@@ -60,6 +61,7 @@ def run(serve: Coroutine[Any, Any, None], prog: str, stop_within_s: float | None
     import uvloop
 
     allow_many_connections()
+    settle()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(until_signalled(serve, stop_within_s))

@@ -15,6 +15,7 @@ from libs.common.bus import connect
 from libs.common.errors import Refused
 from libs.common.lifecycle import background, every, now_ms, run
 from libs.common.log import configure
+from libs.common.memory import Trimmer
 from libs.common.messages import UPLOADS
 from libs.common.metrics import served as metrics_served
 from libs.common.ports import Bus
@@ -57,12 +58,13 @@ from services.proxy.settings import SHORTCUTS, ProxySettings
 
 SERVICE: Final = "proxy"
 PROG: Final = f"clusterodm {SERVICE}"
-POLLS_PER_NODE_COUNT: Final = 32
+POLLS_PER_NODE_COUNT: Final = 64
 STREAMS_PER_NODE_COUNT: Final = 128
 LOOPBACK: Final = "127.0.0.1"
 SWEEP_EVERY_S: Final = 300.0
 SETTLE_EVERY_S: Final = 5.0
 RELIEVE_EVERY_S: Final = 5.0
+TRIM_EVERY_S: Final = 10.0
 HOUR_S: Final = 3600.0
 MEGABYTE: Final = 1_000_000
 
@@ -111,6 +113,7 @@ async def running(settings: ProxySettings, bus: Bus, entrances: Sequence[Entranc
         async with (
             background(every(SWEEP_EVERY_S, sweeper.sweep, "sweep"), "sweep"),
             background(every(SETTLE_EVERY_S, creator.settle, "settle"), "settle"),
+            background(every(TRIM_EVERY_S, Trimmer().look, "trim"), "trim"),
             served(app, entrances, limits(settings)),
         ):
             try:
