@@ -303,7 +303,7 @@ async def running_proxy(
     async with (
         at_hand(beside.scheduler) if beside else FakeScheduler(bus).at_work() as scheduler,
         mirrored(bus) as cluster,
-        Upstream(32) as polls,
+        Upstream(64) as polls,
         Upstream(64) as streams,
         listening(chosen) as entrances,
         open_spool(root, uploads, f"http://127.0.0.1:{entrances[0].port}") as spool,

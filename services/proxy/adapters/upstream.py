@@ -88,6 +88,11 @@ class Reply:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     @property
+    def arrived(self) -> bool:
+        """Whether all of it is here."""
+        return self._connection.complete
+
+    @property
     def may_pour(self) -> bool:
         """Whether enough is left, and a thread is free."""
         return self._connection.left_bytes >= POUR_FROM_BYTES and self._movers.free

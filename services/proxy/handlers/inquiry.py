@@ -2,8 +2,8 @@
 
     the same question is under way    wait for that answer: any number of identical polls are one request to the node
     the node's breaker is open        no answer, at once (core/breaker.py)
-    else                              ask; LIMIT_S for the way to the node, its queue of connections and the head of the answer
-                                      together, then BODY_S for a long console while it flows
+    else                              ask; PATIENCE for a place among the connections, a new one, and the head of the answer: a
+                                      second together; then BODY_S for a long console while it flows
 
 No answer is None: the caller then says what the record knows. The number of connections to one node is limited by the
 Upstream; a poll that finds no room in time goes without.
@@ -21,9 +21,8 @@ from libs.common.model import Node
 from services.proxy.core.breaker import Breaker, failed, let_go, tried
 from services.proxy.ports import Call, Patience, Upstream
 
-LIMIT_S: Final = 0.8
 BODY_S: Final = 5.0
-PATIENCE: Final = Patience(connect_s=0.45, head_s=0.45, silence_s=0.25)
+PATIENCE: Final = Patience(connect_s=0.3, head_s=0.4, silence_s=0.25)
 LIMIT_BYTES: Final = 64 * 1024 * 1024
 BREAKERS_COUNT: Final = 10_000
 OK: Final = 200
@@ -89,10 +88,12 @@ class Inquiry:
         return answer
 
     async def _ask(self, node: Node, call: Call) -> Any:
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(LIMIT_S) as limit, self._nodes.ask(node, call) as reply:
-            limit.reschedule(loop.time() + BODY_S)
-            body = await reply.read(LIMIT_BYTES)
+        async with self._nodes.ask(node, call) as reply:
+            if reply.arrived:
+                body = await reply.read(LIMIT_BYTES)
+            else:
+                async with asyncio.timeout(BODY_S):
+                    body = await reply.read(LIMIT_BYTES)
         return decoded(body) if reply.status == OK else None
 
 

@@ -58,6 +58,11 @@ class NodeReply(Protocol):
         ...
 
     @property
+    def arrived(self) -> bool:
+        """Whether all of it is here: reading it waits for nothing."""
+        ...
+
+    @property
     def may_pour(self) -> bool:
         """Whether it is worth trying to move the rest of the body without copying it."""
         ...
