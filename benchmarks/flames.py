@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.__main__ import PLOTS, say
 from benchmarks.cases import Case
 from benchmarks.cases.downloads import Downloads8, DownloadsRanges
-from benchmarks.cases.requests import Info, TaskInfo, TaskInfoNewConnections
+from benchmarks.cases.requests import Info, TaskInfo, TaskInfoNewConnections, TaskInfos
 from benchmarks.cases.scheduling import IdleNodes, Placements
 from benchmarks.cases.uploads import SmallFiles, Uploads
 from benchmarks.processes import cpu_s, tree
@@ -29,6 +29,7 @@ RATE_PER_S = 100
 PATHS: tuple[type[Case[Any]], ...] = (
     Info,
     TaskInfo,
+    TaskInfos,
     TaskInfoNewConnections,
     Downloads8,
     DownloadsRanges,

@@ -8,7 +8,7 @@ from benchmarks.figures import Measured
 COLORS = {"clusterodm": "#d9480f", "nginx": "#2b8a3e", "nginx unbuffered": "#8ce99a", "HAProxy": "#1971c2"}
 OTHERS = "#868e96"
 PANELS = {
-    "requests": ("info", "task-info", "task-info-new-connections"),
+    "requests": ("info", "task-info", "task-info-64-tasks", "task-info-new-connections"),
     "downloads": ("downloads-1", "downloads-8", "downloads-16-ranges"),
     "uploads": ("uploads", "uploads-small-files", "uploads-small-parts"),
     "others": ("forwarding", "info-under-load", "proxy-memory"),

@@ -47,6 +47,7 @@ from tests.waiting import until
 RESULT_MB = 256
 NODES_COUNT, TASKS_COUNT = 1_000, 20_000
 SLOTS_COUNT = 30
+RUNNING_COUNT = 64
 HUNG = address(NODES_COUNT - 1)
 WRITES_AT_ONCE = 200
 BEGAN_MS = now_ms() - 8 * 3_600_000
@@ -97,6 +98,8 @@ class Doors(Stage):
     running: Cluster
     ours: Subject
     task: str
+    tasks: list[str]
+    """All that run."""
     packages: Path | None = None
     nginx: Subject | None = None
     haproxy: Subject | None = None
@@ -104,10 +107,11 @@ class Doors(Stage):
 
     async def build(self, stack: AsyncExitStack) -> None:
         """Start all; a peer that is not installed is left out with a line."""
-        self.node_port = stack.enter_context(stub(size_mb=RESULT_MB))
+        self.node_port = stack.enter_context(stub(size_mb=RESULT_MB, slots_count=2 * RUNNING_COUNT))
         self.running, self.ours = await stack.enter_async_context(cluster(self.folder / "cluster"))
         await self.running.bus.ask(ADD_NODE, AddNode(hostname="127.0.0.1", port=self.node_port), timeout_s=10)
-        self.task = await task_that_runs(self.running)
+        self.tasks = await tasks_that_run(self.running, RUNNING_COUNT)
+        self.task = self.tasks[0]
         self.nginx = self._start(stack, lambda: nginx(self.folder / "nginx", self.node_port))
         self.haproxy = self._start(stack, lambda: haproxy(self.folder / "haproxy", self.node_port))
         try:
@@ -190,20 +194,20 @@ class Crowd(Stage):
             return False
 
 
-async def task_that_runs(running: Cluster) -> str:
-    """Commit a task and wait until its node has it."""
+async def tasks_that_run(running: Cluster, count: int) -> list[str]:
+    """Commit tasks and wait until their node has them all."""
 
-    def commit() -> str:
-        return commit_ms(running.url)[0]
+    def commit() -> list[str]:
+        return [commit_ms(running.url)[0] for _ in range(count)]
 
-    task = await asyncio.to_thread(commit)
+    tasks = await asyncio.to_thread(commit)
 
-    async def runs() -> bool:
-        tasks = (await running.bus.ask(LIST_TASKS, ListTasks())).tasks
-        return any(one.id == task and one.state is TaskState.RUNNING for one in tasks)
+    async def run() -> bool:
+        listed = (await running.bus.ask(LIST_TASKS, ListTasks(limit_count=2 * count))).tasks
+        return {one.id for one in listed if one.state is TaskState.RUNNING}.issuperset(tasks)
 
-    await until(runs, timeout_s=60, step_s=0.1, what="a task to run")
-    return task
+    await until(run, timeout_s=60, step_s=0.1, what="tasks to run")
+    return tasks
 
 
 def post(url: str) -> bytes:

@@ -75,6 +75,14 @@ TARGETS = (
     ),
     Target("poll, kept connections", "nginx, CPU", 3, ratio("task-info", "nginx")),
     Target(
+        "poll, 64 different tasks",
+        "Node.js, requests per CPU s",
+        5,
+        ratio("task-info-64-tasks", "Node.js", PER_CPU_S),
+        at_least=True,
+    ),
+    Target("poll, 64 different tasks", "nginx, CPU", 3, ratio("task-info-64-tasks", "nginx")),
+    Target(
         "poll, new connections",
         "Node.js, requests per CPU s",
         5,

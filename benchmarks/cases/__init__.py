@@ -7,13 +7,14 @@ from benchmarks.cases.downloads import Downloads8, DownloadsOne, DownloadsRanges
 from benchmarks.cases.footprint import ProxyMemory, StartUp
 from benchmarks.cases.forwarding import Forwarding, HandOver
 from benchmarks.cases.mixed import InfoUnderLoad
-from benchmarks.cases.requests import Info, TaskInfo, TaskInfoNewConnections
+from benchmarks.cases.requests import Info, TaskInfo, TaskInfoNewConnections, TaskInfos
 from benchmarks.cases.scheduling import Commits, CorePlacements, IdleNodes, Placements, SchedulerStart
 from benchmarks.cases.uploads import SmallFiles, SmallParts, Uploads
 
 CASES: tuple[type[Case[Any]], ...] = (
     Info,
     TaskInfo,
+    TaskInfos,
     TaskInfoNewConnections,
     DownloadsOne,
     Downloads8,

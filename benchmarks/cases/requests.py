@@ -27,6 +27,10 @@ class SmallGet(Case[Doors]):
     def path(self) -> str:
         """What is asked for."""
 
+    def options(self) -> list[str]:
+        """Say what wrk is told besides."""
+        return []
+
     @abstractmethod
     def does(self) -> dict[str, str]:
         """Say what each does."""
@@ -43,7 +47,7 @@ class SmallGet(Case[Doors]):
     async def load(self, wrk: str, subject: Subject) -> dict[str, float]:
         """Load one for some seconds."""
         before_s = subject.cpu_s()
-        more = ["-H", self.header] if self.header else []
+        more = [*(["-H", self.header] if self.header else []), *self.options()]
         options = ["-t1", f"-c{self.connections_count}", f"-d{self.seconds}s", "--latency", *more]
         text = await output_of(wrk, *options, subject.url(self.path))
         used_s = subject.cpu_s() - before_s
@@ -90,11 +94,35 @@ class TaskInfo(SmallGet):
     def does(self) -> dict[str, str]:
         """Say what each does."""
         return {
-            "clusterodm": "asks the node, translates the answer, compares it with the record",
+            "clusterodm": "asks the node, translates the answer; who asks the same meanwhile gets the same answer",
             "nginx": RELAYS,
             "HAProxy": RELAYS,
             "Node.js": "relays with http-proxy, a new connection per request",
         }
+
+
+class TaskInfos(TaskInfo):
+    """What many clients ask."""
+
+    name = "task-info-64-tasks"
+    sentence = "The same poll, of 64 different tasks in turn: hardly any two ask the same at the same moment."
+    SCRIPT = """
+local paths, at = {%s}, 0
+request = function()
+  at = at %% #paths + 1
+  return wrk.format("GET", paths[at])
+end
+"""
+
+    def options(self) -> list[str]:
+        """Let a script choose what is asked for."""
+        script = self.on.folder / "tasks.lua"
+        script.write_text(self.SCRIPT % ", ".join(f'"/task/{task}/info"' for task in self.on.tasks))
+        return ["-s", str(script)]
+
+    def does(self) -> dict[str, str]:
+        """Say what each does."""
+        return {**super().does(), "clusterodm": "asks the node, translates the answer, compares it with the record"}
 
 
 class TaskInfoNewConnections(TaskInfo):
