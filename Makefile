@@ -29,8 +29,8 @@ run: $(VENV)/.runtime ## Start a whole cluster with two simulated nodes: http://
 test: $(VENV)/.dev ## Run every test (browser and compose tests too, where the machine can)
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-test-fast: $(VENV)/.dev ## Run the tests that need no whole cluster, browser or Docker engine
-	@$(BIN)/pytest -m "not slow and not compose and not browser" $(ARGS)
+test-fast: $(VENV)/.dev ## Run, in seconds, the tests that start no process: at every save
+	@$(BIN)/pytest -n $(JOBS) -m "not slow" tests/unit tests/architecture $(ARGS)
 
 check: $(VENV)/.dev ## Format, lint, types and the architecture's contracts; changes nothing
 	@$(BIN)/ruff format --check .
