@@ -6,6 +6,7 @@ honcho forks for each service there is a keeper (deploy/processes.py), and the k
     the service is killed, or fails after it has run a while    started again, after a pause that doubles
     it ends with exit code 2: its settings are wrong            final: the keeper ends with 2, and so the cluster
     it ends by itself right at its very first start             final too: trying again would not help
+    nats-server met a full disk, and there is room again        SIGTERM, then started again: it writes nothing before
     the keeper gets SIGTERM                                     passed on once; after the grace SIGKILL
     `clusterodm up` itself is killed                            as with SIGTERM
 
@@ -13,7 +14,8 @@ The last is seen by the guard: a file that `up` holds locked as long as it lives
 its process and no child inherits). The service is in a process group of its own, because honcho signals whole groups and
 a second SIGTERM would cut its graceful stop short; on Linux it gets SIGTERM when its keeper is killed.
 
-nats-server is outside honcho and has a keeper of its own: `keep.py [--guard=FILE] [--grace=S] NAME COMMAND...`. Hence only
+nats-server is outside honcho and has a keeper of its own:
+`keep.py [--guard=FILE] [--grace=S] [--health=PORT --store=FOLDER] NAME COMMAND...`. Hence only
 small parts of the standard library here, run without site-packages: it starts in milliseconds and has 6 MB.
 """
 
@@ -23,6 +25,7 @@ import fcntl
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -41,6 +44,13 @@ LOOK_S: Final = 1.0
 PR_SET_PDEATHSIG: Final = 1
 """prctl(2): the signal that a process gets when its parent dies."""
 CHUNK_BYTES: Final = 1 << 16
+HEALTH_EVERY_S: Final = 5.0
+HEALTH_TIMEOUT_S: Final = 1.0
+HEALTH_REQUEST: Final = b"GET /healthz HTTP/1.0\r\n\r\n"
+CANNOT_WRITE: Final = b"write error"
+"""In what nats-server says of its health: a stream that could not be written is not tried again."""
+ROOM_BYTES: Final = 16 << 20
+"""So much must be free again before nats-server is started again."""
 
 Tell = Callable[[bytes], None]
 """Gets a line, without its end."""
@@ -66,6 +76,41 @@ class Ending(NamedTuple):
 def pause_s(previous_s: float, ran_s: float) -> float:
     """How long to wait before the next start: doubled each time, forgotten once it has run well."""
     return FIRST_PAUSE_S if ran_s >= SETTLED_S or not previous_s else min(previous_s * 2, LONGEST_PAUSE_S)
+
+
+class Health:
+    """Whether nats-server ought to be started again: it has given up writing although its disk has room again."""
+
+    def __init__(self, port: int, store: str) -> None:
+        self._port = port
+        self._store = store
+        self._look_again_s = 0.0
+
+    def lost(self, now_s: float) -> bool:
+        """Look, now and then."""
+        if not self._port or now_s < self._look_again_s:
+            return False
+        self._look_again_s = now_s + HEALTH_EVERY_S
+        return CANNOT_WRITE in said_of_health(self._port) and has_room(self._store)
+
+
+def said_of_health(port: int) -> bytes:
+    """Ask nats-server how it is (docs.nats.io, "Monitoring"); empty when it says nothing in time."""
+    said = b""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), HEALTH_TIMEOUT_S) as asking:
+        asking.sendall(HEALTH_REQUEST)
+        while chunk := asking.recv(CHUNK_BYTES):
+            said += chunk
+    return said
+
+
+def has_room(folder: str) -> bool:
+    """Whether there is space on the disk of a folder."""
+    try:
+        space = os.statvfs(folder)
+    except OSError:
+        return False
+    return space.f_bavail * space.f_frsize >= ROOM_BYTES
 
 
 class Output:
@@ -120,6 +165,7 @@ class Keeper:
         *,
         environment: Mapping[str, str] | None = None,
         tell: Tell | None = None,
+        health: Health | None = None,
     ) -> None:
         self._name = name
         self._command = command
@@ -127,6 +173,7 @@ class Keeper:
         self._guard = guard
         self._environment = environment
         self._tell = tell
+        self._health = health or Health(0, "")
         self._output = Output(None, None)
         self._told_to_stop = False
         self._wake, wake = os.pipe()
@@ -164,7 +211,9 @@ class Keeper:
             stderr=subprocess.STDOUT if self._tell else None,
         )
         self._output = Output(child.stdout, self._tell)
-        self._sleep_until(None, lambda: child.poll() is not None or self._stopping())
+        self._sleep_until(
+            None, lambda: child.poll() is not None or self._stopping() or self._is_ill(time.monotonic(), started_s)
+        )
         if child.poll() is None:
             self._end(child)
         while self._output.pass_on():
@@ -189,6 +238,12 @@ class Keeper:
             if self._wake in ready:
                 os.read(self._wake, 512)
             self._output.pass_on()
+
+    def _is_ill(self, now_s: float, started_s: float) -> bool:
+        if now_s - started_s < SETTLED_S or not self._health.lost(now_s):
+            return False
+        self._say("cannot write any more although there is room on its disk again: stopping it")
+        return True
 
     def _stopping(self) -> bool:
         if not self._told_to_stop and self._guard and released(self._guard):
@@ -239,10 +294,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="keep")
     parser.add_argument("--guard", default="")
     parser.add_argument("--grace", type=float, default=25.0)
+    parser.add_argument("--health", type=int, default=0)
+    parser.add_argument("--store", default="")
     parser.add_argument("name")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     words = parser.parse_args()
-    return Keeper(words.name, words.command, words.grace, words.guard).keep()
+    health = Health(words.health, words.store)
+    return Keeper(words.name, words.command, words.grace, words.guard, health=health).keep()
 
 
 if __name__ == "__main__":

@@ -2,10 +2,15 @@
 
 Its port and token stay the same over restarts. Every write is on disk before it is answered (`sync_interval: always`):
 a commit survives a power cut.
+
+What it may use is a share of the whole disk. By itself it would take a share of what is free when it starts: nothing, if the
+disk is full then, and it would go on refusing when there is room again. One that met a full disk writes nothing until it is started
+again (its keeper does that, by what it says of its health on a port of loopback).
 """
 
 import json
 import secrets
+import shutil
 import socket
 import subprocess
 import time
@@ -26,6 +31,7 @@ STOP_S: Final = 10.0
 POLL_S: Final = 0.005
 MAX_PAYLOAD_BYTES: Final = 8 * 1024 * 1024
 TOKEN_BYTES: Final = 24
+SHARE_PERCENT: Final = 75
 
 
 @contextmanager
@@ -34,9 +40,11 @@ def running(folder: Path, guard: Path, environment: Mapping[str, str]) -> Iterat
     program = nats_server()
     folder.mkdir(mode=0o700, exist_ok=True)
     port, token = free_port(remembered_port(folder)), remembered_token(folder)
+    health_port = free_port(0)
     config = folder / "server.conf"
-    write_private(config, configuration(folder.absolute(), port, token))
-    command = keeper("nats", [program, "-c", str(config)], guard, STOP_S)
+    write_private(config, configuration(folder.absolute(), port, health_port, token))
+    watched = (f"--health={health_port}", f"--store={folder.absolute()}")
+    command = keeper("nats", [program, "-c", str(config)], guard, STOP_S, *watched)
     with subprocess.Popen(command, env=environment, start_new_session=True) as kept:  # noqa: S603 our own program
         try:
             wait_for(kept, port, folder)
@@ -61,12 +69,18 @@ def remembered_token(folder: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
-def configuration(folder: Path, port: int, token: str) -> str:
+def most_bytes(folder: Path) -> int:
+    """Say how much of its disk nats-server may use; the same at each start."""
+    return shutil.disk_usage(folder).total * SHARE_PERCENT // 100
+
+
+def configuration(folder: Path, port: int, health_port: int, token: str) -> str:
     """Write the configuration of nats-server (docs.nats.io, "Configuring NATS Server")."""
     (folder / "port").write_text(str(port))
     return f"""\
 server_name: clusterodm
 listen: "{HOST}:{port}"
+http: "{HOST}:{health_port}"
 authorization {{ token: {json.dumps(token)} }}
 max_payload: {MAX_PAYLOAD_BYTES}
 logfile: {json.dumps(str(folder / "server.log"))}
@@ -74,6 +88,7 @@ logfile_size_limit: 10MB
 logfile_max_num: 3
 jetstream {{
   store_dir: {json.dumps(str(folder / "store"))}
+  max_file_store: {most_bytes(folder)}
   sync_interval: always
 }}
 """

@@ -43,8 +43,8 @@ def module(name: str, *words: str) -> list[str]:
     return [sys.executable, "-P", "-m", name, *words]
 
 
-def keeper(name: str, command: Sequence[str], guard: Path, grace_s: float) -> list[str]:
-    """Make the command that runs another one under a keeper."""
+def keeper(name: str, command: Sequence[str], guard: Path, grace_s: float, *flags: str) -> list[str]:
+    """Make the command that runs another one under a keeper; `flags`: more of the keeper's own."""
     return [
         sys.executable,
         "-I",
@@ -52,6 +52,7 @@ def keeper(name: str, command: Sequence[str], guard: Path, grace_s: float) -> li
         str(KEEPER),
         f"--guard={guard.absolute()}",
         f"--grace={grace_s:g}",
+        *flags,
         name,
         *command,
     ]

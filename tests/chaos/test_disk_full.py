@@ -9,13 +9,20 @@ import os
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from deploy.datadir import locked
+from deploy.nats import running as nats_running
+from libs.common.bus import connect
+from libs.common.errors import BusFailed
+from libs.common.messages import NODES
+from libs.common.model import Node, NodeId
+from libs.common.ports import Bucket
 from libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw, decoded
 from tests.chaos.saying import say
@@ -26,6 +33,7 @@ from tests.waiting import until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 MB = 1 << 20
+NODE = Node(id=NodeId("a-3000"), hostname="a", port=3000)
 
 
 class Disk:
@@ -226,3 +234,37 @@ async def committed(http: httpx.AsyncClient, cluster: Cluster, data: Dataset) ->
     """Commit, perhaps again."""
     answer = await post(http, cluster, f"/task/new/commit/{data.task}")
     return answer.status_code == 200 and answer.json() == {"uuid": data.task}
+
+
+async def test_nats_of_up_writes_again_when_there_is_room_again(tmp_path: Path):
+    with ExitStack() as stack:
+        disk = stack.enter_context(small_disk(tmp_path / "data", 64 * MB))
+        guard = stack.enter_context(locked(disk.folder))
+        url = stack.enter_context(nats_running(disk.folder / "nats", guard, os.environ))
+        async with connect(url, "test") as bus:
+            bucket = await bus.bucket(NODES)
+            await bucket.put(NODE.id, NODE)
+            disk.fill()
+            await until(lambda: fails(bucket), timeout_s=40, step_s=0, what="a write to be refused")
+            say("nats-server refuses to write")
+            disk.free()
+            began_s = time.monotonic()
+            await until(lambda: works(bucket), timeout_s=40, step_s=0.5, what="a write to be taken")
+            say(f"it takes writes again {time.monotonic() - began_s:.1f} s after there was room")
+            entry = await bucket.get(NODE.id)
+            assert entry is not None
+            assert entry.value == NODE
+
+
+async def fails(bucket: Bucket[Node]) -> bool:
+    """Write once; whether that was refused."""
+    return not await works(bucket)
+
+
+async def works(bucket: Bucket[Node]) -> bool:
+    """Write once; whether that was taken."""
+    try:
+        await bucket.put(NODE.id, NODE)
+    except BusFailed:
+        return False
+    return True

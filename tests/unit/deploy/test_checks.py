@@ -59,10 +59,11 @@ def test_the_token_and_the_port_of_nats_are_remembered(tmp_path: Path):
     assert len(token) >= 32
     assert remembered_token(tmp_path) == token
     assert remembered_port(tmp_path) == 0
-    written = configuration(tmp_path, 4333, token)
+    written = configuration(tmp_path, 4333, 8333, token)
     assert remembered_port(tmp_path) == 4333
     assert "sync_interval: always" in written
     assert 'listen: "127.0.0.1:4333"' in written
+    assert 'http: "127.0.0.1:8333"' in written
 
 
 def test_simulated_nodes_keep_their_ports_and_name_those_that_are_gone(tmp_path: Path):
