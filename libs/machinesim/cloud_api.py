@@ -85,6 +85,7 @@ class CloudApi:
 
     machines: Machines
     kind: Kind
+    slow_s: float = SLOW_S
     faults: list[Fault] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
 
@@ -175,7 +176,8 @@ class Gate:
             case "lost" | "broken":
                 await break_off(send)
             case "slow" | "mute":
-                await asyncio.sleep(SLOW_S)
+                await asyncio.sleep(self._cloud.slow_s)
+                await break_off(send)
             case "late":
                 await self._cloud.kind.complain("error")(scope, receive, send)
             case _:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from libs.machinesim.cloud_api import SLOW_S
 from libs.machinesim.cloud_api_machines import Machines
 from libs.machinesim.cloud_api_testing import KINDS, TOKEN, Server, listener, made, server
 
@@ -22,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--token", default=TOKEN, help="the key that callers must show")
     found.add_argument("--boot-s", type=float, default=0.0, help="seconds until a machine runs")
     found.add_argument("--delete-s", type=float, default=0.0, help="seconds until a deleted machine has vanished")
+    found.add_argument("--slow-s", type=float, default=SLOW_S, help="seconds for which a slow answer is held back")
     found.add_argument("--nodes", action="store_true", help="start a simulated node on each machine")
     found.add_argument("--node", default="{}", type=json.loads, help="settings of those nodes, as a JSON object")
     found.add_argument("--exit-with-stdin", action="store_true", help="exit when standard input ends")
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a cloud until it is told to stop; the exit code."""
     given = parser().parse_args(arguments)
     machines = Machines(boot_s=given.boot_s, delete_s=given.delete_s, nodes=given.node if given.nodes else None)
-    cloud, _ = made(given.kind, machines, given.token)
+    cloud, _ = made(given.kind, machines, given.token, given.slow_s)
     try:
         asyncio.run(serve(server(cloud), given))
     finally:

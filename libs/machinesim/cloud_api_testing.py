@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 import msgspec
 import uvicorn
 
-from libs.machinesim.cloud_api import CloudApi, Kind
+from libs.machinesim.cloud_api import SLOW_S, CloudApi, Kind
 from libs.machinesim.cloud_api_digitalocean import DigitalOcean
 from libs.machinesim.cloud_api_docker import Docker
 from libs.machinesim.cloud_api_hetzner import Hetzner
@@ -61,12 +61,12 @@ class Server(uvicorn.Server):
         yield
 
 
-def made(kind: str, machines: Machines, token: str = TOKEN) -> tuple[CloudApi, Kind]:
+def made(kind: str, machines: Machines, token: str = TOKEN, slow_s: float = SLOW_S) -> tuple[CloudApi, Kind]:
     """Make a cloud of this kind. Raises ValueError."""
     if kind not in KINDS:
         raise ValueError(f"{kind}: no such cloud, expected one of {', '.join(KINDS)}")
     api = KINDS[kind](machines, token)
-    return CloudApi(machines, api), api
+    return CloudApi(machines, api, slow_s), api
 
 
 def listener(port: int = 0) -> socket.socket:
