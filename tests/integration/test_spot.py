@@ -1,0 +1,78 @@
+"""A spot instance that Amazon is about to take away: its task begins again elsewhere while there is still time."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from libs.common.messages import GET_TASK, TaskRef
+from libs.common.model import Machine, MachineState, Task, TaskId
+from libs.machinesim.cloud_api_ec2 import Ec2Api
+from libs.machinesim.cloud_api_machines import Machines
+from tests.asr_files import AWS
+from tests.autoscaled import create, finish, machines_of
+from tests.cluster import Cluster
+from tests.datasets import make_images
+from tests.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed
+from tests.waiting import until
+
+pytestmark = [pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    with Seaweed(tmp_path_factory.mktemp("weed")) as server:
+        yield server
+
+
+@contextmanager
+def ec2(task_time_s: float) -> Iterator[tuple[Ec2Api, str]]:
+    """EC2 with nodes, and an image that it has."""
+    with Ec2Api(Machines(nodes={"task_time_s": task_time_s}, boot_s=0.3)) as api:
+        client = boto3.session.Session().client(
+            "ec2", "us-west-2", endpoint_url=api.url, aws_access_key_id="other", aws_secret_access_key="other"
+        )
+        yield api, client.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+
+
+def content_of(api: Ec2Api, image: str, seaweed: Seaweed) -> dict[str, Any]:
+    """The file, by the API."""
+    bucket = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY, "endpoint": seaweed.endpoint, "bucket": "results"}
+    sizes = [{"maxImages": 40, "slug": "t2.medium", "spotPrice": 0.1, "storage": 60}]
+    place = {"mode": "api", "endpoint": api.url, "ami": image, "securityGroup": "default", "imageSizeMapping": sizes}
+    return {**AWS, **place, "spot": True, "s3": {**bucket, "acl": "none"}}
+
+
+async def task_of(cluster: Cluster, task: str) -> Task:
+    return (await cluster.bus.ask(GET_TASK, TaskRef(task=TaskId(task)))).task
+
+
+async def running(cluster: Cluster) -> Machine | None:
+    """The machine with its task on it, which is its last."""
+    return next((each for each in await machines_of(cluster) if each.state is MachineState.DRAINING), None)
+
+
+async def test_a_task_on_a_spot_instance_that_is_taken_away_begins_again_on_another(tmp_path: Path, seaweed: Seaweed):
+    with ec2(task_time_s=8.0) as (api, image):
+        file = tmp_path / "asr.json"
+        file.write_text(json.dumps(content_of(api, image, seaweed)))
+        often = {"asr_every_s": 0.2, "asr_reconcile_s": 1, "asr_poll_s": 0.2}
+        cluster = Cluster(tmp_path / "cluster", asr=file, **often)
+        cluster._settings["public_address"] = cluster.url
+        async with cluster:
+            task = await create(cluster, make_images(tmp_path / "images", 3))
+            first = await until(lambda: running(cluster), timeout_s=60, what="the task to run")
+            assert first is not None
+            api.interrupted[first.ref.partition("/")[2]] = "marked-for-termination"
+            assert await finish(task) == "COMPLETED"
+            before, after = (await task_of(cluster, task.uuid)).attempts
+            assert (before.machine, before.outcome) == (first.id, "was lost")
+            assert "spot interruption" in before.reason
+            assert after.machine not in {None, first.id}
+            await until(lambda: not list(api.machines.here()), timeout_s=30, what="both instances to go")
+            assert len(api.machines.book) == 2
+            assert "machine is lost" in cluster.log("autoscaler")
