@@ -24,7 +24,7 @@ from libs.common.errors import Refused
 
 EXIT_FAILED: Final = 1
 MARGIN_S: Final = 5.0
-"""A keeper waits so much longer for its service than the service for requests in flight."""
+"""A keeper waits so much longer for its service than the service takes by its settings."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -58,7 +58,12 @@ def up(settings: UpSettings) -> int:
         commands |= {name: Command(words, children) for name, words in nodes.items()}
         plan = greeting(settings, nats_url, own_ports, ports, gone)
         opened.enter_context(greeter(plan, children))
-        return run_all(commands, guard, settings.stop_timeout_s + MARGIN_S)
+        return run_all(commands, guard, grace_s(settings))
+
+
+def grace_s(settings: UpSettings) -> float:
+    """Say how long a service may take from SIGTERM to its end: it drains first, then finishes what is in flight."""
+    return settings.drain_s + settings.stop_timeout_s + MARGIN_S
 
 
 def listeners(settings: UpSettings) -> list[checks.Listener]:

@@ -360,8 +360,15 @@ class NotWaiting(Frozen, frozen=True, kw_only=True, tag="not-waiting"):
     """None: there is no such task."""
 
 
+COMMIT_WITHIN_S: Final = 3.0
+"""A holder sends the commit to the node within so long of asking RENEW_ATTEMPT, or asks again: see `RenewAttempt`."""
+
+
 class RenewAttempt(Frozen, frozen=True, kw_only=True):
-    """The holder is still forwarding this attempt. Refused when the attempt no longer counts: stop forwarding."""
+    """The holder is still forwarding this attempt. Refused when the attempt no longer counts: stop forwarding.
+
+    It is asked before the commit, too, and then counts for `COMMIT_WITHIN_S`. Who is silent for longer than that has nothing on its way.
+    """
 
     task: TaskId
     attempt: int

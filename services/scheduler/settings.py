@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from libs.common.messages import COMMIT_WITHIN_S
 from libs.common.settings import CommonSettings
 
 
@@ -48,11 +49,11 @@ class SchedulerSettings(CommonSettings):
     )
     forward_silence_s: float = Field(
         60.0,
-        gt=0,
+        gt=COMMIT_WITHIN_S,
         description="how long a proxy that is sending a task may be silent before the node is asked, seconds",
     )
     commit_settle_s: float = Field(
-        5.0, ge=0, description="how long a node may not know a task whose commit it may have got, seconds"
+        5.0, ge=0, description="how long a node must deny having a task whose commit it may have got, seconds"
     )
     poll_first_s: float = Field(1.0, gt=0, description="how often a task that has just started is looked at, seconds")
     poll_slow_s: float = Field(10.0, gt=0, description="how often a task that runs for long is looked at, seconds")

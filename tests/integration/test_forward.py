@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import msgspec
 import pytest
 
 from libs.common.errors import NodeFailed, NodeUnreachable, NotFound, Refused
+from libs.common.lifecycle import monotonic_s
 from libs.common.messages import (
+    COMMIT_WITHIN_S,
     GET_TASK,
     PLACE_TASK,
     PLACEMENT_POSSIBLE,
@@ -224,11 +227,13 @@ class Nodes:
         finally:
             self.sending_count -= 1
 
-    async def commit(self, node: Node, attempt: NodeTaskId) -> None:
+    async def commit(self, node: Node, attempt: NodeTaskId, by_s: float = inf) -> None:
+        assert monotonic_s() < by_s <= monotonic_s() + COMMIT_WITHIN_S
         self.meet(node, "commit")
         self.committed.append(attempt)
 
-    async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft) -> None:
+    async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft, by_s: float = inf) -> None:
+        assert monotonic_s() < by_s <= monotonic_s() + COMMIT_WITHIN_S
         self.meet(node, "submit")
         self.zips.append((attempt, draft.zip_url))
 
@@ -453,6 +458,38 @@ async def test_a_node_that_was_not_reached_is_tried_again_under_the_same_id(worl
     assert world.scheduler.failed == []
 
 
+async def test_a_commit_is_confirmed_anew_before_each_try(world: World) -> None:
+    world.nodes.trouble("commit", NodeUnreachable("n1 was reached too late"), NodeUnreachable("n1 cannot be reached"))
+    limits_s: list[float] = []
+    commit = world.nodes.commit
+
+    async def noted(node: Node, attempt: NodeTaskId, by_s: float) -> None:
+        limits_s.append(by_s)
+        await commit(node, attempt, by_s)
+
+    world.nodes.commit = noted  # type: ignore[method-assign,assignment]
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder)
+    assert world.nodes.committed == [f"{TASK}#1"]
+    assert limits_s == sorted(set(limits_s))
+    assert len(limits_s) == 3
+
+
+async def test_a_commit_that_was_not_sent_is_not_tried_again_when_it_no_longer_counts(world: World) -> None:
+    world.nodes.trouble("commit", NodeUnreachable("n1 was reached too late"))
+    async with world.proxy() as forwarder:
+        world.nodes.gate.clear()
+        await world.commit()
+        world.scheduler.submit()
+        await forwarder.adopt(TASK)
+        await until(lambda: world.nodes.sending_count == 2, what="files are under way")
+        world.nodes.gate.set()
+        await until(lambda: not world.nodes.troubles["commit"], what="the first try")
+        world.scheduler.change(state=TaskState.CANCELED)
+        await world.lets_go()
+    assert world.nodes.committed == []
+
+
 async def test_a_file_in_doubt_ends_the_attempt_and_the_next_has_a_fresh_id(world: World) -> None:
     world.nodes.trouble("send", NodeFailed("n1 did not answer (timed out)"))
     async with world.proxy() as forwarder:
@@ -490,7 +527,7 @@ async def test_a_report_is_repeated_until_nats_is_back(world: World) -> None:
         await world.commit()
         world.scheduler.submit()
 
-        async def commit_and_lose_nats(node: Node, attempt: NodeTaskId) -> None:
+        async def commit_and_lose_nats(_node: Node, attempt: NodeTaskId, _by_s: float) -> None:
             world.nodes.committed.append(attempt)
             world.bus.connected = False
 

@@ -3,7 +3,7 @@
 Its place is behind `sender`. A call has a connection of its own: on a used one, a failure could not be told from a request
 that the node has seen. Three things may be said about a failure, and the difference decides what happens to the attempt:
 
-    NodeUnreachable   no connection came about
+    NodeUnreachable   no connection came about, or none in time
     NodeRefused       an answer came, and it says no (also one that came before the whole file was sent)
     NodeFailed        anything else
 """
@@ -16,6 +16,7 @@ import ssl
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import quote
@@ -23,6 +24,7 @@ from urllib.parse import quote
 import msgspec
 
 from libs.common.errors import NodeFailed, NodeUnreachable
+from libs.common.lifecycle import monotonic_s
 from libs.common.model import Node
 from services.proxy.adapters.throttle import Throttle
 from services.proxy.core.outgoing import Multipart
@@ -68,6 +70,7 @@ class NodeCall:
         throttle: Throttle,
         headers: Mapping[str, str] | None = None,
         file: Path | None = None,
+        by_s: float = inf,
     ) -> None:
         self._node = node
         self._path = path
@@ -76,6 +79,7 @@ class NodeCall:
         self._throttle = throttle
         self._headers = headers or {}
         self._file = file
+        self._by_s = by_s
         self._aborted = threading.Event()
         self._connection: http.client.HTTPConnection | None = None
 
@@ -88,6 +92,7 @@ class NodeCall:
         self._connection = connection = self._connect()
         try:
             self._require_wanted()
+            self._require_in_time()
             self._send(connection)
             return self._read(connection)
         except (OSError, http.client.HTTPException) as error:
@@ -107,6 +112,11 @@ class NodeCall:
         """Pause, or end the call as soon as it is aborted."""
         if self._aborted.wait(pause_s):
             raise ConnectionAbortedError
+
+    def _require_in_time(self) -> None:
+        """End the call when what it was allowed by is too old, before a byte of it is sent."""
+        if monotonic_s() > self._by_s:
+            raise NodeUnreachable(f"{self._node.name} was reached too late")
 
     def _connect(self) -> http.client.HTTPConnection:
         timeout_s = self._limits.connect_timeout_s

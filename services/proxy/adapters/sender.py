@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -41,18 +42,18 @@ class NodeSender:
         answer = await self._call(node, f"/task/new/upload/{attempt}", one_file(fresh_boundary(), name), file=path)
         require(answer.success is True, node)
 
-    async def commit(self, node: Node, attempt: NodeTaskId) -> None:
+    async def commit(self, node: Node, attempt: NodeTaskId, by_s: float = inf) -> None:
         """`POST /task/new/commit/<id>`."""
-        answer = await self._call(node, f"/task/new/commit/{attempt}", None)
+        answer = await self._call(node, f"/task/new/commit/{attempt}", None, by_s=by_s)
         require(answer.uuid == attempt, node)
 
-    async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft) -> None:
+    async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft, by_s: float = inf) -> None:
         """`POST /task/new` with `zipurl`."""
         body = form(fresh_boundary(), [*fields_of(draft), ("zipurl", draft.zip_url)])
-        answer = await self._call(node, "/task/new", body, attempt=attempt)
+        answer = await self._call(node, "/task/new", body, attempt=attempt, by_s=by_s)
         require(answer.uuid == attempt, node)
 
-    async def _call(
+    async def _call(  # noqa: PLR0913 what a call may have
         self,
         node: Node,
         path: str,
@@ -60,9 +61,12 @@ class NodeSender:
         *,
         attempt: NodeTaskId | None = None,
         file: Path | None = None,
+        by_s: float = inf,
     ) -> Answer:
         headers = {"set-uuid": attempt} if attempt else None
-        call = NodeCall(node, path, body, limits=self._limits, throttle=self._throttle, headers=headers, file=file)
+        call = NodeCall(
+            node, path, body, limits=self._limits, throttle=self._throttle, headers=headers, file=file, by_s=by_s
+        )
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call.run)
         except asyncio.CancelledError:

@@ -5,19 +5,20 @@
 
 Meanwhile RENEW_ATTEMPT says every few seconds that we are still at it. Refused, the attempt no longer counts (the task was
 canceled, or the scheduler gave the attempt up): sending stops at once and nothing is reported. *Confirm* is one more renewal
-that must be answered before the commit goes out, so that nothing is started on a node that nobody waits for.
+that must be answered before the commit goes out, so that nothing is started on a node that nobody waits for. It counts for a
+short while only: a commit that comes later than that (a frozen process, a slow connection) is not sent but confirmed anew.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from libs.common.errors import BusFailed, ClusterError, Refused
-from libs.common.lifecycle import leaves
+from libs.common.lifecycle import leaves, monotonic_s
 from libs.common.messages import (
+    COMMIT_WITHIN_S,
     RENEW_ATTEMPT,
     REPORT_FORWARD_FAILED,
     REPORT_FORWARDED,
@@ -151,11 +152,14 @@ class Attempt:
             return False
         return True
 
-    async def _confirm(self) -> None:
-        """Wait until the scheduler says that the attempt still counts. Raises AttemptOver."""
+    async def _confirm(self) -> float:
+        """Wait until the scheduler says that the attempt still counts; until when that holds. Raises AttemptOver."""
+        self._committing = False
         while True:
+            asked_s = monotonic_s()
             if await self._renew_once():
-                return
+                self._committing = True
+                return asked_s + COMMIT_WITHIN_S
             await asyncio.sleep(self._pace.bus_retry_s)
 
     async def _report(self, verdict: Verdict | None) -> None:
@@ -192,14 +196,8 @@ class Attempt:
 
     async def _take_steps(self) -> None:
         if self._delivery.draft.zip_url:
-            await self._last_step(self._delivery.submit_zip)
+            await self._delivery.submit_zip(self._confirm)
             return
         await self._delivery.begin()
         await self._delivery.send_all(self._sizes)
-        await self._last_step(self._delivery.commit)
-
-    async def _last_step(self, act: Callable[[], Awaitable[None]]) -> None:
-        """Take the step after which the task runs, if it still counts."""
-        await self._confirm()
-        self._committing = True
-        await act()
+        await self._delivery.commit(self._confirm)

@@ -20,6 +20,9 @@ from services.proxy.ports import Draft, NodeRefused, Sender, Spool
 
 log = structlog.get_logger()
 
+Confirm = Callable[[], Awaitable[float]]
+"""Asks, before each try, whether the node may begin; says until when (monotonic clock)."""
+
 
 class StepFailed(Exception):
     """A step has ended the delivery."""
@@ -77,13 +80,21 @@ class Delivery:
         await self._step(Step.SEND, lambda: self._sender.send(self.node, self.node_task_id, name, path))
         self.sent[name] = size_bytes
 
-    async def commit(self) -> None:
-        """Let the node begin. Raises StepFailed."""
-        await self._step(Step.COMMIT, lambda: self._sender.commit(self.node, self.node_task_id))
+    async def commit(self, confirm: Confirm) -> None:
+        """Let the node begin. Raises StepFailed, and what `confirm` raises."""
 
-    async def submit_zip(self) -> None:
-        """Announce and commit a task whose files the node fetches. Raises StepFailed."""
-        await self._step(Step.SUBMIT, lambda: self._sender.submit_zip(self.node, self.node_task_id, self.draft))
+        async def act() -> None:
+            await self._sender.commit(self.node, self.node_task_id, await confirm())
+
+        await self._step(Step.COMMIT, act)
+
+    async def submit_zip(self, confirm: Confirm) -> None:
+        """Announce and commit a task whose files the node fetches. Raises StepFailed, and what `confirm` raises."""
+
+        async def act() -> None:
+            await self._sender.submit_zip(self.node, self.node_task_id, self.draft, await confirm())
+
+        await self._step(Step.SUBMIT, act)
 
     async def _step(self, step: Step, act: Callable[[], Awaitable[None]]) -> None:
         """Take one step, again as long as the node has not seen it."""

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Protocol
 
@@ -106,12 +107,12 @@ class Sender(Protocol):
         """`POST /task/new/upload/<id>` with exactly one file."""
         ...
 
-    async def commit(self, node: Node, attempt: NodeTaskId) -> None:
-        """`POST /task/new/commit/<id>`."""
+    async def commit(self, node: Node, attempt: NodeTaskId, by_s: float = inf) -> None:
+        """`POST /task/new/commit/<id>`. Later than `by_s` (monotonic clock) no byte goes out: NodeUnreachable."""
         ...
 
-    async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft) -> None:
-        """`POST /task/new` with `zipurl`: begin and commit at once."""
+    async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft, by_s: float = inf) -> None:
+        """`POST /task/new` with `zipurl`: begin and commit at once; `by_s` as with `commit`."""
         ...
 
 

@@ -1,9 +1,13 @@
 """Follows the holders while they send a task to its node, and finds out what became of an attempt that nobody knows about.
 
 A holder that is silent for too long, or that sent the commit and did not see the answer, leaves an attempt *uncertain*. Then the node
-is asked: it has the task, so it runs; it does not have it (and has had time to take the commit in), so the attempt is over;
-it cannot be reached, so it is asked again until the node's grace is over. Nothing else happens to the task before that, or it
-could run twice.
+is asked: it has the task, so it runs; it does not have it, so the attempt is over; it cannot be reached, so it is asked again until
+the node's grace is over. Nothing else happens to the task before that, or it could run twice.
+
+"It does not have it" counts only when the node has gone on saying so for a while (`--commit-settle-s`), counted from its
+first denial and not from the doubt: a node that was frozen or cut off finds question and commit in its mailbox together when it comes
+back. Nothing can be on its way to the mailbox any more by then: a holder sends a commit within `COMMIT_WITHIN_S` of having the
+attempt confirmed, and is silent for longer before it is doubted.
 """
 
 import structlog
@@ -59,6 +63,8 @@ class ForwardHandlers:
         self._settings = settings
         self._patience = patience_of(settings)
         self._asking: set[TaskId] = set()
+        self._denied: dict[TaskId, tuple[int, int]] = {}
+        """Attempts that their node says it does not have: number, and since when it has said so without a break."""
 
     # --- what holders report ---------------------------------------------------------------------------------------
 
@@ -136,6 +142,8 @@ class ForwardHandlers:
     async def check(self, crew: Crew) -> None:
         """Look for holders that are silent, and ask nodes about what is uncertain."""
         now_ms = self._ledger.now_ms()
+        for task_id in self._denied.keys() - self._board.forwarding.keys():
+            del self._denied[task_id]
         silent_since_ms = now_ms - round(self._settings.forward_silence_s * 1000)
         for task_id, held in list(self._board.forwarding.items()):
             if held.uncertain_since_ms is not None:
@@ -175,6 +183,7 @@ class ForwardHandlers:
         try:
             look = await self._api.look(node.record, attempt.node_task_id, None, self._settings.poll_timeout_s)
         except ClusterError as error:
+            self._denied.pop(task.id, None)
             node.missed_at_ms = self._ledger.now_ms()
             if self._ledger.now_ms() - node.seen_at_ms > self._settings.node_grace_s * 1000:
                 reason = f"the node cannot be asked whether it has the task: {error.message}"
@@ -182,15 +191,18 @@ class ForwardHandlers:
             return
         if look is not None:
             await self._found(task)
-        elif self._has_settled(task.id):
+        elif self._is_denied_for_good(task.id, attempt.number):
             reason = attempt.reason or "the node does not have the task"
             await self._end(task, died_or_not(reason, attempt, node))
 
-    def _has_settled(self, task_id: TaskId) -> bool:
-        held = self._board.forwarding.get(task_id)
-        if held is None or held.uncertain_since_ms is None:
-            return False
-        return self._ledger.now_ms() - held.uncertain_since_ms >= self._settings.commit_settle_s * 1000
+    def _is_denied_for_good(self, task_id: TaskId, number: int) -> bool:
+        """Note that the node does not have an attempt; whether it has said so for long enough."""
+        now_ms = self._ledger.now_ms()
+        denied_number, since_ms = self._denied.get(task_id, (number, now_ms))
+        if denied_number != number:
+            since_ms = now_ms
+        self._denied[task_id] = (number, since_ms)
+        return now_ms - since_ms >= self._settings.commit_settle_s * 1000
 
     async def _found(self, asked: Task) -> None:
         number = asked.attempts[-1].number

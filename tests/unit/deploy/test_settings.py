@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local import grace_s
 from deploy.plan import NodeAddress
 from deploy.settings import UpSettings, address, environment, read
 from services.admin.settings import AdminSettings
@@ -91,3 +92,8 @@ def test_the_services_read_the_same_values_back(monkeypatch: pytest.MonkeyPatch,
 
 def test_port_zero_takes_a_free_one():
     assert read(["--port=0"]).port > 0
+
+
+def test_a_keeper_waits_until_its_service_has_drained_and_finished():
+    settings = read(["--drain-s=60", "--stop-timeout-s=30"])
+    assert grace_s(settings) > settings.drain_s + settings.stop_timeout_s

@@ -38,9 +38,11 @@ async def test_what_the_node_does_not_have_is_tried_again_after_the_commit_had_t
         await play.reports_failed("one", 1, commit_uncertain=True)
         await play.passes(1)
         assert play.task("one").state is TaskState.FORWARDING
+        await play.passes(4)
+        assert play.task("one").state is TaskState.FORWARDING
         answer = await play.asks("one")
         assert answer == Waiting(position=1, reason="asking a:3000 whether it has the task")
-        await play.passes(5)
+        await play.passes(1)
         assert play.task("one").state is TaskState.WAITING
         assert not play.task("one").attempts[0].counted
 
@@ -51,6 +53,28 @@ async def test_an_uncertain_commit_that_arrived_counts():
         placed = await play.is_placed("one")
         await play.reports_failed("one", 1, commit_uncertain=True)
         play.node("a").takes(placed.node_task_id)
+        await play.passes(1)
+        assert play.task("one").state is TaskState.RUNNING
+        assert len(play.task("one").attempts) == 1
+
+
+async def test_a_node_that_comes_back_has_time_to_take_in_the_commit_in_its_mailbox():
+    async with a_play(a=FakeNode(), b=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.is_placed("one")
+        await play.reports_failed("one", 1, commit_uncertain=True)
+        node = play.api.reach(placed.node)
+        node.up = False
+        await play.passes(30)
+        node.up = True
+        await play.passes(1)
+        assert play.task("one").state is TaskState.FORWARDING  # it denies, for the first time
+        node.up = False
+        await play.passes(10)
+        node.up = True
+        await play.passes(1)
+        assert play.task("one").state is TaskState.FORWARDING  # what it said before it was away again does not count
+        node.takes(placed.node_task_id)
         await play.passes(1)
         assert play.task("one").state is TaskState.RUNNING
         assert len(play.task("one").attempts) == 1
@@ -528,6 +552,7 @@ async def test_every_state_survives_a_restart_of_the_scheduler():
         assert {name: len(play.state_of(name).tasks) for name in ("a", "b")} == used
         assert play.state_of("a").record.locked
         await play.probes()
+        await play.passes(1)
         await play.passes(6)
         assert play.task("uncertain").state is TaskState.WAITING
         assert (await play.is_placed("forwarding")).attempt == 1
