@@ -10,8 +10,8 @@
     proxy       scheduler: submit, place, renew, report,      the clients            hint.finish_reported,    nodes tasks summary
                 list, console, cancel, remove, restart;       (HTTP)                 KV uploads               options uploads (KV),
                 the nodes (HTTP)                                                                              hint.placement_possible
-    scheduler   the nodes (HTTP): info, options, tasks        scheduler.*            node.* task.*            hint.finish_reported
-                                                                                     hint.placement_possible
+    scheduler   the nodes (HTTP): info, options, tasks        scheduler.*            node.* task.*            hint.finish_reported,
+                                                                                     hint.placement_possible  supply.changed
                                                                                      demand.changed,
                                                                                      KV nodes tasks summary
                                                                                      options

@@ -160,6 +160,7 @@ class Scheduler:
             number=len(task.attempts) + 1,
             node=node.id,
             node_task_id=NodeTaskId(task.id),
+            machine=node.machine,
             state=AttemptState.RUNNING,
             started_at_ms=self._world.now_ms,
             running_at_ms=self._world.now_ms,

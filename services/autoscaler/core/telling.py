@@ -5,7 +5,7 @@ reads steady words all the same: of the machine that was requested for this very
 other only that it comes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from libs.common.messages import TaskWaits
@@ -17,6 +17,8 @@ PROGRESS: Final = {
     MachineState.SETTING_UP: "is being set up",
 }
 READY: Final = "is ready"
+REASON_BYTES: Final = 200
+"""Longest reason that is told: those of all listed tasks have to fit one message of 1 MiB."""
 
 
 def coming(served: Mapping[TaskId, Machine], ready: Sequence[Machine]) -> tuple[TaskWaits, ...]:
@@ -30,3 +32,20 @@ def progress(own: Machine | None, any_other: Machine) -> str:
     if own is not None:
         return f"machine {own.id} {PROGRESS.get(own.state, READY)}"
     return f"a machine {'is on its way' if any_other.state.coming else 'is free'}"
+
+
+def clipped(told: Iterable[TaskWaits]) -> tuple[TaskWaits, ...]:
+    """Shorten what is too long: a provider's words may be very many."""
+    return tuple(each if fits(each) else TaskWaits(task=each.task, reason=shortened(each.reason)) for each in told)
+
+
+def fits(told: TaskWaits) -> bool:
+    """Whether a reason may stay as it is."""
+    return len(told.reason.encode()) <= REASON_BYTES
+
+
+def shortened(reason: str) -> str:
+    """Cut a reason in the middle; its end, which says when the next try is, stays."""
+    _, mark, tail = reason.rpartition("; ")
+    end = f"…{mark}{tail}" if mark and len(tail.encode()) < REASON_BYTES // 2 else "…"
+    return reason.encode()[: REASON_BYTES - len(end.encode())].decode(errors="ignore") + end

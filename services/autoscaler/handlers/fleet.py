@@ -17,6 +17,7 @@ from libs.common.model import Machine, MachineState, NodeId, TaskId
 from services.autoscaler.core.life import Step
 from services.autoscaler.core.observing import WATCHED, observed
 from services.autoscaler.core.planning import Creation, Load, Plan, View, plan
+from services.autoscaler.core.telling import clipped
 from services.autoscaler.handlers.lives import Lives
 from services.autoscaler.handlers.parts import Parts
 
@@ -138,7 +139,7 @@ class Fleet:
         supply = SupplyChanged(
             at_ms=self._clock(),
             coming_count=sum(machine.state.coming for machine in self._records.alive()),
-            waits=decided.waits,
+            waits=clipped(decided.waits),
             comes=decided.comes,
         )
         if is_news(self._told, supply):

@@ -33,6 +33,8 @@ class Tasks:
         self._waiting: dict[TaskId, WaitingTask] = {}
         self._known: dict[TaskId, TaskState] = {}
         self._stays: dict[NodeId, dict[TaskId, Stay]] = {}
+        """On nodes of machines only."""
+        self._where: dict[TaskId, set[NodeId]] = {}
         self.complete = asyncio.Event()
         """All records have been read."""
 
@@ -85,23 +87,29 @@ class Tasks:
 
     def forget(self, node: NodeId) -> None:
         """Drop what is known of a node whose machine has ended."""
-        self._stays.pop(node, None)
+        for task in self._stays.pop(node, {}):
+            self._where[task].discard(node)
+            if not self._where[task]:
+                del self._where[task]
 
     def _learn(self, task: Task) -> None:
         self._known[task.id] = task.state
         if task.state is TaskState.WAITING:
             self._waiting[task.id] = waiting_task(task)
         for attempt in task.attempts:
+            if attempt.machine is None:
+                continue
             current = attempt is task.attempts[-1] and not task.state.ended
             self._stays.setdefault(attempt.node, {})[task.id] = stay(attempt, current=current)
+            self._where.setdefault(task.id, set()).add(attempt.node)
 
     def _leave(self, task: TaskId) -> None:
-        for stays in self._stays.values():
-            if task in stays:
-                stays[task] = Stay(stays[task].started_at_ms, over=True, ran=stays[task].ran)
+        for node in self._where.get(task, ()):
+            known = self._stays[node][task]
+            self._stays[node][task] = Stay(known.started_at_ms, over=True, ran=known.ran)
 
-    def _places(self, task: TaskId) -> tuple[tuple[NodeId, Stay], ...]:
-        return tuple((node, stays[task]) for node, stays in self._stays.items() if task in stays)
+    def _places(self, task: TaskId) -> dict[NodeId, Stay]:
+        return {node: self._stays[node][task] for node in self._where.get(task, ())}
 
 
 def stay(attempt: Attempt, *, current: bool) -> Stay:

@@ -1,13 +1,18 @@
 """What waiting tasks are told of the machines that come for them."""
 
+from uuid import UUID
+
+import msgspec
 import pytest
 
-from libs.common.messages import WaitingTask
+from libs.common.messages import SupplyChanged, TaskWaits, WaitingTask
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from services.autoscaler.core.configuration import Limits
 from services.autoscaler.core.history import History
 from services.autoscaler.core.offers import Size
 from services.autoscaler.core.planning import View, plan
+from services.autoscaler.core.telling import clipped
+from services.autoscaler.handlers.fleet import is_news
 
 NOW = 1_000_000_000
 S = MachineState
@@ -54,3 +59,48 @@ def test_a_task_for_which_there_is_no_machine_is_told_why():
         "t1": "machine a is being created",
         "t2": "the limit of 2 machines is reached",
     }
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        pytest.param("short", "short", id="short"),
+        pytest.param("x" * 200, "x" * 200, id="just fits"),
+        pytest.param("x" * 300, "x" * 197 + "…", id="too long"),
+        pytest.param("ä" * 300, "ä" * 98 + "…", id="in bytes, and no sign in two"),
+        pytest.param(
+            f"no machine ({'x' * 300}); next try at 13:47:20 UTC",
+            f"no machine ({'x' * 159}…; next try at 13:47:20 UTC",
+            id="its end stays",
+        ),
+    ],
+)
+def test_a_reason_is_cut_so_that_all_fit_one_message(reason: str, told: str):
+    (found,) = clipped([TaskWaits(task=TaskId("t"), reason=reason)])
+    assert found.reason == told
+    assert len(found.reason.encode()) <= 200
+
+
+def test_the_longest_supply_fits_one_message():
+    waits = clipped(TaskWaits(task=TaskId(str(UUID(int=number))), reason="ä" * 5000) for number in range(2000))
+    assert len(msgspec.json.encode(SupplyChanged(at_ms=NOW, waits=waits))) < 1024 * 1024
+
+
+TOLD = SupplyChanged(at_ms=NOW, coming_count=1)
+
+
+@pytest.mark.parametrize(
+    ("told", "now", "news"),
+    [
+        pytest.param(None, TOLD, True, id="nothing was told yet"),
+        pytest.param(TOLD, SupplyChanged(at_ms=NOW + 29_999, coming_count=1), False, id="the same"),
+        pytest.param(TOLD, SupplyChanged(at_ms=NOW + 1, coming_count=2), True, id="something else"),
+        pytest.param(
+            TOLD, SupplyChanged(at_ms=NOW + 30_000, coming_count=1), True, id="before it is no longer believed"
+        ),
+    ],
+)
+def test_supply_is_told_when_it_is_news_and_before_it_grows_old(
+    told: SupplyChanged | None, now: SupplyChanged, news: bool
+):
+    assert is_news(told, now) is news
