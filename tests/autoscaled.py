@@ -1,6 +1,5 @@
 """A whole cluster of real processes whose machines come from docker-machine's stand-in."""
 
-import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
@@ -8,14 +7,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pyodm
 import pytest
 
-from libs.common.messages import LIST_MACHINES, ListMachines
-from libs.common.model import Machine
 from libs.machinesim.testing import DockerMachineSim
 from tests.asr_files import FILES
 from tests.cluster import Cluster
+from tests.rented import machines_of
 from tests.seaweed import Seaweed
 
 
@@ -42,21 +39,6 @@ async def autoscaled(folder: Path, content: dict[str, Any]) -> AsyncIterator[tup
                 yield cluster, machines
 
 
-async def machines_of(cluster: Cluster) -> list[Machine]:
-    return [view.machine for view in (await cluster.bus.ask(LIST_MACHINES, ListMachines(ended=True))).machines]
-
-
 async def settled(cluster: Cluster, machines: DockerMachineSim) -> bool:
     known = await machines_of(cluster)
     return bool(known) and all(machine.state.ended for machine in known) and not machines.rented()
-
-
-async def create(cluster: Cluster, images: list[Path]) -> pyodm.api.Task:
-    node = pyodm.Node("127.0.0.1", cluster.port, cluster.token)
-    return await asyncio.to_thread(node.create_task, [str(path) for path in images], {})
-
-
-async def finish(task: pyodm.api.Task) -> str:
-    await asyncio.to_thread(task.wait_for_completion, interval=0.3)
-    info = await asyncio.to_thread(task.info)
-    return str(info.status.name)

@@ -11,9 +11,10 @@ import pytest
 
 from libs.common.messages import VIEW_COMMAND, ViewCommand
 from tests.asr_files import FILES, SECRETS
-from tests.autoscaled import autoscaled, content_of, create, finish, machines_of, settled
+from tests.autoscaled import autoscaled, content_of, settled
 from tests.cluster import Cluster
 from tests.datasets import make_images
+from tests.rented import create, finish, machines_of
 from tests.seaweed import Seaweed
 from tests.waiting import until
 

@@ -9,9 +9,9 @@ import pytest
 
 from libs.common.model import Machine
 from libs.machinesim.cloud_api_testing import CloudApiProcess
-from tests.autoscaled import create, finish, machines_of
 from tests.cluster import Cluster
 from tests.datasets import make_images
+from tests.rented import create, finish, machines_of
 from tests.waiting import until
 
 pytestmark = [pytest.mark.slow]

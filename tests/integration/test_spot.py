@@ -14,9 +14,9 @@ from libs.common.model import Machine, MachineState, Task, TaskId
 from libs.machinesim.cloud_api_ec2 import Ec2Api
 from libs.machinesim.cloud_api_machines import Machines
 from tests.asr_files import AWS
-from tests.autoscaled import create, finish, machines_of
 from tests.cluster import Cluster
 from tests.datasets import make_images
+from tests.rented import create, finish, machines_of
 from tests.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed
 from tests.waiting import until
 

@@ -15,9 +15,10 @@ from libs.common.messages import (
     PauseAutoscaler,
     ResumeAutoscaler,
 )
-from tests.autoscaled import autoscaled, content_of, create, finish, machines_of
+from tests.autoscaled import autoscaled, content_of
 from tests.cluster import Cluster
 from tests.datasets import make_images
+from tests.rented import create, finish, machines_of
 from tests.seaweed import Seaweed
 from tests.waiting import until
 
