@@ -32,13 +32,16 @@ from libs.common.bus import connect
 from libs.common.messages import LIST_NODES, NODES, TASKS, ListNodes
 
 TRACES = Path(__file__).parent / "traces"
-CORE, FORESIGHT, LONGEST = "core", "with foresight", "and longest first"
+CORE, NEW, ORIGINAL = "core, 5 tasks per node on record", "core, nothing on record", "core, --placement original"
+FORESIGHT, LONGEST = "one who knows all speeds", "the same, longest first"
 DECIDERS: dict[str, Callable[[int], Decider]] = {
-    CORE: lambda _seed: Core(),
+    CORE: lambda seed: Core(records_seed=seed),
+    NEW: lambda _seed: Core(),
+    ORIGINAL: lambda _seed: Core(foresees=False),
     FORESIGHT: Foresight,
     LONGEST: lambda seed: Foresight(seed, longest_first=True),
 }
-COLORS = {CORE: "#d9480f", FORESIGHT: "#adb5bd", LONGEST: "#495057"}
+COLORS = {CORE: "#d9480f", NEW: "#f08c5a", ORIGINAL: "#fcc2a0", FORESIGHT: "#adb5bd", LONGEST: "#495057"}
 Outcomes = dict[str, dict[str, Outcome]]
 """Trace -> decider -> the median of its runs."""
 
@@ -95,7 +98,13 @@ def summary(told: Outcomes, ratios: dict[str, list[float]], seeds_count: int) ->
         "makespan",
         "Makespan of simulated traces divided by the offline optimum, or by its lower bound where that is not known.",
         (Metric(name, "mean", 3), Metric("worst trace", "", 3)),
-        {CORE: "the scheduler's core", FORESIGHT: "guesses speeds and sizes", LONGEST: "the same, queue by size"},
+        {
+            CORE: "the scheduler's core in a cluster that has worked before",
+            NEW: "the same in a new cluster",
+            ORIGINAL: "the original's order alone",
+            FORESIGHT: "knows all speeds, guesses sizes",
+            LONGEST: "the same, queue by size",
+        },
         {
             decider: {name: statistics.fmean(each), "worst trace": max(told[trace][decider].to_bound for trace in told)}
             for decider, each in ratios.items()
@@ -112,13 +121,13 @@ def draw(told: Outcomes, path: Path) -> None:
     mpl.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "clusterodm", "font.size": 8}
     import matplotlib.pyplot as plt
 
-    figure, panel = plt.subplots(figsize=(7, 0.5 + 0.5 * len(told)))
+    figure, panel = plt.subplots(figsize=(7, 0.5 + 0.6 * len(told)))
     for number, (decider, color) in enumerate(COLORS.items()):
-        places = [at + 0.27 * number for at in range(len(told))]
+        places = [at + 0.17 * number for at in range(len(told))]
         ratios = [deciders[decider].to_bound for deciders in told.values()]
-        drawn = panel.barh(places, [ratio - 1 for ratio in ratios], height=0.25, left=1, color=color, label=decider)
-        panel.bar_label(drawn, [f"{ratio:.2f}" for ratio in ratios], padding=2, fontsize=6)
-    panel.set_yticks([at + 0.27 for at in range(len(told))], list(told))
+        drawn = panel.barh(places, [ratio - 1 for ratio in ratios], height=0.16, left=1, color=color, label=decider)
+        panel.bar_label(drawn, [f"{ratio:.2f}" for ratio in ratios], padding=2, fontsize=5)
+    panel.set_yticks([at + 0.34 for at in range(len(told))], list(told))
     panel.invert_yaxis()
     panel.axvline(1.05, color="#495057", linewidth=0.7, linestyle=":")
     panel.set_xlabel("makespan ÷ optimum or its bound (dotted: 1.05)")

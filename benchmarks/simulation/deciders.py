@@ -1,7 +1,8 @@
 """Who places in the simulation. Pure.
 
-`Core` is the scheduler's own: Board, queue and placement as the real service drives them, told by the same functions. It does not
-know how fast a node is or how long a task takes. `Foresight` shows what such knowledge would be worth: it lists all waiting
+`Core` is the scheduler's own: Board, queue and placement as the real service drives them, told by the same functions. It is not
+told how fast a node is or how long a task takes; it learns paces from what is completed, and with `records_seed` each node has
+completed five tasks before the trace begins. `Foresight` shows what such knowledge would be worth: it lists all waiting
 tasks in the order of their commits, gives each in thought to the slot where it would end first, and starts only those whose slot is
 free now; the others wait although a slower slot is free. Its estimates are wrong by a given spread. With `longest_first` the list is
 in the order of the estimates instead: what that wins at the end of a batch, small tasks pay by waiting.
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from benchmarks.simulation.trace import TraceNode, TraceTask
+from benchmarks.simulation.trace import TraceNode, TraceTask, sized
 from libs.common.messages import SubmitTask
 from libs.common.model import (
     InstanceId,
@@ -32,6 +33,8 @@ from services.scheduler.core.registry import MISSES_COUNT
 from services.scheduler.core.tasks import observed, placed, started, submitted, tried
 
 HOLDER: Final = InstanceId("proxy")
+RECORDS_COUNT, IMAGES = 5, 120
+"""What each node has completed before, where that is played."""
 PATIENCE: Final = Patience(max_attempts_count=1_000)
 """Nodes may be lost as often as a trace likes."""
 
@@ -44,8 +47,10 @@ def ms(at_s: float) -> int:
 class Core:
     """The real one."""
 
-    def __init__(self) -> None:
-        self._board = Board()
+    def __init__(self, *, foresees: bool = True, records_seed: int | None = None) -> None:
+        self._board = Board(foresees=foresees)
+        self._chance = None if records_seed is None else random.Random(records_seed)
+        """Makes what each node has on record; without it, nobody has ever run a task."""
 
     def node_comes(self, node: TraceNode, at_s: float) -> None:
         """Register it; its first probe."""
@@ -53,6 +58,9 @@ class Core:
         state = self._board.nodes.put(record, ms(at_s))
         info = NodeInfo(max_parallel_tasks=node.slots, max_images=node.max_images)
         self._board.nodes.hit(state, info, Ours(), ms(at_s))
+        for number in range(RECORDS_COUNT if self._chance else 0):
+            took_s = sized(self._chance or random.Random(), 0, images=IMAGES).work_s / node.speed
+            self._board.foresight.paces.learn(state.id, IMAGES, ms(took_s), -number)
 
     def node_offline(self, node: TraceNode, at_s: float) -> None:
         """Miss two probes."""

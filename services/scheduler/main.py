@@ -136,6 +136,7 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
         grant_ms=round(settings.grant_s * 1000),
         send_ahead_count=settings.send_ahead_count,
         per_owner_count=settings.tasks_per_owner_count,
+        foresees=settings.placement == "foresight",
     )
     ledger = await Ledger.open(bus, board, clock, office)
     voice = Voice(bus, clock)

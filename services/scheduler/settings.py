@@ -1,5 +1,7 @@
 """What can be set for the scheduler."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from libs.common.messages import COMMIT_WITHIN_S
@@ -28,6 +30,11 @@ class SchedulerSettings(CommonSettings):
         1.0, gt=0, description="wait before a task's second attempt, seconds; doubles each time"
     )
     retry_longest_s: float = Field(60.0, gt=0, description="longest wait before another attempt, seconds")
+    placement: Literal["foresight", "original"] = Field(
+        "foresight",
+        description="foresight: learn how fast nodes are, prefer faster ones, and let a task wait for one when it ends earlier "
+        "there; original: the order of the original alone",
+    )
     send_ahead_count: int = Field(
         0, ge=0, description="tasks per node that may be sent before a slot is free, to hide the transfer"
     )

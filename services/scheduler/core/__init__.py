@@ -8,6 +8,8 @@
     nodes       what is known of each node, how many slots are free
     placement   which node takes a task, and why none does
     ranking     nodes with room in that order, so that a placement looks at few of them
+    pace        how fast nodes are, learned from what they completed
+    foresight   which tasks wait for a faster node, and why
     registry    all nodes in the order of adding, and which are open
     queue       who waits, in order, and who is promised the next free slot
     board       all of it together, indexed, so that a change costs what it changes and not what there is

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from libs.common.identity import may_touch
 from libs.common.model import AttemptState, Cleanup, InstanceId, NodeId, NodeTaskId, Owner, Task, TaskId, TaskState
+from services.scheduler.core.foresight import Busy, Foresight
 from services.scheduler.core.nodes import NodeState, Ours
 from services.scheduler.core.placement import Need, Placement, need_of, why_not
 from services.scheduler.core.queue import Allowance, Grant, Ordered, grant, key_of
@@ -37,9 +38,12 @@ class Held:
 class Board:
     """Tasks, nodes, queue and promises."""
 
-    def __init__(self, grant_ms: int = 15_000, send_ahead_count: int = 0, per_owner_count: int = 0) -> None:
+    def __init__(
+        self, grant_ms: int = 15_000, send_ahead_count: int = 0, per_owner_count: int = 0, *, foresees: bool = True
+    ) -> None:
         self.allowance = Allowance(per_owner_count)
         self.nodes = Registry(send_ahead_count)
+        self.foresight = Foresight(self.nodes, enabled=foresees)
         self.supply = Supply()
         self.tasks: dict[TaskId, Task] = {}
         self.revisions: dict[TaskId, int] = {}
@@ -58,6 +62,8 @@ class Board:
         self.grants: dict[TaskId, Grant] = {}
         self.away: set[InstanceId] = set()
         """Holders that did not pick up what they were promised."""
+        self._images_waiting_count = 0
+        """Of all unpromised tasks."""
         self._grant_ms = grant_ms
         self._reasons: tuple[int, dict[Need, str]] = (-1, {})
         self._last_commit_ms = 0
@@ -85,6 +91,8 @@ class Board:
         self.revisions[task.id] = revision
         self._last_commit_ms = max(self._last_commit_ms, task.committed_at_ms)
         self._file(task, now_ms)
+        if task.state is TaskState.COMPLETED and (before is None or before.state is not TaskState.COMPLETED):
+            self.foresight.learn(task)
 
     def drop(self, task_id: TaskId) -> None:
         """Forget a task; its record is gone."""
@@ -105,7 +113,7 @@ class Board:
         if task.state is TaskState.WAITING:
             self.waiting.add(key)
             if task.id not in self.grants:
-                self.unpromised.add(key)
+                self._wants_slot(task)
         else:
             self.revoke(task.id)
         if last := task.attempt:
@@ -134,7 +142,8 @@ class Board:
         if state is not TaskState.WAITING:
             self.waiting.discard(key)
             self.revoke(before.id)
-            self.unpromised.discard(key)
+            self._wants_no_slot(before)
+            self.foresight.forget(before.id)
         if state is not TaskState.FORWARDING:
             self.forwarding.pop(before.id, None)
         if state is not TaskState.RUNNING:
@@ -183,6 +192,8 @@ class Board:
         if not self.allowance.left_count(task.owner):
             used_count, limit_count = self.allowance.used_count(task.owner), self.allowance.limit_count
             return f"{used_count} tasks of this user are under way already (limit {limit_count})"
+        if held := self.foresight.held.get(task.id):
+            return held.reason
         because, word = self.why_not(need_of(task)), self.supply.word(task.id, now_ms)
         return f"{because}; {word}" if word else because
 
@@ -207,15 +218,40 @@ class Board:
 
     def grant_one(self, task: Task, now_ms: int) -> list[Grant]:
         """Promise a slot to one task whose elders have been served already; the promise, if there is one."""
+        if self.foresight.held:
+            return self.grant_all(now_ms)
         return [] if task.id in self.grants else self._grant([task], now_ms)
 
     def _grant(self, waiting: Iterable[Task], now_ms: int) -> list[Grant]:
         made: list[Grant] = []
+        plan = self.foresight.plan(lambda: self._busy(now_ms), self._images_waiting_count, now_ms)
         if self.nodes.has_room:
-            grant(waiting, self.nodes, self._reserver(made, now_ms), self.away, self.allowance, now_ms)
+            reserve = self._reserver(made, now_ms)
+            grant(waiting, self.nodes, reserve, self.away, self.allowance, now_ms, plan.holds)
         for promise in made:
-            self.unpromised.discard(key_of(self.tasks[promise.task]))
+            self._wants_no_slot(self.tasks[promise.task])
         return made
+
+    def _wants_slot(self, task: Task) -> None:
+        if not self.unpromised.has(key_of(task)):
+            self.unpromised.add(key_of(task))
+            self._images_waiting_count += task.images_count
+
+    def _wants_no_slot(self, task: Task) -> None:
+        if self.unpromised.has(key_of(task)):
+            self.unpromised.discard(key_of(task))
+            self._images_waiting_count -= task.images_count
+
+    def _busy(self, now_ms: int) -> Iterator[Busy]:
+        """Go through the slots that tasks of ours use, or have been promised."""
+        places = [*self.running.items(), *((task, self.tasks[task].attempts[-1].node) for task in self.forwarding)]
+        for task_id, node_id in places:
+            if node := self.nodes.get(node_id):
+                last = self.tasks[task_id].attempts[-1]
+                yield Busy(node, self.tasks[task_id].images_count, last.running_at_ms or last.started_at_ms)
+        for promise in self.grants.values():
+            if node := self.nodes.get(promise.node):
+                yield Busy(node, self.tasks[promise.task].images_count, now_ms)
 
     def _reserver(self, made: list[Grant], now_ms: int) -> Callable[[Task, Placement], None]:
         def reserve(task: Task, choice: Placement) -> None:
@@ -237,7 +273,7 @@ class Board:
         if promise := self.grants.pop(task, None):
             self.nodes.ungrant(promise.node, task)
             if self.waiting.has(key_of(self.tasks[task])):
-                self.unpromised.add(key_of(self.tasks[task]))
+                self._wants_slot(self.tasks[task])
             if task not in self.running and task not in self.forwarding:
                 self.allowance.give_back(self.tasks[task].owner, task)
 

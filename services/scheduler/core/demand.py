@@ -26,15 +26,19 @@ def wanted_count(board: Board) -> int:
     """Count them; without a limit there is nothing to go through."""
     if board.allowance.limit_count:
         return sum(1 for _ in in_want(board))
-    return len(board.waiting) - len(board.grants)
+    return len(board.unpromised) - len(board.foresight.provided())
 
 
 def in_want(board: Board) -> Iterator[Task]:
-    """Go through waiting tasks that would begin if there were a slot: not those beyond what their owner may have under way."""
+    """Go through waiting tasks that would begin if there were a slot.
+
+    Not those beyond what their owner may have under way, and not those that wait although a slot is free for them.
+    """
     begun: Counter[Owner] = Counter()
+    provided = board.foresight.provided()
     for task in board.waiting_tasks():
         begun[task.owner] += 1
-        if begun[task.owner] <= board.allowance.left_count(task.owner):
+        if begun[task.owner] <= board.allowance.left_count(task.owner) and task.id not in provided:
             yield task
 
 

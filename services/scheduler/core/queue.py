@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from math import inf
 
 from libs.common.model import InstanceId, NodeId, Owner, Task, TaskId
+from services.scheduler.core.nodes import NodeState
 from services.scheduler.core.placement import Placement, need_of
 from services.scheduler.core.registry import Registry
 
@@ -123,8 +124,12 @@ def grant(  # noqa: PLR0913, PLR0917 everything that a promise depends on
     away: Container[InstanceId],
     allowance: Allowance,
     now_ms: int,
+    holds: Callable[[Task, NodeState], bool] = lambda _task, _node: False,
 ) -> None:
-    """Promise free slots to waiting tasks, the oldest first. `reserve` must take the slot before it returns."""
+    """Promise free slots to waiting tasks, the oldest first. `reserve` must take the slot before it returns.
+
+    `holds`: whether a task is held back from a slot that is free (core/foresight.py).
+    """
     hopeless: set[tuple[int, int, bool]] = set()
     for task in waiting:
         if not registry.has_room:
@@ -135,5 +140,5 @@ def grant(  # noqa: PLR0913, PLR0917 everything that a promise depends on
         choice = registry.choose(need_of(task))
         if choice is None:
             hopeless.add(kind)  # the open nodes only become fewer from here on
-        else:
+        elif not holds(task, choice.node):
             reserve(task, choice)

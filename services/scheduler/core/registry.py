@@ -7,6 +7,7 @@ The numbers that operators use count in the order of adding from 1. A *retired* 
 no list and never open, yet it is probed and can be reached.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -29,6 +30,10 @@ class Registry:
         self._ranking = Ranking()
         self._homes: dict[TaskId, NodeId] = {}
         """Where files of uploads go ahead of their commit."""
+        self._slots: dict[NodeId, tuple[int, int]] = {}
+        """Pace and slots of each usable node."""
+        self.slots_by_pace: Counter[int] = Counter()
+        """Slots of usable nodes, free or not."""
         self._added_count = 0
         self._turn = 0
         self._send_ahead_count = send_ahead_count
@@ -97,6 +102,7 @@ class Registry:
         self._nodes.pop(node, None)
         self._open.pop(node, None)
         self._ranking.discard(node)
+        self._count_slots(node, None)
         self._open_now = None
         self.version += 1
 
@@ -178,12 +184,21 @@ class Registry:
         self._added_count += 1
         return self._added_count
 
+    def _count_slots(self, node: NodeId, now: tuple[int, int] | None) -> None:
+        before = self._slots.pop(node, None)
+        if before:
+            self.slots_by_pace[before[0]] -= before[1]
+        if now:
+            self._slots[node] = now
+            self.slots_by_pace[now[0]] += now[1]
+
     def _rank(self, node: NodeState) -> None:
         if node.id in self._open:
             self._ranking.put(node)
 
     def _changed(self, node: NodeState) -> None:
         self.version += 1
+        self._count_slots(node.id, (node.pace, node.slots_count) if node.usable else None)
         room = node.slots_count + self._send_ahead_count - node.used_count
         is_open = node.usable and room > 0
         if is_open != (node.id in self._open):

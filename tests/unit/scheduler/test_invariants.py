@@ -209,8 +209,25 @@ class Life(RuleBasedStateMachine):
         self.board.grant_all(self.now_ms)
         for task in self.board.waiting_tasks():
             allowed = self.board.allowance.left_count(task.owner)
-            if allowed and task.not_before_ms <= self.now_ms and task.holder not in self.board.away:
+            held = task.id in self.board.foresight.held
+            if allowed and not held and task.not_before_ms <= self.now_ms and task.holder not in self.board.away:
                 assert place(self.board.nodes.open(), need_of(task), self.board.nodes.listed()) is None
+
+    @invariant()
+    def who_is_held_back_waits_declines_a_free_slot_and_may_say_why(self) -> None:
+        for task, held in self.board.foresight.held.items():
+            assert self.board.waiting.has(key_of(self.board.tasks[task]))
+            assert task not in self.board.grants
+            assert held.declined.pace > min(self.board.nodes.slots_by_pace)
+            assert held.declined.record.name in self.board.why_waiting(self.board.tasks[task], self.now_ms + 10_000)
+        assert self.board.foresight.provided() <= set(self.board.foresight.held)
+
+    @invariant()
+    def the_slots_of_each_pace_are_counted_rightly(self) -> None:
+        counted = Counter({0: 0})
+        for node in self.board.nodes:
+            counted[node.pace] += node.slots_count if node.usable else 0
+        assert +self.board.nodes.slots_by_pace == +counted
 
     @invariant()
     def nothing_is_filed_for_a_task_that_is_gone(self) -> None:

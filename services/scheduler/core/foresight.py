@@ -1,0 +1,185 @@
+"""Leaves a slow slot free when a task ends earlier by waiting for a faster one.
+
+The queue is walked in its order. For each task the free slot that it would get (core/ranking.py) is compared with the busy slots of
+faster nodes: when should they be free, and when would the task end there? If that is earlier, the task is *held back*, and
+takes that slot in thought, so that the next task sees it taken. What is free now is granted, as ever, to the oldest that
+is better off there than elsewhere.
+
+* As long as the queue holds far more work (`BACKLOG`) than the faster slots could do before the slow one would be done with its
+  task, somebody will have to take the slow one: then the oldest does, and nothing is held back. So all slots work until the end
+  is near, and only then there is anything to plan.
+* A task is held back no longer than it would have taken on the slot that it was first held back from; after that it takes what
+  is free. So nobody starves, however wrong the guesses are.
+* Nothing is held back when no pace is known, or its images are not, or it has already run out of memory somewhere.
+* A slot was there for it: the autoscaler need not provide another (`provided`, core/demand.py).
+
+A running task should end when its images have taken as long as is usual at its node's pace; one that is late is taken to go on for a
+while yet (`LATE`).
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from heapq import heapify, heapreplace
+from typing import Final
+
+from libs.common.model import Task, TaskId
+from services.scheduler.core.nodes import NodeState
+from services.scheduler.core.pace import Paces
+from services.scheduler.core.placement import limit_of
+from services.scheduler.core.registry import Registry
+
+BACKLOG: Final = 1.5
+"""Nothing is held back while faster slots have work for so many times as long as the slow one would take."""
+LATE: Final = 0.2
+"""A task that should have ended goes on for so much of the time that it has been running."""
+
+
+@dataclass(frozen=True)
+class Busy:
+    """A slot that a task of ours uses."""
+
+    node: NodeState
+    images_count: int
+    began_ms: int
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """Why a task was held back."""
+
+    declined: NodeState
+    """Where a slot is free for it."""
+
+    @property
+    def reason(self) -> str:
+        """Say it in words."""
+        return f"it should end earlier on a faster node that is busy now than on {self.declined.record.name}, which is free"
+
+
+class Foresight:
+    """What is known of speeds, and who is held back."""
+
+    def __init__(self, registry: Registry, *, enabled: bool = True) -> None:
+        self.paces = Paces()
+        self.held: dict[TaskId, HeldBack] = {}
+        """Since the last walk."""
+        self._registry = registry
+        self._enabled = enabled
+        self._until_ms: dict[TaskId, int] = {}
+        """How long each task that was ever held back may be."""
+
+    def __repr__(self) -> str:
+        """Show what is known and how many are held back."""
+        return f"Foresight({self.paces!r} held={len(self.held)}{'' if self._enabled else ' off'})"
+
+    def learn(self, task: Task) -> None:
+        """Take in a task that was completed."""
+        last = task.attempt
+        if not self._enabled or last is None or task.known is None or self._registry.get(last.node) is None:
+            return
+        ended_ms = task.ended_at_ms or 0
+        took_ms = task.known.processing_time_ms
+        if took_ms <= 0:
+            took_ms = ended_ms - (last.running_at_ms or ended_ms)
+        self.paces.learn(last.node, task.images_count, took_ms, ended_ms)
+
+    def forget(self, task: TaskId) -> None:
+        """Forget a task that waits no more."""
+        self._until_ms.pop(task, None)
+        self.held.pop(task, None)
+
+    def provided(self) -> frozenset[TaskId]:
+        """Name the tasks that wait although a slot is free for them, no more than there are such slots."""
+        left_count = {each.declined.id: each.declined.free_count for each in self.held.values()}
+        named: set[TaskId] = set()
+        for task, each in self.held.items():
+            if left_count[each.declined.id] > 0:
+                left_count[each.declined.id] -= 1
+                named.add(task)
+        return frozenset(named)
+
+    def plan(self, busy: Callable[[], Iterable[Busy]], waiting_images_count: int, now_ms: int) -> "Plan":
+        """Begin a walk of the queue."""
+        for node_id, pace in self.paces.news():
+            if node := self._registry.get(node_id):
+                self._registry.set_pace(node, pace)
+            else:
+                self.paces.forget(node_id)
+        self.held.clear()
+        return Plan(self, busy, waiting_images_count, now_ms)
+
+    def may_hold(self, task: Task, free: NodeState, now_ms: int) -> bool:
+        """Whether there is any sense in holding a task back from a free slot."""
+        known = self.paces.typical_ms and task.images_count > 0 and not task.min_memory_bytes and free.free_count
+        return bool(known) and now_ms < self._until_ms.get(task.id, now_ms + 1)
+
+    def hold(self, task: TaskId, free: NodeState, until_ms: int) -> None:
+        """Note that a task is held back."""
+        self.held[task] = HeldBack(free)
+        self._until_ms.setdefault(task, until_ms)
+
+    def images_per_ms(self, below: int) -> float:
+        """Say how much work all slots of a faster pace do."""
+        slots = self._registry.slots_by_pace
+        return sum(count / self.paces.ms_per_image(pace) for pace, count in slots.items() if pace < below)
+
+
+class Plan:
+    """One walk: which busy slots have been taken in thought."""
+
+    def __init__(
+        self, foresight: Foresight, busy: Callable[[], Iterable[Busy]], waiting_images_count: int, now_ms: int
+    ) -> None:
+        self._foresight = foresight
+        self._paces = foresight.paces
+        self._busy = busy
+        self._waiting_images_count = waiting_images_count
+        self._now_ms = now_ms
+        self._lanes: dict[tuple[int, float], list[float]] | None = None
+        """When busy slots should be free, by pace and limit of images; a heap each."""
+        self._rates: dict[int, float] = {}
+
+    def holds(self, task: Task, free: NodeState) -> bool:
+        """Whether a task should wait although a slot is free; then it has taken a busy one in thought."""
+        if not self._foresight.may_hold(task, free, self._now_ms):
+            return False
+        alone_ms = task.images_count * self._paces.ms_per_image(free.pace)
+        rate = self._rate_below(free.pace)
+        if not rate or self._waiting_images_count / rate >= alone_ms * BACKLOG:
+            return False
+        if not self._takes_in_thought(task.images_count, free.pace, self._now_ms + alone_ms):
+            return False
+        self._foresight.hold(task.id, free, self._now_ms + round(alone_ms))
+        return True
+
+    def _rate_below(self, pace: int) -> float:
+        if pace not in self._rates:
+            self._rates[pace] = self._foresight.images_per_ms(pace)
+        return self._rates[pace]
+
+    def _takes_in_thought(self, images_count: int, below: int, before_ms: float) -> bool:
+        best: tuple[float, list[float]] | None = None
+        for (pace, limit), lane in self._lanes_now().items():
+            if pace < below and images_count <= limit:
+                end_ms = lane[0] + images_count * self._paces.ms_per_image(pace)
+                if end_ms < (best[0] if best else before_ms):
+                    best = (end_ms, lane)
+        if best is not None:
+            heapreplace(best[1], best[0])
+        return best is not None
+
+    def _lanes_now(self) -> dict[tuple[int, float], list[float]]:
+        if self._lanes is None:
+            self._lanes = {}
+            for slot in self._busy():
+                if slot.node.usable and slot.images_count > 0:
+                    lane = self._lanes.setdefault((slot.node.pace, limit_of(slot.node)), [])
+                    lane.append(self._free_at_ms(slot))
+            for lane in self._lanes.values():
+                heapify(lane)
+        return self._lanes
+
+    def _free_at_ms(self, slot: Busy) -> float:
+        so_far_ms = self._now_ms - slot.began_ms
+        usual_ms = slot.images_count * self._paces.ms_per_image(slot.node.pace)
+        return self._now_ms + max(usual_ms - so_far_ms, so_far_ms * LATE)
