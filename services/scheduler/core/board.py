@@ -20,7 +20,7 @@ from services.scheduler.core.placement import Need, Placement, need_of, why_not
 from services.scheduler.core.queue import Allowance, Grant, Ordered, grant, key_of
 from services.scheduler.core.registry import Registry
 from services.scheduler.core.supply import Supply
-from services.scheduler.core.tasks import Site
+from services.scheduler.core.tasks import HOLDER_AWAY, Site
 
 OnNode = tuple[frozenset[TaskId], frozenset[TaskId]]
 """Which tasks of ours run on a node, and which are under way there (those, and the ones that are being sent)."""
@@ -187,6 +187,8 @@ class Board:
 
     def why_waiting(self, task: Task, now_ms: int) -> str:
         """Say why a task waits; what depends on the nodes is worked out once for all of a kind until something changes."""
+        if task.holder in self.away:
+            return HOLDER_AWAY
         if task.not_before_ms > now_ms:
             return f"trying again in {-(-(task.not_before_ms - now_ms) // 1000)} s"
         if not self.allowance.left_count(task.owner):

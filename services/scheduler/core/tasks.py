@@ -40,6 +40,7 @@ NOT_ENOUGH_MEMORY: Final = "Not enough memory"
 """NodeODM's errorMessage when the engine was killed for memory (exit code 137)."""
 
 
+HOLDER_AWAY: Final = "its photos lie with a proxy that does not answer"
 HELD_BY_NOBODY: Final = InstanceId("")
 """The holder of a task whose inputs no proxy has."""
 
@@ -111,6 +112,14 @@ def waiting_because(task: Task, because: str, now_ms: int, word: str = "") -> Ta
         return task
     line = f"Waiting for a node: {because}"
     return msgspec.structs.replace(task, waiting_because=because, timeline=told_in_passing(task.timeline, line, now_ms))
+
+
+def waiting_for_holder(task: Task, where: str, now_ms: int) -> Task:
+    """Note that it waits for the proxy that holds its photos; once."""
+    if task.state is not TaskState.WAITING or task.waiting_because == HOLDER_AWAY:
+        return task
+    line = f"Waiting for proxy {where}, which holds the photos and does not answer"
+    return msgspec.structs.replace(task, waiting_because=HOLDER_AWAY, timeline=told(task.timeline, line, now_ms))
 
 
 def placed(task: Task, node: Node, node_task_id: NodeTaskId, now_ms: int, epoch: int = 0) -> Task:

@@ -13,6 +13,7 @@ from libs.common.errors import Refused
 from libs.common.messages import (
     PLACEMENT_POSSIBLE,
     TASK_PLACED,
+    UPLOADS,
     NotWaiting,
     Placed,
     PlacementPossible,
@@ -25,7 +26,7 @@ from libs.common.model import AttemptState, InstanceId, NodeTaskId, Task, TaskId
 from libs.common.ports import Bus
 from services.scheduler.core.placement import Need
 from services.scheduler.core.queue import Grant, key_of
-from services.scheduler.core.tasks import placed, waiting_because
+from services.scheduler.core.tasks import HOLDER_AWAY, placed, waiting_because, waiting_for_holder
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.voice import Voice
 from services.scheduler.ports import NewId
@@ -54,8 +55,25 @@ class Placer:
     async def look_again(self) -> None:
         """Take back promises that nobody picked up; give those a chance whose back-off is over."""
         for promise in self._board.expire(self._ledger.now_ms()):
-            log.warning("promise expired", task=promise.task, node=promise.node)
+            holder = self._board.tasks[promise.task].holder
+            log.warning("promise expired", task=promise.task, node=promise.node, holder=holder)
         await self._tell(self._walk())
+        if self._board.away:
+            await self._say_who_is_away()
+
+    async def _say_who_is_away(self) -> None:
+        """Tell users whose photos lie with a proxy that does not answer what their task waits for."""
+        waiting = [task for task in self._board.waiting_tasks() if task.holder in self._board.away]
+        for task in waiting:
+            if task.waiting_because != HOLDER_AWAY:
+                where, now_ms = await self._address_of_holder(task), self._ledger.now_ms()
+                await self._ledger.change(task.id, lambda now: waiting_for_holder(now, where, now_ms))  # noqa: B023 called at once
+                log.warning("task waits for its proxy", task=task.id, holder=task.holder, address=where)
+
+    async def _address_of_holder(self, task: Task) -> str:
+        """Say where the proxy was reached that holds a task; its id when it has told nobody."""
+        notice = await (await self._bus.bucket(UPLOADS)).get(task.id)
+        return notice.value.url if notice else task.holder
 
     async def offer(self, task: Task) -> None:
         """Promise a slot to a task that has just come, if there is one."""

@@ -3,8 +3,11 @@
 import pytest
 
 from libs.common.errors import NodeFailed, NodeUnreachable, Refused
-from libs.common.model import Cleanup, OptionValue, TaskState
-from tests.scheduling import FakeNode, Play, a_play, settings
+from libs.common.messages import UPLOADS, Waiting
+from libs.common.model import Cleanup, InstanceId, OptionValue, TaskState, Upload
+from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
+
+GONE = InstanceId("a proxy that is gone")
 
 # --- words ---------------------------------------------------------------------------------------------------------
 
@@ -212,3 +215,24 @@ async def test_inputs_of_a_completed_task_are_not_counted_on():
         play.node("a").finishes(placed.node_task_id)
         await play.looks()
         assert not play.task("one").inputs_kept
+
+
+async def test_the_user_hears_that_a_task_waits_for_the_proxy_that_holds_its_photos():
+    async with a_play() as play:
+        await play.commits("one", holder=GONE)
+        await play.commits("two", holder=HOLDER)
+        notices = await play.bus.bucket(UPLOADS)
+        await notices.put(
+            task_id("one"), Upload(task=task_id("one"), instance=GONE, url="http://proxy-2:3000", created_at_ms=1)
+        )
+        await play.adds("a", FakeNode())
+        for _ in range(3):
+            await play.passes(16)
+        line = "Waiting for proxy http://proxy-2:3000, which holds the photos and does not answer"
+        assert [moment.text for moment in play.task("one").timeline][-1:] == [line]
+        assert line not in [moment.text for moment in play.task("two").timeline]
+        await play.starts("two")
+        assert await play.asks("one", GONE) == Waiting(position=1, reason="no free slot (1 of 1 busy)")
+        await play.passes(31)
+        await play.asks("one", GONE)
+        assert play.task("one").timeline[-1].text == "Waiting for a node: no free slot (1 of 1 busy)"
