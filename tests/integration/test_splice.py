@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from services.proxy.adapters.splice import PIPE_BYTES, Fill, Move, Pour
+from services.proxy.adapters.movers import Move
+from services.proxy.adapters.pipes import PIPE_BYTES, Turns
+from services.proxy.adapters.splice import Fill, Pour
 from tests.waiting import until_sync
 
 DELIMITER = b"\r\n--boundary"
@@ -21,7 +23,7 @@ NOISE = random.Random(1).randbytes(5 << 20).replace(b"\r", b".")
 @contextmanager
 def moving(move: Move) -> Iterator[None]:
     """Let a thread move while the block runs; afterwards it has ended."""
-    thread = threading.Thread(target=move.run)
+    thread = threading.Thread(target=move.run, args=[Turns(1)])
     thread.start()
     try:
         yield
@@ -113,7 +115,7 @@ def test_a_client_that_is_silent_frees_the_thread(client: Sockets, file: int) ->
 def test_a_client_that_trickles_frees_the_thread(client: Sockets, file: int, byte: bytes) -> None:
     theirs, ours = client
     fill = Fill(ours.fileno(), file, len(BEFORE), 10_000, DELIMITER)
-    thread = threading.Thread(target=fill.run)
+    thread = threading.Thread(target=fill.run, args=[Turns(1)])
     thread.start()
     sent_count = 0
     while thread.is_alive() and sent_count < 40:

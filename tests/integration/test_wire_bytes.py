@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from libs.common.model import Attempt, AttemptState, InstanceId, NodeTaskId, Task, TaskId, TaskState
 from services.proxy.adapters.connection import HIGH_WATER_BYTES
-from services.proxy.adapters.splice import PIPE_BYTES, SCAN_BYTES
+from services.proxy.adapters.pipes import PIPE_BYTES
+from services.proxy.adapters.splice import SCAN_BYTES
 from services.proxy.api.bodies import FILL_FROM_BYTES
 from tests.proxies import BOUNDARY, MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, running_proxy
 from tests.waiting import until

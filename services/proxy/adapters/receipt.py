@@ -13,7 +13,8 @@ from pathlib import Path
 
 from libs.common.errors import NotFound
 from services.proxy.adapters import disk
-from services.proxy.adapters.splice import Fill, Movers
+from services.proxy.adapters.movers import Movers
+from services.proxy.adapters.splice import Fill
 from services.proxy.core.names import safe_name
 from services.proxy.ports import NO_SUCH_UPLOAD, SpoolFull, Tap
 

@@ -13,122 +13,23 @@ Both sides must be plain sockets (no TLS) and the length must be known (no chunk
 descriptors, so that a connection that the loop closes meanwhile cannot become somebody else's. `stop()` ends a move at once.
 """
 
-import asyncio
 import errno
-import fcntl
 import os
 import select
-import socket
-import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final
 
+from services.proxy.adapters.pipes import Pace, Pipe, Source, Turns, ready
 from services.proxy.core.multipart import held_back
 
-PATIENCE_S: Final = 1.0
-PACE_S: Final = 3.0
-PACE_BYTES: Final = 1 << 20
-"""Less than this in PACE_S is slow."""
-PIPE_BYTES: Final = 1 << 20
-SCAN_BYTES: Final = 256 * 1024
-AVAILABLE: Final = hasattr(os, "splice")
+SCAN_BYTES: Final = 64 * 1024
 GONE: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN, errno.ENOTCONN, errno.ETIMEDOUT})
-
-
-class Pipe:
-    """What both moves go through. A context manager."""
-
-    def __init__(self) -> None:
-        self._read_end, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        with suppress(OSError):  # there is a limit for all pipes of a user together; a small one works too
-            fcntl.fcntl(self._write_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        self.held_bytes = 0
-
-    def __enter__(self) -> Self:
-        """Nothing to open: it was made open."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close both ends."""
-        os.close(self._read_end)
-        os.close(self._write_end)
-
-    def draw(self, source: int, most_bytes: int) -> int:
-        """Take what a socket has; 0: it has ended. Raises BlockingIOError when there is nothing yet."""
-        drawn = os.splice(source, self._write_end, most_bytes, flags=os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK)
-        self.held_bytes += drawn
-        return drawn
-
-    def give(self, target: int, offset: int | None = None) -> int:
-        """Pass on what a socket will take, or a file at an offset. Raises BlockingIOError."""
-        given = os.splice(
-            self._read_end,
-            target,
-            self.held_bytes,
-            offset_dst=offset,
-            flags=os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK,
-        )
-        self.held_bytes -= given
-        return given
-
-    def rest(self) -> bytes:
-        """Hand out what has been drawn and not given."""
-        parts = []
-        while self.held_bytes:
-            parts.append(os.read(self._read_end, self.held_bytes))
-            self.held_bytes -= len(parts[-1])
-        return b"".join(parts)
-
-
-def ready(descriptor: int, wanted: int) -> bool:
-    """Wait until a socket can be read or written; False: not within the time."""
-    poll = select.poll()
-    poll.register(descriptor, wanted)
-    return bool(poll.poll(PATIENCE_S * 1000))
-
-
-class Pace:
-    """Says when a move is so slow that it is not worth a thread."""
-
-    def __init__(self) -> None:
-        self._since_s = time.monotonic()
-        self._from_bytes = 0
-
-    def is_slow(self, moved_bytes: int) -> bool:
-        """Look back when PACE_S have gone by."""
-        now_s = time.monotonic()
-        if now_s - self._since_s < PACE_S:
-            return False
-        slow = moved_bytes - self._from_bytes < PACE_BYTES
-        self._since_s, self._from_bytes = now_s, moved_bytes
-        return slow
-
-
-class Move(Protocol):
-    """What a thread does."""
-
-    def run(self) -> None:
-        """Move until everything is moved, or one side makes it wait."""
-        ...
-
-    def stop(self) -> None:
-        """End it at once, from any thread."""
-        ...
-
-    def close(self) -> None:
-        """Give the descriptors back."""
-        ...
 
 
 class Pour:
     """From socket to socket; afterwards `drawn_bytes`, `rest`, and whether the client took everything."""
 
     def __init__(self, source: int, target: int, count_bytes: int) -> None:
-        self._source = socket.socket(fileno=os.dup(source))
+        self._source = Source(source)
         self._target = os.dup(target)
         self._count_bytes = count_bytes
         self._pace = Pace()
@@ -147,9 +48,9 @@ class Pour:
         """What the client has got."""
         return self.drawn_bytes - len(self.rest)
 
-    def run(self) -> None:
+    def run(self, turns: Turns) -> None:
         """Move until the count is reached, a side breaks off, or one is silent."""
-        with Pipe() as pipe:
+        with Pipe(turns) as pipe:
             while not self._stopped and self._draw(pipe) and self._give(pipe):
                 pass
             self.rest = pipe.rest()
@@ -157,8 +58,7 @@ class Pour:
     def stop(self) -> None:
         """Shut the way to the node: the thread notices at once."""
         self._stopped = True
-        with suppress(OSError):
-            self._source.shutdown(socket.SHUT_RDWR)
+        self._source.stop()
 
     def close(self) -> None:
         """Give the descriptors back."""
@@ -167,12 +67,11 @@ class Pour:
 
     def _draw(self, pipe: Pipe) -> bool:
         left_bytes = self._count_bytes - self.drawn_bytes
-        source = self._source.fileno()
         while left_bytes:
             try:
-                drawn = pipe.draw(source, min(left_bytes, PIPE_BYTES))
+                drawn = self._source.draw(pipe, left_bytes)
             except BlockingIOError:
-                if self._pace.is_slow(self.drawn_bytes) or not ready(source, select.POLLIN):
+                if self._pace.is_slow(self.drawn_bytes) or not self._source.ready(left_bytes):
                     return False
             except OSError:
                 return False
@@ -197,7 +96,7 @@ class Fill:
     """From socket to file; afterwards `drawn_bytes`, `end`, and `rest`, which begins where a delimiter may begin."""
 
     def __init__(self, source: int, target: int, offset: int, count_bytes: int, delimiter: bytes) -> None:
-        self._source = os.dup(source)
+        self._source = Source(source)
         self._target = target
         self._count_bytes = count_bytes
         self._delimiter = delimiter
@@ -220,10 +119,10 @@ class Fill:
         """Show how far it is."""
         return f"Fill({self.drawn_bytes} of {self._count_bytes})"
 
-    def run(self) -> None:
+    def run(self, turns: Turns) -> None:
         """Move until a delimiter has come, everything has, or nothing comes. Raises OSError when the disk fails."""
         self._window = bytearray(SCAN_BYTES)
-        with Pipe() as pipe:
+        with Pipe(turns) as pipe:
             found = -1
             while found < 0 and not self._stopped and self._draw(pipe):
                 while pipe.held_bytes:
@@ -238,15 +137,15 @@ class Fill:
 
     def close(self) -> None:
         """Give the descriptor back."""
-        os.close(self._source)
+        self._source.close()
 
     def _draw(self, pipe: Pipe) -> bool:
         left_bytes = self._count_bytes - self.drawn_bytes
         while left_bytes:
             try:
-                drawn = pipe.draw(self._source, min(left_bytes, PIPE_BYTES))
+                drawn = self._source.draw(pipe, left_bytes)
             except BlockingIOError:
-                if self._pace.is_slow(self.drawn_bytes) or not ready(self._source, select.POLLIN):
+                if self._pace.is_slow(self.drawn_bytes) or not self._source.ready(left_bytes):
                     return False
             except OSError as error:
                 if error.errno in GONE:
@@ -275,38 +174,3 @@ class Fill:
         self.rest = os.pread(self._target, self.end - found, found)
         os.ftruncate(self._target, found)
         self.end = found
-
-
-class Movers:
-    """The threads. Nothing ever waits for one: who finds none free copies."""
-
-    def __init__(self, threads_count: int) -> None:
-        self._threads = ThreadPoolExecutor(threads_count, thread_name_prefix="move")
-        self._free_count = threads_count if AVAILABLE else 0
-
-    def __repr__(self) -> str:
-        """Show how many are free."""
-        return f"Movers(free={self._free_count})"
-
-    @property
-    def free(self) -> bool:
-        """Whether a move can begin at once."""
-        return self._free_count > 0
-
-    async def run(self, move: Move) -> None:
-        """Move in a thread; cancelled, the move is ended first. Only when there is a free one."""
-        self._free_count -= 1
-        running = asyncio.get_running_loop().run_in_executor(self._threads, move.run)
-        try:
-            await asyncio.shield(running)
-        except asyncio.CancelledError:
-            move.stop()
-            await asyncio.wait([running])
-            raise
-        finally:
-            move.close()
-            self._free_count += 1
-
-    def close(self) -> None:
-        """End the threads; nothing is moving any more."""
-        self._threads.shutdown(wait=False, cancel_futures=True)

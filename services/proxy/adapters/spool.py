@@ -32,9 +32,9 @@ from libs.common.model import InstanceId, TaskId, Upload
 from libs.common.ports import Bucket
 from services.proxy.adapters import disk
 from services.proxy.adapters.entries import Entry, load_entries
+from services.proxy.adapters.movers import Movers
 from services.proxy.adapters.notices import Notices
 from services.proxy.adapters.receipt import DiskReceipt
-from services.proxy.adapters.splice import Movers
 from services.proxy.core.names import SEED, is_image
 from services.proxy.core.room import wanted_bytes
 from services.proxy.ports import NO_SUCH_UPLOAD, Draft, Held, Manifest, Mark, SpoolFull
