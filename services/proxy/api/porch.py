@@ -21,7 +21,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from services.proxy.api.quick import Plain, Quick
-from services.proxy.api.wire import Bearing, Wire
+from services.proxy.api.wire import Bearing, Reading, Wire
 from services.proxy.core.headers import Header
 
 KEPT_S: Final = 5.0
@@ -202,7 +202,7 @@ class Porch(asyncio.Protocol):
         self._forget()
         transport = self.transport
         wire = Wire(bearing=self._keeper.bearing, server_state=self._state, **self._named)
-        transport.set_protocol(wire)
+        transport.set_protocol(Reading(wire))
         wire.connection_made(transport)
         if self._full:
             wire.pause_writing()

@@ -4,7 +4,7 @@ Beside them what machines report and ask. Bodies are read by api.bodies, not by 
 address is answered as the original does, 200 with `{"error": "Cannot handle …"}`.
 """
 
-import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,8 +27,9 @@ from services.proxy.handlers.machines import Machines
 from services.proxy.handlers.read import Reader
 from services.proxy.ports import SpoolFull
 
+GET: Final = ["GET"]
+POST: Final = ["POST"]
 EVERY_METHOD: Final = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]
-VERBS: Final = re.compile(r"/task/(cancel|remove|restart)")
 COMMIT_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """A node's webhook brings the whole list of images along; one that is longer still is taken without a look."""
 OK: Final = 200
@@ -36,6 +37,9 @@ UNAUTHORIZED: Final = 401
 FORBIDDEN: Final = 403
 GONE: Final = 410
 DISK_FULL: Final = 507
+
+
+Route = tuple[str, list[str], Callable[..., Awaitable[Response]]]
 
 
 class Webhook(msgspec.Struct):
@@ -62,81 +66,104 @@ def answer(value: Any, status: int = OK) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-def build(parts: Parts) -> FastAPI:  # noqa: C901 a list of routes, not a decision
+def build(parts: Parts) -> FastAPI:
     """Build the application. Every request carries its Exchange in `request.state`."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     add_error_answers(app)
+    for path, methods, handle in Routes(parts).listed():
+        app.add_api_route(path, handle, methods=methods)
+    return app
 
-    @app.post("/task/new/init")
-    async def init(request: Request) -> Response:
+
+class Routes:
+    """What each address does."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def listed(self) -> list[Route]:
+        """List addresses, methods, and what answers."""
+        return [
+            ("/task/new/init", POST, self.init),
+            ("/task/new/commit{rest:path}", POST, self.commit),
+            ("/task/cancel", POST, self.act),
+            ("/task/remove", POST, self.act),
+            ("/task/restart", POST, self.act),
+            ("/task/list", GET, self.tasks),
+            ("/options", EVERY_METHOD, self.options),
+            ("/auth/info", EVERY_METHOD, self.auth_info),
+            ("/auth/login", POST, self.log_in),
+            ("/auth/register", POST, self.log_in),
+            ("/cache/clear", EVERY_METHOD, self.clear_cache),
+            ("/commit", POST, self.task_finished),
+            ("/machine/lease", GET, self.renew_lease),
+            ("/healthz", GET, self.health),
+        ]
+
+    async def init(self, request: Request) -> Response:
+        """Begin a task."""
         exchange: Exchange = request.state.exchange
-        form = await read_form(exchange, parts.stall_s)
-        client = client_of(exchange, parts.public_address)
-        return answer({"uuid": await parts.creator.init(client, text(exchange.header(b"set-uuid")), form)})
+        form = await read_form(exchange, self._parts.stall_s)
+        client = client_of(exchange, self._parts.public_address)
+        return answer({"uuid": await self._parts.creator.init(client, text(exchange.header(b"set-uuid")), form)})
 
-    @app.post("/task/new/commit{rest:path}")
-    async def commit(request: Request, rest: str) -> Response:
-        del rest
+    async def commit(self, request: Request) -> Response:
+        """Close an upload; whatever is in front of its id is not looked at."""
         exchange: Exchange = request.state.exchange
         match = UUID_AT_END.fullmatch(exchange.path)
         if match is None:
             raise Refused(no_uuid(exchange.path))
-        client = client_of(exchange, parts.public_address)
-        return answer({"uuid": await parts.creator.commit(client, TaskId(match[1]))})
+        client = client_of(exchange, self._parts.public_address)
+        return answer({"uuid": await self._parts.creator.commit(client, TaskId(match[1]))})
 
-    @app.post("/task/cancel")
-    @app.post("/task/remove")
-    @app.post("/task/restart")
-    async def act(request: Request) -> Response:
+    async def act(self, request: Request) -> Response:
+        """Cancel, remove or restart."""
         exchange: Exchange = request.state.exchange
-        form = await read_form(exchange, parts.stall_s, json=True)
-        client = client_of(exchange, parts.public_address)
+        form = await read_form(exchange, self._parts.stall_s, json=True)
+        client = client_of(exchange, self._parts.public_address)
         verb = exchange.path.rpartition("/")[2]
-        await parts.actor.act(verb, form, client.token, client.owner, client.address)
+        await self._parts.actor.act(verb, form, client.token, client.owner, client.address)
         return answer({"success": True})
 
-    @app.get("/task/list")
-    async def tasks(request: Request) -> Response:
+    async def tasks(self, request: Request) -> Response:
+        """List the client's tasks."""
         exchange: Exchange = request.state.exchange
         try:
-            return answer(parts.reader.tasks_of(owner_of(exchange.token)))
+            return answer(self._parts.reader.tasks_of(owner_of(exchange.token)))
         except BusFailed:
             exchange.drop()
             return Response()
 
-    @app.api_route("/options", methods=EVERY_METHOD)
-    async def options() -> Response:
-        known = parts.reader.options()
-        return answer(known or {"error": NO_OPTIONS})
+    async def options(self) -> Response:
+        """List the options that tasks may have."""
+        return answer(self._parts.reader.options() or {"error": NO_OPTIONS})
 
-    @app.api_route("/auth/info", methods=EVERY_METHOD)
-    async def auth_info() -> Response:
+    async def auth_info(self) -> Response:
+        """Say that nobody logs in here."""
         return answer(AUTH_INFO)
 
-    @app.post("/auth/login")
-    @app.post("/auth/register")
-    async def log_in() -> Response:
+    async def log_in(self) -> Response:
+        """Let nobody log in."""
         return answer({"error": NOT_AVAILABLE})
 
-    @app.api_route("/cache/clear", methods=EVERY_METHOD)
-    async def clear_cache() -> Response:
+    async def clear_cache(self) -> Response:
+        """Do nothing: there is no such cache."""
         return answer({"ok": True})
 
-    @app.post("/commit")
-    async def task_finished(request: Request) -> Response:
-        return await hear_webhook(request.state.exchange, parts.machines, parts.stall_s)
+    async def task_finished(self, request: Request) -> Response:
+        """Hear a node."""
+        return await hear_webhook(request.state.exchange, self._parts.machines, self._parts.stall_s)
 
-    @app.get("/machine/lease")
-    async def renew_lease(request: Request) -> Response:
+    async def renew_lease(self, request: Request) -> Response:
+        """Let a machine live on."""
         exchange: Exchange = request.state.exchange
-        verdict = parts.machines.wanted(exchange.token)
+        verdict = self._parts.machines.wanted(exchange.token)
         return answer({"ok": True}) if verdict is Verdict.WELCOME else refusal(verdict, FORBIDDEN)
 
-    @app.get("/healthz")
-    async def health() -> Response:
-        return answer(parts.health.report(), OK if parts.health.serves else UNAVAILABLE)
-
-    return app
+    async def health(self) -> Response:
+        """Say how this proxy is."""
+        health = self._parts.health
+        return answer(health.report(), OK if health.serves else UNAVAILABLE)
 
 
 async def hear_webhook(exchange: Exchange, machines: Machines, stall_s: float) -> Response:

@@ -22,7 +22,9 @@ from services.proxy.api.cycle import DOOR, Cycle, Door, plain_socket
 from services.proxy.core.headers import find
 from services.proxy.ports import Tap
 
-BODY_HIGH_WATER_BYTES: Final = 64 * 1024
+READ_BYTES: Final = 64 * 1024
+BODY_HIGH_WATER_BYTES: Final = READ_BYTES - 1
+"""A piece that fills a read is taken by the application before the next is read."""
 TOO_LARGE_BODY: Final = b'{"error":"Request Header Fields Too Large"}'
 
 
@@ -255,6 +257,29 @@ class Wire(HttpToolsProtocol):
             b"content-length: %d\r\n\r\n%s" % (len(TOO_LARGE_BODY), TOO_LARGE_BODY)
         )
         self.transport.close()
+
+
+class Reading(asyncio.BufferedProtocol):
+    """What the event loop sees of a wire. It reads READ_BYTES at most: a hundred bodies at once keep a hundred pieces."""
+
+    SPACE: Final = memoryview(bytearray(READ_BYTES))
+    """Shared by all: what has been read is taken out before the next read."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self.connection_made = wire.connection_made  # type: ignore[assignment] # as uvicorn's
+        self.connection_lost = wire.connection_lost  # type: ignore[method-assign]
+        self.pause_writing = wire.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = wire.resume_writing  # type: ignore[method-assign]
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Say where to read to."""
+        del sizehint
+        return self.SPACE
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Pass on what has been read."""
+        self._wire.data_received(bytes(self.SPACE[:nbytes]))
 
 
 async def too_large(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
