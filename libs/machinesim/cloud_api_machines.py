@@ -177,7 +177,7 @@ def free_address(port: int, taken: set[str]) -> str:
         address = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}.{random.randint(1, 254)}"  # noqa: S311
         if address not in taken and is_free(address, port):
             return address
-    raise RuntimeError(f"no free address for port {port}")
+    raise RuntimeError(f"port {port} is taken on every address: does a cluster run on this computer? stop it meanwhile")
 
 
 def is_free(address: str, port: int) -> bool:
