@@ -172,7 +172,7 @@ def node_words(user_data: str) -> list[str]:
 
 
 def free_address(port: int, taken: set[str]) -> str:
-    """Find an address of this computer on which nobody listens at this port, but perhaps a cluster on all addresses."""
+    """Find an address of this computer on which nobody listens at this port."""
     for _ in range(TRIES_COUNT):
         address = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}.{random.randint(1, 254)}"  # noqa: S311
         if address not in taken and is_free(address, port):
@@ -181,9 +181,8 @@ def free_address(port: int, taken: set[str]) -> str:
 
 
 def is_free(address: str, port: int) -> bool:
-    """Whether a port can be had there, beside a cluster that shares it."""
+    """Whether a port can be had there."""
     with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             listener.bind((address, port))
         except OSError:

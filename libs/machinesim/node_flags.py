@@ -66,7 +66,6 @@ def settings_of(node: dict[str, str], address: str, port: int, folder: Path) -> 
     settings: dict[str, Any] = {
         "host": address,
         "port": port,
-        "share_port": True,  # `make run` may have it on all addresses
         "data_dir": str(folder / "data"),
         "event_log": str(folder / "events.jsonl"),
         "token": node.get("token", ""),

@@ -95,8 +95,6 @@ def _listen(settings: Settings) -> socket.socket:
     # With the protocol named, asyncio sets TCP_NODELAY on every connection; without it each answer takes 40 ms more.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if settings.share_port:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((settings.host, settings.port))
         listener.listen(BACKLOG)

@@ -33,7 +33,6 @@ class Settings:
 
     host: str = knob("127.0.0.1", "address to listen on")
     port: int = knob(3000, "port to listen on; 0 takes a free one")
-    share_port: bool = knob(False, "take the port on this address also when a cluster listens on it on all addresses")
     port_file: str = knob("", "write the chosen port into this file once connections are taken")
     name: str = knob(socket.gethostname(), "name of this node in the event log")
     data_dir: str = knob("", "where uploads and results live (default: a new directory, removed at exit)")
