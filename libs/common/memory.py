@@ -23,7 +23,7 @@ M_MMAP_THRESHOLD: Final = -3
 M_ARENA_MAX: Final = -8
 """Numbers from malloc.h."""
 OPTIONS: Final = {M_ARENA_MAX: 2, M_MMAP_THRESHOLD: 1 << 20, M_TRIM_THRESHOLD: 2 << 20}
-MUCH_BYTES: Final = 8 << 20
+MUCH_BYTES: Final = 4 << 20
 
 
 def settle() -> None:

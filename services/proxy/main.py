@@ -64,7 +64,7 @@ LOOPBACK: Final = "127.0.0.1"
 SWEEP_EVERY_S: Final = 300.0
 SETTLE_EVERY_S: Final = 5.0
 RELIEVE_EVERY_S: Final = 5.0
-TRIM_EVERY_S: Final = 10.0
+TRIM_EVERY_S: Final = 2.0
 HOUR_S: Final = 3600.0
 MEGABYTE: Final = 1_000_000
 

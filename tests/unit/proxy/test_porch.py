@@ -66,10 +66,16 @@ def bearing(connections_count: int = 10) -> Bearing:
     return Bearing(head_s=1.0, head_bytes=1000, connections_count=connections_count)
 
 
+def came(porch: Porch, data: bytes) -> None:
+    """Let the loop read something."""
+    porch.get_buffer(-1)[: len(data)] = data
+    porch.buffer_updated(len(data))
+
+
 async def test_who_does_not_read_answers_is_not_read_either() -> None:
     answers = SlowAnswers()
     porch, transport = opened(answers, bearing())
-    porch.data_received(INFO)
+    came(porch, INFO)
     porch.pause_writing()
     answers.waiting.pop()(b"{}")
 
@@ -83,8 +89,8 @@ async def test_who_does_not_read_answers_is_not_read_either() -> None:
 async def test_what_comes_too_early_waits_its_turn() -> None:
     answers = SlowAnswers()
     porch, transport = opened(answers, bearing())
-    porch.data_received(INFO)
-    porch.data_received(INFO)
+    came(porch, INFO)
+    came(porch, INFO)
     assert (len(answers.waiting), transport.reads) == (1, False)
 
     answers.waiting.pop()(b"{}")
@@ -97,7 +103,7 @@ async def test_what_comes_too_early_waits_its_turn() -> None:
 async def test_an_answer_for_who_has_left_goes_nowhere() -> None:
     answers, shared = SlowAnswers(), bearing()
     porch, transport = opened(answers, shared)
-    porch.data_received(INFO)
+    came(porch, INFO)
     transport.abort()
     porch.connection_lost(None)
     answers.waiting.pop()(b"{}")
@@ -108,7 +114,7 @@ async def test_an_answer_for_who_has_left_goes_nowhere() -> None:
 async def test_at_a_stop_an_answer_under_way_is_the_last() -> None:
     answers = SlowAnswers()
     porch, transport = opened(answers, bearing())
-    porch.data_received(INFO)
+    came(porch, INFO)
     porch.shutdown()
     assert not transport.closed
 
