@@ -6,6 +6,7 @@ honcho forks for each service there is a keeper (deploy/processes.py), and the k
     the service is killed, or fails after it has run a while    started again, after a pause that doubles
     it ends with exit code 2: its settings are wrong            final: the keeper ends with 2, and so the cluster
     it ends by itself right at its very first start             final too: trying again would not help
+    it ends with exit code 78 at its very first start           final too, however long it has taken
     nats-server met a full disk, and there is room again        SIGTERM, then started again: it writes nothing before
     the keeper gets SIGTERM                                     passed on once; after the grace SIGKILL
     `clusterodm up` itself is killed                            as with SIGTERM
@@ -35,6 +36,8 @@ from typing import IO, Final, NamedTuple
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
+EXIT_REFUSED: Final = 78
+"""A service could not begin with what it was given (libs/common/lifecycle.py). Later it is worth a try: it had worked."""
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
 SETTLED_S: Final = 10.0
@@ -66,7 +69,8 @@ class Ending(NamedTuple):
     @property
     def final(self) -> bool:
         """Whether starting it again would be of no use."""
-        return self.code == EXIT_USAGE or (self.first and self.code >= 0 and self.ran_s < SETTLED_S)
+        soon = self.ran_s < SETTLED_S or self.code == EXIT_REFUSED
+        return self.code == EXIT_USAGE or (self.first and self.code >= 0 and soon)
 
     def __str__(self) -> str:
         """Say it in words."""
@@ -193,7 +197,7 @@ class Keeper:
                 break
             if ending.final:
                 self._say(f"{ending}: not started again")
-                return ending.code or EXIT_FAILED
+                return EXIT_USAGE if ending.code == EXIT_USAGE else EXIT_FAILED
             wait_s, first = pause_s(wait_s, ending.ran_s), False
             self._say(f"{ending}: starting it again in {wait_s:g} s")
             self._sleep_until(time.monotonic() + wait_s, self._stopping)

@@ -28,7 +28,7 @@ from typing import Any, Final, Self, TypeVar
 
 import structlog
 
-from libs.common.errors import ClusterError
+from libs.common.errors import ClusterError, Refused
 from libs.common.memory import settle
 
 log = structlog.get_logger()
@@ -37,6 +37,8 @@ Result = TypeVar("Result")
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
+EXIT_REFUSED: Final = 78
+"""What it was told to work with will not do (EX_CONFIG of sysexits.h): keys that nobody takes, a program that is not there."""
 OPEN_FILES_COUNT: Final = 65_536
 CANCEL_AGAIN_S: Final = 1.0
 """A loop that has not ended so long after it was cancelled may have missed it (see `heeding`)."""
@@ -52,10 +54,13 @@ def monotonic_s() -> float:
     return time.monotonic()
 
 
-def run(serve: Coroutine[Any, Any, None], prog: str, stop_within_s: float | None = None) -> int:
+def run(
+    serve: Coroutine[Any, Any, None], prog: str, stop_within_s: float | None = None, refused_code: int = EXIT_FAILED
+) -> int:
     """Run a service until it ends or is told to; return the exit code.
 
     What goes wrong at the start (a ClusterError, or an OSError like a port in use) is one clear line and exit code 1.
+    A Refused among it gives `refused_code`: EXIT_REFUSED for a service that needs a while to find out.
     A process that is still there `stop_within_s` after it was told to stop says where each of its threads is, and ends with 1.
     """
     import uvloop
@@ -66,7 +71,7 @@ def run(serve: Coroutine[Any, Any, None], prog: str, stop_within_s: float | None
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(until_signalled(serve, stop_within_s))
     except (ClusterError, OSError, ExceptionGroup) as error:
-        return explain(prog, error)
+        return explain(prog, error, refused_code)
     finally:
         if stop_within_s:
             faulthandler.cancel_dump_traceback_later()
@@ -81,14 +86,14 @@ def allow_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted_count, hard_count))
 
 
-def explain(prog: str, error: Exception) -> int:
+def explain(prog: str, error: Exception, refused_code: int) -> int:
     """Say expected trouble in a line each; anything else goes on as it is, with its trace."""
     found = leaves(error)
     if not all(isinstance(leaf, ClusterError | OSError) for leaf in found):
         raise error
     for leaf in found:
         print(f"{prog}: {leaf}", file=sys.stderr)  # noqa: T201 for the person who started it
-    return EXIT_FAILED
+    return refused_code if any(isinstance(leaf, Refused) for leaf in found) else EXIT_FAILED
 
 
 def leaves(error: BaseException) -> list[BaseException]:

@@ -13,7 +13,7 @@ import structlog
 
 from libs.common.bus import connect
 from libs.common.errors import BusFailed, Refused
-from libs.common.lifecycle import background, every, now_ms, run
+from libs.common.lifecycle import EXIT_REFUSED, background, every, now_ms, run
 from libs.common.log import configure
 from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Term
@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the autoscaler until it is told to stop; the exit code."""
     settings = parse(AutoscalerSettings, argv, PROG)
     configure(SERVICE, settings.log_level, as_json=settings.log_json, debug=settings.debug)
-    return run(serve(settings), PROG, stop_within_s=settings.stop_timeout_s)
+    return run(serve(settings), PROG, stop_within_s=settings.stop_timeout_s, refused_code=EXIT_REFUSED)
 
 
 def check(argv: Sequence[str]) -> int:

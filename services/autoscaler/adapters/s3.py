@@ -1,5 +1,6 @@
 """The bucket where nodes put their results: tried once at the start, then asked where results lie. boto3 stops here."""
 
+import asyncio
 import re
 import threading
 from collections.abc import Callable
@@ -17,6 +18,9 @@ log = structlog.get_logger()
 Value = TypeVar("Value")
 
 TEST_KEY: Final = "test.txt"
+CANNOT: Final = "Cannot connect to S3. Check your S3 configuration"
+CHECK_S: Final = 15.0
+"""boto3 would try three times as long as it may wait for an answer; who starts a cluster wants to know sooner."""
 TIMEOUT_S: Final = 10
 REGION: Final = re.compile(r"(?:^|//)s3[.-]([a-z0-9-]+)\.amazonaws\.com")
 USUAL_REGION: Final = "us-east-1"
@@ -31,8 +35,9 @@ DENIED: Final = frozenset(("403", "AccessDenied", "InvalidAccessKeyId", "Signatu
 class Bucket:
     """See ports.Storage."""
 
-    def __init__(self, target: S3Target) -> None:
+    def __init__(self, target: S3Target, check_s: float = CHECK_S) -> None:
         self._target = target
+        self._check_s = check_s
         self._client: Any = None
         self._making = threading.Lock()
 
@@ -43,9 +48,12 @@ class Bucket:
     async def check(self) -> None:
         """Write a small file, as the original does; see ports.Storage."""
         try:
-            await threaded(self._write, "S3")
+            async with asyncio.timeout(self._check_s):
+                await threaded(self._write, "S3")
+        except TimeoutError:
+            raise Refused(f"{CANNOT}: no answer in {self._check_s:g} s") from None
         except Exception as error:  # noqa: BLE001 boto3 raises whatever its parts raise
-            raise Refused(f"Cannot connect to S3. Check your S3 configuration: {code_of(error)}") from None
+            raise Refused(f"{CANNOT}: {code_of(error)}") from None
         log.info("Can write to S3")
 
     async def public_url(self, key: str) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from libs.common.errors import BusFailed
+from libs.common.errors import BusFailed, Refused
 from libs.common.lifecycle import Crew, background, ended, every, heeding, run, threaded
 
 REPOSITORY = Path(__file__).parents[3]
@@ -226,6 +226,14 @@ def test_expected_trouble_is_a_line_and_exit_code_1(error: Exception, capsys: py
 
     assert run(serve(), "test") == 1
     assert capsys.readouterr().err == f"test: {error}\n"
+
+
+def test_what_is_refused_at_the_start_may_have_a_code_of_its_own():
+    async def serve() -> None:
+        raise Refused("no such bucket")
+
+    assert run(serve(), "test") == 1
+    assert run(serve(), "test", refused_code=78) == 78
 
 
 def test_a_bug_keeps_its_trace():

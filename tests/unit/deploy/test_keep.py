@@ -24,6 +24,8 @@ from tests.waiting import until_sync
         pytest.param(Ending(-9, 0.5, first=True), False, id="killed at the first start"),
         pytest.param(Ending(1, SETTLED_S, first=True), False, id="fails after a good start"),
         pytest.param(Ending(1, 0.5, first=False), False, id="fails at a later start"),
+        pytest.param(Ending(78, 60.0, first=True), True, id="cannot begin with what it was given, after a long while"),
+        pytest.param(Ending(78, 0.5, first=False), False, id="cannot begin now with what it had begun with before"),
     ],
 )
 def test_an_ending_is_final_only_when_another_start_would_not_help(ending: Ending, final: bool):
