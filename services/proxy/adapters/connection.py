@@ -153,17 +153,21 @@ class Connection(asyncio.BufferedProtocol):
     # --- what the pool and the reply call
 
     async def ask(self, request: bytes, *, head_only: bool, head_s: float) -> None:
-        """Send a request and wait for the head of its answer. Raises NodeFailed."""
+        """Send a request and wait for the head of its answer. Raises NodeFailed; the connection is then closed."""
         self._parser = httptools.HttpResponseParser(self)
         self.status, self.headers, self._head_only = 0, [], head_only
         self.head_complete = self.complete = self.reusable = self._touched = self._framed = False
         self._left_bytes = 0
-        self._require_life()
-        assert self.transport is not None  # noqa: S101 it is made before it is lent
-        self.transport.write(request)
-        while not self.head_complete:
+        try:
             self._require_life()
-            await self._wait(head_s)
+            assert self.transport is not None  # noqa: S101 it is made before it is lent
+            self.transport.write(request)
+            while not self.head_complete:
+                self._require_life()
+                await self._wait(head_s)
+        except BaseException:
+            self.close()
+            raise
         self._used = True
 
     async def next_chunk(self, silence_s: float) -> bytes:

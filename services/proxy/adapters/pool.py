@@ -77,20 +77,17 @@ class Pool:
         self._room.release()
 
     async def _asked(self, request: bytes, call: Call) -> Connection:
+        head_only, head_s = call.method == b"HEAD", call.patience.head_s
         if kept := self._take_idle():
             try:
-                return await self._ask(kept, request, call)
+                await kept.ask(request, head_only=head_only, head_s=head_s)
             except GoneWhileIdle:
                 pass
-        return await self._ask(await self._open(call.patience.connect_s), request, call)
-
-    async def _ask(self, connection: Connection, request: bytes, call: Call) -> Connection:
-        try:
-            await connection.ask(request, head_only=call.method == b"HEAD", head_s=call.patience.head_s)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+            else:
+                return kept
+        fresh = await self._open(call.patience.connect_s)
+        await fresh.ask(request, head_only=head_only, head_s=head_s)
+        return fresh
 
     def _take_idle(self) -> Connection | None:
         too_old_s = asyncio.get_running_loop().time() - IDLE_S

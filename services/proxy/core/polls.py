@@ -31,6 +31,7 @@ ENDED_CODES: Final = {
     TaskState.FAILED: StatusCode.FAILED,
     TaskState.CANCELED: StatusCode.CANCELED,
 }
+CODES: Final = {int(code): code for code in StatusCode}
 GOING_ON: Final = frozenset((StatusCode.QUEUED, StatusCode.RUNNING))
 ALL_DONE_PERCENT: Final = 100.0
 LINE_NUMBER: Final = re.compile(r"\s*([-+]?\d{1,15})")
@@ -72,7 +73,7 @@ def status_code(said: Mapping[str, Any]) -> StatusCode | None:
     """Read the code out of a node's info; None: there is none that may be passed on."""
     status = said.get("status")
     code = status.get("code") if isinstance(status, Mapping) else None
-    return StatusCode(code) if isinstance(code, int) and code in StatusCode.__members__.values() else None
+    return CODES.get(code) if isinstance(code, int) else None
 
 
 def known_info(task: Task, now_ms: int) -> dict[str, Any]:
