@@ -15,7 +15,6 @@ from pathlib import Path
 
 from benchmarks.processes import cpu_s, forget_peaks, peak_bytes, tree
 from benchmarks.programs import Broken, MissingProgram, output_of, program
-from services.proxy.settings import ProxySettings
 from tests.cluster import REPOSITORY, Cluster
 from tests.nats import free_port
 from tests.waiting import until_sync
@@ -156,15 +155,10 @@ def has_libcurl(packages: Path) -> bool:
     return any(packages.glob("node_modules/node-libcurl/lib/binding/*.node"))
 
 
-def one_worker() -> dict[str, int]:
-    """Ask for one worker: nginx and HAProxy have one too, and one is what is compared."""
-    return {"proxy_workers": 1} if "proxy_workers" in ProxySettings.model_fields else {}
-
-
 @asynccontextmanager
 async def cluster(folder: Path, **settings: object) -> AsyncIterator[tuple[Cluster, Subject]]:
     """Run our cluster; of its processes the proxy's count."""
-    given = {"log_level": "warn", "probe_every_s": 5, **one_worker(), **settings}
+    given = {"log_level": "warn", "probe_every_s": 5, **settings}
     async with Cluster(folder, **given) as running:
         yield running, Subject(OURS, running.port, running.pid("proxy"))
 
