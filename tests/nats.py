@@ -32,9 +32,10 @@ def free_port() -> int:
 class NatsServer:
     """One nats-server process with JetStream."""
 
-    def __init__(self, store: Path, port: int | None = None) -> None:
+    def __init__(self, store: Path, port: int | None = None, *, max_file_store: str = "") -> None:
         self.port = port or free_port()
         self.store = store
+        self._limit = f"max_file_store: {max_file_store}" if max_file_store else ""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -48,7 +49,7 @@ class NatsServer:
         config = self.store / "nats.conf"
         config.write_text(
             f'listen: "127.0.0.1:{self.port}"\nmax_payload: 8388608\n'
-            f'jetstream {{ store_dir: "{self.store}/js", sync_interval: always }}\n'
+            f'jetstream {{\nstore_dir: "{self.store}/js"\nsync_interval: always\n{self._limit}\n}}\n'
         )
         with (self.store / "nats.log").open("ab") as log:
             self._process = subprocess.Popen([NATS_SERVER, "-c", config], stdout=log, stderr=log)
