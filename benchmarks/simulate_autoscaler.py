@@ -6,7 +6,7 @@ The real core decides; provider, scheduler and clock are played (benchmarks/simu
 situation. Cost and makespan stand beside what nobody could fall below: every task on the cheapest size that takes it, machines
 that come and go as fast as any ever does, no failure, and the limit used to the full at every moment. `turns` counts how often
 the number of machines turned round (up, then down again, or the other way): one is a single hill, which is what one burst of
-tasks should make. `unused` are machines that came and went without a task.
+tasks should make. `asked for` counts requests, refused ones too; `unused` are machines that came and went without a task.
 """
 
 import argparse
@@ -29,7 +29,7 @@ SEED: Final = 1
 MARKER: Final = "autoscaler simulation"
 POINTS_COUNT: Final = 200
 NOISE_COUNT: Final = 3
-NOISE_PART: Final = 0.1
+NOISE_PART: Final = 0.15
 """A change of direction by fewer machines than both is none."""
 SITUATIONS: Final = (
     Situation(name="no limit, no failure"),
@@ -84,11 +84,11 @@ class Row:
         return [
             *(self.situation.name, f"{cost:.2f}", f"{self.bound.cost:.2f}", f"{cost / self.bound.cost:.2f}"),
             *(f"{hours:.2f}", f"{self.bound.hours:.2f}", f"{hours / self.bound.hours:.2f}"),
-            *(str(done.created_count), str(done.unused_count), str(self.most_count), str(self.turns_count)),
+            *(str(done.asked_count), str(done.unused_count), str(self.most_count), str(self.turns_count)),
         ]
 
 
-HEADS: Final = ["", "cost", "best", "÷", "hours", "best", "÷", "created", "unused", "most at once", "turns"]
+HEADS: Final = ["", "cost", "best", "÷", "hours", "best", "÷", "asked for", "unused", "most at once", "turns"]
 
 
 def cheapest(job: Job) -> Size:

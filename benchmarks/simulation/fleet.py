@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from libs.common.errors import Trouble
-from libs.common.messages import WaitingTask
+from libs.common.messages import SupplyChanged, WaitingTask
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from services.autoscaler.core.budget import cost
 from services.autoscaler.core.configuration import Limits
@@ -18,6 +18,7 @@ from services.autoscaler.core.observing import WATCHED, observed
 from services.autoscaler.core.offers import Size
 from services.autoscaler.core.planning import Creation, Load, Plan, View, plan
 from services.autoscaler.core.spending import HOUR_MS
+from services.scheduler.core.supply import Supply
 
 TURN_MS: Final = 5_000
 BOOT_S: Final = (60.0, 240.0)
@@ -61,6 +62,7 @@ class Point:
     at_ms: int
     waiting_count: int
     machines_count: int
+    """Those that the provider has; not those that it is about to refuse."""
 
 
 def trace(count: int, seed: int) -> list[Job]:
@@ -84,7 +86,8 @@ class Simulation:
         """When the last task was done."""
         self.curve: list[Point] = []
         self.ended: list[Machine] = []
-        self.created_count = 0
+        self.asked_count = 0
+        """Creations that the provider was asked for."""
         self.repeated_count = 0
         """Tasks that had to begin again because their machine vanished."""
         self._situation = situation
@@ -93,6 +96,7 @@ class Simulation:
         self._waiting = {job.task.task: job.task for job in jobs}
         self._alive: dict[MachineId, Machine] = {}
         self._history = History()
+        self._supply = Supply()
         self._on: dict[MachineId, TaskId] = {}
         self._done: dict[MachineId, list[TaskId]] = {}
         self._due: list[tuple[int, int, str, MachineId]] = []
@@ -104,7 +108,7 @@ class Simulation:
             self._happen()
             self._place()
             self._carry_out(self._decide())
-            self.curve.append(Point(self.now_ms, len(self._waiting), len(self._alive)))
+            self.curve.append(Point(self.now_ms, len(self._waiting), len(self._alive) - self._refused_soon_count()))
             self.now_ms += TURN_MS
             if self.now_ms - self.begun_ms > LONGEST_MS:
                 raise AssertionError(f"{self._situation.name}: no end after {LONGEST_MS // HOUR_MS} hours")
@@ -129,6 +133,9 @@ class Simulation:
         while self._due and self._due[0][0] <= self.now_ms:
             _, _, what, machine = heapq.heappop(self._due)
             happen.get(what, self._gone)(machine)
+
+    def _refused_soon_count(self) -> int:
+        return sum(what == "refused" for _, _, what, _ in self._due)
 
     def _later(self, after_s: float, what: str, machine: MachineId) -> None:
         self._number += 1
@@ -177,7 +184,7 @@ class Simulation:
         free.sort(key=lambda machine: machine.max_images or 0)
         for task in list(self._waiting.values()) if free else []:
             machine = next((each for each in free if (each.max_images or 0) >= task.images_count), None)
-            if machine is None:
+            if machine is None or self._supply.holds(task.task, machine.id, self.now_ms):
                 continue
             free.remove(machine)
             del self._waiting[task.task]
@@ -208,6 +215,7 @@ class Simulation:
         return plan(self.limits, view)
 
     def _carry_out(self, decided: Plan) -> None:
+        self._supply.take(SupplyChanged(at_ms=self.now_ms, meant=decided.meant))
         for verdict in decided.destroy:
             self._step(verdict.machine, Step.STOP, verdict.reason)
             if verdict.machine in self._alive:
@@ -218,10 +226,10 @@ class Simulation:
             self._create(creation)
 
     def _create(self, creation: Creation) -> None:
-        self.created_count += 1
+        self.asked_count += 1
         size = creation.offer.size
         machine = Machine(
-            id=MachineId(f"m{self.created_count:06}"),
+            id=MachineId(f"m{self.asked_count:06}"),
             provider="played",
             region=creation.offer.region,
             size=size.slug,

@@ -677,6 +677,8 @@ class SupplyChanged(Frozen, frozen=True, kw_only=True):
     waits: tuple[TaskWaits, ...] = ()
     comes: tuple[TaskWaits, ...] = ()
     """Waiting tasks for which there will be a machine, and how far it is."""
+    meant: dict[TaskId, MachineId] = msgspec.field(default_factory=dict)
+    """The machines without a task that were requested for a task which still waits."""
 
     BELIEVED_MS: ClassVar[int] = 120_000
     """What is older is no longer true: an autoscaler tells again well before, news or not."""

@@ -10,7 +10,7 @@ even when an old snapshot says so (the caller leaves such tasks out), and a free
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from libs.common.messages import TaskWaits, WaitingTask
@@ -21,7 +21,7 @@ from services.autoscaler.core.history import History
 from services.autoscaler.core.ladder import Ladder
 from services.autoscaler.core.offers import Offer, Size
 from services.autoscaler.core.sizing import fitting_sizes, matched, why_none
-from services.autoscaler.core.telling import coming
+from services.autoscaler.core.telling import coming, meant
 from services.autoscaler.core.warmth import wanted
 
 SILENCE_MS: Final = 30_000
@@ -91,6 +91,8 @@ class Plan:
     """Waiting tasks for which no machine is started, and why."""
     comes: tuple[TaskWaits, ...] = ()
     """Waiting tasks for which there is a machine or will be one, and how far it is."""
+    meant: dict[TaskId, MachineId] = field(default_factory=dict)
+    """Machines without a task, by the waiting tasks for which they were requested."""
     trouble: str = ""
 
 
@@ -112,6 +114,7 @@ def plan(limits: Limits, view: View) -> Plan:
         destroy=(*condemned.values(), *(verdict for each in surplus if (verdict := unused(limits, view, each)))),
         waits=tuple(orders.waits),
         comes=coming(served, ready),
+        meant=meant(view.waiting, ready),
         trouble=orders.trouble,
     )
 

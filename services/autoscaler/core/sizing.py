@@ -44,7 +44,16 @@ def why_none(task: WaitingTask, limits: Limits) -> str:
 
 
 def matched(tasks: Sequence[WaitingTask], machines: Sequence[Machine]) -> dict[TaskId, Machine]:
-    """Give each task a machine of its own as far as they go round: the largest task first, to the smallest that fits."""
+    """Give each task a machine of its own as far as they go round: that which was requested for it, else by size."""
+    own = {machine.for_task: machine for machine in machines if machine.for_task}
+    found = {task.task: own[task.task] for task in tasks if task.task in own and fits_machine(task, own[task.task])}
+    taken = {machine.id for machine in found.values()}
+    others = [task for task in tasks if task.task not in found]
+    return found | matched_by_size(others, [machine for machine in machines if machine.id not in taken])
+
+
+def matched_by_size(tasks: Sequence[WaitingTask], machines: Sequence[Machine]) -> dict[TaskId, Machine]:
+    """Match them: the largest task first, to the smallest machine that takes it."""
     free = sorted(machines, key=lambda machine: (largest(machine), machine.id))
     found: dict[TaskId, Machine] = {}
     for task in sorted(tasks, key=lambda task: (-task.images_count, task.waiting_since_ms, task.task)) if free else ():

@@ -8,8 +8,8 @@ other only that it comes.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from libs.common.messages import TaskWaits
-from libs.common.model import Machine, MachineState, TaskId
+from libs.common.messages import TaskWaits, WaitingTask
+from libs.common.model import Machine, MachineId, MachineState, TaskId
 
 PROGRESS: Final = {
     MachineState.REQUESTED: "is requested",
@@ -25,6 +25,12 @@ def coming(served: Mapping[TaskId, Machine], ready: Sequence[Machine]) -> tuple[
     """Say of each task that is served how far its machine is."""
     own = {machine.for_task: machine for machine in ready if machine.for_task}
     return tuple(TaskWaits(task=task, reason=progress(own.get(task), machine)) for task, machine in served.items())
+
+
+def meant(waiting: Sequence[WaitingTask], ready: Sequence[Machine]) -> dict[TaskId, MachineId]:
+    """Say which machine was requested for which waiting task: where another takes it, one has to be requested again."""
+    tasks = {task.task for task in waiting}
+    return {machine.for_task: machine.id for machine in ready if machine.for_task and machine.for_task in tasks}
 
 
 def progress(own: Machine | None, any_other: Machine) -> str:

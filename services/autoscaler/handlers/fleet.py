@@ -141,6 +141,7 @@ class Fleet:
             coming_count=sum(machine.state.coming for machine in self._records.alive()),
             waits=clipped(decided.waits),
             comes=decided.comes,
+            meant=decided.meant,
         )
         if is_news(self._told, supply):
             await self._bus.set_snapshot(SUPPLY_CHANGED, supply)

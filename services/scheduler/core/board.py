@@ -227,9 +227,11 @@ class Board:
     def _grant(self, waiting: Iterable[Task], now_ms: int) -> list[Grant]:
         made: list[Grant] = []
         plan = self.foresight.plan(lambda: self._busy(now_ms), self._images_waiting_count, now_ms)
-        if self.nodes.has_room:
-            reserve = self._reserver(made, now_ms)
-            grant(waiting, self.nodes, reserve, self.away, self.allowance, now_ms, plan.holds)
+
+        def holds(task: Task, node: NodeState) -> bool:
+            return self.supply.holds(task.id, node.record.machine, now_ms) or plan.holds(task, node)
+
+        grant(waiting, self.nodes, self._reserver(made, now_ms), self.away, self.allowance, now_ms, holds)
         for promise in made:
             self._wants_no_slot(self.tasks[promise.task])
         return made

@@ -128,7 +128,7 @@ def grant(  # noqa: PLR0913, PLR0917 everything that a promise depends on
 ) -> None:
     """Promise free slots to waiting tasks, the oldest first. `reserve` must take the slot before it returns.
 
-    `holds`: whether a task is held back from a slot that is free (core/foresight.py).
+    `holds`: whether a task is held back from a slot that is free (core/foresight.py, core/supply.py).
     """
     hopeless: set[tuple[int, int, bool]] = set()
     for task in waiting:

@@ -86,8 +86,9 @@ class Placer:
             self._ledger.room.set()
 
     async def take_supply(self, told: SupplyChanged) -> None:
-        """Note what the autoscaler does for the tasks that wait."""
-        self._board.supply.take(told)
+        """Note what the autoscaler does for the tasks that wait; one that was held back for a machine may go elsewhere now."""
+        if self._board.supply.take(told):
+            self._ledger.room.set()
 
     def has_room(self, need: Need) -> bool:
         """Whether a node would take such a task at this moment."""

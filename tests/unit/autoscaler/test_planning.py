@@ -119,6 +119,12 @@ def test_every_waiting_task_gets_a_machine_of_its_own():
     assert len(decide(waiting=[waits(f"t{number}") for number in range(7)]).create) == 7
 
 
+def test_a_machine_serves_the_task_that_it_was_requested_for_before_any_other():
+    known = machine("a", S.CREATING, for_task=TaskId("t1"))
+    found = decide([known], [waits("t1", 10), waits("t2", 50)])
+    assert [each.for_task for each in found.create] == ["t2"]
+
+
 @pytest.mark.parametrize("state", [S.REQUESTED, S.CREATING, S.SETTING_UP, S.ONLINE, S.IDLE])
 def test_a_machine_on_its_way_or_free_serves_a_task(state: MachineState):
     found = decide([machine("a", state)], [waits("t")], tasks_per_machine_count=0)

@@ -86,6 +86,25 @@ def test_the_longest_supply_fits_one_message():
     assert len(msgspec.json.encode(SupplyChanged(at_ms=NOW, waits=waits))) < 1024 * 1024
 
 
+@pytest.mark.parametrize(
+    ("state", "for_task", "told"),
+    [
+        pytest.param(S.CREATING, "t1", {"t1": "a"}, id="on its way"),
+        pytest.param(S.ONLINE, "t1", {"t1": "a"}, id="there and free"),
+        pytest.param(S.BUSY, "t1", {}, id="taken"),
+        pytest.param(S.ONLINE, "t9", {}, id="its task does not wait any more"),
+        pytest.param(S.ONLINE, None, {}, id="of the warm pool"),
+    ],
+)
+def test_a_machine_is_meant_for_the_waiting_task_that_it_was_requested_for(
+    state: MachineState, for_task: str | None, told: dict[str, str]
+):
+    waiting = [WaitingTask(task=TaskId("t1"), images_count=10)]
+    known = [machine("a", state, for_task)]
+    view = View(now_ms=NOW, machines=known, history=History(known), waiting=waiting, loads={})
+    assert plan(LIMITS, view).meant == told
+
+
 TOLD = SupplyChanged(at_ms=NOW, coming_count=1)
 
 

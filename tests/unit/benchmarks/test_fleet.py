@@ -1,6 +1,7 @@
 """The autoscaler's decisions over a whole burst of tasks: one hill of machines, no more than allowed, nothing for nothing."""
 
 from itertools import pairwise
+from math import ceil
 
 import pytest
 
@@ -8,7 +9,7 @@ from benchmarks.simulate_autoscaler import SITUATIONS, Row, best_possible, turns
 from benchmarks.simulation.fleet import Simulation, Situation, trace
 from services.autoscaler.core.spending import DAY_MS, HOUR_MS
 
-JOBS = trace(120, seed=3)
+JOBS = trace(60, seed=3)
 SMALL = (
     Situation(name="no limit, no failure"),
     Situation(name="8 machines", limits={"machines_count": 8}),
@@ -16,7 +17,7 @@ SMALL = (
     Situation(name="8, 30 % fail, 5 % vanish", limits={"machines_count": 8}, failing_part=0.3, lost_part=0.05),
     Situation(name="quota of 10", quota=10),
     Situation(name="1 per hour to spend", limits={"max_hourly_cost": 1.0}),
-    Situation(name="10 per day to spend", limits={"max_daily_cost": 10.0}),
+    Situation(name="4 per day to spend", limits={"max_daily_cost": 4.0}),
 )
 PLAYED: dict[str, Row] = {}
 
@@ -33,8 +34,9 @@ every = pytest.mark.parametrize("situation", SMALL, ids=[each.name for each in S
 
 @every
 def test_the_number_of_machines_makes_one_hill_and_nothing_oscillates(situation: Situation):
-    hills = 1 if "day" not in situation.name else 2 * len(days(played(situation)))
-    assert played(situation).turns_count <= hills
+    row = played(situation)
+    hills_count = 1 if "day" not in situation.name else ceil(row.hours / 24)
+    assert 1 <= row.turns_count <= 2 * hills_count - 1
 
 
 @every
@@ -46,14 +48,14 @@ def test_waiting_tasks_only_become_fewer_but_for_those_whose_machine_vanished(si
 
 @every
 def test_hardly_a_machine_is_created_for_nothing(situation: Situation):
-    assert played(situation).done.unused_count <= 0.04 * len(JOBS)
+    assert played(situation).done.unused_count <= 1
 
 
 @every
 def test_nothing_beats_the_best_possible_and_the_cost_stays_near_it(situation: Situation):
     row = played(situation)
     assert row.bound.hours <= row.hours
-    assert 1.0 <= row.done.cost / row.bound.cost < 1.5
+    assert 1.0 <= row.done.cost / row.bound.cost < (1.5 if situation.quota else 1.15)
 
 
 def test_limits_of_machines_and_of_cost_per_hour_hold_at_every_moment():
@@ -68,11 +70,11 @@ def test_limits_of_machines_and_of_cost_per_hour_hold_at_every_moment():
 
 def test_the_cost_of_any_day_stays_within_the_budget():
     most = max(days(played(SMALL[6])))
-    assert 9 < most < 10 * 1.05
+    assert 3.5 < most < 4 * 1.1
 
 
 def days(row: Row) -> list[float]:
-    """What was spent in the 24 hours before each half hour in which there was something; a day's last one counts."""
+    """What was spent in each stretch of 24 hours, one beginning every half hour."""
     found = []
     for ended_ms in range(row.done.begun_ms + DAY_MS, row.done.now_ms + DAY_MS, HOUR_MS // 2):
         begun_ms = ended_ms - DAY_MS

@@ -2,7 +2,8 @@
 
 import pytest
 
-from libs.common.messages import ListTasks, SupplyChanged, TaskWaits, Waiting
+from libs.common.messages import AddNode, ListTasks, SupplyChanged, TaskWaits, Waiting
+from libs.common.model import MachineId, TaskId
 from services.scheduler.core.supply import Supply
 from tests.scheduling import NOW_MS, FakeNode, Play, a_play, task_id
 
@@ -82,3 +83,61 @@ async def test_reasons_of_nodes_alone_stay_sparse_while_the_autoscaler_says_the_
         await hears(play, waits=OVER)
         await play.asks("one")
         assert len(play.task("one").timeline) == 2
+
+
+# --- machines that are meant for a task ----------------------------------------------------------------------------
+
+ONE, TWO, THREE = task_id("one"), task_id("two"), task_id("three")
+A, B = MachineId("machine-a"), MachineId("machine-b")
+
+
+@pytest.mark.parametrize(
+    ("task", "machine", "later_ms", "held"),
+    [
+        pytest.param(ONE, B, 0, True, id="its own is coming, and this is another's"),
+        pytest.param(ONE, A, 0, False, id="its own"),
+        pytest.param(ONE, None, 0, False, id="no machine at all"),
+        pytest.param(ONE, MachineId("machine-c"), 0, False, id="a machine that is nobody's"),
+        pytest.param(THREE, B, 0, False, id="for whom none is coming"),
+        pytest.param(ONE, B, 120_000, False, id="too long ago to be believed"),
+    ],
+)
+def test_a_task_whose_machine_is_coming_leaves_those_of_others_alone(
+    task: TaskId, machine: MachineId | None, later_ms: int, held: bool
+):
+    known = Supply()
+    known.take(SupplyChanged(at_ms=NOW_MS, meant={ONE: A, TWO: B}))
+    assert known.holds(task, machine, NOW_MS + later_ms) is held
+
+
+async def comes(play: Play, name: str, machine: MachineId, limit: int) -> None:
+    """Let a machine's node come online."""
+    play.api.nodes[name] = FakeNode(limit=limit)
+    await play.scheduler.handlers.nodes.add(AddNode(hostname=name, port=3000, machine=machine))
+    await play.probes()
+    await play.sweeps()
+
+
+async def test_an_older_small_task_does_not_take_the_large_machine_of_another():
+    async with a_play() as play:
+        await play.commits("one", images=10)
+        await play.commits("two", images=400)
+        await play.scheduler.handlers.placer.take_supply(SupplyChanged(at_ms=play.now_ms, meant={ONE: A, TWO: B}))
+        await comes(play, "b", B, limit=500)
+        assert isinstance(await play.asks("one"), Waiting)
+        assert (await play.is_placed("two")).node.machine == B
+        await comes(play, "a", A, limit=50)
+        assert (await play.is_placed("one")).node.machine == A
+
+
+async def test_a_task_whose_machine_comes_no_more_may_take_any():
+    async with a_play() as play:
+        await play.commits("one", images=10)
+        await play.commits("two", images=400)
+        await play.scheduler.handlers.placer.take_supply(SupplyChanged(at_ms=play.now_ms, meant={ONE: A, TWO: B}))
+        await comes(play, "b", B, limit=500)
+        assert isinstance(await play.asks("one"), Waiting)
+        await play.cancels("two")
+        await play.passes(1)
+        await play.scheduler.handlers.placer.take_supply(SupplyChanged(at_ms=play.now_ms))
+        assert (await play.is_placed("one")).node.machine == B
