@@ -14,4 +14,5 @@ test, and no test depends on a figure.
     processes   CPU time and memory from /proc      programs  other people's programs
     flames      flame graphs of each path: `make profile`
     simulate    the scheduler's core in simulated time: `make simulate`      simulation/  its parts
+    simulate_autoscaler  the autoscaler's decisions in simulated time, its second half; writes docs/autoscaler.md
 """
