@@ -15,6 +15,7 @@ Cancellation closes in reverse order of opening, because everything is an async 
 import asyncio
 import contextlib
 import faulthandler
+import os
 import random
 import resource
 import signal
@@ -40,6 +41,8 @@ EXIT_FAILED: Final = 1
 EXIT_REFUSED: Final = 78
 """What it was told to work with will not do (EX_CONFIG of sysexits.h): keys that nobody takes, a program that is not there."""
 OPEN_FILES_COUNT: Final = 65_536
+CLOSE_S: Final = 1.0
+"""When all of a service is closed, its loop may take so long: closing it waits for the look-up of every name (uvloop)."""
 CANCEL_AGAIN_S: Final = 1.0
 """A loop that has not ended so long after it was cancelled may have missed it (see `heeding`)."""
 
@@ -70,6 +73,9 @@ def run(
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(until_signalled(serve, stop_within_s))
+            leaving = leave_in(CLOSE_S) if stop_within_s else None
+        if leaving:
+            leaving.cancel()
     except (ClusterError, OSError, ExceptionGroup) as error:
         return explain(prog, error, refused_code)
     finally:
@@ -84,6 +90,19 @@ def allow_many_connections() -> None:
     wanted_count = OPEN_FILES_COUNT if hard_count == resource.RLIM_INFINITY else min(OPEN_FILES_COUNT, hard_count)
     if soft_count != resource.RLIM_INFINITY and soft_count < wanted_count:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted_count, hard_count))
+
+
+def leave_in(seconds: float) -> threading.Timer:
+    """End the process with 0 by then, whatever still waits in it; to be called when nothing is left to be closed."""
+
+    def leave() -> None:
+        sys.stdout.flush()
+        os._exit(EXIT_OK)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def explain(prog: str, error: Exception, refused_code: int) -> int:

@@ -270,6 +270,19 @@ def test_a_call_that_blocks_does_not_hold_up_the_end_of_a_process():
     assert time.monotonic() - began_s < 10
 
 
+def test_a_loop_that_cannot_be_closed_does_not_hold_up_the_end_of_a_process():
+    began_s = time.monotonic()
+    found = ran(
+        """
+        asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), signal.SIGTERM)
+        await asyncio.get_running_loop().run_in_executor(None, time.sleep, 20)
+        """,
+        "stop_within_s=15",
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+    assert time.monotonic() - began_s < 10
+
+
 def test_a_process_that_does_not_stop_in_time_says_where_it_is_and_ends():
     found = ran(
         """
