@@ -88,8 +88,8 @@ logfile_size_limit: 10MB
 logfile_max_num: 3
 jetstream {{
   store_dir: {json.dumps(str(folder / "store"))}
-  max_file_store: {most_bytes(folder)}
   sync_interval: always
+  max_file_store: {most_bytes(folder)}
 }}
 """
 

@@ -21,7 +21,9 @@ from pyodm.exceptions import OdmError
 
 from tests.datasets import expected
 
-AGAIN_S = 0.3
+AGAIN_S = 0.5
+POLL_S = 2.0
+"""Clients share a process with the relays: they must leave it time."""
 GIVE_UP_S = 150.0
 CODES = (10, 20, 40)
 """Queued, running, completed: all that a task of these tests may ever be seen as."""
@@ -65,7 +67,7 @@ class Raw:
             await self.commit(http, data)
             while not data.completed:
                 await self.poll(http, data)
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(POLL_S)
 
     async def upload(self, http: httpx.AsyncClient, data: Dataset) -> None:
         """Init and send all images, several at once."""
@@ -154,7 +156,7 @@ def run_pyodm(port: int, data: Dataset, stopped: threading.Event) -> None:
         if stopped.is_set():
             raise Stopped
 
-    task.wait_for_completion(interval=0.5, status_callback=unless_stopped)
+    task.wait_for_completion(interval=POLL_S, status_callback=unless_stopped)
     data.completed = True
 
 

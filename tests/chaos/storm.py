@@ -115,13 +115,12 @@ class Storm:
         at_ms = now_ms()
         await asyncio.to_thread(self._cluster.kill_all)
         if nodes:
-            for node in self._town.nodes:
-                await asyncio.to_thread(node.kill)
+            await asyncio.gather(*(asyncio.to_thread(node.kill) for node in self._town.nodes))
         await asyncio.to_thread(self._cluster.nats.start)
         self._cluster.start_all()
         if nodes:
+            await asyncio.gather(*(asyncio.to_thread(node.start) for node in self._town.nodes))
             for node in self._town.nodes:
-                await asyncio.to_thread(node.start)
                 self._town.outages.append(Outage(node.port, at_ms, now_ms(), killed=True))
         await self._cluster.ready()
         self.say("everything runs again")

@@ -25,10 +25,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 TASKS_COUNT = 60
 NODES_COUNT = 5
-STORM_S = 22.0
-"""Twice: before and after everything is killed at once."""
+STORM_S = 18.0
+"""Twice: before and after everything is killed at once. PyODM asks six times over 75 s and then gives up: the storm is shorter, so
+whoever gave up has met a cluster that did not come back."""
 LONGEST_S = 170.0
-ARRIVALS_S = 40.0
+ARRIVALS_S = 36.0
 """Clients come one after the other over so long."""
 
 
