@@ -1,4 +1,4 @@
-"""Which provider a configuration means."""
+"""Which provider a configuration means. It is imported when it is needed, for what its libraries take."""
 
 import os
 from collections.abc import AsyncIterator
@@ -6,8 +6,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from services.autoscaler.adapters.api_providers import api_provider
-from services.autoscaler.adapters.docker_machine import DockerMachine
-from services.autoscaler.adapters.lookups import Lookups
 from services.autoscaler.adapters.watched import Watched
 from services.autoscaler.core.configuration import DOCKER_MACHINE, Configuration
 from services.autoscaler.ports import Provider
@@ -22,6 +20,9 @@ async def provider_of(
         async with api_provider(configuration, os.environ, folder, poll_s) as provider:
             yield provider
         return
+    from services.autoscaler.adapters.docker_machine import DockerMachine
+    from services.autoscaler.adapters.lookups import Lookups
+
     machine = DockerMachine(configuration, folder, Lookups(configuration))
     if not cross_check:
         yield machine

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-import httpx
 import structlog
 
 from libs.common.errors import ProviderFailed, Refused, Trouble
@@ -58,6 +57,8 @@ class Bucket:
 
     async def public_url(self, key: str) -> str | None:
         """Ask for the file as anybody may; see ports.Storage."""
+        import httpx
+
         url = str(await self._do(lambda: self._signed(key, "get_object"))).partition("?")[0]
         try:
             async with httpx.AsyncClient(timeout=TIMEOUT_S, verify=not self._target.ignore_ssl) as client:
