@@ -221,6 +221,7 @@ class Watch:
     def __init__(self, watcher: KeyValue.KeyWatcher) -> None:
         self.watcher = watcher
         self._sub: Any = watcher._sub  # noqa: SLF001 there is no other door
+        self._consumer = ""
         self._empty = False
         self._seen = False
         self._complete = False
@@ -234,6 +235,7 @@ class Watch:
         except BaseException:
             await watch.end()
             raise
+        watch._consumer = f"{told.stream_name}.{told.name}"
         watch._empty = not told.num_pending and not (told.delivered and told.delivered.consumer_seq)
         return watch
 
@@ -246,9 +248,14 @@ class Watch:
         return self._complete
 
     async def end(self) -> None:
-        """End it; the watcher's own stop() also fills the queue, which nobody reads any more."""
+        """End it, on the server too, where it would stay for minutes: a stream has room for a thousand consumers.
+
+        The watcher's own stop() also fills the queue, which nobody reads any more. Nothing is waited for: NATS may be away.
+        """
         with contextlib.suppress(*LOST):
             await self._sub.unsubscribe()
+            if self._consumer:
+                await self._sub._conn.publish(f"$JS.API.CONSUMER.DELETE.{self._consumer}")  # noqa: SLF001
 
 
 def forgotten(known: dict[str, int], listed: set[str]) -> list[Change[Any]]:

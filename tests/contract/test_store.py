@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from libs.common.bus import connect
+from libs.common.bus import NatsBus, connect
 from libs.common.errors import Conflict
 from libs.common.messages import BucketName
 from libs.common.model import Node, NodeId
@@ -142,3 +142,15 @@ async def test_a_watch_goes_on_soon_after_a_restart_of_nats(nats_server: NatsSer
             await until(lambda: seen == {"a": node(2, locked=True), "b": None})
             assert time.monotonic() - began_s < 5
             following.cancel()
+
+
+async def test_reading_everything_leaves_nothing_behind_on_the_server(nats_bus: NatsBus):
+    found = await nats_bus.bucket(NODES)
+    await found.put("a-1", node(1))
+    for _ in range(20):
+        assert list(await found.load()) == ["a-1"]
+
+    async def all_forgotten() -> bool:
+        return not await nats_bus._js.consumers_info(f"KV_{NODES.name}")
+
+    await until(all_forgotten, what="the server to forget those who have read")

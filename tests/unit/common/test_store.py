@@ -21,7 +21,8 @@ class Store:
     """A store whose consumer has sent so many values, and has so many to send."""
 
     def __init__(self, sent_count: int, pending_count: int) -> None:
-        self._told = SimpleNamespace(num_pending=pending_count, delivered=SimpleNamespace(consumer_seq=sent_count))
+        delivered = SimpleNamespace(consumer_seq=sent_count)
+        self._told = SimpleNamespace(num_pending=pending_count, delivered=delivered, stream_name="KV_b", name="c")
 
     async def watchall(self, *, meta_only: bool) -> Any:
         del meta_only
