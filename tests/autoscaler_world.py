@@ -250,6 +250,7 @@ class World:
         self.passages: list[str] = []
         self.kill_at: int | None = None
         self.killed = asyncio.Event()
+        self.in_office = True
         self.most_count = 0
         self.parts: Parts
         self.lives: Lives
@@ -286,6 +287,7 @@ class World:
             provider=Door(self, self.cloud, ("create", "set_up", "inspect", "list", "destroy")),  # type: ignore[arg-type]
             probe=Probe(self),
             public_url="http://cluster:3000",
+            in_office=lambda: self.in_office,
             first_retry_s=0.0,
         )
         self.lives = await self._inner.enter_async_context(Lives(self.parts))
