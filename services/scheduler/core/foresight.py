@@ -20,7 +20,7 @@ while yet (`LATE`).
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from heapq import heapify, heapreplace
-from typing import Final
+from typing import Final, NamedTuple
 
 from libs.common.model import Task, TaskId
 from services.scheduler.core.nodes import NodeState
@@ -34,13 +34,16 @@ LATE: Final = 0.2
 """A task that should have ended goes on for so much of the time that it has been running."""
 
 
-@dataclass(frozen=True)
-class Busy:
+class Busy(NamedTuple):
     """A slot that a task of ours uses."""
 
     node: NodeState
     images_count: int
     began_ms: int
+
+
+Lane = tuple[float, float, list[float]]
+"""Busy slots of nodes that are alike: their limit of images, how long an image takes, when each slot should be free."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,7 @@ class Plan:
         self._now_ms = now_ms
         self._lanes: dict[tuple[int, float], list[float]] | None = None
         """When busy slots should be free, by pace and limit of images; a heap each."""
+        self._faster: dict[int, list[Lane]] = {}
         self._rates: dict[int, float] = {}
 
     def holds(self, task: Task, free: NodeState) -> bool:
@@ -158,15 +162,23 @@ class Plan:
         return self._rates[pace]
 
     def _takes_in_thought(self, images_count: int, below: int, before_ms: float) -> bool:
-        best: tuple[float, list[float]] | None = None
-        for (pace, limit), lane in self._lanes_now().items():
-            if pace < below and images_count <= limit:
-                end_ms = lane[0] + images_count * self._paces.ms_per_image(pace)
-                if end_ms < (best[0] if best else before_ms):
-                    best = (end_ms, lane)
+        best_ms, best = before_ms, None
+        for limit, image_ms, lane in self._lanes_below(below):
+            end_ms = lane[0] + images_count * image_ms
+            if end_ms < best_ms and images_count <= limit:
+                best_ms, best = end_ms, lane
         if best is not None:
-            heapreplace(best[1], best[0])
+            heapreplace(best, best_ms)
         return best is not None
+
+    def _lanes_below(self, pace: int) -> list[Lane]:
+        """List the lanes of faster nodes."""
+        if pace not in self._faster:
+            lanes = self._lanes_now().items()
+            self._faster[pace] = [
+                (limit, self._paces.ms_per_image(of), lane) for (of, limit), lane in lanes if of < pace
+            ]
+        return self._faster[pace]
 
     def _lanes_now(self) -> dict[tuple[int, float], list[float]]:
         if self._lanes is None:

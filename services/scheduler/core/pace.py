@@ -34,6 +34,7 @@ class Paces:
         self._learned: set[NodeId] = set()
         self._typical: float | None = None
         """The logarithm of what is typical, as it was when paces were last given."""
+        self._rates: dict[int, float] = {}
 
     def __repr__(self) -> str:
         """Show what is typical, and of how many nodes something is known."""
@@ -46,7 +47,9 @@ class Paces:
 
     def ms_per_image(self, pace: int) -> float:
         """Say how long an image takes on nodes of a pace."""
-        return self.typical_ms * STEP**pace
+        if pace not in self._rates:
+            self._rates[pace] = self.typical_ms * STEP**pace
+        return self._rates[pace]
 
     def learn(self, node: NodeId, images_count: int, took_ms: int, ended_at_ms: int) -> None:
         """Take in that a task was completed."""
@@ -67,6 +70,7 @@ class Paces:
         self._learned.clear()
         if self._typical is None or abs(typical - self._typical) > log(STEP) / 2:
             self._typical, changed = typical, set(self._medians)
+            self._rates.clear()
         for node in changed:
             yield node, self._pace(node, self._typical)
 
