@@ -13,13 +13,15 @@ from services.scheduler.core.tasks import Site, observed, placed, started, submi
 HOLDER = InstanceId("p")
 
 
-def board_of(nodes_count: int, tasks_count: int, slots_count: int) -> Board:
-    """Fill a board with nodes that are free and tasks that wait."""
+def board_of(nodes_count: int, tasks_count: int, slots_count: int, *, uneven: bool = False) -> Board:
+    """Fill a board with nodes that are free and tasks that wait. `uneven`: with nodes of four speeds that are known."""
     board = Board()
     for number in range(nodes_count):
         record = Node(id=NodeId(f"n{number}"), hostname=f"n{number}", port=3000)
         state = board.nodes.put(record, 0)
         board.nodes.hit(state, NodeInfo(max_parallel_tasks=slots_count, max_images=200 + number % 5 * 200), Ours(), 0)
+        for at in range(5 if uneven else 0):
+            board.foresight.paces.learn(record.id, 100, 100_000 * (1 + number % 4), at)
     for number in range(tasks_count):
         asked = SubmitTask(
             task=TaskId(f"t{number}"), name="x", holder=HOLDER, created_at_ms=0, images_count=number * 37 % 900
@@ -53,9 +55,9 @@ def burst(nodes_count: int, tasks_count: int, slots_count: int) -> float:
     return len(promises) / (time.perf_counter() - began_s)
 
 
-def one_by_one(nodes_count: int, tasks_count: int, placements_count: int) -> float:
+def one_by_one(nodes_count: int, tasks_count: int, placements_count: int, *, uneven: bool = False) -> float:
     """All slots are taken; a task ends, the next begins: placements per second."""
-    board = board_of(nodes_count, tasks_count, 1)
+    board = board_of(nodes_count, tasks_count, 1, uneven=uneven)
     for promise in board.grant_all(0):
         start(board, promise)
     began_s = time.perf_counter()

@@ -23,11 +23,13 @@ class CorePlacements(Case[Bare]):
     name = "core-placements"
     sentence = (
         "What deciding takes, without store and bus: 20,000 waiting tasks on 1,000 nodes, placed as slots become free one "
-        "after the other, and as many as fit at once on 4,000 free slots."
+        "after the other (on nodes that are alike, and on nodes of four known speeds), and as many as fit at once on 4,000 "
+        "free slots."
     )
     metrics = (
         Metric("one by one", "ms/placement", 3),
         Metric("rate", "placements/s", 0),
+        Metric("uneven nodes", "placements/s", 0),
         Metric("burst", "placements/s", 0),
     )
     stage = Bare
@@ -38,9 +40,14 @@ class CorePlacements(Case[Bare]):
         return [Contender("clusterodm", "Board, queue and placement", self.measure)]
 
     async def measure(self) -> dict[str, float]:
-        """Fill two boards."""
+        """Fill three boards."""
         steady = one_by_one(NODES_COUNT, TASKS_COUNT, placements_count=2_000)
-        return {"one by one": 1000 / steady, "rate": steady, "burst": burst(NODES_COUNT, TASKS_COUNT, slots_count=4)}
+        return {
+            "one by one": 1000 / steady,
+            "rate": steady,
+            "uneven nodes": one_by_one(NODES_COUNT, TASKS_COUNT, placements_count=2_000, uneven=True),
+            "burst": burst(NODES_COUNT, TASKS_COUNT, slots_count=4),
+        }
 
 
 class SchedulerStart(Case[Crowd]):
