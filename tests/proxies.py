@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +56,7 @@ from services.proxy.handlers.create import Creator
 from services.proxy.handlers.health import Health
 from services.proxy.handlers.neighbours import Neighbours
 from services.proxy.main import Ways, front, intake, limits
+from services.proxy.ports import StoredFile
 from services.proxy.settings import ProxySettings
 from tests.waiting import until
 
@@ -176,10 +177,15 @@ class NothingForwards:
     """Takes tasks over and leaves them where they are."""
 
     adopted: list[TaskId] = field(default_factory=list)
+    files: list[tuple[TaskId, str]] = field(default_factory=list)
 
     async def adopt(self, task: TaskId) -> None:
         """Take over."""
         self.adopted.append(task)
+
+    async def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
+        """Remember them."""
+        self.files += [(task, file.name) for file in files]
 
 
 @dataclass

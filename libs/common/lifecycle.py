@@ -276,10 +276,7 @@ class Crew:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let them finish for the grace time, then cancel what is left."""
+        """Let them finish for the grace time, then cancel what is left until it has ended."""
         if self._at_work and self._grace_s:
             await asyncio.wait(self._at_work, timeout=self._grace_s)
-        left = list(self._at_work)
-        for worker in left:
-            worker.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await ended(*self._at_work)

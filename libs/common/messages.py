@@ -339,6 +339,8 @@ class Placed(Frozen, frozen=True, kw_only=True, tag="placed"):
     revision: int
     epoch: int = 0
     """The term of the scheduler that says so; one of an earlier term than the highest that was seen does not count."""
+    ahead: bool = False
+    """It goes on with what was sent ahead under this id: the node knows it already."""
 
     def __repr__(self) -> str:
         """Show everything but the node's token."""

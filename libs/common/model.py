@@ -198,6 +198,8 @@ class Attempt(Frozen, frozen=True, kw_only=True):
     """It counts against `--max-attempts`: it ran and was lost, or the node said no; not so a node that nobody reached."""
     machine: MachineId | None = None
     """The rented machine of its node, which is gone before the result is fetched."""
+    ahead: bool = False
+    """Files of it were sent to the node before the commit."""
 
 
 class LastKnown(Frozen, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ from services.proxy.api.server import Entrance, Limits, listen, served, tls_cont
 from services.proxy.core.polls import known_info
 from services.proxy.core.room import minimum_bytes
 from services.proxy.handlers.act import Actor
+from services.proxy.handlers.ahead import Ahead
 from services.proxy.handlers.create import Creator, Policy
 from services.proxy.handlers.finish import Finisher
 from services.proxy.handlers.forward import Forwarder
@@ -66,6 +67,10 @@ SETTLE_EVERY_S: Final = 5.0
 RELIEVE_EVERY_S: Final = 5.0
 TRIM_EVERY_S: Final = 2.0
 HOUR_S: Final = 3600.0
+AHEAD_COUNT: Final = 4
+"""Uploads of which files go ahead at the same time."""
+AIM_EVERY_S: Final = 5.0
+"""A third of the time after which the scheduler forgets an upload that nobody asks about."""
 MEGABYTE: Final = 1_000_000
 
 log = structlog.get_logger()
@@ -128,6 +133,7 @@ async def forwarding(settings: ProxySettings, bus: Bus, spool: Spool, cluster: C
     """Run the loops behind the spool."""
     async with (
         open_sender(settings.forward_threads_count, max_bytes_per_s=settings.upload_max_speed) as sender,
+        open_sender(AHEAD_COUNT * settings.forward_parallel_count, beside=sender) as ahead_sender,
         HttpWebhook() as webhook,
     ):
         inputs = Inputs(bus, spool, cluster)
@@ -148,6 +154,19 @@ async def forwarding(settings: ProxySettings, bus: Bus, spool: Spool, cluster: C
             tasks_count=settings.forward_tasks_count,
             parallel_count=settings.forward_parallel_count,
             inputs=inputs if settings.keep_inputs == "until-forwarded" else None,
+            ahead=Ahead(
+                bus,
+                spool,
+                ahead_sender,
+                cluster.node,
+                from_bytes=settings.send_ahead_from_mb * MEGABYTE if settings.send_ahead_of_commit else None,
+                uploads_count=AHEAD_COUNT,
+                parallel_count=settings.forward_parallel_count,
+                one_link=settings.upload_max_speed > 0,
+                ask_every_s=AIM_EVERY_S,
+                clock=now_ms,
+                fresh_id=new_uuid,
+            ),
         )
         async with (
             background(every(RELIEVE_EVERY_S, inputs.relieve, "relieve the disk"), "relieve the disk"),
@@ -156,10 +175,15 @@ async def forwarding(settings: ProxySettings, bus: Bus, spool: Spool, cluster: C
             yield forwarder
 
 
+def new_uuid() -> str:
+    """Make an id for a task, here or on a node."""
+    return str(uuid.uuid4())
+
+
 def intake(settings: ProxySettings, bus: Bus, cluster: Cluster, spool: Spool, forwarder: Forwarding) -> Creator:
     """Put together how tasks come in."""
     policy = Policy(settings.splitmerge, settings.flood_limit, settings.commit_wait_s)
-    return Creator(spool, bus, cluster, forwarder, policy, now_ms=now_ms, fresh_id=lambda: str(uuid.uuid4()))
+    return Creator(spool, bus, cluster, forwarder, policy, now_ms=now_ms, fresh_id=new_uuid)
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,13 @@ class ProxySettings(CommonSettings):
     )
     forward_tasks_count: int = Field(8, gt=0, description="tasks that are sent to nodes at the same time")
     forward_threads_count: int = Field(32, gt=0, description="transfers to nodes at the same time, over all tasks")
+    send_ahead_of_commit: bool = Field(
+        True,
+        description="send files of an upload to the node where its task would go now, while the client still uploads",
+    )
+    send_ahead_from_mb: int = Field(
+        16, ge=0, description="uploads from this size on are sent ahead of their commit, MB"
+    )
     proxy_url: str = Field(
         "",
         description="where the other proxies reach this one; empty: http://<host name>:<port>, https with TLS on --port",

@@ -149,6 +149,31 @@ async def test_a_refusal_carries_the_nodes_words(simulated: NodeSimProcess, send
         await sender.commit(as_node(simulated), ATTEMPT)
 
 
+async def test_what_was_never_committed_can_be_removed(
+    simulated: NodeSimProcess, sender: NodeSender, tmp_path: Path
+) -> None:
+    node = as_node(simulated)
+    await sender.begin(node, ATTEMPT, DRAFT)
+    await sender.send(node, ATTEMPT, "a.jpg", a_file(tmp_path))
+    await sender.discard(node, ATTEMPT)
+    assert not list(simulated.data_dir.rglob("*.jpg"))
+    with pytest.raises(NodeRefused, match="Invalid uuid"):
+        await sender.commit(node, ATTEMPT)
+    await sender.discard(node, ATTEMPT)
+
+
+async def test_what_was_committed_cannot_be_removed_that_way(
+    simulated: NodeSimProcess, sender: NodeSender, tmp_path: Path
+) -> None:
+    node = as_node(simulated)
+    await sender.begin(node, ATTEMPT, DRAFT)
+    await sender.send(node, ATTEMPT, "a.jpg", a_file(tmp_path))
+    await sender.commit(node, ATTEMPT)
+    await sender.discard(node, ATTEMPT)
+    await until(lambda: simulated.events("task_finished", task=ATTEMPT), what="the task to finish")
+    assert [event["status"] for event in simulated.events("task_finished", task=ATTEMPT)] == [40]
+
+
 async def test_a_task_by_url_is_one_request(simulated: NodeSimProcess, sender: NodeSender) -> None:
     sent: list[bytes] = []
 

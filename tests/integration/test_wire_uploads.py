@@ -197,6 +197,7 @@ async def test_two_files_of_one_name_in_one_request_are_both_kept(proxy: ProxyUn
     assert await proxy.upload(task, ("a.jpg", b"one"), ("a.jpg", b"two")) == (200, {"success": True})
 
     assert sorted(stored(proxy, task).values()) == [b"one", b"two"]
+    assert proxy.forwarding.files == [(task, "a.jpg"), (task, "a_.jpg")]
 
 
 async def test_files_of_one_name_in_parallel_requests_are_all_kept(proxy: ProxyUnderTest) -> None:
@@ -297,6 +298,7 @@ async def test_a_task_in_one_request_may_have_its_fields_last(proxy: ProxyUnderT
     assert (submitted.task, submitted.name, submitted.images_count) == (answer["uuid"], "late", 1)
     assert [(option.name, option.value) for option in submitted.options] == [("dsm", True)]
     assert proxy.forwarding.adopted == [answer["uuid"]]
+    assert proxy.forwarding.files == []
 
 
 async def test_a_task_in_one_request_with_a_bad_option_leaves_nothing(proxy: ProxyUnderTest) -> None:

@@ -7,6 +7,7 @@
     <root>/<task id>/files/<name>    a complete file; never changed again
     <root>/<task id>/manifest.json   committed
     <root>/<task id>/<mark>.mark     ports.Mark
+    <root>/<task id>/ahead.json      where files went before the commit
     <root>/.<random>               a task directory being made or removed; left over by a crash, it goes at the next start
 
 A file appears under its name by `link`, which never replaces one: of any number of uploads of one name each keeps its own.
@@ -29,6 +30,7 @@ from services.proxy.ports import SpoolFull, SpoolLocked, StoredFile
 
 DRAFT: Final = "draft.json"
 MANIFEST: Final = "manifest.json"
+AHEAD: Final = "ahead.json"
 MARK_SUFFIX: Final = ".mark"
 FILES: Final = "files"
 PARTS: Final = "parts"
@@ -51,17 +53,17 @@ def full_disk_refuses() -> Iterator[None]:
         raise
 
 
-def publish(parts: Sequence[tuple[Path, str]], folder: Path) -> None:
-    """Make the files of one request (path and wanted name) appear under their names, safe from a power cut."""
+def publish(parts: Sequence[tuple[Path, str]], folder: Path) -> list[StoredFile]:
+    """Make the files of one request (path and wanted name) appear under their names, safe from a power cut; which these are."""
     with full_disk_refuses():
         for path, _ in parts:
             flush(path)
-        for path, name in parts:
-            publish_one(path, name, folder)
+        published = [publish_one(path, name, folder) for path, name in parts]
         flush(folder)
+    return published
 
 
-def publish_one(path: Path, wanted: str, folder: Path) -> None:
+def publish_one(path: Path, wanted: str, folder: Path) -> StoredFile:
     """Move a complete file to the first of its names that is free or that its twin has already."""
     for name in candidates(wanted):
         try:
@@ -69,8 +71,9 @@ def publish_one(path: Path, wanted: str, folder: Path) -> None:
         except FileExistsError:
             if not same_content(path, folder / name):
                 continue
-        break
-    path.unlink()
+        path.unlink()
+        return StoredFile(name=name, size_bytes=(folder / name).stat().st_size)
+    raise AssertionError("there is always another name")
 
 
 def same_content(one: Path, other: Path) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from libs.common.messages import SentAhead
 from libs.common.model import TaskId
 from services.proxy.adapters import disk
 from services.proxy.ports import Draft, Held, Manifest, Mark
@@ -22,6 +23,8 @@ class Entry:
     active_at_ms: int
     manifest: Manifest | None = None
     marks: set[Mark] = field(default_factory=set)
+    ahead: SentAhead | None = None
+    arrived_bytes: int = 0
     receiving_count: int = 0
     publishing_count: int = 0
     closing: bool = False
@@ -50,6 +53,8 @@ class Entry:
             active_at_ms=self.active_at_ms,
             size_bytes=self.manifest.size_bytes if self.manifest else 0,
             receiving=self.receiving_count > 0,
+            arrived_bytes=self.arrived_bytes,
+            ahead=self.ahead,
         )
 
 
@@ -66,6 +71,8 @@ def load_entry(folder: Path) -> Entry | None:
         entry = Entry(draft, disk.active_at_ms(folder))
         if (folder / disk.MANIFEST).exists():
             entry.manifest = msgspec.json.decode((folder / disk.MANIFEST).read_bytes(), type=Manifest)
+        if (folder / disk.AHEAD).exists():
+            entry.ahead = msgspec.json.decode((folder / disk.AHEAD).read_bytes(), type=SentAhead)
     except (OSError, msgspec.DecodeError) as error:
         log.error("upload cannot be read", folder=folder.name, reason=str(error))  # noqa: TRY400 the reason is all
         return None

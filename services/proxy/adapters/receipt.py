@@ -16,7 +16,7 @@ from services.proxy.adapters import disk
 from services.proxy.adapters.movers import Movers
 from services.proxy.adapters.splice import Fill
 from services.proxy.core.names import safe_name
-from services.proxy.ports import NO_SUCH_UPLOAD, SpoolFull, Tap
+from services.proxy.ports import NO_SUCH_UPLOAD, SpoolFull, StoredFile, Tap
 
 
 class DiskPart:
@@ -83,6 +83,7 @@ class DiskReceipt:
         self._write = write
         self._require_room = require_room
         self.parts: list[DiskPart] = []
+        self.published: list[StoredFile] = []
 
     @property
     def files_count(self) -> int:
@@ -104,7 +105,7 @@ class DiskReceipt:
         """Make all files appear. Runs in a thread."""
         if not all(part.closed for part in self.parts):
             raise ValueError("a part of this request is not complete")
-        disk.publish([(part.path, part.name) for part in self.parts], self._folder / disk.FILES)
+        self.published = disk.publish([(part.path, part.name) for part in self.parts], self._folder / disk.FILES)
 
     def discard(self) -> None:
         """Remove what has not been published."""

@@ -9,7 +9,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from math import inf
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from libs.common.model import Node, NodeTaskId
 from services.proxy.adapters.node_call import Answer, Limits, NodeCall
 from services.proxy.adapters.throttle import Throttle
 from services.proxy.core.outgoing import Multipart, form, one_file
-from services.proxy.ports import Draft
+from services.proxy.ports import Draft, NodeRefused
 
 
 class NodeSender:
@@ -28,7 +28,7 @@ class NodeSender:
 
     def __init__(self, threads: Executor, throttle: Throttle, limits: Limits) -> None:
         self._threads = threads
-        self._throttle = throttle
+        self.throttle = throttle
         self._limits = limits
 
     async def begin(self, node: Node, attempt: NodeTaskId, draft: Draft) -> None:
@@ -46,6 +46,15 @@ class NodeSender:
         """`POST /task/new/commit/<id>`."""
         answer = await self._call(node, f"/task/new/commit/{attempt}", None, by_s=by_s)
         require(answer.uuid == attempt, node)
+
+    async def discard(self, node: Node, attempt: NodeTaskId) -> None:
+        """`POST /task/new/init` with options that no node takes.
+
+        NodeODM has no call that removes an upload before its commit (`/task/remove` knows committed tasks only), but a refused
+        init removes what was uploaded under its id; that of a committed task is refused before anything is touched.
+        """
+        with suppress(NodeRefused):
+            await self._call(node, "/task/new/init", form(fresh_boundary(), [("options", "[")]), attempt=attempt)
 
     async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft, by_s: float = inf) -> None:
         """`POST /task/new` with `zipurl`."""
@@ -65,7 +74,7 @@ class NodeSender:
     ) -> Answer:
         headers = {"set-uuid": attempt} if attempt else None
         call = NodeCall(
-            node, path, body, limits=self._limits, throttle=self._throttle, headers=headers, file=file, by_s=by_s
+            node, path, body, limits=self._limits, throttle=self.throttle, headers=headers, file=file, by_s=by_s
         )
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call.run)
@@ -76,12 +85,16 @@ class NodeSender:
 
 @asynccontextmanager
 async def open_sender(
-    threads_count: int, *, max_bytes_per_s: int = 0, limits: Limits | None = None
+    threads_count: int, *, max_bytes_per_s: int = 0, limits: Limits | None = None, beside: NodeSender | None = None
 ) -> AsyncIterator[NodeSender]:
-    """Open the way to the nodes with at most `threads_count` transfers at once; 0 bytes per second is no limit."""
+    """Open the way to the nodes with at most `threads_count` transfers at once; 0 bytes per second is no limit.
+
+    `beside` another one it shares the limit of speed, but not the threads.
+    """
     threads = ThreadPoolExecutor(threads_count, thread_name_prefix="forward")
+    throttle = beside.throttle if beside else Throttle(max_bytes_per_s)
     try:
-        yield NodeSender(threads, Throttle(max_bytes_per_s), limits or Limits())
+        yield NodeSender(threads, throttle, limits or Limits())
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
 

@@ -28,6 +28,7 @@ import structlog
 from libs.common.errors import BusFailed, NotFound, Refused
 from libs.common.identity import may_touch
 from libs.common.lifecycle import now_ms
+from libs.common.messages import SentAhead
 from libs.common.model import InstanceId, TaskId, Upload
 from libs.common.ports import Bucket
 from services.proxy.adapters import disk
@@ -152,6 +153,7 @@ class DiskSpool:
         entry.quiet.clear()
         try:
             await self._run(receipt.publish)
+            entry.arrived_bytes += sum(file.size_bytes for file in receipt.published)
         finally:
             entry.publishing_count -= 1
             if not entry.publishing_count:
@@ -238,6 +240,18 @@ class DiskSpool:
             if mark in entry.marks and not entry.gone:
                 entry.marks.remove(mark)
                 await self._run(disk.forget, self._file(task, mark + disk.MARK_SUFFIX))
+
+    async def note_ahead(self, task: TaskId, ahead: SentAhead | None) -> None:
+        """Note durably where files went before the commit."""
+        entry = self._entry(task)
+        async with entry.lock:
+            if entry.gone:
+                raise NotFound(NO_SUCH_UPLOAD)
+            if ahead is not None:
+                await self._run(disk.write_durably, self._file(task, disk.AHEAD), msgspec.json.encode(ahead))
+            elif entry.ahead is not None:
+                await self._run(disk.forget, self._file(task, disk.AHEAD))
+            entry.ahead = ahead
 
     async def give_up(self, task: TaskId) -> None:
         """Delete the files, keep the rest."""

@@ -174,7 +174,7 @@ class HotPaths:
         client = client_of(exchange, self._public_address)
         task = await self._creator.begin(client, text(exchange.header(b"set-uuid")))
         try:
-            async with self._creator.upload(client, task, exchange.length_bytes) as receipt:
+            async with self._creator.upload(client, task, exchange.length_bytes, more_follow=False) as receipt:
                 form = await read_upload(exchange, receipt, self._stall_s)
             return await self._creator.complete(client, task, form)
         except BaseException:

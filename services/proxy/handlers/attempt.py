@@ -10,6 +10,7 @@ short while only: a commit that comes later than that (a frozen process, a slow 
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ from libs.common.messages import (
     ReportForwardFailed,
     Request,
 )
-from libs.common.model import InstanceId
+from libs.common.model import InstanceId, TaskId
 from libs.common.ports import Bus
 from services.proxy.core.forwarding import Verdict
 from services.proxy.handlers.delivery import Delivery, StepFailed
@@ -48,6 +49,10 @@ class Pace:
     """After the bus did not answer."""
     failure_pause_s: float = 5.0
     """After a mistake of our own."""
+
+
+TakeOver = Callable[[TaskId, Placed], Awaitable[Mapping[str, int]]]
+"""Says what a node has already of a task that was placed there: names and sizes in bytes. Raises StepFailed."""
 
 
 class AttemptOver(Exception):
@@ -78,6 +83,7 @@ class Attempt:
         holder: InstanceId,
         delivery: Delivery,
         *,
+        before: TakeOver | None = None,
         placed: Placed,
         manifest: Manifest,
         woken: asyncio.Event,
@@ -86,6 +92,8 @@ class Attempt:
         self._bus = bus
         self._holder = holder
         self._delivery = delivery
+        self._before = before
+        """Given: files went ahead, and are taken over from there."""
         self._task = delivery.draft.task
         self._placed = placed
         self._sizes = {file.name: file.size_bytes for file in manifest.files}
@@ -198,6 +206,9 @@ class Attempt:
         if self._delivery.draft.zip_url:
             await self._delivery.submit_zip(self._confirm)
             return
-        await self._delivery.begin()
+        if self._before:
+            self._delivery.sent.update(await self._before(self._task, self._placed))
+        else:
+            await self._delivery.begin()
         await self._delivery.send_all(self._sizes)
         await self._delivery.commit(self._confirm)

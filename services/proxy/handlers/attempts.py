@@ -15,6 +15,7 @@ from libs.common.errors import ClusterError
 from libs.common.messages import REPORT_FORWARD_FAILED, Placed, ReportForwardFailed
 from libs.common.model import TaskId
 from libs.common.ports import Bus
+from services.proxy.handlers.ahead import Ahead
 from services.proxy.handlers.attempt import Attempt, Pace, tell
 from services.proxy.handlers.delivery import Delivery
 from services.proxy.handlers.finish import Finisher
@@ -22,7 +23,7 @@ from services.proxy.ports import Mark, Sender, Spool
 
 log = structlog.get_logger()
 
-STOP_REPORT_S: Final = 2.0
+STOP_REPORT_S: Final = 1.0
 
 
 @dataclass
@@ -39,17 +40,28 @@ class Attempts:
     """Begins attempts, and reports those that come to nothing."""
 
     def __init__(  # noqa: PLR0913 what it works with
-        self, bus: Bus, spool: Spool, sender: Sender, finisher: Finisher, *, parallel_count: int, pace: Pace
+        self,
+        bus: Bus,
+        spool: Spool,
+        sender: Sender,
+        finisher: Finisher,
+        ahead: Ahead,
+        *,
+        parallel_count: int,
+        pace: Pace,
     ) -> None:
         self._bus = bus
         self._spool = spool
         self._sender = sender
         self._finisher = finisher
+        self._ahead = ahead
         self._parallel_count = parallel_count
         self._pace = pace
 
     async def run(self, task: TaskId, placed: Placed, loop: Loop) -> None:
         """Bring a task to the node that it was placed on, unless that was tried already."""
+        if not placed.ahead or placed.attempt <= loop.begun:
+            self._ahead.give_up(task, f"the task is placed on {placed.node.name}")
         if placed.attempt <= loop.begun:
             await self.give_up(task, placed.attempt, "sending was interrupted")
             return
@@ -62,6 +74,7 @@ class Attempts:
             self._bus,
             self._spool.instance,
             self._delivery(task, placed),
+            before=self._ahead.take if placed.ahead else None,
             placed=placed,
             manifest=await self._spool.manifest(task),
             woken=loop.woken,
@@ -69,7 +82,8 @@ class Attempts:
         )
         loop.begun, loop.sending = placed.attempt, True
         try:
-            await attempt.run()
+            with self._ahead.giving_way():
+                await attempt.run()
         except asyncio.CancelledError:
             await self._say_stopped(task, placed, committing=attempt.committing)
             raise

@@ -107,12 +107,19 @@ class Creator:
         return task
 
     @asynccontextmanager
-    async def upload(self, client: Client, task: TaskId, expected_bytes: int = 0) -> AsyncIterator[Receipt]:
-        """Take one upload request. Raises NotFound when there is no such upload of this client, SpoolFull."""
+    async def upload(
+        self, client: Client, task: TaskId, expected_bytes: int = 0, *, more_follow: bool = True
+    ) -> AsyncIterator[Receipt]:
+        """Take one upload request. Raises NotFound when there is no such upload of this client, SpoolFull.
+
+        `more_follow`: it is not known to be the last one, so that it may be worth while to send its files ahead.
+        """
         if not may_touch(client.owner, self._spool.draft(task).owner):
             raise NotFound(NO_SUCH_UPLOAD)
         async with self._spool.receive(task, expected_bytes) as receipt:
             yield receipt
+        if more_follow:
+            await self._forwarding.arrived(task, receipt.published)
 
     async def commit(self, client: Client, task: TaskId) -> TaskId:
         """Commit an upload; the same answer again for one that is committed. Raises NotFound, Refused, BusFailed."""

@@ -15,7 +15,7 @@ that it cuts off by itself.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import structlog
@@ -38,11 +38,12 @@ from libs.common.model import Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.core.epochs import Epochs
 from services.proxy.core.forwarding import Move, next_move, patience_s
+from services.proxy.handlers.ahead import Ahead
 from services.proxy.handlers.attempt import Pace
 from services.proxy.handlers.attempts import Attempts, Loop
 from services.proxy.handlers.finish import Finisher
 from services.proxy.handlers.inputs import Inputs
-from services.proxy.ports import ClusterView, Mark, Sender, Spool
+from services.proxy.ports import ClusterView, Mark, Sender, Spool, StoredFile
 
 log = structlog.get_logger()
 
@@ -65,13 +66,15 @@ class Forwarder:
         parallel_count: int,
         pace: Pace | None = None,
         inputs: Inputs | None = None,
+        ahead: Ahead,
     ) -> None:
         self._bus = bus
         self._spool = spool
         self._cluster = cluster
         self._finisher = finisher
         self._pace = pace or Pace()
-        self._attempts = Attempts(bus, spool, sender, finisher, parallel_count=parallel_count, pace=self._pace)
+        self._ahead = ahead
+        self._attempts = Attempts(bus, spool, sender, finisher, ahead, parallel_count=parallel_count, pace=self._pace)
         self._inputs = inputs
         """Given: inputs go as soon as a node has them (`--keep-inputs until-forwarded`)."""
         self._room = asyncio.Semaphore(tasks_count)
@@ -87,7 +90,7 @@ class Forwarder:
     async def running(self) -> AsyncIterator[None]:
         """Take up what the spool holds, and forward while the context is open."""
         self._cluster.on_task(self._wake)
-        async with self._bus.listen(PLACEMENT_POSSIBLE, self._hear), self._crew:
+        async with self._bus.listen(PLACEMENT_POSSIBLE, self._hear), self._ahead.running(), self._crew:
             for held in self._spool.held():
                 if held.committed:
                     await self._start(held.draft.task, resumed=True)
@@ -98,6 +101,10 @@ class Forwarder:
         with suppress(NotFound):
             await self._spool.mark(task, Mark.SUBMITTED)
             await self._start(task)
+
+    async def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
+        """Take note of files that may go ahead."""
+        await self._ahead.arrived(task, files)
 
     async def _start(self, task: TaskId, *, resumed: bool = False) -> None:
         if task not in self._loops:
@@ -171,7 +178,8 @@ class Forwarder:
         async with self._room:
             self._loops[task].woken.clear()
             try:
-                answer = await self._bus.ask(PLACE_TASK, PlaceTask(task=task, holder=self._spool.instance))
+                ahead = await self._ahead.offer(task)
+                answer = await self._bus.ask(PLACE_TASK, PlaceTask(task=task, holder=self._spool.instance, ahead=ahead))
             except BusFailed as error:
                 log.warning("cannot ask for a place", task=task, reason=error.message)
                 return None
@@ -180,6 +188,8 @@ class Forwarder:
                     log.warning("placement refused", task=task, epoch=answer.epoch, highest=self._epochs.highest)
                     return None
                 await self._attempts.run(task, answer, self._loops[task])
+            else:
+                self._ahead.give_up(task, "the task was not placed at once")
             return answer
 
     async def _look(self, task: TaskId, state: TaskState | None) -> bool:

@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
+from libs.common.messages import SentAhead
 from libs.common.model import Frozen, InstanceId, OptionValue, Owner, TaskId
 
 NO_SUCH_UPLOAD: Final = "Invalid taskId: the task no longer exists."
@@ -90,6 +91,10 @@ class Held(Frozen, frozen=True, kw_only=True):
     """Of its files, once committed."""
     receiving: bool = False
     """An upload request is open at this moment."""
+    arrived_bytes: int = 0
+    """What upload requests have brought since this proxy was started."""
+    ahead: SentAhead | None = None
+    """Where files of it went before the commit, and have not been removed or taken over yet."""
 
 
 @dataclass(slots=True)
@@ -129,6 +134,11 @@ class Receipt(Protocol):
     @property
     def files_count(self) -> int:
         """Files opened so far."""
+        ...
+
+    @property
+    def published(self) -> Sequence[StoredFile]:
+        """Under which names its files are kept, for ever; none before the request is complete."""
         ...
 
     async def open(self, filename: str) -> Part:
@@ -183,6 +193,10 @@ class Spool(Protocol):
         """Take a remark back; nothing happens where there is none."""
         ...
 
+    async def note_ahead(self, task: TaskId, ahead: SentAhead | None) -> None:
+        """Note durably to where files go before the commit; None: nothing of that is left."""
+        ...
+
     async def give_up(self, task: TaskId) -> None:
         """Delete the files of a committed task, and keep the rest (Mark.INPUTS_GONE)."""
         ...
@@ -217,4 +231,8 @@ class Forwarding(Protocol):
 
     async def adopt(self, task: TaskId) -> None:
         """Take over a task that the scheduler has just acknowledged (SUBMIT_TASK); again: nothing happens."""
+        ...
+
+    async def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
+        """Take note that files of an open upload are complete."""
         ...

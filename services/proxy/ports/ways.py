@@ -111,6 +111,10 @@ class Sender(Protocol):
         """`POST /task/new/commit/<id>`. Later than `by_s` (monotonic clock) no byte goes out: NodeUnreachable."""
         ...
 
+    async def discard(self, node: Node, attempt: NodeTaskId) -> None:
+        """Remove what was sent and never committed; nothing happens to what was committed."""
+        ...
+
     async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft, by_s: float = inf) -> None:
         """`POST /task/new` with `zipurl`: begin and commit at once; `by_s` as with `commit`."""
         ...

@@ -122,8 +122,10 @@ def waiting_for_holder(task: Task, where: str, now_ms: int) -> Task:
     return msgspec.structs.replace(task, waiting_because=HOLDER_AWAY, timeline=told(task.timeline, line, now_ms))
 
 
-def placed(task: Task, node: Node, node_task_id: NodeTaskId, now_ms: int, epoch: int = 0) -> Task:
-    """Begin an attempt."""
+def placed(  # noqa: PLR0913 what an attempt is made of
+    task: Task, node: Node, node_task_id: NodeTaskId, now_ms: int, epoch: int = 0, *, ahead: bool = False
+) -> Task:
+    """Begin an attempt. `ahead`: files of it are on the node already."""
     number = failed_count(task) + 1
     attempt = Attempt(
         number=number,
@@ -133,6 +135,7 @@ def placed(task: Task, node: Node, node_task_id: NodeTaskId, now_ms: int, epoch:
         started_at_ms=now_ms,
         epoch=epoch,
         machine=node.machine,
+        ahead=ahead,
     )
     return moved(
         task,

@@ -136,14 +136,16 @@ class Placer:
         return self._answer_again(task.id)
 
     async def _begin(self, task: Task, promise: Grant, ahead: SentAhead | None) -> Placed | Waiting | NotWaiting:
-        node_task = self._id_on_node(task, promise, ahead)
+        goes_on = ahead if ahead and fits(ahead, task, promise) else None
+        node_task = goes_on.node_task_id if goes_on else NodeTaskId(self._new_id() if task.attempts else task.id)
+        now_ms, epoch = self._ledger.now_ms(), self._ledger.office.epoch
 
         def decide(now: Task) -> Task:
             kept = self._board.grants.get(now.id)
             node = self._board.nodes.get(promise.node)
             if now.state is not TaskState.WAITING or kept is not promise or node is None:
                 return now
-            return placed(now, node.record, node_task, self._ledger.now_ms(), self._ledger.office.epoch)
+            return placed(now, node.record, node_task, now_ms, epoch, ahead=goes_on is not None)
 
         record = await self._ledger.change(task.id, decide)
         begun = record.task.attempt
@@ -152,13 +154,6 @@ class Placer:
         if record.task.state is TaskState.WAITING:
             return await self._keep_waiting(record.task)
         return self._answer_again(task.id)
-
-    def _id_on_node(self, task: Task, promise: Grant, ahead: SentAhead | None) -> NodeTaskId:
-        """Name the attempt on its node: as its files do that are there already; no two attempts have one name."""
-        before = {attempt.node_task_id for attempt in task.attempts}
-        if ahead and ahead.node == promise.node and ahead.node_task_id not in before:
-            return ahead.node_task_id
-        return NodeTaskId(self._new_id() if task.attempts else task.id)
 
     def _answer_again(self, task_id: TaskId) -> Placed | Waiting | NotWaiting:
         task = self._board.visible(task_id, None)
@@ -175,6 +170,7 @@ class Placer:
             node_task_id=attempt.node_task_id,
             revision=self._board.revisions[task.id],
             epoch=self._ledger.office.epoch,
+            ahead=attempt.ahead,
         )
 
     async def _keep_waiting(self, task: Task) -> Waiting:
@@ -183,3 +179,8 @@ class Placer:
         if waiting_because(task, because, now_ms, word) != task:
             await self._ledger.change(task.id, lambda now: waiting_because(now, because, now_ms, word))
         return Waiting(position=self._board.waiting.position(key_of(task)), reason=because)
+
+
+def fits(ahead: SentAhead, task: Task, promise: Grant) -> bool:
+    """Whether an attempt can go on with what was sent ahead: it is on this node, and no attempt has had that id before."""
+    return ahead.node == promise.node and all(each.node_task_id != ahead.node_task_id for each in task.attempts)

@@ -115,6 +115,11 @@ async def test_a_loop_that_misses_a_cancellation_is_cancelled_again():
     await asyncio.sleep(0)
     await ended(loop)
     assert len(missed) == 2
+    async with Crew(1) as crew:
+        await crew.start(deaf_once(), "deaf once")
+        await asyncio.sleep(0)
+        missed.clear()
+    assert len(missed) == 2
 
 
 async def test_how_a_loop_has_ended_is_nothing_to_who_waits_for_its_end():

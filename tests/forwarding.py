@@ -1,0 +1,411 @@
+"""One proxy's forwarding with everything around it played: a scheduler that places as told, nodes that remember, a client."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from libs.common.errors import NodeFailed, NotFound, Refused
+from libs.common.lifecycle import monotonic_s
+from libs.common.messages import (
+    AIM_UPLOAD,
+    COMMIT_WITHIN_S,
+    GET_TASK,
+    PLACE_TASK,
+    RENEW_ATTEMPT,
+    REPORT_FORWARD_FAILED,
+    REPORT_FORWARDED,
+    REPORT_INPUTS_GONE,
+    UPLOADS,
+    Aimed,
+    AimReply,
+    AimUpload,
+    Done,
+    NoAim,
+    NotWaiting,
+    Placed,
+    PlaceReply,
+    PlaceTask,
+    RenewAttempt,
+    ReportForwarded,
+    ReportForwardFailed,
+    ReportInputsGone,
+    TaskRecord,
+    TaskRef,
+    Waiting,
+)
+from libs.common.model import (
+    Attempt,
+    InstanceId,
+    Node,
+    NodeId,
+    NodeTaskId,
+    Task,
+    TaskId,
+    TaskState,
+)
+from libs.common.testing import MemoryBus
+from services.proxy.adapters.spool import DiskSpool, open_spool
+from services.proxy.core.names import unique_name
+from services.proxy.handlers.ahead import Ahead
+from services.proxy.handlers.attempt import Pace
+from services.proxy.handlers.finish import Finisher
+from services.proxy.handlers.forward import Forwarder
+from services.proxy.handlers.inputs import Inputs
+from services.proxy.ports import Draft, WebhookFailed
+from tests.waiting import until
+
+TASK = TaskId("11111111-2222-4333-8444-555555555555")
+NODE = Node(id=NodeId("n1"), hostname="n1", port=3000, token="node-token")
+OTHER_NODE = Node(id=NodeId("n2"), hostname="n2", port=3000)
+NODES = {node.id: node for node in (NODE, OTHER_NODE)}
+QUICK = Pace(renew_s=0.05, look_again_s=30.0, bus_retry_s=0.02, failure_pause_s=0.05)
+FILES = {"a.jpg": b"1", "b.jpg": b"22", "gcp.txt": b"333"}
+
+
+class Scheduler:
+    """The owner of tasks, as far as a holder meets it. Every write shows in the mirror at once."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[TaskId, Task] = {}
+        self.slots_count = 1_000
+        self.renewed: list[RenewAttempt] = []
+        self.failed: list[ReportForwardFailed] = []
+        self.forwarded: list[ReportForwarded] = []
+        self.inputs_gone: list[ReportInputsGone] = []
+        self.consents = True
+        self.asked: Counter[TaskId] = Counter()
+        self.revision = 0
+        self.epoch = 0
+        self.epochs: list[int] = []
+        """Those of the next placements; afterwards `epoch`."""
+        self.listeners: list[Callable[[TaskId], None]] = []
+        self.places_on = NODE
+        self.aims_at: Node | None = None
+        """Where files of uploads may go ahead to."""
+        self.aims: list[AimUpload] = []
+
+    # the mirror: ports.ClusterView
+
+    ready = True
+
+    def task(self, task: TaskId) -> TaskRecord | None:
+        found = self.tasks.get(task)
+        return TaskRecord(task=found, revision=self.revision) if found else None
+
+    def on_task(self, listener: Callable[[TaskId], None]) -> None:
+        self.listeners.append(listener)
+
+    # what a test does
+
+    def submit(self, task: TaskId = TASK) -> None:
+        self.put(Task(id=task, name="t", holder=InstanceId("p"), created_at_ms=1, committed_at_ms=2, images_count=2))
+
+    def change(self, task: TaskId = TASK, **fields: Any) -> None:
+        self.put(msgspec.structs.replace(self.tasks[task], **fields))
+
+    def put(self, task: Task) -> None:
+        self.tasks[task.id] = task
+        self.tell(task.id)
+
+    def remove(self, task: TaskId = TASK) -> None:
+        del self.tasks[task]
+        self.tell(task)
+
+    def tell(self, task: TaskId) -> None:
+        self.revision += 1
+        for listener in self.listeners:
+            listener(task)
+
+    # what it answers
+
+    @property
+    def handlers(self) -> dict[Any, Any]:
+        return {
+            AIM_UPLOAD: self.aim,
+            PLACE_TASK: self.place,
+            RENEW_ATTEMPT: self.renew,
+            REPORT_FORWARDED: self.on_forwarded,
+            REPORT_FORWARD_FAILED: self.on_failed,
+            GET_TASK: self.get,
+            REPORT_INPUTS_GONE: self.on_inputs_gone,
+        }
+
+    async def get(self, ref: TaskRef) -> TaskRecord:
+        found = self.task(ref.task)
+        if found is None:
+            raise NotFound("no such task")
+        return found
+
+    async def place(self, asked: PlaceTask) -> PlaceReply:
+        self.asked[asked.task] += 1
+        task = self.tasks.get(asked.task)
+        if task is None:
+            return NotWaiting(state=None)
+        if task.state is TaskState.WAITING:
+            if not self.slots_count:
+                return Waiting(position=1, reason="all slots are taken")
+            self.slots_count -= 1
+            number = len(task.attempts) + 1
+            goes_on = asked.ahead is not None and asked.ahead.node == self.places_on.id
+            own_id = NodeTaskId(f"{asked.task}#{number}")
+            attempt = Attempt(
+                number=number,
+                node=self.places_on.id,
+                node_task_id=asked.ahead.node_task_id if goes_on and asked.ahead else own_id,
+                ahead=goes_on,
+            )
+            assert all(attempt.node_task_id != before.node_task_id for before in task.attempts)
+            self.change(asked.task, state=TaskState.FORWARDING, attempts=(*task.attempts, attempt))
+            task = self.tasks[asked.task]
+        if task.state is TaskState.FORWARDING and task.attempt:
+            return Placed(
+                node=NODES[task.attempt.node],
+                ahead=task.attempt.ahead,
+                attempt=task.attempt.number,
+                node_task_id=task.attempt.node_task_id,
+                revision=self.revision,
+                epoch=self.epochs.pop(0) if self.epochs else self.epoch,
+            )
+        return NotWaiting(state=task.state)
+
+    async def aim(self, asked: AimUpload) -> AimReply:
+        self.aims.append(asked)
+        if self.aims_at is None or asked.node not in {None, self.aims_at.id}:
+            return NoAim(reason="no node has a slot for it now")
+        return Aimed(node=self.aims_at)
+
+    async def renew(self, asked: RenewAttempt) -> Done:
+        self.renewed.append(asked)
+        self.require_current(asked.task, asked.attempt)
+        return Done()
+
+    async def on_forwarded(self, asked: ReportForwarded) -> TaskRecord:
+        self.require_current(asked.task, asked.attempt)
+        self.forwarded.append(asked)
+        self.change(asked.task, state=TaskState.RUNNING)
+        return await self.get(TaskRef(task=asked.task))
+
+    async def on_failed(self, asked: ReportForwardFailed) -> TaskRecord:
+        self.require_current(asked.task, asked.attempt)
+        self.failed.append(asked)
+        self.change(asked.task, state=TaskState.FAILED if asked.node_refused else TaskState.WAITING)
+        return await self.get(TaskRef(task=asked.task))
+
+    async def on_inputs_gone(self, asked: ReportInputsGone) -> TaskRecord:
+        found = await self.get(TaskRef(task=asked.task))
+        if not self.consents or found.task.state in {TaskState.WAITING, TaskState.FORWARDING}:
+            raise Refused("the inputs are needed")
+        self.inputs_gone.append(asked)
+        return found
+
+    def require_current(self, task: TaskId, attempt: int) -> None:
+        found = self.tasks.get(task)
+        if found is None or found.state is not TaskState.FORWARDING or len(found.attempts) != attempt:
+            raise Refused("the attempt no longer counts")
+
+
+class Nodes:
+    """The way to the nodes: they keep what they are sent as NodeODM does, and fail as told."""
+
+    def __init__(self) -> None:
+        self.met: set[str] = set()
+        self.begun: list[NodeTaskId] = []
+        self.drafts: dict[NodeTaskId, Draft] = {}
+        """What each init said."""
+        self.sent: list[tuple[NodeTaskId, str, bytes]] = []
+        self.uploads: dict[NodeTaskId, dict[str, bytes]] = {}
+        """What lies on a node before the commit; two files of one name are both kept."""
+        self.committed: list[NodeTaskId] = []
+        self.datasets: dict[NodeTaskId, dict[str, bytes]] = {}
+        """What was there at the commit."""
+        self.discarded: list[NodeTaskId] = []
+        self.zips: list[tuple[NodeTaskId, str]] = []
+        self.troubles: dict[str, list[Exception]] = {}
+        self.down: set[str] = set()
+        """Nodes that are dead: a file that is under way is cut off."""
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.sending_count = 0
+        self.most_sending_count = 0
+
+    def trouble(self, step: str, *errors: Exception) -> None:
+        self.troubles[step] = list(errors)
+
+    def meet(self, node: Node, step: str) -> None:
+        self.met.add(node.name)
+        if node.hostname in self.down:
+            raise NodeFailed(f"{node.name} did not answer")
+        if self.troubles.get(step):
+            raise self.troubles[step].pop(0)
+
+    async def begin(self, node: Node, attempt: NodeTaskId, draft: Draft) -> None:
+        self.meet(node, "begin")
+        assert draft.task == TASK or draft.task.startswith("task-")
+        self.begun.append(attempt)
+        self.drafts[attempt] = draft
+        self.uploads.setdefault(attempt, {})
+
+    async def send(self, node: Node, attempt: NodeTaskId, name: str, path: Path) -> None:
+        self.meet(node, "send")
+        self.sending_count += 1
+        self.most_sending_count = max(self.sending_count, self.most_sending_count)
+        content = content_of(path)
+        try:
+            await self.gate.wait()
+            await asyncio.sleep(0)
+            if node.hostname in self.down:
+                self.keep(attempt, name, content[:1])
+                raise NodeFailed(f"{node.name} did not answer")
+            self.sent.append((attempt, name, content))
+            self.keep(attempt, name, content)
+        finally:
+            self.sending_count -= 1
+
+    def keep(self, attempt: NodeTaskId, name: str, content: bytes) -> None:
+        if (files := self.uploads.get(attempt)) is not None:
+            files[unique_name(name, frozenset(files))] = content
+
+    async def commit(self, node: Node, attempt: NodeTaskId, by_s: float = inf) -> None:
+        assert monotonic_s() < by_s <= monotonic_s() + COMMIT_WITHIN_S
+        self.meet(node, "commit")
+        self.committed.append(attempt)
+        self.datasets[attempt] = self.uploads.pop(attempt, {})
+
+    async def discard(self, node: Node, attempt: NodeTaskId) -> None:
+        self.meet(node, "discard")
+        self.discarded.append(attempt)
+        self.uploads.pop(attempt, None)
+
+    async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft, by_s: float = inf) -> None:
+        assert monotonic_s() < by_s <= monotonic_s() + COMMIT_WITHIN_S
+        self.meet(node, "submit")
+        self.zips.append((attempt, draft.zip_url))
+
+
+def content_of(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+class Client:
+    """The client's own server."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.failures_count = 0
+        self.tries_count = 0
+
+    async def post(self, url: str, body: bytes) -> None:
+        self.tries_count += 1
+        if self.failures_count:
+            self.failures_count -= 1
+            raise WebhookFailed("client.example timed out")
+        self.told.append((url, msgspec.json.decode(body)))
+
+
+class World:
+    """One proxy's forwarding with everything around it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.bus = MemoryBus()
+        self.scheduler = Scheduler()
+        self.nodes = Nodes()
+        self.client = Client()
+        self.now_ms = 1_000_000_000
+        self.keep_failed_s = 0.0
+        self.spool: DiskSpool
+        self.inputs: Inputs
+        self.ids = count(1)
+
+    @asynccontextmanager
+    async def proxy(
+        self,
+        *,
+        tasks_count: int = 4,
+        start: bool = True,
+        until_forwarded: bool = False,
+        ahead_from_bytes: int | None = None,
+        one_link: bool = False,
+    ) -> AsyncIterator[Forwarder]:
+        """Run the proxy while the context is open; again is a restart."""
+        self.scheduler.listeners.clear()
+        async with AsyncExitStack() as stack:
+            self.spool = await stack.enter_async_context(
+                open_spool(self.folder, await self.bus.bucket(UPLOADS), "http://p", clock=lambda: self.now_ms)
+            )
+            inputs = Inputs(self.bus, self.spool, self.scheduler)
+            finisher = Finisher(
+                self.bus,
+                self.spool,
+                self.client,
+                lambda task: {"uuid": task.id, "status": task.state},
+                (0.0,) * 5,
+                inputs=inputs,
+                keep_failed_s=self.keep_failed_s,
+                clock=lambda: self.now_ms,
+            )
+            forwarder = Forwarder(
+                self.bus,
+                self.spool,
+                self.nodes,
+                self.scheduler,
+                finisher,
+                tasks_count=tasks_count,
+                parallel_count=2,
+                pace=QUICK,
+                inputs=inputs if until_forwarded else None,
+                ahead=Ahead(
+                    self.bus,
+                    self.spool,
+                    self.nodes,
+                    NODES.get,
+                    from_bytes=ahead_from_bytes,
+                    uploads_count=2,
+                    parallel_count=2,
+                    one_link=one_link,
+                    ask_every_s=0.02,
+                    clock=lambda: self.now_ms,
+                    fresh_id=lambda: f"ahead-{next(self.ids)}",
+                ),
+            )
+            self.inputs = inputs
+            if start:
+                await stack.enter_async_context(forwarder.running())
+            yield forwarder
+
+    async def commit(self, task: TaskId = TASK, **fields: Any) -> None:
+        """What the HTTP side does before it submits."""
+        received_at_ms = fields.pop("received", 1)
+        await self.spool.create(Draft(task=task, name="t", created_at_ms=1, received_at_ms=received_at_ms, **fields))
+        if "zip_url" not in fields:
+            async with self.spool.receive(task) as receipt:
+                for name, content in FILES.items():
+                    part = await receipt.open(name)
+                    part.write(content)
+                    part.close()
+        await self.spool.commit(task, at_ms=2)
+
+    async def forwarded(self, forwarder: Forwarder, task: TaskId = TASK, **fields: Any) -> None:
+        """Commit, submit, adopt, and wait until it runs."""
+        await self.commit(task, **fields)
+        self.scheduler.submit(task)
+        await forwarder.adopt(task)
+        await self.reaches(TaskState.RUNNING, task)
+
+    async def reaches(self, state: TaskState, task: TaskId = TASK) -> None:
+        await until(lambda: self.scheduler.tasks[task].state is state, what=f"the task is {state}")
+
+    async def lets_go(self, task: TaskId = TASK) -> None:
+        uploads = await self.bus.bucket(UPLOADS)
+
+        async def gone() -> bool:
+            return self.spool.find(task) is None and await uploads.get(task) is None
+
+        await until(gone, what="the inputs are gone")
