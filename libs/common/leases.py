@@ -1,6 +1,6 @@
 """Leadership: one holder of an office at a time, by a key that expires (KV `leases`, key TTL, compare-and-set).
 
-The holder writes the key again every third of its time to live. When it stops (crash, freeze, no network), NATS removes
+The holder writes the key again every third of its time to live, and soon again when there is no answer. When it stops (crash, freeze, no network), NATS removes
 the key and the next candidate creates it. Two clocks are never compared: NATS counts from when it received the last
 write, the holder from before it sent it, so the holder's term always ends first. A holder that was frozen finds its term
 over as soon as it looks: `valid` is a comparison with the monotonic clock, to be asked before anything is decided.
@@ -42,6 +42,9 @@ BUCKET: Final = "leases"
 LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
 RETRY_S: Final = 0.5
 RENEWALS_PER_TTL: Final = 3
+TRIES_PER_TTL: Final = 4
+"""So long does a renewal wait for its answer; the next follows soon, so that one lost answer costs no office."""
+AGAIN_S: Final = 0.1
 WRONG_REVISION: Final = 10071
 """NATS' code for a write to a subject whose last message is another than expected."""
 GONE: Final = {"Z", "X"}
@@ -163,14 +166,18 @@ class Lease:
 
     async def renew(self, term: Term) -> None:
         """Write the key again and again; end the term when it is not written in time or is somebody else's."""
+        pause_s = self._ttl_s / RENEWALS_PER_TTL
         while term.valid:
-            await asyncio.sleep(self._ttl_s / RENEWALS_PER_TTL)
+            await asyncio.sleep(pause_s)
             try:
-                await self._write_again(term)
+                async with asyncio.timeout(self._ttl_s / TRIES_PER_TTL):
+                    await heeding(self._write_again(term))
+                pause_s = self._ttl_s / RENEWALS_PER_TTL
             except OfficeTaken as error:
                 log.warning("office lost", office=self._office, epoch=term.epoch, reason=str(error))
                 break
             except LOST as error:
+                pause_s = AGAIN_S
                 log.debug("lease not renewed", office=self._office, error=type(error).__name__)
         term.end()
         log.warning("term over", office=self._office, epoch=term.epoch)
@@ -212,7 +219,6 @@ class Lease:
                 self._holder,
                 headers={api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(revision)},
                 msg_ttl=self._ttl_s,
-                timeout=self._ttl_s / RENEWALS_PER_TTL,
             )
         )
 
