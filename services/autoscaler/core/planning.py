@@ -42,6 +42,8 @@ class Load:
     uploading_since_ms: int | None = None
     """When the oldest of those uploads began."""
     online: bool = True
+    locked: bool = False
+    """An operator lets it take no tasks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +131,8 @@ def is_ready(limits: Limits, view: View, machine: Machine) -> bool:
     if machine.state not in {MachineState.ONLINE, MachineState.IDLE} or is_used_up(limits, machine):
         return False
     silent_ms = view.now_ms - machine.offline_since_ms if machine.offline_since_ms is not None else 0
-    return silent_ms < SILENCE_MS and not view.loads.get(machine.id, Load()).tasks
+    load = view.loads.get(machine.id, Load())
+    return silent_ms < SILENCE_MS and not load.tasks and not load.locked
 
 
 def is_used_up(limits: Limits, machine: Machine) -> bool:

@@ -97,7 +97,12 @@ class Fleet:
     def _load(self, machine: Machine, nodes: Mapping[NodeId, NodeView]) -> Load:
         assert machine.node is not None  # noqa: S101 the caller has looked
         seen = nodes.get(machine.node)
-        return self._tasks.load(machine.node, machine.requested_at_ms, online=bool(seen and seen.online))
+        return self._tasks.load(
+            machine.node,
+            machine.requested_at_ms,
+            online=bool(seen and seen.online),
+            locked=bool(seen and (seen.locked or seen.draining)),
+        )
 
     async def _observe(self, machine: Machine, load: Load, nodes: Mapping[NodeId, NodeView]) -> None:
         """Bring a machine's record up to date with its node."""

@@ -66,7 +66,7 @@ class Tasks:
         if before != (self._known.get(task_id), self._places(task_id)):
             self._changed()
 
-    def load(self, node: NodeId, since_ms: int, *, online: bool) -> Load:
+    def load(self, node: NodeId, since_ms: int, *, online: bool, locked: bool) -> Load:
         """Say what a node has to do; only what began after its machine was requested, for addresses are used again."""
         stays = {task: stay for task, stay in self._stays.get(node, {}).items() if stay.started_at_ms >= since_ms}
         here = {task: stay for task, stay in stays.items() if not stay.over}
@@ -77,6 +77,7 @@ class Tasks:
             running_count=len(here) - len(uploading),
             uploading_since_ms=min(uploading, default=None),
             online=online,
+            locked=locked,
         )
 
     def waiting(self, demand: DemandChanged | None) -> Sequence[WaitingTask]:

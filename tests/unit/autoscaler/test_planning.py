@@ -119,6 +119,12 @@ def test_every_waiting_task_gets_a_machine_of_its_own():
     assert len(decide(waiting=[waits(f"t{number}") for number in range(7)]).create) == 7
 
 
+@pytest.mark.parametrize("state", [S.ONLINE, S.IDLE])
+def test_a_machine_that_an_operator_has_locked_serves_no_task_and_stays(state: MachineState):
+    found = decide([machine("a", state)], [waits("t")], {"a": Load(locked=True)})
+    assert (created(found), found.destroy, found.meant) == ([("small", "here")], (), {})
+
+
 def test_a_machine_serves_the_task_that_it_was_requested_for_before_any_other():
     known = machine("a", S.CREATING, for_task=TaskId("t1"))
     found = decide([known], [waits("t1", 10), waits("t2", 50)])
