@@ -171,6 +171,18 @@ async def test_a_machine_that_the_provider_takes_away_is_left_in_time():
         assert (len(world.cloud.created), world.scheduler.lost_count) == (2, 1)
 
 
+@pytest.mark.parametrize("kill_at", range(10, 70, 2))
+async def test_killed_while_the_provider_takes_a_machine_away_the_task_begins_again_once(kill_at: int):
+    async with World() as world:
+        world.scheduler.task_turns = 12
+        await world.scheduler.submit("t")
+        await world.turn(5)
+        world.cloud.leaving[world.cloud.created[0]] = "spot interruption"
+        world.kill_at = len(world.passages) + kill_at
+        await world.settle()
+        assert (len(world.cloud.created), world.scheduler.lost_count) == (2, 1)
+
+
 async def test_a_machine_that_alone_has_the_results_stays_for_them_and_goes_then():
     async with World(keep_results_s=60) as world:
         await world.scheduler.submit("t")
