@@ -187,6 +187,16 @@ class Crowd(Stage):
         """Let one node take connections and answer nothing from now on."""
         await asyncio.to_thread(post, f"http://127.0.0.1:{self.stub_port}/stub/hang/{HUNG}")
 
+    async def finish_all(self) -> None:
+        """Let every task end, and wait until the scheduler has seen it."""
+        await asyncio.to_thread(post, f"http://127.0.0.1:{self.stub_port}/stub/finish/all")
+
+        async def none_runs() -> bool:
+            nodes = (await self.running.bus.ask(LIST_NODES, ListNodes(), timeout_s=30)).nodes
+            return not any(node.slots_used_count for node in nodes)
+
+        await until(none_runs, timeout_s=READY_S, step_s=0.5, what="the tasks to end")
+
     async def _lists_tasks(self) -> bool:
         try:
             return bool((await self.running.bus.ask(LIST_TASKS, ListTasks(limit_count=1), timeout_s=1)).tasks)

@@ -206,4 +206,6 @@ class Commits(Case[Crowd]):
     async def commits(self, clients_count: int) -> dict[str, float]:
         """Let so many clients commit."""
         asked = ["--count", "300", "--connections", str(clients_count)]
-        return await told_by("benchmarks.load", "commit", self.on.running.url, *asked)
+        told = await told_by("benchmarks.load", "commit", self.on.running.url, *asked)
+        await self.on.finish_all()
+        return told
