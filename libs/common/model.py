@@ -14,7 +14,7 @@ import msgspec
 TaskId = NewType("TaskId", str)
 """The public id of a task: a UUID, lower or upper case as the client gave it."""
 NodeTaskId = NewType("NodeTaskId", str)
-"""The id of one attempt on its node; that of the first attempt is the task id."""
+"""The id of one attempt on its node; that of the first attempt is the task id, unless files went ahead of the commit."""
 NodeId = NewType("NodeId", str)
 """Key of a node, derived from hostname and port: a node added again is the same node."""
 InstanceId = NewType("InstanceId", str)

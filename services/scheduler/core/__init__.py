@@ -11,6 +11,7 @@
     pace        how fast nodes are, learned from what they completed
     foresight   which tasks wait for a faster node, and why
     registry    all nodes in the order of adding, and which are open
+    aims        where the files of uploads go before their commit
     queue       who waits, in order, and who is promised the next free slot
     board       all of it together, indexed, so that a change costs what it changes and not what there is
     demand      what waits without a slot, for the autoscaler
