@@ -29,7 +29,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Pace:
+class Rhythm:
     """How often tasks are looked at."""
 
     first_ms: int = 1_000

@@ -17,7 +17,7 @@ from libs.common.lifecycle import Crew
 from libs.common.messages import FinishReported
 from libs.common.model import Attempt, NodeId, Task, TaskId, TaskState
 from services.scheduler.core.attempts import LOST, Ending
-from services.scheduler.core.looks import Look, Pace, is_news, known_of
+from services.scheduler.core.looks import Look, Rhythm, is_news, known_of
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.core.rota import Rota
 from services.scheduler.core.tasks import observed, tried, with_console
@@ -49,7 +49,7 @@ class Tracker:
         self._voice = voice
         self._settings = settings
         self._patience = patience_of(settings)
-        self._pace = Pace(
+        self._rhythm = Rhythm(
             first_ms=round(settings.poll_first_s * 1000),
             slow_ms=round(settings.poll_slow_s * 1000),
             slow_after_ms=round(settings.poll_slow_after_s * 1000),
@@ -173,7 +173,7 @@ class Tracker:
 
     def _interval_ms(self, task: TaskId) -> int:
         began_ms = self._board.tasks[task].attempts[-1].running_at_ms or 0
-        return self._pace.interval_ms(self._ledger.now_ms() - began_ms)
+        return self._rhythm.interval_ms(self._ledger.now_ms() - began_ms)
 
     def _noticed(self, before: Task | None, after: Task | None) -> None:
         if after is not None and after.state is TaskState.RUNNING:

@@ -5,7 +5,7 @@ import pytest
 
 from libs.common.model import Attempt, LastKnown, Moment, NodeId, NodeTaskId, StatusCode, Task, TaskState
 from services.scheduler.core.console import LINE_LENGTH, TAIL_COUNT, assembled, grown, kept_lines, node_line
-from services.scheduler.core.looks import Look, Pace, is_news, known_of
+from services.scheduler.core.looks import Look, Rhythm, is_news, known_of
 from services.scheduler.core.rota import Rota
 from tests.scheduling import NOW_MS
 from tests.unit.scheduler.test_tasks import ASKED
@@ -26,7 +26,7 @@ KNOWN = LastKnown(
     ],
 )
 def test_the_older_a_task_the_less_often_it_is_looked_at(age_ms: int, expected_ms: int):
-    assert Pace().interval_ms(age_ms) == expected_ms
+    assert Rhythm().interval_ms(age_ms) == expected_ms
 
 
 def test_new_lines_are_added_to_what_is_known():
