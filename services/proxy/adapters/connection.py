@@ -12,10 +12,9 @@ import httptools
 
 from libs.common.errors import NodeFailed
 from services.proxy.core.headers import Header, find
+from services.proxy.core.space import SMALL_BYTES, Space
 
-READ_BYTES: Final = 64 * 1024
-"""Read at once: with two hundred bodies under way each piece counts two hundred times."""
-HIGH_WATER_BYTES: Final = READ_BYTES - 1
+HIGH_WATER_BYTES: Final = SMALL_BYTES - 1
 """A piece that fills a read is passed on before the next is read."""
 INFORMATIONAL_BELOW: Final = 200
 BODILESS: Final = frozenset((204, 304))
@@ -28,8 +27,8 @@ class GoneWhileIdle(NodeFailed):
 class Connection(asyncio.BufferedProtocol):
     """One connection to a node, with at most one request under way."""
 
-    SPACE: Final = memoryview(bytearray(READ_BYTES))
-    """Shared by all: what has been read is taken out before the next read."""
+    SPACE: Final = Space()
+    """Shared by all."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -66,16 +65,17 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
+        self.SPACE.readers_count += 1
         self.transport = cast("asyncio.Transport", transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Say where to read to."""
         del sizehint
-        return self.SPACE
+        return self.SPACE.view()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Parse; anything that comes unasked, or is no HTTP, ends the connection."""
-        data = bytes(self.SPACE[:nbytes])
+        data = self.SPACE.taken(nbytes)
         if self._parser is None or self.complete:
             self.close()
             return
@@ -103,6 +103,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Say how an answer under way ends by that."""
+        self.SPACE.readers_count -= 1
         self.lost = True
         if self.head_complete and not self.complete and not self._framed and error is None and not self._trouble:
             self.complete = True

@@ -20,10 +20,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.proxy.api.cycle import DOOR, Cycle, Door, plain_socket
 from services.proxy.core.headers import find
+from services.proxy.core.space import SMALL_BYTES, Space
 from services.proxy.ports import Tap
 
-READ_BYTES: Final = 64 * 1024
-BODY_HIGH_WATER_BYTES: Final = READ_BYTES - 1
+BODY_HIGH_WATER_BYTES: Final = SMALL_BYTES - 1
 """A piece that fills a read is taken by the application before the next is read."""
 TOO_LARGE_BODY: Final = b'{"error":"Request Header Fields Too Large"}'
 
@@ -260,26 +260,30 @@ class Wire(HttpToolsProtocol):
 
 
 class Reading(asyncio.BufferedProtocol):
-    """What the event loop sees of a wire. It reads READ_BYTES at most: a hundred bodies at once keep a hundred pieces."""
+    """What the event loop sees of a wire: bodies are read in pieces of a size that fits their number (core/space.py)."""
 
-    SPACE: Final = memoryview(bytearray(READ_BYTES))
-    """Shared by all: what has been read is taken out before the next read."""
+    SPACE: Final = Space()
+    """Shared by all."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self.connection_made = wire.connection_made  # type: ignore[assignment] # as uvicorn's
-        self.connection_lost = wire.connection_lost  # type: ignore[method-assign]
+        self.SPACE.readers_count += 1
         self.pause_writing = wire.pause_writing  # type: ignore[method-assign]
         self.resume_writing = wire.resume_writing  # type: ignore[method-assign]
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Say where to read to."""
         del sizehint
-        return self.SPACE
+        return self.SPACE.view()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass on what has been read."""
-        self._wire.data_received(bytes(self.SPACE[:nbytes]))
+        self._wire.data_received(self.SPACE.taken(nbytes))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave."""
+        self.SPACE.readers_count -= 1
+        self._wire.connection_lost(exc)
 
 
 async def too_large(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
