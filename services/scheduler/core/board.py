@@ -17,7 +17,7 @@ from libs.common.model import AttemptState, Cleanup, InstanceId, NodeId, NodeTas
 from services.scheduler.core.foresight import Busy, Foresight
 from services.scheduler.core.nodes import NodeState, Ours
 from services.scheduler.core.placement import Need, Placement, need_of, why_not
-from services.scheduler.core.queue import Allowance, Grant, Ordered, grant, key_of
+from services.scheduler.core.queue import Allowance, Grant, Ordered, Unpromised, grant, key_of
 from services.scheduler.core.registry import Registry
 from services.scheduler.core.supply import Supply
 from services.scheduler.core.tasks import HOLDER_AWAY, Site
@@ -48,8 +48,7 @@ class Board:
         self.tasks: dict[TaskId, Task] = {}
         self.revisions: dict[TaskId, int] = {}
         self.waiting = Ordered()
-        self.unpromised = Ordered()
-        """Those of them that have been promised no slot."""
+        self.unpromised = Unpromised()
         self.all = Ordered()
         self.of_owner: defaultdict[Owner, Ordered] = defaultdict(Ordered)
         self.on_node: defaultdict[NodeId, Ordered] = defaultdict(Ordered)
@@ -62,8 +61,6 @@ class Board:
         self.grants: dict[TaskId, Grant] = {}
         self.away: set[InstanceId] = set()
         """Holders that did not pick up what they were promised."""
-        self._images_waiting_count = 0
-        """Of all unpromised tasks."""
         self._grant_ms = grant_ms
         self._reasons: tuple[int, dict[Need, str]] = (-1, {})
         self._last_commit_ms = 0
@@ -113,7 +110,7 @@ class Board:
         if task.state is TaskState.WAITING:
             self.waiting.add(key)
             if task.id not in self.grants:
-                self._wants_slot(task)
+                self.unpromised.add(task)
         else:
             self.revoke(task.id)
         if last := task.attempt:
@@ -142,7 +139,7 @@ class Board:
         if state is not TaskState.WAITING:
             self.waiting.discard(key)
             self.revoke(before.id)
-            self._wants_no_slot(before)
+            self.unpromised.discard(before)
             self.foresight.forget(before.id)
         if state is not TaskState.FORWARDING:
             self.forwarding.pop(before.id, None)
@@ -216,7 +213,17 @@ class Board:
 
     def grant_all(self, now_ms: int) -> list[Grant]:
         """Promise what is free; the new promises."""
-        return self._grant(self.waiting_tasks(), now_ms)
+        self.unpromised.walk_all()
+        return self.grant_new(now_ms)
+
+    def grant_new(self, now_ms: int) -> list[Grant]:
+        """Do the same where only nodes and tasks have changed since the last time: it costs what has changed."""
+        if self.foresight.held:
+            self.unpromised.walk_all()
+        tasks = self.unpromised.to_walk(self.nodes.version, now_ms)
+        made = self._grant((self.tasks[task] for task in tasks), now_ms) if tasks else []
+        self.unpromised.walked(self.nodes.version)
+        return made
 
     def grant_one(self, task: Task, now_ms: int) -> list[Grant]:
         """Promise a slot to one task whose elders have been served already; the promise, if there is one."""
@@ -226,25 +233,15 @@ class Board:
 
     def _grant(self, waiting: Iterable[Task], now_ms: int) -> list[Grant]:
         made: list[Grant] = []
-        plan = self.foresight.plan(lambda: self._busy(now_ms), self._images_waiting_count, now_ms)
+        plan = self.foresight.plan(lambda: self._busy(now_ms), self.unpromised.images_count, now_ms)
 
         def holds(task: Task, node: NodeState) -> bool:
             return self.supply.holds(task.id, node.record.machine, now_ms) or plan.holds(task, node)
 
         grant(waiting, self.nodes, self._reserver(made, now_ms), self.away, self.allowance, now_ms, holds)
         for promise in made:
-            self._wants_no_slot(self.tasks[promise.task])
+            self.unpromised.discard(self.tasks[promise.task])
         return made
-
-    def _wants_slot(self, task: Task) -> None:
-        if not self.unpromised.has(key_of(task)):
-            self.unpromised.add(key_of(task))
-            self._images_waiting_count += task.images_count
-
-    def _wants_no_slot(self, task: Task) -> None:
-        if self.unpromised.has(key_of(task)):
-            self.unpromised.discard(key_of(task))
-            self._images_waiting_count -= task.images_count
 
     def _busy(self, now_ms: int) -> Iterator[Busy]:
         """Go through the slots that tasks of ours use, or have been promised."""
@@ -277,7 +274,7 @@ class Board:
         if promise := self.grants.pop(task, None):
             self.nodes.ungrant(promise.node, task)
             if self.waiting.has(key_of(self.tasks[task])):
-                self._wants_slot(self.tasks[task])
+                self.unpromised.add(self.tasks[task])
             if task not in self.running and task not in self.forwarding:
                 self.allowance.give_back(self.tasks[task].owner, task)
 
@@ -297,5 +294,7 @@ class Board:
     def heard(self, holder: InstanceId) -> bool:
         """Note that a holder is there; whether it was away."""
         was_away = holder in self.away
+        if was_away:
+            self.unpromised.walk_all()
         self.away.discard(holder)
         return was_away

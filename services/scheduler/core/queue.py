@@ -16,6 +16,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from math import inf
+from typing import Final
 
 from libs.common.model import InstanceId, NodeId, Owner, Task, TaskId
 from services.scheduler.core.nodes import NodeState
@@ -23,6 +24,7 @@ from services.scheduler.core.placement import Placement, need_of
 from services.scheduler.core.registry import Registry
 
 Key = tuple[int, TaskId]
+NEVER: Final = -1
 
 
 def key_of(task: Task) -> Key:
@@ -69,6 +71,70 @@ class Ordered:
         for at in range(start, len(self._keys)):
             if self._keys[at] != key:
                 yield self._keys[at][1]
+
+
+class Unpromised:
+    """Waiting tasks that have been promised no slot, in order; and which of them are new since the queue was last walked.
+
+    Those that were walked past find nothing better as long as no node has changed: then a walk is about the new ones alone.
+    """
+
+    def __init__(self) -> None:
+        self.images_count = 0
+        """Of all of them."""
+        self._order = Ordered()
+        self._new: dict[TaskId, None] = {}
+        self._later_ms: dict[TaskId, int] = {}
+        """Until when those wait that may not be placed before a time."""
+        self._version = NEVER
+        """Of the nodes, when the queue was last walked."""
+        self._walked_ms = 0
+
+    def __repr__(self) -> str:
+        """Show how many, and how many of them are new."""
+        return f"Unpromised({len(self._order)} new={len(self._new)})"
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[TaskId]:
+        """First the oldest."""
+        return iter(self._order)
+
+    def add(self, task: Task) -> None:
+        """Put a task in its place."""
+        if self._order.has(key_of(task)):
+            return
+        self._order.add(key_of(task))
+        self.images_count += task.images_count
+        self._new[task.id] = None
+        if task.not_before_ms:
+            self._later_ms[task.id] = task.not_before_ms
+
+    def discard(self, task: Task) -> None:
+        """Take a task out; nothing happens when it is not there."""
+        if self._order.has(key_of(task)):
+            self._order.discard(key_of(task))
+            self.images_count -= task.images_count
+            self._new.pop(task.id, None)
+            self._later_ms.pop(task.id, None)
+
+    def walk_all(self) -> None:
+        """Let the next walk be about all of them: something else than nodes may have changed."""
+        self._version = NEVER
+
+    def to_walk(self, version: int, now_ms: int) -> list[TaskId]:
+        """List those for which there may be a slot. `version`: that of the nodes."""
+        since, self._walked_ms = self._walked_ms, now_ms
+        is_due = any(since < at_ms <= now_ms for at_ms in self._later_ms.values())
+        listed = list(self._new if version == self._version and not is_due else self._order)
+        self._new.clear()
+        return listed
+
+    def walked(self, version: int) -> None:
+        """Note that all of them have been walked past, and how the nodes were at the end of it."""
+        self._version = version
 
 
 @dataclass

@@ -57,6 +57,7 @@ class Placer:
         for promise in self._board.expire(self._ledger.now_ms()):
             holder = self._board.tasks[promise.task].holder
             log.warning("promise expired", task=promise.task, node=promise.node, holder=holder)
+        self._board.unpromised.walk_all()
         await self._tell(self._walk())
         if self._board.away:
             await self._say_who_is_away()
@@ -88,6 +89,7 @@ class Placer:
     async def take_supply(self, told: SupplyChanged) -> None:
         """Note what the autoscaler does for the tasks that wait; one that was held back for a machine may go elsewhere now."""
         if self._board.supply.take(told):
+            self._board.unpromised.walk_all()
             self._ledger.room.set()
 
     def has_room(self, need: Need) -> bool:
@@ -96,7 +98,7 @@ class Placer:
 
     def _walk(self) -> list[Grant]:
         self._ledger.room.clear()
-        return self._board.grant_all(self._ledger.now_ms())
+        return self._board.grant_new(self._ledger.now_ms())
 
     def _serve(self, task: Task) -> list[Grant]:
         if self._ledger.room.is_set():

@@ -62,7 +62,8 @@ class Life(RuleBasedStateMachine):
         )
         task = submitted(asked, self.board.next_commit_ms(self.now_ms), "")
         self.keep(task)
-        self.board.grant_all(self.now_ms)
+        self.board.grant_new(self.now_ms)
+        assert self.board.grant_all(self.now_ms) == [], "what is new since the last walk is all that had to be walked"
 
     @rule(name=st.sampled_from(sorted(NODES)), foreign=st.integers(0, 2))
     def answers_a_probe(self, name: str, foreign: int) -> None:
@@ -160,6 +161,8 @@ class Life(RuleBasedStateMachine):
             assert [state for state, there in places.items() if there] == ([] if task.state.ended else [task.state])
         assert len(self.board.waiting) == sum(task.state is TaskState.WAITING for task in self.board.tasks.values())
         assert len(self.board.all) == len(self.board.tasks)
+        images = sum(self.board.tasks[task].images_count for task in self.board.unpromised)
+        assert self.board.unpromised.images_count == images
         assert list(self.board.unpromised) == [task for task in self.board.waiting if task not in self.board.grants]
 
     @invariant()
