@@ -322,6 +322,25 @@ async def test_a_commit_that_never_reached_the_scheduler_keeps_what_went_ahead(w
     assert world.nodes.datasets == {FIRST: ONE_REQUEST}
 
 
+async def test_an_upload_that_is_committed_while_a_node_is_sought_is_sent_once(world: World) -> None:
+    async with world.proxy(ahead_from_bytes=1) as forwarder:
+        note = world.spool.note_ahead
+
+        async def note_and_commit(task: TaskId, ahead: SentAhead | None) -> None:
+            if ahead:
+                await commits(world, forwarder)
+                await world.reaches(TaskState.RUNNING)
+            await note(task, ahead)
+
+        world.spool.note_ahead = note_and_commit  # type: ignore[method-assign]
+        await begins(world)
+        await uploads(world, forwarder, ONE_REQUEST)
+        await until(lambda: world.nodes.committed, what="it runs")
+        await until(lambda: "uploads=0" in repr(forwarder._ahead), what="nothing to go ahead")
+        assert noted(world) is None
+    assert world.nodes.begun == world.nodes.committed == [f"{TASK}#1"]
+
+
 async def test_an_answer_that_was_lost_and_comes_again_finds_what_went_ahead(world: World) -> None:
     async with world.proxy(ahead_from_bytes=1) as forwarder:
         await begins(world)

@@ -149,6 +149,17 @@ async def test_a_refusal_carries_the_nodes_words(simulated: NodeSimProcess, send
         await sender.commit(as_node(simulated), ATTEMPT)
 
 
+async def test_two_ways_may_share_one_limit_of_speed() -> None:
+    async with (
+        open_sender(1, max_bytes_per_s=1_000) as one,
+        open_sender(1, beside=one) as beside,
+        open_sender(1, max_bytes_per_s=1_000) as other,
+    ):
+        one.throttle.reserve(5_000)
+        assert beside.throttle.reserve(1) > 4
+        assert other.throttle.reserve(1) == 0
+
+
 async def test_what_was_never_committed_can_be_removed(
     simulated: NodeSimProcess, sender: NodeSender, tmp_path: Path
 ) -> None:

@@ -138,7 +138,10 @@ class Ahead:
             raise
         if trip.failure is not None:
             raise StepFailed(Verdict(reason=trip.failure))
-        await self._spool.note_ahead(task, None)
+        try:
+            await self._spool.note_ahead(task, None)
+        except NotFound:
+            raise StepFailed(Verdict(reason="its inputs are gone")) from None
         return trip.delivery.sent
 
     @contextmanager
@@ -189,6 +192,9 @@ class Ahead:
         """Go to a node, until an attempt goes on from there or the trip is given up."""
         ahead = SentAhead(node=node.id, node_task_id=NodeTaskId(self._fresh_id()))
         await self._spool.note_ahead(task, ahead)
+        if not self._is_open(task):  # committed meanwhile: its attempt has been placed without us, or will be
+            await self._spool.note_ahead(task, None)
+            return
         draft = self._spool.draft(task)
         delivery = Delivery(
             self._sender, self._spool, draft, node, ahead.node_task_id, parallel_count=self._parallel_count
