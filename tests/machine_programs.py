@@ -31,9 +31,8 @@ def create(folder: Path, asked: dict) -> dict:
     number = len((folder / "made").read_text().split()) if (folder / "made").exists() else 0
     address = free_address(NODE_PORT, set())
     place = folder / "nodes" / f"{asked['name']}.{number}"
-    node = {"task_time_s": float(os.environ["NODE_TASK_TIME_S"])}
-    write = settings_of(node_of(asked["node_arguments"]), address, NODE_PORT, place) | node
-    write_private(place / "settings.json", write)
+    settings = settings_of(node_of(asked["node_arguments"]), address, NODE_PORT, place)
+    write_private(place / "settings.json", settings | json.loads(os.environ["NODE_SETTINGS"]))
     process = subprocess.Popen(
         ["/usr/bin/timeout", LIFE_S, sys.executable, "-m", "libs.machinesim.node", str(place / "settings.json")],
         stdin=subprocess.DEVNULL,

@@ -35,7 +35,8 @@ from tests.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed
 TASK_TIME_S = 2.0
 BOOT_S = 0.3
 HELD_S = 3.0
-"""How long the answer to a creation is held back."""
+"""How long the answer to a creation is held back, if nothing else is said."""
+NODE = {"task_time_s": TASK_TIME_S, "console_lines_per_s": 400.0}
 OURS = "clusterodm-"
 API_KINDS = ("digitalocean", "hetzner", "scaleway", "aws", "docker", "command")
 KINDS = ("docker-machine", *API_KINDS)
@@ -83,17 +84,24 @@ def stored(content: Mapping[str, Any], seaweed: Seaweed) -> dict[str, Any]:
 
 
 @contextmanager
-def rental(kind: str, folder: Path, seaweed: Seaweed) -> Iterator[Rental]:
-    """Run a provider's stand-in."""
-    makers = {"docker-machine": by_docker_machine, "aws": by_ec2, "command": by_command}
-    with makers[kind](folder, seaweed) if kind in makers else by_api(kind, seaweed) as found:
+def rental(kind: str, folder: Path, seaweed: Seaweed, held_s: float = HELD_S) -> Iterator[Rental]:
+    """Run a provider's stand-in. `held_s`: how long answers are held back, where not until `release`."""
+    match kind:
+        case "docker-machine":
+            maker = by_docker_machine(folder, seaweed)
+        case "command":
+            maker = by_command(folder, seaweed)
+        case "aws":
+            maker = by_ec2(seaweed, held_s)
+        case _:
+            maker = by_api(kind, seaweed, held_s)
+    with maker as found:
         yield found
 
 
 @contextmanager
-def by_api(kind: str, seaweed: Seaweed) -> Iterator[Rental]:
-    node = {"task_time_s": TASK_TIME_S}
-    with CloudApiProcess(kind, nodes=True, node=node, boot_s=BOOT_S, delete_s=BOOT_S, slow_s=HELD_S) as cloud:
+def by_api(kind: str, seaweed: Seaweed, held_s: float) -> Iterator[Rental]:
+    with CloudApiProcess(kind, nodes=True, node=NODE, boot_s=BOOT_S, delete_s=BOOT_S, slow_s=held_s) as cloud:
         where = {"host": cloud.url} if kind == "docker" else {"endpoint": cloud.url, KEYS[kind]: cloud.token}
         yield Rental(
             kind=kind,
@@ -107,9 +115,9 @@ def by_api(kind: str, seaweed: Seaweed) -> Iterator[Rental]:
 
 
 @contextmanager
-def by_ec2(_folder: Path, seaweed: Seaweed) -> Iterator[Rental]:
-    machines = Machines(nodes={"task_time_s": TASK_TIME_S}, boot_s=BOOT_S)
-    with Ec2Api(machines, slow_s=HELD_S) as api:
+def by_ec2(seaweed: Seaweed, held_s: float) -> Iterator[Rental]:
+    machines = Machines(nodes=NODE, boot_s=BOOT_S)
+    with Ec2Api(machines, slow_s=held_s) as api:
         client = boto3.session.Session().client(
             "ec2", "us-west-2", endpoint_url=api.url, aws_access_key_id="other", aws_secret_access_key="other"
         )
@@ -150,7 +158,7 @@ def by_command(folder: Path, seaweed: Seaweed) -> Iterator[Rental]:
             made=lambda: book.read_text().split() if book.exists() else [],
             hold=(place / "hold").touch,
             release=lambda: (place / "hold").unlink(missing_ok=True),
-            environment={"NODE_TASK_TIME_S": str(TASK_TIME_S), "PYTHONPATH": str(machine_programs.REPOSITORY)},
+            environment={"NODE_SETTINGS": json.dumps(NODE), "PYTHONPATH": str(machine_programs.REPOSITORY)},
             secrets=(ACCESS_KEY, SECRET_KEY),
         )
     finally:
@@ -162,7 +170,7 @@ def by_command(folder: Path, seaweed: Seaweed) -> Iterator[Rental]:
 @contextmanager
 def by_docker_machine(folder: Path, seaweed: Seaweed) -> Iterator[Rental]:
     with DockerMachineSim(folder / "dm", network=10 + os.getpid() % 200) as machines:
-        machines.order(node={"task_time_s": TASK_TIME_S}, create_s=0.3, ssh_s=0.1, rm_s=0.2)
+        machines.order(node=NODE, create_s=0.3, ssh_s=0.1, rm_s=0.2)
         yield Rental(
             kind="docker-machine",
             content=stored(FILES["digitalocean"], seaweed),
@@ -181,7 +189,7 @@ async def renting(folder: Path, machines: Rental, **settings: Any) -> AsyncItera
     file = folder / "asr.json"
     file.write_text(json.dumps(machines.content))
     often = {"asr_every_s": 0.2, "asr_reconcile_s": 1, "asr_poll_s": 0.2, "asr_cross_check": "false", **settings}
-    cluster = Cluster(folder / "cluster", asr=file, **often)
+    cluster = Cluster(folder / "cluster", **{"asr": file, **often})
     cluster._settings["public_address"] = cluster.url
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
