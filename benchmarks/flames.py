@@ -8,6 +8,7 @@ kernel.yama.ptrace_scope = 0).
 import argparse
 import asyncio
 import contextlib
+import re
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -26,6 +27,7 @@ from benchmarks.stages import Crowd, Doors, Stage
 from tests.cluster import REPOSITORY
 
 RATE_PER_S = 100
+TITLE = re.compile(r'(<text id="title"[^>]*>)[^<]*')
 PATHS: tuple[type[Case[Any]], ...] = (
     Info,
     TaskInfo,
@@ -74,7 +76,15 @@ async def flame(case: Case[Any], seconds: int) -> Path:
             busy.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await busy
+    name_drawing(path, case)
     return path
+
+
+def name_drawing(path: Path, case: Case[Any]) -> None:
+    """Head a drawing with what it shows, instead of the command that drew it."""
+    title = f"{case.name}: {case.sentence}".replace("<", "&lt;").replace(">", "&gt;")
+    text = TITLE.sub(lambda found: found[1] + title, path.read_text(encoding="utf-8"))
+    path.write_text(text, encoding="utf-8")
 
 
 async def main(only: str, seconds: int) -> int:
