@@ -221,7 +221,7 @@ class Board:
         if self.foresight.held:
             self.unpromised.walk_all()
         tasks = self.unpromised.to_walk(self.nodes.version, now_ms)
-        made = self._grant((self.tasks[task] for task in tasks), now_ms) if tasks else []
+        made = self._grant((self.tasks[task] for task in tasks), now_ms)
         self.unpromised.walked(self.nodes.version)
         return made
 

@@ -124,13 +124,13 @@ class Unpromised:
         """Let the next walk be about all of them: something else than nodes may have changed."""
         self._version = NEVER
 
-    def to_walk(self, version: int, now_ms: int) -> list[TaskId]:
-        """List those for which there may be a slot. `version`: that of the nodes."""
+    def to_walk(self, version: int, now_ms: int) -> Iterator[TaskId]:
+        """Go through those for which there may be a slot; nothing is to be added meanwhile. `version`: that of the nodes."""
         since, self._walked_ms = self._walked_ms, now_ms
         is_due = any(since < at_ms <= now_ms for at_ms in self._later_ms.values())
-        listed = list(self._new if version == self._version and not is_due else self._order)
+        is_walked, new = version == self._version and not is_due, tuple(self._new)
         self._new.clear()
-        return listed
+        return iter(new if is_walked else self._order)
 
     def walked(self, version: int) -> None:
         """Note that all of them have been walked past, and how the nodes were at the end of it."""

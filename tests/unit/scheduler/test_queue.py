@@ -22,37 +22,37 @@ def queue() -> Unpromised:
     made = Unpromised()
     for name, at_ms, later_ms in (("b", 2, 500), ("a", 1, 0)):
         made.add(waiting(name, at_ms, later_ms))
-    assert made.to_walk(VERSION, 100) == [task_id("a"), task_id("b")]
+    assert list(made.to_walk(VERSION, 100)) == [task_id("a"), task_id("b")]
     made.walked(VERSION)
     return made
 
 
 def test_a_walk_is_about_what_is_new(queue: Unpromised):
-    assert queue.to_walk(VERSION, 101) == []
+    assert list(queue.to_walk(VERSION, 101)) == []
     queue.add(waiting("c", 3))
-    assert queue.to_walk(VERSION, 102) == [task_id("c")]
+    assert list(queue.to_walk(VERSION, 102)) == [task_id("c")]
     assert (len(queue), queue.images_count) == (3, 9)
 
 
 def test_a_walk_is_about_all_when_a_node_has_changed(queue: Unpromised):
-    assert queue.to_walk(VERSION + 1, 101) == [task_id("a"), task_id("b")]
+    assert list(queue.to_walk(VERSION + 1, 101)) == [task_id("a"), task_id("b")]
 
 
 def test_a_walk_is_about_all_when_the_time_of_one_has_come(queue: Unpromised):
-    assert queue.to_walk(VERSION, 499) == []
-    assert queue.to_walk(VERSION, 500) == [task_id("a"), task_id("b")]
+    assert list(queue.to_walk(VERSION, 499)) == []
+    assert list(queue.to_walk(VERSION, 500)) == [task_id("a"), task_id("b")]
     queue.walked(VERSION)
-    assert queue.to_walk(VERSION, 501) == []
+    assert list(queue.to_walk(VERSION, 501)) == []
 
 
 def test_a_walk_is_about_all_when_somebody_says_so(queue: Unpromised):
     queue.walk_all()
-    assert queue.to_walk(VERSION, 101) == [task_id("a"), task_id("b")]
+    assert list(queue.to_walk(VERSION, 101)) == [task_id("a"), task_id("b")]
 
 
 def test_what_is_taken_out_is_not_new_any_more(queue: Unpromised):
     queue.add(waiting("c", 3))
     for task in (waiting("c", 3), waiting("b", 2), waiting("never there", 9)):
         queue.discard(task)
-    assert queue.to_walk(VERSION, 1_000) == []
+    assert list(queue.to_walk(VERSION, 1_000)) == []
     assert (list(queue), queue.images_count) == ([task_id("a")], 3)
