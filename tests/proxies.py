@@ -51,7 +51,7 @@ from services.proxy.adapters.peers import PeerClient
 from services.proxy.adapters.secret import shared_secret
 from services.proxy.adapters.spool import DiskSpool, open_spool
 from services.proxy.adapters.upstream import Upstream
-from services.proxy.api.server import Entrance, listen, served
+from services.proxy.api.server import Entrance, listen, served, tls_context
 from services.proxy.handlers.create import Creator
 from services.proxy.handlers.health import Health
 from services.proxy.handlers.neighbours import Neighbours
@@ -334,8 +334,9 @@ async def at_hand(present: Given) -> AsyncIterator[Given]:
 @asynccontextmanager
 async def listening(settings: ProxySettings) -> AsyncIterator[list[Entrance]]:
     """Open a port."""
+    tls = tls_context(settings.ssl_key, settings.ssl_cert) if settings.ssl_key else None
     with listen(settings.bind, settings.port) as listener:
-        yield [Entrance(listener)]
+        yield [Entrance(listener, tls)]
 
 
 class ScriptedNode:
