@@ -60,14 +60,14 @@ class HandOver(Case[Bare]):
 
     name = "hand-over"
     sentence = (
-        "How long a node waits for a dataset of 256 MB after its commit, when the link to the node takes 100 MB/s and "
-        "the client sends 50 MB/s: size ÷ link speed when nothing goes ahead."
+        "How long a node waits for a dataset of 128 images of 8 MB after its commit, when the link to the node takes 100 MB/s "
+        "and the client sends 50 MB/s over 8 connections: size ÷ link speed when nothing goes ahead of the commit."
     )
     metrics = (Metric("commit to running", "s", 2), Metric("size ÷ link speed", "s", 2))
     stage = Bare
     rounds_limit_count = 2
     warms_up = False
-    LINK_MB, CLIENT_MB, SIZE_MB = 100, 50, 256
+    LINK_MB, CLIENT_MB, SIZE_MB = 100, 50, 1024
 
     async def contenders(self) -> Sequence[Contender]:
         """Write the images; only ours is measured."""
