@@ -10,7 +10,8 @@ is better off there than elsewhere.
   is near, and only then there is anything to plan.
 * A task is held back no longer than it would have taken on the slot that it was first held back from; after that it takes what
   is free. So nobody starves, however wrong the guesses are.
-* Nothing is held back when no pace is known, or its images are not, or it has already run out of memory somewhere.
+* Nothing is held back when no pace is known, or its images are not, or it has been tried before: where it failed, it should not
+  wait to go again. Nor from a rented machine, which is paid for, and would be given back unused.
 * A slot was there for it: the autoscaler need not provide another (`provided`, core/demand.py).
 
 A running task should end when its images have taken as long as is usual at its node's pace; one that is late is taken to go on for a
@@ -113,8 +114,11 @@ class Foresight:
 
     def may_hold(self, task: Task, free: NodeState, now_ms: int) -> bool:
         """Whether there is any sense in holding a task back from a free slot."""
-        known = self.paces.typical_ms and task.images_count > 0 and not task.min_memory_bytes and free.free_count
-        return bool(known) and now_ms < self._until_ms.get(task.id, now_ms + 1)
+        if not self.paces.typical_ms or task.images_count <= 0 or task.attempts:
+            return False
+        if free.free_count == 0 or free.record.machine is not None:
+            return False
+        return now_ms < self._until_ms.get(task.id, now_ms + 1)
 
     def hold(self, task: TaskId, free: NodeState, until_ms: int) -> None:
         """Note that a task is held back."""

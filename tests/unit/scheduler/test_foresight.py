@@ -1,15 +1,16 @@
 """Paces that are learned, and tasks that wait for a faster node because they end earlier there."""
 
+import msgspec
 import pytest
 
 from libs.common.messages import SubmitTask
-from libs.common.model import InstanceId, LastKnown, Node, NodeId, NodeInfo, NodeTaskId, StatusCode, Task
-from services.scheduler.core.attempts import Patience
+from libs.common.model import InstanceId, LastKnown, MachineId, Node, NodeId, NodeInfo, NodeTaskId, StatusCode, Task
+from services.scheduler.core.attempts import Ending, Patience
 from services.scheduler.core.board import Board
 from services.scheduler.core.demand import demand_of
 from services.scheduler.core.nodes import NodeState, Ours
 from services.scheduler.core.pace import STEP, Paces
-from services.scheduler.core.tasks import Site, observed, placed, started, submitted
+from services.scheduler.core.tasks import Site, observed, placed, started, submitted, tried
 from tests.scheduling import task_id
 
 PER_IMAGE_MS = 1_000
@@ -189,6 +190,27 @@ def test_a_task_of_unknown_size_is_never_held_back():
     stage.walks()
     stage.commits("unknown", images=0)
     assert stage.walks() == {"unknown": "slow"}
+
+
+def test_a_task_that_was_tried_before_takes_what_is_free():
+    stage = Stage(slow=0.25, fast=1.0)
+    stage.commits("fails")
+    assert stage.walks() == {"fails": "fast"}
+    failed = tried(stage.task(task_id("fails")), Ending("reset"), "fast:1", Patience(), stage.now_ms)
+    stage.board.put(failed, 1, stage.now_ms)
+    stage.commits("another")
+    assert stage.walks() == {"another": "fast"}
+    stage.passes(5_000)
+    assert stage.walks() == {"fails": "slow"}
+
+
+def test_a_rented_machine_is_never_declined():
+    stage = Stage(slow=0.25, fast=1.0)
+    record = msgspec.structs.replace(stage.node("slow").record, machine=MachineId("m"))
+    stage.board.nodes.put(record, stage.now_ms)
+    for name in ("first", "second"):
+        stage.commits(name)
+    assert stage.walks() == {"first": "fast", "second": "slow"}
 
 
 def test_a_fast_node_that_takes_no_tasks_any_more_is_not_waited_for():
