@@ -87,6 +87,7 @@ class Porch(asyncio.BufferedProtocol):
         "_early",
         "_full",
         "_keeper",
+        "_leaving",
         "_named",
         "_paused",
         "_plain",
@@ -114,6 +115,8 @@ class Porch(asyncio.BufferedProtocol):
         """The client is behind with reading."""
         self._paused = False
         """It is not read."""
+        self._leaving = False
+        """The server stops: what cannot be answered here begins nowhere else."""
 
     def __repr__(self) -> str:
         """Show what it does; no bytes, there may be a token in them."""
@@ -181,6 +184,7 @@ class Porch(asyncio.BufferedProtocol):
 
     def shutdown(self) -> None:
         """Come to an end, as uvicorn asks: when the answer under way is out, or now."""
+        self._leaving = True
         if self._plain is None:
             self.transport.close()
         else:
@@ -198,7 +202,7 @@ class Porch(asyncio.BufferedProtocol):
         if plain is None or transport.is_closing():
             return
         if content is None:
-            self._go_in(data + early)
+            transport.abort() if self._leaving else self._go_in(data + early)
             return
         head = self._keeper.head(self._state.default_headers, keeps=plain.keeps)
         transport.write(b"%s%d\r\n\r\n%s" % (head, len(content), content))

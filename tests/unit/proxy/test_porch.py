@@ -123,6 +123,16 @@ async def test_at_a_stop_an_answer_under_way_is_the_last() -> None:
     assert transport.closed
 
 
+async def test_at_a_stop_what_cannot_be_answered_begins_nowhere_else() -> None:
+    answers = SlowAnswers()
+    porch, transport = opened(answers, bearing())
+    came(porch, INFO)
+    porch.shutdown()
+    answers.waiting.pop()(None)
+
+    assert (transport.closed, transport.written) == (True, b"")
+
+
 async def test_a_silent_connection_is_closed_at_a_stop() -> None:
     porch, transport = opened(SlowAnswers(), bearing())
     porch.shutdown()
