@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from libs.common.errors import BusFailed, NodeFailed
@@ -471,6 +471,7 @@ requests = st.lists(st.tuples(names, st.sampled_from([b"1", b"22", b"3"])), min_
 steps = st.one_of(
     st.tuples(st.just("request"), requests),
     st.tuples(st.just("request"), requests),
+    st.tuples(st.just("pause"), st.just(0.005)),
     st.tuples(st.just("aborted"), requests),
     st.tuples(st.just("aim"), st.sampled_from([NODE, OTHER_NODE, None])),
     st.tuples(st.just("down"), st.sampled_from(["n1", "n2"])),
@@ -537,7 +538,9 @@ class End:
     before_s: float
     """How long the world has before the commit."""
     dies: tuple[str, ...]
-    """Nodes that die just afterwards, and are back soon."""
+    """Nodes that die just afterwards."""
+    turns_count: int = 100
+    """For so many turns of the event loop: they may be back before the next file is sent."""
 
 
 async def plays(folder: Path, *, ahead: bool, script: list[tuple[str, Any]], end: End) -> None:
@@ -568,7 +571,8 @@ async def ends(world: World, forwarder: Forwarder, end: End) -> None:
     await asyncio.sleep(end.before_s)
     world.nodes.down.update(end.dies)
     world.nodes.gate.set()
-    await asyncio.sleep(0.01)
+    for _ in range(end.turns_count):
+        await asyncio.sleep(0)
     world.nodes.down.clear()
     await world.reaches(TaskState.RUNNING)
 
@@ -578,6 +582,7 @@ endings = st.builds(
     place_on=st.sampled_from([NODE, NODE, OTHER_NODE]),
     before_s=st.sampled_from([0.0, 0.005, 0.03]),
     dies=st.lists(st.sampled_from(["n1", "n2"]), max_size=2).map(tuple),
+    turns_count=st.sampled_from([2, 3, 100]),
 )
 
 
@@ -585,6 +590,16 @@ endings = st.builds(
 @pytest.mark.parametrize("ahead", [True, False])
 @settings(max_examples=100, deadline=None)
 @given(script=st.lists(steps, max_size=12), end=endings)
+@example(  # the fields change just before the commit
+    script=[("request", [("a.jpg", b"1")]), ("pause", 0.03), ("init", True)], end=End(NODE, 0.0, ())
+)
+@example(  # the node dies with files under way, and after the attempt has been confirmed
+    script=[("hold", None), ("request", [("a.jpg", b"1"), ("b.jpg", b"22")])], end=End(NODE, 0.03, ("n1",), 2)
+)
+@example(  # the node goes, and files have other names on the next one
+    script=[("request", [("a.jpg", b"1")]), ("pause", 0.03), ("aim", OTHER_NODE), ("request", [("a.jpg", b"3")])],
+    end=End(OTHER_NODE, 0.03, ()),
+)
 def test_the_dataset_on_the_node_is_the_same_with_and_without(
     ahead: bool, script: list[tuple[str, Any]], end: End
 ) -> None:
