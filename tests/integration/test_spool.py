@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from libs.common.errors import BusFailed, NotFound, Refused
-from libs.common.messages import UPLOADS
-from libs.common.model import InstanceId, OptionValue, Owner, TaskId, Upload
+from libs.common.messages import UPLOADS, SentAhead
+from libs.common.model import InstanceId, NodeId, NodeTaskId, OptionValue, Owner, TaskId, Upload
 from libs.common.testing import MemoryBus
 from services.proxy.adapters.spool import DiskSpool, open_spool
 from services.proxy.ports import NO_SUCH_UPLOAD, Draft, Mark, Receipt, Spool, SpoolFull, SpoolLocked
@@ -391,6 +391,41 @@ async def test_a_check_may_refuse_the_commit_and_then_the_upload_is_dropped(spoo
 async def test_a_commit_of_an_unknown_task_is_refused(spool: DiskSpool) -> None:
     with pytest.raises(NotFound, match=NO_SUCH_UPLOAD):
         await spool.commit(OTHER, at_ms=1)
+
+
+async def test_where_files_went_ahead_is_kept_across_a_restart(reopen: Opener) -> None:
+    ahead = SentAhead(node=NodeId("n1"), node_task_id=NodeTaskId("somewhere"))
+    async with reopen() as spool:
+        await spool.create(a_draft())
+        await spool.note_ahead(TASK, ahead)
+    async with reopen() as spool:
+        assert [held.ahead for held in spool.held()] == [ahead]
+        await spool.note_ahead(TASK, None)
+        await spool.note_ahead(TASK, None)
+    async with reopen() as spool:
+        assert [held.ahead for held in spool.held()] == [None]
+
+
+async def test_an_upload_is_kept_though_nobody_can_read_where_its_files_went(reopen: Opener) -> None:
+    async with reopen() as spool:
+        await spool.create(a_draft())
+        (spool.path(TASK, "x").parent.parent / "ahead.json").write_text("{")
+    async with reopen() as spool:
+        assert [(held.draft, held.ahead) for held in spool.held()] == [(a_draft(), None)]
+
+
+async def test_a_request_says_under_which_names_its_files_are_kept(spool: DiskSpool) -> None:
+    async with spool.receive(TASK) as first:
+        await put(first, "a.jpg", b"1")
+        assert first.published == []
+    async with spool.receive(TASK) as second:
+        await put(second, "a.jpg", b"1")
+        await put(second, "a.jpg", b"two")
+    names = [[(file.name, file.size_bytes) for file in receipt.published] for receipt in (first, second)]
+    assert names == [[("a.jpg", 1)], [("a.jpg", 1), ("a_.jpg", 3)]]
+    held = spool.find(TASK)
+    assert held
+    assert held.arrived_bytes == 5
 
 
 async def test_marks_are_kept_across_a_restart(reopen: Opener) -> None:

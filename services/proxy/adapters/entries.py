@@ -71,12 +71,22 @@ def load_entry(folder: Path) -> Entry | None:
         entry = Entry(draft, disk.active_at_ms(folder))
         if (folder / disk.MANIFEST).exists():
             entry.manifest = msgspec.json.decode((folder / disk.MANIFEST).read_bytes(), type=Manifest)
-        if (folder / disk.AHEAD).exists():
-            entry.ahead = msgspec.json.decode((folder / disk.AHEAD).read_bytes(), type=SentAhead)
     except (OSError, msgspec.DecodeError) as error:
         log.error("upload cannot be read", folder=folder.name, reason=str(error))  # noqa: TRY400 the reason is all
         return None
+    entry.ahead = load_ahead(folder)
     entry.marks = {mark for mark in Mark if (folder / (mark + disk.MARK_SUFFIX)).exists()}
     if Mark.INPUTS_GONE in entry.marks:
         disk.empty(folder / disk.FILES)
     return entry
+
+
+def load_ahead(folder: Path) -> SentAhead | None:
+    """Read to where files went before the commit. One that cannot be read costs room on a node for some days, and nothing else."""
+    try:
+        return msgspec.json.decode((folder / disk.AHEAD).read_bytes(), type=SentAhead)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        log.warning("note cannot be read", folder=folder.name, reason=str(error))
+        return None
