@@ -117,25 +117,26 @@ class NatsBus:
         config = ServiceConfig(name=f"clusterodm-{service}", version=VERSION, queue_group=group)
         async with Crew(HANDLERS_AT_ONCE, grace_s=STOP_GRACE_S) as crew:
             micro = Service(self._client, config)
-            await micro.start()
+            await asyncio.shield(micro.start())  # a flush that is cancelled breaks nats-py's reading at the next pong
             try:
                 for request, handler in handlers.items():
-                    await micro.add_endpoint(
+                    offered = micro.add_endpoint(
                         name=request.name.replace(".", "-"),
                         subject=request.subject,
                         handler=endpoint(crew, request, handler, term),
                     )
+                    await heeding(offered)
                 yield
             finally:
                 with contextlib.suppress(*LOST):
                     async with asyncio.timeout(STOP_GRACE_S):
-                        await micro.stop()
+                        await heeding(micro.stop())
 
     async def tell(self, event: Event[Told], message: Told) -> None:
         """Publish an event; see ports.Bus."""
         headers = {CAUSE: cause.get() or new_id().decode(), "Nats-Msg-Id": new_id().decode()}
         try:
-            await self._client.publish(event.subject, msgspec.json.encode(message), headers=headers)
+            await heeding(self._client.publish(event.subject, msgspec.json.encode(message), headers=headers))
         except LOST as error:
             log.warning("event not told", told=event.name, error=type(error).__name__)
 
@@ -149,12 +150,12 @@ class NatsBus:
             except Exception:
                 log.exception("event not handled", told=event.name)
 
-        subscription = await self._client.subscribe(event.subject, cb=heard)
+        subscription = await heeding(self._client.subscribe(event.subject, cb=heard))
         try:
             yield
         finally:
             with contextlib.suppress(*LOST):
-                await subscription.unsubscribe()
+                await heeding(subscription.unsubscribe())
 
     async def set_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
         """Replace the last value; see ports.Bus."""
@@ -230,7 +231,7 @@ class NatsBus:
                     with contextlib.suppress(nats.errors.TimeoutError):
                         for message in await heeding(consumer.fetch(1, timeout=5)):
                             await handler(msgspec.json.decode(message.data, type=snapshot.told))
-                            await message.ack()
+                            await heeding(message.ack())
             except (BusFailed, *LOST) as error:
                 tries_count += 1
                 log.debug("snapshot away", snapshot=snapshot.name, error=repr(error))
@@ -254,9 +255,9 @@ def endpoint(
             log.warning("request left without an answer", request=request.name, reason="the term is over")
             return
         if error:
-            await asked.respond_error(error, request.name, payload)
+            await heeding(asked.respond_error(error, request.name, payload))
         else:
-            await asked.respond(payload)
+            await heeding(asked.respond(payload))
 
     async def handle(asked: MicroRequest) -> None:
         await crew.start(answer(asked), name=request.name)
@@ -314,7 +315,7 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
 
     try:
         async with asyncio.timeout(wait_s):
-            client = await nats.connect(
+            connecting = nats.connect(
                 url.split(","),
                 name=name,
                 max_reconnect_attempts=-1,
@@ -326,6 +327,7 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
                 disconnected_cb=disconnected,
                 error_cb=trouble,
             )
+            client = await heeding(connecting)
     except LOST as error:
         raise BusFailed(f"no NATS at {hide(url)}: {type(error).__name__}") from None
     bus = NatsBus(client, replicas_count, wait_s)

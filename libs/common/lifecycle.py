@@ -142,10 +142,11 @@ async def until_signalled(serve: Coroutine[Any, Any, None], stop_within_s: float
 
 
 async def heeding(awaited: Awaitable[Result]) -> Result:
-    """Await what may use `asyncio.wait_for` inside, and never miss a cancellation.
+    """Await what may swallow a cancellation inside, and never miss one: to be used around everything of nats-py's.
 
-    Before Python 3.12 `wait_for` returns normally when its future is done in the moment of the cancellation (gh-86296). The one
-    who cancelled then waits for ever for a loop that goes on.
+    Whatever writes there ends in `Client._flush_pending`, which has `except CancelledError: pass` (2.16). And before Python
+    3.12 `wait_for` returns normally when its future is done in the moment of the cancellation (gh-86296). The one who
+    cancelled then waits for ever for a loop that goes on; a service that was told to stop does not.
     """
     current = asyncio.current_task()
     before_count = current.cancelling() if current else 0

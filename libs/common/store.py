@@ -253,9 +253,9 @@ class Watch:
         The watcher's own stop() also fills the queue, which nobody reads any more. Nothing is waited for: NATS may be away.
         """
         with contextlib.suppress(*LOST):
-            await self._sub.unsubscribe()
+            await heeding(self._sub.unsubscribe())
             if self._consumer:
-                await self._sub._conn.publish(f"$JS.API.CONSUMER.DELETE.{self._consumer}")  # noqa: SLF001
+                await heeding(self._sub._conn.publish(f"$JS.API.CONSUMER.DELETE.{self._consumer}"))  # noqa: SLF001
 
 
 def forgotten(known: dict[str, int], listed: set[str]) -> list[Change[Any]]:
