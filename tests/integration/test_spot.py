@@ -21,6 +21,7 @@ from tests.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed
 from tests.waiting import until
 
 pytestmark = [pytest.mark.slow]
+LEFT = {MachineState.DESTROYING, MachineState.GONE}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,15 @@ async def running(cluster: Cluster) -> Machine | None:
     return next((each for each in await machines_of(cluster) if each.state is MachineState.DRAINING), None)
 
 
-async def test_a_task_on_a_spot_instance_that_is_taken_away_begins_again_on_another(tmp_path: Path, seaweed: Seaweed):
+async def leaves(cluster: Cluster, machine: Machine) -> bool:
+    """Whether the notice was seen."""
+    return any(each.id == machine.id and each.state in LEFT for each in await machines_of(cluster))
+
+
+@pytest.mark.parametrize("victim", ["", "autoscaler", "scheduler"], ids=["", "autoscaler killed", "scheduler killed"])
+async def test_a_task_on_a_spot_instance_that_is_taken_away_begins_again_on_another(
+    victim: str, tmp_path: Path, seaweed: Seaweed
+):
     with ec2(task_time_s=8.0) as (api, image):
         file = tmp_path / "asr.json"
         file.write_text(json.dumps(content_of(api, image, seaweed)))
@@ -68,6 +77,10 @@ async def test_a_task_on_a_spot_instance_that_is_taken_away_begins_again_on_anot
             first = await until(lambda: running(cluster), timeout_s=60, what="the task to run")
             assert first is not None
             api.interrupted[first.ref.partition("/")[2]] = "marked-for-termination"
+            if victim:
+                await until(lambda: leaves(cluster, first), what="the notice to be seen")
+                cluster.kill(victim)
+                cluster.start(victim)
             assert await finish(task) == "COMPLETED"
             before, after = (await task_of(cluster, task.uuid)).attempts
             assert (before.machine, before.outcome) == (first.id, "was lost")
