@@ -1,8 +1,4 @@
-"""What bytes go through inside the kernel (splice(2)): a pipe, the socket that they come from, and when that is too slow.
-
-Why in turns: see `Turns`. Why it wakes seldom: a thread that is woken for every packet spends its time on waking, and each time takes the interpreter
-from the event loop.
-"""
+"""What bytes go through inside the kernel (splice(2)): a pipe, the socket they come from, whose turn it is, what is too slow."""
 
 import fcntl
 import os
@@ -15,13 +11,10 @@ from types import TracebackType
 from typing import Final, Self
 
 PATIENCE_S: Final = 1.0
-GATHER_S: Final = 0.1
-"""How long bytes may lie there until there are many."""
 PACE_S: Final = 3.0
 PACE_BYTES: Final = 1 << 20
 """Less than this in PACE_S is slow."""
 PIPE_BYTES: Final = 1 << 20
-WAKE_BYTES: Final = 256 * 1024
 
 
 class Turns:
@@ -102,30 +95,17 @@ class Pipe:
 
 
 class Source:
-    """A duplicate of the socket that a move reads from. Once much has come, the thread sleeps until much is there again."""
+    """A duplicate of the socket that a move reads from."""
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=os.dup(descriptor))
-        self._wakes_at_bytes = 1
-        self.drawn_bytes = 0
-
-    def __repr__(self) -> str:
-        """Show how far it is."""
-        return f"Source(drawn={self.drawn_bytes} wakes at {self._wakes_at_bytes})"
 
     def draw(self, pipe: Pipe, left_bytes: int) -> int:
         """Take what there is; 0: it has ended. Raises BlockingIOError, OSError."""
-        drawn = pipe.draw(self._socket.fileno(), min(left_bytes, PIPE_BYTES))
-        self.drawn_bytes += drawn
-        return drawn
+        return pipe.draw(self._socket.fileno(), min(left_bytes, PIPE_BYTES))
 
-    def ready(self, left_bytes: int) -> bool:
+    def ready(self) -> bool:
         """Wait for more, or the end; False: not within the time."""
-        if self.drawn_bytes >= PIPE_BYTES:
-            self._wake_at(min(left_bytes, WAKE_BYTES))
-            if ready(self._socket.fileno(), select.POLLIN, GATHER_S):
-                return True
-        self._wake_at(1)
         return ready(self._socket.fileno(), select.POLLIN)
 
     def stop(self) -> None:
@@ -134,22 +114,15 @@ class Source:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Leave the socket as it was: every byte counts again."""
-        self._wake_at(1)
+        """Give the descriptor back."""
         self._socket.close()
 
-    def _wake_at(self, count_bytes: int) -> None:
-        if count_bytes != self._wakes_at_bytes:
-            self._wakes_at_bytes = count_bytes
-            with suppress(OSError):
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count_bytes)
 
-
-def ready(descriptor: int, wanted: int, limit_s: float = PATIENCE_S) -> bool:
+def ready(descriptor: int, wanted: int) -> bool:
     """Wait until a socket can be read or written; False: not within the time."""
     poll = select.poll()
     poll.register(descriptor, wanted)
-    return bool(poll.poll(limit_s * 1000))
+    return bool(poll.poll(PATIENCE_S * 1000))
 
 
 class Pace:

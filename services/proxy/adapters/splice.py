@@ -71,7 +71,7 @@ class Pour:
             try:
                 drawn = self._source.draw(pipe, left_bytes)
             except BlockingIOError:
-                if self._pace.is_slow(self.drawn_bytes) or not self._source.ready(left_bytes):
+                if self._pace.is_slow(self.drawn_bytes) or not self._source.ready():
                     return False
             except OSError:
                 return False
@@ -145,7 +145,7 @@ class Fill:
             try:
                 drawn = self._source.draw(pipe, left_bytes)
             except BlockingIOError:
-                if self._pace.is_slow(self.drawn_bytes) or not self._source.ready(left_bytes):
+                if self._pace.is_slow(self.drawn_bytes) or not self._source.ready():
                     return False
             except OSError as error:
                 if error.errno in GONE:
