@@ -104,7 +104,7 @@ class Foresight:
 
     def plan(self, busy: Callable[[], Iterable[Busy]], waiting_images_count: int, now_ms: int) -> "Plan":
         """Begin a walk of the queue."""
-        for node_id, pace in self.paces.news():
+        for node_id, pace in list(self.paces.news()):
             if node := self._registry.get(node_id):
                 self._registry.set_pace(node, pace)
             else:

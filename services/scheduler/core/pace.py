@@ -1,28 +1,43 @@
 """How fast nodes are, learned from the tasks that they have completed.
 
-A task's work is taken to grow with its images; what else it depends on (options, the pictures themselves) comes out as noise. So for
-each node the median of its last tasks' running times per image counts, drawn towards what is typical as long as it has
-completed few. Nodes fall into *paces*: each is `STEP` times as slow as the one before, 0 is what is typical, or unknown. Steps that
-coarse keep noise from deciding: within a pace nodes count as equally fast.
+A task's work is taken to grow with its images; what else it depends on (options, the pictures themselves) comes out as noise, and
+there may be much of it. So for each node the median of its last tasks' running times per image counts, drawn towards what is
+typical: the more so, the fewer tasks it has completed, the more the tasks of one node differ, and the less nodes do (an empirical
+Bayes estimate, in logarithms). Nodes that are alike stay alike, however mixed their tasks are.
+
+Nodes fall into *paces*: each is `STEP` times as slow as the one before, 0 is what is typical, or unknown. Within a pace nodes count as
+equally fast.
 """
 
 from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterator
-from math import exp, log
-from statistics import median
-from typing import Final
+from math import exp, inf, log, sqrt
+from statistics import fmean, median, variance
+from typing import Final, NamedTuple
 
 from libs.common.model import NodeId
 
 STEP: Final = 1.2
 KEPT_COUNT: Final = 9
 """Last tasks of a node that count."""
-DOUBT_COUNT: Final = 0.33
-"""What is typical weighs as much as so many tasks."""
+SPREAD: Final = 0.5
+"""How much tasks of one node are thought to differ (standard deviation of the logarithm) while little is known."""
+SPREAD_COUNT: Final = 4
+"""That guess counts as much as so many tasks."""
 
 Sample = tuple[int, float]
 """When a task had ended, and the logarithm of its milliseconds per image."""
+
+
+class Known(NamedTuple):
+    """What the samples of a node say."""
+
+    tasks_count: int
+    middle: float
+    """Their median."""
+    squares: float
+    """The sum of their squared distances from their mean."""
 
 
 class Paces:
@@ -30,7 +45,7 @@ class Paces:
 
     def __init__(self) -> None:
         self._samples: defaultdict[NodeId, list[Sample]] = defaultdict(list)
-        self._medians: dict[NodeId, float] = {}
+        self._known: dict[NodeId, Known] = {}
         self._learned: set[NodeId] = set()
         self._typical: float | None = None
         """The logarithm of what is typical, as it was when paces were last given."""
@@ -61,26 +76,43 @@ class Paces:
         self._learned.add(node)
 
     def news(self) -> Iterator[tuple[NodeId, int]]:
-        """Give the pace of each node for which it may be another since this was last asked."""
+        """Give the paces of nodes, when anything was learned since this was last asked."""
         if not self._learned:
             return
         for node in self._learned:
-            self._medians[node] = median(value for _, value in self._samples[node])
-        typical, changed = median(self._medians.values()), set(self._learned)
+            self._known[node] = known_of([value for _, value in self._samples[node]])
         self._learned.clear()
+        typical = median(each.middle for each in self._known.values())
         if self._typical is None or abs(typical - self._typical) > log(STEP) / 2:
-            self._typical, changed = typical, set(self._medians)
+            self._typical = typical
             self._rates.clear()
-        for node in changed:
-            yield node, self._pace(node, self._typical)
+        doubt_count = doubt(list(self._known.values()))
+        for node, each in self._known.items():
+            trusted = (each.middle - self._typical) * each.tasks_count / (each.tasks_count + doubt_count)
+            yield node, round(trusted / log(STEP))
 
     def forget(self, node: NodeId) -> None:
         """Forget a node that is gone."""
         self._samples.pop(node, None)
-        self._medians.pop(node, None)
+        self._known.pop(node, None)
         self._learned.discard(node)
 
-    def _pace(self, node: NodeId, typical: float) -> int:
-        count = len(self._samples[node])
-        trusted = (self._medians[node] - typical) * count / (count + DOUBT_COUNT)
-        return round(trusted / log(STEP))
+
+def known_of(values: list[float]) -> Known:
+    """Sum up the samples of a node."""
+    mean = fmean(values)
+    return Known(len(values), median(values), sum((value - mean) ** 2 for value in values))
+
+
+def doubt(known: list[Known]) -> float:
+    """Say how many tasks what is typical weighs as much as: how tasks differ on one node, against how nodes differ.
+
+    Nodes that differ by no more than chance allows (two standard errors) do not differ at all.
+    """
+    freedom = sum(each.tasks_count - 1 for each in known) + SPREAD_COUNT
+    within = (sum(each.squares for each in known) + SPREAD_COUNT * SPREAD**2) / freedom
+    if len(known) <= 1:
+        return inf
+    by_chance = within * fmean(1 / each.tasks_count for each in known) * (1 + 2 * sqrt(2 / (len(known) - 1)))
+    between = variance([each.middle for each in known]) - by_chance
+    return within / between if between > 0 else inf

@@ -1,5 +1,8 @@
 """Paces that are learned, and tasks that wait for a faster node because they end earlier there."""
 
+import random
+import statistics
+
 import msgspec
 import pytest
 
@@ -245,17 +248,27 @@ def test_a_question_does_not_give_the_declined_slot_to_who_asks():
 
 def test_paces_are_read_from_the_records_of_ended_tasks():
     before = Stage(slow=0.25, fast=1.0, known=False)
-    for number in range(4):
+    for number in range(6):
         before.commits(str(number))
         before.walks()
-    for task in list(before.board.running):
-        speed = before.speeds[str(before.board.running[task])]
-        before.passes(0)
-        seen = LastKnown(code=StatusCode.COMPLETED, processing_time_ms=round(USUAL_MS / speed))
-        ended = observed(before.board.tasks[task], seen, Site("n"), Patience(), before.now_ms)
-        before.board.put(ended, 1, before.now_ms)
+        for task, node in list(before.board.running.items()) if number % 2 else ():
+            seen = LastKnown(code=StatusCode.COMPLETED, processing_time_ms=round(USUAL_MS / before.speeds[str(node)]))
+            ended = observed(before.board.tasks[task], seen, Site("n"), Patience(), before.now_ms)
+            before.board.put(ended, 1, before.now_ms)
     after = Stage(slow=0.25, fast=1.0, known=False)
-    for task in before.board.tasks.values():
-        after.board.put(task, 1, after.now_ms)
+    for ended in before.board.tasks.values():
+        after.board.put(ended, 1, after.now_ms)
     after.walks()
     assert after.node("slow").pace - after.node("fast").pace > 3
+
+
+@pytest.mark.parametrize("tasks_count", [1, 3, 9])
+def test_nodes_that_are_alike_stay_alike_however_mixed_their_tasks_are(tasks_count: int):
+    farthest = []
+    for seed in range(20):
+        chance, learned = random.Random(seed), Paces()
+        for name in "abcdef":
+            for at in range(tasks_count):
+                learned.learn(NodeId(name), 1, round(100_000 * chance.lognormvariate(0, 0.8)), at)
+        farthest.append(max(abs(pace) for _, pace in learned.news()))
+    assert statistics.median(farthest) <= 1

@@ -8,16 +8,17 @@ IMAGES = 100
 
 
 async def works_for_a_while(play: Play) -> None:
-    """Complete a task on each node."""
-    for name in ("one", "another"):
-        await play.commits(name, images=IMAGES)
-    for name in ("one", "another"):
-        placed = await play.starts(name)
-        node = play.node(placed.node.hostname)
-        node.says(placed.node_task_id, processing_time_ms=TOOK_MS[placed.node.hostname])
-        node.finishes(placed.node_task_id)
-    await play.looks()
-    await play.probes()
+    """Complete two tasks on each node."""
+    for names in (("one", "two"), ("three", "four")):
+        for name in names:
+            await play.commits(name, images=IMAGES)
+        for name in names:
+            placed = await play.starts(name)
+            node = play.node(placed.node.hostname)
+            node.says(placed.node_task_id, processing_time_ms=TOOK_MS[placed.node.hostname])
+            node.finishes(placed.node_task_id)
+        await play.looks()
+        await play.probes()
 
 
 async def test_a_proxy_hears_why_its_task_waits_although_a_node_is_free_and_gets_the_fast_one_next():
@@ -34,6 +35,7 @@ async def test_a_proxy_hears_why_its_task_waits_although_a_node_is_free_and_gets
             answer.reason == "it should end earlier on a faster node that is busy now than on slow:3000, which is free"
         )
         assert play.task("second").timeline[-1].text == f"Waiting for a node: {answer.reason}"
+        play.node("fast").says(running.node_task_id, processing_time_ms=TOOK_MS["fast"])
         play.node("fast").finishes(running.node_task_id)
         await play.looks()
         assert (await play.is_placed("second")).node.hostname == "fast"
