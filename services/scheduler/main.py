@@ -177,7 +177,7 @@ def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict
         "expire promises": again(SWEEP_S, placer.look_again, "expire promises"),
         "expire aims": again(SWEEP_S, scheduler.aimer.expire, "expire aims"),
         "check forwarding": again(SWEEP_S, lambda: forwards.check(crew), "check forwarding"),
-        "lose tasks": again(SWEEP_S, scheduler.loser.check, "lose tasks"),
+        "lose tasks": again(SWEEP_S, scheduler.loser.watch, "lose tasks"),
         "follow others": again(SWEEP_S, scheduler.ledger.follow_others, "follow others"),
         "settle doubts": again(SWEEP_S, scheduler.ledger.settle_doubts, "settle doubts"),
         "fetch options": again(SWEEP_S, scheduler.totals.follow_options, "fetch options"),

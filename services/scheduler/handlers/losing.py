@@ -3,7 +3,14 @@
 Silent means: neither a probe nor a look was answered. What is given up is written with a cleanup, so that a node which returns is
 told to remove it. After a start of the scheduler the grace begins anew. When the autoscaler says that a node's machine is gone,
 nothing is waited for.
+
+Nobody was silent while nobody listened: when this process was frozen, or its computer slept, or its clock was put forward, that
+time is taken off each node's silence.
 """
+
+from typing import Final
+
+import structlog
 
 from libs.common.errors import NotFound
 from libs.common.messages import Done, LoseNode
@@ -14,6 +21,11 @@ from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.tracking import Tracker
 from services.scheduler.settings import SchedulerSettings
 
+log = structlog.get_logger()
+
+ABSENT_MS: Final = 1_000
+"""Twice as long as `watch` pauses."""
+
 
 class Loser:
     """Watches the silence of nodes."""
@@ -23,6 +35,18 @@ class Loser:
         self._tracker = tracker
         self._grace_ms = round(settings.node_grace_s * 1000)
         self._killer_within_ms = round(settings.killer_within_s * 1000)
+        self._watched_at_ms: int | None = None
+
+    async def watch(self) -> None:
+        """Check, again and again. A time in which we did not look ourselves counts as nobody's silence."""
+        now_ms = self._ledger.now_ms()
+        away_ms = now_ms - (self._watched_at_ms or now_ms)
+        self._watched_at_ms = now_ms
+        if away_ms > ABSENT_MS:
+            log.warning("this scheduler was away", away_ms=away_ms)
+            for node in self._ledger.board.nodes:
+                node.seen_at_ms = min(now_ms, node.seen_at_ms + away_ms)
+        await self.check()
 
     async def check(self) -> None:
         """Give up what runs on nodes that are silent for too long."""

@@ -58,6 +58,27 @@ async def test_an_uncertain_commit_that_arrived_counts():
         assert len(play.task("one").attempts) == 1
 
 
+async def test_the_time_in_which_the_scheduler_was_frozen_is_no_silence_of_a_node():
+    async with a_play(a=FakeNode(), b=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.starts("one")
+        await play.goes_down(placed.node.hostname)
+        loser = play.scheduler.loser
+        await loser.watch()
+        for frozen_s in (100, 300):
+            play.now_ms += frozen_s * 1000
+            await loser.watch()
+        assert play.task("one").state is TaskState.RUNNING
+        for _ in range(239):
+            play.now_ms += 500
+            await loser.watch()
+        assert play.task("one").state is TaskState.RUNNING
+        for _ in range(3):
+            play.now_ms += 500
+            await loser.watch()
+        assert play.task("one").state is TaskState.WAITING
+
+
 async def test_a_node_that_comes_back_has_time_to_take_in_the_commit_in_its_mailbox():
     async with a_play(a=FakeNode(), b=FakeNode()) as play:
         await play.commits("one")
