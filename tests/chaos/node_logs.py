@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from libs.common.model import Task
 from libs.nodesim.testing import NodeSimProcess
 
+HEARD_BEFORE_S = 1.0
+"""A node that is asked twice a second gave its last sign of life up to so long before it was cut off."""
 ENDS = ("task_finished", "task_canceled", "task_removed", "task_restarted", "tasks_forgotten")
 
 
@@ -70,10 +72,10 @@ def _end_ms(started: dict[str, object], later: Sequence[dict[str, object]], kill
 
 
 def given_up_ms(run: Run, outages: Iterable[Outage], grace_s: float) -> float:
-    """When somebody who could not reach its node was right to take the run for lost."""
+    """When somebody who could not reach its node was right to take the run for lost: so long after its last sign of life."""
     return min(
         (
-            max(outage.began_ms + grace_s * 1000, run.began_ms)
+            max(outage.began_ms + (grace_s - HEARD_BEFORE_S) * 1000, run.began_ms)
             for outage in outages
             if outage.node == run.node
             and outage.began_ms < run.ended_ms
