@@ -43,8 +43,9 @@ QUICK: dict[str, Any] = {
     "lease_s": 3,
     "nats_wait_s": 60,
     "keep_failed_inputs_h": 0,
+    "send_ahead_from_mb": 0,
 }
-"""As an operator would set it whose machines fail every few seconds."""
+"""As an operator would set it whose machines fail every few seconds; uploads of any size go ahead of their commit."""
 
 
 def now_ms() -> int:
