@@ -32,7 +32,7 @@ from tests.asr_files import FILES, SECRETS
 from tests.cluster import Cluster
 from tests.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed
 
-TASK_TIME_S = 2.0
+TASK_TIME_S = 3.0
 BOOT_S = 0.3
 HELD_S = 3.0
 """How long the answer to a creation is held back, if nothing else is said."""
