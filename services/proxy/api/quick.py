@@ -29,6 +29,7 @@ NOT_PLAIN: Final = frozenset(
 )
 """Lines that say that there is more to it."""
 KEEPS: Final = {b"keep-alive": True, b"close": False}
+BEGINNING: Final = b"GET "
 HEAD_LIMIT_BYTES: Final = 2048
 REMEMBERED_COUNT: Final = 2048
 PLAIN_PARAMETERS: Final = frozenset(("token", "with_output", "line"))
@@ -53,7 +54,11 @@ class Quick:
     def __init__(self, polls: Polls, token: bytes) -> None:
         self._polls = polls
         self._token = token
-        self.read: Callable[[bytes], Plain | None] = lru_cache(REMEMBERED_COUNT)(self._read)
+        self._remembered: Callable[[bytes], Plain | None] = lru_cache(REMEMBERED_COUNT)(self._read)
+
+    def read(self, data: bytes) -> Plain | None:
+        """Read a request; None: it is not plain. What cannot be is not remembered: it may be the beginning of a photo."""
+        return self._remembered(data) if len(data) <= HEAD_LIMIT_BYTES and data.startswith(BEGINNING) else None
 
     def answer(self, plain: Plain, take: Take) -> Coroutine[Any, Any, None] | None:
         """Call `take` with the answer's content, at once or later; with None when it is to go the usual way.
@@ -66,8 +71,7 @@ class Quick:
         return self._polls.answer(plain.question, plain.owner, take)
 
     def _read(self, data: bytes) -> Plain | None:
-        """Read a request; None: it is not plain."""
-        found = HEAD.fullmatch(data) if len(data) <= HEAD_LIMIT_BYTES else None
+        found = HEAD.fullmatch(data)
         keeps = keeps_connection(found[4]) if found else None
         if found is None or keeps is None:
             return None

@@ -139,3 +139,11 @@ def test_whatever_is_read_is_one_whole_request_to_the_parser_too(query: str, lin
     assert said.url == f"/info?token={query}".encode()
     assert len(said.headers) == len(lines)
     assert parser.should_keep_alive() is plain.keeps
+
+
+def test_the_beginning_of_an_upload_is_not_remembered() -> None:
+    nobody: Any = None
+    quick = Quick(nobody, b"")
+    for data in (b"POST /task/new HTTP/1.1\r\n\r\nphoto", b"GET /" + b"x" * 5_000, b"\xff\xd8 the middle of a photo"):
+        assert quick.read(data) is None
+    assert quick._remembered.cache_info().currsize == 0  # type: ignore[attr-defined]
