@@ -34,7 +34,7 @@ async def test_results_that_only_the_machine_has_can_be_fetched_until_it_goes(tm
         file.write_text(json.dumps(content))
         async with Cluster(tmp_path / "cluster", asr=file, asr_every_s=0.2, asr_poll_s=0.2) as cluster:
             said = "results go with their machine, 6 s after its last task"
-            assert said in cluster.log("autoscaler")
+            await until(lambda: said in cluster.log("autoscaler"), what=said)
             task = await create(cluster, make_images(tmp_path / "images", 3))
             assert await finish(task) == "COMPLETED"
             fetched = await asyncio.to_thread(task.download_zip, str(tmp_path))
