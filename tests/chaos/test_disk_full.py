@@ -58,6 +58,13 @@ class Disk:
                         ballast.write(block)
         say(f"the disk is full: {self.free_bytes} bytes are free")
 
+    def leave(self, free_bytes: int) -> None:
+        """Take all but so much."""
+        with self._ballast.open("ab", buffering=0) as ballast:
+            while self.free_bytes > free_bytes:
+                ballast.write(b"\0" * min(MB, self.free_bytes - free_bytes))
+        say(f"{self.free_bytes / MB:.1f} MB are left")
+
     def free(self) -> None:
         """Give it back."""
         self._ballast.unlink()
@@ -193,7 +200,7 @@ async def test_a_full_disk_of_nats_refuses_commits_and_recovers_with_a_restart_o
     with small_disk(tmp_path / "nats" / "js", 400 * MB) as disk:
         async with (
             NodeSimProcess(task_time_s=0.1, parallel_tasks=4) as node,
-            Cluster(tmp_path, services=("scheduler", "proxy")) as cluster,
+            Cluster(tmp_path, services=("scheduler", "proxy"), commit_wait_s=2) as cluster,
         ):
             raw = Raw(cluster.url)
             late, before = [Dataset(images) for _ in range(20)], Dataset(images)
@@ -268,3 +275,61 @@ async def works(bucket: Bucket[Node]) -> bool:
     except BusFailed:
         return False
     return True
+
+
+async def test_kept_inputs_go_oldest_first_when_the_disk_gets_scarce(tmp_path: Path, http: httpx.AsyncClient):
+    images = make_images(tmp_path / "images", 3, size_bytes=2 * MB)
+    canceled, old, young = (Dataset(images) for _ in range(3))
+    with small_disk(tmp_path / "data", 80 * MB) as disk:
+        async with (
+            NodeSimProcess(task_time_s=600, parallel_tasks=3) as node,
+            NodeSimProcess(task_time_s=1, parallel_tasks=3) as other,
+            Cluster(
+                tmp_path, services=("scheduler", "proxy"), min_free_disk="8MB", node_grace_s=2, retry_first_s=0.2
+            ) as cluster,
+        ):
+            raw = Raw(cluster.url)
+            await cluster.add_node(node)
+            async with raw._http() as client:
+                for data in (old, canceled, young):
+                    await raw.commit(client, data)
+                    await until(lambda data=data: is_running(node, data), timeout_s=30, what="the task to run")  # type: ignore[misc]
+            assert (await post(http, cluster, "/task/cancel", data={"uuid": canceled.task})).json() == {"success": True}
+            assert kept(cluster, canceled, old, young) == [3, 3, 3]
+            disk.leave(15 * MB)
+            await until(lambda: kept(cluster, canceled, old, young) == [0, 3, 3], timeout_s=20, what="the canceled one")
+            say("what is kept for a restart goes first")
+            disk.leave(15 * MB)
+            await until(lambda: kept(cluster, canceled, old, young) == [0, 0, 3], timeout_s=20, what="the older one")
+            say("then the oldest of those that run")
+            assert (await post(http, cluster, "/task/restart", data={"uuid": canceled.task})).json() == {
+                "success": True
+            }
+            await cluster.add_node(other)
+            await asyncio.to_thread(node.kill)
+            await until(
+                lambda: polled_as(raw, young, 40), timeout_s=40, what="the one with its inputs to go on elsewhere"
+            )
+            failed = await until(lambda: failed_info(http, cluster, old), timeout_s=30, what="the one without to fail")
+            say(f"without its inputs: {failed}")
+            assert "inputs" in failed
+            lines = (await http.get(f"{cluster.url}/task/{old.task}/output")).json()
+            assert "Its inputs are not kept any more: the disk of the server that kept them is full" in lines
+            assert await result(http, cluster, young, tmp_path) == young.digests
+
+
+def is_running(node: NodeSimProcess, data: Dataset) -> bool:
+    """Whether the node has begun with a task."""
+    return bool(node.events("task_started", task=data.task))
+
+
+def kept(cluster: Cluster, *datasets: Dataset) -> list[int]:
+    """How many files the spool has of each task."""
+    folders = (cluster.spool / data.task / "files" for data in datasets)
+    return [len(list(folder.iterdir())) if folder.exists() else 0 for folder in folders]
+
+
+async def failed_info(http: httpx.AsyncClient, cluster: Cluster, data: Dataset) -> str:
+    """The reason of a task's failure; empty when it has not failed."""
+    status = (await http.get(f"{cluster.url}/task/{data.task}/info")).json()["status"]
+    return status["errorMessage"] if status["code"] == 30 else ""
