@@ -13,7 +13,7 @@ from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterator
 from math import exp, inf, log, sqrt
-from statistics import fmean, median, variance
+from statistics import fmean, median
 from typing import Final, NamedTuple
 
 from libs.common.model import NodeId
@@ -114,5 +114,6 @@ def doubt(known: list[Known]) -> float:
     if len(known) <= 1:
         return inf
     by_chance = within * fmean(1 / each.tasks_count for each in known) * (1 + 2 * sqrt(2 / (len(known) - 1)))
-    between = variance([each.middle for each in known]) - by_chance
+    nodes = known_of([each.middle for each in known])
+    between = nodes.squares / (len(known) - 1) - by_chance
     return within / between if between > 0 else inf
