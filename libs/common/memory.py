@@ -56,7 +56,8 @@ class Trimmer:
 
     def __init__(self) -> None:
         self._library = glibc()
-        self._least_bytes = resident_bytes()
+        self._least_bytes = 0
+        """What it was after the last trim, or less since; the first look gives back what starting up has freed."""
 
     def __repr__(self) -> str:
         """Show what it compares with."""
@@ -67,5 +68,6 @@ class Trimmer:
         now_bytes = resident_bytes()
         if self._library is not None and now_bytes > self._least_bytes + MUCH_BYTES:
             await asyncio.to_thread(self._library.malloc_trim, 0)
-            now_bytes = resident_bytes()
-        self._least_bytes = now_bytes
+            self._least_bytes = resident_bytes()
+        else:
+            self._least_bytes = min(self._least_bytes, now_bytes)

@@ -13,7 +13,9 @@ from libs.common.memory import MUCH_BYTES, Trimmer, resident_bytes, settle
 
 settle()
 assert gc.get_freeze_count() > 1000, "what is imported is looked at no more"
-before, trimmer = resident_bytes(), Trimmer()
+trimmer = Trimmer()
+asyncio.run(trimmer.look())
+before = resident_bytes()
 pieces = [b"x" * (60_000 + number) for number in range(1000)]
 kept = pieces[::100]
 grown = resident_bytes()
