@@ -36,7 +36,7 @@ class Pair:
 
 @pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with Cluster(tmp_path) as cluster:
+    async with Cluster(tmp_path, grant_s=2) as cluster:
         port = free_port()
         cluster.overrides = {
             "proxy": {"CLUSTERODM_PROXY_URL": cluster.url},
@@ -128,3 +128,32 @@ async def test_polls_and_actions_work_while_the_holder_is_dead(pair: Pair, tmp_p
         assert (await pair.two.post(f"/task/new/commit/{task}")).json() == {"uuid": task}
         assert (await pair.two.post("/task/cancel", data={"uuid": task})).json() == {"success": True}
         assert (await pair.two.get(f"/task/{task}/info")).json()["status"]["code"] == TaskStatus.CANCELED.value
+
+
+async def test_a_task_says_that_it_waits_for_its_proxy_and_another_on_that_spool_goes_on_with_it(
+    pair: Pair, tmp_path: Path
+):
+    images = make_images(tmp_path / "images", 2)
+    task = (await pair.one.post("/task/new/init", data={"name": "waiting"})).json()["uuid"]
+    for path in images:
+        await send(pair.one, task, path)
+    assert (await pair.one.post(f"/task/new/commit/{task}")).json() == {"uuid": task}
+    await asyncio.to_thread(pair.cluster.kill, "proxy")
+    async with pair.cluster.node(task_time_s=0.3):
+        line = f"Waiting for proxy {pair.cluster.url}, which holds the photos and does not answer"
+
+        async def is_told() -> bool:
+            return any(shown.startswith(line) for shown in (await pair.two.get(f"/task/{task}/output")).json())
+
+        await until(is_told, timeout_s=20, step_s=0.2, what="the console to say so")
+        assert (await pair.two.get(f"/task/{task}/info")).json()["status"]["code"] == TaskStatus.QUEUED.value
+        port = free_port()
+        pair.cluster.overrides["proxy#3"] = {
+            "CLUSTERODM_PORT": str(port),
+            "CLUSTERODM_SPOOL_DIR": str(pair.cluster.spool),
+            "CLUSTERODM_PROXY_URL": f"http://127.0.0.1:{port}",
+        }
+        pair.cluster.start("proxy#3")
+        await completed(pair.two, task)
+        (tmp_path / "all.zip").write_bytes((await pair.two.get(f"/task/{task}/download/all.zip")).content)
+        assert processed(tmp_path / "all.zip") == expected(images)
