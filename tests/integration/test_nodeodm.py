@@ -1,10 +1,14 @@
 """The client of the NodeODM API against a node."""
 
 import asyncio
+import os
+import ssl
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 
 from libs.common.errors import NodeFailed, NodeUnreachable
 from libs.common.model import Node, NodeId, NodeTaskId, OptionValue, StatusCode
@@ -101,3 +105,28 @@ async def test_nonsense_is_a_failure(client: NodeClient):
     async with server:
         with pytest.raises(NodeFailed, match="nonsense"):
             await client.info(at(server.sockets[0].getsockname()[1]))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="port 443 is root's")
+async def test_a_node_on_port_443_is_asked_over_tls(
+    client: NodeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.77").configure_cert(context)
+    body = b'{"version":"2.2.4","maxImages":7}'
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    node = Node(id=NodeId("tls"), hostname="127.0.0.77", port=443)
+    async with await asyncio.start_server(answer, node.hostname, node.port, ssl=context):
+        with pytest.raises(NodeUnreachable, match="TLS: CERTIFICATE_VERIFY_FAILED"):
+            await client.info(node)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        async with NodeClient(timeout_s=5) as trusting:
+            assert (await trusting.info(node)).max_images == 7
