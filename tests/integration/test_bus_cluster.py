@@ -15,6 +15,7 @@ from libs.common.bus import connect
 from libs.common.errors import BusFailed
 from libs.common.messages import CONSOLES, DEMAND_CHANGED, NODES, DemandChanged
 from libs.common.model import Node, NodeId
+from libs.common.patience import patiently
 from services.proxy.adapters.secret import shared_secret
 from tests.integration.test_scheduler import PROGRAM, REPOSITORY
 from tests.integration.test_scheduler_leadership import TAKE_OVER_S, answers_again
@@ -38,7 +39,8 @@ async def test_a_client_without_replicas_takes_the_streams_as_they_are(
     async with connect(servers.url, "service", wait_s=40, replicas_count=3) as service:
         await (await service.bucket(NODES)).put(NODE.id, NODE)
         await (await service.objects(CONSOLES, 3600)).put("one", b"console")
-        await service.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1))
+        first = DemandChanged(at_ms=1)
+        await patiently(lambda: service.set_snapshot(DEMAND_CHANGED, first), "a new stream has elected its leader", 20)
         async with connect(servers.url, "short-lived", wait_s=20) as client:
             entry = await (await client.bucket(NODES)).get(NODE.id)
             assert entry is not None
