@@ -107,7 +107,7 @@ async def one(
         return
     try:
         results[case.name] = await measure(case(on), rounds_count, deadline_s)
-    except (MissingProgram, Broken) as error:  # one that broke must not cost the figures of the others
+    except (MissingProgram, Broken, AssertionError) as error:  # one that broke must not cost the figures of the others
         say(f"left out: {case.name}: {error}")
         return
     print("\n".join(section(results[case.name])), flush=True)

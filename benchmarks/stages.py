@@ -184,16 +184,21 @@ class Crowd(Stage):
         return sum(node.online for node in nodes)
 
     async def hang_one(self) -> None:
-        """Let one node take connections and answer nothing from now on."""
+        """Let one node take connections and answer nothing from now on; wait until the scheduler has seen it."""
         await asyncio.to_thread(post, f"http://127.0.0.1:{self.stub_port}/stub/hang/{HUNG}")
 
+        async def seen() -> bool:
+            return await self.online_count() < NODES_COUNT
+
+        await until(seen, timeout_s=READY_S, step_s=0.5, what="the hung node to be offline")
+
     async def finish_all(self) -> None:
-        """Let every task end, and wait until the scheduler has seen it."""
+        """Let every task end, and wait until the scheduler has seen it; what hangs keeps what it has."""
         await asyncio.to_thread(post, f"http://127.0.0.1:{self.stub_port}/stub/finish/all")
 
         async def none_runs() -> bool:
             nodes = (await self.running.bus.ask(LIST_NODES, ListNodes(), timeout_s=30)).nodes
-            return not any(node.slots_used_count for node in nodes)
+            return not any(node.slots_used_count for node in nodes if node.online)
 
         await until(none_runs, timeout_s=READY_S, step_s=0.5, what="the tasks to end")
 
