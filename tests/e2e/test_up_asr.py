@@ -16,6 +16,7 @@ from libs.machinesim.testing import DockerMachineSim
 from tests.asr_files import DIGITALOCEAN
 from tests.e2e.up import Up
 from tests.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed
+from tests.waiting import until_sync
 
 pytestmark = pytest.mark.slow
 
@@ -91,7 +92,7 @@ def test_it_says_what_the_autoscaler_has_found(tmp_path: Path, seaweed: Seaweed,
     file = file_of(tmp_path, bucket_of(seaweed))
     with up_of(tmp_path, file, docker_machine.environment) as up:
         assert "Can write to S3" in up.output
-        assert "Found docker-machine executable" in up.output
+        until_sync(lambda: "Found docker-machine executable" in up.output, what="docker-machine to be found")
         assert SECRET_KEY not in up.output
         assert up.stop() == 0
         assert up.processes() == []

@@ -75,7 +75,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         NodeSimProcess(task_time_s=60, parallel_tasks=1, token="nodetoken") as second,
         Cluster(tmp_path) as cluster,
     ):
-        yield World(cluster, (first, second))
+        world = World(cluster, (first, second))
+        await until(lambda: answers(world), timeout_s=20, what="admin to answer")
+        yield world
 
 
 async def test_an_operator_runs_a_cluster_by_words_alone(world: World, tmp_path: Path):
