@@ -91,8 +91,8 @@ def ends_with(up: Up, said: str) -> None:
 def test_it_says_what_the_autoscaler_has_found(tmp_path: Path, seaweed: Seaweed, docker_machine: DockerMachineSim):
     file = file_of(tmp_path, bucket_of(seaweed))
     with up_of(tmp_path, file, docker_machine.environment) as up:
-        assert "Can write to S3" in up.output
         until_sync(lambda: "Found docker-machine executable" in up.output, what="docker-machine to be found")
+        assert "Can write to S3" in up.output
         assert SECRET_KEY not in up.output
         assert up.stop() == 0
         assert up.processes() == []
