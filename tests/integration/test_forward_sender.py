@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -59,6 +59,10 @@ def a_file(folder: Path, name: str = "a.jpg", size_bytes: int = 10_000) -> Path:
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
+LOOP_ROUNDS_COUNT = 10
+"""More than the loop needs from accepting a connection to serving it."""
+
+
 @asynccontextmanager
 async def server(answer: Answer) -> AsyncIterator[Node]:
     """A server that answers every connection as told."""
@@ -72,11 +76,15 @@ async def server(answer: Answer) -> AsyncIterator[Node]:
             pass
         finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
             serving.discard(writer)
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with listening:
         yield a_node(listening.sockets[0].getsockname()[1], token="s3cret")
+        for _ in range(LOOP_ROUNDS_COUNT):
+            await asyncio.sleep(0)
         await until(lambda: not serving, what="all connections are closed")
 
 
