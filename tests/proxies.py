@@ -33,11 +33,15 @@ from libs.common.messages import (
     UiNode,
 )
 from libs.common.model import (
+    Attempt,
+    AttemptState,
     ClusterSummary,
+    InstanceId,
     Moment,
     Node,
     NodeId,
     NodeOption,
+    NodeTaskId,
     ReferenceOptions,
     Task,
     TaskId,
@@ -242,6 +246,22 @@ class ProxyUnderTest:
         """Post fields as multipart, as PyODM does."""
         parts = [(f'name="{name}"', value.encode()) for name, value in fields.items()]
         return await self.json("POST", target, multipart(parts), MULTIPART)
+
+    async def ran(self, node: Node, task: TaskId, node_task_id: NodeTaskId) -> None:
+        """Put a task there that a node has completed, and wait until the proxy knows both."""
+        attempt = Attempt(number=1, node=node.id, node_task_id=node_task_id, state=AttemptState.ENDED, running_at_ms=5)
+        completed = Task(
+            id=task,
+            name="mine",
+            holder=InstanceId("i"),
+            created_at_ms=1,
+            committed_at_ms=1,
+            images_count=1,
+            state=TaskState.COMPLETED,
+            attempts=(attempt,),
+        )
+        await self.scheduler.put(completed)
+        await until(lambda: self.cluster.task(task) and self.cluster.node(node.id))
 
     async def upload(self, task: str, *files: tuple[str, bytes]) -> tuple[int, Any]:
         """Upload files to a task."""

@@ -16,7 +16,7 @@ import uvloop
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from libs.common.model import Attempt, AttemptState, InstanceId, NodeTaskId, Task, TaskId, TaskState
+from libs.common.model import NodeTaskId, TaskId
 from services.proxy.adapters.connection import HIGH_WATER_BYTES
 from services.proxy.adapters.pipes import PIPE_BYTES
 from services.proxy.adapters.splice import SCAN_BYTES
@@ -55,19 +55,7 @@ async def opened(folder: Path) -> AsyncIterator[tuple[ProxyUnderTest, ScriptedNo
     """Run a proxy, and a node that has a result."""
     async with running_proxy(folder / "spool") as proxy, ScriptedNode().at_work() as script:
         node = await proxy.scheduler.add_node("127.0.0.1", script.port)
-        attempt = Attempt(number=1, node=node.id, node_task_id=ON_NODE, state=AttemptState.ENDED, running_at_ms=5)
-        task = Task(
-            id=TASK,
-            name="mine",
-            holder=InstanceId("i"),
-            created_at_ms=1,
-            committed_at_ms=1,
-            images_count=1,
-            state=TaskState.COMPLETED,
-            attempts=(attempt,),
-        )
-        await proxy.scheduler.put(task)
-        await until(lambda: proxy.cluster.task(TASK) and proxy.cluster.node(node.id))
+        await proxy.ran(node, TASK, ON_NODE)
         yield proxy, script
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from libs.common.model import Attempt, AttemptState, InstanceId, Node, NodeTaskId, Task, TaskId, TaskState
+from libs.common.model import Attempt, Node, NodeTaskId, TaskId, TaskState
 from tests.proxies import MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, response, running_proxy
 from tests.waiting import until
 
@@ -35,19 +35,7 @@ async def script() -> AsyncIterator[ScriptedNode]:
 @pytest.fixture
 async def node(proxy: ProxyUnderTest, script: ScriptedNode) -> Node:
     node = await proxy.scheduler.add_node("127.0.0.1", script.port, token="secret")
-    attempt = Attempt(number=1, node=node.id, node_task_id=ON_NODE, state=AttemptState.ENDED, running_at_ms=5)
-    task = Task(
-        id=TASK,
-        name="mine",
-        holder=InstanceId("i"),
-        created_at_ms=1,
-        committed_at_ms=1,
-        images_count=1,
-        state=TaskState.COMPLETED,
-        attempts=(attempt,),
-    )
-    await proxy.scheduler.put(task)
-    await until(lambda: proxy.cluster.task(TASK) and proxy.cluster.node(node.id))
+    await proxy.ran(node, TASK, ON_NODE)
     return node
 
 

@@ -11,9 +11,8 @@ import pytest
 import trustme
 import uvloop
 
-from libs.common.model import Attempt, AttemptState, InstanceId, NodeTaskId, Task, TaskId, TaskState
+from libs.common.model import NodeTaskId, TaskId
 from tests.proxies import MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, running_proxy
-from tests.waiting import until
 
 TASK = TaskId("aaaaaaaa-1111-4111-8111-111111111111")
 ON_NODE = NodeTaskId("bbbbbbbb-2222-4222-8222-222222222222")
@@ -71,19 +70,7 @@ def test_polls_uploads_and_downloads_are_whole_over_tls(runner: asyncio.Runner, 
         certificate = {"ssl_key": str(secure.key), "ssl_cert": str(secure.chain)}
         async with running_proxy(tmp_path / "spool", **certificate) as proxy, ScriptedNode().at_work() as script:
             node = await proxy.scheduler.add_node("127.0.0.1", script.port)
-            attempt = Attempt(number=1, node=node.id, node_task_id=ON_NODE, state=AttemptState.ENDED, running_at_ms=5)
-            task = Task(
-                id=TASK,
-                name="mine",
-                holder=InstanceId("i"),
-                created_at_ms=1,
-                committed_at_ms=1,
-                images_count=1,
-                state=TaskState.COMPLETED,
-                attempts=(attempt,),
-            )
-            await proxy.scheduler.put(task)
-            await until(lambda: proxy.cluster.task(TASK) and proxy.cluster.node(node.id))
+            await proxy.ran(node, TASK, ON_NODE)
             script.say(
                 f"/task/{ON_NODE}/download/all.zip",
                 b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(IMAGE), IMAGE),
