@@ -313,23 +313,9 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
     async def trouble(error: Exception) -> None:
         log.debug("nats", error=repr(error))
 
-    try:
-        async with asyncio.timeout(wait_s):
-            connecting = nats.connect(
-                url.split(","),
-                name=name,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=0.25,
-                connect_timeout=2,
-                ping_interval=10,
-                max_outstanding_pings=2,
-                reconnected_cb=reconnected,
-                disconnected_cb=disconnected,
-                error_cb=trouble,
-            )
-            client = await heeding(connecting)
-    except LOST as error:
-        raise BusFailed(f"no NATS at {hide(url)}: {type(error).__name__}") from None
+    client = await open_client(
+        url, name, wait_s, reconnected_cb=reconnected, disconnected_cb=disconnected, error_cb=trouble
+    )
     bus = NatsBus(client, replicas_count, wait_s)
     try:
         try:
@@ -343,6 +329,25 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
         closing.set()
         with contextlib.suppress(*LOST):
             await asyncio.wait_for(client.close(), timeout=STOP_GRACE_S)
+
+
+async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[..., Awaitable[None]]) -> Client:
+    """Connect to the first server that answers within `wait_s` seconds; see `connect`. Raises BusFailed."""
+    try:
+        async with asyncio.timeout(wait_s):
+            connecting = nats.connect(
+                url.split(","),
+                name=name,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.25,
+                connect_timeout=2,
+                ping_interval=10,
+                max_outstanding_pings=2,
+                **callbacks,
+            )
+            return await heeding(connecting)
+    except LOST as error:
+        raise BusFailed(f"no NATS at {hide(url)}: {type(error).__name__}") from None
 
 
 async def until_ready(bus: NatsBus) -> None:
