@@ -29,6 +29,7 @@ from typing import Any, Final, Self, TypeVar
 
 import structlog
 
+from libs.common.clocks import Instant, WallMs
 from libs.common.errors import ClusterError, Refused
 from libs.common.memory import settle
 
@@ -47,14 +48,26 @@ CANCEL_AGAIN_S: Final = 1.0
 """A loop that has not ended so long after it was cancelled may have missed it (see `heeding`)."""
 
 
-def now_ms() -> int:
+def now_ms() -> WallMs:
     """Milliseconds since 1970 UTC."""
-    return int(time.time() * 1000)  # noqa: TID251 this is the clock
+    return WallMs(int(time.time() * 1000))  # noqa: TID251 this is the clock
 
 
 def monotonic_s() -> float:
     """Seconds that never jump, for time limits."""
     return time.monotonic()
+
+
+class SystemClock:
+    """The real clocks; see libs/common/clocks.py."""
+
+    def wall_ms(self) -> WallMs:
+        """Say what time it is."""
+        return now_ms()
+
+    def instant(self) -> Instant:
+        """Say where the monotonic clock is."""
+        return Instant(time.monotonic())
 
 
 def run(

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import structlog
 
+from libs.common.clocks import Instant, WallMs
 from libs.common.errors import BusFailed, ClusterError, Conflict
 from libs.common.lifecycle import background
 from libs.common.messages import BucketName, Event, ObjectsName, Request, Snapshot
@@ -25,6 +26,35 @@ Asked = TypeVar("Asked")
 Reply = TypeVar("Reply")
 Told = TypeVar("Told")
 Value = TypeVar("Value")
+
+
+class FakeClock:
+    """Both clocks of a process, turned by hand: `pass_s` moves both, `step_wall_s` the wall clock alone, in either direction."""
+
+    def __init__(self, wall_ms: int = 1_700_000_000_000, instant_s: float = 1_000.0) -> None:
+        self._wall_ms = wall_ms
+        self._instant_s = instant_s
+
+    def __repr__(self) -> str:
+        """Show both."""
+        return f"FakeClock(wall_ms={self._wall_ms} instant_s={self._instant_s:g})"
+
+    def wall_ms(self) -> WallMs:
+        """Say what time it is."""
+        return WallMs(self._wall_ms)
+
+    def instant(self) -> Instant:
+        """Say where the monotonic clock is."""
+        return Instant(self._instant_s)
+
+    def pass_s(self, seconds: float) -> None:
+        """Let time pass."""
+        self._wall_ms += round(seconds * 1000)
+        self._instant_s += seconds
+
+    def step_wall_s(self, seconds: float) -> None:
+        """Set the wall clock: somebody corrects it, or the computer has slept."""
+        self._wall_ms += round(seconds * 1000)
 
 
 class MemoryBucket(Generic[Value]):

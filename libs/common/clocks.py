@@ -1,0 +1,63 @@
+"""Two clocks, as two types that mypy keeps apart: what time it is, and how much time has passed.
+
+    WallMs    milliseconds since 1970 UTC: for records, consoles and people. It may jump, in both directions, at any moment.
+    Instant   a point on the monotonic clock of this process: for time limits, silences, leases, promises and back-off. It never
+              jumps and means nothing to another process, to another computer, or after a restart.
+
+The difference of two instants is a number of seconds (float), and an instant plus seconds is an instant. An instant and a wall
+time, or an instant and a bare number, do not mix: that is a type error. The real clock is `lifecycle.SystemClock`, the one of tests
+`testing.FakeClock`.
+"""
+
+from typing import TYPE_CHECKING, NewType, Protocol
+
+WallMs = NewType("WallMs", int)
+"""Milliseconds since 1970 UTC."""
+
+if TYPE_CHECKING:
+
+    class Instant:
+        """A point on the monotonic clock. At run time it is a float: seconds since some moment."""
+
+        def __init__(self, seconds: float) -> None:
+            """Make one, for tests."""
+            ...
+
+        def __add__(self, seconds: float) -> "Instant":
+            """Count on."""
+            ...
+
+        def __sub__(self, earlier: "Instant") -> float:
+            """Say how many seconds lie between."""
+            ...
+
+        def __lt__(self, other: "Instant") -> bool:
+            """Whether it is earlier."""
+            ...
+
+        def __le__(self, other: "Instant") -> bool:
+            """Whether it is not later."""
+            ...
+
+        def __gt__(self, other: "Instant") -> bool:
+            """Whether it is later."""
+            ...
+
+        def __ge__(self, other: "Instant") -> bool:
+            """Whether it is not earlier."""
+            ...
+
+else:
+    Instant = float
+
+
+class Clock(Protocol):
+    """Both clocks of a process."""
+
+    def wall_ms(self) -> WallMs:
+        """Say what time it is: milliseconds since 1970 UTC."""
+        ...
+
+    def instant(self) -> Instant:
+        """Say where the monotonic clock is."""
+        ...
