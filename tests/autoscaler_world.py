@@ -13,7 +13,7 @@ from typing import Any, Self
 import msgspec
 
 from libs.common.errors import NotFound, Refused
-from libs.common.lifecycle import background
+from libs.common.loops import background
 from libs.common.messages import (
     ADD_NODE,
     DEMAND_CHANGED,
@@ -294,7 +294,7 @@ class World:
         self.fleet = Fleet(self.parts, self.lives)
         self.reconciler = Reconciler(self.parts, self.lives)
         self.words = Words(self.parts, self.lives, self.fleet)
-        await self._inner.enter_async_context(background(self.parts.tasks.follow(), "follow"))
+        await self._inner.enter_async_context(background(self.parts.tasks.follow, "follow"))
         await self.parts.tasks.complete.wait()
         self.lives.recover()
         await self.reconciler.check()

@@ -32,8 +32,9 @@ from nats.nuid import NUID
 
 from libs.common.errors import ERROR_NAMES, BusFailed, ClusterError, error_name
 from libs.common.leases import Term, hold, is_held
-from libs.common.lifecycle import Crew, background, heeding, monotonic_s
+from libs.common.lifecycle import Crew, heeding, monotonic_s
 from libs.common.log import hide
+from libs.common.loops import background
 from libs.common.messages import BucketName, Event, ObjectsName, Request, Snapshot
 from libs.common.objects import NatsObjects, open_objects
 from libs.common.patience import in_time, patiently
@@ -174,7 +175,7 @@ class NatsBus:
         self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]
     ) -> AsyncIterator[None]:
         """Call the handler with the last value and every new one; see ports.Bus."""
-        async with background(self._follow(snapshot, durable, handler), name=f"follow {snapshot.name}"):
+        async with background(lambda: self._follow(snapshot, durable, handler), name=f"follow {snapshot.name}"):
             yield
 
     async def bucket(self, name: BucketName[Value]) -> NatsBucket[Value]:

@@ -32,7 +32,8 @@ from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
 
 from libs.common.errors import BusFailed
-from libs.common.lifecycle import background, heeding, monotonic_s
+from libs.common.lifecycle import heeding, monotonic_s
+from libs.common.loops import background
 from libs.common.patience import in_time
 from libs.common.store import opened
 
@@ -98,7 +99,7 @@ async def hold(js: JetStreamContext, replicas_count: int, office: str, holder: s
     lease = Lease(js, await open_store(js, replicas_count), office, holder, ttl_s)
     term = await lease.take()
     log.info("in office", office=office, epoch=term.epoch)
-    async with background(lease.renew(term), name=f"renew {office}"):
+    async with background(lambda: lease.renew(term), name=f"renew {office}"):
         try:
             yield term
         finally:

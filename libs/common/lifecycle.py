@@ -1,8 +1,6 @@
-"""The life of a process: clocks, signals, named loops, graceful stop.
+"""The life of a process: clocks, signals, graceful stop. Its loops are in `loops`.
 
     run()         one process: uvloop, SIGTERM and SIGINT cancel the main coroutine, a clear line and an exit code at the end
-    every()       a loop that does something again and again and survives its own failures
-    background()  a loop that lives as long as a context; ending by itself is an error
     Crew          a bounded number of short-lived asyncio tasks, all of them ended with their context
     heeding()     awaits what might swallow a cancellation
     ended()       cancels loops until they have ended, and swallows no cancellation of the one who waits
@@ -16,14 +14,12 @@ import asyncio
 import contextlib
 import faulthandler
 import os
-import random
 import resource
 import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -216,27 +212,6 @@ async def threaded(work: Callable[[], Result], name: str) -> Result:
 
     threading.Thread(target=run_in_thread, name=name, daemon=True).start()
     return await answer
-
-
-async def every(interval_s: float, act: Callable[[], Awaitable[object]], name: str, jitter: float = 0.1) -> None:
-    """Call `act` for ever, `interval_s` apart give or take `jitter` (a fraction). What it raises is logged."""
-    while True:
-        try:
-            await act()
-        except Exception:
-            log.exception("loop failed", loop=name)
-        await asyncio.sleep(interval_s * random.uniform(1 - jitter, 1 + jitter))  # noqa: S311 no secret
-
-
-@asynccontextmanager
-async def background(loop: Coroutine[Any, Any, object], name: str) -> AsyncIterator[None]:
-    """Run a loop while the context is open. That it ends by itself is logged as an error."""
-    running = asyncio.get_running_loop().create_task(loop, name=name)
-    running.add_done_callback(mention_unexpected_end)
-    try:
-        yield
-    finally:
-        await ended(running)
 
 
 def mention_unexpected_end(loop: asyncio.Task[object]) -> None:

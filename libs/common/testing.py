@@ -16,7 +16,7 @@ import structlog
 
 from libs.common.clocks import Instant, WallMs
 from libs.common.errors import BusFailed, ClusterError, Conflict
-from libs.common.lifecycle import background
+from libs.common.loops import background
 from libs.common.messages import BucketName, Event, ObjectsName, Request, Snapshot
 from libs.common.ports import Change, Entry, Handler, Term
 
@@ -272,7 +272,7 @@ class MemoryBus:
             async for value in endless(values):
                 await handler(msgspec.json.decode(value, type=snapshot.told))
 
-        async with background(follow(), name=f"follow {snapshot.name} as {durable}"):
+        async with background(follow, name=f"follow {snapshot.name} as {durable}"):
             yield
         self._followers[snapshot.name].remove(values)
 

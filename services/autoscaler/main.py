@@ -13,8 +13,9 @@ import structlog
 
 from libs.common.bus import connect
 from libs.common.errors import BusFailed, Refused
-from libs.common.lifecycle import EXIT_REFUSED, background, every, now_ms, run
+from libs.common.lifecycle import EXIT_REFUSED, now_ms, run
 from libs.common.log import configure
+from libs.common.loops import background, every
 from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Term
 from libs.common.settings import parse
@@ -134,7 +135,9 @@ async def without(stack: AsyncExitStack, bus: Bus) -> None:
     """Answer for ever that there is no autoscaler, unless there is another."""
     vacancy = Vacancy(bus, SERVICE)
     await vacancy.look()
-    await stack.enter_async_context(background(every(LOOK_EVERY_S, vacancy.look, "see who leads"), "see who leads"))
+    await stack.enter_async_context(
+        background(lambda: every(LOOK_EVERY_S, vacancy.look, "see who leads"), "see who leads")
+    )
     await stack.enter_async_context(served_without(bus, NoWords(), vacancy))
     log.info("autoscaler is ready", provider="none")
     await asyncio.Event().wait()
@@ -179,11 +182,11 @@ async def act(stack: AsyncExitStack, parts: Parts, settings: AutoscalerSettings,
     reconciler = Reconciler(parts, lives)
     compare_s = interval_s(settings.asr_reconcile_s, spot=parts.configuration.cloud.spot)
     storage = Bucket(parts.configuration.node.s3) if parts.configuration.node.s3 else None
-    await stack.enter_async_context(background(parts.tasks.follow(), "follow tasks"))
+    await stack.enter_async_context(background(parts.tasks.follow, "follow tasks"))
     lives.recover()
-    await stack.enter_async_context(background(fleet.run(settings.asr_every_s), "plan machines"))
+    await stack.enter_async_context(background(lambda: fleet.run(settings.asr_every_s), "plan machines"))
     await stack.enter_async_context(
-        background(every(compare_s, reconciler.check, "compare machines"), "compare machines")
+        background(lambda: every(compare_s, reconciler.check, "compare machines"), "compare machines")
     )
     words, results = Words(parts, lives, fleet), Results(parts.configuration, storage)
     await stack.enter_async_context(served(parts.bus, words, fleet, results, term))

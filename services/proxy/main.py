@@ -13,8 +13,9 @@ import structlog
 
 from libs.common.bus import connect
 from libs.common.errors import Refused
-from libs.common.lifecycle import background, every, now_ms, run
+from libs.common.lifecycle import now_ms, run
 from libs.common.log import configure
+from libs.common.loops import background, every
 from libs.common.memory import Trimmer
 from libs.common.messages import UPLOADS
 from libs.common.metrics import served as metrics_served
@@ -116,9 +117,9 @@ async def running(settings: ProxySettings, bus: Bus, entrances: Sequence[Entranc
         ways = Ways(polls, streams, neighbours, await shared_secret(bus, settings.nats_wait_s))
         app = front(settings, bus, cluster, creator, ways, health)
         async with (
-            background(every(SWEEP_EVERY_S, sweeper.sweep, "sweep"), "sweep"),
-            background(every(SETTLE_EVERY_S, creator.settle, "settle"), "settle"),
-            background(every(TRIM_EVERY_S, Trimmer().look, "trim"), "trim"),
+            background(lambda: every(SWEEP_EVERY_S, sweeper.sweep, "sweep"), "sweep"),
+            background(lambda: every(SETTLE_EVERY_S, creator.settle, "settle"), "settle"),
+            background(lambda: every(TRIM_EVERY_S, Trimmer().look, "trim"), "trim"),
             served(app, entrances, limits(settings)),
         ):
             try:
@@ -169,7 +170,7 @@ async def forwarding(settings: ProxySettings, bus: Bus, spool: Spool, cluster: C
             ),
         )
         async with (
-            background(every(RELIEVE_EVERY_S, inputs.relieve, "relieve the disk"), "relieve the disk"),
+            background(lambda: every(RELIEVE_EVERY_S, inputs.relieve, "relieve the disk"), "relieve the disk"),
             forwarder.running(),
         ):
             yield forwarder

@@ -8,7 +8,7 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,8 +17,9 @@ import structlog
 
 from libs.common.bus import connect
 from libs.common.errors import BusFailed
-from libs.common.lifecycle import Crew, background, every, now_ms, run
+from libs.common.lifecycle import Crew, now_ms, run
 from libs.common.log import configure
+from libs.common.loops import Start, background, every
 from libs.common.messages import CONSOLES, NODES, OPTIONS, SUMMARY, TASKS, BucketName
 from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Term
@@ -28,7 +29,6 @@ from services.scheduler.api import SERVICE, Handlers, served
 from services.scheduler.core.board import Board
 from services.scheduler.handlers.actions import ActionHandlers
 from services.scheduler.handlers.aiming import Aimer
-from services.scheduler.handlers.calm import calm
 from services.scheduler.handlers.cleaning import Cleaner
 from services.scheduler.handlers.commits import CommitHandlers
 from services.scheduler.handlers.consoles import Consoles
@@ -162,25 +162,25 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     return Scheduler(ledger, totals, prober, handlers.loser, cleaner, drainer, aimer, handlers)
 
 
-def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict[str, Coroutine[Any, Any, None]]:
-    """Name everything that goes on by itself. What fails is logged and begins again."""
+def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict[str, Start]:
+    """Name everything that goes on by itself."""
     placer, forwards, cleaner = scheduler.handlers.placer, scheduler.handlers.forwards, scheduler.cleaner
 
-    def again(interval_s: float, act: Callable[[], Awaitable[object]], name: str) -> Coroutine[Any, Any, None]:
-        return every(interval_s, calm(act, name), name)
+    def again(interval_s: float, act: Callable[[], Awaitable[object]], name: str) -> Start:
+        return lambda: every(interval_s, act, name)
 
     return {
-        "probe nodes": again(SWEEP_S, scheduler.prober.run, "probe nodes"),
-        "place tasks": again(SWEEP_S, placer.run, "place tasks"),
-        "track tasks": again(SWEEP_S, scheduler.handlers.tracker.run, "track tasks"),
-        "tell totals": again(SWEEP_S, scheduler.totals.run, "tell totals"),
+        "probe nodes": scheduler.prober.run,
+        "place tasks": placer.run,
+        "track tasks": scheduler.handlers.tracker.run,
+        "tell totals": scheduler.totals.run,
         "expire promises": again(SWEEP_S, placer.look_again, "expire promises"),
         "expire aims": again(SWEEP_S, scheduler.aimer.expire, "expire aims"),
         "check forwarding": again(SWEEP_S, lambda: forwards.check(crew), "check forwarding"),
         "lose tasks": again(SWEEP_S, scheduler.loser.watch, "lose tasks"),
-        "follow others": again(SWEEP_S, scheduler.ledger.follow_others, "follow others"),
+        "follow others": scheduler.ledger.follow_others,
         "settle doubts": again(SWEEP_S, scheduler.ledger.settle_doubts, "settle doubts"),
-        "fetch options": again(SWEEP_S, scheduler.totals.follow_options, "fetch options"),
+        "fetch options": scheduler.totals.follow_options,
         "drain nodes": again(SWEEP_S, lambda: scheduler.drainer.check(crew), "drain nodes"),
         "clean nodes": again(settings.clean_every_s, lambda: cleaner.tell_nodes(crew), "clean nodes"),
         "forget nodes": again(settings.clean_every_s, cleaner.forget_retired, "forget nodes"),
@@ -196,7 +196,7 @@ async def running(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     scheduler = await wired(bus, api, settings, term, clock, new_id)
     async with AsyncExitStack() as stack:
         crew = await stack.enter_async_context(Crew(CREW_COUNT))
-        for name, loop in loops(scheduler, settings, crew).items():
-            await stack.enter_async_context(background(loop, name))
+        for name, start in loops(scheduler, settings, crew).items():
+            await stack.enter_async_context(background(start, name))
         await stack.enter_async_context(served(bus, scheduler.handlers, term))
         yield scheduler

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.lifecycle import background
+from libs.common.loops import background
 from libs.common.messages import MACHINES, TASKS
 from libs.common.model import Machine, TaskId
 from tests.cluster import Cluster
@@ -77,7 +77,7 @@ async def test_a_life_that_is_cut_at_every_step_leaves_nothing_behind(
     with rental(kind, tmp_path, seaweed) as machines:
         async with renting(tmp_path, machines) as cluster:
             records = Records()
-            async with background(records.follow(cluster), "follow machines"):
+            async with background(lambda: records.follow(cluster), "follow machines"):
                 machines.hold()
                 task = await create(cluster, images)
                 for step, victim in zip(STEPS, cycle(victims), strict=False):

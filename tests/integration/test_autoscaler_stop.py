@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from libs.common.lifecycle import background
+from libs.common.loops import background
 from tests.asr_files import S3
 from tests.chaos.test_every_machine_state import CREATED, STEPS, Records, reached
 from tests.cluster import Cluster
@@ -51,7 +51,7 @@ async def test_it_ends_in_time_at_every_step(kind: str, tmp_path: Path, seaweed:
     with rental(kind, tmp_path, seaweed, held_s=FOR_EVER_S) as machines:
         async with renting(tmp_path, machines) as cluster:
             records = Records()
-            async with background(records.follow(cluster), "follow machines"):
+            async with background(lambda: records.follow(cluster), "follow machines"):
                 machines.hold()
                 task = await create(cluster, make_images(tmp_path / "images", 3))
                 for count, step in enumerate(STEPS, start=1):

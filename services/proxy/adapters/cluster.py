@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 
 import structlog
 
-from libs.common.lifecycle import background
+from libs.common.loops import background
 from libs.common.messages import MACHINES, NODES, OPTIONS, SUMMARY, SUMMARY_KEY, TASKS, BucketName, TaskRecord
 from libs.common.model import (
     Attempt,
@@ -192,7 +192,7 @@ class ClusterMirror:
 
     async def _start(self, bus: Bus, stack: AsyncExitStack, name: BucketName[Value], mirror: Mirror[Value]) -> None:
         bucket = await bus.bucket(name)
-        await stack.enter_async_context(background(mirror.follow(bucket), name=f"mirror {name.name}"))
+        await stack.enter_async_context(background(lambda: mirror.follow(bucket), name=f"mirror {name.name}"))
 
 
 def waits(task: Task | None) -> bool:

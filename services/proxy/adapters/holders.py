@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from libs.common.errors import BusFailed
-from libs.common.lifecycle import background
+from libs.common.loops import background
 from libs.common.messages import UPLOADS
 from libs.common.model import InstanceId, TaskId, Upload
 from libs.common.ports import Bucket, Bus
@@ -41,5 +41,5 @@ async def known_holders(bus: Bus, us: InstanceId) -> AsyncIterator[UploadHolders
     """Follow KV `uploads` while the context is open."""
     uploads = await bus.bucket(UPLOADS)
     mirror: Mirror[Upload] = Mirror(UPLOADS.name)
-    async with background(mirror.follow(uploads), name=f"mirror {UPLOADS.name}"):
+    async with background(lambda: mirror.follow(uploads), name=f"mirror {UPLOADS.name}"):
         yield UploadHolders(bus, uploads, us, mirror)

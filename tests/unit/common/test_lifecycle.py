@@ -1,7 +1,6 @@
 """Loops, crews and the end of a process."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
@@ -15,24 +14,9 @@ from typing import Any
 import pytest
 
 from libs.common.errors import BusFailed, Refused
-from libs.common.lifecycle import Crew, background, ended, every, heeding, run, threaded
+from libs.common.lifecycle import Crew, ended, heeding, run, threaded
 
 REPOSITORY = Path(__file__).parents[3]
-
-
-async def test_a_loop_survives_what_it_raises():
-    calls: list[int] = []
-
-    async def act() -> None:
-        calls.append(1)
-        if len(calls) == 1:
-            raise ValueError("once")
-        if len(calls) == 3:
-            raise asyncio.CancelledError
-
-    with pytest.raises(asyncio.CancelledError):
-        await every(0.001, act, "test")
-    assert len(calls) == 3
 
 
 @pytest.mark.parametrize("answered", [{"result": 1}, {"exception": TimeoutError()}], ids=["answer", "error"])
@@ -60,43 +44,6 @@ async def test_an_answer_after_a_cancellation_that_was_heard_is_an_answer():
     await asyncio.sleep(0)
     cleaning.cancel()
     assert await cleaning == 7
-
-
-async def test_a_background_loop_ends_with_its_context():
-    ended = asyncio.Event()
-
-    async def loop() -> None:
-        try:
-            await asyncio.sleep(60)
-        finally:
-            ended.set()
-
-    async with background(loop(), "test"):
-        await asyncio.sleep(0)
-    assert ended.is_set()
-
-
-async def test_a_cancellation_while_a_background_loop_ends_is_not_missed():
-    ending = asyncio.Event()
-
-    async def slow_to_end() -> None:
-        try:
-            await asyncio.sleep(60)
-        finally:
-            ending.set()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(60)
-
-    async def owner() -> None:
-        async with background(slow_to_end(), "test"):
-            await asyncio.sleep(0)
-        await asyncio.sleep(60)
-
-    running = asyncio.get_running_loop().create_task(owner())
-    await ending.wait()
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(running, 5)
 
 
 async def test_a_loop_that_misses_a_cancellation_is_cancelled_again():
