@@ -4,6 +4,7 @@ import time
 
 from libs.common.messages import SubmitTask
 from libs.common.model import InstanceId, LastKnown, Node, NodeId, NodeInfo, NodeTaskId, StatusCode, TaskId
+from libs.common.testing import clocks_at
 from services.scheduler.core.attempts import Patience
 from services.scheduler.core.board import Board
 from services.scheduler.core.nodes import Ours
@@ -18,15 +19,17 @@ def board_of(nodes_count: int, tasks_count: int, slots_count: int, *, uneven: bo
     board = Board()
     for number in range(nodes_count):
         record = Node(id=NodeId(f"n{number}"), hostname=f"n{number}", port=3000)
-        state = board.nodes.put(record, 0)
-        board.nodes.hit(state, NodeInfo(max_parallel_tasks=slots_count, max_images=200 + number % 5 * 200), Ours(), 0)
+        state = board.nodes.put(record, clocks_at(0).instant)
+        board.nodes.hit(
+            state, NodeInfo(max_parallel_tasks=slots_count, max_images=200 + number % 5 * 200), Ours(), clocks_at(0)
+        )
         for at in range(5 if uneven else 0):
             board.foresight.paces.learn(record.id, 100, 100_000 * (1 + number % 4), at)
     for number in range(tasks_count):
         asked = SubmitTask(
             task=TaskId(f"t{number}"), name="x", holder=HOLDER, created_at_ms=0, images_count=number * 37 % 900
         )
-        board.put(submitted(asked, board.next_commit_ms(0), ""), 1, 0)
+        board.put(submitted(asked, board.next_commit_ms(0), ""), 1, clocks_at(0))
     return board
 
 
@@ -36,13 +39,15 @@ def start(board: Board, promise: Grant) -> None:
     if node is None:
         raise LookupError(promise.node)
     task = placed(board.tasks[promise.task], node.record, NodeTaskId(promise.task), 0)
-    board.put(task, 1, 0)
-    board.put(started(task, node.record.name, 0), 1, 0)
+    board.put(task, 1, clocks_at(0))
+    board.put(started(task, node.record.name, 0), 1, clocks_at(0))
 
 
 def end(board: Board, task: TaskId) -> None:
     """Complete a task."""
-    board.put(observed(board.tasks[task], LastKnown(code=StatusCode.COMPLETED), Site("n"), Patience(), 0), 1, 0)
+    board.put(
+        observed(board.tasks[task], LastKnown(code=StatusCode.COMPLETED), Site("n"), Patience(), 0), 1, clocks_at(0)
+    )
 
 
 def burst(nodes_count: int, tasks_count: int, slots_count: int) -> float:

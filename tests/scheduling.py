@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from libs.common.clocks import Instant, Now, WallMs
 from libs.common.errors import NodeFailed, NodeUnreachable, Refused
 from libs.common.lifecycle import Crew
 from libs.common.messages import (
@@ -51,14 +52,16 @@ from libs.common.model import (
     Task,
     TaskId,
 )
-from libs.common.testing import MemoryBus, MemoryTerm
+from libs.common.testing import FakeClock, MemoryBus, MemoryTerm
 from services.scheduler.core.looks import Look
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.main import Scheduler, wired
 from services.scheduler.settings import SchedulerSettings
 
 HOLDER = InstanceId("proxy-1")
-NOW_MS = 1_700_000_000_000
+NOW_MS = WallMs(1_700_000_000_000)
+NOW = Now(NOW_MS, Instant(1_000.0))
+"""What both clocks say when a play begins."""
 GIGABYTE = 1_000_000_000
 
 
@@ -87,7 +90,7 @@ def node_state(
     """Make a node for tests of the core."""
     state = NodeState(
         Node(id=NodeId(name), hostname=name, port=3000, **record),
-        seen_at_ms=NOW_MS,
+        seen_at=NOW.instant,
         online=online,
         info=NodeInfo(max_parallel_tasks=slots, max_images=limit, total_memory=memory or None),
         foreign_count=foreign,
@@ -114,6 +117,8 @@ class FakeNode:
     refuses_output: bool = False
     refuses: str = ""
     """What it says to the next action."""
+    asked_count: int = 0
+    """How often it was asked how it is, or how a task is."""
 
     def info(self) -> NodeInfo:
         """Say how it is."""
@@ -164,7 +169,9 @@ class FakeNodes:
 
     async def info(self, node: Node, timeout_s: float) -> NodeInfo:
         """Say how it is."""
-        return self.reach(node).info()
+        fake = self.reach(node)
+        fake.asked_count += 1
+        return fake.info()
 
     async def options(self, node: Node, timeout_s: float) -> tuple[NodeOption, ...]:
         """Say which options it knows."""
@@ -174,6 +181,7 @@ class FakeNodes:
     async def look(self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float) -> Look | None:
         """Say how a task is."""
         fake = self.reach(node)
+        fake.asked_count += 1
         look = fake.tasks.get(task)
         lines = () if from_line is None else tuple(fake.console.get(task, [])[from_line:])
         return replace(look, lines=lines) if look else None
@@ -222,14 +230,15 @@ class Play:
         self.api = api
         self.bus = bus
         self.settings = chosen
-        self.now_ms = NOW_MS
+        self.clock = FakeClock(NOW.wall_ms, instant_s=1_000.0)
         self.scheduler: Scheduler
         self.term = MemoryTerm(0)
         self._ids = 0
 
-    def clock(self) -> int:
+    @property
+    def now_ms(self) -> WallMs:
         """Say what time it is."""
-        return self.now_ms
+        return self.clock.wall_ms()
 
     def new_id(self) -> str:
         """Make ids that a test can tell apart."""
@@ -247,7 +256,7 @@ class Play:
 
     async def passes(self, seconds: float) -> None:
         """Let time pass, and let the sweeping loops have their turn."""
-        self.now_ms += round(seconds * 1000)
+        self.clock.pass_s(seconds)
         await self.sweeps()
 
     async def sweeps(self) -> None:
@@ -281,7 +290,7 @@ class Play:
         asked = SubmitTask(
             task=task_id(name), name=name, holder=holder, created_at_ms=NOW_MS, images_count=images, **more
         )
-        self.now_ms += 1
+        self.clock.pass_s(0.001)
         return (await self.scheduler.handlers.commits.submit(asked)).task
 
     async def asks(self, name: str, holder: InstanceId = HOLDER) -> Placed | Waiting | NotWaiting:

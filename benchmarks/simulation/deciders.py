@@ -26,6 +26,7 @@ from libs.common.model import (
     StatusCode,
     TaskId,
 )
+from libs.common.testing import clocks_at
 from services.scheduler.core.attempts import Ending, Patience
 from services.scheduler.core.board import Board
 from services.scheduler.core.nodes import Ours
@@ -55,21 +56,20 @@ class Core:
     def node_comes(self, node: TraceNode, at_s: float) -> None:
         """Register it; its first probe."""
         record = Node(id=NodeId(node.name), hostname=node.name, port=3000)
-        state = self._board.nodes.put(record, ms(at_s))
+        state = self._board.nodes.put(record, clocks_at(ms(at_s)).instant)
         info = NodeInfo(max_parallel_tasks=node.slots, max_images=node.max_images)
-        self._board.nodes.hit(state, info, Ours(), ms(at_s))
+        self._board.nodes.hit(state, info, Ours(), clocks_at(ms(at_s)))
         for number in range(RECORDS_COUNT if self._chance else 0):
             took_s = sized(self._chance or random.Random(), 0, images=IMAGES).work_s / node.speed
             self._board.foresight.paces.learn(state.id, IMAGES, ms(took_s), -number)
 
     def node_offline(self, node: TraceNode, at_s: float) -> None:
         """Miss two probes."""
-        del at_s
         state = self._board.nodes.get(NodeId(node.name))
         if state is None:
             raise LookupError(node.name)
         for _ in range(MISSES_COUNT):
-            self._board.nodes.miss(state, "lost")
+            self._board.nodes.miss(state, "lost", clocks_at(ms(at_s)).instant)
         self._board.revoke_on(state.id)
 
     def task_comes(self, number: int, task: TraceTask, at_s: float) -> None:
@@ -83,19 +83,21 @@ class Core:
             images_count=task.images,
             size_bytes=task.images * 8_000_000,
         )
-        self._board.put(submitted(asked, self._board.next_commit_ms(ms(at_s)), ""), 1, ms(at_s))
+        self._board.put(submitted(asked, self._board.next_commit_ms(ms(at_s)), ""), 1, clocks_at(ms(at_s)))
 
     def task_ended(self, number: int, at_s: float) -> None:
         """See that it is completed."""
         task = self._board.tasks[task_id(number)]
         seen = LastKnown(code=StatusCode.COMPLETED, seen_at_ms=ms(at_s))
         site = self._board.site_of(task.attempts[-1].node)
-        self._board.put(observed(task, seen, site, PATIENCE, ms(at_s)), 1, ms(at_s))
+        self._board.put(observed(task, seen, site, PATIENCE, ms(at_s)), 1, clocks_at(ms(at_s)))
 
     def task_lost(self, number: int, at_s: float) -> None:
         """Give the attempt up."""
         task = self._board.tasks[task_id(number)]
-        self._board.put(tried(task, Ending("node lost", counted=True), "the node", PATIENCE, ms(at_s)), 1, ms(at_s))
+        self._board.put(
+            tried(task, Ending("node lost", counted=True), "the node", PATIENCE, ms(at_s)), 1, clocks_at(ms(at_s))
+        )
 
     def decide(self, at_s: float) -> Iterator[tuple[int, str]]:
         """Walk the queue; each promise is taken up at once."""
@@ -105,8 +107,8 @@ class Core:
                 raise LookupError(promise.node)
             task = self._board.tasks[promise.task]
             sent = placed(task, node.record, NodeTaskId(promise.task), ms(at_s))
-            self._board.put(sent, 1, ms(at_s))
-            self._board.put(started(sent, node.record.name, ms(at_s)), 1, ms(at_s))
+            self._board.put(sent, 1, clocks_at(ms(at_s)))
+            self._board.put(started(sent, node.record.name, ms(at_s)), 1, clocks_at(ms(at_s)))
             yield number_of(promise.task), str(promise.node)
 
 

@@ -5,10 +5,17 @@
               jumps and means nothing to another process, to another computer, or after a restart.
 
 The difference of two instants is a number of seconds (float), and an instant plus seconds is an instant. An instant and a wall
-time, or an instant and a bare number, do not mix: that is a type error. The real clock is `lifecycle.SystemClock`, the one of tests
+time, or an instant and a bare number, do not mix: that is a type error.
+
+Where a limit has to survive a restart, its record holds a wall time, and that becomes an instant once, when it is read or
+learned (`Now.since`, `Now.until`), never outside the bounds that the limit can have. From then on no step of the wall clock changes
+it; a step between two runs shortens or lengthens it by no more than those bounds.
+
+The real clock is `lifecycle.SystemClock`, the one of tests
 `testing.FakeClock`.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NewType, Protocol
 
 WallMs = NewType("WallMs", int)
@@ -51,6 +58,27 @@ else:
     Instant = float
 
 
+@dataclass(frozen=True)
+class Now:
+    """Both clocks, read at one moment."""
+
+    wall_ms: WallMs
+    instant: Instant
+
+    def since(self, at_ms: int, most_s: float) -> Instant:
+        """Find the instant of a record's time that has been: not in the future, and no longer ago than `most_s`."""
+        return self.instant + -clamped_s(self.wall_ms - at_ms, most_s)
+
+    def until(self, at_ms: int, most_s: float) -> Instant:
+        """Find the instant of a record's time that will be: not in the past, and no further away than `most_s`."""
+        return self.instant + clamped_s(at_ms - self.wall_ms, most_s)
+
+
+def clamped_s(ms: int, most_s: float) -> float:
+    """Say how many seconds lie between two wall times, as far as that can be believed."""
+    return min(max(ms / 1000, 0.0), most_s)
+
+
 class Clock(Protocol):
     """Both clocks of a process."""
 
@@ -61,3 +89,8 @@ class Clock(Protocol):
     def instant(self) -> Instant:
         """Say where the monotonic clock is."""
         ...
+
+
+def read(clock: Clock) -> Now:
+    """Read both clocks."""
+    return Now(clock.wall_ms(), clock.instant())

@@ -123,6 +123,8 @@ class Node(Frozen, frozen=True, kw_only=True):
     added_at_ms: int = 0
     drain_until_ms: int | None = None
     """When tasks that still wait on a draining node are moved; None: they are left to it."""
+    drain_s: float = 0.0
+    """How long that was when it was asked for: no clock that has moved since makes it longer."""
     retired: bool = False
     """Removed by an operator; the record stays as long as tasks on it need to be reached. It is in no list."""
 

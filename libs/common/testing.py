@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import structlog
 
-from libs.common.clocks import Instant, WallMs
+from libs.common.clocks import Instant, Now, WallMs
 from libs.common.errors import BusFailed, ClusterError, Conflict
 from libs.common.loops import background
 from libs.common.messages import BucketName, Event, ObjectsName, Request, Snapshot
@@ -55,6 +55,11 @@ class FakeClock:
     def step_wall_s(self, seconds: float) -> None:
         """Set the wall clock: somebody corrects it, or the computer has slept."""
         self._wall_ms += round(seconds * 1000)
+
+
+def clocks_at(ms: int) -> Now:
+    """Give both clocks so many milliseconds after their beginning."""
+    return Now(WallMs(ms), Instant(ms / 1000))
 
 
 class MemoryBucket(Generic[Value]):

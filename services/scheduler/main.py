@@ -16,8 +16,9 @@ from typing import Any, Final
 import structlog
 
 from libs.common.bus import connect
+from libs.common.clocks import Clock
 from libs.common.errors import BusFailed
-from libs.common.lifecycle import Crew, now_ms, run
+from libs.common.lifecycle import Crew, SystemClock, run
 from libs.common.log import configure
 from libs.common.loops import Start, background, every
 from libs.common.messages import CONSOLES, NODES, OPTIONS, SUMMARY, TASKS, BucketName
@@ -44,7 +45,7 @@ from services.scheduler.handlers.reading import ReadHandlers
 from services.scheduler.handlers.totals import Totals
 from services.scheduler.handlers.tracking import Tracker
 from services.scheduler.handlers.voice import Voice
-from services.scheduler.ports import Clock, NewId, NodeApi
+from services.scheduler.ports import NewId, NodeApi
 from services.scheduler.settings import SchedulerSettings
 
 PROG: Final = f"clusterodm {SERVICE}"
@@ -190,10 +191,15 @@ def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict
 
 @asynccontextmanager
 async def running(  # noqa: PLR0913, PLR0917 the world, and who we are in it
-    bus: Bus, api: NodeApi, settings: SchedulerSettings, term: Term, clock: Clock = now_ms, new_id: NewId = new_uuid
+    bus: Bus,
+    api: NodeApi,
+    settings: SchedulerSettings,
+    term: Term,
+    clock: Clock | None = None,
+    new_id: NewId = new_uuid,
 ) -> AsyncIterator[Scheduler]:
     """Read the records, start the loops, and only then answer."""
-    scheduler = await wired(bus, api, settings, term, clock, new_id)
+    scheduler = await wired(bus, api, settings, term, clock or SystemClock(), new_id)
     async with AsyncExitStack() as stack:
         crew = await stack.enter_async_context(Crew(CREW_COUNT))
         for name, start in loops(scheduler, settings, crew).items():

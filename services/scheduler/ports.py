@@ -6,8 +6,6 @@ from typing import Protocol
 from libs.common.model import Node, NodeInfo, NodeOption, NodeTaskId, OptionValue
 from services.scheduler.core.looks import Look
 
-Clock = Callable[[], int]
-"""Milliseconds since 1970 UTC."""
 NewId = Callable[[], str]
 """A fresh UUID."""
 

@@ -11,9 +11,22 @@ What belongs together in time but not in the store is here too: since when an at
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Final
 
+from libs.common.clocks import Instant, Now, WallMs
 from libs.common.identity import may_touch
-from libs.common.model import AttemptState, Cleanup, InstanceId, NodeId, NodeTaskId, Owner, Task, TaskId, TaskState
+from libs.common.model import (
+    Attempt,
+    AttemptState,
+    Cleanup,
+    InstanceId,
+    NodeId,
+    NodeTaskId,
+    Owner,
+    Task,
+    TaskId,
+    TaskState,
+)
 from services.scheduler.core.foresight import Busy, Foresight
 from services.scheduler.core.nodes import NodeState, Ours
 from services.scheduler.core.placement import Need, Placement, need_of, why_not
@@ -26,13 +39,18 @@ OnNode = tuple[frozenset[TaskId], frozenset[TaskId]]
 """Which tasks of ours run on a node, and which are under way there (those, and the ones that are being sent)."""
 
 
+LONGEST_S: Final = 7 * 24 * 3600.0
+"""How long at most what this scheduler has not seen begin counts as having run: its record may be of another clock."""
+
+
 @dataclass
 class Held:
     """What is known of an attempt that is being forwarded."""
 
-    heard_at_ms: int
+    began: Instant
+    heard_at: Instant
     """When its holder last said that it is at it."""
-    uncertain_since_ms: int | None = None
+    uncertain_since: Instant | None = None
 
 
 class Board:
@@ -54,6 +72,8 @@ class Board:
         self.on_node: defaultdict[NodeId, Ordered] = defaultdict(Ordered)
         """Tasks whose last attempt is there, in whatever state."""
         self.running: dict[TaskId, NodeId] = {}
+        self.began: dict[TaskId, Instant] = {}
+        """Since when each of them has been running."""
         self.forwarding: dict[TaskId, Held] = {}
         self.by_node_task: dict[NodeTaskId, TaskId] = {}
         self.to_clean: defaultdict[NodeId, set[TaskId]] = defaultdict(set)
@@ -67,10 +87,13 @@ class Board:
 
     # --- tasks -----------------------------------------------------------------------------------------------------
 
-    def next_commit_ms(self, now_ms: int) -> int:
-        """Give out the time of a commit; each is later than all before, so that the order is total and survives."""
+    def next_commit_ms(self, now_ms: WallMs) -> WallMs:
+        """Give out the time of a commit; each is later than all before, so that the order is total and survives.
+
+        It survives a clock that steps back, and a take-over by a host whose clock is behind: then the times only count on.
+        """
         self._last_commit_ms = max(now_ms, self._last_commit_ms + 1)
-        return self._last_commit_ms
+        return WallMs(self._last_commit_ms)
 
     def visible(self, task: TaskId, owner: Owner | None) -> Task | None:
         """Find a task for whoever asks; None as owner is an operator."""
@@ -79,7 +102,7 @@ class Board:
             return None
         return found
 
-    def put(self, task: Task, revision: int, now_ms: int) -> None:
+    def put(self, task: Task, revision: int, now: Now) -> None:
         """Take in a task's new value."""
         before = self.tasks.get(task.id)
         if before is not None:
@@ -87,7 +110,7 @@ class Board:
         self.tasks[task.id] = task
         self.revisions[task.id] = revision
         self._last_commit_ms = max(self._last_commit_ms, task.committed_at_ms)
-        self._file(task, now_ms)
+        self._file(task, now)
         if task.state is TaskState.COMPLETED and (before is None or before.state is not TaskState.COMPLETED):
             self.foresight.learn(task)
 
@@ -103,7 +126,7 @@ class Board:
         if not self.of_owner[task.owner]:
             del self.of_owner[task.owner]
 
-    def _file(self, task: Task, now_ms: int) -> None:
+    def _file(self, task: Task, now: Now) -> None:
         key = key_of(task)
         self.all.add(key)
         self.of_owner[task.owner].add(key)
@@ -116,20 +139,23 @@ class Board:
         if last := task.attempt:
             self.on_node[last.node].add(key)
             self.by_node_task[last.node_task_id] = task.id
-            self._file_under_way(task, last.node, uncertain=last.state is AttemptState.UNCERTAIN, now_ms=now_ms)
+            self._file_under_way(task, last, now)
         for attempt in task.attempts:
             if attempt.cleanup is not Cleanup.NONE:
                 self.to_clean[attempt.node].add(task.id)
 
-    def _file_under_way(self, task: Task, node: NodeId, *, uncertain: bool, now_ms: int) -> None:
+    def _file_under_way(self, task: Task, last: Attempt, now: Now) -> None:
         if task.state is TaskState.FORWARDING:
-            held = self.forwarding.setdefault(task.id, Held(heard_at_ms=now_ms))
-            if uncertain and held.uncertain_since_ms is None:
-                held.uncertain_since_ms = now_ms
+            began = now.since(last.started_at_ms, LONGEST_S)
+            held = self.forwarding.setdefault(task.id, Held(began, heard_at=now.instant))
+            if last.state is AttemptState.UNCERTAIN and held.uncertain_since is None:
+                held.uncertain_since = now.instant
         if task.state is TaskState.RUNNING:
-            self.running[task.id] = node
+            self.running[task.id] = last.node
+            if task.id not in self.began:
+                self.began[task.id] = now.since(last.running_at_ms or last.started_at_ms, LONGEST_S)
         if task.state in {TaskState.FORWARDING, TaskState.RUNNING}:
-            self.nodes.occupy(node, task.id)
+            self.nodes.occupy(last.node, task.id)
             self.allowance.take(task.owner, task.id)
 
     def _unfile(self, before: Task, after: Task | None) -> None:
@@ -145,6 +171,7 @@ class Board:
             self.forwarding.pop(before.id, None)
         if state is not TaskState.RUNNING:
             self.running.pop(before.id, None)
+        self._forget_beginning(before, after)
         if last := before.attempt:
             self.on_node[last.node].discard(key)
             self.by_node_task.pop(last.node_task_id, None)
@@ -154,6 +181,10 @@ class Board:
                     self.allowance.give_back(before.owner, before.id)
         for attempt in before.attempts:
             self.to_clean[attempt.node].discard(before.id)
+
+    def _forget_beginning(self, before: Task, after: Task | None) -> None:
+        if after is None or running_at_ms(after) != running_at_ms(before):
+            self.began.pop(before.id, None)
 
     # --- nodes -----------------------------------------------------------------------------------------------------
 
@@ -298,3 +329,8 @@ class Board:
             self.unpromised.walk_all()
         self.away.discard(holder)
         return was_away
+
+
+def running_at_ms(task: Task) -> int | None:
+    """When its last attempt began to run, if it runs."""
+    return task.attempts[-1].running_at_ms if task.state is TaskState.RUNNING else None

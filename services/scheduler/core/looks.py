@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from libs.common.clocks import WallMs
 from libs.common.model import LastKnown, OptionValue, StatusCode
 from services.scheduler.core.console import grown
 
@@ -32,14 +33,14 @@ class Look:
 class Rhythm:
     """How often tasks are looked at."""
 
-    first_ms: int = 1_000
-    slow_ms: int = 10_000
-    slow_after_ms: int = 300_000
+    first_s: float = 1.0
+    slow_s: float = 10.0
+    slow_after_s: float = 300.0
 
-    def interval_ms(self, age_ms: int) -> int:
+    def interval_s(self, age_s: float) -> float:
         """When to look again at a task that has been running for so long: often at first, then ever less."""
-        share = min(max(age_ms, 0) / self.slow_after_ms, 1.0)
-        return round(self.first_ms + (self.slow_ms - self.first_ms) * share)
+        share = min(age_s / self.slow_after_s, 1.0)
+        return self.first_s + (self.slow_s - self.first_s) * share
 
 
 def began_anew(known: LastKnown, look: Look) -> bool:
@@ -48,7 +49,7 @@ def began_anew(known: LastKnown, look: Look) -> bool:
     return under_way and look.processing_time_ms < known.processing_time_ms
 
 
-def known_of(known: LastKnown | None, look: Look, now_ms: int) -> LastKnown:
+def known_of(known: LastKnown | None, look: Look, now_ms: WallMs) -> LastKnown:
     """Take a look in. After a new beginning, the next look asks for the console from its first line."""
     count, tail = (0, ()) if known and began_anew(known, look) else grown(known, look.lines)
     return LastKnown(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from libs.common.clocks import Instant, WallMs
 from libs.common.model import Node, NodeId, NodeInfo, TaskId
 
 
@@ -20,7 +21,7 @@ class NodeState:
     """A node, alive or not."""
 
     record: Node
-    seen_at_ms: int
+    seen_at: Instant
     """When it last answered; at first, when it became known."""
     number: int = 0
     """Its place in the order of adding."""
@@ -29,8 +30,8 @@ class NodeState:
     online: bool = False
     misses_count: int = 0
     info: NodeInfo | None = None
-    info_at_ms: int | None = None
-    missed_at_ms: int = -1
+    info_at_ms: WallMs | None = None
+    missed_at: Instant | None = None
     """When it last did not answer."""
     trouble: str = ""
     tasks: set[TaskId] = field(default_factory=set)
@@ -51,7 +52,7 @@ class NodeState:
     @property
     def asked(self) -> bool:
         """Whether it has been probed before."""
-        return self.info_at_ms is not None or self.missed_at_ms >= 0
+        return self.info_at_ms is not None or self.missed_at is not None
 
     @property
     def usable(self) -> bool:
@@ -133,9 +134,10 @@ def with_lock(record: Node, locked: bool) -> Node:
     """Lock or unlock. Unlocking ends a drain, too."""
     if locked:
         return msgspec.structs.replace(record, locked=True)
-    return msgspec.structs.replace(record, locked=False, draining=False, drain_until_ms=None)
+    return msgspec.structs.replace(record, locked=False, draining=False, drain_until_ms=None, drain_s=0.0)
 
 
-def with_drain(record: Node, until_ms: int | None) -> Node:
-    """Begin a drain, or change its deadline."""
-    return msgspec.structs.replace(record, draining=True, drain_until_ms=until_ms)
+def with_drain(record: Node, deadline_s: float | None, now_ms: WallMs) -> Node:
+    """Take no more tasks; what waits there is moved after the deadline, if there is one."""
+    until_ms = None if deadline_s is None else now_ms + round(deadline_s * 1000)
+    return msgspec.structs.replace(record, draining=True, drain_until_ms=until_ms, drain_s=deadline_s or 0.0)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from libs.common.clocks import Instant, Now
 from libs.common.model import Node, NodeId, NodeInfo, TaskId
 from services.scheduler.core.nodes import NodeState, Ours, foreign_of, matters
 from services.scheduler.core.placement import Need, Placement, place, reason_for
@@ -84,7 +85,7 @@ class Registry:
         """Find the reference node."""
         return next((node for node in self._nodes.values() if node.online and not node.record.retired), None)
 
-    def put(self, record: Node, now_ms: int) -> NodeState:
+    def put(self, record: Node, now: Instant) -> NodeState:
         """Add a node, or take in its changed record. One that comes back from retirement goes to the end."""
         node = self._nodes.get(record.id)
         if node and node.record.retired and not record.retired:
@@ -92,7 +93,7 @@ class Registry:
             self._nodes[record.id] = node
             node.number = self._next_number()
         if node is None:
-            node = self._nodes[record.id] = NodeState(record, seen_at_ms=now_ms, number=self._next_number())
+            node = self._nodes[record.id] = NodeState(record, seen_at=now, number=self._next_number())
         node.record = record
         self._changed(node)
         return node
@@ -106,11 +107,11 @@ class Registry:
         self._open_now = None
         self.version += 1
 
-    def hit(self, node: NodeState, info: NodeInfo, ours: Ours, now_ms: int) -> bool:
+    def hit(self, node: NodeState, info: NodeInfo, ours: Ours, now: Now) -> bool:
         """Take in an answer to a probe; whether it came online by that."""
         came = not node.online
         node.online, node.misses_count, node.trouble = True, 0, ""
-        node.seen_at_ms = node.info_at_ms = now_ms
+        node.seen_at, node.info_at_ms = now.instant, now.wall_ms
         before = matters(node)
         node.info = info
         node.foreign_count = foreign_of(info.task_queue_count, ours, node.foreign_count)
@@ -118,10 +119,10 @@ class Registry:
             self._changed(node)
         return came
 
-    def miss(self, node: NodeState, trouble: str, now_ms: int = 0) -> bool:
+    def miss(self, node: NodeState, trouble: str, now: Instant) -> bool:
         """Take in a failed probe; whether it went offline by that."""
         node.misses_count += 1
-        node.missed_at_ms = now_ms
+        node.missed_at = now
         node.trouble = trouble
         went = node.online and node.misses_count >= MISSES_COUNT
         if went:

@@ -57,7 +57,7 @@ class ActionHandlers:
         self._api = api
         self._voice = voice
         self._timeout_s = settings.action_timeout_s
-        self._grace_ms = round(settings.node_grace_s * 1000)
+        self._grace_s = settings.node_grace_s
 
     def find(self, asked: TaskRef | RestartTask) -> Task:
         """Find a task for whoever asks. Raises NotFound for another owner's, too."""
@@ -165,8 +165,8 @@ class ActionHandlers:
 
     def _check_given_up(self, attempt: Attempt, node: NodeState) -> None:
         """Refuse while the node may still be working on it, unheard."""
-        silent_ms = self._ledger.now_ms() - node.seen_at_ms
-        if attempt.cleanup is Cleanup.CANCEL and silent_ms <= self._grace_ms:
+        silent_s = self._ledger.instant() - node.seen_at
+        if attempt.cleanup is Cleanup.CANCEL and silent_s <= self._grace_s:
             raise NodeFailed(f"{node.record.name} has not confirmed that the task is canceled; please try again later")
 
     def _over_again(self, task: Task) -> Callable[[Task, tuple[OptionValue, ...] | None, int], Task]:

@@ -7,11 +7,13 @@ finds that the node does not know the task, and it gets a new attempt in that wa
 
 import structlog
 
+from libs.common.clocks import Instant
 from libs.common.errors import ClusterError
 from libs.common.lifecycle import Crew
 from libs.common.messages import NODE_REMOVED
 from libs.common.model import Attempt, NodeId, StatusCode, Task, TaskId, TaskState
 from services.scheduler.core.attempts import MOVED, Ending
+from services.scheduler.core.board import LONGEST_S
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.core.tasks import tried
 from services.scheduler.handlers.calm import calm
@@ -37,6 +39,8 @@ class Drainer:
         self._patience = patience_of(settings)
         self._timeout_s = settings.action_timeout_s
         self._under_way: set[NodeId] = set()
+        self._due: dict[NodeId, tuple[int, Instant]] = {}
+        """Deadlines as they are recorded, and the instants that they became when they were first seen."""
 
     async def check(self, crew: Crew) -> None:
         """Take empty ones off the list; move what waits on those whose time is up."""
@@ -51,11 +55,19 @@ class Drainer:
 
     async def _let_go(self, node: NodeState) -> None:
         await self._ledger.retire_node(node.id)
+        self._due.pop(node.id, None)
         await self._voice.of_node(NODE_REMOVED, node.record, reason="drained")
 
     def _is_due(self, node: NodeState) -> bool:
         until_ms = node.record.drain_until_ms
-        return until_ms is not None and until_ms <= self._ledger.now_ms() and node.online
+        return until_ms is not None and self._deadline(node, until_ms) <= self._ledger.instant() and node.online
+
+    def _deadline(self, node: NodeState, until_ms: int) -> Instant:
+        recorded_ms, due = self._due.get(node.id, (0, self._ledger.instant()))
+        if recorded_ms != until_ms:
+            due = self._ledger.now().until(until_ms, node.record.drain_s or LONGEST_S)
+            self._due[node.id] = until_ms, due
+        return due
 
     async def _empty(self, node: NodeState) -> None:
         try:

@@ -12,6 +12,7 @@ attempt confirmed, and is silent for longer before it is doubted.
 
 import structlog
 
+from libs.common.clocks import Instant
 from libs.common.errors import ClusterError, Refused
 from libs.common.lifecycle import Crew
 from libs.common.messages import (
@@ -23,7 +24,7 @@ from libs.common.messages import (
     ReportInputsGone,
     TaskRecord,
 )
-from libs.common.model import Attempt, AttemptState, Cleanup, Task, TaskId, TaskState
+from libs.common.model import AttemptState, Cleanup, Task, TaskId, TaskState
 from services.scheduler.core.attempts import Ending, Patience, to_clean
 from services.scheduler.core.life import Impossible
 from services.scheduler.core.nodes import NodeState
@@ -63,7 +64,7 @@ class ForwardHandlers:
         self._settings = settings
         self._patience = patience_of(settings)
         self._asking: set[TaskId] = set()
-        self._denied: dict[TaskId, tuple[int, int]] = {}
+        self._denied: dict[TaskId, tuple[int, Instant]] = {}
         """Attempts that their node says it does not have: number, and since when it has said so without a break."""
 
     # --- what holders report ---------------------------------------------------------------------------------------
@@ -74,7 +75,7 @@ class ForwardHandlers:
         task = self._reported(asked)
         if not is_current(task, asked.attempt, AttemptState.FORWARDING):
             raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
-        self._board.forwarding[task.id].heard_at_ms = self._ledger.now_ms()
+        self._board.forwarding[task.id].heard_at = self._ledger.instant()
         return Done()
 
     async def forwarded(self, asked: ReportForwarded) -> TaskRecord:
@@ -141,14 +142,13 @@ class ForwardHandlers:
 
     async def check(self, crew: Crew) -> None:
         """Look for holders that are silent, and ask nodes about what is uncertain."""
-        now_ms = self._ledger.now_ms()
+        now = self._ledger.instant()
         for task_id in self._denied.keys() - self._board.forwarding.keys():
             del self._denied[task_id]
-        silent_since_ms = now_ms - round(self._settings.forward_silence_s * 1000)
         for task_id, held in list(self._board.forwarding.items()):
-            if held.uncertain_since_ms is not None:
+            if held.uncertain_since is not None:
                 await self._ask_once(crew, task_id)
-            elif held.heard_at_ms < silent_since_ms:
+            elif now - held.heard_at > self._settings.forward_silence_s:
                 await self._suspect(task_id)
 
     async def _suspect(self, task_id: TaskId) -> None:
@@ -184,25 +184,31 @@ class ForwardHandlers:
             look = await self._api.look(node.record, attempt.node_task_id, None, self._settings.poll_timeout_s)
         except ClusterError as error:
             self._denied.pop(task.id, None)
-            node.missed_at_ms = self._ledger.now_ms()
-            if self._ledger.now_ms() - node.seen_at_ms > self._settings.node_grace_s * 1000:
+            node.missed_at = self._ledger.instant()
+            if self._ledger.instant() - node.seen_at > self._settings.node_grace_s:
                 reason = f"the node cannot be asked whether it has the task: {error.message}"
-                await self._end(task, died_or_not(reason, attempt, node))
+                await self._end(task, self._died_or_not(task, reason, node))
             return
         if look is not None:
             await self._found(task)
         elif self._is_denied_for_good(task.id, attempt.number):
             reason = attempt.reason or "the node does not have the task"
-            await self._end(task, died_or_not(reason, attempt, node))
+            await self._end(task, self._died_or_not(task, reason, node))
 
     def _is_denied_for_good(self, task_id: TaskId, number: int) -> bool:
         """Note that the node does not have an attempt; whether it has said so for long enough."""
-        now_ms = self._ledger.now_ms()
-        denied_number, since_ms = self._denied.get(task_id, (number, now_ms))
+        now = self._ledger.instant()
+        denied_number, since = self._denied.get(task_id, (number, now))
         if denied_number != number:
-            since_ms = now_ms
-        self._denied[task_id] = (number, since_ms)
-        return now_ms - since_ms >= self._settings.commit_settle_s * 1000
+            since = now
+        self._denied[task_id] = (number, since)
+        return now - since >= self._settings.commit_settle_s
+
+    def _died_or_not(self, task: Task, reason: str, node: NodeState) -> Ending:
+        """End an attempt whose commit the node may have seen: it is fatal when the node has been away since."""
+        held = self._board.forwarding.get(task.id)
+        fatal = held is not None and node.missed_at is not None and held.began <= node.missed_at
+        return Ending(reason, counted=fatal, fatal=fatal, cleanup=Cleanup.REMOVE)
 
     async def _found(self, asked: Task) -> None:
         number = asked.attempts[-1].number
@@ -244,12 +250,6 @@ def patience_of(settings: SchedulerSettings) -> Patience:
         killer_nodes_count=settings.killer_nodes_count,
         killer_within_ms=round(settings.killer_within_s * 1000),
     )
-
-
-def died_or_not(reason: str, attempt: Attempt, node: NodeState) -> Ending:
-    """End an attempt whose commit the node may have seen: it is fatal when the node has been away since."""
-    fatal = attempt.started_at_ms <= node.missed_at_ms
-    return Ending(reason, counted=fatal, fatal=fatal, cleanup=Cleanup.REMOVE)
 
 
 def is_current(task: Task, number: int, *states: AttemptState) -> bool:

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 import msgspec
 import structlog
 
+from libs.common.clocks import Clock, Instant, Now, WallMs, read
 from libs.common.errors import BusFailed, Conflict, NotFound
 from libs.common.messages import NODES, TASKS, TaskRecord
 from libs.common.model import Node, NodeId, Task, TaskId
@@ -26,7 +27,6 @@ from libs.common.ports import Bucket, Bus
 from services.scheduler.core.board import Board
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.handlers.office import Office
-from services.scheduler.ports import Clock
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ class Ledger:
     def __init__(self, board: Board, tasks: Bucket[Task], nodes: Bucket[Node], clock: Clock, office: Office) -> None:
         self.board = board
         self.office = office
-        self.now_ms = clock
+        self.clock = clock
         self.room = asyncio.Event()
         """A slot may have become free, or a task may want one."""
         self.news = asyncio.Event()
@@ -61,16 +61,30 @@ class Ledger:
         ledger = cls(board, await bus.bucket(TASKS), await bus.bucket(NODES), clock, office)
         nodes = (await ledger._nodes.load()).values()
         for node in sorted(nodes, key=lambda entry: (entry.value.added_at_ms, entry.value.id)):
-            board.nodes.put(node.value, clock())
+            board.nodes.put(node.value, clock.instant())
             ledger._node_revisions[node.value.id] = node.revision
         for entry in (await ledger._tasks.load()).values():
-            board.put(entry.value, entry.revision, clock())
+            board.put(entry.value, entry.revision, ledger.now())
         log.info("records read", nodes=len(nodes), tasks=len(board.tasks), waiting=len(board.waiting))
         ledger.room.set()
         ledger.news.set()
         return ledger
 
-    def next_commit_ms(self) -> int:
+    # --- the time --------------------------------------------------------------------------------------------------
+
+    def now_ms(self) -> WallMs:
+        """Say what time it is, for records."""
+        return self.clock.wall_ms()
+
+    def instant(self) -> Instant:
+        """Say where the monotonic clock is, for limits."""
+        return self.clock.instant()
+
+    def now(self) -> Now:
+        """Read both clocks, for records that say how long something has been."""
+        return read(self.clock)
+
+    def next_commit_ms(self) -> WallMs:
         """Give out the time of a commit."""
         return self.board.next_commit_ms(self.now_ms())
 
@@ -157,7 +171,7 @@ class Ledger:
 
     def _take_in(self, before: Task | None, after: Task | None, revision: int) -> None:
         if after is not None:
-            self.board.put(after, revision, self.now_ms())
+            self.board.put(after, revision, self.now())
         elif before is not None:
             self.board.drop(before.id)
         for noticed in self.noticed:
@@ -214,7 +228,7 @@ class Ledger:
 
     def _take_in_node(self, record: Node, revision: int) -> NodeState:
         self._node_revisions[record.id] = revision
-        node = self.board.nodes.put(record, self.now_ms())
+        node = self.board.nodes.put(record, self.instant())
         self._nodes_changed()
         return node
 

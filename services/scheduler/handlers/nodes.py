@@ -84,8 +84,10 @@ class NodeHandlers:
             raise Refused("the deadline of a drain lies in the future")
         async with self._one_at_a_time:
             node = self._find(asked.node)
-            until_ms = None if asked.deadline_s is None else self._ledger.now_ms() + round(asked.deadline_s * 1000)
-            await self._ledger.write_node(node.id, lambda known: with_drain(registered(known), until_ms))
+            now_ms = self._ledger.now_ms()
+            await self._ledger.write_node(
+                node.id, lambda known: with_drain(registered(known), asked.deadline_s, now_ms)
+            )
             self._ledger.board.revoke_on(node.id)
         reason = "" if asked.deadline_s is None else f"what waits there is moved in {asked.deadline_s:g} s"
         await self._voice.of_node(NODE_DRAINED, node.record, reason=reason)

@@ -165,7 +165,7 @@ class Placer:
         node = self._board.nodes.get(attempt.node)
         if attempt.state is AttemptState.UNCERTAIN or node is None:
             return Waiting(position=1, reason=f"asking {self._board.name_of(attempt.node)} whether it has the task")
-        self._board.forwarding[task.id].heard_at_ms = self._ledger.now_ms()
+        self._board.forwarding[task.id].heard_at = self._ledger.instant()
         return Placed(
             node=node.record,
             attempt=attempt.number,

@@ -45,16 +45,16 @@ class Prober:
 
     def soon(self, node: NodeState) -> None:
         """Ask this node next."""
-        self._rota.set(node.id, 0)
+        self._rota.set(node.id, self._ledger.instant())
         self._woken.set()
 
     async def run(self) -> None:
         """Ask for ever, beginning with all."""
         for known in self._registry:
-            self._rota.set(known.id, 0)
+            self._rota.set(known.id, self._ledger.instant())
         async with Crew(self._settings.probes_at_once_count) as crew:
             while True:
-                for node_id in self._rota.take_due(self._ledger.now_ms()):
+                for node_id in self._rota.take_due(self._ledger.instant()):
                     node = self._registry.get(node_id)
                     if node is not None and node_id not in self._under_way:
                         await crew.start(self._again_and_again(node), name=f"probe {node_id}")
@@ -88,14 +88,14 @@ class Prober:
             self._under_way.discard(node.id)
             if self._registry.get(node.id) is not None:
                 share = random.uniform(earliest, 1 + JITTER)  # noqa: S311 no secret
-                self._rota.set(node.id, self._ledger.now_ms() + round(self._settings.probe_every_s * 1000 * share))
+                self._rota.set(node.id, self._ledger.instant() + self._settings.probe_every_s * share)
 
     async def _heard(self, node: NodeState, info: NodeInfo, before: OnNode) -> None:
         if self._registry.get(node.id) is not node:
             return
         version, known = self._registry.version, node.info
         ours = self._ledger.board.ours_since(node, before)
-        came = self._registry.hit(node, info, ours, self._ledger.now_ms())
+        came = self._registry.hit(node, info, ours, self._ledger.now())
         if self._registry.version != version:
             self._ledger.room.set()
         if came or known != info:
@@ -107,17 +107,15 @@ class Prober:
     async def _missed(self, node: NodeState, trouble: str) -> None:
         if self._registry.get(node.id) is not node:
             return
-        if self._registry.miss(node, trouble, self._ledger.now_ms()):
+        if self._registry.miss(node, trouble, self._ledger.instant()):
             self._ledger.board.revoke_on(node.id)
             self._ledger.room.set()
             self._ledger.news.set()
             await self._voice.of_node(NODE_OFFLINE, node.record, reason=trouble)
 
     async def _pause(self) -> None:
-        next_ms = self._rota.next_ms()
-        left_s = IDLE_S if next_ms is None else min(IDLE_S, max(0.0, (next_ms - self._ledger.now_ms()) / 1000))
         try:
-            async with asyncio.timeout(left_s):
+            async with asyncio.timeout(self._rota.left_s(self._ledger.instant(), most_s=IDLE_S)):
                 await self._woken.wait()
         except TimeoutError:
             return

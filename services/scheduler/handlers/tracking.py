@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from libs.common.clocks import Instant
 from libs.common.errors import ClusterError
 from libs.common.lifecycle import Crew
 from libs.common.messages import FinishReported
@@ -32,7 +33,7 @@ from services.scheduler.settings import SchedulerSettings
 log = structlog.get_logger()
 
 IDLE_S: Final = 1.0
-OFFLINE_MS: Final = 500
+OFFLINE_S: Final = 0.5
 """How soon to look whether an offline node is back; that costs no call."""
 
 
@@ -50,9 +51,7 @@ class Tracker:
         self._settings = settings
         self._patience = patience_of(settings)
         self._rhythm = Rhythm(
-            first_ms=round(settings.poll_first_s * 1000),
-            slow_ms=round(settings.poll_slow_s * 1000),
-            slow_after_ms=round(settings.poll_slow_after_s * 1000),
+            first_s=settings.poll_first_s, slow_s=settings.poll_slow_s, slow_after_s=settings.poll_slow_after_s
         )
         self._rota: Rota[TaskId] = Rota()
         self._under_way: set[TaskId] = set()
@@ -66,10 +65,10 @@ class Tracker:
     async def run(self) -> None:
         """Look for ever, beginning with everything that runs."""
         for task in self._board.running:
-            self._rota.set(task, 0)
+            self._rota.set(task, self._ledger.instant())
         async with Crew(self._settings.polls_at_once_count) as crew:
             while True:
-                for task in self._rota.take_due(self._ledger.now_ms()):
+                for task in self._rota.take_due(self._ledger.instant()):
                     await self._start_look(crew, task)
                 await self._pause()
 
@@ -80,7 +79,7 @@ class Tracker:
             return
         if task in self._under_way:
             self._hinted.add(task)
-        self._rota.set(task, 0)
+        self._rota.set(task, self._ledger.instant())
         self._woken.set()
 
     async def look_at(self, task_id: TaskId) -> None:
@@ -100,7 +99,7 @@ class Tracker:
         except ClusterError as error:
             log.debug("look failed", task=task_id, node=node.id, error=error.message)
             return
-        node.seen_at_ms = self._ledger.now_ms()
+        node.seen_at = self._ledger.instant()
         if look is None:
             await self._lost(task_id, attempt, "the node does not know the task any more")
         else:
@@ -134,8 +133,7 @@ class Tracker:
             await self._voice.of_end(record.task, look.error)
 
     async def _lost(self, task_id: TaskId, attempt: Attempt, reason: str) -> None:
-        age_ms = self._ledger.now_ms() - (attempt.running_at_ms or 0)
-        fatal = age_ms <= self._patience.killer_within_ms
+        fatal = self._ledger.instant() - self._began(task_id) <= self._settings.killer_within_s
         await self._end(task_id, attempt, Ending(reason, LOST, counted=True, fatal=fatal))
 
     async def _end(self, task_id: TaskId, attempt: Attempt, ending: Ending) -> None:
@@ -156,7 +154,7 @@ class Tracker:
         if task not in self._board.running or task in self._under_way:
             return
         if node is not None and not node.online:
-            self._rota.set(task, self._ledger.now_ms() + OFFLINE_MS)
+            self._rota.set(task, self._ledger.instant() + OFFLINE_S)
             return
         self._under_way.add(task)
         await crew.start(self._look_and_come_back(task), name=f"look {task}")
@@ -167,27 +165,27 @@ class Tracker:
         finally:
             self._under_way.discard(task)
             if task in self._board.running:
-                again_ms = 0 if task in self._hinted else self._interval_ms(task)
-                self._rota.set(task, self._ledger.now_ms() + again_ms)
+                again_s = 0.0 if task in self._hinted else self._interval_s(task)
+                self._rota.set(task, self._ledger.instant() + again_s)
             self._hinted.discard(task)
 
-    def _interval_ms(self, task: TaskId) -> int:
-        began_ms = self._board.tasks[task].attempts[-1].running_at_ms or 0
-        return self._rhythm.interval_ms(self._ledger.now_ms() - began_ms)
+    def _interval_s(self, task: TaskId) -> float:
+        return self._rhythm.interval_s(self._ledger.instant() - self._began(task))
+
+    def _began(self, task: TaskId) -> Instant:
+        return self._board.began.get(task, self._ledger.instant())
 
     def _noticed(self, before: Task | None, after: Task | None) -> None:
         if after is not None and after.state is TaskState.RUNNING:
             if before is None or before.state is not TaskState.RUNNING:
-                self._rota.set(after.id, self._ledger.now_ms())
+                self._rota.set(after.id, self._ledger.instant())
                 self._woken.set()
         elif before is not None:
             self._rota.discard(before.id)
 
     async def _pause(self) -> None:
-        next_ms = self._rota.next_ms()
-        left_s = IDLE_S if next_ms is None else min(IDLE_S, max(0.0, (next_ms - self._ledger.now_ms()) / 1000))
         try:
-            async with asyncio.timeout(left_s):
+            async with asyncio.timeout(self._rota.left_s(self._ledger.instant(), most_s=IDLE_S)):
                 await self._woken.wait()
         except TimeoutError:
             return

@@ -2,10 +2,10 @@
 
 import structlog
 
+from libs.common.clocks import Clock
 from libs.common.messages import TASK_ATTEMPT_ENDED, TASK_FINISHED, Event, NodeEvent, TaskEvent
 from libs.common.model import Node, Task, TaskState
 from libs.common.ports import Bus
-from services.scheduler.ports import Clock
 
 log = structlog.get_logger()
 
@@ -15,14 +15,16 @@ class Voice:
 
     def __init__(self, bus: Bus, clock: Clock) -> None:
         self._bus = bus
-        self._now_ms = clock
+        self._clock = clock
 
     async def of_task(self, event: Event[TaskEvent], task: Task, reason: str = "") -> None:
         """Say what happened to a task."""
         last = task.attempt
         number, node = (last.number, last.node) if last else (0, None)
         log.info(event.name, task=task.id, state=str(task.state), attempt=number, node=node, reason=reason)
-        told = TaskEvent(at_ms=self._now_ms(), task=task.id, state=task.state, attempt=number, node=node, reason=reason)
+        told = TaskEvent(
+            at_ms=self._clock.wall_ms(), task=task.id, state=task.state, attempt=number, node=node, reason=reason
+        )
         await self._bus.tell(event, told)
 
     async def of_end(self, task: Task, reason: str) -> None:
@@ -35,4 +37,4 @@ class Voice:
     async def of_node(self, event: Event[NodeEvent], node: Node, reason: str = "") -> None:
         """Say what happened to a node."""
         log.info(event.name, node=node.id, reason=reason)
-        await self._bus.tell(event, NodeEvent(at_ms=self._now_ms(), node=node.id, reason=reason))
+        await self._bus.tell(event, NodeEvent(at_ms=self._clock.wall_ms(), node=node.id, reason=reason))

@@ -225,7 +225,7 @@ async def test_no_two_attempts_have_one_id():
         await play.commits("one")
         first = await placed(play, "one", ahead_on="a")
         await play.reports_failed("one", first.attempt)
-        play.now_ms += 60_000
+        play.clock.pass_s(60)
         second = await placed(play, "one", ahead_on="a")
         assert first.node_task_id == AHEAD_ID
         assert second.node_task_id not in {AHEAD_ID, task_id("one")}
@@ -268,7 +268,7 @@ async def test_a_committed_task_needs_no_aim_and_one_that_has_its_place_has_none
 async def test_an_upload_whose_proxy_is_dead_is_forgotten():
     async with a_play(a=FakeNode()) as play:
         await is_aimed(play, "one")
-        play.now_ms += 20_000
+        play.clock.pass_s(20)
         await play.scheduler.aimer.expire()
         assert play.state_of("a").aims == []
 

@@ -14,7 +14,7 @@ async def completes(play: Play, node: str = "a") -> None:
     placed = await play.starts("one")
     play.node(node).console[placed.node_task_id] = [f"line {number}" for number in range(LONG)]
     await play.looks()
-    play.now_ms += 5
+    play.clock.pass_s(0.005)
     play.node(node).finishes(placed.node_task_id)
     await play.looks()
 
@@ -52,7 +52,7 @@ async def test_a_canceled_task_keeps_its_console():
         await play.commits("one")
         placed = await play.starts("one")
         play.node("a").console[placed.node_task_id] = ["first", "second"]
-        play.now_ms += 5
+        play.clock.pass_s(0.005)
         await play.cancels("one")
         await play.goes_down("a")
         lines = await console(play)
@@ -65,7 +65,7 @@ async def test_without_the_store_the_tail_has_to_do_and_the_task_ends_all_the_sa
         placed = await play.starts("one")
         play.node("a").console[placed.node_task_id] = [f"line {number}" for number in range(LONG)]
         await play.looks()
-        play.now_ms += 5
+        play.clock.pass_s(0.005)
         play.node("a").finishes(placed.node_task_id)
         play.node("a").refuses_output = True
         await play.looks()
@@ -83,7 +83,7 @@ async def test_a_restarted_task_shows_its_new_console():
         assert not play.task("one").console_kept
         placed = play.task("one").attempts[-1]
         play.node("a").console[placed.node_task_id] = ["anew"]
-        play.now_ms += 5
+        play.clock.pass_s(0.005)
         play.node("a").says(placed.node_task_id, code=StatusCode.COMPLETED)
         await play.looks()
         await play.goes_down("a")

@@ -8,6 +8,7 @@ import pytest
 
 from libs.common.messages import SubmitTask
 from libs.common.model import InstanceId, LastKnown, MachineId, Node, NodeId, NodeInfo, NodeTaskId, StatusCode, Task
+from libs.common.testing import clocks_at
 from services.scheduler.core.attempts import Ending, Patience
 from services.scheduler.core.board import Board
 from services.scheduler.core.demand import demand_of
@@ -36,8 +37,8 @@ class Stage:
                 self.board.foresight.paces.learn(NodeId(name), IMAGES, round(USUAL_MS / speed), number)
 
     def comes_up(self, name: str, limit: int | None = None) -> None:
-        state = self.board.nodes.put(Node(id=NodeId(name), hostname=name, port=1), self.now_ms)
-        self.board.nodes.hit(state, NodeInfo(max_parallel_tasks=1, max_images=limit), Ours(), self.now_ms)
+        state = self.board.nodes.put(Node(id=NodeId(name), hostname=name, port=1), clocks_at(self.now_ms).instant)
+        self.board.nodes.hit(state, NodeInfo(max_parallel_tasks=1, max_images=limit), Ours(), clocks_at(self.now_ms))
 
     def node(self, name: str) -> NodeState:
         node = self.board.nodes.get(NodeId(name))
@@ -46,7 +47,7 @@ class Stage:
 
     def commits(self, name: str, images: int = IMAGES) -> None:
         asked = SubmitTask(task=task_id(name), name=name, holder=InstanceId("p"), created_at_ms=0, images_count=images)
-        self.board.put(submitted(asked, self.board.next_commit_ms(self.now_ms), ""), 1, self.now_ms)
+        self.board.put(submitted(asked, self.board.next_commit_ms(self.now_ms), ""), 1, clocks_at(self.now_ms))
 
     def walks(self) -> dict[str, str]:
         """Promise what is free and begin it: task -> node."""
@@ -54,7 +55,7 @@ class Stage:
         for promise in self.board.grant_all(self.now_ms):
             record = self.node(promise.node).record
             task = placed(self.task(promise.task), record, NodeTaskId(promise.task), self.now_ms)
-            self.board.put(started(task, record.name, self.now_ms), 1, self.now_ms)
+            self.board.put(started(task, record.name, self.now_ms), 1, clocks_at(self.now_ms))
             begun[task.name] = str(promise.node)
         return begun
 
@@ -64,7 +65,7 @@ class Stage:
     def ends(self, name: str) -> None:
         task = self.task(task_id(name))
         seen = LastKnown(code=StatusCode.COMPLETED)
-        self.board.put(observed(task, seen, Site("n"), Patience(), self.now_ms), 1, self.now_ms)
+        self.board.put(observed(task, seen, Site("n"), Patience(), self.now_ms), 1, clocks_at(self.now_ms))
 
     def task(self, task: str) -> Task:
         return next(one for one in self.board.tasks.values() if one.id == task)
@@ -200,7 +201,7 @@ def test_a_task_that_was_tried_before_takes_what_is_free():
     stage.commits("fails")
     assert stage.walks() == {"fails": "fast"}
     failed = tried(stage.task(task_id("fails")), Ending("reset"), "fast:1", Patience(), stage.now_ms)
-    stage.board.put(failed, 1, stage.now_ms)
+    stage.board.put(failed, 1, clocks_at(stage.now_ms))
     stage.commits("another")
     assert stage.walks() == {"another": "fast"}
     stage.passes(5_000)
@@ -210,7 +211,7 @@ def test_a_task_that_was_tried_before_takes_what_is_free():
 def test_a_rented_machine_is_never_declined():
     stage = Stage(slow=0.25, fast=1.0)
     record = msgspec.structs.replace(stage.node("slow").record, machine=MachineId("m"))
-    stage.board.nodes.put(record, stage.now_ms)
+    stage.board.nodes.put(record, clocks_at(stage.now_ms).instant)
     for name in ("first", "second"):
         stage.commits(name)
     assert stage.walks() == {"first": "fast", "second": "slow"}
@@ -221,7 +222,7 @@ def test_a_fast_node_that_takes_no_tasks_any_more_is_not_waited_for():
     stage.commits("first")
     stage.walks()
     for _ in range(2):
-        stage.board.nodes.miss(stage.node("fast"), "gone")
+        stage.board.nodes.miss(stage.node("fast"), "gone", clocks_at(0).instant)
     stage.commits("next")
     assert stage.walks() == {"next": "slow"}
 
@@ -254,10 +255,10 @@ def test_paces_are_read_from_the_records_of_ended_tasks():
         for task, node in list(before.board.running.items()) if number % 2 else ():
             seen = LastKnown(code=StatusCode.COMPLETED, processing_time_ms=round(USUAL_MS / before.speeds[str(node)]))
             ended = observed(before.board.tasks[task], seen, Site("n"), Patience(), before.now_ms)
-            before.board.put(ended, 1, before.now_ms)
+            before.board.put(ended, 1, clocks_at(before.now_ms))
     after = Stage(slow=0.25, fast=1.0, known=False)
     for ended in before.board.tasks.values():
-        after.board.put(ended, 1, after.now_ms)
+        after.board.put(ended, 1, clocks_at(after.now_ms))
     after.walks()
     assert after.node("slow").pace - after.node("fast").pace > 3
 

@@ -23,6 +23,7 @@ from libs.common.model import (
     Task,
     TaskState,
 )
+from libs.common.testing import clocks_at
 from services.scheduler.core.attempts import Ending, Patience
 from services.scheduler.core.board import Board
 from services.scheduler.core.placement import need_of, place
@@ -50,7 +51,7 @@ class Life(RuleBasedStateMachine):
         self.revision = 0
         self.names = 0
         for name in NODES:
-            self.board.nodes.put(Node(id=NodeId(name), hostname=name, port=1), self.now_ms)
+            self.board.nodes.put(Node(id=NodeId(name), hostname=name, port=1), clocks_at(self.now_ms).instant)
 
     # --- what can happen -------------------------------------------------------------------------------------------
 
@@ -72,13 +73,13 @@ class Life(RuleBasedStateMachine):
         slots, limit = NODES[name]
         before = self.board.ours_on(node)
         info = NodeInfo(max_parallel_tasks=slots, max_images=limit, task_queue_count=len(before[0]) + foreign)
-        self.board.nodes.hit(node, info, self.board.ours_since(node, before), self.now_ms)
+        self.board.nodes.hit(node, info, self.board.ours_since(node, before), clocks_at(self.now_ms))
 
     @rule(name=st.sampled_from(sorted(NODES)))
     def misses_a_probe(self, name: str) -> None:
         node = self.board.nodes.get(NodeId(name))
         assert node is not None
-        if self.board.nodes.miss(node, "gone"):
+        if self.board.nodes.miss(node, "gone", clocks_at(0).instant):
             self.board.revoke_on(node.id)
 
     @rule(ms=st.integers(1, 2_000))
@@ -144,9 +145,9 @@ class Life(RuleBasedStateMachine):
         revisions = dict(self.board.revisions)
         self.board = Board(grant_ms=1_000, per_owner_count=PER_OWNER)
         for node in nodes:
-            self.board.nodes.put(node.record, self.now_ms)
+            self.board.nodes.put(node.record, clocks_at(self.now_ms).instant)
         for task in reversed(tasks):
-            self.board.put(task, revisions[task.id], self.now_ms)
+            self.board.put(task, revisions[task.id], clocks_at(self.now_ms))
 
     # --- what must hold --------------------------------------------------------------------------------------------
 
@@ -241,7 +242,7 @@ class Life(RuleBasedStateMachine):
 
     def keep(self, task: Task) -> None:
         self.revision += 1
-        self.board.put(task, self.revision, self.now_ms)
+        self.board.put(task, self.revision, clocks_at(self.now_ms))
 
     @staticmethod
     def one(things: Iterable[Any], number: int) -> Any:
@@ -257,7 +258,7 @@ class FirstComeFirstServed(RuleBasedStateMachine):
         self.board = Board()
         self.names = 0
         self.served: list[int] = []
-        node = self.board.nodes.put(Node(id=NodeId("a"), hostname="a", port=1), 0)
+        node = self.board.nodes.put(Node(id=NodeId("a"), hostname="a", port=1), clocks_at(0).instant)
         self.node = node
         self.slots(2)
 
@@ -265,28 +266,28 @@ class FirstComeFirstServed(RuleBasedStateMachine):
     def slots(self, count: int) -> None:
         before = self.board.ours_on(self.node)
         info = NodeInfo(max_parallel_tasks=count, task_queue_count=len(before[0]))
-        self.board.nodes.hit(self.node, info, self.board.ours_since(self.node, before), 0)
+        self.board.nodes.hit(self.node, info, self.board.ours_since(self.node, before), clocks_at(0))
         self.walk()
 
     @rule()
     def commits(self) -> None:
         asked = SubmitTask(task=task_id(str(self.names)), name="x", holder=HOLDERS[0], created_at_ms=1, images_count=1)
         self.names += 1
-        self.board.put(submitted(asked, self.board.next_commit_ms(5), ""), 1, 0)
+        self.board.put(submitted(asked, self.board.next_commit_ms(5), ""), 1, clocks_at(0))
         self.walk()
 
     @precondition(lambda self: self.board.running)
     @rule(number=pick)
     def one_ends(self, number: int) -> None:
         task = self.board.tasks[Life.one(self.board.running, number)]
-        self.board.put(observed(task, LastKnown(code=StatusCode.COMPLETED), Site("a"), PATIENCE, 0), 1, 0)
+        self.board.put(observed(task, LastKnown(code=StatusCode.COMPLETED), Site("a"), PATIENCE, 0), 1, clocks_at(0))
         self.walk()
 
     def walk(self) -> None:
         for promise in self.board.grant_all(0):
             task = self.board.tasks[promise.task]
             self.served.append(task.committed_at_ms)
-            self.board.put(started(placed(task, self.node.record, NodeTaskId(task.id), 0), "a", 0), 1, 0)
+            self.board.put(started(placed(task, self.node.record, NodeTaskId(task.id), 0), "a", 0), 1, clocks_at(0))
 
     @invariant()
     def the_order_is_that_of_the_commits(self) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from libs.common.messages import SubmitTask
 from libs.common.model import InstanceId, LastKnown, Node, NodeId, NodeInfo, NodeTaskId, StatusCode, TaskId
+from libs.common.testing import clocks_at
 from services.scheduler.core.attempts import Patience
 from services.scheduler.core.board import Board
 from services.scheduler.core.nodes import Ours
@@ -22,14 +23,14 @@ class Simulation:
         self.work = {task_id(str(number)): amount for number, amount in enumerate(work)}
         self._ends: list[tuple[float, TaskId, NodeId]] = []
         for name in self.speeds:
-            node = self.board.nodes.put(Node(id=name, hostname=name, port=1), 0)
-            self.board.nodes.hit(node, NodeInfo(max_parallel_tasks=1), Ours(), 0)
+            node = self.board.nodes.put(Node(id=name, hostname=name, port=1), clocks_at(0).instant)
+            self.board.nodes.hit(node, NodeInfo(max_parallel_tasks=1), Ours(), clocks_at(0))
 
     def makespan(self) -> float:
         """Run to the end; when that is."""
         for task in self.work:
             asked = SubmitTask(task=task, name="x", holder=InstanceId("p"), created_at_ms=0, images_count=1)
-            self.board.put(submitted(asked, self.board.next_commit_ms(0), ""), 1, 0)
+            self.board.put(submitted(asked, self.board.next_commit_ms(0), ""), 1, clocks_at(0))
         at = 0.0
         self._place(at)
         while self._ends:
@@ -37,7 +38,7 @@ class Simulation:
             done = observed(
                 self.board.tasks[task], LastKnown(code=StatusCode.COMPLETED), Site(node), Patience(), round(at * 1000)
             )
-            self.board.put(done, 1, round(at * 1000))
+            self.board.put(done, 1, clocks_at(round(at * 1000)))
             self._place(at)
         assert all(task.state.ended for task in self.board.tasks.values())
         return at
@@ -48,7 +49,7 @@ class Simulation:
             node = self.board.nodes.get(promise.node)
             assert node is not None
             task = placed(self.board.tasks[promise.task], node.record, NodeTaskId(promise.task), now_ms)
-            self.board.put(started(task, node.record.name, now_ms), 1, now_ms)
+            self.board.put(started(task, node.record.name, now_ms), 1, clocks_at(now_ms))
             duration = self.work[promise.task] / self.speeds[promise.node]
             heapq.heappush(self._ends, (at + duration, promise.task, promise.node))
 

@@ -3,9 +3,10 @@
 import pytest
 
 from libs.common.model import Node, NodeId, NodeInfo, TaskId
+from libs.common.testing import clocks_at
 from services.scheduler.core.nodes import Ours, foreign_of, node_id
 from services.scheduler.core.registry import Registry
-from tests.scheduling import NOW_MS
+from tests.scheduling import NOW
 
 
 def ours(*, sure: int, possible: int) -> Ours:
@@ -16,14 +17,14 @@ def ours(*, sure: int, possible: int) -> Ours:
 def registry(send_ahead_count: int = 0, *names: str) -> Registry:
     made = Registry(send_ahead_count)
     for name in names or ("a",):
-        made.put(Node(id=NodeId(name), hostname=name, port=3000), NOW_MS)
+        made.put(Node(id=NodeId(name), hostname=name, port=3000), NOW.instant)
     return made
 
 
 def answers(made: Registry, name: str, *, slots: int = 1, reported: int = 0, of_ours: Ours | None = None) -> bool:
     node = made.get(NodeId(name))
     assert node is not None
-    return made.hit(node, NodeInfo(max_parallel_tasks=slots, task_queue_count=reported), of_ours or Ours(), NOW_MS)
+    return made.hit(node, NodeInfo(max_parallel_tasks=slots, task_queue_count=reported), of_ours or Ours(), NOW)
 
 
 @pytest.mark.parametrize(
@@ -48,11 +49,11 @@ def test_a_node_is_offline_after_two_misses_and_back_after_one_hit():
     node = made.get(NodeId("a"))
     assert node is not None
     assert answers(made, "a") is True
-    assert made.miss(node, "refused") is False
+    assert made.miss(node, "refused", clocks_at(0).instant) is False
     assert node.online
-    assert made.miss(node, "refused") is True
+    assert made.miss(node, "refused", clocks_at(0).instant) is True
     assert not node.online
-    assert made.miss(node, "refused") is False
+    assert made.miss(node, "refused", clocks_at(0).instant) is False
     assert answers(made, "a") is True
     assert node.online
 
@@ -63,7 +64,7 @@ def test_a_hit_between_two_misses_keeps_a_node_online():
     assert node is not None
     answers(made, "a")
     for _ in range(3):
-        assert made.miss(node, "slow") is False
+        assert made.miss(node, "slow", clocks_at(0).instant) is False
         assert answers(made, "a") is False
 
 
@@ -97,9 +98,9 @@ def test_files_may_be_sent_ahead_when_that_is_set():
 
 def test_the_order_is_that_of_adding_and_one_that_comes_back_goes_to_the_end():
     made = registry(0, "b", "a")
-    made.put(Node(id=NodeId("b"), hostname="b", port=3000, retired=True), NOW_MS)
+    made.put(Node(id=NodeId("b"), hostname="b", port=3000, retired=True), NOW.instant)
     assert [node.id for node in made.listed()] == ["a"]
-    made.put(Node(id=NodeId("b"), hostname="b", port=3000), NOW_MS)
+    made.put(Node(id=NodeId("b"), hostname="b", port=3000), NOW.instant)
     assert [node.id for node in made.listed()] == ["a", "b"]
 
 
@@ -127,7 +128,7 @@ def test_a_probe_wakes_placement_only_when_something_else_may_be_placed(says: No
     node = made.get(NodeId("a"))
     assert node is not None
     version = made.version
-    made.hit(node, says, Ours(), NOW_MS)
+    made.hit(node, says, Ours(), NOW)
     assert (made.version != version) is is_news
     assert node.info == says
 

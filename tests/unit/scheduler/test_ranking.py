@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libs.common.model import Node, NodeId, NodeInfo, TaskId
+from libs.common.testing import clocks_at
 from services.scheduler.core.nodes import Ours
 from services.scheduler.core.placement import Need, place
 from services.scheduler.core.registry import Registry
@@ -38,12 +39,12 @@ def happens(registry: Registry, what: str, *more: Any) -> None:
     if what == "answers":
         node = node or registry.put(Node(id=NodeId(more[0]), hostname=more[0], port=1), 0)
         info = NodeInfo(max_parallel_tasks=more[1], max_images=more[2], task_queue_count=more[3])
-        registry.hit(node, info, Ours(), 0)
+        registry.hit(node, info, Ours(), clocks_at(0))
     elif what == "unaims":
         registry.unaim(TaskId(str(more[0])))
     elif node is not None:
         acts = {
-            "misses": lambda: registry.miss(node, "gone"),
+            "misses": lambda: registry.miss(node, "gone", clocks_at(0).instant),
             "locks": lambda: registry.put(Node(id=node.id, hostname=node.record.hostname, port=1, locked=more[1]), 0),
             "occupies": lambda: registry.occupy(node.id, TaskId(f"{node.id}{more[1]}")),
             "releases": lambda: registry.release(node.id, TaskId(f"{node.id}{more[1]}")),
