@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from libs.common.errors import NodeFailed, NotFound, Refused
+from libs.common.errors import NodeFailed, NotFound, Refused, Removed
 from libs.common.lifecycle import monotonic_s
 from libs.common.messages import (
     AIM_UPLOAD,
@@ -65,7 +65,7 @@ TASK = TaskId("11111111-2222-4333-8444-555555555555")
 NODE = Node(id=NodeId("n1"), hostname="n1", port=3000, token="node-token")
 OTHER_NODE = Node(id=NodeId("n2"), hostname="n2", port=3000)
 NODES = {node.id: node for node in (NODE, OTHER_NODE)}
-QUICK = Pace(renew_s=0.05, look_again_s=30.0, bus_retry_s=0.02, failure_pause_s=0.05)
+QUICK = Pace(renew_s=0.05, look_again_s=30.0, bus_retry_s=0.02, unknown_s=0.02, failure_pause_s=0.05)
 FILES = {"a.jpg": b"1", "b.jpg": b"22", "gcp.txt": b"333"}
 
 
@@ -74,6 +74,8 @@ class Scheduler:
 
     def __init__(self) -> None:
         self.tasks: dict[TaskId, Task] = {}
+        self.removed: set[TaskId] = set()
+        """Those of which there is a tombstone."""
         self.slots_count = 1_000
         self.renewed: list[RenewAttempt] = []
         self.failed: list[ReportForwardFailed] = []
@@ -115,6 +117,10 @@ class Scheduler:
         self.tell(task.id)
 
     def remove(self, task: TaskId = TASK) -> None:
+        self.removed.add(task)
+        self.loses(task)
+
+    def loses(self, task: TaskId = TASK) -> None:
         del self.tasks[task]
         self.tell(task)
 
@@ -140,14 +146,14 @@ class Scheduler:
     async def get(self, ref: TaskRef) -> TaskRecord:
         found = self.task(ref.task)
         if found is None:
-            raise NotFound("no such task")
+            raise (Removed if ref.task in self.removed else NotFound)("no such task")
         return found
 
     async def place(self, asked: PlaceTask) -> PlaceReply:
         self.asked[asked.task] += 1
         task = self.tasks.get(asked.task)
         if task is None:
-            return NotWaiting(state=None)
+            return NotWaiting(state=None, removed=asked.task in self.removed)
         if task.state is TaskState.WAITING:
             if not self.slots_count:
                 return Waiting(position=1, reason="all slots are taken")

@@ -2,7 +2,8 @@
 
     ClusterError
     ├── Refused         the client: the request cannot be granted; the message is safe to show to it
-    │   └── NotFound    ... because what it names does not exist (or belongs to another token)
+    │   └── NotFound    ... because what it names is not known (or belongs to another token)
+    │       └── Removed ... because it was removed: a record or a tombstone says so
     ├── NoNode          nobody can now: no node is able to take it at present
     ├── NodeFailed      a node did not answer, or answered nonsense
     │   └── NodeUnreachable   ... and not one byte of the request can have reached it
@@ -31,7 +32,11 @@ class Refused(ClusterError):
 
 
 class NotFound(Refused):
-    """What the request names does not exist for this client."""
+    """What the request names is not known for this client. That is no decision: a store may have been lost."""
+
+
+class Removed(NotFound):
+    """What the request names was removed, and a record or a tombstone says so: what is left of it may go."""
 
 
 class NoNode(ClusterError):
@@ -81,6 +86,7 @@ class Conflict(ClusterError):
 ERROR_NAMES: Final[dict[str, type[ClusterError]]] = {
     "refused": Refused,
     "not-found": NotFound,
+    "removed": Removed,
     "no-node": NoNode,
     "node-failed": NodeFailed,
     "node-unreachable": NodeUnreachable,

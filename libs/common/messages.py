@@ -33,6 +33,7 @@ from libs.common.model import (
     Task,
     TaskId,
     TaskState,
+    Tombstone,
     Upload,
 )
 
@@ -118,6 +119,8 @@ EVENTS_SUBJECTS: Final = f"{PREFIX}.event.>"
 
 NODES: Final = BucketName("nodes", Node, writer="scheduler")
 TASKS: Final = BucketName("tasks", Task, writer="scheduler")
+TOMBSTONES: Final = BucketName("tombstones", Tombstone, writer="scheduler")
+"""Tasks whose records were deleted, written before that; each expires after `--tombstones-d` days."""
 UPLOADS: Final = BucketName("uploads", Upload, writer="proxy")
 SUMMARY: Final = BucketName("summary", ClusterSummary, writer="scheduler")
 """One key, `SUMMARY_KEY`."""
@@ -360,6 +363,8 @@ class NotWaiting(Frozen, frozen=True, kw_only=True, tag="not-waiting"):
 
     state: TaskState | None
     """None: there is no such task."""
+    removed: bool = False
+    """There was one: a record or a tombstone says that it was removed. Without that nothing of it may be deleted."""
 
 
 COMMIT_WITHIN_S: Final = 3.0

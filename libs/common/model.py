@@ -279,6 +279,17 @@ class Task(Frozen, frozen=True, kw_only=True):
         return f"Task({self.id} {self.state} images={self.images_count} attempts={len(self.attempts)})"
 
 
+class Tombstone(Frozen, frozen=True, kw_only=True):
+    """What is left of a task whose record was deleted on purpose. It expires; where there is none, nobody has decided anything."""
+
+    task: TaskId
+    owner: Owner = Owner("")
+    created_at_ms: int
+    """The task's own: tells it from another that takes its id later."""
+    at_ms: int
+    reason: str
+
+
 class ClusterSummary(Frozen, frozen=True, kw_only=True):
     """Honest totals over all nodes that are online, for `GET /info`."""
 

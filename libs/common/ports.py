@@ -57,8 +57,8 @@ class Bucket(Protocol[Value]):
         """Write a key that must still be at `revision`; the new revision. Raises Conflict."""
         ...
 
-    async def put(self, key: str, value: Value) -> int:
-        """Write a key whatever it holds; the new revision."""
+    async def put(self, key: str, value: Value, *, ttl_s: int | None = None) -> int:
+        """Write a key whatever it holds; the new revision. It goes by itself after `ttl_s`, without a trace."""
         ...
 
     async def delete(self, key: str, revision: int | None = None) -> None:

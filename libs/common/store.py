@@ -49,7 +49,7 @@ async def open_bucket(js: JetStreamContext, name: BucketName[Value], replicas_co
             store = await heeding(opened(js, config))
     except LOST as error:
         raise BusFailed(f"bucket {name.name} cannot be opened: {error!r}") from None
-    return NatsBucket(store, name)
+    return NatsBucket(js, store, name)
 
 
 async def opened(js: JetStreamContext, config: api.KeyValueConfig) -> KeyValue:
@@ -63,7 +63,8 @@ async def opened(js: JetStreamContext, config: api.KeyValueConfig) -> KeyValue:
 class NatsBucket(Generic[Value]):
     """One bucket. `libs.common.ports.Bucket` says what each method promises."""
 
-    def __init__(self, store: KeyValue, name: BucketName[Value]) -> None:
+    def __init__(self, js: JetStreamContext, store: KeyValue, name: BucketName[Value]) -> None:
+        self._js = js
         self._store = store
         self._name = name.name
         self._decoder = msgspec.json.Decoder(name.value)
@@ -114,10 +115,13 @@ class NatsBucket(Generic[Value]):
         except LOST as error:
             raise self._failed("updated", key, error) from None
 
-    async def put(self, key: str, value: Value) -> int:
-        """Write a key whatever it holds."""
+    async def put(self, key: str, value: Value, *, ttl_s: int | None = None) -> int:
+        """Write a key whatever it holds. With a time to live as NATS' ADR-48 has it: a header of the message."""
+        content = msgspec.json.encode(value)
         try:
-            return await heeding(self._store.put(key, msgspec.json.encode(value)))
+            if ttl_s is None:
+                return await heeding(self._store.put(key, content))
+            return (await heeding(self._js.publish(f"$KV.{self._name}.{key}", content, msg_ttl=ttl_s))).seq
         except LOST as error:
             raise self._failed("written", key, error) from None
 

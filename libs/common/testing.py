@@ -100,10 +100,17 @@ class MemoryBucket(Generic[Value]):
             raise Conflict(f"{self._name.name}/{key} is no longer at revision {revision}")
         return self._write(key, value)
 
-    async def put(self, key: str, value: Value) -> int:
+    async def put(self, key: str, value: Value, *, ttl_s: int | None = None) -> int:
         """Write a key whatever it holds."""
         self._bus.require_connection()
-        return self._write(key, value)
+        revision = self._write(key, value)
+        if ttl_s is not None:
+            asyncio.get_running_loop().call_later(ttl_s, self._expire, key, revision)
+        return revision
+
+    def _expire(self, key: str, revision: int) -> None:
+        if self._entries.get(key, (b"", 0))[1] == revision:
+            del self._entries[key]
 
     async def delete(self, key: str, revision: int | None = None) -> None:
         """Remove a key."""

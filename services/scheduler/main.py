@@ -21,7 +21,7 @@ from libs.common.errors import BusFailed
 from libs.common.lifecycle import Crew, SystemClock, run
 from libs.common.log import configure
 from libs.common.loops import Start, background, every
-from libs.common.messages import CONSOLES, NODES, OPTIONS, SUMMARY, TASKS, BucketName
+from libs.common.messages import CONSOLES, NODES, OPTIONS, SUMMARY, TASKS, TOMBSTONES, BucketName
 from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Term
 from libs.common.settings import parse
@@ -91,7 +91,7 @@ async def serve(settings: SchedulerSettings) -> None:
 
 async def open_all(bus: Bus, settings: SchedulerSettings) -> None:
     """Open what a leader needs while another leads: the bus keeps it, so taking office depends on no call that may fail."""
-    names: tuple[BucketName[Any], ...] = (TASKS, NODES, SUMMARY, OPTIONS)
+    names: tuple[BucketName[Any], ...] = (TASKS, NODES, TOMBSTONES, SUMMARY, OPTIONS)
     for name in names:
         await bus.bucket(name)
     await bus.objects(CONSOLES, settings.task_retention_h * 3600)

@@ -87,4 +87,10 @@ class SchedulerSettings(CommonSettings):
     task_retention_h: float = Field(
         120.0, gt=0, description="how long the record of an ended task and its console are kept, hours"
     )
+    tombstones_d: int = Field(
+        30,
+        ge=1,
+        description="how long it is remembered that a task was removed, whole days: longer than any proxy is away that may"
+        " still have its photos",
+    )
     tell_every_s: float = Field(0.5, gt=0, description="shortest time between two totals of the cluster, seconds")

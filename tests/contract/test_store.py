@@ -79,6 +79,19 @@ async def test_deleting_a_missing_key_does_nothing(bucket: Bucket[Node]):
     assert await bucket.load() == {}
 
 
+async def test_a_key_with_a_time_to_live_goes_by_itself(bucket: Bucket[Node]):
+    await bucket.put("short", node(1), ttl_s=1)
+    await bucket.put("long", node(2), ttl_s=600)
+    await bucket.put("for-ever", node(3))
+    assert await bucket.get("short") is not None
+
+    async def gone() -> bool:
+        return await bucket.get("short") is None
+
+    await until(gone, what="the short one is gone")
+    assert set(await bucket.load()) == {"long", "for-ever"}
+
+
 async def test_load_reads_everything_that_is_there(bucket: Bucket[Node]):
     for port in range(1, 30):
         await bucket.put(f"n-{port}", node(port))

@@ -380,6 +380,39 @@ async def test_a_task_removed_while_the_proxy_was_away_leaves_nothing(world: Wor
         await world.lets_go()
 
 
+async def test_the_inputs_of_a_task_that_the_scheduler_has_lost_stay(world: World) -> None:
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder)
+        asked = world.scheduler.asked[TASK]
+        world.scheduler.loses()
+        await until(lambda: world.scheduler.asked[TASK] > asked + 1, what="it was asked for twice")
+        assert world.spool.find(TASK)
+    asked = world.scheduler.asked[TASK]
+    async with world.proxy():
+        await until(lambda: world.scheduler.asked[TASK] > asked + 1, what="it was asked for twice after a restart")
+        assert world.spool.path(TASK, "a.jpg").exists()
+
+
+async def test_the_inputs_of_an_ended_task_whose_record_is_lost_stay(world: World) -> None:
+    world.keep_failed_s = 3600
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder)
+        asked = world.scheduler.asked[TASK]
+        world.scheduler.change(state=TaskState.FAILED, ended_at_ms=world.now_ms)
+        await until(lambda: world.scheduler.asked[TASK] > asked, what="its end was noticed")
+        world.scheduler.loses()
+        await until(lambda: world.scheduler.asked[TASK] > asked + 2, what="it was asked for twice")
+        assert world.spool.path(TASK, "a.jpg").exists()
+
+
+async def test_the_disk_is_not_relieved_by_a_task_that_the_scheduler_has_lost(world: World) -> None:
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder)
+        world.scheduler.tasks.pop(TASK)
+        assert not await world.inputs.give_up(TASK, "the disk is full")
+        assert world.spool.path(TASK, "a.jpg").exists()
+
+
 # --- the end -------------------------------------------------------------------------------------------------------
 
 

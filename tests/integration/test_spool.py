@@ -509,6 +509,17 @@ async def test_an_unreadable_upload_stays_until_it_is_old(reopen: Opener, tmp_pa
         assert stored(spool) == {}
 
 
+async def test_a_committed_upload_that_cannot_be_read_stays_however_old(reopen: Opener, tmp_path: Path) -> None:
+    broken = tmp_path / "spool" / OTHER
+    (broken / "files").mkdir(parents=True)
+    (broken / "files" / "a.jpg").write_bytes(b"1")
+    (broken / "draft.json").write_text("{")
+    (broken / "manifest.json").write_text("{}")
+    async with reopen() as spool:
+        await spool.remove_orphans(int(broken.stat().st_mtime * 1000) + 1000)
+        assert (broken / "files" / "a.jpg").read_bytes() == b"1"
+
+
 async def test_announcing_puts_right_what_nats_lost_or_kept(reopen: Opener, bus: MemoryBus) -> None:
     uploads = await bus.bucket(UPLOADS)
     async with reopen() as spool:

@@ -302,13 +302,15 @@ class DiskSpool:
         await self._notices.remove(lost.task)
 
     async def remove_orphans(self, before_ms: int) -> None:
-        """Remove directories that hold no readable draft and have been untouched since `before_ms`."""
+        """Remove directories that hold no readable draft, were never committed, and are untouched since `before_ms`."""
         await self._run(self._remove_orphans, before_ms)
 
     def _remove_orphans(self, before_ms: int) -> None:
         for folder in self._root.iterdir():
             ours = folder.name.startswith(".") or TaskId(folder.name) in self._entries
-            if folder.is_dir() and not ours and folder.stat().st_mtime * 1000 < before_ms:
+            if not folder.is_dir() or ours or (folder / disk.MANIFEST).exists():
+                continue  # what cannot be read but was committed stays: nobody has decided that it may go
+            if folder.stat().st_mtime * 1000 < before_ms:
                 log.info("orphaned upload removed", folder=folder.name)
                 disk.remove(folder)
 

@@ -84,10 +84,15 @@ class Move(Enum):
     WATCH = auto()
     FINISH = auto()
     DROP = auto()
+    ADOPT = auto()
+    """The scheduler has lost it: it is to be told of it again."""
 
 
-def next_move(state: TaskState | None) -> Move:
-    """Decide what to do with the inputs of a task in this state; None: the scheduler knows no such task any more."""
+def next_move(state: TaskState | None, *, removed: bool = False) -> Move:
+    """Decide what to do with the inputs of a task in this state.
+
+    None: the scheduler knows no such task. Only where it says `removed` as well has anybody decided that the inputs may go.
+    """
     if state is None:
-        return Move.DROP
+        return Move.DROP if removed else Move.ADOPT
     return Move.FINISH if state.ended else Move.WATCH

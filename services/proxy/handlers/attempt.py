@@ -47,6 +47,8 @@ class Pace:
     """A running task is looked at, even when the mirror says nothing."""
     bus_retry_s: float = 1.0
     """After the bus did not answer."""
+    unknown_s: float = 5.0
+    """While the scheduler does not know a task that it has acknowledged."""
     failure_pause_s: float = 5.0
     """After a mistake of our own."""
 

@@ -160,7 +160,7 @@ class Creator:
     async def begin(self, client: Client, set_uuid: str | None) -> TaskId:
         """Make room for a task that comes in one request, fields and files in any order. Raises Refused, BusFailed."""
         task = self._free_id(set_uuid)
-        if any(held.draft.task == task for held in self._spool.held()):
+        if self._spool.find(task) is not None:
             raise Refused(f"Invalid set-uuid: {task}")
         self._check_flood(task, client)
         draft = self._draft(task, client, {})

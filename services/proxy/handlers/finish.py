@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
-from libs.common.errors import BusFailed, NotFound
+from libs.common.errors import BusFailed, NotFound, Removed
 from libs.common.lifecycle import now_ms
 from libs.common.messages import GET_TASK, TaskRef
 from libs.common.model import Task, TaskId, TaskState
@@ -68,15 +68,21 @@ class Finisher:
             await self._tell_client(record)
             if await self._ended(task) is None:
                 return None
-        except NotFound:
-            await self.drop(task)
-            return 0
+        except NotFound as error:
+            return await self._unseen(task, error)
         if kept_s := self._kept_s(record):
             return kept_s
         if not await self._may_go(record):
             return None
         await self._spool.discard(task)
         log.info("inputs deleted", task=task, reason=record.state)
+        return 0
+
+    async def _unseen(self, task: TaskId, error: NotFound) -> float | None:
+        """Delete the inputs of a task that was removed. That its record is lost is no decision."""
+        if not isinstance(error, Removed):
+            return None
+        await self.drop(task)
         return 0
 
     async def begun_again(self, task: TaskId) -> None:
@@ -104,7 +110,7 @@ class Finisher:
         return max(0, (until_ms - self._clock()) / 1000)
 
     async def drop(self, task: TaskId) -> None:
-        """Delete the inputs of a task that was removed."""
+        """Delete the inputs of a task of which a record or a tombstone says that it was removed."""
         await self._spool.discard(task)
         log.info("inputs deleted", task=task, reason="removed")
 

@@ -4,7 +4,8 @@
          │──Waiting──▶ rest until PLACEMENT_POSSIBLE names the task, or some seconds ──▶ ask again
          └──NotWaiting──▶ runs:    rest until the mirror shows something else ──▶ ask again
                           ended:   handlers/finish.py ──▶ done
-                          unknown: it was removed: drop the inputs ──▶ done
+                          removed: drop the inputs ──▶ done
+                          unknown: its record is lost, and nobody said that it was removed: the inputs stay
 
 The scheduler decides everything; the mirror and the hints only wake a loop up. So a lost hint costs seconds and a stale
 mirror a question, never a task. The inputs stay until the end because a new attempt may be needed at any time.
@@ -20,7 +21,7 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
-from libs.common.errors import BusFailed, ClusterError, NotFound
+from libs.common.errors import BusFailed, ClusterError, NotFound, Removed
 from libs.common.lifecycle import Crew, monotonic_s
 from libs.common.messages import (
     GET_TASK,
@@ -166,7 +167,7 @@ class Forwarder:
             case Waiting():
                 await self._rest(task, patience_s(answer.position))
             case NotWaiting():
-                return await self._look(task, answer.state)
+                return await self._look(task, answer)
             case None:
                 await asyncio.sleep(self._pace.bus_retry_s)
             case Placed():
@@ -192,9 +193,12 @@ class Forwarder:
                 self._ahead.give_up(task, "the task was not placed at once")
             return answer
 
-    async def _look(self, task: TaskId, state: TaskState | None) -> bool:
+    async def _look(self, task: TaskId, answer: NotWaiting) -> bool:
         """There is nothing to place: finish, drop or watch. False when the task needs us no more."""
-        match next_move(state):
+        match next_move(answer.state, removed=answer.removed):
+            case Move.ADOPT:
+                await self._keep(task)
+                return True
             case Move.DROP:
                 await self._finisher.drop(task)
                 return False
@@ -209,6 +213,11 @@ class Forwarder:
                 await self._let_go(task)
                 await self._watch(task)
                 return True
+
+    async def _keep(self, task: TaskId) -> None:
+        """Keep the inputs of a task that the scheduler does not know: that is no decision."""
+        log.error("task is unknown to the scheduler, its inputs stay", task=task)
+        await self._rest(task, self._pace.unknown_s)
 
     async def _let_go(self, task: TaskId) -> None:
         """Delete the inputs of a task that runs, where they are not to be kept."""
@@ -235,23 +244,27 @@ class Forwarder:
     # --- after a restart or a mistake --------------------------------------------------------------------------------
 
     async def _resume(self, task: TaskId) -> bool:
-        """Find out what became of a task meanwhile; False when it was never submitted or is gone."""
-        record = await self._known(task)
+        """Find out what became of a task meanwhile; False when it was never submitted or is gone. Raises NotFound."""
+        try:
+            record = await self._known(task)
+        except Removed:
+            await self._finisher.drop(task)
+            return False
         held = self._spool.find(task)
         if record is None or held is None:
-            if held is not None and Mark.SUBMITTED in held.marks:
-                await self._finisher.drop(task)
-            return False
+            return held is not None and Mark.SUBMITTED in held.marks
         await self._spool.mark(task, Mark.SUBMITTED)
         if record.state is TaskState.FORWARDING and record.attempt is not None:
             await self._attempts.give_up(task, record.attempt.number, "the proxy was restarted while it sent the files")
         return True
 
     async def _known(self, task: TaskId) -> Task | None:
-        """Ask for the task until there is an answer."""
+        """Ask for the task until there is an answer; None: it is unknown. Raises Removed."""
         while True:
             try:
                 return (await self._bus.ask(GET_TASK, TaskRef(task=task))).task
+            except Removed:
+                raise
             except NotFound:
                 return None
             except ClusterError as error:

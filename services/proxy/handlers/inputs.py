@@ -1,13 +1,14 @@
 """Kept inputs that go before their task is finished with: under disk pressure, by `--keep-inputs`, or after their time.
 
 The scheduler is told first: once it has answered, it makes no new attempt of the task and says why in its timeline, and only
-then the files are deleted. Where it refuses (the task has just lost its node and needs them), or cannot be asked, they stay.
+then the files are deleted. Where it refuses (the task has just lost its node and needs them), does not know the task, or
+cannot be asked, they stay.
 The rest of the spool entry stays until the task has ended: the client's webhook is still to be called.
 """
 
 import structlog
 
-from libs.common.errors import BusFailed, NotFound, Refused
+from libs.common.errors import BusFailed, Refused, Removed
 from libs.common.messages import REPORT_INPUTS_GONE, ReportInputsGone
 from libs.common.model import TaskId
 from libs.common.ports import Bus
@@ -50,7 +51,7 @@ class Inputs:
         message = ReportInputsGone(task=task, holder=self._spool.instance, reason=reason)
         try:
             await self._bus.ask(REPORT_INPUTS_GONE, message)
-        except NotFound:
+        except Removed:
             return True
         except Refused as error:
             log.info("inputs stay", task=task, reason=error.message)

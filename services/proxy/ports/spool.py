@@ -72,7 +72,7 @@ class Mark(StrEnum):
     """A durable remark about a committed task."""
 
     SUBMITTED = "submitted"
-    """The scheduler has answered SUBMIT_TASK: from now on "unknown" means removed."""
+    """The scheduler has answered SUBMIT_TASK: from now on only a record or a tombstone says that the inputs may go."""
     WEBHOOK_DONE = "webhook-done"
     """The client's webhook was delivered, or given up."""
     INPUTS_GONE = "inputs-gone"

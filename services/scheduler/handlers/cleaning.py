@@ -5,6 +5,7 @@ not know it means something only when that time has passed.
 """
 
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 
@@ -20,6 +21,8 @@ from services.scheduler.settings import SchedulerSettings
 
 log = structlog.get_logger()
 
+DAY_S: Final = 24 * 3600
+
 
 class Cleaner:
     """Brings nodes and records to the state that was decided."""
@@ -32,6 +35,7 @@ class Cleaner:
         self._timeout_s = settings.action_timeout_s
         self._linger_ms = round(settings.forward_silence_s * 1000)
         self._retention_ms = round(settings.task_retention_h * 3_600_000)
+        self._remembered_s = settings.tombstones_d * DAY_S
         self._under_way: set[NodeId] = set()
 
     # --- attempts --------------------------------------------------------------------------------------------------
@@ -100,7 +104,7 @@ class Cleaner:
                     await self._forget(task, "removed" if task.removed else "ended long ago")
 
     async def _forget(self, task: Task, reason: str) -> None:
-        await self._ledger.forget(task.id)
+        await self._ledger.forget(task.id, reason, self._remembered_s)
         if task.id not in self._board.tasks:
             await self._consoles.drop(task)
             log.info("task forgotten", task=task.id, reason=reason)

@@ -72,7 +72,7 @@ class ForwardHandlers:
     async def renew(self, asked: RenewAttempt) -> Done:
         """Note that the holder is at it. Refused when the attempt no longer counts."""
         self._placer.heard(asked.holder)
-        task = self._reported(asked)
+        task = await self._reported(asked)
         if not is_current(task, asked.attempt, AttemptState.FORWARDING):
             raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
         self._board.forwarding[task.id].heard_at = self._ledger.instant()
@@ -81,7 +81,7 @@ class ForwardHandlers:
     async def forwarded(self, asked: ReportForwarded) -> TaskRecord:
         """Note that the node has taken the commit. One for an attempt that is over is cleaned up there."""
         self._placer.heard(asked.holder)
-        before = self._reported(asked)
+        before = await self._reported(asked)
 
         def decide(task: Task) -> Task:
             if is_current(task, asked.attempt, AttemptState.FORWARDING, AttemptState.UNCERTAIN):
@@ -100,7 +100,7 @@ class ForwardHandlers:
     async def failed(self, asked: ReportForwardFailed) -> TaskRecord:
         """Note that forwarding is over without success. An attempt that does not count any more changes nothing."""
         self._placer.heard(asked.holder)
-        before = self._reported(asked)
+        before = await self._reported(asked)
 
         def decide(task: Task) -> Task:
             if not is_current(task, asked.attempt, AttemptState.FORWARDING):
@@ -119,10 +119,12 @@ class ForwardHandlers:
             self._prober.soon(node)
         await self._voice.of_end(task, reason)
 
-    def _reported(self, asked: Report) -> Task:
+    async def _reported(self, asked: Report) -> Task:
         if not isinstance(asked, ReportInputsGone):
             self._ledger.office.heed(asked.epoch)
-        task = self._ledger.record(asked.task).task
+        if asked.task not in self._board.tasks:
+            raise await self._ledger.missing(asked.task)
+        task = self._board.tasks[asked.task]
         if task.holder != asked.holder:
             raise Refused(f"{asked.task} is held by another proxy")
         return task
@@ -130,7 +132,7 @@ class ForwardHandlers:
     async def inputs_gone(self, asked: ReportInputsGone) -> TaskRecord:
         """Note that no other attempt can follow. Refused when the task may still be sent to a node."""
         self._placer.heard(asked.holder)
-        self._reported(asked)
+        await self._reported(asked)
         try:
             return await self._ledger.change(
                 asked.task, lambda task: without_inputs(task, asked.reason, self._ledger.now_ms())

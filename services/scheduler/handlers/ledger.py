@@ -7,6 +7,9 @@ lost, another scheduler), it is read again and decided again. A decision is ther
 A write without an answer may have happened. The task is then `doubtful` until it has been read again; a slot promised to it stays
 promised that long, so no slot is given twice.
 
+A record is deleted only after its tombstone was written. So a record that has disappeared without one was not removed: the store was
+lost, or an older one restored. Whoever asks for it hears that it is unknown, and not that it was removed.
+
 Nothing is written when the term is over. What a predecessor wrote while this scheduler was reading, or later, is taken in as soon
 as the bucket shows it (`follow_others`); why that is enough is said in handlers/office.py.
 """
@@ -14,15 +17,17 @@ as the bucket shows it (`follow_others`); why that is enough is said in handlers
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
 
 from libs.common.clocks import Clock, Instant, Now, WallMs, read
-from libs.common.errors import BusFailed, Conflict, NotFound
-from libs.common.messages import NODES, TASKS, TaskRecord
-from libs.common.model import Node, NodeId, Task, TaskId
+from libs.common.errors import BusFailed, Conflict, NotFound, Removed
+from libs.common.identity import may_touch
+from libs.common.messages import NODES, TASKS, TOMBSTONES, TaskRecord
+from libs.common.model import Node, NodeId, Owner, Task, TaskId, Tombstone
 from libs.common.ports import Bucket, Bus
 from services.scheduler.core.board import Board
 from services.scheduler.core.nodes import NodeState
@@ -34,10 +39,19 @@ Decision = Callable[[Task], Task]
 Noticed = Callable[[Task | None, Task | None], None]
 
 
+@dataclass(frozen=True)
+class Stores:
+    """Where the records lie."""
+
+    tasks: Bucket[Task]
+    nodes: Bucket[Node]
+    tombstones: Bucket[Tombstone]
+
+
 class Ledger:
     """The board and the records that it mirrors."""
 
-    def __init__(self, board: Board, tasks: Bucket[Task], nodes: Bucket[Node], clock: Clock, office: Office) -> None:
+    def __init__(self, board: Board, stores: Stores, clock: Clock, office: Office) -> None:
         self.board = board
         self.office = office
         self.clock = clock
@@ -50,15 +64,17 @@ class Ledger:
         self.noticed: list[Noticed] = []
         """Called at once with every task's old and new value."""
         self.doubtful: set[TaskId] = set()
-        self._tasks = tasks
-        self._nodes = nodes
+        self._tasks = stores.tasks
+        self._nodes = stores.nodes
+        self._tombstones = stores.tombstones
         self._node_revisions: dict[NodeId, int] = {}
         self._locks: WeakValueDictionary[TaskId, asyncio.Lock] = WeakValueDictionary()
 
     @classmethod
     async def open(cls, bus: Bus, board: Board, clock: Clock, office: Office) -> "Ledger":
         """Read everything. What is in no record (liveness, promises) begins anew."""
-        ledger = cls(board, await bus.bucket(TASKS), await bus.bucket(NODES), clock, office)
+        stores = Stores(await bus.bucket(TASKS), await bus.bucket(NODES), await bus.bucket(TOMBSTONES))
+        ledger = cls(board, stores, clock, office)
         nodes = (await ledger._nodes.load()).values()
         for node in sorted(nodes, key=lambda entry: (entry.value.added_at_ms, entry.value.id)):
             board.nodes.put(node.value, clock.instant())
@@ -144,9 +160,24 @@ class Ledger:
                 self._take_in(before.task, after, revision)
                 return TaskRecord(task=after, revision=revision)
 
-    async def forget(self, task: TaskId) -> None:
+    async def tombstone(self, task: TaskId) -> Tombstone | None:
+        """Find what is left of a task that was removed. Raises BusFailed."""
+        entry = await self._tombstones.get(task)
+        return entry.value if entry else None
+
+    async def missing(self, task: TaskId, owner: Owner | None = None) -> NotFound:
+        """Make the error for a task that is not to be seen: was it removed, or does nobody know? Raises BusFailed."""
+        known = self.board.tasks.get(task)
+        gone = (known if known.removed else None) if known else await self.tombstone(task)
+        if gone is not None and (owner is None or may_touch(owner, gone.owner)):
+            return Removed(f"{task} was removed")
+        return NotFound(f"{task} not found")
+
+    async def forget(self, task: TaskId, reason: str, remembered_s: int) -> None:
         """Delete a task's record; its lock is held. One that has changed meanwhile is read again and stays."""
         self.office.require()
+        if known := self.board.tasks.get(task):
+            await self._tombstones.put(task, tombstone_of(known, reason, self.now_ms()), ttl_s=remembered_s)
         try:
             await self._tasks.delete(task, self.board.revisions.get(task))
         except Conflict:
@@ -158,9 +189,27 @@ class Ledger:
         self._take_in(self.board.tasks.get(task), None, 0)
 
     async def read_again(self, task: TaskId) -> None:
-        """Take in what the record says now."""
+        """Take in what the record says now; one that has disappeared without a tombstone is written again. Raises BusFailed."""
         entry = await self._tasks.get(task)
+        if entry is None and await self._is_lost(task):
+            await self._restore(task)
+            return
         self._take_in(self.board.tasks.get(task), entry.value if entry else None, entry.revision if entry else 0)
+        self.doubtful.discard(task)
+
+    async def _is_lost(self, task: TaskId) -> bool:
+        known = self.board.tasks.get(task)
+        return known is not None and not known.removed and await self.tombstone(task) is None
+
+    async def _restore(self, task: TaskId) -> None:
+        self.office.require()
+        known = self.board.tasks[task]
+        log.error("record has disappeared and is written again", task=task, state=str(known.state))
+        try:
+            revision = await self._tasks.create(task, known)
+        except Conflict:
+            raise BusFailed(f"the record of {task} cannot be read now") from None
+        self._take_in(known, known, revision)
         self.doubtful.discard(task)
 
     async def settle_doubts(self) -> None:
@@ -254,6 +303,11 @@ class Ledger:
     def _nodes_changed(self) -> None:
         self.room.set()
         self.news.set()
+
+
+def tombstone_of(task: Task, reason: str, now_ms: int) -> Tombstone:
+    """Say what stays of a task."""
+    return Tombstone(task=task.id, owner=task.owner, created_at_ms=task.created_at_ms, at_ms=now_ms, reason=reason)
 
 
 def retired(record: Node | None) -> Node:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from libs.common.errors import Refused
+from libs.common.errors import Refused, Removed
 from libs.common.messages import (
     PLACEMENT_POSSIBLE,
     TASK_PLACED,
@@ -119,7 +119,7 @@ class Placer:
         """Say where a task goes now; the same answer again until the attempt is over."""
         task = self._board.visible(asked.task, None)
         if task is None:
-            return NotWaiting(state=None)
+            return NotWaiting(state=None, removed=isinstance(await self._ledger.missing(asked.task), Removed))
         if task.holder != asked.holder:
             raise Refused(f"{asked.task} is held by another proxy")
         self.heard(asked.holder)
@@ -161,7 +161,7 @@ class Placer:
         task = self._board.visible(task_id, None)
         attempt = task.attempt if task else None
         if task is None or task.state is not TaskState.FORWARDING or attempt is None:
-            return NotWaiting(state=task.state if task else None)
+            return NotWaiting(state=task.state if task else None, removed=task is None)
         node = self._board.nodes.get(attempt.node)
         if attempt.state is AttemptState.UNCERTAIN or node is None:
             return Waiting(position=1, reason=f"asking {self._board.name_of(attempt.node)} whether it has the task")

@@ -5,7 +5,7 @@ from typing import Final
 
 import structlog
 
-from libs.common.errors import ClusterError, NotFound
+from libs.common.errors import ClusterError
 from libs.common.messages import Console, ListTasks, ReadConsole, TaskList, TaskRecord, TaskRef
 from libs.common.model import Task
 from services.scheduler.core.console import assembled, is_on_node, kept_lines, node_line
@@ -36,7 +36,7 @@ class ReadHandlers:
 
     async def get(self, asked: TaskRef) -> TaskRecord:
         """Show one task."""
-        self._find(asked)
+        await self._find(asked)
         return self._ledger.record(asked.task)
 
     async def list_tasks(self, asked: ListTasks) -> TaskList:
@@ -51,7 +51,7 @@ class ReadHandlers:
 
     async def read_console(self, asked: ReadConsole) -> Console:
         """Show the console: what was kept of an ended task, else the node's, else what was last seen of it."""
-        task = self._find(asked)
+        task = await self._find(asked)
         from_line = node_line(task, asked.from_line)
         whole = await self._consoles.lines(task) if task.state.ended else None
         lines = await self._node_lines(task, from_line) if whole is None else whole[from_line:]
@@ -73,10 +73,10 @@ class ReadHandlers:
             log.debug("console not read", task=task.id, node=node.id, error=error.message)
             return None
 
-    def _find(self, asked: TaskRef | ReadConsole) -> Task:
+    async def _find(self, asked: TaskRef | ReadConsole) -> Task:
         task = self._board.visible(asked.task, asked.owner)
         if task is None:
-            raise NotFound(f"{asked.task} not found")
+            raise await self._ledger.missing(asked.task, asked.owner)
         return task
 
     def _matching(self, asked: ListTasks) -> Iterator[Task]:

@@ -62,7 +62,7 @@ def test_the_further_back_in_the_queue_the_more_patient(position: int, seconds: 
 @pytest.mark.parametrize(
     ("state", "move"),
     [
-        pytest.param(None, Move.DROP, id="removed"),
+        pytest.param(None, Move.ADOPT, id="unknown"),
         pytest.param(TaskState.WAITING, Move.WATCH, id="waiting"),
         pytest.param(TaskState.FORWARDING, Move.WATCH, id="forwarding in doubt"),
         pytest.param(TaskState.RUNNING, Move.WATCH, id="running"),
@@ -73,6 +73,10 @@ def test_the_further_back_in_the_queue_the_more_patient(position: int, seconds: 
 )
 def test_the_inputs_stay_until_the_task_has_ended(state: TaskState | None, move: Move) -> None:
     assert next_move(state) is move
+
+
+def test_only_what_is_said_to_be_removed_is_dropped() -> None:
+    assert next_move(None, removed=True) is Move.DROP
 
 
 @pytest.mark.parametrize(
