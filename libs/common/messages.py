@@ -103,6 +103,10 @@ class BucketName(Generic[Value]):
     value: type[Value]
     writer: str
     """The only service that writes it."""
+    durable: bool = True
+    """A write is on disk before it is answered; otherwise soon afterwards, at a tenth of the price (one server of NATS only)."""
+    expires_s: float = 0.0
+    """After so long a key that is not written again goes by itself; 0: it stays."""
 
 
 @dataclass(frozen=True)

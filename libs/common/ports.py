@@ -38,6 +38,16 @@ class Change(Generic[Value]):
     revision: int
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A key at a revision, without its value."""
+
+    key: str
+    revision: int
+    gone: bool
+    """It was deleted at that revision."""
+
+
 class Bucket(Protocol[Value]):
     """A typed key-value store with compare-and-set. Raises BusFailed when NATS does not answer."""
 
@@ -62,7 +72,14 @@ class Bucket(Protocol[Value]):
         ...
 
     async def delete(self, key: str, revision: int | None = None) -> None:
-        """Remove a key; nothing happens when it does not exist. With a revision: only if it is still there, else Conflict."""
+        """Remove a key; nothing happens when it does not exist. With a revision: only if it is still there, else Conflict.
+
+        What NATS keeps of it for those who watch goes by itself after some minutes.
+        """
+        ...
+
+    async def forget_deleted(self) -> int:
+        """Remove what deletions by older versions have left for ever; how many there were."""
         ...
 
     def watch(self) -> AbstractAsyncContextManager[AsyncIterator[Change[Value] | None]]:
@@ -73,8 +90,8 @@ class Bucket(Protocol[Value]):
         """
         ...
 
-    def watch_revisions(self) -> AbstractAsyncContextManager[AsyncIterator[tuple[str, int]]]:
-        """Yield key and revision of everything present and of every change, deletions too, for ever; no values are read."""
+    def watch_revisions(self) -> AbstractAsyncContextManager[AsyncIterator[Seen]]:
+        """Yield everything present and every change, deletions too, for ever; no values are read."""
         ...
 
 

@@ -7,13 +7,16 @@ When a watch has told all that there was is found out here and not by nats-py (2
 sent the values and nobody has read them yet, which on a busy computer is one load in some hundred. A scheduler that began
 with an empty list would lose every task.
 
-A watch is restarted when the connection came back, and compares: what it knew and no longer sees is told as deleted.
+A watch is restarted when the connection came back, and compares: what it knew and no longer sees is told as deleted. So the marker
+that a deletion leaves is needed only by those who watch at that moment: it carries a time to live (NATS' ADR-43), and then
+nothing is left of the key.
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -21,13 +24,13 @@ import nats.errors
 import nats.js.errors
 import structlog
 from nats.js import JetStreamContext, api
-from nats.js.kv import KV_DEL, KV_PURGE, KeyValue
+from nats.js.kv import KV_DEL, KV_OP, KV_PURGE, KeyValue
 
 from libs.common.errors import BusFailed, Conflict
-from libs.common.lifecycle import heeding
+from libs.common.lifecycle import heeding, now_ms
 from libs.common.messages import BucketName
 from libs.common.patience import in_time
-from libs.common.ports import Change, Entry
+from libs.common.ports import Change, Entry, Seen
 
 log = structlog.get_logger()
 
@@ -37,19 +40,50 @@ RETRY_S: Final = 0.25
 WRONG_REVISION: Final = 10071
 """NATS' code for a write to a subject whose last message is another than expected."""
 GONE: Final = (KV_DEL, KV_PURGE)
+MARKER_TTL_S: Final = 300
+"""How long the marker of a deletion stays: longer than any watch lags behind that has not to begin anew."""
+DUPLICATES_S: Final = 120.0
 
 
-async def open_bucket(js: JetStreamContext, name: BucketName[Value], replicas_count: int) -> "NatsBucket[Value]":
+async def open_bucket(
+    js: JetStreamContext, name: BucketName[Value], replicas_count: int, marker_ttl_s: int = MARKER_TTL_S
+) -> "NatsBucket[Value]":
     """Open a bucket, creating it when it does not exist. Raises BusFailed, soon."""
-    config = api.KeyValueConfig(
-        bucket=name.name, history=1, storage=api.StorageType.FILE, replicas=replicas_count, direct=True
-    )
     try:
         async with in_time():
-            store = await heeding(opened(js, config))
+            store = await heeding(opened_as(js, name, replicas_count))
     except LOST as error:
         raise BusFailed(f"bucket {name.name} cannot be opened: {error!r}") from None
-    return NatsBucket(js, store, name)
+    return NatsBucket(js, store, name, marker_ttl_s)
+
+
+async def opened_as(js: JetStreamContext, name: BucketName[Any], replicas_count: int) -> KeyValue:
+    """Open a bucket, creating its stream when it does not exist. Raises what nats-py raises."""
+    try:
+        return await js.key_value(name.name)
+    except nats.js.errors.BucketNotFoundError:
+        await js.add_stream(stream_of(name, replicas_count))
+        return await js.key_value(name.name)
+
+
+def stream_of(name: BucketName[Any], replicas_count: int) -> api.StreamConfig:
+    """Say what the stream of a bucket is like: as nats-py makes it, and how safe its writes are."""
+    quick = not name.durable and replicas_count == 1
+    return api.StreamConfig(
+        name=f"KV_{name.name}",
+        subjects=[f"$KV.{name.name}.>"],
+        allow_direct=True,
+        allow_rollup_hdrs=True,
+        allow_msg_ttl=True,
+        deny_delete=True,
+        discard=api.DiscardPolicy.NEW,
+        duplicate_window=min(DUPLICATES_S, name.expires_s or DUPLICATES_S),
+        max_age=name.expires_s,
+        max_msgs_per_subject=1,
+        num_replicas=replicas_count,
+        storage=api.StorageType.FILE,
+        persist_mode=api.PersistMode.ASYNC if quick else None,
+    )
 
 
 async def opened(js: JetStreamContext, config: api.KeyValueConfig) -> KeyValue:
@@ -63,10 +97,13 @@ async def opened(js: JetStreamContext, config: api.KeyValueConfig) -> KeyValue:
 class NatsBucket(Generic[Value]):
     """One bucket. `libs.common.ports.Bucket` says what each method promises."""
 
-    def __init__(self, js: JetStreamContext, store: KeyValue, name: BucketName[Value]) -> None:
+    def __init__(
+        self, js: JetStreamContext, store: KeyValue, name: BucketName[Value], marker_ttl_s: int = MARKER_TTL_S
+    ) -> None:
         self._js = js
         self._store = store
         self._name = name.name
+        self._marker_ttl_s = marker_ttl_s
         self._decoder = msgspec.json.Decoder(name.value)
         self._watchers: set[KeyValue.KeyWatcher] = set()
 
@@ -127,14 +164,37 @@ class NatsBucket(Generic[Value]):
 
     async def delete(self, key: str, revision: int | None = None) -> None:
         """Remove a key with all that was kept of it."""
+        headers = {KV_OP: KV_DEL}
+        if revision is not None:
+            headers[api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value] = str(revision)
         try:
-            await heeding(self._store.delete(key, last=revision))
+            await heeding(self._js.publish(self._subject(key), headers=headers, msg_ttl=self._marker_ttl_s))
         except nats.js.errors.APIError as error:
             if error.err_code != WRONG_REVISION:
                 raise self._failed("deleted", key, error) from None
             raise Conflict(f"{self._name}/{key} is no longer at revision {revision}") from None
         except LOST as error:
             raise self._failed("deleted", key, error) from None
+
+    async def forget_deleted(self) -> int:
+        """Remove markers without a time to live, as older versions left them. Raises BusFailed."""
+        try:
+            old = [each async for each in self._old_markers()]
+            for key, revision in old:
+                await heeding(self._js.purge_stream(f"KV_{self._name}", seq=revision + 1, subject=self._subject(key)))
+        except LOST as error:
+            raise self._failed("forgotten", "deleted keys", error) from None
+        return len(old)
+
+    async def _old_markers(self) -> AsyncGenerator[tuple[str, int]]:
+        """Find the markers that should have gone by themselves long ago."""
+        before = datetime.fromtimestamp(now_ms() / 1000 - 2 * self._marker_ttl_s, UTC)
+        async with self._watching(meta_only=True) as watch:
+            async for entry in watch.watcher:
+                if entry is not None and entry.operation in GONE and entry.created and entry.created < before:
+                    yield entry.key, entry.revision or 0
+                if watch.completed_by(entry):
+                    return
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[AsyncIterator[Change[Value] | None]]:
@@ -146,7 +206,7 @@ class NatsBucket(Generic[Value]):
             await changes.aclose()
 
     @asynccontextmanager
-    async def watch_revisions(self) -> AsyncIterator[AsyncIterator[tuple[str, int]]]:
+    async def watch_revisions(self) -> AsyncIterator[AsyncIterator[Seen]]:
         """Follow all keys without their values."""
         revisions = self._revisions()
         try:
@@ -154,12 +214,12 @@ class NatsBucket(Generic[Value]):
         finally:
             await revisions.aclose()
 
-    async def _revisions(self) -> AsyncGenerator[tuple[str, int]]:
+    async def _revisions(self) -> AsyncGenerator[Seen]:
         while True:
             async with self._watching(meta_only=True) as watch:
                 async for entry in watch.watcher:
                     if entry is not None:
-                        yield entry.key, entry.revision or 0
+                        yield Seen(entry.key, entry.revision or 0, entry.operation in GONE)
 
     def restart_watches(self) -> None:
         """End the running watches so that they begin anew; called when the connection came back."""
@@ -214,6 +274,9 @@ class NatsBucket(Generic[Value]):
                 tries_count += 1
                 log.debug("watch not started", bucket=self._name, error=repr(error))
                 await asyncio.sleep(RETRY_S)
+
+    def _subject(self, key: str) -> str:
+        return f"$KV.{self._name}.{key}"
 
     def _failed(self, what: str, key: str, error: Any) -> BusFailed:
         return BusFailed(f"{self._name}/{key} not {what}: {type(error).__name__}")

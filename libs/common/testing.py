@@ -18,7 +18,7 @@ from libs.common.clocks import Instant, Now, WallMs
 from libs.common.errors import BusFailed, ClusterError, Conflict
 from libs.common.loops import background
 from libs.common.messages import BucketName, Event, ObjectsName, Request, Snapshot
-from libs.common.ports import Change, Entry, Handler, Term
+from libs.common.ports import Change, Entry, Handler, Seen, Term
 
 log = structlog.get_logger()
 
@@ -135,10 +135,19 @@ class MemoryBucket(Generic[Value]):
             self._watchers.discard(changes)
 
     @asynccontextmanager
-    async def watch_revisions(self) -> AsyncIterator[AsyncIterator[tuple[str, int]]]:
+    async def watch_revisions(self) -> AsyncIterator[AsyncIterator[Seen]]:
         """Follow all keys without their values."""
         async with self.watch() as changes:
-            yield ((change.key, change.revision) async for change in changes if change is not None)
+            yield (
+                Seen(change.key, change.revision, change.value is None)
+                async for change in changes
+                if change is not None
+            )
+
+    async def forget_deleted(self) -> int:
+        """Nothing is left of what was deleted."""
+        self._bus.require_connection()
+        return 0
 
     def _entry(self, key: str) -> Entry[Value]:
         payload, revision = self._entries[key]

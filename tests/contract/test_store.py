@@ -4,13 +4,16 @@ import asyncio
 import time
 from typing import Any
 
+import nats
 import pytest
+from nats.js import JetStreamContext, api
 
 from libs.common.bus import NatsBus, connect
 from libs.common.errors import Conflict
 from libs.common.messages import BucketName
 from libs.common.model import Node, NodeId
-from libs.common.ports import Bucket, Bus, Change
+from libs.common.ports import Bucket, Bus, Change, Seen
+from libs.common.store import open_bucket
 from tests.nats import NatsServer
 from tests.waiting import until
 
@@ -167,3 +170,67 @@ async def test_reading_everything_leaves_nothing_behind_on_the_server(nats_bus: 
         return not await nats_bus._js.consumers_info(f"KV_{NODES.name}")
 
     await until(all_forgotten, what="the server to forget those who have read")
+
+
+async def test_a_watch_of_revisions_tells_what_was_deleted(bucket: Bucket[Node]):
+    first = await bucket.put("a", node(1))
+    async with bucket.watch_revisions() as changes:
+        assert await anext(changes) == Seen("a", first, gone=False)
+        await bucket.delete("a")
+        seen = await anext(changes)
+        assert (seen.key, seen.gone, seen.revision > first) == ("a", True, True)
+
+
+@pytest.mark.slow
+async def test_a_deleted_key_leaves_nothing_behind_after_a_while(nats_server: NatsServer):
+    client = await nats.connect(nats_server.url)
+    js = client.jetstream()
+    found = await open_bucket(js, NODES, 1, marker_ttl_s=1)
+    for number in range(10):
+        await found.delete(f"a-{number}", await found.put(f"a-{number}", node(number)))
+    assert await stored(js) > 0
+    await until(lambda: is_empty(js), what="the markers to expire")
+    await client.close()
+
+
+@pytest.mark.slow
+async def test_what_older_versions_left_of_deleted_keys_is_removed(nats_server: NatsServer):
+    client = await nats.connect(nats_server.url)
+    js = client.jetstream()
+    found = await open_bucket(js, NODES, 1, marker_ttl_s=0)
+    await (await js.key_value(NODES.name)).delete("old")
+    await found.put("present", node(1))
+
+    async def forgotten() -> bool:
+        return await found.forget_deleted() == 1
+
+    await until(forgotten, what="the marker to be old enough")
+    assert list(await found.load()) == ["present"]
+    assert await found.forget_deleted() == 0
+    await client.close()
+
+
+@pytest.mark.slow
+async def test_a_bucket_that_need_not_last_is_written_later_and_expires(nats_server: NatsServer):
+    name = BucketName("contract_passing", Node, writer="test", durable=False, expires_s=1.0)
+    client = await nats.connect(nats_server.url)
+    js = client.jetstream()
+    found = await open_bucket(js, name, 1)
+    await found.put("a", node(1))
+    config = (await js.stream_info("KV_contract_passing")).config
+    assert (config.persist_mode, config.max_age) == (api.PersistMode.ASYNC, 1.0)
+
+    async def gone() -> bool:
+        return await found.get("a") is None
+
+    await until(gone, what="the key to expire")
+    await client.close()
+
+
+async def stored(js: JetStreamContext) -> int:
+    state = (await js.stream_info(f"KV_{NODES.name}")).state
+    return state.bytes
+
+
+async def is_empty(js: JetStreamContext) -> bool:
+    return await stored(js) == 0

@@ -291,9 +291,11 @@ class Ledger:
     async def follow_others(self) -> None:
         """Take in what somebody else has written, for ever. Our own writes come by here too, and are known already."""
         async with self._tasks.watch_revisions() as changes:
-            async for task, revision in changes:
-                if revision > self.board.revisions.get(TaskId(task), 0):
-                    await self._look_again(TaskId(task), revision)
+            async for seen in changes:
+                task = TaskId(seen.key)
+                is_news = task in self.board.tasks or not seen.gone
+                if is_news and seen.revision > self.board.revisions.get(task, 0):
+                    await self._look_again(task, seen.revision)
 
     async def _look_again(self, task: TaskId, revision: int) -> None:
         async with self.holding(task):
