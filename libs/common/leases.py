@@ -5,6 +5,12 @@ the key and the next candidate creates it. Two clocks are never compared: NATS c
 write, the holder from before it sent it, so the holder's term always ends first. A holder that was frozen finds its term
 over as soon as it looks: `valid` is a comparison with the monotonic clock, to be asked before anything is decided.
 
+NATS counts with its wall clock, which may step. Forward: the key expires although its holder is well; the next renewal finds
+that, the term ends, and whoever asks first leads. Back: the key of a holder that died stays for as long as the step was. So
+a candidate that has seen the same revision for longer than its time to live, by its own monotonic clock, writes over it at that
+revision (as leader election in Kubernetes does): no clock but its own has a say in that, and of two who do so one fails. For this
+the key says what its time to live is.
+
 The epoch is the revision at which the key was created: it grows from term to term, and travels with commands, so that
 whoever has seen a newer leader refuses an older one. What is left is the moment between looking and writing; there the
 compare-and-set on every record and the epoch hold.
@@ -20,7 +26,7 @@ does not wait for the death of its predecessor to be noticed from afar.
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -31,8 +37,9 @@ import structlog
 from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
 
+from libs.common.clocks import Clock, Instant
 from libs.common.errors import BusFailed
-from libs.common.lifecycle import heeding, monotonic_s
+from libs.common.lifecycle import SystemClock, heeding
 from libs.common.loops import background
 from libs.common.patience import in_time
 from libs.common.store import opened
@@ -46,6 +53,9 @@ RENEWALS_PER_TTL: Final = 3
 TRIES_PER_TTL: Final = 4
 """So long does a renewal wait for its answer; the next follows soon, so that one lost answer costs no office."""
 AGAIN_S: Final = 0.1
+LONGEST_TTL_S: Final = 60
+"""Whoever does not say in the key how long it lives may mean so long (the highest that can be set)."""
+TTL_WORD: Final = "ttl="
 WRONG_REVISION: Final = 10071
 """NATS' code for a write to a subject whose last message is another than expected."""
 GONE: Final = {"Z", "X"}
@@ -61,10 +71,10 @@ class OfficeTaken(Exception):
 class Term:
     """A time in office. `libs.common.ports.Term` says what each member promises."""
 
-    def __init__(self, epoch: int, until_s: float, clock_s: Callable[[], float] = monotonic_s) -> None:
+    def __init__(self, epoch: int, until: Instant, clock: Clock) -> None:
         self.epoch = epoch
-        self._until_s = until_s
-        self._clock_s = clock_s
+        self._until = until
+        self._clock = clock
         self._over = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -74,16 +84,16 @@ class Term:
     @property
     def valid(self) -> bool:
         """Whether the holder may decide at this moment."""
-        return not self._over.is_set() and self._clock_s() < self._until_s
+        return not self._over.is_set() and self._clock.instant() < self._until
 
     async def over(self) -> None:
         """Wait until the term has ended."""
         await self._over.wait()
 
-    def prolong(self, until_s: float) -> None:
+    def prolong(self, until: Instant) -> None:
         """Count on from a renewal; a term that was over stays over."""
         if self.valid:
-            self._until_s = until_s
+            self._until = until
 
     def end(self) -> None:
         """Leave office."""
@@ -134,39 +144,67 @@ async def open_store(js: JetStreamContext, replicas_count: int) -> KeyValue:
 class Lease:
     """The key of one office, as one candidate sees it."""
 
-    def __init__(self, js: JetStreamContext, store: KeyValue, office: str, holder: str, ttl_s: int) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 where it lies, whose it is, and how its time is counted
+        self, js: JetStreamContext, store: KeyValue, office: str, holder: str, ttl_s: int, clock: Clock | None = None
+    ) -> None:
         self._js = js
         self._store = store
         self._office = office
-        self._holder = f"{holder} {this_process()}".encode()
+        self._holder = f"{holder} {TTL_WORD}{ttl_s} {this_process()}".encode()
         self._ttl_s = ttl_s
         self._revision = 0
+        self._clock = clock or SystemClock()
+        self._seen: tuple[int, Instant] = 0, self._clock.instant()
+        """The last revision of another's that was seen, and since when."""
 
     async def take(self) -> Term:
         """Wait until the office is free and take it."""
         while True:
-            began_s = monotonic_s()
+            began = self._clock.instant()
             try:
                 async with in_time():
                     await heeding(self._create_or_inherit())
             except LOST:
                 await asyncio.sleep(RETRY_S)
             else:
-                return Term(self._revision, began_s + self._ttl_s)
+                return Term(self._revision, began + self._ttl_s, self._clock)
 
     async def _create_or_inherit(self) -> None:
         try:
             self._revision = await self._store.create(self._office, self._holder, msg_ttl=self._ttl_s)
         except nats.js.errors.KeyWrongLastSequenceError:
             entry = await self._store.get(self._office)
-            if entry.value != self._holder:
-                if not is_dead((entry.value or b"").decode(errors="replace").rpartition(" ")[2]):
-                    raise
-                log.info("the process in office is dead", office=self._office)
+            if entry.value != self._holder and not self._is_left(entry):
+                raise
             self._revision = (await self._write(entry.revision or 0)).seq
 
+    def _is_left(self, entry: KeyValue.Entry) -> bool:
+        """Whether the holder is sure to be gone: its process is dead, or it has written nothing for a time to live."""
+        words = (entry.value or b"").decode(errors="replace")
+        if is_dead(words.rpartition(" ")[2]):
+            log.info("the process in office is dead", office=self._office)
+            return True
+        revision, since = self._seen
+        if revision != (entry.revision or 0):
+            self._seen = revision, since = entry.revision or 0, self._clock.instant()
+        silent_s = self._clock.instant() - since
+        if silent_s <= ttl_of(words):
+            return False
+        log.warning("the lease has not expired by itself", office=self._office, silent_s=round(silent_s, 1))
+        return True
+
     async def renew(self, term: Term) -> None:
-        """Write the key again and again; end the term when it is not written in time or is somebody else's."""
+        """Write the key again and again; end the term when that fails, for whatever reason: then this process stands by again."""
+        try:
+            await self._write_in_time(term)
+        except Exception:
+            log.exception("lease cannot be renewed", office=self._office, epoch=term.epoch)
+        term.end()
+        log.warning("term over", office=self._office, epoch=term.epoch)
+        await asyncio.Event().wait()
+
+    async def _write_in_time(self, term: Term) -> None:
+        """Write the key until it is not written in time or is somebody else's."""
         pause_s = self._ttl_s / RENEWALS_PER_TTL
         while term.valid:
             await asyncio.sleep(pause_s)
@@ -176,13 +214,10 @@ class Lease:
                 pause_s = self._ttl_s / RENEWALS_PER_TTL
             except OfficeTaken as error:
                 log.warning("office lost", office=self._office, epoch=term.epoch, reason=str(error))
-                break
+                return
             except LOST as error:
                 pause_s = AGAIN_S
                 log.debug("lease not renewed", office=self._office, error=type(error).__name__)
-        term.end()
-        log.warning("term over", office=self._office, epoch=term.epoch)
-        await asyncio.Event().wait()
 
     async def leave(self, term: Term) -> None:
         """End the term, and free the office at once if it is still ours."""
@@ -193,7 +228,7 @@ class Lease:
                 await heeding(self._store.purge(self._office))
 
     async def _write_again(self, term: Term) -> None:
-        began_s = monotonic_s()
+        began = self._clock.instant()
         try:
             written = await self._write(self._revision)
         except nats.js.errors.APIError as error:
@@ -201,7 +236,7 @@ class Lease:
                 raise
             written = await self._write(await self._own_revision())
         self._revision = written.seq
-        term.prolong(began_s + self._ttl_s)
+        term.prolong(began + self._ttl_s)
 
     async def _own_revision(self) -> int:
         """Find the write of ours whose answer was lost. Raises OfficeTaken when the last one is another's."""
@@ -222,6 +257,12 @@ class Lease:
                 msg_ttl=self._ttl_s,
             )
         )
+
+
+def ttl_of(words: str) -> int:
+    """Read from a key how long it lives, in seconds."""
+    said = next((word.removeprefix(TTL_WORD) for word in words.split() if word.startswith(TTL_WORD)), "")
+    return int(said) if said.isdecimal() else LONGEST_TTL_S
 
 
 def this_process() -> str:

@@ -112,10 +112,55 @@ async def test_an_office_that_another_has_written_into_is_lost(nats_bus: NatsBus
 async def test_an_office_taken_without_an_answer_is_ours_at_once(nats_bus: NatsBus):
     async with nats_bus.lead("autoscaler", "opens the bucket"):
         pass
-    ours = f"one {nats_bus._nonce} {this_process()}".encode()
+    ours = f"one {nats_bus._nonce} ttl=30 {this_process()}".encode()
     await nats_bus._js.publish("$KV.leases.scheduler", ours, msg_ttl=30)
     async with asyncio.timeout(2), nats_bus.lead("scheduler", "one", ttl_s=30) as term:
         assert term.valid
+
+
+@pytest.mark.slow
+async def test_a_lease_that_does_not_expire_is_taken_when_its_holder_has_been_silent_for_its_time_to_live(
+    nats_bus: NatsBus,
+):
+    async with nats_bus.lead("autoscaler", "opens the bucket"):
+        pass
+    left = b"another host ttl=1 /elsewhere"  # by the wall clock of NATS, which stepped back, it has an hour to live
+    written = await nats_bus._js.publish("$KV.leases.scheduler", left, msg_ttl=3600)
+    began_s = time.monotonic()
+    async with asyncio.timeout(5), nats_bus.lead("scheduler", "one", ttl_s=30) as term:
+        assert time.monotonic() - began_s > 1
+        assert term.epoch > written.seq
+
+
+@pytest.mark.slow
+async def test_a_holder_that_renews_keeps_its_office_however_short_the_time_to_live_of_a_candidate_is(
+    nats_bus: NatsBus,
+):
+    epochs: list[int] = []
+
+    async def stand() -> None:
+        async with nats_bus.lead("scheduler", "hasty", ttl_s=1) as taken:
+            epochs.append(taken.epoch)
+
+    async with asyncio.TaskGroup() as group:
+        async with nats_bus.lead("scheduler", "patient", ttl_s=9) as term:
+            group.create_task(stand())
+            await asyncio.sleep(4)  # renewed once, seen by the candidate many times
+            assert term.valid
+            assert not epochs
+        await until(lambda: epochs)
+
+
+@pytest.mark.slow
+async def test_a_lease_that_expires_too_soon_ends_the_term_and_somebody_leads_again(nats_bus: NatsBus):
+    async with nats_bus.lead("scheduler", "one", ttl_s=3) as term:
+        store = await nats_bus._js.key_value("leases")
+        await store.purge("scheduler")  # what a step forward of the wall clock of NATS does
+        async with asyncio.timeout(2.5):
+            await term.over()
+        assert not term.valid
+    async with asyncio.timeout(2), nats_bus.lead("scheduler", "one", ttl_s=3) as again:
+        assert again.epoch > term.epoch
 
 
 ROOT = Path(__file__).parents[2]
