@@ -18,6 +18,7 @@ import msgspec
 from libs.common.model import (
     ClusterSummary,
     Frozen,
+    Incarnation,
     InstanceId,
     Machine,
     MachineId,
@@ -123,6 +124,9 @@ EVENTS_SUBJECTS: Final = f"{PREFIX}.event.>"
 
 NODES: Final = BucketName("nodes", Node, writer="scheduler")
 TASKS: Final = BucketName("tasks", Task, writer="scheduler")
+CLUSTER: Final = BucketName("cluster", Incarnation, writer="service that comes first")
+"""One key, `INCARNATION_KEY`, written once."""
+INCARNATION_KEY: Final = "incarnation"
 TOMBSTONES: Final = BucketName("tombstones", Tombstone, writer="scheduler")
 """Tasks whose records were deleted, written before that; each expires after `--tombstones-d` days."""
 UPLOADS: Final = BucketName("uploads", Upload, writer="proxy")

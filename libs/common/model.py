@@ -23,6 +23,8 @@ Owner = NewType("Owner", str)
 """Whose task it is: a digest of the client's token, never the token. Empty: a cluster without tokens."""
 MachineId = NewType("MachineId", str)
 """A rented computer."""
+IncarnationId = NewType("IncarnationId", str)
+"""One life of the cluster's store: libs/common/incarnation.py."""
 
 
 class StatusCode(IntEnum):
@@ -277,6 +279,13 @@ class Task(Frozen, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Show the state in one line; names and options are the user's business."""
         return f"Task({self.id} {self.state} images={self.images_count} attempts={len(self.attempts)})"
+
+
+class Incarnation(Frozen, frozen=True, kw_only=True):
+    """Which life of the cluster this is: made once in each store, and copied beside what is kept outside of it."""
+
+    id: IncarnationId
+    made_at_ms: int
 
 
 class Tombstone(Frozen, frozen=True, kw_only=True):

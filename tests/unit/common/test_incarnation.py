@@ -1,0 +1,38 @@
+"""The incarnation of the cluster: made once in each store, whoever comes first."""
+
+import asyncio
+
+import pytest
+
+from libs.common.errors import BusFailed
+from libs.common.incarnation import incarnation
+from libs.common.messages import CLUSTER, INCARNATION_KEY
+from libs.common.testing import FakeClock, MemoryBus
+
+
+async def test_it_is_made_once_and_then_read():
+    bus, clock = MemoryBus(), FakeClock()
+    first = await incarnation(bus, clock.wall_ms)
+    clock.pass_s(60)
+    assert await incarnation(bus, clock.wall_ms) == first
+    assert first.made_at_ms == clock.wall_ms() - 60_000
+
+
+async def test_all_who_come_at_the_same_time_find_the_same():
+    bus, clock = MemoryBus(), FakeClock()
+    found = await asyncio.gather(*(incarnation(bus, clock.wall_ms, wait_s=5) for _ in range(5)))
+    assert len(set(found)) == 1
+
+
+async def test_a_store_that_begins_anew_has_another():
+    bus, clock = MemoryBus(), FakeClock()
+    first = await incarnation(bus, clock.wall_ms)
+    await (await bus.bucket(CLUSTER)).delete(INCARNATION_KEY)
+    assert (await incarnation(bus, clock.wall_ms)).id != first.id
+
+
+async def test_without_nats_it_is_not_known():
+    bus = MemoryBus()
+    bus.connected = False
+    with pytest.raises(BusFailed):
+        await incarnation(bus, FakeClock().wall_ms)
