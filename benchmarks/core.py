@@ -54,7 +54,7 @@ def burst(nodes_count: int, tasks_count: int, slots_count: int) -> float:
     """Fill all slots at once: placements per second."""
     board = board_of(nodes_count, tasks_count, slots_count)
     began_s = time.perf_counter()
-    promises = board.grant_all(0)
+    promises = board.grant_all(clocks_at(0).instant)
     for promise in promises:
         start(board, promise)
     return len(promises) / (time.perf_counter() - began_s)
@@ -63,18 +63,18 @@ def burst(nodes_count: int, tasks_count: int, slots_count: int) -> float:
 def one_by_one(nodes_count: int, tasks_count: int, placements_count: int, *, uneven: bool = False) -> float:
     """All slots are taken; a task ends, the next begins: placements per second."""
     board = board_of(nodes_count, tasks_count, 1, uneven=uneven)
-    for promise in board.grant_all(0):
+    for promise in board.grant_all(clocks_at(0).instant):
         start(board, promise)
     began_s = time.perf_counter()
     made = 0
     for task in list(board.running)[:placements_count]:
         end(board, task)
-        for promise in board.grant_all(0):
+        for promise in board.grant_all(clocks_at(0).instant):
             start(board, promise)
             made += 1
     while made < placements_count and board.running:
         end(board, next(iter(board.running)))
-        for promise in board.grant_all(0):
+        for promise in board.grant_all(clocks_at(0).instant):
             start(board, promise)
             made += 1
     return made / (time.perf_counter() - began_s)

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import msgspec
 
+from libs.common.clocks import WallMs
 from libs.common.errors import NotFound, Refused
 from libs.common.loops import background
 from libs.common.messages import (
@@ -45,7 +46,7 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from libs.common.testing import MemoryBus
+from libs.common.testing import FakeClock, MemoryBus
 from libs.machinesim.cloud import Cloud
 from services.autoscaler.core.configuration import Configuration, Limits
 from services.autoscaler.core.offers import Size
@@ -240,7 +241,7 @@ class World:
     """All of it."""
 
     def __init__(self, **limits: Any) -> None:
-        self.now_ms = 1_000_000_000
+        self.clock = FakeClock(wall_ms=1_000_000_000)
         self.bus = MemoryBus()
         self.cloud = Cloud(Found)
         self.scheduler = Scheduler(self)
@@ -260,6 +261,11 @@ class World:
         self._demand: DemandChanged | None = None
         self._outer = AsyncExitStack()
         self._inner = AsyncExitStack()
+
+    @property
+    def now_ms(self) -> WallMs:
+        """Say what time it is."""
+        return self.clock.wall_ms()
 
     async def __aenter__(self) -> Self:
         await self._outer.enter_async_context(self.bus.serve("scheduler", self.scheduler.handlers()))
@@ -283,7 +289,7 @@ class World:
         self.parts = await Parts.open(
             configuration=self.configuration,
             bus=Door(self, self.bus, ("ask", "set_snapshot", "bucket")),  # type: ignore[arg-type]
-            clock=lambda: self.now_ms,
+            clock=self.clock,
             provider=Door(self, self.cloud, ("create", "set_up", "inspect", "list", "destroy")),  # type: ignore[arg-type]
             probe=Probe(self),
             public_url="http://cluster:3000",
@@ -315,7 +321,7 @@ class World:
     async def turn(self, count: int = 1) -> None:
         """Let some time pass; an autoscaler that was killed is started again."""
         for _ in range(count):
-            self.now_ms += TURN_MS
+            self.clock.pass_s(TURN_MS / 1000)
             await self.scheduler.turn()
             await self._unless_killed(self.fleet.tick())
             for _ in range(30):

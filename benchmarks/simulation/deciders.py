@@ -101,7 +101,7 @@ class Core:
 
     def decide(self, at_s: float) -> Iterator[tuple[int, str]]:
         """Walk the queue; each promise is taken up at once."""
-        for promise in self._board.grant_all(ms(at_s)):
+        for promise in self._board.grant_all(clocks_at(ms(at_s)).instant):
             node = self._board.nodes.get(promise.node)
             if node is None:
                 raise LookupError(promise.node)

@@ -10,6 +10,7 @@ import msgspec
 from libs.common.errors import Trouble
 from libs.common.messages import SupplyChanged, WaitingTask
 from libs.common.model import Machine, MachineId, MachineState, TaskId
+from libs.common.testing import clocks_at
 from services.autoscaler.core.budget import cost
 from services.autoscaler.core.configuration import Limits
 from services.autoscaler.core.history import History
@@ -184,7 +185,7 @@ class Simulation:
         free.sort(key=lambda machine: machine.max_images or 0)
         for task in list(self._waiting.values()) if free else []:
             machine = next((each for each in free if (each.max_images or 0) >= task.images_count), None)
-            if machine is None or self._supply.holds(task.task, machine.id, self.now_ms):
+            if machine is None or self._supply.holds(task.task, machine.id, clocks_at(self.now_ms).instant):
                 continue
             free.remove(machine)
             del self._waiting[task.task]
@@ -215,7 +216,7 @@ class Simulation:
         return plan(self.limits, view)
 
     def _carry_out(self, decided: Plan) -> None:
-        self._supply.take(SupplyChanged(at_ms=self.now_ms, meant=decided.meant))
+        self._supply.take(SupplyChanged(at_ms=self.now_ms, meant=decided.meant), clocks_at(self.now_ms).instant)
         for verdict in decided.destroy:
             self._step(verdict.machine, Step.STOP, verdict.reason)
             if verdict.machine in self._alive:

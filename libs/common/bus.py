@@ -208,12 +208,14 @@ class NatsBus:
         """Make sure that the stream of events exists. Raises BusFailed when NATS has no room for it."""
         await open_events(self._js, self._replicas_count)
 
-    async def _hand_over_last(self, snapshot: Snapshot[Told], handler: Callable[[Told], Awaitable[None]]) -> None:
-        """Begin with the present value: the durable consumer remembers it as seen, a restarted process does not."""
+    async def _hand_over_last(self, snapshot: Snapshot[Told], handler: Callable[[Told], Awaitable[None]]) -> int:
+        """Begin with the present value: the durable consumer remembers it as seen, a restarted process does not. Its sequence."""
         with contextlib.suppress(nats.js.errors.NotFoundError):
             last = await heeding(self._js.get_last_msg(snapshot.stream, snapshot.subject))
             if last.data:
                 await handler(msgspec.json.decode(last.data, type=snapshot.told))
+            return last.seq or 0
+        return 0
 
     async def _follow(self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]) -> None:
         config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.NEW, ack_wait=30)
@@ -227,11 +229,13 @@ class NatsBus:
                     )
                     consumer = await heeding(subscribing)
                 tries_count = 0
-                await self._hand_over_last(snapshot, handler)
+                sequence = await self._hand_over_last(snapshot, handler)
                 while True:
                     with contextlib.suppress(nats.errors.TimeoutError):
                         for message in await heeding(consumer.fetch(1, timeout=5)):
-                            await handler(msgspec.json.decode(message.data, type=snapshot.told))
+                            if message.metadata.sequence.stream > sequence:  # what is redelivered late is old
+                                sequence = message.metadata.sequence.stream
+                                await handler(msgspec.json.decode(message.data, type=snapshot.told))
                             await heeding(message.ack())
             except (BusFailed, *LOST) as error:
                 tries_count += 1

@@ -668,10 +668,21 @@ class WaitingTask(Frozen, frozen=True, kw_only=True):
     min_memory_bytes: int = 0
 
 
+def supersedes(epoch: int, last_epoch: int) -> bool:
+    """Whether a snapshot counts after one of another term. They come in the order of the stream; 0: an older version's.
+
+    Never by their times, which are of different hosts.
+    """
+    return epoch == 0 or epoch >= last_epoch
+
+
 class DemandChanged(Frozen, frozen=True, kw_only=True):
     """The whole demand of a moment. A lost or doubled one does no harm: the next says everything again."""
 
     at_ms: int
+    """For people: what is ordered is ordered by stream and term."""
+    epoch: int = 0
+    """The term of the scheduler that says so; 0: of an older version."""
     waiting: tuple[WaitingTask, ...] = ()
     """In the order of the queue; at most `LISTED` of them."""
     waiting_count: int = 0
@@ -688,6 +699,9 @@ class SupplyChanged(Frozen, frozen=True, kw_only=True):
     """What the autoscaler does about the demand, whole: machines on their way, and why there are no more of them."""
 
     at_ms: int
+    """For people: what is ordered is ordered by stream and term."""
+    epoch: int = 0
+    """The term of the autoscaler that says so; 0: of an older version."""
     coming_count: int = 0
     waits: tuple[TaskWaits, ...] = ()
     comes: tuple[TaskWaits, ...] = ()
@@ -695,7 +709,7 @@ class SupplyChanged(Frozen, frozen=True, kw_only=True):
     meant: dict[TaskId, MachineId] = msgspec.field(default_factory=dict)
     """The machines without a task that were requested for a task which still waits."""
 
-    BELIEVED_MS: ClassVar[int] = 120_000
+    BELIEVED_S: ClassVar[float] = 120.0
     """What is older is no longer true: an autoscaler tells again well before, news or not."""
 
 

@@ -167,7 +167,10 @@ class Bus(Protocol):
     def follow_snapshot(
         self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]
     ) -> AbstractAsyncContextManager[None]:
-        """Call `handler` with the last value and then with every new one, through a durable consumer."""
+        """Call `handler` with the last value and then with every new one, through a durable consumer.
+
+        They come in the order in which NATS took them, whatever times they say: none that is older than the one before.
+        """
         ...
 
     async def bucket(self, name: BucketName[Value]) -> Bucket[Value]:

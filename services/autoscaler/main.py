@@ -13,7 +13,7 @@ import structlog
 
 from libs.common.bus import connect
 from libs.common.errors import BusFailed, Refused
-from libs.common.lifecycle import EXIT_REFUSED, now_ms, run
+from libs.common.lifecycle import EXIT_REFUSED, SystemClock, run
 from libs.common.log import configure
 from libs.common.loops import background, every
 from libs.common.nodeodm import NodeClient
@@ -163,11 +163,12 @@ async def lead(
         parts = await Parts.open(
             configuration=configuration,
             bus=bus,
-            clock=now_ms,
+            clock=SystemClock(),
             provider=provider,
             probe=NodeODMProbe(client),
             public_url=settings.public_address,
             in_office=lambda: term.valid,
+            epoch=term.epoch,
         )
         await act(stack, parts, settings, term)
         log.info("autoscaler is ready", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)

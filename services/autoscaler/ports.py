@@ -7,15 +7,12 @@ secret. Every call has a time limit of its own; cancelling one leaves nothing ha
 was under way and the next start asks `inspect`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from libs.common.model import Machine, MachineId
 from services.autoscaler.core.configuration import Configuration
 from services.autoscaler.core.orders import Found, Order
-
-Clock = Callable[[], int]
-"""Milliseconds since 1970."""
 
 
 class ConfigurationSource(Protocol):

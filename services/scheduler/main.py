@@ -134,9 +134,10 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     office = Office(term)
     api = NodesInOffice(nodes, office)
     board = Board(
-        grant_ms=round(settings.grant_s * 1000),
+        grant_s=settings.grant_s,
         send_ahead_count=settings.send_ahead_count,
         per_owner_count=settings.tasks_per_owner_count,
+        longest_backoff_s=settings.retry_longest_s,
         foresees=settings.placement == "foresight",
     )
     ledger = await Ledger.open(bus, board, clock, office)

@@ -177,6 +177,18 @@ async def test_a_follower_gets_the_last_snapshot_and_every_new_one(bus: Bus):
         await until(lambda: seen == [2, 3])
 
 
+async def test_the_last_snapshot_is_the_one_that_came_last_whatever_clocks_say(bus: Bus):
+    seen: list[int] = []
+
+    async def follow(demand: DemandChanged) -> None:
+        seen.append(demand.waiting_count)
+
+    async with bus.follow_snapshot(DEMAND_CHANGED, "test", follow):
+        for at_ms, count in ((7_200_000, 1), (1, 2), (3_600_000, 3)):  # by hosts whose clocks are hours apart
+            await bus.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=at_ms, waiting_count=count))
+            await until(lambda count=count: seen[-1:] == [count])
+
+
 async def test_a_follower_that_comes_back_begins_with_the_last_snapshot(bus: Bus):
     async def follow(demand: DemandChanged) -> None:
         seen.append(demand.waiting_count)

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from libs.common.errors import BusFailed, Conflict
-from libs.common.messages import SUPPLY_CHANGED, DemandChanged, NodeView, SupplyChanged, TaskWaits
+from libs.common.messages import SUPPLY_CHANGED, DemandChanged, NodeView, SupplyChanged, TaskWaits, supersedes
 from libs.common.model import Machine, MachineState, NodeId, TaskId
 from services.autoscaler.core.life import Step
 from services.autoscaler.core.observing import WATCHED, observed
@@ -23,7 +23,7 @@ from services.autoscaler.handlers.parts import Parts
 
 log = structlog.get_logger()
 
-TELL_AGAIN_MS: Final = SupplyChanged.BELIEVED_MS // 4
+TELL_AGAIN_S: Final = SupplyChanged.BELIEVED_S / 4
 SETTLE_S: Final = 0.2
 """News come in groups: after one the loop waits so long for the others."""
 
@@ -44,14 +44,16 @@ class Fleet:
         self._news = parts.news
         self._in_office = parts.in_office
         self._lives = lives
+        self._epoch = parts.epoch
         self._told: SupplyChanged | None = None
+        self._told_at = parts.clock.instant()
         self._logged: dict[TaskId, str] = {}
         self.demand: DemandChanged | None = None
         self.last = Plan()
 
     async def take_demand(self, demand: DemandChanged) -> None:
-        """Keep a snapshot of demand; one that comes late is dropped."""
-        if self.demand is None or demand.at_ms >= self.demand.at_ms:
+        """Keep a snapshot of demand, unless it is of an earlier term than the last."""
+        if self.demand is None or supersedes(demand.epoch, self.demand.epoch):
             self.demand = demand
             self._news.set()
 
@@ -82,7 +84,7 @@ class Fleet:
         for machine in found:
             await self._observe(machine, loads[machine.id], nodes)
         view = View(
-            now_ms=self._clock(),
+            now_ms=self._clock.wall_ms(),
             machines=self._records.alive(),
             history=self._records.history,
             waiting=self._tasks.waiting(self.demand),
@@ -108,7 +110,7 @@ class Fleet:
         """Bring a machine's record up to date with its node."""
         if machine.state not in WATCHED:
             return
-        seen = observed(machine, load, self._clock())
+        seen = observed(machine, load, self._clock.wall_ms())
         if seen != machine:
             await self._records.write(seen)
             if seen.state is not machine.state:
@@ -127,7 +129,7 @@ class Fleet:
             if (machine := self._records.get(verdict.machine)) and machine.node:
                 await self._cluster.lock(machine.node)
         for place, creation in enumerate(decided.create):
-            machine = self._ordering.machine(creation, self._clock(), self._occasion(creation, place))
+            machine = self._ordering.machine(creation, self._clock.wall_ms(), self._occasion(creation, place))
             await self._records.create(machine)
             await self._voice.tell(machine)
         for machine in self._records.alive():
@@ -142,15 +144,16 @@ class Fleet:
         """Say what is done about the demand, when that is news."""
         self._log_waits(decided.waits)
         supply = SupplyChanged(
-            at_ms=self._clock(),
+            at_ms=self._clock.wall_ms(),
+            epoch=self._epoch,
             coming_count=sum(machine.state.coming for machine in self._records.alive()),
             waits=clipped(decided.waits),
             comes=decided.comes,
             meant=decided.meant,
         )
-        if is_news(self._told, supply):
+        if is_news(self._told, supply, self._clock.instant() - self._told_at):
             await self._bus.set_snapshot(SUPPLY_CHANGED, supply)
-            self._told = supply
+            self._told, self._told_at = supply, self._clock.instant()
 
     def _log_waits(self, waits: tuple[TaskWaits, ...]) -> None:
         reasons = {wait.task: wait.reason for wait in waits}
@@ -160,8 +163,8 @@ class Fleet:
         self._logged = reasons
 
 
-def is_news(told: SupplyChanged | None, now: SupplyChanged) -> bool:
+def is_news(told: SupplyChanged | None, now: SupplyChanged, silent_s: float) -> bool:
     """Whether something is different, or the last word grows old."""
-    if told is None or now.at_ms - told.at_ms >= TELL_AGAIN_MS:
+    if told is None or silent_s >= TELL_AGAIN_S:
         return True
     return msgspec.structs.replace(now, at_ms=told.at_ms) != told

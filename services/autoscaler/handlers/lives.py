@@ -92,7 +92,7 @@ class Lives:
             known = self._records.get(machine)
             if known is None or not possible(known.state, step):
                 return
-            moved = after(known, step, self._clock(), reason, **facts)
+            moved = after(known, step, self._clock.wall_ms(), reason, **facts)
             try:
                 await self._records.write(moved)
             except Conflict:
@@ -134,7 +134,7 @@ class Lives:
         self._changed()
 
     async def _begin(self, machine: Machine) -> None:
-        await self.step(machine.id, Step.BEGIN, machine.reason, called_at_ms=self._clock())
+        await self.step(machine.id, Step.BEGIN, machine.reason, called_at_ms=self._clock.wall_ms())
 
     async def _create(self, machine: Machine) -> None:
         try:
@@ -144,7 +144,7 @@ class Lives:
             await self._fail(machine, error)
         else:
             await self.step(
-                machine.id, Step.CREATED, "the provider has it", created_at_ms=self._clock(), **facts_of(found)
+                machine.id, Step.CREATED, "the provider has it", created_at_ms=self._clock.wall_ms(), **facts_of(found)
             )
 
     async def _set_up(self, machine: Machine) -> None:
@@ -162,7 +162,12 @@ class Lives:
         except Refused as error:
             return await self._fail(machine, ProviderFailed(error.message, Trouble.REFUSED))
         return await self.step(
-            machine.id, Step.READY, "its node answers", node=node, memory_bytes=memory, online_at_ms=self._clock()
+            machine.id,
+            Step.READY,
+            "its node answers",
+            node=node,
+            memory_bytes=memory,
+            online_at_ms=self._clock.wall_ms(),
         )
 
     async def _online(self, machine: Machine) -> int:
@@ -190,7 +195,7 @@ class Lives:
             "it did not come up",
             failure=error.message,
             trouble=str(error.trouble),
-            failed_at_ms=self._clock(),
+            failed_at_ms=self._clock.wall_ms(),
         )
 
     async def _destroy(self, machine: Machine) -> None:

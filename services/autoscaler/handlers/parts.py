@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from libs.common.clocks import Clock
 from libs.common.ports import Bus
 from services.autoscaler.core.configuration import Configuration
 from services.autoscaler.handlers.cluster import Cluster
@@ -13,7 +14,7 @@ from services.autoscaler.handlers.ordering import Ordering
 from services.autoscaler.handlers.records import Records
 from services.autoscaler.handlers.tasks import Tasks
 from services.autoscaler.handlers.voice import Voice
-from services.autoscaler.ports import Clock, NodeProbe, Provider
+from services.autoscaler.ports import NodeProbe, Provider
 
 FIRST_RETRY_S: Final = 2.0
 
@@ -42,6 +43,8 @@ class Parts:
     """Set when there may be something to decide."""
     in_office: Callable[[], bool] = always
     """Whether this autoscaler is the one that decides."""
+    epoch: int = 0
+    """Its term."""
     first_retry_s: float = FIRST_RETRY_S
 
     @classmethod
@@ -55,6 +58,7 @@ class Parts:
         probe: NodeProbe,
         public_url: str,
         in_office: Callable[[], bool] = always,
+        epoch: int = 0,
         first_retry_s: float = FIRST_RETRY_S,
     ) -> "Parts":
         """Open the buckets and read the records."""
@@ -74,5 +78,6 @@ class Parts:
             voice=Voice(bus, clock),
             news=news,
             in_office=in_office,
+            epoch=epoch,
             first_retry_s=first_retry_s,
         )

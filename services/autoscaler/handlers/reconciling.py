@@ -54,7 +54,7 @@ class Reconciler:
 
     async def check(self) -> None:
         """Compare once. A provider that does not answer is asked again the next time."""
-        asked_at_ms = self._clock()
+        asked_at_ms = self._clock.wall_ms()
         try:
             await self._records.reload()
             listed = await self._provider.list(prefix(self._keeping.facts.cluster_id))
@@ -81,7 +81,7 @@ class Reconciler:
 
     async def _adopt(self, found: Found) -> None:
         """Make a record of a machine that bears this cluster's name and that nobody knows, to destroy it."""
-        now_ms = self._clock()
+        now_ms = self._clock.wall_ms()
         machine = Machine(
             id=MachineId(found.name),
             state=MachineState.DESTROYING,
@@ -106,7 +106,7 @@ class Reconciler:
         await self._voice.lost(machine)
 
     async def _forget_old(self) -> None:
-        oldest_ms = self._clock() - KEPT_MS
+        oldest_ms = self._clock.wall_ms() - KEPT_MS
         for machine in self._records.all():
             if machine.state.ended and (machine.ended_at_ms or 0) < oldest_ms:
                 if machine.node:

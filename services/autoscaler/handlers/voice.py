@@ -4,6 +4,7 @@ from typing import Final
 
 import structlog
 
+from libs.common.clocks import Clock
 from libs.common.messages import (
     MACHINE_CONDEMNED,
     MACHINE_CREATED,
@@ -19,7 +20,6 @@ from libs.common.messages import (
 )
 from libs.common.model import Machine, MachineState
 from libs.common.ports import Bus
-from services.autoscaler.ports import Clock
 
 log = structlog.get_logger()
 
@@ -69,7 +69,7 @@ class Voice:
         await self._bus.tell(
             event,
             MachineEvent(
-                at_ms=self._clock(),
+                at_ms=self._clock.wall_ms(),
                 machine=machine.id,
                 state=machine.state,
                 task=machine.for_task,

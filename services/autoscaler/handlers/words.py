@@ -97,11 +97,11 @@ class Words:
             for_task=None,
             reason="asked for by an operator",
         )
-        machine = self._ordering.machine(creation, self._clock(), "shown")
+        machine = self._ordering.machine(creation, self._clock.wall_ms(), "shown")
         return CommandView(command=await self._provider.command(self._ordering.order(machine)))
 
     def _views(self, *, ended: bool) -> list[MachineView]:
-        now_ms = self._clock()
+        now_ms = self._clock.wall_ms()
         machines = self._records.all()
         listed = [each for each in machines if not each.state.ended]
         if ended:
@@ -124,7 +124,7 @@ class Words:
             machines_limit_count=self._configuration.limits.machines_count,
             states=dict(Counter(str(each.state) for each in alive)),
             cost_per_hour=round(sum(each.price_per_hour or 0.0 for each in alive), 4),
-            cost_last_day=round(cost_of_last_day(alive, spending, self._clock()), 4),
+            cost_last_day=round(cost_of_last_day(alive, spending, self._clock.wall_ms()), 4),
             waits=decided.waits[:MOST_WAITS],
             trouble=decided.trouble,
         )

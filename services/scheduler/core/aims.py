@@ -9,6 +9,7 @@ An aim stays with its node for as long as that would do: chosen again every time
 
 from dataclasses import dataclass
 
+from libs.common.clocks import Instant
 from libs.common.model import NodeId, TaskId
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.core.placement import Need
@@ -21,7 +22,7 @@ class Aim:
 
     task: TaskId
     node: NodeId
-    expires_at_ms: int
+    expires: Instant
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Nowhere:
 class Aims:
     """All aims, each with its node."""
 
-    def __init__(self, registry: Registry, lease_ms: int, per_node_count: int) -> None:
+    def __init__(self, registry: Registry, lease_s: float, per_node_count: int) -> None:
         self._registry = registry
-        self._lease_ms = lease_ms
+        self._lease_s = lease_s
         self._per_node_count = per_node_count
         self._aims: dict[TaskId, Aim] = {}
 
@@ -48,7 +49,7 @@ class Aims:
         """How many."""
         return len(self._aims)
 
-    def aim(self, need: Need, at: NodeId | None, now_ms: int) -> NodeState | Nowhere:
+    def aim(self, need: Need, at: NodeId | None, now: Instant) -> NodeState | Nowhere:
         """Choose a node for an upload, or say whether the one that it is aimed `at` will still do."""
         task = need.task
         if task is None:
@@ -60,7 +61,7 @@ class Aims:
         if isinstance(found, Nowhere):
             self.drop(task)
         else:
-            self._keep(task, found, now_ms)
+            self._keep(task, found, now)
         return found
 
     def drop(self, task: TaskId) -> None:
@@ -68,15 +69,15 @@ class Aims:
         if self._aims.pop(task, None):
             self._registry.unaim(task)
 
-    def expire(self, now_ms: int) -> list[Aim]:
+    def expire(self, now: Instant) -> list[Aim]:
         """Forget the aims that nobody asked about again."""
-        expired = [aim for aim in self._aims.values() if aim.expires_at_ms <= now_ms]
+        expired = [aim for aim in self._aims.values() if aim.expires <= now]
         for aim in expired:
             self.drop(aim.task)
         return expired
 
-    def _keep(self, task: TaskId, node: NodeState, now_ms: int) -> None:
-        self._aims[task] = Aim(task, node.id, now_ms + self._lease_ms)
+    def _keep(self, task: TaskId, node: NodeState, now: Instant) -> None:
+        self._aims[task] = Aim(task, node.id, now + self._lease_s)
         self._registry.aim(node, task)
 
     def _choose(self, need: Need) -> NodeState | Nowhere:

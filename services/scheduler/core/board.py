@@ -11,6 +11,7 @@ What belongs together in time but not in the store is here too: since when an at
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Final
 
 from libs.common.clocks import Instant, Now, WallMs
@@ -57,7 +58,13 @@ class Board:
     """Tasks, nodes, queue and promises."""
 
     def __init__(
-        self, grant_ms: int = 15_000, send_ahead_count: int = 0, per_owner_count: int = 0, *, foresees: bool = True
+        self,
+        grant_s: float = 15.0,
+        send_ahead_count: int = 0,
+        per_owner_count: int = 0,
+        longest_backoff_s: float = 60.0,
+        *,
+        foresees: bool = True,
     ) -> None:
         self.allowance = Allowance(per_owner_count)
         self.nodes = Registry(send_ahead_count)
@@ -66,6 +73,8 @@ class Board:
         self.tasks: dict[TaskId, Task] = {}
         self.revisions: dict[TaskId, int] = {}
         self.waiting = Ordered()
+        self.not_before: dict[TaskId, Instant] = {}
+        """When the back-off of those is over that have been tried."""
         self.unpromised = Unpromised()
         self.all = Ordered()
         self.of_owner: defaultdict[Owner, Ordered] = defaultdict(Ordered)
@@ -81,7 +90,8 @@ class Board:
         self.grants: dict[TaskId, Grant] = {}
         self.away: set[InstanceId] = set()
         """Holders that did not pick up what they were promised."""
-        self._grant_ms = grant_ms
+        self._grant_s = grant_s
+        self._longest_backoff_s = longest_backoff_s
         self._reasons: tuple[int, dict[Need, str]] = (-1, {})
         self._last_commit_ms = 0
 
@@ -132,8 +142,10 @@ class Board:
         self.of_owner[task.owner].add(key)
         if task.state is TaskState.WAITING:
             self.waiting.add(key)
+            if task.not_before_ms and task.id not in self.not_before:
+                self.not_before[task.id] = now.until(task.not_before_ms, self._longest_backoff_s)
             if task.id not in self.grants:
-                self.unpromised.add(task)
+                self.unpromised.add(task, self.not_before.get(task.id))
         else:
             self.revoke(task.id)
         if last := task.attempt:
@@ -164,6 +176,7 @@ class Board:
         state = after.state if after else None
         if state is not TaskState.WAITING:
             self.waiting.discard(key)
+            self.not_before.pop(before.id, None)
             self.revoke(before.id)
             self.unpromised.discard(before)
             self.foresight.forget(before.id)
@@ -213,18 +226,18 @@ class Board:
 
     # --- promises --------------------------------------------------------------------------------------------------
 
-    def why_waiting(self, task: Task, now_ms: int) -> str:
+    def why_waiting(self, task: Task, now: Instant) -> str:
         """Say why a task waits; what depends on the nodes is worked out once for all of a kind until something changes."""
         if task.holder in self.away:
             return HOLDER_AWAY
-        if task.not_before_ms > now_ms:
-            return f"trying again in {-(-(task.not_before_ms - now_ms) // 1000)} s"
+        if (left_s := self.not_before.get(task.id, now) - now) > 0:
+            return f"trying again in {ceil(left_s)} s"
         if not self.allowance.left_count(task.owner):
             used_count, limit_count = self.allowance.used_count(task.owner), self.allowance.limit_count
             return f"{used_count} tasks of this user are under way already (limit {limit_count})"
         if held := self.foresight.held.get(task.id):
             return held.reason
-        because, word = self.why_not(need_of(task)), self.supply.word(task.id, now_ms)
+        because, word = self.why_not(need_of(task)), self.supply.word(task.id, now)
         return f"{because}; {word}" if word else because
 
     def why_not(self, need: Need) -> str:
@@ -242,52 +255,52 @@ class Board:
         """Go through waiting tasks without a promise, the oldest first."""
         return (self.tasks[task] for task in self.unpromised)
 
-    def grant_all(self, now_ms: int) -> list[Grant]:
+    def grant_all(self, now: Instant) -> list[Grant]:
         """Promise what is free; the new promises."""
         self.unpromised.walk_all()
-        return self.grant_new(now_ms)
+        return self.grant_new(now)
 
-    def grant_new(self, now_ms: int) -> list[Grant]:
+    def grant_new(self, now: Instant) -> list[Grant]:
         """Do the same where only nodes and tasks have changed since the last time: it costs what has changed."""
         if self.foresight.held:
             self.unpromised.walk_all()
-        tasks = self.unpromised.to_walk(self.nodes.version, now_ms)
-        made = self._grant((self.tasks[task] for task in tasks), now_ms)
+        tasks = self.unpromised.to_walk(self.nodes.version, now)
+        made = self._grant((self.tasks[task] for task in tasks), now)
         self.unpromised.walked(self.nodes.version)
         return made
 
-    def grant_one(self, task: Task, now_ms: int) -> list[Grant]:
+    def grant_one(self, task: Task, now: Instant) -> list[Grant]:
         """Promise a slot to one task whose elders have been served already; the promise, if there is one."""
         if self.foresight.held:
-            return self.grant_all(now_ms)
-        return [] if task.id in self.grants else self._grant([task], now_ms)
+            return self.grant_all(now)
+        return [] if task.id in self.grants else self._grant([task], now)
 
-    def _grant(self, waiting: Iterable[Task], now_ms: int) -> list[Grant]:
+    def _grant(self, waiting: Iterable[Task], now: Instant) -> list[Grant]:
         made: list[Grant] = []
-        plan = self.foresight.plan(lambda: self._busy(now_ms), self.unpromised.images_count, now_ms)
+        plan = self.foresight.plan(lambda: self._busy(now), self.unpromised.images_count, now)
 
         def holds(task: Task, node: NodeState) -> bool:
-            return self.supply.holds(task.id, node.record.machine, now_ms) or plan.holds(task, node)
+            return self.supply.holds(task.id, node.record.machine, now) or plan.holds(task, node)
 
-        grant(waiting, self.nodes, self._reserver(made, now_ms), self.away, self.allowance, now_ms, holds)
+        grant(waiting, self.nodes, self._reserver(made, now), self.away, self.allowance, self.not_before, now, holds)
         for promise in made:
             self.unpromised.discard(self.tasks[promise.task])
         return made
 
-    def _busy(self, now_ms: int) -> Iterator[Busy]:
+    def _busy(self, now: Instant) -> Iterator[Busy]:
         """Go through the slots that tasks of ours use, or have been promised."""
-        places = [*self.running.items(), *((task, self.tasks[task].attempts[-1].node) for task in self.forwarding)]
-        for task_id, node_id in places:
-            if node := self.nodes.get(node_id):
-                last = self.tasks[task_id].attempts[-1]
-                yield Busy(node, self.tasks[task_id].images_count, last.running_at_ms or last.started_at_ms)
+        begun = [*self.began.items(), *((task, held.began) for task, held in self.forwarding.items())]
+        for task_id, began in begun:
+            task = self.tasks[task_id]
+            if node := self.nodes.get(task.attempts[-1].node):
+                yield Busy(node, task.images_count, began)
         for promise in self.grants.values():
             if node := self.nodes.get(promise.node):
-                yield Busy(node, self.tasks[promise.task].images_count, now_ms)
+                yield Busy(node, self.tasks[promise.task].images_count, now)
 
-    def _reserver(self, made: list[Grant], now_ms: int) -> Callable[[Task, Placement], None]:
+    def _reserver(self, made: list[Grant], now: Instant) -> Callable[[Task, Placement], None]:
         def reserve(task: Task, choice: Placement) -> None:
-            promise = Grant(task.id, choice.node.id, now_ms + self._grant_ms, choice.reason)
+            promise = Grant(task.id, choice.node.id, now + self._grant_s, choice.reason)
             self.grants[task.id] = promise
             self.nodes.grant(choice.node.id, task.id)
             self.allowance.take(task.owner, task.id)
@@ -296,16 +309,16 @@ class Board:
 
         return reserve
 
-    def extend(self, promise: Grant, now_ms: int) -> None:
+    def extend(self, promise: Grant, now: Instant) -> None:
         """Keep a promise while it is being turned into an attempt."""
-        promise.expires_at_ms = now_ms + self._grant_ms
+        promise.expires = now + self._grant_s
 
     def revoke(self, task: TaskId) -> None:
         """Take a promise back."""
         if promise := self.grants.pop(task, None):
             self.nodes.ungrant(promise.node, task)
             if self.waiting.has(key_of(self.tasks[task])):
-                self.unpromised.add(self.tasks[task])
+                self.unpromised.add(self.tasks[task], self.not_before.get(task))
             if task not in self.running and task not in self.forwarding:
                 self.allowance.give_back(self.tasks[task].owner, task)
 
@@ -314,9 +327,9 @@ class Board:
         for task in [promise.task for promise in self.grants.values() if promise.node == node]:
             self.revoke(task)
 
-    def expire(self, now_ms: int) -> list[Grant]:
+    def expire(self, now: Instant) -> list[Grant]:
         """Take back promises that nobody picked up; their holders count as away."""
-        expired = [promise for promise in self.grants.values() if promise.expires_at_ms <= now_ms]
+        expired = [promise for promise in self.grants.values() if promise.expires <= now]
         for promise in expired:
             self.revoke(promise.task)
             self.away.add(self.tasks[promise.task].holder)

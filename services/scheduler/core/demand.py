@@ -6,15 +6,17 @@ from itertools import islice
 
 import msgspec
 
+from libs.common.clocks import WallMs
 from libs.common.messages import DemandChanged, WaitingTask
 from libs.common.model import Owner, Task
 from services.scheduler.core.board import Board
 
 
-def demand_of(board: Board, now_ms: int) -> DemandChanged:
+def demand_of(board: Board, now_ms: WallMs, epoch: int = 0) -> DemandChanged:
     """Take the snapshot."""
     return DemandChanged(
         at_ms=now_ms,
+        epoch=epoch,
         waiting=tuple(waiting(task) for task in islice(in_want(board), DemandChanged.LISTED)),
         waiting_count=wanted_count(board),
         free_slots_count=sum(node.free_count for node in board.nodes if node.usable),

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from heapq import heapify, heapreplace
 from typing import Final, NamedTuple
 
+from libs.common.clocks import Instant
 from libs.common.model import Task, TaskId
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.core.pace import Paces
@@ -40,11 +41,11 @@ class Busy(NamedTuple):
 
     node: NodeState
     images_count: int
-    began_ms: int
+    began: Instant
 
 
 Lane = tuple[float, float, list[float]]
-"""Busy slots of nodes that are alike: their limit of images, how long an image takes, when each slot should be free."""
+"""Busy slots of nodes that are alike: their limit of images, how long an image takes, in how many milliseconds each slot should be free."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Foresight:
         """Since the last walk."""
         self._registry = registry
         self._enabled = enabled
-        self._until_ms: dict[TaskId, int] = {}
+        self._until: dict[TaskId, Instant] = {}
         """How long each task that was ever held back may be."""
 
     def __repr__(self) -> str:
@@ -84,12 +85,12 @@ class Foresight:
         ended_ms = task.ended_at_ms or 0
         took_ms = task.known.processing_time_ms
         if took_ms <= 0:
-            took_ms = ended_ms - (last.running_at_ms or ended_ms)
+            took_ms = max(0, ended_ms - (last.running_at_ms or ended_ms))
         self.paces.learn(last.node, task.images_count, took_ms, ended_ms)
 
     def forget(self, task: TaskId) -> None:
         """Forget a task that waits no more."""
-        self._until_ms.pop(task, None)
+        self._until.pop(task, None)
         self.held.pop(task, None)
 
     def provided(self) -> frozenset[TaskId]:
@@ -102,7 +103,7 @@ class Foresight:
                 named.add(task)
         return frozenset(named)
 
-    def plan(self, busy: Callable[[], Iterable[Busy]], waiting_images_count: int, now_ms: int) -> "Plan":
+    def plan(self, busy: Callable[[], Iterable[Busy]], waiting_images_count: int, now: Instant) -> "Plan":
         """Begin a walk of the queue."""
         for node_id, pace in list(self.paces.news()):
             if node := self._registry.get(node_id):
@@ -110,20 +111,20 @@ class Foresight:
             else:
                 self.paces.forget(node_id)
         self.held.clear()
-        return Plan(self, busy, waiting_images_count, now_ms)
+        return Plan(self, busy, waiting_images_count, now)
 
-    def may_hold(self, task: Task, free: NodeState, now_ms: int) -> bool:
+    def may_hold(self, task: Task, free: NodeState, now: Instant) -> bool:
         """Whether there is any sense in holding a task back from a free slot."""
         if not self.paces.typical_ms or task.images_count <= 0 or task.attempts:
             return False
         if free.free_count == 0 or free.record.machine is not None:
             return False
-        return now_ms < self._until_ms.get(task.id, now_ms + 1)
+        return task.id not in self._until or now < self._until[task.id]
 
-    def hold(self, task: TaskId, free: NodeState, until_ms: int) -> None:
+    def hold(self, task: TaskId, free: NodeState, until: Instant) -> None:
         """Note that a task is held back."""
         self.held[task] = HeldBack(free)
-        self._until_ms.setdefault(task, until_ms)
+        self._until.setdefault(task, until)
 
     def images_per_ms(self, below: int) -> float:
         """Say how much work all slots of a faster pace do."""
@@ -135,29 +136,29 @@ class Plan:
     """One walk: which busy slots have been taken in thought."""
 
     def __init__(
-        self, foresight: Foresight, busy: Callable[[], Iterable[Busy]], waiting_images_count: int, now_ms: int
+        self, foresight: Foresight, busy: Callable[[], Iterable[Busy]], waiting_images_count: int, now: Instant
     ) -> None:
         self._foresight = foresight
         self._paces = foresight.paces
         self._busy = busy
         self._waiting_images_count = waiting_images_count
-        self._now_ms = now_ms
+        self._now = now
         self._lanes: dict[tuple[int, float], list[float]] | None = None
-        """When busy slots should be free, by pace and limit of images; a heap each."""
+        """In how many milliseconds busy slots should be free, by pace and limit of images; a heap each."""
         self._faster: dict[int, list[Lane]] = {}
         self._rates: dict[int, float] = {}
 
     def holds(self, task: Task, free: NodeState) -> bool:
         """Whether a task should wait although a slot is free; then it has taken a busy one in thought."""
-        if not self._foresight.may_hold(task, free, self._now_ms):
+        if not self._foresight.may_hold(task, free, self._now):
             return False
         alone_ms = task.images_count * self._paces.ms_per_image(free.pace)
         rate = self._rate_below(free.pace)
         if not rate or self._waiting_images_count / rate >= alone_ms * BACKLOG:
             return False
-        if not self._takes_in_thought(task.images_count, free.pace, self._now_ms + alone_ms):
+        if not self._takes_in_thought(task.images_count, free.pace, alone_ms):
             return False
-        self._foresight.hold(task.id, free, self._now_ms + round(alone_ms))
+        self._foresight.hold(task.id, free, self._now + alone_ms / 1000)
         return True
 
     def _rate_below(self, pace: int) -> float:
@@ -190,12 +191,12 @@ class Plan:
             for slot in self._busy():
                 if slot.node.usable and slot.images_count > 0:
                     lane = self._lanes.setdefault((slot.node.pace, limit_of(slot.node)), [])
-                    lane.append(self._free_at_ms(slot))
+                    lane.append(self._free_in_ms(slot))
             for lane in self._lanes.values():
                 heapify(lane)
         return self._lanes
 
-    def _free_at_ms(self, slot: Busy) -> float:
-        so_far_ms = self._now_ms - slot.began_ms
+    def _free_in_ms(self, slot: Busy) -> float:
+        so_far_ms = (self._now - slot.began) * 1000
         usual_ms = slot.images_count * self._paces.ms_per_image(slot.node.pace)
-        return self._now_ms + max(usual_ms - so_far_ms, so_far_ms * LATE)
+        return max(usual_ms - so_far_ms, so_far_ms * LATE)

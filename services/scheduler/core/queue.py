@@ -13,11 +13,12 @@ holder counts as away until it asks for anything again, lest a dead proxy with a
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Final
 
+from libs.common.clocks import Instant
 from libs.common.model import InstanceId, NodeId, Owner, Task, TaskId
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.core.placement import Placement, need_of
@@ -84,11 +85,11 @@ class Unpromised:
         """Of all of them."""
         self._order = Ordered()
         self._new: dict[TaskId, None] = {}
-        self._later_ms: dict[TaskId, int] = {}
+        self._later: dict[TaskId, Instant] = {}
         """Until when those wait that may not be placed before a time."""
         self._version = NEVER
         """Of the nodes, when the queue was last walked."""
-        self._walked_ms = 0
+        self._walked: Instant | None = None
 
     def __repr__(self) -> str:
         """Show how many, and how many of them are new."""
@@ -102,15 +103,15 @@ class Unpromised:
         """First the oldest."""
         return iter(self._order)
 
-    def add(self, task: Task) -> None:
-        """Put a task in its place."""
+    def add(self, task: Task, not_before: Instant | None) -> None:
+        """Put a task in its place. `not_before`: when its back-off is over."""
         if self._order.has(key_of(task)):
             return
         self._order.add(key_of(task))
         self.images_count += task.images_count
         self._new[task.id] = None
-        if task.not_before_ms:
-            self._later_ms[task.id] = task.not_before_ms
+        if not_before is not None:
+            self._later[task.id] = not_before
 
     def discard(self, task: Task) -> None:
         """Take a task out; nothing happens when it is not there."""
@@ -118,16 +119,16 @@ class Unpromised:
             self._order.discard(key_of(task))
             self.images_count -= task.images_count
             self._new.pop(task.id, None)
-            self._later_ms.pop(task.id, None)
+            self._later.pop(task.id, None)
 
     def walk_all(self) -> None:
         """Let the next walk be about all of them: something else than nodes may have changed."""
         self._version = NEVER
 
-    def to_walk(self, version: int, now_ms: int) -> Iterator[TaskId]:
+    def to_walk(self, version: int, now: Instant) -> Iterator[TaskId]:
         """Go through those for which there may be a slot; nothing is to be added meanwhile. `version`: that of the nodes."""
-        since, self._walked_ms = self._walked_ms, now_ms
-        is_due = any(since < at_ms <= now_ms for at_ms in self._later_ms.values())
+        since, self._walked = self._walked, now
+        is_due = any(at <= now and (since is None or since < at) for at in self._later.values())
         is_walked, new = version == self._version and not is_due, tuple(self._new)
         self._new.clear()
         return iter(new if is_walked else self._order)
@@ -143,7 +144,7 @@ class Grant:
 
     task: TaskId
     node: NodeId
-    expires_at_ms: int
+    expires: Instant
     reason: str
 
 
@@ -178,9 +179,9 @@ class Allowance:
             self._under_way.pop(owner, None)
 
 
-def may_be_placed(task: Task, away: Container[InstanceId], now_ms: int) -> bool:
+def may_be_placed(task: Task, away: Container[InstanceId], not_before: Mapping[TaskId, Instant], now: Instant) -> bool:
     """Whether there is any point in promising it a slot now."""
-    return task.not_before_ms <= now_ms and task.holder not in away
+    return not_before.get(task.id, now) <= now and task.holder not in away
 
 
 def grant(  # noqa: PLR0913, PLR0917 everything that a promise depends on
@@ -189,7 +190,8 @@ def grant(  # noqa: PLR0913, PLR0917 everything that a promise depends on
     reserve: Callable[[Task, Placement], None],
     away: Container[InstanceId],
     allowance: Allowance,
-    now_ms: int,
+    not_before: Mapping[TaskId, Instant],
+    now: Instant,
     holds: Callable[[Task, NodeState], bool] = lambda _task, _node: False,
 ) -> None:
     """Promise free slots to waiting tasks, the oldest first. `reserve` must take the slot before it returns.
@@ -201,7 +203,7 @@ def grant(  # noqa: PLR0913, PLR0917 everything that a promise depends on
         if not registry.has_room:
             return
         kind = (task.images_count, task.min_memory_bytes, bool(task.zip_url))
-        if kind in hopeless or not may_be_placed(task, away, now_ms) or not allowance.left_count(task.owner):
+        if kind in hopeless or not may_be_placed(task, away, not_before, now) or not allowance.left_count(task.owner):
             continue
         choice = registry.choose(need_of(task))
         if choice is None:

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from libs.common.clocks import Instant
 from libs.common.messages import NodeView, TaskSummary
 from libs.common.model import Task, TaskState
 from services.scheduler.core.board import Board
@@ -44,7 +45,7 @@ def view_of(board: Board, node: NodeState) -> NodeView:
     return node_view(node, board.nodes.listed().index(node) + 1)
 
 
-def task_summary(board: Board, task: Task, now_ms: int) -> TaskSummary:
+def task_summary(board: Board, task: Task, now: Instant) -> TaskSummary:
     """Show a task in a list."""
     last, known = task.attempt, task.known
     node = board.nodes.get(last.node) if last else None
@@ -62,7 +63,7 @@ def task_summary(board: Board, task: Task, now_ms: int) -> TaskSummary:
         node_name=node.record.name if node else "",
         attempts_count=len(task.attempts),
         position=board.waiting.position(key_of(task)) if waits else None,
-        reason=board.why_waiting(task, now_ms) if waits else task.error[:SHOWN_LENGTH],
+        reason=board.why_waiting(task, now) if waits else task.error[:SHOWN_LENGTH],
         has_owner=bool(task.owner),
         seen_at_ms=known.seen_at_ms if known else None,
     )

@@ -22,7 +22,7 @@ class Aimer:
     def __init__(self, ledger: Ledger, settings: SchedulerSettings) -> None:
         self._ledger = ledger
         self._board = ledger.board
-        self.aims = Aims(ledger.board.nodes, round(settings.aim_s * 1000), settings.aims_per_node_count)
+        self.aims = Aims(ledger.board.nodes, settings.aim_s, settings.aims_per_node_count)
         ledger.noticed.append(self._notice)
 
     async def aim(self, asked: AimUpload) -> AimReply:
@@ -38,11 +38,11 @@ class Aimer:
             self.aims.drop(asked.task)
             return Nowhere("as many tasks of this user are under way as may be")
         need = Need(images_count=asked.images_count, task=asked.task)
-        return self.aims.aim(need, asked.node, self._ledger.now_ms())
+        return self.aims.aim(need, asked.node, self._ledger.instant())
 
     async def expire(self) -> None:
         """Forget uploads that nobody asks about any more."""
-        for aim in self.aims.expire(self._ledger.now_ms()):
+        for aim in self.aims.expire(self._ledger.instant()):
             log.info("aim expired", task=aim.task, node=aim.node)
 
     def _notice(self, _before: Task | None, after: Task | None) -> None:

@@ -54,7 +54,7 @@ class Placer:
 
     async def look_again(self) -> None:
         """Take back promises that nobody picked up; give those a chance whose back-off is over."""
-        for promise in self._board.expire(self._ledger.now_ms()):
+        for promise in self._board.expire(self._ledger.instant()):
             holder = self._board.tasks[promise.task].holder
             log.warning("promise expired", task=promise.task, node=promise.node, holder=holder)
         self._board.unpromised.walk_all()
@@ -88,7 +88,7 @@ class Placer:
 
     async def take_supply(self, told: SupplyChanged) -> None:
         """Note what the autoscaler does for the tasks that wait; one that was held back for a machine may go elsewhere now."""
-        if self._board.supply.take(told):
+        if self._board.supply.take(told, self._ledger.instant()):
             self._board.unpromised.walk_all()
             self._ledger.room.set()
 
@@ -98,12 +98,12 @@ class Placer:
 
     def _walk(self) -> list[Grant]:
         self._ledger.room.clear()
-        return self._board.grant_new(self._ledger.now_ms())
+        return self._board.grant_new(self._ledger.instant())
 
     def _serve(self, task: Task) -> list[Grant]:
         if self._ledger.room.is_set():
             return self._walk()
-        return self._board.grant_one(task, self._ledger.now_ms())
+        return self._board.grant_one(task, self._ledger.instant())
 
     async def _tell(self, promises: Sequence[Grant], but: TaskId | None = None) -> None:
         for promise in promises:
@@ -133,7 +133,7 @@ class Placer:
         if task.state is TaskState.WAITING and promise is None:
             return await self._keep_waiting(task)
         if promise is not None:
-            self._board.extend(promise, self._ledger.now_ms())
+            self._board.extend(promise, self._ledger.instant())
             return await self._begin(task, promise, ahead)
         return self._answer_again(task.id)
 
@@ -176,8 +176,8 @@ class Placer:
         )
 
     async def _keep_waiting(self, task: Task) -> Waiting:
-        now_ms = self._ledger.now_ms()
-        because, word = self._board.why_waiting(task, now_ms), self._board.supply.word(task.id, now_ms)
+        now, now_ms = self._ledger.instant(), self._ledger.now_ms()
+        because, word = self._board.why_waiting(task, now), self._board.supply.word(task.id, now)
         if waiting_because(task, because, now_ms, word) != task:
             await self._ledger.change(task.id, lambda now: waiting_because(now, because, now_ms, word))
         return Waiting(position=self._board.waiting.position(key_of(task)), reason=because)

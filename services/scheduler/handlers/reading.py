@@ -93,8 +93,8 @@ class ReadHandlers:
                 yield task
 
     def _listed(self, tasks: list[Task], *, more: bool) -> TaskList:
-        now_ms = self._ledger.now_ms()
-        return TaskList(tasks=tuple(task_summary(self._board, task, now_ms) for task in tasks), more=more)
+        now = self._ledger.instant()
+        return TaskList(tasks=tuple(task_summary(self._board, task, now) for task in tasks), more=more)
 
 
 def lines_count(task: Task, from_line: int, lines: tuple[str, ...]) -> int:

@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from libs.common.clocks import Instant
 from libs.common.errors import BusFailed, ClusterError
 from libs.common.messages import DEMAND_CHANGED, OPTIONS, SUMMARY, SUMMARY_KEY, DemandChanged
 from libs.common.model import ClusterSummary, ReferenceOptions
@@ -46,7 +47,7 @@ class Totals:
         self._told_summary: ClusterSummary | None = None
         self._told_demand: DemandChanged | None = None
         self._reference: Reference | None = None
-        self._fetched_at_ms = 0
+        self._fetched: Instant | None = None
 
     @classmethod
     async def open(cls, ledger: Ledger, bus: Bus, api: NodeApi, settings: SchedulerSettings) -> "Totals":
@@ -80,7 +81,7 @@ class Totals:
         if summary != self._told_summary:
             await self._summary.put(SUMMARY_KEY, summary)
             self._told_summary = summary
-        demand = demand_of(self._ledger.board, self._ledger.now_ms())
+        demand = demand_of(self._ledger.board, self._ledger.now_ms(), self._ledger.office.epoch)
         if is_news(self._told_demand, demand):
             await self._bus.set_snapshot(DEMAND_CHANGED, demand)
             self._told_demand = demand
@@ -101,7 +102,8 @@ class Totals:
                 return
 
     def _is_due(self, node: NodeState) -> bool:
-        old = self._ledger.now_ms() - self._fetched_at_ms >= self._settings.options_every_s * 1000
+        now, fetched = self._ledger.instant(), self._fetched
+        old = fetched is None or now - fetched >= self._settings.options_every_s
         return old or reference_of(node) != self._reference
 
     async def _fetch(self, node: NodeState) -> bool:
@@ -113,7 +115,7 @@ class Totals:
         now_ms = self._ledger.now_ms()
         self._ledger.office.require()
         await self._options.put(SUMMARY_KEY, ReferenceOptions(options=options, seen_at_ms=now_ms))
-        self._reference, self._fetched_at_ms = reference_of(node), now_ms
+        self._reference, self._fetched = reference_of(node), self._ledger.instant()
         log.info("options fetched", node=node.id, options=len(options))
         return True
 

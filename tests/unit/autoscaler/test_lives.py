@@ -139,7 +139,7 @@ async def test_a_machine_that_reappears_is_destroyed_again():
         await world.scheduler.submit("t")
         await world.settle()
         name = world.cloud.created[0]
-        world.now_ms += 1000
+        world.clock.pass_s(1)
         world.cloud.leak(name)
         await world.reconciler.check()
         await world.turn()
@@ -153,7 +153,7 @@ async def test_a_lost_machine_gives_its_task_to_another():
         await world.turn(5)
         assert world.scheduler.tasks["t"].state == "running"  # type: ignore[index]
         world.cloud.lose(world.cloud.created[0])
-        world.now_ms += 61_000
+        world.clock.pass_s(61)
         await world.reconciler.check()
         await world.settle()
         assert (len(world.cloud.created), world.scheduler.lost_count) == (2, 1)
@@ -215,7 +215,7 @@ async def test_a_list_that_cannot_be_had_changes_nothing():
         await world.scheduler.submit("t")
         await world.turn(5)
         world.cloud.fail("list")
-        world.now_ms += 61_000
+        world.clock.pass_s(61)
         await world.reconciler.check()
         await world.settle()
         assert len(world.cloud.created) == 1

@@ -109,17 +109,17 @@ TOLD = SupplyChanged(at_ms=NOW, coming_count=1)
 
 
 @pytest.mark.parametrize(
-    ("told", "now", "news"),
+    ("told", "now", "silent_s", "news"),
     [
-        pytest.param(None, TOLD, True, id="nothing was told yet"),
-        pytest.param(TOLD, SupplyChanged(at_ms=NOW + 29_999, coming_count=1), False, id="the same"),
-        pytest.param(TOLD, SupplyChanged(at_ms=NOW + 1, coming_count=2), True, id="something else"),
+        pytest.param(None, TOLD, 0, True, id="nothing was told yet"),
+        pytest.param(TOLD, SupplyChanged(at_ms=NOW + 29_999, coming_count=1), 29.9, False, id="the same"),
+        pytest.param(TOLD, SupplyChanged(at_ms=NOW + 1, coming_count=2), 0, True, id="something else"),
         pytest.param(
-            TOLD, SupplyChanged(at_ms=NOW + 30_000, coming_count=1), True, id="before it is no longer believed"
+            TOLD, SupplyChanged(at_ms=NOW - 7_200_000, coming_count=1), 30, True, id="before it is no longer believed"
         ),
     ],
 )
 def test_supply_is_told_when_it_is_news_and_before_it_grows_old(
-    told: SupplyChanged | None, now: SupplyChanged, news: bool
+    told: SupplyChanged | None, now: SupplyChanged, silent_s: float, news: bool
 ):
-    assert is_news(told, now) is news
+    assert is_news(told, now, silent_s) is news

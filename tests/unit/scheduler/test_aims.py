@@ -2,14 +2,15 @@
 
 import pytest
 
+from libs.common.clocks import Instant
 from libs.common.messages import Aimed, AimReply, AimUpload, NoAim, Placed, PlaceTask, SentAhead
 from libs.common.model import NodeId, NodeTaskId, Owner, TaskId
 from services.scheduler.core.aims import Aims, Nowhere
 from services.scheduler.core.placement import Need, place
 from services.scheduler.core.registry import Registry
-from tests.scheduling import HOLDER, NOW_MS, FakeNode, Play, a_play, node_state, settings, task_id
+from tests.scheduling import HOLDER, NOW, FakeNode, Play, a_play, node_state, settings, task_id
 
-LEASE_MS = 15_000
+LEASE_S = 15.0
 X = TaskId("x")
 AHEAD_ID = NodeTaskId("77777777-7777-4777-8777-777777777777")
 
@@ -20,13 +21,13 @@ def aims_over(per_node: int = 2, **nodes: dict[str, object]) -> tuple[Aims, Regi
         state = node_state(name, **values)  # type: ignore[arg-type]
         registry._nodes[state.id] = state
         registry._changed(state)
-    return Aims(registry, LEASE_MS, per_node), registry
+    return Aims(registry, LEASE_S, per_node), registry
 
 
-def aimed(aims: Aims, task: str = "x", images: int = 5, at: str | None = None, now_ms: int = NOW_MS) -> str:
+def aimed(aims: Aims, task: str = "x", images: int = 5, at: str | None = None, now: Instant = NOW.instant) -> str:
     """Say where, or why nowhere."""
     need = Need(images_count=images, task=TaskId(task))
-    found = aims.aim(need, NodeId(at) if at else None, now_ms)
+    found = aims.aim(need, NodeId(at) if at else None, now)
     return found.reason if isinstance(found, Nowhere) else found.id
 
 
@@ -105,9 +106,9 @@ def test_where_slots_become_fewer_the_upload_that_came_last_gives_way():
 def test_an_aim_expires_when_nobody_asks_again():
     aims, registry = aims_over(a={})
     aimed(aims)
-    assert aimed(aims, at="a", now_ms=NOW_MS + LEASE_MS - 1) == "a"
-    assert aims.expire(NOW_MS + LEASE_MS) == []
-    assert [aim.task for aim in aims.expire(NOW_MS + 2 * LEASE_MS)] == [X]
+    assert aimed(aims, at="a", now=NOW.instant + (LEASE_S - 1)) == "a"
+    assert aims.expire(NOW.instant + LEASE_S) == []
+    assert [aim.task for aim in aims.expire(NOW.instant + 2 * LEASE_S)] == [X]
     node = registry.get(NodeId("a"))
     assert node
     assert node.aims == []

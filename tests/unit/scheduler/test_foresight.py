@@ -52,7 +52,7 @@ class Stage:
     def walks(self) -> dict[str, str]:
         """Promise what is free and begin it: task -> node."""
         begun = {}
-        for promise in self.board.grant_all(self.now_ms):
+        for promise in self.board.grant_all(clocks_at(self.now_ms).instant):
             record = self.node(promise.node).record
             task = placed(self.task(promise.task), record, NodeTaskId(promise.task), self.now_ms)
             self.board.put(started(task, record.name, self.now_ms), 1, clocks_at(self.now_ms))
@@ -127,7 +127,7 @@ def test_a_task_waits_for_a_fast_node_that_will_soon_be_free():
     stage.commits("three")
     assert stage.walks() == {}
     assert stage.held() == {"three"}
-    assert "slow:1" in stage.board.why_waiting(stage.task(task_id("three")), stage.now_ms)
+    assert "slow:1" in stage.board.why_waiting(stage.task(task_id("three")), clocks_at(stage.now_ms).instant)
     stage.ends("one")
     assert stage.walks() == {"three": "fast"}
     assert stage.held() == set()
@@ -244,7 +244,7 @@ def test_a_question_does_not_give_the_declined_slot_to_who_asks():
         stage.commits(name)
     stage.walks()
     assert stage.held() == {"two"}
-    assert stage.board.grant_one(stage.task(task_id("two")), stage.now_ms) == []
+    assert stage.board.grant_one(stage.task(task_id("two")), clocks_at(stage.now_ms).instant) == []
 
 
 def test_paces_are_read_from_the_records_of_ended_tasks():

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from libs.common.clocks import Now, WallMs, read
 from libs.common.messages import SubmitTask
 from libs.common.model import (
     AttemptState,
@@ -21,9 +22,10 @@ from libs.common.model import (
     Owner,
     StatusCode,
     Task,
+    TaskId,
     TaskState,
 )
-from libs.common.testing import clocks_at
+from libs.common.testing import FakeClock, clocks_at
 from services.scheduler.core.attempts import Ending, Patience
 from services.scheduler.core.board import Board
 from services.scheduler.core.placement import need_of, place
@@ -37,21 +39,33 @@ NODES = {"small": (1, 10), "medium": (2, 100), "large": (3, None)}
 HOLDERS = [InstanceId("p"), InstanceId("q")]
 OWNERS = [Owner("x"), Owner("y")]
 PER_OWNER = 2
+GRANT_S = 1.0
 PATIENCE = Patience(max_attempts_count=3, first_backoff_ms=100, max_backoff_ms=1000)
 pick = st.integers(min_value=0, max_value=10_000)
 
 
 class Life(RuleBasedStateMachine):
-    """Random commits, probes, losses, cancels and restarts."""
+    """Random commits, probes, losses, cancels and restarts, while the wall clock steps and the computer sleeps."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.now_ms = 1_000
-        self.board = Board(grant_ms=1_000, per_owner_count=PER_OWNER)
+        self.clock = FakeClock()
+        self.board = Board(grant_s=GRANT_S, per_owner_count=PER_OWNER, longest_backoff_s=PATIENCE.max_backoff_ms / 1000)
+        self.committed: list[TaskId] = []
         self.revision = 0
         self.names = 0
         for name in NODES:
-            self.board.nodes.put(Node(id=NodeId(name), hostname=name, port=1), clocks_at(self.now_ms).instant)
+            self.board.nodes.put(Node(id=NodeId(name), hostname=name, port=1), self.now.instant)
+
+    @property
+    def now(self) -> Now:
+        """Both clocks."""
+        return read(self.clock)
+
+    @property
+    def now_ms(self) -> WallMs:
+        """What time it is, or is said to be."""
+        return self.clock.wall_ms()
 
     # --- what can happen -------------------------------------------------------------------------------------------
 
@@ -62,9 +76,12 @@ class Life(RuleBasedStateMachine):
             task=task_id(str(self.names)), name="x", holder=holder, created_at_ms=1, images_count=images, owner=owner
         )
         task = submitted(asked, self.board.next_commit_ms(self.now_ms), "")
+        self.committed.append(task.id)
         self.keep(task)
-        self.board.grant_new(self.now_ms)
-        assert self.board.grant_all(self.now_ms) == [], "what is new since the last walk is all that had to be walked"
+        self.board.grant_new(self.now.instant)
+        assert self.board.grant_all(self.now.instant) == [], (
+            "what is new since the last walk is all that had to be walked"
+        )
 
     @rule(name=st.sampled_from(sorted(NODES)), foreign=st.integers(0, 2))
     def answers_a_probe(self, name: str, foreign: int) -> None:
@@ -73,20 +90,28 @@ class Life(RuleBasedStateMachine):
         slots, limit = NODES[name]
         before = self.board.ours_on(node)
         info = NodeInfo(max_parallel_tasks=slots, max_images=limit, task_queue_count=len(before[0]) + foreign)
-        self.board.nodes.hit(node, info, self.board.ours_since(node, before), clocks_at(self.now_ms))
+        self.board.nodes.hit(node, info, self.board.ours_since(node, before), self.now)
 
     @rule(name=st.sampled_from(sorted(NODES)))
     def misses_a_probe(self, name: str) -> None:
         node = self.board.nodes.get(NodeId(name))
         assert node is not None
-        if self.board.nodes.miss(node, "gone", clocks_at(0).instant):
+        if self.board.nodes.miss(node, "gone", self.now.instant):
             self.board.revoke_on(node.id)
 
     @rule(ms=st.integers(1, 2_000))
     def passes(self, ms: int) -> None:
-        self.now_ms += ms
-        self.board.expire(self.now_ms)
-        self.board.grant_all(self.now_ms)
+        self.clock.pass_s(ms / 1000)
+        self.board.expire(self.now.instant)
+        self.board.grant_all(self.now.instant)
+
+    @rule(hours=st.sampled_from([-2, 2]))
+    def the_wall_clock_steps(self, hours: int) -> None:
+        self.clock.step_wall_s(hours * 3600)
+
+    @rule()
+    def the_computer_sleeps_for_an_hour(self) -> None:
+        self.clock.step_wall_s(3600)  # the monotonic clock of Linux stands still meanwhile
 
     @precondition(lambda self: self.board.grants)
     @rule(number=pick)
@@ -143,11 +168,11 @@ class Life(RuleBasedStateMachine):
     def the_scheduler_starts_again(self) -> None:
         nodes, tasks = list(self.board.nodes), list(self.board.tasks.values())
         revisions = dict(self.board.revisions)
-        self.board = Board(grant_ms=1_000, per_owner_count=PER_OWNER)
+        self.board = Board(grant_s=GRANT_S, per_owner_count=PER_OWNER, longest_backoff_s=PATIENCE.max_backoff_ms / 1000)
         for node in nodes:
-            self.board.nodes.put(node.record, clocks_at(self.now_ms).instant)
+            self.board.nodes.put(node.record, self.now.instant)
         for task in reversed(tasks):
-            self.board.put(task, revisions[task.id], clocks_at(self.now_ms))
+            self.board.put(task, revisions[task.id], self.now)
 
     # --- what must hold --------------------------------------------------------------------------------------------
 
@@ -210,11 +235,11 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def after_a_walk_nobody_waits_in_front_of_room_that_fits(self) -> None:
-        self.board.grant_all(self.now_ms)
+        self.board.grant_all(self.now.instant)
         for task in self.board.waiting_tasks():
             allowed = self.board.allowance.left_count(task.owner)
             held = task.id in self.board.foresight.held
-            if allowed and not held and task.not_before_ms <= self.now_ms and task.holder not in self.board.away:
+            if allowed and not held and self.is_due(task.id) and task.holder not in self.board.away:
                 assert place(self.board.nodes.open(), need_of(task), self.board.nodes.listed()) is None
 
     @invariant()
@@ -223,8 +248,25 @@ class Life(RuleBasedStateMachine):
             assert self.board.waiting.has(key_of(self.board.tasks[task]))
             assert task not in self.board.grants
             assert held.declined.pace > min(self.board.nodes.slots_by_pace)
-            assert held.declined.record.name in self.board.why_waiting(self.board.tasks[task], self.now_ms + 10_000)
+            assert held.declined.record.name in self.board.why_waiting(self.board.tasks[task], self.now.instant + 10)
         assert self.board.foresight.provided() <= set(self.board.foresight.held)
+
+    @invariant()
+    def no_time_limit_is_longer_than_it_can_be_whatever_the_wall_clock_does(self) -> None:
+        for not_before in self.board.not_before.values():
+            assert not_before - self.now.instant <= PATIENCE.max_backoff_ms / 1000
+        for promise in self.board.grants.values():
+            assert promise.expires - self.now.instant <= GRANT_S
+
+    @invariant()
+    def nothing_under_way_has_begun_in_the_future(self) -> None:
+        assert self.board.began.keys() == self.board.running.keys()
+        for began in (*self.board.began.values(), *(held.began for held in self.board.forwarding.values())):
+            assert began <= self.now.instant
+
+    @invariant()
+    def the_order_is_that_of_the_commits_whatever_the_wall_clock_did(self) -> None:
+        assert list(self.board.all) == [task for task in self.committed if task in self.board.tasks]
 
     @invariant()
     def the_slots_of_each_pace_are_counted_rightly(self) -> None:
@@ -240,9 +282,13 @@ class Life(RuleBasedStateMachine):
         assert all(task in self.board.tasks for tasks in self.board.to_clean.values() for task in tasks)
         assert all(task in self.board.tasks for task in self.board.by_node_task.values())
 
+    def is_due(self, task: TaskId) -> bool:
+        """Whether a task's back-off is over."""
+        return self.board.not_before.get(task, self.now.instant) <= self.now.instant
+
     def keep(self, task: Task) -> None:
         self.revision += 1
-        self.board.put(task, self.revision, clocks_at(self.now_ms))
+        self.board.put(task, self.revision, self.now)
 
     @staticmethod
     def one(things: Iterable[Any], number: int) -> Any:

@@ -45,7 +45,7 @@ class Simulation:
 
     def _place(self, at: float) -> None:
         now_ms = round(at * 1000)
-        for promise in self.board.grant_all(now_ms):
+        for promise in self.board.grant_all(clocks_at(now_ms).instant):
             node = self.board.nodes.get(promise.node)
             assert node is not None
             task = placed(self.board.tasks[promise.task], node.record, NodeTaskId(promise.task), now_ms)

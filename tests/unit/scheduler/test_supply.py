@@ -5,42 +5,46 @@ import pytest
 from libs.common.messages import AddNode, ListTasks, SupplyChanged, TaskWaits, Waiting
 from libs.common.model import MachineId, TaskId
 from services.scheduler.core.supply import Supply
-from tests.scheduling import NOW_MS, FakeNode, Play, a_play, task_id
+from tests.scheduling import NOW, NOW_MS, FakeNode, Play, a_play, task_id
 
 OVER = "over budget: a machine costs 4 per hour, the limit is 3"
 
 
-def supply(at_ms: int = NOW_MS, waits: str = "", comes: str = "", name: str = "one") -> SupplyChanged:
+def supply(epoch: int = 7, waits: str = "", comes: str = "", name: str = "one") -> SupplyChanged:
     def words(reason: str) -> tuple[TaskWaits, ...]:
         return (TaskWaits(task=task_id(name), reason=reason),) if reason else ()
 
-    return SupplyChanged(at_ms=at_ms, waits=words(waits), comes=words(comes))
+    return SupplyChanged(at_ms=NOW_MS, epoch=epoch, waits=words(waits), comes=words(comes))
 
 
 @pytest.mark.parametrize(
-    ("told", "later_ms", "word"),
+    ("told", "later_s", "word"),
     [
         pytest.param([supply(waits=OVER)], 0, f"no machine is started: {OVER}", id="why none"),
         pytest.param([supply(comes="machine a is being created")], 0, "machine a is being created", id="how far"),
         pytest.param([], 0, "", id="nothing was ever told"),
         pytest.param([supply(waits=OVER, name="two")], 0, "", id="of another task"),
-        pytest.param([supply(waits=OVER), supply(NOW_MS + 1)], 1, "", id="taken back"),
+        pytest.param([supply(waits=OVER), supply()], 1, "", id="taken back"),
+        pytest.param([supply(waits=OVER), supply(8)], 1, "", id="taken back by the next in office"),
         pytest.param(
-            [supply(waits=OVER), supply(NOW_MS - 1)], 0, f"no machine is started: {OVER}", id="late ones do not count"
+            [supply(waits=OVER), supply(6)],
+            0,
+            f"no machine is started: {OVER}",
+            id="of one that is no longer in office",
         ),
-        pytest.param([supply(waits=OVER)], 119_999, f"no machine is started: {OVER}", id="still believed"),
-        pytest.param([supply(waits=OVER)], 120_000, "", id="too old: there may be no autoscaler any more"),
+        pytest.param([supply(waits=OVER)], 119.9, f"no machine is started: {OVER}", id="still believed"),
+        pytest.param([supply(waits=OVER)], 120, "", id="too old: there may be no autoscaler any more"),
     ],
 )
-def test_the_autoscalers_words_are_believed_while_they_are_fresh(told: list[SupplyChanged], later_ms: int, word: str):
+def test_the_autoscalers_words_are_believed_while_they_are_fresh(told: list[SupplyChanged], later_s: float, word: str):
     known = Supply()
     for each in told:
-        known.take(each)
-    assert known.word(task_id("one"), NOW_MS + later_ms) == word
+        known.take(each, NOW.instant)
+    assert known.word(task_id("one"), NOW.instant + later_s) == word
 
 
 async def hears(play: Play, **words: str) -> None:
-    await play.scheduler.handlers.placer.take_supply(supply(play.now_ms, **words))
+    await play.scheduler.handlers.placer.take_supply(supply(**words))
 
 
 async def test_a_waiting_task_shows_the_autoscalers_reason_in_list_and_answer():
@@ -92,22 +96,22 @@ A, B = MachineId("machine-a"), MachineId("machine-b")
 
 
 @pytest.mark.parametrize(
-    ("task", "machine", "later_ms", "held"),
+    ("task", "machine", "later_s", "held"),
     [
         pytest.param(ONE, B, 0, True, id="its own is coming, and this is another's"),
         pytest.param(ONE, A, 0, False, id="its own"),
         pytest.param(ONE, None, 0, False, id="no machine at all"),
         pytest.param(ONE, MachineId("machine-c"), 0, False, id="a machine that is nobody's"),
         pytest.param(THREE, B, 0, False, id="for whom none is coming"),
-        pytest.param(ONE, B, 120_000, False, id="too long ago to be believed"),
+        pytest.param(ONE, B, 120, False, id="too long ago to be believed"),
     ],
 )
 def test_a_task_whose_machine_is_coming_leaves_those_of_others_alone(
-    task: TaskId, machine: MachineId | None, later_ms: int, held: bool
+    task: TaskId, machine: MachineId | None, later_s: float, held: bool
 ):
     known = Supply()
-    known.take(SupplyChanged(at_ms=NOW_MS, meant={ONE: A, TWO: B}))
-    assert known.holds(task, machine, NOW_MS + later_ms) is held
+    known.take(SupplyChanged(at_ms=NOW_MS, meant={ONE: A, TWO: B}), NOW.instant)
+    assert known.holds(task, machine, NOW.instant + later_s) is held
 
 
 async def comes(play: Play, name: str, machine: MachineId, limit: int) -> None:
