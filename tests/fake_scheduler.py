@@ -8,6 +8,7 @@ from typing import Any
 
 from libs.common import messages
 from libs.common.errors import NotFound, Refused
+from libs.common.health import Health
 from libs.common.messages import NodeView, Request, TaskRecord, TaskSummary
 from libs.common.model import (
     Attempt,
@@ -21,7 +22,7 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from libs.common.ports import Handler
+from libs.common.ports import Bus, Handler
 
 INFO = NodeInfo(
     version="2.2.4",
@@ -49,6 +50,11 @@ def task(task_id: str, state: TaskState = TaskState.RUNNING, on: NodeView | None
     fields: dict[str, Any] = {"name": f"task {task_id[:4]}", "images_count": 12, "attempts": attempts, "known": known}
     fields |= {"holder": InstanceId("p1"), "created_at_ms": 1_700_000_000_000, "committed_at_ms": 1_700_000_000_100}
     return Task(id=TaskId(task_id), state=state, **{**fields, **changes})
+
+
+def admin_health(bus: Bus) -> Health:
+    """How the admin is, as its main puts it together."""
+    return Health("admin", lambda: {"nats": bus.connected})
 
 
 class FakeScheduler:

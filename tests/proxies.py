@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from libs.common.errors import BusFailed, NoNode, NotFound
+from libs.common.health import Health
 from libs.common.messages import (
     CANCEL_TASK,
     FIND_UI_NODE,
@@ -19,6 +20,7 @@ from libs.common.messages import (
     OPTIONS,
     REMOVE_TASK,
     RESTART_TASK,
+    SCHEDULER_HEALTH,
     SUBMIT_TASK,
     SUMMARY,
     SUMMARY_KEY,
@@ -57,7 +59,7 @@ from services.proxy.adapters.spool import DiskSpool, open_spool
 from services.proxy.adapters.upstream import Upstream
 from services.proxy.api.server import Entrance, listen, served, tls_context
 from services.proxy.handlers.create import Creator
-from services.proxy.handlers.health import Health
+from services.proxy.handlers.health import ProxyHealth
 from services.proxy.handlers.neighbours import Neighbours
 from services.proxy.main import Ways, front, intake, limits
 from services.proxy.ports import StoredFile
@@ -100,6 +102,7 @@ class FakeScheduler:
             REMOVE_TASK: self._remove,
             RESTART_TASK: self._restart,
             FIND_UI_NODE: self._find_ui_node,
+            SCHEDULER_HEALTH: Health("scheduler", dict).answer,
         }
         async with self.bus.serve("scheduler", handlers):
             yield self
@@ -340,7 +343,9 @@ async def running_proxy(
         creator = intake(chosen, bus, cluster, spool, forwarding)
         neighbours = Neighbours(bus, cluster, spool, holders, PeerClient())
         ways = Ways(polls, streams, neighbours, await shared_secret(bus))
-        app = front(chosen, bus, cluster, creator, ways, Health(bus, cluster, spool))
+        health = ProxyHealth(bus, cluster, spool)
+        await health.needed.ask()
+        app = front(chosen, bus, cluster, creator, ways, health)
         async with served(app, entrances, limits(chosen)):
             yield ProxyUnderTest(entrances[0].port, bus, scheduler, spool, cluster, root, forwarding, creator)
 

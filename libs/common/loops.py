@@ -19,12 +19,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 import structlog
 
 from libs.common.clocks import Clock, Instant
 from libs.common.errors import BusFailed, ClusterError, NotFound
 from libs.common.lifecycle import CANCEL_AGAIN_S, SystemClock, ended
+from libs.common.messages import LoopReport
 
 log = structlog.get_logger()
 
@@ -33,7 +33,7 @@ Start = Callable[[], Coroutine[Any, Any, object]]
 
 INTERRUPTED_PAUSE_S: Final = 0.5
 LATE_ROUNDS_COUNT: Final = 3
-LATE_AFTER_S: Final = 60.0
+LATE_AFTER_S: Final = 90.0
 """A loop that goes round every few seconds is late after three rounds and so long."""
 
 
@@ -63,21 +63,6 @@ FATAL: Final = Policy(patience_s=0.0, most_failures_count=1)
 
 class LoopFailed(ClusterError):
     """A loop has failed for good: its process ends, and whoever keeps it starts it again."""
-
-
-class LoopReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a loop is. Ages are seconds up to now."""
-
-    name: str
-    ok: bool
-    """It has neither failed last nor is it late."""
-    success_age_s: float | None = None
-    """Since it last went round well; None: it never has, or it only waits for events."""
-    failures_count: int = 0
-    """In a row."""
-    late: bool = False
-    error: str = ""
-    """What it last failed with, or was interrupted by."""
 
 
 class Loop:

@@ -28,6 +28,13 @@ def counter(name: str, said: str, label: str) -> Count:
     return Counter(name, said, [label])
 
 
+def exposition() -> tuple[bytes, bytes]:
+    """Write all that is counted in this process: content type, text."""
+    from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+    return CONTENT_TYPE_LATEST.encode(), generate_latest()
+
+
 @contextmanager
 def served(port: int, bind: str = "127.0.0.1") -> Iterator[None]:
     """Serve `/metrics` while the context is open; port 0: not at all. Raises OSError when the port is taken."""

@@ -100,6 +100,13 @@ class CommonSettings(BaseSettings):
         return env_settings, file
 
 
+class HealthSettings(CommonSettings):
+    """What a service has that is asked for its health on a port of its own."""
+
+    health_port: int = Field(0, ge=0, le=65535, description="port for /healthz, /readyz and /metrics; 0: none")
+    health_bind: str = Field("127.0.0.1", description="address on which --health-port listens")
+
+
 AnySettings = TypeVar("AnySettings", bound=CommonSettings)
 
 

@@ -9,11 +9,14 @@ from typing import Final
 import structlog
 
 from libs.common.bus import connect
+from libs.common.health import ASK_EVERY_S, Health, NeededServices
 from libs.common.lifecycle import run
 from libs.common.log import configure
+from libs.common.loops import background, every
+from libs.common.messages import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
+from libs.common.serving import web_server
 from libs.common.settings import parse
 from services.admin.api.listening import listen, port_of
-from services.admin.api.serving import web_server
 from services.admin.api.telnet import Rules, telnet_server
 from services.admin.api.web import web_app
 from services.admin.core.logins import Logins
@@ -55,11 +58,16 @@ async def serve(settings: AdminSettings) -> None:
                 settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
             )
         )
+        needed = NeededServices(bus, {"scheduler": SCHEDULER_HEALTH, "autoscaler": AUTOSCALER_HEALTH})
+        health = Health(SERVICE, lambda: {"nats": bus.connected}, needed)
+        await opened.enter_async_context(
+            background(lambda: every(ASK_EVERY_S, needed.ask, "ask services"), "ask services")
+        )
         if telnet:
             await opened.enter_async_context(telnet_server(bus, rules, logins, telnet))
             log.info("telnet is ready", port=port_of(telnet))
         if web:
-            await opened.enter_async_context(web_server(web_app(bus, settings.password, logins), web))
+            await opened.enter_async_context(web_server(web_app(bus, settings.password, logins, health), web))
             log.info("web page is ready", port=port_of(web))
         log.info("admin is ready")
         await asyncio.Event().wait()

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from libs.common.health import Health
 from libs.common.messages import (
+    AUTOSCALER_HEALTH,
     DEMAND_CHANGED,
     DESTROY_MACHINE,
     FIND_RESULT,
@@ -28,7 +30,9 @@ SERVICE: Final = "autoscaler"
 
 
 @asynccontextmanager
-async def served(bus: Bus, words: Words, fleet: Fleet, results: Results, term: Term) -> AsyncIterator[None]:
+async def served(  # noqa: PLR0913, PLR0917 who answers, and while what lasts
+    bus: Bus, words: Words, fleet: Fleet, results: Results, health: Health, term: Term
+) -> AsyncIterator[None]:
     """Answer and follow while the context is open and the term lasts; the durable consumer is the service's."""
     handlers: dict[Request[Any, Any], Handler] = {
         GET_AUTOSCALER_STATUS: words.status,
@@ -38,6 +42,7 @@ async def served(bus: Bus, words: Words, fleet: Fleet, results: Results, term: T
         PAUSE_AUTOSCALER: words.pause,
         RESUME_AUTOSCALER: words.resume,
         FIND_RESULT: results.find,
+        AUTOSCALER_HEALTH: health.answer,
     }
     async with (
         bus.follow_snapshot(DEMAND_CHANGED, durable=SERVICE, handler=fleet.take_demand),
@@ -47,9 +52,10 @@ async def served(bus: Bus, words: Words, fleet: Fleet, results: Results, term: T
 
 
 @asynccontextmanager
-async def served_without(bus: Bus, words: NoWords, vacancy: Term) -> AsyncIterator[None]:
+async def served_without(bus: Bus, words: NoWords, health: Health, vacancy: Term) -> AsyncIterator[None]:
     """Answer that there is no autoscaler, while there is none."""
     handlers: dict[Request[Any, Any], Handler] = {
+        AUTOSCALER_HEALTH: health.answer,
         GET_AUTOSCALER_STATUS: words.status,
         LIST_MACHINES: words.list_machines,
         **dict.fromkeys(

@@ -13,9 +13,12 @@ import structlog
 
 from libs.common.bus import connect
 from libs.common.errors import BusFailed, Refused
+from libs.common.health import ASK_EVERY_S, Health, NeededServices
+from libs.common.health_port import health_listener, health_served
 from libs.common.lifecycle import EXIT_REFUSED, SystemClock, run
 from libs.common.log import configure
 from libs.common.loops import background, every
+from libs.common.messages import SCHEDULER_HEALTH
 from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Term
 from libs.common.settings import parse
@@ -38,6 +41,8 @@ from services.autoscaler.settings import AutoscalerSettings
 EXIT_USAGE: Final = 2
 PROG: Final = f"clusterodm {SERVICE}"
 MACHINES: Final = "machines"
+PLAN_LATE_S: Final = 300.0
+"""A plan that takes so long hangs."""
 STAND_BY_S: Final = 0.5
 """How long to wait before standing for the office again when NATS has just failed."""
 
@@ -87,13 +92,20 @@ async def serve(settings: AutoscalerSettings) -> None:
     """Wire the autoscaler and serve until cancelled."""
     configuration = await configured(AsrFile(settings.asr))
     async with AsyncExitStack() as stack:
+        health_port = stack.enter_context(health_listener(settings))
         bus = await stack.enter_async_context(
             connect(
                 settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
             )
         )
+        needed = NeededServices(bus, {"scheduler": SCHEDULER_HEALTH})
+        health = Health(SERVICE, lambda: {"bus": bus.connected}, needed)
+        await stack.enter_async_context(health_served(health, health_port))
+        await stack.enter_async_context(
+            background(lambda: every(ASK_EVERY_S, needed.ask, "ask services"), "ask services")
+        )
         if configuration is None:
-            await without(stack, bus)
+            await without(stack, bus, health)
             return
         folder = settings.data_dir / MACHINES
         provider = await stack.enter_async_context(
@@ -101,7 +113,7 @@ async def serve(settings: AutoscalerSettings) -> None:
         )
         await checked(configuration, provider, settings)
         while True:
-            await in_office(bus, configuration, provider, settings)
+            await in_office(bus, configuration, provider, settings, health)
 
 
 async def configured(source: ConfigurationSource) -> Configuration | None:
@@ -131,31 +143,38 @@ def cannot(error: Refused) -> Refused:
     return Refused("\n".join(f"Cannot initialize ASR: {line}" for line in error.message.splitlines()))
 
 
-async def without(stack: AsyncExitStack, bus: Bus) -> None:
+async def without(stack: AsyncExitStack, bus: Bus, health: Health) -> None:
     """Answer for ever that there is no autoscaler, unless there is another."""
     vacancy = Vacancy(bus, SERVICE)
     await vacancy.look()
     await stack.enter_async_context(
         background(lambda: every(LOOK_EVERY_S, vacancy.look, "see who leads"), "see who leads")
     )
-    await stack.enter_async_context(served_without(bus, NoWords(), vacancy))
+    await stack.enter_async_context(served_without(bus, NoWords(), health, vacancy))
     log.info("autoscaler is ready", provider="none")
     await asyncio.Event().wait()
 
 
-async def in_office(bus: Bus, configuration: Configuration, provider: Provider, settings: AutoscalerSettings) -> None:
+async def in_office(
+    bus: Bus, configuration: Configuration, provider: Provider, settings: AutoscalerSettings, health: Health
+) -> None:
     """Wait until no other autoscaler is in office, and act until the term is over."""
     log.info("standing by")
     try:
         async with bus.lead(SERVICE, socket.gethostname()) as term:
-            await lead(bus, configuration, provider, settings, term)
+            await lead(bus, configuration, provider, settings, health, term)
     except BusFailed as error:
         log.warning("out of office", reason=error.message)
         await asyncio.sleep(STAND_BY_S)
 
 
-async def lead(
-    bus: Bus, configuration: Configuration, provider: Provider, settings: AutoscalerSettings, term: Term
+async def lead(  # noqa: PLR0913, PLR0917 the world, and who we are in it
+    bus: Bus,
+    configuration: Configuration,
+    provider: Provider,
+    settings: AutoscalerSettings,
+    health: Health,
+    term: Term,
 ) -> None:
     """Act until the term is over. Raises BusFailed when NATS goes before it has begun."""
     async with AsyncExitStack() as stack:
@@ -170,13 +189,13 @@ async def lead(
             in_office=lambda: term.valid,
             epoch=term.epoch,
         )
-        await act(stack, parts, settings, term)
+        await act(stack, parts, settings, health, term)
         log.info("autoscaler is ready", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)
         await term.over()
         log.warning("out of office", epoch=term.epoch)
 
 
-async def act(stack: AsyncExitStack, parts: Parts, settings: AutoscalerSettings, term: Term) -> None:
+async def act(stack: AsyncExitStack, parts: Parts, settings: AutoscalerSettings, health: Health, term: Term) -> None:
     """Start everything: what was under way first, then the comparison with the provider, then the plans."""
     lives = await stack.enter_async_context(Lives(parts))
     fleet = Fleet(parts, lives)
@@ -185,9 +204,11 @@ async def act(stack: AsyncExitStack, parts: Parts, settings: AutoscalerSettings,
     storage = Bucket(parts.configuration.node.s3) if parts.configuration.node.s3 else None
     await stack.enter_async_context(background(parts.tasks.follow, "follow tasks"))
     lives.recover()
-    await stack.enter_async_context(background(lambda: fleet.run(settings.asr_every_s), "plan machines"))
+    await stack.enter_async_context(
+        background(lambda: fleet.run(settings.asr_every_s), "plan machines", late_after_s=PLAN_LATE_S)
+    )
     await stack.enter_async_context(
         background(lambda: every(compare_s, reconciler.check, "compare machines"), "compare machines")
     )
     words, results = Words(parts, lives, fleet), Results(parts.configuration, storage)
-    await stack.enter_async_context(served(parts.bus, words, fleet, results, term))
+    await stack.enter_async_context(served(parts.bus, words, fleet, results, health, term))

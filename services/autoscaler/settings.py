@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from libs.common.settings import CommonSettings
+from libs.common.settings import HealthSettings
 
 
-class AutoscalerSettings(CommonSettings):
+class AutoscalerSettings(HealthSettings):
     """Flags, environment (`CLUSTERODM_...`) and file of the autoscaler."""
 
     asr: str = Field("", description="JSON file that configures the autoscaler; empty: none")

@@ -13,6 +13,7 @@ import structlog
 
 from libs.common.bus import connect
 from libs.common.errors import Refused
+from libs.common.health import ASK_EVERY_S
 from libs.common.lifecycle import now_ms, run
 from libs.common.log import configure
 from libs.common.loops import background, every
@@ -44,7 +45,7 @@ from services.proxy.handlers.ahead import Ahead
 from services.proxy.handlers.create import Creator, Policy
 from services.proxy.handlers.finish import Finisher
 from services.proxy.handlers.forward import Forwarder
-from services.proxy.handlers.health import Health
+from services.proxy.handlers.health import ProxyHealth
 from services.proxy.handlers.inputs import Inputs
 from services.proxy.handlers.inquiry import Inquiry
 from services.proxy.handlers.machines import Machines
@@ -113,13 +114,14 @@ async def running(settings: ProxySettings, bus: Bus, entrances: Sequence[Entranc
         creator = intake(settings, bus, cluster, spool, forwarder)
         sweeper = Sweeper(bus, spool, settings.stale_uploads_timeout)
         neighbours = Neighbours(bus, cluster, spool, holders, PeerClient())
-        health = Health(bus, cluster, spool)
+        health = ProxyHealth(bus, cluster, spool)
         ways = Ways(polls, streams, neighbours, await shared_secret(bus, settings.nats_wait_s))
         app = front(settings, bus, cluster, creator, ways, health)
         async with (
             background(lambda: every(SWEEP_EVERY_S, sweeper.sweep, "sweep"), "sweep"),
             background(lambda: every(SETTLE_EVERY_S, creator.settle, "settle"), "settle"),
             background(lambda: every(TRIM_EVERY_S, Trimmer().look, "trim"), "trim"),
+            background(lambda: every(ASK_EVERY_S, health.needed.ask, "ask services"), "ask services"),
             served(app, entrances, limits(settings)),
         ):
             try:
@@ -198,7 +200,7 @@ class Ways:
 
 
 def front(  # noqa: PLR0913, PLR0917 everything that the front door leads to
-    settings: ProxySettings, bus: Bus, cluster: Cluster, creator: Creator, ways: Ways, health: Health
+    settings: ProxySettings, bus: Bus, cluster: Cluster, creator: Creator, ways: Ways, health: ProxyHealth
 ) -> App:
     """Put the HTTP side together."""
     address, stall_s = settings.public_address, settings.upload_stall_timeout_s

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from libs.common import messages
+from libs.common.health import Health
 from libs.common.messages import FINISH_REPORTED, SUPPLY_CHANGED, Request
 from libs.common.ports import Bus, Handler, Term
 from services.scheduler.handlers.actions import ActionHandlers
@@ -67,11 +68,11 @@ def answers(handlers: Handlers) -> dict[Request[Any, Any], Handler]:
 
 
 @asynccontextmanager
-async def served(bus: Bus, handlers: Handlers, term: Term) -> AsyncIterator[None]:
+async def served(bus: Bus, handlers: Handlers, health: Health, term: Term) -> AsyncIterator[None]:
     """Answer and listen while the context is open and the term lasts."""
     async with (
         bus.listen(FINISH_REPORTED, handlers.tracker.hint),
         bus.follow_snapshot(SUPPLY_CHANGED, durable=SERVICE, handler=handlers.placer.take_supply),
-        bus.serve(SERVICE, answers(handlers), term=term),
+        bus.serve(SERVICE, answers(handlers) | {messages.SCHEDULER_HEALTH: health.answer}, term=term),
     ):
         yield

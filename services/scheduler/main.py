@@ -18,9 +18,11 @@ import structlog
 from libs.common.bus import connect
 from libs.common.clocks import Clock
 from libs.common.errors import BusFailed
+from libs.common.health import Health
+from libs.common.health_port import health_listener, health_served
 from libs.common.lifecycle import Crew, SystemClock, run
 from libs.common.log import configure
-from libs.common.loops import Start, background, every
+from libs.common.loops import LATE_AFTER_S, Start, background, every
 from libs.common.messages import CONSOLES, NODES, OPTIONS, SUMMARY, TASKS, TOMBSTONES, BucketName
 from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Term
@@ -54,6 +56,8 @@ SWEEP_S: Final = 0.5
 STAND_BY_S: Final = 0.5
 """Before the office is tried again when its records could not be read."""
 FORGET_S: Final = 60.0
+GO_ROUND: Final = frozenset({"probe nodes", "track tasks", "tell totals"})
+"""Loops that go round by themselves every second or so: they hang when they have not for much longer."""
 
 log = structlog.get_logger()
 
@@ -77,16 +81,19 @@ def new_holder() -> str:
 
 async def serve(settings: SchedulerSettings) -> None:
     """Wire the scheduler to the real world; stand by and serve, again and again, until cancelled."""
-    async with (
-        connect(
-            settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
-        ) as bus,
-        NodeClient() as client,
-    ):
-        await open_all(bus, settings)
-        holder = new_holder()
-        while True:
-            await in_office(bus, NodeODMNodes(client), settings, holder)
+    with health_listener(settings) as health_port:
+        async with (
+            connect(
+                settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
+            ) as bus,
+            NodeClient() as client,
+        ):
+            health = Health(SERVICE, lambda: {"bus": bus.connected})
+            async with health_served(health, health_port):
+                await open_all(bus, settings)
+                holder = new_holder()
+                while True:
+                    await in_office(bus, NodeODMNodes(client), settings, holder, health)
 
 
 async def open_all(bus: Bus, settings: SchedulerSettings) -> None:
@@ -97,13 +104,13 @@ async def open_all(bus: Bus, settings: SchedulerSettings) -> None:
     await bus.objects(CONSOLES, settings.task_retention_h * 3600)
 
 
-async def in_office(bus: Bus, api: NodeApi, settings: SchedulerSettings, holder: str) -> None:
+async def in_office(bus: Bus, api: NodeApi, settings: SchedulerSettings, holder: str, health: Health) -> None:
     """Stand by until no other is in office, and serve until the term is over."""
     log.info("standing by", holder=holder)
     try:
         async with (
             bus.lead(SERVICE, holder, ttl_s=settings.lease_s) as term,
-            running(bus, api, settings, term) as scheduler,
+            running(bus, api, settings, term, health) as scheduler,
         ):
             log.info("scheduler is ready", epoch=term.epoch, tasks=len(scheduler.ledger.board.tasks))
             await term.over()
@@ -196,6 +203,7 @@ async def running(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     api: NodeApi,
     settings: SchedulerSettings,
     term: Term,
+    health: Health,
     clock: Clock | None = None,
     new_id: NewId = new_uuid,
 ) -> AsyncIterator[Scheduler]:
@@ -204,6 +212,7 @@ async def running(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     async with AsyncExitStack() as stack:
         crew = await stack.enter_async_context(Crew(CREW_COUNT))
         for name, start in loops(scheduler, settings, crew).items():
-            await stack.enter_async_context(background(start, name))
-        await stack.enter_async_context(served(bus, scheduler.handlers, term))
+            late_after_s = LATE_AFTER_S if name in GO_ROUND else None
+            await stack.enter_async_context(background(start, name, late_after_s=late_after_s))
+        await stack.enter_async_context(served(bus, scheduler.handlers, health, term))
         yield scheduler

@@ -5,10 +5,10 @@ from typing import Literal
 from pydantic import Field
 
 from libs.common.messages import COMMIT_WITHIN_S
-from libs.common.settings import CommonSettings
+from libs.common.settings import HealthSettings
 
 
-class SchedulerSettings(CommonSettings):
+class SchedulerSettings(HealthSettings):
     """Flags, environment (`CLUSTERODM_...`) and file of the scheduler."""
 
     probe_every_s: float = Field(5.0, gt=0, description="how often each node is asked how it is, seconds")

@@ -11,12 +11,12 @@ from playwright.async_api import Page, async_playwright, expect
 from libs.common.bus import NatsBus
 from libs.common.lifecycle import now_ms
 from libs.common.model import TaskState
+from libs.common.serving import web_server
 from services.admin.api.listening import listen, port_of
-from services.admin.api.serving import web_server
 from services.admin.api.web import web_app
 from services.admin.core.logins import Logins
 from tests.fake_autoscaler import FakeAutoscaler
-from tests.fake_scheduler import INFO, FakeScheduler, node, task
+from tests.fake_scheduler import INFO, FakeScheduler, admin_health, node, task
 
 CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = [
@@ -67,7 +67,10 @@ async def page(nats_bus: NatsBus, scheduler: FakeScheduler) -> AsyncIterator[Pag
     """The page, open in a browser; whatever goes wrong in its scripts fails the test."""
     problems: list[str] = []
     listener = listen("127.0.0.1", 0, "--admin-web-port")
-    async with web_server(web_app(nats_bus, "pass", Logins()), listener), async_playwright() as playwright:
+    async with (
+        web_server(web_app(nats_bus, "pass", Logins(), admin_health(nats_bus)), listener),
+        async_playwright() as playwright,
+    ):
         browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS.split())
         context = await browser.new_context(
             http_credentials={"username": "admin", "password": "pass"}, viewport={"width": 1280, "height": 900}

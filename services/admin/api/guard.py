@@ -1,6 +1,6 @@
 """What stands before the web page: security headers, login, protection from foreign pages, a limit on bodies.
 
-In this order: nothing of a request is read or parsed before its sender is known. Only `/healthz` and `/signout` need no
+In this order: nothing of a request is read or parsed before its sender is known. Only `/healthz`, `/readyz` and `/signout` need no
 login. An ASGI middleware, so that nothing that is added to the page can forget it.
 """
 
@@ -19,7 +19,7 @@ from services.admin.core.visitors import SAFE_METHODS, credentials, foreign, rig
 
 log = structlog.get_logger()
 
-OPEN_PATHS: Final = frozenset({"/healthz", "/signout"})
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/signout"})
 BODY_BYTES: Final = 100 * 1024
 RETRY_AFTER_S: Final = 30
 SECURITY: Final = {

@@ -25,6 +25,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp
 
+from libs.common.health import Health
 from libs.common.model import TaskId
 from libs.common.ports import Bus
 from libs.common.version import VERSION
@@ -43,12 +44,12 @@ ASSETS: Final = {"admin.css": "text/css", "admin.js": "text/javascript", "icon.s
 NAME: Final = "ClusterODM"
 
 
-def web_app(bus: Bus, password: str, logins: Logins) -> ASGIApp:
+def web_app(bus: Bus, password: str, logins: Logins, health: Health) -> ASGIApp:
     """Make the page, guarded."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.add_exception_handler(HTTPException, said)
     add_page(app, has_password=bool(password))
-    add_reading(app, bus)
+    add_reading(app, bus, health)
     add_node_changes(app, bus)
     add_task_changes(app, bus)
     add_machines(app, bus)
@@ -86,12 +87,14 @@ def add_page(app: FastAPI, *, has_password: bool) -> None:
         return HTMLResponse('Signed out. <a href="/">Sign in again</a>', status_code=401)
 
 
-def add_reading(app: FastAPI, bus: Bus) -> None:
+def add_reading(app: FastAPI, bus: Bus, health: Health) -> None:
     """Serve what changes nothing."""
 
     @app.get("/healthz")
-    async def health() -> Response:
-        return JSONResponse({"nats": bus.connected}, status_code=200 if bus.connected else 503)
+    @app.get("/readyz")
+    async def healthy(request: Request) -> Response:
+        well, said = health.page(request.url.path, errors=False) or (False, {})
+        return JSONResponse(said, status_code=200 if well else 503)
 
     @app.get("/r/info")
     async def info() -> Response:

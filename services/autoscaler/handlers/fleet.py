@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from libs.common.errors import BusFailed, Conflict
+from libs.common.loops import beat
 from libs.common.messages import SUPPLY_CHANGED, DemandChanged, NodeView, SupplyChanged, TaskWaits, supersedes
 from libs.common.model import Machine, MachineState, NodeId, TaskId
 from services.autoscaler.core.life import Step
@@ -63,6 +64,7 @@ class Fleet:
         while True:
             try:
                 await self.tick()
+                beat()
             except (BusFailed, Conflict) as error:
                 log.warning("fleet waits", reason=error.message)
             self._news.clear()

@@ -2,7 +2,7 @@
 
 That is: to the proxy that holds its upload (passing), to a hot path, or to FastAPI.
 
-Without token, also where one is set: preflight requests, the pages of the web interface, /auth/*, /healthz; a node's
+Without token, also where one is set: preflight requests, the pages of the web interface, /auth/*, /healthz, /readyz; a node's
 POST /commit and a machine's /machine/lease, which have secrets of their own. A wrong token is 401 with an empty body (PyODM: "Do you need to set a token?").
 """
 
@@ -33,7 +33,7 @@ from services.proxy.api.rare import Parts, build
 from services.proxy.core.headers import Header
 
 TASK: Final = re.compile(r"/task/(\w+-\w+-\w+-\w+-\w+)/(.+)", re.ASCII)
-PUBLIC: Final = frozenset(("/auth/info", "/auth/login", "/auth/register", "/healthz", "/machine/lease"))
+PUBLIC: Final = frozenset(("/auth/info", "/auth/login", "/auth/register", "/healthz", "/readyz", "/machine/lease"))
 CREATING: Final = "/task/new/"
 NEW: Final = "/task/new"
 NO_CONTENT: Final = 204

@@ -22,7 +22,7 @@ from services.proxy.core.answers import AUTH_INFO, MALFORMED_COMMIT, NO_OPTIONS,
 from services.proxy.core.machines import Verdict
 from services.proxy.handlers.act import Actor
 from services.proxy.handlers.create import Creator
-from services.proxy.handlers.health import Health
+from services.proxy.handlers.health import ProxyHealth
 from services.proxy.handlers.machines import Machines
 from services.proxy.handlers.read import Reader
 from services.proxy.ports import SpoolFull
@@ -56,7 +56,7 @@ class Parts:
     actor: Actor
     reader: Reader
     machines: Machines
-    health: Health
+    health: ProxyHealth
     public_address: str
     stall_s: float
 
@@ -98,6 +98,7 @@ class Routes:
             ("/commit", POST, self.task_finished),
             ("/machine/lease", GET, self.renew_lease),
             ("/healthz", GET, self.health),
+            ("/readyz", GET, self.health),
         ]
 
     async def init(self, request: Request) -> Response:
@@ -160,10 +161,10 @@ class Routes:
         verdict = self._parts.machines.wanted(exchange.token)
         return answer({"ok": True}) if verdict is Verdict.WELCOME else refusal(verdict, FORBIDDEN)
 
-    async def health(self) -> Response:
+    async def health(self, request: Request) -> Response:
         """Say how this proxy is."""
-        health = self._parts.health
-        return answer(health.report(), OK if health.serves else UNAVAILABLE)
+        well, said = self._parts.health.page(request.url.path) or (False, {})
+        return answer(said, OK if well else UNAVAILABLE)
 
 
 async def hear_webhook(exchange: Exchange, machines: Machines, stall_s: float) -> Response:

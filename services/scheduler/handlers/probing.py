@@ -13,6 +13,7 @@ import structlog
 
 from libs.common.errors import ClusterError
 from libs.common.lifecycle import Crew
+from libs.common.loops import beat
 from libs.common.messages import NODE_OFFLINE, NODE_ONLINE
 from libs.common.model import NodeId, NodeInfo
 from services.scheduler.core.board import OnNode
@@ -54,6 +55,7 @@ class Prober:
             self._rota.set(known.id, self._ledger.instant())
         async with Crew(self._settings.probes_at_once_count) as crew:
             while True:
+                beat()
                 for node_id in self._rota.take_due(self._ledger.instant()):
                     node = self._registry.get(node_id)
                     if node is not None and node_id not in self._under_way:

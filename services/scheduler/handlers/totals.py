@@ -8,6 +8,7 @@ import structlog
 
 from libs.common.clocks import Instant
 from libs.common.errors import BusFailed, ClusterError
+from libs.common.loops import beat
 from libs.common.messages import DEMAND_CHANGED, OPTIONS, SUMMARY, SUMMARY_KEY, DemandChanged
 from libs.common.model import ClusterSummary, ReferenceOptions
 from libs.common.ports import Bucket, Bus
@@ -57,6 +58,7 @@ class Totals:
     async def run(self) -> None:
         """Tell whenever there is news, and now and then when there is none: a predecessor may have had the last word."""
         while True:
+            beat()
             if not await self._has_news():
                 self._told_summary = self._told_demand = None
             self._ledger.news.clear()

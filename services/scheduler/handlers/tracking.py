@@ -15,6 +15,7 @@ import structlog
 from libs.common.clocks import Instant
 from libs.common.errors import ClusterError
 from libs.common.lifecycle import Crew
+from libs.common.loops import beat
 from libs.common.messages import FinishReported
 from libs.common.model import Attempt, NodeId, Task, TaskId, TaskState
 from services.scheduler.core.attempts import LOST, Ending
@@ -68,6 +69,7 @@ class Tracker:
             self._rota.set(task, self._ledger.instant())
         async with Crew(self._settings.polls_at_once_count) as crew:
             while True:
+                beat()
                 for task in self._rota.take_due(self._ledger.instant()):
                     await self._start_look(crew, task)
                 await self._pause()

@@ -3,6 +3,7 @@
 import pytest
 
 from libs.common.errors import BusFailed
+from libs.common.health import Health
 from libs.common.messages import FIND_RESULT, GET_AUTOSCALER_STATUS, FindResult, GetAutoscalerStatus
 from libs.common.model import NodeTaskId
 from libs.common.testing import MemoryBus
@@ -15,7 +16,7 @@ async def test_alone_it_says_that_there_is_none():
     bus = MemoryBus()
     vacancy = Vacancy(bus, SERVICE)
     await vacancy.look()
-    async with served_without(bus, NoWords(), vacancy):
+    async with served_without(bus, NoWords(), Health("autoscaler", dict), vacancy):
         assert (await bus.ask(GET_AUTOSCALER_STATUS, GetAutoscalerStatus())).reason == NOT_CONFIGURED
 
 
@@ -24,7 +25,7 @@ async def test_beside_one_that_leads_it_is_silent():
     vacancy = Vacancy(bus, SERVICE)
     async with bus.lead(SERVICE, "another"):
         await vacancy.look()
-        async with served_without(bus, NoWords(), vacancy):
+        async with served_without(bus, NoWords(), Health("autoscaler", dict), vacancy):
             with pytest.raises(BusFailed):
                 await bus.ask(FIND_RESULT, FindResult(node_task_id=NodeTaskId("t"), asset="all.zip"))
 

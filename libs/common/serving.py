@@ -1,16 +1,24 @@
-"""Runs an ASGI application on a listening socket as part of this process: uvicorn without its own ways with signals and logs."""
+"""Runs an ASGI application on a listening socket as part of this process: uvicorn without its own ways with signals and logs.
+
+Not for the proxy's ports, which have a protocol of their own.
+"""
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
-from starlette.types import ASGIApp
 
 from libs.common.lifecycle import mention_unexpected_end
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+"""An ASGI application."""
 
 CONNECTIONS_COUNT: Final = 200
 STOP_S: Final = 5
@@ -26,7 +34,7 @@ class Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def web_server(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
+async def web_server(app: App, listener: socket.socket, name: str = "admin web") -> AsyncIterator[None]:
     """Serve while the context is open; requests in flight get `STOP_S` to finish."""
     server = Server(
         uvicorn.Config(
@@ -42,7 +50,7 @@ async def web_server(app: ASGIApp, listener: socket.socket) -> AsyncIterator[Non
             timeout_graceful_shutdown=STOP_S,
         )
     )
-    serving = asyncio.get_running_loop().create_task(server.serve([listener]), name="admin web")
+    serving = asyncio.get_running_loop().create_task(server.serve([listener]), name=name)
     try:
         yield
     finally:

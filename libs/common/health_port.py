@@ -1,0 +1,74 @@
+"""`/healthz`, `/readyz` and `/metrics` of a service that has no other port: `--health-port`."""
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import msgspec
+
+from libs.common.errors import Refused
+from libs.common.health import Health
+from libs.common.metrics import exposition
+from libs.common.settings import HealthSettings
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+OK: Final = 200
+NOT_FOUND: Final = 404
+UNAVAILABLE: Final = 503
+
+
+@contextmanager
+def health_listener(settings: HealthSettings) -> Iterator[socket.socket | None]:
+    """Open the port, before anything else is done; None: there is none. Raises Refused with one clear line."""
+    if not settings.health_port:
+        yield None
+        return
+    host, port = settings.health_bind, settings.health_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=16)
+    except (OSError, UnicodeError) as error:
+        said = getattr(error, "strerror", None) or "no such address"
+        raise Refused(f"--health-port {port}: cannot listen on {host}:{port}: {said}") from None
+    with listener:
+        yield listener
+
+
+@asynccontextmanager
+async def health_served(health: Health, listener: socket.socket | None) -> AsyncIterator[None]:
+    """Answer on the port while the context is open."""
+    if listener is None:
+        yield
+        return
+    from libs.common.serving import web_server
+
+    async with web_server(health_app(health), listener, name="health port"):
+        yield
+
+
+def health_app(health: Health) -> Callable[[Message, Receive, Send], Awaitable[None]]:
+    """Make the ASGI application."""
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        del receive
+        status, kind, body = answered(health, scope["path"])
+        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+    return app
+
+
+def answered(health: Health, path: str) -> tuple[int, bytes, bytes]:
+    """Answer for an address: status, type, body."""
+    if path == "/metrics":
+        kind, body = exposition()
+        return OK, kind, body
+    if (page := health.page(path)) is None:
+        return NOT_FOUND, b"application/json", b'{"error":"Not found"}'
+    well, said = page
+    return OK if well else UNAVAILABLE, b"application/json", msgspec.json.encode(said)
