@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.processes import cpu_s, forget_peaks, peak_bytes, tree
 from benchmarks.programs import Broken, MissingProgram, output_of, program
 from tests.cluster import REPOSITORY, Cluster
-from tests.nats import free_port
+from tests.ports import free_port
 from tests.waiting import until_sync
 
 PEERS = Path(__file__).parent / "peers"

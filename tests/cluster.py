@@ -26,7 +26,8 @@ from typing import Any, Self
 from libs.common.bus import NatsBus, connect
 from libs.common.messages import ADD_NODE, LIST_NODES, REMOVE_NODE, AddNode, ListNodes, NodeRef, NodeView
 from libs.nodesim.testing import NodeSimProcess
-from tests.nats import NatsServer, free_port
+from tests.nats import NatsServer
+from tests.ports import free_port
 from tests.waiting import until
 
 REPOSITORY = Path(__file__).parents[1]

@@ -1,13 +1,31 @@
 """Fixtures that tests of every folder use."""
 
+import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from libs.common.bus import NatsBus, connect
 from tests.nats import NatsServer
+
+hypothesis.settings.register_profile("clusterodm", deadline=None)  # a slow computer is no counter-example
+hypothesis.settings.load_profile("clusterodm")
+
+STARTS_PROCESSES = {"integration", "contract", "e2e", "chaos"}
+"""Folders of tests that may meet a computer too busy for their processes; only these are tried again, and only in CI."""
+TRIES_AGAIN_COUNT = 2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let CI try again what starts processes."""
+    if not os.environ.get("CI"):
+        return
+    for item in items:
+        if STARTS_PROCESSES & set(item.path.relative_to(Path(__file__).parent).parts[:1]):
+            item.add_marker(pytest.mark.flaky(reruns=TRIES_AGAIN_COUNT))
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """A real nats-server per test: loopback, a free port, its store in a directory of its own; killable and restartable."""
 
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -9,24 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+from tests.ports import free_port
+
 NATS_SERVER = Path(sys.executable).parent / "nats-server"
-
-
-BELOW_EPHEMERAL = range(20_000, 32_000)
-"""Ports that the kernel gives to no outgoing connection, so that one that is free stays free."""
-
-
-def free_port() -> int:
-    """Find a port that is free at this moment; by chance, so that tests that run side by side seldom find the same."""
-    while True:
-        port = random.choice(BELOW_EPHEMERAL)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 class NatsServer:

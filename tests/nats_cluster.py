@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.nats import NATS_SERVER, free_port
+from tests.nats import NATS_SERVER
+from tests.ports import free_port
 
 SERVERS_COUNT = 3
 

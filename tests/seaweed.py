@@ -1,7 +1,6 @@
 """A real S3 server per test module: SeaweedFS on free loopback ports, its files in a directory of its own."""
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from typing import Any, Self
 import boto3
 from botocore.config import Config
 
+from tests.ports import free_port
+
 WEED = Path(sys.executable).parent / "weed"
 ACCESS_KEY, SECRET_KEY = "S3ACCESSKEY", "s3-secret-key"
 PUBLIC_BUCKET = "public"
@@ -20,27 +21,12 @@ GRPC = 10_000
 """SeaweedFS opens a second port so far above each of its ports."""
 
 
-def free_port() -> int:
-    """A port that is free together with its second one."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            if port + GRPC > 65535:
-                continue
-            try:
-                second.bind(("127.0.0.1", port + GRPC))
-            except OSError:
-                continue
-            return port
-
-
 class Seaweed:
     """One server with one account."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.port = free_port()
+        self.port = free_port(above=GRPC)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -69,7 +55,11 @@ class Seaweed:
         config.write_text(
             json.dumps({"identities": [{"name": "tests", "credentials": keys, "actions": actions}, everybody]})
         )
-        ports = {"master.port": free_port(), "volume.port": free_port(), "filer.port": free_port()}
+        ports = {
+            "master.port": free_port(above=GRPC),
+            "volume.port": free_port(above=GRPC),
+            "filer.port": free_port(above=GRPC),
+        }
         with (self._folder / "weed.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [

@@ -13,7 +13,7 @@ import pyodm
 import pytest
 
 from tests.cluster import answers
-from tests.nats import free_port
+from tests.ports import free_port
 from tests.waiting import until_sync
 
 REPOSITORY = Path(__file__).parents[2]

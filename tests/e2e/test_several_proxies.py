@@ -13,7 +13,7 @@ from pyodm.types import TaskStatus
 from libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster, answers
 from tests.datasets import expected, make_images, processed
-from tests.nats import free_port
+from tests.ports import free_port
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow

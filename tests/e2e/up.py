@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.cluster import answers
-from tests.nats import free_port
+from tests.ports import free_port
 from tests.waiting import until_sync
 
 REPOSITORY = Path(__file__).parents[2]

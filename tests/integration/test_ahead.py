@@ -588,7 +588,7 @@ endings = st.builds(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ahead", [True, False])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(script=st.lists(steps, max_size=12), end=endings)
 @example(  # the fields change just before the commit
     script=[("request", [("a.jpg", b"1")]), ("pause", 0.03), ("init", True)], end=End(NODE, 0.0, ())

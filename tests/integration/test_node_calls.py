@@ -10,7 +10,7 @@ import pytest
 from libs.common.calls import Answer, Calls
 from libs.common.errors import NodeFailed, NodeUnreachable
 from libs.common.model import Node, NodeId
-from tests.nats import free_port
+from tests.ports import free_port
 from tests.waiting import until
 
 KEEP = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -14,7 +14,7 @@ from libs.common.errors import NodeFailed, NodeUnreachable
 from libs.common.model import Node, NodeId, NodeTaskId, OptionValue, StatusCode
 from libs.common.nodeodm import NodeClient, NodeRefused
 from libs.nodesim.testing import NodeSimProcess
-from tests.nats import free_port
+from tests.ports import free_port
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow

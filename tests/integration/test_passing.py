@@ -12,7 +12,7 @@ from libs.common.messages import SECRETS, SUMMARY_KEY, UPLOADS
 from libs.common.model import InstanceId, Secret, TaskId, Upload
 from libs.common.testing import MemoryBus
 from services.proxy.adapters.secret import shared_secret
-from tests.nats import free_port
+from tests.ports import free_port
 from tests.proxies import MULTIPART, ProxyUnderTest, multipart, running_proxy
 from tests.waiting import until
 

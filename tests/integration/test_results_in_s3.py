@@ -27,8 +27,9 @@ from services.autoscaler.core.configuration import Configuration, Limits, Node
 from services.autoscaler.core.orders import S3Target
 from services.autoscaler.core.secrets import Secret
 from services.autoscaler.handlers.results import Results
+from tests.ports import free_port
 from tests.proxies import ProxyUnderTest, running_proxy
-from tests.seaweed import ACCESS_KEY, PUBLIC_BUCKET, SECRET_KEY, Seaweed, free_port
+from tests.seaweed import ACCESS_KEY, PUBLIC_BUCKET, SECRET_KEY, Seaweed
 from tests.waiting import until
 
 pytestmark = [pytest.mark.slow]

@@ -11,7 +11,7 @@ from libs.common.model import Node, NodeId, NodeTaskId, OptionValue, StatusCode
 from libs.common.nodeodm import NodeClient
 from libs.nodesim.testing import NodeSimProcess
 from services.scheduler.adapters.nodeodm import NodeODMNodes
-from tests.nats import free_port
+from tests.ports import free_port
 from tests.waiting import until
 
 UNKNOWN = NodeTaskId(str(uuid.uuid4()))

@@ -11,7 +11,7 @@ from libs.common.errors import Refused
 from services.proxy.api.server import BACKLOG, listen
 from services.proxy.main import listening, own_url
 from services.proxy.settings import ProxySettings
-from tests.nats import free_port
+from tests.ports import free_port
 
 
 def test_a_shared_port_takes_connections_from_whoever_listens():

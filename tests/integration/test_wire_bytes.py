@@ -38,7 +38,7 @@ NOISE = random.Random(0).randbytes(4 << 20).replace(DELIMITER, b"")
 SIZES = st.builds(lambda border, by: max(0, border + by), st.sampled_from(BORDERS), st.integers(-80, 80))
 PHASES = (Phase.explicit, Phase.generate)
 """Shrinking an example that waits for a network takes longer than reading it."""
-PATIENT = settings(max_examples=40, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
+PATIENT = settings(max_examples=40, phases=PHASES, suppress_health_check=list(HealthCheck))
 
 
 @dataclass

@@ -16,7 +16,7 @@ import trustme
 
 from libs.common.bus import NatsBus
 from services.proxy.api.server import listen
-from tests.nats import free_port
+from tests.ports import free_port
 from tests.proxies import GET_INFO, parse
 from tests.waiting import until
 

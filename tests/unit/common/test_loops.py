@@ -6,7 +6,19 @@ import contextlib
 import pytest
 
 from libs.common.errors import BusFailed
-from libs.common.loops import FATAL, RESTART, Loop, LoopFailed, Loops, Policy, background, beat, every, watched
+from libs.common.loops import (
+    FATAL,
+    LATE_AFTER_S,
+    RESTART,
+    Loop,
+    LoopFailed,
+    Loops,
+    Policy,
+    background,
+    beat,
+    every,
+    watched,
+)
 from libs.common.testing import FakeClock
 from tests.waiting import until
 
@@ -197,7 +209,7 @@ async def test_a_loop_that_hangs_is_late_and_its_service_not_alive():
     with watched(loops):
         async with background(lambda: every(5.0, hangs, "test"), "test"):
             await entered.wait()
-            clock.pass_s(74)
+            clock.pass_s(14 + LATE_AFTER_S)
             assert loops.alive
             clock.pass_s(2)
             assert not loops.alive

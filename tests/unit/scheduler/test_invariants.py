@@ -341,6 +341,6 @@ class FirstComeFirstServed(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestLife.settings = settings(max_examples=60, stateful_step_count=40)
 TestFirstComeFirstServed = FirstComeFirstServed.TestCase
-TestFirstComeFirstServed.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestFirstComeFirstServed.settings = settings(max_examples=30, stateful_step_count=30)

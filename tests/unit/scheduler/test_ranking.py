@@ -56,7 +56,7 @@ def happens(registry: Registry, what: str, *more: Any) -> None:
         acts[what]()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     begins=st.lists(st.tuples(st.just("answers"), names, st.just(2), st.none(), st.just(0)), min_size=2),
     then=st.lists(changes, max_size=25),
