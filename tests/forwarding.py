@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from math import inf
@@ -50,22 +50,27 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
+from libs.common.retry import RetryPolicy
 from libs.common.testing import MemoryBus
 from services.proxy.adapters.spool import DiskSpool, open_spool
-from services.proxy.core.names import unique_name
+from services.proxy.core.forwarding import ImagesCount, Retries
+from services.proxy.core.names import is_image, unique_name
 from services.proxy.handlers.ahead import Ahead
 from services.proxy.handlers.attempt import Pace
 from services.proxy.handlers.finish import Finisher
 from services.proxy.handlers.forward import Forwarder
 from services.proxy.handlers.inputs import Inputs
-from services.proxy.ports import Draft, WebhookFailed
+from services.proxy.ports import Draft, NodeRefused, Sender, WebhookFailed
 from tests.waiting import until
 
 TASK = TaskId("11111111-2222-4333-8444-555555555555")
 NODE = Node(id=NodeId("n1"), hostname="n1", port=3000, token="node-token")
 OTHER_NODE = Node(id=NodeId("n2"), hostname="n2", port=3000)
 NODES = {node.id: node for node in (NODE, OTHER_NODE)}
-QUICK = Pace(renew_s=0.05, look_again_s=30.0, bus_retry_s=0.02, unknown_s=0.02, failure_pause_s=0.05)
+SOON = RetryPolicy(tries_count=5, within_s=30.0, first_s=0.005, longest_s=0.02)
+OFTEN = RetryPolicy(tries_count=12, within_s=30.0, first_s=0.001, longest_s=0.01)
+RETRIES = Retries(unreached=SOON, erred=OFTEN, leftovers=SOON)
+QUICK = Pace(renew_s=0.05, look_again_s=30.0, bus_retry_s=0.02, unknown_s=0.02, failure_pause_s=0.05, retries=RETRIES)
 FILES = {"a.jpg": b"1", "b.jpg": b"22", "gcp.txt": b"333"}
 
 
@@ -89,6 +94,8 @@ class Scheduler:
         """Those of the next placements; afterwards `epoch`."""
         self.listeners: list[Callable[[TaskId], None]] = []
         self.places_on = NODE
+        self.nodes: dict[NodeId, Node] = dict(NODES)
+        self.attempt_id: Callable[[TaskId, int], str] = lambda task, number: f"{task}#{number}"
         self.aims_at: Node | None = None
         """Where files of uploads may go ahead to."""
         self.aims: list[AimUpload] = []
@@ -106,8 +113,17 @@ class Scheduler:
 
     # what a test does
 
-    def submit(self, task: TaskId = TASK) -> None:
-        self.put(Task(id=task, name="t", holder=InstanceId("p"), created_at_ms=1, committed_at_ms=2, images_count=2))
+    def submit(self, task: TaskId = TASK, images_count: int = 2) -> None:
+        self.put(
+            Task(
+                id=task,
+                name="t",
+                holder=InstanceId("p"),
+                created_at_ms=1,
+                committed_at_ms=2,
+                images_count=images_count,
+            )
+        )
 
     def change(self, task: TaskId = TASK, **fields: Any) -> None:
         self.put(msgspec.structs.replace(self.tasks[task], **fields))
@@ -160,7 +176,7 @@ class Scheduler:
             self.slots_count -= 1
             number = len(task.attempts) + 1
             goes_on = asked.ahead is not None and asked.ahead.node == self.places_on.id
-            own_id = NodeTaskId(f"{asked.task}#{number}")
+            own_id = NodeTaskId(self.attempt_id(asked.task, number))
             attempt = Attempt(
                 number=number,
                 node=self.places_on.id,
@@ -172,7 +188,7 @@ class Scheduler:
             task = self.tasks[asked.task]
         if task.state is TaskState.FORWARDING and task.attempt:
             return Placed(
-                node=NODES[task.attempt.node],
+                node=self.nodes[task.attempt.node],
                 ahead=task.attempt.ahead,
                 attempt=task.attempt.number,
                 node_task_id=task.attempt.node_task_id,
@@ -234,6 +250,11 @@ class Nodes:
         self.discarded: list[NodeTaskId] = []
         self.zips: list[tuple[NodeTaskId, str]] = []
         self.troubles: dict[str, list[Exception]] = {}
+        self.errors: dict[str, list[Exception]] = {}
+        """What the next requests with a file are answered with, by its name; nothing of it is kept."""
+        self.late_errors: dict[str, list[Exception]] = {}
+        """The same, but the file is kept."""
+        self.removed: list[NodeTaskId] = []
         self.down: set[str] = set()
         """Nodes that are dead: a file that is under way is cut off."""
         self.gate = asyncio.Event()
@@ -260,6 +281,8 @@ class Nodes:
 
     async def send(self, node: Node, attempt: NodeTaskId, name: str, path: Path) -> None:
         self.meet(node, "send")
+        if self.errors.get(name):
+            raise self.errors[name].pop(0)
         self.sending_count += 1
         self.most_sending_count = max(self.sending_count, self.most_sending_count)
         content = content_of(path)
@@ -271,6 +294,8 @@ class Nodes:
                 raise NodeFailed(f"{node.name} did not answer")
             self.sent.append((attempt, name, content))
             self.keep(attempt, name, content)
+            if self.late_errors.get(name):
+                raise self.late_errors[name].pop(0)
         finally:
             self.sending_count -= 1
 
@@ -288,6 +313,18 @@ class Nodes:
         self.meet(node, "discard")
         self.discarded.append(attempt)
         self.uploads.pop(attempt, None)
+
+    async def count_images(self, node: Node, attempt: NodeTaskId) -> ImagesCount:
+        self.meet(node, "count")
+        if attempt not in self.datasets:
+            raise NodeRefused(f"{attempt} not found")
+        return ImagesCount(sum(1 for name in self.datasets[attempt] if is_image(name)), settled=True)
+
+    async def remove(self, node: Node, attempt: NodeTaskId) -> None:
+        self.meet(node, "remove")
+        if self.datasets.pop(attempt, None) is None:
+            raise NodeRefused(f"{attempt} not found")
+        self.removed.append(attempt)
 
     async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft, by_s: float = inf) -> None:
         assert monotonic_s() < by_s <= monotonic_s() + COMMIT_WITHIN_S
@@ -323,6 +360,8 @@ class World:
         self.bus = MemoryBus()
         self.scheduler = Scheduler()
         self.nodes = Nodes()
+        self.sender: Sender = self.nodes
+        self.files: Mapping[str, bytes] = FILES
         self.client = Client()
         self.now_ms = 1_000_000_000
         self.keep_failed_s = 0.0
@@ -360,7 +399,7 @@ class World:
             forwarder = Forwarder(
                 self.bus,
                 self.spool,
-                self.nodes,
+                self.sender,
                 self.scheduler,
                 finisher,
                 tasks_count=tasks_count,
@@ -370,7 +409,7 @@ class World:
                 ahead=Ahead(
                     self.bus,
                     self.spool,
-                    self.nodes,
+                    self.sender,
                     NODES.get,
                     from_bytes=ahead_from_bytes,
                     uploads_count=2,
@@ -379,6 +418,7 @@ class World:
                     ask_every_s=0.02,
                     clock=lambda: self.now_ms,
                     fresh_id=lambda: f"ahead-{next(self.ids)}",
+                    retries=RETRIES,
                 ),
             )
             self.inputs = inputs
@@ -392,7 +432,7 @@ class World:
         await self.spool.create(Draft(task=task, name="t", created_at_ms=1, received_at_ms=received_at_ms, **fields))
         if "zip_url" not in fields:
             async with self.spool.receive(task) as receipt:
-                for name, content in FILES.items():
+                for name, content in self.files.items():
                     part = await receipt.open(name)
                     part.write(content)
                     part.close()

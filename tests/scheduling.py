@@ -203,6 +203,10 @@ class FakeNodes:
         self.reach(node).tasks.pop(task, None)
         return found
 
+    async def discard(self, node: Node, task: NodeTaskId, timeout_s: float) -> None:
+        """Remove an upload."""
+        self.reach(node).acts.append(("discard", task))
+
     async def restart(
         self, node: Node, task: NodeTaskId, options: tuple[OptionValue, ...] | None, timeout_s: float
     ) -> bool:

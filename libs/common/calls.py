@@ -29,6 +29,7 @@ KEPT_S: Final = 30.0
 LONGEST_BYTES: Final = 64 * 1024 * 1024
 """Of one answer, its head included: a console has so much at most."""
 INFORMATIONAL_BELOW: Final = 200
+URLENCODED: Final = "application/x-www-form-urlencoded"
 TLS_PORT: Final = 443
 
 Door = tuple[str, int]
@@ -193,9 +194,19 @@ class Calls:
                 continue
         return await self._ask(await self._connect(node, limit_s), request, node, until_s)
 
-    async def post(self, node: Node, target: str, form: bytes, limit_s: float) -> Answer:
-        """Send a form, once."""
-        lines = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n" % len(form)
+    async def post(  # noqa: PLR0913 a request has these parts
+        self,
+        node: Node,
+        target: str,
+        form: bytes,
+        limit_s: float,
+        *,
+        content_type: str = URLENCODED,
+        set_uuid: str = "",
+    ) -> Answer:
+        """Send a form, once. `set_uuid`: NodeODM's header that names a task."""
+        named = f"set-uuid: {set_uuid}\r\n" if set_uuid else ""
+        lines = f"{named}Content-Type: {content_type}\r\nContent-Length: {len(form)}\r\n\r\n".encode("ascii")
         request, until_s = head(node, "POST", target, "close") + lines + form, in_time(limit_s)
         return await self._ask(await self._connect(node, limit_s), request, node, until_s)
 

@@ -443,6 +443,8 @@ class RenewAttempt(Frozen, frozen=True, kw_only=True):
     holder: InstanceId
     sent_count: int = 0
     sent_bytes: int = 0
+    doubtful: bool = False
+    """Images may lie on the node twice: what is found there afterwards counts only when the holder has reported it."""
     epoch: int = 0
     """That of the answer that placed it."""
 
@@ -469,6 +471,8 @@ class ReportForwardFailed(Frozen, frozen=True, kw_only=True):
     """The node answered and said no to this task (a bad option, too many images): counts as an attempt of the task's."""
     commit_uncertain: bool = False
     """The commit was sent and its answer was not seen."""
+    doubtful: bool = False
+    """As in `RenewAttempt`."""
     epoch: int = 0
     """That of the answer that placed it; 0: not known any more."""
 

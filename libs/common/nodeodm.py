@@ -22,6 +22,11 @@ from libs.common.model import Node, NodeInfo, NodeOption, NodeTaskId, OptionValu
 Answer = TypeVar("Answer")
 
 UNAUTHORIZED: Final = 401
+BOUNDARY: Final = "clusterodm"
+REFUSED_FORM: Final = (
+    f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="options"\r\n\r\n[\r\n--{BOUNDARY}--\r\n'.encode()
+)
+"""Options that are no JSON."""
 BAD_REQUEST: Final = 400
 """From here on a status is an error."""
 
@@ -99,6 +104,18 @@ class NodeClient:
     async def remove(self, node: Node, task: NodeTaskId, timeout_s: float | None = None) -> None:
         """Ask `POST /task/remove`."""
         await self._act(node, "/task/remove", {"uuid": task}, timeout_s)
+
+    async def discard(self, node: Node, task: NodeTaskId, timeout_s: float | None = None) -> None:
+        """Ask `POST /task/new/init` with options that no node takes. Raises NodeRefused, and then it is done.
+
+        NodeODM has no call that removes an upload before its commit (`/task/remove` knows committed tasks only), but a refused
+        init removes what was uploaded under its id; that of a committed task is refused before anything is touched.
+        """
+        path, limit_s = target(node, "/task/new/init"), timeout_s or self._timeout_s
+        said = await self._calls.post(
+            node, path, REFUSED_FORM, limit_s, content_type=f"multipart/form-data; boundary={BOUNDARY}", set_uuid=task
+        )
+        decode(said, dict[str, Any], node)
 
     async def restart(
         self,

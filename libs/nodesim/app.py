@@ -101,10 +101,12 @@ class Api:
         self._node.store.check_begun(uuid)
         drop = self._drops.upload(request)
         if drop.answers_500:
-            return PlainTextResponse("Internal Server Error", HTTPStatus.INTERNAL_SERVER_ERROR)
+            return _internal_error()
         drop.before()
         form = await self._form(request, uuid, drop.midway(request.stream()))
         drop.after()
+        if drop.answers_500_after:
+            return _internal_error()
         if form is None or not form.files:
             return answer({"error": "Need at least 1 file.", "noRetry": True})
         return answer({"success": True})
@@ -115,10 +117,12 @@ class Api:
         self._node.store.check_begun(uuid)
         drop = self._drops.commit(request)
         if drop.answers_500:
-            return PlainTextResponse("Internal Server Error", HTTPStatus.INTERNAL_SERVER_ERROR)
+            return _internal_error()
         drop.before()
         self._node.commit(uuid)
         drop.after()
+        if drop.answers_500_after:
+            return _internal_error()
         return answer({"uuid": uuid})
 
     async def create(self, request: Request) -> Response:
@@ -218,6 +222,10 @@ async def _done(action: Awaitable[None]) -> Response:
     except TaskError as error:
         return answer({"success": False, "error": str(error)})
     return answer({"success": True})
+
+
+def _internal_error() -> Response:
+    return PlainTextResponse("Internal Server Error", HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def _no_uuid() -> Response:

@@ -3,12 +3,14 @@
 The ways to drop a request, as in `--drop-how`:
 
     status        500 at once, as NodeODM's own --test_drop_uploads; nothing is stored
+    status-after  everything is stored, and 500 is answered: what no NodeODM does, but what may stand in front of one
     reset-before  the connection is reset, nothing is stored
     reset-midway  half of the body is taken, then reset: a truncated file stays
     reset-after   everything is stored, the answer is lost: the outcome that a client cannot know
 """
 
 import dataclasses
+import random
 import secrets
 from collections.abc import AsyncIterator
 
@@ -28,6 +30,11 @@ class Drop:
     def answers_500(self) -> bool:
         """True when 500 is answered and nothing else happens."""
         return self.how == "status"
+
+    @property
+    def answers_500_after(self) -> bool:
+        """True when 500 is answered although all has happened."""
+        return self.how == "status-after"
 
     def before(self) -> None:
         """Nothing has been read yet. Raises: Dropped."""
@@ -53,6 +60,9 @@ class Drops:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        seed = node.settings.drop_seed
+        self._chance = random.Random(seed) if seed else secrets.SystemRandom()  # noqa: S311 no secret
+        """The same requests in the same order are dropped again by the same seed."""
 
     def upload(self, request: Request) -> Drop:
         """Decide about an upload."""
@@ -63,7 +73,7 @@ class Drops:
             )
             return self._told(request, "upload_dropped")
         part = settings.drop_upload_part
-        return self._told(request, "upload_dropped") if secrets.SystemRandom().random() < part else Drop()
+        return self._told(request, "upload_dropped") if self._chance.random() < part else Drop()
 
     def commit(self, request: Request) -> Drop:
         """Decide about a commit."""

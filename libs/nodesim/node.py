@@ -284,7 +284,11 @@ class Node:
         while True:
             for task in self.tasks.expired(now_ms(), self.settings.keep_tasks_s):
                 await self.remove(task.uuid)
-            await asyncio.sleep(min(TIDY_EVERY_S, max(1.0, self.settings.keep_tasks_s)))
+            for uuid in self.store.stale_uploads(now_ms() / 1000 - self.settings.keep_uploads_s):
+                self.store.drop_upload(uuid)
+                self.events.tell("uploads_removed", task=uuid)
+            kept_s = min(self.settings.keep_tasks_s, self.settings.keep_uploads_s)
+            await asyncio.sleep(min(TIDY_EVERY_S, max(1.0, kept_s)))
 
     def _pause_s(self) -> float | None:
         due_ms = self.tasks.next_change_ms()

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-DROPS: Final = ("status", "reset-before", "reset-midway", "reset-after")
+DROPS: Final = ("status", "status-after", "reset-before", "reset-midway", "reset-after")
 ENVIRONMENT_NAME: Final = "NODESIM_TOKEN"
 HIGHEST_PORT: Final = 65535
 
@@ -44,8 +44,10 @@ class Settings:
     result_command: str = knob(
         "", "call this program with a task's uuid and directory before the task completes; it fails when that fails"
     )
+    drop_seed: int = knob(0, "the same seed drops the same uploads by chance; 0: others at each start")
     options_file: str = knob("", "serve this list as /options instead of the one built in")
     keep_tasks_s: float = knob(48 * 3600.0, "remove tasks this long after they ended")
+    keep_uploads_s: float = knob(48 * 3600.0, "remove uploads without a commit that are untouched for so long")
 
     version: str = knob("2.2.4", "version in /info", live=True)
     engine: str = knob("odm", "engine in /info", live=True)
@@ -75,7 +77,7 @@ class Settings:
     drop_commit_next_count: int = knob(0, "drop that many commits, then no more", live=True)
     drop_how: str = knob(
         "status",
-        "how to drop: answer 500 and store nothing; reset the connection before, midway or after storing",
+        "how to drop: answer 500 and store nothing, or all; reset the connection before, midway or after storing",
         live=True,
         choices=DROPS,
     )

@@ -110,6 +110,11 @@ class Store:
         """Remove the uploads of a task."""
         shutil.rmtree(self.uploads / uuid, ignore_errors=True)
 
+    def stale_uploads(self, before_s: float) -> list[str]:
+        """List the uploads that nothing was added to since a time (seconds since 1970)."""
+        folders = [folder for folder in self.uploads.iterdir() if UUID_LIKE.match(folder.name)]
+        return [folder.name for folder in folders if folder.stat().st_ctime < before_s]
+
     def zip_target(self, uuid: str) -> Path:
         """Where to put a zip that the node downloads itself."""
         (self.uploads / uuid).mkdir(exist_ok=True)

@@ -41,6 +41,10 @@ class NodeApi(Protocol):
         """Remove it; False: it knows no such task."""
         ...
 
+    async def discard(self, node: Node, task: NodeTaskId, timeout_s: float) -> None:
+        """Remove what was uploaded and never committed; nothing happens to what was."""
+        ...
+
     async def restart(
         self, node: Node, task: NodeTaskId, options: tuple[OptionValue, ...] | None, timeout_s: float
     ) -> bool:

@@ -168,16 +168,19 @@ async def test_a_commit_is_confirmed_anew_before_each_try(world: World) -> None:
 
 
 async def test_a_commit_that_was_not_sent_is_not_tried_again_when_it_no_longer_counts(world: World) -> None:
-    world.nodes.trouble("commit", NodeUnreachable("n1 was reached too late"))
+    commit = world.nodes.commit
+
+    async def come_too_late(node: Node, attempt: NodeTaskId, by_s: float) -> None:
+        if world.scheduler.tasks[TASK].state is TaskState.FORWARDING:
+            world.scheduler.change(state=TaskState.CANCELED)
+            raise NodeUnreachable("n1 was reached too late")
+        await commit(node, attempt, by_s)
+
+    world.nodes.commit = come_too_late  # type: ignore[method-assign,assignment]
     async with world.proxy() as forwarder:
-        world.nodes.gate.clear()
         await world.commit()
         world.scheduler.submit()
         await forwarder.adopt(TASK)
-        await until(lambda: world.nodes.sending_count == 2, what="files are under way")
-        world.nodes.gate.set()
-        await until(lambda: not world.nodes.troubles["commit"], what="the first try")
-        world.scheduler.change(state=TaskState.CANCELED)
         await world.lets_go()
     assert world.nodes.committed == []
 

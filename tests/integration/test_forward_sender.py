@@ -14,7 +14,8 @@ from libs.common.model import Node, NodeId, NodeTaskId, OptionValue, TaskId
 from libs.nodesim.testing import NodeSimProcess
 from services.proxy.adapters.node_call import Limits
 from services.proxy.adapters.sender import NodeSender, open_sender
-from services.proxy.ports import Draft, NodeRefused
+from services.proxy.core.forwarding import ImagesCount
+from services.proxy.ports import Draft, NodeErred, NodeRefused
 from tests.waiting import until
 
 ATTEMPT = NodeTaskId("11111111-2222-4333-8444-555555555555")
@@ -326,7 +327,7 @@ async def test_a_hung_node_is_given_up_after_the_stall_time(
     "raw",
     [
         pytest.param(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 4\r\n\r\noops", id="gateway"),
-        pytest.param(b'HTTP/1.1 503 Busy\r\nContent-Length: 15\r\n\r\n{"error":"bus"}', id="error with status 503"),
+        pytest.param(b"HTTP/1.1 504 Timed out\r\nContent-Length: 0\r\n\r\n", id="a gateway that did not wait"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", id="a web page"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", id="somebody else's JSON"),
         pytest.param(b'HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{"uuid":"abc"}', id="another id"),
@@ -346,6 +347,50 @@ async def test_an_answer_that_is_not_nodeodms_leaves_the_outcome_unknown(sender:
             await sender.commit(node, ATTEMPT)
     assert type(failed.value) is NodeFailed
     assert "s3cret" not in failed.value.message
+
+
+@pytest.mark.parametrize(
+    ("raw", "retry_after_s"),
+    [
+        pytest.param(b"HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops", 0.0, id="NodeODM's --test_drop_uploads"),
+        pytest.param(b'HTTP/1.1 503 Busy\r\nContent-Length: 15\r\n\r\n{"error":"bus"}', 0.0, id="busy"),
+        pytest.param(b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n", 7.0, id="rate limit"),
+        pytest.param(b"HTTP/1.1 503 Busy\r\nRetry-After: 9999\r\nContent-Length: 0\r\n\r\n", 60.0, id="very long"),
+        pytest.param(b"HTTP/1.1 503 Busy\r\nRetry-After: soon\r\nContent-Length: 0\r\n\r\n", 0.0, id="no number"),
+    ],
+)
+async def test_an_error_that_may_pass_is_told_from_a_refusal(
+    sender: NodeSender, raw: bytes, retry_after_s: float, tmp_path: Path
+) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(raw)
+        await writer.drain()
+
+    async with server(say) as node:
+        with pytest.raises(NodeErred) as failed:
+            await sender.send(node, ATTEMPT, "a.jpg", a_file(tmp_path))
+    assert failed.value.retry_after_s == retry_after_s
+
+
+async def test_a_node_counts_the_images_of_a_committed_task_and_removes_it(
+    simulated: NodeSimProcess, sender: NodeSender, tmp_path: Path
+) -> None:
+    node = as_node(simulated)
+    simulated.set(init_time_s=0.3, task_time_s=60.0)
+    await sender.begin(node, ATTEMPT, DRAFT)
+    for name in ("a.jpg", "b.jpg", "gcp.txt"):
+        await sender.send(node, ATTEMPT, name, a_file(tmp_path, name))
+    await sender.commit(node, ATTEMPT)
+    assert await sender.count_images(node, ATTEMPT) == ImagesCount(3, settled=False)
+
+    async def settled() -> bool:
+        return await sender.count_images(node, ATTEMPT) == ImagesCount(2, settled=True)
+
+    await until(settled, what="what is no image is sorted out")
+    await sender.remove(node, ATTEMPT)
+    with pytest.raises(NodeRefused, match="not found"):
+        await sender.count_images(node, ATTEMPT)
 
 
 async def test_a_file_that_is_missing_here_is_not_the_nodes_fault(sender: NodeSender, tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
-"""One POST to a node, in a thread: blocking sockets, `http.client` for the framing, `os.sendfile` for the file.
+"""One request to a node, in a thread: blocking sockets, `http.client` for the framing, `os.sendfile` for the file.
 
 Its place is behind `sender`. A call has a connection of its own: on a used one, a failure could not be told from a request
-that the node has seen. Three things may be said about a failure, and the difference decides what happens to the attempt:
+that the node has seen. Four things may be said about a failure, and the difference decides what happens to the attempt:
 
-    NodeUnreachable   no connection came about, or none in time
+    NodeUnreachable   no connection came about, none in time, or it was closed before a byte of the body went out
     NodeRefused       an answer came, and it says no (also one that came before the whole file was sent)
-    NodeFailed        anything else
+    NodeErred         an answer came, and it is an error that may pass
+    NodeFailed        anything else; also an answer by which a gateway says that it has not heard the node's
 """
 
 import contextlib
@@ -27,17 +28,27 @@ from libs.common.errors import NodeFailed, NodeUnreachable
 from libs.common.lifecycle import monotonic_s
 from libs.common.model import Node
 from services.proxy.adapters.throttle import Throttle
-from services.proxy.core.outgoing import Multipart
-from services.proxy.ports import NodeRefused
+from services.proxy.core.outgoing import Multipart, Urlencoded
+from services.proxy.ports import NodeErred, NodeRefused
 
 TLS_PORT: Final = 443
 OK: Final = 200
 UNAUTHORIZED: Final = 401
 SERVER_ERROR: Final = 500
+MAY_PASS: Final = frozenset((408, 425, 429))
+UNHEARD: Final = frozenset((502, 504))
+"""A gateway answers for a node that it did not hear out: the node may have carried the request out."""
+LONGEST_RETRY_AFTER_S: Final = 60.0
 LONGEST_ANSWER_BYTES: Final = 1 << 20
 WRONG_TOKEN: Final = "the node refused the token"  # noqa: S105 words, not a password
 NODEODM_WRONG_TOKEN: Final = "Invalid authentication token"  # noqa: S105 words, not a password
 """How NodeODM's own words for it begin; they come with status 200."""
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The `status` object of a task."""
+
+    code: int
 
 
 class Answer(msgspec.Struct):
@@ -46,6 +57,9 @@ class Answer(msgspec.Struct):
     error: str | None = None
     uuid: str | None = None
     success: bool | None = None
+    images_count: int = msgspec.field(default=0, name="imagesCount")
+    processing_time: int = msgspec.field(default=-1, name="processingTime")
+    status: Status | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +78,18 @@ class NodeCall:
         self,
         node: Node,
         path: str,
-        body: Multipart | None,
+        body: Multipart | Urlencoded | None,
         *,
         limits: Limits,
         throttle: Throttle,
         headers: Mapping[str, str] | None = None,
         file: Path | None = None,
         by_s: float = inf,
+        method: str = "POST",
     ) -> None:
         self._node = node
         self._path = path
+        self._method = method
         self._body = body
         self._limits = limits
         self._throttle = throttle
@@ -82,6 +98,8 @@ class NodeCall:
         self._by_s = by_s
         self._aborted = threading.Event()
         self._connection: http.client.HTTPConnection | None = None
+        self._begun = False
+        """The node may have seen enough of the request to act on it."""
 
     def __repr__(self) -> str:
         """Show where it goes, without the token."""
@@ -153,14 +171,18 @@ class NodeCall:
     def _send_head(self, connection: http.client.HTTPConnection, file_bytes: int) -> None:
         token = f"?token={quote(self._node.token, safe='')}" if self._node.token else ""
         body = self._body or Multipart("", b"")
-        connection.putrequest("POST", self._path + token, skip_accept_encoding=True)
+        connection.putrequest(self._method, self._path + token, skip_accept_encoding=True)
         for name, value in self._headers.items():
             connection.putheader(name, value)
         if self._body:
             connection.putheader("Content-Type", body.content_type)
         connection.putheader("Content-Length", str(len(body.head) + file_bytes + len(body.tail)))
         connection.putheader("Connection", "close")
-        connection.endheaders(body.head or None)
+        self._begun = not body.head
+        connection.endheaders()
+        if body.head:
+            self._begun = True
+            connection.send(body.head)
 
     def _send_file(self, connection: http.client.HTTPConnection, file: io.FileIO, size_bytes: int) -> None:
         sent_bytes = 0
@@ -177,6 +199,8 @@ class NodeCall:
         content = response.read(LONGEST_ANSWER_BYTES)
         if response.status == UNAUTHORIZED:
             raise NodeRefused(WRONG_TOKEN)
+        if passes(response.status):
+            raise NodeErred(f"{self._node.name} answered with status {response.status}", retry_after_s(response))
         try:
             answer = msgspec.json.decode(content, type=Answer)
         except msgspec.DecodeError:
@@ -190,7 +214,20 @@ class NodeCall:
     def _fail(self, error: Exception) -> NoReturn:
         if isinstance(error, OSError) and error.filename is not None:
             raise error
+        if not self._begun:
+            raise NodeUnreachable(f"{self._node.name} hung up ({in_words(error)})") from None
         raise NodeFailed(f"{self._node.name} did not answer ({in_words(error)})") from None
+
+
+def passes(status: int) -> bool:
+    """Whether an answer is an error that may pass, so that the same request may work in a while."""
+    return status in MAY_PASS or (status >= SERVER_ERROR and status not in UNHEARD)
+
+
+def retry_after_s(response: http.client.HTTPResponse) -> float:
+    """Read how long to wait; a date, or nonsense, is none."""
+    text = response.headers.get("Retry-After", "")
+    return min(float(text), LONGEST_RETRY_AFTER_S) if text.isascii() and text.isdigit() else 0.0
 
 
 def in_words(error: Exception) -> str:

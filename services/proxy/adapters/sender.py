@@ -12,14 +12,16 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from math import inf
 from pathlib import Path
+from urllib.parse import urlencode
 
 import msgspec
 
 from libs.common.errors import NodeFailed
-from libs.common.model import Node, NodeTaskId
-from services.proxy.adapters.node_call import Answer, Limits, NodeCall
+from libs.common.model import Node, NodeTaskId, StatusCode
+from services.proxy.adapters.node_call import Answer, Limits, NodeCall, Status
 from services.proxy.adapters.throttle import Throttle
-from services.proxy.core.outgoing import Multipart, form, one_file
+from services.proxy.core.forwarding import ImagesCount
+from services.proxy.core.outgoing import Multipart, Urlencoded, form, one_file
 from services.proxy.ports import Draft, NodeRefused
 
 
@@ -56,6 +58,18 @@ class NodeSender:
         with suppress(NodeRefused):
             await self._call(node, "/task/new/init", form(fresh_boundary(), [("options", "[")]), attempt=attempt)
 
+    async def count_images(self, node: Node, attempt: NodeTaskId) -> ImagesCount:
+        """`GET /task/<id>/info`. A task that is being initialised is RUNNING and has no processing time yet."""
+        answer = await self._call(node, f"/task/{attempt}/info", None, method="GET")
+        require(answer.status is not None, node)
+        initialising = answer.status == Status(StatusCode.RUNNING) and answer.processing_time < 0
+        return ImagesCount(answer.images_count, settled=not initialising)
+
+    async def remove(self, node: Node, attempt: NodeTaskId) -> None:
+        """`POST /task/remove`."""
+        answer = await self._call(node, "/task/remove", Urlencoded(urlencode({"uuid": attempt}).encode()))
+        require(answer.success is True, node)
+
     async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft, by_s: float = inf) -> None:
         """`POST /task/new` with `zipurl`."""
         body = form(fresh_boundary(), [*fields_of(draft), ("zipurl", draft.zip_url)])
@@ -66,15 +80,24 @@ class NodeSender:
         self,
         node: Node,
         path: str,
-        body: Multipart | None,
+        body: Multipart | Urlencoded | None,
         *,
         attempt: NodeTaskId | None = None,
         file: Path | None = None,
         by_s: float = inf,
+        method: str = "POST",
     ) -> Answer:
         headers = {"set-uuid": attempt} if attempt else None
         call = NodeCall(
-            node, path, body, limits=self._limits, throttle=self.throttle, headers=headers, file=file, by_s=by_s
+            node,
+            path,
+            body,
+            limits=self._limits,
+            throttle=self.throttle,
+            headers=headers,
+            file=file,
+            by_s=by_s,
+            method=method,
         )
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call.run)

@@ -1,11 +1,13 @@
 """What forwarding decides: the order of files, what an outcome means for the attempt, how patient to be. Pure.
 
 The rules rest on how NodeODM stores uploads: a file sent twice under one id becomes a second image, a file cut off half-way
-stays as it is, and nothing takes an uncommitted upload back. So:
+stays as it is, and nothing lists or takes back a single file of an uncommitted upload. So:
 
-    the connection never came about   nothing has happened: try again, under the same node task id
+    not a byte of the body went out   nothing has happened: try again, under the same node task id
     the node said no                  the attempt is over; the task may not suit any node
-    anything else                     nobody knows what the node has: the attempt is over, the next one gets a fresh id;
+    it answered with an error (500)   as good as certain that it kept nothing: try again, and let the node's own count of
+                                      images prove it after the commit (`counted`)
+    no answer                         nobody knows what the node has: the attempt is over, the next one gets a fresh id;
                                       after a commit the node must first be asked whether it has the task
 """
 
@@ -15,9 +17,13 @@ from enum import Enum, auto
 from typing import Final
 
 from libs.common.model import TaskState
+from libs.common.retry import RetryPolicy
 
-RETRY_AFTER_S: Final = (0.5, 1.0, 2.0, 4.0)
-"""Pauses between tries to reach a node."""
+UNREACHED: Final = RetryPolicy(tries_count=5, within_s=60.0, first_s=0.5, longest_s=4.0)
+ERRED: Final = RetryPolicy(tries_count=12, within_s=1_800.0, first_s=0.25, longest_s=4.0)
+"""When every other request fails, a file fails twelve times in a row once in 4,096 files. A node that fails always is given up
+after half a minute; the time limit is for files that take long to send."""
+LEFTOVERS: Final = RetryPolicy(tries_count=3, within_s=60.0, first_s=1.0, longest_s=5.0)
 WAIT_S: Final = 5.0
 LONGEST_WAIT_S: Final = 60.0
 PLACES_PER_S: Final = 20
@@ -44,7 +50,37 @@ class Outcome(Enum):
 
     UNREACHABLE = auto()
     REFUSED = auto()
+    ERRED = auto()
+    """An answer came, and it is an error that may pass: 500, 503, 429."""
     UNKNOWN = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retries:
+    """How often a step is taken again."""
+
+    unreached: RetryPolicy = UNREACHED
+    erred: RetryPolicy = ERRED
+    leftovers: RetryPolicy = LEFTOVERS
+    """To remove something from a node; what is left then the node removes by itself, some days later."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """One failed try of a step."""
+
+    outcome: Outcome
+    reason: str
+    failures_count: int = 1
+    """Of this step so far, this one included."""
+    elapsed_s: float = 0.0
+    """Since its first try began."""
+    retry_after_s: float = 0.0
+    """What the node asked for."""
+    erred_before: bool = False
+    """An earlier try was answered with an error: it may have been carried out."""
+    provable: bool = True
+    """Should it have been carried out although it was answered with an error, that will show."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +94,58 @@ class Verdict:
     commit_uncertain: bool = False
 
 
-def judge(step: Step, outcome: Outcome, reason: str, tries_count: int) -> Verdict:
-    """Decide what a failed step means for the attempt. `tries_count` includes the one that failed."""
-    if outcome is Outcome.REFUSED:
+def judge(step: Step, failure: Failure, retries: Retries, chance: float) -> Verdict:
+    """Decide what a failed step means for the attempt."""
+    outcome, reason = failure.outcome, failure.reason
+    may_have_begun = step.commits and (outcome in {Outcome.UNKNOWN, Outcome.ERRED} or failure.erred_before)
+    if outcome is Outcome.REFUSED and not may_have_begun:
         return Verdict(reason=reason, node_refused=True)
-    if outcome is Outcome.UNKNOWN:
-        return Verdict(reason=reason, commit_uncertain=step.commits)
-    again = RETRY_AFTER_S[tries_count - 1] if tries_count <= len(RETRY_AFTER_S) else None
-    return Verdict(reason=reason, again_after_s=again)
+    again_s = None
+    if outcome is Outcome.UNREACHABLE:
+        again_s = retries.unreached.pause_s(failure.failures_count, failure.elapsed_s, chance)
+    elif outcome is Outcome.ERRED and (failure.provable or step is not Step.SEND):
+        again_s = retries.erred.pause_s(failure.failures_count, failure.elapsed_s, chance, failure.retry_after_s)
+    if again_s is not None:
+        return Verdict(reason=reason, again_after_s=again_s)
+    if failure.failures_count > 1:
+        reason = f"{reason} (tried {failure.failures_count} times)"
+    return Verdict(reason=reason, commit_uncertain=may_have_begun)
+
+
+class Proof(Enum):
+    """What a node's count of images says about files that it may have kept twice."""
+
+    RIGHT = auto()
+    WRONG = auto()
+    OPEN = auto()
+    """Ask again."""
+
+
+@dataclass(frozen=True)
+class ImagesCount:
+    """What a node says of the images of a committed task."""
+
+    count: int
+    settled: bool
+    """It has sorted out what is no image."""
+
+
+def counted(seen: ImagesCount, files_count: int, images_count: int, doubted_count: int) -> Proof:
+    """Judge the `imagesCount` of a task that was committed with `doubted_count` images that may lie there twice.
+
+    Each file is there at least once, because each was answered with success once. NodeODM counts all files until it has sorted
+    out what is no image, and the images from then on; until it has counted at all it says -1 or 0.
+    """
+    seen_count = seen.count
+    if seen_count == images_count:
+        return Proof.RIGHT
+    if seen.settled:
+        return Proof.WRONG
+    if seen_count <= 0:
+        return Proof.OPEN
+    if seen_count == files_count:
+        return Proof.RIGHT if doubted_count < files_count - images_count else Proof.OPEN
+    return Proof.WRONG
 
 
 def sending_order(sizes_bytes: Mapping[str, int]) -> list[str]:

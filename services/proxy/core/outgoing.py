@@ -24,6 +24,15 @@ class Multipart:
         return f"multipart/form-data; boundary={self.boundary}"
 
 
+@dataclass(frozen=True)
+class Urlencoded:
+    """A body of fields as `/task/remove` takes them; a multipart form it does not read."""
+
+    head: bytes
+    tail: bytes = b""
+    content_type: str = "application/x-www-form-urlencoded"
+
+
 def form(boundary: str, fields: Sequence[tuple[str, str]]) -> Multipart:
     """Build a form of plain fields."""
     parts = [

@@ -16,7 +16,7 @@ attempt may commit, so nothing that runs is ever removed.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
 
@@ -29,8 +29,9 @@ from libs.common.metrics import counter
 from libs.common.model import Node, NodeId, NodeTaskId, TaskId
 from libs.common.ports import Bus
 from services.proxy.core.ahead import TRIES_COUNT, Pile, Seen, why_afresh, why_end
-from services.proxy.core.forwarding import Verdict
-from services.proxy.handlers.delivery import Delivery, StepFailed
+from services.proxy.core.forwarding import Retries, Verdict
+from services.proxy.handlers.delivery import Delivery, OnNode, StepFailed
+from services.proxy.handlers.leftovers import Leftovers
 from services.proxy.handlers.trip import Trip
 from services.proxy.ports import Draft, Sender, Spool, StoredFile
 
@@ -40,9 +41,6 @@ trips = counter("clusterodm_trips_ahead", "Transfers to nodes before the commit"
 
 LOOPS_COUNT: Final = 1_000_000
 """A loop that waits costs a few kilobytes; what is bounded is how many send."""
-DISCARD_PAUSES_S: Final = (1.0, 5.0)
-"""Between the tries to remove something from a node; what is left then the node removes by itself, some days later."""
-DISCARD_S: Final = 10.0
 
 
 class Ahead:
@@ -62,6 +60,7 @@ class Ahead:
         ask_every_s: float,
         clock: Callable[[], int],
         fresh_id: Callable[[], str],
+        retries: Retries | None = None,
     ) -> None:
         self._bus = bus
         self._spool = spool
@@ -75,6 +74,10 @@ class Ahead:
         self._ask_every_s = ask_every_s
         self._clock = clock
         self._fresh_id = fresh_id
+        self._retries = retries or Retries()
+        self._leftovers = Leftovers(sender, self._retries.leftovers)
+        self.distrusted: set[NodeId] = set()
+        """Nodes that have kept files which they had answered with an error (delivery.py); attempts share it."""
         self._room = asyncio.Semaphore(uploads_count)
         self._crew = Crew(LOOPS_COUNT)
         self._piles: dict[TaskId, Pile] = {}
@@ -125,7 +128,7 @@ class Ahead:
         if trip := self._trips.get(task):
             trip.give_up(reason)
 
-    async def take(self, task: TaskId, placed: Placed) -> Mapping[str, int]:
+    async def take(self, task: TaskId, placed: Placed) -> OnNode:
         """Hand over to the attempt that was placed there: what the node has. Raises StepFailed."""
         trip = self._trips.get(task)
         if trip is None or trip.ahead.node_task_id != placed.node_task_id:
@@ -142,7 +145,7 @@ class Ahead:
             await self._spool.note_ahead(task, None)
         except NotFound:
             raise StepFailed(Verdict(reason="its inputs are gone")) from None
-        return trip.delivery.sent
+        return trip.delivery.on_node
 
     @contextmanager
     def giving_way(self) -> Iterator[None]:
@@ -197,7 +200,14 @@ class Ahead:
             return
         draft = self._spool.draft(task)
         delivery = Delivery(
-            self._sender, self._spool, draft, node, ahead.node_task_id, parallel_count=self._parallel_count
+            self._sender,
+            self._spool,
+            draft,
+            node,
+            ahead.node_task_id,
+            parallel_count=self._parallel_count,
+            retries=self._retries,
+            distrusted=self.distrusted,
         )
         pile.put_back()
         trip = self._trips[task] = Trip(delivery, ahead, pile)
@@ -275,16 +285,6 @@ class Ahead:
                 await self._spool.note_ahead(task, None)
 
     async def _remove(self, task: TaskId, ahead: SentAhead, node: Node) -> None:
-        for pause_s in (*DISCARD_PAUSES_S, None):
-            try:
-                async with asyncio.timeout(DISCARD_S):
-                    await self._sender.discard(node, ahead.node_task_id)
-                break
-            except (ClusterError, TimeoutError) as error:
-                log.info(
-                    "not removed from the node", task=task, node=node.name, reason=str(error), again_after_s=pause_s
-                )
-            if pause_s is not None:
-                await asyncio.sleep(pause_s)
+        await self._leftovers.remove(task, node, ahead.node_task_id)
         with suppress(NotFound):
             await self._spool.note_ahead(task, None)

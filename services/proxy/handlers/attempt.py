@@ -1,17 +1,18 @@
 """One attempt: a task's files to one node, then its commit; at the end the scheduler is told how it went.
 
-    begin ──▶ send (several files at once) ──▶ confirm ──▶ commit ──▶ REPORT_FORWARDED
-      └──────────── any failure that ends the attempt ─────────────▶ REPORT_FORWARD_FAILED
+    begin ──▶ send (several files at once) ──▶ confirm ──▶ commit ──▶ (prove) ──▶ REPORT_FORWARDED
+      └──────────── any failure that ends the attempt ──────────────────────────▶ REPORT_FORWARD_FAILED
 
 Meanwhile RENEW_ATTEMPT says every few seconds that we are still at it. Refused, the attempt no longer counts (the task was
 canceled, or the scheduler gave the attempt up): sending stops at once and nothing is reported. *Confirm* is one more renewal
 that must be answered before the commit goes out, so that nothing is started on a node that nobody waits for. It counts for a
 short while only: a commit that comes later than that (a frozen process, a slow connection) is not sent but confirmed anew.
+*Prove* is there only when an image may lie on the node twice (delivery.py); the scheduler knows of the doubt before the commit.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -31,8 +32,8 @@ from libs.common.messages import (
 )
 from libs.common.model import InstanceId, TaskId
 from libs.common.ports import Bus
-from services.proxy.core.forwarding import Verdict
-from services.proxy.handlers.delivery import Delivery, StepFailed
+from services.proxy.core.forwarding import Retries, Verdict
+from services.proxy.handlers.delivery import Delivery, OnNode, StepFailed
 from services.proxy.ports import Manifest
 
 log = structlog.get_logger()
@@ -51,10 +52,11 @@ class Pace:
     """While the scheduler does not know a task that it has acknowledged."""
     failure_pause_s: float = 5.0
     """After a mistake of our own."""
+    retries: Retries = field(default_factory=Retries)
 
 
-TakeOver = Callable[[TaskId, Placed], Awaitable[Mapping[str, int]]]
-"""Says what a node has already of a task that was placed there: names and sizes in bytes. Raises StepFailed."""
+TakeOver = Callable[[TaskId, Placed], Awaitable[OnNode]]
+"""Says what a node has already of a task that was placed there. Raises StepFailed."""
 
 
 class AttemptOver(Exception):
@@ -102,12 +104,18 @@ class Attempt:
         self._woken = woken
         self._pace = pace
         self._committing = False
+        self._committed = False
         self._log = log.bind(task=self._task, node=placed.node.name, attempt=placed.attempt)
 
     @property
     def committing(self) -> bool:
         """Whether the commit may be on its way: then only the node knows whether it has the task."""
         return self._committing
+
+    @property
+    def leftover(self) -> bool:
+        """Whether files may lie on the node that nobody will commit."""
+        return self._delivery.touched and not self._committing and not self._committed
 
     async def run(self) -> None:
         """Send, commit, report."""
@@ -151,6 +159,7 @@ class Attempt:
             holder=self._holder,
             sent_count=len(self._delivery.sent),
             sent_bytes=sum(self._delivery.sent.values()),
+            doubtful=bool(self._delivery.doubted),
             epoch=self._placed.epoch,
         )
         try:
@@ -188,6 +197,7 @@ class Attempt:
             reason=verdict.reason,
             node_refused=verdict.node_refused,
             commit_uncertain=verdict.commit_uncertain,
+            doubtful=bool(self._delivery.doubted),
             epoch=self._placed.epoch,
         )
         await tell(self._bus, REPORT_FORWARD_FAILED, failed, self._pace.bus_retry_s)
@@ -199,6 +209,7 @@ class Attempt:
         try:
             await self._take_steps()
         except StepFailed as failed:
+            self._committing = self._committing and failed.verdict.commit_uncertain
             return failed.verdict
         except OSError as error:
             return Verdict(reason=f"the stored files cannot be read ({error.strerror})", node_refused=True)
@@ -209,8 +220,14 @@ class Attempt:
             await self._delivery.submit_zip(self._confirm)
             return
         if self._before:
-            self._delivery.sent.update(await self._before(self._task, self._placed))
+            self._delivery.go_on_from(await self._before(self._task, self._placed))
         else:
             await self._delivery.begin()
         await self._delivery.send_all(self._sizes)
         await self._delivery.commit(self._confirm)
+        self._committed = True
+        await self._delivery.prove(self._still_proving)
+
+    async def _still_proving(self) -> None:
+        """Say that we are at it. Raises AttemptOver."""
+        await self._renew_once()

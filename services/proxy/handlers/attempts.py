@@ -19,6 +19,7 @@ from services.proxy.handlers.ahead import Ahead
 from services.proxy.handlers.attempt import Attempt, Pace, tell
 from services.proxy.handlers.delivery import Delivery
 from services.proxy.handlers.finish import Finisher
+from services.proxy.handlers.leftovers import Leftovers
 from services.proxy.ports import Mark, Sender, Spool
 
 log = structlog.get_logger()
@@ -57,6 +58,7 @@ class Attempts:
         self._ahead = ahead
         self._parallel_count = parallel_count
         self._pace = pace
+        self.leftovers = Leftovers(sender, pace.retries.leftovers)
 
     async def run(self, task: TaskId, placed: Placed, loop: Loop) -> None:
         """Bring a task to the node that it was placed on, unless that was tried already."""
@@ -86,14 +88,26 @@ class Attempts:
                 await attempt.run()
         except asyncio.CancelledError:
             await self._say_stopped(task, placed, committing=attempt.committing)
+            if attempt.leftover:
+                await self.leftovers.remove_later(task, placed.node, placed.node_task_id)
             raise
+        else:
+            if attempt.leftover:
+                await self.leftovers.remove_later(task, placed.node, placed.node_task_id)
         finally:
             loop.sending = False
 
     def _delivery(self, task: TaskId, placed: Placed) -> Delivery:
         draft = self._spool.draft(task)
         return Delivery(
-            self._sender, self._spool, draft, placed.node, placed.node_task_id, parallel_count=self._parallel_count
+            self._sender,
+            self._spool,
+            draft,
+            placed.node,
+            placed.node_task_id,
+            parallel_count=self._parallel_count,
+            retries=self._pace.retries,
+            distrusted=self._ahead.distrusted,
         )
 
     async def _say_stopped(self, task: TaskId, placed: Placed, *, committing: bool) -> None:

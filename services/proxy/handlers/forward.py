@@ -91,7 +91,12 @@ class Forwarder:
     async def running(self) -> AsyncIterator[None]:
         """Take up what the spool holds, and forward while the context is open."""
         self._cluster.on_task(self._wake)
-        async with self._bus.listen(PLACEMENT_POSSIBLE, self._hear), self._ahead.running(), self._crew:
+        async with (
+            self._bus.listen(PLACEMENT_POSSIBLE, self._hear),
+            self._ahead.running(),
+            self._attempts.leftovers.running(),
+            self._crew,
+        ):
             for held in self._spool.held():
                 if held.committed:
                     await self._start(held.draft.task, resumed=True)

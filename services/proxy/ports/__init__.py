@@ -26,6 +26,7 @@ from services.proxy.ports.spool import (
 )
 from services.proxy.ports.troubles import (
     HolderAway,
+    NodeErred,
     NodeRefused,
     SpoolFull,
     SpoolLocked,
@@ -57,6 +58,7 @@ __all__ = [
     "Holders",
     "Manifest",
     "Mark",
+    "NodeErred",
     "NodeRefused",
     "NodeReply",
     "NotFound",

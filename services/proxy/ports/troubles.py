@@ -19,5 +19,14 @@ class NodeRefused(NodeFailed):
     """The node answered with a reason why it will not take this; the message holds its words."""
 
 
+class NodeErred(NodeFailed):
+    """The node answered with an error that may pass (500, 503, 429) instead of yes or no."""
+
+    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+        """Keep the sentence, and how long the node wants to be left alone."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class WebhookFailed(Refused):
     """The client's server did not take the message; the text names no more than its host."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from libs.common.model import Node, NodeTaskId, TaskId, Upload
+from services.proxy.core.forwarding import ImagesCount
 from services.proxy.ports.spool import Draft
 
 
@@ -95,8 +96,8 @@ class Upstream(Protocol):
 class Sender(Protocol):
     """The way to a node: the calls of one attempt.
 
-    Every call raises NodeUnreachable (not one byte went out), NodeRefused (the node answered and said no) or NodeFailed
-    (anything else: the outcome is unknown).
+    Every call raises NodeUnreachable (nothing of the body went out, so nothing has happened), NodeRefused (the node answered and
+    said no), NodeErred (it answered with an error that may pass) or NodeFailed (anything else: the outcome is unknown).
     """
 
     async def begin(self, node: Node, attempt: NodeTaskId, draft: Draft) -> None:
@@ -113,6 +114,14 @@ class Sender(Protocol):
 
     async def discard(self, node: Node, attempt: NodeTaskId) -> None:
         """Remove what was sent and never committed; nothing happens to what was committed."""
+        ...
+
+    async def count_images(self, node: Node, attempt: NodeTaskId) -> ImagesCount:
+        """`GET /task/<id>/info`: how many images the node counts; NodeRefused when it knows no such task."""
+        ...
+
+    async def remove(self, node: Node, attempt: NodeTaskId) -> None:
+        """`POST /task/remove`; NodeRefused when it knows no such task."""
         ...
 
     async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft, by_s: float = inf) -> None:

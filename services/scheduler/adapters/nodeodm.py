@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from libs.common.errors import NodeFailed, NodeUnreachable, Refused
@@ -91,6 +92,11 @@ class NodeODMNodes:
     async def remove(self, node: Node, task: NodeTaskId, timeout_s: float) -> bool:
         """Ask `POST /task/remove`."""
         return await self._acted(node, self._client.remove(node, task, timeout_s), timeout_s)
+
+    async def discard(self, node: Node, task: NodeTaskId, timeout_s: float) -> None:
+        """Ask `POST /task/new/init` for what no NodeODM takes: it refuses, and removes what was uploaded."""
+        with suppress(Refused):
+            await within(timeout_s, node, self._client.discard(node, task, timeout_s))
 
     async def restart(
         self, node: Node, task: NodeTaskId, options: tuple[OptionValue, ...] | None, timeout_s: float

@@ -52,6 +52,8 @@ class Held:
     heard_at: Instant
     """When its holder last said that it is at it."""
     uncertain_since: Instant | None = None
+    doubtful: bool = False
+    """Images may lie on the node twice, says its holder."""
 
 
 class Board:

@@ -1,7 +1,8 @@
 """Tells nodes of attempts that are over for us, and forgets what is old.
 
 An attempt that was being forwarded when it was given up may still be committed by a holder that does not know yet: that its node does
-not know it means something only when that time has passed.
+not know it means something only when that time has passed. Then what was uploaded and never committed is discarded there, too: its
+holder does that by itself, unless it was killed.
 """
 
 from collections.abc import Callable
@@ -81,12 +82,18 @@ class Cleaner:
         except ClusterError as error:
             log.info("node not told", node=node.id, attempt=attempt.node_task_id, error=error.message)
             return False
+        if not found and not self._cannot_come(attempt):
+            return False
         log.info("node told", node=node.id, attempt=attempt.node_task_id, to=str(attempt.cleanup), found=found)
-        return found or self._cannot_come(attempt)
+        return True
 
     async def _tell(self, node: NodeState, attempt: Attempt) -> bool:
-        act = self._api.cancel if attempt.cleanup is Cleanup.CANCEL else self._api.remove
-        return await act(node.record, attempt.node_task_id, self._timeout_s)
+        if attempt.cleanup is Cleanup.CANCEL:
+            return await self._api.cancel(node.record, attempt.node_task_id, self._timeout_s)
+        found = await self._api.remove(node.record, attempt.node_task_id, self._timeout_s)
+        if not found and attempt.running_at_ms is None and self._cannot_come(attempt):
+            await self._api.discard(node.record, attempt.node_task_id, self._timeout_s)
+        return found
 
     def _cannot_come(self, attempt: Attempt) -> bool:
         """Whether it is too late for a holder to commit it."""

@@ -2,13 +2,16 @@
 
 A holder that is silent for too long, or that sent the commit and did not see the answer, leaves an attempt *uncertain*. Then the node
 is asked: it has the task, so it runs; it does not have it, so the attempt is over; it cannot be reached, so it is asked again until
-the node's grace is over. Nothing else happens to the task before that, or it could run twice.
+the node's grace is over. Nothing else happens to the task before that, or it could run twice. A task that is found with images that its
+holder doubts (they may lie there twice, and the holder has not reported the proof) is removed from the node instead.
 
 "It does not have it" counts only when the node has gone on saying so for a while (`--commit-settle-s`), counted from its
 first denial and not from the doubt: a node that was frozen or cut off finds question and commit in its mailbox together when it comes
 back. Nothing can be on its way to the mailbox any more by then: a holder sends a commit within `COMMIT_WITHIN_S` of having the
 attempt confirmed, and is silent for longer before it is doubted.
 """
+
+from contextlib import suppress
 
 import structlog
 
@@ -75,7 +78,8 @@ class ForwardHandlers:
         task = await self._reported(asked)
         if not is_current(task, asked.attempt, AttemptState.FORWARDING):
             raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
-        self._board.forwarding[task.id].heard_at = self._ledger.instant()
+        held = self._board.forwarding[task.id]
+        held.heard_at, held.doubtful = self._ledger.instant(), asked.doubtful
         return Done()
 
     async def forwarded(self, asked: ReportForwarded) -> TaskRecord:
@@ -101,6 +105,9 @@ class ForwardHandlers:
         """Note that forwarding is over without success. An attempt that does not count any more changes nothing."""
         self._placer.heard(asked.holder)
         before = await self._reported(asked)
+        held = self._board.forwarding.get(asked.task)
+        if held is not None and is_current(before, asked.attempt, AttemptState.FORWARDING):
+            held.doubtful = asked.doubtful
 
         def decide(task: Task) -> Task:
             if not is_current(task, asked.attempt, AttemptState.FORWARDING):
@@ -191,7 +198,9 @@ class ForwardHandlers:
                 reason = f"the node cannot be asked whether it has the task: {error.message}"
                 await self._end(task, self._died_or_not(task, reason, node))
             return
-        if look is not None:
+        if look is not None and self._board.forwarding[task.id].doubtful:
+            await self._take_back(task, node)
+        elif look is not None:
             await self._found(task)
         elif self._is_denied_for_good(task.id, attempt.number):
             reason = attempt.reason or "the node does not have the task"
@@ -221,6 +230,16 @@ class ForwardHandlers:
         record = await self._ledger.change(asked.id, decide)
         if record.task.state is TaskState.RUNNING:
             await self._voice.of_task(TASK_STARTED, record.task, reason="the node has it")
+
+    async def _take_back(self, task: Task, node: NodeState) -> None:
+        """Remove from its node a task of which nobody has proven that each image lies there once; asked again when that fails."""
+        attempt = task.attempts[-1]
+        with suppress(ClusterError):
+            await self._api.remove(node.record, attempt.node_task_id, self._settings.action_timeout_s)
+            reason = (
+                f"{attempt.reason or 'its proxy is silent'}; images may lie on the node twice, so it is removed there"
+            )
+            await self._end(task, Ending(reason, cleanup=Cleanup.REMOVE))
 
     async def _end(self, asked: Task, ending: Ending) -> None:
         number = asked.attempts[-1].number

@@ -82,6 +82,11 @@ class NodesInOffice:
         self._office.require()
         return await self._api.remove(node, task, timeout_s)
 
+    async def discard(self, node: Node, task: NodeTaskId, timeout_s: float) -> None:
+        """Remove what was uploaded and never committed."""
+        self._office.require()
+        await self._api.discard(node, task, timeout_s)
+
     async def restart(
         self, node: Node, task: NodeTaskId, options: tuple[OptionValue, ...] | None, timeout_s: float
     ) -> bool:

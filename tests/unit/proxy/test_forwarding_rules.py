@@ -1,16 +1,26 @@
 """core/forwarding.py, core/outgoing.py and the throttle: what forwarding decides and sends."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from libs.common.errors import NodeFailed
 from libs.common.model import TaskState
+from libs.common.retry import RetryPolicy
 from services.proxy.adapters.throttle import Throttle
 from services.proxy.core.forwarding import (
-    RETRY_AFTER_S,
+    ERRED,
+    UNREACHED,
+    Failure,
+    ImagesCount,
     Move,
     Outcome,
+    Proof,
+    Retries,
     Step,
     Verdict,
+    counted,
     judge,
     next_move,
     patience_s,
@@ -18,33 +28,86 @@ from services.proxy.core.forwarding import (
 )
 from services.proxy.core.outgoing import form, one_file
 
+UNREACHABLE, REFUSED, ERRED_, UNKNOWN = Outcome.UNREACHABLE, Outcome.REFUSED, Outcome.ERRED, Outcome.UNKNOWN
+
 
 @pytest.mark.parametrize(
-    ("step", "outcome", "tries", "expected"),
+    ("step", "failure", "expected"),
     [
-        pytest.param(Step.BEGIN, Outcome.UNREACHABLE, 1, {"again_after_s": 0.5}, id="init not seen"),
-        pytest.param(Step.SEND, Outcome.UNREACHABLE, 2, {"again_after_s": 1.0}, id="file not seen"),
-        pytest.param(Step.COMMIT, Outcome.UNREACHABLE, 4, {"again_after_s": 4.0}, id="commit not seen"),
-        pytest.param(Step.COMMIT, Outcome.UNREACHABLE, 5, {}, id="never reached: over, and certain"),
-        pytest.param(Step.SEND, Outcome.UNREACHABLE, 5, {}, id="node gone"),
-        pytest.param(Step.BEGIN, Outcome.REFUSED, 1, {"node_refused": True}, id="init refused"),
-        pytest.param(Step.SEND, Outcome.REFUSED, 1, {"node_refused": True}, id="file refused"),
-        pytest.param(Step.COMMIT, Outcome.REFUSED, 1, {"node_refused": True}, id="commit refused is certain"),
-        pytest.param(Step.BEGIN, Outcome.UNKNOWN, 1, {}, id="init in doubt"),
-        pytest.param(Step.SEND, Outcome.UNKNOWN, 1, {}, id="a file in doubt is never sent again"),
-        pytest.param(Step.COMMIT, Outcome.UNKNOWN, 1, {"commit_uncertain": True}, id="commit in doubt"),
-        pytest.param(Step.SUBMIT, Outcome.UNKNOWN, 1, {"commit_uncertain": True}, id="one-step task in doubt"),
+        pytest.param(Step.BEGIN, {"outcome": UNREACHABLE}, {"again_after_s": 0.5}, id="init not seen"),
+        pytest.param(
+            Step.SEND, {"outcome": UNREACHABLE, "failures_count": 2}, {"again_after_s": 1.0}, id="file not seen"
+        ),
+        pytest.param(
+            Step.COMMIT, {"outcome": UNREACHABLE, "failures_count": 4}, {"again_after_s": 4.0}, id="commit not seen"
+        ),
+        pytest.param(Step.BEGIN, {"outcome": REFUSED}, {"node_refused": True}, id="init refused"),
+        pytest.param(Step.SEND, {"outcome": REFUSED}, {"node_refused": True}, id="file refused"),
+        pytest.param(Step.COMMIT, {"outcome": REFUSED}, {"node_refused": True}, id="commit refused is certain"),
+        pytest.param(
+            Step.COMMIT,
+            {"outcome": REFUSED, "erred_before": True},
+            {"commit_uncertain": True},
+            id="commit refused after an error may have been taken before",
+        ),
+        pytest.param(Step.BEGIN, {"outcome": ERRED_}, {"again_after_s": 0.25}, id="init answered with an error"),
+        pytest.param(Step.SEND, {"outcome": ERRED_}, {"again_after_s": 0.25}, id="file answered with an error"),
+        pytest.param(
+            Step.SEND,
+            {"outcome": ERRED_, "provable": False},
+            {},
+            id="a file that no count would show is not sent again",
+        ),
+        pytest.param(
+            Step.SEND, {"outcome": ERRED_, "retry_after_s": 3.0}, {"again_after_s": 3.0}, id="the node names a pause"
+        ),
+        pytest.param(Step.COMMIT, {"outcome": ERRED_}, {"again_after_s": 0.25}, id="commit answered with an error"),
+        pytest.param(Step.BEGIN, {"outcome": UNKNOWN}, {}, id="init in doubt"),
+        pytest.param(Step.SEND, {"outcome": UNKNOWN}, {}, id="a file in doubt is never sent again"),
+        pytest.param(Step.COMMIT, {"outcome": UNKNOWN}, {"commit_uncertain": True}, id="commit in doubt"),
+        pytest.param(Step.SUBMIT, {"outcome": UNKNOWN}, {"commit_uncertain": True}, id="one-step task in doubt"),
     ],
 )
-def test_an_outcome_decides_about_the_attempt(
-    step: Step, outcome: Outcome, tries: int, expected: dict[str, object]
+def test_an_outcome_decides_about_the_attempt(step: Step, failure: dict[str, Any], expected: dict[str, Any]) -> None:
+    verdict = judge(step, Failure(reason="why", **failure), Retries(), chance=0.0)
+    assert replace(verdict, reason="why") == Verdict(reason="why", **expected)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "policy", "uncertain"),
+    [
+        pytest.param(UNREACHABLE, UNREACHED, False, id="never reached: over, and certain"),
+        pytest.param(ERRED_, ERRED, True, id="always an error: over, and the commit in doubt"),
+    ],
+)
+def test_a_node_is_tried_a_bounded_number_of_times(outcome: Outcome, policy: RetryPolicy, uncertain: bool) -> None:
+    failures = [Failure(outcome=outcome, reason="why", failures_count=number) for number in range(1, 20)]
+    verdicts = [judge(Step.COMMIT, failure, Retries(), chance=0.5) for failure in failures]
+    assert sum(1 for verdict in verdicts if verdict.again_after_s is not None) == policy.tries_count - 1
+    assert verdicts[-1] == Verdict(reason="why (tried 19 times)", commit_uncertain=uncertain)
+
+
+@pytest.mark.parametrize(
+    ("seen", "settled", "files", "images", "doubted", "proof"),
+    [
+        pytest.param(20, True, 20, 20, 3, Proof.RIGHT, id="each once"),
+        pytest.param(20, False, 20, 20, 3, Proof.RIGHT, id="each once, before anything is sorted out"),
+        pytest.param(21, True, 20, 20, 3, Proof.WRONG, id="one twice"),
+        pytest.param(21, False, 20, 20, 3, Proof.WRONG, id="one twice, before anything is sorted out"),
+        pytest.param(-1, False, 20, 20, 3, Proof.OPEN, id="not counted yet"),
+        pytest.param(0, False, 20, 20, 3, Proof.OPEN, id="an older node that has not counted yet"),
+        pytest.param(20, True, 22, 20, 3, Proof.RIGHT, id="what is no image is sorted out"),
+        pytest.param(22, False, 22, 20, 1, Proof.RIGHT, id="not sorted out yet, and too many for one doubt"),
+        pytest.param(22, False, 22, 20, 2, Proof.OPEN, id="not sorted out yet, or two images twice"),
+        pytest.param(22, True, 22, 20, 2, Proof.WRONG, id="two images twice"),
+        pytest.param(23, False, 22, 20, 2, Proof.WRONG, id="not sorted out, and one twice"),
+        pytest.param(19, True, 20, 20, 3, Proof.WRONG, id="one missing"),
+    ],
+)
+def test_the_nodes_count_of_images_proves_that_each_is_there_once(
+    seen: int, settled: bool, files: int, images: int, doubted: int, proof: Proof
 ) -> None:
-    assert judge(step, outcome, "why", tries) == Verdict(reason="why", **expected)  # type: ignore[arg-type]
-
-
-def test_a_node_is_tried_a_bounded_number_of_times() -> None:
-    verdicts = [judge(Step.SEND, Outcome.UNREACHABLE, "", tries) for tries in range(1, 10)]
-    assert sum(1 for verdict in verdicts if verdict.again_after_s is not None) == len(RETRY_AFTER_S)
+    assert counted(ImagesCount(seen, settled), files, images, doubted) is proof
 
 
 def test_the_largest_files_go_first() -> None:
