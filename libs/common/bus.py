@@ -80,6 +80,12 @@ class NatsBus:
         return f"NatsBus({'connected' if self.connected else 'away'})"
 
     @property
+    def url(self) -> str:
+        """Where it is connected to at this moment, without any token; empty: nowhere."""
+        where = self._client.connected_url
+        return f"nats://{where.hostname}:{where.port}" if where else ""
+
+    @property
     def connected(self) -> bool:
         """Whether NATS is there at this moment."""
         return self._client.is_connected
@@ -182,7 +188,9 @@ class NatsBus:
         """Open a bucket; see ports.Bus."""
         if name.name not in self._buckets:
             self._buckets[name.name] = await patiently(
-                lambda: open_bucket(self._js, name, self._replicas_count), f"bucket {name.name} opens", self._wait_s
+                lambda: open_bucket(self._client, self._js, name, self._replicas_count),
+                f"bucket {name.name} opens",
+                self._wait_s,
             )
         return self._buckets[name.name]
 

@@ -9,6 +9,7 @@
     │   └── NodeUnreachable   ... and not one byte of the request can have reached it
     ├── ProviderFailed  the cloud said no; its `trouble` says what that means for the next try
     ├── BusFailed       NATS, or the service behind it, did not answer in time: try again
+    │   └── Unreadable  ... or there is a record, written by a later version, that this one cannot read: it is there
     └── Conflict        the record has changed since it was read: read again, decide again
 
 What may cross the bus has a name there (`ERROR_NAMES`), so that the caller meets the class that the handler raised.
@@ -77,6 +78,10 @@ class ProviderFailed(ClusterError):
 
 class BusFailed(ClusterError):
     """The bus, or the service asked over it, gave no answer in time."""
+
+
+class Unreadable(BusFailed):
+    """There is a value under this key, and this version cannot read it. It is not absent, and nothing follows from it."""
 
 
 class Conflict(ClusterError):

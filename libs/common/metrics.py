@@ -6,6 +6,7 @@ Metrics are declared where they are counted, with prometheus-client; this module
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Protocol, Self
 
 from prometheus_client import Counter
@@ -33,6 +34,12 @@ def exposition() -> tuple[bytes, bytes]:
     from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
     return CONTENT_TYPE_LATEST.encode(), generate_latest()
+
+
+@cache
+def unreadable() -> Count:
+    """Count what came over the bus or lay in a store and could not be decoded, by where that was."""
+    return counter("clusterodm_unreadable_values", "Values that this version could not decode, and skipped.", "where")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ The real ones are `bus.NatsBus` and `store.NatsBucket`; the fakes are in `testin
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from libs.common.messages import BucketName, Event, ObjectsName, Request, Snapshot
 
@@ -48,14 +48,63 @@ class Seen:
     """It was deleted at that revision."""
 
 
-class Bucket(Protocol[Value]):
-    """A typed key-value store with compare-and-set. Raises BusFailed when NATS does not answer."""
+@dataclass(frozen=True)
+class Unread:
+    """One step of a watch: there is a value now that this version cannot read. It is not gone, and nothing is known of it."""
 
-    async def get(self, key: str) -> Entry[Value] | None:
-        """Read one key."""
+    key: str
+    revision: int
+
+
+@dataclass(frozen=True)
+class Reset:
+    """One step of a watch: the bucket began anew, so that revisions may be lower than those before.
+
+    All that is present follows, then what is there no more is told as gone: whoever mirrors the bucket has its content then.
+    """
+
+
+Step = Change[Value] | Unread | Reset | None
+"""What a watch yields. None, once: all that there was has been told."""
+
+
+class Loaded(dict[str, Entry[Value]]):
+    """All values of a bucket by key, and which keys have one that this version cannot read."""
+
+    def __init__(self, entries: Mapping[str, Entry[Value]], unreadable: Mapping[str, int]) -> None:
+        super().__init__(entries)
+        self.unreadable = unreadable
+        """Their revisions."""
+
+
+class Watch(Protocol[Value]):
+    """A watch of a bucket under way."""
+
+    @property
+    def silent_s(self) -> float:
+        """How long nothing has come, not even a sign of life: a few seconds mean that there may be changes it has not told."""
         ...
 
-    async def load(self) -> dict[str, Entry[Value]]:
+    def __aiter__(self) -> Self:
+        """Iterate over the steps, for ever."""
+        ...
+
+    async def __anext__(self) -> Step[Value]:
+        """Wait for the next step."""
+        ...
+
+
+class Bucket(Protocol[Value]):
+    """A typed key-value store with compare-and-set. Raises BusFailed when NATS does not answer.
+
+    A value that cannot be decoded is logged with its key, counted, and skipped; it never counts as missing.
+    """
+
+    async def get(self, key: str) -> Entry[Value] | None:
+        """Read one key as the last write left it. Raises Unreadable."""
+        ...
+
+    async def load(self) -> Loaded[Value]:
         """Read everything."""
         ...
 
@@ -82,10 +131,10 @@ class Bucket(Protocol[Value]):
         """Remove what deletions by older versions have left for ever; how many there were."""
         ...
 
-    def watch(self) -> AbstractAsyncContextManager[AsyncIterator[Change[Value] | None]]:
+    def watch(self) -> AbstractAsyncContextManager[Watch[Value]]:
         """Yield all present values, then None once, then every change, for ever (also across restarts of NATS).
 
-        After a reconnection the present values come again, without another None; what was deleted meanwhile comes as
+        After an interruption what has changed comes again, without another None; what was deleted meanwhile comes as
         a change to None.
         """
         ...

@@ -1,20 +1,19 @@
 """Typed key-value stores over NATS JetStream: compare-and-set, and watches that survive everything.
 
-Keys are checked by NATS: only `-/_=.a-zA-Z0-9`, no colon. Values are JSON of a Struct, at most 1 MiB. A marker without a
-value (deleted, purged, expired) counts as missing, and a key is created again over it.
+Keys are checked: only `-/_=.a-zA-Z0-9`, no colon. Values are JSON of a Struct, at most 1 MiB. A marker without a value (deleted,
+purged, expired) counts as missing, and a key is created again over it.
 
-When a watch has told all that there was is found out here and not by nats-py (2.16): it takes a bucket for empty when NATS has
-sent the values and nobody has read them yet, which on a busy computer is one load in some hundred. A scheduler that began
-with an empty list would lose every task.
+What is read is asked of the stream's leader, never of a replica that may lag behind: a read decides what is written next. How
+changes are followed is in watches.py: whoever was interrupted lists everything again. So the marker that a deletion leaves is needed
+only by those who watch at that moment: it carries a time to live (NATS' ADR-43), and then nothing is left of the key.
 
-A watch is restarted when the connection came back, and compares: what it knew and no longer sees is told as deleted. So the marker
-that a deletion leaves is needed only by those who watch at that moment: it carries a time to live (NATS' ADR-43), and then
-nothing is left of the key.
+A value that cannot be decoded was written by a later version. It is logged with its key, counted, and skipped; it is there.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
@@ -23,47 +22,62 @@ import msgspec
 import nats.errors
 import nats.js.errors
 import structlog
+from nats.aio.client import Client
 from nats.js import JetStreamContext, api
-from nats.js.kv import KV_DEL, KV_OP, KV_PURGE, KeyValue
+from nats.js.kv import KeyValue
 
-from libs.common.errors import BusFailed, Conflict
-from libs.common.lifecycle import heeding, now_ms
+from libs.common.clocks import Clock
+from libs.common.consumers import Consumer, Interrupted, Told
+from libs.common.errors import BusFailed, Conflict, Unreadable
+from libs.common.lifecycle import SystemClock, heeding
 from libs.common.messages import BucketName
+from libs.common.metrics import unreadable
 from libs.common.patience import in_time
-from libs.common.ports import Change, Entry, Seen
+from libs.common.ports import Change, Entry, Loaded, Reset, Seen, Step, Unread
+from libs.common.watches import NatsWatch
 
 log = structlog.get_logger()
 
 Value = TypeVar("Value")
 LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
 RETRY_S: Final = 0.25
-WRONG_REVISION: Final = 10071
-"""NATS' code for a write to a subject whose last message is another than expected."""
-GONE: Final = (KV_DEL, KV_PURGE)
+KEY: Final = re.compile(r"[-/_=a-zA-Z0-9](?:[-/_=.a-zA-Z0-9]*[-/_=a-zA-Z0-9])?")
+WRONG_REVISION: Final = (10071, 10164)
+"""NATS' codes for a write to a subject whose last message is another than expected."""
+NO_STREAM: Final = 10059
+"""NATS' code for a stream that is not there; a message that is not there has another."""
+OPERATION: Final = "KV-Operation"
+MARKER: Final = "Nats-Marker-Reason"
+"""On a marker that NATS itself leaves behind for what has expired."""
 MARKER_TTL_S: Final = 300
 """How long the marker of a deletion stays: longer than any watch lags behind that has not to begin anew."""
 DUPLICATES_S: Final = 120.0
+EXPECTED: Final = api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value
 
 
 async def open_bucket(
-    js: JetStreamContext, name: BucketName[Value], replicas_count: int, marker_ttl_s: int = MARKER_TTL_S
+    client: Client,
+    js: JetStreamContext,
+    name: BucketName[Value],
+    replicas_count: int,
+    marker_ttl_s: int = MARKER_TTL_S,
 ) -> "NatsBucket[Value]":
     """Open a bucket, creating it when it does not exist. Raises BusFailed, soon."""
+    bucket = NatsBucket(client, js, name, replicas_count, marker_ttl_s)
     try:
         async with in_time():
-            store = await heeding(opened_as(js, name, replicas_count))
+            await heeding(bucket.open())
     except LOST as error:
         raise BusFailed(f"bucket {name.name} cannot be opened: {error!r}") from None
-    return NatsBucket(js, store, name, marker_ttl_s)
+    return bucket
 
 
-async def opened_as(js: JetStreamContext, name: BucketName[Any], replicas_count: int) -> KeyValue:
-    """Open a bucket, creating its stream when it does not exist. Raises what nats-py raises."""
+async def opened(js: JetStreamContext, config: api.KeyValueConfig) -> KeyValue:
+    """Open a bucket, creating it when it does not exist. Raises what nats-py raises."""
     try:
-        return await js.key_value(name.name)
+        return await js.key_value(config.bucket)
     except nats.js.errors.BucketNotFoundError:
-        await js.add_stream(stream_of(name, replicas_count))
-        return await js.key_value(name.name)
+        return await js.create_key_value(config)
 
 
 def stream_of(name: BucketName[Any], replicas_count: int) -> api.StreamConfig:
@@ -86,124 +100,120 @@ def stream_of(name: BucketName[Any], replicas_count: int) -> api.StreamConfig:
     )
 
 
-async def opened(js: JetStreamContext, config: api.KeyValueConfig) -> KeyValue:
-    """Open a bucket, creating it when it does not exist. Raises what nats-py raises."""
-    try:
-        return await js.key_value(config.bucket)
-    except nats.js.errors.BucketNotFoundError:
-        return await js.create_key_value(config)
-
-
 class NatsBucket(Generic[Value]):
     """One bucket. `libs.common.ports.Bucket` says what each method promises."""
 
-    def __init__(
-        self, js: JetStreamContext, store: KeyValue, name: BucketName[Value], marker_ttl_s: int = MARKER_TTL_S
+    def __init__(  # noqa: PLR0913, PLR0917 which bucket, where, and how it is kept
+        self,
+        client: Client,
+        js: JetStreamContext,
+        name: BucketName[Value],
+        replicas_count: int,
+        marker_ttl_s: int = MARKER_TTL_S,
+        clock: Clock | None = None,
     ) -> None:
+        self.name = name.name
+        self._client = client
         self._js = js
-        self._store = store
-        self._name = name.name
         self._marker_ttl_s = marker_ttl_s
+        self._clock = clock or SystemClock()
         self._decoder = msgspec.json.Decoder(name.value)
-        self._watchers: set[KeyValue.KeyWatcher] = set()
+        self._config = stream_of(name, replicas_count)
+        self._stream = f"KV_{name.name}"
+        self._prefix = f"$KV.{name.name}."
+        self._consumers: set[Consumer] = set()
 
     def __repr__(self) -> str:
         """Show its name."""
-        return f"NatsBucket({self._name})"
+        return f"NatsBucket({self.name})"
+
+    async def open(self) -> None:
+        """Create it when it does not exist. Raises what nats-py raises."""
+        try:
+            await self._js.stream_info(self._stream)
+        except nats.js.errors.NotFoundError:
+            await self._js.add_stream(self._config)
 
     async def get(self, key: str) -> Entry[Value] | None:
         """Read one key."""
-        try:
-            entry = await heeding(self._store.get(key))
-        except nats.js.errors.KeyNotFoundError:
+        found = await self._last(key)
+        if found is None or is_gone(found.headers, found.data):
             return None
-        except LOST as error:
-            raise self._failed("read", key, error) from None
-        if not entry.value:
-            return None
-        return Entry(key, self._decoder.decode(entry.value), entry.revision or 0)
+        revision = found.seq or 0
+        value = self._decoded(key, found.data or b"", revision)
+        if value is None:
+            raise Unreadable(f"{self.name}/{key} was written by a later version; this one cannot read it")
+        return Entry(key, value, revision)
 
-    async def load(self) -> dict[str, Entry[Value]]:
+    async def load(self) -> Loaded[Value]:
         """Read everything."""
         found: dict[str, Entry[Value]] = {}
+        skipped: dict[str, int] = {}
         async with self.watch() as changes:
             async for change in changes:
                 if change is None:
                     break
-                if change.value is not None:
+                if isinstance(change, Unread):
+                    skipped[change.key] = change.revision
+                elif isinstance(change, Reset) or change.value is None:
+                    continue
+                else:
                     found[change.key] = Entry(change.key, change.value, change.revision)
-        return found
+        return Loaded(found, skipped)
 
     async def create(self, key: str, value: Value) -> int:
         """Write a key that must not exist."""
+        payload = msgspec.json.encode(value)
         try:
-            return await heeding(self._store.create(key, msgspec.json.encode(value)))
-        except nats.js.errors.KeyWrongLastSequenceError:
-            raise Conflict(f"{self._name}/{key} exists") from None
-        except LOST as error:
-            raise self._failed("created", key, error) from None
+            return await self._publish(key, payload, {EXPECTED: "0"}, "created")
+        except Conflict:
+            last = await self._last(key)
+            if last is None or not is_gone(last.headers, last.data):
+                raise Conflict(f"{self.name}/{key} exists") from None
+        return await self._publish(key, payload, {EXPECTED: str(last.seq)}, "created")
 
     async def update(self, key: str, value: Value, revision: int) -> int:
         """Write a key that must still be at `revision`."""
-        try:
-            return await heeding(self._store.update(key, msgspec.json.encode(value), last=revision))
-        except nats.js.errors.KeyWrongLastSequenceError:
-            raise Conflict(f"{self._name}/{key} is no longer at revision {revision}") from None
-        except LOST as error:
-            raise self._failed("updated", key, error) from None
+        return await self._publish(key, msgspec.json.encode(value), {EXPECTED: str(revision)}, "updated")
 
     async def put(self, key: str, value: Value, *, ttl_s: int | None = None) -> int:
         """Write a key whatever it holds. With a time to live as NATS' ADR-48 has it: a header of the message."""
-        content = msgspec.json.encode(value)
-        try:
-            if ttl_s is None:
-                return await heeding(self._store.put(key, content))
-            return (await heeding(self._js.publish(f"$KV.{self._name}.{key}", content, msg_ttl=ttl_s))).seq
-        except LOST as error:
-            raise self._failed("written", key, error) from None
+        return await self._publish(key, msgspec.json.encode(value), {}, "written", ttl_s)
 
     async def delete(self, key: str, revision: int | None = None) -> None:
         """Remove a key with all that was kept of it."""
-        headers = {KV_OP: KV_DEL}
-        if revision is not None:
-            headers[api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value] = str(revision)
-        try:
-            await heeding(self._js.publish(self._subject(key), headers=headers, msg_ttl=self._marker_ttl_s))
-        except nats.js.errors.APIError as error:
-            if error.err_code != WRONG_REVISION:
-                raise self._failed("deleted", key, error) from None
-            raise Conflict(f"{self._name}/{key} is no longer at revision {revision}") from None
-        except LOST as error:
-            raise self._failed("deleted", key, error) from None
+        expected = {EXPECTED: str(revision)} if revision else {}
+        await self._publish(key, b"", {OPERATION: "DEL", **expected}, "deleted", self._marker_ttl_s)
 
     async def forget_deleted(self) -> int:
         """Remove markers without a time to live, as older versions left them. Raises BusFailed."""
         try:
-            old = [each async for each in self._old_markers()]
-            for key, revision in old:
-                await heeding(self._js.purge_stream(f"KV_{self._name}", seq=revision + 1, subject=self._subject(key)))
+            old = await self._old_markers()
+            for told in old:
+                await heeding(self._js.purge_stream(self._stream, seq=told.sequence + 1, subject=told.subject))
         except LOST as error:
             raise self._failed("forgotten", "deleted keys", error) from None
         return len(old)
 
-    async def _old_markers(self) -> AsyncGenerator[tuple[str, int]]:
+    async def _old_markers(self) -> list[Told]:
         """Find the markers that should have gone by themselves long ago."""
-        before = datetime.fromtimestamp(now_ms() / 1000 - 2 * self._marker_ttl_s, UTC)
-        async with self._watching(meta_only=True) as watch:
-            async for entry in watch.watcher:
-                if entry is not None and entry.operation in GONE and entry.created and entry.created < before:
-                    yield entry.key, entry.revision or 0
-                if watch.completed_by(entry):
-                    return
+        before = datetime.fromtimestamp(self._clock.wall_ms() / 1000 - 2 * self._marker_ttl_s, UTC)
+        old: list[Told] = []
+        async with self.consuming(headers_only=True) as consumer:
+            with contextlib.suppress(Interrupted):
+                while told := await consumer.next():
+                    if OPERATION in told.headers and told.written_at < before:
+                        old.append(told)
+        return old
 
     @asynccontextmanager
-    async def watch(self) -> AsyncIterator[AsyncIterator[Change[Value] | None]]:
+    async def watch(self) -> AsyncIterator["NatsWatch[Value]"]:
         """Follow all keys."""
-        changes = self._changes()
+        watch = NatsWatch(self.name, self.consuming, self.key_of, self.read, self._clock)
         try:
-            yield changes
+            yield watch
         finally:
-            await changes.aclose()
+            await watch.end()
 
     @asynccontextmanager
     async def watch_revisions(self) -> AsyncIterator[AsyncIterator[Seen]]:
@@ -214,118 +224,110 @@ class NatsBucket(Generic[Value]):
         finally:
             await revisions.aclose()
 
+    def restart_watches(self) -> None:
+        """Have the watches begin anew; called when the connection came back."""
+        for consumer in self._consumers:
+            consumer.interrupt()
+
     async def _revisions(self) -> AsyncGenerator[Seen]:
         while True:
-            async with self._watching(meta_only=True) as watch:
-                async for entry in watch.watcher:
-                    if entry is not None:
-                        yield Seen(entry.key, entry.revision or 0, entry.operation in GONE)
+            async with self.consuming(headers_only=True) as consumer:
+                with contextlib.suppress(Interrupted, *LOST):
+                    while True:
+                        if told := await consumer.next():
+                            gone = OPERATION in told.headers or MARKER in told.headers
+                            yield Seen(self.key_of(told), told.sequence, gone)
 
-    def restart_watches(self) -> None:
-        """End the running watches so that they begin anew; called when the connection came back."""
-        for watcher in self._watchers:
-            with contextlib.suppress(asyncio.QueueFull):
-                watcher._updates.put_nowait(KeyValue.KeyWatcher.STOP_ITER)  # noqa: SLF001 stop() would ask the old server
+    def key_of(self, told: Told) -> str:
+        """Say which key a message is about."""
+        return told.subject[len(self._prefix) :]
 
-    async def _changes(self) -> AsyncGenerator[Change[Value] | None]:
-        known: dict[str, int] = {}
-        complete = False
-        while True:
-            listed: set[str] = set()
-            async with self._watching() as watch:
-                async for entry in watch.watcher:
-                    if entry is not None:
-                        listed.add(entry.key)
-                        if known.get(entry.key) != entry.revision:
-                            yield self._learn(known, entry)
-                    if not watch.completed_by(entry):
-                        continue
-                    for change in forgotten(known, listed):
-                        yield change
-                    if not complete:
-                        complete = True
-                        yield None
-
-    def _learn(self, known: dict[str, int], entry: KeyValue.Entry) -> Change[Value]:
-        revision = entry.revision or 0
-        if entry.operation in GONE or not entry.value:
-            known.pop(entry.key, None)
-            return Change(entry.key, None, revision)
-        known[entry.key] = revision
-        return Change(entry.key, self._decoder.decode(entry.value), revision)
+    def read(self, told: Told) -> Step[Value]:
+        """Make a step of a message."""
+        key = self.key_of(told)
+        if is_gone(told.headers, told.data):
+            return Change(key, None, told.sequence)
+        value = self._decoded(key, told.data, told.sequence)
+        return Unread(key, told.sequence) if value is None else Change(key, value, told.sequence)
 
     @asynccontextmanager
-    async def _watching(self, *, meta_only: bool = False) -> AsyncIterator["Watch"]:
-        watch = await self._start_watch(meta_only=meta_only)
-        self._watchers.add(watch.watcher)
+    async def consuming(self, *, headers_only: bool = False) -> AsyncIterator[Consumer]:
+        """Begin to read everything, as soon as NATS can."""
+        consumer = await self._consumer(headers_only=headers_only)
+        self._consumers.add(consumer)
         try:
-            yield watch
+            yield consumer
         finally:
-            self._watchers.discard(watch.watcher)
-            await watch.end()
+            self._consumers.discard(consumer)
+            await consumer.end()
 
-    async def _start_watch(self, *, meta_only: bool) -> "Watch":
+    async def _consumer(self, *, headers_only: bool) -> Consumer:
         tries_count = 0
         while True:
+            consumer = Consumer(
+                self._client, self._js, self._stream, f"{self._prefix}>", self._clock, headers_only=headers_only
+            )
             try:
                 async with in_time(tries_count):
-                    return await heeding(Watch.start(self._store, meta_only=meta_only))
+                    await heeding(self._begin(consumer))
             except LOST as error:
                 tries_count += 1
-                log.debug("watch not started", bucket=self._name, error=repr(error))
+                log.debug("watch not started", bucket=self.name, error=repr(error))
+                await consumer.end()
                 await asyncio.sleep(RETRY_S)
+            except BaseException:
+                await consumer.end()
+                raise
+            else:
+                return consumer
 
-    def _subject(self, key: str) -> str:
-        return f"$KV.{self._name}.{key}"
+    async def _begin(self, consumer: Consumer) -> None:
+        try:
+            await consumer.begin()
+        except nats.js.errors.NotFoundError:  # NATS began anew while we ran
+            await self.open()
+            await consumer.begin()
+
+    async def _last(self, key: str) -> api.RawStreamMsg | None:
+        """Read what the last write of a key left, from the stream's leader."""
+        if not KEY.fullmatch(key):
+            return None
+        try:
+            return await heeding(self._js.get_last_msg(self._stream, self._prefix + key))
+        except nats.js.errors.NotFoundError as error:
+            if error.err_code == NO_STREAM:
+                raise self._failed("read", key, error) from None
+            return None
+        except LOST as error:
+            raise self._failed("read", key, error) from None
+
+    async def _publish(
+        self, key: str, payload: bytes, headers: dict[str, str], what: str, ttl_s: int | None = None
+    ) -> int:
+        if not KEY.fullmatch(key):
+            raise BusFailed(f"{self.name}/{key} not {what}: not a key")
+        try:
+            return (await heeding(self._js.publish(self._prefix + key, payload, headers=headers, msg_ttl=ttl_s))).seq
+        except nats.js.errors.APIError as error:
+            if error.err_code not in WRONG_REVISION:
+                raise self._failed(what, key, error) from None
+            expected = headers.get(EXPECTED)
+            raise Conflict(f"{self.name}/{key} is no longer at revision {expected}") from None
+        except LOST as error:
+            raise self._failed(what, key, error) from None
+
+    def _decoded(self, key: str, data: bytes, revision: int) -> Value | None:
+        try:
+            return self._decoder.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            unreadable().labels(self.name).inc()
+            log.warning("value cannot be read", bucket=self.name, key=key, revision=revision, reason=str(error))
+            return None
 
     def _failed(self, what: str, key: str, error: Any) -> BusFailed:
-        return BusFailed(f"{self._name}/{key} not {what}: {type(error).__name__}")
+        return BusFailed(f"{self.name}/{key} not {what}: {type(error).__name__}")
 
 
-class Watch:
-    """A watch of nats-py's, and whether it has told all that there was when it began."""
-
-    def __init__(self, watcher: KeyValue.KeyWatcher) -> None:
-        self.watcher = watcher
-        self._sub: Any = watcher._sub  # noqa: SLF001 there is no other door
-        self._consumer = ""
-        self._empty = False
-        self._seen = False
-        self._complete = False
-
-    @classmethod
-    async def start(cls, store: KeyValue, *, meta_only: bool) -> "Watch":
-        """Start one, and ask NATS whether it has anything to send. Raises what nats-py raises."""
-        watch = cls(await store.watchall(meta_only=meta_only))
-        try:
-            told = await watch._sub.consumer_info()
-        except BaseException:
-            await watch.end()
-            raise
-        watch._consumer = f"{told.stream_name}.{told.name}"
-        watch._empty = not told.num_pending and not (told.delivered and told.delivered.consumer_seq)
-        return watch
-
-    def completed_by(self, entry: KeyValue.Entry | None) -> bool:
-        """Whether all has been told with this entry, which is true once. nats-py's own sign, None, comes too early at times."""
-        self._seen = self._seen or entry is not None
-        if self._complete:
-            return False
-        self._complete = (self._empty or self._seen) if entry is None else entry.delta == 0
-        return self._complete
-
-    async def end(self) -> None:
-        """End it, on the server too, where it would stay for minutes: a stream has room for a thousand consumers.
-
-        The watcher's own stop() also fills the queue, which nobody reads any more. Nothing is waited for: NATS may be away.
-        """
-        with contextlib.suppress(*LOST):
-            await heeding(self._sub.unsubscribe())
-            if self._consumer:
-                await heeding(self._sub._conn.publish(f"$JS.API.CONSUMER.DELETE.{self._consumer}"))  # noqa: SLF001
-
-
-def forgotten(known: dict[str, int], listed: set[str]) -> list[Change[Any]]:
-    """Tell what was known and is no longer listed; forget it."""
-    gone = [key for key in known if key not in listed]
-    return [Change(key, None, known.pop(key)) for key in gone]
+def is_gone(headers: Mapping[str, str] | None, data: bytes | None) -> bool:
+    """Whether a message says that its key is missing: a marker, by us or by NATS, or nothing at all."""
+    return not data or OPERATION in (headers or {}) or MARKER in (headers or {})

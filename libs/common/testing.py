@@ -9,16 +9,16 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 import structlog
 
 from libs.common.clocks import Instant, Now, WallMs
-from libs.common.errors import BusFailed, ClusterError, Conflict
+from libs.common.errors import BusFailed, ClusterError, Conflict, Unreadable
 from libs.common.loops import background
 from libs.common.messages import BucketName, Event, ObjectsName, Request, Snapshot
-from libs.common.ports import Change, Entry, Handler, Seen, Term
+from libs.common.ports import Change, Entry, Handler, Loaded, Reset, Seen, Step, Term, Unread
 
 log = structlog.get_logger()
 
@@ -63,14 +63,14 @@ def clocks_at(ms: int) -> Now:
 
 
 class MemoryBucket(Generic[Value]):
-    """A key-value store in a dict."""
+    """A key-value store in a dict. Tests may `write_raw` what a later version would, and have it `begin_anew`."""
 
     def __init__(self, bus: "MemoryBus", name: BucketName[Value]) -> None:
         self._bus = bus
         self._name = name
         self._entries: dict[str, tuple[bytes, int]] = {}
         self._revision = 0
-        self._watchers: set[asyncio.Queue[Change[Value] | None]] = set()
+        self._watchers: set[asyncio.Queue[Step[Value]]] = set()
 
     def __repr__(self) -> str:
         """Show its name and size."""
@@ -79,31 +79,40 @@ class MemoryBucket(Generic[Value]):
     async def get(self, key: str) -> Entry[Value] | None:
         """Read one key."""
         self._bus.require_connection()
-        return self._entry(key) if key in self._entries else None
+        if key not in self._entries:
+            return None
+        step = self._step(key)
+        if isinstance(step, Unread):
+            raise Unreadable(f"{self._name.name}/{key} was written by a later version; this one cannot read it")
+        return entry_of(step)
 
-    async def load(self) -> dict[str, Entry[Value]]:
+    async def load(self) -> Loaded[Value]:
         """Read everything."""
         self._bus.require_connection()
-        return {key: self._entry(key) for key in self._entries}
+        steps = [self._step(key) for key in self._entries]
+        return Loaded(
+            {step.key: entry_of(step) for step in steps if isinstance(step, Change)},
+            {step.key: step.revision for step in steps if isinstance(step, Unread)},
+        )
 
     async def create(self, key: str, value: Value) -> int:
         """Write a key that must not exist."""
         self._bus.require_connection()
         if key in self._entries:
             raise Conflict(f"{self._name.name}/{key} exists")
-        return self._write(key, value)
+        return self.write_raw(key, msgspec.json.encode(value))
 
     async def update(self, key: str, value: Value, revision: int) -> int:
         """Write a key that must still be at `revision`."""
         self._bus.require_connection()
         if self._entries.get(key, (b"", 0))[1] != revision:
             raise Conflict(f"{self._name.name}/{key} is no longer at revision {revision}")
-        return self._write(key, value)
+        return self.write_raw(key, msgspec.json.encode(value))
 
     async def put(self, key: str, value: Value, *, ttl_s: int | None = None) -> int:
         """Write a key whatever it holds."""
         self._bus.require_connection()
-        revision = self._write(key, value)
+        revision = self.write_raw(key, msgspec.json.encode(value))
         if ttl_s is not None:
             asyncio.get_running_loop().call_later(ttl_s, self._expire, key, revision)
         return revision
@@ -122,26 +131,26 @@ class MemoryBucket(Generic[Value]):
             self._tell(Change(key, None, self._revision))
 
     @asynccontextmanager
-    async def watch(self) -> AsyncIterator[AsyncIterator[Change[Value] | None]]:
+    async def watch(self) -> AsyncIterator["MemoryWatch[Value]"]:
         """Follow all keys."""
-        changes: asyncio.Queue[Change[Value] | None] = asyncio.Queue()
-        for entry in sorted((self._entry(key) for key in self._entries), key=lambda entry: entry.revision):
-            changes.put_nowait(Change(entry.key, entry.value, entry.revision))
-        changes.put_nowait(None)
-        self._watchers.add(changes)
+        steps: asyncio.Queue[Step[Value]] = asyncio.Queue()
+        for step in self._present():
+            steps.put_nowait(step)
+        steps.put_nowait(None)
+        self._watchers.add(steps)
         try:
-            yield endless(changes)
+            yield MemoryWatch(self._bus, steps)
         finally:
-            self._watchers.discard(changes)
+            self._watchers.discard(steps)
 
     @asynccontextmanager
     async def watch_revisions(self) -> AsyncIterator[AsyncIterator[Seen]]:
         """Follow all keys without their values."""
         async with self.watch() as changes:
             yield (
-                Seen(change.key, change.revision, change.value is None)
-                async for change in changes
-                if change is not None
+                Seen(step.key, step.revision, isinstance(step, Change) and step.value is None)
+                async for step in changes
+                if isinstance(step, Change | Unread)
             )
 
     async def forget_deleted(self) -> int:
@@ -149,19 +158,63 @@ class MemoryBucket(Generic[Value]):
         self._bus.require_connection()
         return 0
 
-    def _entry(self, key: str) -> Entry[Value]:
-        payload, revision = self._entries[key]
-        return Entry(key, msgspec.json.decode(payload, type=self._name.value), revision)
-
-    def _write(self, key: str, value: Value) -> int:
+    def write_raw(self, key: str, payload: bytes) -> int:
+        """Write bytes."""
         self._revision += 1
-        self._entries[key] = (msgspec.json.encode(value), self._revision)
-        self._tell(Change(key, self._entry(key).value, self._revision))
+        self._entries[key] = payload, self._revision
+        self._tell(self._step(key))
         return self._revision
 
-    def _tell(self, change: Change[Value]) -> None:
+    def begin_anew(self, values: Mapping[str, Value]) -> None:
+        """Play a NATS whose store was lost, or an older one restored: other content, and revisions from 1 on."""
+        gone = self._entries.keys() - values.keys()
+        self._entries = {key: (msgspec.json.encode(value), at) for at, (key, value) in enumerate(values.items(), 1)}
+        self._revision = len(self._entries)
+        self._tell(Reset())
+        for step in self._present():
+            self._tell(step)
+        for key in sorted(gone):
+            self._tell(Change(key, None, max(1, self._revision)))
+
+    def _present(self) -> list[Change[Value] | Unread]:
+        return sorted((self._step(key) for key in self._entries), key=lambda step: step.revision)
+
+    def _step(self, key: str) -> Change[Value] | Unread:
+        payload, revision = self._entries[key]
+        try:
+            return Change(key, msgspec.json.decode(payload, type=self._name.value), revision)
+        except msgspec.DecodeError:
+            return Unread(key, revision)
+
+    def _tell(self, step: Step[Value]) -> None:
         for watcher in self._watchers:
-            watcher.put_nowait(change)
+            watcher.put_nowait(step)
+
+
+class MemoryWatch(Generic[Value]):
+    """A watch of a bucket in memory; how long it is silent is what the test says of the bus."""
+
+    def __init__(self, bus: "MemoryBus", steps: "asyncio.Queue[Step[Value]]") -> None:
+        self._bus = bus
+        self._steps = steps
+
+    @property
+    def silent_s(self) -> float:
+        """How long nothing has come."""
+        return self._bus.silent_s
+
+    def __aiter__(self) -> Self:
+        """Iterate over the steps."""
+        return self
+
+    async def __anext__(self) -> Step[Value]:
+        """Wait for the next step."""
+        return await self._steps.get()
+
+
+def entry_of(change: Change[Any]) -> Entry[Any]:
+    """Make an entry of what a watch tells of a key that is there."""
+    return Entry(change.key, change.value, change.revision)
 
 
 class MemoryObjects:
@@ -202,6 +255,8 @@ class MemoryBus:
 
     def __init__(self) -> None:
         self.connected = True
+        self.silent_s = 0.0
+        """How long no watch has heard anything, as the test plays it."""
         self.told: list[tuple[str, Any]] = []
         """Every event told: its name and message."""
         self._handlers: dict[str, Handler] = {}

@@ -1,7 +1,10 @@
 """What every bucket promises: the one in memory and the one on NATS."""
 
 import asyncio
+import shutil
+import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import nats
@@ -9,11 +12,12 @@ import pytest
 from nats.js import JetStreamContext, api
 
 from libs.common.bus import NatsBus, connect
-from libs.common.errors import Conflict
+from libs.common.errors import BusFailed, Conflict, Unreadable
 from libs.common.messages import BucketName
 from libs.common.model import Node, NodeId
-from libs.common.ports import Bucket, Bus, Change, Seen
+from libs.common.ports import Bucket, Bus, Change, Reset, Seen, Step, Unread
 from libs.common.store import open_bucket
+from libs.common.testing import MemoryBus
 from tests.nats import NatsServer
 from tests.waiting import until
 
@@ -27,6 +31,20 @@ def node(port: int, *, locked: bool = False) -> Node:
 @pytest.fixture
 async def bucket(bus: Bus) -> Bucket[Node]:
     return await bus.bucket(NODES)
+
+
+async def write_raw(bus: Bus, key: str, payload: bytes) -> None:
+    """Write what a later version may write."""
+    if isinstance(bus, MemoryBus):
+        (await bus.bucket(NODES)).write_raw(key, payload)
+        return
+    assert isinstance(bus, NatsBus)
+    client = await nats.connect(bus.url)
+    await client.jetstream().publish(f"$KV.{NODES.name}.{key}", payload)
+    await client.close()
+
+
+UNREADABLE = b'{"id":"b","hostname":{"name":"as a later version has it"},"port":1}'
 
 
 async def test_what_was_written_is_read_back(bucket: Bucket[Node]):
@@ -113,16 +131,66 @@ async def test_a_watch_tells_what_is_there_then_none_then_changes(bucket: Bucket
     await bucket.put("a", node(1))
     async with bucket.watch() as changes:
         first = await anext(changes)
-        assert first is not None
+        assert isinstance(first, Change)
         assert first.value == node(1)
         assert await anext(changes) is None
         await bucket.put("b", node(2))
         await bucket.delete("a")
         second, third = await anext(changes), await anext(changes)
-        assert second is not None
-        assert third is not None
+        assert isinstance(second, Change)
+        assert isinstance(third, Change)
         assert (second.key, second.value) == ("b", node(2))
         assert (third.key, third.value) == ("a", None)
+
+
+async def test_a_value_that_cannot_be_read_is_there(bus: Bus, bucket: Bucket[Node]):
+    await write_raw(bus, "b", UNREADABLE)
+    with pytest.raises(Unreadable):
+        await bucket.get("b")
+    with pytest.raises(Conflict):
+        await bucket.create("b", node(2))
+
+
+async def test_a_value_that_cannot_be_read_hides_no_other(bus: Bus, bucket: Bucket[Node]):
+    await bucket.put("a", node(1))
+    await write_raw(bus, "b", UNREADABLE)
+    await bucket.put("c", node(3))
+    found = await bucket.load()
+    assert {key: entry.value for key, entry in found.items()} == {"a": node(1), "c": node(3)}
+    assert list(found.unreadable) == ["b"]
+
+
+async def test_a_watch_says_what_it_cannot_read_and_goes_on(bus: Bus, bucket: Bucket[Node]):
+    await write_raw(bus, "b", UNREADABLE)
+    async with bucket.watch() as changes:
+        assert isinstance(await anext(changes), Unread)
+        assert await anext(changes) is None
+        await write_raw(bus, "b", b"{")
+        assert isinstance(await anext(changes), Unread)
+        await bucket.put("b", node(2))
+        change = await anext(changes)
+        assert isinstance(change, Change)
+        assert change.value == node(2)
+
+
+async def test_an_unreadable_value_that_is_deleted_is_told_as_gone(bus: Bus, bucket: Bucket[Node]):
+    await write_raw(bus, "b", UNREADABLE)
+    async with bucket.watch() as changes:
+        assert isinstance(await anext(changes), Unread)
+        assert await anext(changes) is None
+        await bucket.delete("b")
+        change = await anext(changes)
+        assert isinstance(change, Change)
+        assert (change.key, change.value) == ("b", None)
+
+
+@pytest.mark.parametrize("key", ["a b", "*", ">", "a.*", ".a", "a.", ""])
+async def test_what_is_no_key_is_never_found(nats_bus: NatsBus, key: str):
+    nodes = await nats_bus.bucket(NODES)
+    await nodes.put("a.b", node(1))
+    assert await nodes.get(key) is None
+    with pytest.raises(BusFailed):
+        await nodes.put(key, node(1))
 
 
 async def test_a_watch_of_nothing_says_so_at_once(bucket: Bucket[Node]):
@@ -160,16 +228,135 @@ async def test_a_watch_goes_on_soon_after_a_restart_of_nats(nats_server: NatsSer
             following.cancel()
 
 
+class Mirror:
+    """What somebody knows who follows a bucket."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Node] = {}
+        self.revisions: dict[str, int] = {}
+        self.resets_count = 0
+        self.silent_s = 0.0
+
+    def take(self, step: Step[Node]) -> None:
+        if isinstance(step, Reset):
+            self.resets_count += 1
+            self.revisions = dict.fromkeys(self.revisions, 0)
+        elif isinstance(step, Change):
+            assert step.revision > self.revisions.get(step.key, 0), "a step that a mirror drops"
+            self.revisions[step.key] = step.revision
+            if step.value is None:
+                self.values.pop(step.key, None)
+            else:
+                self.values[step.key] = step.value
+
+    async def follow(self, bucket: Bucket[Node]) -> None:
+        async with bucket.watch() as changes:
+            async for change in changes:
+                self.take(change)
+                self.silent_s = changes.silent_s
+
+
+def test_a_bucket_in_memory_that_began_anew_is_told_whole():
+    async def play() -> None:
+        bucket = await MemoryBus().bucket(NODES)
+        mirror = Mirror()
+        for port in range(1, 5):
+            await bucket.put(f"n-{port}", node(port))
+        async with bucket.watch() as changes, asyncio.timeout(2):
+            bucket.begin_anew({"n-1": node(7)})
+            while mirror.values != {"n-1": node(7)}:
+                mirror.take(await anext(changes))
+        assert mirror.resets_count == 1
+
+    asyncio.run(play())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["a new store", "an older one"])
+async def test_a_bucket_that_began_anew_is_told_whole(nats_server: NatsServer, tmp_path: Path, how: str):
+    mirror = Mirror()
+    async with connect(nats_server.url, "watcher") as bus, asyncio.TaskGroup() as loops:
+        bucket = await bus.bucket(NODES)
+        await bucket.put("old", node(1))
+        await bucket.put("both", node(1))
+        following = loops.create_task(mirror.follow(bucket))
+        await until(lambda: len(mirror.values) == 2)
+        nats_server.stop()
+        shutil.copytree(nats_server.store / "js", tmp_path / "backup")
+        nats_server.start()
+        await until(lambda: bus.connected)
+        for port in range(2, 12):
+            await until(lambda: written(bucket, "both", node(port)))  # noqa: B023 awaited within this turn
+        await bucket.put("young", node(3))
+        await until(lambda: "young" in mirror.values)
+        nats_server.stop()
+        shutil.rmtree(nats_server.store / "js")
+        if how == "an older one":
+            shutil.move(tmp_path / "backup", nats_server.store / "js")
+        nats_server.start()
+        await until(lambda: bus.connected)
+        await until(lambda: written(bucket, "other", node(5)))
+        expected = {"other": node(5)} | ({"old": node(1), "both": node(1)} if how == "an older one" else {})
+        await until(lambda: mirror.values == expected, what=f"{expected}")
+        assert mirror.resets_count == 1
+        following.cancel()
+
+
+async def written(bucket: Bucket[Node], key: str, value: Node) -> bool:
+    try:
+        return bool(await bucket.put(key, value))
+    except BusFailed:
+        return False
+
+
+@pytest.mark.slow
+async def test_a_watch_knows_how_long_it_has_heard_nothing(nats_server: NatsServer):
+    async with connect(nats_server.url, "watcher") as bus:
+        bucket = await bus.bucket(NODES)
+        async with bucket.watch() as changes, asyncio.TaskGroup() as group:
+            assert await anext(changes) is None
+            waiting = group.create_task(anext(changes))
+            nats_server.send(signal.SIGSTOP)
+            await until(lambda: changes.silent_s > 2)
+            nats_server.send(signal.SIGCONT)
+            await until(lambda: changes.silent_s < 1)
+            await bucket.put("a", node(1))
+        change = waiting.result()
+        assert isinstance(change, Change)
+        assert change.key == "a"
+
+
+async def test_a_watch_that_is_written_to_all_the_time_still_says_when_all_was_told(nats_bus: NatsBus):
+    bucket = await nats_bus.bucket(NODES)
+    for port in range(1, 200):
+        await bucket.put(f"n-{port}", node(port))
+
+    async def write() -> None:
+        while True:
+            for port in range(1, 200):
+                await bucket.put(f"n-{port}", node(port))
+
+    async with asyncio.TaskGroup() as loops:
+        writing = [loops.create_task(write()) for _ in range(4)]
+        for _ in range(5):
+            async with asyncio.timeout(5):
+                assert len(await bucket.load()) == 199
+        for each in writing:
+            each.cancel()
+
+
 async def test_reading_everything_leaves_nothing_behind_on_the_server(nats_bus: NatsBus):
     found = await nats_bus.bucket(NODES)
     await found.put("a-1", node(1))
+    client = await nats.connect(nats_bus.url)
     for _ in range(20):
         assert list(await found.load()) == ["a-1"]
 
     async def all_forgotten() -> bool:
-        return not await nats_bus._js.consumers_info(f"KV_{NODES.name}")
+        return not await client.jetstream().consumers_info(f"KV_{NODES.name}")
 
     await until(all_forgotten, what="the server to forget those who have read")
+    await client.close()
 
 
 async def test_a_watch_of_revisions_tells_what_was_deleted(bucket: Bucket[Node]):
@@ -185,7 +372,7 @@ async def test_a_watch_of_revisions_tells_what_was_deleted(bucket: Bucket[Node])
 async def test_a_deleted_key_leaves_nothing_behind_after_a_while(nats_server: NatsServer):
     client = await nats.connect(nats_server.url)
     js = client.jetstream()
-    found = await open_bucket(js, NODES, 1, marker_ttl_s=1)
+    found = await open_bucket(client, js, NODES, 1, marker_ttl_s=1)
     for number in range(10):
         await found.delete(f"a-{number}", await found.put(f"a-{number}", node(number)))
     assert await stored(js) > 0
@@ -197,7 +384,7 @@ async def test_a_deleted_key_leaves_nothing_behind_after_a_while(nats_server: Na
 async def test_what_older_versions_left_of_deleted_keys_is_removed(nats_server: NatsServer):
     client = await nats.connect(nats_server.url)
     js = client.jetstream()
-    found = await open_bucket(js, NODES, 1, marker_ttl_s=0)
+    found = await open_bucket(client, js, NODES, 1, marker_ttl_s=0)
     await (await js.key_value(NODES.name)).delete("old")
     await found.put("present", node(1))
 
@@ -215,7 +402,7 @@ async def test_a_bucket_that_need_not_last_is_written_later_and_expires(nats_ser
     name = BucketName("contract_passing", Node, writer="test", durable=False, expires_s=1.0)
     client = await nats.connect(nats_server.url)
     js = client.jetstream()
-    found = await open_bucket(js, name, 1)
+    found = await open_bucket(client, js, name, 1)
     await found.put("a", node(1))
     config = (await js.stream_info("KV_contract_passing")).config
     assert (config.persist_mode, config.max_age) == (api.PersistMode.ASYNC, 1.0)

@@ -49,7 +49,7 @@ class Tasks:
             async for change in changes:
                 if change is None:
                     self.complete.set()
-                else:
+                elif isinstance(change, Change):  # what cannot be read stays as it was; what began anew is told whole
                     self.take(change)
 
     def take(self, change: Change[Task]) -> None:

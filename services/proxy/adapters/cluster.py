@@ -9,6 +9,7 @@ import asyncio
 from bisect import bisect_left, insort
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from math import inf
 from typing import Final, Generic, TypeVar
 
 import structlog
@@ -29,7 +30,7 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from libs.common.ports import Bucket, Bus
+from libs.common.ports import Bucket, Bus, Reset, Unread, Watch
 
 Value = TypeVar("Value")
 
@@ -48,10 +49,16 @@ class Mirror(Generic[Value]):
         self._on_change = on_change
         """Called with key, old and new value."""
         self._gone: dict[str, int] = {}
+        self._watch: Watch[Value] | None = None
 
     def __repr__(self) -> str:
         """Show its size."""
         return f"Mirror({self.name} {len(self.values)}{'' if self.loaded.is_set() else ' loading'})"
+
+    @property
+    def silent_s(self) -> float:
+        """How long nothing was heard of the bucket, not even a sign of life; for ever before the first."""
+        return self._watch.silent_s if self._watch else inf
 
     def get(self, key: str) -> Value | None:
         """Look up a value."""
@@ -79,6 +86,11 @@ class Mirror(Generic[Value]):
             if self._on_change:
                 self._on_change(key, entry[0], None)
 
+    def begin_anew(self) -> None:
+        """Forget which revisions were seen: what comes from now on counts, however low its revision is."""
+        self._gone.clear()
+        self.values = {key: (value, 0) for key, (value, _) in self.values.items()}
+
     def _bury(self, key: str, revision: int) -> None:
         self._gone[key] = revision
         while len(self._gone) > TOMBSTONES_COUNT:
@@ -87,10 +99,13 @@ class Mirror(Generic[Value]):
     async def follow(self, bucket: Bucket[Value]) -> None:
         """Take over every change, for ever."""
         async with bucket.watch() as changes:
+            self._watch = changes
             async for change in changes:
                 if change is None:
                     self.loaded.set()
-                else:
+                elif isinstance(change, Reset):
+                    self.begin_anew()
+                elif not isinstance(change, Unread):
                     self.take(change.key, change.value, change.revision)
 
 
