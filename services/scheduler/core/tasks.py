@@ -149,11 +149,9 @@ def placed(  # noqa: PLR0913 what an attempt is made of
 
 
 def beginning(task: Task, number: int, where: str) -> str:
-    """Say that an attempt begins, and why it is not the first."""
-    before = task.attempt
-    if before is None or not before.outcome:
-        return f"Attempt {number}: sending to node {where}"
-    return f"{described(before)}; starting again on node {where}"
+    """Say that an attempt begins. Why the one before has ended was said when it ended."""
+    again = task.attempt is not None and task.attempt.outcome
+    return f"Attempt {number}: {'starting again on' if again else 'sending to'} node {where}"
 
 
 # --- while it is forwarded -----------------------------------------------------------------------------------------

@@ -51,14 +51,14 @@ class NodeHandlers:
         self._one_at_a_time = asyncio.Lock()
 
     async def add(self, asked: AddNode) -> NodeView:
-        """Register a node and ask it how it is, in the background."""
+        """Register a node and ask it how it is: when it answers at once, the next list shows it online."""
         check_address(asked.hostname, asked.port)
         async with self._one_at_a_time:
             node = await self._ledger.write_node(
                 node_id(asked.hostname, asked.port), lambda known: self._new_record(asked, known)
             )
-        self._prober.soon(node)
         await self._voice.of_node(NODE_ADDED, node.record)
+        await self._prober.first_look(node)
         return view_of(self._ledger.board, node)
 
     async def remove(self, asked: NodeRef) -> Done:

@@ -27,7 +27,9 @@ from services.scheduler.settings import SchedulerSettings
 log = structlog.get_logger()
 
 JITTER: Final = 0.2
-UPDATE_LIMIT_S: Final = 10.0
+UPDATE_LIMIT_S: Final = 12.0
+"""Two probes that end by their time limit, and a little."""
+FIRST_LOOK_S: Final = 2.0
 IDLE_S: Final = 1.0
 
 
@@ -62,14 +64,31 @@ class Prober:
                         await crew.start(self._again_and_again(node), name=f"probe {node_id}")
                 await self._pause()
 
+    async def first_look(self, node: NodeState) -> None:
+        """Ask a node that has just been added, for a moment; whoever lists it next sees what is true. Then as all others."""
+        try:
+            async with asyncio.timeout(FIRST_LOOK_S):
+                await self.probe(node)
+        except TimeoutError:
+            self.soon(node)
+        else:
+            self._rota.set(node.id, self._ledger.instant() + self._settings.probe_every_s)
+            self._woken.set()
+
     async def probe_all(self) -> None:
-        """Ask every node now, and wait until each has answered or the time is up."""
-        probes = [self.probe(node) for node in self._registry]
+        """Ask every node now, and wait until it is known of each how it is, or the time is up."""
+        probes = [self._probe_until_sure(node) for node in self._registry]
         try:
             async with asyncio.timeout(UPDATE_LIMIT_S):
                 await asyncio.gather(*probes)
         except TimeoutError:
             log.warning("not all nodes answered in time", nodes=len(probes))
+
+    async def _probe_until_sure(self, node: NodeState) -> None:
+        """Ask; one that is believed to be online although it does not answer is asked again at once."""
+        await self.probe(node)
+        if node.online and node.misses_count:
+            await self.probe(node)
 
     async def probe(self, node: NodeState) -> None:
         """Ask one node and take in what it says."""

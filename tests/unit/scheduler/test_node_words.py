@@ -101,6 +101,33 @@ async def test_update_probes_every_node_before_it_answers():
         assert info.max_parallel_tasks == 7
 
 
+async def test_one_update_shows_a_node_that_is_gone_and_one_that_is_back():
+    async with a_play(a=FakeNode(), b=FakeNode()) as play:
+        shown = []
+        for up in (False, True, False, True):
+            play.node("a").up = up
+            updated = await play.scheduler.handlers.nodes.update(UpdateNodes())
+            shown.append([node.online for node in updated.nodes])
+        assert shown == [[False, True], [True, True], [False, True], [True, True]]
+        assert len(play.told("node.went_offline")) == 2
+
+
+async def test_a_node_that_answers_is_online_in_the_list_right_after_it_was_added():
+    async with a_play() as play:
+        play.api.nodes["a"] = FakeNode(slots=3)
+        added = await play.scheduler.handlers.nodes.add(AddNode(hostname="a", port=3000))
+        listed = await play.scheduler.handlers.nodes.list_nodes(ListNodes())
+        assert [node.online for node in (added, *listed.nodes)] == [True, True]
+        assert [event.node for event in play.told("node.came_online")] == ["a-3000"]
+
+
+async def test_a_node_that_is_down_is_added_all_the_same():
+    async with a_play() as play:
+        play.api.nodes["a"] = FakeNode(up=False)
+        added = await play.scheduler.handlers.nodes.add(AddNode(hostname="a", port=3000))
+        assert (added.online, added.trouble) == (False, "a:3000 cannot be reached")
+
+
 async def test_best_advances_the_turn():
     async with a_play(a=FakeNode(), b=FakeNode()) as play:
         found = [await play.scheduler.handlers.nodes.best(BestNode(images_count=3)) for _ in range(4)]

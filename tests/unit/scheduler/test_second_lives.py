@@ -27,20 +27,22 @@ async def test_the_user_reads_what_was_lost_and_where_it_goes_on():
         await play.is_placed("one")
         assert lines(play)[-2:] == [
             "attempt 1 on node a:3000 was lost: the node has been silent for 121 s; trying again",
-            "attempt 1 on node a:3000 was lost: the node has been silent for 121 s; starting again on node b:3000",
+            "Attempt 2: starting again on node b:3000",
         ]
 
 
-async def test_a_failed_forward_is_not_called_lost():
+async def test_a_failed_forward_is_told_once_and_not_called_lost():
     async with a_play(a=FakeNode(), b=FakeNode()) as play:
         await play.commits("one")
         placed = await play.is_placed("one")
         await play.reports_failed("one", 1)
         await play.passes(5)
         second = await play.is_placed("one")
-        assert lines(play)[-1] == (
-            f"attempt 1 on node {placed.node.name} failed: connection reset; starting again on node {second.node.name}"
-        )
+        assert lines(play)[-2:] == [
+            f"attempt 1 on node {placed.node.name} failed: connection reset; trying again",
+            f"Attempt 2: starting again on node {second.node.name}",
+        ]
+        assert len([event for event in play.told("task.attempt_ended") if event.reason == "connection reset"]) == 1
 
 
 # --- killers -------------------------------------------------------------------------------------------------------
