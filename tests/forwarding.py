@@ -61,6 +61,7 @@ from services.proxy.handlers.finish import Finisher
 from services.proxy.handlers.forward import Forwarder
 from services.proxy.handlers.inputs import Inputs
 from services.proxy.ports import Draft, NodeRefused, Sender, WebhookFailed
+from tests.memory_spool import MemorySpool
 from tests.waiting import until
 
 TASK = TaskId("11111111-2222-4333-8444-555555555555")
@@ -249,6 +250,8 @@ class Nodes:
         """What was there at the commit."""
         self.discarded: list[NodeTaskId] = []
         self.zips: list[tuple[NodeTaskId, str]] = []
+        self.read: Callable[[Path], bytes] = content_of
+        """What lies at a path of the spool."""
         self.troubles: dict[str, list[Exception]] = {}
         self.errors: dict[str, list[Exception]] = {}
         """What the next requests with a file are answered with, by its name; nothing of it is kept."""
@@ -285,7 +288,7 @@ class Nodes:
             raise self.errors[name].pop(0)
         self.sending_count += 1
         self.most_sending_count = max(self.sending_count, self.most_sending_count)
-        content = content_of(path)
+        content = self.read(path)
         try:
             await self.gate.wait()
             await asyncio.sleep(0)
@@ -355,8 +358,9 @@ class Client:
 class World:
     """One proxy's forwarding with everything around it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
+        """Where the spool lies; None: in memory."""
         self.bus = MemoryBus()
         self.scheduler = Scheduler()
         self.nodes = Nodes()
@@ -365,7 +369,8 @@ class World:
         self.client = Client()
         self.now_ms = 1_000_000_000
         self.keep_failed_s = 0.0
-        self.spool: DiskSpool
+        self.spool: DiskSpool | MemorySpool
+        self.memory: MemorySpool | None = None
         self.inputs: Inputs
         self.ids = count(1)
 
@@ -382,9 +387,7 @@ class World:
         """Run the proxy while the context is open; again is a restart."""
         self.scheduler.listeners.clear()
         async with AsyncExitStack() as stack:
-            self.spool = await stack.enter_async_context(
-                open_spool(self.folder, await self.bus.bucket(UPLOADS), "http://p", clock=lambda: self.now_ms)
-            )
+            self.spool = await self.opened(stack)
             inputs = Inputs(self.bus, self.spool, self.scheduler)
             finisher = Finisher(
                 self.bus,
@@ -425,6 +428,17 @@ class World:
             if start:
                 await stack.enter_async_context(forwarder.running())
             yield forwarder
+
+    async def opened(self, stack: AsyncExitStack) -> DiskSpool | MemorySpool:
+        """Open the spool, or find in memory what the last proxy has left."""
+        uploads = await self.bus.bucket(UPLOADS)
+        if self.folder is not None:
+            return await stack.enter_async_context(
+                open_spool(self.folder, uploads, "http://p", clock=lambda: self.now_ms)
+            )
+        self.memory = self.memory or MemorySpool(uploads, lambda: self.now_ms)
+        self.nodes.read = self.memory.content
+        return self.memory
 
     async def commit(self, task: TaskId = TASK, **fields: Any) -> None:
         """What the HTTP side does before it submits."""

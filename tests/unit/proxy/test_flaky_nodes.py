@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -21,8 +20,8 @@ def errors(number: int = 1) -> list[Exception]:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    made = World(tmp_path / "spool")
+async def world() -> AsyncIterator[World]:
+    made = World()
     async with made.bus.serve("scheduler", made.scheduler.handlers):
         yield made
 

@@ -1,0 +1,229 @@
+"""What any spool promises: the one on disk, and the one in memory that unit tests use."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from libs.common.errors import BusFailed, NotFound, Refused
+from libs.common.messages import UPLOADS, SentAhead
+from libs.common.model import InstanceId, NodeId, NodeTaskId, Owner, TaskId, Upload
+from libs.common.testing import MemoryBus
+from services.proxy.adapters.spool import DiskSpool, open_spool
+from services.proxy.ports import Draft, Manifest, Mark
+from tests.memory_spool import MemorySpool
+
+TASK = TaskId("11111111-2222-4333-8444-555555555555")
+OTHER = TaskId("22222222-2222-4333-8444-555555555555")
+NOW_MS = 1_700_000_000_000
+AnySpool = DiskSpool | MemorySpool
+
+
+@pytest.fixture
+def bus() -> MemoryBus:
+    return MemoryBus()
+
+
+@pytest.fixture(params=["disk", "memory"])
+async def spool(request: pytest.FixtureRequest, tmp_path: Path, bus: MemoryBus) -> AsyncIterator[AnySpool]:
+    uploads = await bus.bucket(UPLOADS)
+    if request.param == "memory":
+        yield MemorySpool(uploads, lambda: NOW_MS)
+        return
+    async with open_spool(tmp_path / "spool", uploads, "http://p", clock=lambda: NOW_MS) as opened:
+        yield opened
+
+
+def draft(task: TaskId = TASK, **more: object) -> Draft:
+    return Draft(task=task, name="t", created_at_ms=1, **more)  # type: ignore[arg-type]
+
+
+async def send(spool: AnySpool, *files: tuple[str, bytes], task: TaskId = TASK) -> list[str]:
+    async with spool.receive(task) as receipt:
+        for name, content in files:
+            part = await receipt.open(name)
+            part.write(content)
+            part.close()
+    return [file.name for file in receipt.published]
+
+
+async def break_off(spool: AnySpool) -> None:
+    async with spool.receive(TASK) as receipt:
+        part = await receipt.open("a.jpg")
+        part.write(b"1")
+        part.close()
+        raise ZeroDivisionError
+
+
+async def commit_meanwhile(spool: AnySpool) -> None:
+    async with spool.receive(TASK) as receipt:
+        (await receipt.open("b.jpg")).close()
+        await spool.commit(TASK, 7)
+
+
+def names(manifest: Manifest) -> list[str]:
+    return [file.name for file in manifest.files]
+
+
+async def test_an_upload_is_announced_and_gone_with_it(spool: AnySpool, bus: MemoryBus) -> None:
+    uploads = await bus.bucket(UPLOADS)
+    await spool.create(draft())
+    found = await uploads.get(TASK)
+    assert found is not None
+    assert found.value.instance == spool.instance
+    await spool.discard(TASK)
+    assert await uploads.get(TASK) is None
+    assert spool.find(TASK) is None
+    await spool.discard(TASK)
+
+
+async def test_an_id_that_another_proxy_holds_is_refused(spool: AnySpool, bus: MemoryBus) -> None:
+    notice = Upload(task=TASK, instance=InstanceId("another"), url="http://q", created_at_ms=1)
+    await (await bus.bucket(UPLOADS)).create(TASK, notice)
+    with pytest.raises(Refused, match="Invalid set-uuid"):
+        await spool.create(draft())
+    assert spool.find(TASK) is None
+
+
+async def test_without_nats_nothing_begins(spool: AnySpool, bus: MemoryBus) -> None:
+    bus.connected = False
+    with pytest.raises(BusFailed):
+        await spool.create(draft())
+    assert spool.find(TASK) is None
+
+
+async def test_init_again_by_its_owner_keeps_files_and_changes_fields(spool: AnySpool) -> None:
+    await spool.create(draft(owner=Owner("a")))
+    await send(spool, ("a.jpg", b"1"))
+    with pytest.raises(Refused):
+        await spool.create(draft(owner=Owner("b")))
+    await spool.create(draft(owner=Owner("a"), outputs="[]"))
+    assert spool.draft(TASK).outputs == "[]"
+    assert names(await spool.manifest(TASK)) == ["a.jpg"]
+
+
+async def test_files_appear_together_or_not_at_all(spool: AnySpool) -> None:
+    await spool.create(draft())
+    with pytest.raises(ZeroDivisionError):
+        await break_off(spool)
+    assert names(await spool.manifest(TASK)) == []
+    with pytest.raises(ValueError, match="not complete"):
+        async with spool.receive(TASK) as receipt:
+            await receipt.open("a.jpg")
+    async with spool.receive(TASK) as receipt:
+        part = await receipt.open("a.jpg")
+        part.close()
+        assert names(await spool.manifest(TASK)) == []
+        assert receipt.files_count == 1
+        found = spool.find(TASK)
+        assert found is not None
+        assert found.receiving
+    assert names(await spool.manifest(TASK)) == ["a.jpg"]
+
+
+async def test_the_same_file_is_kept_once_and_another_of_its_name_too(spool: AnySpool) -> None:
+    await spool.create(draft())
+    assert await send(spool, ("a.jpg", b"1"), ("a.jpg", b"2")) == ["a.jpg", "a_.jpg"]
+    assert await send(spool, ("dir/a.jpg", b"1"), ("a.jpg", b"3")) == ["a.jpg", "a__.jpg"]
+    assert names(await spool.manifest(TASK)) == ["a.jpg", "a_.jpg", "a__.jpg"]
+    found = spool.find(TASK)
+    assert found is not None
+    assert found.arrived_bytes == 4
+    with pytest.raises(Refused, match="Invalid file name"):
+        await send(spool, ("a\0.jpg", b""))
+
+
+async def test_a_commit_closes_the_upload_for_ever(spool: AnySpool) -> None:
+    await spool.create(draft())
+    await send(spool, ("a.jpg", b"1"), ("gcp.txt", b"22"), ("seed.zip", b"333"))
+    manifest = await spool.commit(TASK, 7)
+    assert (manifest.images_count, manifest.size_bytes, manifest.has_seed) == (1, 6, True)
+    assert (manifest.committed_at_ms, await spool.commit(TASK, 8)) == (7, manifest)
+    assert await spool.manifest(TASK) == manifest
+    with pytest.raises(NotFound):
+        await send(spool, ("b.jpg", b"1"))
+    with pytest.raises(Refused):
+        await spool.create(draft())
+    found = spool.find(TASK)
+    assert found is not None
+    assert (found.committed, found.size_bytes) == (True, 6)
+
+
+async def test_a_file_that_comes_too_late_is_refused(spool: AnySpool) -> None:
+    await spool.create(draft())
+    await send(spool, ("a.jpg", b"1"))
+    with pytest.raises(NotFound):
+        await commit_meanwhile(spool)
+    assert names(await spool.manifest(TASK)) == ["a.jpg"]
+
+
+async def test_a_refused_commit_drops_the_upload(spool: AnySpool) -> None:
+    def refuse(manifest: Manifest) -> None:
+        raise Refused("no")
+
+    await spool.create(draft())
+    with pytest.raises(Refused, match="Not enough images"):
+        await spool.commit(TASK, 7)
+    await spool.create(draft())
+    await send(spool, ("a.jpg", b"1"))
+    with pytest.raises(Refused, match="no"):
+        await spool.commit(TASK, 7, refuse)
+    assert spool.find(TASK) is None
+    await spool.create(draft(OTHER, zip_url="http://x/z.zip"))
+    assert names(await spool.commit(OTHER, 7)) == []
+
+
+async def test_remarks_are_made_and_taken_back(spool: AnySpool) -> None:
+    await spool.create(draft())
+    await send(spool, ("a.jpg", b"1"))
+    await spool.commit(TASK, 7)
+    ahead = SentAhead(node=NodeId("n"), node_task_id=NodeTaskId("x"))
+    for _ in range(2):
+        await spool.mark(TASK, Mark.SUBMITTED)
+        await spool.mark(TASK, Mark.WEBHOOK_DONE)
+        await spool.note_ahead(TASK, ahead)
+    await spool.unmark(TASK, Mark.WEBHOOK_DONE)
+    await spool.unmark(TASK, Mark.WEBHOOK_DONE)
+    await spool.give_up(TASK)
+    (held,) = spool.held()
+    assert held.marks == {Mark.SUBMITTED, Mark.INPUTS_GONE}
+    assert held.ahead == ahead
+    await spool.note_ahead(TASK, None)
+    assert spool.held()[0].ahead is None
+
+
+async def test_entries_are_listed_from_the_oldest(spool: AnySpool) -> None:
+    await spool.create(draft(TASK, received_at_ms=2))
+    await spool.create(draft(OTHER, received_at_ms=1))
+    assert [held.draft.task for held in spool.held()] == [OTHER, TASK]
+    assert spool.path(TASK, "a.jpg").name == "a.jpg"
+
+
+async def test_what_is_not_here_is_not_found(spool: AnySpool) -> None:
+    with pytest.raises(NotFound):
+        spool.draft(TASK)
+    with pytest.raises(NotFound):
+        await spool.manifest(TASK)
+    with pytest.raises(NotFound):
+        await spool.commit(TASK, 1)
+    with pytest.raises(NotFound):
+        await spool.mark(TASK, Mark.SUBMITTED)
+    with pytest.raises(NotFound):
+        await spool.note_ahead(TASK, None)
+    with pytest.raises(NotFound):
+        async with spool.receive(TASK):
+            pass
+
+
+async def test_announcing_puts_kv_right_and_says_what_others_hold(spool: AnySpool, bus: MemoryBus) -> None:
+    uploads = await bus.bucket(UPLOADS)
+    await spool.create(draft())
+    await uploads.delete(TASK)
+    stale = Upload(task=OTHER, instance=spool.instance, url="http://p", created_at_ms=1)
+    foreign = Upload(task=TaskId("f"), instance=InstanceId("q"), url="http://q", created_at_ms=1)
+    await uploads.create(OTHER, stale)
+    await uploads.create("f", foreign)
+    assert await spool.announce() == [foreign]
+    assert set(await uploads.load()) == {TASK, "f"}
+    await spool.forget(foreign)
+    assert set(await uploads.load()) == {TASK}

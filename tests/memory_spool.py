@@ -1,0 +1,249 @@
+"""A spool in memory: held to the same promises as the one on disk by tests/contract/test_spool.py."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from libs.common.errors import BusFailed, Conflict, NotFound, Refused
+from libs.common.identity import may_touch
+from libs.common.messages import SentAhead
+from libs.common.model import InstanceId, TaskId, Upload
+from libs.common.ports import Bucket
+from services.proxy.core.names import SEED, candidates, is_image, safe_name
+from services.proxy.ports import NO_SUCH_UPLOAD, Draft, Held, Manifest, Mark, SpoolFull, StoredFile, Tap
+
+
+class MemoryPart:
+    """A file that is arriving. Implements ports.Part."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.content = bytearray()
+        self.closed = False
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        if self.closed:
+            raise ValueError("this part is complete")
+        self.content += chunk
+
+    async def fill(self, tap: Tap, delimiter: bytes) -> bytes | None:
+        del tap, delimiter
+        return None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass(eq=False)
+class MemoryEntry:
+    """One upload."""
+
+    draft: Draft
+    active_at_ms: int
+    files: dict[str, bytes] = field(default_factory=dict)
+    manifest: Manifest | None = None
+    marks: set[Mark] = field(default_factory=set)
+    ahead: SentAhead | None = None
+    arrived_bytes: int = 0
+    receiving_count: int = 0
+
+    @property
+    def held(self) -> Held:
+        return Held(
+            draft=self.draft,
+            committed=self.manifest is not None,
+            marks=frozenset(self.marks),
+            active_at_ms=self.active_at_ms,
+            size_bytes=self.manifest.size_bytes if self.manifest else 0,
+            receiving=self.receiving_count > 0,
+            arrived_bytes=self.arrived_bytes,
+            ahead=self.ahead,
+        )
+
+
+class MemoryReceipt:
+    """One upload request. Implements ports.Receipt."""
+
+    def __init__(self, spool: "MemorySpool") -> None:
+        self._spool = spool
+        self.parts: list[MemoryPart] = []
+        self.published: list[StoredFile] = []
+
+    @property
+    def files_count(self) -> int:
+        return len(self.parts)
+
+    async def open(self, filename: str) -> MemoryPart:
+        part = MemoryPart(safe_name(filename))
+        self._spool.require_room()
+        self.parts.append(part)
+        return part
+
+    def publish(self, files: dict[str, bytes]) -> None:
+        if not all(part.closed for part in self.parts):
+            raise ValueError("a part of this request is not complete")
+        for part in self.parts:
+            content = bytes(part.content)
+            name = next(name for name in candidates(part.name) if files.get(name, content) == content)
+            files[name] = content
+            self.published.append(StoredFile(name=name, size_bytes=len(content)))
+
+
+def require_files(draft: Draft, manifest: Manifest) -> None:
+    if not manifest.files and not draft.zip_url:
+        raise Refused("Not enough images (0 files uploaded)")
+
+
+class MemorySpool:
+    """Uploads in a dict. Implements ports.Spool, and what sweeping needs. A test may say how much room there is."""
+
+    def __init__(self, uploads: Bucket[Upload], clock: Callable[[], int], instance: str = "p") -> None:
+        self._uploads = uploads
+        self._clock = clock
+        self.instance = InstanceId(instance)
+        self.entries: dict[TaskId, MemoryEntry] = {}
+        self.room = True
+        self.wanted = 0
+        self.orphans_before_ms: list[int] = []
+        """Until when directories that are no uploads were asked to go."""
+
+    async def create(self, draft: Draft) -> None:
+        entry = self.entries.get(draft.task)
+        if entry is None:
+            self.require_room()
+            await self._announce(draft)
+            self.entries[draft.task] = MemoryEntry(draft, self._clock())
+            return
+        if entry.manifest or not may_touch(draft.owner, entry.draft.owner):
+            raise Refused(f"Invalid set-uuid: {draft.task}")
+        entry.draft, entry.active_at_ms = draft, self._clock()
+
+    async def _announce(self, draft: Draft) -> None:
+        try:
+            await self._uploads.create(draft.task, self._notice(draft))
+        except Conflict:
+            found = await self._uploads.get(draft.task)
+            if found is None or found.value.instance != self.instance:
+                raise Refused(f"Invalid set-uuid: {draft.task}") from None
+
+    def draft(self, task: TaskId) -> Draft:
+        return self._entry(task).draft
+
+    @asynccontextmanager
+    async def receive(self, task: TaskId, expected_bytes: int = 0) -> AsyncIterator[MemoryReceipt]:
+        entry = self._entry(task)
+        if entry.manifest:
+            raise NotFound(NO_SUCH_UPLOAD)
+        self.require_room(expected_bytes)
+        receipt = MemoryReceipt(self)
+        entry.receiving_count += 1
+        try:
+            yield receipt
+            if entry.manifest or self.entries.get(task) is not entry:
+                raise NotFound(NO_SUCH_UPLOAD)
+            receipt.publish(entry.files)
+            entry.arrived_bytes += sum(file.size_bytes for file in receipt.published)
+        finally:
+            entry.receiving_count -= 1
+            entry.active_at_ms = self._clock()
+
+    async def manifest(self, task: TaskId) -> Manifest:
+        entry = self._entry(task)
+        return entry.manifest or self._list(entry, None)
+
+    async def commit(self, task: TaskId, at_ms: int, check: Callable[[Manifest], None] | None = None) -> Manifest:
+        entry = self._entry(task)
+        if entry.manifest is None:
+            manifest = self._list(entry, at_ms)
+            try:
+                require_files(entry.draft, manifest)
+                if check:
+                    check(manifest)
+            except Refused:
+                await self.discard(task)
+                raise
+            entry.manifest = manifest
+        return entry.manifest
+
+    def _list(self, entry: MemoryEntry, committed_at_ms: int | None) -> Manifest:
+        files = tuple(StoredFile(name=name, size_bytes=len(entry.files[name])) for name in sorted(entry.files))
+        return Manifest(
+            files=files,
+            images_count=sum(1 for file in files if is_image(file.name)),
+            size_bytes=sum(file.size_bytes for file in files),
+            has_seed=SEED in entry.files,
+            committed_at_ms=committed_at_ms,
+        )
+
+    async def mark(self, task: TaskId, mark: Mark) -> None:
+        self._entry(task).marks.add(mark)
+
+    async def unmark(self, task: TaskId, mark: Mark) -> None:
+        self._entry(task).marks.discard(mark)
+
+    async def note_ahead(self, task: TaskId, ahead: SentAhead | None) -> None:
+        self._entry(task).ahead = ahead
+
+    async def give_up(self, task: TaskId) -> None:
+        await self.mark(task, Mark.INPUTS_GONE)
+        self._entry(task).files.clear()
+
+    def has_room(self) -> bool:
+        return self.room
+
+    def require_room(self, expected_bytes: int = 0) -> None:
+        del expected_bytes
+        if not self.room:
+            raise SpoolFull("no room")
+
+    def wanted_bytes(self) -> int:
+        return self.wanted
+
+    def path(self, task: TaskId, name: str) -> Path:
+        return Path("/memory") / self._entry(task).draft.task / name
+
+    def content(self, path: Path) -> bytes:
+        """Read what lies at a path of ours."""
+        return self._entry(TaskId(path.parent.name)).files[path.name]
+
+    def find(self, task: TaskId) -> Held | None:
+        entry = self.entries.get(task)
+        return entry.held if entry else None
+
+    def held(self) -> Sequence[Held]:
+        return [entry.held for entry in sorted(self.entries.values(), key=lambda entry: entry.draft.received_at_ms)]
+
+    async def discard(self, task: TaskId) -> None:
+        if self.entries.pop(task, None) is None:
+            return
+        try:
+            found = await self._uploads.get(task)
+            if found is not None and found.value.instance == self.instance:
+                await self._uploads.delete(task)
+        except BusFailed:
+            return
+
+    async def announce(self) -> list[Upload]:
+        known = await self._uploads.load()
+        for entry in self.entries.values():
+            if entry.draft.task not in known:
+                await self._uploads.create(entry.draft.task, self._notice(entry.draft))
+        for key, found in known.items():
+            if found.value.instance == self.instance and TaskId(key) not in self.entries:
+                await self._uploads.delete(key)
+        return [found.value for found in known.values() if found.value.instance != self.instance]
+
+    async def forget(self, lost: Upload) -> None:
+        await self._uploads.delete(lost.task)
+
+    async def remove_orphans(self, before_ms: int) -> None:
+        self.orphans_before_ms.append(before_ms)
+
+    def _notice(self, draft: Draft) -> Upload:
+        return Upload(task=draft.task, instance=self.instance, url="http://p", created_at_ms=draft.received_at_ms)
+
+    def _entry(self, task: TaskId) -> MemoryEntry:
+        if task not in self.entries:
+            raise NotFound(NO_SUCH_UPLOAD)
+        return self.entries[task]
