@@ -440,6 +440,19 @@ class World:
         self.nodes.read = self.memory.content
         return self.memory
 
+    def stored(self, task: TaskId = TASK) -> list[str]:
+        """List the files that the spool still has of a task."""
+        if isinstance(self.spool, MemorySpool):
+            return list(self.spool.entries[task].files)
+        return [path.name for path in self.spool.path(task, "x").parent.iterdir()]
+
+    def lose(self, task: TaskId, name: str) -> None:
+        """Lose a stored file, as a broken disk does."""
+        if isinstance(self.spool, MemorySpool):
+            del self.spool.entries[task].files[name]
+        else:
+            self.spool.path(task, name).unlink()
+
     async def commit(self, task: TaskId = TASK, **fields: Any) -> None:
         """What the HTTP side does before it submits."""
         received_at_ms = fields.pop("received", 1)

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from errno import ENOENT
+from os import strerror
 from pathlib import Path
 
 from libs.common.errors import BusFailed, Conflict, NotFound, Refused
@@ -205,7 +207,10 @@ class MemorySpool:
 
     def content(self, path: Path) -> bytes:
         """Read what lies at a path of ours."""
-        return self._entry(TaskId(path.parent.name)).files[path.name]
+        files = self._entry(TaskId(path.parent.name)).files
+        if path.name not in files:
+            raise FileNotFoundError(ENOENT, strerror(ENOENT), str(path))
+        return files[path.name]
 
     def find(self, task: TaskId) -> Held | None:
         entry = self.entries.get(task)

@@ -1,11 +1,9 @@
 """handlers/ahead.py, trip.py: files that go to a node before the commit, with a scheduler and nodes played by the test."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,8 +27,8 @@ MORE = {"c.jpg": b"333"}
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    made = World(tmp_path / "spool")
+async def world() -> AsyncIterator[World]:
+    made = World()
     made.scheduler.aims_at = NODE
     async with made.bus.serve("scheduler", made.scheduler.handlers):
         yield made
@@ -543,9 +541,9 @@ class End:
     """For so many turns of the event loop: they may be back before the next file is sent."""
 
 
-async def plays(folder: Path, *, ahead: bool, script: list[tuple[str, Any]], end: End) -> None:
+async def plays(*, ahead: bool, script: list[tuple[str, Any]], end: End) -> None:
     """Play an upload to its end; the node must have exactly what the client sent."""
-    world = World(folder)
+    world = World()
     world.scheduler.aims_at = NODE
     client = Client(world)
     acts = [("init", False), *script, ("request", [("z.jpg", b"last")])]
@@ -603,5 +601,4 @@ endings = st.builds(
 def test_the_dataset_on_the_node_is_the_same_with_and_without(
     ahead: bool, script: list[tuple[str, Any]], end: End
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(plays(Path(folder) / "spool", ahead=ahead, script=script, end=end))
+    asyncio.run(plays(ahead=ahead, script=script, end=end))
