@@ -2,6 +2,8 @@
 
 cli.py              the program `clusterodm`: its first word chooses what runs
 local.py            `clusterodm up`: a whole cluster on one computer; greet.py says when it is ready
-instances.py        how many of each service it runs; keep.py keeps one process of it alive
+supervision.py      what becomes of each of its processes, decided; supervisor.py does it
+children.py         how they are made, by fork; output.py, notifications.py, probing.py: what they print, say and answer
+instances.py        how many of each service; nats.py, demo.py: nats-server, simulated nodes
 Dockerfile          one image, four commands; docker-compose.yml runs them, docker-compose.demo.yml with simulated nodes
 """

@@ -6,7 +6,8 @@ import socket
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from libs.common.errors import Refused
 
@@ -54,6 +55,57 @@ def free_port(preferred: int = 0, host: str = "127.0.0.1") -> int:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+class Reservations:
+    """Ports that nobody else is given as long as this is open, whether their service runs at the moment or not.
+
+    A socket that is bound and does not listen: connections are refused, the kernel gives the port to nobody who asks for any, and
+    our own service, which sets SO_REUSEADDR as all do, can have it (socket(7)). Linux only: elsewhere a port is free until taken.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        """Nothing to open."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give all of them back."""
+        for holder in self._held:
+            holder.close()
+
+    def free_port(self, preferred: int = 0) -> int:
+        """Find a port of loopback that is free, the preferred one when it is, and hold it."""
+        while True:
+            port, preferred = free_port(preferred), 0
+            if self.hold("127.0.0.1", port):
+                return port
+
+    def hold_all(self, listeners: Iterable[Listener]) -> None:
+        """Hold the ports that were found free. Raises Refused when one has been taken since."""
+        for flag, host, port in listeners:
+            if port and not self.hold(host, port):
+                raise Refused(f"port {port} ({flag}) {why_not(host, port) or 'was in use a moment ago: try again'}")
+
+    def hold(self, host: str, port: int) -> bool:
+        """Hold a port; whether that worked."""
+        if sys.platform != "linux":
+            return True
+        holder = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        try:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if holder.family is socket.AF_INET6:
+                holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            holder.bind((host, port))
+        except OSError:
+            holder.close()
+            return False
+        self._held.append(holder)
+        return True
 
 
 def nats_server() -> str:

@@ -1,6 +1,6 @@
 """The data directory of a cluster on one computer: who uses it, and the small files that only its owner may read.
 
-up.lock        locked as long as `clusterodm up` lives; the keepers watch it (deploy/keep.py)
+up.lock        locked as long as `clusterodm up` or any of its processes lives; holds the process id of `up`
 cluster.json   where the running cluster is, for `clusterodm node list` and the other words; gone when it has stopped
 nats/          nats-server: configuration, token, log, store
 demo/          simulated nodes
@@ -11,6 +11,8 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +26,8 @@ LOCK_FILE: Final = "up.lock"
 CLUSTER_FILE: Final = "cluster.json"
 ORPHANS_S: Final = 10.0
 """How long the processes of a killed `up` may take to stop."""
+KILLED_S: Final = 5.0
+"""How long they may take when they were killed."""
 
 
 def prepare(folder: Path) -> None:
@@ -38,43 +42,65 @@ def prepare(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[Path]:
-    """Hold the directory for this process alone. Raises Refused when another cluster uses it.
+def locked(folder: Path, patience_s: float = ORPHANS_S) -> Iterator[int]:
+    """Hold the directory for this process and its children; yield the lock's descriptor. Raises Refused when another cluster uses it.
 
-    A POSIX lock: it ends with this process however that ends, and no child inherits it. It would also end when this
-    process closed any other descriptor of the file, so nothing else here may open it.
+    A lock of flock(2): it belongs to the open file, which every child inherits, and ends with the last of them. `patience_s`: how long
+    the processes of an `up` that was killed may take to end by themselves; what is left of it then is killed.
     """
     path = folder / LOCK_FILE
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        acquire(descriptor, folder)
+        acquire(descriptor, folder, patience_s)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-        yield path
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
-def acquire(descriptor: int, folder: Path) -> None:
-    """Lock; wait a little for the remains of an `up` that was killed. Raises Refused."""
-    deadline_s = monotonic_s() + ORPHANS_S
-    while True:
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-            if alive(holder) or monotonic_s() > deadline_s:
-                raise Refused(
-                    f"another clusterodm up (process {holder or '?'}) uses {folder}: stop it, or choose another --data-dir"
-                ) from None
-            time.sleep(0.1)
-        else:
-            return
+def acquire(descriptor: int, folder: Path, patience_s: float) -> None:
+    """Lock; wait for the remains of an `up` that was killed, and end what hangs. Raises Refused."""
+    began_s = monotonic_s()
+    while not lock(descriptor):
+        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+        holders = processes_with(descriptor)
+        waited_s = monotonic_s() - began_s
+        if waited_s > patience_s + KILLED_S or holders is None or holder in map(str, holders):
+            raise Refused(
+                f"another clusterodm up (process {holder or '?'}) uses {folder}: stop it, or choose another --data-dir"
+            )
+        if waited_s > patience_s:
+            for process in holders:
+                with contextlib.suppress(OSError):
+                    os.kill(process, signal.SIGKILL)
+        time.sleep(0.05)
 
 
-def alive(process: str) -> bool:
-    """Whether a process with this id exists."""
-    return process.isdigit() and Path(f"/proc/{process}").exists() if Path("/proc/self").exists() else True
+def lock(descriptor: int) -> bool:
+    """Try to lock; whether that worked."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def processes_with(descriptor: int) -> list[int] | None:
+    """Find the other processes that have a file open; None where that cannot be seen."""
+    if sys.platform != "linux":
+        return None
+    wanted = os.fstat(descriptor)
+    others = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return [process for process in others if process != os.getpid() and has_open(process, wanted)]
+
+
+def has_open(process: int, wanted: os.stat_result) -> bool:
+    """Whether a process has a file open. One of another user, or that is just ending, has not."""
+    try:
+        return any(os.path.samestat(entry.stat(), wanted) for entry in os.scandir(f"/proc/{process}/fd"))
+    except OSError:
+        return False
 
 
 def write_private(path: Path, text: str) -> None:

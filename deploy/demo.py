@@ -1,43 +1,41 @@
 """The simulated nodes of `clusterodm up --demo`. Their ports stay the same over restarts where they can."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from deploy.checks import free_port
 from deploy.plan import NodeAddress
-from deploy.processes import module
 
 HOST: Final = "127.0.0.1"
 IMAGE_TIME_S: Final = 0.05
 
 
-def ports(folder: Path, count: int) -> tuple[list[int], list[int]]:
+def ports(folder: Path, count: int, choose: Callable[[int], int] = free_port) -> tuple[list[int], list[int]]:
     """Choose the ports of the nodes; also name those of earlier runs that no node has any more."""
     path = folder / "ports.json"
     before: list[int] = json.loads(path.read_text()) if path.exists() else []
     chosen: list[int] = []
     for place in range(count):
-        port = free_port(before[place] if place < len(before) else 0)
-        chosen.append(port if port not in chosen else free_port())
+        port = choose(before[place] if place < len(before) else 0)
+        chosen.append(port if port not in chosen else choose(0))
     folder.mkdir(exist_ok=True)
     path.write_text(json.dumps(chosen))
     return chosen, [port for port in before if port not in chosen]
 
 
-def commands(folder: Path, chosen: Sequence[int], task_time_s: float) -> dict[str, list[str]]:
-    """Make the command of each node, by its name."""
+def flags(folder: Path, chosen: Sequence[int], task_time_s: float) -> dict[str, list[str]]:
+    """Make what each node is told, by its name."""
     return {
-        f"node-{number}": module(
-            "libs.nodesim",
+        f"node-{number}": [
             f"--host={HOST}",
             f"--port={port}",
             f"--name=node-{number}",
             f"--data-dir={folder.absolute() / f'node-{number}'}",
             f"--task-time-s={task_time_s:g}",
             f"--image-time-s={IMAGE_TIME_S}",
-        )
+        ]
         for number, port in enumerate(chosen, start=1)
     }
 

@@ -1,23 +1,21 @@
 """Waits until a cluster of `clusterodm up` is ready, registers its nodes, and says where it is and what to try first.
 
-A process of its own that ends when it has spoken: `up` itself only watches its services, and needs neither the bus nor HTTP.
-It reads its plan from standard input.
+A job of `clusterodm up`, forked like its services, that ends when it has spoken: `up` itself only watches, and needs neither the
+bus nor HTTP.
 """
 
 import asyncio
 import socket
-import sys
 from typing import Final
-
-import msgspec
 
 from deploy.doors import answers, listens
 from deploy.plan import NodeAddress, Plan, shown
 from libs.common.bus import NatsBus, connect
 from libs.common.errors import BusFailed, ClusterError, Refused
-from libs.common.lifecycle import monotonic_s
+from libs.common.lifecycle import EXIT_FAILED, monotonic_s, until_signalled
 from libs.common.log import configure
 from libs.common.messages import ADD_NODE, LIST_NODES, REMOVE_NODE, AddNode, ListNodes, NodeRef, NodeView
+from libs.common.watchdog import with_watchdog
 
 READY_S: Final = 60.0
 ONLINE_S: Final = 5.0
@@ -165,21 +163,20 @@ def try_it(plan: Plan, nodes: list[NodeView]) -> str:
     return f"open {plan.scheme}://{shown(plan.host)}:{plan.port}/{token} and drop a few photos on the page"
 
 
-def main() -> int:
-    """Read the plan, greet, leave."""
+def main(plan: Plan) -> int:
+    """Greet, leave."""
     configure("up", "error", as_json=False)
-    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
     socket.setdefaulttimeout(READY_S)
+    told: list[str] = []
+
+    async def greeted() -> None:
+        told.append(await greet(plan))
+
     try:
-        text = asyncio.run(greet(plan))
+        asyncio.run(until_signalled(with_watchdog(greeted())))
     except ClusterError as error:
-        print(f"clusterodm up: {error.message}", file=sys.stderr, flush=True)  # noqa: T201 for the person who started it
-        return 1
-    except KeyboardInterrupt:
-        return 0
-    print(text, flush=True)  # noqa: T201 the friendly summary
+        told = [f"clusterodm up: {error.message}"]
+        return EXIT_FAILED
+    finally:
+        print("".join(told), flush=True)  # noqa: T201 the friendly summary
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

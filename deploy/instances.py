@@ -5,31 +5,37 @@ to tell them apart: one leads, the others stand by. Proxies share the ports for 
 own for the others, and a spool of its own: the first one `spool`, as when it is alone, so that their number may change.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from deploy.checks import free_port
-from deploy.processes import Command, module
 from deploy.settings import PREFIX, UpSettings
 
 PROXY: Final = "proxy"
 
 
+class Instance(NamedTuple):
+    """One process of a service."""
+
+    service: str
+    environment: Mapping[str, str]
+
+
 def counts(settings: UpSettings) -> dict[str, int]:
-    """How many of each service, in the order in which they are started: the one that takes longest comes first."""
-    return {PROXY: settings.proxies, "scheduler": settings.schedulers, "admin": 1, "autoscaler": settings.autoscalers}
+    """How many of each service, in the order in which they are started: the one that clients wait for comes first."""
+    return {PROXY: settings.proxies, "scheduler": settings.schedulers, "autoscaler": settings.autoscalers, "admin": 1}
 
 
-def own_ports(settings: UpSettings) -> list[int]:
+def own_ports(settings: UpSettings, choose: Callable[[], int] = free_port) -> list[int]:
     """Find a port for each proxy that is not alone."""
-    return [free_port() for _ in range(settings.proxies)] if settings.proxies > 1 else []
+    return [choose() for _ in range(settings.proxies)] if settings.proxies > 1 else []
 
 
-def commands(settings: UpSettings, environment: Mapping[str, str], ports: Sequence[int]) -> dict[str, Command]:
-    """Make the command of every service process, by its name."""
+def listed(settings: UpSettings, environment: Mapping[str, str], ports: Sequence[int]) -> dict[str, Instance]:
+    """List every service process, by its name."""
     return {
-        called(service, number): Command(module("deploy.cli", service), {**environment, **own})
+        called(service, number): Instance(service, {**environment, **own})
         for service, count in counts(settings).items()
         for number, own in zip(range(1, count + 1), differences(service, settings, ports), strict=False)
     }
@@ -42,15 +48,33 @@ def called(name: str, number: int) -> str:
 
 def differences(service: str, settings: UpSettings, ports: Sequence[int]) -> Iterator[dict[str, str]]:
     """Say what one instance after the other has for itself."""
-    for number, port in enumerate(ports if service == PROXY else [], start=1):
-        yield {
-            f"{PREFIX}OWN_PORT": str(port),
-            f"{PREFIX}PROXY_URL": "",
-            f"{PREFIX}SPOOL_DIR": str(spool(settings, number).absolute()),
-            f"{PREFIX}METRICS_PORT": str(settings.metrics_port + number - 1 if settings.metrics_port else 0),
-        }
+    if service == PROXY:
+        yield from (proxy(settings, number, port) for number, port in enumerate(ports, start=1))
+    yield from ({f"{PREFIX}HEALTH_PORT": str(port)} for port in health_ports(settings).get(service, []))
     while True:
         yield {}
+
+
+def proxy(settings: UpSettings, number: int, port: int) -> dict[str, str]:
+    """Say what one of several proxies has for itself."""
+    return {
+        f"{PREFIX}OWN_PORT": str(port),
+        f"{PREFIX}PROXY_URL": "",
+        f"{PREFIX}SPOOL_DIR": str(spool(settings, number).absolute()),
+        f"{PREFIX}METRICS_PORT": str(settings.metrics_port + number - 1 if settings.metrics_port else 0),
+    }
+
+
+def health_ports(settings: UpSettings) -> dict[str, list[int]]:
+    """Give each scheduler, then each autoscaler, a port of its own for its health, from `--health-port` on; none: there are none."""
+    first = settings.health_port
+    if not first:
+        return {}
+    then = first + settings.schedulers
+    return {
+        "scheduler": list(range(first, then)),
+        "autoscaler": list(range(then, then + settings.autoscalers)),
+    }
 
 
 def spool(settings: UpSettings, number: int) -> Path:

@@ -1,30 +1,48 @@
 """`clusterodm up`: a whole cluster on one computer.
 
-    check (deploy/checks.py) -> lock the data directory -> nats-server -> greeter -> services and simulated nodes
+    check (deploy/checks.py) -> lock the data directory -> hold the ports -> nats-server -> services, simulated nodes, the greeting
 
-nats-server comes up before the services and goes down after them, so that they can finish what they do. honcho runs the
-services (deploy/instances.py) side by side, each under a keeper (deploy/keep.py); the greeter registers nodes, says that all is ready, and ends.
-Settings reach the services by their environment: no token is ever on a command line.
+One process, the supervisor (deploy/supervisor.py), keeps all others alive. It imports what the services share while nats-server
+starts, and forks each service (deploy/children.py): nothing is imported twice, and what they share is in memory once. nats-server
+comes up before the services and goes down after them, so that they can finish what they do. The greeting (deploy/greet.py) is a job
+among them: it registers nodes, says that all is ready, and ends. Settings reach the services by their environment: no token is
+ever on a command line.
 """
 
-import subprocess
+import gc
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from deploy import checks, datadir, demo, instances, nats
+from deploy.children import Recipe
+from deploy.output import to_stdout
 from deploy.plan import Plan, reachable
-from deploy.processes import Command, module, run_all
 from deploy.settings import PROG, UpSettings, environment, read
+from deploy.supervision import Policy
+from deploy.supervisor import Process, Supervisor
 from libs.common.errors import Refused
 
 EXIT_FAILED: Final = 1
 MARGIN_S: Final = 5.0
-"""A keeper waits so much longer for its service than the service takes by its settings."""
+"""A service is given so much longer to stop than it takes by its settings."""
+NODE_GRACE_S: Final = 5.0
+NATS: Final = "nats"
+GREETING: Final = "greeting"
+NODE_MAIN: Final = "libs.nodesim.main"
+NODE_PARTS: Final = ("libs.nodesim.app", "libs.nodesim.gate", "libs.nodesim.node", "uvicorn")
+"""What a simulated node imports when it starts."""
+SHARED: Final = (
+    *("libs.common.bus", "libs.common.log", "libs.common.metrics", "libs.common.nodeodm", "libs.common.watchdog"),
+    *("uvloop", "uvicorn", "starlette.applications"),
+)
+"""What several services import. What only one of them needs it imports itself, after the fork: then it is in memory once, too."""
+NODE_HEALTH_PATH: Final = "/sim/settings"
+"""Answered also by a node that plays one which answers nothing."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,21 +62,104 @@ def up(settings: UpSettings) -> int:
     folder = settings.data_dir
     datadir.prepare(folder)
     with ExitStack() as opened:
-        guard = opened.enter_context(datadir.locked(folder))
+        lock = opened.enter_context(datadir.locked(folder, grace_s(settings)))
         checks.ports_free(listeners(settings))
-        nats_url = settings.nats_url or opened.enter_context(
-            nats.running(folder / "nats", guard, environment(settings, ""))
-        )
-        own_ports = instances.own_ports(settings)
+        ports = opened.enter_context(checks.Reservations())
+        ports.hold_all(listeners(settings))
+        processes: dict[str, Process] = {}
+        nats_url = settings.nats_url
+        if not nats_url:
+            processes[NATS], nats_url = nats.process(folder / "nats", ports.free_port, settings.watchdog_s)
+        own_ports = instances.own_ports(settings, ports.free_port)
         opened.enter_context(datadir.announced(folder, cluster_facts(settings, nats_url, own_ports)))
         children = environment(settings, nats_url)
-        commands = instances.commands(settings, children, own_ports)
-        ports, gone = demo.ports(folder / "demo", settings.demo_nodes_count) if settings.demo else ([], [])
-        nodes = demo.commands(folder / "demo", ports, settings.demo_task_time_s)
-        commands |= {name: Command(words, children) for name, words in nodes.items()}
-        plan = greeting(settings, nats_url, own_ports, ports, gone)
-        opened.enter_context(greeter(plan, children))
-        return run_all(commands, guard, grace_s(settings))
+        processes |= services(settings, children, own_ports)
+        node_ports, gone = (
+            demo.ports(folder / "demo", settings.demo_nodes_count, ports.free_port) if settings.demo else ([], [])
+        )
+        processes |= simulated(settings, children, node_ports)
+        processes[GREETING] = greeting(settings, plan(settings, nats_url, own_ports, node_ports, gone), children)
+        supervisor = opened.enter_context(Supervisor(processes, lock, to_stdout(list(processes))))
+        supervisor.step(0.0)  # nats-server starts while we import
+        import_all(*SHARED)
+        return supervisor.run()
+
+
+def services(settings: UpSettings, children: Mapping[str, str], own_ports: Sequence[int]) -> dict[str, Process]:
+    """Make every process of a service."""
+    policy = Policy(grace_s=grace_s(settings), silence_s=settings.watchdog_s)
+    return {
+        name: Process(
+            recipe=Recipe(title(settings, name), partial(serve, instance.service), instance.environment),
+            policy=policy,
+            prepare=partial(import_all, *shared_by(settings, instance.service)),
+        )
+        for name, instance in instances.listed(settings, children, own_ports).items()
+    }
+
+
+def simulated(settings: UpSettings, children: Mapping[str, str], ports: Sequence[int]) -> dict[str, Process]:
+    """Make the simulated nodes. They are strangers, so they are asked for their signs of life."""
+    flags = demo.flags(settings.data_dir / "demo", ports, settings.demo_task_time_s)
+    return {
+        name: Process(
+            recipe=Recipe(title(settings, name), partial(simulate, words), children),
+            policy=Policy(grace_s=NODE_GRACE_S, silence_s=settings.watchdog_s),
+            prepare=partial(import_all, NODE_MAIN, *NODE_PARTS),
+            health=(port, NODE_HEALTH_PATH),
+        )
+        for (name, words), port in zip(flags.items(), ports, strict=True)
+    }
+
+
+def greeting(settings: UpSettings, said: Plan, children: Mapping[str, str]) -> Process:
+    """Make the job that greets."""
+    return Process(
+        recipe=Recipe(title(settings, GREETING), partial(greet, said), children),
+        policy=Policy(grace_s=MARGIN_S, silence_s=settings.watchdog_s, job=True),
+        plain=True,
+    )
+
+
+def serve(service: str) -> int:
+    """Be one of the services, in its own process."""
+    code: int = import_module(module_of(service)).main([])
+    return code
+
+
+def simulate(words: Sequence[str]) -> int:
+    """Be a simulated node, in its own process."""
+    code: int = import_module(NODE_MAIN).main(words)
+    return code
+
+
+def greet(said: Plan) -> int:
+    """Greet, in a process of its own, which ends with it."""
+    code: int = import_module("deploy.greet").main(said)
+    return code
+
+
+def shared_by(settings: UpSettings, service: str) -> tuple[str, ...]:
+    """Name the modules that several processes of one service share."""
+    return (module_of(service),) if instances.counts(settings)[service] > 1 else ()
+
+
+def module_of(service: str) -> str:
+    """Name the module whose `main` is a service."""
+    return f"services.{service}.main"
+
+
+def import_all(*names: str) -> None:
+    """Import what a process needs, before it is forked. The collector of garbage only gets in the way: nothing is given up."""
+    gc.disable()
+    for name in names:
+        import_module(name)
+    gc.enable()
+
+
+def title(settings: UpSettings, name: str) -> str:
+    """Say in `ps` what a process is, and of which cluster."""
+    return f"clusterodm {name} [{settings.data_dir.absolute()}]"
 
 
 def grace_s(settings: UpSettings) -> float:
@@ -74,6 +175,11 @@ def listeners(settings: UpSettings) -> list[checks.Listener]:
         *(
             ("--metrics-port", "127.0.0.1", settings.metrics_port + place)
             for place in range(settings.proxies if settings.metrics_port else 0)
+        ),
+        *(
+            ("--health-port", settings.health_bind, port)
+            for ports in instances.health_ports(settings).values()
+            for port in ports
         ),
         ("--admin-cli-port", settings.admin_bind, settings.admin_cli_port),
         ("--admin-web-port", settings.admin_bind, settings.admin_web_port),
@@ -92,10 +198,10 @@ def cluster_facts(settings: UpSettings, nats_url: str, own_ports: Sequence[int])
     }
 
 
-def greeting(
+def plan(
     settings: UpSettings, nats_url: str, own_ports: Sequence[int], demo_ports: Sequence[int], gone: Sequence[int]
 ) -> Plan:
-    """Say what the greeter has to do and to say."""
+    """Say what the greeting has to do and to say."""
     return Plan(
         nats_url=nats_url,
         scheme="https" if settings.ssl_key and not settings.secure_port else "http",
@@ -122,16 +228,3 @@ def program() -> str:
     """Name this program as it was called, for the lines that a user may copy."""
     called = Path(sys.argv[0])
     return str(called) if called.name == "clusterodm" else "clusterodm"
-
-
-@contextmanager
-def greeter(plan: Plan, children: Mapping[str, str]) -> Iterator[None]:
-    """Run the greeter beside the services. What it has to know goes to its standard input: it holds tokens."""
-    with subprocess.Popen(module("deploy.greet"), env=children, stdin=subprocess.PIPE, start_new_session=True) as greet:  # noqa: S603 our own program
-        if greet.stdin:
-            greet.stdin.write(msgspec.json.encode(plan))
-            greet.stdin.close()
-        try:
-            yield
-        finally:
-            greet.terminate()

@@ -5,52 +5,77 @@ a commit survives a power cut.
 
 What it may use is a share of the whole disk. By itself it would take a share of what is free when it starts: nothing, if the
 disk is full then, and it would go on refusing when there is room again. One that met a full disk writes nothing until it is started
-again (its keeper does that, by what it says of its health on a port of loopback).
+again; what it says of its health on a port of loopback tells (decision 33). That port also gives its signs of life.
 """
 
 import json
+import os
 import secrets
 import shutil
-import socket
-import subprocess
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from deploy.checks import free_port, nats_server
+from deploy.checks import nats_server
+from deploy.children import Recipe, program
 from deploy.datadir import write_private
-from deploy.processes import keeper
-from libs.common.errors import Refused
-from libs.common.lifecycle import monotonic_s
+from deploy.supervision import Policy
+from deploy.supervisor import Process
 
 HOST: Final = "127.0.0.1"
-START_S: Final = 30.0
 STOP_S: Final = 10.0
-POLL_S: Final = 0.005
 MAX_PAYLOAD_BYTES: Final = 8 * 1024 * 1024
 TOKEN_BYTES: Final = 24
 SHARE_PERCENT: Final = 75
+HEALTH_PATH: Final = "/healthz"
+CANNOT_WRITE: Final = b"write error"
+"""In what nats-server says of its health: a stream that could not be written is not tried again."""
+ROOM_BYTES: Final = 16 << 20
+"""So much must be free again before nats-server is started again."""
+PATIENCE: Final = 3
+"""A disk that stalls holds up its health too: it may be silent so many times as long as a service."""
+GO_RUNTIME: Final = {"GOMAXPROCS": "2", "GOGC": "50", "GOMEMLIMIT": "512MiB"}
+"""For Go's runtime (pkg.go.dev/runtime), unless they are set: one computer's share, and collected early while that is cheap."""
 
 
-@contextmanager
-def running(folder: Path, guard: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """Run a nats-server while the context is open; yield its URL, which holds the token. Raises Refused."""
-    program = nats_server()
+def process(folder: Path, choose_port: Callable[[int], int], watchdog_s: float) -> tuple[Process, str]:
+    """Make the process, and the URL at which it will be reached, which holds the token. Raises Refused."""
+    words = [nats_server(), "-c", str(folder / "server.conf")]
     folder.mkdir(mode=0o700, exist_ok=True)
-    port, token = free_port(remembered_port(folder)), remembered_token(folder)
-    health_port = free_port(0)
-    config = folder / "server.conf"
-    write_private(config, configuration(folder.absolute(), port, health_port, token))
-    watched = (f"--health={health_port}", f"--store={folder.absolute()}")
-    command = keeper("nats", [program, "-c", str(config)], guard, STOP_S, *watched)
-    with subprocess.Popen(command, env=environment, start_new_session=True) as kept:  # noqa: S603 our own program
-        try:
-            wait_for(kept, port, folder)
-            yield f"nats://{token}@{HOST}:{port}"
-        finally:
-            kept.terminate()
+    port, token = choose_port(remembered_port(folder)), remembered_token(folder)
+    health_port = choose_port(0)
+    write_private(folder / "server.conf", configuration(folder.absolute(), port, health_port, token))
+    made = Process(
+        recipe=Recipe(" ".join(words), program(words), surroundings(os.environ)),
+        policy=Policy(
+            grace_s=STOP_S, tier=0, silence_s=PATIENCE * watchdog_s, own=False, hint=str(folder / "server.log")
+        ),
+        health=(health_port, HEALTH_PATH),
+        unwell=partial(unwell, folder),
+    )
+    return made, f"nats://{token}@{HOST}:{port}"
+
+
+def surroundings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Make its environment: nothing of ours."""
+    return GO_RUNTIME | {name: value for name, value in environment.items() if not name.startswith("CLUSTERODM_")}
+
+
+def unwell(folder: Path, said: bytes) -> str:
+    """Say why it ought to be started again: it has given up writing although its disk has room again."""
+    if CANNOT_WRITE in said and has_room(folder):
+        return "it cannot write any more although there is room on its disk again"
+    return ""
+
+
+def has_room(folder: Path) -> bool:
+    """Whether there is space on the disk of a folder."""
+    try:
+        space = os.statvfs(folder)
+    except OSError:
+        return False
+    return space.f_bavail * space.f_frsize >= ROOM_BYTES
 
 
 def remembered_port(folder: Path) -> int:
@@ -92,14 +117,3 @@ jetstream {{
   max_file_store: {most_bytes(folder)}
 }}
 """
-
-
-def wait_for(kept: "subprocess.Popen[bytes]", port: int, folder: Path) -> None:
-    """Wait until connections are taken. Raises Refused."""
-    deadline_s = monotonic_s() + START_S
-    while kept.poll() is None and monotonic_s() < deadline_s:
-        with socket.socket() as probe:
-            if probe.connect_ex((HOST, port)) == 0:
-                return
-        time.sleep(POLL_S)
-    raise Refused(f"nats-server does not start; the reason is at the end of {folder / 'server.log'}")

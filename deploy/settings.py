@@ -30,6 +30,7 @@ OWN: Final = frozenset(
             "proxy_workers",
             "schedulers",
             "autoscalers",
+            "watchdog_s",
         ),
         *("config", "nats_url", "data_dir", "own_port"),
     ]
@@ -52,6 +53,11 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
     proxy_workers: int | None = Field(None, ge=1, le=16, description="another word for --proxies")
     schedulers: int = Field(1, ge=1, le=16, description="how many schedulers: one leads, the others stand by")
     autoscalers: int = Field(1, ge=1, le=16, description="how many autoscalers: one leads, the others stand by")
+    watchdog_s: float = Field(
+        20.0,
+        ge=0,
+        description="how long a process may give no sign of life before it is started again, seconds; 0: for ever",
+    )
     node: list[SecretStr] = Field(
         [], description="node to register, HOST:PORT or HOST:PORT:TOKEN; may be given several times"
     )
@@ -107,8 +113,6 @@ def environment(settings: UpSettings, nats_url: str) -> dict[str, str]:
         **given,
         f"{PREFIX}NATS_URL": nats_url,
         f"{PREFIX}DATA_DIR": str(settings.data_dir.absolute()),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])),
     }
 
 

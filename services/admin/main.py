@@ -16,6 +16,7 @@ from libs.common.loops import background, every
 from libs.common.messages import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
 from libs.common.serving import web_server
 from libs.common.settings import parse
+from libs.common.watchdog import notify_ready, with_watchdog
 from services.admin.api.listening import listen, port_of
 from services.admin.api.telnet import Rules, telnet_server
 from services.admin.api.web import web_app
@@ -32,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the admin service until it is told to stop; the exit code."""
     settings = parse(AdminSettings, argv, PROG)
     configure(SERVICE, settings.log_level, as_json=settings.log_json, debug=settings.debug)
-    return run(serve(settings), PROG)
+    return run(with_watchdog(serve(settings)), PROG)
 
 
 async def serve(settings: AdminSettings) -> None:
@@ -70,6 +71,7 @@ async def serve(settings: AdminSettings) -> None:
             await opened.enter_async_context(web_server(web_app(bus, settings.password, logins, health), web))
             log.info("web page is ready", port=port_of(web))
         log.info("admin is ready")
+        notify_ready()
         await asyncio.Event().wait()
 
 

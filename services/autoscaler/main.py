@@ -22,6 +22,7 @@ from libs.common.messages import SCHEDULER_HEALTH
 from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Term
 from libs.common.settings import parse
+from libs.common.watchdog import notify_ready, with_watchdog
 from services.autoscaler.adapters.asr_file import AsrFile, check_file
 from services.autoscaler.adapters.node_probe import NodeODMProbe
 from services.autoscaler.adapters.providers import provider_of
@@ -53,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the autoscaler until it is told to stop; the exit code."""
     settings = parse(AutoscalerSettings, argv, PROG)
     configure(SERVICE, settings.log_level, as_json=settings.log_json, debug=settings.debug)
-    return run(serve(settings), PROG, stop_within_s=settings.stop_timeout_s, refused_code=EXIT_REFUSED)
+    return run(with_watchdog(serve(settings)), PROG, stop_within_s=settings.stop_timeout_s, refused_code=EXIT_REFUSED)
 
 
 def check(argv: Sequence[str]) -> int:
@@ -152,6 +153,7 @@ async def without(stack: AsyncExitStack, bus: Bus, health: Health) -> None:
     )
     await stack.enter_async_context(served_without(bus, NoWords(), health, vacancy))
     log.info("autoscaler is ready", provider="none")
+    notify_ready()
     await asyncio.Event().wait()
 
 
@@ -160,6 +162,7 @@ async def in_office(
 ) -> None:
     """Wait until no other autoscaler is in office, and act until the term is over."""
     log.info("standing by")
+    notify_ready()
     try:
         async with bus.lead(SERVICE, socket.gethostname()) as term:
             await lead(bus, configuration, provider, settings, health, term)

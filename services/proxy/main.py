@@ -22,6 +22,7 @@ from libs.common.messages import UPLOADS
 from libs.common.metrics import served as metrics_served
 from libs.common.ports import Bus
 from libs.common.settings import parse
+from libs.common.watchdog import notify_ready, with_watchdog
 from services.proxy.adapters.cluster import mirrored
 from services.proxy.adapters.holders import known_holders
 from services.proxy.adapters.peers import PeerClient
@@ -82,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the proxy until it is told to stop; the exit code."""
     settings = parse(ProxySettings, argv, PROG, SHORTCUTS)
     configure(SERVICE, settings.log_level, as_json=settings.log_json, debug=settings.debug)
-    return run(serve(settings), PROG)
+    return run(with_watchdog(serve(settings)), PROG)
 
 
 async def serve(settings: ProxySettings) -> None:
@@ -97,6 +98,7 @@ async def serve(settings: ProxySettings) -> None:
             running(settings, bus, entrances, url),
         ):
             log.info("proxy is ready", ports=[entrance.port for entrance in entrances])
+            notify_ready()
             await asyncio.Event().wait()
 
 

@@ -27,6 +27,7 @@ from libs.common.messages import CONSOLES, NODES, OPTIONS, SUMMARY, TASKS, TOMBS
 from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Term
 from libs.common.settings import parse
+from libs.common.watchdog import notify_ready, with_watchdog
 from services.scheduler.adapters.nodeodm import NodeODMNodes
 from services.scheduler.api import SERVICE, Handlers, served
 from services.scheduler.core.board import Board
@@ -71,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the scheduler until it is told to stop; the exit code."""
     settings = parse(SchedulerSettings, argv, PROG)
     configure(SERVICE, settings.log_level, as_json=settings.log_json, debug=settings.debug)
-    return run(serve(settings), PROG)
+    return run(with_watchdog(serve(settings)), PROG)
 
 
 def new_holder() -> str:
@@ -107,6 +108,7 @@ async def open_all(bus: Bus, settings: SchedulerSettings) -> None:
 async def in_office(bus: Bus, api: NodeApi, settings: SchedulerSettings, holder: str, health: Health) -> None:
     """Stand by until no other is in office, and serve until the term is over."""
     log.info("standing by", holder=holder)
+    notify_ready()
     try:
         async with (
             bus.lead(SERVICE, holder, ttl_s=settings.lease_s) as term,

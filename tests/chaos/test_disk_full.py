@@ -5,19 +5,18 @@ A small tmpfs is the disk, a ballast file fills it; that takes root, so without 
 
 import asyncio
 import contextlib
+import json
 import os
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from deploy.datadir import locked
-from deploy.nats import running as nats_running
 from libs.common.bus import connect
 from libs.common.errors import BusFailed
 from libs.common.messages import NODES
@@ -28,6 +27,7 @@ from tests.chaos.clients import Dataset, Raw, decoded
 from tests.chaos.saying import say
 from tests.cluster import Cluster
 from tests.datasets import make_images, processed
+from tests.e2e.up import Up
 from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -244,10 +244,8 @@ async def committed(http: httpx.AsyncClient, cluster: Cluster, data: Dataset) ->
 
 
 async def test_nats_of_up_writes_again_when_there_is_room_again(tmp_path: Path):
-    with ExitStack() as stack:
-        disk = stack.enter_context(small_disk(tmp_path / "data", 64 * MB))
-        guard = stack.enter_context(locked(disk.folder))
-        url = stack.enter_context(nats_running(disk.folder / "nats", guard, os.environ))
+    with small_disk(tmp_path / "disk", 64 * MB) as disk, Up(disk.folder / "data") as up:
+        url = json.loads((up.data_dir / "cluster.json").read_text())["nats_url"]
         async with connect(url, "test") as bus:
             bucket = await bus.bucket(NODES)
             await bucket.put(NODE.id, NODE)

@@ -126,9 +126,7 @@ def test_a_killed_service_is_back_and_the_cluster_works(demo: Up, service: str, 
 
 
 def test_a_killed_nats_server_is_back_with_everything_it_knew(demo: Up, tmp_path: Path):
-    server = [process for process in demo.processes() if "nats-server\0-c\0" in command_line(process)]
-    kept = [process for process in server if "keep.py" not in command_line(process)]
-    os.kill(kept[0], signal.SIGKILL)
+    os.kill(demo.nats(), signal.SIGKILL)
     until_sync(lambda: "nats: killed by SIGKILL: starting it again" in demo.output)
     run_dataset(demo, tmp_path)
 

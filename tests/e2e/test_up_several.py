@@ -13,7 +13,7 @@ import pytest
 
 from tests.cluster import answers
 from tests.datasets import expected, make_images, processed
-from tests.e2e.up import Up, parent
+from tests.e2e.up import Up
 from tests.waiting import until_sync
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -36,16 +36,9 @@ def proxies(up: Up) -> list[str]:
 
 def leading(up: Up) -> str:
     """Which scheduler came into office last."""
-    terms = re.findall(r"^ ?(scheduler(?:-2)?) +\| .*in office.*office=scheduler", up.output, re.MULTILINE)
+    terms = re.findall(r"^(scheduler(?:-2)?) +\| .*in office.*office=scheduler", up.output, re.MULTILINE)
     assert terms, up.output
     return str(terms[-1])
-
-
-def process_of(up: Up, name: str) -> int:
-    """Find the process that runs under a name now: the child of the keeper of that name."""
-    [keeper] = re.findall(rf"{name} started \(pid=(\d+)\)", up.output)
-    [process] = [process for process in up.processes() if parent(process) == int(keeper)]
-    return process
 
 
 async def test_tasks_survive_the_death_of_a_proxy_and_of_the_leading_scheduler(up: Up, tmp_path: Path):
@@ -65,9 +58,9 @@ async def test_tasks_survive_the_death_of_a_proxy_and_of_the_leading_scheduler(u
     async with asyncio.TaskGroup() as clients:
         for place, task in enumerate(tasks):
             clients.create_task(asyncio.to_thread(finish, place, task))
-        os.kill(process_of(up, "proxy"), signal.SIGKILL)
+        os.kill(up.service("proxy"), signal.SIGKILL)
         before = leading(up)
-        os.kill(process_of(up, before), signal.SIGKILL)
+        os.kill(up.service(before), signal.SIGKILL)
         last = await asyncio.to_thread(create, TASKS_COUNT - 1)
         clients.create_task(asyncio.to_thread(finish, TASKS_COUNT - 1, last))
     assert leading(up) != before, "the other scheduler has taken over"

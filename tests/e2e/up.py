@@ -111,10 +111,14 @@ class Up:
 
     def service(self, name: str) -> int:
         """Find the process of a service of which there is one."""
-        wanted = f"-m\0deploy.cli\0{name}\0"
-        found = [process for process in self.processes() if wanted in command_line(process)]
+        found = [process for process in self.processes() if command_line(process).startswith(f"clusterodm {name} [")]
         assert len(found) == 1, f"{name}: {found}"
         return found[0]
+
+    def nats(self) -> int:
+        """Find the process of nats-server."""
+        [found] = [process for process in self.processes() if "nats-server\0-c\0" in command_line(process)]
+        return found
 
     def _mine(self, process: int) -> bool:
         if process == os.getpid():
@@ -136,14 +140,6 @@ class Up:
 def program() -> str:
     """Name the console script beside this Python."""
     return str(Path(sys.executable).with_name("clusterodm"))
-
-
-def parent(process: int) -> int:
-    """Read the parent's process id (proc_pid_stat(5)); 0 when the process is gone."""
-    try:
-        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
 
 
 def command_line(process: int) -> str:

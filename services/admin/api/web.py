@@ -20,9 +20,11 @@ from typing import Any, Final
 
 import jinja2
 import msgspec
-from fastapi import FastAPI, Request
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from libs.common.health import Health
@@ -46,14 +48,14 @@ NAME: Final = "ClusterODM"
 
 def web_app(bus: Bus, password: str, logins: Logins, health: Health) -> ASGIApp:
     """Make the page, guarded."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.add_exception_handler(HTTPException, said)
-    add_page(app, has_password=bool(password))
-    add_reading(app, bus, health)
-    add_node_changes(app, bus)
-    add_task_changes(app, bus)
-    add_machines(app, bus)
-    return Guard(app, password, logins)
+    routes = [
+        *page(has_password=bool(password)),
+        *reading(bus, health),
+        *node_changes(bus),
+        *task_changes(bus),
+        *machines(bus),
+    ]
+    return Guard(Starlette(routes=routes, exception_handlers={HTTPException: said}), password, logins)
 
 
 async def said(_request: Request, error: Exception) -> Response:
@@ -66,46 +68,42 @@ async def said(_request: Request, error: Exception) -> Response:
     )
 
 
-def add_page(app: FastAPI, *, has_password: bool) -> None:
+def page(*, has_password: bool) -> list[Route]:
     """Serve what a browser loads."""
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True)
-    page = templates.get_template("index.html").render(name=NAME, version=VERSION, has_password=has_password)
+    text = templates.get_template("index.html").render(name=NAME, version=VERSION, has_password=has_password)
     assets = {name: (HERE / "static" / name).read_bytes() for name in ASSETS}
 
-    @app.get("/")
-    async def index() -> Response:
-        return HTMLResponse(page)
+    async def index(_: Request) -> Response:
+        return HTMLResponse(text)
 
-    @app.get("/static/{name}")
-    async def asset(name: str) -> Response:
+    async def asset(request: Request) -> Response:
+        name = request.path_params["name"]
         if name not in assets:
             raise HTTPException(404)
         return Response(assets[name], media_type=ASSETS[name])
 
-    @app.get("/signout")
-    async def signout() -> Response:
+    async def signout(_: Request) -> Response:
         return HTMLResponse('Signed out. <a href="/">Sign in again</a>', status_code=401)
 
+    return [Route("/", index), Route("/static/{name}", asset), Route("/signout", signout)]
 
-def add_reading(app: FastAPI, bus: Bus, health: Health) -> None:
+
+def reading(bus: Bus, health: Health) -> list[Route]:
     """Serve what changes nothing."""
 
-    @app.get("/healthz")
-    @app.get("/readyz")
     async def healthy(request: Request) -> Response:
         well, said = health.page(request.url.path, errors=False) or (False, {})
         return JSONResponse(said, status_code=200 if well else 503)
 
-    @app.get("/r/info")
-    async def info() -> Response:
+    async def info(_: Request) -> Response:
         return JSONResponse({"name": NAME, "version": VERSION})
 
-    @app.get("/r/node/list")
-    async def node_list() -> Response:
+    async def node_list(_: Request) -> Response:
         return answered(await execute(bus, words.ListNodes()))
 
-    @app.get("/r/task/list")
-    async def task_list(last: int | None = None) -> Response:
+    async def task_list(request: Request) -> Response:
+        last = count(request.query_params.get("last"))
         answer = await execute(bus, words.ListTasks())
         if last is None or not isinstance(answer, Tasks):
             return answered(answer)
@@ -114,11 +112,18 @@ def add_reading(app: FastAPI, bus: Bus, health: Health) -> None:
         response.headers["X-Task-Counts"] = msgspec.json.encode(counts).decode()
         return response
 
+    return [
+        Route("/healthz", healthy),
+        Route("/readyz", healthy),
+        Route("/r/info", info),
+        Route("/r/node/list", node_list),
+        Route("/r/task/list", task_list),
+    ]
 
-def add_node_changes(app: FastAPI, bus: Bus) -> None:
+
+def node_changes(bus: Bus) -> list[Route]:
     """Serve what changes nodes."""
 
-    @app.post("/r/node/add")
     async def node_add(request: Request) -> Response:
         fields = await body(request)
         command = addition(fields)
@@ -129,60 +134,78 @@ def add_node_changes(app: FastAPI, bus: Bus) -> None:
             return JSONResponse({"error": "Invalid", "reason": answer.reason})
         return answered(answer)
 
-    @app.post("/r/node/lock")
     async def node_lock(request: Request) -> Response:
         return await change_node(bus, NodeAct.LOCK, request)
 
-    @app.post("/r/node/unlock")
     async def node_unlock(request: Request) -> Response:
         return await change_node(bus, NodeAct.UNLOCK, request)
 
-    @app.delete("/r/node")
     async def node_delete(request: Request) -> Response:
         return await change_node(bus, NodeAct.DEL, request)
 
+    return [
+        Route("/r/node/add", node_add, methods=["POST"]),
+        Route("/r/node/lock", node_lock, methods=["POST"]),
+        Route("/r/node/unlock", node_unlock, methods=["POST"]),
+        Route("/r/node", node_delete, methods=["DELETE"]),
+    ]
 
-def add_task_changes(app: FastAPI, bus: Bus) -> None:
+
+def task_changes(bus: Bus) -> list[Route]:
     """Serve what changes tasks."""
 
-    @app.post("/r/task/cancel")
     async def task_cancel(request: Request) -> Response:
         return await change_task(bus, TaskAct.CANCEL, request)
 
-    @app.post("/r/task/remove")
     async def task_remove(request: Request) -> Response:
         return await change_task(bus, TaskAct.REMOVE, request)
 
+    return [
+        Route("/r/task/cancel", task_cancel, methods=["POST"]),
+        Route("/r/task/remove", task_remove, methods=["POST"]),
+    ]
 
-def add_machines(app: FastAPI, bus: Bus) -> None:
+
+def machines(bus: Bus) -> list[Route]:
     """Serve what is the autoscaler's."""
 
-    @app.get("/r/asr/status")
-    async def status() -> Response:
+    async def status(_: Request) -> Response:
         answer = await execute(bus, words.ShowAutoscaler())
         if isinstance(answer, Away):  # a cluster may do without one: the page asks again and again
             return JSONResponse({"enabled": False, "reason": answer.reason})
         return answered(answer)
 
-    @app.get("/r/machine/list")
-    async def machine_list() -> Response:
+    async def machine_list(_: Request) -> Response:
         return answered(await execute(bus, words.ListMachines()))
 
-    @app.post("/r/asr/pause")
     async def pause(request: Request) -> Response:
         reason = (await body(request)).get("reason")
         return answered(await execute(bus, words.PauseAutoscaler(reason if isinstance(reason, str) else "")))
 
-    @app.post("/r/asr/resume")
     async def resume(request: Request) -> Response:
         await body(request)
         return answered(await execute(bus, words.ResumeAutoscaler()))
 
-    @app.delete("/r/machine")
     async def destroy(request: Request) -> Response:
         fields = await body(request)
         number = words.node_number(str(fields.get("number")))
         return answered(await execute(bus, words.DestroyMachine(number, str(fields.get("name") or ""))))
+
+    return [
+        Route("/r/asr/status", status),
+        Route("/r/machine/list", machine_list),
+        Route("/r/asr/pause", pause, methods=["POST"]),
+        Route("/r/asr/resume", resume, methods=["POST"]),
+        Route("/r/machine", destroy, methods=["DELETE"]),
+    ]
+
+
+def count(text: str | None) -> int | None:
+    """Read a count in a query. Raises HTTPException."""
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        raise HTTPException(422, "last must be a count") from None
 
 
 async def change_node(bus: Bus, act: NodeAct, request: Request) -> Response:

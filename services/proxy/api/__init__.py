@@ -9,7 +9,7 @@ app       the front door: token, then straight to the hot paths (polls, /info, u
 passing   uploads that another proxy holds: the request is passed on to it
 gate      how many uploads are taken at once
 hot       these paths, as plain ASGI callables
-rare      everything else, as a FastAPI application
+rare      everything else, as a Starlette application
 bodies    forms and uploads, read as they come
 server    uvicorn, on one or two ports
 """

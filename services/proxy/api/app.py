@@ -1,6 +1,6 @@
 """The front door: one raw ASGI callable. It checks the token and sends each request where it belongs.
 
-That is: to the proxy that holds its upload (passing), to a hot path, or to FastAPI.
+That is: to the proxy that holds its upload (passing), to a hot path, or to the rare ones.
 
 Without token, also where one is set: preflight requests, the pages of the web interface, /auth/*, /healthz, /readyz; a node's
 POST /commit and a machine's /machine/lease, which have secrets of their own. A wrong token is 401 with an empty body (PyODM: "Do you need to set a token?").

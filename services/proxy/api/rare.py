@@ -1,16 +1,20 @@
-"""Everything that is not asked in masses, as a FastAPI application: init, commit, actions, list, options, auth, health.
+"""Everything that is not asked in masses, as a Starlette application: init, commit, actions, list, options, auth, health.
 
-Beside them what machines report and ask. Bodies are read by api.bodies, not by FastAPI: its forms would go to temporary files, and know no time limit. An unknown
+Beside them what machines report and ask. Bodies are read by api.bodies, not by Starlette: its forms would go to temporary files, and know no time limit. An unknown
 address is answered as the original does, 200 with `{"error": "Cannot handle …"}`.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
-from fastapi import FastAPI, Request, Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ExceptionHandler
 
 from libs.common.errors import BusFailed, ClusterError, Refused
 from libs.common.identity import owner_of
@@ -39,7 +43,7 @@ GONE: Final = 410
 DISK_FULL: Final = 507
 
 
-Route = tuple[str, list[str], Callable[..., Awaitable[Response]]]
+Handle = Callable[[Request], Awaitable[Response]]
 
 
 class Webhook(msgspec.Struct):
@@ -66,12 +70,11 @@ def answer(value: Any, status: int = OK) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-def build(parts: Parts) -> FastAPI:
+def build(parts: Parts) -> Starlette:
     """Build the application. Every request carries its Exchange in `request.state`."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    add_error_answers(app)
-    for path, methods, handle in Routes(parts).listed():
-        app.add_api_route(path, handle, methods=methods)
+    routes = [Route(path, handle, methods=methods) for path, methods, handle in Routes(parts).listed()]
+    app = Starlette(routes=routes, exception_handlers=ERROR_ANSWERS)
+    app.router.redirect_slashes = False
     return app
 
 
@@ -81,7 +84,7 @@ class Routes:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def listed(self) -> list[Route]:
+    def listed(self) -> list[tuple[str, list[str], Handle]]:
         """List addresses, methods, and what answers."""
         return [
             ("/task/new/init", POST, self.init),
@@ -135,19 +138,19 @@ class Routes:
             exchange.drop()
             return Response()
 
-    async def options(self) -> Response:
+    async def options(self, _: Request) -> Response:
         """List the options that tasks may have."""
         return answer(self._parts.reader.options() or {"error": NO_OPTIONS})
 
-    async def auth_info(self) -> Response:
+    async def auth_info(self, _: Request) -> Response:
         """Say that nobody logs in here."""
         return answer(AUTH_INFO)
 
-    async def log_in(self) -> Response:
+    async def log_in(self, _: Request) -> Response:
         """Let nobody log in."""
         return answer({"error": NOT_AVAILABLE})
 
-    async def clear_cache(self) -> Response:
+    async def clear_cache(self, _: Request) -> Response:
         """Do nothing: there is no such cache."""
         return answer({"ok": True})
 
@@ -187,29 +190,33 @@ def refusal(verdict: Verdict, nameless_status: int) -> Response:
     return answer({"error": verdict.value}, status)
 
 
-def add_error_answers(app: FastAPI) -> None:
+async def refused(request: Request, error: Exception) -> Response:
     """Say what each kind of trouble is answered with."""
+    exchange: Exchange = request.state.exchange
+    await exchange.drain()
+    status = UNAVAILABLE if isinstance(error, BusFailed) else DISK_FULL if isinstance(error, SpoolFull) else OK
+    response = answer({"error": words_of(cast("ClusterError", error))}, status)
+    if status == UNAVAILABLE:
+        response.headers["retry-after"] = RETRY_AFTER[1].decode()
+    if exchange.body_left:
+        response.headers["connection"] = "close"
+    return response
 
-    @app.exception_handler(ClusterError)
-    async def refused(request: Request, error: ClusterError) -> Response:
-        exchange: Exchange = request.state.exchange
-        await exchange.drain()
-        status = UNAVAILABLE if isinstance(error, BusFailed) else DISK_FULL if isinstance(error, SpoolFull) else OK
-        response = answer({"error": words_of(error)}, status)
-        if status == UNAVAILABLE:
-            response.headers["retry-after"] = RETRY_AFTER[1].decode()
-        if exchange.body_left:
-            response.headers["connection"] = "close"
-        return response
 
-    @app.exception_handler(HTTPException)
-    async def unknown(request: Request, error: HTTPException) -> Response:
-        del error
-        return answer({"error": cannot_handle(request.url.path)})
+async def unknown(request: Request, _: Exception) -> Response:
+    """Answer for an address that there is not."""
+    return answer({"error": cannot_handle(request.url.path)})
 
-    @app.exception_handler(ClientGone)
-    @app.exception_handler(BodyStalled)
-    async def dropped(request: Request, error: Exception) -> Response:
-        del error
-        request.state.exchange.drop()
-        return Response()
+
+async def dropped(request: Request, _: Exception) -> Response:
+    """Answer nobody: the client has gone, or has sent nothing for too long."""
+    request.state.exchange.drop()
+    return Response()
+
+
+ERROR_ANSWERS: Final[dict[Any, ExceptionHandler]] = {
+    ClusterError: refused,
+    HTTPException: unknown,
+    ClientGone: dropped,
+    BodyStalled: dropped,
+}

@@ -15,30 +15,38 @@ def settings(tmp_path: Path, *flags: str) -> UpSettings:
 
 def test_one_of_each_needs_nothing_to_tell_it_apart(tmp_path: Path):
     one = settings(tmp_path)
-    commands = instances.commands(one, {"A": "b"}, instances.own_ports(one))
-    assert list(commands) == ["proxy", "scheduler", "admin", "autoscaler"]
-    assert {tuple(command.environment.items()) for command in commands.values()} == {(("A", "b"),)}
-    assert [command.words[-1] for command in commands.values()] == list(commands)
+    listed = instances.listed(one, {"A": "b"}, instances.own_ports(one))
+    assert list(listed) == ["proxy", "scheduler", "autoscaler", "admin"]
+    assert {tuple(instance.environment.items()) for instance in listed.values()} == {(("A", "b"),)}
+    assert [instance.service for instance in listed.values()] == list(listed)
 
 
 def test_proxies_have_ports_and_spools_of_their_own(tmp_path: Path):
     several = settings(tmp_path, "--proxies=3", "--schedulers=2", "--metrics-port=9100")
-    commands = instances.commands(several, {}, [4001, 4002, 4003])
-    assert [name for name in commands if name.startswith(("proxy", "scheduler"))] == [
+    listed = instances.listed(several, {}, [4001, 4002, 4003])
+    assert [name for name in listed if name.startswith(("proxy", "scheduler"))] == [
         "proxy", "proxy-2", "proxy-3", "scheduler", "scheduler-2",
     ]  # fmt: skip
-    own = [commands[name].environment for name in ("proxy", "proxy-2", "proxy-3")]
+    own = [listed[name].environment for name in ("proxy", "proxy-2", "proxy-3")]
     assert [environment["CLUSTERODM_OWN_PORT"] for environment in own] == ["4001", "4002", "4003"]
     assert [environment["CLUSTERODM_METRICS_PORT"] for environment in own] == ["9100", "9101", "9102"]
     assert [Path(environment["CLUSTERODM_SPOOL_DIR"]) for environment in own] == [
         tmp_path / "spool", tmp_path / "spool-2", tmp_path / "spool-3",
     ]  # fmt: skip
-    assert commands["scheduler-2"].environment == {}
+    assert listed["scheduler-2"].environment == {}
 
 
 def test_every_metrics_port_is_looked_at_before_the_start(tmp_path: Path):
     several = settings(tmp_path, "--proxies=2", "--metrics-port=9100")
     assert [port for flag, _, port in listeners(several) if flag == "--metrics-port"] == [9100, 9101]
+
+
+def test_schedulers_and_autoscalers_have_health_ports_of_their_own(tmp_path: Path):
+    several = settings(tmp_path, "--health-port=9200", "--schedulers=2")
+    listed = instances.listed(several, {}, [])
+    told = {name: instance.environment.get("CLUSTERODM_HEALTH_PORT") for name, instance in listed.items()}
+    assert (told["scheduler"], told["scheduler-2"], told["autoscaler"]) == ("9200", "9201", "9202")
+    assert [port for flag, _, port in listeners(several) if flag == "--health-port"] == [9200, 9201, 9202]
 
 
 def test_proxy_workers_are_proxies(tmp_path: Path) -> None:

@@ -94,6 +94,6 @@ def test_port_zero_takes_a_free_one():
     assert read(["--port=0"]).port > 0
 
 
-def test_a_keeper_waits_until_its_service_has_drained_and_finished():
+def test_a_service_is_given_the_time_until_it_has_drained_and_finished():
     settings = read(["--drain-s=60", "--stop-timeout-s=30"])
     assert grace_s(settings) > settings.drain_s + settings.stop_timeout_s

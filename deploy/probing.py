@@ -1,0 +1,118 @@
+"""Asks a port of loopback how it is, again and again, without waiting: for processes that do not speak systemd's notify protocol."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
+from typing import Final
+
+from libs.common.clocks import Instant
+
+HOST: Final = "127.0.0.1"
+FIRST_EVERY_S: Final = 0.01
+"""How often somebody who is starting is asked."""
+EVERY_S: Final = 5.0
+TIMEOUT_S: Final = 2.0
+CHUNK_BYTES: Final = 1 << 16
+MOST_BYTES: Final = 1 << 20
+OK: Final = b" 200 "
+
+Answered = Callable[["Answer"], None]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was said, whatever it was."""
+
+    content: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is well."""
+        return OK in self.content.partition(b"\r\n")[0] + b" "
+
+
+class Probe:
+    """Asks one port. Whoever accepts connections and says nothing has not answered."""
+
+    def __init__(self, selector: BaseSelector, port: int, path: str, answered: Answered) -> None:
+        self._selector = selector
+        self._address = (HOST, port)
+        self._request = f"GET {path} HTTP/1.0\r\nHost: {HOST}\r\n\r\n".encode()
+        self._answered = answered
+        self._asking: socket.socket | None = None
+        self._content = b""
+        self._next_at: Instant | None = None
+        self._settled = False
+
+    def __repr__(self) -> str:
+        """Show whom it asks."""
+        return f"Probe({self._address}, {'asking' if self._asking else 'idle'})"
+
+    def tick(self, now: Instant) -> None:
+        """Ask when it is time; leave a question that has got no answer in time."""
+        if self._next_at is not None and now < self._next_at:
+            return
+        self.leave()
+        self._next_at = now + (TIMEOUT_S if self._ask() else FIRST_EVERY_S)
+
+    @property
+    def next_at(self) -> Instant | None:
+        """When it wants to be called again; None: at once."""
+        return self._next_at
+
+    def leave(self) -> None:
+        """Ask no more."""
+        if self._asking:
+            self._selector.unregister(self._asking)
+            self._asking.close()
+            self._asking = None
+
+    def begin_anew(self) -> None:
+        """Ask somebody who has just been started."""
+        self.leave()
+        self._next_at, self._settled = None, False
+
+    def _ask(self) -> bool:
+        asking = socket.socket()
+        asking.setblocking(False)
+        try:
+            asking.connect(self._address)
+        except BlockingIOError:
+            pass
+        except OSError:
+            asking.close()
+            return False
+        self._asking, self._content = asking, b""
+        self._selector.register(asking, EVENT_WRITE, self._send)
+        return True
+
+    def _send(self, now: Instant) -> None:
+        if self._asking:
+            try:
+                self._asking.send(self._request)
+            except OSError:
+                self._end(now)
+            else:
+                self._selector.modify(self._asking, EVENT_READ, self._receive)
+
+    def _receive(self, now: Instant) -> None:
+        if not self._asking:
+            return
+        try:
+            chunk = self._asking.recv(CHUNK_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            chunk = b""
+        self._content += chunk
+        if not chunk or len(self._content) > MOST_BYTES:
+            self._end(now)
+
+    def _end(self, now: Instant) -> None:
+        self.leave()
+        answer = Answer(self._content)
+        self._settled = self._settled or answer.ok
+        self._next_at = now + (EVERY_S if self._settled else FIRST_EVERY_S)
+        if answer.content:
+            self._answered(answer)
