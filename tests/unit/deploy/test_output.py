@@ -1,0 +1,101 @@
+"""What processes print reaches the user line by line, and holds nobody up."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.output import BACKLOG_BYTES, Lines, Printer
+
+Pipe = tuple[int, int]
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    yield reader, writer
+    for end in (reader, writer):
+        with contextlib.suppress(OSError):
+            os.close(end)
+
+
+def read_all(reader: int) -> bytes:
+    """Take what has come."""
+    taken = b""
+    with contextlib.suppress(BlockingIOError):
+        while chunk := os.read(reader, 1 << 16):
+            taken += chunk
+    return taken
+
+
+def test_lines_are_told_when_they_are_complete(pipe: Pipe):
+    told: list[bytes] = []
+    lines = Lines(pipe[0], told.append)
+    os.write(pipe[1], b"one\ntw")
+    assert lines.read()
+    assert told == [b"one"]
+    os.write(pipe[1], b"o\nthree")
+    lines.read()
+    assert not lines.read()
+    os.close(pipe[1])
+    assert not lines.read()
+    assert lines.ended
+    lines.tell_rest()
+    assert told == [b"one", b"two", b"three"]
+
+
+def test_a_line_without_end_is_told_in_pieces(pipe: Pipe):
+    told: list[bytes] = []
+    lines = Lines(pipe[0], told.append)
+    for _ in range(3):
+        os.write(pipe[1], b"x" * 40_000)
+        lines.read()
+    assert [len(line) for line in told] == [80_000]
+
+
+def test_every_line_carries_the_name_of_who_printed_it(pipe: Pipe):
+    printer = Printer(["proxy", "autoscaler"], pipe[1], colours=False)
+    printer.line("proxy", b"ready")
+    printer.line("system", b"proxy started")
+    printer.plain(b"hello")
+    assert read_all(pipe[0]) == b"proxy      | ready\nsystem     | proxy started\nhello\n"
+
+
+def test_names_have_colours_on_a_terminal(pipe: Pipe):
+    printer = Printer(["proxy"], pipe[1], colours=True)
+    printer.line("proxy", b"ready")
+    assert read_all(pipe[0]) == b"\x1b[33mproxy  | \x1b[0mready\n"
+
+
+def test_a_reader_that_does_not_read_holds_nobody_up_and_is_told_what_is_missing(pipe: Pipe):
+    fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, 4096)
+    printer = Printer(["proxy"], pipe[1], colours=False)
+    line = b"x" * 50_000
+    for _ in range(BACKLOG_BYTES // len(line) + 10):
+        printer.line("proxy", line)
+    assert printer.waits
+    taken = drained(printer, pipe[0])
+    printer.line("proxy", b"again")
+    taken += drained(printer, pipe[0])
+    assert b"lines are missing here" in taken
+    assert taken.endswith(b"proxy  | again\n")
+    assert taken.count(line) >= BACKLOG_BYTES // len(line)
+
+
+def drained(printer: Printer, reader: int) -> bytes:
+    """Take everything that waits."""
+    taken = read_all(reader)
+    while printer.waits:
+        printer.flush()
+        taken += read_all(reader)
+    return taken
+
+
+def test_a_reader_that_has_gone_is_no_trouble(pipe: Pipe):
+    printer = Printer(["proxy"], pipe[1], colours=False)
+    os.close(pipe[0])
+    printer.line("proxy", b"ready")
+    assert not printer.waits
