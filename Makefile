@@ -17,7 +17,7 @@ ARGS ?=
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check format bench profile simulate lock install clean
+.PHONY: help run test test-fast coverage check format bench profile simulate lock install clean
 
 help: ## List the verbs
 	@echo 'make <verb> [ARGS="..."]'
@@ -31,6 +31,12 @@ test: $(VENV)/.dev ## Run every test (browser and compose tests too, where the m
 
 test-fast: $(VENV)/.dev ## Run, in seconds, the tests that start no process: at every save
 	@$(BIN)/pytest -n $(JOBS) -m "not slow" tests/unit tests/architecture $(ARGS)
+
+coverage: $(VENV)/.dev ## Print how much of services and libs runs in the unit tests, and in all tests: make coverage ONLY=unit
+	@$(BIN)/pytest -q -n $(JOBS) -m "not slow" tests/unit --cov --cov-report= $(ARGS)
+	@$(BIN)/python tests/coverage_table.py in the unit tests
+	@test "$(ONLY)" = unit || $(BIN)/pytest -q -n $(JOBS) --dist loadfile --cov --cov-report= $(ARGS)
+	@test "$(ONLY)" = unit || $(BIN)/python tests/coverage_table.py in all tests
 
 check: $(VENV)/.dev ## Format, lint, types and the architecture's contracts; changes nothing
 	@$(BIN)/ruff format --check .
@@ -57,7 +63,7 @@ lock: $(UV) ## Bring uv.lock up to pyproject.toml: make lock ARGS=--upgrade take
 install: $(VENV)/.runtime ## Install what running needs into .venv, and nothing else
 
 clean: ## Remove .venv and every cache; data/ stays
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	@rm -rf $(VENV) .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	@find services libs deploy tests docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # --- how .venv comes about -------------------------------------------------------------------------------------------
