@@ -14,6 +14,7 @@ import msgspec
 from libs.common.errors import NodeFailed, NotFound, Refused, Removed
 from libs.common.lifecycle import monotonic_s
 from libs.common.messages import (
+    ADOPT_TASK,
     AIM_UPLOAD,
     COMMIT_WITHIN_S,
     GET_TASK,
@@ -23,6 +24,7 @@ from libs.common.messages import (
     REPORT_FORWARDED,
     REPORT_INPUTS_GONE,
     UPLOADS,
+    AdoptTask,
     Aimed,
     AimReply,
     AimUpload,
@@ -42,6 +44,7 @@ from libs.common.messages import (
 )
 from libs.common.model import (
     Attempt,
+    AttemptState,
     InstanceId,
     Node,
     NodeId,
@@ -61,6 +64,7 @@ from services.proxy.handlers.finish import Finisher
 from services.proxy.handlers.forward import Forwarder
 from services.proxy.handlers.inputs import Inputs
 from services.proxy.ports import Draft, NodeRefused, Sender, WebhookFailed
+from services.scheduler.core.adoption import adopted, caught_up
 from tests.memory_spool import MemorySpool
 from tests.waiting import until
 
@@ -80,6 +84,11 @@ class Scheduler:
 
     def __init__(self) -> None:
         self.tasks: dict[TaskId, Task] = {}
+        self.refuses_again = False
+        self.stays_in_doubt = False
+        """The node of a failed attempt is never asked."""
+        self.adopted: list[AdoptTask] = []
+        """What was submitted again."""
         self.removed: set[TaskId] = set()
         """Those of which there is a tombstone."""
         self.slots_count = 1_000
@@ -151,6 +160,7 @@ class Scheduler:
     @property
     def handlers(self) -> dict[Any, Any]:
         return {
+            ADOPT_TASK: self.adopt,
             AIM_UPLOAD: self.aim,
             PLACE_TASK: self.place,
             RENEW_ATTEMPT: self.renew,
@@ -188,6 +198,8 @@ class Scheduler:
             self.change(asked.task, state=TaskState.FORWARDING, attempts=(*task.attempts, attempt))
             task = self.tasks[asked.task]
         if task.state is TaskState.FORWARDING and task.attempt:
+            if task.attempt.state is AttemptState.UNCERTAIN:
+                return Waiting(position=1, reason="its node is asked")
             return Placed(
                 node=self.nodes[task.attempt.node],
                 ahead=task.attempt.ahead,
@@ -197,6 +209,19 @@ class Scheduler:
                 epoch=self.epochs.pop(0) if self.epochs else self.epoch,
             )
         return NotWaiting(state=task.state)
+
+    async def adopt(self, asked: AdoptTask) -> TaskRecord:
+        self.adopted.append(asked)
+        if self.refuses_again:
+            raise Refused("it is another task")
+        submission = asked.submission
+        if submission.task in self.removed:
+            raise Removed("it was removed")
+        if submission.task not in self.tasks:
+            self.put(adopted(asked, 1))
+        else:
+            self.put(caught_up(self.tasks[submission.task], asked, 1))
+        return await self.get(TaskRef(task=submission.task))
 
     async def aim(self, asked: AimUpload) -> AimReply:
         self.aims.append(asked)
@@ -218,6 +243,10 @@ class Scheduler:
     async def on_failed(self, asked: ReportForwardFailed) -> TaskRecord:
         self.require_current(asked.task, asked.attempt)
         self.failed.append(asked)
+        if self.stays_in_doubt:
+            last = msgspec.structs.replace(self.tasks[asked.task].attempts[-1], state=AttemptState.UNCERTAIN)
+            self.change(asked.task, attempts=(*self.tasks[asked.task].attempts[:-1], last))
+            return await self.get(TaskRef(task=asked.task))
         self.change(asked.task, state=TaskState.FAILED if asked.node_refused else TaskState.WAITING)
         return await self.get(TaskRef(task=asked.task))
 
@@ -474,6 +503,11 @@ class World:
 
     async def reaches(self, state: TaskState, task: TaskId = TASK) -> None:
         await until(lambda: self.scheduler.tasks[task].state is state, what=f"the task is {state}")
+
+    async def reaches_again(self, state: TaskState, task: TaskId = TASK) -> None:
+        """Wait for a task whose record is lost."""
+        tasks = self.scheduler.tasks
+        await until(lambda: task in tasks and tasks[task].state is state, what=f"the task is {state} again")
 
     async def lets_go(self, task: TaskId = TASK) -> None:
         uploads = await self.bus.bucket(UPLOADS)

@@ -12,6 +12,7 @@ from libs.common.identity import may_touch
 from libs.common.messages import SentAhead
 from libs.common.model import InstanceId, TaskId, Upload
 from libs.common.ports import Bucket
+from services.proxy.core.history import History
 from services.proxy.core.names import SEED, candidates, is_image, safe_name
 from services.proxy.ports import NO_SUCH_UPLOAD, Draft, Held, Manifest, Mark, SpoolFull, StoredFile, Tap
 
@@ -47,6 +48,7 @@ class MemoryEntry:
     manifest: Manifest | None = None
     marks: set[Mark] = field(default_factory=set)
     ahead: SentAhead | None = None
+    history: History | None = None
     arrived_bytes: int = 0
     receiving_count: int = 0
 
@@ -61,6 +63,7 @@ class MemoryEntry:
             receiving=self.receiving_count > 0,
             arrived_bytes=self.arrived_bytes,
             ahead=self.ahead,
+            history=self.history,
         )
 
 
@@ -186,6 +189,10 @@ class MemorySpool:
 
     async def note_ahead(self, task: TaskId, ahead: SentAhead | None) -> None:
         self._entry(task).ahead = ahead
+
+    async def remember(self, task: TaskId, history: History) -> None:
+        self._entry(task).history = history
+        await self.mark(task, Mark.SUBMITTED)
 
     async def give_up(self, task: TaskId) -> None:
         await self.mark(task, Mark.INPUTS_GONE)

@@ -24,8 +24,10 @@ from libs.common.lifecycle import Crew
 from libs.common.messages import (
     NODES,
     AddNode,
+    AdoptTask,
     DrainNode,
     ImportRoute,
+    KnownAttempt,
     NodeRef,
     NotWaiting,
     Placed,
@@ -296,6 +298,17 @@ class Play:
         )
         self.clock.pass_s(0.001)
         return (await self.scheduler.handlers.commits.submit(asked)).task
+
+    async def adopts(self, name: str, *attempts: KnownAttempt, holder: InstanceId = HOLDER, **more: Any) -> Task:
+        """Submit a task again, with what its holder knows of it."""
+        submission = SubmitTask(task=task_id(name), name=name, holder=holder, created_at_ms=NOW_MS, images_count=3)
+        asked = AdoptTask(submission=submission, attempts=attempts, **more)
+        return (await self.scheduler.handlers.commits.adopt(asked)).task
+
+    async def loses_the_store(self) -> None:
+        """Start the scheduler on a store that has begun anew."""
+        self.bus = MemoryBus()
+        await self.starts_up()
 
     async def asks(self, name: str, holder: InstanceId = HOLDER) -> Placed | Waiting | NotWaiting:
         """Ask where a task goes."""

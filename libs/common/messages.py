@@ -11,6 +11,7 @@ of the message. Buckets are the key-value stores, each with the one service that
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar, Final, Generic, TypeVar, cast
 
 import msgspec
@@ -347,6 +348,55 @@ class SubmitTask(Frozen, frozen=True, kw_only=True):
     submodel: bool = False
 
 
+class AttemptStage(StrEnum):
+    """How far an attempt has come, as its holder knows it."""
+
+    SENDING = "sending"
+    """The node may have files of it."""
+    COMMITTING = "committing"
+    """Its commit may have been sent: whether the node has the task, it knows alone."""
+    COMMITTED = "committed"
+    """The node has answered the commit."""
+
+
+class KnownAttempt(Frozen, frozen=True, kw_only=True):
+    """An attempt as its holder knows it. It names the node without its token."""
+
+    number: int
+    node: NodeId
+    hostname: str
+    port: int
+    node_task_id: NodeTaskId
+    stage: AttemptStage = AttemptStage.SENDING
+    started_at_ms: int = 0
+    running_at_ms: int | None = None
+    machine: MachineId | None = None
+    ahead: bool = False
+
+
+class KnownEnd(Frozen, frozen=True, kw_only=True):
+    """How a task had ended, as its holder was told."""
+
+    state: TaskState
+    at_ms: int
+    error: str = ""
+
+
+class AdoptTask(Frozen, frozen=True, kw_only=True):
+    """A task that was acknowledged once and that the records do not, or not wholly, know: a store was lost, or an older one restored.
+
+    Its holder tells all that it knows of it. Sent again it gets the same answer. Refused as removed: a tombstone says so.
+    """
+
+    submission: SubmitTask
+    committed_at_ms: int = 0
+    """When it was committed: its place in the queue."""
+    attempts: tuple[KnownAttempt, ...] = ()
+    end: KnownEnd | None = None
+    inputs_kept: bool = True
+    """Its files are still here."""
+
+
 class SentAhead(Frozen, frozen=True, kw_only=True):
     """Where files of an upload went before its commit."""
 
@@ -568,6 +618,7 @@ class ImportRoute(Frozen, frozen=True, kw_only=True):
 
 
 SUBMIT_TASK: Final = Request("scheduler.submit_task", SubmitTask, TaskRecord)
+ADOPT_TASK: Final = Request("scheduler.adopt_task", AdoptTask, TaskRecord)
 PlaceReply = Placed | Waiting | NotWaiting
 
 PLACE_TASK: Final = Request("scheduler.place_task", PlaceTask, cast("type[PlaceReply]", PlaceReply))

@@ -204,6 +204,8 @@ class Attempt(Frozen, frozen=True, kw_only=True):
     """The rented machine of its node, which is gone before the result is fetched."""
     ahead: bool = False
     """Files of it were sent to the node before the commit."""
+    recovered: bool = False
+    """Its record was lost, and its holder told of it again: its node may be registered later than the task."""
 
 
 class LastKnown(Frozen, frozen=True, kw_only=True):

@@ -51,6 +51,7 @@ def answers(handlers: Handlers) -> dict[Request[Any, Any], Handler]:
         messages.BEST_NODE: handlers.nodes.best,
         messages.FIND_UI_NODE: handlers.nodes.find_ui,
         messages.SUBMIT_TASK: handlers.commits.submit,
+        messages.ADOPT_TASK: handlers.commits.adopt,
         messages.IMPORT_ROUTE: handlers.commits.import_route,
         messages.AIM_UPLOAD: handlers.aimer.aim,
         messages.PLACE_TASK: handlers.placer.place,

@@ -10,6 +10,7 @@ from libs.common.messages import UPLOADS, SentAhead
 from libs.common.model import InstanceId, NodeId, NodeTaskId, Owner, TaskId, Upload
 from libs.common.testing import MemoryBus
 from services.proxy.adapters.spool import DiskSpool, open_spool
+from services.proxy.core.history import History
 from services.proxy.ports import Draft, Manifest, Mark
 from tests.memory_spool import MemorySpool
 
@@ -171,6 +172,23 @@ async def test_a_refused_commit_drops_the_upload(spool: AnySpool) -> None:
     assert spool.find(TASK) is None
     await spool.create(draft(OTHER, zip_url="http://x/z.zip"))
     assert names(await spool.commit(OTHER, 7)) == []
+
+
+async def test_what_was_done_with_a_task_is_remembered(spool: AnySpool) -> None:
+    await spool.create(draft())
+    await send(spool, ("a.jpg", b"1"))
+    await spool.commit(TASK, NOW_MS)
+    held = spool.find(TASK)
+    assert held is not None
+    assert held.history is None
+    await spool.remember(TASK, History(committed_at_ms=5))
+    await spool.remember(TASK, History(committed_at_ms=6))
+    await spool.mark(TASK, Mark.SUBMITTED)
+    held = spool.find(TASK)
+    assert held is not None
+    assert (held.history, held.marks) == (History(committed_at_ms=6), {Mark.SUBMITTED})
+    with pytest.raises(NotFound):
+        await spool.remember(OTHER, History())
 
 
 async def test_remarks_are_made_and_taken_back(spool: AnySpool) -> None:

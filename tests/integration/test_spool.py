@@ -15,6 +15,7 @@ from libs.common.messages import UPLOADS, SentAhead
 from libs.common.model import InstanceId, NodeId, NodeTaskId, OptionValue, Owner, TaskId, Upload
 from libs.common.testing import MemoryBus
 from services.proxy.adapters.spool import DiskSpool, open_spool
+from services.proxy.core.history import History
 from services.proxy.ports import NO_SUCH_UPLOAD, Draft, Mark, Receipt, Spool, SpoolFull, SpoolLocked
 from tests.waiting import until
 
@@ -440,6 +441,32 @@ async def test_marks_are_kept_across_a_restart(reopen: Opener) -> None:
 
 
 # --- afterwards ----------------------------------------------------------------------------------------------------
+
+
+async def test_what_was_done_with_a_task_is_kept_across_a_restart(reopen: Opener) -> None:
+    async with reopen() as spool:
+        await spool.create(a_draft())
+        await upload(spool, ("a.jpg", b"1"))
+        await spool.commit(TASK, at_ms=2)
+        await spool.remember(TASK, History(committed_at_ms=7))
+    async with reopen() as spool:
+        held = spool.find(TASK)
+        assert held is not None
+        assert held.history == History(committed_at_ms=7)
+        assert Mark.SUBMITTED in held.marks
+
+
+@pytest.mark.parametrize("content", [b"", b"{"], ids=["an earlier version", "broken"])
+async def test_a_task_without_a_readable_history_is_kept(reopen: Opener, tmp_path: Path, content: bytes) -> None:
+    async with reopen() as spool:
+        await spool.create(a_draft())
+        await upload(spool, ("a.jpg", b"1"))
+        await spool.commit(TASK, at_ms=2)
+    (tmp_path / "spool" / TASK / "submitted.mark").write_bytes(content)
+    async with reopen() as spool:
+        held = spool.find(TASK)
+        assert held is not None
+        assert (held.history, held.marks) == (None, {Mark.SUBMITTED})
 
 
 async def test_a_discarded_task_leaves_nothing(spool: DiskSpool, bus: MemoryBus, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@
     <root>/<task id>/parts/<random>  a file that is arriving
     <root>/<task id>/files/<name>    a complete file; never changed again
     <root>/<task id>/manifest.json   committed
-    <root>/<task id>/<mark>.mark     ports.Mark
+    <root>/<task id>/<mark>.mark     ports.Mark; that of `submitted` holds what was done with the task since (core/history.py)
     <root>/<task id>/ahead.json      where files went before the commit
     <root>/.<random>               a task directory being made or removed; left over by a crash, it goes at the next start
 
@@ -26,12 +26,13 @@ from typing import Final
 
 from libs.common.model import InstanceId
 from services.proxy.core.names import candidates
-from services.proxy.ports import SpoolFull, SpoolLocked, StoredFile
+from services.proxy.ports import Mark, SpoolFull, SpoolLocked, StoredFile
 
 DRAFT: Final = "draft.json"
 MANIFEST: Final = "manifest.json"
 AHEAD: Final = "ahead.json"
 MARK_SUFFIX: Final = ".mark"
+HISTORY: Final = f"{Mark.SUBMITTED}{MARK_SUFFIX}"
 FILES: Final = "files"
 PARTS: Final = "parts"
 COMPARED_BYTES: Final = 1 << 20

@@ -10,6 +10,7 @@ import structlog
 from libs.common.messages import SentAhead
 from libs.common.model import TaskId
 from services.proxy.adapters import disk
+from services.proxy.core.history import History
 from services.proxy.ports import Draft, Held, Manifest, Mark
 
 log = structlog.get_logger()
@@ -24,6 +25,7 @@ class Entry:
     manifest: Manifest | None = None
     marks: set[Mark] = field(default_factory=set)
     ahead: SentAhead | None = None
+    history: History | None = None
     arrived_bytes: int = 0
     receiving_count: int = 0
     publishing_count: int = 0
@@ -55,6 +57,7 @@ class Entry:
             receiving=self.receiving_count > 0,
             arrived_bytes=self.arrived_bytes,
             ahead=self.ahead,
+            history=self.history,
         )
 
 
@@ -76,9 +79,22 @@ def load_entry(folder: Path) -> Entry | None:
         return None
     entry.ahead = load_ahead(folder)
     entry.marks = {mark for mark in Mark if (folder / (mark + disk.MARK_SUFFIX)).exists()}
+    entry.history = load_history(folder)
     if Mark.INPUTS_GONE in entry.marks:
         disk.empty(folder / disk.FILES)
     return entry
+
+
+def load_history(folder: Path) -> History | None:
+    """Read what was done with a task. An earlier version has left an empty file; then the records say it, as long as they are there."""
+    try:
+        content = (folder / disk.HISTORY).read_bytes()
+        return msgspec.json.decode(content, type=History) if content else None
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        log.warning("history cannot be read", folder=folder.name, reason=str(error))
+        return None
 
 
 def load_ahead(folder: Path) -> SentAhead | None:

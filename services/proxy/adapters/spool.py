@@ -36,6 +36,7 @@ from services.proxy.adapters.entries import Entry, load_entries
 from services.proxy.adapters.movers import Movers
 from services.proxy.adapters.notices import Notices
 from services.proxy.adapters.receipt import DiskReceipt
+from services.proxy.core.history import History
 from services.proxy.core.names import SEED, is_image
 from services.proxy.core.room import wanted_bytes
 from services.proxy.ports import NO_SUCH_UPLOAD, Draft, Held, Manifest, Mark, SpoolFull
@@ -240,6 +241,16 @@ class DiskSpool:
             if mark in entry.marks and not entry.gone:
                 entry.marks.remove(mark)
                 await self._run(disk.forget, self._file(task, mark + disk.MARK_SUFFIX))
+
+    async def remember(self, task: TaskId, history: History) -> None:
+        """Keep durably what was done with a task."""
+        entry = self._entry(task)
+        async with entry.lock:
+            if entry.gone:
+                raise NotFound(NO_SUCH_UPLOAD)
+            await self._run(disk.write_durably, self._file(task, disk.HISTORY), msgspec.json.encode(history))
+            entry.history = history
+            entry.marks.add(Mark.SUBMITTED)
 
     async def note_ahead(self, task: TaskId, ahead: SentAhead | None) -> None:
         """Note durably where files went before the commit."""

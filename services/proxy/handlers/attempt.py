@@ -5,13 +5,15 @@
 
 Meanwhile RENEW_ATTEMPT says every few seconds that we are still at it. Refused, the attempt no longer counts (the task was
 canceled, or the scheduler gave the attempt up): sending stops at once and nothing is reported. *Confirm* is one more renewal
-that must be answered before the commit goes out, so that nothing is started on a node that nobody waits for. It counts for a
+that must be answered before the commit goes out, so that nothing is started on a node that nobody waits for. Before it, the
+spool notes that the commit may be on its way: should all records be lost, the node is asked before anything else happens. It counts for a
 short while only: a commit that comes later than that (a frozen process, a slow connection) is not sent but confirmed anew.
 *Prove* is there only when an image may lie on the node twice (delivery.py); the scheduler knows of the doubt before the commit.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +26,7 @@ from libs.common.messages import (
     RENEW_ATTEMPT,
     REPORT_FORWARD_FAILED,
     REPORT_FORWARDED,
+    AttemptStage,
     Placed,
     RenewAttempt,
     ReportForwarded,
@@ -59,6 +62,10 @@ TakeOver = Callable[[TaskId, Placed], Awaitable[OnNode]]
 """Says what a node has already of a task that was placed there. Raises StepFailed."""
 
 
+Note = Callable[[AttemptStage], Awaitable[None]]
+"""Remembers durably how far an attempt has come. Raises StepFailed where that cannot be done."""
+
+
 class AttemptOver(Exception):
     """The attempt no longer counts."""
 
@@ -88,6 +95,7 @@ class Attempt:
         delivery: Delivery,
         *,
         before: TakeOver | None = None,
+        note: Note,
         placed: Placed,
         manifest: Manifest,
         woken: asyncio.Event,
@@ -98,6 +106,7 @@ class Attempt:
         self._delivery = delivery
         self._before = before
         """Given: files went ahead, and are taken over from there."""
+        self._note = note
         self._task = delivery.draft.task
         self._placed = placed
         self._sizes = {file.name: file.size_bytes for file in manifest.files}
@@ -174,6 +183,7 @@ class Attempt:
     async def _confirm(self) -> float:
         """Wait until the scheduler says that the attempt still counts; until when that holds. Raises AttemptOver."""
         self._committing = False
+        await self._note(AttemptStage.COMMITTING)
         while True:
             asked_s = monotonic_s()
             if await self._renew_once():
@@ -186,6 +196,8 @@ class Attempt:
         task, attempt, holder = self._task, self._placed.attempt, self._holder
         if verdict is None:
             self._log.info("forwarded", sent_bytes=sum(self._delivery.sent.values()))
+            with suppress(StepFailed):  # what is not noted here the node is asked for
+                await self._note(AttemptStage.COMMITTED)
             forwarded = ReportForwarded(task=task, attempt=attempt, holder=holder, epoch=self._placed.epoch)
             await tell(self._bus, REPORT_FORWARDED, forwarded, self._pace.bus_retry_s)
             return

@@ -5,6 +5,7 @@ and uncertain, because whether its commit reached the node is known to the node 
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,12 +13,14 @@ from typing import Final
 import structlog
 
 from libs.common.errors import ClusterError
-from libs.common.messages import REPORT_FORWARD_FAILED, Placed, ReportForwardFailed
+from libs.common.messages import REPORT_FORWARD_FAILED, AttemptStage, Placed, ReportForwardFailed
 from libs.common.model import TaskId
 from libs.common.ports import Bus
+from services.proxy.core.forwarding import Verdict
+from services.proxy.core.history import History, begun, is_noted, reached
 from services.proxy.handlers.ahead import Ahead
 from services.proxy.handlers.attempt import Attempt, Pace, tell
-from services.proxy.handlers.delivery import Delivery
+from services.proxy.handlers.delivery import Delivery, StepFailed
 from services.proxy.handlers.finish import Finisher
 from services.proxy.handlers.leftovers import Leftovers
 from services.proxy.ports import Mark, Sender, Spool
@@ -25,6 +28,7 @@ from services.proxy.ports import Mark, Sender, Spool
 log = structlog.get_logger()
 
 STOP_REPORT_S: Final = 1.0
+NO_INPUTS: Final = "its inputs are not kept any more"
 
 
 @dataclass
@@ -50,6 +54,7 @@ class Attempts:
         *,
         parallel_count: int,
         pace: Pace,
+        now_ms: Callable[[], int],
     ) -> None:
         self._bus = bus
         self._spool = spool
@@ -58,25 +63,22 @@ class Attempts:
         self._ahead = ahead
         self._parallel_count = parallel_count
         self._pace = pace
+        self._now_ms = now_ms
         self.leftovers = Leftovers(sender, pace.retries.leftovers)
 
     async def run(self, task: TaskId, placed: Placed, loop: Loop) -> None:
         """Bring a task to the node that it was placed on, unless that was tried already."""
         if not placed.ahead or placed.attempt <= loop.begun:
             self._ahead.give_up(task, f"the task is placed on {placed.node.name}")
-        if placed.attempt <= loop.begun:
-            await self.give_up(task, placed.attempt, "sending was interrupted")
+        if why_not := self._why_not(task, placed, loop) or await self._why_not_noted(task, placed):
+            await self.give_up(task, placed.attempt, why_not, untouched=why_not == NO_INPUTS)
             return
-        held = self._spool.find(task)
-        if held is not None and Mark.INPUTS_GONE in held.marks:
-            await self.give_up(task, placed.attempt, "its inputs are not kept any more", untouched=True)
-            return
-        await self._finisher.begun_again(task)
         attempt = Attempt(
             self._bus,
             self._spool.instance,
             self._delivery(task, placed),
             before=self._ahead.take if placed.ahead else None,
+            note=lambda stage: self._note(task, stage),
             placed=placed,
             manifest=await self._spool.manifest(task),
             woken=loop.woken,
@@ -96,6 +98,35 @@ class Attempts:
                 await self.leftovers.remove_later(task, placed.node, placed.node_task_id)
         finally:
             loop.sending = False
+
+    def _why_not(self, task: TaskId, placed: Placed, loop: Loop) -> str:
+        """Say why an attempt is not to be begun; empty: it is."""
+        if placed.attempt <= loop.begun or is_noted(placed, self._history(task)):
+            return "sending was interrupted"
+        held = self._spool.find(task)
+        return NO_INPUTS if held is not None and Mark.INPUTS_GONE in held.marks else ""
+
+    async def _why_not_noted(self, task: TaskId, placed: Placed) -> str:
+        """Remember an attempt before its node hears of it; why that was not possible."""
+        try:
+            await self._finisher.begun_again(task)
+            await self._spool.remember(task, begun(self._history(task), placed, self._now_ms()))
+        except (ClusterError, OSError) as error:
+            return f"its proxy cannot write to its disk ({error})"
+        return ""
+
+    async def _note(self, task: TaskId, stage: AttemptStage) -> None:
+        """Remember how far the attempt has come. Raises StepFailed."""
+        history = self._history(task)
+        if history.attempts and history.attempts[-1].stage is not stage:
+            try:
+                await self._spool.remember(task, reached(history, stage, self._now_ms()))
+            except (ClusterError, OSError) as error:
+                raise StepFailed(Verdict(reason=f"its proxy cannot write to its disk ({error})")) from None
+
+    def _history(self, task: TaskId) -> History:
+        held = self._spool.find(task)
+        return (held.history if held else None) or History()
 
     def _delivery(self, task: TaskId, placed: Placed) -> Delivery:
         draft = self._spool.draft(task)

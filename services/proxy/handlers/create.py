@@ -32,6 +32,7 @@ from services.proxy.core.flood import check_flood
 from services.proxy.core.identity import task_id
 from services.proxy.core.options import check_options
 from services.proxy.core.splitmerge import check_seed, rewrite_split
+from services.proxy.handlers.submission import submission_of
 from services.proxy.ports import NO_SUCH_UPLOAD, Cluster, Draft, Forwarding, Manifest, Receipt, Spool
 
 Done = TypeVar("Done")
@@ -131,7 +132,7 @@ class Creator:
             raise NotFound(NO_SUCH_UPLOAD)
         manifest = await self._spool.commit(task, self._now_ms(), self._check)
         try:
-            record = await self._submit(self._submission(draft, manifest))
+            record = await self._submit(submission_of(draft, manifest, self._spool.instance))
         except BusFailed:
             self._in_doubt.setdefault(task, Doubt.KEEP)
             raise
@@ -227,22 +228,6 @@ class Creator:
             owner=client.owner,
             created_at_ms=created_at_ms,
             received_at_ms=now_ms,
-        )
-
-    def _submission(self, draft: Draft, manifest: Manifest) -> SubmitTask:
-        return SubmitTask(
-            task=draft.task,
-            owner=draft.owner,
-            name=draft.name,
-            holder=self._spool.instance,
-            created_at_ms=draft.created_at_ms,
-            images_count=manifest.images_count,
-            size_bytes=manifest.size_bytes,
-            options=draft.options,
-            outputs=draft.outputs,
-            skip_post_processing=draft.skip_post_processing,
-            zip_url=draft.zip_url,
-            submodel=manifest.has_seed and bool(draft.outputs),
         )
 
     async def _committed_before(self, client: Client, task: TaskId) -> TaskId:

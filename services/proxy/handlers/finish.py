@@ -21,6 +21,7 @@ from libs.common.lifecycle import now_ms
 from libs.common.messages import GET_TASK, TaskRef
 from libs.common.model import Task, TaskId, TaskState
 from libs.common.ports import Bus
+from services.proxy.core.history import History, ended, runs_again
 from services.proxy.core.names import is_image
 from services.proxy.handlers.inputs import Inputs
 from services.proxy.ports import Mark, Spool, Webhook, WebhookFailed
@@ -65,6 +66,7 @@ class Finisher:
             record = await self._ended(task)
             if record is None:
                 return None
+            await self._note_end(record)
             await self._tell_client(record)
             if await self._ended(task) is None:
                 return None
@@ -88,6 +90,8 @@ class Finisher:
     async def begun_again(self, task: TaskId) -> None:
         """Remember that a task that had ended runs again."""
         held = self._spool.find(task)
+        if held is not None and held.history is not None and held.history.end is not None:
+            await self._spool.remember(task, runs_again(held.history))
         if held is not None and Mark.WEBHOOK_DONE in held.marks:
             await self._spool.unmark(task, Mark.WEBHOOK_DONE)
 
@@ -118,6 +122,16 @@ class Finisher:
         """Ask for the task; None when it has not ended."""
         record = (await self._bus.ask(GET_TASK, TaskRef(task=task))).task
         return record if record.state.ended else None
+
+    async def _note_end(self, record: Task) -> None:
+        """Remember how it ended, unless it goes at once: should its record be lost, it does not run again."""
+        held = self._spool.find(record.id)
+        goes_at_once = record.state is TaskState.COMPLETED and not (held and held.draft.webhook)
+        if held is None or goes_at_once:
+            return
+        after = ended(held.history or History(committed_at_ms=record.committed_at_ms), record)
+        if after != held.history:
+            await self._spool.remember(record.id, after)
 
     async def _tell_client(self, record: Task) -> None:
         held = self._spool.find(record.id)

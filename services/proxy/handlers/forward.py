@@ -5,7 +5,10 @@
          └──NotWaiting──▶ runs:    rest until the mirror shows something else ──▶ ask again
                           ended:   handlers/finish.py ──▶ done
                           removed: drop the inputs ──▶ done
-                          unknown: its record is lost, and nobody said that it was removed: the inputs stay
+                          unknown: its record is lost, and nobody said that it was removed: submit it again ──▶ ask again
+
+A record may also be older than what was done (somebody has restored a backup): then what was done is told again, too
+(handlers/adopting.py).
 
 The scheduler decides everything; the mirror and the hints only wake a loop up. So a lost hint costs seconds and a stale
 mirror a question, never a task. The inputs stay until the end because a new attempt may be needed at any time.
@@ -22,7 +25,7 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 
 from libs.common.errors import BusFailed, ClusterError, NotFound, Removed
-from libs.common.lifecycle import Crew, monotonic_s
+from libs.common.lifecycle import Crew, monotonic_s, now_ms
 from libs.common.messages import (
     GET_TASK,
     PLACE_TASK,
@@ -39,6 +42,8 @@ from libs.common.model import Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.core.epochs import Epochs
 from services.proxy.core.forwarding import Move, next_move, patience_s
+from services.proxy.core.history import History, contradicts, is_behind, recorded
+from services.proxy.handlers.adopting import Adopter
 from services.proxy.handlers.ahead import Ahead
 from services.proxy.handlers.attempt import Pace
 from services.proxy.handlers.attempts import Attempts, Loop
@@ -75,7 +80,10 @@ class Forwarder:
         self._finisher = finisher
         self._pace = pace or Pace()
         self._ahead = ahead
-        self._attempts = Attempts(bus, spool, sender, finisher, ahead, parallel_count=parallel_count, pace=self._pace)
+        self._attempts = Attempts(
+            bus, spool, sender, finisher, ahead, parallel_count=parallel_count, pace=self._pace, now_ms=now_ms
+        )
+        self._adopter = Adopter(bus, spool, cluster)
         self._inputs = inputs
         """Given: inputs go as soon as a node has them (`--keep-inputs until-forwarded`)."""
         self._room = asyncio.Semaphore(tasks_count)
@@ -105,8 +113,14 @@ class Forwarder:
     async def adopt(self, task: TaskId) -> None:
         """Take over a task that the scheduler has just acknowledged."""
         with suppress(NotFound):
-            await self._spool.mark(task, Mark.SUBMITTED)
+            await self._remember(task)
             await self._start(task)
+
+    async def _remember(self, task: TaskId) -> None:
+        held, record = self._spool.find(task), self._cluster.task(task)
+        if held is None or held.history is None:
+            committed_at_ms = record.task.committed_at_ms if record else 0
+            await self._spool.remember(task, History(committed_at_ms=committed_at_ms))
 
     async def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
         """Take note of files that may go ahead."""
@@ -168,6 +182,8 @@ class Forwarder:
     async def _go_on(self, task: TaskId) -> bool:
         """Take one turn; False when there is nothing more to do."""
         answer = await self._place(task)
+        if not isinstance(answer, Placed) and await self._adopter.is_forgotten(task):
+            return await self._submit_again(task)
         match answer:
             case Waiting():
                 await self._rest(task, patience_s(answer.position))
@@ -190,6 +206,10 @@ class Forwarder:
                 log.warning("cannot ask for a place", task=task, reason=error.message)
                 return None
             if isinstance(answer, Placed):
+                if self._contradicts(task, answer):
+                    log.warning("placement comes from older records", task=task, attempt=answer.attempt)
+                    await self._submit_again(task)
+                    return None
                 if not self._epochs.counts(answer.epoch, monotonic_s()):
                     log.warning("placement refused", task=task, epoch=answer.epoch, highest=self._epochs.highest)
                     return None
@@ -198,12 +218,15 @@ class Forwarder:
                 self._ahead.give_up(task, "the task was not placed at once")
             return answer
 
+    def _contradicts(self, task: TaskId, placed: Placed) -> bool:
+        held = self._spool.find(task)
+        return held is not None and held.history is not None and contradicts(placed, held.history)
+
     async def _look(self, task: TaskId, answer: NotWaiting) -> bool:
         """There is nothing to place: finish, drop or watch. False when the task needs us no more."""
         match next_move(answer.state, removed=answer.removed):
             case Move.ADOPT:
-                await self._keep(task)
-                return True
+                return await self._submit_again(task)
             case Move.DROP:
                 await self._finisher.drop(task)
                 return False
@@ -219,10 +242,17 @@ class Forwarder:
                 await self._watch(task)
                 return True
 
-    async def _keep(self, task: TaskId) -> None:
-        """Keep the inputs of a task that the scheduler does not know: that is no decision."""
-        log.error("task is unknown to the scheduler, its inputs stay", task=task)
-        await self._rest(task, self._pace.unknown_s)
+    async def _submit_again(self, task: TaskId) -> bool:
+        """Tell the scheduler of what its records do not know; False when the task was removed after all."""
+        try:
+            await self._adopter.submit_again(task)
+        except Removed:
+            await self._finisher.drop(task)
+            return False
+        except ClusterError as error:
+            log.error("task not submitted again, its inputs stay", task=task, reason=error.message)  # noqa: TRY400 the reason is all
+            await self._rest(task, self._pace.unknown_s)
+        return True
 
     async def _let_go(self, task: TaskId) -> None:
         """Delete the inputs of a task that runs, where they are not to be kept."""
@@ -258,7 +288,10 @@ class Forwarder:
         held = self._spool.find(task)
         if record is None or held is None:
             return held is not None and Mark.SUBMITTED in held.marks
-        await self._spool.mark(task, Mark.SUBMITTED)
+        if held.history is None:
+            await self._spool.remember(task, recorded(record))
+        elif is_behind(record, held.history):
+            return await self._submit_again(task)
         if record.state is TaskState.FORWARDING and record.attempt is not None:
             await self._attempts.give_up(task, record.attempt.number, "the proxy was restarted while it sent the files")
         return True

@@ -18,6 +18,7 @@ from typing import Final, Protocol
 
 from libs.common.messages import SentAhead
 from libs.common.model import Frozen, InstanceId, OptionValue, Owner, TaskId
+from services.proxy.core.history import History
 
 NO_SUCH_UPLOAD: Final = "Invalid taskId: the task no longer exists."
 """The original's words for an upload that is unknown, committed, or gone."""
@@ -95,6 +96,8 @@ class Held(Frozen, frozen=True, kw_only=True):
     """What upload requests have brought since this proxy was started."""
     ahead: SentAhead | None = None
     """Where files of it went before the commit, and have not been removed or taken over yet."""
+    history: History | None = None
+    """What was done with it since the scheduler has acknowledged it; None: it has not, or an earlier version did not keep it."""
 
 
 @dataclass(slots=True)
@@ -195,6 +198,10 @@ class Spool(Protocol):
 
     async def note_ahead(self, task: TaskId, ahead: SentAhead | None) -> None:
         """Note durably to where files go before the commit; None: nothing of that is left."""
+        ...
+
+    async def remember(self, task: TaskId, history: History) -> None:
+        """Keep durably what was done with a task that the scheduler has acknowledged (Mark.SUBMITTED)."""
         ...
 
     async def give_up(self, task: TaskId) -> None:

@@ -21,6 +21,7 @@ from libs.common.model import (
     AttemptState,
     Cleanup,
     InstanceId,
+    Node,
     NodeId,
     NodeTaskId,
     Owner,
@@ -202,6 +203,14 @@ class Board:
             self.began.pop(before.id, None)
 
     # --- nodes -----------------------------------------------------------------------------------------------------
+
+    def put_node(self, record: Node, now: Instant) -> NodeState:
+        """Take in a node, with the slots of those tasks that knew it before it was registered."""
+        node = self.nodes.put(record, now)
+        for task in self.on_node.get(record.id, ()):
+            if task in self.running or task in self.forwarding:
+                self.nodes.occupy(record.id, task)
+        return node
 
     def ours_on(self, node: NodeState) -> OnNode:
         """Which tasks of ours are running there, and which are under way there."""

@@ -31,6 +31,8 @@ class Step(StrEnum):
     """Its attempt is over and another will follow."""
     GIVE_UP = "give up"
     """Its attempts are spent."""
+    ABANDON = "abandon"
+    """Its photos are not to be had any more."""
     COMPLETE = "complete"
     FAIL = "fail"
     """The node says that it cannot be done."""
@@ -45,6 +47,7 @@ LIFE: Final[dict[tuple[TaskState | None, Step], TaskState]] = {
     (None, Step.SUBMIT): TaskState.WAITING,
     (None, Step.IMPORT): TaskState.RUNNING,
     (TaskState.WAITING, Step.PLACE): TaskState.FORWARDING,
+    (TaskState.WAITING, Step.ABANDON): TaskState.FAILED,
     (TaskState.WAITING, Step.CANCEL): TaskState.CANCELED,
     (TaskState.FORWARDING, Step.START): TaskState.RUNNING,
     (TaskState.FORWARDING, Step.RETRY): TaskState.WAITING,

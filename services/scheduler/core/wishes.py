@@ -1,4 +1,4 @@
-"""What its client wants of a task: the next value of one that is canceled, removed, restarted, or loses its inputs.
+"""What its client wants of a task: the next value of one that is canceled, removed, restarted, or whose inputs are lost.
 
 Like core/tasks.py: a task and the time in, the next task out, each step looked up in the table of core/life.py.
 """
@@ -88,6 +88,18 @@ def forgiven(attempt: Attempt, *, last: bool) -> Attempt:
     """Let an attempt count no more. The last one may still lie on its node, which may come back."""
     cleanup = Cleanup.REMOVE if last else attempt.cleanup
     return msgspec.structs.replace(attempt, counted=False, fatal=False, outcome="", cleanup=cleanup)
+
+
+def abandoned(task: Task, reason: str, now_ms: int) -> Task:
+    """End a task that waits for photos that nobody has any more."""
+    return moved(
+        task,
+        Step.ABANDON,
+        ended_at_ms=now_ms,
+        error=reason,
+        waiting_because="",
+        timeline=told(task.timeline, f"Failed: {reason}", now_ms),
+    )
 
 
 def without_inputs(task: Task, reason: str, now_ms: int) -> Task:

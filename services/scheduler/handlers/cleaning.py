@@ -76,7 +76,7 @@ class Cleaner:
     async def _told(self, attempt: Attempt) -> bool:
         node = self._board.nodes.get(attempt.node)
         if node is None:
-            return True
+            return not attempt.recovered  # its node is registered later than the task, if at all
         try:
             found = await self._tell(node, attempt)
         except ClusterError as error:

@@ -1,13 +1,17 @@
-"""How a task begins: a client's commit, or a route of the original cluster that is taken over."""
+"""How a task begins: a client's commit, a holder that submits it again, or a route of the original cluster that is taken over.
+
+A holder submits again when the record is lost, or older than what has happened (core/adoption.py).
+"""
 
 import re
 from typing import Final
 
 import msgspec
 
-from libs.common.errors import Conflict, NotFound, Refused
-from libs.common.messages import TASK_STARTED, TASK_SUBMITTED, ImportRoute, SubmitTask, TaskRecord
-from libs.common.model import NodeTaskId, Task, TaskId
+from libs.common.errors import Conflict, NotFound, Refused, Removed
+from libs.common.messages import TASK_STARTED, TASK_SUBMITTED, AdoptTask, ImportRoute, SubmitTask, TaskRecord
+from libs.common.model import NodeTaskId, Task, TaskId, TaskState
+from services.scheduler.core.adoption import adopted, caught_up
 from services.scheduler.core.looks import Look
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.core.placement import Need
@@ -59,6 +63,41 @@ class CommitHandlers:
         if not same_commit(record.task, asked):
             raise Refused(f"Invalid set-uuid: {asked.task}")
         return record
+
+    async def adopt(self, asked: AdoptTask) -> TaskRecord:
+        """Take in what a holder knows of a task and the records do not. Raises Removed where a tombstone speaks against it."""
+        submission = asked.submission
+        check_uuid(submission.task)
+        check_size(submission)
+        self._placer.heard(submission.holder)
+        async with self._ledger.holding(submission.task):
+            before = self._ledger.board.tasks.get(submission.task)
+            record = await (self._adopt(asked) if before is None else self._catch_up(asked))
+        if record.task != before:
+            reason = "its record was lost" if before is None else "its record was older than it"
+            await self._voice.of_task(TASK_SUBMITTED, record.task, reason=reason)
+        if record.task.state is TaskState.WAITING:
+            await self._placer.offer(record.task)
+        return record
+
+    async def _adopt(self, asked: AdoptTask) -> TaskRecord:
+        submission = asked.submission
+        gone = await self._ledger.tombstone(submission.task)
+        if gone and (gone.owner, gone.created_at_ms) == (submission.owner, submission.created_at_ms):
+            raise Removed(f"{submission.task} was removed")
+        try:
+            return await self._ledger.create(adopted(asked, self._ledger.now_ms()))
+        except Conflict:
+            return await self._catch_up(asked)
+
+    async def _catch_up(self, asked: AdoptTask) -> TaskRecord:
+        submission = asked.submission
+        known = self._ledger.record(submission.task).task
+        if known.removed:
+            raise Removed(f"{submission.task} was removed")
+        if not same_commit(known, submission):
+            raise Refused(f"{submission.task} is another task, or held by another proxy")
+        return await self._ledger.write(submission.task, lambda task: caught_up(task, asked, self._ledger.now_ms()))
 
     async def import_route(self, asked: ImportRoute) -> TaskRecord:
         """Take over a task that runs on a known node. Once is enough: again gets the same answer."""

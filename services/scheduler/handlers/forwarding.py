@@ -27,7 +27,7 @@ from libs.common.messages import (
     ReportInputsGone,
     TaskRecord,
 )
-from libs.common.model import AttemptState, Cleanup, Task, TaskId, TaskState
+from libs.common.model import Attempt, AttemptState, Cleanup, Task, TaskId, TaskState
 from services.scheduler.core.attempts import Ending, Patience, to_clean
 from services.scheduler.core.life import Impossible
 from services.scheduler.core.nodes import NodeState
@@ -187,7 +187,7 @@ class ForwardHandlers:
         attempt = task.attempts[-1]
         node = self._board.nodes.get(attempt.node)
         if node is None:
-            await self._end(task, Ending("its node is no longer registered", cleanup=Cleanup.REMOVE))
+            await self._missed(task, attempt)
             return
         try:
             look = await self._api.look(node.record, attempt.node_task_id, None, self._settings.poll_timeout_s)
@@ -205,6 +205,14 @@ class ForwardHandlers:
         elif self._is_denied_for_good(task.id, attempt.number):
             reason = attempt.reason or "the node does not have the task"
             await self._end(task, self._died_or_not(task, reason, node))
+
+    async def _missed(self, task: Task, attempt: Attempt) -> None:
+        """End an attempt whose node is not registered; one that was told of again waits for its node as for one that is silent."""
+        since = self._board.forwarding[task.id].uncertain_since if task.id in self._board.forwarding else None
+        now = self._ledger.instant()
+        if attempt.recovered and since is not None and now - since <= self._settings.node_grace_s:
+            return
+        await self._end(task, Ending("its node is not registered", cleanup=Cleanup.REMOVE))
 
     def _is_denied_for_good(self, task_id: TaskId, number: int) -> bool:
         """Note that the node does not have an attempt; whether it has said so for long enough."""

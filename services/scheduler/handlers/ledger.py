@@ -277,7 +277,7 @@ class Ledger:
 
     def _take_in_node(self, record: Node, revision: int) -> NodeState:
         self._node_revisions[record.id] = revision
-        node = self.board.nodes.put(record, self.instant())
+        node = self.board.put_node(record, self.instant())
         self._nodes_changed()
         return node
 

@@ -17,7 +17,7 @@ from libs.common.errors import ClusterError
 from libs.common.lifecycle import Crew
 from libs.common.loops import beat
 from libs.common.messages import FinishReported
-from libs.common.model import Attempt, NodeId, Task, TaskId, TaskState
+from libs.common.model import Attempt, Cleanup, NodeId, Task, TaskId, TaskState
 from services.scheduler.core.attempts import LOST, Ending
 from services.scheduler.core.looks import Look, Rhythm, is_news, known_of
 from services.scheduler.core.nodes import NodeState
@@ -55,6 +55,8 @@ class Tracker:
             first_s=settings.poll_first_s, slow_s=settings.poll_slow_s, slow_after_s=settings.poll_slow_after_s
         )
         self._rota: Rota[TaskId] = Rota()
+        self._missing: dict[TaskId, Instant] = {}
+        """Since when the node of a running task has not been registered."""
         self._under_way: set[TaskId] = set()
         self._hinted: set[TaskId] = set()
         self._room: defaultdict[NodeId, asyncio.Semaphore] = defaultdict(
@@ -92,8 +94,9 @@ class Tracker:
         attempt = task.attempts[-1]
         node = self._board.nodes.get(attempt.node)
         if node is None:
-            await self._lost(task_id, attempt, "its node is no longer registered")
+            await self._not_registered(task_id, attempt)
             return
+        self._missing.pop(task_id, None)
         line = task.known.console_count if task.known else 0
         try:
             async with self._room[node.id]:
@@ -106,6 +109,16 @@ class Tracker:
             await self._lost(task_id, attempt, "the node does not know the task any more")
         else:
             await self._seen(task, attempt, node, look)
+
+    async def _not_registered(self, task_id: TaskId, attempt: Attempt) -> None:
+        """Give the attempt up. One that its holder told of again waits for its node as for one that is silent."""
+        reason = "its node is not registered"
+        if not attempt.recovered:
+            await self._lost(task_id, attempt, reason)
+            return
+        since = self._missing.setdefault(task_id, self._ledger.instant())
+        if self._ledger.instant() - since > self._settings.node_grace_s:
+            await self._end(task_id, attempt, Ending(reason, LOST, counted=True, cleanup=Cleanup.REMOVE))
 
     async def give_up(self, task_id: TaskId, ending: Ending) -> None:
         """End the attempt of a running task whose node is lost."""
@@ -184,6 +197,7 @@ class Tracker:
                 self._woken.set()
         elif before is not None:
             self._rota.discard(before.id)
+            self._missing.pop(before.id, None)
 
     async def _pause(self) -> None:
         try:

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from libs.common.errors import NodeFailed, NodeUnreachable, Refused
@@ -11,6 +12,7 @@ from libs.common.messages import (
     PLACEMENT_POSSIBLE,
     RENEW_ATTEMPT,
     UPLOADS,
+    AttemptStage,
     Done,
     PlacementPossible,
     RenewAttempt,
@@ -26,7 +28,7 @@ from libs.common.model import (
 )
 from services.proxy.handlers.sweep import HOUR_MS, Sweeper
 from services.proxy.ports import Draft, Mark, NodeRefused
-from tests.forwarding import FILES, TASK, World
+from tests.forwarding import FILES, NODE, OTHER_NODE, TASK, World
 from tests.waiting import until
 
 
@@ -35,6 +37,11 @@ async def world() -> AsyncIterator[World]:
     made = World()
     async with made.bus.serve("scheduler", made.scheduler.handlers):
         yield made
+
+
+def held_marks(world: World) -> frozenset[Mark]:
+    held = world.spool.find(TASK)
+    return held.marks if held else frozenset()
 
 
 # --- forwarding ----------------------------------------------------------------------------------------------------
@@ -381,28 +388,151 @@ async def test_a_task_removed_while_the_proxy_was_away_leaves_nothing(world: Wor
         await world.lets_go()
 
 
-async def test_the_inputs_of_a_task_that_the_scheduler_has_lost_stay(world: World) -> None:
+async def test_a_task_that_the_scheduler_has_lost_is_submitted_again_and_does_not_run_twice(world: World) -> None:
     async with world.proxy() as forwarder:
         await world.forwarded(forwarder)
-        asked = world.scheduler.asked[TASK]
         world.scheduler.loses()
-        await until(lambda: world.scheduler.asked[TASK] > asked + 1, what="it was asked for twice")
-        assert world.spool.find(TASK)
-    asked = world.scheduler.asked[TASK]
-    async with world.proxy():
-        await until(lambda: world.scheduler.asked[TASK] > asked + 1, what="it was asked for twice after a restart")
+        await world.reaches_again(TaskState.RUNNING)
         assert "a.jpg" in stored(world)
+    assert world.nodes.committed == [f"{TASK}#1"]
+    told = world.scheduler.adopted[0]
+    assert [(each.node, each.node_task_id, each.stage) for each in told.attempts] == [
+        (NODE.id, f"{TASK}#1", AttemptStage.COMMITTED)
+    ]
+    assert (told.committed_at_ms, told.submission.images_count) == (2, 2)
 
 
-async def test_the_inputs_of_an_ended_task_whose_record_is_lost_stay(world: World) -> None:
+async def test_a_restarted_proxy_submits_again_what_the_scheduler_has_lost(world: World) -> None:
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder)
+    world.scheduler.loses()
+    async with world.proxy():
+        await world.reaches_again(TaskState.RUNNING)
+        assert "a.jpg" in stored(world)
+    assert world.nodes.committed == [f"{TASK}#1"]
+
+
+async def test_a_waiting_task_that_the_scheduler_has_lost_runs_in_the_end(world: World) -> None:
+    world.scheduler.slots_count = 0
+    async with world.proxy() as forwarder:
+        await world.commit()
+        world.scheduler.submit()
+        await forwarder.adopt(TASK)
+        await until(lambda: world.scheduler.asked[TASK], what="it was asked for")
+        world.scheduler.slots_count = 1
+        world.scheduler.loses()
+        await world.reaches_again(TaskState.RUNNING)
+    assert world.nodes.committed == [f"{TASK}#1"]
+
+
+async def test_a_commit_that_may_have_been_sent_is_told_before_it_is_sent(world: World) -> None:
+    async with world.proxy() as forwarder:
+        world.nodes.trouble("commit", NodeFailed("no answer"))
+        world.scheduler.stays_in_doubt = True
+        await world.commit()
+        world.scheduler.submit()
+        await forwarder.adopt(TASK)
+        await until(lambda: world.scheduler.failed, what="the attempt is over")
+    world.scheduler.loses()
+    async with world.proxy():
+        await until(lambda: world.scheduler.adopted, what="it is submitted again")
+    assert world.scheduler.adopted[0].attempts[-1].stage is AttemptStage.COMMITTING
+    assert world.scheduler.tasks[TASK].attempts[-1].state is AttemptState.UNCERTAIN
+
+
+async def test_an_attempt_that_was_cut_off_before_its_commit_is_told_as_such(world: World) -> None:
+    world.nodes.gate.clear()
+    async with world.proxy() as forwarder:
+        await world.commit()
+        world.scheduler.submit()
+        await forwarder.adopt(TASK)
+        await until(lambda: world.nodes.sending_count, what="a file is under way")
+        world.bus.connected = False
+    world.bus.connected = True
+    world.scheduler.loses()
+    world.nodes.gate.set()
+    async with world.proxy():
+        await world.reaches_again(TaskState.RUNNING)
+    assert world.scheduler.adopted[0].attempts[-1].stage is AttemptStage.SENDING
+    assert world.nodes.committed == [f"{TASK}#2"]
+
+
+async def test_a_failed_task_whose_record_is_lost_does_not_run_again_and_its_client_is_not_told_twice(
+    world: World,
+) -> None:
     world.keep_failed_s = 3600
     async with world.proxy() as forwarder:
-        await world.forwarded(forwarder)
-        asked = world.scheduler.asked[TASK]
-        world.scheduler.change(state=TaskState.FAILED, ended_at_ms=world.now_ms)
-        await until(lambda: world.scheduler.asked[TASK] > asked, what="its end was noticed")
+        await world.forwarded(forwarder, webhook="https://client.example/")
+        world.scheduler.change(state=TaskState.FAILED, ended_at_ms=world.now_ms, error="why")
+        await until(lambda: world.client.told, what="its client was told")
+        await until(lambda: Mark.WEBHOOK_DONE in held_marks(world), what="that is noted")
         world.scheduler.loses()
-        await until(lambda: world.scheduler.asked[TASK] > asked + 2, what="it was asked for twice")
+        await world.reaches_again(TaskState.FAILED)
+    assert world.scheduler.tasks[TASK].error == "why"
+    world.scheduler.loses()
+    async with world.proxy():
+        await world.reaches_again(TaskState.FAILED)
+        assert "a.jpg" in stored(world)
+    assert len(world.client.told) == 1
+    assert world.nodes.committed == [f"{TASK}#1"]
+
+
+async def test_a_removed_task_of_which_only_a_tombstone_is_left_is_dropped(world: World) -> None:
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder)
+        world.scheduler.removed.add(TASK)
+        world.scheduler.loses()
+        await world.lets_go()
+    assert world.scheduler.adopted == []
+
+
+async def test_a_record_that_is_older_than_what_was_done_is_caught_up(world: World) -> None:
+    async with world.proxy() as forwarder:
+        await world.commit()
+        world.scheduler.submit()
+        backup = world.scheduler.tasks[TASK]
+        await forwarder.adopt(TASK)
+        await world.reaches(TaskState.RUNNING)
+    world.scheduler.put(backup)
+    async with world.proxy():
+        await world.reaches(TaskState.RUNNING)
+    assert world.nodes.committed == [f"{TASK}#1"]
+
+
+async def test_a_running_proxy_does_not_follow_a_placement_from_older_records(world: World) -> None:
+    async with world.proxy() as forwarder:
+        await world.commit()
+        world.scheduler.submit()
+        backup = world.scheduler.tasks[TASK]
+        await forwarder.adopt(TASK)
+        await world.reaches(TaskState.RUNNING)
+        world.scheduler.places_on = OTHER_NODE
+        world.scheduler.put(backup)
+        await until(lambda: world.scheduler.adopted, what="it is told again")
+        await world.reaches(TaskState.RUNNING)
+    assert world.nodes.committed == [f"{TASK}#1"]
+
+
+async def test_what_an_earlier_version_has_left_gets_its_history_from_the_record(world: World) -> None:
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder)
+        world.spool.entries[TASK].history = None
+    last = world.scheduler.tasks[TASK].attempts[-1]
+    named = msgspec.structs.replace(last, node_name="n1:3000", running_at_ms=3)
+    world.scheduler.change(attempts=(named,))
+    async with world.proxy():
+        await until(lambda: (held := world.spool.find(TASK)) and held.history, what="its history is there")
+        world.scheduler.loses()
+        await world.reaches_again(TaskState.RUNNING)
+    assert world.nodes.committed == [f"{TASK}#1"]
+
+
+async def test_inputs_stay_while_the_scheduler_does_not_take_a_task_again(world: World) -> None:
+    world.scheduler.refuses_again = True
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder)
+        world.scheduler.loses()
+        await until(lambda: len(world.scheduler.adopted) > 1, what="it was told twice")
         assert "a.jpg" in stored(world)
 
 

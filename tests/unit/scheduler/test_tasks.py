@@ -34,7 +34,7 @@ from services.scheduler.core.tasks import (
     waiting_because,
 )
 from services.scheduler.core.timeline import CHATTY_COUNT
-from services.scheduler.core.wishes import canceled, removed, restarted
+from services.scheduler.core.wishes import abandoned, canceled, removed, restarted
 from tests.scheduling import NOW_MS, task_id
 
 NODE = Node(id=NodeId("a-3000"), hostname="a", port=3000)
@@ -80,6 +80,7 @@ STEPS = {
     Step.START: lambda task: started(task, "a:3000", NOW_MS),
     Step.RETRY: lambda task: tried(task, Ending("lost"), "a:3000", PATIENCE, NOW_MS),
     Step.GIVE_UP: lambda task: tried(task, Ending("lost", counted=True), "a", Patience(max_attempts_count=1), NOW_MS),
+    Step.ABANDON: lambda task: abandoned(task, "its photos are gone", NOW_MS),
     Step.COMPLETE: lambda task: observed(task, seen(StatusCode.COMPLETED), SITE, PATIENCE, NOW_MS),
     Step.FAIL: lambda task: observed(task, seen(StatusCode.FAILED, "bad"), SITE, PATIENCE, NOW_MS),
     Step.CANCEL: lambda task: canceled(task, Cleanup.NONE, NOW_MS),
