@@ -33,10 +33,17 @@ HealthRequest = Request[ReportHealth, HealthReport]
 class NeededServices:
     """Other services, and when each has last answered."""
 
-    def __init__(self, bus: Bus, requests: Mapping[str, HealthRequest], clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        requests: Mapping[str, HealthRequest],
+        clock: Clock | None = None,
+        silent_after_s: float = SILENT_AFTER_S,
+    ) -> None:
         self._bus = bus
         self._requests = requests
         self._clock = clock or SystemClock()
+        self._silent_after_s = silent_after_s
         self._heard_at: dict[str, Instant] = {}
         self._errors: dict[str, str] = {}
 
@@ -68,7 +75,7 @@ class NeededServices:
     def _seen(self, name: str, now: Instant) -> ServiceSeen:
         heard_at = self._heard_at.get(name)
         silent_s = None if heard_at is None else round(now - heard_at, 1)
-        ok = silent_s is not None and silent_s < SILENT_AFTER_S
+        ok = silent_s is not None and silent_s < self._silent_after_s
         return ServiceSeen(ok=ok, heard_age_s=silent_s, error=self._errors.get(name, ""))
 
 
