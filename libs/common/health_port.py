@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from libs.common.errors import Refused
 from libs.common.health import Health
+from libs.common.listening import listen
 from libs.common.metrics import exposition
 from libs.common.settings import HealthSettings
 
@@ -27,14 +27,7 @@ def health_listener(settings: HealthSettings) -> Iterator[socket.socket | None]:
     if not settings.health_port:
         yield None
         return
-    host, port = settings.health_bind, settings.health_port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=16)
-    except (OSError, UnicodeError) as error:
-        said = getattr(error, "strerror", None) or "no such address"
-        raise Refused(f"--health-port {port}: cannot listen on {host}:{port}: {said}") from None
-    with listener:
+    with listen(settings.health_bind, settings.health_port, "--health-port") as listener:
         yield listener
 
 

@@ -11,13 +11,13 @@ import structlog
 from libs.common.bus import connect
 from libs.common.health import ASK_EVERY_S, Health, NeededServices
 from libs.common.lifecycle import run
+from libs.common.listening import listen, port_of
 from libs.common.log import configure
 from libs.common.loops import background, every
 from libs.common.messages import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
 from libs.common.serving import web_server
 from libs.common.settings import parse
 from libs.common.watchdog import notify_ready, with_watchdog
-from services.admin.api.listening import listen, port_of
 from services.admin.api.telnet import Rules, telnet_server
 from services.admin.api.web import web_app
 from services.admin.core.logins import Logins

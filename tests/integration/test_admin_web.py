@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from libs.common.bus import NatsBus
+from libs.common.listening import listen, port_of
 from libs.common.model import TaskState
 from libs.common.serving import web_server
 from libs.common.version import VERSION
-from services.admin.api.listening import listen, port_of
 from services.admin.api.web import web_app
 from services.admin.core.logins import Logins
 from tests.fake_autoscaler import FakeAutoscaler

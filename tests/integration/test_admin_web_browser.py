@@ -10,9 +10,9 @@ from playwright.async_api import Page, async_playwright, expect
 
 from libs.common.bus import NatsBus
 from libs.common.lifecycle import now_ms
+from libs.common.listening import listen, port_of
 from libs.common.model import TaskState
 from libs.common.serving import web_server
-from services.admin.api.listening import listen, port_of
 from services.admin.api.web import web_app
 from services.admin.core.logins import Logins
 from tests.fake_autoscaler import FakeAutoscaler

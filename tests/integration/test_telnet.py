@@ -13,8 +13,8 @@ import pytest
 import telnetlib3
 
 from libs.common.bus import NatsBus
+from libs.common.listening import listen, port_of
 from libs.common.model import TaskState
-from services.admin.api.listening import listen, port_of
 from services.admin.api.telnet import Rules, telnet_server
 from services.admin.core.logins import Logins
 from services.admin.core.wire import LONGEST_LINE_BYTES

@@ -4,8 +4,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from libs.common.errors import Refused
+from libs.common.listening import listen, port_of
 from libs.common.settings import load
-from services.admin.api.listening import listen, port_of
 from services.admin.main import is_loopback, warn_without_password
 from services.admin.settings import AdminSettings
 

@@ -1,5 +1,6 @@
 """Opening a port, with an error that says which setting to change."""
 
+import os
 import socket
 
 from libs.common.errors import Refused
@@ -12,7 +13,8 @@ def listen(host: str, port: int, flag: str) -> socket.socket:
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128
         )
     except (OSError, UnicodeError) as error:
-        said = getattr(error, "strerror", None) or "no such address"
+        number = getattr(error, "errno", None)  # none: a name that cannot be encoded; negative: one that nobody knows
+        said = os.strerror(number) if number and number > 0 else "no such address"
         raise Refused(f"{flag} {port}: cannot listen on {host}:{port}: {said}") from None
 
 
