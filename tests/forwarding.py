@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.clocks import WallMs
 from libs.common.errors import NodeFailed, NotFound, Refused, Removed
 from libs.common.lifecycle import monotonic_s
 from libs.common.messages import (
@@ -54,7 +55,7 @@ from libs.common.model import (
     TaskState,
 )
 from libs.common.retry import RetryPolicy
-from libs.common.testing import MemoryBus
+from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.adapters.spool import DiskSpool, open_spool
 from services.proxy.core.forwarding import ImagesCount, Retries
 from services.proxy.core.names import is_image, unique_name
@@ -396,12 +397,17 @@ class World:
         self.sender: Sender = self.nodes
         self.files: Mapping[str, bytes] = FILES
         self.client = Client()
-        self.now_ms = 1_000_000_000
+        self.clock = FakeClock(wall_ms=1_000_000_000)
         self.keep_failed_s = 0.0
         self.spool: DiskSpool | MemorySpool
         self.memory: MemorySpool | None = None
         self.inputs: Inputs
         self.ids = count(1)
+
+    @property
+    def now_ms(self) -> WallMs:
+        """Say what time it is."""
+        return self.clock.wall_ms()
 
     @asynccontextmanager
     async def proxy(
@@ -426,7 +432,7 @@ class World:
                 (0.0,) * 5,
                 inputs=inputs,
                 keep_failed_s=self.keep_failed_s,
-                clock=lambda: self.now_ms,
+                clock=self.clock,
             )
             forwarder = Forwarder(
                 self.bus,
@@ -448,7 +454,7 @@ class World:
                     parallel_count=2,
                     one_link=one_link,
                     ask_every_s=0.02,
-                    clock=lambda: self.now_ms,
+                    clock=self.clock,
                     fresh_id=lambda: f"ahead-{next(self.ids)}",
                     retries=RETRIES,
                 ),
@@ -462,10 +468,8 @@ class World:
         """Open the spool, or find in memory what the last proxy has left."""
         uploads = await self.bus.bucket(UPLOADS)
         if self.folder is not None:
-            return await stack.enter_async_context(
-                open_spool(self.folder, uploads, "http://p", clock=lambda: self.now_ms)
-            )
-        self.memory = self.memory or MemorySpool(uploads, lambda: self.now_ms)
+            return await stack.enter_async_context(open_spool(self.folder, uploads, "http://p", clock=self.clock))
+        self.memory = self.memory or MemorySpool(uploads, self.clock)
         self.nodes.read = self.memory.content
         return self.memory
 

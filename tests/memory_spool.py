@@ -7,6 +7,7 @@ from errno import ENOENT
 from os import strerror
 from pathlib import Path
 
+from libs.common.clocks import Clock, Instant
 from libs.common.errors import BusFailed, Conflict, NotFound, Refused
 from libs.common.identity import may_touch
 from libs.common.messages import SentAhead
@@ -43,7 +44,7 @@ class MemoryEntry:
     """One upload."""
 
     draft: Draft
-    active_at_ms: int
+    active: Instant
     files: dict[str, bytes] = field(default_factory=dict)
     manifest: Manifest | None = None
     marks: set[Mark] = field(default_factory=set)
@@ -58,7 +59,7 @@ class MemoryEntry:
             draft=self.draft,
             committed=self.manifest is not None,
             marks=frozenset(self.marks),
-            active_at_ms=self.active_at_ms,
+            active=self.active,
             size_bytes=self.manifest.size_bytes if self.manifest else 0,
             receiving=self.receiving_count > 0,
             arrived_bytes=self.arrived_bytes,
@@ -103,26 +104,26 @@ def require_files(draft: Draft, manifest: Manifest) -> None:
 class MemorySpool:
     """Uploads in a dict. Implements ports.Spool, and what sweeping needs. A test may say how much room there is."""
 
-    def __init__(self, uploads: Bucket[Upload], clock: Callable[[], int], instance: str = "p") -> None:
+    def __init__(self, uploads: Bucket[Upload], clock: Clock, instance: str = "p") -> None:
         self._uploads = uploads
         self._clock = clock
         self.instance = InstanceId(instance)
         self.entries: dict[TaskId, MemoryEntry] = {}
         self.room = True
         self.wanted = 0
-        self.orphans_before_ms: list[int] = []
-        """Until when directories that are no uploads were asked to go."""
+        self.orphans_idle_s: list[float] = []
+        """After how long directories that are no uploads were asked to go."""
 
     async def create(self, draft: Draft) -> None:
         entry = self.entries.get(draft.task)
         if entry is None:
             self.require_room()
             await self._announce(draft)
-            self.entries[draft.task] = MemoryEntry(draft, self._clock())
+            self.entries[draft.task] = MemoryEntry(draft, self._clock.instant())
             return
         if entry.manifest or not may_touch(draft.owner, entry.draft.owner):
             raise Refused(f"Invalid set-uuid: {draft.task}")
-        entry.draft, entry.active_at_ms = draft, self._clock()
+        entry.draft, entry.active = draft, self._clock.instant()
 
     async def _announce(self, draft: Draft) -> None:
         try:
@@ -151,7 +152,7 @@ class MemorySpool:
             entry.arrived_bytes += sum(file.size_bytes for file in receipt.published)
         finally:
             entry.receiving_count -= 1
-            entry.active_at_ms = self._clock()
+            entry.active = self._clock.instant()
 
     async def manifest(self, task: TaskId) -> Manifest:
         entry = self._entry(task)
@@ -249,8 +250,8 @@ class MemorySpool:
     async def forget(self, lost: Upload) -> None:
         await self._uploads.delete(lost.task)
 
-    async def remove_orphans(self, before_ms: int) -> None:
-        self.orphans_before_ms.append(before_ms)
+    async def remove_orphans(self, idle_s: float) -> None:
+        self.orphans_idle_s.append(idle_s)
 
     def _notice(self, draft: Draft) -> Upload:
         return Upload(task=draft.task, instance=self.instance, url="http://p", created_at_ms=draft.received_at_ms)

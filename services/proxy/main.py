@@ -14,7 +14,7 @@ import structlog
 from libs.common.bus import connect
 from libs.common.errors import Refused
 from libs.common.health import ASK_EVERY_S
-from libs.common.lifecycle import now_ms, run
+from libs.common.lifecycle import SystemClock, now_ms, run
 from libs.common.log import configure
 from libs.common.loops import background, every
 from libs.common.memory import Trimmer
@@ -169,7 +169,7 @@ async def forwarding(settings: ProxySettings, bus: Bus, spool: Spool, cluster: C
                 parallel_count=settings.forward_parallel_count,
                 one_link=settings.upload_max_speed > 0,
                 ask_every_s=AIM_EVERY_S,
-                clock=now_ms,
+                clock=SystemClock(),
                 fresh_id=new_uuid,
             ),
         )

@@ -8,7 +8,7 @@ import pytest
 from libs.common.errors import BusFailed, NotFound, Refused
 from libs.common.messages import UPLOADS, SentAhead
 from libs.common.model import InstanceId, NodeId, NodeTaskId, Owner, TaskId, Upload
-from libs.common.testing import MemoryBus
+from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.adapters.spool import DiskSpool, open_spool
 from services.proxy.core.history import History
 from services.proxy.ports import Draft, Manifest, Mark
@@ -29,9 +29,9 @@ def bus() -> MemoryBus:
 async def spool(request: pytest.FixtureRequest, tmp_path: Path, bus: MemoryBus) -> AsyncIterator[AnySpool]:
     uploads = await bus.bucket(UPLOADS)
     if request.param == "memory":
-        yield MemorySpool(uploads, lambda: NOW_MS)
+        yield MemorySpool(uploads, FakeClock(NOW_MS))
         return
-    async with open_spool(tmp_path / "spool", uploads, "http://p", clock=lambda: NOW_MS) as opened:
+    async with open_spool(tmp_path / "spool", uploads, "http://p", clock=FakeClock(NOW_MS)) as opened:
         yield opened
 
 

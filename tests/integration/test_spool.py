@@ -13,7 +13,7 @@ import pytest
 from libs.common.errors import BusFailed, NotFound, Refused
 from libs.common.messages import UPLOADS, SentAhead
 from libs.common.model import InstanceId, NodeId, NodeTaskId, OptionValue, Owner, TaskId, Upload
-from libs.common.testing import MemoryBus
+from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.adapters.spool import DiskSpool, open_spool
 from services.proxy.core.history import History
 from services.proxy.ports import NO_SUCH_UPLOAD, Draft, Mark, Receipt, Spool, SpoolFull, SpoolLocked
@@ -56,14 +56,20 @@ Opener = Callable[[], AbstractAsyncContextManager[DiskSpool]]
 
 
 @pytest.fixture
-def reopen(tmp_path: Path, bus: MemoryBus, disk: Disk) -> Opener:
+def clock() -> FakeClock:
+    """The clocks of the spool, turned by the test."""
+    return FakeClock()
+
+
+@pytest.fixture
+def reopen(tmp_path: Path, bus: MemoryBus, disk: Disk, clock: FakeClock) -> Opener:
     """Open the spool of this test, again after it was closed."""
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[DiskSpool]:
         uploads = await bus.bucket(UPLOADS)
         async with open_spool(
-            tmp_path / "spool", uploads, URL, clock=lambda: 1000, reserve_bytes=0, write=disk.write
+            tmp_path / "spool", uploads, URL, clock=clock, reserve_bytes=0, write=disk.write
         ) as spool:
             yield spool
 
@@ -522,16 +528,19 @@ async def test_a_crash_between_two_names_of_one_file_does_not_double_it(reopen: 
         assert stored(spool) == {"a.jpg": b"1"}
 
 
-async def test_an_unreadable_upload_stays_until_it_is_old(reopen: Opener, tmp_path: Path) -> None:
+async def test_an_unreadable_upload_stays_until_it_is_old(reopen: Opener, tmp_path: Path, clock: FakeClock) -> None:
     broken = tmp_path / "spool" / OTHER
     broken.mkdir(parents=True)
     (broken / "draft.json").write_text("{")
-    changed_at_ms = int(broken.stat().st_mtime * 1000)
     async with reopen() as spool:
         await spool.create(a_draft())
-        await spool.remove_orphans(changed_at_ms - 1000)
+        await spool.remove_orphans(idle_s=100)
+        clock.step_wall_s(1e9)
+        clock.pass_s(99)
+        await spool.remove_orphans(idle_s=100)
         assert broken.exists()
-        await spool.remove_orphans(changed_at_ms + 1000)
+        clock.pass_s(2)
+        await spool.remove_orphans(idle_s=100)
         assert not broken.exists()
         assert stored(spool) == {}
 
@@ -543,7 +552,8 @@ async def test_a_committed_upload_that_cannot_be_read_stays_however_old(reopen: 
     (broken / "draft.json").write_text("{")
     (broken / "manifest.json").write_text("{}")
     async with reopen() as spool:
-        await spool.remove_orphans(int(broken.stat().st_mtime * 1000) + 1000)
+        await spool.remove_orphans(idle_s=0)
+        await spool.remove_orphans(idle_s=0)
         assert (broken / "files" / "a.jpg").read_bytes() == b"1"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.proxy.handlers.sweep import HOUR_MS, Sweeper
+from services.proxy.handlers.sweep import HOUR_S, Sweeper
 from services.proxy.ports import Draft, Mark
 from tests.forwarding import FILES, TASK, World
 
@@ -37,15 +37,27 @@ async def test_given_up_inputs_stay_given_up_after_a_restart(world: World) -> No
 
 
 async def test_the_age_of_an_upload_counts_on_over_a_restart(world: World) -> None:
-    clock_ms = 1_700_000_000_000
-    world.now_ms = clock_ms
+    began_s = world.now_ms / 1000
     async with world.proxy(start=False):
         await world.spool.create(Draft(task=TASK, name="t", created_at_ms=1))
         folder = world.spool.path(TASK, "x").parent
     for path in (folder, folder.parent, folder.parent / "draft.json"):
-        os.utime(path, (clock_ms / 1000, clock_ms / 1000))
-    for hours, stays in ((47, True), (49, False)):
-        world.now_ms = clock_ms + hours * HOUR_MS
+        os.utime(path, (began_s, began_s))
+    for hours, stays in ((45, True), (3, False)):
+        world.clock.pass_s(hours * HOUR_S)
         async with world.proxy(start=False):
-            await Sweeper(world.bus, world.spool, 0, lambda: world.now_ms).sweep()
+            sweeper = Sweeper(world.bus, world.spool, 0, world.clock)
+            world.clock.pass_s(1.1 * HOUR_S)
+            await sweeper.sweep()
             assert (world.spool.find(TASK) is not None) is stays
+
+
+async def test_a_clock_that_was_put_forward_between_two_runs_sweeps_nothing_at_once(world: World) -> None:
+    async with world.proxy(start=False):
+        await world.spool.create(Draft(task=TASK, name="t", created_at_ms=1))
+    world.clock.step_wall_s(1e9)
+    async with world.proxy(start=False):
+        sweeper = Sweeper(world.bus, world.spool, 0, world.clock)
+        world.clock.pass_s(0.9 * HOUR_S)
+        await sweeper.sweep()
+        assert world.spool.find(TASK) is not None

@@ -3,15 +3,20 @@
 import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import structlog
 
+from libs.common.clocks import Instant, Now
 from libs.common.messages import SentAhead
 from libs.common.model import TaskId
 from services.proxy.adapters import disk
 from services.proxy.core.history import History
 from services.proxy.ports import Draft, Held, Manifest, Mark
+
+LONGEST_IDLE_S: Final = 48 * 3600.0
+"""Older than this no file of an upload counts as, whatever the clock was when it came."""
 
 log = structlog.get_logger()
 
@@ -21,7 +26,7 @@ class Entry:
     """One upload in memory."""
 
     draft: Draft
-    active_at_ms: int
+    active: Instant
     manifest: Manifest | None = None
     marks: set[Mark] = field(default_factory=set)
     ahead: SentAhead | None = None
@@ -52,7 +57,7 @@ class Entry:
             draft=self.draft,
             committed=self.manifest is not None,
             marks=frozenset(self.marks),
-            active_at_ms=self.active_at_ms,
+            active=self.active,
             size_bytes=self.manifest.size_bytes if self.manifest else 0,
             receiving=self.receiving_count > 0,
             arrived_bytes=self.arrived_bytes,
@@ -61,17 +66,17 @@ class Entry:
         )
 
 
-def load_entries(root: Path) -> dict[TaskId, Entry]:
+def load_entries(root: Path, now: Now) -> dict[TaskId, Entry]:
     """Read what an earlier run has left; what cannot be read is logged and stays where it is."""
-    found = (load_entry(folder) for folder in root.iterdir() if folder.is_dir())
+    found = (load_entry(folder, now) for folder in root.iterdir() if folder.is_dir())
     return {entry.draft.task: entry for entry in found if entry}
 
 
-def load_entry(folder: Path) -> Entry | None:
+def load_entry(folder: Path, now: Now) -> Entry | None:
     """Read one task's directory."""
     try:
         draft = msgspec.json.decode((folder / disk.DRAFT).read_bytes(), type=Draft)
-        entry = Entry(draft, disk.active_at_ms(folder))
+        entry = Entry(draft, now.since(disk.active_at_ms(folder), LONGEST_IDLE_S))
         if (folder / disk.MANIFEST).exists():
             entry.manifest = msgspec.json.decode((folder / disk.MANIFEST).read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError) as error:

@@ -25,9 +25,10 @@ from typing import Final, ParamSpec, TypeVar
 import msgspec
 import structlog
 
+from libs.common.clocks import Clock, InstantCache, read, seen_s
 from libs.common.errors import BusFailed, NotFound, Refused
 from libs.common.identity import may_touch
-from libs.common.lifecycle import now_ms
+from libs.common.lifecycle import SystemClock
 from libs.common.messages import SentAhead
 from libs.common.model import InstanceId, TaskId, Upload
 from libs.common.ports import Bucket
@@ -64,13 +65,13 @@ class DiskSpool:
         url: str,
         threads: Executor,
         *,
-        clock: Callable[[], int] = now_ms,
+        clock: Clock | None = None,
         reserve_bytes: int = RESERVE_BYTES,
         write: disk.Write = os.write,
     ) -> None:
         self._root = root
         self._threads = threads
-        self._clock = clock
+        self._clock = clock or SystemClock()
         self._reserve_bytes = reserve_bytes
         self._write = write
         self._movers = Movers(MOVERS_COUNT)
@@ -78,6 +79,7 @@ class DiskSpool:
         self._instance = disk.instance_id(root)
         self._notices = Notices(uploads, self._instance, url)
         self._entries: dict[TaskId, Entry] = {}
+        self._orphans: InstantCache[str] = InstantCache()
         self._expected_bytes = 0
         """What the requests under way have announced."""
 
@@ -97,7 +99,7 @@ class DiskSpool:
         entry = self._entries.get(draft.task)
         if entry is None:
             self._require_room()
-            entry = self._entries[draft.task] = Entry(draft, self._clock())
+            entry = self._entries[draft.task] = Entry(draft, self._clock.instant())
             async with entry.lock:
                 await self._create(entry)
             return
@@ -105,7 +107,7 @@ class DiskSpool:
             if not entry.takes_files or not may_touch(draft.owner, entry.draft.owner):
                 raise Refused(f"Invalid set-uuid: {draft.task}")
             await self._run(disk.write_durably, self._file(draft.task, disk.DRAFT), msgspec.json.encode(draft))
-            entry.draft, entry.active_at_ms = draft, self._clock()
+            entry.draft, entry.active = draft, self._clock.instant()
 
     async def _create(self, entry: Entry) -> None:
         try:
@@ -145,7 +147,7 @@ class DiskSpool:
             receipt.discard()
             self._expected_bytes -= expected_bytes
             entry.receiving_count -= 1
-            entry.active_at_ms = self._clock()
+            entry.active = self._clock.instant()
 
     async def _publish(self, entry: Entry, receipt: DiskReceipt) -> None:
         if not entry.takes_files:
@@ -312,16 +314,19 @@ class DiskSpool:
         """Remove the notice of an upload whose proxy is gone for good. Raises BusFailed."""
         await self._notices.remove(lost.task)
 
-    async def remove_orphans(self, before_ms: int) -> None:
-        """Remove directories that hold no readable draft, were never committed, and are untouched since `before_ms`."""
-        await self._run(self._remove_orphans, before_ms)
+    async def remove_orphans(self, idle_s: float) -> None:
+        """Remove directories that hold no readable draft, were never committed, and have been untouched for so long."""
+        await self._run(self._remove_orphans, idle_s)
 
-    def _remove_orphans(self, before_ms: int) -> None:
+    def _remove_orphans(self, idle_s: float) -> None:
+        now = read(self._clock)
         for folder in self._root.iterdir():
             ours = folder.name.startswith(".") or TaskId(folder.name) in self._entries
             if not folder.is_dir() or ours or (folder / disk.MANIFEST).exists():
                 continue  # what cannot be read but was committed stays: nobody has decided that it may go
-            if folder.stat().st_mtime * 1000 < before_ms:
+            changed_at_ms = int(folder.stat().st_mtime * 1000)
+            touched = self._orphans.since(folder.name, changed_at_ms, now, idle_s - seen_s(idle_s))
+            if now.instant - touched > idle_s:
                 log.info("orphaned upload removed", folder=folder.name)
                 disk.remove(folder)
 
@@ -332,7 +337,7 @@ class DiskSpool:
     def load(self) -> None:
         """Take in what an earlier run has left. Runs in a thread, before anything else."""
         disk.remove_leftovers(self._root)
-        self._entries = load_entries(self._root)
+        self._entries = load_entries(self._root, read(self._clock))
 
     # --- common ----------------------------------------------------------------------------------------------------
 
@@ -367,7 +372,7 @@ async def open_spool(  # noqa: PLR0913 as DiskSpool
     uploads: Bucket[Upload],
     url: str,
     *,
-    clock: Callable[[], int] = now_ms,
+    clock: Clock | None = None,
     reserve_bytes: int = RESERVE_BYTES,
     write: disk.Write = os.write,
 ) -> AsyncIterator[DiskSpool]:

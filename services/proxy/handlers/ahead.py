@@ -22,6 +22,7 @@ from typing import Final
 
 import structlog
 
+from libs.common.clocks import Clock
 from libs.common.errors import ClusterError, NotFound
 from libs.common.lifecycle import Crew
 from libs.common.messages import AIM_UPLOAD, Aimed, AimReply, AimUpload, NoAim, Placed, SentAhead
@@ -58,7 +59,7 @@ class Ahead:
         parallel_count: int,
         one_link: bool,
         ask_every_s: float,
-        clock: Callable[[], int],
+        clock: Clock,
         fresh_id: Callable[[], str],
         retries: Retries | None = None,
     ) -> None:
@@ -267,7 +268,7 @@ class Ahead:
                 same_fields=held.draft == draft,
                 committed=held.committed,
                 receiving=held.receiving,
-                idle_s=(self._clock() - held.active_at_ms) / 1000,
+                idle_s=self._clock.instant() - held.active,
             )
         )
 

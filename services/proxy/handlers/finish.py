@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
+from libs.common.clocks import Clock, InstantCache, read, seen_s
 from libs.common.errors import BusFailed, NotFound, Removed
-from libs.common.lifecycle import now_ms
+from libs.common.lifecycle import SystemClock
 from libs.common.messages import GET_TASK, TaskRef
 from libs.common.model import Task, TaskId, TaskState
 from libs.common.ports import Bus
@@ -45,7 +46,7 @@ class Finisher:
         *,
         inputs: Inputs,
         keep_failed_s: float = 0.0,
-        clock: Callable[[], int] = now_ms,
+        clock: Clock | None = None,
     ) -> None:
         self._bus = bus
         self._spool = spool
@@ -55,7 +56,8 @@ class Finisher:
         self._retry_after_s = retry_after_s
         self._inputs = inputs
         self._keep_failed_s = keep_failed_s
-        self._clock = clock
+        self._clock = clock or SystemClock()
+        self._ended_at: InstantCache[TaskId] = InstantCache()
 
     async def finish(self, task: TaskId) -> float | None:
         """Tell the client, delete the inputs. Raises BusFailed.
@@ -76,8 +78,7 @@ class Finisher:
             return kept_s
         if not await self._may_go(record):
             return None
-        await self._spool.discard(task)
-        log.info("inputs deleted", task=task, reason=record.state)
+        await self._discard(task, record.state)
         return 0
 
     async def _unseen(self, task: TaskId, error: NotFound) -> float | None:
@@ -110,13 +111,18 @@ class Finisher:
         held = self._spool.find(record.id)
         if record.state is TaskState.COMPLETED or held is None or Mark.INPUTS_GONE in held.marks:
             return 0
-        until_ms = (record.ended_at_ms or 0) + self._keep_failed_s * 1000
-        return max(0, (until_ms - self._clock()) / 1000)
+        now, keep_s = read(self._clock), self._keep_failed_s
+        ended = self._ended_at.since(record.id, record.ended_at_ms or 0, now, keep_s - seen_s(keep_s))
+        return max(0.0, keep_s - (now.instant - ended))
 
     async def drop(self, task: TaskId) -> None:
         """Delete the inputs of a task of which a record or a tombstone says that it was removed."""
+        await self._discard(task, "removed")
+
+    async def _discard(self, task: TaskId, reason: str) -> None:
         await self._spool.discard(task)
-        log.info("inputs deleted", task=task, reason="removed")
+        self._ended_at.forget(task)
+        log.info("inputs deleted", task=task, reason=reason)
 
     async def _ended(self, task: TaskId) -> Task | None:
         """Ask for the task; None when it has not ended."""

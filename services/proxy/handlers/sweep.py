@@ -6,15 +6,18 @@ the commit failed, and may commit again until it is swept.
 
 A proxy that is gone for good leaves its announcements behind: those of no task, and of an age that no upload reaches, go too.
 Should it come back after all, it announces again what it has.
+
+Idle is what this process has seen, and before that what files and records say. Nothing goes before this process has run for an hour
+(half of a shorter limit) itself: a clock that was put forward while it was stopped makes everything look old.
 """
 
-from collections.abc import Callable
 from typing import Final, Protocol
 
 import structlog
 
+from libs.common.clocks import Clock, InstantCache, read, seen_s
 from libs.common.errors import NotFound
-from libs.common.lifecycle import now_ms
+from libs.common.lifecycle import SystemClock
 from libs.common.messages import GET_TASK, TaskRef
 from libs.common.model import TaskId, Upload
 from libs.common.ports import Bus
@@ -22,10 +25,10 @@ from services.proxy.ports import Held, Mark, Spool
 
 log = structlog.get_logger()
 
-HOUR_MS: Final = 3_600_000
+HOUR_S: Final = 3600.0
 LIMIT_HOURS: Final = 48.0
 """Always, as the original."""
-LOST_HOURS: Final = 7 * 24.0
+LOST_S: Final = 7 * 24 * HOUR_S
 
 
 class SweptSpool(Spool, Protocol):
@@ -39,34 +42,41 @@ class SweptSpool(Spool, Protocol):
         """Remove another proxy's announcement."""
         ...
 
-    async def remove_orphans(self, before_ms: int) -> None:
-        """Remove directories that are no uploads and have been untouched since `before_ms`."""
+    async def remove_orphans(self, idle_s: float) -> None:
+        """Remove directories that are no uploads and have been untouched for so long."""
         ...
 
 
 class Sweeper:
     """Removes stale uploads; `sweep` is called every few minutes."""
 
-    def __init__(
-        self, bus: Bus, spool: SweptSpool, stale_after_hours: float, clock: Callable[[], int] = now_ms
-    ) -> None:
+    def __init__(self, bus: Bus, spool: SweptSpool, stale_after_hours: float, clock: Clock | None = None) -> None:
         self._bus = bus
         self._spool = spool
-        self._stale_after_ms = int(min(stale_after_hours or LIMIT_HOURS, LIMIT_HOURS) * HOUR_MS)
-        self._clock = clock
+        self._stale_after_s = min(stale_after_hours or LIMIT_HOURS, LIMIT_HOURS) * HOUR_S
+        self._clock = clock or SystemClock()
+        self._began = self._clock.instant()
+        self._announced: InstantCache[TaskId] = InstantCache()
 
     async def sweep(self) -> None:
         """Remove what is stale, then put the announcements right. Raises BusFailed."""
-        now = self._clock()
-        for held in self._spool.held():
-            if now - held.active_at_ms > self._stale_after_ms and await self._abandoned(held):
-                log.info("stale upload removed", task=held.draft.task, idle_ms=now - held.active_at_ms)
-                await self._spool.discard(held.draft.task)
-        await self._spool.remove_orphans(now - int(LIMIT_HOURS * HOUR_MS))
-        for held_elsewhere in await self._spool.announce():
-            if now - held_elsewhere.created_at_ms > LOST_HOURS * HOUR_MS and not await self._known(held_elsewhere.task):
-                log.info("announcement of a lost proxy removed", task=held_elsewhere.task)
-                await self._spool.forget(held_elsewhere)
+        now = self._clock.instant()
+        if now - self._began >= seen_s(self._stale_after_s):
+            for held in self._spool.held():
+                if now - held.active > self._stale_after_s and await self._abandoned(held):
+                    log.info("stale upload removed", task=held.draft.task, idle_s=round(now - held.active))
+                    await self._spool.discard(held.draft.task)
+        await self._spool.remove_orphans(LIMIT_HOURS * HOUR_S)
+        await self._sweep_announcements()
+
+    async def _sweep_announcements(self) -> None:
+        now, found = read(self._clock), await self._spool.announce()
+        self._announced.keep({upload.task for upload in found})
+        for upload in found:
+            announced = self._announced.since(upload.task, upload.created_at_ms, now, LOST_S - seen_s(LOST_S))
+            if now.instant - announced > LOST_S and not await self._known(upload.task):
+                log.info("announcement of a lost proxy removed", task=upload.task)
+                await self._spool.forget(upload)
 
     async def _abandoned(self, held: Held) -> bool:
         if held.receiving or Mark.SUBMITTED in held.marks:

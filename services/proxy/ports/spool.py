@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
+from libs.common.clocks import Instant
 from libs.common.messages import SentAhead
 from libs.common.model import Frozen, InstanceId, OptionValue, Owner, TaskId
 from services.proxy.core.history import History
@@ -86,7 +87,7 @@ class Held(Frozen, frozen=True, kw_only=True):
     draft: Draft
     committed: bool
     marks: frozenset[Mark] = frozenset()
-    active_at_ms: int
+    active: Instant
     """When something last arrived."""
     size_bytes: int = 0
     """Of its files, once committed."""

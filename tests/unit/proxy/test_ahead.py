@@ -170,7 +170,7 @@ async def test_an_upload_that_nobody_goes_on_with_holds_no_room_and_may_go_on_la
         await begins(world)
         await uploads(world, forwarder, ONE_REQUEST)
         await has(world, FIRST, ONE_REQUEST)
-        world.now_ms += round(IDLE_S * 1000) + 1
+        world.clock.pass_s(IDLE_S + 0.001)
         await is_gone(world, FIRST)
         asked_count = len(world.scheduler.aims)
         await asyncio.sleep(0.05)

@@ -26,7 +26,7 @@ from libs.common.model import (
     TaskState,
     Upload,
 )
-from services.proxy.handlers.sweep import HOUR_MS, Sweeper
+from services.proxy.handlers.sweep import HOUR_S, Sweeper
 from services.proxy.ports import Draft, Mark, NodeRefused
 from tests.forwarding import FILES, NODE, OTHER_NODE, TASK, World
 from tests.waiting import until
@@ -673,7 +673,7 @@ async def test_given_up_inputs_stay_given_up_after_a_restart(world: World) -> No
 
 @pytest.mark.parametrize("state", [TaskState.FAILED, TaskState.CANCELED])
 async def test_inputs_of_a_task_that_failed_stay_for_a_restart_and_then_go(world: World, state: TaskState) -> None:
-    world.keep_failed_s = 3600
+    world.keep_failed_s = 1
     async with world.proxy() as forwarder:
         await world.forwarded(forwarder, webhook="https://client.example/")
         world.scheduler.change(state=state, ended_at_ms=world.now_ms)
@@ -686,9 +686,15 @@ async def test_inputs_of_a_task_that_failed_stay_for_a_restart_and_then_go(world
 
         world.scheduler.change(state=state, ended_at_ms=world.now_ms)
         await until(lambda: len(world.client.told) == 2)
-    world.now_ms += 3601 * 1000
+    world.clock.pass_s(1)
     async with world.proxy():
-        await world.lets_go()
+
+        def a_little_later() -> bool:
+            world.clock.pass_s(0.02)
+            return world.spool.find(TASK) is None
+
+        assert not a_little_later()  # this process sees the last half of the time itself
+        await until(a_little_later)
     assert [asked.reason for asked in world.scheduler.inputs_gone] == ["they were kept long enough"]
 
 
@@ -736,18 +742,19 @@ async def test_an_upload_without_activity_is_swept(
     world: World, limit_hours: float, idle_hours: float, stays: bool
 ) -> None:
     async with world.proxy(start=False):
+        sweeper = Sweeper(world.bus, world.spool, limit_hours, world.clock)
         await world.spool.create(Draft(task=TASK, name="t", created_at_ms=1))
-        world.now_ms += int(idle_hours * HOUR_MS)
-        await Sweeper(world.bus, world.spool, limit_hours, lambda: world.now_ms).sweep()
+        world.clock.pass_s(idle_hours * HOUR_S)
+        await sweeper.sweep()
         assert (world.spool.find(TASK) is not None) is stays
 
 
 async def test_activity_and_open_requests_keep_an_upload(world: World) -> None:
     async with world.proxy(start=False):
-        sweeper = Sweeper(world.bus, world.spool, 1, lambda: world.now_ms)
+        sweeper = Sweeper(world.bus, world.spool, 1, world.clock)
         await world.spool.create(Draft(task=TASK, name="t", created_at_ms=1))
         async with world.spool.receive(TASK) as receipt:
-            world.now_ms += 5 * HOUR_MS
+            world.clock.pass_s(5 * HOUR_S)
             await sweeper.sweep()
             (await receipt.open("a.jpg")).close()
         await sweeper.sweep()
@@ -756,13 +763,13 @@ async def test_activity_and_open_requests_keep_an_upload(world: World) -> None:
 
 async def test_a_submitted_task_is_never_swept_and_an_unknown_commit_is(world: World) -> None:
     async with world.proxy(start=False):
-        sweeper = Sweeper(world.bus, world.spool, 1, lambda: world.now_ms)
+        sweeper = Sweeper(world.bus, world.spool, 1, world.clock)
         tasks = [TaskId("marked"), TaskId("known"), TaskId("unknown")]
         for task in tasks:
             await world.commit(task)
         await world.spool.mark(tasks[0], Mark.SUBMITTED)
         world.scheduler.submit(tasks[1])
-        world.now_ms += 100 * HOUR_MS
+        world.clock.pass_s(100 * HOUR_S)
         await sweeper.sweep()
         assert [held.draft.task for held in world.spool.held()] == tasks[:2]
 
@@ -771,13 +778,16 @@ async def test_announcements_of_a_lost_proxy_go_unless_the_task_is_known(world: 
     uploads = await world.bus.bucket(UPLOADS)
     async with world.proxy(start=False):
         for name, age_h in (("lost", 200), ("known", 200), ("young", 100)):
-            created_at_ms = world.now_ms - age_h * HOUR_MS
+            created_at_ms = world.now_ms - age_h * 3_600_000
             upload = Upload(task=TaskId(name), instance=InstanceId("gone"), url="http://x", created_at_ms=created_at_ms)
             await uploads.put(name, upload)
         world.scheduler.submit(TaskId("known"))
 
-        await Sweeper(world.bus, world.spool, 0, lambda: world.now_ms).sweep()
-
+        sweeper = Sweeper(world.bus, world.spool, 0, world.clock)
+        await sweeper.sweep()
+        assert set(await uploads.load()) == {"lost", "known", "young"}  # this process has not seen them for an hour yet
+        world.clock.pass_s(1.1 * HOUR_S)
+        await sweeper.sweep()
         assert set(await uploads.load()) == {"known", "young"}
 
 
@@ -791,3 +801,17 @@ async def test_the_word_of_a_scheduler_that_is_out_of_office_is_not_acted_on(wor
         assert world.nodes.begun == [NodeTaskId(f"{TASK}#1")]
         assert [report.epoch for report in world.scheduler.forwarded] == [8]
         assert {renewal.epoch for renewal in world.scheduler.renewed} == {8}
+
+
+@pytest.mark.parametrize("step_s", [pytest.param(-1e9, id="back"), pytest.param(1e9, id="forward")])
+async def test_no_upload_is_swept_because_the_wall_clock_stepped(world: World, step_s: float) -> None:
+    async with world.proxy(start=False):
+        sweeper = Sweeper(world.bus, world.spool, 2, world.clock)
+        await world.spool.create(Draft(task=TASK, name="t", created_at_ms=1))
+        world.clock.step_wall_s(step_s)
+        world.clock.pass_s(1.9 * HOUR_S)
+        await sweeper.sweep()
+        assert world.spool.find(TASK) is not None
+        world.clock.pass_s(0.2 * HOUR_S)
+        await sweeper.sweep()
+        assert world.spool.find(TASK) is None
