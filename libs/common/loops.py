@@ -267,7 +267,7 @@ class Owner:
         self._again: asyncio.TimerHandle | None = None
         running.add_done_callback(self._over)
 
-    def _over(self, running: "asyncio.Task[None]") -> None:
+    def _over(self, _running: "asyncio.Task[None]") -> None:
         if self._task and not self._task.done():
             self._cancel()
 

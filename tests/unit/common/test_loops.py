@@ -280,9 +280,12 @@ async def test_a_loop_that_a_stranger_cancels_ends_its_context():
     async def waits() -> None:
         await asyncio.Event().wait()
 
+    async def cancels_it() -> None:
+        await asyncio.sleep(0)
+        [loop] = [each for each in asyncio.all_tasks() if each.get_name() == "test"]
+        loop.cancel()
+        await asyncio.Event().wait()
+
     with pytest.raises(LoopFailed, match="the loop 'test' was cancelled by a stranger"):
         async with background(waits, "test", HASTY):
-            await asyncio.sleep(0)
-            [loop] = [each for each in asyncio.all_tasks() if each.get_name() == "test"]
-            loop.cancel()
-            await asyncio.Event().wait()
+            await cancels_it()
