@@ -2,7 +2,8 @@
 
 `MemoryBus` implements `ports.Bus` and `MemoryBucket` implements `ports.Bucket`; the contract suites in tests/contract hold
 them to what the real ones do. Messages pass through JSON here too, so that what cannot travel fails in a unit test. Tests
-may look at `told` (every event, in order) and switch `connected` off to play a NATS that is away.
+may look at `told` (every event, in order), switch `connected` off to play a NATS that is away, and let things get lost or come late
+(`faults`).
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import structlog
 
 from libs.common.clocks import Instant, Now, WallMs
 from libs.common.errors import BusFailed, ClusterError, Conflict, Unreadable
+from libs.common.faults import Faults
 from libs.common.loops import background
 from libs.common.messages import BucketName, Event, ObjectsName, Request, Snapshot
 from libs.common.ports import Change, Entry, Handler, Loaded, Reset, Seen, Step, Term, Unread
@@ -187,6 +189,13 @@ class MemoryBucket(Generic[Value]):
             return Unread(key, revision)
 
     def _tell(self, step: Step[Value]) -> None:
+        async def deliver() -> None:
+            self._deliver(step)
+
+        if not self._bus.faults.holds(deliver):
+            self._deliver(step)
+
+    def _deliver(self, step: Step[Value]) -> None:
         for watcher in self._watchers:
             watcher.put_nowait(step)
 
@@ -257,6 +266,7 @@ class MemoryBus:
         self.connected = True
         self.silent_s = 0.0
         """How long no watch has heard anything, as the test plays it."""
+        self.faults = Faults()
         self.told: list[tuple[str, Any]] = []
         """Every event told: its name and message."""
         self._handlers: dict[str, Handler] = {}
@@ -277,7 +287,7 @@ class MemoryBus:
         """Ask the owner."""
         self.require_connection()
         handler = self._handlers.get(request.subject)
-        if handler is None:
+        if handler is None or self.faults.loses(request.subject):
             raise BusFailed(f"nobody answers {request.name}")
         asked = msgspec.json.decode(msgspec.json.encode(message), type=request.asked)
         try:
@@ -290,6 +300,7 @@ class MemoryBus:
         except Exception:
             log.exception("request failed", request=request.name)
             raise BusFailed(f"{request.owner} failed") from None
+        self.faults.require_answer(request.subject)
         reply: Reply = msgspec.json.decode(msgspec.json.encode(answer), type=request.reply)
         return reply
 
@@ -311,11 +322,16 @@ class MemoryBus:
     async def tell(self, event: Event[Told], message: Told) -> None:
         """Publish an event."""
         self.told.append((event.name, message))
-        if not self.connected:
+        if not self.connected or self.faults.loses(event.subject):
             return
-        for listener in self._listeners.get(event.subject, []):
-            with contextlib.suppress(Exception):
-                await listener(msgspec.json.decode(msgspec.json.encode(message), type=event.told))
+
+        async def deliver() -> None:
+            for listener in self._listeners.get(event.subject, []):
+                with contextlib.suppress(Exception):
+                    await listener(msgspec.json.decode(msgspec.json.encode(message), type=event.told))
+
+        if not self.faults.holds(deliver):
+            await deliver()
 
     @asynccontextmanager
     async def listen(self, event: Event[Told], handler: Callable[[Told], Awaitable[None]]) -> AsyncIterator[None]:
