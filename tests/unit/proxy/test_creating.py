@@ -117,7 +117,7 @@ def task_of(asked: SubmitTask) -> Task:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     bus, clock = MemoryBus(), FakeClock()
-    made = World(MemorySpool(await bus.bucket(UPLOADS), clock.wall_ms), bus, clock=clock)
+    made = World(MemorySpool(await bus.bucket(UPLOADS), clock), bus, clock=clock)
     handlers = {
         SUBMIT_TASK: made.submit,
         GET_TASK: made.get,

@@ -65,7 +65,7 @@ def cluster() -> FakeCluster:
 
 @pytest.fixture
 async def spool(bus: MemoryBus) -> MemorySpool:
-    return MemorySpool(await bus.bucket(UPLOADS), FakeClock().wall_ms)
+    return MemorySpool(await bus.bucket(UPLOADS), FakeClock())
 
 
 @pytest.fixture
