@@ -215,8 +215,7 @@ async def kept(start: Start, loop: Loop) -> None:
     clock = running_loops().clock
     while True:
         loop.began()
-        began = clock.instant()
-        error: Exception | None = None
+        began, error = clock.instant(), None
         try:
             await start()
         except (BusFailed, NotFound) as interruption:
@@ -225,10 +224,6 @@ async def kept(start: Start, loop: Loop) -> None:
             continue
         except LoopFailed:
             raise
-        except asyncio.CancelledError:
-            if (running := asyncio.current_task()) and running.cancelling():
-                raise
-            error = RuntimeError("what it waited for was cancelled")
         except Exception as failure:  # noqa: BLE001 it is logged, and counted
             error = failure
         await asyncio.sleep(loop.failed(error, clock.instant() - began))
@@ -267,8 +262,8 @@ class Owner:
         self._again: asyncio.TimerHandle | None = None
         running.add_done_callback(self._over)
 
-    def _over(self, _running: "asyncio.Task[None]") -> None:
-        if self._task and not self._task.done():
+    def _over(self, running: "asyncio.Task[None]") -> None:
+        if not running.cancelled() and running.exception() and self._task and not self._task.done():
             self._cancel()
 
     def _cancel(self) -> None:
@@ -287,14 +282,10 @@ class Owner:
 
     def require(self) -> None:
         """Raise what the loop has failed with, in place of the cancellations that it caused; those of others go on."""
-        if not self._failed:
+        if not self._failed or self._running.cancelled() or not (error := self._running.exception()):
             return
         left_count = 0
         for _ in range(self._cancelled_count):
             left_count = self._task.uncancel() if self._task else 0
         if left_count <= self._before_count:
-            raise self._failure()
-
-    def _failure(self) -> BaseException:
-        cancelled = LoopFailed(f"the loop {self._running.get_name()!r} was cancelled by a stranger")
-        return cancelled if self._running.cancelled() else self._running.exception() or cancelled
+            raise error

@@ -41,6 +41,10 @@ class Standing:
     most_trying_count: int | None = None
     """How many may be: after a refusal twice as many as have come since. None: any number."""
 
+    def rests(self, first_ms: int, now_ms: int) -> bool:
+        """Whether it is too early to try again; not when the clock went back to before the failure."""
+        return self.failed_at_ms <= now_ms < self.free_at_ms(first_ms)
+
     def free_at_ms(self, first_ms: int) -> int:
         """When it may be tried again."""
         if not self.rounds_count:
@@ -102,7 +106,7 @@ class Ladder:
         trying = found.trying_count + self._planned[offer.key]
         if not found.rounds_count:
             return found.most_trying_count is None or trying < found.most_trying_count
-        return not trying and self._now_ms >= found.free_at_ms(FIRST_REST_MS)
+        return not trying and not found.rests(FIRST_REST_MS, self._now_ms)
 
     def _paused(self, slugs: tuple[str, ...]) -> str:
         if slugs not in self._by_sizes:
@@ -113,7 +117,7 @@ class Ladder:
             return ""
         pause = Standing(times, lately.failed_at_ms, lately.trouble)
         free_at_ms = pause.free_at_ms(FIRST_PAUSE_MS)
-        if self._now_ms >= free_at_ms:
+        if not pause.rests(FIRST_PAUSE_MS, self._now_ms):
             return ""
         return f"no machine could be created ({lately.failure}); next try at {clock_time(free_at_ms)}"
 

@@ -6,15 +6,18 @@ holds where two overlap for a moment.
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import msgspec
 import structlog
 
+from libs.common.clocks import Now, read
 from libs.common.errors import BusFailed, Conflict
 from libs.common.loops import beat
 from libs.common.messages import SUPPLY_CHANGED, DemandChanged, NodeView, SupplyChanged, TaskWaits, supersedes
 from libs.common.model import Machine, MachineState, NodeId, TaskId
+from services.autoscaler.core.aging import Ages
 from services.autoscaler.core.life import Step
 from services.autoscaler.core.observing import WATCHED, observed
 from services.autoscaler.core.planning import Creation, Load, Plan, View, plan
@@ -48,6 +51,7 @@ class Fleet:
         self._epoch = parts.epoch
         self._told: SupplyChanged | None = None
         self._told_at = parts.clock.instant()
+        self._ages = Ages()
         self._logged: dict[TaskId, str] = {}
         self.demand: DemandChanged | None = None
         self.last = Plan()
@@ -82,12 +86,15 @@ class Fleet:
         registered = [machine.id for machine in self._records.alive() if machine.node]
         nodes = await self._cluster.nodes()  # whatever is registered meanwhile is not in it, and not judged by it
         found = [machine for name in registered if (machine := self._records.get(name)) and machine.node]
-        loads = {machine.id: self._load(machine, nodes) for machine in found}
+        now = read(self._clock)
+        loads = {machine.id: self._load(machine, nodes, now) for machine in found}
         for machine in found:
             await self._observe(machine, loads[machine.id], nodes)
+        now, alive = read(self._clock), self._records.alive()
+        self._ages.keep({machine.id for machine in alive})
         view = View(
-            now_ms=self._clock.wall_ms(),
-            machines=self._records.alive(),
+            now_ms=now.wall_ms,
+            machines=[self._ages.restated(machine, now) for machine in alive],
             history=self._records.history,
             waiting=self._tasks.waiting(self.demand),
             loads=loads,
@@ -98,15 +105,17 @@ class Fleet:
         await self._tell(self.last)
         return self.last
 
-    def _load(self, machine: Machine, nodes: Mapping[NodeId, NodeView]) -> Load:
+    def _load(self, machine: Machine, nodes: Mapping[NodeId, NodeView], now: Now) -> Load:
         assert machine.node is not None  # noqa: S101 the caller has looked
         seen = nodes.get(machine.node)
-        return self._tasks.load(
+        load = self._tasks.load(
             machine.node,
-            machine.requested_at_ms,
+            machine.id,
             online=bool(seen and seen.online),
             locked=bool(seen and (seen.locked or seen.draining)),
         )
+        since_ms = self._ages.time_ms(machine.id, "uploading_since_ms", load.uploading_since_ms, now)
+        return replace(load, uploading_since_ms=since_ms)
 
     async def _observe(self, machine: Machine, load: Load, nodes: Mapping[NodeId, NodeView]) -> None:
         """Bring a machine's record up to date with its node."""

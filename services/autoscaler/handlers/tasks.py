@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from libs.common.messages import TASKS, DemandChanged, WaitingTask
-from libs.common.model import Attempt, AttemptState, NodeId, Task, TaskId, TaskState
+from libs.common.model import Attempt, AttemptState, MachineId, NodeId, Task, TaskId, TaskState
 from libs.common.ports import Bucket, Bus, Change
 from services.autoscaler.core.planning import Load
 
@@ -19,6 +19,7 @@ from services.autoscaler.core.planning import Load
 class Stay:
     """One attempt on a node."""
 
+    machine: MachineId
     started_at_ms: int
     over: bool
     ran: bool
@@ -66,9 +67,9 @@ class Tasks:
         if before != (self._known.get(task_id), self._places(task_id)):
             self._changed()
 
-    def load(self, node: NodeId, since_ms: int, *, online: bool, locked: bool) -> Load:
-        """Say what a node has to do; only what began after its machine was requested, for addresses are used again."""
-        stays = {task: stay for task, stay in self._stays.get(node, {}).items() if stay.started_at_ms >= since_ms}
+    def load(self, node: NodeId, machine: MachineId, *, online: bool, locked: bool) -> Load:
+        """Say what a node has to do; only what was placed on its machine, for addresses are used again."""
+        stays = {task: stay for task, stay in self._stays.get(node, {}).items() if stay.machine == machine}
         here = {task: stay for task, stay in stays.items() if not stay.over}
         uploading = [stay.started_at_ms for stay in here.values() if not stay.ran]
         return Load(
@@ -101,21 +102,22 @@ class Tasks:
             if attempt.machine is None:
                 continue
             current = attempt is task.attempts[-1] and not task.state.ended
-            self._stays.setdefault(attempt.node, {})[task.id] = stay(attempt, current=current)
+            self._stays.setdefault(attempt.node, {})[task.id] = stay(attempt, attempt.machine, current=current)
             self._where.setdefault(task.id, set()).add(attempt.node)
 
     def _leave(self, task: TaskId) -> None:
         for node in self._where.get(task, ()):
             known = self._stays[node][task]
-            self._stays[node][task] = Stay(known.started_at_ms, over=True, ran=known.ran)
+            self._stays[node][task] = Stay(known.machine, known.started_at_ms, over=True, ran=known.ran)
 
     def _places(self, task: TaskId) -> dict[NodeId, Stay]:
         return {node: self._stays[node][task] for node in self._where.get(task, ())}
 
 
-def stay(attempt: Attempt, *, current: bool) -> Stay:
+def stay(attempt: Attempt, machine: MachineId, *, current: bool) -> Stay:
     """Make of an attempt what machines depend on."""
     return Stay(
+        machine,
         attempt.started_at_ms,
         over=not current or attempt.state is AttemptState.ENDED,
         ran=attempt.running_at_ms is not None,

@@ -1,4 +1,4 @@
-"""What the scheduler decides: pure. No await, no clock, no random, no log; time is an argument, in milliseconds.
+"""What the scheduler decides: pure. No await, no clock, no random, no log; time is an argument: an Instant, or WallMs for records.
 
     life        the life of a task as a table of states and steps
     tasks       the next value of a task: how it begins, is tried on a node, and ends

@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from libs.common.clocks import WallMs
 from libs.common.messages import AdoptTask, AttemptStage, KnownAttempt, KnownEnd
 from libs.common.model import Attempt, AttemptState, Cleanup, NodeId, NodeTaskId, Task, TaskState
 from services.scheduler.core.attempts import LOST, Ending, ended
@@ -44,23 +45,23 @@ ENDS: Final = {
 Place = tuple[NodeId, NodeTaskId]
 
 
-def adopted(asked: AdoptTask, now_ms: int) -> Task:
+def adopted(asked: AdoptTask, now_ms: WallMs) -> Task:
     """Begin with a task of which there is no record."""
     begun = msgspec.structs.replace(
-        submitted(asked.submission, asked.committed_at_ms or now_ms, ""),
+        submitted(asked.submission, WallMs(asked.committed_at_ms) if asked.committed_at_ms else now_ms, ""),
         inputs_kept=asked.inputs_kept,
         timeline=told((), TAKEN_IN, now_ms),
     )
     return followed(begun, asked, asked.end, now_ms)
 
 
-def caught_up(task: Task, asked: AdoptTask, now_ms: int) -> Task:
+def caught_up(task: Task, asked: AdoptTask, now_ms: WallMs) -> Task:
     """Take in what its holder knows and the record does not. An end that the record has gone beyond (a restart) is none."""
     later = asked.end is not None and bool(task.timeline) and task.timeline[-1].at_ms > asked.end.at_ms
     return followed(task, asked, None if later else asked.end, now_ms)
 
 
-def followed(task: Task, asked: AdoptTask, end: KnownEnd | None, now_ms: int) -> Task:
+def followed(task: Task, asked: AdoptTask, end: KnownEnd | None, now_ms: WallMs) -> Task:
     """Take one attempt in after the other, then the end."""
     news = unrecorded(task, asked.attempts)
     for known in news:
@@ -84,7 +85,7 @@ def place_of(attempt: Attempt | KnownAttempt) -> Place:
     return attempt.node, attempt.node_task_id
 
 
-def with_known(task: Task, known: KnownAttempt, now_ms: int, *, last: bool) -> Task:
+def with_known(task: Task, known: KnownAttempt, now_ms: WallMs, *, last: bool) -> Task:
     """Take in one attempt."""
     free = set_free(task, OVERTAKEN, now_ms)
     where = f"{known.hostname}:{known.port}"
@@ -121,7 +122,7 @@ def on_node(task: Task, since_ms: int) -> Task:
     )
 
 
-def set_free(task: Task, reason: str, now_ms: int) -> Task:
+def set_free(task: Task, reason: str, now_ms: WallMs) -> Task:
     """Let it wait, whatever it does; what may be left of it on a node is to be removed there."""
     if task.state is TaskState.WAITING:
         return task

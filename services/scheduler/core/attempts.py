@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from libs.common.clocks import WallMs
 from libs.common.model import Attempt, AttemptState, Cleanup, Task
 
 KEPT_COUNT: Final = 20
@@ -64,7 +65,7 @@ class Ending:
     """Its node had so much memory, and it was too little."""
 
 
-def ended(attempts: Sequence[Attempt], ending: Ending, now_ms: int) -> tuple[Attempt, ...]:
+def ended(attempts: Sequence[Attempt], ending: Ending, now_ms: WallMs) -> tuple[Attempt, ...]:
     """End the last attempt."""
     last = msgspec.structs.replace(
         attempts[-1],

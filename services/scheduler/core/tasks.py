@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from libs.common.clocks import WallMs
 from libs.common.messages import ImportRoute, SubmitTask
 from libs.common.model import (
     Attempt,
@@ -48,7 +49,7 @@ HELD_BY_NOBODY: Final = InstanceId("")
 # --- beginnings ----------------------------------------------------------------------------------------------------
 
 
-def submitted(asked: SubmitTask, now_ms: int, because: str) -> Task:
+def submitted(asked: SubmitTask, now_ms: WallMs, because: str) -> Task:
     """Begin with a client's commit."""
     return Task(
         id=asked.task,
@@ -77,7 +78,7 @@ def same_commit(task: Task, asked: SubmitTask) -> bool:
     return begun_by == (asked.owner, asked.holder, asked.created_at_ms) and not task.removed
 
 
-def imported(asked: ImportRoute, name: str, created_at_ms: int, images_count: int, now_ms: int) -> Task:
+def imported(asked: ImportRoute, name: str, created_at_ms: int, images_count: int, now_ms: WallMs) -> Task:
     """Begin with a task that runs on a node already."""
     attempt = Attempt(
         number=1,
@@ -104,7 +105,7 @@ def imported(asked: ImportRoute, name: str, created_at_ms: int, images_count: in
 # --- while it waits ------------------------------------------------------------------------------------------------
 
 
-def waiting_because(task: Task, because: str, now_ms: int, word: str = "") -> Task:
+def waiting_because(task: Task, because: str, now_ms: WallMs, word: str = "") -> Task:
     """Note why it waits, when that is news and the last line is not too fresh. `word`: the autoscaler's part of it."""
     if task.state is not TaskState.WAITING or because == task.waiting_because:
         return task
@@ -114,7 +115,7 @@ def waiting_because(task: Task, because: str, now_ms: int, word: str = "") -> Ta
     return msgspec.structs.replace(task, waiting_because=because, timeline=told_in_passing(task.timeline, line, now_ms))
 
 
-def waiting_for_holder(task: Task, where: str, now_ms: int) -> Task:
+def waiting_for_holder(task: Task, where: str, now_ms: WallMs) -> Task:
     """Note that it waits for the proxy that holds its photos; once."""
     if task.state is not TaskState.WAITING or task.waiting_because == HOLDER_AWAY:
         return task
@@ -123,7 +124,7 @@ def waiting_for_holder(task: Task, where: str, now_ms: int) -> Task:
 
 
 def placed(  # noqa: PLR0913 what an attempt is made of
-    task: Task, node: Node, node_task_id: NodeTaskId, now_ms: int, epoch: int = 0, *, ahead: bool = False
+    task: Task, node: Node, node_task_id: NodeTaskId, now_ms: WallMs, epoch: int = 0, *, ahead: bool = False
 ) -> Task:
     """Begin an attempt. `ahead`: files of it are on the node already."""
     number = failed_count(task) + 1
@@ -164,7 +165,7 @@ def uncertain(task: Task, reason: str) -> Task:
     return msgspec.structs.replace(task, attempts=with_attempt(task, state=AttemptState.UNCERTAIN, reason=reason))
 
 
-def started(task: Task, where: str, now_ms: int) -> Task:
+def started(task: Task, where: str, now_ms: WallMs) -> Task:
     """Note that the node has it."""
     number = under_way(task).number
     return moved(
@@ -175,7 +176,7 @@ def started(task: Task, where: str, now_ms: int) -> Task:
     )
 
 
-def tried(task: Task, ending: Ending, where: str, patience: Patience, now_ms: int) -> Task:
+def tried(task: Task, ending: Ending, where: str, patience: Patience, now_ms: WallMs) -> Task:
     """End the attempt without a result: try again, or give up when the attempts are spent."""
     number = under_way(task).number
     attempts = ended(with_attempt(task, node_name=where), ending, now_ms)
@@ -233,7 +234,7 @@ class Site:
     memory_bytes: int = 0
 
 
-def observed(task: Task, seen: LastKnown, site: Site, patience: Patience, now_ms: int) -> Task:
+def observed(task: Task, seen: LastKnown, site: Site, patience: Patience, now_ms: WallMs) -> Task:
     """Take in what the node says."""
     if task.state is not TaskState.RUNNING:
         raise Impossible(f"a task that is {task.state} is not observed")
@@ -245,7 +246,7 @@ def observed(task: Task, seen: LastKnown, site: Site, patience: Patience, now_ms
     return finished(known, seen, site.name, now_ms)
 
 
-def out_of_memory(task: Task, site: Site, patience: Patience, now_ms: int) -> Task:
+def out_of_memory(task: Task, site: Site, patience: Patience, now_ms: WallMs) -> Task:
     """Try on a bigger node. The data of the last attempt stays, so that its user may look at it or run it again."""
     is_last = len(counted(task.attempts)) + 1 >= patience.max_attempts_count
     cleanup = Cleanup.NONE if is_last else Cleanup.REMOVE
@@ -253,7 +254,7 @@ def out_of_memory(task: Task, site: Site, patience: Patience, now_ms: int) -> Ta
     return tried(task, ending, site.name, patience, now_ms)
 
 
-def finished(task: Task, seen: LastKnown, where: str, now_ms: int) -> Task:
+def finished(task: Task, seen: LastKnown, where: str, now_ms: WallMs) -> Task:
     """End it as its node says."""
     step = {StatusCode.COMPLETED: Step.COMPLETE, StatusCode.FAILED: Step.FAIL, StatusCode.CANCELED: Step.CANCEL}[
         seen.code

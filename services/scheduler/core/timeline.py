@@ -6,6 +6,7 @@ waits is kept sparse instead, and when there are very many lines only those that
 
 from typing import Final
 
+from libs.common.clocks import WallMs
 from libs.common.model import Moment, Task
 
 SPARSE_MS: Final = 30_000
@@ -18,17 +19,17 @@ LINE_LENGTH: Final = 1_000
 """Longest line; a node's words may be very many."""
 
 
-def told(timeline: tuple[Moment, ...], text: str, now_ms: int) -> tuple[Moment, ...]:
+def told(timeline: tuple[Moment, ...], text: str, now_ms: WallMs) -> tuple[Moment, ...]:
     """Add a line."""
     return (*timeline, Moment(at_ms=now_ms, text=text[:LINE_LENGTH]))
 
 
-def told_in_passing(timeline: tuple[Moment, ...], text: str, now_ms: int) -> tuple[Moment, ...]:
+def told_in_passing(timeline: tuple[Moment, ...], text: str, now_ms: WallMs) -> tuple[Moment, ...]:
     """Add a line unless there are very many."""
     return told(timeline, text, now_ms) if len(timeline) < CHATTY_COUNT else timeline
 
 
-def may_repeat(task: Task, now_ms: int, *, news: bool = False) -> bool:
-    """Whether it is time for another line about waiting."""
+def may_repeat(task: Task, now_ms: WallMs, *, news: bool = False) -> bool:
+    """Whether it is time for another line about waiting; when the clock went back, nobody knows, and there is one."""
     sparse_ms = NEWS_MS if news else SPARSE_MS
-    return not task.timeline or now_ms - task.timeline[-1].at_ms >= sparse_ms
+    return not task.timeline or not 0 <= now_ms - task.timeline[-1].at_ms < sparse_ms

@@ -5,13 +5,14 @@ Like core/tasks.py: a task and the time in, the next task out, each step looked 
 
 import msgspec
 
+from libs.common.clocks import WallMs
 from libs.common.model import Attempt, AttemptState, Cleanup, OptionValue, Task, TaskState
 from services.scheduler.core.attempts import Ending, ended
 from services.scheduler.core.life import Impossible, Step, moved, with_attempt
 from services.scheduler.core.timeline import told, told_in_passing
 
 
-def canceled(task: Task, cleanup: Cleanup, now_ms: int) -> Task:
+def canceled(task: Task, cleanup: Cleanup, now_ms: WallMs) -> Task:
     """End it because its client said so."""
     attempts = task.attempts
     if task.state in {TaskState.FORWARDING, TaskState.RUNNING}:
@@ -26,7 +27,7 @@ def canceled(task: Task, cleanup: Cleanup, now_ms: int) -> Task:
     )
 
 
-def removed(task: Task, now_ms: int) -> Task:
+def removed(task: Task, now_ms: WallMs) -> Task:
     """Hide it, and say to each node that may hold something of it what is left to do."""
     stopped = task if task.state.ended else canceled(task, Cleanup.REMOVE, now_ms)
     return msgspec.structs.replace(
@@ -41,7 +42,7 @@ def removed(task: Task, now_ms: int) -> Task:
     )
 
 
-def restarted(task: Task, options: tuple[OptionValue, ...] | None, now_ms: int) -> Task:
+def restarted(task: Task, options: tuple[OptionValue, ...] | None, now_ms: WallMs) -> Task:
     """Run it again where it ended. Nothing that was known counts, and `running_at_ms` is later than ever before."""
     last = task.attempt
     if last is None:
@@ -69,7 +70,7 @@ def restarted(task: Task, options: tuple[OptionValue, ...] | None, now_ms: int) 
     )
 
 
-def started_over(task: Task, options: tuple[OptionValue, ...] | None, now_ms: int) -> Task:
+def started_over(task: Task, options: tuple[OptionValue, ...] | None, now_ms: WallMs) -> Task:
     """Let it wait for a node again, with all its attempts before it. Where it was, it is to be removed."""
     return moved(
         task,
@@ -90,7 +91,7 @@ def forgiven(attempt: Attempt, *, last: bool) -> Attempt:
     return msgspec.structs.replace(attempt, counted=False, fatal=False, outcome="", cleanup=cleanup)
 
 
-def abandoned(task: Task, reason: str, now_ms: int) -> Task:
+def abandoned(task: Task, reason: str, now_ms: WallMs) -> Task:
     """End a task that waits for photos that nobody has any more."""
     return moved(
         task,
@@ -102,7 +103,7 @@ def abandoned(task: Task, reason: str, now_ms: int) -> Task:
     )
 
 
-def without_inputs(task: Task, reason: str, now_ms: int) -> Task:
+def without_inputs(task: Task, reason: str, now_ms: WallMs) -> Task:
     """Note that its holder deletes its inputs. Raises Impossible for one that may still be sent to a node."""
     if task.state in {TaskState.WAITING, TaskState.FORWARDING}:
         raise Impossible(f"a task that is {task.state} needs its inputs")

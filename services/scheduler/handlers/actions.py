@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from libs.common.clocks import WallMs
 from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, NotFound, Refused
 from libs.common.messages import (
     TASK_FINISHED,
@@ -169,7 +170,7 @@ class ActionHandlers:
         if attempt.cleanup is Cleanup.CANCEL and silent_s <= self._grace_s:
             raise NodeFailed(f"{node.record.name} has not confirmed that the task is canceled; please try again later")
 
-    def _over_again(self, task: Task) -> Callable[[Task, tuple[OptionValue, ...] | None, int], Task]:
+    def _over_again(self, task: Task) -> Callable[[Task, tuple[OptionValue, ...] | None, WallMs], Task]:
         if task.inputs_kept:
             return started_over
         log.info("restart of a task that nobody has", task=task.id)

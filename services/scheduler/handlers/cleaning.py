@@ -10,9 +10,10 @@ from typing import Final
 
 import structlog
 
+from libs.common.clocks import Instant, seen_s
 from libs.common.errors import BusFailed, ClusterError
 from libs.common.lifecycle import Crew
-from libs.common.model import Attempt, Cleanup, NodeId, Task, TaskId
+from libs.common.model import Attempt, Cleanup, NodeId, NodeTaskId, Task, TaskId
 from services.scheduler.core.attempts import to_clean
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.handlers.consoles import Consoles
@@ -34,8 +35,11 @@ class Cleaner:
         self._board = ledger.board
         self._api = api
         self._timeout_s = settings.action_timeout_s
-        self._linger_ms = round(settings.forward_silence_s * 1000)
-        self._retention_ms = round(settings.task_retention_h * 3_600_000)
+        self._linger_s = settings.forward_silence_s
+        self._lingering: dict[NodeTaskId, Instant] = {}
+        """Since when each attempt is known to be over that its holder may still commit."""
+        self._retention_s = settings.task_retention_h * 3600
+        self._began = ledger.now()
         self._remembered_s = settings.tombstones_d * DAY_S
         self._under_way: set[NodeId] = set()
 
@@ -84,6 +88,7 @@ class Cleaner:
             return False
         if not found and not self._cannot_come(attempt):
             return False
+        self._lingering.pop(attempt.node_task_id, None)
         log.info("node told", node=node.id, attempt=attempt.node_task_id, to=str(attempt.cleanup), found=found)
         return True
 
@@ -96,18 +101,20 @@ class Cleaner:
         return found
 
     def _cannot_come(self, attempt: Attempt) -> bool:
-        """Whether it is too late for a holder to commit it."""
-        ended_ms = attempt.ended_at_ms or 0
-        return attempt.running_at_ms is not None or self._ledger.now_ms() - ended_ms >= self._linger_ms
+        """Whether it is too late for a holder to commit it, counted from when this process first told its node."""
+        if attempt.running_at_ms is not None:
+            return True
+        now = self._ledger.instant()
+        return now - self._lingering.setdefault(attempt.node_task_id, now) >= self._linger_s
 
     # --- records ---------------------------------------------------------------------------------------------------
 
     async def forget_old(self) -> None:
         """Delete records of tasks that ended long ago (the nodes have their own retention), or whose removal was interrupted."""
-        now_ms = self._ledger.now_ms()
-        for task in [task for task in self._board.tasks.values() if self._is_old(task, now_ms)]:
+        before_ms = self._oldest_ms()
+        for task in [task for task in self._board.tasks.values() if self._is_old(task, before_ms)]:
             async with self._ledger.holding(task.id):
-                if self._is_old(self._board.tasks.get(task.id), now_ms):
+                if self._is_old(self._board.tasks.get(task.id), before_ms):
                     await self._forget(task, "removed" if task.removed else "ended long ago")
 
     async def _forget(self, task: Task, reason: str) -> None:
@@ -116,10 +123,22 @@ class Cleaner:
             await self._consoles.drop(task)
             log.info("task forgotten", task=task.id, reason=reason)
 
-    def _is_old(self, task: Task | None, now_ms: int) -> bool:
+    def _oldest_ms(self) -> int:
+        """Say when a task must have ended to be kept. Where the wall clock has stepped, records go late rather than early.
+
+        The earlier of two times counts: what the wall clock says, and what it would say had nobody touched it since this term began.
+        """
+        now = self._ledger.now()
+        led_s = now.instant - self._began.instant
+        if led_s < seen_s(self._retention_s):
+            return 0
+        counted_ms = self._began.wall_ms + round(led_s * 1000)
+        return min(now.wall_ms, counted_ms) - round(self._retention_s * 1000)
+
+    def _is_old(self, task: Task | None, before_ms: int) -> bool:
         if task is None or not task.state.ended:
             return False
-        return is_done_with(task) or now_ms - (task.ended_at_ms or now_ms) > self._retention_ms
+        return is_done_with(task) or (task.ended_at_ms or before_ms) < before_ms
 
     async def forget_retired(self) -> None:
         """Delete records of removed nodes that no task needs any more."""

@@ -307,7 +307,7 @@ class Ledger:
         self.news.set()
 
 
-def tombstone_of(task: Task, reason: str, now_ms: int) -> Tombstone:
+def tombstone_of(task: Task, reason: str, now_ms: WallMs) -> Tombstone:
     """Say what stays of a task."""
     return Tombstone(task=task.id, owner=task.owner, created_at_ms=task.created_at_ms, at_ms=now_ms, reason=reason)
 

@@ -259,33 +259,3 @@ async def test_a_loop_that_says_so_goes_round():
             assert not loops.alive
             again.set()
             await until(lambda: loops.alive)
-
-
-async def test_a_loop_whose_future_was_cancelled_begins_again():
-    """What a library cancels inside of it does not end a loop quietly."""
-    begun: list[int] = []
-
-    async def waits_for_what_is_cancelled() -> None:
-        begun.append(1)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if len(begun) == 1:
-            future.cancel()
-        await future
-
-    async with background(waits_for_what_is_cancelled, "test", HASTY):
-        await until(lambda: len(begun) == 2)
-
-
-async def test_a_loop_that_a_stranger_cancels_ends_its_context():
-    async def waits() -> None:
-        await asyncio.Event().wait()
-
-    async def cancels_it() -> None:
-        await asyncio.sleep(0)
-        [loop] = [each for each in asyncio.all_tasks() if each.get_name() == "test"]
-        loop.cancel()
-        await asyncio.Event().wait()
-
-    with pytest.raises(LoopFailed, match="the loop 'test' was cancelled by a stranger"):
-        async with background(waits, "test", HASTY):
-            await cancels_it()

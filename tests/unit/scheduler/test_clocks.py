@@ -3,7 +3,8 @@
 import pytest
 
 from libs.common.loops import background
-from libs.common.model import StatusCode, TaskState
+from libs.common.messages import Placed, Waiting
+from libs.common.model import Cleanup, StatusCode, TaskState
 from services.scheduler.core.board import Board
 from tests.scheduling import FakeNode, Play, a_play
 from tests.waiting import until
@@ -111,3 +112,60 @@ async def test_commits_stay_in_order_across_a_take_over_by_a_host_whose_clock_is
         second = await play.commits("second")
         assert second.committed_at_ms > first.committed_at_ms
         assert list(play.scheduler.ledger.board.waiting) == [first.id, second.id]
+
+
+@pytest.mark.parametrize("step_s", STEPS)
+async def test_a_node_is_not_forgotten_by_a_clock_while_a_holder_may_still_commit_there(step_s: float):
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.is_placed("one")
+        await play.cancels("one")
+        await play.sweeps()
+        play.clock.step_wall_s(step_s)
+        await play.passes(play.settings.forward_silence_s - 1)
+        assert play.task("one").attempts[-1].cleanup is Cleanup.REMOVE
+        await play.passes(2)
+        assert play.task("one").attempts[-1].cleanup is Cleanup.NONE
+
+
+@pytest.mark.parametrize(
+    ("step_s", "kept_s"),
+    [
+        pytest.param(10 * 365 * 24 * HOUR_S, 120 * HOUR_S, id="forward: no sooner"),
+        pytest.param(-2 * HOUR_S, 122 * HOUR_S, id="back: later, by the step"),
+    ],
+)
+async def test_records_of_ended_tasks_never_go_early_because_the_wall_clock_stepped(step_s: float, kept_s: float):
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.cancels("one")
+        play.clock.step_wall_s(step_s)
+        await play.passes(kept_s - 1)
+        assert play.has("one")
+        await play.passes(2)
+        assert not play.has("one")
+
+
+async def test_a_task_waits_no_longer_for_its_next_attempt_when_the_clock_goes_back():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.is_placed("one")
+        await play.reports_failed("one", placed.attempt)
+        play.clock.step_wall_s(-2 * HOUR_S)
+        assert isinstance(await play.asks("one"), Waiting)
+        await play.passes(1.1)
+        assert isinstance(await play.asks("one"), Placed)
+
+
+async def test_why_a_task_waits_is_told_again_when_the_clock_has_gone_back():
+    async with a_play(a=FakeNode(up=False)) as play:
+        await play.commits("one")
+        play.clock.step_wall_s(-2 * HOUR_S)
+        await play.asks("one")
+        play.state_of("a").trouble = "refused"
+        lines = len(play.task("one").timeline)
+        await play.comes_back("a")
+        await play.locks("a")
+        await play.passes(31)
+        await play.asks("one")
+        assert len(play.task("one").timeline) > lines
