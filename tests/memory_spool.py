@@ -11,7 +11,7 @@ from libs.common.clocks import Clock, Instant
 from libs.common.errors import BusFailed, Conflict, NotFound, Refused
 from libs.common.identity import may_touch
 from libs.common.messages import SentAhead
-from libs.common.model import InstanceId, TaskId, Upload
+from libs.common.model import Incarnation, InstanceId, Owner, TaskId, Upload
 from libs.common.ports import Bucket
 from services.proxy.core.history import History
 from services.proxy.core.names import SEED, candidates, is_image, safe_name
@@ -109,6 +109,7 @@ class MemorySpool:
         self._clock = clock
         self.instance = InstanceId(instance)
         self.entries: dict[TaskId, MemoryEntry] = {}
+        self.incarnation: Incarnation | None = None
         self.room = True
         self.wanted = 0
         self.orphans_idle_s: list[float] = []
@@ -226,6 +227,18 @@ class MemorySpool:
 
     def held(self) -> Sequence[Held]:
         return [entry.held for entry in sorted(self.entries.values(), key=lambda entry: entry.draft.received_at_ms)]
+
+    def open_count(self, owner: Owner, but: TaskId) -> int:
+        return sum(1 for each in self._open() if each.owner == owner and each.task != but)
+
+    def _open(self) -> list[Draft]:
+        return [entry.draft for entry in self.entries.values() if entry.manifest is None]
+
+    def unsubmitted(self) -> Sequence[Held]:
+        return [held for held in self.held() if Mark.SUBMITTED not in held.marks]
+
+    async def join(self, incarnation: Incarnation) -> None:
+        self.incarnation = incarnation
 
     async def discard(self, task: TaskId) -> None:
         if self.entries.pop(task, None) is None:

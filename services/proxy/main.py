@@ -53,6 +53,7 @@ from services.proxy.handlers.machines import Machines
 from services.proxy.handlers.neighbours import Neighbours
 from services.proxy.handlers.polls import Polls
 from services.proxy.handlers.read import Reader
+from services.proxy.handlers.recovery import IsSure, Recovery
 from services.proxy.handlers.relay import Relay
 from services.proxy.handlers.results import Results
 from services.proxy.handlers.sweep import Sweeper
@@ -67,6 +68,7 @@ STREAMS_PER_NODE_COUNT: Final = 128
 LOOPBACK: Final = "127.0.0.1"
 SWEEP_EVERY_S: Final = 300.0
 SETTLE_EVERY_S: Final = 5.0
+LOOK_EVERY_S: Final = 5.0
 RELIEVE_EVERY_S: Final = 5.0
 TRIM_EVERY_S: Final = 2.0
 HOUR_S: Final = 3600.0
@@ -113,14 +115,19 @@ async def running(settings: ProxySettings, bus: Bus, entrances: Sequence[Entranc
         Upstream(POLLS_PER_NODE_COUNT) as polls,
         Upstream(STREAMS_PER_NODE_COUNT) as streams,
     ):
+        recovery = Recovery(bus, spool, SystemClock(), forwarder.look_again)
+        await recovery.look(settings.nats_wait_s)
         creator = intake(settings, bus, cluster, spool, forwarder)
         sweeper = Sweeper(bus, spool, settings.stale_uploads_timeout)
         neighbours = Neighbours(bus, cluster, spool, holders, PeerClient())
         health = ProxyHealth(bus, cluster, spool)
         ways = Ways(polls, streams, neighbours, await shared_secret(bus, settings.nats_wait_s))
-        app = front(settings, bus, cluster, creator, ways, health)
+        app = front(settings, bus, cluster, creator, ways, health, recovery.is_sure)
         async with (
             background(lambda: every(SWEEP_EVERY_S, sweeper.sweep, "sweep"), "sweep"),
+            background(
+                lambda: every(LOOK_EVERY_S, recovery.look, "look at the incarnation"), "look at the incarnation"
+            ),
             background(lambda: every(SETTLE_EVERY_S, creator.settle, "settle"), "settle"),
             background(lambda: every(TRIM_EVERY_S, Trimmer().look, "trim"), "trim"),
             background(lambda: every(ASK_EVERY_S, health.needed.ask, "ask services"), "ask services"),
@@ -202,11 +209,17 @@ class Ways:
 
 
 def front(  # noqa: PLR0913, PLR0917 everything that the front door leads to
-    settings: ProxySettings, bus: Bus, cluster: Cluster, creator: Creator, ways: Ways, health: ProxyHealth
+    settings: ProxySettings,
+    bus: Bus,
+    cluster: Cluster,
+    creator: Creator,
+    ways: Ways,
+    health: ProxyHealth,
+    is_sure: IsSure,
 ) -> App:
     """Put the HTTP side together."""
     address, stall_s = settings.public_address, settings.upload_stall_timeout_s
-    reader = Reader(bus, cluster, Inquiry(ways.polls), now_ms)
+    reader = Reader(bus, cluster, Inquiry(ways.polls), now_ms, is_sure=is_sure)
     download_stall_s = settings.download_stall_timeout_s
     patience = Patience(connect_s=5.0, head_s=settings.node_answer_timeout_s, silence_s=download_stall_s)
     polls = Polls(reader, cluster)
@@ -222,7 +235,7 @@ def front(  # noqa: PLR0913, PLR0917 everything that the front door leads to
         stall_s=stall_s,
         download_stall_s=download_stall_s,
     )
-    actor = Actor(bus, cluster, splitmerge=settings.splitmerge)
+    actor = Actor(bus, cluster, splitmerge=settings.splitmerge, is_sure=is_sure)
     rare = Parts(creator, actor, reader, Machines(bus, cluster), health, address, stall_s)
     passing = Passing(ways.neighbours, ways.secret, stall_s, address)
     gate = Gate(settings.uploads_at_once_count, settings.uploads_wait_s)

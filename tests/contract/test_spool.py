@@ -7,7 +7,7 @@ import pytest
 
 from libs.common.errors import BusFailed, NotFound, Refused
 from libs.common.messages import UPLOADS, SentAhead
-from libs.common.model import InstanceId, NodeId, NodeTaskId, Owner, TaskId, Upload
+from libs.common.model import Incarnation, IncarnationId, InstanceId, NodeId, NodeTaskId, Owner, TaskId, Upload
 from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.adapters.spool import DiskSpool, open_spool
 from services.proxy.core.history import History
@@ -189,6 +189,34 @@ async def test_what_was_done_with_a_task_is_remembered(spool: AnySpool) -> None:
     assert (held.history, held.marks) == (History(committed_at_ms=6), {Mark.SUBMITTED})
     with pytest.raises(NotFound):
         await spool.remember(OTHER, History())
+
+
+async def test_open_uploads_are_counted_by_owner_and_those_that_were_not_acknowledged_are_known(
+    spool: AnySpool,
+) -> None:
+    one, two, three = (TaskId(f"{TASK[:-1]}{digit}") for digit in "123")
+    alice, bob = Owner("alice"), Owner("bob")
+    for task, owner in ((one, alice), (two, alice), (three, bob)):
+        await spool.create(draft(task, owner=owner))
+        await send(spool, ("a.jpg", b"1"), task=task)
+    assert [spool.open_count(owner, but=two) for owner in (alice, bob, Owner("carol"))] == [1, 1, 0]
+    await spool.create(draft(one, owner=Owner("")))
+    assert (spool.open_count(alice, but=three), spool.open_count(Owner(""), but=three)) == (1, 1)
+    await spool.commit(two, NOW_MS)
+    assert spool.open_count(alice, but=three) == 0
+    assert {held.draft.task for held in spool.unsubmitted()} == {one, two, three}
+    await spool.remember(two, History())
+    await spool.discard(three)
+    assert {held.draft.task for held in spool.unsubmitted()} == {one}
+    assert spool.open_count(bob, but=one) == 0
+
+
+async def test_the_store_that_a_spool_belongs_to_is_known(spool: AnySpool) -> None:
+    assert spool.incarnation is None
+    for name in ("first", "second"):
+        made = Incarnation(id=IncarnationId(name), made_at_ms=NOW_MS)
+        await spool.join(made)
+        assert spool.incarnation == made
 
 
 async def test_remarks_are_made_and_taken_back(spool: AnySpool) -> None:

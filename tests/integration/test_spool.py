@@ -12,7 +12,17 @@ import pytest
 
 from libs.common.errors import BusFailed, NotFound, Refused
 from libs.common.messages import UPLOADS, SentAhead
-from libs.common.model import InstanceId, NodeId, NodeTaskId, OptionValue, Owner, TaskId, Upload
+from libs.common.model import (
+    Incarnation,
+    IncarnationId,
+    InstanceId,
+    NodeId,
+    NodeTaskId,
+    OptionValue,
+    Owner,
+    TaskId,
+    Upload,
+)
 from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.adapters.spool import DiskSpool, open_spool
 from services.proxy.core.history import History
@@ -447,6 +457,17 @@ async def test_marks_are_kept_across_a_restart(reopen: Opener) -> None:
 
 
 # --- afterwards ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_spool_knows_its_store_and_what_is_open_after_a_restart(reopen: Opener) -> None:
+    made = Incarnation(id=IncarnationId("one"), made_at_ms=1)
+    async with reopen() as spool:
+        await spool.create(a_draft())
+        await spool.join(made)
+    async with reopen() as spool:
+        assert spool.incarnation == made
+        assert spool.open_count(a_draft().owner, but=OTHER) == 1
+        assert [held.draft.task for held in spool.unsubmitted()] == [TASK]
 
 
 async def test_what_was_done_with_a_task_is_kept_across_a_restart(reopen: Opener) -> None:

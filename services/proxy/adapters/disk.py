@@ -1,6 +1,7 @@
 """The spool's files on disk: plain synchronous operations, run in threads by `spool` and `receipt`.
 
     <root>/instance                whose spool this is, written once
+    <root>/incarnations.json       the stores of records that its tasks were submitted to, the present one last
     <root>/lock                    held (flock) by the one proxy that uses it
     <root>/<task id>/draft.json    what init fixed
     <root>/<task id>/parts/<random>  a file that is arriving
@@ -24,12 +25,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from libs.common.model import InstanceId
+import msgspec
+
+from libs.common.model import Incarnation, InstanceId
 from services.proxy.core.names import candidates
 from services.proxy.ports import Mark, SpoolFull, SpoolLocked, StoredFile
 
 DRAFT: Final = "draft.json"
 MANIFEST: Final = "manifest.json"
+INCARNATIONS: Final = "incarnations.json"
 AHEAD: Final = "ahead.json"
 MARK_SUFFIX: Final = ".mark"
 HISTORY: Final = f"{Mark.SUBMITTED}{MARK_SUFFIX}"
@@ -206,6 +210,16 @@ def require_links(root: Path) -> None:
     finally:
         probe.unlink(missing_ok=True)
         second.unlink(missing_ok=True)
+
+
+def incarnations(root: Path) -> tuple[Incarnation, ...]:
+    """Read which stores of records a spool has known; the last one is the present. None for a new one, or an earlier version's."""
+    try:
+        return msgspec.json.decode((root / INCARNATIONS).read_bytes(), type=tuple[Incarnation, ...])
+    except FileNotFoundError:
+        return ()
+    except msgspec.DecodeError:
+        return ()
 
 
 def instance_id(root: Path) -> InstanceId:

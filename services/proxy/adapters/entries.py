@@ -10,7 +10,7 @@ import structlog
 
 from libs.common.clocks import Instant, Now
 from libs.common.messages import SentAhead
-from libs.common.model import TaskId
+from libs.common.model import Owner, TaskId
 from services.proxy.adapters import disk
 from services.proxy.core.history import History
 from services.proxy.ports import Draft, Held, Manifest, Mark
@@ -64,6 +64,41 @@ class Entry:
             ahead=self.ahead,
             history=self.history,
         )
+
+
+class Index:
+    """Which uploads are open, by owner, and which the scheduler has not acknowledged: nothing walks the whole spool for that."""
+
+    def __init__(self) -> None:
+        self._open: dict[Owner, set[TaskId]] = {}
+        self.unsubmitted: dict[TaskId, None] = {}
+
+    def __repr__(self) -> str:
+        """Show how many there are."""
+        return f"Index(owners={len(self._open)} unsubmitted={len(self.unsubmitted)})"
+
+    def put(self, entry: Entry) -> None:
+        """Take in how an entry is now; a draft that changes is dropped before."""
+        self.drop(entry)
+        task = entry.draft.task
+        if entry.manifest is None:
+            self._open.setdefault(entry.draft.owner, set()).add(task)
+        if Mark.SUBMITTED not in entry.marks:
+            self.unsubmitted[task] = None
+
+    def drop(self, entry: Entry) -> None:
+        """Forget an entry; nothing happens when it is not here."""
+        task, owner = entry.draft.task, entry.draft.owner
+        self.unsubmitted.pop(task, None)
+        if task in (of_owner := self._open.get(owner, set())):
+            of_owner.discard(task)
+            if not of_owner:
+                del self._open[owner]
+
+    def open_count(self, owner: Owner, but: TaskId) -> int:
+        """Count an owner's open uploads, all but one."""
+        of_owner = self._open.get(owner, ())
+        return len(of_owner) - (but in of_owner)
 
 
 def load_entries(root: Path, now: Now) -> dict[TaskId, Entry]:

@@ -30,10 +30,10 @@ from libs.common.errors import BusFailed, NotFound, Refused
 from libs.common.identity import may_touch
 from libs.common.lifecycle import SystemClock
 from libs.common.messages import SentAhead
-from libs.common.model import InstanceId, TaskId, Upload
+from libs.common.model import Incarnation, InstanceId, Owner, TaskId, Upload
 from libs.common.ports import Bucket
 from services.proxy.adapters import disk
-from services.proxy.adapters.entries import Entry, load_entries
+from services.proxy.adapters.entries import Entry, Index, load_entries
 from services.proxy.adapters.movers import Movers
 from services.proxy.adapters.notices import Notices
 from services.proxy.adapters.receipt import DiskReceipt
@@ -77,6 +77,8 @@ class DiskSpool:
         self._movers = Movers(MOVERS_COUNT)
         disk.require_links(root)
         self._instance = disk.instance_id(root)
+        self._incarnations = disk.incarnations(root)
+        self._index = Index()
         self._notices = Notices(uploads, self._instance, url)
         self._entries: dict[TaskId, Entry] = {}
         self._orphans: InstantCache[str] = InstantCache()
@@ -92,6 +94,17 @@ class DiskSpool:
         """Whose spool this is."""
         return self._instance
 
+    @property
+    def incarnation(self) -> Incarnation | None:
+        """The store that its tasks were submitted to."""
+        return self._incarnations[-1] if self._incarnations else None
+
+    async def join(self, incarnation: Incarnation) -> None:
+        """Keep durably to which store its tasks are submitted from now on."""
+        known = (*self._incarnations, incarnation)
+        await self._run(disk.write_durably, self._root / disk.INCARNATIONS, msgspec.json.encode(known))
+        self._incarnations = known
+
     # --- init ------------------------------------------------------------------------------------------------------
 
     async def create(self, draft: Draft) -> None:
@@ -100,6 +113,7 @@ class DiskSpool:
         if entry is None:
             self._require_room()
             entry = self._entries[draft.task] = Entry(draft, self._clock.instant())
+            self._index.put(entry)
             async with entry.lock:
                 await self._create(entry)
             return
@@ -107,7 +121,9 @@ class DiskSpool:
             if not entry.takes_files or not may_touch(draft.owner, entry.draft.owner):
                 raise Refused(f"Invalid set-uuid: {draft.task}")
             await self._run(disk.write_durably, self._file(draft.task, disk.DRAFT), msgspec.json.encode(draft))
+            self._index.drop(entry)
             entry.draft, entry.active = draft, self._clock.instant()
+            self._index.put(entry)
 
     async def _create(self, entry: Entry) -> None:
         try:
@@ -115,6 +131,7 @@ class DiskSpool:
             await self._notices.put_up(entry.draft)
         except FileExistsError:
             entry.gone = True
+            self._index.drop(entry)
             del self._entries[entry.draft.task]
             raise Refused(f"Invalid set-uuid: {entry.draft.task}") from None
         except BusFailed:  # should it be announced all the same, `announce` takes it down
@@ -192,6 +209,7 @@ class DiskSpool:
                 raise NotFound(NO_SUCH_UPLOAD)
             if entry.manifest is None:
                 entry.manifest = await self._close(entry, at_ms, check)
+                self._index.put(entry)
             return entry.manifest
 
     async def _close(self, entry: Entry, at_ms: int, check: Callable[[Manifest], None] | None) -> Manifest:
@@ -235,6 +253,7 @@ class DiskSpool:
             if mark not in entry.marks and not entry.gone:
                 await self._run(disk.write_durably, self._file(task, mark + disk.MARK_SUFFIX), b"")
                 entry.marks.add(mark)
+                self._index.put(entry)
 
     async def unmark(self, task: TaskId, mark: Mark) -> None:
         """Take a remark back."""
@@ -253,6 +272,7 @@ class DiskSpool:
             await self._run(disk.write_durably, self._file(task, disk.HISTORY), msgspec.json.encode(history))
             entry.history = history
             entry.marks.add(Mark.SUBMITTED)
+            self._index.put(entry)
 
     async def note_ahead(self, task: TaskId, ahead: SentAhead | None) -> None:
         """Note durably where files went before the commit."""
@@ -288,6 +308,14 @@ class DiskSpool:
         entries = sorted(self._entries.values(), key=lambda entry: entry.draft.received_at_ms)
         return [entry.held for entry in entries if not entry.gone]
 
+    def open_count(self, owner: Owner, but: TaskId) -> int:
+        """Count an owner's open uploads."""
+        return self._index.open_count(owner, but)
+
+    def unsubmitted(self) -> Sequence[Held]:
+        """List what the scheduler has not acknowledged."""
+        return [self._entries[task].held for task in self._index.unsubmitted]
+
     async def discard(self, task: TaskId) -> None:
         """Remove everything of a task."""
         entry = self._entries.get(task)
@@ -297,6 +325,7 @@ class DiskSpool:
     async def _take_out(self, entry: Entry, *, announced: bool = True) -> None:
         task = entry.draft.task
         entry.gone = True
+        self._index.drop(entry)
         await entry.quiet.wait()
         aside = await self._run(disk.set_aside, self._root, task)
         self._entries.pop(task, None)
@@ -338,6 +367,8 @@ class DiskSpool:
         """Take in what an earlier run has left. Runs in a thread, before anything else."""
         disk.remove_leftovers(self._root)
         self._entries = load_entries(self._root, read(self._clock))
+        for entry in self._entries.values():
+            self._index.put(entry)
 
     # --- common ----------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,10 @@ class Epochs:
         """Show the highest."""
         return f"Epochs(highest={self.highest})"
 
+    def forget(self) -> None:
+        """Count anew: the records began anew, and so did the epochs."""
+        self.highest = 0
+
     def counts(self, epoch: int, now_s: float) -> bool:
         """Take in an epoch; whether what came with it counts. 0: whoever says it does not know of terms."""
         if epoch == 0:

@@ -3,13 +3,14 @@
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from libs.common.errors import NotFound, Refused
+from libs.common.errors import NotFound, Refused, Removed
 from libs.common.messages import CANCEL_TASK, REMOVE_TASK, RESTART_TASK, RestartTask, TaskRef
 from libs.common.model import Owner, TaskId
 from libs.common.ports import Bus
 from services.proxy.core.answers import no_node_for, no_uuid
 from services.proxy.core.options import check_options
 from services.proxy.core.splitmerge import rewrite_split
+from services.proxy.handlers.recovery import IsSure, always, require_sure
 from services.proxy.ports import Cluster
 
 PREFIX: Final = "/task/"
@@ -18,7 +19,8 @@ PREFIX: Final = "/task/"
 class Actor:
     """Carries out actions."""
 
-    def __init__(self, bus: Bus, cluster: Cluster, *, splitmerge: bool) -> None:
+    def __init__(self, bus: Bus, cluster: Cluster, *, splitmerge: bool, is_sure: IsSure = always) -> None:
+        self._is_sure = is_sure
         self._bus = bus
         self._cluster = cluster
         self._splitmerge = splitmerge
@@ -35,7 +37,9 @@ class Actor:
         }
         try:
             await acts[verb]()
-        except NotFound:
+        except NotFound as error:
+            if not isinstance(error, Removed):
+                await require_sure(self._is_sure, task)
             raise NotFound(no_node_for(task)) from None
 
     async def _cancel(self, task: TaskRef) -> None:

@@ -208,10 +208,7 @@ class Creator:
         return task
 
     def _check_flood(self, task: TaskId, client: Client) -> None:
-        others = (held.draft for held in self._spool.held() if not held.committed)
-        check_flood(
-            (draft.owner for draft in others if draft.task != task), client.owner, self._policy.flood_limit_count
-        )
+        check_flood(self._spool.open_count(client.owner, but=task), self._policy.flood_limit_count)
 
     def _draft(self, task: TaskId, client: Client, form: dict[str, str]) -> Draft:
         now_ms = self._now_ms()

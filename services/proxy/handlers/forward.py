@@ -131,6 +131,12 @@ class Forwarder:
             self._loops[task] = Loop()
             await self._crew.start(self._look_after(task, resumed=resumed), name=f"forward {task}")
 
+    def look_again(self) -> None:
+        """Wake all tasks up: what the scheduler knows of them may be another thing altogether."""
+        self._epochs.forget()
+        for loop in self._loops.values():
+            loop.woken.set()
+
     # --- waking ----------------------------------------------------------------------------------------------------
 
     def _wake(self, task: TaskId) -> None:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from libs.common.errors import BusFailed, ClusterError, NotFound
+from libs.common.errors import BusFailed, ClusterError, NotFound, Removed
 from libs.common.identity import may_touch
 from libs.common.messages import FINISH_REPORTED, GET_TASK, READ_CONSOLE, FinishReported, ReadConsole, TaskRef
 from libs.common.model import Attempt, ClusterSummary, Node, NodeOption, Owner, Task, TaskId, TaskState
@@ -28,6 +28,7 @@ from services.proxy.core.polls import (
     node_line,
 )
 from services.proxy.handlers.inquiry import Inquiry
+from services.proxy.handlers.recovery import IsSure, always, require_sure
 from services.proxy.ports import Cluster
 
 KEPT_PART_S: Final = 0.9
@@ -39,7 +40,16 @@ KEPT_CONSOLE_S: Final = 5.0
 class Reader:
     """Answers polls."""
 
-    def __init__(self, bus: Bus, cluster: Cluster, inquiry: Inquiry, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        cluster: Cluster,
+        inquiry: Inquiry,
+        now_ms: Callable[[], int],
+        *,
+        is_sure: IsSure = always,
+    ) -> None:
+        self._is_sure = is_sure
         self._bus = bus
         self._cluster = cluster
         self._inquiry = inquiry
@@ -152,7 +162,9 @@ class Reader:
     async def _ask_for(self, task: TaskId, owner: Owner, action: str) -> Any:
         try:
             record = await self._bus.ask(GET_TASK, TaskRef(task=task, owner=owner), timeout_s=0.9)
-        except NotFound:
+        except NotFound as error:
+            if not isinstance(error, Removed):
+                await require_sure(self._is_sure, task)
             raise NotFound(no_task(task, action)) from None
         self._cluster.learn(record)
         return record

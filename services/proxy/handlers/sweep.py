@@ -62,7 +62,7 @@ class Sweeper:
         """Remove what is stale, then put the announcements right. Raises BusFailed."""
         now = self._clock.instant()
         if now - self._began >= seen_s(self._stale_after_s):
-            for held in self._spool.held():
+            for held in self._spool.unsubmitted():
                 if now - held.active > self._stale_after_s and await self._abandoned(held):
                     log.info("stale upload removed", task=held.draft.task, idle_s=round(now - held.active))
                     await self._spool.discard(held.draft.task)

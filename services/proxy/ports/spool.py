@@ -229,6 +229,14 @@ class Spool(Protocol):
         """List every entry, open or committed, the oldest first; from memory."""
         ...
 
+    def open_count(self, owner: Owner, but: TaskId) -> int:
+        """Count an owner's open uploads, all but one; without a walk."""
+        ...
+
+    def unsubmitted(self) -> Sequence[Held]:
+        """List the entries that the scheduler has not acknowledged, open or committed; without a walk through the others."""
+        ...
+
     async def discard(self, task: TaskId) -> None:
         """Remove everything of a task, and its entry in KV `uploads`; nothing happens when it is not here."""
         ...
