@@ -8,7 +8,7 @@ from libs.common.testing import clocks_at
 from services.scheduler.core.attempts import Patience
 from services.scheduler.core.board import Board
 from services.scheduler.core.nodes import Ours
-from services.scheduler.core.queue import Grant
+from services.scheduler.core.queue import Reservation
 from services.scheduler.core.tasks import Site, observed, placed, started, submitted
 
 HOLDER = InstanceId("p")
@@ -17,6 +17,7 @@ HOLDER = InstanceId("p")
 def board_of(nodes_count: int, tasks_count: int, slots_count: int, *, uneven: bool = False) -> Board:
     """Fill a board with nodes that are free and tasks that wait. `uneven`: with nodes of four speeds that are known."""
     board = Board()
+    board.holders.ask(HOLDER, tasks_count)
     for number in range(nodes_count):
         record = Node(id=NodeId(f"n{number}"), hostname=f"n{number}", port=3000)
         state = board.nodes.put(record, clocks_at(0).instant)
@@ -33,12 +34,12 @@ def board_of(nodes_count: int, tasks_count: int, slots_count: int, *, uneven: bo
     return board
 
 
-def start(board: Board, promise: Grant) -> None:
-    """Turn a promise into a task that runs."""
-    node = board.nodes.get(promise.node)
+def start(board: Board, reserved: Reservation) -> None:
+    """Turn a reservation into a task that runs."""
+    node = board.nodes.get(reserved.node)
     if node is None:
-        raise LookupError(promise.node)
-    task = placed(board.tasks[promise.task], node.record, NodeTaskId(promise.task), 0)
+        raise LookupError(reserved.node)
+    task = placed(board.tasks[reserved.task], node.record, NodeTaskId(reserved.task), 0)
     board.put(task, 1, clocks_at(0))
     board.put(started(task, node.record.name, 0), 1, clocks_at(0))
 
@@ -54,27 +55,27 @@ def burst(nodes_count: int, tasks_count: int, slots_count: int) -> float:
     """Fill all slots at once: placements per second."""
     board = board_of(nodes_count, tasks_count, slots_count)
     began_s = time.perf_counter()
-    promises = board.grant_all(clocks_at(0).instant)
-    for promise in promises:
-        start(board, promise)
-    return len(promises) / (time.perf_counter() - began_s)
+    reservations = board.reserve_all(clocks_at(0).instant)
+    for reserved in reservations:
+        start(board, reserved)
+    return len(reservations) / (time.perf_counter() - began_s)
 
 
 def one_by_one(nodes_count: int, tasks_count: int, placements_count: int, *, uneven: bool = False) -> float:
     """All slots are taken; a task ends, the next begins: placements per second."""
     board = board_of(nodes_count, tasks_count, 1, uneven=uneven)
-    for promise in board.grant_all(clocks_at(0).instant):
-        start(board, promise)
+    for reserved in board.reserve_all(clocks_at(0).instant):
+        start(board, reserved)
     began_s = time.perf_counter()
     made = 0
     for task in list(board.running)[:placements_count]:
         end(board, task)
-        for promise in board.grant_all(clocks_at(0).instant):
-            start(board, promise)
+        for reserved in board.reserve_all(clocks_at(0).instant):
+            start(board, reserved)
             made += 1
     while made < placements_count and board.running:
         end(board, next(iter(board.running)))
-        for promise in board.grant_all(clocks_at(0).instant):
-            start(board, promise)
+        for reserved in board.reserve_all(clocks_at(0).instant):
+            start(board, reserved)
             made += 1
     return made / (time.perf_counter() - began_s)

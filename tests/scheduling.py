@@ -12,6 +12,7 @@
 No loop runs by itself: the test does what a loop would do, when it wants it done. Task names are turned into UUIDs.
 """
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,13 +26,16 @@ from libs.common.messages import (
     NODES,
     AddNode,
     AdoptTask,
+    AskedTask,
     DrainNode,
     ImportRoute,
     KnownAttempt,
     NodeRef,
     NotWaiting,
     Placed,
+    PlaceReply,
     PlaceTask,
+    PlaceTasks,
     RenewAttempt,
     ReportForwarded,
     ReportForwardFailed,
@@ -59,6 +63,7 @@ from services.scheduler.core.looks import Look
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.main import Scheduler, wired
 from services.scheduler.settings import SchedulerSettings
+from tests.waiting import until
 
 HOLDER = InstanceId("proxy-1")
 NOW_MS = WallMs(1_700_000_000_000)
@@ -261,8 +266,9 @@ class Play:
         await self.scheduler.prober.probe_all()
 
     async def passes(self, seconds: float) -> None:
-        """Let time pass, and let the sweeping loops have their turn."""
+        """Let time pass, and let the sweeping loops have their turn. HOLDER is there all the time."""
         self.clock.pass_s(seconds)
+        self.scheduler.handlers.placer.heard(HOLDER)
         await self.sweeps()
 
     async def sweeps(self) -> None:
@@ -275,6 +281,7 @@ class Play:
             await self.scheduler.drainer.check(crew)
         await self.scheduler.ledger.settle_doubts()
         await self.scheduler.handlers.placer.look_again()
+        await self.scheduler.explainer.explain()
         await self.scheduler.cleaner.forget_retired()
         await self.scheduler.cleaner.forget_old()
 
@@ -313,6 +320,41 @@ class Play:
     async def asks(self, name: str, holder: InstanceId = HOLDER) -> Placed | Waiting | NotWaiting:
         """Ask where a task goes."""
         return await self.scheduler.handlers.placer.place(PlaceTask(task=task_id(name), holder=holder))
+
+    async def polls(
+        self,
+        *names: str,
+        holder: InstanceId = HOLDER,
+        places: int = 8,
+        sending: dict[str, int] | None = None,
+        **more: Any,
+    ) -> dict[str, PlaceReply]:
+        """Ask for placements as a holder does; answered at once unless `hold_s` is given."""
+        asked = PlaceTasks(
+            holder=holder,
+            places_count=places,
+            tasks=tuple(AskedTask(task=task_id(name)) for name in names),
+            sending={task_id(name): number for name, number in (sending or {}).items()},
+            **more,
+        )
+        answer = await self.scheduler.handlers.placer.place_tasks(asked)
+        return {self.name_of(each.task): each.answer for each in answer.tasks}
+
+    @asynccontextmanager
+    async def polling(
+        self, holder: InstanceId = HOLDER, **more: Any
+    ) -> AsyncIterator["asyncio.Task[dict[str, PlaceReply]]"]:
+        """Hold a question open; what it is answered with."""
+        async with asyncio.TaskGroup() as group:
+            question = group.create_task(self.polls(holder=holder, hold_s=20, **more))
+            await until(lambda: self.scheduler.ledger.board.holders.asks(holder) or question.done())
+            yield question
+            question.cancel()
+
+    def name_of(self, task: TaskId) -> str:
+        """Say by which name a test knows a task; its id when it has none."""
+        found = self.scheduler.ledger.board.tasks.get(task)
+        return found.name if found else task
 
     async def is_placed(self, name: str, holder: InstanceId = HOLDER) -> Placed:
         """Ask where a task goes, sure that it goes somewhere."""

@@ -50,6 +50,7 @@ class Core:
 
     def __init__(self, *, foresees: bool = True, records_seed: int | None = None) -> None:
         self._board = Board(foresees=foresees)
+        self._board.holders.ask(HOLDER, 1_000_000)
         self._chance = None if records_seed is None else random.Random(records_seed)
         """Makes what each node has on record; without it, nobody has ever run a task."""
 
@@ -70,7 +71,7 @@ class Core:
             raise LookupError(node.name)
         for _ in range(MISSES_COUNT):
             self._board.nodes.miss(state, "lost", clocks_at(ms(at_s)).instant)
-        self._board.revoke_on(state.id)
+        self._board.release_on(state.id)
 
     def task_comes(self, number: int, task: TraceTask, at_s: float) -> None:
         """Take a commit."""
@@ -100,16 +101,16 @@ class Core:
         )
 
     def decide(self, at_s: float) -> Iterator[tuple[int, str]]:
-        """Walk the queue; each promise is taken up at once."""
-        for promise in self._board.grant_all(clocks_at(ms(at_s)).instant):
-            node = self._board.nodes.get(promise.node)
+        """Walk the queue; each reservation becomes a task that runs."""
+        for reserved in self._board.reserve_all(clocks_at(ms(at_s)).instant):
+            node = self._board.nodes.get(reserved.node)
             if node is None:
-                raise LookupError(promise.node)
-            task = self._board.tasks[promise.task]
-            sent = placed(task, node.record, NodeTaskId(promise.task), ms(at_s))
+                raise LookupError(reserved.node)
+            task = self._board.tasks[reserved.task]
+            sent = placed(task, node.record, NodeTaskId(reserved.task), ms(at_s))
             self._board.put(sent, 1, clocks_at(ms(at_s)))
             self._board.put(started(sent, node.record.name, ms(at_s)), 1, clocks_at(ms(at_s)))
-            yield number_of(promise.task), str(promise.node)
+            yield number_of(reserved.task), str(reserved.node)
 
 
 def task_id(number: int) -> TaskId:

@@ -35,7 +35,7 @@ from libs.common.leases import Term, hold, is_held
 from libs.common.lifecycle import Crew, heeding, monotonic_s
 from libs.common.log import hide
 from libs.common.loops import background
-from libs.common.messages import BucketName, Event, ObjectsName, Request, Snapshot
+from libs.common.messages import BucketName, Event, LongPoll, ObjectsName, Request, Snapshot
 from libs.common.objects import NatsObjects, open_objects
 from libs.common.patience import in_time, patiently
 from libs.common.ports import Handler
@@ -54,6 +54,8 @@ CAUSE: Final = "Clusterodm-Cause"
 ERROR_CODE: Final = "Nats-Service-Error-Code"
 HANDLERS_AT_ONCE: Final = 256
 """Requests that one service works on at the same time; the rest waits in NATS' buffers."""
+POLLS_AT_ONCE: Final = 4096
+"""Questions that are held open at the same time (messages.LongPoll). They cost memory and no work, and have room of their own."""
 RETRY_S: Final = 0.1
 STOP_GRACE_S: Final = 5.0
 LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
@@ -122,7 +124,7 @@ class NatsBus:
 
         group = service if term is None else f"{service}-{term.epoch}"
         config = ServiceConfig(name=f"clusterodm-{service}", version=VERSION, queue_group=group)
-        async with Crew(HANDLERS_AT_ONCE, grace_s=STOP_GRACE_S) as crew:
+        async with Crew(HANDLERS_AT_ONCE, grace_s=STOP_GRACE_S) as crew, Crew(POLLS_AT_ONCE, grace_s=1.0) as polls:
             micro = Service(self._client, config)
             await asyncio.shield(micro.start())  # a flush that is cancelled breaks nats-py's reading at the next pong
             try:
@@ -130,7 +132,7 @@ class NatsBus:
                     offered = micro.add_endpoint(
                         name=request.name.replace(".", "-"),
                         subject=request.subject,
-                        handler=endpoint(crew, request, handler, term),
+                        handler=endpoint(polls if isinstance(request, LongPoll) else crew, request, handler, term),
                     )
                     await heeding(offered)
                 yield

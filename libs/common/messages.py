@@ -71,6 +71,11 @@ class Request(Generic[Asked, Reply]):
 
 
 @dataclass(frozen=True)
+class LongPoll(Request[Asked, Reply]):
+    """A question that stays open until there is something to say: those that are open take nobody's turn."""
+
+
+@dataclass(frozen=True)
 class Event(Generic[Told]):
     """Something that has happened."""
 
@@ -331,6 +336,13 @@ class TaskRecord(Frozen, frozen=True, kw_only=True):
     revision: int
 
 
+class SentAhead(Frozen, frozen=True, kw_only=True):
+    """Where files of an upload went before its commit."""
+
+    node: NodeId
+    node_task_id: NodeTaskId
+
+
 class SubmitTask(Frozen, frozen=True, kw_only=True):
     """A client's commit. Sent again it gets the same answer and nothing happens twice."""
 
@@ -346,6 +358,8 @@ class SubmitTask(Frozen, frozen=True, kw_only=True):
     skip_post_processing: bool = False
     zip_url: str = ""
     submodel: bool = False
+    ahead: SentAhead | None = None
+    """What went ahead: an attempt on the same node that begins at once goes on under that id."""
 
 
 class AttemptStage(StrEnum):
@@ -397,13 +411,6 @@ class AdoptTask(Frozen, frozen=True, kw_only=True):
     """Its files are still here."""
 
 
-class SentAhead(Frozen, frozen=True, kw_only=True):
-    """Where files of an upload went before its commit."""
-
-    node: NodeId
-    node_task_id: NodeTaskId
-
-
 class AimUpload(Frozen, frozen=True, kw_only=True):
     """Where would this upload go if it were committed now? Its holder sends files there and asks again every few seconds.
 
@@ -436,12 +443,47 @@ class NoAim(Frozen, frozen=True, kw_only=True, tag="no-aim"):
 
 
 class PlaceTask(Frozen, frozen=True, kw_only=True):
-    """Which node takes this task now? Only its holder asks."""
+    """Which node takes this task now? Only its holder asks, and it can send it at once; answered at once.
+
+    For one task by itself. Who holds many asks PLACE_TASKS.
+    """
 
     task: TaskId
     holder: InstanceId
     ahead: SentAhead | None = None
     """What went ahead: an attempt on the same node goes on under that id."""
+
+
+class AskedTask(Frozen, frozen=True, kw_only=True):
+    """A task about which its holder wants to know something now."""
+
+    task: TaskId
+    ahead: SentAhead | None = None
+    """What went ahead: an attempt on the same node goes on under that id."""
+
+
+class PlaceTasks(Frozen, frozen=True, kw_only=True):
+    """Which of my tasks go where? A holder keeps this question open while tasks of its wait: nothing is reserved for others.
+
+    It is answered as soon as a slot is free for one of them, or one that waited does so no more; at once where `tasks` are
+    named; and after `hold_s` whatever happens. Then it is asked again. An open question of the same holder is answered when
+    another comes.
+    """
+
+    holder: InstanceId
+    places_count: int
+    """Tasks that it can send at once, those in `sending` included. 0: it is about to stop."""
+    run: str = ""
+    """Another one for each start of the holder: what an earlier run had asked counts no more."""
+    sending: dict[TaskId, int] = msgspec.field(default_factory=dict)
+    """Attempts, by their numbers, that it has begun and not ended; what else it should be sending is answered again."""
+    tasks: tuple[AskedTask, ...] = ()
+    """About these it wants an answer now, whatever it is; at most `NAMED`."""
+    hold_s: float = 0.0
+    """How long it would wait for something to be said, seconds; at most `HOLD_S`."""
+
+    NAMED: ClassVar[int] = 500
+    HOLD_S: ClassVar[float] = 20.0
 
 
 class Placed(Frozen, frozen=True, kw_only=True, tag="placed"):
@@ -455,6 +497,8 @@ class Placed(Frozen, frozen=True, kw_only=True, tag="placed"):
     """The term of the scheduler that says so; one of an earlier term than the highest that was seen does not count."""
     ahead: bool = False
     """It goes on with what was sent ahead under this id: the node knows it already."""
+    again: bool = False
+    """The attempt began with an earlier question: who does not know of it may have begun to send before a restart."""
 
     def __repr__(self) -> str:
         """Show everything but the node's token."""
@@ -462,7 +506,7 @@ class Placed(Frozen, frozen=True, kw_only=True, tag="placed"):
 
 
 class Waiting(Frozen, frozen=True, kw_only=True, tag="waiting"):
-    """No slot yet; PLACEMENT_POSSIBLE tells when to ask again, and asking every few seconds does too."""
+    """No slot yet. PLACE_TASKS is answered when there is one; who asks PLACE_TASK asks again every few seconds."""
 
     position: int
     """Place in the queue, from 1."""
@@ -622,6 +666,24 @@ ADOPT_TASK: Final = Request("scheduler.adopt_task", AdoptTask, TaskRecord)
 PlaceReply = Placed | Waiting | NotWaiting
 
 PLACE_TASK: Final = Request("scheduler.place_task", PlaceTask, cast("type[PlaceReply]", PlaceReply))
+
+
+class TaskPlacement(Frozen, frozen=True, kw_only=True):
+    """What is to be said of one task."""
+
+    task: TaskId
+    answer: PlaceReply
+
+
+class Placements(Frozen, frozen=True, kw_only=True):
+    """Answer to PlaceTasks. Tasks that were not named are there when something is new about them, or it was held to the end."""
+
+    tasks: tuple[TaskPlacement, ...] = ()
+    epoch: int = 0
+    """The term of the scheduler that says so."""
+
+
+PLACE_TASKS: Final = LongPoll("scheduler.place_tasks", PlaceTasks, Placements, timeout_s=PlaceTasks.HOLD_S + 10)
 AimReply = Aimed | NoAim
 
 AIM_UPLOAD: Final = Request("scheduler.aim_upload", AimUpload, cast("type[AimReply]", AimReply))
@@ -792,10 +854,20 @@ class DemandChanged(Frozen, frozen=True, kw_only=True):
     epoch: int = 0
     """The term of the scheduler that says so; 0: of an older version."""
     waiting: tuple[WaitingTask, ...] = ()
-    """In the order of the queue; at most `LISTED` of them."""
+    """Those for which a machine would help, in the order of the queue; at most `LISTED` of them."""
     waiting_count: int = 0
+    """How many they are; those that are counted below are none of them."""
     free_slots_count: int = 0
     running_count: int = 0
+    slot_free: tuple[WaitingTask, ...] = ()
+    """Those for which a slot is free and that begin there: nothing is to be started for them, and what is there is to stay.
+    In the order of the queue; at most `LISTED` of them."""
+    slot_free_count: int = 0
+    """How many they are: their holder is sending as many tasks as it can, or they end earlier on a faster node."""
+    holder_away_count: int = 0
+    """Waiting tasks whose photos lie with a proxy that does not answer."""
+    owner_limit_count: int = 0
+    """Waiting tasks beyond what their owner may have under way."""
 
     LISTED: ClassVar[int] = 2000
 
@@ -847,11 +919,14 @@ class TaskEvent(Frozen, frozen=True, kw_only=True):
 
 
 class PlacementPossible(Frozen, frozen=True, kw_only=True):
-    """Slots are promised to these tasks: their holders should ask PLACE_TASK now. A hint, not kept anywhere."""
+    """A slot is free that fits these tasks: whoever asks PLACE_TASK should do so now. A hint; nothing is reserved by it.
+
+    Without tasks: another scheduler leads from now on. What was asked of its predecessor is to be asked again.
+    """
 
     tasks: tuple[TaskId, ...]
     epoch: int = 0
-    """The term of the scheduler that promises."""
+    """The term of the scheduler that tells."""
 
 
 class FinishReported(Frozen, frozen=True, kw_only=True):

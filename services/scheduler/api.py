@@ -54,6 +54,7 @@ def answers(handlers: Handlers) -> dict[Request[Any, Any], Handler]:
         messages.ADOPT_TASK: handlers.commits.adopt,
         messages.IMPORT_ROUTE: handlers.commits.import_route,
         messages.AIM_UPLOAD: handlers.aimer.aim,
+        messages.PLACE_TASKS: handlers.placer.place_tasks,
         messages.PLACE_TASK: handlers.placer.place,
         messages.RENEW_ATTEMPT: handlers.forwards.renew,
         messages.REPORT_FORWARDED: handlers.forwards.forwarded,
@@ -76,4 +77,7 @@ async def served(bus: Bus, handlers: Handlers, health: Health, term: Term) -> As
         bus.follow_snapshot(SUPPLY_CHANGED, durable=SERVICE, handler=handlers.placer.take_supply),
         bus.serve(SERVICE, answers(handlers) | {messages.SCHEDULER_HEALTH: health.answer}, term=term),
     ):
-        yield
+        try:
+            yield
+        finally:
+            handlers.placer.close()

@@ -37,6 +37,7 @@ from services.scheduler.handlers.cleaning import Cleaner
 from services.scheduler.handlers.commits import CommitHandlers
 from services.scheduler.handlers.consoles import Consoles
 from services.scheduler.handlers.draining import Drainer
+from services.scheduler.handlers.explaining import Explainer
 from services.scheduler.handlers.forwarding import ForwardHandlers
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.losing import Loser
@@ -72,6 +73,8 @@ def main(argv: Sequence[str]) -> int:
     """Run the scheduler until it is told to stop; the exit code."""
     settings = parse(SchedulerSettings, argv, PROG)
     configure(SERVICE, settings.log_level, as_json=settings.log_json, debug=settings.debug)
+    if settings.grant_s is not None:
+        log.warning("setting has no effect any more", setting="grant_s", reason="slots are reserved only for who asks")
     return run(with_watchdog(serve(settings)), PROG)
 
 
@@ -133,6 +136,7 @@ class Scheduler:
     cleaner: Cleaner
     drainer: Drainer
     aimer: Aimer
+    explainer: Explainer
     handlers: Handlers
 
 
@@ -143,11 +147,11 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     office = Office(term)
     api = NodesInOffice(nodes, office)
     board = Board(
-        grant_s=settings.grant_s,
         send_ahead_count=settings.send_ahead_count,
         per_owner_count=settings.tasks_per_owner_count,
         longest_backoff_s=settings.retry_longest_s,
         foresees=settings.placement == "foresight",
+        holder_silence_s=settings.holder_silence_s,
     )
     ledger = await Ledger.open(bus, board, clock, office)
     voice = Voice(bus, clock)
@@ -170,7 +174,7 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     )
     totals = await Totals.open(ledger, bus, api, settings)
     drainer = Drainer(ledger, api, voice, settings)
-    return Scheduler(ledger, totals, prober, handlers.loser, cleaner, drainer, aimer, handlers)
+    return Scheduler(ledger, totals, prober, handlers.loser, cleaner, drainer, aimer, Explainer(ledger, bus), handlers)
 
 
 def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict[str, Start]:
@@ -185,7 +189,8 @@ def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict
         "place tasks": placer.run,
         "track tasks": scheduler.handlers.tracker.run,
         "tell totals": scheduler.totals.run,
-        "expire promises": again(SWEEP_S, placer.look_again, "expire promises"),
+        "look at the queue": again(SWEEP_S, placer.look_again, "look at the queue"),
+        "explain waits": again(SWEEP_S, scheduler.explainer.explain, "explain waits"),
         "expire aims": again(SWEEP_S, scheduler.aimer.expire, "expire aims"),
         "check forwarding": again(SWEEP_S, lambda: forwards.check(crew), "check forwarding"),
         "lose tasks": again(SWEEP_S, scheduler.loser.watch, "lose tasks"),

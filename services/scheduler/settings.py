@@ -51,8 +51,16 @@ class SchedulerSettings(HealthSettings):
     aim_s: float = Field(
         15.0, gt=0, description="how long an upload counts as going ahead when its proxy does not say so again, seconds"
     )
-    grant_s: float = Field(
-        15.0, gt=0, description="how long a slot stays promised to a proxy that does not pick it up, seconds"
+    holder_silence_s: float = Field(
+        15.0,
+        gt=0,
+        description="how long a proxy may neither ask for slots nor send before its waiting tasks are told that it is away, "
+        "seconds",
+    )
+    grant_s: float | None = Field(
+        None,
+        gt=0,
+        description="has no effect any more: slots are reserved only for proxies that ask, and nothing expires",
     )
     forward_silence_s: float = Field(
         60.0,

@@ -1,15 +1,15 @@
 """All that the scheduler knows, indexed, so that a change costs what it changes and not what there is.
 
-`Board` holds tasks, nodes, the queue and the promises. It changes by `put` (a task has a new value, and that is durable),
-`drop` (a record is gone), what `Registry` takes in about nodes, and the grants. A task is in exactly one of the places
-waiting, forwarding, running, ended; `put` moves it and takes or gives back its slot in the same step. Whoever keeps the records
-writes first and puts then, so the board never knows more than the store.
+`Board` holds tasks, nodes, the queue and the reservations. It changes by `put` (a task has a new value, and that is durable),
+`drop` (a record is gone), what `Registry` takes in about nodes, who asks (core/holders.py), and the reservations. A task is in
+exactly one of the places waiting, forwarding, running, ended; `put` moves it and takes or gives back its slot in the same step.
+Whoever keeps the records writes first and puts then, so the board never knows more than the store.
 
 What belongs together in time but not in the store is here too: since when an attempt is uncertain, when a holder was last heard.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Final
@@ -20,7 +20,6 @@ from libs.common.model import (
     Attempt,
     AttemptState,
     Cleanup,
-    InstanceId,
     Node,
     NodeId,
     NodeTaskId,
@@ -30,10 +29,13 @@ from libs.common.model import (
     TaskState,
 )
 from services.scheduler.core.foresight import Busy, Foresight
+from services.scheduler.core.holders import SILENCE_S, Holders
+from services.scheduler.core.lanes import Lanes
 from services.scheduler.core.nodes import NodeState, Ours
 from services.scheduler.core.placement import Need, Placement, need_of, why_not
-from services.scheduler.core.queue import Allowance, Grant, Ordered, Unpromised, grant, key_of
+from services.scheduler.core.queue import Allowance, Ordered, Reservation, key_of
 from services.scheduler.core.registry import Registry
+from services.scheduler.core.reserving import Walk
 from services.scheduler.core.supply import Supply
 from services.scheduler.core.tasks import HOLDER_AWAY, Site
 
@@ -43,6 +45,7 @@ OnNode = tuple[frozenset[TaskId], frozenset[TaskId]]
 
 LONGEST_S: Final = 7 * 24 * 3600.0
 """How long at most what this scheduler has not seen begin counts as having run: its record may be of another clock."""
+HOLDER_BUSY: Final = "a slot is free for it; its proxy is sending as many tasks as it may"
 
 
 @dataclass
@@ -58,16 +61,16 @@ class Held:
 
 
 class Board:
-    """Tasks, nodes, queue and promises."""
+    """Tasks, nodes, queue and reservations."""
 
     def __init__(
         self,
-        grant_s: float = 15.0,
         send_ahead_count: int = 0,
         per_owner_count: int = 0,
         longest_backoff_s: float = 60.0,
         *,
         foresees: bool = True,
+        holder_silence_s: float = SILENCE_S,
     ) -> None:
         self.allowance = Allowance(per_owner_count)
         self.nodes = Registry(send_ahead_count)
@@ -76,9 +79,11 @@ class Board:
         self.tasks: dict[TaskId, Task] = {}
         self.revisions: dict[TaskId, int] = {}
         self.waiting = Ordered()
+        self.lanes = Lanes(by_owner=per_owner_count > 0)
+        """Those of them for which no slot is reserved."""
         self.not_before: dict[TaskId, Instant] = {}
         """When the back-off of those is over that have been tried."""
-        self.unpromised = Unpromised()
+        self.holders = Holders(holder_silence_s)
         self.all = Ordered()
         self.of_owner: defaultdict[Owner, Ordered] = defaultdict(Ordered)
         self.on_node: defaultdict[NodeId, Ordered] = defaultdict(Ordered)
@@ -90,10 +95,7 @@ class Board:
         self.by_node_task: dict[NodeTaskId, TaskId] = {}
         self.to_clean: defaultdict[NodeId, set[TaskId]] = defaultdict(set)
         """Tasks with an attempt that this node has still to be told about."""
-        self.grants: dict[TaskId, Grant] = {}
-        self.away: set[InstanceId] = set()
-        """Holders that did not pick up what they were promised."""
-        self._grant_s = grant_s
+        self.reserved: dict[TaskId, Reservation] = {}
         self._longest_backoff_s = longest_backoff_s
         self._reasons: tuple[int, dict[Need, str]] = (-1, {})
         self._last_commit_ms = 0
@@ -147,10 +149,10 @@ class Board:
             self.waiting.add(key)
             if task.not_before_ms and task.id not in self.not_before:
                 self.not_before[task.id] = now.until(task.not_before_ms, self._longest_backoff_s)
-            if task.id not in self.grants:
-                self.unpromised.add(task, self.not_before.get(task.id))
+            if task.id not in self.reserved:
+                self.lanes.add(task)
         else:
-            self.revoke(task.id)
+            self.release(task.id)
         if last := task.attempt:
             self.on_node[last.node].add(key)
             self.by_node_task[last.node_task_id] = task.id
@@ -165,6 +167,8 @@ class Board:
             held = self.forwarding.setdefault(task.id, Held(began, heard_at=now.instant))
             if last.state is AttemptState.UNCERTAIN and held.uncertain_since is None:
                 held.uncertain_since = now.instant
+            if last.state is AttemptState.FORWARDING:
+                self.holders.take(task.holder, task.id)
         if task.state is TaskState.RUNNING:
             self.running[task.id] = last.node
             if task.id not in self.began:
@@ -178,25 +182,33 @@ class Board:
         key = key_of(before)
         state = after.state if after else None
         if state is not TaskState.WAITING:
-            self.waiting.discard(key)
-            self.not_before.pop(before.id, None)
-            self.revoke(before.id)
-            self.unpromised.discard(before)
-            self.foresight.forget(before.id)
+            self._unfile_waiting(before)
         if state is not TaskState.FORWARDING:
             self.forwarding.pop(before.id, None)
         if state is not TaskState.RUNNING:
             self.running.pop(before.id, None)
         self._forget_beginning(before, after)
+        if before.id not in self.reserved:
+            self.holders.give_back(before.holder, before.id)
         if last := before.attempt:
             self.on_node[last.node].discard(key)
             self.by_node_task.pop(last.node_task_id, None)
             if state not in {TaskState.FORWARDING, TaskState.RUNNING}:
-                self.nodes.release(last.node, before.id)
-                if before.id not in self.grants:
-                    self.allowance.give_back(before.owner, before.id)
+                self._leave_node(before, last.node)
         for attempt in before.attempts:
             self.to_clean[attempt.node].discard(before.id)
+
+    def _leave_node(self, task: Task, node: NodeId) -> None:
+        self.nodes.release(node, task.id)
+        if task.id not in self.reserved:
+            self.allowance.give_back(task.owner, task.id)
+
+    def _unfile_waiting(self, task: Task) -> None:
+        self.waiting.discard(key_of(task))
+        self.release(task.id)
+        self.lanes.discard(task)
+        self.not_before.pop(task.id, None)
+        self.foresight.forget(task.id)
 
     def _forget_beginning(self, before: Task, after: Task | None) -> None:
         if after is None or running_at_ms(after) != running_at_ms(before):
@@ -235,11 +247,11 @@ class Board:
         state = self.nodes.get(node)
         return Site(self.name_of(node), state.memory_bytes if state else 0)
 
-    # --- promises --------------------------------------------------------------------------------------------------
+    # --- who waits, and for what -------------------------------------------------------------------------------------
 
     def why_waiting(self, task: Task, now: Instant) -> str:
         """Say why a task waits; what depends on the nodes is worked out once for all of a kind until something changes."""
-        if task.holder in self.away:
+        if task.holder in self.holders.away:
             return HOLDER_AWAY
         if (left_s := self.not_before.get(task.id, now) - now) > 0:
             return f"trying again in {ceil(left_s)} s"
@@ -248,7 +260,10 @@ class Board:
             return f"{used_count} tasks of this user are under way already (limit {limit_count})"
         if held := self.foresight.held.get(task.id):
             return held.reason
-        because, word = self.why_not(need_of(task)), self.supply.word(task.id, now)
+        need, word = need_of(task), self.supply.word(task.id, now)
+        because = self.why_not(need)
+        if not word and self.nodes.has_room and self.holders.asks(task.holder) and self.nodes.free_for(need):
+            because = HOLDER_BUSY
         return f"{because}; {word}" if word else because
 
     def why_not(self, need: Need) -> str:
@@ -262,97 +277,69 @@ class Board:
             known[kind] = why_not(self.nodes.listed(), kind)
         return known[kind]
 
-    def waiting_tasks(self) -> Iterator[Task]:
-        """Go through waiting tasks without a promise, the oldest first."""
-        return (self.tasks[task] for task in self.unpromised)
+    # --- reservations ------------------------------------------------------------------------------------------------
 
-    def grant_all(self, now: Instant) -> list[Grant]:
-        """Promise what is free; the new promises."""
-        self.unpromised.walk_all()
-        return self.grant_new(now)
-
-    def grant_new(self, now: Instant) -> list[Grant]:
-        """Do the same where only nodes and tasks have changed since the last time: it costs what has changed."""
-        if self.foresight.held:
-            self.unpromised.walk_all()
-        tasks = self.unpromised.to_walk(self.nodes.version, now)
-        made = self._grant((self.tasks[task] for task in tasks), now)
-        self.unpromised.walked(self.nodes.version)
+    def reserve_all(self, now: Instant) -> list[Reservation]:
+        """Reserve what is free for those who ask, the oldest task first."""
+        made: list[Reservation] = []
+        self.lanes.fit(self.nodes.limits, self.tasks)
+        walk = Walk(self.tasks, self.nodes, self.holders, self.allowance, self._may(now), self._holds(now))
+        walk.reserve_all(self.lanes, lambda task, choice: made.append(self._reserve(task, choice)))
         return made
 
-    def grant_one(self, task: Task, now: Instant) -> list[Grant]:
-        """Promise a slot to one task whose elders have been served already; the promise, if there is one."""
-        if self.foresight.held:
-            return self.grant_all(now)
-        return [] if task.id in self.grants else self._grant([task], now)
+    def reserve_one(self, task: Task, now: Instant) -> Reservation | None:
+        """Reserve a slot for this task, whether its holder can send any more or not; the reservation, if there is room."""
+        if not self._may(now)(task) or not self.allowance.left_count(task.owner) or task.id in self.reserved:
+            return None
+        choice = self.nodes.choose(need_of(task))
+        if choice is None or self._holds(now)(task, choice.node):
+            return None
+        return self._reserve(task, choice)
 
-    def _grant(self, waiting: Iterable[Task], now: Instant) -> list[Grant]:
-        made: list[Grant] = []
-        plan = self.foresight.plan(lambda: self._busy(now), self.unpromised.images_count, now)
+    def _may(self, now: Instant) -> Callable[[Task], bool]:
+        return lambda task: self.not_before.get(task.id, now) <= now
 
-        def holds(task: Task, node: NodeState) -> bool:
-            return self.supply.holds(task.id, node.record.machine, now) or plan.holds(task, node)
-
-        grant(waiting, self.nodes, self._reserver(made, now), self.away, self.allowance, self.not_before, now, holds)
-        for promise in made:
-            self.unpromised.discard(self.tasks[promise.task])
-        return made
+    def _holds(self, now: Instant) -> Callable[[Task, NodeState], bool]:
+        plan = self.foresight.plan(lambda: self._busy(now), self.lanes.images_count, now)
+        return lambda task, node: self.supply.holds(task.id, node.record.machine, now) or plan.holds(task, node)
 
     def _busy(self, now: Instant) -> Iterator[Busy]:
-        """Go through the slots that tasks of ours use, or have been promised."""
+        """Go through the slots that tasks of ours use, or that are reserved."""
         begun = [*self.began.items(), *((task, held.began) for task, held in self.forwarding.items())]
         for task_id, began in begun:
             task = self.tasks[task_id]
             if node := self.nodes.get(task.attempts[-1].node):
                 yield Busy(node, task.images_count, began)
-        for promise in self.grants.values():
-            if node := self.nodes.get(promise.node):
-                yield Busy(node, self.tasks[promise.task].images_count, now)
+        for each in self.reserved.values():
+            if node := self.nodes.get(each.node):
+                yield Busy(node, self.tasks[each.task].images_count, now)
 
-    def _reserver(self, made: list[Grant], now: Instant) -> Callable[[Task, Placement], None]:
-        def reserve(task: Task, choice: Placement) -> None:
-            promise = Grant(task.id, choice.node.id, now + self._grant_s, choice.reason)
-            self.grants[task.id] = promise
-            self.nodes.grant(choice.node.id, task.id)
-            self.allowance.take(task.owner, task.id)
-            self.nodes.take_turn(choice.node)
-            made.append(promise)
+    def _reserve(self, task: Task, choice: Placement) -> Reservation:
+        made = self.reserved[task.id] = Reservation(task.id, choice.node.id, choice.reason)
+        self.nodes.reserve(choice.node.id, task.id)
+        self.allowance.take(task.owner, task.id)
+        self.holders.take(task.holder, task.id)
+        self.nodes.take_turn(choice.node)
+        self.lanes.discard(task)
+        return made
 
-        return reserve
+    def release(self, task_id: TaskId) -> None:
+        """Give a reservation up; nothing happens when there is none."""
+        made = self.reserved.pop(task_id, None)
+        if made is None:
+            return
+        task = self.tasks[task_id]
+        self.nodes.unreserve(made.node, task_id)
+        if self.waiting.has(key_of(task)):
+            self.lanes.add(task)
+        if task_id not in self.running and task_id not in self.forwarding:
+            self.allowance.give_back(task.owner, task_id)
+            self.holders.give_back(task.holder, task_id)
 
-    def extend(self, promise: Grant, now: Instant) -> None:
-        """Keep a promise while it is being turned into an attempt."""
-        promise.expires = now + self._grant_s
-
-    def revoke(self, task: TaskId) -> None:
-        """Take a promise back."""
-        if promise := self.grants.pop(task, None):
-            self.nodes.ungrant(promise.node, task)
-            if self.waiting.has(key_of(self.tasks[task])):
-                self.unpromised.add(self.tasks[task], self.not_before.get(task))
-            if task not in self.running and task not in self.forwarding:
-                self.allowance.give_back(self.tasks[task].owner, task)
-
-    def revoke_on(self, node: NodeId) -> None:
-        """Take back what was promised on a node that takes no more tasks."""
-        for task in [promise.task for promise in self.grants.values() if promise.node == node]:
-            self.revoke(task)
-
-    def expire(self, now: Instant) -> list[Grant]:
-        """Take back promises that nobody picked up; their holders count as away."""
-        expired = [promise for promise in self.grants.values() if promise.expires <= now]
-        for promise in expired:
-            self.revoke(promise.task)
-            self.away.add(self.tasks[promise.task].holder)
-        return expired
-
-    def heard(self, holder: InstanceId) -> bool:
-        """Note that a holder is there; whether it was away."""
-        was_away = holder in self.away
-        if was_away:
-            self.unpromised.walk_all()
-        self.away.discard(holder)
-        return was_away
+    def release_on(self, node: NodeId) -> None:
+        """Give up what is reserved on a node that takes no more tasks."""
+        for task in [each.task for each in self.reserved.values() if each.node == node]:
+            self.release(task)
 
 
 def running_at_ms(task: Task) -> int | None:

@@ -1,47 +1,125 @@
-"""What waits without a slot, as a snapshot for the autoscaler: the whole of it every time, so a lost or doubled one does no harm."""
+"""Waiting tasks that a machine would help, as a snapshot for the autoscaler: the whole of it every time, so a lost one does no harm.
 
-from collections import Counter
-from collections.abc import Iterator
+A machine helps a task only when nothing else is in its way. Those are left out, and counted by what it is:
+
+* its holder is away: nobody could send it anywhere;
+* a slot is free that fits: it is its holder that cannot send yet, or it is better off on a faster node, or its turn comes at once.
+  A slot on a machine that was requested for somebody else is not free for a task whose own machine is coming (core/supply.py);
+* its owner has as many tasks under way as may be.
+
+All of a lane (core/lanes.py) are in the same case, so the cost depends on lanes and on how many are listed, and not on how many wait.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from heapq import merge
 from itertools import islice
 
 import msgspec
 
-from libs.common.clocks import WallMs
+from libs.common.clocks import Instant, Now
 from libs.common.messages import DemandChanged, WaitingTask
-from libs.common.model import Owner, Task
+from libs.common.model import Owner, Task, TaskId
 from services.scheduler.core.board import Board
+from services.scheduler.core.lanes import Lane
+from services.scheduler.core.placement import need_of
+from services.scheduler.core.queue import Key, key_of
 
 
-def demand_of(board: Board, now_ms: WallMs, epoch: int = 0) -> DemandChanged:
+def demand_of(board: Board, now: Now, epoch: int = 0) -> DemandChanged:
     """Take the snapshot."""
+    board.lanes.fit(board.nodes.limits, board.tasks)
+    cases = sorted_out(board)
+    own = sorted(key_of(task) for task in expecting_their_own(board, cases.free, now.instant))
+    free, wanted = list(of_owners(board, cases.free)), list(of_owners(board, cases.wanted))
+    free_count, wanted_count = sum(share.count for share in free), sum(share.count for share in wanted)
     return DemandChanged(
-        at_ms=now_ms,
+        at_ms=now.wall_ms,
         epoch=epoch,
-        waiting=tuple(waiting(task) for task in islice(in_want(board), DemandChanged.LISTED)),
-        waiting_count=wanted_count(board),
+        waiting=listed(board, [*(share.keys for share in wanted), own]),
+        waiting_count=wanted_count + len(own),
         free_slots_count=sum(node.free_count for node in board.nodes if node.usable),
         running_count=len(board.running) + len(board.forwarding),
+        slot_free=listed(board, [share.keys for share in free], but=frozenset(task for _, task in own)),
+        slot_free_count=max(0, free_count - len(own)),
+        holder_away_count=cases.away_count,
+        owner_limit_count=cases.limited_count
+        + sum(len(lane) for lane in (*cases.free, *cases.wanted))
+        - free_count
+        - wanted_count,
     )
 
 
-def wanted_count(board: Board) -> int:
-    """Count them; without a limit there is nothing to go through."""
-    if board.allowance.limit_count:
-        return sum(1 for _ in in_want(board))
-    return len(board.unpromised) - len(board.foresight.provided())
+@dataclass
+class Cases:
+    """The lanes by what is in the way of their tasks."""
+
+    away_count: int = 0
+    limited_count: int = 0
+    free: list[Lane] = field(default_factory=list)
+    wanted: list[Lane] = field(default_factory=list)
 
 
-def in_want(board: Board) -> Iterator[Task]:
-    """Go through waiting tasks that would begin if there were a slot.
+def sorted_out(board: Board) -> Cases:
+    """Tell apart whose holder is away, whose owner has enough under way, for whom a slot is free, and who needs one."""
+    cases = Cases()
+    for lane in board.lanes:
+        if lane.id.holder in board.holders.away:
+            cases.away_count += len(lane)
+        elif board.allowance.limit_count and not board.allowance.left_count(lane.id.owner):
+            cases.limited_count += len(lane)
+        elif board.nodes.has_room and board.nodes.free_for(lane.need):
+            cases.free.append(lane)
+        else:
+            cases.wanted.append(lane)
+    return cases
 
-    Not those beyond what their owner may have under way, and not those that wait although a slot is free for them.
-    """
-    begun: Counter[Owner] = Counter()
-    provided = board.foresight.provided()
-    for task in board.waiting_tasks():
-        begun[task.owner] += 1
-        if begun[task.owner] <= board.allowance.left_count(task.owner) and task.id not in provided:
-            yield task
+
+def expecting_their_own(board: Board, free: Iterable[Lane], now: Instant) -> Iterator[Task]:
+    """Go through those whose own machine is coming, while no other slot is free than on machines of others."""
+    among = frozenset(free)
+    for task_id in board.supply.expecting(now):
+        if board.lanes.lane_of(task_id) in among:
+            task = board.tasks[task_id]
+            if not is_free_for(board, task, now):
+                yield task
+
+
+def is_free_for(board: Board, task: Task, now: Instant) -> bool:
+    """Whether a slot is free that this task would take."""
+    supply = board.supply
+    found = board.nodes.free_for(need_of(task), lambda node: not supply.holds(task.id, node.record.machine, now))
+    return found is not None
+
+
+@dataclass(frozen=True)
+class Share:
+    """Those of some tasks that may begin, in order."""
+
+    count: int
+    keys: Iterable[Key]
+
+
+def of_owners(board: Board, lanes: list[Lane]) -> Iterator[Share]:
+    """Take of each owner's tasks as many as may begin; all where there is no limit."""
+    if not board.allowance.limit_count:
+        yield from (Share(len(lane), lane) for lane in lanes)
+        return
+    owned: defaultdict[Owner, list[Lane]] = defaultdict(list)
+    for lane in lanes:
+        owned[lane.id.owner].append(lane)
+    for owner, of_owner in owned.items():
+        count = min(int(board.allowance.left_count(owner)), sum(len(lane) for lane in of_owner))
+        yield Share(count, islice(merge(*of_owner), count))
+
+
+def listed(
+    board: Board, tasks: Iterable[Iterable[Key]], but: frozenset[TaskId] = frozenset()
+) -> tuple[WaitingTask, ...]:
+    """Name the first of them."""
+    keys = (key for key in merge(*tasks) if key[1] not in but)
+    return tuple(waiting(board.tasks[task]) for _, task in islice(keys, DemandChanged.LISTED))
 
 
 def waiting(task: Task) -> WaitingTask:

@@ -12,7 +12,7 @@ is better off there than elsewhere.
   is free. So nobody starves, however wrong the guesses are.
 * Nothing is held back when no pace is known, or its images are not, or it has been tried before: where it failed, it should not
   wait to go again. Nor from a rented machine, which is paid for, and would be given back unused.
-* A slot was there for it: the autoscaler need not provide another (`provided`, core/demand.py).
+* A slot is free for it: the autoscaler need not provide another (core/demand.py).
 
 A running task should end when its images have taken as long as is usual at its node's pace; one that is late is taken to go on for a
 while yet (`LATE`).
@@ -92,16 +92,6 @@ class Foresight:
         """Forget a task that waits no more."""
         self._until.pop(task, None)
         self.held.pop(task, None)
-
-    def provided(self) -> frozenset[TaskId]:
-        """Name the tasks that wait although a slot is free for them, no more than there are such slots."""
-        left_count = {each.declined.id: each.declined.free_count for each in self.held.values()}
-        named: set[TaskId] = set()
-        for task, each in self.held.items():
-            if left_count[each.declined.id] > 0:
-                left_count[each.declined.id] -= 1
-                named.add(task)
-        return frozenset(named)
 
     def plan(self, busy: Callable[[], Iterable[Busy]], waiting_images_count: int, now: Instant) -> "Plan":
         """Begin a walk of the queue."""

@@ -1,7 +1,7 @@
 """What is known of each node, and how many slots are free on it.
 
 A slot is room for one task. A node's slots are used by three kinds of tasks: ours that are forwarded or run there (`tasks`),
-ours that have been promised room (`grants`), and those that others have sent to the node directly (`foreign_count`). The last
+ours for which room is reserved (`reserved`), and those that others have sent to the node directly (`foreign_count`). The last
 is what remains of the reported queue after ours are taken away. A probe and a commit can cross, so ours at that moment are
 known only as a range, at least `sure` and at most `possible`; within what the range leaves open, the last figure stands.
 
@@ -36,8 +36,8 @@ class NodeState:
     trouble: str = ""
     tasks: set[TaskId] = field(default_factory=set)
     """Ours that are under way there."""
-    grants: set[TaskId] = field(default_factory=set)
-    """Ours that have been promised room there."""
+    reserved: set[TaskId] = field(default_factory=set)
+    """Ours for which a slot is kept while their attempt is written down."""
     aims: list[TaskId] = field(default_factory=list)
     """Uploads whose files come here before their commit, in the order of their beginning; they use no slot."""
     foreign_count: int = 0
@@ -62,8 +62,8 @@ class NodeState:
 
     @property
     def ours_count(self) -> int:
-        """Slots that this cluster uses or has promised."""
-        return len(self.tasks) + len(self.grants)
+        """Slots that this cluster uses or has reserved."""
+        return len(self.tasks) + len(self.reserved)
 
     @property
     def used_count(self) -> int:

@@ -8,7 +8,7 @@ no list and never open, yet it is probed and can be reached.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from libs.common.clocks import Instant, Now
@@ -33,6 +33,8 @@ class Registry:
         """Where files of uploads go ahead of their commit."""
         self._slots: dict[NodeId, tuple[int, int]] = {}
         """Pace and slots of each usable node."""
+        self.limits: tuple[int, ...] = ()
+        """How many images nodes take at most, each number once, the smallest first."""
         self.slots_by_pace: Counter[int] = Counter()
         """Slots of usable nodes, free or not."""
         self._added_count = 0
@@ -81,6 +83,15 @@ class Registry:
         home = self._open.get(self._homes[need.task]) if node and need.task in self._homes else None
         return at_home(node, home, need) if node and home and accepts(home) else node
 
+    def free_for(self, need: Need, accepts: Callable[[NodeState], bool] = anyone) -> NodeState | None:
+        """Find a node with a slot that nobody uses for such a task, among those that are accepted."""
+        if need.min_memory_bytes or not need.images_known:
+            choice = place([node for node in self.open() if accepts(node)], need, self.listed())
+            node = choice.node if choice else None
+        else:
+            node = self._ranking.best(need, accepts)
+        return node if node and node.free_count > 0 else None
+
     def first_online(self) -> NodeState | None:
         """Find the reference node."""
         return next((node for node in self._nodes.values() if node.online and not node.record.retired), None)
@@ -115,6 +126,8 @@ class Registry:
         before = matters(node)
         node.info = info
         node.foreign_count = foreign_of(info.task_queue_count, ours, node.foreign_count)
+        if node.limit_count is not None and node.limit_count not in self.limits:
+            self.limits = limits_of(self._nodes.values())
         if came or before != matters(node):
             self._changed(node)
         return came
@@ -136,9 +149,9 @@ class Registry:
         node.turn = self._turn
         self._rank(node)
 
-    def grant(self, node: NodeId, task: TaskId) -> None:
-        """Promise a slot."""
-        self._nodes[node].grants.add(task)
+    def reserve(self, node: NodeId, task: TaskId) -> None:
+        """Keep a slot for a task."""
+        self._nodes[node].reserved.add(task)
         self._changed(self._nodes[node])
 
     def occupy(self, node: NodeId, task: TaskId) -> None:
@@ -155,10 +168,10 @@ class Registry:
             state.tasks.discard(task)
             self._changed(state)
 
-    def ungrant(self, node: NodeId, task: TaskId) -> None:
-        """Give back a promised slot."""
+    def unreserve(self, node: NodeId, task: TaskId) -> None:
+        """Keep it no more."""
         if state := self._nodes.get(node):
-            state.grants.discard(task)
+            state.reserved.discard(task)
             self._changed(state)
 
     def aim(self, node: NodeState, task: TaskId) -> None:
@@ -210,3 +223,8 @@ class Registry:
                 del self._open[node.id]
                 self._ranking.discard(node.id)
         self._rank(node)
+
+
+def limits_of(nodes: Iterable[NodeState]) -> tuple[int, ...]:
+    """Say which limits of images there are among nodes, the smallest first."""
+    return tuple(sorted({node.limit_count for node in nodes if node.limit_count is not None}))

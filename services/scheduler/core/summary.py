@@ -14,7 +14,7 @@ def summary_of(board: Board) -> ClusterSummary:
     return ClusterSummary(
         nodes_count=len(listed),
         online_count=len(online),
-        task_queue_count=len(board.waiting) - len(board.grants) + sum(node.used_count for node in online),
+        task_queue_count=len(board.waiting) - len(board.reserved) + sum(node.used_count for node in online),
         max_parallel_tasks=sum(node.slots_count for node in online),
         max_images=largest_limit(online),
         total_memory_bytes=sum(info.total_memory or 0 for info in infos),

@@ -6,7 +6,9 @@ voice      logs and tells what happened, once
 nodes      add, remove, lock, unlock, list, update, best
 probing    asks every node how it is, off the request path
 commits    submit a task, take one over from the original cluster
-placing    promises free slots, answers PLACE_TASK
+placing    gives free slots to those who ask, begins attempts
+polls      the questions of holders that are open
+explaining tells users why their tasks wait
 forwarding follows the holders while they send; finds out what became of attempts that nobody knows about
 tracking   looks at running tasks until they end
 losing     gives up attempts on nodes that are silent for too long

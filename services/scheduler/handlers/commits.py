@@ -46,7 +46,7 @@ class CommitHandlers:
                 return self._known(asked)
             record = await self._create(asked)
         await self._voice.of_task(TASK_SUBMITTED, record.task, reason=record.task.waiting_because)
-        await self._placer.offer(record.task)
+        self._placer.offer(record.task, asked.ahead)
         return record
 
     async def _create(self, asked: SubmitTask) -> TaskRecord:
@@ -77,7 +77,7 @@ class CommitHandlers:
             reason = "its record was lost" if before is None else "its record was older than it"
             await self._voice.of_task(TASK_SUBMITTED, record.task, reason=reason)
         if record.task.state is TaskState.WAITING:
-            await self._placer.offer(record.task)
+            self._placer.offer(record.task)
         return record
 
     async def _adopt(self, asked: AdoptTask) -> TaskRecord:

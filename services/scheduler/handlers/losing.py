@@ -71,7 +71,7 @@ class Loser:
         node = self._ledger.board.nodes.get(asked.node)
         if node is None or node.record.retired:
             raise NotFound(f"There is no node {asked.node}")
-        self._ledger.board.revoke_on(node.id)
+        self._ledger.board.release_on(node.id)
         await self._ledger.retire_node(node.id)
         for task_id in list(node.tasks):
             task = self._ledger.board.tasks[task_id]

@@ -65,7 +65,7 @@ class NodeHandlers:
         """Take a node off the list. Tasks that run there go on and are followed to their end."""
         async with self._one_at_a_time:
             node = self._find(asked.node)
-            self._ledger.board.revoke_on(node.id)
+            self._ledger.board.release_on(node.id)
             await self._ledger.retire_node(node.id)
         await self._voice.of_node(NODE_REMOVED, node.record, reason=f"{len(node.tasks)} tasks go on there")
         return Done()
@@ -88,7 +88,7 @@ class NodeHandlers:
             await self._ledger.write_node(
                 node.id, lambda known: with_drain(registered(known), asked.deadline_s, now_ms)
             )
-            self._ledger.board.revoke_on(node.id)
+            self._ledger.board.release_on(node.id)
         reason = "" if asked.deadline_s is None else f"what waits there is moved in {asked.deadline_s:g} s"
         await self._voice.of_node(NODE_DRAINED, node.record, reason=reason)
         return view_of(self._ledger.board, node)
@@ -125,7 +125,7 @@ class NodeHandlers:
                 await self._ledger.write_node(node.id, lambda known: with_lock(registered(known), locked))
                 await self._voice.of_node(NODE_LOCKED if locked else NODE_UNLOCKED, node.record)
             if locked:
-                self._ledger.board.revoke_on(node.id)
+                self._ledger.board.release_on(node.id)
                 self._ledger.room.set()
         return view_of(self._ledger.board, node)
 

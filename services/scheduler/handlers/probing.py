@@ -129,7 +129,7 @@ class Prober:
         if self._registry.get(node.id) is not node:
             return
         if self._registry.miss(node, trouble, self._ledger.instant()):
-            self._ledger.board.revoke_on(node.id)
+            self._ledger.board.release_on(node.id)
             self._ledger.room.set()
             self._ledger.news.set()
             await self._voice.of_node(NODE_OFFLINE, node.record, reason=trouble)

@@ -83,7 +83,7 @@ class Totals:
         if summary != self._told_summary:
             await self._summary.put(SUMMARY_KEY, summary)
             self._told_summary = summary
-        demand = demand_of(self._ledger.board, self._ledger.now_ms(), self._ledger.office.epoch)
+        demand = demand_of(self._ledger.board, self._ledger.now(), self._ledger.office.epoch)
         if is_news(self._told_demand, demand):
             await self._bus.set_snapshot(DEMAND_CHANGED, demand)
             self._told_demand = demand

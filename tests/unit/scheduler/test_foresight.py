@@ -29,6 +29,7 @@ class Stage:
         self, *, foresees: bool = True, known: bool = True, limits: dict[str, int] | None = None, **speeds: float
     ) -> None:
         self.board = Board(foresees=foresees)
+        self.board.holders.ask(InstanceId("p"), 1_000_000)
         self.speeds = speeds
         self.now_ms = 1_000_000
         for name, speed in speeds.items():
@@ -50,13 +51,13 @@ class Stage:
         self.board.put(submitted(asked, self.board.next_commit_ms(self.now_ms), ""), 1, clocks_at(self.now_ms))
 
     def walks(self) -> dict[str, str]:
-        """Promise what is free and begin it: task -> node."""
+        """Reserve what is free and begin it: task -> node."""
         begun = {}
-        for promise in self.board.grant_all(clocks_at(self.now_ms).instant):
-            record = self.node(promise.node).record
-            task = placed(self.task(promise.task), record, NodeTaskId(promise.task), self.now_ms)
+        for reserved in self.board.reserve_all(clocks_at(self.now_ms).instant):
+            record = self.node(reserved.node).record
+            task = placed(self.task(reserved.task), record, NodeTaskId(reserved.task), self.now_ms)
             self.board.put(started(task, record.name, self.now_ms), 1, clocks_at(self.now_ms))
-            begun[task.name] = str(promise.node)
+            begun[task.name] = str(reserved.node)
         return begun
 
     def passes(self, ms: float) -> None:
@@ -233,9 +234,9 @@ def test_the_autoscaler_hears_of_no_task_that_declined_a_free_slot():
         stage.commits(str(number))
     stage.walks()
     assert stage.held() == {"2", "3"}
-    demand = demand_of(stage.board, stage.now_ms)
-    assert [task.task for task in demand.waiting] == [task_id("3")], "there is one free slot, and two tasks wait"
-    assert (demand.waiting_count, demand.free_slots_count) == (1, 1)
+    demand = demand_of(stage.board, clocks_at(stage.now_ms))
+    assert demand.waiting == (), "a slot is free that fits, so no machine is missing"
+    assert (demand.waiting_count, demand.slot_free_count, demand.free_slots_count) == (0, 2, 1)
 
 
 def test_a_question_does_not_give_the_declined_slot_to_who_asks():
@@ -244,7 +245,7 @@ def test_a_question_does_not_give_the_declined_slot_to_who_asks():
         stage.commits(name)
     stage.walks()
     assert stage.held() == {"two"}
-    assert stage.board.grant_one(stage.task(task_id("two")), clocks_at(stage.now_ms).instant) == []
+    assert stage.board.reserve_one(stage.task(task_id("two")), clocks_at(stage.now_ms).instant) is None
 
 
 def test_paces_are_read_from_the_records_of_ended_tasks():

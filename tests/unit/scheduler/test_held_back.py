@@ -29,6 +29,8 @@ async def test_a_proxy_hears_why_its_task_waits_although_a_node_is_free_and_gets
         assert running.node.hostname == "fast"
         await play.commits("second", images=IMAGES)
         await play.passes(31)
+        async with play.polling():
+            await play.sweeps()
         answer = await play.asks("second")
         assert isinstance(answer, Waiting)
         assert (

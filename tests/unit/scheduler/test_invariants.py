@@ -28,6 +28,7 @@ from libs.common.model import (
 from libs.common.testing import FakeClock, clocks_at
 from services.scheduler.core.attempts import Ending, Patience
 from services.scheduler.core.board import Board
+from services.scheduler.core.demand import demand_of
 from services.scheduler.core.placement import need_of, place
 from services.scheduler.core.queue import key_of
 from services.scheduler.core.tasks import Site, observed, placed, started, submitted, tried, uncertain
@@ -39,7 +40,7 @@ NODES = {"small": (1, 10), "medium": (2, 100), "large": (3, None)}
 HOLDERS = [InstanceId("p"), InstanceId("q")]
 OWNERS = [Owner("x"), Owner("y")]
 PER_OWNER = 2
-GRANT_S = 1.0
+SILENCE_S = 3.0
 PATIENCE = Patience(max_attempts_count=3, first_backoff_ms=100, max_backoff_ms=1000)
 pick = st.integers(min_value=0, max_value=10_000)
 
@@ -50,12 +51,18 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = FakeClock()
-        self.board = Board(grant_s=GRANT_S, per_owner_count=PER_OWNER, longest_backoff_s=PATIENCE.max_backoff_ms / 1000)
+        self.board = self.new_board()
         self.committed: list[TaskId] = []
         self.revision = 0
         self.names = 0
         for name in NODES:
             self.board.nodes.put(Node(id=NodeId(name), hostname=name, port=1), self.now.instant)
+
+    @staticmethod
+    def new_board() -> Board:
+        return Board(
+            per_owner_count=PER_OWNER, longest_backoff_s=PATIENCE.max_backoff_ms / 1000, holder_silence_s=SILENCE_S
+        )
 
     @property
     def now(self) -> Now:
@@ -77,11 +84,25 @@ class Life(RuleBasedStateMachine):
         )
         task = submitted(asked, self.board.next_commit_ms(self.now_ms), "")
         self.committed.append(task.id)
+        self.board.holders.heard(holder, self.now.instant)
         self.keep(task)
-        self.board.grant_new(self.now.instant)
-        assert self.board.grant_all(self.now.instant) == [], (
-            "what is new since the last walk is all that had to be walked"
-        )
+        self.walks()
+
+    @rule(holder=st.sampled_from(HOLDERS), places=st.integers(0, 2))
+    def a_holder_asks(self, holder: InstanceId, places: int) -> None:
+        """One with no place left asks, too: it is there. One that sends as many as it can is busy."""
+        self.board.holders.heard(holder, self.now.instant)
+        self.board.holders.ask(holder, places)
+        self.walks()
+
+    @rule(holder=st.sampled_from(HOLDERS))
+    def a_holder_goes_away(self, holder: InstanceId) -> None:
+        """Its question ends without an answer, and for as long as it does not come back there is no other."""
+        self.passes(1)
+        self.board.holders.rest(holder)
+        self.passes(round(SILENCE_S * 1000) + 1)
+        waits = holder in self.board.lanes.holders()
+        assert (holder in self.board.holders.away) is waits
 
     @rule(name=st.sampled_from(sorted(NODES)), foreign=st.integers(0, 2))
     def answers_a_probe(self, name: str, foreign: int) -> None:
@@ -97,13 +118,13 @@ class Life(RuleBasedStateMachine):
         node = self.board.nodes.get(NodeId(name))
         assert node is not None
         if self.board.nodes.miss(node, "gone", self.now.instant):
-            self.board.revoke_on(node.id)
+            self.board.release_on(node.id)
 
     @rule(ms=st.integers(1, 2_000))
     def passes(self, ms: int) -> None:
         self.clock.pass_s(ms / 1000)
-        self.board.expire(self.now.instant)
-        self.board.grant_all(self.now.instant)
+        self.board.holders.check(self.board.lanes.holders(), self.now.instant)
+        self.walks()
 
     @rule(hours=st.sampled_from([-2, 2]))
     def the_wall_clock_steps(self, hours: int) -> None:
@@ -113,14 +134,45 @@ class Life(RuleBasedStateMachine):
     def the_computer_sleeps_for_an_hour(self) -> None:
         self.clock.step_wall_s(3600)  # the monotonic clock of Linux stands still meanwhile
 
-    @precondition(lambda self: self.board.grants)
-    @rule(number=pick)
-    def picks_up(self, number: int) -> None:
-        promise = self.one(self.board.grants.values(), number)
-        node = self.board.nodes.get(promise.node)
+    def walks(self) -> None:
+        """Reserve for those who ask; who gets something is answered by that, and asks no more."""
+        holders = self.board.holders
+        asking = {holder: holders.room_count(holder) for holder in holders.asking()}
+        made = self.board.reserve_all(self.now.instant)
+        for each in made:
+            node, task = self.board.nodes.get(each.node), self.board.tasks[each.task]
+            assert node is not None
+            assert node.usable
+            assert node.fits(task.images_count)
+            assert node.used_count <= node.slots_count, "no more is reserved than there are slots"
+            asking[task.holder] -= 1  # fails for one that does not ask
+            assert self.board.not_before.get(task.id, self.now.instant) <= self.now.instant
+        assert all(room_count >= 0 for room_count in asking.values()), "nobody gets more than it can send"
+        assert self.board.reserve_all(self.now.instant) == [], "one walk gives out all that there is"
+        self.nobody_who_asks_waits_in_front_of_room_that_fits()
+        for each in made:
+            holders.rest(self.board.tasks[each.task].holder)
+
+    def nobody_who_asks_waits_in_front_of_room_that_fits(self) -> None:
+        for task in (self.board.tasks[task] for lane in self.board.lanes for _, task in lane):
+            asks = self.board.holders.room_count(task.holder) and self.board.allowance.left_count(task.owner)
+            if (
+                asks
+                and task.id not in self.board.foresight.held
+                and self.board.not_before.get(task.id, self.now.instant) <= self.now.instant
+            ):
+                assert place(self.board.nodes.open(), need_of(task), self.board.nodes.listed()) is None
+
+    @precondition(lambda self: self.board.reserved)
+    @rule(number=pick, written=st.booleans())
+    def an_attempt_is_written_down(self, number: int, written: bool) -> None:
+        reserved = self.one(self.board.reserved.values(), number)
+        node = self.board.nodes.get(reserved.node)
         assert node is not None
-        self.board.heard(self.board.tasks[promise.task].holder)
-        self.keep(placed(self.board.tasks[promise.task], node.record, NodeTaskId(promise.task), self.now_ms))
+        if written:
+            self.keep(placed(self.board.tasks[reserved.task], node.record, NodeTaskId(reserved.task), self.now_ms))
+        else:
+            self.board.release(reserved.task)
 
     @precondition(lambda self: self.board.forwarding)
     @rule(number=pick, how=st.sampled_from(["started", "uncertain", "failed", "refused"]))
@@ -168,7 +220,7 @@ class Life(RuleBasedStateMachine):
     def the_scheduler_starts_again(self) -> None:
         nodes, tasks = list(self.board.nodes), list(self.board.tasks.values())
         revisions = dict(self.board.revisions)
-        self.board = Board(grant_s=GRANT_S, per_owner_count=PER_OWNER, longest_backoff_s=PATIENCE.max_backoff_ms / 1000)
+        self.board = self.new_board()
         for node in nodes:
             self.board.nodes.put(node.record, self.now.instant)
         for task in reversed(tasks):
@@ -187,9 +239,10 @@ class Life(RuleBasedStateMachine):
             assert [state for state, there in places.items() if there] == ([] if task.state.ended else [task.state])
         assert len(self.board.waiting) == sum(task.state is TaskState.WAITING for task in self.board.tasks.values())
         assert len(self.board.all) == len(self.board.tasks)
-        images = sum(self.board.tasks[task].images_count for task in self.board.unpromised)
-        assert self.board.unpromised.images_count == images
-        assert list(self.board.unpromised) == [task for task in self.board.waiting if task not in self.board.grants]
+        filed = [task for lane in self.board.lanes for _, task in lane]
+        assert self.board.lanes.images_count == sum(self.board.tasks[task].images_count for task in filed)
+        assert sorted(filed) == sorted(task for task in self.board.waiting if task not in self.board.reserved)
+        assert len(self.board.lanes) == len(filed)
 
     @invariant()
     def slots_are_neither_leaked_nor_given_twice(self) -> None:
@@ -198,25 +251,54 @@ class Life(RuleBasedStateMachine):
             for task in self.board.tasks.values()
             if task.state in {TaskState.FORWARDING, TaskState.RUNNING}
         )
-        promised = Counter(promise.node for promise in self.board.grants.values())
+        reserved = Counter(each.node for each in self.board.reserved.values())
         for node in self.board.nodes:
             assert len(node.tasks) == under_way[node.id]
-            assert len(node.grants) == promised[node.id]
-            assert not node.tasks & node.grants
+            assert len(node.reserved) == reserved[node.id]
+            assert not node.tasks & node.reserved
             assert node.free_count >= 0
 
     @invariant()
-    def promises_are_made_to_waiting_tasks_on_nodes_that_may_take_them(self) -> None:
-        for promise in self.board.grants.values():
-            node = self.board.nodes.get(promise.node)
+    def reservations_are_of_waiting_tasks_on_nodes_that_may_take_them(self) -> None:
+        for each in self.board.reserved.values():
+            node = self.board.nodes.get(each.node)
             assert node is not None
-            assert self.board.tasks[promise.task].state is TaskState.WAITING
+            assert self.board.tasks[each.task].state is TaskState.WAITING
             assert node.usable
-            assert node.fits(self.board.tasks[promise.task].images_count)
+            assert node.fits(self.board.tasks[each.task].images_count)
+
+    @invariant()
+    def what_each_holder_sends_is_known(self) -> None:
+        sent = [*self.board.reserved]
+        sent += [task for task in self.board.forwarding if self.attempt_of(task) is AttemptState.FORWARDING]
+        for holder in HOLDERS:
+            ours = {task for task in sent if self.board.tasks[task].holder == holder}
+            assert set(self.board.holders.sending(holder)) == ours
+
+    @invariant()
+    def no_task_is_demand_while_a_slot_that_fits_is_free(self) -> None:
+        demand = demand_of(self.board, self.now)
+        free = [node for node in self.board.nodes if node.usable and node.free_count]
+        for wanted in demand.waiting:
+            task = self.board.tasks[wanted.task]
+            assert task.state is TaskState.WAITING
+            assert task.holder not in self.board.holders.away
+            assert self.board.allowance.left_count(task.owner)
+            assert place(free, need_of(task), self.board.nodes.listed()) is None
+        for owner in OWNERS:
+            of_owner = sum(self.board.tasks[wanted.task].owner == owner for wanted in demand.waiting)
+            assert of_owner <= self.board.allowance.left_count(owner)
+        assert demand.waiting_count == len(demand.waiting)
+        assert demand.slot_free_count == len(demand.slot_free)
+        left_out = demand.slot_free_count + demand.holder_away_count + demand.owner_limit_count
+        assert demand.waiting_count + left_out == len(self.board.lanes), "each waiting task is counted once"
+
+    def attempt_of(self, task: str) -> AttemptState:
+        return self.board.tasks[TaskId(task)].attempts[-1].state
 
     @invariant()
     def the_tasks_of_each_owner_are_counted_rightly(self) -> None:
-        under_way = {*self.board.running, *self.board.forwarding, *self.board.grants}
+        under_way = {*self.board.running, *self.board.forwarding, *self.board.reserved}
         for owner in OWNERS:
             counted = sum(self.board.tasks[task].owner == owner for task in under_way)
             assert self.board.allowance.used_count(owner) == counted
@@ -234,29 +316,17 @@ class Life(RuleBasedStateMachine):
         assert {node.id for node in self.board.nodes.open()} == with_room
 
     @invariant()
-    def after_a_walk_nobody_waits_in_front_of_room_that_fits(self) -> None:
-        self.board.grant_all(self.now.instant)
-        for task in self.board.waiting_tasks():
-            allowed = self.board.allowance.left_count(task.owner)
-            held = task.id in self.board.foresight.held
-            if allowed and not held and self.is_due(task.id) and task.holder not in self.board.away:
-                assert place(self.board.nodes.open(), need_of(task), self.board.nodes.listed()) is None
-
-    @invariant()
     def who_is_held_back_waits_declines_a_free_slot_and_may_say_why(self) -> None:
         for task, held in self.board.foresight.held.items():
             assert self.board.waiting.has(key_of(self.board.tasks[task]))
-            assert task not in self.board.grants
+            assert task not in self.board.reserved
             assert held.declined.pace > min(self.board.nodes.slots_by_pace)
-            assert held.declined.record.name in self.board.why_waiting(self.board.tasks[task], self.now.instant + 10)
-        assert self.board.foresight.provided() <= set(self.board.foresight.held)
+            assert held.declined.record.name in self.board.why_waiting(self.board.tasks[task], self.now.instant)
 
     @invariant()
     def no_time_limit_is_longer_than_it_can_be_whatever_the_wall_clock_does(self) -> None:
         for not_before in self.board.not_before.values():
             assert not_before - self.now.instant <= PATIENCE.max_backoff_ms / 1000
-        for promise in self.board.grants.values():
-            assert promise.expires - self.now.instant <= GRANT_S
 
     @invariant()
     def nothing_under_way_has_begun_in_the_future(self) -> None:
@@ -282,10 +352,6 @@ class Life(RuleBasedStateMachine):
         assert all(task in self.board.tasks for tasks in self.board.to_clean.values() for task in tasks)
         assert all(task in self.board.tasks for task in self.board.by_node_task.values())
 
-    def is_due(self, task: TaskId) -> bool:
-        """Whether a task's back-off is over."""
-        return self.board.not_before.get(task, self.now.instant) <= self.now.instant
-
     def keep(self, task: Task) -> None:
         self.revision += 1
         self.board.put(task, self.revision, self.now)
@@ -297,11 +363,12 @@ class Life(RuleBasedStateMachine):
 
 
 class FirstComeFirstServed(RuleBasedStateMachine):
-    """Tasks of one kind and one holder are promised slots in the order of their commits."""
+    """Tasks of one kind and one holder get slots in the order of their commits."""
 
     def __init__(self) -> None:
         super().__init__()
         self.board = Board()
+        self.board.holders.ask(HOLDERS[0], 1_000)
         self.names = 0
         self.served: list[int] = []
         node = self.board.nodes.put(Node(id=NodeId("a"), hostname="a", port=1), clocks_at(0).instant)
@@ -330,8 +397,8 @@ class FirstComeFirstServed(RuleBasedStateMachine):
         self.walk()
 
     def walk(self) -> None:
-        for promise in self.board.grant_all(0):
-            task = self.board.tasks[promise.task]
+        for reserved in self.board.reserve_all(clocks_at(0).instant):
+            task = self.board.tasks[reserved.task]
             self.served.append(task.committed_at_ms)
             self.board.put(started(placed(task, self.node.record, NodeTaskId(task.id), 0), "a", 0), 1, clocks_at(0))
 

@@ -19,6 +19,7 @@ class Simulation:
 
     def __init__(self, speeds: dict[str, float], work: list[float]) -> None:
         self.board = Board()
+        self.board.holders.ask(InstanceId("p"), 1_000_000)
         self.speeds = {NodeId(name): speed for name, speed in speeds.items()}
         self.work = {task_id(str(number)): amount for number, amount in enumerate(work)}
         self._ends: list[tuple[float, TaskId, NodeId]] = []
@@ -45,13 +46,13 @@ class Simulation:
 
     def _place(self, at: float) -> None:
         now_ms = round(at * 1000)
-        for promise in self.board.grant_all(clocks_at(now_ms).instant):
-            node = self.board.nodes.get(promise.node)
+        for reserved in self.board.reserve_all(clocks_at(now_ms).instant):
+            node = self.board.nodes.get(reserved.node)
             assert node is not None
-            task = placed(self.board.tasks[promise.task], node.record, NodeTaskId(promise.task), now_ms)
+            task = placed(self.board.tasks[reserved.task], node.record, NodeTaskId(reserved.task), now_ms)
             self.board.put(started(task, node.record.name, now_ms), 1, clocks_at(now_ms))
-            duration = self.work[promise.task] / self.speeds[promise.node]
-            heapq.heappush(self._ends, (at + duration, promise.task, promise.node))
+            duration = self.work[reserved.task] / self.speeds[reserved.node]
+            heapq.heappush(self._ends, (at + duration, reserved.task, reserved.node))
 
 
 def best_possible(speeds: list[float], tasks_count: int) -> float:

@@ -214,7 +214,8 @@ async def test_demand_is_what_waits_without_a_slot():
     async with a_play(a=FakeNode()) as play:
         for name in ("one", "two", "three"):
             await play.commits(name, images=7)
-        demand = demand_of(play.scheduler.ledger.board, play.now_ms)
+        await play.asks("one")
+        demand = demand_of(play.scheduler.ledger.board, play.scheduler.ledger.now())
         assert demand.waiting_count == 2
         assert [task.images_count for task in demand.waiting] == [7, 7]
         assert demand.free_slots_count == 0

@@ -79,7 +79,7 @@ def test_free_slots_are_never_negative():
 def test_promised_and_taken_slots_count_against_open():
     made = registry()
     answers(made, "a", slots=2)
-    made.grant(NodeId("a"), TaskId("1"))
+    made.reserve(NodeId("a"), TaskId("1"))
     assert len(made.open()) == 1
     made.occupy(NodeId("a"), TaskId("2"))
     assert made.open() == ()
@@ -92,7 +92,7 @@ def test_files_may_be_sent_ahead_when_that_is_set():
     answers(made, "a", slots=1)
     made.occupy(NodeId("a"), TaskId("1"))
     assert len(made.open()) == 1
-    made.grant(NodeId("a"), TaskId("2"))
+    made.reserve(NodeId("a"), TaskId("2"))
     assert made.open() == ()
 
 

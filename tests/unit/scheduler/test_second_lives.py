@@ -235,6 +235,7 @@ async def test_the_user_hears_that_a_task_waits_for_the_proxy_that_holds_its_pho
         assert line not in [moment.text for moment in play.task("two").timeline]
         await play.starts("two")
         assert await play.asks("one", GONE) == Waiting(position=1, reason="no free slot (1 of 1 busy)")
-        await play.passes(31)
+        play.clock.pass_s(31)
         await play.asks("one", GONE)
+        await play.sweeps()
         assert play.task("one").timeline[-1].text == "Waiting for a node: no free slot (1 of 1 busy)"

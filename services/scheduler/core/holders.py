@@ -1,0 +1,95 @@
+"""Which proxies are there, which of them ask for placements at this moment, and how many more tasks each could send.
+
+A holder keeps a question open for as long as it holds tasks that wait (`scheduler.place_tasks`), whether it has room or not; while it
+sends, it renews its attempts. Who does neither for `silence_s` is *away*: nobody can place what it holds, and no machine helps. The
+allowance covers the moment between two questions and a change of leader. Who has not spoken yet since this scheduler leads gets the
+same time.
+
+How many tasks a holder can still send is not asked: it says how many it can send at once, and which of its attempts are being sent
+is known here.
+"""
+
+from collections.abc import Iterable
+
+from libs.common.clocks import Instant
+from libs.common.model import InstanceId, TaskId
+
+SILENCE_S = 15.0
+
+
+class Holders:
+    """What is known of the proxies that hold tasks."""
+
+    def __init__(self, silence_s: float = SILENCE_S) -> None:
+        self.away: set[InstanceId] = set()
+        """Those that neither ask nor send."""
+        self._silence_s = silence_s
+        self._asking: dict[InstanceId, int] = {}
+        """How many tasks those who ask now can send at once."""
+        self._heard: dict[InstanceId, Instant] = {}
+        self._sending: dict[InstanceId, set[TaskId]] = {}
+
+    def __repr__(self) -> str:
+        """Show how many ask and how many are away."""
+        return f"Holders(asking={len(self._asking)} away={len(self.away)})"
+
+    def heard(self, holder: InstanceId, now: Instant) -> bool:
+        """Note that a holder is there; whether it was away."""
+        was_away = holder in self.away
+        self.away.discard(holder)
+        self._heard[holder] = now
+        return was_away
+
+    def ask(self, holder: InstanceId, places_count: int) -> None:
+        """Note that a holder asks now."""
+        self._asking[holder] = places_count
+
+    def rest(self, holder: InstanceId) -> None:
+        """Note that it does not ask any more."""
+        self._asking.pop(holder, None)
+
+    def asking(self) -> tuple[InstanceId, ...]:
+        """Name those who ask now."""
+        return tuple(self._asking)
+
+    def asks(self, holder: InstanceId) -> bool:
+        """Whether a holder asks now."""
+        return holder in self._asking
+
+    def places_count(self, holder: InstanceId) -> int:
+        """Say how many tasks it can send at once; 0 when it does not ask."""
+        return self._asking.get(holder, 0)
+
+    def room_count(self, holder: InstanceId) -> int:
+        """Say how many more tasks a holder asks for."""
+        return max(0, self.places_count(holder) - len(self._sending.get(holder, ())))
+
+    def sending(self, holder: InstanceId) -> tuple[TaskId, ...]:
+        """Name the tasks that a holder sends, or for which a slot is reserved."""
+        return tuple(self._sending.get(holder, ()))
+
+    def take(self, holder: InstanceId, task: TaskId) -> None:
+        """Count a task that is being sent or about to be; counted once however often."""
+        self._sending.setdefault(holder, set()).add(task)
+
+    def give_back(self, holder: InstanceId, task: TaskId) -> None:
+        """Count it no more."""
+        tasks = self._sending.get(holder, set())
+        tasks.discard(task)
+        if not tasks:
+            self._sending.pop(holder, None)
+
+    def check(self, holders: Iterable[InstanceId], now: Instant) -> list[InstanceId]:
+        """Note who of these is away, and say of whom that is news. Others are of no interest, and are forgotten."""
+        known = frozenset(holders)
+        went = []
+        for holder in known:
+            since = now if holder in self._asking else self._heard.get(holder, now)
+            self._heard[holder] = since
+            if holder not in self.away and now - since > self._silence_s:
+                self.away.add(holder)
+                went.append(holder)
+        for holder in self._heard.keys() - known:
+            del self._heard[holder]
+            self.away.discard(holder)
+        return went

@@ -1,0 +1,83 @@
+"""Tells users why their tasks wait: a line in the timeline when the reason is another, some tasks at a time, round and round.
+
+What it costs does not grow with the queue; the further back a task waits, the later it hears of a change.
+"""
+
+from itertools import islice
+from typing import Final
+
+import structlog
+
+from libs.common.clocks import Instant
+from libs.common.messages import UPLOADS
+from libs.common.model import Task, TaskState
+from libs.common.ports import Bus
+from services.scheduler.core.board import HOLDER_BUSY
+from services.scheduler.core.placement import need_of
+from services.scheduler.core.queue import Key, key_of
+from services.scheduler.core.tasks import HOLDER_AWAY, waiting_because, waiting_for_holder
+from services.scheduler.handlers.ledger import Ledger
+
+log = structlog.get_logger()
+
+LOOKED_AT_COUNT: Final = 200
+WRITTEN_COUNT: Final = 25
+"""So many in a round at most: looking is cheap, a record is a durable write."""
+
+
+class Explainer:
+    """Keeps the reasons in the records of waiting tasks."""
+
+    def __init__(self, ledger: Ledger, bus: Bus) -> None:
+        self._ledger = ledger
+        self._board = ledger.board
+        self._bus = bus
+        self._last: Key | None = None
+
+    async def explain(self) -> None:
+        """Look at the next waiting tasks; after the last begin with the first."""
+        page = tuple(islice(self._board.waiting.behind(self._last), LOOKED_AT_COUNT))
+        self._last = key_of(self._board.tasks[page[-1]]) if len(page) == LOOKED_AT_COUNT else None
+        written_count = 0
+        for task in [self._board.tasks[task] for task in page if task in self._board.lanes]:
+            written_count += await self._explain(task)
+            if written_count == WRITTEN_COUNT:
+                self._last = key_of(task)
+                return
+
+    async def _explain(self, task: Task) -> bool:
+        """Say why a task waits; whether that was news."""
+        if task.holder in self._board.holders.away:
+            if task.waiting_because == HOLDER_AWAY:
+                return False
+            await self._say_holder_is_away(task)
+            return True
+        now = self._ledger.now()
+        because, word = self._board.why_waiting(task, now.instant), self._board.supply.word(task.id, now.instant)
+        if (
+            self._is_about_to_begin(task, because, now.instant)
+            or waiting_because(task, because, now.wall_ms, word) == task
+        ):
+            return False
+        await self._ledger.change(task.id, lambda known: waiting_because(known, because, now.wall_ms, word))
+        return True
+
+    def _is_about_to_begin(self, task: Task, because: str, now: Instant) -> bool:
+        """Whether it waits only because its holder is just about to ask."""
+        return because != HOLDER_BUSY and self._board.not_before.get(task.id, now) <= now and self._has_slot(task)
+
+    def _has_slot(self, task: Task) -> bool:
+        held_back = task.id in self._board.foresight.held or not self._board.allowance.left_count(task.owner)
+        return not held_back and self._board.nodes.has_room and self._board.nodes.free_for(need_of(task)) is not None
+
+    async def _say_holder_is_away(self, task: Task) -> None:
+        """Tell whose photos lie with a proxy that does not answer what its task waits for."""
+        where, now_ms = await self._address_of_holder(task), self._ledger.now_ms()
+        record = await self._ledger.change(task.id, lambda now: waiting_for_holder(now, where, now_ms))
+        if record.task.state is TaskState.WAITING:
+            log.warning("task waits for its proxy", task=task.id, holder=task.holder, address=where)
+
+    async def _address_of_holder(self, task: Task) -> str:
+        """Say where the proxy was reached that holds a task; its id when it has told nobody."""
+        notice = await (await self._bus.bucket(UPLOADS)).get(task.id)
+        return notice.value.url if notice else task.holder
