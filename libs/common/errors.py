@@ -70,10 +70,11 @@ class Trouble(StrEnum):
 class ProviderFailed(ClusterError):
     """A cloud provider refused or failed. The message holds no key and no token."""
 
-    def __init__(self, message: str, trouble: Trouble = Trouble.RETRYABLE) -> None:
-        """Keep the sentence, and what it means."""
+    def __init__(self, message: str, trouble: Trouble = Trouble.RETRYABLE, *, leaves: bool = False) -> None:
+        """Keep the sentence, what it means, and whether a creation may have left something behind all the same."""
         super().__init__(message)
         self.trouble = trouble
+        self.leaves = leaves or trouble is Trouble.UNKNOWN_OUTCOME
 
 
 class BusFailed(ClusterError):

@@ -13,6 +13,7 @@ It knows nothing of the services: it takes and gives whatever has a `name`, and 
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from libs.common.errors import ProviderFailed, Trouble
@@ -33,6 +34,8 @@ class Cloud:
         self._after: dict[str, deque[Callable[[], Any]]] = defaultdict(deque)
         self._address = 1
         self.leaving: dict[str, str] = {}
+        self.ghosts: list[Any] = []
+        """What the list shows besides, although it is not there (any more)."""
 
     # --- what tests order ------------------------------------------------------------------------------------------
 
@@ -40,17 +43,17 @@ class Cloud:
         """Let the next such call fail before it does anything."""
         self._orders[call].append(lambda: _raise(ProviderFailed(message, trouble)))
 
-    def lose_answer(self, call: str) -> None:
-        """Let the next such call do its work and then fail with an unknown outcome."""
-        self._after[call].append(lambda: _raise(ProviderFailed("the answer was lost", Trouble.UNKNOWN_OUTCOME)))
+    def lose_answer(self, call: str, trouble: Trouble = Trouble.UNKNOWN_OUTCOME) -> None:
+        """Let the next such call do its work and then fail: with an unknown outcome, or with a lie."""
+        self._after[call].append(lambda: _raise(ProviderFailed("the answer was lost", trouble)))
 
     def hang(self, call: str, *, after: bool = False) -> None:
         """Let the next such call never return: before its work, or after it."""
         (self._after if after else self._orders)[call].append(asyncio.Event().wait)
 
-    def leak(self, name: str) -> None:
+    def leak(self, name: str, **facts: Any) -> None:
         """Put a machine there that nobody has created."""
-        self.machines[name] = self._found(name=name, ref=f"ref-{name}", address="127.0.0.1")
+        self.machines[name] = self._found(**{"name": name, "ref": f"ref-{name}", "address": "127.0.0.1", **facts})
 
     def lose(self, name: str) -> None:
         """Take a machine away."""
@@ -78,31 +81,39 @@ class Cloud:
         await self._afterwards("set_up")
         return self.machines.get(order.name, found)
 
-    async def inspect(self, name: str) -> Any:
+    async def inspect(self, name: str, ref: str = "") -> Any:
         """Look one up."""
+        del ref
         await self._before("inspect", name)
         return self.machines.get(name)
 
     async def list(self, prefix: str) -> list[Any]:
         """List by prefix."""
         await self._before("list", prefix)
-        return [self._listed(name) for name in self.machines if name.startswith(prefix)]
+        ghosts = [each for each in self.ghosts if each.name.startswith(prefix)]
+        return [self._listed(name) for name in self.machines if name.startswith(prefix)] + ghosts
 
-    async def destroy(self, name: str, ref: str) -> None:
+    async def destroy(self, name: str, ref: str) -> bool:
         """Destroy a machine; one that is not there is destroyed."""
         del ref
         await self._before("destroy", name)
-        if self.machines.pop(name, None):
+        was_there = self.machines.pop(name, None) is not None
+        if was_there:
             self.destroyed.append(name)
         await self._afterwards("destroy")
+        return was_there
+
+    async def discard(self, found: Any) -> None:
+        """Remove one thing that only the list shows."""
+        await self._before("discard", found.name)
+        self.ghosts = [each for each in self.ghosts if each != found]
 
     async def command(self, order: Any) -> str:
         """Show what would be done."""
         return f"create {order.name}"
 
     def _listed(self, name: str) -> Any:
-        found = self.machines[name]
-        return self._found(name=found.name, ref=found.ref, address=found.address, leaving=self.leaving.get(name, ""))
+        return replace(self.machines[name], leaving=self.leaving.get(name, ""))
 
     async def _before(self, call: str, name: str) -> None:
         self.calls.append((call, name))

@@ -119,6 +119,7 @@ class DigitalOcean:
             "name": machine.name,
             "status": "active" if running else "new",
             "size_slug": machine.size,
+            "created_at": self._machines.created_text(machine),
             "region": {"slug": machine.region},
             "tags": machine.tags,
             "networks": {"v4": addresses if running else [], "v6": []},

@@ -107,8 +107,10 @@ class Docker:
         return Response(status_code=204)
 
     async def _list(self, request: Request) -> Response:
-        wanted = json.loads(request.query_params.get("filters", "{}")).get("label", [])
-        found = [each for each in self._machines.here() if all(has(each, label) for label in wanted)]
+        wanted = json.loads(request.query_params.get("filters", "{}"))
+        labels, numbers = wanted.get("label", []), wanted.get("id", [])
+        found = [each for each in self._machines.here() if all(has(each, label) for label in labels)]
+        found = [each for each in found if not numbers or each.number.startswith(tuple(numbers))]
         return JSONResponse([self._shown(each) for each in found if request.query_params.get("all") or each.on_s])
 
     async def _delete(self, request: Request) -> Response:
@@ -127,7 +129,7 @@ class Docker:
             "Id": machine.number,
             "Names": [f"/{machine.name}"],
             "Labels": machine.labels,
-            "Created": int(machine.created_s),
+            "Created": self._machines.created_ms(machine) // 1000,
             "State": "running" if running else "created",
             "Ports": published if running and "PortBindings" in host else [],
             "NetworkSettings": {"Networks": {network: {"IPAddress": machine.address if running else ""}}},

@@ -116,6 +116,7 @@ class Hetzner:
             "status": "running" if running else "initializing",
             "server_type": {"name": machine.size},
             "location": {"name": machine.region},
+            "created": self._machines.created_text(machine),
             "labels": machine.labels,
             "public_net": {"ipv4": {"ip": machine.address, "blocked": False}, "ipv6": None, "floating_ips": []},
         }

@@ -200,6 +200,7 @@ class Scaleway:
             "id": machine.number,
             "name": machine.name,
             "commercial_type": machine.size,
+            "creation_date": self._machines.created_text(machine),
             "state": state(machine, running=running),
             "tags": machine.tags,
             "public_ip": public[0] if running else None,

@@ -4,9 +4,16 @@ It reads its flags as strictly as the real one, keeps its own list, and "rents" 
 one is a simulated NodeODM on an address of its own. Every step can be ordered to fail or to take its time (`Place`):
 
     create           before anything is rented, and nothing is left in the list
-    create-rented    the provider has it, docker-machine dies before it notes what: the machine has leaked
+    create-called    the provider refuses: nothing is rented, and an entry without an id is left in the list
+    create-rented    the provider has it, the driver's next call fails: an entry without an id is left in the list
     create-noted     it is noted, and setting it up fails
     ssh, inspect, ls, rm
+    rm-remote        the provider does not remove it
+
+An entry is written before the provider is called, and again, with the provider's id, when the driver's `Create` has returned
+(docker/machine libmachine/libmachine.go). What a driver does with an entry without an id, and with one whose machine is gone,
+is written down in `NO_ID` and `GONE`: digitalocean's dereferences nil and takes its plugin along, scaleway's and hetzner's fail,
+amazonec2's mentions it and goes on.
 """
 
 import json
@@ -24,6 +31,16 @@ from libs.machinesim.flags import DRIVERS, Usage, parse
 from libs.machinesim.place import Place, read_json, write_json
 
 NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-.]*")
+IDS: Final = {"digitalocean": "DropletID", "amazonec2": "InstanceId", "hetzner": "ServerID", "scaleway": "ServerID"}
+NUMBERED: Final = ("digitalocean", "hetzner")
+NO_ID: Final = {
+    "digitalocean": "unexpected EOF",
+    "hetzner": "server ID was 0",
+    "scaleway": "StatusCode: 404, Type: not_found, APIMessage: resource is not found",
+}
+"""How removing fails where there is no id; a driver that is not here removes what there is."""
+GONE: Final = {"scaleway": "StatusCode: 404, Type: not_found, APIMessage: resource is not found"}
+"""How removing fails where the provider has the machine no more."""
 NOT_FOUND: Final = "404 The resource you requested could not be found."
 BIN: Final = "machine-bin"
 """Folder with the programs that exist on every machine."""
@@ -78,8 +95,9 @@ def create(place: Place, words: list[str]) -> int:
     if (place.store / f"{name}.json").exists():
         raise Failed(f'Docker machine "{name}" already exists')
     say("Running pre-create checks...")
-    write_json(place.store / f"{name}.json", {"Driver": {"MachineName": name, "IPAddress": ""}, "DriverName": driver})
+    note(place, name, driver, "", 0 if driver in NUMBERED else "")
     say("Creating machine...")
+    stumble(place, "create-called")
     rent(place, name, driver, {flag: values for flag, values in given.flags.items() if not secret(flag)})
     say("Docker is up and running!")
     return 0
@@ -89,13 +107,20 @@ def rent(place: Place, name: str, driver: str, flags: dict[str, list[str]]) -> N
     """Make the machine, and note where it is."""
     time.sleep(place.knobs().get("create_s", 0))
     address = place.address()
-    write_json(place.cloud / f"{name}.json", {"name": name, "driver": driver, "address": address, "flags": flags})
+    number = 500000 + len(place.calls())
+    machine = {"name": name, "driver": driver, "address": address, "flags": flags, "number": number}
+    write_json(place.cloud / f"{name}.json", machine)
     stumble(place, "create-rented")
-    noted = {"Driver": {"MachineName": name, "IPAddress": address}, "DriverName": driver, "Name": name}
-    write_json(place.store / f"{name}.json", noted)
+    note(place, name, driver, address, number if driver in NUMBERED else f"i-{number}")
     say("Waiting for machine to be running, this may take a few minutes...")
     time.sleep(place.knobs().get("provision_s", 0))
     stumble(place, "create-noted")
+
+
+def note(place: Place, name: str, driver: str, address: str, number: str | int) -> None:
+    """Write an entry of docker-machine's list."""
+    content = {"MachineName": name, "IPAddress": address, IDS.get(driver, "Id"): number}
+    write_json(place.store / f"{name}.json", {"Driver": content, "DriverName": driver, "Name": name})
 
 
 def ssh(place: Place, words: list[str]) -> int:
@@ -140,8 +165,7 @@ def ls(place: Place, words: list[str]) -> int:
             raise Usage(f"Incorrect Usage.\n\nflag provided but not defined: {word}")
     for path in sorted(place.store.glob("*.json")):
         if re.search(pattern, path.stem):
-            there = (place.cloud / path.name).exists()
-            state, error = ("Running", "") if there else ("Error", NOT_FOUND)
+            state, error = asked(place, path.stem)
             shown = template.replace("{{.Name}}", path.stem).replace("{{.State}}", state)
             say(shown.replace("{{.Error}}", error))
     return 0
@@ -151,10 +175,24 @@ def status(place: Place, words: list[str]) -> int:
     """Ask the provider how a machine is."""
     name = words[0] if words else ""
     known(place, name)
-    if not (place.cloud / f"{name}.json").exists():
-        raise Failed(NOT_FOUND)
-    say("Running")
+    state, error = asked(place, name)
+    if error:
+        raise Failed(error)
+    say(state)
     return 0
+
+
+def asked(place: Place, name: str) -> tuple[str, str]:
+    """Ask the provider for a machine's state as a driver does, by its id: the state, or what went wrong."""
+    if not number_of(known(place, name)):
+        return "Error", "dropletID is invalid because cannot be less than 1"
+    return ("Running", "") if (place.cloud / f"{name}.json").exists() else ("Error", NOT_FOUND)
+
+
+def number_of(noted: dict[str, Any]) -> str | int:
+    """Give the provider's id of an entry; empty or 0: it was never noted."""
+    found: str | int = noted.get("Driver", {}).get(IDS.get(noted.get("DriverName", ""), "Id"), "")
+    return found
 
 
 def rm(place: Place, words: list[str]) -> int:
@@ -179,10 +217,17 @@ def rm(place: Place, words: list[str]) -> int:
 
 
 def end(place: Place, name: str) -> None:
-    """End a machine and the node on it; docker-machine destroys only what it has noted."""
-    noted = read_json(place.store / f"{name}.json") or {}
+    """End a machine and the node on it; a driver destroys only what it has the id of. Raises Failed."""
+    noted = known(place, name)
     machine = read_json(place.cloud / f"{name}.json")
-    if machine is None or not noted.get("Driver", {}).get("IPAddress"):
+    driver = noted.get("DriverName", "")
+    if not number_of(noted):
+        if driver in NO_ID:
+            raise Failed(NO_ID[driver])
+        return
+    if machine is None:
+        if driver in GONE:
+            raise Failed(GONE[driver])
         return
     end_node(machine)
     (place.cloud / f"{name}.json").unlink(missing_ok=True)

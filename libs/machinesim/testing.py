@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from libs.machinesim.docker_machine import BIN, end_node
+from libs.machinesim.docker_machine import BIN, end_node, note
 from libs.machinesim.place import VARIABLE, Place, read_json, write_json
 
 REPOSITORY: Final = Path(__file__).parents[2]
@@ -91,8 +91,7 @@ class DockerMachineSim:
 
     def leak(self, name: str, driver: str) -> None:
         """Put a machine there that docker-machine knows and nobody else."""
-        noted = {"Driver": {"MachineName": name, "IPAddress": "127.0.0.1"}, "DriverName": driver, "Name": name}
-        write_json(self.place.store / f"{name}.json", noted)
+        note(self.place, name, driver, "127.0.0.1", 1)
         write_json(self.place.cloud / f"{name}.json", {"name": name, "driver": driver, "address": "127.0.0.1"})
 
 

@@ -80,7 +80,7 @@ async def at_once(_address: str, _port: int) -> bool:
 
 
 def booted(vendor: Vendor) -> Booted:
-    return Booted(vendor, poll_s=0.02, set_up_wait_s=5.0, removal_wait_s=5.0, listens=at_once)
+    return Booted(vendor, poll_s=0.02, set_up_wait_s=5.0, removal_wait_s=5.0, second_look_s=0.02, listens=at_once)
 
 
 Vendors = Callable[[Cloud, httpx.AsyncBaseTransport | None], Vendor]

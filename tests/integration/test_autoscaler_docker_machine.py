@@ -106,32 +106,88 @@ async def test_creating_twice_makes_one_machine(machines: DockerMachineSim, tmp_
     assert len(machines.calls("create")) == 1
 
 
-@pytest.mark.parametrize("step", ["create", "create-rented", "create-noted"])
-async def test_a_creation_that_fails_leaves_nothing_that_it_knows(
-    machines: DockerMachineSim, tmp_path: Path, step: str
-):
-    machines.fail(step, "POST https://api: 422 this size is not available in this region")
+SOLD_OUT = "POST https://api: 422 this size is not available in this region"
+
+
+async def test_a_creation_that_never_called_the_provider_leaves_nothing(machines: DockerMachineSim, tmp_path: Path):
+    machines.fail("create", SOLD_OUT)
     with pytest.raises(ProviderFailed, match="422 this size") as caught:
         await provider(tmp_path).create(ordered())
-    assert caught.value.trouble is Trouble.OUT_OF_CAPACITY
+    assert (caught.value.trouble, caught.value.leaves) == (Trouble.OUT_OF_CAPACITY, False)
+    assert machines.calls("rm") == []
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_an_entry_without_an_id_is_no_machine_and_is_forgotten_although_its_driver_fails(
+    machines: DockerMachineSim, tmp_path: Path, name: str
+):
+    machines.fail("create-called", SOLD_OUT)
+    used = provider(tmp_path, FILES[name])
+    with pytest.raises(ProviderFailed, match="422 this size") as caught:
+        await used.create(ordered(FILES[name]))
+    assert (caught.value.trouble, caught.value.leaves) == (Trouble.OUT_OF_CAPACITY, True)
+    assert machines.listed() == [NAME]
+    assert (await used.list("clusterodm-"), await used.inspect(NAME)) == ([], None)
+    await used.destroy(NAME, "")
     assert machines.listed() == []
-    assert not any("-f" in call for call in machines.calls("rm"))
 
 
-async def test_what_cannot_be_cleaned_up_has_an_unknown_outcome(machines: DockerMachineSim, tmp_path: Path):
-    machines.fail("create-noted", "timed out")
-    machines.fail("rm-remote", "500 try again")
+@pytest.mark.parametrize("name", FILES)
+async def test_a_machine_that_the_provider_lost_is_forgotten_although_its_driver_fails(
+    machines: DockerMachineSim, tmp_path: Path, name: str
+):
+    used = provider(tmp_path, FILES[name])
+    await used.create(ordered(FILES[name]))
+    machines.lose(NAME)
+    await used.destroy(NAME, "")
+    assert machines.listed() == []
+
+
+async def test_what_cannot_be_removed_is_not_forgotten_and_the_trouble_stays_that_of_the_creation(
+    machines: DockerMachineSim, tmp_path: Path
+):
+    machines.fail("create-noted", SOLD_OUT)
     used = provider(tmp_path)
-    with pytest.raises(ProviderFailed, match="timed out") as caught:
+    with pytest.raises(ProviderFailed, match="422 this size") as caught:
         await used.create(ordered())
-    assert caught.value.trouble is Trouble.UNKNOWN_OUTCOME
+    assert (caught.value.trouble, caught.value.leaves) == (Trouble.OUT_OF_CAPACITY, True)
     assert list(machines.rented()) == [NAME]
-    machines.fail("rm-remote", "500 try again")
-    with pytest.raises(ProviderFailed, match="500 try again"):
-        await used.destroy(NAME, "")
+    for _ in range(2):
+        machines.fail("rm-remote", "500 try again")
+        with pytest.raises(ProviderFailed, match="500 try again"):
+            await used.destroy(NAME, "")
     assert list(machines.rented()) == [NAME], "docker-machine must not forget what the provider still has"
     await used.destroy(NAME, "")
     assert (machines.rented(), machines.listed()) == ({}, [])
+
+
+async def test_what_the_api_says_is_gone_is_forgotten_whatever_the_driver_says(
+    machines: DockerMachineSim, tmp_path: Path
+):
+    used = provider(tmp_path)
+    await used.create(ordered())
+    machines.fail("rm-remote", "500 try again")
+    assert await used.forget(NAME)
+    assert machines.listed() == []
+
+
+async def test_a_removal_that_never_ends_is_ended(machines: DockerMachineSim, tmp_path: Path):
+    used = provider(tmp_path, destroyTimeout=2)
+    await used.create(ordered())
+    machines.order(rm_s=60)
+    with pytest.raises(ProviderFailed, match="it was ended after 1 s"):
+        await used.destroy(NAME, "")
+
+
+async def test_a_driver_that_is_not_installed_says_nothing_about_a_machine(machines: DockerMachineSim, tmp_path: Path):
+    used = provider(tmp_path)
+    await used.create(ordered())
+    machines.fail(
+        "rm-remote", 'Driver "digitalocean" not found. Do you have the plugin binary accessible in your PATH?'
+    )
+    with pytest.raises(ProviderFailed, match="not found"):
+        await used.destroy(NAME, "")
+    assert machines.listed() == [NAME]
 
 
 async def test_a_creation_that_outlives_its_caller_is_waited_for(machines: DockerMachineSim, tmp_path: Path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
-from libs.common.errors import ProviderFailed
+from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from libs.machinesim.cloud import Cloud
 from libs.machinesim.cloud_api_testing import TOKEN, Served, serving
@@ -67,7 +67,7 @@ async def both(folder: Path, token: str = TOKEN) -> AsyncIterator[Both]:
     async with serving("digitalocean", boot_s=0.03, delete_s=0.03) as cloud:
         content = DIGITALOCEAN | {"accessToken": token, "endpoint": cloud.url}
         configuration = read(content, Outside({}, lambda _path: "", lambda _path: True))
-        watcher = Booted(DigitalOcean(configuration.cloud), poll_s=0.02, removal_wait_s=5.0)
+        watcher = Booted(DigitalOcean(configuration.cloud), poll_s=0.02, removal_wait_s=5.0, second_look_s=0.02)
         with (
             DockerMachineSim(folder / "dm", network=10 + os.getpid() % 200) as machines,
             pytest.MonkeyPatch.context() as patch,
@@ -126,6 +126,41 @@ async def test_a_machine_is_not_gone_while_the_cloud_cannot_say_so(tmp_path: Pat
         world.cloud.cloud.faults.clear()
         await world.adapter.destroy(NAME, "")
         assert world.billed() == []
+
+
+async def refused(world: Both, step: str) -> ProviderFailed:
+    """Have a creation refused, or fail at the call after it."""
+    world.machines.fail(step, "POST https://api: 422 creating this/these droplet(s) will exceed your droplet limit")
+    with pytest.raises(ProviderFailed) as caught:
+        await world.create()
+    return caught.value
+
+
+async def test_a_creation_that_the_cloud_refused_leaves_nothing_and_keeps_its_trouble(tmp_path: Path):
+    async with both(tmp_path) as world:
+        failed = await refused(world, "create-called")
+        assert (failed.trouble, failed.leaves) == (Trouble.OUT_OF_CAPACITY, True)
+        assert await world.listed() == []
+        assert not await world.adapter.destroy(NAME, "")
+        assert (world.machines.listed(), world.machines.calls("rm")[-1]) == ([], ["rm", "-y", "-f", NAME])
+
+
+async def test_a_machine_that_was_made_before_its_creation_failed_is_destroyed_by_the_api(tmp_path: Path):
+    async with both(tmp_path) as world:
+        failed = await refused(world, "create-rented")
+        world.bill()
+        assert (failed.trouble, failed.leaves) == (Trouble.OUT_OF_CAPACITY, True)
+        assert await world.listed() == [NAME]
+        assert await world.adapter.destroy(NAME, "")
+        assert (world.billed(), world.machines.listed()) == ([], [])
+
+
+async def test_what_an_interrupted_creation_has_left_at_the_cloud_alone_is_no_second_machine(tmp_path: Path):
+    async with both(tmp_path) as world:
+        world.bill()
+        with pytest.raises(ProviderFailed, match="interrupted") as caught:
+            await world.create()
+        assert (caught.value.leaves, world.machines.calls("create")) == (True, [])
 
 
 async def test_where_the_cloud_does_not_take_the_keys_docker_machines_word_counts_and_that_is_said_once(tmp_path: Path):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from services.autoscaler.adapters.booted import POLL_S, Booted, Vendor
+from services.autoscaler.adapters.booted import LOOKS_APART, POLL_S, Booted, Vendor
 from services.autoscaler.core.configuration import Configuration
 
 Environment = Mapping[str, str]
@@ -78,4 +78,5 @@ def api_provider(
         poll_s=poll_s,
         set_up_wait_s=patience.set_up_s,
         removal_wait_s=patience.destroy_s,
+        second_look_s=LOOKS_APART * poll_s,
     )

@@ -7,8 +7,11 @@ All that makes it safe to call again is here, once:
   UNKNOWN_OUTCOME, because it may still appear.
 - **set_up** waits until something listens on the node's port: by then docker is installed, the image pulled and the
   container started, which is what takes minutes.
-- **destroy** looks for the name, removes every machine that has it (two after a lost answer that came late), and looks
-  again until there is none. What turns up meanwhile (a disk that its machine has left behind) is removed too.
+- **destroy** looks for the name and the id, removes every machine that has it (two after a lost answer that came late), and
+  looks again until there is none. What turns up meanwhile (a disk that its machine has left behind) is removed too. A list
+  may be behind: where nothing was found to remove, a second look some time later has to say the same.
+- A creation that failed half-way is cleaned up; when that fails too the trouble stays that of the creation, and `leaves`
+  says that something may be there.
 - **list** and **inspect** answer what the vendor answers; a machine is ours by its name alone.
 """
 
@@ -23,6 +26,7 @@ from libs.common.errors import ProviderFailed, Refused, Trouble
 from libs.common.lifecycle import monotonic_s
 from libs.common.model import MachineId
 from services.autoscaler.core.orders import Found, Order
+from services.autoscaler.ports import Sleep
 
 log = structlog.get_logger()
 
@@ -30,6 +34,8 @@ POLL_S: Final = 3.0
 CONNECT_TIMEOUT_S: Final = 5.0
 SET_UP_WAIT_S: Final = 900.0
 REMOVAL_WAIT_S: Final = 240.0
+LOOKS_APART: Final = 5.0
+"""How many times longer than between two looks at what is there it is to the second look at what is not: a list may be behind."""
 HOPELESS: Final = (Trouble.UNAUTHORISED, Trouble.REFUSED)
 
 
@@ -55,7 +61,10 @@ class Vendor(Protocol):
         ...
 
     async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
-        """All that has exactly this name (or this id), machines before what belongs to them, the oldest first."""
+        """All that has exactly this name, and what has this id, machines before what belongs to them, the oldest first.
+
+        An id is looked up by itself where the list does not show it, whatever it is called there.
+        """
         ...
 
     async def starting(self, prefix: str) -> Sequence[Found]:
@@ -82,20 +91,25 @@ class Vendor(Protocol):
 class Booted:
     """A Provider over a vendor."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 how long each thing is waited for
         self,
         vendor: Vendor,
         *,
         poll_s: float = POLL_S,
         set_up_wait_s: float = SET_UP_WAIT_S,
         removal_wait_s: float = REMOVAL_WAIT_S,
+        second_look_s: float = LOOKS_APART * POLL_S,
         listens: Callable[[str, int], Awaitable[bool]] | None = None,
+        sleep: Sleep = asyncio.sleep,
+        instant: Callable[[], float] = monotonic_s,
     ) -> None:
         self._vendor = vendor
         self._poll_s = poll_s
         self._set_up_wait_s = set_up_wait_s
         self._removal_wait_s = removal_wait_s
-        self._clock = monotonic_s
+        self._second_look_s = second_look_s
+        self._sleep = sleep
+        self._instant = instant
         self._listens = listens or listening
 
     def __repr__(self) -> str:
@@ -137,38 +151,44 @@ class Booted:
 
     async def set_up(self, order: Order, found: Found) -> Found:
         """See ports.Provider: the machine sets itself up, that is waited for."""
-        deadline_s = self._clock() + self._set_up_wait_s
+        deadline_s = self._instant() + self._set_up_wait_s
         while not (found.address and await self._listens(found.address, found.port)):
-            if self._clock() > deadline_s:
+            if self._instant() > deadline_s:
                 what = f"nothing listens at {found.address}:{found.port}" if found.address else "it has no address"
                 raise ProviderFailed(f"{order.name}: {what} after {self._set_up_wait_s:g} s")
-            await asyncio.sleep(self._poll_s)
-            now = await self.inspect(order.name)
-            if now is None:
-                raise ProviderFailed(f"{order.name} has vanished while it was starting")
-            found = now
+            await self._sleep(self._poll_s)
+            found = await self._still_there(order.name, found.ref)
         return found
 
-    async def inspect(self, name: MachineId) -> Found | None:
+    async def inspect(self, name: MachineId, ref: str = "") -> Found | None:
         """See ports.Provider."""
-        return next(iter(await self._vendor.named(name)), None)
+        return next(iter(await self._vendor.named(name, ref)), None)
 
     async def list(self, prefix: str) -> Sequence[Found]:
         """See ports.Provider."""
         return await self._vendor.starting(prefix)
 
-    async def destroy(self, name: MachineId, ref: str) -> None:
+    async def destroy(self, name: MachineId, ref: str) -> bool:
         """See ports.Provider."""
-        deadline_s = self._clock() + self._removal_wait_s
+        deadline_s = self._instant() + self._removal_wait_s
         asked: set[str] = set()
-        while left := await self._vendor.named(name, ref):
-            if self._clock() > deadline_s:
+        looked_before = False
+        while True:
+            left = await self._vendor.named(name, ref)
+            if not left and (asked or looked_before):
+                return bool(asked)
+            if self._instant() > deadline_s:
                 raise ProviderFailed(f"{name} is still there after {self._removal_wait_s:g} s")
+            looked_before = not left
             for found in left:
                 if found.ref not in asked:
                     await self._vendor.remove(found)
                     asked.add(found.ref)
-            await asyncio.sleep(self._poll_s)
+            await self._sleep(self._poll_s if left else self._second_look_s)
+
+    async def discard(self, found: Found) -> None:
+        """See ports.Provider."""
+        await self._vendor.remove(found)
 
     async def command(self, order: Order) -> str:
         """See ports.Provider."""
@@ -178,8 +198,18 @@ class Booted:
         try:
             await self.destroy(order.name, "")
         except ProviderFailed as error:
-            return ProviderFailed(f"{half.message}; and then {error.message}", Trouble.UNKNOWN_OUTCOME)
+            log.warning("half-made machine not removed yet", machine=order.name, reason=error.message)
+            return ProviderFailed(half.message, half.trouble, leaves=True)
         return ProviderFailed(half.message, half.trouble)
+
+    async def _still_there(self, name: MachineId, ref: str) -> Found:
+        """Look a machine up that the provider said to have. Raises ProviderFailed after two looks that show none."""
+        if found := await self.inspect(name, ref):
+            return found
+        await self._sleep(self._second_look_s)
+        if found := await self.inspect(name, ref):
+            return found
+        raise ProviderFailed(f"{name} has vanished while it was starting")
 
     async def _left_before(self, order: Order) -> Found | None:
         try:

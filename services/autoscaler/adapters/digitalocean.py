@@ -14,7 +14,7 @@ from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from services.autoscaler.adapters.account import Account, with_bearer
 from services.autoscaler.adapters.described import described
-from services.autoscaler.adapters.rest import TIMEOUT_S, Page, everything, together, with_prefix, words_of
+from services.autoscaler.adapters.rest import TIMEOUT_S, Page, everything, moment_ms, together, with_prefix, words_of
 from services.autoscaler.core.cloud_init import user_data
 from services.autoscaler.core.configuration import Cloud
 from services.autoscaler.core.orders import Found, Order
@@ -49,9 +49,12 @@ class DigitalOcean(Account):
 
     async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
         """See booted.Vendor; the API's filter ignores case, ours does not."""
-        _ = ref
         droplets = await self._droplets(name=name)
-        return [found(each) for each in sorted(droplets, key=lambda each: each["id"]) if each["name"] == name]
+        named = [found(each) for each in sorted(droplets, key=lambda each: each["id"]) if each["name"] == name]
+        if not ref.isdigit() or ref in {each.ref for each in named}:
+            return named
+        content = await self._rest.find(f"/v2/droplets/{ref}")
+        return named if content is None else [*named, found(content["droplet"])]
 
     async def starting(self, prefix: str) -> Sequence[Found]:
         """See booted.Vendor."""
@@ -129,6 +132,9 @@ def found(content: Mapping[str, Any]) -> Found:
         ref=str(content["id"]),
         address=addresses.get("public") or addresses.get("private") or "",
         running=content["status"] == "active",
+        size=str(content.get("size_slug") or ""),
+        region=str((content.get("region") or {}).get("slug") or ""),
+        created_at_ms=moment_ms(content.get("created_at")),
     )
 
 

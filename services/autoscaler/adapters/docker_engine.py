@@ -25,7 +25,7 @@ from services.autoscaler.adapters.booted import HalfMade
 from services.autoscaler.adapters.described import described
 from services.autoscaler.adapters.rest import TIMEOUT_S, Rest, words_of
 from services.autoscaler.core.configuration import Cloud
-from services.autoscaler.core.container import PORT, container, image_and_tag, machine_filter
+from services.autoscaler.core.container import PORT, SIZE_LABEL, container, image_and_tag, machine_filter
 from services.autoscaler.core.orders import NODE_PORT, Found, Launch, Order
 from services.autoscaler.core.programs import secrets_of
 from services.autoscaler.core.secrets import masked
@@ -66,8 +66,10 @@ class DockerEngine(Account):
 
     async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
         """See booted.Vendor."""
-        _ = ref
-        return [each for each in await self._containers(machine_filter(name)) if each.name == name]
+        named = [each for each in await self._containers(machine_filter(name)) if each.name == name]
+        if not ref or ref in {each.ref for each in named}:
+            return named
+        return [*named, *(each for each in await self._containers({"id": [ref]}) if each.ref == ref)]
 
     async def starting(self, prefix: str) -> Sequence[Found]:
         """See booted.Vendor."""
@@ -123,6 +125,8 @@ class DockerEngine(Account):
             address=address,
             port=port,
             running=content["State"] == RUNNING,
+            size=str((content.get("Labels") or {}).get(SIZE_LABEL) or ""),
+            created_at_ms=int(content.get("Created") or 0) * 1000,
         )
 
     def _reached(self, content: Mapping[str, Any]) -> tuple[str, int]:

@@ -1,14 +1,19 @@
 """`docker-machine`: the original's way to rent machines. The program's words stop here.
 
 What it does badly is made good here: secrets go in by environment and standard input, never by words of a command; a
-creation that outlives us is waited for by a lock; `rm` is called without `-f`, because with it a machine that the provider
-did not remove is forgotten all the same, and costs for ever.
+creation that outlives us is waited for by a lock; `rm` is called with `-f` only where nothing is there, because with it a
+machine that the provider did not remove is forgotten all the same, and costs for ever.
+
+An entry may have no id: `create` writes it before it calls the provider, and again only when the driver has come to its end. The
+real drivers crash, or fail each time, when they are to remove such a one, and know nothing of what may have been made. So
+it does not count as a machine, and is forgotten with `-f`; whether the provider has something of that name its own list
+says (watched.py).
 """
 
 import json
 import re
 import shlex
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
@@ -17,7 +22,7 @@ import structlog
 
 from libs.common.errors import ProviderFailed, Refused, Trouble
 from libs.common.model import MachineId
-from services.autoscaler.adapters.programs import NOT_FOUND, Ended, held, run_program
+from services.autoscaler.adapters.programs import NOT_FOUND, Ended, Run, held, run_program
 from services.autoscaler.core.configuration import Configuration
 from services.autoscaler.core.driver_flags import Resolved, create_words, environment
 from services.autoscaler.core.orders import Found, Order
@@ -27,11 +32,21 @@ from services.autoscaler.core.setup_script import set_up_script
 log = structlog.get_logger()
 
 PROGRAM: Final = "docker-machine"
-ABSENT: Final = "does not exist"
+ABSENT: Final = 'Docker machine "{name}" does not exist'
+"""Drivers say of other things, too, that they do not exist."""
 LISTED: Final = "{{.Name}}|{{.State}}|{{.Error}}"
 RUNNING: Final = "Running"
-VANISHED: Final = r"\b404\b|not ?found|could not be found|does ?n.t exist"
+VANISHED: Final = r"\b404\b|not[ _]?found|could not be found|does ?n.t exist"
 """How drivers say that the provider has no such machine (any more)."""
+NO_DRIVER: Final = "plugin binary"
+"""What is said when the driver itself is not found: that says nothing about any machine."""
+IDS: Final = {"digitalocean": "DropletID", "aws": "InstanceId", "hetzner": "ServerID", "scaleway": "ServerID"}
+"""Where a driver keeps the provider's id of a machine."""
+NUMBERED: Final = {"digitalocean", "hetzner"}
+"""Whose API knows a machine by the same id."""
+LONGEST_REMOVAL_S: Final = 120.0
+"""Some drivers wait without end for a machine to vanish that they have failed to remove."""
+LONGEST_LOOK_S: Final = 120.0
 NOT_THERE: Final = "Docker-machine not found in PATH. Please install docker-machine if you want to use the autoscaler."
 BROKEN: Final = "Docker-machine does not seem to work. Please make sure docker-machine is working."
 SIGNS: Final = (
@@ -54,11 +69,13 @@ class DockerMachine:
         folder: Path,
         resolve: Callable[[Order], Awaitable[Resolved]],
         program: str = PROGRAM,
+        run: Run = run_program,
     ) -> None:
         self._configuration = configuration
         self._folder = folder
         self._resolve = resolve
         self._program = program
+        self._run_program = run
         self._as_root = ["sudo", "bash", "-s"] if configuration.provider == "aws" else ["bash", "-s"]
 
     def __repr__(self) -> str:
@@ -67,7 +84,7 @@ class DockerMachine:
 
     async def check(self) -> None:
         """Look for the program."""
-        ended = await run_program([self._program, "--help"])
+        ended = await self._run_program([self._program, "--help"])
         if ended.code == NOT_FOUND:
             raise Refused(NOT_THERE)
         if ended.code:
@@ -78,13 +95,14 @@ class DockerMachine:
         """Create it; see ports.Provider."""
         resolved = await self._resolve(order)
         async with self._lock(order.name) as lock:
-            if await self._inspected(order.name):
+            if await self._inspected(order.name) is not None:
                 return await self._go_on(order)
             words = create_words(self._configuration, order, resolved)
             ended = await self._run(order, words, keep_open=lock)
-            if ended.code == 0:
-                return await self._found(order.name)
-            raise await self._undone(order, ended)
+        if ended.code == 0:
+            return await self._found(order.name)
+        leaves = await self._leaves(order.name)
+        raise ProviderFailed(self._clean(order, ended.last_words), meaning(ended.text), leaves=leaves)
 
     async def set_up(self, order: Order, found: Found) -> Found:
         """Start the node over SSH; see ports.Provider."""
@@ -95,35 +113,46 @@ class DockerMachine:
         del found
         return await self._found(order.name)
 
-    async def inspect(self, name: MachineId) -> Found | None:
+    async def inspect(self, name: MachineId, ref: str = "") -> Found | None:
         """Look one up; see ports.Provider. `inspect` reads a file only, `status` asks the provider."""
+        del ref
         known = await self._inspected(name)
-        if known is None:
+        if known is None or not self._has_id(known):
             return None
-        ended = await run_program([self._program, "status", name], environment=self._secrets())
-        if ended.code and re.search(VANISHED, ended.text, re.IGNORECASE):
+        ended = await self._look("status", name)
+        if ended.code and vanished(ended.text):
             return None
-        return found_in(name, known)
+        return self._read(name, known)
 
     async def list(self, prefix: str) -> Sequence[Found]:
         """All of ours that docker-machine knows and the provider has; see ports.Provider."""
-        words = ["ls", "--filter", f"name=^{re.escape(prefix)}", "--format", LISTED]
-        ended = await run_program([self._program, *words], environment=self._secrets())
+        ended = await self._look("ls", "--filter", f"name=^{re.escape(prefix)}", "--format", LISTED)
         if ended.code:
             raise ProviderFailed(f"docker-machine ls: {self._masked(ended.last_words)}")
-        listed = (line.split("|", 2) for line in ended.lines if line.startswith(prefix) and line.count("|") > 1)
-        return [
-            Found(name=MachineId(name), running=state == RUNNING)
-            for name, state, error in listed
-            if not re.search(VANISHED, error, re.IGNORECASE)
-        ]
+        listed = [line.split("|", 2) for line in ended.lines if line.startswith(prefix) and line.count("|") > 1]
+        found = []
+        for name, state, error in listed:
+            if vanished(error) or (state != RUNNING and not await self._is_one(MachineId(name))):
+                continue
+            found.append(Found(name=MachineId(name), running=state == RUNNING))
+        return found
 
-    async def destroy(self, name: MachineId, ref: str) -> None:
+    async def destroy(self, name: MachineId, ref: str) -> bool:
         """Remove it; see ports.Provider. A creation that still runs is waited for."""
         del ref
-        async with self._lock(name):
-            await self._remove(name)
-        self._lock_path(name).unlink(missing_ok=True)
+        return await self._removed(name, is_gone=False)
+
+    async def knows(self, name: MachineId) -> bool:
+        """Whether it has an entry of this name, even of a creation that has not come to its end."""
+        return await self._inspected(name) is not None
+
+    async def forget(self, name: MachineId) -> bool:
+        """Remove what is left of a machine of which the provider says that it is gone; whether it was known."""
+        return await self._removed(name, is_gone=True)
+
+    async def discard(self, found: Found) -> None:
+        """Do nothing: docker-machine knows no two of one name."""
+        del found
 
     async def command(self, order: Order) -> str:
         """Show the command of a creation; see ports.Provider."""
@@ -138,25 +167,62 @@ class DockerMachine:
             return await self._found(order.name)
         raise ProviderFailed("its creation was interrupted", Trouble.UNKNOWN_OUTCOME)
 
-    async def _undone(self, order: Order, ended: Ended) -> ProviderFailed:
-        """Clean up after a creation that failed, as docker-machine keeps what came of it; the failure to raise."""
-        words = self._clean(order, ended.last_words)
-        trouble = meaning(ended.text)
+    async def _leaves(self, name: MachineId) -> bool:
+        """Whether a creation that failed may have left something: it has called the provider when there is an entry."""
         try:
-            await self._remove(order.name)
+            return await self.knows(name)
         except ProviderFailed:
-            return ProviderFailed(words, Trouble.UNKNOWN_OUTCOME)
-        return ProviderFailed(words, trouble)
+            return True
 
-    async def _remove(self, name: MachineId) -> None:
-        ended = await run_program([self._program, "rm", "-y", name], environment=self._secrets())
-        if ended.code and ABSENT not in ended.text:
+    async def _removed(self, name: MachineId, *, is_gone: bool) -> bool:
+        async with self._lock(name):
+            was_known = await self._remove(name, is_gone=is_gone)
+        self._lock_path(name).unlink(missing_ok=True)
+        return was_known
+
+    async def _remove(self, name: MachineId, *, is_gone: bool) -> bool:
+        """Remove an entry and its machine; where nothing is there, the entry alone."""
+        ended = await self._rm(name, "-y")
+        if absent(name, ended):
+            return False
+        if ended.code == 0:
+            return True
+        if not (is_gone or vanished(ended.text) or not await self._is_one(name)):
             raise ProviderFailed(f"docker-machine rm: {self._masked(ended.last_words)}")
+        log.info("docker-machine forgets", machine=name, reason=self._masked(ended.last_words))
+        forced = await self._rm(name, "-y", "-f")
+        if forced.code and not absent(name, forced):
+            raise ProviderFailed(f"docker-machine rm -f: {self._masked(forced.last_words)}")
+        return True
+
+    async def _rm(self, name: MachineId, *options: str) -> Ended:
+        limit_s = min(LONGEST_REMOVAL_S, self._configuration.patience.destroy_s / 2)
+        return await self._run_program(
+            [self._program, "rm", *options, name], environment=self._secrets(), limit_s=limit_s
+        )
+
+    async def _look(self, *words: str) -> Ended:
+        return await self._run_program([self._program, *words], environment=self._secrets(), limit_s=LONGEST_LOOK_S)
+
+    async def _is_one(self, name: MachineId) -> bool:
+        """Whether an entry is of a machine: the provider has given it an id."""
+        known = await self._inspected(name)
+        return known is not None and self._has_id(known)
+
+    def _has_id(self, driver: Mapping[str, object]) -> bool:
+        key = IDS.get(self._configuration.provider, "")
+        return key not in driver or bool(driver[key])
+
+    def _read(self, name: MachineId, driver: Mapping[str, object]) -> Found:
+        """Read what `inspect` says of the driver."""
+        address, number = driver.get("IPAddress"), driver.get(IDS.get(self._configuration.provider, ""))
+        ref = str(number or "") if self._configuration.provider in NUMBERED else ""
+        return Found(name=name, ref=ref, address=address if isinstance(address, str) else "")
 
     async def _inspected(self, name: MachineId) -> dict[str, object] | None:
-        ended = await run_program([self._program, "inspect", name])
+        ended = await self._look("inspect", name)
         if ended.code:
-            if ABSENT in ended.text:
+            if absent(name, ended):
                 return None
             raise ProviderFailed(f"docker-machine inspect: {self._masked(ended.last_words)}")
         try:
@@ -169,11 +235,11 @@ class DockerMachine:
         known = await self._inspected(name)
         if known is None:
             raise ProviderFailed("docker-machine does not know it any more", Trouble.UNKNOWN_OUTCOME)
-        return found_in(name, known)
+        return self._read(name, known)
 
     async def _run(self, order: Order, words: Sequence[str], *, given: str = "", keep_open: int | None = None) -> Ended:
         log.info("running docker-machine", machine=order.name, words=self._clean(order, shlex.join(words)))
-        return await run_program(
+        return await self._run_program(
             [self._program, *words],
             environment=self._secrets(),
             given=given,
@@ -204,10 +270,14 @@ class DockerMachine:
         return held(self._lock_path(name), kill_after_s=2.0 * self._configuration.patience.create_s)
 
 
-def found_in(name: MachineId, driver: dict[str, object]) -> Found:
-    """Read what `inspect` says of the driver."""
-    address = driver.get("IPAddress")
-    return Found(name=name, address=address if isinstance(address, str) else "")
+def absent(name: MachineId, ended: Ended) -> bool:
+    """Whether docker-machine has no entry of this name."""
+    return ABSENT.format(name=name) in ended.text
+
+
+def vanished(text: str) -> bool:
+    """Whether a driver says that the provider has no such machine."""
+    return NO_DRIVER not in text and bool(re.search(VANISHED, text, re.IGNORECASE))
 
 
 def meaning(text: str) -> Trouble:

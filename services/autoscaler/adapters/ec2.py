@@ -198,6 +198,9 @@ class Ec2:
             address=address or "",
             running=content["State"]["Name"] == "running",
             leaving=leaving.get(content.get("SpotInstanceRequestId") or "", ""),
+            size=str(content.get("InstanceType") or ""),
+            region=region,
+            created_at_ms=round(content["LaunchTime"].timestamp() * 1000) if content.get("LaunchTime") else 0,
         )
 
 

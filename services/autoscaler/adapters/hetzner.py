@@ -13,7 +13,7 @@ from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from services.autoscaler.adapters.account import Account, with_bearer
 from services.autoscaler.adapters.described import described
-from services.autoscaler.adapters.rest import TIMEOUT_S, Page, everything, with_prefix, words_of
+from services.autoscaler.adapters.rest import TIMEOUT_S, Page, everything, moment_ms, with_prefix, words_of
 from services.autoscaler.core.cloud_init import user_data
 from services.autoscaler.core.configuration import Cloud
 from services.autoscaler.core.orders import Found, Order
@@ -58,8 +58,11 @@ class Hetzner(Account):
 
     async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
         """See booted.Vendor."""
-        _ = ref
-        return [found(each) for each in await self._all("servers", name=name) if each["name"] == name]
+        named = [found(each) for each in await self._all("servers", name=name) if each["name"] == name]
+        if not ref.isdigit() or ref in {each.ref for each in named}:
+            return named
+        content = await self._rest.find(f"/v1/servers/{ref}")
+        return named if content is None else [*named, found(content["server"])]
 
     async def starting(self, prefix: str) -> Sequence[Found]:
         """See booted.Vendor."""
@@ -129,11 +132,15 @@ def server(order: Order, cloud: Cloud, image: str | int, ssh_keys: Sequence[str 
 def found(content: Mapping[str, Any]) -> Found:
     """Read a server."""
     address = ((content.get("public_net") or {}).get("ipv4") or {}).get("ip") or ""
+    place = content.get("location") or (content.get("datacenter") or {}).get("location") or {}
     return Found(
         name=MachineId(content["name"]),
         ref=str(content["id"]),
         address=address,
         running=content["status"] == "running",
+        size=str((content.get("server_type") or {}).get("name") or ""),
+        region=str(place.get("name") or ""),
+        created_at_ms=moment_ms(content.get("created")),
     )
 
 

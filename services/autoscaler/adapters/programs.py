@@ -17,11 +17,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Protocol
 
 POLL_S: Final = 0.1
 TAIL_LINES: Final = 20
 NOT_FOUND: Final = 127
+TOO_LONG: Final = 124
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,35 @@ class Ended:
         return next((line for line in reversed(self.lines) if line), f"it ended with code {self.code}")
 
 
-async def run_program(
+class Run(Protocol):
+    """Runs programs."""
+
+    async def __call__(  # noqa: PLR0913 what a program is given
+        self,
+        words: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        given: str = "",
+        heard: Callable[[str], None] = ...,
+        keep_open: int | None = None,
+        limit_s: float | None = None,
+    ) -> Ended:
+        """See run_program."""
+        ...
+
+
+async def run_program(  # noqa: PLR0913 what a program is given
     words: Sequence[str],
     *,
     environment: Mapping[str, str] | None = None,
     given: str = "",
     heard: Callable[[str], None] = lambda _line: None,
     keep_open: int | None = None,
+    limit_s: float | None = None,
 ) -> Ended:
     """Run a program to its end. `heard` is called with every line; `keep_open` is a descriptor that it inherits.
 
-    Cancelled, it leaves the program running.
+    Cancelled, it leaves the program running. One that takes longer than `limit_s` is ended with all that it has started.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as text:
         text.write(given.encode())
@@ -73,10 +92,15 @@ async def run_program(
             os.ftruncate(keep_open, 0)
             os.pwrite(keep_open, str(process.pid).encode(), 0)
         try:
-            return await follow(process, output, heard)
+            async with asyncio.timeout(limit_s):
+                return await follow(process, output, heard)
         except asyncio.CancelledError:
             process.returncode = 0  # Popen must not mention at its end that somebody else goes on
             raise
+        except TimeoutError:
+            end_session(process.pid)
+            process.wait()
+            return Ended(TOO_LONG, (f"it was ended after {limit_s:g} s",))
 
 
 async def follow(process: "subprocess.Popen[bytes]", output: IO[bytes], heard: Callable[[str], None]) -> Ended:
@@ -131,7 +155,12 @@ def end_overdue(descriptor: int, kill_after_s: float) -> None:
     age_s = time.time() - os.fstat(descriptor).st_mtime  # noqa: TID251 compared with a file's time
     session = os.pread(descriptor, 32, 0).decode().strip()
     if age_s > kill_after_s and session.isdigit():
-        try:
-            os.killpg(int(session), signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            return
+        end_session(int(session))
+
+
+def end_session(session: int) -> None:
+    """Kill a program and all that it has started, if it still runs."""
+    try:
+        os.killpg(session, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return

@@ -12,6 +12,7 @@ reading and destroying can simply be done again. "Too many requests" is waited f
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -243,6 +244,15 @@ def words_of(content: Any, *keys: str) -> list[str]:
     """Read texts from a JSON object; empty ones where it has none, or is none."""
     found = content if isinstance(content, Mapping) else {}
     return [str(found.get(key) or "") for key in keys]
+
+
+def moment_ms(text: object) -> int:
+    """Read a moment as APIs write it (ISO 8601), in milliseconds since 1970; 0: there is none, or it is none."""
+    try:
+        found = datetime.fromisoformat(str(text or ""))
+    except ValueError:
+        return 0
+    return round((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def with_prefix(items: Iterable[Any], prefix: str) -> list[Any]:

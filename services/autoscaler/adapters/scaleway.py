@@ -24,7 +24,7 @@ from libs.common.model import MachineId
 from services.autoscaler.adapters.account import Account
 from services.autoscaler.adapters.booted import HalfMade
 from services.autoscaler.adapters.described import described
-from services.autoscaler.adapters.rest import TIMEOUT_S, Page, Rest, everything, together, words_of
+from services.autoscaler.adapters.rest import TIMEOUT_S, Page, Rest, everything, moment_ms, together, words_of
 from services.autoscaler.core.cloud_init import user_data
 from services.autoscaler.core.configuration import Cloud
 from services.autoscaler.core.orders import Found, Order
@@ -36,6 +36,7 @@ PER_PAGE: Final = 100
 ZONES: Final[Mapping[str, str]] = {"par1": "fr-par-1", "ams1": "nl-ams-1", "waw1": "pl-waw-1"}
 BLOCK: Final = "sbs_volume"
 STANDING_STILL: Final = "stopped"
+STOPPING: Final = "stopping"
 IPV4: Final = "inet"
 TROUBLES: Final[Mapping[str, Trouble]] = {
     "out_of_stock": Trouble.OUT_OF_CAPACITY,
@@ -83,8 +84,13 @@ class Scaleway(Account):
 
     async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
         """See booted.Vendor; the API's filter takes parts of names, ours does not."""
-        _ = ref
-        return [each for each in await self._everywhere(name) if each.name == name]
+        named = [each for each in await self._everywhere(name) if each.name == name]
+        kind, _, place = ref.partition("/")
+        if kind != "server" or ref in {each.ref for each in named}:
+            return named
+        zone, _, number = place.partition("/")
+        content = await self._rest.find(f"{servers(zone)}/{number}")
+        return named if content is None else [found(zone, content["server"]), *named]
 
     async def starting(self, prefix: str) -> Sequence[Found]:
         """See booted.Vendor."""
@@ -147,6 +153,8 @@ class Scaleway(Account):
             return
         content = answer["server"]
         await self._name_disks(zone, content)
+        if content["state"] == STOPPING:
+            return  # it goes already, or stands still at the next look; any action is refused meanwhile
         if content["state"] == STANDING_STILL:
             await self._rest.delete(place)
         else:
@@ -213,6 +221,9 @@ def found(zone: str, content: Mapping[str, Any]) -> Found:
         ref=f"server/{zone}/{content['id']}",
         address=next(iter(public), "") or (content.get("public_ip") or {}).get("address") or "",
         running=content["state"] == "running",
+        size=str(content.get("commercial_type") or ""),
+        region=zone,
+        created_at_ms=moment_ms(content.get("creation_date")),
     )
 
 

@@ -8,6 +8,7 @@ from services.autoscaler.core.orders import NODE_PORT, Launch, Order
 from services.autoscaler.core.tags import pairs
 
 LABEL: Final = "clusterodm.machine"
+SIZE_LABEL: Final = "clusterodm.size"
 PORT: Final = NODE_PORT
 EXPOSED: Final = f"{PORT}/tcp"
 
@@ -17,7 +18,7 @@ def container(order: Order, configured: Sequence[str], network: str, *, publish_
     return {
         "Image": order.launch.image,
         "Cmd": list(node_words(order.launch)),
-        "Labels": pairs(configured, order.tags) | {LABEL: str(order.name)},
+        "Labels": pairs(configured, order.tags) | {LABEL: str(order.name), SIZE_LABEL: order.offer.size.slug},
         "ExposedPorts": {EXPOSED: {}},
         "HostConfig": host(order, network, publish_on),
     }

@@ -88,3 +88,8 @@ class Found:
     """False: still starting, or stopped; it exists and costs."""
     leaving: str = ""
     """The provider is about to take it away (a spot interruption), and why; empty: it is not."""
+    size: str = ""
+    """The provider's name of its size; empty: it does not say."""
+    region: str = ""
+    created_at_ms: int = 0
+    """Since when it costs, by the provider's clock; 0: it does not say."""

@@ -41,6 +41,9 @@ def found_of(content: Mapping[str, Any]) -> Found:
         port=int(content.get("port") or NODE_PORT),
         running=bool(content.get("running", True)),
         leaving=str(content.get("leaving") or ""),
+        size=str(content.get("size") or ""),
+        region=str(content.get("region") or ""),
+        created_at_ms=int(content.get("created_at_ms") or 0),
     )
 
 

@@ -145,7 +145,7 @@ def test_a_container_is_asked_for_as_docker_wants_it():
     assert body == {
         "Image": "opendronemap/nodeodm",
         "Cmd": ["-q", "1", "--token", "ntok"],
-        "Labels": {"team": "a", "clusterodm-cluster": "c1", "clusterodm.machine": NAME},
+        "Labels": {"team": "a", "clusterodm-cluster": "c1", "clusterodm.machine": NAME, "clusterodm.size": "big"},
         "ExposedPorts": {"3000/tcp": {}},
         "HostConfig": {
             "PortBindings": {"3000/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]},
