@@ -760,6 +760,8 @@ class MachineView(Frozen, frozen=True, kw_only=True):
     """Since the provider was called."""
     cost: float = 0.0
     """So far, when the configuration names its price."""
+    told: str = ""
+    """In the answer to `destroy_machine`: what is done where it is not begun just now; empty: it is."""
 
 
 class ListMachines(Frozen, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 Ok           done                                   No        not done, because ...
 Invalid      the command names nothing that exists  Away      a service behind the bus does not answer
+Told         done, and something is said about it
 Acted        a task was acted upon, or refused      Trouble   something else failed, in words
 and the values: Nodes, OneNode, Best, Routes, OneRoute, Tasks, OneTask, ConsoleLines, MachineCommand, Machines, Autoscaler
 """
@@ -15,6 +16,13 @@ from libs.common.model import Task, TaskId
 @dataclass(frozen=True)
 class Ok:
     """It is done."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """It is done, and there is something to say about it."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -146,6 +154,7 @@ class Autoscaler:
 
 Answer = (
     Ok
+    | Told
     | No
     | Invalid
     | Away

@@ -21,6 +21,7 @@ from services.admin.core.answers import (
     OneTask,
     Routes,
     Tasks,
+    Told,
     Trouble,
 )
 
@@ -60,6 +61,8 @@ def document(answer: Answer) -> Any:
     match answer:
         case Ok():
             return {"success": True}
+        case Told(text):
+            return {"success": True, "message": text}
         case No(reason) | Invalid(reason) | Away(reason):
             return {"success": False, "error": reason}
         case Nodes(nodes):

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from libs.common.messages import AutoscalerStatus, MachineView, NodeView, TaskSummary
-from libs.common.model import StatusCode, Task, TaskState
+from libs.common.model import Machine, StatusCode, Task, TaskState
 from services.admin.core.answers import Route
 
 MASK: Final = "***"
@@ -154,6 +154,12 @@ def machine_node(view: MachineView) -> str:
     return f"{view.machine.hostname}:{view.machine.port}" if view.machine.hostname else ""
 
 
+def machine_reason(machine: Machine) -> str:
+    """Say why a machine is as it is; what its removal fails with, besides."""
+    removal = f"not destroyed yet: {machine.removal_failure}" if machine.removal_failure else ""
+    return "; ".join(filter(None, (machine.failure or machine.reason, removal)))
+
+
 def machine_entry(view: MachineView) -> Json:
     """Show one machine in a list."""
     machine = view.machine
@@ -170,7 +176,7 @@ def machine_entry(view: MachineView) -> Json:
         "maxImages": machine.max_images,
         "age": view.age_ms,
         "cost": view.cost,
-        "reason": machine.failure or machine.reason,
+        "reason": machine_reason(machine),
         "dateRequested": machine.requested_at_ms,
     }
 

@@ -97,7 +97,7 @@ def machine_row(view: MachineView) -> Row:
         str(len(machine.tasks)),
         duration(view.age_ms),
         f"{view.cost:.2f}",
-        machine.failure or machine.reason,
+        shapes.machine_reason(machine),
     )
 
 

@@ -21,6 +21,7 @@ from services.admin.core.answers import (
     No,
     Nodes,
     Ok,
+    Told,
 )
 from services.admin.core.objects import value
 
@@ -83,8 +84,8 @@ def told(answer: Answer) -> str | None:
             return "FAIL"
         case Invalid():
             return "INVALID"
-        case Away(reason):
-            return one_line(reason)
+        case Away(text) | Told(text):
+            return one_line(text)
         case _:
             return None
 

@@ -34,6 +34,7 @@ from services.admin.core.answers import (
     Route,
     Routes,
     Tasks,
+    Told,
     Trouble,
 )
 from services.admin.core.shapes import name_of
@@ -218,11 +219,11 @@ async def destroy_machine(bus: Bus, command: words.DestroyMachine) -> Answer:
     if found is None or command.name not in {"", found}:
         return No("there is no such machine")
     try:
-        await bus.ask(messages.DESTROY_MACHINE, messages.DestroyMachine(machine=found))
+        view = await bus.ask(messages.DESTROY_MACHINE, messages.DestroyMachine(machine=found))
     except Refused as error:
         return No(error.message)
     log.info("machine destroyed by an operator", machine=found)
-    return Ok()
+    return Told(view.told) if view.told else Ok()
 
 
 async def pause_autoscaler(bus: Bus, command: words.PauseAutoscaler) -> Answer:

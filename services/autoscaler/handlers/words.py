@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import msgspec
+
 from libs.common.errors import NotFound, Refused
 from libs.common.messages import (
     AutoscalerStatus,
@@ -16,8 +18,9 @@ from libs.common.messages import (
     ViewCommand,
     WaitingTask,
 )
-from libs.common.model import Machine, TaskId
+from libs.common.model import Machine, MachineState, TaskId
 from services.autoscaler.core.budget import cost, cost_of_last_day
+from services.autoscaler.core.ladder import clock_time
 from services.autoscaler.core.life import age_ms
 from services.autoscaler.core.offers import Offer
 from services.autoscaler.core.planning import Creation
@@ -71,6 +74,9 @@ class Words:
         view = next((each for each in self._views(ended=False) if each.machine.id == asked.machine), None)
         if view is None:
             raise NotFound(f"There is no machine {asked.machine}")
+        if view.machine.state is MachineState.DESTROYING:
+            await self._lives.hurry(asked.machine)
+            return msgspec.structs.replace(view, told=tried_again(view.machine))
         await self._lives.stop(asked.machine, asked.reason)
         return next((each for each in self._views(ended=True) if each.machine.id == asked.machine), view)
 
@@ -128,6 +134,12 @@ class Words:
             waits=decided.waits[:MOST_WAITS],
             trouble=decided.trouble,
         )
+
+
+def tried_again(machine: Machine) -> str:
+    """Say what is done about a machine that is being destroyed already."""
+    last = f"; the last try failed: {machine.removal_failure}" if machine.removal_failure else ""
+    return f"{machine.id} is being destroyed since {clock_time(machine.state_at_ms)}; it is tried again now{last}"
 
 
 MOST_WAITS = 100
