@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -24,19 +25,21 @@ from libs.common.ports import Bus, Term
 from libs.common.settings import parse
 from libs.common.watchdog import notify_ready, with_watchdog
 from services.autoscaler.adapters.asr_file import AsrFile, check_file
+from services.autoscaler.adapters.identity_file import IdentityFile
 from services.autoscaler.adapters.node_probe import NodeODMProbe
 from services.autoscaler.adapters.providers import provider_of
 from services.autoscaler.adapters.s3 import Bucket
 from services.autoscaler.api import SERVICE, served, served_without
 from services.autoscaler.core.configuration import Configuration
 from services.autoscaler.handlers.fleet import Fleet
+from services.autoscaler.handlers.keeping import Keeping
 from services.autoscaler.handlers.lives import Lives
 from services.autoscaler.handlers.parts import Parts
 from services.autoscaler.handlers.reconciling import Reconciler, interval_s
 from services.autoscaler.handlers.results import Results
 from services.autoscaler.handlers.vacancy import LOOK_EVERY_S, Vacancy
 from services.autoscaler.handlers.words import NoWords, Words
-from services.autoscaler.ports import ConfigurationSource, Provider
+from services.autoscaler.ports import ConfigurationSource, IdentityStore, Provider
 from services.autoscaler.settings import AutoscalerSettings
 
 EXIT_USAGE: Final = 2
@@ -48,6 +51,18 @@ STAND_BY_S: Final = 0.5
 """How long to wait before standing for the office again when NATS has just failed."""
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Wired:
+    """What is opened once and serves every term."""
+
+    bus: Bus
+    configuration: Configuration
+    provider: Provider
+    keeping: Keeping
+    settings: AutoscalerSettings
+    health: Health
 
 
 def main(argv: Sequence[str]) -> int:
@@ -92,6 +107,7 @@ def fleeting(found: Configuration) -> str:
 async def serve(settings: AutoscalerSettings) -> None:
     """Wire the autoscaler and serve until cancelled."""
     configuration = await configured(AsrFile(settings.asr))
+    directory = IdentityFile(settings.data_dir)
     async with AsyncExitStack() as stack:
         health_port = stack.enter_context(health_listener(settings))
         bus = await stack.enter_async_context(
@@ -113,8 +129,18 @@ async def serve(settings: AutoscalerSettings) -> None:
             provider_of(configuration, folder, cross_check=settings.asr_cross_check, poll_s=settings.asr_poll_s)
         )
         await checked(configuration, provider, settings)
+        keeping = await known_ids(bus, directory)
+        await stack.enter_async_context(background(keeping.follow, "follow ids"))
         while True:
-            await in_office(bus, configuration, provider, settings, health)
+            await in_office(Wired(bus, configuration, provider, keeping, settings, health))
+
+
+async def known_ids(bus: Bus, directory: IdentityStore) -> Keeping:
+    """Bring the directory and NATS together; a standby, too, has to know. Raises Refused, BusFailed."""
+    try:
+        return await Keeping.open(bus, directory)
+    except Refused as error:
+        raise cannot(error) from None
 
 
 async def configured(source: ConfigurationSource) -> Configuration | None:
@@ -157,42 +183,35 @@ async def without(stack: AsyncExitStack, bus: Bus, health: Health) -> None:
     await asyncio.Event().wait()
 
 
-async def in_office(
-    bus: Bus, configuration: Configuration, provider: Provider, settings: AutoscalerSettings, health: Health
-) -> None:
+async def in_office(wired: Wired) -> None:
     """Wait until no other autoscaler is in office, and act until the term is over."""
     log.info("standing by")
     notify_ready()
     try:
-        async with bus.lead(SERVICE, socket.gethostname()) as term:
-            await lead(bus, configuration, provider, settings, health, term)
+        async with wired.bus.lead(SERVICE, socket.gethostname()) as term:
+            await lead(wired, term)
     except BusFailed as error:
         log.warning("out of office", reason=error.message)
         await asyncio.sleep(STAND_BY_S)
 
 
-async def lead(  # noqa: PLR0913, PLR0917 the world, and who we are in it
-    bus: Bus,
-    configuration: Configuration,
-    provider: Provider,
-    settings: AutoscalerSettings,
-    health: Health,
-    term: Term,
-) -> None:
+async def lead(wired: Wired, term: Term) -> None:
     """Act until the term is over. Raises BusFailed when NATS goes before it has begun."""
+    configuration = wired.configuration
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(NodeClient())
         parts = await Parts.open(
             configuration=configuration,
-            bus=bus,
+            bus=wired.bus,
             clock=SystemClock(),
-            provider=provider,
+            provider=wired.provider,
             probe=NodeODMProbe(client),
-            public_url=settings.public_address,
+            keeping=wired.keeping,
+            public_url=wired.settings.public_address,
             in_office=lambda: term.valid,
             epoch=term.epoch,
         )
-        await act(stack, parts, settings, health, term)
+        await act(stack, parts, wired.settings, wired.health, term)
         log.info("autoscaler is ready", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)
         await term.over()
         log.warning("out of office", epoch=term.epoch)

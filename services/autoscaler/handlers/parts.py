@@ -14,7 +14,7 @@ from services.autoscaler.handlers.ordering import Ordering
 from services.autoscaler.handlers.records import Records
 from services.autoscaler.handlers.tasks import Tasks
 from services.autoscaler.handlers.voice import Voice
-from services.autoscaler.ports import NodeProbe, Provider
+from services.autoscaler.ports import NodeProbe, Provider, Sleep
 
 FIRST_RETRY_S: Final = 2.0
 
@@ -46,6 +46,7 @@ class Parts:
     epoch: int = 0
     """Its term."""
     first_retry_s: float = FIRST_RETRY_S
+    sleep: Sleep = asyncio.sleep
 
     @classmethod
     async def open(  # noqa: PLR0913 the world, piece by piece
@@ -56,14 +57,16 @@ class Parts:
         clock: Clock,
         provider: Provider,
         probe: NodeProbe,
+        keeping: Keeping,
         public_url: str,
         in_office: Callable[[], bool] = always,
         epoch: int = 0,
         first_retry_s: float = FIRST_RETRY_S,
+        sleep: Sleep = asyncio.sleep,
     ) -> "Parts":
         """Open the buckets and read the records."""
         news = asyncio.Event()
-        keeping = await Keeping.open(bus)
+        await keeping.learn()
         return cls(
             configuration=configuration,
             bus=bus,
@@ -80,4 +83,5 @@ class Parts:
             in_office=in_office,
             epoch=epoch,
             first_retry_s=first_retry_s,
+            sleep=sleep,
         )

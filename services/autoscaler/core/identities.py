@@ -1,0 +1,56 @@
+"""What makes machines ours: the ids in their names, and the keys of which their secrets are derived.
+
+They lie in NATS and in a directory of the autoscaler's own, so that the loss of either costs nothing: what one has the other
+learns. An id is never forgotten. A machine of any id that was ever ours is compared, and taken into use or destroyed.
+
+The id in use is the store's, since its records bear it; a store that is new gets the directory's.
+"""
+
+from libs.common.model import Frozen
+
+
+class Identity(Frozen, frozen=True, kw_only=True):
+    """One id that machines bear."""
+
+    cluster_id: str
+    key: str
+    """Hexadecimal; empty: it was lost, so such machines can only be destroyed."""
+    incarnation: str = ""
+    """Of the cluster in which it was in use; empty: not known."""
+
+    def __repr__(self) -> str:
+        """Show everything but the key."""
+        return f"Identity({self.cluster_id} incarnation={self.incarnation or '-'})"
+
+
+class Identities(Frozen, frozen=True, kw_only=True):
+    """All of them, the one in use first."""
+
+    known: tuple[Identity, ...]
+
+    @property
+    def current(self) -> Identity:
+        """The one in use."""
+        return self.known[0]
+
+    @property
+    def cluster_ids(self) -> tuple[str, ...]:
+        """All ids that were ever ours."""
+        return tuple(each.cluster_id for each in self.known)
+
+
+def merged(in_use: Identities, other: Identities) -> Identities:
+    """Add what another place knows; the one in use stays, and what is known of an id is not unlearned."""
+    found = {each.cluster_id: each for each in in_use.known}
+    for each in other.known:
+        found[each.cluster_id] = completed(found.get(each.cluster_id, each), each)
+    return Identities(known=tuple(found.values()))
+
+
+def completed(known: Identity, other: Identity) -> Identity:
+    """Fill in what is not known of an id."""
+    return Identity(
+        cluster_id=known.cluster_id,
+        key=known.key or other.key,
+        incarnation=known.incarnation or other.incarnation,
+    )

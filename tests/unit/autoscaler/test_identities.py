@@ -1,0 +1,219 @@
+"""Which machines are ours is known in two places, and the loss of either costs nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from libs.common.errors import Refused
+from libs.common.model import MachineId
+from libs.common.ports import Bus
+from libs.common.testing import MemoryBus
+from services.autoscaler.adapters.identity_file import IdentityFile
+from services.autoscaler.core.identities import Identities, Identity, merged
+from services.autoscaler.core.names import node_token
+from services.autoscaler.handlers.keeping import KEPT, KEYS, Keeping
+from services.autoscaler.ports import IdentityStore
+from tests.autoscaler_world import MemoryIdentities, World
+
+STORES: dict[str, Callable[[Path], IdentityStore]] = {
+    "file": IdentityFile,
+    "memory": lambda _path: MemoryIdentities(),
+}
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> IdentityStore:
+    return STORES[request.param](tmp_path)
+
+
+def ids(*known: str) -> Identities:
+    return Identities(known=tuple(Identity(cluster_id=each, key=f"key-{each}") for each in known))
+
+
+async def opened(bus: Bus, store: IdentityStore, cluster_id: str = "fresh1") -> Keeping:
+    return await Keeping.open(bus, store, lambda _length: cluster_id)
+
+
+# --- the directory -------------------------------------------------------------------------------------------------
+
+
+def test_what_was_written_is_read(store: IdentityStore):
+    assert store.read() is None
+    store.write(ids("a", "b"))
+    store.write(ids("b", "c"))
+    assert store.read() == ids("b", "c")
+
+
+def test_nobody_else_reads_the_keys(tmp_path: Path):
+    IdentityFile(tmp_path).write(ids("a"))
+    folder = tmp_path / "autoscaler"
+    (file,) = folder.iterdir()
+    assert (folder.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
+    assert "key-a" not in repr(ids("a"))
+
+
+def test_a_file_that_cannot_be_read_is_an_error_and_stays(tmp_path: Path):
+    file = tmp_path / "autoscaler" / "identities.json"
+    file.parent.mkdir()
+    file.write_text("{")
+    with pytest.raises(Refused, match="restore it, or move it away"):
+        IdentityFile(tmp_path).read()
+    assert file.read_text() == "{"
+
+
+def test_a_directory_that_cannot_be_written_says_so(tmp_path: Path):
+    (tmp_path / "autoscaler").write_text("")
+    with pytest.raises(Refused, match="cannot be written"):
+        IdentityFile(tmp_path).write(ids("a"))
+
+
+# --- both together -------------------------------------------------------------------------------------------------
+
+
+async def test_both_know_what_was_made_at_the_first_start(store: IdentityStore):
+    keeping = await opened(MemoryBus(), store)
+    known = store.read()
+    assert known is not None
+    assert (keeping.cluster_ids, known.cluster_ids) == (("fresh1",), ("fresh1",))
+    assert known.current.key == keeping.key.reveal()
+
+
+async def test_a_new_store_gets_the_id_and_the_key_of_the_directory(store: IdentityStore):
+    before = await opened(MemoryBus(), store, "first1")
+    bus = MemoryBus()
+    after = await opened(bus, store)
+    assert (after.cluster_ids, after.key.reveal()) == (("first1",), before.key.reveal())
+    assert (await opened(bus, MemoryIdentities())).cluster_ids == ("first1",)
+
+
+async def test_a_lost_directory_is_written_anew_from_the_store(store: IdentityStore):
+    bus = MemoryBus()
+    before = await opened(bus, MemoryIdentities())
+    after = await opened(bus, store)
+    known = store.read()
+    assert known is not None
+    assert (after.cluster_ids, known.current.key) == (before.cluster_ids, before.key.reveal())
+
+
+async def test_where_they_differ_the_stores_is_in_use_and_both_are_ours(store: IdentityStore):
+    store.write(ids("older1", "oldest"))
+    bus = MemoryBus()
+    await opened(bus, MemoryIdentities(), "newer1")
+    keeping = await opened(bus, store)
+    assert keeping.cluster_ids == ("newer1", "older1", "oldest")
+    assert (await opened(bus, MemoryIdentities())).cluster_ids == keeping.cluster_ids, "every standby learns it"
+    known = store.read()
+    assert known is not None
+    assert known.cluster_ids == keeping.cluster_ids
+
+
+async def test_a_machines_secrets_are_those_of_its_id(store: IdentityStore):
+    store.write(ids("older1"))
+    bus = MemoryBus()
+    await opened(bus, MemoryIdentities(), "newer1")
+    keeping = await opened(bus, store)
+    assert keeping.key_of(MachineId("clusterodm-older1-9-x")).reveal() == "key-older1"
+    assert keeping.key_of(MachineId("clusterodm-newer1-9-x")).reveal() == keeping.key.reveal() != "key-older1"
+
+
+async def test_the_loss_of_the_keys_alone_is_made_good_by_the_directory(store: IdentityStore):
+    bus = MemoryBus()
+    before = await opened(bus, store)
+    await (await bus.bucket(KEYS)).delete("cluster")
+    after = await opened(bus, store)
+    assert (after.cluster_ids, after.key.reveal()) == (before.cluster_ids, before.key.reveal())
+
+
+async def test_a_directory_that_cannot_be_written_stops_nothing():
+    store = MemoryIdentities()
+    store.failure = "read-only"
+    keeping = await opened(MemoryBus(), store)
+    assert keeping.cluster_ids == ("fresh1",)
+
+
+async def test_two_that_come_at_once_to_a_new_store_agree():
+    bus, first, second = MemoryBus(), MemoryIdentities(), MemoryIdentities()
+    first.write(ids("first1"))
+    second.write(ids("second"))
+    one, other = await opened(bus, first), await opened(bus, second)
+    await one.learn()
+    assert one.cluster_ids == other.cluster_ids == ("first1", "second")
+    assert first.kept == second.kept
+
+
+async def test_pausing_forgets_no_id():
+    bus, store = MemoryBus(), MemoryIdentities()
+    await opened(bus, MemoryIdentities(), "newer1")
+    store.write(ids("older1"))
+    keeping, other = await opened(bus, store), await opened(bus, MemoryIdentities())
+    await other.pause("maintenance")
+    await keeping.resume()
+    await keeping.pause("again")
+    stored = await (await bus.bucket(KEPT)).get("cluster")
+    assert stored is not None
+    assert (stored.value.former_ids, stored.value.paused_because) == (("older1",), "again")
+
+
+def test_what_is_known_of_an_id_is_not_unlearned():
+    lost = Identities(known=(Identity(cluster_id="a", key=""),))
+    assert merged(lost, ids("a")) == ids("a")
+    assert merged(ids("a"), lost) == ids("a")
+    assert merged(ids("a"), ids("b", "a")) == ids("a", "b")
+
+
+# --- what comes of it ----------------------------------------------------------------------------------------------
+
+
+async def test_after_the_loss_of_the_store_a_machine_with_a_known_size_is_used_again_and_any_other_destroyed():
+    async with World() as world:
+        old = world.parts.keeping.facts.cluster_id
+        useful, useless = f"clusterodm-{old}-9-useful", f"clusterodm-{old}-9-useless"
+        world.bus._buckets.clear()
+        world.cloud.leak(useful, size="small", address="127.0.0.9")
+        world.cloud.leak(useless, size="no longer in the file")
+        await world.scheduler.submit("t")
+        await world.restart()
+        await world.settle()
+        assert world.parts.keeping.cluster_ids == (old,)
+        assert (world.cloud.created, sorted(world.cloud.destroyed)) == ([], sorted([useful, useless]))
+        assert next(each for each in world.machines() if each.id == useful).done == ("t",)
+
+
+async def test_machines_of_every_id_that_was_ever_ours_are_compared():
+    async with World() as world:
+        world.directory.write(ids("older1", "oldest"))
+        for name in ("clusterodm-older1-9-a", "clusterodm-oldest-9-b", "clusterodm-strange-9-c"):
+            world.cloud.leak(name)
+        await world.restart()
+        await world.turn()
+        assert sorted(world.cloud.destroyed) == ["clusterodm-older1-9-a", "clusterodm-oldest-9-b"]
+
+
+async def test_a_machine_of_an_earlier_id_is_spoken_to_with_its_own_token():
+    async with World() as world:
+        world.directory.write(ids("older1"))
+        await world.restart()
+        name = MachineId("clusterodm-older1-9-a")
+        world.cloud.leak(name, size="small")
+        await world.reconciler.check()
+        machine = world.parts.records.get(name)
+        assert machine is not None
+        assert world.parts.ordering.token(machine) == node_token(world.parts.keeping.key_of(name), name)
+
+
+async def test_a_name_that_a_machine_of_an_earlier_store_has_is_given_to_no_other():
+    async with World(tasks_per_machine_count=1) as world:
+        await world.scheduler.submit("t")
+        await world.turn()
+        (first,) = world.cloud.created
+        await world.settle()
+        world.cloud.leak(first, size="small", address="127.0.0.9")
+        world.strangers.add(first)
+        world.bus._buckets.clear()
+        await world.restart()
+        await world.turn()
+        await world.scheduler.submit("t")
+        await world.settle()
+        assert len(world.cloud.created) == 2
+        assert len(set(world.cloud.created)) == 2
