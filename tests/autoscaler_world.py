@@ -49,9 +49,11 @@ from libs.common.model import (
 from libs.common.testing import FakeClock, MemoryBus
 from libs.machinesim.cloud import Cloud
 from services.autoscaler.core.configuration import Configuration, Limits
+from services.autoscaler.core.identities import Identities
 from services.autoscaler.core.offers import Size
 from services.autoscaler.core.orders import Found
 from services.autoscaler.handlers.fleet import Fleet
+from services.autoscaler.handlers.keeping import Keeping
 from services.autoscaler.handlers.lives import Lives
 from services.autoscaler.handlers.parts import Parts
 from services.autoscaler.handlers.reconciling import Reconciler
@@ -234,7 +236,24 @@ class Probe:
 
     async def memory_bytes(self, machine: Machine, token: str) -> int | None:
         del token
-        return 8_000_000_000 if machine.id in self._world.cloud.machines else None
+        there = machine.id in self._world.cloud.machines and machine.id not in self._world.strangers
+        return 8_000_000_000 if there else None
+
+
+class MemoryIdentities:
+    """The autoscaler's own directory, as a value."""
+
+    def __init__(self) -> None:
+        self.kept: Identities | None = None
+        self.failure = ""
+
+    def read(self) -> Identities | None:
+        return self.kept
+
+    def write(self, identities: Identities) -> None:
+        if self.failure:
+            raise Refused(self.failure)
+        self.kept = identities
 
 
 class World:
@@ -248,6 +267,12 @@ class World:
         self.configuration = Configuration(
             provider="test", mode="api", limits=Limits(**{"sizes": SIZES, "create_retries": 5, **limits})
         )
+        self.directory = MemoryIdentities()
+        self.strangers: set[str] = set()
+        """Machines whose nodes do not answer to us."""
+        self.awake = asyncio.Event()
+        """Cleared: who waits for its next try waits on."""
+        self.awake.set()
         self.passages: list[str] = []
         self.kill_at: int | None = None
         self.killed = asyncio.Event()
@@ -284,17 +309,25 @@ class World:
             self.killed.set()
             await asyncio.Event().wait()
 
+    async def sleep(self, _seconds: float) -> None:
+        """Wait until the next try, which is at once unless a test wants to look before."""
+        await asyncio.sleep(0)
+        await self.awake.wait()
+
     async def start(self) -> None:
         """Start an autoscaler."""
+        bus: Any = Door(self, self.bus, ("ask", "set_snapshot", "bucket"))
         self.parts = await Parts.open(
             configuration=self.configuration,
-            bus=Door(self, self.bus, ("ask", "set_snapshot", "bucket")),  # type: ignore[arg-type]
+            bus=bus,
             clock=self.clock,
-            provider=Door(self, self.cloud, ("create", "set_up", "inspect", "list", "destroy")),  # type: ignore[arg-type]
+            provider=Door(self, self.cloud, ("create", "set_up", "inspect", "list", "destroy", "discard")),  # type: ignore[arg-type]
             probe=Probe(self),
+            keeping=await Keeping.open(bus, self.directory),
             public_url="http://cluster:3000",
             in_office=lambda: self.in_office,
             first_retry_s=0.0,
+            sleep=self.sleep,
         )
         self.lives = await self._inner.enter_async_context(Lives(self.parts))
         self.fleet = Fleet(self.parts, self.lives)

@@ -43,6 +43,6 @@ def spent(machines: Sequence[Machine], now_ms: int) -> int:
     """What those that have ended have cost in the last 24 hours."""
     total = 0
     for machine in machines:
-        if machine.called_at_ms is not None and machine.ended_at_ms is not None:
+        if machine.called_at_ms is not None and machine.ended_at_ms is not None and not machine.never_was:
             total += rate_of(machine) * max(0, machine.ended_at_ms - max(machine.called_at_ms, now_ms - DAY_MS))
     return total

@@ -389,12 +389,20 @@ class Machine(Frozen, frozen=True, kw_only=True):
     webhook_digest: str = ""
     """SHA-256 of the secret with which its node reports a finished task, hexadecimal."""
     failure: str = ""
-    """Why it never came up."""
+    """Why it never came up. What became of its removal is kept apart (`removal_failure`)."""
     failed_at_ms: int | None = None
     trouble: str = ""
     """What kind of failure that was (errors.Trouble)."""
+    may_be_left: bool = False
+    """Its creation has failed, and something of it may be at the provider all the same."""
     seen_at_ms: int = 0
-    """When the provider last listed it."""
+    """When the provider was first seen to have it although no creation had said so; 0: that was never seen."""
+    never_was: bool = False
+    """It has ended, and the provider has confirmed that nothing ever came of it: it has cost nothing."""
+    removal_failure: str = ""
+    """What the last try to destroy it failed with; empty: none has failed, or one has succeeded since."""
+    removal_trouble: str = ""
+    """What kind of failure that was (errors.Trouble)."""
     offline_since_ms: int | None = None
     timeline: tuple[Moment, ...] = ()
 

@@ -7,12 +7,16 @@ secret. Every call has a time limit of its own; cancelling one leaves nothing ha
 was under way and the next start asks `inspect`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from libs.common.model import Machine, MachineId
 from services.autoscaler.core.configuration import Configuration
+from services.autoscaler.core.identities import Identities
 from services.autoscaler.core.orders import Found, Order
+
+Sleep = Callable[[float], Awaitable[None]]
+"""Waits for so many seconds."""
 
 
 class ConfigurationSource(Protocol):
@@ -33,8 +37,8 @@ class Provider(Protocol):
     async def create(self, order: Order) -> Found:
         """Create the machine, or go on with the one of this name that a call before a crash has left.
 
-        Returns when the provider has it; its address may still be empty. Raises ProviderFailed: with UNKNOWN_OUTCOME
-        something may be there, with any other trouble nothing is.
+        Returns when the provider has it; its address may still be empty. Raises ProviderFailed: its `trouble` is that of
+        the creation, whatever became of cleaning up; `leaves` says whether something may be there, and without it nothing is.
         """
         ...
 
@@ -45,23 +49,40 @@ class Provider(Protocol):
         """
         ...
 
-    async def inspect(self, name: MachineId) -> Found | None:
-        """Look one machine up; None when the provider is sure that there is none. Raises ProviderFailed."""
+    async def inspect(self, name: MachineId, ref: str = "") -> Found | None:
+        """Look one machine up, by its name and by its id if that is known; None: none was found. Raises ProviderFailed."""
         ...
 
     async def list(self, prefix: str) -> Sequence[Found]:
         """All machines whose name begins so, in every region, whatever state they are in. Raises ProviderFailed."""
         ...
 
-    async def destroy(self, name: MachineId, ref: str) -> None:
-        """Destroy it with everything that was made for it; return when the provider confirms that nothing is left.
+    async def destroy(self, name: MachineId, ref: str) -> bool:
+        """Destroy all of this name, and all that was made for it; whether there was anything.
 
-        A machine that does not exist is destroyed already. Raises ProviderFailed: to be called again.
+        Returns when the provider confirms that nothing is left: a look that is newer than the deletion, or, where nothing
+        was found to delete, two looks that do not depend on each other. Raises ProviderFailed: to be called again.
         """
+        ...
+
+    async def discard(self, found: Found) -> None:
+        """Remove this one thing, whatever else has its name. Raises ProviderFailed."""
         ...
 
     async def command(self, order: Order) -> str:
         """Say in one line what would be done to create such a machine, secrets masked. Raises ProviderFailed."""
+        ...
+
+
+class IdentityStore(Protocol):
+    """A place of our own where the ids and keys of our machines are kept besides NATS."""
+
+    def read(self) -> Identities | None:
+        """Read them; None when there are none. Raises Refused when they cannot be read."""
+        ...
+
+    def write(self, identities: Identities) -> None:
+        """Replace them, durably. Raises Refused."""
         ...
 
 

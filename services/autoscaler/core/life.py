@@ -15,7 +15,8 @@ twice. So after a crash the next start reads the records and does the work of th
     requested    nothing was called: begin
     creating     ask the provider whether it has the machine: go on with it, or destroy what may be there
     setting-up   set it up again (each part looks whether it is done), wait for the node, register it
-    destroying   remove the node, destroy, until the provider confirms
+    destroying   remove the node, destroy, until the provider confirms. What its creation has failed with (`failure`,
+                 `trouble`) and what its removal fails with (`removal_failure`, `removal_trouble`) are kept apart
     all others   nothing: they change by what is observed
 """
 
@@ -24,6 +25,7 @@ from typing import Any, Final
 
 import msgspec
 
+from libs.common.errors import Trouble
 from libs.common.model import Machine, MachineState, Moment
 
 TIMELINE_COUNT: Final = 40
@@ -107,8 +109,23 @@ def after(machine: Machine, step: Step, now_ms: int, reason: str, **facts: Any) 
     )
 
 
+def may_exist(machine: Machine) -> bool:
+    """Whether the provider may have anything of it: not when it said itself that nothing has come of the creation.
+
+    A machine that was seen exists whatever its creation has said; a failed try to destroy it says nothing either way.
+    """
+    if not machine.failure or machine.created_at_ms is not None or machine.seen_at_ms:
+        return True
+    return machine.may_be_left or machine.trouble == Trouble.UNKNOWN_OUTCOME
+
+
+def came_to_nothing(machine: Machine) -> bool:
+    """Whether nobody has ever seen anything of it, now that it has ended."""
+    return machine.created_at_ms is None and not machine.seen_at_ms
+
+
 def age_ms(machine: Machine, now_ms: int) -> int:
-    """How long it has cost money so far; 0 when the provider was never called."""
-    if machine.called_at_ms is None:
+    """How long it has cost money so far; 0 when the provider was never called, or nothing came of it."""
+    if machine.called_at_ms is None or machine.never_was:
         return 0
     return max(0, (machine.ended_at_ms or now_ms) - machine.called_at_ms)

@@ -15,6 +15,7 @@ from services.autoscaler.core.secrets import Secret
 SUFFIX_LENGTH: Final = 8
 ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 SECRET_LENGTH: Final = 40
+IMAGES_PLACE: Final = 2
 
 
 def prefix(cluster_id: str) -> str:
@@ -25,6 +26,12 @@ def prefix(cluster_id: str) -> str:
 def machine_name(cluster_id: str, images_count: int, suffix: str) -> MachineId:
     """Name a machine for tasks of so many images. Lower case: it is a host name, too."""
     return MachineId(f"{prefix(cluster_id)}{images_count}-{suffix}")
+
+
+def images_in(machine: MachineId) -> int:
+    """Read from a name for how many images its machine was made; 0: it does not say."""
+    words = machine.split("-")
+    return int(words[IMAGES_PLACE]) if len(words) > IMAGES_PLACE and words[IMAGES_PLACE].isdigit() else 0
 
 
 def suffix_for(key: Secret, occasion: str) -> str:

@@ -67,7 +67,8 @@ class Spending:
 
     def take(self, machine: Machine) -> None:
         """Learn of a machine's present value; one that exists has no bill yet."""
-        ended_ms, called_ms, rate = machine.ended_at_ms, machine.called_at_ms, rate_of(machine)
+        ended_ms, called_ms = machine.ended_at_ms, machine.called_at_ms
+        rate = 0 if machine.never_was else rate_of(machine)
         known = self._bills.get(machine.id)
         if known and ended_ms == known.to_ms:
             return

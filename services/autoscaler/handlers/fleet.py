@@ -140,11 +140,21 @@ class Fleet:
             if (machine := self._records.get(verdict.machine)) and machine.node:
                 await self._cluster.lock(machine.node)
         for place, creation in enumerate(decided.create):
-            machine = self._ordering.machine(creation, self._clock.wall_ms(), self._occasion(creation, place))
+            machine = self._requested(creation, place)
             await self._records.create(machine)
             await self._voice.tell(machine)
         for machine in self._records.alive():
             self._lives.attend(machine.id)
+
+    def _requested(self, creation: Creation, place: int) -> Machine:
+        """Make a record under a name that no machine has, one of an earlier store that was taken into use included."""
+        occasion, tries_count = self._occasion(creation, place), 0
+        while True:
+            again = f" again {tries_count}" if tries_count else ""
+            machine = self._ordering.machine(creation, self._clock.wall_ms(), f"{occasion}{again}")
+            if self._records.get(machine.id) is None:
+                return machine
+            tries_count += 1
 
     def _occasion(self, creation: Creation, place: int) -> str:
         """Say what a machine is for: its task and which try, or which machine of the warm pool."""

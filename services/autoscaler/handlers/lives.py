@@ -17,7 +17,7 @@ import structlog
 from libs.common.errors import BusFailed, ClusterError, Conflict, ProviderFailed, Refused, Trouble
 from libs.common.lifecycle import ended, mention_failure, monotonic_s
 from libs.common.model import Machine, MachineId, MachineState
-from services.autoscaler.core.life import Step, after, possible
+from services.autoscaler.core.life import Step, after, came_to_nothing, may_exist, possible
 from services.autoscaler.core.orders import Found
 from services.autoscaler.handlers.parts import Parts
 
@@ -42,6 +42,7 @@ class Lives:
     def __init__(self, parts: Parts) -> None:
         self._records = parts.records
         self._provider = parts.provider
+        self._provider_name = parts.configuration.provider
         self._cluster = parts.cluster
         self._ordering = parts.ordering
         self._probe = parts.probe
@@ -50,6 +51,7 @@ class Lives:
         self._patience = parts.configuration.patience
         self._changed = parts.news.set
         self._first_retry_s = parts.first_retry_s
+        self._sleep = parts.sleep
         self._in_office = parts.in_office
         self._workers: dict[MachineId, asyncio.Task[None]] = {}
 
@@ -84,6 +86,11 @@ class Lives:
             return
         await self._end_worker(machine)
         await self.step(machine, Step.STOP, reason, **facts)
+        self.attend(machine)
+
+    async def hurry(self, machine: MachineId) -> None:
+        """Do the work of a machine's state now that it waits for its next try."""
+        await self._end_worker(machine)
         self.attend(machine)
 
     async def step(self, machine: MachineId, step: Step, reason: str, **facts: Any) -> None:
@@ -124,12 +131,13 @@ class Lives:
                 await work[machine.state](machine)
             except (BusFailed, Conflict) as error:
                 log.warning("machine waits", machine=machine_id, reason=error.message)
-                await asyncio.sleep(retry_s)
+                await self._sleep(retry_s)
             except ProviderFailed as error:  # only from destroying: until it is confirmed
                 log.warning(
                     "machine not destroyed yet", machine=machine_id, reason=error.message, trouble=error.trouble
                 )
-                await asyncio.sleep(retry_s)
+                await self._note_removal(machine_id, error)
+                await self._sleep(retry_s)
                 retry_s = min(retry_s * 2, LONGEST_RETRY_S)
         self._changed()
 
@@ -151,9 +159,10 @@ class Lives:
         order = self._ordering.order(machine)
         known = Found(name=machine.id, ref=machine.ref, address=machine.hostname, port=machine.port)
         try:
-            async with limited(self._patience.set_up_s, "setting it up"):
-                found = await self._provider.set_up(order, known)
-            machine = await self._note(machine, **facts_of(found))
+            if not await self._answers(machine):
+                async with limited(self._patience.set_up_s, "setting it up"):
+                    found = await self._provider.set_up(order, known)
+                machine = await self._note(machine, **facts_of(found))
             async with limited(self._patience.online_s, "waiting for its node"):
                 memory = await self._online(machine)
             node = await self._cluster.register(machine, self._ordering.token(machine))
@@ -170,6 +179,12 @@ class Lives:
             online_at_ms=self._clock.wall_ms(),
         )
 
+    async def _answers(self, machine: Machine) -> bool:
+        """Whether its node is there already: a machine that was taken into use may need no set-up."""
+        if not (machine.hostname and machine.seen_at_ms):
+            return False
+        return await self._probe.memory_bytes(machine, self._ordering.token(machine).reveal()) is not None
+
     async def _online(self, machine: Machine) -> int:
         if not machine.hostname:
             raise ProviderFailed("the machine has no address")
@@ -178,7 +193,7 @@ class Lives:
             memory = await self._probe.memory_bytes(machine, token)
             if memory is not None:
                 return memory
-            await asyncio.sleep(PROBE_EVERY_S)
+            await self._sleep(PROBE_EVERY_S)
 
     async def _note(self, machine: Machine, **facts: Any) -> Machine:
         """Write what was learned without a step."""
@@ -195,15 +210,49 @@ class Lives:
             "it did not come up",
             failure=error.message,
             trouble=str(error.trouble),
+            may_be_left=error.leaves,
             failed_at_ms=self._clock.wall_ms(),
         )
 
     async def _destroy(self, machine: Machine) -> None:
+        """Destroy what may exist. What was seen of it once counts, and costs, until the provider confirms that it is gone."""
         await self._take_away(machine)
+        was_there = False
         if may_exist(machine):
+            machine = await self._seen(machine)
             async with limited(self._patience.destroy_s, "destroying"):
-                await self._provider.destroy(machine.id, machine.ref)
-        await self.step(machine.id, Step.CONFIRM, machine.reason, tasks=())
+                was_there = await self._provider.destroy(machine.id, self._ref(machine))
+        await self.step(
+            machine.id,
+            Step.CONFIRM,
+            machine.reason,
+            tasks=(),
+            never_was=came_to_nothing(machine) and not was_there,
+            removal_failure="",
+            removal_trouble="",
+        )
+
+    async def _seen(self, machine: Machine) -> Machine:
+        """Note that it exists where nobody has said so yet, before it is destroyed: from then on it has cost."""
+        if not came_to_nothing(machine):
+            return machine
+        try:
+            found = await self._provider.inspect(machine.id, self._ref(machine))
+        except ProviderFailed:
+            return machine  # destroying it comes first
+        return await self._note(machine, seen_at_ms=self._clock.wall_ms()) if found else machine
+
+    def _ref(self, machine: Machine) -> str:
+        """Give the provider's id of a machine; that of another provider means nothing to this one."""
+        return machine.ref if machine.provider == self._provider_name else ""
+
+    async def _note_removal(self, machine: MachineId, error: ProviderFailed) -> None:
+        """Keep what a try to destroy has failed with, apart from what the creation has failed with."""
+        known = self._records.get(machine)
+        if known is None or known.state is not MachineState.DESTROYING:
+            return
+        with contextlib.suppress(BusFailed, Conflict):  # the next try tells it
+            await self._note(known, removal_failure=error.message, removal_trouble=str(error.trouble))
 
     async def _take_away(self, machine: Machine) -> None:
         """Take the node off the list first, so that nothing is sent to a machine that goes."""
@@ -215,15 +264,10 @@ class Lives:
                 if monotonic_s() > deadline_s:
                     log.warning("node not taken away", machine=machine.id, reason=error.message)
                     return None
-                await asyncio.sleep(self._first_retry_s)
+                await self._sleep(self._first_retry_s)
             except ClusterError as error:
                 log.warning("node not taken away", machine=machine.id, reason=error.message)
                 return None
-
-
-def may_exist(machine: Machine) -> bool:
-    """Whether the provider may have anything of it: not when it said itself that nothing has come of it."""
-    return not machine.failure or machine.created_at_ms is not None or machine.trouble == Trouble.UNKNOWN_OUTCOME
 
 
 def facts_of(found: Found) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from typing import Final
 from urllib.parse import quote
 
-from libs.common.model import Machine
+from libs.common.model import Machine, MachineState
 from services.autoscaler.core.configuration import Configuration
-from services.autoscaler.core.names import digest, machine_name, node_token, suffix_for, webhook_secret
+from services.autoscaler.core.names import digest, images_in, machine_name, node_token, suffix_for, webhook_secret
 from services.autoscaler.core.offers import Offer, Size
-from services.autoscaler.core.orders import Launch, Order
+from services.autoscaler.core.orders import Found, Launch, Order
 from services.autoscaler.core.planning import Creation
 from services.autoscaler.core.secrets import NO_SECRET, Secret
 from services.autoscaler.handlers.keeping import Keeping
@@ -55,9 +55,39 @@ class Ordering:
             tags={CLUSTER_TAG: cluster_id},
         )
 
+    def adopted(self, found: Found, now_ms: int) -> Machine:
+        """Make the record of a machine that bears one of our ids and that nobody knows; it costs since it was made."""
+        size = self._size_of(found)
+        since_ms = min(found.created_at_ms or now_ms, now_ms)
+        return Machine(
+            id=found.name,
+            state=MachineState.SETTING_UP if size else MachineState.DESTROYING,
+            provider=self._configuration.provider,
+            region=found.region,
+            size=found.size,
+            max_images=size.max_images if size else None,
+            max_bytes=size.max_bytes if size else None,
+            price_per_hour=size.price_per_hour if size else None,
+            requested_at_ms=since_ms,
+            state_at_ms=now_ms,
+            called_at_ms=since_ms,
+            created_at_ms=since_ms,
+            seen_at_ms=now_ms,
+            ref=found.ref,
+            hostname=found.address,
+            port=found.port,
+            webhook_digest=digest(webhook_secret(self._keeping.key_of(found.name), found.name)),
+        )
+
     def token(self, machine: Machine) -> Secret:
         """Give the token of a machine's node."""
-        return node_token(self._keeping.key, machine.id)
+        return node_token(self._keeping.key_of(machine.id), machine.id)
+
+    def _size_of(self, found: Found) -> Size | None:
+        """Find the size of a machine that nobody knows: one of this name that takes as many images as its name says."""
+        sizes = [size for size in self._configuration.limits.sizes if size.slug == found.size]
+        images = images_in(found.name)
+        return next((size for size in sizes if size.max_images >= images), sizes[-1] if sizes else None)
 
     def _size(self, machine: Machine) -> Size:
         """Find the size in the configuration; a machine of one that is no longer there keeps what its record says."""
@@ -87,5 +117,5 @@ class Ordering:
         """Make an address of the cluster that only this machine may call; none when the cluster does not know its own."""
         if not self._public_url:
             return NO_SECRET
-        secret = webhook_secret(self._keeping.key, machine.id).reveal()
+        secret = webhook_secret(self._keeping.key_of(machine.id), machine.id).reveal()
         return Secret(f"{self._public_url}{path}?token={quote(secret)}")

@@ -1,20 +1,24 @@
-"""Compares the records with the provider's own list: at the start, and every few minutes.
+"""Compares the records with the provider's own list: at the start, and every few minutes. The list's word counts.
 
-    ours by its name, and no record, or one that has ended    → it has leaked: a record is made, and it is destroyed
-    a record says that it is there, and it is not             → it is lost: its tasks get a new attempt
-    the provider is about to take it away (spot)              → the same, while it is still there
+    ours by its name, and no record           → into use when its node answers to us, or may still be booting; else destroyed
+    ours, and its record has ended            → it is back: destroyed, and it counts and costs until it has gone
+    another of a name that we know            → removed
+    a record says that it is there, the list does not → it is lost: its tasks get a new attempt
+    the provider is about to take it away (spot)      → the same, while it is still there
 
-A list is a moment old when it is read. So only what was known before it was asked for is compared, and what is missing
-is looked up once more by name before it counts as lost.
+*Ours* is what bears any id that was ever ours (handlers/keeping.py). core/comparing.py says what follows from a list; what no
+list may decide alone is looked at a second time here, by name and id: one that is missing, and one that is back. What a list
+shows twice is there, whatever a look by name says.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 import structlog
 
 from libs.common.errors import BusFailed, Conflict, ProviderFailed
 from libs.common.model import Machine, MachineId, MachineState, Moment
+from services.autoscaler.core.comparing import compare
 from services.autoscaler.core.life import Step
 from services.autoscaler.core.names import prefix
 from services.autoscaler.core.orders import Found
@@ -26,80 +30,94 @@ log = structlog.get_logger()
 
 KEPT_MS: Final = DAY_MS + 3_600_000
 """Records of machines that have ended serve the daily budget."""
-NEWBORN_MS: Final = 60_000
-"""A provider's list may be so much behind."""
 NOTICE_CHECK_S: Final = 15.0
 """Amazon says two minutes before that it takes a spot instance away; a new attempt is to begin in that time."""
-PRESENT: Final = {
-    MachineState.SETTING_UP,
-    MachineState.ONLINE,
-    MachineState.BUSY,
-    MachineState.IDLE,
-    MachineState.DRAINING,
-}
 
 
 class Reconciler:
     """Records against reality."""
 
     def __init__(self, parts: Parts, lives: Lives) -> None:
-        self._provider_name = parts.configuration.provider
         self._provider = parts.provider
         self._records = parts.records
         self._tasks = parts.tasks
         self._keeping = parts.keeping
+        self._ordering = parts.ordering
+        self._probe = parts.probe
         self._voice = parts.voice
         self._clock = parts.clock
+        self._boot_ms = parts.configuration.patience.set_up_s * 1000
         self._lives = lives
+        self._doubted: set[MachineId] = set()
+        """Those that have ended and that the last list showed, and a look by name did not."""
 
     async def check(self) -> None:
         """Compare once. A provider that does not answer is asked again the next time."""
-        asked_at_ms = self._clock.wall_ms()
         try:
             await self._records.reload()
-            listed = await self._provider.list(prefix(self._keeping.facts.cluster_id))
-            await self._compare(listed, asked_at_ms)
+            await self._compare()
         except (ProviderFailed, BusFailed, Conflict) as error:
             log.warning("machines not compared", reason=error.message)
         await self._forget_old()
 
-    async def _compare(self, listed: Sequence[Found], asked_at_ms: int) -> None:
-        for found in listed:
-            known = self._records.get(found.name)
-            if known is None:
-                await self._adopt(found)
-            elif known.state.ended and (known.ended_at_ms or 0) < asked_at_ms:
-                await self._lives.step(known.id, Step.REAPPEAR, "it has ended and is still there", ref=found.ref)
-                await self._voice.leaked(known)
-                self._lives.attend(known.id)
-            elif found.leaving and known.state in PRESENT:
-                await self._lose(known, f"the provider takes it away: {found.leaving}")
-        names = {found.name for found in listed}
-        for machine in list(self._records.alive()):
-            if machine.id not in names and await self._is_lost(machine, asked_at_ms):
+    async def _compare(self) -> None:
+        before = {machine.id: machine for machine in self._records.all()}
+        asked_at_ms = self._clock.wall_ms()
+        listed = [found for each in self._keeping.cluster_ids for found in await self._provider.list(prefix(each))]
+        seen = compare(before, listed, asked_at_ms)
+        for found in seen.strays:
+            if self._records.get(found.name) is None:  # none was requested meanwhile
+                await self._take_in(found)
+        self._doubted = {machine.id for machine, found in seen.back if not await self._took_back(machine, found)}
+        for found in seen.doubles:
+            log.warning("machine doubled", machine=found.name, ref=found.ref)
+            await self._provider.discard(found)
+        for machine, because in seen.leaving:
+            await self._lose(machine, f"the provider takes it away: {because}")
+        for machine in seen.missing:
+            if await self._provider.inspect(machine.id, machine.ref) is None:
                 await self._lose(machine, "the provider has it no more")
 
-    async def _adopt(self, found: Found) -> None:
-        """Make a record of a machine that bears this cluster's name and that nobody knows, to destroy it."""
-        now_ms = self._clock.wall_ms()
-        machine = Machine(
-            id=MachineId(found.name),
-            state=MachineState.DESTROYING,
-            provider=self._provider_name,
-            reason="nobody knows it",
-            requested_at_ms=now_ms,
-            state_at_ms=now_ms,
-            ref=found.ref,
-            timeline=(Moment(at_ms=now_ms, text="found at the provider, and nobody knows it"),),
-        )
+    async def _take_in(self, found: Found) -> None:
+        """Make a record of a machine that bears one of our ids and that nobody knows, to use it or to destroy it."""
+        machine = self._ordering.adopted(found, self._clock.wall_ms())
+        usable = machine.state is MachineState.SETTING_UP and await self._usable(machine, found)
+        state = MachineState.SETTING_UP if usable else MachineState.DESTROYING
+        reason = "nobody knows it: taken into use" if usable else "nobody knows it"
+        moment = Moment(at_ms=machine.state_at_ms, text=f"{state}: found at the provider, and {reason}")
+        machine = msgspec.structs.replace(machine, state=state, reason=reason, timeline=(moment,))
         await self._records.create(machine)
         await self._voice.leaked(machine)
         self._lives.attend(machine.id)
 
-    async def _is_lost(self, machine: Machine, asked_at_ms: int) -> bool:
-        if machine.state not in PRESENT or asked_at_ms - (machine.created_at_ms or 0) < NEWBORN_MS:
+    async def _usable(self, machine: Machine, found: Found) -> bool:
+        """Whether the node on it answers to our token, or may still be on its way."""
+        if machine.hostname:
+            token = self._ordering.token(machine).reveal()
+            if await self._probe.memory_bytes(machine, token) is not None:
+                return True
+        return bool(found.created_at_ms) and machine.state_at_ms - found.created_at_ms < self._boot_ms
+
+    async def _took_back(self, machine: Machine, found: Found) -> bool:
+        """Destroy a machine whose record has ended, if it is there: it counts and costs until it has gone."""
+        if machine.id not in self._doubted and await self._provider.inspect(machine.id, found.ref) is None:
             return False
-        return await self._provider.inspect(machine.id) is None
+        reason = "it has ended and is still there"
+        now_ms = self._clock.wall_ms()
+        called_ms = machine.called_at_ms or found.created_at_ms or now_ms
+        await self._lives.step(
+            machine.id,
+            Step.REAPPEAR,
+            reason,
+            ref=found.ref or machine.ref,
+            called_at_ms=called_ms,
+            seen_at_ms=machine.seen_at_ms or now_ms,
+            never_was=False,
+        )
+        if known := self._records.get(machine.id):
+            await self._voice.leaked(known)
+        self._lives.attend(machine.id)
+        return True
 
     async def _lose(self, machine: Machine, reason: str) -> None:
         await self._lives.stop(machine.id, reason)
