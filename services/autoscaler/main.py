@@ -16,6 +16,7 @@ from libs.common.bus import connect
 from libs.common.errors import BusFailed, Refused
 from libs.common.health import ASK_EVERY_S, Health, NeededServices
 from libs.common.health_port import health_listener, health_served
+from libs.common.incarnation import incarnation
 from libs.common.lifecycle import EXIT_REFUSED, SystemClock, run
 from libs.common.log import configure
 from libs.common.loops import background, every
@@ -129,6 +130,7 @@ async def serve(settings: AutoscalerSettings) -> None:
             provider_of(configuration, folder, cross_check=settings.asr_cross_check, poll_s=settings.asr_poll_s)
         )
         await checked(configuration, provider, settings)
+        await incarnation(bus, SystemClock().wall_ms, wait_s=settings.nats_wait_s)
         keeping = await known_ids(bus, directory)
         await stack.enter_async_context(background(keeping.follow, "follow ids"))
         while True:

@@ -6,7 +6,9 @@ learns. An id is never forgotten. A machine of any id that was ever ours is comp
 The id in use is the store's, since its records bear it; a store that is new gets the directory's.
 """
 
-from libs.common.model import Frozen
+from collections.abc import Sequence
+
+from libs.common.model import Frozen, IncarnationId
 
 
 class Identity(Frozen, frozen=True, kw_only=True):
@@ -15,18 +17,18 @@ class Identity(Frozen, frozen=True, kw_only=True):
     cluster_id: str
     key: str
     """Hexadecimal; empty: it was lost, so such machines can only be destroyed."""
-    incarnation: str = ""
-    """Of the cluster in which it was in use; empty: not known."""
 
     def __repr__(self) -> str:
-        """Show everything but the key."""
-        return f"Identity({self.cluster_id} incarnation={self.incarnation or '-'})"
+        """Show no key."""
+        return f"Identity({self.cluster_id})"
 
 
 class Identities(Frozen, frozen=True, kw_only=True):
     """All of them, the one in use first."""
 
     known: tuple[Identity, ...]
+    incarnations: tuple[IncarnationId, ...] = ()
+    """The stores that it was used with (libs/common/incarnation.py), the latest last."""
 
     @property
     def current(self) -> Identity:
@@ -44,13 +46,16 @@ def merged(in_use: Identities, other: Identities) -> Identities:
     found = {each.cluster_id: each for each in in_use.known}
     for each in other.known:
         found[each.cluster_id] = completed(found.get(each.cluster_id, each), each)
-    return Identities(known=tuple(found.values()))
+    return Identities(known=tuple(found.values()), incarnations=in_use.incarnations)
 
 
 def completed(known: Identity, other: Identity) -> Identity:
     """Fill in what is not known of an id."""
-    return Identity(
-        cluster_id=known.cluster_id,
-        key=known.key or other.key,
-        incarnation=known.incarnation or other.incarnation,
-    )
+    return Identity(cluster_id=known.cluster_id, key=known.key or other.key)
+
+
+def noted(before: Sequence[IncarnationId], present: IncarnationId | None) -> tuple[IncarnationId, ...]:
+    """Put the present incarnation last, each once; None: it is not known yet."""
+    if present is None:
+        return tuple(before)
+    return (*(each for each in before if each != present), present)

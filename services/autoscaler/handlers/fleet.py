@@ -5,6 +5,7 @@ holds where two overlap for a moment.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -28,6 +29,8 @@ from services.autoscaler.handlers.parts import Parts
 log = structlog.get_logger()
 
 TELL_AGAIN_S: Final = SupplyChanged.BELIEVED_S / 4
+FIRST_COMPARISON_S: Final = 30.0
+"""How long the first plan waits for the first comparison, lest it rents what is there already; a provider may be away for longer."""
 SETTLE_S: Final = 0.2
 """News come in groups: after one the loop waits so long for the others."""
 
@@ -48,6 +51,7 @@ class Fleet:
         self._news = parts.news
         self._in_office = parts.in_office
         self._lives = lives
+        self._compared = parts.compared
         self._epoch = parts.epoch
         self._told: SupplyChanged | None = None
         self._told_at = parts.clock.instant()
@@ -65,6 +69,9 @@ class Fleet:
     async def run(self, every_s: float) -> None:
         """Look, plan and do, for ever."""
         await self._tasks.complete.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_COMPARISON_S):
+                await self._compared.wait()
         while True:
             try:
                 await self.tick()

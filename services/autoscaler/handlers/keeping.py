@@ -6,17 +6,17 @@ too (core/identities.py says why). Each place learns what the other knows: at th
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
 import structlog
 
 from libs.common.errors import Conflict, Refused
-from libs.common.messages import BucketName
-from libs.common.model import Frozen, MachineId
+from libs.common.messages import CLUSTER, INCARNATION_KEY, BucketName
+from libs.common.model import Frozen, Incarnation, IncarnationId, MachineId
 from libs.common.ports import Bucket, Bus, Entry
-from services.autoscaler.core.identities import Identities, Identity, merged
+from services.autoscaler.core.identities import Identities, Identity, merged, noted
 from services.autoscaler.core.names import ALPHABET, prefix
 from services.autoscaler.core.secrets import Secret
 from services.autoscaler.ports import IdentityStore
@@ -63,9 +63,12 @@ def random_text(length: int) -> str:
 class Keeping:
     """The facts, and the door to change them."""
 
-    def __init__(self, bucket: Bucket[Kept], keys: Bucket[Key], store: IdentityStore) -> None:
+    def __init__(
+        self, bucket: Bucket[Kept], keys: Bucket[Key], cluster: Bucket[Incarnation], store: IdentityStore
+    ) -> None:
         self._bucket = bucket
         self._keys = keys
+        self._cluster = cluster
         self._store = store
         self._entry = Entry(KEY, Kept(cluster_id=""), 0)
         self._identities = Identities(known=())
@@ -77,7 +80,7 @@ class Keeping:
     @classmethod
     async def open(cls, bus: Bus, store: IdentityStore, random: Callable[[int], str] = random_text) -> "Keeping":
         """Read the facts, or make them. Raises Refused when the directory cannot be read."""
-        keeping = cls(await bus.bucket(KEPT), await bus.bucket(KEYS), store)
+        keeping = cls(await bus.bucket(KEPT), await bus.bucket(KEYS), await bus.bucket(CLUSTER), store)
         await keeping.learn(random)
         return keeping
 
@@ -95,14 +98,15 @@ class Keeping:
             except Conflict:
                 continue
         self._entry, self._identities = entry, known
-        if known != here:
-            self._remember(known)
+        seen = await self._noted(known, here.incarnations if here else ())
+        if seen != here:
+            self._remember(seen)
 
     async def follow(self) -> None:
         """Learn whenever another autoscaler has learned something, for ever."""
         async with self._bucket.watch() as changes:
             async for change in changes:
-                if change is not None and change.revision > self._entry.revision:
+                if change is not None and change.value != self.facts:
                     await self.learn()
 
     @property
@@ -171,6 +175,16 @@ class Keeping:
         if facts != entry.value:
             entry = Entry(KEY, facts, await self._bucket.update(KEY, facts, entry.revision))
         return entry, keys
+
+    async def _noted(self, known: Identities, before: Sequence[IncarnationId]) -> Identities:
+        """Note with which store this directory is used; whoever makes the incarnation does so at its own start."""
+        entry = await self._cluster.get(INCARNATION_KEY)
+        present = entry.value.id if entry else None
+        if before and present is not None and present not in before:
+            log.warning(
+                "the store is new: machines of earlier ones are taken over", cluster_ids=list(known.cluster_ids)
+            )
+        return msgspec.structs.replace(known, incarnations=noted(before, present))
 
     def _remember(self, known: Identities) -> None:
         """Write the directory. That it cannot be written now is said, and stops nothing: the buckets have it all."""

@@ -41,6 +41,8 @@ class Parts:
     voice: Voice
     news: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there may be something to decide."""
+    compared: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the records have been compared with the provider's list, or could not be: what is there is known by then."""
     in_office: Callable[[], bool] = always
     """Whether this autoscaler is the one that decides."""
     epoch: int = 0

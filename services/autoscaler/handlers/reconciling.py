@@ -48,6 +48,7 @@ class Reconciler:
         self._clock = parts.clock
         self._boot_ms = parts.configuration.patience.set_up_s * 1000
         self._lives = lives
+        self._compared = parts.compared
         self._doubted: set[MachineId] = set()
         """Those that have ended and that the last list showed, and a look by name did not."""
 
@@ -58,6 +59,8 @@ class Reconciler:
             await self._compare()
         except (ProviderFailed, BusFailed, Conflict) as error:
             log.warning("machines not compared", reason=error.message)
+        finally:
+            self._compared.set()
         await self._forget_old()
 
     async def _compare(self) -> None:

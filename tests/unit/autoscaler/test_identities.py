@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from libs.common.errors import Refused
-from libs.common.model import MachineId
+from libs.common.messages import CLUSTER, INCARNATION_KEY
+from libs.common.model import Incarnation, IncarnationId, MachineId
 from libs.common.ports import Bus
 from libs.common.testing import MemoryBus
 from services.autoscaler.adapters.identity_file import IdentityFile
@@ -153,6 +154,17 @@ async def test_pausing_forgets_no_id():
     stored = await (await bus.bucket(KEPT)).get("cluster")
     assert stored is not None
     assert (stored.value.former_ids, stored.value.paused_because) == (("older1",), "again")
+
+
+async def test_the_directory_notes_every_incarnation_it_was_used_with(store: IdentityStore):
+    for name in ("one", "two", "one"):
+        bus = MemoryBus()
+        made = Incarnation(id=IncarnationId(name), made_at_ms=1)
+        await (await bus.bucket(CLUSTER)).create(INCARNATION_KEY, made)
+        await opened(bus, store)
+    known = store.read()
+    assert known is not None
+    assert known.incarnations == ("two", "one")
 
 
 def test_what_is_known_of_an_id_is_not_unlearned():

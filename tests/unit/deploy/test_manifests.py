@@ -80,7 +80,7 @@ def test_services_lead_to_ports_that_exist_and_are_the_defaults():
     }
     for service in (each for each in objects() if each["kind"] == "Service"):
         exposed = ports[service["spec"]["selector"]["app.kubernetes.io/name"]]
-        for port in service["spec"]["ports"]:
+        for port in service["spec"].get("ports", []):
             assert exposed[port["targetPort"]] == port["port"]
     assert ports["proxy"] == {"http": DEFAULTS.port}
     assert ports["admin"] == {"telnet": DEFAULTS.admin_cli_port, "web": DEFAULTS.admin_web_port}
@@ -154,3 +154,16 @@ def test_haproxy_knows_every_proxy_and_logs_no_token():
     assert "%HP" in config
     assert "%r " not in config
     assert "option httplog" not in config
+
+
+def test_every_autoscaler_keeps_its_directory():
+    claims = named("StatefulSet", "autoscaler")["spec"]["volumeClaimTemplates"]
+    mounted = {
+        each["name"]: each["mountPath"] for each in container(named("StatefulSet", "autoscaler"))["volumeMounts"]
+    }
+    assert [mounted[each["metadata"]["name"]] for each in claims] == ["/data"]
+    for path in COMPOSE:
+        services = yaml.load(path.read_text(), Loader)["services"]  # noqa: S506 a safe loader, see above
+        for name in (each for each in services if each.startswith("autoscaler")):
+            if "extends" in services[name] or "command" in services[name]:
+                assert services[name]["volumes"] == [f"{name}:/data"]
