@@ -259,12 +259,22 @@ class MemoryIdentities:
 class World:
     """All of it."""
 
-    def __init__(self, **limits: Any) -> None:
-        self.clock = FakeClock(wall_ms=1_000_000_000)
+    def __init__(
+        self,
+        *,
+        clock: FakeClock | None = None,
+        cloud: Any = None,
+        provider: Any = None,
+        configuration: Configuration | None = None,
+        **limits: Any,
+    ) -> None:
+        """`cloud` has `machines` by name, the truth; `provider` is what the autoscaler calls."""
+        self.clock = clock or FakeClock(wall_ms=1_000_000_000)
         self.bus = MemoryBus()
-        self.cloud = Cloud(Found)
+        self.cloud = cloud or Cloud(Found)
+        self.provider = provider or self.cloud
         self.scheduler = Scheduler(self)
-        self.configuration = Configuration(
+        self.configuration = configuration or Configuration(
             provider="test", mode="api", limits=Limits(**{"sizes": SIZES, "create_retries": 5, **limits})
         )
         self.directory = MemoryIdentities()
@@ -273,6 +283,8 @@ class World:
         self.awake = asyncio.Event()
         """Cleared: who waits for its next try waits on."""
         self.awake.set()
+        self.sleepers: list[tuple[int, asyncio.Event]] | None = None
+        """Those who sleep, and until when by the clock; None: who sleeps wakes at once."""
         self.passages: list[str] = []
         self.kill_at: int | None = None
         self.killed = asyncio.Event()
@@ -309,10 +321,22 @@ class World:
             self.killed.set()
             await asyncio.Event().wait()
 
-    async def sleep(self, _seconds: float) -> None:
-        """Wait until the next try, which is at once unless a test wants to look before."""
+    async def sleep(self, seconds: float) -> None:
+        """Wait until the next try, which is at once unless a test wants to look before, or has its sleepers wait."""
         await asyncio.sleep(0)
         await self.awake.wait()
+        if self.sleepers is not None:
+            woken = asyncio.Event()
+            self.sleepers.append((self.now_ms + round(seconds * 1000), woken))
+            await woken.wait()
+
+    def wake(self) -> None:
+        """Wake those whose time has come."""
+        for due_ms, woken in self.sleepers or ():
+            if due_ms <= self.now_ms:
+                woken.set()
+        if self.sleepers is not None:
+            self.sleepers = [each for each in self.sleepers if not each[1].is_set()]
 
     async def start(self) -> None:
         """Start an autoscaler."""
@@ -321,7 +345,7 @@ class World:
             configuration=self.configuration,
             bus=bus,
             clock=self.clock,
-            provider=Door(self, self.cloud, ("create", "set_up", "inspect", "list", "destroy", "discard")),  # type: ignore[arg-type]
+            provider=Door(self, self.provider, ("create", "set_up", "inspect", "list", "destroy", "discard")),  # type: ignore[arg-type]
             probe=Probe(self),
             keeping=await Keeping.open(bus, self.directory),
             public_url="http://cluster:3000",
@@ -355,6 +379,7 @@ class World:
         """Let some time pass; an autoscaler that was killed is started again."""
         for _ in range(count):
             self.clock.pass_s(TURN_MS / 1000)
+            self.wake()
             await self.scheduler.turn()
             await self._unless_killed(self.fleet.tick())
             for _ in range(30):

@@ -70,11 +70,17 @@ class Trouble(StrEnum):
 class ProviderFailed(ClusterError):
     """A cloud provider refused or failed. The message holds no key and no token."""
 
-    def __init__(self, message: str, trouble: Trouble = Trouble.RETRYABLE, *, leaves: bool = False) -> None:
-        """Keep the sentence, what it means, and whether a creation may have left something behind all the same."""
+    def __init__(
+        self, message: str, trouble: Trouble = Trouble.RETRYABLE, *, leaves: bool = False, ref: str = ""
+    ) -> None:
+        """Keep the sentence, what it means, and of a creation whether it may have left something all the same.
+
+        `ref`: the provider's id of what it has left for certain.
+        """
         super().__init__(message)
         self.trouble = trouble
-        self.leaves = leaves or trouble is Trouble.UNKNOWN_OUTCOME
+        self.leaves = leaves or bool(ref) or trouble is Trouble.UNKNOWN_OUTCOME
+        self.ref = ref
 
 
 class BusFailed(ClusterError):

@@ -50,10 +50,10 @@ class Failed(Exception):
     """The message is what the program says before it ends with code 1."""
 
 
-def main(words: Sequence[str]) -> int:
-    """Run one command."""
-    place = Place.of_environment()
-    place.note(words=list(words), variables=sorted(name for name in os.environ if name.isupper()))
+def main(words: Sequence[str], place: Place | None = None) -> int:
+    """Run one command; `place`: the directory, where it is not told by the environment."""
+    place = place or Place.of_environment()
+    place.note(words=list(words), variables=sorted(name for name in place.environment if name.isupper()))
     commands: dict[str, Callable[[Place, list[str]], int]] = {
         "create": create,
         "ssh": ssh,
@@ -84,7 +84,7 @@ def create(place: Place, words: list[str]) -> int:
     driver = driver_of(words)
     if driver not in DRIVERS:
         raise Failed(f'Error loading driver "{driver}": Driver "{driver}" not found. Do you have the plugin binary?')
-    given = parse(driver, words, os.environ)
+    given = parse(driver, words, place.environment)
     if not given.words:
         raise Failed("Error: No machine name specified")
     name, *more = given.words

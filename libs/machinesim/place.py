@@ -10,7 +10,7 @@ addresses         how many addresses were given out
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -22,8 +22,10 @@ MOST_ADDRESSES: Final = 250
 class Place:
     """The directory."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, environment: Mapping[str, str] | None = None) -> None:
         self.root = root
+        self.environment = os.environ if environment is None else environment
+        """Variables of whoever calls the program."""
         self.store = root / "store"
         self.cloud = root / "cloud"
         for folder in (self.store, self.cloud):

@@ -111,6 +111,9 @@ async def test_what_goes_wrong_when_creating_is_told_apart(
     with pytest.raises(ProviderFailed) as caught:
         await provider.create(rental.order)
     assert caught.value.trouble is trouble
+    if rental.present():
+        assert caught.value.ref, "what is there for certain is named"
+        await provider.destroy(NAME, caught.value.ref)
     assert list(rental.present()) == []
     no_secret_in(rental, caught.value.message)
 

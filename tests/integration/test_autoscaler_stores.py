@@ -53,6 +53,7 @@ async def started(folder: Path, cloud: CloudApiProcess, **keys: Any) -> AsyncIte
     often = {"asr_every_s": 0.2, "asr_reconcile_s": 0.5, "asr_poll_s": 0.1, "asr_check_storage": "false"}
     file = write_file(folder, cloud, **keys)
     async with Cluster(folder / "cluster", asr=file, **often) as cluster:
+        await until(IdentityFile(cluster.folder / "data").read, timeout_s=20, what="the autoscaler's directory")
         yield cluster
 
 
@@ -96,7 +97,7 @@ async def test_after_the_loss_of_the_nats_store_a_machine_is_used_again(tmp_path
             pytest.approx(before.called_at_ms, abs=2_000),
         )
         assert [each["name"] for each in cloud.machines()] == [before.id], "no other was rented"
-        assert [node.machine for node in await cluster.nodes()] == [before.id]
+        assert [node.id for node in await cluster.nodes()] == [after.node]
         assert directory_of(cluster).known == known.known
         assert len(directory_of(cluster).incarnations) == 2
 

@@ -10,8 +10,8 @@ All that makes it safe to call again is here, once:
 - **destroy** looks for the name and the id, removes every machine that has it (two after a lost answer that came late), and
   looks again until there is none. What turns up meanwhile (a disk that its machine has left behind) is removed too. A list
   may be behind: where nothing was found to remove, a second look some time later has to say the same.
-- A creation that failed half-way is cleaned up; when that fails too the trouble stays that of the creation, and `leaves`
-  says that something may be there.
+- A creation that failed half-way says so with the id of what is there (`ProviderFailed.ref`); whoever asked for it destroys it, so
+  that its record is written before, and the trouble stays that of the creation.
 - **list** and **inspect** answer what the vendor answers; a machine is ours by its name alone.
 """
 
@@ -37,10 +37,6 @@ REMOVAL_WAIT_S: Final = 240.0
 LOOKS_APART: Final = 5.0
 """How many times longer than between two looks at what is there it is to the second look at what is not: a list may be behind."""
 HOPELESS: Final = (Trouble.UNAUTHORISED, Trouble.REFUSED)
-
-
-class HalfMade(ProviderFailed):
-    """Creating failed half-way: something is there that will not do. Stays between a vendor and `Booted`."""
 
 
 class Vendor(Protocol):
@@ -72,7 +68,7 @@ class Vendor(Protocol):
         ...
 
     async def begin(self, order: Order) -> Found:
-        """Create it. Raises HalfMade when it failed and something is there."""
+        """Create it. Where it failed and something is there, the failure has its id (`ref`)."""
         ...
 
     async def resume(self, order: Order, found: Found) -> Found:
@@ -142,10 +138,8 @@ class Booted:
             return await self._resumed(order, found)
         try:
             return await self._vendor.begin(order)
-        except HalfMade as error:
-            raise await self._undone(order, error) from None
         except ProviderFailed as error:
-            if error.trouble is not Trouble.UNKNOWN_OUTCOME:
+            if error.trouble is not Trouble.UNKNOWN_OUTCOME or error.ref:
                 raise
             return await self._after_lost_answer(order, error)
 
@@ -194,14 +188,6 @@ class Booted:
         """See ports.Provider."""
         return self._vendor.described(order)
 
-    async def _undone(self, order: Order, half: HalfMade) -> ProviderFailed:
-        try:
-            await self.destroy(order.name, "")
-        except ProviderFailed as error:
-            log.warning("half-made machine not removed yet", machine=order.name, reason=error.message)
-            return ProviderFailed(half.message, half.trouble, leaves=True)
-        return ProviderFailed(half.message, half.trouble)
-
     async def _still_there(self, name: MachineId, ref: str) -> Found:
         """Look a machine up that the provider said to have. Raises ProviderFailed after two looks that show none."""
         if found := await self.inspect(name, ref):
@@ -223,7 +209,7 @@ class Booted:
         try:
             return await self._vendor.resume(order, found)
         except ProviderFailed as error:
-            raise await self._undone(order, HalfMade(error.message, error.trouble)) from None
+            raise ProviderFailed(error.message, error.trouble, ref=found.ref) from None
 
     async def _after_lost_answer(self, order: Order, lost: ProviderFailed) -> Found:
         try:

@@ -21,7 +21,6 @@ import httpx
 from libs.common.errors import ProviderFailed, Refused, Trouble
 from libs.common.model import MachineId
 from services.autoscaler.adapters.account import Account
-from services.autoscaler.adapters.booted import HalfMade
 from services.autoscaler.adapters.described import described
 from services.autoscaler.adapters.rest import TIMEOUT_S, Rest, words_of
 from services.autoscaler.core.configuration import Cloud
@@ -86,7 +85,7 @@ class DockerEngine(Account):
         try:
             await self._start(number)
         except ProviderFailed as error:
-            raise HalfMade(masked(error.message, secrets_of(order.launch)), error.trouble) from None
+            raise ProviderFailed(masked(error.message, secrets_of(order.launch)), error.trouble, ref=number) from None
         return Found(name=order.name, ref=number, running=False)
 
     async def resume(self, order: Order, found: Found) -> Found:

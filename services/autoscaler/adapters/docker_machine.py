@@ -101,8 +101,8 @@ class DockerMachine:
             ended = await self._run(order, words, keep_open=lock)
         if ended.code == 0:
             return await self._found(order.name)
-        leaves = await self._leaves(order.name)
-        raise ProviderFailed(self._clean(order, ended.last_words), meaning(ended.text), leaves=leaves)
+        leaves, ref = await self._left(order.name)
+        raise ProviderFailed(self._clean(order, ended.last_words), meaning(ended.text), leaves=leaves, ref=ref)
 
     async def set_up(self, order: Order, found: Found) -> Found:
         """Start the node over SSH; see ports.Provider."""
@@ -167,12 +167,13 @@ class DockerMachine:
             return await self._found(order.name)
         raise ProviderFailed("its creation was interrupted", Trouble.UNKNOWN_OUTCOME)
 
-    async def _leaves(self, name: MachineId) -> bool:
-        """Whether a creation that failed may have left something: it has called the provider when there is an entry."""
+    async def _left(self, name: MachineId) -> tuple[bool, str]:
+        """Say whether a creation that failed may have left something (it has called the provider when there is an entry)."""
         try:
-            return await self.knows(name)
+            known = await self._inspected(name)
         except ProviderFailed:
-            return True
+            return True, ""
+        return known is not None, self._read(name, known).ref if known else ""
 
     async def _removed(self, name: MachineId, *, is_gone: bool) -> bool:
         async with self._lock(name):

@@ -4,7 +4,7 @@ The only provider here that takes several calls, so that each order of them has 
 
 - **create** makes a server that stands still, then names its disks after it, hands it its user data and switches it on.
   Whatever call is the last, the server has its name from the first on; who goes on with one that stands still repeats
-  the rest. Whether there is room is found out only when it is switched on (`HalfMade`).
+  the rest. Whether there is room is found out only when it is switched on.
 - **destroy** names the disks first: `terminate` deletes a server and its local disks, but block storage is only detached
   and would stay, nameless and paid for. So a disk that belongs to nobody and has a machine's name counts as that
   machine, is listed, found and removed like one.
@@ -22,7 +22,6 @@ import httpx
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from services.autoscaler.adapters.account import Account
-from services.autoscaler.adapters.booted import HalfMade
 from services.autoscaler.adapters.described import described
 from services.autoscaler.adapters.rest import TIMEOUT_S, Page, Rest, everything, moment_ms, together, words_of
 from services.autoscaler.core.cloud_init import user_data
@@ -101,10 +100,11 @@ class Scaleway(Account):
         zone = zone_of(order.offer.region)
         body = server(order, self._cloud, await self._image(zone))
         answer = await self._rest.call("POST", servers(zone), body=body, creates=True)
+        content = answer.content["server"]
         try:
-            return await self._switch_on(order, zone, answer.content["server"])
+            return await self._switch_on(order, zone, content)
         except ProviderFailed as error:
-            raise HalfMade(error.message, error.trouble) from None
+            raise ProviderFailed(error.message, error.trouble, ref=found(zone, content).ref) from None
 
     async def resume(self, order: Order, found: Found) -> Found:
         """See booted.Vendor: one that stands still lacks something."""

@@ -212,6 +212,7 @@ class Lives:
             trouble=str(error.trouble),
             may_be_left=error.leaves,
             failed_at_ms=self._clock.wall_ms(),
+            **left_by(machine, error, self._clock.wall_ms()),
         )
 
     async def _destroy(self, machine: Machine) -> None:
@@ -268,6 +269,13 @@ class Lives:
             except ClusterError as error:
                 log.warning("node not taken away", machine=machine.id, reason=error.message)
                 return None
+
+
+def left_by(machine: Machine, error: ProviderFailed, now_ms: int) -> dict[str, Any]:
+    """Say what a creation that failed has left for certain: from then on it has been seen."""
+    if not error.ref:
+        return {}
+    return {"ref": error.ref, "seen_at_ms": machine.seen_at_ms or now_ms}
 
 
 def facts_of(found: Found) -> dict[str, Any]:

@@ -1,0 +1,248 @@
+"""Providers that fail at any step and whose lists lie, over one truth: what exists, since when, until when.
+
+    estate = Estate(clock)                     the truth, and the bill
+    lies = Lies(...)                           what lists show of it until `honest` is set
+    vendor = LyingVendor(estate, lies, ...)    an API, to be put behind `Booted`
+    program = DockerMachineProgram(...)        docker-machine's stand-in in this process, over the same truth
+
+Failures are ordered beforehand, by step: before anything is done, or after it.
+"""
+
+import contextlib
+import io
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from libs.common.errors import ProviderFailed, Trouble
+from libs.common.model import MachineId
+from libs.common.testing import FakeClock
+from libs.machinesim import docker_machine
+from libs.machinesim.place import Place
+from services.autoscaler.adapters.programs import Ended
+from services.autoscaler.adapters.rest import Page, everything
+from services.autoscaler.core.orders import Found, Order
+
+PAGE: Final = 2
+DRIVER: Final = "digitalocean"
+
+
+@dataclass
+class Rented:
+    """A machine that exists, or did."""
+
+    found: Found
+    created_ms: int
+    deleted_ms: int | None = None
+
+
+class Estate:
+    """Everything that was ever rented."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.book: dict[str, Rented] = {}
+        self._address = 1
+
+    @property
+    def machines(self) -> dict[str, Found]:
+        """What exists, by name."""
+        return {each.found.name: each.found for each in self.book.values() if each.deleted_ms is None}
+
+    def create(self, name: str, size: str, ref: str = "", address: str = "") -> Found:
+        now_ms = self.clock.wall_ms()
+        ref = ref or str(1000 + len(self.book))
+        self._address += 1
+        found = Found(
+            name=MachineId(name),
+            ref=ref,
+            address=address or f"127.0.0.{self._address}",
+            size=size,
+            created_at_ms=now_ms,
+        )
+        self.book[ref] = Rented(found, now_ms)
+        return found
+
+    def delete(self, ref: str) -> None:
+        rented = self.book.get(ref)
+        if rented and rented.deleted_ms is None:
+            rented.deleted_ms = self.clock.wall_ms()
+
+    def caused_ms(self, name: str) -> int | None:
+        """For how long all machines of a name have existed; None: none ever did."""
+        now_ms = self.clock.wall_ms()
+        same = [each for each in self.book.values() if each.found.name == name]
+        return sum((each.deleted_ms or now_ms) - each.created_ms for each in same) if same else None
+
+
+@dataclass
+class Lies:
+    """What lists show that is not so."""
+
+    late_s: float = 0.0
+    """What has just come is not shown."""
+    stale_s: float = 0.0
+    """What has just gone is shown."""
+    missing: deque[bool] = field(default_factory=deque)
+    """Whether the next thing that is listed is left out: a list is cut short, or something slips between two pages."""
+    late_by_id: bool = False
+    """Whether one that has just come is not found by its id either."""
+    honest: bool = False
+
+    def shown(self, estate: Estate) -> list[Rented]:
+        return [each for each in estate.book.values() if self._is_shown(each, estate.clock.wall_ms())]
+
+    def knows(self, rented: Rented, now_ms: int) -> bool:
+        """Whether a look by id finds it."""
+        late = self.late_by_id and not self.honest and now_ms - rented.created_ms < self.late_s * 1000
+        return rented.deleted_ms is None and not late
+
+    def _is_shown(self, rented: Rented, now_ms: int) -> bool:
+        if self.honest:
+            return rented.deleted_ms is None
+        if rented.deleted_ms is not None:
+            return now_ms - rented.deleted_ms < self.stale_s * 1000
+        if now_ms - rented.created_ms < self.late_s * 1000:
+            return False
+        return not (self.missing and self.missing.popleft())
+
+
+class Faults:
+    """Failures that were ordered, by step; each happens once."""
+
+    def __init__(self, ordered: Sequence[tuple[str, str]]) -> None:
+        self._left = list(ordered)
+
+    def take(self, step: str) -> str:
+        """Take the next failure of a step; empty: it shall work."""
+        place = next((place for place, (on, _) in enumerate(self._left) if on == step), None)
+        return self._left.pop(place)[1] if place is not None else ""
+
+    def before(self, step: str) -> str:
+        """Fail, if that is ordered, before anything is done; else what is to happen after."""
+        how = self.take(step)
+        if how and not how.startswith("after"):
+            raise ProviderFailed(f"{step} made to fail", Trouble(how))
+        return how
+
+
+class LyingVendor:
+    """A booted.Vendor."""
+
+    def __init__(self, estate: Estate, lies: Lies, faults: Faults, *, several_calls: bool = False) -> None:
+        self._estate = estate
+        self._lies = lies
+        self._faults = faults
+        self._several_calls = several_calls
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        pass
+
+    async def check(self) -> None:
+        pass
+
+    async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
+        self._faults.before("named")
+        found = [each.found for each in self._lies.shown(self._estate) if each.found.name == name]
+        rented = self._estate.book.get(ref)
+        if (
+            rented
+            and ref not in {each.ref for each in found}
+            and self._lies.knows(rented, self._estate.clock.wall_ms())
+        ):
+            found.append(rented.found)
+        return found
+
+    async def starting(self, prefix: str) -> Sequence[Found]:
+        self._faults.before("starting")
+        shown = [each.found for each in self._lies.shown(self._estate) if each.found.name.startswith(prefix)]
+
+        async def page(number: int) -> Page:
+            items = shown[(number - 1) * PAGE : number * PAGE]
+            return Page(items=items, total_count=len(shown), last=number * PAGE >= len(shown))
+
+        return await everything(page)
+
+    async def begin(self, order: Order) -> Found:
+        how = self._faults.before("begin")
+        found = self._estate.create(order.name, order.offer.size.slug)
+        if how:
+            raise ProviderFailed("the answer was lost", Trouble.UNKNOWN_OUTCOME)
+        if self._several_calls and (half := self._faults.take("switch on")):
+            raise ProviderFailed("made half", Trouble(half), ref=found.ref)
+        return found
+
+    async def resume(self, order: Order, found: Found) -> Found:
+        del order
+        self._faults.before("resume")
+        return found
+
+    async def remove(self, found: Found) -> None:
+        how = self._faults.before("remove")
+        self._estate.delete(found.ref)
+        if how:
+            raise ProviderFailed("the answer was lost", Trouble.RETRYABLE)
+
+    def described(self, order: Order) -> str:
+        return f"create {order.name}"
+
+
+class DockerMachineProgram:
+    """Runs docker-machine's stand-in (adapters/programs.Run); what it rents is in the estate."""
+
+    def __init__(self, folder: Path, estate: Estate, faults: Faults) -> None:
+        self._place = Place(folder)
+        self._estate = estate
+        self._faults = faults
+
+    async def __call__(
+        self, words: Sequence[str], *, environment: Mapping[str, str] | None = None, **_given: Any
+    ) -> Ended:
+        command, self._place.environment = words[1], environment or {}
+        if command == "ssh":
+            how = self._faults.take("ssh")
+            return Ended(1 if how else 0, (how or "done",))
+        self._order(command)
+        self._to_place()
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = docker_machine.main(words[1:], self._place)
+        self._from_place()
+        return Ended(code, tuple(said.getvalue().splitlines()))
+
+    def _order(self, command: str) -> None:
+        """Order what is to fail of this command."""
+        steps = {
+            "create": ("create", "create-called", "create-rented", "create-noted"),
+            "rm": ("rm", "rm-remote"),
+        }
+        for step in steps.get(command, (command,)):
+            if how := self._faults.take(f"dm-{step}"):
+                self._place.add_failure(step, how)
+                return
+
+    def _rented(self) -> dict[str, Mapping[str, Any]]:
+        found = {path: docker_machine.read_json(path) or {} for path in self._place.cloud.glob("*.json")}
+        return {str(each["number"]): each for each in found.values()}
+
+    def _to_place(self) -> None:
+        """Take away what was deleted by the API."""
+        here = {each.ref for each in self._estate.machines.values()}
+        for ref, machine in self._rented().items():
+            if ref not in here:
+                (self._place.cloud / f"{machine['name']}.json").unlink()
+
+    def _from_place(self) -> None:
+        rented = self._rented()
+        for ref, machine in rented.items():
+            if ref not in self._estate.book:
+                size = machine["flags"]["digitalocean-size"][0]
+                self._estate.create(machine["name"], size, ref=ref, address=machine["address"])
+        for found in self._estate.machines.values():
+            if found.ref not in rented:
+                self._estate.delete(found.ref)

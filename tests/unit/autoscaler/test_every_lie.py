@@ -1,0 +1,178 @@
+"""Whatever fails at whichever step, and however the provider's list lies: nothing of ours is left, and what it cost is counted."""
+
+import asyncio
+import tempfile
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from libs.common.errors import Trouble
+from libs.common.model import Machine
+from libs.common.testing import FakeClock
+from services.autoscaler.adapters.booted import Booted
+from services.autoscaler.adapters.docker_machine import DockerMachine
+from services.autoscaler.adapters.watched import Watched
+from services.autoscaler.core.budget import cost
+from services.autoscaler.core.configuration import API, DOCKER_MACHINE, Cloud, Configuration, Limits
+from services.autoscaler.core.driver_flags import Resolved
+from services.autoscaler.core.life import age_ms
+from services.autoscaler.core.orders import Order
+from services.autoscaler.core.secrets import Secret
+from services.autoscaler.ports import Provider
+from tests.autoscaler_world import SIZES, TURN_MS, World
+from tests.lying_provider import DockerMachineProgram, Estate, Faults, Lies, LyingVendor
+
+COMPARE_TURNS = 6
+"""Half a minute."""
+MOST_LIE_S = 40
+SLACK_MS = (MOST_LIE_S + 2 * COMPARE_TURNS * TURN_MS // 1000 + 60) * 1000
+"""A machine may count for so long after it has gone: the list shows it still, and the tries to destroy it have pauses."""
+HONEST_COMPARISONS = 12
+TROUBLES = [str(trouble) for trouble in Trouble]
+
+API_FAULTS = [
+    *(("begin", how) for how in [*TROUBLES, "after"]),
+    *(("switch on", how) for how in TROUBLES),
+    *(("named", how) for how in ("retryable", "unauthorised")),
+    *(("starting", how) for how in ("retryable", "unauthorised")),
+    *(("remove", how) for how in ("retryable", "refused", "unauthorised", "after")),
+]
+PROGRAM_FAULTS = [
+    *(
+        (f"dm-{step}", said)
+        for step in ("create", "create-called", "create-rented", "create-noted")
+        for said in ("422 droplet limit", "500 try again", "401 unauthorized", "404 not found")
+    ),
+    *((f"dm-{step}", "500 try again") for step in ("inspect", "ls", "status", "rm", "rm-remote")),
+    ("ssh", "connection refused"),
+]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of provider."""
+
+    faults: list[tuple[str, str]]
+    make: "Callable[[Stage], Provider]"
+    mode: str = API
+
+
+@dataclass
+class Stage:
+    """A world with one kind of provider."""
+
+    world: World
+    estate: Estate
+    lies: Lies
+    faults: Faults
+    folder: Path
+
+    def booted(self, *, several_calls: bool = False) -> Booted:
+        async def listens(_address: str, _port: int) -> bool:
+            return True
+
+        return Booted(
+            LyingVendor(self.estate, self.lies, self.faults, several_calls=several_calls),
+            sleep=self.world.sleep,
+            instant=lambda: self.estate.clock.wall_ms() / 1000,
+            listens=listens,
+        )
+
+    def docker_machine(self) -> DockerMachine:
+        async def resolve(order: Order) -> Resolved:
+            return Resolved("image", order.offer.region)
+
+        program = DockerMachineProgram(self.folder / "dm", self.estate, self.faults)
+        return DockerMachine(configuration(DOCKER_MACHINE), self.folder / "locks", resolve, run=program)
+
+    async def turn(self, count: int) -> None:
+        """Let time pass, with a comparison now and then."""
+        for number in range(count):
+            await self.world.turn()
+            if number % COMPARE_TURNS == COMPARE_TURNS - 1:
+                await self.compare()
+
+    async def compare(self) -> None:
+        comparing = asyncio.get_running_loop().create_task(self.world.reconciler.check(), name="compare")
+        while not comparing.done():
+            self.world.clock.pass_s(1)
+            self.world.wake()
+            for _ in range(30):
+                await asyncio.sleep(0)
+        comparing.result()
+
+
+KINDS = {
+    "an API where creating is one call": Kind(API_FAULTS, Stage.booted),
+    "an API where creating is several calls": Kind(API_FAULTS, lambda stage: stage.booted(several_calls=True)),
+    "docker-machine beside an API": Kind(
+        API_FAULTS[-8:] + PROGRAM_FAULTS,
+        lambda stage: Watched(stage.docker_machine(), stage.booted()),
+        DOCKER_MACHINE,
+    ),
+}
+
+
+def configuration(mode: str) -> Configuration:
+    return Configuration(
+        provider="digitalocean",
+        mode=mode,
+        limits=Limits(sizes=SIZES, create_retries=5, machines_count=3),
+        cloud=Cloud(keys={"accessToken": Secret("made-up")}),
+    )
+
+
+lies = st.builds(
+    Lies,
+    late_s=st.sampled_from([0, 0, 5, MOST_LIE_S]),
+    stale_s=st.sampled_from([0, 0, 5, MOST_LIE_S]),
+    missing=st.lists(st.booleans(), max_size=12).map(deque),
+    late_by_id=st.booleans(),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=20)
+@given(data=st.data())
+def test_in_the_end_nothing_is_left_and_the_cost_counted_is_the_cost_caused(kind: str, data: st.DataObject):
+    ordered = data.draw(st.lists(st.sampled_from(KINDS[kind].faults), max_size=4), label="faults")
+    asyncio.run(play(KINDS[kind], ordered, data.draw(lies, label="lies"), data.draw(st.integers(1, 2), label="tasks")))
+
+
+async def play(kind: Kind, ordered: list[tuple[str, str]], lies: Lies, tasks_count: int) -> None:
+    clock = FakeClock(wall_ms=1_000_000_000)
+    estate = Estate(clock)
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(clock=clock, cloud=estate, configuration=configuration(kind.mode))
+        stage = Stage(world, estate, lies, Faults(ordered), Path(folder))
+        world.provider = kind.make(stage)
+        world.sleepers = []
+        async with world:
+            for number in range(tasks_count):
+                await world.scheduler.submit(f"t{number}", images=10 if number % 2 else 100)
+            await stage.turn(6 * COMPARE_TURNS)
+            world.scheduler.tasks.clear()
+            lies.honest = True
+            for _ in range(HONEST_COMPARISONS):
+                await stage.turn(COMPARE_TURNS)
+            assert estate.machines == {}
+            assert [machine for machine in world.machines() if not machine.state.ended] == []
+            before = world.machines()
+            await stage.turn(2 * COMPARE_TURNS)
+            assert world.machines() == before, "what has ended stays so"
+            for machine in before:
+                check_bill(world, machine)
+
+
+def check_bill(world: World, machine: Machine) -> None:
+    """What a machine is said to have cost is what it has, give or take what it takes to see that it has gone."""
+    caused_ms, counted_ms = world.cloud.caused_ms(machine.id), age_ms(machine, world.now_ms)
+    if caused_ms is None:
+        assert cost(machine, world.now_ms) == 0
+    else:
+        assert caused_ms <= counted_ms <= caused_ms + SLACK_MS
