@@ -15,7 +15,7 @@ import structlog
 from libs.common.errors import Conflict, Refused
 from libs.common.messages import CLUSTER, INCARNATION_KEY, BucketName
 from libs.common.model import Frozen, Incarnation, IncarnationId, MachineId
-from libs.common.ports import Bucket, Bus, Entry
+from libs.common.ports import Bucket, Bus, Change, Entry, Reset
 from services.autoscaler.core.identities import Identities, Identity, merged, noted
 from services.autoscaler.core.names import ALPHABET, prefix
 from services.autoscaler.core.secrets import Secret
@@ -106,7 +106,7 @@ class Keeping:
         """Learn whenever another autoscaler has learned something, for ever."""
         async with self._bucket.watch() as changes:
             async for change in changes:
-                if change is not None and change.value != self.facts:
+                if isinstance(change, Reset) or (isinstance(change, Change) and change.value != self.facts):
                     await self.learn()
 
     @property
