@@ -75,7 +75,7 @@ class ProviderFailed(ClusterError):
     ) -> None:
         """Keep the sentence, what it means, and of a creation whether it may have left something all the same.
 
-        `ref`: the provider's id of what it has left for certain.
+        `ref`: the provider's id of what a creation has left for certain, or a removal has met.
         """
         super().__init__(message)
         self.trouble = trouble

@@ -172,13 +172,22 @@ class Booted:
             if not left and (asked or looked_before):
                 return bool(asked)
             if self._instant() > deadline_s:
-                raise ProviderFailed(f"{name} is still there after {self._removal_wait_s:g} s")
+                raise ProviderFailed(
+                    f"{name} is still there after {self._removal_wait_s:g} s", ref=left[0].ref if left else ""
+                )
             looked_before = not left
             for found in left:
                 if found.ref not in asked:
-                    await self._vendor.remove(found)
+                    await self._remove(found)
                     asked.add(found.ref)
             await self._sleep(self._poll_s if left else self._second_look_s)
+
+    async def _remove(self, found: Found) -> None:
+        """Ask for a removal. A failure says what was there: the removal may have been carried out all the same."""
+        try:
+            await self._vendor.remove(found)
+        except ProviderFailed as error:
+            raise ProviderFailed(error.message, error.trouble, ref=found.ref) from None
 
     async def discard(self, found: Found) -> None:
         """See ports.Provider."""

@@ -252,8 +252,9 @@ class Lives:
         known = self._records.get(machine)
         if known is None or known.state is not MachineState.DESTROYING:
             return
+        seen = left_by(known, error, self._clock.wall_ms()) if came_to_nothing(known) else {}
         with contextlib.suppress(BusFailed, Conflict):  # the next try tells it
-            await self._note(known, removal_failure=error.message, removal_trouble=str(error.trouble))
+            await self._note(known, removal_failure=error.message, removal_trouble=str(error.trouble), **seen)
 
     async def _take_away(self, machine: Machine) -> None:
         """Take the node off the list first, so that nothing is sent to a machine that goes."""
@@ -272,7 +273,7 @@ class Lives:
 
 
 def left_by(machine: Machine, error: ProviderFailed, now_ms: int) -> dict[str, Any]:
-    """Say what a creation that failed has left for certain: from then on it has been seen."""
+    """Say what a creation that failed has left for certain, or a removal has met: from then on it has been seen."""
     if not error.ref:
         return {}
     return {"ref": error.ref, "seen_at_ms": machine.seen_at_ms or now_ms}
