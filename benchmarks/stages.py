@@ -24,10 +24,11 @@ from benchmarks.subjects import Subject, cluster, haproxy, has_libcurl, nginx, n
 from libs.common.bus import connect
 from libs.common.errors import BusFailed, ClusterError
 from libs.common.lifecycle import now_ms
-from libs.common.messages import ADD_NODE, LIST_NODES, LIST_TASKS, NODES, TASKS, AddNode, ListNodes, ListTasks
+from libs.common.messages import ADD_NODE, ENDED, LIST_NODES, LIST_TASKS, NODES, AddNode, ListNodes, ListTasks
 from libs.common.model import (
     Attempt,
     AttemptState,
+    Ended,
     InstanceId,
     LastKnown,
     Moment,
@@ -292,13 +293,13 @@ async def write_records(nats: NatsServer, port: int) -> None:
     await asyncio.to_thread(nats.start)
     try:
         async with connect(nats.url, "bench") as bus:
-            nodes, tasks = await bus.bucket(NODES), await bus.bucket(TASKS)
+            nodes, ended = await bus.bucket(NODES), await bus.bucket(ENDED)
             for number in range(NODES_COUNT):
                 record = node_record(number, port)
                 await nodes.put(record.id, record)
             for numbers in batches(TASKS_COUNT, WRITES_AT_ONCE):
-                records = [task_record(number, port) for number in numbers]
-                await asyncio.gather(*(tasks.put(record.id, record) for record in records))
+                records = [Ended(task=task_record(number, port), revision=1) for number in numbers]
+                await asyncio.gather(*(ended.put(record.task.id, record) for record in records))
     finally:
         await asyncio.to_thread(nats.stop)
 

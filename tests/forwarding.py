@@ -119,6 +119,9 @@ class Scheduler:
         found = self.tasks.get(task)
         return TaskRecord(task=found, revision=self.revision) if found else None
 
+    async def recall(self, task: TaskId) -> TaskRecord | None:
+        return self.task(task)
+
     def on_task(self, listener: Callable[[TaskId], None]) -> None:
         self.listeners.append(listener)
 

@@ -16,6 +16,7 @@ from libs.common.messages import (
     CANCEL_TASK,
     FIND_UI_NODE,
     GET_TASK,
+    LIST_TASK_IDS,
     NODES,
     OPTIONS,
     REMOVE_TASK,
@@ -28,8 +29,10 @@ from libs.common.messages import (
     UPLOADS,
     Done,
     FindUiNode,
+    ListTaskIds,
     RestartTask,
     SubmitTask,
+    TaskIds,
     TaskRecord,
     TaskRef,
     UiNode,
@@ -98,6 +101,7 @@ class FakeScheduler:
         handlers = {
             SUBMIT_TASK: self._submit,
             GET_TASK: self._get,
+            LIST_TASK_IDS: self._list_ids,
             CANCEL_TASK: self._cancel,
             REMOVE_TASK: self._remove,
             RESTART_TASK: self._restart,
@@ -153,6 +157,10 @@ class FakeScheduler:
 
     async def _get(self, ref: TaskRef) -> TaskRecord:
         return await self._record(ref)
+
+    async def _list_ids(self, asked: ListTaskIds) -> TaskIds:
+        tasks = [entry.value for entry in (await self.tasks.load()).values()]
+        return TaskIds(tasks=tuple(task.id for task in tasks if task.owner == asked.owner and not task.removed))
 
     async def _cancel(self, ref: TaskRef) -> TaskRecord:
         await self._record(ref)

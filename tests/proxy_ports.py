@@ -41,6 +41,8 @@ class FakeCluster:
         self.known_options: tuple[NodeOption, ...] = ()
         self.listeners: list[Callable[[TaskId], None]] = []
         self.forgotten: list[TaskId] = []
+        self.ended: dict[TaskId, TaskRecord] = {}
+        """Tasks that are read only when somebody asks for them."""
 
     def put(self, *tasks: Task) -> None:
         """Have the scheduler write tasks."""
@@ -51,6 +53,9 @@ class FakeCluster:
 
     def task(self, task: TaskId) -> TaskRecord | None:
         return self.records.get(task)
+
+    async def recall(self, task: TaskId) -> TaskRecord | None:
+        return self.records.get(task) or self.ended.get(task)
 
     def on_task(self, listener: Callable[[TaskId], None]) -> None:
         self.listeners.append(listener)

@@ -59,6 +59,7 @@ from libs.common.model import (
     TaskId,
 )
 from libs.common.testing import FakeClock, MemoryBus, MemoryTerm
+from services.scheduler.core.ended import SETTLED_S
 from services.scheduler.core.looks import Look
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.main import Scheduler, wired
@@ -260,6 +261,7 @@ class Play:
         """Start the scheduler, or start it again: only what is in the store survives."""
         self.term = MemoryTerm(self.term.epoch + 1)
         self.scheduler = await wired(self.bus, self.api, self.settings, self.term, self.clock, self.new_id)
+        await self.scheduler.archivist.read()
 
     async def probes(self) -> None:
         """Ask all nodes."""
@@ -284,6 +286,11 @@ class Play:
         await self.scheduler.explainer.explain()
         await self.scheduler.cleaner.forget_retired()
         await self.scheduler.cleaner.forget_old()
+
+    async def archives(self) -> None:
+        """Let time pass until what has ended is in the archive, and put it there."""
+        await self.passes(SETTLED_S + 1)
+        await self.scheduler.archivist.put_away_due()
 
     async def looks(self) -> None:
         """Look at all running tasks."""
@@ -451,7 +458,8 @@ class Play:
 
     def task(self, name: str) -> Task:
         """Find a task."""
-        return self.scheduler.ledger.board.tasks[task_id(name)]
+        board = self.scheduler.ledger.board
+        return board.shown(board.tasks[task_id(name)])
 
     def has(self, name: str) -> bool:
         """Whether a task's record is there."""

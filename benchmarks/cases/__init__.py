@@ -6,6 +6,7 @@ from benchmarks.cases.case import Case
 from benchmarks.cases.downloads import Downloads8, DownloadsOne, DownloadsRanges
 from benchmarks.cases.footprint import ProxyMemory, StartUp
 from benchmarks.cases.forwarding import Forwarding, HandOver
+from benchmarks.cases.history import History
 from benchmarks.cases.mixed import InfoUnderLoad
 from benchmarks.cases.requests import Info, TaskInfo, TaskInfoNewConnections, TaskInfos
 from benchmarks.cases.scheduling import Commits, CorePlacements, IdleNodes, Placements, SchedulerStart
@@ -29,6 +30,7 @@ CASES: tuple[type[Case[Any]], ...] = (
     StartUp,
     CorePlacements,
     SchedulerStart,
+    History,
     IdleNodes,
     Placements,
     Commits,

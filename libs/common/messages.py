@@ -18,6 +18,7 @@ import msgspec
 
 from libs.common.model import (
     ClusterSummary,
+    Ended,
     Frozen,
     Incarnation,
     InstanceId,
@@ -28,6 +29,7 @@ from libs.common.model import (
     NodeId,
     NodeInfo,
     NodeTaskId,
+    Observation,
     OptionValue,
     Owner,
     ReferenceOptions,
@@ -130,6 +132,13 @@ EVENTS_SUBJECTS: Final = f"{PREFIX}.event.>"
 
 NODES: Final = BucketName("nodes", Node, writer="scheduler")
 TASKS: Final = BucketName("tasks", Task, writer="scheduler")
+"""The active ones, and those that ended a moment ago. What is here counts, whatever `ENDED` says of the same task."""
+ENDED: Final = BucketName("ended", Ended, writer="scheduler")
+"""Tasks that have ended; nobody loads all of them but the scheduler, in the background."""
+OBSERVATIONS: Final = BucketName(
+    "observations", Observation, writer="scheduler", durable=False, expires_s=7 * 24 * 3600.0
+)
+"""What nodes last said of the tasks that run there: written seldom, and lost without harm."""
 CLUSTER: Final = BucketName("cluster", Incarnation, writer="service that comes first")
 """One key, `INCARNATION_KEY`, written once."""
 INCARNATION_KEY: Final = "incarnation"
@@ -334,6 +343,8 @@ class TaskRecord(Frozen, frozen=True, kw_only=True):
 
     task: Task
     revision: int
+    archived: bool = False
+    """It has ended and is kept in KV `ended`: in KV `tasks` it was last at this revision."""
 
 
 class SentAhead(Frozen, frozen=True, kw_only=True):
@@ -639,6 +650,22 @@ class TaskList(Frozen, frozen=True, kw_only=True):
     """There are more behind the last one."""
 
 
+class ListTaskIds(Frozen, frozen=True, kw_only=True):
+    """The ids of an owner's tasks in the order of their commits; a page at a time. Nothing of a task is read for it."""
+
+    owner: Owner
+    after: TaskId | None = None
+    """Continue behind this task."""
+
+
+class TaskIds(Frozen, frozen=True, kw_only=True):
+    """Answer to ListTaskIds."""
+
+    tasks: tuple[TaskId, ...]
+    more: bool = False
+    """There are more behind the last one."""
+
+
 class ReadConsole(Frozen, frozen=True, kw_only=True):
     """The console of a task from a line on; negative: the last lines."""
 
@@ -693,6 +720,7 @@ REPORT_FORWARD_FAILED: Final = Request("scheduler.report_forward_failed", Report
 REPORT_INPUTS_GONE: Final = Request("scheduler.report_inputs_gone", ReportInputsGone, TaskRecord)
 GET_TASK: Final = Request("scheduler.get_task", TaskRef, TaskRecord)
 LIST_TASKS: Final = Request("scheduler.list_tasks", ListTasks, TaskList)
+LIST_TASK_IDS: Final = Request("scheduler.list_task_ids", ListTaskIds, TaskIds)
 READ_CONSOLE: Final = Request("scheduler.read_console", ReadConsole, Console, timeout_s=15.0)
 CANCEL_TASK: Final = Request("scheduler.cancel_task", TaskRef, TaskRecord, timeout_s=15.0)
 REMOVE_TASK: Final = Request("scheduler.remove_task", TaskRef, Done, timeout_s=15.0)

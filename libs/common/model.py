@@ -222,6 +222,18 @@ class LastKnown(Frozen, frozen=True, kw_only=True):
     console_tail: tuple[str, ...] = ()
     """The last of these lines."""
     seen_at_ms: int = 0
+    looks_count: int = 0
+    """So often it has been looked at: of two of the same run the one with the higher number is the newer."""
+
+
+class Observation(Frozen, frozen=True, kw_only=True):
+    """What the node last said of a task that runs there, kept apart from the task's own record: it may be late, or missing."""
+
+    node_task_id: NodeTaskId
+    running_at_ms: int
+    """Of which run: a task may run again on the same node under the same id."""
+    known: LastKnown
+    """Its console is short here, and its options are missing when they are the task's own."""
 
 
 class Moment(Frozen, frozen=True, kw_only=True):
@@ -257,6 +269,7 @@ class Task(Frozen, frozen=True, kw_only=True):
     """Sent by a split-merge run: shown as running while it waits (docs of CLIENTS: QUEUED means "node limit reached")."""
     attempts: tuple[Attempt, ...] = ()
     known: LastKnown | None = None
+    """What its node said of its end; while it runs, see `Observation`."""
     error: str = ""
     """Why it failed, in NodeODM's words where there are any."""
     waiting_because: str = ""
@@ -278,6 +291,17 @@ class Task(Frozen, frozen=True, kw_only=True):
         """The attempt that counts now, if one is under way or was the last."""
         return self.attempts[-1] if self.attempts else None
 
+    def with_seen(self, seen: Observation | None) -> "Task":
+        """Show it with what its node last said, if that is of its present run and newer than what is here."""
+        last = self.attempt
+        if seen is None or last is None or self.state is not TaskState.RUNNING:
+            return self
+        if (seen.node_task_id, seen.running_at_ms) != (last.node_task_id, last.running_at_ms):
+            return self
+        if self.known is not None and self.known.looks_count >= seen.known.looks_count:
+            return self
+        return msgspec.structs.replace(self, known=seen.known)
+
     def __repr__(self) -> str:
         """Show the state in one line; names and options are the user's business."""
         return f"Task({self.id} {self.state} images={self.images_count} attempts={len(self.attempts)})"
@@ -288,6 +312,14 @@ class Incarnation(Frozen, frozen=True, kw_only=True):
 
     id: IncarnationId
     made_at_ms: int
+
+
+class Ended(Frozen, frozen=True, kw_only=True):
+    """A task that has ended and that nobody has still to be told of, as it is kept apart from the active ones."""
+
+    task: Task
+    revision: int
+    """That of its last record among the active ones: of two records of a task the one with the higher revision is the newer."""
 
 
 class Tombstone(Frozen, frozen=True, kw_only=True):

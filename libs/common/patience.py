@@ -3,6 +3,7 @@
     patiently()  does again what does no harm when it is done again, until it works or time is up
     in_time()    gives one try a short time of its own: what was sent to a server that is gone is never answered, and the next
                  try may be answered at once
+    Slices       long work in short pieces, so that nobody else has to wait for the end of it
 
 That somebody waits is one line in the log, not one for each try.
 """
@@ -47,3 +48,24 @@ async def in_time(tries_count: int = 0) -> AsyncIterator[None]:
     """Give a try two seconds, after failures more: a slow server must not be asked too early for ever. Raises TimeoutError."""
     async with asyncio.timeout(min(TRY_S * 2**tries_count, LONGEST_TRY_S)):
         yield
+
+
+SLICE_S: Final = 0.004
+
+
+class Slices:
+    """Long work in slices of a few milliseconds: `turn` between two steps lets others go first when one is over."""
+
+    def __init__(self, slice_s: float = SLICE_S) -> None:
+        self._slice_s = slice_s
+        self._until_s = monotonic_s() + slice_s
+
+    def __repr__(self) -> str:
+        """Show how long a slice is."""
+        return f"Slices({self._slice_s:g} s)"
+
+    async def turn(self) -> None:
+        """Let others have their turn when the slice is over."""
+        if monotonic_s() >= self._until_s:
+            await asyncio.sleep(0)
+            self._until_s = monotonic_s() + self._slice_s

@@ -62,6 +62,7 @@ def answers(handlers: Handlers) -> dict[Request[Any, Any], Handler]:
         messages.REPORT_INPUTS_GONE: handlers.forwards.inputs_gone,
         messages.GET_TASK: handlers.reads.get,
         messages.LIST_TASKS: handlers.reads.list_tasks,
+        messages.LIST_TASK_IDS: handlers.reads.list_ids,
         messages.READ_CONSOLE: handlers.reads.read_console,
         messages.CANCEL_TASK: handlers.actions.cancel,
         messages.REMOVE_TASK: handlers.actions.remove,

@@ -23,16 +23,19 @@ from libs.common.health_port import health_listener, health_served
 from libs.common.lifecycle import Crew, SystemClock, run
 from libs.common.log import configure
 from libs.common.loops import LATE_AFTER_S, Start, background, every
-from libs.common.messages import CONSOLES, NODES, OPTIONS, SUMMARY, TASKS, TOMBSTONES, BucketName
+from libs.common.messages import CONSOLES, ENDED, NODES, OBSERVATIONS, OPTIONS, SUMMARY, TASKS, TOMBSTONES, BucketName
 from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Term
 from libs.common.settings import parse
 from libs.common.watchdog import notify_ready, with_watchdog
+from services.scheduler.adapters.ended import SqliteIndex
 from services.scheduler.adapters.nodeodm import NodeODMNodes
 from services.scheduler.api import SERVICE, Handlers, served
 from services.scheduler.core.board import Board
+from services.scheduler.core.looks import OBSERVE_S
 from services.scheduler.handlers.actions import ActionHandlers
 from services.scheduler.handlers.aiming import Aimer
+from services.scheduler.handlers.archiving import Archivist
 from services.scheduler.handlers.cleaning import Cleaner
 from services.scheduler.handlers.commits import CommitHandlers
 from services.scheduler.handlers.consoles import Consoles
@@ -42,6 +45,7 @@ from services.scheduler.handlers.forwarding import ForwardHandlers
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.losing import Loser
 from services.scheduler.handlers.nodes import NodeHandlers
+from services.scheduler.handlers.observing import Observer
 from services.scheduler.handlers.office import NodesInOffice, Office
 from services.scheduler.handlers.placing import Placer
 from services.scheduler.handlers.probing import Prober
@@ -102,7 +106,7 @@ async def serve(settings: SchedulerSettings) -> None:
 
 async def open_all(bus: Bus, settings: SchedulerSettings) -> None:
     """Open what a leader needs while another leads: the bus keeps it, so taking office depends on no call that may fail."""
-    names: tuple[BucketName[Any], ...] = (TASKS, NODES, TOMBSTONES, SUMMARY, OPTIONS)
+    names: tuple[BucketName[Any], ...] = (TASKS, ENDED, OBSERVATIONS, NODES, TOMBSTONES, SUMMARY, OPTIONS)
     for name in names:
         await bus.bucket(name)
     await bus.objects(CONSOLES, settings.task_retention_h * 3600)
@@ -134,6 +138,8 @@ class Scheduler:
     prober: Prober
     loser: Loser
     cleaner: Cleaner
+    archivist: Archivist
+    observer: Observer
     drainer: Drainer
     aimer: Aimer
     explainer: Explainer
@@ -153,12 +159,13 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
         foresees=settings.placement == "foresight",
         holder_silence_s=settings.holder_silence_s,
     )
-    ledger = await Ledger.open(bus, board, clock, office)
+    ledger = await Ledger.open(bus, board, SqliteIndex(), clock, office)
     voice = Voice(bus, clock)
     prober = Prober(ledger, api, voice, settings)
     placer = Placer(ledger, bus, voice, new_id)
+    observer = await Observer.open(bus, ledger)
     consoles = await Consoles.open(bus, api, office, settings)
-    tracker = Tracker(ledger, api, voice, consoles, settings)
+    tracker = Tracker(ledger, api, voice, consoles, observer, settings)
     cleaner = Cleaner(ledger, api, consoles, settings)
     aimer = Aimer(ledger, settings)
     handlers = Handlers(
@@ -174,7 +181,10 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     )
     totals = await Totals.open(ledger, bus, api, settings)
     drainer = Drainer(ledger, api, voice, settings)
-    return Scheduler(ledger, totals, prober, handlers.loser, cleaner, drainer, aimer, Explainer(ledger, bus), handlers)
+    archivist, explainer = Archivist(ledger, consoles), Explainer(ledger, bus)
+    return Scheduler(
+        ledger, totals, prober, handlers.loser, cleaner, archivist, observer, drainer, aimer, explainer, handlers
+    )
 
 
 def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict[str, Start]:
@@ -189,6 +199,8 @@ def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict
         "place tasks": placer.run,
         "track tasks": scheduler.handlers.tracker.run,
         "tell totals": scheduler.totals.run,
+        "archive tasks": scheduler.archivist.run,
+        "forget observations": again(OBSERVE_S, scheduler.observer.forget_over, "forget observations"),
         "look at the queue": again(SWEEP_S, placer.look_again, "look at the queue"),
         "explain waits": again(SWEEP_S, scheduler.explainer.explain, "explain waits"),
         "expire aims": again(SWEEP_S, scheduler.aimer.expire, "expire aims"),

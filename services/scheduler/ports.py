@@ -1,10 +1,13 @@
 """What the scheduler needs from the world, besides the bus and its buckets (libs/common/ports.py)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from libs.common.model import Node, NodeInfo, NodeOption, NodeTaskId, OptionValue
+from libs.common.messages import TaskSummary
+from libs.common.model import Node, NodeId, NodeInfo, NodeOption, NodeTaskId, OptionValue, Owner, TaskId
+from services.scheduler.core.ended import EndedRow
 from services.scheduler.core.looks import Look
+from services.scheduler.core.queue import Key
 
 NewId = Callable[[], str]
 """A fresh UUID."""
@@ -49,4 +52,42 @@ class NodeApi(Protocol):
         self, node: Node, task: NodeTaskId, options: tuple[OptionValue, ...] | None, timeout_s: float
     ) -> bool:
         """Run it again, with other options where given; False: it knows no such task."""
+        ...
+
+
+class EndedIndex(Protocol):
+    """What can be asked of all ended tasks without reading their records. It is in memory, and small: see docs/decisions/0062."""
+
+    def __len__(self) -> int:
+        """Count them."""
+        ...
+
+    def add(self, rows: Iterable[EndedRow]) -> None:
+        """Take tasks in; one that is there is replaced."""
+        ...
+
+    def drop(self, task: TaskId) -> None:
+        """Take a task out; nothing happens when it is not there."""
+        ...
+
+    def key_of(self, task: TaskId) -> Key | None:
+        """Find a task's place in the order of commits; None: it is not there."""
+        ...
+
+    def ids(self, owner: Owner, after: Key | None, limit_count: int) -> list[Key]:
+        """List an owner's tasks in the order of their commits."""
+        ...
+
+    def summaries(
+        self, owner: Owner | None, node: NodeId | None, after: Key | None, limit_count: int
+    ) -> list[TaskSummary]:
+        """List tasks in the order of their commits: those of an owner, and those whose last attempt was on a node."""
+        ...
+
+    def ended_before(self, ended_ms: int, limit_count: int) -> list[TaskId]:
+        """Find tasks that ended long ago."""
+        ...
+
+    def holds(self, node: NodeId) -> bool:
+        """Whether the last attempt of any of them was on this node."""
         ...

@@ -249,7 +249,7 @@ async def test_client_actions_reach_the_node(nats_bus: NatsBus, nats_server: Nat
         await stage.until_state(task, TaskState.COMPLETED)
         await nats_bus.ask(REMOVE_TASK, TaskRef(task=task))
         assert (await stage.http.get(f"{node.url}/task/list")).json() == []
-        with pytest.raises(NotFound, match=f"{task} not found"):
+        with pytest.raises(NotFound, match=f"{task} was removed"):
             await stage.task(task)
         assert await (await nats_bus.bucket(TASKS)).load() == {}
 

@@ -375,6 +375,7 @@ async def test_without_the_bus_known_tasks_are_answered_from_memory(
 ) -> None:
     script.say_json(INFO, SAYS)
     await known_to(proxy, running(node))
+    assert await proxy.json("GET", "/task/list") == (200, [{"uuid": TASK}])
     proxy.bus.connected = False
 
     assert (await proxy.json("GET", f"/task/{TASK}/info"))[1]["progress"] == 42.5

@@ -1,5 +1,8 @@
 """Mirrors of what the scheduler publishes: tasks, nodes, totals, options; and of the machines. Polls are answered from here.
 
+Of tasks only the active ones are here: those that have ended are read where the scheduler keeps them, when somebody asks
+(adapters/archived.py).
+
 Each mirror follows one bucket and keeps, per key, the value with the highest revision it has seen. A deleted key leaves its
 revision behind as a tombstone for a while, so that an older value that arrives late cannot bring it back. The
 mirrors go on answering while NATS is away; they are what it last said.
@@ -14,23 +17,39 @@ from typing import Final, Generic, TypeVar
 
 import structlog
 
+from libs.common.clocks import Clock
+from libs.common.lifecycle import SystemClock
 from libs.common.loops import background
-from libs.common.messages import MACHINES, NODES, OPTIONS, SUMMARY, SUMMARY_KEY, TASKS, BucketName, TaskRecord
+from libs.common.messages import (
+    ENDED,
+    MACHINES,
+    NODES,
+    OBSERVATIONS,
+    OPTIONS,
+    SUMMARY,
+    SUMMARY_KEY,
+    TASKS,
+    BucketName,
+    TaskRecord,
+)
 from libs.common.model import (
     Attempt,
     ClusterSummary,
+    Ended,
     Machine,
     MachineId,
     Node,
     NodeId,
     NodeOption,
     NodeTaskId,
+    Observation,
     ReferenceOptions,
     Task,
     TaskId,
     TaskState,
 )
 from libs.common.ports import Bucket, Bus, Reset, Unread, Watch
+from services.proxy.adapters.archived import ArchivedTasks
 
 Value = TypeVar("Value")
 
@@ -50,6 +69,8 @@ class Mirror(Generic[Value]):
         """Called with key, old and new value."""
         self._gone: dict[str, int] = {}
         self._watch: Watch[Value] | None = None
+        self._last: dict[str, int] = {}
+        """Of keys that are gone: the revision of the last value."""
 
     def __repr__(self) -> str:
         """Show its size."""
@@ -72,29 +93,39 @@ class Mirror(Generic[Value]):
             return
         if value is None:
             self.values.pop(key, None)
-            self._bury(key, revision)
+            self._bury(key, revision, old[1] if old else 0)
         else:
             self.values[key] = (value, revision)
             self._gone.pop(key, None)
+            self._last.pop(key, None)
         if self._on_change:
             self._on_change(key, old[0] if old else None, value)
 
     def forget(self, key: str) -> None:
         """Drop a key that its owner says is gone; what was written up to now cannot bring it back."""
         if entry := self.values.pop(key, None):
-            self._bury(key, entry[1])
+            self._bury(key, entry[1], entry[1])
             if self._on_change:
                 self._on_change(key, entry[0], None)
 
     def begin_anew(self) -> None:
         """Forget which revisions were seen: what comes from now on counts, however low its revision is."""
         self._gone.clear()
+        self._last.clear()
         self.values = {key: (value, 0) for key, (value, _) in self.values.items()}
 
-    def _bury(self, key: str, revision: int) -> None:
+    def newest(self, key: str) -> int:
+        """Say at which revision the newest value was that was ever seen of a key; 0: that is not known."""
+        entry = self.values.get(key)
+        return entry[1] if entry else self._last.get(key, 0)
+
+    def _bury(self, key: str, revision: int, last: int) -> None:
         self._gone[key] = revision
+        self._last[key] = max(last, self._last.get(key, 0))
         while len(self._gone) > TOMBSTONES_COUNT:
-            self._gone.pop(next(iter(self._gone)))
+            oldest = next(iter(self._gone))
+            del self._gone[oldest]
+            self._last.pop(oldest, None)
 
     async def follow(self, bucket: Bucket[Value]) -> None:
         """Take over every change, for ever."""
@@ -112,8 +143,13 @@ class Mirror(Generic[Value]):
 class ClusterMirror:
     """All mirrors; implements ports.Cluster."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._archived = ArchivedTasks(clock or SystemClock())
+        self._ended: Bucket[Ended] | None = None
         self._tasks: Mirror[Task] = Mirror(TASKS.name, self._task_changed)
+        self._observed: Mirror[Observation] = Mirror(OBSERVATIONS.name, self._seen_changed)
+        self._shown: dict[TaskId, Task] = {}
+        """Running tasks with what their nodes last said of them."""
         self._nodes: Mirror[Node] = Mirror(NODES.name)
         self._summary: Mirror[ClusterSummary] = Mirror(SUMMARY.name)
         self._options: Mirror[ReferenceOptions] = Mirror(OPTIONS.name)
@@ -134,13 +170,22 @@ class ClusterMirror:
     @property
     def ready(self) -> bool:
         """Whether everything has been loaded once."""
-        mirrors = (self._tasks, self._nodes, self._summary, self._options, self._machines)
+        mirrors = (self._tasks, self._observed, self._nodes, self._summary, self._options, self._machines)
         return all(mirror.loaded.is_set() for mirror in mirrors)
 
     def task(self, task: TaskId) -> TaskRecord | None:
         """Look up the last known record."""
         entry = self._tasks.values.get(task)
-        return TaskRecord(task=entry[0], revision=entry[1]) if entry else None
+        if entry is None:
+            return self._archived.get(task)
+        return TaskRecord(task=self._shown.get(task, entry[0]), revision=entry[1])
+
+    async def recall(self, task: TaskId) -> TaskRecord | None:
+        """Look for an ended task where these are kept. Raises BusFailed."""
+        entry = await self._ended.get(task) if self._ended else None
+        if entry is not None:
+            self.learn(TaskRecord(task=entry.value.task, revision=entry.value.revision, archived=True))
+        return self.task(task)
 
     def on_task(self, listener: Callable[[TaskId], None]) -> None:
         """Call `listener` after every change of a task."""
@@ -172,7 +217,7 @@ class ClusterMirror:
         return reference.options if reference else ()
 
     def tasks(self) -> Iterable[Task]:
-        """List the tasks in the order of their commits."""
+        """List the active tasks in the order of their commits."""
         return (self._tasks.values[task][0] for _, task in self._order)
 
     def position(self, task: Task) -> int:
@@ -181,25 +226,46 @@ class ClusterMirror:
 
     def learn(self, record: TaskRecord) -> None:
         """Take over an answer of the scheduler."""
+        if record.archived:
+            if record.task.id not in self._tasks.values:
+                self._archived.take(record, self._tasks.newest(record.task.id))
+            return
         self._tasks.take(record.task.id, record.task, record.revision)
 
     def forget(self, task: TaskId) -> None:
         """Drop a removed task."""
+        self._archived.drop(task)
         self._tasks.forget(task)
 
     def _task_changed(self, key: str, old: Task | None, new: Task | None) -> None:
+        self._archived.drop(TaskId(key))
         if old is None or new is None or place(old) != place(new):
             shift(self._order, old, new)
         shift(self._queue, old if waits(old) else None, new if waits(new) else None)
         for attempt in old.attempts if old else ():
             self._attempts.pop(attempt.node_task_id, None)
         self._attempts.update((attempt.node_task_id, attempt) for attempt in (new.attempts if new else ()))
+        self._show(TaskId(key), new)
         for listener in self._listeners:
             listener(TaskId(key))
 
+    def _seen_changed(self, key: str, _old: Observation | None, new: Observation | None) -> None:
+        """Show what was seen. That it is gone means nothing: it goes after its run is over."""
+        if new is not None:
+            self._show(TaskId(key), self._tasks.get(key))
+
+    def _show(self, key: TaskId, task: Task | None) -> None:
+        shown = task.with_seen(self._observed.get(key)) if task else None
+        if shown is None or shown is task:
+            self._shown.pop(key, None)
+        else:
+            self._shown[key] = shown
+
     async def follow(self, bus: Bus, stack: AsyncExitStack) -> None:
         """Start to follow all buckets; they stop with the stack."""
+        self._ended = await bus.bucket(ENDED)
         await self._start(bus, stack, TASKS, self._tasks)
+        await self._start(bus, stack, OBSERVATIONS, self._observed)
         await self._start(bus, stack, NODES, self._nodes)
         await self._start(bus, stack, SUMMARY, self._summary)
         await self._start(bus, stack, OPTIONS, self._options)

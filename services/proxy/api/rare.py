@@ -133,7 +133,7 @@ class Routes:
         """List the client's tasks."""
         exchange: Exchange = request.state.exchange
         try:
-            return answer(self._parts.reader.tasks_of(owner_of(exchange.token)))
+            return answer(await self._parts.reader.tasks_of(owner_of(exchange.token)))
         except BusFailed:
             exchange.drop()
             return Response()

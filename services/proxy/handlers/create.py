@@ -100,7 +100,7 @@ class Creator:
 
     async def init(self, client: Client, set_uuid: str | None, form: dict[str, str]) -> TaskId:
         """Begin a task whose files will follow. Raises Refused, BusFailed when time is up."""
-        task = self._free_id(set_uuid)
+        task = await self._free_id(set_uuid)
         draft = self._draft(task, client, form)
         self._check_flood(task, client)
         await self._patiently(lambda: self._spool.create(draft))
@@ -160,7 +160,7 @@ class Creator:
 
     async def begin(self, client: Client, set_uuid: str | None) -> TaskId:
         """Make room for a task that comes in one request, fields and files in any order. Raises Refused, BusFailed."""
-        task = self._free_id(set_uuid)
+        task = await self._free_id(set_uuid)
         if self._spool.find(task) is not None:
             raise Refused(f"Invalid set-uuid: {task}")
         self._check_flood(task, client)
@@ -201,11 +201,18 @@ class Creator:
     def _check(self, manifest: Manifest) -> None:
         check_seed(manifest.has_seed, enabled=self._policy.splitmerge)
 
-    def _free_id(self, set_uuid: str | None) -> TaskId:
+    async def _free_id(self, set_uuid: str | None) -> TaskId:
         task = task_id(set_uuid, self._fresh_id())
-        if self._cluster.task(task) is not None:
+        if self._cluster.task(task) is not None or (set_uuid and await self._has_ended(task)):
             raise Refused(f"Invalid set-uuid: {task}")
         return task
+
+    async def _has_ended(self, task: TaskId) -> bool:
+        """Whether an id is that of an ended task; where that cannot be said now, the commit will tell."""
+        try:
+            return await self._cluster.recall(task) is not None
+        except BusFailed:
+            return False
 
     def _check_flood(self, task: TaskId, client: Client) -> None:
         check_flood(self._spool.open_count(client.owner, but=task), self._policy.flood_limit_count)

@@ -31,7 +31,7 @@ class Inputs:
     async def relieve(self) -> None:
         """Free what should be free on the disk, as far as kept inputs can do it."""
         if wanted := self._spool.wanted_bytes():
-            for task in to_give_up(self._kept(), wanted):
+            for task in to_give_up(await self._kept(), wanted):
                 await self.give_up(task, DISK_IS_FULL)
 
     async def give_up(self, task: TaskId, reason: str) -> bool:
@@ -58,11 +58,13 @@ class Inputs:
             return False
         return True
 
-    def _kept(self) -> list[Kept]:
+    async def _kept(self) -> list[Kept]:
         found = []
         for held in self._spool.held():
-            record = self._cluster.task(held.draft.task)
-            if record is not None and held.committed and Mark.INPUTS_GONE not in held.marks:
+            if not held.committed or Mark.INPUTS_GONE in held.marks:
+                continue
+            record = self._cluster.task(held.draft.task) or await self._cluster.recall(held.draft.task)
+            if record is not None:
                 task = record.task
                 found.append(Kept(task.id, task.state, held.draft.received_at_ms, held.size_bytes))
         return found

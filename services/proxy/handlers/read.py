@@ -1,6 +1,6 @@
 """What clients ask again and again: info and output of a task, the list of tasks, the cluster's info and options.
 
-The order for one task: find its record (mirror; else ask the scheduler), let core/polls decide whether its node has
+The order for one task: find its record (mirror; else where ended ones are kept; else ask the scheduler), let core/polls decide whether its node has
 something to add, ask the node for at most a second (handlers/inquiry.py), and fall back to what the record knows. Trouble that may pass is never an
 answer: BusFailed leaves here only when nothing at all is known, and the connection is then closed without one. The console of
 a task that has ended is kept beside its record, and read from there.
@@ -12,7 +12,15 @@ from typing import Any, Final
 
 from libs.common.errors import BusFailed, ClusterError, NotFound, Removed
 from libs.common.identity import may_touch
-from libs.common.messages import FINISH_REPORTED, GET_TASK, READ_CONSOLE, FinishReported, ReadConsole, TaskRef
+from libs.common.messages import (
+    FINISH_REPORTED,
+    GET_TASK,
+    READ_CONSOLE,
+    FinishReported,
+    ReadConsole,
+    TaskRecord,
+    TaskRef,
+)
 from libs.common.model import Attempt, ClusterSummary, Node, NodeOption, Owner, Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.core.answers import no_task
@@ -28,6 +36,7 @@ from services.proxy.core.polls import (
     node_line,
 )
 from services.proxy.handlers.inquiry import Inquiry
+from services.proxy.handlers.lists import TaskLists
 from services.proxy.handlers.recovery import IsSure, always, require_sure
 from services.proxy.ports import Cluster
 
@@ -53,6 +62,7 @@ class Reader:
         self._bus = bus
         self._cluster = cluster
         self._inquiry = inquiry
+        self._lists = TaskLists(bus, cluster)
         self._now_ms = now_ms
 
     def summary(self) -> ClusterSummary:
@@ -63,15 +73,13 @@ class Reader:
         """List the options that tasks may have; empty when no node was ever seen."""
         return self._cluster.options()
 
-    def tasks_of(self, owner: Owner) -> list[dict[str, str]]:
-        """List an owner's committed tasks. Raises BusFailed before the mirror was loaded."""
-        if not self._cluster.ready:
-            raise BusFailed("the tasks have not been loaded yet")
-        return [{"uuid": task.id} for task in self._cluster.tasks() if task.owner == owner and not task.removed]
+    async def tasks_of(self, owner: Owner) -> list[dict[str, str]]:
+        """List an owner's committed tasks. Raises BusFailed when nothing is known of them."""
+        return [{"uuid": task} for task in await self._lists.of(owner)]
 
     async def find(self, task: TaskId, owner: Owner, action: str) -> Task:
         """Find a task of this owner. Raises NotFound in the original's words, BusFailed when nobody can tell."""
-        record = self._cluster.task(task)
+        record = self._cluster.task(task) or await self._ended(task)
         if record is None:
             record = await self._ask_for(task, owner, action)
         if record is None or record.task.removed or not may_touch(owner, record.task.owner):
@@ -158,6 +166,13 @@ class Reader:
     def _lines_before(self, task: Task) -> list[str]:
         position = self._cluster.position(task) if task.state is TaskState.WAITING else None
         return lines_before(task, position)
+
+    async def _ended(self, task: TaskId) -> TaskRecord | None:
+        """Look for a task among the ended ones; None: it is not there, or that cannot be said now."""
+        try:
+            return await self._cluster.recall(task)
+        except BusFailed:
+            return None
 
     async def _ask_for(self, task: TaskId, owner: Owner, action: str) -> Any:
         try:

@@ -19,7 +19,7 @@ from libs.common.model import (
 
 
 class ClusterView(Protocol):
-    """The mirror of the scheduler's tasks (KV `tasks`); what is not mirrored is asked over the bus."""
+    """The mirror of the scheduler's active tasks (KV `tasks`); what has ended is read when it is asked for."""
 
     @property
     def ready(self) -> bool:
@@ -27,7 +27,11 @@ class ClusterView(Protocol):
         ...
 
     def task(self, task: TaskId) -> TaskRecord | None:
-        """Look up the last known record, with the revision at which it was seen."""
+        """Look up the last known record, with the revision at which it was seen; of an ended task, if it was asked for lately."""
+        ...
+
+    async def recall(self, task: TaskId) -> TaskRecord | None:
+        """Look for an ended task where these are kept (KV `ended`), and for an active one as `task` does. Raises BusFailed."""
         ...
 
     def on_task(self, listener: Callable[[TaskId], None]) -> None:
@@ -63,7 +67,7 @@ class Cluster(ClusterView, Protocol):
         ...
 
     def tasks(self) -> Iterable[Task]:
-        """List the tasks in the order of their commits."""
+        """List the active tasks in the order of their commits."""
         ...
 
     def position(self, task: Task) -> int:

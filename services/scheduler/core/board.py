@@ -14,12 +14,15 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Final
 
+import msgspec
+
 from libs.common.clocks import Instant, Now, WallMs
 from libs.common.identity import may_touch
 from libs.common.model import (
     Attempt,
     AttemptState,
     Cleanup,
+    LastKnown,
     Node,
     NodeId,
     NodeTaskId,
@@ -28,6 +31,7 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
+from services.scheduler.core.ended import final_of
 from services.scheduler.core.foresight import Busy, Foresight
 from services.scheduler.core.holders import SILENCE_S, Holders
 from services.scheduler.core.lanes import Lanes
@@ -58,6 +62,12 @@ class Held:
     uncertain_since: Instant | None = None
     doubtful: bool = False
     """Images may lie on the node twice, says its holder."""
+
+
+def run_of(task: Task) -> tuple[NodeTaskId, int | None] | None:
+    """Tell the runs of a task apart."""
+    last = task.attempt
+    return (last.node_task_id, last.running_at_ms) if last else None
 
 
 class Board:
@@ -91,6 +101,8 @@ class Board:
         self.running: dict[TaskId, NodeId] = {}
         self.began: dict[TaskId, Instant] = {}
         """Since when each of them has been running."""
+        self.observed: dict[TaskId, LastKnown] = {}
+        """What nodes last said of running tasks."""
         self.forwarding: dict[TaskId, Held] = {}
         self.by_node_task: dict[NodeTaskId, TaskId] = {}
         self.to_clean: defaultdict[NodeId, set[TaskId]] = defaultdict(set)
@@ -122,6 +134,7 @@ class Board:
         before = self.tasks.get(task.id)
         if before is not None:
             self._unfile(before, task)
+        task = self._without_seen(before, task)
         self.tasks[task.id] = task
         self.revisions[task.id] = revision
         self._last_commit_ms = max(self._last_commit_ms, task.committed_at_ms)
@@ -129,12 +142,31 @@ class Board:
         if task.state is TaskState.COMPLETED and (before is None or before.state is not TaskState.COMPLETED):
             self.foresight.learn(task)
 
+    def _without_seen(self, before: Task | None, task: Task) -> Task:
+        """Keep apart what was seen of a run: versions before this one had it in the record. Another run has seen nothing yet."""
+        if task.state is not TaskState.RUNNING or (before and run_of(before) != run_of(task)):
+            self.observed.pop(task.id, None)
+        if task.state is not TaskState.RUNNING or task.known is None:
+            return task
+        self.observed.setdefault(task.id, task.known)
+        return msgspec.structs.replace(task, known=None)
+
+    def shown(self, task: Task) -> Task:
+        """Show a task with what was last seen of it."""
+        known = self.observed.get(task.id) if task.state is TaskState.RUNNING else None
+        return msgspec.structs.replace(task, known=known) if known else task
+
+    def final(self, task: Task) -> Task:
+        """Give a task whose run is about to end what is to be known of it for ever."""
+        return msgspec.structs.replace(task, known=final_of(self.shown(task).known, task))
+
     def drop(self, task_id: TaskId) -> None:
         """Forget a task; its record is gone."""
         task = self.tasks.get(task_id)
         if task is None:
             return
         self._unfile(task, None)
+        self.observed.pop(task_id, None)
         del self.tasks[task_id], self.revisions[task_id]
         self.all.discard(key_of(task))
         self.of_owner[task.owner].discard(key_of(task))

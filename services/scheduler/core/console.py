@@ -8,6 +8,7 @@ once it has ended, all of them are kept packed.
 """
 
 import zlib
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -16,6 +17,9 @@ from libs.common.model import LastKnown, Task, TaskState
 
 TAIL_COUNT: Final = 200
 """Lines that are kept of the node's console."""
+SHORT_COUNT: Final = 10
+SHORT_LENGTH: Final = 800
+"""Lines, and letters of them, that are written while a task runs: for when its node does not answer."""
 LINE_LENGTH: Final = 500
 """Longest line that is kept whole: 200 of these fit a record of 1 MiB even when every sign needs six bytes."""
 
@@ -69,11 +73,54 @@ def grown(known: LastKnown | None, new_lines: tuple[str, ...]) -> tuple[int, tup
     return count + len(new_lines), (tail + shortened)[-TAIL_COUNT:]
 
 
-def packed(lines: tuple[str, ...]) -> bytes:
-    """Make a whole console small."""
-    return zlib.compress(msgspec.json.encode(lines))
+@dataclass(frozen=True)
+class KeptConsole:
+    """A node's console as it is kept of a task that has ended: all of it, or what was last seen."""
+
+    lines: tuple[str, ...]
+    before_count: int = 0
+    """Lines before the first of these, which nobody has any more."""
+
+    @property
+    def count(self) -> int:
+        """How many lines the node has written."""
+        return self.before_count + len(self.lines)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing."""
+        return not self.before_count
+
+    def behind(self, from_line: int) -> tuple[str, ...]:
+        """Give the node's lines from one on; negative: the last ones."""
+        return self.lines[from_line if from_line < 0 else max(0, from_line - self.before_count) :]
 
 
-def unpacked(content: bytes) -> tuple[str, ...]:
+def tail_of(known: LastKnown) -> KeptConsole:
+    """Keep what was last seen of a console."""
+    return KeptConsole(known.console_tail, max(0, known.console_count - len(known.console_tail)))
+
+
+def shortened(known: LastKnown) -> tuple[str, ...]:
+    """Keep so many of the last lines as may be written again and again."""
+    left = SHORT_LENGTH
+    kept: list[str] = []
+    for line in reversed(known.console_tail[-SHORT_COUNT:]):
+        left -= len(line)
+        if left < 0 and kept:
+            break
+        kept.append(line[:SHORT_LENGTH])
+    return tuple(reversed(kept))
+
+
+def packed(console: KeptConsole) -> bytes:
+    """Make a console small: a list of its lines, before it the number of those that are missing, if any."""
+    content = console.lines if console.is_whole else (console.before_count, *console.lines)
+    return zlib.compress(msgspec.json.encode(content))
+
+
+def unpacked(content: bytes) -> KeptConsole:
     """Read a packed console."""
-    return msgspec.json.decode(zlib.decompress(content), type=tuple[str, ...])
+    said = msgspec.json.decode(zlib.decompress(content), type=tuple[str | int, ...])
+    lines = tuple(line for line in said if isinstance(line, str))
+    return KeptConsole(lines, said[0] if said and isinstance(said[0], int) else 0)

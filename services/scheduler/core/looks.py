@@ -9,6 +9,8 @@ from libs.common.clocks import WallMs
 from libs.common.model import LastKnown, OptionValue, StatusCode
 from services.scheduler.core.console import grown
 
+OBSERVE_S: Final = 10.0
+"""At least so long between two writes of what is seen of a task."""
 PROCESSING_STEP_MS: Final = 5_000
 """A task that runs gets older all the time; its record follows in steps of this."""
 
@@ -61,6 +63,7 @@ def known_of(known: LastKnown | None, look: Look, now_ms: WallMs) -> LastKnown:
         console_count=count,
         console_tail=tail,
         seen_at_ms=now_ms,
+        looks_count=(known.looks_count if known else 0) + 1,
     )
 
 
@@ -70,5 +73,12 @@ def is_news(before: LastKnown | None, after: LastKnown) -> bool:
         return True
     if abs(after.processing_time_ms - before.processing_time_ms) >= PROCESSING_STEP_MS:
         return True
-    time = {"processing_time_ms": after.processing_time_ms, "seen_at_ms": after.seen_at_ms}
-    return msgspec.structs.replace(before, **time) != after
+    passed = {"seen_at_ms": after.seen_at_ms, "looks_count": after.looks_count}
+    return msgspec.structs.replace(before, processing_time_ms=after.processing_time_ms, **passed) != after
+
+
+def is_due(written: LastKnown | None, after: LastKnown, since_s: float) -> bool:
+    """Whether an observation is to be written now: at once when the task stands differently, else what is news, now and then."""
+    if written is None or written.code is not after.code or after.console_count < written.console_count:
+        return True
+    return since_s >= OBSERVE_S and is_news(written, after)

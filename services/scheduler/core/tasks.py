@@ -34,6 +34,7 @@ from services.scheduler.core.attempts import (
     failed_count,
     killed_count,
 )
+from services.scheduler.core.ended import final_of
 from services.scheduler.core.life import Impossible, Step, after, moved, under_way, with_attempt
 from services.scheduler.core.timeline import may_repeat, told, told_in_passing
 
@@ -235,12 +236,12 @@ class Site:
 
 
 def observed(task: Task, seen: LastKnown, site: Site, patience: Patience, now_ms: WallMs) -> Task:
-    """Take in what the node says."""
+    """Take in what the node says of its end. While it runs, that changes nothing of the task itself."""
     if task.state is not TaskState.RUNNING:
         raise Impossible(f"a task that is {task.state} is not observed")
-    known = msgspec.structs.replace(task, known=seen)
     if seen.code in {StatusCode.QUEUED, StatusCode.RUNNING}:
-        return known
+        return task
+    known = msgspec.structs.replace(task, known=final_of(seen, task))
     if seen.code is StatusCode.FAILED and seen.error.startswith(NOT_ENOUGH_MEMORY):
         return out_of_memory(known, site, patience, now_ms)
     return finished(known, seen, site.name, now_ms)

@@ -47,7 +47,7 @@ def view_of(board: Board, node: NodeState) -> NodeView:
 
 def task_summary(board: Board, task: Task, now: Instant) -> TaskSummary:
     """Show a task in a list."""
-    last, known = task.attempt, task.known
+    last, known = task.attempt, board.observed.get(task.id, task.known)
     node = board.nodes.get(last.node) if last else None
     waits = task.state is TaskState.WAITING
     return TaskSummary(

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from libs.common.clocks import WallMs
-from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, NotFound, Refused
+from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
 from libs.common.messages import (
     TASK_FINISHED,
     TASK_REMOVED,
@@ -60,22 +60,21 @@ class ActionHandlers:
         self._timeout_s = settings.action_timeout_s
         self._grace_s = settings.node_grace_s
 
-    def find(self, asked: TaskRef | RestartTask) -> Task:
+    async def find(self, asked: TaskRef | RestartTask) -> Task:
         """Find a task for whoever asks. Raises NotFound for another owner's, too."""
-        task = self._board.visible(asked.task, asked.owner)
-        if task is None:
-            raise NotFound(f"{asked.task} not found")
-        return task
+        return (await self._ledger.find(asked.task, asked.owner)).task
 
     # --- cancel ----------------------------------------------------------------------------------------------------
 
     async def cancel(self, asked: TaskRef) -> TaskRecord:
         """End a task. One that has ended stays as it is, and that is a success."""
         async with self._ledger.holding(asked.task):
-            if self.find(asked).state.ended:
-                return self._ledger.record(asked.task)
-            cleanup = await self._stop(self.find(asked))
-            kept = cleanup is Cleanup.NONE and await self._keep_console(self.find(asked))
+            found = await self._ledger.find(asked.task, asked.owner)
+            if found.task.state.ended:
+                return found
+            cleanup = await self._stop(found.task)
+            kept = cleanup is Cleanup.NONE and await self._keep_console(await self.find(asked))
+            kept = kept or await self._consoles.keep_seen(asked.task, self._board.observed.get(asked.task))
             record = await self._ledger.write(asked.task, lambda task: self._canceled(task, cleanup, kept=kept))
         await self._voice.of_task(TASK_FINISHED, record.task, reason="canceled")
         return record
@@ -83,7 +82,7 @@ class ActionHandlers:
     def _canceled(self, task: Task, cleanup: Cleanup, *, kept: bool) -> Task:
         if task.state.ended:
             return task
-        return with_console(canceled(task, cleanup, self._ledger.now_ms()), kept=kept)
+        return with_console(canceled(self._board.final(task), cleanup, self._ledger.now_ms()), kept=kept)
 
     async def _keep_console(self, task: Task) -> bool:
         """Keep what a running task has written; its node has just answered."""
@@ -115,7 +114,7 @@ class ActionHandlers:
     async def remove(self, asked: TaskRef) -> Done:
         """Hide a task at once; its record goes when its nodes have been told."""
         async with self._ledger.holding(asked.task):
-            self.find(asked)
+            await self.find(asked)
             record = await self._ledger.write(asked.task, self._removed)
             await self._clean_now(record.task)
         await self._voice.of_task(TASK_REMOVED, record.task)
@@ -136,7 +135,7 @@ class ActionHandlers:
     async def restart(self, asked: RestartTask) -> TaskRecord:
         """Run an ended task again on its node; from its inputs when that is gone and they are kept."""
         async with self._ledger.holding(asked.task):
-            task = self.find(asked)
+            task = await self.find(asked)
             if not task.state.ended:
                 raise Refused(CANNOT_RESTART)
             again = restarted if await self._started_again(task, asked) else self._over_again(task)

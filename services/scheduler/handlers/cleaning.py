@@ -24,6 +24,8 @@ from services.scheduler.settings import SchedulerSettings
 log = structlog.get_logger()
 
 DAY_S: Final = 24 * 3600
+SLICE_COUNT: Final = 200
+"""Archived tasks that are looked up at once to be forgotten."""
 
 
 class Cleaner:
@@ -116,6 +118,20 @@ class Cleaner:
             async with self._ledger.holding(task.id):
                 if self._is_old(self._board.tasks.get(task.id), before_ms):
                     await self._forget(task, "removed" if task.removed else "ended long ago")
+        while await self._forget_archived(before_ms) == SLICE_COUNT:
+            pass
+
+    async def _forget_archived(self, before_ms: int) -> int:
+        """Delete some of the archived records of tasks that ended before; how many there were."""
+        old = self._ledger.archive.ended_before(before_ms, SLICE_COUNT)
+        for task_id in old:
+            async with self._ledger.holding(task_id):
+                found = await self._ledger.lookup(task_id)
+                if found and found.archived:
+                    await self._forget(found.task, "ended long ago")
+                else:
+                    await self._ledger.archive.drop(task_id)
+        return len(old)
 
     async def _forget(self, task: Task, reason: str) -> None:
         await self._ledger.forget(task.id, reason, self._remembered_s)
@@ -143,7 +159,7 @@ class Cleaner:
     async def forget_retired(self) -> None:
         """Delete records of removed nodes that no task needs any more."""
         for node in list(self._board.nodes):
-            if node.record.retired and not self._board.is_needed(node.id):
+            if node.record.retired and not self._ledger.is_needed(node.id):
                 await self._ledger.drop_node(node.id)
                 log.info("node forgotten", node=node.id, reason="no task needs it any more")
 

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from libs.common.errors import Conflict, NotFound, Refused, Removed
+from libs.common.identity import may_touch
 from libs.common.messages import TASK_STARTED, TASK_SUBMITTED, AdoptTask, ImportRoute, SubmitTask, TaskRecord
 from libs.common.model import NodeTaskId, Task, TaskId, TaskState
 from services.scheduler.core.adoption import adopted, caught_up
@@ -42,8 +43,8 @@ class CommitHandlers:
         check_size(asked)
         self._placer.heard(asked.holder)
         async with self._ledger.holding(asked.task):
-            if asked.task in self._ledger.board.tasks:
-                return self._known(asked)
+            if known := await self._ledger.lookup(asked.task):
+                return same(known, asked)
             record = await self._create(asked)
         await self._voice.of_task(TASK_SUBMITTED, record.task, reason=record.task.waiting_because)
         self._placer.offer(record.task, asked.ahead)
@@ -56,13 +57,7 @@ class CommitHandlers:
         try:
             return await self._ledger.create(submitted(asked, now_ms, because))
         except Conflict:
-            return self._known(asked)
-
-    def _known(self, asked: SubmitTask) -> TaskRecord:
-        record = self._ledger.record(asked.task)
-        if not same_commit(record.task, asked):
-            raise Refused(f"Invalid set-uuid: {asked.task}")
-        return record
+            return same(self._ledger.record(asked.task), asked)
 
     async def adopt(self, asked: AdoptTask) -> TaskRecord:
         """Take in what a holder knows of a task and the records do not. Raises Removed where a tombstone speaks against it."""
@@ -71,8 +66,9 @@ class CommitHandlers:
         check_size(submission)
         self._placer.heard(submission.holder)
         async with self._ledger.holding(submission.task):
-            before = self._ledger.board.tasks.get(submission.task)
-            record = await (self._adopt(asked) if before is None else self._catch_up(asked))
+            known = await self._ledger.lookup(submission.task)
+            before = known.task if known else None
+            record = await (self._adopt(asked) if known is None else self._catch_up(asked, known.task))
         if record.task != before:
             reason = "its record was lost" if before is None else "its record was older than it"
             await self._voice.of_task(TASK_SUBMITTED, record.task, reason=reason)
@@ -88,11 +84,10 @@ class CommitHandlers:
         try:
             return await self._ledger.create(adopted(asked, self._ledger.now_ms()))
         except Conflict:
-            return await self._catch_up(asked)
+            return await self._catch_up(asked, self._ledger.record(submission.task).task)
 
-    async def _catch_up(self, asked: AdoptTask) -> TaskRecord:
+    async def _catch_up(self, asked: AdoptTask, known: Task) -> TaskRecord:
         submission = asked.submission
-        known = self._ledger.record(submission.task).task
         if known.removed:
             raise Removed(f"{submission.task} was removed")
         if not same_commit(known, submission):
@@ -106,16 +101,11 @@ class CommitHandlers:
         if node is None:
             raise NotFound(f"There is no node {asked.node}")
         async with self._ledger.holding(asked.task):
-            if asked.task in self._ledger.board.tasks:
-                return self._taken_over_before(asked)
+            if known := await self._ledger.lookup(asked.task):
+                return taken_over_before(known, asked)
             record = await self._take_over(asked, node)
         await self._voice.of_task(TASK_STARTED, record.task, reason="taken over")
         return record
-
-    def _taken_over_before(self, asked: ImportRoute) -> TaskRecord:
-        if self._ledger.board.visible(asked.task, asked.owner) is None:
-            raise Refused(f"Invalid set-uuid: {asked.task}")
-        return self._ledger.record(asked.task)
 
     async def _take_over(self, asked: ImportRoute, node: NodeState) -> TaskRecord:
         look = await self._api.look(node.record, NodeTaskId(asked.task), None, IMPORT_LOOK_S)
@@ -126,6 +116,20 @@ class CommitHandlers:
     def _imported(self, asked: ImportRoute, look: Look) -> Task:
         now_ms = self._ledger.next_commit_ms()
         return imported(asked, look.name, look.created_at_ms or now_ms, look.images_count, now_ms)
+
+
+def same(known: TaskRecord, asked: SubmitTask) -> TaskRecord:
+    """Answer a commit with what it made when it came before. Raises Refused when that was another."""
+    if not same_commit(known.task, asked):
+        raise Refused(f"Invalid set-uuid: {asked.task}")
+    return known
+
+
+def taken_over_before(known: TaskRecord, asked: ImportRoute) -> TaskRecord:
+    """Answer with what a route was taken over as. Raises Refused when its id is another's."""
+    if known.task.removed or not may_touch(asked.owner, known.task.owner):
+        raise Refused(f"Invalid set-uuid: {asked.task}")
+    return known
 
 
 def check_size(asked: SubmitTask) -> None:

@@ -13,9 +13,9 @@ import structlog
 
 from libs.common.errors import BusFailed, ClusterError
 from libs.common.messages import CONSOLES
-from libs.common.model import Node, NodeTaskId, Task, TaskId
+from libs.common.model import LastKnown, Node, NodeTaskId, Task, TaskId
 from libs.common.ports import Bus, Objects
-from services.scheduler.core.console import packed, unpacked
+from services.scheduler.core.console import KeptConsole, packed, tail_of, unpacked
 from services.scheduler.handlers.office import Office
 from services.scheduler.ports import NodeApi
 from services.scheduler.settings import SchedulerSettings
@@ -34,7 +34,7 @@ class Consoles:
         self._api = api
         self._office = office
         self._timeout_s = settings.console_timeout_s
-        self._read: OrderedDict[tuple[TaskId, int | None], tuple[str, ...]] = OrderedDict()
+        self._read: OrderedDict[tuple[TaskId, int | None], KeptConsole] = OrderedDict()
 
     @classmethod
     async def open(cls, bus: Bus, api: NodeApi, office: Office, settings: SchedulerSettings) -> "Consoles":
@@ -49,23 +49,42 @@ class Consoles:
                 lines = await self._api.output(node, node_task, 0, self._timeout_s)
                 if lines is None:
                     return False
-                content = await asyncio.to_thread(packed, lines)
-                self._office.require()
-                await self._objects.put(task, content)
+                stored_bytes = await self._put(task, KeptConsole(lines))
         except (ClusterError, TimeoutError) as error:
             log.warning("console not kept", task=task, node=node.id, error=str(error) or type(error).__name__)
             return False
-        log.info("console kept", task=task, lines=len(lines), stored_bytes=len(content))
+        log.info("console kept", task=task, lines=len(lines), stored_bytes=stored_bytes)
         return True
 
-    async def lines(self, task: Task) -> tuple[str, ...] | None:
+    async def keep_seen(self, task: TaskId, known: LastKnown | None) -> bool:
+        """Keep what was last seen of a console, if there is anything; whether that worked."""
+        if known is None or not known.console_tail:
+            return False
+        try:
+            await self.keep_tail(task, known)
+        except BusFailed as error:
+            log.warning("console not kept", task=task, error=error.message)
+            return False
+        return True
+
+    async def keep_tail(self, task: TaskId, known: LastKnown) -> None:
+        """Keep what was last seen of a console whose node cannot be asked. Raises BusFailed."""
+        await self._put(task, tail_of(known))
+
+    async def _put(self, task: TaskId, console: KeptConsole) -> int:
+        content = await asyncio.to_thread(packed, console)
+        self._office.require()
+        await self._objects.put(task, content)
+        return len(content)
+
+    async def read(self, task: Task) -> KeptConsole | None:
         """Read a kept console; None when there is none to be had."""
         key = (task.id, task.ended_at_ms)
         if key not in self._read:
-            lines = await self._load(task.id) if task.console_kept else None
-            if lines is None:
+            console = await self._load(task.id) if task.console_kept else None
+            if console is None:
                 return None
-            self._read[key] = lines
+            self._read[key] = console
             while len(self._read) > REMEMBERED_COUNT:
                 self._read.popitem(last=False)
         self._read.move_to_end(key)
@@ -80,7 +99,7 @@ class Consoles:
         except BusFailed as error:
             log.warning("console not deleted", task=task.id, error=error.message)
 
-    async def _load(self, task: TaskId) -> tuple[str, ...] | None:
+    async def _load(self, task: TaskId) -> KeptConsole | None:
         try:
             content = await self._objects.get(task)
         except BusFailed as error:

@@ -88,7 +88,7 @@ class Drainer:
 
     def _moved(self, task: Task, node: NodeState) -> Task:
         ending = Ending(DRAINED, MOVED)
-        return tried(task, ending, node.record.name, self._patience, self._ledger.now_ms())
+        return tried(self._board.final(task), ending, node.record.name, self._patience, self._ledger.now_ms())
 
     async def _taken_back(self, task: Task, attempt: Attempt, node: NodeState) -> bool:
         """Remove a task from its node if that has not begun with it; whether it is gone there."""

@@ -129,9 +129,10 @@ class ForwardHandlers:
     async def _reported(self, asked: Report) -> Task:
         if not isinstance(asked, ReportInputsGone):
             self._ledger.office.heed(asked.epoch)
-        if asked.task not in self._board.tasks:
+        found = await self._ledger.lookup(asked.task)
+        if found is None:
             raise await self._ledger.missing(asked.task)
-        task = self._board.tasks[asked.task]
+        task = found.task
         if task.holder != asked.holder:
             raise Refused(f"{asked.task} is held by another proxy")
         return task

@@ -10,6 +10,9 @@ promised that long, so no slot is given twice.
 A record is deleted only after its tombstone was written. So a record that has disappeared without one was not removed: the store was
 lost, or an older one restored. Whoever asks for it hears that it is unknown, and not that it was removed.
 
+A task that has ended leaves the board after a while and is kept in an archive (handlers/archive.py). It is found there by `find`, and
+a change brings it back: it is written among the active ones first, and dropped from the archive then.
+
 Nothing is written when the term is over. What a predecessor wrote while this scheduler was reading, or later, is taken in as soon
 as the bucket shows it (`follow_others`); why that is enough is said in handlers/office.py.
 """
@@ -26,12 +29,17 @@ import structlog
 from libs.common.clocks import Clock, Instant, Now, WallMs, read
 from libs.common.errors import BusFailed, Conflict, NotFound, Removed
 from libs.common.identity import may_touch
-from libs.common.messages import NODES, TASKS, TOMBSTONES, TaskRecord
-from libs.common.model import Node, NodeId, Owner, Task, TaskId, Tombstone
+from libs.common.messages import ENDED, NODES, TASKS, TOMBSTONES, TaskRecord
+from libs.common.model import Ended, Node, NodeId, Owner, Task, TaskId, Tombstone
+from libs.common.patience import Slices
 from libs.common.ports import Bucket, Bus
 from services.scheduler.core.board import Board
+from services.scheduler.core.ended import compacted, is_settled
 from services.scheduler.core.nodes import NodeState
+from services.scheduler.core.queue import key_of
+from services.scheduler.handlers.archive import Archive
 from services.scheduler.handlers.office import Office
+from services.scheduler.ports import EndedIndex
 
 log = structlog.get_logger()
 
@@ -51,8 +59,9 @@ class Stores:
 class Ledger:
     """The board and the records that it mirrors."""
 
-    def __init__(self, board: Board, stores: Stores, clock: Clock, office: Office) -> None:
+    def __init__(self, board: Board, stores: Stores, archive: Archive, clock: Clock, office: Office) -> None:
         self.board = board
+        self.archive = archive
         self.office = office
         self.clock = clock
         self.room = asyncio.Event()
@@ -68,19 +77,28 @@ class Ledger:
         self._nodes = stores.nodes
         self._tombstones = stores.tombstones
         self._node_revisions: dict[NodeId, int] = {}
+        self.outdated: list[TaskId] = []
+        """Tasks whose records are as an older version wrote them."""
+        self._twice: set[TaskId] = set()
+        """Brought back, but still in the archive: the answer to its deletion was lost."""
         self._locks: WeakValueDictionary[TaskId, asyncio.Lock] = WeakValueDictionary()
 
     @classmethod
-    async def open(cls, bus: Bus, board: Board, clock: Clock, office: Office) -> "Ledger":
-        """Read everything. What is in no record (liveness, promises) begins anew."""
+    async def open(cls, bus: Bus, board: Board, index: EndedIndex, clock: Clock, office: Office) -> "Ledger":
+        """Read what is active, oldest first, letting others have their turn. What is in no record (liveness, promises) begins anew."""
         stores = Stores(await bus.bucket(TASKS), await bus.bucket(NODES), await bus.bucket(TOMBSTONES))
-        ledger = cls(board, stores, clock, office)
+        archive = Archive(await bus.bucket(ENDED), index, board, clock.instant)
+        ledger = cls(board, stores, archive, clock, office)
         nodes = (await ledger._nodes.load()).values()
         for node in sorted(nodes, key=lambda entry: (entry.value.added_at_ms, entry.value.id)):
             board.nodes.put(node.value, clock.instant())
             ledger._node_revisions[node.value.id] = node.revision
-        for entry in (await ledger._tasks.load()).values():
+        slices = Slices()
+        for entry in sorted((await ledger._tasks.load()).values(), key=lambda entry: key_of(entry.value)):
             board.put(entry.value, entry.revision, ledger.now())
+            if board.tasks[entry.value.id] != entry.value:
+                ledger.outdated.append(entry.value.id)
+            await slices.turn()
         log.info("records read", nodes=len(nodes), tasks=len(board.tasks), waiting=len(board.waiting))
         ledger.room.set()
         ledger.news.set()
@@ -121,6 +139,22 @@ class Ledger:
             raise NotFound(f"{task} not found")
         return TaskRecord(task=self.board.tasks[task], revision=self.board.revisions[task])
 
+    async def find(self, task: TaskId, owner: Owner | None = None) -> TaskRecord:
+        """Find a task for whoever asks, active or ended. Raises NotFound, Removed, BusFailed."""
+        found = await self.lookup(task)
+        if found is None or found.task.removed or not (owner is None or may_touch(owner, found.task.owner)):
+            raise await self.missing(task, owner)
+        return found
+
+    async def lookup(self, task: TaskId) -> TaskRecord | None:
+        """Find a task, wherever its record is. Raises BusFailed."""
+        if task in self.board.tasks:
+            return self.record(task)
+        ended = await self.archive.find(task)
+        if task in self.board.tasks:  # it was brought back meanwhile
+            return self.record(task)
+        return TaskRecord(task=ended.task, revision=ended.revision, archived=True) if ended else None
+
     async def create(self, task: Task) -> TaskRecord:
         """Write a new task; its lock is held. Raises Conflict when there is one with that id."""
         self.office.require()
@@ -143,13 +177,15 @@ class Ledger:
     async def write(self, task: TaskId, decide: Decision) -> TaskRecord:
         """Decide and write; the task's lock is held. Raises NotFound, BusFailed and whatever `decide` raises."""
         while True:
-            before = self.record(task)
+            before = await self.lookup(task)
+            if before is None:
+                raise await self.missing(task)
             after = decide(before.task)
             if after == before.task:
                 return before
             self.office.require()
             try:
-                revision = await self._tasks.update(task, after, before.revision)
+                revision = await self._put(before, after)
             except Conflict:
                 log.warning("record has changed", task=task, revision=before.revision)
                 await self.read_again(task)
@@ -158,7 +194,47 @@ class Ledger:
                 raise
             else:
                 self._take_in(before.task, after, revision)
+                if before.archived:
+                    await self._left_archive(task)
                 return TaskRecord(task=after, revision=revision)
+
+    async def _put(self, before: TaskRecord, after: Task) -> int:
+        """Write a task's next value; one that is archived comes back by that."""
+        if before.archived:
+            return await self._tasks.create(after.id, after)
+        return await self._tasks.update(after.id, after, before.revision)
+
+    async def _left_archive(self, task: TaskId) -> None:
+        try:
+            await self.archive.drop_surely(task)
+        except BusFailed as error:
+            log.warning("task is still in the archive", task=task, error=error.message)
+            self._twice.add(task)
+
+    async def put_away(self, task: TaskId) -> bool:
+        """Move a task that has settled to the archive; its lock is held. Whether it is there. Raises BusFailed."""
+        known = self.board.tasks.get(task)
+        if known is None or not is_settled(known):
+            return known is None
+        self.office.require()
+        ended = Ended(task=compacted(known), revision=self.board.revisions[task])
+        await self.archive.put(ended)
+        try:
+            await self._tasks.delete(task, ended.revision)
+        except Conflict:
+            await self.read_again(task)
+            await self._drop_twin(task)
+            return task not in self.board.tasks
+        except BusFailed:
+            self.doubtful.add(task)
+            raise
+        self._archived(ended.task)
+        return True
+
+    def _archived(self, task: Task) -> None:
+        """Take a task off the board: it is in the archive, and not among the active ones any more."""
+        self.archive.take_in(task)
+        self.board.drop(task.id)
 
     async def tombstone(self, task: TaskId) -> Tombstone | None:
         """Find what is left of a task that was removed. Raises BusFailed."""
@@ -176,8 +252,12 @@ class Ledger:
     async def forget(self, task: TaskId, reason: str, remembered_s: int) -> None:
         """Delete a task's record; its lock is held. One that has changed meanwhile is read again and stays."""
         self.office.require()
-        if known := self.board.tasks.get(task):
-            await self._tombstones.put(task, tombstone_of(known, reason, self.now_ms()), ttl_s=remembered_s)
+        known = await self.lookup(task)
+        if known is not None:
+            await self._tombstones.put(task, tombstone_of(known.task, reason, self.now_ms()), ttl_s=remembered_s)
+        await self.archive.drop(task)
+        if known is None or known.archived:
+            return
         try:
             await self._tasks.delete(task, self.board.revisions.get(task))
         except Conflict:
@@ -191,11 +271,22 @@ class Ledger:
     async def read_again(self, task: TaskId) -> None:
         """Take in what the record says now; one that has disappeared without a tombstone is written again. Raises BusFailed."""
         entry = await self._tasks.get(task)
+        if entry is None and await self._is_archived(task):
+            return
         if entry is None and await self._is_lost(task):
             await self._restore(task)
             return
         self._take_in(self.board.tasks.get(task), entry.value if entry else None, entry.revision if entry else 0)
         self.doubtful.discard(task)
+
+    async def _is_archived(self, task: TaskId) -> bool:
+        """Whether a task that is no longer among the active ones was moved to the archive, by us or by a predecessor."""
+        ended = await self.archive.read(task)
+        if ended is None or ended.revision != self.board.revisions.get(task, ended.revision):
+            return False
+        self._archived(ended.task)
+        self.doubtful.discard(task)
+        return True
 
     async def _is_lost(self, task: TaskId) -> bool:
         known = self.board.tasks.get(task)
@@ -217,6 +308,39 @@ class Ledger:
         for task in list(self.doubtful):
             async with self.holding(task):
                 await self.read_again(task)
+        for task in list(self._twice):
+            await self.drop_twin(task)
+
+    async def renew(self, task: TaskId) -> None:
+        """Write an active task's record as this version does; nothing else changes. Raises BusFailed."""
+        async with self.holding(task):
+            known = self.board.tasks.get(task)
+            if known is None:
+                return
+            self.office.require()
+            try:
+                revision = await self._tasks.update(task, known, self.board.revisions[task])
+            except Conflict:
+                await self.read_again(task)
+            except BusFailed:
+                self.doubtful.add(task)
+                raise
+            else:
+                self.board.revisions[task] = revision
+
+    async def forget_deleted(self) -> int:
+        """Remove what deletions by older versions have left for ever; how many there were. Raises BusFailed."""
+        return await self._tasks.forget_deleted() + await self._nodes.forget_deleted()
+
+    async def drop_twin(self, task: TaskId) -> None:
+        """Drop from the archive what is active: somebody died, or had no answer, between the two writes of a move. Raises BusFailed."""
+        async with self.holding(task):
+            await self._drop_twin(task)
+
+    async def _drop_twin(self, task: TaskId) -> None:
+        if self.archive.key_of(task) is None:
+            await self.archive.drop_surely(task)
+        self._twice.discard(task)
 
     def _take_in(self, before: Task | None, after: Task | None, revision: int) -> None:
         if after is not None:
@@ -246,10 +370,14 @@ class Ledger:
 
     async def retire_node(self, node: NodeId) -> None:
         """Take a node off the list; its record stays as long as a task on it has to be reached."""
-        if self.board.is_needed(node):
+        if self.is_needed(node):
             await self.write_node(node, retired)
         else:
             await self.drop_node(node)
+
+    def is_needed(self, node: NodeId) -> bool:
+        """Whether a task lies on this node, ended ones too, or the node has still to be told something."""
+        return self.board.is_needed(node) or self.archive.may_hold(node)
 
     async def drop_node(self, node: NodeId) -> None:
         """Delete a node's record. One that has changed meanwhile is read again and stays."""

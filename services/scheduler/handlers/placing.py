@@ -19,7 +19,7 @@ from typing import Final
 import structlog
 
 from libs.common.clocks import Instant
-from libs.common.errors import BusFailed, ClusterError, Refused, Removed
+from libs.common.errors import BusFailed, ClusterError, NotFound, Refused, Removed
 from libs.common.messages import (
     PLACEMENT_POSSIBLE,
     TASK_PLACED,
@@ -225,12 +225,19 @@ class Placer:
         """Say what is true of a task now."""
         task = self._board.visible(task_id, None)
         if task is None:
-            return NotWaiting(state=None, removed=isinstance(await self._ledger.missing(task_id), Removed))
+            return await self._not_active(task_id)
         if task.holder != holder:
             return NotWaiting(state=task.state)
         if task.state is not TaskState.WAITING:
             return self._answer_again(task_id)
         return self._waiting(task)
+
+    async def _not_active(self, task: TaskId) -> NotWaiting:
+        """Say of a task that is not on the board whether it has ended, was removed, or is unknown. Raises BusFailed."""
+        try:
+            return NotWaiting(state=(await self._ledger.find(task)).task.state)
+        except NotFound as error:
+            return NotWaiting(state=None, removed=isinstance(error, Removed))
 
     def _waiting(self, task: Task) -> Waiting:
         because = self._board.why_waiting(task, self._ledger.instant())
@@ -289,7 +296,7 @@ class Placer:
         task = self._board.visible(task_id, None)
         attempt = task.attempt if task else None
         if task is None or task.state is not TaskState.FORWARDING or attempt is None:
-            return NotWaiting(state=task.state if task else None, removed=task is None)
+            return NotWaiting(state=task.state if task else None, removed=task_id in self._board.tasks and task is None)
         node = self._board.nodes.get(attempt.node)
         if attempt.state is AttemptState.UNCERTAIN or node is None:
             return Waiting(position=1, reason=f"asking {self._board.name_of(attempt.node)} whether it has the task")

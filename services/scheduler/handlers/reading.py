@@ -1,15 +1,28 @@
 """What can be read of tasks: one, a list, a console."""
 
 from collections.abc import Iterator
+from heapq import merge
+from itertools import islice
 from typing import Final
 
+import msgspec
 import structlog
 
 from libs.common.errors import ClusterError
-from libs.common.messages import Console, ListTasks, ReadConsole, TaskList, TaskRecord, TaskRef
-from libs.common.model import Task
+from libs.common.messages import (
+    Console,
+    ListTaskIds,
+    ListTasks,
+    ReadConsole,
+    TaskIds,
+    TaskList,
+    TaskRecord,
+    TaskRef,
+    TaskSummary,
+)
+from libs.common.model import Owner, Task, TaskId
 from services.scheduler.core.console import assembled, is_on_node, kept_lines, node_line
-from services.scheduler.core.queue import key_of
+from services.scheduler.core.queue import Key, Ordered, key_of
 from services.scheduler.core.views import task_summary
 from services.scheduler.handlers.consoles import Consoles
 from services.scheduler.handlers.ledger import Ledger
@@ -20,45 +33,64 @@ log = structlog.get_logger()
 
 MOST_COUNT: Final = 1_000
 """Tasks in one answer: a message holds 1 MiB."""
+MOST_IDS_COUNT: Final = 10_000
+"""Ids in one answer, for the same reason."""
 CONSOLE_BYTES: Final = 700_000
 """Console in one answer, for the same reason; who wants the rest asks from there on."""
 
 
 class ReadHandlers:
-    """Reads from memory; only a console may need the node."""
+    """Reads from memory; an ended task from the archive; only a console may need the node."""
 
     def __init__(self, ledger: Ledger, api: NodeApi, consoles: Consoles, settings: SchedulerSettings) -> None:
         self._consoles = consoles
         self._ledger = ledger
+        self._archive = ledger.archive
         self._board = ledger.board
         self._api = api
         self._timeout_s = settings.action_timeout_s
 
     async def get(self, asked: TaskRef) -> TaskRecord:
         """Show one task."""
-        await self._find(asked)
-        return self._ledger.record(asked.task)
+        record = await self._ledger.find(asked.task, asked.owner)
+        return msgspec.structs.replace(record, task=self._board.shown(record.task))
 
     async def list_tasks(self, asked: ListTasks) -> TaskList:
-        """Show tasks in the order of their commits, a page at a time."""
+        """Show tasks in the order of their commits, a page at a time. Raises BusFailed while the ended ones are being read."""
+        await self._archive.until_loaded()
         limit = min(max(asked.limit_count, 1), MOST_COUNT)
-        page: list[Task] = []
-        for task in self._matching(asked):
-            if len(page) == limit:
-                return self._listed(page, more=True)
-            page.append(task)
-        return self._listed(page, more=False)
+        after = self._place(asked.after)
+        ended = self._archive.summaries(asked.owner, asked.node, after, limit + 1)
+        page = list(islice(merge(self._active(asked, after), ended, key=in_order), limit + 1))
+        return TaskList(tasks=tuple(page[:limit]), more=len(page) > limit)
+
+    async def list_ids(self, asked: ListTaskIds) -> TaskIds:
+        """Name an owner's tasks in the order of their commits. Raises BusFailed while the ended ones are being read."""
+        await self._archive.until_loaded()
+        after = self._place(asked.after)
+        active = (key_of(task) for task in self._behind(self._board.of_owner.get(asked.owner), asked.owner, after))
+        ended = self._archive.ids(asked.owner, after, MOST_IDS_COUNT + 1)
+        page = [task for _, task in islice(merge(active, ended), MOST_IDS_COUNT + 1)]
+        return TaskIds(tasks=tuple(page[:MOST_IDS_COUNT]), more=len(page) > MOST_IDS_COUNT)
 
     async def read_console(self, asked: ReadConsole) -> Console:
         """Show the console: what was kept of an ended task, else the node's, else what was last seen of it."""
-        task = await self._find(asked)
+        task = self._board.shown((await self._ledger.find(asked.task, asked.owner)).task)
         from_line = node_line(task, asked.from_line)
-        whole = await self._consoles.lines(task) if task.state.ended else None
-        lines = await self._node_lines(task, from_line) if whole is None else whole[from_line:]
-        if lines is None:
-            lines = kept_lines(task.known, from_line)
-        count = len(whole) if whole is not None else lines_count(task, from_line, lines)
+        lines, count = await self._lines(task, from_line)
         return Console(lines=cut(assembled(task, asked.from_line, lines, count), from_end=asked.from_line < 0))
+
+    async def _lines(self, task: Task, from_line: int) -> tuple[tuple[str, ...], int]:
+        """Find the node's lines, and how many it has."""
+        kept = await self._consoles.read(task) if task.state.ended else None
+        if not (kept and kept.is_whole):
+            said = await self._node_lines(task, from_line)
+            if said is not None:
+                return said, lines_count(task, from_line, said)
+        if kept:
+            return kept.behind(from_line), kept.count
+        seen = kept_lines(task.known, from_line)
+        return seen, lines_count(task, from_line, seen)
 
     async def _node_lines(self, task: Task, from_line: int) -> tuple[str, ...] | None:
         attempt = task.attempt
@@ -73,28 +105,33 @@ class ReadHandlers:
             log.debug("console not read", task=task.id, node=node.id, error=error.message)
             return None
 
-    async def _find(self, asked: TaskRef | ReadConsole) -> Task:
-        task = self._board.visible(asked.task, asked.owner)
-        if task is None:
-            raise await self._ledger.missing(asked.task, asked.owner)
-        return task
-
-    def _matching(self, asked: ListTasks) -> Iterator[Task]:
-        after = self._board.tasks.get(asked.after) if asked.after else None
+    def _active(self, asked: ListTasks, after: Key | None) -> Iterator[TaskSummary]:
+        now = self._ledger.instant()
         if asked.node is not None:
             order = self._board.on_node.get(asked.node)
         elif asked.owner is not None:
             order = self._board.of_owner.get(asked.owner)
         else:
             order = self._board.all
-        for task_id in order.behind(key_of(after) if after else None) if order else ():
-            task = self._board.visible(task_id, asked.owner)
-            if task is not None:
+        for task in self._behind(order, asked.owner, after):
+            yield task_summary(self._board, task, now)
+
+    def _behind(self, order: Ordered | None, owner: Owner | None, after: Key | None) -> Iterator[Task]:
+        for task_id in order.behind(after) if order else ():
+            if (task := self._board.visible(task_id, owner)) is not None:
                 yield task
 
-    def _listed(self, tasks: list[Task], *, more: bool) -> TaskList:
-        now = self._ledger.instant()
-        return TaskList(tasks=tuple(task_summary(self._board, task, now) for task in tasks), more=more)
+    def _place(self, after: TaskId | None) -> Key | None:
+        """Find where a page begins."""
+        if after is None:
+            return None
+        task = self._board.tasks.get(after)
+        return key_of(task) if task else self._archive.key_of(after)
+
+
+def in_order(summary: TaskSummary) -> Key:
+    """Say what orders a list."""
+    return summary.committed_at_ms, summary.id
 
 
 def lines_count(task: Task, from_line: int, lines: tuple[str, ...]) -> int:

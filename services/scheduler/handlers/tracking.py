@@ -17,9 +17,9 @@ from libs.common.errors import ClusterError
 from libs.common.lifecycle import Crew
 from libs.common.loops import beat
 from libs.common.messages import FinishReported
-from libs.common.model import Attempt, Cleanup, NodeId, Task, TaskId, TaskState
+from libs.common.model import Attempt, Cleanup, LastKnown, NodeId, Task, TaskId, TaskState
 from services.scheduler.core.attempts import LOST, Ending
-from services.scheduler.core.looks import Look, Rhythm, is_news, known_of
+from services.scheduler.core.looks import Rhythm, known_of
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.core.rota import Rota
 from services.scheduler.core.tasks import observed, tried, with_console
@@ -27,6 +27,7 @@ from services.scheduler.handlers.calm import calm
 from services.scheduler.handlers.consoles import Consoles
 from services.scheduler.handlers.forwarding import patience_of
 from services.scheduler.handlers.ledger import Ledger
+from services.scheduler.handlers.observing import Observer
 from services.scheduler.handlers.voice import Voice
 from services.scheduler.ports import NodeApi
 from services.scheduler.settings import SchedulerSettings
@@ -41,13 +42,20 @@ OFFLINE_S: Final = 0.5
 class Tracker:
     """Follows running tasks."""
 
-    def __init__(
-        self, ledger: Ledger, api: NodeApi, voice: Voice, consoles: Consoles, settings: SchedulerSettings
+    def __init__(  # noqa: PLR0913, PLR0917 its collaborators
+        self,
+        ledger: Ledger,
+        api: NodeApi,
+        voice: Voice,
+        consoles: Consoles,
+        observer: Observer,
+        settings: SchedulerSettings,
     ) -> None:
         self._ledger = ledger
         self._board = ledger.board
         self._api = api
         self._consoles = consoles
+        self._observer = observer
         self._voice = voice
         self._settings = settings
         self._patience = patience_of(settings)
@@ -97,7 +105,8 @@ class Tracker:
             await self._not_registered(task_id, attempt)
             return
         self._missing.pop(task_id, None)
-        line = task.known.console_count if task.known else 0
+        seen = self._board.observed.get(task_id)
+        line = seen.console_count if seen else 0
         try:
             async with self._room[node.id]:
                 look = await self._api.look(node.record, attempt.node_task_id, line, self._settings.poll_timeout_s)
@@ -108,7 +117,7 @@ class Tracker:
         if look is None:
             await self._lost(task_id, attempt, "the node does not know the task any more")
         else:
-            await self._seen(task, attempt, node, look)
+            await self._seen(task, known_of(seen, look, self._ledger.now_ms()), node, seen)
 
     async def _not_registered(self, task_id: TaskId, attempt: Attempt) -> None:
         """Give the attempt up. One that its holder told of again waits for its node as for one that is silent."""
@@ -126,26 +135,34 @@ class Tracker:
         if task is not None and task.state is TaskState.RUNNING:
             await self._end(task_id, task.attempts[-1], ending)
 
-    async def _seen(self, looked_at: Task, attempt: Attempt, node: NodeState, look: Look) -> None:
-        known = known_of(looked_at.known, look, self._ledger.now_ms())
+    async def _seen(self, looked_at: Task, known: LastKnown, node: NodeState, before: LastKnown | None) -> None:
+        attempt = looked_at.attempts[-1]
 
         def next_of(task: Task) -> Task:
             return observed(task, known, self._board.site_of(node.id), self._patience, self._ledger.now_ms())
 
         ends = next_of(looked_at).state.ended
-        kept = ends and await self._consoles.keep(looked_at.id, node.record, attempt.node_task_id)
+        kept = ends and await self._keep_console(looked_at, known, node)
 
         def decide(task: Task) -> Task:
-            if not still(task, attempt) or task.known != looked_at.known:
+            if not still(task, attempt) or self._board.observed.get(task.id) is not before:
                 return task
             after = next_of(task)
-            if after.state.ended:
-                return with_console(after, kept=kept)
-            return after if after.state is not task.state or is_news(task.known, known) else task
+            return with_console(after, kept=kept) if after.state.ended else after
 
         record = await self._ledger.change(looked_at.id, decide)
-        if record.task.state is not TaskState.RUNNING and not still(record.task, attempt):
-            await self._voice.of_end(record.task, look.error)
+        if not still(record.task, attempt):
+            if record.task.state is not TaskState.RUNNING:
+                await self._voice.of_end(record.task, known.error)
+        elif self._board.observed.get(record.task.id) is before:
+            await self._observer.note(record.task, known)
+
+    async def _keep_console(self, task: Task, known: LastKnown, node: NodeState) -> bool:
+        """Keep all of a console, or at least what was seen of it; whether that worked."""
+        node_task = task.attempts[-1].node_task_id
+        return await self._consoles.keep(task.id, node.record, node_task) or await self._consoles.keep_seen(
+            task.id, known
+        )
 
     async def _lost(self, task_id: TaskId, attempt: Attempt, reason: str) -> None:
         fatal = self._ledger.instant() - self._began(task_id) <= self._settings.killer_within_s
@@ -157,9 +174,12 @@ class Tracker:
         def decide(task: Task) -> Task:
             if not still(task, attempt):
                 return task
-            return tried(task, ending, where, self._patience, self._ledger.now_ms())
+            after = tried(self._board.final(task), ending, where, self._patience, self._ledger.now_ms())
+            return with_console(after, kept=kept) if after.state.ended else after
 
-        before = self._ledger.record(task_id)
+        before, kept = self._ledger.record(task_id), False
+        if decide(before.task).state.ended:
+            kept = await self._consoles.keep_seen(task_id, self._board.observed.get(task_id))
         record = await self._ledger.change(task_id, decide)
         if record.task.state is not before.task.state:
             await self._voice.of_end(record.task, ending.reason)

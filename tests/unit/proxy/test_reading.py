@@ -9,7 +9,18 @@ import msgspec
 import pytest
 
 from libs.common.errors import BusFailed, NodeFailed, NotFound
-from libs.common.messages import FINISH_REPORTED, GET_TASK, READ_CONSOLE, Console, ReadConsole, TaskRecord, TaskRef
+from libs.common.messages import (
+    FINISH_REPORTED,
+    GET_TASK,
+    LIST_TASK_IDS,
+    READ_CONSOLE,
+    Console,
+    ListTaskIds,
+    ReadConsole,
+    TaskIds,
+    TaskRecord,
+    TaskRef,
+)
 from libs.common.model import (
     Attempt,
     InstanceId,
@@ -80,6 +91,9 @@ class World:
             raise NotFound("no such task")
         return TaskRecord(task=self.unmirrored[asked.task], revision=1)
 
+    async def list_ids(self, asked: ListTaskIds) -> TaskIds:
+        return TaskIds(tasks=tuple(task.id for task in self.unmirrored.values() if task.owner == asked.owner))
+
     async def read_console(self, asked: ReadConsole) -> Console:
         if self.kept is None:
             raise NotFound("not kept")
@@ -90,7 +104,8 @@ class World:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     made = World()
-    async with made.bus.serve("scheduler", {GET_TASK: made.get, READ_CONSOLE: made.read_console}):
+    handlers = {GET_TASK: made.get, LIST_TASK_IDS: made.list_ids, READ_CONSOLE: made.read_console}
+    async with made.bus.serve("scheduler", handlers):
         yield made
 
 
@@ -201,13 +216,23 @@ async def test_nothing_is_said_of_a_task_that_nobody_can_tell_about(world: World
         await world.reader.info(TASK, ANNE, None)
 
 
-async def test_a_list_holds_the_owners_tasks_once_the_mirror_is_loaded(world: World) -> None:
-    world.cluster.put(a_task())
-    assert world.reader.tasks_of(ANNE) == [{"uuid": TASK}]
-    assert world.reader.tasks_of(BERT) == []
+async def test_a_list_holds_the_owners_tasks_as_the_scheduler_knows_them(world: World) -> None:
+    world.unmirrored[TASK] = a_task()
+    assert await world.reader.tasks_of(ANNE) == [{"uuid": TASK}]
+    assert await world.reader.tasks_of(BERT) == []
+    world.bus.connected = False
+    assert await world.reader.tasks_of(ANNE) == [{"uuid": TASK}]
     world.cluster.ready = False
     with pytest.raises(BusFailed):
-        world.reader.tasks_of(ANNE)
+        await world.reader.tasks_of(ANNE)
+
+
+async def test_an_ended_task_is_read_where_these_are_kept(world: World) -> None:
+    known = LastKnown(code=StatusCode.COMPLETED, progress=100.0)
+    ended = TaskRecord(task=a_task(TaskState.COMPLETED, known=known), revision=7, archived=True)
+    world.cluster.ended[TASK] = ended
+    assert (await world.reader.info(TASK, ANNE, None))["status"] == {"code": 40}
+    assert world.nodes.asked == []
 
 
 def test_only_text_counts_as_console_lines() -> None:

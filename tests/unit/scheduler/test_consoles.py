@@ -2,7 +2,7 @@
 
 from libs.common.messages import CONSOLES, ReadConsole
 from libs.common.model import StatusCode, TaskState
-from services.scheduler.core.console import TAIL_COUNT, packed, unpacked
+from services.scheduler.core.console import TAIL_COUNT, KeptConsole, packed, unpacked
 from tests.scheduling import FakeNode, Play, a_play, task_id
 
 LONG = TAIL_COUNT * 3
@@ -70,7 +70,7 @@ async def test_without_the_store_the_tail_has_to_do_and_the_task_ends_all_the_sa
         play.node("a").refuses_output = True
         await play.looks()
         assert play.task("one").state is TaskState.COMPLETED
-        assert not play.task("one").console_kept
+        assert play.task("one").console_kept
         await play.goes_down("a")
         assert (await console(play, -2))[0] == "done"
 
@@ -95,7 +95,7 @@ async def test_a_console_goes_with_its_task():
     async with a_play(a=FakeNode()) as play:
         await completes(play)
         consoles = await play.bus.objects(CONSOLES, 1)
-        assert unpacked(await consoles.get(task_id("one")) or b"")[0] == "line 0"
+        assert unpacked(await consoles.get(task_id("one")) or b"").lines[0] == "line 0"
         await play.removes("one")
         assert not play.has("one")
         assert await consoles.get(task_id("one")) is None
@@ -103,5 +103,13 @@ async def test_a_console_goes_with_its_task():
 
 def test_a_packed_console_is_small_and_whole():
     lines = tuple(f"[INFO]    image {number} of 10000 has 8000 features ✓" for number in range(10_000))
-    assert unpacked(packed(lines)) == lines
-    assert len(packed(lines)) < len("".join(lines)) / 5
+    whole = KeptConsole(lines)
+    assert unpacked(packed(whole)) == whole
+    assert len(packed(whole)) < len("".join(lines)) / 5
+
+
+def test_a_tail_knows_which_lines_are_missing_before_it():
+    tail = KeptConsole(("8", "9"), before_count=8)
+    assert unpacked(packed(tail)) == tail
+    assert (tail.count, tail.is_whole) == (10, False)
+    assert (tail.behind(0), tail.behind(9), tail.behind(10), tail.behind(-1)) == (("8", "9"), ("9",), (), ("9",))

@@ -5,7 +5,7 @@ import pytest
 from libs.common.errors import NotFound, Refused
 from libs.common.messages import FinishReported, ListTasks, ReadConsole, TaskRef, Waiting
 from libs.common.model import AttemptState, Cleanup, NodeTaskId, OptionValue, Owner, StatusCode, TaskState
-from services.scheduler.core.looks import Look
+from services.scheduler.core.looks import Look, known_of
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
 
 # --- forwarding ----------------------------------------------------------------------------------------------------
@@ -369,7 +369,7 @@ async def test_a_removed_task_is_gone_from_everywhere():
         await play.removes("one")
         assert not play.has("one")
         assert play.node("a").tasks == {}
-        with pytest.raises(NotFound, match="not found"):
+        with pytest.raises(NotFound, match="was removed"):
             await play.removes("one")
 
 
@@ -425,7 +425,7 @@ async def test_a_look_that_was_under_way_during_a_restart_does_not_end_the_task(
         play.node("a").finishes(placed.node_task_id)
         await play.looks()
         await play.restarts("one")
-        await tracker._seen(running, running.attempts[-1], play.state_of("a"), old_look)
+        await tracker._seen(running, known_of(None, old_look, 0), play.state_of("a"), None)
         assert play.task("one").state is TaskState.RUNNING
         assert play.task("one").known is None
 
