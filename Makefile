@@ -79,14 +79,19 @@ $(UV):
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-# --inexact: what the tests need stays when it is there already
+# --inexact: what the tests need stays when it is there already.
+# What running needs is compiled here, once: a start that compiles takes three times as long, and where Python may not write
+# beside its modules it would compile at each.
+RUNTIME := $(SYNC) --no-dev --inexact --compile-bytecode
+
 $(VENV)/.runtime: pyproject.toml uv.lock | $(UV)
 	@echo "Installing the packages that running needs ..."
-	@$(SYNC) --no-dev --inexact
+	@$(RUNTIME)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml uv.lock | $(UV)
 	@echo "Installing the packages that testing needs ..."
+	@test -e $@ || $(RUNTIME)
 	@$(SYNC) --inexact
 	@touch $(VENV)/.runtime $@
 

@@ -1,9 +1,11 @@
 """The program `clusterodm`: its first word chooses what runs. Only that is imported, so that every word starts quickly."""
 
 import difflib
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import Final, cast
 
 PROG: Final = "clusterodm"
@@ -68,8 +70,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     leave_out_what_nobody_uses()
     if tuple(words[:2]) == CHECK:
         return int(import_module(MODULES["autoscaler"]).check(words[2:]))
-    carry_out = cast("Callable[[Sequence[str]], int]", import_module(MODULES[word]).main)
+    carry_out = cast("Callable[[Sequence[str]], int]", imported(MODULES[word]).main)
     return carry_out(words if MODULES[word] == ADMIN_WORDS else words[1:])
+
+
+def imported(name: str) -> ModuleType:
+    """Import a module. The collector of garbage would only get in the way: nothing is given up meanwhile."""
+    gc.disable()
+    try:
+        return import_module(name)
+    finally:
+        gc.enable()
 
 
 def leave_out_what_nobody_uses() -> None:

