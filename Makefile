@@ -49,6 +49,7 @@ format: $(VENV)/.dev ## Bring the code into the house format
 	@$(BIN)/ruff format .
 
 bench: $(VENV)/.bench ## Measure every path side by side with its peers: make bench ONLY=downloads ARGS=--write
+	@$(BIN)/python -m compileall -q services libs deploy # as an installed package is
 	@$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
 
 profile: $(VENV)/.bench ## Draw flame graphs of every path into docs/plots: make profile ONLY=uploads

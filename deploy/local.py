@@ -44,6 +44,8 @@ SHARED: Final = (
 WEB: Final = ("uvicorn", "starlette.applications")
 """What those share that answer HTTP. The others are forked before: one core imports this while they begin on another."""
 ANSWERING: Final = frozenset({"proxy", "admin"})
+NODE_HEALTH_PATH: Final = "/sim/settings"
+"""Answered also by a node that plays one which answers nothing."""
 
 
 def main(argv: Sequence[str]) -> int:

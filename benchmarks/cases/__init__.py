@@ -4,7 +4,7 @@ from typing import Any
 
 from benchmarks.cases.case import Case
 from benchmarks.cases.downloads import Downloads8, DownloadsOne, DownloadsRanges
-from benchmarks.cases.footprint import ProxyMemory, StartUp
+from benchmarks.cases.footprint import IdleCluster, ProxyMemory, StartUp
 from benchmarks.cases.forwarding import Forwarding, HandOver
 from benchmarks.cases.history import History
 from benchmarks.cases.mixed import InfoUnderLoad
@@ -28,6 +28,7 @@ CASES: tuple[type[Case[Any]], ...] = (
     ProxyMemory,
     HandOver,
     StartUp,
+    IdleCluster,
     CorePlacements,
     SchedulerStart,
     History,

@@ -1,6 +1,8 @@
 """What the cluster takes when it does nothing, and at most."""
 
 import asyncio
+import contextlib
+import json
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -9,11 +11,14 @@ from pathlib import Path
 from benchmarks.cases.case import MB, Case, Contender, Metric
 from benchmarks.processes import cpu_s, proportional_bytes, resident_bytes
 from benchmarks.programs import told_by
-from benchmarks.stages import Bare, Doors
-from benchmarks.subjects import Subject, remove_folder
+from benchmarks.stages import NODES_COUNT, Bare, Doors
+from benchmarks.stub import address
+from benchmarks.subjects import Subject, remove_folder, stub
+from libs.common.bus import connect
+from libs.common.messages import ADD_NODE, LIST_NODES, AddNode, ListNodes
 from tests.datasets import make_images
 from tests.e2e.up import Up
-from tests.waiting import until_sync
+from tests.waiting import until, until_sync
 
 HALF = 100
 LARGE_MB = 1024
@@ -90,12 +95,80 @@ class StartUp(Case[Bare]):
     async def contenders(self) -> Sequence[Contender]:
         """Only ours has anything to start."""
         self._number = 0
-        return [Contender("clusterodm", "nats-server, four services, their keepers", self.measure)]
+        return [Contender("clusterodm", "nats-server, four services, their supervisor", self.measure)]
 
     async def measure(self) -> dict[str, float]:
         """Start, settle, look, stop."""
         self._number += 1
         return await asyncio.to_thread(started_up, self.on.folder / f"data{self._number}")
+
+
+class IdleCluster(Case[Bare]):
+    """`clusterodm up` with many nodes that nobody uses."""
+
+    name = "idle-cluster"
+    sentence = (
+        "What all processes of `clusterodm up` use while 1,000 nodes are registered, probed every 5 s, and nothing else happens; "
+        "and the scheduler alone."
+    )
+    metrics = (
+        Metric("all", "% of a core", 1),
+        Metric("scheduler", "% of a core", 1),
+        Metric("memory", "MB", 0),
+        Metric("nodes online", "", 0),
+    )
+    stage = Bare
+    rounds_limit_count = 1
+    warms_up = False
+    SECONDS = 20
+
+    async def contenders(self) -> Sequence[Contender]:
+        """Only ours."""
+        return [Contender("clusterodm", "probes each node, keeps totals", self.measure)]
+
+    async def measure(self) -> dict[str, float]:
+        """Start, register, settle, look, stop."""
+        up = Up(self.on.folder / "data-idle", environment={"CLUSTERODM_PROBE_EVERY_S": "5"})
+        with stub(addresses_count=NODES_COUNT, slots_count=1, size_mb=1) as stub_port:
+            await asyncio.to_thread(up.__enter__)
+            try:
+                online_count = await registered(up, stub_port)
+                await asyncio.sleep(self.SECONDS)  # what registering costs is over by then
+                used = await asyncio.to_thread(used_percent, up, self.SECONDS)
+                return {**used, "nodes online": online_count}
+            finally:
+                await asyncio.to_thread(up.stop)
+
+
+async def registered(up: Up, stub_port: int) -> int:
+    """Register the nodes and wait until they are online; how many are."""
+    url = json.loads((up.data_dir / "cluster.json").read_text())["nats_url"]
+    async with connect(url, "bench") as bus:
+        for number in range(NODES_COUNT):
+            await bus.ask(ADD_NODE, AddNode(hostname=address(number), port=stub_port), timeout_s=30)
+
+        async def online_count() -> int:
+            return sum(node.online for node in (await bus.ask(LIST_NODES, ListNodes(), timeout_s=30)).nodes)
+
+        async def all_online() -> bool:
+            return await online_count() >= NODES_COUNT
+
+        with contextlib.suppress(AssertionError):
+            await until(all_online, timeout_s=60, step_s=0.5)
+        return await online_count()
+
+
+def used_percent(up: Up, seconds: float) -> dict[str, float]:
+    """See what the processes use for a while."""
+    processes, scheduler = up.processes(), [up.service("scheduler")]
+    all_s, scheduler_s, since_s = cpu_s(processes), cpu_s(scheduler), time.monotonic()
+    time.sleep(seconds)
+    took_s = time.monotonic() - since_s
+    return {
+        "all": (cpu_s(processes) - all_s) / took_s * 100,
+        "scheduler": (cpu_s(scheduler) - scheduler_s) / took_s * 100,
+        "memory": proportional_bytes(processes) / 1e6,
+    }
 
 
 def started_up(folder: Path) -> dict[str, float]:

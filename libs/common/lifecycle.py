@@ -77,6 +77,7 @@ def run(
     """
     import uvloop
 
+    faulthandler.enable()  # who is aborted because it hangs writes where
     allow_many_connections()
     settle()
     try:

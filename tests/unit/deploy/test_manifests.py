@@ -167,3 +167,14 @@ def test_every_autoscaler_keeps_its_directory():
         for name in (each for each in services if each.startswith("autoscaler")):
             if "extends" in services[name] or "command" in services[name]:
                 assert services[name]["volumes"] == [f"{name}:/data"]
+
+
+@pytest.mark.parametrize("name", ["clusterodm.service", "clusterodm@.service"])
+def test_systemd_hears_when_ours_is_ready_and_replaces_what_hangs(name: str):
+    parser = configparser.RawConfigParser(strict=False)
+    parser.optionxform = str  # type: ignore[method-assign, assignment] # systemd's names have capitals
+    parser.read(DEPLOY / "systemd" / name)
+    unit = dict(parser["Service"])
+    assert unit["Type"] == "notify"
+    assert int(unit["WatchdogSec"]) >= DEFAULTS.watchdog_s
+    assert unit["Restart"] in {"always", "on-failure"}, "a process that its watchdog aborted is started again"
