@@ -37,10 +37,10 @@ class Rota(Generic[Key]):
             heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def left_s(self, now: Instant, most_s: float) -> float:
-        """How long to wait for the next one, `most_s` at most."""
+    def left_s(self, now: Instant, most_s: float, least_s: float = 0.0) -> float:
+        """How long to wait for the next one: `most_s` at most, and `least_s` at least, so that what is due soon after comes with it."""
         due = self.next()
-        return most_s if due is None else min(most_s, max(0.0, due - now))
+        return most_s if due is None else min(most_s, max(least_s, due - now))
 
     def take_due(self, now: Instant) -> list[Key]:
         """Take out what is due."""

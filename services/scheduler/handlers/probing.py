@@ -138,8 +138,7 @@ class Prober:
 
     async def _pause(self) -> None:
         try:
-            left_s = self._rota.left_s(self._ledger.instant(), most_s=IDLE_S)
-            async with asyncio.timeout(max(left_s, TOGETHER_S)):
+            async with asyncio.timeout(self._rota.left_s(self._ledger.instant(), most_s=IDLE_S, least_s=TOGETHER_S)):
                 await self._woken.wait()
         except TimeoutError:
             return
