@@ -35,8 +35,6 @@ ROOM_BYTES: Final = 16 << 20
 """So much must be free again before nats-server is started again."""
 PATIENCE: Final = 3
 """A disk that stalls holds up its health too: it may be silent so many times as long as a service."""
-GO_RUNTIME: Final = {"GOMAXPROCS": "2", "GOGC": "50", "GOMEMLIMIT": "512MiB"}
-"""For Go's runtime (pkg.go.dev/runtime), unless they are set: one computer's share, and collected early while that is cheap."""
 
 
 def process(folder: Path, choose_port: Callable[[int], int], watchdog_s: float) -> tuple[Process, str]:
@@ -59,7 +57,7 @@ def process(folder: Path, choose_port: Callable[[int], int], watchdog_s: float) 
 
 def surroundings(environment: Mapping[str, str]) -> dict[str, str]:
     """Make its environment: nothing of ours."""
-    return GO_RUNTIME | {name: value for name, value in environment.items() if not name.startswith("CLUSTERODM_")}
+    return {name: value for name, value in environment.items() if not name.startswith("CLUSTERODM_")}
 
 
 def unwell(folder: Path, said: bytes) -> str:
