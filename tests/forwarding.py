@@ -5,13 +5,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
-from math import inf
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from libs.common.clocks import WallMs
+from libs.common.clocks import Instant, WallMs
 from libs.common.errors import NodeFailed, NotFound, Refused, Removed
 from libs.common.lifecycle import monotonic_s
 from libs.common.messages import (
@@ -339,8 +338,9 @@ class Nodes:
         if (files := self.uploads.get(attempt)) is not None:
             files[unique_name(name, frozenset(files))] = content
 
-    async def commit(self, node: Node, attempt: NodeTaskId, by_s: float = inf) -> None:
-        assert monotonic_s() < by_s <= monotonic_s() + COMMIT_WITHIN_S
+    async def commit(self, node: Node, attempt: NodeTaskId, by: Instant | None = None) -> None:
+        assert by is not None
+        assert monotonic_s() < by <= monotonic_s() + COMMIT_WITHIN_S
         self.meet(node, "commit")
         self.committed.append(attempt)
         self.datasets[attempt] = self.uploads.pop(attempt, {})
@@ -362,8 +362,9 @@ class Nodes:
             raise NodeRefused(f"{attempt} not found")
         self.removed.append(attempt)
 
-    async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft, by_s: float = inf) -> None:
-        assert monotonic_s() < by_s <= monotonic_s() + COMMIT_WITHIN_S
+    async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft, by: Instant | None = None) -> None:
+        assert by is not None
+        assert monotonic_s() < by <= monotonic_s() + COMMIT_WITHIN_S
         self.meet(node, "submit")
         self.zips.append((attempt, draft.zip_url))
 

@@ -49,9 +49,9 @@ def now_ms() -> WallMs:
     return WallMs(int(time.time() * 1000))  # noqa: TID251 this is the clock
 
 
-def monotonic_s() -> float:
-    """Seconds that never jump, for time limits."""
-    return time.monotonic()
+def monotonic_s() -> Instant:
+    """Say where the monotonic clock is, for time limits."""
+    return Instant(time.monotonic())
 
 
 class SystemClock:

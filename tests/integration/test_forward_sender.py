@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from libs.common.errors import NodeFailed, NodeUnreachable
+from libs.common.lifecycle import monotonic_s
 from libs.common.model import Node, NodeId, NodeTaskId, OptionValue, TaskId
 from libs.nodesim.testing import NodeSimProcess
 from services.proxy.adapters.node_call import Limits
@@ -239,7 +240,7 @@ async def test_a_commit_whose_time_is_over_is_not_sent(sender: NodeSender) -> No
 
     async with server(listen) as node:
         with pytest.raises(NodeUnreachable, match="too late"):
-            await sender.commit(node, ATTEMPT, by_s=time.monotonic() - 0.001)
+            await sender.commit(node, ATTEMPT, by=monotonic_s() + -0.001)
     assert heard == b""
 
 

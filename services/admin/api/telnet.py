@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 
 import structlog
 
+from libs.common.clocks import Instant
 from libs.common.lifecycle import monotonic_s
 from libs.common.ports import Bus
 from libs.common.version import VERSION
@@ -76,17 +77,17 @@ class Session:
         hint = "HELP for help" if self._logged_in else "LOGIN <LOGIN> to log-in"
         await self._send(f"Welcome {self._address}:{self._port} ClusterODM:{VERSION}{END}{hint}{END}QUIT to quit{END}")
         await self._prompt()
-        began_s = monotonic_s()
-        while self._open and (data := await self._receive(began_s)):
+        began = monotonic_s()
+        while self._open and (data := await self._receive(began)):
             await self._take(data)
         if self._open and (rest := self._wire.finish()):
             await self._answer(rest.text)
 
-    async def _receive(self, began_s: float) -> bytes:
+    async def _receive(self, began: Instant) -> bytes:
         """Wait for bytes; empty at the end of the stream or of the client's time."""
         limit_s = self._rules.idle_s or None
         if not self._logged_in:
-            limit_s = max(began_s + self._rules.login_s - monotonic_s(), 0)
+            limit_s = max(self._rules.login_s - (monotonic_s() - began), 0)
         try:
             async with asyncio.timeout(limit_s):
                 return await self._reader.read(READ_BYTES)

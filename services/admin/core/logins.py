@@ -12,6 +12,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+from libs.common.clocks import Instant
+
 FIRST_DELAY_S: Final = 0.5
 LONGEST_DELAY_S: Final = 8.0
 LONGEST_WAIT_S: Final = 30.0
@@ -43,9 +45,9 @@ def household(address: str) -> str:
 class Account:
     """What one address has done."""
 
-    failures_count: int = 0
-    free_at_s: float = 0.0
+    free: Instant
     """When its next attempt may be judged."""
+    failures_count: int = 0
 
 
 class Logins:
@@ -54,30 +56,30 @@ class Logins:
     def __init__(self) -> None:
         self._accounts: OrderedDict[str, Account] = OrderedDict()
 
-    def wait_s(self, address: str, at_s: float) -> float | None:
+    def wait_s(self, address: str, now: Instant) -> float | None:
         """Say how long an attempt that comes now waits until it is judged; None refuses it."""
-        account = self._account(address, at_s)
-        start_s = max(at_s, account.free_at_s)
-        if start_s - at_s > LONGEST_WAIT_S:
+        account = self._account(address, now)
+        start = max(now, account.free)
+        if start - now > LONGEST_WAIT_S:
             return None
-        account.free_at_s = start_s + delay_s(account.failures_count)
-        return start_s - at_s
+        account.free = start + delay_s(account.failures_count)
+        return start - now
 
-    def failed(self, address: str, at_s: float) -> None:
+    def failed(self, address: str, now: Instant) -> None:
         """Count a wrong password."""
-        account = self._account(address, at_s)
+        account = self._account(address, now)
         account.failures_count += 1
-        account.free_at_s = max(account.free_at_s, at_s + delay_s(account.failures_count - 1))
+        account.free = max(account.free, now + delay_s(account.failures_count - 1))
 
     def succeeded(self, address: str) -> None:
         """Forget what an address has done wrong."""
         self._accounts.pop(household(address), None)
 
-    def _account(self, address: str, at_s: float) -> Account:
+    def _account(self, address: str, now: Instant) -> Account:
         who = household(address)
         account = self._accounts.get(who)
-        if account is None or at_s - account.free_at_s > FORGET_AFTER_S:
-            account = self._accounts[who] = Account(free_at_s=at_s)
+        if account is None or now - account.free > FORGET_AFTER_S:
+            account = self._accounts[who] = Account(free=now)
         self._accounts.move_to_end(who)
         while len(self._accounts) > ADDRESSES_COUNT:
             self._accounts.popitem(last=False)

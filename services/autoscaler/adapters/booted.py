@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol, Self
 
 import structlog
 
+from libs.common.clocks import Instant
 from libs.common.errors import ProviderFailed, Refused, Trouble
 from libs.common.lifecycle import monotonic_s
 from libs.common.model import MachineId
@@ -97,7 +98,7 @@ class Booted:
         second_look_s: float = LOOKS_APART * POLL_S,
         listens: Callable[[str, int], Awaitable[bool]] | None = None,
         sleep: Sleep = asyncio.sleep,
-        instant: Callable[[], float] = monotonic_s,
+        instant: Callable[[], Instant] = monotonic_s,
     ) -> None:
         self._vendor = vendor
         self._poll_s = poll_s

@@ -7,25 +7,26 @@ what was spent in the last 24 hours: nothing is ever destroyed for the budget's 
 
 from collections.abc import Iterable, Sequence
 
+from libs.common.clocks import WallMs
 from libs.common.model import Machine
 from services.autoscaler.core.configuration import Limits
 from services.autoscaler.core.life import age_ms
 from services.autoscaler.core.spending import DAY_MS, HOUR_MS, Spending, amount, rate_of
 
 
-def cost(machine: Machine, now_ms: int) -> float:
+def cost(machine: Machine, now_ms: WallMs) -> float:
     """Compute what a machine has cost so far."""
     return (machine.price_per_hour or 0.0) * age_ms(machine, now_ms) / HOUR_MS
 
 
-def cost_of_last_day(machines: Iterable[Machine], spending: Spending, now_ms: int) -> float:
+def cost_of_last_day(machines: Iterable[Machine], spending: Spending, now_ms: WallMs) -> float:
     """Compute what machines that exist, and those that have ended, have cost in the last 24 hours."""
     return amount(
         sum(cost_since(machine, now_ms - DAY_MS, now_ms) for machine in machines) + spending.of_last_day(now_ms)
     )
 
 
-def cost_since(machine: Machine, from_ms: int, now_ms: int) -> int:
+def cost_since(machine: Machine, from_ms: int, now_ms: WallMs) -> int:
     """Compute what a machine that exists has cost since a moment, in parts times milliseconds."""
     if machine.called_at_ms is None:
         return 0
@@ -35,7 +36,7 @@ def cost_since(machine: Machine, from_ms: int, now_ms: int) -> int:
 class Budget:
     """What is left to spend, while a plan is made."""
 
-    def __init__(self, limits: Limits, machines: Sequence[Machine], spending: Spending, now_ms: int) -> None:
+    def __init__(self, limits: Limits, machines: Sequence[Machine], spending: Spending, now_ms: WallMs) -> None:
         self._limits = limits
         self._per_hour = sum(machine.price_per_hour or 0.0 for machine in machines)
         self._spent = cost_of_last_day(machines, spending, now_ms) if limits.max_daily_cost is not None else 0.0

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from libs.common.clocks import WallMs
 from libs.common.model import Machine, MachineId, MachineState
 from services.autoscaler.core.orders import Found
 
@@ -41,7 +42,7 @@ class Comparison:
     missing: list[Machine] = field(default_factory=list)
 
 
-def compare(before: Mapping[MachineId, Machine], listed: Sequence[Found], asked_at_ms: int) -> Comparison:
+def compare(before: Mapping[MachineId, Machine], listed: Sequence[Found], asked_at_ms: WallMs) -> Comparison:
     """Compare a list with the records as they were before it was asked for."""
     found = Comparison()
     by_name: dict[MachineId, list[Found]] = {}
@@ -72,6 +73,6 @@ def compare_one(found: Comparison, machine: Machine, group: Sequence[Found]) -> 
         found.leaving.append((machine, because))
 
 
-def newborn(machine: Machine, now_ms: int) -> bool:
+def newborn(machine: Machine, now_ms: WallMs) -> bool:
     """Whether a list may not show a machine yet. A clock that was set back makes nothing young."""
     return 0 <= now_ms - (machine.created_at_ms or 0) < NEWBORN_MS

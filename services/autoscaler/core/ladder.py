@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from libs.common.clocks import WallMs
 from libs.common.errors import Trouble
 from libs.common.model import Machine, MachineState
 from services.autoscaler.core.configuration import Limits
@@ -41,7 +42,7 @@ class Standing:
     most_trying_count: int | None = None
     """How many may be: after a refusal twice as many as have come since. None: any number."""
 
-    def rests(self, first_ms: int, now_ms: int) -> bool:
+    def rests(self, first_ms: int, now_ms: WallMs) -> bool:
         """Whether it is too early to try again; not when the clock went back to before the failure."""
         return self.failed_at_ms <= now_ms < self.free_at_ms(first_ms)
 
@@ -66,7 +67,7 @@ class Choice:
 class Ladder:
     """The offers, and how each stands at this moment."""
 
-    def __init__(self, limits: Limits, machines: Sequence[Machine], history: History, now_ms: int) -> None:
+    def __init__(self, limits: Limits, machines: Sequence[Machine], history: History, now_ms: WallMs) -> None:
         self._limits = limits
         self._now_ms = now_ms
         self._history = history

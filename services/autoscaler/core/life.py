@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import msgspec
 
+from libs.common.clocks import WallMs
 from libs.common.errors import Trouble
 from libs.common.model import Machine, MachineState, Moment
 
@@ -89,7 +90,7 @@ def possible(state: MachineState, step: Step) -> bool:
     return (state, step) in TABLE
 
 
-def after(machine: Machine, step: Step, now_ms: int, reason: str, **facts: Any) -> Machine:
+def after(machine: Machine, step: Step, now_ms: WallMs, reason: str, **facts: Any) -> Machine:
     """Take a step: the machine as it is to be written. Raises Impossible."""
     state = TABLE.get((machine.state, step))
     if state is None:
@@ -124,7 +125,7 @@ def came_to_nothing(machine: Machine) -> bool:
     return machine.created_at_ms is None and not machine.seen_at_ms
 
 
-def age_ms(machine: Machine, now_ms: int) -> int:
+def age_ms(machine: Machine, now_ms: WallMs) -> int:
     """How long it has cost money so far; 0 when the provider was never called, or nothing came of it."""
     if machine.called_at_ms is None or machine.never_was:
         return 0

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.clocks import WallMs
 from libs.common.model import Machine, MachineState
 from services.autoscaler.core.life import Step, after
 from services.autoscaler.core.planning import Load
@@ -11,7 +12,7 @@ from services.autoscaler.core.planning import Load
 WATCHED = {MachineState.ONLINE, MachineState.BUSY, MachineState.IDLE, MachineState.DRAINING}
 
 
-def observed(machine: Machine, load: Load, now_ms: int) -> Machine:
+def observed(machine: Machine, load: Load, now_ms: WallMs) -> Machine:
     """Bring a machine up to date; the same object when nothing is new."""
     if machine.state not in WATCHED:
         return machine
@@ -27,7 +28,7 @@ def observed(machine: Machine, load: Load, now_ms: int) -> Machine:
     return current
 
 
-def changed(machine: Machine, load: Load, now_ms: int) -> dict[str, Any]:
+def changed(machine: Machine, load: Load, now_ms: WallMs) -> dict[str, Any]:
     """Collect what is new besides the state."""
     facts: dict[str, Any] = {}
     if load.tasks != machine.tasks:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from libs.common.clocks import WallMs
 from libs.common.messages import TaskWaits, WaitingTask
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from services.autoscaler.core.budget import Budget
@@ -50,7 +51,7 @@ class Load:
 class View:
     """Everything that a plan depends on."""
 
-    now_ms: int
+    now_ms: WallMs
     machines: Sequence[Machine]
     """Those that exist."""
     history: History
@@ -213,7 +214,7 @@ def unused(limits: Limits, view: View, machine: Machine) -> Verdict | None:
     return Verdict(machine.id, f"it has been idle for {(view.now_ms - machine.state_at_ms) // 1000} s")
 
 
-def against_pool(limits: Limits, now_ms: int, spare: Sequence[Machine]) -> tuple[list[int], set[MachineId]]:
+def against_pool(limits: Limits, now_ms: WallMs, spare: Sequence[Machine]) -> tuple[list[int], set[MachineId]]:
     """Set free machines against the warm pool: for how many images machines are missing, and which belong to it."""
     missing: list[int] = []
     kept: set[MachineId] = set()

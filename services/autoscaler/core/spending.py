@@ -10,6 +10,7 @@ from enum import Enum, auto
 from heapq import heappop, heappush
 from typing import Final
 
+from libs.common.clocks import WallMs
 from libs.common.model import Machine, MachineId
 
 HOUR_MS: Final = 3_600_000
@@ -77,7 +78,7 @@ class Spending:
         if ended_ms is not None and called_ms is not None and rate and ended_ms > called_ms:
             self._put(Bill(machine.id, rate, called_ms, ended_ms))
 
-    def of_last_day(self, now_ms: int) -> int:
+    def of_last_day(self, now_ms: WallMs) -> int:
         """Add up the last 24 hours, in parts times milliseconds."""
         from_ms = now_ms - DAY_MS
         while self._begins and self._begins[0][0] < from_ms:

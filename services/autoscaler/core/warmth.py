@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from libs.common.clocks import WallMs
 from services.autoscaler.core.configuration import Limits, Warmth
 
 MINUTE_MS: Final = 60_000
@@ -11,7 +12,7 @@ FIRST_DAY: Final = 3
 """1970-01-01 was a Thursday; Monday is 0."""
 
 
-def open_now(window: Warmth, now_ms: int) -> bool:
+def open_now(window: Warmth, now_ms: WallMs) -> bool:
     """Whether a window is open. One that ends before it begins goes over midnight and belongs to the day it began."""
     day, minute = divmod(now_ms // MINUTE_MS, MINUTES_PER_DAY)
     today = (day + FIRST_DAY) % DAYS_PER_WEEK
@@ -23,7 +24,7 @@ def open_now(window: Warmth, now_ms: int) -> bool:
     )
 
 
-def wanted(limits: Limits, now_ms: int) -> tuple[int, ...]:
+def wanted(limits: Limits, now_ms: WallMs) -> tuple[int, ...]:
     """For how many images each machine of the pool is to be, one number per machine, the largest first."""
     found = [
         window.max_images for window in limits.warm if open_now(window, now_ms) for _ in range(window.machines_count)

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 import msgspec
 import structlog
 
+from libs.common.clocks import WallMs
 from libs.common.errors import BusFailed, ClusterError, Conflict, ProviderFailed, Refused, Trouble
 from libs.common.lifecycle import ended, mention_failure, monotonic_s
 from libs.common.model import Machine, MachineId, MachineState
@@ -272,7 +273,7 @@ class Lives:
                 return None
 
 
-def left_by(machine: Machine, error: ProviderFailed, now_ms: int) -> dict[str, Any]:
+def left_by(machine: Machine, error: ProviderFailed, now_ms: WallMs) -> dict[str, Any]:
     """Say what a creation that failed has left for certain, or a removal has met: from then on it has been seen."""
     if not error.ref:
         return {}

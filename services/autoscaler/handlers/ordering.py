@@ -3,6 +3,7 @@
 from typing import Final
 from urllib.parse import quote
 
+from libs.common.clocks import WallMs
 from libs.common.model import Machine, MachineState
 from services.autoscaler.core.configuration import Configuration
 from services.autoscaler.core.names import digest, images_in, machine_name, node_token, suffix_for, webhook_secret
@@ -25,7 +26,7 @@ class Ordering:
         self._keeping = keeping
         self._public_url = public_url.rstrip("/")
 
-    def machine(self, creation: Creation, now_ms: int, occasion: str) -> Machine:
+    def machine(self, creation: Creation, now_ms: WallMs, occasion: str) -> Machine:
         """Make the record of a machine that is to be created. `occasion`: what it is for, told from any earlier one."""
         suffix = suffix_for(self._keeping.key, occasion)
         name = machine_name(self._keeping.facts.cluster_id, creation.images_count, suffix)
@@ -55,7 +56,7 @@ class Ordering:
             tags={CLUSTER_TAG: cluster_id},
         )
 
-    def adopted(self, found: Found, now_ms: int) -> Machine:
+    def adopted(self, found: Found, now_ms: WallMs) -> Machine:
         """Make the record of a machine that bears one of our ids and that nobody knows; it costs since it was made."""
         size = self._size_of(found)
         since_ms = min(found.created_at_ms or now_ms, now_ms)

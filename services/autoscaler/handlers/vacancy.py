@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from libs.common.clocks import Instant
 from libs.common.errors import BusFailed
 from libs.common.lifecycle import monotonic_s
 from libs.common.ports import Bus
@@ -31,7 +32,7 @@ class Vacancy:
         self._bus = bus
         self._office = office
         self._between_terms_s = between_terms_s
-        self._held_at_s: float | None = None
+        self._held: Instant | None = None
 
     def __repr__(self) -> str:
         """Show what it has seen."""
@@ -40,7 +41,7 @@ class Vacancy:
     @property
     def valid(self) -> bool:
         """Whether nobody leads."""
-        return self._held_at_s is None or monotonic_s() - self._held_at_s > self._between_terms_s
+        return self._held is None or monotonic_s() - self._held > self._between_terms_s
 
     async def over(self) -> None:
         """Wait for ever: it comes and goes."""
@@ -52,7 +53,7 @@ class Vacancy:
             held = await self._bus.led(self._office)
         except BusFailed:
             return
-        if held and self._held_at_s is None:
+        if held and self._held is None:
             log.info("another autoscaler answers", office=self._office)
         if held:
-            self._held_at_s = monotonic_s()
+            self._held = monotonic_s()

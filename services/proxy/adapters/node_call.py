@@ -17,13 +17,13 @@ import ssl
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import quote
 
 import msgspec
 
+from libs.common.clocks import Instant
 from libs.common.errors import NodeFailed, NodeUnreachable
 from libs.common.lifecycle import monotonic_s
 from libs.common.model import Node
@@ -84,7 +84,7 @@ class NodeCall:
         throttle: Throttle,
         headers: Mapping[str, str] | None = None,
         file: Path | None = None,
-        by_s: float = inf,
+        by: Instant | None = None,
         method: str = "POST",
     ) -> None:
         self._node = node
@@ -95,7 +95,7 @@ class NodeCall:
         self._throttle = throttle
         self._headers = headers or {}
         self._file = file
-        self._by_s = by_s
+        self._by = by
         self._aborted = threading.Event()
         self._connection: http.client.HTTPConnection | None = None
         self._begun = False
@@ -133,7 +133,7 @@ class NodeCall:
 
     def _require_in_time(self) -> None:
         """End the call when what it was allowed by is too old, before a byte of it is sent."""
-        if monotonic_s() > self._by_s:
+        if self._by is not None and monotonic_s() > self._by:
             raise NodeUnreachable(f"{self._node.name} was reached too late")
 
     def _connect(self) -> http.client.HTTPConnection:

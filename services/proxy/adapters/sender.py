@@ -10,12 +10,12 @@ import uuid
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from math import inf
 from pathlib import Path
 from urllib.parse import urlencode
 
 import msgspec
 
+from libs.common.clocks import Instant
 from libs.common.errors import NodeFailed
 from libs.common.model import Node, NodeTaskId, StatusCode
 from services.proxy.adapters.node_call import Answer, Limits, NodeCall, Status
@@ -44,9 +44,9 @@ class NodeSender:
         answer = await self._call(node, f"/task/new/upload/{attempt}", one_file(fresh_boundary(), name), file=path)
         require(answer.success is True, node)
 
-    async def commit(self, node: Node, attempt: NodeTaskId, by_s: float = inf) -> None:
+    async def commit(self, node: Node, attempt: NodeTaskId, by: Instant | None = None) -> None:
         """`POST /task/new/commit/<id>`."""
-        answer = await self._call(node, f"/task/new/commit/{attempt}", None, by_s=by_s)
+        answer = await self._call(node, f"/task/new/commit/{attempt}", None, by=by)
         require(answer.uuid == attempt, node)
 
     async def discard(self, node: Node, attempt: NodeTaskId) -> None:
@@ -70,10 +70,10 @@ class NodeSender:
         answer = await self._call(node, "/task/remove", Urlencoded(urlencode({"uuid": attempt}).encode()))
         require(answer.success is True, node)
 
-    async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft, by_s: float = inf) -> None:
+    async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft, by: Instant | None = None) -> None:
         """`POST /task/new` with `zipurl`."""
         body = form(fresh_boundary(), [*fields_of(draft), ("zipurl", draft.zip_url)])
-        answer = await self._call(node, "/task/new", body, attempt=attempt, by_s=by_s)
+        answer = await self._call(node, "/task/new", body, attempt=attempt, by=by)
         require(answer.uuid == attempt, node)
 
     async def _call(  # noqa: PLR0913 what a call may have
@@ -84,7 +84,7 @@ class NodeSender:
         *,
         attempt: NodeTaskId | None = None,
         file: Path | None = None,
-        by_s: float = inf,
+        by: Instant | None = None,
         method: str = "POST",
     ) -> Answer:
         headers = {"set-uuid": attempt} if attempt else None
@@ -96,7 +96,7 @@ class NodeSender:
             throttle=self.throttle,
             headers=headers,
             file=file,
-            by_s=by_s,
+            by=by,
             method=method,
         )
         try:

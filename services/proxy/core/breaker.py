@@ -11,6 +11,8 @@ others nothing. The pauses are short: what a client sees of a node that is back 
 from dataclasses import dataclass
 from typing import Final
 
+from libs.common.clocks import Instant
+
 PAUSES_S: Final = (1.0, 2.0, 4.0)
 """After the first failure, the second in a row, every further one."""
 
@@ -21,30 +23,30 @@ class Breaker:
 
     failures_count: int
     """In a row."""
-    open_until_s: float
+    open_until: Instant
     trying: bool = False
     """Half open: somebody is asking."""
 
-    def lets_through(self, now_s: float) -> bool:
+    def lets_through(self, now: Instant) -> bool:
         """Whether one may ask."""
-        return now_s >= self.open_until_s and not self.trying
+        return now >= self.open_until and not self.trying
 
 
-def failed(breaker: Breaker | None, now_s: float) -> Breaker:
+def failed(breaker: Breaker | None, now: Instant) -> Breaker:
     """Open after a failure. One of several that were under way together does not count again."""
     if breaker is None:
-        return Breaker(1, now_s + PAUSES_S[0])
+        return Breaker(1, now + PAUSES_S[0])
     if not breaker.trying:
         return breaker
     count = breaker.failures_count + 1
-    return Breaker(count, now_s + PAUSES_S[min(count, len(PAUSES_S)) - 1])
+    return Breaker(count, now + PAUSES_S[min(count, len(PAUSES_S)) - 1])
 
 
 def tried(breaker: Breaker) -> Breaker:
     """Let one through."""
-    return Breaker(breaker.failures_count, breaker.open_until_s, trying=True)
+    return Breaker(breaker.failures_count, breaker.open_until, trying=True)
 
 
 def let_go(breaker: Breaker) -> Breaker:
     """Let the next one ask: the one that was let through has left without an outcome."""
-    return Breaker(breaker.failures_count, breaker.open_until_s)
+    return Breaker(breaker.failures_count, breaker.open_until)

@@ -7,6 +7,8 @@ began anew: when the highest has not been heard for a while, the lower one count
 
 from typing import Final
 
+from libs.common.clocks import Instant
+
 FORGOTTEN_AFTER_S: Final = 60.0
 """Much longer than any term lasts without a renewal."""
 
@@ -16,7 +18,7 @@ class Epochs:
 
     def __init__(self) -> None:
         self.highest = 0
-        self._heard_at_s = 0.0
+        self._heard: Instant | None = None
 
     def __repr__(self) -> str:
         """Show the highest."""
@@ -26,11 +28,11 @@ class Epochs:
         """Count anew: the records began anew, and so did the epochs."""
         self.highest = 0
 
-    def counts(self, epoch: int, now_s: float) -> bool:
+    def counts(self, epoch: int, now: Instant) -> bool:
         """Take in an epoch; whether what came with it counts. 0: whoever says it does not know of terms."""
         if epoch == 0:
             return True
-        if epoch < self.highest and now_s - self._heard_at_s < FORGOTTEN_AFTER_S:
+        if epoch < self.highest and self._heard is not None and now - self._heard < FORGOTTEN_AFTER_S:
             return False
-        self.highest, self._heard_at_s = epoch, now_s
+        self.highest, self._heard = epoch, now
         return True

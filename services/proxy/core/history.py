@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from libs.common.clocks import WallMs
 from libs.common.messages import AttemptStage, KnownAttempt, KnownEnd, Placed
 from libs.common.model import Attempt, Frozen, Task
 
@@ -23,7 +24,7 @@ class History(Frozen, frozen=True, kw_only=True):
     end: KnownEnd | None = None
 
 
-def begun(history: History, placed: Placed, now_ms: int) -> History:
+def begun(history: History, placed: Placed, now_ms: WallMs) -> History:
     """Note an attempt that is about to begin."""
     attempt = KnownAttempt(
         number=placed.attempt,
@@ -38,7 +39,7 @@ def begun(history: History, placed: Placed, now_ms: int) -> History:
     return msgspec.structs.replace(history, attempts=(*history.attempts, attempt)[-KEPT_COUNT:], end=None)
 
 
-def reached(history: History, stage: AttemptStage, now_ms: int) -> History:
+def reached(history: History, stage: AttemptStage, now_ms: WallMs) -> History:
     """Note how far the last attempt has come."""
     if not history.attempts:
         return history

@@ -24,6 +24,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from libs.common.clocks import WallMs
 from libs.common.model import Attempt, StatusCode, Task, TaskState
 
 ENDED_CODES: Final = {
@@ -76,7 +77,7 @@ def status_code(said: Mapping[str, Any]) -> StatusCode | None:
     return CODES.get(code) if isinstance(code, int) else None
 
 
-def known_info(task: Task, now_ms: int) -> dict[str, Any]:
+def known_info(task: Task, now_ms: WallMs) -> dict[str, Any]:
     """Write a task's info from the record alone."""
     known = task.known
     options = (known.options if known else ()) or task.options
@@ -114,7 +115,7 @@ def status(task: Task, code: StatusCode) -> dict[str, Any]:
     return {"code": int(code), "errorMessage": task.error or (task.known.error if task.known else "")}
 
 
-def busy_ms(task: Task, now_ms: int) -> int:
+def busy_ms(task: Task, now_ms: WallMs) -> int:
     """Say for how long a task is being sent; -1, as NodeODM, while nothing happens to it."""
     return max(0, now_ms - task.committed_at_ms) if task.state is TaskState.FORWARDING else -1
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import structlog
 
+from libs.common.clocks import Instant
 from libs.common.errors import BusFailed, ClusterError, Refused
 from libs.common.lifecycle import leaves, monotonic_s
 from libs.common.messages import (
@@ -180,15 +181,15 @@ class Attempt:
             return False
         return True
 
-    async def _confirm(self) -> float:
+    async def _confirm(self) -> Instant:
         """Wait until the scheduler says that the attempt still counts; until when that holds. Raises AttemptOver."""
         self._committing = False
         await self._note(AttemptStage.COMMITTING)
         while True:
-            asked_s = monotonic_s()
+            asked = monotonic_s()
             if await self._renew_once():
                 self._committing = True
-                return asked_s + COMMIT_WITHIN_S
+                return asked + COMMIT_WITHIN_S
             await asyncio.sleep(self._pace.bus_retry_s)
 
     async def _report(self, verdict: Verdict | None) -> None:

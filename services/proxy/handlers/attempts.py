@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from libs.common.clocks import WallMs
 from libs.common.errors import ClusterError
 from libs.common.messages import REPORT_FORWARD_FAILED, AttemptStage, Placed, ReportForwardFailed
 from libs.common.model import TaskId
@@ -54,7 +55,7 @@ class Attempts:
         *,
         parallel_count: int,
         pace: Pace,
-        now_ms: Callable[[], int],
+        now_ms: Callable[[], WallMs],
     ) -> None:
         self._bus = bus
         self._spool = spool

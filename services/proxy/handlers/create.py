@@ -22,6 +22,7 @@ from typing import Final, TypeVar
 
 import structlog
 
+from libs.common.clocks import WallMs
 from libs.common.errors import BusFailed, NotFound, Refused
 from libs.common.identity import may_touch
 from libs.common.lifecycle import monotonic_s
@@ -86,7 +87,7 @@ class Creator:
         forwarding: Forwarding,
         policy: Policy,
         *,
-        now_ms: Callable[[], int],
+        now_ms: Callable[[], WallMs],
         fresh_id: Callable[[], str],
     ) -> None:
         self._spool = spool
@@ -243,7 +244,7 @@ class Creator:
         return task
 
 
-def date_created_ms(text: str, now_ms: int) -> int:
+def date_created_ms(text: str, now_ms: WallMs) -> int:
     """Read the client's own date, in ms; anything that is none counts as not given."""
     return int(text) if text.isascii() and text.isdigit() and 0 < len(text) <= len(str(now_ms)) else now_ms
 

@@ -19,6 +19,7 @@ from itertools import count
 
 import structlog
 
+from libs.common.clocks import Instant
 from libs.common.errors import NodeFailed, NodeUnreachable
 from libs.common.lifecycle import leaves, monotonic_s
 from libs.common.model import Node, NodeId, NodeTaskId
@@ -38,7 +39,7 @@ from services.proxy.ports import Draft, NodeErred, NodeRefused, Sender, Spool
 
 log = structlog.get_logger()
 
-Confirm = Callable[[], Awaitable[float]]
+Confirm = Callable[[], Awaitable[Instant]]
 """Asks, before each try, whether the node may begin; says until when (monotonic clock)."""
 
 

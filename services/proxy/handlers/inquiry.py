@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from libs.common.clocks import Instant
 from libs.common.errors import NodeFailed
 from libs.common.lifecycle import monotonic_s
 from libs.common.model import Node
@@ -33,7 +34,7 @@ Question = tuple[str, bytes, tuple[tuple[str, str], ...]]
 class Inquiry:
     """Asks nodes."""
 
-    def __init__(self, nodes: Upstream, clock: Callable[[], float] = monotonic_s) -> None:
+    def __init__(self, nodes: Upstream, clock: Callable[[], Instant] = monotonic_s) -> None:
         self._nodes = nodes
         self._clock = clock
         self._breakers: dict[str, Breaker] = {}

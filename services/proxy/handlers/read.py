@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+from libs.common.clocks import WallMs
 from libs.common.errors import BusFailed, ClusterError, NotFound, Removed
 from libs.common.identity import may_touch
 from libs.common.messages import (
@@ -54,7 +55,7 @@ class Reader:
         bus: Bus,
         cluster: Cluster,
         inquiry: Inquiry,
-        now_ms: Callable[[], int],
+        now_ms: Callable[[], WallMs],
         *,
         is_sure: IsSure = always,
     ) -> None:

@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 from typing import Protocol
 
+from libs.common.clocks import Instant
 from libs.common.model import Node, NodeTaskId, TaskId, Upload
 from services.proxy.core.forwarding import ImagesCount
 from services.proxy.ports.spool import Draft
@@ -108,8 +108,8 @@ class Sender(Protocol):
         """`POST /task/new/upload/<id>` with exactly one file."""
         ...
 
-    async def commit(self, node: Node, attempt: NodeTaskId, by_s: float = inf) -> None:
-        """`POST /task/new/commit/<id>`. Later than `by_s` (monotonic clock) no byte goes out: NodeUnreachable."""
+    async def commit(self, node: Node, attempt: NodeTaskId, by: Instant | None = None) -> None:
+        """`POST /task/new/commit/<id>`. Later than `by` (monotonic clock) no byte goes out: NodeUnreachable."""
         ...
 
     async def discard(self, node: Node, attempt: NodeTaskId) -> None:
@@ -124,8 +124,8 @@ class Sender(Protocol):
         """`POST /task/remove`; NodeRefused when it knows no such task."""
         ...
 
-    async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft, by_s: float = inf) -> None:
-        """`POST /task/new` with `zipurl`: begin and commit at once; `by_s` as with `commit`."""
+    async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft, by: Instant | None = None) -> None:
+        """`POST /task/new` with `zipurl`: begin and commit at once; `by` as with `commit`."""
         ...
 
 

@@ -29,8 +29,8 @@ def test_failures_that_were_under_way_together_count_once():
 def test_pauses_grow_up_to_a_limit():
     breaker, now_s, pauses_s = failed(None, 0.0), 0.0, []
     for _ in range(5):
-        pauses_s.append(breaker.open_until_s - now_s)
-        now_s = breaker.open_until_s
+        pauses_s.append(breaker.open_until - now_s)
+        now_s = breaker.open_until
         breaker = failed(tried(breaker), now_s)
 
     assert pauses_s == [*PAUSES_S, PAUSES_S[-1], PAUSES_S[-1]]

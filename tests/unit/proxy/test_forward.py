@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
+from libs.common.clocks import Instant
 from libs.common.errors import NodeFailed, NodeUnreachable, Refused
 from libs.common.messages import (
     PLACEMENT_POSSIBLE,
@@ -160,9 +161,9 @@ async def test_a_commit_is_confirmed_anew_before_each_try(world: World) -> None:
     limits_s: list[float] = []
     commit = world.nodes.commit
 
-    async def noted(node: Node, attempt: NodeTaskId, by_s: float) -> None:
-        limits_s.append(by_s)
-        await commit(node, attempt, by_s)
+    async def noted(node: Node, attempt: NodeTaskId, by: Instant) -> None:
+        limits_s.append(by)
+        await commit(node, attempt, by)
 
     world.nodes.commit = noted  # type: ignore[method-assign,assignment]
     async with world.proxy() as forwarder:
@@ -175,11 +176,11 @@ async def test_a_commit_is_confirmed_anew_before_each_try(world: World) -> None:
 async def test_a_commit_that_was_not_sent_is_not_tried_again_when_it_no_longer_counts(world: World) -> None:
     commit = world.nodes.commit
 
-    async def come_too_late(node: Node, attempt: NodeTaskId, by_s: float) -> None:
+    async def come_too_late(node: Node, attempt: NodeTaskId, by: Instant) -> None:
         if world.scheduler.tasks[TASK].state is TaskState.FORWARDING:
             world.scheduler.change(state=TaskState.CANCELED)
             raise NodeUnreachable("n1 was reached too late")
-        await commit(node, attempt, by_s)
+        await commit(node, attempt, by)
 
     world.nodes.commit = come_too_late  # type: ignore[method-assign,assignment]
     async with world.proxy() as forwarder:
@@ -227,7 +228,7 @@ async def test_a_report_is_repeated_until_nats_is_back(world: World) -> None:
         await world.commit()
         world.scheduler.submit()
 
-        async def commit_and_lose_nats(_node: Node, attempt: NodeTaskId, _by_s: float) -> None:
+        async def commit_and_lose_nats(_node: Node, attempt: NodeTaskId, _by: Instant) -> None:
             world.nodes.committed.append(attempt)
             world.bus.connected = False
 

@@ -1,0 +1,112 @@
+"""The two clocks stay apart: cores are told the time as `Instant` or `WallMs`, and what the wall clock says decides hardly anything.
+
+mypy keeps the types apart (libs/common/clocks.py); these tests hold that the types are used, and that whoever compares what the wall
+clock says now with something has a reason that is written down here.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+NUMBERS: Final = {"int", "float", "int | None", "float | None"}
+"""What the present is never told as, whatever it is called."""
+PRESENT: Final = {"now", "now_ms", "wall_ms"}
+BARE: Final = re.compile(r"^(now|at|clock|wall)_s$")
+"""The present as a number of seconds could be of either clock."""
+WALL: Final = {"now_ms", "wall_ms"}
+AGED: Final = "the times of a machine are restated by core/aging.py before a plan is made"
+COMPARED: Final = {
+    "libs/common/clocks.py::since": "a record's time becomes an instant, within bounds",
+    "libs/common/clocks.py::until": "a record's time becomes an instant, within bounds",
+    "libs/common/store.py::_old_markers": "a leftover of deleted keys goes early or late; nothing depends on it",
+    "services/autoscaler/core/aging.py::time_ms": "an instant becomes the wall time that a plan reckons with",
+    "services/autoscaler/core/budget.py::cost_of_last_day": "the last 24 hours; the times of machines that exist are restated",
+    "services/autoscaler/core/budget.py::cost_since": AGED,
+    "services/autoscaler/core/comparing.py::newborn": "bounded on both sides",
+    "services/autoscaler/core/ladder.py::rests": "bounded on both sides: a pause ends when the clock goes back",
+    "services/autoscaler/core/life.py::age_ms": "shown to people, at least 0; in plans its machine is restated",
+    "services/autoscaler/core/planning.py::has_results": AGED,
+    "services/autoscaler/core/planning.py::is_ready": AGED,
+    "services/autoscaler/core/planning.py::over_time": AGED,
+    "services/autoscaler/core/planning.py::unused": AGED,
+    "services/autoscaler/core/spending.py::of_last_day": "what machines that have ended cost, by their records",
+    "services/autoscaler/handlers/reconciling.py::_forget_old": "records of machines that have ended, kept for show",
+    "services/proxy/core/polls.py::busy_ms": "shown to people, at least 0",
+    "services/scheduler/core/timeline.py::may_repeat": "bounded on both sides: whether a line is shown again",
+}
+"""Where a wall reading is compared or subtracted, and why it may be."""
+
+
+def sources(*patterns: str) -> list[Path]:
+    """Find files of the repository."""
+    return sorted(path for pattern in patterns for path in ROOT.glob(pattern))
+
+
+def told(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Go through parameters and fields: name and type."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
+                if argument.annotation:
+                    yield argument.arg, ast.unparse(argument.annotation)
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id, ast.unparse(node.annotation)
+
+
+def comparing(path: Path, tree: ast.AST) -> Iterator[str]:
+    """Name the functions that compare a wall reading, or take a difference with one."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and any(map(compares, ast.walk(function))):
+            yield f"{path.relative_to(ROOT)}::{function.name}"
+
+
+def compares(node: ast.AST) -> bool:
+    """Whether this is a comparison of, or a difference with, what the wall clock says now."""
+    if isinstance(node, ast.Compare):
+        return any(map(is_wall, (node.left, *node.comparators)))
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and (is_wall(node.left) or is_wall(node.right))
+
+
+def is_wall(node: ast.AST) -> bool:
+    """Whether an expression reads the wall clock, or was told what it says."""
+    if isinstance(node, ast.Call):
+        return is_wall(node.func)
+    if isinstance(node, ast.BinOp):
+        return is_wall(node.left) or is_wall(node.right)
+    if isinstance(node, ast.BoolOp):
+        return any(map(is_wall, node.values))
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return name.lstrip("_") in WALL
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in sources("services/*/core/**/*.py")]
+)
+def test_a_core_is_told_the_time_as_one_of_the_two_types(path: Path):
+    for name, kind in told(ast.parse(path.read_text())):
+        assert not BARE.match(name), f"{name}: {kind} may be of either clock; call it `now` and make it an Instant"
+        assert name not in PRESENT or kind not in NUMBERS, f"{name}: {kind} should be an Instant, a Now or WallMs"
+
+
+def test_what_the_wall_clock_says_is_compared_only_where_a_reason_is_given():
+    paths = sources("services/**/*.py", "libs/common/*.py")
+    found = {name for path in paths for name in comparing(path, ast.parse(path.read_text()))}
+    assert found == set(COMPARED)
+
+
+@pytest.mark.parametrize(
+    ("code", "wrong"),
+    [
+        pytest.param("def f(now_ms, at_ms): return now_ms - at_ms > 5", True, id="an age by the wall clock"),
+        pytest.param("def f(clock): return clock.wall_ms() >= 5", True, id="a limit by the wall clock"),
+        pytest.param("def f(now, began): return now - began > 5", False, id="an age by the monotonic clock"),
+        pytest.param("def f(now_ms): return Moment(at_ms=now_ms + 5)", False, id="a record"),
+    ],
+)
+def test_a_comparison_with_the_wall_clock_is_found(code: str, wrong: bool):
+    assert bool(list(comparing(ROOT / "x.py", ast.parse(code)))) is wrong
