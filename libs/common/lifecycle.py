@@ -33,6 +33,8 @@ log = structlog.get_logger()
 
 Result = TypeVar("Result")
 
+STDERR: Final = 2
+"""The descriptor, whatever `sys.stderr` is at the moment."""
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_REFUSED: Final = 78
@@ -77,7 +79,7 @@ def run(
     """
     import uvloop
 
-    faulthandler.enable()  # who is aborted because it hangs writes where
+    faulthandler.enable(STDERR)  # who is aborted because it hangs writes where
     allow_many_connections()
     settle()
     try:
