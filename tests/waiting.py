@@ -1,4 +1,8 @@
-"""Waiting in tests: for a fact, with a deadline; never for luck."""
+"""Waiting in tests: for a fact, with a deadline; never for luck.
+
+That something does *not* happen no pause can show. `passed` turns the clock of the event loop instead: whatever a timer would
+have begun has begun when it returns. Where processes take part, wait for a later event that could not have come before.
+"""
 
 import asyncio
 import inspect
@@ -33,3 +37,26 @@ def until_sync(fact: Callable[[], Value], timeout_s: float = 10.0, step_s: float
             raise AssertionError(f"not within {timeout_s} s: {what or inspect.getsource(fact).strip()}")
         time.sleep(step_s)
     return value
+
+
+class TurnedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock `passed` turns forward. Until then it is like any other."""
+
+    turned_s = 0.0
+
+    def time(self) -> float:
+        """Say where its clock is."""
+        return super().time() + self.turned_s
+
+
+async def passed(for_s: float = 1.0, step_s: float = 0.01, turns_count: int = 20) -> None:
+    """Let so much time of the event loop pass at once: every timer that is due acts, and what it begins goes on.
+
+    Only for what lives in the loop alone: threads, sockets and files take the time they take.
+    """
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, TurnedLoop)
+    for _ in range(round(for_s / step_s)):
+        loop.turned_s += step_s
+        for _ in range(turns_count):
+            await asyncio.sleep(0)

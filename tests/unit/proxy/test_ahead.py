@@ -18,7 +18,7 @@ from services.proxy.core.names import candidates
 from services.proxy.handlers.forward import Forwarder
 from services.proxy.ports import Draft
 from tests.forwarding import NODE, OTHER_NODE, TASK, World
-from tests.waiting import until
+from tests.waiting import passed, until
 
 FIRST = NodeTaskId("ahead-1")
 SECOND = NodeTaskId("ahead-2")
@@ -102,7 +102,7 @@ async def test_an_upload_that_is_too_small_is_left_alone(world: World) -> None:
     async with world.proxy(ahead_from_bytes=4) as forwarder:
         await begins(world)
         await uploads(world, forwarder, ONE_REQUEST)
-        await asyncio.sleep(0.05)
+        await passed()
         assert world.scheduler.aims == []
         await uploads(world, forwarder, MORE)
         await has(world, FIRST, ONE_REQUEST | MORE)
@@ -112,11 +112,11 @@ async def test_nothing_goes_ahead_where_that_is_switched_off_or_has_no_files(wor
     async with world.proxy(ahead_from_bytes=None) as forwarder:
         await begins(world)
         await uploads(world, forwarder, ONE_REQUEST)
-        await asyncio.sleep(0.05)
+        await passed()
     async with world.proxy(ahead_from_bytes=1) as forwarder:
         await begins(world, zip_url="http://x/y.zip")
         await uploads(world, forwarder, MORE)
-        await asyncio.sleep(0.05)
+        await passed()
     assert world.scheduler.aims == world.nodes.begun == []
 
 
@@ -126,7 +126,7 @@ async def test_no_more_uploads_go_ahead_at_once_than_the_limit(world: World) -> 
             await begins(world, TaskId(f"task-{number}"))
             await uploads(world, forwarder, ONE_REQUEST, TaskId(f"task-{number}"))
         await until(lambda: len(world.nodes.uploads) == 2, what="two that go ahead")
-        await asyncio.sleep(0.05)
+        await passed()
         assert len(world.nodes.begun) == 2
 
 
@@ -173,7 +173,7 @@ async def test_an_upload_that_nobody_goes_on_with_holds_no_room_and_may_go_on_la
         world.clock.pass_s(IDLE_S + 0.001)
         await is_gone(world, FIRST)
         asked_count = len(world.scheduler.aims)
-        await asyncio.sleep(0.05)
+        await passed()
         assert len(world.scheduler.aims) == asked_count
         await uploads(world, forwarder, MORE)
         await has(world, SECOND, ONE_REQUEST | MORE)
@@ -206,7 +206,7 @@ async def test_after_some_failures_an_upload_is_left_alone_until_its_commit(worl
         await uploads(world, forwarder, ONE_REQUEST)
         await until(lambda: len(world.nodes.discarded) == 3, what="three failures")
         await uploads(world, forwarder, MORE)
-        await asyncio.sleep(0.1)
+        await passed()
         assert world.nodes.begun == []
         await commits(world, forwarder)
         await world.reaches(TaskState.RUNNING)
@@ -313,7 +313,7 @@ async def test_a_commit_that_never_reached_the_scheduler_keeps_what_went_ahead(w
         await has(world, FIRST, ONE_REQUEST)
         await world.spool.commit(TASK, at_ms=2)
         world.scheduler.aims_at = None  # the slot may be its own by now
-        await asyncio.sleep(0.1)
+        await passed()
         world.scheduler.submit(TASK)
         await forwarder.adopt(TASK)
         await world.reaches(TaskState.RUNNING)
@@ -398,7 +398,7 @@ async def test_on_a_limited_link_nothing_more_goes_ahead_while_a_committed_task_
         await forwarder.adopt(other)
         await until(lambda: world.nodes.sending_count == 2, what="the committed task is sent")
         await uploads(world, forwarder, MORE)
-        await asyncio.sleep(0.05)
+        await passed()
         assert world.nodes.sending_count == 2
         world.nodes.gate.set()
         await has(world, FIRST, ONE_REQUEST | MORE)
@@ -428,7 +428,7 @@ async def test_after_a_restart_with_it_switched_off_what_went_ahead_is_removed(w
     async with world.proxy():
         await is_gone(world, FIRST)
         await until(lambda: noted(world) is None, what="no note")
-        await asyncio.sleep(0.05)
+        await passed()
     assert world.nodes.begun == [FIRST]
 
 
@@ -458,7 +458,7 @@ async def test_nothing_is_removed_once_an_attempt_goes_on_with_it(world: World) 
         await world.reaches(TaskState.RUNNING)
     async with world.proxy(ahead_from_bytes=1):
         await until(lambda: world.scheduler.asked[TASK] >= 2, what="it is looked after")
-        await asyncio.sleep(0.05)
+        await passed()
     assert world.nodes.discarded == []
 
 

@@ -30,7 +30,7 @@ from libs.common.model import (
 from services.proxy.handlers.sweep import HOUR_S, Sweeper
 from services.proxy.ports import Draft, Mark, NodeRefused
 from tests.forwarding import FILES, NODE, OTHER_NODE, TASK, World
-from tests.waiting import until
+from tests.waiting import passed, until
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ async def test_a_report_is_repeated_until_nats_is_back(world: World) -> None:
         world.nodes.commit = commit_and_lose_nats  # type: ignore[method-assign]
         await forwarder.adopt(TASK)
         await until(lambda: world.nodes.committed, what="the commit")
-        await asyncio.sleep(0.1)
+        await passed()
         assert world.scheduler.forwarded == []
         world.bus.connected = True
         await world.reaches(TaskState.RUNNING)
@@ -253,7 +253,7 @@ async def test_nothing_is_committed_while_nobody_can_say_that_the_attempt_counts
         world.bus.connected = False
         world.nodes.gate.set()
         await until(lambda: len(world.nodes.sent) == 3, what="all files are sent")
-        await asyncio.sleep(0.1)
+        await passed()
         assert world.nodes.committed == []
         world.bus.connected = True
         await world.reaches(TaskState.RUNNING)
@@ -276,7 +276,7 @@ async def test_progress_of_a_running_task_costs_no_question(world: World) -> Non
         for size in range(20):
             world.scheduler.change(size_bytes=size)
             await asyncio.sleep(0)
-        await asyncio.sleep(0.05)
+        await passed()
         assert world.scheduler.asked[TASK] <= 3
 
 
@@ -332,7 +332,7 @@ async def test_a_restart_takes_up_a_task_also_when_nats_comes_later(world: World
     world.scheduler.submit()
     world.bus.connected = False
     async with world.proxy():
-        await asyncio.sleep(0.1)
+        await passed()
         assert world.nodes.begun == []
         world.bus.connected = True
         await world.reaches(TaskState.RUNNING)
@@ -704,7 +704,7 @@ async def test_inputs_that_are_kept_for_a_restart_wait_for_the_schedulers_consen
         await world.forwarded(forwarder)
         world.scheduler.consents = False
         world.scheduler.change(state=TaskState.FAILED, ended_at_ms=0)
-        await asyncio.sleep(0.2)
+        await passed()
         assert stored(world) == set(FILES)
         world.scheduler.consents = True
         await world.lets_go()
