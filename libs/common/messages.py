@@ -32,6 +32,7 @@ from libs.common.model import (
     Observation,
     OptionValue,
     Owner,
+    Proxy,
     ReferenceOptions,
     Secret,
     Task,
@@ -145,6 +146,8 @@ INCARNATION_KEY: Final = "incarnation"
 TOMBSTONES: Final = BucketName("tombstones", Tombstone, writer="scheduler")
 """Tasks whose records were deleted, written before that; each expires after `--tombstones-d` days."""
 UPLOADS: Final = BucketName("uploads", Upload, writer="proxy")
+PROXIES: Final = BucketName("proxies", Proxy, writer="proxy")
+"""Which proxies there are, or were not long ago: by their instance ids."""
 SUMMARY: Final = BucketName("summary", ClusterSummary, writer="scheduler")
 """One key, `SUMMARY_KEY`."""
 OPTIONS: Final = BucketName("options", ReferenceOptions, writer="scheduler")

@@ -273,6 +273,8 @@ class Task(Frozen, frozen=True, kw_only=True):
     error: str = ""
     """Why it failed, in NodeODM's words where there are any."""
     waiting_because: str = ""
+    holder_away_since_ms: int = 0
+    """Since when it waits for the proxy that holds its photos; 0: that is not what it waits for."""
     not_before_ms: int = 0
     """Back-off: no new attempt before this."""
     min_memory_bytes: int = 0
@@ -364,6 +366,18 @@ class Upload(Frozen, frozen=True, kw_only=True):
     url: str
     """Where the other proxies reach that instance."""
     created_at_ms: int
+
+
+class Proxy(Frozen, frozen=True, kw_only=True):
+    """A proxy with its spool, as it announces itself: should it not come back, this says what is missing."""
+
+    instance: InstanceId
+    url: str
+    """Where the other proxies reach it."""
+    host: str
+    spool: str
+    """The directory of its spool on that host."""
+    started_at_ms: int
 
 
 class Secret(Frozen, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from libs.common.loops import background, every
 from libs.common.memory import Trimmer
 from libs.common.messages import UPLOADS
 from libs.common.metrics import served as metrics_served
+from libs.common.model import Proxy
 from libs.common.ports import Bus
 from libs.common.settings import parse
 from libs.common.watchdog import notify_ready, with_watchdog
@@ -52,6 +53,7 @@ from services.proxy.handlers.inquiry import Inquiry
 from services.proxy.handlers.machines import Machines
 from services.proxy.handlers.neighbours import Neighbours
 from services.proxy.handlers.polls import Polls
+from services.proxy.handlers.presence import Presence
 from services.proxy.handlers.read import Reader
 from services.proxy.handlers.recovery import IsSure, Recovery
 from services.proxy.handlers.relay import Relay
@@ -69,6 +71,7 @@ LOOPBACK: Final = "127.0.0.1"
 SWEEP_EVERY_S: Final = 300.0
 SETTLE_EVERY_S: Final = 5.0
 LOOK_EVERY_S: Final = 5.0
+PRESENT_EVERY_S: Final = 60.0
 RELIEVE_EVERY_S: Final = 5.0
 TRIM_EVERY_S: Final = 2.0
 HOUR_S: Final = 3600.0
@@ -117,6 +120,7 @@ async def running(settings: ProxySettings, bus: Bus, entrances: Sequence[Entranc
     ):
         recovery = Recovery(bus, spool, SystemClock(), forwarder.look_again)
         await recovery.look(settings.nats_wait_s)
+        presence = Presence(bus, announcement(settings, spool, url))
         creator = intake(settings, bus, cluster, spool, forwarder)
         sweeper = Sweeper(bus, spool, settings.stale_uploads_timeout)
         neighbours = Neighbours(bus, cluster, spool, holders, PeerClient())
@@ -128,6 +132,7 @@ async def running(settings: ProxySettings, bus: Bus, entrances: Sequence[Entranc
             background(
                 lambda: every(LOOK_EVERY_S, recovery.look, "look at the incarnation"), "look at the incarnation"
             ),
+            background(lambda: every(PRESENT_EVERY_S, presence.announce, "announce the proxy"), "announce the proxy"),
             background(lambda: every(SETTLE_EVERY_S, creator.settle, "settle"), "settle"),
             background(lambda: every(TRIM_EVERY_S, Trimmer().look, "trim"), "trim"),
             background(lambda: every(ASK_EVERY_S, health.needed.ask, "ask services"), "ask services"),
@@ -185,6 +190,17 @@ async def forwarding(settings: ProxySettings, bus: Bus, spool: Spool, cluster: C
             forwarder.running(),
         ):
             yield forwarder
+
+
+def announcement(settings: ProxySettings, spool: Spool, url: str) -> Proxy:
+    """Say which proxy this is, and where its spool lies."""
+    return Proxy(
+        instance=spool.instance,
+        url=url,
+        host=socket.gethostname(),
+        spool=str(settings.spool_root.resolve()),
+        started_at_ms=now_ms(),
+    )
 
 
 def new_uuid() -> str:

@@ -23,7 +23,19 @@ from libs.common.health_port import health_listener, health_served
 from libs.common.lifecycle import Crew, SystemClock, run
 from libs.common.log import configure
 from libs.common.loops import LATE_AFTER_S, Start, background, every
-from libs.common.messages import CONSOLES, ENDED, NODES, OBSERVATIONS, OPTIONS, SUMMARY, TASKS, TOMBSTONES, BucketName
+from libs.common.messages import (
+    CONSOLES,
+    ENDED,
+    NODES,
+    OBSERVATIONS,
+    OPTIONS,
+    PROXIES,
+    SUMMARY,
+    TASKS,
+    TOMBSTONES,
+    UPLOADS,
+    BucketName,
+)
 from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Term
 from libs.common.settings import parse
@@ -33,6 +45,7 @@ from services.scheduler.adapters.nodeodm import NodeODMNodes
 from services.scheduler.api import SERVICE, Handlers, served
 from services.scheduler.core.board import Board
 from services.scheduler.core.looks import OBSERVE_S
+from services.scheduler.handlers.absence import Absences
 from services.scheduler.handlers.actions import ActionHandlers
 from services.scheduler.handlers.aiming import Aimer
 from services.scheduler.handlers.archiving import Archivist
@@ -62,6 +75,7 @@ SWEEP_S: Final = 0.5
 STAND_BY_S: Final = 0.5
 """Before the office is tried again when its records could not be read."""
 FORGET_S: Final = 60.0
+ABSENT_S: Final = 5.0
 GO_ROUND: Final = frozenset({"probe nodes", "track tasks", "tell totals"})
 """Loops that go round by themselves every second or so: they hang when they have not for much longer."""
 
@@ -106,7 +120,17 @@ async def serve(settings: SchedulerSettings) -> None:
 
 async def open_all(bus: Bus, settings: SchedulerSettings) -> None:
     """Open what a leader needs while another leads: the bus keeps it, so taking office depends on no call that may fail."""
-    names: tuple[BucketName[Any], ...] = (TASKS, ENDED, OBSERVATIONS, NODES, TOMBSTONES, SUMMARY, OPTIONS)
+    names: tuple[BucketName[Any], ...] = (
+        TASKS,
+        ENDED,
+        OBSERVATIONS,
+        NODES,
+        TOMBSTONES,
+        UPLOADS,
+        PROXIES,
+        SUMMARY,
+        OPTIONS,
+    )
     for name in names:
         await bus.bucket(name)
     await bus.objects(CONSOLES, settings.task_retention_h * 3600)
@@ -143,6 +167,7 @@ class Scheduler:
     drainer: Drainer
     aimer: Aimer
     explainer: Explainer
+    absences: Absences
     handlers: Handlers
 
 
@@ -182,8 +207,20 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     totals = await Totals.open(ledger, bus, api, settings)
     drainer = Drainer(ledger, api, voice, settings)
     archivist, explainer = Archivist(ledger, consoles), Explainer(ledger, bus)
+    absences = Absences(ledger, bus, voice, settings)
     return Scheduler(
-        ledger, totals, prober, handlers.loser, cleaner, archivist, observer, drainer, aimer, explainer, handlers
+        ledger,
+        totals,
+        prober,
+        handlers.loser,
+        cleaner,
+        archivist,
+        observer,
+        drainer,
+        aimer,
+        explainer,
+        absences,
+        handlers,
     )
 
 
@@ -213,6 +250,7 @@ def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict
         "clean nodes": again(settings.clean_every_s, lambda: cleaner.tell_nodes(crew), "clean nodes"),
         "forget nodes": again(settings.clean_every_s, cleaner.forget_retired, "forget nodes"),
         "forget tasks": again(FORGET_S, cleaner.forget_old, "forget tasks"),
+        "end lost tasks": again(ABSENT_S, scheduler.absences.check, "end lost tasks"),
     }
 
 

@@ -95,6 +95,11 @@ class SchedulerSettings(HealthSettings):
     task_retention_h: float = Field(
         120.0, gt=0, description="how long the record of an ended task and its console are kept, hours"
     )
+    holder_gone_h: float = Field(
+        24.0,
+        gt=0,
+        description="how long a task waits for a proxy that holds its photos and does not answer before it fails, hours",
+    )
     tombstones_d: int = Field(
         30,
         ge=1,

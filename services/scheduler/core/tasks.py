@@ -113,15 +113,24 @@ def waiting_because(task: Task, because: str, now_ms: WallMs, word: str = "") ->
     if not may_repeat(task, now_ms, news=word not in task.waiting_because):
         return task
     line = f"Waiting for a node: {because}"
-    return msgspec.structs.replace(task, waiting_because=because, timeline=told_in_passing(task.timeline, line, now_ms))
+    return msgspec.structs.replace(
+        task,
+        waiting_because=because,
+        holder_away_since_ms=0,
+        timeline=told_in_passing(task.timeline, line, now_ms),
+    )
 
 
-def waiting_for_holder(task: Task, where: str, now_ms: WallMs) -> Task:
+def waiting_for_holder(task: Task, line: str, now_ms: WallMs) -> Task:
     """Note that it waits for the proxy that holds its photos; once."""
     if task.state is not TaskState.WAITING or task.waiting_because == HOLDER_AWAY:
         return task
-    line = f"Waiting for proxy {where}, which holds the photos and does not answer"
-    return msgspec.structs.replace(task, waiting_because=HOLDER_AWAY, timeline=told(task.timeline, line, now_ms))
+    return msgspec.structs.replace(
+        task,
+        waiting_because=HOLDER_AWAY,
+        holder_away_since_ms=task.holder_away_since_ms or now_ms,
+        timeline=told(task.timeline, line, now_ms),
+    )
 
 
 def placed(  # noqa: PLR0913 what an attempt is made of
@@ -144,6 +153,7 @@ def placed(  # noqa: PLR0913 what an attempt is made of
         Step.PLACE,
         attempts=(*task.attempts, attempt),
         waiting_because="",
+        holder_away_since_ms=0,
         not_before_ms=0,
         console_kept=False,
         timeline=told_in_passing(task.timeline, beginning(task, number, node.name), now_ms),

@@ -96,6 +96,7 @@ def abandoned(task: Task, reason: str, now_ms: WallMs) -> Task:
     return moved(
         task,
         Step.ABANDON,
+        holder_away_since_ms=0,
         ended_at_ms=now_ms,
         error=reason,
         waiting_because="",

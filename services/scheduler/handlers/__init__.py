@@ -14,6 +14,7 @@ tracking   looks at running tasks until they end
 losing     gives up attempts on nodes that are silent for too long
 actions    cancel, remove, restart
 draining   sees nodes off that are to leave
+absence    says for which proxy a task waits; fails it when that does not come back
 cleaning   tells nodes of attempts that are over for us; forgets what is old
 consoles   keeps the whole console of a task that has ended
 reading    get, list, console

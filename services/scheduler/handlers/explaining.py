@@ -9,13 +9,13 @@ from typing import Final
 import structlog
 
 from libs.common.clocks import Instant
-from libs.common.messages import UPLOADS
 from libs.common.model import Task, TaskState
 from libs.common.ports import Bus
 from services.scheduler.core.board import HOLDER_BUSY
 from services.scheduler.core.placement import need_of
 from services.scheduler.core.queue import Key, key_of
 from services.scheduler.core.tasks import HOLDER_AWAY, waiting_because, waiting_for_holder
+from services.scheduler.handlers.absence import line_about
 from services.scheduler.handlers.ledger import Ledger
 
 log = structlog.get_logger()
@@ -72,12 +72,7 @@ class Explainer:
 
     async def _say_holder_is_away(self, task: Task) -> None:
         """Tell whose photos lie with a proxy that does not answer what its task waits for."""
-        where, now_ms = await self._address_of_holder(task), self._ledger.now_ms()
-        record = await self._ledger.change(task.id, lambda now: waiting_for_holder(now, where, now_ms))
+        line, now_ms = await line_about(self._bus, task), self._ledger.now_ms()
+        record = await self._ledger.change(task.id, lambda now: waiting_for_holder(now, line, now_ms))
         if record.task.state is TaskState.WAITING:
-            log.warning("task waits for its proxy", task=task.id, holder=task.holder, address=where)
-
-    async def _address_of_holder(self, task: Task) -> str:
-        """Say where the proxy was reached that holds a task; its id when it has told nobody."""
-        notice = await (await self._bus.bucket(UPLOADS)).get(task.id)
-        return notice.value.url if notice else task.holder
+            log.warning("task waits for its proxy", task=task.id, holder=task.holder, told=line)

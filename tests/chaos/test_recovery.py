@@ -1,0 +1,148 @@
+"""What docs/recovery.md promises, line by line: which store may be lost, and what that costs. Real processes, clients that poll all the time.
+
+A poll never lies meanwhile, no photo is deleted that nobody has decided about, and no task runs twice.
+"""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from libs.nodesim.testing import NodeSimProcess
+from tests.chaos.clients import Dataset, Raw
+from tests.cluster import Cluster
+from tests.datasets import make_images, processed
+from tests.waiting import until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+POLL_S = 0.2
+RUNS_S = 4.0
+"""How long a task runs: a cluster is stopped and started in less."""
+
+
+class Scene:
+    """A cluster with one node of one slot; a task that runs, and one that waits behind it."""
+
+    def __init__(self, cluster: Cluster, node: NodeSimProcess, folder: Path) -> None:
+        self.cluster, self.node, self.folder = cluster, node, folder
+        self.running = Dataset(make_images(folder / "one", 3, seed=1))
+        self.waiting = Dataset(make_images(folder / "two", 2, seed=2))
+        self.tasks: list[Dataset] = []
+
+    async def commits(self, *tasks: Dataset) -> None:
+        """Commit, one after the other."""
+        async with self.client() as http:
+            for task in tasks:
+                await Raw(self.cluster.url).commit(http, task)
+                self.tasks.append(task)
+
+    async def runs(self, task: Dataset) -> None:
+        """Wait until the node works on a task."""
+        await until(lambda: self.node.events("task_started", task=task.task), what="it runs on the node")
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Poll every task all the time; no answer may be a lie, or say less than one before."""
+        async with asyncio.TaskGroup() as group:
+            polling = [group.create_task(self.polls(task)) for task in self.tasks]
+            try:
+                yield
+            finally:
+                for each in polling:
+                    each.cancel()
+
+    async def polls(self, task: Dataset) -> None:
+        """Poll one task for ever."""
+        async with self.client() as http:
+            highest = 0
+            while True:
+                code = await Raw(self.cluster.url).poll(http, task)
+                if code is not None and code < highest:
+                    task.lies.append(f"{highest}, then {code}")
+                highest = max(highest, code or 0)
+                await asyncio.sleep(POLL_S)
+
+    async def complete(self) -> None:
+        """Wait until every task is completed, each having run once, with all of its photos."""
+        await until(lambda: all(task.completed for task in self.tasks), timeout_s=60, what="all tasks are completed")
+        async with self.client() as http:
+            for task in self.tasks:
+                assert task.lies == []
+                result = self.folder / f"{task.task}.zip"
+                result.write_bytes((await http.get(f"/task/{task.task}/download/all.zip")).content)
+                assert processed(result) == task.digests
+        assert len(self.node.events("task_finished")) == len(self.tasks)
+        await until(lambda: not list(self.cluster.spool.glob("*-*")), what="the spool is empty")
+
+    def client(self) -> httpx.AsyncClient:
+        """Speak to the cluster."""
+        return httpx.AsyncClient(base_url=self.cluster.url, trust_env=False, timeout=10)
+
+    # --- losses ------------------------------------------------------------------------------------------------------
+
+    def store_is_lost(self) -> None:
+        """Delete what NATS has kept."""
+        shutil.rmtree(self.cluster.nats.store / "js")
+
+    async def starts_again(self) -> None:
+        """Start NATS, the services, and register the node."""
+        await asyncio.to_thread(self.cluster.nats.start)
+        self.cluster.start_all()
+        await self.cluster.ready()
+        await until(self._registered, timeout_s=30, what="the node is registered")
+
+    async def _registered(self) -> bool:
+        if not await self.cluster.nodes():
+            await self.cluster.add_node(self.node)
+        return True
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with (
+        Cluster(tmp_path, services=("scheduler", "proxy")) as cluster,
+        NodeSimProcess(task_time_s=RUNS_S) as node,
+    ):
+        await cluster.add_node(node)
+        yield Scene(cluster, node, tmp_path)
+
+
+async def test_a_lost_store_of_nats_costs_no_task_of_a_spool(scene: Scene):
+    await scene.commits(scene.running, scene.waiting)
+    await scene.runs(scene.running)
+    async with scene.watched():
+        await asyncio.to_thread(scene.cluster.kill_all)
+        scene.store_is_lost()
+        await scene.starts_again()
+        await scene.complete()
+
+
+async def test_a_store_of_nats_that_is_lost_while_the_services_run_costs_no_task_of_a_spool(scene: Scene):
+    await scene.commits(scene.running, scene.waiting)
+    await scene.runs(scene.running)
+    async with scene.watched():
+        await asyncio.to_thread(scene.cluster.nats.stop)
+        scene.store_is_lost()
+        await scene.starts_again()
+        await scene.complete()
+
+
+async def test_an_older_backup_of_nats_takes_nothing_back_that_was_done(scene: Scene):
+    backup = scene.folder / "backup"
+    await scene.commits(scene.running)
+    await asyncio.to_thread(scene.cluster.kill_all)
+    await asyncio.to_thread(shutil.copytree, scene.cluster.nats.store / "js", backup)
+    await scene.starts_again()
+    await scene.runs(scene.running)
+    await scene.commits(scene.waiting)
+    async with scene.watched():
+        await asyncio.to_thread(scene.cluster.kill_all)
+        scene.store_is_lost()
+        await asyncio.to_thread(shutil.copytree, backup, scene.cluster.nats.store / "js")
+        await scene.starts_again()
+        await scene.complete()
