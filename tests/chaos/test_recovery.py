@@ -8,19 +8,23 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw
-from tests.cluster import Cluster
+from tests.cluster import Cluster, answers
 from tests.datasets import make_images, processed
+from tests.ports import free_port
 from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 POLL_S = 0.2
+GONE_H = 0.004
+SECOND = "proxy#2"
 RUNS_S = 4.0
 """How long a task runs: a cluster is stopped and started in less."""
 
@@ -98,18 +102,62 @@ class Scene:
 
     async def _registered(self) -> bool:
         if not await self.cluster.nodes():
-            await self.cluster.add_node(self.node)
+            await self.registers()
         return True
+
+    async def registers(self) -> None:
+        """Register the node."""
+        await self.cluster.add_node(self.node)
+
+    def second_proxy(self) -> str:
+        """Start another proxy with a spool of its own; where it answers."""
+        port = free_port()
+        self.cluster.overrides[SECOND] = {
+            "CLUSTERODM_PORT": str(port),
+            "CLUSTERODM_SPOOL_DIR": str(self.second_spool),
+            "CLUSTERODM_PROXY_URL": f"http://127.0.0.1:{port}",
+        }
+        self.cluster.start(SECOND)
+        return f"http://127.0.0.1:{port}"
+
+    @property
+    def second_spool(self) -> Path:
+        """Where the second proxy keeps received files."""
+        return self.folder / "spool2"
+
+    async def commits_at(self, url: str, task: Dataset) -> None:
+        """Commit with another proxy."""
+        await until(lambda: asyncio.to_thread(answers, f"{url}/healthz"), timeout_s=60, what=f"{url} to answer")
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=10) as http:
+            await Raw(url).commit(http, task)
+
+    async def console(self, task: Dataset) -> list[str]:
+        """Read the console of a task."""
+        async with self.client() as http:
+            lines: list[str] = (await http.get(f"/task/{task.task}/output")).json()
+            return lines
+
+    async def fails(self, task: Dataset) -> str:
+        """Wait until a task has failed; what it says."""
+
+        async def failed() -> str:
+            async with self.client() as http:
+                told: dict[str, Any] = (await http.get(f"/task/{task.task}/info")).json()
+            assert told["status"]["code"] in (10, 30), told
+            return str(told["status"].get("errorMessage", ""))
+
+        return await until(failed, timeout_s=60, step_s=0.2, what="the task has failed")
 
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     async with (
-        Cluster(tmp_path, services=("scheduler", "proxy")) as cluster,
+        Cluster(tmp_path, services=("scheduler", "proxy"), holder_gone_h=GONE_H) as cluster,
         NodeSimProcess(task_time_s=RUNS_S) as node,
     ):
-        await cluster.add_node(node)
-        yield Scene(cluster, node, tmp_path)
+        scene = Scene(cluster, node, tmp_path)
+        await scene.registers()
+        yield scene
 
 
 async def test_a_lost_store_of_nats_costs_no_task_of_a_spool(scene: Scene):
@@ -144,5 +192,51 @@ async def test_an_older_backup_of_nats_takes_nothing_back_that_was_done(scene: S
         await asyncio.to_thread(scene.cluster.kill_all)
         scene.store_is_lost()
         await asyncio.to_thread(shutil.copytree, backup, scene.cluster.nats.store / "js")
+        await scene.starts_again()
+        await scene.complete()
+
+
+async def test_a_lost_spool_is_named_and_its_tasks_fail_with_a_reason_in_the_end(scene: Scene):
+    await scene.commits(scene.running, scene.waiting)
+    await scene.runs(scene.running)
+    await asyncio.to_thread(scene.cluster.kill, "proxy")
+    shutil.rmtree(scene.cluster.spool)
+    scene.cluster.start("proxy")
+    await scene.cluster.ready()
+
+    async def named() -> bool:
+        lines = await scene.console(scene.waiting)
+        missing = f"they lie in {scene.cluster.spool.resolve()} on "
+        return any(missing in line and "the proxy that runs there now does not have them" in line for line in lines)
+
+    await until(named, timeout_s=60, step_s=0.2, what="the console names the directory")
+    assert str(scene.cluster.spool.resolve()) in await scene.fails(scene.waiting)
+    scene.tasks.remove(scene.waiting)
+    async with scene.watched():
+        await scene.complete()
+
+
+async def test_two_proxies_of_which_one_lost_its_disk(scene: Scene):
+    url = scene.second_proxy()
+    await scene.commits(scene.running)
+    await scene.runs(scene.running)
+    await scene.commits_at(url, scene.waiting)
+    await asyncio.to_thread(scene.cluster.kill, SECOND)
+    shutil.rmtree(scene.second_spool)
+    scene.cluster.start(SECOND)
+    async with scene.watched():
+        assert str(scene.second_spool.resolve()) in await scene.fails(scene.waiting)
+        await scene.complete()
+
+
+async def test_everything_but_one_spool_lost(scene: Scene):
+    url = scene.second_proxy()
+    await scene.commits(scene.running)
+    await scene.runs(scene.running)
+    await scene.commits_at(url, scene.waiting)
+    async with scene.watched():
+        await asyncio.to_thread(scene.cluster.kill_all)
+        scene.store_is_lost()
+        shutil.rmtree(scene.second_spool)
         await scene.starts_again()
         await scene.complete()
