@@ -313,13 +313,14 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
     `url`: one or several, separated by commas; may hold a token (`nats://token@host:port`). Raises BusFailed.
     """
     opened: list[NatsBus] = []
-    closing = asyncio.Event()
+    closing, back = asyncio.Event(), asyncio.Event()
     deadline_s = monotonic_s() + wait_s
 
     async def reconnected() -> None:
         log.info("nats is back")
         for bus in opened:
             bus.reconnected()
+        back.set()
 
     async def disconnected() -> None:
         if not closing.is_set():
@@ -339,11 +340,20 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
         except TimeoutError:
             raise BusFailed(f"no NATS with JetStream at {hide(url)} in {wait_s:g} s") from None
         opened.append(bus)
-        yield bus
+        async with background(lambda: prepare_again(bus, back), name="prepare nats again"):
+            yield bus
     finally:
         closing.set()
         with contextlib.suppress(*LOST):
             await asyncio.wait_for(client.close(), timeout=STOP_GRACE_S)
+
+
+async def prepare_again(bus: NatsBus, back: asyncio.Event) -> None:
+    """Make sure, each time NATS is back, that the stream of events exists: it may have lost its store."""
+    while True:
+        await back.wait()
+        back.clear()
+        await until_ready(bus)
 
 
 async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[..., Awaitable[None]]) -> Client:

@@ -34,7 +34,7 @@ async def open_objects(js: JetStreamContext, name: ObjectsName, replicas_count: 
             store = await heeding(opened(js, name.name, config))
     except LOST as error:
         raise BusFailed(f"object store {name.name} cannot be opened: {error!r}") from None
-    return NatsObjects(store, name)
+    return NatsObjects(js, store, name, config)
 
 
 async def opened(js: JetStreamContext, name: str, config: api.ObjectStoreConfig) -> ObjectStore:
@@ -60,7 +60,11 @@ async def keep_for(js: JetStreamContext, store: ObjectStore, ttl_s: float) -> No
 class NatsObjects:
     """One store. `libs.common.ports.Objects` says what each method promises."""
 
-    def __init__(self, store: ObjectStore, name: ObjectsName) -> None:
+    def __init__(
+        self, js: JetStreamContext, store: ObjectStore, name: ObjectsName, config: api.ObjectStoreConfig
+    ) -> None:
+        self._js = js
+        self._config = config
         self._store = store
         self._name = name.name
 
@@ -72,9 +76,17 @@ class NatsObjects:
         """Write a key."""
         try:
             async with asyncio.timeout(LONGEST_S):
-                await heeding(self._store.put(key, content))
+                await heeding(self._put(key, content))
         except LOST as error:
             raise self._failed("written", key, error) from None
+
+    async def _put(self, key: str, content: bytes) -> None:
+        try:
+            await self._store.put(key, content)
+        except (nats.js.errors.NoStreamResponseError, nats.js.errors.NotFoundError):
+            log.warning("object store is not there any more", store=self._name)  # NATS has lost it while we ran
+            self._store = await opened(self._js, self._name, self._config)
+            await self._store.put(key, content)
 
     async def get(self, key: str) -> bytes | None:
         """Read a key."""

@@ -16,6 +16,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -296,7 +297,7 @@ class NatsBucket(Generic[Value]):
             return await heeding(self._js.get_last_msg(self._stream, self._prefix + key))
         except nats.js.errors.NotFoundError as error:
             if error.err_code == NO_STREAM:
-                raise self._failed("read", key, error) from None
+                await self._begin_anew("read", key)
             return None
         except LOST as error:
             raise self._failed("read", key, error) from None
@@ -306,13 +307,26 @@ class NatsBucket(Generic[Value]):
     ) -> int:
         if not KEY.fullmatch(key):
             raise BusFailed(f"{self.name}/{key} not {what}: not a key")
+        send = partial(self._js.publish, self._prefix + key, payload, headers=headers, msg_ttl=ttl_s)
         try:
-            return (await heeding(self._js.publish(self._prefix + key, payload, headers=headers, msg_ttl=ttl_s))).seq
+            try:
+                return (await heeding(send())).seq
+            except nats.js.errors.NoStreamResponseError:
+                await self._begin_anew(what, key)
+                return (await heeding(send())).seq
         except nats.js.errors.APIError as error:
             if error.err_code not in WRONG_REVISION:
                 raise self._failed(what, key, error) from None
             expected = headers.get(EXPECTED)
             raise Conflict(f"{self.name}/{key} is no longer at revision {expected}") from None
+        except LOST as error:
+            raise self._failed(what, key, error) from None
+
+    async def _begin_anew(self, what: str, key: str) -> None:
+        """Create the bucket that was there when we opened it: NATS has lost its store while we ran. Raises BusFailed."""
+        log.warning("bucket is not there any more", bucket=self.name)
+        try:
+            await heeding(self.open())
         except LOST as error:
             raise self._failed(what, key, error) from None
 

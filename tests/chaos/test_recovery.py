@@ -25,8 +25,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 POLL_S = 0.2
 GONE_H = 0.004
 SECOND = "proxy#2"
-RUNS_S = 4.0
-"""How long a task runs: a cluster is stopped and started in less."""
+RUNS_S = 20.0
+"""How long the first task runs: a cluster is stopped and started in less."""
 
 
 class Scene:
@@ -47,7 +47,8 @@ class Scene:
 
     async def runs(self, task: Dataset) -> None:
         """Wait until the node works on a task."""
-        await until(lambda: self.node.events("task_started", task=task.task), what="it runs on the node")
+        await until(lambda: self.node.events("task_started", task=task.task), timeout_s=30, what="it runs on the node")
+        self.node.set(task_time_s=0.5)
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
@@ -73,7 +74,7 @@ class Scene:
 
     async def complete(self) -> None:
         """Wait until every task is completed, each having run once, with all of its photos."""
-        await until(lambda: all(task.completed for task in self.tasks), timeout_s=60, what="all tasks are completed")
+        await until(lambda: all(task.completed for task in self.tasks), timeout_s=90, what="all tasks are completed")
         async with self.client() as http:
             for task in self.tasks:
                 assert task.lies == []
@@ -150,14 +151,18 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+async def scene(unregistered: Scene) -> Scene:
+    await unregistered.registers()
+    return unregistered
+
+
+@pytest.fixture
+async def unregistered(tmp_path: Path) -> AsyncIterator[Scene]:
     async with (
         Cluster(tmp_path, services=("scheduler", "proxy"), holder_gone_h=GONE_H) as cluster,
         NodeSimProcess(task_time_s=RUNS_S) as node,
     ):
-        scene = Scene(cluster, node, tmp_path)
-        await scene.registers()
-        yield scene
+        yield Scene(cluster, node, tmp_path)
 
 
 async def test_a_lost_store_of_nats_costs_no_task_of_a_spool(scene: Scene):
@@ -180,8 +185,8 @@ async def test_a_store_of_nats_that_is_lost_while_the_services_run_costs_no_task
         await scene.complete()
 
 
-async def test_an_older_backup_of_nats_takes_nothing_back_that_was_done(scene: Scene):
-    backup = scene.folder / "backup"
+async def test_an_older_backup_of_nats_takes_nothing_back_that_was_done(unregistered: Scene):
+    scene, backup = unregistered, unregistered.folder / "backup"
     await scene.commits(scene.running)
     await asyncio.to_thread(scene.cluster.kill_all)
     await asyncio.to_thread(shutil.copytree, scene.cluster.nats.store / "js", backup)
