@@ -147,7 +147,7 @@ class FakeScheduler:
             raise BusFailed("no answer")
         if await self.tasks.get(asked.task) is None:
             self.submitted.append(asked)
-            values = {name: getattr(asked, name) for name in asked.__struct_fields__ if name != "task"}
+            values = {name: getattr(asked, name) for name in asked.__struct_fields__ if name in Task.__struct_fields__}
             moment = Moment(at_ms=asked.created_at_ms, text="Waiting for a node: all are busy")
             task = Task(id=asked.task, committed_at_ms=asked.created_at_ms, timeline=(moment,), **values)
             await self.tasks.put(asked.task, task)
@@ -350,7 +350,8 @@ async def running_proxy(
         await until(lambda: cluster.ready and cluster.options())
         creator = intake(chosen, bus, cluster, spool, forwarding)
         neighbours = Neighbours(bus, cluster, spool, holders, PeerClient())
-        ways = Ways(polls, streams, neighbours, await shared_secret(bus))
+        secret = await shared_secret(bus)
+        ways = Ways(polls, streams, neighbours, lambda: secret)
         health = ProxyHealth(bus, cluster, spool)
         await health.needed.ask()
         app = front(chosen, bus, cluster, creator, ways, health)

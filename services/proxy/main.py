@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import socket
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -27,7 +27,7 @@ from libs.common.watchdog import notify_ready, with_watchdog
 from services.proxy.adapters.cluster import mirrored
 from services.proxy.adapters.holders import known_holders
 from services.proxy.adapters.peers import PeerClient
-from services.proxy.adapters.secret import shared_secret
+from services.proxy.adapters.secret import SharedSecret, shared_secret
 from services.proxy.adapters.sender import open_sender
 from services.proxy.adapters.spool import open_spool
 from services.proxy.adapters.upstream import Upstream
@@ -55,7 +55,7 @@ from services.proxy.handlers.neighbours import Neighbours
 from services.proxy.handlers.polls import Polls
 from services.proxy.handlers.presence import Presence
 from services.proxy.handlers.read import Reader
-from services.proxy.handlers.recovery import IsSure, Recovery
+from services.proxy.handlers.recovery import IsSure, Recovery, always
 from services.proxy.handlers.relay import Relay
 from services.proxy.handlers.results import Results
 from services.proxy.handlers.sweep import Sweeper
@@ -118,14 +118,15 @@ async def running(settings: ProxySettings, bus: Bus, entrances: Sequence[Entranc
         Upstream(POLLS_PER_NODE_COUNT) as polls,
         Upstream(STREAMS_PER_NODE_COUNT) as streams,
     ):
-        recovery = Recovery(bus, spool, SystemClock(), forwarder.look_again)
+        secret = SharedSecret(bus, await shared_secret(bus, settings.nats_wait_s))
+        recovery = Recovery(bus, spool, SystemClock(), forwarder.look_again, secret.renew)
         await recovery.look(settings.nats_wait_s)
         presence = Presence(bus, announcement(settings, spool, url))
         creator = intake(settings, bus, cluster, spool, forwarder)
         sweeper = Sweeper(bus, spool, settings.stale_uploads_timeout)
         neighbours = Neighbours(bus, cluster, spool, holders, PeerClient())
         health = ProxyHealth(bus, cluster, spool)
-        ways = Ways(polls, streams, neighbours, await shared_secret(bus, settings.nats_wait_s))
+        ways = Ways(polls, streams, neighbours, lambda: secret.value)
         app = front(settings, bus, cluster, creator, ways, health, recovery.is_sure)
         async with (
             background(lambda: every(SWEEP_EVERY_S, sweeper.sweep, "sweep"), "sweep"),
@@ -221,7 +222,7 @@ class Ways:
     polls: Nodes
     streams: Nodes
     neighbours: Neighbours
-    secret: str
+    secret: Callable[[], str]
 
 
 def front(  # noqa: PLR0913, PLR0917 everything that the front door leads to
@@ -231,7 +232,7 @@ def front(  # noqa: PLR0913, PLR0917 everything that the front door leads to
     creator: Creator,
     ways: Ways,
     health: ProxyHealth,
-    is_sure: IsSure,
+    is_sure: IsSure = always,
 ) -> App:
     """Put the HTTP side together."""
     address, stall_s = settings.public_address, settings.upload_stall_timeout_s

@@ -6,6 +6,7 @@ under which the client reached the cluster comes along (it goes into the options
 """
 
 import hmac
+from collections.abc import Callable
 from typing import Final
 
 from libs.common.errors import BusFailed
@@ -30,16 +31,16 @@ BACK: Final = frozenset((b"retry-after",))
 class Passing:
     """Passes requests on to the proxy that holds their upload."""
 
-    def __init__(self, neighbours: Neighbours, secret: str, stall_s: float, public_address: str) -> None:
+    def __init__(self, neighbours: Neighbours, secret: Callable[[], str], stall_s: float, public_address: str) -> None:
         self._neighbours = neighbours
-        self._secret = secret.encode()
+        self._secret = secret
         self._stall_s = stall_s
         self._public_address = public_address
 
     async def took(self, exchange: Exchange) -> bool:
         """Answer a request that belongs elsewhere; False when it is to be answered here."""
         if (mark := exchange.header(MARK)) is not None:
-            if hmac.compare_digest(mark, self._secret):
+            if hmac.compare_digest(mark, self._secret().encode()):
                 exchange.given_origin = text(exchange.header(ADDRESS)) or ""
             return False
         task = task_of(exchange)
@@ -79,7 +80,7 @@ class Passing:
         if not chunked and find(headers, b"content-length") is None:
             headers.append((b"content-length", b"0"))
         address = (self._public_address or exchange.origin).encode("latin-1", "replace")
-        headers += [(MARK, self._secret), (ADDRESS, address)]
+        headers += [(MARK, self._secret().encode()), (ADDRESS, address)]
         target = raw_path + (b"?" + query if query else b"")
         return Passed(target, headers, exchange.chunks(self._stall_s), chunked)
 

@@ -2,7 +2,7 @@
 
 The spool keeps the incarnation of the store (libs/common/incarnation.py) beside its uploads. Another one in NATS means that the records
 were lost. Then all held tasks are looked at again, and submitted again by their loops (handlers/forward.py), what is held is
-announced again, and for a while "the scheduler does not know it" is no answer for clients: other proxies submit theirs again, too.
+announced again, the secret of the proxies is written again, and for a while "the scheduler does not know it" is no answer for clients: other proxies submit theirs again, too.
 A task that lies here is known whatever the records say.
 """
 
@@ -50,11 +50,19 @@ class RecoveredSpool(Protocol):
 class Recovery:
     """Watches over the incarnation. `look` is called every few seconds."""
 
-    def __init__(self, bus: Bus, spool: RecoveredSpool, clock: Clock, look_again: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        spool: RecoveredSpool,
+        clock: Clock,
+        look_again: Callable[[], None],
+        renew_secret: Callable[[], Awaitable[None]],
+    ) -> None:
         self._bus = bus
         self._spool = spool
         self._clock = clock
         self._look_again = look_again
+        self._renew_secret = renew_secret
         self._looked_at: Instant | None = None
         self._settled_at = clock.instant()
 
@@ -71,6 +79,7 @@ class Recovery:
         log.error("records were lost, what is held here is submitted again", was=known.id, incarnation=current.id)
         self._settled_at = self._clock.instant() + SETTLE_S
         self._look_again()
+        await self._renew_secret()
         await self._spool.announce()
 
     async def is_sure(self, task: TaskId) -> bool:

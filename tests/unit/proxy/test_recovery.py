@@ -7,6 +7,7 @@ from libs.common.incarnation import incarnation
 from libs.common.messages import CLUSTER, INCARNATION_KEY, REMOVE_TASK, UPLOADS, Done, TaskRef
 from libs.common.model import Owner, TaskId
 from libs.common.testing import FakeClock, MemoryBus
+from services.proxy.adapters.secret import SharedSecret, shared_secret
 from services.proxy.core.history import History
 from services.proxy.handlers.act import Actor
 from services.proxy.handlers.recovery import SETTLE_S, Recovery
@@ -24,7 +25,8 @@ class Scene:
     def __init__(self, spool: MemorySpool, bus: MemoryBus, clock: FakeClock) -> None:
         self.spool, self.bus, self.clock = spool, bus, clock
         self.looks_count = 0
-        self.recovery = Recovery(bus, spool, clock, self.look_again)
+        self.secret = SharedSecret(bus, "ours")
+        self.recovery = Recovery(bus, spool, clock, self.look_again, self.secret.renew)
 
     def look_again(self) -> None:
         self.looks_count += 1
@@ -58,6 +60,21 @@ async def test_another_store_makes_it_look_at_everything_again_and_announce_it(s
     await scene.recovery.look()
     assert scene.looks_count == 1
     assert set(await (await scene.bus.bucket(UPLOADS)).load()) == {TASK}
+
+
+async def test_proxies_that_were_there_before_the_loss_and_those_that_come_later_know_each_other(scene: Scene):
+    await scene.recovery.look()
+    await scene.loses_its_store()
+    await scene.recovery.look()
+    assert await shared_secret(scene.bus) == scene.secret.value == "ours"
+
+
+async def test_of_two_proxies_with_different_secrets_one_takes_over_the_others(scene: Scene):
+    await scene.recovery.look()
+    await scene.loses_its_store()
+    later = await shared_secret(scene.bus)
+    await scene.recovery.look()
+    assert scene.secret.value == later
 
 
 async def test_for_a_while_nothing_is_said_not_to_exist(scene: Scene):
