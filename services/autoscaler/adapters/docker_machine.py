@@ -146,9 +146,9 @@ class DockerMachine:
         """Whether it has an entry of this name, even of a creation that has not come to its end."""
         return await self._inspected(name) is not None
 
-    async def forget(self, name: MachineId) -> bool:
-        """Remove what is left of a machine of which the provider says that it is gone; whether it was known."""
-        return await self._removed(name, is_gone=True)
+    async def forget(self, name: MachineId) -> None:
+        """Remove what is left of a machine of which the provider says that it is gone."""
+        await self._removed(name, is_gone=True)
 
     async def discard(self, found: Found) -> None:
         """Do nothing: docker-machine knows no two of one name."""
@@ -177,24 +177,27 @@ class DockerMachine:
 
     async def _removed(self, name: MachineId, *, is_gone: bool) -> bool:
         async with self._lock(name):
-            was_known = await self._remove(name, is_gone=is_gone)
+            was_there = await self._remove(name, is_gone=is_gone)
         self._lock_path(name).unlink(missing_ok=True)
-        return was_known
+        return was_there
 
     async def _remove(self, name: MachineId, *, is_gone: bool) -> bool:
-        """Remove an entry and its machine; where nothing is there, the entry alone."""
+        """Remove an entry and its machine; where nothing is there, the entry alone. Whether a machine was removed."""
         ended = await self._rm(name, "-y")
         if absent(name, ended):
             return False
         if ended.code == 0:
             return True
-        if not (is_gone or vanished(ended.text) or not await self._is_one(name)):
-            raise ProviderFailed(f"docker-machine rm: {self._masked(ended.last_words)}")
-        log.info("docker-machine forgets", machine=name, reason=self._masked(ended.last_words))
+        words = self._masked(ended.last_words)
+        if not (is_gone or vanished(ended.text)):
+            if await self._is_one(name):
+                raise ProviderFailed(f"docker-machine rm: {words}")
+            log.warning("nobody can see what the provider has of a machine", machine=name, reason=words)
+        log.info("docker-machine forgets", machine=name, reason=words)
         forced = await self._rm(name, "-y", "-f")
         if forced.code and not absent(name, forced):
             raise ProviderFailed(f"docker-machine rm -f: {self._masked(forced.last_words)}")
-        return True
+        return False
 
     async def _rm(self, name: MachineId, *options: str) -> Ended:
         limit_s = min(LONGEST_REMOVAL_S, self._configuration.patience.destroy_s / 2)

@@ -36,8 +36,8 @@ class Worker(Provider, Protocol):
         """Whether it has an entry of this name, even of a creation that has not come to its end."""
         ...
 
-    async def forget(self, name: MachineId) -> bool:
-        """Remove what is left of a machine of which the provider says that it is gone; whether it was known."""
+    async def forget(self, name: MachineId) -> None:
+        """Remove what is left of a machine of which the provider says that it is gone."""
         ...
 
 
