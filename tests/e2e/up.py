@@ -109,9 +109,13 @@ class Up:
         """Find all processes that work for this data directory: its lock or settings name it."""
         return [process for process in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._mine(process)]  # noqa: PTH208 names are enough
 
+    def processes_of(self, name: str) -> list[int]:
+        """Find the process of a service, or of one of several, if it runs."""
+        return [process for process in self.processes() if command_line(process).startswith(f"clusterodm {name} [")]
+
     def service(self, name: str) -> int:
         """Find the process of a service of which there is one."""
-        found = [process for process in self.processes() if command_line(process).startswith(f"clusterodm {name} [")]
+        found = self.processes_of(name)
         assert len(found) == 1, f"{name}: {found}"
         return found[0]
 

@@ -1,0 +1,177 @@
+"""What nobody plans for, done to a cluster that `clusterodm up` keeps: processes and their keeper killed, services frozen, loops
+cancelled from inside, the wall clock set by hours, the store of NATS lost.
+
+Nodes and their links stay whole, so whatever runs twice was sent twice by the cluster. Each incident prints a line; a seed repeats them.
+"""
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import time
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import httpx
+from tests.chaos.clock import ShiftedClock
+
+from libs.nodesim.testing import NodeSimProcess
+from tests.chaos.clients import Dataset, Raw
+from tests.chaos.node_logs import Run, runs_of
+from tests.chaos.saying import say
+from tests.e2e.up import Up
+from tests.waiting import until, until_sync
+
+INSIDE = Path(__file__).with_name("inside")
+SERVICES = ("proxy", "proxy-2", "scheduler", "scheduler-2", "autoscaler", "admin")
+QUICK = {
+    "WATCHDOG_S": "6",
+    "LEASE_S": "3",
+    "COMMIT_SETTLE_S": "1",
+    "FORWARD_SILENCE_S": "8",
+    "RETRY_FIRST_S": "0.2",
+    "MAX_ATTEMPTS": "50",
+    "POLL_FIRST_S": "0.3",
+    "NATS_WAIT_S": "60",
+}
+
+
+def kept(folder: Path, nodes: Sequence[NodeSimProcess], clock: ShiftedClock) -> Up:
+    """Make the cluster, not yet started."""
+    flags = [f"--node=127.0.0.1:{node.port}" for node in nodes]
+    environment = {f"CLUSTERODM_{name}": value for name, value in QUICK.items()}
+    environment |= {**clock.environment, "PYTHONPATH": str(INSIDE), "CHAOS_LOOPS": "yes"}
+    return Up(folder / "data", "--proxies=2", "--schedulers=2", *flags, environment=environment)
+
+
+class Client(Raw):
+    """A client that knows of one thing more: with the store of NATS goes what had ended before."""
+
+    def __init__(self, url: str, losses: "Losses") -> None:
+        super().__init__(url)
+        self._losses = losses
+
+    async def poll(self, http: httpx.AsyncClient, data: Dataset) -> int | None:
+        """Ask once; a completed task that went with the store is completed all the same."""
+        lies_count = len(data.lies)
+        code = await super().poll(http, data)
+        if len(data.lies) > lies_count and self._losses.lost_at_ms and self._losses.had_ended(data):
+            data.lies.pop()
+            data.completed = True
+        return code
+
+
+class Losses:
+    """Incidents by chance, one after the other."""
+
+    def __init__(self, up: Up, nodes: Sequence[NodeSimProcess], clock: ShiftedClock, chance: random.Random) -> None:
+        self._up = up
+        self._nodes = nodes
+        self._clock = clock
+        self._chance = chance
+        self._began_s = time.monotonic()
+        self.counts: Counter[str] = Counter()
+        self.lost_at_ms = 0
+        """When the store of NATS was lost; 0: it was not."""
+
+    async def go_on(self, for_s: float) -> None:
+        """Cause one incident after the other; at the end every process runs again."""
+        until_s = time.monotonic() + for_s
+        acts: list[Callable[[], Awaitable[str]]] = [self._kill, self._freeze, self._kill_nats, self._step, self._cancel]
+        while time.monotonic() < until_s:
+            await self._do(self._chance.choice(acts))
+            await asyncio.sleep(self._chance.uniform(0.5, 2.5))
+        self._clock.step_to(0)
+
+    async def kill_the_keeper(self) -> None:
+        """Kill `up` itself, and start it again at once."""
+        await self._do(self._kill_up)
+
+    async def lose_the_store(self) -> None:
+        """Kill everything, and start it again with an empty NATS."""
+        await self._do(self._lose_store)
+
+    def had_ended(self, data: Dataset) -> bool:
+        """Whether a node had completed a task before the store was lost."""
+        return any(run.ended_ms < self.lost_at_ms for run in self.runs([data])[data.task])
+
+    def runs(self, datasets: Sequence[Dataset]) -> dict[str, list[Run]]:
+        """What the nodes have processed, by the task whose files they were."""
+        of_digest = {digest: data.task for data in datasets for digest in data.digests.values()}
+        of_node_task = {
+            event["task"]: of_digest[event["sha256"]]
+            for node in self._nodes
+            for event in node.events("file_stored")
+            if event["sha256"] in of_digest
+        }
+        found: defaultdict[str, list[Run]] = defaultdict(list)
+        for run in (run for node in self._nodes for run in runs_of(node, ())):
+            if run.task in of_node_task:
+                found[of_node_task[run.task]].append(run)
+        return found
+
+    async def _do(self, act: Callable[[], Awaitable[str]]) -> None:
+        what = await act()
+        self.counts[act.__name__] += 1
+        say(f"{time.monotonic() - self._began_s:6.1f} s  {what}")
+
+    async def _kill(self) -> str:
+        name = self._chance.choice(SERVICES)
+        return f"{name}: SIGKILL{self._send(name, signal.SIGKILL)}"
+
+    async def _freeze(self) -> str:
+        name = self._chance.choice(SERVICES)
+        return f"{name}: SIGSTOP for good{self._send(name, signal.SIGSTOP)}"
+
+    async def _cancel(self) -> str:
+        name = self._chance.choice(SERVICES)
+        return f"{name}: a loop is cancelled{self._send(name, signal.SIGUSR2)}"
+
+    async def _kill_nats(self) -> str:
+        os.kill(self._up.nats(), signal.SIGKILL)
+        await until(lambda: self._up.nats() > 0, timeout_s=30, what="nats-server to be started again")
+        return "nats-server: SIGKILL"
+
+    async def _step(self) -> str:
+        hours = self._chance.choice((-2, 0, 2))
+        self._clock.step_to(hours * 3600)
+        return f"the wall clock: {hours:+d} h"
+
+    async def _kill_up(self) -> str:
+        await asyncio.to_thread(self._up.stop, signal.SIGKILL)
+        await self._start_again()
+        return "clusterodm up: SIGKILL, and started again"
+
+    async def _lose_store(self) -> str:
+        await asyncio.to_thread(self._up.stop, signal.SIGKILL)
+        await asyncio.to_thread(until_sync, lambda: not self._up.processes(), 40.0, 0.05, "all processes to be gone")
+        self.lost_at_ms = time.time_ns() // 1_000_000
+        shutil.rmtree(self._up.data_dir / "nats")
+        await self._start_again()
+        return "the store of NATS: lost"
+
+    async def _start_again(self) -> None:
+        await asyncio.to_thread(self._up.start)
+        await asyncio.to_thread(self._up.ready)
+
+    def _send(self, name: str, number: signal.Signals) -> str:
+        """Send a service a signal, if it runs at this moment."""
+        for process in self._up.processes_of(name):
+            os.kill(process, number)
+            return ""
+        return " (it does not run)"
+
+
+async def committed_and_completed(client: Client, datasets: Sequence[Dataset], at_once_count: int) -> None:
+    """Let so many clients at a time see their tasks through."""
+    left = iter(datasets)
+
+    async def worker() -> None:
+        for data in left:
+            await client.run(data)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(at_once_count):
+            group.create_task(worker())

@@ -1,0 +1,74 @@
+"""A thousand tasks while keepers, loops, clocks and the store of NATS go: none is lost, none is done twice, no photo goes unsaid."""
+
+import asyncio
+import os
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tests.chaos.clock import ShiftedClock
+
+from libs.nodesim.testing import NodeSimProcess
+from tests.chaos.clients import Dataset
+from tests.chaos.losses import Client, Losses, committed_and_completed, kept
+from tests.chaos.node_logs import overlaps
+from tests.chaos.saying import say
+from tests.datasets import make_images
+from tests.waiting import until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+
+TASKS_COUNT = int(os.environ.get("CHAOS_TASKS", "1000"))
+CLIENTS_COUNT = 48
+NODES_COUNT = 3
+CALAMITY_S = 20.0
+LONGEST_S = 300.0
+
+
+async def test_a_thousand_tasks_survive_every_loss_and_each_is_done_once(tmp_path: Path, chance: random.Random):
+    datasets = [
+        Dataset(make_images(tmp_path / f"set{number}", 1, size_bytes=2_000, seed=number))
+        for number in range(TASKS_COUNT)
+    ]
+    clock = ShiftedClock(tmp_path / "clock")
+    nodes = [NodeSimProcess(task_time_s=0.1, parallel_tasks=6) for _ in range(NODES_COUNT)]
+    for node in nodes:
+        node.start()
+    try:
+        with kept(tmp_path, nodes, clock) as up:
+            losses = Losses(up, nodes, clock, chance)
+            client = Client(f"http://127.0.0.1:{up.port}", losses)
+            async with asyncio.timeout(LONGEST_S), asyncio.TaskGroup() as group:
+                group.create_task(committed_and_completed(client, datasets, CLIENTS_COUNT))
+                await losses.go_on(CALAMITY_S)
+                await losses.kill_the_keeper()
+                await losses.go_on(CALAMITY_S)
+                await losses.lose_the_store()
+                await losses.go_on(CALAMITY_S)
+                say("the losses are over")
+            check(losses, datasets)
+            spools = [up.data_dir / "spool", up.data_dir / "spool-2"]
+            await until(
+                lambda: not any(map(held, spools)), timeout_s=60, what="all photos to be given up, each for a reason"
+            )
+            say(f"{dict(losses.counts)}")
+    finally:
+        for node in nodes:
+            node.close()
+
+
+def check(losses: Losses, datasets: list[Dataset]) -> None:
+    """Everything that was promised."""
+    assert [data.task for data in datasets if not (data.committed and data.completed)] == []
+    assert {data.task: data.lies for data in datasets if data.lies} == {}
+    runs = losses.runs(datasets)
+    counts = {data.task: len(runs[data.task]) for data in datasets}
+    assert {task: runs[task] for task, count in counts.items() if count != 1} == {}, Counter(counts.values())
+    for of_task in runs.values():
+        assert overlaps(of_task, (), 0) == []
+
+
+def held(spool: Path) -> list[str]:
+    """Tasks whose photos lie there."""
+    return [path.name for path in spool.glob("*-*-*-*-*")]
