@@ -21,7 +21,7 @@ from libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw
 from tests.chaos.node_logs import Run, runs_of
 from tests.chaos.saying import say
-from tests.e2e.up import Up
+from tests.e2e.up import Up, command_line
 from tests.waiting import until, until_sync
 
 INSIDE = Path(__file__).with_name("inside")
@@ -130,9 +130,13 @@ class Losses:
         return f"{name}: a loop is cancelled{self._send(name, signal.SIGUSR2)}"
 
     async def _kill_nats(self) -> str:
-        os.kill(self._up.nats(), signal.SIGKILL)
-        await until(lambda: self._up.nats() > 0, timeout_s=30, what="nats-server to be started again")
+        killed = await until(self._nats, timeout_s=30, what="nats-server to run")
+        os.kill(killed[0], signal.SIGKILL)
+        await until(lambda: self._nats() not in ([], killed), timeout_s=30, what="nats-server to be started again")
         return "nats-server: SIGKILL"
+
+    def _nats(self) -> list[int]:
+        return [process for process in self._up.processes() if "nats-server\0-c\0" in command_line(process)]
 
     async def _step(self) -> str:
         hours = self._chance.choice((-2, 0, 2))
