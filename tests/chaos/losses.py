@@ -1,6 +1,6 @@
-"""What nobody plans for, done to a cluster that `clusterodm up` keeps: processes and their keeper killed, services frozen, loops
-cancelled from inside, the wall clock set by hours, the store of NATS lost.
+"""What nobody plans for, done to a cluster that `clusterodm up` keeps.
 
+Processes and their keeper are killed, services frozen, loops cancelled from inside, the wall clock set by hours, the store of NATS lost.
 Nodes and their links stay whole, so whatever runs twice was sent twice by the cluster. Each incident prints a line; a seed repeats them.
 """
 
@@ -15,10 +15,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import httpx
-from tests.chaos.clock import ShiftedClock
 
 from libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw
+from tests.chaos.clock import ShiftedClock
 from tests.chaos.node_logs import Run, runs_of
 from tests.chaos.saying import say
 from tests.e2e.up import Up, command_line

@@ -7,10 +7,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.chaos.clock import ShiftedClock
 
 from libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset
+from tests.chaos.clock import ShiftedClock
 from tests.chaos.losses import Client, Losses, committed_and_completed, kept
 from tests.chaos.node_logs import overlaps
 from tests.chaos.saying import say
