@@ -53,6 +53,8 @@ from services.proxy.ports import ClusterView, Mark, Sender, Spool, StoredFile
 
 log = structlog.get_logger()
 
+RESUMED_AT_ONCE = 64
+"""Tasks about which the scheduler is asked at the same time after a start, or told when it knows nothing of them."""
 LOOPS_COUNT = 1_000_000
 """A loop that rests costs a few kilobytes; what is bounded is how many send."""
 
@@ -87,6 +89,7 @@ class Forwarder:
         self._inputs = inputs
         """Given: inputs go as soon as a node has them (`--keep-inputs until-forwarded`)."""
         self._room = asyncio.Semaphore(tasks_count)
+        self._resuming = asyncio.Semaphore(RESUMED_AT_ONCE)
         self._epochs = Epochs()
         self._loops: dict[TaskId, Loop] = {}
         self._crew = Crew(LOOPS_COUNT)
@@ -251,7 +254,8 @@ class Forwarder:
     async def _submit_again(self, task: TaskId) -> bool:
         """Tell the scheduler of what its records do not know; False when the task was removed after all."""
         try:
-            await self._adopter.submit_again(task)
+            async with self._resuming:
+                await self._adopter.submit_again(task)
         except Removed:
             await self._finisher.drop(task)
             return False
@@ -306,7 +310,8 @@ class Forwarder:
         """Ask for the task until there is an answer; None: it is unknown. Raises Removed."""
         while True:
             try:
-                return (await self._bus.ask(GET_TASK, TaskRef(task=task))).task
+                async with self._resuming:
+                    return (await self._bus.ask(GET_TASK, TaskRef(task=task))).task
             except Removed:
                 raise
             except NotFound:
