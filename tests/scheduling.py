@@ -286,7 +286,7 @@ class Play:
         await self.scheduler.explainer.explain()
         await self.scheduler.cleaner.forget_retired()
         await self.scheduler.cleaner.forget_old()
-        await self.scheduler.absences.check()
+        await self.scheduler.handlers.absences.check()
 
     async def archives(self) -> None:
         """Let time pass until what has ended is in the archive, and put it there."""

@@ -597,6 +597,13 @@ class ReportInputsGone(Frozen, frozen=True, kw_only=True):
     """Why they go, for the timeline: the disk of the proxy is full, they were kept long enough."""
 
 
+class ReportInputsLost(Frozen, frozen=True, kw_only=True):
+    """The holder does not have the inputs of this task, although its record says so: the record is older than what happened to them."""
+
+    task: TaskId
+    holder: InstanceId
+
+
 class TaskRef(Frozen, frozen=True, kw_only=True):
     """One task. With an `owner`, it is found only when it is that owner's; None is an operator and finds every task."""
 
@@ -721,6 +728,7 @@ RENEW_ATTEMPT: Final = Request("scheduler.renew_attempt", RenewAttempt, Done)
 REPORT_FORWARDED: Final = Request("scheduler.report_forwarded", ReportForwarded, TaskRecord)
 REPORT_FORWARD_FAILED: Final = Request("scheduler.report_forward_failed", ReportForwardFailed, TaskRecord)
 REPORT_INPUTS_GONE: Final = Request("scheduler.report_inputs_gone", ReportInputsGone, TaskRecord)
+REPORT_INPUTS_LOST: Final = Request("scheduler.report_inputs_lost", ReportInputsLost, TaskRecord, timeout_s=15.0)
 GET_TASK: Final = Request("scheduler.get_task", TaskRef, TaskRecord)
 LIST_TASKS: Final = Request("scheduler.list_tasks", ListTasks, TaskList)
 LIST_TASK_IDS: Final = Request("scheduler.list_task_ids", ListTaskIds, TaskIds)

@@ -29,7 +29,7 @@ from services.proxy.adapters.holders import known_holders
 from services.proxy.adapters.peers import PeerClient
 from services.proxy.adapters.secret import SharedSecret, shared_secret
 from services.proxy.adapters.sender import open_sender
-from services.proxy.adapters.spool import open_spool
+from services.proxy.adapters.spool import DiskSpool, open_spool
 from services.proxy.adapters.upstream import Upstream
 from services.proxy.adapters.webhook import HttpWebhook
 from services.proxy.api.app import App
@@ -51,6 +51,7 @@ from services.proxy.handlers.health import ProxyHealth
 from services.proxy.handlers.inputs import Inputs
 from services.proxy.handlers.inquiry import Inquiry
 from services.proxy.handlers.machines import Machines
+from services.proxy.handlers.missing import Missing
 from services.proxy.handlers.neighbours import Neighbours
 from services.proxy.handlers.polls import Polls
 from services.proxy.handlers.presence import Presence
@@ -114,14 +115,11 @@ async def running(settings: ProxySettings, bus: Bus, entrances: Sequence[Entranc
         mirrored(bus) as cluster,
         open_spool(settings.spool_root, await bus.bucket(UPLOADS), url, reserve_bytes=reserve_bytes(settings)) as spool,
         forwarding(settings, bus, spool, cluster) as forwarder,
+        recovering(settings, bus, cluster, spool, forwarder, url) as (recovery, secret),
         known_holders(bus, spool.instance) as holders,
         Upstream(POLLS_PER_NODE_COUNT) as polls,
         Upstream(STREAMS_PER_NODE_COUNT) as streams,
     ):
-        secret = SharedSecret(bus, await shared_secret(bus, settings.nats_wait_s))
-        recovery = Recovery(bus, spool, SystemClock(), forwarder.look_again, secret.renew)
-        await recovery.look(settings.nats_wait_s)
-        presence = Presence(bus, announcement(settings, spool, url))
         creator = intake(settings, bus, cluster, spool, forwarder)
         sweeper = Sweeper(bus, spool, settings.stale_uploads_timeout)
         neighbours = Neighbours(bus, cluster, spool, holders, PeerClient())
@@ -130,10 +128,6 @@ async def running(settings: ProxySettings, bus: Bus, entrances: Sequence[Entranc
         app = front(settings, bus, cluster, creator, ways, health, recovery.is_sure)
         async with (
             background(lambda: every(SWEEP_EVERY_S, sweeper.sweep, "sweep"), "sweep"),
-            background(
-                lambda: every(LOOK_EVERY_S, recovery.look, "look at the incarnation"), "look at the incarnation"
-            ),
-            background(lambda: every(PRESENT_EVERY_S, presence.announce, "announce the proxy"), "announce the proxy"),
             background(lambda: every(SETTLE_EVERY_S, creator.settle, "settle"), "settle"),
             background(lambda: every(TRIM_EVERY_S, Trimmer().look, "trim"), "trim"),
             background(lambda: every(ASK_EVERY_S, health.needed.ask, "ask services"), "ask services"),
@@ -144,6 +138,24 @@ async def running(settings: ProxySettings, bus: Bus, entrances: Sequence[Entranc
             finally:
                 health.stopping = True
                 await asyncio.sleep(settings.drain_s)
+
+
+@asynccontextmanager
+async def recovering(  # noqa: PLR0913, PLR0917 all that may be another than this proxy knows
+    settings: ProxySettings, bus: Bus, cluster: Cluster, spool: DiskSpool, forwarder: Forwarder, url: str
+) -> AsyncIterator[tuple[Recovery, SharedSecret]]:
+    """Notice when records are lost, older than what was done, or speak of photos that are not here."""
+    secret = SharedSecret(bus, await shared_secret(bus, settings.nats_wait_s))
+    recovery = Recovery(bus, spool, SystemClock(), forwarder.look_again, secret.renew)
+    await recovery.look(settings.nats_wait_s)
+    missing, presence = Missing(bus, cluster, spool), Presence(bus, announcement(settings, spool, url))
+    missing.follow()
+    async with (
+        background(lambda: every(LOOK_EVERY_S, recovery.look, "compare incarnations"), "compare incarnations"),
+        background(lambda: every(PRESENT_EVERY_S, presence.announce, "announce proxy"), "announce proxy"),
+        background(lambda: every(LOOK_EVERY_S, missing.report, "report missing inputs"), "report missing inputs"),
+    ):
+        yield recovery, secret
 
 
 @asynccontextmanager

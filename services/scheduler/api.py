@@ -9,6 +9,7 @@ from libs.common import messages
 from libs.common.health import Health
 from libs.common.messages import FINISH_REPORTED, SUPPLY_CHANGED, Request
 from libs.common.ports import Bus, Handler, Term
+from services.scheduler.handlers.absence import Absences
 from services.scheduler.handlers.actions import ActionHandlers
 from services.scheduler.handlers.aiming import Aimer
 from services.scheduler.handlers.commits import CommitHandlers
@@ -35,6 +36,7 @@ class Handlers:
     reads: ReadHandlers
     tracker: Tracker
     loser: Loser
+    absences: Absences
 
 
 def answers(handlers: Handlers) -> dict[Request[Any, Any], Handler]:
@@ -60,6 +62,7 @@ def answers(handlers: Handlers) -> dict[Request[Any, Any], Handler]:
         messages.REPORT_FORWARDED: handlers.forwards.forwarded,
         messages.REPORT_FORWARD_FAILED: handlers.forwards.failed,
         messages.REPORT_INPUTS_GONE: handlers.forwards.inputs_gone,
+        messages.REPORT_INPUTS_LOST: handlers.absences.inputs_lost,
         messages.GET_TASK: handlers.reads.get,
         messages.LIST_TASKS: handlers.reads.list_tasks,
         messages.LIST_TASK_IDS: handlers.reads.list_ids,

@@ -167,7 +167,6 @@ class Scheduler:
     drainer: Drainer
     aimer: Aimer
     explainer: Explainer
-    absences: Absences
     handlers: Handlers
 
 
@@ -203,11 +202,11 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
         reads=ReadHandlers(ledger, api, consoles, settings),
         tracker=tracker,
         loser=Loser(ledger, tracker, settings),
+        absences=Absences(ledger, bus, api, voice, settings),
     )
     totals = await Totals.open(ledger, bus, api, settings)
     drainer = Drainer(ledger, api, voice, settings)
     archivist, explainer = Archivist(ledger, consoles), Explainer(ledger, bus)
-    absences = Absences(ledger, bus, voice, settings)
     return Scheduler(
         ledger,
         totals,
@@ -219,7 +218,6 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
         drainer,
         aimer,
         explainer,
-        absences,
         handlers,
     )
 
@@ -250,7 +248,7 @@ def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict
         "clean nodes": again(settings.clean_every_s, lambda: cleaner.tell_nodes(crew), "clean nodes"),
         "forget nodes": again(settings.clean_every_s, cleaner.forget_retired, "forget nodes"),
         "forget tasks": again(FORGET_S, cleaner.forget_old, "forget tasks"),
-        "end lost tasks": again(ABSENT_S, scheduler.absences.check, "end lost tasks"),
+        "end lost tasks": again(ABSENT_S, scheduler.handlers.absences.check, "end lost tasks"),
     }
 
 

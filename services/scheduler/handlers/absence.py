@@ -3,26 +3,35 @@
 A task that waits for photos nobody can reach holds no slot, and it does not wait for ever. Since when it has been waiting is in its record, so
 that a restart of the scheduler does not begin anew; how long that may be is `--holder-gone-h`. A spool that turns up later still has the
 photos: its user may restart the task from them.
+
+A holder may also be there and not have the photos: an older store was restored, and the task was removed, or has been completed, since. Where
+a node still has it under its own id, it is found there. Else it fails.
 """
 
+import asyncio
 from typing import Final
 
 import structlog
 
-from libs.common.clocks import InstantCache, seen_s
-from libs.common.messages import PROXIES, UPLOADS
-from libs.common.model import InstanceId, Proxy, Task, TaskId, TaskState
+from libs.common.clocks import InstantCache, WallMs, seen_s
+from libs.common.errors import ClusterError, Refused
+from libs.common.messages import PROXIES, UPLOADS, AttemptStage, KnownAttempt, ReportInputsLost, TaskRecord
+from libs.common.model import InstanceId, Node, NodeTaskId, Proxy, Task, TaskId, TaskState
 from libs.common.ports import Bus
+from services.scheduler.core.adoption import with_known
+from services.scheduler.core.nodes import NodeState
 from services.scheduler.core.tasks import HOLDER_AWAY
 from services.scheduler.core.whereabouts import holder_away, holder_gone
-from services.scheduler.core.wishes import abandoned
+from services.scheduler.core.wishes import abandoned, without_inputs
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.voice import Voice
+from services.scheduler.ports import NodeApi
 from services.scheduler.settings import SchedulerSettings
 
 log = structlog.get_logger()
 
 HOUR_S: Final = 3600.0
+NOT_THERE: Final = "its photos are not there any more: it was removed or completed after the backup that the cluster's records come from"
 
 
 async def line_about(bus: Bus, task: Task) -> str:
@@ -44,7 +53,9 @@ async def known_proxies(bus: Bus) -> dict[InstanceId, Proxy]:
 class Absences:
     """Ends tasks whose holder is gone for good."""
 
-    def __init__(self, ledger: Ledger, bus: Bus, voice: Voice, settings: SchedulerSettings) -> None:
+    def __init__(self, ledger: Ledger, bus: Bus, api: NodeApi, voice: Voice, settings: SchedulerSettings) -> None:
+        self._api = api
+        self._timeout_s = settings.action_timeout_s
         self._ledger = ledger
         self._board = ledger.board
         self._bus = bus
@@ -65,6 +76,45 @@ class Absences:
     def _waits(self, task: Task) -> bool:
         return bool(task.holder_away_since_ms) and task.holder in self._board.holders.away
 
+    # --- a holder without the photos ---------------------------------------------------------------------------------
+
+    async def inputs_lost(self, asked: ReportInputsLost) -> TaskRecord:
+        """Find a task on the nodes whose holder does not have its photos, or end it."""
+        known = (await self._ledger.find(asked.task)).task
+        if known.holder != asked.holder:
+            raise Refused(f"{asked.task} is held by another proxy")
+        found = await self._where(known) if known.state is TaskState.WAITING else None
+        record = await self._ledger.change(asked.task, lambda task: self._without(task, found))
+        if record.task.state is not known.state:
+            log.warning("inputs of a task are lost", task=asked.task, found_on=found.node if found else None)
+            await self._voice.of_end(record.task, NOT_THERE)
+        return record
+
+    def _without(self, task: Task, found: KnownAttempt | None) -> Task:
+        now_ms = self._ledger.now_ms()
+        if task.state is TaskState.RUNNING:
+            return without_inputs(task, NOT_THERE, now_ms)
+        if task.state is not TaskState.WAITING:
+            return task
+        return with_known(task, found, now_ms, last=True) if found else abandoned(task, NOT_THERE, now_ms)
+
+    async def _where(self, task: Task) -> KnownAttempt | None:
+        """Ask all nodes that are there whether they have it under its own id."""
+        asked = [node for node in self._board.nodes.listed() if node.online]
+        looks = await asyncio.gather(*(self._has(node, task) for node in asked))
+        return next((look for look in looks if look), None)
+
+    async def _has(self, node: NodeState, task: Task) -> KnownAttempt | None:
+        node_task = NodeTaskId(task.id)
+        tried = any((each.node, each.node_task_id) == (node.id, node_task) for each in task.attempts)
+        try:
+            look = None if tried else await self._api.look(node.record, node_task, None, self._timeout_s)
+        except ClusterError:
+            return None
+        return known_on(node.record, node_task, self._ledger.now_ms()) if look else None
+
+    # --- holders that are gone ---------------------------------------------------------------------------------------
+
     async def _abandon(self, task: Task) -> None:
         url, proxies = await announced_at(self._bus, task.id), await known_proxies(self._bus)
         reason, now_ms = holder_gone(task.holder, url, proxies, self._limit_h), self._ledger.now_ms()
@@ -76,3 +126,18 @@ class Absences:
         record = await self._ledger.change(task.id, decide)
         log.error("photos of a task are lost", task=task.id, holder=task.holder, reason=reason)
         await self._voice.of_end(record.task, reason)
+
+
+def known_on(node: Node, node_task: NodeTaskId, now_ms: WallMs) -> KnownAttempt:
+    """Make an attempt of a task that was found on a node."""
+    return KnownAttempt(
+        number=1,
+        node=node.id,
+        hostname=node.hostname,
+        port=node.port,
+        node_task_id=node_task,
+        stage=AttemptStage.COMMITTED,
+        started_at_ms=now_ms,
+        running_at_ms=now_ms,
+        machine=node.machine,
+    )

@@ -2,8 +2,9 @@
 
 import pytest
 
-from libs.common.messages import PROXIES, UPLOADS, NotWaiting
-from libs.common.model import InstanceId, Proxy, TaskState, Upload
+from libs.common.errors import Refused
+from libs.common.messages import PROXIES, UPLOADS, NotWaiting, ReportInputsLost
+from libs.common.model import InstanceId, NodeTaskId, Proxy, TaskState, Upload
 from services.scheduler.core.whereabouts import holder_away, holder_gone
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
 
@@ -119,3 +120,50 @@ async def test_the_console_names_the_directory():
         )
         await is_away(play)
         assert any("/data/spool on east" in moment.text for moment in play.task("lost").timeline)
+
+
+# --- a holder that is there, without the photos ------------------------------------------------------------------------
+
+
+async def says_that_they_are_not_there(play: Play, holder: InstanceId = HOLDER) -> None:
+    await play.scheduler.handlers.absences.inputs_lost(ReportInputsLost(task=task_id("one"), holder=holder))
+
+
+async def test_a_task_that_was_removed_after_the_backup_fails_with_a_sentence():
+    async with a_play() as play:
+        await play.commits("one")
+        await says_that_they_are_not_there(play)
+        assert play.task("one").state is TaskState.FAILED
+        assert "after the backup" in play.task("one").error
+
+
+async def test_a_task_that_was_completed_after_the_backup_is_found_on_its_node():
+    async with a_play() as play:
+        await play.commits("one")
+        node = FakeNode()
+        node.takes(NodeTaskId(task_id("one")))
+        node.finishes(NodeTaskId(task_id("one")))
+        await play.adds("a", node)
+        await play.adds("b", FakeNode(up=False))
+        await says_that_they_are_not_there(play)
+        await play.looks()
+        assert play.task("one").state is TaskState.COMPLETED
+
+
+async def test_a_task_that_runs_goes_on_without_them_and_gets_no_other_attempt():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.starts("one")
+        await says_that_they_are_not_there(play)
+        assert (play.task("one").state, play.task("one").inputs_kept) == (TaskState.RUNNING, False)
+        play.node("a").tasks.pop(placed.node_task_id)
+        await play.looks()
+        assert play.task("one").state is TaskState.FAILED
+
+
+async def test_only_the_holder_says_so():
+    async with a_play() as play:
+        await play.commits("one")
+        with pytest.raises(Refused):
+            await says_that_they_are_not_there(play, GONE)
+        assert play.task("one").state is TaskState.WAITING
