@@ -1,22 +1,27 @@
 """The scheduler's core alone, filled with many nodes and tasks: how fast it decides."""
 
 import time
+from collections.abc import Callable
 
 from libs.common.messages import SubmitTask
-from libs.common.model import InstanceId, LastKnown, Node, NodeId, NodeInfo, NodeTaskId, StatusCode, TaskId
+from libs.common.model import InstanceId, LastKnown, Node, NodeId, NodeInfo, NodeTaskId, Owner, StatusCode, TaskId
 from libs.common.testing import clocks_at
 from services.scheduler.core.attempts import Patience
 from services.scheduler.core.board import Board
+from services.scheduler.core.demand import demand_of
 from services.scheduler.core.nodes import Ours
 from services.scheduler.core.queue import Reservation
 from services.scheduler.core.tasks import Site, observed, placed, started, submitted
 
 HOLDER = InstanceId("p")
+OWNERS_COUNT = 100
 
 
-def board_of(nodes_count: int, tasks_count: int, slots_count: int, *, uneven: bool = False) -> Board:
+def board_of(
+    nodes_count: int, tasks_count: int, slots_count: int, *, uneven: bool = False, per_owner_count: int = 0
+) -> Board:
     """Fill a board with nodes that are free and tasks that wait. `uneven`: with nodes of four speeds that are known."""
-    board = Board()
+    board = Board(per_owner_count=per_owner_count)
     board.holders.ask(HOLDER, tasks_count)
     for number in range(nodes_count):
         record = Node(id=NodeId(f"n{number}"), hostname=f"n{number}", port=3000)
@@ -28,7 +33,12 @@ def board_of(nodes_count: int, tasks_count: int, slots_count: int, *, uneven: bo
             board.foresight.paces.learn(record.id, 100, 100_000 * (1 + number % 4), at)
     for number in range(tasks_count):
         asked = SubmitTask(
-            task=TaskId(f"t{number}"), name="x", holder=HOLDER, created_at_ms=0, images_count=number * 37 % 900
+            task=TaskId(f"t{number}"),
+            name="x",
+            holder=HOLDER,
+            owner=Owner(f"o{number % OWNERS_COUNT}"),
+            created_at_ms=0,
+            images_count=number * 37 % 900,
         )
         board.put(submitted(asked, board.next_commit_ms(0), ""), 1, clocks_at(0))
     return board
@@ -79,3 +89,31 @@ def one_by_one(nodes_count: int, tasks_count: int, placements_count: int, *, une
             start(board, reserved)
             made += 1
     return made / (time.perf_counter() - began_s)
+
+
+def looks(tasks_count: int, *, per_owner_count: int = 0) -> tuple[float, float]:
+    """Look at a queue for which nothing can be done: milliseconds of a walk, and of a snapshot of demand.
+
+    All slots are taken but one, which is on a node that is too small for every task.
+    """
+    board = board_of(100, tasks_count, 1, per_owner_count=per_owner_count)
+    for reserved in board.reserve_all(clocks_at(0).instant):
+        start(board, reserved)
+    for task in [task for task in board.waiting if board.tasks[task].images_count <= 1]:
+        board.drop(task)
+    state = board.nodes.put(Node(id=NodeId("tiny"), hostname="tiny", port=3000), clocks_at(0).instant)
+    board.nodes.hit(state, NodeInfo(max_parallel_tasks=1, max_images=1), Ours(), clocks_at(0))
+    return (
+        milliseconds_of(lambda: board.reserve_all(clocks_at(0).instant)),
+        milliseconds_of(lambda: demand_of(board, clocks_at(0))),
+    )
+
+
+def milliseconds_of(act: Callable[[], object], times_count: int = 5) -> float:
+    """Say how long something takes, at best."""
+    took_s = []
+    for _ in range(times_count):
+        began_s = time.perf_counter()
+        act()
+        took_s.append(time.perf_counter() - began_s)
+    return 1000 * min(took_s)

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from libs.common.messages import (
     AIM_UPLOAD,
     COMMIT_WITHIN_S,
     GET_TASK,
-    PLACE_TASK,
+    PLACE_TASKS,
     RENEW_ATTEMPT,
     REPORT_FORWARD_FAILED,
     REPORT_FORWARDED,
@@ -28,16 +28,19 @@ from libs.common.messages import (
     Aimed,
     AimReply,
     AimUpload,
+    AskedTask,
     Done,
     NoAim,
     NotWaiting,
     Placed,
+    Placements,
     PlaceReply,
-    PlaceTask,
+    PlaceTasks,
     RenewAttempt,
     ReportForwarded,
     ReportForwardFailed,
     ReportInputsGone,
+    TaskPlacement,
     TaskRecord,
     TaskRef,
     Waiting,
@@ -63,7 +66,7 @@ from services.proxy.handlers.attempt import Pace
 from services.proxy.handlers.finish import Finisher
 from services.proxy.handlers.forward import Forwarder
 from services.proxy.handlers.inputs import Inputs
-from services.proxy.ports import Draft, NodeRefused, Sender, WebhookFailed
+from services.proxy.ports import ClusterView, Draft, NodeRefused, Sender, WebhookFailed
 from services.scheduler.core.adoption import adopted, caught_up
 from tests.memory_spool import MemorySpool
 from tests.waiting import until
@@ -75,7 +78,9 @@ NODES = {node.id: node for node in (NODE, OTHER_NODE)}
 SOON = RetryPolicy(tries_count=5, within_s=30.0, first_s=0.005, longest_s=0.02)
 OFTEN = RetryPolicy(tries_count=12, within_s=30.0, first_s=0.001, longest_s=0.01)
 RETRIES = Retries(unreached=SOON, erred=OFTEN, leftovers=SOON)
-QUICK = Pace(renew_s=0.05, look_again_s=30.0, bus_retry_s=0.02, unknown_s=0.02, failure_pause_s=0.05, retries=RETRIES)
+QUICK = Pace(
+    renew_s=0.05, hold_s=5.0, look_again_s=30.0, bus_retry_s=0.02, unknown_s=0.02, failure_pause_s=0.05, retries=RETRIES
+)
 FILES = {"a.jpg": b"1", "b.jpg": b"22", "gcp.txt": b"333"}
 
 
@@ -98,6 +103,8 @@ class Scheduler:
         self.inputs_gone: list[ReportInputsGone] = []
         self.consents = True
         self.asked: Counter[TaskId] = Counter()
+        """How often something was said of each task."""
+        self.questions: list[PlaceTasks] = []
         self.revision = 0
         self.epoch = 0
         self.epochs: list[int] = []
@@ -165,7 +172,7 @@ class Scheduler:
         return {
             ADOPT_TASK: self.adopt,
             AIM_UPLOAD: self.aim,
-            PLACE_TASK: self.place,
+            PLACE_TASKS: self.place_tasks,
             RENEW_ATTEMPT: self.renew,
             REPORT_FORWARDED: self.on_forwarded,
             REPORT_FORWARD_FAILED: self.on_failed,
@@ -179,13 +186,41 @@ class Scheduler:
             raise (Removed if ref.task in self.removed else NotFound)("no such task")
         return found
 
-    async def place(self, asked: PlaceTask) -> PlaceReply:
+    async def place_tasks(self, asked: PlaceTasks) -> Placements:
+        """Answer as the scheduler does: at once about what is named, else when there is a slot, or time is up."""
+        self.questions.append(asked)
+        if not asked.tasks and asked.hold_s and asked.places_count:
+            with suppress(AssertionError):
+                await until(lambda: self.to_place(asked), asked.hold_s)
+            asked = msgspec.structs.replace(asked, tasks=tuple(AskedTask(task=task) for task in self.to_place(asked)))
+        answers = {each.task: await self.place(each, asked) for each in asked.tasks}
+        is_placed = any(isinstance(answer, Placed) for answer in answers.values())
+        return Placements(
+            tasks=tuple(TaskPlacement(task=task, answer=answer) for task, answer in answers.items()),
+            epoch=self.epochs.pop(0) if self.epochs and is_placed else self.epoch,
+        )
+
+    def to_place(self, asked: PlaceTasks) -> list[TaskId]:
+        """Which tasks have a slot, and which have had one without their holder's knowledge."""
+        waiting = [task for task, each in self.tasks.items() if each.state is TaskState.WAITING]
+        room_count = min(self.slots_count, asked.places_count - len(self.sent()))
+        return [*(task for task in self.sent() if task not in asked.sending), *waiting[: max(0, room_count)]]
+
+    def sent(self) -> list[TaskId]:
+        """Which tasks are being sent."""
+        return [
+            task.id
+            for task in self.tasks.values()
+            if task.state is TaskState.FORWARDING and task.attempt and task.attempt.state is AttemptState.FORWARDING
+        ]
+
+    async def place(self, asked: AskedTask, question: PlaceTasks) -> PlaceReply:
         self.asked[asked.task] += 1
         task = self.tasks.get(asked.task)
         if task is None:
             return NotWaiting(state=None, removed=asked.task in self.removed)
         if task.state is TaskState.WAITING:
-            if not self.slots_count:
+            if not self.slots_count or len(self.sent()) >= question.places_count:
                 return Waiting(position=1, reason="all slots are taken")
             self.slots_count -= 1
             number = len(task.attempts) + 1
@@ -209,7 +244,7 @@ class Scheduler:
                 attempt=task.attempt.number,
                 node_task_id=task.attempt.node_task_id,
                 revision=self.revision,
-                epoch=self.epochs.pop(0) if self.epochs else self.epoch,
+                epoch=self.epochs[0] if self.epochs else self.epoch,
             )
         return NotWaiting(state=task.state)
 
@@ -397,6 +432,8 @@ class World:
         """Where the spool lies; None: in memory."""
         self.bus = MemoryBus()
         self.scheduler = Scheduler()
+        self.cluster: ClusterView = self.scheduler
+        """What shows the proxy how its tasks are."""
         self.nodes = Nodes()
         self.sender: Sender = self.nodes
         self.files: Mapping[str, bytes] = FILES
@@ -427,7 +464,7 @@ class World:
         self.scheduler.listeners.clear()
         async with AsyncExitStack() as stack:
             self.spool = await self.opened(stack)
-            inputs = Inputs(self.bus, self.spool, self.scheduler)
+            inputs = Inputs(self.bus, self.spool, self.cluster)
             finisher = Finisher(
                 self.bus,
                 self.spool,
@@ -442,7 +479,7 @@ class World:
                 self.bus,
                 self.spool,
                 self.sender,
-                self.scheduler,
+                self.cluster,
                 finisher,
                 tasks_count=tasks_count,
                 parallel_count=2,

@@ -31,6 +31,7 @@ from libs.common.messages import (
     FindUiNode,
     ListTaskIds,
     RestartTask,
+    SentAhead,
     SubmitTask,
     TaskIds,
     TaskRecord,
@@ -197,6 +198,11 @@ class NothingForwards:
     async def adopt(self, task: TaskId) -> None:
         """Take over."""
         self.adopted.append(task)
+
+    async def ahead_of(self, task: TaskId) -> SentAhead | None:
+        """Say that nothing went ahead."""
+        del task
+        return None
 
     async def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
         """Remember them."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from libs.common.errors import NodeFailed, NodeUnreachable
-from libs.common.messages import TaskRecord
+from libs.common.messages import SentAhead, TaskRecord
 from libs.common.model import (
     Attempt,
     ClusterSummary,
@@ -188,9 +188,15 @@ class FakeForwarding:
     def __init__(self) -> None:
         self.adopted: list[TaskId] = []
         self.came: list[str] = []
+        self.ahead: SentAhead | None = None
+        """What went ahead of every task."""
 
     async def adopt(self, task: TaskId) -> None:
         self.adopted.append(task)
+
+    async def ahead_of(self, task: TaskId) -> SentAhead | None:
+        del task
+        return self.ahead
 
     async def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
         del task

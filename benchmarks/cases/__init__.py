@@ -9,7 +9,7 @@ from benchmarks.cases.forwarding import Forwarding, HandOver
 from benchmarks.cases.history import History
 from benchmarks.cases.mixed import InfoUnderLoad
 from benchmarks.cases.requests import Info, TaskInfo, TaskInfoNewConnections, TaskInfos
-from benchmarks.cases.scheduling import Commits, CorePlacements, IdleNodes, Placements, SchedulerStart
+from benchmarks.cases.scheduling import Commits, CorePlacements, CoreQueue, IdleNodes, Placements, SchedulerStart
 from benchmarks.cases.uploads import SmallFiles, SmallParts, Uploads
 
 CASES: tuple[type[Case[Any]], ...] = (
@@ -30,6 +30,7 @@ CASES: tuple[type[Case[Any]], ...] = (
     StartUp,
     IdleCluster,
     CorePlacements,
+    CoreQueue,
     SchedulerStart,
     History,
     IdleNodes,

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from benchmarks.cases.case import P50, P99, Case, Contender, Metric
-from benchmarks.core import burst, one_by_one
+from benchmarks.core import burst, looks, one_by_one
 from benchmarks.figures import percentile
 from benchmarks.programs import Broken, told_by
 from benchmarks.stages import NODES_COUNT, TASKS_COUNT, Bare, Crowd
@@ -48,6 +48,33 @@ class CorePlacements(Case[Bare]):
             "uneven nodes": one_by_one(NODES_COUNT, TASKS_COUNT, placements_count=2_000, uneven=True),
             "burst": burst(NODES_COUNT, TASKS_COUNT, slots_count=4),
         }
+
+
+class CoreQueue(Case[Bare]):
+    """A queue that is long."""
+
+    name = "core-queue"
+    sentence = (
+        "What a long queue costs while nothing can be done for it (one slot is free, on a node that is too small for all): a walk, "
+        "which every change of a node or a task causes, and a snapshot of demand, twice a second; with 10 and with 50,000 waiting "
+        "tasks, and with 50,000 of 100 owners who are limited."
+    )
+    metrics = (Metric("walk", "ms", 3), Metric("demand", "ms", 3))
+    stage = Bare
+    rounds_limit_count = 3
+
+    async def contenders(self) -> Sequence[Contender]:
+        """Ours with queues of different lengths."""
+        return [
+            Contender("10 waiting", "a short queue", lambda: self.measure(120)),
+            Contender("50,000 waiting", "a long one", lambda: self.measure(50_000)),
+            Contender("of limited owners", "50,000 waiting tasks of 100 owners", lambda: self.measure(50_000, 10)),
+        ]
+
+    async def measure(self, tasks_count: int, per_owner_count: int = 0) -> dict[str, float]:
+        """Look at the queue and take a snapshot."""
+        walk_ms, demand_ms = looks(tasks_count, per_owner_count=per_owner_count)
+        return {"walk": walk_ms, "demand": demand_ms}
 
 
 class SchedulerStart(Case[Crowd]):

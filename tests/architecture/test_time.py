@@ -32,6 +32,7 @@ COMPARED: Final = {
     "services/autoscaler/core/life.py::age_ms": "shown to people, at least 0; in plans its machine is restated",
     "services/autoscaler/core/planning.py::has_results": AGED,
     "services/autoscaler/core/planning.py::is_ready": AGED,
+    "services/autoscaler/core/planning.py::is_unclaimed": AGED,
     "services/autoscaler/core/planning.py::over_time": AGED,
     "services/autoscaler/core/planning.py::unused": AGED,
     "services/autoscaler/core/spending.py::of_last_day": "what machines that have ended cost, by their records",

@@ -39,7 +39,7 @@ QUICK: dict[str, Any] = {
     "commit_settle_s": 2,
     "forward_silence_s": 10,
     "clean_every_s": 0.5,
-    "grant_s": 5,
+    "holder_silence_s": 5,
     "lease_s": 3,
     "nats_wait_s": 60,
     "keep_failed_inputs_h": 0,

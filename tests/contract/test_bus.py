@@ -7,7 +7,7 @@ from pathlib import Path
 import nats
 import pytest
 
-from libs.common.bus import connect
+from libs.common.bus import HANDLERS_AT_ONCE, connect
 from libs.common.errors import BusFailed, ClusterError, Conflict, NoNode, NotFound, Refused
 from libs.common.messages import (
     BEST_NODE,
@@ -15,6 +15,7 @@ from libs.common.messages import (
     LIST_NODES,
     NODE_ADDED,
     PLACE_TASK,
+    PLACE_TASKS,
     BestNode,
     BestNodeFound,
     DemandChanged,
@@ -22,7 +23,9 @@ from libs.common.messages import (
     NodeEvent,
     NodeList,
     NotWaiting,
+    Placements,
     PlaceTask,
+    PlaceTasks,
     Waiting,
 )
 from libs.common.model import InstanceId, NodeId, TaskId
@@ -134,6 +137,29 @@ async def test_a_slow_request_does_not_hold_up_the_next(bus: Bus):
         asking = group.create_task(bus.ask(PLACE_TASK, slow))
         await bus.ask(PLACE_TASK, PLACE, timeout_s=2)
         assert not asking.done()
+        release.set()
+
+
+async def test_questions_that_are_held_open_take_no_other_request_s_turn(bus: Bus):
+    release = asyncio.Event()
+    open_count = 0
+
+    async def hold(asked: PlaceTasks) -> Placements:
+        nonlocal open_count
+        open_count += 1
+        await release.wait()
+        return Placements()
+
+    async def place(asked: PlaceTask) -> Waiting:
+        return Waiting(position=1, reason="")
+
+    count = HANDLERS_AT_ONCE + 10
+    async with bus.serve("scheduler", {PLACE_TASKS: hold, PLACE_TASK: place}), asyncio.TaskGroup() as group:
+        for number in range(count):
+            asked = PlaceTasks(holder=InstanceId(f"p{number}"), places_count=1, hold_s=20)
+            group.create_task(bus.ask(PLACE_TASKS, asked))
+        await until(lambda: open_count == count)
+        await bus.ask(PLACE_TASK, PLACE, timeout_s=2)
         release.set()
 
 

@@ -36,7 +36,7 @@ class Pair:
 
 @pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with Cluster(tmp_path, grant_s=2) as cluster:
+    async with Cluster(tmp_path, holder_silence_s=2) as cluster:
         port = free_port()
         cluster.overrides = {
             "proxy": {"CLUSTERODM_PROXY_URL": cluster.url},
@@ -145,7 +145,7 @@ async def test_a_task_says_that_it_waits_for_its_proxy_and_another_on_that_spool
         async def is_told() -> bool:
             return any(shown.startswith(line) for shown in (await pair.two.get(f"/task/{task}/output")).json())
 
-        await until(is_told, timeout_s=20, step_s=0.2, what="the console to say so")
+        await until(is_told, timeout_s=60, step_s=0.2, what="the console to say so")
         assert (await pair.two.get(f"/task/{task}/info")).json()["status"]["code"] == TaskStatus.QUEUED.value
         port = free_port()
         pair.cluster.overrides["proxy#3"] = {

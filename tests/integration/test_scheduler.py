@@ -259,7 +259,7 @@ async def test_a_killed_scheduler_goes_on_with_tasks_in_every_state(
 ):
     async with (
         NodeSimProcess(task_time_s=0.3, parallel_tasks=4) as node,
-        a_stage(nats_bus, nats_server, tmp_path, forward_silence_s=4, grant_s=1) as stage,
+        a_stage(nats_bus, nats_server, tmp_path, forward_silence_s=4, holder_silence_s=1) as stage,
     ):
         await stage.add(node)
         done, failed, canceled = [await stage.commit() for _ in range(3)]

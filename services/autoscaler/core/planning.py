@@ -7,6 +7,9 @@ doubled changes nothing: the next plan says the same.
 
 Nothing oscillates: a machine on its way counts as much as one that is there, a task that has found a node is not waiting
 even when an old snapshot says so (the caller leaves such tasks out), and a free machine goes only after a grace.
+
+A machine is kept for a task only while that may come. One whose task is no longer in the snapshot (its proxy is away, its owner has
+enough under way) is left over like any other; and one that nobody has taken for minutes, whatever the snapshot says, too.
 """
 
 from collections.abc import Sequence
@@ -29,6 +32,8 @@ SILENCE_MS: Final = 30_000
 """A free machine counts so long although its node is silent: one that was just registered has not been asked yet."""
 UNUSED_GRACE_MS: Final = 60_000
 """A machine whose task has gone elsewhere waits so long for another, even without an idle timeout."""
+UNCLAIMED_MS: Final = 600_000
+"""A machine that is free for so long although a task of its size waits is kept for none: that task cannot come."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +62,9 @@ class View:
     history: History
     """What became of all of them, and of those that have ended: back-off and budget are read from it."""
     waiting: Sequence[WaitingTask] = ()
-    """In the order of the queue, without those that have found a node meanwhile."""
+    """Those that a machine would help, in the order of the queue, without those that have found a node meanwhile."""
+    slot_free: Sequence[WaitingTask] = ()
+    """Those for which a slot is free: they need no other machine, and the one that is there may be for them."""
     loads: dict[MachineId, Load]
     paused: str = ""
     """Why nothing is to be started; empty: it may be."""
@@ -104,7 +111,8 @@ def plan(limits: Limits, view: View) -> Plan:
     condemned = {verdict.machine: verdict for machine in view.machines if (verdict := overdue(limits, view, machine))}
     ready = [machine for machine in view.machines if machine.id not in condemned and is_ready(limits, view, machine)]
     served = matched(view.waiting, ready)
-    taken = {machine.id for machine in served.values()}
+    kept = matched(view.slot_free, [machine for machine in ready if machine not in served.values()])
+    taken = {machine.id for machine in (*served.values(), *kept.values()) if not is_unclaimed(view, machine)}
     spare = [machine for machine in ready if machine.id not in taken]
     missing, warm = against_pool(limits, view.now_ms, spare)
     surplus = [machine for machine in spare if machine.id not in warm]
@@ -117,7 +125,7 @@ def plan(limits: Limits, view: View) -> Plan:
         destroy=(*condemned.values(), *(verdict for each in surplus if (verdict := unused(limits, view, each)))),
         waits=tuple(orders.waits),
         comes=coming(served, ready),
-        meant=meant(view.waiting, ready),
+        meant=meant((*view.waiting, *view.slot_free), ready),
         trouble=orders.trouble,
     )
 
@@ -134,6 +142,12 @@ def is_ready(limits: Limits, view: View, machine: Machine) -> bool:
     silent_ms = view.now_ms - machine.offline_since_ms if machine.offline_since_ms is not None else 0
     load = view.loads.get(machine.id, Load())
     return silent_ms < SILENCE_MS and not load.tasks and not load.locked
+
+
+def is_unclaimed(view: View, machine: Machine) -> bool:
+    """Whether a machine has been free for so long that the task which it is kept for cannot come."""
+    is_there = machine.state in {MachineState.ONLINE, MachineState.IDLE}
+    return is_there and view.now_ms - machine.state_at_ms > UNCLAIMED_MS
 
 
 def is_used_up(limits: Limits, machine: Machine) -> bool:

@@ -104,6 +104,7 @@ class Fleet:
             machines=[self._ages.restated(machine, now) for machine in alive],
             history=self._records.history,
             waiting=self._tasks.waiting(self.demand),
+            slot_free=self._tasks.still_waiting(self.demand.slot_free if self.demand else ()),
             loads=loads,
             paused=self._keeping.paused,
         )

@@ -85,7 +85,11 @@ class Tasks:
         """List who waits, in the order of the queue: by the snapshot, and without one by the records."""
         if demand is None:
             return sorted(self._waiting.values(), key=lambda task: task.waiting_since_ms)
-        return [task for task in demand.waiting if self._known.get(task.task, TaskState.WAITING) is TaskState.WAITING]
+        return self.still_waiting(demand.waiting)
+
+    def still_waiting(self, listed: Sequence[WaitingTask]) -> Sequence[WaitingTask]:
+        """Leave out those that have found a node since they were listed, or have ended."""
+        return [task for task in listed if self._known.get(task.task, TaskState.WAITING) is TaskState.WAITING]
 
     def forget(self, node: NodeId) -> None:
         """Drop what is known of a node whose machine has ended."""

@@ -1,4 +1,4 @@
-"""What forwarding decides: the order of files, what an outcome means for the attempt, how patient to be. Pure.
+"""What forwarding decides: the order of files, what an outcome means for the attempt, what is next. Pure.
 
 The rules rest on how NodeODM stores uploads: a file sent twice under one id becomes a second image, a file cut off half-way
 stays as it is, and nothing lists or takes back a single file of an uncommitted upload. So:
@@ -24,10 +24,6 @@ ERRED: Final = RetryPolicy(tries_count=12, within_s=1_800.0, first_s=0.25, longe
 """When every other request fails, a file fails twelve times in a row once in 4,096 files. A node that fails always is given up
 after half a minute; the time limit is for files that take long to send."""
 LEFTOVERS: Final = RetryPolicy(tries_count=3, within_s=60.0, first_s=1.0, longest_s=5.0)
-WAIT_S: Final = 5.0
-LONGEST_WAIT_S: Final = 60.0
-PLACES_PER_S: Final = 20
-"""The further back in the queue, the longer the wait before asking again: each so many places add a second."""
 
 
 class Step(Enum):
@@ -151,11 +147,6 @@ def counted(seen: ImagesCount, files_count: int, images_count: int, doubted_coun
 def sending_order(sizes_bytes: Mapping[str, int]) -> list[str]:
     """Order the files of a task: the largest first, so that parallel transfers end together."""
     return sorted(sizes_bytes, key=lambda name: (-sizes_bytes[name], name))
-
-
-def patience_s(position: int) -> float:
-    """Say how long a waiting task waits for a hint before it asks by itself."""
-    return min(WAIT_S + position / PLACES_PER_S, LONGEST_WAIT_S)
 
 
 class Move(Enum):

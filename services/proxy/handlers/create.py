@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Final, TypeVar
 
+import msgspec
 import structlog
 
 from libs.common.clocks import WallMs
@@ -133,7 +134,9 @@ class Creator:
             raise NotFound(NO_SUCH_UPLOAD)
         manifest = await self._spool.commit(task, self._now_ms(), self._check)
         try:
-            record = await self._submit(submission_of(draft, manifest, self._spool.instance))
+            submission = submission_of(draft, manifest, self._spool.instance)
+            ahead = await self._forwarding.ahead_of(task)
+            record = await self._submit(msgspec.structs.replace(submission, ahead=ahead))
         except BusFailed:
             self._in_doubt.setdefault(task, Doubt.KEEP)
             raise

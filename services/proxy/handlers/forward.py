@@ -1,7 +1,7 @@
-"""The loops behind the spool: one per committed task that this proxy holds, from its commit until it has ended.
+"""What becomes of the committed tasks that this proxy holds, each from its commit until it has ended.
 
-    ask PLACE_TASK ──Placed──▶ one attempt (handlers/attempts.py) ──▶ ask again
-         │──Waiting──▶ rest until PLACEMENT_POSSIBLE names the task, or some seconds ──▶ ask again
+    ask (handlers/asking.py) ──Placed──▶ one attempt (handlers/attempts.py) ──▶ ask again
+         │──Waiting──▶ rest; the open question is answered when there is a slot
          └──NotWaiting──▶ runs:    rest until the mirror shows something else ──▶ ask again
                           ended:   handlers/finish.py ──▶ done
                           removed: drop the inputs ──▶ done
@@ -10,53 +10,79 @@
 A record may also be older than what was done (somebody has restored a backup): then what was done is told again, too
 (handlers/adopting.py).
 
-The scheduler decides everything; the mirror and the hints only wake a loop up. So a lost hint costs seconds and a stale
-mirror a question, never a task. The inputs stay until the end because a new attempt may be needed at any time.
+The scheduler decides everything; the mirror only says when it is worth asking. So a stale mirror costs a question, never a task. A
+task that rests is an entry here; only what is done for one is a loop of its own, one at a time for each task. Now and then some are
+asked about although nothing has been heard of them.
 
-At the start every committed task in the spool is taken up again. An attempt that was under way then is reported as failed
-and uncertain: whether the last run's commit reached the node is known to the node alone. A graceful stop reports the attempts
-that it cuts off by itself.
+The inputs stay until the end because a new attempt may be needed at any time. At the start every committed task in the spool is taken
+up again. An attempt that was under way then is reported as failed and uncertain: whether the last run's commit reached the node is
+known to the node alone. A graceful stop reports the attempts that it cuts off by itself.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+from typing import Final
 
 import structlog
 
-from libs.common.errors import BusFailed, ClusterError, NotFound, Removed
-from libs.common.lifecycle import Crew, monotonic_s, now_ms
+from libs.common.errors import ClusterError, NotFound, Removed
+from libs.common.lifecycle import Crew, now_ms
+from libs.common.loops import background
 from libs.common.messages import (
-    GET_TASK,
-    PLACE_TASK,
     PLACEMENT_POSSIBLE,
     NotWaiting,
     Placed,
-    PlacementPossible,
     PlaceReply,
-    PlaceTask,
-    TaskRef,
+    SentAhead,
     Waiting,
 )
-from libs.common.model import Task, TaskId, TaskState
+from libs.common.model import TaskId, TaskState
 from libs.common.ports import Bus
-from services.proxy.core.epochs import Epochs
-from services.proxy.core.forwarding import Move, next_move, patience_s
-from services.proxy.core.history import History, contradicts, is_behind, recorded
+from services.proxy.core.forwarding import Move, next_move
+from services.proxy.core.history import History, contradicts
 from services.proxy.handlers.adopting import Adopter
 from services.proxy.handlers.ahead import Ahead
+from services.proxy.handlers.asking import Asker
 from services.proxy.handlers.attempt import Pace
 from services.proxy.handlers.attempts import Attempts, Loop
 from services.proxy.handlers.finish import Finisher
 from services.proxy.handlers.inputs import Inputs
+from services.proxy.handlers.resuming import Resumer
 from services.proxy.ports import ClusterView, Mark, Sender, Spool, StoredFile
 
 log = structlog.get_logger()
 
-RESUMED_AT_ONCE = 64
-"""Tasks about which the scheduler is asked at the same time after a start, or told when it knows nothing of them."""
-LOOPS_COUNT = 1_000_000
-"""A loop that rests costs a few kilobytes; what is bounded is how many send."""
+WORK_COUNT: Final = 1_000_000
+"""What is done for a task is bounded where it costs: how many send, how many are resumed at once."""
+SWEPT_COUNT: Final = 100
+SWEEPS_COUNT: Final = 12
+"""So many times in `look_again_s` some tasks are asked about."""
+GONE: Final = -1.0
+"""There is nothing more to do for a task."""
+NOW: Final = 0.0
+
+
+@dataclass
+class Held(Loop):
+    """A task that this proxy holds."""
+
+    state: TaskState | None = None
+    """As the scheduler has said last; None: it has been asked and has not answered yet."""
+    at_work: bool = False
+    doubts_count: int = 0
+    """How often in a row the mirror showed something else than the scheduler said."""
+    timer: asyncio.TimerHandle | None = None
+
+    def cancel_timer(self) -> None:
+        """Forget when it was to be asked about."""
+        if self.timer:
+            self.timer.cancel()
+            self.timer = None
 
 
 class Forwarder:
@@ -89,35 +115,61 @@ class Forwarder:
         self._inputs = inputs
         """Given: inputs go as soon as a node has them (`--keep-inputs until-forwarded`)."""
         self._room = asyncio.Semaphore(tasks_count)
-        self._resuming = asyncio.Semaphore(RESUMED_AT_ONCE)
-        self._epochs = Epochs()
-        self._loops: dict[TaskId, Loop] = {}
-        self._crew = Crew(LOOPS_COUNT)
+        self._resumer = Resumer(bus, spool, self._attempts, self._pace)
+        self._held: dict[TaskId, Held] = {}
+        self._sending: dict[TaskId, int] = {}
+        """Attempts that were begun here and are not over."""
+        self._crew = Crew(WORK_COUNT)
+        self._asker = Asker(
+            bus,
+            spool.instance,
+            run=uuid.uuid4().hex,
+            places_count=tasks_count,
+            pace=self._pace,
+            sending=lambda: self._sending,
+            ahead_of=self.ahead_of,
+            answered=self._answered,
+        )
 
     def __repr__(self) -> str:
         """Show how many tasks it looks after."""
-        return f"Forwarder(loops={len(self._loops)})"
+        return f"Forwarder(held={len(self._held)} sending={len(self._sending)})"
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Take up what the spool holds, and forward while the context is open."""
         self._cluster.on_task(self._wake)
         async with (
-            self._bus.listen(PLACEMENT_POSSIBLE, self._hear),
+            self._bus.listen(PLACEMENT_POSSIBLE, self._asker.hear),
             self._ahead.running(),
             self._attempts.leftovers.running(),
             self._crew,
+            self._asking(),
         ):
             for held in self._spool.held():
                 if held.committed:
-                    await self._start(held.draft.task, resumed=True)
+                    await self._take_up(held.draft.task, resumed=True)
             yield
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[None]:
+        async with (
+            background(self._asker.ask_about_named, "ask about tasks"),
+            background(self._asker.hold_open, "ask for slots"),
+            background(self._sweep, "look at held tasks"),
+        ):
+            yield
+        for held in self._held.values():
+            held.cancel_timer()
+        await self._asker.stop()
+
+    # --- the HTTP side ---------------------------------------------------------------------------------------------
 
     async def adopt(self, task: TaskId) -> None:
         """Take over a task that the scheduler has just acknowledged."""
         with suppress(NotFound):
             await self._remember(task)
-            await self._start(task)
+            await self._take_up(task)
 
     async def _remember(self, task: TaskId) -> None:
         held, record = self._spool.find(task), self._cluster.task(task)
@@ -129,140 +181,211 @@ class Forwarder:
         """Take note of files that may go ahead."""
         await self._ahead.arrived(task, files)
 
-    async def _start(self, task: TaskId, *, resumed: bool = False) -> None:
-        if task not in self._loops:
-            self._loops[task] = Loop()
-            await self._crew.start(self._look_after(task, resumed=resumed), name=f"forward {task}")
+    async def ahead_of(self, task: TaskId) -> SentAhead | None:
+        """Say with what an attempt of a committed task could go on."""
+        with suppress(NotFound):
+            return await self._ahead.offer(task)
+        return None
+
+    # --- entries ---------------------------------------------------------------------------------------------------
+
+    async def _take_up(self, task: TaskId, *, resumed: bool = False) -> None:
+        if task not in self._held:
+            self._held[task] = Held()
+            if resumed:
+                await self._begin(task, partial(self._resume, task))
+            else:
+                self._asker.name(task)
 
     def look_again(self) -> None:
-        """Wake all tasks up: what the scheduler knows of them may be another thing altogether."""
-        self._epochs.forget()
-        for loop in self._loops.values():
-            loop.woken.set()
+        """Ask about all tasks: what the scheduler knows of them may be another thing altogether."""
+        self._asker.begin_anew()
+        for task, held in self._held.items():
+            if held.at_work:
+                held.woken.set()
+            else:
+                self._asker.name(task)
 
-    # --- waking ----------------------------------------------------------------------------------------------------
+    def _forget(self, task: TaskId) -> None:
+        self._held.pop(task).cancel_timer()
+        self._asker.waits_no_more(task)
 
     def _wake(self, task: TaskId) -> None:
-        loop = self._loops.get(task)
-        if loop is not None and not (loop.sending and self._is(task, TaskState.FORWARDING)):
-            loop.woken.set()
+        """Ask about a task of which the mirror shows something new."""
+        held = self._held.get(task)
+        if held is None:
+            return
+        if held.at_work:
+            if not (held.sending and self._is(task, TaskState.FORWARDING)):
+                held.woken.set()
+        elif not self._is_as_said(task, held):
+            self._asker.name(task)
 
-    async def _hear(self, hint: PlacementPossible) -> None:
-        if self._epochs.counts(hint.epoch, monotonic_s()):
-            for task in hint.tasks:
-                self._wake(task)
+    def _is_as_said(self, task: TaskId, held: Held) -> bool:
+        """Whether the mirror shows what the scheduler has said, or is about to say: it is asked, or just places the task."""
+        if held.state is None or (held.state is TaskState.WAITING and self._is(task, TaskState.FORWARDING)):
+            return True
+        return self._is(task, held.state)
 
-    async def _rest(self, task: TaskId, longest_s: float) -> bool:
-        """Rest until woken; False when nobody did."""
-        woken = self._loops[task].woken
+    def _is(self, task: TaskId, state: TaskState) -> bool:
+        """Whether the mirror says that the task is in this state."""
+        record = self._cluster.task(task)
+        return record is not None and record.task.state is state and not record.task.removed
+
+    async def _sweep(self) -> None:
+        """Ask now and then about tasks of which nothing has been heard: a mirror may have missed something."""
+        while True:
+            tasks = list(self._held)
+            size = min(SWEPT_COUNT, -(-len(tasks) // SWEEPS_COUNT)) or 1
+            for at in range(0, max(len(tasks), 1), size):
+                await asyncio.sleep(self._pace.look_again_s / SWEEPS_COUNT)
+                for task in tasks[at : at + size]:
+                    if task in self._held and not self._held[task].at_work:
+                        self._asker.name(task)
+
+    # --- what the scheduler says -----------------------------------------------------------------------------------
+
+    async def _answered(self, task: TaskId, answer: PlaceReply, named: bool) -> None:
+        """Do what an answer asks for; what is being done for a task is finished first, and then the question is asked again."""
+        held = self._held.get(task)
+        if held is None:
+            if not isinstance(answer, Placed) or self._spool.find(task) is None:
+                return
+            held = self._held[task] = Held()  # its commit was answered a moment ago
+        if held.at_work:
+            if not isinstance(answer, Placed) or self._sending.get(task) != answer.attempt:
+                held.woken.set()
+            return
+        held.cancel_timer()
+        match answer:
+            case Placed():
+                await self._placed(task, held, answer)
+            case Waiting():
+                await self._waits(task, held, named=named)
+            case NotWaiting():
+                await self._waits_not(task, held, answer)
+
+    async def _placed(self, task: TaskId, held: Held, placed: Placed) -> None:
+        self._asker.waits_no_more(task)
+        held.state = TaskState.FORWARDING
+        self._sending[task] = placed.attempt
+        await self._begin(task, partial(self._send, task, held, placed))
+
+    async def _waits(self, task: TaskId, held: Held, *, named: bool) -> None:
+        held.state = TaskState.WAITING
+        self._asker.waits(task)
+        if named:
+            self._ahead.give_up(task, "the task was not placed at once")
+        if await self._adopter.is_forgotten(task):
+            await self._begin(task, partial(self._submit_again, task))
+        else:
+            self._rest(task, held, self._until_the_mirror_agrees_s(task, held))
+
+    async def _waits_not(self, task: TaskId, held: Held, answer: NotWaiting) -> None:
+        self._asker.waits_no_more(task)
+        move = next_move(answer.state, removed=answer.removed)
+        held.state = TaskState.RUNNING if move is Move.WATCH else answer.state
+        acts: dict[Move, Callable[[TaskId], Awaitable[float]]] = {
+            Move.ADOPT: self._submit_again,
+            Move.DROP: self._drop,
+            Move.FINISH: self._finish,
+            Move.WATCH: self._watch,
+        }
+        await self._begin(task, partial(acts[move], task))
+
+    def _until_the_mirror_agrees_s(self, task: TaskId, held: Held) -> float:
+        """Say how long to rest; for ever when the mirror shows what the scheduler says.
+
+        The mirror may be ahead of an answer, which comes from memory a moment after the write: then nobody will wake us up
+        again. It may also lag.
+        """
+        if self._is_as_said(task, held):
+            held.doubts_count = 0
+            return inf
+        held.doubts_count = min(held.doubts_count + 1, 20)
+        return min(self._pace.bus_retry_s * 2.0 ** (held.doubts_count - 1), self._pace.look_again_s)
+
+    # --- what is done for one task -----------------------------------------------------------------------------------
+
+    async def _begin(self, task: TaskId, act: Callable[[], Awaitable[float]]) -> None:
+        held = self._held[task]
+        held.at_work = True
+        held.woken.clear()
+        await self._crew.start(self._work(task, held, act), name=f"forward {task}")
+
+    async def _work(self, task: TaskId, held: Held, act: Callable[[], Awaitable[float]]) -> None:
+        """Do something for a task, whatever goes wrong; `act` says after how many seconds it is to be asked about again."""
+        after_s = self._pace.failure_pause_s
         try:
-            async with asyncio.timeout(longest_s):
-                await woken.wait()
-        except TimeoutError:
-            return False
-        woken.clear()
-        return True
-
-    # --- one task --------------------------------------------------------------------------------------------------
-
-    async def _look_after(self, task: TaskId, *, resumed: bool) -> None:
-        """See a task through to its end, whatever goes wrong on the way."""
-        try:
-            ended = await self._try_to_end(task, resumed=resumed)
-            while not ended:
-                await asyncio.sleep(self._pace.failure_pause_s)
-                ended = await self._try_to_end(task, resumed=True)
-        finally:
-            del self._loops[task]
-
-    async def _try_to_end(self, task: TaskId, *, resumed: bool) -> bool:
-        try:
-            if not resumed or await self._resume(task):
-                while await self._go_on(task):
-                    pass
+            after_s = await act()
         except ClusterError as error:
             log.warning("forwarding interrupted", task=task, reason=error.message)
-            return self._spool.find(task) is None
+            after_s = after_s if self._spool.find(task) else GONE
         except Exception:
             log.exception("forwarding failed unexpectedly", task=task)
-            return False
-        return True
+        finally:
+            held.at_work = False
+            self._sending.pop(task, None)
+        if after_s == GONE:
+            self._forget(task)
+        else:
+            self._rest(task, held, NOW if held.woken.is_set() else after_s)
 
-    async def _go_on(self, task: TaskId) -> bool:
-        """Take one turn; False when there is nothing more to do."""
-        answer = await self._place(task)
-        if not isinstance(answer, Placed) and await self._adopter.is_forgotten(task):
-            return await self._submit_again(task)
-        match answer:
-            case Waiting():
-                await self._rest(task, patience_s(answer.position))
-            case NotWaiting():
-                return await self._look(task, answer)
-            case None:
-                await asyncio.sleep(self._pace.bus_retry_s)
-            case Placed():
-                pass
-        return True
+    def _rest(self, task: TaskId, held: Held, seconds: float) -> None:
+        """Let a task be until it is woken, or for so long."""
+        held.cancel_timer()
+        if seconds == NOW:
+            self._asker.name(task)
+        elif seconds < inf:
+            held.timer = asyncio.get_running_loop().call_later(seconds, self._asker.name, task)
 
-    async def _place(self, task: TaskId) -> PlaceReply | None:
-        """Ask where to; being placed, go there. None when the bus does not answer."""
+    async def _send(self, task: TaskId, held: Held, placed: Placed) -> float:
+        """Go where it is placed."""
+        if self._contradicts(task, placed):
+            log.warning("placement comes from older records", task=task, attempt=placed.attempt)
+            after_s = await self._submit_again(task)
+            return after_s if after_s == GONE else max(after_s, self._pace.bus_retry_s)
         async with self._room:
-            self._loops[task].woken.clear()
-            try:
-                ahead = await self._ahead.offer(task)
-                answer = await self._bus.ask(PLACE_TASK, PlaceTask(task=task, holder=self._spool.instance, ahead=ahead))
-            except BusFailed as error:
-                log.warning("cannot ask for a place", task=task, reason=error.message)
-                return None
-            if isinstance(answer, Placed):
-                if self._contradicts(task, answer):
-                    log.warning("placement comes from older records", task=task, attempt=answer.attempt)
-                    await self._submit_again(task)
-                    return None
-                if not self._epochs.counts(answer.epoch, monotonic_s()):
-                    log.warning("placement refused", task=task, epoch=answer.epoch, highest=self._epochs.highest)
-                    return None
-                await self._attempts.run(task, answer, self._loops[task])
-            else:
-                self._ahead.give_up(task, "the task was not placed at once")
-            return answer
+            await self._attempts.run(task, placed, held)
+        return NOW
 
     def _contradicts(self, task: TaskId, placed: Placed) -> bool:
         held = self._spool.find(task)
         return held is not None and held.history is not None and contradicts(placed, held.history)
 
-    async def _look(self, task: TaskId, answer: NotWaiting) -> bool:
-        """There is nothing to place: finish, drop or watch. False when the task needs us no more."""
-        match next_move(answer.state, removed=answer.removed):
-            case Move.ADOPT:
-                return await self._submit_again(task)
-            case Move.DROP:
-                await self._finisher.drop(task)
-                return False
-            case Move.FINISH:
-                kept_s = await self._finisher.finish(task)
-                if kept_s == 0:
-                    return False
-                await self._rest(task, kept_s or self._pace.bus_retry_s)
-                return True
-            case Move.WATCH:
-                await self._finisher.begun_again(task)
-                await self._let_go(task)
-                await self._watch(task)
-                return True
-
-    async def _submit_again(self, task: TaskId) -> bool:
-        """Tell the scheduler of what its records do not know; False when the task was removed after all."""
+    async def _submit_again(self, task: TaskId) -> float:
+        """Tell the scheduler of what its records do not know."""
         try:
-            async with self._resuming:
+            async with self._resumer.room:
                 await self._adopter.submit_again(task)
         except Removed:
-            await self._finisher.drop(task)
-            return False
+            return await self._drop(task)
         except ClusterError as error:
             log.error("task not submitted again, its inputs stay", task=task, reason=error.message)  # noqa: TRY400 the reason is all
-            await self._rest(task, self._pace.unknown_s)
-        return True
+            return self._pace.unknown_s
+        return NOW
+
+    async def _drop(self, task: TaskId) -> float:
+        """Delete the inputs of a task that was removed."""
+        await self._finisher.drop(task)
+        return GONE
+
+    async def _finish(self, task: TaskId) -> float:
+        """Tell the client of the end; the inputs stay for a while where they may be needed again."""
+        if await self._adopter.is_forgotten(task):
+            return await self._submit_again(task)
+        kept_s = await self._finisher.finish(task)
+        if kept_s == 0:
+            return GONE
+        return self._pace.bus_retry_s if kept_s is None else kept_s
+
+    async def _watch(self, task: TaskId) -> float:
+        """Let a task run."""
+        if await self._adopter.is_forgotten(task):
+            return await self._submit_again(task)
+        await self._finisher.begun_again(task)
+        await self._let_go(task)
+        return self._until_the_mirror_agrees_s(task, self._held[task])
 
     async def _let_go(self, task: TaskId) -> None:
         """Delete the inputs of a task that runs, where they are not to be kept."""
@@ -270,52 +393,14 @@ class Forwarder:
         if self._inputs and held and held.size_bytes and Mark.INPUTS_GONE not in held.marks:
             await self._inputs.give_up(task, "inputs are not kept here once a node has them")
 
-    async def _watch(self, task: TaskId) -> None:
-        """Rest while the mirror says that the task runs.
-
-        The mirror may be ahead of the scheduler's answer, which comes from its memory a moment after the write: then
-        nobody will wake us up again, so the pause is short.
-        """
-        while self._is(task, TaskState.RUNNING) and await self._rest(task, self._pace.look_again_s):
-            pass
-        if not self._is(task, TaskState.RUNNING):
-            await self._rest(task, self._pace.bus_retry_s)
-
-    def _is(self, task: TaskId, state: TaskState) -> bool:
-        """Whether the mirror says that the task is in this state."""
-        record = self._cluster.task(task)
-        return record is not None and record.task.state is state and not record.task.removed
-
-    # --- after a restart or a mistake --------------------------------------------------------------------------------
-
-    async def _resume(self, task: TaskId) -> bool:
-        """Find out what became of a task meanwhile; False when it was never submitted or is gone. Raises NotFound."""
-        try:
-            record = await self._known(task)
-        except Removed:
-            await self._finisher.drop(task)
-            return False
-        held = self._spool.find(task)
-        if record is None or held is None:
-            return held is not None and Mark.SUBMITTED in held.marks
-        if held.history is None:
-            await self._spool.remember(task, recorded(record))
-        elif is_behind(record, held.history):
-            return await self._submit_again(task)
-        if record.state is TaskState.FORWARDING and record.attempt is not None:
-            await self._attempts.give_up(task, record.attempt.number, "the proxy was restarted while it sent the files")
-        return True
-
-    async def _known(self, task: TaskId) -> Task | None:
-        """Ask for the task until there is an answer; None: it is unknown. Raises Removed."""
-        while True:
-            try:
-                async with self._resuming:
-                    return (await self._bus.ask(GET_TASK, TaskRef(task=task))).task
-            except Removed:
-                raise
-            except NotFound:
-                return None
-            except ClusterError as error:
-                log.warning("cannot ask for a held task", task=task, reason=error.message)
-                await asyncio.sleep(self._pace.bus_retry_s)
+    async def _resume(self, task: TaskId) -> float:
+        """Find out what became of a task while nobody was here."""
+        match await self._resumer.resume(task):
+            case Move.DROP:
+                return await self._drop(task)
+            case Move.ADOPT:
+                return await self._submit_again(task)
+            case Move.WATCH:
+                return NOW
+            case _:
+                return GONE

@@ -60,6 +60,8 @@ class Held:
     heard_at: Instant
     """When its holder last said that it is at it."""
     uncertain_since: Instant | None = None
+    unheard: bool = False
+    """It was placed, and nothing has been heard of it since: the answer may have been lost with its holder."""
     doubtful: bool = False
     """Images may lie on the node twice, says its holder."""
 

@@ -64,12 +64,15 @@ class Cases:
 def sorted_out(board: Board) -> Cases:
     """Tell apart whose holder is away, whose owner has enough under way, for whom a slot is free, and who needs one."""
     cases = Cases()
+    free = {}
     for lane in board.lanes:
+        if lane.id.kind not in free:
+            free[lane.id.kind] = board.nodes.has_room and board.nodes.free_for(lane.need) is not None
         if lane.id.holder in board.holders.away:
             cases.away_count += len(lane)
         elif board.allowance.limit_count and not board.allowance.left_count(lane.id.owner):
             cases.limited_count += len(lane)
-        elif board.nodes.has_room and board.nodes.free_for(lane.need):
+        elif free[lane.id.kind]:
             cases.free.append(lane)
         else:
             cases.wanted.append(lane)

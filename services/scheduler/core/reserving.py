@@ -13,7 +13,7 @@ from heapq import heapify, heappop, heappush
 
 from libs.common.model import Task, TaskId
 from services.scheduler.core.holders import Holders
-from services.scheduler.core.lanes import Lane, Lanes
+from services.scheduler.core.lanes import Kind, Lane, Lanes
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.core.placement import Placement, need_of
 from services.scheduler.core.queue import Allowance, Key
@@ -53,15 +53,21 @@ class Walk:
             if (key := lane.order.first())
         ]
         heapify(heads)
+        hopeless: set[Kind] = set()
         while heads and self._registry.has_room:
             key, lane = heappop(heads)
-            if self._serve(self._tasks[key[1]], reserve) and (following := lane.order.next_after(key)):
+            if lane.id.kind in hopeless or not self._may_send(self._tasks[key[1]]):
+                continue
+            if not self._serve(self._tasks[key[1]], reserve):
+                hopeless.add(lane.id.kind)
+            elif following := lane.order.next_after(key):
                 heappush(heads, (following, lane))
 
+    def _may_send(self, task: Task) -> bool:
+        return self._holders.room_count(task.holder) > 0 and self._allowance.left_count(task.owner) > 0
+
     def _serve(self, task: Task, reserve: Callable[[Task, Placement], None]) -> bool:
-        """Serve one task if it can be; whether there is any point in looking at the next of its lane."""
-        if not self._holders.room_count(task.holder) or not self._allowance.left_count(task.owner):
-            return False
+        """Serve one task if it can be; whether there is a node at all that takes such a task."""
         if self._may(task):
             choice = self._registry.choose(need_of(task))
             if choice is None:

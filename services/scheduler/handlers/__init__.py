@@ -8,6 +8,7 @@ probing    asks every node how it is, off the request path
 commits    submit a task, take one over from the original cluster
 placing    gives free slots to those who ask, begins attempts
 polls      the questions of holders that are open
+hints      tells those who ask for single tasks when to ask, and who leads
 explaining tells users why their tasks wait
 forwarding follows the holders while they send; finds out what became of attempts that nobody knows about
 tracking   looks at running tasks until they end

@@ -20,7 +20,7 @@ from services.scheduler.handlers.ledger import Ledger
 
 log = structlog.get_logger()
 
-LOOKED_AT_COUNT: Final = 200
+LOOKED_AT_COUNT: Final = 100
 WRITTEN_COUNT: Final = 25
 """So many in a round at most: looking is cheap, a record is a durable write."""
 

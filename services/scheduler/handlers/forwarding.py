@@ -12,6 +12,7 @@ attempt confirmed, and is silent for longer before it is doubted.
 """
 
 from contextlib import suppress
+from typing import Final
 
 import structlog
 
@@ -29,6 +30,7 @@ from libs.common.messages import (
 )
 from libs.common.model import Attempt, AttemptState, Cleanup, Task, TaskId, TaskState
 from services.scheduler.core.attempts import Ending, Patience, to_clean
+from services.scheduler.core.board import Held
 from services.scheduler.core.life import Impossible
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.core.tasks import started, tried, uncertain
@@ -42,6 +44,9 @@ from services.scheduler.ports import NodeApi
 from services.scheduler.settings import SchedulerSettings
 
 log = structlog.get_logger()
+
+UNHEARD_S: Final = 15.0
+"""A holder renews its attempts every few seconds. One that it has not even once may not have heard of: it is gone, with the answer."""
 
 Report = RenewAttempt | ReportForwarded | ReportForwardFailed | ReportInputsGone
 
@@ -79,7 +84,7 @@ class ForwardHandlers:
         if not is_current(task, asked.attempt, AttemptState.FORWARDING):
             raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
         held = self._board.forwarding[task.id]
-        held.heard_at, held.doubtful = self._ledger.instant(), asked.doubtful
+        held.heard_at, held.doubtful, held.unheard = self._ledger.instant(), asked.doubtful, False
         return Done()
 
     async def forwarded(self, asked: ReportForwarded) -> TaskRecord:
@@ -158,11 +163,14 @@ class ForwardHandlers:
         for task_id, held in list(self._board.forwarding.items()):
             if held.uncertain_since is not None:
                 await self._ask_once(crew, task_id)
-            elif now - held.heard_at > self._settings.forward_silence_s:
-                await self._suspect(task_id)
+            elif now - held.heard_at > (longest_s := self._longest_silence_s(held)):
+                await self._suspect(task_id, longest_s)
 
-    async def _suspect(self, task_id: TaskId) -> None:
-        reason = f"its proxy has been silent for {self._settings.forward_silence_s:g} s"
+    def _longest_silence_s(self, held: Held) -> float:
+        return min(self._settings.forward_silence_s, UNHEARD_S) if held.unheard else self._settings.forward_silence_s
+
+    async def _suspect(self, task_id: TaskId, silent_s: float) -> None:
+        reason = f"its proxy has been silent for {silent_s:g} s"
 
         def decide(task: Task) -> Task:
             forwarding = task.attempt and task.attempt.state is AttemptState.FORWARDING

@@ -18,14 +18,11 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import Instant
 from libs.common.errors import BusFailed, ClusterError, NotFound, Refused, Removed
 from libs.common.messages import (
-    PLACEMENT_POSSIBLE,
     TASK_PLACED,
     NotWaiting,
     Placed,
-    PlacementPossible,
     Placements,
     PlaceReply,
     PlaceTask,
@@ -40,6 +37,7 @@ from libs.common.ports import Bus
 from services.scheduler.core.placement import Need
 from services.scheduler.core.queue import Reservation, key_of
 from services.scheduler.core.tasks import placed
+from services.scheduler.handlers.hints import Hints
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.polls import Poll, Polls
 from services.scheduler.handlers.voice import Voice
@@ -49,9 +47,6 @@ log = structlog.get_logger()
 
 LISTED_COUNT: Final = 100
 """Of so many waiting tasks the position and the reason are told when there is nothing else to say."""
-HINTED_COUNT: Final = 16
-BY_ITSELF_S: Final = 60.0
-"""Who asked for a single task gets hints for so long."""
 
 
 class Placer:
@@ -66,20 +61,18 @@ class Placer:
         self._polls = Polls(ledger.board.holders, ledger.clock)
         self._beginning: set[TaskId] = set()
         """Tasks whose attempt is being written down."""
-        self._by_itself: dict[InstanceId, Instant] = {}
-        """Who has asked for single tasks, and when."""
-        self._hinted: tuple[int, tuple[TaskId, ...]] = (0, ())
+        self._hints = Hints(ledger, bus, self._polls)
         ledger.noticed.append(self._notice)
 
     # --- the queue -------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Walk the queue whenever there may be room. First of all: who has asked our predecessor is to ask us."""
-        await self._hint(())
+        await self._hints.tell_who_leads()
         while True:
             await self._ledger.room.wait()
             self._walk()
-            await self._hint_those_by_themselves()
+            await self._hints.tell()
 
     async def look_again(self) -> None:
         """Note who is away; give those a chance whose back-off is over, or who were held back for long enough."""
@@ -88,7 +81,7 @@ class Placer:
             log.warning("holder is away", holder=holder)
             self._ledger.news.set()
         self._walk()
-        await self._hint_those_by_themselves()
+        await self._hints.tell()
 
     def offer(self, task: Task, ahead: SentAhead | None = None) -> None:
         """Give a task that has just come a slot, if there is one and its holder asks."""
@@ -138,32 +131,6 @@ class Placer:
 
     def _is_left_over(self, task: TaskId) -> bool:
         return task in self._board.reserved and task not in self._beginning
-
-    # --- hints -----------------------------------------------------------------------------------------------------
-
-    async def _hint_those_by_themselves(self) -> None:
-        """Tell those who ask for single tasks that it is worth asking, once for each change of the nodes."""
-        now = self._ledger.instant()
-        self._by_itself = {holder: at for holder, at in self._by_itself.items() if now - at < BY_ITSELF_S}
-        hint = (self._board.nodes.version, self._worth_asking())
-        if hint[1] and hint != self._hinted:
-            self._hinted = hint
-            await self._hint(hint[1])
-
-    def _worth_asking(self) -> tuple[TaskId, ...]:
-        if not self._by_itself or not self._board.nodes.has_room:
-            return ()
-        lanes = [
-            lane
-            for holder in self._by_itself
-            if not self._polls.of(holder)
-            for lane in self._board.lanes.of_holder(holder)
-            if self._board.nodes.free_for(lane.need)
-        ]
-        return tuple(task for _, task in islice(merge(*lanes), HINTED_COUNT))
-
-    async def _hint(self, tasks: tuple[TaskId, ...]) -> None:
-        await self._bus.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=tasks, epoch=self._ledger.office.epoch))
 
     # --- PLACE_TASKS -----------------------------------------------------------------------------------------------
 
@@ -253,7 +220,7 @@ class Placer:
         if task is None or task.state is not TaskState.WAITING:
             return await self._say(asked.task, asked.holder)
         self.heard(asked.holder)
-        self._by_itself[asked.holder] = self._ledger.instant()
+        self._hints.asked(asked.holder)
         self._walk()
         made = self._board.reserve_one(task, self._ledger.instant())
         return await self._begin(made, asked.ahead) if made else await self._say(task.id, asked.holder)
@@ -287,6 +254,7 @@ class Placer:
         begun = record.task.attempt
         ours = begun is not None and begun.node_task_id == node_task and record.task.state is TaskState.FORWARDING
         if ours:
+            self._board.forwarding[made.task].unheard = True
             await self._voice.of_task(TASK_PLACED, record.task, reason=made.reason)
         if record.task.state is TaskState.WAITING:
             return self._waiting(record.task)

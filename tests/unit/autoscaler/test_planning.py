@@ -59,12 +59,21 @@ def decide(
     loads: dict[str, Load] | None = None,
     paused: str = "",
     now_ms: int = NOW,
+    slot_free: list[WaitingTask] | None = None,
     **changes: Any,
 ) -> Plan:
     known = {MachineId(name): load for name, load in (loads or {}).items()}
     alive = [each for each in machines or [] if not each.state.ended]
     history = History(machines or [])
-    view = View(now_ms=now_ms, machines=alive, history=history, waiting=waiting or [], loads=known, paused=paused)
+    view = View(
+        now_ms=now_ms,
+        machines=alive,
+        history=history,
+        waiting=waiting or [],
+        slot_free=slot_free or [],
+        loads=known,
+        paused=paused,
+    )
     return plan(limits(**changes), view)
 
 
@@ -314,6 +323,33 @@ def test_a_machine_that_was_only_requested_goes_with_its_task():
 @pytest.mark.parametrize(("age_s", "goes"), [(30, False), (61, True)])
 def test_a_machine_whose_task_went_elsewhere_goes_after_a_grace(age_s: int, goes: bool):
     assert bool(decide([machine("a", S.ONLINE, state_at_ms=NOW - age_s * 1000)]).destroy) is goes
+
+
+@pytest.mark.parametrize("state", [S.ONLINE, S.IDLE])
+def test_a_task_for_which_a_slot_is_free_keeps_its_machine_and_orders_none(state: MachineState):
+    there = machine("m", state, for_task=TaskId("t"), state_at_ms=NOW - 300_000)
+    found = decide([there], slot_free=[waits("t")])
+    assert (found.create, found.destroy, found.meant) == ((), (), {"t": "m"})
+    assert decide(slot_free=[waits("t")]).create == ()
+
+
+@pytest.mark.parametrize("state", [S.ONLINE, S.IDLE])
+@pytest.mark.parametrize(
+    ("age_s", "goes"), [pytest.param(599, False, id="for a while"), pytest.param(601, True, id="too long")]
+)
+def test_a_machine_that_nobody_takes_for_minutes_is_kept_for_no_task_whatever_the_limits(
+    state: MachineState, age_s: int, goes: bool
+):
+    there = machine("m", state, for_task=TaskId("t"), state_at_ms=NOW - age_s * 1000)
+    for tasks in ({"waiting": [waits("t")]}, {"slot_free": [waits("t")]}):
+        found = decide([there], max_runtime_s=168 * 3600, max_upload_s=168 * 3600, **tasks)
+        assert (destroyed(found) != {}) is goes
+        assert found.create == (), "another would be taken as little as this one"
+
+
+def test_a_machine_on_its_way_to_a_task_whose_proxy_is_away_goes_soon_after_it_has_come():
+    there = machine("m", S.ONLINE, for_task=TaskId("t"), state_at_ms=NOW - 61_000)
+    assert list(destroyed(decide([there], max_runtime_s=168 * 3600))) == ["m"]
 
 
 def test_a_drained_machine_goes():

@@ -347,8 +347,8 @@ async def test_an_answer_that_was_lost_and_comes_again_finds_what_went_ahead(wor
         place = world.scheduler.place
         lost = [BusFailed("no answer")]
 
-        async def place_and_lose_the_answer(asked: Any) -> Any:
-            answer = await place(asked)
+        async def place_and_lose_the_answer(*asked: Any) -> Any:
+            answer = await place(*asked)
             if lost:
                 raise lost.pop()
             return answer
@@ -368,8 +368,8 @@ async def test_a_placement_on_what_is_lost_is_reported_and_its_id_never_used_aga
         await has(world, FIRST, ONE_REQUEST)
         place = world.scheduler.place
 
-        async def place_and_lose(asked: Any) -> Any:
-            answer = await place(asked)
+        async def place_and_lose(*asked: Any) -> Any:
+            answer = await place(*asked)
             forwarder._ahead.give_up(TASK, "a moment of confusion")
             await is_gone(world, FIRST)
             return answer

@@ -17,11 +17,12 @@ from libs.common.messages import (
     UPLOADS,
     Done,
     RestartTask,
+    SentAhead,
     SubmitTask,
     TaskRecord,
     TaskRef,
 )
-from libs.common.model import NodeOption, OptionValue, Owner, Task, TaskId, TaskState
+from libs.common.model import NodeId, NodeOption, NodeTaskId, OptionValue, Owner, Task, TaskId, TaskState
 from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.handlers.act import Actor
 from services.proxy.handlers.create import Client, Creator, Policy, date_created_ms, default_name
@@ -145,6 +146,12 @@ async def test_a_task_comes_to_be_in_three_steps(world: World) -> None:
     assert world.forwarding.came == ["a.jpg", "b.jpg", "gcp.txt"]
     assert world.cluster.task(TASK) is not None
     assert world.spool.draft(TASK).webhook == "http://x/y"
+
+
+async def test_a_commit_says_what_went_ahead_of_it(world: World) -> None:
+    world.forwarding.ahead = SentAhead(node=NodeId("n1"), node_task_id=NodeTaskId("ahead"))
+    await world.is_committed(world.creator())
+    assert [asked.ahead for asked in world.submitted] == [world.forwarding.ahead]
 
 
 async def test_a_commit_sent_again_gets_the_same_answer(world: World) -> None:

@@ -374,7 +374,7 @@ async def test_a_commit_that_never_reached_the_scheduler_stays_and_may_be_commit
     async with world.proxy(start=False):
         await world.commit()
     async with world.proxy() as forwarder:
-        await until(lambda: "loops=0" in repr(forwarder), what="it was looked at")
+        await until(lambda: "held=0" in repr(forwarder), what="it was looked at")
         assert (await world.spool.commit(TASK, at_ms=9)).committed_at_ms == 2
         world.scheduler.submit()
         await forwarder.adopt(TASK)

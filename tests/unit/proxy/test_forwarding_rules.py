@@ -23,7 +23,6 @@ from services.proxy.core.forwarding import (
     counted,
     judge,
     next_move,
-    patience_s,
     sending_order,
 )
 from services.proxy.core.outgoing import form, one_file
@@ -112,14 +111,6 @@ def test_the_nodes_count_of_images_proves_that_each_is_there_once(
 
 def test_the_largest_files_go_first() -> None:
     assert sending_order({"a": 1, "c": 5, "b": 5, "d": 9}) == ["d", "b", "c", "a"]
-
-
-@pytest.mark.parametrize(
-    ("position", "seconds"),
-    [pytest.param(1, 5.05, id="first"), pytest.param(100, 10, id="later"), pytest.param(10**6, 60, id="far back")],
-)
-def test_the_further_back_in_the_queue_the_more_patient(position: int, seconds: float) -> None:
-    assert patience_s(position) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(

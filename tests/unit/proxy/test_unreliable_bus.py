@@ -8,7 +8,7 @@ from libs.common.errors import NodeFailed
 from libs.common.faults import the_last_first
 from libs.common.messages import (
     GET_TASK,
-    PLACE_TASK,
+    PLACE_TASKS,
     PLACEMENT_POSSIBLE,
     RENEW_ATTEMPT,
     REPORT_FORWARD_FAILED,
@@ -31,7 +31,7 @@ async def world() -> AsyncIterator[World]:
         yield made
 
 
-@pytest.mark.parametrize("request_", [PLACE_TASK, RENEW_ATTEMPT, REPORT_FORWARDED], ids=lambda request: request.name)
+@pytest.mark.parametrize("request_", [PLACE_TASKS, RENEW_ATTEMPT, REPORT_FORWARDED], ids=lambda request: request.name)
 async def test_requests_that_are_lost_cost_time_and_nothing_else(
     world: World, request_: "Request[object, object]"
 ) -> None:
@@ -62,7 +62,7 @@ async def test_a_report_whose_answer_is_lost_is_told_again_and_counts_once(world
 
 
 async def test_a_placement_whose_answer_is_lost_is_picked_up_again(world: World) -> None:
-    world.bus.faults.lose_answers(PLACE_TASK)
+    world.bus.faults.lose_answers(PLACE_TASKS)
     async with world.proxy() as forwarder:
         await world.forwarded(forwarder)
     assert world.nodes.begun == [f"{TASK}#1"]
@@ -77,18 +77,19 @@ async def test_a_restarted_proxy_asks_until_somebody_knows_its_tasks(world: Worl
         await world.reaches(TaskState.RUNNING)
 
 
-async def test_a_hint_that_comes_late_wakes_up_whoever_waits_for_it(world: World) -> None:
+async def test_hints_of_leaders_that_come_late_and_out_of_order_cost_no_placement(world: World) -> None:
     world.scheduler.slots_count = 0
     async with world.proxy() as forwarder:
         await world.commit()
         world.scheduler.submit()
         await forwarder.adopt(TASK)
         await until(lambda: world.scheduler.asked[TASK] == 1, what="it has asked")
-        world.scheduler.slots_count = 1
         world.bus.faults.hold_back()
-        await world.bus.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=(TASK,)))
-        await world.bus.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=()))
+        for epoch in (2, 3):
+            await world.bus.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=(), epoch=epoch))
+        world.scheduler.epoch = 3
         await world.bus.faults.let_go(the_last_first)
+        world.scheduler.slots_count = 1
         await until(lambda: world.nodes.committed, timeout_s=3, what="it was sent")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from libs.common.errors import BusFailed
 from libs.common.messages import TASKS, AskedTask, NotWaiting, Placed, PlaceTasks, SentAhead, Waiting
-from libs.common.model import InstanceId, NodeId, NodeTaskId, TaskState
+from libs.common.model import AttemptState, InstanceId, NodeId, NodeTaskId, TaskState
 from services.scheduler.core.demand import demand_of
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
 from tests.waiting import until
@@ -100,6 +100,7 @@ async def test_whose_proxy_is_busy_reads_so_and_no_machine_is_wanted_while_a_slo
             await play.commits(name)
         await play.polls(places=1)
         async with play.polling(places=1, sending={"sent slowly": 1}):
+            await play.renews("sent slowly", 1)
             await play.passes(31)
         assert "its proxy is sending as many tasks as it may" in play.task("waits").timeline[-1].text
         demand = demand_of(play.scheduler.ledger.board, play.scheduler.ledger.now())
@@ -268,3 +269,27 @@ async def test_names_of_tasks_come_with_what_was_sent_ahead_of_them():
         answer = (await play.scheduler.handlers.placer.place_tasks(asked)).tasks[0].answer
         assert isinstance(answer, Placed)
         assert (answer.node_task_id, answer.ahead) == ("ahead", True)
+
+
+async def test_an_answer_that_was_lost_with_its_proxy_keeps_its_slot_for_seconds():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.polls()
+        await play.passes(14)
+        assert play.task("one").attempts[-1].state is AttemptState.FORWARDING
+        await play.passes(2)
+        await play.sweeps()
+        await play.passes(30)
+        assert play.task("one").state is TaskState.WAITING
+        assert play.state_of("a").ours_count == 0
+
+
+async def test_an_attempt_that_was_renewed_may_be_silent_for_longer():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.polls()
+        await play.renews("one", 1)
+        await play.passes(59)
+        assert play.task("one").attempts[-1].state is AttemptState.FORWARDING
+        await play.passes(2)
+        assert play.task("one").attempts[-1].state is AttemptState.UNCERTAIN

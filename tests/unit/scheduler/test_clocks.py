@@ -55,6 +55,7 @@ async def test_a_holder_has_its_time_whatever_the_wall_clock_does(step_s: float)
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         await play.is_placed("one")
+        await play.renews("one", 1)
         play.clock.step_wall_s(step_s)
         await play.passes(play.settings.forward_silence_s - 1)
         assert play.scheduler.ledger.board.forwarding[play.task("one").id].uncertain_since is None

@@ -26,8 +26,8 @@ async def test_a_holder_that_speaks_keeps_its_attempt():
         await play.commits("one")
         await play.is_placed("one")
         for _ in range(5):
-            await play.passes(50)
             await play.renews("one", 1)
+            await play.passes(50)
         assert play.task("one").attempts[-1].state is AttemptState.FORWARDING
 
 

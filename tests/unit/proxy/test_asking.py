@@ -1,0 +1,108 @@
+"""How a proxy asks for slots: one question for all tasks that wait, and quick ones about those it does not know about."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from libs.common.lifecycle import monotonic_s
+from libs.common.messages import PLACEMENT_POSSIBLE, PlacementPossible, PlaceTasks
+from libs.common.model import TaskId, TaskState
+from tests.forwarding import QUICK, TASK, World
+from tests.waiting import until
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    made = World()
+    async with made.bus.serve("scheduler", made.scheduler.handlers):
+        yield made
+
+
+async def test_tasks_that_wait_share_one_question_and_cost_no_other(world: World) -> None:
+    tasks = [TaskId(f"task-{number}") for number in range(20)]
+    world.scheduler.slots_count = 0
+    async with world.proxy() as forwarder:
+        for task in tasks:
+            await world.commit(task)
+            world.scheduler.submit(task)
+            await forwarder.adopt(task)
+        await until(lambda: all(world.scheduler.asked[task] for task in tasks), what="each was asked about")
+        await until(lambda: held_open(world), what="a question is open")
+        for task in tasks:
+            world.scheduler.change(task, name="nothing that matters")
+        world.scheduler.slots_count = 1
+        await until(lambda: world.nodes.committed, what="the oldest goes when there is a slot")
+    assert world.nodes.committed == ["task-0#1"]
+    assert all(world.scheduler.asked[task] == 1 for task in tasks[1:])
+
+
+async def test_a_proxy_that_sends_as_much_as_it_may_keeps_its_question_open(world: World) -> None:
+    first, second = TaskId("task-1"), TaskId("task-2")
+    world.nodes.gate.clear()
+    async with world.proxy(tasks_count=1) as forwarder:
+        for task in (first, second):
+            await world.commit(task)
+            world.scheduler.submit(task)
+            await forwarder.adopt(task)
+        await until(lambda: world.nodes.sending_count, what="one is sent")
+        await until(lambda: held_open(world), what="it says that it is there")
+        open_question = held_open(world)[-1]
+        assert (open_question.places_count, open_question.sending) == (1, {first: 1})
+        world.nodes.gate.set()
+        await world.reaches(TaskState.RUNNING, second)
+    assert world.nodes.committed == ["task-1#1", "task-2#1"]
+
+
+async def test_a_proxy_without_waiting_tasks_keeps_no_question_open(world: World) -> None:
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder)
+    assert held_open(world) == []
+
+
+async def test_a_proxy_that_stops_says_that_it_sends_nothing_more(world: World) -> None:
+    world.scheduler.slots_count = 0
+    async with world.proxy() as forwarder:
+        await world.commit()
+        world.scheduler.submit()
+        await forwarder.adopt(TASK)
+        await until(lambda: held_open(world), what="a question is open")
+    last = world.scheduler.questions[-1]
+    assert (last.places_count, last.tasks) == (0, ())
+    assert len({question.run for question in world.scheduler.questions}) == 1
+
+
+async def test_the_next_leader_is_asked_as_soon_as_it_says_that_it_leads(world: World) -> None:
+    world.scheduler.slots_count = 0
+    async with world.proxy() as forwarder:
+        await world.commit()
+        world.scheduler.submit()
+        await forwarder.adopt(TASK)
+        await until(lambda: held_open(world), what="the old leader is asked")
+        before_count = len(world.scheduler.questions)
+        world.scheduler.epoch = 2
+        began_s = monotonic_s()
+        await world.bus.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=(), epoch=2))
+        await until(lambda: len(world.scheduler.questions) > before_count, what="the new one is asked")
+        assert monotonic_s() - began_s < QUICK.hold_s
+
+
+async def test_a_placement_that_comes_before_the_commit_was_answered_is_taken(world: World) -> None:
+    early = TaskId("task-early")
+    world.scheduler.slots_count = 0
+    async with world.proxy() as forwarder:
+        await world.commit()
+        world.scheduler.submit()
+        await forwarder.adopt(TASK)
+        await until(lambda: held_open(world), what="a question is open")
+        await world.commit(early)
+        world.scheduler.submit(early)
+        world.scheduler.slots_count = 2
+        await world.reaches(TaskState.RUNNING, early)
+        await forwarder.adopt(early)
+        await until(lambda: world.scheduler.asked[early] == 2, what="it is looked after")
+    assert len(world.nodes.committed) == 2
+
+
+def held_open(world: World) -> list[PlaceTasks]:
+    """Which questions were to be held open."""
+    return [question for question in world.scheduler.questions if question.hold_s]
