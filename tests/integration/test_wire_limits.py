@@ -70,9 +70,12 @@ async def test_one_upload_too_many_gets_its_turn(tmp_path: Path) -> None:
     async with running_proxy(tmp_path / "spool", uploads_at_once_count=1, uploads_wait_s=5) as proxy:
         task = await proxy.init()
         async with upload_under_way(proxy, task) as writer:
+            parts = proxy.leftovers()
             second = asyncio.ensure_future(accepted(proxy, task))  # noqa: TID251 it is to wait
-            await asyncio.sleep(0.1)
+            for _ in range(3):
+                assert (await proxy.json("GET", "/info"))[0] == 200, "who comes later and uploads nothing is answered"
             assert not second.done()
+            assert proxy.leftovers() == parts
             writer.write(PART[500:])
             assert await second
 
