@@ -6,6 +6,7 @@ What must not: decisions about them (scheduler/core), anything that does I/O, an
 Units are in the names: `_ms` is milliseconds (since 1970 UTC for points in time), `_bytes` bytes, `_count` a number of things.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum, StrEnum
 from typing import NewType
 
@@ -241,6 +242,15 @@ class Moment(Frozen, frozen=True, kw_only=True):
 
     at_ms: int
     text: str
+
+
+def told_count(timeline: Sequence[Moment], until_ms: int) -> int:
+    """Count the lines that were told until something happened that has a line of its own.
+
+    By the place of that line, for the clock may have gone back before or since; by their times only where there is none.
+    """
+    own = [place for place, moment in enumerate(timeline) if moment.at_ms == until_ms]
+    return own[-1] + 1 if own else sum(1 for moment in timeline if moment.at_ms <= until_ms)
 
 
 class Task(Frozen, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from libs.common.clocks import WallMs
-from libs.common.model import Attempt, StatusCode, Task, TaskState
+from libs.common.model import Attempt, StatusCode, Task, TaskState, told_count
 
 ENDED_CODES: Final = {
     TaskState.COMPLETED: StatusCode.COMPLETED,
@@ -132,7 +132,8 @@ def lines_before(task: Task, position: int | None) -> list[str]:
     """List the lines before the node's. `position`: its place in the queue, shown with the last line while it waits."""
     attempt = attempt_on_node(task)
     until_ms = attempt.running_at_ms if attempt else None
-    lines = [moment.text for moment in task.timeline if until_ms is None or moment.at_ms <= until_ms]
+    count = len(task.timeline) if until_ms is None else told_count(task.timeline, until_ms)
+    lines = [moment.text for moment in task.timeline[:count]]
     if position is not None and lines:
         lines[-1] += f" (place {position} in the queue)"
     return lines
@@ -143,7 +144,7 @@ def lines_after(task: Task) -> list[str]:
     attempt = attempt_on_node(task)
     if attempt is None or attempt.running_at_ms is None or not task.state.ended:
         return []
-    return [moment.text for moment in task.timeline if moment.at_ms > attempt.running_at_ms]
+    return [moment.text for moment in task.timeline[told_count(task.timeline, attempt.running_at_ms) :]]
 
 
 def node_line(before_count: int, after_count: int, from_line: int) -> int:

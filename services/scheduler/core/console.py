@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from libs.common.model import LastKnown, Task, TaskState
+from libs.common.model import LastKnown, Task, TaskState, told_count
 
 TAIL_COUNT: Final = 200
 """Lines that are kept of the node's console."""
@@ -35,10 +35,8 @@ def own_lines(task: Task) -> tuple[tuple[str, ...], tuple[str, ...]]:
     last = task.attempt
     if last is None or last.running_at_ms is None or not is_on_node(task):
         return tuple(moment.text for moment in task.timeline), ()
-    began_ms = last.running_at_ms
-    before = tuple(moment.text for moment in task.timeline if moment.at_ms <= began_ms)
-    after = tuple(moment.text for moment in task.timeline if moment.at_ms > began_ms)
-    return before, after if task.state.ended else ()
+    lines, count = tuple(moment.text for moment in task.timeline), told_count(task.timeline, last.running_at_ms)
+    return lines[:count], lines[count:] if task.state.ended else ()
 
 
 def node_line(task: Task, from_line: int) -> int:

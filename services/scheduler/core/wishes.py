@@ -47,6 +47,7 @@ def restarted(task: Task, options: tuple[OptionValue, ...] | None, now_ms: WallM
     last = task.attempt
     if last is None:
         raise Impossible("a task that was never on a node cannot restart")
+    began_ms = WallMs(max(now_ms, (last.running_at_ms or 0) + 1))
     return moved(
         task,
         Step.RESTART,
@@ -60,13 +61,13 @@ def restarted(task: Task, options: tuple[OptionValue, ...] | None, now_ms: WallM
             state=AttemptState.RUNNING,
             outcome="",
             fatal=False,
-            running_at_ms=max(now_ms, (last.running_at_ms or 0) + 1),
+            running_at_ms=began_ms,
             ended_at_ms=None,
             reason="",
             counted=False,
             cleanup=Cleanup.NONE,
         ),
-        timeline=told(task.timeline, "Restarted", now_ms),
+        timeline=told(task.timeline, "Restarted", began_ms),
     )
 
 

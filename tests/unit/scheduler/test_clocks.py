@@ -6,6 +6,7 @@ from libs.common.loops import background
 from libs.common.messages import Placed, Waiting
 from libs.common.model import Cleanup, StatusCode, TaskState
 from services.scheduler.core.board import Board
+from services.scheduler.core.console import own_lines
 from tests.scheduling import FakeNode, Play, a_play
 from tests.waiting import until
 
@@ -170,3 +171,20 @@ async def test_why_a_task_waits_is_told_again_when_the_clock_has_gone_back():
         await play.passes(31)
         await play.asks("one")
         assert len(play.task("one").timeline) > lines
+
+
+@pytest.mark.parametrize("step_s", STEPS)
+async def test_no_line_of_a_console_moves_when_the_wall_clock_steps_between_two_of_them(step_s: float):
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.reports_failed("one", (await play.is_placed("one")).attempt)
+        play.clock.step_wall_s(step_s)
+        await play.passes(2)
+        placed = await play.starts("one")
+        before, after = own_lines(play.task("one"))
+        assert before == tuple(moment.text for moment in play.task("one").timeline)
+        play.clock.step_wall_s(step_s)
+        play.node("a").finishes(placed.node_task_id)
+        await play.looks()
+        assert own_lines(play.task("one")) == (before, ("Completed on a:3000",))
+        assert not after
