@@ -20,6 +20,7 @@ from libs.common.clocks import Clock
 from libs.common.errors import BusFailed
 from libs.common.health import Health
 from libs.common.health_port import health_listener, health_served
+from libs.common.incarnation import incarnation
 from libs.common.lifecycle import Crew, SystemClock, run
 from libs.common.log import configure
 from libs.common.loops import LATE_AFTER_S, Start, background, every
@@ -57,6 +58,7 @@ from services.scheduler.handlers.explaining import Explainer
 from services.scheduler.handlers.forwarding import ForwardHandlers
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.losing import Loser
+from services.scheduler.handlers.memory import Memory
 from services.scheduler.handlers.nodes import NodeHandlers
 from services.scheduler.handlers.observing import Observer
 from services.scheduler.handlers.office import NodesInOffice, Office
@@ -113,9 +115,9 @@ async def serve(settings: SchedulerSettings) -> None:
             health = Health(SERVICE, lambda: {"bus": bus.connected})
             async with health_served(health, health_port):
                 await open_all(bus, settings)
-                holder = new_holder()
+                holder, memory = new_holder(), Memory()
                 while True:
-                    await in_office(bus, NodeODMNodes(client), settings, holder, health)
+                    await in_office(bus, NodeODMNodes(client), settings, holder, health, memory)
 
 
 async def open_all(bus: Bus, settings: SchedulerSettings) -> None:
@@ -136,14 +138,16 @@ async def open_all(bus: Bus, settings: SchedulerSettings) -> None:
     await bus.objects(CONSOLES, settings.task_retention_h * 3600)
 
 
-async def in_office(bus: Bus, api: NodeApi, settings: SchedulerSettings, holder: str, health: Health) -> None:
+async def in_office(  # noqa: PLR0913, PLR0917 the world, who we are in it, and what we know of it
+    bus: Bus, api: NodeApi, settings: SchedulerSettings, holder: str, health: Health, memory: Memory
+) -> None:
     """Stand by until no other is in office, and serve until the term is over."""
     log.info("standing by", holder=holder)
     notify_ready()
     try:
         async with (
             bus.lead(SERVICE, holder, ttl_s=settings.lease_s) as term,
-            running(bus, api, settings, term, health) as scheduler,
+            running(bus, api, settings, term, health, memory=memory) as scheduler,
         ):
             log.info("scheduler is ready", epoch=term.epoch, tasks=len(scheduler.ledger.board.tasks))
             await term.over()
@@ -261,13 +265,20 @@ async def running(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     health: Health,
     clock: Clock | None = None,
     new_id: NewId = new_uuid,
+    memory: Memory | None = None,
 ) -> AsyncIterator[Scheduler]:
     """Read the records, start the loops, and only then answer."""
-    scheduler = await wired(bus, api, settings, term, clock or SystemClock(), new_id)
+    clock, memory = clock or SystemClock(), memory or Memory()
+    current = await incarnation(bus, clock.wall_ms)
+    scheduler = await wired(bus, api, settings, term, clock, new_id)
+    await memory.give_back(current.id, scheduler.ledger)
     async with AsyncExitStack() as stack:
         crew = await stack.enter_async_context(Crew(CREW_COUNT))
         for name, start in loops(scheduler, settings, crew).items():
             late_after_s = LATE_AFTER_S if name in GO_ROUND else None
             await stack.enter_async_context(background(start, name, late_after_s=late_after_s))
         await stack.enter_async_context(served(bus, scheduler.handlers, health, term))
-        yield scheduler
+        try:
+            yield scheduler
+        finally:
+            memory.keep(current.id, scheduler.ledger)

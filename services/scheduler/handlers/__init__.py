@@ -12,6 +12,7 @@ hints      tells those who ask for single tasks when to ask, and who leads
 explaining tells users why their tasks wait
 forwarding follows the holders while they send; finds out what became of attempts that nobody knows about
 tracking   looks at running tasks until they end
+memory     writes again what the last term knew when the store is lost under it
 losing     gives up attempts on nodes that are silent for too long
 actions    cancel, remove, restart
 draining   sees nodes off that are to leave
