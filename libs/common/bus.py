@@ -5,17 +5,14 @@ the handlers of one subscription one at a time, so each request gets an asyncio 
 ClusterError crosses the bus by its wire name (errors.ERROR_NAMES); anything else is logged here with its trace and
 reaches the caller as BusFailed without its text.
 
-A request that finds nobody listening was seen by nobody: it is sent again until its time is up, so that the restart of a
-service is a delay and not an error. A request that timed out may have been executed: it is never sent again.
-
-Every request carries the id of its cause (`CAUSE`), events told while it is handled carry it on, and logs show it.
+How requests are asked is in asking.py. Each carries the id of its cause (`CAUSE`), events told while it is handled carry it on, and
+logs show it. A message that cannot be decoded, as a later version may send it, is logged, counted and skipped.
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -28,14 +25,24 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.micro.request import Request as MicroRequest
 from nats.micro.service import Service, ServiceConfig
-from nats.nuid import NUID
 
-from libs.common.errors import ERROR_NAMES, BusFailed, ClusterError, error_name
+from libs.common.asking import CAUSE, LOST, Requests, cause, new_id
+from libs.common.errors import BusFailed, ClusterError, error_name
 from libs.common.leases import Term, hold, is_held
 from libs.common.lifecycle import Crew, heeding, monotonic_s
 from libs.common.log import hide
 from libs.common.loops import background
-from libs.common.messages import BucketName, Event, LongPoll, ObjectsName, Request, Snapshot
+from libs.common.messages import (
+    LEADER_ANSWERS,
+    BucketName,
+    Event,
+    LeaderAnswers,
+    LongPoll,
+    ObjectsName,
+    Request,
+    Snapshot,
+)
+from libs.common.metrics import unreadable
 from libs.common.objects import NatsObjects, open_objects
 from libs.common.patience import in_time, patiently
 from libs.common.ports import Handler
@@ -50,19 +57,12 @@ Reply = TypeVar("Reply")
 Told = TypeVar("Told")
 Value = TypeVar("Value")
 
-CAUSE: Final = "Clusterodm-Cause"
-ERROR_CODE: Final = "Nats-Service-Error-Code"
 HANDLERS_AT_ONCE: Final = 256
 """Requests that one service works on at the same time; the rest waits in NATS' buffers."""
 POLLS_AT_ONCE: Final = 4096
 """Questions that are held open at the same time (messages.LongPoll). They cost memory and no work, and have room of their own."""
 RETRY_S: Final = 0.1
 STOP_GRACE_S: Final = 5.0
-LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
-"""How nats-py says that the server is away."""
-
-cause: ContextVar[str] = ContextVar("cause", default="")
-new_id = NUID().next
 
 
 class NatsBus:
@@ -74,6 +74,10 @@ class NatsBus:
         self._nonce = new_id().decode()
         self._js: JetStreamContext = client.jetstream(timeout=5)
         self._replicas_count = replicas_count
+        self._requests = Requests(client)
+        self._connections_count = 1
+        self._answering: dict[str, InOffice] = {}
+        """What this process leads and answers."""
         self._buckets: dict[str, NatsBucket[Any]] = {}
         self._objects: dict[tuple[str, float], NatsObjects] = {}
 
@@ -92,28 +96,32 @@ class NatsBus:
         """Whether NATS is there at this moment."""
         return self._client.is_connected
 
-    def reconnected(self) -> None:
-        """Start the watches again: by themselves they stay silent for 10 to 20 s after a restart of the server."""
+    async def reconnected(self) -> None:
+        """Start the watches again, ask again what may be asked twice, and say of what this process is the leader."""
         for bucket in self._buckets.values():
             bucket.restart_watches()
+        self._connections_count += 1
+        self._requests.reconnected()
+        for owner, term in self._answering.items():
+            await self._announce(owner, term)
+
+    @asynccontextmanager
+    async def hearing_leaders(self) -> AsyncIterator[None]:
+        """Hear who answers from now on, while the context is open."""
+
+        async def heard(told: LeaderAnswers) -> None:
+            self._requests.leader_answers(told.owner)
+
+        async with self.listen(LEADER_ANSWERS, heard):
+            yield
+
+    async def _announce(self, owner: str, term: InOffice) -> None:
+        if term.valid:
+            await self.tell(LEADER_ANSWERS, LeaderAnswers(owner=owner, epoch=term.epoch))
 
     async def ask(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:
         """Ask the owner; see ports.Bus."""
-        deadline_s = monotonic_s() + (request.timeout_s if timeout_s is None else timeout_s)
-        payload = msgspec.json.encode(message)
-        headers = {CAUSE: cause.get() or new_id().decode()}
-        while True:
-            try:
-                left_s = max(deadline_s - monotonic_s(), RETRY_S)
-                answer = await heeding(self._client.request(request.subject, payload, timeout=left_s, headers=headers))
-            except nats.errors.NoRespondersError:
-                if monotonic_s() + RETRY_S >= deadline_s:
-                    raise BusFailed(f"nobody answers {request.name}") from None
-                await asyncio.sleep(RETRY_S)
-            except LOST as error:
-                raise BusFailed(f"no answer to {request.name}: {type(error).__name__}") from None
-            else:
-                return decode(request, answer)
+        return await self._requests.ask(request, message, timeout_s)
 
     @asynccontextmanager
     async def serve(
@@ -135,8 +143,12 @@ class NatsBus:
                         handler=endpoint(polls if isinstance(request, LongPoll) else crew, request, handler, term),
                     )
                     await heeding(offered)
+                if term is not None:
+                    self._answering[service] = term
+                    await self._announce(service, term)
                 yield
             finally:
+                self._answering.pop(service, None)
                 with contextlib.suppress(*LOST):
                     async with asyncio.timeout(STOP_GRACE_S):
                         await heeding(micro.stop())
@@ -154,10 +166,12 @@ class NatsBus:
         """Call the handler for every event; see ports.Bus."""
 
         async def heard(message: Msg) -> None:
-            try:
-                await handler(msgspec.json.decode(message.data, type=event.told))
-            except Exception:
-                log.exception("event not handled", told=event.name)
+            told = decoded(event.name, message.data, event.told)
+            if told is not None:
+                try:
+                    await handler(told)
+                except Exception:
+                    log.exception("event not handled", told=event.name)
 
         subscription = await heeding(self._client.subscribe(event.subject, cb=heard))
         try:
@@ -222,8 +236,7 @@ class NatsBus:
         """Begin with the present value: the durable consumer remembers it as seen, a restarted process does not. Its sequence."""
         with contextlib.suppress(nats.js.errors.NotFoundError):
             last = await heeding(self._js.get_last_msg(snapshot.stream, snapshot.subject))
-            if last.data:
-                await handler(msgspec.json.decode(last.data, type=snapshot.told))
+            await hand_over(snapshot, last.data or b"", handler)
             return last.seq or 0
         return 0
 
@@ -239,18 +252,35 @@ class NatsBus:
                     )
                     consumer = await heeding(subscribing)
                 tries_count = 0
-                sequence = await self._hand_over_last(snapshot, handler)
-                while True:
+                sequence, connections_count = await self._hand_over_last(snapshot, handler), self._connections_count
+                while connections_count == self._connections_count:  # behind another one the stream may be another, too
                     with contextlib.suppress(nats.errors.TimeoutError):
                         for message in await heeding(consumer.fetch(1, timeout=5)):
                             if message.metadata.sequence.stream > sequence:  # what is redelivered late is old
                                 sequence = message.metadata.sequence.stream
-                                await handler(msgspec.json.decode(message.data, type=snapshot.told))
+                                await hand_over(snapshot, message.data, handler)
                             await heeding(message.ack())
             except (BusFailed, *LOST) as error:
                 tries_count += 1
                 log.debug("snapshot away", snapshot=snapshot.name, error=repr(error))
                 await asyncio.sleep(RETRY_S)
+
+
+async def hand_over(snapshot: Snapshot[Told], data: bytes, handler: Callable[[Told], Awaitable[None]]) -> None:
+    """Call the handler with a snapshot, unless nobody can read it."""
+    told = decoded(snapshot.name, data, snapshot.told) if data else None
+    if told is not None:
+        await handler(told)
+
+
+def decoded(name: str, data: bytes, kind: type[Told]) -> Told | None:
+    """Read a message; None when this version cannot."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        unreadable().labels(name).inc()
+        log.warning("message cannot be read", told=name, reason=str(error))
+        return None
 
 
 def endpoint(
@@ -295,17 +325,6 @@ async def worked_out(
         return "bus-failed", f"{request.owner} failed".encode()
 
 
-def decode(request: Request[Any, Reply], answer: Msg) -> Reply:
-    """Read an answer: the reply, or the error that the handler raised."""
-    if answer.headers and (code := answer.headers.get(ERROR_CODE)):
-        raise ERROR_NAMES.get(code, BusFailed)(answer.data.decode(errors="replace"))
-    try:
-        reply: Reply = msgspec.json.decode(answer.data, type=request.reply)
-    except msgspec.DecodeError as error:
-        raise BusFailed(f"{request.owner} answered {request.name} with nonsense: {error}") from None
-    return reply
-
-
 @asynccontextmanager
 async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: int = 1) -> AsyncIterator[NatsBus]:
     """Connect to NATS, waiting for it up to `wait_s` seconds, then reconnect for ever.
@@ -319,7 +338,7 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
     async def reconnected() -> None:
         log.info("nats is back")
         for bus in opened:
-            bus.reconnected()
+            await bus.reconnected()
         back.set()
 
     async def disconnected() -> None:
@@ -340,7 +359,10 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
         except TimeoutError:
             raise BusFailed(f"no NATS with JetStream at {hide(url)} in {wait_s:g} s") from None
         opened.append(bus)
-        async with background(lambda: prepare_again(bus, back), name="prepare nats again"):
+        async with (
+            background(lambda: prepare_again(bus, back), name="prepare nats again"),
+            bus.hearing_leaders(),
+        ):
             yield bus
     finally:
         closing.set()

@@ -61,6 +61,8 @@ class Request(Generic[Asked, Reply]):
     """The type of the answer, or a union of tagged Structs."""
     timeout_s: float = 5.0
     """How long the caller waits before it takes the owner for absent."""
+    idempotent: bool = False
+    """Asked twice it does what it does once, and is answered the same: it may be sent again to the next leader of its owner."""
 
     @property
     def subject(self) -> str:
@@ -329,13 +331,13 @@ class UiNode(Frozen, frozen=True, kw_only=True):
 ADD_NODE: Final = Request("scheduler.add_node", AddNode, NodeView)
 REMOVE_NODE: Final = Request("scheduler.remove_node", NodeRef, Done)
 LOSE_NODE: Final = Request("scheduler.lose_node", LoseNode, Done)
-LOCK_NODE: Final = Request("scheduler.lock_node", NodeRef, NodeView)
-DRAIN_NODE: Final = Request("scheduler.drain_node", DrainNode, NodeView)
-UNLOCK_NODE: Final = Request("scheduler.unlock_node", NodeRef, NodeView)
-LIST_NODES: Final = Request("scheduler.list_nodes", ListNodes, NodeList)
+LOCK_NODE: Final = Request("scheduler.lock_node", NodeRef, NodeView, idempotent=True)
+DRAIN_NODE: Final = Request("scheduler.drain_node", DrainNode, NodeView, idempotent=True)
+UNLOCK_NODE: Final = Request("scheduler.unlock_node", NodeRef, NodeView, idempotent=True)
+LIST_NODES: Final = Request("scheduler.list_nodes", ListNodes, NodeList, idempotent=True)
 UPDATE_NODES: Final = Request("scheduler.update_nodes", UpdateNodes, NodeList, timeout_s=15.0)
-BEST_NODE: Final = Request("scheduler.best_node", BestNode, BestNodeFound)
-FIND_UI_NODE: Final = Request("scheduler.find_ui_node", FindUiNode, UiNode)
+BEST_NODE: Final = Request("scheduler.best_node", BestNode, BestNodeFound, idempotent=True)
+FIND_UI_NODE: Final = Request("scheduler.find_ui_node", FindUiNode, UiNode, idempotent=True)
 
 
 # --- tasks: scheduler ----------------------------------------------------------------------------------------------
@@ -611,6 +613,25 @@ class TaskRef(Frozen, frozen=True, kw_only=True):
     owner: Owner | None = None
 
 
+class SeenTask(Frozen, frozen=True, kw_only=True):
+    """A task as somebody knows it."""
+
+    task: TaskId
+    revision: int
+
+
+class ConfirmTasks(Frozen, frozen=True, kw_only=True):
+    """Are these the last revisions of their records? Asked before an answer is given from a mirror, which may be behind."""
+
+    seen: tuple[SeenTask, ...]
+
+
+class TasksConfirmed(Frozen, frozen=True, kw_only=True):
+    """Those that are not, or that nobody knows, are to be asked for; all others are."""
+
+    outdated: tuple[TaskId, ...] = ()
+
+
 class RestartTask(Frozen, frozen=True, kw_only=True):
     """Run the task again, with other options where given."""
 
@@ -698,8 +719,8 @@ class ImportRoute(Frozen, frozen=True, kw_only=True):
     owner: Owner = Owner("")
 
 
-SUBMIT_TASK: Final = Request("scheduler.submit_task", SubmitTask, TaskRecord)
-ADOPT_TASK: Final = Request("scheduler.adopt_task", AdoptTask, TaskRecord)
+SUBMIT_TASK: Final = Request("scheduler.submit_task", SubmitTask, TaskRecord, idempotent=True)
+ADOPT_TASK: Final = Request("scheduler.adopt_task", AdoptTask, TaskRecord, idempotent=True)
 PlaceReply = Placed | Waiting | NotWaiting
 
 PLACE_TASK: Final = Request("scheduler.place_task", PlaceTask, cast("type[PlaceReply]", PlaceReply))
@@ -724,16 +745,17 @@ PLACE_TASKS: Final = LongPoll("scheduler.place_tasks", PlaceTasks, Placements, t
 AimReply = Aimed | NoAim
 
 AIM_UPLOAD: Final = Request("scheduler.aim_upload", AimUpload, cast("type[AimReply]", AimReply))
-RENEW_ATTEMPT: Final = Request("scheduler.renew_attempt", RenewAttempt, Done)
+RENEW_ATTEMPT: Final = Request("scheduler.renew_attempt", RenewAttempt, Done, idempotent=True)
 REPORT_FORWARDED: Final = Request("scheduler.report_forwarded", ReportForwarded, TaskRecord)
 REPORT_FORWARD_FAILED: Final = Request("scheduler.report_forward_failed", ReportForwardFailed, TaskRecord)
 REPORT_INPUTS_GONE: Final = Request("scheduler.report_inputs_gone", ReportInputsGone, TaskRecord)
 REPORT_INPUTS_LOST: Final = Request("scheduler.report_inputs_lost", ReportInputsLost, TaskRecord, timeout_s=15.0)
-GET_TASK: Final = Request("scheduler.get_task", TaskRef, TaskRecord)
-LIST_TASKS: Final = Request("scheduler.list_tasks", ListTasks, TaskList)
-LIST_TASK_IDS: Final = Request("scheduler.list_task_ids", ListTaskIds, TaskIds)
-READ_CONSOLE: Final = Request("scheduler.read_console", ReadConsole, Console, timeout_s=15.0)
-CANCEL_TASK: Final = Request("scheduler.cancel_task", TaskRef, TaskRecord, timeout_s=15.0)
+GET_TASK: Final = Request("scheduler.get_task", TaskRef, TaskRecord, idempotent=True)
+CONFIRM_TASKS: Final = Request("scheduler.confirm_tasks", ConfirmTasks, TasksConfirmed, idempotent=True)
+LIST_TASKS: Final = Request("scheduler.list_tasks", ListTasks, TaskList, idempotent=True)
+LIST_TASK_IDS: Final = Request("scheduler.list_task_ids", ListTaskIds, TaskIds, idempotent=True)
+READ_CONSOLE: Final = Request("scheduler.read_console", ReadConsole, Console, timeout_s=15.0, idempotent=True)
+CANCEL_TASK: Final = Request("scheduler.cancel_task", TaskRef, TaskRecord, timeout_s=15.0, idempotent=True)
 REMOVE_TASK: Final = Request("scheduler.remove_task", TaskRef, Done, timeout_s=15.0)
 RESTART_TASK: Final = Request("scheduler.restart_task", RestartTask, TaskRecord, timeout_s=15.0)
 IMPORT_ROUTE: Final = Request("scheduler.import_route", ImportRoute, TaskRecord)
@@ -857,13 +879,13 @@ class ResultFound(Frozen, frozen=True, kw_only=True):
         return f"ResultFound({self.url.partition('?')[0]}{' stream' if self.stream else ''})"
 
 
-FIND_RESULT: Final = Request("autoscaler.find_result", FindResult, ResultFound, timeout_s=15.0)
-VIEW_COMMAND: Final = Request("autoscaler.view_command", ViewCommand, CommandView)
-GET_AUTOSCALER_STATUS: Final = Request("autoscaler.get_status", GetAutoscalerStatus, AutoscalerStatus)
-LIST_MACHINES: Final = Request("autoscaler.list_machines", ListMachines, MachineList)
+FIND_RESULT: Final = Request("autoscaler.find_result", FindResult, ResultFound, timeout_s=15.0, idempotent=True)
+VIEW_COMMAND: Final = Request("autoscaler.view_command", ViewCommand, CommandView, idempotent=True)
+GET_AUTOSCALER_STATUS: Final = Request("autoscaler.get_status", GetAutoscalerStatus, AutoscalerStatus, idempotent=True)
+LIST_MACHINES: Final = Request("autoscaler.list_machines", ListMachines, MachineList, idempotent=True)
 DESTROY_MACHINE: Final = Request("autoscaler.destroy_machine", DestroyMachine, MachineView)
-PAUSE_AUTOSCALER: Final = Request("autoscaler.pause", PauseAutoscaler, AutoscalerStatus)
-RESUME_AUTOSCALER: Final = Request("autoscaler.resume", ResumeAutoscaler, AutoscalerStatus)
+PAUSE_AUTOSCALER: Final = Request("autoscaler.pause", PauseAutoscaler, AutoscalerStatus, idempotent=True)
+RESUME_AUTOSCALER: Final = Request("autoscaler.resume", ResumeAutoscaler, AutoscalerStatus, idempotent=True)
 
 
 # --- demand: scheduler tells, autoscaler consumes ------------------------------------------------------------------
@@ -1021,3 +1043,14 @@ MACHINE_LEAKED: Final = Event("machine.leaked", MachineEvent)
 
 PLACEMENT_POSSIBLE: Final = Event("hint.placement_possible", PlacementPossible)
 FINISH_REPORTED: Final = Event("hint.finish_reported", FinishReported)
+
+
+class LeaderAnswers(Frozen, frozen=True, kw_only=True):
+    """A leader answers the requests of its service from now on: it was elected, or its connection is back."""
+
+    owner: str
+    """The service."""
+    epoch: int
+
+
+LEADER_ANSWERS: Final = Event("hint.leader_answers", LeaderAnswers)

@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
@@ -12,13 +15,16 @@ from libs.common.errors import BusFailed, ClusterError, Conflict, NoNode, NotFou
 from libs.common.messages import (
     BEST_NODE,
     DEMAND_CHANGED,
+    GET_TASK,
     LIST_NODES,
     NODE_ADDED,
     PLACE_TASK,
     PLACE_TASKS,
+    REMOVE_TASK,
     BestNode,
     BestNodeFound,
     DemandChanged,
+    Done,
     ListNodes,
     NodeEvent,
     NodeList,
@@ -26,6 +32,8 @@ from libs.common.messages import (
     Placements,
     PlaceTask,
     PlaceTasks,
+    TaskRecord,
+    TaskRef,
     Waiting,
 )
 from libs.common.model import InstanceId, NodeId, TaskId
@@ -235,6 +243,92 @@ async def test_a_request_during_the_restart_of_its_owner_waits_for_it(nats_bus: 
         await asyncio.sleep(0.3)
         async with nats_bus.serve("scheduler", {LIST_NODES: answer}):
             assert await asking == NodeList(nodes=())
+
+
+async def test_what_was_asked_of_a_leader_that_died_is_answered_by_the_next(nats_bus: Bus):
+    heard = asyncio.Event()
+
+    async def die(asked: TaskRef) -> TaskRecord:
+        heard.set()
+        await asyncio.sleep(30)
+        raise AssertionError
+
+    async def answer(asked: TaskRef) -> TaskRecord:
+        raise NotFound("answered by the next leader")
+
+    old, new = MemoryTerm(1), MemoryTerm(2)
+    async with nats_bus.serve("scheduler", {GET_TASK: die}, term=old), asyncio.TaskGroup() as group:
+        asking = group.create_task(failure(nats_bus.ask(GET_TASK, TaskRef(task=TaskId("t")), timeout_s=20)))
+        await heard.wait()
+        old.end()
+        began_s = time.monotonic()
+        async with nats_bus.serve("scheduler", {GET_TASK: answer}, term=new):
+            assert isinstance(await asking, NotFound)
+        assert time.monotonic() - began_s < 3
+
+
+async def test_what_may_not_be_done_twice_is_not_asked_twice(nats_bus: Bus):
+    heard: list[str] = []
+
+    async def die(asked: TaskRef) -> Done:
+        heard.append("old")
+        await asyncio.sleep(30)
+        raise AssertionError
+
+    async def answer(asked: TaskRef) -> Done:
+        heard.append("new")
+        return Done()
+
+    old, new = MemoryTerm(1), MemoryTerm(2)
+    async with nats_bus.serve("scheduler", {REMOVE_TASK: die}, term=old), asyncio.TaskGroup() as group:
+        asking = group.create_task(failure(nats_bus.ask(REMOVE_TASK, TaskRef(task=TaskId("t")), timeout_s=2)))
+        await until(lambda: heard)
+        old.end()
+        async with nats_bus.serve("scheduler", {REMOVE_TASK: answer}, term=new):
+            assert isinstance(await asking, BusFailed)
+    assert heard == ["old"]
+
+
+async def failure(asking: Coroutine[Any, Any, object]) -> Exception | None:
+    try:
+        await asking
+    except ClusterError as error:
+        return error
+    return None
+
+
+async def test_an_event_that_cannot_be_read_is_skipped(nats_bus: Bus, nats_url: str):
+    heard: list[NodeEvent] = []
+
+    async def listen(event: NodeEvent) -> None:
+        heard.append(event)
+
+    event = NodeEvent(at_ms=5, node=NodeId("a-1"), reason="added")
+    client = await nats.connect(nats_url)
+    async with nats_bus.listen(NODE_ADDED, listen):
+        await client.publish(NODE_ADDED.subject, b'{"at_ms": "in a way that a later version has"}')
+        await client.flush()
+        await nats_bus.tell(NODE_ADDED, event)
+        await until(lambda: heard == [event])
+    await client.close()
+
+
+async def test_a_snapshot_that_cannot_be_read_deafens_nobody(nats_bus: Bus, nats_url: str):
+    seen: list[int] = []
+
+    async def follow(demand: DemandChanged) -> None:
+        seen.append(demand.waiting_count)
+
+    client = await nats.connect(nats_url)
+    await nats_bus.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1, waiting_count=1))
+    await client.jetstream().publish(DEMAND_CHANGED.subject, b'{"waiting_count": {"of": "a later version"}}')
+    async with nats_bus.follow_snapshot(DEMAND_CHANGED, "test", follow):
+        await nats_bus.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=2, waiting_count=2))
+        await until(lambda: seen[-1:] == [2])
+        await client.jetstream().publish(DEMAND_CHANGED.subject, b"{")
+        await nats_bus.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=3, waiting_count=3))
+        await until(lambda: seen[-1:] == [3])
+    await client.close()
 
 
 async def test_every_endpoint_shows_in_nats_micro(nats_bus: Bus, nats_url: str):
