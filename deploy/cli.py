@@ -15,6 +15,7 @@ EXIT_USAGE: Final = 2
 ADMIN_WORDS: Final = "services.admin.api.cli"
 MODULES: Final = {
     "up": "deploy.local",
+    "copy-nats": "deploy.copying",
     "proxy": "services.proxy.main",
     "scheduler": "services.scheduler.main",
     "autoscaler": "services.autoscaler.main",
@@ -45,6 +46,7 @@ Words for a running cluster:
   clusterodm asr check FILE                mistakes in an autoscaler's configuration; needs no cluster
   clusterodm import nodes.json [routes.json]
                                            take over an existing ClusterODM
+  clusterodm copy-nats --nats-from URL     all records of one NATS into another (--nats-url), say of one server into three
 
 One service by itself, for several computers (they meet at --nats-url):
   clusterodm proxy                         the HTTP API for clients, port 3000

@@ -18,6 +18,7 @@ from libs.common.errors import BusFailed
 from libs.common.lifecycle import heeding
 from libs.common.messages import ObjectsName
 from libs.common.patience import in_time
+from libs.common.streams import conform
 
 log = structlog.get_logger()
 
@@ -40,21 +41,10 @@ async def open_objects(js: JetStreamContext, name: ObjectsName, replicas_count: 
 async def opened(js: JetStreamContext, name: str, config: api.ObjectStoreConfig) -> ObjectStore:
     """Open a store, creating it when it does not exist. Raises what nats-py raises."""
     try:
-        store = await js.object_store(name)
+        await conform(js, f"OBJ_{name}", config.replicas, config.ttl or 0)
+        return await js.object_store(name)
     except nats.js.errors.NotFoundError:
         return await js.create_object_store(name, config=config)
-    await keep_for(js, store, config.ttl or 0)
-    return store
-
-
-async def keep_for(js: JetStreamContext, store: ObjectStore, ttl_s: float) -> None:
-    """Bring the time to live up to date when the setting has changed."""
-    config = (await store.status()).stream_info.config
-    if config.max_age != ttl_s:
-        log.info("time to live changed", stream=config.name, from_s=config.max_age, to_s=ttl_s)
-        await js.update_stream(
-            config.evolve(max_age=ttl_s, duplicate_window=min(config.duplicate_window or ttl_s, ttl_s))
-        )
 
 
 class NatsObjects:

@@ -1,6 +1,7 @@
 """The streams behind events and snapshots: what they are called, how much they keep, how they come about.
 
-A stream that exists stays as it is: not every client knows how it is kept. Events have a share of NATS' disk to
+A stream that exists is compared with the settings when it is opened (`conform`). It gets more replicas while it runs, but never fewer:
+not every client knows how it is kept, and of two services with different settings the more careful one is right. Events have a share of NATS' disk to
 themselves, reserved when the stream is made, so that they never crowd out records; where the disk is small, the share is.
 """
 
@@ -78,10 +79,47 @@ def has_no_space(error: nats.js.errors.APIError) -> bool:
 async def add_stream(js: JetStreamContext, config: api.StreamConfig, replicas_count: int) -> None:
     """Create a stream that does not exist. Raises what nats-py raises."""
     try:
-        await js.stream_info(config.name or "")
+        await conform(js, config.name or "", replicas_count)
     except nats.js.errors.NotFoundError:
         try:
             await js.add_stream(config, num_replicas=replicas_count)
         except nats.js.errors.BadRequestError as error:
             if error.err_code != EXISTS_OTHERWISE:
                 raise
+
+
+async def conform(js: JetStreamContext, name: str, replicas_count: int, max_age_s: float | None = None) -> None:
+    """Change a stream that exists to what the settings say, or say what has to be done. Raises NotFoundError, what nats-py raises."""
+    config = (await js.stream_info(name)).config
+    changes: dict[str, Any] = {}
+    if replicas_count > (config.num_replicas or 1):
+        changes |= {"num_replicas": replicas_count, "persist_mode": None}
+    if max_age_s is not None and config.max_age != max_age_s:
+        window_s = config.duplicate_window or max_age_s
+        changes |= {"max_age": max_age_s, "duplicate_window": min(window_s, max_age_s) if max_age_s else window_s}
+    if not changes:
+        return
+    try:
+        await js.update_stream(config.evolve(**changes))
+    except nats.js.errors.APIError as error:
+        await explain(js, name, changes, error)
+    else:
+        log.info("stream changed", stream=name, **changes)
+
+
+async def explain(js: JetStreamContext, name: str, changes: dict[str, Any], error: nats.js.errors.APIError) -> None:
+    """Say why a stream stays as it is, unless somebody else has changed it at the same moment."""
+    config = (await js.stream_info(name)).config
+    wanted = changes.get("num_replicas", 0)
+    if (config.num_replicas or 1) >= wanted and config.max_age == changes.get("max_age", config.max_age):
+        return
+    log.warning(
+        "stream keeps its settings",
+        stream=name,
+        replicas=config.num_replicas,
+        wanted=changes,
+        reason=error.description,
+        do=f"let {wanted} servers of NATS form one cluster, then restart this service (docs/deploy.md)"
+        if wanted
+        else f"nats stream edit {name}",
+    )

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
+import nats
 import pytest
+import structlog
+import structlog.testing
 
 from libs.common.bus import connect
 from libs.common.errors import BusFailed
@@ -19,6 +22,7 @@ from libs.common.patience import patiently
 from services.proxy.adapters.secret import shared_secret
 from tests.integration.test_scheduler import PROGRAM, REPOSITORY
 from tests.integration.test_scheduler_leadership import TAKE_OVER_S, answers_again
+from tests.nats import NatsServer
 from tests.nats_cluster import NatsCluster, nats_cluster
 from tests.waiting import until
 
@@ -61,6 +65,107 @@ async def test_a_client_without_replicas_takes_the_streams_as_they_are(
                     return False
 
             await until(written, timeout_s=40, step_s=0.5, what="two servers to take a write")
+
+
+async def test_streams_that_exist_get_as_many_replicas_as_the_setting_says(servers: NatsCluster):
+    async with connect(servers.url, "before", wait_s=40) as before:
+        await (await before.bucket(NODES)).put(NODE.id, NODE)
+        await (await before.objects(CONSOLES, 3600)).put("one", b"console")
+        await patiently(lambda: before.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1)), "it is written", 20)
+        async with before.lead("scheduler", "somebody"):
+            pass
+        assert set((await replicas(before.url)).values()) == {1}
+    async with connect(servers.url, "after", wait_s=40, replicas_count=3) as after:
+        nodes = await after.bucket(NODES)
+        consoles = await after.objects(CONSOLES, 7200)
+        async with (
+            after.lead("scheduler", "somebody"),
+            after.follow_snapshot(DEMAND_CHANGED, "test", handler=ignore),
+        ):
+            await until(lambda: all_have(after.url, 3), timeout_s=20, what="three replicas of all")
+        assert await nodes.get(NODE.id) is not None
+        assert await consoles.get("one") == b"console"
+        async with connect(servers.url, "later", wait_s=40) as later:
+            await later.bucket(NODES)
+            assert set((await replicas(later.url)).values()) == {3}, "somebody with another setting takes none away"
+
+
+async def ignore(told: DemandChanged) -> None:
+    del told
+
+
+async def replicas(url: str) -> dict[str, int]:
+    """Say how many replicas each stream has."""
+    client = await nats.connect(url)
+    found = await client.jetstream().streams_info()
+    await client.close()
+    return {each.config.name or "": each.config.num_replicas or 1 for each in found}
+
+
+async def all_have(url: str, count: int) -> bool:
+    return set((await replicas(url)).values()) == {count}
+
+
+async def test_all_of_a_single_server_is_carried_into_a_cluster_of_three(servers: NatsCluster, tmp_path: Path):
+    one = NatsServer(tmp_path / "one")
+    one.start()
+    try:
+        async with connect(one.url, "before") as before:
+            nodes = await before.bucket(NODES)
+            for number in range(200):
+                await nodes.put(f"a-{number}", NODE)
+            revision = await nodes.put(NODE.id, NODE)
+            await (await before.objects(CONSOLES, 3600)).put("one", b"console" * 100_000)
+            await before.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=7))
+        async with connect(servers.url, "until they have elected", wait_s=40):
+            pass
+        flags = [f"--nats-from={one.url}", f"--nats-url={servers.url}", "--nats-replicas-count=3"]
+        refused = await asyncio.to_thread(clusterodm, "copy-nats", *flags)
+        assert "EVENTS already: it must be empty" in refused.stderr
+        client = await nats.connect(servers.url.split(","))
+        await client.jetstream().delete_stream("EVENTS")
+        await client.close()
+        copied = await asyncio.to_thread(clusterodm, "copy-nats", *flags)
+        assert (copied.returncode, "KV_nodes: 201" in copied.stdout) == (0, True), copied.stderr
+    finally:
+        one.stop()
+    async with connect(servers.url, "after", wait_s=40, replicas_count=3) as after:
+        assert await all_have(after.url, 3)
+        entry = await (await after.bucket(NODES)).get(NODE.id)
+        assert entry is not None
+        assert entry.revision == revision
+        assert len(await (await after.bucket(NODES)).load()) == 201
+        assert await (await after.objects(CONSOLES, 3600)).get("one") == b"console" * 100_000
+        seen: list[int] = []
+
+        async def see(told: DemandChanged) -> None:
+            seen.append(told.at_ms)
+
+        async with after.follow_snapshot(DEMAND_CHANGED, "test", handler=see):
+            await until(lambda: seen == [7])
+
+
+def clusterodm(*words: str) -> "subprocess.CompletedProcess[str]":
+    """Run the program."""
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.cli", *words], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+
+
+async def test_a_single_server_keeps_its_streams_and_says_what_to_do(tmp_path: Path):
+    server = NatsServer(tmp_path / "one")
+    server.start()
+    try:
+        async with connect(server.url, "before") as before:
+            await (await before.bucket(NODES)).put(NODE.id, NODE)
+        with structlog.testing.capture_logs() as lines:
+            async with connect(server.url, "after", replicas_count=3) as after:
+                assert await (await after.bucket(NODES)).get(NODE.id) is not None
+    finally:
+        server.stop()
+    said = [line for line in lines if line["event"] == "stream keeps its settings"]
+    assert {line["stream"] for line in said} == {"EVENTS", "KV_nodes"}
+    assert all("form one cluster" in line["do"] and line["log_level"] == "warning" for line in said)
 
 
 async def test_opening_waits_while_there_is_no_majority(servers: NatsCluster):

@@ -1,0 +1,42 @@
+"""`clusterodm copy-nats`: everything of one NATS into another, for example of a single server into a cluster of three."""
+
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from pydantic import Field
+
+from libs.common.bus import open_client
+from libs.common.copying import copy_all
+from libs.common.lifecycle import run
+from libs.common.log import configure
+from libs.common.settings import CommonSettings, parse
+
+PROG: Final = "clusterodm copy-nats"
+
+
+class CopySettings(CommonSettings):
+    """Flags and environment (`CLUSTERODM_...`); addresses may hold a token, which then belongs into the environment."""
+
+    nats_from: str = Field(description="NATS server to copy from; nobody may write there meanwhile")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Copy; the exit code."""
+    settings = parse(CopySettings, argv, PROG)
+    configure("copy-nats", settings.log_level, as_json=settings.log_json, debug=settings.debug)
+    return run(copied(settings), PROG)
+
+
+async def copied(settings: CopySettings) -> None:
+    """Copy from the one to the other."""
+    source = await open_client(settings.nats_from, PROG, settings.nats_wait_s)
+    try:
+        target = await open_client(settings.nats_url, PROG, settings.nats_wait_s)
+        try:
+            counts = await copy_all(source, target, settings.nats_replicas_count)
+        finally:
+            await target.close()
+    finally:
+        await source.close()
+    sys.stdout.write("".join(f"{name}: {count}\n" for name, count in counts.items()))
