@@ -7,7 +7,8 @@ What is read is asked of the stream's leader, never of a replica that may lag be
 changes are followed is in watches.py: whoever was interrupted lists everything again. So the marker that a deletion leaves is needed
 only by those who watch at that moment: it carries a time to live (NATS' ADR-43), and then nothing is left of the key.
 
-A value that cannot be decoded was written by a later version. It is logged with its key, counted, and skipped; it is there.
+A value that cannot be decoded was written by a later version. It is logged with its key, counted, and skipped; it is there. Of one that
+can, the fields that are not known here are kept when it is updated (merging.py); only keys of such records are remembered.
 """
 
 import asyncio
@@ -31,10 +32,12 @@ from libs.common.clocks import Clock
 from libs.common.consumers import Consumer, Interrupted, Told
 from libs.common.errors import BusFailed, Conflict, Unreadable
 from libs.common.lifecycle import SystemClock, heeding
+from libs.common.merging import fields_count, merged
 from libs.common.messages import BucketName
 from libs.common.metrics import unreadable
 from libs.common.patience import in_time
 from libs.common.ports import Change, Entry, Loaded, Reset, Seen, Step, Unread
+from libs.common.streams import conform
 from libs.common.watches import NatsWatch
 
 log = structlog.get_logger()
@@ -48,6 +51,8 @@ WRONG_REVISION: Final = (10071, 10164)
 NO_STREAM: Final = 10059
 """NATS' code for a stream that is not there; a message that is not there has another."""
 OPERATION: Final = "KV-Operation"
+FIELDS: Final = "Clusterodm-Fields"
+"""How many fields the version knew that wrote a record."""
 MARKER: Final = "Nats-Marker-Reason"
 """On a marker that NATS itself leaves behind for what has expired."""
 MARKER_TTL_S: Final = 300
@@ -76,8 +81,9 @@ async def open_bucket(
 async def opened(js: JetStreamContext, config: api.KeyValueConfig) -> KeyValue:
     """Open a bucket, creating it when it does not exist. Raises what nats-py raises."""
     try:
+        await conform(js, f"KV_{config.bucket}", config.replicas)
         return await js.key_value(config.bucket)
-    except nats.js.errors.BucketNotFoundError:
+    except (nats.js.errors.NotFoundError, nats.js.errors.BucketNotFoundError):
         return await js.create_key_value(config)
 
 
@@ -118,7 +124,11 @@ class NatsBucket(Generic[Value]):
         self._js = js
         self._marker_ttl_s = marker_ttl_s
         self._clock = clock or SystemClock()
+        self._kind = name.value
         self._decoder = msgspec.json.Decoder(name.value)
+        self._ours = {FIELDS: str(fields_count(name.value))}
+        self._later: set[str] = set()
+        """Keys that were last written by a version that knows more fields."""
         self._config = stream_of(name, replicas_count)
         self._stream = f"KV_{name.name}"
         self._prefix = f"$KV.{name.name}."
@@ -131,7 +141,7 @@ class NatsBucket(Generic[Value]):
     async def open(self) -> None:
         """Create it when it does not exist. Raises what nats-py raises."""
         try:
-            await self._js.stream_info(self._stream)
+            await conform(self._js, self._stream, self._config.num_replicas or 1, self._config.max_age)
         except nats.js.errors.NotFoundError:
             await self._js.add_stream(self._config)
 
@@ -141,6 +151,7 @@ class NatsBucket(Generic[Value]):
         if found is None or is_gone(found.headers, found.data):
             return None
         revision = found.seq or 0
+        self._notice(key, found.headers)
         value = self._decoded(key, found.data or b"", revision)
         if value is None:
             raise Unreadable(f"{self.name}/{key} was written by a later version; this one cannot read it")
@@ -166,20 +177,28 @@ class NatsBucket(Generic[Value]):
         """Write a key that must not exist."""
         payload = msgspec.json.encode(value)
         try:
-            return await self._publish(key, payload, {EXPECTED: "0"}, "created")
+            return await self._publish(key, payload, {EXPECTED: "0", **self._ours}, "created")
         except Conflict:
             last = await self._last(key)
             if last is None or not is_gone(last.headers, last.data):
                 raise Conflict(f"{self.name}/{key} exists") from None
-        return await self._publish(key, payload, {EXPECTED: str(last.seq)}, "created")
+        return await self._publish(key, payload, {EXPECTED: str(last.seq), **self._ours}, "created")
 
     async def update(self, key: str, value: Value, revision: int) -> int:
         """Write a key that must still be at `revision`."""
-        return await self._publish(key, msgspec.json.encode(value), {EXPECTED: str(revision)}, "updated")
+        payload = msgspec.json.encode(value)
+        if key not in self._later:
+            return await self._publish(key, payload, {EXPECTED: str(revision), **self._ours}, "updated")
+        last = await self._last(key)
+        if last is None or last.seq != revision:
+            raise Conflict(f"{self.name}/{key} is no longer at revision {revision}")
+        payload = merged(self._kind, payload, last.data or b"{}")
+        written_by = {FIELDS: (last.headers or {}).get(FIELDS, self._ours[FIELDS])}
+        return await self._publish(key, payload, {EXPECTED: str(revision), **written_by}, "updated")
 
     async def put(self, key: str, value: Value, *, ttl_s: int | None = None) -> int:
         """Write a key whatever it holds. With a time to live as NATS' ADR-48 has it: a header of the message."""
-        return await self._publish(key, msgspec.json.encode(value), {}, "written", ttl_s)
+        return await self._publish(key, msgspec.json.encode(value), self._ours, "written", ttl_s)
 
     async def delete(self, key: str, revision: int | None = None) -> None:
         """Remove a key with all that was kept of it."""
@@ -248,6 +267,7 @@ class NatsBucket(Generic[Value]):
         key = self.key_of(told)
         if is_gone(told.headers, told.data):
             return Change(key, None, told.sequence)
+        self._notice(key, told.headers)
         value = self._decoded(key, told.data, told.sequence)
         return Unread(key, told.sequence) if value is None else Change(key, value, told.sequence)
 
@@ -329,6 +349,13 @@ class NatsBucket(Generic[Value]):
             await heeding(self.open())
         except LOST as error:
             raise self._failed(what, key, error) from None
+
+    def _notice(self, key: str, headers: Mapping[str, str] | None) -> None:
+        """Remember whether a key was written by a later version."""
+        if int((headers or {}).get(FIELDS, "0")) > int(self._ours[FIELDS]):
+            self._later.add(key)
+        else:
+            self._later.discard(key)
 
     def _decoded(self, key: str, data: bytes, revision: int) -> Value | None:
         try:

@@ -19,6 +19,7 @@ from libs.common.clocks import Instant, Now, WallMs
 from libs.common.errors import BusFailed, ClusterError, Conflict, Unreadable
 from libs.common.faults import Faults
 from libs.common.loops import background
+from libs.common.merging import merged
 from libs.common.messages import BucketName, Event, ObjectsName, Request, Snapshot
 from libs.common.ports import Change, Entry, Handler, Loaded, Reset, Seen, Step, Term, Unread
 
@@ -109,7 +110,7 @@ class MemoryBucket(Generic[Value]):
         self._bus.require_connection()
         if self._entries.get(key, (b"", 0))[1] != revision:
             raise Conflict(f"{self._name.name}/{key} is no longer at revision {revision}")
-        return self.write_raw(key, msgspec.json.encode(value))
+        return self.write_raw(key, merged(self._name.value, msgspec.json.encode(value), self._entries[key][0]))
 
     async def put(self, key: str, value: Value, *, ttl_s: int | None = None) -> int:
         """Write a key whatever it holds."""
@@ -166,6 +167,10 @@ class MemoryBucket(Generic[Value]):
         self._entries[key] = payload, self._revision
         self._tell(self._step(key))
         return self._revision
+
+    def read_raw(self, key: str) -> bytes:
+        """Read what was written."""
+        return self._entries[key][0]
 
     def begin_anew(self, values: Mapping[str, Value]) -> None:
         """Play a NATS whose store was lost, or an older one restored: other content, and revisions from 1 on."""

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import nats
 import pytest
 from nats.js import JetStreamContext, api
@@ -40,7 +41,7 @@ async def write_raw(bus: Bus, key: str, payload: bytes) -> None:
         return
     assert isinstance(bus, NatsBus)
     client = await nats.connect(bus.url)
-    await client.jetstream().publish(f"$KV.{NODES.name}.{key}", payload)
+    await client.jetstream().publish(f"$KV.{NODES.name}.{key}", payload, headers={"Clusterodm-Fields": "999"})
     await client.close()
 
 
@@ -182,6 +183,34 @@ async def test_an_unreadable_value_that_is_deleted_is_told_as_gone(bus: Bus, buc
         change = await anext(changes)
         assert isinstance(change, Change)
         assert (change.key, change.value) == ("b", None)
+
+
+async def test_fields_of_a_later_version_survive_an_update(bus: Bus, bucket: Bucket[Node]):
+    await write_raw(bus, "b", b'{"id":"b","hostname":"h","port":1,"locked":true,"rack":{"row":7}}')
+    for locked in (False, True, False):
+        entry = await bucket.get("b")
+        assert entry is not None
+        await bucket.update("b", msgspec.structs.replace(entry.value, locked=locked), entry.revision)
+    assert msgspec.json.decode(await read_raw(bus, "b")) == {"id": "b", "hostname": "h", "port": 1, "rack": {"row": 7}}
+
+
+async def test_fields_of_a_later_version_that_a_watch_has_seen_survive_too(bus: Bus, bucket: Bucket[Node]):
+    await write_raw(bus, "b", b'{"id":"b","hostname":"h","port":1,"rack":{"row":7}}')
+    entry = (await bucket.load())["b"]
+    revision = await bucket.update("b", msgspec.structs.replace(entry.value, port=2), entry.revision)
+    await bucket.update("b", msgspec.structs.replace(entry.value, port=3), revision)
+    assert msgspec.json.decode(await read_raw(bus, "b")) == {"id": "b", "hostname": "h", "port": 3, "rack": {"row": 7}}
+
+
+async def read_raw(bus: Bus, key: str) -> bytes:
+    """Read what is written."""
+    if isinstance(bus, MemoryBus):
+        return (await bus.bucket(NODES)).read_raw(key)
+    assert isinstance(bus, NatsBus)
+    client = await nats.connect(bus.url)
+    found = await client.jetstream().get_last_msg(f"KV_{NODES.name}", f"$KV.{NODES.name}.{key}")
+    await client.close()
+    return found.data or b""
 
 
 @pytest.mark.parametrize("key", ["a b", "*", ">", "a.*", ".a", "a.", ""])

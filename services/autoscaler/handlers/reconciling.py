@@ -67,6 +67,7 @@ class Reconciler:
         before = {machine.id: machine for machine in self._records.all()}
         asked_at_ms = self._clock.wall_ms()
         listed = [found for each in self._keeping.cluster_ids for found in await self._provider.list(prefix(each))]
+        listed = [found for found in listed if found.name not in self._records.unreadable]
         seen = compare(before, listed, asked_at_ms)
         for found in seen.strays:
             if self._records.get(found.name) is None:  # none was requested meanwhile

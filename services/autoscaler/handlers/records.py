@@ -24,6 +24,8 @@ class Records:
     def __init__(self, bucket: Bucket[Machine]) -> None:
         self.history = History()
         """All of them, folded."""
+        self.unreadable: frozenset[str] = frozenset()
+        """Machines with a record, written by a later version, that this one cannot read. They are left alone."""
         self._bucket = bucket
         self._entries: dict[str, Entry[Machine]] = {}
         self._alive: dict[str, Machine] = {}
@@ -42,7 +44,9 @@ class Records:
 
     async def reload(self) -> None:
         """Read everything again: what somebody else has written counts, when it is newer."""
-        for key, entry in (await self._bucket.load()).items():
+        loaded = await self._bucket.load()
+        self.unreadable = frozenset(loaded.unreadable)
+        for key, entry in loaded.items():
             if key not in self._entries or entry.revision > self._entries[key].revision:
                 self._take(entry)
 
