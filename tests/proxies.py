@@ -14,6 +14,7 @@ from libs.common.errors import BusFailed, NoNode, NotFound
 from libs.common.health import Health
 from libs.common.messages import (
     CANCEL_TASK,
+    CONFIRM_TASKS,
     FIND_UI_NODE,
     GET_TASK,
     LIST_TASK_IDS,
@@ -27,6 +28,7 @@ from libs.common.messages import (
     SUMMARY_KEY,
     TASKS,
     UPLOADS,
+    ConfirmTasks,
     Done,
     FindUiNode,
     ListTaskIds,
@@ -36,6 +38,7 @@ from libs.common.messages import (
     TaskIds,
     TaskRecord,
     TaskRef,
+    TasksConfirmed,
     UiNode,
 )
 from libs.common.model import (
@@ -103,6 +106,7 @@ class FakeScheduler:
             SUBMIT_TASK: self._submit,
             GET_TASK: self._get,
             LIST_TASK_IDS: self._list_ids,
+            CONFIRM_TASKS: self._confirm,
             CANCEL_TASK: self._cancel,
             REMOVE_TASK: self._remove,
             RESTART_TASK: self._restart,
@@ -162,6 +166,11 @@ class FakeScheduler:
     async def _list_ids(self, asked: ListTaskIds) -> TaskIds:
         tasks = [entry.value for entry in (await self.tasks.load()).values()]
         return TaskIds(tasks=tuple(task.id for task in tasks if task.owner == asked.owner and not task.removed))
+
+    async def _confirm(self, asked: ConfirmTasks) -> TasksConfirmed:
+        entries = {seen.task: await self.tasks.get(seen.task) for seen in asked.seen}
+        known = {task: entry.revision for task, entry in entries.items() if entry}
+        return TasksConfirmed(outdated=tuple(seen.task for seen in asked.seen if known.get(seen.task) != seen.revision))
 
     async def _cancel(self, ref: TaskRef) -> TaskRecord:
         await self._record(ref)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from libs.common.errors import NodeFailed, NodeUnreachable
-from libs.common.messages import SentAhead, TaskRecord
+from libs.common.messages import ConfirmTasks, SentAhead, TaskRecord, TasksConfirmed
 from libs.common.model import (
     Attempt,
     ClusterSummary,
@@ -43,11 +43,20 @@ class FakeCluster:
         self.forgotten: list[TaskId] = []
         self.ended: dict[TaskId, TaskRecord] = {}
         """Tasks that are read only when somebody asks for them."""
+        self.silent_s = 0.0
+        self.outdated: set[TaskId] = set()
+        """Of these the scheduler knows more than the mirror."""
+        self._revision = 0
+
+    async def confirm(self, asked: ConfirmTasks) -> TasksConfirmed:
+        """Answer as the scheduler that wrote them."""
+        return TasksConfirmed(outdated=tuple(seen.task for seen in asked.seen if seen.task in self.outdated))
 
     def put(self, *tasks: Task) -> None:
         """Have the scheduler write tasks."""
         for task in tasks:
-            self.records[task.id] = TaskRecord(task=task, revision=len(self.records) + 1)
+            self._revision += 1
+            self.records[task.id] = TaskRecord(task=task, revision=self._revision)
             for listener in self.listeners:
                 listener(task.id)
 

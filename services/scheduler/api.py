@@ -64,6 +64,7 @@ def answers(handlers: Handlers) -> dict[Request[Any, Any], Handler]:
         messages.REPORT_INPUTS_GONE: handlers.forwards.inputs_gone,
         messages.REPORT_INPUTS_LOST: handlers.absences.inputs_lost,
         messages.GET_TASK: handlers.reads.get,
+        messages.CONFIRM_TASKS: handlers.reads.confirm,
         messages.LIST_TASKS: handlers.reads.list_tasks,
         messages.LIST_TASK_IDS: handlers.reads.list_ids,
         messages.READ_CONSOLE: handlers.reads.read_console,

@@ -173,6 +173,11 @@ class ClusterMirror:
         mirrors = (self._tasks, self._observed, self._nodes, self._summary, self._options, self._machines)
         return all(mirror.loaded.is_set() for mirror in mirrors)
 
+    @property
+    def silent_s(self) -> float:
+        """How long nothing was heard of the tasks' records."""
+        return self._tasks.silent_s
+
     def task(self, task: TaskId) -> TaskRecord | None:
         """Look up the last known record."""
         entry = self._tasks.values.get(task)

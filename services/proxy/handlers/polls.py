@@ -1,7 +1,7 @@
 """Answers of polls as they go over the wire, each worked out once however many ask for it at the same moment.
 
     /info                      encoded once per change of the totals
-    info of an ended task      encoded once per record: it does not change any more
+    info of an ended task      encoded once per record, and given when its owner has confirmed that it is still the last one
     everything else            asked of handlers/read.py; who asks the same before the answer is there gets the same bytes,
                                unless the record has changed meanwhile: who has just cancelled must see it
 
@@ -17,6 +17,7 @@ import structlog
 
 from libs.common.errors import ClusterError
 from libs.common.identity import may_touch
+from libs.common.messages import TaskRecord
 from libs.common.model import ClusterSummary, Owner, Task, TaskId
 from services.proxy.core.answers import cluster_info
 from services.proxy.handlers.read import Reader
@@ -43,15 +44,15 @@ class Question(NamedTuple):
 class Asked:
     """A question under way, and who waits for its answer."""
 
-    __slots__ = ("takers", "task")
+    __slots__ = ("record", "takers")
 
-    def __init__(self, task: Task, take: Take) -> None:
-        self.task = task
+    def __init__(self, record: TaskRecord, take: Take) -> None:
+        self.record = record
         self.takers = [take]
 
     def __repr__(self) -> str:
         """Show how many wait."""
-        return f"Asked({self.task.id} takers={len(self.takers)})"
+        return f"Asked({self.record.task.id} takers={len(self.takers)})"
 
 
 class Polls:
@@ -82,15 +83,11 @@ class Polls:
         if record is None or record.task.removed or not may_touch(owner, record.task.owner):
             take(None)
             return None
-        task = record.task
-        if question.from_line is None and task.state.ended and (content := self._of_ended(task)) is not None:
-            take(content)
-            return None
         asked = self._under_way.get(question)
-        if asked is not None and asked.task is task:
+        if asked is not None and asked.record.task is record.task:
             asked.takers.append(take)
             return None
-        asked = self._under_way[question] = Asked(task, take)
+        asked = self._under_way[question] = Asked(record, take)
         return self._find_out(question, asked)
 
     def _of_ended(self, task: Task) -> bytes | None:
@@ -109,7 +106,7 @@ class Polls:
     async def _find_out(self, question: Question, asked: Asked) -> None:
         content = None
         try:
-            content = msgspec.json.encode(await self._said(question, asked.task))
+            content = await self._said(question, asked.record)
         except ClusterError as error:
             log.debug("poll goes the usual way", task=question.task, reason=error.message)
         finally:
@@ -118,7 +115,11 @@ class Polls:
             for take in asked.takers:
                 take(content)
 
-    async def _said(self, question: Question, task: Task) -> Any:
+    async def _said(self, question: Question, record: TaskRecord) -> bytes:
         if question.output:
-            return await self._reader.output_of(task, question.from_line or 0)
-        return await self._reader.info_of(task, question.from_line)
+            return msgspec.json.encode(await self._reader.output_of(record.task, question.from_line or 0))
+        if question.from_line is None and self._of_ended(record.task) is not None:
+            record = await self._reader.confirmed(record)
+            if (content := self._of_ended(record.task)) is not None:
+                return content
+        return msgspec.json.encode(await self._reader.info_of(record, question.from_line))

@@ -1,16 +1,16 @@
 """What clients ask again and again: info and output of a task, the list of tasks, the cluster's info and options.
 
-The order for one task: find its record (mirror; else where ended ones are kept; else ask the scheduler), let core/polls decide whether its node has
-something to add, ask the node for at most a second (handlers/inquiry.py), and fall back to what the record knows. Trouble that may pass is never an
-answer: BusFailed leaves here only when nothing at all is known, and the connection is then closed without one. The console of
+The order for one task: find its record (mirror; else where ended ones are kept; else ask the scheduler); if it runs, ask its node for at most a second
+(handlers/inquiry.py), whose word that it goes on is the latest there can be. Otherwise have the record confirmed by its owner
+(handlers/confirming.py): through any number of proxies no client sees an earlier state after a later one. Then fall back to what the
+record knows. Trouble that may pass is never an answer: BusFailed leaves here only when nothing at all is known, and the connection is then closed without one. The console of
 a task that has ended is kept beside its record, and read from there.
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Final
 
-from libs.common.clocks import WallMs
+from libs.common.clocks import Clock
 from libs.common.errors import BusFailed, ClusterError, NotFound, Removed
 from libs.common.identity import may_touch
 from libs.common.messages import (
@@ -36,6 +36,7 @@ from services.proxy.core.polls import (
     node_info,
     node_line,
 )
+from services.proxy.handlers.confirming import Confirmer
 from services.proxy.handlers.inquiry import Inquiry
 from services.proxy.handlers.lists import TaskLists
 from services.proxy.handlers.recovery import IsSure, always, require_sure
@@ -55,16 +56,17 @@ class Reader:
         bus: Bus,
         cluster: Cluster,
         inquiry: Inquiry,
-        now_ms: Callable[[], WallMs],
+        clock: Clock,
         *,
         is_sure: IsSure = always,
     ) -> None:
         self._is_sure = is_sure
         self._bus = bus
+        self._confirmer = Confirmer(bus, cluster, clock)
         self._cluster = cluster
         self._inquiry = inquiry
         self._lists = TaskLists(bus, cluster)
-        self._now_ms = now_ms
+        self._now_ms = clock.wall_ms
 
     def summary(self) -> ClusterSummary:
         """Say the cluster's totals."""
@@ -80,46 +82,107 @@ class Reader:
 
     async def find(self, task: TaskId, owner: Owner, action: str) -> Task:
         """Find a task of this owner. Raises NotFound in the original's words, BusFailed when nobody can tell."""
+        return (await self._record(task, owner, action)).task
+
+    async def find_result(self, task: TaskId, owner: Owner, action: str) -> Task:
+        """Find a task of which somebody wants the result: one that has none here may have one elsewhere. Raises as `find`."""
+        record = await self._record(task, owner, action)
+        return record.task if record.task.state.ended else (await self.confirmed(record)).task
+
+    async def _record(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
         record = self._cluster.task(task) or await self._ended(task)
         if record is None:
             record = await self._ask_for(task, owner, action)
-        if record is None or record.task.removed or not may_touch(owner, record.task.owner):
+        if record.task.removed or not may_touch(owner, record.task.owner):
             raise NotFound(no_task(task, action))
-        return record.task
+        return record
 
     async def info(self, task_id: TaskId, owner: Owner, from_line: int | None) -> dict[str, Any]:
         """Say how a task stands, with its console from a line on where asked."""
-        return await self.info_of(await self.find(task_id, owner, "info"), from_line)
+        return await self.info_of(await self._record(task_id, owner, "info"), from_line)
 
     async def output(self, task_id: TaskId, owner: Owner, from_line: int) -> list[str]:
         """Say a task's console from a line on; negative: the last lines."""
         return await self.output_of(await self.find(task_id, owner, "output"), from_line)
 
-    async def info_of(self, task: Task, from_line: int | None) -> dict[str, Any]:
-        """Say how a task stands that has been found."""
-        if from_line is None:
-            return await self._info_alone(task)
-        if (kept := await self._kept_console(task, from_line)) is not None:
+    async def info_of(self, record: TaskRecord, from_line: int | None) -> dict[str, Any]:
+        """Say how a task stands that has been found. Raises BusFailed when it is not certain that it still stands so."""
+        task = record.task
+        said = await self._said_of_running(task, from_line)
+        if said is not None and not contradicts(task, said):
+            return self._from_node(task, said, from_line)
+        latest = await self.confirmed(record)
+        if latest is not record:
+            task, said = latest.task, await self._said_of_running(latest.task, from_line)
+        return await self._confirmed_info(task, said, from_line)
+
+    async def confirmed(self, record: TaskRecord) -> TaskRecord:
+        """Find the last record of a task. Raises NotFound when it was removed, BusFailed when nobody can tell."""
+        try:
+            latest = await self._confirmer.confirm(record)
+        except Removed:
+            raise NotFound(no_task(record.task.id, "info")) from None
+        except NotFound:
+            raise BusFailed(f"{record.task.id} is known here, and its owner does not know it") from None
+        if latest.task.removed:
+            raise NotFound(no_task(record.task.id, "info"))
+        return latest
+
+    async def _said_of_running(self, task: Task, from_line: int | None) -> dict[str, Any] | None:
+        """Ask the node of a running task; None when it has nothing to say of it."""
+        if task.state is not TaskState.RUNNING:
+            return None
+        query = {} if from_line is None else {"with_output": str(self._node_line(task, from_line))}
+        said = await self._ask_node(task, "info", query)
+        return said if isinstance(said, dict) and node_info(task, said) is not None else None
+
+    async def _confirmed_info(self, task: Task, said: dict[str, Any] | None, from_line: int | None) -> dict[str, Any]:
+        """Say how a task stands that is known to stand so. `said`: what its node says of one that runs."""
+        if said is not None:
+            if contradicts(task, said):
+                await self._mention(task)
+            return self._from_node(task, said, from_line)
+        if from_line is None and (ended := self.info_of_ended(task)) is not None:
+            return ended
+        if from_line is not None and (kept := await self._kept_console(task, from_line)) is not None:
             return {**known_info(task, self._now_ms()), "output": kept}
-        before = self._lines_before(task)
-        node_from = node_line(len(before), len(lines_after(task)), from_line)
-        said = await self._ask_node(task, "info", {"with_output": str(node_from)})
-        info = node_info(task, said) if isinstance(said, dict) else None
-        if info is None:
-            lines = kept_lines(task, node_from)
-            return {**known_info(task, self._now_ms()), "output": console(task, before, lines, from_line)}
-        await self._mention(task, said)
-        return {**info, "output": console(task, before, strings(info.get("output")), from_line)}
+        if task.state.ended:
+            return await self._ended_info(task, from_line)
+        return self._known_info(task, from_line)
+
+    async def _ended_info(self, task: Task, from_line: int | None) -> dict[str, Any]:
+        """Say how an ended task stands of which nothing, or no console, was kept: its node may know more."""
+        query = {} if from_line is None else {"with_output": str(self._node_line(task, from_line))}
+        said = await self._ask_node(task, "info", query)
+        if not isinstance(said, dict) or node_info(task, said) is None:
+            return self._known_info(task, from_line)
+        return self._from_node(task, said, from_line)
+
+    def _from_node(self, task: Task, said: dict[str, Any], from_line: int | None) -> dict[str, Any]:
+        info = {**(node_info(task, said) or {})}
+        lines = strings(info.pop("output", None))
+        if from_line is None:
+            return info
+        return {**info, "output": console(task, self._lines_before(task), lines, from_line)}
+
+    def _known_info(self, task: Task, from_line: int | None) -> dict[str, Any]:
+        info = known_info(task, self._now_ms())
+        if from_line is None:
+            return info
+        lines = kept_lines(task, self._node_line(task, from_line))
+        return {**info, "output": console(task, self._lines_before(task), lines, from_line)}
+
+    def _node_line(self, task: Task, from_line: int) -> int:
+        return node_line(len(self._lines_before(task)), len(lines_after(task)), from_line)
 
     async def output_of(self, task: Task, from_line: int) -> list[str]:
         """Say the console of a task that has been found."""
         if (kept := await self._kept_console(task, from_line)) is not None:
             return kept
-        before = self._lines_before(task)
-        node_from = node_line(len(before), len(lines_after(task)), from_line)
+        node_from = self._node_line(task, from_line)
         said = await self._ask_node(task, "output", {"line": str(node_from)})
         lines = strings(said) if isinstance(said, list) else kept_lines(task, node_from)
-        return console(task, before, lines, from_line)
+        return console(task, self._lines_before(task), lines, from_line)
 
     def info_of_ended(self, task: Task) -> dict[str, Any] | None:
         """Say how a task stands for ever; None: that is not certain yet."""
@@ -147,21 +210,9 @@ class Reader:
         asked = ReadConsole(task=task.id, owner=task.owner, from_line=from_line)
         return (await self._bus.ask(READ_CONSOLE, asked, timeout_s=KEPT_PART_S)).lines
 
-    async def _info_alone(self, task: Task) -> dict[str, Any]:
-        if (ended := self.info_of_ended(task)) is not None:
-            return ended
-        said = await self._ask_node(task, "info", {})
-        info = node_info(task, said) if isinstance(said, dict) else None
-        if info is None:
-            return known_info(task, self._now_ms())
-        info.pop("output", None)
-        await self._mention(task, said)
-        return info
-
-    async def _mention(self, task: Task, said: dict[str, Any]) -> None:
-        """Have the scheduler look now when the node is ahead of the record."""
-        attempt = attempt_on_node(task)
-        if attempt is not None and contradicts(task, said):
+    async def _mention(self, task: Task) -> None:
+        """Have the scheduler look now: the node is ahead of the record."""
+        if (attempt := attempt_on_node(task)) is not None:
             await self._bus.tell(FINISH_REPORTED, FinishReported(node_task_id=attempt.node_task_id))
 
     def _lines_before(self, task: Task) -> list[str]:
@@ -175,7 +226,7 @@ class Reader:
         except BusFailed:
             return None
 
-    async def _ask_for(self, task: TaskId, owner: Owner, action: str) -> Any:
+    async def _ask_for(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
         try:
             record = await self._bus.ask(GET_TASK, TaskRef(task=task, owner=owner), timeout_s=0.9)
         except NotFound as error:

@@ -82,7 +82,7 @@ class Relay:
     async def download(self, task_id: TaskId, owner: Owner, wanted: Wanted) -> AsyncIterator[Relayed]:
         """Stream `download/<asset>` of a task. Raises NotFound, NoResult, NodeRefused, NodeFailed, BusFailed."""
         action = unquote_to_bytes(wanted.path).decode(errors="replace")
-        task = await self._reader.find(task_id, owner, action)
+        task = await self._reader.find_result(task_id, owner, action)
         node, path = self._where(task, action, wanted.path)
         call = Call(wanted.method, path, self.patience, headers=for_node(wanted.headers))
         async with self._nodes.ask(node, call) as reply:

@@ -58,7 +58,7 @@ class Results:
     async def download(self, task_id: TaskId, owner: Owner, wanted: Wanted) -> AsyncIterator[Relayed | Elsewhere]:
         """Open `download/<asset>` of a task. Raises NotFound, NoResult, NodeRefused, NodeFailed, BusFailed."""
         action = unquote_to_bytes(wanted.path).decode(errors="replace")
-        task = await self._reader.find(task_id, owner, action)
+        task = await self._reader.find_result(task_id, owner, action)
         found = await self._look(task, action.removeprefix(DOWNLOAD), wanted)
         if found is None:
             async with self._relay.download(task_id, owner, wanted) as relayed:

@@ -18,6 +18,7 @@ as the bucket shows it (`follow_others`); why that is enough is said in handlers
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ import msgspec
 import structlog
 
 from libs.common.clocks import Clock, Instant, Now, WallMs, read
-from libs.common.errors import BusFailed, Conflict, NotFound, Removed
+from libs.common.errors import BusFailed, Conflict, NotFound, Removed, Unreadable
 from libs.common.identity import may_touch
 from libs.common.messages import ENDED, NODES, TASKS, TOMBSTONES, TaskRecord
 from libs.common.model import Ended, Node, NodeId, Owner, Task, TaskId, Tombstone
@@ -73,6 +74,8 @@ class Ledger:
         self.noticed: list[Noticed] = []
         """Called at once with every task's old and new value."""
         self.doubtful: set[TaskId] = set()
+        self.unreadable: set[TaskId] = set()
+        """There are records of these, written by a later version, that this one cannot read. They are left alone."""
         self._tasks = stores.tasks
         self._nodes = stores.nodes
         self._tombstones = stores.tombstones
@@ -94,7 +97,9 @@ class Ledger:
             board.nodes.put(node.value, clock.instant())
             ledger._node_revisions[node.value.id] = node.revision
         slices = Slices()
-        for entry in sorted((await ledger._tasks.load()).values(), key=lambda entry: key_of(entry.value)):
+        tasks = await ledger._tasks.load()
+        ledger.unreadable.update(map(TaskId, tasks.unreadable))
+        for entry in sorted(tasks.values(), key=lambda entry: key_of(entry.value)):
             board.put(entry.value, entry.revision, ledger.now())
             if board.tasks[entry.value.id] != entry.value:
                 ledger.outdated.append(entry.value.id)
@@ -242,7 +247,9 @@ class Ledger:
         return entry.value if entry else None
 
     async def missing(self, task: TaskId, owner: Owner | None = None) -> NotFound:
-        """Make the error for a task that is not to be seen: was it removed, or does nobody know? Raises BusFailed."""
+        """Make the error for a task that is not to be seen: was it removed, or does nobody know? Raises BusFailed, Unreadable."""
+        if task in self.unreadable:
+            raise Unreadable(f"{task} was written by a later version; this one cannot read it")
         known = self.board.tasks.get(task)
         gone = (known if known.removed else None) if known else await self.tombstone(task)
         if gone is not None and (owner is None or may_touch(owner, gone.owner)):
@@ -270,7 +277,13 @@ class Ledger:
 
     async def read_again(self, task: TaskId) -> None:
         """Take in what the record says now; one that has disappeared without a tombstone is written again. Raises BusFailed."""
-        entry = await self._tasks.get(task)
+        try:
+            entry = await self._tasks.get(task)
+        except Unreadable:
+            self.unreadable.add(task)
+            self.doubtful.discard(task)
+            raise
+        self.unreadable.discard(task)
         if entry is None and await self._is_archived(task):
             return
         if entry is None and await self._is_lost(task):
@@ -303,11 +316,32 @@ class Ledger:
         self._take_in(known, known, revision)
         self.doubtful.discard(task)
 
+    async def is_current(self, task: TaskId, revision: int) -> bool:
+        """Whether a record is still at a revision. Others may see a write before we have its answer. Raises BusFailed."""
+        if self._is_being_written(task) and (entry := await self._tasks.get(task)) is not None:
+            return entry.revision == revision
+        if task in self.board.tasks:
+            return self.board.revisions[task] == revision
+        ended = await self.archive.find(task)
+        return ended is not None and ended.revision == revision
+
+    def _is_being_written(self, task: TaskId) -> bool:
+        lock = self._locks.get(task)
+        return task in self.doubtful or (lock is not None and lock.locked())
+
+    async def settle(self, task: TaskId) -> None:
+        """Wait until what is in memory is no older than what others may have seen. Raises BusFailed."""
+        if self._is_being_written(task):
+            entry = await self._tasks.get(task)
+            if entry is not None and entry.revision > self.board.revisions.get(task, 0):
+                self._take_in(self.board.tasks.get(task), entry.value, entry.revision)
+
     async def settle_doubts(self) -> None:
         """Read again what was written without an answer."""
         for task in list(self.doubtful):
             async with self.holding(task):
-                await self.read_again(task)
+                with contextlib.suppress(Unreadable):
+                    await self.read_again(task)
         for task in list(self._twice):
             await self.drop_twin(task)
 
@@ -428,7 +462,8 @@ class Ledger:
     async def _look_again(self, task: TaskId, revision: int) -> None:
         async with self.holding(task):
             if revision > self.board.revisions.get(task, 0):
-                await self.read_again(task)
+                with contextlib.suppress(Unreadable):
+                    await self.read_again(task)
 
     def _nodes_changed(self) -> None:
         self.room.set()

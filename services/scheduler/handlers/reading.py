@@ -10,6 +10,7 @@ import structlog
 
 from libs.common.errors import ClusterError
 from libs.common.messages import (
+    ConfirmTasks,
     Console,
     ListTaskIds,
     ListTasks,
@@ -18,6 +19,7 @@ from libs.common.messages import (
     TaskList,
     TaskRecord,
     TaskRef,
+    TasksConfirmed,
     TaskSummary,
 )
 from libs.common.model import Owner, Task, TaskId
@@ -52,8 +54,16 @@ class ReadHandlers:
 
     async def get(self, asked: TaskRef) -> TaskRecord:
         """Show one task."""
+        await self._ledger.settle(asked.task)
         record = await self._ledger.find(asked.task, asked.owner)
         return msgspec.structs.replace(record, task=self._board.shown(record.task))
+
+    async def confirm(self, asked: ConfirmTasks) -> TasksConfirmed:
+        """Say which of these records have changed since they were seen. Raises BusFailed when that cannot be said."""
+        current = [await self._ledger.is_current(seen.task, seen.revision) for seen in asked.seen]
+        return TasksConfirmed(
+            outdated=tuple(seen.task for seen, same in zip(asked.seen, current, strict=True) if not same)
+        )
 
     async def list_tasks(self, asked: ListTasks) -> TaskList:
         """Show tasks in the order of their commits, a page at a time. Raises BusFailed while the ended ones are being read."""

@@ -10,6 +10,7 @@ import pytest
 
 from libs.common.errors import BusFailed, NodeFailed, NotFound
 from libs.common.messages import (
+    CONFIRM_TASKS,
     FINISH_REPORTED,
     GET_TASK,
     LIST_TASK_IDS,
@@ -83,7 +84,7 @@ class World:
     def __post_init__(self) -> None:
         self.cluster.nodes[NODE.id] = NODE
         self.inquiry = Inquiry(self.nodes, self.clock.instant)  # type: ignore[arg-type]
-        self.reader = Reader(self.bus, self.cluster, self.inquiry, self.clock.wall_ms)
+        self.reader = Reader(self.bus, self.cluster, self.inquiry, self.clock)
         self.polls = Polls(self.reader, self.cluster)
 
     async def get(self, asked: TaskRef) -> TaskRecord:
@@ -104,7 +105,12 @@ class World:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     made = World()
-    handlers = {GET_TASK: made.get, LIST_TASK_IDS: made.list_ids, READ_CONSOLE: made.read_console}
+    handlers = {
+        CONFIRM_TASKS: made.cluster.confirm,
+        GET_TASK: made.get,
+        LIST_TASK_IDS: made.list_ids,
+        READ_CONSOLE: made.read_console,
+    }
     async with made.bus.serve("scheduler", handlers):
         yield made
 
@@ -191,6 +197,31 @@ async def test_an_ended_task_is_answered_from_its_record(world: World) -> None:
     world.cluster.put(a_task(TaskState.COMPLETED, known=known))
     assert (await world.reader.info(TASK, ANNE, None))["status"] == {"code": 40}
     assert world.nodes.asked == []
+
+
+@pytest.mark.parametrize("mirrored", [TaskState.WAITING, TaskState.RUNNING, TaskState.CANCELED])
+async def test_a_mirror_that_is_behind_is_not_believed(world: World, mirrored: TaskState) -> None:
+    known = LastKnown(seen_at_ms=9, code=StatusCode.COMPLETED, progress=100.0)
+    world.cluster.put(a_task(mirrored, known=known))
+    world.nodes.answers[INFO] = says(of_node(40))
+    world.unmirrored[TASK] = a_task(TaskState.COMPLETED, known=known)
+    world.cluster.outdated.add(TASK)
+    assert (await world.reader.info(TASK, ANNE, None))["status"] == {"code": 40}
+    assert (await world.reader.find_result(TASK, ANNE, "download/all.zip")).state is TaskState.COMPLETED
+
+
+async def test_a_poll_that_nobody_confirms_is_not_answered(world: World) -> None:
+    world.cluster.put(a_task(TaskState.WAITING, attempts=()))
+    world.cluster.outdated.add(TASK)
+    with pytest.raises(BusFailed):
+        await world.reader.info(TASK, ANNE, None)
+
+
+async def test_a_node_whose_task_goes_on_is_believed_without_its_owner(world: World) -> None:
+    world.cluster.put(a_task())
+    world.cluster.outdated.add(TASK)
+    world.nodes.answers[INFO] = says(of_node())
+    assert (await world.reader.info(TASK, ANNE, None))["status"] == {"code": 20}
 
 
 async def test_a_task_that_the_mirror_lacks_is_asked_for(world: World) -> None:
@@ -317,16 +348,18 @@ async def test_who_asks_after_the_record_has_changed_gets_another_answer(world: 
     world.nodes.answers[INFO] = says(of_node())
     first, work = asks(world)
     world.cluster.put(a_task(TaskState.CANCELED, known=LastKnown(seen_at_ms=1, code=StatusCode.CANCELED)))
-    second, nothing = asks(world)
+    second, more_work = asks(world)
     await work
-    assert nothing is None
+    await more_work
     assert [msgspec.json.decode(each[0])["status"]["code"] for each in (first, second) if each[0]] == [20, 50]
 
 
 async def test_the_answer_of_an_ended_task_is_encoded_once(world: World) -> None:
     world.cluster.put(a_task(TaskState.COMPLETED, known=LastKnown(seen_at_ms=1, code=StatusCode.COMPLETED)))
-    first, _ = asks(world)
-    second, _ = asks(world)
+    first, work = asks(world)
+    await work
+    second, work = asks(world)
+    await work
     assert first[0] is second[0]
     assert "ended=1" in repr(world.polls)
 

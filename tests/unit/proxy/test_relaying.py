@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, ProviderFailed, Refused
-from libs.common.messages import FIND_RESULT, FIND_UI_NODE, FindResult, FindUiNode, ResultFound, UiNode
+from libs.common.messages import CONFIRM_TASKS, FIND_RESULT, FIND_UI_NODE, FindResult, FindUiNode, ResultFound, UiNode
 from libs.common.model import (
     Attempt,
     InstanceId,
@@ -70,7 +70,7 @@ class World:
         self.cluster.nodes[NODE.id] = NODE
         self.cluster.put(a_task())
         self.nodes.answers[ASSET] = ZIP
-        reader = Reader(self.bus, self.cluster, Inquiry(self.nodes), FakeClock().wall_ms)
+        reader = Reader(self.bus, self.cluster, Inquiry(self.nodes), FakeClock())
         self.relay = Relay(self.bus, self.cluster, self.nodes, reader)
         self.reader = reader
 
@@ -99,7 +99,8 @@ class World:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     made = World()
-    async with made.bus.serve("cluster", {FIND_RESULT: made.find_result, FIND_UI_NODE: made.find_ui}):
+    handlers = {FIND_RESULT: made.find_result, FIND_UI_NODE: made.find_ui, CONFIRM_TASKS: made.cluster.confirm}
+    async with made.bus.serve("cluster", handlers):
         yield made
 
 

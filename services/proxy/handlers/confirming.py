@@ -1,0 +1,155 @@
+"""Whether what the mirror says of a task is still so. No answer is given from a mirror alone: it may be behind another proxy's.
+
+    the owner      is asked whether the revision is the last one. One question is under way at a time; who asks meanwhile is in the
+                   next one, so that any number of polls cost the scheduler a few hundred questions a second at most
+    the store      is asked, through its leader, while no scheduler answers: it has just died, or another takes over
+    the mirror     is believed when NATS has been away for AWAY_S: a cluster of NATS servers of which one has died has been
+                   reached again by then, and without NATS nobody can record anything new
+    nobody         BusFailed, on which the connection is closed: clients ask again
+
+So the answer is never older than the question, whichever server of NATS feeds the mirror and however far it lags behind.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+
+from libs.common.clocks import Clock, Instant
+from libs.common.errors import BusFailed
+from libs.common.messages import CONFIRM_TASKS, ENDED, GET_TASK, TASKS, ConfirmTasks, SeenTask, TaskRecord, TaskRef
+from libs.common.model import TaskId
+from libs.common.ports import Bus
+from services.proxy.ports import Cluster
+
+log = structlog.get_logger()
+
+OWNER_S: Final = 0.5
+"""How long the scheduler has for an answer before the store is asked."""
+OWNER_REST_S: Final = 1.0
+"""How long it is not asked after it has given none."""
+STORE_S: Final = 1.0
+APART_S: Final = 0.004
+"""Between two questions."""
+RECONNECTS_WITHIN_S: Final = 2.0
+"""So long a poll waits for the connection to NATS."""
+AWAY_S: Final = 10.0
+LOOK_S: Final = 0.05
+
+
+class Batch:
+    """Revisions that are asked about together."""
+
+    def __init__(self) -> None:
+        self.seen: set[tuple[TaskId, int]] = set()
+        self.outdated: asyncio.Future[frozenset[str] | None] = asyncio.get_running_loop().create_future()
+        """None: whoever wanted to ask has gone."""
+
+    def __repr__(self) -> str:
+        """Show how many."""
+        return f"Batch({len(self.seen)}{' done' if self.outdated.done() else ''})"
+
+
+class Confirmer:
+    """Confirms records."""
+
+    def __init__(self, bus: Bus, cluster: Cluster, clock: Clock) -> None:
+        self._bus = bus
+        self._cluster = cluster
+        self._clock = clock
+        self._open: Batch | None = None
+        """The one that is still to be asked."""
+        self._turn = asyncio.Lock()
+        self._owner_from: Instant = clock.instant()
+        self._next_from: Instant = clock.instant()
+
+    def __repr__(self) -> str:
+        """Show who waits."""
+        return f"Confirmer({self._open!r})"
+
+    async def confirm(self, record: TaskRecord) -> TaskRecord:
+        """Find the last record of a task; this one, when it is still that. Raises BusFailed when nobody can tell, NotFound."""
+        if not await self._connected():
+            return record
+        if record.task.id not in await self._outdated(record):
+            return record
+        latest = await self._latest(record)
+        self._cluster.learn(latest)
+        return latest
+
+    async def _connected(self) -> bool:
+        """Wait a little for NATS; False: it has been away for so long that the mirror counts. Raises BusFailed."""
+        until = self._clock.instant() + RECONNECTS_WITHIN_S
+        while not self._bus.connected:
+            if self._cluster.silent_s > AWAY_S:
+                return False
+            if self._clock.instant() >= until:
+                raise BusFailed("nats is away, and the mirror may be behind")
+            await asyncio.sleep(LOOK_S)
+        return True
+
+    async def _outdated(self, record: TaskRecord) -> frozenset[str]:
+        while True:
+            batch = self._open
+            if batch is None:
+                batch = self._open = Batch()
+                batch.seen.add((record.task.id, record.revision))
+                await self._ask_in_turn(batch)
+            else:
+                batch.seen.add((record.task.id, record.revision))
+            if (outdated := await asyncio.shield(batch.outdated)) is not None:
+                return outdated
+
+    async def _ask_in_turn(self, batch: Batch) -> None:
+        try:
+            async with self._turn:
+                await asyncio.sleep(self._next_from - self._clock.instant())
+                self._next_from = self._clock.instant() + APART_S
+                self._open = None
+                batch.outdated.set_result(await self._ask(batch.seen))
+        except BusFailed as error:
+            batch.outdated.set_exception(error)
+        finally:
+            if self._open is batch:
+                self._open = None
+            if not batch.outdated.done():
+                batch.outdated.set_result(None)
+
+    async def _ask(self, seen: Iterable[tuple[TaskId, int]]) -> frozenset[str]:
+        if self._clock.instant() >= self._owner_from:
+            asked = ConfirmTasks(seen=tuple(SeenTask(task=task, revision=revision) for task, revision in seen))
+            try:
+                return frozenset((await self._bus.ask(CONFIRM_TASKS, asked, timeout_s=OWNER_S)).outdated)
+            except BusFailed as error:
+                self._owner_from = self._clock.instant() + OWNER_REST_S
+                log.debug("records not confirmed by their owner", reason=error.message)
+        return await self._ask_store(seen)
+
+    async def _ask_store(self, seen: Iterable[tuple[TaskId, int]]) -> frozenset[str]:
+        try:
+            async with asyncio.timeout(STORE_S):
+                stored = {task: (revision, await self._stored(task)) for task, revision in seen}
+        except TimeoutError:
+            raise BusFailed("neither the scheduler nor the store answers") from None
+        return frozenset(
+            task for task, (revision, record) in stored.items() if record is None or record.revision != revision
+        )
+
+    async def _latest(self, record: TaskRecord) -> TaskRecord:
+        """Get a record that has changed. Raises NotFound, BusFailed."""
+        try:
+            return await self._bus.ask(GET_TASK, TaskRef(task=record.task.id), timeout_s=OWNER_S)
+        except BusFailed:
+            stored = await self._stored(record.task.id)
+            if stored is None:
+                raise BusFailed(f"{record.task.id} is not there, and nobody says why") from None
+            return stored
+
+    async def _stored(self, task: TaskId) -> TaskRecord | None:
+        """Read a record from the leader of its stream, among the active tasks or the ended ones. Raises BusFailed."""
+        if active := await (await self._bus.bucket(TASKS)).get(task):
+            return TaskRecord(task=active.value, revision=active.revision)
+        if ended := await (await self._bus.bucket(ENDED)).get(task):
+            return TaskRecord(task=ended.value.task, revision=ended.value.revision, archived=True)
+        return None

@@ -1,0 +1,188 @@
+"""Three servers of NATS, two proxies, a client that asks both by turns: no answer is ever older than one before it.
+
+One server of NATS is killed or frozen around each commit, so that the mirror of one proxy is fed by a server that is gone, or lags.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from libs.nodesim.testing import NodeSimProcess
+from tests.cluster import Cluster
+from tests.nats_cluster import SERVERS_COUNT, NatsCluster
+from tests.ports import free_port
+from tests.waiting import until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(840)]
+
+ROUNDS_COUNT = int(os.environ.get("ROUNDS", "6"))
+IMAGE = b"\xff\xd8" + bytes(2000)
+RANKS = {10: 1, 20: 2, 40: 3}
+COMPLETED = 40
+TASK_S = 1.0
+
+
+class Servers(NatsCluster):
+    """Three servers that a cluster takes for its one."""
+
+    def start(self, number: int | None = None) -> None:
+        """Start one, or all."""
+        if number is None:
+            self.start_all()
+        else:
+            super().start(number)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End all."""
+        del number
+        self.end()
+
+
+@dataclass
+class Polled:
+    """What a client saw."""
+
+    codes: list[tuple[int, int]] = field(default_factory=list)
+    """Port and status code."""
+    dropped_count: int = 0
+
+    def went_back(self) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+        """List the answers that are earlier than one before them."""
+        found, highest = [], (0, 10)
+        for code in self.codes:
+            if RANKS[code[1]] < RANKS[highest[1]]:
+                found.append((highest, code))
+            elif RANKS[code[1]] > RANKS[highest[1]]:
+                highest = code
+        return found
+
+
+async def poll(port: int, task: str) -> int | None:
+    """Ask on a connection of its own; None: it was closed without an answer."""
+    try:
+        async with asyncio.timeout(30):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"GET /task/{task}/info HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+            answer = await reader.read()
+            writer.close()
+    except ConnectionError:
+        return None
+    if not answer:
+        return None
+    response = httpx.Response(200, content=answer.partition(b"\r\n\r\n")[2])
+    assert answer.startswith(b"HTTP/1.1 200"), answer[:300]
+    code: int = response.json()["status"]["code"]
+    return code
+
+
+async def follow(ports: list[int], task: str, polled: Polled) -> None:
+    """Poll by turns until both have said several times that it is completed."""
+    last: list[int] = []
+    while last.count(COMPLETED) < 20:
+        port = ports[len(polled.codes) % len(ports)] if not polled.dropped_count % 2 else random.choice(ports)
+        code = await poll(port, task)
+        if code is None:
+            polled.dropped_count += 1
+            await asyncio.sleep(0.05)
+            continue
+        polled.codes.append((port, code))
+        last = [each for _, each in polled.codes[-20:]]
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP], ids=lambda sent: sent.name)
+async def test_no_client_sees_an_earlier_state_after_a_later_one(tmp_path: Path, sent: signal.Signals):
+    seed = int(os.environ.get("SEED", "0")) or random.randrange(10**6)
+    sys.stdout.write(f"\nSEED={seed}\n")
+    chance = random.Random(seed)
+    cluster = Cluster(tmp_path, services=("scheduler", "proxy"), nats_replicas_count=3, nats_wait_s=60)
+    servers: Any = Servers(tmp_path / "nats")
+    cluster.nats = servers
+    other = free_port()
+    cluster.overrides["proxy#2"] = {"CLUSTERODM_PORT": str(other), "CLUSTERODM_DATA_DIR": str(tmp_path / "second")}
+    total = Polled()
+    async with (
+        cluster,
+        NodeSimProcess(task_time_s=TASK_S, parallel_tasks=8) as node,
+        httpx.AsyncClient(base_url=cluster.url, trust_env=False, timeout=60) as http,
+    ):
+        cluster.start("proxy#2")
+        await cluster.add_node(node)
+        await until(lambda: serves(other), timeout_s=60, what="the second proxy to answer")
+        for _ in range(ROUNDS_COUNT):
+            task = (await http.post("/task/new/init", data={"name": "t"})).json()["uuid"]
+            files = {"images": ("a.jpg", IMAGE)}
+            assert (await http.post(f"/task/new/upload/{task}", files=files)).json() == {"success": True}
+            victim, when_s = chance.randrange(SERVERS_COUNT), chance.choice([0.0, 0.0, 0.1, 0.5, 1.0])
+            polled = Polled()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(hit(servers, victim, when_s, sent))
+                assert await committed(http, task)
+                await follow([cluster.port, other], task, polled)
+            sys.stdout.write(
+                f"{sent.name} n{victim} {when_s} s: {len(polled.codes)} polls, {polled.dropped_count} dropped,"
+                f" {len(polled.went_back())} went back {polled.went_back()[:2]}\n"
+            )
+            total.codes += polled.codes
+            total.dropped_count += polled.dropped_count
+            assert os.environ.get("COUNT_ONLY") or not polled.went_back()
+            await asyncio.to_thread(recover, servers, victim, sent)
+            await until(lambda: healthy(cluster), timeout_s=60, step_s=0.2, what="three servers that have caught up")
+    sys.stdout.write(f"{len(total.codes)} polls, {total.dropped_count} dropped\n")
+
+
+async def hit(servers: Servers, victim: int, when_s: float, sent: signal.Signals) -> None:
+    await asyncio.sleep(when_s)
+    if sent is signal.SIGKILL:
+        await asyncio.to_thread(servers.kill, victim)
+    else:
+        servers.send(victim, sent)
+
+
+def recover(servers: Servers, victim: int, sent: signal.Signals) -> None:
+    if sent is signal.SIGKILL:
+        servers.start_all()
+    else:
+        servers.send(victim, signal.SIGCONT)
+
+
+async def committed(http: httpx.AsyncClient, task: str) -> bool:
+    for _ in range(20):
+        answer = await http.post(f"/task/new/commit/{task}")
+        if answer.json() == {"uuid": task}:
+            return True
+        await asyncio.sleep(0.2)
+    return False
+
+
+async def serves(port: int) -> bool:
+    try:
+        async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+            return (await http.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+async def healthy(cluster: Cluster) -> bool:
+    """Whether the records have three replicas that have caught up."""
+    import nats
+
+    try:
+        client = await nats.connect(cluster.nats.url.split(","), connect_timeout=2, allow_reconnect=False)
+    except (nats.errors.Error, OSError, TimeoutError):
+        return False
+    try:
+        found = (await client.jetstream(timeout=2).stream_info("KV_tasks")).cluster
+        return bool(found and found.leader and len([each for each in found.replicas or () if each.current]) == 2)
+    except (nats.errors.Error, nats.js.errors.Error, TimeoutError):
+        return False
+    finally:
+        await client.close()
