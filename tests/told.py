@@ -35,7 +35,7 @@ async def everything_in_nats(cluster: Cluster) -> str:
         for info in await stream.streams_info():
             if info.config.name in SEALED:
                 continue
-            for number in range(info.state.first_seq, info.state.last_seq + 1):
+            for number in range(max(1, info.state.first_seq), info.state.last_seq + 1):
                 with suppress(nats.js.errors.NotFoundError):
                     message = await stream.get_msg(info.config.name or "", number)
                     text = (message.data or b"").decode(errors="replace")

@@ -103,22 +103,25 @@ async def test_an_image_of_scaleway_goes_by_its_name(image: str, used: str):
         assert machine_of(served.cloud.here()).image == used
 
 
-async def test_scaleway_that_has_no_room_when_switching_on_leaves_nothing_behind():
+async def test_of_scaleway_that_has_no_room_when_switching_on_nothing_is_left_once_it_is_destroyed():
     async with web("scaleway", size="PLAY2-NANO") as rental, rental.make() as provider:
         rental.fail("action", "capacity")
         with pytest.raises(ProviderFailed) as caught:
             await provider.create(rental.order)
         assert caught.value.trouble is Trouble.OUT_OF_CAPACITY
+        await provider.destroy(NAME, "")
         assert list(rental.present()) == []
 
 
-async def test_what_cannot_be_undone_has_an_unknown_outcome():
+async def test_the_trouble_of_a_create_is_told_whatever_becomes_of_what_it_left():
     async with web("scaleway") as rental, rental.make() as provider:
         rental.fail("action", "capacity")
         rental.fail("delete", "error")
         with pytest.raises(ProviderFailed) as caught:
             await provider.create(rental.order)
-        assert caught.value.trouble is Trouble.UNKNOWN_OUTCOME
+        assert caught.value.trouble is Trouble.OUT_OF_CAPACITY
+        with pytest.raises(ProviderFailed):
+            await provider.destroy(NAME, "")
         await provider.destroy(NAME, "")
         assert list(rental.present()) == []
 
@@ -131,12 +134,13 @@ async def test_every_disk_of_scaleway_bears_its_machines_name_and_tags():
         assert [(each["name"], each["tags"]) for each in disks] == [(NAME, ["clusterodm-cluster:c1"])]
 
 
-async def test_a_container_that_cannot_start_is_taken_away():
+async def test_a_container_that_cannot_start_is_taken_away_when_it_is_destroyed():
     async with web("docker") as rental, rental.make() as provider:
         rental.fail("start", "limit")
         with pytest.raises(ProviderFailed) as caught:
             await provider.create(rental.order)
         assert caught.value.trouble is Trouble.OUT_OF_CAPACITY
+        await provider.destroy(NAME, "")
         assert list(rental.present()) == []
 
 
