@@ -1,0 +1,130 @@
+"""Ended tasks on a real NATS: they move, nothing is left behind, and nothing is lost when NATS or a scheduler goes away between."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import nats
+import pytest
+
+from libs.common.bus import NatsBus, connect
+from libs.common.errors import BusFailed
+from libs.common.messages import CONSOLES, ENDED, OBSERVATIONS, TASKS, ListTaskIds, ListTasks
+from libs.common.model import Ended, Owner, Task, TaskState
+from libs.common.store import open_bucket
+from libs.common.testing import MemoryBus
+from services.scheduler.core.console import unpacked
+from tests.nats import NatsServer
+from tests.scheduling import FakeNode, Play, a_play, task_id
+from tests.waiting import until
+
+pytestmark = pytest.mark.slow
+OLD = Path(__file__).parents[1] / "records" / "with_what_was_seen.json"
+
+
+def on(bus: NatsBus) -> MemoryBus:
+    """Play on a real bus: a play asks nothing of it that only the fake has."""
+    return cast("MemoryBus", bus)
+
+
+async def completes(play: Play, name: str) -> None:
+    await play.commits(name)
+    placed = await play.starts(name)
+    play.api.reach(placed.node).finishes(placed.node_task_id)
+    await play.looks()
+
+
+async def kept(bus: NatsBus) -> tuple[set[str], set[str]]:
+    active, ended = await bus.bucket(TASKS), await bus.bucket(ENDED)
+    return set(await active.load()), set(await ended.load())
+
+
+async def lists(play: Play) -> list[str]:
+    return [summary.name for summary in (await play.scheduler.handlers.reads.list_tasks(ListTasks())).tasks]
+
+
+async def test_ended_tasks_move_and_come_back(nats_bus: NatsBus) -> None:
+    async with a_play(on(nats_bus), a=FakeNode()) as play:
+        await completes(play, "one")
+        await play.archives()
+        assert await kept(nats_bus) == (set(), {task_id("one")})
+        await play.starts_up()
+        assert await lists(play) == ["one"]
+        assert (await play.scheduler.handlers.reads.list_ids(ListTaskIds(owner=Owner("")))).tasks == (task_id("one"),)
+        assert (await play.restarts("one")).state is TaskState.RUNNING
+        assert await kept(nats_bus) == ({task_id("one")}, set())
+        await play.removes("one")
+        assert await kept(nats_bus) == (set(), set())
+
+
+async def test_a_store_of_the_version_before_is_read_and_written_anew(nats_bus: NatsBus) -> None:
+    tasks = await nats_bus.bucket(TASKS)
+    for record in json.loads(OLD.read_text(encoding="utf-8")).values():
+        await tasks.put(record["id"], msgspec.convert(record, Task))
+    async with a_play(on(nats_bus), a=FakeNode(slots=3), b=FakeNode()) as play:
+        await play.scheduler.archivist.renew()
+        await play.archives()
+        ended = {task_id("completed"), task_id("failed")}
+        assert await kept(nats_bus) == ({task_id("running"), task_id("waiting-1")}, ended)
+        assert sorted(await lists(play)) == ["completed", "failed", "running", "waiting-1"]
+        tail = unpacked(await (await nats_bus.objects(CONSOLES, 3600)).get(task_id("failed")) or b"")
+        assert tail.lines[-1] == "[INFO]    line 29 of failed"
+
+
+@pytest.mark.parametrize("came_back", [False, True], ids=["it was about to leave", "it was coming back"])
+async def test_a_scheduler_that_died_between_two_writes_loses_and_doubles_nothing(
+    nats_bus: NatsBus, came_back: bool
+) -> None:
+    async with a_play(on(nats_bus), a=FakeNode()) as play:
+        await completes(play, "one")
+        task, revision = play.task("one"), play.scheduler.ledger.board.revisions[task_id("one")]
+        if came_back:
+            await play.restarts("one")
+        await (await nats_bus.bucket(ENDED)).put(task.id, Ended(task=task, revision=revision))
+        await play.starts_up()
+        assert await lists(play) == ["one"]
+        assert await kept(nats_bus) == ({task.id}, set())
+        assert play.task("one").state is (TaskState.RUNNING if came_back else TaskState.COMPLETED)
+
+
+async def test_a_nats_that_goes_away_while_a_task_moves_loses_nothing(nats_server: NatsServer) -> None:
+    async with connect(nats_server.url, "test") as bus, a_play(on(bus), a=FakeNode()) as play:
+        await completes(play, "one")
+        play.clock.pass_s(60)
+        nats_server.stop()
+        with pytest.raises(BusFailed):
+            await play.scheduler.ledger.put_away(task_id("one"))
+        nats_server.start()
+        await until(lambda: bus.connected)
+
+        async def moved() -> bool:
+            await play.scheduler.ledger.settle_doubts()
+            return await play.scheduler.ledger.put_away(task_id("one"))
+
+        await until(moved)
+        assert await kept(bus) == (set(), {task_id("one")})
+        assert await lists(play) == ["one"]
+
+
+async def test_a_removed_task_leaves_nothing_in_the_store(nats_server: NatsServer) -> None:
+    client = await nats.connect(nats_server.url)
+    js = client.jetstream()
+    quickly: dict[str, Any] = {}
+    for name in (TASKS, ENDED, OBSERVATIONS):
+        quickly[name.name] = await open_bucket(js, name, 1, marker_ttl_s=1)
+    async with connect(nats_server.url, "test") as bus:
+        bus._buckets.update(quickly)
+        async with a_play(on(bus), a=FakeNode()) as play:
+            await completes(play, "one")
+            await play.archives()
+            await play.removes("one")
+            play.clock.pass_s(120)
+            await play.scheduler.observer.forget_over()
+
+        async def nothing_left() -> bool:
+            infos = [await js.stream_info(f"KV_{name}") for name in quickly]
+            return sum(info.state.bytes for info in infos) == 0
+
+        await until(nothing_left, what="the markers to expire")
+    await client.close()
