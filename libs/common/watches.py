@@ -13,6 +13,7 @@ import structlog
 
 from libs.common.clocks import Clock
 from libs.common.consumers import LOST, Consumer, Interrupted, Told
+from libs.common.patience import Slices
 from libs.common.ports import Change, Reset, Step
 
 log = structlog.get_logger()
@@ -85,7 +86,9 @@ class NatsWatch(Generic[Value]):
 
     async def _steps_of(self, consumer: Consumer) -> AsyncGenerator[Step[Value]]:
         listed: set[str] = set()
+        slices = Slices()
         while (told := await consumer.next()) is not None:
+            await slices.turn()
             key = self._key_of(told)
             listed.add(key)
             if self._known.get(key) != told.sequence:
