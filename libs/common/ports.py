@@ -4,7 +4,7 @@ The real ones are `bus.NatsBus` and `store.NatsBucket`; the fakes are in `testin
 (tests/contract/test_bus.py, test_store.py).
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -106,6 +106,10 @@ class Bucket(Protocol[Value]):
 
     async def load(self) -> Loaded[Value]:
         """Read everything."""
+        ...
+
+    def pages(self) -> AsyncGenerator[list[Entry[Value]]]:
+        """Read everything, a page at a time, so that nothing else waits for long; what this version cannot read is left out."""
         ...
 
     async def create(self, key: str, value: Value) -> int:

@@ -25,6 +25,7 @@ import nats.errors
 import nats.js.errors
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
 
@@ -35,6 +36,7 @@ from libs.common.lifecycle import SystemClock, heeding
 from libs.common.merging import fields_count, merged
 from libs.common.messages import BucketName
 from libs.common.metrics import unreadable
+from libs.common.pages import pages_of
 from libs.common.patience import in_time
 from libs.common.ports import Change, Entry, Loaded, Reset, Seen, Step, Unread
 from libs.common.streams import conform
@@ -172,6 +174,21 @@ class NatsBucket(Generic[Value]):
                 else:
                     found[change.key] = Entry(change.key, change.value, change.revision)
         return Loaded(found, skipped)
+
+    async def pages(self) -> AsyncGenerator[list[Entry[Value]]]:
+        """Read everything, a page at a time. Raises BusFailed."""
+        try:
+            async for page in pages_of(self._js, self._stream, f"{self._prefix}>"):
+                yield [entry for message in page if (entry := self._entry_of(message)) is not None]
+        except LOST as error:
+            raise self._failed("read", "all keys", error) from None
+
+    def _entry_of(self, message: Msg) -> Entry[Value] | None:
+        if is_gone(message.headers, message.data):
+            return None
+        key, revision = message.subject.removeprefix(self._prefix), message.metadata.sequence.stream
+        value = self._decoded(key, message.data, revision)
+        return None if value is None else Entry(key, value, revision)
 
     async def create(self, key: str, value: Value) -> int:
         """Write a key that must not exist."""

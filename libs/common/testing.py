@@ -8,7 +8,7 @@ may look at `told` (every event, in order), switch `connected` off to play a NAT
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Generic, Self, TypeVar
 
@@ -97,6 +97,11 @@ class MemoryBucket(Generic[Value]):
             {step.key: entry_of(step) for step in steps if isinstance(step, Change)},
             {step.key: step.revision for step in steps if isinstance(step, Unread)},
         )
+
+    async def pages(self) -> AsyncGenerator[list[Entry[Value]]]:
+        """Read everything, a page at a time."""
+        for entry in (await self.load()).values():
+            yield [entry]
 
     async def create(self, key: str, value: Value) -> int:
         """Write a key that must not exist."""

@@ -450,3 +450,27 @@ async def stored(js: JetStreamContext) -> int:
 
 async def is_empty(js: JetStreamContext) -> bool:
     return await stored(js) == 0
+
+
+async def test_a_bucket_is_read_in_pages(bucket: Bucket[Node]):
+    assert [page async for page in bucket.pages()] == []
+    for number in range(450):
+        await bucket.put(f"a-{number}", node(number))
+    await bucket.delete("a-7")
+    await bucket.put("a-8", node(8, locked=True))
+    entries = [entry async for page in bucket.pages() for entry in page]
+    assert {entry.key: entry.value.port for entry in entries} == {f"a-{n}": n for n in range(450) if n != 7}
+    assert len(entries) == 449
+    assert [entry.value.locked for entry in entries if entry.key == "a-8"] == [True]
+
+
+async def test_what_is_read_in_pages_leaves_nothing_behind_on_the_server(nats_bus: NatsBus):
+    found = await nats_bus.bucket(NODES)
+    await found.put("a-1", node(1))
+    for _ in range(5):
+        assert [entry.key async for page in found.pages() for entry in page] == ["a-1"]
+
+    async def all_forgotten() -> bool:
+        return not await nats_bus._js.consumers_info(f"KV_{NODES.name}")
+
+    await until(all_forgotten, what="the server to forget those who have read")

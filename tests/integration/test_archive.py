@@ -112,7 +112,7 @@ async def test_a_removed_task_leaves_nothing_in_the_store(nats_server: NatsServe
     js = client.jetstream()
     quickly: dict[str, Any] = {}
     for name in (TASKS, ENDED, OBSERVATIONS):
-        quickly[name.name] = await open_bucket(js, name, 1, marker_ttl_s=1)
+        quickly[name.name] = await open_bucket(client, js, name, 1, marker_ttl_s=1)
     async with connect(nats_server.url, "test") as bus:
         bus._buckets.update(quickly)
         async with a_play(on(bus), a=FakeNode()) as play:

@@ -19,7 +19,7 @@ from libs.common.errors import BusFailed
 from libs.common.messages import TaskSummary
 from libs.common.model import Ended, NodeId, Owner, Task, TaskId, TaskState
 from libs.common.patience import Slices
-from libs.common.ports import Bucket, Change, Reset, Unread
+from libs.common.ports import Bucket
 from services.scheduler.core.board import Board
 from services.scheduler.core.ended import row_of
 from services.scheduler.core.queue import Key
@@ -28,7 +28,7 @@ from services.scheduler.ports import EndedIndex
 
 log = structlog.get_logger()
 
-ROWS_COUNT: Final = 100
+ROWS_COUNT: Final = 20
 """Taken into the index at once."""
 LOADED_WITHIN_S: Final = 4.0
 """Shorter than whoever asks for a list waits."""
@@ -58,13 +58,7 @@ class Archive:
     # --- one task --------------------------------------------------------------------------------------------------
 
     async def find(self, task: TaskId) -> Ended | None:
-        """Look a task up. Raises BusFailed."""
-        if self.is_loaded and self._index.key_of(task) is None:
-            return None
-        return await self.read(task)
-
-    async def read(self, task: TaskId) -> Ended | None:
-        """Read a task's record, whatever the index says. Raises BusFailed."""
+        """Look a task up, whatever the index says: it is for lists, and no reason to take a task for unknown. Raises BusFailed."""
         entry = await self._ended.get(task)
         return entry.value if entry else None
 
@@ -99,36 +93,20 @@ class Archive:
     async def load(self) -> list[TaskId]:
         """Read all records for the index, letting others have their turn; those that are active, and so should not be here."""
         stale: list[TaskId] = []
-        rows: list[Task] = []
         slices = Slices()
-        async with self._ended.watch() as changes:
-            async for change in changes:
-                if change is None:
-                    break
-                task = self._wanted(change, stale)
-                if task is not None:
-                    rows.append(task)
-                if len(rows) >= ROWS_COUNT:
-                    self._learn(rows)
-                    rows.clear()
+        async for page in self._ended.pages():
+            for first in range(0, len(page), ROWS_COUNT):
                 await slices.turn()
-        self._learn(rows)
+                tasks = [entry.value.task for entry in page[first : first + ROWS_COUNT]]
+                stale.extend(task.id for task in tasks if task.id in self._board.tasks)
+                self._learn(tasks)
         self._loaded.set()
         self._written.clear()
         log.info("ended tasks read", tasks=len(self._index), stale=len(stale))
         return stale
 
-    def _wanted(self, change: Change[Ended] | Unread | Reset, stale: list[TaskId]) -> Task | None:
-        if not isinstance(change, Change) or change.value is None or change.key in self._written:
-            return None
-        task = change.value.task
-        if task.id in self._board.tasks:
-            stale.append(task.id)
-            return None
-        return task
-
     def _learn(self, tasks: Sequence[Task]) -> None:
-        """Take tasks into the index; one that has become active since it was read stays out."""
+        """Take tasks into the index; one that is active, or has been written since it was read, stays out."""
         now = self._instant()
         kept = [task for task in tasks if task.id not in self._board.tasks and task.id not in self._written]
         self._index.add([row_of(task, task_summary(self._board, task, now)) for task in kept])

@@ -294,7 +294,7 @@ class Ledger:
 
     async def _is_archived(self, task: TaskId) -> bool:
         """Whether a task that is no longer among the active ones was moved to the archive, by us or by a predecessor."""
-        ended = await self.archive.read(task)
+        ended = await self.archive.find(task)
         if ended is None or ended.revision != self.board.revisions.get(task, ended.revision):
             return False
         self._archived(ended.task)
