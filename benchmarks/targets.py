@@ -65,6 +65,20 @@ def worst(case: str) -> Read:
 
 PER_CPU_S = "requests per CPU s"
 
+
+def cost_of_history(metric: str) -> Read:
+    """Read what a past costs: with it, less the same without."""
+
+    def read(results: Results) -> float | None:
+        measured = results.get("history")
+        if measured is None or len(measured.does) < 2:
+            return None
+        past, none = (measured.medians.get(name) for name in list(measured.does)[:2])
+        return past[metric] - none[metric] if past and none else None
+
+    return read
+
+
 TARGETS = (
     Target(
         "poll, kept connections",
@@ -108,6 +122,11 @@ TARGETS = (
     ),
     Target("placements, over the bus", "1,000 nodes", 500, own("placements", "placed"), "/s", at_least=True, digits=0),
     Target("idle cost of 1,000 nodes", "", 10, own("idle-nodes", "CPU"), "% of a core", digits=1),
+    Target("memory of 100,000 ended tasks, a proxy", "", 30, cost_of_history("proxy"), "MB", digits=0),
+    Target("memory of 100,000 ended tasks, the scheduler", "", 100, cost_of_history("scheduler"), "MB", digits=0),
+    Target("store per ended task", "without console", 3, own("history", "store per ended task"), "KB"),
+    Target("commit at the leader's death", "100,000 ended", 3, own("history", "commit at the kill"), "s"),
+    Target("placement after the leader's death", "100,000 ended", 3, own("history", "placed after it"), "s"),
     Target("`clusterodm up` answers", "", 3, own("start-up", "first answer"), "s"),
     Target("all services idle", "", 250, own("start-up", "memory"), "MB", digits=0),
     Target("makespan", "offline optimum or bound", 1.05, own("makespan", "makespan ÷ optimum")),
