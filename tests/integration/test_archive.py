@@ -55,6 +55,8 @@ async def test_ended_tasks_move_and_come_back(nats_bus: NatsBus) -> None:
         assert (await play.restarts("one")).state is TaskState.RUNNING
         assert await kept(nats_bus) == ({task_id("one")}, set())
         await play.removes("one")
+        await play.probes()
+        await play.sweeps()
         assert await kept(nats_bus) == (set(), set())
 
 
