@@ -1,4 +1,4 @@
-"""A thousand tasks while keepers, loops, clocks and the store of NATS go: none is lost, none is done twice, no photo goes unsaid."""
+"""Hundreds of tasks (CHAOS_TASKS=1000: a thousand) while keepers, loops, clocks and the store of NATS go: none is lost, none is done twice, no photo goes unsaid."""
 
 import asyncio
 import os
@@ -19,14 +19,14 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
-TASKS_COUNT = int(os.environ.get("CHAOS_TASKS", "1000"))
+TASKS_COUNT = int(os.environ.get("CHAOS_TASKS", "200"))
 CLIENTS_COUNT = 48
 NODES_COUNT = 3
 CALAMITY_S = 20.0
 LONGEST_S = 300.0
 
 
-async def test_a_thousand_tasks_survive_every_loss_and_each_is_done_once(tmp_path: Path, chance: random.Random):
+async def test_tasks_survive_every_loss_and_each_is_done_once(tmp_path: Path, chance: random.Random):
     datasets = [
         Dataset(make_images(tmp_path / f"set{number}", 1, size_bytes=2_000, seed=number))
         for number in range(TASKS_COUNT)
