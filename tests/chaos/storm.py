@@ -53,9 +53,13 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+ALWAYS_THERE = {"instance", "lock", "incarnations.json"}
+"""In a spool that holds nothing."""
+
+
 def spooled(cluster: Cluster) -> list[str]:
     """What lies in the spool beside what is always there."""
-    return sorted(path.name for path in cluster.spool.iterdir() if path.name not in {"instance", "lock"})
+    return sorted(path.name for path in cluster.spool.iterdir() if path.name not in ALWAYS_THERE)
 
 
 @dataclass

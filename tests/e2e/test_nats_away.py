@@ -97,6 +97,7 @@ async def test_uploads_and_polls_go_on_and_commits_are_refused_until_nats_is_bac
         await site.commit(running)
         await until(lambda: node.events("task_started"))
         task = await site.upload(images[:1])
+        assert {"uuid": running} in (await site.http.get("/task/list")).json()
         await site.without_nats()
 
         for path in images[1:]:

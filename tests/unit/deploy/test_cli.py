@@ -25,7 +25,7 @@ def test_help_names_every_word(words: list[str], capsys: pytest.CaptureFixture[s
     ("word", "hint"),
     [
         pytest.param("schedular", "did you mean 'scheduler'?", id="a near miss"),
-        pytest.param("xyz", "one of up, proxy", id="nothing like it"),
+        pytest.param("xyz", "one of up, copy-nats, proxy", id="nothing like it"),
         pytest.param("--port", "clusterodm up --port", id="a flag without a word"),
     ],
 )
