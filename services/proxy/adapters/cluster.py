@@ -93,7 +93,10 @@ class Mirror(Generic[Value]):
             return
         if value is None:
             self.values.pop(key, None)
-            self._bury(key, revision, old[1] if old else 0)
+            if (
+                old is None or old[1]
+            ):  # else it is from before the bucket began anew: no revision of now is older than that
+                self._bury(key, revision, old[1] if old else 0)
         else:
             self.values[key] = (value, revision)
             self._gone.pop(key, None)

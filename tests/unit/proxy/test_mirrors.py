@@ -6,13 +6,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.messages import ENDED, OBSERVATIONS, TASKS, TaskRecord
+from libs.common.messages import ENDED, NODES, OBSERVATIONS, TASKS, TaskRecord
 from libs.common.model import (
     Attempt,
     AttemptState,
     Ended,
     InstanceId,
     LastKnown,
+    Node,
     NodeId,
     NodeTaskId,
     Observation,
@@ -186,3 +187,14 @@ def test_an_older_observation_does_not_count_against_a_newer_answer() -> None:
     assert running.with_seen(seen(20, 2)) is running
     assert running.with_seen(seen(40, 4)).known == seen(40, 4).known
     assert running.with_seen(None) is running
+
+
+async def test_the_first_write_of_a_bucket_that_began_anew_is_shown(bus: MemoryBus, cluster: ClusterMirror) -> None:
+    bucket = await bus.bucket(NODES)
+    node = Node(id=NodeId("a"), hostname="a", port=3000)
+    await bucket.put("a", node)
+    await until(lambda: cluster.node(NodeId("a")))
+    bucket.begin_anew({})
+    await until(lambda: cluster.node(NodeId("a")) is None, what="it is gone with the store")
+    assert await bucket.create("a", node) == 1
+    await until(lambda: cluster.node(NodeId("a")), what="it is there again")
