@@ -177,15 +177,16 @@ async def waiting(scene: Scene) -> Half:
     await scene.completes(attempts=1)
 
 
-async def waiting_with_a_promise(scene: Scene) -> Half:
-    """A slot is promised to it, and its holder has not picked it up."""
+async def placed_and_not_heard(scene: Scene) -> Half:
+    """Its holder was given a slot in answer to its open question, and has not heard the answer."""
     await scene.lock(locked=True)
     await scene.commit()
+    assert await scene.raw.poll(scene.http, scene.data) == 10
     scene.cluster.send("proxy", signal.SIGSTOP)
     await scene.lock(locked=False)
-    await until(lambda: scene.logged("scheduler", "slot promised"), what="a promise")
-    yield TaskState.WAITING, None
-    await scene.completes(attempts=1)
+    await scene.until_state(TaskState.FORWARDING)
+    yield TaskState.FORWARDING, AttemptState.FORWARDING
+    await scene.completes()
 
 
 async def waiting_for_another_attempt(scene: Scene) -> Half:
@@ -401,7 +402,7 @@ HELD = (
     open_upload,
     closed_but_not_submitted,
     waiting,
-    waiting_with_a_promise,
+    placed_and_not_heard,
     waiting_for_another_attempt,
     forwarding_before_the_first_file,
     forwarding_in_the_middle_of_a_file,
