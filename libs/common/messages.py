@@ -741,7 +741,9 @@ class Placements(Frozen, frozen=True, kw_only=True):
     """The term of the scheduler that says so."""
 
 
-PLACE_TASKS: Final = LongPoll("scheduler.place_tasks", PlaceTasks, Placements, timeout_s=PlaceTasks.HOLD_S + 10)
+PLACE_TASKS: Final = LongPoll(
+    "scheduler.place_tasks", PlaceTasks, Placements, timeout_s=PlaceTasks.HOLD_S + 10, idempotent=True
+)
 AimReply = Aimed | NoAim
 
 AIM_UPLOAD: Final = Request("scheduler.aim_upload", AimUpload, cast("type[AimReply]", AimReply))
