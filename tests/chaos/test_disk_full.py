@@ -10,6 +10,7 @@ import os
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from libs.common.messages import NODES
 from libs.common.model import Node, NodeId
 from libs.common.ports import Bucket
 from libs.nodesim.testing import NodeSimProcess
+from services.proxy.adapters.disk import write_durably
+from services.proxy.adapters.notes_room import NotesRoom
+from services.proxy.ports import SpoolFull
 from tests.chaos.clients import Dataset, Raw, decoded
 from tests.chaos.saying import say
 from tests.cluster import Cluster
@@ -191,6 +195,24 @@ async def polled(raw: Raw, data: Dataset) -> int | None:
 async def polled_as(raw: Raw, data: Dataset, code: int) -> bool:
     """Poll once and compare."""
     return await polled(raw, data) == code
+
+
+def test_notes_about_what_is_there_are_written_on_a_full_disk(tmp_path: Path):
+    with small_disk(tmp_path / "spool", MB) as disk, ThreadPoolExecutor(16) as threads:
+        room, notes = NotesRoom(disk.folder / "room"), [disk.folder / f"{number}.mark" for number in range(16)]
+        room.take()
+        for note in notes:
+            room.write(note, b"first")
+        disk.fill()
+        with pytest.raises(SpoolFull):
+            write_durably(notes[0], b"second")
+        for number in range(50):
+            content = f"note {number}".encode()
+            list(threads.map(lambda note, content=content: room.write(note, content), notes))  # type: ignore[misc]
+            assert {note.read_bytes() for note in notes} == {content}
+        assert sorted(path.name for path in disk.folder.iterdir()) == sorted(
+            ["ballast", "room", *(note.name for note in notes)]
+        )
 
 
 async def test_a_full_disk_of_nats_refuses_commits_and_recovers_with_a_restart_of_nats(

@@ -35,6 +35,7 @@ from libs.common.ports import Bucket
 from services.proxy.adapters import disk
 from services.proxy.adapters.entries import Entry, Index, load_entries
 from services.proxy.adapters.movers import Movers
+from services.proxy.adapters.notes_room import NotesRoom
 from services.proxy.adapters.notices import Notices
 from services.proxy.adapters.receipt import DiskReceipt
 from services.proxy.core.history import History
@@ -75,6 +76,7 @@ class DiskSpool:
         self._reserve_bytes = reserve_bytes
         self._write = write
         self._movers = Movers(MOVERS_COUNT)
+        self._notes_room = NotesRoom(root / disk.ROOM)
         disk.require_links(root)
         self._instance = disk.instance_id(root)
         self._incarnations = disk.incarnations(root)
@@ -102,7 +104,7 @@ class DiskSpool:
     async def join(self, incarnation: Incarnation) -> None:
         """Keep durably to which store its tasks are submitted from now on."""
         known = (*self._incarnations, incarnation)
-        await self._run(disk.write_durably, self._root / disk.INCARNATIONS, msgspec.json.encode(known))
+        await self._run(self._notes_room.write, self._root / disk.INCARNATIONS, msgspec.json.encode(known))
         self._incarnations = known
 
     # --- init ------------------------------------------------------------------------------------------------------
@@ -219,7 +221,7 @@ class DiskSpool:
             await entry.quiet.wait()
             manifest = await self._list(task, at_ms)
             await self._examine(entry, manifest, check)
-            await self._run(disk.write_durably, self._file(task, disk.MANIFEST), msgspec.json.encode(manifest))
+            await self._run(self._notes_room.write, self._file(task, disk.MANIFEST), msgspec.json.encode(manifest))
         except FileNotFoundError:
             raise NotFound(NO_SUCH_UPLOAD) from None
         finally:
@@ -251,7 +253,7 @@ class DiskSpool:
         entry = self._entry(task)
         async with entry.lock:
             if mark not in entry.marks and not entry.gone:
-                await self._run(disk.write_durably, self._file(task, mark + disk.MARK_SUFFIX), b"")
+                await self._run(self._notes_room.write, self._file(task, mark + disk.MARK_SUFFIX), b"")
                 entry.marks.add(mark)
                 self._index.put(entry)
 
@@ -269,7 +271,7 @@ class DiskSpool:
         async with entry.lock:
             if entry.gone:
                 raise NotFound(NO_SUCH_UPLOAD)
-            await self._run(disk.write_durably, self._file(task, disk.HISTORY), msgspec.json.encode(history))
+            await self._run(self._notes_room.write, self._file(task, disk.HISTORY), msgspec.json.encode(history))
             entry.history = history
             entry.marks.add(Mark.SUBMITTED)
             self._index.put(entry)
@@ -281,7 +283,7 @@ class DiskSpool:
             if entry.gone:
                 raise NotFound(NO_SUCH_UPLOAD)
             if ahead is not None:
-                await self._run(disk.write_durably, self._file(task, disk.AHEAD), msgspec.json.encode(ahead))
+                await self._run(self._notes_room.write, self._file(task, disk.AHEAD), msgspec.json.encode(ahead))
             elif entry.ahead is not None:
                 await self._run(disk.forget, self._file(task, disk.AHEAD))
             entry.ahead = ahead
@@ -366,6 +368,7 @@ class DiskSpool:
     def load(self) -> None:
         """Take in what an earlier run has left. Runs in a thread, before anything else."""
         disk.remove_leftovers(self._root)
+        self._notes_room.take()
         self._entries = load_entries(self._root, read(self._clock))
         for entry in self._entries.values():
             self._index.put(entry)
