@@ -21,10 +21,11 @@ from pathlib import Path
 import pytest
 
 from libs.common.loops import background
-from libs.common.messages import MACHINES, TASKS
+from libs.common.messages import MACHINES
 from libs.common.model import Machine, TaskId
 from tests.cluster import Cluster
 from tests.datasets import expected, make_images, processed
+from tests.recorded import recorded_task
 from tests.rented import Rental, all_gone, create, finish, rental, renting
 from tests.seaweed import Seaweed
 from tests.waiting import until
@@ -105,5 +106,5 @@ async def reached(step: str, records: Records, machines: Rental) -> None:
 
 
 async def attempts(cluster: Cluster, task: str) -> Sequence[object]:
-    entry = await (await cluster.bus.bucket(TASKS)).get(TaskId(task))
-    return entry.value.attempts if entry else ()
+    record = await recorded_task(cluster.bus, TaskId(task))
+    return record.attempts if record else ()

@@ -19,7 +19,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from libs.common.messages import LOCK_NODE, TASKS, UNLOCK_NODE, UPLOADS, NodeRef
+from libs.common.messages import LOCK_NODE, UNLOCK_NODE, UPLOADS, NodeRef
 from libs.common.model import AttemptState, Cleanup, NodeId, Task, TaskState
 from libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw
@@ -29,6 +29,7 @@ from tests.chaos.saying import say
 from tests.chaos.storm import GRACE_S, QUICK, now_ms, spooled
 from tests.cluster import Cluster
 from tests.datasets import make_images
+from tests.recorded import recorded_task, recorded_tasks
 from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
@@ -60,8 +61,7 @@ class Scene:
 
     async def record(self) -> Task | None:
         """What KV says of the task."""
-        entry = await (await self.cluster.bus.bucket(TASKS)).get(self.data.task)
-        return entry.value if entry else None
+        return await recorded_task(self.cluster.bus, self.data.task)
 
     async def until_state(self, *wanted: TaskState) -> Task:
         """Wait until KV says so."""
@@ -519,6 +519,6 @@ async def test_every_state_of_the_life_was_walked_and_nothing_is_left_to_tell_no
 
 async def settled_tasks(scene: Scene) -> list[Task]:
     """All records, when nothing is left to be told; else none."""
-    tasks = [entry.value for entry in (await (await scene.cluster.bus.bucket(TASKS)).load()).values()]
+    tasks = list((await recorded_tasks(scene.cluster.bus)).values())
     waits = any(attempt.cleanup is not Cleanup.NONE for task in tasks for attempt in task.attempts)
     return [] if waits else tasks

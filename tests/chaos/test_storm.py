@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from libs.common.messages import TASKS, UPLOADS
+from libs.common.messages import UPLOADS
 from libs.common.model import Cleanup, Task, TaskState
 from libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw, run_pyodm
@@ -19,6 +19,7 @@ from tests.chaos.saying import say
 from tests.chaos.storm import GRACE_S, Storm, Town, spooled, town
 from tests.cluster import SERVICES
 from tests.datasets import make_images, processed
+from tests.recorded import recorded_tasks
 from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -88,10 +89,9 @@ async def check(place: Town, datasets: list[Dataset]) -> None:
 
 async def settled_tasks(place: Town) -> dict[str, Task]:
     """All records, once every node has been told what it had to be told."""
-    bucket = await place.cluster.bus.bucket(TASKS)
 
     async def settled() -> dict[str, Task] | None:
-        tasks = {key: entry.value for key, entry in (await bucket.load()).items()}
+        tasks = await recorded_tasks(place.cluster.bus)
         waits = any(attempt.cleanup is not Cleanup.NONE for task in tasks.values() for attempt in task.attempts)
         return None if waits else tasks
 

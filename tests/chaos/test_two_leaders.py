@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.messages import TASKS
-from libs.common.model import Task, TaskState
+from libs.common.model import TaskState
 from tests.chaos.clients import Dataset, Raw
 from tests.chaos.node_logs import overlaps, runs_by_task, runs_of
 from tests.chaos.saying import say
 from tests.chaos.storm import GRACE_S, Town, town
 from tests.datasets import make_images
+from tests.recorded import recorded_tasks
 from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
@@ -93,8 +93,7 @@ def epoch_of(place: Town, name: str) -> int:
 async def check(place: Town, datasets: list[Dataset]) -> None:
     """Everything ended well and ran once."""
     assert {data.task: data.lies for data in datasets if data.lies} == {}
-    bucket = await place.cluster.bus.bucket(TASKS)
-    tasks: list[Task] = [entry.value for entry in (await bucket.load()).values()]
+    tasks = list((await recorded_tasks(place.cluster.bus)).values())
     assert {task.id for task in tasks if task.state is TaskState.COMPLETED} == {data.task for data in datasets}
     runs = [run for node in place.nodes for run in runs_of(node, ())]
     by_task = runs_by_task(runs, tasks)

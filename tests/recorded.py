@@ -1,0 +1,21 @@
+"""The records of tasks as NATS holds them, active ones and those that have ended."""
+
+from libs.common.bus import NatsBus
+from libs.common.messages import ENDED, TASKS
+from libs.common.model import Task, TaskId
+
+
+async def recorded_tasks(bus: NatsBus) -> dict[TaskId, Task]:
+    """All tasks by id. One that moves at this moment is in both buckets and counted once."""
+    active = await (await bus.bucket(TASKS)).load()
+    ended = await (await bus.bucket(ENDED)).load()
+    tasks = {entry.value.task.id: entry.value.task for entry in ended.values()}
+    return tasks | {entry.value.id: entry.value for entry in active.values() if entry.value.id not in tasks}
+
+
+async def recorded_task(bus: NatsBus, task: TaskId) -> Task | None:
+    """One task; None when nothing is known of it."""
+    if (active := await (await bus.bucket(TASKS)).get(task)) is not None:
+        return active.value
+    ended = await (await bus.bucket(ENDED)).get(task)
+    return None if ended is None else ended.value.task
