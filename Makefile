@@ -27,7 +27,7 @@ run: $(VENV)/.runtime ## Start a whole cluster with two simulated nodes: http://
 	@$(BIN)/clusterodm up --demo $(ARGS)
 
 test: $(VENV)/.dev ## Run every test (browser and compose tests too, where the machine can)
-	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run, in seconds, the tests that start no process: at every save
 	@$(BIN)/pytest -n $(JOBS) -m "not slow" tests/unit tests/architecture $(ARGS)
@@ -35,7 +35,7 @@ test-fast: $(VENV)/.dev ## Run, in seconds, the tests that start no process: at 
 coverage: $(VENV)/.dev ## Print how much of services and libs runs in the unit tests, and in all tests: make coverage ONLY=unit
 	@$(BIN)/pytest -q -n $(JOBS) -m "not slow" tests/unit --cov --cov-report= $(ARGS)
 	@$(BIN)/python tests/coverage_table.py in the unit tests
-	@test "$(ONLY)" = unit || $(BIN)/pytest -q -n $(JOBS) --dist loadfile --cov --cov-report= $(ARGS)
+	@test "$(ONLY)" = unit || $(BIN)/pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report= $(ARGS)
 	@test "$(ONLY)" = unit || $(BIN)/python tests/coverage_table.py in all tests
 
 check: $(VENV)/.dev ## Format, lint, types and the architecture's contracts; changes nothing
