@@ -10,7 +10,7 @@ from typing import Any
 import nats
 import pytest
 
-from libs.common.bus import HANDLERS_AT_ONCE, connect
+from libs.common.bus import HANDLERS_AT_ONCE, NatsBus, connect
 from libs.common.errors import BusFailed, ClusterError, Conflict, NoNode, NotFound, Refused
 from libs.common.messages import (
     BEST_NODE,
@@ -234,13 +234,14 @@ async def test_a_follower_that_comes_back_begins_with_the_last_snapshot(bus: Bus
             await until(lambda: seen == [1])  # noqa: B023 awaited within this turn
 
 
-async def test_a_request_during_the_restart_of_its_owner_waits_for_it(nats_bus: Bus):
+async def test_a_request_during_the_restart_of_its_owner_waits_for_it(nats_bus: NatsBus):
     async def answer(asked: ListNodes) -> NodeList:
         return NodeList(nodes=())
 
     async with asyncio.TaskGroup() as group:
+        sent_count = nats_bus._client.stats["out_msgs"]
         asking = group.create_task(nats_bus.ask(LIST_NODES, ListNodes(), timeout_s=5))
-        await asyncio.sleep(0.3)
+        await until(lambda: nats_bus._client.stats["out_msgs"] >= sent_count + 2, what="it to be asked again")
         async with nats_bus.serve("scheduler", {LIST_NODES: answer}):
             assert await asking == NodeList(nodes=())
 

@@ -4,17 +4,47 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 
 from libs.common.bus import NatsBus, connect
-from libs.common.leases import is_dead, this_process
+from libs.common.leases import RENEWALS_PER_TTL, is_dead, this_process
 from libs.common.ports import Bus
 from tests.nats import NatsServer
 from tests.waiting import until
+
+
+@asynccontextmanager
+async def writers(bus: NatsBus) -> AsyncIterator[list[str]]:
+    """Who has written an office's key or tried to, as it happens: whoever tries again was refused before."""
+    seen: list[str] = []
+
+    async def note(written: Msg) -> None:
+        seen.append(written.data.decode().partition(" ")[0])
+
+    subscription = await bus._client.subscribe("$KV.leases.>", cb=note)
+    await bus._client.flush()
+    yield seen
+    await subscription.unsubscribe()
+
+
+async def has_tried(bus: Bus, holder: str) -> None:
+    """Wait until a candidate has found the office held."""
+    if not isinstance(bus, NatsBus):
+        await asyncio.sleep(0)  # in memory, one turn is enough to stand in the queue
+        return
+    async with writers(bus) as seen:
+        await until(lambda: seen.count(holder) >= 2)
+
+
+async def has_renewed(bus: NatsBus, holder: str, times_to_live: int) -> None:
+    """Wait until a holder has renewed its lease over so many times to live."""
+    async with writers(bus) as seen:
+        await until(lambda: seen.count(holder) >= times_to_live * RENEWALS_PER_TTL)
 
 
 async def test_the_first_candidate_is_in_office_at_once(bus: Bus):
@@ -33,7 +63,7 @@ async def test_the_second_waits_until_the_first_has_left(bus: Bus):
     async with asyncio.TaskGroup() as group:
         async with bus.lead("scheduler", "one") as first:
             group.create_task(second())
-            await asyncio.sleep(0.2)
+            await has_tried(bus, "two")
             order.append("one leaves")
         await until(lambda: len(order) == 2, timeout_s=3)
     assert order == ["one leaves", "two in office"]
@@ -55,9 +85,9 @@ async def test_whether_an_office_is_held_is_seen_from_outside(bus: Bus):
 
 
 @pytest.mark.slow
-async def test_an_office_is_kept_by_renewing_it(nats_bus: Bus):
+async def test_an_office_is_kept_by_renewing_it(nats_bus: NatsBus):
     async with nats_bus.lead("scheduler", "one", ttl_s=1) as term:
-        await asyncio.sleep(2.5)  # more than two times to live
+        await has_renewed(nats_bus, "one", times_to_live=3)
         assert term.valid
 
 
@@ -95,7 +125,7 @@ async def test_an_office_survives_a_renewal_whose_answer_was_lost(nats_bus: Nats
         held = await store.get("scheduler")
         assert held.value is not None
         await nats_bus._js.publish("$KV.leases.scheduler", held.value, msg_ttl=1)  # written, and nobody told
-        await asyncio.sleep(2.5)
+        await has_renewed(nats_bus, "one", times_to_live=3)
         assert term.valid
 
 
@@ -143,9 +173,12 @@ async def test_a_holder_that_renews_keeps_its_office_however_short_the_time_to_l
             epochs.append(taken.epoch)
 
     async with asyncio.TaskGroup() as group:
-        async with nats_bus.lead("scheduler", "patient", ttl_s=9) as term:
+        async with nats_bus.lead("scheduler", "patient", ttl_s=9) as term, writers(nats_bus) as seen:
             group.create_task(stand())
-            await asyncio.sleep(4)  # renewed once, seen by the candidate many times
+            await until(lambda: "patient" in seen, what="a renewal, after three times to live of the candidate")
+            assert seen.count("hasty") >= 3
+            await until(lambda: "hasty" in seen[seen.index("patient") :], what="the candidate to look again")
+            await has_tried(nats_bus, "hasty")
             assert term.valid
             assert not epochs
         await until(lambda: epochs)
@@ -195,7 +228,7 @@ async def test_the_office_of_a_process_that_died_here_is_free_at_once(
 
     async with connect(nats_server.url, "test") as bus, asyncio.TaskGroup() as group:
         group.create_task(stand(bus))
-        await asyncio.sleep(1.5)  # looks more than once at a holder that lives
+        await has_tried(bus, "candidate")
         assert not epochs
         holder.kill()
         began_s = time.monotonic()
