@@ -65,6 +65,16 @@ async def completed(http: httpx.AsyncClient, task: str, timeout_s: float = 30) -
     await until(done, timeout_s=timeout_s, step_s=0.1, what=f"{task} to be completed")
 
 
+async def says(http: httpx.AsyncClient, task: str, words: str) -> bool:
+    """Whether a task's console says this."""
+    return any(words in line for line in (await info(http, task))["output"])
+
+
+async def all_offline(cluster: Cluster) -> bool:
+    """Whether every node is known not to answer."""
+    return not any(node.online for node in await cluster.nodes())
+
+
 async def result(http: httpx.AsyncClient, task: str, folder: Path) -> dict[str, str]:
     path = folder / f"{task}.zip"
     path.write_bytes((await http.get(f"/task/{task}/download/all.zip")).content)
@@ -105,7 +115,7 @@ async def test_a_commit_while_every_node_is_locked_waits_for_the_unlock(
         await cluster.bus.ask(LOCK_NODE, NodeRef(node=view.id))
         task = await upload(http, images)
         assert (await http.post(f"/task/new/commit/{task}")).json() == {"uuid": task}
-        await asyncio.sleep(1)  # long enough for a wrong placement to happen
+        await until(lambda: says(http, task, "the only node online is locked"), what="the queue to have been looked at")
         assert (await info(http, task))["status"]["code"] == TaskStatus.QUEUED.value
         assert not node.events("task_committed")
         await cluster.bus.ask(UNLOCK_NODE, NodeRef(node=view.id))
@@ -121,7 +131,7 @@ async def test_a_commit_while_every_node_is_down_waits_for_one_to_come_back(
         node.kill()
         task = await upload(http, images)
         assert (await http.post(f"/task/new/commit/{task}")).json() == {"uuid": task}
-        await asyncio.sleep(1)
+        await until(lambda: all_offline(cluster), timeout_s=20, what="the node to be missed")
         assert (await info(http, task))["status"]["code"] in (TaskStatus.QUEUED.value, TaskStatus.RUNNING.value)
         node.start()
         await completed(http, task)

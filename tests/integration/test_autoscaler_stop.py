@@ -96,6 +96,12 @@ def established(url: str) -> bool:
     return any(words[2].endswith(f":{port}") and words[3] == "01" for words in lines)
 
 
+def unread(port: int) -> bool:
+    """Whether a server on this port has something to read that it has not read (proc_net_tcp(5): `rx_queue`)."""
+    lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return any(words[1].endswith(f":{port:04X}") and int(words[4].partition(":")[2], 16) for words in lines)
+
+
 @pytest.mark.parametrize("configured", [True, False], ids=["with a file", "without a file"])
 async def test_it_ends_in_time_while_nats_is_away(configured: bool, tmp_path: Path, seaweed: Seaweed):
     with rental("hetzner", tmp_path, seaweed) as machines:
@@ -103,7 +109,9 @@ async def test_it_ends_in_time_while_nats_is_away(configured: bool, tmp_path: Pa
             await until(lambda: "autoscaler is ready" in cluster.log("autoscaler"), timeout_s=30, what="it to serve")
             cluster.nats.send(signal.SIGSTOP)
             try:
-                await asyncio.sleep(0.5)  # so that something is under way, unanswered
+                await until(
+                    lambda: unread(cluster.nats.port), timeout_s=30, what="something to be under way, unanswered"
+                )
                 began_s = time.monotonic()
                 assert await asyncio.to_thread(cluster.stop, "autoscaler") == 0
                 assert time.monotonic() - began_s < 20.0

@@ -177,12 +177,13 @@ async def test_opening_waits_while_there_is_no_majority(servers: NatsCluster):
         async def open_it() -> None:
             found.append(await shared_secret(bus, wait_s=40))
 
-        async with asyncio.timeout(40), asyncio.TaskGroup() as group:
-            group.create_task(open_it())
-            await asyncio.sleep(6)  # longer than a single call may take
-            assert not found
-            for number in (1, 2):
-                servers.send(number, signal.SIGCONT)
+        with structlog.testing.capture_logs() as lines:
+            async with asyncio.timeout(40), asyncio.TaskGroup() as group:
+                group.create_task(open_it())
+                await until(lambda: [line for line in lines if line["event"] == "waiting for nats"], timeout_s=30)
+                assert not found
+                for number in (1, 2):
+                    servers.send(number, signal.SIGCONT)
         assert len(found[0]) == 64
 
 
