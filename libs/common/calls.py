@@ -26,8 +26,8 @@ from libs.common.model import Node
 
 CONNECT_TIMEOUT_S: Final = 3.0
 KEPT_S: Final = 30.0
-LONGEST_BYTES: Final = 64 * 1024 * 1024
-"""Of one answer, its head included: a console has so much at most."""
+LIMIT_BYTES: Final = 1 << 20
+"""Of one answer, its head included, unless the caller expects more."""
 INFORMATIONAL_BELOW: Final = 200
 URLENCODED: Final = "application/x-www-form-urlencoded"
 TLS_PORT: Final = 443
@@ -50,9 +50,9 @@ class Stale(NodeFailed):
 class Connection(asyncio.Protocol):
     """One connection to a node, with at most one call under way."""
 
-    def __init__(self, name: str, longest_bytes: int) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._longest_bytes = longest_bytes
+        self._limit_bytes = LIMIT_BYTES
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[Answer] | None = None
         self._parser: httptools.HttpResponseParser | None = None
@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
         state = "closed" if self._transport is None else "asking" if self._waiter else "idle"
         return f"Connection({self._name} {state})"
 
-    async def ask(self, request: bytes, until_s: float) -> Answer:
+    async def ask(self, request: bytes, until_s: float, limit_bytes: int) -> Answer:
         """Send a request and wait for the whole answer, until a time of the loop's clock. Raises NodeFailed."""
         if self._transport is None or self._transport.is_closing():
             raise Stale(f"{self._name} closed the connection")
@@ -79,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._waiter = waiter
         self._parser, self._body, self._received_bytes = httptools.HttpResponseParser(self), [], 0
         self._final = self._framed = self.reusable = False
+        self._limit_bytes = limit_bytes
         self._transport.write(request)
         alarm = loop.call_at(until_s, self._fail, "did not answer in time")
         try:
@@ -105,7 +106,7 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         self._received_bytes += len(data)
-        if self._received_bytes > self._longest_bytes:
+        if self._received_bytes > self._limit_bytes:
             self._fail("answered with too much")
             return
         try:
@@ -162,8 +163,7 @@ class Connection(asyncio.Protocol):
 class Calls:
     """Asks nodes. One per process."""
 
-    def __init__(self, longest_bytes: int = LONGEST_BYTES) -> None:
-        self._longest_bytes = longest_bytes
+    def __init__(self) -> None:
         self._idle: dict[Door, list[tuple[Connection, asyncio.TimerHandle]]] = {}
         self._context: ssl.SSLContext | None = None
 
@@ -184,15 +184,15 @@ class Calls:
                 alarm.cancel()
                 connection.close()
 
-    async def get(self, node: Node, target: str, limit_s: float) -> Answer:
+    async def get(self, node: Node, target: str, limit_s: float, *, limit_bytes: int = LIMIT_BYTES) -> Answer:
         """Ask something that may be asked twice. `target`: path and query."""
         request, until_s = head(node, "GET", target, "keep-alive") + b"\r\n", in_time(limit_s)
         while kept := self._take(node):
             try:
-                return await self._ask(kept, request, node, until_s)
+                return await self._ask(kept, request, node, until_s, limit_bytes)
             except Stale:
                 continue
-        return await self._ask(await self._connect(node, limit_s), request, node, until_s)
+        return await self._ask(await self._connect(node, limit_s), request, node, until_s, limit_bytes)
 
     async def post(  # noqa: PLR0913 a request has these parts
         self,
@@ -210,9 +210,11 @@ class Calls:
         request, until_s = head(node, "POST", target, "close") + lines + form, in_time(limit_s)
         return await self._ask(await self._connect(node, limit_s), request, node, until_s)
 
-    async def _ask(self, connection: Connection, request: bytes, node: Node, until_s: float) -> Answer:
+    async def _ask(
+        self, connection: Connection, request: bytes, node: Node, until_s: float, limit_bytes: int = LIMIT_BYTES
+    ) -> Answer:
         try:
-            answer = await connection.ask(request, until_s)
+            answer = await connection.ask(request, until_s, limit_bytes)
         except BaseException:
             connection.close()
             raise
@@ -250,7 +252,7 @@ class Calls:
         try:
             async with asyncio.timeout(min(limit_s, CONNECT_TIMEOUT_S)):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(node.name, self._longest_bytes), node.hostname, node.port, ssl=self._tls(node)
+                    lambda: Connection(node.name), node.hostname, node.port, ssl=self._tls(node)
                 )
         except (OSError, UnicodeError) as error:
             raise NodeUnreachable(f"{node.name} cannot be reached ({in_words(error)})") from None

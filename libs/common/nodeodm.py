@@ -18,6 +18,7 @@ from libs.common.calls import Answer as Said
 from libs.common.calls import Calls
 from libs.common.errors import NodeFailed
 from libs.common.model import Node, NodeInfo, NodeOption, NodeTaskId, OptionValue, StatusCode
+from libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
 
 Answer = TypeVar("Answer")
 
@@ -29,6 +30,10 @@ REFUSED_FORM: Final = (
 """Options that are no JSON."""
 BAD_REQUEST: Final = 400
 """From here on a status is an error."""
+CONSOLE_LIMIT_BYTES: Final = 64 * 1024 * 1024
+"""Of an answer with a console in it; every other one is small."""
+ERROR_LIMIT_BYTES: Final = 64 * 1024
+"""What is longer is no error."""
 
 
 class NodeRefused(NodeFailed):
@@ -87,15 +92,16 @@ class NodeClient:
     ) -> NodeTask:
         """Ask `GET /task/<id>/info`, with the console from a line on. Raises NodeRefused when it is not found."""
         query = {} if from_line is None else {"with_output": str(from_line)}
-        return await self._get(node, f"/task/{quote(task, safe='')}/info", NodeTask, timeout_s, query)
+        limit_bytes = LIMIT_BYTES if from_line is None else CONSOLE_LIMIT_BYTES
+        path = f"/task/{quote(task, safe='')}/info"
+        return await self._get(node, path, NodeTask, timeout_s, query, limit_bytes)
 
     async def output(
         self, node: Node, task: NodeTaskId, from_line: int = 0, timeout_s: float | None = None
     ) -> list[str]:
         """Ask `GET /task/<id>/output`."""
-        return await self._get(
-            node, f"/task/{quote(task, safe='')}/output", list[str], timeout_s, {"line": str(from_line)}
-        )
+        path, query = f"/task/{quote(task, safe='')}/output", {"line": str(from_line)}
+        return await self._get(node, path, list[str], timeout_s, query, CONSOLE_LIMIT_BYTES)
 
     async def cancel(self, node: Node, task: NodeTaskId, timeout_s: float | None = None) -> None:
         """Ask `POST /task/cancel`."""
@@ -130,17 +136,17 @@ class NodeClient:
             form["options"] = msgspec.json.encode(options).decode()
         await self._act(node, "/task/restart", form, timeout_s)
 
-    async def _get(
+    async def _get(  # noqa: PLR0913, PLR0917 a question has these parts
         self,
         node: Node,
         path: str,
         answer: type[Answer],
         timeout_s: float | None,
         query: dict[str, str] | None = None,
+        limit_bytes: int = LIMIT_BYTES,
     ) -> Answer:
-        return decode(
-            await self._calls.get(node, target(node, path, query), timeout_s or self._timeout_s), answer, node
-        )
+        asked, limit_s = target(node, path, query), timeout_s or self._timeout_s
+        return decode(await self._calls.get(node, asked, limit_s, limit_bytes=limit_bytes), answer, node, limit_bytes)
 
     async def _act(self, node: Node, path: str, form: dict[str, str], timeout_s: float | None) -> None:
         sent = urlencode(form).encode()
@@ -154,7 +160,7 @@ def target(node: Node, path: str, query: dict[str, str] | None = None) -> str:
     return f"{path}?{asked}" if asked else path
 
 
-def decode(said: Said, answer: type[Answer], node: Node) -> Answer:
+def decode(said: Said, answer: type[Answer], node: Node, limit_bytes: int = LIMIT_BYTES) -> Answer:
     """Read an answer into its type. Raises NodeRefused for `{"error"}`, NodeFailed for nonsense."""
     if said.status == UNAUTHORIZED:
         raise NodeRefused(f"{node.name} refuses the token")
@@ -163,8 +169,8 @@ def decode(said: Said, answer: type[Answer], node: Node) -> Answer:
     if said.status >= BAD_REQUEST:
         raise NodeFailed(f"{node.name} answered with status {said.status}")
     try:
-        return msgspec.json.decode(said.content, type=answer, strict=False)
-    except msgspec.DecodeError as error:
+        return decode_json(said.content, answer, limit_bytes=limit_bytes, strict=False)
+    except Malformed as error:
         raise NodeFailed(f"{node.name} answered nonsense: {error}") from None
 
 
@@ -179,6 +185,6 @@ def error_of(content: bytes) -> str:
     if not content.startswith(b"{"):
         return ""
     try:
-        return msgspec.json.decode(content, type=Trouble).error or ""
-    except msgspec.DecodeError:
+        return decode_json(content, Trouble, limit_bytes=ERROR_LIMIT_BYTES).error or ""
+    except Malformed:
         return ""

@@ -315,3 +315,20 @@ async def test_without_an_autoscaler_the_status_says_so_and_machines_are_a_503(w
     assert (await web.get("/r/asr/status")).json() == {"enabled": False, "reason": said}
     response = await web.get("/r/machine/list")
     assert (response.status_code, response.json()) == (503, {"error": said})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"{", id="half"),
+        pytest.param(b"[]", id="array"),
+        pytest.param(b'{"uuid":"\xff"}', id="no UTF-8"),
+        pytest.param(b'{"uuid":' + b"[" * 50_000, id="bottomless"),
+        pytest.param(b'{"uuid":' + b"[" * 500 + b"]" * 500 + b"}", id="deep"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/r/task/cancel", "/r/node/add", "/r/node/lock", "/r/asr/pause"])
+async def test_a_body_that_cannot_be_read_is_a_bad_request(web: httpx.AsyncClient, path: str, content: bytes):
+    response = await web.post(path, content=content, headers={"content-type": "application/json"})
+
+    assert response.status_code == 400

@@ -159,9 +159,9 @@ async def test_anything_but_a_whole_answer_is_a_failure_that_does_not_show_the_t
 
 
 async def test_an_answer_that_never_ends_is_cut_off():
-    async with wire(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(1_000)) as node, Calls(longest_bytes=100) as calls:
+    async with wire(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(1_000)) as node, Calls() as calls:
         with pytest.raises(NodeFailed, match="too much"):
-            await calls.get(node.node, "/task/1/output", 5)
+            await calls.get(node.node, "/task/1/output", 5, limit_bytes=100)
 
 
 async def test_what_comes_unasked_ends_the_connection():

@@ -1,6 +1,7 @@
 """The client of the NodeODM API against a node."""
 
 import asyncio
+import contextlib
 import os
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -94,16 +95,26 @@ async def test_a_hung_node_fails_within_the_time_limit(client: NodeClient):
         hung.thaw()
 
 
-async def test_nonsense_is_a_failure(client: NodeClient):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param(b"<htm>", "nonsense", id="a page"),
+        pytest.param(b'{"version":"\xff"}', "nonsense", id="no UTF-8"),
+        pytest.param(b'{"version":' + b"[" * 100_000, "nonsense", id="bottomless"),
+        pytest.param(b'{"version":"' + b"x" * (1 << 20) + b'"}', "too much", id="endless"),
+    ],
+)
+async def test_nonsense_is_a_failure(client: NodeClient, content: bytes, words: str):
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n<htm>")
-        await writer.drain()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(content) + content)
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
-        with pytest.raises(NodeFailed, match="nonsense"):
+        with pytest.raises(NodeFailed, match=words):
             await client.info(at(server.sockets[0].getsockname()[1]))
 
 

@@ -184,6 +184,8 @@ async def test_options_that_were_never_seen_are_an_error_and_tasks_are_taken_all
         pytest.param(b"null", {"error": "Malformed /commit request"}, id="null"),
         pytest.param(b"", {"error": "Malformed /commit request"}, id="nothing"),
         pytest.param(b"{", {"error": "Malformed /commit request"}, id="bad JSON"),
+        pytest.param(b'{"uuid":' + b"[" * 100_000, {"error": "Malformed /commit request"}, id="bottomless"),
+        pytest.param(b'{"uuid":"\xff"}', {"error": "Malformed /commit request"}, id="no UTF-8"),
     ],
 )
 async def test_a_nodes_commit_is_taken_as_a_hint(proxy: ProxyUnderTest, body: bytes, answer: dict[str, object]) -> None:
@@ -355,6 +357,32 @@ async def test_actions_without_or_with_an_unknown_id_get_the_originals_words(pro
     )
     assert (await proxy.json("POST", f"/task/{verb}", b"x"))[1] == {"error": "Missing Content-Type"}
     assert (await proxy.json("GET", f"/task/{verb}"))[1] == {"error": f"Cannot handle /task/{verb}"}
+
+
+DEEP = "[" * 400 + "]" * 400
+
+
+@pytest.mark.parametrize("verb", ["cancel", "restart", "remove"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"uuid":' + b"[" * 100_000, id="bottomless"),
+        pytest.param(b'{"uuid":%s}' % DEEP.encode(), id="deep"),
+        pytest.param(b'{"uuid":"\xff"}', id="no UTF-8"),
+        pytest.param(b'{"uuid":%s}' % (b"9" * 5_000), id="a number without end"),
+    ],
+)
+async def test_an_action_that_cannot_be_read_is_refused(proxy: ProxyUnderTest, verb: str, body: bytes) -> None:
+    status, answer = await proxy.json("POST", f"/task/{verb}", body, {"content-type": "application/json"})
+
+    assert (status, answer) == (200, {"error": "Malformed JSON in the body"})
+
+
+@pytest.mark.parametrize("options", [DEEP, f'[{{"name":"dsm","value":{DEEP}}}]', "[" * 100_000])
+async def test_options_that_are_nested_deeply_are_refused(proxy: ProxyUnderTest, options: str) -> None:
+    status, answer = await proxy.form("/task/new/init", options=options)
+
+    assert (status, "nested too deeply" in answer["error"]) == (200, True)
 
 
 async def test_restart_takes_new_options_and_checks_them(proxy: ProxyUnderTest) -> None:

@@ -30,6 +30,7 @@ from starlette.types import ASGIApp
 from libs.common.health import Health
 from libs.common.model import TaskId
 from libs.common.ports import Bus
+from libs.common.untrusted import Malformed, decode_any_json
 from libs.common.version import VERSION
 from services.admin.api.guard import Guard
 from services.admin.core import words
@@ -246,8 +247,8 @@ async def body(request: Request) -> dict[str, Any]:
     if not is_json(request.headers):
         return {}
     try:
-        found = msgspec.json.decode(await request.body() or b"{}")
-    except msgspec.DecodeError:
+        found = decode_any_json(await request.body() or b"{}")
+    except Malformed:
         raise HTTPException(400, "The body is not JSON.") from None
     if not isinstance(found, dict):
         raise HTTPException(400, "The body is no JSON object.")

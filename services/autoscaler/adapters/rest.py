@@ -19,8 +19,10 @@ from typing import Any, Final, Self, TypeVar
 import httpx
 
 from libs.common.errors import ProviderFailed, Trouble
+from libs.common.untrusted import decode_any_json
 from services.autoscaler.core.secrets import Secret, masked
 
+ANSWER_LIMIT_BYTES: Final = 16 * 1024 * 1024
 TIMEOUT_S: Final = 30.0
 CONNECT_TIMEOUT_S: Final = 10.0
 TOO_MANY: Final = 429
@@ -164,14 +166,14 @@ class Rest:
         if not answer.content:
             return None
         try:
-            return answer.json()
+            return decode_any_json(answer.content, limit_bytes=ANSWER_LIMIT_BYTES)
         except ValueError:
             trouble = Trouble.UNKNOWN_OUTCOME if creates else Trouble.RETRYABLE
             raise self._failed(answer.request, "the answer is not JSON", trouble) from None
 
     def _failure(self, answer: httpx.Response, *, creates: bool) -> ProviderFailed:
         try:
-            content = answer.json()
+            content = decode_any_json(answer.content, limit_bytes=ANSWER_LIMIT_BYTES)
         except ValueError:
             content = None
         trouble, words = self._judge(answer.status_code, content)

@@ -27,6 +27,7 @@ from libs.common.clocks import Instant
 from libs.common.errors import NodeFailed, NodeUnreachable
 from libs.common.lifecycle import monotonic_s
 from libs.common.model import Node
+from libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
 from services.proxy.adapters.throttle import Throttle
 from services.proxy.core.outgoing import Multipart, Urlencoded
 from services.proxy.ports import NodeErred, NodeRefused
@@ -39,7 +40,6 @@ MAY_PASS: Final = frozenset((408, 425, 429))
 UNHEARD: Final = frozenset((502, 504))
 """A gateway answers for a node that it did not hear out: the node may have carried the request out."""
 LONGEST_RETRY_AFTER_S: Final = 60.0
-LONGEST_ANSWER_BYTES: Final = 1 << 20
 WRONG_TOKEN: Final = "the node refused the token"  # noqa: S105 words, not a password
 NODEODM_WRONG_TOKEN: Final = "Invalid authentication token"  # noqa: S105 words, not a password
 """How NodeODM's own words for it begin; they come with status 200."""
@@ -196,14 +196,14 @@ class NodeCall:
 
     def _read(self, connection: http.client.HTTPConnection) -> Answer:
         response = connection.getresponse()
-        content = response.read(LONGEST_ANSWER_BYTES)
+        content = response.read(LIMIT_BYTES + 1)
         if response.status == UNAUTHORIZED:
             raise NodeRefused(WRONG_TOKEN)
         if passes(response.status):
             raise NodeErred(f"{self._node.name} answered with status {response.status}", retry_after_s(response))
         try:
-            answer = msgspec.json.decode(content, type=Answer)
-        except msgspec.DecodeError:
+            answer = decode_json(content, Answer)
+        except Malformed:
             raise NodeFailed(f"{self._node.name} answered nonsense (status {response.status})") from None
         if answer.error and response.status < SERVER_ERROR:
             raise NodeRefused(WRONG_TOKEN if answer.error.startswith(NODEODM_WRONG_TOKEN) else answer.error)

@@ -19,6 +19,7 @@ from starlette.types import ExceptionHandler
 from libs.common.errors import BusFailed, ClusterError, Refused
 from libs.common.identity import owner_of
 from libs.common.model import NodeTaskId, TaskId
+from libs.common.untrusted import Malformed, decode_json
 from services.proxy.api.bodies import read_form
 from services.proxy.api.exchange import RETRY_AFTER, UNAVAILABLE, BodyStalled, ClientGone, Exchange
 from services.proxy.api.hot import UUID_AT_END, client_of, text, words_of
@@ -177,8 +178,8 @@ async def hear_webhook(exchange: Exchange, machines: Machines, stall_s: float) -
         await exchange.drain()
         return answer({"ok": True})
     try:
-        said = msgspec.json.decode(body, type=Webhook)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        said = decode_json(body, Webhook, limit_bytes=COMMIT_LIMIT_BYTES)
+    except Malformed:
         return answer({"error": MALFORMED_COMMIT})
     verdict = await machines.finished(NodeTaskId(said.uuid), exchange.token) if said.uuid else Verdict.WELCOME
     return answer({"ok": True}) if verdict is Verdict.WELCOME else refusal(verdict, UNAUTHORIZED)

@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from libs.common.untrusted import Malformed, decode_any_json
 from services.proxy.core.multipart import FIELDS_LIMIT_BYTES, FIELDS_LIMIT_COUNT, MalformedBody
 
 FORM_LIMIT_BYTES: Final = FIELDS_LIMIT_BYTES
@@ -42,8 +43,8 @@ def read_urlencoded(body: bytes) -> dict[str, str]:
 def read_json(body: bytes) -> dict[str, str]:
     """Read a JSON object as a form: what is not a string becomes its JSON text. Raises MalformedBody."""
     try:
-        content = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        content = decode_any_json(body, limit_bytes=FORM_LIMIT_BYTES)
+    except Malformed:
         raise MalformedBody("Malformed JSON in the body") from None
     if not isinstance(content, Mapping):
         raise MalformedBody("The body must be a JSON object")

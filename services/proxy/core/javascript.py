@@ -10,6 +10,8 @@ import math
 import re
 from typing import Any, Final, NoReturn
 
+from libs.common.untrusted import Malformed, require_shallow
+
 SPACE: Final = re.compile(r"[ \t\n\r]*")
 STRING: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
 NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
@@ -32,11 +34,13 @@ class BadJson(ValueError):
 def parse_json(text: str) -> Any:
     """Read JSON. Raises BadJson with V8's words, or because it is nested too deeply."""
     try:
-        return json.loads(text, parse_int=whole, parse_constant=not_json)
-    except RecursionError:
+        value = json.loads(text, parse_int=whole, parse_constant=not_json)
+        require_shallow(value)
+    except (RecursionError, Malformed):
         raise BadJson("The JSON is nested too deeply") from None
     except ValueError:
         raise BadJson(complaint(text)) from None
+    return value
 
 
 def whole(digits: str) -> int | float:

@@ -13,18 +13,17 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from libs.common.clocks import Instant
 from libs.common.errors import NodeFailed
 from libs.common.lifecycle import monotonic_s
 from libs.common.model import Node
+from libs.common.nodeodm import CONSOLE_LIMIT_BYTES
+from libs.common.untrusted import LIMIT_BYTES, Malformed, decode_any_json
 from services.proxy.core.breaker import Breaker, failed, let_go, tried
 from services.proxy.ports import Call, Patience, Upstream
 
 BODY_S: Final = 5.0
 PATIENCE: Final = Patience(connect_s=0.3, head_s=0.4, silence_s=0.25)
-LIMIT_BYTES: Final = 64 * 1024 * 1024
 BREAKERS_COUNT: Final = 10_000
 OK: Final = 200
 
@@ -89,18 +88,19 @@ class Inquiry:
         return answer
 
     async def _ask(self, node: Node, call: Call) -> Any:
+        limit_bytes = CONSOLE_LIMIT_BYTES if call.query else LIMIT_BYTES
         async with self._nodes.ask(node, call) as reply:
             if reply.arrived:
-                body = await reply.read(LIMIT_BYTES)
+                body = await reply.read(limit_bytes)
             else:
                 async with asyncio.timeout(BODY_S):
-                    body = await reply.read(LIMIT_BYTES)
+                    body = await reply.read(limit_bytes)
         return decoded(body) if reply.status == OK else None
 
 
 def decoded(body: bytes) -> Any:
     """Read JSON; nonsense is no answer."""
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return decode_any_json(body, limit_bytes=CONSOLE_LIMIT_BYTES)
+    except Malformed:
         return None

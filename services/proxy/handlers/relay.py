@@ -19,6 +19,7 @@ from libs.common.errors import NodeFailed, NotFound
 from libs.common.messages import FIND_UI_NODE, FindUiNode
 from libs.common.model import Node, Owner, Task, TaskId
 from libs.common.ports import Bus
+from libs.common.untrusted import Malformed, decode_json
 from services.proxy.core.answers import NO_NODES, no_route
 from services.proxy.core.headers import Header, find, for_client, for_node
 from services.proxy.core.polls import attempt_on_node
@@ -141,8 +142,8 @@ def may_be_error(headers: Sequence[Header]) -> bool:
 def require_no_error(body: bytes) -> None:
     """Raise NoResult when a body is an error in NodeODM's words."""
     try:
-        answer = msgspec.json.decode(body, type=ErrorAnswer)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        answer = decode_json(body, ErrorAnswer)
+    except Malformed:
         return
     raise NoResult(answer.error)
 

@@ -15,6 +15,7 @@ from services.admin.core.visitors import credentials, foreign, is_json, right
         pytest.param({"host": "a:1", "origin": "http://b:1"}, True, id="another host"),
         pytest.param({"host": "a:1", "origin": "http://a:2"}, True, id="another port"),
         pytest.param({"host": "a:1", "origin": "null"}, True, id="a sandboxed frame"),
+        pytest.param({"host": "a:1", "origin": "http://["}, True, id="no address"),
         pytest.param({"host": "a", "origin": "http://b", "sec-fetch-site": "same-origin"}, False, id="behind a proxy"),
         pytest.param(
             {"host": "a", "origin": "http://a", "sec-fetch-site": "cross-site"}, True, id="the browser knows better"
@@ -55,6 +56,7 @@ def basic(text: str) -> dict[str, str]:
         (basic("admin"), None),
         ({}, None),
         ({"authorization": "Basic !!!"}, None),
+        ({"authorization": "Basic \xe9"}, None),
         ({"authorization": "Basic /w=="}, None),
         ({"authorization": "Bearer eA=="}, None),
     ],

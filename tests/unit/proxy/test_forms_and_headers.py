@@ -23,7 +23,19 @@ def test_a_json_form_keeps_texts_and_writes_the_rest_as_json() -> None:
     }
 
 
-@pytest.mark.parametrize("body", [b"", b"[", b"[]", b'"x"', b"null", b"\xff"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"[", id="half"),
+        pytest.param(b"[]", id="array"),
+        pytest.param(b'"x"', id="text"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b"\xff", id="no UTF-8"),
+        pytest.param(b'{"uuid":' + b"[" * 100_000, id="bottomless"),
+        pytest.param(b'{"uuid":' + b"[" * 500 + b"]" * 500 + b"}", id="deep"),
+    ],
+)
 def test_json_that_is_no_object_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedBody):
         read_json(body)
@@ -55,6 +67,41 @@ def test_hop_by_hop_lines_end_here() -> None:
     ]
 
     assert for_client([*dropped, *kept]) == kept
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"alt-svc",
+        b"clear-site-data",
+        b"content-location",
+        b"content-security-policy",
+        b"link",
+        b"nel",
+        b"proxy-authenticate",
+        b"refresh",
+        b"report-to",
+        b"set-cookie",
+        b"strict-transport-security",
+        b"www-authenticate",
+        b"x-invented-tomorrow",
+    ],
+)
+def test_a_node_sets_nothing_at_our_origin(name: bytes) -> None:
+    assert for_client([(name, b"x")]) == []
+
+
+@pytest.mark.parametrize("path", [b"/", b"/images/", b"/a?b=c#d"])
+def test_a_node_leads_to_a_path_of_ours(path: bytes) -> None:
+    assert for_client([(b"location", path)]) == [(b"location", path)]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [b"//evil.example", b"/\\evil.example", b"/\t/evil.example", b"https://evil.example/", b"javascript:1", b""],
+)
+def test_a_node_leads_nowhere_else(place: bytes) -> None:
+    assert for_client([(b"location", place)]) == []
 
 
 def test_a_node_hears_only_what_changes_its_answer() -> None:
