@@ -94,7 +94,8 @@ async def test_a_broken_task_in_one_request_is_refused_and_leaves_nothing(
         pytest.param({"content-type": "application/json"}, b"{}", "Unsupported content type", id="json"),
         pytest.param(OTHER_TYPE, b"x", "Unsupported content type: text/plain", id="another content type"),
         pytest.param(NO_BOUNDARY, GOOD, "Multipart: Boundary not found", id="no boundary"),
-        pytest.param(MULTIPART, GOOD[:-6], "Unexpected end of multipart data", id="cut off"),
+        pytest.param(MULTIPART, multipart([('name="a"', b"")])[:-6], "Unexpected end of multipart data", id="cut off"),
+        pytest.param(MULTIPART, GOOD, "Unexpected file in the field images", id="a file that nothing would keep"),
         pytest.param(
             MULTIPART, multipart([('name="name"', b"x" * 1_100_000)]), "Field value too long", id="long field"
         ),
@@ -224,6 +225,8 @@ async def test_the_same_file_sent_again_is_kept_once(proxy: ProxyUnderTest) -> N
         pytest.param('filename="../../evil.jpg"', "evil.jpg", id="path"),
         pytest.param('filename="ä ö;=.jpg"', "ä ö;=.jpg", id="utf-8 and semicolon"),
         pytest.param("filename*=UTF-8''%C3%A4.jpg", "ä.jpg", id="RFC 5987 alone"),
+        pytest.param("filename=\"a%20b.jpg\"; filename*=utf-8''a%20b.jpg", "a b.jpg", id="both"),
+        pytest.param('\r\n filename="folded.jpg"', "folded.jpg", id="folded"),
         pytest.param('filename="C:\\\\dir\\\\win.jpg"', "win.jpg", id="Windows path"),
     ],
 )

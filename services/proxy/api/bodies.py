@@ -21,10 +21,10 @@ from services.proxy.core.multipart import (
     FileBegins,
     FileChunk,
     FileEnds,
-    MalformedBody,
     MultipartReader,
     boundary_of,
 )
+from services.proxy.core.parts import MalformedBody
 from services.proxy.ports import Part, Receipt
 
 IMAGES: Final = "images"
@@ -36,7 +36,7 @@ AGAIN_BYTES: Final = 16 * 1024 * 1024
 
 
 async def read_form(exchange: Exchange, stall_s: float, *, json: bool = False) -> dict[str, str]:
-    """Read the fields of a form; files among them are passed over. Raises MalformedBody, ClientGone, BodyStalled."""
+    """Read the fields of a form. Raises MalformedBody, ClientGone, BodyStalled."""
     content_type = exchange.header(b"content-type")
     kind = kind_of(content_type)
     if kind == MULTIPART:
@@ -50,11 +50,20 @@ async def read_form(exchange: Exchange, stall_s: float, *, json: bool = False) -
 
 
 async def read_multipart_fields(exchange: Exchange, boundary: bytes, stall_s: float) -> dict[str, str]:
-    """Read the fields of a multipart form."""
+    """Read the fields of a multipart form. A file is refused: nothing here would keep it."""
     reader = MultipartReader(boundary)
     fields: dict[str, str] = {}
     async for chunk in exchange.chunks(stall_s):
-        fields.update((event.name, event.value) for event in reader.feed(chunk) if isinstance(event, Field))
+        for event in reader.feed(chunk):
+            match event:
+                case Field(name, value):
+                    fields[name] = value
+                case FileBegins(name, _):
+                    raise MalformedBody(
+                        f"Unexpected file in the field {name[:100]}: files go to /task/new/upload/<uuid>"
+                    )
+                case _:
+                    pass
     reader.finish()
     return fields
 
@@ -71,7 +80,7 @@ async def read_upload(exchange: Exchange, receipt: Receipt, stall_s: float) -> d
     intake = Intake(reader, receipt)
     async for chunk in exchange.bounded_chunks(stall_s):
         await intake.feed(chunk)
-        while intake.may_fill(chunk) and (behind := await intake.fill(exchange)) is not None:
+        while intake.may_fill() and (behind := await intake.fill(exchange)) is not None:
             chunk = behind  # noqa: PLW2901 as if it had come like the others
             await intake.feed(chunk)
     reader.finish()
@@ -100,9 +109,9 @@ class Intake:
         for event in self._reader.feed(chunk):
             await self._take(event)
 
-    def may_fill(self, chunk: bytes) -> bool:
-        """Whether, after this chunk, a file goes on that may take its bytes by itself."""
-        return not self._copy_bytes and self._reader.inside_file(chunk)
+    def may_fill(self) -> bool:
+        """Whether a file goes on that may take its bytes by itself."""
+        return not self._copy_bytes and self._reader.inside_file
 
     async def fill(self, exchange: Exchange) -> bytes | None:
         """Let the file take its bytes from the socket; what it took beyond its end, None when it took nothing."""
@@ -128,6 +137,8 @@ class Intake:
             case FileEnds():
                 self._open_part().close()
             case Field(name, value):
+                if name == IMAGES and value:
+                    raise MalformedBody(f"A part of the field {IMAGES} has no file name")
                 self.fields[name] = value
 
     def _write(self, data: bytes) -> None:

@@ -22,7 +22,7 @@ from libs.common.model import Owner, TaskId
 from services.proxy.api.bodies import read_upload
 from services.proxy.api.exchange import BodyTooLong, Exchange
 from services.proxy.core.answers import NO_FILES, NO_NODES, TRY_AGAIN, cannot_handle, no_uuid
-from services.proxy.core.multipart import MalformedBody
+from services.proxy.core.parts import MalformedBody
 from services.proxy.core.polls import line_number
 from services.proxy.handlers.create import Client, Creator
 from services.proxy.handlers.polls import Polls

@@ -7,7 +7,8 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from libs.common.untrusted import Malformed, decode_any_json
-from services.proxy.core.multipart import FIELDS_LIMIT_BYTES, FIELDS_LIMIT_COUNT, MalformedBody
+from services.proxy.core.multipart import FIELDS_LIMIT_BYTES, FIELDS_LIMIT_COUNT
+from services.proxy.core.parts import MalformedBody
 
 FORM_LIMIT_BYTES: Final = FIELDS_LIMIT_BYTES
 """The longest urlencoded or JSON body."""

@@ -1,27 +1,29 @@
 """A multipart/form-data body as a stream of events: chunks of bytes in, events out. No I/O, O(1) memory.
 
-    FileBegins  FileChunk*  FileEnds     a part that has a file name
+    FileBegins  FileChunk*  FileEnds     a part that is a file
     Field                                any other part, as a whole (at most FIELD_LIMIT_BYTES)
 
-The scanning is python-multipart's low-level parser; this module gives it limits, clear sentences and a definite end:
-`finish()` refuses a body that stops before its last boundary, so a file that was cut off is never taken for a whole one.
+The body is a row of delimiters (CRLF, two dashes, the boundary) with heads and contents between them (RFC 2046):
 
-The bytes of a file may also go past the reader: while `inside_file(chunk)` is true after `feed(chunk)`, it holds nothing back,
-so whoever can find `delimiter` by other means may take what comes before it, and feed on from where it may begin.
+    PREAMBLE -> LINE -> HEAD -> START -> CONTENT -> LINE -> ... -> EPILOGUE
+
+Each state looks for one thing and holds back what might be the beginning of it; nothing is scanned byte by byte in Python. What is
+in a head is read in core/parts.py. Where a reader could understand a body in two ways it is refused, and nothing is skipped: not a part
+without a disposition, not what follows the last delimiter when it is another part. `finish()` refuses a body that stops
+before its last delimiter, so a file that was cut off is never taken for a whole one.
+
+The bytes of a file may also go past the reader: while `inside_file` is true, it holds nothing back, so whoever can find
+`delimiter` by other means may take what comes before it, and feed on from where it may begin.
 
 An empty file input of a browser (no name, no bytes) is no file: it causes no event at all.
-Format: RFC 7578; a file name in the form of RFC 5987 is understood where it stands alone.
 """
 
 import re
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
-
-from libs.common.errors import Refused
+from services.proxy.core.parts import MalformedBody, PartHead, parameters_of, read_head
 
 FIELD_LIMIT_BYTES: Final = 1024 * 1024
 """The longest value of one field; a longer one is an error, never cut."""
@@ -29,11 +31,12 @@ FIELDS_LIMIT_BYTES: Final = 4 * FIELD_LIMIT_BYTES
 """All fields of one request together."""
 FIELDS_LIMIT_COUNT: Final = 1000
 PART_HEADER_LIMIT_BYTES: Final = 16 * 1024
-EXTENDED_NAME: Final = re.compile(rb"filename\*\s*=\s*[\w-]+'[\w-]*'([^;\s]+)", re.IGNORECASE)
-
-
-class MalformedBody(Refused):
-    """The body is not what its content type says, or is more than is allowed."""
+BOUNDARY_LIMIT_BYTES: Final = 256
+"""RFC 2046 ends at 70; busboy takes any."""
+PADDING: Final = re.compile(rb"[ \t]*")
+LINE_LIMIT_BYTES: Final = 256
+BLANK_LINE: Final = b"\r\n\r\n"
+MALFORMED: Final = "Malformed multipart data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +70,27 @@ class FileEnds:
 Event = Field | FileBegins | FileChunk | FileEnds
 
 
+class At(Enum):
+    """Where in the body the reader is."""
+
+    PREAMBLE = auto()
+    LINE = auto()
+    """Behind a delimiter: the rest of its line."""
+    HEAD = auto()
+    START = auto()
+    """Behind a head: its last line end may be the first of a delimiter already, when the part is empty."""
+    CONTENT = auto()
+    EPILOGUE = auto()
+
+
 def boundary_of(content_type: bytes) -> bytes:
     """Find the boundary in a Content-Type header. Raises MalformedBody."""
-    _, parameters = parse_options_header(content_type)
+    _, parameters = parameters_of(content_type)
     boundary = parameters.get(b"boundary", b"")
     if not boundary:
         raise MalformedBody("Multipart: Boundary not found")
+    if len(boundary) > BOUNDARY_LIMIT_BYTES:
+        raise MalformedBody(f"{MALFORMED}: the boundary is too long")
     return boundary
 
 
@@ -88,121 +106,150 @@ class MultipartReader:
     def __init__(self, boundary: bytes) -> None:
         self.delimiter: Final = b"\r\n--" + boundary
         """What ends a file."""
+        self._at = At.PREAMBLE
+        self._held = b"\r\n"
+        """What is not understood yet. The first delimiter needs no line end in front of it."""
+        self._came = False
+        """Whether there is a body at all."""
         self._events: list[Event] = []
-        self._header_name = bytearray()
-        self._header_value = bytearray()
-        self._disposition = b""
+        self._part: PartHead | None = None
         self._field: bytearray | None = None
         """The value of the field that is being read; None while a file is."""
-        self._name = ""
-        self._unnamed = False
-        """The file has no name, and nothing of it has come yet."""
         self._file_open = False
+        """Whether the file has begun; one without a name begins with its first byte."""
         self._fields_count = self._fields_bytes = 0
-        self._ended = False
-        try:
-            self._parser = MultipartParser(
-                boundary,
-                {
-                    "on_part_begin": self._part_begins,
-                    "on_header_field": self._header_field,
-                    "on_header_value": self._header_value_part,
-                    "on_header_end": self._header_ends,
-                    "on_headers_finished": self._headers_end,
-                    "on_part_data": self._part_data,
-                    "on_part_end": self._part_ends,
-                    "on_end": self._body_ends,
-                },
-                max_header_size=PART_HEADER_LIMIT_BYTES,
-            )
-        except FormParserError as error:
-            raise MalformedBody(f"Malformed multipart data: {error}") from None
+
+    def __repr__(self) -> str:
+        """Show where it is."""
+        return f"MultipartReader({self._at.name.lower()}, holds {len(self._held)} bytes)"
+
+    @property
+    def inside_file(self) -> bool:
+        """Whether what comes next is the next byte of a file for certain."""
+        return self._at is At.CONTENT and self._file_open and not self._held
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Take the next bytes of the body; say what they complete."""
-        try:
-            self._parser.write(chunk)
-        except FormParserError:
-            raise MalformedBody("Malformed multipart data") from None
+        data = self._held + chunk if self._held else bytes(chunk)
+        self._came = self._came or bool(chunk)
+        at: int | None = 0
+        position = 0
+        while at is not None:
+            position = at
+            at = self._step(data, at)
+        self._held = data[position + self._let_go(data, position) :]
         events, self._events = self._events, []
         return events
 
-    def inside_file(self, chunk: bytes) -> bool:
-        """Whether, after this chunk, what comes next is the next byte of a file for certain."""
-        return self._file_open and len(chunk) >= len(self.delimiter) and not held_back(chunk, self.delimiter)
-
     def finish(self) -> None:
         """Say that the body is over."""
-        if not self._ended:
+        if self._at is At.PREAMBLE and self._came:
+            raise MalformedBody(f"{MALFORMED}: no line begins with the boundary (lines end with CRLF)")
+        if self._at is not At.EPILOGUE:
             raise MalformedBody("Unexpected end of multipart data")
 
-    def _part_begins(self) -> None:
-        self._disposition = b""
-        self._header_name.clear()
-        self._header_value.clear()
+    def _step(self, data: bytes, start: int) -> int | None:
+        """Do one step; return where the next begins, or None: more bytes are needed."""
+        match self._at:
+            case At.PREAMBLE | At.CONTENT | At.EPILOGUE:
+                return self._find_delimiter(data, start)
+            case At.LINE:
+                return self._end_line(data, start)
+            case At.HEAD:
+                return self._end_head(data, start)
+            case At.START:
+                return self._begin_content(data, start)
 
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header_name += data[start:end]
+    def _let_go(self, data: bytes, start: int) -> int:
+        """Hand on what cannot be part of a delimiter; return how many bytes that is."""
+        if self._at not in {At.PREAMBLE, At.CONTENT, At.EPILOGUE}:
+            return 0
+        loose = len(data) - start - held_back(data[max(start, len(data) - len(self.delimiter)) :], self.delimiter)
+        if loose and self._at is At.CONTENT:
+            self._content(data[start : start + loose])
+        return loose
 
-    def _header_value_part(self, data: bytes, start: int, end: int) -> None:
-        self._header_value += data[start:end]
+    def _find_delimiter(self, data: bytes, start: int) -> int | None:
+        end = data.find(self.delimiter, start)
+        if end < 0:
+            return None
+        if self._at is At.EPILOGUE:
+            raise MalformedBody(f"{MALFORMED}: a part follows the last boundary")
+        if self._at is At.CONTENT:
+            if end > start:
+                self._content(data[start:end])
+            self._end_part()
+        self._at = At.LINE
+        return end + len(self.delimiter)
 
-    def _header_ends(self) -> None:
-        if self._header_name.lower() == b"content-disposition":
-            self._disposition = bytes(self._header_value)
-        self._header_name.clear()
-        self._header_value.clear()
+    def _end_line(self, data: bytes, start: int) -> int | None:
+        if data.startswith(b"--", start):
+            self._at = At.EPILOGUE
+            return start + 2
+        end = PADDING.match(data, start).end()  # type: ignore[union-attr] # it matches everything
+        if data.startswith(b"\r\n", end):
+            self._at = At.HEAD
+            return end
+        if len(data) - start > LINE_LIMIT_BYTES or not could_be(data[end:], b"\r\n", b"--" if end == start else b""):
+            raise MalformedBody(f"{MALFORMED}: other text follows a boundary (lines end with CRLF)")
+        return None
 
-    def _headers_end(self) -> None:
-        _, parameters = parse_options_header(self._disposition)
-        self._name = parameters.get(b"name", b"").decode(errors="replace")
-        filename = filename_in(self._disposition, parameters)
-        if filename is None:
-            self._field = bytearray()
-            return
-        self._field = None
-        self._unnamed = not filename
-        self._file_open = bool(filename)
-        if filename:
-            self._events.append(FileBegins(self._name, filename))
+    def _end_head(self, data: bytes, start: int) -> int | None:
+        end = data.find(BLANK_LINE, start)
+        if (len(data) if end < 0 else end) - start > PART_HEADER_LIMIT_BYTES:
+            raise MalformedBody(f"{MALFORMED}: the head of a part is too long")
+        if end < 0:
+            return None
+        self._begin_part(read_head(data[start + 2 : end]))
+        self._at = At.START
+        return end + 2
 
-    def _part_data(self, data: bytes, start: int, end: int) -> None:
-        if start == end:
-            return
+    def _begin_content(self, data: bytes, start: int) -> int | None:
+        if could_be(data[start : start + len(self.delimiter)], self.delimiter) and len(data) - start < len(
+            self.delimiter
+        ):
+            return None
+        self._at = At.CONTENT
+        return start if data.startswith(self.delimiter, start) else start + 2
+
+    def _begin_part(self, head: PartHead) -> None:
+        self._part = head
+        self._field = bytearray() if head.filename is None else None
+        self._file_open = False
+        if head.filename:
+            self._begin_file(head)
+
+    def _begin_file(self, head: PartHead) -> None:
+        self._file_open = True
+        self._events.append(FileBegins(head.name, head.filename or ""))
+
+    def _content(self, data: bytes) -> None:
         if self._field is not None:
-            self._grow_field(data[start:end])
+            self._grow_field(self._field, data)
             return
-        if self._unnamed:
-            self._unnamed, self._file_open = False, True
-            self._events.append(FileBegins(self._name, ""))
-        self._events.append(FileChunk(data[start:end]))
+        if not self._file_open and self._part is not None:
+            self._begin_file(self._part)
+        self._events.append(FileChunk(data))
 
-    def _grow_field(self, data: bytes) -> None:
-        assert self._field is not None  # noqa: S101 the caller has looked
-        self._field += data
+    def _grow_field(self, field: bytearray, data: bytes) -> None:
+        field += data
         self._fields_bytes += len(data)
-        if len(self._field) > FIELD_LIMIT_BYTES:
+        if len(field) > FIELD_LIMIT_BYTES:
             raise MalformedBody("Field value too long")
         if self._fields_bytes > FIELDS_LIMIT_BYTES:
             raise MalformedBody("Too much data in the fields")
 
-    def _part_ends(self) -> None:
-        if self._field is not None:
+    def _end_part(self) -> None:
+        if self._field is not None and self._part is not None:
             self._fields_count += 1
             if self._fields_count > FIELDS_LIMIT_COUNT:
                 raise MalformedBody("Too many fields")
-            self._events.append(Field(self._name, self._field.decode(errors="replace")))
+            self._events.append(Field(self._part.name, self._field.decode(self._part.charset, errors="replace")))
         elif self._file_open:
             self._events.append(FileEnds())
         self._field, self._file_open = None, False
 
-    def _body_ends(self) -> None:
-        self._ended = True
 
-
-def filename_in(disposition: bytes, parameters: dict[bytes, bytes]) -> str | None:
-    """Find the file name that a Content-Disposition gives; None: the part is a field."""
-    if (plain := parameters.get(b"filename")) is not None:
-        return plain.decode(errors="replace")
-    extended = EXTENDED_NAME.search(disposition)
-    return unquote_to_bytes(extended[1]).decode(errors="replace") if extended else None
+def could_be(beginning: bytes, *wholes: bytes) -> bool:
+    """Say whether these bytes may be the beginning of one of those."""
+    return any(whole.startswith(beginning) for whole in wholes)

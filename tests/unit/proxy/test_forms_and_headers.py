@@ -4,7 +4,7 @@ import pytest
 
 from services.proxy.core.forms import kind_of, read_json, read_urlencoded
 from services.proxy.core.headers import for_client, for_node
-from services.proxy.core.multipart import MalformedBody
+from services.proxy.core.parts import MalformedBody
 
 
 def test_a_urlencoded_form_is_read() -> None:

@@ -13,10 +13,10 @@ from services.proxy.core.multipart import (
     FileBegins,
     FileChunk,
     FileEnds,
-    MalformedBody,
     MultipartReader,
     boundary_of,
 )
+from services.proxy.core.parts import MalformedBody
 
 BOUNDARY = b"x-boundary"
 
@@ -127,3 +127,63 @@ def test_the_boundary_is_found(content_type: bytes, boundary: bytes) -> None:
 def test_a_missing_boundary_is_said(content_type: bytes) -> None:
     with pytest.raises(MalformedBody, match="Boundary not found"):
         boundary_of(content_type)
+
+
+TOKENS = [
+    BOUNDARY,
+    b"--",
+    b"\r\n",
+    b"\r",
+    b"\n",
+    b"\r\n\r\n",
+    b"--x-boundary",
+    b"--x-boundary--",
+    b": ",
+    b'"',
+    b"\\",
+    b"x",
+    b"Content-Disposition: form-data; ",
+    b'name="images"',
+    b'; filename="a.jpg"',
+    b"; filename*=utf-8''%",
+    b"Content-Type: multipart/mixed",
+    b'; filename="=?utf-8?',
+]
+
+
+def outcome(*chunks: bytes) -> list[Event] | str:
+    """Read a body, or say why not."""
+    try:
+        return read(*chunks)
+    except MalformedBody as error:
+        return error.message
+
+
+@given(tokens=st.lists(st.one_of(st.sampled_from(TOKENS), st.binary(max_size=4)), max_size=40), data=st.data())
+def test_whatever_comes_is_read_or_refused_alike_however_it_is_cut(tokens: list[bytes], data: st.DataObject) -> None:
+    body = b"".join(tokens)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=6)))
+    pieces = [body[a:b] for a, b in itertools.pairwise([0, *cuts, len(body)])]
+
+    assert outcome(*pieces) == outcome(body)
+
+
+def test_no_head_takes_long_to_refuse() -> None:
+    words = "=?utf-8?B?" + "YQ==?==?utf-8?B?" * 900
+    assert read(body((f'name="images"; filename="{words}"', b"x")))[0] == FileBegins("images", words)
+
+
+def test_what_goes_past_the_reader_is_offered_only_inside_a_file() -> None:
+    reader = MultipartReader(BOUNDARY)
+    offered = []
+    for piece in (
+        b'--x-boundary\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n',
+        b"pix",
+        b"\r\n--",
+    ):
+        reader.feed(piece)
+        offered.append(reader.inside_file)
+
+    assert offered == [False, True, False]
+    reader.feed(b"y")
+    assert reader.inside_file
