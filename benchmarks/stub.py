@@ -29,6 +29,7 @@ CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 EXPECTS = re.compile(rb"\r\nexpect: *100-continue", re.IGNORECASE)
 OPTIONS = [{"name": "dsm", "type": "bool", "value": "false", "domain": "bool", "help": "a surface model"}]
 RUNNING, COMPLETED = 20, 40
+LINE = "[INFO]    Matching DJI_0042.JPG and DJI_0043.JPG.  Matcher: FLANN (symmetric)  T-desc: 1.042  Matches: 1337"
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Node:
 
     size_bytes: int
     slots_count: int
+    lines_count: int = 0
     finished: set[str] = field(default_factory=set)
     committed_at_s: dict[str, float] = field(default_factory=dict)
     hung: set[str] = field(default_factory=set)
@@ -68,6 +70,7 @@ class Node:
             "options": [{"name": "dsm", "value": True}],
             "imagesCount": 100,
             "progress": 100 if ended else 42,
+            "output": [LINE] * self.lines_count,
         }
 
     def told(self) -> dict[str, Any]:
@@ -226,7 +229,7 @@ def address(number: int) -> str:
 
 async def main(asked: argparse.Namespace) -> None:
     """Listen until standard input ends, so that no stub outlives who started it."""
-    node = Node(asked.size_mb * MB, asked.slots)
+    node = Node(asked.size_mb * MB, asked.slots, asked.lines)
     loop = asyncio.get_running_loop()
     addresses = [address(number) for number in range(asked.addresses)]
     await loop.create_server(lambda: Connection(node), addresses, asked.port, backlog=512)
@@ -242,4 +245,5 @@ if __name__ == "__main__":
     parser.add_argument("--addresses", type=int, default=1)
     parser.add_argument("--slots", type=int, default=100)
     parser.add_argument("--size-mb", type=int, default=256)
+    parser.add_argument("--lines", type=int, default=0)
     uvloop.run(main(parser.parse_args()))

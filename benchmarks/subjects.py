@@ -89,11 +89,13 @@ def filled(name: str, **values: object) -> str:
 
 
 @contextmanager
-def stub(*, addresses_count: int = 1, slots_count: int = 100, size_mb: int = 256) -> Iterator[int]:
-    """Run the node behind everything; its port."""
+def stub(
+    *, addresses_count: int = 1, slots_count: int = 100, size_mb: int = 256, lines_count: int = 0
+) -> Iterator[int]:
+    """Run the node behind everything; its port. `lines_count`: so many new lines of console whenever it is asked."""
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.stub", "--port", str(port), "--size-mb", str(size_mb)]
-    command += ["--addresses", str(addresses_count), "--slots", str(slots_count)]
+    command += ["--addresses", str(addresses_count), "--slots", str(slots_count), "--lines", str(lines_count)]
     with started(command, port, REPOSITORY):
         yield port
 

@@ -27,6 +27,12 @@ class NatsServer:
         """Where clients connect to."""
         return f"nats://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self, sync_interval: str = "always") -> None:
         """Start it and wait until its port answers. `sync_interval`: `1s` is quick, and may lose a second when the power fails."""
         self.store.mkdir(parents=True, exist_ok=True)

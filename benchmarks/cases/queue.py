@@ -1,0 +1,170 @@
+"""What tasks cost while they run and while they wait: bytes in NATS, and what a small task pays for a long queue."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import nats
+from nats.aio.msg import Msg
+
+from benchmarks.active import running_on, spooled, write_active
+from benchmarks.cases.case import P50, P99, Case, Contender, Metric
+from benchmarks.processes import cpu_s
+from benchmarks.programs import told_by
+from benchmarks.stages import Bare
+from benchmarks.subjects import stub
+from libs.common.bus import NatsBus
+from libs.common.errors import BusFailed
+from libs.common.messages import GET_TASK, LIST_NODES, ListNodes, TaskRef
+from libs.common.model import TaskId, TaskState
+from tests.cluster import Cluster
+from tests.waiting import until
+
+NODES_COUNT = 10
+LINES_COUNT = 50
+WINDOW_S = 20.0
+SETTLE_S = 12.0
+"""Longer than it takes until every task has been looked at once."""
+SMALL_COUNT = 300
+RUNNING_COUNT = 1_000
+CALM_S = 0.1
+"""CPU seconds of all processes in one second."""
+READ_S = 90.0
+SERVICES = ("scheduler", "proxy")
+
+
+class RunningTasks(Case[Bare]):
+    """Tasks that run and talk."""
+
+    name = "running-tasks"
+    sentence = (
+        f"What {RUNNING_COUNT:,} tasks cost while they run, each with {LINES_COUNT} new lines in its console whenever the scheduler "
+        "looks (every 10 s), with nobody polling: what is published into the buckets of NATS, and the CPU of scheduler and "
+        "nats-server."
+    )
+    metrics = (
+        Metric("published", "KB/s", 0),
+        Metric("messages", "1/s", 0),
+        Metric("scheduler", "% of a core", 1),
+        Metric("nats-server", "% of a core", 1),
+    )
+    stage = Bare
+    rounds_limit_count = 1
+    warms_up = False
+
+    async def contenders(self) -> Sequence[Contender]:
+        """Only ours."""
+        return [Contender("clusterodm", "looks, keeps what nodes said", self.measure)]
+
+    async def measure(self) -> dict[str, float]:
+        """Let them run for a while and listen."""
+        slots_count = RUNNING_COUNT // NODES_COUNT
+        with stub(addresses_count=NODES_COUNT, slots_count=slots_count, size_mb=1, lines_count=LINES_COUNT) as port:
+            running = Cluster(self.on.folder / "running", services=SERVICES, log_level="info", probe_every_s=5)
+            await write_active(running.nats, port, NODES_COUNT, running_on(NODES_COUNT, RUNNING_COUNT, port))
+            async with running:
+                await until(lambda: all_run(running.bus), timeout_s=READ_S, what="all tasks to run")
+                await asyncio.sleep(SETTLE_S)
+                return await listened(running)
+
+
+class SmallTasks(Case[Bare]):
+    """Small tasks behind a queue."""
+
+    name = "small-tasks"
+    sentence = (
+        "What a small task (init, one file of a few bytes, commit) costs proxy, scheduler and nats-server together, and how long the "
+        f"answer to its commit takes, while 50,000 and while 10 tasks wait, all of them in this proxy's spool; {SMALL_COUNT} of "
+        "them, one after the other."
+    )
+    metrics = (Metric("CPU", "ms/task", 2), P99, P50)
+    stage = Bare
+    rounds_limit_count = 1
+    warms_up = False
+
+    async def contenders(self) -> Sequence[Contender]:
+        """Ours with queues of different lengths."""
+        self._number = 0
+        return [
+            Contender("50,000 waiting", "a long queue", partial(self.measure, 50_000)),
+            Contender("10 waiting", "a short one", partial(self.measure, 10)),
+        ]
+
+    async def measure(self, waiting_count: int) -> dict[str, float]:
+        """Let tasks wait for a node whose only slot is taken, and commit more."""
+        self._number += 1
+        with stub(addresses_count=1, slots_count=1, size_mb=1) as port:
+            running = Cluster(
+                self.on.folder / f"queue{self._number}", services=SERVICES, log_level="info", probe_every_s=5
+            )
+            waiting = await asyncio.to_thread(spooled, running.spool, waiting_count, port)
+            await write_active(running.nats, port, 1, [*running_on(1, 1, port), *waiting])
+            async with running:
+                await until(
+                    lambda: is_known(running.bus, waiting[-1].id), timeout_s=READ_S, what="the queue to be read"
+                )
+                await until(lambda: asyncio.to_thread(is_calm, running), timeout_s=READ_S, what="calm")
+                return await committed(running)
+
+
+async def all_run(bus: NatsBus) -> bool:
+    """Whether every node has its tasks and is online."""
+    nodes = (await bus.ask(LIST_NODES, ListNodes(), timeout_s=30)).nodes
+    return sum(node.slots_used_count for node in nodes if node.online) >= RUNNING_COUNT
+
+
+async def is_known(bus: NatsBus, task: TaskId) -> bool:
+    """Whether the scheduler has a task in its queue."""
+    with contextlib.suppress(BusFailed):
+        return (await bus.ask(GET_TASK, TaskRef(task=task), timeout_s=5)).task.state is TaskState.WAITING
+    return False
+
+
+def is_calm(running: Cluster) -> bool:
+    """Look for a second whether everything that a start brings is done."""
+    before_s = cpu_s(processes_of(running))
+    time.sleep(1)
+    return cpu_s(processes_of(running)) - before_s < CALM_S
+
+
+def processes_of(running: Cluster) -> list[int]:
+    """List scheduler, proxy and nats-server."""
+    return [*(running.pid(name) for name in SERVICES), running.nats.pid]
+
+
+async def listened(running: Cluster) -> dict[str, float]:
+    """Count what is published into buckets for a while."""
+    sizes: list[int] = []
+
+    async def count(published: Msg) -> None:
+        sizes.append(len(published.data))
+
+    client = await nats.connect(running.nats.url)
+    for subject in ("$KV.>", "$O.>"):
+        await client.subscribe(subject, cb=count)
+    await client.flush()
+    sizes.clear()
+    scheduler, server = [running.pid("scheduler")], [running.nats.pid]
+    before = cpu_s(scheduler), cpu_s(server)
+    await asyncio.sleep(WINDOW_S)
+    used = cpu_s(scheduler) - before[0], cpu_s(server) - before[1]
+    await client.close()
+    return {
+        "published": sum(sizes) / WINDOW_S / 1000,
+        "messages": len(sizes) / WINDOW_S,
+        "scheduler": used[0] / WINDOW_S * 100,
+        "nats-server": used[1] / WINDOW_S * 100,
+    }
+
+
+async def committed(running: Cluster) -> dict[str, float]:
+    """Commit small tasks one after the other."""
+    before_s = cpu_s(processes_of(running))
+    told = await told_by("benchmarks.load", "commit", running.url, "--count", str(SMALL_COUNT), "--connections", "1")
+    return {
+        "CPU": (cpu_s(processes_of(running)) - before_s) / SMALL_COUNT * 1000,
+        "p99": told["p99"],
+        "p50": told["p50"],
+    }
