@@ -151,6 +151,13 @@ class Cluster:
         """Send a service a signal."""
         self._processes[service].send_signal(number)
 
+    def ended(self, service: str) -> int | None:
+        """With which code a service has ended by itself; None while it runs."""
+        code = self._processes[service].poll()
+        if code is not None:
+            del self._processes[service]
+        return code
+
     def pid(self, service: str) -> int:
         """Process id of a service."""
         return self._processes[service].pid

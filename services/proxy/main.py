@@ -16,7 +16,7 @@ from libs.common.errors import Refused
 from libs.common.health import ASK_EVERY_S
 from libs.common.lifecycle import SystemClock, now_ms, run
 from libs.common.log import configure
-from libs.common.loops import background, every
+from libs.common.loops import FATAL, background, every
 from libs.common.memory import Trimmer
 from libs.common.messages import UPLOADS
 from libs.common.metrics import served as metrics_served
@@ -72,6 +72,7 @@ LOOPBACK: Final = "127.0.0.1"
 SWEEP_EVERY_S: Final = 300.0
 SETTLE_EVERY_S: Final = 5.0
 LOOK_EVERY_S: Final = 5.0
+WATCH_EVERY_S: Final = 1.0
 PRESENT_EVERY_S: Final = 60.0
 RELIEVE_EVERY_S: Final = 5.0
 TRIM_EVERY_S: Final = 2.0
@@ -129,6 +130,7 @@ async def running(settings: ProxySettings, bus: Bus, entrances: Sequence[Entranc
         async with (
             background(lambda: every(SWEEP_EVERY_S, sweeper.sweep, "sweep"), "sweep"),
             background(lambda: every(SETTLE_EVERY_S, creator.settle, "settle"), "settle"),
+            background(lambda: every(WATCH_EVERY_S, spool.require_there, "watch the spool"), "watch the spool", FATAL),
             background(lambda: every(TRIM_EVERY_S, Trimmer().look, "trim"), "trim"),
             background(lambda: every(ASK_EVERY_S, health.needed.ask, "ask services"), "ask services"),
             served(app, entrances, limits(settings)),

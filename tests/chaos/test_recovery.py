@@ -5,7 +5,7 @@ A poll never lies meanwhile, no photo is deleted that nobody has decided about, 
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -201,11 +201,26 @@ async def test_an_older_backup_of_nats_takes_nothing_back_that_was_done(unregist
         await scene.complete()
 
 
-async def test_a_lost_spool_is_named_and_its_tasks_fail_with_a_reason_in_the_end(scene: Scene):
-    await scene.commits(scene.running, scene.waiting)
-    await scene.runs(scene.running)
+async def killed_before(scene: Scene) -> None:
+    """Lose the spool of a proxy that does not run."""
     await asyncio.to_thread(scene.cluster.kill, "proxy")
     shutil.rmtree(scene.cluster.spool)
+
+
+async def removed_under_it(scene: Scene) -> None:
+    """Lose the spool of a proxy that runs: it ends by itself, with a sentence."""
+    shutil.rmtree(scene.cluster.spool)
+    assert await until(lambda: scene.cluster.ended("proxy"), timeout_s=20, what="the proxy to end") == 1
+    assert f"the spool {scene.cluster.spool} was removed while this proxy was running" in scene.cluster.log("proxy")
+
+
+@pytest.mark.parametrize("lost", [killed_before, removed_under_it])
+async def test_a_lost_spool_is_named_and_its_tasks_fail_with_a_reason_in_the_end(
+    scene: Scene, lost: Callable[[Scene], Awaitable[None]]
+):
+    await scene.commits(scene.running, scene.waiting)
+    await scene.runs(scene.running)
+    await lost(scene)
     scene.cluster.start("proxy")
     await scene.cluster.ready()
 

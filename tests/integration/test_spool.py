@@ -26,7 +26,7 @@ from libs.common.model import (
 from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.adapters.spool import DiskSpool, open_spool
 from services.proxy.core.history import History
-from services.proxy.ports import NO_SUCH_UPLOAD, Draft, Mark, Receipt, Spool, SpoolFull, SpoolLocked
+from services.proxy.ports import NO_SUCH_UPLOAD, Draft, Mark, Receipt, Spool, SpoolFull, SpoolLocked, SpoolLost
 from tests.waiting import until
 
 TASK = TaskId("11111111-2222-4333-8444-555555555555")
@@ -500,7 +500,7 @@ async def test_a_discarded_task_leaves_nothing(spool: DiskSpool, bus: MemoryBus,
     await upload(spool, ("a.jpg", b"1"))
     await spool.discard(TASK)
     await spool.discard(TASK)
-    assert sorted(path.name for path in (tmp_path / "spool").iterdir()) == ["instance", "lock"]
+    assert sorted(path.name for path in (tmp_path / "spool").iterdir()) == ["instance", "lock", "room"]
     assert await uploads_known(bus) == {}
     assert spool.held() == []
 
@@ -625,3 +625,17 @@ async def test_a_remark_can_be_taken_back(reopen: Opener) -> None:
         await spool.unmark(TASK, Mark.WEBHOOK_DONE)
     async with reopen() as spool:
         assert [held.marks for held in spool.held()] == [frozenset()]
+
+
+async def test_a_spool_that_is_taken_away_is_missed(spool: DiskSpool, tmp_path: Path) -> None:
+    await spool.require_there()
+    (tmp_path / "spool").rename(tmp_path / "elsewhere")
+    assert not spool.has_room()
+    with pytest.raises(SpoolLost, match="was removed while"):
+        await spool.require_there()
+    (tmp_path / "spool").mkdir()
+    with pytest.raises(SpoolLost):
+        await spool.require_there()
+    (tmp_path / "spool").rmdir()
+    (tmp_path / "elsewhere").rename(tmp_path / "spool")
+    await spool.require_there()

@@ -214,6 +214,15 @@ def require_links(root: Path) -> None:
         second.unlink(missing_ok=True)
 
 
+def identity(root: Path) -> tuple[int, int] | None:
+    """Say which directory lies there (device and inode); None: there is none."""
+    try:
+        status = root.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def incarnations(root: Path) -> tuple[Incarnation, ...]:
     """Read which stores of records a spool has known; the last one is the present. None for a new one, or an earlier version's."""
     try:

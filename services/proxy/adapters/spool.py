@@ -41,7 +41,7 @@ from services.proxy.adapters.receipt import DiskReceipt
 from services.proxy.core.history import History
 from services.proxy.core.names import SEED, is_image
 from services.proxy.core.room import wanted_bytes
-from services.proxy.ports import NO_SUCH_UPLOAD, Draft, Held, Manifest, Mark, SpoolFull
+from services.proxy.ports import NO_SUCH_UPLOAD, Draft, Held, Manifest, Mark, SpoolFull, SpoolLost
 
 log = structlog.get_logger()
 
@@ -78,6 +78,7 @@ class DiskSpool:
         self._movers = Movers(MOVERS_COUNT)
         self._notes_room = NotesRoom(root / disk.ROOM)
         disk.require_links(root)
+        self._identity = disk.identity(root)
         self._instance = disk.instance_id(root)
         self._incarnations = disk.incarnations(root)
         self._index = Index()
@@ -188,7 +189,19 @@ class DiskSpool:
 
     def has_room(self, expected_bytes: int = 0) -> bool:
         """Say whether so much more fits."""
-        return shutil.disk_usage(self._root).free - expected_bytes >= self._reserve_bytes
+        try:
+            return shutil.disk_usage(self._root).free - expected_bytes >= self._reserve_bytes
+        except FileNotFoundError:  # it is gone: `require_there` ends this proxy
+            return False
+
+    async def require_there(self) -> None:
+        """Raise SpoolLost when the directory was taken away from under this proxy: nothing that it knows is there any more."""
+        try:
+            found = await self._run(disk.identity, self._root)
+        except OSError:  # a disk that does not answer now may do so later
+            return
+        if found != self._identity:
+            raise SpoolLost(f"the spool {self._root} was removed while this proxy was running")
 
     def wanted_bytes(self) -> int:
         """Say how much should be freed."""

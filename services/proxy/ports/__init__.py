@@ -30,6 +30,7 @@ from services.proxy.ports.troubles import (
     NodeRefused,
     SpoolFull,
     SpoolLocked,
+    SpoolLost,
     WebhookFailed,
 )
 from services.proxy.ports.ways import (
@@ -73,6 +74,7 @@ __all__ = [
     "Spool",
     "SpoolFull",
     "SpoolLocked",
+    "SpoolLost",
     "StoredFile",
     "Tap",
     "Upstream",

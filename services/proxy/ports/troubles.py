@@ -11,6 +11,10 @@ class SpoolLocked(Refused):
     """Another proxy is using this spool directory: the program ends with this sentence and exit code 1."""
 
 
+class SpoolLost(ClusterError):
+    """The spool directory was removed, or another lies in its place: the program ends with this sentence and exit code 1."""
+
+
 class HolderAway(ClusterError):
     """The proxy that holds the upload cannot be reached now; to be answered as 503: the client may try again."""
 
