@@ -34,7 +34,7 @@ NODE_GRACE_S: Final = 5.0
 NATS: Final = "nats"
 GREETING: Final = "greeting"
 NODE_MAIN: Final = "libs.nodesim.main"
-NODE_PARTS: Final = ("libs.nodesim.app", "libs.nodesim.gate", "libs.nodesim.node", "uvicorn")
+NODE_PARTS: Final = ("libs.nodesim.app", "libs.nodesim.gate", "libs.nodesim.node", "uvicorn", "httptools")
 """What a simulated node imports when it starts."""
 SHARED: Final = (
     *("libs.common.bus", "libs.common.log", "libs.common.metrics", "libs.common.nodeodm", "libs.common.watchdog"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -233,7 +234,8 @@ class ProxyUnderTest:
 
     def leftovers(self) -> list[str]:
         """List what the spool directory holds of uploads: every file and directory of a task."""
-        return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*") if "lock" not in path.name)
+        found = [Path(folder, name) for folder, folders, files in os.walk(self.root) for name in (*folders, *files)]
+        return sorted(str(path.relative_to(self.root)) for path in found if "lock" not in path.name)
 
     async def raw(self, request: bytes, *, half_close: bool = False, timeout_s: float = 10.0) -> bytes:
         """Send bytes on a new connection; what comes back until it is closed."""

@@ -5,6 +5,7 @@
 """
 
 import logging
+import math
 import re
 import sys
 from collections.abc import MutableMapping
@@ -68,3 +69,20 @@ def configure(service: str, level: str, *, as_json: bool, debug: bool = False) -
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(through_structlog)
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+class Seldom:
+    """Lets one line in so many seconds through: for what others can cause as often as they like."""
+
+    def __init__(self, every_s: float = 1.0) -> None:
+        self._every_s = every_s
+        self._next_s = -math.inf
+        self._kept_back_count = 0
+
+    def passes(self, now_s: float) -> int:
+        """How often it happened since the last line, this time included; 0: say nothing now."""
+        self._kept_back_count += 1
+        if now_s < self._next_s:
+            return 0
+        count, self._kept_back_count, self._next_s = self._kept_back_count, 0, now_s + self._every_s
+        return count

@@ -1,27 +1,27 @@
 """Runs an ASGI application on a listening socket as part of this process: uvicorn without its own ways with signals and logs.
 
-Not for the proxy's ports, which have a protocol of their own.
+For pages of operators and health; the connections are those of libs.common.http_server, as at the proxy's ports, so the same limits hold.
 """
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from functools import partial
+from typing import Final, cast
 
 import uvicorn
 
+from libs.common.http_cycle import App
+from libs.common.http_server import Connection
+from libs.common.http_sharing import Connections
 from libs.common.lifecycle import mention_unexpected_end
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-"""An ASGI application."""
+from libs.http1.server import ServerLimits
 
 CONNECTIONS_COUNT: Final = 200
 STOP_S: Final = 5
+LIMITS: Final = ServerLimits(head_s=15.0, keep_alive_s=75.0)
 
 
 class Server(uvicorn.Server):
@@ -36,17 +36,17 @@ class Server(uvicorn.Server):
 @asynccontextmanager
 async def web_server(app: App, listener: socket.socket, name: str = "admin web") -> AsyncIterator[None]:
     """Serve while the context is open; requests in flight get `STOP_S` to finish."""
+    shared = Connections(LIMITS, CONNECTIONS_COUNT)
     server = Server(
         uvicorn.Config(
             app,
+            http=cast("type[asyncio.Protocol]", partial(Connection, shared=shared, app=app)),
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
             ws="none",
-            limit_concurrency=CONNECTIONS_COUNT,
-            timeout_keep_alive=15,
             timeout_graceful_shutdown=STOP_S,
         )
     )

@@ -7,11 +7,10 @@ the node is frozen: that is how it is thawed.
 import asyncio
 import socket
 import struct
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from libs.nodesim.node import Node
 
@@ -53,13 +52,28 @@ class Gate:
         return outgoing
 
 
-class Protocol(HttpToolsProtocol):
-    """Uvicorn's HTTP, which also tells the application its transport, so that a connection can be reset."""
+OPEN: Final[dict[tuple[str, int], asyncio.Transport]] = {}
+"""Connections by who is at their other end."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Remember the transport."""
-        super().connection_made(transport)
-        self.app_state = {**self.app_state, "transport": transport}
+
+def told_of_connections(http: type[Any]) -> type[asyncio.Protocol]:
+    """Extend uvicorn's HTTP, whichever it uses: it remembers its transports, so that a connection can be reset."""
+
+    class Protocol(http):  # type: ignore[misc] # whichever it is
+        """Uvicorn's HTTP, remembered."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            """Remember the transport."""
+            super().connection_made(transport)
+            self.far_end = tuple(transport.get_extra_info("peername")[:2])
+            OPEN[self.far_end] = transport
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            """Forget it."""
+            OPEN.pop(self.far_end, None)
+            super().connection_lost(exc)
+
+    return Protocol
 
 
 class Reset(Response):
@@ -67,7 +81,7 @@ class Reset(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - nothing is sent
         """Close it."""
-        transport = scope["state"]["transport"]
+        transport = OPEN[tuple(scope["client"])]
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         transport.abort()
         await asyncio.sleep(0)  # lets uvicorn notice

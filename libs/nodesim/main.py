@@ -42,7 +42,7 @@ async def _serve(settings: Settings, root: Path, listener: socket.socket) -> Non
 
     from libs.nodesim.app import application
     from libs.nodesim.events import EventLog
-    from libs.nodesim.gate import Protocol
+    from libs.nodesim.gate import told_of_connections
     from libs.nodesim.node import Node
 
     class Server(uvicorn.Server):
@@ -54,8 +54,10 @@ async def _serve(settings: Settings, root: Path, listener: socket.socket) -> Non
 
     node = Node(settings, root, EventLog(settings.event_log, settings.name))
     config = uvicorn.Config(
-        application(node), http=Protocol, lifespan="off", log_config=None, access_log=False, server_header=False
+        application(node), http="httptools", lifespan="off", log_config=None, access_log=False, server_header=False
     )
+    config.load()
+    config.http_protocol_class = told_of_connections(config.http_protocol_class)
     server = Server(config)
     async with _stopping(server.handle_exit, settings), asyncio.TaskGroup() as loops:
         running = loops.create_task(node.run(), name="node")

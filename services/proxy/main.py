@@ -278,7 +278,11 @@ def front(  # noqa: PLR0913, PLR0917 everything that the front door leads to
 def limits(settings: ProxySettings) -> Limits:
     """Say what connections must keep to."""
     return Limits(
-        settings.head_timeout_s, settings.stop_timeout_s, settings.head_limit_bytes, settings.connections_count
+        settings.head_timeout_s,
+        settings.stop_timeout_s,
+        settings.keep_alive_timeout_s,
+        settings.head_limit_bytes,
+        settings.connections_count,
     )
 
 

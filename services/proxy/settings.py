@@ -66,6 +66,12 @@ class ProxySettings(CommonSettings):
     head_timeout_s: float = Field(
         30.0, gt=0, description="a client that does not finish the head of a request is cut off after so many seconds"
     )
+    keep_alive_timeout_s: float = Field(
+        120.0,
+        gt=0,
+        description="a connection without a request is kept for so many seconds; more than any proxy in front keeps it"
+        " (nginx 60, most load balancers 60)",
+    )
     upload_min_rate_bytes_per_s: int = Field(
         100,
         ge=0,

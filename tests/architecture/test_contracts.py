@@ -18,6 +18,7 @@ INTRUDERS = {
     "Inside libs.common": ("libs/common/errors.py", "import libs.common.messages"),
     "Cores are pure": ("services/scheduler/core/intruder.py", "import time"),
     "The nouns, messages and errors": ("libs/common/identity.py", "import random"),
+    "libs.http1 does no I/O": ("libs/http1/lines.py", "import time"),
     "The simulated node is a stranger": ("libs/nodesim/intruder.py", "import libs.common.version"),
     "Production code never uses the fakes": ("services/admin/handlers/intruder.py", "import libs.common.testing"),
     "One door to NATS": ("services/proxy/adapters/intruder.py", "import nats"),

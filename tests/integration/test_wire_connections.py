@@ -1,12 +1,16 @@
 """What a connection may do besides asking properly: heads that stall or swell, nonsense, pipelining, CORS, tokens."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from services.proxy.main import limits
+from services.proxy.settings import ProxySettings
 from tests.proxies import ProxyUnderTest, parse, running_proxy
 
 HEAD_S = 0.4
@@ -92,6 +96,64 @@ async def test_an_upgrade_is_ignored(proxy: ProxyUnderTest) -> None:
     )
 
     assert parse(answer)[0] == 200
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one packet", "two packets"])
+async def test_the_body_of_a_request_that_offers_an_upgrade_is_its_body(proxy: ProxyUnderTest, apart: bool) -> None:
+    inner = b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n"
+    form = b"name=outer&x=" + inner
+    head = b"POST /task/new/init HTTP/1.1\r\nhost: x\r\nconnection: upgrade, close\r\nupgrade: h2c\r\n"
+    head += b"content-type: application/x-www-form-urlencoded\r\ncontent-length: %d\r\n\r\n" % len(form)
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(head if apart else head + form)
+    await writer.drain()
+    if apart:
+        assert await proxy.json("GET", "/info"), "by then the head has been read"
+        writer.write(form)
+    answer = await reader.read()
+    writer.close()
+
+    assert (answer.count(b"HTTP/1.1"), parse(answer)[0], b'"uuid"' in answer) == (1, 200, True)
+    assert proxy.spool.draft(msgspec.json.decode(parse(answer)[2])["uuid"]).name == "outer"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"GET /info HTTP/1.1\r\n\r\n", id="no Host"),
+        pytest.param(b"GET /info HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n", id="two Hosts"),
+        pytest.param(b"GET /info HTTP/2.0\r\nhost: x\r\n\r\n", id="HTTP/2.0"),
+    ],
+)
+async def test_what_says_nothing_clear_is_refused(proxy: ProxyUnderTest, sent: bytes) -> None:
+    assert parse(await proxy.raw(sent))[0] == 400
+
+
+async def test_nonsense_behind_a_request_swallows_no_answer(proxy: ProxyUnderTest) -> None:
+    answer = await proxy.raw(b"GET /options HTTP/1.1\r\nhost: x\r\n\r\n" + b"nonsense\r\n\r\n" * 5_000)
+
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert answer.count(b"HTTP/1.1 400") == 1
+
+
+async def test_a_body_that_drips_behind_its_answer_is_cut(proxy: ProxyUnderTest) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(b"GET /options HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n")
+    assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(15):
+            while not reader.at_eof():
+                writer.write(b"x")
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.3):
+                        await reader.read(1 << 16)
+    writer.close()
+
+
+def test_connections_are_kept_longer_than_any_neighbour_keeps_them() -> None:
+    chosen = ProxySettings(_cli_parse_args=[])  # type: ignore[call-arg]
+
+    assert limits(chosen).keep_alive_s >= 75
 
 
 async def test_http_1_0_without_host_is_served(proxy: ProxyUnderTest) -> None:

@@ -214,3 +214,35 @@ async def test_while_it_drains_a_proxy_serves_and_says_that_it_will_not_for_long
         assert parse(await exchange(port, healthz))[0] == 503
         assert parse(await exchange(port, GET_INFO))[0] == 200
         assert await asyncio.wait_for(process.wait(), timeout=15) == 0
+
+
+# --- what a client can do before anybody asks for its token --------------------------------------------------------
+
+STORM_BYTES = b"GET /info HTTP/1.1\r\nHost: x\r\n\r\n" * 2_000
+RESIDENT_LIMIT_BYTES = 100_000_000
+
+
+def resident_bytes(pid: int) -> int:
+    """Say how much memory a process has."""
+    return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def flood(port: int) -> None:
+    """Send two thousand requests in one go on each of fifty connections, read nothing, and leave."""
+    writers = [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(50)]
+    for writer in writers:
+        writer.write(STORM_BYTES)
+    assert parse(await exchange(port, GET_INFO))[0] == 200, "others are answered meanwhile"
+    for writer in writers:
+        writer.transport.abort()
+
+
+async def test_floods_of_pipelined_requests_cost_no_memory_and_others_no_time(tmp_path: Path, nats_url: str) -> None:
+    port = free_port()
+    async with running(tmp_path, nats_url, port) as process:
+        for _ in range(6):
+            async with asyncio.timeout(10):
+                await flood(port)
+        assert parse(await exchange(port, GET_INFO))[0] == 200
+
+        assert await asyncio.to_thread(resident_bytes, process.pid) < RESIDENT_LIMIT_BYTES

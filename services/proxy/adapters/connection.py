@@ -11,8 +11,8 @@ from typing import Final, cast
 import httptools
 
 from libs.common.errors import NodeFailed
+from libs.http1.space import SMALL_BYTES, Space
 from services.proxy.core.headers import Header, find
-from services.proxy.core.space import SMALL_BYTES, Space
 
 HIGH_WATER_BYTES: Final = SMALL_BYTES - 1
 """A piece that fills a read is passed on before the next is read."""

@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from libs.common.http_cycle import Message, Receive, Scope, Send
 from libs.common.model import TaskId
 from services.proxy.api.exchange import (
     UNAVAILABLE,
@@ -20,10 +21,6 @@ from services.proxy.api.exchange import (
     Bounds,
     ClientGone,
     Exchange,
-    Message,
-    Receive,
-    Scope,
-    Send,
 )
 from services.proxy.api.gate import Busy, Gate
 from services.proxy.api.hot import HotPaths, is_page

@@ -4,7 +4,7 @@ CORS is answered for every origin, with credentials: the token is in the URL, so
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -12,13 +12,8 @@ from urllib.parse import parse_qs
 import msgspec
 
 from libs.common.errors import Refused
-from services.proxy.api.cycle import DOOR, Door
+from libs.common.http_cycle import DOOR, Cycle, Receive, Scope, Send
 from services.proxy.core.headers import Header, find
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
 RETRY_AFTER: Final = (b"retry-after", b"5")
@@ -248,9 +243,9 @@ class Exchange:
         await self.part(b"", more=False)
 
     @property
-    def door(self) -> Door:
-        """The way to end the connection."""
-        door: Door = self.scope["extensions"][DOOR]
+    def door(self) -> Cycle:
+        """What may be done beyond ASGI."""
+        door: Cycle = self.scope["extensions"][DOOR]
         return door
 
     def drop(self) -> None:

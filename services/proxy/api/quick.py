@@ -29,6 +29,7 @@ NOT_PLAIN: Final = frozenset(
 )
 """Lines that say that there is more to it."""
 KEEPS: Final = {b"keep-alive": True, b"close": False}
+HOST: Final = re.compile(rb"[\w.:\[\]-]+")
 BEGINNING: Final = b"GET "
 HEAD_LIMIT_BYTES: Final = 2048
 REMEMBERED_COUNT: Final = 2048
@@ -92,7 +93,7 @@ def keeps_connection(lines: bytes) -> bool | None:
     """Say whether a connection goes on behind a request with these header lines; None: they are not plain."""
     named = [line.partition(b":") for line in lines.lower().splitlines()]
     headers = {name: value.strip() for name, _, value in named}
-    if len(headers) < len(named) or headers.keys() & NOT_PLAIN:
+    if len(headers) < len(named) or headers.keys() & NOT_PLAIN or not HOST.fullmatch(headers.get(b"host", b"")):
         return None
     return KEEPS.get(headers.get(b"connection", b"keep-alive"))
 

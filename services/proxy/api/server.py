@@ -2,7 +2,7 @@
 
 Sockets are opened here and not by uvicorn, so that a port in use is one clear line and an exit code, and port 0 can be asked
 what it became. There is no access log: clients' tokens are in the URLs. uvicorn's own signal handling is left out; stopping is
-leaving the context, which lets requests in flight finish for `stop_s`.
+leaving the context, which lets requests in flight finish for `stop_s`. What happens on a connection is libs.common.http_server's.
 
 Several proxies of one computer may share a port (SO_REUSEPORT): the kernel gives each connection to one of them. A shared
 port is only bound here and taken into service when there is somebody to answer, so that no connection waits for a proxy
@@ -22,10 +22,12 @@ from typing import Final, cast
 import uvicorn
 
 from libs.common.errors import Refused
+from libs.common.http_server import Connection
+from libs.common.http_sharing import Connections
 from libs.common.lifecycle import Crew
+from libs.http1.heads import HeadLimits
+from libs.http1.server import ServerLimits
 from services.proxy.api.app import App
-from services.proxy.api.porch import Keeper, Porch
-from services.proxy.api.wire import Bearing
 
 BACKLOG: Final = 2048
 START_S: Final = 10.0
@@ -55,6 +57,8 @@ class Limits:
     """Until the head of a request is complete."""
     stop_s: float
     """For requests in flight when the proxy stops."""
+    keep_alive_s: float = 120.0
+    """Between an answer and the next request."""
     head_bytes: int = 65536
     connections_count: int = 4096
 
@@ -109,8 +113,9 @@ def tls_context(key: str, certificate: str) -> ssl.SSLContext:
 @asynccontextmanager
 async def served(app: App, entrances: Sequence[Entrance], limits: Limits) -> AsyncIterator[None]:
     """Answer on all ports while the context is open."""
-    keeper = Keeper(Bearing(limits.head_s, limits.head_bytes, limits.connections_count), app.quick)
-    servers = [Server(configured(app, entrance, keeper, limits.stop_s)) for entrance in entrances]
+    kept_to = ServerLimits(limits.head_s, limits.keep_alive_s, HeadLimits(limits.head_bytes))
+    shared = Connections(kept_to, limits.connections_count, app.quick)
+    servers = [Server(configured(app, entrance, shared, limits.stop_s)) for entrance in entrances]
     async with Crew(len(servers), grace_s=limits.stop_s + CLOSING_S) as crew:
         for server, entrance in zip(servers, entrances, strict=True):
             await crew.start(server.serve(sockets=[entrance.listener]), name=f"http {entrance.port}")
@@ -124,11 +129,11 @@ async def served(app: App, entrances: Sequence[Entrance], limits: Limits) -> Asy
                 server.should_exit = True
 
 
-def configured(app: App, entrance: Entrance, keeper: Keeper, stop_s: float) -> uvicorn.Config:
+def configured(app: App, entrance: Entrance, shared: Connections, stop_s: float) -> uvicorn.Config:
     """Configure one uvicorn."""
     config = uvicorn.Config(
         app,
-        http=cast("type[asyncio.Protocol]", partial(Porch, keeper=keeper)),
+        http=cast("type[asyncio.Protocol]", partial(Connection, shared=shared, app=app)),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -25,8 +25,10 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-Header = tuple[bytes, bytes]
-"""Name in lower case, value."""
+from libs.http1.lines import Header, find
+
+__all__ = ["Header", "find", "for_client", "for_node"]
+
 LOCAL_PATH: Final = re.compile(rb"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?")
 
 TOWARDS_CLIENT: Final = frozenset(
@@ -81,8 +83,3 @@ def leads_nowhere_else(line: Header) -> bool:
 def for_node(headers: Sequence[Header]) -> list[Header]:
     """Choose the lines of a client's request that the node gets."""
     return [(name, value) for name, value in headers if name in TOWARDS_NODE]
-
-
-def find(headers: Sequence[Header], wanted: bytes) -> bytes | None:
-    """Look up the first line with a name."""
-    return next((value for name, value in headers if name == wanted), None)

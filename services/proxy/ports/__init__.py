@@ -7,6 +7,7 @@ troubles   what goes wrong on these ways
 """
 
 from libs.common.errors import NotFound
+from libs.common.http_cycle import Tap
 from services.proxy.ports.cluster import (
     Cluster,
     ClusterView,
@@ -22,7 +23,6 @@ from services.proxy.ports.spool import (
     Receipt,
     Spool,
     StoredFile,
-    Tap,
 )
 from services.proxy.ports.troubles import (
     HolderAway,

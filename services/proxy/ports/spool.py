@@ -11,12 +11,12 @@ Each step is durable before it is answered. `discard` may come at any point; aft
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
 from libs.common.clocks import Instant
+from libs.common.http_cycle import Tap
 from libs.common.messages import SentAhead
 from libs.common.model import Frozen, InstanceId, OptionValue, Owner, TaskId
 from services.proxy.core.history import History
@@ -99,17 +99,6 @@ class Held(Frozen, frozen=True, kw_only=True):
     """Where files of it went before the commit, and have not been removed or taken over yet."""
     history: History | None = None
     """What was done with it since the scheduler has acknowledged it; None: it has not, or an earlier version did not keep it."""
-
-
-@dataclass(slots=True)
-class Tap:
-    """A client's socket, lent to who takes the rest of a body straight from it."""
-
-    descriptor: int
-    left_bytes: int
-    """What is still to come; whoever takes some of it says so here."""
-    slow: bool = False
-    """Whoever took some found that the client is too slow to be waited for in a thread."""
 
 
 class Part(Protocol):

@@ -1,0 +1,207 @@
+"""One head, as it comes: the first line and the header lines, up to the empty line. Over httptools.
+
+A head is bounded in bytes and in lines; its time is the connection's (server.py, client.py). What is not HTTP is found as soon
+as it comes, not at the end of a head that never comes.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httptools
+
+from libs.http1.lines import BODILESS, INFORMATIONAL_BELOW, BadMessage, Header, find
+
+END: Final = b"\r\n\r\n"
+LINE_END: Final = b"\r\n"
+HOST: Final = re.compile(rb"[\w.~!$&'()*+,;=:\[\]%-]*")
+"""What RFC 3986 lets a host and a port be made of."""
+VERSIONS: Final = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
+REQUEST_WORDS: Final = 3
+TOO_LARGE: Final = 431
+NOT_IMPLEMENTED: Final = 501
+CHUNKED: Final = b"chunked"
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
+    """How much one head may be."""
+
+    size_bytes: int = 65536
+    lines_count: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """The head of a request."""
+
+    method: str
+    target: bytes
+    """A path with its query, an address, or an asterisk."""
+    version: str
+    headers: list[Header]
+    keeps: bool
+    """The connection goes on behind the answer, if we want it too."""
+    length_bytes: int | None
+    """Of the body; None: it is chunked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """The head of an answer."""
+
+    status: int
+    headers: list[Header]
+    keeps: bool
+    length_bytes: int | None
+    chunked: bool
+
+    @property
+    def informational(self) -> bool:
+        """Whether another head follows."""
+        return self.status < INFORMATIONAL_BELOW
+
+    @property
+    def bodiless(self) -> bool:
+        """Whether an answer with this status never has a body, whatever its head says."""
+        return self.status in BODILESS
+
+
+class Told:
+    """What a parser has called back for. It does not know its parser, so that both go without the garbage collector."""
+
+    __slots__ = ("complete", "headers", "target")
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.headers: list[Header] = []
+        self.complete = False
+
+    def on_url(self, url: bytes) -> None:
+        """Collect: it may come in pieces."""
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect a whole line."""
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Know the end."""
+        self.complete = True
+
+
+class HeadReader:
+    """Collects one head."""
+
+    __slots__ = ("_limits", "_line", "_parser", "_size_bytes", "_tail", "_told")
+
+    def __init__(self, limits: HeadLimits, *, answers: bool = False) -> None:
+        self._limits = limits
+        self._told = Told()
+        kind: Any = httptools.HttpResponseParser if answers else httptools.HttpRequestParser
+        self._parser = kind(self._told)
+        self._line = b""
+        """The first line, and for a moment what follows it."""
+        self._tail = b""
+        """The last three bytes: the end may come in pieces."""
+        self._size_bytes = 0
+
+    def feed(self, data: bytes) -> int | None:
+        """Take what came; how much of it belonged to the head, None while it goes on. Raises BadMessage."""
+        begin = 0 if self._line else len(data) - len(data.lstrip(LINE_END))
+        end = self._end(data, begin)
+        piece = data[begin:end]
+        self._size_bytes += len(piece) + begin
+        if self._size_bytes > self._limits.size_bytes:
+            raise BadMessage("the head is too long", TOO_LARGE)
+        if piece:
+            self._parse(piece)
+        if self._told.complete is (end is None):
+            raise BadMessage("the head ends where it should not")
+        if len(self._told.headers) > self._limits.lines_count:
+            raise BadMessage("the head has too many lines", TOO_LARGE)
+        return end
+
+    def _end(self, data: bytes, begin: int) -> int | None:
+        if self._tail:
+            at = (self._tail + data[:3]).find(END)
+            if at >= 0:
+                return at + len(END) - len(self._tail)
+        at = data.find(END, begin)
+        if at >= 0:
+            return at + len(END)
+        self._tail = (self._tail + data[max(begin, len(data) - 3) :])[-3:]
+        return None
+
+    def _parse(self, piece: bytes) -> None:
+        if LINE_END not in self._line:
+            self._line += piece if self._line or LINE_END not in piece else piece[: piece.index(LINE_END) + 2]
+        try:
+            self._parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            pass  # the head is complete; what it offers is not taken up
+        except httptools.HttpParserError as error:
+            raise BadMessage(str(error) or type(error).__name__) from None
+
+    def request(self) -> RequestHead:
+        """Judge a complete head. Raises BadMessage."""
+        told = self._told
+        words = self._line.partition(LINE_END)[0].split(b" ")
+        version = VERSIONS.get(words[-1])
+        if version is None or len(words) != REQUEST_WORDS:
+            raise BadMessage("the request line is not HTTP/1.1")
+        method: bytes = self._parser.get_method()
+        require_target(method, told.target)
+        require_host([value for name, value in told.headers if name == b"host"], version)
+        coding = find(told.headers, b"transfer-encoding")
+        length = find(told.headers, b"content-length")
+        if coding is not None:
+            require_chunked(coding, version)
+        length_bytes = None if coding is not None else int(length) if length else 0
+        keeps = version == "1.1" and not says_close(told.headers)
+        return RequestHead(method.decode("ascii"), told.target, version, told.headers, keeps, length_bytes)
+
+    def response(self) -> ResponseHead:
+        """Judge a complete head. Raises BadMessage."""
+        told = self._told
+        version = VERSIONS.get(self._line[:8])
+        if version is None:
+            raise BadMessage("the answer is not HTTP/1.1")
+        coding = find(told.headers, b"transfer-encoding")
+        length = find(told.headers, b"content-length")
+        if coding is not None and coding.strip().lower() != CHUNKED:
+            raise BadMessage("the answer has a transfer coding that nobody asked for")
+        return ResponseHead(
+            self._parser.get_status_code(),
+            told.headers,
+            version == "1.1" and not says_close(told.headers),
+            int(length) if length else None,
+            coding is not None,
+        )
+
+
+def says_close(headers: list[Header]) -> bool:
+    """Whether this is the last message on its connection."""
+    return any(b"close" in value.lower() for name, value in headers if name == b"connection")
+
+
+def require_target(method: bytes, target: bytes) -> None:
+    """Raise BadMessage for a target that names nothing here."""
+    if method == b"CONNECT" or not (target.startswith((b"/", b"http://", b"https://")) or target == b"*"):
+        raise BadMessage("the target is none of ours")
+
+
+def require_host(hosts: list[bytes], version: str) -> None:
+    """Raise BadMessage for no Host, or two: who is meant is then not said (RFC 9112, 3.2). HTTP/1.0 may do without."""
+    if len(hosts) > 1 or not (hosts or version == "1.0"):
+        raise BadMessage("there must be one Host line")
+    if hosts and not HOST.fullmatch(hosts[0]):
+        raise BadMessage("the Host line is no host")
+
+
+def require_chunked(coding: bytes, version: str) -> None:
+    """Raise BadMessage for a body whose end cannot be known here."""
+    if version == "1.0":
+        raise BadMessage("HTTP/1.0 has no transfer codings")
+    if coding.strip().lower() != CHUNKED:
+        raise BadMessage("this transfer coding is not served", NOT_IMPLEMENTED)

@@ -1,0 +1,166 @@
+"""Real clients and a real reverse proxy in front: curl that offers HTTP/2, Java's own client, nginx as people configure it."""
+
+import asyncio
+import os
+import shutil
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.ports import free_port
+from tests.proxies import GET_INFO, ProxyUnderTest, parse, running_proxy
+from tests.waiting import until
+
+pytestmark = pytest.mark.slow
+
+JAVA = """
+import java.net.URI;
+import java.net.http.*;
+public class Client {
+    public static void main(String[] said) throws Exception {
+        HttpClient client = HttpClient.newHttpClient();
+        for (int at = 0; at < 3; at++) {
+            HttpRequest request = HttpRequest.newBuilder(URI.create(said[0] + "/task/new/init"))
+                .header("Content-Type", "application/x-www-form-urlencoded")
+                .POST(HttpRequest.BodyPublishers.ofString("name=java" + at)).build();
+            HttpResponse<String> answer = client.send(request, HttpResponse.BodyHandlers.ofString());
+            System.out.println(answer.statusCode() + " " + answer.version() + " " + answer.body());
+        }
+    }
+}
+"""
+NGINX = """
+worker_processes 1; daemon off; pid {root}/nginx.pid; error_log stderr;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path {root}/body; proxy_temp_path {root}/proxy; fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u;
+    scgi_temp_path {root}/s;
+    upstream cluster {{ server 127.0.0.1:{behind}; keepalive 4; }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://cluster;
+            proxy_http_version 1.1;
+            proxy_request_buffering off;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection "upgrade";
+        }}
+    }}
+}}
+"""
+
+
+def needs(program: str) -> pytest.MarkDecorator:
+    """Skip a test where a program is not installed."""
+    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path) -> AsyncIterator[ProxyUnderTest]:
+    async with running_proxy(tmp_path / "spool") as proxy:
+        yield proxy
+
+
+async def output(*words: str) -> str:
+    """Run a program to its end; what it prints."""
+    process = await asyncio.create_subprocess_exec(*words, stdout=PIPE, stderr=PIPE)
+    said, complaints = await asyncio.wait_for(process.communicate(), timeout=60)
+    assert process.returncode == 0, complaints.decode()
+    return said.decode()
+
+
+def configure(root: Path, behind: int, port: int) -> None:
+    """Write nginx's configuration."""
+    root.mkdir()
+    (root / "nginx.conf").write_text(NGINX.format(root=root, behind=behind, port=port))
+
+
+@asynccontextmanager
+async def nginx(root: Path, behind: int) -> AsyncIterator[int]:
+    """Run nginx in front of a port; its own."""
+    port = free_port()
+    configure(root, behind, port)
+    process = await asyncio.create_subprocess_exec("nginx", "-p", str(root), "-c", str(root / "nginx.conf"))
+    try:
+        await until(lambda: exchange(port, GET_INFO), what="nginx answers", timeout_s=20)
+        yield port
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def exchange(port: int, request: bytes) -> bytes:
+    """Send a request on a new connection; the whole answer, nothing where nobody listens."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return b""
+    writer.write(request)
+    try:
+        return await asyncio.wait_for(reader.read(), timeout=20)
+    finally:
+        writer.close()
+
+
+async def names(proxy: ProxyUnderTest, *answers: bytes | str) -> list[str | None]:
+    """Say the names of the uploads that answers speak of."""
+    return [proxy.spool.draft(msgspec.json.decode(answer)["uuid"]).name for answer in answers]
+
+
+@needs("curl")
+async def test_curl_that_offers_http2_is_served_and_its_body_is_its_body(proxy: ProxyUnderTest) -> None:
+    url = f"http://127.0.0.1:{proxy.port}"
+    inner = "name=curl&x=POST /task/new/init HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+
+    first = await output("curl", "-sS", "--http2", "-d", inner, f"{url}/task/new/init")
+    info = await output("curl", "-sS", "--http2", "-w", " %{http_version}", f"{url}/info", f"{url}/info")
+
+    assert await names(proxy, first) == ["curl"]
+    assert info.count('"version"') == 2
+    assert info.endswith(" 1.1")
+    assert len([name for name in proxy.leftovers() if name.count("/") == 0 and "-" in name]) == 1
+
+
+@needs("curl")
+async def test_curl_that_offers_http2_uploads(proxy: ProxyUnderTest, tmp_path: Path) -> None:
+    photo = tmp_path / "a.jpg"
+    photo.write_bytes(os.urandom(3_000_000))
+    task = await proxy.init()
+    url = f"http://127.0.0.1:{proxy.port}/task/new/upload/{task}"
+
+    for lines in ([], ["-H", "Transfer-Encoding: chunked"], ["-H", "Expect: 100-continue"]):
+        said = await output("curl", "-sS", "--http2", *lines, "-F", f"images=@{photo}", url)
+        assert said == '{"success":true}'
+
+
+@needs("java")
+async def test_javas_own_client_is_served_on_one_connection(proxy: ProxyUnderTest, tmp_path: Path) -> None:
+    (tmp_path / "Client.java").write_text(JAVA)
+
+    said = await output("java", str(tmp_path / "Client.java"), f"http://127.0.0.1:{proxy.port}")
+
+    answers = [line.split(" ", 2) for line in said.splitlines()]
+    assert [answer[:2] for answer in answers] == [["200", "HTTP_1_1"]] * 3
+    assert await names(proxy, *(answer[2] for answer in answers)) == ["java0", "java1", "java2"]
+
+
+@needs("nginx")
+async def test_behind_nginx_that_forwards_upgrades_no_body_becomes_a_request(
+    proxy: ProxyUnderTest, tmp_path: Path
+) -> None:
+    inner = b"POST /task/new/init HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    form = b"name=outer&x=" + inner
+    head = b"POST /task/new/init HTTP/1.1\r\nHost: x\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\n"
+    head += b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n" % len(form)
+    async with nginx(tmp_path / "nginx", proxy.port) as port:
+        answers = [await exchange(port, head + form) for _ in range(20)]
+        infos = [await exchange(port, GET_INFO) for _ in range(20)]
+
+    assert {parse(answer)[0] for answer in (*answers, *infos)} == {200}
+    assert all(b'"version"' in answer for answer in infos)
+    assert await names(proxy, *(parse(answer)[2] for answer in answers)) == ["outer"] * 20

@@ -1,0 +1,369 @@
+"""A client's connection, event by event, on a transport that only remembers."""
+
+import asyncio
+import gc
+import resource
+from collections.abc import Coroutine
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from libs.common.http_cycle import DOOR, App, Cycle, Receive, Scope, Send
+from libs.common.http_server import Connection
+from libs.common.http_sharing import Connections, admitted_count
+from libs.http1.heads import HeadLimits
+from libs.http1.server import ServerLimits, ServerSide
+from services.proxy.api.quick import Plain, Quick, Take
+
+INFO = b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+class FakeTransport(asyncio.Transport):
+    """Remembers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.reads = True
+        self.closed = self.half_closed = False
+        self.unsent_bytes = 0
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.half_closed = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent_bytes
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+class SlowAnswers(Quick):
+    """Keeps who waits for an answer."""
+
+    def __init__(self) -> None:
+        nobody: Any = None
+        super().__init__(nobody, b"")
+        self.waiting: list[Take] = []
+
+    def answer(self, plain: Plain, take: Take) -> Coroutine[Any, Any, None] | None:
+        assert plain.question is None
+        self.waiting.append(take)
+        return None
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the body, or with the path."""
+    del send
+    body = b""
+    while (message := await receive())["type"] == "http.request":
+        body += message["body"]
+        if not message["more_body"]:
+            break
+    else:
+        return
+    await scope["extensions"][DOOR].answer(200, [], body or scope["path"].encode())
+
+
+LIMITS = ServerLimits(head_s=1.0, keep_alive_s=2.0, head=HeadLimits(1000), linger_s=1.0)
+
+
+def opened(
+    answers: SlowAnswers | None = None, shared: Connections | None = None, app: App = echo
+) -> tuple[Connection, FakeTransport]:
+    """Let a client connect."""
+    state: Any = SimpleNamespace(
+        connections=set(), tasks=set(), default_headers=[(b"date", b"today")], total_requests=0
+    )
+    shared = shared or Connections(LIMITS, 10, answers)
+    connection, transport = Connection(shared=shared, app=app, server_state=state), FakeTransport()
+    connection.connection_made(transport)
+    return connection, transport
+
+
+def came(connection: Connection, data: bytes) -> None:
+    """Let the loop read something."""
+    while data:
+        space = connection.get_buffer(-1)
+        piece, data = data[: len(space)], data[len(space) :]
+        space[: len(piece)] = piece
+        connection.buffer_updated(len(piece))
+
+
+async def passed() -> None:
+    """Let tasks run."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+# --- plain requests ------------------------------------------------------------------------------------------------
+
+
+async def test_who_does_not_read_answers_is_not_read_either() -> None:
+    answers = SlowAnswers()
+    connection, transport = opened(answers)
+    came(connection, INFO)
+    connection.pause_writing()
+    answers.waiting.pop()(b"{}")
+
+    assert transport.written.endswith(b"\r\ncontent-length: 2\r\n\r\n{}")
+    assert not transport.reads
+
+    connection.resume_writing()
+    assert transport.reads
+
+
+async def test_what_comes_too_early_waits_its_turn() -> None:
+    answers = SlowAnswers()
+    connection, transport = opened(answers)
+    came(connection, INFO)
+    came(connection, INFO)
+    assert (len(answers.waiting), transport.reads) == (1, False)
+
+    answers.waiting.pop()(b"{}")
+    assert (len(answers.waiting), transport.reads) == (1, True)
+
+    answers.waiting.pop()(b"[]")
+    assert transport.written.count(b"HTTP/1.1 200 OK") == 2
+
+
+async def test_who_does_not_read_gets_no_second_answer() -> None:
+    answers = SlowAnswers()
+    connection, transport = opened(answers)
+    came(connection, INFO)
+    came(connection, INFO)
+    connection.pause_writing()
+    answers.waiting.pop()(b"{}")
+    assert (len(answers.waiting), transport.reads) == (0, False)
+
+    connection.resume_writing()
+    answers.waiting.pop()(b"[]")
+
+    assert (transport.written.count(b"HTTP/1.1 200 OK"), transport.reads) == (2, True)
+
+
+async def test_an_answer_for_who_has_left_goes_nowhere() -> None:
+    answers = SlowAnswers()
+    shared = Connections(LIMITS, 10, answers)
+    connection, transport = opened(shared=shared)
+    came(connection, INFO)
+    transport.abort()
+    connection.connection_lost(None)
+    answers.waiting.pop()(b"{}")
+
+    assert (transport.written, shared.present) == (b"", set())
+
+
+async def test_at_a_stop_an_answer_under_way_is_the_last() -> None:
+    answers = SlowAnswers()
+    connection, transport = opened(answers)
+    came(connection, INFO)
+    connection.shutdown()
+    assert not transport.closed
+
+    answers.waiting.pop()(b"{}")
+    assert b"connection: close\r\n" in transport.written
+    assert transport.closed
+
+
+async def test_at_a_stop_what_cannot_be_answered_begins_nowhere_else() -> None:
+    answers = SlowAnswers()
+    connection, transport = opened(answers)
+    came(connection, INFO)
+    connection.shutdown()
+    answers.waiting.pop()(None)
+
+    assert (transport.closed, transport.written) == (True, b"")
+
+
+async def test_a_silent_connection_is_closed_at_a_stop() -> None:
+    connection, transport = opened()
+    connection.shutdown()
+
+    assert transport.closed
+
+
+async def test_one_connection_too_many_is_closed_at_once() -> None:
+    shared = Connections(LIMITS, 1)
+    first, transport = opened(shared=shared)
+    _, second = opened(shared=shared)
+    assert (transport.closed, second.closed) == (False, True)
+
+    first.connection_lost(None)
+    assert shared.present == set()
+
+
+def test_there_are_never_more_connections_than_open_files_allow(capsys: pytest.CaptureFixture[str]) -> None:
+    limit_count, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    assert admitted_count(10) == 10
+    assert admitted_count(limit_count + 1) < limit_count
+    assert "fewer connections than wanted" in capsys.readouterr().out
+
+
+# --- everything else -----------------------------------------------------------------------------------------------
+
+NEXT = b"GET /next HTTP/1.1\r\nhost: x\r\n\r\n"
+POST = b"POST /p HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello"
+
+
+async def test_a_good_answer_comes_before_what_is_said_of_nonsense_behind_it() -> None:
+    connection, transport = opened()
+    came(connection, NEXT + b"nonsense\r\n\r\n")
+    await passed()
+
+    assert transport.written.index(b"/next") < transport.written.index(b"400 Bad Request")
+    assert (transport.half_closed, transport.closed) == (True, False), (
+        "closed at once, the client might lose the answer"
+    )
+
+
+async def test_one_request_at_a_time_goes_to_the_application() -> None:
+    begun: list[str] = []
+    release = asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.append(scope["path"])
+        await release.wait()
+        await echo(scope, receive, send)
+
+    connection, transport = opened(app=slow)
+    came(connection, NEXT * 100)
+    await passed()
+    assert (begun, transport.reads) == (["/next"], False)
+
+    release.set()
+    for _ in range(100):
+        await passed()
+    assert (len(begun), transport.reads, transport.written.count(b"200 OK")) == (100, True, 100)
+
+
+async def test_who_does_not_read_gets_no_next_request_done() -> None:
+    connection, transport = opened()
+    came(connection, NEXT * 3)
+    connection.pause_writing()
+    await passed()
+    assert transport.written == b""
+
+    connection.resume_writing()
+    await passed()
+    await passed()
+    await passed()
+    assert transport.written.count(b"200 OK") == 3
+
+
+async def test_a_body_is_given_to_the_application_and_the_next_request_follows() -> None:
+    connection, transport = opened()
+    came(connection, POST + NEXT)
+    await passed()
+    await passed()
+
+    assert transport.written.index(b"hello") < transport.written.index(b"/next")
+
+
+async def test_a_body_that_is_none_ends_its_request_with_one_answer() -> None:
+    connection, transport = opened()
+    came(connection, b"POST /p HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nnonsense")
+    await passed()
+
+    assert transport.written.count(b"HTTP/1.1") == 1
+    assert b"400 Bad Request" in transport.written
+
+
+async def test_an_application_that_fails_is_answered_for() -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ValueError(scope["path"])
+
+    connection, transport = opened(app=broken)
+    came(connection, NEXT)
+    await passed()
+
+    assert transport.written.startswith(b"HTTP/1.1 500 ")
+    assert transport.closed
+
+
+async def test_an_answer_that_breaks_its_word_is_cut() -> None:
+    async def short(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"10")]})
+        await send({"type": "http.response.body", "body": b"12345"})
+
+    connection, transport = opened(app=short)
+    came(connection, NEXT)
+    await passed()
+
+    assert transport.closed
+
+
+@pytest.mark.parametrize("line", [(b"location", b"/a\r\nset-cookie: b"), (b"a b", b"c"), (b"a", b"\x00")])
+async def test_a_header_line_is_never_two(line: tuple[bytes, bytes]) -> None:
+    async def injected(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        await send({"type": "http.response.start", "status": 200, "headers": [line]})
+
+    connection, transport = opened(app=injected)
+    came(connection, NEXT)
+    await passed()
+
+    assert transport.written.startswith(b"HTTP/1.1 500 ")
+    assert b"cookie" not in transport.written
+
+
+async def test_a_connection_that_is_cut_leaves_nothing_for_the_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        for cut_at in (len(NEXT), len(POST) - 2, len(POST), 10):
+            connection, transport = opened(SlowAnswers())
+            came(connection, NEXT + POST[:cut_at] + NEXT * 50)
+            came(connection, NEXT * 50)
+            transport.abort()
+            connection.connection_lost(ConnectionResetError())
+            await passed()
+            del connection, transport
+        left = [each for each in gc.get_objects() if isinstance(each, Connection | Cycle | ServerSide)]
+    finally:
+        gc.enable()
+
+    assert left == []
+
+
+async def test_requests_that_are_none_are_mentioned_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    shared = Connections(LIMITS, 1000)
+    for _ in range(500):
+        connection, _ = opened(shared=shared)
+        came(connection, b"nonsense\r\n\r\n")
+
+    assert capsys.readouterr().out.count("request refused") <= 2
+
+
+async def test_whoever_misses_the_time_is_aborted_unless_it_reads() -> None:
+    connection, transport = opened()
+    came(connection, NEXT)
+    await passed()
+    transport.unsent_bytes = 100
+    connection.expire(5.0)
+    assert (transport.closed, connection.until_s) == (False, 5.0 + LIMITS.keep_alive_s)
+
+    connection.expire(10.0)
+
+    assert transport.closed
