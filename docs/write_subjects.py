@@ -34,6 +34,9 @@ A request is answered with the reply, or refused through `nats.micro`'s headers:
 nats req clusterodm.scheduler.list_nodes '{{}}'
 nats sub 'clusterodm.event.>'
 ```
+
+A record in a bucket carries the header `Clusterodm-Fields`: how many fields the version knew that wrote it. Whoever writes fields of
+its own into records gives a higher number than it found: without it they go with the next update by a service.
 """
 
 TASK: Final = "5b3a1c6e-8f0d-4e7a-9a51-0c2f6d1b7e44"

@@ -103,6 +103,7 @@ ERROR_NAMES: Final[dict[str, type[ClusterError]]] = {
     "node-failed": NodeFailed,
     "node-unreachable": NodeUnreachable,
     "provider-failed": ProviderFailed,
+    "unreadable": Unreadable,
     "bus-failed": BusFailed,
     "conflict": Conflict,
 }

@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 from libs.common import messages
-from libs.common.errors import BusFailed, ClusterError, NotFound, Refused
+from libs.common.errors import BusFailed, ClusterError, NotFound, Refused, Unreadable
 from libs.common.messages import NodeView, TaskSummary
 from libs.common.model import NodeId, Task, TaskId
 from libs.common.ports import Bus
@@ -60,6 +60,8 @@ async def execute(bus: Bus, command: words.Command) -> Answer:
         return await WORDS[type(command)](bus, command)
     except NotFound as error:
         return Invalid(error.message)
+    except Unreadable as error:
+        return Trouble(error.message)
     except BusFailed as error:
         log.warning("no answer", owner=owner, reason=error.message)
         return Away(f"The {owner} does not answer.")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from libs.common import messages
-from libs.common.errors import ClusterError, Conflict, NodeFailed, NoNode, Refused
+from libs.common.errors import ClusterError, Conflict, NodeFailed, NoNode, Refused, Unreadable
 from libs.common.model import TaskId, TaskState
 from libs.common.testing import MemoryBus
 from services.admin.core import words
@@ -261,3 +261,12 @@ class TestImport:
 
 def test_acts_on_tasks_cover_the_words():
     assert {act.value for act in TaskAct} == {"CANCEL", "REMOVE"}
+
+
+async def test_a_record_that_cannot_be_read_is_said_and_is_no_silence(bus: MemoryBus):
+    async def unreadable(asked: messages.TaskRef) -> messages.TaskRecord:
+        raise Unreadable(f"{asked.task} was written by a later version; this one cannot read it")
+
+    async with bus.serve("scheduler", {messages.GET_TASK: unreadable}):
+        answer = await execute(bus, parse(f"TASK INFO {RUNNING}"))
+    assert answer == Trouble(f"{RUNNING} was written by a later version; this one cannot read it")
