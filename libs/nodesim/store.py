@@ -147,13 +147,13 @@ class Store:
             (images / SEED).rename(project / SEED)
             unpack(project / SEED, project, flat=False)
             (project / SEED).unlink()
-        count = sum(1 for _ in images.iterdir()) - (images / DOWNLOADED).exists()
+        count = sum(1 for _ in images.iterdir())  # the archive that was unpacked too, as NodeODM
         if max_images and count > max_images:
             raise StoreError(too_many(count, max_images))
         for path in list(images.iterdir()):
             if GCP.search(path.name):
                 path.rename(gcp / path.name)
-            elif path.suffix.lower() == ".zip":
+            elif path.name.lower().endswith(".zip"):
                 path.unlink()
         return sum(1 for _ in images.iterdir())
 

@@ -416,6 +416,17 @@ def test_too_many_images_fail_the_task_after_its_commit(node: NodeUnderTest) -> 
     assert node.post("/task/new", files=[("images", (name, data)) for name, data in files]) == {"error": text}
 
 
+def test_a_zip_that_was_unpacked_counts_against_the_limit_as_well(node: NodeUnderTest, world: World) -> None:
+    limit = node.get("/info")["maxImages"]
+    if not limit:
+        pytest.skip("the node has no limit")
+    url = world.zip("many.zip", {f"{number}.jpg": b"x" for number in range(limit)})
+    uuid = node.post("/task/new", files={"zipurl": (None, url)})["uuid"]
+    node.made.add(uuid)
+    text = f"{limit + 1} images uploaded, but this node can only process up to {limit}."
+    assert node.until_ended(uuid)["status"] == {"code": 30, "errorMessage": text}
+
+
 # One request
 
 
