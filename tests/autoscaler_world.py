@@ -148,7 +148,7 @@ class Scheduler:
 
     def _takes(self, node: Node, task: Task) -> bool:
         machine = self._world.machine(node)
-        fits = machine is None or machine.max_images is None or machine.max_images >= task.images_count
+        fits = machine is None or machine.max_images is None or machine.max_images >= (task.images_count or 0)
         return fits and not node.locked and self._view(node).online and not self._on(node.id)
 
     def _on(self, node: NodeId) -> list[Task]:

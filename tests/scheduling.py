@@ -284,6 +284,7 @@ class Play:
         await self.scheduler.ledger.settle_doubts()
         await self.scheduler.handlers.placer.look_again()
         await self.scheduler.explainer.explain()
+        await self.scheduler.hopeless.check()
         await self.scheduler.cleaner.forget_retired()
         await self.scheduler.cleaner.forget_old()
         await self.scheduler.handlers.absences.check()
@@ -306,7 +307,7 @@ class Play:
         await self.scheduler.handlers.nodes.add(AddNode(hostname=name, port=3000))
         await self.probes()
 
-    async def commits(self, name: str, *, images: int = 3, holder: InstanceId = HOLDER, **more: Any) -> Task:
+    async def commits(self, name: str, *, images: int | None = 3, holder: InstanceId = HOLDER, **more: Any) -> Task:
         """Commit a task."""
         asked = SubmitTask(
             task=task_id(name), name=name, holder=holder, created_at_ms=NOW_MS, images_count=images, **more

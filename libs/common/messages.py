@@ -367,7 +367,8 @@ class SubmitTask(Frozen, frozen=True, kw_only=True):
     name: str
     holder: InstanceId
     created_at_ms: int
-    images_count: int
+    images_count: int | None
+    """None: nobody has counted them, they are in an archive."""
     size_bytes: int = 0
     options: tuple[OptionValue, ...] = ()
     outputs: str = ""
@@ -656,7 +657,8 @@ class TaskSummary(Frozen, frozen=True, kw_only=True):
     id: TaskId
     name: str
     state: TaskState
-    images_count: int
+    images_count: int | None
+    """None: not known yet."""
     created_at_ms: int
     committed_at_ms: int
     progress: float = 0.0
@@ -811,6 +813,8 @@ class TaskWaits(Frozen, frozen=True, kw_only=True):
 
     task: TaskId
     reason: str
+    never: bool = False
+    """There is no size of machine for it; no waiting will help."""
 
 
 class MachineView(Frozen, frozen=True, kw_only=True):
@@ -897,10 +901,13 @@ class WaitingTask(Frozen, frozen=True, kw_only=True):
     """A waiting task without a slot, as far as a machine's size depends on it."""
 
     task: TaskId
-    images_count: int
+    images_count: int | None
+    """What a machine must take at least; None: nobody knows."""
     size_bytes: int = 0
     waiting_since_ms: int = 0
     min_memory_bytes: int = 0
+    barred: tuple[MachineId, ...] = ()
+    """Machines whose nodes have refused it."""
 
 
 def supersedes(epoch: int, last_epoch: int) -> bool:

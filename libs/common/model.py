@@ -207,6 +207,10 @@ class Attempt(Frozen, frozen=True, kw_only=True):
     """Files of it were sent to the node before the commit."""
     recovered: bool = False
     """Its record was lost, and its holder told of it again: its node may be registered later than the task."""
+    unfit: bool = False
+    """Its node refused it for a reason that another may not have (too many images, a full disk); it does not count, but stays."""
+    barred: bool = False
+    """And nothing that the node says of itself tells so: the task is not sent there again."""
 
 
 class LastKnown(Frozen, frozen=True, kw_only=True):
@@ -218,6 +222,8 @@ class LastKnown(Frozen, frozen=True, kw_only=True):
     """Percent, 0 to 100."""
     processing_time_ms: int = -1
     options: tuple[OptionValue, ...] = ()
+    images_count: int | None = None
+    """None: it has not counted them yet."""
     console_count: int = 0
     """Lines in the node's console so far."""
     console_tail: tuple[str, ...] = ()
@@ -266,8 +272,8 @@ class Task(Frozen, frozen=True, kw_only=True):
     """The client's dateCreated, or when init came."""
     committed_at_ms: int
     ended_at_ms: int | None = None
-    images_count: int
-    """Files that count as images; for a `zip_url` not known: 0."""
+    images_count: int | None
+    """Files that count as images; None: not known, until its node has unpacked the archive and says so."""
     size_bytes: int = 0
     options: tuple[OptionValue, ...] = ()
     outputs: str = ""
@@ -289,6 +295,8 @@ class Task(Frozen, frozen=True, kw_only=True):
     """Back-off: no new attempt before this."""
     min_memory_bytes: int = 0
     """A node with this much memory had too little for it; 0: none had."""
+    least_limit_count: int = 0
+    """A node that counted so many images has refused it: it goes to one whose limit is at least that, or that has none; 0: none has."""
     timeline: tuple[Moment, ...] = ()
     """What the cluster did with it; also the first lines of its console."""
     inputs_kept: bool = False
@@ -298,10 +306,22 @@ class Task(Frozen, frozen=True, kw_only=True):
     removed: bool = False
     """Removed by its client. Invisible everywhere; the record stays only until its nodes have been told."""
 
+    def __post_init__(self) -> None:
+        """Read what versions before this one wrote where they did not know: 0 images in an archive."""
+        if self.zip_url and self.images_count == 0:
+            msgspec.structs.force_setattr(self, "images_count", None)
+
     @property
     def attempt(self) -> Attempt | None:
         """The attempt that counts now, if one is under way or was the last."""
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def needed_count(self) -> int | None:
+        """So many images a node must take; None: it may turn out to be any number."""
+        if self.images_count is None and not self.least_limit_count:
+            return None
+        return max(self.images_count or 0, self.least_limit_count)
 
     def with_seen(self, seen: Observation | None) -> "Task":
         """Show it with what its node last said, if that is of its present run and newer than what is here."""

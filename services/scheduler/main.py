@@ -56,6 +56,7 @@ from services.scheduler.handlers.consoles import Consoles
 from services.scheduler.handlers.draining import Drainer
 from services.scheduler.handlers.explaining import Explainer
 from services.scheduler.handlers.forwarding import ForwardHandlers
+from services.scheduler.handlers.hopeless import Hopeless
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.losing import Loser
 from services.scheduler.handlers.memory import Memory
@@ -171,6 +172,7 @@ class Scheduler:
     drainer: Drainer
     aimer: Aimer
     explainer: Explainer
+    hopeless: Hopeless
     handlers: Handlers
 
 
@@ -222,6 +224,7 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
         drainer,
         aimer,
         explainer,
+        Hopeless(ledger, voice),
         handlers,
     )
 
@@ -242,6 +245,7 @@ def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict
         "forget observations": again(OBSERVE_S, scheduler.observer.forget_over, "forget observations"),
         "look at the queue": again(SWEEP_S, placer.look_again, "look at the queue"),
         "explain waits": again(SWEEP_S, scheduler.explainer.explain, "explain waits"),
+        "end refused tasks": again(SWEEP_S, scheduler.hopeless.check, "end refused tasks"),
         "expire aims": again(SWEEP_S, scheduler.aimer.expire, "expire aims"),
         "check forwarding": again(SWEEP_S, lambda: forwards.check(crew), "check forwarding"),
         "lose tasks": again(SWEEP_S, scheduler.loser.watch, "lose tasks"),

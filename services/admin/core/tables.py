@@ -71,7 +71,7 @@ def task_row(task: TaskSummary) -> Row:
         task.id,
         waiting,
         f"{task.progress:.0f}%",
-        str(task.images_count),
+        "?" if task.images_count is None else str(task.images_count),
         duration(task.processing_time_ms),
         task.node_name,
         task.name,

@@ -268,7 +268,7 @@ class Orders:
         """Request a machine for each task, in their order, or note why not."""
         for task in tasks:
             if because := self._request(task, task.task):
-                self.waits.append(TaskWaits(task=task.task, reason=because))
+                self.waits.append(TaskWaits(task=task.task, reason=because, never=bool(self._never(task))))
 
     def for_pool(self, missing: Sequence[int]) -> None:
         """Request the machines that the warm pool lacks."""
@@ -276,8 +276,8 @@ class Orders:
             self._request(WaitingTask(task=TaskId(""), images_count=images), None)
 
     def _request(self, task: WaitingTask, for_task: TaskId | None) -> str:
-        if 0 < task.images_count < self._limits.min_images and for_task:
-            return f"{task.images_count} images are too few for a machine (minImages {self._limits.min_images})"
+        if for_task and (never := self._never(task)):
+            return never
         sizes = fitting_sizes(task, self._limits, self._memories)
         if not sizes:
             return why_none(task, self._limits)
@@ -291,6 +291,12 @@ class Orders:
             self._refusals[slugs] = because
         return self._refusals.get(slugs, "")
 
+    def _never(self, task: WaitingTask) -> str:
+        """Say why there will be no machine for a task however long it waits; empty: there may be."""
+        if task.images_count is not None and 0 < task.images_count < self._limits.min_images:
+            return f"{task.images_count} images are too few for a machine (minImages {self._limits.min_images})"
+        return "" if fitting_sizes(task, self._limits, self._memories) else why_none(task, self._limits)
+
     def _order(self, task: WaitingTask, for_task: TaskId | None, sizes: Sequence[Size]) -> str:
         affordable = [size for size in sizes if not self._budget.objection(size.price_per_hour)]
         if not affordable:
@@ -300,9 +306,19 @@ class Orders:
             return choice.reason
         self._budget.take(choice.offer.size.price_per_hour)
         self._count += 1
-        because = f"a task of {task.images_count} images waits" if for_task else "the warm pool lacks a machine"
-        reason = f"{because}; smaller is sold out: {choice.reason}" if choice.reason else because
-        self.creations.append(
-            Creation(offer=choice.offer, images_count=task.images_count, for_task=for_task, reason=reason)
+        size = choice.offer.size
+        images_count = size.max_images if task.images_count is None else task.images_count
+        other = "larger" if task.images_count is None else "smaller"
+        reason = (
+            f"{why(task, for_task)}; {other} is sold out: {choice.reason}" if choice.reason else why(task, for_task)
         )
+        self.creations.append(Creation(offer=choice.offer, images_count=images_count, for_task=for_task, reason=reason))
         return ""
+
+
+def why(task: WaitingTask, for_task: TaskId | None) -> str:
+    """Say what a machine is requested for."""
+    if for_task is None:
+        return "the warm pool lacks a machine"
+    count = "an unknown number of" if task.images_count is None else task.images_count
+    return f"a task of {count} images waits"

@@ -1,4 +1,8 @@
-"""Whether a task fits on a machine or a size: by images, by bytes, and by the memory that was too little elsewhere."""
+"""Whether a task fits on a machine or a size: by images, by bytes, and by the memory that was too little elsewhere.
+
+A task whose images nobody has counted (they are in an archive) fits anywhere, as far as is known, and is best off where most are taken: a
+machine that turns out too small costs its start twice.
+"""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -17,12 +21,12 @@ def fits_size(task: WaitingTask, size: Size, memory_bytes: int | None) -> bool:
 
 def fits_machine(task: WaitingTask, machine: Machine) -> bool:
     """Whether this machine could take the task."""
-    return fits(task, machine.max_images, machine.max_bytes, machine.memory_bytes)
+    return machine.id not in task.barred and fits(task, machine.max_images, machine.max_bytes, machine.memory_bytes)
 
 
 def fits(task: WaitingTask, max_images: int | None, max_bytes: int | None, memory_bytes: int) -> bool:
     """Compare a task with what is there."""
-    if max_images is not None and task.images_count > max_images:
+    if max_images is not None and (task.images_count or 0) > max_images:
         return False
     if max_bytes is not None and task.size_bytes > max_bytes:
         return False
@@ -30,14 +34,17 @@ def fits(task: WaitingTask, max_images: int | None, max_bytes: int | None, memor
 
 
 def fitting_sizes(task: WaitingTask, limits: Limits, memories: dict[str, int]) -> tuple[Size, ...]:
-    """All sizes for a task, the smallest first."""
-    return tuple(size for size in limits.sizes if fits_size(task, size, size.memory_bytes or memories.get(size.slug)))
+    """All sizes for a task, the smallest first; where nobody knows how many images it has, the largest first."""
+    sizes = [size for size in limits.sizes if fits_size(task, size, size.memory_bytes or memories.get(size.slug))]
+    return tuple(sizes if task.images_count is not None else reversed(sizes))
 
 
 def why_none(task: WaitingTask, limits: Limits) -> str:
     """Say why there is no size for a task."""
     if task.min_memory_bytes:
         return "no machine size has more memory than the one that was too small"
+    if task.images_count is None:
+        return f"no machine size takes {task.size_bytes} bytes"
     if all(task.images_count > size.max_images for size in limits.sizes):
         return f"no machine size takes {task.images_count} images (the largest {limits.sizes[-1].max_images})"
     return f"no machine size takes {task.images_count} images of {task.size_bytes} bytes"
@@ -53,15 +60,22 @@ def matched(tasks: Sequence[WaitingTask], machines: Sequence[Machine]) -> dict[T
 
 
 def matched_by_size(tasks: Sequence[WaitingTask], machines: Sequence[Machine]) -> dict[TaskId, Machine]:
-    """Match them: the largest task first, to the smallest machine that takes it."""
+    """Match them: the largest task first, to the smallest machine that takes it; of unknown size last, to the largest that is left."""
     free = sorted(machines, key=lambda machine: (largest(machine), machine.id))
     found: dict[TaskId, Machine] = {}
-    for task in sorted(tasks, key=lambda task: (-task.images_count, task.waiting_since_ms, task.task)) if free else ():
-        large_enough = range(bisect_left(free, float(task.images_count), key=largest), len(free))
+    for task in sorted(tasks, key=lambda task: (-size_of(task), task.waiting_since_ms, task.task)) if free else ():
+        large_enough = range(bisect_left(free, float(size_of(task)), key=largest), len(free))
+        if task.images_count is None:
+            large_enough = large_enough[::-1]
         place = next((place for place in large_enough if fits_machine(task, free[place])), None)
         if place is not None:
             found[task.task] = free.pop(place)
     return found
+
+
+def size_of(task: WaitingTask) -> int:
+    """Say how many images a task has for certain."""
+    return task.images_count or 0
 
 
 def largest(machine: Machine) -> float:

@@ -8,6 +8,8 @@ other only that it comes.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from libs.common.messages import TaskWaits, WaitingTask
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 
@@ -42,7 +44,7 @@ def progress(own: Machine | None, any_other: Machine) -> str:
 
 def clipped(told: Iterable[TaskWaits]) -> tuple[TaskWaits, ...]:
     """Shorten what is too long: a provider's words may be very many."""
-    return tuple(each if fits(each) else TaskWaits(task=each.task, reason=shortened(each.reason)) for each in told)
+    return tuple(each if fits(each) else msgspec.structs.replace(each, reason=shortened(each.reason)) for each in told)
 
 
 def fits(told: TaskWaits) -> bool:

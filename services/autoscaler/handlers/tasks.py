@@ -132,8 +132,9 @@ def waiting_task(task: Task) -> WaitingTask:
     """Make of a record what a snapshot of demand would say."""
     return WaitingTask(
         task=task.id,
-        images_count=task.images_count,
+        images_count=task.needed_count,
         size_bytes=task.size_bytes,
         waiting_since_ms=task.committed_at_ms,
         min_memory_bytes=task.min_memory_bytes,
+        barred=tuple(attempt.machine for attempt in task.attempts if attempt.barred and attempt.machine),
     )

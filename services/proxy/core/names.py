@@ -18,6 +18,8 @@ RESERVED: Final = "body.json"
 """NodeODM keeps the fields of an upload in a file of this name, beside the images."""
 SEED: Final = "seed.zip"
 """The beginning of a sub-model; NodeODM unpacks it into the project."""
+ARCHIVE: Final = "zipurl.zip"
+"""What a node fetches from a `zipurl`. It unpacks a file of this name among the images, whoever sent it; other archives it deletes."""
 UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 """Control characters (a tab may stay) and halves of UTF-16 pairs, which no UTF-8 name can hold."""
 NO_IMAGE: Final = re.compile(r".*\.txt|align\.(las|laz|tif)|.*\.zip", re.IGNORECASE | re.DOTALL)

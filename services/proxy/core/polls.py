@@ -35,6 +35,8 @@ ENDED_CODES: Final = {
 CODES: Final = {int(code): code for code in StatusCode}
 GOING_ON: Final = frozenset((StatusCode.QUEUED, StatusCode.RUNNING))
 ALL_DONE_PERCENT: Final = 100.0
+UNKNOWN_COUNT: Final = -1
+"""What NodeODM says while it has not counted the images."""
 LINE_NUMBER: Final = re.compile(r"\s*([-+]?\d{1,15})")
 
 
@@ -88,7 +90,7 @@ def known_info(task: Task, now_ms: WallMs) -> dict[str, Any]:
         "processingTime": known.processing_time_ms if known else busy_ms(task, now_ms),
         "status": status(task, code_of(task, known.code if known else None)),
         "options": [{"name": option.name, "value": option.value} for option in options],
-        "imagesCount": task.images_count,
+        "imagesCount": images_count(task),
         "progress": known.progress if known else float(task.state is TaskState.COMPLETED) * ALL_DONE_PERCENT,
     }
 
@@ -105,7 +107,26 @@ def node_info(task: Task, said: Mapping[str, Any]) -> dict[str, Any] | None:
         "dateCreated": task.created_at_ms,
         "processingTime": whole_ms(said.get("processingTime")),
         "status": status(task, code_of(task, code)),
+        **({"imagesCount": images_count(task)} if hides_images(task) and not has_count(said) else {}),
     }
+
+
+def hides_images(task: Task) -> bool:
+    """Whether its images are in an archive that only a node unpacks."""
+    return bool(task.zip_url) or task.images_count is None
+
+
+def images_count(task: Task) -> int:
+    """Say how many images a task has."""
+    seen_count = task.known.images_count if task.known else None
+    count = task.images_count if task.images_count is not None else seen_count
+    return UNKNOWN_COUNT if count is None else count
+
+
+def has_count(said: Mapping[str, Any]) -> bool:
+    """Whether a node has counted the images of an archive; before that it says 0, or -1."""
+    count = said.get("imagesCount")
+    return isinstance(count, int) and count > 0
 
 
 def status(task: Task, code: StatusCode) -> dict[str, Any]:

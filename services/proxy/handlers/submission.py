@@ -2,6 +2,7 @@
 
 from libs.common.messages import SubmitTask
 from libs.common.model import InstanceId
+from services.proxy.core.names import ARCHIVE
 from services.proxy.ports import Draft, Manifest
 
 
@@ -13,7 +14,7 @@ def submission_of(draft: Draft, manifest: Manifest, holder: InstanceId) -> Submi
         name=draft.name,
         holder=holder,
         created_at_ms=draft.created_at_ms,
-        images_count=manifest.images_count,
+        images_count=None if hides_images(draft, manifest) else manifest.images_count,
         size_bytes=manifest.size_bytes,
         options=draft.options,
         outputs=draft.outputs,
@@ -21,3 +22,8 @@ def submission_of(draft: Draft, manifest: Manifest, holder: InstanceId) -> Submi
         zip_url=draft.zip_url,
         submodel=manifest.has_seed and bool(draft.outputs),
     )
+
+
+def hides_images(draft: Draft, manifest: Manifest) -> bool:
+    """Whether there are images in an archive that only the node unpacks, so that nobody knows yet how many."""
+    return bool(draft.zip_url) or any(file.name == ARCHIVE for file in manifest.files)

@@ -72,7 +72,7 @@ class NodeODMNodes:
             lines=tuple(said.output),
             name=said.name or "",
             created_at_ms=said.date_created,
-            images_count=said.images_count,
+            images_count=said.images_count if said.images_count > 0 else None,
         )
 
     async def output(self, node: Node, task: NodeTaskId, from_line: int, timeout_s: float) -> tuple[str, ...] | None:

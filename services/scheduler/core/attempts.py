@@ -4,6 +4,9 @@ An attempt that ran and was lost, or that the node refused, is *counted*; one th
 not: a cluster whose network is away for an hour must not fail its tasks. When `max_attempts_count` attempts were counted the
 task has failed, with the reason of each. Before every new try there is a back-off that doubles.
 
+A node that refuses a task for something that another may not have (core/refusals.py) is *unfit* for it: that does not count either, but
+it is remembered, and after REFUSALS_COUNT of them the task has failed, so that it does not go round a large cluster for ever.
+
 A task whose attempts coincide with the death of their nodes is not sent to node after node: when `killer_nodes_count` nodes
 have died soon after it had come to them (*fatal* attempts), it has failed.
 
@@ -22,6 +25,7 @@ from libs.common.model import Attempt, AttemptState, Cleanup, Task
 
 KEPT_COUNT: Final = 20
 """Attempts that stay in the record. Only ones that were not counted are ever dropped."""
+REFUSALS_COUNT: Final = 20
 MAX_DOUBLINGS: Final = 16
 REASON_LENGTH: Final = 4_000
 """Longest reason that is kept; a node's words on bad options are a JSON array of many."""
@@ -63,6 +67,12 @@ class Ending:
     cleanup: Cleanup = Cleanup.NONE
     min_memory_bytes: int = 0
     """Its node had so much memory, and it was too little."""
+    unfit: bool = False
+    """Its node refused it for something that another may not have."""
+    barred: bool = False
+    """And it is not to be asked again, whatever it says of itself."""
+    least_limit_count: int = 0
+    """So many images a node must take."""
 
 
 def ended(attempts: Sequence[Attempt], ending: Ending, now_ms: WallMs) -> tuple[Attempt, ...]:
@@ -75,6 +85,8 @@ def ended(attempts: Sequence[Attempt], ending: Ending, now_ms: WallMs) -> tuple[
         outcome=ending.outcome,
         counted=ending.counted,
         fatal=ending.fatal,
+        unfit=ending.unfit,
+        barred=ending.barred,
         cleanup=ending.cleanup,
     )
     return trimmed((*attempts[:-1], last))
@@ -85,7 +97,7 @@ def trimmed(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
     surplus = len(attempts) - KEPT_COUNT
     kept: list[Attempt] = []
     for attempt in attempts:
-        if surplus > 0 and not attempt.counted and attempt.cleanup is Cleanup.NONE:
+        if surplus > 0 and not (attempt.counted or attempt.unfit) and attempt.cleanup is Cleanup.NONE:
             surplus -= 1
         else:
             kept.append(attempt)
@@ -95,6 +107,11 @@ def trimmed(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
 def counted(attempts: Sequence[Attempt]) -> list[Attempt]:
     """Find the attempts that count against the limit."""
     return [attempt for attempt in attempts if attempt.counted]
+
+
+def refused(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Find the attempts whose nodes were unfit."""
+    return [attempt for attempt in attempts if attempt.unfit]
 
 
 def killed_count(attempts: Sequence[Attempt]) -> int:

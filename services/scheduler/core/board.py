@@ -279,7 +279,9 @@ class Board:
     def site_of(self, node: NodeId) -> Site:
         """Say what a task's next value needs to know of where it runs."""
         state = self.nodes.get(node)
-        return Site(self.name_of(node), state.memory_bytes if state else 0)
+        if state is None:
+            return Site(self.name_of(node))
+        return Site(state.record.name, state.memory_bytes, state.limit_count)
 
     # --- who waits, and for what -------------------------------------------------------------------------------------
 
@@ -343,10 +345,10 @@ class Board:
         for task_id, began in begun:
             task = self.tasks[task_id]
             if node := self.nodes.get(task.attempts[-1].node):
-                yield Busy(node, task.images_count, began)
+                yield Busy(node, task.images_count or 0, began)
         for each in self.reserved.values():
             if node := self.nodes.get(each.node):
-                yield Busy(node, self.tasks[each.task].images_count, now)
+                yield Busy(node, self.tasks[each.task].images_count or 0, now)
 
     def _reserve(self, task: Task, choice: Placement) -> Reservation:
         made = self.reserved[task.id] = Reservation(task.id, choice.node.id, choice.reason)

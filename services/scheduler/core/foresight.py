@@ -86,7 +86,7 @@ class Foresight:
         took_ms = task.known.processing_time_ms
         if took_ms <= 0:
             took_ms = max(0, ended_ms - (last.running_at_ms or ended_ms))
-        self.paces.learn(last.node, task.images_count, took_ms, ended_ms)
+        self.paces.learn(last.node, task.images_count or 0, took_ms, ended_ms)
 
     def forget(self, task: TaskId) -> None:
         """Forget a task that waits no more."""
@@ -105,7 +105,7 @@ class Foresight:
 
     def may_hold(self, task: Task, free: NodeState, now: Instant) -> bool:
         """Whether there is any sense in holding a task back from a free slot."""
-        if not self.paces.typical_ms or task.images_count <= 0 or task.attempts:
+        if not self.paces.typical_ms or not task.images_count or task.attempts:
             return False
         if free.free_count == 0 or free.record.machine is not None:
             return False
@@ -140,13 +140,14 @@ class Plan:
 
     def holds(self, task: Task, free: NodeState) -> bool:
         """Whether a task should wait although a slot is free; then it has taken a busy one in thought."""
+        images_count = task.images_count or 0
         if not self._foresight.may_hold(task, free, self._now):
             return False
-        alone_ms = task.images_count * self._paces.ms_per_image(free.pace)
+        alone_ms = images_count * self._paces.ms_per_image(free.pace)
         rate = self._rate_below(free.pace)
         if not rate or self._waiting_images_count / rate >= alone_ms * BACKLOG:
             return False
-        if not self._takes_in_thought(task.images_count, free.pace, alone_ms):
+        if not self._takes_in_thought(images_count, free.pace, alone_ms):
             return False
         self._foresight.hold(task.id, free, self._now + alone_ms / 1000)
         return True

@@ -2,7 +2,7 @@
 
 A *lane* holds the tasks of one holder and one owner that fit exactly the same nodes, in the order of their commits. How many images
 a task has matters to a node only by the node's limit; so between two limits that occur all numbers are alike, and a lane stands for
-all of them (`Kind.rung`). Where tasks need more than room for their images (memory, or a number of images that is not known yet) each
+all of them (`Kind.rung`). Where tasks need more than room for their images (memory, a number of images that is not known yet, not one of some nodes) each
 such need is a lane of its own.
 
 So there are about as many lanes as holders times kinds of nodes, however many tasks wait: what is free is compared with each
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from libs.common.model import InstanceId, Owner, Task, TaskId
-from services.scheduler.core.placement import Need, need_of
+from services.scheduler.core.placement import Need, NodeOnMachine, need_of
 from services.scheduler.core.queue import Key, Ordered, key_of
 
 NOBODY = Owner("")
@@ -31,6 +31,7 @@ class Kind(NamedTuple):
     images_count: int = 0
     min_memory_bytes: int = 0
     images_known: bool = True
+    barred: frozenset[NodeOnMachine] = frozenset()
 
 
 class LaneId(NamedTuple):
@@ -69,7 +70,7 @@ class Lanes:
         self._filed: dict[TaskId, LaneId] = {}
         self._images: dict[TaskId, int] = {}
         self.images_count = 0
-        """Of all of them."""
+        """Of all of them, as far as they are known."""
         self.version = 0
         """Grows with every change."""
 
@@ -114,8 +115,8 @@ class Lanes:
             lanes[lane_id] = Lane(lane_id, self._need_of(lane_id.kind))
         lanes[lane_id].order.add(key_of(task))
         self._filed[task.id] = lane_id
-        self._images[task.id] = task.images_count
-        self.images_count += task.images_count
+        self._images[task.id] = task.images_count or 0
+        self.images_count += task.images_count or 0
         self.version += 1
 
     def discard(self, task: Task) -> None:
@@ -145,11 +146,12 @@ class Lanes:
 
     def _kind_of(self, task: Task) -> Kind:
         need = need_of(task)
-        if need.min_memory_bytes or not need.images_known:
-            return Kind(-1, task.images_count, need.min_memory_bytes, need.images_known)
-        return Kind(bisect_left(self._limits, task.images_count))
+        if need.special:
+            return Kind(-1, need.images_count or 0, need.min_memory_bytes, need.images_known, need.barred)
+        return Kind(bisect_left(self._limits, need.images_count or 0))
 
     def _need_of(self, kind: Kind) -> Need:
         if kind.rung < 0:
-            return Need(kind.images_count, kind.images_known, min_memory_bytes=kind.min_memory_bytes)
+            memory_bytes = kind.min_memory_bytes
+            return Need(kind.images_count, kind.images_known, min_memory_bytes=memory_bytes, barred=kind.barred)
         return Need(self._limits[kind.rung] if kind.rung < len(self._limits) else None)

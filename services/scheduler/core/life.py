@@ -32,7 +32,7 @@ class Step(StrEnum):
     GIVE_UP = "give up"
     """Its attempts are spent."""
     ABANDON = "abandon"
-    """Its photos are not to be had any more."""
+    """It waits in vain: its photos are not to be had any more, or no node takes it."""
     COMPLETE = "complete"
     FAIL = "fail"
     """The node says that it cannot be done."""

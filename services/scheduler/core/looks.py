@@ -28,7 +28,8 @@ class Look:
     """The console from the line that was asked for on."""
     name: str = ""
     created_at_ms: int = 0
-    images_count: int = 0
+    images_count: int | None = None
+    """None: it has not counted them yet."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def known_of(known: LastKnown | None, look: Look, now_ms: WallMs) -> LastKnown:
         progress=look.progress,
         processing_time_ms=look.processing_time_ms,
         options=look.options,
+        images_count=look.images_count,
         console_count=count,
         console_tail=tail,
         seen_at_ms=now_ms,

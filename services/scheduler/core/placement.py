@@ -5,7 +5,9 @@ the shortest queue, then the longest without a turn. A node that is locked, drai
 
 What the original did not have is put in front of that order: a slot that is free now before one that only lets files be sent
 ahead, and another node before one where this task has failed. A task that ran out of memory waits for a node with more of it
-as long as there is one. For a task whose images are not known yet, a node without limit is best, then the largest limit.
+as long as there is one. For a task whose images are not known yet, a node without limit is best, then the largest limit. A node that has
+refused a task, for something that another may not have, does not get it again; one that has said how many images it has, only goes
+where so many are taken.
 
 Among nodes of one limit the one that has the task's files already (core/aims.py) comes first; where all else is equal but the turn,
 nodes to which files of other uploads go ahead are left alone.
@@ -14,8 +16,11 @@ nodes to which files of other uploads go ahead are left alone.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from libs.common.model import NodeId, Task, TaskId
+from libs.common.model import MachineId, NodeId, Task, TaskId
 from services.scheduler.core.nodes import NodeState
+
+NodeOnMachine = tuple[NodeId, MachineId | None]
+"""A node, and the machine that it was on: addresses are used again."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,19 @@ class Need:
     images_count: int | None = 0
     """None: more than any limit."""
     images_known: bool = True
+    """False: it may be any number."""
     avoided: frozenset[NodeId] = frozenset()
     """Where it has failed before."""
     min_memory_bytes: int = 0
     task: TaskId | None = None
     """Whose need it is, where files may have gone ahead."""
+    barred: frozenset[NodeOnMachine] = frozenset()
+    """Nodes that have refused it."""
+
+    @property
+    def special(self) -> bool:
+        """Whether more of a node matters than its limit of images."""
+        return bool(self.min_memory_bytes or self.barred) or not self.images_known
 
 
 @dataclass(frozen=True)
@@ -43,17 +56,28 @@ class Placement:
 def need_of(task: Task) -> Need:
     """Read from a task what it needs."""
     return Need(
-        images_count=task.images_count,
-        images_known=not (task.zip_url and task.images_count == 0),
+        images_count=task.needed_count or 0,
+        images_known=task.needed_count is not None,
         avoided=frozenset(attempt.node for attempt in task.attempts),
         min_memory_bytes=task.min_memory_bytes,
         task=task.id,
+        barred=frozenset((attempt.node, attempt.machine) for attempt in task.attempts if attempt.barred),
     )
+
+
+def is_barred(node: NodeState, need: Need) -> bool:
+    """Whether a node has refused such a task."""
+    return bool(need.barred) and (node.id, node.record.machine) in need.barred
+
+
+def may_ever_fit(node: NodeState, need: Need) -> bool:
+    """Whether a node may take such a task one day, as far as is known: locked, offline or full now, but neither too small nor barred."""
+    return not is_barred(node, need) and (node.info is None or node.fits(need.images_count))
 
 
 def suitable(nodes: Iterable[NodeState], need: Need) -> list[NodeState]:
     """Find the nodes that take such a task, full or not: those with more memory, where memory was short and there are any."""
-    fitting = [node for node in nodes if node.usable and node.fits(need.images_count)]
+    fitting = [node for node in nodes if node.usable and node.fits(need.images_count) and not is_barred(node, need)]
     if not need.min_memory_bytes:
         return fitting
     return [node for node in fitting if node.memory_bytes > need.min_memory_bytes] or fitting
@@ -133,5 +157,7 @@ def why_not(nodes: Sequence[NodeState], need: Need) -> str:
 
 def too_large(nodes: Sequence[NodeState], need: Need) -> str:
     """Say that the task has too many images for all."""
+    if any(node.fits(need.images_count) for node in nodes):
+        return "each node that is large enough has refused it"
     largest = max(node.limit_count or 0 for node in nodes)
     return f"no node takes {need.images_count} images (largest limit {largest})"

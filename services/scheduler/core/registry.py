@@ -72,7 +72,7 @@ class Registry:
 
     def choose(self, need: Need) -> Placement | None:
         """Choose the node for a task among those with room, as `place` does."""
-        if need.min_memory_bytes or not need.images_known:
+        if need.special:
             return place(self.open(), need, self.listed())
         node = self.best(need)
         return Placement(node, reason_for(node, need)) if node else None
@@ -85,7 +85,7 @@ class Registry:
 
     def free_for(self, need: Need, accepts: Callable[[NodeState], bool] = anyone) -> NodeState | None:
         """Find a node with a slot that nobody uses for such a task, among those that are accepted."""
-        if need.min_memory_bytes or not need.images_known:
+        if need.special:
             choice = place([node for node in self.open() if accepts(node)], need, self.listed())
             node = choice.node if choice else None
         else:

@@ -14,6 +14,7 @@ from typing import Final
 from libs.common.clocks import Instant
 from libs.common.messages import SupplyChanged, supersedes
 from libs.common.model import MachineId, TaskId
+from services.scheduler.core.hopeless import Rental
 
 NO_MACHINE: Final = "no machine is started"
 
@@ -25,6 +26,8 @@ class Supply:
         self._epoch = 0
         self._heard: Instant | None = None
         self._words: dict[TaskId, str] = {}
+        self._never: frozenset[TaskId] = frozenset()
+        """Those for which there is no size of machine."""
         self._own: dict[TaskId, MachineId] = {}
         self._tasks: dict[MachineId, TaskId] = {}
 
@@ -40,6 +43,7 @@ class Supply:
         self._epoch, self._heard = told.epoch, now
         self._words = {each.task: f"{NO_MACHINE}: {each.reason}" for each in told.waits}
         self._words |= {each.task: each.reason for each in told.comes}
+        self._never = frozenset(each.task for each in told.waits if each.never)
         self._own = told.meant
         self._tasks = {machine: task for task, machine in told.meant.items()}
         return before != told.meant
@@ -47,6 +51,12 @@ class Supply:
     def word(self, task: TaskId, now: Instant) -> str:
         """Say what is done for a task; empty when nothing is known."""
         return self._words.get(task, "") if self._believed(now) else ""
+
+    def rental(self, task: TaskId, now: Instant) -> Rental:
+        """Say whether a machine may come for a task."""
+        if not self._believed(now):
+            return Rental.SILENT
+        return Rental.NEVER if task in self._never else Rental.POSSIBLE
 
     def holds(self, task: TaskId, machine: MachineId | None, now: Instant) -> bool:
         """Whether a task should leave a machine to the one for which it was requested: its own is coming."""

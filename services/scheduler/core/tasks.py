@@ -25,6 +25,7 @@ from libs.common.model import (
     TaskState,
 )
 from services.scheduler.core.attempts import (
+    REFUSALS_COUNT,
     Ending,
     Patience,
     all_reasons,
@@ -33,9 +34,11 @@ from services.scheduler.core.attempts import (
     ended,
     failed_count,
     killed_count,
+    refused,
 )
 from services.scheduler.core.ended import final_of
 from services.scheduler.core.life import Impossible, Step, after, moved, under_way, with_attempt
+from services.scheduler.core.refusals import Refusal, refusal_in
 from services.scheduler.core.timeline import may_repeat, told, told_in_passing
 
 NOT_ENOUGH_MEMORY: Final = "Not enough memory"
@@ -60,7 +63,7 @@ def submitted(asked: SubmitTask, now_ms: WallMs, because: str) -> Task:
         holder=asked.holder,
         created_at_ms=asked.created_at_ms,
         committed_at_ms=now_ms,
-        images_count=asked.images_count,
+        images_count=images_in(asked),
         size_bytes=asked.size_bytes,
         options=asked.options,
         outputs=asked.outputs,
@@ -73,13 +76,18 @@ def submitted(asked: SubmitTask, now_ms: WallMs, because: str) -> Task:
     )
 
 
+def images_in(asked: SubmitTask) -> int | None:
+    """Say how many images were committed. An older proxy says 0 where it does not know."""
+    return None if asked.zip_url else asked.images_count
+
+
 def same_commit(task: Task, asked: SubmitTask) -> bool:
     """Whether a commit is the one that began this task, sent again."""
     begun_by = (task.owner, task.holder, task.created_at_ms)
     return begun_by == (asked.owner, asked.holder, asked.created_at_ms) and not task.removed
 
 
-def imported(asked: ImportRoute, name: str, created_at_ms: int, images_count: int, now_ms: WallMs) -> Task:
+def imported(asked: ImportRoute, name: str, created_at_ms: int, images_count: int | None, now_ms: WallMs) -> Task:
     """Begin with a task that runs on a node already."""
     attempt = Attempt(
         number=1,
@@ -206,10 +214,11 @@ def tried(task: Task, ending: Ending, where: str, patience: Patience, now_ms: Wa
         Step.RETRY,
         attempts=attempts,
         known=None,
-        not_before_ms=now_ms + patience.backoff_ms(number),
+        not_before_ms=0 if ending.unfit else now_ms + patience.backoff_ms(number),
         min_memory_bytes=max(task.min_memory_bytes, ending.min_memory_bytes),
+        least_limit_count=max(task.least_limit_count, ending.least_limit_count),
         waiting_because="another attempt follows",
-        timeline=told_in_passing(task.timeline, f"{line}; trying again", now_ms),
+        timeline=told_in_passing(task.timeline, f"{line}; trying {'another' if ending.unfit else 'again'}", now_ms),
     )
 
 
@@ -222,6 +231,8 @@ def why_no_other(task: Task, attempts: Sequence[Attempt], patience: Patience) ->
     killed = killed_count(attempts)
     if patience.killer_nodes_count and killed >= patience.killer_nodes_count:
         return f"{killed} nodes died soon after it had come to them, so it is not sent to another"
+    if len(refused(attempts)) >= REFUSALS_COUNT:
+        return f"{REFUSALS_COUNT} nodes have refused it"
     if len(counted(attempts)) >= patience.max_attempts_count:
         return NO_ATTEMPT_LEFT
     return "" if task.inputs_kept and task.holder != HELD_BY_NOBODY else NO_INPUTS
@@ -243,18 +254,38 @@ class Site:
     name: str
     """`hostname:port`"""
     memory_bytes: int = 0
+    limit_count: int | None = None
+    """Most images that it takes, as it says of itself; None: it says none."""
+
+    def unfit(self, refusal: Refusal, reason: str) -> Ending:
+        """End an attempt that it has refused. Where its limit says as much, that is enough: it may be another tomorrow."""
+        told = self.limit_count is not None and self.limit_count < refusal.least_limit_count
+        least = refusal.least_limit_count
+        return Ending(reason, unfit=True, barred=not told, least_limit_count=least, cleanup=Cleanup.REMOVE)
 
 
 def observed(task: Task, seen: LastKnown, site: Site, patience: Patience, now_ms: WallMs) -> Task:
     """Take in what the node says of its end. While it runs, that changes nothing of the task itself."""
     if task.state is not TaskState.RUNNING:
         raise Impossible(f"a task that is {task.state} is not observed")
+    task = with_images(task, seen)
     if seen.code in {StatusCode.QUEUED, StatusCode.RUNNING}:
         return task
     known = msgspec.structs.replace(task, known=final_of(seen, task))
     if seen.code is StatusCode.FAILED and seen.error.startswith(NOT_ENOUGH_MEMORY):
         return out_of_memory(known, site, patience, now_ms)
+    if seen.code is StatusCode.FAILED and (refusal := refusal_in(seen.error)):
+        return tried(known, site.unfit(refusal, seen.error), site.name, patience, now_ms)
     return finished(known, seen, site.name, now_ms)
+
+
+def with_images(task: Task, seen: LastKnown) -> Task:
+    """Take the node's own count of images that came in an archive, as soon as it has one."""
+    if task.images_count is not None and not task.zip_url:
+        return task
+    if not seen.images_count or seen.images_count < 0 or seen.images_count == task.images_count:
+        return task
+    return msgspec.structs.replace(task, images_count=seen.images_count)
 
 
 def out_of_memory(task: Task, site: Site, patience: Patience, now_ms: WallMs) -> Task:

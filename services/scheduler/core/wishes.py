@@ -89,11 +89,13 @@ def started_over(task: Task, options: tuple[OptionValue, ...] | None, now_ms: Wa
 def forgiven(attempt: Attempt, *, last: bool) -> Attempt:
     """Let an attempt count no more. The last one may still lie on its node, which may come back."""
     cleanup = Cleanup.REMOVE if last else attempt.cleanup
-    return msgspec.structs.replace(attempt, counted=False, fatal=False, outcome="", cleanup=cleanup)
+    return msgspec.structs.replace(
+        attempt, counted=False, fatal=False, unfit=False, barred=False, outcome="", cleanup=cleanup
+    )
 
 
 def abandoned(task: Task, reason: str, now_ms: WallMs) -> Task:
-    """End a task that waits for photos that nobody has any more."""
+    """End a task that waits in vain: nobody has its photos any more, or no node takes it."""
     return moved(
         task,
         Step.ABANDON,

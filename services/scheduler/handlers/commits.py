@@ -16,7 +16,7 @@ from services.scheduler.core.adoption import adopted, caught_up
 from services.scheduler.core.looks import Look
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.core.placement import Need
-from services.scheduler.core.tasks import imported, same_commit, submitted
+from services.scheduler.core.tasks import images_in, imported, same_commit, submitted
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.placing import Placer
 from services.scheduler.handlers.voice import Voice
@@ -52,7 +52,8 @@ class CommitHandlers:
 
     async def _create(self, asked: SubmitTask) -> TaskRecord:
         board, now_ms = self._ledger.board, self._ledger.next_commit_ms()
-        need = Need(asked.images_count, images_known=not asked.zip_url or asked.images_count > 0)
+        images_count = images_in(asked)
+        need = Need(images_count or 0, images_known=images_count is not None)
         because = "" if self._placer.has_room(need) else board.why_not(need)
         try:
             return await self._ledger.create(submitted(asked, now_ms, because))

@@ -33,6 +33,7 @@ from services.scheduler.core.attempts import Ending, Patience, to_clean
 from services.scheduler.core.board import Held
 from services.scheduler.core.life import Impossible
 from services.scheduler.core.nodes import NodeState
+from services.scheduler.core.refusals import refusal_in
 from services.scheduler.core.tasks import started, tried, uncertain
 from services.scheduler.core.wishes import without_inputs
 from services.scheduler.handlers.calm import calm
@@ -119,6 +120,9 @@ class ForwardHandlers:
                 return task
             if asked.commit_uncertain:
                 return uncertain(task, asked.reason)
+            refusal = refusal_in(asked.reason) if asked.node_refused else None
+            if refusal and task.attempt:
+                return self._tried(task, self._board.site_of(task.attempt.node).unfit(refusal, asked.reason))
             return self._tried(task, Ending(asked.reason, counted=asked.node_refused))
 
         record = await self._ledger.change(asked.task, decide)

@@ -22,7 +22,7 @@ def limits(**changes: Any) -> Limits:
     return Limits(**{"sizes": (SMALL, LARGE), "regions": ("here", "there"), **changes})
 
 
-def waits(name: str, images: int = 10, **more: Any) -> WaitingTask:
+def waits(name: str, images: int | None = 10, **more: Any) -> WaitingTask:
     return WaitingTask(task=TaskId(name), images_count=images, **more)
 
 
@@ -94,11 +94,42 @@ def destroyed(found: Plan) -> dict[str, str]:
         pytest.param(waits("t", 1), "small", id="few images"),
         pytest.param(waits("t", 50), "small", id="as many as fit"),
         pytest.param(waits("t", 51), "large", id="one more"),
-        pytest.param(waits("t", 0), "small", id="images of a zip URL are not known"),
+        pytest.param(waits("t", None), "large", id="images in an archive that nobody has counted"),
+        pytest.param(waits("t", None, size_bytes=2000), "small", id="not counted, too large for the largest"),
     ],
 )
 def test_a_task_gets_the_smallest_size_that_fits(task: WaitingTask, size: str):
     assert created(decide(waiting=[task])) == [(size, "here")]
+
+
+def test_a_machine_for_an_unknown_number_of_images_says_so_and_is_named_by_its_size():
+    (creation,) = decide(waiting=[waits("t", None)]).create
+    assert (creation.images_count, creation.reason) == (500, "a task of an unknown number of images waits")
+
+
+def test_a_task_of_unknown_size_takes_the_largest_machine_that_others_leave():
+    machines = [machine("s"), machine("l", size=LARGE)]
+    assert decide(machines, [waits("t", None)]).comes[0].task == "t"
+    found = decide([machine("s"), machine("l", size=LARGE)], [waits("t", None), waits("u", 100), waits("v", 50)])
+    assert [each.offer.size.slug for each in found.create] == ["large"]
+
+
+def test_a_machine_that_has_refused_a_task_is_not_its_machine():
+    found = decide([machine("s")], [waits("t", barred=(MachineId("s"),))])
+    assert created(found) == [("small", "here")]
+
+
+@pytest.mark.parametrize(
+    ("task", "never", "more"),
+    [
+        pytest.param(waits("t", 501), True, {}, id="no such size"),
+        pytest.param(waits("t", 4), True, {"min_images": 5}, id="too few images"),
+        pytest.param(waits("t", 60), False, {"machines_count": 0}, id="the limit of machines"),
+        pytest.param(waits("t", 60), False, {"paused": "paused"}, id="paused"),
+    ],
+)
+def test_it_is_said_whether_waiting_may_help(task: WaitingTask, never: bool, more: dict[str, Any]):
+    assert [each.never for each in decide(waiting=[task], **more).waits] == [never]
 
 
 @pytest.mark.parametrize(

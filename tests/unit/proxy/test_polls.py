@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from libs.common.clocks import WallMs
 from libs.common.model import (
     Attempt,
     AttemptState,
@@ -46,6 +47,7 @@ def task(state: TaskState = TaskState.RUNNING, **values: Any) -> Task:
         "timeline": TIMELINE,
         "known": None,
         "submodel": False,
+        "images_count": 2,
         **values,
     }
     return Task(
@@ -55,7 +57,6 @@ def task(state: TaskState = TaskState.RUNNING, **values: Any) -> Task:
         holder=InstanceId("i"),
         created_at_ms=5,
         committed_at_ms=10,
-        images_count=2,
         **given_values,
     )
 
@@ -236,3 +237,37 @@ def test_without_nodes_uploads_are_still_invited() -> None:
     info = cluster_info(ClusterSummary())
 
     assert (info["maxImages"], info["maxParallelTasks"]) == (None, 1)
+
+
+# --- images in an archive ------------------------------------------------------------------------------------------
+
+ZIP: dict[str, Any] = {"images_count": None, "zip_url": "http://x/y.zip"}
+
+
+@pytest.mark.parametrize(
+    ("values", "count"),
+    [
+        pytest.param(ZIP, -1, id="nobody has counted them: as NodeODM says it"),
+        pytest.param({**ZIP, "known": LastKnown(code=StatusCode.RUNNING, images_count=7)}, 7, id="its node has"),
+        pytest.param({**ZIP, "images_count": 7}, 7, id="its node had"),
+        pytest.param({"images_count": 0}, 0, id="none"),
+    ],
+)
+def test_unknown_is_not_zero(values: dict[str, Any], count: int) -> None:
+    assert known_info(task(**values), WallMs(0))["imagesCount"] == count
+
+
+@pytest.mark.parametrize(
+    ("values", "said", "count"),
+    [
+        pytest.param(ZIP, 0, -1, id="the node has not counted yet"),
+        pytest.param(ZIP, -1, -1, id="the node says so"),
+        pytest.param(ZIP, 7, 7, id="the node has counted"),
+        pytest.param({**ZIP, "images_count": 7}, 0, 7, id="an earlier node has"),
+        pytest.param({}, 0, 0, id="no archive: as the node says"),
+    ],
+)
+def test_a_nodes_number_counts_when_it_is_one(values: dict[str, Any], said: int, count: int) -> None:
+    info = node_info(task(**values), {"status": {"code": 20}, "imagesCount": said})
+    assert info is not None
+    assert info["imagesCount"] == count

@@ -249,7 +249,7 @@ function updateTask(row, task) {
   row.bar_.hidden = task.state === "waiting";
   row.bar_.value = task.progress;
   setText(row.percent_, task.state === "waiting" ? "" : `${Math.round(task.progress)} %`);
-  setText(images, task.imagesCount.toLocaleString("en"));
+  setText(images, task.imagesCount === null ? "?" : task.imagesCount.toLocaleString("en"));
   setText(node, task.node);
   setText(time, duration(task.processingTime));
   setText(age, duration(Math.max(Date.now() - task.dateCommitted, 0)));

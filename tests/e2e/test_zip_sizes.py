@@ -1,0 +1,107 @@
+"""Archives whose number of images nobody knows, on nodes that take only so many."""
+
+import asyncio
+import zipfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pyodm.types import TaskStatus
+
+from libs.common.messages import LIST_TASKS, ListTasks
+from libs.nodesim.testing import NodeSimProcess
+from tests.cluster import Cluster
+from tests.datasets import make_images
+from tests.waiting import until
+
+pytestmark = pytest.mark.slow
+
+IMAGES_COUNT = 7
+
+
+@asynccontextmanager
+async def served_zip(tmp_path: Path) -> AsyncIterator[str]:
+    """Serve an archive of images; its address."""
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for path in make_images(tmp_path / "images", IMAGES_COUNT):
+            archive.write(path, path.name)
+    content = (tmp_path / "images.zip").read_bytes()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(content))
+        if not head.startswith(b"HEAD"):
+            writer.write(content)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/images.zip"
+
+
+async def info(http: httpx.AsyncClient, task: str) -> dict[str, Any]:
+    said: dict[str, Any] = (await http.get(f"/task/{task}/info", params={"with_output": 0})).json()
+    return said
+
+
+async def has_code(http: httpx.AsyncClient, task: str, code: TaskStatus) -> dict[str, Any]:
+    async def reached() -> dict[str, Any] | None:
+        said = await info(http, task)
+        return said if said["status"]["code"] == code.value else None
+
+    found: dict[str, Any] = await until(reached, timeout_s=40, step_s=0.1, what=f"{task} to be {code.name}")
+    return found
+
+
+async def test_a_zip_that_is_too_large_for_the_free_node_is_done_by_the_larger_one_that_was_busy(tmp_path: Path):
+    async with (
+        Cluster(tmp_path) as cluster,
+        httpx.AsyncClient(base_url=cluster.url, trust_env=False, timeout=20) as http,
+        served_zip(tmp_path) as url,
+    ):
+        with NodeSimProcess(max_images=2) as small, NodeSimProcess(max_images=100, task_time_s=600) as large:
+            await cluster.add_node(large)
+            files = [("images", (f"{number}.jpg", b"x")) for number in range(5)]
+            other = (await http.post("/task/new", files=files)).json()["uuid"]
+            await has_code(http, other, TaskStatus.RUNNING)
+            await cluster.add_node(small)
+
+            task = (await http.post("/task/new", data={"zipurl": url})).json()["uuid"]
+            await until(lambda: small.events("task_refused"), timeout_s=30, what="the small node to refuse it")
+            assert "8 images uploaded" in small.events("task_refused")[0]["error"]
+
+            waits = await has_code(http, task, TaskStatus.QUEUED)
+            assert waits["imagesCount"] == -1
+            assert [each.images_count for each in await listed(cluster, task)] == [None]
+            await asyncio.to_thread(large.set, task_time_s=0.2)
+            await http.post("/task/cancel", data={"uuid": other})
+
+            ended = await has_code(http, task, TaskStatus.COMPLETED)
+            assert ended["imagesCount"] == IMAGES_COUNT
+            assert [each.images_count for each in await listed(cluster, task)] == [IMAGES_COUNT]
+            assert len(small.events("task_refused")) == 1
+
+
+async def listed(cluster: Cluster, task: str) -> list[Any]:
+    return [each for each in (await cluster.bus.ask(LIST_TASKS, ListTasks())).tasks if each.id == task]
+
+
+async def test_a_zip_that_is_too_large_for_every_node_fails_with_one_sentence(tmp_path: Path):
+    async with (
+        Cluster(tmp_path) as cluster,
+        httpx.AsyncClient(base_url=cluster.url, trust_env=False, timeout=20) as http,
+        served_zip(tmp_path) as url,
+    ):
+        with NodeSimProcess(max_images=2) as node:
+            await cluster.add_node(node)
+            task = (await http.post("/task/new", data={"zipurl": url})).json()["uuid"]
+
+            failed = await has_code(http, task, TaskStatus.FAILED)
+            assert failed["status"]["errorMessage"] == (
+                "No node takes 8 images (the largest limit is 2), and no machine that does can be rented"
+            )
+            assert len(node.events("task_refused")) == 1
