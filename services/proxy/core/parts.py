@@ -25,6 +25,11 @@ from urllib.parse import unquote_to_bytes
 
 from libs.common.errors import Refused
 
+USUAL: Final = re.compile(
+    rb'Content-Disposition: form-data; name="([^"\\\x00-\x1f\x7f]*)"; filename="([^"\\\x00-\x1f\x7f]*)"'
+    rb"(?:\r\nContent-Type: (?:image|application|text)/[\w.+-]+)?"
+)
+"""The head of a file as curl, browsers and requests write it: many requests are full of them."""
 FOLD: Final = re.compile(rb"\r\n(?=[ \t])")
 LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t -~\x80-\xff]*)")
 """One line of a head: no control characters, no space before the colon."""
@@ -64,6 +69,13 @@ class PartHead:
 
 def read_head(head: bytes) -> PartHead:
     """Read the lines in front of a part. Raises MalformedBody."""
+    if usual := USUAL.fullmatch(head):
+        return PartHead(text_of(usual[1]), without_words(text_of(usual[2])))
+    return read_lines(head)
+
+
+def read_lines(head: bytes) -> PartHead:
+    """Read them line by line, whatever they are. Raises MalformedBody."""
     lines = lines_of(head)
     kind, said = parameters_of(lines.get(b"content-disposition", b""))
     if kind != b"form-data":

@@ -1,6 +1,7 @@
 """Multipart bodies, in any pieces."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from services.proxy.core.multipart import (
     MultipartReader,
     boundary_of,
 )
-from services.proxy.core.parts import MalformedBody
+from services.proxy.core.parts import MalformedBody, PartHead, read_head, read_lines
 
 BOUNDARY = b"x-boundary"
 
@@ -187,3 +188,23 @@ def test_what_goes_past_the_reader_is_offered_only_inside_a_file() -> None:
     assert offered == [False, True, False]
     reader.feed(b"y")
     assert reader.inside_file
+
+
+@given(
+    name=st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=12),
+    filename=st.one_of(
+        st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=12),
+        st.sampled_from(["=?utf-8?B?w7w=?=", "a%20b.jpg", "C:\\x.jpg", 'a"b', ""]),
+    ),
+    line=st.sampled_from([b"", b"\r\nContent-Type: image/jpeg", b"\r\nContent-Type: application/octet-stream"]),
+)
+def test_a_usual_head_is_read_as_any_other(name: str, filename: str, line: bytes) -> None:
+    head = f'Content-Disposition: form-data; name="{name}"; filename="{filename}"'.encode() + line
+
+    def read_by(reader: Callable[[bytes], PartHead]) -> PartHead | str:
+        try:
+            return reader(head)
+        except MalformedBody as error:
+            return error.message
+
+    assert read_by(read_head) == read_by(read_lines)
