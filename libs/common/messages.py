@@ -498,6 +498,8 @@ class PlaceTasks(Frozen, frozen=True, kw_only=True):
     """About these it wants an answer now, whatever it is; at most `NAMED`."""
     hold_s: float = 0.0
     """How long it would wait for something to be said, seconds; at most `HOLD_S`."""
+    renews_first: bool = False
+    """It renews each attempt before it begins it: a node has heard nothing of one that was never renewed."""
 
     NAMED: ClassVar[int] = 500
     HOLD_S: ClassVar[float] = 20.0

@@ -247,7 +247,7 @@ def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict
         "explain waits": again(SWEEP_S, scheduler.explainer.explain, "explain waits"),
         "end refused tasks": again(SWEEP_S, scheduler.hopeless.check, "end refused tasks"),
         "expire aims": again(SWEEP_S, scheduler.aimer.expire, "expire aims"),
-        "check forwarding": again(SWEEP_S, lambda: forwards.check(crew), "check forwarding"),
+        "check forwarding": again(SWEEP_S, lambda: forwards.watch(crew), "check forwarding"),
         "lose tasks": again(SWEEP_S, scheduler.loser.watch, "lose tasks"),
         "follow others": scheduler.ledger.follow_others,
         "settle doubts": again(SWEEP_S, scheduler.ledger.settle_doubts, "settle doubts"),

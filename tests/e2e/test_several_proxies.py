@@ -1,6 +1,8 @@
 """Two proxy processes behind no balancer at all: a client may ask either, whatever happens to the other."""
 
 import asyncio
+import signal
+import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +12,7 @@ import httpx
 import pytest
 from pyodm.types import TaskStatus
 
+from libs.common.messages import LOCK_NODE, UNLOCK_NODE, NodeRef
 from libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster, answers
 from tests.datasets import expected, make_images, processed
@@ -128,6 +131,38 @@ async def test_polls_and_actions_work_while_the_holder_is_dead(pair: Pair, tmp_p
         assert (await pair.two.post(f"/task/new/commit/{task}")).json() == {"uuid": task}
         assert (await pair.two.post("/task/cancel", data={"uuid": task})).json() == {"success": True}
         assert (await pair.two.get(f"/task/{task}/info")).json()["status"]["code"] == TaskStatus.CANCELED.value
+
+
+async def commit(http: httpx.AsyncClient, name: str, image: Path) -> str:
+    task: str = (await http.post("/task/new/init", data={"name": name})).json()["uuid"]
+    await send(http, task, image)
+    assert (await http.post(f"/task/new/commit/{task}")).json() == {"uuid": task}
+    return task
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_slot_that_became_free_for_a_proxy_that_has_just_died_goes_to_one_that_lives(
+    pair: Pair, tmp_path: Path, how: signal.Signals
+):
+    [image] = make_images(tmp_path / "images", 1)
+    async with NodeSimProcess(task_time_s=0.3) as node:
+        view = await pair.cluster.add_node(node)
+        await pair.cluster.bus.ask(LOCK_NODE, NodeRef(node=view.id))
+        older, younger = await commit(pair.one, "older", image), await commit(pair.two, "younger", image)
+        pair.cluster.send("proxy", how)
+        await pair.cluster.bus.ask(UNLOCK_NODE, NodeRef(node=view.id))
+        began_s = time.monotonic()
+        await completed(pair.two, younger)
+        assert time.monotonic() - began_s < 10
+        lines: list[str] = (await pair.two.get(f"/task/{older}/output")).json()
+        assert any("its proxy has not taken it up within 3 s" in line for line in lines), lines
+        if how is signal.SIGKILL:
+            await asyncio.to_thread(pair.cluster.kill, "proxy")
+            pair.cluster.start("proxy")
+        else:
+            pair.cluster.send("proxy", signal.SIGCONT)
+        await completed(pair.two, older)
+        assert len(node.events("task_started")) == 2
 
 
 async def test_a_task_says_that_it_waits_for_its_proxy_and_another_on_that_spool_goes_on_with_it(

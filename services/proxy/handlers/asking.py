@@ -167,6 +167,7 @@ class Asker:
             sending=dict(self._sending()),
             tasks=tasks,
             hold_s=hold_s,
+            renews_first=True,
         )
 
     async def _ask(self, question: PlaceTasks) -> Placements | None:

@@ -1,8 +1,9 @@
 """One attempt: a task's files to one node, then its commit; at the end the scheduler is told how it went.
 
-    begin ──▶ send (several files at once) ──▶ confirm ──▶ commit ──▶ (prove) ──▶ REPORT_FORWARDED
-      └──────────── any failure that ends the attempt ──────────────────────────▶ REPORT_FORWARD_FAILED
+    take up ──▶ begin ──▶ send (several files at once) ──▶ confirm ──▶ commit ──▶ (prove) ──▶ REPORT_FORWARDED
+                  └──────────── any failure that ends the attempt ──────────────────────────▶ REPORT_FORWARD_FAILED
 
+*Take up* is the first renewal; its answer is waited for, so that a slot that was given to somebody else meanwhile costs nothing.
 Meanwhile RENEW_ATTEMPT says every few seconds that we are still at it. Refused, the attempt no longer counts (the task was
 canceled, or the scheduler gave the attempt up): sending stops at once and nothing is reported. *Confirm* is one more renewal
 that must be answered before the commit goes out, so that nothing is started on a node that nobody waits for. Before it, the
@@ -86,6 +87,24 @@ async def tell(bus: Bus, request: Request[Any, Any], message: Any, retry_s: floa
             return
         else:
             return
+
+
+async def taken_up(bus: Bus, holder: InstanceId, task: TaskId, placed: Placed, retry_s: float) -> str:
+    """Tell the scheduler that an attempt is about to begin, until it is heard; why it is not to, empty: it is.
+
+    Nothing may go to its node before: who has not heard of us within seconds gives the slot to somebody else, without asking the node.
+    """
+    message = RenewAttempt(task=task, attempt=placed.attempt, holder=holder, epoch=placed.epoch)
+    while True:
+        try:
+            await bus.ask(RENEW_ATTEMPT, message)
+        except Refused as error:
+            return error.message
+        except ClusterError as error:
+            log.warning("attempt not taken up yet", task=task, attempt=placed.attempt, reason=error.message)
+            await asyncio.sleep(retry_s)
+        else:
+            return ""
 
 
 class Attempt:

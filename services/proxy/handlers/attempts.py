@@ -20,7 +20,7 @@ from libs.common.ports import Bus
 from services.proxy.core.forwarding import Verdict
 from services.proxy.core.history import History, begun, is_noted, reached
 from services.proxy.handlers.ahead import Ahead
-from services.proxy.handlers.attempt import Attempt, Pace, tell
+from services.proxy.handlers.attempt import Attempt, Pace, taken_up, tell
 from services.proxy.handlers.delivery import Delivery, StepFailed
 from services.proxy.handlers.finish import Finisher
 from services.proxy.handlers.leftovers import Leftovers
@@ -71,9 +71,20 @@ class Attempts:
         """Bring a task to the node that it was placed on, unless that was tried already."""
         if not placed.ahead or placed.attempt <= loop.begun:
             self._ahead.give_up(task, f"the task is placed on {placed.node.name}")
-        if why_not := self._why_not(task, placed, loop) or await self._why_not_noted(task, placed):
+        if why_not := self._why_not(task, placed, loop):
             await self.give_up(task, placed.attempt, why_not, untouched=why_not == NO_INPUTS)
             return
+        loop.begun = placed.attempt
+        if over := await taken_up(self._bus, self._spool.instance, task, placed, self._pace.bus_retry_s):
+            log.info("attempt not begun", task=task, attempt=placed.attempt, reason=over)
+            self._ahead.give_up(task, over)
+        elif why_not := await self._why_not_noted(task, placed):
+            await self.give_up(task, placed.attempt, why_not)
+        else:
+            await self._go(task, placed, loop)
+
+    async def _go(self, task: TaskId, placed: Placed, loop: Loop) -> None:
+        """Send it. What is cut off is reported."""
         attempt = Attempt(
             self._bus,
             self._spool.instance,
@@ -85,7 +96,7 @@ class Attempts:
             woken=loop.woken,
             pace=self._pace,
         )
-        loop.begun, loop.sending = placed.attempt, True
+        loop.sending = True
         try:
             with self._ahead.giving_way():
                 await attempt.run()

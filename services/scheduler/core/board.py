@@ -22,6 +22,7 @@ from libs.common.model import (
     Attempt,
     AttemptState,
     Cleanup,
+    InstanceId,
     LastKnown,
     Node,
     NodeId,
@@ -60,8 +61,10 @@ class Held:
     heard_at: Instant
     """When its holder last said that it is at it."""
     uncertain_since: Instant | None = None
-    unheard: bool = False
-    """It was placed, and nothing has been heard of it since: the answer may have been lost with its holder."""
+    unheard_since: Instant | None = None
+    """It was placed then, and its holder has not renewed it since: the answer may have been lost."""
+    renews_first: bool = False
+    """Its holder begins nothing before it has renewed it."""
     doubtful: bool = False
     """Images may lie on the node twice, says its holder."""
 
@@ -210,6 +213,19 @@ class Board:
         if task.state in {TaskState.FORWARDING, TaskState.RUNNING}:
             self.nodes.occupy(last.node, task.id)
             self.allowance.take(task.owner, task.id)
+
+    def awaits_holder(self, task: TaskId, *, renews_first: bool) -> None:
+        """Note that an attempt has just been placed: its holder has still to say that it is at it."""
+        held = self.forwarding[task]
+        held.unheard_since, held.renews_first = held.heard_at, renews_first
+
+    def hear(self, holder: InstanceId, now: Instant) -> bool:
+        """Note that a holder is there, and may yet take up what was placed; whether it was away."""
+        for task in self.holders.sending(holder):
+            held = self.forwarding.get(task)
+            if held and held.renews_first and held.unheard_since is not None:
+                held.heard_at = now
+        return self.holders.heard(holder, now)
 
     def _unfile(self, before: Task, after: Task | None) -> None:
         """Take a task out of every place where its next value will not be."""

@@ -46,6 +46,7 @@ NOT_ENOUGH_MEMORY: Final = "Not enough memory"
 
 
 HOLDER_AWAY: Final = "its photos lie with a proxy that does not answer"
+ANOTHER_FOLLOWS: Final = "another attempt follows"
 HELD_BY_NOBODY: Final = InstanceId("")
 """The holder of a task whose inputs no proxy has."""
 
@@ -118,7 +119,8 @@ def waiting_because(task: Task, because: str, now_ms: WallMs, word: str = "") ->
     """Note why it waits, when that is news and the last line is not too fresh. `word`: the autoscaler's part of it."""
     if task.state is not TaskState.WAITING or because == task.waiting_because:
         return task
-    if not may_repeat(task, now_ms, news=word not in task.waiting_because):
+    first = task.waiting_because in {"", ANOTHER_FOLLOWS}
+    if not may_repeat(task, now_ms, first=first, news=word not in task.waiting_because):
         return task
     line = f"Waiting for a node: {because}"
     return msgspec.structs.replace(
@@ -217,7 +219,7 @@ def tried(task: Task, ending: Ending, where: str, patience: Patience, now_ms: Wa
         not_before_ms=0 if ending.unfit else now_ms + patience.backoff_ms(number),
         min_memory_bytes=max(task.min_memory_bytes, ending.min_memory_bytes),
         least_limit_count=max(task.least_limit_count, ending.least_limit_count),
-        waiting_because="another attempt follows",
+        waiting_because=ANOTHER_FOLLOWS,
         timeline=told_in_passing(task.timeline, f"{line}; trying {'another' if ending.unfit else 'again'}", now_ms),
     )
 

@@ -1,6 +1,9 @@
 """Follows the holders while they send a task to its node, and finds out what became of an attempt that nobody knows about.
 
-A holder that is silent for too long, or that sent the commit and did not see the answer, leaves an attempt *uncertain*. Then the node
+A holder renews each attempt before it begins it. Where even that does not come, nor anything else from it, the slot goes to others at once
+(core/silence.py): nothing was begun, and the holder is refused should it come after all.
+
+A holder that is silent for too long later on, or that sent the commit and did not see the answer, leaves an attempt *uncertain*. Then the node
 is asked: it has the task, so it runs; it does not have it, so the attempt is over; it cannot be reached, so it is asked again until
 the node's grace is over. Nothing else happens to the task before that, or it could run twice. A task that is found with images that its
 holder doubts (they may lie there twice, and the holder has not reported the proof) is removed from the node instead.
@@ -30,10 +33,10 @@ from libs.common.messages import (
 )
 from libs.common.model import Attempt, AttemptState, Cleanup, Task, TaskId, TaskState
 from services.scheduler.core.attempts import Ending, Patience, to_clean
-from services.scheduler.core.board import Held
 from services.scheduler.core.life import Impossible
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.core.refusals import refusal_in
+from services.scheduler.core.silence import TAKE_UP_S, Silence, judge, longest_of
 from services.scheduler.core.tasks import started, tried, uncertain
 from services.scheduler.core.wishes import without_inputs
 from services.scheduler.handlers.calm import calm
@@ -46,8 +49,8 @@ from services.scheduler.settings import SchedulerSettings
 
 log = structlog.get_logger()
 
-UNHEARD_S: Final = 15.0
-"""A holder renews its attempts every few seconds. One that it has not even once may not have heard of: it is gone, with the answer."""
+ABSENT_S: Final = 2.0
+"""Longer between two checks: it was us who did not listen."""
 
 Report = RenewAttempt | ReportForwarded | ReportForwardFailed | ReportInputsGone
 
@@ -73,6 +76,7 @@ class ForwardHandlers:
         self._settings = settings
         self._patience = patience_of(settings)
         self._asking: set[TaskId] = set()
+        self._checked_at: Instant | None = None
         self._denied: dict[TaskId, tuple[int, Instant]] = {}
         """Attempts that their node says it does not have: number, and since when it has said so without a break."""
 
@@ -85,7 +89,7 @@ class ForwardHandlers:
         if not is_current(task, asked.attempt, AttemptState.FORWARDING):
             raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
         held = self._board.forwarding[task.id]
-        held.heard_at, held.doubtful, held.unheard = self._ledger.instant(), asked.doubtful, False
+        held.heard_at, held.doubtful, held.unheard_since = self._ledger.instant(), asked.doubtful, None
         return Done()
 
     async def forwarded(self, asked: ReportForwarded) -> TaskRecord:
@@ -159,19 +163,46 @@ class ForwardHandlers:
 
     # --- what they don't -------------------------------------------------------------------------------------------
 
+    async def watch(self, crew: Crew) -> None:
+        """Check, again and again. A time in which we did not look ourselves is nobody's silence: what came is still to be read."""
+        now = self._ledger.instant()
+        absent_s = 0.0 if self._checked_at is None else now - self._checked_at
+        self._checked_at = now
+        if absent_s > ABSENT_S:
+            for held in self._board.forwarding.values():
+                if held.unheard_since is not None:
+                    held.heard_at = held.unheard_since = now
+        await self.check(crew)
+
     async def check(self, crew: Crew) -> None:
         """Look for holders that are silent, and ask nodes about what is uncertain."""
         now = self._ledger.instant()
         for task_id in self._denied.keys() - self._board.forwarding.keys():
             del self._denied[task_id]
+        longest_s = self._settings.forward_silence_s
         for task_id, held in list(self._board.forwarding.items()):
             if held.uncertain_since is not None:
                 await self._ask_once(crew, task_id)
-            elif now - held.heard_at > (longest_s := self._longest_silence_s(held)):
-                await self._suspect(task_id, longest_s)
+                continue
+            match judge(held, now, longest_s):
+                case Silence.NOT_TAKEN_UP:
+                    await self._free(task_id)
+                case Silence.SUSPECT:
+                    await self._suspect(task_id, longest_of(held, longest_s))
 
-    def _longest_silence_s(self, held: Held) -> float:
-        return min(self._settings.forward_silence_s, UNHEARD_S) if held.unheard else self._settings.forward_silence_s
+    async def _free(self, task_id: TaskId) -> None:
+        """Give the slot of an attempt to others that its holder has not taken up; its node has heard nothing of it."""
+        reason = f"its proxy has not taken it up within {TAKE_UP_S:g} s"
+
+        def decide(task: Task) -> Task:
+            held = self._board.forwarding.get(task_id)
+            if held is None or held.unheard_since is None or held.uncertain_since is not None:
+                return task
+            return self._tried(task, Ending(reason))
+
+        record = await self._ledger.change(task_id, decide)
+        if record.task.state is TaskState.WAITING:
+            log.warning("slot taken back", task=task_id, attempt=record.task.attempts[-1].number, reason=reason)
 
     async def _suspect(self, task_id: TaskId, silent_s: float) -> None:
         reason = f"its proxy has been silent for {silent_s:g} s"

@@ -6,7 +6,7 @@ reserved in the moment of the choice and until the attempt is written down, and 
 expire, and a proxy that is busy or gone keeps no slot from others.
 
 An answer may be lost with its proxy. The attempt is written by then, and counts: the next question of the holder gets it again,
-and of one that never asks again its silence is noticed (handlers/forwarding.py).
+and from one that gives no other sign of life the slot is taken back (handlers/forwarding.py).
 
 `PLACE_TASK` asks for one task and is answered at once: for integrations, and for proxies of the versions before.
 """
@@ -89,7 +89,7 @@ class Placer:
 
     def heard(self, holder: InstanceId) -> None:
         """Note that a holder is there."""
-        if self._board.holders.heard(holder, self._ledger.instant()):
+        if self._board.hear(holder, self._ledger.instant()):
             log.info("holder is back", holder=holder)
             self._ledger.news.set()
 
@@ -178,12 +178,12 @@ class Placer:
 
     async def _begin_all(self, poll: Poll) -> dict[TaskId, PlaceReply]:
         """Begin the attempts for which slots are reserved, side by side; those that fail are not spoken of."""
-        begun = await asyncio.gather(*(self._try_to_begin(each, poll.ahead.get(each.task)) for each in poll.reserved))
+        begun = await asyncio.gather(*(self._try_to_begin(each, poll) for each in poll.reserved))
         return {each.task: answer for each, answer in zip(poll.reserved, begun, strict=True) if answer}
 
-    async def _try_to_begin(self, made: Reservation, ahead: SentAhead | None) -> PlaceReply | None:
+    async def _try_to_begin(self, made: Reservation, poll: Poll) -> PlaceReply | None:
         try:
-            return await self._begin(made, ahead)
+            return await self._begin(made, poll.ahead.get(made.task), renews_first=poll.renews_first)
         except ClusterError as error:
             log.warning("attempt not begun", task=made.task, node=made.node, reason=error.message)
             return None
@@ -227,18 +227,18 @@ class Placer:
 
     # --- attempts --------------------------------------------------------------------------------------------------
 
-    async def _begin(self, made: Reservation, ahead: SentAhead | None) -> PlaceReply:
+    async def _begin(self, made: Reservation, ahead: SentAhead | None, *, renews_first: bool = False) -> PlaceReply:
         """Write an attempt down; its slot is reserved until that is done, or known not to have been done."""
         self._beginning.add(made.task)
         try:
-            return await self._write_down(made, ahead)
+            return await self._write_down(made, ahead, renews_first=renews_first)
         finally:
             self._beginning.discard(made.task)
             if made.task not in self._ledger.doubtful and self._board.reserved.get(made.task) is made:
                 self._board.release(made.task)
                 self._ledger.room.set()
 
-    async def _write_down(self, made: Reservation, ahead: SentAhead | None) -> PlaceReply:
+    async def _write_down(self, made: Reservation, ahead: SentAhead | None, *, renews_first: bool) -> PlaceReply:
         task = self._board.tasks[made.task]
         goes_on = ahead if ahead and fits(ahead, task, made) else None
         node_task = goes_on.node_task_id if goes_on else NodeTaskId(self._new_id() if task.attempts else task.id)
@@ -254,7 +254,7 @@ class Placer:
         begun = record.task.attempt
         ours = begun is not None and begun.node_task_id == node_task and record.task.state is TaskState.FORWARDING
         if ours:
-            self._board.forwarding[made.task].unheard = True
+            self._board.awaits_holder(made.task, renews_first=renews_first)
             await self._voice.of_task(TASK_PLACED, record.task, reason=made.reason)
         if record.task.state is TaskState.WAITING:
             return self._waiting(record.task)

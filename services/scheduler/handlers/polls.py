@@ -22,6 +22,7 @@ class Poll:
         self.holder = asked.holder
         self.run = asked.run
         self.places_count = asked.places_count
+        self.renews_first = asked.renews_first
         self.held = asked.hold_s > 0 and asked.places_count > 0 and not asked.tasks
         """Whether it waits until there is something to say."""
         self.reserved: list[Reservation] = []

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from libs.common.clocks import Instant
-from libs.common.errors import NodeFailed, NodeUnreachable, Refused
+from libs.common.errors import BusFailed, NodeFailed, NodeUnreachable, Refused
 from libs.common.messages import (
     PLACEMENT_POSSIBLE,
     RENEW_ATTEMPT,
@@ -293,7 +293,7 @@ async def test_an_attempt_that_was_stopped_is_never_begun_again(world: World) ->
         refusals = [Refused("a moment of confusion")]
 
         async def refuse_once(asked: RenewAttempt) -> Done:
-            if refusals:
+            if world.nodes.begun and refusals:
                 raise refusals.pop()
             return await world.scheduler.renew(asked)
 
@@ -301,6 +301,43 @@ async def test_an_attempt_that_was_stopped_is_never_begun_again(world: World) ->
             await world.forwarded(forwarder)
     assert world.nodes.begun == [f"{TASK}#1", f"{TASK}#2"]
     assert [(report.attempt, report.commit_uncertain) for report in world.scheduler.failed] == [(1, True)]
+
+
+async def test_an_attempt_that_is_refused_before_it_begins_sends_nothing_and_is_never_begun(world: World) -> None:
+    async with world.proxy() as forwarder:
+        refusals = [Refused("the slot was given to another")]
+
+        async def refuse_once(asked: RenewAttempt) -> Done:
+            if refusals:
+                assert world.nodes.met == set()
+                raise refusals.pop()
+            return await world.scheduler.renew(asked)
+
+        async with world.bus.serve("scheduler", world.scheduler.handlers | {RENEW_ATTEMPT: refuse_once}):
+            await world.forwarded(forwarder)
+    assert world.nodes.begun == world.nodes.committed == [f"{TASK}#2"]
+
+
+async def test_nothing_goes_to_a_node_before_the_scheduler_has_heard_that_the_attempt_begins(world: World) -> None:
+    back = asyncio.Event()
+
+    async def is_away(asked: RenewAttempt) -> Done:
+        answer = await world.scheduler.renew(asked)
+        if not back.is_set():
+            raise BusFailed("NATS is away")
+        return answer
+
+    async with (
+        world.proxy() as forwarder,
+        world.bus.serve("scheduler", world.scheduler.handlers | {RENEW_ATTEMPT: is_away}),
+    ):
+        await world.commit()
+        world.scheduler.submit()
+        await forwarder.adopt(TASK)
+        await until(lambda: len(world.scheduler.renewed) >= 3, what="it says so again and again")
+        assert world.nodes.met == set()
+        back.set()
+        await world.reaches(TaskState.RUNNING)
 
 
 async def test_missing_inputs_end_the_task_with_a_reason(world: World) -> None:

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from libs.common.errors import BusFailed
+from libs.common.errors import BusFailed, Refused
+from libs.common.lifecycle import Crew
 from libs.common.messages import TASKS, AskedTask, NotWaiting, Placed, PlaceTasks, SentAhead, Waiting
 from libs.common.model import AttemptState, InstanceId, NodeId, NodeTaskId, TaskState
 from services.scheduler.core.demand import demand_of
@@ -101,7 +102,7 @@ async def test_whose_proxy_is_busy_reads_so_and_no_machine_is_wanted_while_a_slo
         await play.polls(places=1)
         async with play.polling(places=1, sending={"sent slowly": 1}):
             await play.renews("sent slowly", 1)
-            await play.passes(31)
+            await play.passes(2)
         assert "its proxy is sending as many tasks as it may" in play.task("waits").timeline[-1].text
         demand = demand_of(play.scheduler.ledger.board, play.scheduler.ledger.now())
         assert (demand.waiting, demand.waiting_count, demand.slot_free_count) == ((), 0, 1)
@@ -271,7 +272,57 @@ async def test_names_of_tasks_come_with_what_was_sent_ahead_of_them():
         assert (answer.node_task_id, answer.ahead) == ("ahead", True)
 
 
-async def test_an_answer_that_was_lost_with_its_proxy_keeps_its_slot_for_seconds():
+async def test_an_answer_that_was_lost_with_its_proxy_keeps_its_slot_for_three_seconds():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("lost")
+        await play.commits("of another", holder=OTHER)
+        await play.polls(renews_first=True)
+        async with play.polling(OTHER, renews_first=True) as others:
+            play.clock.pass_s(2.9)
+            await play.sweeps()
+            assert not others.done()
+            play.clock.pass_s(0.2)
+            await play.sweeps()
+            assert list(await others) == ["of another"]
+        assert play.task("lost").state is TaskState.WAITING
+        assert "its proxy has not taken it up within 3 s" in play.task("lost").timeline[-1].text
+        with pytest.raises(Refused):
+            await play.renews("lost", 1)
+        assert not play.task("lost").attempts[-1].counted
+        assert play.node("a").acts == []
+
+
+async def test_any_word_of_a_holder_keeps_what_it_has_still_to_take_up_but_not_for_ever():
+    async with a_play(a=FakeNode(slots=2)) as play:
+        await play.commits("taken up")
+        await play.commits("lost")
+        await play.polls(renews_first=True)
+        await play.renews("taken up", 1)
+        for _ in range(7):
+            play.clock.pass_s(2)
+            await play.renews("taken up", 1)
+            await play.sweeps()
+            assert play.task("lost").state is TaskState.FORWARDING
+        play.clock.pass_s(2)
+        await play.renews("taken up", 1)
+        await play.sweeps()
+        assert play.task("lost").state is TaskState.WAITING
+        assert play.task("taken up").state is TaskState.FORWARDING
+
+
+async def test_a_time_in_which_the_scheduler_did_not_listen_is_nobodys_silence():
+    async with a_play(a=FakeNode()) as play, Crew(10, grace_s=5) as crew:
+        await play.commits("one")
+        await play.polls(renews_first=True)
+        watch = play.scheduler.handlers.forwards.watch
+        await watch(crew)
+        play.clock.pass_s(10)
+        await watch(crew)
+        await play.renews("one", 1)
+        assert play.task("one").state is TaskState.FORWARDING
+
+
+async def test_an_answer_that_was_lost_with_a_proxy_of_an_earlier_version_keeps_its_slot_until_the_node_was_asked():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         await play.polls()

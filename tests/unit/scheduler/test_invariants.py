@@ -31,8 +31,10 @@ from services.scheduler.core.board import Board
 from services.scheduler.core.demand import demand_of
 from services.scheduler.core.placement import need_of, place
 from services.scheduler.core.queue import key_of
+from services.scheduler.core.silence import TAKE_UP_S, UNHEARD_S, Silence, judge
 from services.scheduler.core.tasks import Site, observed, placed, started, submitted, tried, uncertain
 from services.scheduler.core.wishes import canceled, removed, restarted, started_over, without_inputs
+from services.scheduler.handlers.forwarding import is_current
 from tests.scheduling import task_id
 
 NODES = {"small": (1, 10), "medium": (2, 100), "large": (3, None)}
@@ -55,6 +57,10 @@ class Life(RuleBasedStateMachine):
         self.committed: list[TaskId] = []
         self.revision = 0
         self.names = 0
+        self.taken_up: set[tuple[TaskId, int]] = set()
+        """Attempts of which something may have gone to a node, by their numbers."""
+        self.freed: set[tuple[TaskId, int]] = set()
+        """Those whose slot was taken back because nobody had taken them up."""
         for name in NODES:
             self.board.nodes.put(Node(id=NodeId(name), hostname=name, port=1), self.now.instant)
 
@@ -124,7 +130,16 @@ class Life(RuleBasedStateMachine):
     def passes(self, ms: int) -> None:
         self.clock.pass_s(ms / 1000)
         self.board.holders.check(self.board.lanes.holders(), self.now.instant)
+        self.slots_are_taken_back()
         self.walks()
+
+    def slots_are_taken_back(self) -> None:
+        """What the loop does that watches silences."""
+        for name, held in list(self.board.forwarding.items()):
+            if held.uncertain_since is None and judge(held, self.now.instant, 60.0) is Silence.NOT_TAKEN_UP:
+                task = self.board.tasks[name]
+                self.freed.add((name, task.attempts[-1].number))
+                self.keep(tried(task, Ending("not taken up"), "n", PATIENCE, self.now_ms))
 
     @rule(hours=st.sampled_from([-2, 2]))
     def the_wall_clock_steps(self, hours: int) -> None:
@@ -171,13 +186,25 @@ class Life(RuleBasedStateMachine):
         assert node is not None
         if written:
             self.keep(placed(self.board.tasks[reserved.task], node.record, NodeTaskId(reserved.task), self.now_ms))
+            self.board.awaits_holder(reserved.task, renews_first=True)
         else:
             self.board.release(reserved.task)
 
-    @precondition(lambda self: self.board.forwarding)
+    @precondition(lambda self: any(task.attempts for task in self.board.tasks.values()))
+    @rule(number=pick, back=st.integers(0, 2))
+    def a_holder_renews(self, number: int, back: int) -> None:
+        """In time, or late: of an attempt that is over, too. Only where it is granted anything goes to a node."""
+        task = self.one((task for task in self.board.tasks.values() if task.attempts), number)
+        self.board.hear(task.holder, self.now.instant)
+        attempt = task.attempts[max(0, len(task.attempts) - 1 - back)].number
+        if is_current(task, attempt, AttemptState.FORWARDING):
+            self.board.forwarding[task.id].unheard_since = None
+            self.taken_up.add((task.id, attempt))
+
+    @precondition(lambda self: self.begun())
     @rule(number=pick, how=st.sampled_from(["started", "uncertain", "failed", "refused"]))
     def is_forwarded(self, number: int, how: str) -> None:
-        task = self.board.tasks[self.one(self.board.forwarding, number)]
+        task = self.board.tasks[self.one(self.begun(), number)]
         ways = {
             "started": lambda: started(task, "n", self.now_ms),
             "uncertain": lambda: uncertain(task, "silent"),
@@ -185,6 +212,10 @@ class Life(RuleBasedStateMachine):
             "refused": lambda: tried(task, Ending("no", counted=True), "n", PATIENCE, self.now_ms),
         }
         self.keep(ways[how]())
+
+    def begun(self) -> list[TaskId]:
+        """Attempts that their holders have taken up."""
+        return [task for task, held in self.board.forwarding.items() if held.unheard_since is None]
 
     @precondition(lambda self: self.board.running)
     @rule(number=pick, code=st.sampled_from(list(StatusCode)), error=st.sampled_from(["", "Not enough memory"]))
@@ -292,6 +323,18 @@ class Life(RuleBasedStateMachine):
         assert demand.slot_free_count == len(demand.slot_free)
         left_out = demand.slot_free_count + demand.holder_away_count + demand.owner_limit_count
         assert demand.waiting_count + left_out == len(self.board.lanes), "each waiting task is counted once"
+
+    @invariant()
+    def a_slot_that_was_taken_back_was_never_used(self) -> None:
+        assert not self.taken_up & self.freed
+
+    @invariant()
+    def no_slot_is_kept_for_long_for_a_holder_that_says_nothing(self) -> None:
+        for held in self.board.forwarding.values():
+            if held.unheard_since is not None:
+                silent_s = self.now.instant - held.heard_at
+                assert silent_s <= TAKE_UP_S
+                assert self.now.instant - held.unheard_since <= UNHEARD_S
 
     def attempt_of(self, task: str) -> AttemptState:
         return self.board.tasks[TaskId(task)].attempts[-1].state
