@@ -17,7 +17,11 @@ class SchedulerSettings(HealthSettings):
     node_grace_s: float = Field(
         120.0, gt=0, description="how long a node may be silent before its tasks count as lost, seconds"
     )
-    max_attempts: int = Field(3, gt=0, description="how often a task is tried before it has failed")
+    max_attempts: int = Field(
+        3,
+        gt=0,
+        description="how many attempts a task may lose, or nodes refuse, before it has failed; one that could not be sent does not count",
+    )
     killer_nodes_count: int = Field(
         3,
         ge=0,

@@ -30,6 +30,7 @@ from libs.common.metrics import counter
 from libs.common.model import Node, NodeId, NodeTaskId, TaskId
 from libs.common.ports import Bus
 from services.proxy.core.ahead import TRIES_COUNT, Pile, Seen, why_afresh, why_end
+from services.proxy.core.distrust import Distrust
 from services.proxy.core.forwarding import Retries, Verdict
 from services.proxy.handlers.delivery import Delivery, OnNode, StepFailed
 from services.proxy.handlers.leftovers import Leftovers
@@ -73,12 +74,12 @@ class Ahead:
         self._one_link = one_link
         """All transfers share one limit of speed."""
         self._ask_every_s = ask_every_s
-        self._clock = clock
+        self.clock = clock
         self._fresh_id = fresh_id
         self._retries = retries or Retries()
         self._leftovers = Leftovers(sender, self._retries.leftovers)
-        self.distrusted: set[NodeId] = set()
-        """Nodes that have kept files which they had answered with an error (delivery.py); attempts share it."""
+        self.distrust = Distrust()
+        """Attempts share it."""
         self._room = asyncio.Semaphore(uploads_count)
         self._crew = Crew(LOOPS_COUNT)
         self._piles: dict[TaskId, Pile] = {}
@@ -208,7 +209,8 @@ class Ahead:
             ahead.node_task_id,
             parallel_count=self._parallel_count,
             retries=self._retries,
-            distrusted=self.distrusted,
+            distrust=self.distrust,
+            clock=self.clock,
         )
         pile.put_back()
         trip = self._trips[task] = Trip(delivery, ahead, pile)
@@ -268,7 +270,7 @@ class Ahead:
                 same_fields=held.draft == draft,
                 committed=held.committed,
                 receiving=held.receiving,
-                idle_s=self._clock.instant() - held.active,
+                idle_s=self.clock.instant() - held.active,
             )
         )
 

@@ -150,7 +150,8 @@ class Attempts:
             placed.node_task_id,
             parallel_count=self._parallel_count,
             retries=self._pace.retries,
-            distrusted=self._ahead.distrusted,
+            distrust=self._ahead.distrust,
+            clock=self._ahead.clock,
         )
 
     async def _say_stopped(self, task: TaskId, placed: Placed, *, committing: bool) -> None:

@@ -7,7 +7,7 @@ goes under a fresh id.
 A file that the node answered with an error (500) is sent again: a NodeODM has kept nothing of it then. Should it have, the
 file lies there twice, so it is remembered as `doubted`, and after the commit the node's own count of images must be right
 (`prove`) before anybody is told that the node has the task. Only images are counted, so only images are sent again; to a node that
-was found out once nothing is.
+was found out nothing is for a while (core/distrust.py).
 """
 
 import asyncio
@@ -19,10 +19,11 @@ from itertools import count
 
 import structlog
 
-from libs.common.clocks import Instant
+from libs.common.clocks import Clock, Instant
 from libs.common.errors import NodeFailed, NodeUnreachable
 from libs.common.lifecycle import leaves, monotonic_s
-from libs.common.model import Node, NodeId, NodeTaskId
+from libs.common.model import Node, NodeTaskId
+from services.proxy.core.distrust import Distrust
 from services.proxy.core.forwarding import (
     Failure,
     Outcome,
@@ -74,7 +75,8 @@ class Delivery:
         *,
         parallel_count: int,
         retries: Retries,
-        distrusted: set[NodeId],
+        distrust: Distrust,
+        clock: Clock,
     ) -> None:
         self._sender = sender
         self._spool = spool
@@ -89,8 +91,8 @@ class Delivery:
         self.touched = False
         """The node may have something of it."""
         self._retries = retries
-        self._distrusted = distrusted
-        """Nodes that have kept files which they had answered with an error."""
+        self._distrust = distrust
+        self._clock = clock
         self._log = log.bind(task=draft.task, node=node.name)
 
     def __repr__(self) -> str:
@@ -133,7 +135,7 @@ class Delivery:
     async def send(self, name: str, size_bytes: int) -> None:
         """Send one file. Raises StepFailed, OSError."""
         path = self._spool.path(self.draft.task, name)
-        provable = is_image(name) and self.node.id not in self._distrusted
+        provable = is_image(name) and not self._distrust.holds(self.node.id, self._clock.instant())
         erred = await self._step(
             Step.SEND, lambda: self._sender.send(self.node, self.node_task_id, name, path), provable=provable
         )
@@ -157,8 +159,11 @@ class Delivery:
             await self._take_back("images may lie there twice, and an archive among them hides how many there are")
         images_count = sum(1 for name in self.sent if is_image(name))
         seen_count = await self._proven_count(images_count, ask_on)
-        if seen_count != images_count:
-            self._distrusted.add(self.node.id)
+        if seen_count == images_count:
+            self._distrust.proven(self.node.id)
+        else:
+            distrusted_s = self._distrust.found_out(self.node.id, self._clock.instant())
+            self._log.warning("node keeps what it answers with an error", distrusted_s=distrusted_s)
             reason = f"{self.node.name} counts {seen_count} images instead of {images_count}"
             await self._take_back(f"{reason}: it has kept some that it had answered with an error")
 

@@ -95,6 +95,20 @@ async def test_to_a_node_that_was_found_out_nothing_is_sent_twice(world: World) 
     assert list(world.nodes.datasets.values()) == [FILES, FILES]
 
 
+async def test_a_node_that_was_found_out_is_trusted_again_after_a_while(world: World) -> None:
+    later, afterwards = TaskId("task-2"), TaskId("task-3")
+    world.nodes.late_errors = {"a.jpg": errors()}
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder)
+        world.clock.pass_s(60)
+        world.nodes.errors = {"a.jpg": errors(3), "b.jpg": errors()}
+        await world.forwarded(forwarder, later)
+        world.nodes.errors = {"a.jpg": errors()}
+        await world.forwarded(forwarder, afterwards)
+    assert len(world.scheduler.failed) == 1
+    assert world.nodes.committed == [FIRST, f"{TASK}#2", f"{later}#1", f"{afterwards}#1"]
+
+
 async def test_a_file_that_no_count_would_show_is_not_sent_twice(world: World) -> None:
     world.nodes.late_errors = {"gcp.txt": errors()}
     async with world.proxy() as forwarder:
