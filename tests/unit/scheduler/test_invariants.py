@@ -106,8 +106,8 @@ class Life(RuleBasedStateMachine):
         """Its question ends without an answer, and for as long as it does not come back there is no other."""
         self.passes(1)
         self.board.holders.rest(holder)
+        waits = holder in self.board.lanes.holders()  # what is taken back from it meanwhile has not waited for so long
         self.passes(round(SILENCE_S * 1000) + 1)
-        waits = holder in self.board.lanes.holders()
         assert (holder in self.board.holders.away) is waits
 
     @rule(name=st.sampled_from(sorted(NODES)), foreign=st.integers(0, 2))
