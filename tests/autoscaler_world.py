@@ -41,6 +41,7 @@ from libs.common.model import (
     Machine,
     Node,
     NodeId,
+    NodeInfo,
     NodeTaskId,
     Task,
     TaskId,
@@ -48,7 +49,7 @@ from libs.common.model import (
 )
 from libs.common.testing import FakeClock, MemoryBus
 from libs.machinesim.cloud import Cloud
-from services.autoscaler.core.configuration import Configuration, Limits
+from services.autoscaler.core.configuration import Configuration, Limits, Patience
 from services.autoscaler.core.identities import Identities
 from services.autoscaler.core.offers import Size
 from services.autoscaler.core.orders import Found
@@ -60,6 +61,8 @@ from services.autoscaler.handlers.reconciling import Reconciler
 from services.autoscaler.handlers.words import Words
 
 TURN_MS = 5_000
+BOOT_TURNS = Patience().set_up_s * 1000 // TURN_MS + 2
+"""A node that has not answered for so long is not there."""
 SIZES = (Size(slug="small", max_images=50, price_per_hour=1.0), Size(slug="large", max_images=500, price_per_hour=4.0))
 
 
@@ -75,6 +78,8 @@ class Scheduler:
         """A node is seen online only when it has been asked, some time after it was added."""
         self.lost_count = 0
         self.task_turns = 3
+        self.refuses = False
+        """Whether it takes no node."""
 
     def handlers(self) -> Mapping[Any, Any]:
         return {
@@ -87,7 +92,7 @@ class Scheduler:
 
     async def add(self, asked: AddNode) -> NodeView:
         node_id = NodeId(f"{asked.hostname}-{asked.port}")
-        if node_id in self.nodes:
+        if node_id in self.nodes or self.refuses:
             raise Refused("taken")
         await self._put(
             Node(id=node_id, hostname=asked.hostname, port=asked.port, token=asked.token, machine=asked.machine)
@@ -150,6 +155,10 @@ class Scheduler:
         machine = self._world.machine(node)
         fits = machine is None or machine.max_images is None or machine.max_images >= (task.images_count or 0)
         return fits and not node.locked and self._view(node).online and not self._on(node.id)
+
+    def tasks_count(self, machine: Machine) -> int:
+        """Say how many tasks run on the node of a machine."""
+        return sum(len(self._on(node.id)) for node in self.nodes.values() if node.hostname == machine.hostname)
 
     def _on(self, node: NodeId) -> list[Task]:
         return [
@@ -229,15 +238,21 @@ class Door:
 
 
 class Probe:
-    """The node of a machine that exists answers."""
+    """The node of a machine that exists answers, and says how many tasks it has that have not ended."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
 
-    async def memory_bytes(self, machine: Machine, token: str) -> int | None:
+    async def info(self, machine: Machine, token: str) -> NodeInfo | None:
         del token
-        there = machine.id in self._world.cloud.machines and machine.id not in self._world.strangers
-        return 8_000_000_000 if there else None
+        if machine.id not in self._world.cloud.machines or machine.id in self._world.strangers:
+            return None
+        ours_count = self._world.scheduler.tasks_count(machine)
+        return NodeInfo(
+            total_memory=8_000_000_000,
+            max_images=self._world.nodes_take.get(machine.id),
+            task_queue_count=ours_count + self._world.foreign.get(machine.id, 0),
+        )
 
 
 class MemoryIdentities:
@@ -280,6 +295,10 @@ class World:
         self.directory = MemoryIdentities()
         self.strangers: set[str] = set()
         """Machines whose nodes do not answer to us."""
+        self.foreign: dict[str, int] = {}
+        """How many tasks nodes have that are none of ours, by machine."""
+        self.nodes_take: dict[str, int] = {}
+        """How many images nodes say that they take, by machine."""
         self.awake = asyncio.Event()
         """Cleared: who waits for its next try waits on."""
         self.awake.set()
@@ -345,7 +364,7 @@ class World:
             configuration=self.configuration,
             bus=bus,
             clock=self.clock,
-            provider=Door(self, self.provider, ("create", "set_up", "inspect", "list", "destroy", "discard")),  # type: ignore[arg-type]
+            provider=Door(self, self.provider, ("create", "set_up", "inspect", "list", "destroy", "discard")),
             probe=Probe(self),
             keeping=await Keeping.open(bus, self.directory),
             public_url="http://cluster:3000",

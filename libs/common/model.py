@@ -479,6 +479,8 @@ class Machine(Frozen, frozen=True, kw_only=True):
     """What the last try to destroy it failed with; empty: none has failed, or one has succeeded since."""
     removal_trouble: str = ""
     """What kind of failure that was (errors.Trouble)."""
+    silent: bool = False
+    """It was found at the provider without a record, and its node has not answered yet: nothing is counted on it."""
     offline_since_ms: int | None = None
     timeline: tuple[Moment, ...] = ()
 

@@ -10,7 +10,7 @@ was under way and the next start asks `inspect`.
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from libs.common.model import Machine, MachineId
+from libs.common.model import Machine, MachineId, NodeInfo
 from services.autoscaler.core.configuration import Configuration
 from services.autoscaler.core.identities import Identities
 from services.autoscaler.core.orders import Found, Order
@@ -105,6 +105,6 @@ class Storage(Protocol):
 class NodeProbe(Protocol):
     """Asks the node on a machine whether it is there."""
 
-    async def memory_bytes(self, machine: Machine, token: str) -> int | None:
-        """Ask for its memory (0: it does not say); None while it does not answer."""
+    async def info(self, machine: Machine, token: str) -> NodeInfo | None:
+        """Ask how it is; None while it does not answer to this token."""
         ...

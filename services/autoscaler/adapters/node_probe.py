@@ -3,7 +3,7 @@
 from typing import Final
 
 from libs.common.errors import NodeFailed
-from libs.common.model import Machine, Node, NodeId
+from libs.common.model import Machine, Node, NodeId, NodeInfo
 from libs.common.nodeodm import NodeClient
 
 TIMEOUT_S: Final = 5.0
@@ -15,11 +15,10 @@ class NodeODMProbe:
     def __init__(self, client: NodeClient) -> None:
         self._client = client
 
-    async def memory_bytes(self, machine: Machine, token: str) -> int | None:
-        """Ask for its memory; a node that does not answer properly is not there yet."""
+    async def info(self, machine: Machine, token: str) -> NodeInfo | None:
+        """Ask how it is; a node that does not answer properly is not there yet."""
         node = Node(id=NodeId(machine.id), hostname=machine.hostname, port=machine.port, token=token)
         try:
-            info = await self._client.info(node, timeout_s=TIMEOUT_S)
+            return await self._client.info(node, timeout_s=TIMEOUT_S)
         except NodeFailed:
             return None
-        return info.total_memory or 0

@@ -14,6 +14,7 @@ enough under way) is left over like any other; and one that nobody has taken for
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Final
 
 from libs.common.clocks import WallMs
@@ -81,12 +82,23 @@ class Creation:
     reason: str
 
 
+class Asks(Enum):
+    """What its node is asked before a machine goes: the records may not know of everything that it does."""
+
+    NOTHING = auto()
+    TASKS = auto()
+    """It stays while its node has tasks that have not ended."""
+    ANSWER = auto()
+    """It stays while its node does not say that it has none."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What is to happen to a machine."""
 
     machine: MachineId
     reason: str
+    asks: Asks = Asks.NOTHING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +148,7 @@ def plan(limits: Limits, view: View) -> Plan:
 def is_ready(limits: Limits, view: View, machine: Machine) -> bool:
     """Whether a machine has room for a waiting task, now or as soon as it is there."""
     if machine.state in {MachineState.REQUESTED, MachineState.CREATING, MachineState.SETTING_UP}:
-        return True
+        return not machine.silent
     if machine.state not in {MachineState.ONLINE, MachineState.IDLE} or is_used_up(limits, machine):
         return False
     silent_ms = view.now_ms - machine.offline_since_ms if machine.offline_since_ms is not None else 0
@@ -171,15 +183,15 @@ def overdue(limits: Limits, view: View, machine: Machine) -> Verdict | None:
     """Destroy a machine whatever the demand is."""
     if machine.state.ended or machine.state in {MachineState.DESTROYING, MachineState.REQUESTED}:
         return None
-    because = over_time(limits, view, machine) or spent(limits, view, machine)
-    return Verdict(machine.id, because) if because else None
-
-
-def over_time(limits: Limits, view: View, machine: Machine) -> str:
-    """Say which time limit a machine has exceeded; empty when none."""
     begun_ms = machine.called_at_ms or machine.requested_at_ms
     if limits.max_runtime_s is not None and view.now_ms - begun_ms > limits.max_runtime_s * 1000:
-        return f"it has exceeded its maximum runtime of {limits.max_runtime_s} s"
+        return Verdict(machine.id, f"it has exceeded its maximum runtime of {limits.max_runtime_s} s")
+    because = without_task(limits, view, machine) or spent(limits, view, machine)
+    return Verdict(machine.id, because, Asks.TASKS) if because else None
+
+
+def without_task(limits: Limits, view: View, machine: Machine) -> str:
+    """Say why a machine that should have a task by now has none; empty when it need not."""
     if limits.max_upload_s is None or machine.state in {MachineState.CREATING, MachineState.SETTING_UP}:
         return ""
     most_ms = limits.max_upload_s * 1000
@@ -225,7 +237,7 @@ def unused(limits: Limits, view: View, machine: Machine) -> Verdict | None:
         return None
     if view.now_ms - machine.state_at_ms < idle_ms:
         return None
-    return Verdict(machine.id, f"it has been idle for {(view.now_ms - machine.state_at_ms) // 1000} s")
+    return Verdict(machine.id, f"it has been idle for {(view.now_ms - machine.state_at_ms) // 1000} s", Asks.ANSWER)
 
 
 def against_pool(limits: Limits, now_ms: WallMs, spare: Sequence[Machine]) -> tuple[list[int], set[MachineId]]:

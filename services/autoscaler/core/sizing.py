@@ -50,6 +50,21 @@ def why_none(task: WaitingTask, limits: Limits) -> str:
     return f"no machine size takes {task.images_count} images of {task.size_bytes} bytes"
 
 
+def presumed_size(sizes: Sequence[Size], slug: str, named_images: int, max_images: int | None) -> Size:
+    """Say what is to be counted on of a machine whose record is lost.
+
+    `named_images`: for how many its name says that it was made; `max_images`: how many its node says that it takes. Where no
+    entry of the file has its size, it takes what its node or its name says, and costs as much as the dearest that it could be.
+    """
+    own = [size for size in sizes if size.slug == slug]
+    if own:
+        return next((size for size in own if size.max_images >= named_images), own[-1])
+    same = [size for size in sizes if size.max_images == max_images]
+    possible = same or [size for size in sizes if size.max_images >= named_images] or sizes
+    prices = [size.price_per_hour for size in possible if size.price_per_hour is not None]
+    return Size(slug=slug, max_images=max_images or named_images, price_per_hour=max(prices, default=None))
+
+
 def matched(tasks: Sequence[WaitingTask], machines: Sequence[Machine]) -> dict[TaskId, Machine]:
     """Give each task a machine of its own as far as they go round: that which was requested for it, else by size."""
     own = {machine.for_task: machine for machine in machines if machine.for_task}

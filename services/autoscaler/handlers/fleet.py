@@ -45,6 +45,7 @@ class Fleet:
         self._cluster = parts.cluster
         self._tasks = parts.tasks
         self._keeping = parts.keeping
+        self._asking = parts.asking
         self._voice = parts.voice
         self._bus = parts.bus
         self._clock = parts.clock
@@ -141,7 +142,7 @@ class Fleet:
             await self._cluster.lock(node.id)
 
     async def _do(self, decided: Plan) -> None:
-        for verdict in decided.destroy:
+        for verdict in await self._asking.confirmed(decided.destroy):
             await self._lives.stop(verdict.machine, verdict.reason)
         for verdict in decided.drain:
             await self._lives.step(verdict.machine, Step.DRAIN, verdict.reason)
@@ -175,7 +176,7 @@ class Fleet:
         supply = SupplyChanged(
             at_ms=self._clock.wall_ms(),
             epoch=self._epoch,
-            coming_count=sum(machine.state.coming for machine in self._records.alive()),
+            coming_count=sum(machine.state.coming and not machine.silent for machine in self._records.alive()),
             waits=clipped(decided.waits),
             comes=decided.comes,
             meant=decided.meant,

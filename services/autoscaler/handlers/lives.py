@@ -14,10 +14,10 @@ from typing import Any, Final, Self
 import msgspec
 import structlog
 
-from libs.common.clocks import WallMs
 from libs.common.errors import BusFailed, ClusterError, Conflict, ProviderFailed, Refused, Trouble
 from libs.common.lifecycle import ended, mention_failure, monotonic_s
-from libs.common.model import Machine, MachineId, MachineState
+from libs.common.model import Machine, MachineId, MachineState, NodeInfo
+from services.autoscaler.core.learned import facts_of, left_by
 from services.autoscaler.core.life import Step, after, came_to_nothing, may_exist, possible
 from services.autoscaler.core.orders import Found
 from services.autoscaler.handlers.parts import Parts
@@ -26,6 +26,8 @@ log = structlog.get_logger()
 
 LONGEST_RETRY_S: Final = 300.0
 PROBE_EVERY_S: Final = 1.0
+AT_WORK_PAUSE_S: Final = 15.0
+"""How long until a set-up is tried again whose machine stays, because its node is at work."""
 SCHEDULER_WAIT_S: Final = 30.0
 """How long a scheduler that is away holds up a destruction: its own grace finds a node that is gone."""
 
@@ -46,7 +48,7 @@ class Lives:
         self._provider_name = parts.configuration.provider
         self._cluster = parts.cluster
         self._ordering = parts.ordering
-        self._probe = parts.probe
+        self._asking = parts.asking
         self._voice = parts.voice
         self._clock = parts.clock
         self._patience = parts.configuration.patience
@@ -157,6 +159,8 @@ class Lives:
             )
 
     async def _set_up(self, machine: Machine) -> None:
+        if machine.silent:
+            return await self._wait_for_answer(machine)
         order = self._ordering.order(machine)
         known = Found(name=machine.id, ref=machine.ref, address=machine.hostname, port=machine.port)
         try:
@@ -165,7 +169,7 @@ class Lives:
                     found = await self._provider.set_up(order, known)
                 machine = await self._note(machine, **facts_of(found))
             async with limited(self._patience.online_s, "waiting for its node"):
-                memory = await self._online(machine)
+                info = await self._online(machine)
             node = await self._cluster.register(machine, self._ordering.token(machine))
         except ProviderFailed as error:
             return await self._fail(machine, error)
@@ -176,24 +180,32 @@ class Lives:
             Step.READY,
             "its node answers",
             node=node,
-            memory_bytes=memory,
             online_at_ms=self._clock.wall_ms(),
+            **self._ordering.learned(machine, info),
         )
+
+    async def _wait_for_answer(self, machine: Machine) -> None:
+        """Ask the node of a machine that nobody knows; only one that does not answer as long as a boot may take is destroyed."""
+        heard = await self._asking.heard(machine, self._patience.set_up_s)
+        if heard is not None:
+            await self._records.write(msgspec.structs.replace(heard, silent=False))
+            return
+        reason = f"nobody knows it, and its node has not answered for {self._patience.set_up_s} s"
+        await self._voice.leaked(msgspec.structs.replace(machine, reason=reason))
+        await self.step(machine.id, Step.STOP, reason)
 
     async def _answers(self, machine: Machine) -> bool:
         """Whether its node is there already: a machine that was taken into use may need no set-up."""
         if not (machine.hostname and machine.seen_at_ms):
             return False
-        return await self._probe.memory_bytes(machine, self._ordering.token(machine).reveal()) is not None
+        return await self._asking.info(machine) is not None
 
-    async def _online(self, machine: Machine) -> int:
+    async def _online(self, machine: Machine) -> NodeInfo:
         if not machine.hostname:
             raise ProviderFailed("the machine has no address")
-        token = self._ordering.token(machine).reveal()
         while True:
-            memory = await self._probe.memory_bytes(machine, token)
-            if memory is not None:
-                return memory
+            if info := await self._asking.info(machine):
+                return info
             await self._sleep(PROBE_EVERY_S)
 
     async def _note(self, machine: Machine, **facts: Any) -> Machine:
@@ -205,7 +217,10 @@ class Lives:
 
     async def _fail(self, machine: Machine, error: ProviderFailed) -> None:
         log.warning("machine failed", machine=machine.id, reason=error.message, trouble=str(error.trouble))
-        await self.step(
+        if await self._asking.has_tasks(machine):
+            log.warning("machine stays", machine=machine.id, because="its node is at work")
+            return await self._sleep(AT_WORK_PAUSE_S)
+        return await self.step(
             machine.id,
             Step.STOP,
             "it did not come up",
@@ -271,23 +286,6 @@ class Lives:
             except ClusterError as error:
                 log.warning("node not taken away", machine=machine.id, reason=error.message)
                 return None
-
-
-def left_by(machine: Machine, error: ProviderFailed, now_ms: WallMs) -> dict[str, Any]:
-    """Say what a creation that failed has left for certain, or a removal has met: from then on it has been seen."""
-    if not error.ref:
-        return {}
-    return {"ref": error.ref, "seen_at_ms": machine.seen_at_ms or now_ms}
-
-
-def facts_of(found: Found) -> dict[str, Any]:
-    """Take what the provider says into a record; what it does not say stays."""
-    facts: dict[str, Any] = {"port": found.port}
-    if found.ref:
-        facts["ref"] = found.ref
-    if found.address:
-        facts["hostname"] = found.address
-    return facts
 
 
 @contextlib.asynccontextmanager

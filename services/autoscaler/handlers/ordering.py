@@ -1,16 +1,17 @@
 """Makes records of creations, and orders of records. An order holds secrets and is made anew whenever it is needed."""
 
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from libs.common.clocks import WallMs
-from libs.common.model import Machine, MachineState
+from libs.common.model import Machine, MachineId, MachineState, NodeInfo
 from services.autoscaler.core.configuration import Configuration
 from services.autoscaler.core.names import digest, images_in, machine_name, node_token, suffix_for, webhook_secret
 from services.autoscaler.core.offers import Offer, Size
 from services.autoscaler.core.orders import Found, Launch, Order
 from services.autoscaler.core.planning import Creation
 from services.autoscaler.core.secrets import NO_SECRET, Secret
+from services.autoscaler.core.sizing import presumed_size
 from services.autoscaler.handlers.keeping import Keeping
 
 CLUSTER_TAG: Final = "clusterodm-cluster"
@@ -58,17 +59,17 @@ class Ordering:
 
     def adopted(self, found: Found, now_ms: WallMs) -> Machine:
         """Make the record of a machine that bears one of our ids and that nobody knows; it costs since it was made."""
-        size = self._size_of(found)
         since_ms = min(found.created_at_ms or now_ms, now_ms)
+        size = self._size_of(found.name, found.size)
         return Machine(
             id=found.name,
-            state=MachineState.SETTING_UP if size else MachineState.DESTROYING,
+            state=MachineState.SETTING_UP,
             provider=self._configuration.provider,
             region=found.region,
             size=found.size,
-            max_images=size.max_images if size else None,
-            max_bytes=size.max_bytes if size else None,
-            price_per_hour=size.price_per_hour if size else None,
+            max_images=size.max_images or None,
+            max_bytes=size.max_bytes,
+            price_per_hour=size.price_per_hour,
             requested_at_ms=since_ms,
             state_at_ms=now_ms,
             called_at_ms=since_ms,
@@ -80,15 +81,21 @@ class Ordering:
             webhook_digest=digest(webhook_secret(self._keeping.key_of(found.name), found.name)),
         )
 
+    def learned(self, machine: Machine, info: NodeInfo) -> dict[str, Any]:
+        """Say what a node's first answer tells of its machine; of one whose size nobody knows, how much it takes, too."""
+        facts: dict[str, Any] = {"memory_bytes": info.total_memory or 0}
+        if info.max_images and all(size.slug != machine.size for size in self._configuration.limits.sizes):
+            size = self._size_of(machine.id, machine.size, info.max_images)
+            facts |= {"max_images": size.max_images, "price_per_hour": size.price_per_hour}
+        return facts
+
     def token(self, machine: Machine) -> Secret:
         """Give the token of a machine's node."""
         return node_token(self._keeping.key_of(machine.id), machine.id)
 
-    def _size_of(self, found: Found) -> Size | None:
-        """Find the size of a machine that nobody knows: one of this name that takes as many images as its name says."""
-        sizes = [size for size in self._configuration.limits.sizes if size.slug == found.size]
-        images = images_in(found.name)
-        return next((size for size in sizes if size.max_images >= images), sizes[-1] if sizes else None)
+    def _size_of(self, name: MachineId, slug: str, max_images: int | None = None) -> Size:
+        """Find the size of a machine whose record is lost."""
+        return presumed_size(self._configuration.limits.sizes, slug, images_in(name), max_images)
 
     def _size(self, machine: Machine) -> Size:
         """Find the size in the configuration; a machine of one that is no longer there keeps what its record says."""

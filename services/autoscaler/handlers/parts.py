@@ -8,6 +8,7 @@ from typing import Final
 from libs.common.clocks import Clock
 from libs.common.ports import Bus
 from services.autoscaler.core.configuration import Configuration
+from services.autoscaler.handlers.asking import Asking
 from services.autoscaler.handlers.cluster import Cluster
 from services.autoscaler.handlers.keeping import Keeping
 from services.autoscaler.handlers.ordering import Ordering
@@ -32,12 +33,12 @@ class Parts:
     bus: Bus
     clock: Clock
     provider: Provider
-    probe: NodeProbe
     records: Records
     cluster: Cluster
     tasks: Tasks
     keeping: Keeping
     ordering: Ordering
+    asking: Asking
     voice: Voice
     news: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there may be something to decide."""
@@ -69,17 +70,18 @@ class Parts:
         """Open the buckets and read the records."""
         news = asyncio.Event()
         await keeping.learn()
+        records, ordering = await Records.open(bus), Ordering(configuration, keeping, public_url)
         return cls(
             configuration=configuration,
             bus=bus,
             clock=clock,
             provider=provider,
-            probe=probe,
-            records=await Records.open(bus),
+            records=records,
             cluster=await Cluster.open(bus),
             tasks=await Tasks.open(bus, news.set),
             keeping=keeping,
-            ordering=Ordering(configuration, keeping, public_url),
+            ordering=ordering,
+            asking=Asking(probe, provider, ordering, records, clock, sleep),
             voice=Voice(bus, clock),
             news=news,
             in_office=in_office,

@@ -1,6 +1,6 @@
 """Compares the records with the provider's own list: at the start, and every few minutes. The list's word counts.
 
-    ours by its name, and no record           → into use when its node answers to us, or may still be booting; else destroyed
+    ours by its name, and no record           → into use when its node answers to us; destroyed when that is silent as long as a boot takes
     ours, and its record has ended            → it is back: destroyed, and it counts and costs until it has gone
     another of a name that we know            → removed
     a record says that it is there, the list does not → it is lost: its tasks get a new attempt
@@ -11,13 +11,15 @@ list may decide alone is looked at a second time here, by name and id: one that 
 shows twice is there, whatever a look by name says.
 """
 
+import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 import structlog
 
 from libs.common.errors import BusFailed, Conflict, ProviderFailed
-from libs.common.model import Machine, MachineId, MachineState, Moment
+from libs.common.model import Machine, MachineId, Moment
 from services.autoscaler.core.comparing import compare
 from services.autoscaler.core.life import Step
 from services.autoscaler.core.names import prefix
@@ -43,7 +45,7 @@ class Reconciler:
         self._tasks = parts.tasks
         self._keeping = parts.keeping
         self._ordering = parts.ordering
-        self._probe = parts.probe
+        self._asking = parts.asking
         self._voice = parts.voice
         self._clock = parts.clock
         self._boot_ms = parts.configuration.patience.set_up_s * 1000
@@ -69,9 +71,8 @@ class Reconciler:
         listed = [found for each in self._keeping.cluster_ids for found in await self._provider.list(prefix(each))]
         listed = [found for found in listed if found.name not in self._records.unreadable]
         seen = compare(before, listed, asked_at_ms)
-        for found in seen.strays:
-            if self._records.get(found.name) is None:  # none was requested meanwhile
-                await self._take_in(found)
+        # none was requested meanwhile
+        await self._take_in([found for found in seen.strays if self._records.get(found.name) is None])
         self._doubted = {machine.id for machine, found in seen.back if not await self._took_back(machine, found)}
         for found in seen.doubles:
             log.warning("machine doubled", machine=found.name, ref=found.ref)
@@ -82,24 +83,24 @@ class Reconciler:
             if await self._provider.inspect(machine.id, machine.ref) is None:
                 await self._lose(machine, "the provider has it no more")
 
-    async def _take_in(self, found: Found) -> None:
-        """Make a record of a machine that bears one of our ids and that nobody knows, to use it or to destroy it."""
-        machine = self._ordering.adopted(found, self._clock.wall_ms())
-        usable = machine.state is MachineState.SETTING_UP and await self._usable(machine, found)
-        state = MachineState.SETTING_UP if usable else MachineState.DESTROYING
-        reason = "nobody knows it: taken into use" if usable else "nobody knows it"
-        moment = Moment(at_ms=machine.state_at_ms, text=f"{state}: found at the provider, and {reason}")
-        machine = msgspec.structs.replace(machine, state=state, reason=reason, timeline=(moment,))
-        await self._records.create(machine)
-        await self._voice.leaked(machine)
-        self._lives.attend(machine.id)
+    async def _take_in(self, unknown: Sequence[Found]) -> None:
+        """Make records of machines that bear our ids and that nobody knows. Their nodes, asked together, say of what use they are."""
+        machines = await asyncio.gather(*(self._adopted(found) for found in unknown))
+        for machine in machines:
+            await self._records.create(machine)
+            await self._voice.tell(machine)
+            self._lives.attend(machine.id)
 
-    async def _usable(self, machine: Machine, found: Found) -> bool:
-        """Whether the node on it answers to our token, or may still be on its way."""
-        if machine.hostname:
-            token = self._ordering.token(machine).reveal()
-            if await self._probe.memory_bytes(machine, token) is not None:
-                return True
+    async def _adopted(self, found: Found) -> Machine:
+        machine = await self._asking.located(self._ordering.adopted(found, self._clock.wall_ms()))
+        answers = await self._asking.info(machine) is not None
+        reason = f"nobody knew it: {'taken into use' if answers else 'its node is asked'}"
+        moment = Moment(at_ms=machine.state_at_ms, text=f"{machine.state}: found at the provider; {reason}")
+        silent = not (answers or self._may_boot(machine, found))
+        return msgspec.structs.replace(machine, silent=silent, reason=reason, timeline=(moment,))
+
+    def _may_boot(self, machine: Machine, found: Found) -> bool:
+        """Whether its node may still be on its way, by the provider's word."""
         return bool(found.created_at_ms) and machine.state_at_ms - found.created_at_ms < self._boot_ms
 
     async def _took_back(self, machine: Machine, found: Found) -> bool:

@@ -15,7 +15,7 @@ from services.autoscaler.core.identities import Identities, Identity, merged
 from services.autoscaler.core.names import node_token
 from services.autoscaler.handlers.keeping import KEPT, KEYS, Keeping
 from services.autoscaler.ports import IdentityStore
-from tests.autoscaler_world import MemoryIdentities, World
+from tests.autoscaler_world import BOOT_TURNS, MemoryIdentities, World
 
 STORES: dict[str, Callable[[Path], IdentityStore]] = {
     "file": IdentityFile,
@@ -197,8 +197,9 @@ async def test_machines_of_every_id_that_was_ever_ours_are_compared():
         world.directory.write(ids("older1", "oldest"))
         for name in ("clusterodm-older1-9-a", "clusterodm-oldest-9-b", "clusterodm-strange-9-c"):
             world.cloud.leak(name)
+            world.strangers.add(name)
         await world.restart()
-        await world.turn()
+        await world.turn(BOOT_TURNS)
         assert sorted(world.cloud.destroyed) == ["clusterodm-older1-9-a", "clusterodm-oldest-9-b"]
 
 
@@ -226,6 +227,6 @@ async def test_a_name_that_a_machine_of_an_earlier_store_has_is_given_to_no_othe
         await world.restart()
         await world.turn()
         await world.scheduler.submit("t")
-        await world.settle()
+        await world.settle(BOOT_TURNS + 60)
         assert len(world.cloud.created) == 2
         assert len(set(world.cloud.created)) == 2

@@ -15,7 +15,7 @@ from libs.common.messages import (
 )
 from libs.common.model import MachineId, MachineState
 from services.autoscaler.handlers.reconciling import interval_s
-from tests.autoscaler_world import World
+from tests.autoscaler_world import BOOT_TURNS, World
 
 KILL_POINTS = 120
 """More than one whole life has; a kill behind the end is a run without one."""
@@ -128,8 +128,9 @@ async def test_a_machine_of_ours_that_nobody_knows_is_destroyed():
         world.cloud.leak(ours)
         world.cloud.leak("clusterodm-other-9-leaked")
         world.cloud.leak("somebody-elses")
+        world.strangers.add(ours)
         await world.reconciler.check()
-        await world.turn()
+        await world.turn(BOOT_TURNS)
         assert world.cloud.destroyed == [ours]
         assert any(name == "machine.leaked" for name, _ in world.bus.told)
 

@@ -1,6 +1,7 @@
 """Whatever the provider lists under our names is taken into use or destroyed, whatever the records say."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from libs.common.messages import DestroyMachine, GetAutoscalerStatus, PauseAutos
 from libs.common.model import Machine, MachineId, MachineState
 from services.autoscaler.core.comparing import compare
 from services.autoscaler.core.orders import Found
-from tests.autoscaler_world import World
+from tests.autoscaler_world import BOOT_TURNS, TURN_MS, World
 
 S = MachineState
 
@@ -154,21 +155,123 @@ async def test_a_machine_of_ours_that_nobody_knows_and_whose_node_answers_to_us_
 
 
 @pytest.mark.parametrize(
-    ("facts", "answers"),
+    "facts",
     [
-        pytest.param({"size": "small", "created_at_ms": 1}, False, id="its node does not answer to us"),
-        pytest.param({"size": "small"}, False, id="nobody says since when it boots"),
-        pytest.param({"size": "other", "created_at_ms": 1}, True, id="nobody knows its size"),
-        pytest.param({}, True, id="nobody says its size"),
+        pytest.param({"size": "small", "created_at_ms": 1}, id="its size and its age are known"),
+        pytest.param({"size": "small"}, id="nobody says since when it boots"),
+        pytest.param({"size": "other", "created_at_ms": 1}, id="nobody knows its size"),
+        pytest.param({"address": ""}, id="nobody says anything"),
     ],
 )
-async def test_a_machine_of_ours_that_is_of_no_use_is_destroyed(facts: dict, answers: bool):
+async def test_a_machine_of_ours_whose_node_stays_silent_is_destroyed_when_it_could_have_booted(facts: dict[str, Any]):
     async with World() as world:
         name = ours(world)
         world.cloud.leak(name, **facts)
-        world.strangers = set() if answers else {name}
-        await compared(world)
+        world.strangers = {name}
+        await world.reconciler.check()
+        await world.turn(BOOT_TURNS - 4)
+        assert world.cloud.destroyed == []
+        await world.turn(4)
         assert world.cloud.destroyed == [name]
+        after = known(world, MachineId(name))
+        assert (after.state, after.reason) == (S.GONE, "nobody knows it, and its node has not answered for 900 s")
+        assert [name for name, _ in world.bus.told].count("machine.leaked") == 1
+
+
+async def test_nothing_is_counted_on_a_machine_that_nobody_knows_until_its_node_answers():
+    async with World() as world:
+        name = ours(world)
+        world.cloud.leak(name, size="small")
+        world.strangers = {name}
+        await world.reconciler.check()
+        await world.scheduler.submit("t")
+        await world.turn(2)
+        assert len(world.cloud.created) == 1, "the task does not wait for it"
+        world.strangers = set()
+        await world.settle()
+        assert known(world, MachineId(name)).node is not None
+
+
+@pytest.mark.parametrize(
+    ("facts", "node_takes", "images", "price"),
+    [
+        pytest.param({"size": "small"}, None, 50, 1.0, id="of a size of the file"),
+        pytest.param({}, 50, 50, 1.0, id="its node says what it takes"),
+        pytest.param({}, 70, 70, 4.0, id="its node takes what no size of the file does"),
+        pytest.param({}, None, 9, 4.0, id="only its name says for what it was made"),
+        pytest.param({"size": "other"}, 500, 500, 4.0, id="its size is no longer in the file"),
+    ],
+)
+async def test_a_machine_whose_node_answers_is_used_whatever_else_is_unknown(
+    facts: dict[str, Any], node_takes: int | None, images: int, price: float
+):
+    async with World() as world:
+        name = ours(world)
+        world.cloud.leak(name, **facts)
+        if node_takes:
+            world.nodes_take[name] = node_takes
+        await world.reconciler.check()
+        await world.scheduler.submit("t", images=9)
+        await world.turn(3)
+        after = known(world, MachineId(name))
+        assert after.tasks == ("t",)
+        assert (after.size, after.max_images, after.price_per_hour) == (facts.get("size", ""), images, price)
+        await world.settle()
+        assert (world.cloud.created, world.cloud.destroyed) == ([], [name])
+
+
+async def test_a_machine_whose_node_is_at_work_for_others_stays_until_that_has_ended():
+    async with World() as world:
+        name = ours(world)
+        world.cloud.leak(name)
+        world.foreign[name] = 1
+        await world.reconciler.check()
+        await world.turn(100)
+        assert (world.cloud.destroyed, known(world, MachineId(name)).state) == ([], S.ONLINE)
+        world.foreign.clear()
+        await world.turn(2)
+        assert world.cloud.destroyed == [name]
+
+
+async def test_a_machine_that_takes_no_more_tasks_stays_until_its_node_has_none():
+    async with World(tasks_per_machine_count=1) as world:
+        await world.scheduler.submit("t")
+        await world.turn(3)
+        (name,) = world.cloud.created
+        world.foreign[name] = 2
+        await world.turn(20)
+        assert (known(world, MachineId(name)).done, world.cloud.destroyed) == (("t",), [])
+        world.foreign.clear()
+        await world.turn(2)
+        assert world.cloud.destroyed == [name]
+
+
+async def test_a_machine_that_cannot_be_set_up_stays_while_its_node_is_at_work():
+    async with World() as world:
+        name = ours(world)
+        world.cloud.leak(name)
+        world.foreign[name] = 1
+        world.scheduler.refuses = True
+        await world.reconciler.check()
+        await world.turn(5)
+        assert (known(world, MachineId(name)).state, world.cloud.destroyed) == (S.SETTING_UP, [])
+        world.scheduler.refuses = False
+        await world.turn(2)
+        assert known(world, MachineId(name)).state is S.ONLINE
+
+
+async def test_an_operators_word_and_the_longest_run_time_ask_no_node():
+    async with World(max_runtime_s=3600) as world:
+        for number, name in enumerate((ours(world), f"{ours(world)}2")):
+            world.cloud.leak(name, address=f"127.0.9.{number}")
+            world.foreign[name] = 1
+        await world.reconciler.check()
+        await world.turn(3)
+        await world.words.destroy(DestroyMachine(machine=MachineId(ours(world))))
+        await world.turn()
+        assert world.cloud.destroyed == [ours(world)]
+        await world.turn(3600 * 1000 // TURN_MS)
+        assert len(world.cloud.destroyed) == 2
 
 
 async def test_a_machine_that_was_taken_in_and_that_nobody_needs_goes_as_any_other():
