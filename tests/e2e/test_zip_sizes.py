@@ -2,7 +2,7 @@
 
 import asyncio
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,22 @@ from pyodm.types import TaskStatus
 
 from libs.common.messages import LIST_TASKS, ListTasks
 from libs.nodesim.testing import NodeSimProcess
+from tests.autoscaled import autoscaled, content_of
 from tests.cluster import Cluster
 from tests.datasets import make_images
+from tests.rented import machines_of
+from tests.seaweed import Seaweed
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
 IMAGES_COUNT = 7
+
+
+@pytest.fixture(scope="module")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    with Seaweed(tmp_path_factory.mktemp("weed")) as server:
+        yield server
 
 
 @asynccontextmanager
@@ -105,3 +114,27 @@ async def test_a_zip_that_is_too_large_for_every_node_fails_with_one_sentence(tm
                 "No node takes 8 images (the largest limit is 2), and no machine that does can be rented"
             )
             assert len(node.events("task_refused")) == 1
+
+
+async def test_a_zip_that_is_too_large_for_every_node_is_done_by_a_machine_for_as_many_images(
+    tmp_path: Path, seaweed: Seaweed
+):
+    sizes = [
+        {"maxImages": 5, "slug": "s-small"},
+        {"maxImages": 20, "slug": "s-medium"},
+        {"maxImages": 90, "slug": "s-large"},
+    ]
+    content = content_of("digitalocean", seaweed) | {"imageSizeMapping": sizes}
+    async with (
+        autoscaled(tmp_path, content) as (cluster, _),
+        httpx.AsyncClient(base_url=cluster.url, trust_env=False, timeout=20) as http,
+        served_zip(tmp_path) as url,
+    ):
+        with NodeSimProcess(max_images=2) as small:
+            await cluster.add_node(small)
+            task = (await http.post("/task/new", data={"zipurl": url})).json()["uuid"]
+
+            ended = await has_code(http, task, TaskStatus.COMPLETED)
+            assert ended["imagesCount"] == IMAGES_COUNT
+            assert len(small.events("task_refused")) == 1
+            assert [machine.size for machine in await machines_of(cluster)] == ["s-medium"]

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from libs.common.errors import NodeFailed, NodeUnreachable, Refused
 from libs.common.model import Node, NodeInfo, NodeOption, NodeTaskId, OptionValue
 from libs.common.nodeodm import NodeClient, NodeRefused
-from services.scheduler.core.looks import Look
+from services.scheduler.core.looks import Look, count_of
 
 Answer = TypeVar("Answer")
 
@@ -72,7 +72,7 @@ class NodeODMNodes:
             lines=tuple(said.output),
             name=said.name or "",
             created_at_ms=said.date_created,
-            images_count=said.images_count if said.images_count > 0 else None,
+            images_count=count_of(said.status.code, said.processing_time, said.images_count),
         )
 
     async def output(self, node: Node, task: NodeTaskId, from_line: int, timeout_s: float) -> tuple[str, ...] | None:

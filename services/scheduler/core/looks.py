@@ -32,6 +32,12 @@ class Look:
     """None: it has not counted them yet."""
 
 
+def count_of(code: StatusCode, processing_time_ms: int, images_count: int) -> int | None:
+    """Read how many images a node has counted. While it initialises a task (RUNNING, no processing time yet) it says how many files came."""
+    initialising = code is StatusCode.RUNNING and processing_time_ms < 0
+    return images_count if images_count > 0 and not initialising else None
+
+
 @dataclass(frozen=True)
 class Rhythm:
     """How often tasks are looked at."""

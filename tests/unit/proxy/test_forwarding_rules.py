@@ -139,7 +139,10 @@ def test_only_what_is_said_to_be_removed_is_dropped() -> None:
         pytest.param("IMG 1.JPG", b'filename="IMG 1.JPG"', id="plain"),
         pytest.param('a"b.jpg', b'filename="a\\"b.jpg"', id="quote"),
         pytest.param("a\\b.jpg", b'filename="a\\\\b.jpg"', id="backslash"),
-        pytest.param("100%22.jpg", b'filename="100%22.jpg"', id="percent stays"),
+        pytest.param(
+            "100%22.jpg", b"filename*=utf-8''100%2522.jpg; filename=\"100%22.jpg\"", id="percent: in both forms"
+        ),
+        pytest.param("ü.jpg", "filename*=utf-8''%C3%BC.jpg; filename=\"ü.jpg\"".encode(), id="UTF-8: in both forms"),
         pytest.param("ü東.jpg", 'filename="ü東.jpg"'.encode(), id="UTF-8"),
     ],
 )

@@ -7,9 +7,10 @@ import msgspec
 import pytest
 
 from libs.common.messages import ListTasks, Placed, SupplyChanged, TaskWaits, WaitingTask
-from libs.common.model import MachineId, NodeId, Task, TaskState
+from libs.common.model import MachineId, NodeId, StatusCode, Task, TaskState
 from services.scheduler.core.demand import demand_of
 from services.scheduler.core.hopeless import Rental, has_prospect, was_refused, why_hopeless
+from services.scheduler.core.looks import count_of
 from services.scheduler.core.placement import Need, place
 from services.scheduler.core.refusals import Refusal, refusal_in
 from services.scheduler.core.supply import Supply
@@ -252,6 +253,32 @@ async def test_the_nodes_own_count_is_taken_as_soon_as_it_says_one():
         play.node("a").finishes(placed.node_task_id)
         await play.looks()
         assert (play.task("zip").state, play.task("zip").images_count) == (TaskState.COMPLETED, 7)
+
+
+@pytest.mark.parametrize(
+    ("code", "processing_time_ms", "said", "count"),
+    [
+        pytest.param(StatusCode.RUNNING, -1, 1, None, id="it unpacks: the archive is one file"),
+        pytest.param(StatusCode.QUEUED, -1, 7, 7, id="it has unpacked"),
+        pytest.param(StatusCode.RUNNING, 10, 7, 7, id="it processes"),
+        pytest.param(StatusCode.COMPLETED, 10, 7, 7, id="it has processed"),
+        pytest.param(StatusCode.FAILED, -1, -1, None, id="it has refused"),
+        pytest.param(StatusCode.QUEUED, -1, 0, None, id="none"),
+    ],
+)
+def test_a_node_has_counted_when_it_has_unpacked(
+    code: StatusCode, processing_time_ms: int, said: int, count: int | None
+):
+    assert count_of(code, processing_time_ms, said) == count
+
+
+async def test_an_archive_that_was_uploaded_hides_its_images_as_well():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("zip", images=None)
+        placed = await play.starts("zip")
+        play.node("a").says(placed.node_task_id, images_count=7)
+        await play.looks()
+        assert play.task("zip").images_count == 7
 
 
 async def listed(play: Play) -> Any:
