@@ -113,6 +113,8 @@ class Scheduler:
         return Done()
 
     async def lose(self, asked: LoseNode) -> Done:
+        if asked.node is None:
+            return Done()
         self._find(asked.node)
         for task in self._on(asked.node):
             self.lost_count += 1

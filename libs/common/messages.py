@@ -312,9 +312,12 @@ class DrainNode(Frozen, frozen=True, kw_only=True):
 
 
 class LoseNode(Frozen, frozen=True, kw_only=True):
-    """The machine of this node does not exist any more: its tasks get a new attempt at once, and the node is removed."""
+    """The machine of this node goes, or is gone: its tasks get a new attempt at once, and the node is removed."""
 
-    node: NodeId
+    node: NodeId | None = None
+    """None: it is not registered (any more), and tasks are told by their machine alone."""
+    machine: MachineId | None = None
+    """A node that has this address and belongs to another machine stays."""
     reason: str
 
 

@@ -207,7 +207,7 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
         actions=ActionHandlers(ledger, cleaner, consoles, api, voice, settings),
         reads=ReadHandlers(ledger, api, consoles, settings),
         tracker=tracker,
-        loser=Loser(ledger, tracker, settings),
+        loser=Loser(ledger, tracker, voice, settings),
         absences=Absences(ledger, bus, api, voice, settings),
     )
     totals = await Totals.open(ledger, bus, api, settings)

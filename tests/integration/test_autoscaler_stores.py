@@ -181,7 +181,7 @@ async def test_the_autoscalers_directory_is_written_anew_when_it_is_lost(tmp_pat
 
 async def test_a_standbys_directory_learns_what_the_leaders_knows(tmp_path: Path, cloud: CloudApiProcess):
     older = Identities(known=(Identity(cluster_id="older1", key="k"),))
-    async with started(tmp_path, cloud, setupTimeout=2) as cluster:
+    async with started(tmp_path, cloud) as cluster:
         known = directory_of(cluster)
         cluster.overrides["autoscaler#2"] = {"CLUSTERODM_DATA_DIR": str(tmp_path / "second")}
         second = IdentityFile(tmp_path / "second")
@@ -191,4 +191,7 @@ async def test_a_standbys_directory_learns_what_the_leaders_knows(tmp_path: Path
         ours = (known.current.cluster_id, "older1")
         await until(lambda: directory_of(cluster).cluster_ids == ours, timeout_s=20, what="the leader to learn")
         await until(lambda: (second.read() or older).cluster_ids == ours, timeout_s=20, what="the standby to learn")
-        await until(lambda: not cloud.here(), timeout_s=40, what="the machine of the older id to be destroyed")
+        machine = await until(
+            lambda: online(cluster), timeout_s=20, what="the machine of the older id to be used again"
+        )
+        assert machine.id == "clusterodm-older1-40-left"

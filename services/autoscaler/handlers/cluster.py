@@ -7,7 +7,6 @@ from libs.common.messages import (
     LOCK_NODE,
     LOSE_NODE,
     NODES,
-    REMOVE_NODE,
     AddNode,
     ListNodes,
     LoseNode,
@@ -59,15 +58,15 @@ class Cluster:
             return
 
     async def take_away(self, machine: Machine, reason: str) -> None:
-        """Take a machine's node off the list. Tasks that are still on it get a new attempt at once."""
+        """Take a machine's node off the list. Tasks that are still on it get a new attempt at once.
+
+        Its record may not know of them yet, nor of its node: after a lost store tasks are told of by their holders.
+        """
         node = machine.node or await self.node_of(machine)
-        if node is None:
+        if node is None and machine.created_at_ms is None:
             return
         try:
-            if machine.tasks:
-                await self._bus.ask(LOSE_NODE, LoseNode(node=node, reason=reason))
-            else:
-                await self._bus.ask(REMOVE_NODE, NodeRef(node=node))
+            await self._bus.ask(LOSE_NODE, LoseNode(node=node, machine=machine.id, reason=reason))
         except NotFound:
             return
 

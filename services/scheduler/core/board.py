@@ -310,7 +310,7 @@ class Board:
         if not self.allowance.left_count(task.owner):
             used_count, limit_count = self.allowance.used_count(task.owner), self.allowance.limit_count
             return f"{used_count} tasks of this user are under way already (limit {limit_count})"
-        if held := self.foresight.held.get(task.id):
+        if held := self.foresight.why_held(task.id):
             return held.reason
         need, word = need_of(task), self.supply.word(task.id, now)
         because = self.why_not(need)

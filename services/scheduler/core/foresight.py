@@ -68,6 +68,8 @@ class Foresight:
         self.paces = Paces()
         self.held: dict[TaskId, HeldBack] = {}
         """Since the last walk."""
+        self._judged: dict[TaskId, HeldBack] = {}
+        """What the last walk that looked at a task found: none does while its holder has no question open."""
         self._registry = registry
         self._enabled = enabled
         self._until: dict[TaskId, Instant] = {}
@@ -92,6 +94,7 @@ class Foresight:
         """Forget a task that waits no more."""
         self._until.pop(task, None)
         self.held.pop(task, None)
+        self._judged.pop(task, None)
 
     def plan(self, busy: Callable[[], Iterable[Busy]], waiting_images_count: int, now: Instant) -> "Plan":
         """Begin a walk of the queue."""
@@ -113,8 +116,17 @@ class Foresight:
 
     def hold(self, task: TaskId, free: NodeState, until: Instant) -> None:
         """Note that a task is held back."""
-        self.held[task] = HeldBack(free)
+        self.held[task] = self._judged[task] = HeldBack(free)
         self._until.setdefault(task, until)
+
+    def let_go(self, task: TaskId) -> None:
+        """Note that a task was looked at and is not held back."""
+        self._judged.pop(task, None)
+
+    def why_held(self, task: TaskId) -> HeldBack | None:
+        """Say why a task was held back when it was last looked at, as long as the slot that it declined is free; None: it was not."""
+        judged = self._judged.get(task)
+        return judged if judged and judged.declined.usable and judged.declined.free_count else None
 
     def images_per_ms(self, below: int) -> float:
         """Say how much work all slots of a faster pace do."""
@@ -140,6 +152,12 @@ class Plan:
 
     def holds(self, task: Task, free: NodeState) -> bool:
         """Whether a task should wait although a slot is free; then it has taken a busy one in thought."""
+        held = self._ends_earlier_elsewhere(task, free)
+        if not held:
+            self._foresight.let_go(task.id)
+        return held
+
+    def _ends_earlier_elsewhere(self, task: Task, free: NodeState) -> bool:
         images_count = task.images_count or 0
         if not self._foresight.may_hold(task, free, self._now):
             return False

@@ -67,7 +67,9 @@ class Explainer:
         return because != HOLDER_BUSY and self._board.not_before.get(task.id, now) <= now and self._has_slot(task)
 
     def _has_slot(self, task: Task) -> bool:
-        held_back = task.id in self._board.foresight.held or not self._board.allowance.left_count(task.owner)
+        held_back = self._board.foresight.why_held(task.id) is not None or not self._board.allowance.left_count(
+            task.owner
+        )
         return not held_back and self._board.nodes.has_room and self._board.nodes.free_for(need_of(task)) is not None
 
     async def _say_holder_is_away(self, task: Task) -> None:

@@ -1,24 +1,27 @@
 """Gives up attempts on nodes that have been silent for longer than their grace.
 
 Silent means: neither a probe nor a look was answered. What is given up is written with a cleanup, so that a node which returns is
-told to remove it. After a start of the scheduler the grace begins anew. When the autoscaler says that a node's machine is gone,
-nothing is waited for.
+told to remove it. After a start of the scheduler the grace begins anew. When the autoscaler says that a node's machine goes,
+nothing is waited for, whether the node is on the list or not.
 
 Nobody was silent while nobody listened: when this process was frozen, or its computer slept, that time is taken off each node's silence.
 """
 
 from typing import Final
 
+import msgspec
 import structlog
 
 from libs.common.clocks import Instant
 from libs.common.errors import NotFound
-from libs.common.messages import Done, LoseNode
-from libs.common.model import Cleanup, Task, TaskState
+from libs.common.messages import NODE_REMOVED, Done, LoseNode
+from libs.common.model import Cleanup, MachineId, Task, TaskId, TaskState
 from services.scheduler.core.attempts import LOST, Ending
+from services.scheduler.core.life import with_attempt
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.tracking import Tracker
+from services.scheduler.handlers.voice import Voice
 from services.scheduler.settings import SchedulerSettings
 
 log = structlog.get_logger()
@@ -30,9 +33,10 @@ ABSENT_S: Final = 1.0
 class Loser:
     """Watches the silence of nodes."""
 
-    def __init__(self, ledger: Ledger, tracker: Tracker, settings: SchedulerSettings) -> None:
+    def __init__(self, ledger: Ledger, tracker: Tracker, voice: Voice, settings: SchedulerSettings) -> None:
         self._ledger = ledger
         self._tracker = tracker
+        self._voice = voice
         self._grace_s = settings.node_grace_s
         self._killer_within_s = settings.killer_within_s
         self._watched_at: Instant | None = None
@@ -67,14 +71,45 @@ class Loser:
         return Ending(reason, LOST, counted=True, fatal=fatal, cleanup=Cleanup.REMOVE)
 
     async def lose(self, asked: LoseNode) -> Done:
-        """Take a node off the list whose machine is gone, and give up at once what runs there. Raises NotFound."""
-        node = self._ledger.board.nodes.get(asked.node)
-        if node is None or node.record.retired:
+        """Take a node off the list whose machine goes, and give up at once what runs on either. Raises NotFound."""
+        node = self._node_of(asked)
+        if node is None and asked.machine is None:
             raise NotFound(f"There is no node {asked.node}")
-        self._ledger.board.release_on(node.id)
-        await self._ledger.retire_node(node.id)
-        for task_id in list(node.tasks):
-            task = self._ledger.board.tasks[task_id]
-            if task.state is TaskState.RUNNING:
-                await self._tracker.give_up(task_id, Ending(asked.reason, LOST, counted=True))
+        held = self._on_machine(asked.machine)
+        if node is not None:
+            held |= node.tasks
+            self._ledger.board.release_on(node.id)
+            await self._ledger.retire_node(node.id)
+            await self._voice.of_node(NODE_REMOVED, node.record, reason=asked.reason)
+        for task_id in held:
+            await self._give_up_at_once(task_id, asked)
         return Done()
+
+    def _node_of(self, asked: LoseNode) -> NodeState | None:
+        """Find the node on the list; at an address that has been given to another machine it is that one's."""
+        node = self._ledger.board.nodes.get(asked.node) if asked.node else None
+        if node is None or node.record.retired:
+            return None
+        return node if asked.machine is None or node.record.machine in {None, asked.machine} else None
+
+    def _on_machine(self, machine: MachineId | None) -> set[TaskId]:
+        """Find what is on a machine by the tasks' own records: its node may be registered no more, or not yet."""
+        board = self._ledger.board
+        under_way = (board.tasks[task] for task in (*board.running, *board.forwarding)) if machine else ()
+        return {task.id for task in under_way if task.attempt and task.attempt.machine == machine}
+
+    async def _give_up_at_once(self, task_id: TaskId, asked: LoseNode) -> None:
+        task = self._ledger.board.tasks.get(task_id)
+        if task is None:
+            return
+        if task.state is TaskState.RUNNING:
+            await self._tracker.give_up(task_id, Ending(asked.reason, LOST, counted=True))
+        elif task.state is TaskState.FORWARDING:
+            await self._ledger.change(task_id, waits_for_no_node)
+
+
+def waits_for_no_node(task: Task) -> Task:
+    """Let an attempt that its holder has told of again wait for its node no longer: that does not come."""
+    if task.state is not TaskState.FORWARDING:
+        return task
+    return msgspec.structs.replace(task, attempts=with_attempt(task, recovered=False))

@@ -7,7 +7,7 @@ import pytest
 
 from libs.common.errors import Trouble
 from libs.common.messages import DestroyMachine, GetAutoscalerStatus, PauseAutoscaler
-from libs.common.model import Machine, MachineId, MachineState
+from libs.common.model import Machine, MachineId, MachineState, TaskId, TaskState
 from services.autoscaler.core.comparing import compare
 from services.autoscaler.core.orders import Found
 from tests.autoscaler_world import BOOT_TURNS, TURN_MS, World
@@ -258,6 +258,20 @@ async def test_a_machine_that_cannot_be_set_up_stays_while_its_node_is_at_work()
         world.scheduler.refuses = False
         await world.turn(2)
         assert known(world, MachineId(name)).state is S.ONLINE
+
+
+async def test_a_task_that_a_machines_record_does_not_know_of_yet_gets_a_new_attempt_at_once():
+    async with World(tasks_per_machine_count=0, idle_timeout_s=600) as world:
+        await world.scheduler.submit("first")
+        await world.turn(6)
+        (machine,) = world.machines()
+        await world.scheduler.submit("second")
+        await world.scheduler.turn()
+        assert world.scheduler.tasks[TaskId("second")].state is TaskState.RUNNING
+        assert machine.tasks == ()
+        await world.words.destroy(DestroyMachine(machine=machine.id))
+        await world.turn()
+        assert world.scheduler.lost_count == 1
 
 
 async def test_an_operators_word_and_the_longest_run_time_ask_no_node():

@@ -43,6 +43,21 @@ async def test_a_proxy_hears_why_its_task_waits_although_a_node_is_free_and_gets
         assert (await play.is_placed("second")).node.hostname == "fast"
 
 
+async def test_its_console_says_why_though_its_holder_has_no_question_open_when_the_reason_is_noted():
+    async with a_play(fast=FakeNode(), slow=FakeNode()) as play:
+        await works_for_a_while(play)
+        for name in ("first", "second"):
+            await play.commits(name, images=IMAGES)
+        await play.starts("first")
+        assert isinstance(await play.asks("second"), Waiting)
+        await play.passes(31)
+        await play.sweeps()
+        assert (
+            "on a faster node that is busy now than on slow:3000, which is free"
+            in play.task("second").timeline[-1].text
+        )
+
+
 async def test_a_task_takes_the_slow_node_when_the_fast_one_is_late_for_too_long():
     async with a_play(fast=FakeNode(), slow=FakeNode()) as play:
         await works_for_a_while(play)
