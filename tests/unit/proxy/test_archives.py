@@ -5,6 +5,7 @@ import pytest
 from libs.common.messages import UPLOADS
 from libs.common.model import InstanceId, Node, NodeId, NodeTaskId
 from libs.common.testing import FakeClock
+from services.proxy.core.distrust import Distrust
 from services.proxy.core.forwarding import Retries
 from services.proxy.handlers.delivery import Delivery, StepFailed
 from services.proxy.handlers.submission import submission_of
@@ -49,7 +50,8 @@ async def test_images_in_doubt_beside_an_archive_are_taken_back_because_no_count
         NodeTaskId("x"),
         parallel_count=1,
         retries=Retries(),
-        distrusted=set(),
+        distrust=Distrust(),
+        clock=FakeClock(),
     )
     world.nodes.datasets[NodeTaskId("x")] = {"a.jpg": b"1", "zipurl.zip": b"2"}
     delivery.sent = {"a.jpg": 1, "zipurl.zip": 1}
