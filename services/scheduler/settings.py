@@ -20,7 +20,7 @@ class SchedulerSettings(HealthSettings):
     max_attempts: int = Field(
         3,
         gt=0,
-        description="how many attempts a task may lose, or nodes refuse, before it has failed; one that could not be sent does not count",
+        description="how many attempts a task may lose, or nodes refuse, before it has failed; one that could not be sent, or that may suit another node, does not count",
     )
     killer_nodes_count: int = Field(
         3,

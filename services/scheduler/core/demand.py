@@ -5,7 +5,8 @@ A machine helps a task only when nothing else is in its way. Those are left out,
 * its holder is away: nobody could send it anywhere;
 * a slot is free that fits: it is its holder that cannot send yet, or it is better off on a faster node, or its turn comes at once.
   A slot on a machine that was requested for somebody else is not free for a task whose own machine is coming (core/supply.py);
-* its owner has as many tasks under way as may be.
+* its owner has as many tasks under way as may be;
+* rented machines have refused it already: all are made alike. Such a task is in no count, it waits for a node of another kind.
 
 All of a lane (core/lanes.py) are in the same case, so the cost depends on lanes and on how many are listed, and not on how many wait.
 """
@@ -68,6 +69,8 @@ def sorted_out(board: Board) -> Cases:
     for lane in board.lanes:
         if lane.id.kind not in free:
             free[lane.id.kind] = board.nodes.has_room and board.nodes.free_for(lane.need) is not None
+        if not lane.need.helped_by_machines and not free[lane.id.kind]:
+            continue
         if lane.id.holder in board.holders.away:
             cases.away_count += len(lane)
         elif board.allowance.limit_count and not board.allowance.left_count(lane.id.owner):

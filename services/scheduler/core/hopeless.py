@@ -33,7 +33,8 @@ def was_refused(task: Task) -> bool:
 def has_prospect(task: Task, nodes: Sequence[NodeState], rental: Rental) -> bool:
     """Whether it may still find a node. A silent autoscaler may be starting: whoever asks waits for a while first."""
     need = need_of(task)
-    return rental is Rental.POSSIBLE or any(may_ever_fit(node, need) for node in nodes)
+    may_be_rented = rental is Rental.POSSIBLE and need.helped_by_machines
+    return may_be_rented or any(may_ever_fit(node, need) for node in nodes)
 
 
 def why_hopeless(task: Task, nodes: Sequence[NodeState]) -> str:

@@ -15,10 +15,13 @@ nodes to which files of other uploads go ahead are left alone.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from libs.common.model import MachineId, NodeId, Task, TaskId
 from services.scheduler.core.nodes import NodeState
 
+REFUSING_MACHINES_COUNT: Final = 2
+"""So many rented machines may refuse a task for what nobody can read from their size: all of them are made alike, and each costs."""
 NodeOnMachine = tuple[NodeId, MachineId | None]
 """A node, and the machine that it was on: addresses are used again."""
 
@@ -43,6 +46,11 @@ class Need:
     def special(self) -> bool:
         """Whether more of a node matters than its limit of images."""
         return bool(self.min_memory_bytes or self.barred) or not self.images_known
+
+    @property
+    def helped_by_machines(self) -> bool:
+        """Whether there is any sense in renting a machine for it."""
+        return sum(machine is not None for _, machine in self.barred) < REFUSING_MACHINES_COUNT
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Hopeless:
             return False
         since = self._refused[task.id] or now
         self._refused[task.id] = since
-        return rental is Rental.NEVER or now - since >= self._silence_s
+        return rental is not Rental.SILENT or now - since >= self._silence_s
 
     async def _end(self, task: Task) -> None:
         reason, now_ms = why_hopeless(task, self._board.nodes.listed()), self._ledger.now_ms()

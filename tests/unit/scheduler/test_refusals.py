@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.messages import ListTasks, Placed, SupplyChanged, TaskWaits, WaitingTask
+from libs.common.messages import AddNode, ListTasks, Placed, SupplyChanged, TaskWaits, WaitingTask
 from libs.common.model import MachineId, NodeId, StatusCode, Task, TaskState
 from services.scheduler.core.demand import demand_of
 from services.scheduler.core.hopeless import Rental, has_prospect, was_refused, why_hopeless
@@ -201,6 +201,23 @@ async def test_a_node_with_a_full_disk_does_not_get_the_task_again():
         await play.passes(1)
         await play.passes(16)
         assert play.task("one").error == f"No other node can take it, and no machine that does can be rented: {FULL}"
+
+
+async def test_no_third_machine_is_rented_for_a_task_that_two_have_refused():
+    async with a_play() as play:
+        await play.commits("one")
+        board = play.scheduler.ledger.board
+        for name in ("m1", "m2"):
+            await hears(play)
+            assert demand_of(board, play.scheduler.ledger.now()).waiting_count == 1
+            play.api.nodes[name] = FakeNode()
+            asked = AddNode(hostname=name, port=3000, machine=MachineId(name))
+            await play.scheduler.handlers.nodes.add(asked)
+            await play.probes()
+            await is_refused(play, "one", FULL)
+        assert demand_of(board, play.scheduler.ledger.now()).waiting_count == 0
+        await play.passes(1)
+        assert play.task("one").state is TaskState.FAILED
 
 
 async def test_a_refusal_before_the_commit_is_one_as_well():
