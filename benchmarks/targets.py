@@ -121,14 +121,25 @@ TARGETS = (
         "placements, decisions alone", "1,000 nodes", 500, own("core-placements", "rate"), "/s", at_least=True, digits=0
     ),
     Target("placements, over the bus", "1,000 nodes", 500, own("placements", "placed"), "/s", at_least=True, digits=0),
-    Target("idle cost of 1,000 nodes", "", 10, own("idle-nodes", "CPU"), "% of a core", digits=1),
+    Target("idle cost of 1,000 nodes", "all of `up`", 4, own("idle-cluster", "all"), "% of a core", digits=1),
+    Target(
+        "published by 1,000 running tasks",
+        "a tenth of what it was",
+        865,
+        own("running-tasks", "published"),
+        "KB/s",
+        digits=0,
+    ),
+    Target("small task, 50,000 waiting", "10 waiting, CPU", 1.3, ratio("small-tasks", "10 waiting")),
+    Target("small task, 50,000 waiting", "10 waiting, p99", 1.3, ratio("small-tasks", "10 waiting", "p99")),
+    Target("start until healthy", "100,000 ended", 3, own("history", "healthy"), "s"),
     Target("memory of 100,000 ended tasks, a proxy", "", 30, cost_of_history("proxy"), "MB", digits=0),
     Target("memory of 100,000 ended tasks, the scheduler", "", 100, cost_of_history("scheduler"), "MB", digits=0),
     Target("store per ended task", "without console", 3, own("history", "store per ended task"), "KB"),
     Target("commit at the leader's death", "100,000 ended", 3, own("history", "commit at the kill"), "s"),
     Target("placement after the leader's death", "100,000 ended", 3, own("history", "placed after it"), "s"),
-    Target("`clusterodm up` answers", "", 3, own("start-up", "first answer"), "s"),
-    Target("all services idle", "", 250, own("start-up", "memory"), "MB", digits=0),
+    Target("`clusterodm up` answers", "", 1, own("start-up", "first answer"), "s"),
+    Target("all services idle", "", 150, own("start-up", "memory"), "MB", digits=0),
     Target("makespan", "offline optimum or bound", 1.05, own("makespan", "makespan ÷ optimum")),
 )
 
