@@ -222,6 +222,11 @@ class LastKnown(Frozen, frozen=True, kw_only=True):
     """Percent, 0 to 100."""
     processing_time_ms: int = -1
     options: tuple[OptionValue, ...] = ()
+    """All that it said of them. Kept is what follows instead (libs/common/chosen.py)."""
+    options_changed: tuple[OptionValue, ...] = ()
+    """Those that it has added, or given another value."""
+    options_lacking: tuple[str, ...] = ()
+    """Those of the task's that it has not."""
     images_count: int | None = None
     """None: it has not counted them yet."""
     console_count: int = 0
@@ -240,7 +245,7 @@ class Observation(Frozen, frozen=True, kw_only=True):
     running_at_ms: int
     """Of which run: a task may run again on the same node under the same id."""
     known: LastKnown
-    """Its console is short here, and its options are missing when they are the task's own."""
+    """Its console is short here."""
 
 
 class Moment(Frozen, frozen=True, kw_only=True):

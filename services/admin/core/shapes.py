@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from libs.common.chosen import chosen
 from libs.common.messages import AutoscalerStatus, MachineView, NodeView, TaskSummary
 from libs.common.model import Machine, StatusCode, Task, TaskState
 from services.admin.core.answers import Route
@@ -130,7 +131,7 @@ def task_data(task: Task, node_name: str) -> Json:
         "dateCreated": task.created_at_ms,
         "processingTime": known.processing_time_ms if known else -1,
         "status": status(task.state, known.code if known and running else None, task.error),
-        "options": msgspec.to_builtins(known.options if known and known.options else task.options),
+        "options": msgspec.to_builtins(chosen(task)),
         "imagesCount": task.images_count,
         "progress": known.progress if known else 0.0,
         "state": task.state.value,

@@ -24,6 +24,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from libs.common.chosen import chosen
 from libs.common.clocks import WallMs
 from libs.common.model import Attempt, StatusCode, Task, TaskState, told_count
 
@@ -82,14 +83,13 @@ def status_code(said: Mapping[str, Any]) -> StatusCode | None:
 def known_info(task: Task, now_ms: WallMs) -> dict[str, Any]:
     """Write a task's info from the record alone."""
     known = task.known
-    options = (known.options if known else ()) or task.options
     return {
         "uuid": task.id,
         "name": task.name,
         "dateCreated": task.created_at_ms,
         "processingTime": known.processing_time_ms if known else busy_ms(task, now_ms),
         "status": status(task, code_of(task, known.code if known else None)),
-        "options": [{"name": option.name, "value": option.value} for option in options],
+        "options": [{"name": option.name, "value": option.value} for option in chosen(task)],
         "imagesCount": images_count(task),
         "progress": known.progress if known else float(task.state is TaskState.COMPLETED) * ALL_DONE_PERCENT,
     }

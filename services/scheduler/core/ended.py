@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from libs.common.chosen import differences
 from libs.common.messages import TaskSummary
 from libs.common.model import Cleanup, LastKnown, NodeId, Owner, Task, TaskId
 
@@ -51,5 +52,4 @@ def final_of(known: LastKnown | None, task: Task) -> LastKnown | None:
     """Keep what is to be known for ever of what a node said."""
     if known is None:
         return None
-    options = () if known.options == task.options else known.options
-    return msgspec.structs.replace(known, console_tail=(), options=options)
+    return msgspec.structs.replace(differences(known, task.options), console_tail=())

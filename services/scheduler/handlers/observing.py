@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from libs.common.chosen import differences
 from libs.common.clocks import Instant
 from libs.common.errors import BusFailed
 from libs.common.messages import OBSERVATIONS
@@ -86,6 +87,5 @@ class Observer:
 def observation_of(task: Task, known: LastKnown) -> Observation:
     """Say what is written of what was seen of a running task."""
     last = task.attempts[-1]
-    options = () if known.options == task.options else known.options
-    short = msgspec.structs.replace(known, console_tail=shortened(known), options=options)
+    short = msgspec.structs.replace(differences(known, task.options), console_tail=shortened(known))
     return Observation(node_task_id=last.node_task_id, running_at_ms=last.running_at_ms or 0, known=short)

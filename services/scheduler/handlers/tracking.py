@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from libs.common.chosen import differences
 from libs.common.clocks import Instant
 from libs.common.errors import ClusterError
 from libs.common.lifecycle import Crew
@@ -117,7 +118,8 @@ class Tracker:
         if look is None:
             await self._lost(task_id, attempt, "the node does not know the task any more")
         else:
-            await self._seen(task, known_of(seen, look, self._ledger.now_ms()), node, seen)
+            known = differences(known_of(seen, look, self._ledger.now_ms()), task.options)
+            await self._seen(task, known, node, seen)
 
     async def _not_registered(self, task_id: TaskId, attempt: Attempt) -> None:
         """Give the attempt up. One that its holder told of again waits for its node as for one that is silent."""
