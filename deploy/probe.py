@@ -18,6 +18,9 @@ LIMIT_S: Final = 5.0
 
 def main(argv: list[str]) -> int:
     """Probe one service; the exit code."""
+    if argv in (["--help"], ["-h"]):
+        print(f"usage: python -m deploy.probe {'|'.join(PROBES)}")  # noqa: T201 what the program says
+        return 0
     if len(argv) != 1 or argv[0] not in PROBES:
         print(f"probe: which of {', '.join(PROBES)}?", file=sys.stderr)  # noqa: T201 for whoever reads the health log
         return 2

@@ -1,6 +1,7 @@
 """Writes docs/subjects.md from libs/common/messages.py: `python docs/write_subjects.py`. A test keeps the two together."""
 # ruff: noqa: INP001 a script beside the documents that it writes
 
+import argparse
 import sys
 import types
 import typing
@@ -92,6 +93,7 @@ DEEPEST: Final = 4
 
 def main() -> int:
     """Write the file."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     TARGET.write_text(render(), encoding="utf-8")
     return 0
 

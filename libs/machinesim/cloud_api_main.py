@@ -8,15 +8,26 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
+from libs.machinesim import cloud_api_digitalocean, cloud_api_hetzner, cloud_api_scaleway
 from libs.machinesim.cloud_api import SLOW_S
 from libs.machinesim.cloud_api_machines import Machines
 from libs.machinesim.cloud_api_testing import KINDS, TOKEN, Server, listener, made, server
 
+TAKEN: Final = (
+    f"digitalocean takes the regions {', '.join(cloud_api_digitalocean.REGIONS)} and the sizes "
+    f"{', '.join(cloud_api_digitalocean.SIZES)}; hetzner the locations {', '.join(cloud_api_hetzner.LOCATIONS)} and the types "
+    f"{', '.join(cloud_api_hetzner.SIZES)}; scaleway the zones {', '.join(cloud_api_scaleway.ZONES)} and the types "
+    f"{', '.join(cloud_api_scaleway.SIZES)}; docker has neither. All else is refused, as by the real ones."
+)
+
 
 def parser() -> argparse.ArgumentParser:
     """Make the command line."""
-    found = argparse.ArgumentParser(prog="cloud_api", description="A cloud that rents out simulated nodes.")
+    found = argparse.ArgumentParser(
+        prog="cloud_api", description="A cloud that rents out simulated nodes.", epilog=TAKEN
+    )
     found.add_argument("kind", choices=sorted(KINDS))
     found.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
     found.add_argument("--port-file", help="write the port into this file once connections are taken")

@@ -1,6 +1,5 @@
 """`docker` on a machine of the stand-in: login, ps, run. `run` starts a simulated node on the machine's address."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -8,20 +7,35 @@ from pathlib import Path
 from typing import Any, Final
 
 from libs.machinesim.node_flags import WrongFlag, container_of, node_of, settings_of, write_private
-from libs.machinesim.place import Place, read_json, write_json
+from libs.machinesim.place import HELP, VARIABLE, Missing, Place, read_json, variable, write_json
 
+MACHINE: Final = "MACHINESIM_MACHINE"
 NODE_PORT: Final = 3000
+USAGE: Final = f"""Usage: docker login|ps|run [arg...]
+
+The docker on a machine of the simulated docker-machine; {VARIABLE} and {MACHINE} have to be set."""
 LIFE_S: Final = 300
 """No node outlives its test by more."""
 
 
 def main(words: Sequence[str]) -> int:
     """Run one command."""
-    place, name = Place.of_environment(), os.environ["MACHINESIM_MACHINE"]
+    if not words or words[0] in HELP:
+        print(USAGE)  # noqa: T201 what the program says
+        return 0
+    try:
+        place, name = Place.of_environment(), variable(MACHINE, "the name of the machine on which this docker is")
+    except Missing as missing:
+        print(f"docker: {missing}", file=sys.stderr)  # noqa: T201 what the program says
+        return 2
+    return act(place, name, *words)
+
+
+def act(place: Place, name: str, command: str, *rest: str) -> int:
+    """Do what a command says on a machine."""
     machine = read_json(place.cloud / f"{name}.json") or {}
-    command, *rest = words
     if command == "ps":
-        if rest != ["-aq", "--filter", "publish=3000"]:
+        if rest != ("-aq", "--filter", "publish=3000"):
             return wrong(f"unknown arguments of ps: {rest}")
         if "pid" in machine:
             print("0123456789ab")  # noqa: T201 what the program says
@@ -31,7 +45,7 @@ def main(words: Sequence[str]) -> int:
         write_json(place.cloud / f"{name}.json", machine)
         return 0
     if command == "run":
-        return run(place, machine, rest)
+        return run(place, machine, list(rest))
     return wrong(f"docker: '{command}' is not a docker command.")
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from libs.machinesim.flags import DRIVERS, Usage, parse
-from libs.machinesim.place import Place, read_json, write_json
+from libs.machinesim.place import HELP, VARIABLE, Missing, Place, read_json, write_json
 
 NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-.]*")
 IDS: Final = {"digitalocean": "DropletID", "amazonec2": "InstanceId", "hetzner": "ServerID", "scaleway": "ServerID"}
@@ -42,6 +42,11 @@ NO_ID: Final = {
 GONE: Final = {"scaleway": "StatusCode: 404, Type: not_found, APIMessage: resource is not found"}
 """How removing fails where the provider has the machine no more."""
 NOT_FOUND: Final = "404 The resource you requested could not be found."
+USAGE: Final = f"""Usage: docker-machine [OPTIONS] COMMAND [arg...]
+
+A simulated docker-machine: its machines are directories below {VARIABLE}, which has to be set.
+Commands: create, ssh, inspect, ls, status, rm. Drivers: {", ".join(DRIVERS)}.
+Any region, size and image is taken; docker-machine hands them on to the provider unread, and so does this."""
 BIN: Final = "machine-bin"
 """Folder with the programs that exist on every machine."""
 
@@ -52,7 +57,14 @@ class Failed(Exception):
 
 def main(words: Sequence[str], place: Place | None = None) -> int:
     """Run one command; `place`: the directory, where it is not told by the environment."""
-    place = place or Place.of_environment()
+    if place is None and VARIABLE not in os.environ and (not words or words[0] in HELP):
+        say(USAGE)
+        return 0
+    try:
+        place = place or Place.of_environment()
+    except Missing as missing:
+        print(f"docker_machine: {missing}", file=sys.stderr)  # noqa: T201 what the program says
+        return 2
     place.note(words=list(words), variables=sorted(name for name in place.environment if name.isupper()))
     commands: dict[str, Callable[[Place, list[str]], int]] = {
         "create": create,
@@ -64,8 +76,8 @@ def main(words: Sequence[str], place: Place | None = None) -> int:
     }
     command = words[0] if words else "--help"
     try:
-        if command in {"--help", "-h", "help"}:
-            say("Usage: docker-machine [OPTIONS] COMMAND [arg...]")
+        if command in HELP:
+            say(USAGE)
             return 0
         stumble(place, command)
         return commands.get(command, unknown)(place, list(words[1:]) if command in commands else list(words))

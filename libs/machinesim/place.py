@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 VARIABLE: Final = "MACHINESIM_DIR"
+HELP: Final = frozenset(["--help", "-h", "help"])
 MOST_ADDRESSES: Final = 250
+
+
+class Missing(Exception):
+    """A program cannot work like this; the message is the one line that it says before it ends with code 2."""
 
 
 class Place:
@@ -33,8 +38,8 @@ class Place:
 
     @classmethod
     def of_environment(cls) -> "Place":
-        """Find it by the variable."""
-        return cls(Path(os.environ[VARIABLE]))
+        """Find it by the variable. Raises Missing."""
+        return cls(Path(variable(VARIABLE, "the directory in which the simulated docker-machine keeps everything")))
 
     def note(self, **call: Any) -> None:
         """Write down a call."""
@@ -92,6 +97,13 @@ class Place:
         with (self.root / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def variable(name: str, what: str) -> str:
+    """Read a variable of the environment. Raises Missing."""
+    if value := os.environ.get(name):
+        return value
+    raise Missing(f"{name} is not set: {what}")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

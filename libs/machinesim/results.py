@@ -1,21 +1,30 @@
 """Uploads a task's results as NodeODM does: `<task>/all.zip` and the orthophoto into the bucket, before the task ends."""
 
+import argparse
 import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 UPLOADED: Final = ("all.zip", "odm_orthophoto/odm_orthophoto.tif")
 
 
-def main(settings: str, task: str, project: str) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Upload what is there."""
-    client = client_of(json.loads(Path(settings).read_text()))
-    bucket = json.loads(Path(settings).read_text())["bucket"]
+    parser = argparse.ArgumentParser(prog="python -m libs.machinesim.results", description=__doc__)
+    parser.add_argument("settings", type=Path, help="JSON object with endpoint, bucket, access_key and secret_key")
+    parser.add_argument("task", help="the task's id: the folder in the bucket")
+    parser.add_argument("project", type=Path, help="the task's folder on the node")
+    given = parser.parse_args(words)
+    try:
+        settings = json.loads(given.settings.read_text())
+        client, bucket = client_of(settings), settings["bucket"]
+    except (OSError, ValueError, KeyError) as error:
+        parser.exit(2, f"{parser.prog}: {given.settings} will not do: {error}\n")
     for name in UPLOADED:
-        path = Path(project) / name
+        path = given.project / name
         if path.exists():
-            client.upload_file(str(path), bucket, f"{task}/{name}")
+            client.upload_file(str(path), bucket, f"{given.task}/{name}")
     return 0
 
 
@@ -37,4 +46,4 @@ def client_of(node: dict[str, str]) -> Any:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(*sys.argv[1:]))
+    raise SystemExit(main())
