@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import Field
 
-from libs.common.bus import open_client
+from libs.common.connecting import open_client
 from libs.common.copying import copy_all
 from libs.common.lifecycle import run
 from libs.common.log import configure

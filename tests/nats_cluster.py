@@ -32,6 +32,10 @@ class NatsCluster:
         """Where one server alone is reached."""
         return f"nats://127.0.0.1:{self._ports[number]}"
 
+    def number_of(self, url: str) -> int:
+        """Say which one is reached there."""
+        return next(number for number in range(SERVERS_COUNT) if self.url_of(number) == url)
+
     def start(self, number: int) -> None:
         """Start one of them, without waiting for anything."""
         folder = self._folder / f"n{number}"

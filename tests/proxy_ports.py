@@ -43,7 +43,6 @@ class FakeCluster:
         self.forgotten: list[TaskId] = []
         self.ended: dict[TaskId, TaskRecord] = {}
         """Tasks that are read only when somebody asks for them."""
-        self.silent_s = 0.0
         self.outdated: set[TaskId] = set()
         """Of these the scheduler knows more than the mirror."""
         self._revision = 0

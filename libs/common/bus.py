@@ -16,7 +16,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import msgspec
-import nats
 import nats.errors
 import nats.js.errors
 import structlog
@@ -27,9 +26,10 @@ from nats.micro.request import Request as MicroRequest
 from nats.micro.service import Service, ServiceConfig
 
 from libs.common.asking import CAUSE, LOST, Requests, cause, new_id
+from libs.common.connecting import Absence, open_client
 from libs.common.errors import BusFailed, ClusterError, error_name
 from libs.common.leases import Term, hold, is_held
-from libs.common.lifecycle import Crew, heeding, monotonic_s
+from libs.common.lifecycle import Crew, SystemClock, heeding, monotonic_s
 from libs.common.log import hide
 from libs.common.loops import background
 from libs.common.messages import (
@@ -68,8 +68,9 @@ STOP_GRACE_S: Final = 5.0
 class NatsBus:
     """The bus of one process. `libs.common.ports.Bus` says what each method promises."""
 
-    def __init__(self, client: Client, replicas_count: int, wait_s: float) -> None:
+    def __init__(self, client: Client, replicas_count: int, wait_s: float, absence: Absence) -> None:
         self._client = client
+        self._absence = absence
         self._wait_s = wait_s
         self._nonce = new_id().decode()
         self._js: JetStreamContext = client.jetstream(timeout=5)
@@ -95,6 +96,16 @@ class NatsBus:
     def connected(self) -> bool:
         """Whether NATS is there at this moment."""
         return self._client.is_connected
+
+    @property
+    def away_s(self) -> float:
+        """How long NATS is known to be away; see ports.Bus."""
+        return 0.0 if self.connected else self._absence.lasts_s
+
+    @property
+    def servers_count(self) -> int:
+        """How many servers of NATS there may be; see ports.Bus."""
+        return len(self._client.servers)
 
     async def reconnected(self) -> None:
         """Start the watches again, ask again what may be asked twice, and say of what this process is the leader."""
@@ -332,10 +343,12 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
     `url`: one or several, separated by commas; may hold a token (`nats://token@host:port`). Raises BusFailed.
     """
     opened: list[NatsBus] = []
+    absence = Absence(SystemClock())
     closing, back = asyncio.Event(), asyncio.Event()
     deadline_s = monotonic_s() + wait_s
 
     async def reconnected() -> None:
+        absence.ends()
         log.info("nats is back")
         for bus in opened:
             await bus.reconnected()
@@ -343,15 +356,17 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
 
     async def disconnected() -> None:
         if not closing.is_set():
+            absence.begins()
             log.warning("nats is away")
 
     async def trouble(error: Exception) -> None:
+        absence.goes_on()
         log.debug("nats", error=repr(error))
 
     client = await open_client(
         url, name, wait_s, reconnected_cb=reconnected, disconnected_cb=disconnected, error_cb=trouble
     )
-    bus = NatsBus(client, replicas_count, wait_s)
+    bus = NatsBus(client, replicas_count, wait_s, absence)
     try:
         try:
             async with asyncio.timeout(deadline_s - monotonic_s()):
@@ -376,25 +391,6 @@ async def prepare_again(bus: NatsBus, back: asyncio.Event) -> None:
         await back.wait()
         back.clear()
         await until_ready(bus)
-
-
-async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[..., Awaitable[None]]) -> Client:
-    """Connect to the first server that answers within `wait_s` seconds; see `connect`. Raises BusFailed."""
-    try:
-        async with asyncio.timeout(wait_s):
-            connecting = nats.connect(
-                url.split(","),
-                name=name,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=0.25,
-                connect_timeout=2,
-                ping_interval=10,
-                max_outstanding_pings=2,
-                **callbacks,
-            )
-            return await heeding(connecting)
-    except LOST as error:
-        raise BusFailed(f"no NATS at {hide(url)}: {type(error).__name__}") from None
 
 
 async def until_ready(bus: NatsBus) -> None:

@@ -29,7 +29,6 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
 from nats.nuid import NUID
 
-from libs.common.clocks import Clock
 from libs.common.lifecycle import heeding
 
 HEARTBEAT_S: Final = 1.0
@@ -65,14 +64,11 @@ class Told(NamedTuple):
 class Consumer:
     """An ordered consumer of everything under one subject."""
 
-    def __init__(  # noqa: PLR0913 what is consumed, of whom, and when
-        self, client: Client, js: JetStreamContext, stream: str, subject: str, clock: Clock, *, headers_only: bool
-    ) -> None:
+    def __init__(self, client: Client, js: JetStreamContext, stream: str, subject: str, *, headers_only: bool) -> None:
         self._client = client
         self._js = js
         self._stream = stream
         self._subject = subject
-        self._clock = clock
         self._headers_only = headers_only
         self._name = new_id().decode()
         self._inbox: asyncio.Queue[Msg | None] = asyncio.Queue()
@@ -92,8 +88,6 @@ class Consumer:
         """When the stream was made: it is another one when this differs."""
         self.reaches = 0
         """The last sequence of the stream when this began."""
-        self.heard = clock.instant()
-        """When anything came last."""
 
     def __repr__(self) -> str:
         """Show how far it is."""
@@ -108,7 +102,6 @@ class Consumer:
         self._subscription = await heeding(self._client.subscribe(inbox, cb=self._take))
         made = await heeding(self._js.add_consumer(self._stream, self._config(inbox)))
         self._there_count = (made.num_pending or 0) + (made.delivered.consumer_seq if made.delivered else 0)
-        self.heard = self._clock.instant()
 
     def interrupt(self) -> None:
         """Have `next` raise Interrupted: the connection was another for a while."""
@@ -139,7 +132,6 @@ class Consumer:
                 await heeding(self._client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}"))
 
     async def _take(self, message: Msg) -> None:
-        self.heard = self._clock.instant()
         self._inbox.put_nowait(message)
 
     async def _message(self) -> Msg:

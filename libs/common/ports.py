@@ -80,11 +80,6 @@ class Loaded(dict[str, Entry[Value]]):
 class Watch(Protocol[Value]):
     """A watch of a bucket under way."""
 
-    @property
-    def silent_s(self) -> float:
-        """How long nothing has come, not even a sign of life: a few seconds mean that there may be changes it has not told."""
-        ...
-
     def __aiter__(self) -> Self:
         """Iterate over the steps, for ever."""
         ...
@@ -185,7 +180,17 @@ class Bus(Protocol):
 
     @property
     def connected(self) -> bool:
-        """Whether NATS is there at this moment."""
+        """Whether NATS is there, as far as is known at this moment."""
+        ...
+
+    @property
+    def away_s(self) -> float:
+        """How long NATS is known to be away: from when that was noticed until the last try to reach it failed. 0: it is there."""
+        ...
+
+    @property
+    def servers_count(self) -> int:
+        """How many servers of NATS there may be: those that were named, and those they have told of."""
         ...
 
     async def ask(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:

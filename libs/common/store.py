@@ -246,7 +246,7 @@ class NatsBucket(Generic[Value]):
     @asynccontextmanager
     async def watch(self) -> AsyncIterator["NatsWatch[Value]"]:
         """Follow all keys."""
-        watch = NatsWatch(self.name, self.consuming, self.key_of, self.read, self._clock)
+        watch = NatsWatch(self.name, self.consuming, self.key_of, self.read)
         try:
             yield watch
         finally:
@@ -302,9 +302,7 @@ class NatsBucket(Generic[Value]):
     async def _consumer(self, *, headers_only: bool) -> Consumer:
         tries_count = 0
         while True:
-            consumer = Consumer(
-                self._client, self._js, self._stream, f"{self._prefix}>", self._clock, headers_only=headers_only
-            )
+            consumer = Consumer(self._client, self._js, self._stream, f"{self._prefix}>", headers_only=headers_only)
             try:
                 async with in_time(tries_count):
                     await heeding(self._begin(consumer))

@@ -147,7 +147,7 @@ class MemoryBucket(Generic[Value]):
         steps.put_nowait(None)
         self._watchers.add(steps)
         try:
-            yield MemoryWatch(self._bus, steps)
+            yield MemoryWatch(steps)
         finally:
             self._watchers.discard(steps)
 
@@ -211,16 +211,10 @@ class MemoryBucket(Generic[Value]):
 
 
 class MemoryWatch(Generic[Value]):
-    """A watch of a bucket in memory; how long it is silent is what the test says of the bus."""
+    """A watch of a bucket in memory."""
 
-    def __init__(self, bus: "MemoryBus", steps: "asyncio.Queue[Step[Value]]") -> None:
-        self._bus = bus
+    def __init__(self, steps: "asyncio.Queue[Step[Value]]") -> None:
         self._steps = steps
-
-    @property
-    def silent_s(self) -> float:
-        """How long nothing has come."""
-        return self._bus.silent_s
 
     def __aiter__(self) -> Self:
         """Iterate over the steps."""
@@ -274,8 +268,9 @@ class MemoryBus:
 
     def __init__(self) -> None:
         self.connected = True
-        self.silent_s = 0.0
-        """How long no watch has heard anything, as the test plays it."""
+        self.away_s = 0.0
+        """How long it is known to be away, as the test plays it."""
+        self.servers_count = 1
         self.faults = Faults()
         self.told: list[tuple[str, Any]] = []
         """Every event told: its name and message."""

@@ -11,7 +11,6 @@ from typing import Generic, Self, TypeVar
 
 import structlog
 
-from libs.common.clocks import Clock
 from libs.common.consumers import LOST, Consumer, Interrupted, Told
 from libs.common.patience import Slices
 from libs.common.ports import Change, Reset, Step
@@ -30,13 +29,11 @@ class NatsWatch(Generic[Value]):
         consuming: Callable[[], AbstractAsyncContextManager[Consumer]],
         key_of: Callable[[Told], str],
         read: Callable[[Told], Step[Value]],
-        clock: Clock,
     ) -> None:
         self._name = name
         self._consuming = consuming
         self._key_of = key_of
         self._read = read
-        self._clock = clock
         self._known: dict[str, int] = {}
         """Revisions of the keys that are there, as far as they have been told."""
         self._reached = 0
@@ -44,17 +41,11 @@ class NatsWatch(Generic[Value]):
         self._consumer: Consumer | None = None
         self._last: Consumer | None = None
         self._told_all = False
-        self._heard = clock.instant()
         self._steps = self._all_steps()
 
     def __repr__(self) -> str:
         """Show what it reads from."""
         return f"NatsWatch({self._name} {self._consumer!r})"
-
-    @property
-    def silent_s(self) -> float:
-        """How long nothing has come, not even a sign of life."""
-        return self._clock.instant() - (self._consumer.heard if self._consumer else self._heard)
 
     def __aiter__(self) -> Self:
         """Iterate over the steps."""
@@ -82,7 +73,7 @@ class NatsWatch(Generic[Value]):
                         yield step
                 except (Interrupted, *LOST) as error:
                     log.debug("watch interrupted", bucket=self._name, reason=str(error) or type(error).__name__)
-                self._heard, self._consumer = consumer.heard, None
+                self._consumer = None
 
     async def _steps_of(self, consumer: Consumer) -> AsyncGenerator[Step[Value]]:
         listed: set[str] = set()

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -264,7 +263,6 @@ class Mirror:
         self.values: dict[str, Node] = {}
         self.revisions: dict[str, int] = {}
         self.resets_count = 0
-        self.silent_s = 0.0
 
     def take(self, step: Step[Node]) -> None:
         if isinstance(step, Reset):
@@ -282,7 +280,6 @@ class Mirror:
         async with bucket.watch() as changes:
             async for change in changes:
                 self.take(change)
-                self.silent_s = changes.silent_s
 
 
 def test_a_bucket_in_memory_that_began_anew_is_told_whole():
@@ -336,23 +333,6 @@ async def written(bucket: Bucket[Node], key: str, value: Node) -> bool:
         return bool(await bucket.put(key, value))
     except BusFailed:
         return False
-
-
-@pytest.mark.slow
-async def test_a_watch_knows_how_long_it_has_heard_nothing(nats_server: NatsServer):
-    async with connect(nats_server.url, "watcher") as bus:
-        bucket = await bus.bucket(NODES)
-        async with bucket.watch() as changes, asyncio.TaskGroup() as group:
-            assert await anext(changes) is None
-            waiting = group.create_task(anext(changes))
-            nats_server.send(signal.SIGSTOP)
-            await until(lambda: changes.silent_s > 2)
-            nats_server.send(signal.SIGCONT)
-            await until(lambda: changes.silent_s < 1)
-            await bucket.put("a", node(1))
-        change = waiting.result()
-        assert isinstance(change, Change)
-        assert change.key == "a"
 
 
 async def test_a_watch_that_is_written_to_all_the_time_still_says_when_all_was_told(nats_bus: NatsBus):

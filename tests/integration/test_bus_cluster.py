@@ -28,6 +28,8 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
+NOTICED_S = 9.0
+"""Two pings without an answer, one a moment before; then the one that hangs may be tried again, and others."""
 NODE = Node(id=NodeId("a-3000"), hostname="a", port=3000)
 
 
@@ -185,6 +187,21 @@ async def test_opening_waits_while_there_is_no_majority(servers: NatsCluster):
                 for number in (1, 2):
                     servers.send(number, signal.SIGCONT)
         assert len(found[0]) == 64
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # nats-py drops what it could not connect
+async def test_a_server_that_hangs_is_noticed_within_seconds(servers: NatsCluster):
+    async with connect(servers.url, "test", wait_s=40, replicas_count=3) as bus:
+        assert bus.servers_count == 3
+        hanging = bus.url
+        began_s = time.monotonic()
+        servers.send(servers.number_of(hanging), signal.SIGSTOP)
+        await until(lambda: bus.url not in {"", hanging}, timeout_s=30, what="another server")
+        took_s = time.monotonic() - began_s
+        sys.stdout.write(f"\na client of a server that hangs has another after {took_s:.1f} s\n")
+        assert took_s < NOTICED_S
 
 
 async def test_a_scheduler_takes_over_while_nats_elects_its_leaders(servers: NatsCluster, tmp_path: Path):

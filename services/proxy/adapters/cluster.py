@@ -12,7 +12,6 @@ import asyncio
 from bisect import bisect_left, insort
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from math import inf
 from typing import Final, Generic, TypeVar
 
 import structlog
@@ -48,7 +47,7 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from libs.common.ports import Bucket, Bus, Reset, Unread, Watch
+from libs.common.ports import Bucket, Bus, Reset, Unread
 from services.proxy.adapters.archived import ArchivedTasks
 
 Value = TypeVar("Value")
@@ -68,18 +67,12 @@ class Mirror(Generic[Value]):
         self._on_change = on_change
         """Called with key, old and new value."""
         self._gone: dict[str, int] = {}
-        self._watch: Watch[Value] | None = None
         self._last: dict[str, int] = {}
         """Of keys that are gone: the revision of the last value."""
 
     def __repr__(self) -> str:
         """Show its size."""
         return f"Mirror({self.name} {len(self.values)}{'' if self.loaded.is_set() else ' loading'})"
-
-    @property
-    def silent_s(self) -> float:
-        """How long nothing was heard of the bucket, not even a sign of life; for ever before the first."""
-        return self._watch.silent_s if self._watch else inf
 
     def get(self, key: str) -> Value | None:
         """Look up a value."""
@@ -133,7 +126,6 @@ class Mirror(Generic[Value]):
     async def follow(self, bucket: Bucket[Value]) -> None:
         """Take over every change, for ever."""
         async with bucket.watch() as changes:
-            self._watch = changes
             async for change in changes:
                 if change is None:
                     self.loaded.set()
@@ -175,11 +167,6 @@ class ClusterMirror:
         """Whether everything has been loaded once."""
         mirrors = (self._tasks, self._observed, self._nodes, self._summary, self._options, self._machines)
         return all(mirror.loaded.is_set() for mirror in mirrors)
-
-    @property
-    def silent_s(self) -> float:
-        """How long nothing was heard of the tasks' records."""
-        return self._tasks.silent_s
 
     def task(self, task: TaskId) -> TaskRecord | None:
         """Look up the last known record."""

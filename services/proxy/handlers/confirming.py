@@ -3,16 +3,23 @@
     the owner      is asked whether the revision is the last one. One question is under way at a time; who asks meanwhile is in the
                    next one, so that any number of polls cost the scheduler a few hundred questions a second at most
     the store      is asked, through its leader, while no scheduler answers: it has just died, or another takes over
-    the mirror     is believed when NATS has been away for AWAY_S: a cluster of NATS servers of which one has died has been
-                   reached again by then, and without NATS nobody can record anything new
-    nobody         BusFailed, on which the connection is closed: clients ask again
+    the mirror     is believed when the only server of NATS is known to be away for AWAY_S: nobody can record anything new then.
+                   That is known since the connection was found to be lost and only as long as tries to make it again fail,
+                   never because nothing was heard. Of several servers another may be there for another proxy, which then knows
+                   more: the mirror is not believed at all
+    nobody         the question is asked again for HOLD_S, then BusFailed: the connection is closed
 
 So the answer is never older than the question, whichever server of NATS feeds the mirror and however far it lags behind.
+
+A poll is held, and not closed at once, because not every client asks again: PyODM's wait for completion does, its download asks for
+the info of the task once. It waits for 30 s; a server of NATS that hangs is noticed within six, and the others agree on leaders
+within ten. The first failure of a poll may be followed by a second attempt the usual way (handlers/polls.py): twice HOLD_S is less
+than clients wait.
 """
 
 import asyncio
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, TypeVar
 
 import structlog
 
@@ -25,6 +32,8 @@ from services.proxy.ports import Cluster
 
 log = structlog.get_logger()
 
+Result = TypeVar("Result")
+
 OWNER_S: Final = 0.5
 """How long the scheduler has for an answer before the store is asked."""
 OWNER_REST_S: Final = 1.0
@@ -32,10 +41,23 @@ OWNER_REST_S: Final = 1.0
 STORE_S: Final = 1.0
 APART_S: Final = 0.004
 """Between two questions."""
-RECONNECTS_WITHIN_S: Final = 2.0
-"""So long a poll waits for the connection to NATS."""
+HOLD_S: Final = 8.0
+"""So long a poll is held that nobody can confirm."""
 AWAY_S: Final = 10.0
-LOOK_S: Final = 0.05
+"""So long tries to reach the only server of NATS have failed when the mirror is believed."""
+AGAIN_S: Final = 0.05
+
+
+async def held(act: Callable[[], Awaitable[Result]], clock: Clock) -> Result:
+    """Act again until that raises no BusFailed. Raises the last one when HOLD_S is over."""
+    until = clock.instant() + HOLD_S
+    while True:
+        try:
+            return await act()
+        except BusFailed:
+            if clock.instant() >= until:
+                raise
+        await asyncio.sleep(AGAIN_S)
 
 
 class Batch:
@@ -70,24 +92,18 @@ class Confirmer:
 
     async def confirm(self, record: TaskRecord) -> TaskRecord:
         """Find the last record of a task; this one, when it is still that. Raises BusFailed when nobody can tell, NotFound."""
-        if not await self._connected():
-            return record
+        return await held(lambda: self._confirmed(record), self._clock)
+
+    async def _confirmed(self, record: TaskRecord) -> TaskRecord:
+        if not self._bus.connected:
+            if self._bus.servers_count == 1 and self._bus.away_s > AWAY_S:
+                return record
+            raise BusFailed("nats is away, and the mirror may be behind")
         if record.task.id not in await self._outdated(record):
             return record
         latest = await self._latest(record)
         self._cluster.learn(latest)
         return latest
-
-    async def _connected(self) -> bool:
-        """Wait a little for NATS; False: it has been away for so long that the mirror counts. Raises BusFailed."""
-        until = self._clock.instant() + RECONNECTS_WITHIN_S
-        while not self._bus.connected:
-            if self._cluster.silent_s > AWAY_S:
-                return False
-            if self._clock.instant() >= until:
-                raise BusFailed("nats is away, and the mirror may be behind")
-            await asyncio.sleep(LOOK_S)
-        return True
 
     async def _outdated(self, record: TaskRecord) -> frozenset[str]:
         while True:

@@ -36,7 +36,7 @@ from services.proxy.core.polls import (
     node_info,
     node_line,
 )
-from services.proxy.handlers.confirming import Confirmer
+from services.proxy.handlers.confirming import Confirmer, held
 from services.proxy.handlers.inquiry import Inquiry
 from services.proxy.handlers.lists import TaskLists
 from services.proxy.handlers.recovery import IsSure, always, require_sure
@@ -66,6 +66,7 @@ class Reader:
         self._cluster = cluster
         self._inquiry = inquiry
         self._lists = TaskLists(bus, cluster)
+        self._clock = clock
         self._now_ms = clock.wall_ms
 
     def summary(self) -> ClusterSummary:
@@ -227,8 +228,9 @@ class Reader:
             return None
 
     async def _ask_for(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
+        asked = TaskRef(task=task, owner=owner)
         try:
-            record = await self._bus.ask(GET_TASK, TaskRef(task=task, owner=owner), timeout_s=0.9)
+            record = await held(lambda: self._bus.ask(GET_TASK, asked, timeout_s=0.9), self._clock)
         except NotFound as error:
             if not isinstance(error, Removed):
                 await require_sure(self._is_sure, task)

@@ -42,11 +42,6 @@ class ClusterView(Protocol):
 class Cluster(ClusterView, Protocol):
     """The mirrors as the HTTP side sees them: all that is published of tasks, nodes and machines, from memory."""
 
-    @property
-    def silent_s(self) -> float:
-        """How long nothing was heard of the tasks' records, not even a sign of life."""
-        ...
-
     def node(self, node: NodeId) -> Node | None:
         """Look up a registered (or retired) node."""
         ...

@@ -9,7 +9,6 @@ import pytest
 from nats.js.errors import NotFoundError
 
 from libs.common.consumers import Consumer, Interrupted
-from libs.common.testing import FakeClock
 
 WRITTEN_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -27,7 +26,7 @@ class Server:
 
     async def begin(self) -> Consumer:
         everything: Any = self
-        consumer = Consumer(everything, everything, "S", "s.>", FakeClock(), headers_only=False)
+        consumer = Consumer(everything, everything, "S", "s.>", headers_only=False)
         await consumer.begin()
         return consumer
 

@@ -22,7 +22,7 @@ from libs.common.messages import (
 from libs.common.model import InstanceId, Task, TaskId, TaskState
 from libs.common.ports import Handler
 from libs.common.testing import FakeClock, MemoryBucket, MemoryBus
-from services.proxy.handlers.confirming import Confirmer
+from services.proxy.handlers.confirming import AWAY_S, HOLD_S, Confirmer
 from tests.waiting import until
 
 TASK = Task(
@@ -37,7 +37,6 @@ class World:
         self.bus = MemoryBus()
         self.clock = FakeClock()
         self.learned: list[TaskRecord] = []
-        self.silent_s = 0.0
         self.questions: list[ConfirmTasks] = []
         self.answer = asyncio.Event()
         self.answer.set()
@@ -156,31 +155,61 @@ async def test_a_record_that_is_gone_from_the_store_is_not_taken_for_removed(wor
     record = await world.write(TaskState.WAITING)
     await world.tasks.delete("t")
     await world.serving.aclose()
-    with pytest.raises(BusFailed):
-        await world.confirmer.confirm(record)
+    assert isinstance(await held_out(world, record), BusFailed)
 
 
-async def test_without_nats_nothing_is_confirmed_until_it_has_been_away_for_long(world: World):
+async def test_a_record_is_not_confirmed_while_nats_is_away_however_long_nothing_was_heard(world: World):
     record = await world.write(TaskState.WAITING)
     world.bus.connected = False
-    world.silent_s = 1.0
-    async with asyncio.TaskGroup() as group:
-        asking = group.create_task(failure(world, record))
-        await asyncio.sleep(0)
-        world.clock.pass_s(3.0)
-    assert isinstance(asking.result(), BusFailed)
-    world.silent_s = 11.0
+    assert isinstance(await held_out(world, record, 3600.0), BusFailed)
+
+
+async def test_the_mirror_is_believed_when_tries_to_reach_the_only_server_have_failed_for_long(world: World):
+    record = await world.write(TaskState.WAITING)
+    world.bus.connected = False
+    world.bus.away_s = AWAY_S
+    assert isinstance(await held_out(world, record), BusFailed)
+    world.bus.away_s = AWAY_S + 1
     assert await world.confirmer.confirm(record) is record
 
 
-async def test_a_poll_waits_a_moment_for_nats(world: World):
+async def test_the_mirror_is_never_believed_where_another_server_may_tell_another_proxy_more(world: World):
     record = await world.write(TaskState.WAITING)
     world.bus.connected = False
+    world.bus.servers_count, world.bus.away_s = 3, 3600.0
+    assert isinstance(await held_out(world, record), BusFailed)
+
+
+async def test_a_poll_is_held_until_nats_is_back(world: World):
+    old, new = await world.write(TaskState.WAITING), await world.write(TaskState.COMPLETED)
+    world.bus.connected = False
     async with asyncio.TaskGroup() as group:
-        asking = group.create_task(world.confirmer.confirm(record))
+        asking = group.create_task(world.confirmer.confirm(old))
         await asyncio.sleep(0)
+        world.clock.pass_s(HOLD_S - 1)
         world.bus.connected = True
-    assert asking.result() is record
+    assert asking.result() == new
+
+
+async def test_a_poll_is_held_until_somebody_knows_the_record(world: World):
+    old = await world.write(TaskState.WAITING)
+    await world.tasks.delete("t")
+    await world.serving.aclose()
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(world.confirmer.confirm(old))
+        await asyncio.sleep(0)
+        world.clock.pass_s(HOLD_S - 1)
+        new = await world.write(TaskState.COMPLETED)
+    assert asking.result() == new
+
+
+async def held_out(world: World, record: TaskRecord, for_s: float = HOLD_S) -> Exception | None:
+    """Ask, and let so much time pass; how that failed."""
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(failure(world, record))
+        await asyncio.sleep(0)
+        world.clock.pass_s(for_s)
+    return asking.result()
 
 
 async def failure(world: World, record: TaskRecord) -> Exception | None:

@@ -1,7 +1,7 @@
 """handlers/read.py, inquiry.py and polls.py: how polls are answered, with nodes and mirrors played in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,7 @@ from libs.common.model import (
     TaskState,
 )
 from libs.common.testing import FakeClock, MemoryBus
+from services.proxy.handlers.confirming import HOLD_S
 from services.proxy.handlers.inquiry import Inquiry
 from services.proxy.handlers.polls import Polls, Question
 from services.proxy.handlers.read import Reader, strings
@@ -243,8 +244,30 @@ async def test_unknown_removed_and_foreign_tasks_are_not_told_apart(world: World
 
 async def test_nothing_is_said_of_a_task_that_nobody_can_tell_about(world: World) -> None:
     world.bus.connected = False
-    with pytest.raises(BusFailed):
-        await world.reader.info(TASK, ANNE, None)
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(failure(world.reader.info(TASK, ANNE, None)))
+        await asyncio.sleep(0)
+        world.clock.pass_s(HOLD_S)
+    assert isinstance(asking.result(), BusFailed)
+
+
+async def test_a_poll_of_a_task_that_the_mirror_lacks_is_held_until_somebody_can_tell(world: World) -> None:
+    world.unmirrored[TASK] = a_task(TaskState.WAITING, attempts=())
+    world.bus.connected = False
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(world.reader.info(TASK, ANNE, None))
+        await asyncio.sleep(0)
+        world.clock.pass_s(HOLD_S - 1)
+        world.bus.connected = True
+    assert asking.result()["uuid"] == TASK
+
+
+async def failure(asking: Awaitable[object]) -> Exception | None:
+    try:
+        await asking
+    except BusFailed as error:
+        return error
+    return None
 
 
 async def test_a_list_holds_the_owners_tasks_as_the_scheduler_knows_them(world: World) -> None:

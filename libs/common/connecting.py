@@ -1,0 +1,79 @@
+"""The connection to NATS: to whom, how soon it is noticed that the other side is silent, and how long it is known to be away.
+
+A server that dies closes its connections. One that hangs (its host is frozen, or cut off) closes none: only a ping that is not
+answered shows it. Two may be unanswered, one every two seconds, so it is noticed after four to six. A server that is busy is not
+taken for one that hangs: it answers pings in the order in which it reads, each answer counts for all pings before it, and what it
+does for the disk or for its cluster happens elsewhere. A process that hung itself sends one ping when it goes on, whatever it has
+missed. Taken for lost by mistake, the connection is a new one a moment later: watches begin anew, questions that may be asked twice
+are.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import nats
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+
+from libs.common.clocks import Clock, Instant
+from libs.common.errors import BusFailed
+from libs.common.lifecycle import heeding
+from libs.common.log import hide
+
+LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
+PING_EVERY_S: Final = 2
+UNANSWERED_PINGS_COUNT: Final = 2
+CONNECT_S: Final = 2
+RECONNECT_EVERY_S: Final = 0.25
+
+
+class Absence:
+    """How long NATS is known to be away: from when that was noticed until the last try to reach it failed."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._noticed: Instant | None = None
+        self._tried: Instant | None = None
+
+    def __repr__(self) -> str:
+        """Show how long."""
+        return f"Absence({self.lasts_s:g} s)"
+
+    @property
+    def lasts_s(self) -> float:
+        """How long, in seconds; 0 while it is there, and before it was tried once to reach it again."""
+        return 0.0 if self._noticed is None or self._tried is None else self._tried - self._noticed
+
+    def begins(self) -> None:
+        """Take note that the connection was just found to be lost."""
+        self._noticed, self._tried = self._clock.instant(), None
+
+    def goes_on(self) -> None:
+        """Take note of a try that failed."""
+        if self._noticed is not None:
+            self._tried = self._clock.instant()
+
+    def ends(self) -> None:
+        """Take note that there is a connection again."""
+        self._noticed = self._tried = None
+
+
+async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[..., Awaitable[None]]) -> Client:
+    """Connect to the first server that answers within `wait_s` seconds; see `bus.connect`. Raises BusFailed."""
+    try:
+        async with asyncio.timeout(wait_s):
+            connecting = nats.connect(
+                url.split(","),
+                name=name,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=RECONNECT_EVERY_S,
+                connect_timeout=CONNECT_S,
+                ping_interval=PING_EVERY_S,
+                max_outstanding_pings=UNANSWERED_PINGS_COUNT,
+                **callbacks,
+            )
+            return await heeding(connecting)
+    except LOST as error:
+        raise BusFailed(f"no NATS at {hide(url)}: {type(error).__name__}") from None
