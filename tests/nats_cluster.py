@@ -78,6 +78,22 @@ class NatsCluster:
         )
 
 
+class ServersAsOne(NatsCluster):
+    """Three servers that a cluster takes for its one."""
+
+    def start(self, number: int | None = None) -> None:
+        """Start one, or all."""
+        if number is None:
+            self.start_all()
+        else:
+            super().start(number)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End all."""
+        del number
+        self.end()
+
+
 @contextmanager
 def nats_cluster(folder: Path) -> Iterator[NatsCluster]:
     """Run three servers while the context is open."""

@@ -47,7 +47,8 @@ from libs.common.objects import NatsObjects, open_objects
 from libs.common.patience import in_time, patiently
 from libs.common.ports import Handler
 from libs.common.ports import Term as InOffice
-from libs.common.store import NatsBucket, open_bucket
+from libs.common.replicas import Replicas
+from libs.common.store import NatsBucket
 from libs.common.streams import open_events, open_snapshot
 
 log = structlog.get_logger()
@@ -74,13 +75,15 @@ class NatsBus:
         self._wait_s = wait_s
         self._nonce = new_id().decode()
         self._js: JetStreamContext = client.jetstream(timeout=5)
-        self._replicas_count = replicas_count
+        self._replicas = Replicas(replicas_count)
         self._requests = Requests(client)
         self._connections_count = 1
         self._answering: dict[str, InOffice] = {}
         """What this process leads and answers."""
         self._buckets: dict[str, NatsBucket[Any]] = {}
         self._objects: dict[tuple[str, float], NatsObjects] = {}
+        self._compared: set[str] = set()
+        """Streams of snapshots that this process writes to, and has compared with the settings."""
 
     def __repr__(self) -> str:
         """Show where it is connected to."""
@@ -194,11 +197,14 @@ class NatsBus:
     async def set_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
         """Replace the last value; see ports.Bus."""
         payload = msgspec.json.encode(message)
+        if snapshot.stream not in self._compared:
+            await open_snapshot(self._js, snapshot, self._replicas)
+            self._compared.add(snapshot.stream)
         try:
             try:
                 await heeding(self._js.publish(snapshot.subject, payload))
             except nats.js.errors.NoStreamResponseError:
-                await open_snapshot(self._js, snapshot, self._replicas_count)
+                await open_snapshot(self._js, snapshot, self._replicas)
                 await heeding(self._js.publish(snapshot.subject, payload))
         except LOST as error:
             raise BusFailed(f"snapshot {snapshot.name} not stored: {type(error).__name__}") from None
@@ -214,34 +220,45 @@ class NatsBus:
     async def bucket(self, name: BucketName[Value]) -> NatsBucket[Value]:
         """Open a bucket; see ports.Bus."""
         if name.name not in self._buckets:
-            self._buckets[name.name] = await patiently(
-                lambda: open_bucket(self._client, self._js, name, self._replicas_count),
-                f"bucket {name.name} opens",
-                self._wait_s,
-            )
+            bucket = NatsBucket(self._client, self._js, name, self._replicas)
+            try:
+                await patiently(bucket.open_soon, f"bucket {name.name} opens", self._wait_s)
+            except BusFailed as error:
+                if name.durable:
+                    raise
+                log.warning("going on without a bucket", bucket=name.name, reason=error.message)
+            self._buckets[name.name] = bucket
         return self._buckets[name.name]
 
     async def objects(self, name: ObjectsName, ttl_s: float) -> NatsObjects:
         """Open a store of large things; see ports.Bus."""
         if (name.name, ttl_s) not in self._objects:
             self._objects[name.name, ttl_s] = await patiently(
-                lambda: open_objects(self._js, name, self._replicas_count, ttl_s), f"{name.name} open", self._wait_s
+                lambda: open_objects(self._js, name, self._replicas, ttl_s), f"{name.name} open", self._wait_s
             )
         return self._objects[name.name, ttl_s]
 
     @asynccontextmanager
     async def lead(self, office: str, holder: str, ttl_s: int = 5) -> AsyncIterator[Term]:
         """Hold an office; see ports.Bus."""
-        async with hold(self._js, self._replicas_count, office, f"{holder} {self._nonce}", ttl_s) as term:
+        async with hold(self._js, self._replicas, office, f"{holder} {self._nonce}", ttl_s) as term:
             yield term
 
     async def led(self, office: str) -> bool:
         """Whether somebody holds an office; see ports.Bus."""
         return await is_held(self._js, office)
 
+    async def explain_replicas(self) -> None:
+        """Say which streams have fewer replicas than the setting says, for ever."""
+        await self._replicas.explain()
+
+    def tell_replicas(self) -> None:
+        """Say it now, if there is anything that was not said."""
+        self._replicas.tell()
+
     async def prepare(self) -> None:
         """Make sure that the stream of events exists. Raises BusFailed when NATS has no room for it."""
-        await open_events(self._js, self._replicas_count)
+        await open_events(self._js, self._replicas)
 
     async def _hand_over_last(self, snapshot: Snapshot[Told], handler: Callable[[Told], Awaitable[None]]) -> int:
         """Begin with the present value: the durable consumer remembers it as seen, a restarted process does not. Its sequence."""
@@ -256,7 +273,7 @@ class NatsBus:
         tries_count = 0
         while True:
             try:
-                await open_snapshot(self._js, snapshot, self._replicas_count)
+                await open_snapshot(self._js, snapshot, self._replicas)
                 async with in_time(tries_count):
                     subscribing = self._js.pull_subscribe(
                         snapshot.subject, durable, stream=snapshot.stream, config=config
@@ -376,11 +393,13 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
         opened.append(bus)
         async with (
             background(lambda: prepare_again(bus, back), name="prepare nats again"),
+            background(bus.explain_replicas, name="explain replicas"),
             bus.hearing_leaders(),
         ):
             yield bus
     finally:
         closing.set()
+        bus.tell_replicas()
         with contextlib.suppress(*LOST):
             await asyncio.wait_for(client.close(), timeout=STOP_GRACE_S)
 

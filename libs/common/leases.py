@@ -42,6 +42,7 @@ from libs.common.errors import BusFailed
 from libs.common.lifecycle import SystemClock, heeding
 from libs.common.loops import background
 from libs.common.patience import in_time
+from libs.common.replicas import Replicas
 from libs.common.store import opened
 
 log = structlog.get_logger()
@@ -101,12 +102,12 @@ class Term:
 
 
 @asynccontextmanager
-async def hold(js: JetStreamContext, replicas_count: int, office: str, holder: str, ttl_s: int) -> AsyncIterator[Term]:
+async def hold(js: JetStreamContext, replicas: Replicas, office: str, holder: str, ttl_s: int) -> AsyncIterator[Term]:
     """Wait until the office is free, hold it while the context is open, and free it at the end.
 
     `holder`: no two candidates may have the same. `ttl_s`: whole seconds after which a silent holder has lost it.
     """
-    lease = Lease(js, await open_store(js, replicas_count), office, holder, ttl_s)
+    lease = Lease(js, await open_store(js, replicas), office, holder, ttl_s)
     term = await lease.take()
     log.info("in office", office=office, epoch=term.epoch)
     async with background(lambda: lease.renew(term), name=f"renew {office}"):
@@ -127,14 +128,14 @@ async def is_held(js: JetStreamContext, office: str) -> bool:
         raise BusFailed(f"office {office} not seen: {type(error).__name__}") from None
 
 
-async def open_store(js: JetStreamContext, replicas_count: int) -> KeyValue:
+async def open_store(js: JetStreamContext, replicas: Replicas) -> KeyValue:
     """Open the bucket of leases, waiting for NATS if need be."""
-    config = api.KeyValueConfig(bucket=BUCKET, history=1, storage=api.StorageType.FILE, replicas=replicas_count)
+    config = api.KeyValueConfig(bucket=BUCKET, history=1, storage=api.StorageType.FILE, replicas=replicas.count)
     tries_count = 0
     while True:
         try:
             async with in_time(tries_count):
-                return await heeding(opened(js, config))
+                return await heeding(opened(js, config, replicas))
         except LOST as error:
             tries_count += 1
             log.debug("leases not there", error=repr(error))

@@ -116,7 +116,8 @@ class BucketName(Generic[Value]):
     writer: str
     """The only service that writes it."""
     durable: bool = True
-    """A write is on disk before it is answered; otherwise soon afterwards, at a tenth of the price (one server of NATS only)."""
+    """A write is on disk before it is answered; otherwise soon afterwards, at a tenth of the price (one server of NATS only). What is not
+    durable may be lost: it is made anew when NATS cannot keep it as the settings say, or its only server is gone."""
     expires_s: float = 0.0
     """After so long a key that is not written again goes by itself; 0: it stays."""
 

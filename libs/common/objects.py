@@ -6,6 +6,7 @@ with its time to live.
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import Final
 
 import nats.errors
@@ -18,6 +19,7 @@ from libs.common.errors import BusFailed
 from libs.common.lifecycle import heeding
 from libs.common.messages import ObjectsName
 from libs.common.patience import in_time
+from libs.common.replicas import Replicas
 from libs.common.streams import conform
 
 log = structlog.get_logger()
@@ -27,32 +29,40 @@ LONGEST_S: Final = 10.0
 """For one read or write. nats-py waits for ever for chunks that are gone a moment before what describes them."""
 
 
-async def open_objects(js: JetStreamContext, name: ObjectsName, replicas_count: int, ttl_s: float) -> "NatsObjects":
+async def open_objects(js: JetStreamContext, name: ObjectsName, replicas: Replicas, ttl_s: float) -> "NatsObjects":
     """Open a store, creating it when it does not exist. Raises BusFailed, soon."""
-    config = api.ObjectStoreConfig(ttl=ttl_s, storage=api.StorageType.FILE, replicas=replicas_count)
+    config = api.ObjectStoreConfig(ttl=ttl_s, storage=api.StorageType.FILE, replicas=replicas.count)
     try:
         async with in_time():
-            store = await heeding(opened(js, name.name, config))
+            store = await heeding(opened(js, name.name, config, replicas))
     except LOST as error:
         raise BusFailed(f"object store {name.name} cannot be opened: {error!r}") from None
-    return NatsObjects(js, store, name, config)
+    return NatsObjects(js, store, name, config, replicas)
 
 
-async def opened(js: JetStreamContext, name: str, config: api.ObjectStoreConfig) -> ObjectStore:
+async def opened(js: JetStreamContext, name: str, config: api.ObjectStoreConfig, replicas: Replicas) -> ObjectStore:
     """Open a store, creating it when it does not exist. Raises what nats-py raises."""
     try:
-        await conform(js, f"OBJ_{name}", config.replicas, config.ttl or 0)
+        await conform(js, f"OBJ_{name}", replicas, config.ttl or 0)
         return await js.object_store(name)
     except nats.js.errors.NotFoundError:
-        return await js.create_object_store(name, config=config)
+        return await replicas.made(
+            f"OBJ_{name}", lambda count: js.create_object_store(name, config=replace(config, replicas=count))
+        )
 
 
 class NatsObjects:
     """One store. `libs.common.ports.Objects` says what each method promises."""
 
     def __init__(
-        self, js: JetStreamContext, store: ObjectStore, name: ObjectsName, config: api.ObjectStoreConfig
+        self,
+        js: JetStreamContext,
+        store: ObjectStore,
+        name: ObjectsName,
+        config: api.ObjectStoreConfig,
+        replicas: Replicas,
     ) -> None:
+        self._replicas = replicas
         self._js = js
         self._config = config
         self._store = store
@@ -75,7 +85,7 @@ class NatsObjects:
             await self._store.put(key, content)
         except (nats.js.errors.NoStreamResponseError, nats.js.errors.NotFoundError):
             log.warning("object store is not there any more", store=self._name)  # NATS has lost it while we ran
-            self._store = await opened(self._js, self._name, self._config)
+            self._store = await opened(self._js, self._name, self._config, self._replicas)
             await self._store.put(key, content)
 
     async def get(self, key: str) -> bytes | None:

@@ -29,7 +29,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
 
-from libs.common.clocks import Clock
+from libs.common.clocks import Clock, Instant
 from libs.common.consumers import Consumer, Interrupted, Told
 from libs.common.errors import BusFailed, Conflict, Unreadable
 from libs.common.lifecycle import SystemClock, heeding
@@ -39,6 +39,7 @@ from libs.common.metrics import unreadable
 from libs.common.pages import pages_of
 from libs.common.patience import in_time
 from libs.common.ports import Change, Entry, Loaded, Reset, Seen, Step, Unread
+from libs.common.replicas import Replicas
 from libs.common.streams import conform
 from libs.common.watches import NatsWatch
 
@@ -60,6 +61,9 @@ MARKER: Final = "Nats-Marker-Reason"
 MARKER_TTL_S: Final = 300
 """How long the marker of a deletion stays: longer than any watch lags behind that has not to begin anew."""
 DUPLICATES_S: Final = 120.0
+LEADERLESS_S: Final = 10.0
+"""Servers of NATS agree on a leader within nine seconds, if they can."""
+REMOVED_IN_S: Final = 1.0
 EXPECTED: Final = api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value
 
 
@@ -67,26 +71,23 @@ async def open_bucket(
     client: Client,
     js: JetStreamContext,
     name: BucketName[Value],
-    replicas_count: int,
+    replicas: Replicas,
     marker_ttl_s: int = MARKER_TTL_S,
 ) -> "NatsBucket[Value]":
     """Open a bucket, creating it when it does not exist. Raises BusFailed, soon."""
-    bucket = NatsBucket(client, js, name, replicas_count, marker_ttl_s)
-    try:
-        async with in_time():
-            await heeding(bucket.open())
-    except LOST as error:
-        raise BusFailed(f"bucket {name.name} cannot be opened: {error!r}") from None
+    bucket = NatsBucket(client, js, name, replicas, marker_ttl_s)
+    await bucket.open_soon()
     return bucket
 
 
-async def opened(js: JetStreamContext, config: api.KeyValueConfig) -> KeyValue:
+async def opened(js: JetStreamContext, config: api.KeyValueConfig, replicas: Replicas) -> KeyValue:
     """Open a bucket, creating it when it does not exist. Raises what nats-py raises."""
+    stream = f"KV_{config.bucket}"
     try:
-        await conform(js, f"KV_{config.bucket}", config.replicas)
+        await conform(js, stream, replicas)
         return await js.key_value(config.bucket)
     except (nats.js.errors.NotFoundError, nats.js.errors.BucketNotFoundError):
-        return await js.create_key_value(config)
+        return await replicas.made(stream, lambda count: js.create_key_value(config.evolve(replicas=count)))
 
 
 def stream_of(name: BucketName[Any], replicas_count: int) -> api.StreamConfig:
@@ -117,11 +118,15 @@ class NatsBucket(Generic[Value]):
         client: Client,
         js: JetStreamContext,
         name: BucketName[Value],
-        replicas_count: int,
+        replicas: Replicas,
         marker_ttl_s: int = MARKER_TTL_S,
         clock: Clock | None = None,
     ) -> None:
         self.name = name.name
+        self._of = name
+        self._replicas = replicas
+        self._closed_since: Instant | None = None
+        """Since when it cannot be opened."""
         self._client = client
         self._js = js
         self._marker_ttl_s = marker_ttl_s
@@ -131,7 +136,6 @@ class NatsBucket(Generic[Value]):
         self._ours = {FIELDS: str(fields_count(name.value))}
         self._later: set[str] = set()
         """Keys that were last written by a version that knows more fields."""
-        self._config = stream_of(name, replicas_count)
         self._stream = f"KV_{name.name}"
         self._prefix = f"$KV.{name.name}."
         self._consumers: set[Consumer] = set()
@@ -140,12 +144,55 @@ class NatsBucket(Generic[Value]):
         """Show its name."""
         return f"NatsBucket({self.name})"
 
-    async def open(self) -> None:
-        """Create it when it does not exist. Raises what nats-py raises."""
+    async def open_soon(self) -> None:
+        """Create it when it does not exist. Raises BusFailed."""
         try:
-            await conform(self._js, self._stream, self._config.num_replicas or 1, self._config.max_age)
+            await heeding(self.open())
+        except LOST as error:
+            raise BusFailed(f"bucket {self.name} cannot be opened: {error!r}") from None
+
+    async def open(self) -> None:
+        """Create it when it does not exist; one that may be lost is made anew when it cannot be as it should. Raises what nats-py raises."""
+        try:
+            async with in_time():
+                fits = await self._conform()
+        except LOST:
+            if self._of.durable or not self._has_no_leader():
+                raise
+            fits = False
+        if not (fits or self._of.durable):
+            await self._make_anew()
+        self._closed_since = None
+
+    async def _conform(self) -> bool:
+        try:
+            return await conform(self._js, self._stream, self._replicas, self._of.expires_s, durable=self._of.durable)
         except nats.js.errors.NotFoundError:
-            await self._js.add_stream(self._config)
+            await self._replicas.made(self._stream, self._make)
+            return True
+
+    async def _make(self, replicas_count: int) -> None:
+        await self._js.add_stream(stream_of(self._of, replicas_count))
+
+    def _has_no_leader(self) -> bool:
+        """Whether it could not be opened for longer than servers take to agree on a leader: its only server is gone."""
+        now = self._clock.instant()
+        self._closed_since = now if self._closed_since is None else self._closed_since
+        return now - self._closed_since > LEADERLESS_S
+
+    async def _make_anew(self) -> None:
+        """Remove it with what it holds, which may be lost, and make it again. Raises what nats-py raises."""
+        log.warning("bucket is made anew, what it holds may be lost", bucket=self.name)
+        with contextlib.suppress(*LOST):  # who would answer may be the one that is gone
+            async with asyncio.timeout(REMOVED_IN_S):
+                await self._js.delete_stream(self._stream)
+        try:
+            async with in_time():
+                await self._replicas.made(self._stream, self._make)
+        except LOST as error:  # as long as a server is away NATS may refuse to plan with it
+            async with in_time():
+                await self._make(1)
+            self._replicas.has_fewer(self._stream, 1, str(error))
 
     async def get(self, key: str) -> Entry[Value] | None:
         """Read one key."""
@@ -321,6 +368,11 @@ class NatsBucket(Generic[Value]):
         try:
             await consumer.begin()
         except nats.js.errors.NotFoundError:  # NATS began anew while we ran
+            await self.open()
+            await consumer.begin()
+        except LOST:
+            if self._of.durable:
+                raise
             await self.open()
             await consumer.begin()
 

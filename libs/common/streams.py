@@ -1,7 +1,7 @@
 """The streams behind events and snapshots: what they are called, how much they keep, how they come about.
 
-A stream that exists is compared with the settings when it is opened (`conform`). It gets more replicas while it runs, but never fewer:
-not every client knows how it is kept, and of two services with different settings the more careful one is right. Events have a share of NATS' disk to
+A stream that exists is compared with the settings by whoever opens it, to read or to write (`conform`). How many replicas it gets is
+in replicas.py. Events have a share of NATS' disk to
 themselves, reserved when the stream is made, so that they never crowd out records; where the disk is small, the share is.
 """
 
@@ -16,6 +16,7 @@ from libs.common.errors import BusFailed
 from libs.common.lifecycle import heeding
 from libs.common.messages import EVENTS_STREAM, EVENTS_SUBJECTS, Snapshot
 from libs.common.patience import in_time
+from libs.common.replicas import Replicas
 
 log = structlog.get_logger()
 
@@ -24,12 +25,14 @@ EXISTS_OTHERWISE: Final = 10058
 """NATS' code for a stream that somebody else has just created, with other settings."""
 NO_SPACE: Final = 10047
 """NATS' code for a reservation that is larger than what a server may use of its disk; a cluster only says so in words."""
+UNCHANGEABLE: Final = 10052
+"""NATS' code for a change of what was settled when a stream was made."""
 EVENTS_MAX_AGE_S: Final = 7 * 24 * 3600
 EVENTS_MOST_BYTES: Final = 256 * 1024 * 1024
 EVENTS_LEAST_BYTES: Final = 4 * 1024 * 1024
 
 
-async def open_events(js: JetStreamContext, replicas_count: int) -> None:
+async def open_events(js: JetStreamContext, replicas: Replicas) -> None:
     """Make sure that the stream of events exists, as large as the disk of NATS allows.
 
     Raises BusFailed when even the least does not fit, and what nats-py raises when NATS is not there.
@@ -37,7 +40,7 @@ async def open_events(js: JetStreamContext, replicas_count: int) -> None:
     reserved_bytes = EVENTS_MOST_BYTES
     while True:
         try:
-            return await add_stream(js, events_config(reserved_bytes), replicas_count)
+            return await add_stream(js, events_config(reserved_bytes), replicas)
         except nats.js.errors.APIError as error:
             if not has_no_space(error):
                 raise
@@ -50,12 +53,12 @@ async def open_events(js: JetStreamContext, replicas_count: int) -> None:
             log.info("little room for events", reserved_mb=reserved_bytes >> 20, reason=error.description)
 
 
-async def open_snapshot(js: JetStreamContext, snapshot: Snapshot[Any], replicas_count: int) -> None:
+async def open_snapshot(js: JetStreamContext, snapshot: Snapshot[Any], replicas: Replicas) -> None:
     """Make sure that the stream of a snapshot exists: it keeps the last value. Raises BusFailed, soon."""
     config = api.StreamConfig(name=snapshot.stream, subjects=[snapshot.subject], max_msgs_per_subject=1)
     try:
         async with in_time():
-            await heeding(add_stream(js, config, replicas_count))
+            await heeding(add_stream(js, config, replicas))
     except LOST as error:
         raise BusFailed(f"snapshot {snapshot.name} cannot be opened: {error!r}") from None
 
@@ -76,50 +79,55 @@ def has_no_space(error: nats.js.errors.APIError) -> bool:
     return error.err_code == NO_SPACE or "insufficient storage" in (error.description or "")
 
 
-async def add_stream(js: JetStreamContext, config: api.StreamConfig, replicas_count: int) -> None:
-    """Create a stream that does not exist. Raises what nats-py raises."""
+async def add_stream(js: JetStreamContext, config: api.StreamConfig, replicas: Replicas) -> None:
+    """Create a stream that does not exist; compare one that does. Raises what nats-py raises."""
+    name = config.name or ""
     try:
-        await conform(js, config.name or "", replicas_count)
+        await conform(js, name, replicas)
     except nats.js.errors.NotFoundError:
         try:
-            await js.add_stream(config, num_replicas=replicas_count)
+            await replicas.made(name, lambda count: js.add_stream(config.evolve(num_replicas=count)))
         except nats.js.errors.BadRequestError as error:
             if error.err_code != EXISTS_OTHERWISE:
                 raise
 
 
-async def conform(js: JetStreamContext, name: str, replicas_count: int, max_age_s: float | None = None) -> None:
-    """Change a stream that exists to what the settings say, or say what has to be done. Raises NotFoundError, what nats-py raises."""
+async def conform(
+    js: JetStreamContext, name: str, replicas: Replicas, max_age_s: float | None = None, *, durable: bool = True
+) -> bool:
+    """Change a stream that exists to what the settings say, or say what has to be done.
+
+    False: NATS can never change it, and it need not be `durable`. Raises NotFoundError, what nats-py raises.
+    """
     config = (await js.stream_info(name)).config
     changes: dict[str, Any] = {}
-    if replicas_count > (config.num_replicas or 1):
-        changes |= {"num_replicas": replicas_count, "persist_mode": None}
+    if replicas.count > (config.num_replicas or 1):
+        changes |= {"num_replicas": replicas.count}
     if max_age_s is not None and config.max_age != max_age_s:
         window_s = config.duplicate_window or max_age_s
         changes |= {"max_age": max_age_s, "duplicate_window": min(window_s, max_age_s) if max_age_s else window_s}
     if not changes:
-        return
+        return True
     try:
-        await js.update_stream(config.evolve(**changes))
+        await js.update_stream(config.evolve(persist_mode=None, **changes))  # NATS keeps it, or says that it cannot
     except nats.js.errors.APIError as error:
-        await explain(js, name, changes, error)
+        if error.err_code == UNCHANGEABLE and not durable:
+            return False
+        await explain(js, name, changes, error, replicas)
     else:
         log.info("stream changed", stream=name, **changes)
+    return True
 
 
-async def explain(js: JetStreamContext, name: str, changes: dict[str, Any], error: nats.js.errors.APIError) -> None:
+async def explain(
+    js: JetStreamContext, name: str, changes: dict[str, Any], error: nats.js.errors.APIError, replicas: Replicas
+) -> None:
     """Say why a stream stays as it is, unless somebody else has changed it at the same moment."""
     config = (await js.stream_info(name)).config
-    wanted = changes.get("num_replicas", 0)
-    if (config.num_replicas or 1) >= wanted and config.max_age == changes.get("max_age", config.max_age):
-        return
-    log.warning(
-        "stream keeps its settings",
-        stream=name,
-        replicas=config.num_replicas,
-        wanted=changes,
-        reason=error.description,
-        do=f"let {wanted} servers of NATS form one cluster, then restart this service (docs/deploy.md)"
-        if wanted
-        else f"nats stream edit {name}",
-    )
+    reason = error.description or ""
+    if changes.get("num_replicas", 0) > (config.num_replicas or 1):
+        replicas.has_fewer(name, config.num_replicas or 1, reason)
+    elif config.max_age != changes.get("max_age", config.max_age):
+        log.warning(
+            "stream keeps its settings", stream=name, wanted=changes, reason=reason, do=f"nats stream edit {name}"
+        )

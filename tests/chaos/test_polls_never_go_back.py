@@ -21,7 +21,7 @@ import pytest
 
 from libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster
-from tests.nats_cluster import SERVERS_COUNT, NatsCluster
+from tests.nats_cluster import SERVERS_COUNT, ServersAsOne
 from tests.ports import free_port
 from tests.waiting import until
 
@@ -33,22 +33,6 @@ IMAGE = b"\xff\xd8" + bytes(2000)
 RANKS = {10: 1, 20: 2, 40: 3}
 COMPLETED = 40
 TASK_S = 2.0
-
-
-class Servers(NatsCluster):
-    """Three servers that a cluster takes for its one."""
-
-    def start(self, number: int | None = None) -> None:
-        """Start one, or all."""
-        if number is None:
-            self.start_all()
-        else:
-            super().start(number)
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """End all."""
-        del number
-        self.end()
 
 
 @dataclass
@@ -110,7 +94,7 @@ async def test_no_client_sees_an_earlier_state_after_a_later_one(tmp_path: Path,
     sys.stdout.write(f"\nSEED={seed}\n")
     chance = random.Random(seed)
     cluster = Cluster(tmp_path, services=("scheduler", "proxy"), nats_replicas_count=3, nats_wait_s=60)
-    servers: Any = Servers(tmp_path / "nats")
+    servers: Any = ServersAsOne(tmp_path / "nats")
     cluster.nats = servers
     other = free_port()
     cluster.overrides["proxy#2"] = {"CLUSTERODM_PORT": str(other), "CLUSTERODM_DATA_DIR": str(tmp_path / "second")}
@@ -161,7 +145,7 @@ def downloaded(task: pyodm.api.Task, folder: Path) -> None:
     task.download_assets(str(folder / task.uuid))
 
 
-async def hit(servers: Servers, victim: int, when_s: float, sent: signal.Signals) -> None:
+async def hit(servers: ServersAsOne, victim: int, when_s: float, sent: signal.Signals) -> None:
     await asyncio.sleep(when_s)
     if sent is signal.SIGKILL:
         await asyncio.to_thread(servers.kill, victim)
@@ -169,7 +153,7 @@ async def hit(servers: Servers, victim: int, when_s: float, sent: signal.Signals
         servers.send(victim, sent)
 
 
-def recover(servers: Servers, victim: int, sent: signal.Signals) -> None:
+def recover(servers: ServersAsOne, victim: int, sent: signal.Signals) -> None:
     if sent is signal.SIGKILL:
         servers.start_all()
     else:

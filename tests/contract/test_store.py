@@ -16,6 +16,7 @@ from libs.common.errors import BusFailed, Conflict, Unreadable
 from libs.common.messages import BucketName
 from libs.common.model import Node, NodeId
 from libs.common.ports import Bucket, Bus, Change, Reset, Seen, Step, Unread
+from libs.common.replicas import Replicas
 from libs.common.store import open_bucket
 from libs.common.testing import MemoryBus
 from tests.nats import NatsServer
@@ -381,7 +382,7 @@ async def test_a_watch_of_revisions_tells_what_was_deleted(bucket: Bucket[Node])
 async def test_a_deleted_key_leaves_nothing_behind_after_a_while(nats_server: NatsServer):
     client = await nats.connect(nats_server.url)
     js = client.jetstream()
-    found = await open_bucket(client, js, NODES, 1, marker_ttl_s=1)
+    found = await open_bucket(client, js, NODES, Replicas(1), marker_ttl_s=1)
     for number in range(10):
         await found.delete(f"a-{number}", await found.put(f"a-{number}", node(number)))
     assert await stored(js) > 0
@@ -393,7 +394,7 @@ async def test_a_deleted_key_leaves_nothing_behind_after_a_while(nats_server: Na
 async def test_what_older_versions_left_of_deleted_keys_is_removed(nats_server: NatsServer):
     client = await nats.connect(nats_server.url)
     js = client.jetstream()
-    found = await open_bucket(client, js, NODES, 1, marker_ttl_s=0)
+    found = await open_bucket(client, js, NODES, Replicas(1), marker_ttl_s=0)
     await (await js.key_value(NODES.name)).delete("old")
     await found.put("present", node(1))
 
@@ -411,7 +412,7 @@ async def test_a_bucket_that_need_not_last_is_written_later_and_expires(nats_ser
     name = BucketName("contract_passing", Node, writer="test", durable=False, expires_s=1.0)
     client = await nats.connect(nats_server.url)
     js = client.jetstream()
-    found = await open_bucket(client, js, name, 1)
+    found = await open_bucket(client, js, name, Replicas(1))
     await found.put("a", node(1))
     config = (await js.stream_info("KV_contract_passing")).config
     assert (config.persist_mode, config.max_age) == (api.PersistMode.ASYNC, 1.0)

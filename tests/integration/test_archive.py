@@ -12,6 +12,7 @@ from libs.common.bus import NatsBus, connect
 from libs.common.errors import BusFailed
 from libs.common.messages import CONSOLES, ENDED, OBSERVATIONS, TASKS, ListTaskIds, ListTasks
 from libs.common.model import Ended, Owner, Task, TaskState
+from libs.common.replicas import Replicas
 from libs.common.store import open_bucket
 from libs.common.testing import MemoryBus
 from services.scheduler.core.console import unpacked
@@ -114,7 +115,7 @@ async def test_a_removed_task_leaves_nothing_in_the_store(nats_server: NatsServe
     js = client.jetstream()
     quickly: dict[str, Any] = {}
     for name in (TASKS, ENDED, OBSERVATIONS):
-        quickly[name.name] = await open_bucket(client, js, name, 1, marker_ttl_s=1)
+        quickly[name.name] = await open_bucket(client, js, name, Replicas(1), marker_ttl_s=1)
     async with connect(nats_server.url, "test") as bus:
         bus._buckets.update(quickly)
         async with a_play(on(bus), a=FakeNode()) as play:

@@ -16,9 +16,10 @@ import structlog.testing
 
 from libs.common.bus import connect
 from libs.common.errors import BusFailed
-from libs.common.messages import CONSOLES, DEMAND_CHANGED, NODES, DemandChanged
-from libs.common.model import Node, NodeId
+from libs.common.messages import CONSOLES, DEMAND_CHANGED, NODES, OBSERVATIONS, DemandChanged
+from libs.common.model import LastKnown, Node, NodeId, NodeTaskId, Observation, StatusCode
 from libs.common.patience import patiently
+from libs.common.ports import Bucket, Change, Reset, Step
 from services.proxy.adapters.secret import shared_secret
 from tests.integration.test_scheduler import PROGRAM, REPOSITORY
 from tests.integration.test_scheduler_leadership import TAKE_OVER_S, answers_again
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.slow
 
 NOTICED_S = 9.0
 """Two pings without an answer, one a moment before; then the one that hangs may be tried again, and others."""
+SEEN = Observation(node_task_id=NodeTaskId("t"), running_at_ms=1, known=LastKnown(code=StatusCode.RUNNING))
 NODE = Node(id=NodeId("a-3000"), hostname="a", port=3000)
 
 
@@ -82,8 +84,9 @@ async def test_streams_that_exist_get_as_many_replicas_as_the_setting_says(serve
         consoles = await after.objects(CONSOLES, 7200)
         async with (
             after.lead("scheduler", "somebody"),
-            after.follow_snapshot(DEMAND_CHANGED, "test", handler=ignore),
         ):
+            second = DemandChanged(at_ms=2)
+            await patiently(lambda: after.set_snapshot(DEMAND_CHANGED, second), "three have elected a leader", 20)
             await until(lambda: all_have(after.url, 3), timeout_s=20, what="three replicas of all")
         assert await nodes.get(NODE.id) is not None
         assert await consoles.get("one") == b"console"
@@ -92,13 +95,9 @@ async def test_streams_that_exist_get_as_many_replicas_as_the_setting_says(serve
             assert set((await replicas(later.url)).values()) == {3}, "somebody with another setting takes none away"
 
 
-async def ignore(told: DemandChanged) -> None:
-    del told
-
-
 async def replicas(url: str) -> dict[str, int]:
     """Say how many replicas each stream has."""
-    client = await nats.connect(url)
+    client = await nats.connect(url.split(","))
     found = await client.jetstream().streams_info()
     await client.close()
     return {each.config.name or "": each.config.num_replicas or 1 for each in found}
@@ -154,7 +153,7 @@ def clusterodm(*words: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-async def test_a_single_server_keeps_its_streams_and_says_what_to_do(tmp_path: Path):
+async def test_a_single_server_keeps_one_replica_of_each_and_says_so_in_one_line(tmp_path: Path):
     server = NatsServer(tmp_path / "one")
     server.start()
     try:
@@ -163,11 +162,60 @@ async def test_a_single_server_keeps_its_streams_and_says_what_to_do(tmp_path: P
         with structlog.testing.capture_logs() as lines:
             async with connect(server.url, "after", replicas_count=3) as after:
                 assert await (await after.bucket(NODES)).get(NODE.id) is not None
+                await (await after.bucket(OBSERVATIONS)).put("new", SEEN)
+                await (await after.objects(CONSOLES, 3600)).put("new", b"console")
+                await after.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1))
+                async with after.lead("scheduler", "somebody"):
+                    assert set((await replicas(server.url)).values()) == {1}
     finally:
         server.stop()
-    said = [line for line in lines if line["event"] == "stream keeps its settings"]
-    assert {line["stream"] for line in said} == {"EVENTS", "KV_nodes"}
-    assert all("form one cluster" in line["do"] and line["log_level"] == "warning" for line in said)
+    said = [line for line in lines if line["log_level"] == "warning"]
+    assert [line["event"] for line in said] == ["streams have fewer replicas than the setting says"]
+    assert said[0]["streams"] == "DEMAND EVENTS KV_leases KV_nodes KV_observations OBJ_consoles"
+    assert (said[0]["replicas"], said[0]["setting"]) == (1, 3)
+    assert "form one cluster" in said[0]["do"]
+
+
+async def test_what_may_be_lost_is_made_anew_when_it_cannot_get_more_replicas(servers: NatsCluster):
+    async with (
+        connect(servers.url, "before", wait_s=40) as before,
+        asyncio.TaskGroup() as group,
+    ):
+        await (await before.bucket(OBSERVATIONS)).put("old", SEEN)
+        steps: list[Step[Observation]] = []
+        following = group.create_task(gather(await before.bucket(OBSERVATIONS), steps))
+        await until(lambda: any(isinstance(step, Change) and step.key == "old" for step in steps))
+        async with connect(servers.url, "after", wait_s=40, replicas_count=3) as after:
+            seen = await after.bucket(OBSERVATIONS)
+            assert (await replicas(servers.url))["KV_observations"] == 3
+            await patiently(lambda: seen.put("new", SEEN), "it is written", 20)
+            await until(lambda: any(isinstance(step, Change) and step.key == "new" for step in steps), timeout_s=20)
+            assert [step for step in steps if isinstance(step, Reset)]
+            await until(
+                lambda: any(isinstance(step, Change) and step.value is None for step in steps), what="old is gone"
+            )
+        following.cancel()
+
+
+async def gather(bucket: Bucket[Observation], steps: list[Step[Observation]]) -> None:
+    async with bucket.watch() as changes:
+        async for step in changes:
+            steps.append(step)  # noqa: PERF401 it never ends
+
+
+async def test_what_may_be_lost_is_made_anew_when_its_only_server_is_gone(servers: NatsCluster):
+    async with connect(servers.url, "careful", wait_s=40, replicas_count=3) as bus:
+        async with connect(servers.url, "careless", wait_s=40) as careless:
+            await (await careless.bucket(OBSERVATIONS)).put("old", SEEN)
+            where = (await careless._js.stream_info("KV_observations")).cluster
+        assert where is not None
+        assert where.leader is not None
+        await asyncio.to_thread(servers.kill, int(where.leader[1:]))
+        seen = await bus.bucket(OBSERVATIONS)
+        await patiently(lambda: seen.put("new", SEEN), "it is written", 30)
+        assert set(await seen.load()) == {"new"}
+        async with connect(servers.url, "later", wait_s=40) as later:
+            assert await (await later.bucket(OBSERVATIONS)).get("new") is not None
 
 
 async def test_opening_waits_while_there_is_no_majority(servers: NatsCluster):

@@ -164,8 +164,8 @@ class ClusterMirror:
 
     @property
     def ready(self) -> bool:
-        """Whether everything has been loaded once."""
-        mirrors = (self._tasks, self._observed, self._nodes, self._summary, self._options, self._machines)
+        """Whether everything has been loaded once, but for what may be lost."""
+        mirrors = (self._tasks, self._nodes, self._summary, self._options, self._machines)
         return all(mirror.loaded.is_set() for mirror in mirrors)
 
     def task(self, task: TaskId) -> TaskRecord | None:

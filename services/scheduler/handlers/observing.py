@@ -5,6 +5,7 @@ scheduler has just taken over. So it is cheap: a short tail of the console, no o
 it is answered, and no more often than every ten seconds of a task.
 """
 
+import asyncio
 from typing import Final
 
 import msgspec
@@ -23,6 +24,8 @@ from services.scheduler.handlers.ledger import Ledger
 
 log = structlog.get_logger()
 
+READ_S: Final = 3.0
+"""So long is waited for what may be lost, with nobody in office."""
 LINGER_S: Final = 60.0
 """So long after a run what was seen of it stays: whoever reads it must have heard first that the run is over."""
 
@@ -44,9 +47,15 @@ class Observer:
 
     @classmethod
     async def open(cls, bus: Bus, ledger: Ledger) -> "Observer":
-        """Read what was seen last of the tasks that run. What is of an earlier run goes. Raises BusFailed."""
+        """Read what was seen last of the tasks that run, if it is there. What is of an earlier run goes. Raises BusFailed."""
         observer = cls(ledger, await bus.bucket(OBSERVATIONS))
-        for key, entry in (await observer._bucket.load()).items():
+        try:
+            async with asyncio.timeout(READ_S):
+                found = await observer._bucket.load()
+        except (BusFailed, TimeoutError) as error:
+            log.warning("observations not read", reason=str(error) or type(error).__name__)
+            return observer
+        for key, entry in found.items():
             observer._remember(TaskId(key), entry.value)
         return observer
 
@@ -72,9 +81,12 @@ class Observer:
             log.debug("observation not written", task=task.id, error=error.message)
 
     async def forget_over(self) -> None:
-        """Delete what was seen of runs that are over. Raises BusFailed."""
-        for task in self._over.take_due(self._ledger.instant()):
-            await self._bucket.delete(task)
+        """Delete what was seen of runs that are over; what cannot be deleted goes by itself, some days later."""
+        try:
+            for task in self._over.take_due(self._ledger.instant()):
+                await self._bucket.delete(task)
+        except BusFailed as error:
+            log.debug("observations not deleted", error=error.message)
 
     def _noticed(self, before: Task | None, after: Task | None) -> None:
         if after is not None and after.state is TaskState.RUNNING:

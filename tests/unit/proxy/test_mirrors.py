@@ -1,12 +1,14 @@
 """The proxy's mirrors of the scheduler's records."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 import pytest
 
-from libs.common.messages import ENDED, NODES, OBSERVATIONS, TASKS, TaskRecord
+from libs.common.messages import ENDED, NODES, OBSERVATIONS, TASKS, BucketName, TaskRecord
 from libs.common.model import (
     Attempt,
     AttemptState,
@@ -22,7 +24,7 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from libs.common.testing import FakeClock, MemoryBus
+from libs.common.testing import FakeClock, MemoryBucket, MemoryBus, MemoryWatch
 from services.proxy.adapters.cluster import ClusterMirror, mirrored
 from tests.waiting import until
 
@@ -198,3 +200,23 @@ async def test_the_first_write_of_a_bucket_that_began_anew_is_shown(bus: MemoryB
     await until(lambda: cluster.node(NodeId("a")) is None, what="it is gone with the store")
     assert await bucket.create("a", node) == 1
     await until(lambda: cluster.node(NodeId("a")), what="it is there again")
+
+
+class WithoutObservations(MemoryBus):
+    """A bus of which one bucket tells nothing: the only server that has it is gone."""
+
+    async def bucket(self, name: BucketName[Any]) -> MemoryBucket[Any]:
+        return Untold(self, name) if name is OBSERVATIONS else await super().bucket(name)
+
+
+class Untold(MemoryBucket[Any]):
+    """Its watches wait for ever."""
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator[MemoryWatch[Any]]:
+        yield MemoryWatch(asyncio.Queue())
+
+
+async def test_they_are_ready_without_what_may_be_lost() -> None:
+    async with mirrored(WithoutObservations()) as cluster:
+        await until(lambda: cluster.ready)

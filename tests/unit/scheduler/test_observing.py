@@ -8,6 +8,7 @@ from libs.common.model import LastKnown, Observation, OptionValue, StatusCode, T
 from libs.common.testing import MemoryBus
 from services.scheduler.core.console import shortened
 from services.scheduler.core.looks import is_due
+from services.scheduler.handlers.observing import Observer
 from tests.scheduling import FakeNode, Play, a_play, task_id
 
 LINES = [f"line {number}" for number in range(300)]
@@ -140,3 +141,12 @@ def test_a_short_tail_is_short_whatever_the_lines_are():
     assert shortened(long) == ("x" * 500,)
     assert shortened(msgspec.structs.replace(KNOWN, console_tail=("y" * 5_000,))) == ("y" * 800,)
     assert len(shortened(msgspec.structs.replace(KNOWN, console_tail=("z",) * 50))) == 10
+
+
+async def test_a_scheduler_begins_without_what_was_seen_when_that_cannot_be_read():
+    async with a_play(a=FakeNode()) as play:
+        await runs(play)
+        play.bus.connected = False
+        observer = await Observer.open(play.bus, play.scheduler.ledger)
+        play.clock.pass_s(3600)
+        await observer.forget_over()
