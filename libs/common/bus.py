@@ -26,7 +26,7 @@ from nats.micro.request import Request as MicroRequest
 from nats.micro.service import Service, ServiceConfig
 
 from libs.common.asking import CAUSE, LOST, Requests, cause, new_id
-from libs.common.connecting import Absence, open_client
+from libs.common.connecting import Absence, open_client, shutting_down
 from libs.common.errors import BusFailed, ClusterError, error_name
 from libs.common.leases import Term, hold, is_held
 from libs.common.lifecycle import Crew, SystemClock, heeding, monotonic_s
@@ -394,6 +394,7 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
         async with (
             background(lambda: prepare_again(bus, back), name="prepare nats again"),
             background(bus.explain_replicas, name="explain replicas"),
+            background(lambda: shutting_down(client, absence), name="shut down what does not close"),
             bus.hearing_leaders(),
         ):
             yield bus

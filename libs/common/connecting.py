@@ -6,15 +6,24 @@ taken for one that hangs: it answers pings in the order in which it reads, each 
 does for the disk or for its cluster happens elsewhere. A process that hung itself sends one ping when it goes on, whatever it has
 missed. Taken for lost by mistake, the connection is a new one a moment later: watches begin anew, questions that may be asked twice
 are.
+
+Before it makes a new connection, nats-py waits for the old one to be closed; asyncio closes it when all has been written; and what was
+written to a server that hangs, or is cut off, may fill the kernel's buffers: then that takes minutes. So a socket that is not closed
+within a second is shut down (`shutting_down`). nats-py does not hand it out: it is found among our own by where it leads to.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+import os
+import socket
+from collections.abc import Awaitable, Callable, Container
+from pathlib import Path
 from typing import Final
 
 import nats
 import nats.errors
 import nats.js.errors
+import structlog
 from nats.aio.client import Client
 
 from libs.common.clocks import Clock, Instant
@@ -22,11 +31,14 @@ from libs.common.errors import BusFailed
 from libs.common.lifecycle import heeding
 from libs.common.log import hide
 
+log = structlog.get_logger()
+
 LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
 PING_EVERY_S: Final = 2
 UNANSWERED_PINGS_COUNT: Final = 2
 CONNECT_S: Final = 2
 RECONNECT_EVERY_S: Final = 0.25
+CLOSED_WITHIN_S: Final = 1.0
 
 
 class Absence:
@@ -40,6 +52,11 @@ class Absence:
     def __repr__(self) -> str:
         """Show how long."""
         return f"Absence({self.lasts_s:g} s)"
+
+    @property
+    def begun(self) -> bool:
+        """Whether the connection is lost, and the next one is being made."""
+        return self._noticed is not None
 
     @property
     def lasts_s(self) -> float:
@@ -58,6 +75,29 @@ class Absence:
     def ends(self) -> None:
         """Take note that there is a connection again."""
         self._noticed = self._tried = None
+
+
+async def shutting_down(client: Client, absence: Absence) -> None:
+    """Shut down the connection that was given up and does not close, for ever."""
+    where: tuple[str, int] | None = None
+    while True:
+        if (url := client.connected_url) and url.hostname and url.port:
+            where = url.hostname, url.port
+        elif where and client.is_reconnecting and not absence.begun:
+            log.warning("nats does not take what was written, its connection is cut")
+            with contextlib.suppress(OSError):
+                found = await asyncio.get_running_loop().getaddrinfo(*where, type=socket.SOCK_STREAM)
+                shut_down({(str(address[0]), int(address[1])) for *_, address in found})
+        await asyncio.sleep(CLOSED_WITHIN_S)
+
+
+def shut_down(peers: Container[tuple[str, int]]) -> None:
+    """Shut down our connections to some addresses. Linux only: elsewhere nothing happens."""
+    with contextlib.suppress(OSError):
+        for number in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(number.name))) as copy:
+                if copy.family in {socket.AF_INET, socket.AF_INET6} and copy.getpeername()[:2] in peers:
+                    copy.shutdown(socket.SHUT_RDWR)
 
 
 async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[..., Awaitable[None]]) -> Client:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import nats
@@ -14,8 +14,9 @@ import pytest
 import structlog
 import structlog.testing
 
-from libs.common.bus import connect
+from libs.common.bus import NatsBus, connect
 from libs.common.errors import BusFailed
+from libs.common.loops import background
 from libs.common.messages import CONSOLES, DEMAND_CHANGED, NODES, OBSERVATIONS, DemandChanged
 from libs.common.model import LastKnown, Node, NodeId, NodeTaskId, Observation, StatusCode
 from libs.common.patience import patiently
@@ -240,8 +241,12 @@ async def test_opening_waits_while_there_is_no_majority(servers: NatsCluster):
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # nats-py drops what it could not connect
-async def test_a_server_that_hangs_is_noticed_within_seconds(servers: NatsCluster):
-    async with connect(servers.url, "test", wait_s=40, replicas_count=3) as bus:
+@pytest.mark.parametrize("talkative", [False, True], ids=["little was written", "more was written than it takes"])
+async def test_a_server_that_hangs_is_noticed_within_seconds(servers: NatsCluster, talkative: bool):
+    async with (
+        connect(servers.url, "test", wait_s=40, replicas_count=3) as bus,
+        background(lambda: talk(bus), name="talk") if talkative else nullcontext(),
+    ):
         assert bus.servers_count == 3
         hanging = bus.url
         began_s = time.monotonic()
@@ -250,6 +255,14 @@ async def test_a_server_that_hangs_is_noticed_within_seconds(servers: NatsCluste
         took_s = time.monotonic() - began_s
         sys.stdout.write(f"\na client of a server that hangs has another after {took_s:.1f} s\n")
         assert took_s < NOTICED_S
+
+
+async def talk(bus: NatsBus) -> None:
+    """Write more than the kernel keeps for somebody who takes nothing."""
+    while True:
+        with suppress(nats.errors.Error):
+            await bus._client.publish("nobody.listens", bytes(500_000))
+        await asyncio.sleep(0.001)
 
 
 async def test_a_scheduler_takes_over_while_nats_elects_its_leaders(servers: NatsCluster, tmp_path: Path):

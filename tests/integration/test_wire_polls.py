@@ -25,6 +25,7 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
+from services.proxy.handlers.confirming import HOLD_S
 from tests.proxies import ProxyUnderTest, ScriptedNode, response, running_proxy
 from tests.waiting import until
 
@@ -363,11 +364,16 @@ async def test_an_unknown_task_gets_the_originals_words(proxy: ProxyUnderTest) -
         )
 
 
-@pytest.mark.parametrize("action", ["info", "output", "download/all.zip"])
-async def test_when_nobody_can_tell_the_connection_is_closed_without_a_byte(proxy: ProxyUnderTest, action: str) -> None:
+@pytest.mark.slow
+async def test_when_nobody_can_tell_the_connection_is_held_and_closed_without_a_byte(proxy: ProxyUnderTest) -> None:
     proxy.bus.connected = False
+    began_s = time.monotonic()
 
-    assert await proxy.raw(f"GET /task/{TASK}/{action} HTTP/1.1\r\nhost: x\r\n\r\n".encode()) == b""
+    paths = [f"/task/{TASK}/{action}" for action in ("info", "output", "download/all.zip")]
+    answers = await asyncio.gather(*(proxy.raw(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode()) for path in paths))
+
+    assert answers == [b"", b"", b""]
+    assert HOLD_S < time.monotonic() - began_s < 2 * HOLD_S + 4
 
 
 async def test_without_the_bus_known_tasks_are_answered_from_memory(
