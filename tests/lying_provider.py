@@ -12,7 +12,7 @@ import contextlib
 import io
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -89,6 +89,8 @@ class Lies:
     """Whether the next thing that is listed is left out: a list is cut short, or something slips between two pages."""
     late_by_id: bool = False
     """Whether one that has just come is not found by its id either."""
+    terse: bool = False
+    """What is shown has neither size nor age."""
     honest: bool = False
 
     def shown(self, estate: Estate) -> list[Rented]:
@@ -114,6 +116,10 @@ class Faults:
 
     def __init__(self, ordered: Sequence[tuple[str, str]]) -> None:
         self._left = list(ordered)
+
+    def order(self, ordered: Sequence[tuple[str, str]]) -> None:
+        """Order more."""
+        self._left += ordered
 
     def take(self, step: str) -> str:
         """Take the next failure of a step; empty: it shall work."""
@@ -148,7 +154,7 @@ class LyingVendor:
 
     async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
         self._faults.before("named")
-        found = [each.found for each in self._lies.shown(self._estate) if each.found.name == name]
+        found = [each for each in self._shown() if each.name == name]
         rented = self._estate.book.get(ref)
         if (
             rented
@@ -160,13 +166,17 @@ class LyingVendor:
 
     async def starting(self, prefix: str) -> Sequence[Found]:
         self._faults.before("starting")
-        shown = [each.found for each in self._lies.shown(self._estate) if each.found.name.startswith(prefix)]
+        shown = [each for each in self._shown() if each.name.startswith(prefix)]
 
         async def page(number: int) -> Page:
             items = shown[(number - 1) * PAGE : number * PAGE]
             return Page(items=items, total_count=len(shown), last=number * PAGE >= len(shown))
 
         return await everything(page)
+
+    def _shown(self) -> list[Found]:
+        found = [each.found for each in self._lies.shown(self._estate)]
+        return [replace(each, size="", created_at_ms=0) for each in found] if self._lies.terse else found
 
     async def begin(self, order: Order) -> Found:
         how = self._faults.before("begin")

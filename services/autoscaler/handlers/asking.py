@@ -6,9 +6,10 @@ for somebody else. Only the node knows. So
     a machine without a record            is asked for as long as a machine may take to boot (`heard`)
     a machine that is spare, or drained   is asked right before it goes (`confirmed`)
     a machine whose set-up has failed     is asked whether it works all the same (`has_tasks`)
+    a machine that the list leaves out    is asked before it counts as lost (`has_tasks`)
 
-and while a node has tasks that have not ended, its machine stays. What is not asked: an operator's word, the provider's, and the
-longest time that a machine may run.
+and while a node has tasks that have not ended, its machine stays. What is not asked: an operator's word, the provider's that it takes
+a machine away, and the longest time that a machine may run.
 """
 
 import asyncio

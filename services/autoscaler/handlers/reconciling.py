@@ -80,7 +80,10 @@ class Reconciler:
         for machine, because in seen.leaving:
             await self._lose(machine, f"the provider takes it away: {because}")
         for machine in seen.missing:
-            if await self._provider.inspect(machine.id, machine.ref) is None:
+            # a node that is at work is there, whatever a list and a look say
+            if await self._provider.inspect(machine.id, machine.ref) is None and not await self._asking.has_tasks(
+                machine
+            ):
                 await self._lose(machine, "the provider has it no more")
 
     async def _take_in(self, unknown: Sequence[Found]) -> None:

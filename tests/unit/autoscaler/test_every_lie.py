@@ -18,7 +18,7 @@ from services.autoscaler.adapters.booted import Booted
 from services.autoscaler.adapters.docker_machine import DockerMachine
 from services.autoscaler.adapters.watched import Watched
 from services.autoscaler.core.budget import cost
-from services.autoscaler.core.configuration import API, DOCKER_MACHINE, Cloud, Configuration, Limits
+from services.autoscaler.core.configuration import API, DOCKER_MACHINE, Cloud, Configuration, Limits, Patience
 from services.autoscaler.core.driver_flags import Resolved
 from services.autoscaler.core.life import age_ms
 from services.autoscaler.core.orders import Order
@@ -33,6 +33,9 @@ MOST_LIE_S = 40
 SLACK_MS = (MOST_LIE_S + 2 * COMPARE_TURNS * TURN_MS // 1000 + 60) * 1000
 """A machine may count for so long after it has gone: the list shows it still, and the tries to destroy it have pauses."""
 HONEST_COMPARISONS = 12
+BOOT_S = 120
+AT_WORK, SILENT = "is at work for others", "does not answer"
+NODES = [AT_WORK, SILENT, "has nothing to do"]
 TROUBLES = [str(trouble) for trouble in Trouble]
 
 API_FAULTS = [
@@ -97,6 +100,13 @@ class Stage:
             if number % COMPARE_TURNS == COMPARE_TURNS - 1:
                 await self.compare()
 
+    async def lose_the_records(self) -> None:
+        """Begin anew with an empty store; nobody waits for a machine any more."""
+        self.world.scheduler.tasks.clear()
+        self.world.scheduler.nodes.clear()
+        self.world.bus._buckets.clear()
+        await self.world.restart()
+
     async def compare(self) -> None:
         comparing = asyncio.get_running_loop().create_task(self.world.reconciler.check(), name="compare")
         while not comparing.done():
@@ -124,11 +134,13 @@ def configuration(mode: str) -> Configuration:
         mode=mode,
         limits=Limits(sizes=SIZES, create_retries=5, machines_count=3),
         cloud=Cloud(keys={"accessToken": Secret("made-up")}),
+        patience=Patience(set_up_s=BOOT_S),
     )
 
 
 lies = st.builds(
     Lies,
+    terse=st.booleans(),
     late_s=st.sampled_from([0, 0, 5, MOST_LIE_S]),
     stale_s=st.sampled_from([0, 0, 5, MOST_LIE_S]),
     missing=st.lists(st.booleans(), max_size=12).map(deque),
@@ -176,3 +188,43 @@ def check_bill(world: World, machine: Machine) -> None:
         assert cost(machine, world.now_ms) == 0
     else:
         assert caused_ms <= counted_ms <= caused_ms + SLACK_MS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=20)
+@given(data=st.data())
+def test_after_the_loss_of_the_records_no_machine_goes_whose_node_is_at_work_and_in_the_end_all_do(
+    kind: str, data: st.DataObject
+):
+    does = data.draw(st.lists(st.sampled_from(NODES), min_size=1, max_size=3), label="what nodes do")
+    ordered = data.draw(st.lists(st.sampled_from(KINDS[kind].faults), max_size=3), label="faults")
+    asyncio.run(lose(KINDS[kind], does, ordered, data.draw(lies, label="lies")))
+
+
+async def lose(kind: Kind, does: list[str], ordered: list[tuple[str, str]], lies: Lies) -> None:
+    clock = FakeClock(wall_ms=1_000_000_000)
+    estate, faults = Estate(clock), Faults([])
+    lies.honest = True
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(clock=clock, cloud=estate, configuration=configuration(kind.mode))
+        stage = Stage(world, estate, lies, faults, Path(folder))
+        world.provider = kind.make(stage)
+        world.sleepers = []
+        async with world:
+            for number in range(len(does)):
+                await world.scheduler.submit(f"t{number}", images=10 if number % 2 else 100)
+            await stage.turn(2)
+            at_work = {name for name, what in zip(estate.machines, does, strict=False) if what == AT_WORK}
+            world.strangers = {name for name, what in zip(estate.machines, does, strict=False) if what == SILENT}
+            world.foreign = dict.fromkeys(at_work, 1)
+            lies.honest = False
+            faults.order(ordered)
+            clock.pass_s(BOOT_S)
+            await stage.lose_the_records()
+            for _ in range(HONEST_COMPARISONS):
+                await stage.turn(COMPARE_TURNS)
+                assert at_work <= set(estate.machines), "a machine went whose node was at work"
+            lies.honest, world.foreign = True, {}
+            await stage.turn(HONEST_COMPARISONS * COMPARE_TURNS)
+            assert estate.machines == {}
+            assert [machine for machine in world.machines() if not machine.state.ended] == []
