@@ -119,6 +119,9 @@ def test_what_was_not_measured_is_said_and_never_counts_as_reached():
     assert len(targets_table({}, whole=False)) == 2
 
 
+PEERS = ("ours", "nginx", "Node.js", "node-libcurl", "10 waiting")
+
+
 def test_every_aim_reads_a_case_that_exists():
     from benchmarks.cases import CASES
 
@@ -128,8 +131,8 @@ def test_every_aim_reads_a_case_that_exists():
             case.name,
             "",
             case.metrics,
-            dict.fromkeys(("ours", "nginx", "Node.js", "node-libcurl"), ""),
-            {who: dict.fromkeys(metrics[case.name], 1.0) for who in ("ours", "nginx", "Node.js", "node-libcurl")},
+            dict.fromkeys(PEERS, ""),
+            {who: dict.fromkeys(metrics[case.name], 1.0) for who in PEERS},
         )
         for case in CASES
     }
