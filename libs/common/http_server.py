@@ -24,7 +24,7 @@ from uvicorn.server import ServerState
 from libs.common.http_cycle import DOOR, App, Asked, Cycle, Scope, Tap, connection_scope, request_scope
 from libs.common.http_sharing import JSON_TYPE, Connections, FastPath, Plain
 from libs.http1.heads import RequestHead
-from libs.http1.lines import STATUS_LINE, BadMessage, Header, find
+from libs.http1.lines import STATUS_LINE, BadMessage, Header
 from libs.http1.server import (
     NEVER_S,
     BodyEnds,
@@ -252,9 +252,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def _begin(self, head: RequestHead) -> None:
         scope = self._scope_of(head)
-        awaits = head.version == "1.1" and (find(head.headers, b"expect") or b"").lower() == b"100-continue"
         keeps = head.keeps and not self._leaving
-        asked = Asked(head.method == "HEAD", keeps=keeps, may_chunk=head.version == "1.1", awaits_continue=awaits)
+        asked = Asked(
+            head.method == "HEAD", keeps=keeps, may_chunk=head.version == "1.1", awaits_continue=head.awaits_continue
+        )
         self._cycle = cycle = Cycle(self, asked)
         scope["extensions"] = {DOOR: cycle}
         self._spawn(cycle.run(self._app, scope))

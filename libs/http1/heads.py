@@ -21,6 +21,8 @@ REQUEST_WORDS: Final = 3
 TOO_LARGE: Final = 431
 NOT_IMPLEMENTED: Final = 501
 CHUNKED: Final = b"chunked"
+CONTINUE: Final = b"100-continue"
+DECIDING: Final = frozenset((b"connection", b"content-length", b"expect", b"host", b"transfer-encoding"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class HeadLimits:
     lines_count: int = 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestHead:
     """The head of a request."""
 
@@ -44,9 +46,11 @@ class RequestHead:
     """The connection goes on behind the answer, if we want it too."""
     length_bytes: int | None
     """Of the body; None: it is chunked."""
+    awaits_continue: bool
+    """The body comes when we say that we want it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResponseHead:
     """The head of an answer."""
 
@@ -70,9 +74,11 @@ class ResponseHead:
 class Told:
     """What a parser has called back for. It does not know its parser, so that both go without the garbage collector."""
 
-    __slots__ = ("complete", "headers", "target")
+    __slots__ = ("complete", "deciding", "headers", "target")
 
     def __init__(self) -> None:
+        self.deciding: list[Header] = []
+        """The lines that decide about the message itself."""
         self.target = b""
         self.headers: list[Header] = []
         self.complete = False
@@ -83,7 +89,14 @@ class Told:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a whole line."""
-        self.headers.append((name.lower(), value))
+        line = (name.lower(), value)
+        self.headers.append(line)
+        if line[0] in DECIDING:
+            self.deciding.append(line)
+
+    def values(self, wanted: bytes) -> list[bytes]:
+        """Say what the lines of one of the deciding names say."""
+        return [value for name, value in self.deciding if name == wanted]
 
     def on_headers_complete(self) -> None:
         """Know the end."""
@@ -152,14 +165,14 @@ class HeadReader:
             raise BadMessage("the request line is not HTTP/1.1")
         method: bytes = self._parser.get_method()
         require_target(method, told.target)
-        require_host([value for name, value in told.headers if name == b"host"], version)
-        coding = find(told.headers, b"transfer-encoding")
-        length = find(told.headers, b"content-length")
+        require_host(told.values(b"host"), version)
+        coding, length = find(told.deciding, b"transfer-encoding"), find(told.deciding, b"content-length")
         if coding is not None:
             require_chunked(coding, version)
         length_bytes = None if coding is not None else int(length) if length else 0
-        keeps = version == "1.1" and not says_close(told.headers)
-        return RequestHead(method.decode("ascii"), told.target, version, told.headers, keeps, length_bytes)
+        modern = version == "1.1"
+        keeps, awaits = modern and not says_close(told.deciding), modern and says_expect(told.deciding)
+        return RequestHead(method.decode("ascii"), told.target, version, told.headers, keeps, length_bytes, awaits)
 
     def response(self) -> ResponseHead:
         """Judge a complete head. Raises BadMessage."""
@@ -167,14 +180,13 @@ class HeadReader:
         version = VERSIONS.get(self._line[:8])
         if version is None:
             raise BadMessage("the answer is not HTTP/1.1")
-        coding = find(told.headers, b"transfer-encoding")
-        length = find(told.headers, b"content-length")
+        coding, length = find(told.deciding, b"transfer-encoding"), find(told.deciding, b"content-length")
         if coding is not None and coding.strip().lower() != CHUNKED:
             raise BadMessage("the answer has a transfer coding that nobody asked for")
         return ResponseHead(
             self._parser.get_status_code(),
             told.headers,
-            version == "1.1" and not says_close(told.headers),
+            version == "1.1" and not says_close(told.deciding),
             int(length) if length else None,
             coding is not None,
         )
@@ -183,6 +195,11 @@ class HeadReader:
 def says_close(headers: list[Header]) -> bool:
     """Whether this is the last message on its connection."""
     return any(b"close" in value.lower() for name, value in headers if name == b"connection")
+
+
+def says_expect(headers: list[Header]) -> bool:
+    """Whether the body comes only when it is asked for."""
+    return any(value.lower() == CONTINUE for name, value in headers if name == b"expect")
 
 
 def require_target(method: bytes, target: bytes) -> None:

@@ -56,14 +56,14 @@ class State(Enum):
 OVER: Final = frozenset((State.LINGER, State.CLOSED))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """A request has begun."""
 
     head: RequestHead
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Data:
     """A piece of its body."""
 
