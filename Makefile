@@ -17,7 +17,7 @@ ARGS ?=
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast coverage check format bench profile simulate lock install clean
+.PHONY: help run test test-fast coverage check format fuzz bench profile simulate lock install clean
 
 help: ## List the verbs
 	@echo 'make <verb> [ARGS="..."]'
@@ -47,6 +47,11 @@ check: $(VENV)/.dev ## Format, lint, types and the architecture's contracts; cha
 format: $(VENV)/.dev ## Bring the code into the house format
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+
+fuzz: $(VENV)/.fuzz ## Fuzz both roles of libs/http1 for longer than `make test` does: make fuzz MINUTES=10 ROLE=client
+	@mkdir -p data/fuzz/server data/fuzz/client
+	@for role in $(or $(ROLE),server client); do PYTHONPATH=. $(BIN)/python tests/fuzz/run.py $$role -max_len=4096 \
+		-max_total_time=$$(( $(or $(MINUTES),2) * 60 )) -artifact_prefix=data/fuzz/ $(ARGS) data/fuzz/$$role || exit 1; done
 
 bench: $(VENV)/.bench ## Measure every path side by side with its peers: make bench ONLY=downloads ARGS=--write
 	@$(BIN)/python -m compileall -q services libs deploy # as an installed package is
@@ -99,4 +104,9 @@ $(VENV)/.dev: pyproject.toml uv.lock | $(UV)
 $(VENV)/.bench: pyproject.toml uv.lock | $(UV)
 	@echo "Installing the packages that measuring and drawing need ..."
 	@$(SYNC) --inexact --group bench
+	@touch $(VENV)/.runtime $(VENV)/.dev $@
+
+$(VENV)/.fuzz: pyproject.toml uv.lock | $(UV)
+	@echo "Installing what fuzzing needs ..."
+	@$(SYNC) --inexact --group fuzz
 	@touch $(VENV)/.runtime $(VENV)/.dev $@

@@ -12,7 +12,8 @@ END: Final = b"\r\n\r\n"
 HEAD: Final = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 """Tells a parser that chunks follow. Not the real head: an Upgrade in it would make the parser skip the body."""
 BESIDE_LIMIT_BYTES: Final = 16 * 1024
-"""Trailers and chunk extensions in one go: they are passed over, but not for ever."""
+BESIDE_PER_BYTE: Final = 16
+"""Trailers, chunk extensions and the sizes of chunks are passed over, but not for ever. A chunk of one byte takes five more."""
 
 
 @dataclass(slots=True)
@@ -22,6 +23,8 @@ class Taken:
     pieces: Sequence[bytes]
     used_bytes: int
     """What comes behind belongs to the next message."""
+    bad: BadMessage | None = None
+    """What follows the pieces is no body."""
 
 
 class Body(Protocol):
@@ -30,7 +33,7 @@ class Body(Protocol):
     complete: bool
 
     def feed(self, data: bytes) -> Taken:
-        """Take what came, up to the end of the body. Raises BadMessage."""
+        """Take what came, up to the end of the body."""
         ...
 
 
@@ -89,7 +92,7 @@ class Unpacked:
 class ChunkedBody:
     """A chunked body. Its trailers are read and forgotten: they are never head lines."""
 
-    __slots__ = ("_beside_bytes", "_parser", "_tail", "_unpacked", "complete")
+    __slots__ = ("_parser", "_room_bytes", "_tail", "_unpacked", "complete")
 
     def __init__(self) -> None:
         self.complete = False
@@ -98,28 +101,29 @@ class ChunkedBody:
         self._parser.feed_data(HEAD)
         self._tail = b""
         """The last three bytes: an empty line may come in pieces."""
-        self._beside_bytes = 0
-        """What has come since the last byte of the body."""
+        self._room_bytes = BESIDE_LIMIT_BYTES
+        """For what may still come beside the body."""
 
     def feed(self, data: bytes) -> Taken:
         """Take what belongs to it: up to an empty line the parser may read, then it says whether that was the end."""
         window, before_bytes, unpacked = self._tail + data, len(self._tail), self._unpacked
-        at = before_bytes
-        while at < len(window) and not self.complete:
+        at, bad = before_bytes, None
+        while at < len(window) and not (self.complete or bad):
             found = window.find(END, max(0, at - 3))
             end = found + len(END) if found >= 0 else len(window)
-            self._parse(window[at:end])
+            bad = self._parse(window[at:end])
             at, self.complete = end, unpacked.complete
         self._tail = window[max(0, at - 3) : at]
         pieces, unpacked.pieces = unpacked.pieces, []
-        return Taken(pieces, at - before_bytes)
+        return Taken(pieces, at - before_bytes, bad)
 
-    def _parse(self, piece: bytes) -> None:
-        before = len(self._unpacked.pieces)
+    def _parse(self, piece: bytes) -> BadMessage | None:
+        pieces = self._unpacked.pieces
+        before_count = len(pieces)
         try:
             self._parser.feed_data(piece)
         except httptools.HttpParserError as error:
-            raise BadMessage(str(error) or type(error).__name__) from None
-        self._beside_bytes = 0 if len(self._unpacked.pieces) > before else self._beside_bytes + len(piece)
-        if self._beside_bytes > BESIDE_LIMIT_BYTES:
-            raise BadMessage("there is too much beside the body")
+            return BadMessage(str(error) or type(error).__name__)
+        body_bytes = sum(map(len, pieces[before_count:]))
+        self._room_bytes += BESIDE_PER_BYTE * body_bytes - (len(piece) - body_bytes)
+        return BadMessage("there is too much beside the body") if self._room_bytes < 0 else None

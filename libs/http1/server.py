@@ -192,12 +192,11 @@ class ServerSide:
     def _take_body(self, data: bytes, now_s: float) -> Sequence[Event]:
         body = self._body
         assert body is not None  # noqa: S101 there is one in this state
-        try:
-            taken = body.feed(data)
-        except BadMessage as bad:
-            return self._refuse(bad, now_s)
+        taken = body.feed(data)
         events: list[Event] = [Data(piece) for piece in taken.pieces]
-        if body.complete:
+        if taken.bad is not None:
+            events += self._refuse(taken.bad, now_s)
+        elif body.complete:
             events += self._body_over()
             self.early = data[taken.used_bytes :]
         return events
@@ -211,15 +210,14 @@ class ServerSide:
         """Go past the rest of a body, to the next request."""
         body = self._body
         assert body is not None  # noqa: S101 there is one in this state
-        try:
-            used_bytes = body.feed(data).used_bytes
-        except BadMessage:
+        taken = body.feed(data)
+        if taken.bad is not None:
             return self._close()
         if not body.complete:
-            return self._throw_away(used_bytes)
+            return self._throw_away(taken.used_bytes)
         self._body = None
         self._wait_for(State.IDLE, now_s + self._limits.keep_alive_s)
-        return self._take_head(data[used_bytes:], now_s) if used_bytes < len(data) else NOTHING
+        return self._take_head(data[taken.used_bytes :], now_s) if taken.used_bytes < len(data) else NOTHING
 
     def _throw_away(self, count_bytes: int) -> Sequence[Event]:
         self._linger_left_bytes -= count_bytes

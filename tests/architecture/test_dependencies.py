@@ -13,6 +13,8 @@ ROOTS = ("services", "libs", "deploy")
 OURS = frozenset(ROOTS)
 INSIDES = ("uvicorn.protocols", "uvicorn.logging", "uvicorn.lifespan", "uvicorn.middleware")
 """Without an underscore, and yet no interface: what uvicorn documents is `Config`, `Server` and the `http=` setting."""
+DOCUMENTED = frozenset(("os._exit",))
+"""With an underscore, and an interface all the same."""
 RELIED_ON = frozenset(("httptools", "msgspec", "nats-py", "python-multipart", "starlette", "uvicorn", "uvloop"))
 """Their behaviour, not only their interface, is relied on: framing, calls of protocols, what is an error."""
 
@@ -31,12 +33,23 @@ def is_private(name: str) -> bool:
     package, *parts = name.split(".")
     inside = any(name == each or name.startswith(f"{each}.") for each in INSIDES)
     hidden = any(re.match(r"_(?!_)", part) for part in (package, *parts))
-    return package not in OURS and (inside or hidden)
+    return package not in OURS and name not in DOCUMENTED and (inside or hidden)
+
+
+def reached(tree: ast.Module) -> Iterator[str]:
+    """Name what is taken out of imported modules, as `ssl._name`."""
+    modules = {
+        alias.asname or alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and (name := ast.unparse(node.value)) in modules:
+            yield f"{name}.{node.attr}"
 
 
 def privates(source: str) -> list[str]:
-    """List the private names that a module imports."""
-    return [name for name in imported(ast.parse(source)) if is_private(name)]
+    """List the private names that a module takes from others."""
+    tree = ast.parse(source)
+    return [name for name in (*imported(tree), *reached(tree)) if is_private(name)]
 
 
 def test_no_private_name_of_a_dependency_is_imported() -> None:
@@ -55,6 +68,7 @@ def test_no_private_name_of_a_dependency_is_imported() -> None:
         "from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol",
         "from uvicorn.protocols.http import httptools_impl",
         "def late():\n    import _thread",
+        "import ssl\nssl._create_unverified_context()",
     ],
 )
 def test_a_private_name_is_recognised(line: str) -> None:

@@ -54,18 +54,26 @@ class Movers:
         return self._free_count > 0
 
     async def run(self, move: Move) -> None:
-        """Move in a thread; cancelled, the move is ended first. Only when there is a free one."""
+        """Move in a thread; cancelled, the move is ended first. Only when there is a free one.
+
+        The descriptors are given back when the thread has ended, and not before, however often this is cancelled: another file may
+        get their numbers, and the thread would write into that.
+        """
         self._free_count -= 1
         running = asyncio.get_running_loop().run_in_executor(self._threads, move.run, self._turns)
+        running.add_done_callback(lambda ended: self._over(move, ended))
         try:
             await asyncio.shield(running)
         except asyncio.CancelledError:
             move.stop()
             await asyncio.wait([running])
             raise
-        finally:
-            move.close()
-            self._free_count += 1
+
+    def _over(self, move: Move, ended: "asyncio.Future[None]") -> None:
+        move.close()
+        self._free_count += 1
+        if not ended.cancelled():
+            ended.exception()  # whoever waited has it; nobody may have
 
     def close(self) -> None:
         """End the threads; nothing is moving any more."""

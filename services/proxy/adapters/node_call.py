@@ -1,4 +1,4 @@
-"""One request to a node, in a thread: blocking sockets, `http.client` for the framing, `os.sendfile` for the file.
+"""One request to a node, in a thread: a blocking socket, libs.http1 for the framing, `os.sendfile` for the file.
 
 Its place is behind `sender`. A call has a connection of its own: on a used one, a failure could not be told from a request
 that the node has seen. Four things may be said about a failure, and the difference decides what happens to the attempt:
@@ -10,9 +10,9 @@ that the node has seen. Four things may be said about a failure, and the differe
 """
 
 import contextlib
-import http.client
 import io
 import os
+import socket
 import ssl
 import threading
 from collections.abc import Mapping
@@ -28,11 +28,15 @@ from libs.common.errors import NodeFailed, NodeUnreachable
 from libs.common.lifecycle import monotonic_s
 from libs.common.model import Node
 from libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
+from libs.http1.client import AnswerEnds, Broken, ClientSide, Data, Event, Response
+from libs.http1.heads import ResponseHead
+from libs.http1.lines import BadMessage, Header, find, request_head
 from services.proxy.adapters.throttle import Throttle
 from services.proxy.core.outgoing import Multipart, Urlencoded
 from services.proxy.ports import NodeErred, NodeRefused
 
 TLS_PORT: Final = 443
+READ_BYTES: Final = 64 * 1024
 OK: Final = 200
 UNAUTHORIZED: Final = 401
 SERVER_ERROR: Final = 500
@@ -97,7 +101,7 @@ class NodeCall:
         self._file = file
         self._by = by
         self._aborted = threading.Event()
-        self._connection: http.client.HTTPConnection | None = None
+        self._socket: socket.socket | None = None
         self._begun = False
         """The node may have seen enough of the request to act on it."""
 
@@ -107,24 +111,23 @@ class NodeCall:
 
     def run(self) -> Answer:
         """Connect, send, read the answer."""
-        self._connection = connection = self._connect()
+        self._socket = opened = self._connect()
         try:
             self._require_wanted()
             self._require_in_time()
-            self._send(connection)
-            return self._read(connection)
-        except (OSError, http.client.HTTPException) as error:
+            self._send(opened)
+            return self._read(opened)
+        except (OSError, BadMessage) as error:
             self._fail(error)
         finally:
-            connection.close()
+            opened.close()
 
     def abort(self) -> None:
         """End it at once, whatever it is doing."""
         self._aborted.set()
-        connection = self._connection
-        if connection is not None and connection.sock is not None:
+        if self._socket is not None:
             with contextlib.suppress(OSError):
-                connection.sock.shutdown(2)
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def _require_wanted(self, pause_s: float = 0.0) -> None:
         """Pause, or end the call as soon as it is aborted."""
@@ -136,79 +139,75 @@ class NodeCall:
         if self._by is not None and monotonic_s() > self._by:
             raise NodeUnreachable(f"{self._node.name} was reached too late")
 
-    def _connect(self) -> http.client.HTTPConnection:
-        timeout_s = self._limits.connect_timeout_s
+    def _connect(self) -> socket.socket:
         host, port = self._node.hostname, self._node.port
-        if port == TLS_PORT:
-            context = ssl.create_default_context()
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, port, timeout=timeout_s, context=context
-            )
-        else:
-            connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
         try:
-            connection.connect()
+            opened = socket.create_connection((host, port), self._limits.connect_timeout_s)
+            try:
+                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if port == TLS_PORT:
+                    opened = ssl.create_default_context().wrap_socket(opened, server_hostname=host)
+            except BaseException:
+                opened.close()
+                raise
         except (OSError, UnicodeError) as error:
-            connection.close()
             raise NodeUnreachable(f"{self._node.name} cannot be reached ({in_words(error)})") from None
-        connection.sock.settimeout(self._limits.stall_timeout_s)
-        return connection
+        opened.settimeout(self._limits.stall_timeout_s)
+        return opened
 
-    def _send(self, connection: http.client.HTTPConnection) -> None:
+    def _send(self, opened: socket.socket) -> None:
         """Send the request. A node that answers early and hangs up is heard."""
         try:
             if self._file is None:
-                self._send_head(connection, 0)
+                self._send_head(opened, 0)
             else:
                 with self._file.open("rb", buffering=0) as file:
-                    self._send_head(connection, size_bytes := os.fstat(file.fileno()).st_size)
-                    self._send_file(connection, file, size_bytes)
+                    self._send_head(opened, size_bytes := os.fstat(file.fileno()).st_size)
+                    self._send_file(opened, file, size_bytes)
         except (BrokenPipeError, ConnectionResetError):
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                self._read(connection)
+            with contextlib.suppress(OSError, BadMessage):
+                self._read(opened)
             raise
 
-    def _send_head(self, connection: http.client.HTTPConnection, file_bytes: int) -> None:
+    def _send_head(self, opened: socket.socket, file_bytes: int) -> None:
         token = f"?token={quote(self._node.token, safe='')}" if self._node.token else ""
         body = self._body or Multipart("", b"")
-        connection.putrequest(self._method, self._path + token, skip_accept_encoding=True)
-        for name, value in self._headers.items():
-            connection.putheader(name, value)
+        lines: list[Header] = [(b"Host", self._node.url.partition("://")[2].encode())]
+        lines += [(name.encode(), value.encode()) for name, value in self._headers.items()]
         if self._body:
-            connection.putheader("Content-Type", body.content_type)
-        connection.putheader("Content-Length", str(len(body.head) + file_bytes + len(body.tail)))
-        connection.putheader("Connection", "close")
+            lines.append((b"Content-Type", body.content_type.encode()))
+        length_bytes = len(body.head) + file_bytes + len(body.tail)
+        lines += [(b"Content-Length", b"%d" % length_bytes), (b"Connection", b"close")]
         self._begun = not body.head
-        connection.endheaders()
+        opened.sendall(request_head(self._method.encode(), (self._path + token).encode(), lines))
         if body.head:
             self._begun = True
-            connection.send(body.head)
+            opened.sendall(body.head)
 
-    def _send_file(self, connection: http.client.HTTPConnection, file: io.FileIO, size_bytes: int) -> None:
+    def _send_file(self, opened: socket.socket, file: io.FileIO, size_bytes: int) -> None:
         sent_bytes = 0
         while sent_bytes < size_bytes:
             count_bytes = min(self._throttle.chunk_bytes, size_bytes - sent_bytes)
             self._require_wanted(self._throttle.reserve(count_bytes))
-            connection.sock.sendfile(file, sent_bytes, count_bytes)
+            opened.sendfile(file, sent_bytes, count_bytes)
             sent_bytes += count_bytes
         if self._body:
-            connection.send(self._body.tail)
+            opened.sendall(self._body.tail)
 
-    def _read(self, connection: http.client.HTTPConnection) -> Answer:
-        response = connection.getresponse()
-        content = response.read(LIMIT_BYTES + 1)
-        if response.status == UNAUTHORIZED:
+    def _read(self, opened: socket.socket) -> Answer:
+        head, content = whole_answer(opened, self._limits.stall_timeout_s)
+        if head.status == UNAUTHORIZED:
             raise NodeRefused(WRONG_TOKEN)
-        if passes(response.status):
-            raise NodeErred(f"{self._node.name} answered with status {response.status}", retry_after_s(response))
+        if passes(head.status):
+            raise NodeErred(f"{self._node.name} answered with status {head.status}", retry_after_s(head))
         try:
             answer = decode_json(content, Answer)
         except Malformed:
-            raise NodeFailed(f"{self._node.name} answered nonsense (status {response.status})") from None
-        if answer.error and response.status < SERVER_ERROR:
+            raise NodeFailed(f"{self._node.name} answered nonsense (status {head.status})") from None
+        if answer.error and head.status < SERVER_ERROR:
             raise NodeRefused(WRONG_TOKEN if answer.error.startswith(NODEODM_WRONG_TOKEN) else answer.error)
-        if response.status != OK:
-            raise NodeFailed(f"{self._node.name} answered with status {response.status}")
+        if head.status != OK:
+            raise NodeFailed(f"{self._node.name} answered with status {head.status}")
         return answer
 
     def _fail(self, error: Exception) -> NoReturn:
@@ -224,16 +223,61 @@ def passes(status: int) -> bool:
     return status in MAY_PASS or (status >= SERVER_ERROR and status not in UNHEARD)
 
 
-def retry_after_s(response: http.client.HTTPResponse) -> float:
+class Collected:
+    """An answer as it comes, of LIMIT_BYTES at most."""
+
+    def __init__(self) -> None:
+        self.head: ResponseHead | None = None
+        self.complete = False
+        self._pieces: list[bytes] = []
+        self._room_bytes = LIMIT_BYTES
+
+    def take(self, event: Event) -> None:
+        """Do what an event says. Raises BadMessage."""
+        match event:
+            case Response(head):
+                self.head = head
+            case Data(piece):
+                self._pieces.append(piece)
+                self._room_bytes -= len(piece)
+            case Broken(bad):
+                raise bad
+            case AnswerEnds():
+                self.complete = True
+        if self._room_bytes < 0:
+            raise BadMessage("answered with too much")
+
+    @property
+    def content(self) -> bytes:
+        """Its body."""
+        return b"".join(self._pieces)
+
+
+def whole_answer(opened: socket.socket, limit_s: float) -> tuple[ResponseHead, bytes]:
+    """Read one answer, so long in all. Raises OSError, BadMessage."""
+    side, collected, until_s = ClientSide(), Collected(), monotonic_s() + limit_s
+    side.asked()
+    while not collected.complete:
+        if (left_s := until_s - monotonic_s()) <= 0:
+            raise TimeoutError
+        opened.settimeout(left_s)
+        data = opened.recv(READ_BYTES)
+        for event in side.received(data) if data else side.ended():
+            collected.take(event)
+    assert collected.head is not None  # noqa: S101 no answer is complete without
+    return collected.head, collected.content
+
+
+def retry_after_s(head: ResponseHead) -> float:
     """Read how long to wait; a date, or nonsense, is none."""
-    text = response.headers.get("Retry-After", "")
-    return min(float(text), LONGEST_RETRY_AFTER_S) if text.isascii() and text.isdigit() else 0.0
+    text = find(head.headers, b"retry-after") or b""
+    return min(float(text), LONGEST_RETRY_AFTER_S) if text.isdigit() else 0.0
 
 
 def in_words(error: Exception) -> str:
     """Say what happened to a connection; nothing of the request is in it."""
     if isinstance(error, TimeoutError):
         return "timed out"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return "connection closed" if isinstance(error, http.client.RemoteDisconnected) else type(error).__name__
+    if isinstance(error, BadMessage):
+        return error.words
+    return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__

@@ -97,7 +97,7 @@ class Fill:
 
     def __init__(self, source: int, target: int, offset: int, count_bytes: int, delimiter: bytes) -> None:
         self._source = Source(source)
-        self._target = target
+        self._target = os.dup(target)
         self._count_bytes = count_bytes
         self._delimiter = delimiter
         self._pace = Pace()
@@ -136,8 +136,9 @@ class Fill:
         self._stopped = True
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Give the descriptors back."""
         self._source.close()
+        os.close(self._target)
 
     def _draw(self, pipe: Pipe) -> bool:
         left_bytes = self._count_bytes - self.drawn_bytes

@@ -7,6 +7,7 @@ troubles   what goes wrong on these ways
 """
 
 from libs.common.errors import NotFound
+from libs.common.http_client import Patience
 from libs.common.http_cycle import Tap
 from services.proxy.ports.cluster import (
     Cluster,
@@ -38,7 +39,6 @@ from services.proxy.ports.ways import (
     Holders,
     NodeReply,
     Passed,
-    Patience,
     PeerAnswer,
     Peers,
     Poured,

@@ -7,20 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 from libs.common.clocks import Instant
+from libs.common.http_client import Patience
 from libs.common.model import Node, NodeTaskId, TaskId, Upload
 from services.proxy.core.forwarding import ImagesCount
 from services.proxy.ports.spool import Draft
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long one request may take on its way to a node."""
-
-    connect_s: float
-    head_s: float
-    """From the request to the head of the answer."""
-    silence_s: float
-    """Between two pieces of the body."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -322,7 +322,14 @@ def test_chunks_are_not_lent() -> None:
 
 MESSAGES = st.lists(
     st.sampled_from(
-        [GET, LENGTH, CHUNKED, b"\r\n", b"POST /p HTTP/1.1\r\nHost: x\r\n" + OFFER + b"Content-Length: 5\r\n\r\nhello"]
+        [
+            GET,
+            LENGTH,
+            CHUNKED,
+            CHUNKED.replace(b"0\r\nLate", b"x\r\nLate"),
+            b"\r\n",
+            b"POST /p HTTP/1.1\r\nHost: x\r\n" + OFFER + b"Content-Length: 5\r\n\r\nhello",
+        ]
         + [parameter.values[0] for parameter in REFUSED if len(parameter.values[0]) < 200]  # type: ignore[arg-type, operator]
     )
     | st.binary(max_size=40),
