@@ -8,6 +8,7 @@ properties with hypothesis (tests/unit/http1).
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import atheris
 
@@ -19,6 +20,21 @@ CUTS_COUNT = 6
 LIMITS = server.ServerLimits(
     head_s=10, keep_alive_s=100, head=HeadLimits(size_bytes=2_000, lines_count=20), linger_bytes=1 << 30
 )
+
+
+SEEDS = {
+    "server": (
+        b"GET /info HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nA: b\r\n\r\n",
+    ),
+    "client": (
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\nhello",
+    ),
+}
+"""Where the search begins."""
 
 
 def segments(data: bytes) -> tuple[bytes, list[bytes]]:
@@ -93,6 +109,10 @@ def checked(play: Callable[[Sequence[bytes]], list[object]]) -> Callable[[bytes]
 def main() -> None:
     """Fuzz the role that is named first; everything else is libFuzzer's."""
     role, *more = sys.argv[1:]
+    for folder in (Path(word) for word in more if not word.startswith("-")):
+        if folder.is_dir():
+            for number, seed in enumerate(SEEDS[role]):
+                (folder / f"seed-{number}").write_bytes(bytes(CUTS_COUNT) + seed)
     atheris.Setup([sys.argv[0], *more], checked({"server": of_server, "client": of_client}[role]))
     atheris.Fuzz()
 
