@@ -4,7 +4,7 @@ For what is small and goes to very many nodes: probes, polls, actions. A call co
 
 * A GET may go over a kept connection, and is asked again when the node closes that before a byte of the answer has come. Everything
   else has a connection of its own: on a used one nobody could tell such an end from a request that the node has seen.
-* One time limit covers the whole call, and a shorter one its connecting. A call that is cancelled closes its connection.
+* One time limit covers the whole call behind its connecting, which has a shorter one. A call that is cancelled closes its connection.
 * `NodeUnreachable`: no connection came about. `NodeFailed`: anything else that is no HTTP answer. The target (it may hold a token)
   is in no message.
 """
@@ -13,8 +13,9 @@ import asyncio
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from libs.common.errors import NodeFailed, NodeUnreachable
-from libs.common.http_client import LATE, Asked, Client, Origin, Patience
+from libs.common.errors import NodeUnreachable
+from libs.common.http_client import Client
+from libs.common.http_link import Asked, Origin, Patience
 from libs.common.model import Node
 
 CONNECT_TIMEOUT_S: Final = 3.0
@@ -75,17 +76,12 @@ class Calls:
         return await self._ask(node, asked, limit_s, LIMIT_BYTES)
 
     async def _ask(self, node: Node, asked: Asked, limit_s: float, limit_bytes: int) -> Answer:
+        until_s = asyncio.get_running_loop().time() + limit_s
         patience = Patience(min(limit_s, CONNECT_TIMEOUT_S), limit_s, limit_s)
-        try:
-            async with (
-                asyncio.timeout(limit_s),
-                self._client.ask(origin_of(node), node.name, asked, patience) as link,
-            ):
-                content = await link.read(limit_bytes, limit_s)
-                assert link.head is not None  # noqa: S101 it has been read
-                return Answer(link.head.status, content)
-        except TimeoutError:
-            raise NodeFailed(f"{node.name} {LATE}") from None
+        async with self._client.ask(origin_of(node), node.name, asked, patience) as link:
+            content = await link.read(limit_bytes, limit_s, until_s)
+            assert link.head is not None  # noqa: S101 it has been read
+            return Answer(link.head.status, content)
 
 
 def origin_of(node: Node) -> Origin:

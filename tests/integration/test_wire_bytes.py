@@ -16,8 +16,8 @@ import uvloop
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from libs.common.http_link import HIGH_WATER_BYTES
 from libs.common.model import NodeTaskId, TaskId
-from services.proxy.adapters.connection import HIGH_WATER_BYTES
 from services.proxy.adapters.pipes import PIPE_BYTES
 from services.proxy.adapters.splice import SCAN_BYTES
 from services.proxy.api.bodies import FILL_FROM_BYTES

@@ -12,7 +12,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from libs.common.errors import NodeFailed
-from libs.common.http_client import Asked, Client, Link, Origin
+from libs.common.http_client import Client
+from libs.common.http_link import Asked, Link, Origin
 from libs.common.lifecycle import leaves
 from libs.http1.heads import ResponseHead
 from libs.http1.lines import Header, request_head

@@ -13,7 +13,8 @@ from typing import Final, Self
 from urllib.parse import urlencode
 
 from libs.common.calls import origin_of
-from libs.common.http_client import Asked, Asking, Client, Link
+from libs.common.http_client import Asking, Client
+from libs.common.http_link import Asked, Link
 from libs.common.model import Node
 from libs.http1.lines import Header
 from services.proxy.adapters.movers import Movers

@@ -7,8 +7,8 @@ troubles   what goes wrong on these ways
 """
 
 from libs.common.errors import NotFound
-from libs.common.http_client import Patience
 from libs.common.http_cycle import Tap
+from libs.common.http_link import Patience
 from services.proxy.ports.cluster import (
     Cluster,
     ClusterView,

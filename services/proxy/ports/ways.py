@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from libs.common.clocks import Instant
-from libs.common.http_client import Patience
+from libs.common.http_link import Patience
 from libs.common.model import Node, NodeTaskId, TaskId, Upload
 from services.proxy.core.forwarding import ImagesCount
 from services.proxy.ports.spool import Draft
