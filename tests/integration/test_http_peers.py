@@ -4,8 +4,8 @@ import asyncio
 import os
 import shutil
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -32,6 +32,19 @@ public class Client {
         }
     }
 }
+"""
+HAPROXY = """
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+frontend clients
+    bind 127.0.0.1:{port}
+    default_backend cluster
+backend cluster
+    http-reuse always
+    server one 127.0.0.1:{behind}
 """
 NGINX = """
 worker_processes 1; daemon off; pid {root}/nginx.pid; error_log stderr;
@@ -74,20 +87,36 @@ async def output(*words: str) -> str:
     return said.decode()
 
 
-def configure(root: Path, behind: int, port: int) -> None:
-    """Write nginx's configuration."""
-    root.mkdir()
-    (root / "nginx.conf").write_text(NGINX.format(root=root, behind=behind, port=port))
+def configure(file: Path, template: str, behind: int, port: int) -> None:
+    """Write a configuration."""
+    file.parent.mkdir()
+    file.write_text(template.format(root=file.parent, behind=behind, port=port))
 
 
 @asynccontextmanager
 async def nginx(root: Path, behind: int) -> AsyncIterator[int]:
     """Run nginx in front of a port; its own."""
-    port = free_port()
-    configure(root, behind, port)
-    process = await asyncio.create_subprocess_exec("nginx", "-p", str(root), "-c", str(root / "nginx.conf"))
+    port, file = free_port(), root / "nginx.conf"
+    configure(file, NGINX, behind, port)
+    async with in_front(port, "nginx", "-p", str(root), "-c", str(file)):
+        yield port
+
+
+@asynccontextmanager
+async def haproxy(root: Path, behind: int) -> AsyncIterator[int]:
+    """Run HAProxy in front of a port; its own."""
+    port, file = free_port(), root / "haproxy.cfg"
+    configure(file, HAPROXY, behind, port)
+    async with in_front(port, "haproxy", "-db", "-f", str(file)):
+        yield port
+
+
+@asynccontextmanager
+async def in_front(port: int, *words: str) -> AsyncIterator[int]:
+    """Run a proxy while the context is open."""
+    process = await asyncio.create_subprocess_exec(*words)
     try:
-        await until(lambda: exchange(port, GET_INFO), what="nginx answers", timeout_s=20)
+        await until(lambda: exchange(port, GET_INFO), what=f"{words[0]} answers", timeout_s=20)
         yield port
     finally:
         process.terminate()
@@ -149,15 +178,21 @@ async def test_javas_own_client_is_served_on_one_connection(proxy: ProxyUnderTes
     assert await names(proxy, *(answer[2] for answer in answers)) == ["java0", "java1", "java2"]
 
 
-@needs("nginx")
-async def test_behind_nginx_that_forwards_upgrades_no_body_becomes_a_request(
-    proxy: ProxyUnderTest, tmp_path: Path
+@pytest.mark.parametrize(
+    "front",
+    [
+        pytest.param(nginx, marks=needs("nginx"), id="nginx"),
+        pytest.param(haproxy, marks=needs("haproxy"), id="HAProxy"),
+    ],
+)
+async def test_behind_a_proxy_that_forwards_upgrades_no_body_becomes_a_request(
+    proxy: ProxyUnderTest, tmp_path: Path, front: Callable[[Path, int], AbstractAsyncContextManager[int]]
 ) -> None:
     inner = b"POST /task/new/init HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
     form = b"name=outer&x=" + inner
     head = b"POST /task/new/init HTTP/1.1\r\nHost: x\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\n"
     head += b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n" % len(form)
-    async with nginx(tmp_path / "nginx", proxy.port) as port:
+    async with front(tmp_path / "front", proxy.port) as port:
         answers = [await exchange(port, head + form) for _ in range(20)]
         infos = [await exchange(port, GET_INFO) for _ in range(20)]
 
