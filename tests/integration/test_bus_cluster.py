@@ -33,6 +33,8 @@ pytestmark = pytest.mark.slow
 NOTICED_S = 9.0
 """Two pings without an answer, one a moment before; then the one that hangs may be tried again, and others."""
 SEEN = Observation(node_task_id=NodeTaskId("t"), running_at_ms=1, known=LastKnown(code=StatusCode.RUNNING))
+LEADS_S = 20.0
+"""A server that hangs is noticed, the others agree on leaders, a lease expires; on a busy computer."""
 NODE = Node(id=NodeId("a-3000"), hostname="a", port=3000)
 
 
@@ -285,6 +287,38 @@ async def test_a_scheduler_takes_over_while_nats_elects_its_leaders(servers: Nat
         leading.send_signal(signal.SIGCONT)
         await until(lambda: sum(log.read_text().count("standing by") for log in logs) == 3, what="the old leader")
         assert sum(log.read_text().count("scheduler is ready") for log in logs) == 2
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # nats-py drops what it could not connect
+async def test_somebody_leads_again_within_seconds_when_a_server_hangs(servers: NatsCluster, tmp_path: Path):
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(connect(servers.url, "test", wait_s=40, replicas_count=3))
+        logs = [tmp_path / "first.log", tmp_path / "second.log"]
+        for log in logs:
+            stack.enter_context(scheduler(servers.url, log))
+        await answers_again(bus, time.monotonic())
+        await until(lambda: all("standing by" in log.read_text() for log in logs), what="both to have started")
+        stream = await bus._js.stream_info("KV_leases")
+        assert stream.cluster is not None
+        hanging = stream.cluster.leader
+        assert hanging is not None
+        began_s = time.monotonic()
+        servers.send(int(hanging[1:]), signal.SIGSTOP)
+        await until(lambda: leads_another(bus, "KV_leases", hanging), timeout_s=40, what="another leader")
+        took_s = await answers_again(bus, began_s)
+        sys.stdout.write(f"\na scheduler answers {took_s:.1f} s after a server hangs\n")
+        assert took_s < LEADS_S
+
+
+async def leads_another(bus: NatsBus, stream: str, before: str) -> bool:
+    """Whether the servers have agreed on another leader of a stream."""
+    try:
+        found = (await bus._js.stream_info(stream)).cluster
+    except (nats.errors.Error, nats.js.errors.Error, TimeoutError):
+        return False
+    return found is not None and found.leader not in {None, "", before}
 
 
 @contextmanager
