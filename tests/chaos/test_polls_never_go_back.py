@@ -21,11 +21,12 @@ import pytest
 
 from libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster
+from tests.nats import LEAVES_UNCLOSED
 from tests.nats_cluster import SERVERS_COUNT, ServersAsOne
 from tests.ports import free_port
 from tests.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(840)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(840), LEAVES_UNCLOSED]
 
 ROUNDS_COUNT = int(os.environ.get("ROUNDS", "4"))
 FROZEN_S = float(os.environ.get("FROZEN_S", "18"))

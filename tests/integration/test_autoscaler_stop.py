@@ -21,11 +21,12 @@ from tests.asr_files import S3
 from tests.chaos.test_every_machine_state import CREATED, STEPS, Records, reached
 from tests.cluster import Cluster
 from tests.datasets import make_images
+from tests.nats import LEAVES_UNCLOSED
 from tests.rented import all_gone, create, finish, rental, renting
 from tests.seaweed import Seaweed
 from tests.waiting import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, LEAVES_UNCLOSED]
 
 STOP_S = 8.0
 """Less than --stop-timeout-s, after which it would be ended by force."""

@@ -24,11 +24,11 @@ from libs.common.ports import Bucket, Change, Reset, Step
 from services.proxy.adapters.secret import shared_secret
 from tests.integration.test_scheduler import PROGRAM, REPOSITORY
 from tests.integration.test_scheduler_leadership import TAKE_OVER_S, answers_again
-from tests.nats import NatsServer
+from tests.nats import LEAVES_UNCLOSED, NatsServer
 from tests.nats_cluster import NatsCluster, nats_cluster
 from tests.waiting import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, LEAVES_UNCLOSED]
 
 NOTICED_S = 9.0
 """Two pings without an answer, one a moment before; then the one that hangs may be tried again, and others."""
@@ -240,9 +240,6 @@ async def test_opening_waits_while_there_is_no_majority(servers: NatsCluster):
         assert len(found[0]) == 64
 
 
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # nats-py drops what it could not connect
 @pytest.mark.parametrize("talkative", [False, True], ids=["little was written", "more was written than it takes"])
 async def test_a_server_that_hangs_is_noticed_within_seconds(servers: NatsCluster, talkative: bool):
     async with (
@@ -289,9 +286,6 @@ async def test_a_scheduler_takes_over_while_nats_elects_its_leaders(servers: Nat
         assert sum(log.read_text().count("scheduler is ready") for log in logs) == 2
 
 
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # nats-py drops what it could not connect
 async def test_somebody_leads_again_within_seconds_when_a_server_hangs(servers: NatsCluster, tmp_path: Path):
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(connect(servers.url, "test", wait_s=40, replicas_count=3))
