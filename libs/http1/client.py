@@ -151,6 +151,9 @@ class ClientSide:
 
     def _begin(self, head: ResponseHead, data: bytes) -> Sequence[Event]:
         self._reusable = head.keeps
+        if data and len(data) == head.length_bytes and not (self._head_only or head.bodiless):
+            self.state = State.IDLE
+            return (Response(head), Data(data), ENDS)
         self._body = self._body_of(head)
         if self._body is None or self._body.complete:
             self._reusable = self._reusable and not data

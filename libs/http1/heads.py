@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import httptools
 
-from libs.http1.lines import BODILESS, INFORMATIONAL_BELOW, BadMessage, Header, find
+from libs.http1.lines import BODILESS, INFORMATIONAL_BELOW, BadMessage, Header
 
 END: Final = b"\r\n\r\n"
 LINE_END: Final = b"\r\n"
-HOST: Final = re.compile(rb"[\w.~!$&'()*+,;=:\[\]%-]*")
-"""What RFC 3986 lets a host and a port be made of."""
+HOST: Final = re.compile(rb"[\w.~!$&'()*+;=:\[\]%-]*")
+"""What RFC 3986 lets a host and a port be made of, but for the comma: two Host lines are one with a comma."""
 VERSIONS: Final = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 REQUEST_WORDS: Final = 3
 TOO_LARGE: Final = 431
@@ -77,8 +77,8 @@ class Told:
     __slots__ = ("complete", "deciding", "headers", "target")
 
     def __init__(self) -> None:
-        self.deciding: list[Header] = []
-        """The lines that decide about the message itself."""
+        self.deciding: dict[bytes, bytes] = {}
+        """The lines that decide about the message itself; those of one name are one, with commas (RFC 9110, 5.3)."""
         self.target = b""
         self.headers: list[Header] = []
         self.complete = False
@@ -89,14 +89,11 @@ class Told:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a whole line."""
-        line = (name.lower(), value)
-        self.headers.append(line)
-        if line[0] in DECIDING:
-            self.deciding.append(line)
-
-    def values(self, wanted: bytes) -> list[bytes]:
-        """Say what the lines of one of the deciding names say."""
-        return [value for name, value in self.deciding if name == wanted]
+        name = name.lower()
+        self.headers.append((name, value))
+        if name in DECIDING:
+            before = self.deciding.get(name)
+            self.deciding[name] = value if before is None else before + b"," + value
 
     def on_headers_complete(self) -> None:
         """Know the end."""
@@ -147,8 +144,11 @@ class HeadReader:
         return None
 
     def _parse(self, piece: bytes) -> None:
-        if LINE_END not in self._line:
-            self._line += piece if self._line or LINE_END not in piece else piece[: piece.index(LINE_END) + 2]
+        if not self._line:
+            at = piece.find(LINE_END)
+            self._line = piece if at < 0 else piece[: at + 2]
+        elif LINE_END not in self._line:
+            self._line += piece
         try:
             self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
@@ -165,13 +165,15 @@ class HeadReader:
             raise BadMessage("the request line is not HTTP/1.1")
         method: bytes = self._parser.get_method()
         require_target(method, told.target)
-        require_host(told.values(b"host"), version)
-        coding, length = find(told.deciding, b"transfer-encoding"), find(told.deciding, b"content-length")
+        deciding = told.deciding
+        require_host(deciding.get(b"host"), version)
+        coding, length = deciding.get(b"transfer-encoding"), deciding.get(b"content-length")
         if coding is not None:
             require_chunked(coding, version)
         length_bytes = None if coding is not None else int(length) if length else 0
         modern = version == "1.1"
-        keeps, awaits = modern and not says_close(told.deciding), modern and says_expect(told.deciding)
+        keeps = modern and b"close" not in deciding.get(b"connection", b"").lower()
+        awaits = modern and deciding.get(b"expect", b"").lower() == CONTINUE
         return RequestHead(method.decode("ascii"), told.target, version, told.headers, keeps, length_bytes, awaits)
 
     def response(self) -> ResponseHead:
@@ -180,26 +182,17 @@ class HeadReader:
         version = VERSIONS.get(self._line[:8])
         if version is None:
             raise BadMessage("the answer is not HTTP/1.1")
-        coding, length = find(told.deciding, b"transfer-encoding"), find(told.deciding, b"content-length")
+        deciding = told.deciding
+        coding, length = deciding.get(b"transfer-encoding"), deciding.get(b"content-length")
         if coding is not None and coding.strip().lower() != CHUNKED:
             raise BadMessage("the answer has a transfer coding that nobody asked for")
         return ResponseHead(
             self._parser.get_status_code(),
             told.headers,
-            version == "1.1" and not says_close(told.deciding),
+            version == "1.1" and b"close" not in deciding.get(b"connection", b"").lower(),
             int(length) if length else None,
             coding is not None,
         )
-
-
-def says_close(headers: list[Header]) -> bool:
-    """Whether this is the last message on its connection."""
-    return any(b"close" in value.lower() for name, value in headers if name == b"connection")
-
-
-def says_expect(headers: list[Header]) -> bool:
-    """Whether the body comes only when it is asked for."""
-    return any(value.lower() == CONTINUE for name, value in headers if name == b"expect")
 
 
 def require_target(method: bytes, target: bytes) -> None:
@@ -208,12 +201,12 @@ def require_target(method: bytes, target: bytes) -> None:
         raise BadMessage("the target is none of ours")
 
 
-def require_host(hosts: list[bytes], version: str) -> None:
+def require_host(host: bytes | None, version: str) -> None:
     """Raise BadMessage for no Host, or two: who is meant is then not said (RFC 9112, 3.2). HTTP/1.0 may do without."""
-    if len(hosts) > 1 or not (hosts or version == "1.0"):
-        raise BadMessage("there must be one Host line")
-    if hosts and not HOST.fullmatch(hosts[0]):
-        raise BadMessage("the Host line is no host")
+    if host is None and version == "1.0":
+        return
+    if host is None or not HOST.fullmatch(host):
+        raise BadMessage("there must be one Host line, with a host")
 
 
 def require_chunked(coding: bytes, version: str) -> None:
