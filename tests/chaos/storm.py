@@ -53,7 +53,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-ALWAYS_THERE = {"instance", "lock", "incarnations.json"}
+ALWAYS_THERE = {"instance", "lock", "incarnations.json", "room"}
 """In a spool that holds nothing."""
 
 
