@@ -139,7 +139,11 @@ class CloudApiProcess:
         """End it, and its nodes with it."""
         if self._process and self._process.stdin:
             self._process.stdin.close()
-            self._process.wait(CALL_DEADLINE_S)
+            try:
+                self._process.wait(CALL_DEADLINE_S)
+            except subprocess.TimeoutExpired:  # its nodes end with it
+                self._process.kill()
+                self._process.wait()
         self._folder.cleanup()
 
     def fail(self, on: str, how: str, times: int = 1) -> None:

@@ -123,7 +123,7 @@ async def mutes(cluster: Cluster) -> AsyncIterator[None]:
     with ExitStack() as stack:
         doors = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(MUTE_COUNT)]
         asked = [AddNode(hostname="127.0.0.1", port=door.getsockname()[1]) for door in doors]
-        views = [await cluster.bus.ask(ADD_NODE, each) for each in asked]
+        views = await asyncio.gather(*(cluster.bus.ask(ADD_NODE, each) for each in asked))  # each is looked at for 2 s
         try:
             yield
         finally:
