@@ -17,6 +17,7 @@ from libs.common.messages import LOCK_NODE, UNLOCK_NODE, NodeRef
 from libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster
 from tests.datasets import expected, make_images, processed
+from tests.served_zip import served_zip
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -244,27 +245,10 @@ async def test_the_webhook_is_called_with_the_public_id(cluster: Cluster, http: 
 
 @pytest.mark.parametrize("kind", ["urlencoded", "multipart"])
 async def test_a_zip_from_a_url_is_processed(cluster: Cluster, http: httpx.AsyncClient, tmp_path: Path, kind: str):
-    import zipfile
-
     images = make_images(tmp_path / "images", 3)
-    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
-        for path in images:
-            archive.write(path, path.name)
-    content = (tmp_path / "images.zip").read_bytes()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(content))
-        if not head.startswith(b"HEAD"):
-            writer.write(content)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, NodeSimProcess(task_time_s=0.2) as node:
+    async with served_zip(tmp_path, images) as url, NodeSimProcess(task_time_s=0.2) as node:
         await cluster.add_node(node)
-        form = {"zipurl": f"http://127.0.0.1:{port}/images.zip", "name": "zip"}
+        form = {"zipurl": url, "name": "zip"}
         parts = {name: (None, value) for name, value in form.items()}
         answer = await http.post("/task/new", **({"data": form} if kind == "urlencoded" else {"files": parts}))
         task = answer.json()["uuid"]

@@ -1,9 +1,7 @@
 """Archives whose number of images nobody knows, on nodes that take only so many."""
 
 import asyncio
-import zipfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from tests.cluster import Cluster
 from tests.datasets import make_images
 from tests.rented import machines_of
 from tests.seaweed import Seaweed
+from tests.served_zip import served_zip
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -31,25 +30,8 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
         yield server
 
 
-@asynccontextmanager
-async def served_zip(tmp_path: Path) -> AsyncIterator[str]:
-    """Serve an archive of images; its address."""
-    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
-        for path in make_images(tmp_path / "images", IMAGES_COUNT):
-            archive.write(path, path.name)
-    content = (tmp_path / "images.zip").read_bytes()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(content))
-        if not head.startswith(b"HEAD"):
-            writer.write(content)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/images.zip"
+def images(folder: Path) -> list[Path]:
+    return make_images(folder / "images", IMAGES_COUNT)
 
 
 async def info(http: httpx.AsyncClient, task: str) -> dict[str, Any]:
@@ -70,7 +52,7 @@ async def test_a_zip_that_is_too_large_for_the_free_node_is_done_by_the_larger_o
     async with (
         Cluster(tmp_path) as cluster,
         httpx.AsyncClient(base_url=cluster.url, trust_env=False, timeout=20) as http,
-        served_zip(tmp_path) as url,
+        served_zip(tmp_path, images(tmp_path)) as url,
     ):
         with NodeSimProcess(max_images=2) as small, NodeSimProcess(max_images=100, task_time_s=600) as large:
             await cluster.add_node(large)
@@ -103,7 +85,7 @@ async def test_a_zip_that_is_too_large_for_every_node_fails_with_one_sentence(tm
     async with (
         Cluster(tmp_path) as cluster,
         httpx.AsyncClient(base_url=cluster.url, trust_env=False, timeout=20) as http,
-        served_zip(tmp_path) as url,
+        served_zip(tmp_path, images(tmp_path)) as url,
     ):
         with NodeSimProcess(max_images=2) as node:
             await cluster.add_node(node)
@@ -128,7 +110,7 @@ async def test_a_zip_that_is_too_large_for_every_node_is_done_by_a_machine_for_a
     async with (
         autoscaled(tmp_path, content) as (cluster, _),
         httpx.AsyncClient(base_url=cluster.url, trust_env=False, timeout=20) as http,
-        served_zip(tmp_path) as url,
+        served_zip(tmp_path, images(tmp_path)) as url,
     ):
         with NodeSimProcess(max_images=2) as small:
             await cluster.add_node(small)

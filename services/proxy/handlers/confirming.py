@@ -18,6 +18,7 @@ than clients wait.
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeVar
 
@@ -28,6 +29,7 @@ from libs.common.errors import BusFailed
 from libs.common.messages import CONFIRM_TASKS, ENDED, GET_TASK, TASKS, ConfirmTasks, SeenTask, TaskRecord, TaskRef
 from libs.common.model import TaskId
 from libs.common.ports import Bus
+from libs.common.retry import RetryPolicy
 from services.proxy.ports import Cluster
 
 log = structlog.get_logger()
@@ -45,19 +47,22 @@ HOLD_S: Final = 8.0
 """So long a poll is held that nobody can confirm."""
 AWAY_S: Final = 10.0
 """So long tries to reach the only server of NATS have failed when the mirror is believed."""
-AGAIN_S: Final = 0.05
+HELD: Final = RetryPolicy(tries_count=1_000, within_s=HOLD_S, first_s=0.05, longest_s=0.5)
+"""Thousands may be held at once: each looks a few times a second whether NATS is back."""
 
 
 async def held(act: Callable[[], Awaitable[Result]], clock: Clock) -> Result:
-    """Act again until that raises no BusFailed. Raises the last one when HOLD_S is over."""
-    until = clock.instant() + HOLD_S
+    """Act again, ever less often, until that raises no BusFailed. Raises the last one when HOLD_S is over."""
+    began, failures_count = clock.instant(), 0
     while True:
         try:
             return await act()
         except BusFailed:
-            if clock.instant() >= until:
+            failures_count += 1
+            pause_s = HELD.pause_s(failures_count, clock.instant() - began, random.random())  # noqa: S311 no secret
+            if pause_s is None:
                 raise
-        await asyncio.sleep(AGAIN_S)
+        await asyncio.sleep(pause_s)
 
 
 class Batch:
