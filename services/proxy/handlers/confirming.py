@@ -52,7 +52,7 @@ HELD: Final = RetryPolicy(tries_count=1_000, within_s=HOLD_S, first_s=0.05, long
 
 
 async def held(act: Callable[[], Awaitable[Result]], clock: Clock) -> Result:
-    """Act again, ever less often, until that raises no BusFailed. Raises the last one when HOLD_S is over."""
+    """Act again, ever less often, until that raises no BusFailed. Raises the last one when no further try fits into HOLD_S."""
     began, failures_count = clock.instant(), 0
     while True:
         try:
