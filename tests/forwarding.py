@@ -66,7 +66,7 @@ from services.proxy.handlers.attempt import Pace
 from services.proxy.handlers.finish import Finisher
 from services.proxy.handlers.forward import Forwarder
 from services.proxy.handlers.inputs import Inputs
-from services.proxy.ports import ClusterView, Draft, NodeRefused, Sender, WebhookFailed
+from services.proxy.ports import ClusterView, Draft, NodeRefused, Sender, WebhookFailed, WebhookRefused
 from services.scheduler.core.adoption import adopted, caught_up
 from tests.memory_spool import MemorySpool
 from tests.waiting import until
@@ -415,9 +415,13 @@ class Client:
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.failures_count = 0
         self.tries_count = 0
+        self.is_refused = False
+        """Whether no client may have it called."""
 
     async def post(self, url: str, body: bytes) -> None:
         self.tries_count += 1
+        if self.is_refused:
+            raise WebhookRefused("client.example is not called: 10.0.0.1 is an address of a private network")
         if self.failures_count:
             self.failures_count -= 1
             raise WebhookFailed("client.example timed out")

@@ -7,6 +7,7 @@ When it has passed, the connection is closed, and whoever waits gets NodeFailed.
 import asyncio
 import math
 import os
+import socket
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -24,6 +25,7 @@ HIGH_WATER_BYTES: Final = SMALL_BYTES - 1
 """A piece that fills a read is passed on before the next is read."""
 LATE: Final = "did not answer in time"
 LEFT: Final = "closed the connection"
+NO_SUCH_NAME: Final = frozenset((socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)))
 NOT_HTTP: Final = "answered with something that is not HTTP"
 
 
@@ -277,9 +279,13 @@ class Link(asyncio.BufferedProtocol):
             self.transport.resume_reading()
 
 
-async def connect(origin: Origin, name: str, limit_s: float, tls: ssl.SSLContext | None) -> Link:
-    """Open a connection. Raises NodeUnreachable."""
-    opening = asyncio.get_running_loop().create_connection(lambda: Link(name), origin.host, origin.port, ssl=tls)
+async def connect(
+    origin: Origin, name: str, limit_s: float, tls: ssl.SSLContext | None, *, server_hostname: str | None = None
+) -> Link:
+    """Open a connection; `server_hostname`: whose certificate it must be, if not the origin's host. Raises NodeUnreachable."""
+    opening = asyncio.get_running_loop().create_connection(
+        lambda: Link(name), origin.host, origin.port, ssl=tls, server_hostname=server_hostname
+    )
     try:
         _, link = await within(opening, limit_s, f"{name} cannot be reached (timed out)")
     except (OSError, UnicodeError) as error:
@@ -302,6 +308,8 @@ def in_words(error: Exception) -> str:
         return "timed out"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or type(error).__name__}"
+    if isinstance(error, socket.gaierror):
+        return "name not found" if error.errno in NO_SUCH_NAME else "its name cannot be looked up now"
     if isinstance(error, OSError) and error.errno and error.errno > 0:
         return os.strerror(error.errno).lower()
     return type(error).__name__

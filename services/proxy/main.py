@@ -40,6 +40,7 @@ from services.proxy.api.passing import Passing
 from services.proxy.api.quick import Quick
 from services.proxy.api.rare import Parts
 from services.proxy.api.server import Entrance, Limits, listen, served, tls_context
+from services.proxy.core.named import networks
 from services.proxy.core.polls import known_info
 from services.proxy.core.room import minimum_bytes
 from services.proxy.handlers.act import Actor
@@ -166,13 +167,12 @@ async def forwarding(settings: ProxySettings, bus: Bus, spool: Spool, cluster: C
     async with (
         open_sender(settings.forward_threads_count, max_bytes_per_s=settings.upload_max_speed) as sender,
         open_sender(AHEAD_COUNT * settings.forward_parallel_count, beside=sender) as ahead_sender,
-        HttpWebhook() as webhook,
     ):
         inputs = Inputs(bus, spool, cluster)
         finisher = Finisher(
             bus,
             spool,
-            webhook,
+            HttpWebhook(networks(settings.webhook_allow)),
             lambda task: known_info(task, now_ms()),
             inputs=inputs,
             keep_failed_s=settings.keep_failed_inputs_h * HOUR_S,

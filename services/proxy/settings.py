@@ -6,6 +6,7 @@ from typing import Final, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from libs.common.settings import CommonSettings
+from services.proxy.core.named import networks
 from services.proxy.core.room import minimum_bytes
 
 SHORTCUTS: Final = {"port": "p", "cloud_provider": "c"}
@@ -37,6 +38,11 @@ class ProxySettings(CommonSettings):
         description="http(s)://host:port under which nodes reach this cluster, for split-merge; empty: as the client did",
     )
     splitmerge: bool = Field(True, description="serve as a cluster for split-merge runs")
+    webhook_allow: str = Field(
+        "",
+        description="networks or addresses inside your own network that clients' webhooks may lead to, separated by commas, as"
+        " 192.168.1.0/24,127.0.0.1; empty: public addresses only",
+    )
     flood_limit: int = Field(0, ge=0, description="uncommitted uploads that one client may have open; 0: no limit")
     stale_uploads_timeout: float = Field(
         0.0, ge=0, description="uncommitted uploads are removed after so many hours without a file; 0: after 48"
@@ -152,6 +158,13 @@ class ProxySettings(CommonSettings):
             if value and not value.startswith(("http://", "https://")):
                 raise ValueError(f"{flag} must begin with http:// or https://")
         return self
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def webhook_allow_is_networks(cls, text: str) -> str:
+        """Refuse what is no network."""
+        networks(text)
+        return text
 
     @field_validator("min_free_disk")
     @classmethod

@@ -34,7 +34,7 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 
-SETTINGS = QUICK | {"commit_settle_s": 1, "holder_silence_s": 3, "lease_s": 2}
+SETTINGS = QUICK | {"commit_settle_s": 1, "holder_silence_s": 3, "lease_s": 2, "webhook_allow": "127.0.0.1"}
 Where = tuple[TaskState | None, AttemptState | None]
 
 

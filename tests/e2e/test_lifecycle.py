@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    async with Cluster(tmp_path) as cluster:
+    async with Cluster(tmp_path, webhook_allow="127.0.0.1") as cluster:
         yield cluster
 
 

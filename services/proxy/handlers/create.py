@@ -32,6 +32,7 @@ from libs.common.model import Owner, TaskId
 from libs.common.ports import Bus
 from services.proxy.core.flood import check_flood
 from services.proxy.core.identity import task_id
+from services.proxy.core.named import webhook_of
 from services.proxy.core.options import check_options
 from services.proxy.core.splitmerge import check_seed, rewrite_split
 from services.proxy.handlers.submission import submission_of
@@ -231,7 +232,7 @@ class Creator:
             options=rewrite_split(options, enabled=self._policy.splitmerge, address=client.address, token=client.token),
             outputs=form.get("outputs", ""),
             skip_post_processing=form.get("skipPostProcessing", "").lower() in TRUTHS,
-            webhook=form.get("webhook", ""),
+            webhook=webhook_of(form),
             zip_url=form.get("zipurl", ""),
             owner=client.owner,
             created_at_ms=created_at_ms,

@@ -25,7 +25,7 @@ from libs.common.ports import Bus
 from services.proxy.core.history import History, ended, runs_again
 from services.proxy.core.names import is_image
 from services.proxy.handlers.inputs import Inputs
-from services.proxy.ports import Mark, Spool, Webhook, WebhookFailed
+from services.proxy.ports import Mark, Spool, Webhook, WebhookFailed, WebhookRefused
 
 log = structlog.get_logger()
 
@@ -153,6 +153,9 @@ class Finisher:
         for pause_s in (*self._retry_after_s, None):
             try:
                 await self._webhook.post(url, body)
+            except WebhookRefused as error:
+                log.warning("webhook refused", task=record.id, reason=error.message)
+                return
             except WebhookFailed as error:
                 log.warning("webhook failed", task=record.id, reason=error.message, again_after_s=pause_s)
                 if pause_s is None:

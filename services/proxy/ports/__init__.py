@@ -33,6 +33,7 @@ from services.proxy.ports.troubles import (
     SpoolLocked,
     SpoolLost,
     WebhookFailed,
+    WebhookRefused,
 )
 from services.proxy.ports.ways import (
     Call,
@@ -80,4 +81,5 @@ __all__ = [
     "Upstream",
     "Webhook",
     "WebhookFailed",
+    "WebhookRefused",
 ]

@@ -34,3 +34,7 @@ class NodeErred(NodeFailed):
 
 class WebhookFailed(Refused):
     """The client's server did not take the message; the text names no more than its host."""
+
+
+class WebhookRefused(WebhookFailed):
+    """No client may send us there: another try would not help."""

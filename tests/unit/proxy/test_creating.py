@@ -148,6 +148,13 @@ async def test_a_task_comes_to_be_in_three_steps(world: World) -> None:
     assert world.spool.draft(TASK).webhook == "http://x/y"
 
 
+@pytest.mark.parametrize("webhook", ["ftp://x/y", "javascript:alert(1)", "http://"])
+async def test_a_webhook_that_is_no_web_address_is_refused_at_once(world: World, webhook: str) -> None:
+    with pytest.raises(Refused, match="http:// or https://"):
+        await world.creator().init(ANNE, None, {"webhook": webhook})
+    assert world.spool.find(TASK) is None
+
+
 async def test_a_commit_says_what_went_ahead_of_it(world: World) -> None:
     world.forwarding.ahead = SentAhead(node=NodeId("n1"), node_task_id=NodeTaskId("ahead"))
     await world.is_committed(world.creator())

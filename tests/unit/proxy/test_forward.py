@@ -605,6 +605,15 @@ async def test_a_webhook_is_tried_six_times_and_then_given_up(world: World) -> N
     assert world.client.tries_count == 6
 
 
+async def test_a_webhook_that_may_not_be_called_is_not_tried_again_and_keeps_no_inputs(world: World) -> None:
+    world.client.is_refused = True
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder, webhook="https://client.example/")
+        world.scheduler.change(state=TaskState.COMPLETED)
+        await world.lets_go()
+    assert world.client.tries_count == 1
+
+
 async def test_a_webhook_that_works_at_last_is_delivered_once(world: World) -> None:
     world.client.failures_count = 3
     async with world.proxy() as forwarder:
