@@ -23,8 +23,8 @@ class Instance(NamedTuple):
 
 
 def counts(settings: UpSettings) -> dict[str, int]:
-    """How many of each service, in the order in which they are started: last those that answer HTTP, which takes the most imports."""
-    return {"scheduler": settings.schedulers, "autoscaler": settings.autoscalers, PROXY: settings.proxies, "admin": 1}
+    """How many of each service, in the order in which they are started: first the one that clients see, then the one that it asks."""
+    return {PROXY: settings.proxies, "scheduler": settings.schedulers, "autoscaler": settings.autoscalers, "admin": 1}
 
 
 def own_ports(settings: UpSettings, choose: Callable[[], int] = free_port) -> list[int]:

@@ -13,6 +13,7 @@ import gc
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -42,8 +43,12 @@ SHARED: Final = (
 )
 """What several services import. What only one of them needs it imports itself, after the fork: then it is in memory once, too."""
 WEB: Final = ("uvicorn", "starlette.applications")
-"""What those share that answer HTTP. The others are forked before: one core imports this while they begin on another."""
+"""What those share that answer HTTP."""
 ANSWERING: Final = frozenset({"proxy", "admin"})
+FIRST: Final = frozenset({"proxy", "scheduler"})
+"""What clients wait for at a start."""
+LETS_AHEAD_S: Final = 2.0
+"""So long all others leave the processor to these, at most: one that reads a long history is not waited for."""
 NODE_HEALTH_PATH: Final = "/sim/settings"
 """Answered also by a node that plays one which answers nothing."""
 
@@ -91,10 +96,11 @@ def up(settings: UpSettings) -> int:
 def services(settings: UpSettings, children: Mapping[str, str], own_ports: Sequence[int]) -> dict[str, Process]:
     """Make every process of a service."""
     policy = Policy(grace_s=grace_s(settings), silence_s=settings.watchdog_s)
+    later = replace(policy, lets_ahead_s=LETS_AHEAD_S)
     return {
         name: Process(
             recipe=Recipe(title(settings, name), partial(serve, instance.service), instance.environment),
-            policy=policy,
+            policy=policy if instance.service in FIRST else later,
             prepare=partial(import_all, *shared_by(settings, instance.service)),
         )
         for name, instance in instances.listed(settings, children, own_ports).items()
@@ -107,7 +113,7 @@ def simulated(settings: UpSettings, children: Mapping[str, str], ports: Sequence
     return {
         name: Process(
             recipe=Recipe(title(settings, name), partial(simulate, words), children),
-            policy=Policy(grace_s=NODE_GRACE_S, silence_s=settings.watchdog_s),
+            policy=Policy(grace_s=NODE_GRACE_S, silence_s=settings.watchdog_s, lets_ahead_s=LETS_AHEAD_S),
             prepare=partial(import_all, NODE_MAIN, *NODE_PARTS),
             health=(port, NODE_HEALTH_PATH),
         )
@@ -119,7 +125,7 @@ def greeting(settings: UpSettings, said: Plan, children: Mapping[str, str]) -> P
     """Make the job that greets."""
     return Process(
         recipe=Recipe(title(settings, GREETING), partial(greet, said), children),
-        policy=Policy(grace_s=MARGIN_S, silence_s=settings.watchdog_s, job=True),
+        policy=Policy(grace_s=MARGIN_S, silence_s=settings.watchdog_s, lets_ahead_s=LETS_AHEAD_S, job=True),
         plain=True,
     )
 

@@ -13,7 +13,8 @@ clock; time is an argument. deploy/supervisor.py tells what has happened, and do
     disk)
     everything is to stop                                 SIGTERM once to each; after the grace SIGKILL
 
-The lowest tier starts first, and the next one when all of it is ready; they stop the other way round. A *job* ends by itself: it
+The lowest tier starts first, and the next one when all of it is ready; they stop the other way round. Within a tier some let the others
+begin alone: they start when those are ready, or after their head start. A *job* ends by itself: it
 is started again only when something has killed it. The time in which the supervisor itself did not run (it was stopped, the
 computer slept) counts for nobody.
 """
@@ -51,6 +52,8 @@ class Policy:
     grace_s: float
     """From SIGTERM to SIGKILL."""
     tier: int = 1
+    lets_ahead_s: float = 0.0
+    """So long, at most, it leaves the processor to those of its tier that begin at once; until then they may be ready."""
     job: bool = False
     """It ends by itself, and then its work is done."""
     silence_s: float = 0.0
@@ -288,9 +291,17 @@ class Supervision:
         for tier in sorted({unit.policy.tier for unit in self.units.values()}):
             for _, unit in self._of(tier):
                 if unit.phase is Phase.ASLEEP:
-                    unit.phase, unit.due_at = Phase.PAUSING, now
+                    unit.phase, unit.due_at = Phase.PAUSING, now + unit.policy.lets_ahead_s
+            self._follow_up(tier, now)
             if not all(unit.ready for _, unit in self._of(tier)):
                 return
+
+    def _follow_up(self, tier: int, now: Instant) -> None:
+        """Begin with those that let others of their tier ahead, once all of those are ready."""
+        if all(unit.ready for _, unit in self._of(tier) if not unit.policy.lets_ahead_s):
+            for _, unit in self._of(tier):
+                if unit.phase is Phase.PAUSING and unit.pause_s == 0:  # it has not been started yet
+                    unit.due_at = min(unit.due_at, now)
 
     def _stop_next(self, now: Instant) -> Iterator[Action]:
         """End the highest tier of which something is left."""

@@ -16,7 +16,7 @@ def settings(tmp_path: Path, *flags: str) -> UpSettings:
 def test_one_of_each_needs_nothing_to_tell_it_apart(tmp_path: Path):
     one = settings(tmp_path)
     listed = instances.listed(one, {"A": "b"}, instances.own_ports(one))
-    assert list(listed) == ["scheduler", "autoscaler", "proxy", "admin"]
+    assert list(listed) == ["proxy", "scheduler", "autoscaler", "admin"]
     assert {tuple(instance.environment.items()) for instance in listed.values()} == {(("A", "b"),)}
     assert [instance.service for instance in listed.values()] == list(listed)
 
@@ -25,7 +25,7 @@ def test_proxies_have_ports_and_spools_of_their_own(tmp_path: Path):
     several = settings(tmp_path, "--proxies=3", "--schedulers=2", "--metrics-port=9100")
     listed = instances.listed(several, {}, [4001, 4002, 4003])
     assert [name for name in listed if name.startswith(("proxy", "scheduler"))] == [
-        "scheduler", "scheduler-2", "proxy", "proxy-2", "proxy-3",
+        "proxy", "proxy-2", "proxy-3", "scheduler", "scheduler-2",
     ]  # fmt: skip
     own = [listed[name].environment for name in ("proxy", "proxy-2", "proxy-3")]
     assert [environment["CLUSTERODM_OWN_PORT"] for environment in own] == ["4001", "4002", "4003"]

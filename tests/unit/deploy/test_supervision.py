@@ -211,6 +211,37 @@ def test_the_next_tier_waits_until_everything_below_it_is_ready():
     assert play.running == set(POLICIES)
 
 
+AHEAD: dict[str, Policy] = {"nats": NATS, "proxy": SERVICE, "admin": Policy(grace_s=20, silence_s=20, lets_ahead_s=2.0)}
+
+
+def test_who_lets_others_ahead_starts_when_they_are_ready():
+    play = Play(AHEAD)
+    play.step()
+    play.step(0.01)
+    assert play.running == {"nats", "proxy"}
+    play.step(0.01)
+    assert play.running == set(AHEAD)
+
+
+def test_who_lets_others_ahead_does_not_wait_for_ever():
+    play = Play(AHEAD)
+    play.hung.add("proxy")  # it lives, and says nothing yet
+    play.pass_s(2)
+    assert play.running == {"nats", "proxy"}
+    play.pass_s(1)
+    assert play.running == set(AHEAD)
+
+
+def test_who_lets_others_ahead_is_started_again_like_all_others():
+    play = Play(AHEAD)
+    play.pass_s(3)
+    play.end("admin", -signal.SIGKILL)
+    play.step(FIRST_PAUSE_S / 2)
+    assert "admin" not in play.running
+    play.step(FIRST_PAUSE_S)
+    assert "admin" in play.running
+
+
 def test_the_lowest_tier_stops_last():
     play = settled(deaf={"scheduler"})
     play.core.stop()
