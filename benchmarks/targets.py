@@ -95,7 +95,7 @@ TARGETS = (
         ratio("task-info-64-tasks", "Node.js", PER_CPU_S),
         at_least=True,
     ),
-    Target("poll, 64 different tasks", "nginx, CPU", 3, ratio("task-info-64-tasks", "nginx")),
+    Target("poll, 64 different tasks", "nginx, CPU", 1.5, ratio("task-info-64-tasks", "nginx")),
     Target(
         "poll, new connections",
         "Node.js, requests per CPU s",
@@ -103,7 +103,7 @@ TARGETS = (
         ratio("task-info-new-connections", "Node.js", PER_CPU_S),
         at_least=True,
     ),
-    Target("poll, new connections", "nginx, CPU", 3, ratio("task-info-new-connections", "nginx")),
+    Target("poll, new connections", "nginx, CPU", 2, ratio("task-info-new-connections", "nginx")),
     Target("/info", "Node.js, CPU", 1.3, ratio("info", "Node.js")),
     Target("download, 1 connection", "Node.js, CPU", 0.25, ratio("downloads-1", "Node.js")),
     Target("download, 1 connection", "nginx default, CPU", 1, ratio("downloads-1", "nginx")),

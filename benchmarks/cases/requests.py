@@ -94,7 +94,7 @@ class TaskInfo(SmallGet):
     def does(self) -> dict[str, str]:
         """Say what each does."""
         return {
-            "clusterodm": "asks the node, translates the answer; who asks the same meanwhile gets the same answer",
+            "clusterodm": "asks the node twice a second, translates the answer; has it confirmed for who asks meanwhile",
             "nginx": RELAYS,
             "HAProxy": RELAYS,
             "Node.js": "relays with http-proxy, a new connection per request",
@@ -119,10 +119,6 @@ end
         script = self.on.folder / "tasks.lua"
         script.write_text(self.SCRIPT % ", ".join(f'"/task/{task}/info"' for task in self.on.tasks))
         return ["-s", str(script)]
-
-    def does(self) -> dict[str, str]:
-        """Say what each does."""
-        return {**super().does(), "clusterodm": "asks the node, translates the answer, compares it with the record"}
 
 
 class TaskInfoNewConnections(TaskInfo):

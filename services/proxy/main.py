@@ -250,7 +250,8 @@ def front(  # noqa: PLR0913, PLR0917 everything that the front door leads to
 ) -> App:
     """Put the HTTP side together."""
     address, stall_s = settings.public_address, settings.upload_stall_timeout_s
-    reader = Reader(bus, cluster, Inquiry(ways.polls), SystemClock(), is_sure=is_sure)
+    inquiry = Inquiry(ways.polls, fresh_s=settings.poll_fresh_ms / 1000)
+    reader = Reader(bus, cluster, inquiry, SystemClock(), is_sure=is_sure)
     download_stall_s = settings.download_stall_timeout_s
     patience = Patience(connect_s=5.0, head_s=settings.node_answer_timeout_s, silence_s=download_stall_s)
     polls = Polls(reader, cluster)

@@ -105,6 +105,12 @@ class ProxySettings(CommonSettings):
         ge=0,
         description="how long an init or a commit waits for NATS and a scheduler until it is refused with 503, seconds",
     )
+    poll_fresh_ms: int = Field(
+        500,
+        ge=0,
+        description="what a node says of a running task is told to whoever asks within so many milliseconds, so that each is asked no"
+        " more often, however many watch its tasks; 0: a node is asked for each poll",
+    )
     drain_s: float = Field(
         0.0,
         ge=0,

@@ -7,6 +7,7 @@
                    That is known since the connection was found to be lost and only as long as tries to make it again fail,
                    never because nothing was heard. Of several servers another may be there for another proxy, which then knows
                    more: the mirror is not believed at all
+    promptly       whoever can ask a node instead has the owner asked alone, and waits for PROMPT_S at most
     nobody         the question is asked again for HOLD_S, then BusFailed: the connection is closed
 
 So the answer is never older than the question, whichever server of NATS feeds the mirror and however far it lags behind.
@@ -19,8 +20,8 @@ than clients wait.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -35,12 +36,16 @@ from services.proxy.ports import Cluster
 log = structlog.get_logger()
 
 Result = TypeVar("Result")
+Listener = Callable[[bool], None]
+"""Hears whether a record is the last one for certain."""
 
 OWNER_S: Final = 0.5
 """How long the scheduler has for an answer before the store is asked."""
 OWNER_REST_S: Final = 1.0
 """How long it is not asked after it has given none."""
 STORE_S: Final = 1.0
+PROMPT_S: Final = 0.1
+"""How long somebody waits who can do without."""
 APART_S: Final = 0.004
 """Between two questions."""
 HOLD_S: Final = 8.0
@@ -72,10 +77,18 @@ class Batch:
         self.seen: set[tuple[TaskId, int]] = set()
         self.outdated: asyncio.Future[frozenset[str] | None] = asyncio.get_running_loop().create_future()
         """None: whoever wanted to ask has gone."""
+        self.listeners: list[tuple[TaskId, Listener]] = []
+        """Who does without when the answer is late."""
 
     def __repr__(self) -> str:
         """Show how many."""
         return f"Batch({len(self.seen)}{' done' if self.outdated.done() else ''})"
+
+    def tell(self, outdated: frozenset[str] | None) -> None:
+        """Tell those who do without what is known now; None: nothing."""
+        listeners, self.listeners = self.listeners, []
+        for task, listener in listeners:
+            listener(outdated is not None and task not in outdated)
 
 
 class Confirmer:
@@ -99,6 +112,29 @@ class Confirmer:
         """Find the last record of a task; this one, when it is still that. Raises BusFailed when nobody can tell, NotFound."""
         return await held(lambda: self._confirmed(record), self._clock)
 
+    @property
+    def is_prompt(self) -> bool:
+        """Whether the owner has answered lately, or nothing is known of it."""
+        return self._bus.connected and self._clock.instant() >= self._owner_from
+
+    def tell(self, record: TaskRecord, listener: Listener) -> Coroutine[Any, Any, None] | None:
+        """Call `listener` with whether a record is the last one, PROMPT_S later at most; what is returned is to be awaited for that."""
+        batch, is_new = self._join(record)
+        if not batch.listeners:
+            asyncio.get_running_loop().call_later(PROMPT_S, batch.tell, None)
+        batch.listeners.append((record.task.id, listener))
+        return self._ask_in_turn(batch) if is_new else None
+
+    async def promptly(self, record: TaskRecord) -> bool:
+        """Say whether a record is the last one for certain; False: it is not, or that takes too long."""
+        if not self.is_prompt:
+            return False
+        try:
+            async with asyncio.timeout(PROMPT_S):
+                return record.task.id not in await self._outdated(record)
+        except (BusFailed, TimeoutError):
+            return False
+
     async def _confirmed(self, record: TaskRecord) -> TaskRecord:
         if not self._bus.connected:
             if self._bus.servers_count == 1 and self._bus.away_s > AWAY_S:
@@ -112,15 +148,19 @@ class Confirmer:
 
     async def _outdated(self, record: TaskRecord) -> frozenset[str]:
         while True:
-            batch = self._open
-            if batch is None:
-                batch = self._open = Batch()
-                batch.seen.add((record.task.id, record.revision))
+            batch, is_new = self._join(record)
+            if is_new:
                 await self._ask_in_turn(batch)
-            else:
-                batch.seen.add((record.task.id, record.revision))
             if (outdated := await asyncio.shield(batch.outdated)) is not None:
                 return outdated
+
+    def _join(self, record: TaskRecord) -> tuple[Batch, bool]:
+        """Be in the next question; whether it is a new one, that is still to be asked."""
+        batch, is_new = self._open, self._open is None
+        if batch is None:
+            batch = self._open = Batch()
+        batch.seen.add((record.task.id, record.revision))
+        return batch, is_new
 
     async def _ask_in_turn(self, batch: Batch) -> None:
         try:
@@ -136,6 +176,7 @@ class Confirmer:
                 self._open = None
             if not batch.outdated.done():
                 batch.outdated.set_result(None)
+            batch.tell(None if batch.outdated.exception() else batch.outdated.result())
 
     async def _ask(self, seen: Iterable[tuple[TaskId, int]]) -> frozenset[str]:
         if self._clock.instant() >= self._owner_from:

@@ -33,7 +33,9 @@ Question = tuple[str, bytes, tuple[tuple[str, str], ...]]
 class Inquiry:
     """Asks nodes."""
 
-    def __init__(self, nodes: Upstream, clock: Callable[[], Instant] = monotonic_s) -> None:
+    def __init__(self, nodes: Upstream, clock: Callable[[], Instant] = monotonic_s, *, fresh_s: float = 0.0) -> None:
+        self.fresh_s = fresh_s
+        """For how long what a node says may be told again (handlers/fresh.py)."""
         self._nodes = nodes
         self._clock = clock
         self._breakers: dict[str, Breaker] = {}

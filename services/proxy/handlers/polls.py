@@ -2,6 +2,7 @@
 
     /info                      encoded once per change of the totals
     info of an ended task      encoded once per record, and given when its owner has confirmed that it is still the last one
+    what a node has just said  encoded once, and given when the record's owner has confirmed that nothing has changed
     everything else            asked of handlers/read.py; who asks the same before the answer is there gets the same bytes,
                                unless the record has changed meanwhile: who has just cancelled must see it
 
@@ -39,6 +40,13 @@ class Question(NamedTuple):
     """The console alone; otherwise how it stands."""
     from_line: int | None
     """From where the console is wanted; None: it is not."""
+
+
+class Again(NamedTuple):
+    """Something that is told again."""
+
+    work: Coroutine[Any, Any, None] | None
+    """To be awaited for that."""
 
 
 class Asked:
@@ -83,12 +91,27 @@ class Polls:
         if record is None or record.task.removed or not may_touch(owner, record.task.owner):
             take(None)
             return None
+        if (again := self._told_again(question, record, take)) is not None:
+            return again.work
         asked = self._under_way.get(question)
         if asked is not None and asked.record.task is record.task:
             asked.takers.append(take)
             return None
         asked = self._under_way[question] = Asked(record, take)
         return self._find_out(question, asked)
+
+    def _told_again(self, question: Question, record: TaskRecord, take: Take) -> "Again | None":
+        """Tell what a node has just said, when the record's owner says that nothing has changed; None: it has said nothing."""
+        reader = self._reader
+        answer = reader.answers.fresh.find(record, output=question.output)
+        content = reader.told_again(answer, question.from_line) if answer and reader.confirmer.is_prompt else None
+        if answer is None or content is None:
+            return None
+
+        def tell(is_last: bool) -> None:
+            take(content if is_last and reader.answers.fresh.holds(answer) else None)
+
+        return Again(reader.confirmer.tell(record, tell))
 
     def _of_ended(self, task: Task) -> bytes | None:
         kept = self._ended.get(task.id)
@@ -117,7 +140,7 @@ class Polls:
 
     async def _said(self, question: Question, record: TaskRecord) -> bytes:
         if question.output:
-            return msgspec.json.encode(await self._reader.output_of(record.task, question.from_line or 0))
+            return msgspec.json.encode(await self._reader.output_of(record, question.from_line or 0))
         if question.from_line is None and self._of_ended(record.task) is not None:
             record = await self._reader.confirmed(record)
             if (content := self._of_ended(record.task)) is not None:

@@ -1,6 +1,7 @@
 """What clients ask again and again: info and output of a task, the list of tasks, the cluster's info and options.
 
-The order for one task: find its record (mirror; else where ended ones are kept; else ask the scheduler); if it runs, ask its node for at most a second
+The order for one task: find its record (mirror; else where ended ones are kept; else ask the scheduler); if it runs, say what its node
+has just said (handlers/fresh.py), if the record's owner says that nothing has changed; else ask its node for at most a second
 (handlers/inquiry.py), whose word that it goes on is the latest there can be. Otherwise have the record confirmed by its owner
 (handlers/confirming.py): through any number of proxies no client sees an earlier state after a later one. Then fall back to what the
 record knows. Trouble that may pass is never an answer: BusFailed leaves here only when nothing at all is known, and the connection is then closed without one. The console of
@@ -9,6 +10,8 @@ a task that has ended is kept beside its record, and read from there.
 
 import asyncio
 from typing import Any, Final
+
+import msgspec
 
 from libs.common.clocks import Clock
 from libs.common.errors import BusFailed, ClusterError, NotFound, Removed
@@ -22,9 +25,10 @@ from libs.common.messages import (
     TaskRecord,
     TaskRef,
 )
-from libs.common.model import Attempt, ClusterSummary, Node, NodeOption, Owner, Task, TaskId, TaskState
+from libs.common.model import ClusterSummary, NodeOption, Owner, Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.core.answers import no_task
+from services.proxy.core.freshness import NodeAnswer
 from services.proxy.core.polls import (
     attempt_on_node,
     console,
@@ -39,6 +43,7 @@ from services.proxy.core.polls import (
 from services.proxy.handlers.confirming import Confirmer, held
 from services.proxy.handlers.inquiry import Inquiry
 from services.proxy.handlers.lists import TaskLists
+from services.proxy.handlers.node_answers import NodeAnswers
 from services.proxy.handlers.recovery import IsSure, always, require_sure
 from services.proxy.ports import Cluster
 
@@ -46,6 +51,9 @@ KEPT_PART_S: Final = 0.9
 """How long a part of a kept console may take before the node is asked instead."""
 KEPT_CONSOLE_S: Final = 5.0
 """How long all its parts may take."""
+
+ENCODED_COUNT: Final = 16
+"""Of so many different lines on, what is told of one answer of a node is kept."""
 
 
 class Reader:
@@ -62,9 +70,9 @@ class Reader:
     ) -> None:
         self._is_sure = is_sure
         self._bus = bus
-        self._confirmer = Confirmer(bus, cluster, clock)
+        self.confirmer = Confirmer(bus, cluster, clock)
+        self.answers = NodeAnswers(cluster, inquiry, self.confirmer, clock)
         self._cluster = cluster
-        self._inquiry = inquiry
         self._lists = TaskLists(bus, cluster)
         self._clock = clock
         self._now_ms = clock.wall_ms
@@ -104,23 +112,22 @@ class Reader:
 
     async def output(self, task_id: TaskId, owner: Owner, from_line: int) -> list[str]:
         """Say a task's console from a line on; negative: the last lines."""
-        return await self.output_of(await self.find(task_id, owner, "output"), from_line)
+        return await self.output_of(await self._record(task_id, owner, "output"), from_line)
 
     async def info_of(self, record: TaskRecord, from_line: int | None) -> dict[str, Any]:
         """Say how a task stands that has been found. Raises BusFailed when it is not certain that it still stands so."""
-        task = record.task
-        said = await self._said_of_running(task, from_line)
-        if said is not None and not contradicts(task, said):
-            return self._from_node(task, said, from_line)
+        said = await self._said_of_running(record, from_line)
+        if said is not None and not contradicts(record.task, said):
+            return self._from_node(record.task, said, from_line)
         latest = await self.confirmed(record)
         if latest is not record:
-            task, said = latest.task, await self._said_of_running(latest.task, from_line)
-        return await self._confirmed_info(task, said, from_line)
+            said = await self._said_of_running(latest, from_line)
+        return await self._confirmed_info(latest.task, said, from_line)
 
     async def confirmed(self, record: TaskRecord) -> TaskRecord:
         """Find the last record of a task. Raises NotFound when it was removed, BusFailed when nobody can tell."""
         try:
-            latest = await self._confirmer.confirm(record)
+            latest = await self.confirmer.confirm(record)
         except Removed:
             raise NotFound(no_task(record.task.id, "info")) from None
         except NotFound:
@@ -129,13 +136,15 @@ class Reader:
             raise NotFound(no_task(record.task.id, "info"))
         return latest
 
-    async def _said_of_running(self, task: Task, from_line: int | None) -> dict[str, Any] | None:
-        """Ask the node of a running task; None when it has nothing to say of it."""
-        if task.state is not TaskState.RUNNING:
+    async def _said_of_running(self, record: TaskRecord, from_line: int | None) -> dict[str, Any] | None:
+        """Say what the node of a running task says; None when it has nothing to say of it."""
+        if record.task.state is not TaskState.RUNNING:
             return None
-        query = {} if from_line is None else {"with_output": str(self._node_line(task, from_line))}
-        said = await self._ask_node(task, "info", query)
-        return said if isinstance(said, dict) and node_info(task, said) is not None else None
+        line = self._line(record.task, from_line)
+        answer = await self.answers.of_running(record, line, output=False)
+        if answer is None or answer.info is None:
+            return None
+        return {**answer.info, "output": list(answer.lines_from(line) or ())}
 
     async def _confirmed_info(self, task: Task, said: dict[str, Any] | None, from_line: int | None) -> dict[str, Any]:
         """Say how a task stands that is known to stand so. `said`: what its node says of one that runs."""
@@ -153,15 +162,14 @@ class Reader:
 
     async def _ended_info(self, task: Task, from_line: int | None) -> dict[str, Any]:
         """Say how an ended task stands of which nothing, or no console, was kept: its node may know more."""
-        query = {} if from_line is None else {"with_output": str(self._node_line(task, from_line))}
-        said = await self._ask_node(task, "info", query)
-        if not isinstance(said, dict) or node_info(task, said) is None:
+        answer = await self.answers.ask_for_info(TaskRecord(task=task, revision=0), self._line(task, from_line))
+        if answer is None or answer.info is None:
             return self._known_info(task, from_line)
-        return self._from_node(task, said, from_line)
+        return self._from_node(task, {**answer.info, "output": answer.lines}, from_line)
 
     def _from_node(self, task: Task, said: dict[str, Any], from_line: int | None) -> dict[str, Any]:
         info = {**(node_info(task, said) or {})}
-        lines = strings(info.pop("output", None))
+        lines = info.pop("output", None) or ()
         if from_line is None:
             return info
         return {**info, "output": console(task, self._lines_before(task), lines, from_line)}
@@ -173,17 +181,42 @@ class Reader:
         lines = kept_lines(task, self._node_line(task, from_line))
         return {**info, "output": console(task, self._lines_before(task), lines, from_line)}
 
+    def _line(self, task: Task, from_line: int | None) -> int | None:
+        return None if from_line is None else self._node_line(task, from_line)
+
     def _node_line(self, task: Task, from_line: int) -> int:
         return node_line(len(self._lines_before(task)), len(lines_after(task)), from_line)
 
-    async def output_of(self, task: Task, from_line: int) -> list[str]:
+    async def output_of(self, record: TaskRecord, from_line: int) -> list[str]:
         """Say the console of a task that has been found."""
+        task = record.task
         if (kept := await self._kept_console(task, from_line)) is not None:
             return kept
-        node_from = self._node_line(task, from_line)
-        said = await self._ask_node(task, "output", {"line": str(node_from)})
-        lines = strings(said) if isinstance(said, list) else kept_lines(task, node_from)
-        return console(task, self._lines_before(task), lines, from_line)
+        line = self._node_line(task, from_line)
+        if task.state is TaskState.RUNNING:
+            answer = await self.answers.of_running(record, line, output=True)
+        else:
+            answer = await self.answers.ask_for_output(record, line)
+        lines = answer.lines_from(line) if answer else None
+        return console(task, self._lines_before(task), kept_lines(task, line) if lines is None else lines, from_line)
+
+    def told_again(self, answer: NodeAnswer, from_line: int | None) -> bytes | None:
+        """Encode what is told of a node's answer, once; None: it does not have those lines."""
+        if from_line in answer.encoded:
+            return answer.encoded[from_line]
+        task = answer.record.task
+        line = self._line(task, from_line)
+        found = self.answers.fresh.find_with(answer.record, line, output=answer.info is None)
+        if found is None:
+            return None
+        lines = found.lines_from(line) or ()
+        if found.info is not None:
+            told: Any = self._from_node(task, {**found.info, "output": list(lines)}, from_line)
+        else:
+            told = console(task, self._lines_before(task), lines, from_line or 0)
+        if len(answer.encoded) >= ENCODED_COUNT:
+            answer.encoded.clear()
+        return answer.encoded.setdefault(from_line, msgspec.json.encode(told))
 
     def info_of_ended(self, task: Task) -> dict[str, Any] | None:
         """Say how a task stands for ever; None: that is not certain yet."""
@@ -237,21 +270,3 @@ class Reader:
             raise NotFound(no_task(task, action)) from None
         self._cluster.learn(record)
         return record
-
-    async def _ask_node(self, task: Task, what: str, query: dict[str, str]) -> Any:
-        """Get a task's JSON from its node; None when there is none to be had."""
-        found = self._where(task)
-        if found is None:
-            return None
-        node, attempt = found
-        return await self._inquiry.json(node, f"/task/{attempt.node_task_id}/{what}".encode(), query)
-
-    def _where(self, task: Task) -> tuple[Node, Attempt] | None:
-        attempt = attempt_on_node(task)
-        node = self._cluster.node(attempt.node) if attempt else None
-        return (node, attempt) if node and attempt else None
-
-
-def strings(value: Any) -> list[str]:
-    """Take the console lines out of a node's answer."""
-    return [line for line in value if isinstance(line, str)] if isinstance(value, list) else []

@@ -39,8 +39,9 @@ from libs.common.model import (
 from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.handlers.confirming import HOLD_S
 from services.proxy.handlers.inquiry import Inquiry
+from services.proxy.handlers.node_answers import strings
 from services.proxy.handlers.polls import Polls, Question
-from services.proxy.handlers.read import Reader, strings
+from services.proxy.handlers.read import Reader
 from tests.proxy_ports import FakeCluster, FakeReply, FakeUpstream, says
 from tests.waiting import until
 
