@@ -5,9 +5,11 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 from structlog.testing import capture_logs
 
 from libs.common.errors import ProviderFailed, Trouble
@@ -141,6 +143,20 @@ async def test_a_program_that_does_not_exist_is_refused(tmp_path: Path):
     with pytest.raises(ProviderFailed, match="No such file") as caught:
         await vendor.starting("clusterodm-")
     assert caught.value.trouble is Trouble.REFUSED
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_program_need_not_read_what_it_is_given(tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]):
+    deaf = "/bin/sh", "-c", "exec echo '{\"machines\": []}'"
+    vendor = Command(Cloud(commands={"list": deaf}), Patience(), tmp_path / "locks")
+    more_than_a_pipe_holds = "x" * 1_000_000
+
+    async def listed() -> None:
+        for _ in range(30):
+            assert await vendor.starting(more_than_a_pipe_holds) == []
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(listed())
 
 
 async def test_a_cancelled_call_leaves_no_program_behind(tmp_path: Path):

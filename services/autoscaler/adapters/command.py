@@ -19,13 +19,13 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 import structlog
 
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
-from services.autoscaler.adapters.programs import held
+from services.autoscaler.adapters.programs import given_file, held
 from services.autoscaler.core.configuration import Cloud, Patience
 from services.autoscaler.core.orders import Found, Order
 from services.autoscaler.core.programs import found_of, order_of, secrets_of, trouble_and_message
@@ -139,12 +139,13 @@ class Command:
         raise ProviderFailed(f"{verb}: {masked(message, secrets)}", trouble)
 
     async def _called(self, verb: str, given: bytes, lock: int | None) -> tuple[int, bytes, bytes]:
-        process = await self._started(verb, lock)
+        with given_file(given) as asked:
+            process = await self._started(verb, asked, lock)
         if lock is not None:
             os.pwrite(lock, f"{process.pid}\n".encode(), 0)
         try:
             async with asyncio.timeout(self._limits_s[verb]):
-                output, told = await process.communicate(given)
+                output, told = await process.communicate()
         except TimeoutError:
             trouble = Trouble.UNKNOWN_OUTCOME if verb == CREATE else Trouble.RETRYABLE
             raise ProviderFailed(f"{verb}: no answer in {self._limits_s[verb]:g} s", trouble) from None
@@ -152,13 +153,13 @@ class Command:
             await ended(process)
         return process.returncode or 0, output, told
 
-    async def _started(self, verb: str, lock: int | None) -> asyncio.subprocess.Process:
+    async def _started(self, verb: str, asked: IO[bytes], lock: int | None) -> asyncio.subprocess.Process:
         words = self._cloud.commands[verb]
         pipe = asyncio.subprocess.PIPE
         kept = () if lock is None else (lock,)
         try:
             return await asyncio.create_subprocess_exec(
-                *words, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True, pass_fds=kept
+                *words, stdin=asked, stdout=pipe, stderr=pipe, start_new_session=True, pass_fds=kept
             )
         except OSError as error:
             raise ProviderFailed(f"{verb}: {words[0]}: {error.strerror}", Trouble.REFUSED) from None

@@ -13,8 +13,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Protocol
@@ -73,9 +73,7 @@ async def run_program(  # noqa: PLR0913 what a program is given
 
     Cancelled, it leaves the program running. One that takes longer than `limit_s` is ended with all that it has started.
     """
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as text:
-        text.write(given.encode())
-        text.seek(0)
+    with tempfile.TemporaryFile() as output, given_file(given.encode()) as text:
         try:
             process = subprocess.Popen(  # noqa: S603, ASYNC220 our words; asyncio's own would kill it with us
                 [*words],
@@ -101,6 +99,15 @@ async def run_program(  # noqa: PLR0913 what a program is given
             end_session(process.pid)
             process.wait()
             return Ended(TOO_LONG, (f"it was ended after {limit_s:g} s",))
+
+
+@contextmanager
+def given_file(content: bytes) -> Iterator[IO[bytes]]:
+    """Give what a program is to read as a file without a name: one that does not read it breaks no pipe of ours."""
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.seek(0)
+        yield file
 
 
 async def follow(process: "subprocess.Popen[bytes]", output: IO[bytes], heard: Callable[[str], None]) -> Ended:
@@ -135,6 +142,7 @@ async def held(path: Path, kill_after_s: float) -> AsyncIterator[int]:
         while not taken(descriptor):
             end_overdue(descriptor, kill_after_s)
             await asyncio.sleep(POLL_S)
+        os.ftruncate(descriptor, 0)
         os.utime(descriptor)
         yield descriptor
     finally:
