@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -59,6 +60,9 @@ def run(place: Place, machine: dict[str, Any], words: list[str]) -> int:
         node = node_of(rest)
     except WrongFlag as error:
         return wrong(str(error))
+    time.sleep(place.knobs().get("docker-run_s", 0))
+    if "pid" in (read_json(place.cloud / f"{machine['name']}.json") or {}):
+        return wrong("docker: Error response from daemon: Bind for 0.0.0.0:3000 failed: port is already allocated")
     machine |= {"image": image, "container": container, "node_flags": sorted(node), "pid": start(place, machine, node)}
     write_json(place.cloud / f"{machine['name']}.json", machine)
     print("0123456789abcdef")  # noqa: T201 what the program says

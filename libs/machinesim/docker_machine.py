@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from libs.machinesim.flags import DRIVERS, Usage, parse
+from libs.machinesim.flags import DRIVERS, Usage, parse, usage
 from libs.machinesim.place import HELP, VARIABLE, Missing, Place, read_json, write_json
 
 NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-.]*")
@@ -96,7 +96,11 @@ def create(place: Place, words: list[str]) -> int:
     driver = driver_of(words)
     if driver not in DRIVERS:
         raise Failed(f'Error loading driver "{driver}": Driver "{driver}" not found. Do you have the plugin binary?')
-    given = parse(driver, words, place.environment)
+    absent = place.knobs().get("absent_flags", ())
+    if "--help" in words:
+        say("\n".join(usage(driver, absent)))
+        return 0
+    given = parse(driver, words, place.environment, absent)
     if not given.words:
         raise Failed("Error: No machine name specified")
     name, *more = given.words
@@ -144,7 +148,9 @@ def ssh(place: Place, words: list[str]) -> int:
     machine = read_json(place.cloud / f"{name}.json")
     if machine is None:
         raise Failed(f'Error: Cannot run SSH command: Host "{name}" is not running')
-    if command == ["docker", "version"]:
+    if command[-2:] == ["docker", "version"]:
+        if machine["driver"] == "amazonec2" and command[0] != "sudo":
+            raise Failed("permission denied while trying to connect to the Docker daemon socket\nexit status 1")
         say("Version: 27.0")
         return 0
     environment = {

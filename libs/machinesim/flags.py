@@ -4,7 +4,7 @@ Sources: docker/machine at b170508 for `digitalocean`, `amazonec2` and the commo
 Scaleway 1.6. Each flag: its type (s text, b true or false, i whole number, l list) and its environment variable.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -162,9 +162,19 @@ def table(driver: str) -> dict[str, tuple[str, str]]:
     return {name: (kind, variable) for name, kind, variable in (line.split() for line in lines if line)}
 
 
-def parse(driver: str, words: Sequence[str], environment: Mapping[str, str]) -> Given:
-    """Read the words behind `create`. Raises Usage."""
-    known = table(driver) | {"d": ("s", "-")}
+def usage(driver: str, absent: Container[str] = ()) -> Iterator[str]:
+    """Say what `create --driver ... --help` says, as github.com/codegangsta/cli lays it out; `absent`: what this version lacks."""
+    yield from ("Usage: docker-machine create [OPTIONS] [arg...]", "", "Create a machine", "", "Options:", "   ")
+    for name, (kind, variable) in sorted(table(driver).items()):
+        if name not in absent:
+            value = {"b": "", "l": f" [--{name} option --{name} option]", "i": ' "0"', "s": " "}[kind]
+            shown = "--driver, -d " if name == "driver" else f"--{name}{value}"
+            yield f"   {shown}\t{name.replace('-', ' ')}{'' if variable == '-' else f' [${variable}]'}"
+
+
+def parse(driver: str, words: Sequence[str], environment: Mapping[str, str], absent: Container[str] = ()) -> Given:
+    """Read the words behind `create`; `absent`: what this version of the driver lacks. Raises Usage."""
+    known = {name: flag for name, flag in table(driver).items() if name not in absent} | {"d": ("s", "-")}
     given = Given({name: [environment[var]] for name, (_, var) in known.items() if environment.get(var)})
     own: set[str] = set()
     rest = list(words)

@@ -21,7 +21,7 @@ from services.autoscaler.core.offers import Offer
 from services.autoscaler.core.orders import Launch, Order, Registry
 from services.autoscaler.core.reader import Outside
 from services.autoscaler.core.secrets import Secret
-from tests.asr_files import AWS, DIGITALOCEAN, FILES, SECRETS
+from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, SECRETS
 from tests.waiting import until
 
 TOKEN = "made-up-node-token"
@@ -57,13 +57,48 @@ def ordered(content: dict[str, Any] = DIGITALOCEAN, **launch: Any) -> Order:
     )
 
 
+async def broken_off(task: "asyncio.Task[Any]") -> None:
+    """What becomes of a call when its autoscaler ends."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
 async def test_the_program_is_looked_for(machines: DockerMachineSim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with structlog.testing.capture_logs() as lines:
         await provider(tmp_path).check()
     assert lines[-1]["event"] == "Found docker-machine executable"
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(Refused, match="Docker-machine not found in PATH"):
+    with pytest.raises(Refused, match=r'Docker-machine not found in PATH.*"mode": "api"'):
         await provider(tmp_path).check()
+
+
+NO_PLUGIN = """Error loading driver "hetzner": Driver "hetzner" not found. Do you have the plugin binary accessible in your PATH?"""
+
+
+async def test_a_driver_that_is_not_there_ends_the_start(machines: DockerMachineSim, tmp_path: Path):
+    machines.fail("create", NO_PLUGIN)
+    with pytest.raises(Refused, match=r'plugin binary.*"mode": "api"'):
+        await provider(tmp_path, HETZNER).check()
+
+
+async def test_a_driver_is_given_only_flags_that_it_knows(machines: DockerMachineSim, tmp_path: Path):
+    machines.order(absent_flags=["hetzner-server-label"])  # as in 2.0.1
+    used = provider(tmp_path, HETZNER)
+    with pytest.raises(ProviderFailed, match="not defined: -hetzner-server-label"):
+        await used.create(ordered(HETZNER))
+    with structlog.testing.capture_logs() as lines:
+        await used.check()
+    assert lines[-1]["flags"] == ["--hetzner-server-label"]
+    assert (await used.create(ordered(HETZNER))).name == NAME
+    assert "label" not in await used.command(ordered(HETZNER))
+
+
+async def test_a_driver_that_does_not_tell_its_flags_is_given_all(machines: DockerMachineSim, tmp_path: Path):
+    machines.fail("create", "something else is wrong")
+    used = provider(tmp_path, HETZNER)
+    await used.check()
+    assert "--hetzner-server-label" in await used.command(ordered(HETZNER))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -195,9 +230,7 @@ async def test_a_creation_that_outlives_its_caller_is_waited_for(machines: Docke
     used = provider(tmp_path)
     creating = asyncio.get_running_loop().create_task(used.create(ordered()), name="creating")
     await until(machines.listed, what="docker-machine to begin")
-    creating.cancel()
-    with suppress(asyncio.CancelledError):
-        await creating
+    await broken_off(creating)
     assert machines.rented() == {}
     await provider(tmp_path).destroy(NAME, "")
     assert (machines.rented(), machines.listed()) == ({}, [])
@@ -208,9 +241,7 @@ async def test_a_creation_that_outlives_its_caller_is_gone_on_with(machines: Doc
     machines.order(create_s=0.7)
     creating = asyncio.get_running_loop().create_task(provider(tmp_path).create(ordered()), name="creating")
     await until(machines.listed, what="docker-machine to begin")
-    creating.cancel()
-    with suppress(asyncio.CancelledError):
-        await creating
+    await broken_off(creating)
     found = await provider(tmp_path).create(ordered())
     assert found.address == machines.rented()[NAME]["address"]
     assert len(machines.calls("create")) == 1
@@ -221,11 +252,47 @@ async def test_a_creation_that_never_ends_is_ended(machines: DockerMachineSim, t
     used = provider(tmp_path, createTimeout=1)
     creating = asyncio.get_running_loop().create_task(used.create(ordered()), name="creating")
     await until(machines.listed, what="docker-machine to begin")
-    creating.cancel()
-    with suppress(asyncio.CancelledError):
-        await creating
+    await broken_off(creating)
     await asyncio.wait_for(used.destroy(NAME, ""), 10)
     assert machines.listed() == []
+
+
+async def test_on_aws_too_a_creation_that_outlives_its_caller_is_gone_on_with(
+    machines: DockerMachineSim, tmp_path: Path
+):
+    machines.order(create_s=0.7)
+    creating = asyncio.get_running_loop().create_task(provider(tmp_path, AWS).create(ordered(AWS)), name="creating")
+    await until(machines.listed, what="docker-machine to begin")
+    await broken_off(creating)
+    await provider(tmp_path, AWS).create(ordered(AWS))
+    assert len(machines.calls("create")) == 1
+
+
+@pytest.mark.parametrize("content", [DIGITALOCEAN, AWS], ids=["digitalocean", "aws"])
+async def test_a_set_up_that_outlives_its_caller_is_gone_on_with(
+    machines: DockerMachineSim, tmp_path: Path, content: dict[str, Any]
+):
+    machines.order(**{"docker-run_s": 1.0})
+    used, order = provider(tmp_path, content), ordered(content)
+    found = await used.create(order)
+    setting_up = asyncio.get_running_loop().create_task(used.set_up(order, found), name="setting up")
+    await until(lambda: machines.calls("ssh"), what="the set-up to begin")
+    await broken_off(setting_up)
+    assert await provider(tmp_path, content).set_up(order, found) == found
+    assert "pid" in machines.rented()[NAME]
+
+
+async def test_a_set_up_that_outlives_its_caller_does_not_delay_the_end_of_its_machine(
+    machines: DockerMachineSim, tmp_path: Path
+):
+    machines.order(**{"docker-run_s": 60})
+    used = provider(tmp_path)
+    found = await used.create(ordered())
+    setting_up = asyncio.get_running_loop().create_task(used.set_up(ordered(), found), name="setting up")
+    await until(lambda: machines.calls("ssh"), what="the set-up to begin")
+    await broken_off(setting_up)
+    await asyncio.wait_for(provider(tmp_path).destroy(NAME, ""), 20)
+    assert (machines.rented(), machines.listed()) == ({}, [])
 
 
 async def test_a_set_up_that_fails_says_why(machines: DockerMachineSim, tmp_path: Path):

@@ -24,7 +24,14 @@ from libs.common.errors import ProviderFailed, Refused, Trouble
 from libs.common.model import MachineId
 from services.autoscaler.adapters.programs import NOT_FOUND, Ended, Run, held, run_program
 from services.autoscaler.core.configuration import Configuration
-from services.autoscaler.core.driver_flags import Resolved, create_words, environment
+from services.autoscaler.core.driver_flags import (
+    Resolved,
+    create_words,
+    environment,
+    flags_in,
+    help_words,
+    missing_extras,
+)
 from services.autoscaler.core.orders import Found, Order
 from services.autoscaler.core.secrets import Secret, masked
 from services.autoscaler.core.setup_script import set_up_script
@@ -47,8 +54,11 @@ NUMBERED: Final = {"digitalocean", "hetzner"}
 LONGEST_REMOVAL_S: Final = 120.0
 """Some drivers wait without end for a machine to vanish that they have failed to remove."""
 LONGEST_LOOK_S: Final = 120.0
-NOT_THERE: Final = "Docker-machine not found in PATH. Please install docker-machine if you want to use the autoscaler."
-BROKEN: Final = "Docker-machine does not seem to work. Please make sure docker-machine is working."
+OTHERWISE: Final = 'Or put "mode": "api" into the file: then no docker-machine is needed (docs/autoscaler.md).'
+NOT_THERE: Final = (
+    f"Docker-machine not found in PATH. Please install docker-machine if you want to use the autoscaler. {OTHERWISE}"
+)
+BROKEN: Final = f"Docker-machine does not seem to work. Please make sure docker-machine is working. {OTHERWISE}"
 SIGNS: Final = (
     (Trouble.UNAUTHORISED, r"\b401\b|\b403\b|unauthori[sz]ed|forbidden|AuthFailure|unable to authenticate|credentials"),
     (
@@ -76,20 +86,23 @@ class DockerMachine:
         self._resolve = resolve
         self._program = program
         self._run_program = run
-        self._as_root = ["sudo", "bash", "-s"] if configuration.provider == "aws" else ["bash", "-s"]
+        self._as_root = ["sudo"] if configuration.provider == "aws" else []
+        self._known: frozenset[str] | None = None
+        """The flags that the installed driver knows; None: it has not said."""
 
     def __repr__(self) -> str:
         """Show the driver."""
         return f"DockerMachine({self._configuration.provider})"
 
     async def check(self) -> None:
-        """Look for the program."""
+        """Look for the program and its driver."""
         ended = await self._run_program([self._program, "--help"])
         if ended.code == NOT_FOUND:
             raise Refused(NOT_THERE)
         if ended.code:
             raise Refused(BROKEN)
         log.info("Found docker-machine executable")
+        await self._ask_driver()
 
     async def create(self, order: Order) -> Found:
         """Create it; see ports.Provider."""
@@ -97,7 +110,7 @@ class DockerMachine:
         async with self._lock(order.name) as lock:
             if await self._inspected(order.name) is not None:
                 return await self._go_on(order)
-            words = create_words(self._configuration, order, resolved)
+            words = create_words(self._configuration, order, resolved, self._known)
             ended = await self._run(order, words, keep_open=lock)
         if ended.code == 0:
             return await self._found(order.name)
@@ -105,9 +118,11 @@ class DockerMachine:
         raise ProviderFailed(self._clean(order, ended.last_words), meaning(ended.text), leaves=leaves, ref=ref)
 
     async def set_up(self, order: Order, found: Found) -> Found:
-        """Start the node over SSH; see ports.Provider."""
+        """Start the node over SSH; see ports.Provider. A set-up that outlived us is waited for, and then found done."""
         script = set_up_script(order.launch)
-        ended = await self._run(order, ["ssh", order.name, *self._as_root], given=script)
+        async with held(self._set_up_path(order.name), self._configuration.patience.set_up_s) as lock:
+            words = ["ssh", order.name, *self._as_root, "bash", "-s"]
+            ended = await self._run(order, words, given=script, keep_open=lock)
         if ended.code:
             raise ProviderFailed(f"it could not be set up: {self._clean(order, ended.last_words)}")
         del found
@@ -156,13 +171,28 @@ class DockerMachine:
 
     async def command(self, order: Order) -> str:
         """Show the command of a creation; see ports.Provider."""
-        words = create_words(self._configuration, order, await self._resolve(order))
+        words = create_words(self._configuration, order, await self._resolve(order), self._known)
         variables = " ".join(f"{name}=***" for name in environment(self._configuration))
         return f"{variables} {self._clean(order, shlex.join(['docker-machine', *words]))}"
 
+    async def _ask_driver(self) -> None:
+        """Ask the installed driver once which flags it knows. Raises Refused where it is not installed."""
+        ended = await self._look(*help_words(self._configuration))
+        if NO_DRIVER in ended.text:
+            raise Refused(f"docker-machine: {ended.last_words} {OTHERWISE}")
+        known = flags_in(ended.lines)
+        if ended.code or not known:
+            log.warning(
+                "driver of docker-machine does not say which flags it knows", reason=self._masked(ended.last_words)
+            )
+            return
+        self._known = known
+        if missing := missing_extras(self._configuration, known):
+            log.info("driver of docker-machine does not know some flags, machines go without", flags=missing)
+
     async def _go_on(self, order: Order) -> Found:
         """Take over what a call before a crash has made, if it came to its end."""
-        ended = await self._run(order, ["ssh", order.name, "docker", "version"])
+        ended = await self._run(order, ["ssh", order.name, *self._as_root, "docker", "version"])
         if ended.code == 0:
             return await self._found(order.name)
         raise ProviderFailed("its creation was interrupted", Trouble.UNKNOWN_OUTCOME)
@@ -176,9 +206,11 @@ class DockerMachine:
         return known is not None, self._read(name, known).ref if known else ""
 
     async def _removed(self, name: MachineId, *, is_gone: bool) -> bool:
-        async with self._lock(name):
+        """Remove a machine. A creation that still runs is waited for; a set-up is ended, since what it sets up goes."""
+        async with self._lock(name), held(self._set_up_path(name), kill_after_s=0.0):
             was_there = await self._remove(name, is_gone=is_gone)
-        self._lock_path(name).unlink(missing_ok=True)
+        for path in (self._lock_path(name), self._set_up_path(name)):
+            path.unlink(missing_ok=True)
         return was_there
 
     async def _remove(self, name: MachineId, *, is_gone: bool) -> bool:
@@ -269,6 +301,9 @@ class DockerMachine:
 
     def _lock_path(self, name: MachineId) -> Path:
         return self._folder / f"{name}.lock"
+
+    def _set_up_path(self, name: MachineId) -> Path:
+        return self._folder / f"{name}.set-up.lock"
 
     def _lock(self, name: MachineId) -> AbstractAsyncContextManager[int]:
         return held(self._lock_path(name), kill_after_s=2.0 * self._configuration.patience.create_s)

@@ -5,7 +5,8 @@ Sources: docker/machine `drivers/digitalocean`, `drivers/amazonec2`; JonasProgra
 scaleway/docker-machine-driver-scaleway.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +23,16 @@ ENVIRONMENT: Final = {
     "scaleway": {"SCALEWAY_ORGANIZATION": "organization", "SCALEWAY_TOKEN": "secretToken"},
 }
 """Which variable holds which of the configuration's keys."""
+EXTRAS: Final = {
+    "--digitalocean-monitoring": 0,
+    "--digitalocean-tags": 1,
+    "--amazonec2-monitoring": 0,
+    "--amazonec2-tags": 1,
+    "--hetzner-server-label": 1,
+}
+"""Flags that not every version of a driver knows (Hetzner's 2.0.1 has no labels) and a machine can do without, and how many words
+follow each. Machines are found again by their names."""
+FLAG: Final = re.compile(r"\s*(--[a-z0-9][a-z0-9-]*)")
 
 
 @dataclass(frozen=True)
@@ -34,13 +45,43 @@ class Resolved:
     """Hetzner's number of the key with the configured fingerprint."""
 
 
-def create_words(configuration: Configuration, order: Order, found: Resolved) -> list[str]:
-    """Give the words behind `docker-machine`."""
+def create_words(
+    configuration: Configuration, order: Order, found: Resolved, known: Container[str] | None = None
+) -> list[str]:
+    """Give the words behind `docker-machine`; `known`: what the installed driver knows (`flags_in`), None: not asked."""
     driver = DRIVERS[configuration.provider]
     words = ["create", "--driver", driver, *FLAGS[configuration.provider](configuration.cloud, order, found)]
     if configuration.cloud.engine_install_url:
         words += ["--engine-install-url", configuration.cloud.engine_install_url]
-    return [*words, order.name]
+    return [*(words if known is None else without_extras(words, known)), order.name]
+
+
+def help_words(configuration: Configuration) -> list[str]:
+    """Give the words behind `docker-machine` that make it tell which flags the installed driver knows."""
+    return ["create", "--driver", DRIVERS[configuration.provider], "--help"]
+
+
+def flags_in(lines: Iterable[str]) -> frozenset[str]:
+    """Read the flags out of what `help_words` shows: one per line, in front."""
+    return frozenset(found[1] for line in lines if (found := FLAG.match(line)))
+
+
+def missing_extras(configuration: Configuration, known: Container[str]) -> list[str]:
+    """List the flags that would be used if the installed driver knew them."""
+    driver = DRIVERS[configuration.provider]
+    return [flag for flag in EXTRAS if flag.startswith(f"--{driver}-") and flag not in known]
+
+
+def without_extras(words: Sequence[str], known: Container[str]) -> Iterator[str]:
+    """Leave out what the driver does not know and a machine can do without."""
+    skipped = 0
+    for word in words:
+        if skipped:
+            skipped -= 1
+        elif word in EXTRAS and word not in known:
+            skipped = EXTRAS[word]
+        else:
+            yield word
 
 
 def environment(configuration: Configuration) -> dict[str, Secret]:

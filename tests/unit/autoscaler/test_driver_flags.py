@@ -10,7 +10,13 @@ from libs.common.model import MachineId
 from libs.machinesim.flags import DRIVERS, Usage, parse
 from services.autoscaler.adapters.docker_machine import meaning
 from services.autoscaler.core.configuration import Configuration
-from services.autoscaler.core.driver_flags import Resolved, create_words, environment
+from services.autoscaler.core.driver_flags import (
+    Resolved,
+    create_words,
+    environment,
+    flags_in,
+    missing_extras,
+)
 from services.autoscaler.core.file import read
 from services.autoscaler.core.offers import Offer
 from services.autoscaler.core.orders import Launch, Order, Registry
@@ -48,6 +54,31 @@ def test_the_words_pass_the_strict_parser_and_hold_no_secret(provider: str):
     given = parse(found[2], found[1:], variables)
     assert given.words == ["clusterodm-abc-9-xyz"]
     assert not any(secret in word for word in found for secret in SECRETS[provider])
+
+
+HELP = """Usage: docker-machine create [OPTIONS] [arg...]
+
+Options:
+   --driver, -d "virtualbox"\tDriver to create machine with. [$MACHINE_DRIVER]
+   --engine-label [--engine-label option --engine-label option]\tSpecify labels for the created engine, --like-this
+   --hetzner-image "ubuntu-18.04"\tImage to use for server creation [$HETZNER_IMAGE]
+   --swarm\tConfigure Machine to join a Swarm cluster
+"""
+
+
+def test_the_flags_that_a_driver_knows_are_read_from_its_help():
+    assert flags_in(HELP.splitlines()) == {"--driver", "--engine-label", "--hetzner-image", "--swarm"}
+
+
+def test_only_what_a_machine_can_do_without_is_left_out():
+    found = configured(HETZNER)
+    wanted = create_words(found, ordered(found), Resolved("ubuntu-24.04", "fsn1"))
+    known = {word for word in wanted if word.startswith("--")} - {"--hetzner-server-label", "--hetzner-image"}
+    given = create_words(found, ordered(found), Resolved("ubuntu-24.04", "fsn1"), known)
+    place = wanted.index("--hetzner-server-label")
+    labels = wanted.count("--hetzner-server-label")
+    assert given == wanted[:place] + wanted[place + 2 * labels :]
+    assert missing_extras(found, known) == ["--hetzner-server-label"]
 
 
 def test_digitalocean_has_its_flags():
