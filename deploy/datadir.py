@@ -21,9 +21,13 @@ from typing import Any, Final
 
 from libs.common.errors import Refused
 from libs.common.lifecycle import monotonic_s
+from libs.common.private_files import close, keep_private, mend
 
 LOCK_FILE: Final = "up.lock"
 CLUSTER_FILE: Final = "cluster.json"
+SPOOL: Final = "spool"
+OURS: Final = frozenset((LOCK_FILE, CLUSTER_FILE, "nats", "demo", "autoscaler", "machines"))
+"""What lies in a data directory, beside the spools."""
 ORPHANS_S: Final = 10.0
 """How long the processes of a killed `up` may take to stop."""
 KILLED_S: Final = 5.0
@@ -33,12 +37,21 @@ KILLED_S: Final = 5.0
 def prepare(folder: Path) -> None:
     """Make the directory and see that it can be written. Raises Refused."""
     probe = folder / f".writable-{os.getpid()}"
+    keep_private()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise Refused(f"data directory {folder}: {error.strerror}; choose another with --data-dir") from None
+
+
+def mended(folder: Path) -> int:
+    """Close what an earlier version left open to other users; how many things. Of what is not ours in there nothing changes."""
+    names = {path.name for path in folder.iterdir()}
+    ours = {name for name in names if name in OURS or name.partition("-")[0] == SPOOL}
+    counts = [mend(folder / name) if (folder / name).is_dir() else close(folder / name) for name in ours]
+    return sum(counts) + (close(folder) if names == ours else 0)
 
 
 @contextmanager

@@ -71,6 +71,8 @@ def up(settings: UpSettings) -> int:
     datadir.prepare(folder)
     with ExitStack() as opened:
         lock = opened.enter_context(datadir.locked(folder, grace_s(settings)))
+        if mended_count := datadir.mended(folder):
+            say(f"{mended_count} files and directories in {folder} were open to other users, and are not any more")
         checks.ports_free(listeners(settings))
         ports = opened.enter_context(checks.Reservations())
         ports.hold_all(listeners(settings))
@@ -91,6 +93,11 @@ def up(settings: UpSettings) -> int:
         supervisor.step(0.0)  # nats-server starts while we import
         import_all(*SHARED)
         return supervisor.run()
+
+
+def say(line: str) -> None:
+    """Tell the person who started it something before there are processes."""
+    print(f"{PROG}: {line}", flush=True)  # noqa: T201 for the person who started it
 
 
 def services(settings: UpSettings, children: Mapping[str, str], own_ports: Sequence[int]) -> dict[str, Process]:
@@ -191,8 +198,8 @@ def listeners(settings: UpSettings) -> list[checks.Listener]:
             for ports in instances.health_ports(settings).values()
             for port in ports
         ),
-        ("--admin-cli-port", settings.admin_bind, settings.admin_cli_port),
-        ("--admin-web-port", settings.admin_bind, settings.admin_web_port),
+        ("--admin-cli-port", settings.admin_address, settings.admin_cli_port),
+        ("--admin-web-port", settings.admin_address, settings.admin_web_port),
     ]
 
 
@@ -218,7 +225,7 @@ def plan(
         host=reachable(settings.bind),
         port=settings.port,
         secure_port=settings.secure_port if settings.ssl_key else 0,
-        admin_host=reachable(settings.admin_bind),
+        admin_host=reachable(settings.admin_address),
         admin_cli_port=settings.admin_cli_port,
         admin_web_port=settings.admin_web_port,
         with_token=bool(settings.token),

@@ -1,6 +1,6 @@
 """The life of a process: clocks, signals, graceful stop. Its loops are in `loops`.
 
-    run()         one process: uvloop, SIGTERM and SIGINT cancel the main coroutine, a clear line and an exit code at the end
+    run()         one process: private files, uvloop, SIGTERM and SIGINT cancel the main coroutine, a clear line and an exit code at the end
     Crew          a bounded number of short-lived asyncio tasks, all of them ended with their context
     heeding()     awaits what might swallow a cancellation
     ended()       cancels loops until they have ended, and swallows no cancellation of the one who waits
@@ -28,6 +28,7 @@ import structlog
 from libs.common.clocks import Instant, WallMs
 from libs.common.errors import ClusterError, Refused
 from libs.common.memory import settle
+from libs.common.private_files import keep_private
 
 log = structlog.get_logger()
 
@@ -79,6 +80,7 @@ def run(
     """
     import uvloop
 
+    keep_private()
     faulthandler.enable(STDERR)  # who is aborted because it hangs writes where
     allow_many_connections()
     settle()

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final
@@ -21,6 +22,7 @@ from libs.common.watchdog import notify_ready, with_watchdog
 from services.admin.api.telnet import Rules, telnet_server
 from services.admin.api.web import web_app
 from services.admin.core.logins import Logins
+from services.admin.core.visitors import host_names
 from services.admin.settings import AdminSettings
 
 SERVICE: Final = "admin"
@@ -38,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
 
 async def serve(settings: AdminSettings) -> None:
     """Wire the admin service and serve until cancelled."""
-    warn_without_password(settings)
+    speak_of_access(settings)
     logins = Logins()
     rules = Rules(
         password=settings.password,
@@ -48,7 +50,7 @@ async def serve(settings: AdminSettings) -> None:
     )
     async with AsyncExitStack() as opened:
         telnet, web = (
-            opened.enter_context(listen(settings.admin_bind, port, flag)) if port else None
+            opened.enter_context(listen(settings.admin_address, port, flag)) if port else None
             for port, flag in (
                 (settings.admin_cli_port, "--admin-cli-port"),
                 (settings.admin_web_port, "--admin-web-port"),
@@ -68,26 +70,36 @@ async def serve(settings: AdminSettings) -> None:
             await opened.enter_async_context(telnet_server(bus, rules, logins, telnet))
             log.info("telnet is ready", port=port_of(telnet))
         if web:
-            await opened.enter_async_context(web_server(web_app(bus, settings.password, logins, health), web))
+            await opened.enter_async_context(
+                web_server(web_app(bus, settings.password, logins, health, names(settings)), web)
+            )
             log.info("web page is ready", port=port_of(web))
         log.info("admin is ready")
         notify_ready()
         await asyncio.Event().wait()
 
 
-def warn_without_password(settings: AdminSettings) -> None:
-    """Say that everybody who reaches this machine may steer the cluster, when that is so."""
-    if (
-        not settings.password
-        and not is_loopback(settings.admin_bind)
-        and (settings.admin_cli_port or settings.admin_web_port)
-    ):
-        log.warning(
-            "no admin password: anybody who reaches these ports can steer the cluster; set CLUSTERODM_ADMIN_PASS or --admin-bind 127.0.0.1",
-            bind=settings.admin_bind,
-            cli_port=settings.admin_cli_port,
-            web_port=settings.admin_web_port,
+def names(settings: AdminSettings) -> frozenset[str]:
+    """Name this computer as its operators may: its own names, and what they have set."""
+    given = (settings.admin_web_hosts, socket.gethostname(), settings.admin_address)
+    return frozenset().union(*map(host_names, given))
+
+
+def speak_of_access(settings: AdminSettings) -> None:
+    """Say who may steer the cluster, where there is no password."""
+    if settings.password or not (settings.admin_cli_port or settings.admin_web_port):
+        return
+    ports = {"cli_port": settings.admin_cli_port, "web_port": settings.admin_web_port}
+    if is_loopback(settings.admin_address):
+        log.info(
+            "no admin password: only this computer is served; CLUSTERODM_ADMIN_PASS or --admin-bind opens it", **ports
         )
+        return
+    log.warning(
+        "no admin password: anybody who reaches these ports can steer the cluster; set CLUSTERODM_ADMIN_PASS or leave out --admin-bind",
+        bind=settings.admin_address,
+        **ports,
+    )
 
 
 def is_loopback(host: str) -> bool:

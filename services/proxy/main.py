@@ -289,7 +289,7 @@ def limits(settings: ProxySettings) -> Limits:
 
 def reserve_bytes(settings: ProxySettings) -> int:
     """Work out how much of the disk stays free."""
-    settings.spool_root.mkdir(parents=True, exist_ok=True)
+    settings.spool_root.mkdir(mode=0o700, parents=True, exist_ok=True)
     return minimum_bytes(settings.min_free_disk, shutil.disk_usage(settings.spool_root).total)
 
 

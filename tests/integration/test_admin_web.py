@@ -42,7 +42,7 @@ def serving(nats_bus: NatsBus) -> Serving:
         url = f"http://127.0.0.1:{port_of(listener)}"
         async with (
             web_server(web_app(nats_bus, password, Logins(), admin_health(nats_bus)), listener),
-            httpx.AsyncClient(base_url=url, timeout=20) as client,
+            httpx.AsyncClient(base_url=url, timeout=20, headers={"X-Requested-With": "tests"}) as client,
         ):
             yield client
 
@@ -182,6 +182,25 @@ async def test_this_page_is_not_a_foreign_one(web: httpx.AsyncClient, scheduler:
     here = {"Origin": str(web.base_url).rstrip("/")}
     assert (await web.post("/r/node/lock", json={"number": 1}, headers=here)).json() is True
     assert scheduler.nodes[0].locked
+
+
+async def test_what_a_webhook_a_form_or_a_link_can_send_changes_nothing(
+    web: httpx.AsyncClient, scheduler: FakeScheduler
+):
+    del web.headers["X-Requested-With"]
+    for path in ("/r/node/lock", "/r/node/add", "/r/asr/pause", "/r/asr/resume", "/r/task/cancel"):
+        response = await web.post(path, json={"number": 1, "uuid": "t1", "hostname": "a", "port": 1})
+        assert (response.status_code, "X-Requested-With" in response.json()["error"]) == (403, True)
+    assert (await web.request("DELETE", "/r/node", json={"number": 1})).status_code == 403
+    assert (len(scheduler.nodes), scheduler.nodes[0].locked) == (2, False)
+    assert (await web.get("/r/node/list")).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/r/node/list", "/r/task/list", "/static/admin.js"])
+async def test_a_page_whose_name_was_made_to_lead_here_learns_nothing(web: httpx.AsyncClient, path: str):
+    response = await web.get(path, headers={"Host": "evil.example"})
+    assert (response.status_code, "--admin-web-hosts" in response.json()["error"]) == (421, True)
+    assert (await web.get("/healthz", headers={"Host": "evil.example"})).status_code == 200
 
 
 async def test_no_other_origin_is_let_in(web: httpx.AsyncClient):

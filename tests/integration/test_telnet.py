@@ -6,7 +6,7 @@ import json
 import re
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -310,6 +310,14 @@ class TestLogin:
 
         times = sorted(await asyncio.gather(*(attempt() for _ in range(4))))
         assert times[3] > 1.3
+
+    async def test_silent_connections_keep_no_operator_out(self, serving: Serving):
+        async with serving(replace(self.RULES, sessions_count=2, login_s=60)) as port, AsyncExitStack() as opened:
+            silent = [await opened.enter_async_context(connected(port)) for _ in range(40)]
+            async with connected(port) as client:
+                await client.until("$> ")
+                assert await client.answer("LOGIN right one") == "OK\r\nHELP for help\r\n"
+            assert (await silent[0].rest()).endswith("$> ")
 
     async def test_who_does_not_log_in_is_sent_away(self, serving: Serving):
         async with serving(replace(self.RULES, login_s=0.2)) as port, connected(port) as client:

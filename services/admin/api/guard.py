@@ -1,7 +1,7 @@
-"""What stands before the web page: security headers, login, protection from foreign pages, a limit on bodies.
+"""What stands before the web page: security headers, known names, login, protection from foreign pages, a limit on bodies.
 
 In this order: nothing of a request is read or parsed before its sender is known. Only `/healthz`, `/readyz` and `/signout` need no
-login. An ASGI middleware, so that nothing that is added to the page can forget it.
+known name and no login. An ASGI middleware, so that nothing that is added to the page can forget it.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common.lifecycle import monotonic_s
-from services.admin.core.logins import Logins
-from services.admin.core.visitors import SAFE_METHODS, credentials, foreign, right
+from services.admin.core.logins import Logins, plain_address
+from services.admin.core.visitors import ACTING, SAFE_METHODS, acts, credentials, foreign, is_known, right
 
 log = structlog.get_logger()
 
@@ -34,6 +34,11 @@ SECURITY: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+FOREIGN: Final = "This request came from another site's page."
+NOT_ACTING: Final = f"What changes something needs a header {ACTING.title()}, with any value."
+UNKNOWN_NAME: Final = (
+    "This page is not known by that name: --admin-web-hosts names those beside its address and localhost."
+)
 CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="ClusterODM"'}
 
 
@@ -45,6 +50,8 @@ class Guard:
     password: str = field(repr=False)
     """Empty: no login."""
     logins: Logins
+    names: frozenset[str] = frozenset()
+    """Under which the page is known, beside addresses and localhost."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
@@ -65,11 +72,14 @@ class Guard:
         """Judge a request; None lets it through."""
         if scope["path"] in OPEN_PATHS:
             return None
+        if not is_known(headers.get("host", ""), self.names):
+            log.warning("request for an unknown name refused", host=headers.get("host", "")[:100])
+            return JSONResponse({"error": UNKNOWN_NAME}, status_code=421)
         if self.password and (answer := await self.login(address_of(scope), headers)) is not None:
             return answer
-        if scope["method"] not in SAFE_METHODS and foreign(headers):
-            log.warning("request of a foreign page refused", path=scope["path"], origin=headers.get("origin"))
-            return JSONResponse({"error": "This request came from another site's page."}, status_code=403)
+        if scope["method"] not in SAFE_METHODS and (complaint := complaint_about(headers)):
+            log.warning("request of a stranger refused", path=scope["path"], origin=headers.get("origin"))
+            return JSONResponse({"error": complaint}, status_code=403)
         if too_long(headers.get("content-length", "0")):
             return JSONResponse({"error": "The request is too large."}, status_code=413)
         return None
@@ -92,10 +102,17 @@ class Guard:
         return Response(status_code=401, headers=CHALLENGE)
 
 
+def complaint_about(headers: Headers) -> str:
+    """Say why a request may change nothing; empty: it may."""
+    if foreign(headers):
+        return FOREIGN
+    return "" if acts(headers) else NOT_ACTING
+
+
 def address_of(scope: Scope) -> str:
     """Say where a request comes from."""
     client: Any = scope.get("client")
-    return str(client[0]) if client else "?"
+    return plain_address(str(client[0])) if client else "?"
 
 
 def too_long(length: str) -> bool:

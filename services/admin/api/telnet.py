@@ -5,7 +5,7 @@ answered before the next bytes are read, a client that sends faster than it read
 our memory. A client that closes its sending side (`printf 'NODE LIST\n' | nc`) still gets its answers.
 
 Before the login only LOGIN and QUIT do anything. Wrong passwords are answered late, and later each time, per address
-(core/logins); `REFUSALS` of any kind end the session.
+(core/logins); `REFUSALS` of any kind end the session. How many sessions there may be is core/admission's.
 """
 
 import asyncio
@@ -21,7 +21,8 @@ from libs.common.clocks import Instant
 from libs.common.lifecycle import monotonic_s
 from libs.common.ports import Bus
 from libs.common.version import VERSION
-from services.admin.core.logins import Logins, same
+from services.admin.core.admission import Admission
+from services.admin.core.logins import Logins, plain_address, same
 from services.admin.core.text import END, render
 from services.admin.core.wire import Line, Reply, TooLong, Wire
 from services.admin.core.words import HELP, parse
@@ -36,6 +37,7 @@ WRITE_WAIT_S: Final = 60.0
 """A client that takes nothing for so long is gone."""
 CLOSE_WAIT_S: Final = 5.0
 REFUSALS: Final = 3
+FULL: Final = "Too many sessions, try again later."
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,20 @@ class Session:
     """One connection."""
 
     def __init__(
-        self, bus: Bus, rules: Rules, logins: Logins, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+        self,
+        bus: Bus,
+        rules: Rules,
+        logins: Logins,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        sessions: "Sessions",
     ) -> None:
         self._bus = bus
+        self._sessions = sessions
         self._rules = rules
         self._logins = logins
         self._reader, self._writer = streams
         peer: tuple[str, int] = (self._writer.get_extra_info("peername") or ("?", 0))[:2]
-        self._address, self._port = peer
+        self._address, self._port = plain_address(peer[0]), peer[1]
         self._wire = Wire()
         self._logged_in = not rules.password
         self._refusals_count = 0
@@ -70,12 +78,22 @@ class Session:
 
     def __repr__(self) -> str:
         """Show who it is."""
-        return f"Session({self._address}:{self._port}{'' if self._logged_in else ' not logged in'})"
+        return f"Session({shown(self._address)}:{self._port}{'' if self._logged_in else ' not logged in'})"
+
+    @property
+    def address(self) -> str:
+        """Where it comes from."""
+        return self._address
 
     async def run(self) -> None:
-        """Greet, then answer lines until the client or a time limit ends it."""
+        """Greet, then answer lines until the client, a time limit or another session ends it."""
+        if self._logged_in and not self._sessions.enter(self):
+            await self._send(FULL + END)
+            return
         hint = "HELP for help" if self._logged_in else "LOGIN <LOGIN> to log-in"
-        await self._send(f"Welcome {self._address}:{self._port} ClusterODM:{VERSION}{END}{hint}{END}QUIT to quit{END}")
+        await self._send(
+            f"Welcome {shown(self._address)}:{self._port} ClusterODM:{VERSION}{END}{hint}{END}QUIT to quit{END}"
+        )
         await self._prompt()
         began = monotonic_s()
         while self._open and (data := await self._receive(began)):
@@ -99,6 +117,7 @@ class Session:
 
     async def _take(self, data: bytes) -> None:
         """Answer the lines that some bytes complete."""
+        self._sessions.hear(self)
         for item in self._wire.feed(data):
             match item:
                 case Reply(answer):
@@ -139,6 +158,9 @@ class Session:
         first_word = given.partition(" ")[0]
         if same(given, self._rules.password) | same(first_word, self._rules.password):
             self._logins.succeeded(self._address)
+            if not self._sessions.enter(self):
+                self._open = False
+                return await self._send(FULL + END)
             self._logged_in = True
             log.info("telnet login", session=repr(self))
             return await self._send(f"OK{END}HELP for help{END}")
@@ -173,15 +195,13 @@ class Sessions:
         self._bus = bus
         self._rules = rules
         self._logins = logins
-        self._open: set[asyncio.Task[Any]] = set()
+        self._admission: Admission[Session] = Admission(rules.sessions_count)
+        self._open: dict[Session, asyncio.Task[Any]] = {}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection to its end, which is also that of its asyncio task."""
         try:
-            if len(self._open) >= self._rules.sessions_count:
-                writer.write(f"Too many sessions, try again later.{END}".encode())
-            else:
-                await self._run(Session(self._bus, self._rules, self._logins, (reader, writer)))
+            await self._run(Session(self._bus, self._rules, self._logins, (reader, writer), self))
             writer.close()
             async with asyncio.timeout(CLOSE_WAIT_S):
                 await writer.wait_closed()
@@ -190,9 +210,19 @@ class Sessions:
         finally:
             writer.transport.abort()
 
+    def enter(self, session: Session) -> bool:
+        """Whether a session that has logged in may stay."""
+        may_stay, ended = self._admission.enter(session, monotonic_s())
+        self._end(ended)
+        return may_stay
+
+    def hear(self, session: Session) -> None:
+        """Note that a session says something."""
+        self._admission.hear(session, monotonic_s())
+
     async def _run(self, session: Session) -> None:
-        ours = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._open.add(ours)
+        self._open[session] = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._end(self._admission.arrive(session, session.address, monotonic_s()))
         try:
             await session.run()
         except OSError:
@@ -200,14 +230,26 @@ class Sessions:
         except Exception:
             log.exception("telnet session failed", session=repr(session))
         finally:
-            self._open.discard(ours)
+            self._admission.leave(session)
+            del self._open[session]
+
+    def _end(self, session: Session | None) -> None:
+        """End a session that has to give way."""
+        if session is not None and (task := self._open.get(session)):
+            log.info("telnet session gave way to another", session=repr(session))
+            task.cancel()
 
     async def close(self) -> None:
         """End all sessions."""
-        left = list(self._open)
+        left = list(self._open.values())
         for session in left:
             session.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+
+def shown(address: str) -> str:
+    """Write an address so that a port can follow."""
+    return f"[{address}]" if ":" in address else address
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@
     POST   /r/asr/pause|resume           {reason?}                        {"success": true} or {"success": false, "error"}
     DELETE /r/machine                    {number, name?}                  the same
 
+Whatever changes something needs a header `X-Requested-With`, with any value (core/visitors says why).
 `GET /r/task/list?last=<count>` cuts the list to what has not ended and the newest, and counts all by state in the header
 `X-Task-Counts`. A body that is not called JSON counts as empty (core/visitors says why); JSON that is none is a 400. When the scheduler
 does not answer, so say 503 and a sentence.
@@ -47,8 +48,8 @@ ASSETS: Final = {"admin.css": "text/css", "admin.js": "text/javascript", "icon.s
 NAME: Final = "ClusterODM"
 
 
-def web_app(bus: Bus, password: str, logins: Logins, health: Health) -> ASGIApp:
-    """Make the page, guarded."""
+def web_app(bus: Bus, password: str, logins: Logins, health: Health, names: frozenset[str] = frozenset()) -> ASGIApp:
+    """Make the page, guarded; `names`: under which it is known, beside addresses and localhost."""
     routes = [
         *page(has_password=bool(password)),
         *reading(bus, health),
@@ -56,7 +57,7 @@ def web_app(bus: Bus, password: str, logins: Logins, health: Health) -> ASGIApp:
         *task_changes(bus),
         *machines(bus),
     ]
-    return Guard(Starlette(routes=routes, exception_handlers={HTTPException: said}), password, logins)
+    return Guard(Starlette(routes=routes, exception_handlers={HTTPException: said}), password, logins, names)
 
 
 async def said(_request: Request, error: Exception) -> Response:

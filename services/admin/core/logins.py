@@ -38,7 +38,14 @@ def household(address: str) -> str:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return address
-    return str(parsed) if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))  # noqa: PLR2004
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return plain_address(address)
+
+
+def plain_address(address: str) -> str:
+    """Write an IPv4 address as one that came in through a socket for both families."""
+    return address.removeprefix("::ffff:") if "." in address else address
 
 
 @dataclass

@@ -27,8 +27,10 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 
 from libs.common.model import Incarnation, InstanceId
+from libs.common.private_files import make_private
 from services.proxy.core.names import candidates
 from services.proxy.ports import Mark, SpoolFull, SpoolLocked, StoredFile
 
@@ -44,6 +46,8 @@ PARTS: Final = "parts"
 COMPARED_BYTES: Final = 1 << 20
 NO_ROOM: Final = "There is no room for uploads on this server at present. Please try again later."
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+log = structlog.get_logger()
 
 Write = Callable[[int, bytes | bytearray | memoryview], int]
 """`os.write`, or something with its promises."""
@@ -192,7 +196,9 @@ def active_at_ms(entry: Path) -> int:
 @contextlib.contextmanager
 def locked(root: Path) -> Iterator[None]:
     """Keep every other proxy out while the context is open. Raises SpoolLocked."""
-    root.mkdir(parents=True, exist_ok=True)
+    mended_count = make_private(root)
+    if mended_count:
+        log.info("files were open to others, and are not any more", folder=str(root), count=mended_count)
     with (root / "lock").open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

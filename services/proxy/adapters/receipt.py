@@ -28,7 +28,7 @@ class DiskPart:
         self._movers = movers
         self._write = write
         with disk.full_disk_refuses():
-            self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     @property
     def closed(self) -> bool:

@@ -7,11 +7,11 @@ of a node, and no other work that is done in threads.
 import asyncio
 import contextlib
 import socket
-import threading
 from typing import Final
 
 from libs.common.errors import NodeUnreachable
 from libs.common.http_link import in_words
+from libs.common.lifecycle import threaded
 
 THREADS_COUNT: Final = 4
 ADDRESSES_COUNT: Final = 4
@@ -28,34 +28,19 @@ class Resolver:
         """Find IP addresses, the preferred one first. Raises NodeUnreachable."""
         await self._room.acquire()
         loop = asyncio.get_running_loop()
-        found: asyncio.Future[list[str]] = loop.create_future()
-        threading.Thread(target=self._look_up, args=(loop, found, host, port), name="resolver", daemon=True).start()
+
+        def look_up() -> list[str]:
+            try:
+                found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            finally:
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                    loop.call_soon_threadsafe(self._room.release)
+            return list(dict.fromkeys(str(each[4][0]) for each in found))[:ADDRESSES_COUNT]
+
         try:
-            return await found
+            return await threaded(look_up, "resolver")
         except (OSError, UnicodeError) as error:
             raise NodeUnreachable(f"{host} cannot be reached ({in_words(error)})") from None
-
-    def _look_up(self, loop: asyncio.AbstractEventLoop, found: asyncio.Future[list[str]], host: str, port: int) -> None:
-        """Ask the system, in a thread."""
-        addresses: list[str] = []
-        trouble: Exception | None = None
-        try:
-            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            addresses = list(dict.fromkeys(str(answer[4][0]) for answer in answers))[:ADDRESSES_COUNT]
-        except (OSError, UnicodeError) as error:
-            trouble = error
-
-        def tell() -> None:
-            self._room.release()
-            if found.done():
-                return
-            if trouble is None:
-                found.set_result(addresses)
-            else:
-                found.set_exception(trouble)
-
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(tell)
 
 
 def is_own(address: str) -> bool:

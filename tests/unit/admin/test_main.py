@@ -1,12 +1,14 @@
 """Settings of the admin service, and what it says at the start."""
 
+import socket
+
 import pytest
 from structlog.testing import capture_logs
 
 from libs.common.errors import Refused
 from libs.common.listening import listen, port_of
 from libs.common.settings import load
-from services.admin.main import is_loopback, warn_without_password
+from services.admin.main import is_loopback, names, speak_of_access
 from services.admin.settings import AdminSettings
 
 
@@ -30,17 +32,41 @@ def test_the_password_comes_by_flag_or_environment_and_never_shows(monkeypatch: 
     ("flags", "warned"),
     [
         pytest.param(["--admin-bind", "0.0.0.0"], True, id="open to all"),
-        pytest.param([], True, id="the default is open to all"),
+        pytest.param([], False, id="without a password this machine only"),
         pytest.param(["--admin-pass", "x"], False, id="with a password"),
         pytest.param(["--admin-bind", "127.0.0.1"], False, id="this machine only"),
         pytest.param(["--admin-cli-port", "0", "--admin-web-port", "0"], False, id="both off"),
-        pytest.param(["--admin-cli-port", "0"], True, id="one off"),
+        pytest.param(["--admin-cli-port", "0", "--admin-bind", "::"], True, id="one off"),
     ],
 )
 def test_an_open_door_is_mentioned(flags: list[str], warned: bool):
     with capture_logs() as lines:
-        warn_without_password(settings(*flags))
-    assert [line["log_level"] for line in lines] == ["warning"] * warned
+        speak_of_access(settings(*flags))
+    assert [line["log_level"] for line in lines if line["log_level"] == "warning"] == ["warning"] * warned
+
+
+@pytest.mark.parametrize(
+    ("flags", "address"),
+    [
+        ([], "127.0.0.1"),
+        (["--admin-pass", "x"], "0.0.0.0"),
+        (["--admin-pass", "x", "--admin-bind", "10.0.0.1"], "10.0.0.1"),
+        (["--admin-bind", "0.0.0.0"], "0.0.0.0"),
+    ],
+)
+def test_without_a_password_only_this_computer_is_served_unless_told_otherwise(flags: list[str], address: str):
+    assert settings(*flags).admin_address == address
+
+
+def test_that_only_this_computer_is_served_is_said():
+    with capture_logs() as lines:
+        speak_of_access(settings())
+    assert "--admin-bind" in lines[0]["event"]
+
+
+def test_the_page_is_known_by_the_names_of_this_computer_and_those_that_are_set():
+    known = names(settings("--admin-web-hosts", "Admin.example:10000, other"))
+    assert known >= {"admin.example", "other", socket.gethostname().lower()}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from services.admin.core.visitors import credentials, foreign, is_json, right
+from services.admin.core.visitors import acts, credentials, foreign, host_names, is_json, is_known, right
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,45 @@ from services.admin.core.visitors import credentials, foreign, is_json, right
 )
 def test_a_request_of_a_foreign_page_is_recognised(headers: dict[str, str], is_foreign: bool):
     assert foreign(headers) is is_foreign
+
+
+@pytest.mark.parametrize(
+    ("headers", "does"),
+    [({}, False), ({"x-requested-with": " "}, False), ({"x-requested-with": "XMLHttpRequest"}, True)],
+)
+def test_only_a_request_with_a_header_of_its_own_may_change_something(headers: dict[str, str], does: bool):
+    assert acts(headers) is does
+
+
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [
+        ("localhost", True),
+        ("localhost:10000", True),
+        ("LOCALHOST.", True),
+        ("a.localhost:1", True),
+        ("127.0.0.1:10000", True),
+        ("192.168.1.5", True),
+        ("[::1]:10000", True),
+        ("[fd00::1]", True),
+        ("admin.example:10000", True),
+        ("Admin.Example", True),
+        ("evil.example", False),
+        ("evil.example:10000", False),
+        ("admin.example.evil.example", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("[evil.example]", False),
+        ("notlocalhost", False),
+        ("", False),
+    ],
+)
+def test_only_names_of_the_page_are_answered(host: str, known: bool):
+    assert is_known(host, host_names("Admin.example:10000")) is known
+
+
+def test_names_are_separated_by_commas():
+    assert host_names(" a.example , B:1,,[::1]") == {"a.example", "b", "::1"}
 
 
 @pytest.mark.parametrize(

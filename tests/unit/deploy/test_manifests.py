@@ -57,6 +57,54 @@ def compose_environments() -> Iterator[str]:
             yield from service.get("environment", {})
 
 
+def compose_services() -> dict[str, dict[str, Any]]:
+    """Read every container of the compose files that is not made from another one there."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in COMPOSE:
+        for name, service in yaml.load(path.read_text(), Loader)["services"].items():  # noqa: S506 a safe loader, see above
+            if "image" in service:
+                found[f"{path.name} {name}"] = service
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "service"), compose_services().items(), ids=lambda each: each if isinstance(each, str) else ""
+)
+def test_every_container_has_no_rights_beyond_a_user_and_writes_to_volumes_only(name: str, service: dict[str, Any]):
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service.get("read_only", False) or "nodeodm" in name
+
+
+def test_no_network_of_nodes_holds_the_admin_or_nats():
+    services = compose_services()
+    of_nodes = {network for name, each in services.items() if "nodeodm" in name for network in each["networks"]}
+    assert of_nodes == {"default"}
+    for name in ("admin", "nats"):
+        assert not of_nodes & set(services[f"docker-compose.yml {name}"]["networks"])
+    assert services["docker-compose.yml admin"]["environment"]["CLUSTERODM_ADMIN_BIND"] == "0.0.0.0"
+    assert all("127.0.0.1}" in port for port in services["docker-compose.yml admin"]["ports"])
+
+
+@pytest.mark.parametrize("workload", workloads(), ids=lambda each: each["metadata"]["name"])
+def test_every_pod_has_no_rights_beyond_a_user_and_writes_to_volumes_only(workload: dict[str, Any]):
+    context = container(workload)["securityContext"]
+    assert context["capabilities"] == {"drop": ["ALL"]}
+    assert context["allowPrivilegeEscalation"] is False
+    assert context["readOnlyRootFilesystem"] is True
+    assert workload["spec"]["template"]["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    mounted = {each["name"] for each in container(workload)["volumeMounts"]}
+    claimed = {each["metadata"]["name"] for each in workload["spec"].get("volumeClaimTemplates", [])}
+    assert mounted == claimed | {each["name"] for each in workload["spec"]["template"]["spec"]["volumes"]}
+
+
+def test_no_pod_reaches_the_admin():
+    assert named("NetworkPolicy", "admin")["spec"]["ingress"] == []
+    assert {each["name"]: each["value"] for each in container(named("Deployment", "admin"))["env"]} == {
+        "CLUSTERODM_ADMIN_BIND": "0.0.0.0"
+    }
+
+
 def test_there_is_a_way_for_each_service():
     assert {container(each)["name"] for each in workloads()} == SERVICES | {"nats"}
     assert {container(each)["args"][0] for each in workloads() if container(each)["name"] != "nats"} == SERVICES

@@ -11,7 +11,7 @@ const GIB = 1024 ** 3;
 async function ask(path, method = "GET", fields = undefined) {
   const response = await fetch(path, {
     method,
-    headers: fields ? { "Content-Type": "application/json" } : {},
+    headers: fields ? { "Content-Type": "application/json", "X-Requested-With": "ClusterODM" } : {},
     body: fields ? JSON.stringify(fields) : undefined,
     signal: AbortSignal.timeout(20000),
   });

@@ -1,0 +1,62 @@
+"""Files that nobody but this user may read, whatever the umask: clients' photos, their tokens and webhooks, the cluster's secrets.
+
+`keep_private` is the first thing that a process does, so that whatever it, or a program that it starts, makes is private. `mend` is for
+what an earlier version, or a copy, has left open. It walks a directory only when the directory itself is open to others:
+behind one that is not, nothing can be reached. What belongs to another user, or is a symbolic link, stays as it is.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+"""What group and others may."""
+UMASK: Final = 0o077
+
+
+def keep_private() -> None:
+    """Let everything that this process makes from now on be its user's alone."""
+    os.umask(UMASK)
+
+
+def make_private(folder: Path) -> int:
+    """Make a directory with its parents, or mend one that is there; how many things were open to others. Raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return mend(folder)
+
+
+def mend(folder: Path) -> int:
+    """Take the rights of group and others off a directory and all in it; off how many. Raises OSError.
+
+    The directory itself comes last: should this be cut short, the next start begins anew.
+    """
+    if not closable(folder.lstat()):
+        return 0
+    return sum(map(close, below(folder))) + close(folder)
+
+
+def below(folder: Path) -> Iterator[Path]:
+    """Name everything in a directory, at any depth."""
+    for root, folders, files in os.walk(folder):
+        yield from (Path(root, name) for name in (*folders, *files))
+
+
+def close(path: Path) -> int:
+    """Take the rights of others off one thing; how many that were, 0 or 1."""
+    try:
+        status = path.lstat()
+        if not closable(status):
+            return 0
+        path.chmod(stat.S_IMODE(status.st_mode) & ~OTHERS)
+    except FileNotFoundError:  # it has gone meanwhile
+        return 0
+    return 1
+
+
+def closable(status: os.stat_result) -> bool:
+    """Whether something is open to others, is ours, and is no directory that is shared on purpose (as /tmp)."""
+    kind, mode = stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode)
+    shared = kind == stat.S_IFDIR and mode & stat.S_ISVTX
+    return kind in {stat.S_IFDIR, stat.S_IFREG} and bool(mode & OTHERS) and status.st_uid == os.geteuid() and not shared
