@@ -274,7 +274,8 @@ class Task(Frozen, frozen=True, kw_only=True):
     holder: InstanceId
     """The proxy that has the inputs."""
     created_at_ms: int
-    """The client's dateCreated, or when init came."""
+    """The client's dateCreated, or when init came. It tells the task from others of the same id, and so it stays."""
+    restarted_at_ms: int = 0  # what is shown as its date from then on, as on NodeODM; 0: never
     committed_at_ms: int
     ended_at_ms: int | None = None
     images_count: int | None
@@ -320,6 +321,11 @@ class Task(Frozen, frozen=True, kw_only=True):
     def attempt(self) -> Attempt | None:
         """The attempt that counts now, if one is under way or was the last."""
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether it waits, and a slot has once been looked for in vain. Until then its client sees it RUNNING, as a new task on NodeODM."""
+        return self.state is TaskState.WAITING and bool(self.waiting_because)
 
     @property
     def needed_count(self) -> int | None:

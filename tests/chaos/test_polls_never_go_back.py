@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ ROUNDS_COUNT = int(os.environ.get("ROUNDS", "4"))
 FROZEN_S = float(os.environ.get("FROZEN_S", "18"))
 IMAGE = b"\xff\xd8" + bytes(2000)
 RANKS = {10: 1, 20: 2, 40: 3}
+"""RUNNING before the first QUEUED is the earliest of all: no slot has been looked for in vain yet."""
 COMPLETED = 40
 TASK_S = 2.0
 
@@ -44,10 +46,15 @@ class Polled:
     """Port and status code."""
     dropped_count: int = 0
 
+    def _ranked(self) -> list[tuple[int, int]]:
+        """Leave out the RUNNING before the first QUEUED."""
+        was_queued = any(code == 10 for _, code in self.codes)
+        return list(dropwhile(lambda answer: was_queued and answer[1] == 20, self.codes))
+
     def went_back(self) -> list[tuple[tuple[int, int], tuple[int, int]]]:
         """List the answers that are earlier than one before them."""
         found, highest = [], (0, 10)
-        for code in self.codes:
+        for code in self._ranked():
             if RANKS[code[1]] < RANKS[highest[1]]:
                 found.append((highest, code))
             elif RANKS[code[1]] > RANKS[highest[1]]:

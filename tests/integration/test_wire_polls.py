@@ -274,7 +274,7 @@ async def test_an_ended_task_is_what_its_record_says(
 
 async def test_a_waiting_task_is_queued_and_says_why_and_where(proxy: ProxyUnderTest) -> None:
     node = Node(id="n", hostname="h", port=1)  # type: ignore[arg-type]
-    waiting = running(node, state=TaskState.WAITING, attempts=(), known=None)
+    waiting = running(node, state=TaskState.WAITING, attempts=(), known=None, waiting_because="busy")
     await known_to(proxy, waiting)
 
     _, info = await proxy.json("GET", f"/task/{TASK}/info?with_output=0")

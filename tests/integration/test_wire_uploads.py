@@ -88,11 +88,33 @@ async def test_a_broken_task_in_one_request_is_refused_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
+    ("headers", "body", "name"),
+    [
+        pytest.param({}, b"", "", id="no body"),
+        pytest.param({}, b"name=a", "", id="no content type"),
+        pytest.param(OTHER_TYPE, b"name=a", "", id="a text"),
+        pytest.param({"content-type": "application/json"}, b"true", "", id="JSON without fields"),
+        pytest.param({"content-type": "application/json"}, b'{"name":"a"}', "a", id="JSON"),
+        pytest.param({"content-type": "application/x-www-form-urlencoded"}, b"name=a", "a", id="urlencoded"),
+    ],
+)
+async def test_an_init_of_any_kind_gets_a_uuid(
+    proxy: ProxyUnderTest, headers: dict[str, str], body: bytes, name: str
+) -> None:
+    status, answer = await proxy.json("POST", "/task/new/init", body, headers)
+
+    assert (status, list(answer)) == (200, ["uuid"])
+    assert await proxy.json("POST", f"/task/new/upload/{answer['uuid']}", GOOD, MULTIPART) == (200, {"success": True})
+    await proxy.json("POST", f"/task/new/commit/{answer['uuid']}")
+    named = proxy.scheduler.submitted[0].name
+    assert named == name or (not name and named.startswith("Task of "))
+
+
+@pytest.mark.parametrize(
     ("headers", "body", "words"),
     [
-        pytest.param({}, b"", "Missing Content-Type", id="no content type"),
-        pytest.param({"content-type": "application/json"}, b"{}", "Unsupported content type", id="json"),
-        pytest.param(OTHER_TYPE, b"x", "Unsupported content type: text/plain", id="another content type"),
+        pytest.param({"content-type": "application/json"}, b"{bad", "Malformed JSON", id="malformed JSON"),
+        pytest.param({"content-type": "application/json"}, b'{"webhook":"ftp://x"}', "webhook must be", id="webhook"),
         pytest.param(NO_BOUNDARY, GOOD, "Multipart: Boundary not found", id="no boundary"),
         pytest.param(MULTIPART, multipart([('name="a"', b"")])[:-6], "Unexpected end of multipart data", id="cut off"),
         pytest.param(MULTIPART, GOOD, "Unexpected file in the field images", id="a file that nothing would keep"),

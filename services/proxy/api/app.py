@@ -3,7 +3,8 @@
 That is: to the proxy that holds its upload (passing), to a hot path, or to the rare ones.
 
 Without token, also where one is set: preflight requests, the pages of the web interface, /auth/*, /healthz, /readyz; a node's
-POST /commit and a machine's /machine/lease, which have secrets of their own. A wrong token is 401 with an empty body (PyODM: "Do you need to set a token?").
+POST /commit and a machine's /machine/lease, which have secrets of their own. A wrong token is 401 (PyODM: "Do you need to set a token?") with
+NodeODM's words, which its page shows.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from services.proxy.api.hot import HotPaths, is_page
 from services.proxy.api.passing import UPLOAD, Passing
 from services.proxy.api.quick import Quick
 from services.proxy.api.rare import Parts, build
+from services.proxy.core.answers import WRONG_TOKEN
 from services.proxy.core.headers import Header
 
 TASK: Final = re.compile(r"/task/(\w+-\w+-\w+-\w+-\w+)/(.+)", re.ASCII)
@@ -79,7 +81,7 @@ class App:
         elif is_page(path):
             await self._hot.page(exchange)
         elif not self._admitted(exchange):
-            await exchange.empty(UNAUTHORIZED)
+            await exchange.refuse(WRONG_TOKEN, UNAUTHORIZED)
         elif match := TASK.fullmatch(path):
             await self._hot.task(exchange, TaskId(match[1]), match[2])
         else:
@@ -89,8 +91,6 @@ class App:
         is_post = exchange.method == "POST"
         if path == "/info":
             await self._hot.info(exchange)
-        elif path == "/":
-            await self._hot.page(exchange)
         elif is_post and (path.startswith(UPLOAD) or path == NEW):
             await self._upload(exchange)
         elif not (path.startswith(CREATING) and await self._passing.took(exchange)):

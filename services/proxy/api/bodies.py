@@ -11,8 +11,7 @@ from services.proxy.core.forms import (
     MULTIPART,
     URLENCODED,
     kind_of,
-    read_json,
-    read_urlencoded,
+    read_fields,
     unsupported,
 )
 from services.proxy.core.multipart import (
@@ -27,6 +26,8 @@ from services.proxy.core.multipart import (
 from services.proxy.core.parts import MalformedBody
 from services.proxy.ports import Part, Receipt
 
+FORMS: Final = frozenset((URLENCODED, JSON))
+"""What else than multipart holds fields."""
 IMAGES: Final = "images"
 """The one field name under which NodeODM takes files."""
 WRITE_LIMIT_BYTES: Final = 256 * 1024
@@ -35,18 +36,18 @@ FILL_FROM_BYTES: Final = 64 * 1024
 AGAIN_BYTES: Final = 16 * 1024 * 1024
 
 
-async def read_form(exchange: Exchange, stall_s: float, *, json: bool = False) -> dict[str, str]:
-    """Read the fields of a form. Raises MalformedBody, ClientGone, BodyStalled."""
+async def read_form(exchange: Exchange, stall_s: float, *, any_kind: bool = False) -> dict[str, str]:
+    """Read the fields of a form; of `any_kind`, where none of them must be there. Raises MalformedBody, ClientGone, BodyStalled."""
     content_type = exchange.header(b"content-type")
     kind = kind_of(content_type)
     if kind == MULTIPART:
         return await read_multipart_fields(exchange, boundary_of(content_type or b""), stall_s)
-    if kind != URLENCODED and not (json and kind == JSON):
-        raise unsupported(kind)
     body = await exchange.body(FORM_LIMIT_BYTES, stall_s)
     if body is None:
         raise MalformedBody("The body is too long")
-    return read_json(body) if kind == JSON else read_urlencoded(body)
+    if body and not any_kind and kind not in FORMS:
+        raise unsupported(kind)
+    return read_fields(kind, body)
 
 
 async def read_multipart_fields(exchange: Exchange, boundary: bytes, stall_s: float) -> dict[str, str]:

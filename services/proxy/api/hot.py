@@ -31,7 +31,12 @@ from services.proxy.handlers.relay import NoResult, Relay, Relayed, Wanted
 from services.proxy.handlers.results import Elsewhere, Results
 from services.proxy.ports import NodeRefused, SpoolFull
 
-PUBLIC_ENDS: Final = (".css", ".js", ".woff", ".woff2", ".ttf", ".ico", ".png", ".gif", ".svg", ".map")
+PUBLIC: Final = frozenset(("/", "/index.html", "/swagger.json"))
+PUBLIC_ENDS: Final = (
+    *(".css", ".js", ".map"),
+    *(".woff", ".woff2", ".ttf", ".otf", ".eot"),
+    *(".ico", ".png", ".gif", ".svg", ".jpg", ".webp"),
+)
 UUID_AT_END: Final = re.compile(r".*/(\w+-\w+-\w+-\w+-\w+)", re.ASCII)
 AGAIN_BYTES: Final = 16 * 1024 * 1024
 """What is copied of a body that had to be waited for, before it is tried without copying again."""
@@ -54,7 +59,7 @@ log = structlog.get_logger()
 
 def is_page(path: str) -> bool:
     """Whether a path belongs to the web interface, which needs no token."""
-    return (path.endswith(PUBLIC_ENDS) and not path.startswith("/task/")) or path == "/swagger.json"
+    return path in PUBLIC or (path.endswith(PUBLIC_ENDS) and not path.startswith("/task/"))
 
 
 def client_of(exchange: Exchange, public_address: str) -> Client:

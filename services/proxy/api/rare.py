@@ -34,6 +34,7 @@ from services.proxy.ports import SpoolFull
 
 GET: Final = ["GET"]
 POST: Final = ["POST"]
+ACTIONS: Final = ("/task/cancel", "/task/remove", "/task/restart")
 EVERY_METHOD: Final = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]
 COMMIT_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """A node's webhook brings the whole list of images along; one that is longer still is taken without a look."""
@@ -90,9 +91,7 @@ class Routes:
         return [
             ("/task/new/init", POST, self.init),
             ("/task/new/commit{rest:path}", POST, self.commit),
-            ("/task/cancel", POST, self.act),
-            ("/task/remove", POST, self.act),
-            ("/task/restart", POST, self.act),
+            *((path, POST, self.act) for path in ACTIONS),
             ("/task/list", GET, self.tasks),
             ("/options", EVERY_METHOD, self.options),
             ("/auth/info", EVERY_METHOD, self.auth_info),
@@ -108,7 +107,7 @@ class Routes:
     async def init(self, request: Request) -> Response:
         """Begin a task."""
         exchange: Exchange = request.state.exchange
-        form = await read_form(exchange, self._parts.stall_s)
+        form = await read_form(exchange, self._parts.stall_s, any_kind=True)
         client = client_of(exchange, self._parts.public_address)
         return answer({"uuid": await self._parts.creator.init(client, text(exchange.header(b"set-uuid")), form)})
 
@@ -124,7 +123,7 @@ class Routes:
     async def act(self, request: Request) -> Response:
         """Cancel, remove or restart."""
         exchange: Exchange = request.state.exchange
-        form = await read_form(exchange, self._parts.stall_s, json=True)
+        form = await read_form(exchange, self._parts.stall_s)
         client = client_of(exchange, self._parts.public_address)
         verb = exchange.path.rpartition("/")[2]
         await self._parts.actor.act(verb, form, client.token, client.owner, client.address)
@@ -192,11 +191,12 @@ def refusal(verdict: Verdict, nameless_status: int) -> Response:
 
 
 async def refused(request: Request, error: Exception) -> Response:
-    """Say what each kind of trouble is answered with."""
+    """Say what each kind of trouble is answered with; to an action that it was not done, as NodeODM."""
     exchange: Exchange = request.state.exchange
     await exchange.drain()
     status = UNAVAILABLE if isinstance(error, BusFailed) else DISK_FULL if isinstance(error, SpoolFull) else OK
-    response = answer({"error": words_of(cast("ClusterError", error))}, status)
+    more = {"success": False} if request.url.path in ACTIONS else {}
+    response = answer({**more, "error": words_of(cast("ClusterError", error))}, status)
     if status == UNAVAILABLE:
         response.headers["retry-after"] = RETRY_AFTER[1].decode()
     if exchange.body_left:

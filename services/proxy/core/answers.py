@@ -12,6 +12,7 @@ AUTH_INFO: Final[dict[str, Any]] = {
     "loginUrl": None,
     "registerUrl": None,
 }
+WRONG_TOKEN: Final = "Invalid authentication token: token does not match."  # noqa: S105 what is said of one
 NOT_AVAILABLE: Final = "Not available"
 NO_NODES: Final = "No nodes available"
 NO_OPTIONS: Final = "Cannot compute /options, no nodes are online."

@@ -19,14 +19,14 @@ JSON: Final = b"application/json"
 
 
 def kind_of(content_type: bytes | None) -> bytes:
-    """Take the media type out of a Content-Type header. Raises MalformedBody when there is none."""
-    if not content_type:
-        raise MalformedBody("Missing Content-Type")
-    return content_type.partition(b";")[0].strip().lower()
+    """Take the media type out of a Content-Type header; empty: there is none."""
+    return (content_type or b"").partition(b";")[0].strip().lower()
 
 
 def unsupported(kind: bytes) -> MalformedBody:
     """Say that a media type is not understood here."""
+    if not kind:
+        return MalformedBody("Missing Content-Type")
     return MalformedBody(f"Unsupported content type: {kind.decode('latin-1')[:100]}")
 
 
@@ -42,14 +42,23 @@ def read_urlencoded(body: bytes) -> dict[str, str]:
 
 
 def read_json(body: bytes) -> dict[str, str]:
-    """Read a JSON object as a form: what is not a string becomes its JSON text. Raises MalformedBody."""
+    """Read JSON as a form: what is not a string becomes its JSON text; what is no object has no fields. Raises MalformedBody."""
+    if not body:
+        return {}
     try:
         content = decode_any_json(body, limit_bytes=FORM_LIMIT_BYTES)
     except Malformed:
         raise MalformedBody("Malformed JSON in the body") from None
     if not isinstance(content, Mapping):
-        raise MalformedBody("The body must be a JSON object")
+        return {}
     return {str(name): text_of(value) for name, value in content.items() if value is not None}
+
+
+def read_fields(kind: bytes, body: bytes) -> dict[str, str]:
+    """Read a body of init, where each field may be missing. What is no form has none, as for NodeODM. Raises MalformedBody."""
+    if kind == JSON:
+        return read_json(body)
+    return read_urlencoded(body) if kind == URLENCODED else {}
 
 
 def text_of(value: Any) -> str:

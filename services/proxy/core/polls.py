@@ -3,7 +3,8 @@
 The record decides how a task stands; the node adds what only it can know (progress, options, console lines).
 
     record            node says          shown
-    waiting           (is not asked)     QUEUED, a sub-model RUNNING: for split-merge QUEUED means "node limit reached"
+    waiting           (is not asked)     RUNNING until a slot has once been looked for in vain, as NodeODM while it moves the files; then
+                                         QUEUED, a sub-model RUNNING: for split-merge QUEUED means "node limit reached"
     forwarding        (is not asked)     RUNNING
     running           QUEUED, RUNNING    as the node says; a sub-model always RUNNING
     running           it has ended       RUNNING, until the scheduler has looked too (it is told at once): after a failure another
@@ -35,7 +36,7 @@ ENDED_CODES: Final = {
 }
 CODES: Final = {int(code): code for code in StatusCode}
 GOING_ON: Final = frozenset((StatusCode.QUEUED, StatusCode.RUNNING))
-ALL_DONE_PERCENT: Final = 100.0
+ALL_DONE_PERCENT: Final = 100
 UNKNOWN_COUNT: Final = -1
 """What NodeODM says while it has not counted the images."""
 LINE_NUMBER: Final = re.compile(r"\s*([-+]?\d{1,15})")
@@ -63,8 +64,7 @@ def code_of(task: Task, said: StatusCode | None) -> StatusCode:
     if task.state.ended:
         return ENDED_CODES[task.state]
     if task.state is not TaskState.RUNNING:
-        waiting = task.state is TaskState.WAITING and not task.submodel
-        return StatusCode.QUEUED if waiting else StatusCode.RUNNING
+        return StatusCode.QUEUED if task.is_queued and not task.submodel else StatusCode.RUNNING
     return StatusCode.QUEUED if said is StatusCode.QUEUED and not task.submodel else StatusCode.RUNNING
 
 
@@ -86,12 +86,12 @@ def known_info(task: Task, now_ms: WallMs) -> dict[str, Any]:
     return {
         "uuid": task.id,
         "name": task.name,
-        "dateCreated": task.created_at_ms,
+        "dateCreated": created_at_ms(task),
         "processingTime": known.processing_time_ms if known else busy_ms(task, now_ms),
         "status": status(task, code_of(task, known.code if known else None)),
         "options": [{"name": option.name, "value": option.value} for option in chosen(task)],
         "imagesCount": images_count(task),
-        "progress": known.progress if known else float(task.state is TaskState.COMPLETED) * ALL_DONE_PERCENT,
+        "progress": short(known.progress) if known else ALL_DONE_PERCENT if task.state is TaskState.COMPLETED else 0,
     }
 
 
@@ -104,7 +104,7 @@ def node_info(task: Task, said: Mapping[str, Any]) -> dict[str, Any] | None:
         **said,
         "uuid": task.id,
         "name": task.name,
-        "dateCreated": task.created_at_ms,
+        "dateCreated": created_at_ms(task),
         "processingTime": whole_ms(said.get("processingTime")),
         "status": status(task, code_of(task, code)),
         **({"imagesCount": images_count(task)} if hides_images(task) and not has_count(said) else {}),
@@ -136,9 +136,19 @@ def status(task: Task, code: StatusCode) -> dict[str, Any]:
     return {"code": int(code), "errorMessage": task.error or (task.known.error if task.known else "")}
 
 
+def created_at_ms(task: Task) -> int:
+    """Say when a task was created; a restart makes it anew, as on NodeODM."""
+    return task.restarted_at_ms or task.created_at_ms
+
+
 def busy_ms(task: Task, now_ms: WallMs) -> int:
     """Say for how long a task is being sent; -1, as NodeODM, while nothing happens to it."""
     return max(0, now_ms - task.committed_at_ms) if task.state is TaskState.FORWARDING else -1
+
+
+def short(number: float) -> float:
+    """Write a whole number without a fraction, as JavaScript does."""
+    return int(number) if number.is_integer() else number
 
 
 def whole_ms(value: Any) -> int:

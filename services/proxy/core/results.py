@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from libs.common.model import Attempt, Node, NodeId, Task, TaskState
+from libs.common.model import Attempt, Node, NodeId, StatusCode, Task, TaskState
 from services.proxy.core.polls import attempt_on_node
 
 ALIASES: Final = {"orthophoto.tif": "odm_orthophoto/odm_orthophoto.tif"}
@@ -63,8 +63,14 @@ def places(task: Task, prefix: str, *, node_known: bool) -> tuple[Place, ...]:
     attempt = attempt_on_node(task)
     if attempt is None:
         return ()
-    found = [stored(attempt, prefix)] if task.state is TaskState.COMPLETED else []
+    found = [stored(attempt, prefix)] if has_completed(task) else []
     return tuple(place for place in (*found, Place.NODE if node_known else None) if place)
+
+
+def has_completed(task: Task) -> bool:
+    """Whether its last run has a result. One that was canceled after its end has it still."""
+    said = task.known.code if task.known else None
+    return task.state is TaskState.COMPLETED or (task.state is TaskState.CANCELED and said is StatusCode.COMPLETED)
 
 
 def stored(attempt: Attempt, prefix: str) -> Place | None:

@@ -250,7 +250,7 @@ class Reader:
             await self._bus.tell(FINISH_REPORTED, FinishReported(node_task_id=attempt.node_task_id))
 
     def _lines_before(self, task: Task) -> list[str]:
-        position = self._cluster.position(task) if task.state is TaskState.WAITING else None
+        position = self._cluster.position(task) if task.is_queued else None
         return lines_before(task, position)
 
     async def _ended(self, task: TaskId) -> TaskRecord | None:

@@ -58,6 +58,8 @@ LIFE: Final[dict[tuple[TaskState | None, Step], TaskState]] = {
     (TaskState.RUNNING, Step.CANCEL): TaskState.CANCELED,
     (TaskState.RUNNING, Step.RETRY): TaskState.WAITING,
     (TaskState.RUNNING, Step.GIVE_UP): TaskState.FAILED,
+    (TaskState.COMPLETED, Step.CANCEL): TaskState.CANCELED,
+    (TaskState.FAILED, Step.CANCEL): TaskState.CANCELED,
     (TaskState.COMPLETED, Step.RESTART): TaskState.RUNNING,
     (TaskState.FAILED, Step.RESTART): TaskState.RUNNING,
     (TaskState.CANCELED, Step.RESTART): TaskState.RUNNING,

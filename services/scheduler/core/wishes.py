@@ -6,14 +6,16 @@ Like core/tasks.py: a task and the time in, the next task out, each step looked 
 import msgspec
 
 from libs.common.clocks import WallMs
-from libs.common.model import Attempt, AttemptState, Cleanup, OptionValue, Task, TaskState
+from libs.common.model import Attempt, AttemptState, Cleanup, LastKnown, OptionValue, Task, TaskState
 from services.scheduler.core.attempts import Ending, ended
 from services.scheduler.core.life import Impossible, Step, moved, with_attempt
 from services.scheduler.core.timeline import told, told_in_passing
 
 
 def canceled(task: Task, cleanup: Cleanup, now_ms: WallMs) -> Task:
-    """End it because its client said so."""
+    """End it because its client said so. What has ended keeps its results and its console, and may be restarted as before."""
+    if task.state.ended:
+        task = msgspec.structs.replace(task, known=untimed(task.known), error="")
     attempts = task.attempts
     if task.state in {TaskState.FORWARDING, TaskState.RUNNING}:
         attempts = ended(attempts, Ending("canceled", cleanup=cleanup), now_ms)
@@ -25,6 +27,11 @@ def canceled(task: Task, cleanup: Cleanup, now_ms: WallMs) -> Task:
         waiting_because="",
         timeline=told(task.timeline, "Canceled", now_ms),
     )
+
+
+def untimed(known: LastKnown | None) -> LastKnown | None:
+    """Forget how long it took, as NodeODM does when a task that has ended is canceled."""
+    return msgspec.structs.replace(known, processing_time_ms=-1) if known else None
 
 
 def removed(task: Task, now_ms: WallMs) -> Task:
@@ -51,6 +58,7 @@ def restarted(task: Task, options: tuple[OptionValue, ...] | None, now_ms: WallM
     return moved(
         task,
         Step.RESTART,
+        restarted_at_ms=began_ms,
         known=None,
         error="",
         ended_at_ms=None,
@@ -76,6 +84,7 @@ def started_over(task: Task, options: tuple[OptionValue, ...] | None, now_ms: Wa
     return moved(
         task,
         Step.START_OVER,
+        restarted_at_ms=now_ms,
         known=None,
         error="",
         ended_at_ms=None,

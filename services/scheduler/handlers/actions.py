@@ -67,16 +67,26 @@ class ActionHandlers:
     # --- cancel ----------------------------------------------------------------------------------------------------
 
     async def cancel(self, asked: TaskRef) -> TaskRecord:
-        """End a task. One that has ended stays as it is, and that is a success."""
+        """End a task. One that has ended is canceled too, as on NodeODM; one that was canceled stays as it is, and that is a success."""
         async with self._ledger.holding(asked.task):
             found = await self._ledger.find(asked.task, asked.owner)
-            if found.task.state.ended:
+            if found.task.state is TaskState.CANCELED:
                 return found
+            if found.task.state.ended:
+                return await self._cancel_ended(found.task)
             cleanup = await self._stop(found.task)
             kept = cleanup is Cleanup.NONE and await self._keep_console(await self.find(asked))
             kept = kept or await self._consoles.keep_seen(asked.task, self._board.observed.get(asked.task))
             record = await self._ledger.write(asked.task, lambda task: self._canceled(task, cleanup, kept=kept))
         await self._voice.of_task(TASK_FINISHED, record.task, reason="canceled")
+        return record
+
+    async def _cancel_ended(self, task: Task) -> TaskRecord:
+        """Note it. Its node has nothing to stop, and keeps the results: they are there to be fetched, and to be restarted from."""
+        record = await self._ledger.write(
+            task.id, lambda now: canceled(now, Cleanup.NONE, self._ledger.now_ms()) if now.state is task.state else now
+        )
+        log.info("task canceled after its end", task=task.id, was=str(task.state))
         return record
 
     def _canceled(self, task: Task, cleanup: Cleanup, *, kept: bool) -> Task:

@@ -182,7 +182,7 @@ async def test_the_usual_way_does_not_tell_again_what_the_owner_does_not_confirm
     "changed",
     [
         pytest.param(a_task(TaskState.CANCELED, known=LastKnown(code=StatusCode.CANCELED)), id="cancelled"),
-        pytest.param(a_task(TaskState.WAITING, attempts=()), id="restarted"),
+        pytest.param(a_task(TaskState.WAITING, attempts=(), waiting_because="busy"), id="restarted"),
         pytest.param(a_task(TaskState.FORWARDING), id="sent to another node"),
     ],
 )

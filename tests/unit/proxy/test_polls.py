@@ -64,7 +64,7 @@ def task(state: TaskState = TaskState.RUNNING, **values: Any) -> Task:
 @pytest.mark.parametrize(
     ("state", "said", "shown", "submodel_shown"),
     [
-        (TaskState.WAITING, None, 10, 20),
+        (TaskState.WAITING, None, 20, 20),
         (TaskState.FORWARDING, None, 20, 20),
         (TaskState.RUNNING, None, 20, 20),
         (TaskState.RUNNING, 10, 10, 20),
@@ -84,6 +84,25 @@ def test_the_record_decides_and_the_node_adds(
 
     assert code_of(task(state), code) == shown
     assert code_of(task(state, submodel=True), code) == submodel_shown
+
+
+def test_a_task_is_queued_when_a_slot_has_been_looked_for_in_vain() -> None:
+    waiting = task(TaskState.WAITING, waiting_because="no free slot (1 of 1 busy)")
+    assert code_of(waiting, None) == StatusCode.QUEUED
+    assert code_of(msgspec.structs.replace(waiting, submodel=True), None) == StatusCode.RUNNING
+
+
+def test_a_restarted_task_is_shown_as_created_then() -> None:
+    again = task(TaskState.RUNNING, restarted_at_ms=77)
+    assert known_info(again, 80)["dateCreated"] == 77
+    assert (node_info(again, {"status": {"code": 20}, "dateCreated": 5}) or {})["dateCreated"] == 77
+
+
+def test_whole_percents_are_written_without_a_fraction() -> None:
+    known = LastKnown(code=StatusCode.RUNNING, progress=97.0)
+    assert msgspec.json.encode(known_info(task(known=known), 0)["progress"]) == b"97"
+    assert known_info(task(known=msgspec.structs.replace(known, progress=4.5)), 0)["progress"] == 4.5
+    assert msgspec.json.encode(known_info(task(TaskState.COMPLETED), 0)["progress"]) == b"100"
 
 
 JSON = st.recursive(

@@ -173,10 +173,16 @@ async def test_a_node_that_is_ahead_of_the_record_makes_the_scheduler_look(world
 
 
 async def test_a_waiting_task_says_its_place_and_asks_nobody(world: World) -> None:
-    world.cluster.put(a_task(TaskState.WAITING, attempts=(), timeline=TIMELINE[:1]))
+    world.cluster.put(a_task(TaskState.WAITING, attempts=(), timeline=TIMELINE[:1], waiting_because="busy"))
     assert await world.reader.output(TASK, ANNE, 0) == ["accepted (place 1 in the queue)"]
     assert (await world.reader.info(TASK, ANNE, None))["status"] == {"code": 10}
     assert world.nodes.asked == []
+
+
+async def test_a_task_for_which_no_slot_has_been_looked_for_in_vain_says_no_place(world: World) -> None:
+    world.cluster.put(a_task(TaskState.WAITING, attempts=(), timeline=TIMELINE[:1]))
+    assert await world.reader.output(TASK, ANNE, 0) == ["accepted"]
+    assert (await world.reader.info(TASK, ANNE, None))["status"] == {"code": 20}
 
 
 async def test_the_console_of_an_ended_task_is_read_in_parts_from_where_it_is_kept(world: World) -> None:

@@ -2,9 +2,22 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from libs.common.model import Attempt, AttemptState, InstanceId, MachineId, NodeId, NodeTaskId, Task, TaskId, TaskState
+from libs.common.model import (
+    Attempt,
+    AttemptState,
+    InstanceId,
+    LastKnown,
+    MachineId,
+    NodeId,
+    NodeTaskId,
+    StatusCode,
+    Task,
+    TaskId,
+    TaskState,
+)
 from services.proxy.core.results import Place, Seen, address, places, seen, storage_and_path
 
 MACHINE, PREFIX, NODE = Place.MACHINE, Place.PREFIX, Place.NODE
@@ -30,6 +43,10 @@ def task(*attempts: Attempt, state: TaskState = TaskState.COMPLETED) -> Task:
 
 ON_MACHINE = attempt(machine=MachineId("m"))
 
+CANCELED_LATER = msgspec.structs.replace(
+    task(ON_MACHINE, state=TaskState.CANCELED), known=LastKnown(code=StatusCode.COMPLETED)
+)
+
 
 @pytest.mark.parametrize(
     ("given", "prefix", "node_known", "found"),
@@ -43,6 +60,7 @@ ON_MACHINE = attempt(machine=MachineId("m"))
         pytest.param(task(ON_MACHINE), "https://x", False, (MACHINE,), id="the autoscaler knows its own bucket"),
         pytest.param(task(ON_MACHINE, state=TaskState.RUNNING), "https://x", True, (NODE,), id="still at work"),
         pytest.param(task(ON_MACHINE, state=TaskState.FAILED), "https://x", True, (NODE,), id="failed"),
+        pytest.param(CANCELED_LATER, "", False, (MACHINE,), id="completed, then canceled"),
         pytest.param(task(state=TaskState.WAITING), "https://x", False, (), id="never on a node"),
         pytest.param(task(attempt(running_at_ms=None)), "https://x", True, (), id="never ran"),
     ],

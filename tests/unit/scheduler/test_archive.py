@@ -104,10 +104,14 @@ async def test_a_restart_brings_a_task_back_from_the_archive():
         assert await kept(play) == (set(), {task_id("one")})
 
 
-async def test_to_cancel_an_archived_task_leaves_it_where_it_is():
+async def test_an_archived_task_that_is_canceled_comes_back_and_is_archived_again():
     async with a_play(a=FakeNode()) as play:
         await completes(play, "one")
         await play.archives()
+        assert (await play.cancels("one", ALICE)).state is TaskState.CANCELED
+        assert await kept(play) == ({task_id("one")}, set())
+        await play.archives()
+        assert await kept(play) == (set(), {task_id("one")})
         await play.cancels("one", ALICE)
         assert await kept(play) == (set(), {task_id("one")})
 

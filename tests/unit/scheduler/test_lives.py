@@ -350,13 +350,21 @@ async def test_a_task_that_is_canceled_while_it_is_sent_is_removed_from_its_node
         assert play.task("one").state is TaskState.CANCELED
 
 
-async def test_canceling_what_has_ended_is_a_success_and_changes_nothing():
+@pytest.mark.parametrize("code", [StatusCode.COMPLETED, StatusCode.FAILED])
+async def test_what_has_ended_is_canceled_too_and_restarts_from_there(code: StatusCode):
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         placed = await play.starts("one")
-        play.node("a").finishes(placed.node_task_id)
+        play.node("a").says(
+            placed.node_task_id, code=code, error="" if code is StatusCode.COMPLETED else "Cannot process dataset"
+        )
         await play.looks()
-        assert (await play.cancels("one")).state is TaskState.COMPLETED
+        canceled = await play.cancels("one")
+        assert canceled.state is TaskState.CANCELED
+        assert (canceled.known.code, canceled.known.processing_time_ms, canceled.error) == (code, -1, "")
+        assert play.node("a").tasks[placed.node_task_id].code is code
+        assert await play.cancels("one") == canceled
+        assert (await play.restarts("one")).state is TaskState.RUNNING
 
 
 # --- remove --------------------------------------------------------------------------------------------------------
