@@ -16,7 +16,6 @@ circle behind that only the garbage collector would find.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,7 +131,7 @@ class Cycle:
     def __init__(self, wire: Wire, asked: Asked) -> None:
         self._wire = wire
         self._asked = asked
-        self._pieces: deque[bytes] = deque()
+        self._pieces: list[bytes] = []
         self._end_told = False
         self._wake: asyncio.Event | None = None
         self._chunked = False
@@ -199,9 +198,11 @@ class Cycle:
         return {"type": "http.disconnect"}
 
     def _next_piece(self) -> Message:
-        piece = self._pieces.popleft() if self._pieces else b""
-        self.waiting_bytes -= len(piece)
-        self._end_told = not (self.more_body or self._pieces)
+        """Hand out all that has come: a piece costs the same however small the client has made it."""
+        piece = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self.waiting_bytes = 0
+        self._end_told = not self.more_body
         return {"type": "http.request", "body": piece, "more_body": not self._end_told}
 
     async def send(self, message: Message) -> None:
@@ -222,6 +223,7 @@ class Cycle:
         connection, length = find(headers, b"connection"), find(headers, b"content-length")
         if connection is not None and b"close" in connection.lower():
             self._asked.keeps = False
+        self._consider_body()
         lines = [line for line in headers if line[0] not in FRAMING]
         if length is not None:
             lines.append((b"content-length", length))
@@ -232,8 +234,15 @@ class Cycle:
         elif self._due_bytes is None:
             self._asked.keeps = False
         self.started = True
-        self._asked.awaits_continue = False
         self._wire.transport.write(self._head(status, lines) + b"\r\n")
+
+    def _consider_body(self) -> None:
+        """End the connection behind an answer to a body that was not asked for: it may still come, or not (RFC 9110, 10.1.1).
+
+        Nobody could say whether what comes next is that body or another request. Go's client, for one, sends the next request.
+        """
+        if self._asked.awaits_continue and self.more_body:
+            self._asked.keeps = False
 
     def _part(self, data: bytes, *, more: bool) -> None:
         if not self.started:
@@ -278,6 +287,7 @@ class Cycle:
             return
         require_sendable(headers)
         self._asked.keeps = self._asked.keeps and not close
+        self._consider_body()
         head = self._head(status, headers) + b"content-length: %d\r\n\r\n" % len(body)
         self._wire.transport.write(head if self._asked.is_head else head + body)
         self._end()

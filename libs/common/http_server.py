@@ -313,12 +313,10 @@ class Connection(asyncio.BufferedProtocol):
             self._do(self._core.answered(self.loop.time(), keeps=keeps))
 
     def _half_close(self) -> None:
-        """Say that this was all; where that cannot be said (TLS), close."""
+        """Say that this was all. Where that cannot be said (TLS) the answer has said it, and who reads it closes."""
         if self.transport.can_write_eof():
             self.transport.write_eof()
-            self._release(BEHIND | EARLY | FULL)
-        else:
-            self._close()
+        self._release(BEHIND | EARLY | FULL)
 
     def _close(self) -> None:
         """Close once all is sent; a client that does not read it has its time for that."""

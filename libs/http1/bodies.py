@@ -14,6 +14,8 @@ HEAD: Final = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 BESIDE_LIMIT_BYTES: Final = 16 * 1024
 BESIDE_PER_BYTE: Final = 16
 """Trailers, chunk extensions and the sizes of chunks are passed over, but not for ever. A chunk of one byte takes five more."""
+FEW_COUNT: Final = 2
+"""More chunks in one read are one piece: whoever takes pieces pays for each, and a read may hold thousands of chunks of one byte."""
 
 
 @dataclass(slots=True)
@@ -115,7 +117,7 @@ class ChunkedBody:
             at, self.complete = end, unpacked.complete
         self._tail = window[max(0, at - 3) : at]
         pieces, unpacked.pieces = unpacked.pieces, []
-        return Taken(pieces, at - before_bytes, bad)
+        return Taken(pieces if len(pieces) < FEW_COUNT else (b"".join(pieces),), at - before_bytes, bad)
 
     def _parse(self, piece: bytes) -> BadMessage | None:
         pieces = self._unpacked.pieces

@@ -73,6 +73,8 @@ class App:
         except Exception:
             log.exception("request failed", method=exchange.method, path=exchange.path)
             await apologise(exchange)
+        finally:
+            exchange.forget()
 
     async def _answer(self, exchange: Exchange) -> None:
         path = exchange.path

@@ -37,7 +37,7 @@ AGAIN_BYTES: Final = 16 * 1024 * 1024
 
 
 async def read_form(exchange: Exchange, stall_s: float, *, any_kind: bool = False) -> dict[str, str]:
-    """Read the fields of a form; of `any_kind`, where none of them must be there. Raises MalformedBody, ClientGone, BodyStalled."""
+    """Read the fields of a form; of `any_kind`, where none of them must be there. Raises MalformedBody, Busy, ClientGone, BodyStalled."""
     content_type = exchange.header(b"content-type")
     kind = kind_of(content_type)
     if kind == MULTIPART:
@@ -65,7 +65,9 @@ async def read_multipart_fields(exchange: Exchange, boundary: bytes, stall_s: fl
                     )
                 case _:
                     pass
+        exchange.keep(reader.kept_bytes)
     reader.finish()
+    await exchange.bounds.together.turn(reader.kept_bytes)
     return fields
 
 
@@ -81,10 +83,12 @@ async def read_upload(exchange: Exchange, receipt: Receipt, stall_s: float) -> d
     intake = Intake(reader, receipt)
     async for chunk in exchange.bounded_chunks(stall_s):
         await intake.feed(chunk)
+        exchange.keep(reader.kept_bytes)
         while intake.may_fill() and (behind := await intake.fill(exchange)) is not None:
             chunk = behind  # noqa: PLW2901 as if it had come like the others
             await intake.feed(chunk)
     reader.finish()
+    await exchange.bounds.together.turn(reader.kept_bytes)
     return intake.fields
 
 

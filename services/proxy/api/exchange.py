@@ -5,7 +5,7 @@ CORS is answered for every origin, with credentials: the token is in the URL, so
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -13,6 +13,7 @@ import msgspec
 
 from libs.common.errors import Refused
 from libs.common.http_cycle import DOOR, Cycle, Receive, Scope, Send
+from services.proxy.api.gate import LongBodies
 from services.proxy.core.headers import Header, find
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
@@ -45,6 +46,8 @@ class Bounds:
     """More slowly counts as stalled: whoever sends a byte now and then must not hold a place for ever."""
     body_bytes: int = 0
     """Longest body; 0: no limit."""
+    together: LongBodies = field(default_factory=LongBodies)
+    """Of all requests."""
 
 
 class Exchange:
@@ -53,6 +56,7 @@ class Exchange:
     __slots__ = (
         "_body_begun",
         "_body_over",
+        "_kept_bytes",
         "_query",
         "beside_bytes",
         "bounds",
@@ -82,6 +86,8 @@ class Exchange:
         """The root of our address as another proxy, which passed this on, says it."""
         self._query: dict[str, list[str]] | None = None
         self._body_begun = self._body_over = False
+        self._kept_bytes = 0
+        """Of the body, in memory."""
 
     def __repr__(self) -> str:
         """Show no query: the token is in there."""
@@ -171,15 +177,27 @@ class Exchange:
             yield chunk
 
     async def body(self, limit_bytes: int, stall_s: float) -> bytes | None:
-        """Take the body as a whole; None when it is longer than allowed."""
+        """Take the body as a whole; None when it is longer than allowed. Raises Busy."""
         parts: list[bytes] = []
         size_bytes = 0
         async for chunk in self.chunks(stall_s):
             size_bytes += len(chunk)
             if size_bytes > limit_bytes:
                 return None
+            self.keep(size_bytes)
             parts.append(chunk)
+        await self.bounds.together.turn(size_bytes)
         return b"".join(parts)
+
+    def keep(self, kept_bytes: int) -> None:
+        """Say how much of the body is kept in memory by now. Raises Busy."""
+        self.bounds.together.grown(self._kept_bytes, kept_bytes)
+        self._kept_bytes = kept_bytes
+
+    def forget(self) -> None:
+        """Say that nothing of it is kept any more."""
+        kept_bytes, self._kept_bytes = self._kept_bytes, 0
+        self.bounds.together.gone(kept_bytes)
 
     async def drain(self) -> None:
         """Read on for a while without looking: most clients see an answer only after they have sent everything.

@@ -255,7 +255,10 @@ async def copy(exchange: Exchange, relayed: Relayed, stall_s: float) -> bool:
         log.info("relay broken off", path=exchange.path, reason="the client does not take it")
         return False
     except NodeFailed as error:
-        log.info("relay broken off", path=exchange.path, reason="client left" if exchange.door.gone else error.message)
+        if exchange.door.gone:
+            log.debug("client left", path=exchange.path)
+        else:
+            log.info("relay broken off", path=exchange.path, reason=error.message)
         return False
     await exchange.part(b"", more=False)
     return True

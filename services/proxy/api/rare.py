@@ -22,6 +22,7 @@ from libs.common.model import NodeTaskId, TaskId
 from libs.common.untrusted import Malformed, decode_json
 from services.proxy.api.bodies import read_form
 from services.proxy.api.exchange import RETRY_AFTER, UNAVAILABLE, BodyStalled, ClientGone, Exchange
+from services.proxy.api.gate import Busy
 from services.proxy.api.hot import UUID_AT_END, client_of, text, words_of
 from services.proxy.core.answers import AUTH_INFO, MALFORMED_COMMIT, NO_OPTIONS, NOT_AVAILABLE, cannot_handle, no_uuid
 from services.proxy.core.machines import Verdict
@@ -36,8 +37,11 @@ GET: Final = ["GET"]
 POST: Final = ["POST"]
 ACTIONS: Final = ("/task/cancel", "/task/remove", "/task/restart")
 EVERY_METHOD: Final = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]
-COMMIT_LIMIT_BYTES: Final = 16 * 1024 * 1024
-"""A node's webhook brings the whole list of images along; one that is longer still is taken without a look."""
+COMMIT_LIMIT_BYTES: Final = 1024 * 1024
+"""A node's webhook brings the whole list of images along; one that is longer still is taken without a look, it is a hint only.
+
+Anybody may send one, and what anybody may send is short.
+"""
 OK: Final = 200
 UNAUTHORIZED: Final = 401
 FORBIDDEN: Final = 403
@@ -194,7 +198,7 @@ async def refused(request: Request, error: Exception) -> Response:
     """Say what each kind of trouble is answered with; to an action that it was not done, as NodeODM."""
     exchange: Exchange = request.state.exchange
     await exchange.drain()
-    status = UNAVAILABLE if isinstance(error, BusFailed) else DISK_FULL if isinstance(error, SpoolFull) else OK
+    status = UNAVAILABLE if isinstance(error, BusFailed | Busy) else DISK_FULL if isinstance(error, SpoolFull) else OK
     more = {"success": False} if request.url.path in ACTIONS else {}
     response = answer({**more, "error": words_of(cast("ClusterError", error))}, status)
     if status == UNAVAILABLE:

@@ -7,10 +7,10 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from libs.common.untrusted import Malformed, decode_any_json
-from services.proxy.core.multipart import FIELDS_LIMIT_BYTES, FIELDS_LIMIT_COUNT
+from services.proxy.core.multipart import FIELD_LIMIT_BYTES, FIELDS_LIMIT_COUNT
 from services.proxy.core.parts import MalformedBody
 
-FORM_LIMIT_BYTES: Final = FIELDS_LIMIT_BYTES
+FORM_LIMIT_BYTES: Final = FIELD_LIMIT_BYTES
 """The longest urlencoded or JSON body."""
 
 URLENCODED: Final = b"application/x-www-form-urlencoded"

@@ -17,6 +17,8 @@ STRING: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4
 NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 FLOAT_TEXT: Final = re.compile(r"\s*([+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?))")
 INT_TEXT: Final = re.compile(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|(?!0[xX])[0-9]+)")
+SCANNED_LENGTH: Final = 64 * 1024
+"""A longer text is not searched for V8's own place of a fault: that takes seconds for a megabyte, and anybody can send one."""
 EXACT_DIGITS: Final = 15
 """Every whole number of so many digits is the same in JavaScript."""
 EXACT_MAX: Final = 2**53
@@ -38,9 +40,14 @@ def parse_json(text: str) -> Any:
         require_shallow(value)
     except (RecursionError, Malformed):
         raise BadJson("The JSON is nested too deeply") from None
-    except ValueError:
-        raise BadJson(complaint(text)) from None
+    except ValueError as error:
+        raise BadJson(complaint(text, first_fault(text) if len(text) <= SCANNED_LENGTH else place_of(error))) from None
     return value
+
+
+def place_of(error: ValueError) -> int:
+    """Say where Python stopped reading: near V8's place, and known without reading again."""
+    return error.pos if isinstance(error, json.JSONDecodeError) else 0
 
 
 def whole(digits: str) -> int | float:
@@ -58,9 +65,8 @@ def not_json(word: str) -> NoReturn:
     raise ValueError(word)
 
 
-def complaint(text: str) -> str:
-    """Find where the text stops being JSON, and say it as V8 does."""
-    at = first_fault(text)
+def complaint(text: str, at: int) -> str:
+    """Say as V8 does where the text stops being JSON."""
     if at >= len(text):
         return "Unexpected end of JSON input"
     if text[at] == '"':

@@ -124,6 +124,11 @@ class MultipartReader:
         return f"MultipartReader({self._at.name.lower()}, holds {len(self._held)} bytes)"
 
     @property
+    def kept_bytes(self) -> int:
+        """How much of the body is kept in memory: all that fields hold."""
+        return self._fields_bytes
+
+    @property
     def inside_file(self) -> bool:
         """Whether what comes next is the next byte of a file for certain."""
         return self._at is At.CONTENT and self._file_open and not self._held

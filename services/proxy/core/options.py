@@ -45,8 +45,9 @@ def check_options(raw: str | None, known: Sequence[NodeOption]) -> tuple[OptionV
         return unchecked(chosen)
     accepted: list[OptionValue] = []
     complaints: list[dict[str, str]] = []
+    named = {name: entry for entry in reversed(chosen) if isinstance(name := entry.get("name"), str)}
     for option in known:
-        entry = next((each for each in chosen if each.get("name") == option.name), None)
+        entry = named.get(option.name)
         if entry is None:
             continue
         value = entry.get("value", UNDEFINED)

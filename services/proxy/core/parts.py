@@ -31,15 +31,15 @@ USUAL: Final = re.compile(
 )
 """The head of a file as curl, browsers and requests write it: many requests are full of them."""
 FOLD: Final = re.compile(rb"\r\n(?=[ \t])")
-LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t -~\x80-\xff]*)")
-"""One line of a head: no control characters, no space before the colon."""
+LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*+([\t -~\x80-\xff]*)")
+"""One line of a head: no control characters, no space before the colon. Possessive: spaces are never given back to be tried again."""
 PARAMETER: Final = re.compile(
     rb'[ \t]*;[ \t]*(?:([^\s;="]+)[ \t]*=[ \t]*(?:("(?:[^"\\]|\\.)*")[ \t]*(?=;|$)|(?!")([^;]*))|(?=;|$))', re.DOTALL
 )
 CHARSET: Final = re.compile(rb';[ \t]*charset[ \t]*=[ \t]*"?([\w-]+)', re.IGNORECASE)
 ESCAPED: Final = re.compile(rb'\\(["\\])')
-ENCODED: Final = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})*%[0-9A-F]{2}(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})*")
-"""A name in which everything that could be encoded is."""
+ENCODED: Final = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})*+")
+"""A name in which everything that could be encoded is, if there is anything."""
 WORD: Final = re.compile(r"=\?([\w-]+)(?:\*[\w-]*)?\?([BbQq])\?([!->@-~]*)\?=")
 WORDS: Final = re.compile(rf"{WORD.pattern}(?:[ \t]*{WORD.pattern})*")
 UNENCODED: Final = frozenset({b"base64", b"quoted-printable", b"x-uuencode", b"uuencode"})
@@ -135,7 +135,7 @@ def filename_of(said: dict[bytes, bytes], *, encoded: bool) -> str | None:
 
 def name_of(plain: str, *, encoded: bool) -> str:
     """Decode a `filename`. `encoded`: the head is in aiohttp's order, the type first; aiohttp percent-encodes names and does not say so."""
-    if encoded and ENCODED.fullmatch(plain):
+    if encoded and "%" in plain and ENCODED.fullmatch(plain):
         try:
             return unquote_to_bytes(plain).decode()
         except UnicodeDecodeError:

@@ -22,8 +22,9 @@ INFO = b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n"
 class FakeTransport(asyncio.Transport):
     """Remembers."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, secure: bool = False) -> None:
         super().__init__()
+        self._secure = secure
         self.written = b""
         self.reads = True
         self.closed = self.half_closed = False
@@ -45,7 +46,7 @@ class FakeTransport(asyncio.Transport):
         self.closed = True
 
     def can_write_eof(self) -> bool:
-        return True
+        return not self._secure
 
     def write_eof(self) -> None:
         self.half_closed = True
@@ -88,14 +89,17 @@ LIMITS = ServerLimits(head_s=1.0, keep_alive_s=2.0, head=HeadLimits(1000), linge
 
 
 def opened(
-    answers: SlowAnswers | None = None, shared: Connections | None = None, app: App = echo
+    answers: SlowAnswers | None = None,
+    shared: Connections | None = None,
+    app: App = echo,
+    transport: FakeTransport | None = None,
 ) -> tuple[Connection, FakeTransport]:
     """Let a client connect."""
     state: Any = SimpleNamespace(
         connections=set(), tasks=set(), default_headers=[(b"date", b"today")], total_requests=0
     )
     shared = shared or Connections(LIMITS, 10, answers)
-    connection, transport = Connection(shared=shared, app=app, server_state=state), FakeTransport()
+    connection, transport = Connection(shared=shared, app=app, server_state=state), transport or FakeTransport()
     connection.connection_made(transport)
     return connection, transport
 
@@ -287,6 +291,91 @@ async def test_a_body_that_is_none_ends_its_request_with_one_answer() -> None:
 
     assert transport.written.count(b"HTTP/1.1") == 1
     assert b"400 Bad Request" in transport.written
+
+
+async def test_thousands_of_chunks_of_one_byte_are_a_few_pieces() -> None:
+    told: list[bytes] = []
+
+    async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, send
+        while (message := await receive())["type"] == "http.request":
+            told.append(message["body"])
+
+    connection, transport = opened(app=counting)
+    came(connection, b"POST /p HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+    for _ in range(10):
+        if transport.reads:
+            came(connection, b"1\r\na\r\n" * 1000)
+        await passed()
+    connection.connection_lost(None)
+
+    assert (b"".join(told), len(told)) == (b"a" * 10_000, 10)
+
+
+async def test_a_body_that_comes_byte_by_byte_while_nobody_takes_it_is_one_piece() -> None:
+    told: list[bytes] = []
+    release = asyncio.Event()
+
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, send
+        await release.wait()
+        while (message := await receive())["type"] == "http.request":
+            told.append(message["body"])
+
+    connection, _ = opened(app=late)
+    came(connection, b"POST /p HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n")
+    for _ in range(500):
+        came(connection, b"a")
+    release.set()
+    await passed()
+    connection.connection_lost(None)
+
+    assert told == [b"a" * 500]
+
+
+EXPECTING = b"POST /p HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n"
+
+
+@pytest.mark.parametrize("in_one_write", [True, False])
+async def test_behind_an_answer_to_a_body_that_nobody_asked_for_the_connection_ends(in_one_write: bool) -> None:  # noqa: FBT001
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        if in_one_write:
+            await scope["extensions"][DOOR].answer(401, [], b"")
+            return
+        await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    connection, transport = opened(app=refuse)
+    came(connection, EXPECTING)
+    await passed()
+    came(connection, NEXT)
+    await passed()
+
+    assert transport.written.count(b"HTTP/1.1") == 1
+    assert b"connection: close\r\n" in transport.written
+    assert transport.half_closed
+
+
+async def test_behind_a_body_that_was_asked_for_the_connection_goes_on() -> None:
+    connection, transport = opened()
+    came(connection, EXPECTING)
+    await passed()
+    came(connection, b"hello" + NEXT)
+    await passed()
+    await passed()
+
+    assert transport.written.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+    assert transport.written.endswith(b"/next")
+
+
+async def test_over_tls_too_a_client_may_send_on_until_it_has_read_that_it_is_refused() -> None:
+    connection, transport = opened(transport=FakeTransport(secure=True))
+    came(connection, b"nonsense\r\n\r\n")
+    came(connection, b"and the rest of it")
+
+    assert (transport.half_closed, transport.closed, transport.reads) == (False, False, True)
+    assert connection.until_s < asyncio.get_running_loop().time() + LIMITS.linger_s + 1
 
 
 async def test_an_application_that_fails_is_answered_for() -> None:

@@ -194,6 +194,13 @@ def test_chunks_that_are_none_are_refused(chunks: bytes) -> None:
 # --- one at a time -------------------------------------------------------------------------------------------------
 
 
+def test_chunks_of_one_byte_that_come_together_are_one_piece() -> None:
+    side = opened()
+    side.received(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", 0.0)
+
+    assert side.received(b"1\r\na\r\n" * 5_000, 0.0) == [Data(b"a" * 5_000)]
+
+
 def test_what_comes_behind_a_request_is_not_even_parsed_before_its_answer() -> None:
     side = opened()
 
