@@ -2,8 +2,8 @@
 
 Whoever writes JSON to us may write anything: too much, nested a thousand deep, bytes that are no UTF-8, another shape. Each of
 these is a different exception somewhere below, and an exception that nobody expects is a 500, or a loop that ends. Here it is
-`Malformed`, whose message holds nothing of the content. Bounds, in this order, before anything is built: length, depth, UTF-8;
-then the shape, which is a type. What our own services write to each other does not come here.
+`Malformed`, whose message holds nothing of the content. Bounds, before anything is built: length, number of values, UTF-8; then the shape,
+which is a type, and depth. What our own services write to each other does not come here.
 """
 
 from collections.abc import Iterable
@@ -17,6 +17,8 @@ LIMIT_BYTES: Final = 1 << 20
 """Unless the caller expects more."""
 DEEPEST: Final = 64
 """Brackets inside brackets: NodeODM and its clients need four. Far less than Python's stack takes, wherever the value is walked."""
+MOST_COUNT: Final = 2_000_000
+"""Values side by side. The console of a node is long because its lines are; 64 MB of `[],` are a gigabyte of lists, and half a minute."""
 TOO_DEEP: Final = "nested too deeply"
 SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 
@@ -29,6 +31,8 @@ def decode_json(content: bytes, shape: type[Shape], *, limit_bytes: int = LIMIT_
     """Read untrusted JSON into a type. Raises Malformed, and nothing else. `strict`: "1" is no number."""
     if len(content) > limit_bytes:
         raise Malformed(f"longer than {limit_bytes} bytes")
+    if len(content) > MOST_COUNT and content.count(b",") > MOST_COUNT:
+        raise Malformed("too many values")
     try:
         if not content.isascii():
             content.decode()  # what is skipped of it is not looked at below

@@ -44,7 +44,7 @@ class PeerClient:
             link = await self._client.open(origin_of(url), NAME, CONNECT_S)
             try:
                 head = await self._exchange(link, url, passed)
-                body = await link.read(ANSWER_LIMIT_BYTES, ANSWER_S)
+                body = await link.read(ANSWER_LIMIT_BYTES, ANSWER_S, asyncio.get_running_loop().time() + ANSWER_S)
             finally:
                 link.close()
         except NodeFailed:

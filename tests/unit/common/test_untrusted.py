@@ -38,6 +38,13 @@ def test_another_shape_is_malformed(content: bytes) -> None:
         decode_json(content, NodeInfo)
 
 
+def test_many_megabytes_are_read_when_they_are_text_and_not_when_they_are_small_change() -> None:
+    lines = [b'"' + b"a line, of a console" * 20 + b'"'] * 20_000
+    assert len(decode_any_json(b"[" + b",".join(lines) + b"]", limit_bytes=64 << 20)) == 20_000
+    with pytest.raises(Malformed, match="too many values"):
+        decode_any_json(b"[" + b"0," * 2_000_001 + b"0]", limit_bytes=64 << 20)
+
+
 def test_as_many_levels_as_are_allowed_are_read() -> None:
     assert decode_any_json(b"[" * DEEPEST + b"]" * DEEPEST)
     with pytest.raises(Malformed, match="deep"):
