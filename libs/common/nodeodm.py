@@ -32,6 +32,10 @@ BAD_REQUEST: Final = 400
 """From here on a status is an error."""
 CONSOLE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 """Of an answer with a console in it; every other one is small."""
+POSSIBLE: Final = range(2**53)
+"""What JavaScript counts with."""
+WORDS_LENGTH: Final = 100
+"""Of a version, or the name of an engine."""
 ERROR_LIMIT_BYTES: Final = 64 * 1024
 """What is longer is no error."""
 
@@ -81,7 +85,9 @@ class NodeClient:
 
     async def info(self, node: Node, timeout_s: float | None = None) -> NodeInfo:
         """Ask `GET /info`."""
-        return await self._get(node, "/info", NodeInfo, timeout_s)
+        said = await self._get(node, "/info", NodeInfo, timeout_s)
+        require_possible(said, node)
+        return said
 
     async def options(self, node: Node, timeout_s: float | None = None) -> tuple[NodeOption, ...]:
         """Ask `GET /options`."""
@@ -152,6 +158,15 @@ class NodeClient:
         sent = urlencode(form).encode()
         said = await self._calls.post(node, target(node, path), sent, timeout_s or self._timeout_s)
         decode(said, dict[str, Any], node)
+
+
+def require_possible(said: NodeInfo, node: Node) -> None:
+    """Raise NodeFailed for numbers and words that no node can mean: they are stored, added up and shown to everybody."""
+    counts = (said.max_parallel_tasks, said.task_queue_count, said.cpu_cores, said.total_memory, said.available_memory)
+    if any(count is not None and count not in POSSIBLE for count in (*counts, abs(said.max_images or 0))):
+        raise NodeFailed(f"{node.name} answered nonsense: a number is impossible")
+    if any(len(words) > WORDS_LENGTH for words in (said.version, said.engine, said.engine_version)):
+        raise NodeFailed(f"{node.name} answered nonsense: a version is too long")
 
 
 def target(node: Node, path: str, query: dict[str, str] | None = None) -> str:

@@ -10,7 +10,7 @@ from libs.common.clocks import Instant
 from libs.common.errors import BusFailed, ClusterError
 from libs.common.loops import beat
 from libs.common.messages import DEMAND_CHANGED, OPTIONS, SUMMARY, SUMMARY_KEY, DemandChanged
-from libs.common.model import ClusterSummary, ReferenceOptions
+from libs.common.model import ClusterSummary, NodeId, ReferenceOptions
 from libs.common.ports import Bucket, Bus
 from services.scheduler.core.demand import demand_of, is_news
 from services.scheduler.core.nodes import NodeState
@@ -49,6 +49,8 @@ class Totals:
         self._told_demand: DemandChanged | None = None
         self._reference: Reference | None = None
         self._fetched: Instant | None = None
+        self._complaints: dict[NodeId, str] = {}
+        """What was last said of nodes that do not give their list: they are asked whenever another node comes online."""
 
     @classmethod
     async def open(cls, ledger: Ledger, bus: Bus, api: NodeApi, settings: SchedulerSettings) -> "Totals":
@@ -112,8 +114,11 @@ class Totals:
         try:
             options = await self._api.options(node.record, self._settings.probe_timeout_s)
         except ClusterError as error:
-            log.warning("options not fetched", node=node.id, error=error.message)
+            if self._complaints.get(node.id) != error.message:
+                self._complaints[node.id] = error.message
+                log.warning("options not fetched", node=node.id, error=error.message)
             return False
+        self._complaints.clear()
         now_ms = self._ledger.now_ms()
         self._ledger.office.require()
         await self._options.put(SUMMARY_KEY, ReferenceOptions(options=options, seen_at_ms=now_ms))

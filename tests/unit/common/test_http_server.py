@@ -337,7 +337,7 @@ EXPECTING = b"POST /p HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-len
 
 
 @pytest.mark.parametrize("in_one_write", [True, False])
-async def test_behind_an_answer_to_a_body_that_nobody_asked_for_the_connection_ends(in_one_write: bool) -> None:  # noqa: FBT001
+async def test_behind_an_answer_to_a_body_that_nobody_asked_for_the_connection_ends(in_one_write: bool) -> None:
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
         del receive
         if in_one_write:

@@ -1,6 +1,7 @@
 """What is read as a whole costs little, however it is made, and all of it together is bounded."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -22,10 +23,8 @@ IN_TIME_S = 0.4
 def attempt(read: Callable[[], object]) -> float:
     """Let something be read or refused; how long the processor worked."""
     began_s = time.process_time()
-    try:
+    with contextlib.suppress(Refused):
         read()
-    except Refused:
-        pass
     return time.process_time() - began_s
 
 
