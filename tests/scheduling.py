@@ -14,13 +14,14 @@ No loop runs by itself: the test does what a loop would do, when it wants it don
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from libs.common.clocks import Instant, Now, WallMs
-from libs.common.errors import NodeFailed, NodeUnreachable, Refused
+from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
 from libs.common.lifecycle import Crew
 from libs.common.messages import (
     NODES,
@@ -63,6 +64,7 @@ from services.scheduler.core.ended import SETTLED_S
 from services.scheduler.core.looks import Look
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.main import Scheduler, wired
+from services.scheduler.ports import HeardInfo
 from services.scheduler.settings import SchedulerSettings
 from tests.waiting import until
 
@@ -125,6 +127,8 @@ class FakeNode:
     refuses_output: bool = False
     refuses: str = ""
     """What it says to the next action."""
+    used: int = 0
+    """Memory that is not left."""
     asked_count: int = 0
     """How often it was asked how it is, or how a task is."""
 
@@ -139,7 +143,7 @@ class FakeNode:
             max_parallel_tasks=self.slots,
             task_queue_count=len(busy) + self.foreign,
             total_memory=self.memory,
-            available_memory=self.memory,
+            available_memory=self.memory - self.used,
             cpu_cores=4,
         )
 
@@ -167,6 +171,12 @@ class FakeNodes:
 
     def __init__(self, nodes: dict[str, FakeNode]) -> None:
         self.nodes = nodes
+        self.turns_count: Counter[str] = Counter()
+        """How often each was asked together with others."""
+        self.rounds: list[int] = []
+        """How many each time."""
+        self.breaks_next = False
+        """Asking together fails in a way that nobody expects."""
 
     def reach(self, node: Node) -> FakeNode:
         """Find the node, if it is up."""
@@ -180,6 +190,20 @@ class FakeNodes:
         fake = self.reach(node)
         fake.asked_count += 1
         return fake.info()
+
+    async def infos(self, nodes: Iterable[Node], heard: HeardInfo, timeout_s: float) -> None:
+        """Say how each is."""
+        asked = list(nodes)
+        if self.breaks_next:
+            self.breaks_next = False
+            raise ZeroDivisionError
+        self.rounds.append(len(asked))
+        for node in asked:
+            try:
+                heard(node, await self.info(node, timeout_s))
+            except ClusterError as error:
+                heard(node, error)
+            self.turns_count[node.hostname] += 1
 
     async def options(self, node: Node, timeout_s: float) -> tuple[NodeOption, ...]:
         """Say which options it knows."""

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from libs.common.errors import NodeUnreachable
-from libs.common.http_client import Client
+from libs.common.http_client import Client, Pool
 from libs.common.http_link import Asked, Origin, Patience
 from libs.common.model import Node
 
@@ -57,7 +57,11 @@ class Calls:
 
     async def get(self, node: Node, target: str, limit_s: float, *, limit_bytes: int = LIMIT_BYTES) -> Answer:
         """Ask something that may be asked twice. `target`: path and query."""
-        return await self._ask(node, Asked(head(node, "GET", target, "keep-alive") + b"\r\n"), limit_s, limit_bytes)
+        return await self._ask(node, question(node, target), limit_s, limit_bytes)
+
+    def pool(self, node: Node) -> Pool:
+        """Find the connections to a node."""
+        return self._client.pool(origin_of(node), node.name)
 
     async def post(  # noqa: PLR0913 a request has these parts
         self,
@@ -82,6 +86,11 @@ class Calls:
             content = await link.read(limit_bytes, limit_s, until_s)
             assert link.head is not None  # noqa: S101 it has been read
             return Answer(link.head.status, content)
+
+
+def question(node: Node, target: str) -> Asked:
+    """Write a GET. Raises NodeUnreachable for a name that cannot be one."""
+    return Asked(head(node, "GET", target, "keep-alive") + b"\r\n")
 
 
 def origin_of(node: Node) -> Origin:

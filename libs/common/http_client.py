@@ -12,6 +12,7 @@ One request, in order:
      may be asked twice uses kept connections (`repeatable`); everything else has one of its own.
   3. hand the body on as it comes, `silence_s` at most between two pieces. With more than HIGH_WATER_BYTES waiting the
      socket is no longer read, until the reader has caught up.
+     Whoever asks hundreds at once waits for none of them: `borrow` a kept connection and be called back (libs/common/rounds.py).
   4. leaving the context with the answer complete gives the connection back; leaving it at any other moment (client gone,
      time is up, cancelled) closes it, so that the other side stops sending.
 
@@ -26,7 +27,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
-from libs.common.http_link import Asked, Link, Origin, Patience, Stale, connect, within
+from libs.common.errors import NodeFailed
+from libs.common.http_link import Asked, Heard, Link, Origin, Patience, Stale, connect, within
 
 IDLE_S: Final = 4.0
 POOLS_TIDIED_AT_COUNT: Final = 256
@@ -70,12 +72,32 @@ class Pool:
         try:
             return await self._asked(asked, patience)
         except BaseException:
-            self._leave()
+            self._at_work_count -= 1
+            self._room.release()
             raise
+
+    def borrow(self, asked: Asked, heard: Heard) -> Link | None:
+        """Ask over a connection that is kept, and be called back (Link.ask); None: there is none. To be taken back.
+
+        It opens nothing, so the limit of connections does not count it.
+        """
+        while link := self._take_idle():
+            try:
+                link.ask(asked, heard)
+            except NodeFailed:
+                continue
+            self._at_work_count += 1
+            return link
+        return None
 
     def give_back(self, link: Link) -> None:
         """Keep a connection for the next request, or close it."""
-        self._leave()
+        self._room.release()
+        self.take_back(link)
+
+    def take_back(self, link: Link) -> None:
+        """Do that with one that was borrowed."""
+        self._at_work_count -= 1
         if not link.idle:
             link.close()
             return
@@ -92,10 +114,6 @@ class Pool:
         for link in self._idle:
             link.close()
         self._idle.clear()
-
-    def _leave(self) -> None:
-        self._at_work_count -= 1
-        self._room.release()
 
     async def _asked(self, asked: Asked, patience: Patience) -> Link:
         while asked.repeatable and (kept := self._take_idle()):
@@ -192,13 +210,14 @@ class Client:
 
     def ask(self, origin: Origin, name: str, asked: Asked, patience: Patience) -> Asking:
         """Send one request; the answer lives as long as the context. `name`: what errors call the other side."""
-        return Asking(self._pool(origin, name), asked, patience)
+        return Asking(self.pool(origin, name), asked, patience)
 
     async def open(self, origin: Origin, name: str, limit_s: float) -> Link:
         """Open a connection for a request whose body is sent piece by piece; to be closed by who has it. Raises NodeUnreachable."""
         return await connect(origin, name, limit_s, self._tls() if origin.tls else None)
 
-    def _pool(self, origin: Origin, name: str) -> Pool:
+    def pool(self, origin: Origin, name: str) -> Pool:
+        """Find the connections to one origin."""
         pool = self._pools.get((origin, name))
         if pool is None:
             if len(self._pools) >= self._tidied_at_count:

@@ -71,8 +71,8 @@ class Link(asyncio.BufferedProtocol):
     """Shared by all."""
 
     __slots__ = (
-        "_core", "_full", "_paused", "_pieces", "_queued_bytes", "_trouble", "_used", "_wakers", "complete", "head", "idle_since_s",
-        "loop", "lost", "name", "transport",
+        "_core", "_full", "_heard", "_paused", "_pieces", "_queued_bytes", "_trouble", "_used", "_wakers", "complete", "head",
+        "idle_since_s", "loop", "lost", "name", "transport",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -94,6 +94,8 @@ class Link(asyncio.BufferedProtocol):
         """The other side is behind with reading."""
         self._trouble = ""
         self._wakers: set[asyncio.Future[None]] = set()
+        self._heard: Heard | None = None
+        """Who is called, instead of woken, when the answer is there."""
 
     def __repr__(self) -> str:
         """Show the whole state in one line."""
@@ -163,6 +165,29 @@ class Link(asyncio.BufferedProtocol):
         assert self.transport is not None  # noqa: S101 it is made before it is lent
         self.transport.write(asked.head)
 
+    def ask(self, asked: Asked, heard: "Heard") -> None:
+        """Send a request whose answer nobody waits for. Raises NodeFailed when the connection is gone.
+
+        `heard` is called once: when `content` can say what came of it, or that it has to be read piece by piece.
+        """
+        self.begin(asked)
+        self._heard = heard
+
+    def content(self, limit_bytes: int) -> bytes | None:
+        """Take the whole body of the answer; None: there is more of it than is kept here at a time. Raises NodeFailed."""
+        if not self.complete:
+            self._require_life()
+            return None
+        self._used = True
+        content = self._taken()
+        self._resume()
+        self._require_size(len(content), limit_bytes)
+        return content
+
+    def give_up(self) -> None:
+        """Wait no longer for an answer."""
+        self._fail(LATE)
+
     async def send(self, data: bytes, limit_s: float) -> None:
         """Send a part of a body; returns when the other side keeps up. Raises NodeFailed."""
         self._require_life()
@@ -183,9 +208,7 @@ class Link(asyncio.BufferedProtocol):
         """Wait for more of the body; empty at its end. Raises NodeFailed."""
         if not self._pieces and not self.complete:
             await self._until(lambda: bool(self._pieces) or self.complete, silence_s, LATE)
-        chunk = self._pieces.popleft() if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        self._queued_bytes = 0
+        chunk = self._taken()
         self._resume()
         return chunk
 
@@ -195,8 +218,7 @@ class Link(asyncio.BufferedProtocol):
         size_bytes = 0
         while chunk := await self.next_chunk(min(silence_s, until_s - self.loop.time())):
             size_bytes += len(chunk)
-            if size_bytes > limit_bytes:
-                raise NodeFailed(f"{self.name} answered with too much: more than {limit_bytes} bytes")
+            self._require_size(size_bytes, limit_bytes)
             parts.append(chunk)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -246,6 +268,10 @@ class Link(asyncio.BufferedProtocol):
             kind = Stale if self._used and not self._core.touched and self._trouble in {"", LEFT} else NodeFailed
             raise kind(f"{self.name} {self._trouble or LEFT}")
 
+    def _require_size(self, size_bytes: int, limit_bytes: int) -> None:
+        if size_bytes > limit_bytes:
+            raise NodeFailed(f"{self.name} answered with too much: more than {limit_bytes} bytes")
+
     # --- waiting
 
     async def _until(self, holds: Callable[[], bool], limit_s: float, trouble: str) -> None:
@@ -263,10 +289,19 @@ class Link(asyncio.BufferedProtocol):
         finally:
             alarm.cancel()
 
+    def _taken(self) -> bytes:
+        chunk = self._pieces.popleft() if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._queued_bytes = 0
+        return chunk
+
     def _wake(self) -> None:
         for waker in self._wakers:
             if not waker.done():
                 waker.set_result(None)
+        if self._heard is not None and (self.complete or self.lost or self._paused):
+            heard, self._heard = self._heard, None
+            heard(self)
 
     def _pause(self) -> None:
         if not self._paused and self.transport and not self.lost:
@@ -277,6 +312,9 @@ class Link(asyncio.BufferedProtocol):
         if self._paused and self.transport and not self.lost:
             self._paused = False
             self.transport.resume_reading()
+
+
+Heard = Callable[[Link], None]
 
 
 async def connect(

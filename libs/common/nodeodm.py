@@ -7,7 +7,7 @@ goes wrong is said in two classes: `NodeUnreachable` when no connection came abo
 API: NodeODM 2.2, docs/index.adoc there. https://github.com/OpenDroneMap/NodeODM
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote, urlencode
@@ -16,8 +16,9 @@ import msgspec
 
 from libs.common.calls import Answer as Said
 from libs.common.calls import Calls
-from libs.common.errors import NodeFailed
+from libs.common.errors import ClusterError, NodeFailed
 from libs.common.model import Node, NodeInfo, NodeOption, NodeTaskId, OptionValue, StatusCode
+from libs.common.rounds import ask_all
 from libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
 
 Answer = TypeVar("Answer")
@@ -88,6 +89,21 @@ class NodeClient:
         said = await self._get(node, "/info", NodeInfo, timeout_s)
         require_possible(said, node)
         return said
+
+    async def infos(
+        self,
+        nodes: Iterable[Node],
+        heard: Callable[[Node, NodeInfo | ClusterError], None],
+        timeout_s: float | None = None,
+    ) -> None:
+        """Ask `GET /info` of many; see libs/common/rounds.py."""
+
+        def said(node: Node, answer: Said | ClusterError) -> None:
+            heard(node, answer if isinstance(answer, ClusterError) else decoded_or_failed(answer, NodeInfo, node))
+
+        await ask_all(
+            self._calls, ((node, target(node, "/info")) for node in nodes), timeout_s or self._timeout_s, said
+        )
 
     async def options(self, node: Node, timeout_s: float | None = None) -> tuple[NodeOption, ...]:
         """Ask `GET /options`."""
@@ -171,8 +187,10 @@ def require_possible(said: NodeInfo, node: Node) -> None:
 
 def target(node: Node, path: str, query: dict[str, str] | None = None) -> str:
     """Write path and query, with the node's token."""
+    if not (query or node.token):
+        return path
     asked = urlencode({**(query or {}), **({"token": node.token} if node.token else {})})
-    return f"{path}?{asked}" if asked else path
+    return f"{path}?{asked}"
 
 
 def decode(said: Said, answer: type[Answer], node: Node, limit_bytes: int = LIMIT_BYTES) -> Answer:
@@ -187,6 +205,14 @@ def decode(said: Said, answer: type[Answer], node: Node, limit_bytes: int = LIMI
         return decode_json(said.content, answer, limit_bytes=limit_bytes, strict=False)
     except Malformed as error:
         raise NodeFailed(f"{node.name} answered nonsense: {error}") from None
+
+
+def decoded_or_failed(said: Said, answer: type[Answer], node: Node) -> Answer | ClusterError:
+    """Read an answer, or give back why it cannot be read."""
+    try:
+        return decode(said, answer, node)
+    except NodeFailed as error:
+        return error
 
 
 class Trouble(msgspec.Struct):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from libs.common.errors import ClusterError
 from libs.common.messages import TaskSummary
 from libs.common.model import Node, NodeId, NodeInfo, NodeOption, NodeTaskId, OptionValue, Owner, TaskId
 from services.scheduler.core.ended import EndedRow
@@ -11,6 +12,10 @@ from services.scheduler.core.queue import Key
 
 NewId = Callable[[], str]
 """A fresh UUID."""
+
+
+HeardInfo = Callable[[Node, NodeInfo | ClusterError], None]
+"""How a node is, or why it did not say."""
 
 
 class NodeApi(Protocol):
@@ -22,6 +27,10 @@ class NodeApi(Protocol):
 
     async def info(self, node: Node, timeout_s: float) -> NodeInfo:
         """Ask how it is."""
+        ...
+
+    async def infos(self, nodes: Iterable[Node], heard: HeardInfo, timeout_s: float) -> None:
+        """Ask each how it is, all at once; each is told as soon as it is known. What would be raised is told. Ends when all are."""
         ...
 
     async def options(self, node: Node, timeout_s: float) -> tuple[NodeOption, ...]:

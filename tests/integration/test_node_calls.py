@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from libs.common.calls import Answer, Calls
-from libs.common.errors import NodeFailed, NodeUnreachable
+from libs.common.calls import LIMIT_BYTES, Answer, Calls
+from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable
+from libs.common.http_link import HIGH_WATER_BYTES
 from libs.common.model import Node, NodeId
+from libs.common.rounds import ask_all
 from tests.ports import free_port
 from tests.waiting import until
 
@@ -28,6 +30,7 @@ class Wire:
     connections_count: int = 0
     open_count: int = 0
     port: int = 0
+    piece_bytes: int = 7
 
     @property
     def node(self) -> Node:
@@ -54,21 +57,50 @@ class Wire:
         if answer == b"(silence)":
             await reader.read()
             return False
-        for at in range(0, len(answer), 7):
-            writer.write(answer[at : at + 7])
+        for at in range(0, len(answer), self.piece_bytes):
+            writer.write(answer[at : at + self.piece_bytes])
             await writer.drain()
         return bool(answer) and b"Connection: close" not in answer and b"(closes)" not in answer
 
 
 @asynccontextmanager
-async def wire(*answers: bytes, closes_after: int = 1_000_000) -> AsyncIterator[Wire]:
-    wire = Wire(list(answers), closes_after)
+async def wire(*answers: bytes, closes_after: int = 1_000_000, piece_bytes: int = 7) -> AsyncIterator[Wire]:
+    wire = Wire(list(answers), closes_after, piece_bytes=piece_bytes)
     server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
     wire.port = server.sockets[0].getsockname()[1]
     try:
         yield wire
     finally:
         server.close()
+
+
+class Alone:
+    """How one node is asked."""
+
+    async def get(
+        self, calls: Calls, node: Node, target: str, limit_s: float, limit_bytes: int = LIMIT_BYTES
+    ) -> Answer:
+        return await calls.get(node, target, limit_s, limit_bytes=limit_bytes)
+
+
+class InARound(Alone):
+    """How it is asked together with others."""
+
+    async def get(
+        self, calls: Calls, node: Node, target: str, limit_s: float, limit_bytes: int = LIMIT_BYTES
+    ) -> Answer:
+        heard: list[Answer | ClusterError] = []
+        await ask_all(calls, [(node, target)], limit_s, lambda _, said: heard.append(said), limit_bytes)
+        [said] = heard
+        if isinstance(said, ClusterError):
+            raise said
+        return said
+
+
+@pytest.fixture(params=[pytest.param(Alone(), id="alone"), pytest.param(InARound(), id="in a round")])
+def ask(request: pytest.FixtureRequest) -> Alone:
+    asked: Alone = request.param
+    return asked
 
 
 @pytest.mark.parametrize(
@@ -86,16 +118,16 @@ async def wire(*answers: bytes, closes_after: int = 1_000_000) -> AsyncIterator[
         pytest.param(b"HTTP/1.1 102 Processing\r\n\r\n" + KEEP, 200, b"ok", id="behind an informational answer"),
     ],
 )
-async def test_an_answer_is_read_however_it_is_framed(answer: bytes, status: int, content: bytes):
+async def test_an_answer_is_read_however_it_is_framed(ask: Alone, answer: bytes, status: int, content: bytes):
     async with wire(answer) as node, Calls() as calls:
         for _ in range(2):
-            assert await calls.get(node.node, "/info", 5) == Answer(status, content)
+            assert await ask.get(calls, node.node, "/info", 5) == Answer(status, content)
 
 
-async def test_a_connection_is_kept_for_the_next_question():
+async def test_a_connection_is_kept_for_the_next_question(ask: Alone):
     async with wire(KEEP) as node, Calls() as calls:
         for _ in range(5):
-            await calls.get(node.node, "/info?token=secret", 5)
+            await ask.get(calls, node.node, "/info?token=secret", 5)
         assert node.connections_count == 1
         assert node.asked[0].startswith(b"GET /info?token=secret HTTP/1.1\r\nHost: 127.0.0.1:")
 
@@ -115,17 +147,17 @@ async def test_every_connection_is_closed_at_the_end():
         await until(lambda: node.open_count == 0)
 
 
-async def test_a_kept_connection_that_the_node_has_closed_costs_no_answer():
+async def test_a_kept_connection_that_the_node_has_closed_costs_no_answer(ask: Alone):
     async with wire(KEEP, closes_after=1) as node, Calls() as calls:
         for _ in range(5):
-            assert (await calls.get(node.node, "/info", 5)).content == b"ok"
+            assert (await ask.get(calls, node.node, "/info", 5)).content == b"ok"
         assert (len(node.asked), node.connections_count) == (5, 5)
 
 
-async def test_a_question_is_asked_again_when_its_kept_connection_ends_without_a_byte():
+async def test_a_question_is_asked_again_when_its_kept_connection_ends_without_a_byte(ask: Alone):
     async with wire(KEEP, b"", KEEP) as node, Calls() as calls:
-        await calls.get(node.node, "/info", 5)
-        assert (await calls.get(node.node, "/info", 5)).content == b"ok"
+        await ask.get(calls, node.node, "/info", 5)
+        assert (await ask.get(calls, node.node, "/info", 5)).content == b"ok"
         assert (len(node.asked), node.connections_count) == (3, 2)
 
 
@@ -150,31 +182,44 @@ async def test_a_form_is_sent_once_on_a_connection_of_its_own():
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", "in time", id="a body that stops"),
     ],
 )
-async def test_anything_but_a_whole_answer_is_a_failure_that_does_not_show_the_token(answer: bytes, words: str):
-    async with wire(answer) as node, Calls() as calls:
+@pytest.mark.parametrize("before", [pytest.param((), id="new"), pytest.param((KEEP,), id="kept")])
+async def test_anything_but_a_whole_answer_is_a_failure_that_does_not_show_the_token(
+    ask: Alone, before: tuple[bytes, ...], answer: bytes, words: str
+):
+    async with wire(*before, answer) as node, Calls() as calls:
+        for _ in before:
+            await ask.get(calls, node.node, "/info?token=secret", 5)
         with pytest.raises(NodeFailed, match=words) as caught:
-            await calls.get(node.node, "/info?token=secret", 0.3)
+            await ask.get(calls, node.node, "/info?token=secret", 0.3)
         assert "secret" not in caught.value.message
         await until(lambda: node.open_count == 0)
 
 
-async def test_an_answer_that_never_ends_is_cut_off():
-    async with wire(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(1_000)) as node, Calls() as calls:
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\n\r\n", id="without an end"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 33000\r\n\r\n", id="with a length"),
+    ],
+)
+async def test_an_answer_that_is_too_long_is_cut_off(ask: Alone, head: bytes):
+    async with wire(KEEP, head + bytes(HIGH_WATER_BYTES + 2), piece_bytes=5_000) as node, Calls() as calls:
+        await ask.get(calls, node.node, "/info", 5)
         with pytest.raises(NodeFailed, match="too much"):
-            await calls.get(node.node, "/task/1/output", 5, limit_bytes=100)
+            await ask.get(calls, node.node, "/task/1/output", 5, limit_bytes=100)
 
 
-async def test_what_comes_unasked_ends_the_connection():
+async def test_what_comes_unasked_ends_the_connection(ask: Alone):
     async with wire(KEEP + b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad") as node, Calls() as calls:
         for _ in range(3):
-            assert (await calls.get(node.node, "/info", 5)).content == b"ok"
+            assert (await ask.get(calls, node.node, "/info", 5)).content == b"ok"
 
 
-async def test_a_call_that_is_cancelled_closes_its_connection():
+async def test_a_call_that_is_cancelled_closes_its_connection(ask: Alone):
     async with wire(b"(silence)") as node, Calls() as calls:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
-                await calls.get(node.node, "/info", 5)
+                await ask.get(calls, node.node, "/info", 5)
         await until(lambda: node.open_count == 0)
 
 
@@ -182,10 +227,10 @@ async def test_a_call_that_is_cancelled_closes_its_connection():
     "hostname",
     [pytest.param("127.0.0.1", id="nobody listens"), pytest.param("no.such.host.invalid", id="no such name")],
 )
-async def test_no_connection_means_that_the_node_has_not_seen_it(hostname: str):
+async def test_no_connection_means_that_the_node_has_not_seen_it(ask: Alone, hostname: str):
     async with Calls() as calls:
         with pytest.raises(NodeUnreachable, match="cannot be reached"):
-            await calls.get(Node(id=NodeId("n"), hostname=hostname, port=free_port()), "/info", 5)
+            await ask.get(calls, Node(id=NodeId("n"), hostname=hostname, port=free_port()), "/info", 5)
 
 
 async def test_a_hung_node_delays_nobody_else():
@@ -201,3 +246,66 @@ async def test_a_hung_node_delays_nobody_else():
         assert sorted(took_s)[10] < 0.1
         for wait in waits:
             wait.cancel()
+
+
+Heard = list[tuple[int, Answer | ClusterError]]
+
+
+async def test_a_round_asks_over_kept_connections_and_opens_none():
+    async with wire(KEEP) as one, wire(KEEP) as two, Calls() as calls:
+        heard: Heard = []
+        for _ in range(3):
+            questions = [(one.node, "/info"), (two.node, "/info")]
+            await ask_all(calls, questions, 5, lambda node, said: heard.append((node.port, said)))
+        assert sorted(heard, key=lambda each: each[0]) == sorted(
+            [(each.port, Answer(200, b"ok")) for each in (one, two)] * 3
+        )
+        assert (one.connections_count, two.connections_count) == (1, 1)
+
+
+async def test_a_large_answer_is_read_to_its_end(ask: Alone):
+    body = bytes(range(256)) * 1_000
+    async with (
+        wire(KEEP, b"HTTP/1.1 200 OK\r\nContent-Length: 256000\r\n\r\n" + body, piece_bytes=50_000) as node,
+        Calls() as calls,
+    ):
+        await ask.get(calls, node.node, "/info", 5)
+        assert (await ask.get(calls, node.node, "/info", 5)).content == body
+
+
+async def test_in_a_round_each_is_heard_when_it_answers_and_the_hung_one_when_time_is_up():
+    async with wire(KEEP) as well, wire(KEEP, b"(silence)") as hung, Calls() as calls, asyncio.TaskGroup() as group:
+        heard: dict[int, Answer | ClusterError] = {}
+        questions = [(hung.node, "/info"), (well.node, "/info")]
+        await ask_all(calls, questions, 5, lambda _, __: None)
+        asking = ask_all(calls, questions, 0.5, lambda node, said: heard.update({node.port: said}))
+        asked = group.create_task(asking)
+        await until(lambda: heard == {well.port: Answer(200, b"ok")})
+        assert not asked.done()
+        await asked
+        said = heard[hung.port]
+        assert isinstance(said, NodeFailed)
+        assert "in time" in said.message
+        await until(lambda: hung.open_count == 0)
+
+
+async def test_a_round_that_is_cancelled_closes_its_connections_and_tells_nothing():
+    async with wire(KEEP, b"(silence)") as node, Calls() as calls:
+        heard: Heard = []
+        await calls.get(node.node, "/info", 5)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await ask_all(calls, [(node.node, "/info")], 5, lambda _, said: heard.append((0, said)))
+        await until(lambda: node.open_count == 0)
+        assert not heard
+
+
+async def test_what_goes_wrong_in_taking_an_answer_ends_the_round():
+    def fails(_: Node, __: Answer | ClusterError) -> None:
+        raise ZeroDivisionError
+
+    async with wire(KEEP) as node, Calls() as calls:
+        await calls.get(node.node, "/info", 5)
+        with pytest.raises(ExceptionGroup) as caught:
+            await ask_all(calls, [(node.node, "/info")], 5, fails)
+        assert caught.group_contains(ZeroDivisionError)

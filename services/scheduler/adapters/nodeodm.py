@@ -1,14 +1,15 @@
 """The nodes over libs.common.nodeodm: its words and exceptions are mapped to what `ports.NodeApi` promises."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from libs.common.errors import NodeFailed, NodeUnreachable, Refused
+from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
 from libs.common.model import Node, NodeInfo, NodeOption, NodeTaskId, OptionValue
 from libs.common.nodeodm import NodeClient, NodeRefused
 from services.scheduler.core.looks import Look, count_of
+from services.scheduler.ports import HeardInfo
 
 Answer = TypeVar("Answer")
 
@@ -23,14 +24,22 @@ async def within(timeout_s: float, node: Node, call: Awaitable[Answer]) -> Answe
     try:
         async with asyncio.timeout(timeout_s):
             return await call
-    except NodeRefused as error:
-        raise Refused(error.message) from None
-    except NodeUnreachable:
-        raise
-    except NodeFailed as error:
-        raise NodeFailed(error.message) from None
+    except ClusterError as error:
+        raise mapped(error) from None
     except TimeoutError:
         raise NodeFailed(f"{node.name} did not answer within {timeout_s:g} s") from None
+
+
+def mapped(error: ClusterError) -> ClusterError:
+    """Say what happened in the classes that `ports.NodeApi` promises."""
+    match error:
+        case NodeRefused():
+            return Refused(error.message)
+        case NodeUnreachable():
+            return error
+        case NodeFailed():
+            return NodeFailed(error.message)
+    return error
 
 
 async def if_found(call: Awaitable[Answer]) -> Answer | None:
@@ -52,6 +61,14 @@ class NodeODMNodes:
     async def info(self, node: Node, timeout_s: float) -> NodeInfo:
         """Ask `GET /info`."""
         return await within(timeout_s, node, self._client.info(node, timeout_s))
+
+    async def infos(self, nodes: Iterable[Node], heard: HeardInfo, timeout_s: float) -> None:
+        """Ask `GET /info` of each."""
+
+        def said(node: Node, answer: NodeInfo | ClusterError) -> None:
+            heard(node, mapped(answer) if isinstance(answer, ClusterError) else answer)
+
+        await self._client.infos(nodes, said, timeout_s)
 
     async def options(self, node: Node, timeout_s: float) -> tuple[NodeOption, ...]:
         """Ask `GET /options`."""

@@ -48,6 +48,7 @@ OnNode = tuple[frozenset[TaskId], frozenset[TaskId]]
 """Which tasks of ours run on a node, and which are under way there (those, and the ones that are being sent)."""
 
 
+NONE_ON_NODE: Final[OnNode] = (frozenset(), frozenset())
 LONGEST_S: Final = 7 * 24 * 3600.0
 """How long at most what this scheduler has not seen begin counts as having run: its record may be of another clock."""
 HOLDER_BUSY: Final = "a slot is free for it; its proxy is sending as many tasks as it may"
@@ -276,6 +277,8 @@ class Board:
 
     def ours_on(self, node: NodeState) -> OnNode:
         """Which tasks of ours are running there, and which are under way there."""
+        if not node.tasks:
+            return NONE_ON_NODE  # as on most nodes, at each of their probes
         return frozenset(task for task in node.tasks if task in self.running), frozenset(node.tasks)
 
     def ours_since(self, node: NodeState, before: OnNode) -> Ours:

@@ -124,6 +124,11 @@ def matters(node: NodeState) -> tuple[int, int | None, int, int]:
     return node.slots_count, node.limit_count, node.memory_bytes, node.foreign_count
 
 
+def is_other(before: NodeInfo | None, now: NodeInfo) -> bool:
+    """Whether a node says anything else than before, but for the memory that is left."""
+    return before is None or msgspec.structs.replace(before, available_memory=now.available_memory) != now
+
+
 def node_id(hostname: str, port: int) -> NodeId:
     """Make the key of a node: what a key-value store does not allow becomes an underscore."""
     kept = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-_.") else "_" for sign in hostname)

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable
 from heapq import heappop, heappush
+from math import inf
 from typing import Generic, TypeVar
 
 from libs.common.clocks import Instant
@@ -42,10 +43,10 @@ class Rota(Generic[Key]):
         due = self.next()
         return most_s if due is None else min(most_s, max(least_s, due - now))
 
-    def take_due(self, now: Instant) -> list[Key]:
-        """Take out what is due."""
+    def take_due(self, now: Instant, most_count: float = inf) -> list[Key]:
+        """Take out what is due, the longest due first."""
         due: list[Key] = []
-        while (at := self.next()) is not None and at <= now:
+        while len(due) < most_count and (at := self.next()) is not None and at <= now:
             _, _, key = heappop(self._heap)
             del self._at[key]
             due.append(key)

@@ -1,8 +1,24 @@
 """Honest totals over all nodes that are online, for `GET /info`."""
 
+from typing import Final
+
+import msgspec
+
 from libs.common.model import ClusterSummary
 from services.scheduler.core.board import Board
 from services.scheduler.core.nodes import NodeState
+
+MOVED: Final = 0.01
+"""The memory that is left is another at every probe: news is what has changed by so much of all memory."""
+
+
+def is_news(told: ClusterSummary | None, now: ClusterSummary) -> bool:
+    """Whether totals are worth telling."""
+    if told is None:
+        return True
+    moved_bytes = abs(now.available_memory_bytes - told.available_memory_bytes)
+    same = msgspec.structs.replace(told, available_memory_bytes=now.available_memory_bytes) == now
+    return not same or moved_bytes > now.total_memory_bytes * MOVED
 
 
 def summary_of(board: Board) -> ClusterSummary:

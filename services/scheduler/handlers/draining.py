@@ -44,8 +44,8 @@ class Drainer:
 
     async def check(self, crew: Crew) -> None:
         """Take empty ones off the list; move what waits on those whose time is up."""
-        for node in self._board.nodes.listed():
-            if not node.record.draining:
+        for node in list(self._board.nodes):
+            if not node.record.draining or node.record.retired:
                 continue
             if not node.ours_count:
                 await self._let_go(node)

@@ -55,8 +55,10 @@ class Loser:
     async def check(self) -> None:
         """Give up what runs on nodes that are silent for too long."""
         for node in list(self._ledger.board.nodes):
+            if node.online or not node.tasks:
+                continue
             silent_s = self._ledger.instant() - node.seen_at
-            if not node.online and node.tasks and silent_s > self._grace_s:
+            if silent_s > self._grace_s:
                 await self._give_up_on(node, silent_s)
 
     async def _give_up_on(self, node: NodeState, silent_s: float) -> None:

@@ -16,11 +16,13 @@ term's is higher than those before. What keeps two terms from doing the same thi
 Requests are heard by each scheduler that thinks it is in office, and answered by the one whose term is valid (ports.Bus.serve).
 """
 
+from collections.abc import Iterable
+
 from libs.common.errors import BusFailed
 from libs.common.model import Node, NodeInfo, NodeOption, NodeTaskId, OptionValue
 from libs.common.ports import Term
 from services.scheduler.core.looks import Look
-from services.scheduler.ports import NodeApi
+from services.scheduler.ports import HeardInfo, NodeApi
 
 
 class Office:
@@ -59,6 +61,10 @@ class NodesInOffice:
     async def info(self, node: Node, timeout_s: float) -> NodeInfo:
         """Ask how it is."""
         return await self._api.info(node, timeout_s)
+
+    async def infos(self, nodes: Iterable[Node], heard: HeardInfo, timeout_s: float) -> None:
+        """Ask each how it is."""
+        await self._api.infos(nodes, heard, timeout_s)
 
     async def options(self, node: Node, timeout_s: float) -> tuple[NodeOption, ...]:
         """Ask which options it knows."""

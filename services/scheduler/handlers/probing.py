@@ -1,12 +1,14 @@
 """Asks every node how it is, each on its own, off the request path.
 
 A node is due every few seconds, give or take a little. All are asked at once when the scheduler starts, and the second time after a
-part of the interval that chance gives to each: from then on a thousand of them are spread evenly over it. A slow or hung node
-holds one place in the crew until its time limit and delays nobody else.
+part of the interval that chance gives to each: from then on a thousand of them are spread evenly over it. Those that are due
+together are one round (libs/common/rounds.py): each answer is taken in where it arrives. A slow or hung node holds one place
+until its time limit and delays nobody else.
 """
 
 import asyncio
 import random
+from collections import deque
 from typing import Final
 
 import structlog
@@ -14,10 +16,10 @@ import structlog
 from libs.common.errors import ClusterError
 from libs.common.lifecycle import Crew
 from libs.common.loops import beat
-from libs.common.messages import NODE_OFFLINE, NODE_ONLINE
-from libs.common.model import NodeId, NodeInfo
+from libs.common.messages import NODE_OFFLINE, NODE_ONLINE, Event, NodeEvent
+from libs.common.model import Node, NodeId, NodeInfo
 from services.scheduler.core.board import OnNode
-from services.scheduler.core.nodes import NodeState
+from services.scheduler.core.nodes import NodeState, is_other
 from services.scheduler.core.rota import Rota
 from services.scheduler.handlers.ledger import Ledger
 from services.scheduler.handlers.voice import Voice
@@ -45,7 +47,9 @@ class Prober:
         self._voice = voice
         self._settings = settings
         self._rota: Rota[NodeId] = Rota()
-        self._under_way: set[NodeId] = set()
+        self._under_way: dict[NodeId, Asked] = {}
+        """Those of rounds."""
+        self._to_tell: deque[tuple[Event[NodeEvent], Node, str]] = deque()
         self._woken = asyncio.Event()
 
     def soon(self, node: NodeState) -> None:
@@ -60,11 +64,20 @@ class Prober:
         async with Crew(self._settings.probes_at_once_count) as crew:
             while True:
                 beat()
-                for node_id in self._rota.take_due(self._ledger.instant()):
-                    node = self._registry.get(node_id)
-                    if node is not None and node_id not in self._under_way:
-                        await crew.start(self._again_and_again(node), name=f"probe {node_id}")
+                if self._to_tell:
+                    await crew.start(self._tell(), name="tell of nodes")
+                if asked := self._due():
+                    await crew.start(self._round(asked), name="probe nodes")
                 await self._pause()
+
+    def _due(self) -> "list[Asked]":
+        """Take out whose turn it is, as many as may be asked now."""
+        room_count = self._settings.probes_at_once_count - len(self._under_way)
+        due = self._rota.take_due(self._ledger.instant(), room_count)
+        nodes = (self._registry.get(node) for node in due if node not in self._under_way)
+        asked = [Asked(node, self._ledger.board.ours_on(node)) for node in nodes if node is not None]
+        self._under_way.update((each.node.id, each) for each in asked)
+        return asked
 
     async def first_look(self, node: NodeState) -> None:
         """Ask a node that has just been added, for a moment; whoever lists it next sees what is true. Then as all others."""
@@ -95,46 +108,74 @@ class Prober:
     async def probe(self, node: NodeState) -> None:
         """Ask one node and take in what it says."""
         before = self._ledger.board.ours_on(node)
+        said: NodeInfo | ClusterError
         try:
-            info = await self._api.info(node.record, self._settings.probe_timeout_s)
+            said = await self._api.info(node.record, self._settings.probe_timeout_s)
         except ClusterError as error:
-            await self._missed(node, error.message)
-        else:
-            await self._heard(node, info, before)
+            said = error
+        self._take_in(node, said, before)
+        await self._tell()
 
-    async def _again_and_again(self, node: NodeState) -> None:
-        self._under_way.add(node.id)
-        earliest = 1 - JITTER if node.asked else 0.0
+    async def _round(self, asked: "list[Asked]") -> None:
+        """Ask some at once."""
+        records = [each.node.record for each in asked]
         try:
-            await self.probe(node)
+            await self._api.infos(records, self._heard_in_round, self._settings.probe_timeout_s)
         finally:
-            self._under_way.discard(node.id)
-            if self._registry.get(node.id) is not None:
-                share = random.uniform(earliest, 1 + JITTER)  # noqa: S311 no secret
-                self._rota.set(node.id, self._ledger.instant() + self._settings.probe_every_s * share)
+            for each in asked:
+                self._ask_again(each)
 
-    async def _heard(self, node: NodeState, info: NodeInfo, before: OnNode) -> None:
+    def _heard_in_round(self, record: Node, said: NodeInfo | ClusterError) -> None:
+        asked = self._under_way[record.id]
+        self._take_in(asked.node, said, asked.before)
+        self._ask_again(asked)
+        if self._to_tell:
+            self._woken.set()
+
+    def _ask_again(self, asked: "Asked") -> None:
+        """Give a node its next turn, once it was asked."""
+        node = asked.node
+        if self._under_way.get(node.id) is not asked:
+            return
+        if len(self._under_way) >= self._settings.probes_at_once_count:
+            self._woken.set()
+        del self._under_way[node.id]
+        if self._registry.get(node.id) is not None:
+            share = random.uniform(asked.earliest, 1 + JITTER)  # noqa: S311 no secret
+            self._rota.set(node.id, self._ledger.instant() + self._settings.probe_every_s * share)
+
+    def _take_in(self, node: NodeState, said: NodeInfo | ClusterError, before: OnNode) -> None:
         if self._registry.get(node.id) is not node:
             return
+        if isinstance(said, ClusterError):
+            self._missed(node, said.message)
+        else:
+            self._heard(node, said, before)
+
+    def _heard(self, node: NodeState, info: NodeInfo, before: OnNode) -> None:
         version, known = self._registry.version, node.info
         ours = self._ledger.board.ours_since(node, before)
         came = self._registry.hit(node, info, ours, self._ledger.now())
         if self._registry.version != version:
             self._ledger.room.set()
-        if came or known != info:
+        if came or is_other(known, info):
             self._ledger.news.set()
         if came:
             self._ledger.online.set()
-            await self._voice.of_node(NODE_ONLINE, node.record, reason=f"{info.engine} {info.engine_version}")
+            self._to_tell.append((NODE_ONLINE, node.record, f"{info.engine} {info.engine_version}"))
 
-    async def _missed(self, node: NodeState, trouble: str) -> None:
-        if self._registry.get(node.id) is not node:
-            return
+    def _missed(self, node: NodeState, trouble: str) -> None:
         if self._registry.miss(node, trouble, self._ledger.instant()):
             self._ledger.board.release_on(node.id)
             self._ledger.room.set()
             self._ledger.news.set()
-            await self._voice.of_node(NODE_OFFLINE, node.record, reason=trouble)
+            self._to_tell.append((NODE_OFFLINE, node.record, trouble))
+
+    async def _tell(self) -> None:
+        """Say who came and who went, in that order."""
+        while self._to_tell:
+            event, record, reason = self._to_tell.popleft()
+            await self._voice.of_node(event, record, reason=reason)
 
     async def _pause(self) -> None:
         try:
@@ -143,3 +184,19 @@ class Prober:
         except TimeoutError:
             return
         self._woken.clear()
+
+
+class Asked:
+    """A node that is being asked in a round."""
+
+    __slots__ = ("before", "earliest", "node")
+
+    def __init__(self, node: NodeState, before: OnNode) -> None:
+        self.node = node
+        self.before = before
+        self.earliest = 1 - JITTER if node.asked else 0.0
+        """Its next turn, as a share of the interval: the second spreads them."""
+
+    def __repr__(self) -> str:
+        """Show which."""
+        return f"Asked({self.node.id})"

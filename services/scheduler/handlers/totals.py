@@ -12,7 +12,9 @@ from libs.common.loops import beat
 from libs.common.messages import DEMAND_CHANGED, OPTIONS, SUMMARY, SUMMARY_KEY, DemandChanged
 from libs.common.model import ClusterSummary, NodeId, ReferenceOptions
 from libs.common.ports import Bucket, Bus
-from services.scheduler.core.demand import demand_of, is_news
+from services.scheduler.core import demand as demands
+from services.scheduler.core import summary as summaries
+from services.scheduler.core.demand import demand_of
 from services.scheduler.core.nodes import NodeState
 from services.scheduler.core.summary import summary_of
 from services.scheduler.handlers.calm import calm
@@ -23,8 +25,10 @@ from services.scheduler.settings import SchedulerSettings
 log = structlog.get_logger()
 
 OPTIONS_CHECK_S: Final = 1.0
-TELL_AGAIN_S: Final = 30.0
-"""What was told last is told again after so long without news."""
+LOOK_S: Final = 5.0
+"""Memory that is used or given back is no news by itself; it is looked at so often."""
+TELL_AGAIN_COUNT: Final = 6
+"""What was told last is told again after so many looks without news."""
 Reference = tuple[str, str, str]
 """Engine, its version, NodeODM's version: as long as these stay, so do the options."""
 
@@ -59,9 +63,12 @@ class Totals:
 
     async def run(self) -> None:
         """Tell whenever there is news, and now and then when there is none: a predecessor may have had the last word."""
+        looks_count = 0
         while True:
             beat()
-            if not await self._has_news():
+            looks_count = 0 if await self._has_news() else looks_count + 1
+            if looks_count == TELL_AGAIN_COUNT:
+                looks_count = 0
                 self._told_summary = self._told_demand = None
             self._ledger.news.clear()
             try:
@@ -73,7 +80,7 @@ class Totals:
 
     async def _has_news(self) -> bool:
         try:
-            async with asyncio.timeout(TELL_AGAIN_S):
+            async with asyncio.timeout(LOOK_S):
                 return await self._ledger.news.wait()
         except TimeoutError:
             return False
@@ -82,11 +89,11 @@ class Totals:
         """Write what has changed."""
         self._ledger.office.require()
         summary = summary_of(self._ledger.board)
-        if summary != self._told_summary:
+        if summaries.is_news(self._told_summary, summary):
             await self._summary.put(SUMMARY_KEY, summary)
             self._told_summary = summary
         demand = demand_of(self._ledger.board, self._ledger.now(), self._ledger.office.epoch)
-        if is_news(self._told_demand, demand):
+        if demands.is_news(self._told_demand, demand):
             await self._bus.set_snapshot(DEMAND_CHANGED, demand)
             self._told_demand = demand
 
