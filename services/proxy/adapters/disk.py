@@ -17,14 +17,15 @@ The same content under the same name is kept once; bytes are compared only when 
 """
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -46,6 +47,9 @@ PARTS: Final = "parts"
 COMPARED_BYTES: Final = 1 << 20
 NO_ROOM: Final = "There is no room for uploads on this server at present. Please try again later."
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+SYNC_FILE_RANGE_WRITE: Final = 2
+"""From fcntl.h."""
+SYNC_FILE_RANGE: Final[Any] = getattr(ctypes.CDLL(None), "sync_file_range", None)
 
 log = structlog.get_logger()
 
@@ -64,18 +68,8 @@ def full_disk_refuses() -> Iterator[None]:
         raise
 
 
-def publish(parts: Sequence[tuple[Path, str]], folder: Path) -> list[StoredFile]:
-    """Make the files of one request (path and wanted name) appear under their names, safe from a power cut; which these are."""
-    with full_disk_refuses():
-        for path, _ in parts:
-            flush(path)
-        published = [publish_one(path, name, folder) for path, name in parts]
-        flush(folder)
-    return published
-
-
-def publish_one(path: Path, wanted: str, folder: Path) -> StoredFile:
-    """Move a complete file to the first of its names that is free or that its twin has already."""
+def publish_one(path: Path, wanted: str, folder: Path) -> str:
+    """Move a complete file to the first of its names that is free or that its twin has already; which that is."""
     for name in candidates(wanted):
         try:
             os.link(path, folder / name)
@@ -83,7 +77,7 @@ def publish_one(path: Path, wanted: str, folder: Path) -> StoredFile:
             if not same_content(path, folder / name):
                 continue
         path.unlink()
-        return StoredFile(name=name, size_bytes=(folder / name).stat().st_size)
+        return name
     raise AssertionError("there is always another name")
 
 
@@ -105,6 +99,12 @@ def flush(path: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def write_back(opened: int) -> None:
+    """Begin to write a file to the disk, where the system can do that without waiting (Linux): `fsync` then waits for less."""
+    if SYNC_FILE_RANGE is not None:
+        SYNC_FILE_RANGE(opened, ctypes.c_int64(0), ctypes.c_int64(0), ctypes.c_uint(SYNC_FILE_RANGE_WRITE))
 
 
 def write_durably(path: Path, content: bytes) -> None:

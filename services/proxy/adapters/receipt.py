@@ -3,12 +3,12 @@
 A small part, and what cannot be had otherwise, is written from the event loop, chunk by chunk, as it comes from the socket: a
 plain write into the page cache costs less than handing it to a thread. The rest of a large part is moved inside the kernel
 (`DiskPart.fill`, by `splice`), and never waits on the loop for a disk that is behind. Everything that waits for the disk itself happens at the end, in a
-thread (`DiskReceipt.publish`).
+thread (publishing.py).
 """
 
 import os
-import uuid
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 from libs.common.errors import NotFound
@@ -18,31 +18,36 @@ from services.proxy.adapters.splice import Fill
 from services.proxy.core.names import safe_name
 from services.proxy.ports import NO_SUCH_UPLOAD, SpoolFull, StoredFile, Tap
 
+NUMBERS = count()
+"""Of files that are arriving: one proxy uses a spool, and what a crash has left of them goes at its start."""
+
 
 class DiskPart:
     """A file that is arriving. Implements ports.Part."""
 
-    def __init__(self, path: Path, name: str, movers: Movers, write: disk.Write = os.write) -> None:
+    def __init__(
+        self, path: Path, name: str, movers: Movers, write: disk.Write = os.write, *, stays_open: bool = False
+    ) -> None:
         self.path = path
         self.name = name
+        self.size_bytes = 0
+        self.closed = False
+        """Whether it is complete."""
+        self._stays_open = stays_open
         self._movers = movers
         self._write = write
         with disk.full_disk_refuses():
             self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
-    @property
-    def closed(self) -> bool:
-        """Whether it is complete."""
-        return self._file is None
-
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append a chunk."""
-        if self._file is None:
+        if self._file is None or self.closed:
             raise ValueError("this part is complete")
         try:
             written = self._write(self._file, chunk)
             while written < len(chunk):
                 written += self._write(self._file, memoryview(chunk)[written:])
+            self.size_bytes += written
         except OSError as error:
             if error.errno in disk.FULL:
                 raise SpoolFull(disk.NO_ROOM) from None
@@ -59,18 +64,41 @@ class DiskPart:
         finally:
             tap.left_bytes -= move.drawn_bytes
             tap.slow = move.gave_up
-        os.lseek(self._file, move.end, os.SEEK_SET)
+        self.size_bytes = os.lseek(self._file, move.end, os.SEEK_SET)
         return move.rest
 
     def close(self) -> None:
         """Complete it."""
+        self.closed = True
+        if not self._stays_open:
+            self.release()
+
+    # --- on its way to the disk: in a thread
+
+    def reopen(self) -> None:
+        """Have it open; most are, since they came."""
+        if self._file is None:
+            self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def write_back(self) -> None:
+        """Begin to write it to the disk."""
         if self._file is not None:
-            os.close(self._file)
-            self._file = None
+            disk.write_back(self._file)
+
+    def sync(self) -> None:
+        """Wait until it is on the disk."""
+        if self._file is not None:
+            os.fsync(self._file)
+
+    def release(self) -> None:
+        """Have it open no longer."""
+        if self._file is not None:
+            opened, self._file = self._file, None
+            os.close(opened)
 
     def discard(self) -> None:
         """Remove it, wherever it is in its life."""
-        self.close()
+        self.release()
         self.path.unlink(missing_ok=True)
 
 
@@ -95,19 +123,35 @@ class DiskReceipt:
         name = safe_name(filename)
         self._require_room()
         try:
-            part = DiskPart(self._folder / disk.PARTS / uuid.uuid4().hex, name, self._movers, self._write)
+            path = self._folder / disk.PARTS / f"{next(NUMBERS):x}"
+            part = DiskPart(path, name, self._movers, self._write, stays_open=not self.parts)
         except FileNotFoundError:
             raise NotFound(NO_SUCH_UPLOAD) from None
         self.parts.append(part)
         return part
 
-    def publish(self) -> None:
-        """Make all files appear. Runs in a thread."""
+    @property
+    def size_bytes(self) -> int:
+        """All of them together."""
+        return sum(part.size_bytes for part in self.parts)
+
+    @property
+    def files_folder(self) -> Path:
+        """Where they appear."""
+        return self._folder / disk.FILES
+
+    def link(self) -> None:
+        """Make all files appear. Runs in a thread, once they are on the disk."""
         if not all(part.closed for part in self.parts):
             raise ValueError("a part of this request is not complete")
-        self.published = disk.publish([(part.path, part.name) for part in self.parts], self._folder / disk.FILES)
+        folder = self.files_folder
+        self.published = [
+            StoredFile(name=disk.publish_one(part.path, part.name, folder), size_bytes=part.size_bytes)
+            for part in self.parts
+        ]
 
     def discard(self) -> None:
         """Remove what has not been published."""
-        for part in self.parts:
-            part.discard()
+        if not self.published:
+            for part in self.parts:
+                part.discard()

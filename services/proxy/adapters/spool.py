@@ -37,6 +37,7 @@ from services.proxy.adapters.entries import Entry, Index, load_entries
 from services.proxy.adapters.movers import Movers
 from services.proxy.adapters.notes_room import NotesRoom
 from services.proxy.adapters.notices import Notices
+from services.proxy.adapters.publishing import Lanes
 from services.proxy.adapters.receipt import DiskReceipt
 from services.proxy.core.history import History
 from services.proxy.core.names import SEED, is_image
@@ -76,6 +77,7 @@ class DiskSpool:
         self._reserve_bytes = reserve_bytes
         self._write = write
         self._movers = Movers(MOVERS_COUNT)
+        self._lanes = Lanes(threads)
         self._notes_room = NotesRoom(root / disk.ROOM)
         disk.require_links(root)
         self._identity = disk.identity(root)
@@ -175,7 +177,7 @@ class DiskSpool:
         entry.publishing_count += 1
         entry.quiet.clear()
         try:
-            await self._run(receipt.publish)
+            await self._lanes.publish(receipt)
             entry.arrived_bytes += sum(file.size_bytes for file in receipt.published)
         finally:
             entry.publishing_count -= 1
