@@ -163,7 +163,8 @@ def uploads(asked: argparse.Namespace) -> dict[str, float]:
     """Send a folder in requests of so many files, over so many connections at once."""
     files = sorted(asked.folder.iterdir())
     batches = [files[at : at + asked.parts] for at in range(0, len(files), asked.parts)]
-    path = urlsplit(asked.url).path
+    parts = urlsplit(asked.url)
+    path = f"{parts.path}?{parts.query}" if parts.query else parts.path
 
     def work(mine: Iterable[Sequence[Path]], prefix: str = "") -> int:
         line = Line(asked.url, kept=asked.kept)

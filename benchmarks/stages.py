@@ -1,8 +1,9 @@
 """What cases are played on; each is opened when its first case comes and closed after its last.
 
-Doors    one node that keeps nothing, our cluster in front of it with a task that runs, and the same node behind each peer
-Crowd    our cluster with 1,000 registered nodes and the records of 20,000 tasks
-Bare     a directory
+Doors      one node that keeps nothing, our cluster in front of it with a task that runs, and the same node behind each peer
+Receiving  the same, where nothing is sent ahead
+Crowd      our cluster with 1,000 registered nodes and the records of 20,000 tasks
+Bare       a directory
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import msgspec
 
@@ -95,6 +96,8 @@ class Bare(Stage):
 class Doors(Stage):
     """Ours and the peers, before one node."""
 
+    settings: ClassVar[dict[str, object]] = {}
+    """Of our cluster."""
     node_port: int
     running: Cluster
     ours: Subject
@@ -109,7 +112,7 @@ class Doors(Stage):
     async def build(self, stack: AsyncExitStack) -> None:
         """Start all; a peer that is not installed is left out with a line."""
         self.node_port = stack.enter_context(stub(size_mb=RESULT_MB, slots_count=2 * RUNNING_COUNT))
-        self.running, self.ours = await stack.enter_async_context(cluster(self.folder / "cluster"))
+        self.running, self.ours = await stack.enter_async_context(cluster(self.folder / "cluster", **self.settings))
         await self.running.bus.ask(ADD_NODE, AddNode(hostname="127.0.0.1", port=self.node_port), timeout_s=10)
         self.tasks = await tasks_that_run(self.running, RUNNING_COUNT)
         self.task = self.tasks[0]
@@ -141,6 +144,12 @@ class Doors(Stage):
         task = str(uuid.uuid4())
         await asyncio.to_thread(begin, self.ours.url(), task)
         return task
+
+
+class Receiving(Doors):
+    """The same, but nothing goes ahead to the node: files are received, as the peers do, and not sent as well."""
+
+    settings: ClassVar[dict[str, object]] = {"send_ahead_of_commit": False}
 
 
 class Crowd(Stage):

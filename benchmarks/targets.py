@@ -113,6 +113,8 @@ TARGETS = (
     Target("download, 16 ranges", "nginx default, CPU", 1, ratio("downloads-16-ranges", "nginx")),
     Target("upload, parsed and stored", "busboy, CPU", 0.6, ratio("uploads", "Node.js")),
     Target("upload, parsed and stored", "nginx storing, CPU", 2, ratio("uploads", "nginx")),
+    Target("small file, one per request", "busboy, CPU", 1, ratio("uploads-small-files", "Node.js")),
+    Target("small file, 250 per request", "busboy, CPU", 0.5, ratio("uploads-small-parts", "Node.js")),
     Target("forward to node", "node-libcurl, CPU", 0.6, ratio("forwarding", "node-libcurl")),
     Target("proxy's memory at its largest", "", 80, worst("proxy-memory"), "MB", digits=0),
     Target("answer to a commit, p99", "1,000 nodes, one hung", 20, own("commits", "p99"), "ms", digits=1),

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from benchmarks.cases.case import CPU_PER_GB, CPU_PER_REQUEST, MB, RATE_MB, Case, Contender, Metric, moving
 from benchmarks.programs import Broken, told_by
-from benchmarks.stages import Doors
+from benchmarks.stages import Doors, Receiving
 from benchmarks.subjects import Subject
 from tests.datasets import make_images
 
@@ -50,11 +50,11 @@ class Uploads(Case[Doors]):
         self.require_stored(self.on.running.spool / task)
         return numbers
 
-    async def to_peer(self, peer: Subject) -> dict[str, float]:
+    async def to_peer(self, peer: Subject, query: str = "") -> dict[str, float]:
         """Upload one dataset to a peer; remove it."""
         task = "22222222-2222-4222-8222-222222222222"
         door = "store" if peer.name == "nginx" else ""
-        numbers = await self.send(peer, peer.url(f"/task/new/upload/{task}", door))
+        numbers = await self.send(peer, peer.url(f"/task/new/upload/{task}{query}", door))
         if peer.name == "Node.js":
             self.require_stored(self.on.folder / "node" / task)
         if peer.name == "nginx":
@@ -80,10 +80,19 @@ class SmallFiles(Uploads):
     """Small images, one per request."""
 
     name = "uploads-small-files"
+    stage = Receiving
     sentence = "What receiving 2,000 images of 16 KB costs each: one per request and connection, 16 at once."
     metrics = (CPU_PER_REQUEST, Metric("rate", "files/s", 0))
     count = 2_000
     size_bytes = 16 * 1024
+
+    async def contenders(self) -> Sequence[Contender]:
+        """Name all doors, and busboy with the durability of ours."""
+        made = list(await super().contenders())
+        if self.on.node:
+            does = "parses with busboy, stores each file, and syncs it"
+            made.append(Contender("Node.js, durable", does, partial(self.to_peer, self.on.node, "?durable")))
+        return made
 
     async def send(self, subject: Subject, url: str) -> dict[str, float]:
         """Run the load and count files instead of bytes."""

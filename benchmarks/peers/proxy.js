@@ -34,15 +34,25 @@ function answer(response, status, content) {
   response.end(body);
 }
 
+function written(file, flush, done) {
+  const stream = fs.createWriteStream(file, { autoClose: false });
+  return stream.on('finish', () => {
+    const close = () => fs.close(stream.fd, done);
+    if (flush) fs.fsync(stream.fd, close);
+    else close();
+  });
+}
+
 function store(request, response, task) {
   const place = path.join(folder, task);
+  const flush = request.url.endsWith('?durable'); // each file is on the disk before the answer
   fs.mkdirSync(place, { recursive: true });
   let open = 1;
   const done = () => { if (--open === 0) answer(response, 200, { success: true }); };
   const parser = busboy({ headers: request.headers });
   parser.on('file', (name, content, about) => {
     open += 1;
-    content.pipe(fs.createWriteStream(path.join(place, path.basename(about.filename)))).on('finish', done);
+    content.pipe(written(path.join(place, path.basename(about.filename)), flush, done));
   });
   parser.on('close', done);
   request.pipe(parser);

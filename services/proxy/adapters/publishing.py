@@ -1,4 +1,4 @@
-"""How the files of upload requests become durable, and appear, together: one group at a time, whatever comes meanwhile is the next.
+"""How the files of upload requests become durable, and appear, together: whatever comes while groups are being published is the next.
 
     write back   all files of the group are handed to the disk, before any is waited for: one commit of the journal covers most
     sync         each file
@@ -7,7 +7,7 @@
 
 A request is answered when all of that is done for it, as if it were alone; what fails for one (no room, no such directory) fails for it alone.
 
-One thread works on a group, because a thread for each request costs more than the disk does: each of its calls gives the interpreter away and has to wait for it
+Few threads work on groups, because a thread for each request costs more than the disk does: each of its calls gives the interpreter away and has to wait for it
 again (72 futex calls a file with sixteen of them). There are two such lanes, so that one photo does not wait behind requests of
 hundreds. Large requests go by themselves: nobody is to wait until their bytes are on the disk, and their threads work little.
 """
@@ -26,6 +26,8 @@ from services.proxy.adapters.receipt import DiskPart, DiskReceipt
 GROUP_FILES_COUNT: Final = 512
 OPEN_COUNT: Final = 64
 """Files of a group that are open at the same time."""
+GROUPS_COUNT: Final = 2
+"""While one waits for the disk, the next one does too: a request waits for as many commits of the journal as alone."""
 FEW_COUNT: Final = 8
 SMALL_BYTES: Final = 1 << 20
 LARGE_BYTES: Final = 16 << 20
@@ -34,19 +36,20 @@ LARGE_BYTES: Final = 16 << 20
 class Publisher:
     """A lane: publishes requests, a group at a time."""
 
-    def __init__(self, threads: Executor) -> None:
+    def __init__(self, threads: Executor, groups_count: int = GROUPS_COUNT) -> None:
         self._threads = threads
+        self._groups_count = groups_count
         self._waiting: dict[DiskReceipt, asyncio.Future[None]] = {}
-        self._working = False
+        self._working_count = 0
 
     def __repr__(self) -> str:
         """Show how many wait."""
-        return f"Publisher(waiting={len(self._waiting)}{' working' if self._working else ''})"
+        return f"Publisher(waiting={len(self._waiting)} working={self._working_count})"
 
     async def publish(self, receipt: DiskReceipt) -> None:
         """Publish a request, with others. Cancelled, it ends the work first, if it has begun: half done it would surprise the next one."""
         done = self._waiting[receipt] = asyncio.get_running_loop().create_future()
-        if not self._working:
+        if self._working_count < self._groups_count:
             self._begin()
         try:
             await asyncio.shield(done)
@@ -63,7 +66,7 @@ class Publisher:
             receipt = next(iter(self._waiting))
             group[receipt] = self._waiting.pop(receipt)
             files_count += receipt.files_count
-        self._working = True
+        self._working_count += 1
         work = asyncio.get_running_loop().run_in_executor(self._threads, publish_together, tuple(group))
         work.add_done_callback(partial(self._end, group))
 
@@ -72,7 +75,7 @@ class Publisher:
         group: dict[DiskReceipt, "asyncio.Future[None]"],
         work: "asyncio.Future[dict[DiskReceipt, Exception]]",
     ) -> None:
-        self._working = False
+        self._working_count -= 1
         if self._waiting:
             self._begin()
         failed = work.exception()

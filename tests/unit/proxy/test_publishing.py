@@ -109,13 +109,13 @@ async def test_what_comes_while_a_group_is_published_is_the_next_group(tmp_path:
             calls.append(self)
 
     with ThreadPoolExecutor(2) as threads:
-        publisher = Publisher(threads)
+        publisher = Publisher(threads, groups_count=1)
         requests = [await a_request(tmp_path, f"{number}.jpg") for number in range(5)]
         for request in requests:
             request.__class__ = Watched
         async with asyncio.TaskGroup() as group:
             group.create_task(publisher.publish(requests[0]))
-            await until(lambda: "working" in repr(publisher))
+            await until(lambda: "working=1" in repr(publisher))
             for request in requests[1:]:
                 group.create_task(publisher.publish(request))
             await until(lambda: "waiting=4" in repr(publisher))
@@ -129,10 +129,10 @@ async def test_a_request_that_is_given_up_before_its_turn_is_not_published(tmp_p
     first, second = await a_request(tmp_path, "a.jpg"), await a_request(tmp_path, "b.jpg")
     with ThreadPoolExecutor(1) as threads:
         threads.submit(gate.wait, 10)
-        publisher = Publisher(threads)
+        publisher = Publisher(threads, groups_count=1)
         async with asyncio.TaskGroup() as group:
             begun = group.create_task(publisher.publish(first))
-            await until(lambda: "working" in repr(publisher))
+            await until(lambda: "working=1" in repr(publisher))
             waiting = group.create_task(publisher.publish(second))
             await until(lambda: "waiting=1" in repr(publisher))
             waiting.cancel()
@@ -158,7 +158,7 @@ async def test_a_photo_does_not_wait_behind_requests_of_many(
         lanes = Lanes(threads)
         async with asyncio.TaskGroup() as group:
             group.create_task(lanes.publish(request))
-            await until(lambda: f"{lane}=Publisher(waiting=0 working)" in repr(lanes))
+            await until(lambda: f"{lane}=Publisher(waiting=0 working=1)" in repr(lanes))
             gate.set()
     assert len(stored(tmp_path)) == names_count
 
