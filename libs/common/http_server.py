@@ -197,6 +197,8 @@ class Connection(asyncio.BufferedProtocol):
         if content is None:
             self.transport.abort() if self._leaving else self._feed(data + early)
             return
+        if self._shared.heard is not None:
+            self._shared.heard(self._origin, data.split(b" ", 2)[1])
         keeps = plain.keeps and not self._leaving
         head = self._shared.head(self.lines, keeps=keeps)
         self.transport.write(b"%s%d\r\n\r\n%s" % (head, len(content), content))
@@ -250,7 +252,15 @@ class Connection(asyncio.BufferedProtocol):
             if cycle.waiting_bytes > BODY_HIGH_WATER_BYTES:
                 self._hold(BEHIND)
 
+    @property
+    def _origin(self) -> str:
+        """The address of the client."""
+        peer = self.transport.get_extra_info("peername")
+        return str(peer[0]) if peer else "-"
+
     def _begin(self, head: RequestHead) -> None:
+        if self._shared.heard is not None:
+            self._shared.heard(self._origin, head.target)
         scope = self._scope_of(head)
         keeps = head.keeps and not self._leaving
         asked = Asked(

@@ -9,7 +9,7 @@ without a word, and whatever else needs a file fails too; here it is one line of
 
 import asyncio
 import resource
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 import structlog
@@ -37,6 +37,10 @@ class Plain(Protocol):
 
 
 Read = TypeVar("Read", bound=Plain)
+
+
+Heard = Callable[[str, bytes], None]
+"""Called with the address that a request came from, and its target."""
 
 
 class FastPath(Protocol[Read]):
@@ -68,9 +72,16 @@ class Kept(Protocol):
 class Connections:
     """What the connections of one server share."""
 
-    def __init__(self, limits: ServerLimits, connections_count: int, fast: FastPath[Any] | None = None) -> None:
+    def __init__(
+        self,
+        limits: ServerLimits,
+        connections_count: int,
+        fast: FastPath[Any] | None = None,
+        heard: Heard | None = None,
+    ) -> None:
         self.limits = limits
         self.fast = fast
+        self.heard = heard
         self.present: set[Kept] = set()
         self._limit_count = admitted_count(connections_count)
         self._alarm: asyncio.TimerHandle | None = None

@@ -38,6 +38,7 @@ ORIGINAL_KEYS: Final = frozenset(
         "splitmerge",
         "no-splitmerge",
         "public-address",
+        "access-log",
         "cluster-address",
         "flood-limit",
         "stale-uploads-timeout",
@@ -49,10 +50,18 @@ ORIGINAL_KEYS: Final = frozenset(
         "config",
     ]
 )
-"""What may stand in a configuration file of the original (cluster-address was never read by it)."""
+"""What may stand in a configuration file of ClusterODM and ClusterODX."""
 
-OTHER_NAMES: Final = {"node_grace": "node_grace_s"}
-"""Other names of settings, as flag, in the environment and in a file."""
+OTHER_NAMES: Final = {
+    "node_grace": "node_grace_s",
+    "cluster_address": "public_address",
+    "admin_cli_pass": "admin_pass",
+    "cluster": "splitmerge",
+    "asr_config": "asr",
+}
+"""Other names of settings, as flag, in the environment and in a file; all but the first are those of early versions of the original."""
+NEGATION: Final = "no-"
+UNRECOGNIZED: Final = "unrecognized arguments: "
 
 EXIT_USAGE: Final = 2
 
@@ -129,16 +138,35 @@ def load(
     except ValidationError as error:
         raise SettingsError("\n".join(map(mistake, error.errors()))) from None
     except SettingsError as error:
-        raise SettingsError(str(error).removeprefix("error parsing CLI: ")) from None
+        raise SettingsError(unknown_flags(cls, str(error).removeprefix("error parsing CLI: "))) from None
 
 
 def proper_flag(cls: type[CommonSettings], word: str) -> str:
     """Replace another name of a flag by its own."""
     flag, equals, value = word.partition("=")
-    name = OTHER_NAMES.get(flag.removeprefix("--").replace("-", "_"), "")
+    given = flag.removeprefix("--")
+    no = NEGATION if given.startswith(NEGATION) else ""
+    name = OTHER_NAMES.get(given.removeprefix(no).replace("-", "_"), "")
     if not flag.startswith("--") or name not in cls.model_fields:
         return word
-    return f"--{name.replace('_', '-')}{equals}{value}"
+    return f"--{no}{name.replace('_', '-')}{equals}{value}"
+
+
+def unknown_flags(cls: type[CommonSettings], said: str) -> str:
+    """Name the nearest known flag beside each unknown one; what was said of anything else stays as it is."""
+    if not said.startswith(UNRECOGNIZED):
+        return said
+    known = [name.replace("_", "-") for name in cls.model_fields]
+    words = said.removeprefix(UNRECOGNIZED).split()
+    flags = [word.partition("=")[0] for word in words if word.startswith("-")]
+    return "\n".join(f"unknown flag {flag}{hint(flag.lstrip('-'), known, '--')}" for flag in flags) or said
+
+
+def hint(given: str, known: Sequence[str], before: str = "") -> str:
+    """Name what was probably meant; empty: nothing is near."""
+    bare = given.removeprefix(NEGATION)
+    near = difflib.get_close_matches(bare, known, n=1)
+    return f" (did you mean {before + given.removesuffix(bare) + near[0]!r}?)" if near else ""
 
 
 def by_other_names(cls: type[CommonSettings]) -> dict[str, Any]:
@@ -215,7 +243,7 @@ def fields_of(cls: type[CommonSettings], path: str, content: Mapping[str, Any]) 
     values: dict[str, Any] = {}
     for key, value in content.items():
         name = OTHER_NAMES.get(key.replace("-", "_"), key.replace("-", "_"))
-        if name == "no_splitmerge":
+        if name in {"no_splitmerge", "no_cluster"}:
             name, value = "splitmerge", not value  # noqa: PLW2901 the flag's negation is a key of its own in the file
         if name in cls.model_fields:
             if value != "" and name != "config":
@@ -228,8 +256,6 @@ def fields_of(cls: type[CommonSettings], path: str, content: Mapping[str, Any]) 
 def foreign_key(cls: type[CommonSettings], path: str, key: str) -> None:
     """Refuse or mention a key that this program does not know."""
     known = [name.replace("_", "-") for name in cls.model_fields]
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
     if cls.every_key_counts:
-        raise SettingsError(f"{path}: unknown key {key!r}{hint}")
-    print(f"{path}: key {key!r} is not for this service{hint}", file=sys.stderr)  # noqa: T201 there is no log yet
+        raise SettingsError(f"{path}: unknown key {key!r}{hint(key, known)}")
+    print(f"{path}: key {key!r} is not for this service{hint(key, known)}", file=sys.stderr)  # noqa: T201 there is no log yet

@@ -14,6 +14,7 @@ import structlog
 from libs.common.bus import connect
 from libs.common.errors import Refused
 from libs.common.health import ASK_EVERY_S
+from libs.common.http_sharing import Heard
 from libs.common.lifecycle import SystemClock, now_ms, run
 from libs.common.log import configure
 from libs.common.loops import FATAL, background, every
@@ -24,6 +25,7 @@ from libs.common.model import Proxy
 from libs.common.ports import Bus
 from libs.common.settings import parse
 from libs.common.watchdog import notify_ready, with_watchdog
+from services.proxy.adapters.access_log import written
 from services.proxy.adapters.cluster import mirrored
 from services.proxy.adapters.holders import known_holders
 from services.proxy.adapters.peers import PeerClient
@@ -97,13 +99,17 @@ def main(argv: Sequence[str]) -> int:
 async def serve(settings: ProxySettings) -> None:
     """Wire the proxy to the real world and serve until cancelled."""
     require_supported(settings)
-    with listening(settings) as entrances, metrics_served(settings.metrics_port):
+    with (
+        listening(settings) as entrances,
+        metrics_served(settings.metrics_port),
+        written(settings.access_log, now_ms) as heard,
+    ):
         url = settings.proxy_url or own_url(settings, entrances)
         async with (
             connect(
                 settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
             ) as bus,
-            running(settings, bus, entrances, url),
+            running(settings, bus, entrances, url, heard),
         ):
             log.info("proxy is ready", ports=[entrance.port for entrance in entrances])
             notify_ready()
@@ -111,7 +117,9 @@ async def serve(settings: ProxySettings) -> None:
 
 
 @asynccontextmanager
-async def running(settings: ProxySettings, bus: Bus, entrances: Sequence[Entrance], url: str) -> AsyncIterator[None]:
+async def running(
+    settings: ProxySettings, bus: Bus, entrances: Sequence[Entrance], url: str, heard: Heard | None = None
+) -> AsyncIterator[None]:
     """Run everything behind the ports, then open them."""
     async with (
         mirrored(bus) as cluster,
@@ -134,7 +142,7 @@ async def running(settings: ProxySettings, bus: Bus, entrances: Sequence[Entranc
             background(lambda: every(WATCH_EVERY_S, spool.require_there, "watch the spool"), "watch the spool", FATAL),
             background(lambda: every(TRIM_EVERY_S, Trimmer().look, "trim"), "trim"),
             background(lambda: every(ASK_EVERY_S, health.needed.ask, "ask services"), "ask services"),
-            served(app, entrances, limits(settings)),
+            served(app, entrances, limits(settings), heard),
         ):
             try:
                 yield

@@ -33,6 +33,10 @@ class ProxySettings(CommonSettings):
         None, description="token that clients must send; better given as CLUSTERODM_TOKEN; none: everybody is let in"
     )
     cloud_provider: str = Field("local", description="who says which tokens are valid; this version knows: local")
+    access_log: str = Field(
+        "",
+        description="file to which a line about each request is written, without tokens; at 100 MB it becomes <file>.1; empty: none",
+    )
     public_address: str = Field(
         "",
         description="http(s)://host:port under which nodes reach this cluster, for split-merge; empty: as the client did",

@@ -56,6 +56,37 @@ async def test_a_result_is_streamed_with_the_nodes_own_head(
     assert script.requests[0].startswith(f"GET {ASSET}all.zip?token=secret HTTP/1.1\r\n")
 
 
+@pytest.mark.parametrize(
+    ("asked", "status", "part", "place"),
+    [
+        pytest.param("bytes=0-9", 206, slice(0, 10), "0-9", id="the beginning"),
+        pytest.param("bytes=500000-900000", 206, slice(500000, 900001), "500000-900000", id="the middle"),
+        pytest.param("bytes=1000000-", 206, slice(1000000, None), "1000000-1048575", id="to the end"),
+        pytest.param("bytes=-500", 206, slice(-500, None), "1048076-1048575", id="the last ones"),
+        pytest.param("bytes=1048570-9999999", 206, slice(1048570, None), "1048570-1048575", id="across the end"),
+        pytest.param("bytes=1048576-", 416, slice(0, 0), "*", id="behind the end"),
+        pytest.param("bytes=-0", 416, slice(0, 0), "*", id="none at all"),
+        pytest.param("bytes=5-2", 200, slice(None), "", id="backwards"),
+        pytest.param("bytes=0-0,5-9", 200, slice(None), "", id="several"),
+        pytest.param("items=0-5", 200, slice(None), "", id="another unit"),
+    ],
+)
+async def test_ranges_of_a_node_that_has_none_are_made_here(
+    proxy: ProxyUnderTest, script: ScriptedNode, node: Node, asked: str, status: int, part: slice, place: str
+) -> None:
+    script.say(ASSET, response(BODY, "200 OK", *ZIP_LINES))
+
+    answered, headers, body = await proxy.ask("GET", ZIP, headers={"range": asked})
+
+    assert (answered, body == BODY[part]) == (status, True)
+    assert headers["content-length"] == str(len(BODY[part]))
+    assert headers.get("content-range", "") == (place and f"bytes {place}/{len(BODY)}")
+    assert "accept-ranges" not in headers
+    whole = await proxy.ask("GET", ZIP, headers={"range": asked, "if-range": '"x"'})
+    assert (whole[0], whole[2] == BODY) == (200, True)
+    assert (await proxy.ask("HEAD", ZIP, headers={"range": asked}))[0] == 200
+
+
 async def test_ranges_are_passed_on_both_ways(proxy: ProxyUnderTest, script: ScriptedNode, node: Node) -> None:
     script.say(ASSET, response(b"part", "206 Partial Content", "content-range: bytes 4-7/100", *ZIP_LINES))
 

@@ -242,7 +242,7 @@ async def copy(exchange: Exchange, relayed: Relayed, stall_s: float) -> bool:
     try:
         async for chunk in relayed.body:
             again_bytes -= len(chunk)
-            may_pour = again_bytes <= 0 and relayed.reply.may_pour
+            may_pour = again_bytes <= 0 and relayed.to_end and relayed.reply.may_pour
             async with asyncio.timeout(stall_s):
                 await exchange.part(chunk, more=True)
                 if may_pour:

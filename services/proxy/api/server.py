@@ -1,7 +1,8 @@
 """The listening sockets, and uvicorn behind them.
 
 Sockets are opened here and not by uvicorn, so that a port in use is one clear line and an exit code, and port 0 can be asked
-what it became. There is no access log: clients' tokens are in the URLs. uvicorn's own signal handling is left out; stopping is
+what it became. uvicorn writes no access log, for clients' tokens are in the URLs; ours
+(`--access-log`) leaves them out. uvicorn's own signal handling is left out; stopping is
 leaving the context, which lets requests in flight finish for `stop_s`. What happens on a connection is libs.common.http_server's.
 
 Several proxies of one computer may share a port (SO_REUSEPORT): the kernel gives each connection to one of them. A shared
@@ -23,7 +24,7 @@ import uvicorn
 
 from libs.common.errors import Refused
 from libs.common.http_server import Connection
-from libs.common.http_sharing import Connections
+from libs.common.http_sharing import Connections, Heard
 from libs.common.lifecycle import Crew
 from libs.http1.heads import HeadLimits
 from libs.http1.server import ServerLimits
@@ -111,10 +112,12 @@ def tls_context(key: str, certificate: str) -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def served(app: App, entrances: Sequence[Entrance], limits: Limits) -> AsyncIterator[None]:
-    """Answer on all ports while the context is open."""
+async def served(
+    app: App, entrances: Sequence[Entrance], limits: Limits, heard: Heard | None = None
+) -> AsyncIterator[None]:
+    """Answer on all ports while the context is open. `heard` is called with each request's origin and target."""
     kept_to = ServerLimits(limits.head_s, limits.keep_alive_s, HeadLimits(limits.head_bytes))
-    shared = Connections(kept_to, limits.connections_count, app.quick)
+    shared = Connections(kept_to, limits.connections_count, app.quick, heard)
     servers = [Server(configured(app, entrance, shared, limits.stop_s)) for entrance in entrances]
     async with Crew(len(servers), grace_s=limits.stop_s + CLOSING_S) as crew:
         for server, entrance in zip(servers, entrances, strict=True):

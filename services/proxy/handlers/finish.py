@@ -1,8 +1,8 @@
 """When a held task has ended: its client's webhook, then the inputs go; those of a failed or canceled task after some time.
 
 Both are safe from a restart: the webhook is marked in the spool when it was delivered or given up, and only then the spool
-entry is removed. At worst a client hears of the end twice. NodeODM's rules: a POST of JSON (the task's info, plus `images`),
-six tries. A task that was restarted in the meantime keeps its inputs, and its next end is told again.
+entry is removed. At worst a client hears of the end twice. NodeODM's rules: a POST of JSON (the task's info, plus `images`: objects as
+in its images.json, of which the name is known here), six tries. A task that was restarted in the meantime keeps its inputs, and its next end is told again.
 
 What failed or was canceled may be restarted with other options, on another node when its own is gone: its inputs are
 kept for `keep_failed_s`. The scheduler consents before they go.
@@ -148,7 +148,7 @@ class Finisher:
     async def _deliver(self, record: Task, url: str) -> None:
         """Try until it is delivered, or given up."""
         manifest = await self._spool.manifest(record.id)
-        images = [file.name for file in manifest.files if is_image(file.name)]
+        images = [{"filename": file.name} for file in manifest.files if is_image(file.name)]
         body = msgspec.json.encode({**self._describe(record), "images": images})
         for pause_s in (*self._retry_after_s, None):
             try:

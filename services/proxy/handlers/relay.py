@@ -1,6 +1,8 @@
 """What is streamed from a node to a client: results, and the pages of NodeODM's web interface.
 
-A result is relayed as the node sends it, ranges included. What a node says instead of a result (200 `{"error"}`, 403, 404)
+A result is relayed as the node sends it, ranges included. NodeODM knows no ranges and sends everything: the part that was asked for is cut
+out here as it passes (core/ranges.py). That is not announced (`Accept-Ranges`), because the node sends all that comes before it each time, and
+clients that see it announced ask for many parts at once. What a node says instead of a result (200 `{"error"}`, 403, 404)
 must not look like one, because clients save what they get: it becomes NoResult, to be answered with another status. When the
 node dies half-way the body raises NodeFailed, and the client's connection is closed: never a short success.
 
@@ -23,6 +25,7 @@ from libs.common.untrusted import Malformed, decode_json
 from services.proxy.core.answers import NO_NODES, no_route
 from services.proxy.core.headers import Header, find, for_client, for_node
 from services.proxy.core.polls import attempt_on_node
+from services.proxy.core.ranges import Span, span_wanted
 from services.proxy.handlers.read import Reader
 from services.proxy.ports import Call, Cluster, NodeRefused, NodeReply, Patience, Upstream
 
@@ -64,6 +67,8 @@ class Relayed:
     headers: Sequence[Header]
     body: AsyncIterator[bytes]
     reply: NodeReply
+    to_end: bool = True
+    """All that the node sends from here on belongs to it; else it is a part, and ends before."""
 
 
 class Relay:
@@ -88,7 +93,13 @@ class Relay:
         call = Call(wanted.method, path, self.patience, headers=for_node(wanted.headers))
         async with self._nodes.ask(node, call) as reply:
             body = await self._checked(reply, node, call)
-            yield Relayed(reply.status, for_client(reply.headers), body, reply)
+            headers = for_client(reply.headers)
+            span = span_wanted(wanted.headers, headers) if reply.status == OK and wanted.method == b"GET" else None
+            if span is None:
+                yield Relayed(reply.status, headers, body, reply)
+            else:
+                part = Relayed(span.status, span.headers(headers), cut(body, span), reply, to_end=span.reaches_the_end)
+                yield part
 
     @asynccontextmanager
     async def page(self, wanted: Wanted) -> AsyncIterator[Relayed]:
@@ -152,3 +163,18 @@ async def once(body: bytes) -> AsyncIterator[bytes]:
     """Yield a body that has been read already."""
     if body:
         yield body
+
+
+async def cut(body: AsyncIterator[bytes], span: Span) -> AsyncIterator[bytes]:
+    """Take a part out of a body as it passes; what is in front of it is read and dropped, one piece at a time."""
+    skip_bytes, left_bytes = span.first, span.count_bytes
+    if not left_bytes:
+        return
+    async for piece in body:
+        part = piece[skip_bytes : skip_bytes + left_bytes] if skip_bytes < len(piece) else b""
+        skip_bytes = max(0, skip_bytes - len(piece))
+        left_bytes -= len(part)
+        if part:
+            yield part
+        if not left_bytes:
+            return

@@ -456,3 +456,14 @@ async def test_whoever_misses_the_time_is_aborted_unless_it_reads() -> None:
     connection.expire(10.0)
 
     assert transport.closed
+
+
+async def test_each_request_is_heard_of_once_on_either_way() -> None:
+    heard: list[tuple[str, bytes]] = []
+    answers = SlowAnswers()
+    connection, _ = opened(shared=Connections(LIMITS, 10, answers, lambda *said: heard.append(said)))
+    came(connection, b"GET /info?token=1 HTTP/1.1\r\nhost: a\r\n\r\n")
+    came(connection, b"GET /info HTTP/1.1\r\nhost: a\r\n\r\n")
+    answers.waiting[0](b"{}")
+    answers.waiting[1](None)
+    assert heard == [("-", b"/info?token=1"), ("-", b"/info")]

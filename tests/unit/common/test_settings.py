@@ -137,3 +137,21 @@ def test_a_setting_is_known_by_its_other_name_too(file: Writer, monkeypatch: pyt
     assert grace_s("--node-grace=5") == 5
     with pytest.raises(SettingsError, match="--node-grace-s"):
         grace_s("--node-grace", "0")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        pytest.param("--prot=1", "unknown flag --prot (did you mean '--port'?)", id="a near miss"),
+        pytest.param("--no-splitmrege", "unknown flag --no-splitmrege (did you mean '--no-splitmerge'?)", id="negated"),
+        pytest.param("--xyzzy", "unknown flag --xyzzy", id="nothing near"),
+    ],
+)
+def test_an_unknown_flag_names_the_nearest_known(word: str, said: str):
+    with pytest.raises(SettingsError) as caught:
+        settings(word)
+    assert str(caught.value) == said
+
+
+def test_the_flags_of_early_versions_of_the_original_still_work():
+    assert settings("--no-cluster").splitmerge is False

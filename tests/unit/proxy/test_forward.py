@@ -591,7 +591,7 @@ async def test_when_a_task_has_ended_its_client_is_told_and_its_inputs_go(world:
         await world.forwarded(forwarder, webhook="https://client.example/hook?key=1")
         world.scheduler.change(state=state)
         await world.lets_go()
-    body = {"uuid": TASK, "status": state, "images": ["a.jpg", "b.jpg"]}
+    body = {"uuid": TASK, "status": state, "images": [{"filename": "a.jpg"}, {"filename": "b.jpg"}]}
     assert world.client.told == [("https://client.example/hook?key=1", body)]
     assert await (await world.bus.bucket(UPLOADS)).load() == {}
 
@@ -680,7 +680,7 @@ async def test_inputs_that_are_kept_until_forwarded_go_when_the_node_has_them(wo
         assert [asked.task for asked in world.scheduler.inputs_gone] == [TASK]
         world.scheduler.change(state=TaskState.COMPLETED)
         await world.lets_go()
-    assert world.client.told[0][1]["images"] == ["a.jpg", "b.jpg"]
+    assert world.client.told[0][1]["images"] == [{"filename": "a.jpg"}, {"filename": "b.jpg"}]
 
 
 async def test_inputs_stay_where_the_scheduler_needs_them(world: World) -> None:
