@@ -4,36 +4,59 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
 from libs.common.bus import NatsBus, connect
+from tests import order
 from tests.nats import NatsServer
 
 hypothesis.settings.register_profile("clusterodm", deadline=None)  # a slow computer is no counter-example
 hypothesis.settings.load_profile("clusterodm")
 
 STARTS_PROCESSES = ("chaos", "e2e", "integration", "contract")
-"""Folders of tests that may meet a computer too busy for their processes; only these are tried again, and only in CI. They come
-first, in the order of how long one of their files takes: what takes minutes is not what all wait for in the end."""
+"""Folders of tests that may meet a computer too busy for their processes; only these are tried again, and only in CI."""
 TRIES_AGAIN_COUNT = 2
 
 
-def folder(item: pytest.Item) -> str:
-    """Name the folder of a test."""
-    return item.path.relative_to(Path(__file__).parent).parts[0]
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let durations.txt be written anew."""
+    parser.addoption(
+        "--write-durations", action="store_true", help="write down how long tests take: their order next time"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Measure where reports are gathered."""
+    if config.getoption("--write-durations") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(order.Stopwatch())
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> order.LongestFirst | None:
+    """Spread tests over processes as order.py says."""
+    return order.LongestFirst(config, log) if config.option.dist == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, and let CI try again what starts processes."""
-    places = {name: place for place, name in enumerate(STARTS_PROCESSES)}
-    items.sort(key=lambda item: places.get(folder(item), len(places)))
+    took_s = order.read_durations(order.DURATIONS.read_text())
+    items[:] = [items[place] for place in order.longest_first([item.nodeid for item in items], took_s)]
     if not os.environ.get("CI"):
         return
     for item in items:
-        if folder(item) in STARTS_PROCESSES:
+        if order.folder_of(item.nodeid) in STARTS_PROCESSES:
             item.add_marker(pytest.mark.flaky(reruns=TRIES_AGAIN_COUNT))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """While coverage is measured: tell unit tests from others."""
+    if measuring := sys.modules.get("sitecustomize"):
+        column = "unit" if order.folder_of(item.nodeid) == "unit" else "other"
+        if os.environ.get("RAN_COLUMN", column) != column:
+            measuring.mark_in(column)
 
 
 @pytest.fixture(autouse=True)
