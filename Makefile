@@ -16,6 +16,10 @@ ARGS ?=
 # How many tests run side by side; most of them wait more than they compute. JOBS=0: one after the other, in this process
 JOBS ?= 3
 
+ALL_TESTS = $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+FAST_TESTS = $(BIN)/pytest -n $(JOBS) -m "not slow" tests/unit
+RAN := $(CURDIR)/data/coverage
+
 .DEFAULT_GOAL := help
 .PHONY: help run test test-fast coverage check format fuzz bench profile simulate lock install clean
 
@@ -27,16 +31,15 @@ run: $(VENV)/.runtime ## Start a whole cluster with two simulated nodes: http://
 	@$(BIN)/clusterodm up --demo $(ARGS)
 
 test: $(VENV)/.dev ## Run every test (browser and compose tests too, where the machine can)
-	@$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(ALL_TESTS) $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run, in seconds, the tests that start no process: at every save
-	@$(BIN)/pytest -n $(JOBS) -m "not slow" tests/unit tests/architecture $(ARGS)
+	@$(FAST_TESTS) tests/architecture $(ARGS)
 
-coverage: $(VENV)/.dev ## Print how much of services and libs runs in the unit tests, and in all tests: make coverage ONLY=unit
-	@$(BIN)/pytest -q -n $(JOBS) -m "not slow" tests/unit --cov --cov-report= $(ARGS)
-	@$(BIN)/python tests/coverage_table.py in the unit tests
-	@test "$(ONLY)" = unit || $(BIN)/pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report= $(ARGS)
-	@test "$(ONLY)" = unit || $(BIN)/python tests/coverage_table.py in all tests
+coverage: $(VENV)/.dev ## Run every test, and print how much of services and libs they and the unit tests ran through: make coverage ONLY=unit
+	@$(BIN)/python tests/measuring/mark.py $(RAN)
+	@RAN_FOLDER=$(RAN) PYTHONPATH=$(CURDIR)/tests/measuring $(if $(filter unit,$(ONLY)),$(FAST_TESTS),$(ALL_TESTS)) $(ARGS); \
+		status=$$?; $(BIN)/python tests/measuring/table.py $(RAN); exit $$status
 
 check: $(VENV)/.dev ## Format, lint, types and the architecture's contracts; changes nothing
 	@$(BIN)/ruff format --check .
@@ -69,7 +72,7 @@ lock: $(UV) ## Bring uv.lock up to pyproject.toml: make lock ARGS=--upgrade take
 install: $(VENV)/.runtime ## Install what running needs into .venv, and nothing else
 
 clean: ## Remove .venv and every cache; data/ stays
-	@rm -rf $(VENV) .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	@find services libs deploy tests docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # --- how .venv comes about -------------------------------------------------------------------------------------------
