@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -34,7 +35,10 @@ OTHER = "clusterodm-c2-50-zzzzzz"
 NODE_TOKEN = "node-token-7c9e"
 S3_SECRET = "s3-secret-4b1d"
 WEBHOOK = "http://cluster:3000/commit?token=webhook-secret-9a"
-TIMEOUT_S = 0.6
+PATIENT_S = 15.0
+"""How long an answer may take: a busy computer is no trouble of a provider."""
+BRIEF_S = 0.6
+"""The same where the answer does not come."""
 
 
 @dataclass
@@ -43,7 +47,7 @@ class Rental:
 
     kind: str
     make: Callable[..., Booted]
-    """A new provider, as after a restart. `transport` is given to those that take one."""
+    """A new provider, as after a restart. `timeout_s`: for an answer; `transport` is given to those that take one."""
     order: Order
     present: Callable[[], Sequence[str]]
     """Names of what the stand-in really has, leftovers included."""
@@ -83,29 +87,29 @@ def booted(vendor: Vendor) -> Booted:
     return Booted(vendor, poll_s=0.02, set_up_wait_s=5.0, removal_wait_s=5.0, second_look_s=0.02, listens=at_once)
 
 
-Vendors = Callable[[Cloud, httpx.AsyncBaseTransport | None], Vendor]
+Vendors = Callable[[Cloud, httpx.AsyncBaseTransport | None, float], Vendor]
 
 WEB: dict[str, tuple[Vendors, dict, str, str]] = {
     "digitalocean": (
-        lambda cloud, way: DigitalOcean(cloud, timeout_s=TIMEOUT_S, transport=way),
+        lambda cloud, way, timeout_s: DigitalOcean(cloud, timeout_s=timeout_s, transport=way),
         {"keys": {"accessToken": Secret(TOKEN)}, "image": "ubuntu-22-04-x64", "tags": ("clusterodm",)},
         "nyc3",
         "s-4vcpu-8gb",
     ),
     "hetzner": (
-        lambda cloud, way: Hetzner(cloud, timeout_s=TIMEOUT_S, transport=way),
+        lambda cloud, way, timeout_s: Hetzner(cloud, timeout_s=timeout_s, transport=way),
         {"keys": {"apiToken": Secret(TOKEN)}, "image": "ubuntu-22.04"},
         "fsn1",
         "cx21",
     ),
     "scaleway": (
-        lambda cloud, way: Scaleway(cloud, ("par1", "fr-par-2"), timeout_s=TIMEOUT_S, transport=way),
+        lambda cloud, way, timeout_s: Scaleway(cloud, ("par1", "fr-par-2"), timeout_s=timeout_s, transport=way),
         {"keys": {"organization": Secret("org-1"), "secretToken": Secret(TOKEN)}, "image": "ubuntu-jammy"},
         "par1",
         "GP1-XS",
     ),
     "docker": (
-        lambda cloud, way: DockerEngine(cloud, {}, timeout_s=TIMEOUT_S, transport=way),
+        lambda cloud, way, timeout_s: DockerEngine(cloud, {}, timeout_s=timeout_s, transport=way),
         {},
         "",
         "any",
@@ -127,7 +131,7 @@ async def web(kind: str, size: str = "", **more: object) -> AsyncIterator[Rental
 
         yield Rental(
             kind=kind,
-            make=lambda transport=None: booted(vendor(configured, transport)),
+            make=lambda transport=None, timeout_s=PATIENT_S: booted(vendor(configured, transport, timeout_s)),
             order=order(region, Size(slug=size or usual, max_images=50)),
             present=present,
             fail=served.cloud.fail,
@@ -199,7 +203,7 @@ async def aws(**more: object) -> AsyncIterator[Rental]:
 
     yield Rental(
         kind="aws",
-        make=lambda: booted(Ec2(cloud, ("us-west-2",), timeout_s=TIMEOUT_S)),
+        make=lambda timeout_s=PATIENT_S: booted(Ec2(cloud, ("us-west-2",), timeout_s=timeout_s)),
         order=order("us-west-2", AWS_SIZE),
         present=present,
         fail=api.fail,
@@ -217,7 +221,10 @@ async def command(folder: Path) -> AsyncIterator[Rental]:
     """Three programs."""
     program = str(Path(__file__).parent / "rental_programs.py")
     words = {verb: (sys.executable, "-S", program, str(folder), verb) for verb in ("create", "list", "destroy")}
-    patience = Patience(create_s=1, destroy_s=2)
+
+    def make(timeout_s: float = PATIENT_S) -> Booted:
+        patience = Patience(create_s=math.ceil(timeout_s), destroy_s=math.ceil(timeout_s))
+        return booted(Command(Cloud(commands=words), patience, folder, list_timeout_s=timeout_s))
 
     def fail(on: str, how: str, times: int = 1) -> None:
         file = folder / f"fail-{ {'delete': 'destroy'}.get(on, on) }"
@@ -228,7 +235,7 @@ async def command(folder: Path) -> AsyncIterator[Rental]:
 
     yield Rental(
         kind="command",
-        make=lambda: booted(Command(Cloud(commands=words), patience, folder, list_timeout_s=TIMEOUT_S)),
+        make=make,
         order=order("", Size(slug="long", max_images=50)),
         present=lambda: [json.loads(each.read_text())["name"] for each in folder.glob("*.json")],
         fail=fail,

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.slow
 
 FIRST, SECOND, WITHOUT = "autoscaler", "autoscaler#2", "autoscaler#3"
 LIMITS = {FIRST: 11, SECOND: 12}
-TAKE_OVER_S = 10.0
+TAKE_OVER_S = 20.0
+"""Until somebody else leads: the lease and a start, on a busy computer."""
 
 
 @pytest.fixture
@@ -64,18 +65,18 @@ async def three(folder: Path, cloud: CloudApiProcess) -> AsyncIterator[Cluster]:
         yield cluster
 
 
-async def answered_by(cluster: Cluster) -> int | None:
+async def answered_by(cluster: Cluster, timeout_s: float = 0.5) -> int | None:
     """The limit of who answers; 0: who has no configuration; None: nobody has answered."""
     try:
-        status = await cluster.bus.ask(GET_AUTOSCALER_STATUS, GetAutoscalerStatus(), timeout_s=0.5)
+        status = await cluster.bus.ask(GET_AUTOSCALER_STATUS, GetAutoscalerStatus(), timeout_s=timeout_s)
     except BusFailed:
         return None
     return status.machines_limit_count if status.enabled else 0
 
 
-async def answers_to(cluster: Cluster, count: int) -> set[int | None]:
+async def answers_to(cluster: Cluster, count: int, timeout_s: float = 15.0) -> set[int | None]:
     """Who answers many questions that are asked at once."""
-    return set(await asyncio.gather(*(answered_by(cluster) for _ in range(count))))
+    return set(await asyncio.gather(*(answered_by(cluster, timeout_s) for _ in range(count))))
 
 
 async def why_no_result(cluster: Cluster) -> str:
@@ -103,7 +104,7 @@ async def test_only_the_leader_answers_and_the_next_when_it_goes(tmp_path: Path,
         await until(lambda: answered_by(cluster), timeout_s=TAKE_OVER_S, what="the first to answer again")
         assert await answers_to(cluster, 60) == {LIMITS[FIRST]}
         assert cluster.stop(FIRST) == 0
-        assert await answers_to(cluster, 6) == {None}
+        assert await answers_to(cluster, 6, timeout_s=0.5) == {None}
 
 
 async def test_without_any_configuration_it_is_said_that_there_is_none(tmp_path: Path):

@@ -175,7 +175,7 @@ async def test_a_download_from_a_hung_node_closes_the_connection_within_its_limi
 
         assert await proxy.raw(f"GET /task/{TASK}/download/all.zip HTTP/1.1\r\nhost: x\r\n\r\n".encode()) == b""
 
-        assert 0.3 < time.monotonic() - began_s < 3
+        assert 0.3 < time.monotonic() - began_s < 8
         assert node.open_count == 0
 
 

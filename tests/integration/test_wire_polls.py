@@ -148,7 +148,7 @@ async def test_a_node_in_trouble_is_never_heard_in_a_poll(
 
     status, answer = await proxy.json("GET", f"/task/{TASK}/{what}")
 
-    assert time.monotonic() - began_s < 1.5
+    assert time.monotonic() - began_s < 6.0, "the node's answer would have come after nine seconds"
     assert status == 200
     if what == "output" and steps == [response(b"[]")]:
         assert answer == ["accepted", "running on A"]
@@ -174,11 +174,10 @@ async def test_many_polls_of_a_hung_node_delay_no_other(
     await known_to(proxy, running(node))
     hung = [asyncio.ensure_future(proxy.json("GET", f"/task/{TASK}/output?line={n}")) for n in range(100)]  # noqa: TID251 one reader of many
     await until(lambda: len(script.requests) > 10)
-    began_s = time.monotonic()
 
     assert (await proxy.ask("GET", "/info"))[0] == 200
 
-    assert time.monotonic() - began_s < 0.4
+    assert not any(each.done() for each in hung)
     assert {status for status, _ in await asyncio.gather(*hung)} == {200}
 
 
@@ -213,16 +212,12 @@ async def test_after_a_poll_that_timed_out_the_next_ones_are_answered_at_once(
     proxy: ProxyUnderTest, script: ScriptedNode, node: Node
 ) -> None:
     await known_to(proxy, running(node))
-    began_s = time.monotonic()
     assert (await proxy.json("GET", f"/task/{TASK}/info"))[1]["progress"] == 30.0
-    assert time.monotonic() - began_s < 1.0
 
-    began_s = time.monotonic()
     for number in range(10):
         _, info = await proxy.json("GET", f"/task/{TASK}/info?with_output={number}")
         assert info["progress"] == 30.0
-    assert time.monotonic() - began_s < 0.5
-    assert len(script.requests) == 1
+    assert len(script.requests) == 1, "only the first one has waited for the node"
 
     script.say_json(INFO, SAYS)
     await until(lambda: fresh(proxy), what="the node to be asked again")
@@ -254,7 +249,7 @@ async def test_hung_nodes_slow_down_neither_commits_nor_lists(
     took_s = time.monotonic() - began_s
 
     assert {status for status, _ in await asyncio.gather(*polls)} == {200}
-    assert took_s < 1.0
+    assert took_s < 5.0, "twenty steps, each of which would wait for a node"
 
 
 @pytest.mark.parametrize(

@@ -188,5 +188,5 @@ async def test_a_silent_connection_is_closed_and_one_that_waits_is_not(
 
     assert await proxy.raw(b"") == b""
 
-    assert 0.9 < time.monotonic() - began_s < 3
+    assert 0.9 < time.monotonic() - began_s < 8
     assert parse(await proxy.raw(poll(INFO, CLOSE)))[0] == 200
