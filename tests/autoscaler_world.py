@@ -246,8 +246,9 @@ class Probe:
         self._world = world
 
     async def info(self, machine: Machine, token: str) -> NodeInfo | None:
-        del token
         if machine.id not in self._world.cloud.machines or machine.id in self._world.strangers:
+            return None
+        if self._world.tokens.get(machine.id, token) != token:
             return None
         ours_count = self._world.scheduler.tasks_count(machine)
         return NodeInfo(
@@ -297,6 +298,8 @@ class World:
         self.directory = MemoryIdentities()
         self.strangers: set[str] = set()
         """Machines whose nodes do not answer to us."""
+        self.tokens: dict[str, str] = {}
+        """What nodes demand, by machine; others take any."""
         self.foreign: dict[str, int] = {}
         """How many tasks nodes have that are none of ours, by machine."""
         self.nodes_take: dict[str, int] = {}

@@ -20,7 +20,7 @@ from libs.common.incarnation import incarnation
 from libs.common.lifecycle import EXIT_REFUSED, SystemClock, run
 from libs.common.log import configure
 from libs.common.loops import background, every
-from libs.common.messages import SCHEDULER_HEALTH
+from libs.common.messages import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
 from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Term
 from libs.common.settings import parse
@@ -116,7 +116,8 @@ async def serve(settings: AutoscalerSettings) -> None:
                 settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
             )
         )
-        needed = NeededServices(bus, {"scheduler": SCHEDULER_HEALTH})
+        leader = {} if configuration is None else {"leader": AUTOSCALER_HEALTH}
+        needed = NeededServices(bus, {"scheduler": SCHEDULER_HEALTH, **leader})
         health = Health(SERVICE, lambda: {"bus": bus.connected}, needed)
         await stack.enter_async_context(health_served(health, health_port))
         await stack.enter_async_context(
@@ -215,6 +216,7 @@ async def lead(wired: Wired, term: Term) -> None:
         )
         await act(stack, parts, wired.settings, wired.health, term)
         log.info("autoscaler is ready", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)
+        await wired.health.ask()
         await term.over()
         log.warning("out of office", epoch=term.epoch)
 

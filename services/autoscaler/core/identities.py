@@ -1,12 +1,12 @@
 """What makes machines ours: the ids in their names, and the keys of which their secrets are derived.
 
 They lie in NATS and in a directory of the autoscaler's own, so that the loss of either costs nothing: what one has the other
-learns. An id is never forgotten. A machine of any id that was ever ours is compared, and taken into use or destroyed.
+learns. Where both are lost, nodes and tasks still name the machines that they are on, and so the ids. An id is never forgotten. A machine of any id that was ever ours is compared, and taken into use or destroyed.
 
 The id in use is the store's, since its records bear it; a store that is new gets the directory's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from libs.common.model import Frozen, IncarnationId
 
@@ -16,7 +16,7 @@ class Identity(Frozen, frozen=True, kw_only=True):
 
     cluster_id: str
     key: str
-    """Hexadecimal; empty: it was lost, so such machines can only be destroyed."""
+    """Hexadecimal; empty: it was lost. Such a machine can be used as long as its node is registered, else only be destroyed."""
 
     def __repr__(self) -> str:
         """Show no key."""
@@ -47,6 +47,13 @@ def merged(in_use: Identities, other: Identities) -> Identities:
     for each in other.known:
         found[each.cluster_id] = completed(found.get(each.cluster_id, each), each)
     return Identities(known=tuple(found.values()), incarnations=in_use.incarnations)
+
+
+def with_ids(known: Identities, cluster_ids: Iterable[str]) -> Identities:
+    """Add ids of which nothing but their machines' names is left: their keys are lost."""
+    unknown = sorted({*cluster_ids} - {*known.cluster_ids})
+    more = (Identity(cluster_id=each, key="") for each in unknown)
+    return Identities(known=(*known.known, *more), incarnations=known.incarnations)
 
 
 def completed(known: Identity, other: Identity) -> Identity:

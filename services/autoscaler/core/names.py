@@ -7,6 +7,7 @@ cluster's key and its name: nothing has to be stored for them to survive a crash
 
 import hashlib
 import hmac
+import re
 from typing import Final
 
 from libs.common.model import MachineId
@@ -16,6 +17,7 @@ SUFFIX_LENGTH: Final = 8
 ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 SECRET_LENGTH: Final = 40
 IMAGES_PLACE: Final = 2
+NAME: Final = re.compile(r"clusterodm-([a-z0-9]+)-\d+-[a-z0-9]+")
 
 
 def prefix(cluster_id: str) -> str:
@@ -32,6 +34,12 @@ def images_in(machine: MachineId) -> int:
     """Read from a name for how many images its machine was made; 0: it does not say."""
     words = machine.split("-")
     return int(words[IMAGES_PLACE]) if len(words) > IMAGES_PLACE and words[IMAGES_PLACE].isdigit() else 0
+
+
+def cluster_id_in(machine: MachineId) -> str:
+    """Read from a name which cluster's machine it is; empty: no machine of ours is called so."""
+    found = NAME.fullmatch(machine)
+    return found[1] if found else ""
 
 
 def suffix_for(key: Secret, occasion: str) -> str:

@@ -20,11 +20,12 @@ import msgspec
 import structlog
 
 from libs.common.clocks import Clock
-from libs.common.errors import ProviderFailed
+from libs.common.errors import BusFailed, ProviderFailed
 from libs.common.model import Machine, MachineId, NodeInfo
 from services.autoscaler.core.learned import facts_of
 from services.autoscaler.core.orders import Found
 from services.autoscaler.core.planning import Asks, Verdict
+from services.autoscaler.handlers.cluster import Cluster
 from services.autoscaler.handlers.ordering import Ordering
 from services.autoscaler.handlers.records import Records
 from services.autoscaler.ports import NodeProbe, Provider, Sleep
@@ -39,12 +40,20 @@ class Asking:
     """The nodes' own words."""
 
     def __init__(  # noqa: PLR0913, PLR0917 whom it asks, and by which clock
-        self, probe: NodeProbe, provider: Provider, ordering: Ordering, records: Records, clock: Clock, sleep: Sleep
+        self,
+        probe: NodeProbe,
+        provider: Provider,
+        ordering: Ordering,
+        records: Records,
+        cluster: Cluster,
+        clock: Clock,
+        sleep: Sleep,
     ) -> None:
         self._probe = probe
         self._provider = provider
         self._ordering = ordering
         self._records = records
+        self._cluster = cluster
         self._clock = clock
         self._sleep = sleep
         self._kept: set[MachineId] = set()
@@ -63,7 +72,16 @@ class Asking:
         """Ask a machine's node how it is; None while it does not answer to us."""
         if not machine.hostname:
             return None
-        return await self._probe.info(machine, self._ordering.token(machine).reveal())
+        return await self._probe.info(machine, await self._token(machine))
+
+    async def _token(self, machine: Machine) -> str:
+        """Give the token of its node: the one that follows from its key, or, where that is lost, the registered one."""
+        if self._ordering.knows_key(machine):
+            return self._ordering.token(machine).reveal()
+        try:
+            return await self._cluster.token_of(machine)
+        except BusFailed:
+            return ""
 
     async def has_tasks(self, machine: Machine) -> bool:
         """Whether its node answers that it has tasks which have not ended, ours or not."""

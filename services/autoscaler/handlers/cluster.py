@@ -13,7 +13,7 @@ from libs.common.messages import (
     NodeRef,
     NodeView,
 )
-from libs.common.model import Machine, Node, NodeId
+from libs.common.model import Machine, MachineId, Node, NodeId
 from libs.common.ports import Bucket, Bus
 from services.autoscaler.core.secrets import Secret
 
@@ -49,6 +49,15 @@ class Cluster:
         """Find the node of a machine in the scheduler's own records."""
         nodes = (entry.value for entry in (await self._nodes.load()).values())
         return next((node.id for node in nodes if node.machine == machine.id and not node.retired), None)
+
+    async def machines(self) -> set[MachineId]:
+        """Name the machines of all nodes in the scheduler's own records."""
+        return {entry.value.machine for entry in (await self._nodes.load()).values() if entry.value.machine}
+
+    async def token_of(self, machine: Machine) -> str:
+        """Give the token with which a machine's node was registered; empty when it was not."""
+        nodes = (entry.value for entry in (await self._nodes.load()).values())
+        return next((node.token for node in nodes if node.machine == machine.id), "")
 
     async def lock(self, node: NodeId) -> None:
         """Send no more tasks to a node; one that is gone needs no lock."""

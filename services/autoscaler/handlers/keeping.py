@@ -6,7 +6,7 @@ too (core/identities.py says why). Each place learns what the other knows: at th
 """
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -16,8 +16,8 @@ from libs.common.errors import Conflict, Refused
 from libs.common.messages import CLUSTER, INCARNATION_KEY, BucketName
 from libs.common.model import Frozen, Incarnation, IncarnationId, MachineId
 from libs.common.ports import Bucket, Bus, Change, Entry, Reset
-from services.autoscaler.core.identities import Identities, Identity, merged, noted
-from services.autoscaler.core.names import ALPHABET, prefix
+from services.autoscaler.core.identities import Identities, Identity, merged, noted, with_ids
+from services.autoscaler.core.names import ALPHABET, cluster_id_in, prefix
 from services.autoscaler.core.secrets import Secret
 from services.autoscaler.ports import IdentityStore
 
@@ -84,14 +84,17 @@ class Keeping:
         await keeping.learn(random)
         return keeping
 
-    async def learn(self, random: Callable[[int], str] = random_text) -> None:
-        """Bring together what the buckets and the directory know, and write it to whichever lacks some."""
+    async def learn(self, random: Callable[[int], str] = random_text, named: Iterable[str] = ()) -> None:
+        """Bring together what the buckets and the directory know, and write it to whichever lacks some.
+
+        `named`: ids in the names of machines that somebody else knows of.
+        """
         here = self._store.read()
         while True:
             try:
                 entry, keys = await self._stored(here, random)
                 identities = told(entry.value, keys.value)
-                known = merged(identities, here) if here else identities
+                known = with_ids(merged(identities, here) if here else identities, named)
                 if known != identities:
                     entry, keys = await self._complete(known, entry, keys)
                 break
@@ -101,6 +104,13 @@ class Keeping:
         seen = await self._noted(known, here.incarnations if here else ())
         if seen != here:
             self._remember(seen)
+
+    async def learn_from(self, machines: Iterable[MachineId]) -> None:
+        """Learn the ids of machines that nodes and tasks name: they are ours, whatever else of them is lost."""
+        named = {found for machine in machines if (found := cluster_id_in(machine))} - {*self.cluster_ids}
+        if named:
+            log.warning("machines of unknown ids are taken over", cluster_ids=sorted(named))
+            await self.learn(named=named)
 
     async def follow(self) -> None:
         """Learn whenever another autoscaler has learned something, for ever."""
@@ -125,7 +135,7 @@ class Keeping:
         return Secret(self._identities.current.key)
 
     def key_of(self, machine: MachineId) -> Secret:
-        """Give the key of which a machine's secrets are derived."""
+        """Give the key of which a machine's secrets are derived; an empty one where it is lost."""
         found = (each.key for each in self._identities.known if machine.startswith(prefix(each.cluster_id)))
         return Secret(next(found, self._identities.current.key))
 

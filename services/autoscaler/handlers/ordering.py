@@ -89,6 +89,10 @@ class Ordering:
             facts |= {"max_images": size.max_images, "price_per_hour": size.price_per_hour}
         return facts
 
+    def knows_key(self, machine: Machine) -> bool:
+        """Whether a machine's secrets can be derived."""
+        return bool(self._keeping.key_of(machine.id))
+
     def token(self, machine: Machine) -> Secret:
         """Give the token of a machine's node."""
         return node_token(self._keeping.key_of(machine.id), machine.id)

@@ -71,17 +71,18 @@ class Parts:
         news = asyncio.Event()
         await keeping.learn()
         records, ordering = await Records.open(bus), Ordering(configuration, keeping, public_url)
+        cluster = await Cluster.open(bus)
         return cls(
             configuration=configuration,
             bus=bus,
             clock=clock,
             provider=provider,
             records=records,
-            cluster=await Cluster.open(bus),
+            cluster=cluster,
             tasks=await Tasks.open(bus, news.set),
             keeping=keeping,
             ordering=ordering,
-            asking=Asking(probe, provider, ordering, records, clock, sleep),
+            asking=Asking(probe, provider, ordering, records, cluster, clock, sleep),
             voice=Voice(bus, clock),
             news=news,
             in_office=in_office,

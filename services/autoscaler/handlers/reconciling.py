@@ -6,7 +6,7 @@
     a record says that it is there, the list does not → it is lost: its tasks get a new attempt
     the provider is about to take it away (spot)      → the same, while it is still there
 
-*Ours* is what bears any id that was ever ours (handlers/keeping.py). core/comparing.py says what follows from a list; what no
+*Ours* is what bears any id that was ever ours (handlers/keeping.py), or that a node or a task of ours names. core/comparing.py says what follows from a list; what no
 list may decide alone is looked at a second time here, by name and id: one that is missing, and one that is back. What a list
 shows twice is there, whatever a look by name says.
 """
@@ -43,6 +43,7 @@ class Reconciler:
         self._provider = parts.provider
         self._records = parts.records
         self._tasks = parts.tasks
+        self._cluster = parts.cluster
         self._keeping = parts.keeping
         self._ordering = parts.ordering
         self._asking = parts.asking
@@ -66,6 +67,7 @@ class Reconciler:
         await self._forget_old()
 
     async def _compare(self) -> None:
+        await self._keeping.learn_from(self._tasks.machines() | await self._cluster.machines())
         before = {machine.id: machine for machine in self._records.all()}
         asked_at_ms = self._clock.wall_ms()
         listed = [found for each in self._keeping.cluster_ids for found in await self._provider.list(prefix(each))]

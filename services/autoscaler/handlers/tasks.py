@@ -91,6 +91,10 @@ class Tasks:
         """Leave out those that have found a node since they were listed, or have ended."""
         return [task for task in listed if self._known.get(task.task, TaskState.WAITING) is TaskState.WAITING]
 
+    def machines(self) -> set[MachineId]:
+        """Name the machines that tasks are or were on."""
+        return {stay.machine for stays in self._stays.values() for stay in stays.values()}
+
     def forget(self, node: NodeId) -> None:
         """Drop what is known of a node whose machine has ended."""
         for task in self._stays.pop(node, {}):

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from libs.common.errors import Refused
-from libs.common.messages import CLUSTER, INCARNATION_KEY
-from libs.common.model import Incarnation, IncarnationId, MachineId
+from libs.common.messages import CLUSTER, INCARNATION_KEY, TASKS
+from libs.common.model import Incarnation, IncarnationId, Machine, MachineId, TaskId, TaskState
 from libs.common.ports import Bus
 from libs.common.testing import MemoryBus
 from services.autoscaler.adapters.identity_file import IdentityFile
-from services.autoscaler.core.identities import Identities, Identity, merged
-from services.autoscaler.core.names import node_token
+from services.autoscaler.core.identities import Identities, Identity, merged, with_ids
+from services.autoscaler.core.names import cluster_id_in, machine_name, node_token
 from services.autoscaler.handlers.keeping import KEPT, KEYS, Keeping
 from services.autoscaler.ports import IdentityStore
 from tests.autoscaler_world import BOOT_TURNS, MemoryIdentities, World
@@ -174,6 +174,27 @@ def test_what_is_known_of_an_id_is_not_unlearned():
     assert merged(ids("a"), ids("b", "a")) == ids("a", "b")
 
 
+def test_an_id_that_only_names_tell_of_has_no_key_and_comes_last():
+    known = with_ids(ids("a", "b"), ["c", "b"])
+    assert known == Identities(known=(*ids("a", "b").known, Identity(cluster_id="c", key="")))
+    assert merged(ids("a"), known).known == known.known
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        (machine_name("abc123", 40, "x7"), "abc123"),
+        ("clusterodm-abc123-40-", ""),
+        ("clusterodm-abc123", ""),
+        ("clusterodm-../x-1-a", ""),
+        ("other-abc123-40-x7", ""),
+        ("my-clusterodm-abc123-40-x7", ""),
+    ],
+)
+def test_the_id_is_read_from_a_machines_name(name: str, found: str):
+    assert cluster_id_in(MachineId(name)) == found
+
+
 # --- what comes of it ----------------------------------------------------------------------------------------------
 
 
@@ -201,6 +222,46 @@ async def test_machines_of_every_id_that_was_ever_ours_are_compared():
         await world.restart()
         await world.turn(BOOT_TURNS)
         assert sorted(world.cloud.destroyed) == ["clusterodm-older1-9-a", "clusterodm-oldest-9-b"]
+
+
+async def busy(world: World) -> Machine:
+    """A machine with a task, whose node demands the token that it was made with."""
+    world.scheduler.task_turns = 10
+    await world.scheduler.submit("t")
+    while world.scheduler.tasks[TaskId("t")].state is not TaskState.RUNNING:
+        await world.turn()
+    (machine,) = world.parts.records.alive()
+    world.tokens[machine.id] = world.parts.ordering.token(machine).reveal()
+    return machine
+
+
+async def test_when_both_places_are_lost_a_machine_whose_node_is_registered_is_used_again():
+    async with World() as world:
+        machine = await busy(world)
+        for lost in ("machines", "autoscaler", "autoscaler-secrets"):
+            del world.bus._buckets[lost]
+        world.directory.kept = None
+        await world.restart()
+        assert world.parts.keeping.cluster_ids[1:] == (cluster_id_in(machine.id),)
+        await world.settle()
+        assert (world.cloud.created, world.scheduler.lost_count) == ([machine.id], 0)
+        assert next(each for each in world.machines() if each.id == machine.id).done == ("t",)
+
+
+async def test_when_every_store_is_lost_a_machine_that_a_task_tells_of_is_destroyed():
+    async with World() as world:
+        machine = await busy(world)
+        task = world.scheduler.tasks.pop(TaskId("t"))
+        world.scheduler.nodes.clear()
+        world.bus._buckets.clear()
+        world.directory.kept = None
+        await world.restart()
+        assert machine.id in world.cloud.machines
+        await (await world.bus.bucket(TASKS)).put(task.id, task)
+        await world.turn()
+        await world.reconciler.check()
+        await world.turn(BOOT_TURNS)
+        assert machine.id in world.cloud.destroyed
 
 
 async def test_a_machine_of_an_earlier_id_is_spoken_to_with_its_own_token():
