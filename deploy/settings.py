@@ -56,7 +56,7 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
     watchdog_s: float = Field(
         20.0,
         ge=0,
-        description="how long a process may give no sign of life before it is started again, seconds; 0: for ever",
+        description="how long a process may give no sign of life before it is started again, seconds (nats-server: three times as long); 0: for ever",
     )
     node: list[SecretStr] = Field(
         [], description="node to register, HOST:PORT or HOST:PORT:TOKEN; may be given several times"

@@ -111,6 +111,11 @@ class Health:
             services=services,
         )
 
+    async def ask(self) -> None:
+        """Ask the services that it needs now, not only when their turn comes."""
+        if self._needed:
+            await self._needed.ask()
+
     async def answer(self, _asked: ReportHealth) -> HealthReport:
         """Answer over the bus."""
         return self.report()

@@ -136,6 +136,8 @@ class NatsBucket(Generic[Value]):
         self._ours = {FIELDS: str(fields_count(name.value))}
         self._later: set[str] = set()
         """Keys that were last written by a version that knows more fields."""
+        self._unread: dict[str, int] = {}
+        """The revision of each key that could not be read: it is said once, however often it is tried."""
         self._stream = f"KV_{name.name}"
         self._prefix = f"$KV.{name.name}."
         self._consumers: set[Consumer] = set()
@@ -429,7 +431,9 @@ class NatsBucket(Generic[Value]):
             return self._decoder.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             unreadable().labels(self.name).inc()
-            log.warning("value cannot be read", bucket=self.name, key=key, revision=revision, reason=str(error))
+            if self._unread.get(key) != revision:
+                log.warning("value cannot be read", bucket=self.name, key=key, revision=revision, reason=str(error))
+            self._unread[key] = revision
             return None
 
     def _failed(self, what: str, key: str, error: Any) -> BusFailed:

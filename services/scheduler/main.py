@@ -1,7 +1,8 @@
 """Wires the scheduler, and does nothing else.
 
 Any number of schedulers may run. One is in office: it reads the records, starts the loops, and answers. The others have connected
-and wait for the office. A term that is over ends all of that and the process stands by again (handlers/office.py).
+and wait for the office. A term that is over ends all of that and the process stands by again (handlers/office.py). Each of them asks, as
+anybody would, whether a leader answers: none is ready while nobody leads.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ import structlog
 from libs.common.bus import connect
 from libs.common.clocks import Clock
 from libs.common.errors import BusFailed
-from libs.common.health import Health
+from libs.common.health import ASK_EVERY_S, Health, NeededServices
 from libs.common.health_port import health_listener, health_served
 from libs.common.incarnation import incarnation
 from libs.common.lifecycle import Crew, SystemClock, run
@@ -31,6 +32,7 @@ from libs.common.messages import (
     OBSERVATIONS,
     OPTIONS,
     PROXIES,
+    SCHEDULER_HEALTH,
     SUMMARY,
     TASKS,
     TOMBSTONES,
@@ -113,8 +115,12 @@ async def serve(settings: SchedulerSettings) -> None:
             ) as bus,
             NodeClient() as client,
         ):
-            health = Health(SERVICE, lambda: {"bus": bus.connected})
-            async with health_served(health, health_port):
+            leader = NeededServices(bus, {"leader": SCHEDULER_HEALTH})
+            health = Health(SERVICE, lambda: {"bus": bus.connected}, leader)
+            async with (
+                health_served(health, health_port),
+                background(lambda: every(ASK_EVERY_S, leader.ask, "ask the leader"), "ask the leader"),
+            ):
                 await open_all(bus, settings)
                 holder, memory = new_holder(), Memory()
                 while True:
@@ -151,6 +157,7 @@ async def in_office(  # noqa: PLR0913, PLR0917 the world, who we are in it, and 
             running(bus, api, settings, term, health, memory=memory) as scheduler,
         ):
             log.info("scheduler is ready", epoch=term.epoch, tasks=len(scheduler.ledger.board.tasks))
+            await health.ask()
             await term.over()
             log.warning("out of office", epoch=term.epoch)
     except BusFailed as error:

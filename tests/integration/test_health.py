@@ -75,6 +75,14 @@ async def test_a_scheduler_without_nats_is_alive_and_not_ready(scheduler: Starte
     await until(lambda: scheduler.is_well("/readyz"), timeout_s=30)
 
 
+async def test_a_scheduler_is_not_ready_while_nobody_leads(nats_bus: NatsBus, scheduler: Started):
+    async with nats_bus.lead("scheduler", "somebody who answers nothing"):
+        await until(lambda: scheduler.is_well("/healthz"), timeout_s=30)
+        well, said = await scheduler.page("/readyz")
+        assert (well, said["bus"], said["services"]["leader"]["ok"]) == (503, True, False)  # type: ignore[index]
+    await until(lambda: scheduler.is_well("/readyz"), timeout_s=30)
+
+
 async def test_a_frozen_scheduler_is_seen_by_whoever_needs_it(scheduler: Started, nats_bus: NatsBus):
     needed = NeededServices(nats_bus, {"scheduler": SCHEDULER_HEALTH}, silent_after_s=3.0)
 
