@@ -63,20 +63,23 @@ def full_disk_refuses() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
-            raise SpoolFull(NO_ROOM) from None
-        raise
+        raise refusal_of(error) from None
 
 
-def publish_one(path: Path, wanted: str, folder: Path) -> str:
+def refusal_of(error: OSError) -> Exception:
+    """Say what an error of the disk is for a client: SpoolFull when the disk or a quota is full, else itself."""
+    return SpoolFull(NO_ROOM) if error.errno in FULL else error
+
+
+def publish_one(path: str, wanted: str, folder: str) -> str:
     """Move a complete file to the first of its names that is free or that its twin has already; which that is."""
     for name in candidates(wanted):
         try:
-            os.link(path, folder / name)
+            os.link(path, f"{folder}/{name}")
         except FileExistsError:
-            if not same_content(path, folder / name):
+            if not same_content(Path(path), Path(folder, name)):
                 continue
-        path.unlink()
+        os.unlink(path)  # noqa: PTH108 a Path costs more than this does
         return name
     raise AssertionError("there is always another name")
 
@@ -92,7 +95,7 @@ def same_content(one: Path, other: Path) -> bool:
     return True
 
 
-def flush(path: Path) -> None:
+def flush(path: Path | str) -> None:
     """Wait until a file's content, or a directory's list of names, is on the disk."""
     opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Final
 
 from services.proxy.adapters import disk
@@ -114,7 +113,7 @@ def publish_together(receipts: Sequence[DiskReceipt]) -> dict[DiskReceipt, Excep
     parts = iter([(receipt, part) for receipt in receipts for part in receipt.parts])
     while some := list(islice(parts, OPEN_COUNT)):
         sync_parts(some, failed)
-    folders: dict[Path, list[DiskReceipt]] = {}
+    folders: dict[str, list[DiskReceipt]] = {}
     for receipt in receipts:
         if receipt not in failed and attempt(receipt.link, receipt, failed):
             folders.setdefault(receipt.files_folder, []).append(receipt)
@@ -141,8 +140,10 @@ def sync_parts(parts: Sequence[tuple[DiskReceipt, DiskPart]], failed: dict[DiskR
 def attempt(do: Callable[[], object], receipt: DiskReceipt, failed: dict[DiskReceipt, Exception]) -> bool:
     """Do something for a request; whether that worked."""
     try:
-        with disk.full_disk_refuses():
-            do()
+        do()
+    except OSError as error:
+        failed[receipt] = disk.refusal_of(error)
+        return False
     except Exception as error:  # noqa: BLE001 whatever it is, it is its request's alone, and raised there
         failed[receipt] = error
         return False

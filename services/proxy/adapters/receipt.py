@@ -10,25 +10,30 @@ import os
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import Final
 
 from libs.common.errors import NotFound
 from services.proxy.adapters import disk
 from services.proxy.adapters.movers import Movers
 from services.proxy.adapters.splice import Fill
 from services.proxy.core.names import safe_name
-from services.proxy.ports import NO_SUCH_UPLOAD, SpoolFull, StoredFile, Tap
+from services.proxy.ports import NO_SUCH_UPLOAD, StoredFile, Tap
 
 NUMBERS = count()
 """Of files that are arriving: one proxy uses a spool, and what a crash has left of them goes at its start."""
+
+
+ROOM_EVERY_BYTES: Final = 1 << 20
 
 
 class DiskPart:
     """A file that is arriving. Implements ports.Part."""
 
     def __init__(
-        self, path: Path, name: str, movers: Movers, write: disk.Write = os.write, *, stays_open: bool = False
+        self, path: str, name: str, movers: Movers, write: disk.Write = os.write, *, stays_open: bool = False
     ) -> None:
         self.path = path
+        """Text: there are many of them, and a Path for each costs more than its file's head."""
         self.name = name
         self.size_bytes = 0
         self.closed = False
@@ -49,9 +54,7 @@ class DiskPart:
                 written += self._write(self._file, memoryview(chunk)[written:])
             self.size_bytes += written
         except OSError as error:
-            if error.errno in disk.FULL:
-                raise SpoolFull(disk.NO_ROOM) from None
-            raise
+            raise disk.refusal_of(error) from None
 
     async def fill(self, tap: Tap, delimiter: bytes) -> bytes | None:
         """Append what a socket brings, up to a delimiter."""
@@ -99,14 +102,17 @@ class DiskPart:
     def discard(self) -> None:
         """Remove it, wherever it is in its life."""
         self.release()
-        self.path.unlink(missing_ok=True)
+        Path(self.path).unlink(missing_ok=True)
 
 
 class DiskReceipt:
     """One upload request. Implements ports.Receipt."""
 
     def __init__(self, folder: Path, movers: Movers, write: disk.Write, require_room: Callable[[], None]) -> None:
-        self._folder = folder
+        self.files_folder = str(folder / disk.FILES)
+        """Where they appear."""
+        self._parts_folder = str(folder / disk.PARTS)
+        self._unlooked_bytes = ROOM_EVERY_BYTES
         self._movers = movers
         self._write = write
         self._require_room = require_room
@@ -121,24 +127,27 @@ class DiskReceipt:
     async def open(self, filename: str) -> DiskPart:
         """Begin a file."""
         name = safe_name(filename)
-        self._require_room()
+        self._look_for_room()
         try:
-            path = self._folder / disk.PARTS / f"{next(NUMBERS):x}"
+            path = f"{self._parts_folder}/{next(NUMBERS):x}"
             part = DiskPart(path, name, self._movers, self._write, stays_open=not self.parts)
         except FileNotFoundError:
             raise NotFound(NO_SUCH_UPLOAD) from None
         self.parts.append(part)
         return part
 
+    def _look_for_room(self) -> None:
+        """Raise SpoolFull before the disk is full; asked now and then, as files come."""
+        if self.parts:
+            self._unlooked_bytes += self.parts[-1].size_bytes
+        if self._unlooked_bytes >= ROOM_EVERY_BYTES:
+            self._unlooked_bytes = 0
+            self._require_room()
+
     @property
     def size_bytes(self) -> int:
         """All of them together."""
         return sum(part.size_bytes for part in self.parts)
-
-    @property
-    def files_folder(self) -> Path:
-        """Where they appear."""
-        return self._folder / disk.FILES
 
     def link(self) -> None:
         """Make all files appear. Runs in a thread, once they are on the disk."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from services.proxy.core.parts import MalformedBody, PartHead, parameters_of, read_head
+from services.proxy.core.parts import USUAL, MalformedBody, PartHead, parameters_of, read_head, usual_head
 
 FIELD_LIMIT_BYTES: Final = 1024 * 1024
 """The longest value of one field; a longer one is an error, never cut."""
@@ -36,6 +36,8 @@ BOUNDARY_LIMIT_BYTES: Final = 256
 PADDING: Final = re.compile(rb"[ \t]*")
 LINE_LIMIT_BYTES: Final = 256
 BLANK_LINE: Final = b"\r\n\r\n"
+USUAL_LINES: Final = re.compile(rb"\r\n" + USUAL.pattern + BLANK_LINE)
+"""All that stands between a delimiter and a file, as most clients write it: read in one step."""
 MALFORMED: Final = "Malformed multipart data"
 
 
@@ -188,6 +190,11 @@ class MultipartReader:
         return end + len(self.delimiter)
 
     def _end_line(self, data: bytes, start: int) -> int | None:
+        usual = USUAL_LINES.match(data, start)
+        if usual is not None and usual.end() - start <= PART_HEADER_LIMIT_BYTES:
+            self._begin_part(usual_head(usual[1], usual[2]))
+            self._at = At.START
+            return usual.end() - 2
         if data.startswith(b"--", start):
             self._at = At.EPILOGUE
             return start + 2
@@ -210,9 +217,8 @@ class MultipartReader:
         return end + 2
 
     def _begin_content(self, data: bytes, start: int) -> int | None:
-        if could_be(data[start : start + len(self.delimiter)], self.delimiter) and len(data) - start < len(
-            self.delimiter
-        ):
+        left_bytes = len(data) - start
+        if left_bytes < len(self.delimiter) and could_be(data[start:], self.delimiter):
             return None
         self._at = At.CONTENT
         return start if data.startswith(self.delimiter, start) else start + 2

@@ -22,12 +22,16 @@ ARCHIVE: Final = "zipurl.zip"
 """What a node fetches from a `zipurl`. It unpacks a file of this name among the images, whoever sent it; other archives it deletes."""
 UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 """Control characters (a tab may stay) and halves of UTF-16 pairs, which no UTF-8 name can hold."""
+USUAL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ -]{0,80}\.(?:jpe?g|tiff?|png|dng)", re.IGNORECASE)
+"""Names of photos to which nothing needs to be done."""
 NO_IMAGE: Final = re.compile(r".*\.txt|align\.(las|laz|tif)|.*\.zip", re.IGNORECASE | re.DOTALL)
 """Ground control, alignment and archives: NodeODM takes them out of the images before it counts."""
 
 
 def safe_name(filename: str) -> str:
     """Turn what the client sent into the name of a file in one folder. Raises Refused."""
+    if USUAL.fullmatch(filename):
+        return filename
     name = re.split(r"[/\\]", filename)[-1] or NAMELESS
     if UNPRINTABLE.search(name):
         raise Refused(f"Invalid file name: {printable(name)} (control characters)")

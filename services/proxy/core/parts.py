@@ -70,8 +70,13 @@ class PartHead:
 def read_head(head: bytes) -> PartHead:
     """Read the lines in front of a part. Raises MalformedBody."""
     if usual := USUAL.fullmatch(head):
-        return PartHead(text_of(usual[1]), without_words(text_of(usual[2])))
+        return usual_head(usual[1], usual[2])
     return read_lines(head)
+
+
+def usual_head(name: bytes, filename: bytes) -> PartHead:
+    """Put together what USUAL has found."""
+    return PartHead(text_of(name), without_words(text_of(filename)))
 
 
 def read_lines(head: bytes) -> PartHead:
