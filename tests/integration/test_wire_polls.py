@@ -173,7 +173,7 @@ async def test_many_polls_of_a_hung_node_delay_no_other(
 ) -> None:
     await known_to(proxy, running(node))
     hung = [asyncio.ensure_future(proxy.json("GET", f"/task/{TASK}/output?line={n}")) for n in range(100)]  # noqa: TID251 one reader of many
-    await until(lambda: len(script.requests) > 10)
+    await until(lambda: script.requests)  # all wait for what it says, or ask it themselves
 
     assert (await proxy.ask("GET", "/info"))[0] == 200
 

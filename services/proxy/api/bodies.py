@@ -33,6 +33,8 @@ IMAGES: Final = "images"
 WRITE_LIMIT_BYTES: Final = 256 * 1024
 FILL_FROM_BYTES: Final = 64 * 1024
 """With less to come a thread is not worth it."""
+FILL_AFTER_BYTES: Final = 32 * 1024
+"""Before that a file may be a small one."""
 AGAIN_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -107,6 +109,8 @@ class Intake:
         self._part: Part | None = None
         self._copy_bytes = 0
         """What is to be copied at least before the next attempt to do without."""
+        self._came_bytes = 0
+        """Of the file that is arriving."""
 
     async def feed(self, chunk: bytes) -> None:
         """Do what a piece of the body says."""
@@ -116,7 +120,7 @@ class Intake:
 
     def may_fill(self) -> bool:
         """Whether a file goes on that may take its bytes by itself."""
-        return not self._copy_bytes and self._reader.inside_file
+        return not self._copy_bytes and self._came_bytes >= FILL_AFTER_BYTES and self._reader.inside_file
 
     async def fill(self, exchange: Exchange) -> bytes | None:
         """Let the file take its bytes from the socket; what it took beyond its end, None when it took nothing."""
@@ -134,10 +138,12 @@ class Intake:
         """Do what an event says."""
         match event:
             case FileChunk(data):
+                self._came_bytes += len(data)
                 self._write(data)
             case FileBegins(field, filename):
                 if field != IMAGES:
                     raise MalformedBody(f"Unexpected field: {field[:100]}")
+                self._came_bytes = 0
                 self._part = await self._receipt.open(filename)
             case FileEnds():
                 self._open_part().close()
