@@ -124,9 +124,9 @@ def images_count(task: Task) -> int:
 
 
 def has_count(said: Mapping[str, Any]) -> bool:
-    """Whether a node has counted the images of an archive; before that it says 0, or -1."""
-    count = said.get("imagesCount")
-    return isinstance(count, int) and count > 0
+    """Whether a node has counted the images of an archive; before that it says 0, -1, or how many files came."""
+    count, initialised = said.get("imagesCount"), whole_ms(said.get("processingTime")) >= 0
+    return isinstance(count, int) and count > 0 and (initialised or status_code(said) is StatusCode.QUEUED)
 
 
 def status(task: Task, code: StatusCode) -> dict[str, Any]:

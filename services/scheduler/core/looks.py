@@ -33,9 +33,12 @@ class Look:
 
 
 def count_of(code: StatusCode, processing_time_ms: int, images_count: int) -> int | None:
-    """Read how many images a node has counted. While it initialises a task (RUNNING, no processing time yet) it says how many files came."""
-    initialising = code is StatusCode.RUNNING and processing_time_ms < 0
-    return images_count if images_count > 0 and not initialising else None
+    """Read how many images a node has counted.
+
+    While it initialises a task (RUNNING, no processing time yet), and when it has failed to, it says how many files came: an archive is one.
+    """
+    initialised = code is StatusCode.QUEUED or processing_time_ms >= 0
+    return images_count if images_count > 0 and initialised else None
 
 
 @dataclass(frozen=True)

@@ -277,16 +277,17 @@ def test_unknown_is_not_zero(values: dict[str, Any], count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said", "count"),
+    ("values", "said", "took_ms", "count"),
     [
-        pytest.param(ZIP, 0, -1, id="the node has not counted yet"),
-        pytest.param(ZIP, -1, -1, id="the node says so"),
-        pytest.param(ZIP, 7, 7, id="the node has counted"),
-        pytest.param({**ZIP, "images_count": 7}, 0, 7, id="an earlier node has"),
-        pytest.param({}, 0, 0, id="no archive: as the node says"),
+        pytest.param(ZIP, 0, 5, -1, id="the node has not counted yet"),
+        pytest.param(ZIP, -1, 5, -1, id="the node says so"),
+        pytest.param(ZIP, 7, 5, 7, id="the node has counted"),
+        pytest.param(ZIP, 1, -1, -1, id="the node unpacks: the archive is one file"),
+        pytest.param({**ZIP, "images_count": 7}, 0, 5, 7, id="an earlier node has"),
+        pytest.param({}, 0, 5, 0, id="no archive: as the node says"),
     ],
 )
-def test_a_nodes_number_counts_when_it_is_one(values: dict[str, Any], said: int, count: int) -> None:
-    info = node_info(task(**values), {"status": {"code": 20}, "imagesCount": said})
+def test_a_nodes_number_counts_when_it_is_one(values: dict[str, Any], said: int, took_ms: int, count: int) -> None:
+    info = node_info(task(**values), {"status": {"code": 20}, "processingTime": took_ms, "imagesCount": said})
     assert info is not None
     assert info["imagesCount"] == count

@@ -280,6 +280,7 @@ async def test_the_nodes_own_count_is_taken_as_soon_as_it_says_one():
         pytest.param(StatusCode.RUNNING, 10, 7, 7, id="it processes"),
         pytest.param(StatusCode.COMPLETED, 10, 7, 7, id="it has processed"),
         pytest.param(StatusCode.FAILED, -1, -1, None, id="it has refused"),
+        pytest.param(StatusCode.FAILED, -1, 1, None, id="it has refused an archive, which is one file"),
         pytest.param(StatusCode.QUEUED, -1, 0, None, id="none"),
     ],
 )
