@@ -156,13 +156,21 @@ class Connection(asyncio.BufferedProtocol):
             self.transport.close()
 
     def expire(self, now_s: float) -> None:
-        """Be aborted, unless the client goes on reading what it was sent."""
+        """Be aborted, unless the client goes on reading what it was sent; one that has read all of it is told that this was the end."""
         unsent_bytes = self.transport.get_write_buffer_size()
+        if not unsent_bytes and self._lingers and not self.transport.is_closing():
+            self._close()
+            return
         if unsent_bytes in {0, self._unsent_bytes}:
             self.transport.abort()
             return
         self._unsent_bytes = unsent_bytes
         self.until_s = now_s + self._shared.limits.keep_alive_s
+
+    @property
+    def _lingers(self) -> bool:
+        """Whether all has been said, and the client has its time to read it."""
+        return self._core is not None and self._core.state is State.LINGER
 
     # --- requests
 

@@ -1,4 +1,4 @@
-"""Real clients and a real reverse proxy in front: curl that offers HTTP/2, Java's own client, nginx as people configure it."""
+"""Real clients and real reverse proxies in front: curl that offers HTTP/2, Java's and Go's own clients, nginx as people configure it."""
 
 import asyncio
 import os
@@ -29,6 +29,29 @@ public class Client {
                 .POST(HttpRequest.BodyPublishers.ofString("name=java" + at)).build();
             HttpResponse<String> answer = client.send(request, HttpResponse.BodyHandlers.ofString());
             System.out.println(answer.statusCode() + " " + answer.version() + " " + answer.body());
+        }
+    }
+}
+"""
+GO = """
+package main
+
+import ("bytes"; "fmt"; "io"; "net/http"; "os"; "time")
+
+func main() {
+    client := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: 5 * time.Second, MaxConnsPerHost: 1}}
+    body := make([]byte, 1000000)
+    for at := 0; at < 3; at++ {
+        for _, path := range []string{"/auth/info", "/task/new/upload/aaaaaaaa-1111-4111-8111-111111111111", "/info"} {
+            request, _ := http.NewRequest("POST", os.Args[1] + path, bytes.NewReader(body))
+            request.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+            request.Header.Set("Expect", "100-continue")
+            if path == "/info" { request, _ = http.NewRequest("GET", os.Args[1] + path, nil) }
+            answer, err := client.Do(request)
+            if err != nil { fmt.Println(path, err); continue }
+            io.Copy(io.Discard, answer.Body)
+            answer.Body.Close()
+            fmt.Println(path, answer.StatusCode)
         }
     }
 }
@@ -176,6 +199,18 @@ async def test_javas_own_client_is_served_on_one_connection(proxy: ProxyUnderTes
     answers = [line.split(" ", 2) for line in said.splitlines()]
     assert [answer[:2] for answer in answers] == [["200", "HTTP_1_1"]] * 3
     assert await names(proxy, *(answer[2] for answer in answers)) == ["java0", "java1", "java2"]
+
+
+@needs("go")
+async def test_gos_own_client_goes_on_behind_answers_to_bodies_that_were_not_asked_for(
+    proxy: ProxyUnderTest, tmp_path: Path
+) -> None:
+    (tmp_path / "client.go").write_text(GO)
+
+    said = await output("go", "run", str(tmp_path / "client.go"), f"http://127.0.0.1:{proxy.port}")
+
+    statuses = [line.rpartition(" ")[2] for line in said.splitlines()]
+    assert statuses == ["200", "404", "200"] * 3
 
 
 @pytest.mark.parametrize(

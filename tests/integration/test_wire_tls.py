@@ -48,14 +48,14 @@ def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
         yield runner
 
 
-async def ask(proxy: ProxyUnderTest, secure: Secure, request: bytes) -> bytes:
-    """Send a request that ends its connection; the answer."""
+async def ask(proxy: ProxyUnderTest, secure: Secure, request: bytes, end: bytes = b"") -> bytes:
+    """Send a request that ends its connection, or whose answer ends so; the answer."""
     reader, writer = await asyncio.open_connection(
         "127.0.0.1", proxy.port, ssl=secure.trusting, server_hostname="localhost"
     )
     writer.write(request)
     await writer.drain()
-    answer = await reader.read()
+    answer = await (reader.readuntil(end) if end else reader.read())
     writer.close()
     return answer
 
@@ -86,7 +86,9 @@ def test_polls_uploads_and_downloads_are_whole_over_tls(runner: asyncio.Runner, 
             sent = head("POST", f"/task/new/upload/{upload}", kind, f"content-length: {len(body)}") + body
             stored = parse(await ask(proxy, secure, sent))
             fetched = parse(await ask(proxy, secure, head("GET", f"/task/{TASK}/download/all.zip")))
+            refused = await ask(proxy, secure, b"nonsense\r\n\r\n" + IMAGE[:1_000_000], end=b"}")
 
+            assert parse(refused)[0] == 400
             assert (polled[0], stored[0], fetched[0]) == (200, 200, 200)
             assert proxy.spool.path(upload, "a.jpg").read_bytes() == IMAGE
             assert fetched[2] == IMAGE

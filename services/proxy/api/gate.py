@@ -15,7 +15,7 @@ BUSY: Final = "The server is busy with other uploads, please try again."
 CROWDED: Final = "The server is busy with other requests, please try again."
 SHORT_BYTES: Final = 16 * 1024
 """A body that is no longer is everybody's right: forms of all clients but a few."""
-TOGETHER_BYTES: Final = 32 * 1024 * 1024
+TOGETHER_BYTES: Final = 16 * 1024 * 1024
 
 
 class Busy(ClusterError):

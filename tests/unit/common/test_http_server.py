@@ -27,7 +27,7 @@ class FakeTransport(asyncio.Transport):
         self._secure = secure
         self.written = b""
         self.reads = True
-        self.closed = self.half_closed = False
+        self.closed = self.half_closed = self.aborted = False
         self.unsent_bytes = 0
 
     def write(self, data: Any) -> None:
@@ -43,7 +43,7 @@ class FakeTransport(asyncio.Transport):
         self.closed = True
 
     def abort(self) -> None:
-        self.closed = True
+        self.closed = self.aborted = True
 
     def can_write_eof(self) -> bool:
         return not self._secure
@@ -376,6 +376,10 @@ async def test_over_tls_too_a_client_may_send_on_until_it_has_read_that_it_is_re
 
     assert (transport.half_closed, transport.closed, transport.reads) == (False, False, True)
     assert connection.until_s < asyncio.get_running_loop().time() + LIMITS.linger_s + 1
+
+    connection.expire(connection.until_s)
+
+    assert (transport.closed, transport.aborted) == (True, False)
 
 
 async def test_an_application_that_fails_is_answered_for() -> None:
