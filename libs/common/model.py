@@ -288,7 +288,9 @@ class Task(Frozen, frozen=True, kw_only=True):
     zip_url: str = ""
     """The images are fetched by the node from here; there are no files."""
     submodel: bool = False
-    """Sent by a split-merge run: shown as running while it waits (docs of CLIENTS: QUEUED means "node limit reached")."""
+    """Sent by a split-merge run: shown as running while it waits, for there QUEUED means "node limit reached"."""
+    beyond: bool = False
+    """A sub-model for which there was no room beside those that count as running: shown as QUEUED while it waits."""
     attempts: tuple[Attempt, ...] = ()
     known: LastKnown | None = None
     """What its node said of its end; while it runs, see `Observation`."""
@@ -321,11 +323,6 @@ class Task(Frozen, frozen=True, kw_only=True):
     def attempt(self) -> Attempt | None:
         """The attempt that counts now, if one is under way or was the last."""
         return self.attempts[-1] if self.attempts else None
-
-    @property
-    def is_queued(self) -> bool:
-        """Whether it waits, and a slot has once been looked for in vain. Until then its client sees it RUNNING, as a new task on NodeODM."""
-        return self.state is TaskState.WAITING and bool(self.waiting_because)
 
     @property
     def needed_count(self) -> int | None:

@@ -4,7 +4,8 @@ The record decides how a task stands; the node adds what only it can know (progr
 
     record            node says          shown
     waiting           (is not asked)     RUNNING until a slot has once been looked for in vain, as NodeODM while it moves the files; then
-                                         QUEUED, a sub-model RUNNING: for split-merge QUEUED means "node limit reached"
+                                         QUEUED. A sub-model: RUNNING, QUEUED when it is beyond the room for them, which is
+                                         what QUEUED means for split-merge ("node limit reached")
     forwarding        (is not asked)     RUNNING
     running           QUEUED, RUNNING    as the node says; a sub-model always RUNNING
     running           it has ended       RUNNING, until the scheduler has looked too (it is told at once): after a failure another
@@ -64,8 +65,13 @@ def code_of(task: Task, said: StatusCode | None) -> StatusCode:
     if task.state.ended:
         return ENDED_CODES[task.state]
     if task.state is not TaskState.RUNNING:
-        return StatusCode.QUEUED if task.is_queued and not task.submodel else StatusCode.RUNNING
+        return StatusCode.QUEUED if is_queued(task) else StatusCode.RUNNING
     return StatusCode.QUEUED if said is StatusCode.QUEUED and not task.submodel else StatusCode.RUNNING
+
+
+def is_queued(task: Task) -> bool:
+    """Whether a task waits, and a slot has once been looked for in vain; a sub-model: whether there is no room for it."""
+    return task.state is TaskState.WAITING and (task.beyond if task.submodel else bool(task.waiting_because))
 
 
 def contradicts(task: Task, said: Mapping[str, Any]) -> bool:
@@ -142,8 +148,9 @@ def created_at_ms(task: Task) -> int:
 
 
 def busy_ms(task: Task, now_ms: WallMs) -> int:
-    """Say for how long a task is being sent; -1, as NodeODM, while nothing happens to it."""
-    return max(0, now_ms - task.committed_at_ms) if task.state is TaskState.FORWARDING else -1
+    """Say for how long a task is being sent, or counts as running for split-merge; -1, as NodeODM, while nothing happens to it."""
+    counts = task.state is TaskState.WAITING and task.submodel and not task.beyond
+    return max(0, now_ms - task.committed_at_ms) if counts or task.state is TaskState.FORWARDING else -1
 
 
 def short(number: float) -> float:

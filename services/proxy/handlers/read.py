@@ -33,6 +33,7 @@ from services.proxy.core.polls import (
     attempt_on_node,
     console,
     contradicts,
+    is_queued,
     kept_lines,
     known_info,
     lines_after,
@@ -250,7 +251,7 @@ class Reader:
             await self._bus.tell(FINISH_REPORTED, FinishReported(node_task_id=attempt.node_task_id))
 
     def _lines_before(self, task: Task) -> list[str]:
-        position = self._cluster.position(task) if task.is_queued else None
+        position = self._cluster.position(task) if is_queued(task) else None
         return lines_before(task, position)
 
     async def _ended(self, task: TaskId) -> TaskRecord | None:

@@ -41,6 +41,7 @@ from services.scheduler.core.placement import Need, Placement, need_of, why_not
 from services.scheduler.core.queue import Allowance, Ordered, Reservation, key_of
 from services.scheduler.core.registry import Registry
 from services.scheduler.core.reserving import Walk
+from services.scheduler.core.submodels import counts, is_beyond, room_count
 from services.scheduler.core.supply import Supply
 from services.scheduler.core.tasks import HOLDER_AWAY, Site
 
@@ -114,6 +115,8 @@ class Board:
         self.to_clean: defaultdict[NodeId, set[TaskId]] = defaultdict(set)
         """Tasks with an attempt that this node has still to be told about."""
         self.reserved: dict[TaskId, Reservation] = {}
+        self.submodels: set[TaskId] = set()
+        """Those that count as running for split-merge."""
         self._longest_backoff_s = longest_backoff_s
         self._reasons: tuple[int, dict[Need, str]] = (-1, {})
         self._last_commit_ms = 0
@@ -145,6 +148,8 @@ class Board:
         self.revisions[task.id] = revision
         self._last_commit_ms = max(self._last_commit_ms, task.committed_at_ms)
         self._file(task, now)
+        if task.submodel:
+            (self.submodels.add if counts(task) else self.submodels.discard)(task.id)
         if task.state is TaskState.COMPLETED and (before is None or before.state is not TaskState.COMPLETED):
             self.foresight.learn(task)
 
@@ -173,6 +178,7 @@ class Board:
             return
         self._unfile(task, None)
         self.observed.pop(task_id, None)
+        self.submodels.discard(task_id)
         del self.tasks[task_id], self.revisions[task_id]
         self.all.discard(key_of(task))
         self.of_owner[task.owner].discard(key_of(task))
@@ -320,6 +326,15 @@ class Board:
         if not word and self.nodes.has_room and self.holders.asks(task.holder) and self.nodes.free_for(need):
             because = HOLDER_BUSY
         return f"{because}; {word}" if word else because
+
+    def is_beyond(self, need: Need, now: Instant) -> bool:
+        """Whether there is no room for another sub-model with such a need."""
+        waiting = [task for task in self.submodels if self.tasks[task].state is TaskState.WAITING]
+        if self.supply.helps(waiting, now):
+            return False
+        others_count = len(self.waiting) - len(waiting)
+        room = room_count(self.nodes.listed(), need, self.submodels.__contains__, others_count)
+        return is_beyond(len(self.submodels), room)
 
     def why_not(self, need: Need) -> str:
         """Say why no node has room now for a task with such a need."""

@@ -9,6 +9,7 @@ earlier term than the last is a leader's that does not know yet that another lea
 there may be no autoscaler any more, and a task would wait for ever "for a machine".
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from libs.common.clocks import Instant
@@ -51,6 +52,10 @@ class Supply:
     def word(self, task: TaskId, now: Instant) -> str:
         """Say what is done for a task; empty when nothing is known."""
         return self._words.get(task, "") if self._believed(now) else ""
+
+    def helps(self, waiting: Iterable[TaskId], now: Instant) -> bool:
+        """Whether machines come for those that wait: an autoscaler is there, and has said no to none of these."""
+        return self._believed(now) and not any(self._words.get(task, "").startswith(NO_MACHINE) for task in waiting)
 
     def rental(self, task: TaskId, now: Instant) -> Rental:
         """Say whether a machine may come for a task."""

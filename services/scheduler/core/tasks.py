@@ -18,6 +18,7 @@ from libs.common.model import (
     Cleanup,
     InstanceId,
     LastKnown,
+    Moment,
     Node,
     NodeTaskId,
     StatusCode,
@@ -45,6 +46,11 @@ NOT_ENOUGH_MEMORY: Final = "Not enough memory"
 """NodeODM's errorMessage when the engine was killed for memory (exit code 137)."""
 
 
+SUBMODEL_LINES: Final = (
+    "It is a part of a larger dataset, sent by split-merge",
+    "It counts as running while it waits for a slot: as many do as there is room for, and one more",
+)
+"""Split-merge counts only what has three lines of console."""
 HOLDER_AWAY: Final = "its photos lie with a proxy that does not answer"
 ANOTHER_FOLLOWS: Final = "another attempt follows"
 HELD_BY_NOBODY: Final = InstanceId("")
@@ -54,8 +60,10 @@ HELD_BY_NOBODY: Final = InstanceId("")
 # --- beginnings ----------------------------------------------------------------------------------------------------
 
 
-def submitted(asked: SubmitTask, now_ms: WallMs, because: str) -> Task:
-    """Begin with a client's commit."""
+def submitted(asked: SubmitTask, now_ms: WallMs, because: str, *, beyond: bool = False) -> Task:
+    """Begin with a client's commit. `beyond`: there is no room for this sub-model."""
+    first = f"Waiting for a node: {because}" if because else "Accepted by the cluster"
+    more = SUBMODEL_LINES if asked.submodel and not beyond else ()
     return Task(
         id=asked.task,
         owner=asked.owner,
@@ -71,9 +79,10 @@ def submitted(asked: SubmitTask, now_ms: WallMs, because: str) -> Task:
         skip_post_processing=asked.skip_post_processing,
         zip_url=asked.zip_url,
         submodel=asked.submodel,
+        beyond=beyond,
         inputs_kept=True,
         waiting_because=because,
-        timeline=told((), f"Waiting for a node: {because}" if because else "Accepted by the cluster", now_ms),
+        timeline=tuple(Moment(at_ms=now_ms, text=line) for line in (first, *more)),
     )
 
 

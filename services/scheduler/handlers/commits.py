@@ -55,8 +55,9 @@ class CommitHandlers:
         images_count = images_in(asked)
         need = Need(images_count or 0, images_known=images_count is not None)
         because = "" if self._placer.has_room(need) else board.why_not(need)
+        beyond = asked.submodel and board.is_beyond(need, self._ledger.instant())
         try:
-            return await self._ledger.create(submitted(asked, now_ms, because))
+            return await self._ledger.create(submitted(asked, now_ms, because, beyond=beyond))
         except Conflict:
             return same(self._ledger.record(asked.task), asked)
 

@@ -8,12 +8,13 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import Instant
+from libs.common.clocks import Instant, Now
 from libs.common.model import Task, TaskState
 from libs.common.ports import Bus
 from services.scheduler.core.board import HOLDER_BUSY
 from services.scheduler.core.placement import need_of
 from services.scheduler.core.queue import Key, key_of
+from services.scheduler.core.submodels import gone_beyond, patience_s
 from services.scheduler.core.tasks import HOLDER_AWAY, waiting_because, waiting_for_holder
 from services.scheduler.handlers.absence import line_about
 from services.scheduler.handlers.ledger import Ledger
@@ -53,6 +54,9 @@ class Explainer:
             await self._say_holder_is_away(task)
             return True
         now = self._ledger.now()
+        if self._has_lost_patience(task, now):
+            await self._ledger.change(task.id, gone_beyond)
+            return True
         because, word = self._board.why_waiting(task, now.instant), self._board.supply.word(task.id, now.instant)
         if (
             self._is_about_to_begin(task, because, now.instant)
@@ -61,6 +65,13 @@ class Explainer:
             return False
         await self._ledger.change(task.id, lambda known: waiting_because(known, because, now.wall_ms, word))
         return True
+
+    def _has_lost_patience(self, task: Task, now: Now) -> bool:
+        """Whether a sub-model has waited for as long as it counts as running. One that was tried is under way somehow."""
+        if task.id not in self._board.submodels or task.attempts or self._board.supply.helps((task.id,), now.instant):
+            return False
+        longest_s = patience_s(task)
+        return now.instant - now.since(task.committed_at_ms, 2 * longest_s) > longest_s
 
     def _is_about_to_begin(self, task: Task, because: str, now: Instant) -> bool:
         """Whether it waits only because its holder is just about to ask."""

@@ -89,7 +89,10 @@ def test_the_record_decides_and_the_node_adds(
 def test_a_task_is_queued_when_a_slot_has_been_looked_for_in_vain() -> None:
     waiting = task(TaskState.WAITING, waiting_because="no free slot (1 of 1 busy)")
     assert code_of(waiting, None) == StatusCode.QUEUED
-    assert code_of(msgspec.structs.replace(waiting, submodel=True), None) == StatusCode.RUNNING
+    part = msgspec.structs.replace(waiting, submodel=True)
+    assert (code_of(part, None), known_info(part, now_ms=110)["processingTime"]) == (StatusCode.RUNNING, 100)
+    beyond = msgspec.structs.replace(part, beyond=True)
+    assert (code_of(beyond, None), known_info(beyond, now_ms=110)["processingTime"]) == (StatusCode.QUEUED, -1)
 
 
 def test_a_restarted_task_is_shown_as_created_then() -> None:
