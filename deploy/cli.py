@@ -2,6 +2,7 @@
 
 import difflib
 import gc
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -11,6 +12,8 @@ from typing import Final, cast
 PROG: Final = "clusterodm"
 EXIT_OK: Final = 0
 EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
+"""As shells say it."""
 
 ADMIN_WORDS: Final = "services.admin.api.cli"
 MODULES: Final = {
@@ -60,8 +63,15 @@ Every flag is also an environment variable (--admin-pass: CLUSTERODM_ADMIN_PASS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Carry out one command; the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Carry out one command; the exit code. Ctrl-C before a program listens for it ends it as quietly as afterwards."""
+    try:
+        return carried_out(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def carried_out(words: list[str]) -> int:
+    """Find out what is to be done, and do it."""
     word = words[0] if words else "--help"
     if word in {"-h", "--help", "help"}:
         return say(HELP)

@@ -1,11 +1,12 @@
 """The first word chooses what runs; anything else is one clear line."""
 
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from deploy.cli import EXIT_USAGE, MODULES, main
+from deploy.cli import EXIT_INTERRUPTED, EXIT_USAGE, MODULES, main
 from libs.common.version import VERSION
 
 
@@ -42,3 +43,19 @@ def test_choosing_a_word_imports_nothing_else():
     )
     ran = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, timeout=30)
     assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("import_of", ["asyncio", "pydantic_settings", "structlog", "deploy.local"])
+def test_an_interrupt_while_modules_are_imported_ends_quietly(import_of: str):
+    words = [sys.executable, "-X", "importtime", "-m", "deploy.cli", "up", "--no-such-flag"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if line.split("|")[-1].strip() == import_of:
+                break
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=30)
+    assert "Traceback" not in rest
+    assert process.returncode in {EXIT_INTERRUPTED, EXIT_USAGE}, (
+        "the second where it was quicker: there is no such flag"
+    )
