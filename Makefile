@@ -21,6 +21,8 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 ALL_TESTS = $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 FAST_TESTS = $(PYTEST) -n $(JOBS) -m "not slow" tests/unit
 RAN := $(CURDIR)/data/coverage
+measured = $(BIN)/python tests/measuring/mark.py $(RAN) && \
+	{ RAN_FOLDER=$(RAN) PYTHONPATH=$(CURDIR)/tests/measuring $(1) $(ARGS); status=$$?; $(BIN)/python tests/measuring/table.py $(RAN); exit $$status; }
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-fast coverage check format fuzz bench profile simulate lock install clean
@@ -32,16 +34,14 @@ help: ## List the verbs
 run: $(VENV)/.runtime ## Start a whole cluster with two simulated nodes: http://localhost:3000 (Ctrl-C stops it)
 	@$(BIN)/clusterodm up --demo $(ARGS)
 
-test: $(VENV)/.dev ## Run every test (browser and compose tests too, where the machine can)
-	@$(ALL_TESTS) $(ARGS)
+test: $(VENV)/.dev ## Run every test (browser and compose tests too, where the machine can); COVERAGE=yes: see coverage
+	@$(if $(COVERAGE),$(call measured,$(ALL_TESTS)),$(ALL_TESTS) $(ARGS))
 
 test-fast: $(VENV)/.dev ## Run, in seconds, the tests that start no process: at every save
 	@$(FAST_TESTS) tests/architecture $(ARGS)
 
 coverage: $(VENV)/.dev ## Run every test, and print how much of services and libs they and the unit tests ran through: make coverage ONLY=unit
-	@$(BIN)/python tests/measuring/mark.py $(RAN)
-	@RAN_FOLDER=$(RAN) PYTHONPATH=$(CURDIR)/tests/measuring $(if $(filter unit,$(ONLY)),$(FAST_TESTS),$(ALL_TESTS)) $(ARGS); \
-		status=$$?; $(BIN)/python tests/measuring/table.py $(RAN); exit $$status
+	@$(call measured,$(if $(filter unit,$(ONLY)),$(FAST_TESTS),$(ALL_TESTS)))
 
 check: $(VENV)/.dev ## Format, lint, types and the architecture's contracts; changes nothing
 	@$(BIN)/ruff format --check .
