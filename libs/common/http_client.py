@@ -31,6 +31,8 @@ from libs.common.errors import NodeFailed
 from libs.common.http_link import Asked, Heard, Link, Origin, Patience, Stale, connect, within
 
 IDLE_S: Final = 4.0
+LOOK_SHARE: Final = 0.125
+"""How long after its time an idle connection is closed, as a share of that. It is used no more from its time on."""
 POOLS_TIDIED_AT_COUNT: Final = 256
 """With so many pools, those of origins that nobody talks to any more are forgotten."""
 
@@ -38,10 +40,18 @@ POOLS_TIDIED_AT_COUNT: Final = 256
 class Pool:
     """The connections to one origin."""
 
-    def __init__(
-        self, origin: Origin, name: str, limit_count: int, idle_s: float, tls: Callable[[], ssl.SSLContext]
+    def __init__(  # noqa: PLR0913, PLR0917 what a client tells each of its pools
+        self,
+        origin: Origin,
+        name: str,
+        limit_count: int,
+        idle_s: float,
+        tls: Callable[[], ssl.SSLContext],
+        has_idle: Callable[[], None],
     ) -> None:
         self._idle_s = idle_s
+        self._has_idle = has_idle
+        """Called when a connection becomes idle."""
         self._origin = origin
         self._name = name
         self._tls = tls
@@ -49,8 +59,6 @@ class Pool:
         self._at_work_count = 0
         self._idle: list[Link] = []
         """The one used last at the end."""
-        self._alarm: asyncio.TimerHandle | None = None
-        """For the one that is idle the longest: one timer for all costs nothing per request."""
         self._room = asyncio.Semaphore(limit_count)
 
     def __repr__(self) -> str:
@@ -101,19 +109,24 @@ class Pool:
         if not link.idle:
             link.close()
             return
-        loop = asyncio.get_running_loop()
-        link.idle_since_s = loop.time()
+        link.idle_since_s = asyncio.get_running_loop().time()
         self._idle.append(link)
-        if self._alarm is None:
-            self._alarm = loop.call_later(self._idle_s, self._retire)
+        self._has_idle()
 
     def close(self) -> None:
         """Close what is idle."""
-        if self._alarm is not None:
-            self._alarm.cancel()
         for link in self._idle:
             link.close()
         self._idle.clear()
+
+    def retire(self, too_old_s: float) -> bool:
+        """Close what has been idle since then or longer; whether anything is left that is idle."""
+        if self._idle and (self._idle[0].idle_since_s <= too_old_s or any(link.lost for link in self._idle)):
+            for link in self._idle:
+                if link.idle_since_s <= too_old_s:
+                    link.close()
+            self._idle = [link for link in self._idle if not link.lost]
+        return bool(self._idle)
 
     async def _asked(self, asked: Asked, patience: Patience) -> Link:
         while asked.repeatable and (kept := self._take_idle()):
@@ -141,18 +154,6 @@ class Pool:
             elif not link.lost:
                 return link
         return None
-
-    def _retire(self) -> None:
-        """Close what has been idle for too long, and come again for the next."""
-        loop = asyncio.get_running_loop()
-        self._alarm = None
-        too_old_s = loop.time() - self._idle_s
-        for link in self._idle:
-            if link.idle_since_s <= too_old_s:
-                link.close()
-        self._idle = [link for link in self._idle if not link.lost]
-        if self._idle:
-            self._alarm = loop.call_later(self._idle[0].idle_since_s - too_old_s, self._retire)
 
     async def _open(self, limit_s: float) -> Link:
         return await connect(self._origin, self._name, limit_s, self._tls() if self._origin.tls else None)
@@ -191,6 +192,8 @@ class Client:
         self._idle_s = idle_s
         self._tidied_at_count = POOLS_TIDIED_AT_COUNT
         self._pools: dict[tuple[Origin, str], Pool] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+        """One for all that are idle: it costs nothing per request, nor per pool."""
         self._context: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:
@@ -205,6 +208,8 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close what is idle."""
+        if self._alarm is not None:
+            self._alarm.cancel()
         for pool in self._pools.values():
             pool.close()
 
@@ -223,8 +228,22 @@ class Client:
             if len(self._pools) >= self._tidied_at_count:
                 self._pools = {key: kept for key, kept in self._pools.items() if not kept.unused}
                 self._tidied_at_count = max(POOLS_TIDIED_AT_COUNT, 2 * len(self._pools))
-            pool = self._pools[origin, name] = Pool(origin, name, self._limit_count, self._idle_s, self._tls)
+            pool = self._pools[origin, name] = Pool(
+                origin, name, self._limit_count, self._idle_s, self._tls, self._has_idle
+            )
         return pool
+
+    def _has_idle(self) -> None:
+        if self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(self._idle_s * LOOK_SHARE, self._retire)
+
+    def _retire(self) -> None:
+        """Close what has been idle for too long, and come again while anything is idle."""
+        self._alarm = None
+        too_old_s = asyncio.get_running_loop().time() - self._idle_s
+        left = [pool.retire(too_old_s) for pool in self._pools.values()]
+        if any(left):
+            self._has_idle()
 
     def _tls(self) -> ssl.SSLContext:
         if self._context is None:

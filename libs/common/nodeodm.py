@@ -86,9 +86,7 @@ class NodeClient:
 
     async def info(self, node: Node, timeout_s: float | None = None) -> NodeInfo:
         """Ask `GET /info`."""
-        said = await self._get(node, "/info", NodeInfo, timeout_s)
-        require_possible(said, node)
-        return said
+        return info_of(await self._calls.get(node, target(node, "/info"), timeout_s or self._timeout_s), node)
 
     async def infos(
         self,
@@ -99,7 +97,7 @@ class NodeClient:
         """Ask `GET /info` of many; see libs/common/rounds.py."""
 
         def said(node: Node, answer: Said | ClusterError) -> None:
-            heard(node, answer if isinstance(answer, ClusterError) else decoded_or_failed(answer, NodeInfo, node))
+            heard(node, answer if isinstance(answer, ClusterError) else info_or_failure(answer, node))
 
         await ask_all(
             self._calls, ((node, target(node, "/info")) for node in nodes), timeout_s or self._timeout_s, said
@@ -179,10 +177,12 @@ class NodeClient:
 def require_possible(said: NodeInfo, node: Node) -> None:
     """Raise NodeFailed for numbers and words that no node can mean: they are stored, added up and shown to everybody."""
     counts = (said.max_parallel_tasks, said.task_queue_count, said.cpu_cores, said.total_memory, said.available_memory)
-    if any(count is not None and count not in POSSIBLE for count in (*counts, abs(said.max_images or 0))):
-        raise NodeFailed(f"{node.name} answered nonsense: a number is impossible")
-    if any(len(words) > WORDS_LENGTH for words in (said.version, said.engine, said.engine_version)):
-        raise NodeFailed(f"{node.name} answered nonsense: a version is too long")
+    for count in (*counts, abs(said.max_images or 0)):
+        if count is not None and count not in POSSIBLE:
+            raise NodeFailed(f"{node.name} answered nonsense: a number is impossible")
+    for words in (said.version, said.engine, said.engine_version):
+        if len(words) > WORDS_LENGTH:
+            raise NodeFailed(f"{node.name} answered nonsense: a version is too long")
 
 
 def target(node: Node, path: str, query: dict[str, str] | None = None) -> str:
@@ -207,10 +207,17 @@ def decode(said: Said, answer: type[Answer], node: Node, limit_bytes: int = LIMI
         raise NodeFailed(f"{node.name} answered nonsense: {error}") from None
 
 
-def decoded_or_failed(said: Said, answer: type[Answer], node: Node) -> Answer | ClusterError:
-    """Read an answer, or give back why it cannot be read."""
+def info_of(said: Said, node: Node) -> NodeInfo:
+    """Read the answer to `GET /info`. Raises as `decode` does."""
+    info = decode(said, NodeInfo, node)
+    require_possible(info, node)
+    return info
+
+
+def info_or_failure(said: Said, node: Node) -> NodeInfo | ClusterError:
+    """Read it, or give back why it cannot be read."""
     try:
-        return decode(said, answer, node)
+        return info_of(said, node)
     except NodeFailed as error:
         return error
 
@@ -223,7 +230,11 @@ class Trouble(msgspec.Struct):
 
 def error_of(content: bytes) -> str:
     """Find NodeODM's `{"error": "text"}`; empty when there is none."""
-    if not content.startswith(b"{"):
+    if not content.startswith(b"{") or len(content) > ERROR_LIMIT_BYTES:
+        return ""
+    if (
+        b'"error"' not in content
+    ):  # a quarter of what reading an answer costs; who spells the word otherwise has said nothing
         return ""
     try:
         return decode_json(content, Trouble, limit_bytes=ERROR_LIMIT_BYTES).error or ""

@@ -7,9 +7,11 @@ which is a type, and depth. What our own services write to each other does not c
 """
 
 from collections.abc import Iterable
-from typing import Any, Final, TypeVar
+from functools import cache
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
+import msgspec.inspect
 
 Shape = TypeVar("Shape")
 
@@ -20,6 +22,9 @@ DEEPEST: Final = 64
 MOST_COUNT: Final = 2_000_000
 """Values side by side. The console of a node is long because its lines are; 64 MB of `[],` are a gigabyte of lists, and half a minute."""
 TOO_DEEP: Final = "nested too deeply"
+SCALAR_TYPES: Final = (
+    msgspec.inspect.NoneType, msgspec.inspect.BoolType, msgspec.inspect.IntType, msgspec.inspect.FloatType, msgspec.inspect.StrType,
+)  # fmt: skip
 SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 
 
@@ -43,8 +48,23 @@ def decode_json(content: bytes, shape: type[Shape], *, limit_bytes: int = LIMIT_
         raise Malformed(TOO_DEEP) from None
     except msgspec.DecodeError as error:
         raise Malformed(str(error)) from None
-    require_shallow(value)
+    if not is_flat(cast("Any", shape)):
+        require_shallow(value)
     return value
+
+
+@cache
+def is_flat(shape: Any) -> bool:
+    """Whether a type holds nothing that could hold anything else."""
+    known = msgspec.inspect.type_info(shape)
+    return isinstance(known, msgspec.inspect.StructType) and all(is_scalar(field.type) for field in known.fields)
+
+
+def is_scalar(known: msgspec.inspect.Type) -> bool:
+    """Whether a type is one of JSON's that are no containers, or some of them."""
+    if isinstance(known, msgspec.inspect.UnionType):
+        return all(is_scalar(each) for each in known.types)
+    return isinstance(known, SCALAR_TYPES)
 
 
 def decode_any_json(content: bytes, *, limit_bytes: int = LIMIT_BYTES) -> Any:

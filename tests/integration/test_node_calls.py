@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from libs.common.calls import LIMIT_BYTES, Answer, Calls
+from libs.common.calls import LIMIT_BYTES, Answer, Calls, origin_of, question
 from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable
-from libs.common.http_link import HIGH_WATER_BYTES
-from libs.common.model import Node, NodeId
+from libs.common.http_client import Client
+from libs.common.http_link import HIGH_WATER_BYTES, Patience
+from libs.common.model import Node, NodeId, NodeInfo
+from libs.common.nodeodm import NodeClient
 from libs.common.rounds import ask_all
 from tests.ports import free_port
 from tests.waiting import until
@@ -298,6 +300,38 @@ async def test_a_round_that_is_cancelled_closes_its_connections_and_tells_nothin
                 await ask_all(calls, [(node.node, "/info")], 5, lambda _, said: heard.append((0, said)))
         await until(lambda: node.open_count == 0)
         assert not heard
+
+
+async def test_a_connection_that_nobody_uses_is_closed():
+    async with wire(KEEP) as node, wire(KEEP) as other, Client(4, idle_s=0.1) as client:
+        for each in (node, other):
+            asked = question(each.node, "/info")
+            async with client.ask(origin_of(each.node), "n", asked, Patience(5, 5, 5)) as link:
+                assert await link.read(10, 5) == b"ok"
+        assert (node.open_count, other.open_count) == (1, 1)
+        await until(lambda: not (node.open_count or other.open_count))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        pytest.param(b'{"taskQueueCount": -1}', "a number is impossible", id="an impossible number"),
+        pytest.param(b'{"error": "not today"}', "not today", id="a refusal"),
+        pytest.param(b"[[[[", "nonsense", id="no JSON"),
+        pytest.param(b'{"version": [[]]}', "nonsense", id="another shape"),
+    ],
+)
+async def test_what_a_node_says_of_itself_is_judged_alike_alone_and_in_a_round(body: bytes, words: str):
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    async with wire(answer) as node, NodeClient() as client:
+        for _ in range(2):
+            heard: list[NodeInfo | ClusterError] = []
+            await client.infos([node.node], lambda _, said, heard=heard: heard.append(said))  # type: ignore[misc]
+            with pytest.raises(NodeFailed, match=words) as caught:
+                await client.info(node.node)
+            [said] = heard
+            assert isinstance(said, NodeFailed)
+            assert said.message == caught.value.message
 
 
 async def test_what_goes_wrong_in_taking_an_answer_ends_the_round():

@@ -11,10 +11,9 @@ that is still starting.
 """
 
 import asyncio
-import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +25,7 @@ from libs.common.errors import Refused
 from libs.common.http_server import Connection
 from libs.common.http_sharing import Connections, Heard
 from libs.common.lifecycle import Crew
+from libs.common.serving import Server
 from libs.http1.heads import HeadLimits
 from libs.http1.server import ServerLimits
 from services.proxy.api.app import App
@@ -62,15 +62,6 @@ class Limits:
     """Between an answer and the next request."""
     head_bytes: int = 65536
     connections_count: int = 4096
-
-
-class Server(uvicorn.Server):
-    """uvicorn without its signal handlers: libs.common.lifecycle has them."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
-        yield
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -129,7 +120,7 @@ async def served(
             yield
         finally:
             for server in servers:
-                server.should_exit = True
+                server.leave()
 
 
 def configured(app: App, entrance: Entrance, shared: Connections, stop_s: float) -> uvicorn.Config:

@@ -32,8 +32,10 @@ JITTER: Final = 0.2
 UPDATE_LIMIT_S: Final = 12.0
 """Two probes that end by their time limit, and a little."""
 FIRST_LOOK_S: Final = 2.0
+TOGETHER: Final = 0.05
+"""Those that are due within such a part of the interval are asked together: the loop wakes for them a few times a second, not for each."""
 TOGETHER_S: Final = 0.1
-"""Those that are due within so long are asked together: the loop wakes ten times a second for a thousand nodes, not two hundred times."""
+"""But within so long at least."""
 IDLE_S: Final = 1.0
 
 
@@ -51,6 +53,7 @@ class Prober:
         """Those of rounds."""
         self._to_tell: deque[tuple[Event[NodeEvent], Node, str]] = deque()
         self._woken = asyncio.Event()
+        self._together_s = max(TOGETHER_S, settings.probe_every_s * TOGETHER)
 
     def soon(self, node: NodeState) -> None:
         """Ask this node next."""
@@ -179,7 +182,9 @@ class Prober:
 
     async def _pause(self) -> None:
         try:
-            async with asyncio.timeout(self._rota.left_s(self._ledger.instant(), most_s=IDLE_S, least_s=TOGETHER_S)):
+            async with asyncio.timeout(
+                self._rota.left_s(self._ledger.instant(), most_s=IDLE_S, least_s=self._together_s)
+            ):
                 await self._woken.wait()
         except TimeoutError:
             return
