@@ -118,6 +118,10 @@ TARGETS = (
     Target("forward to node", "node-libcurl, CPU", 0.6, ratio("forwarding", "node-libcurl")),
     Target("proxy's memory at its largest", "", 80, worst("proxy-memory"), "MB", digits=0),
     Target("answer to a commit, p99", "1,000 nodes, one hung", 20, own("commits", "p99"), "ms", digits=1),
+    Target(
+        "answer to a commit, 64 at once, p99", "1,000 nodes, one hung", 20, own("commits", "p99 of 64"), "ms", digits=1
+    ),
+    Target("a small task until it runs", "all services, CPU", 5, own("started-tasks", "CPU"), "ms", digits=1),
     Target("transfer left after the commit", "size ÷ link speed", 0.1, hidden),
     Target(
         "placements, decisions alone", "1,000 nodes", 500, own("core-placements", "rate"), "/s", at_least=True, digits=0

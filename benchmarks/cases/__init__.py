@@ -8,7 +8,7 @@ from benchmarks.cases.footprint import IdleCluster, ProxyMemory, StartUp
 from benchmarks.cases.forwarding import Forwarding, HandOver
 from benchmarks.cases.history import History
 from benchmarks.cases.mixed import InfoUnderLoad
-from benchmarks.cases.queue import RunningTasks, SmallTasks
+from benchmarks.cases.queue import RunningTasks, SmallTasks, StartedTasks
 from benchmarks.cases.requests import Info, TaskInfo, TaskInfoNewConnections, TaskInfos
 from benchmarks.cases.scheduling import Commits, CorePlacements, CoreQueue, IdleNodes, Placements, SchedulerStart
 from benchmarks.cases.uploads import SmallFiles, SmallParts, Uploads
@@ -36,6 +36,7 @@ CASES: tuple[type[Case[Any]], ...] = (
     History,
     RunningTasks,
     SmallTasks,
+    StartedTasks,
     IdleNodes,
     Placements,
     Commits,

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import time
+import urllib.request
 from collections.abc import Sequence
 from functools import partial
 
@@ -28,6 +30,8 @@ WINDOW_S = 20.0
 SETTLE_S = 12.0
 """Longer than it takes until every task has been looked at once."""
 SMALL_COUNT = 300
+STARTED_COUNT = 100
+"""Few, so that looking at those that run already costs little beside."""
 RUNNING_COUNT = 1_000
 CALM_S = 0.1
 """CPU seconds of all processes in one second."""
@@ -107,6 +111,55 @@ class SmallTasks(Case[Bare]):
                 )
                 await until(lambda: asyncio.to_thread(is_calm, running), timeout_s=READ_S, what="calm")
                 return await committed(running)
+
+
+class StartedTasks(Case[Bare]):
+    """Small tasks that begin at once."""
+
+    name = "started-tasks"
+    sentence = (
+        "What a small task costs proxy, scheduler and nats-server together from its init until its node has taken it, with slots for all; "
+        f"{STARTED_COUNT} of them, one client after the other."
+    )
+    metrics = (Metric("CPU", "ms/task", 2), Metric("proxy", "ms/task", 2), Metric("scheduler", "ms/task", 2))
+    stage = Bare
+    rounds_limit_count = 2
+    warms_up = False
+
+    async def contenders(self) -> Sequence[Contender]:
+        """Only ours."""
+        self._number = 0
+        return [Contender("clusterodm", "takes in, stores, places, sends, commits", self.measure)]
+
+    async def measure(self) -> dict[str, float]:
+        """Commit tasks and wait until all run."""
+        self._number += 1
+        slots_count = STARTED_COUNT // NODES_COUNT + 1
+        with stub(addresses_count=NODES_COUNT, slots_count=slots_count, size_mb=1) as port:
+            folder = self.on.folder / f"started{self._number}"
+            running = Cluster(folder, services=SERVICES, log_level="info", probe_every_s=5)
+            await write_active(running.nats, port, NODES_COUNT, [])
+            async with running:
+                await until(lambda: all_online(running.bus), timeout_s=READ_S, what="the nodes to be online")
+                await until(lambda: asyncio.to_thread(is_calm, running), timeout_s=READ_S, what="calm")
+                before_s = {name: cpu_s([running.pid(name)]) for name in SERVICES}
+                all_s = cpu_s(processes_of(running))
+                await told_by("benchmarks.load", "commit", running.url, "--count", str(STARTED_COUNT))
+                await until(lambda: asyncio.to_thread(all_taken, port), timeout_s=READ_S, what="all tasks to run")
+                used_s = {name: cpu_s([running.pid(name)]) - before_s[name] for name in SERVICES}
+                used_s["CPU"] = cpu_s(processes_of(running)) - all_s
+                return {name: used / STARTED_COUNT * 1000 for name, used in used_s.items()}
+
+
+async def all_online(bus: NatsBus) -> bool:
+    """Whether all nodes are online."""
+    return sum(node.online for node in (await bus.ask(LIST_NODES, ListNodes(), timeout_s=30)).nodes) == NODES_COUNT
+
+
+def all_taken(port: int) -> bool:
+    """Ask the nodes whether they have all tasks."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/stub/told") as answer:
+        return len(json.load(answer)["committed_at_s"]) >= STARTED_COUNT
 
 
 async def all_run(bus: NatsBus) -> bool:
