@@ -19,7 +19,7 @@ from services.autoscaler.adapters.scaleway import Scaleway
 from services.autoscaler.core.configuration import Cloud
 from services.autoscaler.core.offers import Size
 from services.autoscaler.core.secrets import Secret
-from tests.contract.rentals import AWS_SIZE, NAME, NODE_TOKEN, PREFIX, WEB, Rental, aws, booted, order, web
+from tests.contract.rentals import AWS_SIZE, NAME, NODE_TOKEN, PATIENT_S, PREFIX, WEB, Rental, aws, booted, order, web
 from tests.waiting import until
 
 KEYS = {
@@ -313,7 +313,9 @@ async def test_a_rented_machine_boots_into_a_node_that_takes_its_token_only(kind
     vendor, cloud, region, size = WEB[kind]
     with CloudApiProcess(kind, nodes=True, boot_s=0.2) as api:
         configured = Cloud(endpoint=api.url, **cloud)
-        async with Booted(vendor(configured, None), poll_s=0.1, set_up_wait_s=30, removal_wait_s=10) as provider:
+        async with Booted(
+            vendor(configured, None, PATIENT_S), poll_s=0.1, set_up_wait_s=30, removal_wait_s=10, second_look_s=0.1
+        ) as provider:
             wanted = order(region, Size(slug=size, max_images=50))
             up = await provider.set_up(wanted, await provider.create(wanted))
             async with httpx.AsyncClient(base_url=f"http://{up.address}:{up.port}", timeout=10) as node:
@@ -337,7 +339,7 @@ async def no_answer(address: str, port: int) -> bool:
 async def test_a_machine_that_never_comes_up_is_given_up_in_time():
     async with serving("hetzner", boot_s=0.0) as served:
         cloud = Cloud(endpoint=served.url, keys=KEYS["hetzner"], image="ubuntu-24.04")
-        async with Booted(Hetzner(cloud), poll_s=0.05, set_up_wait_s=0.5) as provider:
+        async with Booted(Hetzner(cloud), poll_s=0.05, set_up_wait_s=0.5, second_look_s=0.1) as provider:
             wanted = order("fsn1", Size(slug="cx21", max_images=50))
             made = await provider.create(wanted)
             with pytest.raises(ProviderFailed, match="nothing listens at"):

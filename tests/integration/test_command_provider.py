@@ -65,7 +65,7 @@ def provider(folder: Path, create: str = CREATE, **patience: int) -> Booted:
     programs = {"create": create, "list": LIST, "destroy": DESTROY}
     commands = {verb: (sys.executable, "-S", "-c", text, str(folder)) for verb, text in programs.items()}
     vendor = Command(Cloud(commands=commands), Patience(**patience), folder / "locks")
-    return Booted(vendor, poll_s=0.05, removal_wait_s=60)
+    return Booted(vendor, poll_s=0.05, removal_wait_s=60, second_look_s=0.2)
 
 
 def killed_while_creating(folder: Path) -> None:

@@ -64,7 +64,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 async def provider() -> AsyncIterator[Booted]:
-    async with Booted(DockerEngine(Cloud(), os.environ), poll_s=0.2, set_up_wait_s=30, removal_wait_s=30) as found:
+    async with Booted(
+        DockerEngine(Cloud(), os.environ), poll_s=0.2, set_up_wait_s=30, removal_wait_s=30, second_look_s=0.5
+    ) as found:
         yield found
 
 
