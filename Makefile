@@ -13,13 +13,15 @@ SYNC := VIRTUAL_ENV= UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy $(UV) sync --qu
 
 # What pytest, `clusterodm up` or the benchmarks get besides: make test ARGS="-k telnet"
 ARGS ?=
-# How many tests run side by side; most of them wait more than they compute. JOBS=0: one after the other, in this process
-JOBS ?= 3
+# How many tests run side by side. Those that start processes wait for nine tenths of their time; those that do not compute, and more of
+# them at once would only collect more often. JOBS=0: one after the other, in this process
+JOBS ?= 5
+FAST_JOBS ?= $(if $(filter-out 5,$(JOBS)),$(JOBS),3)
 
 # Tests start hundreds of processes: where Python may not write byte code, each would compile all of ours anew, a third of its start.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 ALL_TESTS = $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
-FAST_TESTS = $(PYTEST) -n $(JOBS) -m "not slow" tests/unit
+FAST_TESTS = $(PYTEST) -n $(FAST_JOBS) -m "not slow" tests/unit
 RAN := $(CURDIR)/data/coverage
 measured = $(BIN)/python tests/measuring/mark.py $(RAN) && \
 	{ RAN_FOLDER=$(RAN) PYTHONPATH=$(CURDIR)/tests/measuring $(1) $(ARGS); status=$$?; $(BIN)/python tests/measuring/table.py $(RAN); exit $$status; }
