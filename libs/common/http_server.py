@@ -21,7 +21,8 @@ from typing import Any, Final, cast
 
 from uvicorn.server import ServerState
 
-from libs.common.http_cycle import DOOR, App, Asked, Cycle, Scope, Tap, connection_scope, request_scope
+from libs.common.http_cycle import DOOR, Asked, Cycle, Tap
+from libs.common.http_scope import App, Scope, connection_scope, request_scope
 from libs.common.http_sharing import JSON_TYPE, Connections, FastPath, Plain
 from libs.http1.heads import RequestHead
 from libs.http1.lines import STATUS_LINE, BadMessage, Header

@@ -13,7 +13,7 @@ from typing import Final, cast
 
 import uvicorn
 
-from libs.common.http_cycle import App
+from libs.common.http_scope import App
 from libs.common.http_server import Connection
 from libs.common.http_sharing import Connections
 from libs.common.lifecycle import mention_unexpected_end

@@ -23,6 +23,8 @@ from libs.common.untrusted import decode_any_json
 from services.autoscaler.core.secrets import Secret, masked
 
 ANSWER_LIMIT_BYTES: Final = 16 * 1024 * 1024
+FRAMING: Final = frozenset(("content-encoding", "content-length", "transfer-encoding"))
+"""What a body that has been read and unpacked has no more."""
 TIMEOUT_S: Final = 30.0
 CONNECT_TIMEOUT_S: Final = 10.0
 TOO_MANY: Final = 429
@@ -154,7 +156,7 @@ class Rest:
         unanswered = Trouble.UNKNOWN_OUTCOME if creates else Trouble.RETRYABLE
         try:
             async with asyncio.timeout(limit_s):
-                return await self._client.send(request)
+                return await whole(await self._client.send(request, stream=True))
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise self._failed(request, f"no connection ({type(error).__name__})", Trouble.RETRYABLE) from None
         except (httpx.TimeoutException, TimeoutError):
@@ -260,3 +262,22 @@ def moment_ms(text: object) -> int:
 def with_prefix(items: Iterable[Any], prefix: str) -> list[Any]:
     """Keep the objects whose name begins so."""
     return [item for item in items if str(item.get("name", "")).startswith(prefix)]
+
+
+async def whole(answer: httpx.Response) -> httpx.Response:
+    """Read an answer as it comes, unpacked, and no further than any answer is long. Raises httpx.HTTPError."""
+    pieces: list[bytes] = []
+    room_bytes = ANSWER_LIMIT_BYTES
+    try:
+        async for piece in answer.aiter_bytes():
+            pieces.append(piece)
+            room_bytes -= len(piece)
+            if room_bytes < 0:
+                raise httpx.ReadError("longer than any answer")
+    finally:
+        await answer.aclose()
+    lines = [(name, value) for name, value in answer.headers.multi_items() if name.lower() not in FRAMING]
+    phrase = {"reason_phrase": answer.reason_phrase.encode("ascii", "replace")}
+    return httpx.Response(
+        answer.status_code, headers=lines, content=b"".join(pieces), request=answer.request, extensions=phrase
+    )

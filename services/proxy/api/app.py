@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from libs.common.http_cycle import Message, Receive, Scope, Send
+from libs.common.http_scope import Message, Receive, Scope, Send
 from libs.common.model import TaskId
 from services.proxy.api.exchange import (
     UNAVAILABLE,

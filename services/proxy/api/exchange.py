@@ -12,7 +12,8 @@ from urllib.parse import parse_qs
 import msgspec
 
 from libs.common.errors import Refused
-from libs.common.http_cycle import DOOR, Cycle, Receive, Scope, Send
+from libs.common.http_cycle import DOOR, Cycle
+from libs.common.http_scope import Receive, Scope, Send
 from services.proxy.api.gate import LongBodies
 from services.proxy.core.headers import Header, find
 

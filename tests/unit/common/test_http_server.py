@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from libs.common.http_cycle import DOOR, App, Cycle, Receive, Scope, Send
+from libs.common.http_cycle import DOOR, Cycle
+from libs.common.http_scope import App, Receive, Scope, Send
 from libs.common.http_server import Connection
 from libs.common.http_sharing import Connections, admitted_count
 from libs.http1.heads import HeadLimits
