@@ -4,10 +4,9 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from pydantic import Field
-
 from libs.common.connecting import open_client
 from libs.common.copying import copy_all
+from libs.common.fields import Field
 from libs.common.lifecycle import run
 from libs.common.log import configure
 from libs.common.settings import CommonSettings, parse

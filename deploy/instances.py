@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from deploy.checks import free_port
-from deploy.settings import PREFIX, UpSettings
+from deploy.settings import UpSettings
+from libs.common.settings import ENVIRONMENT_PREFIX
 
 PROXY: Final = "proxy"
 
@@ -50,7 +51,7 @@ def differences(service: str, settings: UpSettings, ports: Sequence[int]) -> Ite
     """Say what one instance after the other has for itself."""
     if service == PROXY:
         yield from (proxy(settings, number, port) for number, port in enumerate(ports, start=1))
-    yield from ({f"{PREFIX}HEALTH_PORT": str(port)} for port in health_ports(settings).get(service, []))
+    yield from ({f"{ENVIRONMENT_PREFIX}HEALTH_PORT": str(port)} for port in health_ports(settings).get(service, []))
     while True:
         yield {}
 
@@ -58,10 +59,10 @@ def differences(service: str, settings: UpSettings, ports: Sequence[int]) -> Ite
 def proxy(settings: UpSettings, number: int, port: int) -> dict[str, str]:
     """Say what one of several proxies has for itself."""
     return {
-        f"{PREFIX}OWN_PORT": str(port),
-        f"{PREFIX}PROXY_URL": "",
-        f"{PREFIX}SPOOL_DIR": str(spool(settings, number).absolute()),
-        f"{PREFIX}METRICS_PORT": str(settings.metrics_port + number - 1 if settings.metrics_port else 0),
+        f"{ENVIRONMENT_PREFIX}OWN_PORT": str(port),
+        f"{ENVIRONMENT_PREFIX}PROXY_URL": "",
+        f"{ENVIRONMENT_PREFIX}SPOOL_DIR": str(spool(settings, number).absolute()),
+        f"{ENVIRONMENT_PREFIX}METRICS_PORT": str(settings.metrics_port + number - 1 if settings.metrics_port else 0),
     }
 
 

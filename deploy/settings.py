@@ -5,20 +5,19 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final, Self
-
-from pydantic import Field, SecretStr, field_validator, model_validator
+from typing import Any, ClassVar, Final
 
 from deploy.checks import free_port
 from deploy.plan import NodeAddress
-from libs.common.settings import parse
+from libs.common.fields import Field
+from libs.common.readers import SecretStr
+from libs.common.settings import ENVIRONMENT_PREFIX, parse
 from services.admin.settings import AdminSettings
 from services.autoscaler.settings import AutoscalerSettings
 from services.proxy.settings import SHORTCUTS, ProxySettings
 from services.scheduler.settings import SchedulerSettings
 
 PROG: Final = "clusterodm up"
-PREFIX: Final = "CLUSTERODM_"
 OWN: Final = frozenset(
     [
         *(
@@ -59,25 +58,19 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
         description="how long a process may give no sign of life before it is started again, seconds (nats-server: three times as long); 0: for ever",
     )
     node: list[SecretStr] = Field(
-        [], description="node to register, HOST:PORT or HOST:PORT:TOKEN; may be given several times"
+        [],
+        check=lambda given: [address(node.get_secret_value()) for node in given],
+        description="node to register, HOST:PORT or HOST:PORT:TOKEN; may be given several times",
     )
 
-    @field_validator("node")
-    @classmethod
-    def _check_nodes(cls, given: list[SecretStr]) -> list[SecretStr]:
-        for node in given:
-            address(node.get_secret_value())
-        return given
-
-    @model_validator(mode="after")
-    def _check_proxies(self) -> Self:
-        """Take the other word; a plain object may not be assigned to, so this is done before anybody has seen it."""
+    def check(self) -> None:
+        """Take the other word for the number of proxies."""
+        super().check()
         if self.proxy_workers is None:
-            return self
-        if "proxies" in self.model_fields_set and self.proxies != self.proxy_workers:
+            return
+        if "proxies" in self.given and self.proxies != self.proxy_workers:
             raise ValueError("--proxies and --proxy-workers mean the same and say different numbers")
-        object.__setattr__(self, "proxies", self.proxy_workers)
-        return self
+        vars(self)["proxies"] = self.proxy_workers
 
     @property
     def nodes(self) -> list[NodeAddress]:
@@ -87,9 +80,8 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
 
 def read(argv: Sequence[str]) -> UpSettings:
     """Read the settings; a mistake is one line and exit code 2."""
-    shortcuts = {field.replace("_", "-"): letter for field, letter in SHORTCUTS.items()}
-    settings = parse(UpSettings, argv, PROG, shortcuts)
-    return settings if settings.port else settings.model_copy(update={"port": free_port()})
+    settings = parse(UpSettings, argv, PROG, SHORTCUTS)
+    return settings if settings.port else settings.changed(port=free_port())
 
 
 def address(text: str) -> NodeAddress:
@@ -102,17 +94,17 @@ def address(text: str) -> NodeAddress:
 
 def environment(settings: UpSettings, nats_url: str) -> dict[str, str]:
     """Make the environment of the services: what was set by flag, environment or file, never on a command line."""
-    inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+    inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith(ENVIRONMENT_PREFIX)}
     given = {
-        f"{PREFIX}{name.upper()}": text
-        for name in settings.model_fields_set - OWN
+        f"{ENVIRONMENT_PREFIX}{name.upper()}": text
+        for name in settings.given - OWN
         if (text := as_text(getattr(settings, name))) is not None
     }
     return {
         **inherited,
         **given,
-        f"{PREFIX}NATS_URL": nats_url,
-        f"{PREFIX}DATA_DIR": str(settings.data_dir.absolute()),
+        f"{ENVIRONMENT_PREFIX}NATS_URL": nats_url,
+        f"{ENVIRONMENT_PREFIX}DATA_DIR": str(settings.data_dir.absolute()),
     }
 
 

@@ -351,7 +351,7 @@ async def running_proxy(
     """Run a proxy on a free loopback port; its spool is in `root`. `beside` is another proxy of the same cluster."""
     bus = beside.bus if beside else MemoryBus()
     brisk = {"commit_wait_s": 0.2, "stop_timeout_s": 1.0, "uploads_wait_s": 0.2}
-    chosen = ProxySettings(bind="127.0.0.1", port=0, _cli_parse_args=[], **(brisk | settings))  # type: ignore[call-arg]
+    chosen = ProxySettings(bind="127.0.0.1", port=0, **(brisk | settings))
     uploads = await bus.bucket(UPLOADS)
     forwarding = NothingForwards()
     async with (

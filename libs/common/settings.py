@@ -1,6 +1,6 @@
 """One definition per service gives its flags, environment, JSON file and help.
 
-A service declares a frozen subclass of `CommonSettings`; `load()` builds it. The order is flag, environment
+A service declares a subclass of `CommonSettings`, whose instances are frozen; `load()` builds it. The order is flag, environment
 (`CLUSTERODM_<NAME>`), file (`--config`), default. The file is the original's: its keys are the flags' names
 ("admin-cli-port"), an empty string means "not set", and keys of the other services are ignored with a line on stderr.
 Mistakes are `SettingsError`s, one line each; `parse()` prints them and ends the program with exit code 2.
@@ -15,14 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NoReturn, TypeVar
 
-from pydantic import Field, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from libs.common.fields import Field, Settings, SettingsError, flag
+from libs.common.flags import flags_given
 
 ORIGINAL_KEYS: Final = frozenset(
     [
@@ -63,22 +57,12 @@ OTHER_NAMES: Final = {
 NEGATION: Final = "no-"
 UNRECOGNIZED: Final = "unrecognized arguments: "
 
+ENVIRONMENT_PREFIX: Final = "CLUSTERODM_"
 EXIT_USAGE: Final = 2
 
 
-class CommonSettings(BaseSettings):
+class CommonSettings(Settings):
     """What every service has."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="CLUSTERODM_",
-        frozen=True,
-        extra="forbid",
-        cli_kebab_case=True,
-        cli_implicit_flags=True,
-        cli_avoid_json=True,
-        cli_hide_none_type=True,
-        cli_exit_on_error=False,
-    )
 
     every_key_counts: ClassVar[bool] = False
     """Whether a file's unknown key is an error: so for `up`, which knows all; a single service only mentions it."""
@@ -94,19 +78,6 @@ class CommonSettings(BaseSettings):
     log_json: bool = Field(False, description="log one JSON object per line instead of text for people")
     debug: bool = Field(False, description="log more, and drop caches that get in the way of debugging")
     stop_timeout_s: float = Field(20.0, ge=0, description="how long requests in flight may take after SIGTERM, seconds")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 pydantic-settings' signature
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 same
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put flag before environment before file (the flags' source is put in front by pydantic-settings)."""
-        file = InitSettingsSource(settings_cls, init_kwargs=getattr(init_settings, "init_kwargs", {}))
-        return env_settings, file
 
 
 class HealthSettings(CommonSettings):
@@ -124,21 +95,46 @@ def load(
 ) -> AnySettings:
     """Build settings from flags, environment and file. Raises SettingsError with one line per mistake.
 
-    `shortcuts`: field name to one-letter flag.
+    `shortcuts`: setting to one-letter flag.
     """
-    file_values = read_file(cls, config_path(argv)) | by_other_names(cls)
+    words = [proper_flag(cls, word) for word in argv]
     try:
-        return cls(
-            # without flags no parser for them is made: 20 ms of every start
-            _cli_parse_args=[proper_flag(cls, word) for word in argv] or None,
-            _cli_prog_name=prog,
-            _cli_shortcuts={name.replace("_", "-"): letter for name, letter in (shortcuts or {}).items()},
-            **file_values,
-        )
-    except ValidationError as error:
-        raise SettingsError("\n".join(map(mistake, error.errors()))) from None
+        flags = flags_given(cls.settings, words, prog, cls.__doc__ or "", shortcuts or {}) if words else {}
     except SettingsError as error:
-        raise SettingsError(unknown_flags(cls, str(error).removeprefix("error parsing CLI: "))) from None
+        raise SettingsError(unknown_flags(cls, str(error))) from None
+    from_file = read_file(cls, flags.get("config", environment().get("CONFIG", "")))
+    return cls(**from_file | from_environment(cls) | flags)
+
+
+def environment() -> dict[str, str]:
+    """Read what is ours in the environment, without the prefix; names count in any case."""
+    import os
+
+    return {
+        name.upper().removeprefix(ENVIRONMENT_PREFIX): value
+        for name, value in os.environ.items()
+        if name.upper().startswith(ENVIRONMENT_PREFIX)
+    }
+
+
+def from_environment(cls: type[Settings]) -> dict[str, Any]:
+    """Read the environment into values, by proper and other names; what stands there for nobody here is none of our business."""
+    words = environment()
+    others = {name: words[other.upper()] for other, name in OTHER_NAMES.items() if other.upper() in words}
+    known = {name: words[name.upper()] for name in cls.settings if name.upper() in words}
+    return {
+        name: listed(name, word) if cls.settings[name].listed else word
+        for name, word in (others | known).items()
+        if name in cls.settings
+    }
+
+
+def listed(name: str, word: str) -> Any:
+    """Read a list from the environment. Raises SettingsError, without repeating it."""
+    try:
+        return json.loads(word)
+    except ValueError:
+        raise SettingsError(f"{flag(name)}: {ENVIRONMENT_PREFIX}{name.upper()} should be a JSON list") from None
 
 
 def proper_flag(cls: type[CommonSettings], word: str) -> str:
@@ -147,7 +143,7 @@ def proper_flag(cls: type[CommonSettings], word: str) -> str:
     given = flag.removeprefix("--")
     no = NEGATION if given.startswith(NEGATION) else ""
     name = OTHER_NAMES.get(given.removeprefix(no).replace("-", "_"), "")
-    if not flag.startswith("--") or name not in cls.model_fields:
+    if not flag.startswith("--") or name not in cls.settings:
         return word
     return f"--{no}{name.replace('_', '-')}{equals}{value}"
 
@@ -156,7 +152,7 @@ def unknown_flags(cls: type[CommonSettings], said: str) -> str:
     """Name the nearest known flag beside each unknown one; what was said of anything else stays as it is."""
     if not said.startswith(UNRECOGNIZED):
         return said
-    known = [name.replace("_", "-") for name in cls.model_fields]
+    known = [name.replace("_", "-") for name in cls.settings]
     words = said.removeprefix(UNRECOGNIZED).split()
     flags = [word.partition("=")[0] for word in words if word.startswith("-")]
     return "\n".join(f"unknown flag {flag}{hint(flag.lstrip('-'), known, '--')}" for flag in flags) or said
@@ -167,14 +163,6 @@ def hint(given: str, known: Sequence[str], before: str = "") -> str:
     bare = given.removeprefix(NEGATION)
     near = difflib.get_close_matches(bare, known, n=1)
     return f" (did you mean {before + given.removesuffix(bare) + near[0]!r}?)" if near else ""
-
-
-def by_other_names(cls: type[CommonSettings]) -> dict[str, Any]:
-    """Read the environment's other names; they rank below the proper ones, and above the file."""
-    import os
-
-    found = {name: os.environ.get(f"CLUSTERODM_{other.upper()}") for other, name in OTHER_NAMES.items()}
-    return {name: value for name, value in found.items() if value is not None and name in cls.model_fields}
 
 
 def parse(
@@ -192,37 +180,6 @@ def usage_error(prog: str, lines: str) -> NoReturn:
     for line in lines.splitlines():
         print(f"{prog}: {line}", file=sys.stderr)  # noqa: T201 there is no log yet
     raise SystemExit(EXIT_USAGE)
-
-
-def mistake(error: Mapping[str, Any]) -> str:
-    """Put one validation error into a line that names the flag; a secret's value is not repeated."""
-    if not error["loc"]:
-        return str(error["msg"]).removeprefix("Value error, ")
-    field = ".".join(str(part) for part in error["loc"])
-    flag = "--" + field.replace("_", "-")
-    if error["type"] == "extra_forbidden":
-        return f"unknown setting {flag}"
-    given = error.get("input")
-    shown = f" (got {given!r})" if isinstance(given, str | int | float) and not secret(field) else ""
-    said = error["msg"].removeprefix("Value error, ")
-    return f"{flag}: {said[:1].lower()}{said[1:]}{shown}"
-
-
-def secret(field: str) -> bool:
-    """Whether a field's value must not be repeated."""
-    return any(word in field for word in ("token", "pass", "secret", "nats_url"))
-
-
-def config_path(argv: Sequence[str]) -> str:
-    """Find `--config` before anything else is parsed: what it names ranks below flags and environment."""
-    import os
-
-    for place, word in enumerate(argv):
-        if word.startswith("--config="):
-            return word.partition("=")[2]
-        if word == "--config" and place + 1 < len(argv):
-            return argv[place + 1]
-    return os.environ.get("CLUSTERODM_CONFIG", "")
 
 
 def read_file(cls: type[CommonSettings], path: str) -> dict[str, Any]:
@@ -245,7 +202,7 @@ def fields_of(cls: type[CommonSettings], path: str, content: Mapping[str, Any]) 
         name = OTHER_NAMES.get(key.replace("-", "_"), key.replace("-", "_"))
         if name in {"no_splitmerge", "no_cluster"}:
             name, value = "splitmerge", not value  # noqa: PLW2901 the flag's negation is a key of its own in the file
-        if name in cls.model_fields:
+        if name in cls.settings:
             if value != "" and name != "config":
                 values[name] = value
         elif key not in ORIGINAL_KEYS:
@@ -255,7 +212,7 @@ def fields_of(cls: type[CommonSettings], path: str, content: Mapping[str, Any]) 
 
 def foreign_key(cls: type[CommonSettings], path: str, key: str) -> None:
     """Refuse or mention a key that this program does not know."""
-    known = [name.replace("_", "-") for name in cls.model_fields]
+    known = [name.replace("_", "-") for name in cls.settings]
     if cls.every_key_counts:
         raise SettingsError(f"{path}: unknown key {key!r}{hint(key, known)}")
     print(f"{path}: key {key!r} is not for this service{hint(key, known)}", file=sys.stderr)  # noqa: T201 there is no log yet

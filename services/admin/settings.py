@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from pydantic import Field, SecretStr
-
+from libs.common.fields import Field
+from libs.common.readers import SecretStr
 from libs.common.settings import CommonSettings
 
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 with a password: operators reach the original over the network too

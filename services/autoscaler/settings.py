@@ -1,7 +1,6 @@
 """What can be set for the autoscaler."""
 
-from pydantic import Field
-
+from libs.common.fields import Field
 from libs.common.settings import HealthSettings
 
 

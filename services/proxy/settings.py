@@ -1,10 +1,10 @@
 """What can be set for the proxy."""
 
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-
+from libs.common.fields import Field
+from libs.common.readers import SecretStr
 from libs.common.settings import CommonSettings
 from services.proxy.core.named import networks
 from services.proxy.core.room import minimum_bytes
@@ -44,6 +44,7 @@ class ProxySettings(CommonSettings):
     splitmerge: bool = Field(True, description="serve as a cluster for split-merge runs")
     webhook_allow: str = Field(
         "",
+        check=networks,
         description="networks or addresses inside your own network that clients' webhooks may lead to, separated by commas, as"
         " 192.168.1.0/24,127.0.0.1; empty: public addresses only",
     )
@@ -53,6 +54,7 @@ class ProxySettings(CommonSettings):
     )
     min_free_disk: str = Field(
         "500MB",
+        check=lambda size: minimum_bytes(size, 0),
         description="uploads are refused when the disk of the spool has less free, as 5GB, 500MB or 10%; at twice as much kept"
         " inputs begin to go, oldest first",
     )
@@ -148,18 +150,13 @@ class ProxySettings(CommonSettings):
     )
     metrics_port: int = Field(0, ge=0, le=65535, description="loopback port for /metrics; 0: off")
 
-    @model_validator(mode="after")
-    def key_and_certificate_go_together(self) -> Self:
-        """Refuse half a pair, and a secure port without one."""
+    def check(self) -> None:
+        """Refuse half a pair of key and certificate, a secure port without one, and what cannot be a URL."""
+        super().check()
         if bool(self.ssl_key) != bool(self.ssl_cert):
             raise ValueError("--ssl-key and --ssl-cert go together")
         if self.secure_port and not self.ssl_key:
             raise ValueError("--secure-port needs --ssl-key and --ssl-cert")
-        return self
-
-    @model_validator(mode="after")
-    def addresses_are_urls(self) -> Self:
-        """Refuse what cannot be a URL."""
         for flag, value in (
             ("--public-address", self.public_address),
             ("--proxy-url", self.proxy_url),
@@ -167,21 +164,6 @@ class ProxySettings(CommonSettings):
         ):
             if value and not value.startswith(("http://", "https://")):
                 raise ValueError(f"{flag} must begin with http:// or https://")
-        return self
-
-    @field_validator("webhook_allow")
-    @classmethod
-    def webhook_allow_is_networks(cls, text: str) -> str:
-        """Refuse what is no network."""
-        networks(text)
-        return text
-
-    @field_validator("min_free_disk")
-    @classmethod
-    def min_free_disk_is_a_size(cls, text: str) -> str:
-        """Refuse a size without unit."""
-        minimum_bytes(text, 0)
-        return text
 
     @property
     def spool_root(self) -> Path:

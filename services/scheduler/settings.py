@@ -2,8 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
-
+from libs.common.fields import Field
 from libs.common.messages import COMMIT_WITHIN_S
 from libs.common.settings import HealthSettings
 

@@ -35,7 +35,7 @@ def test_a_port_that_is_not_shared_is_refused_with_a_reason():
 
 def test_a_proxy_that_shares_its_port_is_reached_by_the_others_on_its_own(tmp_path: Path):
     settings = ProxySettings(bind="127.0.0.1", port=free_port(), own_port=free_port(), data_dir=tmp_path)
-    with listening(settings) as entrances, listening(settings.model_copy(update={"own_port": free_port()})):
+    with listening(settings) as entrances, listening(settings.changed(own_port=free_port())):
         assert [entrance.port for entrance in entrances] == [settings.port, settings.own_port]
         assert own_url(settings, entrances) == f"http://127.0.0.1:{settings.own_port}"
 

@@ -151,7 +151,7 @@ async def test_a_body_that_drips_behind_its_answer_is_cut(proxy: ProxyUnderTest)
 
 
 def test_connections_are_kept_longer_than_any_neighbour_keeps_them() -> None:
-    chosen = ProxySettings(_cli_parse_args=[])  # type: ignore[call-arg]
+    chosen = ProxySettings()
 
     assert limits(chosen).keep_alive_s >= 75
 

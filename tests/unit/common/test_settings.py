@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from pydantic import Field, SecretStr
-from pydantic_settings import SettingsError
 
+from libs.common.fields import Field, SettingsError
+from libs.common.readers import SecretStr
 from libs.common.settings import CommonSettings, load, parse
 
 Writer = Callable[[object], str]
@@ -155,3 +155,77 @@ def test_an_unknown_flag_names_the_nearest_known(word: str, said: str):
 
 def test_the_flags_of_early_versions_of_the_original_still_work():
     assert settings("--no-cluster").splitmerge is False
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("true", True), ("Yes", True), ("1", True), ("on", True), ("false", False), ("NO", False), ("0", False)],
+)
+def test_yes_and_no_have_several_words_in_the_environment(word: str, value: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CLUSTERODM_SPLITMERGE", word)
+    assert settings().splitmerge is value
+
+
+def test_a_list_is_json_in_the_environment_and_may_have_commas_in_a_flag(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CLUSTERODM_NODE", '["a:1", "b:2"]')
+    assert settings().node == ["a:1", "b:2"]
+    assert settings("--node", "c:3,d:4").node == ["c:3", "d:4"]
+    monkeypatch.setenv("CLUSTERODM_NODE", "a:1")
+    with pytest.raises(SettingsError, match="--node: CLUSTERODM_NODE should be a JSON list"):
+        settings()
+
+
+def test_names_count_in_any_case_in_the_environment_and_strange_ones_do_not(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("clusterodm_port", "3009")
+    monkeypatch.setenv("CLUSTERODM_NO_SUCH", "1")
+    assert settings().port == 3009
+
+
+def test_every_mistake_is_told_and_no_secret(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CLUSTERODM_PORT", "x")
+    monkeypatch.setenv("CLUSTERODM_NATS_WAIT_S", "0")
+    with pytest.raises(SettingsError) as wrong:
+        settings("--log-level", "loud")
+    assert len(str(wrong.value).splitlines()) == 3
+    with pytest.raises(SettingsError) as wrong:
+        Example(token=12345)
+    assert "12345" not in str(wrong.value)
+
+
+@pytest.mark.parametrize("given", [True, 1.5, "1.5", "nan", "1e999", None, [1], ""])
+def test_what_is_no_whole_number_is_refused(given: object):
+    with pytest.raises(SettingsError, match="--port: input should be a valid integer"):
+        Example(port=given)
+
+
+@pytest.mark.parametrize(("given", "port"), [(3000, 3000), (3000.0, 3000), (" 3000 ", 3000), ("3000.0", 3000)])
+def test_a_whole_number_may_be_written_in_several_ways(given: object, port: int):
+    assert Example(port=given).port == port
+
+
+def test_settings_are_frozen_and_can_be_changed_into_others():
+    first = settings("--port", "3001")
+    with pytest.raises(AttributeError):
+        first.port = 3002
+    other = first.changed(splitmerge=False)
+    assert (other.port, other.splitmerge, first.splitmerge) == (3001, False, True)
+    assert other.given == {"port", "splitmerge"}
+
+
+def test_an_unknown_setting_is_refused():
+    with pytest.raises(SettingsError, match="unknown setting --no-such"):
+        Example(no_such=1)
+
+
+class Needing(CommonSettings):
+    """A program that cannot do without."""
+
+    source: str = Field(description="where from, 100 %")
+
+
+def test_what_has_no_default_must_be_given(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SettingsError, match="--source: field required"):
+        load(Needing, [], "needing")
+    with pytest.raises(SystemExit):
+        load(Needing, ["--help"], "needing")
+    assert "where from, 100 % (required)" in capsys.readouterr().out

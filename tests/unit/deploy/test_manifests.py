@@ -10,7 +10,8 @@ import yaml
 
 from deploy.cli import MODULES
 from deploy.probe import PROBES
-from deploy.settings import PREFIX, UpSettings
+from deploy.settings import UpSettings
+from libs.common.settings import ENVIRONMENT_PREFIX
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 KUBERNETES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
@@ -41,7 +42,9 @@ def container(workload: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_setting(name: str) -> bool:
-    return not name.startswith(PREFIX) or name.removeprefix(PREFIX).lower() in UpSettings.model_fields
+    return (
+        not name.startswith(ENVIRONMENT_PREFIX) or name.removeprefix(ENVIRONMENT_PREFIX).lower() in UpSettings.settings
+    )
 
 
 class Loader(yaml.SafeLoader):

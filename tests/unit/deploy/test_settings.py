@@ -8,6 +8,7 @@ import pytest
 from deploy.local import grace_s
 from deploy.plan import NodeAddress
 from deploy.settings import UpSettings, address, environment, read
+from libs.common.settings import load
 from services.admin.settings import AdminSettings
 from services.autoscaler.settings import AutoscalerSettings
 from services.proxy.settings import ProxySettings
@@ -34,7 +35,7 @@ def test_every_flag_of_the_original_is_accepted(flag: str):
 
 @pytest.mark.parametrize("service", [ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSettings])
 def test_every_setting_of_every_service_is_known(service: type[UpSettings]):
-    assert set(service.model_fields) <= set(UpSettings.model_fields)
+    assert set(service.settings) <= set(UpSettings.settings)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_the_services_read_the_same_values_back(monkeypatch: pytest.MonkeyPatch,
     settings = read(["--port=3005", "--no-splitmerge", "--upload-max-speed=7", "--token=t", f"--data-dir={tmp_path}"])
     for name, value in environment(settings, "nats://here").items():
         monkeypatch.setenv(name, value)
-    proxy = ProxySettings(_cli_parse_args=[])
+    proxy = load(ProxySettings, [], "proxy")
     assert (proxy.port, proxy.splitmerge, proxy.upload_max_speed, proxy.expected_token) == (3005, False, 7, "t")
 
 

@@ -1,0 +1,131 @@
+"""How what was given as text, or stands in a JSON file, becomes the value of a setting.
+
+Types are `int`, `float`, `str`, `bool`, `Path`, `SecretStr`, `Literal` of texts, one of these `| None`, and `list` of one. What does
+not fit raises ValueError with what it should be.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin
+
+TRUE: Final = frozenset({"1", "true", "t", "yes", "y", "on"})
+FALSE: Final = frozenset({"0", "false", "f", "no", "n", "off"})
+
+
+class SecretStr:
+    """A text that shows in no log, repr or error."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        """Hide it."""
+        return "SecretStr('***')"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what is hidden."""
+        return isinstance(other, SecretStr) and other._text == self._text
+
+    def __hash__(self) -> int:
+        """Hash what is hidden."""
+        return hash(self._text)
+
+    def get_secret_value(self) -> str:
+        """Say it."""
+        return self._text
+
+
+def read(kind: Any, given: Any) -> Any:
+    """Make a value of a type of what was given. Raises ValueError."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in {Union, UnionType}:
+        return None if given is None else read(next(one for one in arguments if one is not NoneType), given)
+    if origin is Literal:
+        return choice(arguments, given)
+    if origin is list:
+        if not isinstance(given, list):
+            raise ValueError("input should be a valid list")
+        return [read(arguments[0], one) for one in given]
+    return READERS[kind](given)
+
+
+def choice(choices: tuple[str, ...], given: Any) -> str:
+    """Read one of several words."""
+    if isinstance(given, str) and given in choices:
+        return given
+    *first, last = map(repr, choices)
+    raise ValueError(f"input should be {' or '.join([', '.join(first), last] if first else [last])}")
+
+
+def whole(given: Any) -> int:
+    """Read a whole number."""
+    value = number(given, "a valid integer")
+    if not value.is_integer():
+        raise ValueError("input should be a valid integer")
+    return int(given) if isinstance(given, str) and given.strip().lstrip("+-").isdecimal() else int(value)
+
+
+def number(given: Any, wanted: str = "a valid number") -> float:
+    """Read a number."""
+    if isinstance(given, str | int | float) and not isinstance(given, bool):
+        try:
+            return float(given)
+        except (ValueError, OverflowError):
+            pass
+    raise ValueError(f"input should be {wanted}")
+
+
+def truth(given: Any) -> bool:
+    """Read yes or no."""
+    word = str(given).lower() if isinstance(given, bool | int | str) else ""
+    if word in TRUE or word in FALSE:
+        return word in TRUE
+    raise ValueError("input should be a valid boolean")
+
+
+def text(given: Any) -> str:
+    """Read a text."""
+    if isinstance(given, str):
+        return given
+    raise ValueError("input should be a valid string")
+
+
+def path(given: Any) -> Path:
+    """Read a path."""
+    if isinstance(given, str | os.PathLike):
+        return Path(given)
+    raise ValueError("input is not a valid path")
+
+
+def secret(given: Any) -> SecretStr:
+    """Read a text that is to be hidden."""
+    return given if isinstance(given, SecretStr) else SecretStr(text(given))
+
+
+READERS: Final[Mapping[type, Callable[[Any], Any]]] = {
+    int: whole,
+    float: number,
+    bool: truth,
+    str: text,
+    Path: path,
+    SecretStr: secret,
+}
+
+
+def type_name(kind: Any) -> str:
+    """Name a type in the help."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in {Union, UnionType}:
+        return type_name(next(one for one in arguments if one is not NoneType))
+    if origin is Literal:
+        return f"{{{','.join(arguments)}}}"
+    if origin is list:
+        return f"list[{type_name(arguments[0])}]"
+    name: str = kind.__name__
+    return name
