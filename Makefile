@@ -61,7 +61,7 @@ fuzz: $(VENV)/.fuzz ## Fuzz both roles of libs/http1 for longer than `make test`
 		-max_total_time=$$(( $(or $(MINUTES),2) * 60 )) -artifact_prefix=data/fuzz/ $(ARGS) data/fuzz/$$role || exit 1; done
 
 bench: $(VENV)/.bench ## Measure every path side by side with its peers: make bench ONLY=downloads ARGS=--write
-	@$(BIN)/python -m compileall -q services libs deploy # as an installed package is
+	@$(COMPILED) # as an installed package is
 	@$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
 
 profile: $(VENV)/.bench ## Draw flame graphs of every path into docs/plots: make profile ONLY=uploads
@@ -96,16 +96,19 @@ $(UV):
 # What running needs is compiled here, once: a start that compiles takes three times as long, and where Python may not write
 # beside its modules it would compile at each.
 RUNTIME := $(SYNC) --no-dev --inexact --compile-bytecode
+COMPILED := $(BIN)/python -m compileall -q services libs deploy
 
 $(VENV)/.runtime: pyproject.toml uv.lock | $(UV)
 	@echo "Installing the packages that running needs ..."
 	@$(RUNTIME)
+	@$(COMPILED)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml uv.lock | $(UV)
 	@echo "Installing the packages that testing needs ..."
 	@test -e $@ || $(RUNTIME)
 	@$(SYNC) --inexact
+	@$(COMPILED)
 	@touch $(VENV)/.runtime $@
 
 $(VENV)/.bench: pyproject.toml uv.lock | $(UV)

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from libs.common.bus import connect
 from libs.common.errors import BusFailed, ClusterError, Refused
 from libs.common.lifecycle import now_ms
 from libs.common.log import configure
@@ -55,6 +54,8 @@ def complain(error: ClusterError, code: int) -> int:
 
 async def carry_out(given: Arguments) -> int:
     """Ask for one command and print its answer."""
+    from libs.common.bus import connect  # half of all imports, and help and mistakes do not need it
+
     command: words.Command = given.command(given)
     async with connect(nats_url(given.nats_url, given.data_dir), "cli", wait_s=NATS_WAIT_S) as bus:
         answer = await execute(bus, command)
@@ -72,6 +73,8 @@ async def take_over(given: Arguments) -> int:
     routes, more = read_routes(given.routes, read(given.routes)) if given.routes else ([], [])
     if mistakes or more:
         raise Refused("nothing was imported:\n" + "\n".join([*mistakes, *more]))
+    from libs.common.bus import connect  # as above
+
     said: list[str] = []
     async with connect(nats_url(given.nats_url, given.data_dir), "cli", wait_s=NATS_WAIT_S) as bus:
         result = await TakeOver(bus, now_ms(), said.append if given.json else print).run(nodes, routes)

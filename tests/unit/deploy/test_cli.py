@@ -45,7 +45,7 @@ def test_choosing_a_word_imports_nothing_else():
     assert ran.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("import_of", ["asyncio", "pydantic_settings", "structlog", "deploy.local"])
+@pytest.mark.parametrize("import_of", ["asyncio", "libs.common.settings", "structlog", "deploy.local"])
 def test_an_interrupt_while_modules_are_imported_ends_quietly(import_of: str):
     words = [sys.executable, "-X", "importtime", "-m", "deploy.cli", "up", "--no-such-flag"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -59,3 +59,21 @@ def test_an_interrupt_while_modules_are_imported_ends_quietly(import_of: str):
     assert process.returncode in {EXIT_INTERRUPTED, EXIT_USAGE}, (
         "the second where it was quicker: there is no such flag"
     )
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Which packages a statement imports."""
+    told = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, timeout=30)
+    return set(ran.stdout.split())
+
+
+def test_what_every_start_waits_for_imports_nothing_that_it_can_do_without():
+    up = loaded_by("import deploy.cli; deploy.cli.leave_out_what_nobody_uses(); import deploy.local")
+    assert not up & {"pydantic", "nats", "uvicorn", "starlette", "httpx", "boto3", "prometheus_client"}
+    proxy = loaded_by("import deploy.cli; deploy.cli.leave_out_what_nobody_uses(); import services.proxy.main")
+    assert not proxy & {"pydantic", "boto3", "botocore", "jinja2", "prometheus_client"}
+
+
+def test_an_operators_words_are_understood_without_the_bus():
+    assert not loaded_by("import services.admin.api.cli") & {"nats", "uvicorn", "starlette", "httpx", "boto3"}
