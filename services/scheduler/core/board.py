@@ -50,6 +50,7 @@ OnNode = tuple[frozenset[TaskId], frozenset[TaskId]]
 
 
 NONE_ON_NODE: Final[OnNode] = (frozenset(), frozenset())
+NONE_OF_OURS: Final = Ours()
 LONGEST_S: Final = 7 * 24 * 3600.0
 """How long at most what this scheduler has not seen begin counts as having run: its record may be of another clock."""
 HOLDER_BUSY: Final = "a slot is free for it; its proxy is sending as many tasks as it may"
@@ -290,6 +291,8 @@ class Board:
     def ours_since(self, node: NodeState, before: OnNode) -> Ours:
         """Say which of ours the node may have counted since `before` was asked for."""
         running, under_way = self.ours_on(node)
+        if not (before[1] or under_way):
+            return NONE_OF_OURS
         return Ours(sure=before[0] & running, possible=before[1] | under_way)
 
     def is_needed(self, node: NodeId) -> bool:

@@ -129,6 +129,11 @@ def is_other(before: NodeInfo | None, now: NodeInfo) -> bool:
     return before is None or msgspec.structs.replace(before, available_memory=now.available_memory) != now
 
 
+def says_the_same(node: NodeState, now: NodeInfo, ours: Ours) -> bool:
+    """Whether an answer changes nothing that placement depends on: only the memory that is left is another, and none of ours is there."""
+    return not ours.possible and node.foreign_count == now.task_queue_count and not is_other(node.info, now)
+
+
 def node_id(hostname: str, port: int) -> NodeId:
     """Make the key of a node: what a key-value store does not allow becomes an underscore."""
     kept = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-_.") else "_" for sign in hostname)

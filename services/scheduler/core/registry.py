@@ -13,7 +13,7 @@ from typing import Final
 
 from libs.common.clocks import Instant, Now
 from libs.common.model import Node, NodeId, NodeInfo, TaskId
-from services.scheduler.core.nodes import NodeState, Ours, foreign_of, matters
+from services.scheduler.core.nodes import NodeState, Ours, foreign_of, matters, says_the_same
 from services.scheduler.core.placement import Need, Placement, place, reason_for
 from services.scheduler.core.ranking import Ranking, anyone, at_home
 
@@ -123,6 +123,9 @@ class Registry:
         came = not node.online
         node.online, node.misses_count, node.trouble = True, 0, ""
         node.seen_at, node.info_at_ms = now.instant, now.wall_ms
+        if not came and says_the_same(node, info, ours):
+            node.info = info  # as nearly all answers are, of a thousand nodes
+            return False
         before = matters(node)
         node.info = info
         node.foreign_count = foreign_of(info.task_queue_count, ours, node.foreign_count)

@@ -79,7 +79,7 @@ class Prober:
         due = self._rota.take_due(self._ledger.instant(), room_count)
         nodes = (self._registry.get(node) for node in due if node not in self._under_way)
         asked = [Asked(node, self._ledger.board.ours_on(node)) for node in nodes if node is not None]
-        self._under_way.update((each.node.id, each) for each in asked)
+        self._under_way.update((each.id, each) for each in asked)
         return asked
 
     async def first_look(self, node: NodeState) -> None:
@@ -126,7 +126,8 @@ class Prober:
             await self._api.infos(records, self._heard_in_round, self._settings.probe_timeout_s)
         finally:
             for each in asked:
-                self._ask_again(each)
+                if each.id in self._under_way:
+                    self._ask_again(each)
 
     def _heard_in_round(self, record: Node, said: NodeInfo | ClusterError) -> None:
         asked = self._under_way[record.id]
@@ -137,15 +138,14 @@ class Prober:
 
     def _ask_again(self, asked: "Asked") -> None:
         """Give a node its next turn, once it was asked."""
-        node = asked.node
-        if self._under_way.get(node.id) is not asked:
+        if self._under_way.get(asked.id) is not asked:
             return
         if len(self._under_way) >= self._settings.probes_at_once_count:
             self._woken.set()
-        del self._under_way[node.id]
-        if self._registry.get(node.id) is not None:
+        del self._under_way[asked.id]
+        if self._registry.get(asked.id) is not None:
             share = random.uniform(asked.earliest, 1 + JITTER)  # noqa: S311 no secret
-            self._rota.set(node.id, self._ledger.instant() + self._settings.probe_every_s * share)
+            self._rota.set(asked.id, self._ledger.instant() + self._settings.probe_every_s * share)
 
     def _take_in(self, node: NodeState, said: NodeInfo | ClusterError, before: OnNode) -> None:
         if self._registry.get(node.id) is not node:
@@ -194,9 +194,10 @@ class Prober:
 class Asked:
     """A node that is being asked in a round."""
 
-    __slots__ = ("before", "earliest", "node")
+    __slots__ = ("before", "earliest", "id", "node")
 
     def __init__(self, node: NodeState, before: OnNode) -> None:
+        self.id = node.id
         self.node = node
         self.before = before
         self.earliest = 1 - JITTER if node.asked else 0.0
@@ -204,4 +205,4 @@ class Asked:
 
     def __repr__(self) -> str:
         """Show which."""
-        return f"Asked({self.node.id})"
+        return f"Asked({self.id})"

@@ -133,6 +133,17 @@ def test_a_probe_wakes_placement_only_when_something_else_may_be_placed(says: No
     assert node.info == says
 
 
+def test_the_same_words_of_a_node_count_anew_when_tasks_of_others_were_counted_differently():
+    made = registry()
+    answers(made, "a")
+    node = made.get(NodeId("a"))
+    assert node is not None
+    assert node.info is not None
+    node.foreign_count = 1
+    made.hit(node, node.info, Ours(), NOW)
+    assert node.foreign_count == 0
+
+
 @pytest.mark.parametrize(
     ("hostname", "port", "expected"),
     [
