@@ -694,3 +694,36 @@ def test_a_webhook_that_fails_is_called_again(node: NodeUnderTest, world: World)
     uuid = node.committed(webhook=f"{world.url}/hook")
     first, second = world.posted.get(timeout=10), world.posted.get(timeout=10)
     assert first[1]["uuid"] == second[1]["uuid"] == uuid
+
+
+# --- what has ended ------------------------------------------------------------------------------------------------
+
+
+def test_a_completed_task_is_canceled_keeps_its_results_and_restarts_from_there(node: NodeUnderTest) -> None:
+    uuid = node.committed()
+    before = node.until_ended(uuid)
+    if before["status"]["code"] != 40:
+        pytest.skip("this node does not complete it")
+    assert node.act("cancel", uuid) == {"success": True}
+    after = node.info(uuid)
+    assert (after["status"], after["processingTime"], after["progress"]) == ({"code": 50}, -1, before["progress"])
+    assert after["dateCreated"] == before["dateCreated"]
+    assert node.http.get(f"/task/{uuid}/download/all.zip").content[:2] == b"PK"
+    assert node.act("restart", uuid) == {"success": True}
+    again = node.until_ended(uuid)
+    assert again["status"] == {"code": 40}
+    assert again["dateCreated"] > before["dateCreated"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        pytest.param("application/json", b"true", id="JSON true"),
+        pytest.param("application/json", b'{"name":"a"}', id="JSON"),
+        pytest.param("application/json", b"{bad", id="malformed JSON"),
+        pytest.param("text/plain", b"hello", id="a text"),
+    ],
+)
+def test_an_init_that_is_no_multipart_form_gets_a_uuid(node: NodeUnderTest, kind: str, body: bytes) -> None:
+    answer = node.raw("/task/new/init", body, content_type=kind)
+    assert list(answer) == ["uuid"]
