@@ -46,8 +46,8 @@ OWNER_REST_S: Final = 1.0
 STORE_S: Final = 1.0
 PROMPT_S: Final = 0.1
 """How long somebody waits who can do without."""
-APART_S: Final = 0.004
-"""Between two questions."""
+APART_S: Final = 0.008
+"""Between two questions: the fewer there are, the more polls share what one costs, which is more than all else about a poll."""
 HOLD_S: Final = 8.0
 """So long a poll is held that nobody can confirm."""
 AWAY_S: Final = 10.0
