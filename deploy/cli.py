@@ -61,6 +61,9 @@ Each word explains itself: clusterodm up --help, clusterodm node --help, ...
 Every flag is also an environment variable (--admin-pass: CLUSTERODM_ADMIN_PASS) and a key of the --config file.
 """
 
+SECRET_FLAGS: Final = frozenset(("--token", "--admin-pass", "--nats-url", "--node"))
+HIDDEN: Final = "***"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command; the exit code. Ctrl-C before a program listens for it ends it as quietly as afterwards."""
@@ -80,10 +83,32 @@ def carried_out(words: list[str]) -> int:
     if word not in MODULES:
         return refuse(word)
     leave_out_what_nobody_uses()
+    hide_secrets(words)
     if tuple(words[:2]) == CHECK:
         return int(import_module(MODULES["autoscaler"]).check(words[2:]))
     carry_out = cast("Callable[[Sequence[str]], int]", imported(MODULES[word]).main)
     return carry_out(words if MODULES[word] == ADMIN_WORDS else words[1:])
+
+
+def hide_secrets(words: Sequence[str]) -> None:
+    """Take secrets that were given as flags out of what `ps` shows of this process, and of those that it forks."""
+    shown = without_secrets(words)
+    if shown != list(words):
+        import setproctitle
+
+        setproctitle.setproctitle(" ".join((PROG, *shown)))
+
+
+def without_secrets(words: Sequence[str]) -> list[str]:
+    """Replace the values of flags that hold secrets."""
+    shown: list[str] = []
+    hides_next = False
+    for word in words:
+        flag, equals, _ = word.partition("=")
+        is_secret = flag in SECRET_FLAGS
+        shown.append(HIDDEN if hides_next else f"{flag}={HIDDEN}" if is_secret and equals else word)
+        hides_next = is_secret and not equals
+    return shown
 
 
 def imported(name: str) -> ModuleType:

@@ -12,6 +12,7 @@ from deploy.doors import answers, listens
 from deploy.plan import NodeAddress, Plan, shown
 from libs.common.bus import NatsBus, connect
 from libs.common.errors import BusFailed, ClusterError, Refused
+from libs.common.hosts import shown as address
 from libs.common.lifecycle import EXIT_FAILED, monotonic_s, until_signalled
 from libs.common.log import configure
 from libs.common.messages import ADD_NODE, LIST_NODES, REMOVE_NODE, AddNode, ListNodes, NodeRef, NodeView
@@ -43,7 +44,7 @@ async def register(bus: NatsBus, node: NodeAddress) -> str:
     except Refused as error:
         known = {(view.hostname, view.port) for view in await list_nodes(bus)}
         if (node.hostname, node.port) not in known:
-            return f"node {node.hostname}:{node.port} is not registered: {error.message}"
+            return f"node {address(node.hostname, node.port)} is not registered: {error.message}"
     return ""
 
 

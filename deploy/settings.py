@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 from deploy.checks import free_port
 from deploy.plan import NodeAddress
 from libs.common.fields import Field
+from libs.common.hosts import bare, is_host
 from libs.common.readers import SecretStr
 from libs.common.settings import ENVIRONMENT_PREFIX, parse
 from services.admin.settings import AdminSettings
@@ -87,9 +88,11 @@ def read(argv: Sequence[str]) -> UpSettings:
 def address(text: str) -> NodeAddress:
     """Read HOST:PORT[:TOKEN]. Raises ValueError, without the token."""
     found = ADDRESS.fullmatch(text)
-    if not found or not 0 < int(found["port"]) <= HIGHEST_PORT:
-        raise ValueError("a node is HOST:PORT or HOST:PORT:TOKEN, for example 192.168.1.20:3000")
-    return NodeAddress(found["host"].strip("[]"), int(found["port"]), found["token"] or "")
+    if not found or not 0 < int(found["port"]) <= HIGHEST_PORT or not is_host(bare(found["host"])):
+        raise ValueError(
+            "a node is HOST:PORT or HOST:PORT:TOKEN, for example 192.168.1.20:3000, node-1:3000:TOKEN or [fd00::20]:3000"
+        )
+    return NodeAddress(bare(found["host"]), int(found["port"]), found["token"] or "")
 
 
 def environment(settings: UpSettings, nats_url: str) -> dict[str, str]:

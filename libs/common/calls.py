@@ -17,6 +17,8 @@ from libs.common.errors import NodeUnreachable
 from libs.common.http_client import Client, Pool
 from libs.common.http_link import Asked, Origin, Patience
 from libs.common.model import Node
+from libs.http1.heads import ResponseHead
+from libs.http1.lines import find
 
 CONNECT_TIMEOUT_S: Final = 3.0
 KEPT_S: Final = 30.0
@@ -24,6 +26,7 @@ CONNECTIONS_PER_NODE_COUNT: Final = 256
 LIMIT_BYTES: Final = 1 << 20
 """Of one answer, unless the caller expects more."""
 URLENCODED: Final = "application/x-www-form-urlencoded"
+REDIRECTS: Final = range(300, 400)
 TLS: Final = "https://"
 
 
@@ -32,6 +35,8 @@ class Answer(NamedTuple):
 
     status: int
     content: bytes
+    location: str = ""
+    """Where a redirect leads."""
 
 
 class Calls:
@@ -85,7 +90,13 @@ class Calls:
         async with self._client.ask(origin_of(node), node.name, asked, patience) as link:
             content = await link.read(limit_bytes, limit_s, until_s)
             assert link.head is not None  # noqa: S101 it has been read
-            return Answer(link.head.status, content)
+            return answer_of(link.head, content)
+
+
+def answer_of(head: ResponseHead, content: bytes) -> Answer:
+    """Keep of an answer what is looked at."""
+    where = find(head.headers, b"location") if head.status in REDIRECTS else None
+    return Answer(head.status, content, (where or b"").decode("ascii", "replace"))
 
 
 def question(node: Node, target: str) -> Asked:

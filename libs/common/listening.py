@@ -2,20 +2,33 @@
 
 import os
 import socket
+from typing import Final
 
 from libs.common.errors import Refused
+from libs.common.hosts import shown
+
+BOTH_FAMILIES: Final = "::"
+"""IPv4 clients are let in here, too, wherever the system can do so."""
+
+
+def server(host: str, port: int, backlog: int) -> socket.socket:
+    """Open a listening socket. Raises OSError."""
+    return socket.create_server(
+        (host, port),
+        family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+        backlog=backlog,
+        dualstack_ipv6=host == BOTH_FAMILIES and socket.has_dualstack_ipv6(),
+    )
 
 
 def listen(host: str, port: int, flag: str) -> socket.socket:
     """Open a listening socket (port 0: any free one). Raises Refused with one clear line."""
     try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128
-        )
+        return server(host, port, 128)
     except (OSError, UnicodeError) as error:
         number = getattr(error, "errno", None)  # none: a name that cannot be encoded; negative: one that nobody knows
         said = os.strerror(number) if number and number > 0 else "no such address"
-        raise Refused(f"{flag} {port}: cannot listen on {host}:{port}: {said}") from None
+        raise Refused(f"{flag} {port}: cannot listen on {shown(host, port)}: {said}") from None
 
 
 def port_of(listener: socket.socket) -> int:

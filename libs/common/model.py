@@ -12,6 +12,8 @@ from typing import NewType
 
 import msgspec
 
+from libs.common.hosts import shown
+
 TaskId = NewType("TaskId", str)
 """The public id of a task: a UUID, lower or upper case as the client gave it."""
 NodeTaskId = NewType("NodeTaskId", str)
@@ -134,13 +136,12 @@ class Node(Frozen, frozen=True, kw_only=True):
     @property
     def url(self) -> str:
         """The root of its API, without token."""
-        host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
-        return f"{'https' if self.port == 443 else 'http'}://{host}:{self.port}"  # noqa: PLR2004 the TLS port; CLIENTS.md
+        return f"{'https' if self.port == 443 else 'http'}://{shown(self.hostname, self.port)}"  # noqa: PLR2004 the TLS port; CLIENTS.md
 
     @property
     def name(self) -> str:
         """How operators and logs call it."""
-        return f"{self.hostname}:{self.port}"
+        return shown(self.hostname, self.port)
 
     def __repr__(self) -> str:
         """Show everything but the token."""

@@ -10,13 +10,14 @@ API: NodeODM 2.2, docs/index.adoc there. https://github.com/OpenDroneMap/NodeODM
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
+from libs.common.calls import REDIRECTS, Calls
 from libs.common.calls import Answer as Said
-from libs.common.calls import Calls
 from libs.common.errors import ClusterError, NodeFailed
+from libs.common.hosts import bracketed, is_host
 from libs.common.model import Node, NodeInfo, NodeOption, NodeTaskId, OptionValue, StatusCode
 from libs.common.rounds import ask_all
 from libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
@@ -29,6 +30,11 @@ REFUSED_FORM: Final = (
     f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="options"\r\n\r\n[\r\n--{BOUNDARY}--\r\n'.encode()
 )
 """Options that are no JSON."""
+MEANINGS: Final = {
+    404: " (no NodeODM is there)",
+    413: " (a proxy in front of it limits bodies)",
+    **dict.fromkeys((502, 503, 504), " (a proxy in front of it does not reach it)"),
+}
 BAD_REQUEST: Final = 400
 """From here on a status is an error."""
 CONSOLE_LIMIT_BYTES: Final = 64 * 1024 * 1024
@@ -199,12 +205,39 @@ def decode(said: Said, answer: type[Answer], node: Node, limit_bytes: int = LIMI
         raise NodeRefused(f"{node.name} refuses the token")
     if error := error_of(said.content):
         raise NodeRefused(error)
+    if said.status in REDIRECTS:
+        raise NodeFailed(
+            f"{node.name} redirects to {origin(said.location)}: register it under the address where it really is"
+        )
     if said.status >= BAD_REQUEST:
-        raise NodeFailed(f"{node.name} answered with status {said.status}")
+        raise NodeFailed(f"{node.name} {status_in_words(said.status)}")
     try:
         return decode_json(said.content, answer, limit_bytes=limit_bytes, strict=False)
-    except Malformed as error:
-        raise NodeFailed(f"{node.name} answered nonsense: {error}") from None
+    except Malformed as malformed:
+        raise NodeFailed(f"{node.name} {not_json(said.content, malformed)}") from None
+
+
+def origin(location: str) -> str:
+    """Shorten where a redirect leads to what may be shown: it may hold a token."""
+    try:
+        parts = urlsplit(location)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "another address"
+    return f"{parts.scheme}://{bracketed(host)}{port}" if is_host(host) and parts.scheme else "another path"
+
+
+def status_in_words(status: int) -> str:
+    """Say what an error means that NodeODM itself does not answer with."""
+    return f"answered with status {status}{MEANINGS.get(status, '')}"
+
+
+def not_json(content: bytes, error: Malformed) -> str:
+    """Say what came instead of JSON."""
+    if content.lstrip()[:1] == b"<":
+        return "answered with a web page and not as a NodeODM does: is it the right port?"
+    return f"answered something that NodeODM does not: {error}"
 
 
 def info_of(said: Said, node: Node) -> NodeInfo:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
-from libs.common.calls import LIMIT_BYTES, Answer, Calls, question
+from libs.common.calls import LIMIT_BYTES, Answer, Calls, answer_of, question
 from libs.common.errors import ClusterError, NodeFailed
 from libs.common.http_client import Pool
 from libs.common.http_link import Link, Stale
@@ -119,7 +119,7 @@ class Round:
                 return
             assert link.head is not None  # noqa: S101 it comes before its body
             pool.take_back(link)
-            self._heard(node, Answer(link.head.status, content))
+            self._heard(node, answer_of(link.head, content))
 
     async def _alone(self, node: Node, target: str) -> None:
         """Ask as any other call."""
@@ -138,7 +138,7 @@ class Round:
         except ClusterError as error:
             self._heard(node, error)
         else:
-            self._heard(node, Answer(head.status, content))
+            self._heard(node, answer_of(head, content))
         finally:
             pool.take_back(link)
 

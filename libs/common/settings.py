@@ -58,6 +58,9 @@ NEGATION: Final = "no-"
 UNRECOGNIZED: Final = "unrecognized arguments: "
 
 ENVIRONMENT_PREFIX: Final = "CLUSTERODM_"
+SERVICE_LINK: Final = "tcp://"
+"""What Kubernetes puts into the environment for each Service of a namespace (`<NAME>_PORT=tcp://address:port`)."""
+
 EXIT_USAGE: Final = 2
 
 
@@ -122,6 +125,12 @@ def from_environment(cls: type[Settings]) -> dict[str, Any]:
     words = environment()
     others = {name: words[other.upper()] for other, name in OTHER_NAMES.items() if other.upper() in words}
     known = {name: words[name.upper()] for name in cls.settings if name.upper() in words}
+    linked = [name for name, word in known.items() if word.startswith(SERVICE_LINK)]
+    if linked:
+        name = ENVIRONMENT_PREFIX + linked[0].upper()
+        raise SettingsError(
+            f"{name}={known[linked[0]]} was set by Kubernetes for a Service, not by you: set enableServiceLinks: false in the pod"
+        )
     return {
         name: listed(name, word) if cls.settings[name].listed else word
         for name, word in (others | known).items()

@@ -25,7 +25,7 @@ class ProxySettings(CommonSettings):
     )
     bind: str = Field(
         "0.0.0.0",  # noqa: S104 clients come over the network
-        description="address to listen on",
+        description="address to listen on; :: for IPv6 and IPv4",
     )
     ssl_key: str = Field("", description="file with the private key for TLS, PEM")
     ssl_cert: str = Field("", description="file with the certificate chain for TLS, PEM")

@@ -98,9 +98,9 @@ async def test_a_hung_node_fails_within_the_time_limit(client: NodeClient):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        pytest.param(b"<htm>", "nonsense", id="a page"),
-        pytest.param(b'{"version":"\xff"}', "nonsense", id="no UTF-8"),
-        pytest.param(b'{"version":' + b"[" * 100_000, "nonsense", id="bottomless"),
+        pytest.param(b"<htm>", "a web page and not as a NodeODM does", id="a page"),
+        pytest.param(b'{"version":"\xff"}', "something that NodeODM does not", id="no UTF-8"),
+        pytest.param(b'{"version":' + b"[" * 100_000, "something that NodeODM does not", id="bottomless"),
         pytest.param(b'{"version":"' + b"x" * (1 << 20) + b'"}', "too much", id="endless"),
     ],
 )

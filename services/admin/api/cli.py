@@ -20,6 +20,7 @@ from services.admin.core import words
 from services.admin.core.existing import read_nodes, read_routes
 from services.admin.core.objects import document
 from services.admin.core.tables import exit_code, human
+from services.admin.core.text import pretty
 from services.admin.handlers.takeover import TakeOver
 from services.admin.handlers.words import execute
 
@@ -61,7 +62,7 @@ async def carry_out(given: Arguments) -> int:
         answer = await execute(bus, command)
     code = exit_code(answer)
     if given.json:
-        print(json.dumps(document(answer), indent=2, ensure_ascii=False))  # noqa: T201 the program's output
+        print(pretty(document(answer)))  # noqa: T201 the program's output
     else:
         print(human(answer), file=sys.stderr if code else sys.stdout)
     return code

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from libs.common.errors import Refused
+from libs.common.hosts import bare
 from services.admin.api.reading import read_secret
 from services.admin.core import words
 from services.admin.core.words import NodeAct, TaskAct
@@ -66,7 +67,7 @@ def node_words(noun: argparse.ArgumentParser) -> None:
     add("list", "list the nodes with their numbers", lambda _: words.ListNodes())
     add("update", "ask every node for its state now", lambda _: words.UpdateNodes())
     adding = add(
-        "add", "register a NodeODM node", lambda given: words.AddNode(given.hostname, given.port, token_of(given))
+        "add", "register a NodeODM node", lambda given: words.AddNode(bare(given.hostname), given.port, token_of(given))
     )
     adding.add_argument("hostname")
     adding.add_argument("port", type=port)

@@ -29,6 +29,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from libs.common.health import Health
+from libs.common.hosts import bare
 from libs.common.model import TaskId
 from libs.common.ports import Bus
 from libs.common.untrusted import Malformed, decode_any_json
@@ -233,7 +234,7 @@ def addition(fields: dict[str, Any]) -> words.AddNode | None:
     hostname, port, token = fields.get("hostname"), words.port(str(fields.get("port"))), fields.get("token") or ""
     if not isinstance(hostname, str) or not hostname.strip() or port is None or not isinstance(token, str):
         return None
-    return words.AddNode(hostname.strip(), port, token)
+    return words.AddNode(bare(hostname), port, token)
 
 
 def answered(answer: Answer) -> Response:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from libs.common.hosts import FORMS, bare, is_host, shown
 from libs.common.identity import owner_of
 from libs.common.model import Owner, TaskId
 from services.admin.core.words import port as port_of
@@ -89,7 +90,7 @@ def read_nodes(name: str, text: str) -> tuple[list[OldNode], list[str]]:
         if (node := read_node(reading, f"entry {place}", entry)) is not None
     ]
     for twice in doubled(node.address for node in found):
-        reading.mistake("", f"{twice[0]}:{twice[1]} stands there more than once")
+        reading.mistake("", f"{shown(*twice)} stands there more than once")
     return found, reading.mistakes
 
 
@@ -99,7 +100,7 @@ def read_node(reading: Reading, entry: str, value: Any) -> OldNode | None:
     if address is None:
         return None
     return OldNode(
-        hostname=value["hostname"].strip(),
+        hostname=bare(value["hostname"]),
         port=address[1],
         token=read_token(reading, entry, value),
         locked=value.get("locked") is True,
@@ -114,12 +115,12 @@ def read_address(reading: Reading, entry: str, value: Any) -> Address | None:
         return None
     hostname, port = value.get("hostname"), value.get("port")
     number = port_of(str(port)) if isinstance(port, str | int) and not isinstance(port, bool) else None
-    valid_name = isinstance(hostname, str) and bool(hostname.strip()) and not re.search(r"[\s/@?#]", hostname.strip())
+    valid_name = isinstance(hostname, str) and is_host(bare(hostname))
     if not valid_name:
-        reading.mistake(entry, f"hostname {hostname!r} is none")
+        reading.mistake(entry, f"hostname {hostname!a} is none: {FORMS}")
     if number is None:
         reading.mistake(entry, f"port {port!r} is none (1 to 65535)")
-    return (str(hostname).strip().lower(), number) if valid_name and number else None
+    return (bare(str(hostname)).lower(), number) if valid_name and number else None
 
 
 def read_token(reading: Reading, entry: str, value: dict[str, Any]) -> str:

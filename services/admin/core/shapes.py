@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from libs.common.chosen import chosen
+from libs.common.hosts import shown
 from libs.common.messages import AutoscalerStatus, MachineView, NodeView, TaskSummary
 from libs.common.model import Machine, StatusCode, Task, TaskState
 from services.admin.core.answers import Route
@@ -35,7 +36,7 @@ def masked(has_token: bool) -> str:
 
 def name_of(node: NodeView) -> str:
     """How operators call a node."""
-    return f"{node.hostname}:{node.port}"
+    return shown(node.hostname, node.port)
 
 
 def busy_count(node: NodeView) -> int | str:
@@ -152,7 +153,7 @@ def route_entry(route: Route) -> Json:
 
 def machine_node(view: MachineView) -> str:
     """Say where a machine's node is reached; empty while it has no address."""
-    return f"{view.machine.hostname}:{view.machine.port}" if view.machine.hostname else ""
+    return shown(view.machine.hostname, view.machine.port) if view.machine.hostname else ""
 
 
 def machine_reason(machine: Machine) -> str:

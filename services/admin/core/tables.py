@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from libs.common.hosts import shown
 from libs.common.messages import MachineView, NodeView, TaskSummary
 from services.admin.core import shapes
 from services.admin.core.answers import (
@@ -81,7 +82,7 @@ def task_row(task: TaskSummary) -> Row:
 
 def route_row(route: Route) -> Row:
     """Write one route."""
-    return route.task, f"{route.hostname}:{route.port}"
+    return route.task, shown(route.hostname, route.port)
 
 
 def machine_row(view: MachineView) -> Row:

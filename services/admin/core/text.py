@@ -1,7 +1,8 @@
 """Answers as telnet has always shown them. Lines end with CR LF; inside a JSON object with LF alone, as scripts expect.
 
-Names, consoles and error messages come from nodes and clients, so nothing of them may steer the operator's terminal:
-control characters are taken out of everything.
+Names, consoles and error messages come from nodes and clients, so nothing of them may steer the operator's terminal, or show letters in
+another order than they are in: control characters are taken out of everything, and those of the second set, like what turns the direction
+of writing, are shown as JSON escapes them.
 """
 
 import json
@@ -26,13 +27,15 @@ from services.admin.core.answers import (
 from services.admin.core.objects import value
 
 END: Final = "\r\n"
-CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""All control characters but tab and line feed."""
+CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+"""Control characters but tab and line feed."""
+HIDDEN: Final = re.compile("[\x80-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+"""Control characters of the second set, and what is invisible and changes how the rest is shown (Unicode's UAX #9)."""
 
 
 def printable(text: str) -> str:
-    """Take out what would steer a terminal."""
-    return CONTROLS.sub("", text)
+    """Take out or show what would steer a terminal, or turn the text around."""
+    return HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", CONTROLS.sub("", text))
 
 
 def one_line(text: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from libs.common.hosts import bare
 from libs.common.model import TaskId
 
 NO_NUMBER: Final = 0
@@ -246,7 +247,7 @@ def read_add(arguments: Sequence[str]) -> Command:
     where = port(arguments[1])
     if where is None:
         return Unknown(f"{arguments[1]} is no port")
-    return AddNode(arguments[0], where, arguments[2] if len(arguments) > 2 else "")  # noqa: PLR2004 the third is optional
+    return AddNode(bare(arguments[0]), where, arguments[2] if len(arguments) > 2 else "")  # noqa: PLR2004 the third is optional
 
 
 def read_drain(arguments: Sequence[str]) -> Command:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from libs.common import messages
 from libs.common.errors import ClusterError, NotFound
+from libs.common.hosts import shown
 from libs.common.model import NodeId
 from libs.common.ports import Bus
 from services.admin.core.existing import Address, OldNode, OldRoute
@@ -61,7 +62,7 @@ class TakeOver:
         """Import nodes, then routes. Raises BusFailed when the scheduler does not answer at all."""
         self._known = {(node.hostname.lower(), node.port): node.id for node in await nodes_of(self._bus)}
         for node in nodes:
-            await self._entry(self.result.nodes, f"node {node.hostname}:{node.port}", self._node(node))
+            await self._entry(self.result.nodes, f"node {shown(node.hostname, node.port)}", self._node(node))
         for route in routes:
             await self._entry(self.result.routes, f"task {route.task}", self._route(route))
         return self.result

@@ -25,8 +25,10 @@ import msgspec
 
 from libs.common.clocks import Instant
 from libs.common.errors import NodeFailed, NodeUnreachable
+from libs.common.http_link import in_words as trouble_in_words
 from libs.common.lifecycle import monotonic_s
 from libs.common.model import Node
+from libs.common.nodeodm import not_json, status_in_words
 from libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
 from libs.http1.client import AnswerEnds, Broken, ClientSide, Data, Event, Response
 from libs.http1.heads import ResponseHead
@@ -199,15 +201,16 @@ class NodeCall:
         if head.status == UNAUTHORIZED:
             raise NodeRefused(WRONG_TOKEN)
         if passes(head.status):
-            raise NodeErred(f"{self._node.name} answered with status {head.status}", retry_after_s(head))
+            raise NodeErred(f"{self._node.name} {status_in_words(head.status)}", retry_after_s(head))
         try:
             answer = decode_json(content, Answer)
-        except Malformed:
-            raise NodeFailed(f"{self._node.name} answered nonsense (status {head.status})") from None
+        except Malformed as error:
+            said = not_json(content, error) if head.status == OK else status_in_words(head.status)
+            raise NodeFailed(f"{self._node.name} {said}") from None
         if answer.error and head.status < SERVER_ERROR:
             raise NodeRefused(WRONG_TOKEN if answer.error.startswith(NODEODM_WRONG_TOKEN) else answer.error)
         if head.status != OK:
-            raise NodeFailed(f"{self._node.name} answered with status {head.status}")
+            raise NodeFailed(f"{self._node.name} {status_in_words(head.status)}")
         return answer
 
     def _fail(self, error: Exception) -> NoReturn:
@@ -280,4 +283,4 @@ def in_words(error: Exception) -> str:
         return "timed out"
     if isinstance(error, BadMessage):
         return error.words
-    return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    return trouble_in_words(error)

@@ -22,9 +22,11 @@ from typing import Final, cast
 import uvicorn
 
 from libs.common.errors import Refused
+from libs.common.hosts import shown
 from libs.common.http_server import Connection
 from libs.common.http_sharing import Connections, Heard
 from libs.common.lifecycle import Crew
+from libs.common.listening import BOTH_FAMILIES, server
 from libs.common.serving import Server
 from libs.http1.heads import HeadLimits
 from libs.http1.server import ServerLimits
@@ -68,12 +70,10 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """Open a listening socket. Raises Refused with a sentence for the operator."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return (
-            bound(family, host, port) if shared else socket.create_server((host, port), family=family, backlog=BACKLOG)
-        )
+        return bound(family, host, port) if shared else server(host, port, BACKLOG)
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise Refused(f"cannot listen on {host}:{port}: {reason}") from None
+        raise Refused(f"cannot listen on {shown(host, port)}: {reason}") from None
 
 
 def bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
@@ -83,7 +83,8 @@ def bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as create_server does
+            one_family = host != BOTH_FAMILIES or not socket.has_dualstack_ipv6()
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, one_family)  # as create_server does
         listener.bind((host, port))
     except OSError:
         listener.close()

@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from libs.common.clocks import WallMs
+from libs.common.hosts import shown
 from libs.common.messages import AdoptTask, AttemptStage, KnownAttempt, KnownEnd
 from libs.common.model import Attempt, AttemptState, Cleanup, NodeId, NodeTaskId, Task, TaskState
 from services.scheduler.core.attempts import LOST, Ending, ended
@@ -88,7 +89,7 @@ def place_of(attempt: Attempt | KnownAttempt) -> Place:
 def with_known(task: Task, known: KnownAttempt, now_ms: WallMs, *, last: bool) -> Task:
     """Take in one attempt."""
     free = set_free(task, OVERTAKEN, now_ms)
-    where = f"{known.hostname}:{known.port}"
+    where = shown(known.hostname, known.port)
     attempt = Attempt(
         number=max(known.number, free.attempts[-1].number + 1 if free.attempts else 1),
         node=known.node,

@@ -6,6 +6,7 @@ from typing import Final
 import structlog
 
 from libs.common.errors import NoNode, NotFound, Refused
+from libs.common.hosts import FORMS, is_host, shown
 from libs.common.messages import (
     NODE_ADDED,
     NODE_DRAINED,
@@ -35,9 +36,7 @@ from services.scheduler.handlers.voice import Voice
 
 log = structlog.get_logger()
 
-HOSTNAME_LENGTH: Final = 253
 LARGEST_PORT: Final = 65535
-NOT_IN_HOSTNAME: Final = set("/\\?#@[]%\"'<>")
 
 
 class NodeHandlers:
@@ -167,14 +166,12 @@ def check_new(asked: AddNode, known: Node | None) -> None:
         return
     if (known.hostname, known.port) == (asked.hostname, asked.port):
         raise Refused(f"{known.name} is registered already")
-    raise Refused(f"{asked.hostname}:{asked.port} cannot be told from {known.name}, which is registered already")
+    raise Refused(f"{shown(asked.hostname, asked.port)} cannot be told from {known.name}, which is registered already")
 
 
 def check_address(hostname: str, port: int) -> None:
     """Refuse what cannot be an address."""
-    if not hostname or len(hostname) > HOSTNAME_LENGTH or hostname.startswith((".", "-")):
-        raise Refused(f"{hostname[:60]!r} is not a host name")
-    if not hostname.isascii() or not hostname.isprintable() or " " in hostname or NOT_IN_HOSTNAME & set(hostname):
-        raise Refused(f"{hostname[:60]!r} is not a host name")
+    if not is_host(hostname):
+        raise Refused(f"{hostname[:60]!a} is not a host name: {FORMS}")
     if not 1 <= port <= LARGEST_PORT:
         raise Refused(f"{port} is not a port (1 to {LARGEST_PORT})")

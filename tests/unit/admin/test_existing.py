@@ -18,6 +18,7 @@ def test_nodes_are_read_with_token_and_lock_and_ports_of_both_kinds():
         {"hostname": "a", "port": "3000", "token": "tok", "locked": True},
         {"hostname": "b", "port": 3001},
         {"hostname": "c", "port": 3002, "token": None, "dockerMachine": {"name": "m", "created": 1}},
+        {"hostname": "[FD00::1]", "port": 3002},
     ]
     nodes, mistakes = read_nodes("nodes.json", json.dumps(content))
     assert mistakes == []
@@ -25,6 +26,7 @@ def test_nodes_are_read_with_token_and_lock_and_ports_of_both_kinds():
         OldNode("a", 3000, "tok", locked=True),
         OldNode("b", 3001),
         OldNode("c", 3002, is_machine=True),
+        OldNode("FD00::1", 3002),
     ]
 
 
@@ -37,6 +39,7 @@ def test_nodes_are_read_with_token_and_lock_and_ports_of_both_kinds():
         pytest.param('[{"port": 1}]', ["entry 1: hostname None is none"], id="no hostname"),
         pytest.param('[{"hostname": "a b", "port": 1}]', ["hostname 'a b' is none"], id="a space"),
         pytest.param('[{"hostname": "http://a/", "port": 1}]', ["is none"], id="a URL"),
+        pytest.param('[{"hostname": "javascript:x", "port": 1}]', ["fd00::20"], id="a script"),
         pytest.param('[{"hostname": "a", "port": "x"}]', ["port 'x' is none (1 to 65535)"], id="port of letters"),
         pytest.param('[{"hostname": "a", "port": 70000}]', ["port 70000 is none"], id="large port"),
         pytest.param('[{"hostname": "a", "port": true}]', ["port True is none"], id="port true"),

@@ -1,6 +1,7 @@
 """Answers as telnet shows them."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -138,6 +139,24 @@ def test_routes_are_keyed_by_task_and_hide_both_tokens():
 def test_nothing_that_others_wrote_steers_the_operators_terminal(answer: Answer):
     for text in (render(answer), human(answer)):
         assert not set(text.replace("\r\n", "")) & {"\x1b", "\x9b", "\x07", "\r"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ConsoleLines(("photo\u202egpj.exe", "a\x9b31mb")),
+        OneTask(task("t1", name="a\u2066b\x85c\u200ed"), ""),
+        No("no\u2028\u061c"),
+        Nodes((node(1, trouble="a\u202e", online=False),)),
+    ],
+)
+def test_what_turns_the_text_around_or_is_of_the_second_set_is_shown_escaped(answer: Answer):
+    for text in (render(answer), human(answer)):
+        assert not re.search("[\x80-\x9f\u061c\u200e\u2028\u202e\u2066]", text)
+    if not isinstance(answer, No | Nodes):
+        assert "\\u" in render(answer)
+    if isinstance(answer, OneTask):
+        assert json.loads(render(answer))["name"] == "a\u2066b\x85c\u200ed"
 
 
 @pytest.mark.parametrize(

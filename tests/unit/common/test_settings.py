@@ -41,6 +41,14 @@ def file(tmp_path: Path) -> Writer:
     return write
 
 
+def test_a_port_that_kubernetes_has_set_for_a_service_is_named_as_that(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CLUSTERODM_PORT", "tcp://10.0.0.1:3000")
+    with pytest.raises(
+        SettingsError, match=r"CLUSTERODM_PORT=tcp://10\.0\.0\.1:3000 was set by Kubernetes .* enableServiceLinks"
+    ):
+        settings()
+
+
 def test_a_flag_wins_over_environment_file_and_default(file: Writer, monkeypatch: pytest.MonkeyPatch):
     path = file({"port": 3003})
     assert settings().port == 3000

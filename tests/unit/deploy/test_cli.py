@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from deploy.cli import EXIT_INTERRUPTED, EXIT_USAGE, MODULES, main
+from deploy.cli import EXIT_INTERRUPTED, EXIT_USAGE, MODULES, main, without_secrets
 from libs.common.version import VERSION
 
 
@@ -35,6 +35,21 @@ def test_an_unknown_word_is_one_line_with_a_hint(word: str, hint: str, capsys: p
     said = capsys.readouterr().err
     assert hint in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["up", "--token", "s3cret", "--port", "1"], ["up", "--token", "***", "--port", "1"]),
+        (["up", "--token=s3cret"], ["up", "--token=***"]),
+        (["up", "--node", "a:1:s3cret", "--node=b:1:s3cret"], ["up", "--node", "***", "--node=***"]),
+        (["admin", "--admin-pass", "s3cret"], ["admin", "--admin-pass", "***"]),
+        (["proxy", "--nats-url=nats://s3cret@h:1"], ["proxy", "--nats-url=***"]),
+        (["node", "list"], ["node", "list"]),
+    ],
+)
+def test_secrets_among_the_flags_are_not_shown_by_ps(words: list[str], shown: list[str]):
+    assert without_secrets(words) == shown
 
 
 def test_choosing_a_word_imports_nothing_else():

@@ -51,12 +51,32 @@ def test_a_node_address_is_read(text: str, expected: NodeAddress):
     assert address(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "node", ":3000", "node:", "node:0", "node:65536", "node:x", "http://node:3000"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "node",
+        ":3000",
+        "node:",
+        "node:0",
+        "node:65536",
+        "node:x",
+        "http://node:3000",
+        "fd00::1:3000",
+        "[node]:3000",
+        "a(b):1",
+    ],
+)
 def test_what_is_no_node_address_is_refused_without_repeating_it(text: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as leaving:
         read([f"--node={text}"])
     assert leaving.value.code == 2
     assert "HOST:PORT" in capsys.readouterr().err
+
+
+def test_a_node_with_an_ipv6_address_or_a_comma_in_its_token_is_one_node():
+    settings = read(["--node", "[fd00::1]:3000", "--node=[::1]:1:t,x", "--node", "a:2"])
+    assert settings.nodes == [NodeAddress("fd00::1", 3000), NodeAddress("::1", 1, "t,x"), NodeAddress("a", 2)]
 
 
 def test_nodes_may_be_given_several_times_and_hide_their_tokens():

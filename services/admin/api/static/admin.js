@@ -22,15 +22,24 @@ async function ask(path, method = "GET", fields = undefined) {
 
 // --- rows that are kept -----------------------------------------------------------------------------------------------
 
+/** Names come from clients and nodes: what turns the direction of writing, or is invisible, is shown as JSON escapes it. */
+function visible(text) {
+  return String(text).replace(
+    /[\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g,
+    (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
 function element(tag, className = "", text = "") {
   const made = document.createElement(tag);
   if (className) made.className = className;
-  if (text) made.textContent = text;
+  if (text) made.textContent = visible(text);
   return made;
 }
 
 function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  const shown = visible(text);
+  if (node.textContent !== shown) node.textContent = shown;
 }
 
 function setClass(node, name) {
@@ -45,7 +54,8 @@ function setPills(cell, pills) {
 }
 
 function setTitle(node, text) {
-  if (node.title !== text) node.title = text;
+  const shown = visible(text);
+  if (node.title !== shown) node.title = shown;
 }
 
 /** Bring a table's rows in line with the entries: rows are made, updated, moved and removed by key. */

@@ -1,0 +1,41 @@
+"""Hosts as people write them, and as they are shown: a name, an IPv4 address, or an IPv6 address, with brackets where a port follows. Pure."""
+
+import ipaddress
+import re
+from typing import Final
+
+LONGEST_COUNT: Final = 253
+LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+FORMS: Final = "a host is a name such as node-1.example.org, or an address such as 192.168.1.20 or fd00::20"
+
+
+def is_host(text: str) -> bool:
+    """Whether a text is a name or an address, without brackets, scheme and port."""
+    if ":" in text:
+        return is_address(text)
+    return 0 < len(text) <= LONGEST_COUNT and all(map(LABEL.fullmatch, text.removesuffix(".").split(".")))
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an IP address. One of a single link (`fe80::1%eth0`) is none that others could use."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
+
+
+def bare(text: str) -> str:
+    """Take white space and the brackets of an IPv6 address off."""
+    host = text.strip()
+    return host[1:-1] if host.startswith("[") and host.endswith("]") and ":" in host else host
+
+
+def bracketed(host: str) -> str:
+    """Write a host so that a port can follow."""
+    return f"[{host}]" if ":" in host else host
+
+
+def shown(host: str, port: int) -> str:
+    """Write an address for people."""
+    return f"{bracketed(host)}:{port}"
