@@ -11,7 +11,7 @@ ever on a command line.
 
 import gc
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -27,12 +27,15 @@ from deploy.settings import PROG, UpSettings, environment, read
 from deploy.supervision import Policy
 from deploy.supervisor import Process, Supervisor
 from libs.common.errors import Refused
+from libs.common.settings import ENVIRONMENT_PREFIX
 
 EXIT_FAILED: Final = 1
 MARGIN_S: Final = 5.0
 """A service is given so much longer to stop than it takes by its settings."""
 NODE_GRACE_S: Final = 5.0
 NATS: Final = "nats"
+NATS_URL: Final = f"{ENVIRONMENT_PREFIX}NATS_URL"
+"""Of each service by itself: simulated nodes, which are strangers, are not told where NATS is."""
 GREETING: Final = "greeting"
 NODE_MAIN: Final = "libs.nodesim.main"
 NODE_PARTS: Final = ("libs.nodesim.app", "libs.nodesim.gate", "libs.nodesim.node", "uvicorn", "httptools")
@@ -77,13 +80,14 @@ def up(settings: UpSettings) -> int:
         ports = opened.enter_context(checks.Reservations())
         ports.hold_all(listeners(settings))
         processes: dict[str, Process] = {}
-        nats_url = settings.nats_url
+        nats_url, users = settings.nats_url, dict[str, str]()
         if not nats_url:
-            processes[NATS], nats_url = nats.process(folder / "nats", ports.free_port, settings.watchdog_s)
+            processes[NATS], users = nats.process(folder / "nats", ports.free_port, settings.watchdog_s)
+            nats_url = users[nats.OPERATOR]
         own_ports = instances.own_ports(settings, ports.free_port)
         opened.enter_context(datadir.announced(folder, cluster_facts(settings, nats_url, own_ports)))
-        children = environment(settings, nats_url)
-        processes |= services(settings, children, own_ports)
+        children = environment(settings)
+        processes |= services(settings, children, own_ports, lambda service: users.get(service, nats_url))
         node_ports, gone = (
             demo.ports(folder / "demo", settings.demo_nodes_count, ports.free_port) if settings.demo else ([], [])
         )
@@ -100,13 +104,19 @@ def say(line: str) -> None:
     print(f"{PROG}: {line}", flush=True)  # noqa: T201 for the person who started it
 
 
-def services(settings: UpSettings, children: Mapping[str, str], own_ports: Sequence[int]) -> dict[str, Process]:
+def services(
+    settings: UpSettings, children: Mapping[str, str], own_ports: Sequence[int], nats_url_of: Callable[[str], str]
+) -> dict[str, Process]:
     """Make every process of a service."""
     policy = Policy(grace_s=grace_s(settings), silence_s=settings.watchdog_s)
     later = replace(policy, lets_ahead_s=LETS_AHEAD_S)
     return {
         name: Process(
-            recipe=Recipe(title(settings, name), partial(serve, instance.service), instance.environment),
+            recipe=Recipe(
+                title(settings, name),
+                partial(serve, instance.service),
+                {**instance.environment, NATS_URL: nats_url_of(instance.service)},
+            ),
             policy=policy if instance.service in FIRST else later,
             prepare=partial(import_all, *shared_by(settings, instance.service)),
         )

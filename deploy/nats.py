@@ -1,6 +1,7 @@
-"""The nats-server of one cluster: loopback, a port of its own, a token that only this data directory knows.
+"""The nats-server of one cluster: loopback, a port of its own, passwords that only this data directory knows.
 
-Its port and token stay the same over restarts. Every write is on disk before it is answered (`sync_interval: always`):
+Each service is a user of its own, with the rights that it needs (deploy/nats_users.py); the operator's words may do everything. The passwords
+follow from one secret, the token. Its port and token stay the same over restarts. Every write is on disk before it is answered (`sync_interval: always`):
 a commit survives a power cut.
 
 What it may use is a share of the whole disk. By itself it would take a share of what is free when it starts: nothing, if the
@@ -8,6 +9,7 @@ disk is full then, and it would go on refusing when there is room again. One tha
 again; what it says of its health on a port of loopback tells (decision 33). That port also gives its signs of life.
 """
 
+import hmac
 import json
 import os
 import secrets
@@ -24,6 +26,9 @@ from deploy.supervision import Policy
 from deploy.supervisor import Process
 
 HOST: Final = "127.0.0.1"
+OPERATOR: Final = "operator"
+USERS: Final = (OPERATOR, "proxy", "scheduler", "autoscaler", "admin")
+USERS_FILE: Final = Path(__file__).with_name("nats-users.conf")
 STOP_S: Final = 10.0
 MAX_PAYLOAD_BYTES: Final = 8 * 1024 * 1024
 TOKEN_BYTES: Final = 24
@@ -37,27 +42,34 @@ PATIENCE: Final = 3
 """A disk that stalls holds up its health too: it may be silent so many times as long as a service."""
 
 
-def process(folder: Path, choose_port: Callable[[int], int], watchdog_s: float) -> tuple[Process, str]:
-    """Make the process, and the URL at which it will be reached, which holds the token. Raises Refused."""
+def process(folder: Path, choose_port: Callable[[int], int], watchdog_s: float) -> tuple[Process, dict[str, str]]:
+    """Make the process, and for each user the URL at which it reaches it, which holds the password. Raises Refused."""
     words = [nats_server(), "-c", str(folder / "server.conf")]
     folder.mkdir(mode=0o700, exist_ok=True)
     port, token = choose_port(remembered_port(folder)), remembered_token(folder)
     health_port = choose_port(0)
-    write_private(folder / "server.conf", configuration(folder.absolute(), port, health_port, token))
+    write_private(folder / "server.conf", configuration(folder.absolute(), port, health_port))
+    passwords = {user: password_of(token, user) for user in USERS}
     made = Process(
-        recipe=Recipe(" ".join(words), program(words), surroundings(os.environ)),
+        recipe=Recipe(" ".join(words), program(words), surroundings(os.environ, passwords)),
         policy=Policy(
             grace_s=STOP_S, tier=0, silence_s=PATIENCE * watchdog_s, own=False, hint=str(folder / "server.log")
         ),
         health=(health_port, HEALTH_PATH),
         unwell=partial(unwell, folder),
     )
-    return made, f"nats://{token}@{HOST}:{port}"
+    return made, {user: f"nats://{user}:{password}@{HOST}:{port}" for user, password in passwords.items()}
 
 
-def surroundings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Make its environment: nothing of ours."""
-    return {name: value for name, value in environment.items() if not name.startswith("CLUSTERODM_")}
+def password_of(token: str, user: str) -> str:
+    """Make a user's password of the token. It begins with a letter: nats-server takes a variable that looks like a number for one."""
+    return "p" + hmac.new(token.encode(), f"nats user {user}".encode(), "sha256").hexdigest()
+
+
+def surroundings(environment: Mapping[str, str], passwords: Mapping[str, str]) -> dict[str, str]:
+    """Make its environment: nothing of ours but the passwords."""
+    others = {name: value for name, value in environment.items() if not name.startswith("CLUSTERODM_")}
+    return others | {f"NATS_{user.upper()}_PASSWORD": password for user, password in passwords.items()}
 
 
 def unwell(folder: Path, said: bytes) -> str:
@@ -97,14 +109,13 @@ def most_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).total * SHARE_PERCENT // 100
 
 
-def configuration(folder: Path, port: int, health_port: int, token: str) -> str:
+def configuration(folder: Path, port: int, health_port: int) -> str:
     """Write the configuration of nats-server (docs.nats.io, "Configuring NATS Server")."""
     (folder / "port").write_text(str(port))
     return f"""\
 server_name: clusterodm
 listen: "{HOST}:{port}"
 http: "{HOST}:{health_port}"
-authorization {{ token: {json.dumps(token)} }}
 max_payload: {MAX_PAYLOAD_BYTES}
 logfile: {json.dumps(str(folder / "server.log"))}
 logfile_size_limit: 10MB
@@ -114,4 +125,4 @@ jetstream {{
   sync_interval: always
   max_file_store: {most_bytes(folder)}
 }}
-"""
+{USERS_FILE.read_text(encoding="utf-8")}"""

@@ -95,8 +95,8 @@ def address(text: str) -> NodeAddress:
     return NodeAddress(bare(found["host"]), int(found["port"]), found["token"] or "")
 
 
-def environment(settings: UpSettings, nats_url: str) -> dict[str, str]:
-    """Make the environment of the services: what was set by flag, environment or file, never on a command line."""
+def environment(settings: UpSettings) -> dict[str, str]:
+    """Make the environment of all processes: what was set by flag, environment or file, never on a command line."""
     inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith(ENVIRONMENT_PREFIX)}
     given = {
         f"{ENVIRONMENT_PREFIX}{name.upper()}": text
@@ -106,7 +106,6 @@ def environment(settings: UpSettings, nats_url: str) -> dict[str, str]:
     return {
         **inherited,
         **given,
-        f"{ENVIRONMENT_PREFIX}NATS_URL": nats_url,
         f"{ENVIRONMENT_PREFIX}DATA_DIR": str(settings.data_dir.absolute()),
     }
 

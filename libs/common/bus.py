@@ -62,6 +62,8 @@ HANDLERS_AT_ONCE: Final = 256
 """Requests that one service works on at the same time; the rest waits in NATS' buffers."""
 POLLS_AT_ONCE: Final = 4096
 """Questions that are held open at the same time (messages.LongPoll). They cost memory and no work, and have room of their own."""
+SERVICES: Final = frozenset(("proxy", "scheduler", "autoscaler", "admin"))
+"""Of two of them only the one that writes a bucket changes how it is kept; NATS would not let the other."""
 RETRY_S: Final = 0.1
 STOP_GRACE_S: Final = 5.0
 
@@ -69,8 +71,9 @@ STOP_GRACE_S: Final = 5.0
 class NatsBus:
     """The bus of one process. `libs.common.ports.Bus` says what each method promises."""
 
-    def __init__(self, client: Client, replicas_count: int, wait_s: float, absence: Absence) -> None:
+    def __init__(self, client: Client, replicas_count: int, wait_s: float, absence: Absence, service: str = "") -> None:
         self._client = client
+        self._service = service
         self._absence = absence
         self._wait_s = wait_s
         self._nonce = new_id().decode()
@@ -220,7 +223,8 @@ class NatsBus:
     async def bucket(self, name: BucketName[Value]) -> NatsBucket[Value]:
         """Open a bucket; see ports.Bus."""
         if name.name not in self._buckets:
-            bucket = NatsBucket(self._client, self._js, name, self._replicas)
+            reads_only = self._service != name.writer and {self._service, name.writer} <= SERVICES
+            bucket = NatsBucket(self._client, self._js, name, self._replicas, reads_only=reads_only)
             try:
                 await patiently(bucket.open_soon, f"bucket {name.name} opens", self._wait_s)
             except BusFailed as error:
@@ -383,7 +387,7 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
     client = await open_client(
         url, name, wait_s, reconnected_cb=reconnected, disconnected_cb=disconnected, error_cb=trouble
     )
-    bus = NatsBus(client, replicas_count, wait_s, absence)
+    bus = NatsBus(client, replicas_count, wait_s, absence, name)
     try:
         try:
             async with asyncio.timeout(deadline_s - monotonic_s()):

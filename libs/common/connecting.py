@@ -15,10 +15,12 @@ within a second is shut down (`shutting_down`). nats-py does not hand it out: it
 import asyncio
 import contextlib
 import os
+import re
 import socket
 from collections.abc import Awaitable, Callable, Container
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import nats
 import nats.errors
@@ -39,6 +41,8 @@ UNANSWERED_PINGS_COUNT: Final = 2
 CONNECT_S: Final = 2
 RECONNECT_EVERY_S: Final = 0.25
 CLOSED_WITHIN_S: Final = 1.0
+INBOX: Final = "_INBOX"
+USER: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Absence:
@@ -100,6 +104,16 @@ def shut_down(peers: Container[tuple[str, int]]) -> None:
                     copy.shutdown(socket.SHUT_RDWR)
 
 
+def inbox_of(url: str) -> str:
+    """Name where answers go to: an inbox for each user of NATS, which the rights of others can leave out."""
+    try:
+        where = urlsplit(url.partition(",")[0])
+    except ValueError:
+        return INBOX
+    named = where.username and where.password and USER.fullmatch(where.username)
+    return f"{INBOX}.{where.username}" if named else INBOX
+
+
 async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[..., Awaitable[None]]) -> Client:
     """Connect to the first server that answers within `wait_s` seconds; see `bus.connect`. Raises BusFailed."""
     try:
@@ -112,6 +126,7 @@ async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[
                 connect_timeout=CONNECT_S,
                 ping_interval=PING_EVERY_S,
                 max_outstanding_pings=UNANSWERED_PINGS_COUNT,
+                inbox_prefix=inbox_of(url),
                 **callbacks,
             )
             return await heeding(connecting)

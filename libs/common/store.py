@@ -121,8 +121,12 @@ class NatsBucket(Generic[Value]):
         replicas: Replicas,
         marker_ttl_s: int = MARKER_TTL_S,
         clock: Clock | None = None,
+        *,
+        reads_only: bool = False,
     ) -> None:
         self.name = name.name
+        self._reads_only = reads_only
+        """It belongs to another service: it is made where it is missing, and otherwise left as it is."""
         self._of = name
         self._replicas = replicas
         self._closed_since: Instant | None = None
@@ -159,7 +163,7 @@ class NatsBucket(Generic[Value]):
             async with in_time():
                 fits = await self._conform()
         except LOST:
-            if self._of.durable or not self._has_no_leader():
+            if self._of.durable or self._reads_only or not self._has_no_leader():
                 raise
             fits = False
         if not (fits or self._of.durable):
@@ -168,6 +172,9 @@ class NatsBucket(Generic[Value]):
 
     async def _conform(self) -> bool:
         try:
+            if self._reads_only:
+                await self._js.stream_info(self._stream)
+                return True
             return await conform(self._js, self._stream, self._replicas, self._of.expires_s, durable=self._of.durable)
         except nats.js.errors.NotFoundError:
             await self._replicas.made(self._stream, self._make)

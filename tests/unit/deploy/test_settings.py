@@ -91,13 +91,13 @@ def test_what_was_set_reaches_the_services_by_environment(monkeypatch: pytest.Mo
     monkeypatch.setenv("CLUSTERODM_TOKEN", "from environment")
     monkeypatch.setenv("CLUSTERODM_CONFIG", str(config))
     settings = read(["--port=3005", "--flood-limit=5", f"--data-dir={tmp_path}"])
-    given = environment(settings, "nats://here")
+    given = environment(settings)
     assert given["CLUSTERODM_PORT"] == "3005"
     assert given["CLUSTERODM_FLOOD_LIMIT"] == "5", "a flag comes before the file"
     assert given["CLUSTERODM_TOKEN"] == "from environment"
     assert given["CLUSTERODM_ADMIN_PASS"] == "from file"
     assert given["CLUSTERODM_SPLITMERGE"] == "false"
-    assert given["CLUSTERODM_NATS_URL"] == "nats://here"
+    assert "CLUSTERODM_NATS_URL" not in given, "each service has one of its own"
     assert given["CLUSTERODM_DATA_DIR"] == str(tmp_path)
     assert "CLUSTERODM_CONFIG" not in given
     assert "CLUSTERODM_DEMO" not in given
@@ -105,7 +105,7 @@ def test_what_was_set_reaches_the_services_by_environment(monkeypatch: pytest.Mo
 
 def test_the_services_read_the_same_values_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     settings = read(["--port=3005", "--no-splitmerge", "--upload-max-speed=7", "--token=t", f"--data-dir={tmp_path}"])
-    for name, value in environment(settings, "nats://here").items():
+    for name, value in environment(settings).items():
         monkeypatch.setenv(name, value)
     proxy = load(ProxySettings, [], "proxy")
     assert (proxy.port, proxy.splitmerge, proxy.upload_max_speed, proxy.expected_token) == (3005, False, 7, "t")

@@ -1,0 +1,225 @@
+"""A real nats-server with a user for each service: what a service needs works, what it does not need is refused."""
+
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import nats
+import nats.errors
+import pytest
+from nats.aio.client import Client
+
+from deploy.nats import USERS, process
+from libs.common.bus import connect
+from libs.common.errors import BusFailed
+from libs.common.messages import (
+    ADD_NODE,
+    LIST_NODES,
+    NODES,
+    PLACEMENT_POSSIBLE,
+    TASKS,
+    UPLOADS,
+    AddNode,
+    ListNodes,
+    NodeList,
+    PlacementPossible,
+)
+from libs.common.model import Node, NodeId
+from tests.nats import LEAVES_UNCLOSED, NATS_SERVER
+from tests.ports import free_port
+from tests.waiting import until, until_sync
+
+NODE = Node(id=NodeId("n"), hostname="h", port=1, token="s3cret")
+EARLIER_TOKEN = "the-token-of-an-earlier-version"
+STORES = ("KV_nodes", "KV_tasks", "KV_secrets", "KV_autoscaler-secrets", "KV_leases")
+
+
+@pytest.fixture(scope="module")
+def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Run the nats-server of a data directory as `up` does, one that an earlier version has used."""
+    folder = tmp_path_factory.mktemp("data") / "nats"
+    folder.mkdir()
+    (folder / "token").write_text(EARLIER_TOKEN)
+    made, urls = process(folder, lambda port: port or free_port(), 20.0)
+    with subprocess.Popen([NATS_SERVER, "-c", folder / "server.conf"], env=dict(made.recipe.environment)) as server:
+        port = int(urls["proxy"].rpartition(":")[2])
+
+        def listens() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        until_sync(listens, timeout_s=20, what="nats-server")
+        yield urls
+        server.terminate()
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[tuple[Client, list[str]]]:
+    """Be a user, with what the server refuses."""
+    refused: list[str] = []
+
+    async def heard(error: Exception) -> None:
+        refused.append(str(error).lower())
+
+    client = await nats.connect(url, error_cb=heard, max_reconnect_attempts=0)
+    try:
+        yield client, refused
+    finally:
+        await client.close()
+
+
+async def test_every_service_does_what_it_needs(urls: dict[str, str]) -> None:
+    async def listed(_: object) -> NodeList:
+        return NodeList(nodes=())
+
+    async with (
+        connect(urls["scheduler"], "scheduler") as scheduler,
+        connect(urls["proxy"], "proxy") as proxy,
+        connect(urls["admin"], "admin") as admin,
+        connect(urls["autoscaler"], "autoscaler") as autoscaler,
+    ):
+        nodes = await scheduler.bucket(NODES)
+        revision = await nodes.create("n", NODE)
+        await nodes.update("n", NODE, revision)
+        mirror = await proxy.bucket(NODES)
+        found = await mirror.get("n")
+        assert found is not None
+        assert found.value.token == "s3cret"
+        assert [entry.key for entry in (await mirror.load()).values()] == ["n"]
+        assert [entry.key async for page in mirror.pages() for entry in page] == ["n"]
+        assert await (await proxy.bucket(UPLOADS)).load() == {}
+        assert await (await autoscaler.bucket(TASKS)).load() == {}
+        heard: list[PlacementPossible] = []
+
+        async def hear(told: PlacementPossible) -> None:
+            heard.append(told)
+
+        async with (
+            scheduler.lead("scheduler", "a") as term,
+            autoscaler.lead("autoscaler", "b"),
+            scheduler.serve("scheduler", {LIST_NODES: listed}, term=term),
+            proxy.listen(PLACEMENT_POSSIBLE, hear),
+        ):
+            assert await admin.ask(LIST_NODES, ListNodes()) == NodeList(nodes=())
+            assert await autoscaler.ask(LIST_NODES, ListNodes()) == NodeList(nodes=())
+
+            async def told() -> bool:
+                await scheduler.tell(PLACEMENT_POSSIBLE, PlacementPossible())
+                return bool(heard)
+
+            await until(told, what="the hint to be heard")
+
+
+@pytest.mark.parametrize(
+    ("user", "subjects"),
+    [
+        (
+            "proxy",
+            (
+                *("$KV.nodes.n", "$KV.tasks.t", "$KV.machines.m", "$KV.leases.scheduler", "$KV.autoscaler-secrets.key"),
+                *(
+                    "clusterodm.scheduler.add_node",
+                    "clusterodm.scheduler.list_nodes",
+                    "clusterodm.autoscaler.destroy_machine",
+                ),
+                *("clusterodm.event.task.finished", "clusterodm.demand.changed", "_INBOX.admin.x", "_INBOX.x"),
+                *("$JS.API.STREAM.MSG.GET.KV_autoscaler-secrets", "$JS.API.CONSUMER.CREATE.KV_autoscaler-secrets"),
+                *("$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$SRV.PING"),
+            ),
+        ),
+        (
+            "admin",
+            (
+                *(
+                    "$KV.nodes.n",
+                    "$KV.secrets.s",
+                    "$JS.API.STREAM.MSG.GET.KV_nodes",
+                    "$JS.API.DIRECT.GET.KV_nodes.$KV.nodes.n",
+                ),
+                *(
+                    "$JS.API.CONSUMER.CREATE.KV_nodes.c.$KV.nodes.>",
+                    "clusterodm.scheduler.submit_task",
+                    "clusterodm.event.x",
+                ),
+                "clusterodm.scheduler.place_tasks",
+            ),
+        ),
+        (
+            "autoscaler",
+            (
+                *("$KV.nodes.n", "$KV.tasks.t", "$KV.leases.scheduler", "$JS.API.STREAM.MSG.GET.KV_secrets"),
+                *(
+                    "clusterodm.scheduler.cancel_task",
+                    "clusterodm.scheduler.remove_node",
+                    "clusterodm.event.task.finished",
+                ),
+            ),
+        ),
+        (
+            "scheduler",
+            (
+                *("$KV.machines.m", "$KV.secrets.s", "$KV.leases.autoscaler", "$JS.API.STREAM.MSG.GET.KV_secrets"),
+                *("clusterodm.autoscaler.destroy_machine", "clusterodm.supply.changed", "$JS.API.STREAM.DELETE.EVENTS"),
+            ),
+        ),
+    ],
+)
+async def test_what_a_service_does_not_need_it_may_not_say(
+    urls: dict[str, str], user: str, subjects: tuple[str, ...]
+) -> None:
+    whoever = [f"$JS.API.STREAM.{act}.{stream}" for act in ("DELETE", "SNAPSHOT", "MSG.DELETE") for stream in STORES]
+    foreign = [] if user == "scheduler" else [f"$JS.API.STREAM.{act}.KV_tasks" for act in ("PURGE", "UPDATE")]
+    async with connected(urls[user]) as (client, refused):
+        for subject in (*subjects, *whoever, *foreign):
+            refused.clear()
+            await client.publish(subject, b"{}")
+            await client.flush()
+            await until(lambda: refused, what=f"{user} to be refused {subject}")
+            assert f'permissions violation for publish to "{subject.lower()}"' in refused[0]
+
+
+@pytest.mark.parametrize("user", [user for user in USERS if user != "operator"])
+async def test_no_service_hears_what_another_is_told(urls: dict[str, str], user: str) -> None:
+    others = [f"_INBOX.{other}.>" for other in USERS if other != user]
+    owned = [f"clusterodm.{owner}.*" for owner in ("scheduler", "autoscaler") if owner != user]
+    async with connected(urls[user]) as (client, refused):
+        for subject in (
+            ">",
+            "_INBOX.>",
+            "_INBOX.*.>",
+            "$KV.>",
+            "$JS.>",
+            "clusterodm.>",
+            "clusterodm.event.>",
+            *others,
+            *owned,
+        ):
+            refused.clear()
+            await client.subscribe(subject)
+            await client.flush()
+            await until(lambda: refused, what=f"{user} to be refused {subject}")
+            assert f'permissions violation for subscription to "{subject.lower()}"' in refused[0]
+
+
+@LEAVES_UNCLOSED
+@pytest.mark.parametrize("who", ["", f"{EARLIER_TOKEN}@", "proxy:wrong@", "nobody:x@"])
+async def test_nobody_else_gets_in(urls: dict[str, str], who: str) -> None:
+    address = urls["proxy"].rpartition("@")[2]
+    with pytest.raises((nats.errors.Error, OSError)):
+        await nats.connect(f"nats://{who}{address}", max_reconnect_attempts=0, allow_reconnect=False, connect_timeout=5)
+
+
+async def test_a_service_that_is_refused_does_not_take_the_silence_for_an_answer(urls: dict[str, str]) -> None:
+    async with connect(urls["proxy"], "proxy") as proxy:
+        with pytest.raises(BusFailed):
+            await proxy.ask(ADD_NODE, AddNode(hostname="h", port=1), timeout_s=0.5)
+
+
+async def test_the_operator_may_do_everything(urls: dict[str, str]) -> None:
+    async with connected(urls["operator"]) as (client, refused):
+        names = [info.config.name for info in await client.jetstream().streams_info()]
+        await client.subscribe(">")
+        await client.flush()
+        assert "EVENTS" in names
+        assert refused == []

@@ -1,0 +1,79 @@
+"""What each service may do on NATS is what its code does, and no more."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.nats import USERS, USERS_FILE, password_of
+from deploy.nats_users import OPERATOR, RIGHTS, configuration, published, subscribed
+from libs.common import messages
+from libs.common.connecting import inbox_of
+
+SERVICES = Path(__file__).parents[3] / "services"
+KINDS = (messages.Request, messages.Event, messages.Snapshot, messages.BucketName, messages.ObjectsName)
+
+
+def used(service: str) -> Iterator[Any]:
+    """Find the messages and stores that a service's code names."""
+    for path in (SERVICES / service).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names: list[str] = []
+            if isinstance(node, ast.ImportFrom) and node.module == "libs.common.messages":
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "messages":
+                names = [node.attr]
+            yield from (found for name in names if isinstance(found := getattr(messages, name), KINDS))
+
+
+@pytest.mark.parametrize("service", RIGHTS)
+def test_a_service_has_a_right_for_everything_that_its_code_names_and_for_nothing_else(service: str):
+    rights = RIGHTS[service]
+    granted = (*rights.asks, *rights.tells, *rights.hears, *rights.reads, *rights.writes, *rights.objects)
+    granted = (*granted, *rights.sets, *rights.follows)
+    named = [each for each in used(service) if not (isinstance(each, messages.Request) and each.owner == service)]
+    indirectly = {messages.CLUSTER.name, messages.LEADER_ANSWERS.name}
+    own_health = {f"{service}.report_health"}  # one that stands by asks the one that leads
+    assert {each.name for each in named} - indirectly == {each.name for each in granted} - indirectly - own_health
+
+
+@pytest.mark.parametrize("service", RIGHTS)
+def test_a_bucket_is_written_by_its_owner_alone(service: str):
+    for bucket in (*RIGHTS[service].writes, *RIGHTS[service].objects):
+        assert bucket.writer == service or bucket is messages.CLUSTER
+    for bucket in RIGHTS[service].reads:
+        assert bucket.writer != service
+
+
+def test_no_service_may_do_everything():
+    for service, rights in RIGHTS.items():
+        for subject in (*published(service, rights), *subscribed(service, rights)):
+            assert subject not in {">", "$JS.API.>", "$KV.>", "$SYS.>", "clusterodm.>"}
+        assert [each for each in subscribed(service, rights) if each.startswith("_INBOX")] == [f"_INBOX.{service}.>"]
+
+
+def test_the_configuration_that_is_shipped_is_the_one_that_the_table_makes():
+    assert USERS_FILE.read_text() == configuration(), "python -m deploy.nats_users > deploy/nats-users.conf"
+    assert set(USERS) == {OPERATOR, *RIGHTS}
+
+
+def test_a_password_is_the_users_own_and_is_no_number():
+    passwords = {password_of("token", user) for user in USERS}
+    assert len(passwords) == len(USERS)
+    assert all(each[0] == "p" and each.isalnum() for each in passwords)
+
+
+@pytest.mark.parametrize(
+    ("url", "inbox"),
+    [
+        ("nats://proxy:secret@h:1,nats://proxy:secret@i:1", "_INBOX.proxy"),
+        ("nats://h:4222", "_INBOX"),
+        ("nats://token@h:4222", "_INBOX"),
+        ("nats://a.b:secret@h", "_INBOX"),
+        ("nats://[h", "_INBOX"),
+    ],
+)
+def test_each_user_has_an_inbox_of_its_own(url: str, inbox: str):
+    assert inbox_of(url) == inbox
