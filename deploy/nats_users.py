@@ -1,8 +1,9 @@
 """Who may say and hear what on NATS: a user for each service, with the subjects that it needs and no others.
 
-    python -m deploy.nats_users > deploy/nats-users.conf
+    python -m deploy.nats_users
 
-writes the part of nats-server's configuration that `clusterodm up`, Compose and Kubernetes share; passwords are variables in it.
+writes nats-users.conf, the part of nats-server's configuration that `clusterodm up` and Compose share, and kubernetes/nats-users.yaml, which
+holds the same; passwords are variables in it.
 The table below says who asks, tells and hears what, in the names of libs/common/messages.py; everything else follows from it: the subjects of
 JetStream's interface behind each bucket and stream (docs.nats.io, "NATS API Reference"), and an inbox for each user, so that nobody reads
 the answers that another one gets. The user `operator` may do everything: it is for the operator's words, for backups and integrations.
@@ -11,9 +12,9 @@ A bucket or stream is changed and emptied by its owner alone; whoever reads it m
 """
 
 import json
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from libs.common import messages as m
@@ -216,5 +217,39 @@ def listed(subjects: Iterable[str]) -> str:
     return "".join(f"\n          {json.dumps(subject)}" for subject in dict.fromkeys(subjects))
 
 
+def manifest() -> str:
+    """Write the same for Kubernetes, with a Secret for the passwords."""
+    users = (OPERATOR, *RIGHTS)
+    passwords = "".join(f"  {variable(user)}: {user}\n" for user in users)
+    indented = "".join(f"    {line}\n" for line in configuration().splitlines())
+    return f"""\
+# Written by `python -m deploy.nats_users`. The passwords: replace them before the cluster is used, each beginning with a letter, or
+# delete the Secret here and make one of your own:
+#   kubectl create secret generic nats-users $(for u in {" ".join(user.upper() for user in users)}; do
+#     echo --from-literal=NATS_${{u}}_PASSWORD=p$(openssl rand -hex 24); done)
+apiVersion: v1
+kind: Secret
+metadata:
+  name: nats-users
+  labels: {{ app.kubernetes.io/part-of: clusterodm }}
+stringData:
+{passwords}---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: nats-users
+  labels: {{ app.kubernetes.io/part-of: clusterodm }}
+data:
+  nats-users.conf: |
+{indented}"""
+
+
+HERE: Final = Path(__file__).parent
+FILES: Final[dict[Path, Callable[[], str]]] = {
+    HERE / "nats-users.conf": configuration,
+    HERE / "kubernetes" / "nats-users.yaml": manifest,
+}
+
 if __name__ == "__main__":
-    sys.stdout.write(configuration())
+    for path, written_by in FILES.items():
+        path.write_text(written_by(), encoding="utf-8")

@@ -104,18 +104,23 @@ def shut_down(peers: Container[tuple[str, int]]) -> None:
                     copy.shutdown(socket.SHUT_RDWR)
 
 
-def inbox_of(url: str) -> str:
-    """Name where answers go to: an inbox for each user of NATS, which the rights of others can leave out."""
+def named_in(url: str) -> tuple[str, str]:
+    """Read user and password out of the first of some URLs; empty: there are none, or there is a token."""
     try:
         where = urlsplit(url.partition(",")[0])
     except ValueError:
-        return INBOX
-    named = where.username and where.password and USER.fullmatch(where.username)
-    return f"{INBOX}.{where.username}" if named else INBOX
+        return "", ""
+    return (where.username, where.password) if where.username and where.password else ("", "")
+
+
+def inbox_of(user: str) -> str:
+    """Name where answers go to: an inbox for each user of NATS, which the rights of others can leave out."""
+    return f"{INBOX}.{user}" if USER.fullmatch(user) else INBOX
 
 
 async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[..., Awaitable[None]]) -> Client:
     """Connect to the first server that answers within `wait_s` seconds; see `bus.connect`. Raises BusFailed."""
+    user, password = named_in(url)  # for the servers, too, that others of a cluster tell of: their URLs hold neither
     try:
         async with asyncio.timeout(wait_s):
             connecting = nats.connect(
@@ -126,7 +131,9 @@ async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[
                 connect_timeout=CONNECT_S,
                 ping_interval=PING_EVERY_S,
                 max_outstanding_pings=UNANSWERED_PINGS_COUNT,
-                inbox_prefix=inbox_of(url),
+                inbox_prefix=inbox_of(user),
+                user=user or None,
+                password=password or None,
                 **callbacks,
             )
             return await heeding(connecting)

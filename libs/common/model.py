@@ -2,7 +2,6 @@
 
 What must live here: the shape of nodes, tasks and attempts, as they lie in the key-value store and travel on the bus.
 What must not: decisions about them (scheduler/core), anything that does I/O, any clock.
-
 Units are in the names: `_ms` is milliseconds (since 1970 UTC for points in time), `_bytes` bytes, `_count` a number of things.
 """
 

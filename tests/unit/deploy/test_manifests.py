@@ -103,9 +103,22 @@ def test_every_pod_has_no_rights_beyond_a_user_and_writes_to_volumes_only(worklo
 
 def test_no_pod_reaches_the_admin():
     assert named("NetworkPolicy", "admin")["spec"]["ingress"] == []
-    assert {each["name"]: each["value"] for each in container(named("Deployment", "admin"))["env"]} == {
-        "CLUSTERODM_ADMIN_BIND": "0.0.0.0"
-    }
+    assert {"name": "CLUSTERODM_ADMIN_BIND", "value": "0.0.0.0"} in container(named("Deployment", "admin"))["env"]
+
+
+def test_every_service_is_a_user_of_nats_of_its_own():
+    for service in SERVICES:
+        [workload] = [each for each in workloads() if each["metadata"]["name"] == service]
+        given = {each["name"]: each.get("value") for each in container(workload)["env"]}
+        assert given["CLUSTERODM_NATS_URL"] == f"nats://{service}:$(NATS_PASSWORD)@nats:4222"
+    for path in COMPOSE:
+        for name, service in yaml.load(path.read_text(), Loader)["services"].items():  # noqa: S506 a safe loader, see above
+            user = {"register": "operator"}.get(name, name.partition("-")[0])
+            for url in service.get("environment", {}).get("CLUSTERODM_NATS_URL", "").split(","):
+                assert not url or url.startswith(f"nats://{user}:${{NATS_{user.upper()}_PASSWORD:-{user}}}@nats")
+    for name in ("nats.conf", "nats-ha.conf"):
+        assert "include nats-users.conf" in (DEPLOY / name).read_text()
+    assert "include nats-users.conf" in named("ConfigMap", "nats")["data"]["nats-server.conf"]
 
 
 def test_there_is_a_way_for_each_service():

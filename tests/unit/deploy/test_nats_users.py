@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from deploy.nats import USERS, USERS_FILE, password_of
-from deploy.nats_users import OPERATOR, RIGHTS, configuration, published, subscribed
+from deploy.nats_users import FILES, OPERATOR, RIGHTS, published, subscribed
 from libs.common import messages
-from libs.common.connecting import inbox_of
+from libs.common.connecting import inbox_of, named_in
 
 SERVICES = Path(__file__).parents[3] / "services"
 KINDS = (messages.Request, messages.Event, messages.Snapshot, messages.BucketName, messages.ObjectsName)
@@ -55,7 +55,10 @@ def test_no_service_may_do_everything():
 
 
 def test_the_configuration_that_is_shipped_is_the_one_that_the_table_makes():
-    assert USERS_FILE.read_text() == configuration(), "python -m deploy.nats_users > deploy/nats-users.conf"
+    assert USERS_FILE in FILES
+    assert [path.name for path, made in FILES.items() if path.read_text() != made()] == [], (
+        "python -m deploy.nats_users"
+    )
     assert set(USERS) == {OPERATOR, *RIGHTS}
 
 
@@ -76,4 +79,4 @@ def test_a_password_is_the_users_own_and_is_no_number():
     ],
 )
 def test_each_user_has_an_inbox_of_its_own(url: str, inbox: str):
-    assert inbox_of(url) == inbox
+    assert inbox_of(named_in(url)[0]) == inbox
