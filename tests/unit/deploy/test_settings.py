@@ -74,9 +74,9 @@ def test_what_is_no_node_address_is_refused_without_repeating_it(text: str, caps
     assert "HOST:PORT" in capsys.readouterr().err
 
 
-def test_a_node_with_an_ipv6_address_or_a_comma_in_its_token_is_one_node():
-    settings = read(["--node", "[fd00::1]:3000", "--node=[::1]:1:t,x", "--node", "a:2"])
-    assert settings.nodes == [NodeAddress("fd00::1", 3000), NodeAddress("::1", 1, "t,x"), NodeAddress("a", 2)]
+def test_nodes_with_ipv6_addresses_may_be_given_as_flags():
+    settings = read(["--node", "[fd00::1]:3000", "--node=[::1]:1:t", "--node", "a:2"])
+    assert settings.nodes == [NodeAddress("fd00::1", 3000), NodeAddress("::1", 1, "t"), NodeAddress("a", 2)]
 
 
 def test_nodes_may_be_given_several_times_and_hide_their_tokens():
