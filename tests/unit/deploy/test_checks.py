@@ -59,7 +59,7 @@ def test_the_token_and_the_port_of_nats_are_remembered(tmp_path: Path):
     assert len(token) >= 32
     assert remembered_token(tmp_path) == token
     assert remembered_port(tmp_path) == 0
-    written = configuration(tmp_path, 4333, 8333, token)
+    written = configuration(tmp_path, 4333, 8333)
     assert remembered_port(tmp_path) == 4333
     assert "sync_interval: always" in written
     assert 'listen: "127.0.0.1:4333"' in written
