@@ -171,7 +171,7 @@ class Cluster:
     ) -> NodeView:
         """Register a node, under another port than its own if given, and wait until it is seen online."""
         asked = AddNode(hostname=node.hostname, port=port or node.port, token=node.token, **more)
-        view = await self.bus.ask(ADD_NODE, asked, timeout_s=10)
+        view = await self.bus.ask(ADD_NODE, asked, timeout_s=30)
         if online:
             await until(lambda: self._online(view), what=f"{node} to be online")
         return view

@@ -317,10 +317,10 @@ async def test_kept_inputs_go_oldest_first_when_the_disk_gets_scarce(tmp_path: P
             assert (await post(http, cluster, "/task/cancel", data={"uuid": canceled.task})).json() == {"success": True}
             assert kept(cluster, canceled, old, young) == [3, 3, 3]
             disk.leave(15 * MB)
-            await until(lambda: kept(cluster, canceled, old, young) == [0, 3, 3], timeout_s=20, what="the canceled one")
+            await until(lambda: kept(cluster, canceled, old, young) == [0, 3, 3], timeout_s=45, what="the canceled one")
             say("what is kept for a restart goes first")
             disk.leave(15 * MB)
-            await until(lambda: kept(cluster, canceled, old, young) == [0, 0, 3], timeout_s=20, what="the older one")
+            await until(lambda: kept(cluster, canceled, old, young) == [0, 0, 3], timeout_s=45, what="the older one")
             say("then the oldest of those that run")
             assert (await post(http, cluster, "/task/restart", data={"uuid": canceled.task})).json() == {
                 "success": True

@@ -324,7 +324,7 @@ async def completed_before_the_webhook(scene: Scene) -> Half:
     await until(lambda: scene.logged("proxy", "webhook failed"), what="the webhook to fail")
     yield TaskState.COMPLETED, AttemptState.ENDED
     async with await asyncio.start_server(hear(scene), "127.0.0.1", port):
-        await until(lambda: scene.told, timeout_s=20, what="the webhook")
+        await until(lambda: scene.told, timeout_s=45, what="the webhook")
     assert scene.data.task.encode() in scene.told[0]
 
 
@@ -498,12 +498,12 @@ async def until_read(scene: Scene) -> Task | None:
 async def nothing_is_left(scene: Scene) -> None:
     """No file, no notice."""
     uploads = await scene.cluster.bus.bucket(UPLOADS)
-    await until(lambda: spooled(scene.cluster) == [], timeout_s=20, what="the spool to be empty")
+    await until(lambda: spooled(scene.cluster) == [], timeout_s=45, what="the spool to be empty")
 
     async def no_notice() -> bool:
         return await uploads.get(scene.data.task) is None
 
-    await until(no_notice, timeout_s=20, what="the notice to be taken down")
+    await until(no_notice, timeout_s=45, what="the notice to be taken down")
 
 
 async def test_every_state_of_the_life_was_walked_and_nothing_is_left_to_tell_nodes(scene: Scene):
@@ -511,7 +511,7 @@ async def test_every_state_of_the_life_was_walked_and_nothing_is_left_to_tell_no
         pytest.skip("only some cases were chosen, or not all went well")
     assert {state for state, _ in walked} == {None, *TaskState}
     assert {attempt for _, attempt in walked} == {None, *AttemptState}
-    tasks = await until(lambda: settled_tasks(scene), timeout_s=20, step_s=0.2, what="all nodes to have been told")
+    tasks = await until(lambda: settled_tasks(scene), timeout_s=45, step_s=0.2, what="all nodes to have been told")
     say(f"{len(walked)} states, {len(tasks)} tasks, {sum(len(task.attempts) for task in tasks)} attempts")
     runs = runs_of(scene.node, outages)
     assert [pair for own in runs_by_task(runs, tasks).values() for pair in overlaps(own, outages, GRACE_S)] == []

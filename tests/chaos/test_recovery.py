@@ -48,7 +48,7 @@ class Scene:
 
     async def runs(self, task: Dataset) -> None:
         """Wait until the node works on a task."""
-        await until(lambda: self.node.events("task_started", task=task.task), timeout_s=30, what="it runs on the node")
+        await until(lambda: self.node.events("task_started", task=task.task), timeout_s=60, what="it runs on the node")
         self.node.set(task_time_s=0.5)
 
     @asynccontextmanager
@@ -100,7 +100,7 @@ class Scene:
         await asyncio.to_thread(self.cluster.nats.start)
         self.cluster.start_all()
         await self.cluster.ready()
-        await until(self._registered, timeout_s=30, what="the node is registered")
+        await until(self._registered, timeout_s=60, what="the node is registered")
 
     async def _registered(self) -> bool:
         try:
@@ -214,7 +214,7 @@ async def killed_before(scene: Scene) -> None:
 async def removed_under_it(scene: Scene) -> None:
     """Lose the spool of a proxy that runs: it ends by itself, with a sentence."""
     shutil.rmtree(scene.cluster.spool)
-    assert await until(lambda: scene.cluster.ended("proxy"), timeout_s=20, what="the proxy to end") == 1
+    assert await until(lambda: scene.cluster.ended("proxy"), timeout_s=45, what="the proxy to end") == 1
     assert f"the spool {scene.cluster.spool} was removed while this proxy was running" in scene.cluster.log("proxy")
 
 

@@ -67,8 +67,8 @@ async def test_a_task_canceled_while_it_is_sent_leaves_nothing_on_the_node(tmp_p
         async with a_cluster(tmp_path, node, send_ahead_of_commit=False) as http:
             node.set(answer_delay_s=0.3)
             task = await commits(http, images)
-            await until(lambda: node.events("file_stored"), timeout_s=20, what="files are on their way")
+            await until(lambda: node.events("file_stored"), timeout_s=45, what="files are on their way")
             assert (await http.post("/task/cancel", data={"uuid": task})).json() == {"success": True}
             assert await ends(http, task) == CANCELED
-            await until(lambda: not list((node.data_dir / "tmp").iterdir()), timeout_s=20, what="nothing to be left")
+            await until(lambda: not list((node.data_dir / "tmp").iterdir()), timeout_s=45, what="nothing to be left")
         assert not node.events("task_committed")

@@ -132,7 +132,7 @@ async def test_a_commit_while_every_node_is_down_waits_for_one_to_come_back(
         node.kill()
         task = await upload(http, images)
         assert (await http.post(f"/task/new/commit/{task}")).json() == {"uuid": task}
-        await until(lambda: all_offline(cluster), timeout_s=20, what="the node to be missed")
+        await until(lambda: all_offline(cluster), timeout_s=45, what="the node to be missed")
         assert (await info(http, task))["status"]["code"] in (TaskStatus.QUEUED.value, TaskStatus.RUNNING.value)
         node.start()
         await completed(http, task)
@@ -239,7 +239,7 @@ async def test_the_webhook_is_called_with_the_public_id(cluster: Cluster, http: 
         for path in images:
             await http.post(f"/task/new/upload/{task}", files={"images": (path.name, path.read_bytes())})
         await http.post(f"/task/new/commit/{task}")
-        await until(lambda: received, timeout_s=20)
+        await until(lambda: received, timeout_s=45)
     assert received[0]["uuid"] == task
     assert received[0]["status"]["code"] == TaskStatus.COMPLETED.value
     assert len(received[0]["images"]) == 4

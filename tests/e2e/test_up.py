@@ -120,8 +120,8 @@ def test_a_killed_service_is_back_and_the_cluster_works(demo: Up, service: str, 
     before = demo.service(service)
     os.kill(before, signal.SIGKILL)
     until_sync(lambda: f"{service}: killed by SIGKILL: starting it again" in demo.output)
-    until_sync(lambda: service_of(demo, service) not in {None, before}, timeout_s=20)
-    until_sync(demo.healthy, timeout_s=20)
+    until_sync(lambda: service_of(demo, service) not in {None, before}, timeout_s=45)
+    until_sync(demo.healthy, timeout_s=45)
     run_dataset(demo, tmp_path)
 
 

@@ -62,7 +62,7 @@ async def test_tasks_survive_the_death_of_a_proxy_and_of_the_leading_scheduler(u
         last = await asyncio.to_thread(create, TASKS_COUNT - 1)
         clients.create_task(asyncio.to_thread(finish, TASKS_COUNT - 1, last))
     assert len(terms(up)) > len(before), "the other scheduler, or the one that was started again, has taken over"
-    until_sync(lambda: all(answers(f"{url}/healthz") for url in proxies(up)), timeout_s=20, what="both proxies")
+    until_sync(lambda: all(answers(f"{url}/healthz") for url in proxies(up)), timeout_s=45, what="both proxies")
     assert up.stop() == 0
     assert up.processes() == []
 

@@ -55,7 +55,7 @@ async def test_a_file_of_the_original_brings_a_task_to_its_end(provider: str, tm
             seen += command_lines()
             await asyncio.sleep(0.05)
         assert await finish(task) == "COMPLETED"
-        await until(lambda: settled(cluster, machines), timeout_s=20, what="the machine to go")
+        await until(lambda: settled(cluster, machines), timeout_s=45, what="the machine to go")
         assert len(machines.calls("create")) == 1
         await until(lambda: no_nodes(cluster), what="its node to go")
         keys = [

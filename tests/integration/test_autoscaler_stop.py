@@ -56,7 +56,7 @@ async def test_it_ends_in_time_at_every_step(kind: str, tmp_path: Path, seaweed:
                 machines.hold()
                 task = await create(cluster, make_images(tmp_path / "images", 3))
                 for count, step in enumerate(STEPS, start=1):
-                    await until(lambda count=count: at_work_count(cluster) == count, timeout_s=20, what="it to begin")
+                    await until(lambda count=count: at_work_count(cluster) == count, timeout_s=45, what="it to begin")
                     await reached(step, records, machines)
                     await stopped(cluster)
                     if step == CREATED:

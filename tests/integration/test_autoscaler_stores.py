@@ -62,7 +62,7 @@ async def started(folder: Path, cloud: CloudApiProcess, **keys: Any) -> AsyncIte
     """A cluster that compares often."""
     file = write_file(folder, cloud, **keys)
     async with Cluster(folder / "cluster", asr=file, **OFTEN) as cluster:
-        await until(IdentityFile(cluster.folder / "data").read, timeout_s=20, what="the autoscaler's directory")
+        await until(IdentityFile(cluster.folder / "data").read, timeout_s=45, what="the autoscaler's directory")
         yield cluster
 
 
@@ -173,7 +173,7 @@ async def test_the_autoscalers_directory_is_written_anew_when_it_is_lost(tmp_pat
         assert cluster.stop("autoscaler") == 0
         shutil.rmtree(cluster.folder / "data" / "autoscaler")
         cluster.start("autoscaler")
-        await until(lambda: IdentityFile(cluster.folder / "data").read(), timeout_s=20, what="the directory")
+        await until(lambda: IdentityFile(cluster.folder / "data").read(), timeout_s=45, what="the directory")
         assert directory_of(cluster) == known
         assert (await the_one_machine(cluster)).id == before.id
         assert cloud.here() == [before.id]
@@ -189,8 +189,8 @@ async def test_a_standbys_directory_learns_what_the_leaders_knows(tmp_path: Path
         cloud.rent("clusterodm-older1-40-left")
         cluster.start("autoscaler#2")
         ours = (known.current.cluster_id, "older1")
-        await until(lambda: directory_of(cluster).cluster_ids == ours, timeout_s=20, what="the leader to learn")
-        await until(lambda: (second.read() or older).cluster_ids == ours, timeout_s=20, what="the standby to learn")
+        await until(lambda: directory_of(cluster).cluster_ids == ours, timeout_s=45, what="the leader to learn")
+        await until(lambda: (second.read() or older).cluster_ids == ours, timeout_s=45, what="the standby to learn")
         machine = await until(
             lambda: online(cluster), timeout_s=20, what="the machine of the older id to be used again"
         )

@@ -76,7 +76,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         Cluster(tmp_path) as cluster,
     ):
         world = World(cluster, (first, second))
-        await until(lambda: answers(world), timeout_s=20, what="admin to answer")
+        await until(lambda: answers(world), timeout_s=45, what="admin to answer")
         yield world
 
 
@@ -120,7 +120,7 @@ async def test_an_operator_runs_a_cluster_by_words_alone(world: World, tmp_path:
     assert (page[waiting]["state"], page[running]["node"]) == ("waiting", f"127.0.0.1:{first.port}")
 
     assert json.loads(await world.telnet(f"TASK CANCEL {running}")) == {"success": True}
-    await until(lambda: is_state(world, waiting, "running"), timeout_s=20, what="the second task to take its place")
+    await until(lambda: is_state(world, waiting, "running"), timeout_s=45, what="the second task to take its place")
     assert (await world.program("task", "remove", running))[0] == 0
     assert await world.telnet(f"TASK INFO {running}") == "INVALID\r\n"
     assert (await world.program("task", "info", running))[0] == 1
@@ -183,7 +183,7 @@ async def test_the_service_stops_at_once_when_told_though_sessions_are_open(worl
     world.cluster.start("admin")
     writer.close()
     async with asyncio.timeout(20):
-        await until(lambda: answers(world), timeout_s=20, what="admin to be back")
+        await until(lambda: answers(world), timeout_s=45, what="admin to be back")
 
 
 async def answers(world: World) -> bool:

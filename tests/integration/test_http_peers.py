@@ -139,7 +139,7 @@ async def in_front(port: int, *words: str) -> AsyncIterator[int]:
     """Run a proxy while the context is open."""
     process = await asyncio.create_subprocess_exec(*words)
     try:
-        await until(lambda: exchange(port, GET_INFO), what=f"{words[0]} answers", timeout_s=20)
+        await until(lambda: exchange(port, GET_INFO), what=f"{words[0]} answers", timeout_s=45)
         yield port
     finally:
         process.terminate()

@@ -287,7 +287,7 @@ async def test_a_killed_scheduler_goes_on_with_tasks_in_every_state(
         assert (again.node, again.attempt, again.node_task_id) == (kept_place.node, 1, kept)
         assert again.epoch > kept_place.epoch
         # The holder speaks for `kept` alone: the node is asked about the other two, and has one of them.
-        await until(lambda: renewed(stage, kept, orphaned), timeout_s=15, step_s=0.2, what="the orphan to wait again")
+        await until(lambda: renewed(stage, kept, orphaned), timeout_s=45, step_s=0.2, what="the orphan to wait again")
         await stage.until_state(sent, TaskState.COMPLETED)
         assert len((await stage.task(sent)).attempts) == 1
         await stage.send(kept_place)
@@ -452,5 +452,5 @@ async def test_a_node_that_comes_back_after_a_restart_of_the_scheduler_is_told_w
         async def told() -> bool:
             return (await stage.http.get(f"{cut_off.url}/task/list")).json() == []
 
-        await until(told, timeout_s=20, what="the node to forget the task")
+        await until(told, timeout_s=45, what="the node to forget the task")
         assert (await stage.task(task)).state is TaskState.COMPLETED

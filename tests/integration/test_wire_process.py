@@ -35,7 +35,7 @@ async def running(tmp_path: Path, nats_url: str, port: int, *flags: str) -> Asyn
     """Run a proxy until it answers, and end it afterwards."""
     process = await start(tmp_path, nats_url, "--port", str(port), *flags)
     try:
-        await until(lambda: accepts(port), timeout_s=20, what="the proxy listens")
+        await until(lambda: accepts(port), timeout_s=45, what="the proxy listens")
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -100,7 +100,7 @@ async def test_tls_alone_and_beside_plain_http(
 
     process = await start(tmp_path, nats_url, "--port", str(port), *flags)
     try:
-        secure = await until(lambda: exchange(port, GET_INFO, trusting), timeout_s=20)
+        secure = await until(lambda: exchange(port, GET_INFO, trusting), timeout_s=45)
         assert parse(secure)[0] == 200
     finally:
         process.kill()
