@@ -29,6 +29,9 @@ async def read_or_made(bucket: Bucket[Incarnation], now_ms: Callable[[], int]) -
     made = Incarnation(id=IncarnationId(uuid.uuid4().hex), made_at_ms=now_ms())
     try:
         await bucket.create(INCARNATION_KEY, made)
-    except Conflict:
-        raise BusFailed("another service has just made the incarnation") from None
+    except Conflict:  # another service has just made it
+        entry = await bucket.get(INCARNATION_KEY)
+        if entry is None:
+            raise BusFailed("the incarnation has disappeared") from None
+        return entry.value
     return made

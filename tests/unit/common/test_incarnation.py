@@ -1,12 +1,14 @@
 """The incarnation of the cluster: made once in each store, whoever comes first."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from libs.common.errors import BusFailed
-from libs.common.incarnation import incarnation
+from libs.common.incarnation import incarnation, read_or_made
 from libs.common.messages import CLUSTER, INCARNATION_KEY
+from libs.common.model import Incarnation, IncarnationId
 from libs.common.testing import FakeClock, MemoryBus
 
 
@@ -22,6 +24,25 @@ async def test_all_who_come_at_the_same_time_find_the_same():
     bus, clock = MemoryBus(), FakeClock()
     found = await asyncio.gather(*(incarnation(bus, clock.wall_ms, wait_s=5) for _ in range(5)))
     assert len(set(found)) == 1
+
+
+class Overtaken:
+    """A bucket in which somebody else is quicker."""
+
+    def __init__(self, bucket: Any, other: Incarnation) -> None:
+        self._bucket = bucket
+        self._other = other
+        self.get = bucket.get
+
+    async def create(self, key: str, value: Incarnation) -> int:
+        await self._bucket.create(key, self._other)
+        return await self._bucket.create(key, value)
+
+
+async def test_who_comes_second_takes_over_what_the_first_has_made_without_a_pause():
+    bucket = await MemoryBus().bucket(CLUSTER)
+    other = Incarnation(id=IncarnationId("first"), made_at_ms=FakeClock().wall_ms())
+    assert await read_or_made(Overtaken(bucket, other), FakeClock().wall_ms) == other
 
 
 async def test_a_store_that_begins_anew_has_another():
