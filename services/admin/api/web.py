@@ -21,11 +21,10 @@ from typing import Any, Final
 
 import jinja2
 import msgspec
-from starlette.applications import Starlette
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from libs.common.health import Health
@@ -51,14 +50,18 @@ NAME: Final = "ClusterODM"
 
 def web_app(bus: Bus, password: str, logins: Logins, health: Health, names: frozenset[str] = frozenset()) -> ASGIApp:
     """Make the page, guarded; `names`: under which it is known, beside addresses and localhost."""
-    routes = [
-        *page(has_password=bool(password)),
-        *reading(bus, health),
-        *node_changes(bus),
-        *task_changes(bus),
-        *machines(bus),
-    ]
-    return Guard(Starlette(routes=routes, exception_handlers={HTTPException: said}), password, logins, names)
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.add_exception_handler(HTTPException, said)
+    app.add_exception_handler(RequestValidationError, misread)
+    for router in (
+        page(has_password=bool(password)),
+        reading(bus, health),
+        node_changes(bus),
+        task_changes(bus),
+        machines(bus),
+    ):
+        app.include_router(router)
+    return Guard(app, password, logins, names)
 
 
 async def said(_request: Request, error: Exception) -> Response:
@@ -71,42 +74,57 @@ async def said(_request: Request, error: Exception) -> Response:
     )
 
 
-def page(*, has_password: bool) -> list[Route]:
+async def misread(_request: Request, error: Exception) -> Response:
+    """Say which part of an address cannot be read, and why."""
+    found = error.errors() if isinstance(error, RequestValidationError) else []
+    reasons = (f"{'.'.join(str(place) for place in each['loc'][1:])}: {each['msg']}" for each in found)
+    return JSONResponse({"error": "; ".join(reasons)}, status_code=422)
+
+
+def page(*, has_password: bool) -> APIRouter:
     """Serve what a browser loads."""
+    router = APIRouter()
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True)
     text = templates.get_template("index.html").render(name=NAME, version=VERSION, has_password=has_password)
     assets = {name: (HERE / "static" / name).read_bytes() for name in ASSETS}
 
-    async def index(_: Request) -> Response:
+    @router.get("/")
+    async def index() -> Response:
         return HTMLResponse(text)
 
-    async def asset(request: Request) -> Response:
-        name = request.path_params["name"]
+    @router.get("/static/{name}")
+    async def asset(name: str) -> Response:
         if name not in assets:
             raise HTTPException(404)
         return Response(assets[name], media_type=ASSETS[name])
 
-    async def signout(_: Request) -> Response:
+    @router.get("/signout")
+    async def signout() -> Response:
         return HTMLResponse('Signed out. <a href="/">Sign in again</a>', status_code=401)
 
-    return [Route("/", index), Route("/static/{name}", asset), Route("/signout", signout)]
+    return router
 
 
-def reading(bus: Bus, health: Health) -> list[Route]:
+def reading(bus: Bus, health: Health) -> APIRouter:
     """Serve what changes nothing."""
+    router = APIRouter()
 
+    @router.get("/healthz")
+    @router.get("/readyz")
     async def healthy(request: Request) -> Response:
         well, said = health.page(request.url.path, errors=False) or (False, {})
         return JSONResponse(said, status_code=200 if well else 503)
 
-    async def info(_: Request) -> Response:
+    @router.get("/r/info")
+    async def info() -> Response:
         return JSONResponse({"name": NAME, "version": VERSION})
 
-    async def node_list(_: Request) -> Response:
+    @router.get("/r/node/list")
+    async def node_list() -> Response:
         return answered(await execute(bus, words.ListNodes()))
 
-    async def task_list(request: Request) -> Response:
-        last = count(request.query_params.get("last"))
+    @router.get("/r/task/list")
+    async def task_list(last: int | None = None) -> Response:
         answer = await execute(bus, words.ListTasks())
         if last is None or not isinstance(answer, Tasks):
             return answered(answer)
@@ -115,18 +133,14 @@ def reading(bus: Bus, health: Health) -> list[Route]:
         response.headers["X-Task-Counts"] = msgspec.json.encode(counts).decode()
         return response
 
-    return [
-        Route("/healthz", healthy),
-        Route("/readyz", healthy),
-        Route("/r/info", info),
-        Route("/r/node/list", node_list),
-        Route("/r/task/list", task_list),
-    ]
+    return router
 
 
-def node_changes(bus: Bus) -> list[Route]:
+def node_changes(bus: Bus) -> APIRouter:
     """Serve what changes nodes."""
+    router = APIRouter()
 
+    @router.post("/r/node/add")
     async def node_add(request: Request) -> Response:
         fields = await body(request)
         command = addition(fields)
@@ -137,78 +151,68 @@ def node_changes(bus: Bus) -> list[Route]:
             return JSONResponse({"error": "Invalid", "reason": answer.reason})
         return answered(answer)
 
+    @router.post("/r/node/lock")
     async def node_lock(request: Request) -> Response:
         return await change_node(bus, NodeAct.LOCK, request)
 
+    @router.post("/r/node/unlock")
     async def node_unlock(request: Request) -> Response:
         return await change_node(bus, NodeAct.UNLOCK, request)
 
+    @router.delete("/r/node")
     async def node_delete(request: Request) -> Response:
         return await change_node(bus, NodeAct.DEL, request)
 
-    return [
-        Route("/r/node/add", node_add, methods=["POST"]),
-        Route("/r/node/lock", node_lock, methods=["POST"]),
-        Route("/r/node/unlock", node_unlock, methods=["POST"]),
-        Route("/r/node", node_delete, methods=["DELETE"]),
-    ]
+    return router
 
 
-def task_changes(bus: Bus) -> list[Route]:
+def task_changes(bus: Bus) -> APIRouter:
     """Serve what changes tasks."""
+    router = APIRouter()
 
+    @router.post("/r/task/cancel")
     async def task_cancel(request: Request) -> Response:
         return await change_task(bus, TaskAct.CANCEL, request)
 
+    @router.post("/r/task/remove")
     async def task_remove(request: Request) -> Response:
         return await change_task(bus, TaskAct.REMOVE, request)
 
-    return [
-        Route("/r/task/cancel", task_cancel, methods=["POST"]),
-        Route("/r/task/remove", task_remove, methods=["POST"]),
-    ]
+    return router
 
 
-def machines(bus: Bus) -> list[Route]:
+def machines(bus: Bus) -> APIRouter:
     """Serve what is the autoscaler's."""
+    router = APIRouter()
 
-    async def status(_: Request) -> Response:
+    @router.get("/r/asr/status")
+    async def status() -> Response:
         answer = await execute(bus, words.ShowAutoscaler())
         if isinstance(answer, Away):  # a cluster may do without one: the page asks again and again
             return JSONResponse({"enabled": False, "reason": answer.reason})
         return answered(answer)
 
-    async def machine_list(_: Request) -> Response:
+    @router.get("/r/machine/list")
+    async def machine_list() -> Response:
         return answered(await execute(bus, words.ListMachines()))
 
+    @router.post("/r/asr/pause")
     async def pause(request: Request) -> Response:
         reason = (await body(request)).get("reason")
         return answered(await execute(bus, words.PauseAutoscaler(reason if isinstance(reason, str) else "")))
 
+    @router.post("/r/asr/resume")
     async def resume(request: Request) -> Response:
         await body(request)
         return answered(await execute(bus, words.ResumeAutoscaler()))
 
+    @router.delete("/r/machine")
     async def destroy(request: Request) -> Response:
         fields = await body(request)
         number = words.node_number(str(fields.get("number")))
         return answered(await execute(bus, words.DestroyMachine(number, str(fields.get("name") or ""))))
 
-    return [
-        Route("/r/asr/status", status),
-        Route("/r/machine/list", machine_list),
-        Route("/r/asr/pause", pause, methods=["POST"]),
-        Route("/r/asr/resume", resume, methods=["POST"]),
-        Route("/r/machine", destroy, methods=["DELETE"]),
-    ]
-
-
-def count(text: str | None) -> int | None:
-    """Read a count in a query. Raises HTTPException."""
-    try:
-        return None if text is None else int(text)
-    except ValueError:
-        raise HTTPException(422, "last must be a count") from None
+    return router
 
 
 async def change_node(bus: Bus, act: NodeAct, request: Request) -> Response:
