@@ -52,6 +52,7 @@ class Loader(yaml.SafeLoader):
 
 
 Loader.add_constructor("!reset", lambda *_: None)
+Loader.add_constructor("!override", lambda loader, node: loader.construct_sequence(node))
 
 
 def compose_environments() -> Iterator[str]:
