@@ -68,8 +68,9 @@ class DockerMachineSim:
         return sorted(path.stem for path in self.place.store.glob("*.json"))
 
     def calls(self, command: str = "") -> list[list[str]]:
-        """Give the words of all calls of a command."""
-        return [call["words"] for call in self.place.calls() if not command or call["words"][:1] == [command]]
+        """Give the words of all calls of a command; none of those that only ask for its help."""
+        calls = [call["words"] for call in self.place.calls()]
+        return [words for words in calls if not command or (words[:1] == [command] and "--help" not in words)]
 
     def done(self) -> str:
         """Give what was called on machines."""
