@@ -10,6 +10,7 @@ ever on a command line.
 """
 
 import gc
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -58,6 +59,8 @@ NODE_HEALTH_PATH: Final = "/sim/settings"
 
 def main(argv: Sequence[str]) -> int:
     """Run a cluster until Ctrl-C or SIGTERM; the exit code."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # until the supervisor hears them: what was begun is taken back
     settings = read(argv)
     try:
         return up(settings)
