@@ -23,11 +23,10 @@ from libs.common.messages import AdoptTask, AttemptStage, KnownAttempt, KnownEnd
 from libs.common.model import Attempt, AttemptState, Cleanup, NodeId, NodeTaskId, Task, TaskState
 from services.scheduler.core.attempts import LOST, Ending, ended
 from services.scheduler.core.life import Step, moved, with_attempt
-from services.scheduler.core.tasks import NO_INPUTS, submitted
+from services.scheduler.core.tasks import NO_INPUTS, TAKEN_IN, submitted
 from services.scheduler.core.timeline import told
 from services.scheduler.core.wishes import abandoned, started_over
 
-TAKEN_IN: Final = "Accepted by the cluster once more: its record had been lost"
 CAUGHT_UP: Final = "Attempt {number} on node {where} was not in the record, which is older than it"
 OVERTAKEN: Final = "another attempt has been begun since"
 CUT_OFF: Final = "the cluster's records were lost while it was sent"
@@ -52,6 +51,7 @@ def adopted(asked: AdoptTask, now_ms: WallMs) -> Task:
         submitted(asked.submission, WallMs(asked.committed_at_ms) if asked.committed_at_ms else now_ms, ""),
         inputs_kept=asked.inputs_kept,
         timeline=told((), TAKEN_IN, now_ms),
+        waiting_because=TAKEN_IN,  # whoever was told QUEUED is not told the RUNNING of a new task (decision 92)
     )
     return followed(begun, asked, asked.end, now_ms)
 

@@ -53,6 +53,7 @@ SUBMODEL_LINES: Final = (
 """Split-merge counts only what has three lines of console."""
 HOLDER_AWAY: Final = "its photos lie with a proxy that does not answer"
 ANOTHER_FOLLOWS: Final = "another attempt follows"
+TAKEN_IN: Final = "Accepted by the cluster once more: its record had been lost"
 HELD_BY_NOBODY: Final = InstanceId("")
 """The holder of a task whose inputs no proxy has."""
 
@@ -128,7 +129,7 @@ def waiting_because(task: Task, because: str, now_ms: WallMs, word: str = "") ->
     """Note why it waits, when that is news and the last line is not too fresh. `word`: the autoscaler's part of it."""
     if task.state is not TaskState.WAITING or because == task.waiting_because:
         return task
-    first = task.waiting_because in {"", ANOTHER_FOLLOWS}
+    first = task.waiting_because in {"", ANOTHER_FOLLOWS, TAKEN_IN}
     if not may_repeat(task, now_ms, first=first, news=word not in task.waiting_because):
         return task
     line = f"Waiting for a node: {because}"
