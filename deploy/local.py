@@ -60,7 +60,9 @@ NODE_HEALTH_PATH: Final = "/sim/settings"
 def main(argv: Sequence[str]) -> int:
     """Run a cluster until Ctrl-C or SIGTERM; the exit code."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # until the supervisor hears them: what was begun is taken back
+        signal.signal(
+            number, signal.default_int_handler
+        )  # until the supervisor hears them: what was begun is taken back
     settings = read(argv)
     try:
         return up(settings)

@@ -20,7 +20,7 @@ from libs.common.incarnation import incarnation
 from libs.common.lifecycle import EXIT_REFUSED, SystemClock, run
 from libs.common.log import configure
 from libs.common.loops import background, every
-from libs.common.messages import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
+from libs.common.messages import AUTOSCALER_HEALTH, MACHINES, SCHEDULER_HEALTH
 from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Term
 from libs.common.settings import parse
@@ -45,7 +45,7 @@ from services.autoscaler.settings import AutoscalerSettings
 
 EXIT_USAGE: Final = 2
 PROG: Final = f"clusterodm {SERVICE}"
-MACHINES: Final = "machines"
+LOCKS: Final = "machines"
 PLAN_LATE_S: Final = 300.0
 """A plan that takes so long hangs."""
 STAND_BY_S: Final = 0.5
@@ -126,7 +126,7 @@ async def serve(settings: AutoscalerSettings) -> None:
         if configuration is None:
             await without(stack, bus, health)
             return
-        folder = settings.data_dir / MACHINES
+        folder = settings.data_dir / LOCKS
         provider = await stack.enter_async_context(
             provider_of(configuration, folder, cross_check=settings.asr_cross_check, poll_s=settings.asr_poll_s)
         )
@@ -175,6 +175,7 @@ def cannot(error: Refused) -> Refused:
 
 async def without(stack: AsyncExitStack, bus: Bus, health: Health) -> None:
     """Answer for ever that there is no autoscaler, unless there is another."""
+    await bus.bucket(MACHINES)  # others read it, and its replicas are its writer's to see to
     vacancy = Vacancy(bus, SERVICE)
     await vacancy.look()
     await stack.enter_async_context(

@@ -40,7 +40,7 @@ def terms(up: Up) -> list[str]:
 
 
 async def test_tasks_survive_the_death_of_a_proxy_and_of_the_leading_scheduler(up: Up, tmp_path: Path):
-    assert "2 schedulers, 2 autoscalers, 2 proxies" in up.output
+    assert "2 proxies, 2 schedulers, 2 autoscalers" in up.output
     assert len(proxies(up)) == 2
     node = pyodm.Node("127.0.0.1", up.port)
     images = [make_images(tmp_path / str(place), 4) for place in range(TASKS_COUNT)]

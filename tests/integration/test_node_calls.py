@@ -317,8 +317,8 @@ async def test_a_connection_that_nobody_uses_is_closed():
     [
         pytest.param(b'{"taskQueueCount": -1}', "a number is impossible", id="an impossible number"),
         pytest.param(b'{"error": "not today"}', "not today", id="a refusal"),
-        pytest.param(b"[[[[", "nonsense", id="no JSON"),
-        pytest.param(b'{"version": [[]]}', "nonsense", id="another shape"),
+        pytest.param(b"[[[[", "something that NodeODM does not", id="no JSON"),
+        pytest.param(b'{"version": [[]]}', "something that NodeODM does not", id="another shape"),
     ],
 )
 async def test_what_a_node_says_of_itself_is_judged_alike_alone_and_in_a_round(body: bytes, words: str):

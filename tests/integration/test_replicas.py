@@ -23,7 +23,7 @@ ENOUGH_COUNT = 15
 
 async def test_after_a_restart_with_the_setting_any_server_may_go(tmp_path: Path):
     servers: Any = ServersAsOne(tmp_path / "nats")
-    cluster = Cluster(tmp_path, services=("scheduler", "proxy"), nats_wait_s=60)
+    cluster = Cluster(tmp_path, services=("scheduler", "proxy", "autoscaler", "admin"), nats_wait_s=60)
     cluster.nats = servers
     async with (
         cluster,
