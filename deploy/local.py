@@ -59,7 +59,7 @@ NODE_HEALTH_PATH: Final = "/sim/settings"
 
 def main(argv: Sequence[str]) -> int:
     """Run a cluster until Ctrl-C or SIGTERM; the exit code."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(
             number, signal.default_int_handler
         )  # until the supervisor hears them: what was begun is taken back
