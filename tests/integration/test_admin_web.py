@@ -292,13 +292,14 @@ class TestPassword:
         assert times[0] < 0.4 < times[1] < 0.95 < times[2]
 
     async def test_the_page_is_fast_again_after_the_right_one(self, web: httpx.AsyncClient):
-        await web.get("/r/info", auth=("admin", "wrong"))
+        for _ in range(3):
+            await web.get("/r/info", auth=("admin", "wrong"))  # the next one would wait for two seconds
         await web.get("/r/info", auth=self.RIGHT)
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         answers = await asyncio.gather(*(web.get("/r/info", auth=self.RIGHT) for _ in range(10)))
         assert {each.status_code for each in answers} == {200}
-        assert loop.time() - began_s < 0.4
+        assert loop.time() - began_s < 1.5
 
     @pytest.mark.slow
     async def test_the_guessing_of_many_at_once_is_refused(self, web: httpx.AsyncClient):
