@@ -38,6 +38,7 @@ ASSET = b"/task/on-node/download/all.zip"
 ZIP = FakeReply(200, ((b"content-type", b"application/zip"), (b"set-cookie", b"x")), (b"PK", b"zip"))
 WANTED = Wanted(b"GET", b"download/all.zip", ((b"range", b"bytes=0-1"), (b"cookie", b"secret")))
 HEAD = Wanted(b"HEAD", b"download/all.zip", ())
+WHOLE = Wanted(b"GET", b"download/all.zip", ())
 
 
 def a_task(state: TaskState = TaskState.COMPLETED, machine: MachineId | None = None, **more: Any) -> Task:
@@ -145,12 +146,13 @@ async def test_a_head_of_json_is_checked_by_a_get(world: World) -> None:
 
 async def test_json_that_is_a_result_passes(world: World) -> None:
     world.nodes.answers[ASSET] = says({"cameras": []})
-    assert await world.gets() == b'{"cameras":[]}'
+    assert await world.gets(WHOLE) == b'{"cameras":[]}'
+    assert await world.gets() == b'{"', "the range that was asked for, although the node knows none"
     world.nodes.answers[ASSET] = FakeReply(200, ((b"content-type", b"application/json"),), ())
     assert await world.gets() == b""
     attachment = ((b"content-type", b"application/json"), (b"content-disposition", b"attachment"))
     world.nodes.answers[ASSET] = FakeReply(200, attachment, (b'{"error":"in a result"}',))
-    assert await world.gets() == b'{"error":"in a result"}'
+    assert await world.gets(WHOLE) == b'{"error":"in a result"}'
 
 
 async def test_a_node_that_breaks_off_is_no_short_success(world: World) -> None:
