@@ -79,12 +79,11 @@ def test_it_ends_in_order_after_all_of_this(up: Up):
 @pytest.mark.parametrize("seen", ["", "nats started", "proxy started", "greeting"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_can_be_stopped_in_the_middle_of_the_start(tmp_path: Path, seen: str, number: signal.Signals):
-    up = Up(tmp_path / "data", "--demo")
-    up.start()
-    until_sync((tmp_path / "data" / "up.lock").exists, timeout_s=40)
-    until_sync(lambda: seen in up.output or "ClusterODM is ready" in up.output, timeout_s=40)
-    assert up.stop(number) in {0, -number}, "by its own order, or before it had begun to hear signals"
-    until_sync(lambda: up.processes() == [])
+    with Up(tmp_path / "data", "--demo").started() as up:
+        until_sync((tmp_path / "data" / "up.lock").exists, timeout_s=40)
+        until_sync(lambda: seen in up.output or "ClusterODM is ready" in up.output, timeout_s=40)
+        assert up.stop(number) in {0, -number}, "by its own order, or before it had begun to hear signals"
+        until_sync(lambda: up.processes() == [])
     assert not (tmp_path / "data" / "cluster.json").exists()
 
 

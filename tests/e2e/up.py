@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,17 +35,36 @@ class Up:
     def __enter__(self) -> Self:
         """Start it and wait for its summary."""
         self.start()
-        self.ready()
+        try:
+            self.ready()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop it, whatever the test did; kill what is left so that no test leaves anything behind."""
-        if self._process and self._process.poll() is None:
-            self.stop(signal.SIGTERM)
-        for process in self.processes():
-            os.kill(process, signal.SIGKILL)
+        """Stop it, whatever the test did."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop it if it runs; kill what is left so that no test leaves anything behind."""
+        try:
+            if self._process and self._process.poll() is None:
+                self.stop(signal.SIGTERM)
+        finally:
+            for process in self.processes():
+                os.kill(process, signal.SIGKILL)
+
+    @contextmanager
+    def started(self) -> Iterator[Self]:
+        """Start it, without waiting; leaving the block stops it."""
+        self.start()
+        try:
+            yield self
+        finally:
+            self.close()
 
     @property
     def command(self) -> list[str]:
