@@ -2,6 +2,8 @@
 
 import msgspec
 
+from libs.common.hosts import bracketed
+
 
 class NodeAddress(msgspec.Struct, frozen=True):
     """A node to register at the start."""
@@ -51,6 +53,4 @@ def reachable(bind: str) -> str:
 
 def shown(host: str) -> str:
     """Write a host as it stands in a URL for the user."""
-    if host in {"127.0.0.1", "::1"}:
-        return "localhost"
-    return f"[{host}]" if ":" in host else host
+    return "localhost" if host in {"127.0.0.1", "::1"} else bracketed(host)

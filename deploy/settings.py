@@ -11,7 +11,7 @@ from deploy.checks import free_port
 from deploy.plan import NodeAddress
 from libs.common.fields import Field
 from libs.common.hosts import bare, is_host
-from libs.common.readers import SecretStr
+from libs.common.secret import Secret
 from libs.common.settings import ENVIRONMENT_PREFIX, parse
 from services.admin.settings import AdminSettings
 from services.autoscaler.settings import AutoscalerSettings
@@ -58,9 +58,9 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
         ge=0,
         description="how long a process may give no sign of life before it is started again, seconds (nats-server: three times as long); 0: for ever",
     )
-    node: list[SecretStr] = Field(
+    node: list[Secret] = Field(
         [],
-        check=lambda given: [address(node.get_secret_value()) for node in given],
+        check=lambda given: [address(node.reveal()) for node in given],
         description="node to register, HOST:PORT or HOST:PORT:TOKEN; may be given several times",
     )
 
@@ -76,7 +76,7 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
     @property
     def nodes(self) -> list[NodeAddress]:
         """The nodes to register."""
-        return [address(node.get_secret_value()) for node in self.node]
+        return [address(node.reveal()) for node in self.node]
 
 
 def read(argv: Sequence[str]) -> UpSettings:
@@ -112,8 +112,8 @@ def environment(settings: UpSettings) -> dict[str, str]:
 
 def as_text(value: Any) -> str | None:
     """Write a value as an environment variable holds it; None: leave it out."""
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
+    if isinstance(value, Secret):
+        return value.reveal()
     if isinstance(value, Path):
         return str(value.absolute())
     if value is None or isinstance(value, str):

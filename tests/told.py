@@ -12,8 +12,8 @@ import nats.js.errors
 
 from libs.common.messages import SECRETS
 from libs.common.model import MachineId
+from libs.common.secret import Secret
 from services.autoscaler.core.names import node_token, webhook_secret
-from services.autoscaler.core.secrets import Secret
 from services.autoscaler.handlers.keeping import KEY, KEYS
 from tests.cluster import Cluster
 

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from libs.common.errors import NodeUnreachable
+from libs.common.hosts import bracketed
 from libs.common.http_client import Client, Pool
 from libs.common.http_link import Asked, Origin, Patience
 from libs.common.model import Node
@@ -111,9 +112,8 @@ def origin_of(node: Node) -> Origin:
 
 def head(node: Node, method: str, target: str, connection: str) -> bytes:
     """Write the head of a request, but for its last empty line. Raises NodeUnreachable for a name that cannot be one."""
-    host = f"[{node.hostname}]" if ":" in node.hostname else node.hostname
     try:
-        named = host.encode("ascii")
+        named = bracketed(node.hostname).encode("ascii")
     except UnicodeError:
         raise NodeUnreachable(f"{node.name} cannot be reached (no valid host name)") from None
     return b"%s %s HTTP/1.1\r\nHost: %s:%d\r\nUser-Agent: clusterodm\r\nAccept: */*\r\nConnection: %s\r\n" % (

@@ -1,6 +1,6 @@
 """How what was given as text, or stands in a JSON file, becomes the value of a setting.
 
-Types are `int`, `float`, `str`, `bool`, `Path`, `SecretStr`, `Literal` of texts, one of these `| None`, and `list` of one. What does
+Types are `int`, `float`, `str`, `bool`, `Path`, `Secret`, `Literal` of texts, one of these `| None`, and `list` of one. What does
 not fit raises ValueError with what it should be.
 """
 
@@ -10,35 +10,10 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
+from libs.common.secret import Secret
+
 TRUE: Final = frozenset({"1", "true", "t", "yes", "y", "on"})
 FALSE: Final = frozenset({"0", "false", "f", "no", "n", "off"})
-
-
-class SecretStr:
-    """A text that shows in no log, repr or error."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __repr__(self) -> str:
-        """Hide it."""
-        return "SecretStr('***')"
-
-    __str__ = __repr__
-
-    def __eq__(self, other: object) -> bool:
-        """Compare what is hidden."""
-        return isinstance(other, SecretStr) and other._text == self._text
-
-    def __hash__(self) -> int:
-        """Hash what is hidden."""
-        return hash(self._text)
-
-    def get_secret_value(self) -> str:
-        """Say it."""
-        return self._text
 
 
 def read(kind: Any, given: Any) -> Any:
@@ -103,9 +78,9 @@ def path(given: Any) -> Path:
     raise ValueError("input is not a valid path")
 
 
-def secret(given: Any) -> SecretStr:
+def secret(given: Any) -> Secret:
     """Read a text that is to be hidden."""
-    return given if isinstance(given, SecretStr) else SecretStr(text(given))
+    return given if isinstance(given, Secret) else Secret(text(given))
 
 
 READERS: Final[Mapping[type, Callable[[Any], Any]]] = {
@@ -114,7 +89,7 @@ READERS: Final[Mapping[type, Callable[[Any], Any]]] = {
     bool: truth,
     str: text,
     Path: path,
-    SecretStr: secret,
+    Secret: secret,
 }
 
 

@@ -5,7 +5,7 @@ A service declares a subclass of `CommonSettings`, whose instances are frozen; `
 ("admin-cli-port"), an empty string means "not set", and keys of the other services are ignored with a line on stderr.
 Mistakes are `SettingsError`s, one line each; `parse()` prints them and ends the program with exit code 2.
 
-Secrets have the type `SecretStr`: they never show in a repr, a log or `--help`.
+Secrets have the type `Secret`: they never show in a repr, a log or `--help`.
 """
 
 import difflib

@@ -3,7 +3,7 @@
 from typing import Final
 
 from libs.common.fields import Field
-from libs.common.readers import SecretStr
+from libs.common.secret import Secret
 from libs.common.settings import CommonSettings
 
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 with a password: operators reach the original over the network too
@@ -24,7 +24,7 @@ class AdminSettings(CommonSettings):
         description="names under which the web page is reached beside localhost, this computer's own name and addresses,"
         " separated by commas; requests for other names are refused",
     )
-    admin_pass: SecretStr | None = Field(
+    admin_pass: Secret | None = Field(
         None, description="password of both (web user: admin); better given as CLUSTERODM_ADMIN_PASS; none: no login"
     )
     admin_cli_sessions_count: int = Field(32, ge=1, description="telnet sessions at the same time, after their login")
@@ -41,4 +41,4 @@ class AdminSettings(CommonSettings):
     @property
     def password(self) -> str:
         """The password; empty: none is asked for."""
-        return "" if self.admin_pass is None else self.admin_pass.get_secret_value()
+        return "" if self.admin_pass is None else self.admin_pass.reveal()

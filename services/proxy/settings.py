@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from libs.common.fields import Field
-from libs.common.readers import SecretStr
+from libs.common.secret import Secret
 from libs.common.settings import CommonSettings
 from services.proxy.core.named import networks
 from services.proxy.core.room import minimum_bytes
@@ -29,7 +29,7 @@ class ProxySettings(CommonSettings):
     )
     ssl_key: str = Field("", description="file with the private key for TLS, PEM")
     ssl_cert: str = Field("", description="file with the certificate chain for TLS, PEM")
-    token: SecretStr | None = Field(
+    token: Secret | None = Field(
         None, description="token that clients must send; better given as CLUSTERODM_TOKEN; none: everybody is let in"
     )
     cloud_provider: str = Field("local", description="who says which tokens are valid; this version knows: local")
@@ -178,4 +178,4 @@ class ProxySettings(CommonSettings):
     @property
     def expected_token(self) -> str:
         """The token that clients must send; empty: none."""
-        return "" if self.token is None else self.token.get_secret_value()
+        return "" if self.token is None else self.token.reveal()

@@ -15,6 +15,7 @@ import boto3
 import httpx
 
 from libs.common.model import MachineId
+from libs.common.secret import Secret
 from libs.machinesim.cloud_api_ec2 import Ec2Api
 from libs.machinesim.cloud_api_testing import TOKEN, Served, serving
 from services.autoscaler.adapters.booted import Booted, Vendor
@@ -27,7 +28,6 @@ from services.autoscaler.adapters.scaleway import Scaleway
 from services.autoscaler.core.configuration import Cloud, Patience
 from services.autoscaler.core.offers import Offer, Size
 from services.autoscaler.core.orders import Launch, Order, S3Target
-from services.autoscaler.core.secrets import Secret
 
 PREFIX = "clusterodm-c1-"
 NAME = MachineId(f"{PREFIX}50-a1b2c3")

@@ -13,6 +13,7 @@ import structlog.testing
 
 from libs.common.errors import ProviderFailed, Refused, Trouble
 from libs.common.model import MachineId
+from libs.common.secret import Secret
 from libs.machinesim.testing import DockerMachineSim
 from services.autoscaler.adapters.docker_machine import DockerMachine
 from services.autoscaler.core.driver_flags import Resolved
@@ -20,7 +21,6 @@ from services.autoscaler.core.file import read
 from services.autoscaler.core.offers import Offer
 from services.autoscaler.core.orders import Launch, Order, Registry
 from services.autoscaler.core.reader import Outside
-from services.autoscaler.core.secrets import Secret
 from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, SECRETS
 from tests.waiting import until
 

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from libs.common.errors import ProviderFailed, Refused, Trouble
+from libs.common.secret import Secret
 from libs.machinesim.cloud_api_machines import Machine
 from libs.machinesim.cloud_api_testing import TOKEN, CloudApiProcess, serving
 from services.autoscaler.adapters.booted import Booted
@@ -18,7 +19,6 @@ from services.autoscaler.adapters.rest import Page, Rest, everything
 from services.autoscaler.adapters.scaleway import Scaleway
 from services.autoscaler.core.configuration import Cloud
 from services.autoscaler.core.offers import Size
-from services.autoscaler.core.secrets import Secret
 from tests.contract.rentals import AWS_SIZE, NAME, NODE_TOKEN, PATIENT_S, PREFIX, WEB, Rental, aws, booted, order, web
 from tests.waiting import until
 

@@ -14,12 +14,12 @@ from structlog.testing import capture_logs
 
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
+from libs.common.secret import Secret
 from services.autoscaler.adapters.booted import Booted
 from services.autoscaler.adapters.command import Command
 from services.autoscaler.core.configuration import Cloud, Patience
 from services.autoscaler.core.offers import Offer, Size
 from services.autoscaler.core.orders import Launch, Order
-from services.autoscaler.core.secrets import Secret
 from tests.waiting import until
 
 NAME = MachineId("clusterodm-c1-5-abc")

@@ -22,10 +22,10 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
+from libs.common.secret import Secret
 from services.autoscaler.adapters.s3 import Bucket
 from services.autoscaler.core.configuration import Configuration, Limits, Node
 from services.autoscaler.core.orders import S3Target
-from services.autoscaler.core.secrets import Secret
 from services.autoscaler.handlers.results import Results
 from tests.ports import free_port
 from tests.proxies import ProxyUnderTest, running_proxy

@@ -13,6 +13,7 @@ import pytest
 
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
+from libs.common.secret import Secret
 from services.autoscaler.adapters.booted import Booted
 from services.autoscaler.adapters.command import Command
 from services.autoscaler.core.configuration import Cloud, Patience
@@ -20,7 +21,7 @@ from services.autoscaler.core.file import parse
 from services.autoscaler.core.offers import Offer, Size
 from services.autoscaler.core.orders import Launch, Order
 from services.autoscaler.core.reader import Outside
-from services.autoscaler.core.secrets import NO_SECRET, Secret
+from services.autoscaler.core.secrets import NO_SECRET
 from tests.integration import fake_slurm
 from tests.waiting import until
 

@@ -11,6 +11,7 @@ import structlog.testing
 
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
+from libs.common.secret import Secret
 from libs.machinesim.cloud import Cloud
 from libs.machinesim.cloud_api_testing import TOKEN, Served, serving
 from libs.machinesim.testing import DockerMachineSim
@@ -24,7 +25,6 @@ from services.autoscaler.core.file import read
 from services.autoscaler.core.offers import Offer, Size
 from services.autoscaler.core.orders import Found, Launch, Order
 from services.autoscaler.core.reader import Outside
-from services.autoscaler.core.secrets import Secret
 from tests.asr_files import DIGITALOCEAN
 from tests.waiting import until
 

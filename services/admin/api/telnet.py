@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 import structlog
 
 from libs.common.clocks import Instant
+from libs.common.hosts import bracketed
 from libs.common.lifecycle import monotonic_s
 from libs.common.ports import Bus
 from libs.common.version import VERSION
@@ -78,7 +79,7 @@ class Session:
 
     def __repr__(self) -> str:
         """Show who it is."""
-        return f"Session({shown(self._address)}:{self._port}{'' if self._logged_in else ' not logged in'})"
+        return f"Session({bracketed(self._address)}:{self._port}{'' if self._logged_in else ' not logged in'})"
 
     @property
     def address(self) -> str:
@@ -92,7 +93,7 @@ class Session:
             return
         hint = "HELP for help" if self._logged_in else "LOGIN <LOGIN> to log-in"
         await self._send(
-            f"Welcome {shown(self._address)}:{self._port} ClusterODM:{VERSION}{END}{hint}{END}QUIT to quit{END}"
+            f"Welcome {bracketed(self._address)}:{self._port} ClusterODM:{VERSION}{END}{hint}{END}QUIT to quit{END}"
         )
         await self._prompt()
         began = monotonic_s()
@@ -245,11 +246,6 @@ class Sessions:
         for session in left:
             session.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-
-
-def shown(address: str) -> str:
-    """Write an address so that a port can follow."""
-    return f"[{address}]" if ":" in address else address
 
 
 @asynccontextmanager

@@ -5,10 +5,11 @@ from typing import Self
 
 import httpx
 
+from libs.common.secret import Secret
 from services.autoscaler.adapters.rest import Judge, Rest
 from services.autoscaler.core.configuration import Cloud
 from services.autoscaler.core.orders import Found, Order
-from services.autoscaler.core.secrets import NO_SECRET, Secret
+from services.autoscaler.core.secrets import NO_SECRET
 
 
 class Account:

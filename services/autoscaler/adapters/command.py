@@ -25,11 +25,12 @@ import structlog
 
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
+from libs.common.secret import Secret
 from services.autoscaler.adapters.programs import given_file, held
 from services.autoscaler.core.configuration import Cloud, Patience
 from services.autoscaler.core.orders import Found, Order
 from services.autoscaler.core.programs import found_of, order_of, secrets_of, trouble_and_message
-from services.autoscaler.core.secrets import Secret, masked
+from services.autoscaler.core.secrets import masked
 
 log = structlog.get_logger()
 

@@ -22,6 +22,7 @@ import structlog
 
 from libs.common.errors import ProviderFailed, Refused, Trouble
 from libs.common.model import MachineId
+from libs.common.secret import Secret
 from services.autoscaler.adapters.programs import NOT_FOUND, Ended, Run, held, run_program
 from services.autoscaler.core.configuration import Configuration
 from services.autoscaler.core.driver_flags import (
@@ -32,21 +33,16 @@ from services.autoscaler.core.driver_flags import (
     help_words,
     missing_extras,
 )
+from services.autoscaler.core.driver_words import NO_DRIVER, absent, meaning, vanished
 from services.autoscaler.core.orders import Found, Order
-from services.autoscaler.core.secrets import Secret, masked
+from services.autoscaler.core.secrets import masked
 from services.autoscaler.core.setup_script import set_up_script
 
 log = structlog.get_logger()
 
 PROGRAM: Final = "docker-machine"
-ABSENT: Final = 'Docker machine "{name}" does not exist'
-"""Drivers say of other things, too, that they do not exist."""
 LISTED: Final = "{{.Name}}|{{.State}}|{{.Error}}"
 RUNNING: Final = "Running"
-VANISHED: Final = r"\b404\b|not[ _]?found|could not be found|does ?n.t exist"
-"""How drivers say that the provider has no such machine (any more)."""
-NO_DRIVER: Final = "plugin binary"
-"""What is said when the driver itself is not found: that says nothing about any machine."""
 IDS: Final = {"digitalocean": "DropletID", "aws": "InstanceId", "hetzner": "ServerID", "scaleway": "ServerID"}
 """Where a driver keeps the provider's id of a machine."""
 NUMBERED: Final = {"digitalocean", "hetzner"}
@@ -59,15 +55,6 @@ NOT_THERE: Final = (
     f"Docker-machine not found in PATH. Please install docker-machine if you want to use the autoscaler. {OTHERWISE}"
 )
 BROKEN: Final = f"Docker-machine does not seem to work. Please make sure docker-machine is working. {OTHERWISE}"
-SIGNS: Final = (
-    (Trouble.UNAUTHORISED, r"\b401\b|\b403\b|unauthori[sz]ed|forbidden|AuthFailure|unable to authenticate|credentials"),
-    (
-        Trouble.OUT_OF_CAPACITY,
-        r"capacity|quota|limit ?exceeded|droplet limit|resource_unavailable|sold.?out|not available|no.*stock",
-    ),
-    (Trouble.REFUSED, r"\b422\b|not defined|invalid|unknown|usage|requires|not found"),
-)
-"""What a driver's last words mean, the first that fits; anything else may work the next time."""
 
 
 class DockerMachine:
@@ -216,7 +203,7 @@ class DockerMachine:
     async def _remove(self, name: MachineId, *, is_gone: bool) -> bool:
         """Remove an entry and its machine; where nothing is there, the entry alone. Whether a machine was removed."""
         ended = await self._rm(name, "-y")
-        if absent(name, ended):
+        if absent(name, ended.text):
             return False
         if ended.code == 0:
             return True
@@ -227,7 +214,7 @@ class DockerMachine:
             log.warning("nobody can see what the provider has of a machine", machine=name, reason=words)
         log.info("docker-machine forgets", machine=name, reason=words)
         forced = await self._rm(name, "-y", "-f")
-        if forced.code and not absent(name, forced):
+        if forced.code and not absent(name, forced.text):
             raise ProviderFailed(f"docker-machine rm -f: {self._masked(forced.last_words)}")
         return False
 
@@ -258,7 +245,7 @@ class DockerMachine:
     async def _inspected(self, name: MachineId) -> dict[str, object] | None:
         ended = await self._look("inspect", name)
         if ended.code:
-            if absent(name, ended):
+            if absent(name, ended.text):
                 return None
             raise ProviderFailed(f"docker-machine inspect: {self._masked(ended.last_words)}")
         try:
@@ -307,21 +294,3 @@ class DockerMachine:
 
     def _lock(self, name: MachineId) -> AbstractAsyncContextManager[int]:
         return held(self._lock_path(name), kill_after_s=2.0 * self._configuration.patience.create_s)
-
-
-def absent(name: MachineId, ended: Ended) -> bool:
-    """Whether docker-machine has no entry of this name."""
-    return ABSENT.format(name=name) in ended.text
-
-
-def vanished(text: str) -> bool:
-    """Whether a driver says that the provider has no such machine."""
-    return NO_DRIVER not in text and bool(re.search(VANISHED, text, re.IGNORECASE))
-
-
-def meaning(text: str) -> Trouble:
-    """Judge a failed creation by what it said."""
-    for trouble, sign in SIGNS:
-        if re.search(sign, text, re.IGNORECASE):
-            return trouble
-    return Trouble.RETRYABLE

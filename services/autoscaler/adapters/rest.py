@@ -19,8 +19,9 @@ from typing import Any, Final, Self, TypeVar
 import httpx
 
 from libs.common.errors import ProviderFailed, Trouble
+from libs.common.secret import Secret
 from libs.common.untrusted import decode_any_json
-from services.autoscaler.core.secrets import Secret, masked
+from services.autoscaler.core.secrets import masked
 
 ANSWER_LIMIT_BYTES: Final = 16 * 1024 * 1024
 FRAMING: Final = frozenset(("content-encoding", "content-length", "transfer-encoding"))

@@ -21,13 +21,14 @@ import httpx
 
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
+from libs.common.secret import HIDDEN
 from services.autoscaler.adapters.account import Account
 from services.autoscaler.adapters.described import described
 from services.autoscaler.adapters.rest import TIMEOUT_S, Page, Rest, everything, moment_ms, together, words_of
 from services.autoscaler.core.cloud_init import user_data
 from services.autoscaler.core.configuration import Cloud
 from services.autoscaler.core.orders import Found, Order
-from services.autoscaler.core.secrets import HIDDEN, NO_SECRET
+from services.autoscaler.core.secrets import NO_SECRET
 from services.autoscaler.core.tags import flat_tags
 
 URL: Final = "https://api.scaleway.com"

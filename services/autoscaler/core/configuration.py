@@ -7,9 +7,10 @@ docs/autoscaler.md. Numbers that the original writes as -1 ("no limit") are None
 from dataclasses import dataclass, field
 from typing import Final
 
+from libs.common.secret import Secret
 from services.autoscaler.core.offers import Size
 from services.autoscaler.core.orders import Registry, S3Target
-from services.autoscaler.core.secrets import NO_SECRET, Secret
+from services.autoscaler.core.secrets import NO_SECRET
 
 CLOUDS: Final = ("digitalocean", "aws", "hetzner", "scaleway")
 """The original's providers."""

@@ -10,9 +10,9 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from typing import Final
 
+from libs.common.secret import Secret
 from services.autoscaler.core.configuration import Cloud, Configuration
 from services.autoscaler.core.orders import Order
-from services.autoscaler.core.secrets import Secret
 from services.autoscaler.core.tags import flat_tags, labels
 
 DRIVERS: Final = {"digitalocean": "digitalocean", "aws": "amazonec2", "hetzner": "hetzner", "scaleway": "scaleway"}

@@ -2,10 +2,10 @@
 
 from typing import Final
 
+from libs.common.secret import Secret
 from services.autoscaler.core.configuration import CLOUDS, Cloud, Node
 from services.autoscaler.core.orders import Registry, S3Target
 from services.autoscaler.core.reader import Reader
-from services.autoscaler.core.secrets import Secret
 
 NO_PLACE: Final = (
     "is missing: results would go with their machine (give a bucket, or say with keepResults "

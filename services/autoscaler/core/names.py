@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 from libs.common.model import MachineId
-from services.autoscaler.core.secrets import Secret
+from libs.common.secret import Secret
 
 SUFFIX_LENGTH: Final = 8
 ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from libs.common.model import MachineId
+from libs.common.secret import Secret
 from services.autoscaler.core.offers import Offer
-from services.autoscaler.core.secrets import NO_SECRET, Secret
+from services.autoscaler.core.secrets import NO_SECRET
 
 NODE_PORT: Final = 3000
 

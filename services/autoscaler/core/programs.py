@@ -5,10 +5,10 @@ from typing import Any
 
 from libs.common.errors import Trouble
 from libs.common.model import MachineId
+from libs.common.secret import Secret
 from services.autoscaler.core.cloud_init import user_data
 from services.autoscaler.core.node_command import node_configuration, node_words
 from services.autoscaler.core.orders import NODE_PORT, Found, Launch, Order
-from services.autoscaler.core.secrets import Secret
 from services.autoscaler.core.tags import pairs
 
 

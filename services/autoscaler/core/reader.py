@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from services.autoscaler.core.secrets import NO_SECRET, Secret
+from libs.common.secret import Secret
+from services.autoscaler.core.secrets import NO_SECRET
 
 PLACEHOLDER: Final = "CHANGEME"
 """With and without "!": the original's examples have both."""

@@ -15,7 +15,7 @@ from libs.common.messages import (
 )
 from libs.common.model import Machine, MachineId, Node, NodeId
 from libs.common.ports import Bucket, Bus
-from services.autoscaler.core.secrets import Secret
+from libs.common.secret import Secret
 
 
 class Cluster:

@@ -16,9 +16,9 @@ from libs.common.errors import Conflict, Refused
 from libs.common.messages import CLUSTER, INCARNATION_KEY, BucketName
 from libs.common.model import Frozen, Incarnation, IncarnationId, MachineId
 from libs.common.ports import Bucket, Bus, Change, Entry, Reset
+from libs.common.secret import Secret
 from services.autoscaler.core.identities import Identities, Identity, merged, noted, with_ids
 from services.autoscaler.core.names import ALPHABET, cluster_id_in, prefix
-from services.autoscaler.core.secrets import Secret
 from services.autoscaler.ports import IdentityStore
 
 log = structlog.get_logger()

@@ -5,12 +5,13 @@ from urllib.parse import quote
 
 from libs.common.clocks import WallMs
 from libs.common.model import Machine, MachineId, MachineState, NodeInfo
+from libs.common.secret import Secret
 from services.autoscaler.core.configuration import Configuration
 from services.autoscaler.core.names import digest, images_in, machine_name, node_token, suffix_for, webhook_secret
 from services.autoscaler.core.offers import Offer, Size
 from services.autoscaler.core.orders import Found, Launch, Order
 from services.autoscaler.core.planning import Creation
-from services.autoscaler.core.secrets import NO_SECRET, Secret
+from services.autoscaler.core.secrets import NO_SECRET
 from services.autoscaler.core.sizing import presumed_size
 from services.autoscaler.handlers.keeping import Keeping
 

@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 from libs.common.errors import Refused
+from libs.common.hosts import bracketed
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -59,7 +60,7 @@ def destination(url: str) -> Destination:
     tls = parts.scheme == "https"
     if parts.scheme not in {"http", "https"} or not host or port == 0 or len(url) > LONGEST_COUNT:
         raise Refused(NOT_A_WEBHOOK)
-    shown = f"[{host}]" if ":" in host else host
+    shown = bracketed(host)
     target = quote(parts.path or "/", safe=KEPT) + (f"?{quote(parts.query, safe=KEPT)}" if parts.query else "")
     return Destination(
         tls=tls,

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from libs.common.secret import Secret
 from services.autoscaler.core.cloud_init import (
     BOOT,
     LEASE,
@@ -26,7 +27,6 @@ from services.autoscaler.core.cloud_init import (
 )
 from services.autoscaler.core.node_command import node_configuration, run_words
 from services.autoscaler.core.orders import Launch, Registry, S3Target
-from services.autoscaler.core.secrets import Secret
 
 S3 = S3Target(
     endpoint="nyc3.digitaloceanspaces.com",

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from libs.common.errors import Refused
+from libs.common.secret import Secret
 from services.autoscaler.adapters.asr_file import AsrFile, check_file
 from services.autoscaler.core.configuration import API, DOCKER_MACHINE, Configuration
 from services.autoscaler.core.file import parse, read
 from services.autoscaler.core.offers import Size
 from services.autoscaler.core.reader import Outside
-from services.autoscaler.core.secrets import Secret, masked
+from services.autoscaler.core.secrets import masked
 from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, SECRETS
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"

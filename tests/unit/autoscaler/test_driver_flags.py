@@ -7,8 +7,8 @@ import pytest
 
 from libs.common.errors import Trouble
 from libs.common.model import MachineId
+from libs.common.secret import Secret
 from libs.machinesim.flags import DRIVERS, Usage, parse
-from services.autoscaler.adapters.docker_machine import meaning
 from services.autoscaler.core.configuration import Configuration
 from services.autoscaler.core.driver_flags import (
     Resolved,
@@ -17,11 +17,11 @@ from services.autoscaler.core.driver_flags import (
     flags_in,
     missing_extras,
 )
+from services.autoscaler.core.driver_words import meaning
 from services.autoscaler.core.file import read
 from services.autoscaler.core.offers import Offer
 from services.autoscaler.core.orders import Launch, Order, Registry
 from services.autoscaler.core.reader import Outside
-from services.autoscaler.core.secrets import Secret
 from services.autoscaler.core.setup_script import set_up_script
 from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, SCALEWAY, SECRETS
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from libs.common.errors import Trouble
 from libs.common.model import Machine
+from libs.common.secret import Secret
 from libs.common.testing import FakeClock
 from services.autoscaler.adapters.booted import Booted
 from services.autoscaler.adapters.docker_machine import DockerMachine
@@ -22,7 +23,6 @@ from services.autoscaler.core.configuration import API, DOCKER_MACHINE, Cloud, C
 from services.autoscaler.core.driver_flags import Resolved
 from services.autoscaler.core.life import age_ms
 from services.autoscaler.core.orders import Order
-from services.autoscaler.core.secrets import Secret
 from services.autoscaler.ports import Provider
 from tests.autoscaler_world import SIZES, TURN_MS, World
 from tests.lying_provider import DockerMachineProgram, Estate, Faults, Lies, LyingVendor

@@ -3,11 +3,11 @@
 import pytest
 
 from libs.common.model import Machine, MachineId, MachineState, TaskId
+from libs.common.secret import Secret
 from services.autoscaler.core.life import TABLE, Impossible, Step, after, age_ms
 from services.autoscaler.core.names import digest, machine_name, node_token, prefix, webhook_secret
 from services.autoscaler.core.observing import observed
 from services.autoscaler.core.planning import Load
-from services.autoscaler.core.secrets import Secret
 
 S = MachineState
 

@@ -6,6 +6,7 @@ import pytest
 
 from libs.common.errors import Refused, Trouble
 from libs.common.model import MachineId
+from libs.common.secret import Secret
 from services.autoscaler.adapters import digitalocean, docker_engine, hetzner, scaleway
 from services.autoscaler.adapters.rest import usual_trouble
 from services.autoscaler.core.configuration import Cloud
@@ -14,7 +15,6 @@ from services.autoscaler.core.ec2_launch import Place, image_query, launch, tags
 from services.autoscaler.core.offers import Offer, Size
 from services.autoscaler.core.orders import Launch, Order
 from services.autoscaler.core.programs import found_of, trouble_and_message
-from services.autoscaler.core.secrets import Secret
 from services.autoscaler.core.tags import flat_tags, labels, pairs
 
 NAME = MachineId("clusterodm-c1-50-abc")

@@ -7,10 +7,10 @@ import pytest
 from libs.common.errors import NotFound, Refused
 from libs.common.messages import FindResult, ResultFound
 from libs.common.model import NodeTaskId
+from libs.common.secret import Secret
 from services.autoscaler.core.configuration import Configuration, Limits, Node
 from services.autoscaler.core.orders import S3Target
 from services.autoscaler.core.results import key_of
-from services.autoscaler.core.secrets import Secret
 from services.autoscaler.handlers.results import Results
 
 TASK = NodeTaskId("6f9619ff-8b86-4011-b42d-00c04fc964ff")

@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 
 from libs.common.fields import Field, SettingsError
-from libs.common.readers import SecretStr
+from libs.common.secret import Secret
 from libs.common.settings import CommonSettings, load, parse
 
 Writer = Callable[[object], str]
@@ -19,7 +19,7 @@ class Example(CommonSettings):
 
     port: int = Field(3000, ge=0, le=65535)
     splitmerge: bool = Field(True)
-    token: SecretStr = Field(SecretStr(""))
+    token: Secret = Field(Secret(""))
     node: list[str] = Field([])
 
 
