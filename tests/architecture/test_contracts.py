@@ -12,7 +12,10 @@ LINT = Path(sys.executable).with_name("lint-imports")
 PACKAGES = ("services", "libs", "deploy")
 
 INTRUDERS = {
-    "Inside a service": ("services/proxy/utils.py", ""),
+    "Inside the proxy": ("services/proxy/utils.py", ""),
+    "Inside the scheduler": ("services/scheduler/utils.py", ""),
+    "Inside the autoscaler": ("services/autoscaler/utils.py", ""),
+    "Inside the admin": ("services/admin/utils.py", ""),
     "Services know each other": ("services/proxy/core/intruder.py", "import services.admin.core"),
     "deploy runs services": ("libs/common/model.py", "import services.proxy"),
     "Inside libs.common": ("libs/common/errors.py", "import libs.common.messages"),
