@@ -15,7 +15,7 @@ EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
 """As shells say it."""
 
-ADMIN_WORDS: Final = "services.admin.api.cli"
+ADMIN_WORDS: Final = "services.admin.cli.api"
 MODULES: Final = {
     "up": "deploy.local",
     "copy-nats": "deploy.copying",

@@ -1,8 +1,12 @@
 """The admin service: how operators see and steer a cluster. It owns no fact; it asks the scheduler and the autoscaler.
 
-    api/telnet   the words over a plain TCP connection        api/cli   the same words as `clusterodm node list` ...
-    api/web      a page of nodes and tasks, and its JSON      main      both servers in one process
+    telnet     a line of text is a command          takeover    nodes and tasks of an existing installation
+    web        a page of nodes and tasks            rendering   answers as JSON and as text
+    cli        `clusterodm node list`               commands    what can be asked for, carried out over the bus
+    main       telnet and web in one process        login       how fast passwords may be tried
 
-One road for all of them: a command (core/words) is carried out over the bus (handlers/words), the answer
-(core/answers) is rendered as the telnet text, as JSON or as a table (core/text, core/shapes, core/tables).
+One road for all of them: a command (commands/core/commands) is carried out over the bus (commands/handlers), and the answer
+(commands/core/answers) is rendered. The order of imports is
+
+    main -> telnet | web | cli -> takeover | rendering -> commands -> login | settings
 """

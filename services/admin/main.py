@@ -19,11 +19,11 @@ from libs.common.messages import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
 from libs.common.serving import web_server
 from libs.common.settings import parse
 from libs.common.watchdog import notify_ready, with_watchdog
-from services.admin.api.telnet import Rules, telnet_server
-from services.admin.api.web import web_app
-from services.admin.core.logins import Logins
-from services.admin.core.visitors import host_names
+from services.admin.login import Logins
 from services.admin.settings import AdminSettings
+from services.admin.telnet.api import Rules, telnet_server
+from services.admin.web.api.routes import web_app
+from services.admin.web.core import host_names
 
 SERVICE: Final = "admin"
 PROG: Final = f"clusterodm {SERVICE}"

@@ -13,8 +13,8 @@ from libs.common.lifecycle import now_ms
 from libs.common.listening import listen, port_of
 from libs.common.model import TaskState
 from libs.common.serving import web_server
-from services.admin.api.web import web_app
-from services.admin.core.logins import Logins
+from services.admin.login import Logins
+from services.admin.web.api.routes import web_app
 from tests.fake_autoscaler import FakeAutoscaler
 from tests.fake_scheduler import INFO, FakeScheduler, admin_health, node, task
 

@@ -18,7 +18,7 @@ from tests.fake_scheduler import FakeScheduler, node, task
 
 RUNNING = "6f9619ff-8b86-4011-b42d-00c04fc964ff"
 OTHER = "6f9619ff-8b86-4011-b42d-00c04fc964aa"
-PROGRAM = "import sys; from services.admin.api.cli import main; sys.exit(main(sys.argv[1:]))"
+PROGRAM = "import sys; from services.admin.cli.api import main; sys.exit(main(sys.argv[1:]))"
 
 
 @dataclass

@@ -15,10 +15,10 @@ import telnetlib3
 from libs.common.bus import NatsBus
 from libs.common.listening import listen, port_of
 from libs.common.model import TaskState
-from services.admin.api.telnet import Rules, telnet_server
-from services.admin.core.logins import Logins
-from services.admin.core.wire import LONGEST_LINE_BYTES
-from services.admin.core.words import HELP
+from services.admin.login import Logins
+from services.admin.telnet.api import Rules, telnet_server
+from services.admin.telnet.core.grammar import HELP
+from services.admin.telnet.core.lines import LONGEST_LINE_BYTES
 from tests.fake_scheduler import FakeScheduler, node, task
 from tests.waiting import until
 

@@ -90,4 +90,4 @@ def test_what_every_start_waits_for_imports_nothing_that_it_can_do_without():
 
 
 def test_an_operators_words_are_understood_without_the_bus():
-    assert not loaded_by("import services.admin.api.cli") & {"nats", "uvicorn", "starlette", "httpx", "boto3"}
+    assert not loaded_by("import services.admin.cli.api") & {"nats", "uvicorn", "starlette", "httpx", "boto3"}

@@ -1,0 +1,285 @@
+"""Answers as JSON: the objects that ClusterODM's scripts and NodeODM's clients know.
+
+`value` is what telnet shows of an answer that is an object, `document` any answer for `--json` and for the web.
+
+`state`, `node`, `reason` and the like are ours and come beside the known keys. A token is never there: `has_token`
+says whether one is set, and where scripts expect the key `token` it holds `MASK`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from libs.common.chosen import chosen
+from libs.common.hosts import shown
+from libs.common.messages import AutoscalerStatus, MachineView, NodeView, TaskSummary
+from libs.common.model import Machine, StatusCode, Task, TaskState
+from services.admin.commands.core.answers import (
+    Acted,
+    Answer,
+    Autoscaler,
+    Away,
+    Best,
+    ConsoleLines,
+    Invalid,
+    MachineCommand,
+    Machines,
+    No,
+    Nodes,
+    Ok,
+    OneNode,
+    OneRoute,
+    OneTask,
+    Route,
+    Routes,
+    Tasks,
+    Told,
+    Trouble,
+    name_of,
+)
+
+MASK: Final = "***"
+Json = dict[str, Any]
+
+CODES: Final = {
+    TaskState.WAITING: StatusCode.QUEUED,
+    TaskState.FORWARDING: StatusCode.RUNNING,
+    TaskState.RUNNING: StatusCode.RUNNING,
+    TaskState.COMPLETED: StatusCode.COMPLETED,
+    TaskState.FAILED: StatusCode.FAILED,
+    TaskState.CANCELED: StatusCode.CANCELED,
+}
+"""NodeODM has fewer states than a cluster."""
+
+
+def masked(has_token: bool) -> str:
+    """Stand in for a token."""
+    return MASK if has_token else ""
+
+
+def busy_count(node: NodeView) -> int | str:
+    """Count the tasks on a node: as it says itself, but at least those that this cluster has sent or promised."""
+    return "?" if node.info is None else max(node.info.task_queue_count, node.slots_used_count)
+
+
+def slots_count(node: NodeView) -> int | str:
+    """Say how many tasks a node works on at once."""
+    return "?" if node.info is None else node.info.max_parallel_tasks
+
+
+def engine_of(node: NodeView) -> str:
+    """Name the engine of a node and its version."""
+    known = node.info is not None and node.info.engine != "?"
+    return f"{node.info.engine} {node.info.engine_version}" if known and node.info else "?"
+
+
+def version_of(node: NodeView) -> str:
+    """Say which NodeODM API a node speaks."""
+    return "?" if node.info is None else node.info.version
+
+
+def node_data(node: NodeView) -> Json:
+    """Show one node in detail (NODE INFO)."""
+    return {
+        "hostname": node.hostname,
+        "port": str(node.port),
+        "token": masked(node.has_token),
+        "has_token": node.has_token,
+        "info": {} if node.info is None else msgspec.to_builtins(node.info),
+        "lastRefreshed": node.info_at_ms if node.online and node.info_at_ms else 0,
+        "locked": node.locked,
+        "online": node.online,
+        "trouble": node.trouble,
+        "draining": node.draining,
+        "labels": list(node.labels),
+        "slotsUsed": node.slots_used_count,
+    }
+
+
+def node_entry(node: NodeView) -> Json:
+    """Show one node in a list (`/r/node/list`)."""
+    return {
+        "number": node.number,
+        "name": name_of(node),
+        "isLocked": node.locked,
+        "isAutoSpawned": node.auto_spawned,
+        "isOnline": node.online,
+        "getTaskQueueCount": busy_count(node),
+        "getMaxParallelTasks": slots_count(node),
+        "getEngineInfo": engine_of(node),
+        "getVersion": version_of(node),
+        "trouble": node.trouble,
+        "nodeData": node_data(node),
+    }
+
+
+def status(state: TaskState, code: StatusCode | None, error: str) -> Json:
+    """Show a state as NodeODM does: its code, and why it failed."""
+    shown: Json = {"code": int(CODES[state] if code is None else code)}
+    if state is TaskState.FAILED and error:
+        shown["errorMessage"] = error
+    return shown
+
+
+def task_entry(task: TaskSummary) -> Json:
+    """Show one task in a list."""
+    return {
+        "uuid": task.id,
+        "name": task.name,
+        "dateCreated": task.created_at_ms,
+        "processingTime": task.processing_time_ms,
+        "status": status(task.state, None, task.reason),
+        "imagesCount": task.images_count,
+        "progress": task.progress,
+        "state": task.state.value,
+        "node": task.node_name,
+        "attempts": task.attempts_count,
+        "position": task.position,
+        "reason": task.reason,
+        "dateCommitted": task.committed_at_ms,
+    }
+
+
+def task_data(task: Task, node_name: str) -> Json:
+    """Show one task in detail: NodeODM's info object, and what only the cluster knows."""
+    known = task.known
+    running = known is not None and task.state is TaskState.RUNNING
+    return {
+        "uuid": task.id,
+        "name": task.name,
+        "dateCreated": task.created_at_ms,
+        "processingTime": known.processing_time_ms if known else -1,
+        "status": status(task.state, known.code if known and running else None, task.error),
+        "options": msgspec.to_builtins(chosen(task)),
+        "imagesCount": task.images_count,
+        "progress": known.progress if known else 0.0,
+        "state": task.state.value,
+        "node": node_name,
+        "attempts": [
+            {"number": each.number, "state": each.state.value, "reason": each.reason} for each in task.attempts
+        ],
+        "reason": task.error or task.waiting_because,
+    }
+
+
+def route_entry(route: Route) -> Json:
+    """Show which node has a task."""
+    token = {"token": MASK} if route.has_owner else {}
+    node = {"hostname": route.hostname, "port": str(route.port), "token": masked(route.node_has_token)}
+    return {"node": node, **token, "accessed": route.accessed_ms}
+
+
+def machine_node(view: MachineView) -> str:
+    """Say where a machine's node is reached; empty while it has no address."""
+    return shown(view.machine.hostname, view.machine.port) if view.machine.hostname else ""
+
+
+def machine_reason(machine: Machine) -> str:
+    """Say why a machine is as it is; what its removal fails with, besides."""
+    removal = f"not destroyed yet: {machine.removal_failure}" if machine.removal_failure else ""
+    return "; ".join(filter(None, (machine.failure or machine.reason, removal)))
+
+
+def machine_entry(view: MachineView) -> Json:
+    """Show one machine in a list."""
+    machine = view.machine
+    return {
+        "number": view.number,
+        "name": machine.id,
+        "state": machine.state.value,
+        "provider": machine.provider,
+        "size": machine.size,
+        "region": machine.region,
+        "node": machine_node(view),
+        "tasks": list(machine.tasks),
+        "forTask": machine.for_task,
+        "maxImages": machine.max_images,
+        "age": view.age_ms,
+        "cost": view.cost,
+        "reason": machine_reason(machine),
+        "dateRequested": machine.requested_at_ms,
+    }
+
+
+def autoscaler_status(status: AutoscalerStatus) -> Json:
+    """Show what the autoscaler does."""
+    return {
+        "enabled": status.enabled,
+        "paused": status.paused,
+        "reason": status.reason,
+        "provider": status.provider,
+        "demand": status.demand_count,
+        "machinesLimit": status.machines_limit_count,
+        "machines": status.states,
+        "costPerHour": status.cost_per_hour,
+        "costLastDay": status.cost_last_day,
+        "waits": [{"uuid": each.task, "reason": each.reason} for each in status.waits],
+        "trouble": status.trouble,
+    }
+
+
+def newest(tasks: Sequence[TaskSummary], count: int) -> tuple[TaskSummary, ...]:
+    """Choose what a page shows of many tasks: those that have not ended first, then the others, the newest first."""
+    latest = sorted(tasks, key=lambda task: -task.committed_at_ms)
+    return tuple(sorted(latest, key=lambda task: task.state.ended)[: max(count, 0)])
+
+
+def value(answer: Answer) -> Any:
+    """Put an answer that is an object into JSON."""
+    match answer:
+        case Acted(error):
+            return {"success": False, "error": error} if error else {"success": True}
+        case Trouble(error):
+            return {"error": error}
+        case Autoscaler(status):
+            return autoscaler_status(status)
+        case _:
+            return fact(answer)
+
+
+def fact(answer: Answer) -> Any:
+    """Put what the cluster knows of something into JSON."""
+    match answer:
+        case OneNode(node):
+            return node_data(node)
+        case OneTask(task, node_name):
+            return task_data(task, node_name)
+        case OneRoute(route):
+            return route_entry(route)
+        case Routes(routes):
+            return {route.task: route_entry(route) for route in routes}
+        case Tasks(tasks):
+            return [task_entry(task) for task in tasks]
+        case _:
+            return None
+
+
+def document(answer: Answer) -> Any:
+    """Put any answer into one JSON document."""
+    match answer:
+        case Ok():
+            return {"success": True}
+        case Told(text):
+            return {"success": True, "message": text}
+        case No(reason) | Invalid(reason) | Away(reason):
+            return {"success": False, "error": reason}
+        case Nodes(nodes):
+            return [node_entry(node) for node in nodes]
+        case _:
+            return small_document(answer)
+
+
+def small_document(answer: Answer) -> Any:
+    """Put the answers into JSON that telnet shows as a line or lines."""
+    match answer:
+        case Best(node):
+            return None if node is None else node_entry(node)
+        case ConsoleLines(lines):
+            return list(lines)
+        case MachineCommand(command):
+            return {"command": command}
+        case Machines(machines):
+            return [machine_entry(view) for view in machines]
+        case _:
+            return value(answer)

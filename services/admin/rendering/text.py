@@ -1,0 +1,260 @@
+"""Answers as text: `render` as telnet has always shown them, `human` for people at a terminal, with lists as aligned tables.
+
+Telnet's lines end with CR LF; inside a JSON object with LF alone, as scripts expect.
+
+Names, consoles and error messages come from nodes and clients, so nothing of them may steer the operator's terminal, or show letters in
+another order than they are in: control characters are taken out of everything, and those of the second set, like what turns the direction
+of writing, are shown as JSON escapes them.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from libs.common.hosts import shown
+from libs.common.messages import MachineView, NodeView, TaskSummary
+from services.admin.commands.core.answers import (
+    Acted,
+    Answer,
+    Away,
+    Best,
+    ConsoleLines,
+    Invalid,
+    MachineCommand,
+    Machines,
+    No,
+    Nodes,
+    Ok,
+    Route,
+    Routes,
+    Tasks,
+    Told,
+    Trouble,
+    name_of,
+)
+from services.admin.rendering.json_objects import (
+    busy_count,
+    engine_of,
+    machine_node,
+    machine_reason,
+    slots_count,
+    value,
+    version_of,
+)
+
+END: Final = "\r\n"
+CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+"""Control characters but tab and line feed."""
+HIDDEN: Final = re.compile("[\x80-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+"""Control characters of the second set, and what is invisible and changes how the rest is shown (Unicode's UAX #9)."""
+
+GIB: Final = 1024**3
+Row = Sequence[str]
+
+
+def printable(text: str) -> str:
+    """Take out or show what would steer a terminal, or turn the text around."""
+    return HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", CONTROLS.sub("", text))
+
+
+def one_line(text: str) -> str:
+    """Make a text that somebody else wrote fit in a line."""
+    return " ".join(printable(text).split())
+
+
+def pretty(content: Any) -> str:
+    """Write JSON with two spaces of indentation."""
+    return printable(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def node_line(number: int, node: NodeView) -> str:
+    """Write a line of NODE LIST."""
+    marks = (("L", node.locked), ("A", node.auto_spawned), ("D", node.draining))
+    flags = ",".join(letter for letter, is_so in marks if is_so)
+    return one_line(
+        f"{number}) {name_of(node)} [{'online' if node.online else 'offline'}]"
+        f" [{busy_count(node)}/{slots_count(node)}]"
+        f" <engine: {engine_of(node)}> <API: {version_of(node)}>{f' [{flags}]' if flags else ''}"
+    )
+
+
+def duration(ms: int) -> str:
+    """Write a time span with the two units that matter."""
+    if ms < 0:
+        return ""
+    minutes, seconds = divmod(ms // 1000, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s"
+
+
+def machine_line(view: MachineView) -> str:
+    """Write a line of ASR LIST."""
+    machine = view.machine
+    offer = f"{machine.size}@{machine.region}" if machine.region else machine.size
+    return one_line(
+        f"{view.number}) {machine.id} [{machine.state.value}] <tasks: {len(machine.tasks)}> <size: {offer or '?'}>"
+        f" <node: {machine_node(view) or '?'}> <age: {duration(view.age_ms)}> <cost: {view.cost:.2f}>"
+    )
+
+
+def told(answer: Answer) -> str | None:
+    """Write the answers that are a word or a sentence; None for those that are values."""
+    match answer:
+        case Ok():
+            return "OK"
+        case No():
+            return "FAIL"
+        case Invalid():
+            return "INVALID"
+        case Away(text) | Told(text):
+            return one_line(text)
+        case _:
+            return None
+
+
+def listed(answer: Answer) -> str | None:
+    """Write the answers that are lines."""
+    match answer:
+        case Nodes(nodes):
+            return "".join(node_line(node.number, node) + END for node in nodes)
+        case Best(node):
+            return "No best node available" if node is None else node_line(1, node)
+        case ConsoleLines(lines):
+            return END.join(printable(line.replace("\n", " ")) for line in lines)
+        case MachineCommand(command):
+            return one_line(command)
+        case Machines(machines):
+            return "".join(machine_line(view) + END for view in machines)
+        case _:
+            return None
+
+
+def render(answer: Answer) -> str:
+    """Write an answer for telnet, line end included."""
+    words = told(answer)
+    lines = listed(answer) if words is None else words
+    return (pretty(value(answer)) if lines is None else lines) + END
+
+
+def table(head: Row, rows: Sequence[Row]) -> str:
+    """Align columns; the last one is not padded."""
+    lines = [head, *([one_line(cell) or "-" for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = (
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+    return "\n".join(padded)
+
+
+def memory(size_bytes: int | None) -> str:
+    """Write a size of memory."""
+    return "" if size_bytes is None else f"{size_bytes / GIB:.1f} GiB"
+
+
+def state_of(node: NodeView) -> str:
+    """Say how a node is in a few words."""
+    words = ["online" if node.online else f"offline ({node.trouble})" if node.trouble else "offline"]
+    words += ["locked"] if node.locked else []
+    words += ["draining"] if node.draining else []
+    return ", ".join(words)
+
+
+def node_row(node: NodeView) -> Row:
+    """Write one node."""
+    limit = None if node.info is None else node.info.max_images
+    return (
+        str(node.number),
+        name_of(node),
+        f"{busy_count(node)}/{slots_count(node)}",
+        "?" if node.info is None else "no limit" if limit is None else str(limit),
+        engine_of(node),
+        version_of(node),
+        memory(node.info.total_memory) if node.info else "",
+        "yes" if node.auto_spawned else "no",
+        state_of(node),
+    )
+
+
+def task_row(task: TaskSummary) -> Row:
+    """Write one task."""
+    waiting = f"{task.state.value} ({task.position})" if task.position is not None else task.state.value
+    return (
+        task.id,
+        waiting,
+        f"{task.progress:.0f}%",
+        "?" if task.images_count is None else str(task.images_count),
+        duration(task.processing_time_ms),
+        task.node_name,
+        task.name,
+        task.reason,
+    )
+
+
+def route_row(route: Route) -> Row:
+    """Write one route."""
+    return route.task, shown(route.hostname, route.port)
+
+
+def machine_row(view: MachineView) -> Row:
+    """Write one machine."""
+    machine = view.machine
+    return (
+        str(view.number),
+        machine.id,
+        machine.state.value,
+        machine.size,
+        machine.region,
+        machine_node(view),
+        str(len(machine.tasks)),
+        duration(view.age_ms),
+        f"{view.cost:.2f}",
+        machine_reason(machine),
+    )
+
+
+NODE_HEAD: Final = ("N", "NODE", "SLOTS", "MAX IMAGES", "ENGINE", "API", "MEMORY", "AUTO", "STATE")
+TASK_HEAD: Final = ("TASK", "STATE", "DONE", "IMAGES", "TIME", "NODE", "NAME", "REASON")
+MACHINE_HEAD: Final = ("N", "MACHINE", "STATE", "SIZE", "REGION", "NODE", "TASKS", "AGE", "COST", "REASON")
+ROUTE_HEAD: Final = ("TASK", "NODE")
+
+
+def human(answer: Answer) -> str:
+    """Write an answer for a person."""
+    match answer:
+        case Nodes(nodes):
+            return table(NODE_HEAD, [node_row(node) for node in nodes]) if nodes else "There are no nodes."
+        case Best(node) if node is not None:
+            return table(NODE_HEAD, [node_row(node)])
+        case Tasks(tasks):
+            return table(TASK_HEAD, [task_row(task) for task in tasks]) if tasks else "There are no tasks."
+        case Machines(machines):
+            return (
+                table(MACHINE_HEAD, [machine_row(view) for view in machines]) if machines else "There are no machines."
+            )
+        case Routes(routes):
+            return table(ROUTE_HEAD, [route_row(route) for route in routes]) if routes else "There are no routes."
+        case _:
+            return complaint(answer) or render(answer).replace("\r\n", "\n").removesuffix("\n")
+
+
+def complaint(answer: Answer) -> str:
+    """Write why a command came to nothing; empty when it did not."""
+    match answer:
+        case No(reason) | Invalid(reason) | Away(reason) | Trouble(reason) | Acted(reason):
+            return one_line(reason)
+        case _:
+            return ""
+
+
+def exit_code(answer: Answer) -> int:
+    """Say how a program ends that got this answer: 0 yes, 1 no, 3 nobody answered."""
+    match answer:
+        case Away():
+            return 3
+        case No() | Invalid() | Trouble() | Best(None):
+            return 1
+        case Acted(error):
+            return 1 if error else 0
+        case _:
+            return 0

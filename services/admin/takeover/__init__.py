@@ -1,0 +1,1 @@
+"""Taking over the nodes and tasks of an existing installation: `clusterodm import`."""

@@ -1,0 +1,1 @@
+"""The telnet command line: sessions, the lines of a connection, and which command a line is."""

@@ -1,0 +1,261 @@
+r"""The telnet command line, over plain TCP as it has always been (decision record: docs/decisions, telnet over plain streams).
+
+A session is one loop: bytes -> lines (core/lines) -> one command after the other -> answer and prompt. Because a command is
+answered before the next bytes are read, a client that sends faster than it reads is slowed down by TCP and by nothing in
+our memory. A client that closes its sending side (`printf 'NODE LIST\n' | nc`) still gets its answers.
+
+Before the login only LOGIN and QUIT do anything. Wrong passwords are answered late, and later each time, per address
+(login); `REFUSALS` of any kind end the session. How many sessions there may be is telnet/core/admission's.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+import structlog
+
+from libs.common.clocks import Instant
+from libs.common.hosts import bracketed
+from libs.common.lifecycle import monotonic_s
+from libs.common.ports import Bus
+from libs.common.version import VERSION
+from services.admin.commands.handlers import execute
+from services.admin.login import Logins, plain_address, same
+from services.admin.rendering.text import END, render
+from services.admin.telnet.core.admission import Admission
+from services.admin.telnet.core.grammar import HELP, parse
+from services.admin.telnet.core.lines import Line, Reply, TooLong, Wire
+
+log = structlog.get_logger()
+
+READ_BYTES: Final = 4096
+WRITE_BYTES: Final = 64 * 1024
+"""Output is handed to the socket in pieces of this size, each waiting for room."""
+WRITE_WAIT_S: Final = 60.0
+"""A client that takes nothing for so long is gone."""
+CLOSE_WAIT_S: Final = 5.0
+REFUSALS: Final = 3
+FULL: Final = "Too many sessions, try again later."
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What holds for all sessions."""
+
+    password: str = field(default="", repr=False)
+    """Empty: everybody is logged in."""
+    sessions_count: int = 32
+    idle_s: float = 1800.0
+    """0: never."""
+    login_s: float = 60.0
+
+
+class Session:
+    """One connection."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        rules: Rules,
+        logins: Logins,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        sessions: "Sessions",
+    ) -> None:
+        self._bus = bus
+        self._sessions = sessions
+        self._rules = rules
+        self._logins = logins
+        self._reader, self._writer = streams
+        peer: tuple[str, int] = (self._writer.get_extra_info("peername") or ("?", 0))[:2]
+        self._address, self._port = plain_address(peer[0]), peer[1]
+        self._wire = Wire()
+        self._logged_in = not rules.password
+        self._refusals_count = 0
+        self._last_line = ""
+        self._open = True
+
+    def __repr__(self) -> str:
+        """Show who it is."""
+        return f"Session({bracketed(self._address)}:{self._port}{'' if self._logged_in else ' not logged in'})"
+
+    @property
+    def address(self) -> str:
+        """Where it comes from."""
+        return self._address
+
+    async def run(self) -> None:
+        """Greet, then answer lines until the client, a time limit or another session ends it."""
+        if self._logged_in and not self._sessions.enter(self):
+            await self._send(FULL + END)
+            return
+        hint = "HELP for help" if self._logged_in else "LOGIN <LOGIN> to log-in"
+        await self._send(
+            f"Welcome {bracketed(self._address)}:{self._port} ClusterODM:{VERSION}{END}{hint}{END}QUIT to quit{END}"
+        )
+        await self._prompt()
+        began = monotonic_s()
+        while self._open and (data := await self._receive(began)):
+            await self._take(data)
+        if self._open and (rest := self._wire.finish()):
+            await self._answer(rest.text)
+
+    async def _receive(self, began: Instant) -> bytes:
+        """Wait for bytes; empty at the end of the stream or of the client's time."""
+        limit_s = self._rules.idle_s or None
+        if not self._logged_in:
+            limit_s = max(self._rules.login_s - (monotonic_s() - began), 0)
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._reader.read(READ_BYTES)
+        except TimeoutError:
+            self._open = False
+            log.info("telnet session timed out", session=repr(self))
+            await self._send(f"{END}Timed out.{END}")
+            return b""
+
+    async def _take(self, data: bytes) -> None:
+        """Answer the lines that some bytes complete."""
+        self._sessions.hear(self)
+        for item in self._wire.feed(data):
+            match item:
+                case Reply(answer):
+                    await self._write(answer)
+                case TooLong():
+                    await self._send(f"INVALID{END}")
+                    await self._prompt()
+                case Line(text):
+                    await self._answer(text)
+            if not self._open:
+                return
+
+    async def _answer(self, line: str) -> None:
+        """Answer one line, with a prompt behind it unless the session ends."""
+        if line.strip() == "!!":
+            line = self._last_line
+        word, _, rest = line.strip().partition(" ")
+        if word.upper() == "QUIT":
+            self._open = False
+            return await self._send(f"Bye!{END}")
+        if not self._logged_in:
+            await (self._log_in(rest.strip()) if word.upper() == "LOGIN" else self._refuse("LOGIN first"))
+        elif word.upper() == "HELP":
+            await self._send("".join(text + END for text in HELP))
+        else:
+            await self._send(render(await execute(self._bus, parse(line))))
+        if self._logged_in and word.upper() != "LOGIN":
+            self._last_line = line
+        return await self._prompt() if self._open else None
+
+    async def _log_in(self, given: str) -> None:
+        """Judge a password, at the time that the address has deserved."""
+        wait_s = self._logins.wait_s(self._address, monotonic_s())
+        if wait_s is None:
+            self._refusals_count = REFUSALS
+            return await self._refuse("Too many attempts, try again later")
+        await asyncio.sleep(wait_s)
+        first_word = given.partition(" ")[0]
+        if same(given, self._rules.password) | same(first_word, self._rules.password):
+            self._logins.succeeded(self._address)
+            if not self._sessions.enter(self):
+                self._open = False
+                return await self._send(FULL + END)
+            self._logged_in = True
+            log.info("telnet login", session=repr(self))
+            return await self._send(f"OK{END}HELP for help{END}")
+        self._logins.failed(self._address, monotonic_s())
+        log.warning("telnet login failed", session=repr(self))
+        return await self._refuse("FAIL")
+
+    async def _refuse(self, reason: str) -> None:
+        """Say no; end the session when that has happened too often."""
+        self._refusals_count += 1
+        self._open = self._refusals_count < REFUSALS
+        await self._send(reason + END)
+
+    async def _prompt(self) -> None:
+        await self._send("#> " if self._logged_in else "$> ")
+
+    async def _send(self, text: str) -> None:
+        data = text.encode("utf-8", "replace")
+        for start in range(0, len(data), WRITE_BYTES):
+            await self._write(data[start : start + WRITE_BYTES])
+
+    async def _write(self, data: bytes) -> None:
+        self._writer.write(data)
+        async with asyncio.timeout(WRITE_WAIT_S):
+            await self._writer.drain()
+
+
+class Sessions:
+    """All sessions of a server."""
+
+    def __init__(self, bus: Bus, rules: Rules, logins: Logins) -> None:
+        self._bus = bus
+        self._rules = rules
+        self._logins = logins
+        self._admission: Admission[Session] = Admission(rules.sessions_count)
+        self._open: dict[Session, asyncio.Task[Any]] = {}
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection to its end, which is also that of its asyncio task."""
+        try:
+            await self._run(Session(self._bus, self._rules, self._logins, (reader, writer), self))
+            writer.close()
+            async with asyncio.timeout(CLOSE_WAIT_S):
+                await writer.wait_closed()
+        except (OSError, asyncio.CancelledError) as error:
+            log.debug("telnet connection lost", error=repr(error))
+        finally:
+            writer.transport.abort()
+
+    def enter(self, session: Session) -> bool:
+        """Whether a session that has logged in may stay."""
+        may_stay, ended = self._admission.enter(session, monotonic_s())
+        self._end(ended)
+        return may_stay
+
+    def hear(self, session: Session) -> None:
+        """Note that a session says something."""
+        self._admission.hear(session, monotonic_s())
+
+    async def _run(self, session: Session) -> None:
+        self._open[session] = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._end(self._admission.arrive(session, session.address, monotonic_s()))
+        try:
+            await session.run()
+        except OSError:
+            raise
+        except Exception:
+            log.exception("telnet session failed", session=repr(session))
+        finally:
+            self._admission.leave(session)
+            del self._open[session]
+
+    def _end(self, session: Session | None) -> None:
+        """End a session that has to give way."""
+        if session is not None and (task := self._open.get(session)):
+            log.info("telnet session gave way to another", session=repr(session))
+            task.cancel()
+
+    async def close(self) -> None:
+        """End all sessions."""
+        left = list(self._open.values())
+        for session in left:
+            session.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+
+@asynccontextmanager
+async def telnet_server(bus: Bus, rules: Rules, logins: Logins, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve a listening socket while the context is open."""
+    sessions = Sessions(bus, rules, logins)
+    server = await asyncio.start_server(sessions.serve, sock=listener, limit=READ_BYTES)
+    try:
+        yield
+    finally:
+        server.close()
+        await sessions.close()
+        await server.wait_closed()

@@ -1,0 +1,150 @@
+"""The grammar of telnet: a line of text becomes a command.
+
+The words, their arguments and their order are those that scripts have sent to ClusterODM's port 8080 for years.
+Case does not matter, any white space separates, arguments beyond those a command knows are ignored. What is not a command
+is `Unknown`, and answered INVALID.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from libs.common.hosts import bare
+from libs.common.model import TaskId
+from services.admin.commands.core.commands import (
+    AddNode,
+    BestNode,
+    ChangeNode,
+    ChangeTask,
+    Command,
+    DestroyMachine,
+    DrainNode,
+    ListMachines,
+    ListNodes,
+    ListRoutes,
+    ListTasks,
+    NodeAct,
+    PauseAutoscaler,
+    ResumeAutoscaler,
+    ShowAutoscaler,
+    ShowConsole,
+    ShowNode,
+    ShowRoute,
+    ShowTask,
+    TaskAct,
+    Unknown,
+    UpdateNodes,
+    ViewMachineCommand,
+    line_number,
+    node_number,
+    port,
+    whole,
+)
+
+Read = Callable[[Sequence[str]], Command]
+"""Makes a command of the arguments that follow its two words; there are at least as many as it needs."""
+
+
+def parse(line: str) -> Command:
+    """Say which command a line is."""
+    words = line.split()
+    noun, verb = ([word.upper() for word in words[:2]] + ["", ""])[:2]
+    if (noun, verb) not in GRAMMAR:
+        return Unknown("no such command")
+    needed_count, read = GRAMMAR[noun, verb]
+    arguments = words[2:]
+    if len(arguments) < needed_count:
+        return Unknown(f"{noun} {verb} needs {needed_count} argument{'s' if needed_count > 1 else ''}")
+    return read(arguments)
+
+
+def read_add(arguments: Sequence[str]) -> Command:
+    """Read what follows NODE ADD."""
+    where = port(arguments[1])
+    if where is None:
+        return Unknown(f"{arguments[1]} is no port")
+    return AddNode(bare(arguments[0]), where, arguments[2] if len(arguments) > 2 else "")  # noqa: PLR2004 the third is optional
+
+
+def read_drain(arguments: Sequence[str]) -> Command:
+    """Read what follows NODE DRAIN."""
+    seconds = whole(arguments[1]) if len(arguments) > 1 else None
+    if len(arguments) > 1 and seconds is None:
+        return Unknown(f"{arguments[1]} is no number of seconds")
+    return DrainNode(node_number(arguments[0]), seconds)
+
+
+def read_best(arguments: Sequence[str]) -> Command:
+    """Read what follows NODE BEST."""
+    count = whole(arguments[0])
+    return Unknown(f"{arguments[0]} is no number of images") if count is None else BestNode(count)
+
+
+def read_viewcmd(arguments: Sequence[str]) -> Command:
+    """Read what follows ASR VIEWCMD."""
+    count = whole(arguments[0])
+    return Unknown(f"{arguments[0]} is no number of images") if count is None else ViewMachineCommand(count)
+
+
+def read_output(arguments: Sequence[str]) -> Command:
+    """Read what follows TASK OUTPUT."""
+    line = line_number(arguments[1]) if len(arguments) > 1 else 0
+    return Unknown(f"{arguments[1]} is no line") if line is None else ShowConsole(TaskId(arguments[0]), line)
+
+
+def optional_number(arguments: Sequence[str]) -> int | None:
+    """Read the node that a list is restricted to, when there is one."""
+    return node_number(arguments[0]) if arguments else None
+
+
+GRAMMAR: Final[dict[tuple[str, str], tuple[int, Read]]] = {
+    ("NODE", "ADD"): (2, read_add),
+    ("NODE", "DEL"): (1, lambda words: ChangeNode(NodeAct.DEL, node_number(words[0]))),
+    ("NODE", "INFO"): (1, lambda words: ShowNode(node_number(words[0]))),
+    ("NODE", "LIST"): (0, lambda _: ListNodes()),
+    ("NODE", "LOCK"): (1, lambda words: ChangeNode(NodeAct.LOCK, node_number(words[0]))),
+    ("NODE", "DRAIN"): (1, read_drain),
+    ("NODE", "UNLOCK"): (1, lambda words: ChangeNode(NodeAct.UNLOCK, node_number(words[0]))),
+    ("NODE", "UPDATE"): (0, lambda _: UpdateNodes()),
+    ("NODE", "BEST"): (1, read_best),
+    ("ROUTE", "INFO"): (1, lambda words: ShowRoute(TaskId(words[0]))),
+    ("ROUTE", "LIST"): (0, lambda words: ListRoutes(optional_number(words))),
+    ("TASK", "LIST"): (0, lambda words: ListTasks(optional_number(words))),
+    ("TASK", "INFO"): (1, lambda words: ShowTask(TaskId(words[0]))),
+    ("TASK", "OUTPUT"): (1, read_output),
+    ("TASK", "CANCEL"): (1, lambda words: ChangeTask(TaskAct.CANCEL, TaskId(words[0]))),
+    ("TASK", "REMOVE"): (1, lambda words: ChangeTask(TaskAct.REMOVE, TaskId(words[0]))),
+    ("ASR", "VIEWCMD"): (1, read_viewcmd),
+    ("ASR", "LIST"): (0, lambda _: ListMachines()),
+    ("ASR", "STATUS"): (0, lambda _: ShowAutoscaler()),
+    ("ASR", "DESTROY"): (1, lambda words: DestroyMachine(node_number(words[0]))),
+    ("ASR", "PAUSE"): (0, lambda words: PauseAutoscaler(" ".join(words))),
+    ("ASR", "RESUME"): (0, lambda _: ResumeAutoscaler()),
+}
+"""The two words of a command: how many arguments it needs, and how they are read."""
+
+HELP: Final = (
+    "NODE ADD <hostname> <port> [token] - Register a NodeODM node",
+    "NODE DEL <node number> - Forget a node",
+    "NODE INFO <node number> - Show all that is known of a node",
+    "NODE LIST - List the nodes with their numbers",
+    "NODE LOCK <node number> - Send no new tasks to a node",
+    "NODE UNLOCK <node number> - Send tasks to a node again",
+    "NODE DRAIN <node number> [seconds] - Forget a node when it has no task left; move what waits there after some time",
+    "NODE UPDATE - Ask every node for its state now",
+    "NODE BEST <number of images> - Show where a task of that size would go",
+    "ROUTE INFO <taskId> - Show which node has a task",
+    "ROUTE LIST [node number] - List which node has which task",
+    "TASK LIST [node number] - List tasks, waiting ones too",
+    "TASK INFO <taskId> - Show the state of a task",
+    "TASK OUTPUT <taskId> [lines] - Show a task's console, from a line on or the last -n lines",
+    "TASK CANCEL <taskId> - Stop a task",
+    "TASK REMOVE <taskId> - Delete a task and its results",
+    "ASR VIEWCMD <number of images> - Show the command that would start a machine",
+    "ASR LIST - List the machines with their numbers",
+    "ASR STATUS - Show what the autoscaler does, and why",
+    "ASR DESTROY <machine number> - Destroy a machine; a task on it gets a new attempt",
+    "ASR PAUSE [reason] - Start no more machines",
+    "ASR RESUME - Start machines again",
+    "!! - Do the last command again",
+)
+"""The answer to HELP."""

@@ -1,0 +1,133 @@
+"""What stands before the web page: security headers, known names, login, protection from foreign pages, a limit on bodies.
+
+In this order: nothing of a request is read or parsed before its sender is known. Only `/healthz`, `/readyz` and `/signout` need no
+known name and no login. An ASGI middleware, so that nothing that is added to the page can forget it.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from libs.common.lifecycle import monotonic_s
+from services.admin.login import Logins, plain_address
+from services.admin.web.core import ACTING, SAFE_METHODS, acts, credentials, foreign, is_known, right
+
+log = structlog.get_logger()
+
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/signout"})
+BODY_BYTES: Final = 100 * 1024
+RETRY_AFTER_S: Final = 30
+SECURITY: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+FOREIGN: Final = "This request came from another site's page."
+NOT_ACTING: Final = f"What changes something needs a header {ACTING.title()}, with any value."
+UNKNOWN_NAME: Final = (
+    "This page is not known by that name: --admin-web-hosts names those beside its address and localhost."
+)
+CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="ClusterODM"'}
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The middleware."""
+
+    app: ASGIApp
+    password: str = field(repr=False)
+    """Empty: no login."""
+    logins: Logins
+    names: frozenset[str] = frozenset()
+    """Under which the page is known, beside addresses and localhost."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(SECURITY)
+            await send(message)
+
+        headers = Headers(scope=scope)
+        refusal = await self.refusal(scope, headers)
+        answer: ASGIApp = self.app if refusal is None else refusal
+        return await answer(scope, limited(receive), send_with_headers)
+
+    async def refusal(self, scope: Scope, headers: Headers) -> Response | None:
+        """Judge a request; None lets it through."""
+        if scope["path"] in OPEN_PATHS:
+            return None
+        if not is_known(headers.get("host", ""), self.names):
+            log.warning("request for an unknown name refused", host=headers.get("host", "")[:100])
+            return JSONResponse({"error": UNKNOWN_NAME}, status_code=421)
+        if self.password and (answer := await self.login(address_of(scope), headers)) is not None:
+            return answer
+        if scope["method"] not in SAFE_METHODS and (complaint := complaint_about(headers)):
+            log.warning("request of a stranger refused", path=scope["path"], origin=headers.get("origin"))
+            return JSONResponse({"error": complaint}, status_code=403)
+        if too_long(headers.get("content-length", "0")):
+            return JSONResponse({"error": "The request is too large."}, status_code=413)
+        return None
+
+    async def login(self, address: str, headers: Headers) -> Response | None:
+        """Judge a password, at the time that the address has deserved; None when it is right."""
+        given = credentials(headers)
+        if given is None:
+            return Response(status_code=401, headers=CHALLENGE)
+        wait_s = self.logins.wait_s(address, monotonic_s())
+        if wait_s is None:
+            return Response(status_code=429, headers={"Retry-After": str(RETRY_AFTER_S)})
+        if wait_s:
+            await asyncio.sleep(wait_s)
+        if right(given, self.password):
+            self.logins.succeeded(address)
+            return None
+        self.logins.failed(address, monotonic_s())
+        log.warning("web login failed", address=address)
+        return Response(status_code=401, headers=CHALLENGE)
+
+
+def complaint_about(headers: Headers) -> str:
+    """Say why a request may change nothing; empty: it may."""
+    if foreign(headers):
+        return FOREIGN
+    return "" if acts(headers) else NOT_ACTING
+
+
+def address_of(scope: Scope) -> str:
+    """Say where a request comes from."""
+    client: Any = scope.get("client")
+    return plain_address(str(client[0])) if client else "?"
+
+
+def too_long(length: str) -> bool:
+    """Judge what a request says of the length of its body."""
+    return not length.isdigit() or int(length) > BODY_BYTES
+
+
+def limited(receive: Receive) -> Receive:
+    """Count a body that did not say its length; one that goes on for too long is cut off, which makes it bad JSON."""
+    received_bytes = 0
+
+    async def counted() -> Message:
+        nonlocal received_bytes
+        message = await receive()
+        received_bytes += len(message.get("body", b""))
+        return {"type": "http.request", "body": b"", "more_body": False} if received_bytes > BODY_BYTES else message
+
+    return counted

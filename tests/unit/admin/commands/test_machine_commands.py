@@ -1,0 +1,112 @@
+"""The operators' words about machines: carried out, and shown on every road."""
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from libs.common import messages
+from libs.common.errors import Refused
+from libs.common.messages import AutoscalerStatus
+from libs.common.model import MachineState
+from libs.common.testing import MemoryBus
+from services.admin.commands.core.answers import Autoscaler, Away, Machines, No, Ok
+from services.admin.commands.core.commands import DestroyMachine
+from services.admin.commands.handlers import execute
+from services.admin.rendering.json_objects import document
+from services.admin.rendering.text import exit_code, human, render
+from services.admin.telnet.core.grammar import parse
+from tests.fake_autoscaler import FakeAutoscaler, machine
+
+
+@pytest.fixture
+def bus() -> MemoryBus:
+    return MemoryBus()
+
+
+@pytest.fixture
+async def autoscaler(bus: MemoryBus) -> AsyncIterator[FakeAutoscaler]:
+    fake = FakeAutoscaler()
+    async with bus.serve("autoscaler", fake.handlers()):
+        yield fake
+
+
+async def test_machines_and_status_are_shown(bus: MemoryBus, autoscaler: FakeAutoscaler):
+    assert await execute(bus, parse("ASR LIST")) == Machines(tuple(autoscaler.machines))
+    assert await execute(bus, parse("ASR STATUS")) == Autoscaler(autoscaler.status())
+
+
+async def test_a_number_is_the_machine_at_that_place(bus: MemoryBus, autoscaler: FakeAutoscaler):
+    assert await execute(bus, parse("ASR DESTROY 2")) == Ok()
+    assert autoscaler.destroyed == [autoscaler.machines[1].machine.id]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [parse("ASR DESTROY 3"), parse("ASR DESTROY 0"), parse("ASR DESTROY x"), DestroyMachine(1, name="another")],
+    ids=repr,
+)
+async def test_what_is_no_machine_destroys_nothing(bus: MemoryBus, autoscaler: FakeAutoscaler, command: DestroyMachine):
+    assert await execute(bus, command) == No("there is no such machine")
+    assert autoscaler.destroyed == []
+
+
+async def test_it_is_paused_with_a_reason_and_resumed(bus: MemoryBus, autoscaler: FakeAutoscaler):
+    assert await execute(bus, parse("ASR PAUSE month is over")) == Ok()
+    assert autoscaler.paused == "month is over"
+    assert await execute(bus, parse("ASR RESUME")) == Ok()
+    assert autoscaler.paused is None
+
+
+@pytest.mark.parametrize("line", ["ASR PAUSE", "ASR RESUME", "ASR DESTROY 1"])
+async def test_without_configuration_the_answer_says_so(bus: MemoryBus, line: str):
+    async def refuse(_asked: object) -> AutoscalerStatus:
+        raise Refused("no autoscaler is configured")
+
+    async def none(_asked: object) -> messages.MachineList:
+        return messages.MachineList(machines=())
+
+    handlers = {messages.PAUSE_AUTOSCALER: refuse, messages.RESUME_AUTOSCALER: refuse, messages.LIST_MACHINES: none}
+    async with bus.serve("autoscaler", handlers):
+        assert isinstance(await execute(bus, parse(line)), No)
+
+
+@pytest.mark.parametrize("line", ["ASR LIST", "ASR STATUS", "ASR DESTROY 1", "ASR PAUSE", "ASR RESUME"])
+async def test_an_autoscaler_that_does_not_answer_is_named(bus: MemoryBus, line: str):
+    assert await execute(bus, parse(line)) == Away("The autoscaler does not answer.")
+
+
+def test_a_machine_is_a_line_in_telnet():
+    assert render(Machines((machine(1), machine(2, hostname="", region="", tasks=())))) == (
+        "1) clusterodm-abc123-10-xyz [busy] <tasks: 1> <size: s-2vcpu-2gb@sfo2> <node: 10.0.0.1:3000> <age: 1m01s>"
+        " <cost: 0.25>\r\n"
+        "2) clusterodm-abc123-20-xyz [busy] <tasks: 0> <size: s-2vcpu-2gb> <node: ?> <age: 1m01s> <cost: 0.25>\r\n\r\n"
+    )
+
+
+def test_a_machine_is_a_row_for_people_with_its_reason():
+    lines = human(Machines((machine(1, state=MachineState.DESTROYING, failure="no\x1b capacity"),))).splitlines()
+    assert lines[0].split() == ["N", "MACHINE", "STATE", "SIZE", "REGION", "NODE", "TASKS", "AGE", "COST", "REASON"]
+    assert lines[1].endswith("no capacity")
+    assert human(Machines(())) == "There are no machines."
+
+
+def test_a_machine_is_an_object_for_programs_without_its_digest():
+    shown = document(Machines((machine(1, webhook_digest="d1gest"),)))
+    assert {key: shown[0][key] for key in ("number", "name", "state", "node", "tasks", "cost")} == {
+        "number": 1,
+        "name": "clusterodm-abc123-10-xyz",
+        "state": "busy",
+        "node": "10.0.0.1:3000",
+        "tasks": ["t1"],
+        "cost": 0.25,
+    }
+    assert "d1gest" not in json.dumps(shown)
+
+
+def test_the_status_is_the_same_object_on_every_road():
+    answer = Autoscaler(FakeAutoscaler().status())
+    shown = document(answer)
+    assert json.loads(render(answer)) == json.loads(human(answer)) == shown
+    assert (shown["enabled"], shown["provider"], shown["machinesLimit"]) == (True, "digitalocean", 3)
+    assert exit_code(answer) == 0
