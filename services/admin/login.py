@@ -32,7 +32,7 @@ def delay_s(failures_count: int) -> float:
     return min(FIRST_DELAY_S * 2.0 ** min(failures_count, 10), LONGEST_DELAY_S)
 
 
-def household(address: str) -> str:
+def account_of(address: str) -> str:
     """Say on whose account an address goes: in IPv6 one customer has a whole /64."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
@@ -49,7 +49,7 @@ def plain_address(address: str) -> str:
 
 
 @dataclass
-class Account:
+class LoginAttempts:
     """What one address has done."""
 
     free: Instant
@@ -57,11 +57,11 @@ class Account:
     failures_count: int = 0
 
 
-class Logins:
+class LoginThrottle:
     """The failures of every address that had some."""
 
     def __init__(self) -> None:
-        self._accounts: OrderedDict[str, Account] = OrderedDict()
+        self._accounts: OrderedDict[str, LoginAttempts] = OrderedDict()
 
     def wait_s(self, address: str, now: Instant) -> float | None:
         """Say how long an attempt that comes now waits until it is judged; None refuses it."""
@@ -80,13 +80,13 @@ class Logins:
 
     def succeeded(self, address: str) -> None:
         """Forget what an address has done wrong."""
-        self._accounts.pop(household(address), None)
+        self._accounts.pop(account_of(address), None)
 
-    def _account(self, address: str, now: Instant) -> Account:
-        who = household(address)
+    def _account(self, address: str, now: Instant) -> LoginAttempts:
+        who = account_of(address)
         account = self._accounts.get(who)
         if account is None or now - account.free > FORGET_AFTER_S:
-            account = self._accounts[who] = Account(free=now)
+            account = self._accounts[who] = LoginAttempts(free=now)
         self._accounts.move_to_end(who)
         while len(self._accounts) > ADDRESSES_COUNT:
             self._accounts.popitem(last=False)

@@ -19,9 +19,9 @@ from libs.common.messages import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
 from libs.common.serving import web_server
 from libs.common.settings import parse
 from libs.common.watchdog import notify_ready, with_watchdog
-from services.admin.login import Logins
+from services.admin.login import LoginThrottle
 from services.admin.settings import AdminSettings
-from services.admin.telnet.api import Rules, telnet_server
+from services.admin.telnet.api import SessionLimits, telnet_server
 from services.admin.web.api.routes import web_app
 from services.admin.web.core import host_names
 
@@ -40,14 +40,8 @@ def main(argv: Sequence[str]) -> int:
 
 async def serve(settings: AdminSettings) -> None:
     """Wire the admin service and serve until cancelled."""
-    speak_of_access(settings)
-    logins = Logins()
-    rules = Rules(
-        password=settings.password,
-        sessions_count=settings.admin_cli_sessions_count,
-        idle_s=settings.admin_cli_idle_s,
-        login_s=settings.admin_cli_login_s,
-    )
+    log_access(settings)
+    logins = LoginThrottle()
     async with AsyncExitStack() as opened:
         telnet, web = (
             opened.enter_context(listen(settings.admin_address, port, flag)) if port else None
@@ -67,11 +61,11 @@ async def serve(settings: AdminSettings) -> None:
             background(lambda: every(ASK_EVERY_S, needed.ask, "ask services"), "ask services")
         )
         if telnet:
-            await opened.enter_async_context(telnet_server(bus, rules, logins, telnet))
+            await opened.enter_async_context(telnet_server(bus, session_limits(settings), logins, telnet))
             log.info("telnet is ready", port=port_of(telnet))
         if web:
             await opened.enter_async_context(
-                web_server(web_app(bus, settings.password, logins, health, names(settings)), web)
+                web_server(web_app(bus, settings.password, logins, health, host_names_of(settings)), web)
             )
             log.info("web page is ready", port=port_of(web))
         log.info("admin is ready")
@@ -79,13 +73,23 @@ async def serve(settings: AdminSettings) -> None:
         await asyncio.Event().wait()
 
 
-def names(settings: AdminSettings) -> frozenset[str]:
+def session_limits(settings: AdminSettings) -> SessionLimits:
+    """Say what holds for all telnet sessions."""
+    return SessionLimits(
+        password=settings.password,
+        sessions_count=settings.admin_cli_sessions_count,
+        idle_s=settings.admin_cli_idle_s,
+        login_s=settings.admin_cli_login_s,
+    )
+
+
+def host_names_of(settings: AdminSettings) -> frozenset[str]:
     """Name this computer as its operators may: its own names, and what they have set."""
     given = (settings.admin_web_hosts, socket.gethostname(), settings.admin_address)
     return frozenset().union(*map(host_names, given))
 
 
-def speak_of_access(settings: AdminSettings) -> None:
+def log_access(settings: AdminSettings) -> None:
     """Say who may steer the cluster, where there is no password."""
     if settings.password or not (settings.admin_cli_port or settings.admin_web_port):
         return

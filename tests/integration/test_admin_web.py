@@ -14,7 +14,7 @@ from libs.common.listening import listen, port_of
 from libs.common.model import TaskState
 from libs.common.serving import web_server
 from libs.common.version import VERSION
-from services.admin.login import Logins
+from services.admin.login import LoginThrottle
 from services.admin.web.api.routes import web_app
 from tests.fake_autoscaler import FakeAutoscaler
 from tests.fake_scheduler import FakeScheduler, admin_health, node, task
@@ -41,7 +41,7 @@ def serving(nats_bus: NatsBus) -> Serving:
         listener = listen("127.0.0.1", 0, "--admin-web-port")
         url = f"http://127.0.0.1:{port_of(listener)}"
         async with (
-            web_server(web_app(nats_bus, password, Logins(), admin_health(nats_bus)), listener),
+            web_server(web_app(nats_bus, password, LoginThrottle(), admin_health(nats_bus)), listener),
             httpx.AsyncClient(base_url=url, timeout=20, headers={"X-Requested-With": "tests"}) as client,
         ):
             yield client

@@ -13,7 +13,7 @@ from libs.common.lifecycle import now_ms
 from libs.common.listening import listen, port_of
 from libs.common.model import TaskState
 from libs.common.serving import web_server
-from services.admin.login import Logins
+from services.admin.login import LoginThrottle
 from services.admin.web.api.routes import web_app
 from tests.fake_autoscaler import FakeAutoscaler
 from tests.fake_scheduler import INFO, FakeScheduler, admin_health, node, task
@@ -68,7 +68,7 @@ async def page(nats_bus: NatsBus, scheduler: FakeScheduler) -> AsyncIterator[Pag
     problems: list[str] = []
     listener = listen("127.0.0.1", 0, "--admin-web-port")
     async with (
-        web_server(web_app(nats_bus, "pass", Logins(), admin_health(nats_bus)), listener),
+        web_server(web_app(nats_bus, "pass", LoginThrottle(), admin_health(nats_bus)), listener),
         async_playwright() as playwright,
     ):
         browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS.split())

@@ -15,8 +15,8 @@ import telnetlib3
 from libs.common.bus import NatsBus
 from libs.common.listening import listen, port_of
 from libs.common.model import TaskState
-from services.admin.login import Logins
-from services.admin.telnet.api import Rules, telnet_server
+from services.admin.login import LoginThrottle
+from services.admin.telnet.api import SessionLimits, telnet_server
 from services.admin.telnet.core.grammar import HELP
 from services.admin.telnet.core.lines import LONGEST_LINE_BYTES
 from tests.fake_scheduler import FakeScheduler, node, task
@@ -77,16 +77,16 @@ async def scheduler(nats_bus: NatsBus) -> AsyncIterator[FakeScheduler]:
         yield fake
 
 
-Serving = Callable[[Rules], AbstractAsyncContextManager[int]]
+Serving = Callable[[SessionLimits], AbstractAsyncContextManager[int]]
 
 
 @pytest.fixture
 def serving(nats_bus: NatsBus) -> Serving:
     """Serve telnet with some rules while a context is open."""
-    logins = Logins()
+    logins = LoginThrottle()
 
     @asynccontextmanager
-    async def open_server(rules: Rules) -> AsyncIterator[int]:
+    async def open_server(rules: SessionLimits) -> AsyncIterator[int]:
         listener = listen("127.0.0.1", 0, "--admin-cli-port")
         async with telnet_server(nats_bus, rules, logins, listener):
             yield port_of(listener)
@@ -96,7 +96,7 @@ def serving(nats_bus: NatsBus) -> Serving:
 
 @pytest.fixture
 async def port(serving: Serving) -> AsyncIterator[int]:
-    async with serving(Rules()) as found:
+    async with serving(SessionLimits()) as found:
         yield found
 
 
@@ -242,7 +242,7 @@ async def test_a_real_telnet_client_that_negotiates_is_served(port: int, schedul
 
 
 class TestLogin:
-    RULES = Rules(password="right one", login_s=5)
+    RULES = SessionLimits(password="right one", login_s=5)
 
     @pytest.fixture
     async def port(self, serving: Serving) -> AsyncIterator[int]:
@@ -325,12 +325,12 @@ class TestLogin:
 
 
 async def test_a_silent_session_ends(serving: Serving):
-    async with serving(Rules(idle_s=0.2)) as port, connected(port) as client:
+    async with serving(SessionLimits(idle_s=0.2)) as port, connected(port) as client:
         assert (await client.rest()).endswith("#> \r\nTimed out.\r\n")
 
 
 async def test_beyond_the_limit_of_sessions_one_line_and_the_end(serving: Serving):
-    async with serving(Rules(sessions_count=2)) as port:
+    async with serving(SessionLimits(sessions_count=2)) as port:
         async with connected(port) as first, connected(port) as second:
             await first.until("#> ")
             await second.until("#> ")
@@ -351,7 +351,7 @@ async def test_a_client_that_does_not_read_is_slowed_down_and_costs_little_memor
     fake.tasks = [task("big")]
     fake.consoles = {"big": tuple(f"{number:05} {'x' * 90}" for number in range(5000))}
     commands = 60
-    async with nats_bus.serve("scheduler", fake.handlers()), serving(Rules()) as port:
+    async with nats_bus.serve("scheduler", fake.handlers()), serving(SessionLimits()) as port:
         raw = socket.socket()
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.connect(("127.0.0.1", port))
@@ -374,7 +374,7 @@ async def test_a_client_that_does_not_read_is_slowed_down_and_costs_little_memor
 
 
 async def test_stopping_the_server_ends_its_sessions(serving: Serving):
-    async with serving(Rules()) as port:
+    async with serving(SessionLimits()) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         await reader.readuntil(b"#> ")
     async with asyncio.timeout(5):

@@ -1,4 +1,4 @@
-"""The operators' words without telnet: `clusterodm node list`, `clusterodm task info ID`, `clusterodm import nodes.json`.
+"""The operators' commands as a program: `clusterodm node list`, `clusterodm task info ID`, `clusterodm import nodes.json`.
 
 The same commands and answers as telnet and web, over the bus. Lists are tables for people, `--json` is for programs.
 Exit codes: 0 done · 1 the answer is no · 2 wrong usage or a mistake in a file · 3 the cluster does not answer.
@@ -23,12 +23,12 @@ from services.admin.commands.handlers import execute
 from services.admin.rendering.json_objects import document
 from services.admin.rendering.text import exit_code, human, pretty
 from services.admin.takeover.core import read_nodes, read_routes
-from services.admin.takeover.handlers import TakeOver
+from services.admin.takeover.handlers import Takeover
 
 EXIT_OK: Final = 0
 EXIT_NO: Final = 1
 EXIT_USAGE: Final = 2
-EXIT_AWAY: Final = 3
+EXIT_UNAVAILABLE: Final = 3
 NATS_WAIT_S: Final = 5.0
 
 EPILOG: Final = (
@@ -36,7 +36,9 @@ EPILOG: Final = (
     "The cluster is found by --nats-url, CLUSTERODM_NATS_URL, or cluster.json in --data-dir."
 )
 
-CHECKING: Final = "Beside these, without a cluster: `clusterodm asr check FILE` finds the mistakes in a configuration."
+ASR_DESCRIPTION: Final = (
+    "Beside these, without a cluster: `clusterodm asr check FILE` finds the mistakes in a configuration."
+)
 
 Arguments = argparse.Namespace
 Read = Callable[[Arguments], commands.Command]
@@ -53,14 +55,14 @@ def main(argv: Sequence[str]) -> int:
     except SystemExit as leaving:
         return int(leaving.code or 0)
     except Refused as error:
-        return complain(error, EXIT_USAGE)
+        return print_error(error, EXIT_USAGE)
     except BusFailed as error:
-        return complain(error, EXIT_AWAY)
+        return print_error(error, EXIT_UNAVAILABLE)
     except KeyboardInterrupt:
         return EXIT_NO
 
 
-def complain(error: ClusterError, code: int) -> int:
+def print_error(error: ClusterError, code: int) -> int:
     """Say on stderr what is wrong."""
     print(f"clusterodm: {error.message}", file=sys.stderr)  # noqa: T201 the program's output
     return code
@@ -89,11 +91,11 @@ async def take_over(given: Arguments) -> int:
         raise Refused("nothing was imported:\n" + "\n".join([*mistakes, *more]))
     from libs.common.bus import connect  # as above
 
-    said: list[str] = []
+    lines: list[str] = []
     async with connect(nats_url(given.nats_url, given.data_dir), "cli", wait_s=NATS_WAIT_S) as bus:
-        result = await TakeOver(bus, now_ms(), said.append if given.json else print).run(nodes, routes)
+        result = await Takeover(bus, now_ms(), lines.append if given.json else print).run(nodes, routes)
     if given.json:
-        print(json.dumps({**result.counts(), "said": said}, indent=2))  # noqa: T201 the program's output
+        print(json.dumps({**result.counts(), "said": lines}, indent=2))  # noqa: T201 the program's output
     else:
         print(f"nodes: {result.nodes}; tasks: {result.routes}")  # noqa: T201 the program's output
     return EXIT_OK if result.complete else EXIT_NO
@@ -103,10 +105,10 @@ def parser() -> argparse.ArgumentParser:
     """Make the grammar of the command line."""
     top = argparse.ArgumentParser(prog="clusterodm", epilog=EPILOG)
     nouns = top.add_subparsers(dest="noun", required=True, metavar="node|route|task|asr|import")
-    node_words(nouns.add_parser("node", help="the nodes of the cluster", epilog=EPILOG))
-    route_words(nouns.add_parser("route", help="which node has which task", epilog=EPILOG))
-    task_words(nouns.add_parser("task", help="the tasks of the cluster", epilog=EPILOG))
-    asr_words(nouns.add_parser("asr", help="the autoscaler", description=CHECKING, epilog=EPILOG))
+    node_verbs(nouns.add_parser("node", help="the nodes of the cluster", epilog=EPILOG))
+    route_verbs(nouns.add_parser("route", help="which node has which task", epilog=EPILOG))
+    task_verbs(nouns.add_parser("task", help="the tasks of the cluster", epilog=EPILOG))
+    asr_verbs(nouns.add_parser("asr", help="the autoscaler", description=ASR_DESCRIPTION, epilog=EPILOG))
     takeover = nouns.add_parser("import", parents=[common()], epilog=EPILOG, help="take over an existing ClusterODM")
     takeover.add_argument("nodes", metavar="nodes.json", help="data/nodes.json of the existing installation")
     takeover.add_argument("routes", metavar="routes.json", nargs="?", help="its data/routes.json")
@@ -124,27 +126,27 @@ def common() -> argparse.ArgumentParser:
     return flags
 
 
-def below(noun: argparse.ArgumentParser) -> Adder:
+def verbs_of(noun: argparse.ArgumentParser) -> Adder:
     """Make the function that adds verbs to a noun."""
     verbs = noun.add_subparsers(dest="verb", required=True)
 
-    def add(verb: str, said: str, command: Read) -> argparse.ArgumentParser:
-        made = verbs.add_parser(verb, parents=[common()], help=said, description=said, epilog=EPILOG)
+    def add(verb: str, help_line: str, command: Read) -> argparse.ArgumentParser:
+        made = verbs.add_parser(verb, parents=[common()], help=help_line, description=help_line, epilog=EPILOG)
         made.set_defaults(command=command)
         return made
 
     return add
 
 
-def node_words(noun: argparse.ArgumentParser) -> None:
+def node_verbs(noun: argparse.ArgumentParser) -> None:
     """Add `node ...`."""
-    add = below(noun)
-    add("list", "list the nodes with their numbers", lambda _: commands.ListNodes())
-    add("update", "ask every node for its state now", lambda _: commands.UpdateNodes())
+    add = verbs_of(noun)
+    add("list", "list the nodes with their numbers", lambda _: commands.ListNodesCommand())
+    add("update", "ask every node for its state now", lambda _: commands.UpdateNodesCommand())
     adding = add(
         "add",
         "register a NodeODM node",
-        lambda given: commands.AddNode(bare(given.hostname), given.port, token_of(given)),
+        lambda given: commands.AddNodeCommand(bare(given.hostname), given.port, token_of(given)),
     )
     adding.add_argument("hostname")
     adding.add_argument("port", type=port)
@@ -152,79 +154,81 @@ def node_words(noun: argparse.ArgumentParser) -> None:
     adding.add_argument(
         "--token-file", metavar="PATH", help="read the token from a file, or from standard input with -"
     )
-    for verb, said, act in (
+    for verb, help_line, act in (
         ("del", "forget a node", NodeAct.DEL),
         ("lock", "send no new tasks to a node", NodeAct.LOCK),
         ("unlock", "send tasks to a node again", NodeAct.UNLOCK),
     ):
-        add(verb, said, changing_node(act)).add_argument("number", type=number)
+        add(verb, help_line, changing_node(act)).add_argument("number", type=number)
     draining = add(
-        "drain", "forget a node when it has no task left", lambda given: commands.DrainNode(given.number, given.seconds)
+        "drain",
+        "forget a node when it has no task left",
+        lambda given: commands.DrainNodeCommand(given.number, given.seconds),
     )
     draining.add_argument("number", type=number)
     draining.add_argument("--seconds", type=seconds, help="then move what still waits there for its turn")
-    add("info", "show all that is known of a node", lambda given: commands.ShowNode(given.number)).add_argument(
+    add("info", "show all that is known of a node", lambda given: commands.ShowNodeCommand(given.number)).add_argument(
         "number", type=number
     )
-    add("best", "show where a task would go", lambda given: commands.BestNode(given.images)).add_argument(
+    add("best", "show where a task would go", lambda given: commands.BestNodeCommand(given.images)).add_argument(
         "images", type=count
     )
 
 
 def changing_node(act: NodeAct) -> Read:
     """Make the reader of a command that changes a node."""
-    return lambda given: commands.ChangeNode(act, given.number)
+    return lambda given: commands.ChangeNodeCommand(act, given.number)
 
 
 def changing_task(act: TaskAct) -> Read:
     """Make the reader of a command that changes a task."""
-    return lambda given: commands.ChangeTask(act, given.task)
+    return lambda given: commands.ChangeTaskCommand(act, given.task)
 
 
-def route_words(noun: argparse.ArgumentParser) -> None:
+def route_verbs(noun: argparse.ArgumentParser) -> None:
     """Add `route ...`."""
-    add = below(noun)
-    add("list", "list which node has which task", lambda given: commands.ListRoutes(given.number)).add_argument(
+    add = verbs_of(noun)
+    add("list", "list which node has which task", lambda given: commands.ListRoutesCommand(given.number)).add_argument(
         "number", type=number, nargs="?", help="only this node's"
     )
-    add("info", "show which node has a task", lambda given: commands.ShowRoute(given.task)).add_argument("task")
+    add("info", "show which node has a task", lambda given: commands.ShowRouteCommand(given.task)).add_argument("task")
 
 
-def task_words(noun: argparse.ArgumentParser) -> None:
+def task_verbs(noun: argparse.ArgumentParser) -> None:
     """Add `task ...`."""
-    add = below(noun)
-    add("list", "list tasks, waiting ones too", lambda given: commands.ListTasks(given.number)).add_argument(
+    add = verbs_of(noun)
+    add("list", "list tasks, waiting ones too", lambda given: commands.ListTasksCommand(given.number)).add_argument(
         "number", type=number, nargs="?", help="only this node's"
     )
-    add("info", "show the state of a task", lambda given: commands.ShowTask(given.task)).add_argument("task")
-    output = add("output", "show a task's console", lambda given: commands.ShowConsole(given.task, given.line))
+    add("info", "show the state of a task", lambda given: commands.ShowTaskCommand(given.task)).add_argument("task")
+    output = add("output", "show a task's console", lambda given: commands.ShowConsoleCommand(given.task, given.line))
     output.add_argument("task")
     output.add_argument("line", type=int, nargs="?", default=0, help="from this line on; negative: the last lines")
-    for verb, said, act in (
+    for verb, help_line, act in (
         ("cancel", "stop a task", TaskAct.CANCEL),
         ("remove", "delete a task and its results", TaskAct.REMOVE),
     ):
-        add(verb, said, changing_task(act)).add_argument("task")
+        add(verb, help_line, changing_task(act)).add_argument("task")
 
 
-def asr_words(noun: argparse.ArgumentParser) -> None:
+def asr_verbs(noun: argparse.ArgumentParser) -> None:
     """Add `asr ...`."""
-    add = below(noun)
+    add = verbs_of(noun)
     add(
         "viewcmd",
         "show the command that would start a machine",
         lambda given: commands.ViewMachineCommand(given.images),
     ).add_argument("images", type=count)
-    add("list", "list the machines with their numbers", lambda _: commands.ListMachines())
-    add("status", "show what the autoscaler does, and why", lambda _: commands.ShowAutoscaler())
+    add("list", "list the machines with their numbers", lambda _: commands.ListMachinesCommand())
+    add("status", "show what the autoscaler does, and why", lambda _: commands.ShowAutoscalerCommand())
     add(
         "destroy",
         "destroy a machine; a task on it gets a new attempt",
-        lambda given: commands.DestroyMachine(given.number),
+        lambda given: commands.DestroyMachineCommand(given.number),
     ).add_argument("number", type=number)
-    pausing = add("pause", "start no more machines", lambda given: commands.PauseAutoscaler(given.reason))
+    pausing = add("pause", "start no more machines", lambda given: commands.PauseAutoscalerCommand(given.reason))
     pausing.add_argument("reason", nargs="?", default="", help="shown in the status")
-    add("resume", "start machines again", lambda _: commands.ResumeAutoscaler())
+    add("resume", "start machines again", lambda _: commands.ResumeAutoscalerCommand())
 
 
 def number(text: str) -> int:

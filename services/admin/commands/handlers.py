@@ -12,31 +12,33 @@ import structlog
 from libs.common import messages
 from libs.common.errors import BusFailed, ClusterError, NotFound, Refused, Unreadable
 from libs.common.messages import NodeView, TaskSummary
-from libs.common.model import NodeId, Task, TaskId
+from libs.common.model import Task, TaskId
 from libs.common.ports import Bus
 from services.admin.commands.core import commands
 from services.admin.commands.core.answers import (
-    Acted,
     Answer,
-    Autoscaler,
-    Away,
-    Best,
+    AutoscalerReport,
     ConsoleLines,
+    Declined,
+    DoneWithNote,
+    Failed,
     Invalid,
-    MachineCommand,
-    Machines,
-    No,
-    Nodes,
+    MachineCommandLine,
+    MachineListing,
+    NodeChoice,
+    NodeDetail,
+    NodeListing,
     Ok,
-    OneNode,
-    OneRoute,
-    OneTask,
     Route,
-    Routes,
-    Tasks,
-    Told,
-    Trouble,
+    RouteDetail,
+    RouteListing,
+    TaskChanged,
+    TaskDetail,
+    TaskListing,
+    Unavailable,
     name_of,
+    numbered,
+    route_of,
 )
 from services.admin.commands.core.commands import NodeAct, TaskAct
 
@@ -57,24 +59,24 @@ async def execute(bus: Bus, command: commands.Command) -> Answer:
     """Carry out one command."""
     owner = "autoscaler" if isinstance(command, commands.AutoscalerCommand) else "scheduler"
     try:
-        return await WORDS[type(command)](bus, command)
+        return await HANDLERS[type(command)](bus, command)
     except NotFound as error:
         return Invalid(error.message)
     except Unreadable as error:
-        return Trouble(error.message)
+        return Failed(error.message)
     except BusFailed as error:
         log.warning("no answer", owner=owner, reason=error.message)
-        return Away(f"The {owner} does not answer.")
+        return Unavailable(f"The {owner} does not answer.")
     except ClusterError as error:
-        return Trouble(error.message)
+        return Failed(error.message)
 
 
-async def unknown(_bus: Bus, command: commands.Unknown) -> Answer:
+async def unknown(_bus: Bus, command: commands.UnknownCommand) -> Answer:
     """Say that a line was no command."""
     return Invalid(command.reason)
 
 
-async def add_node(bus: Bus, command: commands.AddNode) -> Answer:
+async def add_node(bus: Bus, command: commands.AddNodeCommand) -> Answer:
     """NODE ADD."""
     try:
         node = await bus.ask(
@@ -83,65 +85,58 @@ async def add_node(bus: Bus, command: commands.AddNode) -> Answer:
     except BusFailed:
         raise
     except ClusterError as error:
-        return No(error.message)
+        return Declined(error.message)
     log.info("node added by an operator", node=name_of(node), node_id=node.id)
     return Ok()
 
 
-async def change_node(bus: Bus, command: commands.ChangeNode) -> Answer:
+async def change_node(bus: Bus, command: commands.ChangeNodeCommand) -> Answer:
     """NODE DEL, LOCK, UNLOCK."""
     node = numbered(await nodes_of(bus), command.number)
     if node is None or command.name not in {"", name_of(node)}:
-        return No("there is no such node")
-    try:
-        await bus.ask(NODE_REQUESTS[command.act], messages.NodeRef(node=node.id))
-    except BusFailed:
-        raise
-    except ClusterError as error:
-        return No(error.message)
+        return Declined("there is no such node")
+    if refusal := await refusal_of(bus.ask(NODE_REQUESTS[command.act], messages.NodeRef(node=node.id))):
+        return refusal
     log.info("node changed by an operator", act=command.act.value, node=name_of(node), node_id=node.id)
     return Ok()
 
 
-async def drain_node(bus: Bus, command: commands.DrainNode) -> Answer:
+async def drain_node(bus: Bus, command: commands.DrainNodeCommand) -> Answer:
     """NODE DRAIN."""
     node = numbered(await nodes_of(bus), command.number)
     if node is None:
-        return No("there is no such node")
-    try:
-        await bus.ask(messages.DRAIN_NODE, messages.DrainNode(node=node.id, deadline_s=command.deadline_s))
-    except BusFailed:
-        raise
-    except ClusterError as error:
-        return No(error.message)
+        return Declined("there is no such node")
+    wanted = messages.DrainNode(node=node.id, deadline_s=command.deadline_s)
+    if refusal := await refusal_of(bus.ask(messages.DRAIN_NODE, wanted)):
+        return refusal
     log.info("node drained by an operator", node=name_of(node), node_id=node.id, deadline_s=command.deadline_s)
     return Ok()
 
 
-async def show_node(bus: Bus, command: commands.ShowNode) -> Answer:
+async def show_node(bus: Bus, command: commands.ShowNodeCommand) -> Answer:
     """NODE INFO."""
     node = numbered(await nodes_of(bus), command.number)
-    return Invalid("there is no such node") if node is None else OneNode(node)
+    return Invalid("there is no such node") if node is None else NodeDetail(node)
 
 
-async def list_nodes(bus: Bus, _command: commands.ListNodes) -> Answer:
+async def list_nodes(bus: Bus, _command: commands.ListNodesCommand) -> Answer:
     """NODE LIST."""
-    return Nodes(await nodes_of(bus))
+    return NodeListing(await nodes_of(bus))
 
 
-async def update_nodes(bus: Bus, _command: commands.UpdateNodes) -> Answer:
+async def update_nodes(bus: Bus, _command: commands.UpdateNodesCommand) -> Answer:
     """NODE UPDATE."""
     await bus.ask(messages.UPDATE_NODES, messages.UpdateNodes())
     return Ok()
 
 
-async def best_node(bus: Bus, command: commands.BestNode) -> Answer:
+async def best_node(bus: Bus, command: commands.BestNodeCommand) -> Answer:
     """NODE BEST."""
     found = await bus.ask(messages.BEST_NODE, messages.BestNode(images_count=command.images_count))
-    return Best(found.node)
+    return NodeChoice(found.node)
 
 
-async def list_routes(bus: Bus, command: commands.ListRoutes) -> Answer:
+async def list_routes(bus: Bus, command: commands.ListRoutesCommand) -> Answer:
     """ROUTE LIST."""
     nodes = await nodes_of(bus)
     node = numbered(nodes, command.number)
@@ -149,113 +144,116 @@ async def list_routes(bus: Bus, command: commands.ListRoutes) -> Answer:
         return Invalid("there is no such node")
     tokens = {each.id for each in nodes if each.has_token}
     found = [summary async for summary in tasks_of(bus, node) if summary.node is not None]
-    return Routes(tuple(route(task, tokens) for task in found))
+    return RouteListing(tuple(route_of(task, tokens) for task in found))
 
 
-async def show_route(bus: Bus, command: commands.ShowRoute) -> Answer:
+async def show_route(bus: Bus, command: commands.ShowRouteCommand) -> Answer:
     """ROUTE INFO."""
     task, node = await task_and_node(bus, command.task)
     if task.attempt is None or node is None:
         return Invalid("the task has been sent to no node that the cluster knows")
     seen_ms = task.known.seen_at_ms if task.known else task.committed_at_ms
-    return OneRoute(Route(task.id, node.hostname, node.port, node.has_token, bool(task.owner), seen_ms))
+    return RouteDetail(Route(task.id, node.hostname, node.port, node.has_token, bool(task.owner), seen_ms))
 
 
-async def list_tasks(bus: Bus, command: commands.ListTasks) -> Answer:
+async def list_tasks(bus: Bus, command: commands.ListTasksCommand) -> Answer:
     """TASK LIST."""
     if command.number is None:
-        return Tasks(tuple([summary async for summary in tasks_of(bus, None)]))
+        return TaskListing(tuple([summary async for summary in tasks_of(bus, None)]))
     node = numbered(await nodes_of(bus), command.number)
     if node is None:
         return Invalid("there is no such node")
-    return Tasks(tuple([summary async for summary in tasks_of(bus, node)]))
+    return TaskListing(tuple([summary async for summary in tasks_of(bus, node)]))
 
 
-async def show_task(bus: Bus, command: commands.ShowTask) -> Answer:
+async def show_task(bus: Bus, command: commands.ShowTaskCommand) -> Answer:
     """TASK INFO."""
     task, node = await task_and_node(bus, command.task)
-    return OneTask(task, "" if node is None else name_of(node))
+    return TaskDetail(task, "" if node is None else name_of(node))
 
 
-async def show_console(bus: Bus, command: commands.ShowConsole) -> Answer:
+async def show_console(bus: Bus, command: commands.ShowConsoleCommand) -> Answer:
     """TASK OUTPUT."""
     wanted = messages.ReadConsole(task=command.task, from_line=command.from_line)
     return ConsoleLines((await bus.ask(messages.READ_CONSOLE, wanted)).lines)
 
 
-async def change_task(bus: Bus, command: commands.ChangeTask) -> Answer:
+async def change_task(bus: Bus, command: commands.ChangeTaskCommand) -> Answer:
     """TASK CANCEL, REMOVE."""
     try:
         await bus.ask(TASK_REQUESTS[command.act], messages.TaskRef(task=command.task))
     except (NotFound, BusFailed):
         raise
     except ClusterError as error:
-        return Acted(error.message)
+        return TaskChanged(error.message)
     log.info("task changed by an operator", act=command.act.value, task=command.task)
-    return Acted()
+    return TaskChanged()
 
 
 async def view_machine_command(bus: Bus, command: commands.ViewMachineCommand) -> Answer:
     """ASR VIEWCMD."""
     wanted = messages.ViewCommand(images_count=command.images_count)
     try:
-        return MachineCommand((await bus.ask(messages.VIEW_COMMAND, wanted)).command)
+        return MachineCommandLine((await bus.ask(messages.VIEW_COMMAND, wanted)).command)
     except Refused as error:
         return Invalid(error.message)
 
 
-async def list_machines(bus: Bus, _command: commands.ListMachines) -> Answer:
+async def list_machines(bus: Bus, _command: commands.ListMachinesCommand) -> Answer:
     """ASR LIST."""
-    return Machines((await bus.ask(messages.LIST_MACHINES, messages.ListMachines())).machines)
+    return MachineListing((await bus.ask(messages.LIST_MACHINES, messages.ListMachines())).machines)
 
 
-async def show_autoscaler(bus: Bus, _command: commands.ShowAutoscaler) -> Answer:
+async def show_autoscaler(bus: Bus, _command: commands.ShowAutoscalerCommand) -> Answer:
     """ASR STATUS."""
-    return Autoscaler(await bus.ask(messages.GET_AUTOSCALER_STATUS, messages.GetAutoscalerStatus()))
+    return AutoscalerReport(await bus.ask(messages.GET_AUTOSCALER_STATUS, messages.GetAutoscalerStatus()))
 
 
-async def destroy_machine(bus: Bus, command: commands.DestroyMachine) -> Answer:
+async def destroy_machine(bus: Bus, command: commands.DestroyMachineCommand) -> Answer:
     """ASR DESTROY."""
     machines = (await bus.ask(messages.LIST_MACHINES, messages.ListMachines())).machines
     found = next((view.machine.id for view in machines if view.number == command.number), None)
     if found is None or command.name not in {"", found}:
-        return No("there is no such machine")
+        return Declined("there is no such machine")
     try:
         view = await bus.ask(messages.DESTROY_MACHINE, messages.DestroyMachine(machine=found))
     except Refused as error:
-        return No(error.message)
+        return Declined(error.message)
     log.info("machine destroyed by an operator", machine=found)
-    return Told(view.told) if view.told else Ok()
+    return DoneWithNote(view.told) if view.told else Ok()
 
 
-async def pause_autoscaler(bus: Bus, command: commands.PauseAutoscaler) -> Answer:
+async def pause_autoscaler(bus: Bus, command: commands.PauseAutoscalerCommand) -> Answer:
     """ASR PAUSE."""
-    try:
-        await bus.ask(messages.PAUSE_AUTOSCALER, messages.PauseAutoscaler(reason=command.reason))
-    except Refused as error:
-        return No(error.message)
+    wanted = messages.PauseAutoscaler(reason=command.reason)
+    if refusal := await refusal_of(bus.ask(messages.PAUSE_AUTOSCALER, wanted), Refused):
+        return refusal
     log.info("autoscaler paused by an operator", reason=command.reason)
     return Ok()
 
 
-async def resume_autoscaler(bus: Bus, _command: commands.ResumeAutoscaler) -> Answer:
+async def resume_autoscaler(bus: Bus, _command: commands.ResumeAutoscalerCommand) -> Answer:
     """ASR RESUME."""
-    try:
-        await bus.ask(messages.RESUME_AUTOSCALER, messages.ResumeAutoscaler())
-    except Refused as error:
-        return No(error.message)
+    if refusal := await refusal_of(bus.ask(messages.RESUME_AUTOSCALER, messages.ResumeAutoscaler()), Refused):
+        return refusal
     log.info("autoscaler resumed by an operator")
     return Ok()
+
+
+async def refusal_of(change: Awaitable[Any], kind: type[ClusterError] = ClusterError) -> Declined | None:
+    """Wait for a change; None when it is done. Raises what is not of a kind, and BusFailed."""
+    try:
+        await change
+    except BusFailed:
+        raise
+    except kind as error:
+        return Declined(error.message)
+    return None
 
 
 async def nodes_of(bus: Bus) -> tuple[NodeView, ...]:
     """Ask for all nodes."""
     return (await bus.ask(messages.LIST_NODES, messages.ListNodes())).nodes
-
-
-def numbered(nodes: tuple[NodeView, ...], number: int | None) -> NodeView | None:
-    """Find a node by its number."""
-    return next((node for node in nodes if node.number == number), None)
 
 
 async def tasks_of(bus: Bus, node: NodeView | None) -> AsyncIterator[TaskSummary]:
@@ -279,39 +277,26 @@ async def task_and_node(bus: Bus, task_id: TaskId) -> tuple[Task, NodeView | Non
     return task, next((node for node in await nodes_of(bus) if node.id == on), None)
 
 
-def route(task: TaskSummary, with_token: set[NodeId]) -> Route:
-    """Say which node has a task."""
-    hostname, _, port = task.node_name.rpartition(":")
-    return Route(
-        task=task.id,
-        hostname=hostname,
-        port=commands.port(port) or 0,
-        node_has_token=task.node in with_token,
-        has_owner=task.has_owner,
-        accessed_ms=task.seen_at_ms or task.committed_at_ms,
-    )
-
-
-WORDS: Final[dict[type, Callable[[Bus, Any], Awaitable[Answer]]]] = {
-    commands.Unknown: unknown,
-    commands.AddNode: add_node,
-    commands.ChangeNode: change_node,
-    commands.DrainNode: drain_node,
-    commands.ShowNode: show_node,
-    commands.ListNodes: list_nodes,
-    commands.UpdateNodes: update_nodes,
-    commands.BestNode: best_node,
-    commands.ListRoutes: list_routes,
-    commands.ShowRoute: show_route,
-    commands.ListTasks: list_tasks,
-    commands.ShowTask: show_task,
-    commands.ShowConsole: show_console,
-    commands.ChangeTask: change_task,
+HANDLERS: Final[dict[type, Callable[[Bus, Any], Awaitable[Answer]]]] = {
+    commands.UnknownCommand: unknown,
+    commands.AddNodeCommand: add_node,
+    commands.ChangeNodeCommand: change_node,
+    commands.DrainNodeCommand: drain_node,
+    commands.ShowNodeCommand: show_node,
+    commands.ListNodesCommand: list_nodes,
+    commands.UpdateNodesCommand: update_nodes,
+    commands.BestNodeCommand: best_node,
+    commands.ListRoutesCommand: list_routes,
+    commands.ShowRouteCommand: show_route,
+    commands.ListTasksCommand: list_tasks,
+    commands.ShowTaskCommand: show_task,
+    commands.ShowConsoleCommand: show_console,
+    commands.ChangeTaskCommand: change_task,
     commands.ViewMachineCommand: view_machine_command,
-    commands.ListMachines: list_machines,
-    commands.ShowAutoscaler: show_autoscaler,
-    commands.DestroyMachine: destroy_machine,
-    commands.PauseAutoscaler: pause_autoscaler,
-    commands.ResumeAutoscaler: resume_autoscaler,
+    commands.ListMachinesCommand: list_machines,
+    commands.ShowAutoscalerCommand: show_autoscaler,
+    commands.DestroyMachineCommand: destroy_machine,
+    commands.PauseAutoscalerCommand: pause_autoscaler,
+    commands.ResumeAutoscalerCommand: resume_autoscaler,
 }
 """Who carries out which command."""

@@ -16,26 +16,26 @@ from libs.common.hosts import shown
 from libs.common.messages import AutoscalerStatus, MachineView, NodeView, TaskSummary
 from libs.common.model import Machine, StatusCode, Task, TaskState
 from services.admin.commands.core.answers import (
-    Acted,
     Answer,
-    Autoscaler,
-    Away,
-    Best,
+    AutoscalerReport,
     ConsoleLines,
+    Declined,
+    DoneWithNote,
+    Failed,
     Invalid,
-    MachineCommand,
-    Machines,
-    No,
-    Nodes,
+    MachineCommandLine,
+    MachineListing,
+    NodeChoice,
+    NodeDetail,
+    NodeListing,
     Ok,
-    OneNode,
-    OneRoute,
-    OneTask,
     Route,
-    Routes,
-    Tasks,
-    Told,
-    Trouble,
+    RouteDetail,
+    RouteListing,
+    TaskChanged,
+    TaskDetail,
+    TaskListing,
+    Unavailable,
     name_of,
 )
 
@@ -228,11 +228,11 @@ def newest(tasks: Sequence[TaskSummary], count: int) -> tuple[TaskSummary, ...]:
 def value(answer: Answer) -> Any:
     """Put an answer that is an object into JSON."""
     match answer:
-        case Acted(error):
+        case TaskChanged(error):
             return {"success": False, "error": error} if error else {"success": True}
-        case Trouble(error):
+        case Failed(error):
             return {"error": error}
-        case Autoscaler(status):
+        case AutoscalerReport(status):
             return autoscaler_status(status)
         case _:
             return fact(answer)
@@ -241,15 +241,15 @@ def value(answer: Answer) -> Any:
 def fact(answer: Answer) -> Any:
     """Put what the cluster knows of something into JSON."""
     match answer:
-        case OneNode(node):
+        case NodeDetail(node):
             return node_data(node)
-        case OneTask(task, node_name):
+        case TaskDetail(task, node_name):
             return task_data(task, node_name)
-        case OneRoute(route):
+        case RouteDetail(route):
             return route_entry(route)
-        case Routes(routes):
+        case RouteListing(routes):
             return {route.task: route_entry(route) for route in routes}
-        case Tasks(tasks):
+        case TaskListing(tasks):
             return [task_entry(task) for task in tasks]
         case _:
             return None
@@ -260,11 +260,11 @@ def document(answer: Answer) -> Any:
     match answer:
         case Ok():
             return {"success": True}
-        case Told(text):
+        case DoneWithNote(text):
             return {"success": True, "message": text}
-        case No(reason) | Invalid(reason) | Away(reason):
+        case Declined(reason) | Invalid(reason) | Unavailable(reason):
             return {"success": False, "error": reason}
-        case Nodes(nodes):
+        case NodeListing(nodes):
             return [node_entry(node) for node in nodes]
         case _:
             return small_document(answer)
@@ -273,13 +273,13 @@ def document(answer: Answer) -> Any:
 def small_document(answer: Answer) -> Any:
     """Put the answers into JSON that telnet shows as a line or lines."""
     match answer:
-        case Best(node):
+        case NodeChoice(node):
             return None if node is None else node_entry(node)
         case ConsoleLines(lines):
             return list(lines)
-        case MachineCommand(command):
+        case MachineCommandLine(command):
             return {"command": command}
-        case Machines(machines):
+        case MachineListing(machines):
             return [machine_entry(view) for view in machines]
         case _:
             return value(answer)

@@ -15,22 +15,22 @@ from typing import Any, Final
 from libs.common.hosts import shown
 from libs.common.messages import MachineView, NodeView, TaskSummary
 from services.admin.commands.core.answers import (
-    Acted,
     Answer,
-    Away,
-    Best,
     ConsoleLines,
+    Declined,
+    DoneWithNote,
+    Failed,
     Invalid,
-    MachineCommand,
-    Machines,
-    No,
-    Nodes,
+    MachineCommandLine,
+    MachineListing,
+    NodeChoice,
+    NodeListing,
     Ok,
     Route,
-    Routes,
-    Tasks,
-    Told,
-    Trouble,
+    RouteListing,
+    TaskChanged,
+    TaskListing,
+    Unavailable,
     name_of,
 )
 from services.admin.rendering.json_objects import (
@@ -98,33 +98,33 @@ def machine_line(view: MachineView) -> str:
     )
 
 
-def told(answer: Answer) -> str | None:
+def status_word(answer: Answer) -> str | None:
     """Write the answers that are a word or a sentence; None for those that are values."""
     match answer:
         case Ok():
             return "OK"
-        case No():
+        case Declined():
             return "FAIL"
         case Invalid():
             return "INVALID"
-        case Away(text) | Told(text):
+        case Unavailable(text) | DoneWithNote(text):
             return one_line(text)
         case _:
             return None
 
 
-def listed(answer: Answer) -> str | None:
+def lines_of(answer: Answer) -> str | None:
     """Write the answers that are lines."""
     match answer:
-        case Nodes(nodes):
+        case NodeListing(nodes):
             return "".join(node_line(node.number, node) + END for node in nodes)
-        case Best(node):
+        case NodeChoice(node):
             return "No best node available" if node is None else node_line(1, node)
         case ConsoleLines(lines):
             return END.join(printable(line.replace("\n", " ")) for line in lines)
-        case MachineCommand(command):
+        case MachineCommandLine(command):
             return one_line(command)
-        case Machines(machines):
+        case MachineListing(machines):
             return "".join(machine_line(view) + END for view in machines)
         case _:
             return None
@@ -132,8 +132,8 @@ def listed(answer: Answer) -> str | None:
 
 def render(answer: Answer) -> str:
     """Write an answer for telnet, line end included."""
-    words = told(answer)
-    lines = listed(answer) if words is None else words
+    word = status_word(answer)
+    lines = lines_of(answer) if word is None else word
     return (pretty(value(answer)) if lines is None else lines) + END
 
 
@@ -222,26 +222,26 @@ ROUTE_HEAD: Final = ("TASK", "NODE")
 def human(answer: Answer) -> str:
     """Write an answer for a person."""
     match answer:
-        case Nodes(nodes):
+        case NodeListing(nodes):
             return table(NODE_HEAD, [node_row(node) for node in nodes]) if nodes else "There are no nodes."
-        case Best(node) if node is not None:
+        case NodeChoice(node) if node is not None:
             return table(NODE_HEAD, [node_row(node)])
-        case Tasks(tasks):
+        case TaskListing(tasks):
             return table(TASK_HEAD, [task_row(task) for task in tasks]) if tasks else "There are no tasks."
-        case Machines(machines):
+        case MachineListing(machines):
             return (
                 table(MACHINE_HEAD, [machine_row(view) for view in machines]) if machines else "There are no machines."
             )
-        case Routes(routes):
+        case RouteListing(routes):
             return table(ROUTE_HEAD, [route_row(route) for route in routes]) if routes else "There are no routes."
         case _:
-            return complaint(answer) or render(answer).replace("\r\n", "\n").removesuffix("\n")
+            return failure_reason(answer) or render(answer).replace("\r\n", "\n").removesuffix("\n")
 
 
-def complaint(answer: Answer) -> str:
+def failure_reason(answer: Answer) -> str:
     """Write why a command came to nothing; empty when it did not."""
     match answer:
-        case No(reason) | Invalid(reason) | Away(reason) | Trouble(reason) | Acted(reason):
+        case Declined(reason) | Invalid(reason) | Unavailable(reason) | Failed(reason) | TaskChanged(reason):
             return one_line(reason)
         case _:
             return ""
@@ -250,11 +250,11 @@ def complaint(answer: Answer) -> str:
 def exit_code(answer: Answer) -> int:
     """Say how a program ends that got this answer: 0 yes, 1 no, 3 nobody answered."""
     match answer:
-        case Away():
+        case Unavailable():
             return 3
-        case No() | Invalid() | Trouble() | Best(None):
+        case Declined() | Invalid() | Failed() | NodeChoice(None):
             return 1
-        case Acted(error):
+        case TaskChanged(error):
             return 1 if error else 0
         case _:
             return 0

@@ -58,7 +58,7 @@ class OldRoute:
 
 
 @dataclass
-class Reading:
+class FileReader:
     """What was found in one file."""
 
     name: str
@@ -83,18 +83,18 @@ class Reading:
 
 def read_nodes(name: str, text: str) -> tuple[list[OldNode], list[str]]:
     """Read nodes.json: the nodes, and a line per mistake."""
-    reading = Reading(name)
+    reading = FileReader(name)
     found = [
         node
         for place, entry in enumerate(reading.content(text, list, "list of nodes"), start=1)
         if (node := read_node(reading, f"entry {place}", entry)) is not None
     ]
-    for twice in doubled(node.address for node in found):
+    for twice in duplicates(node.address for node in found):
         reading.mistake("", f"{shown(*twice)} stands there more than once")
     return found, reading.mistakes
 
 
-def read_node(reading: Reading, entry: str, value: Any) -> OldNode | None:
+def read_node(reading: FileReader, entry: str, value: Any) -> OldNode | None:
     """Read one node."""
     address = read_address(reading, entry, value)
     if address is None:
@@ -108,7 +108,7 @@ def read_node(reading: Reading, entry: str, value: Any) -> OldNode | None:
     )
 
 
-def read_address(reading: Reading, entry: str, value: Any) -> Address | None:
+def read_address(reading: FileReader, entry: str, value: Any) -> Address | None:
     """Read hostname and port of an object."""
     if not isinstance(value, dict):
         reading.mistake(entry, "is no object")
@@ -123,7 +123,7 @@ def read_address(reading: Reading, entry: str, value: Any) -> Address | None:
     return (bare(str(hostname)).lower(), number) if valid_name and number else None
 
 
-def read_token(reading: Reading, entry: str, value: dict[str, Any]) -> str:
+def read_token(reading: FileReader, entry: str, value: dict[str, Any]) -> str:
     """Read the token of an object, where there is one."""
     token = value.get("token")
     if token is not None and not isinstance(token, str):
@@ -134,7 +134,7 @@ def read_token(reading: Reading, entry: str, value: dict[str, Any]) -> str:
 
 def read_routes(name: str, text: str) -> tuple[list[OldRoute], list[str]]:
     """Read routes.json: the routes, and a line per mistake."""
-    reading = Reading(name)
+    reading = FileReader(name)
     found = [
         route
         for task, entry in reading.content(text, dict, "object of routes").items()
@@ -143,7 +143,7 @@ def read_routes(name: str, text: str) -> tuple[list[OldRoute], list[str]]:
     return found, reading.mistakes
 
 
-def read_route(reading: Reading, task: str, value: Any) -> OldRoute | None:
+def read_route(reading: FileReader, task: str, value: Any) -> OldRoute | None:
     """Read one route."""
     entry = f"route {task}"
     if not UUID.fullmatch(task):
@@ -162,7 +162,7 @@ def read_route(reading: Reading, task: str, value: Any) -> OldRoute | None:
     return OldRoute(TaskId(task), address, owner_of(read_token(reading, entry, value)), int(accessed))
 
 
-def doubled(addresses: Iterable[Address]) -> list[Address]:
+def duplicates(addresses: Iterable[Address]) -> list[Address]:
     """Find what comes more than once."""
     seen: set[Address] = set()
     twice: dict[Address, None] = {}

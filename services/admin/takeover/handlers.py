@@ -19,7 +19,7 @@ Say = Callable[[str], None]
 
 
 @dataclass
-class Count:
+class ImportCount:
     """What became of the entries of one kind."""
 
     taken: int = 0
@@ -32,11 +32,11 @@ class Count:
 
 
 @dataclass
-class Result:
+class ImportResult:
     """What became of everything."""
 
-    nodes: Count
-    routes: Count
+    nodes: ImportCount
+    routes: ImportCount
 
     @property
     def complete(self) -> bool:
@@ -48,7 +48,7 @@ class Result:
         return {"nodes": vars(self.nodes), "tasks": vars(self.routes)}
 
 
-class TakeOver:
+class Takeover:
     """One import under way."""
 
     def __init__(self, bus: Bus, at_ms: int, say: Say) -> None:
@@ -56,9 +56,9 @@ class TakeOver:
         self._at_ms = at_ms
         self._say = say
         self._known: dict[Address, NodeId] = {}
-        self.result = Result(Count(), Count())
+        self.result = ImportResult(ImportCount(), ImportCount())
 
-    async def run(self, nodes: Sequence[OldNode], routes: Sequence[OldRoute]) -> Result:
+    async def run(self, nodes: Sequence[OldNode], routes: Sequence[OldRoute]) -> ImportResult:
         """Import nodes, then routes. Raises BusFailed when the scheduler does not answer at all."""
         self._known = {(node.hostname.lower(), node.port): node.id for node in await nodes_of(self._bus)}
         for node in nodes:
@@ -67,7 +67,7 @@ class TakeOver:
             await self._entry(self.result.routes, f"task {route.task}", self._route(route))
         return self.result
 
-    async def _entry(self, count: Count, name: str, work: Awaitable[str]) -> None:
+    async def _entry(self, count: ImportCount, name: str, work: Awaitable[str]) -> None:
         """Import one entry; say and count what becomes of it."""
         try:
             reason = await work

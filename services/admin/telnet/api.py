@@ -23,11 +23,11 @@ from libs.common.lifecycle import monotonic_s
 from libs.common.ports import Bus
 from libs.common.version import VERSION
 from services.admin.commands.handlers import execute
-from services.admin.login import Logins, plain_address, same
+from services.admin.login import LoginThrottle, plain_address, same
 from services.admin.rendering.text import END, render
 from services.admin.telnet.core.admission import Admission
 from services.admin.telnet.core.grammar import HELP, parse
-from services.admin.telnet.core.lines import Line, Reply, TooLong, Wire
+from services.admin.telnet.core.lines import Line, LineReader, Negotiation, TooLong
 
 log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ FULL: Final = "Too many sessions, try again later."
 
 
 @dataclass(frozen=True)
-class Rules:
+class SessionLimits:
     """What holds for all sessions."""
 
     password: str = field(default="", repr=False)
@@ -59,20 +59,20 @@ class Session:
     def __init__(
         self,
         bus: Bus,
-        rules: Rules,
-        logins: Logins,
+        limits: SessionLimits,
+        logins: LoginThrottle,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         sessions: "Sessions",
     ) -> None:
         self._bus = bus
         self._sessions = sessions
-        self._rules = rules
+        self._limits = limits
         self._logins = logins
         self._reader, self._writer = streams
         peer: tuple[str, int] = (self._writer.get_extra_info("peername") or ("?", 0))[:2]
         self._address, self._port = plain_address(peer[0]), peer[1]
-        self._wire = Wire()
-        self._logged_in = not rules.password
+        self._lines = LineReader()
+        self._logged_in = not limits.password
         self._refusals_count = 0
         self._last_line = ""
         self._open = True
@@ -88,7 +88,7 @@ class Session:
 
     async def run(self) -> None:
         """Greet, then answer lines until the client, a time limit or another session ends it."""
-        if self._logged_in and not self._sessions.enter(self):
+        if self._logged_in and not self._sessions.log_in(self):
             await self._send(FULL + END)
             return
         hint = "HELP for help" if self._logged_in else "LOGIN <LOGIN> to log-in"
@@ -99,14 +99,14 @@ class Session:
         began = monotonic_s()
         while self._open and (data := await self._receive(began)):
             await self._take(data)
-        if self._open and (rest := self._wire.finish()):
+        if self._open and (rest := self._lines.finish()):
             await self._answer(rest.text)
 
     async def _receive(self, began: Instant) -> bytes:
         """Wait for bytes; empty at the end of the stream or of the client's time."""
-        limit_s = self._rules.idle_s or None
+        limit_s = self._limits.idle_s or None
         if not self._logged_in:
-            limit_s = max(self._rules.login_s - (monotonic_s() - began), 0)
+            limit_s = max(self._limits.login_s - (monotonic_s() - began), 0)
         try:
             async with asyncio.timeout(limit_s):
                 return await self._reader.read(READ_BYTES)
@@ -118,10 +118,10 @@ class Session:
 
     async def _take(self, data: bytes) -> None:
         """Answer the lines that some bytes complete."""
-        self._sessions.hear(self)
-        for item in self._wire.feed(data):
+        self._sessions.touch(self)
+        for item in self._lines.feed(data):
             match item:
-                case Reply(answer):
+                case Negotiation(answer):
                     await self._write(answer)
                 case TooLong():
                     await self._send(f"INVALID{END}")
@@ -157,9 +157,9 @@ class Session:
             return await self._refuse("Too many attempts, try again later")
         await asyncio.sleep(wait_s)
         first_word = given.partition(" ")[0]
-        if same(given, self._rules.password) | same(first_word, self._rules.password):
+        if same(given, self._limits.password) | same(first_word, self._limits.password):
             self._logins.succeeded(self._address)
-            if not self._sessions.enter(self):
+            if not self._sessions.log_in(self):
                 self._open = False
                 return await self._send(FULL + END)
             self._logged_in = True
@@ -192,17 +192,17 @@ class Session:
 class Sessions:
     """All sessions of a server."""
 
-    def __init__(self, bus: Bus, rules: Rules, logins: Logins) -> None:
+    def __init__(self, bus: Bus, limits: SessionLimits, logins: LoginThrottle) -> None:
         self._bus = bus
-        self._rules = rules
+        self._limits = limits
         self._logins = logins
-        self._admission: Admission[Session] = Admission(rules.sessions_count)
+        self._admission: Admission[Session] = Admission(limits.sessions_count)
         self._open: dict[Session, asyncio.Task[Any]] = {}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection to its end, which is also that of its asyncio task."""
         try:
-            await self._run(Session(self._bus, self._rules, self._logins, (reader, writer), self))
+            await self._run(Session(self._bus, self._limits, self._logins, (reader, writer), self))
             writer.close()
             async with asyncio.timeout(CLOSE_WAIT_S):
                 await writer.wait_closed()
@@ -211,19 +211,19 @@ class Sessions:
         finally:
             writer.transport.abort()
 
-    def enter(self, session: Session) -> bool:
+    def log_in(self, session: Session) -> bool:
         """Whether a session that has logged in may stay."""
-        may_stay, ended = self._admission.enter(session, monotonic_s())
+        may_stay, ended = self._admission.log_in(session, monotonic_s())
         self._end(ended)
         return may_stay
 
-    def hear(self, session: Session) -> None:
+    def touch(self, session: Session) -> None:
         """Note that a session says something."""
-        self._admission.hear(session, monotonic_s())
+        self._admission.touch(session, monotonic_s())
 
     async def _run(self, session: Session) -> None:
         self._open[session] = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._end(self._admission.arrive(session, session.address, monotonic_s()))
+        self._end(self._admission.connect(session, session.address, monotonic_s()))
         try:
             await session.run()
         except OSError:
@@ -249,9 +249,11 @@ class Sessions:
 
 
 @asynccontextmanager
-async def telnet_server(bus: Bus, rules: Rules, logins: Logins, listener: socket.socket) -> AsyncIterator[None]:
+async def telnet_server(
+    bus: Bus, limits: SessionLimits, logins: LoginThrottle, listener: socket.socket
+) -> AsyncIterator[None]:
     """Serve a listening socket while the context is open."""
-    sessions = Sessions(bus, rules, logins)
+    sessions = Sessions(bus, limits, logins)
     server = await asyncio.start_server(sessions.serve, sock=listener, limit=READ_BYTES)
     try:
         yield

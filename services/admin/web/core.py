@@ -19,7 +19,7 @@ from services.admin.login import same
 USER: Final = "admin"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
-ACTING: Final = "x-requested-with"
+REQUESTED_WITH: Final = "x-requested-with"
 """What page and scripts send with a request that changes something."""
 THIS_COMPUTER: Final = "localhost"
 
@@ -27,7 +27,7 @@ Headers = Mapping[str, str]
 """Names in lower case."""
 
 
-def foreign(headers: Headers) -> bool:
+def is_cross_site(headers: Headers) -> bool:
     """Whether a browser says that another site's page has sent this.
 
     `Sec-Fetch-Site` comes with HTTPS and localhost only; otherwise `Origin` has to do.
@@ -39,12 +39,12 @@ def foreign(headers: Headers) -> bool:
     return origin is not None and origin.partition("://")[2] != headers.get("host", "")
 
 
-def acts(headers: Headers) -> bool:
+def has_requested_with(headers: Headers) -> bool:
     """Whether a request carries what no webhook, form or link can send."""
-    return bool(headers.get(ACTING, "").strip())
+    return bool(headers.get(REQUESTED_WITH, "").strip())
 
 
-def is_known(host: str, names: Collection[str]) -> bool:
+def is_known_host(host: str, names: Collection[str]) -> bool:
     """Whether the page is meant by a `Host` header: by an address, as localhost, or by one of its names (in lower case)."""
     name = name_in(host)
     return is_address(name) or name == THIS_COMPUTER or name.endswith(f".{THIS_COMPUTER}") or name in names
@@ -88,6 +88,6 @@ def credentials(headers: Headers) -> tuple[str, str] | None:
     return (user, password) if colon else None
 
 
-def right(given: tuple[str, str], password: str) -> bool:
+def is_right_login(given: tuple[str, str], password: str) -> bool:
     """Judge user and password, always both."""
     return same(given[0], USER) & same(given[1], password)

@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import pytest
 
-from services.admin.login import ADDRESSES_COUNT, FORGET_AFTER_S, LONGEST_DELAY_S, Logins, household, same
+from services.admin.login import ADDRESSES_COUNT, FORGET_AFTER_S, LONGEST_DELAY_S, LoginThrottle, account_of, same
 
 
-def judged(logins: Logins, address: str, at_s: float) -> float:
+def judged(logins: LoginThrottle, address: str, at_s: float) -> float:
     """Fail once at the time at which the attempt is judged; that time."""
     wait_s = logins.wait_s(address, at_s)
     assert wait_s is not None
@@ -16,29 +16,29 @@ def judged(logins: Logins, address: str, at_s: float) -> float:
 
 
 def test_the_first_attempt_is_judged_at_once():
-    assert Logins().wait_s("a", 100.0) == 0
+    assert LoginThrottle().wait_s("a", 100.0) == 0
 
 
 def test_the_delay_grows_with_every_failure_up_to_a_limit():
-    logins, at_s = Logins(), 0.0
+    logins, at_s = LoginThrottle(), 0.0
     times = [at_s := judged(logins, "a", at_s) for _ in range(8)]
     gaps = [later - earlier for earlier, later in pairwise(times)]
     assert gaps == [0.5, 1, 2, 4, LONGEST_DELAY_S, LONGEST_DELAY_S, LONGEST_DELAY_S]
 
 
 def test_attempts_at_the_same_time_are_judged_one_after_the_other():
-    logins = Logins()
+    logins = LoginThrottle()
     waits = [logins.wait_s("a", 0.0) for _ in range(4)]
     assert waits == [0, 0.5, 1.0, 1.5]
 
 
 def test_beyond_the_longest_wait_attempts_are_refused():
-    logins = Logins()
+    logins = LoginThrottle()
     assert None in [logins.wait_s("a", 0.0) for _ in range(80)]
 
 
 def test_addresses_do_not_disturb_each_other():
-    logins = Logins()
+    logins = LoginThrottle()
     for _ in range(5):
         logins.wait_s("a", 0.0)
         logins.failed("a", 0.0)
@@ -46,7 +46,7 @@ def test_addresses_do_not_disturb_each_other():
 
 
 def test_the_right_password_clears_the_account():
-    logins = Logins()
+    logins = LoginThrottle()
     judged(logins, "a", 0.0)
     judged(logins, "a", 1.0)
     logins.succeeded("a")
@@ -54,7 +54,7 @@ def test_the_right_password_clears_the_account():
 
 
 def test_failures_are_forgotten_after_a_while():
-    logins = Logins()
+    logins = LoginThrottle()
     for at_s in range(5):
         judged(logins, "a", float(at_s))
     later_s = 100 + FORGET_AFTER_S
@@ -63,7 +63,7 @@ def test_failures_are_forgotten_after_a_while():
 
 
 def test_the_memory_is_bounded():
-    logins = Logins()
+    logins = LoginThrottle()
     for number in range(ADDRESSES_COUNT + 50):
         logins.failed(f"10.0.{number // 256}.{number % 256}", 0.0)
     assert len(logins._accounts) == ADDRESSES_COUNT
@@ -80,7 +80,7 @@ def test_the_memory_is_bounded():
     ],
 )
 def test_an_ipv6_network_is_one_account(one: str, other: str, shared: bool):
-    assert (household(one) == household(other)) is shared
+    assert (account_of(one) == account_of(other)) is shared
 
 
 @pytest.mark.parametrize(("given", "right"), [("a", "b"), ("", "a"), ("pässe", "passe"), ("\udcff", "x")])

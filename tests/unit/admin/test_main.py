@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from libs.common.errors import Refused
 from libs.common.listening import listen, port_of
 from libs.common.settings import load
-from services.admin.main import is_loopback, names, speak_of_access
+from services.admin.main import host_names_of, is_loopback, log_access
 from services.admin.settings import AdminSettings
 
 
@@ -41,7 +41,7 @@ def test_the_password_comes_by_flag_or_environment_and_never_shows(monkeypatch: 
 )
 def test_an_open_door_is_mentioned(flags: list[str], warned: bool):
     with capture_logs() as lines:
-        speak_of_access(settings(*flags))
+        log_access(settings(*flags))
     assert [line["log_level"] for line in lines if line["log_level"] == "warning"] == ["warning"] * warned
 
 
@@ -60,12 +60,12 @@ def test_without_a_password_only_this_computer_is_served_unless_told_otherwise(f
 
 def test_that_only_this_computer_is_served_is_said():
     with capture_logs() as lines:
-        speak_of_access(settings())
+        log_access(settings())
     assert "--admin-bind" in lines[0]["event"]
 
 
 def test_the_page_is_known_by_the_names_of_this_computer_and_those_that_are_set():
-    known = names(settings("--admin-web-hosts", "Admin.example:10000, other"))
+    known = host_names_of(settings("--admin-web-hosts", "Admin.example:10000, other"))
     assert known >= {"admin.example", "other", socket.gethostname().lower()}
 
 

@@ -1,17 +1,19 @@
-"""What comes of a command, before it is rendered. Each road (telnet, JSON, table) renders all of these.
+"""What comes of a command, before it is rendered. Telnet's text, JSON and tables each render all of these.
 
-Ok           done                                   No        not done, because ...
-Invalid      the command names nothing that exists  Away      a service behind the bus does not answer
-Told         done, and something is said about it
-Acted        a task was acted upon, or refused      Trouble   something else failed, in words
-and the values: Nodes, OneNode, Best, Routes, OneRoute, Tasks, OneTask, ConsoleLines, MachineCommand, Machines, Autoscaler
+Ok             done                                    Declined      not done, because ...
+DoneWithNote   done, and something is said about it    Invalid       the command names nothing that exists
+TaskChanged    a task was changed, or refused it       Unavailable   a service behind the bus does not answer
+                                                       Failed        something else failed, in words
+and the values: NodeListing, NodeDetail, NodeChoice, RouteListing, RouteDetail, TaskListing, TaskDetail, ConsoleLines,
+MachineCommandLine, MachineListing, AutoscalerReport
 """
 
 from dataclasses import dataclass
 
 from libs.common.hosts import shown
 from libs.common.messages import AutoscalerStatus, MachineView, NodeView, TaskSummary
-from libs.common.model import Task, TaskId
+from libs.common.model import NodeId, Task, TaskId
+from services.admin.commands.core.commands import port as port_number
 
 
 @dataclass(frozen=True)
@@ -20,14 +22,14 @@ class Ok:
 
 
 @dataclass(frozen=True)
-class Told:
+class DoneWithNote:
     """It is done, and there is something to say about it."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class No:
+class Declined:
     """It is not done."""
 
     reason: str
@@ -41,42 +43,42 @@ class Invalid:
 
 
 @dataclass(frozen=True)
-class Away:
+class Unavailable:
     """Nobody answered."""
 
     reason: str
 
 
 @dataclass(frozen=True)
-class Acted:
+class TaskChanged:
     """A task was told to do something; `error` is empty when it did."""
 
     error: str = ""
 
 
 @dataclass(frozen=True)
-class Trouble:
+class Failed:
     """A question that could not be answered."""
 
     error: str
 
 
 @dataclass(frozen=True)
-class Nodes:
+class NodeListing:
     """All nodes, in order."""
 
     nodes: tuple[NodeView, ...]
 
 
 @dataclass(frozen=True)
-class OneNode:
+class NodeDetail:
     """One node in detail."""
 
     node: NodeView
 
 
 @dataclass(frozen=True)
-class Best:
+class NodeChoice:
     """Where a task would go."""
 
     node: NodeView | None
@@ -96,28 +98,28 @@ class Route:
 
 
 @dataclass(frozen=True)
-class Routes:
+class RouteListing:
     """Several of them."""
 
     routes: tuple[Route, ...]
 
 
 @dataclass(frozen=True)
-class OneRoute:
+class RouteDetail:
     """One of them."""
 
     route: Route
 
 
 @dataclass(frozen=True)
-class Tasks:
+class TaskListing:
     """Tasks, in the order of their commits."""
 
     tasks: tuple[TaskSummary, ...]
 
 
 @dataclass(frozen=True)
-class OneTask:
+class TaskDetail:
     """One task in detail."""
 
     task: Task
@@ -133,21 +135,21 @@ class ConsoleLines:
 
 
 @dataclass(frozen=True)
-class MachineCommand:
+class MachineCommandLine:
     """The command that would start a machine, secrets masked."""
 
     command: str
 
 
 @dataclass(frozen=True)
-class Machines:
+class MachineListing:
     """All machines that exist, in the order of their requests."""
 
     machines: tuple[MachineView, ...]
 
 
 @dataclass(frozen=True)
-class Autoscaler:
+class AutoscalerReport:
     """What the autoscaler does."""
 
     status: AutoscalerStatus
@@ -155,23 +157,23 @@ class Autoscaler:
 
 Answer = (
     Ok
-    | Told
-    | No
+    | DoneWithNote
+    | Declined
     | Invalid
-    | Away
-    | Acted
-    | Trouble
-    | Nodes
-    | OneNode
-    | Best
-    | Routes
-    | OneRoute
-    | Tasks
-    | OneTask
+    | Unavailable
+    | TaskChanged
+    | Failed
+    | NodeListing
+    | NodeDetail
+    | NodeChoice
+    | RouteListing
+    | RouteDetail
+    | TaskListing
+    | TaskDetail
     | ConsoleLines
-    | MachineCommand
-    | Machines
-    | Autoscaler
+    | MachineCommandLine
+    | MachineListing
+    | AutoscalerReport
 )
 """What comes of a command."""
 
@@ -179,3 +181,21 @@ Answer = (
 def name_of(node: NodeView) -> str:
     """How operators call a node."""
     return shown(node.hostname, node.port)
+
+
+def numbered(nodes: tuple[NodeView, ...], number: int | None) -> NodeView | None:
+    """Find a node by its number."""
+    return next((node for node in nodes if node.number == number), None)
+
+
+def route_of(task: TaskSummary, with_token: set[NodeId]) -> Route:
+    """Say which node has a task."""
+    hostname, _, port = task.node_name.rpartition(":")
+    return Route(
+        task=task.id,
+        hostname=hostname,
+        port=port_number(port) or 0,
+        node_has_token=task.node in with_token,
+        has_owner=task.has_owner,
+        accessed_ms=task.seen_at_ms or task.committed_at_ms,
+    )

@@ -33,7 +33,7 @@ class TaskAct(StrEnum):
 
 
 @dataclass(frozen=True)
-class AddNode:
+class AddNodeCommand:
     """NODE ADD <hostname> <port> [token]."""
 
     hostname: str
@@ -42,7 +42,7 @@ class AddNode:
 
 
 @dataclass(frozen=True)
-class ChangeNode:
+class ChangeNodeCommand:
     """NODE DEL, NODE LOCK, NODE UNLOCK <n>."""
 
     act: NodeAct
@@ -52,7 +52,7 @@ class ChangeNode:
 
 
 @dataclass(frozen=True)
-class DrainNode:
+class DrainNodeCommand:
     """NODE DRAIN <n> [seconds]."""
 
     number: int
@@ -61,59 +61,59 @@ class DrainNode:
 
 
 @dataclass(frozen=True)
-class ShowNode:
+class ShowNodeCommand:
     """NODE INFO <n>."""
 
     number: int
 
 
 @dataclass(frozen=True)
-class ListNodes:
+class ListNodesCommand:
     """NODE LIST."""
 
 
 @dataclass(frozen=True)
-class UpdateNodes:
+class UpdateNodesCommand:
     """NODE UPDATE."""
 
 
 @dataclass(frozen=True)
-class BestNode:
+class BestNodeCommand:
     """NODE BEST <number of images>."""
 
     images_count: int
 
 
 @dataclass(frozen=True)
-class ListRoutes:
+class ListRoutesCommand:
     """ROUTE LIST [n]."""
 
     number: int | None = None
 
 
 @dataclass(frozen=True)
-class ShowRoute:
+class ShowRouteCommand:
     """ROUTE INFO <task id>."""
 
     task: TaskId
 
 
 @dataclass(frozen=True)
-class ListTasks:
+class ListTasksCommand:
     """TASK LIST [n]."""
 
     number: int | None = None
 
 
 @dataclass(frozen=True)
-class ShowTask:
+class ShowTaskCommand:
     """TASK INFO <task id>."""
 
     task: TaskId
 
 
 @dataclass(frozen=True)
-class ShowConsole:
+class ShowConsoleCommand:
     """TASK OUTPUT <task id> [line]; a negative line means the last lines."""
 
     task: TaskId
@@ -121,7 +121,7 @@ class ShowConsole:
 
 
 @dataclass(frozen=True)
-class ChangeTask:
+class ChangeTaskCommand:
     """TASK CANCEL, TASK REMOVE <task id>."""
 
     act: TaskAct
@@ -136,17 +136,17 @@ class ViewMachineCommand:
 
 
 @dataclass(frozen=True)
-class ListMachines:
+class ListMachinesCommand:
     """ASR LIST."""
 
 
 @dataclass(frozen=True)
-class ShowAutoscaler:
+class ShowAutoscalerCommand:
     """ASR STATUS."""
 
 
 @dataclass(frozen=True)
-class DestroyMachine:
+class DestroyMachineCommand:
     """ASR DESTROY <n>."""
 
     number: int
@@ -155,45 +155,50 @@ class DestroyMachine:
 
 
 @dataclass(frozen=True)
-class PauseAutoscaler:
+class PauseAutoscalerCommand:
     """ASR PAUSE [reason]."""
 
     reason: str = ""
 
 
 @dataclass(frozen=True)
-class ResumeAutoscaler:
+class ResumeAutoscalerCommand:
     """ASR RESUME."""
 
 
 @dataclass(frozen=True)
-class Unknown:
+class UnknownCommand:
     """No command of ours."""
 
     reason: str
 
 
 AutoscalerCommand = (
-    ViewMachineCommand | ListMachines | ShowAutoscaler | DestroyMachine | PauseAutoscaler | ResumeAutoscaler
+    ViewMachineCommand
+    | ListMachinesCommand
+    | ShowAutoscalerCommand
+    | DestroyMachineCommand
+    | PauseAutoscalerCommand
+    | ResumeAutoscalerCommand
 )
 """What is asked of the autoscaler; all else is the scheduler's."""
 
 Command = (
-    AddNode
-    | ChangeNode
-    | DrainNode
-    | ShowNode
-    | ListNodes
-    | UpdateNodes
-    | BestNode
-    | ListRoutes
-    | ShowRoute
-    | ListTasks
-    | ShowTask
-    | ShowConsole
-    | ChangeTask
+    AddNodeCommand
+    | ChangeNodeCommand
+    | DrainNodeCommand
+    | ShowNodeCommand
+    | ListNodesCommand
+    | UpdateNodesCommand
+    | BestNodeCommand
+    | ListRoutesCommand
+    | ShowRouteCommand
+    | ListTasksCommand
+    | ShowTaskCommand
+    | ShowConsoleCommand
+    | ChangeTaskCommand
     | AutoscalerCommand
-    | Unknown
+    | UnknownCommand
 )
 """What an operator can ask for, over whichever road."""
 

@@ -2,7 +2,7 @@
 
     arrived ──▶ waiting for its login ──▶ logged in ──▶ gone
 
-Those that have not logged in are counted apart, so that nobody without the password takes an operator's place. An address has so many of
+Those that have not logged in are counted apart, so that nobody without the password takes an operator's entry. An address has so many of
 them; one more ends its oldest, not itself, so that whoever holds connections open from an operator's own address (or through the same
 gateway) does not keep that operator out. The same for all addresses together. When there are as many logged in as may be, the one that has been
 silent for the longest gives way, if it has been so for a while; otherwise the new one is refused.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from libs.common.clocks import Instant
-from services.admin.login import household
+from services.admin.login import account_of
 
 Key = TypeVar("Key")
 
@@ -24,11 +24,11 @@ SILENT_S: Final = 60.0
 
 
 @dataclass
-class Place:
+class SessionEntry:
     """What is known of a session."""
 
     address: str
-    heard: Instant
+    touched_at: Instant
     is_waiting: bool = True
 
 
@@ -41,14 +41,14 @@ class Admission(Generic[Key]):
         self._count = count
         self._waiting_per_address_count = waiting_per_address_count
         self._waiting_count = waiting_count
-        self._places: dict[Key, Place] = {}
+        self._entries: dict[Key, SessionEntry] = {}
 
-    def arrive(self, key: Key, address: str, now: Instant) -> Key | None:
+    def connect(self, key: Key, address: str, now: Instant) -> Key | None:
         """Let a session in that has to log in; which other one it ends."""
-        place = Place(household(address), now)
-        waiting = {other: known.address for other, known in self._places.items() if known.is_waiting}
-        self._places[key] = place
-        same = [other for other, theirs in waiting.items() if theirs == place.address]
+        entry = SessionEntry(account_of(address), now)
+        waiting = {other: known.address for other, known in self._entries.items() if known.is_waiting}
+        self._entries[key] = entry
+        same = [other for other, theirs in waiting.items() if theirs == entry.address]
         if len(same) >= self._waiting_per_address_count:
             return self._end(same)
         if len(waiting) >= self._waiting_count:
@@ -56,27 +56,27 @@ class Admission(Generic[Key]):
             return self._end(other for other, theirs in waiting.items() if theirs == busiest)
         return None
 
-    def enter(self, key: Key, now: Instant) -> tuple[bool, Key | None]:
+    def log_in(self, key: Key, now: Instant) -> tuple[bool, Key | None]:
         """Judge a session that has logged in: whether it may stay, and which other one it ends."""
-        place = self._places[key]
-        inside = [(other, known) for other, known in self._places.items() if not known.is_waiting]
+        entry = self._entries[key]
+        inside = [(other, known) for other, known in self._entries.items() if not known.is_waiting]
         if len(inside) < self._count:
-            place.is_waiting = False
+            entry.is_waiting = False
             return True, None
-        other, known = min(inside, key=lambda each: each[1].heard)
-        if now - known.heard < SILENT_S:
+        other, known = min(inside, key=lambda each: each[1].touched_at)
+        if now - known.touched_at < SILENT_S:
             return False, None
-        place.is_waiting = False
+        entry.is_waiting = False
         return True, self._end([other])
 
-    def hear(self, key: Key, now: Instant) -> None:
+    def touch(self, key: Key, now: Instant) -> None:
         """Note that a session says something."""
-        if place := self._places.get(key):
-            place.heard = now
+        if entry := self._entries.get(key):
+            entry.touched_at = now
 
     def leave(self, key: Key) -> None:
         """Forget a session."""
-        self._places.pop(key, None)
+        self._entries.pop(key, None)
 
     def _end(self, keys: Iterable[Key]) -> Key:
         """Forget the oldest of some."""

@@ -2,7 +2,7 @@
 
 The words, their arguments and their order are those that scripts have sent to ClusterODM's port 8080 for years.
 Case does not matter, any white space separates, arguments beyond those a command knows are ignored. What is not a command
-is `Unknown`, and answered INVALID.
+is `UnknownCommand`, and answered INVALID.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,28 +11,28 @@ from typing import Final
 from libs.common.hosts import bare
 from libs.common.model import TaskId
 from services.admin.commands.core.commands import (
-    AddNode,
-    BestNode,
-    ChangeNode,
-    ChangeTask,
+    AddNodeCommand,
+    BestNodeCommand,
+    ChangeNodeCommand,
+    ChangeTaskCommand,
     Command,
-    DestroyMachine,
-    DrainNode,
-    ListMachines,
-    ListNodes,
-    ListRoutes,
-    ListTasks,
+    DestroyMachineCommand,
+    DrainNodeCommand,
+    ListMachinesCommand,
+    ListNodesCommand,
+    ListRoutesCommand,
+    ListTasksCommand,
     NodeAct,
-    PauseAutoscaler,
-    ResumeAutoscaler,
-    ShowAutoscaler,
-    ShowConsole,
-    ShowNode,
-    ShowRoute,
-    ShowTask,
+    PauseAutoscalerCommand,
+    ResumeAutoscalerCommand,
+    ShowAutoscalerCommand,
+    ShowConsoleCommand,
+    ShowNodeCommand,
+    ShowRouteCommand,
+    ShowTaskCommand,
     TaskAct,
-    Unknown,
-    UpdateNodes,
+    UnknownCommand,
+    UpdateNodesCommand,
     ViewMachineCommand,
     line_number,
     node_number,
@@ -49,11 +49,11 @@ def parse(line: str) -> Command:
     words = line.split()
     noun, verb = ([word.upper() for word in words[:2]] + ["", ""])[:2]
     if (noun, verb) not in GRAMMAR:
-        return Unknown("no such command")
+        return UnknownCommand("no such command")
     needed_count, read = GRAMMAR[noun, verb]
     arguments = words[2:]
     if len(arguments) < needed_count:
-        return Unknown(f"{noun} {verb} needs {needed_count} argument{'s' if needed_count > 1 else ''}")
+        return UnknownCommand(f"{noun} {verb} needs {needed_count} argument{'s' if needed_count > 1 else ''}")
     return read(arguments)
 
 
@@ -61,34 +61,36 @@ def read_add(arguments: Sequence[str]) -> Command:
     """Read what follows NODE ADD."""
     where = port(arguments[1])
     if where is None:
-        return Unknown(f"{arguments[1]} is no port")
-    return AddNode(bare(arguments[0]), where, arguments[2] if len(arguments) > 2 else "")  # noqa: PLR2004 the third is optional
+        return UnknownCommand(f"{arguments[1]} is no port")
+    return AddNodeCommand(bare(arguments[0]), where, arguments[2] if len(arguments) > 2 else "")  # noqa: PLR2004 the third is optional
 
 
 def read_drain(arguments: Sequence[str]) -> Command:
     """Read what follows NODE DRAIN."""
     seconds = whole(arguments[1]) if len(arguments) > 1 else None
     if len(arguments) > 1 and seconds is None:
-        return Unknown(f"{arguments[1]} is no number of seconds")
-    return DrainNode(node_number(arguments[0]), seconds)
+        return UnknownCommand(f"{arguments[1]} is no number of seconds")
+    return DrainNodeCommand(node_number(arguments[0]), seconds)
 
 
 def read_best(arguments: Sequence[str]) -> Command:
     """Read what follows NODE BEST."""
     count = whole(arguments[0])
-    return Unknown(f"{arguments[0]} is no number of images") if count is None else BestNode(count)
+    return UnknownCommand(f"{arguments[0]} is no number of images") if count is None else BestNodeCommand(count)
 
 
 def read_viewcmd(arguments: Sequence[str]) -> Command:
     """Read what follows ASR VIEWCMD."""
     count = whole(arguments[0])
-    return Unknown(f"{arguments[0]} is no number of images") if count is None else ViewMachineCommand(count)
+    return UnknownCommand(f"{arguments[0]} is no number of images") if count is None else ViewMachineCommand(count)
 
 
 def read_output(arguments: Sequence[str]) -> Command:
     """Read what follows TASK OUTPUT."""
     line = line_number(arguments[1]) if len(arguments) > 1 else 0
-    return Unknown(f"{arguments[1]} is no line") if line is None else ShowConsole(TaskId(arguments[0]), line)
+    return (
+        UnknownCommand(f"{arguments[1]} is no line") if line is None else ShowConsoleCommand(TaskId(arguments[0]), line)
+    )
 
 
 def optional_number(arguments: Sequence[str]) -> int | None:
@@ -98,27 +100,27 @@ def optional_number(arguments: Sequence[str]) -> int | None:
 
 GRAMMAR: Final[dict[tuple[str, str], tuple[int, Read]]] = {
     ("NODE", "ADD"): (2, read_add),
-    ("NODE", "DEL"): (1, lambda words: ChangeNode(NodeAct.DEL, node_number(words[0]))),
-    ("NODE", "INFO"): (1, lambda words: ShowNode(node_number(words[0]))),
-    ("NODE", "LIST"): (0, lambda _: ListNodes()),
-    ("NODE", "LOCK"): (1, lambda words: ChangeNode(NodeAct.LOCK, node_number(words[0]))),
+    ("NODE", "DEL"): (1, lambda words: ChangeNodeCommand(NodeAct.DEL, node_number(words[0]))),
+    ("NODE", "INFO"): (1, lambda words: ShowNodeCommand(node_number(words[0]))),
+    ("NODE", "LIST"): (0, lambda _: ListNodesCommand()),
+    ("NODE", "LOCK"): (1, lambda words: ChangeNodeCommand(NodeAct.LOCK, node_number(words[0]))),
     ("NODE", "DRAIN"): (1, read_drain),
-    ("NODE", "UNLOCK"): (1, lambda words: ChangeNode(NodeAct.UNLOCK, node_number(words[0]))),
-    ("NODE", "UPDATE"): (0, lambda _: UpdateNodes()),
+    ("NODE", "UNLOCK"): (1, lambda words: ChangeNodeCommand(NodeAct.UNLOCK, node_number(words[0]))),
+    ("NODE", "UPDATE"): (0, lambda _: UpdateNodesCommand()),
     ("NODE", "BEST"): (1, read_best),
-    ("ROUTE", "INFO"): (1, lambda words: ShowRoute(TaskId(words[0]))),
-    ("ROUTE", "LIST"): (0, lambda words: ListRoutes(optional_number(words))),
-    ("TASK", "LIST"): (0, lambda words: ListTasks(optional_number(words))),
-    ("TASK", "INFO"): (1, lambda words: ShowTask(TaskId(words[0]))),
+    ("ROUTE", "INFO"): (1, lambda words: ShowRouteCommand(TaskId(words[0]))),
+    ("ROUTE", "LIST"): (0, lambda words: ListRoutesCommand(optional_number(words))),
+    ("TASK", "LIST"): (0, lambda words: ListTasksCommand(optional_number(words))),
+    ("TASK", "INFO"): (1, lambda words: ShowTaskCommand(TaskId(words[0]))),
     ("TASK", "OUTPUT"): (1, read_output),
-    ("TASK", "CANCEL"): (1, lambda words: ChangeTask(TaskAct.CANCEL, TaskId(words[0]))),
-    ("TASK", "REMOVE"): (1, lambda words: ChangeTask(TaskAct.REMOVE, TaskId(words[0]))),
+    ("TASK", "CANCEL"): (1, lambda words: ChangeTaskCommand(TaskAct.CANCEL, TaskId(words[0]))),
+    ("TASK", "REMOVE"): (1, lambda words: ChangeTaskCommand(TaskAct.REMOVE, TaskId(words[0]))),
     ("ASR", "VIEWCMD"): (1, read_viewcmd),
-    ("ASR", "LIST"): (0, lambda _: ListMachines()),
-    ("ASR", "STATUS"): (0, lambda _: ShowAutoscaler()),
-    ("ASR", "DESTROY"): (1, lambda words: DestroyMachine(node_number(words[0]))),
-    ("ASR", "PAUSE"): (0, lambda words: PauseAutoscaler(" ".join(words))),
-    ("ASR", "RESUME"): (0, lambda _: ResumeAutoscaler()),
+    ("ASR", "LIST"): (0, lambda _: ListMachinesCommand()),
+    ("ASR", "STATUS"): (0, lambda _: ShowAutoscalerCommand()),
+    ("ASR", "DESTROY"): (1, lambda words: DestroyMachineCommand(node_number(words[0]))),
+    ("ASR", "PAUSE"): (0, lambda words: PauseAutoscalerCommand(" ".join(words))),
+    ("ASR", "RESUME"): (0, lambda _: ResumeAutoscalerCommand()),
 }
 """The two words of a command: how many arguments it needs, and how they are read."""
 

@@ -75,17 +75,17 @@ class TooLong:
 
 
 @dataclass(frozen=True)
-class Reply:
+class Negotiation:
     """Bytes that the protocol wants to be sent back."""
 
     data: bytes
 
 
-Input = Line | TooLong | Reply
+Input = Line | TooLong | Negotiation
 
 
 @dataclass
-class Wire:
+class LineReader:
     """What has arrived of one connection and is not yet a line."""
 
     buffer: bytearray = field(default_factory=bytearray)
@@ -114,7 +114,7 @@ class Wire:
         if self.mode is Mode.OPTION:
             self.mode = Mode.TEXT
             answer = ANSWERS.get(Byte(self.verb))
-            return None if answer is None else Reply(bytes((Byte.IAC, answer, byte)))
+            return None if answer is None else Negotiation(bytes((Byte.IAC, answer, byte)))
         self.skip(byte)
         return None
 
@@ -166,7 +166,7 @@ class Wire:
         elif byte == Byte.ERASE_LINE:
             self.buffer.clear()
         elif byte == Byte.ARE_YOU_THERE:
-            return Reply(b"[yes]\r\n")
+            return Negotiation(b"[yes]\r\n")
         return None
 
     def skip(self, byte: int) -> None:

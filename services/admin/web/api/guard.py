@@ -14,8 +14,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common.lifecycle import monotonic_s
-from services.admin.login import Logins, plain_address
-from services.admin.web.core import ACTING, SAFE_METHODS, acts, credentials, foreign, is_known, right
+from services.admin.login import LoginThrottle, plain_address
+from services.admin.web.core import (
+    REQUESTED_WITH,
+    SAFE_METHODS,
+    credentials,
+    has_requested_with,
+    is_cross_site,
+    is_known_host,
+    is_right_login,
+)
 
 log = structlog.get_logger()
 
@@ -34,9 +42,9 @@ SECURITY: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-FOREIGN: Final = "This request came from another site's page."
-NOT_ACTING: Final = f"What changes something needs a header {ACTING.title()}, with any value."
-UNKNOWN_NAME: Final = (
+CROSS_SITE: Final = "This request came from another site's page."
+NO_REQUESTED_WITH: Final = f"What changes something needs a header {REQUESTED_WITH.title()}, with any value."
+UNKNOWN_HOST: Final = (
     "This page is not known by that name: --admin-web-hosts names those beside its address and localhost."
 )
 CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="ClusterODM"'}
@@ -49,7 +57,7 @@ class Guard:
     app: ASGIApp
     password: str = field(repr=False)
     """Empty: no login."""
-    logins: Logins
+    logins: LoginThrottle
     names: frozenset[str] = frozenset()
     """Under which the page is known, beside addresses and localhost."""
 
@@ -72,14 +80,14 @@ class Guard:
         """Judge a request; None lets it through."""
         if scope["path"] in OPEN_PATHS:
             return None
-        if not is_known(headers.get("host", ""), self.names):
+        if not is_known_host(headers.get("host", ""), self.names):
             log.warning("request for an unknown name refused", host=headers.get("host", "")[:100])
-            return JSONResponse({"error": UNKNOWN_NAME}, status_code=421)
+            return JSONResponse({"error": UNKNOWN_HOST}, status_code=421)
         if self.password and (answer := await self.login(address_of(scope), headers)) is not None:
             return answer
-        if scope["method"] not in SAFE_METHODS and (complaint := complaint_about(headers)):
+        if scope["method"] not in SAFE_METHODS and (forgery := forgery_reason(headers)):
             log.warning("request of a stranger refused", path=scope["path"], origin=headers.get("origin"))
-            return JSONResponse({"error": complaint}, status_code=403)
+            return JSONResponse({"error": forgery}, status_code=403)
         if too_long(headers.get("content-length", "0")):
             return JSONResponse({"error": "The request is too large."}, status_code=413)
         return None
@@ -94,7 +102,7 @@ class Guard:
             return Response(status_code=429, headers={"Retry-After": str(RETRY_AFTER_S)})
         if wait_s:
             await asyncio.sleep(wait_s)
-        if right(given, self.password):
+        if is_right_login(given, self.password):
             self.logins.succeeded(address)
             return None
         self.logins.failed(address, monotonic_s())
@@ -102,11 +110,11 @@ class Guard:
         return Response(status_code=401, headers=CHALLENGE)
 
 
-def complaint_about(headers: Headers) -> str:
+def forgery_reason(headers: Headers) -> str:
     """Say why a request may change nothing; empty: it may."""
-    if foreign(headers):
-        return FOREIGN
-    return "" if acts(headers) else NOT_ACTING
+    if is_cross_site(headers):
+        return CROSS_SITE
+    return "" if has_requested_with(headers) else NO_REQUESTED_WITH
 
 
 def address_of(scope: Scope) -> str:

@@ -34,10 +34,10 @@ from libs.common.ports import Bus
 from libs.common.untrusted import Malformed, decode_any_json
 from libs.common.version import VERSION
 from services.admin.commands.core import commands
-from services.admin.commands.core.answers import Answer, Away, No, Ok, Tasks
+from services.admin.commands.core.answers import Answer, Declined, Ok, TaskListing, Unavailable
 from services.admin.commands.core.commands import NodeAct, TaskAct
 from services.admin.commands.handlers import execute
-from services.admin.login import Logins
+from services.admin.login import LoginThrottle
 from services.admin.rendering.json_objects import document, newest
 from services.admin.web.api.guard import Guard
 from services.admin.web.core import is_json
@@ -47,23 +47,25 @@ ASSETS: Final = {"admin.css": "text/css", "admin.js": "text/javascript", "icon.s
 NAME: Final = "ClusterODM"
 
 
-def web_app(bus: Bus, password: str, logins: Logins, health: Health, names: frozenset[str] = frozenset()) -> ASGIApp:
+def web_app(
+    bus: Bus, password: str, logins: LoginThrottle, health: Health, names: frozenset[str] = frozenset()
+) -> ASGIApp:
     """Make the page, guarded; `names`: under which it is known, beside addresses and localhost."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.add_exception_handler(HTTPException, said)
-    app.add_exception_handler(RequestValidationError, misread)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, validation_error)
     for router in (
-        page(has_password=bool(password)),
-        reading(bus, health),
-        node_changes(bus),
-        task_changes(bus),
-        machines(bus),
+        page_routes(has_password=bool(password)),
+        read_routes(bus, health),
+        node_routes(bus),
+        task_routes(bus),
+        autoscaler_routes(bus),
     ):
         app.include_router(router)
     return Guard(app, password, logins, names)
 
 
-async def said(_request: Request, error: Exception) -> Response:
+async def http_error(_request: Request, error: Exception) -> Response:
     """Say what is wrong with a request; nothing of our insides."""
     known = error if isinstance(error, HTTPException) else HTTPException(500)
     return (
@@ -73,14 +75,14 @@ async def said(_request: Request, error: Exception) -> Response:
     )
 
 
-async def misread(_request: Request, error: Exception) -> Response:
+async def validation_error(_request: Request, error: Exception) -> Response:
     """Say which part of an address cannot be read, and why."""
     found = error.errors() if isinstance(error, RequestValidationError) else []
     reasons = (f"{'.'.join(str(place) for place in each['loc'][1:])}: {each['msg']}" for each in found)
     return JSONResponse({"error": "; ".join(reasons)}, status_code=422)
 
 
-def page(*, has_password: bool) -> APIRouter:
+def page_routes(*, has_password: bool) -> APIRouter:
     """Serve what a browser loads."""
     router = APIRouter()
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True)
@@ -104,15 +106,15 @@ def page(*, has_password: bool) -> APIRouter:
     return router
 
 
-def reading(bus: Bus, health: Health) -> APIRouter:
+def read_routes(bus: Bus, health: Health) -> APIRouter:
     """Serve what changes nothing."""
     router = APIRouter()
 
     @router.get("/healthz")
     @router.get("/readyz")
     async def healthy(request: Request) -> Response:
-        well, said = health.page(request.url.path, errors=False) or (False, {})
-        return JSONResponse(said, status_code=200 if well else 503)
+        well, checks = health.page(request.url.path, errors=False) or (False, {})
+        return JSONResponse(checks, status_code=200 if well else 503)
 
     @router.get("/r/info")
     async def info() -> Response:
@@ -120,14 +122,14 @@ def reading(bus: Bus, health: Health) -> APIRouter:
 
     @router.get("/r/node/list")
     async def node_list() -> Response:
-        return answered(await execute(bus, commands.ListNodes()))
+        return respond(await execute(bus, commands.ListNodesCommand()))
 
     @router.get("/r/task/list")
     async def task_list(last: int | None = None) -> Response:
-        answer = await execute(bus, commands.ListTasks())
-        if last is None or not isinstance(answer, Tasks):
-            return answered(answer)
-        response = answered(Tasks(newest(answer.tasks, last)))
+        answer = await execute(bus, commands.ListTasksCommand())
+        if last is None or not isinstance(answer, TaskListing):
+            return respond(answer)
+        response = respond(TaskListing(newest(answer.tasks, last)))
         counts = Counter(task.state.value for task in answer.tasks)
         response.headers["X-Task-Counts"] = msgspec.json.encode(counts).decode()
         return response
@@ -135,20 +137,20 @@ def reading(bus: Bus, health: Health) -> APIRouter:
     return router
 
 
-def node_changes(bus: Bus) -> APIRouter:
+def node_routes(bus: Bus) -> APIRouter:
     """Serve what changes nodes."""
     router = APIRouter()
 
     @router.post("/r/node/add")
     async def node_add(request: Request) -> Response:
-        fields = await body(request)
-        command = addition(fields)
+        fields = await json_fields(request)
+        command = node_to_add(fields)
         if command is None:
             return JSONResponse({"error": "Invalid", "reason": "hostname and port (1 to 65535) are needed"})
         answer = await execute(bus, command)
-        if isinstance(answer, No):
+        if isinstance(answer, Declined):
             return JSONResponse({"error": "Invalid", "reason": answer.reason})
-        return answered(answer)
+        return respond(answer)
 
     @router.post("/r/node/lock")
     async def node_lock(request: Request) -> Response:
@@ -165,7 +167,7 @@ def node_changes(bus: Bus) -> APIRouter:
     return router
 
 
-def task_changes(bus: Bus) -> APIRouter:
+def task_routes(bus: Bus) -> APIRouter:
     """Serve what changes tasks."""
     router = APIRouter()
 
@@ -180,76 +182,76 @@ def task_changes(bus: Bus) -> APIRouter:
     return router
 
 
-def machines(bus: Bus) -> APIRouter:
+def autoscaler_routes(bus: Bus) -> APIRouter:
     """Serve what is the autoscaler's."""
     router = APIRouter()
 
     @router.get("/r/asr/status")
     async def status() -> Response:
-        answer = await execute(bus, commands.ShowAutoscaler())
-        if isinstance(answer, Away):  # a cluster may do without one: the page asks again and again
+        answer = await execute(bus, commands.ShowAutoscalerCommand())
+        if isinstance(answer, Unavailable):  # a cluster may do without one: the page asks again and again
             return JSONResponse({"enabled": False, "reason": answer.reason})
-        return answered(answer)
+        return respond(answer)
 
     @router.get("/r/machine/list")
     async def machine_list() -> Response:
-        return answered(await execute(bus, commands.ListMachines()))
+        return respond(await execute(bus, commands.ListMachinesCommand()))
 
     @router.post("/r/asr/pause")
     async def pause(request: Request) -> Response:
-        reason = (await body(request)).get("reason")
-        return answered(await execute(bus, commands.PauseAutoscaler(reason if isinstance(reason, str) else "")))
+        reason = (await json_fields(request)).get("reason")
+        return respond(await execute(bus, commands.PauseAutoscalerCommand(reason if isinstance(reason, str) else "")))
 
     @router.post("/r/asr/resume")
     async def resume(request: Request) -> Response:
-        await body(request)
-        return answered(await execute(bus, commands.ResumeAutoscaler()))
+        await json_fields(request)
+        return respond(await execute(bus, commands.ResumeAutoscalerCommand()))
 
     @router.delete("/r/machine")
     async def destroy(request: Request) -> Response:
-        fields = await body(request)
+        fields = await json_fields(request)
         number = commands.node_number(str(fields.get("number")))
-        return answered(await execute(bus, commands.DestroyMachine(number, str(fields.get("name") or ""))))
+        return respond(await execute(bus, commands.DestroyMachineCommand(number, str(fields.get("name") or ""))))
 
     return router
 
 
 async def change_node(bus: Bus, act: NodeAct, request: Request) -> Response:
     """Lock, unlock or delete a node."""
-    fields = await body(request)
+    fields = await json_fields(request)
     number = fields.get("number")
     if not number:
         return Response(status_code=403)
     answer = await execute(
-        bus, commands.ChangeNode(act, commands.node_number(str(number)), str(fields.get("name") or ""))
+        bus, commands.ChangeNodeCommand(act, commands.node_number(str(number)), str(fields.get("name") or ""))
     )
-    return answered(answer) if isinstance(answer, Away) else JSONResponse(isinstance(answer, Ok))
+    return respond(answer) if isinstance(answer, Unavailable) else JSONResponse(isinstance(answer, Ok))
 
 
 async def change_task(bus: Bus, act: TaskAct, request: Request) -> Response:
     """Cancel or remove a task."""
-    uuid = (await body(request)).get("uuid")
+    uuid = (await json_fields(request)).get("uuid")
     if not uuid or not isinstance(uuid, str):
         return JSONResponse({"error": "Invalid"})
-    return answered(await execute(bus, commands.ChangeTask(act, TaskId(uuid))))
+    return respond(await execute(bus, commands.ChangeTaskCommand(act, TaskId(uuid))))
 
 
-def addition(fields: dict[str, Any]) -> commands.AddNode | None:
+def node_to_add(fields: dict[str, Any]) -> commands.AddNodeCommand | None:
     """Read a node to be added; None when it is none."""
     hostname, port, token = fields.get("hostname"), commands.port(str(fields.get("port"))), fields.get("token") or ""
     if not isinstance(hostname, str) or not hostname.strip() or port is None or not isinstance(token, str):
         return None
-    return commands.AddNode(bare(hostname), port, token)
+    return commands.AddNodeCommand(bare(hostname), port, token)
 
 
-def answered(answer: Answer) -> Response:
+def respond(answer: Answer) -> Response:
     """Put an answer into JSON; 503 when nobody gave one."""
-    if isinstance(answer, Away):
+    if isinstance(answer, Unavailable):
         return JSONResponse({"error": answer.reason}, status_code=503)
     return JSONResponse(document(answer))
 
 
-async def body(request: Request) -> dict[str, Any]:
+async def json_fields(request: Request) -> dict[str, Any]:
     """Read the fields of a request; none when it is not called JSON. 400 when it is no JSON object."""
     if not is_json(request.headers):
         return {}

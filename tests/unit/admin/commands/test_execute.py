@@ -11,26 +11,26 @@ from libs.common.model import TaskId, TaskState
 from libs.common.testing import MemoryBus
 from services.admin.commands.core import commands
 from services.admin.commands.core.answers import (
-    Acted,
-    Away,
-    Best,
     ConsoleLines,
+    Declined,
+    Failed,
     Invalid,
-    MachineCommand,
-    No,
-    Nodes,
+    MachineCommandLine,
+    NodeChoice,
+    NodeDetail,
+    NodeListing,
     Ok,
-    OneNode,
-    OneRoute,
-    OneTask,
-    Routes,
-    Tasks,
-    Trouble,
+    RouteDetail,
+    RouteListing,
+    TaskChanged,
+    TaskDetail,
+    TaskListing,
+    Unavailable,
 )
 from services.admin.commands.core.commands import NodeAct, TaskAct
-from services.admin.commands.handlers import WORDS, execute
+from services.admin.commands.handlers import HANDLERS, execute
 from services.admin.takeover.core import OldNode, OldRoute
-from services.admin.takeover.handlers import TakeOver
+from services.admin.takeover.handlers import Takeover
 from services.admin.telnet.core.grammar import parse
 from tests.fake_scheduler import FakeScheduler, node, task
 
@@ -53,7 +53,7 @@ async def scheduler(bus: MemoryBus) -> AsyncIterator[FakeScheduler]:
 
 
 def test_every_command_has_somebody_who_carries_it_out():
-    assert set(WORDS) == set(commands.Command.__args__)
+    assert set(HANDLERS) == set(commands.Command.__args__)
 
 
 async def test_a_node_is_added_with_its_token(bus: MemoryBus, scheduler: FakeScheduler):
@@ -62,7 +62,7 @@ async def test_a_node_is_added_with_its_token(bus: MemoryBus, scheduler: FakeSch
 
 
 async def test_a_node_that_exists_is_not_added_and_says_why(bus: MemoryBus, scheduler: FakeScheduler):
-    assert await execute(bus, parse("NODE ADD 127.0.0.1 4001")) == No("127.0.0.1:4001 is registered already")
+    assert await execute(bus, parse("NODE ADD 127.0.0.1 4001")) == Declined("127.0.0.1:4001 is registered already")
 
 
 async def test_a_number_is_the_node_at_that_place(bus: MemoryBus, scheduler: FakeScheduler):
@@ -79,72 +79,72 @@ async def test_a_drain_carries_its_deadline(bus: MemoryBus, scheduler: FakeSched
     assert scheduler.asked[-1].deadline_s == 60
     assert await execute(bus, parse("NODE DRAIN 1")) == Ok()
     assert scheduler.asked[-1].deadline_s is None
-    assert isinstance(await execute(bus, parse("NODE DRAIN 9")), No)
+    assert isinstance(await execute(bus, parse("NODE DRAIN 9")), Declined)
     assert isinstance(await execute(bus, parse("NODE DRAIN 1 soon")), Invalid)
 
 
 @pytest.mark.parametrize("number", ["0", "3", "x", "1abc", "-1"])
 async def test_an_unknown_node_changes_nothing(bus: MemoryBus, scheduler: FakeScheduler, number: str):
     for verb in ("DEL", "LOCK", "UNLOCK"):
-        assert isinstance(await execute(bus, parse(f"NODE {verb} {number}")), No)
+        assert isinstance(await execute(bus, parse(f"NODE {verb} {number}")), Declined)
     for line in ("NODE INFO", "ROUTE LIST", "TASK LIST"):
         assert isinstance(await execute(bus, parse(f"{line} {number}")), Invalid)
     assert [each.locked for each in scheduler.nodes] == [False, False]
 
 
 async def test_a_number_that_now_belongs_to_another_node_changes_nothing(bus: MemoryBus, scheduler: FakeScheduler):
-    stale = commands.ChangeNode(NodeAct.DEL, 1, name="127.0.0.1:4002")
-    assert isinstance(await execute(bus, stale), No)
+    stale = commands.ChangeNodeCommand(NodeAct.DEL, 1, name="127.0.0.1:4002")
+    assert isinstance(await execute(bus, stale), Declined)
     assert len(scheduler.nodes) == 2
 
 
 async def test_nodes_are_shown(bus: MemoryBus, scheduler: FakeScheduler):
-    assert await execute(bus, parse("NODE LIST")) == Nodes(tuple(scheduler.nodes))
-    assert await execute(bus, parse("NODE INFO 2")) == OneNode(scheduler.nodes[1])
+    assert await execute(bus, parse("NODE LIST")) == NodeListing(tuple(scheduler.nodes))
+    assert await execute(bus, parse("NODE INFO 2")) == NodeDetail(scheduler.nodes[1])
     assert await execute(bus, parse("NODE UPDATE")) == Ok()
-    assert await execute(bus, parse("NODE BEST 80")) == Best(scheduler.nodes[0])
+    assert await execute(bus, parse("NODE BEST 80")) == NodeChoice(scheduler.nodes[0])
     assert scheduler.asked[-1] == messages.BestNode(images_count=80)
 
 
 async def test_lists_of_tasks_hold_waiting_ones_and_can_be_restricted(bus: MemoryBus, scheduler: FakeScheduler):
     everything = await execute(bus, parse("TASK LIST"))
-    assert isinstance(everything, Tasks)
+    assert isinstance(everything, TaskListing)
     assert [each.id for each in everything.tasks] == [RUNNING, WAITING]
     ours = await execute(bus, parse("TASK LIST 2"))
-    assert isinstance(ours, Tasks)
+    assert isinstance(ours, TaskListing)
     assert [each.id for each in ours.tasks] == [RUNNING]
-    assert await execute(bus, parse("TASK LIST 1")) == Tasks(())
+    assert await execute(bus, parse("TASK LIST 1")) == TaskListing(())
 
 
 async def test_all_pages_of_a_list_are_read(bus: MemoryBus, scheduler: FakeScheduler):
     scheduler.page_count = 3
     scheduler.tasks = [task(f"t{number}") for number in range(10)]
     found = await execute(bus, parse("TASK LIST"))
-    assert isinstance(found, Tasks)
+    assert isinstance(found, TaskListing)
     assert [each.id for each in found.tasks] == [f"t{number}" for number in range(10)]
 
 
 async def test_routes_hold_tasks_on_nodes_only(bus: MemoryBus, scheduler: FakeScheduler):
     found = await execute(bus, parse("ROUTE LIST"))
-    assert isinstance(found, Routes)
+    assert isinstance(found, RouteListing)
     assert [(each.task, each.port, each.node_has_token) for each in found.routes] == [(RUNNING, 4002, True)]
-    assert await execute(bus, parse("ROUTE LIST 1")) == Routes(())
+    assert await execute(bus, parse("ROUTE LIST 1")) == RouteListing(())
     one = await execute(bus, parse(f"ROUTE INFO {RUNNING}"))
-    assert isinstance(one, OneRoute)
+    assert isinstance(one, RouteDetail)
     assert one.route == found.routes[0]
     assert isinstance(await execute(bus, parse(f"ROUTE INFO {WAITING}")), Invalid)
 
 
 async def test_a_task_is_shown_with_its_node(bus: MemoryBus, scheduler: FakeScheduler):
     found = await execute(bus, parse(f"TASK INFO {RUNNING}"))
-    assert found == OneTask(scheduler.tasks[0], "127.0.0.1:4002")
+    assert found == TaskDetail(scheduler.tasks[0], "127.0.0.1:4002")
     assert await execute(bus, parse(f"TASK OUTPUT {RUNNING} -2")) == ConsoleLines(("two", "three"))
 
 
 async def test_a_task_is_canceled_then_removed(bus: MemoryBus, scheduler: FakeScheduler):
-    assert await execute(bus, parse(f"TASK CANCEL {RUNNING}")) == Acted()
-    assert await execute(bus, parse(f"TASK CANCEL {RUNNING}")) == Acted("the task has ended")
-    assert await execute(bus, parse(f"TASK REMOVE {RUNNING}")) == Acted()
+    assert await execute(bus, parse(f"TASK CANCEL {RUNNING}")) == TaskChanged()
+    assert await execute(bus, parse(f"TASK CANCEL {RUNNING}")) == TaskChanged("the task has ended")
+    assert await execute(bus, parse(f"TASK REMOVE {RUNNING}")) == TaskChanged()
     assert isinstance(await execute(bus, parse(f"TASK REMOVE {RUNNING}")), Invalid)
 
 
@@ -178,7 +178,7 @@ ALL_LINES = [
 @pytest.mark.parametrize("line", ALL_LINES)
 async def test_when_nobody_answers_the_answer_says_so(bus: MemoryBus, line: str):
     owner = "autoscaler" if line.startswith("ASR") else "scheduler"
-    assert await execute(bus, parse(line)) == Away(f"The {owner} does not answer.")
+    assert await execute(bus, parse(line)) == Unavailable(f"The {owner} does not answer.")
 
 
 @pytest.mark.parametrize("error", [NoNode("no"), NodeFailed("no"), Conflict("no"), Refused("no")])
@@ -190,7 +190,7 @@ async def test_whatever_the_owner_raises_there_is_an_answer(bus: MemoryBus, line
     requests = [each for each in vars(messages).values() if isinstance(each, messages.Request)]
     async with bus.serve("all", dict.fromkeys(requests, fail)):
         answer = await execute(bus, parse(line))
-    assert answer in {No("no"), Trouble("no"), Acted("no"), Invalid("no")}
+    assert answer in {Declined("no"), Failed("no"), TaskChanged("no"), Invalid("no")}
 
 
 async def test_the_machine_command_is_the_autoscalers_answer_or_invalid_without_one(bus: MemoryBus):
@@ -200,7 +200,7 @@ async def test_the_machine_command_is_the_autoscalers_answer_or_invalid_without_
         return messages.CommandView(command=f"create {asked.images_count}")
 
     async with bus.serve("autoscaler", {messages.VIEW_COMMAND: view}):
-        assert await execute(bus, parse("ASR VIEWCMD 7")) == MachineCommand("create 7")
+        assert await execute(bus, parse("ASR VIEWCMD 7")) == MachineCommandLine("create 7")
         assert isinstance(await execute(bus, parse("ASR VIEWCMD 700")), Invalid)
 
 
@@ -219,7 +219,7 @@ class TestImport:
 
     async def test_what_is_new_is_imported_and_the_rest_is_said(self, bus: MemoryBus, scheduler: FakeScheduler):
         said: list[str] = []
-        result = await TakeOver(bus, 2000, said.append).run(self.NODES, self.ROUTES)
+        result = await Takeover(bus, 2000, said.append).run(self.NODES, self.ROUTES)
         assert said == [
             "node 127.0.0.1:4001: skipped, exists already",
             "node new:3000: imported",
@@ -239,9 +239,9 @@ class TestImport:
         assert scheduler.owner_of("a" * 8) == "owner"
 
     async def test_a_second_time_nothing_happens(self, bus: MemoryBus, scheduler: FakeScheduler):
-        await TakeOver(bus, 2000, lambda _: None).run(self.NODES, self.ROUTES)
+        await Takeover(bus, 2000, lambda _: None).run(self.NODES, self.ROUTES)
         before = (list(scheduler.nodes), list(scheduler.tasks))
-        result = await TakeOver(bus, 2000, lambda _: None).run(self.NODES, self.ROUTES)
+        result = await Takeover(bus, 2000, lambda _: None).run(self.NODES, self.ROUTES)
         assert (result.nodes.taken, result.routes.taken, result.complete) == (0, 0, True)
         assert (scheduler.nodes, scheduler.tasks) == before
 
@@ -253,7 +253,7 @@ class TestImport:
 
         said: list[str] = []
         async with bus.serve("scheduler", {messages.ADD_NODE: refuse}):
-            result = await TakeOver(bus, 2000, said.append).run(self.NODES[1:2], self.ROUTES[:1])
+            result = await Takeover(bus, 2000, said.append).run(self.NODES[1:2], self.ROUTES[:1])
         assert said[0] == "node new:3000: failed, not valid"
         assert not result.complete
         assert result.routes.skipped == 1
@@ -270,4 +270,4 @@ async def test_a_record_that_cannot_be_read_is_said_and_is_no_silence(bus: Memor
 
     async with bus.serve("scheduler", {messages.GET_TASK: unreadable}):
         answer = await execute(bus, parse(f"TASK INFO {RUNNING}"))
-    assert answer == Trouble(f"{RUNNING} was written by a later version; this one cannot read it")
+    assert answer == Failed(f"{RUNNING} was written by a later version; this one cannot read it")

@@ -10,8 +10,8 @@ from libs.common.errors import Refused
 from libs.common.messages import AutoscalerStatus
 from libs.common.model import MachineState
 from libs.common.testing import MemoryBus
-from services.admin.commands.core.answers import Autoscaler, Away, Machines, No, Ok
-from services.admin.commands.core.commands import DestroyMachine
+from services.admin.commands.core.answers import AutoscalerReport, Declined, MachineListing, Ok, Unavailable
+from services.admin.commands.core.commands import DestroyMachineCommand
 from services.admin.commands.handlers import execute
 from services.admin.rendering.json_objects import document
 from services.admin.rendering.text import exit_code, human, render
@@ -32,8 +32,8 @@ async def autoscaler(bus: MemoryBus) -> AsyncIterator[FakeAutoscaler]:
 
 
 async def test_machines_and_status_are_shown(bus: MemoryBus, autoscaler: FakeAutoscaler):
-    assert await execute(bus, parse("ASR LIST")) == Machines(tuple(autoscaler.machines))
-    assert await execute(bus, parse("ASR STATUS")) == Autoscaler(autoscaler.status())
+    assert await execute(bus, parse("ASR LIST")) == MachineListing(tuple(autoscaler.machines))
+    assert await execute(bus, parse("ASR STATUS")) == AutoscalerReport(autoscaler.status())
 
 
 async def test_a_number_is_the_machine_at_that_place(bus: MemoryBus, autoscaler: FakeAutoscaler):
@@ -43,11 +43,13 @@ async def test_a_number_is_the_machine_at_that_place(bus: MemoryBus, autoscaler:
 
 @pytest.mark.parametrize(
     "command",
-    [parse("ASR DESTROY 3"), parse("ASR DESTROY 0"), parse("ASR DESTROY x"), DestroyMachine(1, name="another")],
+    [parse("ASR DESTROY 3"), parse("ASR DESTROY 0"), parse("ASR DESTROY x"), DestroyMachineCommand(1, name="another")],
     ids=repr,
 )
-async def test_what_is_no_machine_destroys_nothing(bus: MemoryBus, autoscaler: FakeAutoscaler, command: DestroyMachine):
-    assert await execute(bus, command) == No("there is no such machine")
+async def test_what_is_no_machine_destroys_nothing(
+    bus: MemoryBus, autoscaler: FakeAutoscaler, command: DestroyMachineCommand
+):
+    assert await execute(bus, command) == Declined("there is no such machine")
     assert autoscaler.destroyed == []
 
 
@@ -68,16 +70,16 @@ async def test_without_configuration_the_answer_says_so(bus: MemoryBus, line: st
 
     handlers = {messages.PAUSE_AUTOSCALER: refuse, messages.RESUME_AUTOSCALER: refuse, messages.LIST_MACHINES: none}
     async with bus.serve("autoscaler", handlers):
-        assert isinstance(await execute(bus, parse(line)), No)
+        assert isinstance(await execute(bus, parse(line)), Declined)
 
 
 @pytest.mark.parametrize("line", ["ASR LIST", "ASR STATUS", "ASR DESTROY 1", "ASR PAUSE", "ASR RESUME"])
 async def test_an_autoscaler_that_does_not_answer_is_named(bus: MemoryBus, line: str):
-    assert await execute(bus, parse(line)) == Away("The autoscaler does not answer.")
+    assert await execute(bus, parse(line)) == Unavailable("The autoscaler does not answer.")
 
 
 def test_a_machine_is_a_line_in_telnet():
-    assert render(Machines((machine(1), machine(2, hostname="", region="", tasks=())))) == (
+    assert render(MachineListing((machine(1), machine(2, hostname="", region="", tasks=())))) == (
         "1) clusterodm-abc123-10-xyz [busy] <tasks: 1> <size: s-2vcpu-2gb@sfo2> <node: 10.0.0.1:3000> <age: 1m01s>"
         " <cost: 0.25>\r\n"
         "2) clusterodm-abc123-20-xyz [busy] <tasks: 0> <size: s-2vcpu-2gb> <node: ?> <age: 1m01s> <cost: 0.25>\r\n\r\n"
@@ -85,14 +87,14 @@ def test_a_machine_is_a_line_in_telnet():
 
 
 def test_a_machine_is_a_row_for_people_with_its_reason():
-    lines = human(Machines((machine(1, state=MachineState.DESTROYING, failure="no\x1b capacity"),))).splitlines()
+    lines = human(MachineListing((machine(1, state=MachineState.DESTROYING, failure="no\x1b capacity"),))).splitlines()
     assert lines[0].split() == ["N", "MACHINE", "STATE", "SIZE", "REGION", "NODE", "TASKS", "AGE", "COST", "REASON"]
     assert lines[1].endswith("no capacity")
-    assert human(Machines(())) == "There are no machines."
+    assert human(MachineListing(())) == "There are no machines."
 
 
 def test_a_machine_is_an_object_for_programs_without_its_digest():
-    shown = document(Machines((machine(1, webhook_digest="d1gest"),)))
+    shown = document(MachineListing((machine(1, webhook_digest="d1gest"),)))
     assert {key: shown[0][key] for key in ("number", "name", "state", "node", "tasks", "cost")} == {
         "number": 1,
         "name": "clusterodm-abc123-10-xyz",
@@ -105,7 +107,7 @@ def test_a_machine_is_an_object_for_programs_without_its_digest():
 
 
 def test_the_status_is_the_same_object_on_every_road():
-    answer = Autoscaler(FakeAutoscaler().status())
+    answer = AutoscalerReport(FakeAutoscaler().status())
     shown = document(answer)
     assert json.loads(render(answer)) == json.loads(human(answer)) == shown
     assert (shown["enabled"], shown["provider"], shown["machinesLimit"]) == (True, "digitalocean", 3)

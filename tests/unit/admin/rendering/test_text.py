@@ -8,23 +8,23 @@ import pytest
 
 from libs.common.model import Owner, StatusCode, TaskState
 from services.admin.commands.core.answers import (
-    Acted,
     Answer,
-    Away,
-    Best,
     ConsoleLines,
+    Declined,
+    Failed,
     Invalid,
-    MachineCommand,
-    No,
-    Nodes,
+    MachineCommandLine,
+    NodeChoice,
+    NodeDetail,
+    NodeListing,
     Ok,
-    OneNode,
-    OneRoute,
-    OneTask,
     Route,
-    Routes,
-    Tasks,
-    Trouble,
+    RouteDetail,
+    RouteListing,
+    TaskChanged,
+    TaskDetail,
+    TaskListing,
+    Unavailable,
 )
 from services.admin.rendering.json_objects import CODES, document, newest, node_entry
 from services.admin.rendering.text import duration, exit_code, human, render, table
@@ -37,38 +37,44 @@ ROUTE = Route("t1", "10.0.0.1", 3000, node_has_token=True, has_owner=True, acces
     ("answer", "text"),
     [
         pytest.param(Ok(), "OK\r\n", id="done"),
-        pytest.param(No("taken"), "FAIL\r\n", id="not done"),
+        pytest.param(Declined("taken"), "FAIL\r\n", id="not done"),
         pytest.param(Invalid("none"), "INVALID\r\n", id="no such thing"),
-        pytest.param(Away("The scheduler does not answer."), "The scheduler does not answer.\r\n", id="nobody answers"),
-        pytest.param(Nodes(()), "\r\n", id="no nodes"),
         pytest.param(
-            Nodes((node(1), node(2, port=4002, locked=True, auto_spawned=True))),
+            Unavailable("The scheduler does not answer."), "The scheduler does not answer.\r\n", id="nobody answers"
+        ),
+        pytest.param(NodeListing(()), "\r\n", id="no nodes"),
+        pytest.param(
+            NodeListing((node(1), node(2, port=4002, locked=True, auto_spawned=True))),
             "1) 127.0.0.1:4001 [online] [1/2] <engine: odm 3.5.5> <API: 2.2.4>\r\n"
             "2) 127.0.0.1:4002 [online] [1/2] <engine: odm 3.5.5> <API: 2.2.4> [L,A]\r\n\r\n",
             id="nodes",
         ),
         pytest.param(
-            Nodes((node(1, online=False, info=None, trouble="refused"),)),
+            NodeListing((node(1, online=False, info=None, trouble="refused"),)),
             "1) 127.0.0.1:4001 [offline] [?/?] <engine: ?> <API: ?>\r\n\r\n",
             id="a node never seen",
         ),
         pytest.param(
-            Nodes((node(1, slots_used_count=2),)),
+            NodeListing((node(1, slots_used_count=2),)),
             "1) 127.0.0.1:4001 [online] [2/2] <engine: odm 3.5.5> <API: 2.2.4>\r\n\r\n",
             id="promised slots count as used",
         ),
-        pytest.param(Best(None), "No best node available\r\n", id="no best node"),
+        pytest.param(NodeChoice(None), "No best node available\r\n", id="no best node"),
         pytest.param(
-            Best(node(7)), "1) 127.0.0.1:4001 [online] [1/2] <engine: odm 3.5.5> <API: 2.2.4>\r\n", id="the best is 1)"
+            NodeChoice(node(7)),
+            "1) 127.0.0.1:4001 [online] [1/2] <engine: odm 3.5.5> <API: 2.2.4>\r\n",
+            id="the best is 1)",
         ),
-        pytest.param(Acted(), '{\n  "success": true\n}\r\n', id="task acted upon"),
-        pytest.param(Acted("no"), '{\n  "success": false,\n  "error": "no"\n}\r\n', id="task refused"),
-        pytest.param(Trouble("odd"), '{\n  "error": "odd"\n}\r\n', id="trouble"),
-        pytest.param(Tasks(()), "[]\r\n", id="no tasks"),
-        pytest.param(Routes(()), "{}\r\n", id="no routes"),
+        pytest.param(TaskChanged(), '{\n  "success": true\n}\r\n', id="task acted upon"),
+        pytest.param(TaskChanged("no"), '{\n  "success": false,\n  "error": "no"\n}\r\n', id="task refused"),
+        pytest.param(Failed("odd"), '{\n  "error": "odd"\n}\r\n', id="trouble"),
+        pytest.param(TaskListing(()), "[]\r\n", id="no tasks"),
+        pytest.param(RouteListing(()), "{}\r\n", id="no routes"),
         pytest.param(ConsoleLines(("one", "two")), "one\r\ntwo\r\n", id="console"),
         pytest.param(ConsoleLines(()), "\r\n", id="empty console"),
-        pytest.param(MachineCommand("docker-machine create x"), "docker-machine create x\r\n", id="machine command"),
+        pytest.param(
+            MachineCommandLine("docker-machine create x"), "docker-machine create x\r\n", id="machine command"
+        ),
     ],
 )
 def test_an_answer_has_the_text_that_scripts_know(answer: Answer, text: str):
@@ -76,7 +82,7 @@ def test_an_answer_has_the_text_that_scripts_know(answer: Answer, text: str):
 
 
 def test_a_node_in_detail_has_the_known_keys_and_no_token():
-    shown = json.loads(render(OneNode(node(1, has_token=True, locked=True))))
+    shown = json.loads(render(NodeDetail(node(1, has_token=True, locked=True))))
     assert {"hostname", "port", "token", "info", "lastRefreshed", "locked"} <= set(shown)
     assert (shown["port"], shown["token"], shown["has_token"], shown["locked"]) == ("4001", "***", True, True)
     assert shown["info"]["maxParallelTasks"] == 2
@@ -84,7 +90,7 @@ def test_a_node_in_detail_has_the_known_keys_and_no_token():
 
 
 def test_an_offline_node_was_not_refreshed():
-    assert json.loads(render(OneNode(node(1, online=False))))["lastRefreshed"] == 0
+    assert json.loads(render(NodeDetail(node(1, online=False))))["lastRefreshed"] == 0
 
 
 def test_a_node_in_the_list_of_the_page_has_the_originals_keys():
@@ -93,7 +99,7 @@ def test_a_node_in_the_list_of_the_page_has_the_originals_keys():
 
 
 def test_a_task_in_detail_is_an_info_object_of_nodeodm():
-    shown = json.loads(render(OneTask(task("t1", on=node(1)), "127.0.0.1:4001")))
+    shown = json.loads(render(TaskDetail(task("t1", on=node(1)), "127.0.0.1:4001")))
     wanted = {"uuid", "name", "dateCreated", "processingTime", "status", "options", "imagesCount", "progress"}
     assert wanted <= set(shown)
     assert shown["status"] == {"code": 20}
@@ -106,32 +112,32 @@ def test_every_state_has_a_code_of_nodeodm(state: TaskState):
 
 
 def test_a_failed_task_says_why_in_its_status():
-    shown = json.loads(render(OneTask(task("t1", TaskState.FAILED, error="Cannot process dataset"), "")))
+    shown = json.loads(render(TaskDetail(task("t1", TaskState.FAILED, error="Cannot process dataset"), "")))
     assert shown["status"] == {"code": 30, "errorMessage": "Cannot process dataset"}
 
 
 def test_a_waiting_task_is_queued_and_says_why():
     scheduler = FakeScheduler()
     waiting = scheduler.summary(task("t1", TaskState.WAITING, waiting_because="all nodes are busy"))
-    shown = json.loads(render(Tasks((waiting,))))[0]
+    shown = json.loads(render(TaskListing((waiting,))))[0]
     assert (shown["status"], shown["position"], shown["reason"]) == ({"code": 10}, 1, "all nodes are busy")
 
 
 def test_routes_are_keyed_by_task_and_hide_both_tokens():
-    shown = json.loads(render(Routes((ROUTE,))))
+    shown = json.loads(render(RouteListing((ROUTE,))))
     assert shown == {
         "t1": {"node": {"hostname": "10.0.0.1", "port": "3000", "token": "***"}, "token": "***", "accessed": 5}
     }
-    assert json.loads(render(OneRoute(ROUTE))) == shown["t1"]
+    assert json.loads(render(RouteDetail(ROUTE))) == shown["t1"]
 
 
 @pytest.mark.parametrize(
     "answer",
     [
         pytest.param(ConsoleLines(("a\x1b[2Jb\x9b31mc\x07\rd\ne",)), id="console"),
-        pytest.param(OneTask(task("t1", name="x\x1b]0;evil\x07\x9by"), ""), id="name"),
-        pytest.param(Away("no\x1b[2J"), id="sentence"),
-        pytest.param(MachineCommand("a\x1bb\nc"), id="command"),
+        pytest.param(TaskDetail(task("t1", name="x\x1b]0;evil\x07\x9by"), ""), id="name"),
+        pytest.param(Unavailable("no\x1b[2J"), id="sentence"),
+        pytest.param(MachineCommandLine("a\x1bb\nc"), id="command"),
     ],
 )
 def test_nothing_that_others_wrote_steers_the_operators_terminal(answer: Answer):
@@ -143,17 +149,17 @@ def test_nothing_that_others_wrote_steers_the_operators_terminal(answer: Answer)
     "answer",
     [
         ConsoleLines(("photo\u202egpj.exe", "a\x9b31mb")),
-        OneTask(task("t1", name="a\u2066b\x85c\u200ed"), ""),
-        No("no\u2028\u061c"),
-        Nodes((node(1, trouble="a\u202e", online=False),)),
+        TaskDetail(task("t1", name="a\u2066b\x85c\u200ed"), ""),
+        Declined("no\u2028\u061c"),
+        NodeListing((node(1, trouble="a\u202e", online=False),)),
     ],
 )
 def test_what_turns_the_text_around_or_is_of_the_second_set_is_shown_escaped(answer: Answer):
     for text in (render(answer), human(answer)):
         assert not re.search("[\x80-\x9f\u061c\u200e\u2028\u202e\u2066]", text)
-    if not isinstance(answer, No | Nodes):
+    if not isinstance(answer, Declined | NodeListing):
         assert "\\u" in render(answer)
-    if isinstance(answer, OneTask):
+    if isinstance(answer, TaskDetail):
         assert json.loads(render(answer))["name"] == "a\u2066b\x85c\u200ed"
 
 
@@ -161,15 +167,15 @@ def test_what_turns_the_text_around_or_is_of_the_second_set_is_shown_escaped(ans
     ("answer", "code"),
     [
         (Ok(), 0),
-        (Nodes(()), 0),
-        (Acted(), 0),
-        (Acted("no"), 1),
-        (No(""), 1),
+        (NodeListing(()), 0),
+        (TaskChanged(), 0),
+        (TaskChanged("no"), 1),
+        (Declined(""), 1),
         (Invalid(""), 1),
-        (Trouble(""), 1),
-        (Best(None), 1),
-        (Best(node(1)), 0),
-        (Away(""), 3),
+        (Failed(""), 1),
+        (NodeChoice(None), 1),
+        (NodeChoice(node(1)), 0),
+        (Unavailable(""), 3),
     ],
 )
 def test_the_exit_code_says_what_came_of_it(answer: Answer, code: int):
@@ -180,12 +186,12 @@ def test_the_exit_code_says_what_came_of_it(answer: Answer, code: int):
     ("answer", "shown"),
     [
         (Ok(), {"success": True}),
-        (No("taken"), {"success": False, "error": "taken"}),
-        (Away("gone"), {"success": False, "error": "gone"}),
-        (Best(None), None),
+        (Declined("taken"), {"success": False, "error": "taken"}),
+        (Unavailable("gone"), {"success": False, "error": "gone"}),
+        (NodeChoice(None), None),
         (ConsoleLines(("a",)), ["a"]),
-        (MachineCommand("c"), {"command": "c"}),
-        (Acted("no"), {"success": False, "error": "no"}),
+        (MachineCommandLine("c"), {"command": "c"}),
+        (TaskChanged("no"), {"success": False, "error": "no"}),
     ],
 )
 def test_every_answer_is_one_json_document(answer: Answer, shown: Any):
@@ -197,7 +203,7 @@ def test_a_table_is_aligned_and_has_no_empty_cells():
 
 
 def test_tables_show_what_is_wrong_with_a_node():
-    lines = human(Nodes((node(1), node(2, port=4002, online=False, trouble="refused", locked=True)))).splitlines()
+    lines = human(NodeListing((node(1), node(2, port=4002, online=False, trouble="refused", locked=True)))).splitlines()
     assert lines[0].split()[:3] == ["N", "NODE", "SLOTS"]
     assert lines[2].endswith("offline (refused), locked")
 

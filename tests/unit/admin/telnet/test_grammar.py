@@ -4,7 +4,7 @@ import pytest
 
 from libs.common.model import TaskId
 from services.admin.commands.core import commands
-from services.admin.commands.core.commands import NodeAct, TaskAct, Unknown
+from services.admin.commands.core.commands import NodeAct, TaskAct, UnknownCommand
 from services.admin.telnet.core import grammar
 from services.admin.telnet.core.grammar import parse
 
@@ -14,43 +14,55 @@ ID = TaskId("6f9619ff-8b86-4011-b42d-00c04fc964ff")
 @pytest.mark.parametrize(
     ("line", "command"),
     [
-        pytest.param("NODE ADD host 3000", commands.AddNode("host", 3000), id="add"),
-        pytest.param("node add host 3000 tok", commands.AddNode("host", 3000, "tok"), id="add with token, lower case"),
-        pytest.param("  Node   ADD  host\t3000  ", commands.AddNode("host", 3000), id="any white space separates"),
-        pytest.param("NODE DEL 2", commands.ChangeNode(NodeAct.DEL, 2), id="del"),
-        pytest.param("NODE LOCK 1 more words", commands.ChangeNode(NodeAct.LOCK, 1), id="extra arguments are ignored"),
-        pytest.param("NODE UNLOCK 1abc", commands.ChangeNode(NodeAct.UNLOCK, commands.NO_NUMBER), id="1abc is no node"),
-        pytest.param("NODE DRAIN 1", commands.DrainNode(1), id="drain"),
-        pytest.param("node drain 1 60", commands.DrainNode(1, 60), id="drain with a deadline"),
-        pytest.param("NODE DEL 1.9", commands.ChangeNode(NodeAct.DEL, commands.NO_NUMBER), id="1.9 is no node"),
-        pytest.param("NODE DEL -1", commands.ChangeNode(NodeAct.DEL, commands.NO_NUMBER), id="-1 is no node"),
-        pytest.param("NODE DEL ²", commands.ChangeNode(NodeAct.DEL, commands.NO_NUMBER), id="a superscript is no node"),
+        pytest.param("NODE ADD host 3000", commands.AddNodeCommand("host", 3000), id="add"),
         pytest.param(
-            "NODE INFO " + "9" * 5000, commands.ShowNode(commands.NO_NUMBER), id="a very long number is no node"
+            "node add host 3000 tok", commands.AddNodeCommand("host", 3000, "tok"), id="add with token, lower case"
         ),
-        pytest.param("NODE LIST", commands.ListNodes(), id="list"),
-        pytest.param("NODE UPDATE", commands.UpdateNodes(), id="update"),
-        pytest.param("NODE BEST 50", commands.BestNode(50), id="best"),
-        pytest.param("NODE BEST 0", commands.BestNode(0), id="best for nothing"),
-        pytest.param("ROUTE LIST", commands.ListRoutes(None), id="routes"),
-        pytest.param("ROUTE LIST 2", commands.ListRoutes(2), id="routes of a node"),
-        pytest.param("ROUTE LIST x", commands.ListRoutes(commands.NO_NUMBER), id="routes of no node"),
-        pytest.param(f"ROUTE INFO {ID}", commands.ShowRoute(ID), id="route"),
-        pytest.param("TASK LIST", commands.ListTasks(None), id="tasks"),
-        pytest.param("TASK LIST 1", commands.ListTasks(1), id="tasks of a node"),
-        pytest.param(f"TASK INFO {ID}", commands.ShowTask(ID), id="task"),
-        pytest.param(f"TASK OUTPUT {ID}", commands.ShowConsole(ID, 0), id="console"),
-        pytest.param(f"TASK OUTPUT {ID} -5", commands.ShowConsole(ID, -5), id="last lines"),
-        pytest.param(f"TASK CANCEL {ID}", commands.ChangeTask(TaskAct.CANCEL, ID), id="cancel"),
-        pytest.param(f"task remove {ID}", commands.ChangeTask(TaskAct.REMOVE, ID), id="remove"),
+        pytest.param(
+            "  Node   ADD  host\t3000  ", commands.AddNodeCommand("host", 3000), id="any white space separates"
+        ),
+        pytest.param("NODE DEL 2", commands.ChangeNodeCommand(NodeAct.DEL, 2), id="del"),
+        pytest.param(
+            "NODE LOCK 1 more words", commands.ChangeNodeCommand(NodeAct.LOCK, 1), id="extra arguments are ignored"
+        ),
+        pytest.param(
+            "NODE UNLOCK 1abc", commands.ChangeNodeCommand(NodeAct.UNLOCK, commands.NO_NUMBER), id="1abc is no node"
+        ),
+        pytest.param("NODE DRAIN 1", commands.DrainNodeCommand(1), id="drain"),
+        pytest.param("node drain 1 60", commands.DrainNodeCommand(1, 60), id="drain with a deadline"),
+        pytest.param("NODE DEL 1.9", commands.ChangeNodeCommand(NodeAct.DEL, commands.NO_NUMBER), id="1.9 is no node"),
+        pytest.param("NODE DEL -1", commands.ChangeNodeCommand(NodeAct.DEL, commands.NO_NUMBER), id="-1 is no node"),
+        pytest.param(
+            "NODE DEL ²", commands.ChangeNodeCommand(NodeAct.DEL, commands.NO_NUMBER), id="a superscript is no node"
+        ),
+        pytest.param(
+            "NODE INFO " + "9" * 5000, commands.ShowNodeCommand(commands.NO_NUMBER), id="a very long number is no node"
+        ),
+        pytest.param("NODE LIST", commands.ListNodesCommand(), id="list"),
+        pytest.param("NODE UPDATE", commands.UpdateNodesCommand(), id="update"),
+        pytest.param("NODE BEST 50", commands.BestNodeCommand(50), id="best"),
+        pytest.param("NODE BEST 0", commands.BestNodeCommand(0), id="best for nothing"),
+        pytest.param("ROUTE LIST", commands.ListRoutesCommand(None), id="routes"),
+        pytest.param("ROUTE LIST 2", commands.ListRoutesCommand(2), id="routes of a node"),
+        pytest.param("ROUTE LIST x", commands.ListRoutesCommand(commands.NO_NUMBER), id="routes of no node"),
+        pytest.param(f"ROUTE INFO {ID}", commands.ShowRouteCommand(ID), id="route"),
+        pytest.param("TASK LIST", commands.ListTasksCommand(None), id="tasks"),
+        pytest.param("TASK LIST 1", commands.ListTasksCommand(1), id="tasks of a node"),
+        pytest.param(f"TASK INFO {ID}", commands.ShowTaskCommand(ID), id="task"),
+        pytest.param(f"TASK OUTPUT {ID}", commands.ShowConsoleCommand(ID, 0), id="console"),
+        pytest.param(f"TASK OUTPUT {ID} -5", commands.ShowConsoleCommand(ID, -5), id="last lines"),
+        pytest.param(f"TASK CANCEL {ID}", commands.ChangeTaskCommand(TaskAct.CANCEL, ID), id="cancel"),
+        pytest.param(f"task remove {ID}", commands.ChangeTaskCommand(TaskAct.REMOVE, ID), id="remove"),
         pytest.param("ASR VIEWCMD 100", commands.ViewMachineCommand(100), id="viewcmd"),
-        pytest.param("ASR LIST", commands.ListMachines(), id="machines"),
-        pytest.param("asr status", commands.ShowAutoscaler(), id="autoscaler"),
-        pytest.param("ASR DESTROY 2", commands.DestroyMachine(2), id="destroy"),
-        pytest.param("ASR DESTROY x", commands.DestroyMachine(commands.NO_NUMBER), id="destroy no machine"),
-        pytest.param("ASR PAUSE", commands.PauseAutoscaler(), id="pause"),
-        pytest.param("ASR PAUSE month is over", commands.PauseAutoscaler("month is over"), id="pause and say why"),
-        pytest.param("ASR RESUME", commands.ResumeAutoscaler(), id="resume"),
+        pytest.param("ASR LIST", commands.ListMachinesCommand(), id="machines"),
+        pytest.param("asr status", commands.ShowAutoscalerCommand(), id="autoscaler"),
+        pytest.param("ASR DESTROY 2", commands.DestroyMachineCommand(2), id="destroy"),
+        pytest.param("ASR DESTROY x", commands.DestroyMachineCommand(commands.NO_NUMBER), id="destroy no machine"),
+        pytest.param("ASR PAUSE", commands.PauseAutoscalerCommand(), id="pause"),
+        pytest.param(
+            "ASR PAUSE month is over", commands.PauseAutoscalerCommand("month is over"), id="pause and say why"
+        ),
+        pytest.param("ASR RESUME", commands.ResumeAutoscalerCommand(), id="resume"),
     ],
 )
 def test_a_line_is_the_command_that_it_says(line: str, command: commands.Command):
@@ -93,7 +105,7 @@ def test_a_line_is_the_command_that_it_says(line: str, command: commands.Command
     ],
 )
 def test_what_is_no_command_is_unknown(line: str):
-    assert isinstance(parse(line), Unknown)
+    assert isinstance(parse(line), UnknownCommand)
 
 
 def test_help_has_a_line_for_every_command_and_one_for_the_repetition():

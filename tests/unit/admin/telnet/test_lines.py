@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.admin.telnet.core.lines import LONGEST_LINE_BYTES, Byte, Input, Line, Reply, TooLong, Wire
+from services.admin.telnet.core.lines import LONGEST_LINE_BYTES, Byte, Input, Line, LineReader, Negotiation, TooLong
 
 IAC = b"\xff"
 
 
 def fed(*pieces: bytes) -> list[Input]:
-    wire = Wire()
+    wire = LineReader()
     return [item for piece in pieces for item in wire.feed(piece)]
 
 
@@ -69,7 +69,7 @@ def test_no_bytes_make_it_fail(data: bytes):
 @pytest.mark.parametrize("option", [1, 3, 6, 24, 31, 255])
 def test_every_option_is_refused(option: int):
     asked = IAC + bytes([Byte.DO, option]) + IAC + bytes([Byte.WILL, option])
-    refused = [Reply(IAC + bytes([Byte.WONT, option])), Reply(IAC + bytes([Byte.DONT, option]))]
+    refused = [Negotiation(IAC + bytes([Byte.WONT, option])), Negotiation(IAC + bytes([Byte.DONT, option]))]
     assert fed(asked) == refused
 
 
@@ -78,7 +78,7 @@ def test_a_refusal_is_not_answered_or_it_would_go_on_for_ever():
 
 
 def test_are_you_there_is_answered():
-    assert fed(IAC + bytes([Byte.ARE_YOU_THERE])) == [Reply(b"[yes]\r\n")]
+    assert fed(IAC + bytes([Byte.ARE_YOU_THERE])) == [Negotiation(b"[yes]\r\n")]
 
 
 def test_a_line_that_is_too_long_is_dropped_whole_and_reported_once():
@@ -86,14 +86,14 @@ def test_a_line_that_is_too_long_is_dropped_whole_and_reported_once():
 
 
 def test_the_buffer_never_grows_beyond_a_line():
-    wire = Wire()
+    wire = LineReader()
     for _ in range(100):
         list(wire.feed(b"x" * 1000))
     assert len(wire.buffer) <= LONGEST_LINE_BYTES
 
 
 def test_a_last_line_without_its_end_counts():
-    wire = Wire()
+    wire = LineReader()
     assert list(wire.feed(b"HELP\nQUIT")) == [Line("HELP")]
     assert wire.finish() == Line("QUIT")
     assert wire.finish() is None

@@ -4,7 +4,15 @@ import base64
 
 import pytest
 
-from services.admin.web.core import acts, credentials, foreign, host_names, is_json, is_known, right
+from services.admin.web.core import (
+    credentials,
+    has_requested_with,
+    host_names,
+    is_cross_site,
+    is_json,
+    is_known_host,
+    is_right_login,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +33,7 @@ from services.admin.web.core import acts, credentials, foreign, host_names, is_j
     ],
 )
 def test_a_request_of_a_foreign_page_is_recognised(headers: dict[str, str], is_foreign: bool):
-    assert foreign(headers) is is_foreign
+    assert is_cross_site(headers) is is_foreign
 
 
 @pytest.mark.parametrize(
@@ -33,7 +41,7 @@ def test_a_request_of_a_foreign_page_is_recognised(headers: dict[str, str], is_f
     [({}, False), ({"x-requested-with": " "}, False), ({"x-requested-with": "XMLHttpRequest"}, True)],
 )
 def test_only_a_request_with_a_header_of_its_own_may_change_something(headers: dict[str, str], does: bool):
-    assert acts(headers) is does
+    assert has_requested_with(headers) is does
 
 
 @pytest.mark.parametrize(
@@ -60,7 +68,7 @@ def test_only_a_request_with_a_header_of_its_own_may_change_something(headers: d
     ],
 )
 def test_only_names_of_the_page_are_answered(host: str, known: bool):
-    assert is_known(host, host_names("Admin.example:10000")) is known
+    assert is_known_host(host, host_names("Admin.example:10000")) is known
 
 
 def test_names_are_separated_by_commas():
@@ -109,4 +117,4 @@ def test_credentials_are_read(headers: dict[str, str], found: tuple[str, str] | 
     [(("admin", "pw"), True), (("root", "pw"), False), (("admin", "px"), False), (("admin", ""), False)],
 )
 def test_user_and_password_must_both_be_right(given: tuple[str, str], fits: bool):
-    assert right(given, "pw") is fits
+    assert is_right_login(given, "pw") is fits
