@@ -11,9 +11,9 @@ from benchmarks.stages import node_record
 from libs.common.bus import connect
 from libs.common.messages import NODES, TASKS
 from libs.common.model import InstanceId, NodeId, Task
-from services.proxy.adapters import disk
-from services.proxy.core.history import History
-from services.proxy.ports import Draft, Manifest, StoredFile
+from services.proxy.spool.adapters import disk
+from services.proxy.spool.core.history import History
+from services.proxy.spool.core.upload import Draft, Manifest, StoredFile
 from tests.nats import NatsServer
 
 PROXY = InstanceId("5ca1ab1e5ca1ab1e5ca1ab1e5ca1ab1e")

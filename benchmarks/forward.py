@@ -16,7 +16,7 @@ from pathlib import Path
 import uvloop
 
 from libs.common.model import Node, NodeId, NodeTaskId
-from services.proxy.adapters.sender import open_sender
+from services.proxy.forwarding.adapters.sender import open_sender
 
 Send = Callable[[Path], Awaitable[None]]
 

@@ -58,15 +58,16 @@ from libs.common.model import (
 )
 from libs.common.retry import RetryPolicy
 from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.adapters.spool import DiskSpool, open_spool
-from services.proxy.core.forwarding import ImagesCount, Retries
-from services.proxy.core.names import is_image, unique_name
-from services.proxy.handlers.ahead import Ahead
-from services.proxy.handlers.attempt import Pace
-from services.proxy.handlers.finish import Finisher
-from services.proxy.handlers.forward import Forwarder
-from services.proxy.handlers.inputs import Inputs
-from services.proxy.ports import ClusterView, Draft, NodeRefused, Sender, WebhookFailed, WebhookRefused
+from services.proxy.cluster.ports import ClusterView
+from services.proxy.errors import NodeRefused, WebhookFailed, WebhookRefused
+from services.proxy.finishing.handlers import Finisher, Inputs
+from services.proxy.forwarding.core.decisions import ImagesCount, Retries
+from services.proxy.forwarding.handlers.attempt import Pace
+from services.proxy.forwarding.handlers.forwarder import Forwarder
+from services.proxy.forwarding.handlers.stage_in import Ahead
+from services.proxy.forwarding.ports import Sender
+from services.proxy.spool.adapters.spool import DiskSpool, open_spool
+from services.proxy.spool.core.upload import Draft, is_image, unique_name
 from services.scheduler.core.adoption import adopted, caught_up
 from tests.memory_spool import MemorySpool
 from tests.waiting import until

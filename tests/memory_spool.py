@@ -9,13 +9,25 @@ from pathlib import Path
 
 from libs.common.clocks import Clock, Instant
 from libs.common.errors import BusFailed, Conflict, NotFound, Refused
+from libs.common.http_cycle import Tap
 from libs.common.identity import may_touch
 from libs.common.messages import SentAhead
 from libs.common.model import Incarnation, InstanceId, Owner, TaskId, Upload
 from libs.common.ports import Bucket
-from services.proxy.core.history import History
-from services.proxy.core.names import SEED, candidates, is_image, safe_name
-from services.proxy.ports import NO_SUCH_UPLOAD, Draft, Held, Manifest, Mark, SpoolFull, StoredFile, Tap
+from services.proxy.errors import SpoolFull
+from services.proxy.spool.core.history import History
+from services.proxy.spool.core.upload import (
+    NO_SUCH_UPLOAD,
+    SEED,
+    Draft,
+    Held,
+    Manifest,
+    Mark,
+    StoredFile,
+    candidates,
+    is_image,
+    safe_name,
+)
 
 
 class MemoryPart:

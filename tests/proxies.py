@@ -59,19 +59,17 @@ from libs.common.model import (
 )
 from libs.common.ports import Bucket
 from libs.common.testing import MemoryBus
-from services.proxy.adapters.cluster import ClusterMirror, mirrored
-from services.proxy.adapters.holders import known_holders
-from services.proxy.adapters.peers import PeerClient
-from services.proxy.adapters.secret import shared_secret
-from services.proxy.adapters.spool import DiskSpool, open_spool
-from services.proxy.adapters.upstream import Upstream
-from services.proxy.api.server import Entrance, listen, served, tls_context
-from services.proxy.handlers.create import Creator
-from services.proxy.handlers.health import ProxyHealth
-from services.proxy.handlers.neighbours import Neighbours
+from services.proxy.cluster.adapters import ClusterMirror, mirrored
 from services.proxy.main import Ways, front, intake, limits
-from services.proxy.ports import StoredFile
+from services.proxy.nodes.adapters import Upstream
+from services.proxy.peers.adapters import PeerClient, known_holders, shared_secret
+from services.proxy.peers.handlers import Neighbours
+from services.proxy.server.health import ProxyHealth
+from services.proxy.server.listen import Entrance, listen, served, tls_context
 from services.proxy.settings import ProxySettings
+from services.proxy.spool.adapters.spool import DiskSpool, open_spool
+from services.proxy.spool.core.upload import StoredFile
+from services.proxy.uploads.handlers.create import Creator
 from tests.waiting import until
 
 Given = TypeVar("Given")

@@ -26,7 +26,10 @@ from libs.common.model import (
     TaskState,
     Upload,
 )
-from services.proxy.ports import Call, HolderAway, Passed, PeerAnswer, Poured, StoredFile
+from services.proxy.errors import HolderAway
+from services.proxy.nodes.ports import Call, Poured
+from services.proxy.peers.ports import Passed, PeerAnswer
+from services.proxy.spool.core.upload import StoredFile
 
 
 class FakeCluster:

@@ -14,6 +14,7 @@ import structlog
 from libs.common.bus import connect
 from libs.common.errors import Refused
 from libs.common.health import ASK_EVERY_S
+from libs.common.http_link import Patience
 from libs.common.http_sharing import Heard
 from libs.common.lifecycle import SystemClock, now_ms, run
 from libs.common.log import configure
@@ -25,47 +26,41 @@ from libs.common.model import Proxy
 from libs.common.ports import Bus
 from libs.common.settings import parse
 from libs.common.watchdog import notify_ready, with_watchdog
-from services.proxy.adapters.access_log import written
-from services.proxy.adapters.cluster import mirrored
-from services.proxy.adapters.holders import known_holders
-from services.proxy.adapters.peers import PeerClient
-from services.proxy.adapters.secret import SharedSecret, shared_secret
-from services.proxy.adapters.sender import open_sender
-from services.proxy.adapters.spool import DiskSpool, open_spool
-from services.proxy.adapters.upstream import Upstream
-from services.proxy.adapters.webhook import HttpWebhook
-from services.proxy.api.app import App
-from services.proxy.api.exchange import Bounds
-from services.proxy.api.gate import Gate
-from services.proxy.api.hot import HotPaths
-from services.proxy.api.passing import Passing
-from services.proxy.api.quick import Quick
-from services.proxy.api.rare import Parts
-from services.proxy.api.server import Entrance, Limits, listen, served, tls_context
-from services.proxy.core.named import networks
-from services.proxy.core.polls import known_info
-from services.proxy.core.room import minimum_bytes
-from services.proxy.handlers.act import Actor
-from services.proxy.handlers.ahead import Ahead
-from services.proxy.handlers.create import Creator, Policy
-from services.proxy.handlers.finish import Finisher
-from services.proxy.handlers.forward import Forwarder
-from services.proxy.handlers.health import ProxyHealth
-from services.proxy.handlers.inputs import Inputs
-from services.proxy.handlers.inquiry import Inquiry
-from services.proxy.handlers.machines import Machines
-from services.proxy.handlers.missing import Missing
-from services.proxy.handlers.neighbours import Neighbours
-from services.proxy.handlers.polls import Polls
-from services.proxy.handlers.presence import Presence
-from services.proxy.handlers.read import Reader
-from services.proxy.handlers.recovery import IsSure, Recovery, always
-from services.proxy.handlers.relay import Relay
-from services.proxy.handlers.results import Results
-from services.proxy.handlers.sweep import Sweeper
-from services.proxy.ports import Cluster, Forwarding, Patience, Spool
-from services.proxy.ports import Upstream as Nodes
-from services.proxy.settings import SHORTCUTS, ProxySettings
+from services.proxy.actions.handlers import Actor
+from services.proxy.callbacks.handlers import Machines
+from services.proxy.cluster.adapters import mirrored
+from services.proxy.cluster.ports import Cluster, IsSure, always
+from services.proxy.exchange.destinations import networks
+from services.proxy.exchange.limits import Bounds, Gate
+from services.proxy.finishing.adapters import HttpWebhook
+from services.proxy.finishing.handlers import Finisher, Inputs
+from services.proxy.forwarding.adapters.sender import open_sender
+from services.proxy.forwarding.handlers.forwarder import Forwarder
+from services.proxy.forwarding.handlers.stage_in import Ahead
+from services.proxy.nodes.adapters import Upstream
+from services.proxy.nodes.ports import Upstream as Nodes
+from services.proxy.peers.adapters import PeerClient, SharedSecret, known_holders, shared_secret
+from services.proxy.peers.api import Passing
+from services.proxy.peers.handlers import Neighbours
+from services.proxy.polling.core.task_info import known_info
+from services.proxy.polling.handlers.coalesce import Polls
+from services.proxy.polling.handlers.node_answers import Inquiry
+from services.proxy.polling.handlers.read import Reader
+from services.proxy.recovery.handlers import Missing, Presence, Recovery
+from services.proxy.results.handlers import Relay, Results
+from services.proxy.server.access_log import written
+from services.proxy.server.fast_path import Quick
+from services.proxy.server.form_routes import Parts
+from services.proxy.server.health import ProxyHealth
+from services.proxy.server.listen import Entrance, Limits, listen, served, tls_context
+from services.proxy.server.router import App
+from services.proxy.server.streaming_routes import HotPaths
+from services.proxy.settings import SHORTCUTS, ProxySettings, minimum_bytes
+from services.proxy.spool.adapters.spool import DiskSpool, open_spool
+from services.proxy.spool.ports import Spool
+from services.proxy.uploads.handlers.create import Creator, Policy
+from services.proxy.uploads.handlers.expire import Sweeper
+from services.proxy.uploads.ports import Forwarding
 
 SERVICE: Final = "proxy"
 PROG: Final = f"clusterodm {SERVICE}"

@@ -1,16 +1,20 @@
 """What can be set for the proxy."""
 
+import re
 from pathlib import Path
 from typing import Final, Literal
 
 from libs.common.fields import Field
 from libs.common.secret import Secret
 from libs.common.settings import CommonSettings
-from services.proxy.core.named import networks
-from services.proxy.core.room import minimum_bytes
+from services.proxy.exchange.destinations import networks
 
 SHORTCUTS: Final = {"port": "p", "cloud_provider": "c"}
 """One-letter flags, the original's."""
+
+UNITS: Final = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+
+SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(%|[kmgt]b)?", re.IGNORECASE)
 
 
 class ProxySettings(CommonSettings):
@@ -179,3 +183,12 @@ class ProxySettings(CommonSettings):
     def expected_token(self) -> str:
         """The token that clients must send; empty: none."""
         return "" if self.token is None else self.token.reveal()
+
+
+def minimum_bytes(text: str, disk_bytes: int) -> int:
+    """Read `5GB`, `500MB`, `10%` (of the disk); 0 is 0. Raises ValueError."""
+    match = SIZE.fullmatch(text.strip())
+    if match is None or (match[2] is None and float(match[1])):
+        raise ValueError("must be a size with its unit: 5GB, 500MB, or 10% of the disk")
+    amount, unit = float(match[1]), (match[2] or "kb").lower()
+    return int(disk_bytes * min(amount, 100) / 100) if unit == "%" else int(amount * UNITS[unit])

@@ -13,11 +13,16 @@ PACKAGES = ("services", "libs", "deploy")
 
 INTRUDERS = {
     "Inside the proxy": ("services/proxy/utils.py", ""),
+    "Inside a room of the proxy": ("services/proxy/polling/utils.py", ""),
+    "Only main opens the proxy's adapters": (
+        "services/proxy/server/intruder.py",
+        "import services.proxy.nodes.adapters",
+    ),
     "Inside the scheduler": ("services/scheduler/utils.py", ""),
     "Inside the autoscaler": ("services/autoscaler/utils.py", ""),
     "Inside the admin": ("services/admin/commands/intruder.py", "import services.admin.rendering.text"),
     "Inside a story of the admin": ("services/admin/takeover/core.py", "import services.admin.takeover.handlers"),
-    "Services know each other": ("services/proxy/core/intruder.py", "import services.admin.commands"),
+    "Services know each other": ("services/proxy/errors.py", "import services.admin.commands"),
     "deploy runs services": ("libs/common/model.py", "import services.proxy"),
     "Inside libs.common": ("libs/common/errors.py", "import libs.common.messages"),
     "Cores are pure": ("services/scheduler/core/intruder.py", "import time"),
@@ -25,9 +30,9 @@ INTRUDERS = {
     "libs.http1 does no I/O": ("libs/http1/lines.py", "import time"),
     "The simulated node is a stranger": ("libs/nodesim/intruder.py", "import libs.common.version"),
     "Production code never uses the fakes": ("services/admin/takeover/handlers.py", "import libs.common.testing"),
-    "One door to NATS": ("services/proxy/adapters/intruder.py", "import nats"),
-    "httpx where calls are rare": ("services/proxy/adapters/other.py", "import httpx"),
-    "Vendors stay behind their doors": ("services/proxy/api/intruder.py", "import httptools"),
+    "One door to NATS": ("services/proxy/nodes/adapters.py", "import nats"),
+    "httpx where calls are rare": ("services/proxy/peers/adapters.py", "import httpx"),
+    "Vendors stay behind their doors": ("services/proxy/server/listen.py", "import httptools"),
     "Web frameworks in api only": ("services/admin/commands/handlers.py", "import starlette"),
 }
 """What breaks each contract: a file, and the line that is added to it."""

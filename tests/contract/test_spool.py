@@ -9,9 +9,9 @@ from libs.common.errors import BusFailed, NotFound, Refused
 from libs.common.messages import UPLOADS, SentAhead
 from libs.common.model import Incarnation, IncarnationId, InstanceId, NodeId, NodeTaskId, Owner, TaskId, Upload
 from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.adapters.spool import DiskSpool, open_spool
-from services.proxy.core.history import History
-from services.proxy.ports import Draft, Manifest, Mark
+from services.proxy.spool.adapters.spool import DiskSpool, open_spool
+from services.proxy.spool.core.history import History
+from services.proxy.spool.core.upload import Draft, Manifest, Mark
 from tests.memory_spool import MemorySpool
 
 TASK = TaskId("11111111-2222-4333-8444-555555555555")

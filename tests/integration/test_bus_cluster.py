@@ -21,7 +21,7 @@ from libs.common.messages import CONSOLES, DEMAND_CHANGED, NODES, OBSERVATIONS, 
 from libs.common.model import LastKnown, Node, NodeId, NodeTaskId, Observation, StatusCode
 from libs.common.patience import patiently
 from libs.common.ports import Bucket, Change, Reset, Step
-from services.proxy.adapters.secret import shared_secret
+from services.proxy.peers.adapters import shared_secret
 from tests.integration.test_scheduler import PROGRAM, REPOSITORY
 from tests.integration.test_scheduler_leadership import TAKE_OVER_S, answers_again
 from tests.nats import LEAVES_UNCLOSED, NatsServer

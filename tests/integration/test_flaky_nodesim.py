@@ -11,7 +11,7 @@ import pytest
 
 from libs.common.model import Node, NodeId, NodeTaskId, TaskState
 from libs.nodesim.testing import NodeSimProcess
-from services.proxy.adapters.sender import open_sender
+from services.proxy.forwarding.adapters.sender import open_sender
 from tests.forwarding import TASK, World
 from tests.waiting import until
 

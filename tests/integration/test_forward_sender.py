@@ -13,10 +13,11 @@ from libs.common.errors import NodeFailed, NodeUnreachable
 from libs.common.lifecycle import monotonic_s
 from libs.common.model import Node, NodeId, NodeTaskId, OptionValue, TaskId
 from libs.nodesim.testing import NodeSimProcess
-from services.proxy.adapters.node_call import Limits
-from services.proxy.adapters.sender import NodeSender, open_sender
-from services.proxy.core.forwarding import ImagesCount
-from services.proxy.ports import Draft, NodeErred, NodeRefused
+from services.proxy.errors import NodeErred, NodeRefused
+from services.proxy.forwarding.adapters.node_call import Limits
+from services.proxy.forwarding.adapters.sender import NodeSender, open_sender
+from services.proxy.forwarding.core.decisions import ImagesCount
+from services.proxy.spool.core.upload import Draft
 from tests.waiting import until
 
 ATTEMPT = NodeTaskId("11111111-2222-4333-8444-555555555555")

@@ -10,10 +10,9 @@ import pytest
 import trustme
 
 from libs.common.errors import NodeUnreachable
-from services.proxy.adapters.resolver import Resolver, is_own
-from services.proxy.adapters.webhook import HttpWebhook, LookUp
-from services.proxy.core.named import networks
-from services.proxy.ports import WebhookFailed, WebhookRefused
+from services.proxy.errors import WebhookFailed, WebhookRefused
+from services.proxy.exchange.destinations import networks
+from services.proxy.finishing.adapters import HttpWebhook, LookUp, Resolver, is_own
 from tests.waiting import until
 
 LOOPBACK = networks("127.0.0.0/8,::1")

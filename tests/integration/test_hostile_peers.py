@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 
 from libs.common.errors import NodeFailed
+from libs.common.http_link import Patience
 from libs.common.model import Node, NodeId, NodeTaskId, TaskId
 from libs.common.nodeodm import NodeClient
-from services.proxy.adapters.node_call import Limits
-from services.proxy.adapters.peers import PeerClient
-from services.proxy.adapters.sender import open_sender
-from services.proxy.adapters.upstream import Upstream
-from services.proxy.ports import Call, HolderAway, Passed, Patience
+from services.proxy.errors import HolderAway
+from services.proxy.forwarding.adapters.node_call import Limits
+from services.proxy.forwarding.adapters.sender import open_sender
+from services.proxy.nodes.adapters import Upstream
+from services.proxy.nodes.ports import Call
+from services.proxy.peers.adapters import PeerClient
+from services.proxy.peers.ports import Passed
 from tests.proxies import ProxyUnderTest, ScriptedNode, parse, running_proxy
 from tests.waiting import until
 

@@ -11,7 +11,7 @@ from libs.common.errors import Conflict
 from libs.common.messages import SECRETS, SUMMARY_KEY, UPLOADS
 from libs.common.model import InstanceId, Secret, TaskId, Upload
 from libs.common.testing import MemoryBus
-from services.proxy.adapters.secret import shared_secret
+from services.proxy.peers.adapters import shared_secret
 from tests.ports import free_port
 from tests.proxies import MULTIPART, ProxyUnderTest, multipart, running_proxy
 from tests.waiting import until

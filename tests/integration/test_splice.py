@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from services.proxy.adapters.movers import Move
-from services.proxy.adapters.pipes import PIPE_BYTES, Turns
-from services.proxy.adapters.splice import Fill, Pour
+from services.proxy.splice.moves import Fill, Pour
+from services.proxy.splice.pipes import PIPE_BYTES, Move, Turns
 from tests.waiting import until_sync
 
 DELIMITER = b"\r\n--boundary"

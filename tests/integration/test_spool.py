@@ -24,9 +24,11 @@ from libs.common.model import (
     Upload,
 )
 from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.adapters.spool import DiskSpool, open_spool
-from services.proxy.core.history import History
-from services.proxy.ports import NO_SUCH_UPLOAD, Draft, Mark, Receipt, Spool, SpoolFull, SpoolLocked, SpoolLost
+from services.proxy.errors import SpoolFull, SpoolLocked, SpoolLost
+from services.proxy.spool.adapters.spool import DiskSpool, open_spool
+from services.proxy.spool.core.history import History
+from services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Mark
+from services.proxy.spool.ports import Receipt, Spool
 from tests.waiting import until
 
 TASK = TaskId("11111111-2222-4333-8444-555555555555")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.proxy.handlers.sweep import HOUR_S, Sweeper
-from services.proxy.ports import Draft, Mark
+from services.proxy.spool.core.upload import Draft, Mark
+from services.proxy.uploads.handlers.expire import HOUR_S, Sweeper
 from tests.forwarding import FILES, TASK, World
 
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from libs.common.http_link import HIGH_WATER_BYTES
 from libs.common.model import NodeTaskId, TaskId
-from services.proxy.adapters.pipes import PIPE_BYTES
-from services.proxy.adapters.splice import SCAN_BYTES
-from services.proxy.api.bodies import FILL_FROM_BYTES
+from services.proxy.splice.moves import SCAN_BYTES
+from services.proxy.splice.pipes import PIPE_BYTES
+from services.proxy.uploads.api import FILL_FROM_BYTES
 from tests.proxies import BOUNDARY, MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, running_proxy
 from tests.waiting import until
 

@@ -25,7 +25,7 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from services.proxy.handlers.confirming import HELD, HOLD_S
+from services.proxy.cluster.handlers import HELD, HOLD_S
 from tests.proxies import ProxyUnderTest, ScriptedNode, response, running_proxy
 from tests.waiting import until
 

@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from libs.common.bus import NatsBus
-from services.proxy.api.server import listen
+from services.proxy.server.listen import listen
 from tests.ports import free_port
 from tests.proxies import GET_INFO, parse
 from tests.waiting import until

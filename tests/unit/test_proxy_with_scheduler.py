@@ -18,9 +18,9 @@ from libs.common.messages import (
 )
 from libs.common.model import InstanceId, Node, NodeTaskId, Task, TaskId, TaskState
 from libs.common.testing import FakeClock, MemoryTerm
-from services.proxy.adapters.cluster import mirrored
-from services.proxy.handlers.forward import Forwarder
-from services.proxy.handlers.submission import submission_of
+from services.proxy.cluster.adapters import mirrored
+from services.proxy.forwarding.handlers.forwarder import Forwarder
+from services.proxy.spool.core.upload import submission_of
 from services.scheduler.core.board import Board
 from services.scheduler.core.demand import demand_of
 from services.scheduler.main import Scheduler, running

@@ -15,7 +15,7 @@ from libs.common.http_server import Connection
 from libs.common.http_sharing import Connections, admitted_count
 from libs.http1.heads import HeadLimits
 from libs.http1.server import ServerLimits, ServerSide
-from services.proxy.api.quick import Plain, Quick, Take
+from services.proxy.server.fast_path import Plain, Quick, Take
 
 INFO = b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n"
 

@@ -1,0 +1,1 @@
+"""Actions: what a client does to a committed task."""

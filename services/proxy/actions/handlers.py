@@ -1,0 +1,56 @@
+"""What a client does to a committed task: cancel, remove, restart. The scheduler decides and does it; we pass on and remember."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from libs.common.errors import NotFound, Refused, Removed
+from libs.common.messages import CANCEL_TASK, REMOVE_TASK, RESTART_TASK, RestartTask, TaskRef
+from libs.common.model import Owner, TaskId
+from libs.common.ports import Bus
+from services.proxy.cluster.ports import Cluster, IsSure, always, require_sure
+from services.proxy.exchange.nodeodm_api import no_node_for, no_uuid
+from services.proxy.options.check import check_options, rewrite_split
+
+PREFIX: Final = "/task/"
+
+
+class Actor:
+    """Carries out actions."""
+
+    def __init__(self, bus: Bus, cluster: Cluster, *, splitmerge: bool, is_sure: IsSure = always) -> None:
+        self._is_sure = is_sure
+        self._bus = bus
+        self._cluster = cluster
+        self._splitmerge = splitmerge
+
+    async def act(self, verb: str, form: dict[str, str], token: str, owner: Owner, address: str) -> None:
+        """Do `cancel`, `remove` or `restart`. Raises Refused in the original's words, BusFailed."""
+        task = TaskId(form.get("uuid", ""))
+        if not task:
+            raise Refused(no_uuid(PREFIX + verb))
+        acts: dict[str, Callable[[], Awaitable[None]]] = {
+            "cancel": lambda: self._cancel(TaskRef(task=task, owner=owner)),
+            "remove": lambda: self._remove(TaskRef(task=task, owner=owner)),
+            "restart": lambda: self._restart(task, owner, form.get("options"), token, address),
+        }
+        try:
+            await acts[verb]()
+        except NotFound as error:
+            if not isinstance(error, Removed):
+                await require_sure(self._is_sure, task)
+            raise NotFound(no_node_for(task)) from None
+
+    async def _cancel(self, task: TaskRef) -> None:
+        self._cluster.learn(await self._bus.ask(CANCEL_TASK, task))
+
+    async def _remove(self, task: TaskRef) -> None:
+        await self._bus.ask(REMOVE_TASK, task)
+        self._cluster.forget(task.task)
+
+    async def _restart(self, task: TaskId, owner: Owner, raw: str | None, token: str, address: str) -> None:
+        options = None
+        if raw:
+            checked = check_options(raw, self._cluster.options())
+            options = rewrite_split(checked, enabled=self._splitmerge, address=address, token=token)
+        asked = RestartTask(task=task, owner=owner, options=options)
+        self._cluster.learn(await self._bus.ask(RESTART_TASK, asked))

@@ -1,0 +1,1 @@
+"""Callbacks: what nodes and machines report and ask."""

@@ -1,0 +1,48 @@
+"""Whether a caller is the machine that it says it is, and whether that machine should go on. Pure.
+
+A machine's secret stands in the addresses that it was given (its webhook, its lease); of the secret only a digest is known
+here. A node that belongs to no machine has no secret, and its webhook is a hint for anybody to give.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from enum import StrEnum
+
+from libs.common.model import Machine
+from services.proxy.cluster.core import wanted
+
+
+class Verdict(StrEnum):
+    """What comes of a call."""
+
+    WELCOME = "welcome"
+    NAMELESS = "no secret was given"
+    WRONG = "the secret is not that of the machine"
+    OVER = "the machine is to go"
+
+
+def shows(secret: str, machine: Machine | None) -> bool:
+    """Whether a secret is this machine's own, in time that tells nothing about it."""
+    digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+    known = machine.webhook_digest if machine else ""
+    return hmac.compare_digest(digest, known)
+
+
+def webhook(secret: str, machine: Machine | None, *, on_machine: bool) -> Verdict:
+    """Judge a report about a task; `on_machine`: it ran on one, whose record may be gone by now."""
+    if not on_machine:
+        return Verdict.WELCOME
+    if not secret:
+        return Verdict.NAMELESS
+    return Verdict.WELCOME if shows(secret, machine) else Verdict.WRONG
+
+
+def lease(secret: str, machines: Iterable[Machine]) -> Verdict:
+    """Judge a machine's question whether it is still wanted."""
+    if not secret:
+        return Verdict.NAMELESS
+    asking = [machine for machine in machines if shows(secret, machine)]
+    if not asking:
+        return Verdict.WRONG
+    return Verdict.WELCOME if any(wanted(machine) for machine in asking) else Verdict.OVER

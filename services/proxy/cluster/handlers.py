@@ -1,0 +1,225 @@
+"""Whether what the mirror says of a task is still so. No answer is given from a mirror alone: it may be behind another proxy's.
+
+    the owner      is asked whether the revision is the last one. One question is under way at a time; who asks meanwhile is in the
+                   next one, so that any number of polls cost the scheduler a few hundred questions a second at most
+    the store      is asked, through its leader, while no scheduler answers: it has just died, or another takes over
+    the mirror     is believed when the only server of NATS is known to be away for AWAY_S: nobody can record anything new then.
+                   That is known since the connection was found to be lost and only as long as tries to make it again fail,
+                   never because nothing was heard. Of several servers another may be there for another proxy, which then knows
+                   more: the mirror is not believed at all
+    promptly       whoever can ask a node instead has the owner asked alone, and waits for PROMPT_S at most
+    nobody         the question is asked again for HOLD_S, then BusFailed: the connection is closed
+
+So the answer is never older than the question, whichever server of NATS feeds the mirror and however far it lags behind.
+
+A poll is held, and not closed at once, because not every client asks again: PyODM's wait for completion does, its download asks for
+the info of the task once. It waits for 30 s; a server of NATS that hangs is noticed within six, and the others agree on leaders
+within ten. The first failure of a poll may be followed by a second attempt the usual way (polling/handlers/coalesce.py): twice HOLD_S is less
+than clients wait.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from libs.common.clocks import Clock, Instant
+from libs.common.errors import BusFailed
+from libs.common.messages import CONFIRM_TASKS, ENDED, GET_TASK, TASKS, ConfirmTasks, SeenTask, TaskRecord, TaskRef
+from libs.common.model import TaskId
+from libs.common.ports import Bus
+from libs.common.retry import RetryPolicy
+from services.proxy.cluster.ports import Cluster
+
+log = structlog.get_logger()
+
+Result = TypeVar("Result")
+
+Listener = Callable[[bool], None]
+"""Hears whether a record is the last one for certain."""
+
+OWNER_S: Final = 0.5
+"""How long the scheduler has for an answer before the store is asked."""
+
+OWNER_REST_S: Final = 1.0
+"""How long it is not asked after it has given none."""
+
+STORE_S: Final = 1.0
+
+PROMPT_S: Final = 0.1
+"""How long somebody waits who can do without."""
+
+APART_S: Final = 0.008
+"""Between two questions: the fewer there are, the more polls share what one costs, which is more than all else about a poll."""
+
+HOLD_S: Final = 8.0
+"""So long a poll is held that nobody can confirm."""
+
+AWAY_S: Final = 10.0
+"""So long tries to reach the only server of NATS have failed when the mirror is believed."""
+
+HELD: Final = RetryPolicy(tries_count=1_000, within_s=HOLD_S, first_s=0.05, longest_s=0.5)
+"""Thousands may be held at once: each looks a few times a second whether NATS is back."""
+
+
+async def held(act: Callable[[], Awaitable[Result]], clock: Clock) -> Result:
+    """Act again, ever less often, until that raises no BusFailed. Raises the last one when no further try fits into HOLD_S."""
+    began, failures_count = clock.instant(), 0
+    while True:
+        try:
+            return await act()
+        except BusFailed:
+            failures_count += 1
+            pause_s = HELD.pause_s(failures_count, clock.instant() - began, random.random())  # noqa: S311 no secret
+            if pause_s is None:
+                raise
+        await asyncio.sleep(pause_s)
+
+
+class Batch:
+    """Revisions that are asked about together."""
+
+    def __init__(self) -> None:
+        self.seen: set[tuple[TaskId, int]] = set()
+        self.outdated: asyncio.Future[frozenset[str] | None] = asyncio.get_running_loop().create_future()
+        """None: whoever wanted to ask has gone."""
+        self.listeners: list[tuple[TaskId, Listener]] = []
+        """Who does without when the answer is late."""
+
+    def __repr__(self) -> str:
+        """Show how many."""
+        return f"Batch({len(self.seen)}{' done' if self.outdated.done() else ''})"
+
+    def tell(self, outdated: frozenset[str] | None) -> None:
+        """Tell those who do without what is known now; None: nothing."""
+        listeners, self.listeners = self.listeners, []
+        for task, listener in listeners:
+            listener(outdated is not None and task not in outdated)
+
+
+class Confirmer:
+    """Confirms records."""
+
+    def __init__(self, bus: Bus, cluster: Cluster, clock: Clock) -> None:
+        self._bus = bus
+        self._cluster = cluster
+        self._clock = clock
+        self._open: Batch | None = None
+        """The one that is still to be asked."""
+        self._turn = asyncio.Lock()
+        self._owner_from: Instant = clock.instant()
+        self._next_from: Instant = clock.instant()
+
+    def __repr__(self) -> str:
+        """Show who waits."""
+        return f"Confirmer({self._open!r})"
+
+    async def confirm(self, record: TaskRecord) -> TaskRecord:
+        """Find the last record of a task; this one, when it is still that. Raises BusFailed when nobody can tell, NotFound."""
+        return await held(lambda: self._confirmed(record), self._clock)
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether the owner has answered lately, or nothing is known of it."""
+        return self._bus.connected and self._clock.instant() >= self._owner_from
+
+    def tell(self, record: TaskRecord, listener: Listener) -> Coroutine[Any, Any, None] | None:
+        """Call `listener` with whether a record is the last one, PROMPT_S later at most; what is returned is to be awaited for that."""
+        batch, is_new = self._join(record)
+        if not batch.listeners:
+            asyncio.get_running_loop().call_later(PROMPT_S, batch.tell, None)
+        batch.listeners.append((record.task.id, listener))
+        return self._ask_in_turn(batch) if is_new else None
+
+    async def promptly(self, record: TaskRecord) -> bool:
+        """Say whether a record is the last one for certain; False: it is not, or that takes too long."""
+        if not self.is_prompt:
+            return False
+        try:
+            async with asyncio.timeout(PROMPT_S):
+                return record.task.id not in await self._outdated(record)
+        except (BusFailed, TimeoutError):
+            return False
+
+    async def _confirmed(self, record: TaskRecord) -> TaskRecord:
+        if not self._bus.connected:
+            if self._bus.servers_count == 1 and self._bus.away_s > AWAY_S:
+                return record
+            raise BusFailed("nats is away, and the mirror may be behind")
+        if record.task.id not in await self._outdated(record):
+            return record
+        latest = await self._latest(record)
+        self._cluster.learn(latest)
+        return latest
+
+    async def _outdated(self, record: TaskRecord) -> frozenset[str]:
+        while True:
+            batch, is_new = self._join(record)
+            if is_new:
+                await self._ask_in_turn(batch)
+            if (outdated := await asyncio.shield(batch.outdated)) is not None:
+                return outdated
+
+    def _join(self, record: TaskRecord) -> tuple[Batch, bool]:
+        """Be in the next question; whether it is a new one, that is still to be asked."""
+        batch, is_new = self._open, self._open is None
+        if batch is None:
+            batch = self._open = Batch()
+        batch.seen.add((record.task.id, record.revision))
+        return batch, is_new
+
+    async def _ask_in_turn(self, batch: Batch) -> None:
+        try:
+            async with self._turn:
+                await asyncio.sleep(self._next_from - self._clock.instant())
+                self._next_from = self._clock.instant() + APART_S
+                self._open = None
+                batch.outdated.set_result(await self._ask(batch.seen))
+        except BusFailed as error:
+            batch.outdated.set_exception(error)
+        finally:
+            if self._open is batch:
+                self._open = None
+            if not batch.outdated.done():
+                batch.outdated.set_result(None)
+            batch.tell(None if batch.outdated.exception() else batch.outdated.result())
+
+    async def _ask(self, seen: Iterable[tuple[TaskId, int]]) -> frozenset[str]:
+        if self._clock.instant() >= self._owner_from:
+            asked = ConfirmTasks(seen=tuple(SeenTask(task=task, revision=revision) for task, revision in seen))
+            try:
+                return frozenset((await self._bus.ask(CONFIRM_TASKS, asked, timeout_s=OWNER_S)).outdated)
+            except BusFailed as error:
+                self._owner_from = self._clock.instant() + OWNER_REST_S
+                log.debug("records not confirmed by their owner", reason=error.message)
+        return await self._ask_store(seen)
+
+    async def _ask_store(self, seen: Iterable[tuple[TaskId, int]]) -> frozenset[str]:
+        try:
+            async with asyncio.timeout(STORE_S):
+                stored = {task: (revision, await self._stored(task)) for task, revision in seen}
+        except TimeoutError:
+            raise BusFailed("neither the scheduler nor the store answers") from None
+        return frozenset(
+            task for task, (revision, record) in stored.items() if record is None or record.revision != revision
+        )
+
+    async def _latest(self, record: TaskRecord) -> TaskRecord:
+        """Get a record that has changed. Raises NotFound, BusFailed."""
+        try:
+            return await self._bus.ask(GET_TASK, TaskRef(task=record.task.id), timeout_s=OWNER_S)
+        except BusFailed:
+            stored = await self._stored(record.task.id)
+            if stored is None:
+                raise BusFailed(f"{record.task.id} is not there, and nobody says why") from None
+            return stored
+
+    async def _stored(self, task: TaskId) -> TaskRecord | None:
+        """Read a record from the leader of its stream, among the active tasks or the ended ones. Raises BusFailed."""
+        if active := await (await self._bus.bucket(TASKS)).get(task):
+            return TaskRecord(task=active.value, revision=active.revision)
+        if ended := await (await self._bus.bucket(ENDED)).get(task):
+            return TaskRecord(task=ended.value.task, revision=ended.value.revision, archived=True)
+        return None

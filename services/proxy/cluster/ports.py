@@ -1,0 +1,99 @@
+"""The view of the cluster: what is published of tasks, nodes, machines and totals, from memory."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol
+
+from libs.common.errors import BusFailed
+from libs.common.messages import TaskRecord
+from libs.common.model import (
+    Attempt,
+    ClusterSummary,
+    Machine,
+    MachineId,
+    Node,
+    NodeId,
+    NodeOption,
+    NodeTaskId,
+    Task,
+    TaskId,
+)
+
+IsSure = Callable[[TaskId], Awaitable[bool]]
+"""Whether a task that the scheduler does not know is sure not to exist."""
+
+
+class ClusterView(Protocol):
+    """The mirror of the scheduler's active tasks (KV `tasks`); what has ended is read when it is asked for."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the mirror has been loaded: only then does a missing task mean anything."""
+        ...
+
+    def task(self, task: TaskId) -> TaskRecord | None:
+        """Look up the last known record, with the revision at which it was seen; of an ended task, if it was asked for lately."""
+        ...
+
+    async def recall(self, task: TaskId) -> TaskRecord | None:
+        """Look for an ended task where these are kept (KV `ended`), and for an active one as `task` does. Raises BusFailed."""
+        ...
+
+    def on_task(self, listener: Callable[[TaskId], None]) -> None:
+        """Call `listener` (quick, never raising) after every change or disappearance of a task in the mirror."""
+        ...
+
+
+class Cluster(ClusterView, Protocol):
+    """The mirrors as the HTTP side sees them: all that is published of tasks, nodes and machines, from memory."""
+
+    def node(self, node: NodeId) -> Node | None:
+        """Look up a registered (or retired) node."""
+        ...
+
+    def attempt(self, node_task: NodeTaskId) -> Attempt | None:
+        """Look up an attempt by the id that its task has on the node."""
+        ...
+
+    def machine(self, machine: MachineId) -> Machine | None:
+        """Look up a rented machine, alive or ended within the last day."""
+        ...
+
+    def machines(self) -> Iterable[Machine]:
+        """List these machines."""
+        ...
+
+    def summary(self) -> ClusterSummary:
+        """Say the honest totals; zeros while nothing is known."""
+        ...
+
+    def options(self) -> tuple[NodeOption, ...]:
+        """List the options that the cluster last saw on a node; empty when it never saw one."""
+        ...
+
+    def tasks(self) -> Iterable[Task]:
+        """List the active tasks in the order of their commits."""
+        ...
+
+    def position(self, task: Task) -> int:
+        """Say a waiting task's place in the queue, from 1."""
+        ...
+
+    def learn(self, record: TaskRecord) -> None:
+        """Take over what the scheduler answered, when it is newer than what the mirror has."""
+        ...
+
+    def forget(self, task: TaskId) -> None:
+        """Drop a task whose removal the scheduler has confirmed."""
+        ...
+
+
+async def always(task: TaskId) -> bool:
+    """Take the scheduler's word."""
+    del task
+    return True
+
+
+async def require_sure(is_sure: IsSure, task: TaskId) -> None:
+    """Raise BusFailed where "not found" would be no honest answer: the client asks again."""
+    if not await is_sure(task):
+        raise BusFailed(f"the records are not complete yet: nobody can say whether {task} exists")

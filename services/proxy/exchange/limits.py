@@ -1,0 +1,93 @@
+"""What many requests at once may take up together; one too many is told to come back.
+
+Gate        uploads at once: the next one waits a little for its turn
+LongBodies  memory for bodies that are read as a whole, and the loop's time for reading them
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from services.proxy.errors import Busy
+
+BUSY: Final = "The server is busy with other uploads, please try again."
+
+CROWDED: Final = "The server is busy with other requests, please try again."
+
+SHORT_BYTES: Final = 16 * 1024
+"""A body that is no longer is everybody's right: forms of all clients but a few."""
+
+TOGETHER_BYTES: Final = 16 * 1024 * 1024
+
+
+class Gate:
+    """Lets so many through at once."""
+
+    def __init__(self, limit_count: int, wait_s: float) -> None:
+        self._room = asyncio.Semaphore(limit_count)
+        self._wait_s = wait_s
+
+    @asynccontextmanager
+    async def passed(self) -> AsyncIterator[None]:
+        """Be one of them while the context is open. Raises Busy."""
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await self._room.acquire()
+        except TimeoutError:
+            raise Busy(BUSY) from None
+        try:
+            yield
+        finally:
+            self._room.release()
+
+
+class LongBodies:
+    """What long bodies that are read as a whole may take together.
+
+    One client may open thousands of connections, send a megabyte on each, and stop. And what takes a tenth of a second to read takes
+    minutes a thousand times in one turn of the loop: so there is one in each turn, and others are answered in between.
+    """
+
+    def __init__(self, room_bytes: int = TOGETHER_BYTES) -> None:
+        self._room_bytes = room_bytes
+        self._one_at_a_time = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        """Show how much room is left."""
+        return f"LongBodies(room={self._room_bytes})"
+
+    def grown(self, before_bytes: int, now_bytes: int) -> None:
+        """Hear that a body which is kept has grown. Raises Busy."""
+        more_bytes = beyond_short(now_bytes) - beyond_short(before_bytes)
+        if more_bytes > self._room_bytes:
+            raise Busy(CROWDED)
+        self._room_bytes -= more_bytes
+
+    def gone(self, kept_bytes: int) -> None:
+        """Hear that a body is no longer kept."""
+        self._room_bytes += beyond_short(kept_bytes)
+
+    async def turn(self, body_bytes: int) -> None:
+        """Wait until it is this body's turn to be read; a short one does not wait."""
+        if beyond_short(body_bytes):
+            async with self._one_at_a_time:
+                await asyncio.sleep(0)
+
+
+def beyond_short(count_bytes: int) -> int:
+    """Say how much of a body counts."""
+    return max(0, count_bytes - SHORT_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a client's body must keep to."""
+
+    min_bytes_per_s: float = 0.0
+    """More slowly counts as stalled: whoever sends a byte now and then must not hold a place for ever."""
+    body_bytes: int = 0
+    """Longest body; 0: no limit."""
+    together: LongBodies = field(default_factory=LongBodies)
+    """Of all requests."""

@@ -1,0 +1,298 @@
+"""One request and its answer, as little above ASGI as the hot paths can afford.
+
+CORS is answered for every origin, with credentials: the token is in the URL, so there is nothing a cookie could add.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import msgspec
+
+from libs.common.http_cycle import DOOR, Cycle
+from libs.common.http_scope import Receive, Scope, Send
+from libs.common.identity import owner_of
+from libs.common.model import Owner
+from libs.http1.lines import Header, find
+from services.proxy.errors import BodyTooLong
+from services.proxy.exchange.limits import Bounds
+
+JSON_TYPE: Final = (b"content-type", b"application/json")
+
+RETRY_AFTER: Final = (b"retry-after", b"5")
+
+UNAVAILABLE: Final = 503
+
+TOO_LONG: Final = "The request is longer than this server takes."
+
+OK: Final = 200
+
+PARAMETERS_LIMIT_COUNT: Final = 100
+
+DRAIN_S: Final = 10.0
+
+DRAIN_LIMIT_BYTES: Final = 256 * 1024 * 1024
+
+
+class ClientGone(Exception):
+    """The client has closed the connection: nobody is left to answer."""
+
+
+class BodyStalled(Exception):
+    """The client has stopped sending in the middle of a body."""
+
+
+class Exchange:
+    """A request under way."""
+
+    __slots__ = (
+        "_body_begun",
+        "_body_over",
+        "_kept_bytes",
+        "_query",
+        "beside_bytes",
+        "bounds",
+        "given_origin",
+        "headers",
+        "method",
+        "path",
+        "receive",
+        "scope",
+        "send",
+        "started",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.beside_bytes = 0
+        """What somebody else has taken of the body, straight from the socket, since the last chunk."""
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: list[Header] = scope["headers"]
+        self.started = False
+        """The head of the answer is out."""
+        self.given_origin = ""
+        """The root of our address as another proxy, which passed this on, says it."""
+        self._query: dict[str, list[str]] | None = None
+        self._body_begun = self._body_over = False
+        self._kept_bytes = 0
+        """Of the body, in memory."""
+
+    def __repr__(self) -> str:
+        """Show no query: the token is in there."""
+        return f"Exchange({self.method} {self.path})"
+
+    def header(self, name: bytes) -> bytes | None:
+        """Look up a line of the request's head."""
+        return find(self.headers, name)
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        """The query parameters."""
+        if self._query is None:
+            raw: bytes = self.scope["query_string"]
+            self._query = parameters(raw) if raw else {}
+        return self._query
+
+    def parameter(self, name: str) -> str | None:
+        """Look up one query parameter."""
+        values = self.query.get(name)
+        return values[0] if values else None
+
+    @property
+    def token(self) -> str:
+        """The client's token, or nothing."""
+        return self.parameter("token") or ""
+
+    @property
+    def origin(self) -> str:
+        """The root of our address as this client sees it."""
+        if self.given_origin:
+            return self.given_origin
+        host = self.header(b"host")
+        if host:
+            return f"{self.scope['scheme']}://{host.decode('latin-1')}"
+        name, port = self.scope.get("server") or ("localhost", 80)
+        return f"{self.scope['scheme']}://{name}:{port}"
+
+    # --- the body
+
+    @property
+    def length_bytes(self) -> int:
+        """How long the body will be; 0 where the client does not say it."""
+        length = self.header(b"content-length")
+        return int(length) if length and length.isdigit() else 0
+
+    async def chunks(self, stall_s: float) -> AsyncIterator[bytes]:
+        """Yield the body as it comes. Raises ClientGone, BodyStalled."""
+        self._body_begun = True
+        clock = asyncio.get_running_loop().time
+        waited_s, came_bytes = 0.0, 0
+        while not self._body_over:
+            asked_s = clock()
+            body = await self._next(stall_s)
+            waited_s += clock() - asked_s
+            came_bytes += len(body) + self.beside_bytes
+            self.beside_bytes = 0
+            if waited_s > stall_s:  # only waiting for the client counts, not what we do with what it sent
+                if came_bytes < waited_s * self.bounds.min_bytes_per_s and not self._body_over:
+                    raise BodyStalled
+                waited_s, came_bytes = 0.0, 0
+            if body:
+                yield body
+
+    async def _next(self, stall_s: float) -> bytes:
+        try:
+            async with asyncio.timeout(stall_s):
+                message = await self.receive()
+        except TimeoutError:
+            raise BodyStalled from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        self._body_over = not message.get("more_body", False)
+        body: bytes = message["body"]
+        return body
+
+    async def bounded_chunks(self, stall_s: float) -> AsyncIterator[bytes]:
+        """Yield the body of an upload as it comes. Raises BodyTooLong too, at once where its length is known."""
+        limit_bytes = self.bounds.body_bytes
+        if limit_bytes and self.length_bytes > limit_bytes:
+            raise BodyTooLong(TOO_LONG)
+        size_bytes = 0
+        async for chunk in self.chunks(stall_s):
+            size_bytes += len(chunk)
+            if limit_bytes and size_bytes > limit_bytes:
+                raise BodyTooLong(TOO_LONG)
+            yield chunk
+
+    async def body(self, limit_bytes: int, stall_s: float) -> bytes | None:
+        """Take the body as a whole; None when it is longer than allowed. Raises Busy."""
+        parts: list[bytes] = []
+        size_bytes = 0
+        async for chunk in self.chunks(stall_s):
+            size_bytes += len(chunk)
+            if size_bytes > limit_bytes:
+                return None
+            self.keep(size_bytes)
+            parts.append(chunk)
+        await self.bounds.together.turn(size_bytes)
+        return b"".join(parts)
+
+    def keep(self, kept_bytes: int) -> None:
+        """Say how much of the body is kept in memory by now. Raises Busy."""
+        self.bounds.together.grown(self._kept_bytes, kept_bytes)
+        self._kept_bytes = kept_bytes
+
+    def forget(self) -> None:
+        """Say that nothing of it is kept any more."""
+        kept_bytes, self._kept_bytes = self._kept_bytes, 0
+        self.bounds.together.gone(kept_bytes)
+
+    async def drain(self) -> None:
+        """Read on for a while without looking: most clients see an answer only after they have sent everything.
+
+        One that waits for `100 Continue` has sent nothing yet, and is answered at once.
+        """
+        if not self._body_begun and self.header(b"expect"):
+            return
+        size_bytes = 0
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                async for chunk in self.chunks(DRAIN_S):
+                    size_bytes += len(chunk)
+                    if size_bytes > DRAIN_LIMIT_BYTES:
+                        return
+        except (TimeoutError, BodyStalled):
+            return
+
+    @property
+    def body_left(self) -> bool:
+        """Whether a part of the body has not been read."""
+        return not self._body_over
+
+    # --- the answer
+
+    def cors(self) -> list[Header]:
+        """Write the CORS lines for the origin that asks."""
+        origin = self.header(b"origin")
+        if origin is None:
+            return []
+        return [
+            (b"access-control-allow-origin", origin),
+            (b"access-control-allow-credentials", b"true"),
+            (b"vary", b"Origin"),
+        ]
+
+    async def head(self, status: int, headers: list[Header]) -> None:
+        """Send the head of the answer."""
+        self.started = True
+        await self.send({"type": "http.response.start", "status": status, "headers": [*headers, *self.cors()]})
+
+    async def part(self, data: bytes, *, more: bool) -> None:
+        """Send a part of the body; returns when the client keeps up."""
+        await self.send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def json(self, value: Any, status: int = OK, *, close: bool = False, headers: Sequence[Header] = ()) -> None:
+        """Answer with JSON; bytes are JSON already."""
+        content = value if isinstance(value, bytes) else msgspec.json.encode(value)
+        self.started = True
+        await self.door.answer(status, [JSON_TYPE, *headers, *self.cors()], content, close=close)
+
+    async def refuse(self, message: str, status: int = OK) -> None:
+        """Answer with an error. Of a body that is still coming not everything need be read: the connection is then closed."""
+        headers = [RETRY_AFTER] if status == UNAVAILABLE else []
+        await self.json({"error": message}, status, close=self.body_left and self.method == "POST", headers=headers)
+
+    async def empty(self, status: int, headers: list[Header] | None = None) -> None:
+        """Answer without a body."""
+        length = [] if status == 204 else [(b"content-length", b"0")]  # noqa: PLR2004 204 must not have one
+        await self.head(status, [*(headers or []), *length])
+        await self.part(b"", more=False)
+
+    @property
+    def door(self) -> Cycle:
+        """What may be done beyond ASGI."""
+        door: Cycle = self.scope["extensions"][DOOR]
+        return door
+
+    def drop(self) -> None:
+        """Close the connection instead of an answer."""
+        self.door.drop()
+
+
+def parameters(raw: bytes) -> dict[str, list[str]]:
+    """Read a query; one with absurdly many parameters has none."""
+    try:
+        return parse_qs(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=PARAMETERS_LIMIT_COUNT)
+    except ValueError:
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks, and how it reached us."""
+
+    owner: Owner
+    token: str
+    address: str
+    """The root of our own address as this client, and so a node, reaches it."""
+
+    def __repr__(self) -> str:
+        """Show no token."""
+        return f"Client({self.owner or '-'} {self.address})"
+
+
+def client_of(exchange: Exchange, public_address: str) -> Client:
+    """Say who asks."""
+    token = exchange.token
+    return Client(owner_of(token), token, public_address or exchange.origin)
+
+
+def text(value: bytes | None) -> str | None:
+    """Decode a header line."""
+    return None if value is None else value.decode("latin-1")

@@ -1,0 +1,227 @@
+"""When a held task has ended: its client's webhook, then the inputs go; and inputs that go before that.
+
+A webhook and the inputs are safe from a restart: the webhook is marked in the spool when it was delivered or given up, and only then the spool
+entry is removed. At worst a client hears of the end twice. NodeODM's rules: a POST of JSON (the task's info, plus `images`: objects as
+in its images.json, of which the name is known here), six tries. A task that was restarted in the meantime keeps its inputs, and its next end is told again.
+
+What failed or was canceled may be restarted with other options, on another node when its own is gone: its inputs are
+kept for `keep_failed_s`. The scheduler consents before they go.
+
+Kept inputs may go earlier: under disk pressure, by `--keep-inputs`, or after their time.
+The scheduler is told first: once it has answered, it makes no new attempt of the task and says why in its timeline, and only
+then the files are deleted. Where it refuses (the task has just lost its node and needs them), does not know the task, or
+cannot be asked, they stay.
+The rest of the spool entry stays until the task has ended: the client's webhook is still to be called.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+
+from libs.common.clocks import Clock, InstantCache, read, seen_s
+from libs.common.errors import BusFailed, NotFound, Refused, Removed
+from libs.common.lifecycle import SystemClock
+from libs.common.messages import GET_TASK, REPORT_INPUTS_GONE, ReportInputsGone, TaskRef
+from libs.common.model import Task, TaskId, TaskState
+from libs.common.ports import Bus
+from services.proxy.cluster.ports import ClusterView
+from services.proxy.errors import WebhookFailed, WebhookRefused
+from services.proxy.finishing.core import Kept, to_give_up
+from services.proxy.finishing.ports import Webhook
+from services.proxy.spool.core.history import History, ended, runs_again
+from services.proxy.spool.core.upload import Mark, is_image
+from services.proxy.spool.ports import Spool
+
+log = structlog.get_logger()
+
+DISK_IS_FULL = "the disk of the server that kept them is full"
+
+RETRY_AFTER_S: Final = (5.0, 10.0, 15.0, 20.0, 25.0)
+"""Between the six tries."""
+
+
+class Inputs:
+    """Gives kept inputs up."""
+
+    def __init__(self, bus: Bus, spool: Spool, cluster: ClusterView) -> None:
+        self._bus = bus
+        self._spool = spool
+        self._cluster = cluster
+
+    async def relieve(self) -> None:
+        """Free what should be free on the disk, as far as kept inputs can do it."""
+        if wanted := self._spool.wanted_bytes():
+            for task in to_give_up(await self._kept(), wanted):
+                await self.give_up(task, DISK_IS_FULL)
+
+    async def give_up(self, task: TaskId, reason: str) -> bool:
+        """Delete the inputs of a task with the scheduler's consent; whether they are gone."""
+        try:
+            if not await self.allowed(task, reason):
+                return False
+        except BusFailed as error:
+            log.info("inputs stay", task=task, reason=error.message)
+            return False
+        await self._spool.give_up(task)
+        log.warning("inputs given up", task=task, reason=reason)
+        return True
+
+    async def allowed(self, task: TaskId, reason: str) -> bool:
+        """Tell the scheduler that the inputs are about to go; whether they may. Raises BusFailed."""
+        message = ReportInputsGone(task=task, holder=self._spool.instance, reason=reason)
+        try:
+            await self._bus.ask(REPORT_INPUTS_GONE, message)
+        except Removed:
+            return True
+        except Refused as error:
+            log.info("inputs stay", task=task, reason=error.message)
+            return False
+        return True
+
+    async def _kept(self) -> list[Kept]:
+        found = []
+        for held in self._spool.held():
+            if not held.committed or Mark.INPUTS_GONE in held.marks:
+                continue
+            record = self._cluster.task(held.draft.task) or await self._cluster.recall(held.draft.task)
+            if record is not None:
+                task = record.task
+                found.append(Kept(task.id, task.state, held.draft.received_at_ms, held.size_bytes))
+        return found
+
+
+class Finisher:
+    """Ends what the spool holds of a task."""
+
+    def __init__(  # noqa: PLR0913 what it works with
+        self,
+        bus: Bus,
+        spool: Spool,
+        webhook: Webhook,
+        describe: Callable[[Task], Mapping[str, Any]],
+        retry_after_s: Sequence[float] = RETRY_AFTER_S,
+        *,
+        inputs: Inputs,
+        keep_failed_s: float = 0.0,
+        clock: Clock | None = None,
+    ) -> None:
+        self._bus = bus
+        self._spool = spool
+        self._webhook = webhook
+        self._describe = describe
+        """Makes the public info object of a task."""
+        self._retry_after_s = retry_after_s
+        self._inputs = inputs
+        self._keep_failed_s = keep_failed_s
+        self._clock = clock or SystemClock()
+        self._ended_at: InstantCache[TaskId] = InstantCache()
+
+    async def finish(self, task: TaskId) -> float | None:
+        """Tell the client, delete the inputs. Raises BusFailed.
+
+        How long they are still kept, in seconds; 0: everything is gone; None: the task has not ended after all.
+        """
+        try:
+            record = await self._ended(task)
+            if record is None:
+                return None
+            await self._note_end(record)
+            await self._tell_client(record)
+            if await self._ended(task) is None:
+                return None
+        except NotFound as error:
+            return await self._unseen(task, error)
+        if kept_s := self._kept_s(record):
+            return kept_s
+        if not await self._may_go(record):
+            return None
+        await self._discard(task, record.state)
+        return 0
+
+    async def _unseen(self, task: TaskId, error: NotFound) -> float | None:
+        """Delete the inputs of a task that was removed. That its record is lost is no decision."""
+        if not isinstance(error, Removed):
+            return None
+        await self.drop(task)
+        return 0
+
+    async def begun_again(self, task: TaskId) -> None:
+        """Remember that a task that had ended runs again."""
+        held = self._spool.find(task)
+        if held is not None and held.history is not None and held.history.end is not None:
+            await self._spool.remember(task, runs_again(held.history))
+        if held is not None and Mark.WEBHOOK_DONE in held.marks:
+            await self._spool.unmark(task, Mark.WEBHOOK_DONE)
+
+    async def _may_go(self, record: Task) -> bool:
+        """Ask for the scheduler's consent; what a completed task has left needs none when there is no answer."""
+        completed = record.state is TaskState.COMPLETED
+        reason = "the task is completed" if completed else "they were kept long enough"
+        try:
+            return await self._inputs.allowed(record.id, reason)
+        except BusFailed:
+            if not completed:
+                raise
+            return True
+
+    def _kept_s(self, record: Task) -> float:
+        held = self._spool.find(record.id)
+        if record.state is TaskState.COMPLETED or held is None or Mark.INPUTS_GONE in held.marks:
+            return 0
+        now, keep_s = read(self._clock), self._keep_failed_s
+        ended = self._ended_at.since(record.id, record.ended_at_ms or 0, now, keep_s - seen_s(keep_s))
+        return max(0.0, keep_s - (now.instant - ended))
+
+    async def drop(self, task: TaskId) -> None:
+        """Delete the inputs of a task of which a record or a tombstone says that it was removed."""
+        await self._discard(task, "removed")
+
+    async def _discard(self, task: TaskId, reason: str) -> None:
+        await self._spool.discard(task)
+        self._ended_at.forget(task)
+        log.info("inputs deleted", task=task, reason=reason)
+
+    async def _ended(self, task: TaskId) -> Task | None:
+        """Ask for the task; None when it has not ended."""
+        record = (await self._bus.ask(GET_TASK, TaskRef(task=task))).task
+        return record if record.state.ended else None
+
+    async def _note_end(self, record: Task) -> None:
+        """Remember how it ended, unless it goes at once: should its record be lost, it does not run again."""
+        held = self._spool.find(record.id)
+        goes_at_once = record.state is TaskState.COMPLETED and not (held and held.draft.webhook)
+        if held is None or goes_at_once:
+            return
+        after = ended(held.history or History(committed_at_ms=record.committed_at_ms), record)
+        if after != held.history:
+            await self._spool.remember(record.id, after)
+
+    async def _tell_client(self, record: Task) -> None:
+        held = self._spool.find(record.id)
+        if held is not None and held.draft.webhook and Mark.WEBHOOK_DONE not in held.marks:
+            await self._deliver(record, held.draft.webhook)
+            await self._spool.mark(record.id, Mark.WEBHOOK_DONE)
+
+    async def _deliver(self, record: Task, url: str) -> None:
+        """Try until it is delivered, or given up."""
+        manifest = await self._spool.manifest(record.id)
+        images = [{"filename": file.name} for file in manifest.files if is_image(file.name)]
+        body = msgspec.json.encode({**self._describe(record), "images": images})
+        for pause_s in (*self._retry_after_s, None):
+            try:
+                await self._webhook.post(url, body)
+            except WebhookRefused as error:
+                log.warning("webhook refused", task=record.id, reason=error.message)
+                return
+            except WebhookFailed as error:
+                log.warning("webhook failed", task=record.id, reason=error.message, again_after_s=pause_s)
+                if pause_s is None:
+                    return
+                await asyncio.sleep(pause_s)
+            else:
+                log.info("webhook delivered", task=record.id, host=urlsplit(url).hostname)
+                return

@@ -1,0 +1,265 @@
+"""One attempt: a task's files to one node, then its commit; at the end the scheduler is told how it went.
+
+    take up ──▶ begin ──▶ send (several files at once) ──▶ confirm ──▶ commit ──▶ (prove) ──▶ REPORT_FORWARDED
+                  └──────────── any failure that ends the attempt ──────────────────────────▶ REPORT_FORWARD_FAILED
+
+*Take up* is the first renewal; its answer is waited for, so that a slot that was given to somebody else meanwhile costs nothing.
+Meanwhile RENEW_ATTEMPT says every few seconds that we are still at it. Refused, the attempt no longer counts (the task was
+canceled, or the scheduler gave the attempt up): sending stops at once and nothing is reported. *Confirm* is one more renewal
+that must be answered before the commit goes out, so that nothing is started on a node that nobody waits for. Before it, the
+spool notes that the commit may be on its way: should all records be lost, the node is asked before anything else happens. It counts for a
+short while only: a commit that comes later than that (a frozen process, a slow connection) is not sent but confirmed anew.
+*Prove* is there only when an image may lie on the node twice (delivery.py); the scheduler knows of the doubt before the commit.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from libs.common.clocks import Instant
+from libs.common.errors import BusFailed, ClusterError, Refused
+from libs.common.lifecycle import leaves, monotonic_s
+from libs.common.messages import (
+    COMMIT_WITHIN_S,
+    RENEW_ATTEMPT,
+    REPORT_FORWARD_FAILED,
+    REPORT_FORWARDED,
+    AttemptStage,
+    Placed,
+    RenewAttempt,
+    ReportForwarded,
+    ReportForwardFailed,
+    Request,
+)
+from libs.common.model import InstanceId, TaskId
+from libs.common.ports import Bus
+from services.proxy.forwarding.core.decisions import Retries, Verdict
+from services.proxy.forwarding.handlers.delivery import Delivery, OnNode, StepFailed
+from services.proxy.spool.core.upload import Manifest
+
+log = structlog.get_logger()
+
+TakeOver = Callable[[TaskId, Placed], Awaitable[OnNode]]
+"""Says what a node has already of a task that was placed there. Raises StepFailed."""
+
+Note = Callable[[AttemptStage], Awaitable[None]]
+"""Remembers durably how far an attempt has come. Raises StepFailed where that cannot be done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How often things are asked again, in seconds."""
+
+    renew_s: float = 5.0
+    look_again_s: float = 60.0
+    """A running task is looked at, even when the mirror says nothing."""
+    hold_s: float = 4.0
+    """How long a question for slots stays open when there is nothing to say: so long a proxy that was killed still seems to ask."""
+    bus_retry_s: float = 1.0
+    """After the bus did not answer."""
+    unknown_s: float = 5.0
+    """While the scheduler does not know a task that it has acknowledged."""
+    failure_pause_s: float = 5.0
+    """After a mistake of our own."""
+    retries: Retries = field(default_factory=Retries)
+
+
+class AttemptOver(Exception):
+    """The attempt no longer counts."""
+
+
+async def tell(bus: Bus, request: Request[Any, Any], message: Any, retry_s: float) -> None:
+    """Tell the scheduler something that it must hear, however long NATS is away. A refusal is an answer too."""
+    while True:
+        try:
+            await bus.ask(request, message)
+        except BusFailed as error:
+            log.warning("report not heard yet", task=message.task, attempt=message.attempt, reason=error.message)
+            await asyncio.sleep(retry_s)
+        except ClusterError as error:
+            log.info("report refused", task=message.task, attempt=message.attempt, reason=error.message)
+            return
+        else:
+            return
+
+
+async def taken_up(bus: Bus, holder: InstanceId, task: TaskId, placed: Placed, retry_s: float) -> str:
+    """Tell the scheduler that an attempt is about to begin, until it is heard; why it is not to, empty: it is.
+
+    Nothing may go to its node before: who has not heard of us within seconds gives the slot to somebody else, without asking the node.
+    """
+    message = RenewAttempt(task=task, attempt=placed.attempt, holder=holder, epoch=placed.epoch)
+    while True:
+        try:
+            await bus.ask(RENEW_ATTEMPT, message)
+        except Refused as error:
+            return error.message
+        except ClusterError as error:
+            log.warning("attempt not taken up yet", task=task, attempt=placed.attempt, reason=error.message)
+            await asyncio.sleep(retry_s)
+        else:
+            return ""
+
+
+class Attempt:
+    """Forwards one task to the node that it was placed on."""
+
+    def __init__(  # noqa: PLR0913 what it works with, and on
+        self,
+        bus: Bus,
+        holder: InstanceId,
+        delivery: Delivery,
+        *,
+        before: TakeOver | None = None,
+        note: Note,
+        placed: Placed,
+        manifest: Manifest,
+        woken: asyncio.Event,
+        pace: Pace,
+    ) -> None:
+        self._bus = bus
+        self._holder = holder
+        self._delivery = delivery
+        self._before = before
+        """Given: files went ahead, and are taken over from there."""
+        self._note = note
+        self._task = delivery.draft.task
+        self._placed = placed
+        self._sizes = {file.name: file.size_bytes for file in manifest.files}
+        self._woken = woken
+        self._pace = pace
+        self._committing = False
+        self._committed = False
+        self._log = log.bind(task=self._task, node=placed.node.name, attempt=placed.attempt)
+
+    @property
+    def committing(self) -> bool:
+        """Whether the commit may be on its way: then only the node knows whether it has the task."""
+        return self._committing
+
+    @property
+    def leftover(self) -> bool:
+        """Whether files may lie on the node that nobody will commit."""
+        return self._delivery.touched and not self._committing and not self._committed
+
+    async def run(self) -> None:
+        """Send, commit, report."""
+        self._log.info("forwarding", files=len(self._sizes), size_bytes=sum(self._sizes.values()))
+        verdict: Verdict | None = None
+        over = ""
+        try:
+            async with asyncio.TaskGroup() as group:
+                renewing = group.create_task(self._renew(), name=f"renew {self._task}")
+                verdict = await self._deliver()
+                renewing.cancel()
+        except* AttemptOver as stopped:
+            over = str(leaves(stopped)[0])
+        if over:
+            self._log.info("forwarding stopped", reason=over)
+        else:
+            await self._report(verdict)
+
+    # --- the scheduler ---------------------------------------------------------------------------------------------
+
+    async def _renew(self) -> None:
+        """Say again and again that we are at it; at once when something about the task has changed.
+
+        Once the commit is on its way there is no way back: it is sent to the end, and the report says so.
+        """
+        while not self._committing:
+            try:
+                async with asyncio.timeout(self._pace.renew_s):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+            self._woken.clear()
+            if not self._committing:
+                await self._renew_once()
+
+    async def _renew_once(self) -> bool:
+        """Renew; whether the scheduler has heard it. Raises AttemptOver."""
+        message = RenewAttempt(
+            task=self._task,
+            attempt=self._placed.attempt,
+            holder=self._holder,
+            sent_count=len(self._delivery.sent),
+            sent_bytes=sum(self._delivery.sent.values()),
+            doubtful=bool(self._delivery.doubted),
+            epoch=self._placed.epoch,
+        )
+        try:
+            await self._bus.ask(RENEW_ATTEMPT, message)
+        except Refused as error:
+            raise AttemptOver(error.message) from None
+        except ClusterError as error:
+            self._log.warning("attempt not renewed", reason=error.message)
+            return False
+        return True
+
+    async def _confirm(self) -> Instant:
+        """Wait until the scheduler says that the attempt still counts; until when that holds. Raises AttemptOver."""
+        self._committing = False
+        await self._note(AttemptStage.COMMITTING)
+        while True:
+            asked = monotonic_s()
+            if await self._renew_once():
+                self._committing = True
+                return asked + COMMIT_WITHIN_S
+            await asyncio.sleep(self._pace.bus_retry_s)
+
+    async def _report(self, verdict: Verdict | None) -> None:
+        """Tell how it went, until it is heard."""
+        task, attempt, holder = self._task, self._placed.attempt, self._holder
+        if verdict is None:
+            self._log.info("forwarded", sent_bytes=sum(self._delivery.sent.values()))
+            with suppress(StepFailed):  # what is not noted here the node is asked for
+                await self._note(AttemptStage.COMMITTED)
+            forwarded = ReportForwarded(task=task, attempt=attempt, holder=holder, epoch=self._placed.epoch)
+            await tell(self._bus, REPORT_FORWARDED, forwarded, self._pace.bus_retry_s)
+            return
+        self._log.warning("forwarding failed", reason=verdict.reason, uncertain=verdict.commit_uncertain)
+        failed = ReportForwardFailed(
+            task=task,
+            attempt=attempt,
+            holder=holder,
+            reason=verdict.reason,
+            node_refused=verdict.node_refused,
+            commit_uncertain=verdict.commit_uncertain,
+            doubtful=bool(self._delivery.doubted),
+            epoch=self._placed.epoch,
+        )
+        await tell(self._bus, REPORT_FORWARD_FAILED, failed, self._pace.bus_retry_s)
+
+    # --- the node --------------------------------------------------------------------------------------------------
+
+    async def _deliver(self) -> Verdict | None:
+        """Take every step; None when the node has the task, else what went wrong. Raises AttemptOver."""
+        try:
+            await self._take_steps()
+        except StepFailed as failed:
+            self._committing = self._committing and failed.verdict.commit_uncertain
+            return failed.verdict
+        except OSError as error:
+            return Verdict(reason=f"the stored files cannot be read ({error.strerror})", node_refused=True)
+        return None
+
+    async def _take_steps(self) -> None:
+        if self._delivery.draft.zip_url:
+            await self._delivery.submit_zip(self._confirm)
+            return
+        if self._before:
+            self._delivery.go_on_from(await self._before(self._task, self._placed))
+        else:
+            await self._delivery.begin()
+        await self._delivery.send_all(self._sizes)
+        await self._delivery.commit(self._confirm)
+        self._committed = True
+        await self._delivery.prove(self._still_proving)
+
+    async def _still_proving(self) -> None:
+        """Say that we are at it. Raises AttemptOver."""
+        await self._renew_once()

@@ -1,0 +1,187 @@
+"""The attempts of held tasks: each placement begins one, once. What is cut off or cannot be begun is reported as failed.
+
+An attempt of which we know nothing (we were restarted while it was under way) is never begun again: it is reported as failed
+and uncertain, because whether its commit reached the node is known to the node alone.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from libs.common.clocks import WallMs
+from libs.common.errors import ClusterError
+from libs.common.messages import REPORT_FORWARD_FAILED, AttemptStage, Placed, ReportForwardFailed
+from libs.common.model import TaskId
+from libs.common.ports import Bus
+from services.proxy.finishing.handlers import Finisher
+from services.proxy.forwarding.core.decisions import Verdict
+from services.proxy.forwarding.handlers.attempt import Attempt, Pace, taken_up, tell
+from services.proxy.forwarding.handlers.delivery import Delivery, StepFailed
+from services.proxy.forwarding.handlers.stage_in import Ahead
+from services.proxy.forwarding.handlers.staging import Leftovers
+from services.proxy.forwarding.ports import Sender
+from services.proxy.spool.core.history import History, begun, is_noted, reached
+from services.proxy.spool.core.upload import Mark
+from services.proxy.spool.ports import Spool
+
+log = structlog.get_logger()
+
+STOP_REPORT_S: Final = 1.0
+
+NO_INPUTS: Final = "its inputs are not kept any more"
+
+
+@dataclass
+class Loop:
+    """What is remembered of one task's loop."""
+
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: int = 0
+    """The last attempt that was begun; none is ever begun twice."""
+    sending: bool = False
+
+
+class Attempts:
+    """Begins attempts, and reports those that come to nothing."""
+
+    def __init__(  # noqa: PLR0913 what it works with
+        self,
+        bus: Bus,
+        spool: Spool,
+        sender: Sender,
+        finisher: Finisher,
+        ahead: Ahead,
+        *,
+        parallel_count: int,
+        pace: Pace,
+        now_ms: Callable[[], WallMs],
+    ) -> None:
+        self._bus = bus
+        self._spool = spool
+        self._sender = sender
+        self._finisher = finisher
+        self._ahead = ahead
+        self._parallel_count = parallel_count
+        self._pace = pace
+        self._now_ms = now_ms
+        self.leftovers = Leftovers(sender, pace.retries.leftovers)
+
+    async def run(self, task: TaskId, placed: Placed, loop: Loop) -> None:
+        """Bring a task to the node that it was placed on, unless that was tried already."""
+        if not placed.ahead or placed.attempt <= loop.begun:
+            self._ahead.give_up(task, f"the task is placed on {placed.node.name}")
+        if why_not := self._why_not(task, placed, loop):
+            await self.give_up(task, placed.attempt, why_not, untouched=why_not == NO_INPUTS)
+            return
+        loop.begun = placed.attempt
+        if over := await taken_up(self._bus, self._spool.instance, task, placed, self._pace.bus_retry_s):
+            log.info("attempt not begun", task=task, attempt=placed.attempt, reason=over)
+            self._ahead.give_up(task, over)
+        elif why_not := await self._why_not_noted(task, placed):
+            await self.give_up(task, placed.attempt, why_not)
+        else:
+            await self._go(task, placed, loop)
+
+    async def _go(self, task: TaskId, placed: Placed, loop: Loop) -> None:
+        """Send it. What is cut off is reported."""
+        attempt = Attempt(
+            self._bus,
+            self._spool.instance,
+            self._delivery(task, placed),
+            before=self._ahead.take if placed.ahead else None,
+            note=lambda stage: self._note(task, stage),
+            placed=placed,
+            manifest=await self._spool.manifest(task),
+            woken=loop.woken,
+            pace=self._pace,
+        )
+        loop.sending = True
+        try:
+            with self._ahead.giving_way():
+                await attempt.run()
+        except asyncio.CancelledError:
+            await self._say_stopped(task, placed, committing=attempt.committing)
+            if attempt.leftover:
+                await self.leftovers.remove_later(task, placed.node, placed.node_task_id)
+            raise
+        else:
+            if attempt.leftover:
+                await self.leftovers.remove_later(task, placed.node, placed.node_task_id)
+        finally:
+            loop.sending = False
+
+    def _why_not(self, task: TaskId, placed: Placed, loop: Loop) -> str:
+        """Say why an attempt is not to be begun; empty: it is."""
+        if placed.attempt <= loop.begun or is_noted(placed, self._history(task)):
+            return "sending was interrupted"
+        held = self._spool.find(task)
+        return NO_INPUTS if held is not None and Mark.INPUTS_GONE in held.marks else ""
+
+    async def _why_not_noted(self, task: TaskId, placed: Placed) -> str:
+        """Remember an attempt before its node hears of it; why that was not possible."""
+        try:
+            await self._finisher.begun_again(task)
+            await self._spool.remember(task, begun(self._history(task), placed, self._now_ms()))
+        except (ClusterError, OSError) as error:
+            return f"its proxy cannot write to its disk ({error})"
+        return ""
+
+    async def _note(self, task: TaskId, stage: AttemptStage) -> None:
+        """Remember how far the attempt has come. Raises StepFailed."""
+        history = self._history(task)
+        if history.attempts and history.attempts[-1].stage is not stage:
+            try:
+                await self._spool.remember(task, reached(history, stage, self._now_ms()))
+            except (ClusterError, OSError) as error:
+                raise StepFailed(Verdict(reason=f"its proxy cannot write to its disk ({error})")) from None
+
+    def _history(self, task: TaskId) -> History:
+        held = self._spool.find(task)
+        return (held.history if held else None) or History()
+
+    def _delivery(self, task: TaskId, placed: Placed) -> Delivery:
+        draft = self._spool.draft(task)
+        return Delivery(
+            self._sender,
+            self._spool,
+            draft,
+            placed.node,
+            placed.node_task_id,
+            parallel_count=self._parallel_count,
+            retries=self._pace.retries,
+            distrust=self._ahead.distrust,
+            clock=self._ahead.clock,
+        )
+
+    async def _say_stopped(self, task: TaskId, placed: Placed, *, committing: bool) -> None:
+        """Report the attempt that our own stop cuts off, so that the next one need not wait until we are back."""
+        report = ReportForwardFailed(
+            task=task,
+            attempt=placed.attempt,
+            holder=self._spool.instance,
+            reason="the proxy was stopped while it sent the files",
+            commit_uncertain=committing,
+            epoch=placed.epoch,
+        )
+        with suppress(ClusterError):
+            await self._bus.ask(REPORT_FORWARD_FAILED, report, timeout_s=STOP_REPORT_S)
+
+    async def give_up(self, task: TaskId, attempt: int, reason: str, *, untouched: bool = False) -> None:
+        """Report an attempt of which we know nothing: what the node has of it, only the node knows.
+
+        `untouched`: the node has nothing of it, and no other will have.
+        """
+        log.warning("attempt given up", task=task, attempt=attempt, reason=reason)
+        message = ReportForwardFailed(
+            task=task,
+            attempt=attempt,
+            holder=self._spool.instance,
+            reason=reason,
+            node_refused=untouched,
+            commit_uncertain=not untouched,
+        )
+        await tell(self._bus, REPORT_FORWARD_FAILED, message, self._pace.bus_retry_s)

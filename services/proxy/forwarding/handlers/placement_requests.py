@@ -1,0 +1,188 @@
+"""How a proxy asks the scheduler for slots: one question that stays open, and quick ones about tasks that it does not know about.
+
+    a task is committed, resumed, or the mirror shows something new ──▶ *named*: one quick question about all that have come together
+    a task waits ──▶ the *open* question: answered when a slot is free for any of them, asked again at once, for as long as one waits
+
+So a task that waits costs its entry and nothing else. The open question also says that this proxy is there; it is open while
+the proxy sends as much as it may, too: how much room there is the scheduler knows from the attempts.
+
+When another scheduler leads, the question that is open at its predecessor is given up and asked anew.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from itertools import islice
+from typing import Final
+
+import structlog
+
+from libs.common.errors import BusFailed, ClusterError
+from libs.common.lifecycle import monotonic_s
+from libs.common.messages import (
+    PLACE_TASKS,
+    AskedTask,
+    PlacementPossible,
+    Placements,
+    PlaceReply,
+    PlaceTasks,
+    SentAhead,
+)
+from libs.common.model import InstanceId, TaskId
+from libs.common.ports import Bus
+from services.proxy.forwarding.core.decisions import Epochs
+from services.proxy.forwarding.handlers.attempt import Pace
+
+log = structlog.get_logger()
+
+STOP_S: Final = 1.0
+
+LEAST_PAUSE_S: Final = 0.05
+"""Between two questions that are held open, when they are answered at once."""
+
+
+class Asker:
+    """Asks, and hands on what it hears."""
+
+    def __init__(  # noqa: PLR0913 what it asks with, and whom it tells
+        self,
+        bus: Bus,
+        holder: InstanceId,
+        *,
+        run: str,
+        places_count: int,
+        pace: Pace,
+        sending: Callable[[], Mapping[TaskId, int]],
+        ahead_of: Callable[[TaskId], Awaitable[SentAhead | None]],
+        answered: Callable[[TaskId, PlaceReply, bool], Awaitable[None]],
+    ) -> None:
+        self._bus = bus
+        self._holder = holder
+        self._run = run
+        self._places_count = places_count
+        self._pace = pace
+        self._sending = sending
+        self._ahead_of = ahead_of
+        self._answered = answered
+        """Called with each task, what was said of it, and whether it was named."""
+        self._epochs = Epochs()
+        self._named: dict[TaskId, None] = {}
+        self._waiting: set[TaskId] = set()
+        self._to_name = asyncio.Event()
+        self._to_hold = asyncio.Event()
+        self._patience: asyncio.Timeout | None = None
+        """Of the question that is open."""
+
+    def __repr__(self) -> str:
+        """Show how many tasks wait and how many are to be asked about."""
+        return f"Asker(waiting={len(self._waiting)} named={len(self._named)})"
+
+    # --- what its owner tells it -----------------------------------------------------------------------------------
+
+    def name(self, task: TaskId) -> None:
+        """Ask about a task, soon."""
+        self._named[task] = None
+        self._to_name.set()
+
+    def waits(self, task: TaskId) -> None:
+        """Keep a question open for a task."""
+        self._waiting.add(task)
+        self._to_hold.set()
+
+    def waits_no_more(self, task: TaskId) -> None:
+        """Take a task off the list; nothing happens when it is not there."""
+        self._waiting.discard(task)
+        if not self._waiting:
+            self._to_hold.clear()
+
+    async def hear(self, hint: PlacementPossible) -> None:
+        """Begin anew when another scheduler leads."""
+        before = self._epochs.highest
+        if self._epochs.counts(hint.epoch, monotonic_s()) and hint.epoch > before:
+            self._give_up_open()
+
+    def begin_anew(self) -> None:
+        """Ask again whoever leads now, whatever its term is."""
+        self._epochs.forget()
+        self._give_up_open()
+
+    def _give_up_open(self) -> None:
+        if self._patience is not None:
+            self._patience.reschedule(asyncio.get_running_loop().time())
+
+    # --- questions -------------------------------------------------------------------------------------------------
+
+    async def ask_about_named(self) -> None:
+        """Ask about the tasks that were named, for ever."""
+        while True:
+            await self._to_name.wait()
+            await self._ask_about_some()
+
+    async def _ask_about_some(self) -> None:
+        names = tuple(islice(self._named, PlaceTasks.NAMED))
+        for task in names:
+            del self._named[task]
+        if not self._named:
+            self._to_name.clear()
+        tasks = tuple([AskedTask(task=task, ahead=await self._ahead_of(task)) for task in names])
+        answer = await self._ask(self._question(tasks=tasks))
+        if answer is None:
+            await asyncio.sleep(self._pace.bus_retry_s)
+            for task in names:
+                self.name(task)
+            return
+        await self._hand_on(answer, frozenset(names))
+
+    async def hold_open(self) -> None:
+        """Keep a question open while tasks wait, for ever."""
+        while True:
+            await self._to_hold.wait()
+            began_s = monotonic_s()
+            answer = await self._ask_patiently()
+            if answer is not None:
+                await self._hand_on(answer, frozenset())
+            if monotonic_s() - began_s < LEAST_PAUSE_S:
+                await asyncio.sleep(LEAST_PAUSE_S if answer else self._pace.bus_retry_s)
+
+    async def _ask_patiently(self) -> Placements | None:
+        """Ask a question that is held open; None when there is no answer, or it is to be asked of another."""
+        try:
+            async with asyncio.timeout(None) as self._patience:
+                return await self._ask(self._question(hold_s=self._pace.hold_s))
+        except TimeoutError:
+            log.info("another scheduler leads, asking it", epoch=self._epochs.highest)
+            return None
+        finally:
+            self._patience = None
+
+    async def stop(self) -> None:
+        """Say that nothing more is to be sent from here."""
+        with suppress(ClusterError):
+            await self._bus.ask(PLACE_TASKS, PlaceTasks(holder=self._holder, places_count=0, run=self._run), STOP_S)
+
+    def _question(self, tasks: tuple[AskedTask, ...] = (), hold_s: float = 0.0) -> PlaceTasks:
+        return PlaceTasks(
+            holder=self._holder,
+            places_count=self._places_count,
+            run=self._run,
+            sending=dict(self._sending()),
+            tasks=tasks,
+            hold_s=hold_s,
+            renews_first=True,
+        )
+
+    async def _ask(self, question: PlaceTasks) -> Placements | None:
+        """Ask; None when nobody answers whose word counts."""
+        try:
+            answer = await self._bus.ask(PLACE_TASKS, question, timeout_s=question.hold_s + PLACE_TASKS.timeout_s / 2)
+        except BusFailed as error:
+            log.warning("cannot ask for a place", named=len(question.tasks), reason=error.message)
+            return None
+        if not self._epochs.counts(answer.epoch, monotonic_s()):
+            log.warning("placement refused", epoch=answer.epoch, highest=self._epochs.highest)
+            return None
+        return answer
+
+    async def _hand_on(self, answer: Placements, names: frozenset[TaskId]) -> None:
+        for each in answer.tasks:
+            await self._answered(each.task, each.answer, each.task in names)

@@ -1,0 +1,112 @@
+"""What became of a committed task while nobody looked after it, or while its record was lost: it is asked for, and told again.
+
+A task is submitted again when the scheduler's records do not know it, or not all of it: the store of NATS was lost, or an older one was
+restored. What is told is what lies in the spool: the upload as it was committed, its place in the queue, each attempt with how far it
+came, and how the task had ended. The scheduler finds out what of that still runs, so a task is never sent to a second node by this.
+
+An attempt that was under way when the last run ended is reported as failed and uncertain: whether its commit reached the node is
+known to the node alone.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from libs.common.errors import ClusterError, NotFound, Removed
+from libs.common.messages import ADOPT_TASK, GET_TASK, AdoptTask, TaskRecord, TaskRef
+from libs.common.model import Task, TaskId, TaskState
+from libs.common.ports import Bus
+from services.proxy.cluster.ports import ClusterView
+from services.proxy.forwarding.core.decisions import Move
+from services.proxy.forwarding.handlers.attempt import Pace
+from services.proxy.forwarding.handlers.attempts import Attempts
+from services.proxy.spool.core.history import History, is_behind, recorded
+from services.proxy.spool.core.upload import Mark, submission_of
+from services.proxy.spool.ports import Spool
+
+log = structlog.get_logger()
+
+AT_ONCE_COUNT: Final = 64
+
+
+class Adopter:
+    """Submits tasks again."""
+
+    def __init__(self, bus: Bus, spool: Spool, cluster: ClusterView) -> None:
+        self._bus = bus
+        self._spool = spool
+        self._cluster = cluster
+
+    async def submit_again(self, task: TaskId) -> TaskRecord:
+        """Tell all that is known of a task. Raises Removed when a tombstone speaks against it, Refused, BusFailed."""
+        held, manifest = self._spool.find(task), await self._spool.manifest(task)
+        if held is None:
+            raise NotFound(f"{task} is not here")
+        history = held.history or History()
+        asked = AdoptTask(
+            submission=submission_of(held.draft, manifest, self._spool.instance),
+            committed_at_ms=history.committed_at_ms or manifest.committed_at_ms or 0,
+            attempts=history.attempts,
+            end=history.end,
+            inputs_kept=Mark.INPUTS_GONE not in held.marks,
+        )
+        record = await self._bus.ask(ADOPT_TASK, asked)
+        log.warning("task submitted again", task=task, state=str(record.task.state), attempts=len(history.attempts))
+        return record
+
+    async def is_forgotten(self, task: TaskId) -> bool:
+        """Whether the record of a task is older than what has been done; the mirror is asked first, and may lag."""
+        held, seen = self._spool.find(task), self._cluster.task(task)
+        if held is None or held.history is None or seen is None or not is_behind(seen.task, held.history):
+            return False
+        try:
+            record = await self._bus.ask(GET_TASK, TaskRef(task=task))
+        except ClusterError:
+            return False
+        now = self._spool.find(task)
+        return now is not None and now.history is not None and is_behind(record.task, now.history)
+
+
+class Resumer:
+    """Asks about the tasks of the last run."""
+
+    def __init__(self, bus: Bus, spool: Spool, attempts: Attempts, pace: Pace) -> None:
+        self._bus = bus
+        self._spool = spool
+        self._attempts = attempts
+        self._pace = pace
+        self.room = asyncio.Semaphore(AT_ONCE_COUNT)
+        """For what is asked and told of all tasks after a start, or after a store was lost."""
+
+    async def resume(self, task: TaskId) -> Move | None:
+        """Say what is to be done with it; None: nothing, it was never submitted. Raises ClusterError."""
+        try:
+            record = await self._known(task)
+        except Removed:
+            return Move.DROP
+        held = self._spool.find(task)
+        if record is None or held is None:
+            return Move.WATCH if held is not None and Mark.SUBMITTED in held.marks else None
+        if held.history is None:
+            await self._spool.remember(task, recorded(record))
+        elif is_behind(record, held.history):
+            return Move.ADOPT
+        if record.state is TaskState.FORWARDING and record.attempt is not None:
+            reason = "the proxy was restarted while it sent the files"
+            await self._attempts.give_up(task, record.attempt.number, reason)
+        return Move.WATCH
+
+    async def _known(self, task: TaskId) -> Task | None:
+        """Ask for the task until there is an answer; None: it is unknown. Raises Removed."""
+        while True:
+            try:
+                async with self.room:
+                    return (await self._bus.ask(GET_TASK, TaskRef(task=task))).task
+            except Removed:
+                raise
+            except NotFound:
+                return None
+            except ClusterError as error:
+                log.warning("cannot ask for a held task", task=task, reason=error.message)
+                await asyncio.sleep(self._pace.bus_retry_s)

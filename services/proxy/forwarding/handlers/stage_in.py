@@ -1,0 +1,293 @@
+"""Sends the files of an upload to the node where its task would go now, while the client still uploads.
+
+    arrived ──worth it──▶ ask AIM_UPLOAD ──Aimed──▶ note it in the spool ──▶ init on the node ──▶ send what comes
+                            ▲    │ NoAim: ask again later                          │       ask again every few seconds
+                            │                                                      │
+                            └── remove it from the node ◀── given up ◀─────────────┤ NoAim, a failure, nothing comes,
+                                                                                   │ placed elsewhere, or waiting
+                              an attempt goes on under the same id ◀── confirmed ◀─┘ placed there (Attempts, `take`)
+
+The commit on the node is never sent from here. The id on the node is a fresh one for every trip and is used by one attempt at
+most: the scheduler gives it to the attempt that it places on that node (`Placed.ahead`), and one that was given up is never
+offered again. So whatever goes wrong here costs a transfer, never a file and never a task.
+
+The note in the spool outlives us: after a crash, what went ahead is removed from the node and begun again. It goes before the
+attempt may commit, so nothing that runs is ever removed.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Final
+
+import structlog
+
+from libs.common.clocks import Clock
+from libs.common.errors import ClusterError, NotFound
+from libs.common.lifecycle import Crew
+from libs.common.messages import AIM_UPLOAD, Aimed, AimReply, AimUpload, NoAim, Placed, SentAhead
+from libs.common.metrics import counter
+from libs.common.model import Node, NodeId, NodeTaskId, TaskId
+from libs.common.ports import Bus
+from services.proxy.forwarding.core.decisions import Distrust, Retries, Verdict
+from services.proxy.forwarding.core.stage_in import TRIES_COUNT, Pile, Seen, why_afresh, why_end
+from services.proxy.forwarding.handlers.delivery import Delivery, OnNode, StepFailed
+from services.proxy.forwarding.handlers.staging import Leftovers, Trip
+from services.proxy.forwarding.ports import Sender
+from services.proxy.spool.core.upload import Draft, StoredFile
+from services.proxy.spool.ports import Spool
+
+log = structlog.get_logger()
+
+trips = counter("clusterodm_trips_ahead", "Transfers to nodes before the commit", "outcome")
+
+LOOPS_COUNT: Final = 1_000_000
+"""A loop that waits costs a few kilobytes; what is bounded is how many send."""
+
+
+class Ahead:
+    """Looks after the uploads that are worth it. Open it with `running()`."""
+
+    def __init__(  # noqa: PLR0913 what it works with, and how much at once
+        self,
+        bus: Bus,
+        spool: Spool,
+        sender: Sender,
+        node_of: Callable[[NodeId], Node | None],
+        *,
+        from_bytes: int | None,
+        uploads_count: int,
+        parallel_count: int,
+        one_link: bool,
+        ask_every_s: float,
+        clock: Clock,
+        fresh_id: Callable[[], str],
+        retries: Retries | None = None,
+    ) -> None:
+        self._bus = bus
+        self._spool = spool
+        self._sender = sender
+        self._node_of = node_of
+        self._from_bytes = from_bytes
+        """Uploads of at least this size are worth it; None: none is."""
+        self._parallel_count = parallel_count
+        self._one_link = one_link
+        """All transfers share one limit of speed."""
+        self._ask_every_s = ask_every_s
+        self.clock = clock
+        self._fresh_id = fresh_id
+        self._retries = retries or Retries()
+        self._leftovers = Leftovers(sender, self._retries.leftovers)
+        self.distrust = Distrust()
+        """Attempts share it."""
+        self._room = asyncio.Semaphore(uploads_count)
+        self._crew = Crew(LOOPS_COUNT)
+        self._piles: dict[TaskId, Pile] = {}
+        self._trips: dict[TaskId, Trip] = {}
+        self._attempts_count = 0
+
+    def __repr__(self) -> str:
+        """Show how many uploads it looks after."""
+        return f"Ahead(uploads={len(self._piles)} trips={len(self._trips)})"
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Remove what the last run has left on nodes, and send ahead while the context is open."""
+        async with self._crew:
+            for held in self._spool.held():
+                if held.ahead:
+                    await self._start(held.draft.task)
+            yield
+
+    # --- the HTTP side ---------------------------------------------------------------------------------------------
+
+    async def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
+        """Take note of files that are complete."""
+        pile, held = self._piles.get(task), self._spool.find(task)
+        if pile is not None:
+            pile.add((file.name, file.size_bytes) for file in files)
+            if trip := self._trips.get(task):
+                trip.look_again()
+        elif self._from_bytes is not None and held and held.arrived_bytes >= self._from_bytes:
+            await self._start(task)
+
+    # --- attempts --------------------------------------------------------------------------------------------------
+
+    async def offer(self, task: TaskId) -> SentAhead | None:
+        """Say with what an attempt of a committed task could go on. Raises NotFound."""
+        trip = self._trips.get(task)
+        if trip is None or not trip.may_be_confirmed:
+            return None
+        files = {file.name: file.size_bytes for file in (await self._spool.manifest(task)).files}
+        same_fields = trip.delivery.draft == self._spool.draft(task)
+        if why := why_afresh(same_fields=same_fields, sent=trip.delivery.sent, files=files):
+            trip.give_up(why)
+            return None
+        return trip.ahead
+
+    def give_up(self, task: TaskId, reason: str) -> None:
+        """Let nothing go on with what was sent ahead, if anything was."""
+        if trip := self._trips.get(task):
+            trip.give_up(reason)
+
+    async def take(self, task: TaskId, placed: Placed) -> OnNode:
+        """Hand over to the attempt that was placed there: what the node has. Raises StepFailed."""
+        trip = self._trips.get(task)
+        if trip is None or trip.ahead.node_task_id != placed.node_task_id:
+            raise StepFailed(Verdict(reason="what had been sent ahead is lost"))
+        trip.confirm()
+        try:
+            await trip.over.wait()
+        except asyncio.CancelledError:
+            trip.give_up("the attempt is over")
+            raise
+        if trip.failure is not None:
+            raise StepFailed(Verdict(reason=trip.failure))
+        try:
+            await self._spool.note_ahead(task, None)
+        except NotFound:
+            raise StepFailed(Verdict(reason="its inputs are gone")) from None
+        return trip.delivery.on_node
+
+    @contextmanager
+    def giving_way(self) -> Iterator[None]:
+        """Begin no other file while an attempt is under way that needs the same link."""
+        self._attempts_count += 1
+        try:
+            yield
+        finally:
+            self._attempts_count -= 1
+            for trip in self._trips.values():
+                trip.look_again()
+
+    # --- one upload ------------------------------------------------------------------------------------------------
+
+    async def _start(self, task: TaskId) -> None:
+        self._piles[task] = Pile()
+        await self._crew.start(self._look_after(task, self._piles[task]), name=f"ahead {task}")
+
+    async def _look_after(self, task: TaskId, pile: Pile) -> None:
+        """See an upload through until it is placed, gone, or has cost enough."""
+        try:
+            await self._remove_leftovers(task)
+            pile.add((file.name, file.size_bytes) for file in (await self._spool.manifest(task)).files)
+            tries_count = 0
+            while self._is_open(task):
+                if tries_count < TRIES_COUNT:
+                    async with self._room:
+                        tries_count += await self._try(task, pile)
+                await asyncio.sleep(self._ask_every_s)
+        except NotFound:
+            log.debug("upload is gone", task=task)
+        finally:
+            del self._piles[task]
+
+    async def _try(self, task: TaskId, pile: Pile) -> bool:
+        """Make a trip if there is anywhere to go; whether there was. Raises NotFound."""
+        draft = self._spool.draft(task)
+        if self._from_bytes is None or draft.zip_url or self._why_end(draft):
+            return False
+        answer = await self._ask(draft, pile, None)
+        if not isinstance(answer, Aimed) or not self._is_open(task):
+            return False
+        await self._travel(task, pile, answer.node)
+        return True
+
+    async def _travel(self, task: TaskId, pile: Pile, node: Node) -> None:
+        """Go to a node, until an attempt goes on from there or the trip is given up."""
+        ahead = SentAhead(node=node.id, node_task_id=NodeTaskId(self._fresh_id()))
+        await self._spool.note_ahead(task, ahead)
+        if not self._is_open(task):  # committed meanwhile: its attempt has been placed without us, or will be
+            await self._spool.note_ahead(task, None)
+            return
+        draft = self._spool.draft(task)
+        delivery = Delivery(
+            self._sender,
+            self._spool,
+            draft,
+            node,
+            ahead.node_task_id,
+            parallel_count=self._parallel_count,
+            retries=self._retries,
+            distrust=self.distrust,
+            clock=self.clock,
+        )
+        pile.put_back()
+        trip = self._trips[task] = Trip(delivery, ahead, pile)
+        bound = log.bind(task=task, node=node.name, node_task=ahead.node_task_id)
+        bound.info("sending ahead", files=len(pile.sizes))
+        trips.labels("begun").inc()
+        try:
+            await trip.run(
+                lambda: self._check(pile, draft, node.id), self._ask_every_s, self._parallel_count, self._gives_way
+            )
+        finally:
+            del self._trips[task]
+        sent = {"sent_count": len(delivery.sent), "sent_bytes": sum(delivery.sent.values())}
+        if trip.failure is None:
+            trips.labels("confirmed").inc()
+            bound.info("sent ahead and confirmed", **sent)
+        else:
+            trips.labels("given up").inc()
+            bound.info("sending ahead given up", reason=trip.failure, **sent)
+            await self._remove(task, ahead, node)
+
+    async def _check(self, pile: Pile, draft: Draft, at: NodeId) -> str:
+        """Say why nothing more should go to a node; empty: it will still do."""
+        if (why := self._why_end(draft)) or not self._is_open(draft.task):
+            return why
+        answer = await self._ask(draft, pile, at)
+        return answer.reason if isinstance(answer, NoAim) and self._is_open(draft.task) else ""
+
+    def _gives_way(self) -> bool:
+        return self._one_link and self._attempts_count > 0
+
+    async def _ask(self, draft: Draft, pile: Pile, at: NodeId | None) -> AimReply | None:
+        """Ask where to; None when nobody answers, and then all stays as it is."""
+        asked = AimUpload(
+            task=draft.task,
+            holder=self._spool.instance,
+            owner=draft.owner,
+            images_count=pile.images_count,
+            node=at,
+        )
+        try:
+            return await self._bus.ask(AIM_UPLOAD, asked)
+        except ClusterError as error:
+            log.debug("cannot ask for an aim", task=draft.task, reason=error.message)
+            return None
+
+    def _is_open(self, task: TaskId) -> bool:
+        held = self._spool.find(task)
+        return held is not None and not held.committed
+
+    def _why_end(self, draft: Draft) -> str:
+        held = self._spool.find(draft.task)
+        if held is None:
+            return why_end(Seen(exists=False))
+        return why_end(
+            Seen(
+                same_fields=held.draft == draft,
+                committed=held.committed,
+                receiving=held.receiving,
+                idle_s=self.clock.instant() - held.active,
+            )
+        )
+
+    # --- what is left on nodes -------------------------------------------------------------------------------------
+
+    async def _remove_leftovers(self, task: TaskId) -> None:
+        """Remove from its node what an earlier run sent ahead."""
+        held = self._spool.find(task)
+        if held and held.ahead:
+            node = self._node_of(held.ahead.node)
+            log.info("sending ahead given up", task=task, reason="the proxy was restarted")
+            if node:
+                await self._remove(task, held.ahead, node)
+            else:
+                await self._spool.note_ahead(task, None)
+
+    async def _remove(self, task: TaskId, ahead: SentAhead, node: Node) -> None:
+        await self._leftovers.remove(task, node, ahead.node_task_id)
+        with suppress(NotFound):
+            await self._spool.note_ahead(task, None)

@@ -1,1 +1,0 @@
-"""What happens in the proxy, in order: load, decide, do, tell."""

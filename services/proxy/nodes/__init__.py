@@ -1,0 +1,1 @@
+"""The nodes, asked while a client waits."""

@@ -1,0 +1,1 @@
+"""The options of tasks, checked as a node would."""

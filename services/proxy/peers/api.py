@@ -1,0 +1,111 @@
+"""Requests that belong to another proxy's upload: they are found here, before anything else looks at them.
+
+A request that is passed on is marked with the secret of the cluster. Marked requests are answered where they arrive, so
+nothing goes round in circles; a mark with a wrong secret has that effect too, and no other. With the right one the address
+under which the client reached the cluster comes along (it goes into the options of split-merge runs).
+"""
+
+import hmac
+from collections.abc import Callable
+from typing import Final
+
+from libs.common.errors import BusFailed
+from libs.common.identity import owner_of
+from libs.common.model import TaskId
+from libs.http1.lines import Header, find
+from services.proxy.errors import HolderAway
+from services.proxy.exchange.nodeodm_api import UUID, UUID_AT_END, status_of, words_of
+from services.proxy.exchange.request import Exchange, text
+from services.proxy.peers.handlers import Neighbours
+from services.proxy.peers.ports import Passed, PeerAnswer
+
+INIT: Final = "/task/new/init"
+
+UPLOAD: Final = "/task/new/upload"
+
+COMMIT: Final = "/task/new/commit"
+
+MARK: Final = b"clusterodm-passed-on"
+
+ADDRESS: Final = b"clusterodm-address"
+
+ALONG: Final = frozenset((b"accept", b"content-length", b"content-type", b"set-uuid", b"user-agent"))
+
+BACK: Final = frozenset((b"retry-after",))
+
+
+class Passing:
+    """Passes requests on to the proxy that holds their upload."""
+
+    def __init__(self, neighbours: Neighbours, secret: Callable[[], str], stall_s: float, public_address: str) -> None:
+        self._neighbours = neighbours
+        self._secret = secret
+        self._stall_s = stall_s
+        self._public_address = public_address
+
+    async def took(self, exchange: Exchange) -> bool:
+        """Answer a request that belongs elsewhere; False when it is to be answered here."""
+        if (mark := exchange.header(MARK)) is not None:
+            if hmac.compare_digest(mark, self._secret().encode()):
+                exchange.given_origin = text(exchange.header(ADDRESS)) or ""
+            return False
+        task = task_of(exchange)
+        if task is None:
+            return False
+        try:
+            return await self._pass_on(exchange, task)
+        except (BusFailed, HolderAway) as error:
+            await exchange.drain()
+            await exchange.refuse(words_of(error), status_of(error))
+            return True
+
+    async def _pass_on(self, exchange: Exchange, task: TaskId) -> bool:
+        is_commit = exchange.path.startswith(COMMIT)
+        holder = await self._neighbours.holder(task)
+        if holder is None:
+            return False
+        if is_commit and self._neighbours.knows_committed(task, owner_of(exchange.token)):
+            await exchange.json({"uuid": task})
+            return True
+        try:
+            await reply(exchange, await self._neighbours.pass_on(holder, self._passed(exchange)))
+        except HolderAway:
+            if not (is_commit and await self._committed(task, exchange)):
+                raise
+            await exchange.json({"uuid": task})
+        return True
+
+    async def _committed(self, task: TaskId, exchange: Exchange) -> bool:
+        return await self._neighbours.is_committed(task, owner_of(exchange.token))
+
+    def _passed(self, exchange: Exchange) -> Passed:
+        raw_path: bytes = exchange.scope["raw_path"]
+        query: bytes = exchange.scope["query_string"]
+        headers: list[Header] = [line for line in exchange.headers if line[0] in ALONG]
+        chunked = exchange.header(b"transfer-encoding") is not None
+        if not chunked and find(headers, b"content-length") is None:
+            headers.append((b"content-length", b"0"))
+        address = (self._public_address or exchange.origin).encode("latin-1", "replace")
+        headers += [(MARK, self._secret().encode()), (ADDRESS, address)]
+        target = raw_path + (b"?" + query if query else b"")
+        return Passed(target, headers, exchange.chunks(self._stall_s), chunked)
+
+
+def task_of(exchange: Exchange) -> TaskId | None:
+    """Say which upload a request is about; None: about none."""
+    if exchange.method != "POST":
+        return None
+    named = None
+    if exchange.path == INIT:
+        named = text(exchange.header(b"set-uuid"))
+    elif exchange.path.startswith((UPLOAD, COMMIT)) and (match := UUID_AT_END.fullmatch(exchange.path)):
+        named = match[1]
+    return TaskId(named) if named and UUID.fullmatch(named) else None
+
+
+async def reply(exchange: Exchange, answer: PeerAnswer) -> None:
+    """Give the client the other proxy's answer."""
+    if exchange.body_left:
+        await exchange.drain()
+    more = [line for line in answer.headers if line[0] in BACK]
+    await exchange.json(answer.body, answer.status, close=exchange.body_left, headers=more)

@@ -1,0 +1,62 @@
+"""Any proxy takes any request: what belongs to an upload that another proxy holds is passed on to it.
+
+    upload, commit, init again (set-uuid)   to the instance that KV `uploads` names, as it comes
+    everything else                         is answered here: the scheduler and the mirrors know all of it
+
+A commit is first held against what is known of committed tasks, so that it gets the same answer again also when the proxy
+that took it is gone. Passed on once, a request is answered there, whatever KV `uploads` says by then.
+"""
+
+import structlog
+
+from libs.common.errors import NotFound
+from libs.common.identity import may_touch
+from libs.common.messages import GET_TASK, TaskRef
+from libs.common.model import Owner, TaskId, Upload
+from libs.common.ports import Bus
+from services.proxy.cluster.ports import Cluster
+from services.proxy.errors import HolderAway
+from services.proxy.peers.ports import Holders, Passed, PeerAnswer, Peers
+from services.proxy.spool.ports import Spool
+
+log = structlog.get_logger()
+
+
+class Neighbours:
+    """The other proxies, as far as requests are passed on to them."""
+
+    def __init__(self, bus: Bus, cluster: Cluster, spool: Spool, holders: Holders, peers: Peers) -> None:
+        self._bus = bus
+        self._cluster = cluster
+        self._spool = spool
+        self._holders = holders
+        self._peers = peers
+
+    async def holder(self, task: TaskId) -> Upload | None:
+        """Find the other proxy that holds an upload; None: it is ours, or nobody's. Raises BusFailed."""
+        if self._spool.find(task) is not None:
+            return None
+        return await self._holders.elsewhere(task)
+
+    async def pass_on(self, holder: Upload, passed: Passed) -> PeerAnswer:
+        """Have the other proxy answer. Raises HolderAway, and what reading the body raises."""
+        try:
+            answer = await self._peers.post(holder.url, passed)
+        except HolderAway:
+            log.warning("holder is away", task=holder.task, instance=holder.instance, url=holder.url)
+            raise
+        log.debug("passed on", task=holder.task, instance=holder.instance, status=answer.status)
+        return answer
+
+    def knows_committed(self, task: TaskId, owner: Owner) -> bool:
+        """Whether the mirror has it as a committed task of this owner."""
+        record = self._cluster.task(task)
+        return record is not None and may_touch(owner, record.task.owner) and not record.task.removed
+
+    async def is_committed(self, task: TaskId, owner: Owner) -> bool:
+        """Ask the scheduler whether it is a committed task of this owner. Raises BusFailed."""
+        try:
+            await self._bus.ask(GET_TASK, TaskRef(task=task, owner=owner))
+        except NotFound:
+            return False
+        return True

@@ -1,0 +1,44 @@
+"""What passing on needs of the world: which proxy holds which upload, and the way there."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from libs.common.model import TaskId, Upload
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A client's request on its way to the proxy that holds the upload."""
+
+    target: bytes
+    """Path and query as the client wrote them."""
+    headers: Sequence[tuple[bytes, bytes]]
+    body: AsyncIterator[bytes]
+    chunked: bool = False
+    """The length of the body is not known beforehand."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAnswer:
+    """What the other proxy answered."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Peers(Protocol):
+    """The way to the other proxies."""
+
+    async def post(self, url: str, passed: Passed) -> PeerAnswer:
+        """Pass a request on as its body comes. Raises HolderAway, and what reading the body raises."""
+        ...
+
+
+class Holders(Protocol):
+    """Which proxy holds which upload (KV `uploads`)."""
+
+    async def elsewhere(self, task: TaskId) -> Upload | None:
+        """Find another proxy that holds it; None: none does, or we do. Raises BusFailed when nobody can tell."""
+        ...

@@ -1,0 +1,148 @@
+"""Answers of polls as they go over the wire, each worked out once however many ask for it at the same moment.
+
+    /info                      encoded once per change of the totals
+    info of an ended task      encoded once per record, and given when its owner has confirmed that it is still the last one
+    what a node has just said  encoded once, and given when the record's owner has confirmed that nothing has changed
+    everything else            asked of read.py; who asks the same before the answer is there gets the same bytes,
+                               unless the record has changed meanwhile: who has just cancelled must see it
+
+Whose task it is, is looked at for everybody who asks. What is unknown here, or fails, is not answered: the usual way says
+it in the proper words.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import structlog
+
+from libs.common.errors import ClusterError
+from libs.common.identity import may_touch
+from libs.common.messages import TaskRecord
+from libs.common.model import ClusterSummary, Owner, Task, TaskId
+from services.proxy.cluster.ports import Cluster
+from services.proxy.polling.core.task_info import cluster_info
+from services.proxy.polling.handlers.read import Reader
+
+log = structlog.get_logger()
+
+ENDED_COUNT: Final = 2048
+"""So many encoded answers of ended tasks are kept."""
+
+Take = Callable[[bytes | None], None]
+
+
+class Question(NamedTuple):
+    """What is asked about a task."""
+
+    task: TaskId
+    output: bool
+    """The console alone; otherwise how it stands."""
+    from_line: int | None
+    """From where the console is wanted; None: it is not."""
+
+
+class Again(NamedTuple):
+    """Something that is told again."""
+
+    work: Coroutine[Any, Any, None] | None
+    """To be awaited for that."""
+
+
+class Asked:
+    """A question under way, and who waits for its answer."""
+
+    __slots__ = ("record", "takers")
+
+    def __init__(self, record: TaskRecord, take: Take) -> None:
+        self.record = record
+        self.takers = [take]
+
+    def __repr__(self) -> str:
+        """Show how many wait."""
+        return f"Asked({self.record.task.id} takers={len(self.takers)})"
+
+
+class Polls:
+    """Answers polls with bytes."""
+
+    def __init__(self, reader: Reader, cluster: Cluster) -> None:
+        self._reader = reader
+        self._cluster = cluster
+        self._under_way: dict[Question, Asked] = {}
+        self._ended: dict[TaskId, tuple[Task, bytes]] = {}
+        self._info_of: ClusterSummary | None = None
+        self._info = b""
+
+    def __repr__(self) -> str:
+        """Show what is going on."""
+        return f"Polls(under_way={list(self._under_way.values())} ended={len(self._ended)})"
+
+    def info(self) -> bytes:
+        """Answer `/info`."""
+        summary = self._reader.summary()
+        if summary is not self._info_of:
+            self._info_of, self._info = summary, msgspec.json.encode(cluster_info(summary))
+        return self._info
+
+    def answer(self, question: Question, owner: Owner, take: Take) -> Coroutine[Any, Any, None] | None:
+        """Call `take` with the answer, now or later, or with None; what is returned is to be awaited for that."""
+        record = self._cluster.task(question.task)
+        if record is None or record.task.removed or not may_touch(owner, record.task.owner):
+            take(None)
+            return None
+        if (again := self._told_again(question, record, take)) is not None:
+            return again.work
+        asked = self._under_way.get(question)
+        if asked is not None and asked.record.task is record.task:
+            asked.takers.append(take)
+            return None
+        asked = self._under_way[question] = Asked(record, take)
+        return self._find_out(question, asked)
+
+    def _told_again(self, question: Question, record: TaskRecord, take: Take) -> "Again | None":
+        """Tell what a node has just said, when the record's owner says that nothing has changed; None: it has said nothing."""
+        reader = self._reader
+        answer = reader.answers.fresh.find(record, output=question.output)
+        content = reader.told_again(answer, question.from_line) if answer and reader.confirmer.is_prompt else None
+        if answer is None or content is None:
+            return None
+
+        def tell(is_last: bool) -> None:
+            take(content if is_last and reader.answers.fresh.holds(answer) else None)
+
+        return Again(reader.confirmer.tell(record, tell))
+
+    def _of_ended(self, task: Task) -> bytes | None:
+        kept = self._ended.get(task.id)
+        if kept is not None and kept[0] is task:
+            return kept[1]
+        info = self._reader.info_of_ended(task)
+        if info is None:
+            return None
+        if len(self._ended) >= ENDED_COUNT:
+            self._ended.clear()
+        content = msgspec.json.encode(info)
+        self._ended[task.id] = task, content
+        return content
+
+    async def _find_out(self, question: Question, asked: Asked) -> None:
+        content = None
+        try:
+            content = await self._said(question, asked.record)
+        except ClusterError as error:
+            log.debug("poll goes the usual way", task=question.task, reason=error.message)
+        finally:
+            if self._under_way.get(question) is asked:
+                del self._under_way[question]
+            for take in asked.takers:
+                take(content)
+
+    async def _said(self, question: Question, record: TaskRecord) -> bytes:
+        if question.output:
+            return msgspec.json.encode(await self._reader.output_of(record, question.from_line or 0))
+        if question.from_line is None and self._of_ended(record.task) is not None:
+            record = await self._reader.confirmed(record)
+            if (content := self._of_ended(record.task)) is not None:
+                return content
+        return msgspec.json.encode(await self._reader.info_of(record, question.from_line))

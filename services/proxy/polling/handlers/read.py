@@ -1,0 +1,320 @@
+"""An owner's tasks, for `/task/list`: the scheduler knows all of them, also those that ended long ago.
+
+Where it cannot be asked, the list is what it last said to this owner, with what the mirror knows of active tasks; short lists
+of the owners that asked last are remembered for that. An owner of whom nothing is known gets no answer.
+"""
+
+import asyncio
+from collections import OrderedDict
+from typing import Any, Final
+
+import msgspec
+
+from libs.common.clocks import Clock
+from libs.common.errors import BusFailed, ClusterError, NotFound, Removed
+from libs.common.identity import may_touch
+from libs.common.messages import (
+    FINISH_REPORTED,
+    GET_TASK,
+    LIST_TASK_IDS,
+    READ_CONSOLE,
+    FinishReported,
+    ListTaskIds,
+    ReadConsole,
+    TaskRecord,
+    TaskRef,
+)
+from libs.common.model import ClusterSummary, NodeOption, Owner, Task, TaskId, TaskState
+from libs.common.ports import Bus
+from services.proxy.cluster.core import attempt_on_node
+from services.proxy.cluster.handlers import Confirmer, held
+from services.proxy.cluster.ports import Cluster, IsSure, always, require_sure
+from services.proxy.exchange.nodeodm_api import no_task
+from services.proxy.polling.core.node_queries import NodeAnswer
+from services.proxy.polling.core.task_info import (
+    console,
+    contradicts,
+    is_queued,
+    kept_lines,
+    known_info,
+    lines_after,
+    lines_before,
+    node_info,
+    node_line,
+)
+from services.proxy.polling.handlers.node_answers import Inquiry, NodeAnswers
+
+OWNERS_COUNT: Final = 100
+
+SHORT_COUNT: Final = 1_000
+
+KEPT_PART_S: Final = 0.9
+"""How long a part of a kept console may take before the node is asked instead."""
+
+KEPT_CONSOLE_S: Final = 5.0
+"""How long all its parts may take."""
+
+ENCODED_COUNT: Final = 16
+"""Of so many different lines on, what is told of one answer of a node is kept."""
+
+
+class TaskLists:
+    """Lists tasks by owner."""
+
+    def __init__(self, bus: Bus, cluster: Cluster) -> None:
+        self._bus = bus
+        self._cluster = cluster
+        self._told: OrderedDict[Owner, tuple[TaskId, ...]] = OrderedDict()
+
+    def __repr__(self) -> str:
+        """Show how many lists are remembered."""
+        return f"TaskLists({len(self._told)})"
+
+    async def of(self, owner: Owner) -> list[TaskId]:
+        """List an owner's committed tasks in the order of their commits. Raises BusFailed when nothing is known."""
+        try:
+            listed = await self._ask(owner)
+        except BusFailed:
+            return self._last_known(owner)
+        self._remember(owner, listed)
+        return listed
+
+    async def _ask(self, owner: Owner) -> list[TaskId]:
+        listed: list[TaskId] = []
+        more, after = True, None
+        while more:
+            page = await self._bus.ask(LIST_TASK_IDS, ListTaskIds(owner=owner, after=after))
+            listed.extend(page.tasks)
+            more, after = page.more and bool(page.tasks), page.tasks[-1] if page.tasks else None
+        return listed
+
+    def _remember(self, owner: Owner, listed: list[TaskId]) -> None:
+        self._told.pop(owner, None)
+        if len(listed) <= SHORT_COUNT:
+            self._told[owner] = tuple(listed)
+        while len(self._told) > OWNERS_COUNT:
+            self._told.popitem(last=False)
+
+    def _last_known(self, owner: Owner) -> list[TaskId]:
+        told = self._told.get(owner)
+        if told is None or not self._cluster.ready:
+            raise BusFailed("the scheduler cannot be asked for the tasks of this owner")
+        active = {task.id: task for task in self._cluster.tasks() if task.owner == owner}
+        known = dict.fromkeys((*told, *active))
+        return [task for task in known if task not in active or not active[task].removed]
+
+
+class Reader:
+    """Answers polls."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        cluster: Cluster,
+        inquiry: Inquiry,
+        clock: Clock,
+        *,
+        is_sure: IsSure = always,
+    ) -> None:
+        self._is_sure = is_sure
+        self._bus = bus
+        self.confirmer = Confirmer(bus, cluster, clock)
+        self.answers = NodeAnswers(cluster, inquiry, self.confirmer, clock)
+        self._cluster = cluster
+        self._lists = TaskLists(bus, cluster)
+        self._clock = clock
+        self._now_ms = clock.wall_ms
+
+    def summary(self) -> ClusterSummary:
+        """Say the cluster's totals."""
+        return self._cluster.summary()
+
+    def options(self) -> tuple[NodeOption, ...]:
+        """List the options that tasks may have; empty when no node was ever seen."""
+        return self._cluster.options()
+
+    async def tasks_of(self, owner: Owner) -> list[dict[str, str]]:
+        """List an owner's committed tasks. Raises BusFailed when nothing is known of them."""
+        return [{"uuid": task} for task in await self._lists.of(owner)]
+
+    async def find(self, task: TaskId, owner: Owner, action: str) -> Task:
+        """Find a task of this owner. Raises NotFound in the original's words, BusFailed when nobody can tell."""
+        return (await self._record(task, owner, action)).task
+
+    async def find_result(self, task: TaskId, owner: Owner, action: str) -> Task:
+        """Find a task of which somebody wants the result: one that has none here may have one elsewhere. Raises as `find`."""
+        record = await self._record(task, owner, action)
+        return record.task if record.task.state.ended else (await self.confirmed(record)).task
+
+    async def _record(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
+        record = self._cluster.task(task) or await self._ended(task)
+        if record is None:
+            record = await self._ask_for(task, owner, action)
+        if record.task.removed or not may_touch(owner, record.task.owner):
+            raise NotFound(no_task(task, action))
+        return record
+
+    async def info(self, task_id: TaskId, owner: Owner, from_line: int | None) -> dict[str, Any]:
+        """Say how a task stands, with its console from a line on where asked."""
+        return await self.info_of(await self._record(task_id, owner, "info"), from_line)
+
+    async def output(self, task_id: TaskId, owner: Owner, from_line: int) -> list[str]:
+        """Say a task's console from a line on; negative: the last lines."""
+        return await self.output_of(await self._record(task_id, owner, "output"), from_line)
+
+    async def info_of(self, record: TaskRecord, from_line: int | None) -> dict[str, Any]:
+        """Say how a task stands that has been found. Raises BusFailed when it is not certain that it still stands so."""
+        said = await self._said_of_running(record, from_line)
+        if said is not None and not contradicts(record.task, said):
+            return self._from_node(record.task, said, from_line)
+        latest = await self.confirmed(record)
+        if latest is not record:
+            said = await self._said_of_running(latest, from_line)
+        return await self._confirmed_info(latest.task, said, from_line)
+
+    async def confirmed(self, record: TaskRecord) -> TaskRecord:
+        """Find the last record of a task. Raises NotFound when it was removed, BusFailed when nobody can tell."""
+        try:
+            latest = await self.confirmer.confirm(record)
+        except Removed:
+            raise NotFound(no_task(record.task.id, "info")) from None
+        except NotFound:
+            raise BusFailed(f"{record.task.id} is known here, and its owner does not know it") from None
+        if latest.task.removed:
+            raise NotFound(no_task(record.task.id, "info"))
+        return latest
+
+    async def _said_of_running(self, record: TaskRecord, from_line: int | None) -> dict[str, Any] | None:
+        """Say what the node of a running task says; None when it has nothing to say of it."""
+        if record.task.state is not TaskState.RUNNING:
+            return None
+        line = self._line(record.task, from_line)
+        answer = await self.answers.of_running(record, line, output=False)
+        if answer is None or answer.info is None:
+            return None
+        return {**answer.info, "output": list(answer.lines_from(line) or ())}
+
+    async def _confirmed_info(self, task: Task, said: dict[str, Any] | None, from_line: int | None) -> dict[str, Any]:
+        """Say how a task stands that is known to stand so. `said`: what its node says of one that runs."""
+        if said is not None:
+            if contradicts(task, said):
+                await self._mention(task)
+            return self._from_node(task, said, from_line)
+        if from_line is None and (ended := self.info_of_ended(task)) is not None:
+            return ended
+        if from_line is not None and (kept := await self._kept_console(task, from_line)) is not None:
+            return {**known_info(task, self._now_ms()), "output": kept}
+        if task.state.ended:
+            return await self._ended_info(task, from_line)
+        return self._known_info(task, from_line)
+
+    async def _ended_info(self, task: Task, from_line: int | None) -> dict[str, Any]:
+        """Say how an ended task stands of which nothing, or no console, was kept: its node may know more."""
+        answer = await self.answers.ask_for_info(TaskRecord(task=task, revision=0), self._line(task, from_line))
+        if answer is None or answer.info is None:
+            return self._known_info(task, from_line)
+        return self._from_node(task, {**answer.info, "output": answer.lines}, from_line)
+
+    def _from_node(self, task: Task, said: dict[str, Any], from_line: int | None) -> dict[str, Any]:
+        info = {**(node_info(task, said) or {})}
+        lines = info.pop("output", None) or ()
+        if from_line is None:
+            return info
+        return {**info, "output": console(task, self._lines_before(task), lines, from_line)}
+
+    def _known_info(self, task: Task, from_line: int | None) -> dict[str, Any]:
+        info = known_info(task, self._now_ms())
+        if from_line is None:
+            return info
+        lines = kept_lines(task, self._node_line(task, from_line))
+        return {**info, "output": console(task, self._lines_before(task), lines, from_line)}
+
+    def _line(self, task: Task, from_line: int | None) -> int | None:
+        return None if from_line is None else self._node_line(task, from_line)
+
+    def _node_line(self, task: Task, from_line: int) -> int:
+        return node_line(len(self._lines_before(task)), len(lines_after(task)), from_line)
+
+    async def output_of(self, record: TaskRecord, from_line: int) -> list[str]:
+        """Say the console of a task that has been found."""
+        task = record.task
+        if (kept := await self._kept_console(task, from_line)) is not None:
+            return kept
+        line = self._node_line(task, from_line)
+        if task.state is TaskState.RUNNING:
+            answer = await self.answers.of_running(record, line, output=True)
+        else:
+            answer = await self.answers.ask_for_output(record, line)
+        lines = answer.lines_from(line) if answer else None
+        return console(task, self._lines_before(task), kept_lines(task, line) if lines is None else lines, from_line)
+
+    def told_again(self, answer: NodeAnswer, from_line: int | None) -> bytes | None:
+        """Encode what is told of a node's answer, once; None: it does not have those lines."""
+        if from_line in answer.encoded:
+            return answer.encoded[from_line]
+        task = answer.record.task
+        line = self._line(task, from_line)
+        found = self.answers.fresh.find_with(answer.record, line, output=answer.info is None)
+        if found is None:
+            return None
+        lines = found.lines_from(line) or ()
+        if found.info is not None:
+            told: Any = self._from_node(task, {**found.info, "output": list(lines)}, from_line)
+        else:
+            told = console(task, self._lines_before(task), lines, from_line or 0)
+        if len(answer.encoded) >= ENCODED_COUNT:
+            answer.encoded.clear()
+        return answer.encoded.setdefault(from_line, msgspec.json.encode(told))
+
+    def info_of_ended(self, task: Task) -> dict[str, Any] | None:
+        """Say how a task stands for ever; None: that is not certain yet."""
+        return known_info(task, self._now_ms()) if task.state.ended and task.known is not None else None
+
+    async def _kept_console(self, task: Task, from_line: int) -> list[str] | None:
+        """Read the console of an ended task from where it is kept; None when it is not, or cannot be read now.
+
+        A long one comes in several answers.
+        """
+        if not (task.state.ended and task.console_kept):
+            return None
+        lines: list[str] = []
+        try:
+            async with asyncio.timeout(KEPT_CONSOLE_S):
+                while answer := await self._read_console(task, from_line + len(lines) if from_line >= 0 else from_line):
+                    lines.extend(answer)
+                    if from_line < 0:
+                        break
+        except (ClusterError, TimeoutError):
+            return None
+        return lines
+
+    async def _read_console(self, task: Task, from_line: int) -> tuple[str, ...]:
+        asked = ReadConsole(task=task.id, owner=task.owner, from_line=from_line)
+        return (await self._bus.ask(READ_CONSOLE, asked, timeout_s=KEPT_PART_S)).lines
+
+    async def _mention(self, task: Task) -> None:
+        """Have the scheduler look now: the node is ahead of the record."""
+        if (attempt := attempt_on_node(task)) is not None:
+            await self._bus.tell(FINISH_REPORTED, FinishReported(node_task_id=attempt.node_task_id))
+
+    def _lines_before(self, task: Task) -> list[str]:
+        position = self._cluster.position(task) if is_queued(task) else None
+        return lines_before(task, position)
+
+    async def _ended(self, task: TaskId) -> TaskRecord | None:
+        """Look for a task among the ended ones; None: it is not there, or that cannot be said now."""
+        try:
+            return await self._cluster.recall(task)
+        except BusFailed:
+            return None
+
+    async def _ask_for(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
+        asked = TaskRef(task=task, owner=owner)
+        try:
+            record = await held(lambda: self._bus.ask(GET_TASK, asked, timeout_s=0.9), self._clock)
+        except NotFound as error:
+            if not isinstance(error, Removed):
+                await require_sure(self._is_sure, task)
+            raise NotFound(no_task(task, action)) from None
+        self._cluster.learn(record)
+        return record

@@ -1,0 +1,152 @@
+"""Whether the records are those that this proxy knows, and what it does when they are not.
+
+Whether the records are those that this proxy knows, and what it does when they are not.
+
+The spool keeps the incarnation of the store (libs/common/incarnation.py) beside its uploads. Another one in NATS means that the records
+were lost. Then all held tasks are looked at again, and submitted again by their loops (forwarding/handlers/forwarder.py), what is held is
+announced again, the secret of the proxies is written again, and for a while "the scheduler does not know it" is no answer for clients: other proxies submit theirs again, too.
+A task that lies here is known whatever the records say.
+
+Tasks whose photos should lie here and do not: an older store was restored, and they have been removed or completed since.
+
+The scheduler cannot know: their holder is there, and nothing asks for them. So each record that names us is held against the spool as it
+comes by, and what is missing is reported after a second look. Nothing is deleted by that.
+
+Announces this proxy with its spool (KV `proxies`): should it not come back, the scheduler can say which directory is missing.
+
+The announcement outlives the proxy, by months and not for ever: each one that runs announces itself again when it is not there.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from libs.common.clocks import Clock, Instant
+from libs.common.errors import BusFailed, NotFound, Refused
+from libs.common.incarnation import incarnation
+from libs.common.messages import GET_TASK, PROXIES, REPORT_INPUTS_LOST, ReportInputsLost, TaskRef
+from libs.common.model import Proxy, Task, TaskId, TaskState
+from libs.common.ports import Bus
+from services.proxy.cluster.ports import Cluster
+from services.proxy.spool.core.upload import Mark
+from services.proxy.spool.ports import RecoveredSpool, Spool
+
+log = structlog.get_logger()
+
+SETTLE_S: Final = 60.0
+"""How long the proxies of a cluster take to submit again what they hold, at most."""
+
+FRESH_S: Final = 1.0
+"""How old what is known of the incarnation may be when a client is about to hear that a task does not exist."""
+
+NEEDED_IN: Final = frozenset((TaskState.WAITING, TaskState.RUNNING))
+"""A task that is being forwarded is either, a little later."""
+
+KEPT_S: Final = 90 * 24 * 3600
+
+
+class Recovery:
+    """Watches over the incarnation. `look` is called every few seconds."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        spool: RecoveredSpool,
+        clock: Clock,
+        look_again: Callable[[], None],
+        renew_secret: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._bus = bus
+        self._spool = spool
+        self._clock = clock
+        self._look_again = look_again
+        self._renew_secret = renew_secret
+        self._looked_at: Instant | None = None
+        self._settled_at = clock.instant()
+
+    async def look(self, wait_s: float = 0.0) -> None:
+        """Compare the incarnation with the spool's. Raises BusFailed."""
+        current, known = await incarnation(self._bus, self._clock.wall_ms, wait_s), self._spool.incarnation
+        self._looked_at = self._clock.instant()
+        if known is not None and known.id == current.id:
+            return
+        await self._spool.join(current)
+        if known is None:
+            log.info("spool belongs to the store from now on", incarnation=current.id)
+            return
+        log.error("records were lost, what is held here is submitted again", was=known.id, incarnation=current.id)
+        self._settled_at = self._clock.instant() + SETTLE_S
+        self._look_again()
+        await self._renew_secret()
+        await self._spool.announce()
+
+    async def is_sure(self, task: TaskId) -> bool:
+        """Whether a task that the scheduler does not know is sure not to exist. Raises BusFailed."""
+        held = self._spool.find(task)
+        if held is not None and Mark.SUBMITTED in held.marks:
+            return False
+        now = self._clock.instant()
+        if self._looked_at is None or now - self._looked_at > FRESH_S:
+            await self.look()
+        return self._clock.instant() >= self._settled_at
+
+
+class Missing:
+    """Holds records against the spool. `report` is called every few seconds."""
+
+    def __init__(self, bus: Bus, cluster: Cluster, spool: Spool) -> None:
+        self._bus = bus
+        self._cluster = cluster
+        self._spool = spool
+        self._suspects: set[TaskId] = set()
+
+    def __repr__(self) -> str:
+        """Show how many are looked at."""
+        return f"Missing(suspects={len(self._suspects)})"
+
+    def follow(self) -> None:
+        """Look at each record, those that are there and each one that changes."""
+        self._cluster.on_task(self._noticed)
+        self._suspects.update(task.id for task in self._cluster.tasks() if self._is_missing(task))
+
+    def _noticed(self, task: TaskId) -> None:
+        record = self._cluster.task(task)
+        if record is not None and self._is_missing(record.task):
+            self._suspects.add(task)
+
+    def _is_missing(self, task: Task) -> bool:
+        ours = task.holder == self._spool.instance and task.state in NEEDED_IN and task.inputs_kept and not task.removed
+        return ours and self._spool.find(task.id) is None
+
+    async def report(self) -> None:
+        """Report what is missing, whatever the mirror says by now. Raises BusFailed."""
+        for task in list(self._suspects):
+            try:
+                await self._report(task)
+            except BusFailed:
+                raise
+            except (NotFound, Refused) as error:
+                log.debug("missing inputs not reported", task=task, reason=error.message)
+            self._suspects.discard(task)
+
+    async def _report(self, task: TaskId) -> None:
+        record = (await self._bus.ask(GET_TASK, TaskRef(task=task))).task
+        if self._is_missing(record):
+            log.error("inputs of a task are not here", task=task, state=str(record.state))
+            await self._bus.ask(REPORT_INPUTS_LOST, ReportInputsLost(task=task, holder=self._spool.instance))
+
+
+class Presence:
+    """The announcement of one proxy. `announce` is called every now and then."""
+
+    def __init__(self, bus: Bus, proxy: Proxy) -> None:
+        self._bus = bus
+        self._proxy = proxy
+
+    async def announce(self) -> None:
+        """Put it up if it is not there. Raises BusFailed."""
+        bucket = await self._bus.bucket(PROXIES)
+        found = await bucket.get(self._proxy.instance)
+        if found is None or found.value != self._proxy:
+            await bucket.put(self._proxy.instance, self._proxy, ttl_s=KEPT_S)

@@ -1,0 +1,1 @@
+"""Results: downloads and pages, relayed from nodes or sent on to where they lie."""

@@ -1,0 +1,253 @@
+"""Where a result may lie, which part of it a client wants, and which header lines pass. Pure.
+
+The places, in the order in which they are tried:
+
+    machine   the task ran on a rented machine, which is gone or about to go: its node has put the results into a bucket, and
+              the autoscaler, who has the keys, says where
+    prefix    `--downloads-from-s3 URL`: at <URL>/<id of the task on its node>/<asset>, for everybody to read
+    node      the node itself, as long as it is registered
+
+Nobody is sent to an address before something has been seen there: clients save what they get, and would keep S3's XML about
+a missing key as their zip.
+
+Parts of results that their nodes send as a whole only (RFC 9110, 14):
+
+    one range that begins inside        206 with that part
+    one that begins behind the end      416
+    several, another unit, nonsense     200 with everything, which a server may always answer
+    If-Range                            200 with everything: such nodes name no version of a result
+
+Both ways only header lines that are known go on, so that a line which somebody invents tomorrow does not.
+
+    towards a node      what changes its answer; never a cookie, an authorization or an origin
+    towards a client    what describes the content, and how long it may be kept
+
+A client's browser takes a node's answer for ours, so nothing goes on that would act on our origin, or that we say ourselves:
+
+    lines of a node                                         passed on   because they
+    Content-*, Accept-Ranges, ETag, Last-Modified, digests  yes         describe the content
+    Cache-Control, Expires                                  yes         say how long it may be kept
+    Location                                                a path      lead elsewhere: only to a path of ours
+    Set-Cookie, Clear-Site-Data                             no          write and delete what browsers keep for our origin
+    Strict-Transport-Security, Alt-Svc, Refresh, Link       no          send browsers to another port, protocol or place
+    WWW-Authenticate, Proxy-Authenticate                    no          ask users for a password, in our name
+    Content-Security-Policy*, Permissions-Policy, NEL ...   no          make browsers report, or forbid, for our origin
+    Access-Control-*, Date, Server, Vary, X-Powered-By      no          are said by us
+    Connection and what it names, Transfer-Encoding ...     no          are between two neighbours (RFC 9110, 7.6.1)
+
+`Content-Security-Policy` and `Content-Location` begin like what describes the content; the list names each line in full.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from libs.common.model import Attempt, Node, NodeId, StatusCode, Task, TaskState
+from libs.http1.lines import Header, find
+from services.proxy.cluster.core import attempt_on_node
+
+ALIASES: Final = {"orthophoto.tif": "odm_orthophoto/odm_orthophoto.tif"}
+"""What clients call otherwise than the project does."""
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+OK: Final = 200
+
+PASSED_ON: Final = frozenset((OK, 206, 304, 416))
+
+NOT_THERE: Final = frozenset((403, 404))
+"""A bucket that may not be listed says 403 of what it does not have."""
+
+PARTIAL: Final = 206
+
+NOT_SATISFIABLE: Final = 416
+
+RANGE: Final = re.compile(rb"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.IGNORECASE)
+
+OF_THE_WHOLE: Final = frozenset((b"content-length", b"content-range", b"content-md5", b"digest", b"content-digest"))
+
+LOCAL_PATH: Final = re.compile(rb"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?")
+
+TOWARDS_CLIENT: Final = frozenset(
+    (
+        b"accept-ranges",
+        b"cache-control",
+        b"content-digest",
+        b"content-disposition",
+        b"content-encoding",
+        b"content-language",
+        b"content-length",
+        b"content-md5",
+        b"content-range",
+        b"content-type",
+        b"digest",
+        b"etag",
+        b"expires",
+        b"last-modified",
+        b"location",
+        b"repr-digest",
+        b"x-content-type-options",
+    )
+)
+
+TOWARDS_NODE: Final = frozenset(
+    (
+        b"accept",
+        b"accept-encoding",
+        b"if-match",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-range",
+        b"if-unmodified-since",
+        b"range",
+        b"user-agent",
+    )
+)
+
+
+class Place(StrEnum):
+    """Where a result may lie."""
+
+    MACHINE = "machine"
+    PREFIX = "prefix"
+    NODE = "node"
+
+
+class Seen(StrEnum):
+    """What a storage's answer means."""
+
+    THERE = "there"
+    MISSING = "missing"
+    TROUBLE = "trouble"
+
+
+class Storage(Node, frozen=True, kw_only=True):
+    """A server that keeps results, asked as nodes are."""
+
+    root: str
+    """Scheme and authority, as they stand in its URLs: signatures hold for exactly this."""
+
+    @property
+    def url(self) -> str:
+        """The root of its addresses."""
+        return self.root
+
+    @property
+    def name(self) -> str:
+        """How logs call it."""
+        return self.root
+
+
+def places(task: Task, prefix: str, *, node_known: bool) -> tuple[Place, ...]:
+    """Say where to look."""
+    attempt = attempt_on_node(task)
+    if attempt is None:
+        return ()
+    found = [stored(attempt, prefix)] if has_completed(task) else []
+    return tuple(place for place in (*found, Place.NODE if node_known else None) if place)
+
+
+def has_completed(task: Task) -> bool:
+    """Whether its last run has a result. One that was canceled after its end has it still."""
+    said = task.known.code if task.known else None
+    return task.state is TaskState.COMPLETED or (task.state is TaskState.CANCELED and said is StatusCode.COMPLETED)
+
+
+def stored(attempt: Attempt, prefix: str) -> Place | None:
+    """Say which storage a finished attempt has used."""
+    if attempt.machine is not None:
+        return Place.MACHINE
+    return Place.PREFIX if prefix else None
+
+
+def address(prefix: str, attempt: Attempt, asset: str) -> str:
+    """Write the address of a result under `--downloads-from-s3`."""
+    return f"{prefix.rstrip('/')}/{attempt.node_task_id}/{quote(ALIASES.get(asset, asset))}"
+
+
+def seen(status: int) -> Seen:
+    """Judge the answer to a question for a result."""
+    if status in PASSED_ON:
+        return Seen.THERE
+    return Seen.MISSING if status in NOT_THERE else Seen.TROUBLE
+
+
+def storage_and_path(url: str) -> tuple[Storage, bytes]:
+    """Take an address apart: whom to ask, and for what."""
+    parts = urlsplit(url)
+    root = f"{parts.scheme}://{parts.netloc}"
+    port = parts.port or DEFAULT_PORTS[parts.scheme]
+    path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
+    return Storage(id=NodeId(root), hostname=parts.hostname or "", port=port, root=root), path.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a result; `count_bytes` 0: there is no such part."""
+
+    first: int
+    count_bytes: int
+    size_bytes: int
+    """Of the whole."""
+
+    @property
+    def status(self) -> int:
+        """How it is answered."""
+        return PARTIAL if self.count_bytes else NOT_SATISFIABLE
+
+    @property
+    def reaches_the_end(self) -> bool:
+        """Whether nothing comes behind it."""
+        return self.first + self.count_bytes == self.size_bytes
+
+    def headers(self, whole: Sequence[Header]) -> list[Header]:
+        """Write the lines for it from those of the whole."""
+        place = b"%d-%d" % (self.first, self.first + self.count_bytes - 1) if self.count_bytes else b"*"
+        return [
+            *(line for line in whole if line[0] not in OF_THE_WHOLE),
+            (b"content-range", b"bytes %s/%d" % (place, self.size_bytes)),
+            (b"content-length", b"%d" % self.count_bytes),
+        ]
+
+
+def span_wanted(asked: Sequence[Header], told: Sequence[Header]) -> Span | None:
+    """Say which part of an answer that comes as a whole its client wants; None: all of it."""
+    length, header = find(told, b"content-length"), find(asked, b"range")
+    if length is None or header is None or find(asked, b"if-range") or find(told, b"content-encoding"):
+        return None
+    return span_of(header, int(length)) if length.isdigit() else None
+
+
+def span_of(header: bytes, size_bytes: int) -> Span | None:
+    """Read a Range header; None: it is to be ignored."""
+    match = RANGE.fullmatch(header)
+    if match is None or match[1] + match[2] == b"":
+        return None
+    if not match[1]:
+        count_bytes = min(int(match[2]), size_bytes)
+        return Span(size_bytes - count_bytes, count_bytes, size_bytes)
+    first = int(match[1])
+    last = min(int(match[2]), size_bytes - 1) if match[2] else size_bytes - 1
+    if match[2] and int(match[2]) < first:
+        return None
+    return Span(first, max(0, last + 1 - first), size_bytes)
+
+
+def for_client(headers: Sequence[Header]) -> list[Header]:
+    """Choose the lines of a node's answer that the client gets."""
+    named = {token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")}
+    return [line for line in headers if line[0] in TOWARDS_CLIENT and line[0] not in named and leads_nowhere_else(line)]
+
+
+def leads_nowhere_else(line: Header) -> bool:
+    """Whether a line is no redirect, or one to a path here. Browsers read a backslash as a slash, and skip some characters."""
+    name, value = line
+    return name != b"location" or LOCAL_PATH.fullmatch(value) is not None
+
+
+def for_node(headers: Sequence[Header]) -> list[Header]:
+    """Choose the lines of a client's request that the node gets."""
+    return [(name, value) for name, value in headers if name in TOWARDS_NODE]

@@ -1,0 +1,319 @@
+"""Results, wherever they lie: from a node, or out of a bucket by redirect or through us; and the pages of NodeODM's web interface.
+
+A place that does not answer is passed over while there is another; only the last one's trouble reaches the client, never as
+a success. An address with a signature opens what it names: it goes to this one client and into no log.
+
+A result is relayed as the node sends it, ranges included. NodeODM knows no ranges and sends everything: the part that was asked for is cut
+out here as it passes. That is not announced (`Accept-Ranges`), because the node sends all that comes before it each time, and
+clients that see it announced ask for many parts at once. What a node says instead of a result (200 `{"error"}`, 403, 404)
+must not look like one, because clients save what they get: it becomes NoResult, to be answered with another status. When the
+node dies half-way the body raises NodeFailed, and the client's connection is closed: never a short success.
+
+The pages are public on a node, so its token is not sent along with them: nobody gets at a node's tasks through a page's name.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+import structlog
+
+from libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, ProviderFailed, Refused
+from libs.common.http_link import Patience
+from libs.common.messages import FIND_RESULT, FIND_UI_NODE, FindResult, FindUiNode
+from libs.common.model import Attempt, Node, Owner, Task, TaskId
+from libs.common.ports import Bus
+from libs.common.untrusted import Malformed, decode_json
+from libs.http1.lines import Header, find
+from services.proxy.cluster.core import attempt_on_node
+from services.proxy.cluster.core import wanted as machine_wanted
+from services.proxy.cluster.ports import Cluster
+from services.proxy.errors import NodeRefused
+from services.proxy.exchange.nodeodm_api import NO_NODES, no_route
+from services.proxy.nodes.ports import Call, NodeReply, Upstream
+from services.proxy.polling.handlers.read import Reader
+from services.proxy.results.core import (
+    Place,
+    Seen,
+    Span,
+    address,
+    for_client,
+    for_node,
+    places,
+    seen,
+    span_wanted,
+    storage_and_path,
+)
+
+log = structlog.get_logger()
+
+RESULT_PATIENCE: Final = Patience(connect_s=5.0, head_s=30.0, silence_s=60.0)
+
+PAGE_PATIENCE: Final = Patience(connect_s=3.0, head_s=10.0, silence_s=30.0)
+
+ERROR_LIMIT_BYTES: Final = 64 * 1024
+"""A JSON answer that is longer is a result, not an error."""
+
+OK: Final = 200
+
+NOT_FOUND: Final = 404
+
+PASSED_ON: Final = frozenset((OK, 206, 304, 416))
+
+SERVER_ERROR: Final = 500
+
+LOOK_PATIENCE: Final = Patience(connect_s=5.0, head_s=10.0, silence_s=10.0)
+
+DOWNLOAD: Final = "download/"
+
+INVALID_ASSET: Final = "Invalid asset"
+
+
+class NoResult(NotFound):
+    """The node has no such result (yet); the message is its own."""
+
+
+class ErrorAnswer(msgspec.Struct):
+    """NodeODM's way of saying no."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a client wants of a node."""
+
+    method: bytes
+    path: bytes
+    """Percent-encoded, as it came: of a page the whole path, of a result what follows the task's id."""
+    headers: Sequence[Header]
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """An answer to pass on: reading the body raises NodeFailed when the node breaks off."""
+
+    status: int
+    headers: Sequence[Header]
+    body: AsyncIterator[bytes]
+    reply: NodeReply
+    to_end: bool = True
+    """All that the node sends from here on belongs to it; else it is a part, and ends before."""
+
+
+class Relay:
+    """Streams from nodes."""
+
+    def __init__(
+        self, bus: Bus, cluster: Cluster, nodes: Upstream, reader: Reader, patience: Patience = RESULT_PATIENCE
+    ) -> None:
+        self._bus = bus
+        self._cluster = cluster
+        self._nodes = nodes
+        self._reader = reader
+        self.patience = patience
+        """With a node that is to send a result."""
+
+    @asynccontextmanager
+    async def download(self, task_id: TaskId, owner: Owner, wanted: Wanted) -> AsyncIterator[Relayed]:
+        """Stream `download/<asset>` of a task. Raises NotFound, NoResult, NodeRefused, NodeFailed, BusFailed."""
+        action = unquote_to_bytes(wanted.path).decode(errors="replace")
+        task = await self._reader.find_result(task_id, owner, action)
+        node, path = self._where(task, action, wanted.path)
+        call = Call(wanted.method, path, self.patience, headers=for_node(wanted.headers))
+        async with self._nodes.ask(node, call) as reply:
+            body = await self._checked(reply, node, call)
+            headers = for_client(reply.headers)
+            span = span_wanted(wanted.headers, headers) if reply.status == OK and wanted.method == b"GET" else None
+            if span is None:
+                yield Relayed(reply.status, headers, body, reply)
+            else:
+                part = Relayed(span.status, span.headers(headers), cut(body, span), reply, to_end=span.reaches_the_end)
+                yield part
+
+    @asynccontextmanager
+    async def page(self, wanted: Wanted) -> AsyncIterator[Relayed]:
+        """Stream a page of the web interface. Raises NoNode, NodeFailed, BusFailed."""
+        found = await self._bus.ask(FIND_UI_NODE, FindUiNode())
+        node = self._cluster.node(found.node)
+        if node is None:
+            raise NodeFailed(NO_NODES)
+        call = Call(wanted.method, wanted.path, PAGE_PATIENCE, with_token=False, headers=for_node(wanted.headers))
+        async with self._nodes.ask(node, call) as reply:
+            if reply.status >= SERVER_ERROR:
+                raise NodeRefused(f"{node.name} answered with status {reply.status}")
+            yield Relayed(reply.status, for_client(reply.headers), reply.chunks(), reply)
+
+    def _where(self, task: Task, action: str, raw_action: bytes) -> tuple[Node, bytes]:
+        attempt = attempt_on_node(task)
+        node = self._cluster.node(attempt.node) if attempt else None
+        if node is None or attempt is None:
+            raise NoResult(no_route(task.id, action))
+        return node, b"/task/" + attempt.node_task_id.encode() + b"/" + raw_action
+
+    async def _checked(self, reply: NodeReply, node: Node, call: Call) -> AsyncIterator[bytes]:
+        """Tell a result from an excuse."""
+        if reply.status == NOT_FOUND:
+            raise NoResult("Invalid asset")
+        if reply.status not in PASSED_ON:
+            raise NodeRefused(f"The node answered with status {reply.status}")
+        if reply.status != OK or not may_be_error(reply.headers):
+            return reply.chunks()
+        if call.method == b"HEAD":
+            await self._check_by_get(node, call)
+            return reply.chunks()
+        body = await reply.read(ERROR_LIMIT_BYTES)
+        require_no_error(body)
+        return once(body)
+
+    async def _check_by_get(self, node: Node, call: Call) -> None:
+        """Read what a HEAD only announces: an error looks the same from outside."""
+        async with self._nodes.ask(node, Call(b"GET", call.path, call.patience)) as reply:
+            require_no_error(await reply.read(ERROR_LIMIT_BYTES))
+
+
+def may_be_error(headers: Sequence[Header]) -> bool:
+    """Whether an answer with status 200 looks like NodeODM's errors: short JSON that is no attachment."""
+    if b"json" not in (find(headers, b"content-type") or b"") or find(headers, b"content-disposition"):
+        return False
+    length = find(headers, b"content-length")
+    return length is None or int(length) <= ERROR_LIMIT_BYTES
+
+
+def require_no_error(body: bytes) -> None:
+    """Raise NoResult when a body is an error in NodeODM's words."""
+    try:
+        answer = decode_json(body, ErrorAnswer)
+    except Malformed:
+        return
+    raise NoResult(answer.error)
+
+
+async def once(body: bytes) -> AsyncIterator[bytes]:
+    """Yield a body that has been read already."""
+    if body:
+        yield body
+
+
+async def cut(body: AsyncIterator[bytes], span: Span) -> AsyncIterator[bytes]:
+    """Take a part out of a body as it passes; what is in front of it is read and dropped, one piece at a time."""
+    skip_bytes, left_bytes = span.first, span.count_bytes
+    if not left_bytes:
+        return
+    async for piece in body:
+        part = piece[skip_bytes : skip_bytes + left_bytes] if skip_bytes < len(piece) else b""
+        skip_bytes = max(0, skip_bytes - len(piece))
+        left_bytes -= len(part)
+        if part:
+            yield part
+        if not left_bytes:
+            return
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A result lies there, and that is where the client shall fetch it."""
+
+    url: str = field(repr=False)
+    stream: bool = False
+    """No: through us."""
+
+
+class Results:
+    """Opens results."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 everything that may have a result
+        self, bus: Bus, cluster: Cluster, reader: Reader, relay: Relay, storages: Upstream, prefix: str
+    ) -> None:
+        self._bus = bus
+        self._cluster = cluster
+        self._reader = reader
+        self._relay = relay
+        self._storages = storages
+        self._prefix = prefix
+
+    @asynccontextmanager
+    async def download(self, task_id: TaskId, owner: Owner, wanted: Wanted) -> AsyncIterator[Relayed | Elsewhere]:
+        """Open `download/<asset>` of a task. Raises NotFound, NoResult, NodeRefused, NodeFailed, BusFailed."""
+        action = unquote_to_bytes(wanted.path).decode(errors="replace")
+        task = await self._reader.find_result(task_id, owner, action)
+        found = await self._look(task, action.removeprefix(DOWNLOAD), wanted)
+        if found is None:
+            async with self._relay.download(task_id, owner, wanted) as relayed:
+                yield relayed
+        elif found.stream:
+            async with self._streamed(found.url, wanted) as relayed:
+                yield relayed
+        else:
+            yield found
+
+    async def _look(self, task: Task, asset: str, wanted: Wanted) -> Elsewhere | None:
+        """Find it in a bucket; None: the node is to be asked."""
+        attempt = attempt_on_node(task)
+        node_known = attempt is not None and self._node_stays(attempt)
+        order = places(task, self._prefix, node_known=node_known)
+        if attempt is None or not order or order[0] is Place.NODE:
+            return None
+        try:
+            if order[0] is Place.MACHINE:
+                return await self._of_machine(attempt, asset, wanted)
+            return await self._under_prefix(attempt, asset)
+        except ClusterError as error:
+            if not node_known:
+                raise cannot(error, task, asset) from None
+            log.info("result not in its bucket", task=task.id, asset=asset, reason=error.message)
+            return None
+
+    def _node_stays(self, attempt: Attempt) -> bool:
+        """Whether its node can be asked: that of a machine goes with it, and another may get its address."""
+        machine = self._cluster.machine(attempt.machine) if attempt.machine else None
+        if attempt.machine and (machine is None or not machine_wanted(machine)):
+            return False
+        return self._cluster.node(attempt.node) is not None
+
+    async def _of_machine(self, attempt: Attempt, asset: str, wanted: Wanted) -> Elsewhere:
+        asked = FindResult(node_task_id=attempt.node_task_id, asset=asset, head=wanted.method == b"HEAD")
+        found = await self._bus.ask(FIND_RESULT, asked)
+        return Elsewhere(found.url, found.stream)
+
+    async def _under_prefix(self, attempt: Attempt, asset: str) -> Elsewhere:
+        url = address(self._prefix, attempt, asset)
+        storage, path = storage_and_path(url)
+        async with self._storages.ask(storage, Call(b"HEAD", path, LOOK_PATIENCE)) as reply:
+            require(reply.status)
+        return Elsewhere(url)
+
+    @asynccontextmanager
+    async def _streamed(self, url: str, wanted: Wanted) -> AsyncIterator[Relayed]:
+        storage, path = storage_and_path(url)
+        call = Call(wanted.method, path, self._relay.patience, headers=for_node(wanted.headers))
+        async with self._storages.ask(storage, call) as reply:
+            require(reply.status)
+            yield Relayed(reply.status, for_client(reply.headers), reply.chunks(), reply)
+
+
+def require(status: int) -> None:
+    """Raise NoResult, NodeRefused for what is no result."""
+    match seen(status):
+        case Seen.MISSING:
+            raise NoResult(INVALID_ASSET)
+        case Seen.TROUBLE:
+            raise NodeRefused(f"The storage of results answered with status {status}")
+
+
+def cannot(error: ClusterError, task: Task, asset: str) -> ClusterError:
+    """Say it in the words and by the blame that clients of downloads know."""
+    match error:
+        case NotFound():
+            return NoResult(error.message)
+        case Refused():
+            return NoResult(no_route(task.id, f"{DOWNLOAD}{asset}"))
+        case ProviderFailed():
+            return NodeRefused("The storage of results cannot be reached at the moment, please try again.")
+        case NodeFailed() | BusFailed():
+            return error
+        case _:
+            return NodeFailed(error.message)

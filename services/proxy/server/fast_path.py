@@ -1,0 +1,115 @@
+"""The requests that come in masses and are plain: /info, and info and output of a task, read without a parser.
+
+A head is read by one expression that knows only what clients send when they poll. Anything else, however legal (another
+method, a body, an origin, a strange query, a token that is wrong), is not read here: it goes the usual way, which knows all
+of HTTP and says what is wrong. So this can only be quick, and never decide differently. The same bytes mean the same
+again, so what has been read is remembered: pollers repeat themselves.
+"""
+
+import hmac
+import re
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from libs.common.identity import owner_of
+from libs.common.model import Owner, TaskId
+from services.proxy.exchange.request import parameters
+from services.proxy.polling.core.task_info import line_number
+from services.proxy.polling.handlers.coalesce import Polls, Question
+
+HEAD: Final = re.compile(
+    rb"GET (?:/info|/task/(\w+-\w+-\w+-\w+-\w+)/(info|output))(?:\?([\w=&%.~+-]*))? HTTP/1\.1\r\n"
+    rb"((?:[\w-]+:[\t -~]*\r\n)*)\r\n"
+)
+"""A whole request without a body, of visible ASCII."""
+
+NOT_PLAIN: Final = frozenset(
+    (b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"origin", b"te", b"trailer")
+)
+"""Lines that say that there is more to it."""
+
+KEEPS: Final = {b"keep-alive": True, b"close": False}
+
+HOST: Final = re.compile(rb"[\w.:\[\]-]+")
+
+BEGINNING: Final = b"GET "
+
+HEAD_LIMIT_BYTES: Final = 2048
+
+REMEMBERED_COUNT: Final = 2048
+
+PLAIN_PARAMETERS: Final = frozenset(("token", "with_output", "line"))
+
+Take = Callable[[bytes | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A request that has been read."""
+
+    question: Question | None
+    """None: `/info`."""
+    owner: Owner
+    keeps: bool
+    """The connection goes on afterwards."""
+
+
+class Quick:
+    """Reads plain requests, and answers them."""
+
+    def __init__(self, polls: Polls, token: bytes) -> None:
+        self._polls = polls
+        self._token = token
+        self._remembered: Callable[[bytes], Plain | None] = lru_cache(REMEMBERED_COUNT)(self._read)
+
+    def read(self, data: bytes) -> Plain | None:
+        """Read a request; None: it is not plain. What cannot be is not remembered: it may be the beginning of a photo."""
+        return self._remembered(data) if len(data) <= HEAD_LIMIT_BYTES and data.startswith(BEGINNING) else None
+
+    def answer(self, plain: Plain, take: Take) -> Coroutine[Any, Any, None] | None:
+        """Call `take` with the answer's content, at once or later; with None when it is to go the usual way.
+
+        What is returned is to be awaited by somebody, so that the answer comes.
+        """
+        if plain.question is None:
+            take(self._polls.info())
+            return None
+        return self._polls.answer(plain.question, plain.owner, take)
+
+    def _read(self, data: bytes) -> Plain | None:
+        found = HEAD.fullmatch(data)
+        keeps = keeps_connection(found[4]) if found else None
+        if found is None or keeps is None:
+            return None
+        given = parameters(found[3] or b"")
+        if not self._admits(given):
+            return None
+        owner = owner_of(given.get("token", [""])[0])
+        return Plain(question_of(found[1], found[2], given), owner, keeps)
+
+    def _admits(self, given: dict[str, list[str]]) -> bool:
+        """Whether the token is right, and nothing unusual is asked for."""
+        if not given.keys() <= PLAIN_PARAMETERS or any(len(values) > 1 for values in given.values()):
+            return False
+        return not self._token or hmac.compare_digest(given.get("token", [""])[0].encode(), self._token)
+
+
+def keeps_connection(lines: bytes) -> bool | None:
+    """Say whether a connection goes on behind a request with these header lines; None: they are not plain."""
+    named = [line.partition(b":") for line in lines.lower().splitlines()]
+    headers = {name: value.strip() for name, _, value in named}
+    if len(headers) < len(named) or headers.keys() & NOT_PLAIN or not HOST.fullmatch(headers.get(b"host", b"")):
+        return None
+    return KEEPS.get(headers.get(b"connection", b"keep-alive"))
+
+
+def question_of(task: bytes | None, action: bytes | None, given: dict[str, list[str]]) -> Question | None:
+    """Say what is asked about a task; None: nothing, it is about the cluster."""
+    if task is None or action is None:
+        return None
+    if action == b"info":
+        wanted = given.get("with_output")
+        return Question(TaskId(task.decode()), output=False, from_line=line_number(wanted[0]) if wanted else None)
+    return Question(TaskId(task.decode()), output=True, from_line=line_number(given.get("line", [""])[0]))

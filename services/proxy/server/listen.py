@@ -1,0 +1,145 @@
+"""The listening sockets, and uvicorn behind them.
+
+Sockets are opened here and not by uvicorn, so that a port in use is one clear line and an exit code, and port 0 can be asked
+what it became. uvicorn writes no access log, for clients' tokens are in the URLs; ours
+(`--access-log`) leaves them out. uvicorn's own signal handling is left out; stopping is
+leaving the context, which lets requests in flight finish for `stop_s`. What happens on a connection is libs.common.http_server's.
+
+Several proxies of one computer may share a port (SO_REUSEPORT): the kernel gives each connection to one of them. A shared
+port is only bound here and taken into service when there is somebody to answer, so that no connection waits for a proxy
+that is still starting.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, cast
+
+import uvicorn
+
+from libs.common.errors import Refused
+from libs.common.hosts import shown
+from libs.common.http_server import Connection
+from libs.common.http_sharing import Connections, Heard
+from libs.common.lifecycle import Crew
+from libs.common.listening import BOTH_FAMILIES, server
+from libs.common.serving import Server
+from libs.http1.heads import HeadLimits
+from libs.http1.server import ServerLimits
+from services.proxy.server.router import App
+
+BACKLOG: Final = 2048
+
+START_S: Final = 10.0
+
+CLOSING_S: Final = 2.0
+"""What uvicorn needs itself to stop."""
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """One port."""
+
+    listener: socket.socket
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def port(self) -> int:
+        """Its number."""
+        port: int = self.listener.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long connections may take."""
+
+    head_s: float
+    """Until the head of a request is complete."""
+    stop_s: float
+    """For requests in flight when the proxy stops."""
+    keep_alive_s: float = 120.0
+    """Between an answer and the next request."""
+    head_bytes: int = 65536
+    connections_count: int = 4096
+
+
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """Open a listening socket. Raises Refused with a sentence for the operator."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return bound(family, host, port) if shared else server(host, port, BACKLOG)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise Refused(f"cannot listen on {shown(host, port)}: {reason}") from None
+
+
+def bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    """Take a port that other proxies may have too, without listening yet. Raises OSError."""
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            one_family = host != BOTH_FAMILIES or not socket.has_dualstack_ipv6()
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, one_family)  # as create_server does
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def tls_context(key: str, certificate: str) -> ssl.SSLContext:
+    """Read key and certificate. Raises Refused with a sentence for the operator."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key or None)
+    except (OSError, ValueError) as error:
+        raise Refused(f"cannot use --ssl-key {key or '-'} with --ssl-cert {certificate}: {error}") from None
+    return context
+
+
+@asynccontextmanager
+async def served(
+    app: App, entrances: Sequence[Entrance], limits: Limits, heard: Heard | None = None
+) -> AsyncIterator[None]:
+    """Answer on all ports while the context is open. `heard` is called with each request's origin and target."""
+    kept_to = ServerLimits(limits.head_s, limits.keep_alive_s, HeadLimits(limits.head_bytes))
+    shared = Connections(kept_to, limits.connections_count, app.quick, heard)
+    servers = [Server(configured(app, entrance, shared, limits.stop_s)) for entrance in entrances]
+    async with Crew(len(servers), grace_s=limits.stop_s + CLOSING_S) as crew:
+        for server, entrance in zip(servers, entrances, strict=True):
+            await crew.start(server.serve(sockets=[entrance.listener]), name=f"http {entrance.port}")
+        try:
+            async with asyncio.timeout(START_S):
+                while not all(server.started for server in servers):  # noqa: ASYNC110 uvicorn has a flag, no event
+                    await asyncio.sleep(0.005)
+            yield
+        finally:
+            for server in servers:
+                server.leave()
+
+
+def configured(app: App, entrance: Entrance, shared: Connections, stop_s: float) -> uvicorn.Config:
+    """Configure one uvicorn."""
+    config = uvicorn.Config(
+        app,
+        http=cast("type[asyncio.Protocol]", partial(Connection, shared=shared, app=app)),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=max(1, round(stop_s)),
+    )
+    config.load()
+    config.ssl = entrance.tls
+    return config

@@ -1,0 +1,1 @@
+"""Bytes that are moved inside the kernel."""

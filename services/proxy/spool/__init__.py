@@ -1,0 +1,1 @@
+"""The spool: the files that this proxy has received, on its disk."""

@@ -1,0 +1,263 @@
+"""The spool's files on disk: plain synchronous operations, run in threads by `spool` and `receipt`.
+
+    <root>/instance                whose spool this is, written once
+    <root>/incarnations.json       the stores of records that its tasks were submitted to, the present one last
+    <root>/lock                    held (flock) by the one proxy that uses it
+    <root>/room                    what small notes may take of a disk that is full (notes.py)
+    <root>/<task id>/draft.json    what init fixed
+    <root>/<task id>/parts/<random>  a file that is arriving
+    <root>/<task id>/files/<name>    a complete file; never changed again
+    <root>/<task id>/manifest.json   committed
+    <root>/<task id>/<mark>.mark     ports.Mark; that of `submitted` holds what was done with the task since (spool/core/history.py)
+    <root>/<task id>/ahead.json      where files went before the commit
+    <root>/.<random>               a task directory being made or removed; left over by a crash, it goes at the next start
+
+A file appears under its name by `link`, which never replaces one: of any number of uploads of one name each keeps its own.
+The same content under the same name is kept once; bytes are compared only when names collide, so nothing is hashed.
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from libs.common.model import Incarnation, InstanceId
+from libs.common.private_files import make_private
+from services.proxy.errors import SpoolFull, SpoolLocked
+from services.proxy.spool.core.upload import Mark, StoredFile, candidates
+
+log = structlog.get_logger()
+
+DRAFT: Final = "draft.json"
+
+MANIFEST: Final = "manifest.json"
+
+INCARNATIONS: Final = "incarnations.json"
+
+AHEAD: Final = "ahead.json"
+
+ROOM: Final = "room"
+
+MARK_SUFFIX: Final = ".mark"
+
+HISTORY: Final = f"{Mark.SUBMITTED}{MARK_SUFFIX}"
+
+FILES: Final = "files"
+
+PARTS: Final = "parts"
+
+COMPARED_BYTES: Final = 1 << 20
+
+NO_ROOM: Final = "There is no room for uploads on this server at present. Please try again later."
+
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+SYNC_FILE_RANGE_WRITE: Final = 2
+"""From fcntl.h."""
+
+SYNC_FILE_RANGE: Final[Any] = getattr(ctypes.CDLL(None), "sync_file_range", None)
+
+Write = Callable[[int, bytes | bytearray | memoryview], int]
+"""`os.write`, or something with its promises."""
+
+
+@contextlib.contextmanager
+def full_disk_refuses() -> Iterator[None]:
+    """Raise SpoolFull for a disk or a quota that is full."""
+    try:
+        yield
+    except OSError as error:
+        raise refusal_of(error) from None
+
+
+def refusal_of(error: OSError) -> Exception:
+    """Say what an error of the disk is for a client: SpoolFull when the disk or a quota is full, else itself."""
+    return SpoolFull(NO_ROOM) if error.errno in FULL else error
+
+
+def publish_one(path: str, wanted: str, folder: str) -> str:
+    """Move a complete file to the first of its names that is free or that its twin has already; which that is."""
+    for name in candidates(wanted):
+        try:
+            os.link(path, f"{folder}/{name}")
+        except FileExistsError:
+            if not same_content(Path(path), Path(folder, name)):
+                continue
+        os.unlink(path)  # noqa: PTH108 a Path costs more than this does
+        return name
+    raise AssertionError("there is always another name")
+
+
+def same_content(one: Path, other: Path) -> bool:
+    """Compare two files byte by byte."""
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb", buffering=0) as first, other.open("rb", buffering=0) as second:
+        while chunk := first.read(COMPARED_BYTES):
+            if second.read(COMPARED_BYTES) != chunk:
+                return False
+    return True
+
+
+def flush(path: Path | str) -> None:
+    """Wait until a file's content, or a directory's list of names, is on the disk."""
+    opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def write_back(opened: int) -> None:
+    """Begin to write a file to the disk, where the system can do that without waiting (Linux): `fsync` then waits for less."""
+    if SYNC_FILE_RANGE is not None:
+        SYNC_FILE_RANGE(opened, ctypes.c_int64(0), ctypes.c_int64(0), ctypes.c_uint(SYNC_FILE_RANGE_WRITE))
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replace a small file in one step that a crash cannot halve."""
+    fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        with full_disk_refuses():
+            fresh.write_bytes(content)
+            flush(fresh)
+            fresh.replace(path)
+            flush(path.parent)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def forget(path: Path) -> None:
+    """Remove a small file, safe from a power cut."""
+    path.unlink(missing_ok=True)
+    flush(path.parent)
+
+
+def make_entry(root: Path, task: str, draft: bytes) -> None:
+    """Make the directory of a task, complete or not at all. Raises FileExistsError."""
+    fresh = root / f".{uuid.uuid4().hex}"
+    try:
+        with full_disk_refuses():
+            for folder in (fresh, fresh / FILES, fresh / PARTS):
+                folder.mkdir()
+            write_durably(fresh / DRAFT, draft)
+            rename_new(fresh, root / task)
+            flush(root)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """Rename a directory. Raises FileExistsError."""
+    if target.exists():
+        raise FileExistsError(target.name)
+    source.rename(target)
+
+
+def set_aside(root: Path, task: str) -> Path:
+    """Take a task out of the spool in one step; what is returned is still to be removed."""
+    aside = root / f".{uuid.uuid4().hex}"
+    with contextlib.suppress(FileNotFoundError):
+        (root / task).rename(aside)
+    return aside
+
+
+def remove(folder: Path) -> None:
+    """Remove a directory with everything in it, as far as possible."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def empty(folder: Path) -> None:
+    """Remove the files in a directory."""
+    for path in folder.iterdir():
+        path.unlink(missing_ok=True)
+
+
+def remove_leftovers(root: Path) -> None:
+    """Remove what a crash has left: half-made and half-removed tasks, unfinished files."""
+    for entry in root.iterdir():
+        if entry.name.startswith("."):
+            remove(entry) if entry.is_dir() else entry.unlink()
+        elif entry.is_dir():
+            for leftover in (*(entry / PARTS).glob("*"), *entry.glob(".*")):
+                leftover.unlink(missing_ok=True)
+
+
+def list_files(folder: Path) -> tuple[StoredFile, ...]:
+    """List the complete files in the order of their names."""
+    with os.scandir(folder) as entries:
+        return tuple(sorted((StoredFile(name=e.name, size_bytes=e.stat().st_size) for e in entries), key=by_name))
+
+
+def by_name(file: StoredFile) -> str:
+    """Order files."""
+    return file.name
+
+
+def active_at_ms(entry: Path) -> int:
+    """Say when something last arrived in a task's directory."""
+    return max(int(path.stat().st_mtime * 1000) for path in (entry, entry / FILES, entry / DRAFT))
+
+
+@contextlib.contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Keep every other proxy out while the context is open. Raises SpoolLocked."""
+    mended_count = make_private(root)
+    if mended_count:
+        log.info("files were open to others, and are not any more", folder=str(root), count=mended_count)
+    with (root / "lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SpoolLocked(f"another proxy is using the spool {root}: give each its own --data-dir") from None
+        yield
+
+
+def require_links(root: Path) -> None:
+    """Raise SpoolLocked where the file system has no hard links: two files of one name could not both be kept."""
+    probe, second = root / f".{uuid.uuid4().hex}", root / f".{uuid.uuid4().hex}"
+    try:
+        probe.touch()
+        os.link(probe, second)
+    except OSError as error:
+        raise SpoolLocked(f"the spool {root} needs a file system with hard links ({error.strerror})") from None
+    finally:
+        probe.unlink(missing_ok=True)
+        second.unlink(missing_ok=True)
+
+
+def identity(root: Path) -> tuple[int, int] | None:
+    """Say which directory lies there (device and inode); None: there is none."""
+    try:
+        status = root.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def incarnations(root: Path) -> tuple[Incarnation, ...]:
+    """Read which stores of records a spool has known; the last one is the present. None for a new one, or an earlier version's."""
+    try:
+        return msgspec.json.decode((root / INCARNATIONS).read_bytes(), type=tuple[Incarnation, ...])
+    except FileNotFoundError:
+        return ()
+    except msgspec.DecodeError:
+        return ()
+
+
+def instance_id(root: Path) -> InstanceId:
+    """Read whose spool this is; a new one gets an id for ever."""
+    path = root / "instance"
+    if not path.exists():
+        write_durably(path, uuid.uuid4().hex.encode())
+    return InstanceId(path.read_text().strip())

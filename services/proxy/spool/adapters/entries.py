@@ -1,0 +1,148 @@
+"""The spool's memory: one entry per upload, and how it is found again on disk after a restart."""
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from libs.common.clocks import Instant, Now
+from libs.common.messages import SentAhead
+from libs.common.model import Owner, TaskId
+from services.proxy.spool.adapters import disk
+from services.proxy.spool.core.history import History
+from services.proxy.spool.core.upload import Draft, Held, Manifest, Mark
+
+log = structlog.get_logger()
+
+LONGEST_IDLE_S: Final = 48 * 3600.0
+"""Older than this no file of an upload counts as, whatever the clock was when it came."""
+
+
+@dataclass
+class Entry:
+    """One upload in memory."""
+
+    draft: Draft
+    active: Instant
+    manifest: Manifest | None = None
+    marks: set[Mark] = field(default_factory=set)
+    ahead: SentAhead | None = None
+    history: History | None = None
+    arrived_bytes: int = 0
+    receiving_count: int = 0
+    publishing_count: int = 0
+    closing: bool = False
+    gone: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One of create, commit, mark at a time."""
+    quiet: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while nothing is being published."""
+
+    def __post_init__(self) -> None:
+        """Begin quietly."""
+        self.quiet.set()
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether an upload is accepted."""
+        return not (self.closing or self.gone or self.manifest)
+
+    @property
+    def held(self) -> Held:
+        """Show it to the loops behind the spool."""
+        return Held(
+            draft=self.draft,
+            committed=self.manifest is not None,
+            marks=frozenset(self.marks),
+            active=self.active,
+            size_bytes=self.manifest.size_bytes if self.manifest else 0,
+            receiving=self.receiving_count > 0,
+            arrived_bytes=self.arrived_bytes,
+            ahead=self.ahead,
+            history=self.history,
+        )
+
+
+class Index:
+    """Which uploads are open, by owner, and which the scheduler has not acknowledged: nothing walks the whole spool for that."""
+
+    def __init__(self) -> None:
+        self._open: dict[Owner, set[TaskId]] = {}
+        self.unsubmitted: dict[TaskId, None] = {}
+
+    def __repr__(self) -> str:
+        """Show how many there are."""
+        return f"Index(owners={len(self._open)} unsubmitted={len(self.unsubmitted)})"
+
+    def put(self, entry: Entry) -> None:
+        """Take in how an entry is now; a draft that changes is dropped before."""
+        self.drop(entry)
+        task = entry.draft.task
+        if entry.manifest is None:
+            self._open.setdefault(entry.draft.owner, set()).add(task)
+        if Mark.SUBMITTED not in entry.marks:
+            self.unsubmitted[task] = None
+
+    def drop(self, entry: Entry) -> None:
+        """Forget an entry; nothing happens when it is not here."""
+        task, owner = entry.draft.task, entry.draft.owner
+        self.unsubmitted.pop(task, None)
+        if task in (of_owner := self._open.get(owner, set())):
+            of_owner.discard(task)
+            if not of_owner:
+                del self._open[owner]
+
+    def open_count(self, owner: Owner, but: TaskId) -> int:
+        """Count an owner's open uploads, all but one."""
+        of_owner = self._open.get(owner, ())
+        return len(of_owner) - (but in of_owner)
+
+
+def load_entries(root: Path, now: Now) -> dict[TaskId, Entry]:
+    """Read what an earlier run has left; what cannot be read is logged and stays where it is."""
+    found = (load_entry(folder, now) for folder in root.iterdir() if folder.is_dir())
+    return {entry.draft.task: entry for entry in found if entry}
+
+
+def load_entry(folder: Path, now: Now) -> Entry | None:
+    """Read one task's directory."""
+    try:
+        draft = msgspec.json.decode((folder / disk.DRAFT).read_bytes(), type=Draft)
+        entry = Entry(draft, now.since(disk.active_at_ms(folder), LONGEST_IDLE_S))
+        if (folder / disk.MANIFEST).exists():
+            entry.manifest = msgspec.json.decode((folder / disk.MANIFEST).read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError) as error:
+        log.error("upload cannot be read", folder=folder.name, reason=str(error))  # noqa: TRY400 the reason is all
+        return None
+    entry.ahead = load_ahead(folder)
+    entry.marks = {mark for mark in Mark if (folder / (mark + disk.MARK_SUFFIX)).exists()}
+    entry.history = load_history(folder)
+    if Mark.INPUTS_GONE in entry.marks:
+        disk.empty(folder / disk.FILES)
+    return entry
+
+
+def load_history(folder: Path) -> History | None:
+    """Read what was done with a task. An earlier version has left an empty file; then the records say it, as long as they are there."""
+    try:
+        content = (folder / disk.HISTORY).read_bytes()
+        return msgspec.json.decode(content, type=History) if content else None
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        log.warning("history cannot be read", folder=folder.name, reason=str(error))
+        return None
+
+
+def load_ahead(folder: Path) -> SentAhead | None:
+    """Read to where files went before the commit. One that cannot be read costs room on a node for some days, and nothing else."""
+    try:
+        return msgspec.json.decode((folder / disk.AHEAD).read_bytes(), type=SentAhead)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        log.warning("note cannot be read", folder=folder.name, reason=str(error))
+        return None

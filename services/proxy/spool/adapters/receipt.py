@@ -1,0 +1,165 @@
+"""One upload request on its way to disk. Implements ports.Receipt and ports.Part over `disk`.
+
+A small part, and what cannot be had otherwise, is written from the event loop, chunk by chunk, as it comes from the socket: a
+plain write into the page cache costs less than handing it to a thread. The rest of a large part is moved inside the kernel
+(`DiskPart.fill`, by `splice`), and never waits on the loop for a disk that is behind. Everything that waits for the disk itself happens at the end, in a
+thread (publishing.py).
+"""
+
+import os
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from libs.common.errors import NotFound
+from libs.common.http_cycle import Tap
+from services.proxy.splice.moves import Fill
+from services.proxy.splice.pipes import Movers
+from services.proxy.spool.adapters import disk
+from services.proxy.spool.core.upload import NO_SUCH_UPLOAD, StoredFile, safe_name
+
+NUMBERS = count()
+"""Of files that are arriving: one proxy uses a spool, and what a crash has left of them goes at its start."""
+
+ROOM_EVERY_BYTES: Final = 1 << 20
+
+
+class DiskPart:
+    """A file that is arriving. Implements ports.Part."""
+
+    def __init__(
+        self, path: str, name: str, movers: Movers, write: disk.Write = os.write, *, stays_open: bool = False
+    ) -> None:
+        self.path = path
+        """Text: there are many of them, and a Path for each costs more than its file's head."""
+        self.name = name
+        self.size_bytes = 0
+        self.closed = False
+        """Whether it is complete."""
+        self._stays_open = stays_open
+        self._movers = movers
+        self._write = write
+        with disk.full_disk_refuses():
+            self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Append a chunk."""
+        if self._file is None or self.closed:
+            raise ValueError("this part is complete")
+        try:
+            written = self._write(self._file, chunk)
+            while written < len(chunk):
+                written += self._write(self._file, memoryview(chunk)[written:])
+            self.size_bytes += written
+        except OSError as error:
+            raise disk.refusal_of(error) from None
+
+    async def fill(self, tap: Tap, delimiter: bytes) -> bytes | None:
+        """Append what a socket brings, up to a delimiter."""
+        if self._file is None or not self._movers.free:
+            return None
+        move = Fill(tap.descriptor, self._file, os.lseek(self._file, 0, os.SEEK_CUR), tap.left_bytes, delimiter)
+        try:
+            with disk.full_disk_refuses():
+                await self._movers.run(move)
+        finally:
+            tap.left_bytes -= move.drawn_bytes
+            tap.slow = move.gave_up
+        self.size_bytes = os.lseek(self._file, move.end, os.SEEK_SET)
+        return move.rest
+
+    def close(self) -> None:
+        """Complete it."""
+        self.closed = True
+        if not self._stays_open:
+            self.release()
+
+    # --- on its way to the disk: in a thread
+
+    def reopen(self) -> None:
+        """Have it open; most are, since they came."""
+        if self._file is None:
+            self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def write_back(self) -> None:
+        """Begin to write it to the disk."""
+        if self._file is not None:
+            disk.write_back(self._file)
+
+    def sync(self) -> None:
+        """Wait until it is on the disk."""
+        if self._file is not None:
+            os.fsync(self._file)
+
+    def release(self) -> None:
+        """Have it open no longer."""
+        if self._file is not None:
+            opened, self._file = self._file, None
+            os.close(opened)
+
+    def discard(self) -> None:
+        """Remove it, wherever it is in its life."""
+        self.release()
+        Path(self.path).unlink(missing_ok=True)
+
+
+class DiskReceipt:
+    """One upload request. Implements ports.Receipt."""
+
+    def __init__(self, folder: Path, movers: Movers, write: disk.Write, require_room: Callable[[], None]) -> None:
+        self.files_folder = str(folder / disk.FILES)
+        """Where they appear."""
+        self._parts_folder = str(folder / disk.PARTS)
+        self._unlooked_bytes = ROOM_EVERY_BYTES
+        self._movers = movers
+        self._write = write
+        self._require_room = require_room
+        self.parts: list[DiskPart] = []
+        self.published: list[StoredFile] = []
+
+    @property
+    def files_count(self) -> int:
+        """Files opened so far."""
+        return len(self.parts)
+
+    async def open(self, filename: str) -> DiskPart:
+        """Begin a file."""
+        name = safe_name(filename)
+        self._look_for_room()
+        try:
+            path = f"{self._parts_folder}/{next(NUMBERS):x}"
+            part = DiskPart(path, name, self._movers, self._write, stays_open=not self.parts)
+        except FileNotFoundError:
+            raise NotFound(NO_SUCH_UPLOAD) from None
+        self.parts.append(part)
+        return part
+
+    def _look_for_room(self) -> None:
+        """Raise SpoolFull before the disk is full; asked now and then, as files come."""
+        if self.parts:
+            self._unlooked_bytes += self.parts[-1].size_bytes
+        if self._unlooked_bytes >= ROOM_EVERY_BYTES:
+            self._unlooked_bytes = 0
+            self._require_room()
+
+    @property
+    def size_bytes(self) -> int:
+        """All of them together."""
+        return sum(part.size_bytes for part in self.parts)
+
+    def link(self) -> None:
+        """Make all files appear. Runs in a thread, once they are on the disk."""
+        if not all(part.closed for part in self.parts):
+            raise ValueError("a part of this request is not complete")
+        folder = self.files_folder
+        self.published = [
+            StoredFile(name=disk.publish_one(part.path, part.name, folder), size_bytes=part.size_bytes)
+            for part in self.parts
+        ]
+
+    def discard(self) -> None:
+        """Remove what has not been published."""
+        if not self.published:
+            for part in self.parts:
+                part.discard()

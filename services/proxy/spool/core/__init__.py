@@ -1,0 +1,1 @@
+"""What an upload is, and what is remembered of it."""

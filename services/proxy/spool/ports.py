@@ -1,0 +1,188 @@
+"""The received files, and who sends them on.
+
+An upload's life in the spool, and who moves it on:
+
+    create(draft) ──▶ receive(task) ... ──▶ commit(task) ──▶ mark(SUBMITTED) ──▶ mark(WEBHOOK_DONE) ──▶ discard(task)
+    init              one per upload        files are fixed   the scheduler       the task has ended
+                      request               for ever          knows the task
+
+Each step is durable before it is answered. `discard` may come at any point; afterwards nothing of the task is left.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+from libs.common.http_cycle import Tap
+from libs.common.messages import SentAhead
+from libs.common.model import Incarnation, InstanceId, Owner, TaskId, Upload
+from services.proxy.spool.core.history import History
+from services.proxy.spool.core.upload import Draft, Held, Manifest, Mark, StoredFile
+
+
+class Part(Protocol):
+    """One file of an upload request, not yet complete."""
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Append a chunk (at most 256 KiB; a plain write on the loop is the cheapest way). Raises SpoolFull."""
+        ...
+
+    async def fill(self, tap: Tap, delimiter: bytes) -> bytes | None:
+        """Append what a socket brings up to a delimiter, without a look at it by the caller. Raises SpoolFull.
+
+        Returns what has been taken beyond the file: where a delimiter begins, or may begin, and what follows. It also
+        returns when nothing comes for a second, the client has gone, or everything has come. None: cannot be done now.
+        """
+        ...
+
+    def close(self) -> None:
+        """Complete the file. It appears under its name when the whole request is complete."""
+        ...
+
+
+class Receipt(Protocol):
+    """One upload request: all of its files appear together at the end, or none."""
+
+    @property
+    def files_count(self) -> int:
+        """Files opened so far."""
+        ...
+
+    @property
+    def published(self) -> Sequence[StoredFile]:
+        """Under which names its files are kept, for ever; none before the request is complete."""
+        ...
+
+    async def open(self, filename: str) -> Part:
+        """Begin a file. Raises Refused for a name that cannot be kept, SpoolFull."""
+        ...
+
+
+class Spool(Protocol):
+    """The received files of this proxy. Every method raises NotFound(NO_SUCH_UPLOAD) for an upload that it lacks."""
+
+    @property
+    def instance(self) -> InstanceId:
+        """Whose spool this is: lives in the spool directory, so it survives restarts."""
+        ...
+
+    async def create(self, draft: Draft) -> None:
+        """Begin an upload and announce in KV `uploads` that it is here.
+
+        An open upload of the same owner under the same id is kept with its files and gets the new draft (as the
+        original does); any other id in use raises Refused("Invalid set-uuid: <id>"). Raises BusFailed, SpoolFull.
+        """
+        ...
+
+    def draft(self, task: TaskId) -> Draft:
+        """Say what init fixed, open or committed; from memory. Whoever calls compares the owner."""
+        ...
+
+    def receive(self, task: TaskId, expected_bytes: int = 0) -> AbstractAsyncContextManager[Receipt]:
+        """Take one upload request; leave without error to publish, with one (or cancelled) to discard.
+
+        `expected_bytes` is the length of its body as far as known. SpoolFull where that does not fit. NotFound on entering when there is no open upload, and on leaving when it was committed meanwhile.
+        """
+        ...
+
+    async def manifest(self, task: TaskId) -> Manifest:
+        """List what is there now, open or committed."""
+        ...
+
+    async def commit(self, task: TaskId, at_ms: int, check: Callable[[Manifest], None] | None = None) -> Manifest:
+        """Close the upload for ever; again: the same manifest, without another check.
+
+        Raises Refused("Not enough images (0 files uploaded)"), or what `check` raises; then the upload is discarded,
+        as the original does.
+        """
+        ...
+
+    async def mark(self, task: TaskId, mark: Mark) -> None:
+        """Remark something about a committed task, durably; again: nothing happens."""
+        ...
+
+    async def unmark(self, task: TaskId, mark: Mark) -> None:
+        """Take a remark back; nothing happens where there is none."""
+        ...
+
+    async def note_ahead(self, task: TaskId, ahead: SentAhead | None) -> None:
+        """Note durably to where files go before the commit; None: nothing of that is left."""
+        ...
+
+    async def remember(self, task: TaskId, history: History) -> None:
+        """Keep durably what was done with a task that the scheduler has acknowledged (Mark.SUBMITTED)."""
+        ...
+
+    async def give_up(self, task: TaskId) -> None:
+        """Delete the files of a committed task, and keep the rest (Mark.INPUTS_GONE)."""
+        ...
+
+    def has_room(self) -> bool:
+        """Whether new uploads are taken."""
+        ...
+
+    def wanted_bytes(self) -> int:
+        """How much should be freed on the disk before it gets scarce; 0: there is room."""
+        ...
+
+    def path(self, task: TaskId, name: str) -> Path:
+        """Where a stored file lies."""
+        ...
+
+    def find(self, task: TaskId) -> Held | None:
+        """Look up one entry, open or committed; from memory."""
+        ...
+
+    def held(self) -> Sequence[Held]:
+        """List every entry, open or committed, the oldest first; from memory."""
+        ...
+
+    def open_count(self, owner: Owner, but: TaskId) -> int:
+        """Count an owner's open uploads, all but one; without a walk."""
+        ...
+
+    def unsubmitted(self) -> Sequence[Held]:
+        """List the entries that the scheduler has not acknowledged, open or committed; without a walk through the others."""
+        ...
+
+    async def discard(self, task: TaskId) -> None:
+        """Remove everything of a task, and its entry in KV `uploads`; nothing happens when it is not here."""
+        ...
+
+
+class SweptSpool(Spool, Protocol):
+    """What sweeping needs of the spool beyond ports.Spool."""
+
+    async def announce(self) -> list[Upload]:
+        """Put KV `uploads` right; what the other proxies hold."""
+        ...
+
+    async def forget(self, lost: Upload) -> None:
+        """Remove another proxy's announcement."""
+        ...
+
+    async def remove_orphans(self, idle_s: float) -> None:
+        """Remove directories that are no uploads and have been untouched for so long."""
+        ...
+
+
+class RecoveredSpool(Protocol):
+    """What recovering needs of the spool."""
+
+    @property
+    def incarnation(self) -> Incarnation | None:
+        """The store that its tasks were submitted to; None: it is not known, for a new spool or one of an earlier version."""
+        ...
+
+    async def join(self, incarnation: Incarnation) -> None:
+        """Keep durably to which store its tasks are submitted from now on, beside those before."""
+        ...
+
+    def find(self, task: TaskId) -> Held | None:
+        """Look up one entry."""
+        ...
+
+    async def announce(self) -> list[Upload]:
+        """Put KV `uploads` right."""
+        ...

@@ -1,0 +1,1 @@
+"""Uploads: init, files, commit; or all of it in one request. What nobody goes on with expires."""

@@ -1,0 +1,51 @@
+"""What is decided about a new task: its id, its date, its name, and how many uploads its client may have open. Pure.
+
+NodeODM takes a client's own id (header `set-uuid`) when it is a UUID of version 1 to 7; so do we. The id is kept as it was
+written: in another letter case it is another task.
+
+`--flood-limit` counts only uploads that exist: not one that was refused, committed, discarded or has expired. Clients are told apart
+by their tokens; without tokens they are all one, as in the original.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from libs.common.clocks import WallMs
+from libs.common.errors import Refused
+from libs.common.model import TaskId
+from services.proxy.exchange.nodeodm_api import UUID
+
+SLOW_DOWN: Final = (
+    "Uuh, slow down! It seems like you are sending a lot of tasks. Check that your connection is not dropping, "
+    "or wait 15 minutes and try again."
+)
+"""The original's words."""
+
+
+def task_id(set_uuid: str | None, fresh: str) -> TaskId:
+    """Take the client's id, or the fresh one when it named none. Raises Refused for anything that is not a UUID."""
+    if not set_uuid:
+        return TaskId(fresh)
+    if not UUID.fullmatch(set_uuid):
+        raise Refused(f"Invalid set-uuid: {set_uuid}")
+    return TaskId(set_uuid)
+
+
+def check_flood(open_count: int, limit_count: int) -> None:
+    """Raise Refused when an owner has `limit_count` uploads open already; 0 is no limit.
+
+    `open_count`: the owner's uncommitted uploads except the one that is being begun.
+    """
+    if limit_count and open_count >= limit_count:
+        raise Refused(SLOW_DOWN)
+
+
+def date_created_ms(text: str, now_ms: WallMs) -> int:
+    """Read the client's own date, in ms; anything that is none counts as not given."""
+    return int(text) if text.isascii() and text.isdigit() and 0 < len(text) <= len(str(now_ms)) else now_ms
+
+
+def default_name(created_at_ms: int) -> str:
+    """Name a task as NodeODM does when its client did not."""
+    moment = datetime.fromtimestamp(created_at_ms / 1000, UTC)
+    return f"Task of {moment.isoformat(timespec='milliseconds').replace('+00:00', 'Z')}"

@@ -1,0 +1,235 @@
+"""How a task comes to be: init, upload, commit; or all of it in one request.
+
+init     check everything that can be known now, then make a place in the spool. Works with zero nodes: options are
+         held against the list that the cluster last saw; when it never saw one, the node checks them later.
+upload   goes into a receipt of the spool: its files appear together at the end, or not at all.
+commit   the spool closes the upload for ever, then the scheduler writes it down, and only then it is answered. Both steps
+         do nothing the second time, so a commit that is sent again gets the same answer.
+
+A commit waits for a scheduler for a while (a restart, another leader), because most clients commit once only. When the bus
+fails all the same the client is told so and may commit again: the upload is kept. Whether the
+scheduler has written the task down all the same is found out by `settle`, which main calls again and again: if so, the task
+is forwarded like any other.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, TypeVar
+
+import msgspec
+import structlog
+
+from libs.common.clocks import WallMs
+from libs.common.errors import BusFailed, NotFound, Refused
+from libs.common.identity import may_touch
+from libs.common.lifecycle import monotonic_s
+from libs.common.messages import GET_TASK, SUBMIT_TASK, SubmitTask, TaskRecord, TaskRef
+from libs.common.model import TaskId
+from libs.common.ports import Bus
+from services.proxy.cluster.ports import Cluster
+from services.proxy.exchange.destinations import webhook_of
+from services.proxy.exchange.request import Client
+from services.proxy.options.check import check_options, check_seed, rewrite_split
+from services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Manifest, submission_of
+from services.proxy.spool.ports import Receipt, Spool
+from services.proxy.uploads.core import check_flood, date_created_ms, default_name, task_id
+from services.proxy.uploads.ports import Forwarding
+
+log = structlog.get_logger()
+
+Done = TypeVar("Done")
+
+AGAIN_S: Final = 0.25
+
+TRUTHS: Final = frozenset(("true", "1", "on", "yes"))
+
+
+class Doubt(Enum):
+    """What to do with an upload when it turns out that the scheduler does not know it."""
+
+    KEEP = "keep"
+    """Its client may commit again."""
+    DISCARD = "discard"
+    """Its client knows no id to ask for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What an operator decides about new tasks."""
+
+    splitmerge: bool = True
+    flood_limit_count: int = 0
+    commit_wait_s: float = 0.0
+
+
+class Creator:
+    """Takes new tasks in."""
+
+    def __init__(  # noqa: PLR0913 what it needs of the world, by name
+        self,
+        spool: Spool,
+        bus: Bus,
+        cluster: Cluster,
+        forwarding: Forwarding,
+        policy: Policy,
+        *,
+        now_ms: Callable[[], WallMs],
+        fresh_id: Callable[[], str],
+    ) -> None:
+        self._spool = spool
+        self._bus = bus
+        self._cluster = cluster
+        self._forwarding = forwarding
+        self._policy = policy
+        self._now_ms = now_ms
+        self._fresh_id = fresh_id
+        self._in_doubt: dict[TaskId, Doubt] = {}
+
+    async def init(self, client: Client, set_uuid: str | None, form: dict[str, str]) -> TaskId:
+        """Begin a task whose files will follow. Raises Refused, BusFailed when time is up."""
+        task = await self._free_id(set_uuid)
+        draft = self._draft(task, client, form)
+        self._check_flood(task, client)
+        await self._patiently(lambda: self._spool.create(draft))
+        log.info("upload begun", task=task, options=len(draft.options))
+        return task
+
+    @asynccontextmanager
+    async def upload(
+        self, client: Client, task: TaskId, expected_bytes: int = 0, *, more_follow: bool = True
+    ) -> AsyncIterator[Receipt]:
+        """Take one upload request. Raises NotFound when there is no such upload of this client, SpoolFull.
+
+        `more_follow`: it is not known to be the last one, so that it may be worth while to send its files ahead.
+        """
+        if not may_touch(client.owner, self._spool.draft(task).owner):
+            raise NotFound(NO_SUCH_UPLOAD)
+        async with self._spool.receive(task, expected_bytes) as receipt:
+            yield receipt
+        if more_follow:
+            await self._forwarding.arrived(task, receipt.published)
+
+    async def commit(self, client: Client, task: TaskId) -> TaskId:
+        """Commit an upload; the same answer again for one that is committed. Raises NotFound, Refused, BusFailed."""
+        try:
+            draft = self._spool.draft(task)
+        except NotFound:
+            return await self._committed_before(client, task)
+        if not may_touch(client.owner, draft.owner):
+            raise NotFound(NO_SUCH_UPLOAD)
+        manifest = await self._spool.commit(task, self._now_ms(), self._check)
+        try:
+            submission = submission_of(draft, manifest, self._spool.instance)
+            ahead = await self._forwarding.ahead_of(task)
+            record = await self._submit(msgspec.structs.replace(submission, ahead=ahead))
+        except BusFailed:
+            self._in_doubt.setdefault(task, Doubt.KEEP)
+            raise
+        await self._accept(record)
+        log.info("task committed", task=task, images=manifest.images_count, size_bytes=manifest.size_bytes)
+        return task
+
+    async def _submit(self, submission: SubmitTask) -> TaskRecord:
+        """Have the scheduler write it down. Raises Refused, BusFailed when time is up."""
+        return await self._patiently(lambda: self._bus.ask(SUBMIT_TASK, submission))
+
+    async def _patiently(self, act: Callable[[], Awaitable[Done]]) -> Done:
+        """Do what does no harm when it is done again, until it works: others need a moment to take over from who died.
+
+        Raises BusFailed when time is up.
+        """
+        deadline_s = monotonic_s() + self._policy.commit_wait_s
+        while True:
+            try:
+                return await act()
+            except BusFailed:
+                if monotonic_s() >= deadline_s:
+                    raise
+                await asyncio.sleep(AGAIN_S)
+
+    async def begin(self, client: Client, set_uuid: str | None) -> TaskId:
+        """Make room for a task that comes in one request, fields and files in any order. Raises Refused, BusFailed."""
+        task = await self._free_id(set_uuid)
+        if self._spool.find(task) is not None:
+            raise Refused(f"Invalid set-uuid: {task}")
+        self._check_flood(task, client)
+        draft = self._draft(task, client, {})
+        await self._patiently(lambda: self._spool.create(draft))
+        return task
+
+    async def complete(self, client: Client, task: TaskId, form: dict[str, str]) -> TaskId:
+        """Commit what came in one request, now that its fields are known. Raises Refused, BusFailed."""
+        await self._spool.create(self._draft(task, client, form))
+        return await self.commit(client, task)
+
+    async def abandon(self, task: TaskId) -> None:
+        """Drop everything of a request that failed; while in doubt, as soon as there is none."""
+        if task in self._in_doubt:
+            self._in_doubt[task] = Doubt.DISCARD
+        else:
+            await self._spool.discard(task)
+
+    async def settle(self) -> None:
+        """Find out what became of commits whose answer was lost. Raises BusFailed."""
+        for task, doubt in list(self._in_doubt.items()):
+            try:
+                record = await self._bus.ask(GET_TASK, TaskRef(task=task))
+            except NotFound:
+                if doubt is Doubt.DISCARD:
+                    await self._spool.discard(task)
+            else:
+                await self._accept(record)
+            self._in_doubt.pop(task, None)
+
+    async def _accept(self, record: TaskRecord) -> None:
+        """Take a task over that the scheduler has written down."""
+        self._in_doubt.pop(record.task.id, None)
+        self._cluster.learn(record)
+        await self._forwarding.adopt(record.task.id)
+
+    def _check(self, manifest: Manifest) -> None:
+        check_seed(manifest.has_seed, enabled=self._policy.splitmerge)
+
+    async def _free_id(self, set_uuid: str | None) -> TaskId:
+        task = task_id(set_uuid, self._fresh_id())
+        if self._cluster.task(task) is not None or (set_uuid and await self._has_ended(task)):
+            raise Refused(f"Invalid set-uuid: {task}")
+        return task
+
+    async def _has_ended(self, task: TaskId) -> bool:
+        """Whether an id is that of an ended task; where that cannot be said now, the commit will tell."""
+        try:
+            return await self._cluster.recall(task) is not None
+        except BusFailed:
+            return False
+
+    def _check_flood(self, task: TaskId, client: Client) -> None:
+        check_flood(self._spool.open_count(client.owner, but=task), self._policy.flood_limit_count)
+
+    def _draft(self, task: TaskId, client: Client, form: dict[str, str]) -> Draft:
+        now_ms = self._now_ms()
+        created_at_ms = date_created_ms(form.get("dateCreated", ""), now_ms)
+        options = check_options(form.get("options"), self._cluster.options())
+        return Draft(
+            task=task,
+            name=form.get("name") or default_name(created_at_ms),
+            options=rewrite_split(options, enabled=self._policy.splitmerge, address=client.address, token=client.token),
+            outputs=form.get("outputs", ""),
+            skip_post_processing=form.get("skipPostProcessing", "").lower() in TRUTHS,
+            webhook=webhook_of(form),
+            zip_url=form.get("zipurl", ""),
+            owner=client.owner,
+            created_at_ms=created_at_ms,
+            received_at_ms=now_ms,
+        )
+
+    async def _committed_before(self, client: Client, task: TaskId) -> TaskId:
+        """Answer a commit whose upload is gone: it was committed earlier, or never was here."""
+        try:
+            await self._bus.ask(GET_TASK, TaskRef(task=task, owner=client.owner))
+        except NotFound:
+            raise NotFound(NO_SUCH_UPLOAD) from None
+        return task

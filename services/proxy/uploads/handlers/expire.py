@@ -1,0 +1,78 @@
+"""Uploads that nobody goes on with: what came last is too long ago, so they go.
+
+Never touched: an upload that a request is writing to, and a task that the scheduler knows. A committed upload that the
+scheduler has never heard of (the commit broke off before it was submitted) is like an open one: its client was told that
+the commit failed, and may commit again until it is swept.
+
+A proxy that is gone for good leaves its announcements behind: those of no task, and of an age that no upload reaches, go too.
+Should it come back after all, it announces again what it has.
+
+Idle is what this process has seen, and before that what files and records say. Nothing goes before this process has run for an hour
+(half of a shorter limit) itself: a clock that was put forward while it was stopped makes everything look old.
+"""
+
+from typing import Final
+
+import structlog
+
+from libs.common.clocks import Clock, InstantCache, read, seen_s
+from libs.common.errors import NotFound
+from libs.common.lifecycle import SystemClock
+from libs.common.messages import GET_TASK, TaskRef
+from libs.common.model import TaskId
+from libs.common.ports import Bus
+from services.proxy.spool.core.upload import Held, Mark
+from services.proxy.spool.ports import SweptSpool
+
+log = structlog.get_logger()
+
+HOUR_S: Final = 3600.0
+
+LIMIT_HOURS: Final = 48.0
+"""Always, as the original."""
+
+LOST_S: Final = 7 * 24 * HOUR_S
+
+
+class Sweeper:
+    """Removes stale uploads; `sweep` is called every few minutes."""
+
+    def __init__(self, bus: Bus, spool: SweptSpool, stale_after_hours: float, clock: Clock | None = None) -> None:
+        self._bus = bus
+        self._spool = spool
+        self._stale_after_s = min(stale_after_hours or LIMIT_HOURS, LIMIT_HOURS) * HOUR_S
+        self._clock = clock or SystemClock()
+        self._began = self._clock.instant()
+        self._announced: InstantCache[TaskId] = InstantCache()
+
+    async def sweep(self) -> None:
+        """Remove what is stale, then put the announcements right. Raises BusFailed."""
+        now = self._clock.instant()
+        if now - self._began >= seen_s(self._stale_after_s):
+            for held in self._spool.unsubmitted():
+                if now - held.active > self._stale_after_s and await self._abandoned(held):
+                    log.info("stale upload removed", task=held.draft.task, idle_s=round(now - held.active))
+                    await self._spool.discard(held.draft.task)
+        await self._spool.remove_orphans(LIMIT_HOURS * HOUR_S)
+        await self._sweep_announcements()
+
+    async def _sweep_announcements(self) -> None:
+        now, found = read(self._clock), await self._spool.announce()
+        self._announced.keep({upload.task for upload in found})
+        for upload in found:
+            announced = self._announced.since(upload.task, upload.created_at_ms, now, LOST_S - seen_s(LOST_S))
+            if now.instant - announced > LOST_S and not await self._known(upload.task):
+                log.info("announcement of a lost proxy removed", task=upload.task)
+                await self._spool.forget(upload)
+
+    async def _abandoned(self, held: Held) -> bool:
+        if held.receiving or Mark.SUBMITTED in held.marks:
+            return False
+        return not held.committed or not await self._known(held.draft.task)
+
+    async def _known(self, task: TaskId) -> bool:
+        try:
+            await self._bus.ask(GET_TASK, TaskRef(task=task))
+        except NotFound:
+            return False
+        return True

@@ -1,0 +1,24 @@
+"""What uploads need of the world: somebody who takes over what was committed."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from libs.common.messages import SentAhead
+from libs.common.model import TaskId
+from services.proxy.spool.core.upload import StoredFile
+
+
+class Forwarding(Protocol):
+    """The loops behind the spool, as the HTTP side sees them."""
+
+    async def adopt(self, task: TaskId) -> None:
+        """Take over a task that the scheduler has just acknowledged (SUBMIT_TASK); again: nothing happens."""
+        ...
+
+    async def ahead_of(self, task: TaskId) -> SentAhead | None:
+        """Say with what an attempt of a committed task could go on; None: nothing of use went ahead."""
+        ...
+
+    async def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
+        """Take note that files of an open upload are complete."""
+        ...

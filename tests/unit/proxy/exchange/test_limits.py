@@ -1,0 +1,95 @@
+"""What is read as a whole costs little, however it is made, and all of it together is bounded."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+
+import pytest
+
+from libs.common.errors import Refused
+from libs.common.model import NodeOption
+from services.proxy.errors import Busy
+from services.proxy.exchange.limits import SHORT_BYTES, LongBodies
+from services.proxy.exchange.part_heads import read_head
+from services.proxy.options.check import check_options
+
+MEGABYTE = 1 << 20
+HEAD_BYTES = 16_000
+KNOWN = [NodeOption(f"option-{number}", "int", "0", "", "") for number in range(80)]
+IN_TIME_S = 0.4
+"""Of the processor; each of these took two to five times as long once, for what one client sends in a moment."""
+
+
+def attempt(read: Callable[[], object]) -> float:
+    """Let something be read or refused; how long the processor worked."""
+    began_s = time.process_time()
+    with contextlib.suppress(Refused):
+        read()
+    return time.process_time() - began_s
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(b"a:" + b" " * HEAD_BYTES + b"\x01", id="a line of spaces that is none"),
+        pytest.param(
+            b'Content-Type: image/jpeg\r\nContent-Disposition: form-data; name="images"; filename="'
+            + b"%41" * (HEAD_BYTES // 3)
+            + b'!"',
+            id="a name that is encoded almost to its end",
+        ),
+    ],
+)
+def test_the_head_of_a_part_is_read_in_no_time(head: bytes) -> None:
+    assert attempt(lambda: read_head(head)) < IN_TIME_S
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param("[" + "{}," * (MEGABYTE // 12) + "{}]", id="many that are none"),
+        pytest.param("[" + "1," * (MEGABYTE // 4) + "x]", id="no JSON in the end"),
+        pytest.param("[" + "[" * (MEGABYTE // 4), id="no JSON at all"),
+    ],
+)
+def test_options_are_read_in_no_time(options: str) -> None:
+    assert attempt(lambda: check_options(options, KNOWN)) < IN_TIME_S
+
+
+def test_a_fault_far_behind_is_named_near_its_place() -> None:
+    text = "[" + "1," * 50_000 + "x]"
+    with pytest.raises(Refused, match=f"Unexpected token x in JSON at position {text.index('x')}"):
+        check_options(text, KNOWN)
+
+
+def test_long_bodies_have_so_much_room_together_and_short_ones_always() -> None:
+    bodies = LongBodies(room_bytes=3 * SHORT_BYTES)
+    bodies.grown(0, 2 * SHORT_BYTES)
+    bodies.grown(0, 3 * SHORT_BYTES)
+    with pytest.raises(Busy):
+        bodies.grown(0, 2 * SHORT_BYTES)
+    bodies.grown(0, SHORT_BYTES)
+
+    bodies.gone(3 * SHORT_BYTES)
+    bodies.grown(SHORT_BYTES, 2 * SHORT_BYTES)
+    bodies.gone(2 * SHORT_BYTES)
+    bodies.gone(2 * SHORT_BYTES)
+    bodies.grown(0, 4 * SHORT_BYTES)
+
+
+async def test_others_are_answered_between_two_long_bodies() -> None:
+    bodies, order = LongBodies(), []
+
+    async def long() -> None:
+        await bodies.turn(2 * SHORT_BYTES)
+        order.append("long")
+
+    async def other() -> None:
+        for _ in range(12):
+            order.append("other")
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(long() for _ in range(4)), other())
+
+    assert "long long" not in " ".join(order)

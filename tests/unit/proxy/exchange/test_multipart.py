@@ -1,0 +1,211 @@
+"""Multipart bodies, in any pieces."""
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.proxy.errors import MalformedBody
+from services.proxy.exchange.multipart import (
+    FIELD_LIMIT_BYTES,
+    Event,
+    Field,
+    FileBegins,
+    FileChunk,
+    FileEnds,
+    MultipartReader,
+    boundary_of,
+)
+from services.proxy.exchange.part_heads import PartHead, read_head, read_lines
+
+BOUNDARY = b"x-boundary"
+
+
+def body(*parts: tuple[str, bytes], end: bytes = b"--x-boundary--\r\n") -> bytes:
+    """Write a body."""
+    written = b"".join(
+        b"--%s\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n" % (BOUNDARY, head.encode(), content)
+        for head, content in parts
+    )
+    return written + end
+
+
+def read(*chunks: bytes) -> list[Event]:
+    """Read a body that comes in these chunks; the chunks of a file are put together."""
+    reader = MultipartReader(BOUNDARY)
+    events: list[Event] = []
+    for chunk in chunks:
+        for event in reader.feed(chunk):
+            if isinstance(event, FileChunk) and events and isinstance(last := events[-1], FileChunk):
+                events[-1] = FileChunk(last.data + event.data)
+            else:
+                events.append(event)
+    reader.finish()
+    return events
+
+
+def test_fields_and_files_come_in_the_order_of_the_body() -> None:
+    assert read(body(('name="a"', b"1"), ('name="images"; filename="p.jpg"', b"pixels"), ('name="b"', b"2"))) == [
+        Field("a", "1"),
+        FileBegins("images", "p.jpg"),
+        FileChunk(b"pixels"),
+        FileEnds(),
+        Field("b", "2"),
+    ]
+
+
+@given(
+    content=st.one_of(
+        st.binary(max_size=300),
+        st.lists(st.sampled_from([b"\r", b"\n", b"-", b"--", b"\r\n--x-bound", b"x"]), max_size=30).map(b"".join),
+    ),
+    cuts=st.lists(st.integers(0, 500), max_size=8),
+)
+def test_a_file_is_the_same_however_the_body_is_cut(content: bytes, cuts: list[int]) -> None:
+    if b"\r\n--x-boundary" in b"\r\n" + content:
+        return
+    whole = body(('name="images"; filename="p.jpg"', content))
+    places = sorted({0, len(whole), *(cut for cut in cuts if cut < len(whole))})
+    chunks = [whole[a:b] for a, b in itertools.pairwise(places)]
+
+    events = read(*chunks)
+
+    assert events[0] == FileBegins("images", "p.jpg")
+    assert events[-1] == FileEnds()
+    assert b"".join(event.data for event in events if isinstance(event, FileChunk)) == content
+
+
+@given(cut=st.integers(0, 130))
+def test_a_body_that_stops_early_is_refused(cut: int) -> None:
+    whole = body(('name="images"; filename="p.jpg"', b"pixels" * 5), end=b"--x-boundary--")
+    with pytest.raises(MalformedBody):
+        read(whole[: min(cut, len(whole) - 1)])
+
+
+def test_an_empty_file_input_of_a_browser_is_no_file() -> None:
+    assert read(body(('name="images"; filename=""', b""))) == []
+
+
+def test_a_file_without_name_but_with_content_is_a_file() -> None:
+    assert read(body(('name="images"; filename=""', b"x")))[0] == FileBegins("images", "")
+
+
+def test_an_empty_file_with_a_name_is_a_file() -> None:
+    assert read(body(('name="images"; filename="e.jpg"', b""))) == [FileBegins("images", "e.jpg"), FileEnds()]
+
+
+def test_what_follows_the_last_boundary_is_ignored() -> None:
+    assert read(body(('name="a"', b"1"), end=b"--x-boundary--\r\nepilogue")) == [Field("a", "1")]
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        pytest.param([('name="a"', b"x" * (FIELD_LIMIT_BYTES + 1))], "Field value too long", id="one field"),
+        pytest.param([('name="a"', b"x" * FIELD_LIMIT_BYTES)] * 5, "Too much data in the fields", id="all fields"),
+        pytest.param([('name="a"', b"")] * 1001, "Too many fields", id="many fields"),
+    ],
+)
+def test_fields_have_limits(parts: list[tuple[str, bytes]], words: str) -> None:
+    with pytest.raises(MalformedBody, match=words):
+        read(body(*parts))
+
+
+def test_the_longest_field_is_taken() -> None:
+    assert read(body(('name="a"', b"x" * FIELD_LIMIT_BYTES))) == [Field("a", "x" * FIELD_LIMIT_BYTES)]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "boundary"),
+    [(b"multipart/form-data; boundary=abc", b"abc"), (b'multipart/form-data; charset=x; boundary="a b"', b"a b")],
+)
+def test_the_boundary_is_found(content_type: bytes, boundary: bytes) -> None:
+    assert boundary_of(content_type) == boundary
+
+
+@pytest.mark.parametrize("content_type", [b"multipart/form-data", b"multipart/form-data; boundary=", b""])
+def test_a_missing_boundary_is_said(content_type: bytes) -> None:
+    with pytest.raises(MalformedBody, match="Boundary not found"):
+        boundary_of(content_type)
+
+
+TOKENS = [
+    BOUNDARY,
+    b"--",
+    b"\r\n",
+    b"\r",
+    b"\n",
+    b"\r\n\r\n",
+    b"--x-boundary",
+    b"--x-boundary--",
+    b": ",
+    b'"',
+    b"\\",
+    b"x",
+    b"Content-Disposition: form-data; ",
+    b'name="images"',
+    b'; filename="a.jpg"',
+    b"; filename*=utf-8''%",
+    b"Content-Type: multipart/mixed",
+    b'; filename="=?utf-8?',
+]
+
+
+def outcome(*chunks: bytes) -> list[Event] | str:
+    """Read a body, or say why not."""
+    try:
+        return read(*chunks)
+    except MalformedBody as error:
+        return error.message
+
+
+@given(tokens=st.lists(st.one_of(st.sampled_from(TOKENS), st.binary(max_size=4)), max_size=40), data=st.data())
+def test_whatever_comes_is_read_or_refused_alike_however_it_is_cut(tokens: list[bytes], data: st.DataObject) -> None:
+    body = b"".join(tokens)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=6)))
+    pieces = [body[a:b] for a, b in itertools.pairwise([0, *cuts, len(body)])]
+
+    assert outcome(*pieces) == outcome(body)
+
+
+def test_no_head_takes_long_to_refuse() -> None:
+    words = "=?utf-8?B?" + "YQ==?==?utf-8?B?" * 900
+    assert read(body((f'name="images"; filename="{words}"', b"x")))[0] == FileBegins("images", words)
+
+
+def test_what_goes_past_the_reader_is_offered_only_inside_a_file() -> None:
+    reader = MultipartReader(BOUNDARY)
+    offered = []
+    for piece in (
+        b'--x-boundary\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n',
+        b"pix",
+        b"\r\n--",
+    ):
+        reader.feed(piece)
+        offered.append(reader.inside_file)
+
+    assert offered == [False, True, False]
+    reader.feed(b"y")
+    assert reader.inside_file
+
+
+@given(
+    name=st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=12),
+    filename=st.one_of(
+        st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=12),
+        st.sampled_from(["=?utf-8?B?w7w=?=", "a%20b.jpg", "C:\\x.jpg", 'a"b', ""]),
+    ),
+    line=st.sampled_from([b"", b"\r\nContent-Type: image/jpeg", b"\r\nContent-Type: application/octet-stream"]),
+)
+def test_a_usual_head_is_read_as_any_other(name: str, filename: str, line: bytes) -> None:
+    head = f'Content-Disposition: form-data; name="{name}"; filename="{filename}"'.encode() + line
+
+    def read_by(reader: Callable[[bytes], PartHead]) -> PartHead | str:
+        try:
+            return reader(head)
+        except MalformedBody as error:
+            return error.message
+
+    assert read_by(read_head) == read_by(read_lines)

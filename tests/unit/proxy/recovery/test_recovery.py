@@ -1,0 +1,106 @@
+"""A proxy that finds other records than it knows looks at everything again, and says of nothing that it does not exist."""
+
+import pytest
+
+from libs.common.errors import BusFailed, NotFound, Removed
+from libs.common.incarnation import incarnation
+from libs.common.messages import CLUSTER, INCARNATION_KEY, REMOVE_TASK, UPLOADS, Done, TaskRef
+from libs.common.model import Owner, TaskId
+from libs.common.testing import FakeClock, MemoryBus
+from services.proxy.actions.handlers import Actor
+from services.proxy.peers.adapters import SharedSecret, shared_secret
+from services.proxy.recovery.handlers import SETTLE_S, Recovery
+from services.proxy.spool.core.history import History
+from services.proxy.spool.core.upload import Draft
+from tests.memory_spool import MemorySpool
+from tests.proxy_ports import FakeCluster
+
+TASK = TaskId("11111111-2222-4333-8444-555555555555")
+OTHER = TaskId("22222222-2222-4333-8444-555555555555")
+
+
+class Scene:
+    """A proxy with one task, and the store of its cluster."""
+
+    def __init__(self, spool: MemorySpool, bus: MemoryBus, clock: FakeClock) -> None:
+        self.spool, self.bus, self.clock = spool, bus, clock
+        self.looks_count = 0
+        self.secret = SharedSecret(bus, "ours")
+        self.recovery = Recovery(bus, spool, clock, self.look_again, self.secret.renew)
+
+    def look_again(self) -> None:
+        self.looks_count += 1
+
+    async def loses_its_store(self) -> None:
+        await (await self.bus.bucket(CLUSTER)).delete(INCARNATION_KEY)
+        for key in await (await self.bus.bucket(UPLOADS)).load():
+            await (await self.bus.bucket(UPLOADS)).delete(key)
+
+
+@pytest.fixture
+async def scene() -> Scene:
+    bus, clock = MemoryBus(), FakeClock()
+    spool = MemorySpool(await bus.bucket(UPLOADS), clock)
+    await spool.create(Draft(task=TASK, name="t", created_at_ms=1, zip_url="http://x/a.zip"))
+    await spool.commit(TASK, 2)
+    await spool.remember(TASK, History())
+    return Scene(spool, bus, clock)
+
+
+async def test_a_spool_that_knows_no_store_belongs_to_the_one_that_is_there(scene: Scene):
+    await scene.recovery.look()
+    assert scene.spool.incarnation == await incarnation(scene.bus, scene.clock.wall_ms)
+    assert (scene.looks_count, await scene.recovery.is_sure(OTHER)) == (0, True)
+
+
+async def test_another_store_makes_it_look_at_everything_again_and_announce_it(scene: Scene):
+    await scene.recovery.look()
+    await scene.loses_its_store()
+    await scene.recovery.look()
+    await scene.recovery.look()
+    assert scene.looks_count == 1
+    assert set(await (await scene.bus.bucket(UPLOADS)).load()) == {TASK}
+
+
+async def test_proxies_that_were_there_before_the_loss_and_those_that_come_later_know_each_other(scene: Scene):
+    await scene.recovery.look()
+    await scene.loses_its_store()
+    await scene.recovery.look()
+    assert await shared_secret(scene.bus) == scene.secret.value == "ours"
+
+
+async def test_of_two_proxies_with_different_secrets_one_takes_over_the_others(scene: Scene):
+    await scene.recovery.look()
+    await scene.loses_its_store()
+    later = await shared_secret(scene.bus)
+    await scene.recovery.look()
+    assert scene.secret.value == later
+
+
+async def test_for_a_while_nothing_is_said_not_to_exist(scene: Scene):
+    await scene.recovery.look()
+    await scene.loses_its_store()
+    scene.clock.pass_s(2)
+    assert not await scene.recovery.is_sure(OTHER)
+    scene.clock.pass_s(SETTLE_S + 1)
+    assert await scene.recovery.is_sure(OTHER)
+
+
+async def test_a_task_that_lies_here_is_never_said_not_to_exist(scene: Scene):
+    await scene.recovery.look()
+    assert not await scene.recovery.is_sure(TASK)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"), [(NotFound("unknown"), BusFailed), (Removed("removed"), NotFound)], ids=["unknown", "removed"]
+)
+async def test_an_action_on_a_task_whose_record_is_lost_is_to_be_tried_again(
+    scene: Scene, error: Exception, raised: type[Exception]
+):
+    async def remove(_asked: TaskRef) -> Done:
+        raise error
+
+    actor = Actor(scene.bus, FakeCluster(), splitmerge=False, is_sure=scene.recovery.is_sure)
+    async with scene.bus.serve("scheduler", {REMOVE_TASK: remove}):
+        with pytest.raises(raised):
+            await actor.act("remove", {"uuid": TASK}, "", Owner(""), "")

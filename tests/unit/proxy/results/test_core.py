@@ -1,0 +1,119 @@
+"""Where a result is looked for, and what the answers of storages mean."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from libs.common.model import (
+    Attempt,
+    AttemptState,
+    InstanceId,
+    LastKnown,
+    MachineId,
+    NodeId,
+    NodeTaskId,
+    StatusCode,
+    Task,
+    TaskId,
+    TaskState,
+)
+from services.proxy.results.core import Place, Seen, address, places, seen, storage_and_path
+
+MACHINE, PREFIX, NODE = Place.MACHINE, Place.PREFIX, Place.NODE
+
+
+def attempt(**values: Any) -> Attempt:
+    usual = {"state": AttemptState.ENDED, "running_at_ms": 5}
+    return Attempt(number=2, node=NodeId("n"), node_task_id=NodeTaskId("on-node"), **{**usual, **values})
+
+
+def task(*attempts: Attempt, state: TaskState = TaskState.COMPLETED) -> Task:
+    return Task(
+        id=TaskId("public"),
+        name="mine",
+        holder=InstanceId("i"),
+        created_at_ms=1,
+        committed_at_ms=1,
+        images_count=1,
+        state=state,
+        attempts=attempts,
+    )
+
+
+ON_MACHINE = attempt(machine=MachineId("m"))
+
+CANCELED_LATER = msgspec.structs.replace(
+    task(ON_MACHINE, state=TaskState.CANCELED), known=LastKnown(code=StatusCode.COMPLETED)
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "prefix", "node_known", "found"),
+    [
+        pytest.param(task(attempt()), "", True, (NODE,), id="a node of one's own"),
+        pytest.param(task(attempt()), "", False, (), id="a node that is gone"),
+        pytest.param(task(attempt()), "https://x", True, (PREFIX, NODE), id="a bucket beside the node"),
+        pytest.param(task(attempt()), "https://x", False, (PREFIX,), id="a bucket outlives the node"),
+        pytest.param(task(ON_MACHINE), "", True, (MACHINE, NODE), id="a machine that is about to go"),
+        pytest.param(task(ON_MACHINE), "", False, (MACHINE,), id="a machine that is gone"),
+        pytest.param(task(ON_MACHINE), "https://x", False, (MACHINE,), id="the autoscaler knows its own bucket"),
+        pytest.param(task(ON_MACHINE, state=TaskState.RUNNING), "https://x", True, (NODE,), id="still at work"),
+        pytest.param(task(ON_MACHINE, state=TaskState.FAILED), "https://x", True, (NODE,), id="failed"),
+        pytest.param(CANCELED_LATER, "", False, (MACHINE,), id="completed, then canceled"),
+        pytest.param(task(state=TaskState.WAITING), "https://x", False, (), id="never on a node"),
+        pytest.param(task(attempt(running_at_ms=None)), "https://x", True, (), id="never ran"),
+    ],
+)
+def test_places_are_tried_in_their_order(given: Task, prefix: str, node_known: bool, found: tuple[Place, ...]):
+    assert places(given, prefix, node_known=node_known) == found
+
+
+@pytest.mark.parametrize(
+    ("status", "meaning"),
+    [
+        pytest.param(200, Seen.THERE, id="a file"),
+        pytest.param(206, Seen.THERE, id="a part of it"),
+        pytest.param(304, Seen.THERE, id="not modified"),
+        pytest.param(416, Seen.THERE, id="beyond its end"),
+        pytest.param(404, Seen.MISSING, id="no such key"),
+        pytest.param(403, Seen.MISSING, id="a bucket that does not say what it has"),
+        pytest.param(301, Seen.TROUBLE, id="another region"),
+        pytest.param(500, Seen.TROUBLE, id="broken"),
+        pytest.param(503, Seen.TROUBLE, id="slow down"),
+    ],
+)
+def test_only_a_file_that_is_there_counts(status: int, meaning: Seen):
+    assert seen(status) is meaning
+
+
+@pytest.mark.parametrize(
+    ("prefix", "asset", "url"),
+    [
+        pytest.param("https://b.s3", "all.zip", "https://b.s3/on-node/all.zip", id="under the id on the node"),
+        pytest.param("https://b.s3/", "all.zip", "https://b.s3/on-node/all.zip", id="one slash"),
+        pytest.param(
+            "https://b.s3/p",
+            "orthophoto.tif",
+            "https://b.s3/p/on-node/odm_orthophoto/odm_orthophoto.tif",
+            id="by its name in the project",
+        ),
+        pytest.param("https://b.s3", "a b?.zip", "https://b.s3/on-node/a%20b%3F.zip", id="odd letters"),
+    ],
+)
+def test_an_address_is_prefix_task_and_path(prefix: str, asset: str, url: str):
+    assert address(prefix, attempt(), asset) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "root", "port", "path"),
+    [
+        pytest.param("https://s3.x/b/k?X-Sig=1", "https://s3.x", 443, b"/b/k?X-Sig=1", id="signed"),
+        pytest.param("http://127.0.0.1:8333/k", "http://127.0.0.1:8333", 8333, b"/k", id="a port of its own"),
+        pytest.param("https://minio:9000/k", "https://minio:9000", 9000, b"/k", id="TLS elsewhere"),
+        pytest.param("http://s3.x", "http://s3.x", 80, b"/", id="no path"),
+    ],
+)
+def test_a_storage_is_asked_for_exactly_what_was_signed(url: str, root: str, port: int, path: bytes):
+    storage, asked = storage_and_path(url)
+    assert (storage.url, storage.port, asked) == (root, port, path)

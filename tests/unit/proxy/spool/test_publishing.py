@@ -1,0 +1,170 @@
+"""spool/adapters/publishing.py: requests that come together are made durable together, and each has its own fate."""
+
+import asyncio
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from services.proxy.splice.pipes import Movers
+from services.proxy.spool.adapters import disk
+from services.proxy.spool.adapters.publishing import FEW_COUNT, SMALL_BYTES, Lanes, Publisher, publish_together
+from services.proxy.spool.adapters.receipt import DiskReceipt
+from services.proxy.spool.core.upload import StoredFile
+from tests.waiting import until
+
+Gate = threading.Event
+
+
+async def a_request(root: Path, *names: str, task: str = "t", content: bytes = b"photo") -> DiskReceipt:
+    folder = root / task
+    for each in (disk.PARTS, disk.FILES):
+        (folder / each).mkdir(parents=True, exist_ok=True)
+    receipt = DiskReceipt(folder, Movers(1), os.write, lambda: None)
+    for name in names:
+        part = await receipt.open(name)
+        part.write(content)
+        part.close()
+    return receipt
+
+
+def stored(root: Path, task: str = "t") -> list[str]:
+    return sorted(path.name for path in (root / task / disk.FILES).iterdir())
+
+
+def open_files(folder: Path) -> int:
+    links = map(link, list(Path("/proc/self/fd").iterdir()))
+    return sum(path.startswith(str(folder)) for path in links)
+
+
+def link(path: Path) -> str:
+    try:
+        return str(path.readlink())
+    except OSError:  # it was of the listing itself
+        return ""
+
+
+async def test_requests_of_a_group_appear_each_in_its_task(tmp_path: Path) -> None:
+    one = await a_request(tmp_path, "a.jpg", "b.jpg")
+    other = await a_request(tmp_path, "a.jpg", task="u", content=b"another")
+    assert publish_together([one, other]) == {}
+    assert (stored(tmp_path), stored(tmp_path, "u")) == (["a.jpg", "b.jpg"], ["a.jpg"])
+    assert one.published == [StoredFile(name="a.jpg", size_bytes=5), StoredFile(name="b.jpg", size_bytes=5)]
+    assert list((tmp_path / "t" / disk.PARTS).iterdir()) == []
+
+
+async def test_files_of_one_name_are_kept_each_or_once_within_a_group(tmp_path: Path) -> None:
+    requests = [await a_request(tmp_path, "a.jpg", content=content) for content in (b"1", b"1", b"2")]
+    assert publish_together(requests) == {}
+    assert [request.published[0].name for request in requests] == ["a.jpg", "a.jpg", "a_.jpg"]
+
+
+async def test_more_files_than_may_be_open_at_once_are_published(tmp_path: Path) -> None:
+    request = await a_request(tmp_path, *(f"{number}.jpg" for number in range(150)))
+    assert publish_together([request]) == {}
+    assert len(stored(tmp_path)) == 150
+
+
+async def test_what_fails_for_one_request_fails_for_it_alone(tmp_path: Path) -> None:
+    good, bad = await a_request(tmp_path, "a.jpg"), await a_request(tmp_path, "b.jpg", "c.jpg")
+    bad.parts[1].discard()
+    assert [type(trouble) for trouble in publish_together([bad, good]).values()] == [FileNotFoundError]
+    assert stored(tmp_path) == ["a.jpg"]
+    assert bad.published == []
+
+
+async def test_a_directory_that_is_gone_fails_the_requests_that_it_was_of(tmp_path: Path) -> None:
+    gone, good = await a_request(tmp_path, "a.jpg", task="gone"), await a_request(tmp_path, "a.jpg")
+    (tmp_path / "gone" / disk.FILES).rmdir()
+    assert list(publish_together([gone, good])) == [gone]
+    assert stored(tmp_path) == ["a.jpg"]
+
+
+async def test_a_part_that_is_not_complete_fails_its_request(tmp_path: Path) -> None:
+    request = await a_request(tmp_path, "a.jpg")
+    await request.open("b.jpg")
+    assert [str(trouble) for trouble in publish_together([request]).values()] == [
+        "a part of this request is not complete"
+    ]
+    assert stored(tmp_path) == []
+
+
+async def test_no_file_stays_open_behind_a_request(tmp_path: Path) -> None:
+    published, discarded = await a_request(tmp_path, "a.jpg", "b.jpg"), await a_request(tmp_path, "c.jpg")
+    assert open_files(tmp_path) == 2
+    publish_together([published])
+    discarded.discard()
+    assert open_files(tmp_path) == 0
+
+
+async def test_what_comes_while_a_group_is_published_is_the_next_group(tmp_path: Path) -> None:
+    gate, calls = Gate(), []
+
+    class Watched(DiskReceipt):
+        def link(self) -> None:
+            gate.wait(10)
+            super().link()
+            calls.append(self)
+
+    with ThreadPoolExecutor(2) as threads:
+        publisher = Publisher(threads, groups_count=1)
+        requests = [await a_request(tmp_path, f"{number}.jpg") for number in range(5)]
+        for request in requests:
+            request.__class__ = Watched
+        async with asyncio.TaskGroup() as group:
+            group.create_task(publisher.publish(requests[0]))
+            await until(lambda: "working=1" in repr(publisher))
+            for request in requests[1:]:
+                group.create_task(publisher.publish(request))
+            await until(lambda: "waiting=4" in repr(publisher))
+            gate.set()
+    assert calls == requests
+    assert len(stored(tmp_path)) == 5
+
+
+async def test_a_request_that_is_given_up_before_its_turn_is_not_published(tmp_path: Path) -> None:
+    gate = Gate()
+    first, second = await a_request(tmp_path, "a.jpg"), await a_request(tmp_path, "b.jpg")
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(gate.wait, 10)
+        publisher = Publisher(threads, groups_count=1)
+        async with asyncio.TaskGroup() as group:
+            begun = group.create_task(publisher.publish(first))
+            await until(lambda: "working=1" in repr(publisher))
+            waiting = group.create_task(publisher.publish(second))
+            await until(lambda: "waiting=1" in repr(publisher))
+            waiting.cancel()
+            begun.cancel()
+            await asyncio.sleep(0)
+            assert not begun.done()
+            gate.set()
+    assert stored(tmp_path) == ["a.jpg"]
+    assert (begun.cancelled(), waiting.cancelled()) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("names_count", "size_bytes", "lane"),
+    [(1, 5, "few"), (FEW_COUNT + 1, 5, "many"), (1, SMALL_BYTES + 1, "many")],
+)
+async def test_a_photo_does_not_wait_behind_requests_of_many(
+    tmp_path: Path, names_count: int, size_bytes: int, lane: str
+) -> None:
+    gate = Gate()
+    request = await a_request(tmp_path, *map(str, range(names_count)), content=b"x" * size_bytes)
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(gate.wait, 10)
+        lanes = Lanes(threads)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(lanes.publish(request))
+            await until(lambda: f"{lane}=Publisher(waiting=0 working=1)" in repr(lanes))
+            gate.set()
+    assert len(stored(tmp_path)) == names_count
+
+
+async def test_trouble_of_a_request_is_raised_where_it_is_published(tmp_path: Path) -> None:
+    request = await a_request(tmp_path, "a.jpg")
+    (tmp_path / "t" / disk.FILES).rmdir()
+    with ThreadPoolExecutor(1) as threads, pytest.raises(FileNotFoundError):
+        await Lanes(threads).publish(request)

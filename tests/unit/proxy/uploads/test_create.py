@@ -1,0 +1,372 @@
+"""uploads/handlers and actions/handlers.py: how a task comes to be, and what its client does to it later. Over a spool and a bus in memory."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pytest
+
+from libs.common.errors import BusFailed, NotFound, Refused
+from libs.common.messages import (
+    CANCEL_TASK,
+    GET_TASK,
+    REMOVE_TASK,
+    RESTART_TASK,
+    SUBMIT_TASK,
+    UPLOADS,
+    Done,
+    RestartTask,
+    SentAhead,
+    SubmitTask,
+    TaskRecord,
+    TaskRef,
+)
+from libs.common.model import NodeId, NodeOption, NodeTaskId, OptionValue, Owner, Task, TaskId, TaskState
+from libs.common.testing import FakeClock, MemoryBus
+from services.proxy.actions.handlers import Actor
+from services.proxy.errors import SpoolFull
+from services.proxy.exchange.request import Client
+from services.proxy.uploads.core import date_created_ms, default_name
+from services.proxy.uploads.handlers.create import Creator, Policy
+from tests.memory_spool import MemorySpool
+from tests.proxy_ports import FakeCluster, FakeForwarding
+
+TASK = TaskId("11111111-2222-4333-8444-555555555555")
+ANNE = Client(Owner("anne"), "s3cret", "http://cluster:3000")
+BERT = Client(Owner("bert"), "other", "http://cluster:3000")
+DSM = NodeOption(name="dsm", type="bool", value="false", domain="", help="")
+SPLIT = NodeOption(name="split", type="int", value="9", domain="positive integer", help="")
+
+
+@dataclass
+class World:
+    """A proxy's intake, and the scheduler that it submits to."""
+
+    spool: MemorySpool
+    bus: MemoryBus
+    cluster: FakeCluster = field(default_factory=FakeCluster)
+    forwarding: FakeForwarding = field(default_factory=FakeForwarding)
+    clock: FakeClock = field(default_factory=FakeClock)
+    tasks: dict[TaskId, TaskRecord] = field(default_factory=dict)
+    submitted: list[SubmitTask] = field(default_factory=list)
+    restarted: list[RestartTask] = field(default_factory=list)
+    lost_answers_count: int = 0
+    """So many submissions are written down, and their answers are lost."""
+
+    def creator(self, **policy: Any) -> Creator:
+        return Creator(
+            self.spool,
+            self.bus,
+            self.cluster,
+            self.forwarding,
+            Policy(**policy),
+            now_ms=self.clock.wall_ms,
+            fresh_id=lambda: TASK,
+        )
+
+    async def submit(self, asked: SubmitTask) -> TaskRecord:
+        self.submitted.append(asked)
+        record = self.tasks.setdefault(asked.task, TaskRecord(task=task_of(asked), revision=len(self.submitted)))
+        if self.lost_answers_count:
+            self.lost_answers_count -= 1
+            raise BusFailed("no answer in time")
+        return record
+
+    async def get(self, asked: TaskRef) -> TaskRecord:
+        record = self.tasks.get(asked.task)
+        if record is None or asked.owner not in {None, record.task.owner}:
+            raise NotFound(f"{asked.task} not found")
+        return record
+
+    async def cancel(self, asked: TaskRef) -> TaskRecord:
+        found = await self.get(asked)
+        canceled = msgspec.structs.replace(found.task, state=TaskState.CANCELED)
+        self.tasks[asked.task] = TaskRecord(task=canceled, revision=found.revision + 1)
+        return self.tasks[asked.task]
+
+    async def remove(self, asked: TaskRef) -> Done:
+        await self.get(asked)
+        del self.tasks[asked.task]
+        return Done()
+
+    async def restart(self, asked: RestartTask) -> TaskRecord:
+        self.restarted.append(asked)
+        return await self.get(TaskRef(task=asked.task, owner=asked.owner))
+
+    async def sends(self, creator: Creator, *names: str, client: Client = ANNE, **more: Any) -> None:
+        async with creator.upload(client, TASK, **more) as receipt:
+            for name in names:
+                (await receipt.open(name)).close()
+
+    async def is_committed(self, creator: Creator, client: Client = ANNE) -> TaskId:
+        task = await creator.init(client, None, {"name": "field"})
+        await self.sends(creator, "a.jpg", client=client)
+        return await creator.commit(client, task)
+
+
+def task_of(asked: SubmitTask) -> Task:
+    return Task(
+        id=asked.task,
+        name=asked.name,
+        owner=asked.owner,
+        holder=asked.holder,
+        created_at_ms=asked.created_at_ms,
+        committed_at_ms=1,
+        images_count=asked.images_count,
+    )
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    bus, clock = MemoryBus(), FakeClock()
+    made = World(MemorySpool(await bus.bucket(UPLOADS), clock), bus, clock=clock)
+    handlers = {
+        SUBMIT_TASK: made.submit,
+        GET_TASK: made.get,
+        CANCEL_TASK: made.cancel,
+        REMOVE_TASK: made.remove,
+        RESTART_TASK: made.restart,
+    }
+    async with bus.serve("scheduler", handlers):
+        yield made
+
+
+# --- init, upload, commit ------------------------------------------------------------------------------------------
+
+
+async def test_a_task_comes_to_be_in_three_steps(world: World) -> None:
+    creator = world.creator()
+    fields = {"name": "field", "dateCreated": "1600000000000", "webhook": "http://x/y", "skipPostProcessing": "TRUE"}
+    task = await creator.init(ANNE, None, fields)
+    await world.sends(creator, "a.jpg", "b.jpg", "gcp.txt")
+    assert await creator.commit(ANNE, task) == task
+    (asked,) = world.submitted
+    assert (asked.task, asked.owner, asked.name, asked.images_count) == (TASK, "anne", "field", 2)
+    assert (asked.created_at_ms, asked.skip_post_processing, asked.submodel) == (1_600_000_000_000, True, False)
+    assert world.forwarding.adopted == [TASK]
+    assert world.forwarding.came == ["a.jpg", "b.jpg", "gcp.txt"]
+    assert world.cluster.task(TASK) is not None
+    assert world.spool.draft(TASK).webhook == "http://x/y"
+
+
+@pytest.mark.parametrize("webhook", ["ftp://x/y", "javascript:alert(1)", "http://"])
+async def test_a_webhook_that_is_no_web_address_is_refused_at_once(world: World, webhook: str) -> None:
+    with pytest.raises(Refused, match="http:// or https://"):
+        await world.creator().init(ANNE, None, {"webhook": webhook})
+    assert world.spool.find(TASK) is None
+
+
+async def test_a_commit_says_what_went_ahead_of_it(world: World) -> None:
+    world.forwarding.ahead = SentAhead(node=NodeId("n1"), node_task_id=NodeTaskId("ahead"))
+    await world.is_committed(world.creator())
+    assert [asked.ahead for asked in world.submitted] == [world.forwarding.ahead]
+
+
+async def test_a_commit_sent_again_gets_the_same_answer(world: World) -> None:
+    creator = world.creator()
+    await world.is_committed(creator)
+    assert await creator.commit(ANNE, TASK) == TASK
+    await world.spool.discard(TASK)
+    assert await creator.commit(ANNE, TASK) == TASK
+    assert len(world.tasks) == 1
+
+
+async def test_another_owner_gets_at_nothing(world: World) -> None:
+    creator = world.creator()
+    await creator.init(ANNE, None, {})
+    with pytest.raises(NotFound):
+        await world.sends(creator, "a.jpg", client=BERT)
+    with pytest.raises(NotFound):
+        await creator.commit(BERT, TASK)
+    await world.sends(creator, "a.jpg")
+    await creator.commit(ANNE, TASK)
+    await world.spool.discard(TASK)
+    with pytest.raises(NotFound):
+        await creator.commit(BERT, TASK)
+
+
+async def test_what_will_not_do_is_refused_at_init(world: World) -> None:
+    world.cluster.known_options = (DSM,)
+    creator = world.creator(flood_limit_count=1)
+    with pytest.raises(Refused, match="Invalid set-uuid"):
+        await creator.init(ANNE, "no-uuid", {})
+    with pytest.raises(Refused, match="dsm"):
+        await creator.init(ANNE, None, {"options": '[{"name":"dsm","value":"perhaps"}]'})
+    other = "22222222-2222-4333-8444-555555555555"
+    await creator.init(ANNE, other, {})
+    with pytest.raises(Refused, match="slow down"):
+        await creator.init(ANNE, None, {})
+    await creator.init(BERT, None, {})
+    with pytest.raises(Refused, match="Invalid set-uuid"):
+        await creator.begin(BERT, str(TASK))
+
+
+async def test_the_id_of_a_known_task_is_taken(world: World) -> None:
+    creator = world.creator()
+    await world.is_committed(creator)
+    await world.spool.discard(TASK)
+    with pytest.raises(Refused, match="Invalid set-uuid"):
+        await creator.init(ANNE, str(TASK), {})
+
+
+async def test_a_full_disk_is_said_at_init_and_at_an_upload(world: World) -> None:
+    creator = world.creator()
+    await creator.init(ANNE, None, {})
+    world.spool.room = False
+    with pytest.raises(SpoolFull):
+        await world.sends(creator, "a.jpg")
+    await world.spool.discard(TASK)
+    with pytest.raises(SpoolFull):
+        await creator.init(ANNE, None, {})
+
+
+async def test_the_last_request_of_an_upload_sends_nothing_ahead(world: World) -> None:
+    creator = world.creator()
+    await creator.init(ANNE, None, {})
+    await world.sends(creator, "a.jpg", more_follow=False)
+    assert world.forwarding.came == []
+
+
+async def test_a_submodel_is_refused_where_split_merge_is_not_served(world: World) -> None:
+    creator = world.creator(splitmerge=False)
+    await creator.init(ANNE, None, {"outputs": "[]"})
+    await world.sends(creator, "a.jpg", "seed.zip")
+    with pytest.raises(Refused, match="split-merge"):
+        await creator.commit(ANNE, TASK)
+    assert world.spool.find(TASK) is None
+
+
+async def test_a_submodel_is_known_by_its_seed_and_outputs(world: World) -> None:
+    creator = world.creator()
+    await creator.init(ANNE, None, {"outputs": '["opensfm"]'})
+    await world.sends(creator, "a.jpg", "seed.zip")
+    await creator.commit(ANNE, TASK)
+    assert world.submitted[0].submodel
+
+
+async def test_split_merge_comes_back_to_this_address_with_this_token(world: World) -> None:
+    creator = world.creator()
+    await creator.init(ANNE, None, {"options": '[{"name":"split","value":5}]'})
+    assert OptionValue("sm-cluster", "http://cluster:3000/?token=s3cret") in world.spool.draft(TASK).options
+    assert "s3cret" not in repr(ANNE)
+
+
+# --- the bus fails -------------------------------------------------------------------------------------------------
+
+
+async def test_a_commit_whose_answer_was_lost_is_settled_later(world: World) -> None:
+    creator = world.creator()
+    world.lost_answers_count = 1
+    with pytest.raises(BusFailed):
+        await world.is_committed(creator)
+    assert world.forwarding.adopted == []
+    await creator.settle()
+    assert world.forwarding.adopted == [TASK]
+    await creator.settle()
+    assert world.forwarding.adopted == [TASK]
+
+
+async def test_a_commit_that_never_arrived_is_kept_for_its_client(world: World) -> None:
+    creator = world.creator()
+    await creator.init(ANNE, None, {})
+    await world.sends(creator, "a.jpg")
+    world.bus.connected = False
+    with pytest.raises(BusFailed):
+        await creator.commit(ANNE, TASK)
+    world.bus.connected = True
+    await creator.settle()
+    assert world.spool.find(TASK) is not None
+    assert await creator.commit(ANNE, TASK) == TASK
+
+
+async def test_a_commit_waits_a_while_for_the_next_leader(world: World) -> None:
+    creator = world.creator(commit_wait_s=30.0)
+    world.lost_answers_count = 1
+    assert await world.is_committed(creator) == TASK
+    assert len(world.submitted) == 2
+
+
+async def test_one_request_that_fails_in_doubt_is_dropped_once_nobody_knows_it(world: World) -> None:
+    creator = world.creator()
+    task = await creator.begin(ANNE, None)
+    await world.sends(creator, "a.jpg")
+    world.bus.connected = False
+    with pytest.raises(BusFailed):
+        await creator.complete(ANNE, task, {"name": "one"})
+    await creator.abandon(task)
+    assert world.spool.find(task) is not None
+    world.bus.connected = True
+    await creator.settle()
+    assert world.spool.find(task) is None
+
+
+async def test_a_task_in_one_request_has_the_fields_that_came_last(world: World) -> None:
+    creator = world.creator()
+    task = await creator.begin(ANNE, None)
+    await world.sends(creator, "a.jpg")
+    await creator.complete(ANNE, task, {"name": "one"})
+    assert world.submitted[0].name == "one"
+
+
+async def test_a_request_that_failed_without_doubt_leaves_nothing(world: World) -> None:
+    creator = world.creator()
+    task = await creator.begin(ANNE, None)
+    await creator.abandon(task)
+    assert world.spool.find(task) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        pytest.param("1600000000000", 1_600_000_000_000, id="a date"),
+        pytest.param("", 5, id="none"),
+        pytest.param("yesterday", 5, id="no number"),
+        pytest.param("-1", 5, id="negative"),
+    ],
+)
+def test_the_clients_date_counts_when_it_is_one(text: str, read: int) -> None:
+    assert date_created_ms(text, 1_700_000_000_000 if text.startswith("16") else 5) == read
+
+
+def test_a_task_without_a_name_is_called_by_its_date() -> None:
+    assert default_name(0) == "Task of 1970-01-01T00:00:00.000Z"
+
+
+# --- cancel, remove, restart ---------------------------------------------------------------------------------------
+
+
+async def act(world: World, verb: str, client: Client = ANNE, **form: str) -> None:
+    actor = Actor(world.bus, world.cluster, splitmerge=True)
+    await actor.act(verb, form, client.token, client.owner, client.address)
+
+
+async def test_what_was_done_shows_in_the_mirror_at_once(world: World) -> None:
+    await world.is_committed(world.creator())
+    await act(world, "cancel", uuid=TASK)
+    record = world.cluster.task(TASK)
+    assert record is not None
+    assert record.task.state is TaskState.CANCELED
+    await act(world, "remove", uuid=TASK)
+    assert world.cluster.task(TASK) is None
+
+
+async def test_a_restart_takes_checked_options(world: World) -> None:
+    world.cluster.known_options = (DSM, SPLIT)
+    await world.is_committed(world.creator())
+    await act(world, "restart", uuid=TASK, options='[{"name":"dsm","value":true}]')
+    await act(world, "restart", uuid=TASK)
+    assert [asked.options for asked in world.restarted] == [(OptionValue("dsm", True),), None]
+    with pytest.raises(Refused, match="split"):
+        await act(world, "restart", uuid=TASK, options='[{"name":"split","value":"x"}]')
+
+
+@pytest.mark.parametrize("verb", ["cancel", "remove", "restart"])
+async def test_an_unknown_task_and_anothers_are_not_told_apart(world: World, verb: str) -> None:
+    await world.is_committed(world.creator())
+    with pytest.raises(NotFound, match=f"Invalid route for taskId {TASK}, no nodes in routing table"):
+        await act(world, verb, BERT, uuid=TASK)
+    with pytest.raises(NotFound, match="Invalid route for taskId nothing"):
+        await act(world, verb, uuid="nothing")
+    with pytest.raises(Refused, match=f"No uuid found in /task/{verb}"):
+        await act(world, verb)
