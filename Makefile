@@ -27,7 +27,7 @@ measured = $(BIN)/python tests/measuring/mark.py $(RAN) && \
 	{ RAN_FOLDER=$(RAN) PYTHONPATH=$(CURDIR)/tests/measuring $(1) $(ARGS); status=$$?; $(BIN)/python tests/measuring/table.py $(RAN); exit $$status; }
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast coverage check format fuzz bench profile simulate lock install clean
+.PHONY: help run test test-fast coverage check format docs fuzz bench profile simulate lock install clean
 
 help: ## List the verbs
 	@echo 'make <verb> [ARGS="..."]'
@@ -54,6 +54,10 @@ check: $(VENV)/.dev ## Format, lint, types and the architecture's contracts; cha
 format: $(VENV)/.dev ## Bring the code into the house format
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+
+docs: $(VENV)/.dev ## Write anew the documents that are made from the code (tests say when they are stale)
+	@$(BIN)/python docs/write_subjects.py
+	@$(BIN)/python docs/write_service_map.py
 
 fuzz: $(VENV)/.fuzz ## Fuzz both roles of libs/http1 for longer than `make test` does: make fuzz MINUTES=10 ROLE=client
 	@mkdir -p data/fuzz/server data/fuzz/client

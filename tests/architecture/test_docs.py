@@ -1,5 +1,6 @@
 """Documents that are made from the code, or speak of it, are true."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from docs import write_service_map
 from docs.write_subjects import TARGET, declared, encoded, members, render
 from libs.common.messages import BucketName, Event, Request, Snapshot
 
@@ -18,6 +20,32 @@ LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
 
 def test_the_list_of_subjects_is_that_of_the_messages():
     assert TARGET.read_text(encoding="utf-8") == render(), "run: python docs/write_subjects.py"
+
+
+def test_the_map_of_the_services_is_that_of_their_code():
+    text = write_service_map.TARGET.read_text(encoding="utf-8")
+    assert text == write_service_map.with_map(text, write_service_map.render()), "run: python docs/write_service_map.py"
+
+
+@pytest.mark.parametrize("request_", declared(Request), ids=lambda it: it.name)
+def test_every_request_is_answered_by_its_owner(request_: Request[Any, Any]):
+    answered = {message.name for message, _ in write_service_map.uses_of(request_.owner)}
+    assert request_.name in answered
+
+
+def test_a_new_request_of_a_service_shows_on_the_map():
+    tree = ast.parse(
+        "from libs.common.messages import ADD_NODE as ADD, PLACE_TASKS\nbus.ask(ADD, it, PLACE_TASKS.timeout_s)"
+    )
+    assert [message.name for message, _ in write_service_map.uses_in(tree)] == ["scheduler.add_node"]
+
+
+def test_what_is_handed_to_the_bus_with_a_handler_is_watched():
+    tree = ast.parse(
+        "from libs.common import messages\nbus.listen(messages.TASK_PLACED, hear)\nbus.tell(messages.NODE_ADDED, it)"
+    )
+    uses = {message.name: has_handler for message, has_handler in write_service_map.uses_in(tree)}
+    assert uses == {"task.placed": True, "node.added": False}
 
 
 @pytest.mark.parametrize("message", [*declared(Request), *declared(Event), *declared(Snapshot)], ids=lambda it: it.name)
