@@ -49,16 +49,15 @@ from libs.common.model import (
 )
 from libs.common.testing import FakeClock, MemoryBus
 from libs.machinesim.cloud import Cloud
-from services.autoscaler.core.configuration import Configuration, Limits, Patience
-from services.autoscaler.core.identities import Identities
-from services.autoscaler.core.offers import Size
-from services.autoscaler.core.orders import Found
-from services.autoscaler.handlers.fleet import Fleet
-from services.autoscaler.handlers.keeping import Keeping
-from services.autoscaler.handlers.lives import Lives
-from services.autoscaler.handlers.parts import Parts
-from services.autoscaler.handlers.reconciling import Reconciler
-from services.autoscaler.handlers.words import Words
+from services.autoscaler.commands.handlers import Words
+from services.autoscaler.config.core.configuration import Configuration, Limits, Patience
+from services.autoscaler.identity.core import Identities
+from services.autoscaler.identity.handlers import Keeping
+from services.autoscaler.machines.handlers.controller import Lives
+from services.autoscaler.machines.handlers.reconciler import Reconciler
+from services.autoscaler.main import Leader, assembled
+from services.autoscaler.orders import Found, Size
+from services.autoscaler.planning.handlers import Fleet
 
 TURN_MS = 5_000
 BOOT_TURNS = Patience().set_up_s * 1000 // TURN_MS + 2
@@ -274,6 +273,22 @@ class MemoryIdentities:
         self.kept = identities
 
 
+class MemoryTerm:
+    """A term that is valid as long as a test says so."""
+
+    epoch = 0
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    @property
+    def valid(self) -> bool:
+        return self._world.in_office
+
+    async def over(self) -> None:
+        await asyncio.Event().wait()
+
+
 class World:
     """All of it."""
 
@@ -314,7 +329,7 @@ class World:
         self.killed = asyncio.Event()
         self.in_office = True
         self.most_count = 0
-        self.parts: Parts
+        self.parts: Leader
         self.lives: Lives
         self.fleet: Fleet
         self.reconciler: Reconciler
@@ -365,7 +380,7 @@ class World:
     async def start(self) -> None:
         """Start an autoscaler."""
         bus: Any = Door(self, self.bus, ("ask", "set_snapshot", "bucket"))
-        self.parts = await Parts.open(
+        self.parts = await assembled(
             configuration=self.configuration,
             bus=bus,
             clock=self.clock,
@@ -373,14 +388,13 @@ class World:
             probe=Probe(self),
             keeping=await Keeping.open(bus, self.directory),
             public_url="http://cluster:3000",
-            in_office=lambda: self.in_office,
+            term=MemoryTerm(self),
             first_retry_s=0.0,
             sleep=self.sleep,
         )
-        self.lives = await self._inner.enter_async_context(Lives(self.parts))
-        self.fleet = Fleet(self.parts, self.lives)
-        self.reconciler = Reconciler(self.parts, self.lives)
-        self.words = Words(self.parts, self.lives, self.fleet)
+        self.lives = await self._inner.enter_async_context(self.parts.machines.lives)
+        self.fleet, self.reconciler = self.parts.fleet, self.parts.machines.reconciler
+        self.words = self.parts.words
         await self._inner.enter_async_context(background(self.parts.tasks.follow, "follow"))
         await self.parts.tasks.complete.wait()
         self.lives.recover()

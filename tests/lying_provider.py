@@ -21,9 +21,9 @@ from libs.common.model import MachineId
 from libs.common.testing import FakeClock
 from libs.machinesim import docker_machine
 from libs.machinesim.place import Place
-from services.autoscaler.adapters.programs import Ended
-from services.autoscaler.adapters.rest import Page, everything
-from services.autoscaler.core.orders import Found, Order
+from services.autoscaler.orders import Found, Order
+from services.autoscaler.providers.adapters.http_api.rest import Page, everything
+from services.autoscaler.providers.adapters.programs import Ended
 
 PAGE: Final = 2
 DRIVER: Final = "digitalocean"
@@ -135,7 +135,7 @@ class Faults:
 
 
 class LyingVendor:
-    """A booted.Vendor."""
+    """A ports.Vendor."""
 
     def __init__(self, estate: Estate, lies: Lies, faults: Faults, *, several_calls: bool = False) -> None:
         self._estate = estate
@@ -203,7 +203,7 @@ class LyingVendor:
 
 
 class DockerMachineProgram:
-    """Runs docker-machine's stand-in (adapters/programs.Run); what it rents is in the estate."""
+    """Runs docker-machine's stand-in (providers/adapters/programs.Run); what it rents is in the estate."""
 
     def __init__(self, folder: Path, estate: Estate, faults: Faults) -> None:
         self._place = Place(folder)

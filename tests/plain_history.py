@@ -1,10 +1,9 @@
-"""The plain computation of what `core/history.py` keeps as it goes: every question answered from all records there are."""
+"""The plain computation of what `machine_life/history.py` keeps as it goes: every question answered from all records there are."""
 
 from collections.abc import Sequence
 
 from libs.common.model import Machine
-from services.autoscaler.core.history import LASTING, OPEN_AGAIN_COUNT, failed_ms
-from services.autoscaler.core.spending import DAY_MS, rate_of
+from services.autoscaler.machine_life.history import DAY_MS, LASTING, OPEN_AGAIN_COUNT, failed_ms, rate_of
 
 
 def in_order(machines: Sequence[Machine]) -> list[Machine]:

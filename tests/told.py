@@ -13,8 +13,8 @@ import nats.js.errors
 from libs.common.messages import SECRETS
 from libs.common.model import MachineId
 from libs.common.secret import Secret
-from services.autoscaler.core.names import node_token, webhook_secret
-from services.autoscaler.handlers.keeping import KEY, KEYS
+from services.autoscaler.identity.core import node_token, webhook_secret
+from services.autoscaler.identity.handlers import KEY, KEYS
 from tests.cluster import Cluster
 
 SEALED = {f"KV_{SECRETS.name}", f"KV_{KEYS.name}"}

@@ -1,4 +1,4 @@
-"""A provider, a scheduler and a clock, played around the autoscaler's real decisions (services/autoscaler/core/planning.py)."""
+"""A provider, a scheduler and a clock, played around the autoscaler's real decisions (services/autoscaler/planning/core/plan.py)."""
 
 import heapq
 import random
@@ -11,14 +11,14 @@ from libs.common.errors import Trouble
 from libs.common.messages import SupplyChanged, WaitingTask
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from libs.common.testing import clocks_at
-from services.autoscaler.core.budget import cost
-from services.autoscaler.core.configuration import Limits
-from services.autoscaler.core.history import History
-from services.autoscaler.core.life import Step, after
-from services.autoscaler.core.observing import WATCHED, observed
-from services.autoscaler.core.offers import Size
-from services.autoscaler.core.planning import Creation, Load, Plan, View, plan
-from services.autoscaler.core.spending import HOUR_MS
+from services.autoscaler.cluster.core import Load
+from services.autoscaler.config.core.configuration import Limits
+from services.autoscaler.machine_life.history import HOUR_MS, History
+from services.autoscaler.machine_life.life import Step, after
+from services.autoscaler.orders import Creation, Size
+from services.autoscaler.planning.core.budget import cost
+from services.autoscaler.planning.core.observation import WATCHED, View, observed
+from services.autoscaler.planning.core.plan import Plan, plan
 from services.scheduler.core.supply import Supply
 
 TURN_MS: Final = 5_000

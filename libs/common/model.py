@@ -77,7 +77,7 @@ class Cleanup(StrEnum):
 
 
 class MachineState(StrEnum):
-    """Where a machine is. The transitions are a table in autoscaler/core/life.py."""
+    """Where a machine is. The transitions are a table in autoscaler/machine_life/life.py."""
 
     REQUESTED = "requested"
     """Decided; the provider has not been called."""

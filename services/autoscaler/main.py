@@ -3,17 +3,17 @@
 import argparse
 import asyncio
 import os
-import socket
 import sys
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from libs.common.bus import connect
-from libs.common.errors import BusFailed, Refused
+from libs.common.clocks import Clock
+from libs.common.errors import Refused
 from libs.common.health import ASK_EVERY_S, Health, NeededServices
 from libs.common.health_port import health_listener, health_served
 from libs.common.incarnation import incarnation
@@ -25,45 +25,32 @@ from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Term
 from libs.common.settings import parse
 from libs.common.watchdog import notify_ready, with_watchdog
-from services.autoscaler.adapters.asr_file import AsrFile, check_file
-from services.autoscaler.adapters.identity_file import IdentityFile
-from services.autoscaler.adapters.node_probe import NodeODMProbe
-from services.autoscaler.adapters.providers import provider_of
-from services.autoscaler.adapters.s3 import Bucket
-from services.autoscaler.api import SERVICE, served, served_without
-from services.autoscaler.core.configuration import Configuration
-from services.autoscaler.handlers.fleet import Fleet
-from services.autoscaler.handlers.keeping import Keeping
-from services.autoscaler.handlers.lives import Lives
-from services.autoscaler.handlers.parts import Parts
-from services.autoscaler.handlers.reconciling import Reconciler, interval_s
-from services.autoscaler.handlers.results import Results
-from services.autoscaler.handlers.vacancy import LOOK_EVERY_S, Vacancy
-from services.autoscaler.handlers.words import NoWords, Words
-from services.autoscaler.ports import ConfigurationSource, IdentityStore, Provider
+from services.autoscaler.cluster.handlers import Cluster, Tasks
+from services.autoscaler.commands.handlers import NoWords, Words
+from services.autoscaler.config.adapters import AsrFile, check_file
+from services.autoscaler.config.core.configuration import Configuration, described, fleeting
+from services.autoscaler.identity.adapters import IdentityFile
+from services.autoscaler.identity.handlers import Keeping
+from services.autoscaler.leadership import leading, while_nobody_leads
+from services.autoscaler.machines.adapters import NodeODMProbe
+from services.autoscaler.machines.api import Machines, machines_of
+from services.autoscaler.machines.handlers.node_queries import NodeProbe
+from services.autoscaler.machines.handlers.reconciler import interval_s
+from services.autoscaler.planning.handlers import Fleet
+from services.autoscaler.providers.adapters.selection import provider_of
+from services.autoscaler.providers.ports import Provider, Sleep
+from services.autoscaler.records import Records, Transitions, Voice
+from services.autoscaler.results.adapters import Bucket
+from services.autoscaler.results.handlers import Results
+from services.autoscaler.server import SERVICE, served, served_without
 from services.autoscaler.settings import AutoscalerSettings
 
 EXIT_USAGE: Final = 2
 PROG: Final = f"clusterodm {SERVICE}"
 LOCKS: Final = "machines"
-PLAN_LATE_S: Final = 300.0
-"""A plan that takes so long hangs."""
-STAND_BY_S: Final = 0.5
-"""How long to wait before standing for the office again when NATS has just failed."""
+FIRST_RETRY_S: Final = 2.0
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Wired:
-    """What is opened once and serves every term."""
-
-    bus: Bus
-    configuration: Configuration
-    provider: Provider
-    keeping: Keeping
-    settings: AutoscalerSettings
-    health: Health
 
 
 def main(argv: Sequence[str]) -> int:
@@ -92,39 +79,14 @@ def check(argv: Sequence[str]) -> int:
     return 0
 
 
-def described(found: Configuration) -> str:
-    """Say in a line what a configuration means."""
-    sizes = ", ".join(f"{size.slug} up to {size.max_images} images" for size in found.limits.sizes)
-    limit = "no limit" if found.limits.machines_count is None else f"at most {found.limits.machines_count}"
-    bucket = f"results in {found.node.s3.bucket}" if found.node.s3 else fleeting(found)
-    return f"no mistakes: {found.provider} by {found.mode}; {sizes}; {limit} machines; {bucket}"
-
-
-def fleeting(found: Configuration) -> str:
-    """Say how long results can be had that nobody but their machine has."""
-    return f"results go with their machine, {found.limits.keep_results_s} s after its last task"
-
-
 async def serve(settings: AutoscalerSettings) -> None:
     """Wire the autoscaler and serve until cancelled."""
-    configuration = await configured(AsrFile(settings.asr))
+    with refusing():
+        configuration = await AsrFile(settings.asr).read()
     directory = IdentityFile(settings.data_dir)
-    async with AsyncExitStack() as stack:
-        health_port = stack.enter_context(health_listener(settings))
-        bus = await stack.enter_async_context(
-            connect(
-                settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
-            )
-        )
-        leader = {} if configuration is None else {"leader": AUTOSCALER_HEALTH}
-        needed = NeededServices(bus, {"scheduler": SCHEDULER_HEALTH, **leader})
-        health = Health(SERVICE, lambda: {"bus": bus.connected}, needed)
-        await stack.enter_async_context(health_served(health, health_port))
-        await stack.enter_async_context(
-            background(lambda: every(ASK_EVERY_S, needed.ask, "ask services"), "ask services")
-        )
+    async with reachable(settings, leads=configuration is not None) as (bus, health), AsyncExitStack() as stack:
         if configuration is None:
-            await without(stack, bus, health)
+            await without(bus, health)
             return
         folder = settings.data_dir / LOCKS
         provider = await stack.enter_async_context(
@@ -132,110 +94,185 @@ async def serve(settings: AutoscalerSettings) -> None:
         )
         await checked(configuration, provider, settings)
         await incarnation(bus, SystemClock().wall_ms, wait_s=settings.nats_wait_s)
-        keeping = await known_ids(bus, directory)
+        with refusing():
+            keeping = await Keeping.open(bus, directory)  # a standby, too, has to know
         await stack.enter_async_context(background(keeping.follow, "follow ids"))
-        while True:
-            await in_office(Wired(bus, configuration, provider, keeping, settings, health))
+        await leading(
+            bus, SERVICE, lambda term: lead(Wired(bus, configuration, provider, keeping, settings, health), term)
+        )
 
 
-async def known_ids(bus: Bus, directory: IdentityStore) -> Keeping:
-    """Bring the directory and NATS together; a standby, too, has to know. Raises Refused, BusFailed."""
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Refuse in the original's words, every line."""
     try:
-        return await Keeping.open(bus, directory)
+        yield
     except Refused as error:
-        raise cannot(error) from None
+        lines = (f"Cannot initialize ASR: {line}" for line in error.message.splitlines())
+        raise Refused("\n".join(lines)) from None
 
 
-async def configured(source: ConfigurationSource) -> Configuration | None:
-    """Read the configuration. Raises Refused in the original's words."""
-    try:
-        return await source.read()
-    except Refused as error:
-        raise cannot(error) from None
+@asynccontextmanager
+async def reachable(settings: AutoscalerSettings, *, leads: bool) -> AsyncIterator[tuple[Bus, Health]]:
+    """Connect to NATS, and say how this process is, while the context is open."""
+    async with AsyncExitStack() as stack:
+        health_port = stack.enter_context(health_listener(settings))
+        bus = await stack.enter_async_context(
+            connect(
+                settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
+            )
+        )
+        leader = {"leader": AUTOSCALER_HEALTH} if leads else {}
+        needed = NeededServices(bus, {"scheduler": SCHEDULER_HEALTH, **leader})
+        health = Health(SERVICE, lambda: {"bus": bus.connected}, needed)
+        await stack.enter_async_context(health_served(health, health_port))
+        await stack.enter_async_context(
+            background(lambda: every(ASK_EVERY_S, needed.ask, "ask services"), "ask services")
+        )
+        yield bus, health
+
+
+async def without(bus: Bus, health: Health) -> None:
+    """Answer for ever that there is no autoscaler, unless there is another."""
+    await bus.bucket(MACHINES)  # others read it, and its replicas are its writer's to see to
+    async with while_nobody_leads(bus, SERVICE) as vacancy, served_without(bus, NoWords(), health, vacancy):
+        log.info("autoscaler is ready", provider="none")
+        notify_ready()
+        await asyncio.Event().wait()
 
 
 async def checked(configuration: Configuration, provider: Provider, settings: AutoscalerSettings) -> None:
     """Try at once what would fail later. Raises Refused in the original's words."""
-    try:
+    with refusing():
         if configuration.node.s3 and settings.asr_check_storage:
             await Bucket(configuration.node.s3).check()
         await provider.check()
-    except Refused as error:
-        raise cannot(error) from None
     if configuration.node.s3 is None:
         log.warning(fleeting(configuration))
     if not settings.public_address:
         log.warning("machines report nothing themselves: set --public-address to their way to the proxy")
 
 
-def cannot(error: Refused) -> Refused:
-    """Say it in the original's words, every line."""
-    return Refused("\n".join(f"Cannot initialize ASR: {line}" for line in error.message.splitlines()))
+@dataclass(frozen=True)
+class Wired:
+    """What is opened once and serves every term."""
 
-
-async def without(stack: AsyncExitStack, bus: Bus, health: Health) -> None:
-    """Answer for ever that there is no autoscaler, unless there is another."""
-    await bus.bucket(MACHINES)  # others read it, and its replicas are its writer's to see to
-    vacancy = Vacancy(bus, SERVICE)
-    await vacancy.look()
-    await stack.enter_async_context(
-        background(lambda: every(LOOK_EVERY_S, vacancy.look, "see who leads"), "see who leads")
-    )
-    await stack.enter_async_context(served_without(bus, NoWords(), health, vacancy))
-    log.info("autoscaler is ready", provider="none")
-    notify_ready()
-    await asyncio.Event().wait()
-
-
-async def in_office(wired: Wired) -> None:
-    """Wait until no other autoscaler is in office, and act until the term is over."""
-    log.info("standing by")
-    notify_ready()
-    try:
-        async with wired.bus.lead(SERVICE, socket.gethostname()) as term:
-            await lead(wired, term)
-    except BusFailed as error:
-        log.warning("out of office", reason=error.message)
-        await asyncio.sleep(STAND_BY_S)
+    bus: Bus
+    configuration: Configuration
+    provider: Provider
+    keeping: Keeping
+    settings: AutoscalerSettings
+    health: Health
 
 
 async def lead(wired: Wired, term: Term) -> None:
     """Act until the term is over. Raises BusFailed when NATS goes before it has begun."""
-    configuration = wired.configuration
-    async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(NodeClient())
-        parts = await Parts.open(
+    configuration, settings = wired.configuration, wired.settings
+    async with NodeClient() as client, AsyncExitStack() as stack:
+        leader = await assembled(
             configuration=configuration,
             bus=wired.bus,
             clock=SystemClock(),
             provider=wired.provider,
             probe=NodeODMProbe(client),
             keeping=wired.keeping,
-            public_url=wired.settings.public_address,
-            in_office=lambda: term.valid,
-            epoch=term.epoch,
+            public_url=settings.public_address,
+            term=term,
         )
-        await act(stack, parts, wired.settings, wired.health, term)
+        compare_s = interval_s(settings.asr_reconcile_s, spot=configuration.cloud.spot)
+        await stack.enter_async_context(leader.at_work(compare_s, settings.asr_every_s))
+        storage = Bucket(configuration.node.s3) if configuration.node.s3 else None
+        results = Results(configuration, storage)
+        await stack.enter_async_context(served(wired.bus, leader.words, leader.fleet, results, wired.health, term))
         log.info("autoscaler is ready", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)
         await wired.health.ask()
         await term.over()
         log.warning("out of office", epoch=term.epoch)
 
 
-async def act(stack: AsyncExitStack, parts: Parts, settings: AutoscalerSettings, health: Health, term: Term) -> None:
-    """Start everything: what was under way first, then the comparison with the provider, then the plans."""
-    lives = await stack.enter_async_context(Lives(parts))
-    fleet = Fleet(parts, lives)
-    reconciler = Reconciler(parts, lives)
-    compare_s = interval_s(settings.asr_reconcile_s, spot=parts.configuration.cloud.spot)
-    storage = Bucket(parts.configuration.node.s3) if parts.configuration.node.s3 else None
-    await stack.enter_async_context(background(parts.tasks.follow, "follow tasks"))
-    lives.recover()
-    await stack.enter_async_context(
-        background(lambda: fleet.run(settings.asr_every_s), "plan machines", late_after_s=PLAN_LATE_S)
+@dataclass(frozen=True, kw_only=True)
+class Leader:
+    """What acts in one term."""
+
+    records: Records
+    tasks: Tasks
+    keeping: Keeping
+    machines: Machines
+    fleet: Fleet
+    words: Words
+
+    @asynccontextmanager
+    async def at_work(self, compare_s: float, plan_s: float) -> AsyncIterator[None]:
+        """Start everything: what was under way first, then the comparison with the provider and the plans."""
+        async with (
+            background(self.tasks.follow, "follow tasks"),
+            self.machines.at_work(compare_s),
+            self.fleet.at_work(plan_s),
+        ):
+            yield
+
+
+async def assembled(  # noqa: PLR0913 the world, piece by piece
+    *,
+    configuration: Configuration,
+    bus: Bus,
+    clock: Clock,
+    provider: Provider,
+    probe: NodeProbe,
+    keeping: Keeping,
+    public_url: str,
+    term: Term,
+    first_retry_s: float = FIRST_RETRY_S,
+    sleep: Sleep = asyncio.sleep,
+) -> Leader:
+    """Read the records, and put together whatever acts on them."""
+    changed, compared = asyncio.Event(), asyncio.Event()
+    await keeping.learn()
+    records, cluster, tasks = await Records.open(bus), await Cluster.open(bus), await Tasks.open(bus, changed.set)
+    voice = Voice(bus, clock)
+    transitions = Transitions(records, voice, clock, changed.set)
+    machines = machines_of(
+        configuration=configuration,
+        public_url=public_url,
+        provider=provider,
+        probe=probe,
+        keeping=keeping,
+        cluster=cluster,
+        tasks=tasks,
+        records=records,
+        transitions=transitions,
+        voice=voice,
+        clock=clock,
+        changed=changed,
+        compared=compared,
+        term=term,
+        first_retry_s=first_retry_s,
+        sleep=sleep,
     )
-    await stack.enter_async_context(
-        background(lambda: every(compare_s, reconciler.check, "compare machines"), "compare machines")
+    fleet = Fleet(
+        limits=configuration.limits,
+        bus=bus,
+        clock=clock,
+        records=records,
+        transitions=transitions,
+        cluster=cluster,
+        tasks=tasks,
+        keeping=keeping,
+        ordering=machines.ordering,
+        asking=machines.asking,
+        lives=machines.lives,
+        news=changed,
+        compared=compared,
+        term=term,
     )
-    words, results = Words(parts, lives, fleet), Results(parts.configuration, storage)
-    await stack.enter_async_context(served(parts.bus, words, fleet, results, health, term))
+    words = Words(
+        configuration=configuration,
+        provider=provider,
+        records=records,
+        keeping=keeping,
+        ordering=machines.ordering,
+        lives=machines.lives,
+        fleet=fleet,
+        clock=clock,
+    )
+    return Leader(records=records, tasks=tasks, keeping=keeping, machines=machines, fleet=fleet, words=words)

@@ -19,7 +19,19 @@ INTRUDERS = {
         "import services.proxy.nodes.adapters",
     ),
     "Inside the scheduler": ("services/scheduler/utils.py", ""),
-    "Inside the autoscaler": ("services/autoscaler/utils.py", ""),
+    "Inside the autoscaler": ("services/autoscaler/machines/core.py", "import services.autoscaler.planning.core.plan"),
+    "Inside a story of the autoscaler": (
+        "services/autoscaler/identity/core.py",
+        "import services.autoscaler.identity.handlers",
+    ),
+    "Only the autoscaler's main": (
+        "services/autoscaler/commands/handlers.py",
+        "import services.autoscaler.results.adapters",
+    ),
+    "The autoscaler's vendors": (
+        "services/autoscaler/providers/adapters/ec2/launch.py",
+        "import services.autoscaler.providers.adapters.hetzner",
+    ),
     "Inside the admin": ("services/admin/commands/intruder.py", "import services.admin.rendering.text"),
     "Inside a story of the admin": ("services/admin/takeover/core.py", "import services.admin.takeover.handlers"),
     "Services know each other": ("services/proxy/errors.py", "import services.admin.commands"),

@@ -19,25 +19,31 @@ PRESENT: Final = {"now", "now_ms", "wall_ms"}
 BARE: Final = re.compile(r"^(now|at|clock|wall)_s$")
 """The present as a number of seconds could be of either clock."""
 WALL: Final = {"now_ms", "wall_ms"}
-AGED: Final = "the times of a machine are restated by core/aging.py before a plan is made"
+CORES: Final = (
+    "services/**/core/**/*.py",
+    "services/**/core.py",
+    "services/autoscaler/machine_life/*.py",
+    "services/autoscaler/orders.py",
+)
+AGED: Final = "the times of a machine are restated by the autoscaler before a plan is made"
 COMPARED: Final = {
     "libs/common/clocks.py::since": "a record's time becomes an instant, within bounds",
     "libs/common/clocks.py::until": "a record's time becomes an instant, within bounds",
     "libs/common/store.py::_old_markers": "a leftover of deleted keys goes early or late; nothing depends on it",
-    "services/autoscaler/core/aging.py::time_ms": "an instant becomes the wall time that a plan reckons with",
-    "services/autoscaler/core/budget.py::cost_of_last_day": "the last 24 hours; the times of machines that exist are restated",
-    "services/autoscaler/core/budget.py::cost_since": AGED,
-    "services/autoscaler/core/comparing.py::newborn": "bounded on both sides",
-    "services/autoscaler/core/ladder.py::rests": "bounded on both sides: a pause ends when the clock goes back",
-    "services/autoscaler/core/life.py::age_ms": "shown to people, at least 0; in plans its machine is restated",
-    "services/autoscaler/core/planning.py::has_results": AGED,
-    "services/autoscaler/core/planning.py::is_ready": AGED,
-    "services/autoscaler/core/planning.py::is_unclaimed": AGED,
-    "services/autoscaler/core/planning.py::overdue": AGED,
-    "services/autoscaler/core/planning.py::unused": AGED,
-    "services/autoscaler/core/planning.py::without_task": AGED,
-    "services/autoscaler/core/spending.py::of_last_day": "what machines that have ended cost, by their records",
-    "services/autoscaler/handlers/reconciling.py::_forget_old": "records of machines that have ended, kept for show",
+    "services/autoscaler/planning/core/observation.py::time_ms": "an instant becomes the wall time that a plan reckons with",
+    "services/autoscaler/planning/core/budget.py::cost_of_last_day": "the last 24 hours; the times of machines that exist are restated",
+    "services/autoscaler/planning/core/budget.py::cost_since": AGED,
+    "services/autoscaler/machines/core.py::newborn": "bounded on both sides",
+    "services/autoscaler/planning/core/offer_fallback.py::rests": "bounded on both sides: a pause ends when the clock goes back",
+    "services/autoscaler/machine_life/life.py::age_ms": "shown to people, at least 0; in plans its machine is restated",
+    "services/autoscaler/planning/core/plan.py::has_results": AGED,
+    "services/autoscaler/planning/core/plan.py::is_ready": AGED,
+    "services/autoscaler/planning/core/plan.py::is_unclaimed": AGED,
+    "services/autoscaler/planning/core/plan.py::overdue": AGED,
+    "services/autoscaler/planning/core/plan.py::unused": AGED,
+    "services/autoscaler/planning/core/plan.py::without_task": AGED,
+    "services/autoscaler/machine_life/history.py::of_last_day": "what machines that have ended cost, by their records",
+    "services/autoscaler/machines/handlers/reconciler.py::_forget_old": "records of machines that have ended, kept for show",
     "services/proxy/polling/core/task_info.py::busy_ms": "shown to people, at least 0",
     "services/scheduler/core/timeline.py::may_repeat": "bounded on both sides: whether a line is shown again",
 }
@@ -86,9 +92,7 @@ def is_wall(node: ast.AST) -> bool:
     return name.lstrip("_") in WALL
 
 
-@pytest.mark.parametrize(
-    "path", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in sources("services/*/core/**/*.py")]
-)
+@pytest.mark.parametrize("path", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in sources(*CORES)])
 def test_a_core_is_told_the_time_as_one_of_the_two_types(path: Path):
     for name, kind in told(ast.parse(path.read_text())):
         assert not BARE.match(name), f"{name}: {kind} may be of either clock; call it `now` and make it an Instant"

@@ -18,16 +18,16 @@ from libs.common.model import MachineId
 from libs.common.secret import Secret
 from libs.machinesim.cloud_api_ec2 import Ec2Api
 from libs.machinesim.cloud_api_testing import TOKEN, Served, serving
-from services.autoscaler.adapters.booted import Booted, Vendor
-from services.autoscaler.adapters.command import Command
-from services.autoscaler.adapters.digitalocean import DigitalOcean
-from services.autoscaler.adapters.docker_engine import DockerEngine
-from services.autoscaler.adapters.ec2 import Ec2
-from services.autoscaler.adapters.hetzner import Hetzner
-from services.autoscaler.adapters.scaleway import Scaleway
-from services.autoscaler.core.configuration import Cloud, Patience
-from services.autoscaler.core.offers import Offer, Size
-from services.autoscaler.core.orders import Launch, Order, S3Target
+from services.autoscaler.config.core.configuration import Cloud, Patience
+from services.autoscaler.orders import Launch, Offer, Order, S3Target, Size
+from services.autoscaler.providers.adapters.booted import Booted
+from services.autoscaler.providers.adapters.command import Command
+from services.autoscaler.providers.adapters.digitalocean import DigitalOcean
+from services.autoscaler.providers.adapters.docker_engine import DockerEngine
+from services.autoscaler.providers.adapters.ec2.client import Ec2
+from services.autoscaler.providers.adapters.hetzner import Hetzner
+from services.autoscaler.providers.adapters.scaleway import Scaleway
+from services.autoscaler.providers.ports import Vendor
 
 PREFIX = "clusterodm-c1-"
 NAME = MachineId(f"{PREFIX}50-a1b2c3")

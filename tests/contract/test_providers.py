@@ -1,4 +1,4 @@
-"""Every provider keeps one contract (services/autoscaler/ports.py), in front of a stand-in that speaks the real interface."""
+"""Every provider keeps one contract (services/autoscaler/providers/ports.py), in front of a stand-in that speaks the real interface."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,8 +8,8 @@ import pytest
 
 from libs.common.errors import ProviderFailed, Refused, Trouble
 from libs.common.model import MachineId
-from services.autoscaler.adapters.booted import Booted
-from services.autoscaler.core.orders import Found
+from services.autoscaler.orders import Found
+from services.autoscaler.providers.adapters.booted import Booted
 from tests.contract.rentals import (
     BRIEF_S,
     NAME,

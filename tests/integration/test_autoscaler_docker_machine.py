@@ -15,12 +15,11 @@ from libs.common.errors import ProviderFailed, Refused, Trouble
 from libs.common.model import MachineId
 from libs.common.secret import Secret
 from libs.machinesim.testing import DockerMachineSim
-from services.autoscaler.adapters.docker_machine import DockerMachine
-from services.autoscaler.core.driver_flags import Resolved
-from services.autoscaler.core.file import read
-from services.autoscaler.core.offers import Offer
-from services.autoscaler.core.orders import Launch, Order, Registry
-from services.autoscaler.core.reader import Outside
+from services.autoscaler.config.core.file import read
+from services.autoscaler.config.core.reader import Outside
+from services.autoscaler.orders import Launch, Offer, Order, Registry
+from services.autoscaler.providers.adapters.docker_machine.client import DockerMachine
+from services.autoscaler.providers.adapters.docker_machine.driver import Resolved
 from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, SECRETS
 from tests.waiting import until
 

@@ -16,8 +16,8 @@ from pyodm.types import TaskStatus
 from libs.common.messages import LIST_MACHINES, ListMachines
 from libs.common.model import Machine, MachineState
 from libs.machinesim.cloud_api_testing import CloudApiProcess
-from services.autoscaler.adapters.identity_file import IdentityFile
-from services.autoscaler.core.identities import Identities, Identity
+from services.autoscaler.identity.adapters import IdentityFile
+from services.autoscaler.identity.core import Identities, Identity
 from tests import machine_programs
 from tests.cluster import Cluster
 from tests.datasets import make_images

@@ -10,15 +10,15 @@ from libs.common.errors import ProviderFailed, Refused, Trouble
 from libs.common.secret import Secret
 from libs.machinesim.cloud_api_machines import Machine
 from libs.machinesim.cloud_api_testing import TOKEN, CloudApiProcess, serving
-from services.autoscaler.adapters.booted import Booted
-from services.autoscaler.adapters.digitalocean import DigitalOcean
-from services.autoscaler.adapters.docker_engine import DockerEngine
-from services.autoscaler.adapters.ec2 import Ec2
-from services.autoscaler.adapters.hetzner import Hetzner
-from services.autoscaler.adapters.rest import Page, Rest, everything
-from services.autoscaler.adapters.scaleway import Scaleway
-from services.autoscaler.core.configuration import Cloud
-from services.autoscaler.core.offers import Size
+from services.autoscaler.config.core.configuration import Cloud
+from services.autoscaler.orders import Size
+from services.autoscaler.providers.adapters.booted import Booted
+from services.autoscaler.providers.adapters.digitalocean import DigitalOcean
+from services.autoscaler.providers.adapters.docker_engine import DockerEngine
+from services.autoscaler.providers.adapters.ec2.client import Ec2
+from services.autoscaler.providers.adapters.hetzner import Hetzner
+from services.autoscaler.providers.adapters.http_api.rest import Page, Rest, everything
+from services.autoscaler.providers.adapters.scaleway import Scaleway
 from tests.contract.rentals import AWS_SIZE, NAME, NODE_TOKEN, PATIENT_S, PREFIX, WEB, Rental, aws, booted, order, web
 from tests.waiting import until
 

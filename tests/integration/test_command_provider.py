@@ -15,11 +15,10 @@ from structlog.testing import capture_logs
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from libs.common.secret import Secret
-from services.autoscaler.adapters.booted import Booted
-from services.autoscaler.adapters.command import Command
-from services.autoscaler.core.configuration import Cloud, Patience
-from services.autoscaler.core.offers import Offer, Size
-from services.autoscaler.core.orders import Launch, Order
+from services.autoscaler.config.core.configuration import Cloud, Patience
+from services.autoscaler.orders import Launch, Offer, Order, Size
+from services.autoscaler.providers.adapters.booted import Booted
+from services.autoscaler.providers.adapters.command import Command
 from tests.waiting import until
 
 NAME = MachineId("clusterodm-c1-5-abc")

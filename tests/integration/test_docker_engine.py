@@ -13,11 +13,10 @@ import pytest
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from libs.common.secret import Secret
-from services.autoscaler.adapters.booted import Booted
-from services.autoscaler.adapters.docker_engine import DockerEngine
-from services.autoscaler.core.configuration import Cloud
-from services.autoscaler.core.offers import Offer, Size
-from services.autoscaler.core.orders import Launch, Order
+from services.autoscaler.config.core.configuration import Cloud
+from services.autoscaler.orders import Launch, Offer, Order, Size
+from services.autoscaler.providers.adapters.booted import Booted
+from services.autoscaler.providers.adapters.docker_engine import DockerEngine
 from tests.waiting import until
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow, pytest.mark.timeout(300)]

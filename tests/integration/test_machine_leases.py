@@ -18,9 +18,9 @@ import pytest
 from libs.common.messages import MACHINES
 from libs.common.model import Machine, MachineId, MachineState
 from libs.common.secret import Secret
-from services.autoscaler.core.cloud_init import BOOT, LEASE, LEASE_URL, SERVICE, TIMER
-from services.autoscaler.core.names import digest
-from services.autoscaler.core.orders import Order
+from services.autoscaler.identity.core import digest
+from services.autoscaler.orders import Order
+from services.autoscaler.providers.core.cloud_init import BOOT, LEASE, LEASE_URL, SERVICE, TIMER
 from tests.contract.rentals import NAME, RENTALS, Rental
 from tests.proxies import ProxyUnderTest, running_proxy
 from tests.waiting import until

@@ -23,10 +23,10 @@ from libs.common.model import (
     TaskState,
 )
 from libs.common.secret import Secret
-from services.autoscaler.adapters.s3 import Bucket
-from services.autoscaler.core.configuration import Configuration, Limits, Node
-from services.autoscaler.core.orders import S3Target
-from services.autoscaler.handlers.results import Results
+from services.autoscaler.config.core.configuration import Configuration, Limits, Node
+from services.autoscaler.orders import S3Target
+from services.autoscaler.results.adapters import Bucket
+from services.autoscaler.results.handlers import Results
 from tests.ports import free_port
 from tests.proxies import ProxyUnderTest, running_proxy
 from tests.seaweed import ACCESS_KEY, PUBLIC_BUCKET, SECRET_KEY, Seaweed

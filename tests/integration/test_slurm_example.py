@@ -14,14 +14,12 @@ import pytest
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from libs.common.secret import Secret
-from services.autoscaler.adapters.booted import Booted
-from services.autoscaler.adapters.command import Command
-from services.autoscaler.core.configuration import Cloud, Patience
-from services.autoscaler.core.file import parse
-from services.autoscaler.core.offers import Offer, Size
-from services.autoscaler.core.orders import Launch, Order
-from services.autoscaler.core.reader import Outside
-from services.autoscaler.core.secrets import NO_SECRET
+from services.autoscaler.config.core.configuration import Cloud, Patience
+from services.autoscaler.config.core.file import parse
+from services.autoscaler.config.core.reader import Outside
+from services.autoscaler.orders import NO_SECRET, Launch, Offer, Order, Size
+from services.autoscaler.providers.adapters.booted import Booted
+from services.autoscaler.providers.adapters.command import Command
 from tests.integration import fake_slurm
 from tests.waiting import until
 

@@ -15,16 +15,15 @@ from libs.common.secret import Secret
 from libs.machinesim.cloud import Cloud
 from libs.machinesim.cloud_api_testing import TOKEN, Served, serving
 from libs.machinesim.testing import DockerMachineSim
-from services.autoscaler.adapters.booted import Booted
-from services.autoscaler.adapters.digitalocean import DigitalOcean
-from services.autoscaler.adapters.docker_machine import DockerMachine
-from services.autoscaler.adapters.lookups import Lookups
-from services.autoscaler.adapters.watched import Watched
-from services.autoscaler.core.configuration import Configuration
-from services.autoscaler.core.file import read
-from services.autoscaler.core.offers import Offer, Size
-from services.autoscaler.core.orders import Found, Launch, Order
-from services.autoscaler.core.reader import Outside
+from services.autoscaler.config.core.configuration import Configuration
+from services.autoscaler.config.core.file import read
+from services.autoscaler.config.core.reader import Outside
+from services.autoscaler.orders import Found, Launch, Offer, Order, Size
+from services.autoscaler.providers.adapters.booted import Booted
+from services.autoscaler.providers.adapters.digitalocean import DigitalOcean
+from services.autoscaler.providers.adapters.docker_machine.client import DockerMachine
+from services.autoscaler.providers.adapters.docker_machine.cross_check import Watched
+from services.autoscaler.providers.adapters.selection import Lookups
 from tests.asr_files import DIGITALOCEAN
 from tests.waiting import until
 

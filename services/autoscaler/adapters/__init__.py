@@ -1,1 +1,0 @@
-"""The world as the autoscaler meets it, one vendor per module."""

@@ -1,0 +1,198 @@
+"""What the scheduler knows of nodes and tasks: asked of it, and read in its records.
+
+The tasks' records say which tasks are on a node, which ran there, and which wait. They are the scheduler's and are followed, not asked
+for: they are true the moment they are written, and a restart reads them all again. Demand is told in snapshots, which may be a moment
+old: a task that is in one and whose record says that it has found a node is not waiting (else each start of a task would ask for one
+machine too many).
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from libs.common.errors import NotFound, Refused
+from libs.common.messages import (
+    ADD_NODE,
+    LIST_NODES,
+    LOCK_NODE,
+    LOSE_NODE,
+    NODES,
+    TASKS,
+    AddNode,
+    DemandChanged,
+    ListNodes,
+    LoseNode,
+    NodeRef,
+    NodeView,
+    WaitingTask,
+)
+from libs.common.model import Machine, MachineId, Node, NodeId, Task, TaskId, TaskState
+from libs.common.ports import Bucket, Bus, Change
+from libs.common.secret import Secret
+from services.autoscaler.cluster.core import Load, Stay, stay, waiting_task
+
+
+class Cluster:
+    """The scheduler, as the autoscaler sees it. Every call raises BusFailed when it is away."""
+
+    def __init__(self, bus: Bus, nodes: Bucket[Node]) -> None:
+        self._bus = bus
+        self._nodes = nodes
+
+    @classmethod
+    async def open(cls, bus: Bus) -> "Cluster":
+        """Open the bucket of nodes, which is only read."""
+        return cls(bus, await bus.bucket(NODES))
+
+    async def nodes(self) -> dict[NodeId, NodeView]:
+        """All nodes that are registered."""
+        return {view.id: view for view in (await self._bus.ask(LIST_NODES, ListNodes())).nodes}
+
+    async def register(self, machine: Machine, token: Secret) -> NodeId:
+        """Register a machine's node. Doing it again changes nothing. Raises Refused."""
+        if known := await self.node_of(machine):
+            return known
+        asked = AddNode(hostname=machine.hostname, port=machine.port, token=token.reveal(), machine=machine.id)
+        try:
+            return (await self._bus.ask(ADD_NODE, asked)).id
+        except Refused:
+            await self._drop_predecessor(machine)
+            return (await self._bus.ask(ADD_NODE, asked)).id
+
+    async def node_of(self, machine: Machine) -> NodeId | None:
+        """Find the node of a machine in the scheduler's own records."""
+        nodes = (entry.value for entry in (await self._nodes.load()).values())
+        return next((node.id for node in nodes if node.machine == machine.id and not node.retired), None)
+
+    async def machines(self) -> set[MachineId]:
+        """Name the machines of all nodes in the scheduler's own records."""
+        return {entry.value.machine for entry in (await self._nodes.load()).values() if entry.value.machine}
+
+    async def token_of(self, machine: Machine) -> str:
+        """Give the token with which a machine's node was registered; empty when it was not."""
+        nodes = (entry.value for entry in (await self._nodes.load()).values())
+        return next((node.token for node in nodes if node.machine == machine.id), "")
+
+    async def lock(self, node: NodeId) -> None:
+        """Send no more tasks to a node; one that is gone needs no lock."""
+        try:
+            await self._bus.ask(LOCK_NODE, NodeRef(node=node))
+        except NotFound:
+            return
+
+    async def take_away(self, machine: Machine, reason: str) -> None:
+        """Take a machine's node off the list. Tasks that are still on it get a new attempt at once.
+
+        Its record may not know of them yet, nor of its node: after a lost store tasks are told of by their holders.
+        """
+        node = machine.node or await self.node_of(machine)
+        if node is None and machine.created_at_ms is None:
+            return
+        try:
+            await self._bus.ask(LOSE_NODE, LoseNode(node=node, machine=machine.id, reason=reason))
+        except NotFound:
+            return
+
+    async def _drop_predecessor(self, machine: Machine) -> None:
+        """Remove the node of another machine that had this address: at a provider an address belongs to one."""
+        for entry in (await self._nodes.load()).values():
+            node = entry.value
+            at = (node.hostname, node.port) == (machine.hostname, machine.port)
+            if at and node.machine not in {None, machine.id}:
+                await self._bus.ask(LOSE_NODE, LoseNode(node=node.id, reason="its address belongs to a new machine"))
+
+
+class Tasks:
+    """All tasks, as far as machines depend on them."""
+
+    def __init__(self, bucket: Bucket[Task], changed: Callable[[], None]) -> None:
+        self._bucket = bucket
+        self._changed = changed
+        self._waiting: dict[TaskId, WaitingTask] = {}
+        self._known: dict[TaskId, TaskState] = {}
+        self._stays: dict[NodeId, dict[TaskId, Stay]] = {}
+        """On nodes of machines only."""
+        self._where: dict[TaskId, set[NodeId]] = {}
+        self.complete = asyncio.Event()
+        """All records have been read."""
+
+    @classmethod
+    async def open(cls, bus: Bus, changed: Callable[[], None]) -> "Tasks":
+        """Open the bucket; `follow` has to run."""
+        return cls(await bus.bucket(TASKS), changed)
+
+    async def follow(self) -> None:
+        """Keep up with the records, for ever."""
+        async with self._bucket.watch() as changes:
+            async for change in changes:
+                if change is None:
+                    self.complete.set()
+                elif isinstance(change, Change):  # what cannot be read stays as it was; what began anew is told whole
+                    self.take(change)
+
+    def take(self, change: Change[Task]) -> None:
+        """Learn of one task."""
+        task_id = TaskId(change.key)
+        before = (self._known.get(task_id), self._places(task_id))
+        self._known.pop(task_id, None)
+        self._waiting.pop(task_id, None)
+        task = change.value
+        if task is None or task.removed:
+            self._leave(task_id)
+        else:
+            self._learn(task)
+        if before != (self._known.get(task_id), self._places(task_id)):
+            self._changed()
+
+    def load(self, node: NodeId, machine: MachineId, *, online: bool, locked: bool) -> Load:
+        """Say what a node has to do; only what was placed on its machine, for addresses are used again."""
+        stays = {task: stay for task, stay in self._stays.get(node, {}).items() if stay.machine == machine}
+        here = {task: stay for task, stay in stays.items() if not stay.over}
+        uploading = [stay.started_at_ms for stay in here.values() if not stay.ran]
+        return Load(
+            tasks=tuple(sorted(here)),
+            done=tuple(sorted(task for task, stay in stays.items() if stay.over and stay.ran)),
+            running_count=len(here) - len(uploading),
+            uploading_since_ms=min(uploading, default=None),
+            online=online,
+            locked=locked,
+        )
+
+    def waiting(self, demand: DemandChanged | None) -> Sequence[WaitingTask]:
+        """List who waits, in the order of the queue: by the snapshot, and without one by the records."""
+        if demand is None:
+            return sorted(self._waiting.values(), key=lambda task: task.waiting_since_ms)
+        return self.still_waiting(demand.waiting)
+
+    def still_waiting(self, listed: Sequence[WaitingTask]) -> Sequence[WaitingTask]:
+        """Leave out those that have found a node since they were listed, or have ended."""
+        return [task for task in listed if self._known.get(task.task, TaskState.WAITING) is TaskState.WAITING]
+
+    def machines(self) -> set[MachineId]:
+        """Name the machines that tasks are or were on."""
+        return {stay.machine for stays in self._stays.values() for stay in stays.values()}
+
+    def forget(self, node: NodeId) -> None:
+        """Drop what is known of a node whose machine has ended."""
+        for task in self._stays.pop(node, {}):
+            self._where[task].discard(node)
+            if not self._where[task]:
+                del self._where[task]
+
+    def _learn(self, task: Task) -> None:
+        self._known[task.id] = task.state
+        if task.state is TaskState.WAITING:
+            self._waiting[task.id] = waiting_task(task)
+        for attempt in task.attempts:
+            if attempt.machine is None:
+                continue
+            current = attempt is task.attempts[-1] and not task.state.ended
+            self._stays.setdefault(attempt.node, {})[task.id] = stay(attempt, attempt.machine, current=current)
+            self._where.setdefault(task.id, set()).add(attempt.node)
+
+    def _leave(self, task: TaskId) -> None:
+        for node in self._where.get(task, ()):
+            known = self._stays[node][task]
+            self._stays[node][task] = Stay(known.machine, known.started_at_ms, over=True, ran=known.ran)
+
+    def _places(self, task: TaskId) -> dict[NodeId, Stay]:
+        return {node: self._stays[node][task] for node in self._where.get(task, ())}

@@ -1,0 +1,168 @@
+"""What operators ask: status, list, destroy, pause, resume, and which command would start a machine."""
+
+from collections import Counter
+
+import msgspec
+
+from libs.common.clocks import Clock
+from libs.common.errors import NotFound, Refused
+from libs.common.messages import (
+    AutoscalerStatus,
+    CommandView,
+    DestroyMachine,
+    GetAutoscalerStatus,
+    ListMachines,
+    MachineList,
+    MachineView,
+    PauseAutoscaler,
+    ResumeAutoscaler,
+    ViewCommand,
+    WaitingTask,
+)
+from libs.common.model import Machine, MachineState, TaskId
+from services.autoscaler.config.core.configuration import Configuration
+from services.autoscaler.identity.handlers import Keeping
+from services.autoscaler.machine_life.life import age_ms
+from services.autoscaler.machines.handlers.controller import Lives
+from services.autoscaler.machines.handlers.ordering import Ordering
+from services.autoscaler.orders import Creation, Offer
+from services.autoscaler.planning.core.budget import cost, cost_of_last_day
+from services.autoscaler.planning.core.offer_fallback import clock_time
+from services.autoscaler.planning.core.sizing import fitting_sizes, why_none
+from services.autoscaler.planning.handlers import Fleet
+from services.autoscaler.providers.ports import Provider
+from services.autoscaler.records import Records
+
+NOT_CONFIGURED = "no autoscaler is configured (start with --asr FILE)"
+
+
+class NoWords:
+    """The answers of an autoscaler without a configuration."""
+
+    async def status(self, _asked: GetAutoscalerStatus) -> AutoscalerStatus:
+        """Say that there is none."""
+        return AutoscalerStatus(enabled=False, reason=NOT_CONFIGURED)
+
+    async def list_machines(self, _asked: ListMachines) -> MachineList:
+        """List nothing."""
+        return MachineList(machines=())
+
+    async def refuse(self, _asked: object) -> AutoscalerStatus:
+        """Refuse everything else."""
+        raise Refused(NOT_CONFIGURED)
+
+
+class Words:
+    """The answers."""
+
+    def __init__(  # noqa: PLR0913 what it shows, and what it acts on
+        self,
+        *,
+        configuration: Configuration,
+        provider: Provider,
+        records: Records,
+        keeping: Keeping,
+        ordering: Ordering,
+        lives: Lives,
+        fleet: Fleet,
+        clock: Clock,
+    ) -> None:
+        self._configuration = configuration
+        self._provider = provider
+        self._records = records
+        self._keeping = keeping
+        self._ordering = ordering
+        self._lives = lives
+        self._fleet = fleet
+        self._clock = clock
+
+    async def status(self, _asked: GetAutoscalerStatus) -> AutoscalerStatus:
+        """Say what is going on."""
+        return self._status()
+
+    async def list_machines(self, asked: ListMachines) -> MachineList:
+        """List machines: those that exist, in the order of their requests, then those that have ended."""
+        return MachineList(machines=tuple(self._views(ended=asked.ended)))
+
+    async def destroy(self, asked: DestroyMachine) -> MachineView:
+        """Destroy a machine."""
+        view = next((each for each in self._views(ended=False) if each.machine.id == asked.machine), None)
+        if view is None:
+            raise NotFound(f"There is no machine {asked.machine}")
+        if view.machine.state is MachineState.DESTROYING:
+            await self._lives.hurry(asked.machine)
+            return msgspec.structs.replace(view, told=tried_again(view.machine))
+        await self._lives.stop(asked.machine, asked.reason)
+        return next((each for each in self._views(ended=True) if each.machine.id == asked.machine), view)
+
+    async def pause(self, asked: PauseAutoscaler) -> AutoscalerStatus:
+        """Start no more machines."""
+        await self._keeping.pause(asked.reason)
+        return self._status()
+
+    async def resume(self, _asked: ResumeAutoscaler) -> AutoscalerStatus:
+        """Start machines again."""
+        await self._keeping.resume()
+        return self._status()
+
+    async def view_command(self, asked: ViewCommand) -> CommandView:
+        """Show how a machine for so many images would be made; the machine is a made-up one."""
+        limits = self._configuration.limits
+        task = WaitingTask(task=TaskId("debug"), images_count=asked.images_count)
+        sizes = fitting_sizes(task, limits, {})
+        if not sizes:
+            raise Refused(why_none(task, limits))
+        creation = Creation(
+            offer=Offer(size=sizes[0], region=limits.regions[0]),
+            images_count=asked.images_count,
+            for_task=None,
+            reason="asked for by an operator",
+        )
+        machine = self._ordering.machine(creation, self._clock.wall_ms(), "shown")
+        return CommandView(command=await self._provider.command(self._ordering.order(machine)))
+
+    def _views(self, *, ended: bool) -> list[MachineView]:
+        now_ms = self._clock.wall_ms()
+        machines = self._records.all()
+        listed = [each for each in machines if not each.state.ended]
+        if ended:
+            listed += [each for each in machines if each.state.ended]
+        return [
+            MachineView(number=number, machine=each, age_ms=age_ms(each, now_ms), cost=round(cost(each, now_ms), 4))
+            for number, each in enumerate(listed, start=1)
+        ]
+
+    def _status(self) -> AutoscalerStatus:
+        alive, spending = self._records.alive(), self._records.history.spending
+        demand, decided = self._fleet.demand, self._fleet.last
+        return AutoscalerStatus(
+            enabled=True,
+            reason=self._keeping.paused or decided.trouble or summary(alive),
+            demand_count=demand.waiting_count if demand else 0,
+            demand_at_ms=demand.at_ms if demand else None,
+            provider=self._configuration.provider,
+            paused=self._keeping.facts.paused,
+            machines_limit_count=self._configuration.limits.machines_count,
+            states=dict(Counter(str(each.state) for each in alive)),
+            cost_per_hour=round(sum(each.price_per_hour or 0.0 for each in alive), 4),
+            cost_last_day=round(cost_of_last_day(alive, spending, self._clock.wall_ms()), 4),
+            waits=decided.waits[:MOST_WAITS],
+            trouble=decided.trouble,
+        )
+
+
+def tried_again(machine: Machine) -> str:
+    """Say what is done about a machine that is being destroyed already."""
+    last = f"; the last try failed: {machine.removal_failure}" if machine.removal_failure else ""
+    return f"{machine.id} is being destroyed since {clock_time(machine.state_at_ms)}; it is tried again now{last}"
+
+
+MOST_WAITS = 100
+"""Reasons that a status holds; they repeat each other."""
+
+
+def summary(alive: "list[Machine]") -> str:
+    """Say in a line what there is."""
+    if not alive:
+        return "no machine is needed"
+    return f"{len(alive)} machine{'' if len(alive) == 1 else 's'}"

@@ -1,0 +1,46 @@
+"""The `--asr` file on disk, and what it points to: environment variables and key files."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from libs.common.errors import Refused
+from services.autoscaler.config.core.configuration import Configuration
+from services.autoscaler.config.core.file import parse
+from services.autoscaler.config.core.reader import Outside
+
+
+class AsrFile:
+    """A configuration file; an empty path means that there is none."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __repr__(self) -> str:
+        """Show which file."""
+        return f"AsrFile({self._path or 'none'})"
+
+    async def read(self) -> Configuration | None:
+        """Read and check the file; None when there is none. Raises Refused with a line per mistake."""
+        return await asyncio.to_thread(check_file, self._path, os.environ) if self._path else None
+
+
+def check_file(path: str, environment: Mapping[str, str]) -> Configuration:
+    """Read and check a file: `clusterodm asr check FILE`. Raises Refused, each line with the path in front.
+
+    Relative paths inside the file are relative to the working directory, as they are for the original.
+    """
+    outside = Outside(
+        environment=environment,
+        read=lambda name: Path(name).expanduser().read_text(encoding="utf-8"),
+        exists=lambda name: Path(name).expanduser().is_file(),
+    )
+    try:
+        return parse(Path(path).read_text(encoding="utf-8"), outside)
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}") from None
+    except UnicodeError:
+        raise Refused(f"{path}: not valid JSON: it is not UTF-8 text") from None
+    except Refused as error:
+        raise Refused("\n".join(f"{path}: {line}" for line in error.message.splitlines())) from None

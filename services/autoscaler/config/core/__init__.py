@@ -1,0 +1,1 @@
+"""What the file means, and how it is read."""

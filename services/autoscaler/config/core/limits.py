@@ -1,0 +1,134 @@
+"""What the `--asr` file says about how many machines there may be, of which sizes, when and for how much."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from services.autoscaler.config.core.configuration import Limits, Warmth
+from services.autoscaler.config.core.reader import Reader
+from services.autoscaler.orders import GIGABYTE, Size
+
+LIMIT_KEYS: Final = {"digitalocean": "dropletsLimit", "aws": "instanceLimit"}
+MACHINES_LIMIT: Final = "machinesLimit"
+DEFAULT_SIZES: Final[Mapping[str, tuple[Size, ...]]] = {
+    "digitalocean": (Size(slug="s-1vcpu-1gb", max_images=5), Size(slug="s-4vcpu-8gb", max_images=50)),
+    "aws": (
+        Size(slug="t2.micro", max_images=5, spot_price=0.1, storage_gb=10),
+        Size(slug="t2.medium", max_images=50, spot_price=0.1, storage_gb=100),
+    ),
+    "hetzner": (Size(slug="cx11", max_images=5), Size(slug="cx21", max_images=50)),
+    "scaleway": (Size(slug="GP1-XS", max_images=5), Size(slug="GP1-S", max_images=50)),
+}
+DEFAULT_REGIONS: Final = {"digitalocean": "nyc3", "aws": "us-west-2", "hetzner": "fsn1", "scaleway": "par1"}
+DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+TIME_OF_DAY: Final = re.compile(r"([01]\d|2[0-4]):([0-5]\d)")
+MINUTES_PER_HOUR: Final = 60
+MINUTES_PER_DAY: Final = 24 * 60
+
+
+def limits(provider: str, reader: Reader) -> Limits:
+    """Read what the decisions depend on."""
+    region_key = "location" if provider == "hetzner" else "region"
+    default = DEFAULT_REGIONS.get(provider, "")
+    found = Limits(
+        sizes=sizes(provider, reader),
+        regions=reader.texts(region_key, (default,)),
+        machines_count=reader.limit(LIMIT_KEYS.get(provider, MACHINES_LIMIT), least=0),
+        min_images=reader.limit("minImages", least=0) or 0,
+        create_retries=reader.count("createRetries", 1, least=1),
+        max_runtime_s=reader.limit("maxRuntime"),
+        max_upload_s=reader.limit("maxUploadTime"),
+        idle_timeout_s=reader.limit("idleTimeout", least=0) or 0,
+        keep_results_s=reader.limit("keepResults", least=0) or 0,
+        tasks_per_machine_count=reader.count("maxTasksPerMachine", 1),
+        max_hourly_cost=reader.amount("maxHourlyCost"),
+        max_daily_cost=reader.amount("maxDailyCost"),
+        warm=tuple(warmth(entry) for entry in reader.entries("warm") or ()),
+    )
+    check_budget(found, reader)
+    check_warmth(found, reader)
+    return found
+
+
+def check_budget(found: Limits, reader: Reader) -> None:
+    """Refuse a budget over sizes without a price: it would count nothing."""
+    unpriced = [size.slug for size in found.sizes if size.price_per_hour is None]
+    if unpriced and (found.max_hourly_cost is not None or found.max_daily_cost is not None):
+        reader.wrong("imageSizeMapping", f"a budget needs pricePerHour in every entry (none for {', '.join(unpriced)})")
+
+
+def check_warmth(found: Limits, reader: Reader) -> None:
+    """Refuse warm machines for which there is no size."""
+    largest = max((size.max_images for size in found.sizes), default=0)
+    for place, warm in enumerate(found.warm):
+        if warm.max_images > largest:
+            reader.wrong(f"warm[{place}].maxImages", f"is {warm.max_images}, the largest size takes {largest}")
+
+
+def sizes(provider: str, reader: Reader) -> tuple[Size, ...]:
+    """Read `imageSizeMapping`; the smallest first, whatever the order in the file."""
+    entries = reader.entries("imageSizeMapping")
+    if entries is None:
+        if provider not in DEFAULT_SIZES:
+            reader.wrong("imageSizeMapping", "is missing")
+        return DEFAULT_SIZES.get(provider, ())
+    if not entries and not reader.mistakes:
+        reader.wrong("imageSizeMapping", "must have at least one entry")
+    spot = provider == "aws"
+    found = [size(entry, priced=spot and reader.flag("spot"), stored=spot) for entry in entries]
+    return tuple(sorted(found, key=lambda each: each.max_images))
+
+
+def size(entry: Reader, *, priced: bool, stored: bool) -> Size:
+    """Read one entry of `imageSizeMapping`."""
+    entry.ignore("spotPrice", "storage")
+    gigabytes, memory = entry.amount("maxGigabytes"), entry.amount("memoryGigabytes")
+    found = Size(
+        slug=entry.text("slug", required=True),
+        max_images=entry.count("maxImages", 0, least=1) if entry.has("maxImages") else missing_count(entry),
+        max_bytes=int(gigabytes * GIGABYTE) if gigabytes is not None else None,
+        memory_bytes=int(memory * GIGABYTE) if memory is not None else None,
+        price_per_hour=entry.amount("pricePerHour"),
+        spot_price=entry.amount("spotPrice"),
+        storage_gb=entry.limit("storage"),
+    )
+    if priced and found.spot_price is None:
+        entry.wrong("spotPrice", "is missing (spot is true)")
+    if stored and found.storage_gb is None:
+        entry.wrong("storage", "is missing")
+    return found
+
+
+def missing_count(entry: Reader) -> int:
+    """Note that a size does not say for how many images it is."""
+    entry.ignore("maxImages")
+    entry.wrong("maxImages", "is missing")
+    return 1
+
+
+def warmth(entry: Reader) -> Warmth:
+    """Read one window of the warm pool."""
+    days = entry.texts("days", DAYS)
+    for day in days:
+        if day not in DAYS:
+            entry.wrong("days", f"{day!r} is no day, expected some of {', '.join(DAYS)}")
+    return Warmth(
+        machines_count=entry.count("machines", 1, least=1),
+        max_images=entry.count("maxImages", 1, least=1),
+        from_minute=minute(entry, "from", 0),
+        to_minute=minute(entry, "to", MINUTES_PER_DAY),
+        days=tuple(DAYS.index(day) for day in days if day in DAYS),
+    )
+
+
+def minute(entry: Reader, key: str, default: int) -> int:
+    """Read a time of day (UTC) as minutes since midnight."""
+    text = entry.text(key)
+    if not text:
+        return default
+    found = TIME_OF_DAY.fullmatch(text)
+    minutes = int(found[1]) * MINUTES_PER_HOUR + int(found[2]) if found else MINUTES_PER_DAY + 1
+    if minutes > MINUTES_PER_DAY:
+        entry.wrong(key, f"is {text!r}, expected a time like 08:30 (UTC)")
+        return default
+    return minutes

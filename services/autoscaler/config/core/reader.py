@@ -1,0 +1,200 @@
+"""Reads one JSON object key by key, and collects every mistake as a line that names the key.
+
+It remembers which keys were asked for: what is left at the end is unknown, and told with the nearest known one. A secret
+may be the text itself, `{"env": "NAME"}` or `{"file": "path"}`; where those are looked up is handed in (`Outside`).
+"""
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from libs.common.secret import Secret
+from services.autoscaler.orders import NO_SECRET
+
+PLACEHOLDER: Final = "CHANGEME"
+"""With and without "!": the original's examples have both."""
+UNLIMITED: Final = -1
+
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a file may point to."""
+
+    environment: Mapping[str, str]
+    read: Callable[[str], str]
+    """The content of a file. Raises OSError."""
+    exists: Callable[[str], bool]
+
+
+class Reader:
+    """One object of the file."""
+
+    def __init__(self, content: Mapping[str, Any], outside: Outside, path: str = "") -> None:
+        self.mistakes: list[str] = []
+        self.outside = outside
+        self._content = content
+        self._path = path
+        self._asked: set[str] = set()
+        self._inner: list[Reader] = []
+
+    def text(self, key: str, default: str = "", *, required: bool = False) -> str:
+        """Read a text; null is the default."""
+        value: str = self._value(key, str, "a text", default, required=required)
+        if value.rstrip("!") == PLACEHOLDER:
+            self.wrong(key, f"is still {value!r}: set it to your own")
+            return default
+        return value
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        """Read true or false."""
+        found: bool = self._value(key, bool, "true or false", default)
+        return found
+
+    def count(self, key: str, default: int, least: int = 0) -> int:
+        """Read a whole number."""
+        found: int = self._at_least(key, self._value(key, int, "a whole number", default), least)
+        return found
+
+    def limit(self, key: str, least: int = 1) -> int | None:
+        """Read a whole number of which -1, as in the original, or nothing means that there is no limit."""
+        found: int = self._value(key, int, "a whole number", UNLIMITED)
+        return None if found == UNLIMITED else int(self._at_least(key, found, least))
+
+    def amount(self, key: str, default: float | None = None) -> float | None:
+        """Read a number that is not negative."""
+        found: float = self._value(key, (int, float), "a number", UNLIMITED)
+        if found == UNLIMITED:
+            return default
+        if not math.isfinite(found):
+            self.wrong(key, "must be a number")
+            return default
+        return float(self._at_least(key, found, 0.0))
+
+    def ratio(self, key: str, default: float) -> float:
+        """Read a number that is not negative; false is 0 and true the default."""
+        value = self._content.get(key)
+        if isinstance(value, bool):
+            self._asked.add(key)
+            return default if value else 0.0
+        found = self.amount(key, default)
+        return default if found is None else found
+
+    def choice(self, key: str, choices: tuple[str, ...], default: str) -> str:
+        """Read one of a few words."""
+        found = self.text(key, default)
+        if found not in choices:
+            self.wrong(key, f"is {found!r}, expected {' or '.join(map(repr, choices))}")
+            return default
+        return found
+
+    def texts(self, key: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Read a list of texts; a single text is a list of one."""
+        self._asked.add(key)
+        value = self._content.get(key)
+        if value is None:
+            return default
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, list) or not all(isinstance(each, str) and each for each in values):
+            self.wrong(key, "must be a text or a list of texts")
+            return default
+        return tuple(values)
+
+    def secret(self, key: str, *, required: bool = False) -> Secret:
+        """Read a secret: the text, `{"env": "NAME"}` or `{"file": "path"}`."""
+        value = self._content.get(key)
+        if isinstance(value, Mapping):
+            self._asked.add(key)
+            return self._secret_elsewhere(key, value)
+        text = self.text(key, required=required)
+        return Secret(text) if text else NO_SECRET
+
+    def section(self, key: str, *, required: bool = False) -> "Reader":
+        """Read an object inside; what is wrong in it counts here."""
+        value = self._value(key, dict, "an object", {}, required=required)
+        return self._child(value, f"{self._path}{key}.")
+
+    def entries(self, key: str) -> list["Reader"] | None:
+        """Read a list of objects; None when the key is absent."""
+        self._asked.add(key)
+        value = self._content.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+            self.wrong(key, "must be a list of objects")
+            return []
+        return [self._child(each, f"{self._path}{key}[{place}].") for place, each in enumerate(value)]
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there and says anything."""
+        return self._content.get(key) not in (None, "")
+
+    def existing(self, key: str) -> str:
+        """Read the path of a file that must exist; empty when the key is."""
+        path = self.text(key)
+        if path and not self.outside.exists(path):
+            self.wrong(key, f"{path}: file does not exist")
+        return path
+
+    def ignore(self, *keys: str) -> None:
+        """Take keys for known without looking at them."""
+        self._asked.update(keys)
+
+    def wrong(self, key: str, what: str) -> None:
+        """Note a mistake."""
+        self.mistakes.append(f"{self._path}{key}: {what}")
+
+    def finish(self) -> list[str]:
+        """Give all mistakes, unknown keys among them, inner objects' too."""
+        for key in self._content:
+            if key not in self._asked:
+                near = difflib.get_close_matches(key, sorted(self._asked), n=1)
+                self.wrong(key, f"unknown key{f' (did you mean {near[0]!r}?)' if near else ''}")
+        return [*self.mistakes, *(mistake for inner in self._inner for mistake in inner.finish())]
+
+    def _child(self, content: Mapping[str, Any], path: str) -> "Reader":
+        inner = Reader(content, self.outside, path)
+        self._inner.append(inner)
+        return inner
+
+    def _value(
+        self, key: str, kind: type[Kind] | tuple[type[Any], ...], expected: str, default: Any, *, required: bool = False
+    ) -> Any:
+        self._asked.add(key)
+        value = self._content.get(key)
+        if value is None or (required and value == ""):
+            if required:
+                self.wrong(key, "is missing")
+            return default
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            self.wrong(key, f"must be {expected}")
+            return default
+        return value
+
+    def _at_least(self, key: str, value: Any, least: float) -> Any:
+        if value < least:
+            self.wrong(key, f"is {value}, must be at least {least:g} (or -1)")
+            return least
+        return value
+
+    def _secret_elsewhere(self, key: str, place: Mapping[str, Any]) -> Secret:
+        if set(place) == {"env"} and isinstance(place["env"], str):
+            found = self.outside.environment.get(place["env"], "")
+            missing = f"the environment has no {place['env']}"
+        elif set(place) == {"file"} and isinstance(place["file"], str):
+            found, missing = self._file(place["file"])
+        else:
+            found, missing = "", 'must be a text, {"env": "NAME"} or {"file": "path"}'
+        if not found:
+            self.wrong(key, missing)
+        return Secret(found)
+
+    def _file(self, path: str) -> tuple[str, str]:
+        try:
+            return self.outside.read(path).strip(), f"{path} is empty"
+        except (OSError, UnicodeError) as error:
+            return "", f"{path}: {getattr(error, 'strerror', None) or 'cannot be read'}"

@@ -1,0 +1,1 @@
+"""What outlives every machine: the ids and keys by which machines are ours, and whether the autoscaler is paused."""

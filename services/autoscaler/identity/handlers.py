@@ -1,0 +1,242 @@
+"""What outlives every machine: which ids and keys are ours, and whether the autoscaler is paused.
+
+It lies in two buckets of the autoscaler's own, `autoscaler` and, apart, so that nobody else needs to be allowed to read the
+keys, `autoscaler-secrets`; and the ids and keys once more in a directory of every computer that runs an autoscaler, a standby
+too (core.py says why). Each place learns what the other knows: at the start, and whenever the bucket changes.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol, TypeVar
+
+import msgspec
+import structlog
+
+from libs.common.errors import Conflict, Refused
+from libs.common.messages import CLUSTER, INCARNATION_KEY, BucketName
+from libs.common.model import Frozen, Incarnation, IncarnationId, MachineId
+from libs.common.ports import Bucket, Bus, Change, Entry, Reset
+from libs.common.secret import Secret
+from services.autoscaler.identity.core import (
+    ALPHABET,
+    Identities,
+    Identity,
+    cluster_id_in,
+    merged,
+    noted,
+    prefix,
+    with_ids,
+)
+
+log = structlog.get_logger()
+
+Fact = TypeVar("Fact")
+ID_LENGTH: Final = 6
+KEY: Final = "cluster"
+
+
+class IdentityStore(Protocol):
+    """A place of our own where the ids and keys of our machines are kept besides NATS."""
+
+    def read(self) -> Identities | None:
+        """Read them; None when there are none. Raises Refused when they cannot be read."""
+        ...
+
+    def write(self, identities: Identities) -> None:
+        """Replace them, durably. Raises Refused."""
+        ...
+
+
+class Kept(Frozen, frozen=True, kw_only=True):
+    """The autoscaler's own facts."""
+
+    cluster_id: str
+    """In the names of all new machines."""
+    paused: bool = False
+    paused_because: str = ""
+    former_ids: tuple[str, ...] = ()
+    """In the names of machines of earlier stores."""
+
+
+class Key(Frozen, frozen=True, kw_only=True):
+    """The keys of all machines' secrets."""
+
+    key: str
+    former: dict[str, str] = msgspec.field(default_factory=dict)
+    """By the ids of earlier stores."""
+
+    def __repr__(self) -> str:
+        """Show nothing."""
+        return "Key(***)"
+
+
+KEPT: Final = BucketName("autoscaler", Kept, writer="autoscaler")
+
+
+KEYS: Final = BucketName("autoscaler-secrets", Key, writer="autoscaler")
+
+
+def random_text(length: int) -> str:
+    """Make a random text that can stand in a host name."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(length))
+
+
+class Keeping:
+    """The facts, and the door to change them."""
+
+    def __init__(
+        self, bucket: Bucket[Kept], keys: Bucket[Key], cluster: Bucket[Incarnation], store: IdentityStore
+    ) -> None:
+        self._bucket = bucket
+        self._keys = keys
+        self._cluster = cluster
+        self._store = store
+        self._entry = Entry(KEY, Kept(cluster_id=""), 0)
+        self._identities = Identities(known=())
+
+    def __repr__(self) -> str:
+        """Show the ids."""
+        return f"Keeping({' '.join(self._identities.cluster_ids)})"
+
+    @classmethod
+    async def open(cls, bus: Bus, store: IdentityStore, random: Callable[[int], str] = random_text) -> "Keeping":
+        """Read the facts, or make them. Raises Refused when the directory cannot be read."""
+        keeping = cls(await bus.bucket(KEPT), await bus.bucket(KEYS), await bus.bucket(CLUSTER), store)
+        await keeping.learn(random)
+        return keeping
+
+    async def learn(self, random: Callable[[int], str] = random_text, named: Iterable[str] = ()) -> None:
+        """Bring together what the buckets and the directory know, and write it to whichever lacks some.
+
+        `named`: ids in the names of machines that somebody else knows of.
+        """
+        here = self._store.read()
+        while True:
+            try:
+                entry, keys = await self._stored(here, random)
+                identities = told(entry.value, keys.value)
+                known = with_ids(merged(identities, here) if here else identities, named)
+                if known != identities:
+                    entry, keys = await self._complete(known, entry, keys)
+                break
+            except Conflict:
+                continue
+        self._entry, self._identities = entry, known
+        seen = await self._noted(known, here.incarnations if here else ())
+        if seen != here:
+            self._remember(seen)
+
+    async def learn_from(self, machines: Iterable[MachineId]) -> None:
+        """Learn the ids of machines that nodes and tasks name: they are ours, whatever else of them is lost."""
+        named = {found for machine in machines if (found := cluster_id_in(machine))} - {*self.cluster_ids}
+        if named:
+            log.warning("machines of unknown ids are taken over", cluster_ids=sorted(named))
+            await self.learn(named=named)
+
+    async def follow(self) -> None:
+        """Learn whenever another autoscaler has learned something, for ever."""
+        async with self._bucket.watch() as changes:
+            async for change in changes:
+                if isinstance(change, Reset) or (isinstance(change, Change) and change.value != self.facts):
+                    await self.learn()
+
+    @property
+    def facts(self) -> Kept:
+        """What is kept."""
+        return self._entry.value
+
+    @property
+    def cluster_ids(self) -> tuple[str, ...]:
+        """All ids that were ever ours, the one in use first."""
+        return self._identities.cluster_ids
+
+    @property
+    def key(self) -> Secret:
+        """The key in use."""
+        return Secret(self._identities.current.key)
+
+    def key_of(self, machine: MachineId) -> Secret:
+        """Give the key of which a machine's secrets are derived; an empty one where it is lost."""
+        found = (each.key for each in self._identities.known if machine.startswith(prefix(each.cluster_id)))
+        return Secret(next(found, self._identities.current.key))
+
+    @property
+    def paused(self) -> str:
+        """Why no machine is started; empty when they are."""
+        if not self.facts.paused:
+            return ""
+        return f"the autoscaler is paused{f': {self.facts.paused_because}' if self.facts.paused_because else ''}"
+
+    async def pause(self, because: str) -> None:
+        """Start no more machines."""
+        await self._change(paused=True, paused_because=because)
+
+    async def resume(self) -> None:
+        """Start machines again."""
+        await self._change(paused=False, paused_because="")
+
+    async def _change(self, *, paused: bool, paused_because: str) -> None:
+        while True:
+            facts = msgspec.structs.replace(self.facts, paused=paused, paused_because=paused_because)
+            try:
+                self._entry = Entry(KEY, facts, await self._bucket.update(KEY, facts, self._entry.revision))
+            except Conflict:
+                await self.learn()
+            else:
+                return
+
+    async def _stored(self, here: Identities | None, random: Callable[[int], str]) -> tuple[Entry[Kept], Entry[Key]]:
+        """Read both buckets; what one lacks is made of what the directory knows."""
+        first = here.current if here else Identity(cluster_id=random(ID_LENGTH), key="")
+        entry = await made_once(self._bucket, Kept(cluster_id=first.cluster_id))
+        known = {each.cluster_id: each.key for each in here.known} if here else {}
+        key = known.get(entry.value.cluster_id) or secrets.token_hex(32)
+        return entry, await made_once(self._keys, Key(key=key))
+
+    async def _complete(
+        self, known: Identities, entry: Entry[Kept], keys: Entry[Key]
+    ) -> tuple[Entry[Kept], Entry[Key]]:
+        """Write what the directory knows and the buckets do not. Raises Conflict."""
+        former = known.known[1:]
+        key = Key(key=known.current.key, former={each.cluster_id: each.key for each in former})
+        facts = msgspec.structs.replace(entry.value, former_ids=tuple(each.cluster_id for each in former))
+        log.warning("machines of earlier stores are compared too", cluster_ids=list(facts.former_ids))
+        if key != keys.value:
+            keys = Entry(KEY, key, await self._keys.update(KEY, key, keys.revision))
+        if facts != entry.value:
+            entry = Entry(KEY, facts, await self._bucket.update(KEY, facts, entry.revision))
+        return entry, keys
+
+    async def _noted(self, known: Identities, before: Sequence[IncarnationId]) -> Identities:
+        """Note with which store this directory is used; whoever makes the incarnation does so at its own start."""
+        entry = await self._cluster.get(INCARNATION_KEY)
+        present = entry.value.id if entry else None
+        if before and present is not None and present not in before:
+            log.warning(
+                "the store is new: machines of earlier ones are taken over", cluster_ids=list(known.cluster_ids)
+            )
+        return msgspec.structs.replace(known, incarnations=noted(before, present))
+
+    def _remember(self, known: Identities) -> None:
+        """Write the directory. That it cannot be written now is said, and stops nothing: the buckets have it all."""
+        try:
+            self._store.write(known)
+        except Refused as error:
+            log.warning("ids of machines are kept in NATS alone", reason=error.message)
+
+
+def told(kept: Kept, key: Key) -> Identities:
+    """Read what the buckets know."""
+    former = (Identity(cluster_id=each, key=key.former.get(each, "")) for each in kept.former_ids)
+    return Identities(known=(Identity(cluster_id=kept.cluster_id, key=key.key), *former))
+
+
+async def made_once(bucket: Bucket[Fact], first: Fact) -> Entry[Fact]:
+    """Read the one value of a bucket, or write the first."""
+    while True:
+        if entry := await bucket.get(KEY):
+            return entry
+        try:
+            await bucket.create(KEY, first)
+        except Conflict:
+            continue

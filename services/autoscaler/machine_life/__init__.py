@@ -1,0 +1,1 @@
+"""A machine's life as a table, and what became of machines."""

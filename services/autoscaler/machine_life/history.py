@@ -1,0 +1,246 @@
+"""What became of machines, folded, so that a plan costs what exists and what has changed, not what there once was.
+
+A record is `take`n whenever it is written; taking it again changes nothing. Kept of each offer are three moments, the latest
+machines that came, and the failures that nothing has made good since; of what was spent, running sums. What a plan reads is
+the same as if it went through all records of the last day (tests/plain_history.py does, and the two are compared).
+
+Money is counted in whole millionths of a price times milliseconds, so that adding and taking away leave nothing behind.
+A bill lies wholly within the last 24 hours until its beginning leaves them, partly until its end does, and then counts no more;
+two heaps say which is next. Time only goes forward: a clock that is set back makes this count a little too much for a while.
+"""
+
+from bisect import insort
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+from heapq import heappop, heappush
+from typing import Final
+
+from libs.common.clocks import WallMs
+from libs.common.errors import Trouble
+from libs.common.model import Machine, MachineId
+
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
+PARTS: Final = 1_000_000
+"""Smallest part of a price that counts."""
+HOPELESS: Final = {Trouble.UNAUTHORISED, Trouble.REFUSED}
+"""Rests long from the first time on: somebody has to act."""
+LASTING: Final = {*HOPELESS, Trouble.OUT_OF_CAPACITY}
+"""Failures that say something about the offer, not about the moment."""
+OPEN_AGAIN_COUNT: Final = 32
+"""After so many successes nothing is left of a refusal."""
+
+OfferKey = tuple[str, str]
+"""Region and size."""
+
+
+class Lies(Enum):
+    """Where a bill lies."""
+
+    WITHIN = auto()
+    ACROSS = auto()
+    """It began before the window."""
+    OUTSIDE = auto()
+
+
+@dataclass(eq=False)
+class Bill:
+    """What one machine has cost."""
+
+    machine: MachineId
+    rate: int
+    from_ms: int
+    to_ms: int
+    lies: Lies = Lies.WITHIN
+
+
+def rate_of(machine: Machine) -> int:
+    """Give a price in whole parts."""
+    return round((machine.price_per_hour or 0.0) * PARTS)
+
+
+def amount(parts_ms: int) -> float:
+    """Make an amount of parts times milliseconds."""
+    return parts_ms / (PARTS * HOUR_MS)
+
+
+class Spending:
+    """The bills of the last day."""
+
+    def __init__(self) -> None:
+        self._bills: dict[MachineId, Bill] = {}
+        self._begins: list[tuple[int, int, Bill]] = []
+        self._ends: list[tuple[int, int, Bill]] = []
+        self._within = 0
+        self._across = 0
+        """Of those across: rate times end."""
+        self._across_rate = 0
+        self._number = 0
+
+    def __repr__(self) -> str:
+        """Show how many bills count."""
+        return f"Spending({len(self._bills)} bills)"
+
+    def take(self, machine: Machine) -> None:
+        """Learn of a machine's present value; one that exists has no bill yet."""
+        ended_ms, called_ms = machine.ended_at_ms, machine.called_at_ms
+        rate = 0 if machine.never_was else rate_of(machine)
+        known = self._bills.get(machine.id)
+        if known and ended_ms == known.to_ms:
+            return
+        if known:
+            self._take_out(known)
+        if ended_ms is not None and called_ms is not None and rate and ended_ms > called_ms:
+            self._put(Bill(machine.id, rate, called_ms, ended_ms))
+
+    def of_last_day(self, now_ms: WallMs) -> int:
+        """Add up the last 24 hours, in parts times milliseconds."""
+        from_ms = now_ms - DAY_MS
+        while self._begins and self._begins[0][0] < from_ms:
+            self._begin_leaves(heappop(self._begins)[2])
+        while self._ends and self._ends[0][0] <= from_ms:
+            self._take_out(heappop(self._ends)[2])
+        return self._within + self._across - self._across_rate * from_ms
+
+    def _put(self, bill: Bill) -> None:
+        self._number += 1
+        self._bills[bill.machine] = bill
+        self._within += bill.rate * (bill.to_ms - bill.from_ms)
+        heappush(self._begins, (bill.from_ms, self._number, bill))
+        heappush(self._ends, (bill.to_ms, self._number, bill))
+
+    def _take_out(self, bill: Bill) -> None:
+        if bill.lies is Lies.WITHIN:
+            self._within -= bill.rate * (bill.to_ms - bill.from_ms)
+        if bill.lies is Lies.ACROSS:
+            self._across -= bill.rate * bill.to_ms
+            self._across_rate -= bill.rate
+        bill.lies = Lies.OUTSIDE
+        if self._bills.get(bill.machine) is bill:
+            del self._bills[bill.machine]
+
+    def _begin_leaves(self, bill: Bill) -> None:
+        if bill.lies is Lies.WITHIN:
+            self._within -= bill.rate * (bill.to_ms - bill.from_ms)
+            bill.lies = Lies.ACROSS
+            self._across += bill.rate * bill.to_ms
+            self._across_rate += bill.rate
+
+
+class Track:
+    """What became of the machines of one offer, or of several together."""
+
+    def __init__(self) -> None:
+        self.created_ms = 0
+        self.online_ms = 0
+        self.tried_ms = 0
+        """When the latest of those that were created was requested."""
+        self.refused_ms: int | None = None
+        """When it last said no for good."""
+        self.come: list[tuple[int, MachineId]] = []
+        """The latest that were created: when they were requested."""
+        self.open_failures: dict[MachineId, Machine] = {}
+        """Those that were not made good when last looked at."""
+
+    def __repr__(self) -> str:
+        """Show how it stands."""
+        return f"Track(come={len(self.come)} failures={len(self.open_failures)} refused_ms={self.refused_ms})"
+
+    def take(self, machine: Machine) -> None:
+        """Learn of a machine's present value."""
+        if machine.created_at_ms is not None:
+            self.created_ms = max(self.created_ms, machine.created_at_ms)
+            self.tried_ms = max(self.tried_ms, machine.requested_at_ms)
+            self._note_come((machine.requested_at_ms, machine.id))
+        self.online_ms = max(self.online_ms, machine.online_at_ms or 0)
+        if machine.trouble in LASTING:
+            self.refused_ms = max(self.refused_ms or 0, failed_ms(machine))
+        if machine.failure:
+            self.open_failures[machine.id] = machine
+
+    def add(self, other: "Track") -> None:
+        """Take in the failures of another offer, and what may make them good; how much room it has is its own matter."""
+        self.created_ms = max(self.created_ms, other.created_ms)
+        self.online_ms = max(self.online_ms, other.online_ms)
+        self.tried_ms = max(self.tried_ms, other.tried_ms)
+        self.open_failures |= other.open_failures
+
+    def forget(self, machine: MachineId) -> None:
+        """Hold a failure against nobody any more."""
+        self.open_failures.pop(machine, None)
+
+    def failures(self) -> list[Machine]:
+        """List the failures that nothing has made good, in the order of the requests."""
+        self.open_failures = {
+            key: machine for key, machine in self.open_failures.items() if not self._made_good(machine)
+        }
+        return sorted(self.open_failures.values(), key=lambda machine: (machine.requested_at_ms, machine.id))
+
+    def room(self) -> int | None:
+        """Say how many may be tried at once, after a refusal: it opens as it proves to have room. None: any number."""
+        if self.refused_ms is None:
+            return None
+        come = sum(requested_ms >= self.refused_ms for requested_ms, _ in self.come)
+        return None if come >= OPEN_AGAIN_COUNT else max(1, 2 * come)
+
+    def _note_come(self, come: tuple[int, MachineId]) -> None:
+        if come not in self.come:
+            insort(self.come, come)
+            del self.come[:-OPEN_AGAIN_COUNT]
+
+    def _made_good(self, machine: Machine) -> bool:
+        """Whether another has come, since this one failed, as far as this one should have.
+
+        Where the failure says something about the offer (no room, wrong keys), the other must have been requested after it:
+        a region that was full for this one has still room for those that it had promised it to.
+        """
+        if machine.trouble in LASTING:
+            return self.tried_ms >= failed_ms(machine)
+        return failed_ms(machine) <= (self.online_ms if machine.created_at_ms else self.created_ms)
+
+
+class History:
+    """All offers' tracks, what was spent, and how much memory each size has."""
+
+    def __init__(self, machines: Iterable[Machine] = ()) -> None:
+        self.tracks: dict[OfferKey, Track] = {}
+        self.spending = Spending()
+        self._memories: dict[str, tuple[int, MachineId, int]] = {}
+        for machine in machines:
+            self.take(machine)
+
+    def __repr__(self) -> str:
+        """Show the tracks."""
+        return f"History({self.tracks})"
+
+    def take(self, machine: Machine) -> None:
+        """Learn of a machine's present value."""
+        self.tracks.setdefault((machine.region, machine.size), Track()).take(machine)
+        self.spending.take(machine)
+        if machine.memory_bytes:
+            known = (machine.requested_at_ms, machine.id, machine.memory_bytes)
+            self._memories[machine.size] = max(known, self._memories.get(machine.size, known))
+
+    def forget(self, machine: Machine) -> None:
+        """Learn that a record is gone: its failure is too old to count."""
+        if track := self.tracks.get((machine.region, machine.size)):
+            track.forget(machine.id)
+
+    def memories(self) -> dict[str, int]:
+        """Say how much memory each size has, as its latest machine said."""
+        return {size: memory for size, (_, _, memory) in self._memories.items()}
+
+    def together(self, sizes: Iterable[str] | None = None) -> Track:
+        """Put the offers of some sizes together; None: all offers."""
+        wanted = None if sizes is None else set(sizes)
+        found = Track()
+        for (_, size), track in self.tracks.items():
+            if wanted is None or size in wanted:
+                found.add(track)
+        return found
+
+
+def failed_ms(machine: Machine) -> int:
+    """When a machine failed: its clean-up may take longer."""
+    return machine.failed_at_ms or machine.state_at_ms

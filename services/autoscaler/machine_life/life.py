@@ -1,0 +1,134 @@
+"""A machine's life as a table: state and step give the next state, and nothing else is possible.
+
+    requested ──begin──▶ creating ──created──▶ setting-up ──ready──▶ online ──take──▶ busy ◀──take── idle
+        │                   │                      │                   │               │ └─empty──▶   │
+      cancel               stop                   stop           drain, stop     drain, stop     drain, stop
+        ▼                   ▼                      ▼                   ▼               ▼              ▼
+      gone              destroying             destroying          draining ──empty, stop──▶ destroying
+                                                                                                 │ confirm
+                                                                              gone, or failed ◀──┘
+                                                           (gone, failed) ──reappear──▶ destroying
+
+The record is written with the new state *before* the work of that state is done, and the work of every state may be done
+twice. So after a crash the next start reads the records and does the work of the states that it finds:
+
+    requested    nothing was called: begin
+    creating     ask the provider whether it has the machine: go on with it, or destroy what may be there
+    setting-up   set it up again (each part looks whether it is done), wait for the node, register it
+    destroying   remove the node, destroy, until the provider confirms. What its creation has failed with (`failure`,
+                 `trouble`) and what its removal fails with (`removal_failure`, `removal_trouble`) are kept apart
+    all others   nothing: they change by what is observed
+"""
+
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from libs.common.clocks import WallMs
+from libs.common.errors import Trouble
+from libs.common.model import Machine, MachineState, Moment
+
+TIMELINE_COUNT: Final = 40
+
+
+class Step(StrEnum):
+    """What happens to a machine."""
+
+    BEGIN = "begin"
+    """The provider is about to be called."""
+    CANCEL = "cancel"
+    """It is not wanted any more, and nobody was called."""
+    CREATED = "created"
+    READY = "ready"
+    """Its node answers and is registered."""
+    TAKE = "take"
+    """A task is on it."""
+    EMPTY = "empty"
+    """No task is on it any more."""
+    DRAIN = "drain"
+    STOP = "stop"
+    """It is to be destroyed, for whatever reason."""
+    CONFIRM = "confirm"
+    """The provider says that nothing of it is left."""
+    REAPPEAR = "reappear"
+    """The provider lists it although it has ended."""
+
+
+S = MachineState
+
+
+TABLE: Final[dict[tuple[MachineState, Step], MachineState]] = {
+    (S.REQUESTED, Step.BEGIN): S.CREATING,
+    (S.REQUESTED, Step.CANCEL): S.GONE,
+    (S.REQUESTED, Step.STOP): S.GONE,
+    (S.CREATING, Step.CREATED): S.SETTING_UP,
+    (S.CREATING, Step.STOP): S.DESTROYING,
+    (S.SETTING_UP, Step.READY): S.ONLINE,
+    (S.SETTING_UP, Step.STOP): S.DESTROYING,
+    (S.ONLINE, Step.TAKE): S.BUSY,
+    (S.ONLINE, Step.DRAIN): S.DRAINING,
+    (S.ONLINE, Step.STOP): S.DESTROYING,
+    (S.BUSY, Step.EMPTY): S.IDLE,
+    (S.BUSY, Step.DRAIN): S.DRAINING,
+    (S.BUSY, Step.STOP): S.DESTROYING,
+    (S.IDLE, Step.TAKE): S.BUSY,
+    (S.IDLE, Step.DRAIN): S.DRAINING,
+    (S.IDLE, Step.STOP): S.DESTROYING,
+    (S.DRAINING, Step.EMPTY): S.DESTROYING,
+    (S.DRAINING, Step.STOP): S.DESTROYING,
+    (S.DESTROYING, Step.CONFIRM): S.GONE,
+    (S.GONE, Step.REAPPEAR): S.DESTROYING,
+    (S.FAILED, Step.REAPPEAR): S.DESTROYING,
+}
+
+
+class Impossible(Exception):
+    """The table has no such step: a mistake in the program."""
+
+
+def possible(state: MachineState, step: Step) -> bool:
+    """Whether the table has this step."""
+    return (state, step) in TABLE
+
+
+def after(machine: Machine, step: Step, now_ms: WallMs, reason: str, **facts: Any) -> Machine:
+    """Take a step: the machine as it is to be written. Raises Impossible."""
+    state = TABLE.get((machine.state, step))
+    if state is None:
+        raise Impossible(f"{machine!r} cannot {step}")
+    failure = facts.get("failure", machine.failure)
+    if state is S.GONE and failure:
+        state = S.FAILED
+    moment = Moment(at_ms=now_ms, text=f"{state}: {reason}" if reason else str(state))
+    return msgspec.structs.replace(
+        machine,
+        state=state,
+        state_at_ms=now_ms,
+        reason=reason,
+        ended_at_ms=now_ms if state.ended else None,
+        timeline=(*machine.timeline, moment)[-TIMELINE_COUNT:],
+        **facts,
+    )
+
+
+def may_exist(machine: Machine) -> bool:
+    """Whether the provider may have anything of it: not when it said itself that nothing has come of the creation.
+
+    A machine that was seen exists whatever its creation has said; a failed try to destroy it says nothing either way.
+    """
+    if not machine.failure or machine.created_at_ms is not None or machine.seen_at_ms:
+        return True
+    return machine.may_be_left or machine.trouble == Trouble.UNKNOWN_OUTCOME
+
+
+def came_to_nothing(machine: Machine) -> bool:
+    """Whether nobody has ever seen anything of it, now that it has ended."""
+    return machine.created_at_ms is None and not machine.seen_at_ms
+
+
+def age_ms(machine: Machine, now_ms: WallMs) -> int:
+    """How long it has cost money so far; 0 when the provider was never called, or nothing came of it."""
+    if machine.called_at_ms is None or machine.never_was:
+        return 0
+    return max(0, (machine.ended_at_ms or now_ms) - machine.called_at_ms)

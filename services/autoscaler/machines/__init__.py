@@ -1,0 +1,1 @@
+"""Carries machines through their life, and compares them with what the provider has."""

@@ -1,0 +1,24 @@
+"""Asks the node on a machine whether it is there: NodeODM's `GET /info`."""
+
+from typing import Final
+
+from libs.common.errors import NodeFailed
+from libs.common.model import Machine, Node, NodeId, NodeInfo
+from libs.common.nodeodm import NodeClient
+
+TIMEOUT_S: Final = 5.0
+
+
+class NodeODMProbe:
+    """See handlers.node_queries.NodeProbe."""
+
+    def __init__(self, client: NodeClient) -> None:
+        self._client = client
+
+    async def info(self, machine: Machine, token: str) -> NodeInfo | None:
+        """Ask how it is; a node that does not answer properly is not there yet."""
+        node = Node(id=NodeId(machine.id), hostname=machine.hostname, port=machine.port, token=token)
+        try:
+            return await self._client.info(node, timeout_s=TIMEOUT_S)
+        except NodeFailed:
+            return None

@@ -1,0 +1,102 @@
+"""Machines, as the rest of the autoscaler sees them: put together once a term, and at work while that lasts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from libs.common.clocks import Clock
+from libs.common.loops import background, every
+from libs.common.ports import Term
+from services.autoscaler.cluster.handlers import Cluster, Tasks
+from services.autoscaler.config.core.configuration import Configuration
+from services.autoscaler.identity.handlers import Keeping
+from services.autoscaler.machines.handlers.controller import Lives
+from services.autoscaler.machines.handlers.lifecycle import StateWork
+from services.autoscaler.machines.handlers.node_queries import Asking, NodeProbe
+from services.autoscaler.machines.handlers.ordering import Ordering
+from services.autoscaler.machines.handlers.reconciler import Reconciler
+from services.autoscaler.providers.ports import Provider, Sleep
+from services.autoscaler.records import Records, Transitions, Voice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """What plans and commands act on."""
+
+    ordering: Ordering
+    asking: Asking
+    lives: Lives
+    reconciler: Reconciler
+
+    @asynccontextmanager
+    async def at_work(self, compare_s: float) -> AsyncIterator[None]:
+        """Go on with what was under way, and compare with the provider's list every so often, while the context is open."""
+        async with self.lives:
+            self.lives.recover()
+            async with background(
+                lambda: every(compare_s, self.reconciler.check, "compare machines"), "compare machines"
+            ):
+                yield
+
+
+def machines_of(  # noqa: PLR0913 what machines depend on
+    *,
+    configuration: Configuration,
+    public_url: str,
+    provider: Provider,
+    probe: NodeProbe,
+    keeping: Keeping,
+    cluster: Cluster,
+    tasks: Tasks,
+    records: Records,
+    transitions: Transitions,
+    voice: Voice,
+    clock: Clock,
+    changed: asyncio.Event,
+    compared: asyncio.Event,
+    term: Term,
+    first_retry_s: float,
+    sleep: Sleep,
+) -> Machines:
+    """Put it together. `changed` is set when there may be something to plan, `compared` when what is there is known."""
+    ordering = Ordering(configuration, keeping, public_url)
+    asking = Asking(probe, provider, ordering, records, cluster, clock, sleep)
+    work = StateWork(
+        configuration=configuration,
+        provider=provider,
+        cluster=cluster,
+        ordering=ordering,
+        asking=asking,
+        records=records,
+        transitions=transitions,
+        voice=voice,
+        clock=clock,
+        first_retry_s=first_retry_s,
+        sleep=sleep,
+    )
+    lives = Lives(
+        records=records,
+        transitions=transitions,
+        work=work,
+        term=term,
+        changed=changed.set,
+        first_retry_s=first_retry_s,
+        sleep=sleep,
+    )
+    reconciler = Reconciler(
+        configuration=configuration,
+        provider=provider,
+        records=records,
+        transitions=transitions,
+        voice=voice,
+        cluster=cluster,
+        tasks=tasks,
+        keeping=keeping,
+        ordering=ordering,
+        asking=asking,
+        lives=lives,
+        clock=clock,
+        compared=compared,
+    )
+    return Machines(ordering=ordering, asking=asking, lives=lives, reconciler=reconciler)

@@ -1,0 +1,1 @@
+"""What is done about machines, in order."""

@@ -1,0 +1,224 @@
+"""The work of a machine's states: begin, create, set up, destroy. Each may be done twice (machine_life/life.py says why).
+
+Time limits come from the configuration; what exceeds one is destroyed, because nobody knows what is there.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+import msgspec
+import structlog
+
+from libs.common.clocks import Clock
+from libs.common.errors import BusFailed, ClusterError, Conflict, ProviderFailed, Refused, Trouble
+from libs.common.lifecycle import monotonic_s
+from libs.common.model import Machine, MachineId, MachineState, NodeInfo
+from services.autoscaler.cluster.handlers import Cluster
+from services.autoscaler.config.core.configuration import Configuration
+from services.autoscaler.machine_life.life import Step, came_to_nothing, may_exist
+from services.autoscaler.machines.core import facts_of, left_by
+from services.autoscaler.machines.handlers.node_queries import Asking
+from services.autoscaler.machines.handlers.ordering import Ordering
+from services.autoscaler.orders import Found
+from services.autoscaler.providers.ports import Provider, Sleep
+from services.autoscaler.records import Records, Transitions, Voice
+
+log = structlog.get_logger()
+
+PROBE_EVERY_S: Final = 1.0
+AT_WORK_PAUSE_S: Final = 15.0
+"""How long until a set-up is tried again whose machine stays, because its node is at work."""
+SCHEDULER_WAIT_S: Final = 30.0
+"""How long a scheduler that is away holds up a destruction: its own grace finds a node that is gone."""
+
+
+class StateWork:
+    """What is done for a machine in each of the states that have work."""
+
+    def __init__(  # noqa: PLR0913 what it works with, and how it waits
+        self,
+        *,
+        configuration: Configuration,
+        provider: Provider,
+        cluster: Cluster,
+        ordering: Ordering,
+        asking: Asking,
+        records: Records,
+        transitions: Transitions,
+        voice: Voice,
+        clock: Clock,
+        first_retry_s: float,
+        sleep: Sleep,
+    ) -> None:
+        self._patience = configuration.patience
+        self._provider = provider
+        self._provider_name = configuration.provider
+        self._cluster = cluster
+        self._ordering = ordering
+        self._asking = asking
+        self._records = records
+        self._transitions = transitions
+        self._voice = voice
+        self._clock = clock
+        self._first_retry_s = first_retry_s
+        self._sleep = sleep
+        self._by_state = {
+            MachineState.REQUESTED: self._begin,
+            MachineState.CREATING: self._create,
+            MachineState.SETTING_UP: self._set_up,
+            MachineState.DESTROYING: self._destroy,
+        }
+
+    async def of(self, machine: Machine) -> None:
+        """Do it once. Raises BusFailed, Conflict; and ProviderFailed, only from destroying: until it is confirmed."""
+        await self._by_state[machine.state](machine)
+
+    async def note_removal(self, machine: MachineId, error: ProviderFailed) -> None:
+        """Keep what a try to destroy has failed with, apart from what the creation has failed with."""
+        known = self._records.get(machine)
+        if known is None or known.state is not MachineState.DESTROYING:
+            return
+        seen = left_by(known, error, self._clock.wall_ms()) if came_to_nothing(known) else {}
+        with contextlib.suppress(BusFailed, Conflict):  # the next try tells it
+            await self._transitions.note(
+                known, removal_failure=error.message, removal_trouble=str(error.trouble), **seen
+            )
+
+    async def _begin(self, machine: Machine) -> None:
+        await self._transitions.step(machine.id, Step.BEGIN, machine.reason, called_at_ms=self._clock.wall_ms())
+
+    async def _create(self, machine: Machine) -> None:
+        try:
+            async with limited(self._patience.create_s, "creating"):
+                found = await self._provider.create(self._ordering.order(machine))
+        except ProviderFailed as error:
+            await self._fail(machine, error)
+        else:
+            await self._transitions.step(
+                machine.id, Step.CREATED, "the provider has it", created_at_ms=self._clock.wall_ms(), **facts_of(found)
+            )
+
+    async def _set_up(self, machine: Machine) -> None:
+        if machine.silent:
+            return await self._wait_for_answer(machine)
+        order = self._ordering.order(machine)
+        known = Found(name=machine.id, ref=machine.ref, address=machine.hostname, port=machine.port)
+        try:
+            if not await self._answers(machine):
+                async with limited(self._patience.set_up_s, "setting it up"):
+                    found = await self._provider.set_up(order, known)
+                machine = await self._transitions.note(machine, **facts_of(found))
+            async with limited(self._patience.online_s, "waiting for its node"):
+                info = await self._online(machine)
+            node = await self._cluster.register(machine, self._ordering.token(machine))
+        except ProviderFailed as error:
+            return await self._fail(machine, error)
+        except Refused as error:
+            return await self._fail(machine, ProviderFailed(error.message, Trouble.REFUSED))
+        return await self._transitions.step(
+            machine.id,
+            Step.READY,
+            "its node answers",
+            node=node,
+            online_at_ms=self._clock.wall_ms(),
+            **self._ordering.learned(machine, info),
+        )
+
+    async def _wait_for_answer(self, machine: Machine) -> None:
+        """Ask the node of a machine that nobody knows; only one that does not answer as long as a boot may take is destroyed."""
+        heard = await self._asking.heard(machine, self._patience.set_up_s)
+        if heard is not None:
+            await self._records.write(msgspec.structs.replace(heard, silent=False))
+            return
+        reason = f"nobody knows it, and its node has not answered for {self._patience.set_up_s} s"
+        await self._voice.leaked(msgspec.structs.replace(machine, reason=reason))
+        await self._transitions.step(machine.id, Step.STOP, reason)
+
+    async def _answers(self, machine: Machine) -> bool:
+        """Whether its node is there already: a machine that was taken into use may need no set-up."""
+        if not (machine.hostname and machine.seen_at_ms):
+            return False
+        return await self._asking.info(machine) is not None
+
+    async def _online(self, machine: Machine) -> NodeInfo:
+        if not machine.hostname:
+            raise ProviderFailed("the machine has no address")
+        while True:
+            if info := await self._asking.info(machine):
+                return info
+            await self._sleep(PROBE_EVERY_S)
+
+    async def _fail(self, machine: Machine, error: ProviderFailed) -> None:
+        log.warning("machine failed", machine=machine.id, reason=error.message, trouble=str(error.trouble))
+        if await self._asking.has_tasks(machine):
+            log.warning("machine stays", machine=machine.id, because="its node is at work")
+            return await self._sleep(AT_WORK_PAUSE_S)
+        return await self._transitions.step(
+            machine.id,
+            Step.STOP,
+            "it did not come up",
+            failure=error.message,
+            trouble=str(error.trouble),
+            may_be_left=error.leaves,
+            failed_at_ms=self._clock.wall_ms(),
+            **left_by(machine, error, self._clock.wall_ms()),
+        )
+
+    async def _destroy(self, machine: Machine) -> None:
+        """Destroy what may exist. What was seen of it once counts, and costs, until the provider confirms that it is gone."""
+        await self._take_away(machine)
+        was_there = False
+        if may_exist(machine):
+            machine = await self._seen(machine)
+            async with limited(self._patience.destroy_s, "destroying"):
+                was_there = await self._provider.destroy(machine.id, self._ref(machine))
+        await self._transitions.step(
+            machine.id,
+            Step.CONFIRM,
+            machine.reason,
+            tasks=(),
+            never_was=came_to_nothing(machine) and not was_there,
+            removal_failure="",
+            removal_trouble="",
+        )
+
+    async def _seen(self, machine: Machine) -> Machine:
+        """Note that it exists where nobody has said so yet, before it is destroyed: from then on it has cost."""
+        if not came_to_nothing(machine):
+            return machine
+        try:
+            found = await self._provider.inspect(machine.id, self._ref(machine))
+        except ProviderFailed:
+            return machine  # destroying it comes first
+        return await self._transitions.note(machine, seen_at_ms=self._clock.wall_ms()) if found else machine
+
+    def _ref(self, machine: Machine) -> str:
+        """Give the provider's id of a machine; that of another provider means nothing to this one."""
+        return machine.ref if machine.provider == self._provider_name else ""
+
+    async def _take_away(self, machine: Machine) -> None:
+        """Take the node off the list first, so that nothing is sent to a machine that goes."""
+        deadline_s = monotonic_s() + SCHEDULER_WAIT_S
+        while True:
+            try:
+                return await self._cluster.take_away(machine, machine.reason)
+            except BusFailed as error:
+                if monotonic_s() > deadline_s:
+                    log.warning("node not taken away", machine=machine.id, reason=error.message)
+                    return None
+                await self._sleep(self._first_retry_s)
+            except ClusterError as error:
+                log.warning("node not taken away", machine=machine.id, reason=error.message)
+                return None
+
+
+@contextlib.asynccontextmanager
+async def limited(seconds: float, what: str) -> AsyncIterator[None]:
+    """Give something a time limit; what exceeds it has an unknown outcome."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise ProviderFailed(f"{what} took longer than {seconds:g} s", Trouble.UNKNOWN_OUTCOME) from None

@@ -1,0 +1,130 @@
+"""Makes records of creations, and orders of records. An order holds secrets and is made anew whenever it is needed."""
+
+from typing import Any, Final
+from urllib.parse import quote
+
+from libs.common.clocks import WallMs
+from libs.common.model import Machine, MachineId, MachineState, NodeInfo
+from libs.common.secret import Secret
+from services.autoscaler.config.core.configuration import Configuration
+from services.autoscaler.identity.core import digest, images_in, machine_name, node_token, suffix_for, webhook_secret
+from services.autoscaler.identity.handlers import Keeping
+from services.autoscaler.orders import NO_SECRET, Creation, Found, Launch, Offer, Order, Size, presumed_size
+
+CLUSTER_TAG: Final = "clusterodm-cluster"
+COMMIT: Final = "/commit"
+LEASE: Final = "/machine/lease"
+
+
+class Ordering:
+    """Knows the configuration, the cluster's key, and where machines reach the cluster."""
+
+    def __init__(self, configuration: Configuration, keeping: Keeping, public_url: str) -> None:
+        self._configuration = configuration
+        self._keeping = keeping
+        self._public_url = public_url.rstrip("/")
+
+    def machine(self, creation: Creation, now_ms: WallMs, occasion: str) -> Machine:
+        """Make the record of a machine that is to be created. `occasion`: what it is for, told from any earlier one."""
+        suffix = suffix_for(self._keeping.key, occasion)
+        name = machine_name(self._keeping.facts.cluster_id, creation.images_count, suffix)
+        size = creation.offer.size
+        return Machine(
+            id=name,
+            provider=self._configuration.provider,
+            region=creation.offer.region,
+            size=size.slug,
+            max_images=size.max_images,
+            max_bytes=size.max_bytes,
+            price_per_hour=size.price_per_hour,
+            for_task=creation.for_task,
+            reason=creation.reason,
+            requested_at_ms=now_ms,
+            state_at_ms=now_ms,
+            webhook_digest=digest(webhook_secret(self._keeping.key, name)),
+        )
+
+    def order(self, machine: Machine) -> Order:
+        """Make the order of a machine."""
+        cluster_id = self._keeping.facts.cluster_id
+        return Order(
+            name=machine.id,
+            offer=Offer(size=self._size(machine), region=machine.region),
+            launch=self._launch(machine),
+            tags={CLUSTER_TAG: cluster_id},
+        )
+
+    def adopted(self, found: Found, now_ms: WallMs) -> Machine:
+        """Make the record of a machine that bears one of our ids and that nobody knows; it costs since it was made."""
+        since_ms = min(found.created_at_ms or now_ms, now_ms)
+        size = self._size_of(found.name, found.size)
+        return Machine(
+            id=found.name,
+            state=MachineState.SETTING_UP,
+            provider=self._configuration.provider,
+            region=found.region,
+            size=found.size,
+            max_images=size.max_images or None,
+            max_bytes=size.max_bytes,
+            price_per_hour=size.price_per_hour,
+            requested_at_ms=since_ms,
+            state_at_ms=now_ms,
+            called_at_ms=since_ms,
+            created_at_ms=since_ms,
+            seen_at_ms=now_ms,
+            ref=found.ref,
+            hostname=found.address,
+            port=found.port,
+            webhook_digest=digest(webhook_secret(self._keeping.key_of(found.name), found.name)),
+        )
+
+    def learned(self, machine: Machine, info: NodeInfo) -> dict[str, Any]:
+        """Say what a node's first answer tells of its machine; of one whose size nobody knows, how much it takes, too."""
+        facts: dict[str, Any] = {"memory_bytes": info.total_memory or 0}
+        if info.max_images and all(size.slug != machine.size for size in self._configuration.limits.sizes):
+            size = self._size_of(machine.id, machine.size, info.max_images)
+            facts |= {"max_images": size.max_images, "price_per_hour": size.price_per_hour}
+        return facts
+
+    def knows_key(self, machine: Machine) -> bool:
+        """Whether a machine's secrets can be derived."""
+        return bool(self._keeping.key_of(machine.id))
+
+    def token(self, machine: Machine) -> Secret:
+        """Give the token of a machine's node."""
+        return node_token(self._keeping.key_of(machine.id), machine.id)
+
+    def _size_of(self, name: MachineId, slug: str, max_images: int | None = None) -> Size:
+        """Find the size of a machine whose record is lost."""
+        return presumed_size(self._configuration.limits.sizes, slug, images_in(name), max_images)
+
+    def _size(self, machine: Machine) -> Size:
+        """Find the size in the configuration; a machine of one that is no longer there keeps what its record says."""
+        found = (size for size in self._configuration.limits.sizes if size.slug == machine.size)
+        matching = [size for size in found if size.max_images == machine.max_images]
+        return matching[0] if matching else Size(slug=machine.size, max_images=machine.max_images or 1)
+
+    def _launch(self, machine: Machine) -> Launch:
+        node = self._configuration.node
+        return Launch(
+            image=node.image,
+            token=self.token(machine),
+            webhook_url=self._url(COMMIT, machine),
+            lease_url=self._url(LEASE, machine) if node.lease_s else NO_SECRET,
+            lease_s=node.lease_s if self._public_url else 0,
+            max_images=machine.max_images,
+            gpu=node.gpu,
+            swap_ratio=node.swap_ratio,
+            data_mount=node.data_mount,
+            setup_command=node.setup_command,
+            registry=node.registry,
+            s3=node.s3,
+            port=machine.port,
+        )
+
+    def _url(self, path: str, machine: Machine) -> Secret:
+        """Make an address of the cluster that only this machine may call; none when the cluster does not know its own."""
+        if not self._public_url:
+            return NO_SECRET
+        secret = webhook_secret(self._keeping.key_of(machine.id), machine.id).reveal()
+        return Secret(f"{self._public_url}{path}?token={quote(secret)}")

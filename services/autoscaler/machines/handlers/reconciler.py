@@ -1,0 +1,171 @@
+"""Compares the records with the provider's own list: at the start, and every few minutes. The list's word counts.
+
+    ours by its name, and no record           → into use when its node answers to us; destroyed when that is silent as long as a boot takes
+    ours, and its record has ended            → it is back: destroyed, and it counts and costs until it has gone
+    another of a name that we know            → removed
+    a record says that it is there, the list does not → it is lost: its tasks get a new attempt
+    the provider is about to take it away (spot)      → the same, while it is still there
+
+*Ours* is what bears any id that was ever ours (identity/handlers.py), or that a node or a task of ours names. machines/core.py says
+what follows from a list; what no list may decide alone is looked at a second time here, by name and id: one that is missing, and one
+that is back. What a list shows twice is there, whatever a look by name says.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import structlog
+
+from libs.common.clocks import Clock
+from libs.common.errors import BusFailed, Conflict, ProviderFailed
+from libs.common.model import Machine, MachineId, Moment
+from services.autoscaler.cluster.handlers import Cluster, Tasks
+from services.autoscaler.config.core.configuration import Configuration
+from services.autoscaler.identity.core import prefix
+from services.autoscaler.identity.handlers import Keeping
+from services.autoscaler.machine_life.history import DAY_MS
+from services.autoscaler.machine_life.life import Step
+from services.autoscaler.machines.core import compare
+from services.autoscaler.machines.handlers.controller import Lives
+from services.autoscaler.machines.handlers.node_queries import Asking
+from services.autoscaler.machines.handlers.ordering import Ordering
+from services.autoscaler.orders import Found
+from services.autoscaler.providers.ports import Provider
+from services.autoscaler.records import Records, Transitions, Voice
+
+log = structlog.get_logger()
+
+KEPT_MS: Final = DAY_MS + 3_600_000
+"""Records of machines that have ended serve the daily budget."""
+NOTICE_CHECK_S: Final = 15.0
+"""Amazon says two minutes before that it takes a spot instance away; a new attempt is to begin in that time."""
+
+
+class Reconciler:
+    """Records against reality."""
+
+    def __init__(  # noqa: PLR0913 what it compares, and what it acts on
+        self,
+        *,
+        configuration: Configuration,
+        provider: Provider,
+        records: Records,
+        transitions: Transitions,
+        voice: Voice,
+        cluster: Cluster,
+        tasks: Tasks,
+        keeping: Keeping,
+        ordering: Ordering,
+        asking: Asking,
+        lives: Lives,
+        clock: Clock,
+        compared: asyncio.Event,
+    ) -> None:
+        """Take what is compared; `compared` is set when that was done or could not be: what is there is known by then."""
+        self._boot_ms = configuration.patience.set_up_s * 1000
+        self._provider = provider
+        self._records = records
+        self._transitions = transitions
+        self._voice = voice
+        self._cluster = cluster
+        self._tasks = tasks
+        self._keeping = keeping
+        self._ordering = ordering
+        self._asking = asking
+        self._lives = lives
+        self._clock = clock
+        self._compared = compared
+        self._doubted: set[MachineId] = set()
+        """Those that have ended and that the last list showed, and a look by name did not."""
+
+    async def check(self) -> None:
+        """Compare once. A provider that does not answer is asked again the next time."""
+        try:
+            await self._records.reload()
+            await self._compare()
+        except (ProviderFailed, BusFailed, Conflict) as error:
+            log.warning("machines not compared", reason=error.message)
+        finally:
+            self._compared.set()
+        await self._forget_old()
+
+    async def _compare(self) -> None:
+        await self._keeping.learn_from(self._tasks.machines() | await self._cluster.machines())
+        before = {machine.id: machine for machine in self._records.all()}
+        asked_at_ms = self._clock.wall_ms()
+        listed = [found for each in self._keeping.cluster_ids for found in await self._provider.list(prefix(each))]
+        listed = [found for found in listed if found.name not in self._records.unreadable]
+        seen = compare(before, listed, asked_at_ms)
+        # none was requested meanwhile
+        await self._take_in([found for found in seen.strays if self._records.get(found.name) is None])
+        self._doubted = {machine.id for machine, found in seen.back if not await self._took_back(machine, found)}
+        for found in seen.doubles:
+            log.warning("machine doubled", machine=found.name, ref=found.ref)
+            await self._provider.discard(found)
+        for machine, because in seen.leaving:
+            await self._lose(machine, f"the provider takes it away: {because}")
+        for machine in seen.missing:
+            # a node that is at work is there, whatever a list and a look say
+            if await self._provider.inspect(machine.id, machine.ref) is None and not await self._asking.has_tasks(
+                machine
+            ):
+                await self._lose(machine, "the provider has it no more")
+
+    async def _take_in(self, unknown: Sequence[Found]) -> None:
+        """Make records of machines that bear our ids and that nobody knows. Their nodes, asked together, say of what use they are."""
+        machines = await asyncio.gather(*(self._adopted(found) for found in unknown))
+        for machine in machines:
+            await self._transitions.add(machine)
+            self._lives.attend(machine.id)
+
+    async def _adopted(self, found: Found) -> Machine:
+        machine = await self._asking.located(self._ordering.adopted(found, self._clock.wall_ms()))
+        answers = await self._asking.info(machine) is not None
+        reason = f"nobody knew it: {'taken into use' if answers else 'its node is asked'}"
+        moment = Moment(at_ms=machine.state_at_ms, text=f"{machine.state}: found at the provider; {reason}")
+        silent = not (answers or self._may_boot(machine, found))
+        return msgspec.structs.replace(machine, silent=silent, reason=reason, timeline=(moment,))
+
+    def _may_boot(self, machine: Machine, found: Found) -> bool:
+        """Whether its node may still be on its way, by the provider's word."""
+        return bool(found.created_at_ms) and machine.state_at_ms - found.created_at_ms < self._boot_ms
+
+    async def _took_back(self, machine: Machine, found: Found) -> bool:
+        """Destroy a machine whose record has ended, if it is there: it counts and costs until it has gone."""
+        if machine.id not in self._doubted and await self._provider.inspect(machine.id, found.ref) is None:
+            return False
+        reason = "it has ended and is still there"
+        now_ms = self._clock.wall_ms()
+        called_ms = machine.called_at_ms or found.created_at_ms or now_ms
+        await self._transitions.step(
+            machine.id,
+            Step.REAPPEAR,
+            reason,
+            ref=found.ref or machine.ref,
+            called_at_ms=called_ms,
+            seen_at_ms=machine.seen_at_ms or now_ms,
+            never_was=False,
+        )
+        if known := self._records.get(machine.id):
+            await self._voice.leaked(known)
+        self._lives.attend(machine.id)
+        return True
+
+    async def _lose(self, machine: Machine, reason: str) -> None:
+        await self._lives.stop(machine.id, reason)
+        await self._voice.lost(machine)
+
+    async def _forget_old(self) -> None:
+        oldest_ms = self._clock.wall_ms() - KEPT_MS
+        for machine in self._records.all():
+            if machine.state.ended and (machine.ended_at_ms or 0) < oldest_ms:
+                if machine.node:
+                    self._tasks.forget(machine.node)
+                await self._records.forget(machine.id)
+
+
+def interval_s(usual_s: float, *, spot: bool) -> float:
+    """Say how often to compare: with spot instances often enough to see every notice."""
+    return min(usual_s, NOTICE_CHECK_S) if spot else usual_s

@@ -1,0 +1,168 @@
+"""What a provider is asked for, and what it answers: plain values, the same for every provider.
+
+A `Creation` is what a plan wants; an `Order` is the machine, its `Launch` the node that shall run on it. A provider that boots by
+user data (cloud-init) uses both in `create`; one that works over SSH creates first and launches in `set_up`. The `Launch` holds
+secrets: it is made anew from the configuration whenever it is needed and is kept nowhere; what is said of it is `masked`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from libs.common.model import MachineId, TaskId
+from libs.common.secret import HIDDEN, Secret
+
+SHORTEST: Final = 4
+"""Shorter texts are not searched for: they would blank half of every line."""
+NO_SECRET: Final = Secret("")
+GIGABYTE = 1_000_000_000
+NODE_PORT: Final = 3000
+
+
+def masked(text: str, secrets: Iterable[Secret]) -> str:
+    """Replace every secret in a text, the longest first."""
+    for found in sorted({secret.reveal() for secret in secrets}, key=len, reverse=True):
+        if len(found) >= SHORTEST:
+            text = text.replace(found, HIDDEN)
+    return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """One entry of `imageSizeMapping`."""
+
+    slug: str
+    """The provider's name of it; for the providers without sizes any word."""
+    max_images: int
+    max_bytes: int | None = None
+    """`maxGigabytes`: no dataset with more bytes. None: no limit."""
+    memory_bytes: int | None = None
+    """`memoryGigabytes`, for tasks that ran out of memory elsewhere. None: not said."""
+    price_per_hour: float | None = None
+    spot_price: float | None = None
+    """The highest bid (aws with `spot`)."""
+    storage_gb: int | None = None
+    """Size of the root disk (aws)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """A size in a region."""
+
+    size: Size
+    region: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What a machine's record keeps of it."""
+        return self.region, self.size.slug
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        return f"{self.size.slug} in {self.region}" if self.region else self.size.slug
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Target:
+    """Where nodes put their results."""
+
+    endpoint: str
+    bucket: str
+    access_key: Secret
+    secret_key: Secret
+    acl: str = ""
+    """Empty: NodeODM's own default."""
+    ignore_ssl: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """Where a private image is pulled from."""
+
+    url: str
+    username: str = ""
+    password: Secret = NO_SECRET
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """The node that runs on a machine."""
+
+    image: str
+    token: Secret
+    """Clients (the cluster) must send it to the node."""
+    webhook_url: Secret = NO_SECRET
+    """Called by the node when a task has finished; it holds the machine's own secret. Empty: none."""
+    lease_url: Secret = NO_SECRET
+    """Answers 200 while the machine is wanted. Empty: there is no lease."""
+    lease_s: int = 0
+    """The machine turns itself off after so long without a renewed lease; 0: never."""
+    max_images: int | None = None
+    gpu: bool = False
+    swap_ratio: float = 0.0
+    """Swap file in parts of the memory; 0: none."""
+    data_mount: str = ""
+    """Directory of the machine that becomes the node's data directory; empty: inside the container."""
+    setup_command: str = ""
+    registry: Registry | None = None
+    s3: S3Target | None = None
+    port: int = NODE_PORT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A machine to be created."""
+
+    name: MachineId
+    """Also the key of idempotence: at no provider are there ever two of one name."""
+    offer: Offer
+    launch: Launch
+    tags: dict[str, str] = field(default_factory=dict)
+    """To be put on every resource, where the provider has tags: the cluster id among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A machine as the provider sees it."""
+
+    name: MachineId
+    ref: str = ""
+    """The provider's own id."""
+    address: str = ""
+    """Where its node is reached; empty: not known yet."""
+    port: int = NODE_PORT
+    running: bool = True
+    """False: still starting, or stopped; it exists and costs."""
+    leaving: str = ""
+    """The provider is about to take it away (a spot interruption), and why; empty: it is not."""
+    size: str = ""
+    """The provider's name of its size; empty: it does not say."""
+    region: str = ""
+    created_at_ms: int = 0
+    """Since when it costs, by the provider's clock; 0: it does not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Creation:
+    """A machine to be requested."""
+
+    offer: Offer
+    images_count: int
+    """What it is for; part of its name."""
+    for_task: TaskId | None
+    reason: str
+
+
+def presumed_size(sizes: Sequence[Size], slug: str, named_images: int, max_images: int | None) -> Size:
+    """Say what is to be counted on of a machine whose record is lost.
+
+    `named_images`: for how many its name says that it was made; `max_images`: how many its node says that it takes. Where no
+    entry of the file has its size, it takes what its node or its name says, and costs as much as the dearest that it could be.
+    """
+    own = [size for size in sizes if size.slug == slug]
+    if own:
+        return next((size for size in own if size.max_images >= named_images), own[-1])
+    same = [size for size in sizes if size.max_images == max_images]
+    possible = same or [size for size in sizes if size.max_images >= named_images] or sizes
+    prices = [size.price_per_hour for size in possible if size.price_per_hour is not None]
+    return Size(slug=slug, max_images=max_images or named_images, price_per_hour=max(prices, default=None))

@@ -1,0 +1,92 @@
+"""Which machines a plan requests, within limits and budget, and why a task gets none."""
+
+from collections.abc import Sequence
+
+from libs.common.messages import TaskWaits, WaitingTask
+from libs.common.model import TaskId
+from services.autoscaler.config.core.configuration import Limits
+from services.autoscaler.orders import Creation, Size
+from services.autoscaler.planning.core.budget import Budget
+from services.autoscaler.planning.core.observation import View
+from services.autoscaler.planning.core.offer_fallback import Ladder
+from services.autoscaler.planning.core.sizing import fitting_sizes, why_none
+
+
+class Orders:
+    """The machines that one plan requests, within limits and budget."""
+
+    def __init__(self, limits: Limits, view: View) -> None:
+        self.creations: list[Creation] = []
+        self.waits: list[TaskWaits] = []
+        self._limits = limits
+        self._paused = view.paused
+        self._count = len(view.machines)
+        self._ladder = Ladder(limits, view.machines, view.history, view.now_ms)
+        self._budget = Budget(limits, view.machines, view.history.spending, view.now_ms)
+        self._memories = view.history.memories()
+        self._refusals: dict[tuple[str, ...], str] = {}
+        """Why none of some sizes can be had now: while a plan is made there is only ever less to be had."""
+
+    @property
+    def trouble(self) -> str:
+        """What the provider failed with last."""
+        return self._ladder.trouble
+
+    def for_tasks(self, tasks: Sequence[WaitingTask]) -> None:
+        """Request a machine for each task, in their order, or note why not."""
+        for task in tasks:
+            if because := self._request(task, task.task):
+                self.waits.append(TaskWaits(task=task.task, reason=because, never=bool(self._never(task))))
+
+    def for_pool(self, missing: Sequence[int]) -> None:
+        """Request the machines that the warm pool lacks."""
+        for images in missing:
+            self._request(WaitingTask(task=TaskId(""), images_count=images), None)
+
+    def _request(self, task: WaitingTask, for_task: TaskId | None) -> str:
+        if for_task and (never := self._never(task)):
+            return never
+        sizes = fitting_sizes(task, self._limits, self._memories)
+        if not sizes:
+            return why_none(task, self._limits)
+        if self._paused:
+            return self._paused
+        most = self._limits.machines_count
+        if most is not None and self._count >= most:
+            return f"the limit of {most} machine{'' if most == 1 else 's'} is reached"
+        slugs = tuple(size.slug for size in sizes)
+        if slugs not in self._refusals and (because := self._order(task, for_task, sizes)):
+            self._refusals[slugs] = because
+        return self._refusals.get(slugs, "")
+
+    def _never(self, task: WaitingTask) -> str:
+        """Say why there will be no machine for a task however long it waits; empty: there may be."""
+        if task.images_count is not None and 0 < task.images_count < self._limits.min_images:
+            return f"{task.images_count} images are too few for a machine (minImages {self._limits.min_images})"
+        return "" if fitting_sizes(task, self._limits, self._memories) else why_none(task, self._limits)
+
+    def _order(self, task: WaitingTask, for_task: TaskId | None, sizes: Sequence[Size]) -> str:
+        affordable = [size for size in sizes if not self._budget.objection(size.price_per_hour)]
+        if not affordable:
+            return self._budget.objection(sizes[0].price_per_hour)
+        choice = self._ladder.take(affordable)
+        if choice.offer is None:
+            return choice.reason
+        self._budget.take(choice.offer.size.price_per_hour)
+        self._count += 1
+        size = choice.offer.size
+        images_count = size.max_images if task.images_count is None else task.images_count
+        other = "larger" if task.images_count is None else "smaller"
+        reason = (
+            f"{why(task, for_task)}; {other} is sold out: {choice.reason}" if choice.reason else why(task, for_task)
+        )
+        self.creations.append(Creation(offer=choice.offer, images_count=images_count, for_task=for_task, reason=reason))
+        return ""
+
+
+def why(task: WaitingTask, for_task: TaskId | None) -> str:
+    """Say what a machine is requested for."""
+    if for_task is None:
+        return "the warm pool lacks a machine"
+    count = "an unknown number of" if task.images_count is None else task.images_count
+    return f"a task of {count} images waits"

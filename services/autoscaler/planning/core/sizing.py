@@ -1,0 +1,83 @@
+"""Whether a task fits on a machine or a size: by images, by bytes, and by the memory that was too little elsewhere.
+
+A task whose images nobody has counted (they are in an archive) fits anywhere, as far as is known, and is best off where most are taken: a
+machine that turns out too small costs its start twice.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from math import inf
+
+from libs.common.messages import WaitingTask
+from libs.common.model import Machine, TaskId
+from services.autoscaler.config.core.configuration import Limits
+from services.autoscaler.orders import Size
+
+
+def fits_size(task: WaitingTask, size: Size, memory_bytes: int | None) -> bool:
+    """Whether a machine of this size could take the task. Memory that nobody knows is no obstacle."""
+    return fits(task, size.max_images, size.max_bytes, memory_bytes or 0)
+
+
+def fits_machine(task: WaitingTask, machine: Machine) -> bool:
+    """Whether this machine could take the task."""
+    return machine.id not in task.barred and fits(task, machine.max_images, machine.max_bytes, machine.memory_bytes)
+
+
+def fits(task: WaitingTask, max_images: int | None, max_bytes: int | None, memory_bytes: int) -> bool:
+    """Compare a task with what is there."""
+    if max_images is not None and (task.images_count or 0) > max_images:
+        return False
+    if max_bytes is not None and task.size_bytes > max_bytes:
+        return False
+    return not memory_bytes or memory_bytes > task.min_memory_bytes
+
+
+def fitting_sizes(task: WaitingTask, limits: Limits, memories: dict[str, int]) -> tuple[Size, ...]:
+    """All sizes for a task, the smallest first; where nobody knows how many images it has, the largest first."""
+    sizes = [size for size in limits.sizes if fits_size(task, size, size.memory_bytes or memories.get(size.slug))]
+    return tuple(sizes if task.images_count is not None else reversed(sizes))
+
+
+def why_none(task: WaitingTask, limits: Limits) -> str:
+    """Say why there is no size for a task."""
+    if task.min_memory_bytes:
+        return "no machine size has more memory than the one that was too small"
+    if task.images_count is None:
+        return f"no machine size takes {task.size_bytes} bytes"
+    if all(task.images_count > size.max_images for size in limits.sizes):
+        return f"no machine size takes {task.images_count} images (the largest {limits.sizes[-1].max_images})"
+    return f"no machine size takes {task.images_count} images of {task.size_bytes} bytes"
+
+
+def matched(tasks: Sequence[WaitingTask], machines: Sequence[Machine]) -> dict[TaskId, Machine]:
+    """Give each task a machine of its own as far as they go round: that which was requested for it, else by size."""
+    own = {machine.for_task: machine for machine in machines if machine.for_task}
+    found = {task.task: own[task.task] for task in tasks if task.task in own and fits_machine(task, own[task.task])}
+    taken = {machine.id for machine in found.values()}
+    others = [task for task in tasks if task.task not in found]
+    return found | matched_by_size(others, [machine for machine in machines if machine.id not in taken])
+
+
+def matched_by_size(tasks: Sequence[WaitingTask], machines: Sequence[Machine]) -> dict[TaskId, Machine]:
+    """Match them: the largest task first, to the smallest machine that takes it; of unknown size last, to the largest that is left."""
+    free = sorted(machines, key=lambda machine: (largest(machine), machine.id))
+    found: dict[TaskId, Machine] = {}
+    for task in sorted(tasks, key=lambda task: (-size_of(task), task.waiting_since_ms, task.task)) if free else ():
+        large_enough = range(bisect_left(free, float(size_of(task)), key=largest), len(free))
+        if task.images_count is None:
+            large_enough = large_enough[::-1]
+        place = next((place for place in large_enough if fits_machine(task, free[place])), None)
+        if place is not None:
+            found[task.task] = free.pop(place)
+    return found
+
+
+def size_of(task: WaitingTask) -> int:
+    """Say how many images a task has for certain."""
+    return task.images_count or 0
+
+
+def largest(machine: Machine) -> float:
+    """Say how many images a machine takes."""
+    return inf if machine.max_images is None else machine.max_images

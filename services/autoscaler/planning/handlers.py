@@ -1,0 +1,227 @@
+"""The loop: look at everything, plan, do what the plan says. Woken by news, and every few seconds without any.
+
+Only this loop and the workers of `lives` write records, in one process at a time (the office `autoscaler`); compare-and-set
+holds where two overlap for a moment.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+import structlog
+
+from libs.common.clocks import Clock, Now, read
+from libs.common.errors import BusFailed, Conflict
+from libs.common.loops import background, beat
+from libs.common.messages import SUPPLY_CHANGED, DemandChanged, NodeView, SupplyChanged, TaskWaits, supersedes
+from libs.common.model import Machine, MachineState, NodeId, TaskId
+from libs.common.ports import Bus, Term
+from services.autoscaler.cluster.core import Load
+from services.autoscaler.cluster.handlers import Cluster, Tasks
+from services.autoscaler.config.core.configuration import Limits
+from services.autoscaler.identity.handlers import Keeping
+from services.autoscaler.machine_life.life import Step
+from services.autoscaler.machines.handlers.controller import Lives
+from services.autoscaler.machines.handlers.node_queries import Asking
+from services.autoscaler.machines.handlers.ordering import Ordering
+from services.autoscaler.orders import Creation
+from services.autoscaler.planning.core.observation import WATCHED, Ages, View, observed
+from services.autoscaler.planning.core.plan import Plan, plan
+from services.autoscaler.planning.core.supply import clipped
+from services.autoscaler.records import Records, Transitions
+
+log = structlog.get_logger()
+
+TELL_AGAIN_S: Final = SupplyChanged.BELIEVED_S / 4
+FIRST_COMPARISON_S: Final = 30.0
+"""How long the first plan waits for the first comparison, lest it rents what is there already; a provider may be away for longer."""
+PLAN_LATE_S: Final = 300.0
+"""A plan that takes so long hangs."""
+SETTLE_S: Final = 0.2
+"""News come in groups: after one the loop waits so long for the others."""
+
+
+class Fleet:
+    """All machines, and what is to become of them."""
+
+    def __init__(  # noqa: PLR0913 what it looks at, and what it acts on
+        self,
+        *,
+        limits: Limits,
+        bus: Bus,
+        clock: Clock,
+        records: Records,
+        transitions: Transitions,
+        cluster: Cluster,
+        tasks: Tasks,
+        keeping: Keeping,
+        ordering: Ordering,
+        asking: Asking,
+        lives: Lives,
+        news: asyncio.Event,
+        compared: asyncio.Event,
+        term: Term,
+    ) -> None:
+        """Take what is looked at; `news` is set when there may be something to decide, `compared` when what is there is known."""
+        self._limits = limits
+        self._bus = bus
+        self._clock = clock
+        self._records = records
+        self._transitions = transitions
+        self._cluster = cluster
+        self._tasks = tasks
+        self._keeping = keeping
+        self._ordering = ordering
+        self._asking = asking
+        self._lives = lives
+        self._news = news
+        self._compared = compared
+        self._term = term
+        self._told: SupplyChanged | None = None
+        self._told_at = clock.instant()
+        self._ages = Ages()
+        self._logged: dict[TaskId, str] = {}
+        self.demand: DemandChanged | None = None
+        self.last = Plan()
+
+    async def take_demand(self, demand: DemandChanged) -> None:
+        """Keep a snapshot of demand, unless it is of an earlier term than the last."""
+        if self.demand is None or supersedes(demand.epoch, self.demand.epoch):
+            self.demand = demand
+            self._news.set()
+
+    def at_work(self, every_s: float) -> AbstractAsyncContextManager[None]:
+        """Plan while the context is open."""
+        return background(lambda: self.run(every_s), "plan machines", late_after_s=PLAN_LATE_S)
+
+    async def run(self, every_s: float) -> None:
+        """Look, plan and do, for ever."""
+        await self._tasks.complete.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_COMPARISON_S):
+                await self._compared.wait()
+        while True:
+            try:
+                await self.tick()
+                beat()
+            except (BusFailed, Conflict) as error:
+                log.warning("fleet waits", reason=error.message)
+            self._news.clear()
+            try:
+                async with asyncio.timeout(every_s):
+                    await self._news.wait()
+                    await asyncio.sleep(SETTLE_S)
+            except TimeoutError:
+                continue
+
+    async def tick(self) -> Plan:
+        """Do it once. Raises BusFailed when something cannot be seen: then nothing is decided."""
+        if not self._term.valid:
+            raise BusFailed("not in office")
+        registered = [machine.id for machine in self._records.alive() if machine.node]
+        nodes = await self._cluster.nodes()  # whatever is registered meanwhile is not in it, and not judged by it
+        found = [machine for name in registered if (machine := self._records.get(name)) and machine.node]
+        now = read(self._clock)
+        loads = {machine.id: self._load(machine, nodes, now) for machine in found}
+        for machine in found:
+            await self._observe(machine, loads[machine.id], nodes)
+        now, alive = read(self._clock), self._records.alive()
+        self._ages.keep({machine.id for machine in alive})
+        view = View(
+            now_ms=now.wall_ms,
+            machines=[self._ages.restated(machine, now) for machine in alive],
+            history=self._records.history,
+            waiting=self._tasks.waiting(self.demand),
+            slot_free=self._tasks.still_waiting(self.demand.slot_free if self.demand else ()),
+            loads=loads,
+            paused=self._keeping.paused,
+        )
+        self.last = plan(self._limits, view)
+        await self._do(self.last)
+        await self._tell(self.last)
+        return self.last
+
+    def _load(self, machine: Machine, nodes: Mapping[NodeId, NodeView], now: Now) -> Load:
+        assert machine.node is not None  # noqa: S101 the caller has looked
+        seen = nodes.get(machine.node)
+        load = self._tasks.load(
+            machine.node,
+            machine.id,
+            online=bool(seen and seen.online),
+            locked=bool(seen and (seen.locked or seen.draining)),
+        )
+        since_ms = self._ages.time_ms(machine.id, "uploading_since_ms", load.uploading_since_ms, now)
+        return replace(load, uploading_since_ms=since_ms)
+
+    async def _observe(self, machine: Machine, load: Load, nodes: Mapping[NodeId, NodeView]) -> None:
+        """Bring a machine's record up to date with its node."""
+        if machine.state not in WATCHED:
+            return
+        seen = observed(machine, load, self._clock.wall_ms())
+        await self._transitions.observe(machine, seen)
+        node = nodes.get(machine.node) if machine.node else None
+        if node is None:
+            await self._transitions.step(machine.id, Step.DRAIN, "its node was taken off the list")
+        elif seen.state is MachineState.DRAINING and not node.locked:
+            await self._cluster.lock(node.id)
+
+    async def _do(self, decided: Plan) -> None:
+        for verdict in await self._asking.confirmed(decided.destroy):
+            await self._lives.stop(verdict.machine, verdict.reason)
+        for verdict in decided.drain:
+            await self._transitions.step(verdict.machine, Step.DRAIN, verdict.reason)
+            if (machine := self._records.get(verdict.machine)) and machine.node:
+                await self._cluster.lock(machine.node)
+        for place, creation in enumerate(decided.create):
+            machine = self._requested(creation, place)
+            await self._transitions.add(machine)
+        for machine in self._records.alive():
+            self._lives.attend(machine.id)
+
+    def _requested(self, creation: Creation, place: int) -> Machine:
+        """Make a record under a name that no machine has, one of an earlier store that was taken into use included."""
+        occasion, tries_count = self._occasion(creation, place), 0
+        while True:
+            again = f" again {tries_count}" if tries_count else ""
+            machine = self._ordering.machine(creation, self._clock.wall_ms(), f"{occasion}{again}")
+            if self._records.get(machine.id) is None:
+                return machine
+            tries_count += 1
+
+    def _occasion(self, creation: Creation, place: int) -> str:
+        """Say what a machine is for: its task and which try, or which machine of the warm pool."""
+        what = creation.for_task or f"pool {place}"
+        return f"{what} after {self._records.latest_request_ms(creation.for_task)}"
+
+    async def _tell(self, decided: Plan) -> None:
+        """Say what is done about the demand, when that is news."""
+        self._log_waits(decided.waits)
+        supply = SupplyChanged(
+            at_ms=self._clock.wall_ms(),
+            epoch=self._term.epoch,
+            coming_count=sum(machine.state.coming and not machine.silent for machine in self._records.alive()),
+            waits=clipped(decided.waits),
+            comes=decided.comes,
+            meant=decided.meant,
+        )
+        if is_news(self._told, supply, self._clock.instant() - self._told_at):
+            await self._bus.set_snapshot(SUPPLY_CHANGED, supply)
+            self._told, self._told_at = supply, self._clock.instant()
+
+    def _log_waits(self, waits: tuple[TaskWaits, ...]) -> None:
+        reasons = {wait.task: wait.reason for wait in waits}
+        for task, reason in reasons.items():
+            if self._logged.get(task) != reason:
+                log.info("no machine for task", task=task, reason=reason)
+        self._logged = reasons
+
+
+def is_news(told: SupplyChanged | None, now: SupplyChanged, silent_s: float) -> bool:
+    """Whether something is different, or the last word grows old."""
+    if told is None or silent_s >= TELL_AGAIN_S:
+        return True
+    return msgspec.structs.replace(now, at_ms=told.at_ms) != told

@@ -1,0 +1,1 @@
+"""Whoever rents out machines: one interface, one adapter for each vendor."""

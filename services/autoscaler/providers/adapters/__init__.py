@@ -1,0 +1,1 @@
+"""The vendors, one module or folder each, over a shared HTTP client."""

@@ -1,0 +1,198 @@
+"""`Booted`: a Provider whose machines boot by user data, over the few things that differ from vendor to vendor.
+
+All that makes it safe to call again is here, once:
+
+- **create** first looks for the name, and goes on with what is there; when it cannot look, the outcome (of a call before a
+  crash) is unknown. When the answer to a creation is lost, it looks once more: found is found; not found is
+  UNKNOWN_OUTCOME, because it may still appear.
+- **set_up** waits until something listens on the node's port: by then docker is installed, the image pulled and the
+  container started, which is what takes minutes.
+- **destroy** looks for the name and the id, removes every machine that has it (two after a lost answer that came late), and
+  looks again until there is none. What turns up meanwhile (a disk that its machine has left behind) is removed too. A list
+  may be behind: where nothing was found to remove, a second look some time later has to say the same.
+- A creation that failed half-way says so with the id of what is there (`ProviderFailed.ref`); whoever asked for it destroys it, so
+  that its record is written before, and the trouble stays that of the creation.
+- **list** and **inspect** answer what the vendor answers; a machine is ours by its name alone.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+import structlog
+
+from libs.common.clocks import Instant
+from libs.common.errors import ProviderFailed, Refused, Trouble
+from libs.common.lifecycle import monotonic_s
+from libs.common.model import MachineId
+from services.autoscaler.orders import Found, Order
+from services.autoscaler.providers.ports import Sleep, Vendor
+
+log = structlog.get_logger()
+
+POLL_S: Final = 3.0
+CONNECT_TIMEOUT_S: Final = 5.0
+SET_UP_WAIT_S: Final = 900.0
+REMOVAL_WAIT_S: Final = 240.0
+LOOKS_APART: Final = 5.0
+"""How many times longer than between two looks at what is there it is to the second look at what is not: a list may be behind."""
+HOPELESS: Final = (Trouble.UNAUTHORISED, Trouble.REFUSED)
+
+
+class Booted:
+    """A Provider over a vendor."""
+
+    def __init__(  # noqa: PLR0913 how long each thing is waited for
+        self,
+        vendor: Vendor,
+        *,
+        poll_s: float = POLL_S,
+        set_up_wait_s: float = SET_UP_WAIT_S,
+        removal_wait_s: float = REMOVAL_WAIT_S,
+        second_look_s: float = LOOKS_APART * POLL_S,
+        listens: Callable[[str, int], Awaitable[bool]] | None = None,
+        sleep: Sleep = asyncio.sleep,
+        instant: Callable[[], Instant] = monotonic_s,
+    ) -> None:
+        self._vendor = vendor
+        self._poll_s = poll_s
+        self._set_up_wait_s = set_up_wait_s
+        self._removal_wait_s = removal_wait_s
+        self._second_look_s = second_look_s
+        self._sleep = sleep
+        self._instant = instant
+        self._listens = listens or listening
+
+    def __repr__(self) -> str:
+        """Show the vendor."""
+        return f"Booted({self._vendor!r})"
+
+    async def __aenter__(self) -> Self:
+        """Open the vendor."""
+        await self._vendor.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        """Close the vendor."""
+        await self._vendor.__aexit__(kind, error, at)
+
+    async def check(self) -> None:
+        """See ports.Provider; a provider that is only out of reach now is no reason not to start."""
+        try:
+            await self._vendor.check()
+        except ProviderFailed as error:
+            if error.trouble in HOPELESS:
+                raise Refused(error.message) from None
+            log.warning("provider cannot be reached now", reason=error.message)
+
+    async def create(self, order: Order) -> Found:
+        """See ports.Provider."""
+        if found := await self._left_before(order):
+            return await self._resumed(order, found)
+        try:
+            return await self._vendor.begin(order)
+        except ProviderFailed as error:
+            if error.trouble is not Trouble.UNKNOWN_OUTCOME or error.ref:
+                raise
+            return await self._after_lost_answer(order, error)
+
+    async def set_up(self, order: Order, found: Found) -> Found:
+        """See ports.Provider: the machine sets itself up, that is waited for."""
+        deadline_s = self._instant() + self._set_up_wait_s
+        while not (found.address and await self._listens(found.address, found.port)):
+            if self._instant() > deadline_s:
+                what = f"nothing listens at {found.address}:{found.port}" if found.address else "it has no address"
+                raise ProviderFailed(f"{order.name}: {what} after {self._set_up_wait_s:g} s")
+            await self._sleep(self._poll_s)
+            found = await self._still_there(order.name, found.ref)
+        return found
+
+    async def inspect(self, name: MachineId, ref: str = "") -> Found | None:
+        """See ports.Provider."""
+        return next(iter(await self._vendor.named(name, ref)), None)
+
+    async def list(self, prefix: str) -> Sequence[Found]:
+        """See ports.Provider."""
+        return await self._vendor.starting(prefix)
+
+    async def destroy(self, name: MachineId, ref: str) -> bool:
+        """See ports.Provider."""
+        deadline_s = self._instant() + self._removal_wait_s
+        asked: set[str] = set()
+        looked_before = False
+        while True:
+            left = await self._vendor.named(name, ref)
+            if not left and (asked or looked_before):
+                return bool(asked)
+            if self._instant() > deadline_s:
+                raise ProviderFailed(
+                    f"{name} is still there after {self._removal_wait_s:g} s", ref=left[0].ref if left else ""
+                )
+            looked_before = not left
+            for found in left:
+                if found.ref not in asked:
+                    await self._remove(found)
+                    asked.add(found.ref)
+            await self._sleep(self._poll_s if left else self._second_look_s)
+
+    async def _remove(self, found: Found) -> None:
+        """Ask for a removal. A failure says what was there: the removal may have been carried out all the same."""
+        try:
+            await self._vendor.remove(found)
+        except ProviderFailed as error:
+            raise ProviderFailed(error.message, error.trouble, ref=found.ref) from None
+
+    async def discard(self, found: Found) -> None:
+        """See ports.Provider."""
+        await self._vendor.remove(found)
+
+    async def command(self, order: Order) -> str:
+        """See ports.Provider."""
+        return self._vendor.described(order)
+
+    async def _still_there(self, name: MachineId, ref: str) -> Found:
+        """Look a machine up that the provider said to have. Raises ProviderFailed after two looks that show none."""
+        if found := await self.inspect(name, ref):
+            return found
+        await self._sleep(self._second_look_s)
+        if found := await self.inspect(name, ref):
+            return found
+        raise ProviderFailed(f"{name} has vanished while it was starting")
+
+    async def _left_before(self, order: Order) -> Found | None:
+        try:
+            return await self.inspect(order.name)
+        except ProviderFailed as error:
+            if error.trouble is not Trouble.RETRYABLE:
+                raise
+            raise ProviderFailed(error.message, Trouble.UNKNOWN_OUTCOME) from None
+
+    async def _resumed(self, order: Order, found: Found) -> Found:
+        try:
+            return await self._vendor.resume(order, found)
+        except ProviderFailed as error:
+            raise ProviderFailed(error.message, error.trouble, ref=found.ref) from None
+
+    async def _after_lost_answer(self, order: Order, lost: ProviderFailed) -> Found:
+        try:
+            found = await self.inspect(order.name)
+        except ProviderFailed:
+            found = None
+        if found is None:
+            raise lost
+        log.info("found after a lost answer", machine=order.name, ref=found.ref)
+        return await self._resumed(order, found)
+
+
+async def listening(address: str, port: int) -> bool:
+    """Whether a connection to this port comes about."""
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(address, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True

@@ -1,0 +1,230 @@
+"""Three programs of the operator's as a provider: `create`, `list` and `destroy` (docs/providers-command.md).
+
+Each is called as it stands in the configuration, without a shell, gets one JSON object on its standard input and answers
+with one on its standard output; secrets go no other way. What it writes to standard error is logged line by line, secrets
+masked. Exit code 0 is success. Else `{"error": {"trouble", "message"}}` on standard output says what is wrong; without
+it the last line of standard error does, and what a failed `create` has done is unknown.
+
+A program that takes too long is ended with all that it has started. One that outlives us (we were killed) goes on: a lock
+file, held by the program itself, makes whoever asks for the same machine next wait until it has come to its end, so that
+nothing is created behind the back of a list.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import shlex
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final, Self
+
+import structlog
+
+from libs.common.errors import ProviderFailed, Trouble
+from libs.common.model import MachineId
+from libs.common.secret import Secret
+from services.autoscaler.config.core.configuration import Cloud, Patience
+from services.autoscaler.orders import NODE_PORT, Found, Order, masked
+from services.autoscaler.providers.adapters.programs import given_file, held
+from services.autoscaler.providers.core.cloud_init import user_data
+from services.autoscaler.providers.core.node_command import node_configuration, node_words, pairs, secrets_of
+
+log = structlog.get_logger()
+
+LIST_TIMEOUT_S: Final = 60.0
+CREATE: Final = "create"
+LIST: Final = "list"
+DESTROY: Final = "destroy"
+
+
+class Command:
+    """The three programs."""
+
+    def __init__(
+        self, cloud: Cloud, patience: Patience, folder: Path, *, list_timeout_s: float = LIST_TIMEOUT_S
+    ) -> None:
+        self._cloud = cloud
+        self._folder = folder
+        self._limits_s = {CREATE: float(patience.create_s), LIST: list_timeout_s, DESTROY: float(patience.destroy_s)}
+
+    def __repr__(self) -> str:
+        """Show the program that creates."""
+        return f"Command({shlex.join(self._cloud.commands.get(CREATE, ()))})"
+
+    async def __aenter__(self) -> Self:
+        """Open nothing."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        """Close nothing."""
+
+    async def check(self) -> None:
+        """See ports.Vendor: it must be able to list."""
+        await self._machines("clusterodm-")
+
+    async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
+        """See ports.Vendor."""
+        _ = ref
+        if self._lock(name).exists():
+            async with held(self._lock(name), self._limits_s[CREATE]):
+                return await self._named(name)
+        return await self._named(name)
+
+    async def starting(self, prefix: str) -> Sequence[Found]:
+        """See ports.Vendor."""
+        return [each for each in await self._machines(prefix) if each.name.startswith(prefix)]
+
+    async def begin(self, order: Order) -> Found:
+        """See ports.Vendor."""
+        async with held(self._lock(order.name), self._limits_s[CREATE]) as lock:
+            for found in await self._named(order.name):
+                return found
+            content = order_of(order, self._cloud.tags)
+            answer = await self._run(CREATE, content, secrets_of(order.launch), lock)
+        return self._read(CREATE, {"name": str(order.name), **answer})
+
+    async def resume(self, order: Order, found: Found) -> Found:
+        """See ports.Vendor: a program does all or nothing."""
+        _ = order
+        return found
+
+    async def remove(self, found: Found) -> None:
+        """See ports.Vendor."""
+        await self._run(DESTROY, {"name": str(found.name), "ref": found.ref})
+        self._lock(found.name).unlink(missing_ok=True)
+
+    def described(self, order: Order) -> str:
+        """See ports.Vendor."""
+        text = json.dumps(order_of(order, self._cloud.tags), ensure_ascii=False)
+        words = f"{shlex.join(self._cloud.commands.get(CREATE, ()))} <<< {shlex.quote(text)}"
+        return masked(words, secrets_of(order.launch))
+
+    def _lock(self, name: str) -> Path:
+        return self._folder / f"{name}.lock"
+
+    async def _named(self, name: MachineId) -> list[Found]:
+        return [each for each in await self._machines(name) if each.name == name]
+
+    async def _machines(self, prefix: str) -> list[Found]:
+        answer = await self._run(LIST, {"prefix": prefix})
+        machines = answer.get("machines")
+        if not isinstance(machines, list):
+            raise ProviderFailed(f"{LIST}: the answer has no list of machines", Trouble.RETRYABLE)
+        return [self._read(LIST, each) for each in machines]
+
+    def _read(self, verb: str, content: Any) -> Found:
+        try:
+            return found_of(content)
+        except (KeyError, TypeError, ValueError) as error:
+            trouble = Trouble.UNKNOWN_OUTCOME if verb == CREATE else Trouble.RETRYABLE
+            raise ProviderFailed(f"{verb}: the answer is wrong at {error}", trouble) from None
+
+    async def _run(
+        self, verb: str, content: Mapping[str, Any], secrets: Sequence[Secret] = (), lock: int | None = None
+    ) -> dict[str, Any]:
+        code, output, told = await self._called(verb, json.dumps(content).encode(), lock)
+        lines = masked(told.decode(errors="replace"), secrets).splitlines()
+        for line in lines:
+            log.info("command says", command=verb, line=line)
+        answer = decoded(output)
+        if code == 0 and answer is not None:
+            return answer
+        usual = Trouble.UNKNOWN_OUTCOME if verb == CREATE else Trouble.RETRYABLE
+        last = lines[-1] if lines else "no word of why"
+        trouble, message = trouble_and_message(answer, usual, f"exit code {code}: {last}" if code else "not JSON")
+        raise ProviderFailed(f"{verb}: {masked(message, secrets)}", trouble)
+
+    async def _called(self, verb: str, given: bytes, lock: int | None) -> tuple[int, bytes, bytes]:
+        with given_file(given) as asked:
+            process = await self._started(verb, asked, lock)
+        if lock is not None:
+            os.pwrite(lock, f"{process.pid}\n".encode(), 0)
+        try:
+            async with asyncio.timeout(self._limits_s[verb]):
+                output, told = await process.communicate()
+        except TimeoutError:
+            trouble = Trouble.UNKNOWN_OUTCOME if verb == CREATE else Trouble.RETRYABLE
+            raise ProviderFailed(f"{verb}: no answer in {self._limits_s[verb]:g} s", trouble) from None
+        finally:
+            await ended(process)
+        return process.returncode or 0, output, told
+
+    async def _started(self, verb: str, asked: IO[bytes], lock: int | None) -> asyncio.subprocess.Process:
+        words = self._cloud.commands[verb]
+        pipe = asyncio.subprocess.PIPE
+        kept = () if lock is None else (lock,)
+        try:
+            return await asyncio.create_subprocess_exec(
+                *words, stdin=asked, stdout=pipe, stderr=pipe, start_new_session=True, pass_fds=kept
+            )
+        except OSError as error:
+            raise ProviderFailed(f"{verb}: {words[0]}: {error.strerror}", Trouble.REFUSED) from None
+
+
+async def ended(process: asyncio.subprocess.Process) -> None:
+    """End a program and all that it has started, if it still runs."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+def decoded(output: bytes) -> dict[str, Any] | None:
+    """Read an answer; nothing at all is an empty one, what is no JSON object is None."""
+    if not output.strip():
+        return {}
+    try:
+        content = json.loads(output)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def order_of(order: Order, configured: Sequence[str]) -> dict[str, Any]:
+    """Say what is to be created. It holds the node's secrets."""
+    launch, size = order.launch, order.offer.size
+    return {
+        "name": str(order.name),
+        "region": order.offer.region,
+        "size": size.slug,
+        "max_images": size.max_images,
+        "memory_bytes": size.memory_bytes,
+        "tags": pairs(configured, order.tags),
+        "image": launch.image,
+        "gpu": launch.gpu,
+        "data_mount": launch.data_mount,
+        "node_arguments": list(node_words(launch)),
+        "node_configuration": node_configuration(launch),
+        "lease": {"url": launch.lease_url.reveal(), "seconds": launch.lease_s},
+        "user_data": user_data(launch),
+    }
+
+
+def found_of(content: Mapping[str, Any]) -> Found:
+    """Read a machine. Raises KeyError, TypeError or ValueError."""
+    return Found(
+        name=MachineId(str(content["name"])),
+        ref=str(content.get("ref") or ""),
+        address=str(content.get("address") or ""),
+        port=int(content.get("port") or NODE_PORT),
+        running=bool(content.get("running", True)),
+        leaving=str(content.get("leaving") or ""),
+        size=str(content.get("size") or ""),
+        region=str(content.get("region") or ""),
+        created_at_ms=int(content.get("created_at_ms") or 0),
+    )
+
+
+def trouble_and_message(answer: Mapping[str, Any] | None, usual: Trouble, message: str) -> tuple[Trouble, str]:
+    """Read what a program says of its failure; what it does not say is as usual."""
+    error = (answer or {}).get("error")
+    if not isinstance(error, Mapping):
+        return usual, message
+    told = str(error.get("trouble") or "")
+    trouble = Trouble(told) if told in set(Trouble) else usual
+    return trouble, str(error.get("message") or message)

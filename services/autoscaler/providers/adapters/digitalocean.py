@@ -1,0 +1,156 @@
+"""DigitalOcean's API, version 2 (https://docs.digitalocean.com/reference/api/).
+
+A machine is a *droplet*. Names are not unique there, and the list shows droplets with and without a graphics card only
+apart (`type`), so both are always asked. A droplet that is switched off still costs.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import httpx
+import structlog
+
+from libs.common.errors import ProviderFailed, Trouble
+from libs.common.model import MachineId
+from services.autoscaler.config.core.configuration import Cloud
+from services.autoscaler.orders import Found, Order
+from services.autoscaler.providers.adapters.http_api.account import Account, described, with_bearer
+from services.autoscaler.providers.adapters.http_api.rest import (
+    TIMEOUT_S,
+    Page,
+    everything,
+    moment_ms,
+    together,
+    with_prefix,
+    words_of,
+)
+from services.autoscaler.providers.core.cloud_init import user_data
+from services.autoscaler.providers.core.node_command import flat_tags
+
+log = structlog.get_logger()
+
+URL: Final = "https://api.digitalocean.com"
+PER_PAGE: Final = 200
+UNPROCESSABLE: Final = 422
+KINDS: Final = ("droplets", "gpus")
+CAPACITY_WORDS: Final = ("droplet limit", "currently unavailable", "not available in", "capacity")
+BUSY_WORDS: Final = ("pending event", "already has a pending")
+
+
+class DigitalOcean(Account):
+    """An account."""
+
+    def __init__(
+        self, cloud: Cloud, *, timeout_s: float = TIMEOUT_S, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        rest = with_bearer(
+            "digitalocean", URL, cloud, "accessToken", judge=judge, timeout_s=timeout_s, transport=transport
+        )
+        super().__init__(cloud, rest)
+
+    async def check(self) -> None:
+        """See ports.Vendor."""
+        await self._rest.get("/v2/account")
+        if self._cloud.snapshot:
+            await self._snapshot()
+
+    async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
+        """See ports.Vendor; the API's filter ignores case, ours does not."""
+        droplets = await self._droplets(name=name)
+        named = [found(each) for each in sorted(droplets, key=lambda each: each["id"]) if each["name"] == name]
+        if not ref.isdigit() or ref in {each.ref for each in named}:
+            return named
+        content = await self._rest.find(f"/v2/droplets/{ref}")
+        return named if content is None else [*named, found(content["droplet"])]
+
+    async def starting(self, prefix: str) -> Sequence[Found]:
+        """See ports.Vendor."""
+        return [found(each) for each in with_prefix(await self._droplets(), prefix)]
+
+    async def begin(self, order: Order) -> Found:
+        """See ports.Vendor."""
+        image, region = await self.image(order.offer.region)
+        body = droplet(order, self._cloud, image, region)
+        answer = await self._rest.call("POST", "/v2/droplets", body=body, creates=True)
+        return found(answer.content["droplet"])
+
+    async def remove(self, found: Found) -> None:
+        """See ports.Vendor."""
+        await self._rest.delete(f"/v2/droplets/{found.ref}")
+
+    def described(self, order: Order) -> str:
+        """See ports.Vendor."""
+        body = droplet(order, self._cloud, self._cloud.image, order.offer.region)
+        return described("POST", f"{self._rest.url}/v2/droplets", body)
+
+    async def _droplets(self, **params: str) -> list[Any]:
+        async def of_kind(kind: str) -> Sequence[Any]:
+            return await self._all("/v2/droplets", "droplets", type=kind, **params)
+
+        return [each for kind in await together(map(of_kind, KINDS)) for each in kind]
+
+    async def _all(self, path: str, key: str, **params: str) -> Sequence[Any]:
+        async def page(number: int) -> Page:
+            content = await self._rest.get(path, page=number, per_page=PER_PAGE, **params)
+            pages = (content.get("links") or {}).get("pages") or {}
+            total_count = (content.get("meta") or {}).get("total", len(content[key]))
+            return Page(items=content[key], total_count=total_count, last="next" not in pages)
+
+        return await everything(page)
+
+    async def image(self, region: str) -> tuple[str | int, str]:
+        """Find the image and a region that has it: the original switches when the wanted one does not."""
+        if not self._cloud.snapshot:
+            return self._cloud.image, region
+        snapshot = await self._snapshot()
+        regions = snapshot["regions"]
+        if region in regions:
+            return int(snapshot["id"]), region
+        log.warning("snapshot is not in the region", snapshot=self._cloud.image, region=region, instead=regions[0])
+        return int(snapshot["id"]), str(regions[0])
+
+    async def _snapshot(self) -> Any:
+        images = await self._all("/v2/images", "images", private="true")
+        named = [each for each in images if self._cloud.image in {each["name"], str(each["id"])} and each["regions"]]
+        if not named:
+            raise ProviderFailed(f"digitalocean: no snapshot {self._cloud.image!r} in this account", Trouble.REFUSED)
+        return max(named, key=lambda each: str(each.get("created_at", "")))
+
+
+def droplet(order: Order, cloud: Cloud, image: str | int, region: str) -> dict[str, Any]:
+    """Write the body that creates a droplet; its user data holds secrets."""
+    return {
+        "name": order.name,
+        "region": region,
+        "size": order.offer.size.slug,
+        "image": image,
+        "ssh_keys": [cloud.ssh_fingerprint] if cloud.ssh_fingerprint else [],
+        "monitoring": cloud.monitoring,
+        "tags": flat_tags(cloud.tags, order.tags),
+        "user_data": user_data(order.launch, cloud.engine_install_url),
+    }
+
+
+def found(content: Mapping[str, Any]) -> Found:
+    """Read a droplet."""
+    addresses = {each["type"]: each["ip_address"] for each in (content.get("networks") or {}).get("v4") or ()}
+    return Found(
+        name=MachineId(content["name"]),
+        ref=str(content["id"]),
+        address=addresses.get("public") or addresses.get("private") or "",
+        running=content["status"] == "active",
+        size=str(content.get("size_slug") or ""),
+        region=str((content.get("region") or {}).get("slug") or ""),
+        created_at_ms=moment_ms(content.get("created_at")),
+    )
+
+
+def judge(status: int, content: Any) -> tuple[Trouble | None, str]:
+    """Read an error: `{"id", "message"}`. A limit or a lack is a 422 that only its words tell from a wrong request."""
+    code, message = words_of(content, "id", "message")
+    lower = message.lower()
+    if status in {UNPROCESSABLE, 403} and any(word in lower for word in CAPACITY_WORDS):
+        return Trouble.OUT_OF_CAPACITY, message
+    if status == UNPROCESSABLE and any(word in lower for word in BUSY_WORDS):
+        return Trouble.RETRYABLE, message
+    return None, message or code

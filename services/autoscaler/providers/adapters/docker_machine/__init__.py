@@ -1,0 +1,1 @@
+"""docker-machine: the original's way to rent machines."""

@@ -1,0 +1,109 @@
+"""docker-machine with the provider's own API beside it: docker-machine does the work, the API knows what is there.
+
+docker-machine's list is a directory on this computer. A creation that dies between the provider's answer and the note of it
+leaves a machine that docker-machine will never know; the provider's API does. So what is listed is both, and a machine is
+destroyed like this:
+
+1. by the API, by its name and its id, until the API says that none is left;
+2. by `docker-machine rm`, which also takes away what the driver has made besides (a key, an address);
+3. where that fails although nothing is there (the real drivers crash on a machine that they have no id of): `rm -f`, which
+   forgets the entry.
+
+An API that does not answer now makes the whole call fail, to be made again: half a list would say that nothing has leaked.
+Where it does not take our keys (a token for docker-machine alone), that is said once in the log and docker-machine's word counts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, Protocol
+
+import structlog
+
+from libs.common.errors import ProviderFailed, Trouble
+from libs.common.model import MachineId
+from services.autoscaler.orders import Found, Order
+from services.autoscaler.providers.ports import Provider
+
+log = structlog.get_logger()
+
+NO_USE: Final = {Trouble.UNAUTHORISED, Trouble.REFUSED}
+
+
+class Worker(Provider, Protocol):
+    """docker-machine, as far as it takes a word from somebody who knows better."""
+
+    async def knows(self, name: MachineId) -> bool:
+        """Whether it has an entry of this name, even of a creation that has not come to its end."""
+        ...
+
+    async def forget(self, name: MachineId) -> None:
+        """Remove what is left of a machine of which the provider says that it is gone."""
+        ...
+
+
+class Watched:
+    """A Provider: one does the work, another looks after it."""
+
+    def __init__(self, worker: Worker, watcher: Provider) -> None:
+        self._worker = worker
+        self._watcher = watcher
+        self._excused = False
+        self.check = worker.check
+        self.set_up = worker.set_up
+        self.command = worker.command
+
+    def __repr__(self) -> str:
+        """Show both."""
+        return f"Watched({self._worker!r} by {self._watcher!r})"
+
+    async def create(self, order: Order) -> Found:
+        """Create it. What a call before a crash has left at the provider and docker-machine does not know is of no use."""
+        try:
+            left = await self._watcher.inspect(order.name) is not None
+        except ProviderFailed:
+            left = False  # the next comparison sees it
+        if left and not await self._worker.knows(order.name):
+            raise ProviderFailed("its creation was interrupted, and docker-machine does not know it", leaves=True)
+        return await self._worker.create(order)
+
+    async def inspect(self, name: MachineId, ref: str = "") -> Found | None:
+        """Give what either of them knows; where the API is to be asked, its word counts."""
+        try:
+            return await self._watcher.inspect(name, ref)
+        except ProviderFailed as error:
+            self._excuse(error)
+            return await self._worker.inspect(name, ref)
+
+    async def list(self, prefix: str) -> Sequence[Found]:
+        """Give what either of them knows: docker-machine's entries, the API's facts, and whatever only one of them has."""
+        known = {found.name: found for found in await self._worker.list(prefix)}
+        try:
+            seen = await self._watcher.list(prefix)
+        except ProviderFailed as error:
+            self._excuse(error)
+            seen = []
+        both = [replace(each, running=known[each.name].running) if each.name in known else each for each in seen]
+        shown = {each.name for each in seen}
+        return [*both, *(found for name, found in known.items() if name not in shown)]
+
+    async def destroy(self, name: MachineId, ref: str) -> bool:
+        """Destroy it with both, the API first."""
+        try:
+            was_there = await self._watcher.destroy(name, ref)
+        except ProviderFailed as error:
+            self._excuse(error)
+            return await self._worker.destroy(name, ref)
+        await self._worker.forget(name)
+        return was_there
+
+    async def discard(self, found: Found) -> None:
+        """Remove one thing: docker-machine knows no two of one name."""
+        await self._watcher.discard(found)
+
+    def _excuse(self, error: ProviderFailed) -> None:
+        """Go on without the API where it does not take our keys. Raises the failure where it may pass."""
+        if error.trouble not in NO_USE:
+            raise error
+        if not self._excused:
+            log.warning("docker-machine's word alone counts", reason=error.message)
+        self._excused = True

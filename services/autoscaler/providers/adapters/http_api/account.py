@@ -1,0 +1,64 @@
+"""What the vendors with an HTTP API have in common: an account is an open way to it (`Rest`), and how a call is shown."""
+
+import json
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from libs.common.secret import Secret
+from services.autoscaler.config.core.configuration import Cloud
+from services.autoscaler.orders import NO_SECRET, Found, Order
+from services.autoscaler.providers.adapters.http_api.rest import Judge, Rest
+
+
+class Account:
+    """The part of ports.Vendor that is the same whatever the API."""
+
+    def __init__(self, cloud: Cloud, rest: Rest) -> None:
+        self._cloud = cloud
+        self._rest = rest
+
+    def __repr__(self) -> str:
+        """Show the address."""
+        return f"{type(self).__name__}({self._rest.url})"
+
+    async def __aenter__(self) -> Self:
+        """Open."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        """Close."""
+        await self._rest.__aexit__(kind, error, at)
+
+    async def resume(self, order: Order, found: Found) -> Found:
+        """See ports.Vendor: where creating is one call, nothing is left to do."""
+        _ = order
+        return found
+
+
+def with_bearer(  # noqa: PLR0913 - what differs from API to API
+    provider: str,
+    url: str,
+    cloud: Cloud,
+    key: str,
+    *,
+    judge: Judge,
+    timeout_s: float,
+    transport: httpx.AsyncBaseTransport | None,
+) -> Rest:
+    """Make the way to an API that takes one of the configuration's keys as a bearer token."""
+    token = cloud.keys.get(key, NO_SECRET)
+    headers = {"Authorization": Secret(f"Bearer {token.reveal()}")}
+    return Rest(provider, cloud.endpoint or url, judge=judge, headers=headers, timeout_s=timeout_s, transport=transport)
+
+
+def described(method: str, url: str, body: Mapping[str, Any], **hidden: str) -> str:
+    """Say the call; `user_data` and the `hidden` parts of the body appear as what is said of them."""
+    shown = dict(body)
+    if "user_data" in shown:
+        shown["user_data"] = f"<{len(str(shown['user_data']).encode())} bytes of cloud-init>"
+    return f"{method} {url} {json.dumps(shown | hidden, ensure_ascii=False)}"

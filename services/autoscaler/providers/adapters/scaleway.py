@@ -1,0 +1,282 @@
+"""Scaleway's Instance API, version 1, and its Block Storage API (https://www.scaleway.com/en/developers/api/instances/).
+
+The only provider here that takes several calls, so that each order of them has its reason:
+
+- **create** makes a server that stands still, then names its disks after it, hands it its user data and switches it on.
+  Whatever call is the last, the server has its name from the first on; who goes on with one that stands still repeats
+  the rest. Whether there is room is found out only when it is switched on.
+- **destroy** names the disks first: `terminate` deletes a server and its local disks, but block storage is only detached
+  and would stay, nameless and paid for. So a disk that belongs to nobody and has a machine's name counts as that
+  machine, is listed, found and removed like one.
+
+A server that stood still is deleted and not terminated: the API terminates running ones. Zones have had other names
+(`par1` is fr-par-1); the original's files still use them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import httpx
+
+from libs.common.errors import ProviderFailed, Trouble
+from libs.common.model import MachineId
+from libs.common.secret import HIDDEN
+from services.autoscaler.config.core.configuration import Cloud
+from services.autoscaler.orders import NO_SECRET, Found, Order
+from services.autoscaler.providers.adapters.http_api.account import Account, described
+from services.autoscaler.providers.adapters.http_api.rest import (
+    TIMEOUT_S,
+    Page,
+    Rest,
+    everything,
+    moment_ms,
+    together,
+    words_of,
+)
+from services.autoscaler.providers.core.cloud_init import user_data
+from services.autoscaler.providers.core.node_command import flat_tags
+
+URL: Final = "https://api.scaleway.com"
+PER_PAGE: Final = 100
+ZONES: Final[Mapping[str, str]] = {"par1": "fr-par-1", "ams1": "nl-ams-1", "waw1": "pl-waw-1"}
+BLOCK: Final = "sbs_volume"
+STANDING_STILL: Final = "stopped"
+STOPPING: Final = "stopping"
+IPV4: Final = "inet"
+TROUBLES: Final[Mapping[str, Trouble]] = {
+    "out_of_stock": Trouble.OUT_OF_CAPACITY,
+    "quotas_exceeded": Trouble.OUT_OF_CAPACITY,
+    "denied_authentication": Trouble.UNAUTHORISED,
+    "permissions_denied": Trouble.UNAUTHORISED,
+    "transient_state": Trouble.RETRYABLE,
+    "locked": Trouble.RETRYABLE,
+    "invalid_arguments": Trouble.REFUSED,
+    "precondition_failed": Trouble.RETRYABLE,
+}
+QUOTA_WORDS: Final = "quota exceeded"
+
+
+class Scaleway(Account):
+    """An organization's default project, in some zones."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        regions: Sequence[str],
+        *,
+        timeout_s: float = TIMEOUT_S,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._zones = tuple(dict.fromkeys(map(zone_of, regions)))
+        rest = Rest(
+            "scaleway",
+            cloud.endpoint or URL,
+            judge=judge,
+            headers={"X-Auth-Token": cloud.keys.get("secretToken", NO_SECRET)},
+            timeout_s=timeout_s,
+            transport=transport,
+        )
+        super().__init__(cloud, rest)
+
+    def __repr__(self) -> str:
+        """Show the address and the zones."""
+        return f"Scaleway({self._rest.url} {' '.join(self._zones)})"
+
+    async def check(self) -> None:
+        """See ports.Vendor."""
+        for zone in self._zones:
+            await self._rest.get(servers(zone), per_page=1)
+
+    async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
+        """See ports.Vendor; the API's filter takes parts of names, ours does not."""
+        named = [each for each in await self._everywhere(name) if each.name == name]
+        kind, _, place = ref.partition("/")
+        if kind != "server" or ref in {each.ref for each in named}:
+            return named
+        zone, _, number = place.partition("/")
+        content = await self._rest.find(f"{servers(zone)}/{number}")
+        return named if content is None else [found(zone, content["server"]), *named]
+
+    async def starting(self, prefix: str) -> Sequence[Found]:
+        """See ports.Vendor."""
+        return [each for each in await self._everywhere(prefix) if each.name.startswith(prefix)]
+
+    async def begin(self, order: Order) -> Found:
+        """See ports.Vendor."""
+        zone = zone_of(order.offer.region)
+        body = server(order, self._cloud, await self._image(zone))
+        answer = await self._rest.call("POST", servers(zone), body=body, creates=True)
+        content = answer.content["server"]
+        try:
+            return await self._switch_on(order, zone, content)
+        except ProviderFailed as error:
+            raise ProviderFailed(error.message, error.trouble, ref=found(zone, content).ref) from None
+
+    async def resume(self, order: Order, found: Found) -> Found:
+        """See ports.Vendor: one that stands still lacks something."""
+        kind, zone, number = found.ref.split("/")
+        if kind != "server":
+            return found
+        content = (await self._rest.get(f"{servers(zone)}/{number}"))["server"]
+        return await self._switch_on(order, zone, content) if content["state"] == STANDING_STILL else found
+
+    async def remove(self, found: Found) -> None:
+        """See ports.Vendor."""
+        kind, zone, number = found.ref.split("/")
+        match kind:
+            case "server":
+                await self._remove_server(zone, number)
+            case "block":
+                await self._rest.delete(f"{block_volumes(zone)}/{number}")
+            case _:
+                await self._rest.delete(f"{volumes(zone)}/{number}")
+
+    def described(self, order: Order) -> str:
+        """See ports.Vendor."""
+        url = f"{self._rest.url}{servers(zone_of(order.offer.region))}"
+        body = server(order, self._cloud, self._cloud.image)
+        text = user_data(order.launch, self._cloud.engine_install_url)
+        return described("POST", url, body | {"user_data": text}, project=HIDDEN)
+
+    async def _switch_on(self, order: Order, zone: str, content: Mapping[str, Any]) -> Found:
+        place = f"{servers(zone)}/{content['id']}"
+        await self._name_disks(zone, content, flat_tags(self._cloud.tags, order.tags))
+        text = user_data(order.launch, self._cloud.engine_install_url)
+        await self._rest.call("PATCH", f"{place}/user_data/cloud-init", text=text)
+        await self._rest.call("POST", f"{place}/action", body={"action": "poweron"})
+        return found(zone, content)
+
+    async def _name_disks(self, zone: str, content: Mapping[str, Any], tags: Sequence[str] | None = None) -> None:
+        body = {"name": content["name"]} | ({"tags": list(tags)} if tags is not None else {})
+        for disk in (content.get("volumes") or {}).values():
+            place = block_volumes(zone) if disk["volume_type"] == BLOCK else volumes(zone)
+            await self._rest.call("PATCH", f"{place}/{disk['id']}", body=body, missing_ok=True)
+
+    async def _remove_server(self, zone: str, number: str) -> None:
+        place = f"{servers(zone)}/{number}"
+        answer = await self._rest.find(place)
+        if answer is None:
+            return
+        content = answer["server"]
+        await self._name_disks(zone, content)
+        if content["state"] == STOPPING:
+            return  # it goes already, or stands still at the next look; any action is refused meanwhile
+        if content["state"] == STANDING_STILL:
+            await self._rest.delete(place)
+        else:
+            await self._rest.call("POST", f"{place}/action", body={"action": "terminate"}, missing_ok=True)
+
+    async def _everywhere(self, part: str) -> Sequence[Found]:
+        """Find servers, then the disks that belong to none, whose name contains this."""
+        found = await together(self._in_zone(zone, part) for zone in self._zones)
+        return [each for some in found for each in some]
+
+    async def _in_zone(self, zone: str, part: str) -> Sequence[Found]:
+        machines = [found(zone, each) for each in await self._all(servers(zone), "servers", name=part)]
+        local = [each for each in await self._all(volumes(zone), "volumes", name=part) if not each.get("server")]
+        block = await self._all_block(zone, part)
+        disks = [disk("volume", zone, each) for each in local] + [disk("block", zone, each) for each in block]
+        return [*machines, *disks]
+
+    async def _all(self, path: str, key: str, **params: str) -> Sequence[Any]:
+        async def page(number: int) -> Page:
+            query: dict[str, str | int] = {"page": number, "per_page": PER_PAGE, **params}
+            answer = await self._rest.call("GET", path, params=query)
+            items = answer.content[key]
+            total_count = int(answer.headers.get("x-total-count", len(items)))
+            return Page(items=items, total_count=total_count, last=number * PER_PAGE >= total_count)
+
+        return await everything(page)
+
+    async def _all_block(self, zone: str, part: str) -> Sequence[Any]:
+        async def page(number: int) -> Page:
+            content = await self._rest.get(block_volumes(zone), page=number, page_size=PER_PAGE, name=part)
+            total_count = int(content["total_count"])
+            return Page(items=content["volumes"], total_count=total_count, last=number * PER_PAGE >= total_count)
+
+        return [each for each in await everything(page) if not each.get("references")]
+
+    async def _image(self, zone: str) -> str:
+        """Find the image: an id, the name of an own one, or a label of the public ones (with `_` where names have `-`)."""
+        name = self._cloud.image
+        if is_uuid(name):
+            return name
+        organization = self._cloud.keys.get("organization", NO_SECRET).reveal()
+        own = await self._all(images(zone), "images", name=name, organization=organization, public="false")
+        named = sorted((each for each in own if each["name"] == name), key=lambda each: str(each.get("creation_date")))
+        return str(named[-1]["id"]) if named else name.replace("-", "_")
+
+
+def server(order: Order, cloud: Cloud, image: str) -> dict[str, Any]:
+    """Write the body that creates a server. The default project has the organization's id."""
+    return {
+        "name": order.name,
+        "commercial_type": order.offer.size.slug,
+        "image": image,
+        "project": cloud.keys.get("organization", NO_SECRET).reveal(),
+        "dynamic_ip_required": True,
+        "tags": flat_tags(cloud.tags, order.tags),
+    }
+
+
+def found(zone: str, content: Mapping[str, Any]) -> Found:
+    """Read a server."""
+    public = [each["address"] for each in content.get("public_ips") or () if each.get("family", IPV4) == IPV4]
+    return Found(
+        name=MachineId(content["name"]),
+        ref=f"server/{zone}/{content['id']}",
+        address=next(iter(public), "") or (content.get("public_ip") or {}).get("address") or "",
+        running=content["state"] == "running",
+        size=str(content.get("commercial_type") or ""),
+        region=zone,
+        created_at_ms=moment_ms(content.get("creation_date")),
+    )
+
+
+def disk(kind: str, zone: str, content: Mapping[str, Any]) -> Found:
+    """Read a disk that its machine has left behind."""
+    return Found(name=MachineId(content["name"]), ref=f"{kind}/{zone}/{content['id']}", running=False)
+
+
+def judge(_status: int, content: Any) -> tuple[Trouble | None, str]:
+    """Read an error: `{"type", "message"}`; a quota may also hide in the words of an `invalid_request_error`."""
+    code, message, resource = words_of(content, "type", "message", "resource")
+    if QUOTA_WORDS in message.lower():
+        return Trouble.OUT_OF_CAPACITY, message
+    return TROUBLES.get(code), " ".join(word for word in (f"{code}:" if code else "", message, resource) if word)
+
+
+def zone_of(region: str) -> str:
+    """Give a zone's present name; a region's first zone."""
+    known = ZONES.get(region, region)
+    return known if known[-1:].isdigit() else f"{known}-1"
+
+
+def servers(zone: str) -> str:
+    """Where a zone's servers are."""
+    return f"/instance/v1/zones/{zone}/servers"
+
+
+def volumes(zone: str) -> str:
+    """Where a zone's local disks are."""
+    return f"/instance/v1/zones/{zone}/volumes"
+
+
+def images(zone: str) -> str:
+    """Where a zone's images are."""
+    return f"/instance/v1/zones/{zone}/images"
+
+
+def block_volumes(zone: str) -> str:
+    """Where a zone's block storage is."""
+    return f"/block/v1/zones/{zone}/volumes"
+
+
+def is_uuid(text: str) -> bool:
+    """Whether a text is an id and not a name."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,131 @@
+"""Which provider a configuration means, and what docker-machine has to have looked up for it.
+
+Only the one that is meant is imported: their libraries (boto3, httpx) take 15 MB and more, and most clusters rent nothing.
+"""
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from services.autoscaler.config.core.configuration import DOCKER_MACHINE, Configuration
+from services.autoscaler.orders import Order
+from services.autoscaler.providers.adapters.booted import LOOKS_APART, POLL_S, Booted
+from services.autoscaler.providers.adapters.docker_machine.cross_check import Watched
+from services.autoscaler.providers.adapters.docker_machine.driver import Resolved
+from services.autoscaler.providers.ports import Provider, Vendor
+
+Environment = Mapping[str, str]
+
+
+@asynccontextmanager
+async def provider_of(
+    configuration: Configuration, folder: Path, *, cross_check: bool, poll_s: float
+) -> AsyncIterator[Provider]:
+    """Make the provider and keep it open. `folder`: for lock files of programs that outlive us."""
+    if configuration.mode != DOCKER_MACHINE:
+        async with api_provider(configuration, os.environ, folder, poll_s) as provider:
+            yield provider
+        return
+    from services.autoscaler.providers.adapters.docker_machine.client import DockerMachine
+
+    machine = DockerMachine(configuration, folder, Lookups(configuration))
+    if not cross_check:
+        yield machine
+        return
+    async with api_provider(configuration, os.environ, folder, poll_s) as watcher:
+        yield Watched(machine, watcher)
+
+
+def digitalocean(found: Configuration, _environment: Environment, _folder: Path) -> Vendor:
+    """Rent droplets."""
+    from services.autoscaler.providers.adapters.digitalocean import DigitalOcean
+
+    return DigitalOcean(found.cloud)
+
+
+def aws(found: Configuration, _environment: Environment, _folder: Path) -> Vendor:
+    """Rent EC2 instances."""
+    from services.autoscaler.providers.adapters.ec2.client import Ec2
+
+    return Ec2(found.cloud, found.limits.regions)
+
+
+def hetzner(found: Configuration, _environment: Environment, _folder: Path) -> Vendor:
+    """Rent servers at Hetzner."""
+    from services.autoscaler.providers.adapters.hetzner import Hetzner
+
+    return Hetzner(found.cloud)
+
+
+def scaleway(found: Configuration, _environment: Environment, _folder: Path) -> Vendor:
+    """Rent instances at Scaleway."""
+    from services.autoscaler.providers.adapters.scaleway import Scaleway
+
+    return Scaleway(found.cloud, found.limits.regions)
+
+
+def docker(found: Configuration, environment: Environment, _folder: Path) -> Vendor:
+    """Start containers."""
+    from services.autoscaler.providers.adapters.docker_engine import DockerEngine
+
+    return DockerEngine(found.cloud, environment)
+
+
+def command(found: Configuration, _environment: Environment, folder: Path) -> Vendor:
+    """Ask the operator's own program."""
+    from services.autoscaler.providers.adapters.command import Command
+
+    return Command(found.cloud, found.patience, folder)
+
+
+VENDORS: Final[Mapping[str, Callable[[Configuration, Environment, Path], Vendor]]] = {
+    "digitalocean": digitalocean,
+    "aws": aws,
+    "hetzner": hetzner,
+    "scaleway": scaleway,
+    "docker": docker,
+    "command": command,
+}
+
+
+def api_provider(
+    configuration: Configuration, environment: Environment, folder: Path, poll_s: float = POLL_S
+) -> Booted:
+    """Make the provider; it is to be opened (`async with`). `folder`: for lock files of programs that outlive us.
+
+    Raises Refused for an address that is none.
+    """
+    patience = configuration.patience
+    return Booted(
+        VENDORS[configuration.provider](configuration, environment, folder),
+        poll_s=poll_s,
+        set_up_wait_s=patience.set_up_s,
+        removal_wait_s=patience.destroy_s,
+        second_look_s=LOOKS_APART * poll_s,
+    )
+
+
+class Lookups:
+    """Resolves an order for docker-machine. Raises ProviderFailed."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._provider = configuration.provider
+        self._cloud = configuration.cloud
+
+    async def __call__(self, order: Order) -> Resolved:
+        """Look up what this order needs; most need nothing."""
+        region = order.offer.region
+        if self._provider == "digitalocean" and self._cloud.snapshot:
+            from services.autoscaler.providers.adapters.digitalocean import DigitalOcean
+
+            async with DigitalOcean(self._cloud) as vendor:
+                image, region = await vendor.image(region)
+                return Resolved(str(image), region)
+        if self._provider == "hetzner" and (self._cloud.snapshot or self._cloud.ssh_fingerprint):
+            from services.autoscaler.providers.adapters.hetzner import Hetzner
+
+            async with Hetzner(self._cloud) as vendor:
+                return Resolved(str(await vendor.image()), region, "".join(map(str, (await vendor.ssh_keys())[:1])))
+        return Resolved(self._cloud.image, region)

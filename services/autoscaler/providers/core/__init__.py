@@ -1,0 +1,1 @@
+"""What every provider is told alike."""

@@ -1,0 +1,179 @@
+"""What a rented machine does when it boots, as cloud-init user data: nobody logs in, nothing is asked over SSH.
+
+In this order, because each step may hang or fail and the first must hold whatever the others do:
+
+    1. lease     a systemd timer asks the cluster whether the machine is still wanted; when no answer was "yes" for
+                 `lease_s` seconds, it turns the machine off. Time is the kernel's uptime: a clock that is set while
+                 booting ends nothing
+    2. swap      in parts of the memory
+    3. docker    unless the image has it, with the script at `engineInstallUrl`
+    4. set-up    the command of the configuration
+    5. registry  log in, for a private image
+    6. node      pull the image and start the container
+
+Every secret lies in a file of mode 0600 (0700 where it is a script) that only root reads; none is a word of a command
+but the node's own, whose flags are NodeODM's only door. The document is JSON, of which YAML is a superset: cloud-init
+reads it, and nothing has to be escaped by hand (https://docs.cloud-init.io/en/latest/explanation/format.html).
+"""
+
+import json
+import shlex
+from typing import Any, Final
+
+from services.autoscaler.orders import Launch
+from services.autoscaler.providers.core.node_command import run_words
+
+FOLDER: Final = "/opt/clusterodm"
+BOOT: Final = f"{FOLDER}/boot.sh"
+SETUP: Final = f"{FOLDER}/setup.sh"
+PASSWORD: Final = f"{FOLDER}/registry-password"
+LEASE: Final = f"{FOLDER}/lease.sh"
+LEASE_URL: Final = f"{FOLDER}/lease-url"
+SERVICE: Final = "/etc/systemd/system/clusterodm-lease.service"
+TIMER: Final = "/etc/systemd/system/clusterodm-lease.timer"
+INSTALL_URL: Final = "https://get.docker.com"
+SHORTEST_LEASE_CHECK_S: Final = 15
+LONGEST_LEASE_CHECK_S: Final = 60
+CHECKS_PER_LEASE: Final = 4
+"""So many answers may get lost before a machine takes itself for unwanted."""
+
+LEASE_SCRIPT: Final = """\
+#!/bin/sh
+# Turns this machine off when nobody has wanted it for {lease_s} seconds.
+seen="${{CLUSTERODM_LEASE_SEEN:-/run/clusterodm-lease}}"
+url="$(cat "${{CLUSTERODM_LEASE_URL:-{url_file}}}")"
+uptime_s() {{ cut -d. -f1 "${{CLUSTERODM_UPTIME:-/proc/uptime}}"; }}
+wanted() {{
+    if command -v curl >/dev/null; then
+        test "$(printf 'url = "%s"\\n' "$url" | curl -s -o /dev/null -w '%{{http_code}}' --max-time 20 -K -)" = 200
+    else
+        printf '%s\\n' "$url" | wget -q -O /dev/null --timeout=20 --tries=1 --max-redirect=0 -i -
+    fi
+}}
+if [ ! -s "$seen" ] || wanted; then uptime_s >"$seen"; fi
+if [ $(($(uptime_s) - $(cat "$seen"))) -ge {lease_s} ]; then poweroff; fi
+"""
+
+SERVICE_UNIT: Final = f"""\
+[Unit]
+Description=Ask whether this machine is still wanted
+[Service]
+Type=oneshot
+ExecStart={LEASE}
+"""
+
+TIMER_UNIT: Final = """\
+[Unit]
+Description=Turn this machine off when it is no longer wanted
+[Timer]
+OnActiveSec=0
+OnUnitActiveSec={check_s}
+AccuracySec=1s
+[Install]
+WantedBy=timers.target
+"""
+
+HEAD: Final = """\
+#!/bin/bash
+# Makes this machine a processing node.
+set -u
+again() {
+    for pause_s in 5 10 20 40 60 0; do
+        "$@" && return 0
+        sleep "$pause_s"
+    done
+    echo "clusterodm: failed for good: $1" >&2
+    return 1
+}
+"""
+
+SWAP: Final = """\
+memory_kb="$(awk '/MemTotal/ {{ print $2 }}' /proc/meminfo)"
+if [ ! -e /swapfile ]; then
+    fallocate -l "$((memory_kb * {per_mille} / 1000))K" /swapfile && chmod 600 /swapfile \\
+        && mkswap /swapfile && swapon /swapfile || echo "clusterodm: no swap" >&2
+fi
+"""
+
+DOCKER: Final = """\
+fetch() {{
+    if command -v curl >/dev/null; then curl -fsSL --max-time 120 -o "$2" "$1"; else wget -q -O "$2" "$1"; fi
+}}
+install_docker() {{ fetch {url} {folder}/install-docker.sh && sh {folder}/install-docker.sh; }}
+command -v docker >/dev/null || again install_docker || exit 1
+systemctl start docker || service docker start || true
+"""
+
+
+def user_data(launch: Launch, engine_install_url: str = "") -> str:
+    """Write the user data of a machine on which this node shall run. It holds secrets."""
+    commands = [["/bin/bash", BOOT]]
+    document = {"write_files": files(launch, engine_install_url), "runcmd": commands}
+    return f"#cloud-config\n{json.dumps(document, ensure_ascii=False, separators=(',', ':'))}\n"
+
+
+def files(launch: Launch, engine_install_url: str) -> list[dict[str, Any]]:
+    """Give the files to be written before anything runs."""
+    found = [file(BOOT, boot_script(launch, engine_install_url), "0700")]
+    if launch.setup_command:
+        found.append(file(SETUP, f"{launch.setup_command}\n", "0700"))
+    if launch.registry and launch.registry.username:
+        found.append(file(PASSWORD, launch.registry.password.reveal(), "0600"))
+    if has_lease(launch):
+        found += lease_files(launch)
+    return found
+
+
+def lease_files(launch: Launch) -> list[dict[str, Any]]:
+    """Give the files of the timer that turns the machine off."""
+    script = LEASE_SCRIPT.format(lease_s=launch.lease_s, url_file=LEASE_URL)
+    return [
+        file(LEASE_URL, launch.lease_url.reveal(), "0600"),
+        file(LEASE, script, "0700"),
+        file(SERVICE, SERVICE_UNIT, "0644"),
+        file(TIMER, TIMER_UNIT.format(check_s=lease_check_s(launch.lease_s)), "0644"),
+    ]
+
+
+def file(path: str, content: str, permissions: str) -> dict[str, Any]:
+    """Describe a file as cloud-init's `write_files` does."""
+    return {"path": path, "content": content, "permissions": permissions, "owner": "root:root"}
+
+
+def has_lease(launch: Launch) -> bool:
+    """Whether the machine ends itself."""
+    return bool(launch.lease_url) and launch.lease_s > 0
+
+
+def lease_check_s(lease_s: int) -> int:
+    """How often the machine asks."""
+    return min(max(lease_s // CHECKS_PER_LEASE, SHORTEST_LEASE_CHECK_S), LONGEST_LEASE_CHECK_S)
+
+
+def boot_script(launch: Launch, engine_install_url: str) -> str:
+    """Write the steps in their order."""
+    steps = [HEAD]
+    if has_lease(launch):
+        steps.append("systemctl daemon-reload && systemctl enable --now clusterodm-lease.timer\n")
+    if launch.swap_ratio > 0:
+        steps.append(SWAP.format(per_mille=round(launch.swap_ratio * 1000)))
+    steps.append(DOCKER.format(url=shlex.quote(install_url(engine_install_url)), folder=FOLDER))
+    if launch.setup_command:
+        steps.append(f"/bin/bash {SETUP} || exit 1\n")
+    if launch.registry and launch.registry.username:
+        steps.append(login(launch.registry.username, launch.registry.url))
+    if launch.data_mount:
+        steps.append(f"mkdir -p {shlex.quote(launch.data_mount)}\n")
+    steps.append(f"again docker pull {shlex.quote(launch.image)} || exit 1\n{shlex.join(run_words(launch))}\n")
+    return "".join(steps)
+
+
+def install_url(given: str) -> str:
+    """Give the address of docker's install script; the original's examples wrap it in a second pair of quotes."""
+    return given.strip("\"' ") or INSTALL_URL
+
+
+def login(username: str, url: str) -> str:
+    """Log in to a registry with the password from its file."""
+    words = shlex.join(["docker", "login", "-u", username, "--password-stdin", url])
+    return f"log_in() {{ {words} <{PASSWORD}; }}\nagain log_in || exit 1\n"

@@ -1,0 +1,111 @@
+"""What the autoscaler needs of whoever rents out machines, and what a vendor has to bring for that.
+
+A provider does one thing at a time and remembers nothing: what is wanted and what was done lies in the machines' records.
+Every call may be made again after a crash, so `create`, `set_up` and `destroy` are idempotent by name. Whatever goes wrong
+is a `ProviderFailed` whose `trouble` says what it means for the next try (libs.common.errors.Trouble); its message holds no
+secret. Every call has a time limit of its own; cancelling one leaves nothing half-known, because the record says that it
+was under way and the next start asks `inspect`. Where a machine boots by itself, all of this is one adapter's (adapters/booted.py),
+and a `Vendor` is what differs.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Protocol
+
+from libs.common.model import MachineId
+from services.autoscaler.orders import Found, Order
+
+Sleep = Callable[[float], Awaitable[None]]
+"""Waits for so many seconds."""
+
+
+class Provider(Protocol):
+    """Somebody who rents out machines."""
+
+    async def check(self) -> None:
+        """Find out at the start whether it can work at all (program found, keys accepted). Raises Refused."""
+        ...
+
+    async def create(self, order: Order) -> Found:
+        """Create the machine, or go on with the one of this name that a call before a crash has left.
+
+        Returns when the provider has it; its address may still be empty. Raises ProviderFailed: its `trouble` is that of
+        the creation, whatever became of cleaning up; `leaves` says whether something may be there, and without it nothing is.
+        """
+        ...
+
+    async def set_up(self, order: Order, found: Found) -> Found:
+        """Do what it takes until the node is starting on the machine; the machine with its address.
+
+        Nothing to do for providers that boot by user data but to wait for the address. Raises ProviderFailed.
+        """
+        ...
+
+    async def inspect(self, name: MachineId, ref: str = "") -> Found | None:
+        """Look one machine up, by its name and by its id if that is known; None: none was found. Raises ProviderFailed."""
+        ...
+
+    async def list(self, prefix: str) -> Sequence[Found]:
+        """All machines whose name begins so, in every region, whatever state they are in. Raises ProviderFailed."""
+        ...
+
+    async def destroy(self, name: MachineId, ref: str) -> bool:
+        """Destroy all of this name, and all that was made for it; whether there was anything.
+
+        Returns when the provider confirms that nothing is left: a look that is newer than the deletion, or, where nothing
+        was found to delete, two looks that do not depend on each other. Raises ProviderFailed: to be called again.
+        """
+        ...
+
+    async def discard(self, found: Found) -> None:
+        """Remove this one thing, whatever else has its name. Raises ProviderFailed."""
+        ...
+
+    async def command(self, order: Order) -> str:
+        """Say in one line what would be done to create such a machine, secrets masked. Raises ProviderFailed."""
+        ...
+
+
+class Vendor(Protocol):
+    """What differs. Every call raises ProviderFailed."""
+
+    async def __aenter__(self) -> Any:
+        """Open."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        """Close."""
+        ...
+
+    async def check(self) -> None:
+        """Ask for something that needs the keys, and for what the configuration names."""
+        ...
+
+    async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
+        """All that has exactly this name, and what has this id, machines before what belongs to them, the oldest first.
+
+        An id is looked up by itself where the list does not show it, whatever it is called there.
+        """
+        ...
+
+    async def starting(self, prefix: str) -> Sequence[Found]:
+        """All whose name begins so."""
+        ...
+
+    async def begin(self, order: Order) -> Found:
+        """Create it. Where it failed and something is there, the failure has its id (`ref`)."""
+        ...
+
+    async def resume(self, order: Order, found: Found) -> Found:
+        """Go on with one that exists, if anything is left to do."""
+        ...
+
+    async def remove(self, found: Found) -> None:
+        """Ask for its removal."""
+        ...
+
+    def described(self, order: Order) -> str:
+        """Say in one line how it would be created, secrets masked."""
+        ...

@@ -1,0 +1,1 @@
+"""Where results lie in the bucket, for who wants to fetch them."""

@@ -1,0 +1,66 @@
+"""How the autoscaler is called: its requests on the bus, and the demand that it follows.
+
+Only the instance in office serves (main.py): a standby keeps silent until it takes over, and one that was frozen in office
+is silent when it wakes up. One without a configuration answers while nobody leads.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from libs.common.health import Health
+from libs.common.messages import (
+    AUTOSCALER_HEALTH,
+    DEMAND_CHANGED,
+    DESTROY_MACHINE,
+    FIND_RESULT,
+    GET_AUTOSCALER_STATUS,
+    LIST_MACHINES,
+    PAUSE_AUTOSCALER,
+    RESUME_AUTOSCALER,
+    VIEW_COMMAND,
+    Request,
+)
+from libs.common.ports import Bus, Handler, Term
+from services.autoscaler.commands.handlers import NoWords, Words
+from services.autoscaler.planning.handlers import Fleet
+from services.autoscaler.results.handlers import Results
+
+SERVICE: Final = "autoscaler"
+
+
+@asynccontextmanager
+async def served(  # noqa: PLR0913, PLR0917 who answers, and while what lasts
+    bus: Bus, words: Words, fleet: Fleet, results: Results, health: Health, term: Term
+) -> AsyncIterator[None]:
+    """Answer and follow while the context is open and the term lasts; the durable consumer is the service's."""
+    handlers: dict[Request[Any, Any], Handler] = {
+        GET_AUTOSCALER_STATUS: words.status,
+        LIST_MACHINES: words.list_machines,
+        VIEW_COMMAND: words.view_command,
+        DESTROY_MACHINE: words.destroy,
+        PAUSE_AUTOSCALER: words.pause,
+        RESUME_AUTOSCALER: words.resume,
+        FIND_RESULT: results.find,
+        AUTOSCALER_HEALTH: health.answer,
+    }
+    async with (
+        bus.follow_snapshot(DEMAND_CHANGED, durable=SERVICE, handler=fleet.take_demand),
+        bus.serve(SERVICE, handlers, term=term),
+    ):
+        yield
+
+
+@asynccontextmanager
+async def served_without(bus: Bus, words: NoWords, health: Health, vacancy: Term) -> AsyncIterator[None]:
+    """Answer that there is no autoscaler, while there is none."""
+    handlers: dict[Request[Any, Any], Handler] = {
+        AUTOSCALER_HEALTH: health.answer,
+        GET_AUTOSCALER_STATUS: words.status,
+        LIST_MACHINES: words.list_machines,
+        **dict.fromkeys(
+            (FIND_RESULT, VIEW_COMMAND, DESTROY_MACHINE, PAUSE_AUTOSCALER, RESUME_AUTOSCALER), words.refuse
+        ),
+    }
+    async with bus.serve(SERVICE, handlers, term=vacancy):
+        yield

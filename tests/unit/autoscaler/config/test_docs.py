@@ -1,0 +1,55 @@
+"""docs/autoscaler.md knows every key of the file, and no other."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from services.autoscaler.config.core.file import parse
+from services.autoscaler.config.core.reader import Outside
+
+REPOSITORY = Path(__file__).parents[4]
+PAGE = (REPOSITORY / "docs" / "autoscaler.md").read_text(encoding="utf-8")
+KEY = re.compile(
+    r'\w+\.(?:text|texts|flag|count|limit|amount|ratio|choice|secret|section|entries|existing)\(\s*"(\w+)"'
+)
+BUILT = {
+    "dropletsLimit",
+    "instanceLimit",
+    "machinesLimit",
+    "region",
+    "location",
+    "create",
+    "list",
+    "destroy",
+    "from",
+    "to",
+}
+"""Keys whose name is put together before it is asked for."""
+
+
+def keys_of_the_code() -> set[str]:
+    """Every key that the reader is asked for."""
+    texts = [(REPOSITORY / "services/autoscaler/config/core" / name).read_text() for name in ("file.py", "limits.py")]
+    return {key for text in texts for key in KEY.findall(text)} | BUILT | {"provider"}
+
+
+def rows(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("| `")]
+
+
+@pytest.mark.parametrize("key", sorted(keys_of_the_code()))
+def test_every_key_of_the_file_is_explained(key: str):
+    assert re.search(rf"`{key}`|\"{key}\"", PAGE)
+
+
+def test_no_key_is_explained_that_does_not_exist():
+    page = PAGE.partition("## Every key")[2].partition("### What is one provider's")[0]
+    explained = {key for line in rows(page) for key in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert explained - keys_of_the_code() == set()
+
+
+def test_the_docker_example_of_the_page_has_no_mistake():
+    (example,) = re.findall(r"`(\{\"provider\": \"docker\".*?\})` \|", PAGE)
+    found = parse(example, Outside({}, lambda _path: "", lambda _path: True))
+    assert (found.provider, found.limits.keep_results_s) == ("docker", 600)

@@ -1,0 +1,230 @@
+"""Whatever fails at whichever step, and however the provider's list lies: nothing of ours is left, and what it cost is counted."""
+
+import asyncio
+import tempfile
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from libs.common.errors import Trouble
+from libs.common.model import Machine
+from libs.common.secret import Secret
+from libs.common.testing import FakeClock
+from services.autoscaler.config.core.configuration import API, DOCKER_MACHINE, Cloud, Configuration, Limits, Patience
+from services.autoscaler.machine_life.life import age_ms
+from services.autoscaler.orders import Order
+from services.autoscaler.planning.core.budget import cost
+from services.autoscaler.providers.adapters.booted import Booted
+from services.autoscaler.providers.adapters.docker_machine.client import DockerMachine
+from services.autoscaler.providers.adapters.docker_machine.cross_check import Watched
+from services.autoscaler.providers.adapters.docker_machine.driver import Resolved
+from services.autoscaler.providers.ports import Provider
+from tests.autoscaler_world import SIZES, TURN_MS, World
+from tests.lying_provider import DockerMachineProgram, Estate, Faults, Lies, LyingVendor
+
+COMPARE_TURNS = 6
+"""Half a minute."""
+MOST_LIE_S = 40
+SLACK_MS = (MOST_LIE_S + 2 * COMPARE_TURNS * TURN_MS // 1000 + 60) * 1000
+"""A machine may count for so long after it has gone: the list shows it still, and the tries to destroy it have pauses."""
+HONEST_COMPARISONS = 12
+BOOT_S = 120
+AT_WORK, SILENT = "is at work for others", "does not answer"
+NODES = [AT_WORK, SILENT, "has nothing to do"]
+TROUBLES = [str(trouble) for trouble in Trouble]
+
+API_FAULTS = [
+    *(("begin", how) for how in [*TROUBLES, "after"]),
+    *(("switch on", how) for how in TROUBLES),
+    *(("named", how) for how in ("retryable", "unauthorised")),
+    *(("starting", how) for how in ("retryable", "unauthorised")),
+    *(("remove", how) for how in ("retryable", "refused", "unauthorised", "after")),
+]
+PROGRAM_FAULTS = [
+    *(
+        (f"dm-{step}", said)
+        for step in ("create", "create-called", "create-rented", "create-noted")
+        for said in ("422 droplet limit", "500 try again", "401 unauthorized", "404 not found")
+    ),
+    *((f"dm-{step}", "500 try again") for step in ("inspect", "ls", "status", "rm", "rm-remote")),
+    ("ssh", "connection refused"),
+]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of provider."""
+
+    faults: list[tuple[str, str]]
+    make: "Callable[[Stage], Provider]"
+    mode: str = API
+
+
+@dataclass
+class Stage:
+    """A world with one kind of provider."""
+
+    world: World
+    estate: Estate
+    lies: Lies
+    faults: Faults
+    folder: Path
+
+    def booted(self, *, several_calls: bool = False) -> Booted:
+        async def listens(_address: str, _port: int) -> bool:
+            return True
+
+        return Booted(
+            LyingVendor(self.estate, self.lies, self.faults, several_calls=several_calls),
+            sleep=self.world.sleep,
+            instant=lambda: self.estate.clock.wall_ms() / 1000,
+            listens=listens,
+        )
+
+    def docker_machine(self) -> DockerMachine:
+        async def resolve(order: Order) -> Resolved:
+            return Resolved("image", order.offer.region)
+
+        program = DockerMachineProgram(self.folder / "dm", self.estate, self.faults)
+        return DockerMachine(configuration(DOCKER_MACHINE), self.folder / "locks", resolve, run=program)
+
+    async def turn(self, count: int) -> None:
+        """Let time pass, with a comparison now and then."""
+        for number in range(count):
+            await self.world.turn()
+            if number % COMPARE_TURNS == COMPARE_TURNS - 1:
+                await self.compare()
+
+    async def lose_the_records(self) -> None:
+        """Begin anew with an empty store; nobody waits for a machine any more."""
+        self.world.scheduler.tasks.clear()
+        self.world.scheduler.nodes.clear()
+        self.world.bus._buckets.clear()
+        await self.world.restart()
+
+    async def compare(self) -> None:
+        comparing = asyncio.get_running_loop().create_task(self.world.reconciler.check(), name="compare")
+        while not comparing.done():
+            self.world.clock.pass_s(1)
+            self.world.wake()
+            for _ in range(30):
+                await asyncio.sleep(0)
+        comparing.result()
+
+
+KINDS = {
+    "an API where creating is one call": Kind(API_FAULTS, Stage.booted),
+    "an API where creating is several calls": Kind(API_FAULTS, lambda stage: stage.booted(several_calls=True)),
+    "docker-machine beside an API": Kind(
+        API_FAULTS[-8:] + PROGRAM_FAULTS,
+        lambda stage: Watched(stage.docker_machine(), stage.booted()),
+        DOCKER_MACHINE,
+    ),
+}
+
+
+def configuration(mode: str) -> Configuration:
+    return Configuration(
+        provider="digitalocean",
+        mode=mode,
+        limits=Limits(sizes=SIZES, create_retries=5, machines_count=3),
+        cloud=Cloud(keys={"accessToken": Secret("made-up")}),
+        patience=Patience(set_up_s=BOOT_S),
+    )
+
+
+lies = st.builds(
+    Lies,
+    terse=st.booleans(),
+    late_s=st.sampled_from([0, 0, 5, MOST_LIE_S]),
+    stale_s=st.sampled_from([0, 0, 5, MOST_LIE_S]),
+    missing=st.lists(st.booleans(), max_size=12).map(deque),
+    late_by_id=st.booleans(),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=20)
+@given(data=st.data())
+def test_in_the_end_nothing_is_left_and_the_cost_counted_is_the_cost_caused(kind: str, data: st.DataObject):
+    ordered = data.draw(st.lists(st.sampled_from(KINDS[kind].faults), max_size=4), label="faults")
+    asyncio.run(play(KINDS[kind], ordered, data.draw(lies, label="lies"), data.draw(st.integers(1, 2), label="tasks")))
+
+
+async def play(kind: Kind, ordered: list[tuple[str, str]], lies: Lies, tasks_count: int) -> None:
+    clock = FakeClock(wall_ms=1_000_000_000)
+    estate = Estate(clock)
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(clock=clock, cloud=estate, configuration=configuration(kind.mode))
+        stage = Stage(world, estate, lies, Faults(ordered), Path(folder))
+        world.provider = kind.make(stage)
+        world.sleepers = []
+        async with world:
+            for number in range(tasks_count):
+                await world.scheduler.submit(f"t{number}", images=10 if number % 2 else 100)
+            await stage.turn(6 * COMPARE_TURNS)
+            world.scheduler.tasks.clear()
+            lies.honest = True
+            for _ in range(HONEST_COMPARISONS):
+                await stage.turn(COMPARE_TURNS)
+            assert estate.machines == {}
+            assert [machine for machine in world.machines() if not machine.state.ended] == []
+            before = world.machines()
+            await stage.turn(2 * COMPARE_TURNS)
+            assert world.machines() == before, "what has ended stays so"
+            for machine in before:
+                check_bill(world, machine)
+
+
+def check_bill(world: World, machine: Machine) -> None:
+    """What a machine is said to have cost is what it has, give or take what it takes to see that it has gone."""
+    caused_ms, counted_ms = world.cloud.caused_ms(machine.id), age_ms(machine, world.now_ms)
+    if caused_ms is None:
+        assert cost(machine, world.now_ms) == 0
+    else:
+        assert caused_ms <= counted_ms <= caused_ms + SLACK_MS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=20)
+@given(data=st.data())
+def test_after_the_loss_of_the_records_no_machine_goes_whose_node_is_at_work_and_in_the_end_all_do(
+    kind: str, data: st.DataObject
+):
+    does = data.draw(st.lists(st.sampled_from(NODES), min_size=1, max_size=3), label="what nodes do")
+    ordered = data.draw(st.lists(st.sampled_from(KINDS[kind].faults), max_size=3), label="faults")
+    asyncio.run(lose(KINDS[kind], does, ordered, data.draw(lies, label="lies")))
+
+
+async def lose(kind: Kind, does: list[str], ordered: list[tuple[str, str]], lies: Lies) -> None:
+    clock = FakeClock(wall_ms=1_000_000_000)
+    estate, faults = Estate(clock), Faults([])
+    lies.honest = True
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(clock=clock, cloud=estate, configuration=configuration(kind.mode))
+        stage = Stage(world, estate, lies, faults, Path(folder))
+        world.provider = kind.make(stage)
+        world.sleepers = []
+        async with world:
+            for number in range(len(does)):
+                await world.scheduler.submit(f"t{number}", images=10 if number % 2 else 100)
+            await stage.turn(2)
+            at_work = {name for name, what in zip(estate.machines, does, strict=False) if what == AT_WORK}
+            world.strangers = {name for name, what in zip(estate.machines, does, strict=False) if what == SILENT}
+            world.foreign = dict.fromkeys(at_work, 1)
+            lies.honest = False
+            faults.order(ordered)
+            clock.pass_s(BOOT_S)
+            await stage.lose_the_records()
+            for _ in range(HONEST_COMPARISONS):
+                await stage.turn(COMPARE_TURNS)
+                assert at_work <= set(estate.machines), "a machine went whose node was at work"
+            lies.honest, world.foreign = True, {}
+            await stage.turn(HONEST_COMPARISONS * COMPARE_TURNS)
+            assert estate.machines == {}
+            assert [machine for machine in world.machines() if not machine.state.ended] == []

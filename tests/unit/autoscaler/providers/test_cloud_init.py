@@ -1,0 +1,270 @@
+"""What a machine is told to do when it boots."""
+
+import json
+import os
+import shlex
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libs.common.secret import Secret
+from services.autoscaler.orders import Launch, Registry, S3Target
+from services.autoscaler.providers.core.cloud_init import (
+    BOOT,
+    LEASE,
+    LEASE_SCRIPT,
+    LEASE_URL,
+    PASSWORD,
+    SETUP,
+    TIMER,
+    lease_check_s,
+    user_data,
+)
+from services.autoscaler.providers.core.node_command import node_configuration, run_words
+
+S3 = S3Target(
+    endpoint="nyc3.digitaloceanspaces.com",
+    bucket="odm",
+    access_key=Secret("AKEY"),
+    secret_key=Secret("SKEY"),
+    acl="private",
+    ignore_ssl=True,
+)
+PLAIN = Launch(image="opendronemap/nodeodm", token=Secret("ntok"))
+FULL = Launch(
+    image="registry.example.org/odm/nodeodm:gpu",
+    token=Secret("ntok"),
+    webhook_url=Secret("https://cluster.example.org/commit?token=hook&x=1"),
+    lease_url=Secret("https://cluster.example.org/machine/lease?token=hook"),
+    lease_s=900,
+    max_images=500,
+    gpu=True,
+    swap_ratio=1.5,
+    data_mount="/mnt/big disk",
+    setup_command="mkfs.ext4 /dev/nvme1n1 && echo 'done'",
+    registry=Registry(url="registry.example.org", username="robot", password=Secret("it's secret")),
+    s3=S3,
+)
+
+
+def files(launch: Launch, engine_install_url: str = "") -> dict[str, dict[str, Any]]:
+    text = user_data(launch, engine_install_url)
+    head, _, document = text.partition("\n")
+    assert head == "#cloud-config"
+    return {each["path"]: each for each in json.loads(document)["write_files"]}
+
+
+RUNS = [
+    pytest.param(
+        PLAIN,
+        "docker run -d -p 3000:3000 opendronemap/nodeodm -q 1 --token ntok",
+        id="nothing but an image",
+    ),
+    pytest.param(
+        FULL,
+        "docker run -d -p 3000:3000 --mount 'type=bind,source=/mnt/big disk,target=/var/www/data' --gpus all"
+        " registry.example.org/odm/nodeodm:gpu -q 1 --max_images 500 --s3_access_key AKEY --s3_secret_key SKEY"
+        " --s3_endpoint nyc3.digitaloceanspaces.com --s3_bucket odm --s3_acl private --s3_ignore_ssl"
+        " --webhook 'https://cluster.example.org/commit?token=hook&x=1' --token ntok",
+        id="everything",
+    ),
+]
+
+
+@pytest.mark.parametrize(("launch", "line"), RUNS)
+def test_the_node_is_started_with_the_flags_of_nodeodm(launch: Launch, line: str):
+    assert shlex.join(run_words(launch)) == line
+    assert line in files(launch)[BOOT]["content"].splitlines()
+
+
+def test_the_configuration_file_of_nodeodm_says_the_same():
+    assert node_configuration(FULL) == {
+        "port": 3000,
+        "parallelQueueProcessing": 1,
+        "token": "ntok",
+        "maxImages": 500,
+        "webhook": "https://cluster.example.org/commit?token=hook&x=1",
+        "s3AccessKey": "AKEY",
+        "s3SecretKey": "SKEY",
+        "s3Endpoint": "nyc3.digitaloceanspaces.com",
+        "s3Bucket": "odm",
+        "s3IgnoreSSL": True,
+        "s3_acl": "private",
+    }
+
+
+def test_a_machine_boots_in_the_order_that_keeps_it_from_outliving_its_use():
+    script = files(FULL, "https://example.org/docker.sh")[BOOT]["content"]
+    steps = ["clusterodm-lease.timer", "mkswap", "https://example.org/docker.sh", SETUP, "docker login", "docker pull"]
+    places = [script.index(step) for step in [*steps, "docker run"]]
+    assert places == sorted(places)
+
+
+def test_what_is_not_wanted_is_not_done():
+    found = files(PLAIN)
+    script = found[BOOT]["content"]
+    assert list(found) == [BOOT]
+    for word in ("lease", "mkswap", "docker login", SETUP):
+        assert word not in script
+    assert "https://get.docker.com" in script
+
+
+def test_an_install_script_that_is_quoted_twice_is_read_all_the_same():
+    quoted = '"https://releases.rancher.com/install-docker/19.03.9.sh"'
+    assert "fetch https://releases.rancher.com/install-docker/19.03.9.sh " in files(PLAIN, quoted)[BOOT]["content"]
+
+
+def test_every_file_that_holds_a_secret_is_for_root_alone():
+    for path, each in files(FULL).items():
+        secret = any(word in each["content"] for word in ("ntok", "SKEY", "hook", "it's secret"))
+        assert not secret or each["permissions"] in {"0600", "0700"}, path
+        assert each["owner"] == "root:root"
+
+
+def test_the_registry_password_is_no_word_of_a_command():
+    found = files(FULL)
+    assert found[PASSWORD]["content"] == "it's secret"
+    assert "secret" not in found[BOOT]["content"].replace("--s3_secret_key", "")
+    assert f"--password-stdin registry.example.org <{PASSWORD}" in found[BOOT]["content"]
+
+
+def test_the_set_up_command_stands_in_its_own_script_as_it_was_written():
+    assert files(FULL)[SETUP]["content"] == "mkfs.ext4 /dev/nvme1n1 && echo 'done'\n"
+
+
+def test_the_user_data_fits_the_narrowest_cloud():
+    assert len(user_data(FULL).encode()) < 16 * 1024  # EC2
+
+
+def test_the_scripts_are_sound_shell():
+    for path, each in files(FULL).items():
+        if each["permissions"] == "0700":
+            checked = subprocess.run(["bash", "-n"], input=each["content"].encode(), check=False, capture_output=True)
+            assert checked.returncode == 0, (path, checked.stderr)
+
+
+@pytest.mark.parametrize(
+    ("lease_s", "check_s"),
+    [pytest.param(900, 60, id="long"), pytest.param(120, 30, id="short"), pytest.param(20, 15, id="very short")],
+)
+def test_the_machine_asks_several_times_before_it_takes_itself_for_unwanted(lease_s: int, check_s: int):
+    assert lease_check_s(lease_s) == check_s
+    assert f"OnUnitActiveSec={lease_check_s(900)}" in files(FULL)[TIMER]["content"]
+
+
+class Cluster:
+    """Answers a machine's question with a status."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        cluster = self
+
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(cluster.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_what: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    found = Cluster()
+    yield found
+    found.close()
+
+
+class Rented:
+    """A machine: its uptime, and whether it has been turned off."""
+
+    def __init__(self, folder: Path, url: str, without: str = "") -> None:
+        self.folder = folder
+        (folder / "url").write_text(url)
+        script = folder / "lease.sh"
+        script.write_text(LEASE_SCRIPT.format(lease_s=600, url_file=LEASE_URL))
+        off = folder / "bin" / "poweroff"
+        off.parent.mkdir()
+        off.write_text(f"#!/bin/sh\ntouch {folder}/off\n")
+        off.chmod(off.stat().st_mode | stat.S_IXUSR)
+        self.path = f"{off.parent}:{self.without(without) if without else os.environ['PATH']}"
+
+    def without(self, program: str) -> str:
+        """A PATH on which a program is not to be found."""
+        links = self.folder / "programs"
+        links.mkdir()
+        for folder in ("/usr/bin", "/bin"):
+            for each in Path(folder).iterdir():
+                if each.name != program and not (links / each.name).exists():
+                    (links / each.name).symlink_to(each)
+        return str(links)
+
+    def asks(self, uptime_s: float) -> bool:
+        """Let the timer fire; whether the machine is still on."""
+        (self.folder / "uptime").write_text(f"{uptime_s} 123.45\n")
+        environment = {
+            "PATH": self.path,
+            "CLUSTERODM_LEASE_SEEN": str(self.folder / "seen"),
+            "CLUSTERODM_LEASE_URL": str(self.folder / "url"),
+            "CLUSTERODM_UPTIME": str(self.folder / "uptime"),
+        }
+        subprocess.run(["/bin/sh", self.folder / "lease.sh"], env=environment, check=True, timeout=30)
+        return not (self.folder / "off").exists()
+
+
+@pytest.mark.parametrize("without", [pytest.param("", id="curl"), pytest.param("curl", id="wget")])
+@pytest.mark.parametrize(
+    "status", [pytest.param(410, id="gone"), pytest.param(503, id="trouble"), pytest.param(302, id="redirect")]
+)
+def test_a_machine_that_nobody_wants_turns_itself_off(cluster: Cluster, tmp_path: Path, status: int, without: str):
+    if without and not any(Path(folder, "wget").exists() for folder in ("/usr/bin", "/bin")):
+        pytest.skip("this computer has no wget")
+    machine = Rented(tmp_path, f"http://127.0.0.1:{cluster.server.server_port}/lease?token=x", without)
+    assert machine.asks(10.7)
+    assert machine.asks(70.1)
+    cluster.status = status
+    assert machine.asks(130.0)
+    assert machine.asks(669.9)
+    assert not machine.asks(670.5)
+
+
+def test_a_machine_that_is_wanted_stays_on_however_long_it_runs(cluster: Cluster, tmp_path: Path):
+    machine = Rented(tmp_path, f"http://127.0.0.1:{cluster.server.server_port}/lease?token=x")
+    assert machine.asks(5.0)
+    assert machine.asks(100_000.0)
+    cluster.status = 500
+    assert machine.asks(100_300.0)
+    cluster.status = 200
+    assert machine.asks(100_590.0)
+    cluster.status = 500
+    assert machine.asks(101_100.0)
+
+
+def test_a_cluster_that_cannot_be_reached_counts_as_not_wanting(tmp_path: Path):
+    machine = Rented(tmp_path, "http://127.0.0.1:9/lease")
+    assert machine.asks(10.0)
+    assert machine.asks(60.0)
+    assert not machine.asks(611.0)
+
+
+def test_the_lease_script_reads_its_address_from_a_file_that_only_root_reads():
+    found = files(FULL)
+    assert found[LEASE_URL]["permissions"] == "0600"
+    assert found[LEASE_URL]["content"] == "https://cluster.example.org/machine/lease?token=hook"
+    assert "hook" not in found[LEASE]["content"]
