@@ -6,12 +6,13 @@ from collections.abc import Callable
 from libs.common.messages import SubmitTask
 from libs.common.model import InstanceId, LastKnown, Node, NodeId, NodeInfo, NodeTaskId, Owner, StatusCode, TaskId
 from libs.common.testing import clocks_at
-from services.scheduler.core.attempts import Patience
-from services.scheduler.core.board import Board
-from services.scheduler.core.demand import demand_of
-from services.scheduler.core.nodes import Ours
-from services.scheduler.core.queue import Reservation
-from services.scheduler.core.tasks import Site, observed, placed, started, submitted
+from services.scheduler.demand.core import demand_of
+from services.scheduler.placement.core.cluster_state import Board
+from services.scheduler.placement.core.reservations import Reservation
+from services.scheduler.registry.node_state import Ours
+from services.scheduler.task_life.attempts import Patience
+from services.scheduler.task_life.transitions import Site, observed, placed, started
+from services.scheduler.tasks.core.submission import submitted
 
 HOLDER = InstanceId("p")
 OWNERS_COUNT = 100

@@ -9,7 +9,7 @@ from benchmarks.stages import NODES_COUNT, batches, node_record, task_record
 from libs.common.bus import connect
 from libs.common.messages import ENDED, NODES, TASKS
 from libs.common.model import AttemptState, Ended, Task, TaskId, TaskState
-from services.scheduler.core.tasks import HOLDER_AWAY
+from services.scheduler.task_life.transitions import HOLDER_AWAY
 from tests.nats import NatsServer
 
 RUNNING_COUNT, WAITING_COUNT = 1_000, 10_000

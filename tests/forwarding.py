@@ -68,7 +68,7 @@ from services.proxy.forwarding.handlers.stage_in import Ahead
 from services.proxy.forwarding.ports import Sender
 from services.proxy.spool.adapters.spool import DiskSpool, open_spool
 from services.proxy.spool.core.upload import Draft, is_image, unique_name
-from services.scheduler.core.adoption import adopted, caught_up
+from services.scheduler.tasks.core.submission import adopted, caught_up
 from tests.memory_spool import MemorySpool
 from tests.waiting import until
 

@@ -60,12 +60,11 @@ from libs.common.model import (
     TaskId,
 )
 from libs.common.testing import FakeClock, MemoryBus, MemoryTerm
-from services.scheduler.core.ended import SETTLED_S
-from services.scheduler.core.looks import Look
-from services.scheduler.core.nodes import NodeState
 from services.scheduler.main import Scheduler, wired
-from services.scheduler.ports import HeardInfo
+from services.scheduler.node_client.ports import HeardInfo, Look
+from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
+from services.scheduler.task_life.attempts import SETTLED_S
 from tests.waiting import until
 
 HOLDER = InstanceId("proxy-1")

@@ -27,11 +27,12 @@ from libs.common.model import (
     TaskId,
 )
 from libs.common.testing import clocks_at
-from services.scheduler.core.attempts import Ending, Patience
-from services.scheduler.core.board import Board
-from services.scheduler.core.nodes import Ours
-from services.scheduler.core.registry import MISSES_COUNT
-from services.scheduler.core.tasks import observed, placed, started, submitted, tried
+from services.scheduler.placement.core.cluster_state import Board
+from services.scheduler.registry.node_state import Ours
+from services.scheduler.registry.nodes import MISSES_COUNT
+from services.scheduler.task_life.attempts import Ending, Patience
+from services.scheduler.task_life.transitions import observed, placed, started, tried
+from services.scheduler.tasks.core.submission import submitted
 
 HOLDER: Final = InstanceId("proxy")
 RECORDS_COUNT, IMAGES = 5, 120

@@ -19,7 +19,7 @@ from services.autoscaler.orders import Creation, Size
 from services.autoscaler.planning.core.budget import cost
 from services.autoscaler.planning.core.observation import WATCHED, View, observed
 from services.autoscaler.planning.core.plan import Plan, plan
-from services.scheduler.core.supply import Supply
+from services.scheduler.placement.core.supply import Supply
 
 TURN_MS: Final = 5_000
 BOOT_S: Final = (60.0, 240.0)

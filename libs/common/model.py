@@ -1,7 +1,7 @@
 """The nouns that more than one service speaks of, as immutable values.
 
 What must live here: the shape of nodes, tasks and attempts, as they lie in the key-value store and travel on the bus.
-What must not: decisions about them (scheduler/core), anything that does I/O, any clock.
+What must not: decisions about them (scheduler/task_life), anything that does I/O, any clock.
 Units are in the names: `_ms` is milliseconds (since 1970 UTC for points in time), `_bytes` bytes, `_count` a number of things.
 """
 
@@ -40,7 +40,7 @@ class StatusCode(IntEnum):
 
 
 class TaskState(StrEnum):
-    """Where a committed task is. The transitions are a table in scheduler/core/life.py."""
+    """Where a committed task is. The transitions are a table in scheduler/task_life/life.py."""
 
     WAITING = "waiting"
     """In the cluster's queue: no slot yet."""

@@ -1,6 +1,11 @@
 """The scheduler: owns nodes, tasks and the queue; decides which node takes which task, and follows tasks until they end.
 
-    main -> api -> handlers | adapters -> ports -> settings -> core
+    main                                      wires it
+    server                                    which handler answers which request
+    demand                                    what is told of the whole cluster
+    tasks | nodes | placement | forwarding    the stories: api -> handlers -> ports -> core in each
+    records | node_client                     what is kept, and how nodes are asked
+    registry | task_life | leadership | events | settings
 
 It alone writes the buckets `nodes`, `tasks`, `summary` and `options`. What is not in a bucket (liveness, promises, when a holder was
 last heard) is rebuilt after a start: nodes are probed, waiting tasks are promised slots anew, holders are given time to

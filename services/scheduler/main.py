@@ -1,7 +1,7 @@
 """Wires the scheduler, and does nothing else.
 
 Any number of schedulers may run. One is in office: it reads the records, starts the loops, and answers. The others have connected
-and wait for the office. A term that is over ends all of that and the process stands by again (handlers/office.py). Each of them asks, as
+and wait for the office. A term that is over ends all of that and the process stands by again (leadership.py). Each of them asks, as
 anybody would, whether a leader answers: none is ready while nobody leads.
 """
 
@@ -43,36 +43,32 @@ from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Term
 from libs.common.settings import parse
 from libs.common.watchdog import notify_ready, with_watchdog
-from services.scheduler.adapters.ended import SqliteIndex
-from services.scheduler.adapters.nodeodm import NodeODMNodes
-from services.scheduler.api import SERVICE, Handlers, served
-from services.scheduler.core.board import Board
-from services.scheduler.core.looks import OBSERVE_S
-from services.scheduler.handlers.absence import Absences
-from services.scheduler.handlers.actions import ActionHandlers
-from services.scheduler.handlers.aiming import Aimer
-from services.scheduler.handlers.archiving import Archivist
-from services.scheduler.handlers.cleaning import Cleaner
-from services.scheduler.handlers.commits import CommitHandlers
-from services.scheduler.handlers.consoles import Consoles
-from services.scheduler.handlers.draining import Drainer
-from services.scheduler.handlers.explaining import Explainer
-from services.scheduler.handlers.forwarding import ForwardHandlers
-from services.scheduler.handlers.hopeless import Hopeless
-from services.scheduler.handlers.ledger import Ledger
-from services.scheduler.handlers.losing import Loser
-from services.scheduler.handlers.memory import Memory
-from services.scheduler.handlers.nodes import NodeHandlers
-from services.scheduler.handlers.observing import Observer
-from services.scheduler.handlers.office import NodesInOffice, Office
-from services.scheduler.handlers.placing import Placer
-from services.scheduler.handlers.probing import Prober
-from services.scheduler.handlers.reading import ReadHandlers
-from services.scheduler.handlers.totals import Totals
-from services.scheduler.handlers.tracking import Tracker
-from services.scheduler.handlers.voice import Voice
-from services.scheduler.ports import NewId, NodeApi
+from services.scheduler.demand.handlers import Totals
+from services.scheduler.events import Voice
+from services.scheduler.forwarding.handlers import ForwardHandlers
+from services.scheduler.leadership import Office
+from services.scheduler.node_client.adapters import NodeODMNodes, NodesInOffice
+from services.scheduler.node_client.ports import NodeApi
+from services.scheduler.nodes.handlers.commands import NodeHandlers
+from services.scheduler.nodes.handlers.leaving import Drainer, Loser
+from services.scheduler.nodes.handlers.probing import Prober
+from services.scheduler.placement.core.cluster_state import Board
+from services.scheduler.placement.handlers.place import NewId, Placer
+from services.scheduler.placement.handlers.requests import Aimer
+from services.scheduler.placement.handlers.waits import Explainer, Hopeless
+from services.scheduler.records.adapters import SqliteIndex
+from services.scheduler.records.handlers.recovery import Memory
+from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.server import SERVICE, Handlers, served
 from services.scheduler.settings import SchedulerSettings
+from services.scheduler.tasks.core.observation import OBSERVE_S
+from services.scheduler.tasks.handlers.absence import Absences
+from services.scheduler.tasks.handlers.actions import ActionHandlers
+from services.scheduler.tasks.handlers.observing import Consoles, Observer
+from services.scheduler.tasks.handlers.reading import ReadHandlers
+from services.scheduler.tasks.handlers.retention import Archivist, Cleaner
+from services.scheduler.tasks.handlers.submit import CommitHandlers
+from services.scheduler.tasks.handlers.tracking import Tracker
 
 PROG: Final = f"clusterodm {SERVICE}"
 CREW_COUNT: Final = 64

@@ -18,7 +18,15 @@ INTRUDERS = {
         "services/proxy/server/intruder.py",
         "import services.proxy.nodes.adapters",
     ),
-    "Inside the scheduler": ("services/scheduler/utils.py", ""),
+    "Inside the scheduler": ("services/scheduler/registry/intruder.py", "import services.scheduler.records.core"),
+    "Inside a story of the scheduler": (
+        "services/scheduler/tasks/core/intruder.py",
+        "import services.scheduler.tasks.handlers",
+    ),
+    "Only main opens the scheduler's adapters": (
+        "services/scheduler/demand/handlers.py",
+        "import services.scheduler.records.adapters",
+    ),
     "Inside the autoscaler": ("services/autoscaler/machines/core.py", "import services.autoscaler.planning.core.plan"),
     "Inside a story of the autoscaler": (
         "services/autoscaler/identity/core.py",
@@ -37,7 +45,7 @@ INTRUDERS = {
     "Services know each other": ("services/proxy/errors.py", "import services.admin.commands"),
     "deploy runs services": ("libs/common/model.py", "import services.proxy"),
     "Inside libs.common": ("libs/common/errors.py", "import libs.common.messages"),
-    "Cores are pure": ("services/scheduler/core/intruder.py", "import time"),
+    "Cores are pure": ("services/scheduler/task_life/intruder.py", "import time"),
     "The nouns, messages and errors": ("libs/common/identity.py", "import random"),
     "libs.http1 does no I/O": ("libs/http1/lines.py", "import time"),
     "The simulated node is a stranger": ("libs/nodesim/intruder.py", "import libs.common.version"),

@@ -15,7 +15,7 @@ from libs.common.model import Ended, Owner, Task, TaskState
 from libs.common.replicas import Replicas
 from libs.common.store import open_bucket
 from libs.common.testing import MemoryBus
-from services.scheduler.core.console import unpacked
+from services.scheduler.tasks.core.observation import unpacked
 from tests.nats import NatsServer
 from tests.scheduling import FakeNode, Play, a_play, task_id
 from tests.waiting import until

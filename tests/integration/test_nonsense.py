@@ -11,9 +11,9 @@ import pytest
 from libs.common.messages import AddNode
 from libs.common.nodeodm import NodeClient
 from libs.common.testing import FakeClock, MemoryBus, MemoryTerm
-from services.scheduler.adapters.nodeodm import NodeODMNodes
-from services.scheduler.core.nodes import NodeState
 from services.scheduler.main import Scheduler, wired
+from services.scheduler.node_client.adapters import NodeODMNodes
+from services.scheduler.registry.node_state import NodeState
 from tests.scheduling import NOW, settings
 from tests.waiting import until
 

@@ -14,7 +14,7 @@ import pyodm
 import pytest
 
 from libs.common.messages import VIEW_COMMAND, ViewCommand
-from services.scheduler.core.console import TAIL_COUNT
+from services.scheduler.tasks.core.observation import TAIL_COUNT
 from tests.cluster import Cluster
 from tests.datasets import expected, make_images, processed
 from tests.rented import KINDS, Rental, all_gone, create, finish, machines_of, rental, renting

@@ -10,7 +10,7 @@ from libs.common.errors import NodeFailed, NodeUnreachable, Refused
 from libs.common.model import Node, NodeId, NodeTaskId, OptionValue, StatusCode
 from libs.common.nodeodm import NodeClient
 from libs.nodesim.testing import NodeSimProcess
-from services.scheduler.adapters.nodeodm import NodeODMNodes
+from services.scheduler.node_client.adapters import NodeODMNodes
 from tests.ports import free_port
 from tests.waiting import until
 

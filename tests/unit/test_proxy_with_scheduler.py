@@ -21,9 +21,9 @@ from libs.common.testing import FakeClock, MemoryTerm
 from services.proxy.cluster.adapters import mirrored
 from services.proxy.forwarding.handlers.forwarder import Forwarder
 from services.proxy.spool.core.upload import submission_of
-from services.scheduler.core.board import Board
-from services.scheduler.core.demand import demand_of
+from services.scheduler.demand.core import demand_of
 from services.scheduler.main import Scheduler, running
+from services.scheduler.placement.core.cluster_state import Board
 from tests.forwarding import Nodes, World
 from tests.scheduling import FakeNode, FakeNodes, settings, task_id
 from tests.waiting import until

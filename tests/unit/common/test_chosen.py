@@ -9,7 +9,7 @@ from libs.common.chosen import chosen, differences
 from libs.common.model import InstanceId, LastKnown, NodeOption, OptionValue, StatusCode, Task, TaskId, TaskState
 from libs.nodesim.options import choose, load, with_post_processing
 from services.proxy.options.check import check_options
-from services.scheduler.core.ended import compacted
+from services.scheduler.task_life.attempts import compacted
 
 DSM, QUALITY = OptionValue("dsm", True), OptionValue("orthophoto-resolution", 16.0)
 

@@ -5,8 +5,8 @@ import pytest
 from libs.common.loops import background
 from libs.common.messages import Placed, Waiting
 from libs.common.model import Cleanup, StatusCode, TaskState
-from services.scheduler.core.board import Board
-from services.scheduler.core.console import own_lines
+from services.scheduler.placement.core.cluster_state import Board
+from services.scheduler.tasks.core.observation import own_lines
 from tests.scheduling import FakeNode, Play, a_play
 from tests.waiting import until
 

@@ -1,1 +1,0 @@
-"""The world, one vendor per module: its types and exceptions stop here."""

@@ -1,0 +1,56 @@
+"""What the silence of a holder means for an attempt that was placed with it.
+
+    never renewed, and nothing else heard of its holder either ──▶ NOT_TAKEN_UP: the slot goes to somebody else
+    renewed once, and silent since                            ──▶ SUSPECT: its node is asked whether it has the task
+
+The first is quick and asks nobody, because a holder begins nothing before its first renewal was answered: what it never renewed, no
+node has heard of. Should it wake up after all, that renewal is refused. Holders of earlier versions begin at once (`renews_first`
+is not set): after their silence the node is asked.
+"""
+
+from enum import Enum, auto
+from typing import Final
+
+from libs.common.clocks import Instant
+from libs.common.model import AttemptState, Task
+from services.scheduler.placement.core.cluster_state import Held
+
+TAKE_UP_S: Final = 3.0
+"""An answer takes milliseconds, and any word of its holder counts; so much a busy computer may be late."""
+UNHEARD_S: Final = 15.0
+"""However alive its holder is: by then an attempt that it has not renewed even once got lost on its way."""
+
+
+class Silence(Enum):
+    """What to do about it."""
+
+    NOTHING = auto()
+    NOT_TAKEN_UP = auto()
+    SUSPECT = auto()
+
+
+def judge(held: Held, now: Instant, longest_s: float) -> Silence:
+    """Judge an attempt that is being forwarded. `longest_s`: how long a holder may be silent that has begun it."""
+    silent_s = now - held.heard_at
+    if held.unheard_since is not None and held.renews_first:
+        lost = silent_s > TAKE_UP_S or now - held.unheard_since > UNHEARD_S
+        return Silence.NOT_TAKEN_UP if lost else Silence.NOTHING
+    return Silence.SUSPECT if silent_s > longest_of(held, longest_s) else Silence.NOTHING
+
+
+def longest_of(held: Held, longest_s: float) -> float:
+    """How long the holder of an attempt may be silent before its node is asked."""
+    return min(longest_s, UNHEARD_S) if held.unheard_since is not None else longest_s
+
+
+def is_current(task: Task, number: int, *states: AttemptState) -> bool:
+    """Whether this attempt is the one that counts, and in one of these states."""
+    return bool(task.attempt and task.attempt.number == number and task.attempt.state in states)
+
+
+def over(task: Task, number: int) -> bool:
+    """Whether this attempt was given up, so that what its holder did is in vain."""
+    attempt = task.attempt
+    if attempt is None or attempt.number != number:
+        return True
+    return attempt.state is AttemptState.ENDED and attempt.running_at_ms is None

@@ -1,0 +1,323 @@
+"""Follows the holders while they send a task to its node, and finds out what became of an attempt that nobody knows about.
+
+A holder renews each attempt before it begins it. Where even that does not come, nor anything else from it, the slot goes to others at once
+(forwarding/core.py): nothing was begun, and the holder is refused should it come after all.
+
+A holder that is silent for too long later on, or that sent the commit and did not see the answer, leaves an attempt *uncertain*. Then the node
+is asked: it has the task, so it runs; it does not have it, so the attempt is over; it cannot be reached, so it is asked again until
+the node's grace is over. Nothing else happens to the task before that, or it could run twice. A task that is found with images that its
+holder doubts (they may lie there twice, and the holder has not reported the proof) is removed from the node instead.
+
+"It does not have it" counts only when the node has gone on saying so for a while (`--commit-settle-s`), counted from its
+first denial and not from the doubt: a node that was frozen or cut off finds question and commit in its mailbox together when it comes
+back. Nothing can be on its way to the mailbox any more by then: a holder sends a commit within `COMMIT_WITHIN_S` of having the
+attempt confirmed, and is silent for longer before it is doubted.
+"""
+
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from libs.common.clocks import Instant
+from libs.common.errors import ClusterError, Refused
+from libs.common.lifecycle import Crew
+from libs.common.messages import (
+    TASK_STARTED,
+    Done,
+    RenewAttempt,
+    ReportForwarded,
+    ReportForwardFailed,
+    ReportInputsGone,
+    TaskRecord,
+)
+from libs.common.model import Attempt, AttemptState, Cleanup, Task, TaskId, TaskState
+from services.scheduler.events import Voice
+from services.scheduler.forwarding.core import TAKE_UP_S, Silence, is_current, judge, longest_of, over
+from services.scheduler.leadership import calm
+from services.scheduler.node_client.ports import NodeApi
+from services.scheduler.nodes.handlers.probing import Prober
+from services.scheduler.placement.handlers.place import Placer
+from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.registry.node_state import NodeState
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.task_life.attempts import Ending, Patience, refusal_in, to_clean
+from services.scheduler.task_life.life import Impossible, without_inputs
+from services.scheduler.task_life.transitions import started, tried, uncertain
+
+log = structlog.get_logger()
+
+ABSENT_S: Final = 2.0
+"""Longer between two checks: it was us who did not listen."""
+
+Report = RenewAttempt | ReportForwarded | ReportForwardFailed | ReportInputsGone
+
+
+class ForwardHandlers:
+    """Takes in what holders report, and what they don't."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 its collaborators
+        self,
+        ledger: Ledger,
+        api: NodeApi,
+        voice: Voice,
+        placer: Placer,
+        prober: Prober,
+        settings: SchedulerSettings,
+    ) -> None:
+        self._ledger = ledger
+        self._board = ledger.board
+        self._api = api
+        self._voice = voice
+        self._placer = placer
+        self._prober = prober
+        self._settings = settings
+        self._patience = patience_of(settings)
+        self._asking: set[TaskId] = set()
+        self._checked_at: Instant | None = None
+        self._denied: dict[TaskId, tuple[int, Instant]] = {}
+        """Attempts that their node says it does not have: number, and since when it has said so without a break."""
+
+    # --- what holders report ---------------------------------------------------------------------------------------
+
+    async def renew(self, asked: RenewAttempt) -> Done:
+        """Note that the holder is at it. Refused when the attempt no longer counts."""
+        self._placer.heard(asked.holder)
+        task = await self._reported(asked)
+        if not is_current(task, asked.attempt, AttemptState.FORWARDING):
+            raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
+        held = self._board.forwarding[task.id]
+        held.heard_at, held.doubtful, held.unheard_since = self._ledger.instant(), asked.doubtful, None
+        return Done()
+
+    async def forwarded(self, asked: ReportForwarded) -> TaskRecord:
+        """Note that the node has taken the commit. One for an attempt that is over is cleaned up there."""
+        self._placer.heard(asked.holder)
+        before = await self._reported(asked)
+
+        def decide(task: Task) -> Task:
+            if is_current(task, asked.attempt, AttemptState.FORWARDING, AttemptState.UNCERTAIN):
+                return self._started(task)
+            if over(task, asked.attempt):
+                return to_clean(task, asked.attempt, Cleanup.REMOVE)
+            return task
+
+        record = await self._ledger.change(asked.task, decide)
+        if over(record.task, asked.attempt):
+            raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
+        if before.state is not TaskState.RUNNING and record.task.state is TaskState.RUNNING:
+            await self._voice.of_task(TASK_STARTED, record.task)
+        return record
+
+    async def failed(self, asked: ReportForwardFailed) -> TaskRecord:
+        """Note that forwarding is over without success. An attempt that does not count any more changes nothing."""
+        self._placer.heard(asked.holder)
+        before = await self._reported(asked)
+        held = self._board.forwarding.get(asked.task)
+        if held is not None and is_current(before, asked.attempt, AttemptState.FORWARDING):
+            held.doubtful = asked.doubtful
+
+        def decide(task: Task) -> Task:
+            if not is_current(task, asked.attempt, AttemptState.FORWARDING):
+                return task
+            if asked.commit_uncertain:
+                return uncertain(task, asked.reason)
+            refusal = refusal_in(asked.reason) if asked.node_refused else None
+            if refusal and task.attempt:
+                return self._tried(task, self._board.site_of(task.attempt.node).unfit(refusal, asked.reason))
+            return self._tried(task, Ending(asked.reason, counted=asked.node_refused))
+
+        record = await self._ledger.change(asked.task, decide)
+        if record.task != before:
+            await self._after_failure(record.task, asked.reason)
+        return record
+
+    async def _after_failure(self, task: Task, reason: str) -> None:
+        if task.attempt and (node := self._board.nodes.get(task.attempt.node)):
+            self._prober.soon(node)
+        await self._voice.of_end(task, reason)
+
+    async def _reported(self, asked: Report) -> Task:
+        if not isinstance(asked, ReportInputsGone):
+            self._ledger.office.heed(asked.epoch)
+        found = await self._ledger.lookup(asked.task)
+        if found is None:
+            raise await self._ledger.missing(asked.task)
+        task = found.task
+        if task.holder != asked.holder:
+            raise Refused(f"{asked.task} is held by another proxy")
+        return task
+
+    async def inputs_gone(self, asked: ReportInputsGone) -> TaskRecord:
+        """Note that no other attempt can follow. Refused when the task may still be sent to a node."""
+        self._placer.heard(asked.holder)
+        await self._reported(asked)
+        try:
+            return await self._ledger.change(
+                asked.task, lambda task: without_inputs(task, asked.reason, self._ledger.now_ms())
+            )
+        except Impossible as error:
+            raise Refused(str(error)) from None
+
+    # --- what they don't -------------------------------------------------------------------------------------------
+
+    async def watch(self, crew: Crew) -> None:
+        """Check, again and again. A time in which we did not look ourselves is nobody's silence: what came is still to be read."""
+        now = self._ledger.instant()
+        absent_s = 0.0 if self._checked_at is None else now - self._checked_at
+        self._checked_at = now
+        if absent_s > ABSENT_S:
+            for held in self._board.forwarding.values():
+                if held.unheard_since is not None:
+                    held.heard_at = held.unheard_since = now
+        await self.check(crew)
+
+    async def check(self, crew: Crew) -> None:
+        """Look for holders that are silent, and ask nodes about what is uncertain."""
+        now = self._ledger.instant()
+        for task_id in self._denied.keys() - self._board.forwarding.keys():
+            del self._denied[task_id]
+        longest_s = self._settings.forward_silence_s
+        for task_id, held in list(self._board.forwarding.items()):
+            if held.uncertain_since is not None:
+                await self._ask_once(crew, task_id)
+                continue
+            match judge(held, now, longest_s):
+                case Silence.NOT_TAKEN_UP:
+                    await self._free(task_id)
+                case Silence.SUSPECT:
+                    await self._suspect(task_id, longest_of(held, longest_s))
+
+    async def _free(self, task_id: TaskId) -> None:
+        """Give the slot of an attempt to others that its holder has not taken up; its node has heard nothing of it."""
+        reason = f"its proxy has not taken it up within {TAKE_UP_S:g} s"
+
+        def decide(task: Task) -> Task:
+            held = self._board.forwarding.get(task_id)
+            if held is None or held.unheard_since is None or held.uncertain_since is not None:
+                return task
+            return self._tried(task, Ending(reason))
+
+        record = await self._ledger.change(task_id, decide)
+        if record.task.state is TaskState.WAITING:
+            log.warning("slot taken back", task=task_id, attempt=record.task.attempts[-1].number, reason=reason)
+
+    async def _suspect(self, task_id: TaskId, silent_s: float) -> None:
+        reason = f"its proxy has been silent for {silent_s:g} s"
+
+        def decide(task: Task) -> Task:
+            forwarding = task.attempt and task.attempt.state is AttemptState.FORWARDING
+            return uncertain(task, reason) if forwarding and task.state is TaskState.FORWARDING else task
+
+        record = await self._ledger.change(task_id, decide)
+        log.warning("attempt is uncertain", task=task_id, attempt=record.task.attempts[-1].number, reason=reason)
+
+    async def _ask_once(self, crew: Crew, task_id: TaskId) -> None:
+        if task_id not in self._asking:
+            self._asking.add(task_id)
+            await crew.start(self._resolve(task_id), name=f"resolve {task_id}")
+
+    async def _resolve(self, task_id: TaskId) -> None:
+        try:
+            task = self._board.tasks.get(task_id)
+            if task is not None and task.state is TaskState.FORWARDING:
+                await calm(lambda: self._ask_node(task), "check forwarding")()
+        finally:
+            self._asking.discard(task_id)
+
+    async def _ask_node(self, task: Task) -> None:
+        attempt = task.attempts[-1]
+        node = self._board.nodes.get(attempt.node)
+        if node is None:
+            await self._missed(task, attempt)
+            return
+        try:
+            look = await self._api.look(node.record, attempt.node_task_id, None, self._settings.poll_timeout_s)
+        except ClusterError as error:
+            self._denied.pop(task.id, None)
+            node.missed_at = self._ledger.instant()
+            if self._ledger.instant() - node.seen_at > self._settings.node_grace_s:
+                reason = f"the node cannot be asked whether it has the task: {error.message}"
+                await self._end(task, self._died_or_not(task, reason, node))
+            return
+        if look is not None and self._board.forwarding[task.id].doubtful:
+            await self._take_back(task, node)
+        elif look is not None:
+            await self._found(task)
+        elif self._is_denied_for_good(task.id, attempt.number):
+            reason = attempt.reason or "the node does not have the task"
+            await self._end(task, self._died_or_not(task, reason, node))
+
+    async def _missed(self, task: Task, attempt: Attempt) -> None:
+        """End an attempt whose node is not registered; one that was told of again waits for its node as for one that is silent."""
+        since = self._board.forwarding[task.id].uncertain_since if task.id in self._board.forwarding else None
+        now = self._ledger.instant()
+        if attempt.recovered and since is not None and now - since <= self._settings.node_grace_s:
+            return
+        await self._end(task, Ending("its node is not registered", cleanup=Cleanup.REMOVE))
+
+    def _is_denied_for_good(self, task_id: TaskId, number: int) -> bool:
+        """Note that the node does not have an attempt; whether it has said so for long enough."""
+        now = self._ledger.instant()
+        denied_number, since = self._denied.get(task_id, (number, now))
+        if denied_number != number:
+            since = now
+        self._denied[task_id] = (number, since)
+        return now - since >= self._settings.commit_settle_s
+
+    def _died_or_not(self, task: Task, reason: str, node: NodeState) -> Ending:
+        """End an attempt whose commit the node may have seen: it is fatal when the node has been away since."""
+        held = self._board.forwarding.get(task.id)
+        fatal = held is not None and node.missed_at is not None and held.began <= node.missed_at
+        return Ending(reason, counted=fatal, fatal=fatal, cleanup=Cleanup.REMOVE)
+
+    async def _found(self, asked: Task) -> None:
+        number = asked.attempts[-1].number
+
+        def decide(task: Task) -> Task:
+            return self._started(task) if is_current(task, number, AttemptState.UNCERTAIN) else task
+
+        record = await self._ledger.change(asked.id, decide)
+        if record.task.state is TaskState.RUNNING:
+            await self._voice.of_task(TASK_STARTED, record.task, reason="the node has it")
+
+    async def _take_back(self, task: Task, node: NodeState) -> None:
+        """Remove from its node a task of which nobody has proven that each image lies there once; asked again when that fails."""
+        attempt = task.attempts[-1]
+        with suppress(ClusterError):
+            await self._api.remove(node.record, attempt.node_task_id, self._settings.action_timeout_s)
+            reason = (
+                f"{attempt.reason or 'its proxy is silent'}; images may lie on the node twice, so it is removed there"
+            )
+            await self._end(task, Ending(reason, cleanup=Cleanup.REMOVE))
+
+    async def _end(self, asked: Task, ending: Ending) -> None:
+        number = asked.attempts[-1].number
+
+        def decide(task: Task) -> Task:
+            if not is_current(task, number, AttemptState.UNCERTAIN):
+                return task
+            return self._tried(task, ending)
+
+        record = await self._ledger.change(asked.id, decide)
+        await self._voice.of_end(record.task, ending.reason)
+
+    # --- both ------------------------------------------------------------------------------------------------------
+
+    def _started(self, task: Task) -> Task:
+        return started(task, self._board.name_of(task.attempts[-1].node), self._ledger.now_ms())
+
+    def _tried(self, task: Task, ending: Ending) -> Task:
+        where = self._board.name_of(task.attempts[-1].node)
+        return tried(task, ending, where, self._patience, self._ledger.now_ms())
+
+
+def patience_of(settings: SchedulerSettings) -> Patience:
+    """Read from the settings how often and how soon a task is tried again."""
+    return Patience(
+        max_attempts_count=settings.max_attempts,
+        first_backoff_ms=round(settings.retry_first_s * 1000),
+        max_backoff_ms=round(settings.retry_longest_s * 1000),
+        killer_nodes_count=settings.killer_nodes_count,
+        killer_within_ms=round(settings.killer_within_s * 1000),
+    )

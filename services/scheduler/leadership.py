@@ -1,0 +1,71 @@
+"""Whether this scheduler leads, and what its loops do while nobody does.
+
+Whether this scheduler may decide at this moment, and why no task is ever placed twice although schedulers come and go.
+
+Any number of schedulers run; one holds the office (libs/common/leases.py), the others stand by. A term has an epoch, and each
+term's is higher than those before. What keeps two terms from doing the same thing:
+
+1. An attempt begins with a write of its task's record at the revision that was read, and a holder hears of it only after
+   that write. Of two schedulers that write at the same revision one fails, reads again, and finds the other's attempt.
+2. Before each write, and before anything is told to a node, the term is looked at (`require`). A scheduler that was frozen
+   finds its term over as soon as it goes on. The bus looks again before it hands out an answer.
+3. A write that was on its way while its scheduler was frozen may still arrive. Either it is at an old revision, and NATS
+   refuses it; or nothing has happened to the task since, and it counts: the new scheduler follows the records for as long as
+   its term lasts, and takes it in (`Ledger.follow_others`).
+4. Before a proxy commits on a node, it has the attempt confirmed by whoever is in office. A placement or hint of an
+   older term than it has heard of, it does not even begin with.
+
+Requests are heard by each scheduler that thinks it is in office, and answered by the one whose term is valid (ports.Bus.serve).
+
+Loops while NATS is away or a task is removed under their hands: a line, no trace, and the next round tries again.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from libs.common.errors import BusFailed, NotFound
+from libs.common.ports import Term
+
+
+class Office:
+    """The right to decide, while it lasts."""
+
+    def __init__(self, term: Term) -> None:
+        self._term = term
+
+    def __repr__(self) -> str:
+        """Show the epoch and whether it still counts."""
+        return f"Office(epoch={self.epoch} {'valid' if self._term.valid else 'over'})"
+
+    @property
+    def epoch(self) -> int:
+        """Which term it is."""
+        return self._term.epoch
+
+    def require(self) -> None:
+        """Raise BusFailed when the term is over: whoever asked should ask again, and will reach another."""
+        if not self._term.valid:
+            raise BusFailed("this scheduler is no longer in office")
+
+    def heed(self, epoch: int) -> None:
+        """Raise BusFailed when somebody has heard of a later term than this."""
+        if epoch > self.epoch:
+            raise BusFailed(f"a later scheduler is in office (epoch {epoch}, not {self.epoch})")
+
+
+log = structlog.get_logger()
+
+
+def calm(act: Callable[[], Awaitable[object]], name: str) -> Callable[[], Awaitable[None]]:
+    """Wrap what a loop does."""
+
+    async def acted() -> None:
+        try:
+            await act()
+        except NotFound as error:
+            log.debug("task went away meanwhile", loop=name, error=error.message)
+        except BusFailed as error:
+            log.warning("loop is interrupted", loop=name, error=error.message)
+
+    return acted

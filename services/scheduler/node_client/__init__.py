@@ -1,0 +1,1 @@
+"""Asking nodes, and telling them."""

@@ -1,0 +1,1 @@
+"""Commands of operators, probes, drains, and failures."""

@@ -1,0 +1,230 @@
+"""What operators ask about nodes."""
+
+import asyncio
+from typing import Final
+
+import msgspec
+import structlog
+
+from libs.common.clocks import WallMs
+from libs.common.errors import NoNode, NotFound, Refused
+from libs.common.hosts import FORMS, is_host, shown
+from libs.common.messages import (
+    NODE_ADDED,
+    NODE_DRAINED,
+    NODE_LOCKED,
+    NODE_REMOVED,
+    NODE_UNLOCKED,
+    AddNode,
+    BestNode,
+    BestNodeFound,
+    Done,
+    DrainNode,
+    FindUiNode,
+    ListNodes,
+    NodeList,
+    NodeRef,
+    NodeView,
+    UiNode,
+    UpdateNodes,
+)
+from libs.common.model import Node, NodeId
+from services.scheduler.events import Voice
+from services.scheduler.nodes.handlers.probing import Prober
+from services.scheduler.placement.core.cluster_state import Board
+from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.registry.node_state import NodeState
+from services.scheduler.registry.ranking import Need, best
+
+log = structlog.get_logger()
+
+LARGEST_PORT: Final = 65535
+
+
+class NodeHandlers:
+    """Adds, removes, locks, lists."""
+
+    def __init__(self, ledger: Ledger, prober: Prober, voice: Voice) -> None:
+        self._ledger = ledger
+        self._registry = ledger.board.nodes
+        self._prober = prober
+        self._voice = voice
+        self._one_at_a_time = asyncio.Lock()
+
+    async def add(self, asked: AddNode) -> NodeView:
+        """Register a node and ask it how it is: when it answers at once, the next list shows it online."""
+        check_address(asked.hostname, asked.port)
+        async with self._one_at_a_time:
+            node = await self._ledger.write_node(
+                node_id(asked.hostname, asked.port), lambda known: self._new_record(asked, known)
+            )
+        await self._voice.of_node(NODE_ADDED, node.record)
+        await self._prober.first_look(node)
+        return view_of(self._ledger.board, node)
+
+    async def remove(self, asked: NodeRef) -> Done:
+        """Take a node off the list. Tasks that run there go on and are followed to their end."""
+        async with self._one_at_a_time:
+            node = self._find(asked.node)
+            self._ledger.board.release_on(node.id)
+            await self._ledger.retire_node(node.id)
+        await self._voice.of_node(NODE_REMOVED, node.record, reason=f"{len(node.tasks)} tasks go on there")
+        return Done()
+
+    async def lock(self, asked: NodeRef) -> NodeView:
+        """Send no new tasks there."""
+        return await self._set_lock(asked.node, locked=True)
+
+    async def unlock(self, asked: NodeRef) -> NodeView:
+        """Send tasks there again."""
+        return await self._set_lock(asked.node, locked=False)
+
+    async def drain(self, asked: DrainNode) -> NodeView:
+        """Send no new tasks there, and take it off the list when it has none."""
+        if asked.deadline_s is not None and asked.deadline_s < 0:
+            raise Refused("the deadline of a drain lies in the future")
+        async with self._one_at_a_time:
+            node = self._find(asked.node)
+            now_ms = self._ledger.now_ms()
+            await self._ledger.write_node(
+                node.id, lambda known: with_drain(registered(known), asked.deadline_s, now_ms)
+            )
+            self._ledger.board.release_on(node.id)
+        reason = "" if asked.deadline_s is None else f"what waits there is moved in {asked.deadline_s:g} s"
+        await self._voice.of_node(NODE_DRAINED, node.record, reason=reason)
+        return view_of(self._ledger.board, node)
+
+    async def list_nodes(self, _asked: ListNodes) -> NodeList:
+        """Show all nodes."""
+        return NodeList(nodes=node_views(self._ledger.board))
+
+    async def update(self, _asked: UpdateNodes) -> NodeList:
+        """Ask all nodes now; answered when all have answered or timed out."""
+        await self._prober.probe_all()
+        return NodeList(nodes=node_views(self._ledger.board))
+
+    async def best(self, asked: BestNode) -> BestNodeFound:
+        """Say which node a task of so many images would go to; it has had its turn by that, as in the original."""
+        choice = best(self._registry.listed(), Need(images_count=asked.images_count))
+        if choice is None:
+            return BestNodeFound(node=None)
+        self._registry.take_turn(choice.node)
+        log.info("best node", images=asked.images_count, node=choice.node.id, reason=choice.reason)
+        return BestNodeFound(node=view_of(self._ledger.board, choice.node))
+
+    async def find_ui(self, _asked: FindUiNode) -> UiNode:
+        """Say which node serves the web page."""
+        node = self._registry.first_online()
+        if node is None:
+            raise NoNode("No nodes available")
+        return UiNode(node=node.id)
+
+    async def _set_lock(self, asked: NodeId, *, locked: bool) -> NodeView:
+        async with self._one_at_a_time:
+            node = self._find(asked)
+            if node.record.locked != locked or (node.record.draining and not locked):
+                await self._ledger.write_node(node.id, lambda known: with_lock(registered(known), locked))
+                await self._voice.of_node(NODE_LOCKED if locked else NODE_UNLOCKED, node.record)
+            if locked:
+                self._ledger.board.release_on(node.id)
+                self._ledger.room.set()
+        return view_of(self._ledger.board, node)
+
+    def _find(self, asked: NodeId) -> NodeState:
+        node = self._registry.get(asked)
+        if node is None or node.record.retired:
+            raise NotFound(f"There is no node {asked}")
+        return node
+
+    def _new_record(self, asked: AddNode, known: Node | None) -> Node:
+        check_new(asked, known)
+        return Node(
+            id=node_id(asked.hostname, asked.port),
+            hostname=asked.hostname,
+            port=asked.port,
+            token=asked.token,
+            locked=asked.locked,
+            labels=asked.labels,
+            machine=asked.machine,
+            added_at_ms=self._later_than_all(),
+        )
+
+    def _later_than_all(self) -> int:
+        """Keep the order of adding apart, whatever the clock does."""
+        latest = max((node.record.added_at_ms for node in self._registry), default=0)
+        return max(self._ledger.now_ms(), latest + 1)
+
+
+def registered(record: Node | None) -> Node:
+    """Insist that a node is there. Raises NotFound."""
+    if record is None:
+        raise NotFound("The node is gone")
+    return record
+
+
+def check_new(asked: AddNode, known: Node | None) -> None:
+    """Refuse a node that is registered already, or one whose key another has."""
+    if known is None or known.retired:
+        return
+    if (known.hostname, known.port) == (asked.hostname, asked.port):
+        raise Refused(f"{known.name} is registered already")
+    raise Refused(f"{shown(asked.hostname, asked.port)} cannot be told from {known.name}, which is registered already")
+
+
+def check_address(hostname: str, port: int) -> None:
+    """Refuse what cannot be an address."""
+    if not is_host(hostname):
+        raise Refused(f"{hostname[:60]!a} is not a host name: {FORMS}")
+    if not 1 <= port <= LARGEST_PORT:
+        raise Refused(f"{port} is not a port (1 to {LARGEST_PORT})")
+
+
+def node_id(hostname: str, port: int) -> NodeId:
+    """Make the key of a node: what a key-value store does not allow becomes an underscore."""
+    kept = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-_.") else "_" for sign in hostname)
+    return NodeId(f"{kept}-{port}")
+
+
+def with_lock(record: Node, locked: bool) -> Node:
+    """Lock or unlock. Unlocking ends a drain, too."""
+    if locked:
+        return msgspec.structs.replace(record, locked=True)
+    return msgspec.structs.replace(record, locked=False, draining=False, drain_until_ms=None, drain_s=0.0)
+
+
+def with_drain(record: Node, deadline_s: float | None, now_ms: WallMs) -> Node:
+    """Take no more tasks; what waits there is moved after the deadline, if there is one."""
+    until_ms = None if deadline_s is None else now_ms + round(deadline_s * 1000)
+    return msgspec.structs.replace(record, draining=True, drain_until_ms=until_ms, drain_s=deadline_s or 0.0)
+
+
+def node_view(node: NodeState, number: int) -> NodeView:
+    """Show a node. `number`: its place in the list, from 1."""
+    record = node.record
+    return NodeView(
+        id=record.id,
+        number=number,
+        hostname=record.hostname,
+        port=record.port,
+        has_token=bool(record.token),
+        locked=record.locked,
+        draining=record.draining,
+        drain_until_ms=record.drain_until_ms,
+        auto_spawned=record.machine is not None,
+        labels=record.labels,
+        online=node.online,
+        info=node.info,
+        info_at_ms=node.info_at_ms,
+        slots_used_count=node.ours_count,
+        trouble="" if node.online else node.trouble,
+    )
+
+
+def node_views(board: Board) -> tuple[NodeView, ...]:
+    """Show all nodes."""
+    return tuple(node_view(node, number) for number, node in enumerate(board.nodes.listed(), start=1))
+
+
+def view_of(board: Board, node: NodeState) -> NodeView:
+    """Show one node with its place in the list."""
+    return node_view(node, board.nodes.listed().index(node) + 1)

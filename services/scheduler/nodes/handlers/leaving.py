@@ -1,0 +1,209 @@
+"""Nodes that go: drained by an operator, silent for too long, or lost with their machine.
+
+Nodes that leave: no new tasks, and off the list when they have none.
+
+At its deadline, what waits for its turn on a draining node is moved. The node is asked first; only what it has not begun with is
+taken, by removing it there under the task's lock and then ending the attempt. Should the write fail after that, the next look
+finds that the node does not know the task, and it gets a new attempt in that way. What the node processes is left to end.
+
+Gives up attempts on nodes that have been silent for longer than their grace.
+
+Silent means: neither a probe nor a look was answered. What is given up is written with a cleanup, so that a node which returns is
+told to remove it. After a start of the scheduler the grace begins anew. When the autoscaler says that a node's machine goes,
+nothing is waited for, whether the node is on the list or not.
+
+Nobody was silent while nobody listened: when this process was frozen, or its computer slept, that time is taken off each node's silence.
+"""
+
+from typing import Final
+
+import msgspec
+import structlog
+
+from libs.common.clocks import Instant
+from libs.common.errors import ClusterError, NotFound
+from libs.common.lifecycle import Crew
+from libs.common.messages import NODE_REMOVED, Done, LoseNode
+from libs.common.model import Attempt, Cleanup, MachineId, NodeId, StatusCode, Task, TaskId, TaskState
+from services.scheduler.events import Voice
+from services.scheduler.forwarding.handlers import patience_of
+from services.scheduler.leadership import calm
+from services.scheduler.node_client.ports import NodeApi
+from services.scheduler.placement.core.cluster_state import LONGEST_S
+from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.registry.node_state import NodeState
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.task_life.attempts import LOST, MOVED, Ending
+from services.scheduler.task_life.life import with_attempt
+from services.scheduler.task_life.transitions import tried
+from services.scheduler.tasks.handlers.tracking import Tracker
+
+log = structlog.get_logger()
+
+DRAINED = "the node is being drained"
+
+
+class Drainer:
+    """Sees draining nodes off."""
+
+    def __init__(self, ledger: Ledger, api: NodeApi, voice: Voice, settings: SchedulerSettings) -> None:
+        self._ledger = ledger
+        self._board = ledger.board
+        self._api = api
+        self._voice = voice
+        self._patience = patience_of(settings)
+        self._timeout_s = settings.action_timeout_s
+        self._under_way: set[NodeId] = set()
+        self._due: dict[NodeId, tuple[int, Instant]] = {}
+        """Deadlines as they are recorded, and the instants that they became when they were first seen."""
+
+    async def check(self, crew: Crew) -> None:
+        """Take empty ones off the list; move what waits on those whose time is up."""
+        for node in list(self._board.nodes):
+            if not node.record.draining or node.record.retired:
+                continue
+            if not node.ours_count:
+                await self._let_go(node)
+            elif self._is_due(node) and node.id not in self._under_way:
+                self._under_way.add(node.id)
+                await crew.start(self._empty(node), name=f"drain {node.id}")
+
+    async def _let_go(self, node: NodeState) -> None:
+        await self._ledger.retire_node(node.id)
+        self._due.pop(node.id, None)
+        await self._voice.of_node(NODE_REMOVED, node.record, reason="drained")
+
+    def _is_due(self, node: NodeState) -> bool:
+        until_ms = node.record.drain_until_ms
+        return until_ms is not None and self._deadline(node, until_ms) <= self._ledger.instant() and node.online
+
+    def _deadline(self, node: NodeState, until_ms: int) -> Instant:
+        recorded_ms, due = self._due.get(node.id, (0, self._ledger.instant()))
+        if recorded_ms != until_ms:
+            due = self._ledger.now().until(until_ms, node.record.drain_s or LONGEST_S)
+            self._due[node.id] = until_ms, due
+        return due
+
+    async def _empty(self, node: NodeState) -> None:
+        try:
+            for task in list(node.tasks):
+                await calm(lambda task=task: self._move(task, node), "drain nodes")()  # type: ignore[misc]
+        finally:
+            self._under_way.discard(node.id)
+
+    async def _move(self, task_id: TaskId, node: NodeState) -> None:
+        async with self._ledger.holding(task_id):
+            task = self._board.tasks.get(task_id)
+            if task is None or task.state is not TaskState.RUNNING or task.attempts[-1].node != node.id:
+                return
+            if not await self._taken_back(task, task.attempts[-1], node):
+                return
+            record = await self._ledger.write(task_id, lambda now: self._moved(now, node))
+        await self._voice.of_end(record.task, DRAINED)
+
+    def _moved(self, task: Task, node: NodeState) -> Task:
+        ending = Ending(DRAINED, MOVED)
+        return tried(self._board.final(task), ending, node.record.name, self._patience, self._ledger.now_ms())
+
+    async def _taken_back(self, task: Task, attempt: Attempt, node: NodeState) -> bool:
+        """Remove a task from its node if that has not begun with it; whether it is gone there."""
+        try:
+            look = await self._api.look(node.record, attempt.node_task_id, None, self._timeout_s)
+            if look is None or look.code is not StatusCode.QUEUED:
+                return False
+            await self._api.remove(node.record, attempt.node_task_id, self._timeout_s)
+        except ClusterError as error:
+            log.info("task not moved", task=task.id, node=node.id, error=error.message)
+            return False
+        return True
+
+
+ABSENT_S: Final = 1.0
+"""Twice as long as `watch` pauses."""
+
+
+class Loser:
+    """Watches the silence of nodes."""
+
+    def __init__(self, ledger: Ledger, tracker: Tracker, voice: Voice, settings: SchedulerSettings) -> None:
+        self._ledger = ledger
+        self._tracker = tracker
+        self._voice = voice
+        self._grace_s = settings.node_grace_s
+        self._killer_within_s = settings.killer_within_s
+        self._watched_at: Instant | None = None
+
+    async def watch(self) -> None:
+        """Check, again and again. A time in which we did not look ourselves counts as nobody's silence."""
+        now = self._ledger.instant()
+        away_s = 0.0 if self._watched_at is None else now - self._watched_at
+        self._watched_at = now
+        if away_s > ABSENT_S:
+            log.warning("this scheduler was away", away_s=round(away_s, 3))
+            for node in self._ledger.board.nodes:
+                node.seen_at = min(now, node.seen_at + away_s)
+        await self.check()
+
+    async def check(self) -> None:
+        """Give up what runs on nodes that are silent for too long."""
+        for node in list(self._ledger.board.nodes):
+            if node.online or not node.tasks:
+                continue
+            silent_s = self._ledger.instant() - node.seen_at
+            if silent_s > self._grace_s:
+                await self._give_up_on(node, silent_s)
+
+    async def _give_up_on(self, node: NodeState, silent_s: float) -> None:
+        reason = f"the node has been silent for {silent_s:.0f} s"
+        for task_id in list(node.tasks):
+            task = self._ledger.board.tasks[task_id]
+            if task.state is TaskState.RUNNING:
+                await self._tracker.give_up(task_id, self._lost(task, node, reason))
+
+    def _lost(self, task: Task, node: NodeState, reason: str) -> Ending:
+        fatal = node.seen_at - self._ledger.board.began.get(task.id, node.seen_at) <= self._killer_within_s
+        return Ending(reason, LOST, counted=True, fatal=fatal, cleanup=Cleanup.REMOVE)
+
+    async def lose(self, asked: LoseNode) -> Done:
+        """Take a node off the list whose machine goes, and give up at once what runs on either. Raises NotFound."""
+        node = self._node_of(asked)
+        if node is None and asked.machine is None:
+            raise NotFound(f"There is no node {asked.node}")
+        held = self._on_machine(asked.machine)
+        if node is not None:
+            held |= node.tasks
+            self._ledger.board.release_on(node.id)
+            await self._ledger.retire_node(node.id)
+            await self._voice.of_node(NODE_REMOVED, node.record, reason=asked.reason)
+        for task_id in held:
+            await self._give_up_at_once(task_id, asked)
+        return Done()
+
+    def _node_of(self, asked: LoseNode) -> NodeState | None:
+        """Find the node on the list; at an address that has been given to another machine it is that one's."""
+        node = self._ledger.board.nodes.get(asked.node) if asked.node else None
+        if node is None or node.record.retired:
+            return None
+        return node if asked.machine is None or node.record.machine in {None, asked.machine} else None
+
+    def _on_machine(self, machine: MachineId | None) -> set[TaskId]:
+        """Find what is on a machine by the tasks' own records: its node may be registered no more, or not yet."""
+        board = self._ledger.board
+        under_way = (board.tasks[task] for task in (*board.running, *board.forwarding)) if machine else ()
+        return {task.id for task in under_way if task.attempt and task.attempt.machine == machine}
+
+    async def _give_up_at_once(self, task_id: TaskId, asked: LoseNode) -> None:
+        task = self._ledger.board.tasks.get(task_id)
+        if task is None:
+            return
+        if task.state is TaskState.RUNNING:
+            await self._tracker.give_up(task_id, Ending(asked.reason, LOST, counted=True))
+        elif task.state is TaskState.FORWARDING:
+            await self._ledger.change(task_id, waits_for_no_node)
+
+
+def waits_for_no_node(task: Task) -> Task:
+    """Let an attempt that its holder has told of again wait for its node no longer: that does not come."""
+    if task.state is not TaskState.FORWARDING:
+        return task
+    return msgspec.structs.replace(task, attempts=with_attempt(task, recovered=False))

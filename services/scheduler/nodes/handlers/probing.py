@@ -1,0 +1,208 @@
+"""Asks every node how it is, each on its own, off the request path.
+
+A node is due every few seconds, give or take a little. All are asked at once when the scheduler starts, and the second time after a
+part of the interval that chance gives to each: from then on a thousand of them are spread evenly over it. Those that are due
+together are one round (libs/common/rounds.py): each answer is taken in where it arrives. A slow or hung node holds one place
+until its time limit and delays nobody else.
+"""
+
+import asyncio
+import random
+from collections import deque
+from typing import Final
+
+import structlog
+
+from libs.common.delay_queue import Rota
+from libs.common.errors import ClusterError
+from libs.common.lifecycle import Crew
+from libs.common.loops import beat
+from libs.common.messages import NODE_OFFLINE, NODE_ONLINE, Event, NodeEvent
+from libs.common.model import Node, NodeId, NodeInfo
+from services.scheduler.events import Voice
+from services.scheduler.node_client.ports import NodeApi
+from services.scheduler.placement.core.cluster_state import OnNode
+from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.registry.node_state import NodeState, is_other
+from services.scheduler.settings import SchedulerSettings
+
+log = structlog.get_logger()
+
+JITTER: Final = 0.2
+UPDATE_LIMIT_S: Final = 12.0
+"""Two probes that end by their time limit, and a little."""
+FIRST_LOOK_S: Final = 2.0
+TOGETHER: Final = 0.05
+"""Those that are due within such a part of the interval are asked together: the loop wakes for them a few times a second, not for each."""
+TOGETHER_S: Final = 0.1
+"""But within so long at least."""
+IDLE_S: Final = 1.0
+
+
+class Prober:
+    """Keeps the registry's liveness up to date."""
+
+    def __init__(self, ledger: Ledger, api: NodeApi, voice: Voice, settings: SchedulerSettings) -> None:
+        self._ledger = ledger
+        self._registry = ledger.board.nodes
+        self._api = api
+        self._voice = voice
+        self._settings = settings
+        self._rota: Rota[NodeId] = Rota()
+        self._under_way: dict[NodeId, Asked] = {}
+        """Those of rounds."""
+        self._to_tell: deque[tuple[Event[NodeEvent], Node, str]] = deque()
+        self._woken = asyncio.Event()
+        self._together_s = max(TOGETHER_S, settings.probe_every_s * TOGETHER)
+
+    def soon(self, node: NodeState) -> None:
+        """Ask this node next."""
+        self._rota.set(node.id, self._ledger.instant())
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Ask for ever, beginning with all."""
+        for known in self._registry:
+            self._rota.set(known.id, self._ledger.instant())
+        async with Crew(self._settings.probes_at_once_count) as crew:
+            while True:
+                beat()
+                if self._to_tell:
+                    await crew.start(self._tell(), name="tell of nodes")
+                if asked := self._due():
+                    await crew.start(self._round(asked), name="probe nodes")
+                await self._pause()
+
+    def _due(self) -> "list[Asked]":
+        """Take out whose turn it is, as many as may be asked now."""
+        room_count = self._settings.probes_at_once_count - len(self._under_way)
+        due = self._rota.take_due(self._ledger.instant(), room_count)
+        nodes = (self._registry.get(node) for node in due if node not in self._under_way)
+        asked = [Asked(node, self._ledger.board.ours_on(node)) for node in nodes if node is not None]
+        self._under_way.update((each.id, each) for each in asked)
+        return asked
+
+    async def first_look(self, node: NodeState) -> None:
+        """Ask a node that has just been added, for a moment; whoever lists it next sees what is true. Then as all others."""
+        try:
+            async with asyncio.timeout(FIRST_LOOK_S):
+                await self.probe(node)
+        except TimeoutError:
+            self.soon(node)
+        else:
+            self._rota.set(node.id, self._ledger.instant() + self._settings.probe_every_s)
+            self._woken.set()
+
+    async def probe_all(self) -> None:
+        """Ask every node now, and wait until it is known of each how it is, or the time is up."""
+        probes = [self._probe_until_sure(node) for node in self._registry]
+        try:
+            async with asyncio.timeout(UPDATE_LIMIT_S):
+                await asyncio.gather(*probes)
+        except TimeoutError:
+            log.warning("not all nodes answered in time", nodes=len(probes))
+
+    async def _probe_until_sure(self, node: NodeState) -> None:
+        """Ask; one that is believed to be online although it does not answer is asked again at once."""
+        await self.probe(node)
+        if node.online and node.misses_count:
+            await self.probe(node)
+
+    async def probe(self, node: NodeState) -> None:
+        """Ask one node and take in what it says."""
+        before = self._ledger.board.ours_on(node)
+        said: NodeInfo | ClusterError
+        try:
+            said = await self._api.info(node.record, self._settings.probe_timeout_s)
+        except ClusterError as error:
+            said = error
+        self._take_in(node, said, before)
+        await self._tell()
+
+    async def _round(self, asked: "list[Asked]") -> None:
+        """Ask some at once."""
+        records = [each.node.record for each in asked]
+        try:
+            await self._api.infos(records, self._heard_in_round, self._settings.probe_timeout_s)
+        finally:
+            for each in asked:
+                if each.id in self._under_way:
+                    self._ask_again(each)
+
+    def _heard_in_round(self, record: Node, said: NodeInfo | ClusterError) -> None:
+        asked = self._under_way[record.id]
+        self._take_in(asked.node, said, asked.before)
+        self._ask_again(asked)
+        if self._to_tell:
+            self._woken.set()
+
+    def _ask_again(self, asked: "Asked") -> None:
+        """Give a node its next turn, once it was asked."""
+        if self._under_way.get(asked.id) is not asked:
+            return
+        if len(self._under_way) >= self._settings.probes_at_once_count:
+            self._woken.set()
+        del self._under_way[asked.id]
+        if self._registry.get(asked.id) is not None:
+            share = random.uniform(asked.earliest, 1 + JITTER)  # noqa: S311 no secret
+            self._rota.set(asked.id, self._ledger.instant() + self._settings.probe_every_s * share)
+
+    def _take_in(self, node: NodeState, said: NodeInfo | ClusterError, before: OnNode) -> None:
+        if self._registry.get(node.id) is not node:
+            return
+        if isinstance(said, ClusterError):
+            self._missed(node, said.message)
+        else:
+            self._heard(node, said, before)
+
+    def _heard(self, node: NodeState, info: NodeInfo, before: OnNode) -> None:
+        version, known = self._registry.version, node.info
+        ours = self._ledger.board.ours_since(node, before)
+        came = self._registry.hit(node, info, ours, self._ledger.now())
+        if self._registry.version != version:
+            self._ledger.room.set()
+        if came or is_other(known, info):
+            self._ledger.news.set()
+        if came:
+            self._ledger.online.set()
+            self._to_tell.append((NODE_ONLINE, node.record, f"{info.engine} {info.engine_version}"))
+
+    def _missed(self, node: NodeState, trouble: str) -> None:
+        if self._registry.miss(node, trouble, self._ledger.instant()):
+            self._ledger.board.release_on(node.id)
+            self._ledger.room.set()
+            self._ledger.news.set()
+            self._to_tell.append((NODE_OFFLINE, node.record, trouble))
+
+    async def _tell(self) -> None:
+        """Say who came and who went, in that order."""
+        while self._to_tell:
+            event, record, reason = self._to_tell.popleft()
+            await self._voice.of_node(event, record, reason=reason)
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(
+                self._rota.left_s(self._ledger.instant(), most_s=IDLE_S, least_s=self._together_s)
+            ):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+        self._woken.clear()
+
+
+class Asked:
+    """A node that is being asked in a round."""
+
+    __slots__ = ("before", "earliest", "id", "node")
+
+    def __init__(self, node: NodeState, before: OnNode) -> None:
+        self.id = node.id
+        self.node = node
+        self.before = before
+        self.earliest = 1 - JITTER if node.asked else 0.0
+        """Its next turn, as a share of the interval: the second spreads them."""
+
+    def __repr__(self) -> str:
+        """Show which."""
+        return f"Asked({self.id})"

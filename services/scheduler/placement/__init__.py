@@ -1,0 +1,1 @@
+"""Which waiting task gets which slot, and why one gets none."""

@@ -1,0 +1,157 @@
+"""Waiting tasks by who holds them, whose they are and what they need, so that a question about all of a kind is asked once.
+
+A *lane* holds the tasks of one holder and one owner that fit exactly the same nodes, in the order of their commits. How many images
+a task has matters to a node only by the node's limit; so between two limits that occur all numbers are alike, and a lane stands for
+all of them (`Kind.rung`). Where tasks need more than room for their images (memory, a number of images that is not known yet, not one of some nodes) each
+such need is a lane of its own.
+
+So there are about as many lanes as holders times kinds of nodes, however many tasks wait: what is free is compared with each
+lane, and not with each task. Owners are told apart only where they are limited.
+
+When another limit of images appears among the nodes all tasks are filed anew; that is rare.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from libs.common.model import InstanceId, Owner, Task, TaskId
+from services.scheduler.records.core import Key, Ordered, key_of
+from services.scheduler.registry.ranking import Need, NodeOnMachine, need_of
+
+NOBODY = Owner("")
+
+
+class Kind(NamedTuple):
+    """What decides which nodes take a task."""
+
+    rung: int
+    """Between which limits of images it is; -1: a need of its own."""
+    images_count: int = 0
+    min_memory_bytes: int = 0
+    images_known: bool = True
+    barred: frozenset[NodeOnMachine] = frozenset()
+
+
+class LaneId(NamedTuple):
+    """Whose tasks, and which."""
+
+    holder: InstanceId
+    owner: Owner
+    kind: Kind
+
+
+@dataclass(eq=False)
+class Lane:
+    """Tasks of one holder and owner that fit the same nodes."""
+
+    id: LaneId
+    need: Need
+    """Of any of them, as far as nodes that take it or not are concerned."""
+    order: Ordered = field(default_factory=Ordered)
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Key]:
+        """First the oldest."""
+        return self.order.keys()
+
+
+class Lanes:
+    """All waiting tasks for which no slot is reserved."""
+
+    def __init__(self, *, by_owner: bool) -> None:
+        self._by_owner = by_owner
+        self._limits: tuple[int, ...] = ()
+        self._of_holder: dict[InstanceId, dict[LaneId, Lane]] = {}
+        self._filed: dict[TaskId, LaneId] = {}
+        self._images: dict[TaskId, int] = {}
+        self.images_count = 0
+        """Of all of them, as far as they are known."""
+        self.version = 0
+        """Grows with every change."""
+
+    def __repr__(self) -> str:
+        """Show how many tasks, and in how many lanes."""
+        lanes_count = sum(len(lanes) for lanes in self._of_holder.values())
+        return f"Lanes({len(self._filed)} in {lanes_count})"
+
+    def __len__(self) -> int:
+        """How many tasks."""
+        return len(self._filed)
+
+    def __contains__(self, task: TaskId) -> bool:
+        """Whether a task is there."""
+        return task in self._filed
+
+    def __iter__(self) -> Iterator[Lane]:
+        """Go through all lanes."""
+        return (lane for lanes in self._of_holder.values() for lane in lanes.values())
+
+    def holders(self) -> tuple[InstanceId, ...]:
+        """Name the holders of waiting tasks."""
+        return tuple(self._of_holder)
+
+    def of_holder(self, holder: InstanceId) -> tuple[Lane, ...]:
+        """List the lanes of a holder."""
+        return tuple(self._of_holder.get(holder, {}).values())
+
+    def lane_of(self, task: TaskId) -> Lane | None:
+        """Find the lane that a task is in."""
+        found = self._filed.get(task)
+        return self._of_holder[found.holder][found] if found else None
+
+    def add(self, task: Task) -> None:
+        """Put a task in its place; one that is there with the same need stays."""
+        lane_id = LaneId(task.holder, task.owner if self._by_owner else NOBODY, self._kind_of(task))
+        if self._filed.get(task.id) == lane_id:
+            return
+        self.discard(task)
+        lanes = self._of_holder.setdefault(task.holder, {})
+        if lane_id not in lanes:
+            lanes[lane_id] = Lane(lane_id, self._need_of(lane_id.kind))
+        lanes[lane_id].order.add(key_of(task))
+        self._filed[task.id] = lane_id
+        self._images[task.id] = task.images_count or 0
+        self.images_count += task.images_count or 0
+        self.version += 1
+
+    def discard(self, task: Task) -> None:
+        """Take a task out; nothing happens when it is not there."""
+        lane_id = self._filed.pop(task.id, None)
+        if lane_id is None:
+            return
+        lanes = self._of_holder[lane_id.holder]
+        lanes[lane_id].order.discard(key_of(task))
+        if not lanes[lane_id]:
+            del lanes[lane_id]
+        if not lanes:
+            del self._of_holder[lane_id.holder]
+        self.images_count -= self._images.pop(task.id)
+        self.version += 1
+
+    def fit(self, limits: tuple[int, ...], tasks: Mapping[TaskId, Task]) -> None:
+        """File all tasks anew when other limits of images occur among the nodes than before."""
+        if limits == self._limits:
+            return
+        self._limits = limits
+        filed = [tasks[task] for task in self._filed]
+        for task in filed:
+            self.discard(task)
+        for task in filed:
+            self.add(task)
+
+    def _kind_of(self, task: Task) -> Kind:
+        need = need_of(task)
+        if need.special:
+            return Kind(-1, need.images_count or 0, need.min_memory_bytes, need.images_known, need.barred)
+        return Kind(bisect_left(self._limits, need.images_count or 0))
+
+    def _need_of(self, kind: Kind) -> Need:
+        if kind.rung < 0:
+            memory_bytes = kind.min_memory_bytes
+            return Need(kind.images_count, kind.images_known, min_memory_bytes=memory_bytes, barred=kind.barred)
+        return Need(self._limits[kind.rung] if kind.rung < len(self._limits) else None)

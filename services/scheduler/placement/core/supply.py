@@ -1,0 +1,128 @@
+"""What the autoscaler does for waiting tasks, and which of them have no prospect of a node.
+
+Whether a task that was refused by a node has any prospect of another, and what its user is told when it has none. Pure.
+
+A task without such a refusal waits for as long as it must: an operator may add a node. One that has been on a node and was told why
+not has its answer, so it ends when nobody else can take it: no node that is registered, whatever it does now, and no machine that
+could be rented. What is not known is in its favour: a node that has not answered yet may be large enough.
+
+What the autoscaler does for waiting tasks: why one gets no machine, or how far its machine is.
+
+A machine is requested for one task, in a size for it. Whoever else takes it, because it happens to be there first, leaves that
+task without one, and another has to be requested: so a task whose own machine is coming waits for that (`holds`), and leaves
+those of others alone.
+
+The autoscaler's words come as snapshots, whole each time, in the order in which NATS took them, and again now and then. One of an
+earlier term than the last is a leader's that does not know yet that another leads. What was heard long ago is no longer believed:
+there may be no autoscaler any more, and a task would wait for ever "for a machine".
+"""
+
+from collections.abc import Iterable, Sequence
+from enum import Enum, auto
+from typing import Final
+
+from libs.common.clocks import Instant
+from libs.common.messages import SupplyChanged, supersedes
+from libs.common.model import MachineId, Task, TaskId, TaskState
+from services.scheduler.registry.node_state import NodeState
+from services.scheduler.registry.ranking import may_ever_fit, need_of
+from services.scheduler.task_life.attempts import refused
+
+
+class Rental(Enum):
+    """What the autoscaler says of a machine for a task."""
+
+    POSSIBLE = auto()
+    """It may come, or is not known yet."""
+    NEVER = auto()
+    """There is no such size."""
+    SILENT = auto()
+    """There is no autoscaler, or none that has spoken lately."""
+
+
+def was_refused(task: Task) -> bool:
+    """Whether a task waits that a node has refused for something that another may not have."""
+    return task.state is TaskState.WAITING and bool(refused(task.attempts))
+
+
+def has_prospect(task: Task, nodes: Sequence[NodeState], rental: Rental) -> bool:
+    """Whether it may still find a node. A silent autoscaler may be starting: whoever asks waits for a while first."""
+    need = need_of(task)
+    may_be_rented = rental is Rental.POSSIBLE and need.helped_by_machines
+    return may_be_rented or any(may_ever_fit(node, need) for node in nodes)
+
+
+def why_hopeless(task: Task, nodes: Sequence[NodeState]) -> str:
+    """Say in one sentence why no node takes it."""
+    reason = refused(task.attempts)[-1].reason
+    least = task.least_limit_count
+    limits = [node.limit_count for node in nodes if node.limit_count is not None]
+    if least and limits and len(limits) == len(nodes) and max(limits) < least:
+        return (
+            f"No node takes {least} images (the largest limit is {max(limits)}), and no machine that does can be rented"
+        )
+    return f"No other node can take it, and no machine that does can be rented: {reason}"
+
+
+NO_MACHINE: Final = "no machine is started"
+
+
+class Supply:
+    """The last snapshot of supply."""
+
+    def __init__(self) -> None:
+        self._epoch = 0
+        self._heard: Instant | None = None
+        self._words: dict[TaskId, str] = {}
+        self._never: frozenset[TaskId] = frozenset()
+        """Those for which there is no size of machine."""
+        self._own: dict[TaskId, MachineId] = {}
+        self._tasks: dict[MachineId, TaskId] = {}
+
+    def __repr__(self) -> str:
+        """Show whose term it is of, and of how many tasks."""
+        return f"Supply(epoch={self._epoch} tasks={len(self._words)})"
+
+    def take(self, told: SupplyChanged, now: Instant) -> bool:
+        """Take in a snapshot, unless it is of an earlier term. Whether other machines are meant for other tasks now."""
+        if not supersedes(told.epoch, self._epoch):
+            return False
+        before = self._own
+        self._epoch, self._heard = told.epoch, now
+        self._words = {each.task: f"{NO_MACHINE}: {each.reason}" for each in told.waits}
+        self._words |= {each.task: each.reason for each in told.comes}
+        self._never = frozenset(each.task for each in told.waits if each.never)
+        self._own = told.meant
+        self._tasks = {machine: task for task, machine in told.meant.items()}
+        return before != told.meant
+
+    def word(self, task: TaskId, now: Instant) -> str:
+        """Say what is done for a task; empty when nothing is known."""
+        return self._words.get(task, "") if self._believed(now) else ""
+
+    def helps(self, waiting: Iterable[TaskId], now: Instant) -> bool:
+        """Whether machines come for those that wait: an autoscaler is there, and has said no to none of these."""
+        return self._believed(now) and not any(self._words.get(task, "").startswith(NO_MACHINE) for task in waiting)
+
+    def rental(self, task: TaskId, now: Instant) -> Rental:
+        """Say whether a machine may come for a task."""
+        if not self._believed(now):
+            return Rental.SILENT
+        return Rental.NEVER if task in self._never else Rental.POSSIBLE
+
+    def holds(self, task: TaskId, machine: MachineId | None, now: Instant) -> bool:
+        """Whether a task should leave a machine to the one for which it was requested: its own is coming."""
+        if machine is None or task not in self._own or machine not in self._tasks:
+            return False
+        return self._tasks[machine] != task and self._believed(now)
+
+    def is_meant(self, machine: MachineId | None, now: Instant) -> bool:
+        """Whether a machine was requested for a task that still waits."""
+        return machine in self._tasks and self._believed(now)
+
+    def expecting(self, now: Instant) -> tuple[TaskId, ...]:
+        """Name the tasks that have a machine of their own, on its way or there."""
+        return tuple(self._own) if self._believed(now) else ()
+
+    def _believed(self, now: Instant) -> bool:
+        return self._heard is not None and now - self._heard < SupplyChanged.BELIEVED_S

@@ -1,0 +1,302 @@
+"""Gives free slots to those who ask for them, and begins the attempts.
+
+A holder keeps a question open while tasks of its wait (`PLACE_TASKS`, placement/handlers/requests.py). Whatever may make room sets `ledger.room`;
+one loop answers it by walking the queue once (placement/core/reservations.py), and what it finds is put to the questions that are open. A slot is
+reserved in the moment of the choice and until the attempt is written down, and for nobody who does not ask: so nothing has to
+expire, and a proxy that is busy or gone keeps no slot from others.
+
+An answer may be lost with its proxy. The attempt is written by then, and counts: the next question of the holder gets it again,
+and from one that gives no other sign of life the slot is taken back (forwarding/handlers.py).
+
+`PLACE_TASK` asks for one task and is answered at once: for integrations, and for proxies of the versions before.
+"""
+
+import asyncio
+from collections.abc import Callable
+from heapq import merge
+from itertools import islice
+from typing import Final
+
+import structlog
+
+from libs.common.errors import BusFailed, ClusterError, NotFound, Refused, Removed
+from libs.common.messages import (
+    TASK_PLACED,
+    NotWaiting,
+    Placed,
+    Placements,
+    PlaceReply,
+    PlaceTask,
+    PlaceTasks,
+    SentAhead,
+    SupplyChanged,
+    TaskPlacement,
+    Waiting,
+)
+from libs.common.model import (
+    AttemptState,
+    InstanceId,
+    NodeTaskId,
+    Task,
+    TaskId,
+    TaskState,
+)
+from libs.common.ports import Bus
+from services.scheduler.events import Voice
+from services.scheduler.placement.core.reservations import Reservation
+from services.scheduler.placement.handlers.requests import Hints, Poll, Polls
+from services.scheduler.records.core import key_of
+from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.registry.ranking import Need
+from services.scheduler.task_life.transitions import placed
+
+NewId = Callable[[], str]
+"""A fresh UUID."""
+
+log = structlog.get_logger()
+
+LISTED_COUNT: Final = 100
+"""Of so many waiting tasks the position and the reason are told when there is nothing else to say."""
+
+
+class Placer:
+    """Answers PLACE_TASKS and PLACE_TASK."""
+
+    def __init__(self, ledger: Ledger, bus: Bus, voice: Voice, new_id: NewId) -> None:
+        self._ledger = ledger
+        self._board = ledger.board
+        self._bus = bus
+        self._voice = voice
+        self._new_id = new_id
+        self._polls = Polls(ledger.board.holders, ledger.clock)
+        self._beginning: set[TaskId] = set()
+        """Tasks whose attempt is being written down."""
+        self._hints = Hints(ledger, bus, self._polls)
+        ledger.noticed.append(self._notice)
+
+    # --- the queue -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Walk the queue whenever there may be room. First of all: who has asked our predecessor is to ask us."""
+        await self._hints.tell_who_leads()
+        while True:
+            await self._ledger.room.wait()
+            self._walk()
+            await self._hints.tell()
+
+    async def look_again(self) -> None:
+        """Note who is away; give those a chance whose back-off is over, or who were held back for long enough."""
+        now = self._ledger.instant()
+        for holder in self._board.holders.check(self._board.lanes.holders(), now):
+            log.warning("holder is away", holder=holder)
+            self._ledger.news.set()
+        self._walk()
+        await self._hints.tell()
+
+    def offer(self, task: Task, ahead: SentAhead | None = None) -> None:
+        """Give a task that has just come a slot, if there is one and its holder asks."""
+        self._walk(ahead={task.id: ahead} if ahead else {})
+
+    def heard(self, holder: InstanceId) -> None:
+        """Note that a holder is there."""
+        if self._board.hear(holder, self._ledger.instant()):
+            log.info("holder is back", holder=holder)
+            self._ledger.news.set()
+
+    async def take_supply(self, told: SupplyChanged) -> None:
+        """Note what the autoscaler does for the tasks that wait; one that was held back for a machine may go elsewhere now."""
+        if self._board.supply.take(told, self._ledger.instant()):
+            self._ledger.room.set()
+
+    def has_room(self, need: Need) -> bool:
+        """Whether a node would take such a task at this moment."""
+        return self._board.nodes.choose(need) is not None
+
+    def close(self) -> None:
+        """Answer all questions, and hold none open any more: whoever asked is to ask our successor."""
+        self._polls.close()
+
+    def _walk(self, asker: Poll | None = None, ahead: dict[TaskId, SentAhead] | None = None) -> None:
+        """Put what is free to the open questions; `asker` is one of them."""
+        self._ledger.room.clear()
+        made = self._board.reserve_all(self._ledger.instant())
+        for each in made:
+            holder = self._board.tasks[each.task].holder
+            poll = asker if asker and asker.holder == holder else self._polls.of(holder)
+            if poll is None:
+                self._board.release(each.task)
+                continue
+            log.debug("slot reserved", task=each.task, node=each.node, holder=holder, reason=each.reason)
+            poll.take(each, (ahead or {}).get(each.task))
+        if made:
+            self._ledger.news.set()
+
+    def _notice(self, before: Task | None, after: Task | None) -> None:
+        """Tell a holder what has become of its task; give up a reservation that a write without an answer had left."""
+        if after and after.state is TaskState.WAITING and self._is_left_over(after.id):
+            self._board.release(after.id)
+            self._ledger.room.set()
+        if before and has_left(before, after) and (poll := self._polls.of(before.holder)):
+            poll.tell(before.id)
+
+    def _is_left_over(self, task: TaskId) -> bool:
+        return task in self._board.reserved and task not in self._beginning
+
+    # --- PLACE_TASKS -----------------------------------------------------------------------------------------------
+
+    async def place_tasks(self, asked: PlaceTasks) -> Placements:
+        """Answer a holder as soon as there is something to say. Raises BusFailed when another is to be asked."""
+        if self._polls.closed:
+            raise BusFailed("this scheduler is about to stop")
+        poll = Poll(asked)
+        self.heard(asked.holder)
+        try:
+            with self._polls.opened(poll):
+                poll.news.update(dict.fromkeys(self._missed(asked)))
+                self._walk(poll)
+                said = await poll.wait(min(asked.hold_s, PlaceTasks.HOLD_S))
+        except BaseException:
+            self._give_up(poll)
+            raise
+        placements = await self._begin_all(poll) if poll.reserved else {}
+        named = poll.news if said else self._first_waiting(asked.holder)
+        answers = placements | {task: await self._say(task, asked.holder) for task in named if task not in placements}
+        return Placements(
+            tasks=tuple(TaskPlacement(task=task, answer=answer) for task, answer in answers.items()),
+            epoch=self._ledger.office.epoch,
+        )
+
+    def _give_up(self, poll: Poll) -> None:
+        """Free what is reserved for a question that will not be answered."""
+        for made in poll.reserved:
+            self._board.release(made.task)
+        self._ledger.room.set()
+
+    def _missed(self, asked: PlaceTasks) -> list[TaskId]:
+        """Find attempts of which their holder has not heard: the answer was lost."""
+        if not asked.places_count:
+            return []
+        attempts = [
+            (task, self._board.tasks[task].attempts[-1].number)
+            for task in self._board.holders.sending(asked.holder)
+            if task in self._board.forwarding
+        ]
+        return [task for task, number in attempts if asked.sending.get(task) != number]
+
+    def _first_waiting(self, holder: InstanceId) -> list[TaskId]:
+        return [task for _, task in islice(merge(*self._board.lanes.of_holder(holder)), LISTED_COUNT)]
+
+    async def _begin_all(self, poll: Poll) -> dict[TaskId, PlaceReply]:
+        """Begin the attempts for which slots are reserved, side by side; those that fail are not spoken of."""
+        begun = await asyncio.gather(*(self._try_to_begin(each, poll) for each in poll.reserved))
+        return {each.task: answer for each, answer in zip(poll.reserved, begun, strict=True) if answer}
+
+    async def _try_to_begin(self, made: Reservation, poll: Poll) -> PlaceReply | None:
+        try:
+            return await self._begin(made, poll.ahead.get(made.task), renews_first=poll.renews_first)
+        except ClusterError as error:
+            log.warning("attempt not begun", task=made.task, node=made.node, reason=error.message)
+            return None
+
+    async def _say(self, task_id: TaskId, holder: InstanceId) -> PlaceReply:
+        """Say what is true of a task now."""
+        task = self._board.visible(task_id, None)
+        if task is None:
+            return await self._not_active(task_id)
+        if task.holder != holder:
+            return NotWaiting(state=task.state)
+        if task.state is not TaskState.WAITING:
+            return self._answer_again(task_id)
+        return self._waiting(task)
+
+    async def _not_active(self, task: TaskId) -> NotWaiting:
+        """Say of a task that is not on the board whether it has ended, was removed, or is unknown. Raises BusFailed."""
+        try:
+            return NotWaiting(state=(await self._ledger.find(task)).task.state)
+        except NotFound as error:
+            return NotWaiting(state=None, removed=isinstance(error, Removed))
+
+    def _waiting(self, task: Task) -> Waiting:
+        because = self._board.why_waiting(task, self._ledger.instant())
+        return Waiting(position=self._board.waiting.position(key_of(task)), reason=because)
+
+    # --- PLACE_TASK ------------------------------------------------------------------------------------------------
+
+    async def place(self, asked: PlaceTask) -> PlaceReply:
+        """Say where a task goes now; the same answer again until the attempt is over."""
+        task = self._board.visible(asked.task, None)
+        if task is not None and task.holder != asked.holder:
+            raise Refused(f"{asked.task} is held by another proxy")
+        if task is None or task.state is not TaskState.WAITING:
+            return await self._say(asked.task, asked.holder)
+        self.heard(asked.holder)
+        self._hints.asked(asked.holder)
+        self._walk()
+        made = self._board.reserve_one(task, self._ledger.instant())
+        return await self._begin(made, asked.ahead) if made else await self._say(task.id, asked.holder)
+
+    # --- attempts --------------------------------------------------------------------------------------------------
+
+    async def _begin(self, made: Reservation, ahead: SentAhead | None, *, renews_first: bool = False) -> PlaceReply:
+        """Write an attempt down; its slot is reserved until that is done, or known not to have been done."""
+        self._beginning.add(made.task)
+        try:
+            return await self._write_down(made, ahead, renews_first=renews_first)
+        finally:
+            self._beginning.discard(made.task)
+            if made.task not in self._ledger.doubtful and self._board.reserved.get(made.task) is made:
+                self._board.release(made.task)
+                self._ledger.room.set()
+
+    async def _write_down(self, made: Reservation, ahead: SentAhead | None, *, renews_first: bool) -> PlaceReply:
+        task = self._board.tasks[made.task]
+        goes_on = ahead if ahead and fits(ahead, task, made) else None
+        node_task = goes_on.node_task_id if goes_on else NodeTaskId(self._new_id() if task.attempts else task.id)
+        now_ms, epoch = self._ledger.now_ms(), self._ledger.office.epoch
+
+        def decide(now: Task) -> Task:
+            node = self._board.nodes.get(made.node)
+            if now.state is not TaskState.WAITING or self._board.reserved.get(now.id) is not made or node is None:
+                return now
+            return placed(now, node.record, node_task, now_ms, epoch, ahead=goes_on is not None)
+
+        record = await self._ledger.change(made.task, decide)
+        begun = record.task.attempt
+        ours = begun is not None and begun.node_task_id == node_task and record.task.state is TaskState.FORWARDING
+        if ours:
+            self._board.awaits_holder(made.task, renews_first=renews_first)
+            await self._voice.of_task(TASK_PLACED, record.task, reason=made.reason)
+        if record.task.state is TaskState.WAITING:
+            return self._waiting(record.task)
+        return self._answer_again(made.task, again=not ours)
+
+    def _answer_again(self, task_id: TaskId, *, again: bool = True) -> PlaceReply:
+        task = self._board.visible(task_id, None)
+        attempt = task.attempt if task else None
+        if task is None or task.state is not TaskState.FORWARDING or attempt is None:
+            return NotWaiting(state=task.state if task else None, removed=task_id in self._board.tasks and task is None)
+        node = self._board.nodes.get(attempt.node)
+        if attempt.state is AttemptState.UNCERTAIN or node is None:
+            return Waiting(position=1, reason=f"asking {self._board.name_of(attempt.node)} whether it has the task")
+        self._board.forwarding[task.id].heard_at = self._ledger.instant()
+        return Placed(
+            node=node.record,
+            attempt=attempt.number,
+            node_task_id=attempt.node_task_id,
+            revision=self._board.revisions[task.id],
+            epoch=self._ledger.office.epoch,
+            ahead=attempt.ahead,
+            again=again,
+        )
+
+
+def fits(ahead: SentAhead, task: Task, made: Reservation) -> bool:
+    """Whether an attempt can go on with what was sent ahead: it is on this node, and no attempt has had that id before."""
+    return ahead.node == made.node and all(each.node_task_id != ahead.node_task_id for each in task.attempts)
+
+
+def has_left(before: Task, after: Task | None) -> bool:
+    """Whether a task waits no more, or is no longer in doubt, without having been placed."""
+    in_doubt = before.attempt is not None and before.attempt.state is AttemptState.UNCERTAIN
+    waited = before.state is TaskState.WAITING or (before.state is TaskState.FORWARDING and in_doubt)
+    return waited and (after is None or after.removed or after.state not in {TaskState.WAITING, TaskState.FORWARDING})

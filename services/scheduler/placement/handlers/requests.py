@@ -1,0 +1,238 @@
+"""What proxies ask: questions that are held open, hints to those who ask for single tasks, and where uploads may go.
+
+Open questions of holders: one each, with what there is to be said to it.
+
+A question is open from the moment when it is read until it is answered. Slots are reserved only for those that are open, in the same
+step in which they are chosen; once a question is being answered, nothing more is put to it.
+
+Tells those who ask for single tasks (PLACE_TASK) that it is worth asking, and everybody who leads.
+
+A hint reserves nothing: who comes first gets the slot.
+
+Answers AIM_UPLOAD: where the files of an upload may go before its commit. What that means is said in placement/core/stage_in.py.
+
+Nothing of it is written down: after a restart the holders ask again within seconds, and say where their files go.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from heapq import merge
+from itertools import islice
+from typing import Final
+
+import structlog
+
+from libs.common.clocks import Clock, Instant
+from libs.common.messages import (
+    PLACEMENT_POSSIBLE,
+    Aimed,
+    AimReply,
+    AimUpload,
+    NoAim,
+    PlacementPossible,
+    PlaceTasks,
+    SentAhead,
+)
+from libs.common.model import InstanceId, Task, TaskId, TaskState
+from libs.common.ports import Bus
+from services.scheduler.placement.core.reservations import Reservation
+from services.scheduler.placement.core.stage_in import Aims, Nowhere
+from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.registry.node_state import NodeState
+from services.scheduler.registry.proxies import Holders
+from services.scheduler.registry.ranking import Need
+from services.scheduler.settings import SchedulerSettings
+
+
+class Poll:
+    """A question and what it will be answered with."""
+
+    def __init__(self, asked: PlaceTasks) -> None:
+        self.holder = asked.holder
+        self.run = asked.run
+        self.places_count = asked.places_count
+        self.renews_first = asked.renews_first
+        self.held = asked.hold_s > 0 and asked.places_count > 0 and not asked.tasks
+        """Whether it waits until there is something to say."""
+        self.reserved: list[Reservation] = []
+        self.ahead = {each.task: each.ahead for each in asked.tasks if each.ahead}
+        self.news: dict[TaskId, None] = {each.task: None for each in asked.tasks}
+        """Tasks of which something is to be said."""
+        self._woken = asyncio.Event()
+
+    def __repr__(self) -> str:
+        """Show whose it is and how much there is to say."""
+        return f"Poll({self.holder} reserved={len(self.reserved)} news={len(self.news)})"
+
+    def take(self, made: Reservation, ahead: SentAhead | None = None) -> None:
+        """Answer with a placement."""
+        self.reserved.append(made)
+        if ahead:
+            self.ahead.setdefault(made.task, ahead)
+        self._woken.set()
+
+    def tell(self, task: TaskId) -> None:
+        """Answer with what has become of a task."""
+        self.news[task] = None
+        self._woken.set()
+
+    def end(self) -> None:
+        """Answer now."""
+        self._woken.set()
+
+    async def wait(self, longest_s: float) -> bool:
+        """Wait until there is something to say; False when there is not, so long after."""
+        if self.reserved or self.news or not self.held:
+            return True
+        try:
+            async with asyncio.timeout(longest_s):
+                await self._woken.wait()
+        except TimeoutError:
+            return bool(self.reserved or self.news)
+        return True
+
+
+class Polls:
+    """The questions that are held open, one for each holder."""
+
+    def __init__(self, holders: Holders, clock: Clock) -> None:
+        self._holders = holders
+        self._clock = clock
+        self._open: dict[InstanceId, Poll] = {}
+        self._closed = False
+
+    def __repr__(self) -> str:
+        """Show how many are open."""
+        return f"Polls(open={len(self._open)}{' closed' if self._closed else ''})"
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is held open any more."""
+        return self._closed
+
+    def of(self, holder: InstanceId) -> Poll | None:
+        """Find the open question of a holder."""
+        return self._open.get(holder)
+
+    @contextmanager
+    def opened(self, poll: Poll) -> Iterator[None]:
+        """Let slots be reserved for a question while the context is open. It ends the one before, where that counts no more."""
+        before = self._open.get(poll.holder)
+        if before and (poll.held or poll.run != before.run or not poll.places_count):
+            del self._open[poll.holder]
+            before.end()
+        if poll.held:
+            self._open[poll.holder] = poll
+        self._holders.ask(poll.holder, poll.places_count)
+        try:
+            yield
+        finally:
+            if self._open.get(poll.holder) is poll:
+                del self._open[poll.holder]
+            self._rest(poll.holder)
+
+    def _rest(self, holder: InstanceId) -> None:
+        self._holders.heard(holder, self._clock.instant())
+        if still := self._open.get(holder):
+            self._holders.ask(holder, still.places_count)
+        else:
+            self._holders.rest(holder)
+
+    def close(self) -> None:
+        """Have all of them answered, and hold none open from now on."""
+        self._closed = True
+        for poll in self._open.values():
+            poll.held = False
+            poll.end()
+
+
+HINTED_COUNT: Final = 16
+REMEMBERED_S: Final = 60.0
+"""Who asked for a single task gets hints for so long."""
+
+
+class Hints:
+    """What is told without having been asked."""
+
+    def __init__(self, ledger: Ledger, bus: Bus, polls: Polls) -> None:
+        self._ledger = ledger
+        self._board = ledger.board
+        self._bus = bus
+        self._polls = polls
+        self._asked: dict[InstanceId, Instant] = {}
+        self._told: tuple[int, tuple[TaskId, ...]] = (0, ())
+
+    def __repr__(self) -> str:
+        """Show how many would hear."""
+        return f"Hints(to={len(self._asked)})"
+
+    def asked(self, holder: InstanceId) -> None:
+        """Note that a holder asks for single tasks."""
+        self._asked[holder] = self._ledger.instant()
+
+    async def tell_who_leads(self) -> None:
+        """Have all questions asked again that a predecessor will not answer."""
+        await self._tell(())
+
+    async def tell(self) -> None:
+        """Tell whom it may concern, once for each change of the nodes."""
+        now = self._ledger.instant()
+        self._asked = {holder: at for holder, at in self._asked.items() if now - at < REMEMBERED_S}
+        hint = (self._board.nodes.version, self._worth_asking())
+        if hint[1] and hint != self._told:
+            self._told = hint
+            await self._tell(hint[1])
+
+    def _worth_asking(self) -> tuple[TaskId, ...]:
+        if not self._asked or not self._board.nodes.has_room:
+            return ()
+        lanes = [
+            lane
+            for holder in self._asked
+            if not self._polls.of(holder)
+            for lane in self._board.lanes.of_holder(holder)
+            if self._board.nodes.free_for(lane.need)
+        ]
+        return tuple(task for _, task in islice(merge(*lanes), HINTED_COUNT))
+
+    async def _tell(self, tasks: tuple[TaskId, ...]) -> None:
+        await self._bus.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=tasks, epoch=self._ledger.office.epoch))
+
+
+log = structlog.get_logger()
+
+
+class Aimer:
+    """Keeps the aims."""
+
+    def __init__(self, ledger: Ledger, settings: SchedulerSettings) -> None:
+        self._ledger = ledger
+        self._board = ledger.board
+        self.aims = Aims(ledger.board.nodes, settings.aim_s, settings.aims_per_node_count)
+        ledger.noticed.append(self._notice)
+
+    async def aim(self, asked: AimUpload) -> AimReply:
+        """Say where files of an upload may go now."""
+        found = self._found(asked)
+        log.debug("upload aimed", task=asked.task, holder=asked.holder, at=repr(found))
+        return NoAim(reason=found.reason) if isinstance(found, Nowhere) else Aimed(node=found.record)
+
+    def _found(self, asked: AimUpload) -> NodeState | Nowhere:
+        if asked.task in self._board.tasks:
+            return Nowhere("it is committed")
+        if not self._board.allowance.left_count(asked.owner):
+            self.aims.drop(asked.task)
+            return Nowhere("as many tasks of this user are under way as may be")
+        need = Need(images_count=asked.images_count, task=asked.task)
+        return self.aims.aim(need, asked.node, self._ledger.instant())
+
+    async def expire(self) -> None:
+        """Forget uploads that nobody asks about any more."""
+        for aim in self.aims.expire(self._ledger.instant()):
+            log.info("aim expired", task=aim.task, node=aim.node)
+
+    def _notice(self, _before: Task | None, after: Task | None) -> None:
+        """End the aim of a task that has its place."""
+        if after is not None and after.state is not TaskState.WAITING:
+            self.aims.drop(after.id)

@@ -1,0 +1,155 @@
+"""What becomes of tasks that wait: why they do is told to their users, and those that no node takes end.
+
+Tells users why their tasks wait: a line in the timeline when the reason is another, some tasks at a time, round and round.
+
+What it costs does not grow with the queue; the further back a task waits, the later it hears of a change.
+
+Ends tasks that a node has refused and that no other takes (placement/core/supply.py); all others of them wait for a node.
+"""
+
+from itertools import islice
+from typing import Final
+
+import structlog
+
+from libs.common.clocks import Instant, Now
+from libs.common.model import Task, TaskId, TaskState
+from libs.common.ports import Bus
+from services.scheduler.events import Voice
+from services.scheduler.placement.core.cluster_state import HOLDER_BUSY
+from services.scheduler.placement.core.supply import Rental, has_prospect, was_refused, why_hopeless
+from services.scheduler.placement.core.waiting import gone_beyond, patience_s
+from services.scheduler.records.core import Key, key_of
+from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.registry.ranking import need_of
+from services.scheduler.task_life.life import abandoned
+from services.scheduler.task_life.transitions import HOLDER_AWAY, waiting_because, waiting_for_holder
+from services.scheduler.tasks.handlers.absence import line_about
+
+log = structlog.get_logger()
+
+LOOKED_AT_COUNT: Final = 100
+WRITTEN_COUNT: Final = 25
+"""So many in a round at most: looking is cheap, a record is a durable write."""
+
+
+class Explainer:
+    """Keeps the reasons in the records of waiting tasks."""
+
+    def __init__(self, ledger: Ledger, bus: Bus) -> None:
+        self._ledger = ledger
+        self._board = ledger.board
+        self._bus = bus
+        self._last: Key | None = None
+
+    async def explain(self) -> None:
+        """Look at the next waiting tasks; after the last begin with the first."""
+        page = tuple(islice(self._board.waiting.behind(self._last), LOOKED_AT_COUNT))
+        self._last = key_of(self._board.tasks[page[-1]]) if len(page) == LOOKED_AT_COUNT else None
+        written_count = 0
+        for task in [self._board.tasks[task] for task in page if task in self._board.lanes]:
+            written_count += await self._explain(task)
+            if written_count == WRITTEN_COUNT:
+                self._last = key_of(task)
+                return
+
+    async def _explain(self, task: Task) -> bool:
+        """Say why a task waits; whether that was news."""
+        if task.holder in self._board.holders.away:
+            if task.waiting_because == HOLDER_AWAY:
+                return False
+            await self._say_holder_is_away(task)
+            return True
+        now = self._ledger.now()
+        if self._has_lost_patience(task, now):
+            await self._ledger.change(task.id, gone_beyond)
+            return True
+        because, word = self._board.why_waiting(task, now.instant), self._board.supply.word(task.id, now.instant)
+        if (
+            self._is_about_to_begin(task, because, now.instant)
+            or waiting_because(task, because, now.wall_ms, word) == task
+        ):
+            return False
+        await self._ledger.change(task.id, lambda known: waiting_because(known, because, now.wall_ms, word))
+        return True
+
+    def _has_lost_patience(self, task: Task, now: Now) -> bool:
+        """Whether a sub-model has waited for as long as it counts as running. One that was tried is under way somehow."""
+        if task.id not in self._board.submodels or task.attempts or self._board.supply.helps((task.id,), now.instant):
+            return False
+        longest_s = patience_s(task)
+        return now.instant - now.since(task.committed_at_ms, 2 * longest_s) > longest_s
+
+    def _is_about_to_begin(self, task: Task, because: str, now: Instant) -> bool:
+        """Whether it waits only because its holder is just about to ask."""
+        return because != HOLDER_BUSY and self._board.not_before.get(task.id, now) <= now and self._has_slot(task)
+
+    def _has_slot(self, task: Task) -> bool:
+        held_back = self._board.foresight.why_held(task.id) is not None or not self._board.allowance.left_count(
+            task.owner
+        )
+        return not held_back and self._board.nodes.has_room and self._board.nodes.free_for(need_of(task)) is not None
+
+    async def _say_holder_is_away(self, task: Task) -> None:
+        """Tell whose photos lie with a proxy that does not answer what its task waits for."""
+        line, now_ms = await line_about(self._bus, task), self._ledger.now_ms()
+        record = await self._ledger.change(task.id, lambda now: waiting_for_holder(now, line, now_ms))
+        if record.task.state is TaskState.WAITING:
+            log.warning("task waits for its proxy", task=task.id, holder=task.holder, told=line)
+
+
+SILENCE_S: Final = 15.0
+"""An autoscaler that starts again has spoken by then."""
+
+
+class Hopeless:
+    """Looks after tasks that were refused."""
+
+    def __init__(self, ledger: Ledger, voice: Voice, silence_s: float = SILENCE_S) -> None:
+        self._ledger = ledger
+        self._board = ledger.board
+        self._voice = voice
+        self._silence_s = silence_s
+        self._refused: dict[TaskId, Instant | None] = {}
+        """Since when each has had no prospect but an autoscaler that is silent; None: it has one."""
+        for task in ledger.board.tasks.values():
+            self._noticed(None, task)
+        ledger.noticed.append(self._noticed)
+
+    def __repr__(self) -> str:
+        """Show how many."""
+        return f"Hopeless({len(self._refused)} refused)"
+
+    async def check(self) -> None:
+        """End those that have no prospect any more."""
+        for task_id in list(self._refused):
+            task = self._board.tasks.get(task_id)
+            if task is not None and self._is_over(task):
+                await self._end(task)
+
+    def _is_over(self, task: Task) -> bool:
+        now, nodes = self._ledger.instant(), self._board.nodes.listed()
+        rental = self._board.supply.rental(task.id, now)
+        if has_prospect(task, nodes, rental):
+            self._refused[task.id] = None
+            return False
+        since = self._refused[task.id] or now
+        self._refused[task.id] = since
+        return rental is not Rental.SILENT or now - since >= self._silence_s
+
+    async def _end(self, task: Task) -> None:
+        reason, now_ms = why_hopeless(task, self._board.nodes.listed()), self._ledger.now_ms()
+
+        def decide(now: Task) -> Task:
+            return abandoned(now, reason, now_ms) if was_refused(now) else now
+
+        record = await self._ledger.change(task.id, decide)
+        if record.task.state is TaskState.FAILED:
+            log.warning("no node takes a task", task=task.id, reason=reason)
+            await self._voice.of_end(record.task, reason)
+
+    def _noticed(self, before: Task | None, after: Task | None) -> None:
+        if after is not None and was_refused(after):
+            self._refused.setdefault(after.id, None)
+        elif before is not None:
+            self._refused.pop(before.id, None)

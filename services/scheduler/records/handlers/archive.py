@@ -1,0 +1,171 @@
+"""Where ended tasks are kept: KV `ended`, and an index of it in memory.
+
+Nobody loads these records to begin work: a scheduler that takes over leads at once and reads them in the background, for the index
+and for what can be learned from them. Until that is done a task is looked up in the bucket itself, and lists wait.
+
+A task may be in both buckets when a scheduler died between the two writes that move it. `tasks` counts then: whoever moves a task
+writes where it goes before deleting where it was, and reads `tasks` first. What such a death has left here is dropped as soon as
+it is seen.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from libs.common.clocks import Instant
+from libs.common.errors import BusFailed
+from libs.common.messages import TaskSummary
+from libs.common.model import Ended, NodeId, Owner, Task, TaskId, TaskState
+from libs.common.patience import Slices
+from libs.common.ports import Bucket
+from services.scheduler.placement.core.cluster_state import Board
+from services.scheduler.records.core import Key, key_of
+from services.scheduler.records.ports import EndedIndex, row_of
+
+log = structlog.get_logger()
+
+ROWS_COUNT: Final = 20
+"""Taken into the index at once."""
+LOADED_WITHIN_S: Final = 4.0
+"""Shorter than whoever asks for a list waits."""
+
+
+class Archive:
+    """Ended tasks. All writes of one task come from the ledger, under the task's lock."""
+
+    def __init__(self, ended: Bucket[Ended], index: EndedIndex, board: Board, instant: Callable[[], Instant]) -> None:
+        self._ended = ended
+        self._index = index
+        self._board = board
+        self._instant = instant
+        self._loaded = asyncio.Event()
+        self._written: set[TaskId] = set()
+        """Put or deleted while the index is being loaded: what the load says of them may be old."""
+
+    def __repr__(self) -> str:
+        """Show how many are known."""
+        return f"Archive({len(self._index)}{'' if self.is_loaded else ' loading'})"
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the index knows all of them."""
+        return self._loaded.is_set()
+
+    # --- one task --------------------------------------------------------------------------------------------------
+
+    async def find(self, task: TaskId) -> Ended | None:
+        """Look a task up, whatever the index says: it is for lists, and no reason to take a task for unknown. Raises BusFailed."""
+        entry = await self._ended.get(task)
+        return entry.value if entry else None
+
+    async def put(self, ended: Ended) -> None:
+        """Write a task's record. It is not in the index before it has left the active ones. Raises BusFailed."""
+        self._note(ended.task.id)
+        await self._ended.put(ended.task.id, ended)
+
+    def take_in(self, task: Task) -> None:
+        """Take a task into the index: it has left the active ones."""
+        self._index.add([row_of(task, task_summary(self._board, task, self._instant()))])
+
+    async def drop(self, task: TaskId) -> None:
+        """Delete a task's record, if there may be one. Raises BusFailed."""
+        self._note(task)
+        if not self.is_loaded or self._index.key_of(task) is not None:
+            await self._ended.delete(task)
+            self._index.drop(task)
+
+    async def drop_surely(self, task: TaskId) -> None:
+        """Delete a record that the index may not know. Raises BusFailed."""
+        self._note(task)
+        await self._ended.delete(task)
+        self._index.drop(task)
+
+    def _note(self, task: TaskId) -> None:
+        if not self.is_loaded:
+            self._written.add(task)
+
+    # --- all of them -----------------------------------------------------------------------------------------------
+
+    async def load(self) -> list[TaskId]:
+        """Read all records for the index, letting others have their turn; those that are active, and so should not be here."""
+        stale: list[TaskId] = []
+        slices = Slices()
+        async for page in self._ended.pages():
+            for first in range(0, len(page), ROWS_COUNT):
+                await slices.turn()
+                tasks = [entry.value.task for entry in page[first : first + ROWS_COUNT]]
+                stale.extend(task.id for task in tasks if task.id in self._board.tasks)
+                self._learn(tasks)
+        self._loaded.set()
+        self._written.clear()
+        log.info("ended tasks read", tasks=len(self._index), stale=len(stale))
+        return stale
+
+    def _learn(self, tasks: Sequence[Task]) -> None:
+        """Take tasks into the index; one that is active, or has been written since it was read, stays out."""
+        now = self._instant()
+        kept = [task for task in tasks if task.id not in self._board.tasks and task.id not in self._written]
+        self._index.add([row_of(task, task_summary(self._board, task, now)) for task in kept])
+        for task in kept:
+            if task.state is TaskState.COMPLETED:
+                self._board.foresight.learn(task)
+
+    async def until_loaded(self) -> None:
+        """Wait until the index knows all of them. Raises BusFailed when that takes too long."""
+        try:
+            async with asyncio.timeout(LOADED_WITHIN_S):
+                await self._loaded.wait()
+        except TimeoutError:
+            raise BusFailed("the ended tasks are still being read") from None
+
+    def key_of(self, task: TaskId) -> Key | None:
+        """Find a task's place in the order of commits."""
+        return self._index.key_of(task)
+
+    def ids(self, owner: Owner, after: Key | None, limit_count: int) -> list[Key]:
+        """List an owner's tasks in the order of their commits."""
+        return self._index.ids(owner, after, limit_count)
+
+    def summaries(
+        self, owner: Owner | None, node: NodeId | None, after: Key | None, limit_count: int
+    ) -> list[TaskSummary]:
+        """List tasks in the order of their commits."""
+        return self._index.summaries(owner, node, after, limit_count)
+
+    def ended_before(self, ended_ms: int, limit_count: int) -> list[TaskId]:
+        """Find tasks that ended long ago."""
+        return self._index.ended_before(ended_ms, limit_count)
+
+    def may_hold(self, node: NodeId) -> bool:
+        """Whether the last attempt of any of them was on this node, as far as that is known yet."""
+        return not self.is_loaded or self._index.holds(node)
+
+
+SHOWN_LENGTH: Final = 300
+"""Longest text of a task in a list; a page of them has to fit a message."""
+
+
+def task_summary(board: Board, task: Task, now: Instant) -> TaskSummary:
+    """Show a task in a list."""
+    last, known = task.attempt, board.observed.get(task.id, task.known)
+    node = board.nodes.get(last.node) if last else None
+    waits = task.state is TaskState.WAITING
+    return TaskSummary(
+        id=task.id,
+        name=task.name[:SHOWN_LENGTH],
+        state=task.state,
+        images_count=task.images_count,
+        created_at_ms=task.created_at_ms,
+        committed_at_ms=task.committed_at_ms,
+        progress=known.progress if known else 0.0,
+        processing_time_ms=known.processing_time_ms if known else -1,
+        node=last.node if last else None,
+        node_name=node.record.name if node else "",
+        attempts_count=len(task.attempts),
+        position=board.waiting.position(key_of(task)) if waits else None,
+        reason=board.why_waiting(task, now) if waits else task.error[:SHOWN_LENGTH],
+        has_owner=bool(task.owner),
+        seen_at_ms=known.seen_at_ms if known else None,
+    )

@@ -1,0 +1,72 @@
+"""What the records need from the world, besides the bus and its buckets (libs/common/ports.py)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from libs.common.messages import TaskSummary
+from libs.common.model import (
+    NodeId,
+    Owner,
+    Task,
+    TaskId,
+)
+from services.scheduler.records.core import Key
+
+
+@dataclass(frozen=True)
+class EndedRow:
+    """What is kept in memory of one."""
+
+    task: TaskId
+    owner: Owner
+    node: NodeId | None
+    committed_at_ms: int
+    ended_at_ms: int
+    summary: TaskSummary
+
+
+def row_of(task: Task, summary: TaskSummary) -> EndedRow:
+    """Say what is kept in memory of an ended task."""
+    last = task.attempt
+    return EndedRow(
+        task.id, task.owner, last.node if last else None, task.committed_at_ms, task.ended_at_ms or 0, summary
+    )
+
+
+class EndedIndex(Protocol):
+    """What can be asked of all ended tasks without reading their records. It is in memory, and small: see docs/decisions/0062."""
+
+    def __len__(self) -> int:
+        """Count them."""
+        ...
+
+    def add(self, rows: Iterable[EndedRow]) -> None:
+        """Take tasks in; one that is there is replaced."""
+        ...
+
+    def drop(self, task: TaskId) -> None:
+        """Take a task out; nothing happens when it is not there."""
+        ...
+
+    def key_of(self, task: TaskId) -> Key | None:
+        """Find a task's place in the order of commits; None: it is not there."""
+        ...
+
+    def ids(self, owner: Owner, after: Key | None, limit_count: int) -> list[Key]:
+        """List an owner's tasks in the order of their commits."""
+        ...
+
+    def summaries(
+        self, owner: Owner | None, node: NodeId | None, after: Key | None, limit_count: int
+    ) -> list[TaskSummary]:
+        """List tasks in the order of their commits: those of an owner, and those whose last attempt was on a node."""
+        ...
+
+    def ended_before(self, ended_ms: int, limit_count: int) -> list[TaskId]:
+        """Find tasks that ended long ago."""
+        ...
+
+    def holds(self, node: NodeId) -> bool:
+        """Whether the last attempt of any of them was on this node."""
+        ...

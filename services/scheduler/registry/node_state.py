@@ -1,0 +1,134 @@
+"""What is known of each node, and how many slots are free on it.
+
+A slot is room for one task. A node's slots are used by three kinds of tasks: ours that are forwarded or run there (`tasks`),
+ours for which room is reserved (`reserved`), and those that others have sent to the node directly (`foreign_count`). The last
+is what remains of the reported queue after ours are taken away. A probe and a commit can cross, so ours at that moment are
+known only as a range, at least `sure` and at most `possible`; within what the range leaves open, the last figure stands.
+
+All of them together are in registry/nodes.py.
+"""
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from libs.common.clocks import Instant, WallMs
+from libs.common.model import Node, NodeId, NodeInfo, TaskId
+
+
+@dataclass(eq=False)
+class NodeState:
+    """A node, alive or not."""
+
+    record: Node
+    seen_at: Instant
+    """When it last answered; at first, when it became known."""
+    number: int = 0
+    """Its place in the order of adding."""
+    pace: int = 0
+    """How fast it is (placement/core/pace.py): 0 as most are, or unknown; the larger, the slower."""
+    online: bool = False
+    misses_count: int = 0
+    info: NodeInfo | None = None
+    info_at_ms: WallMs | None = None
+    missed_at: Instant | None = None
+    """When it last did not answer."""
+    trouble: str = ""
+    tasks: set[TaskId] = field(default_factory=set)
+    """Ours that are under way there."""
+    reserved: set[TaskId] = field(default_factory=set)
+    """Ours for which a slot is kept while their attempt is written down."""
+    aims: list[TaskId] = field(default_factory=list)
+    """Uploads whose files come here before their commit, in the order of their beginning; they use no slot."""
+    foreign_count: int = 0
+    turn: int = 0
+    """When it was last chosen; 0: never."""
+
+    @property
+    def id(self) -> NodeId:
+        """Its key."""
+        return self.record.id
+
+    @property
+    def asked(self) -> bool:
+        """Whether it has been probed before."""
+        return self.info_at_ms is not None or self.missed_at is not None
+
+    @property
+    def usable(self) -> bool:
+        """Whether a task may be sent there at all."""
+        record = self.record
+        return self.online and not (record.locked or record.draining or record.retired)
+
+    @property
+    def ours_count(self) -> int:
+        """Slots that this cluster uses or has reserved."""
+        return len(self.tasks) + len(self.reserved)
+
+    @property
+    def used_count(self) -> int:
+        """Slots in use, whoever uses them."""
+        return self.ours_count + self.foreign_count
+
+    @property
+    def slots_count(self) -> int:
+        """Slots that it has."""
+        return self.info.max_parallel_tasks if self.info else 0
+
+    @property
+    def free_count(self) -> int:
+        """Slots that nobody uses."""
+        return max(0, self.slots_count - self.used_count)
+
+    @property
+    def limit_count(self) -> int | None:
+        """Most images that it takes; None: no limit, which NodeODM says as null."""
+        return (self.info.max_images or None) if self.info else None
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that it has; 0: unknown."""
+        return (self.info.total_memory or 0) if self.info else 0
+
+    def fits(self, images_count: int | None) -> bool:
+        """Whether it takes so many images; None stands for more than any limit."""
+        limit = self.limit_count
+        return limit is None or (images_count is not None and images_count <= limit)
+
+    def __repr__(self) -> str:
+        """Show the whole state in one line."""
+        liveness = "online" if self.online else "offline"
+        locked = " locked" if self.record.locked else ""
+        return f"NodeState({self.record.name} {liveness}{locked} {self.used_count}/{self.slots_count})"
+
+
+@dataclass(frozen=True)
+class Ours:
+    """Which tasks of ours the node may have counted in its queue, while it was asked."""
+
+    sure: frozenset[TaskId] = frozenset()
+    """Running there before and after."""
+    possible: frozenset[TaskId] = frozenset()
+    """Under way there before or after."""
+
+
+def foreign_of(reported_count: int, ours: Ours, before_count: int) -> int:
+    """Work out how many tasks of others a node has."""
+    least = max(0, reported_count - len(ours.possible))
+    most = max(0, reported_count - len(ours.sure))
+    return min(max(before_count, least), most)
+
+
+def matters(node: NodeState) -> tuple[int, int | None, int, int]:
+    """Pick what placement depends on. The memory that is left at the moment, which is another at every probe, is not of it."""
+    return node.slots_count, node.limit_count, node.memory_bytes, node.foreign_count
+
+
+def is_other(before: NodeInfo | None, now: NodeInfo) -> bool:
+    """Whether a node says anything else than before, but for the memory that is left."""
+    return before is None or msgspec.structs.replace(before, available_memory=now.available_memory) != now
+
+
+def says_the_same(node: NodeState, now: NodeInfo, ours: Ours) -> bool:
+    """Whether an answer changes nothing that placement depends on: only the memory that is left is another, and none of ours is there."""
+    return not ours.possible and node.foreign_count == now.task_queue_count and not is_other(node.info, now)

@@ -1,0 +1,232 @@
+"""All nodes, in the order of adding, and which of them a task may be sent to now.
+
+A node goes offline after two misses and is back after one hit. It is *open* when a task may be sent there now. Open nodes are
+ranked (registry/ranking.py): whatever changes a node moves that node, and a placement looks only at the first that fit.
+
+The numbers that operators use count in the order of adding from 1. A *retired* node was removed but still holds tasks: it is in
+no list and never open, yet it is probed and can be reached.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from libs.common.clocks import Instant, Now
+from libs.common.model import Node, NodeId, NodeInfo, TaskId
+from services.scheduler.registry.node_state import NodeState, Ours, foreign_of, matters, says_the_same
+from services.scheduler.registry.ranking import Need, Placement, Ranking, anyone, at_home, place, reason_for
+
+MISSES_COUNT: Final = 2
+"""So many failed probes in a row make a node offline."""
+
+
+class Registry:
+    """All nodes in the order of adding, and which of them are open."""
+
+    def __init__(self, send_ahead_count: int = 0) -> None:
+        self._nodes: dict[NodeId, NodeState] = {}
+        self._open: dict[NodeId, NodeState] = {}
+        self._open_now: tuple[NodeState, ...] | None = None
+        self._ranking = Ranking()
+        self._homes: dict[TaskId, NodeId] = {}
+        """Where files of uploads go ahead of their commit."""
+        self._slots: dict[NodeId, tuple[int, int]] = {}
+        """Pace and slots of each usable node."""
+        self.limits: tuple[int, ...] = ()
+        """How many images nodes take at most, each number once, the smallest first."""
+        self.slots_by_pace: Counter[int] = Counter()
+        """Slots of usable nodes, free or not."""
+        self._added_count = 0
+        self._turn = 0
+        self._send_ahead_count = send_ahead_count
+        self.version = 0
+        """Grows whenever what placement depends on has changed."""
+
+    def __iter__(self) -> Iterator[NodeState]:
+        """Go through all nodes, retired ones too."""
+        return iter(self._nodes.values())
+
+    def __len__(self) -> int:
+        """Count all nodes, retired ones too."""
+        return len(self._nodes)
+
+    def get(self, node: NodeId) -> NodeState | None:
+        """Find a node, a retired one too."""
+        return self._nodes.get(node)
+
+    def listed(self) -> list[NodeState]:
+        """All that operators see, in the order of adding."""
+        return [node for node in self._nodes.values() if not node.record.retired]
+
+    def open(self) -> tuple[NodeState, ...]:
+        """Those that may be sent a task now."""
+        if self._open_now is None:
+            self._open_now = tuple(self._open.values())
+        return self._open_now
+
+    @property
+    def has_room(self) -> bool:
+        """Whether any node may be sent a task now."""
+        return bool(self._open)
+
+    def choose(self, need: Need) -> Placement | None:
+        """Choose the node for a task among those with room, as `place` does."""
+        if need.special:
+            return place(self.open(), need, self.listed())
+        node = self.best(need)
+        return Placement(node, reason_for(node, need)) if node else None
+
+    def best(self, need: Need, accepts: Callable[[NodeState], bool] = anyone) -> NodeState | None:
+        """Find the first in order with room for a task whose images are known, among those that are accepted."""
+        node = self._ranking.best(need, accepts)
+        home = self._open.get(self._homes[need.task]) if node and need.task in self._homes else None
+        return at_home(node, home, need) if node and home and accepts(home) else node
+
+    def free_for(self, need: Need, accepts: Callable[[NodeState], bool] = anyone) -> NodeState | None:
+        """Find a node with a slot that nobody uses for such a task, among those that are accepted."""
+        if need.special:
+            choice = place([node for node in self.open() if accepts(node)], need, self.listed())
+            node = choice.node if choice else None
+        else:
+            node = self._ranking.best(need, accepts)
+        return node if node and node.free_count > 0 else None
+
+    def first_online(self) -> NodeState | None:
+        """Find the reference node."""
+        return next((node for node in self._nodes.values() if node.online and not node.record.retired), None)
+
+    def put(self, record: Node, now: Instant) -> NodeState:
+        """Add a node, or take in its changed record. One that comes back from retirement goes to the end."""
+        node = self._nodes.get(record.id)
+        if node and node.record.retired and not record.retired:
+            del self._nodes[record.id]
+            self._nodes[record.id] = node
+            node.number = self._next_number()
+        if node is None:
+            node = self._nodes[record.id] = NodeState(record, seen_at=now, number=self._next_number())
+        node.record = record
+        self._changed(node)
+        return node
+
+    def drop(self, node: NodeId) -> None:
+        """Forget a node."""
+        self._nodes.pop(node, None)
+        self._open.pop(node, None)
+        self._ranking.discard(node)
+        self._count_slots(node, None)
+        self._open_now = None
+        self.version += 1
+
+    def hit(self, node: NodeState, info: NodeInfo, ours: Ours, now: Now) -> bool:
+        """Take in an answer to a probe; whether it came online by that."""
+        came = not node.online
+        node.online, node.misses_count, node.trouble = True, 0, ""
+        node.seen_at, node.info_at_ms = now.instant, now.wall_ms
+        if not came and says_the_same(node, info, ours):
+            node.info = info  # as nearly all answers are, of a thousand nodes
+            return False
+        before = matters(node)
+        node.info = info
+        node.foreign_count = foreign_of(info.task_queue_count, ours, node.foreign_count)
+        if node.limit_count is not None and node.limit_count not in self.limits:
+            self.limits = limits_of(self._nodes.values())
+        if came or before != matters(node):
+            self._changed(node)
+        return came
+
+    def miss(self, node: NodeState, trouble: str, now: Instant) -> bool:
+        """Take in a failed probe; whether it went offline by that."""
+        node.misses_count += 1
+        node.missed_at = now
+        node.trouble = trouble
+        went = node.online and node.misses_count >= MISSES_COUNT
+        if went:
+            node.online = False
+            self._changed(node)
+        return went
+
+    def take_turn(self, node: NodeState) -> None:
+        """Note that it was chosen."""
+        self._turn += 1
+        node.turn = self._turn
+        self._rank(node)
+
+    def reserve(self, node: NodeId, task: TaskId) -> None:
+        """Keep a slot for a task."""
+        self._nodes[node].reserved.add(task)
+        self._changed(self._nodes[node])
+
+    def occupy(self, node: NodeId, task: TaskId) -> None:
+        """Count a task that is under way there. A node that nobody knows any more has no slots to count."""
+        state = self._nodes.get(node)
+        if state and task not in state.tasks:
+            state.tasks.add(task)
+            self._changed(state)
+
+    def release(self, node: NodeId, task: TaskId) -> None:
+        """Give back the slot of a task that is no longer under way there."""
+        state = self._nodes.get(node)
+        if state and task in state.tasks:
+            state.tasks.discard(task)
+            self._changed(state)
+
+    def unreserve(self, node: NodeId, task: TaskId) -> None:
+        """Keep it no more."""
+        if state := self._nodes.get(node):
+            state.reserved.discard(task)
+            self._changed(state)
+
+    def aim(self, node: NodeState, task: TaskId) -> None:
+        """Note that files of an upload go ahead to a node."""
+        self._homes[task] = node.id
+        if task not in node.aims:
+            node.aims.append(task)
+            self._rank(node)
+
+    def unaim(self, task: TaskId) -> None:
+        """Note that they do not any more; nothing happens when they did not."""
+        node = self._nodes.get(self._homes.pop(task, NodeId("")))
+        if node and task in node.aims:
+            node.aims.remove(task)
+            self._rank(node)
+
+    def set_pace(self, node: NodeState, pace: int) -> None:
+        """Note how fast a node is."""
+        if node.pace != pace:
+            node.pace = pace
+            self._changed(node)
+
+    def _next_number(self) -> int:
+        self._added_count += 1
+        return self._added_count
+
+    def _count_slots(self, node: NodeId, now: tuple[int, int] | None) -> None:
+        before = self._slots.pop(node, None)
+        if before:
+            self.slots_by_pace[before[0]] -= before[1]
+        if now:
+            self._slots[node] = now
+            self.slots_by_pace[now[0]] += now[1]
+
+    def _rank(self, node: NodeState) -> None:
+        if node.id in self._open:
+            self._ranking.put(node)
+
+    def _changed(self, node: NodeState) -> None:
+        self.version += 1
+        self._count_slots(node.id, (node.pace, node.slots_count) if node.usable else None)
+        room = node.slots_count + self._send_ahead_count - node.used_count
+        is_open = node.usable and room > 0
+        if is_open != (node.id in self._open):
+            self._open_now = None
+            if is_open:
+                self._open[node.id] = node
+            else:
+                del self._open[node.id]
+                self._ranking.discard(node.id)
+        self._rank(node)
+
+
+def limits_of(nodes: Iterable[NodeState]) -> tuple[int, ...]:
+    """Say which limits of images there are among nodes, the smallest first."""
+    return tuple(sorted({node.limit_count for node in nodes if node.limit_count is not None}))

@@ -1,0 +1,254 @@
+"""The life of a task: the table of its states, the lines that its user reads, and what its client may want of it.
+
+The life of a task as a table: `LIFE` says which step leads from which state to which.
+
+Whoever makes the next value of a task (task_life/transitions.py, task_life/life.py) takes a step by `moved`; a step that the table does not
+have raises `Impossible`, so no caller can bring a task where it cannot be. The diagram in docs/architecture.md is drawn
+from the table.
+
+An attempt moves with the task: FORWARDING and RUNNING tasks have a last attempt that is under way, all others have none.
+Within FORWARDING the attempt may be UNCERTAIN: forwarding is over, and the node is asked whether it took the task.
+
+The lines that tell the user what the cluster did with a task. They are also the first lines of its console.
+
+A line that was shown stays: clients count lines (`with_output=N`), so nothing is ever taken out. What repeats while a task
+waits is kept sparse instead, and when there are very many lines only those that change the task's state are added.
+
+What its client wants of a task: the next value of one that is canceled, removed, restarted, or whose inputs are lost.
+
+Like task_life/transitions.py: a task and the time in, the next task out, each step looked up in the table of task_life/life.py.
+"""
+
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from libs.common.clocks import WallMs
+from libs.common.model import Attempt, AttemptState, Cleanup, LastKnown, Moment, OptionValue, Task, TaskState
+from services.scheduler.task_life.attempts import Ending, ended
+
+
+class Step(StrEnum):
+    """What can happen to a task."""
+
+    SUBMIT = "submit"
+    """Its client committed it."""
+    IMPORT = "import"
+    """It was taken over from the original cluster, running."""
+    PLACE = "place"
+    """Its holder picked up a slot."""
+    START = "start"
+    """The node has it."""
+    RETRY = "retry"
+    """Its attempt is over and another will follow."""
+    GIVE_UP = "give up"
+    """Its attempts are spent."""
+    ABANDON = "abandon"
+    """It waits in vain: its photos are not to be had any more, or no node takes it."""
+    COMPLETE = "complete"
+    FAIL = "fail"
+    """The node says that it cannot be done."""
+    CANCEL = "cancel"
+    RESTART = "restart"
+    """Its client wants it to run again, where it is."""
+    START_OVER = "start over"
+    """Its client wants it to run again, from its inputs."""
+
+
+LIFE: Final[dict[tuple[TaskState | None, Step], TaskState]] = {
+    (None, Step.SUBMIT): TaskState.WAITING,
+    (None, Step.IMPORT): TaskState.RUNNING,
+    (TaskState.WAITING, Step.PLACE): TaskState.FORWARDING,
+    (TaskState.WAITING, Step.ABANDON): TaskState.FAILED,
+    (TaskState.WAITING, Step.CANCEL): TaskState.CANCELED,
+    (TaskState.FORWARDING, Step.START): TaskState.RUNNING,
+    (TaskState.FORWARDING, Step.RETRY): TaskState.WAITING,
+    (TaskState.FORWARDING, Step.GIVE_UP): TaskState.FAILED,
+    (TaskState.FORWARDING, Step.CANCEL): TaskState.CANCELED,
+    (TaskState.RUNNING, Step.COMPLETE): TaskState.COMPLETED,
+    (TaskState.RUNNING, Step.FAIL): TaskState.FAILED,
+    (TaskState.RUNNING, Step.CANCEL): TaskState.CANCELED,
+    (TaskState.RUNNING, Step.RETRY): TaskState.WAITING,
+    (TaskState.RUNNING, Step.GIVE_UP): TaskState.FAILED,
+    (TaskState.COMPLETED, Step.CANCEL): TaskState.CANCELED,
+    (TaskState.FAILED, Step.CANCEL): TaskState.CANCELED,
+    (TaskState.COMPLETED, Step.RESTART): TaskState.RUNNING,
+    (TaskState.FAILED, Step.RESTART): TaskState.RUNNING,
+    (TaskState.CANCELED, Step.RESTART): TaskState.RUNNING,
+    (TaskState.COMPLETED, Step.START_OVER): TaskState.WAITING,
+    (TaskState.FAILED, Step.START_OVER): TaskState.WAITING,
+    (TaskState.CANCELED, Step.START_OVER): TaskState.WAITING,
+}
+"""(state, step) -> next state. `None` is a task that does not exist yet. Removing is possible in every state."""
+
+
+class Impossible(Exception):
+    """The table has no such step from this state."""
+
+
+def after(state: TaskState | None, step: Step) -> TaskState:
+    """Look a step up. Raises Impossible."""
+    try:
+        return LIFE[state, step]
+    except KeyError:
+        raise Impossible(f"a task that is {state or 'unknown'} cannot {step}") from None
+
+
+def moved(task: Task, step: Step, **changes: Any) -> Task:
+    """Take a step, with what else changes."""
+    return msgspec.structs.replace(task, state=after(task.state, step), **changes)
+
+
+def under_way(task: Task) -> Attempt:
+    """Say which attempt is under way. Raises Impossible when none is."""
+    if task.attempt is None or task.attempt.state is AttemptState.ENDED:
+        raise Impossible(f"a task that is {task.state} has no attempt under way")
+    return task.attempt
+
+
+def with_attempt(task: Task, **changes: Any) -> tuple[Attempt, ...]:
+    """Change the last attempt."""
+    return (*task.attempts[:-1], msgspec.structs.replace(task.attempts[-1], **changes))
+
+
+SPARSE_MS: Final = 30_000
+"""Between two lines that say only why a task still waits."""
+NEWS_MS: Final = 2_000
+"""The same, when the autoscaler has something new to say."""
+FIRST_MS: Final = 1_000
+"""From a line after which no reason has been told yet to the first one: until then most have begun."""
+CHATTY_COUNT: Final = 200
+"""From so many lines on, only what matters is added."""
+LINE_LENGTH: Final = 1_000
+"""Longest line; a node's words may be very many."""
+
+
+def told(timeline: tuple[Moment, ...], text: str, now_ms: WallMs) -> tuple[Moment, ...]:
+    """Add a line."""
+    return (*timeline, Moment(at_ms=now_ms, text=text[:LINE_LENGTH]))
+
+
+def told_in_passing(timeline: tuple[Moment, ...], text: str, now_ms: WallMs) -> tuple[Moment, ...]:
+    """Add a line unless there are very many."""
+    return told(timeline, text, now_ms) if len(timeline) < CHATTY_COUNT else timeline
+
+
+def may_repeat(task: Task, now_ms: WallMs, *, first: bool = False, news: bool = False) -> bool:
+    """Whether it is time for another line about waiting; when the clock went back, nobody knows, and there is one."""
+    sparse_ms = FIRST_MS if first else NEWS_MS if news else SPARSE_MS
+    return not task.timeline or not 0 <= now_ms - task.timeline[-1].at_ms < sparse_ms
+
+
+def canceled(task: Task, cleanup: Cleanup, now_ms: WallMs) -> Task:
+    """End it because its client said so. What has ended keeps its results and its console, and may be restarted as before."""
+    if task.state.ended:
+        task = msgspec.structs.replace(task, known=untimed(task.known), error="")
+    attempts = task.attempts
+    if task.state in {TaskState.FORWARDING, TaskState.RUNNING}:
+        attempts = ended(attempts, Ending("canceled", cleanup=cleanup), now_ms)
+    return moved(
+        task,
+        Step.CANCEL,
+        attempts=attempts,
+        ended_at_ms=now_ms,
+        waiting_because="",
+        timeline=told(task.timeline, "Canceled", now_ms),
+    )
+
+
+def untimed(known: LastKnown | None) -> LastKnown | None:
+    """Forget how long it took, as NodeODM does when a task that has ended is canceled."""
+    return msgspec.structs.replace(known, processing_time_ms=-1) if known else None
+
+
+def removed(task: Task, now_ms: WallMs) -> Task:
+    """Hide it, and say to each node that may hold something of it what is left to do."""
+    stopped = task if task.state.ended else canceled(task, Cleanup.REMOVE, now_ms)
+    return msgspec.structs.replace(
+        stopped,
+        removed=True,
+        attempts=tuple(
+            msgspec.structs.replace(attempt, cleanup=Cleanup.REMOVE)
+            if attempt is stopped.attempt or attempt.cleanup is not Cleanup.NONE
+            else attempt
+            for attempt in stopped.attempts
+        ),
+    )
+
+
+def restarted(task: Task, options: tuple[OptionValue, ...] | None, now_ms: WallMs) -> Task:
+    """Run it again where it ended. Nothing that was known counts, and `running_at_ms` is later than ever before."""
+    last = task.attempt
+    if last is None:
+        raise Impossible("a task that was never on a node cannot restart")
+    began_ms = WallMs(max(now_ms, (last.running_at_ms or 0) + 1))
+    return moved(
+        task,
+        Step.RESTART,
+        restarted_at_ms=began_ms,
+        known=None,
+        error="",
+        ended_at_ms=None,
+        options=task.options if options is None else options,
+        console_kept=False,
+        attempts=with_attempt(
+            task,
+            state=AttemptState.RUNNING,
+            outcome="",
+            fatal=False,
+            running_at_ms=began_ms,
+            ended_at_ms=None,
+            reason="",
+            counted=False,
+            cleanup=Cleanup.NONE,
+        ),
+        timeline=told(task.timeline, "Restarted", began_ms),
+    )
+
+
+def started_over(task: Task, options: tuple[OptionValue, ...] | None, now_ms: WallMs) -> Task:
+    """Let it wait for a node again, with all its attempts before it. Where it was, it is to be removed."""
+    return moved(
+        task,
+        Step.START_OVER,
+        restarted_at_ms=now_ms,
+        known=None,
+        error="",
+        ended_at_ms=None,
+        console_kept=False,
+        options=task.options if options is None else options,
+        attempts=tuple(forgiven(attempt, last=attempt is task.attempt) for attempt in task.attempts),
+        timeline=told(task.timeline, "Restarted from its inputs", now_ms),
+    )
+
+
+def forgiven(attempt: Attempt, *, last: bool) -> Attempt:
+    """Let an attempt count no more. The last one may still lie on its node, which may come back."""
+    cleanup = Cleanup.REMOVE if last else attempt.cleanup
+    return msgspec.structs.replace(
+        attempt, counted=False, fatal=False, unfit=False, barred=False, outcome="", cleanup=cleanup
+    )
+
+
+def abandoned(task: Task, reason: str, now_ms: WallMs) -> Task:
+    """End a task that waits in vain: nobody has its photos any more, or no node takes it."""
+    return moved(
+        task,
+        Step.ABANDON,
+        holder_away_since_ms=0,
+        ended_at_ms=now_ms,
+        error=reason,
+        waiting_because="",
+        timeline=told(task.timeline, f"Failed: {reason}", now_ms),
+    )
+
+
+def without_inputs(task: Task, reason: str, now_ms: WallMs) -> Task:
+    """Note that its holder deletes its inputs. Raises Impossible for one that may still be sent to a node."""
+    if task.state in {TaskState.WAITING, TaskState.FORWARDING}:
+        raise Impossible(f"a task that is {task.state} needs its inputs")
+    if not task.inputs_kept:
+        return task
+    line = f"Its inputs are not kept any more: {reason}"
+    return msgspec.structs.replace(task, inputs_kept=False, timeline=told_in_passing(task.timeline, line, now_ms))

@@ -1,0 +1,266 @@
+"""The next value of a task: how it begins, is tried on a node, is tried again, and ends.
+
+A task is immutable. Each function takes one and the time, takes its step in the table of task_life/life.py and returns the next one.
+What its client wants of it (cancel, remove, restart) is in task_life/life.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from libs.common.clocks import WallMs
+from libs.common.model import (
+    Attempt,
+    AttemptState,
+    Cleanup,
+    InstanceId,
+    LastKnown,
+    Node,
+    NodeTaskId,
+    StatusCode,
+    Task,
+    TaskState,
+)
+from services.scheduler.task_life.attempts import (
+    REFUSALS_COUNT,
+    Ending,
+    Patience,
+    Refusal,
+    all_reasons,
+    counted,
+    described,
+    ended,
+    failed_count,
+    final_of,
+    killed_count,
+    refusal_in,
+    refused,
+)
+from services.scheduler.task_life.life import (
+    Impossible,
+    Step,
+    may_repeat,
+    moved,
+    told,
+    told_in_passing,
+    under_way,
+    with_attempt,
+)
+
+NOT_ENOUGH_MEMORY: Final = "Not enough memory"
+"""NodeODM's errorMessage when the engine was killed for memory (exit code 137)."""
+HOLDER_AWAY: Final = "its photos lie with a proxy that does not answer"
+ANOTHER_FOLLOWS: Final = "another attempt follows"
+TAKEN_IN: Final = "Accepted by the cluster once more: its record had been lost"
+HELD_BY_NOBODY: Final = InstanceId("")
+"""The holder of a task whose inputs no proxy has."""
+
+
+# --- while it waits ------------------------------------------------------------------------------------------------
+
+
+def waiting_because(task: Task, because: str, now_ms: WallMs, word: str = "") -> Task:
+    """Note why it waits, when that is news and the last line is not too fresh. `word`: the autoscaler's part of it."""
+    if task.state is not TaskState.WAITING or because == task.waiting_because:
+        return task
+    first = task.waiting_because in {"", ANOTHER_FOLLOWS, TAKEN_IN}
+    if not may_repeat(task, now_ms, first=first, news=word not in task.waiting_because):
+        return task
+    line = f"Waiting for a node: {because}"
+    return msgspec.structs.replace(
+        task,
+        waiting_because=because,
+        holder_away_since_ms=0,
+        timeline=told_in_passing(task.timeline, line, now_ms),
+    )
+
+
+def waiting_for_holder(task: Task, line: str, now_ms: WallMs) -> Task:
+    """Note that it waits for the proxy that holds its photos; once."""
+    if task.state is not TaskState.WAITING or task.waiting_because == HOLDER_AWAY:
+        return task
+    return msgspec.structs.replace(
+        task,
+        waiting_because=HOLDER_AWAY,
+        holder_away_since_ms=task.holder_away_since_ms or now_ms,
+        timeline=told(task.timeline, line, now_ms),
+    )
+
+
+def placed(  # noqa: PLR0913 what an attempt is made of
+    task: Task, node: Node, node_task_id: NodeTaskId, now_ms: WallMs, epoch: int = 0, *, ahead: bool = False
+) -> Task:
+    """Begin an attempt. `ahead`: files of it are on the node already."""
+    number = failed_count(task) + 1
+    attempt = Attempt(
+        number=number,
+        node=node.id,
+        node_name=node.name,
+        node_task_id=node_task_id,
+        started_at_ms=now_ms,
+        epoch=epoch,
+        machine=node.machine,
+        ahead=ahead,
+    )
+    return moved(
+        task,
+        Step.PLACE,
+        attempts=(*task.attempts, attempt),
+        waiting_because="",
+        holder_away_since_ms=0,
+        not_before_ms=0,
+        console_kept=False,
+        timeline=told_in_passing(task.timeline, beginning(task, number, node.name), now_ms),
+    )
+
+
+def beginning(task: Task, number: int, where: str) -> str:
+    """Say that an attempt begins. Why the one before has ended was said when it ended."""
+    again = task.attempt is not None and task.attempt.outcome
+    return f"Attempt {number}: {'starting again on' if again else 'sending to'} node {where}"
+
+
+# --- while it is forwarded -----------------------------------------------------------------------------------------
+
+
+def uncertain(task: Task, reason: str) -> Task:
+    """Note that forwarding ended and nobody knows how."""
+    if task.state is not TaskState.FORWARDING:
+        raise Impossible(f"a task that is {task.state} is not being forwarded")
+    return msgspec.structs.replace(task, attempts=with_attempt(task, state=AttemptState.UNCERTAIN, reason=reason))
+
+
+def started(task: Task, where: str, now_ms: WallMs) -> Task:
+    """Note that the node has it."""
+    number = under_way(task).number
+    return moved(
+        task,
+        Step.START,
+        attempts=with_attempt(task, state=AttemptState.RUNNING, running_at_ms=now_ms, reason=""),
+        timeline=told_in_passing(task.timeline, f"Attempt {number}: running on {where}", now_ms),
+    )
+
+
+def tried(task: Task, ending: Ending, where: str, patience: Patience, now_ms: WallMs) -> Task:
+    """End the attempt without a result: try again, or give up when the attempts are spent."""
+    number = under_way(task).number
+    attempts = ended(with_attempt(task, node_name=where), ending, now_ms)
+    line = described(attempts[-1])
+    if because := why_no_other(task, attempts, patience):
+        return moved(
+            task,
+            Step.GIVE_UP,
+            attempts=attempts,
+            ended_at_ms=now_ms,
+            error=given_up(attempts, because),
+            timeline=told(task.timeline, f"{line}; {because}", now_ms),
+        )
+    return moved(
+        task,
+        Step.RETRY,
+        attempts=attempts,
+        known=None,
+        not_before_ms=0 if ending.unfit else now_ms + patience.backoff_ms(number),
+        min_memory_bytes=max(task.min_memory_bytes, ending.min_memory_bytes),
+        least_limit_count=max(task.least_limit_count, ending.least_limit_count),
+        waiting_because=ANOTHER_FOLLOWS,
+        timeline=told_in_passing(task.timeline, f"{line}; trying {'another' if ending.unfit else 'again'}", now_ms),
+    )
+
+
+NO_ATTEMPT_LEFT: Final = "no attempt is left"
+NO_INPUTS: Final = "its inputs are not kept any more"
+
+
+def why_no_other(task: Task, attempts: Sequence[Attempt], patience: Patience) -> str:
+    """Say why no other attempt follows; empty: one does."""
+    killed = killed_count(attempts)
+    if patience.killer_nodes_count and killed >= patience.killer_nodes_count:
+        return f"{killed} nodes died soon after it had come to them, so it is not sent to another"
+    if len(refused(attempts)) >= REFUSALS_COUNT:
+        return f"{REFUSALS_COUNT} nodes have refused it"
+    if len(counted(attempts)) >= patience.max_attempts_count:
+        return NO_ATTEMPT_LEFT
+    return "" if task.inputs_kept and task.holder != HELD_BY_NOBODY else NO_INPUTS
+
+
+def given_up(attempts: Sequence[Attempt], because: str) -> str:
+    """Say why a task has failed: how its attempts ended, and why there is no other when that is not just their number."""
+    reasons = all_reasons(attempts) or attempts[-1].reason
+    return reasons if because == NO_ATTEMPT_LEFT else f"{reasons}; {because}"
+
+
+# --- while it runs -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a task runs, as far as its next value depends on that."""
+
+    name: str
+    """`hostname:port`"""
+    memory_bytes: int = 0
+    limit_count: int | None = None
+    """Most images that it takes, as it says of itself; None: it says none."""
+
+    def unfit(self, refusal: Refusal, reason: str) -> Ending:
+        """End an attempt that it has refused. Where its limit says as much, that is enough: it may be another tomorrow."""
+        told = self.limit_count is not None and self.limit_count < refusal.least_limit_count
+        least = refusal.least_limit_count
+        return Ending(reason, unfit=True, barred=not told, least_limit_count=least, cleanup=Cleanup.REMOVE)
+
+
+def observed(task: Task, seen: LastKnown, site: Site, patience: Patience, now_ms: WallMs) -> Task:
+    """Take in what the node says of its end. While it runs, that changes nothing of the task itself."""
+    if task.state is not TaskState.RUNNING:
+        raise Impossible(f"a task that is {task.state} is not observed")
+    task = with_images(task, seen)
+    if seen.code in {StatusCode.QUEUED, StatusCode.RUNNING}:
+        return task
+    known = msgspec.structs.replace(task, known=final_of(seen, task))
+    if seen.code is StatusCode.FAILED and seen.error.startswith(NOT_ENOUGH_MEMORY):
+        return out_of_memory(known, site, patience, now_ms)
+    if seen.code is StatusCode.FAILED and (refusal := refusal_in(seen.error)):
+        return tried(known, site.unfit(refusal, seen.error), site.name, patience, now_ms)
+    return finished(known, seen, site.name, now_ms)
+
+
+def with_images(task: Task, seen: LastKnown) -> Task:
+    """Take the node's own count of images that came in an archive, as soon as it has one."""
+    if task.images_count is not None and not task.zip_url:
+        return task
+    if not seen.images_count or seen.images_count < 0 or seen.images_count == task.images_count:
+        return task
+    return msgspec.structs.replace(task, images_count=seen.images_count)
+
+
+def out_of_memory(task: Task, site: Site, patience: Patience, now_ms: WallMs) -> Task:
+    """Try on a bigger node. The data of the last attempt stays, so that its user may look at it or run it again."""
+    is_last = len(counted(task.attempts)) + 1 >= patience.max_attempts_count
+    cleanup = Cleanup.NONE if is_last else Cleanup.REMOVE
+    ending = Ending(NOT_ENOUGH_MEMORY, counted=True, cleanup=cleanup, min_memory_bytes=site.memory_bytes)
+    return tried(task, ending, site.name, patience, now_ms)
+
+
+def finished(task: Task, seen: LastKnown, where: str, now_ms: WallMs) -> Task:
+    """End it as its node says."""
+    step = {StatusCode.COMPLETED: Step.COMPLETE, StatusCode.FAILED: Step.FAIL, StatusCode.CANCELED: Step.CANCEL}[
+        seen.code
+    ]
+    words = {Step.COMPLETE: "Completed", Step.FAIL: "Failed", Step.CANCEL: "Canceled"}[step]
+    return moved(
+        task,
+        step,
+        ended_at_ms=now_ms,
+        inputs_kept=task.inputs_kept and step is not Step.COMPLETE,
+        error=seen.error if step is Step.FAIL else "",
+        attempts=with_attempt(task, state=AttemptState.ENDED, ended_at_ms=now_ms, reason=seen.error),
+        timeline=told(task.timeline, f"{words} on {where}", now_ms),
+    )
+
+
+def with_console(task: Task, *, kept: bool) -> Task:
+    """Note whether the whole console of a task that has ended is kept."""
+    return msgspec.structs.replace(task, console_kept=kept)

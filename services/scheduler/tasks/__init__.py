@@ -1,0 +1,1 @@
+"""Tasks, from a client's commit to the end of their records."""

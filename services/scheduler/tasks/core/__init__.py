@@ -1,0 +1,1 @@
+"""What is submitted, and what is seen of it. Pure."""

@@ -1,0 +1,246 @@
+"""How a task begins: with a client's commit, as one that runs already, or submitted again by its holder.
+
+The next value of a task that its holder submits again: its record was lost, or is older than what has happened since.
+
+A store that is lost, or an older one that is restored, takes decisions back that were acted on. What was done then is known to
+the holder: the attempts that it has begun, how far each had come, and how the task had ended. The scheduler decides, the holder
+knows; so attempts of which the record knows nothing are taken in, in their order, each by the steps of task_life/life.py:
+
+    the last one, commit on its way    UNCERTAIN: its node is asked before anything else happens
+    the last one, commit answered      RUNNING: its node is looked at like any other
+    all others                         over, and their nodes are told to remove them
+
+So nothing runs twice: no new attempt begins before the node of the last one has been asked, or was not to be found for its grace. What the
+record knows beyond that stays. Taken in a second time, nothing happens.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from libs.common.clocks import WallMs
+from libs.common.hosts import shown
+from libs.common.messages import AdoptTask, AttemptStage, ImportRoute, KnownAttempt, KnownEnd, SubmitTask
+from libs.common.model import (
+    Attempt,
+    AttemptState,
+    Cleanup,
+    Moment,
+    NodeId,
+    NodeTaskId,
+    Task,
+    TaskState,
+)
+from services.scheduler.task_life.attempts import (
+    LOST,
+    Ending,
+    ended,
+)
+from services.scheduler.task_life.life import (
+    Step,
+    abandoned,
+    after,
+    moved,
+    started_over,
+    told,
+    with_attempt,
+)
+from services.scheduler.task_life.transitions import (
+    HELD_BY_NOBODY,
+    NO_INPUTS,
+    TAKEN_IN,
+)
+
+CAUGHT_UP: Final = "Attempt {number} on node {where} was not in the record, which is older than it"
+OVERTAKEN: Final = "another attempt has been begun since"
+CUT_OFF: Final = "the cluster's records were lost while it was sent"
+
+ENDS: Final = {
+    (TaskState.RUNNING, TaskState.COMPLETED): Step.COMPLETE,
+    (TaskState.RUNNING, TaskState.FAILED): Step.FAIL,
+    (TaskState.WAITING, TaskState.FAILED): Step.ABANDON,
+    (TaskState.FORWARDING, TaskState.FAILED): Step.GIVE_UP,
+    (TaskState.WAITING, TaskState.CANCELED): Step.CANCEL,
+    (TaskState.FORWARDING, TaskState.CANCELED): Step.CANCEL,
+    (TaskState.RUNNING, TaskState.CANCELED): Step.CANCEL,
+}
+"""Which step leads from a state to a known end."""
+
+Place = tuple[NodeId, NodeTaskId]
+
+
+def adopted(asked: AdoptTask, now_ms: WallMs) -> Task:
+    """Begin with a task of which there is no record."""
+    begun = msgspec.structs.replace(
+        submitted(asked.submission, WallMs(asked.committed_at_ms) if asked.committed_at_ms else now_ms, ""),
+        inputs_kept=asked.inputs_kept,
+        timeline=told((), TAKEN_IN, now_ms),
+        waiting_because=TAKEN_IN,  # whoever was told QUEUED is not told the RUNNING of a new task (decision 92)
+    )
+    return followed(begun, asked, asked.end, now_ms)
+
+
+def caught_up(task: Task, asked: AdoptTask, now_ms: WallMs) -> Task:
+    """Take in what its holder knows and the record does not. An end that the record has gone beyond (a restart) is none."""
+    later = asked.end is not None and bool(task.timeline) and task.timeline[-1].at_ms > asked.end.at_ms
+    return followed(task, asked, None if later else asked.end, now_ms)
+
+
+def followed(task: Task, asked: AdoptTask, end: KnownEnd | None, now_ms: WallMs) -> Task:
+    """Take one attempt in after the other, then the end."""
+    news = unrecorded(task, asked.attempts)
+    for known in news:
+        task = with_known(task, known, now_ms, last=known is news[-1])
+    if end is not None and not task.state.ended:
+        task = with_end(task, end)
+    if task.state is TaskState.WAITING and not (asked.inputs_kept and task.inputs_kept):
+        return abandoned(task, NO_INPUTS, now_ms)
+    return task
+
+
+def unrecorded(task: Task, attempts: Sequence[KnownAttempt]) -> Sequence[KnownAttempt]:
+    """Find the attempts that are later than all of the record's."""
+    recorded = {place_of(attempt) for attempt in task.attempts}
+    last_known = max((at for at, known in enumerate(attempts) if place_of(known) in recorded), default=-1)
+    return attempts[last_known + 1 :]
+
+
+def place_of(attempt: Attempt | KnownAttempt) -> Place:
+    """Say what tells an attempt from all others."""
+    return attempt.node, attempt.node_task_id
+
+
+def with_known(task: Task, known: KnownAttempt, now_ms: WallMs, *, last: bool) -> Task:
+    """Take in one attempt."""
+    free = set_free(task, OVERTAKEN, now_ms)
+    where = shown(known.hostname, known.port)
+    attempt = Attempt(
+        number=max(known.number, free.attempts[-1].number + 1 if free.attempts else 1),
+        node=known.node,
+        node_name=where,
+        node_task_id=known.node_task_id,
+        started_at_ms=known.started_at_ms,
+        machine=known.machine,
+        ahead=known.ahead,
+        recovered=True,
+    )
+    line = CAUGHT_UP.format(number=attempt.number, where=where)
+    placed = moved(
+        free,
+        Step.PLACE,
+        attempts=(*free.attempts, attempt),
+        waiting_because="",
+        not_before_ms=0,
+        timeline=told(free.timeline, line, now_ms),
+    )
+    if not last or known.stage is AttemptStage.SENDING:
+        return set_free(placed, OVERTAKEN if not last else CUT_OFF, now_ms)
+    if known.stage is AttemptStage.COMMITTED:
+        return on_node(placed, known.running_at_ms or now_ms)
+    return msgspec.structs.replace(placed, attempts=with_attempt(placed, state=AttemptState.UNCERTAIN, reason=CUT_OFF))
+
+
+def on_node(task: Task, since_ms: int) -> Task:
+    """Let the attempt that is being forwarded be one that runs."""
+    return moved(
+        task, Step.START, attempts=with_attempt(task, state=AttemptState.RUNNING, running_at_ms=since_ms, reason="")
+    )
+
+
+def set_free(task: Task, reason: str, now_ms: WallMs) -> Task:
+    """Let it wait, whatever it does; what may be left of it on a node is to be removed there."""
+    if task.state is TaskState.WAITING:
+        return task
+    if task.state.ended:
+        return started_over(task, None, now_ms)
+    return moved(
+        task,
+        Step.RETRY,
+        attempts=ended(task.attempts, Ending(reason, LOST, cleanup=Cleanup.REMOVE), now_ms),
+        known=None,
+    )
+
+
+def with_end(task: Task, end: KnownEnd) -> Task:
+    """End it as it had ended. What is completed was on its node, whatever its holder knows of that."""
+    if end.state is TaskState.COMPLETED and task.state is TaskState.FORWARDING:
+        task = on_node(task, task.attempts[-1].started_at_ms)
+    step = ENDS.get((task.state, end.state))
+    if step is None:
+        return task
+    attempts = task.attempts
+    if task.state is not TaskState.WAITING:
+        attempts = with_attempt(task, state=AttemptState.ENDED, ended_at_ms=end.at_ms, reason=end.error)
+    return moved(task, step, attempts=attempts, error=end.error, ended_at_ms=end.at_ms, waiting_because="")
+
+
+SUBMODEL_LINES: Final = (
+    "It is a part of a larger dataset, sent by split-merge",
+    "It counts as running while it waits for a slot: as many do as there is room for, and one more",
+)
+"""Split-merge counts only what has three lines of console."""
+
+
+# --- beginnings ----------------------------------------------------------------------------------------------------
+
+
+def submitted(asked: SubmitTask, now_ms: WallMs, because: str, *, beyond: bool = False) -> Task:
+    """Begin with a client's commit. `beyond`: there is no room for this sub-model."""
+    first = f"Waiting for a node: {because}" if because else "Accepted by the cluster"
+    more = SUBMODEL_LINES if asked.submodel and not beyond else ()
+    return Task(
+        id=asked.task,
+        owner=asked.owner,
+        name=asked.name,
+        state=after(None, Step.SUBMIT),
+        holder=asked.holder,
+        created_at_ms=asked.created_at_ms,
+        committed_at_ms=now_ms,
+        images_count=images_in(asked),
+        size_bytes=asked.size_bytes,
+        options=asked.options,
+        outputs=asked.outputs,
+        skip_post_processing=asked.skip_post_processing,
+        zip_url=asked.zip_url,
+        submodel=asked.submodel,
+        beyond=beyond,
+        inputs_kept=True,
+        waiting_because=because,
+        timeline=tuple(Moment(at_ms=now_ms, text=line) for line in (first, *more)),
+    )
+
+
+def images_in(asked: SubmitTask) -> int | None:
+    """Say how many images were committed. An older proxy says 0 where it does not know."""
+    return None if asked.zip_url else asked.images_count
+
+
+def same_commit(task: Task, asked: SubmitTask) -> bool:
+    """Whether a commit is the one that began this task, sent again."""
+    begun_by = (task.owner, task.holder, task.created_at_ms)
+    return begun_by == (asked.owner, asked.holder, asked.created_at_ms) and not task.removed
+
+
+def imported(asked: ImportRoute, name: str, created_at_ms: int, images_count: int | None, now_ms: WallMs) -> Task:
+    """Begin with a task that runs on a node already."""
+    attempt = Attempt(
+        number=1,
+        node=asked.node,
+        node_task_id=NodeTaskId(asked.task),
+        state=AttemptState.RUNNING,
+        started_at_ms=created_at_ms,
+        running_at_ms=now_ms,
+    )
+    return Task(
+        id=asked.task,
+        owner=asked.owner,
+        name=name,
+        state=after(None, Step.IMPORT),
+        holder=HELD_BY_NOBODY,
+        created_at_ms=created_at_ms,
+        committed_at_ms=now_ms,
+        images_count=images_count,
+        attempts=(attempt,),
+        timeline=told((), "Taken over from an existing cluster", now_ms),
+    )

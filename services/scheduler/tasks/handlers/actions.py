@@ -1,0 +1,193 @@
+"""What clients want of a task: cancel, remove, restart.
+
+The task's lock is held from the first look to the last write, so a poll, a report and an action never interleave. The node is told
+within a short time limit; when it cannot be, the decision stands all the same and its cleanup is written beside it.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from libs.common.clocks import WallMs
+from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
+from libs.common.messages import TASK_FINISHED, TASK_REMOVED, TASK_RESTARTED, Done, RestartTask, TaskRecord, TaskRef
+from libs.common.model import Attempt, Cleanup, OptionValue, StatusCode, Task, TaskId, TaskState
+from services.scheduler.events import Voice
+from services.scheduler.node_client.ports import NodeApi
+from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.registry.node_state import NodeState
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.task_life.life import canceled, removed, restarted, started_over
+from services.scheduler.task_life.transitions import with_console
+from services.scheduler.tasks.handlers.observing import Consoles
+from services.scheduler.tasks.handlers.retention import Cleaner
+
+log = structlog.get_logger()
+
+NOT_SUPPORTED: Final = "Action not supported. Please create a new task."
+"""The original's words for a restart of a task that nobody has any more."""
+CANNOT_RESTART: Final = "Task cannot be restarted"
+"""NodeODM's words for a restart of a task that has not ended."""
+
+
+class ActionHandlers:
+    """Cancels, removes, restarts."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 its collaborators
+        self,
+        ledger: Ledger,
+        cleaner: Cleaner,
+        consoles: Consoles,
+        api: NodeApi,
+        voice: Voice,
+        settings: SchedulerSettings,
+    ) -> None:
+        self._ledger = ledger
+        self._board = ledger.board
+        self._cleaner = cleaner
+        self._consoles = consoles
+        self._api = api
+        self._voice = voice
+        self._timeout_s = settings.action_timeout_s
+        self._grace_s = settings.node_grace_s
+
+    async def find(self, asked: TaskRef | RestartTask) -> Task:
+        """Find a task for whoever asks. Raises NotFound for another owner's, too."""
+        return (await self._ledger.find(asked.task, asked.owner)).task
+
+    # --- cancel ----------------------------------------------------------------------------------------------------
+
+    async def cancel(self, asked: TaskRef) -> TaskRecord:
+        """End a task. One that has ended is canceled too, as on NodeODM; one that was canceled stays as it is, and that is a success."""
+        async with self._ledger.holding(asked.task):
+            found = await self._ledger.find(asked.task, asked.owner)
+            if found.task.state is TaskState.CANCELED:
+                return found
+            if found.task.state.ended:
+                return await self._cancel_ended(found.task)
+            cleanup = await self._stop(found.task)
+            kept = cleanup is Cleanup.NONE and await self._keep_console(await self.find(asked))
+            kept = kept or await self._consoles.keep_seen(asked.task, self._board.observed.get(asked.task))
+            record = await self._ledger.write(asked.task, lambda task: self._canceled(task, cleanup, kept=kept))
+        await self._voice.of_task(TASK_FINISHED, record.task, reason="canceled")
+        return record
+
+    async def _cancel_ended(self, task: Task) -> TaskRecord:
+        """Note it. Its node has nothing to stop, and keeps the results: they are there to be fetched, and to be restarted from."""
+        record = await self._ledger.write(
+            task.id, lambda now: canceled(now, Cleanup.NONE, self._ledger.now_ms()) if now.state is task.state else now
+        )
+        log.info("task canceled after its end", task=task.id, was=str(task.state))
+        return record
+
+    def _canceled(self, task: Task, cleanup: Cleanup, *, kept: bool) -> Task:
+        if task.state.ended:
+            return task
+        return with_console(canceled(self._board.final(task), cleanup, self._ledger.now_ms()), kept=kept)
+
+    async def _keep_console(self, task: Task) -> bool:
+        """Keep what a running task has written; its node has just answered."""
+        node = self._board.nodes.get(task.attempts[-1].node) if task.state is TaskState.RUNNING else None
+        return node is not None and await self._consoles.keep(task.id, node.record, task.attempts[-1].node_task_id)
+
+    async def _stop(self, task: Task) -> Cleanup:
+        """Tell the node to stop; what it has still to be told afterwards."""
+        if task.state is TaskState.WAITING:
+            return Cleanup.NONE
+        attempt = task.attempts[-1]
+        if task.state is TaskState.FORWARDING:
+            return Cleanup.REMOVE
+        node = self._board.nodes.get(attempt.node)
+        if node is None or not node.online:
+            return Cleanup.CANCEL
+        return Cleanup.NONE if await self._told_to_stop(task.id, attempt, node) else Cleanup.CANCEL
+
+    async def _told_to_stop(self, task: TaskId, attempt: Attempt, node: NodeState) -> bool:
+        try:
+            await self._api.cancel(node.record, attempt.node_task_id, self._timeout_s)
+        except ClusterError as error:
+            log.warning("node not told to cancel", task=task, node=node.id, error=error.message)
+            return False
+        return True
+
+    # --- remove ----------------------------------------------------------------------------------------------------
+
+    async def remove(self, asked: TaskRef) -> Done:
+        """Hide a task at once; its record goes when its nodes have been told."""
+        async with self._ledger.holding(asked.task):
+            await self.find(asked)
+            record = await self._ledger.write(asked.task, self._removed)
+            await self._clean_now(record.task)
+        await self._voice.of_task(TASK_REMOVED, record.task)
+        return Done()
+
+    def _removed(self, task: Task) -> Task:
+        return task if task.removed else removed(task, self._ledger.now_ms())
+
+    async def _clean_now(self, task: Task) -> None:
+        for node_id in {attempt.node for attempt in task.attempts if attempt.cleanup is not Cleanup.NONE}:
+            node = self._board.nodes.get(node_id)
+            if node is None or node.online:
+                await self._cleaner.clean(task.id, node_id)
+        await self._cleaner.forget_if_done(task.id)
+
+    # --- restart ---------------------------------------------------------------------------------------------------
+
+    async def restart(self, asked: RestartTask) -> TaskRecord:
+        """Run an ended task again on its node; from its inputs when that is gone and they are kept."""
+        async with self._ledger.holding(asked.task):
+            task = await self.find(asked)
+            if not task.state.ended:
+                raise Refused(CANNOT_RESTART)
+            again = restarted if await self._started_again(task, asked) else self._over_again(task)
+            now_ms = self._ledger.now_ms()
+            record = await self._ledger.write(
+                task.id, lambda now: again(now, asked.options, now_ms) if now.state.ended else now
+            )
+        await self._voice.of_task(TASK_RESTARTED, record.task)
+        return record
+
+    async def _started_again(self, task: Task, asked: RestartTask) -> bool:
+        """Start it again on its node; False when that is gone, or does not know it."""
+        attempt = task.attempt
+        node = self._board.nodes.get(attempt.node) if attempt else None
+        if attempt is None or attempt.running_at_ms is None or node is None:
+            return False
+        if not node.online and task.inputs_kept:
+            self._check_given_up(attempt, node)
+            return False
+        try:
+            return await self._node_starts_again(attempt, node, asked)
+        except NodeUnreachable:
+            if not task.inputs_kept:
+                raise
+            self._check_given_up(attempt, node)
+            return False
+
+    def _check_given_up(self, attempt: Attempt, node: NodeState) -> None:
+        """Refuse while the node may still be working on it, unheard."""
+        silent_s = self._ledger.instant() - node.seen_at
+        if attempt.cleanup is Cleanup.CANCEL and silent_s <= self._grace_s:
+            raise NodeFailed(f"{node.record.name} has not confirmed that the task is canceled; please try again later")
+
+    def _over_again(self, task: Task) -> Callable[[Task, tuple[OptionValue, ...] | None, WallMs], Task]:
+        if task.inputs_kept:
+            return started_over
+        log.info("restart of a task that nobody has", task=task.id)
+        raise Refused(NOT_SUPPORTED)
+
+    async def _node_starts_again(self, attempt: Attempt, node: NodeState, asked: RestartTask) -> bool:
+        try:
+            if attempt.cleanup is Cleanup.CANCEL:
+                await self._api.cancel(node.record, attempt.node_task_id, self._timeout_s)
+            return await self._api.restart(node.record, attempt.node_task_id, asked.options, self._timeout_s)
+        except Refused:
+            if not await self._runs_already(attempt, node):
+                raise
+            return True
+
+    async def _runs_already(self, attempt: Attempt, node: NodeState) -> bool:
+        """Whether an earlier restart came through although its answer did not."""
+        look = await self._api.look(node.record, attempt.node_task_id, None, self._timeout_s)
+        return look is not None and look.code in {StatusCode.QUEUED, StatusCode.RUNNING}

@@ -1,0 +1,159 @@
+"""What can be read of tasks: one, a list, a console."""
+
+from collections.abc import Iterator
+from heapq import merge
+from itertools import islice
+from typing import Final
+
+import msgspec
+import structlog
+
+from libs.common.errors import ClusterError
+from libs.common.messages import (
+    ConfirmTasks,
+    Console,
+    ListTaskIds,
+    ListTasks,
+    ReadConsole,
+    TaskIds,
+    TaskList,
+    TaskRecord,
+    TaskRef,
+    TasksConfirmed,
+    TaskSummary,
+)
+from libs.common.model import Owner, Task, TaskId
+from services.scheduler.node_client.ports import NodeApi
+from services.scheduler.records.core import Key, Ordered, key_of
+from services.scheduler.records.handlers.archive import task_summary
+from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.tasks.core.observation import assembled, is_on_node, kept_lines, node_line
+from services.scheduler.tasks.handlers.observing import Consoles
+
+log = structlog.get_logger()
+
+MOST_COUNT: Final = 1_000
+"""Tasks in one answer: a message holds 1 MiB."""
+MOST_IDS_COUNT: Final = 10_000
+"""Ids in one answer, for the same reason."""
+CONSOLE_BYTES: Final = 700_000
+"""Console in one answer, for the same reason; who wants the rest asks from there on."""
+
+
+class ReadHandlers:
+    """Reads from memory; an ended task from the archive; only a console may need the node."""
+
+    def __init__(self, ledger: Ledger, api: NodeApi, consoles: Consoles, settings: SchedulerSettings) -> None:
+        self._consoles = consoles
+        self._ledger = ledger
+        self._archive = ledger.archive
+        self._board = ledger.board
+        self._api = api
+        self._timeout_s = settings.action_timeout_s
+
+    async def get(self, asked: TaskRef) -> TaskRecord:
+        """Show one task."""
+        await self._ledger.settle(asked.task)
+        record = await self._ledger.find(asked.task, asked.owner)
+        return msgspec.structs.replace(record, task=self._board.shown(record.task))
+
+    async def confirm(self, asked: ConfirmTasks) -> TasksConfirmed:
+        """Say which of these records have changed since they were seen. Raises BusFailed when that cannot be said."""
+        current = [await self._ledger.is_current(seen.task, seen.revision) for seen in asked.seen]
+        return TasksConfirmed(
+            outdated=tuple(seen.task for seen, same in zip(asked.seen, current, strict=True) if not same)
+        )
+
+    async def list_tasks(self, asked: ListTasks) -> TaskList:
+        """Show tasks in the order of their commits, a page at a time. Raises BusFailed while the ended ones are being read."""
+        await self._archive.until_loaded()
+        limit = min(max(asked.limit_count, 1), MOST_COUNT)
+        after = self._place(asked.after)
+        ended = self._archive.summaries(asked.owner, asked.node, after, limit + 1)
+        page = list(islice(merge(self._active(asked, after), ended, key=in_order), limit + 1))
+        return TaskList(tasks=tuple(page[:limit]), more=len(page) > limit)
+
+    async def list_ids(self, asked: ListTaskIds) -> TaskIds:
+        """Name an owner's tasks in the order of their commits. Raises BusFailed while the ended ones are being read."""
+        await self._archive.until_loaded()
+        after = self._place(asked.after)
+        active = (key_of(task) for task in self._behind(self._board.of_owner.get(asked.owner), asked.owner, after))
+        ended = self._archive.ids(asked.owner, after, MOST_IDS_COUNT + 1)
+        page = [task for _, task in islice(merge(active, ended), MOST_IDS_COUNT + 1)]
+        return TaskIds(tasks=tuple(page[:MOST_IDS_COUNT]), more=len(page) > MOST_IDS_COUNT)
+
+    async def read_console(self, asked: ReadConsole) -> Console:
+        """Show the console: what was kept of an ended task, else the node's, else what was last seen of it."""
+        task = self._board.shown((await self._ledger.find(asked.task, asked.owner)).task)
+        from_line = node_line(task, asked.from_line)
+        lines, count = await self._lines(task, from_line)
+        return Console(lines=cut(assembled(task, asked.from_line, lines, count), from_end=asked.from_line < 0))
+
+    async def _lines(self, task: Task, from_line: int) -> tuple[tuple[str, ...], int]:
+        """Find the node's lines, and how many it has."""
+        kept = await self._consoles.read(task) if task.state.ended else None
+        if not (kept and kept.is_whole):
+            said = await self._node_lines(task, from_line)
+            if said is not None:
+                return said, lines_count(task, from_line, said)
+        if kept:
+            return kept.behind(from_line), kept.count
+        seen = kept_lines(task.known, from_line)
+        return seen, lines_count(task, from_line, seen)
+
+    async def _node_lines(self, task: Task, from_line: int) -> tuple[str, ...] | None:
+        attempt = task.attempt
+        if attempt is None or not is_on_node(task):
+            return ()
+        node = self._board.nodes.get(attempt.node)
+        if node is None or not node.online:
+            return None
+        try:
+            return await self._api.output(node.record, attempt.node_task_id, from_line, self._timeout_s)
+        except ClusterError as error:
+            log.debug("console not read", task=task.id, node=node.id, error=error.message)
+            return None
+
+    def _active(self, asked: ListTasks, after: Key | None) -> Iterator[TaskSummary]:
+        now = self._ledger.instant()
+        if asked.node is not None:
+            order = self._board.on_node.get(asked.node)
+        elif asked.owner is not None:
+            order = self._board.of_owner.get(asked.owner)
+        else:
+            order = self._board.all
+        for task in self._behind(order, asked.owner, after):
+            yield task_summary(self._board, task, now)
+
+    def _behind(self, order: Ordered | None, owner: Owner | None, after: Key | None) -> Iterator[Task]:
+        for task_id in order.behind(after) if order else ():
+            if (task := self._board.visible(task_id, owner)) is not None:
+                yield task
+
+    def _place(self, after: TaskId | None) -> Key | None:
+        """Find where a page begins."""
+        if after is None:
+            return None
+        task = self._board.tasks.get(after)
+        return key_of(task) if task else self._archive.key_of(after)
+
+
+def in_order(summary: TaskSummary) -> Key:
+    """Say what orders a list."""
+    return summary.committed_at_ms, summary.id
+
+
+def lines_count(task: Task, from_line: int, lines: tuple[str, ...]) -> int:
+    """Say how many lines the node has, as far as that is known."""
+    return from_line + len(lines) if lines else (task.known.console_count if task.known else 0)
+
+
+def cut(lines: tuple[str, ...], *, from_end: bool) -> tuple[str, ...]:
+    """Keep as many lines as one message holds."""
+    left = CONSOLE_BYTES
+    for count, line in enumerate(reversed(lines) if from_end else lines):
+        left -= len(line) + 3
+        if left < 0:
+            return lines[len(lines) - count :] if from_end else lines[:count]
+    return lines

@@ -1,0 +1,268 @@
+"""What happens to tasks that are over: put into the archive, told to their nodes, and forgotten.
+
+Tells nodes of attempts that are over for us, and forgets what is old.
+
+An attempt that was being forwarded when it was given up may still be committed by a holder that does not know yet: that its node does
+not know it means something only when that time has passed. Then what was uploaded and never committed is discarded there, too: its
+holder does that by itself, unless it was killed.
+
+Moves tasks that have ended from the active ones to the archive, some time after their end and off everybody's way.
+
+What the version before this one wrote is written anew by that too: there, ended tasks lay among the active ones with the tail of their
+console. The tail goes to where consoles are kept, unless the whole is there. Nothing waits for it: a scheduler leads and places
+first, and this goes on beside it, some tasks at a time.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from libs.common.clocks import Instant, seen_s
+from libs.common.delay_queue import Rota
+from libs.common.errors import BusFailed, ClusterError
+from libs.common.lifecycle import Crew
+from libs.common.loops import beat
+from libs.common.model import Attempt, Cleanup, NodeId, NodeTaskId, Task, TaskId
+from services.scheduler.node_client.ports import NodeApi
+from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.registry.node_state import NodeState
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.task_life.attempts import SETTLED_S, is_settled, to_clean
+from services.scheduler.task_life.transitions import with_console
+from services.scheduler.tasks.handlers.observing import Consoles
+
+log = structlog.get_logger()
+
+DAY_S: Final = 24 * 3600
+SLICE_COUNT: Final = 200
+"""Archived tasks that are looked up at once to be forgotten."""
+
+
+class Cleaner:
+    """Brings nodes and records to the state that was decided."""
+
+    def __init__(self, ledger: Ledger, api: NodeApi, consoles: Consoles, settings: SchedulerSettings) -> None:
+        self._consoles = consoles
+        self._ledger = ledger
+        self._board = ledger.board
+        self._api = api
+        self._timeout_s = settings.action_timeout_s
+        self._linger_s = settings.forward_silence_s
+        self._lingering: dict[NodeTaskId, Instant] = {}
+        """Since when each attempt is known to be over that its holder may still commit."""
+        self._retention_s = settings.task_retention_h * 3600
+        self._began = ledger.now()
+        self._remembered_s = settings.tombstones_d * DAY_S
+        self._under_way: set[NodeId] = set()
+
+    # --- attempts --------------------------------------------------------------------------------------------------
+
+    async def tell_nodes(self, crew: Crew) -> None:
+        """Tell every node that can be reached what it has still to be told; each one by itself."""
+        for node_id, tasks in list(self._board.to_clean.items()):
+            node = self._board.nodes.get(node_id)
+            if tasks and (node is None or node.online) and node_id not in self._under_way:
+                self._under_way.add(node_id)
+                await crew.start(self._tell_node(node_id, list(tasks)), name=f"clean {node_id}")
+
+    async def _tell_node(self, node: NodeId, tasks: list[TaskId]) -> None:
+        try:
+            for task in tasks:
+                async with self._ledger.holding(task):
+                    await self.clean(task, node)
+        except BusFailed as error:
+            log.warning("cleaning is interrupted", node=node, error=error.message)
+        finally:
+            self._under_way.discard(node)
+
+    async def clean(self, task_id: TaskId, node_id: NodeId) -> None:
+        """Tell one node about one task, whose lock is held; forget a removed task when no node has to be told any more."""
+        task = self._board.tasks.get(task_id)
+        for attempt in task.attempts if task else ():
+            if attempt.node == node_id and attempt.cleanup is not Cleanup.NONE and await self._told(attempt):
+                await self._ledger.write(task_id, cleaned(attempt.number))
+        await self.forget_if_done(task_id)
+
+    async def forget_if_done(self, task_id: TaskId) -> None:
+        """Delete the record of a removed task (its lock is held) when nothing is left to be told."""
+        task = self._board.tasks.get(task_id)
+        if task and is_done_with(task):
+            await self._forget(task, "removed")
+
+    async def _told(self, attempt: Attempt) -> bool:
+        node = self._board.nodes.get(attempt.node)
+        if node is None:
+            return not attempt.recovered  # its node is registered later than the task, if at all
+        try:
+            found = await self._tell(node, attempt)
+        except ClusterError as error:
+            log.info("node not told", node=node.id, attempt=attempt.node_task_id, error=error.message)
+            return False
+        if not found and not self._cannot_come(attempt):
+            return False
+        self._lingering.pop(attempt.node_task_id, None)
+        log.info("node told", node=node.id, attempt=attempt.node_task_id, to=str(attempt.cleanup), found=found)
+        return True
+
+    async def _tell(self, node: NodeState, attempt: Attempt) -> bool:
+        if attempt.cleanup is Cleanup.CANCEL:
+            return await self._api.cancel(node.record, attempt.node_task_id, self._timeout_s)
+        found = await self._api.remove(node.record, attempt.node_task_id, self._timeout_s)
+        if not found and attempt.running_at_ms is None and self._cannot_come(attempt):
+            await self._api.discard(node.record, attempt.node_task_id, self._timeout_s)
+        return found
+
+    def _cannot_come(self, attempt: Attempt) -> bool:
+        """Whether it is too late for a holder to commit it, counted from when this process first told its node."""
+        if attempt.running_at_ms is not None:
+            return True
+        now = self._ledger.instant()
+        return now - self._lingering.setdefault(attempt.node_task_id, now) >= self._linger_s
+
+    # --- records ---------------------------------------------------------------------------------------------------
+
+    async def forget_old(self) -> None:
+        """Delete records of tasks that ended long ago (the nodes have their own retention), or whose removal was interrupted."""
+        before_ms = self._oldest_ms()
+        for task in [task for task in self._board.tasks.values() if self._is_old(task, before_ms)]:
+            async with self._ledger.holding(task.id):
+                if self._is_old(self._board.tasks.get(task.id), before_ms):
+                    await self._forget(task, "removed" if task.removed else "ended long ago")
+        while await self._forget_archived(before_ms) == SLICE_COUNT:
+            pass
+
+    async def _forget_archived(self, before_ms: int) -> int:
+        """Delete some of the archived records of tasks that ended before; how many there were."""
+        old = self._ledger.archive.ended_before(before_ms, SLICE_COUNT)
+        for task_id in old:
+            async with self._ledger.holding(task_id):
+                found = await self._ledger.lookup(task_id)
+                if found and found.archived:
+                    await self._forget(found.task, "ended long ago")
+                else:
+                    await self._ledger.archive.drop(task_id)
+        return len(old)
+
+    async def _forget(self, task: Task, reason: str) -> None:
+        await self._ledger.forget(task.id, reason, self._remembered_s)
+        if task.id not in self._board.tasks:
+            await self._consoles.drop(task)
+            log.info("task forgotten", task=task.id, reason=reason)
+
+    def _oldest_ms(self) -> int:
+        """Say when a task must have ended to be kept. Where the wall clock has stepped, records go late rather than early.
+
+        The earlier of two times counts: what the wall clock says, and what it would say had nobody touched it since this term began.
+        """
+        now = self._ledger.now()
+        led_s = now.instant - self._began.instant
+        if led_s < seen_s(self._retention_s):
+            return 0
+        counted_ms = self._began.wall_ms + round(led_s * 1000)
+        return min(now.wall_ms, counted_ms) - round(self._retention_s * 1000)
+
+    def _is_old(self, task: Task | None, before_ms: int) -> bool:
+        if task is None or not task.state.ended:
+            return False
+        return is_done_with(task) or (task.ended_at_ms or before_ms) < before_ms
+
+    async def forget_retired(self) -> None:
+        """Delete records of removed nodes that no task needs any more."""
+        for node in list(self._board.nodes):
+            if node.record.retired and not self._ledger.is_needed(node.id):
+                await self._ledger.drop_node(node.id)
+                log.info("node forgotten", node=node.id, reason="no task needs it any more")
+
+
+def is_done_with(task: Task) -> bool:
+    """Whether it was removed and no node has to be told any more."""
+    return task.removed and all(attempt.cleanup is Cleanup.NONE for attempt in task.attempts)
+
+
+def cleaned(number: int) -> Callable[[Task], Task]:
+    """Make the decision that notes that a node has been told about an attempt."""
+    return lambda task: to_clean(task, number, Cleanup.NONE)
+
+
+MOVES_COUNT: Final = 16
+"""At the same time."""
+PAUSE_S: Final = 1.0
+AGAIN_S: Final = 10.0
+"""After NATS did not answer."""
+
+
+class Archivist:
+    """Puts ended tasks away."""
+
+    def __init__(self, ledger: Ledger, consoles: Consoles) -> None:
+        self._ledger = ledger
+        self._consoles = consoles
+        self._rota: Rota[TaskId] = Rota()
+        for task in ledger.board.tasks.values():
+            self._noticed(None, task)
+        ledger.noticed.append(self._noticed)
+
+    def __repr__(self) -> str:
+        """Show what it works on."""
+        return f"Archivist({self._ledger.archive!r})"
+
+    async def run(self) -> None:
+        """Read what is there and renew what is old, once; then put away for ever what has ended. Raises BusFailed."""
+        if not self._ledger.archive.is_loaded:
+            await self.read()
+        await self.renew()
+        while True:
+            beat()
+            await self.put_away_due()
+            await asyncio.sleep(PAUSE_S)
+
+    async def read(self) -> None:
+        """Read what is in the archive, and put right what a predecessor left half done. Raises BusFailed."""
+        for task in await self._ledger.archive.load():
+            await self._ledger.drop_twin(task)
+
+    async def renew(self) -> None:
+        """Write anew what an older version wrote, and remove what it left of deleted records. Raises BusFailed."""
+        while self._ledger.outdated:
+            await self._ledger.renew(self._ledger.outdated[-1])
+            self._ledger.outdated.pop()
+        if count := await self._ledger.forget_deleted():
+            log.info("deleted records forgotten", records=count)
+
+    async def put_away_due(self) -> None:
+        """Put away all that is due."""
+        due = self._rota.take_due(self._ledger.instant())
+        for first in range(0, len(due), MOVES_COUNT):
+            async with asyncio.TaskGroup() as moves:
+                for task in due[first : first + MOVES_COUNT]:
+                    moves.create_task(self._put_away(task), name=f"archive {task}")
+
+    async def _put_away(self, task_id: TaskId) -> None:
+        try:
+            async with self._ledger.holding(task_id):
+                task = self._ledger.board.tasks.get(task_id)
+                if task is not None and is_settled(task):
+                    await self._keep_tail(task)
+                    await self._ledger.put_away(task_id)
+        except ClusterError as error:
+            log.info("task not archived", task=task_id, reason=error.message)
+            self._rota.set(task_id, self._ledger.instant() + AGAIN_S)
+
+    async def _keep_tail(self, task: Task) -> None:
+        """Keep what the record alone has of a console. Raises BusFailed."""
+        if task.console_kept or task.known is None or not task.known.console_tail:
+            return
+        await self._consoles.keep_tail(task.id, task.known)
+        await self._ledger.write(task.id, lambda now: with_console(now, kept=True) if is_settled(now) else now)
+
+    def _noticed(self, _before: Task | None, after: Task | None) -> None:
+        if after is not None and is_settled(after):
+            self._rota.set(after.id, self._settled_at(after))
+        elif after is not None:
+            self._rota.discard(after.id)
+
+    def _settled_at(self, task: Task) -> Instant:
+        now = self._ledger.now()
+        return now.since(task.ended_at_ms or 0, SETTLED_S) + SETTLED_S

@@ -1,0 +1,144 @@
+"""How a task begins: a client's commit, a holder that submits it again, or a route of the original cluster that is taken over.
+
+A holder submits again when the record is lost, or older than what has happened (tasks/core/submission.py).
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+from libs.common.errors import Conflict, NotFound, Refused, Removed
+from libs.common.identity import may_touch
+from libs.common.messages import TASK_STARTED, TASK_SUBMITTED, AdoptTask, ImportRoute, SubmitTask, TaskRecord
+from libs.common.model import NodeTaskId, Task, TaskId, TaskState
+from services.scheduler.events import Voice
+from services.scheduler.node_client.ports import Look, NodeApi
+from services.scheduler.placement.handlers.place import Placer
+from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.registry.node_state import NodeState
+from services.scheduler.registry.ranking import Need
+from services.scheduler.tasks.core.submission import adopted, caught_up, images_in, imported, same_commit, submitted
+
+UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+LARGEST_BYTES: Final = 256 * 1024
+IMPORT_LOOK_S: Final = 3.0
+"""Shorter than whoever imports waits for an answer."""
+
+
+class CommitHandlers:
+    """Takes tasks in: one durable write, then the answer."""
+
+    def __init__(self, ledger: Ledger, placer: Placer, api: NodeApi, voice: Voice) -> None:
+        self._ledger = ledger
+        self._placer = placer
+        self._api = api
+        self._voice = voice
+
+    async def submit(self, asked: SubmitTask) -> TaskRecord:
+        """Take a commit. The same one again gets the same answer, and nothing happens twice."""
+        check_uuid(asked.task)
+        check_size(asked)
+        self._placer.heard(asked.holder)
+        async with self._ledger.holding(asked.task):
+            if known := await self._ledger.lookup(asked.task):
+                return same(known, asked)
+            record = await self._create(asked)
+        await self._voice.of_task(TASK_SUBMITTED, record.task, reason=record.task.waiting_because)
+        self._placer.offer(record.task, asked.ahead)
+        return record
+
+    async def _create(self, asked: SubmitTask) -> TaskRecord:
+        board, now_ms = self._ledger.board, self._ledger.next_commit_ms()
+        images_count = images_in(asked)
+        need = Need(images_count or 0, images_known=images_count is not None)
+        because = "" if self._placer.has_room(need) else board.why_not(need)
+        beyond = asked.submodel and board.is_beyond(need, self._ledger.instant())
+        try:
+            return await self._ledger.create(submitted(asked, now_ms, because, beyond=beyond))
+        except Conflict:
+            return same(self._ledger.record(asked.task), asked)
+
+    async def adopt(self, asked: AdoptTask) -> TaskRecord:
+        """Take in what a holder knows of a task and the records do not. Raises Removed where a tombstone speaks against it."""
+        submission = asked.submission
+        check_uuid(submission.task)
+        check_size(submission)
+        self._placer.heard(submission.holder)
+        async with self._ledger.holding(submission.task):
+            known = await self._ledger.lookup(submission.task)
+            before = known.task if known else None
+            record = await (self._adopt(asked) if known is None else self._catch_up(asked, known.task))
+        if record.task != before:
+            reason = "its record was lost" if before is None else "its record was older than it"
+            await self._voice.of_task(TASK_SUBMITTED, record.task, reason=reason)
+        if record.task.state is TaskState.WAITING:
+            self._placer.offer(record.task)
+        return record
+
+    async def _adopt(self, asked: AdoptTask) -> TaskRecord:
+        submission = asked.submission
+        gone = await self._ledger.tombstone(submission.task)
+        if gone and (gone.owner, gone.created_at_ms) == (submission.owner, submission.created_at_ms):
+            raise Removed(f"{submission.task} was removed")
+        try:
+            return await self._ledger.create(adopted(asked, self._ledger.now_ms()))
+        except Conflict:
+            return await self._catch_up(asked, self._ledger.record(submission.task).task)
+
+    async def _catch_up(self, asked: AdoptTask, known: Task) -> TaskRecord:
+        submission = asked.submission
+        if known.removed:
+            raise Removed(f"{submission.task} was removed")
+        if not same_commit(known, submission):
+            raise Refused(f"{submission.task} is another task, or held by another proxy")
+        return await self._ledger.write(submission.task, lambda task: caught_up(task, asked, self._ledger.now_ms()))
+
+    async def import_route(self, asked: ImportRoute) -> TaskRecord:
+        """Take over a task that runs on a known node. Once is enough: again gets the same answer."""
+        check_uuid(asked.task)
+        node = self._ledger.board.nodes.get(asked.node)
+        if node is None:
+            raise NotFound(f"There is no node {asked.node}")
+        async with self._ledger.holding(asked.task):
+            if known := await self._ledger.lookup(asked.task):
+                return taken_over_before(known, asked)
+            record = await self._take_over(asked, node)
+        await self._voice.of_task(TASK_STARTED, record.task, reason="taken over")
+        return record
+
+    async def _take_over(self, asked: ImportRoute, node: NodeState) -> TaskRecord:
+        look = await self._api.look(node.record, NodeTaskId(asked.task), None, IMPORT_LOOK_S)
+        if look is None:
+            raise NotFound(f"{asked.task} not found on {node.record.name}")
+        return await self._ledger.create(self._imported(asked, look))
+
+    def _imported(self, asked: ImportRoute, look: Look) -> Task:
+        now_ms = self._ledger.next_commit_ms()
+        return imported(asked, look.name, look.created_at_ms or now_ms, look.images_count, now_ms)
+
+
+def same(known: TaskRecord, asked: SubmitTask) -> TaskRecord:
+    """Answer a commit with what it made when it came before. Raises Refused when that was another."""
+    if not same_commit(known.task, asked):
+        raise Refused(f"Invalid set-uuid: {asked.task}")
+    return known
+
+
+def taken_over_before(known: TaskRecord, asked: ImportRoute) -> TaskRecord:
+    """Answer with what a route was taken over as. Raises Refused when its id is another's."""
+    if known.task.removed or not may_touch(asked.owner, known.task.owner):
+        raise Refused(f"Invalid set-uuid: {asked.task}")
+    return known
+
+
+def check_size(asked: SubmitTask) -> None:
+    """Refuse what would not leave room for the rest of its record."""
+    if len(msgspec.json.encode(asked)) > LARGEST_BYTES:
+        raise Refused("The name, options and outputs of this task are too long")
+
+
+def check_uuid(task: TaskId) -> None:
+    """Refuse what is no UUID: it becomes a key, a directory and part of URLs."""
+    if not UUID.fullmatch(task):
+        raise Refused(f"Invalid set-uuid: {task[:100]}")

@@ -1,0 +1,286 @@
+"""Where files of an upload go before its commit: hints that bound and expire, and what a placement makes of them."""
+
+import msgspec
+import pytest
+
+from libs.common.clocks import Instant
+from libs.common.messages import Aimed, AimReply, AimUpload, NoAim, Placed, PlaceTask, SentAhead
+from libs.common.model import NodeId, NodeTaskId, Owner, TaskId
+from services.scheduler.placement.core.stage_in import Aims, Nowhere
+from services.scheduler.registry.nodes import Registry
+from services.scheduler.registry.ranking import Need, place
+from tests.scheduling import HOLDER, NOW, FakeNode, Play, a_play, node_state, settings, task_id
+
+LEASE_S = 15.0
+X = TaskId("x")
+AHEAD_ID = NodeTaskId("77777777-7777-4777-8777-777777777777")
+
+
+def aims_over(per_node: int = 2, **nodes: dict[str, object]) -> tuple[Aims, Registry]:
+    registry = Registry()
+    for name, values in nodes.items():
+        state = node_state(name, **values)  # type: ignore[arg-type]
+        registry._nodes[state.id] = state
+        registry._changed(state)
+    return Aims(registry, LEASE_S, per_node), registry
+
+
+def aimed(aims: Aims, task: str = "x", images: int = 5, at: str | None = None, now: Instant = NOW.instant) -> str:
+    """Say where, or why nowhere."""
+    need = Need(images_count=images, task=TaskId(task))
+    found = aims.aim(need, NodeId(at) if at else None, now)
+    return found.reason if isinstance(found, Nowhere) else found.id
+
+
+NO_SLOT = "no node has a slot for it now"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "images", "expected"),
+    [
+        pytest.param({}, 5, NO_SLOT, id="no nodes"),
+        pytest.param({"a": {}}, 5, "a", id="a free slot"),
+        pytest.param({"a": {"used": 1}}, 5, NO_SLOT, id="no free slot"),
+        pytest.param({"a": {"locked": True}}, 5, NO_SLOT, id="locked"),
+        pytest.param({"a": {"draining": True}}, 5, NO_SLOT, id="draining"),
+        pytest.param({"a": {"online": False}}, 5, NO_SLOT, id="offline"),
+        pytest.param({"a": {"limit": 4}}, 5, NO_SLOT, id="too small"),
+        pytest.param(
+            {"a": {"limit": 4}, "b": {"limit": 9}, "c": {}}, 5, "b", id="the one that a placement would choose"
+        ),
+    ],
+)
+def test_files_go_where_the_task_would_go_now(nodes: dict[str, dict[str, object]], images: int, expected: str):
+    aims, _ = aims_over(**nodes)
+    assert aimed(aims, images=images) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "images", "expected"),
+    [
+        pytest.param({}, 5, "a", id="as before"),
+        pytest.param({"turn": 9}, 5, "a", id="another would be chosen now"),
+        pytest.param({"online": False}, 5, "the node takes no tasks any more", id="it went offline"),
+        pytest.param({"foreign_count": 2}, 5, "the node has no free slot any more", id="it is full"),
+        pytest.param({}, 51, "51 images are too many for the node (limit 50)", id="it has become too small"),
+    ],
+)
+def test_an_aim_stays_where_it_is_as_long_as_that_will_do(change: dict[str, int], images: int, expected: str):
+    aims, registry = aims_over(a={"slots": 2, "limit": 50}, b={"slots": 2, "limit": 50, "turn": 1})
+    assert aimed(aims) == "a"
+    node = registry.get(NodeId("a"))
+    assert node
+    for name, value in change.items():
+        setattr(node, name, value)
+    assert aimed(aims, images=images, at="a") == expected
+    assert len(aims) == (expected == "a")
+    assert node.aims == ([X] if expected == "a" else [])
+
+
+def test_a_node_that_is_gone_ends_the_aim():
+    aims, registry = aims_over(a={})
+    assert aimed(aims) == "a"
+    registry.drop(NodeId("a"))
+    assert aimed(aims, at="a") == "the node takes no tasks any more"
+
+
+def test_uploads_at_once_spread_over_nodes_and_no_more_go_ahead_than_slots_are_free():
+    aims, _ = aims_over(per_node=5, a={"slots": 2}, b={"slots": 2})
+    assert [aimed(aims, name) for name in "uvwxy"] == ["a", "b", "a", "b", NO_SLOT]
+
+
+def test_no_more_uploads_go_ahead_to_a_node_than_the_setting_says():
+    aims, _ = aims_over(per_node=1, a={"slots": 8})
+    assert [aimed(aims, name) for name in "uv"] == ["a", NO_SLOT]
+    aims, _ = aims_over(per_node=0, a={"slots": 8})
+    assert aimed(aims) == NO_SLOT
+
+
+def test_where_slots_become_fewer_the_upload_that_came_last_gives_way():
+    aims, registry = aims_over(a={"slots": 2})
+    assert [aimed(aims, name) for name in "uv"] == ["a", "a"]
+    registry.occupy(NodeId("a"), TaskId("a committed task"))
+    assert aimed(aims, "u", at="a") == "a"
+    assert aimed(aims, "v", at="a") == "the node has no free slot any more"
+
+
+def test_an_aim_expires_when_nobody_asks_again():
+    aims, registry = aims_over(a={})
+    aimed(aims)
+    assert aimed(aims, at="a", now=NOW.instant + (LEASE_S - 1)) == "a"
+    assert aims.expire(NOW.instant + LEASE_S) == []
+    assert [aim.task for aim in aims.expire(NOW.instant + 2 * LEASE_S)] == [X]
+    node = registry.get(NodeId("a"))
+    assert node
+    assert node.aims == []
+
+
+def test_one_that_begins_anew_may_go_elsewhere_and_leaves_nothing_behind():
+    aims, registry = aims_over(a={}, b={"turn": 1})
+    assert aimed(aims) == "a"
+    registry.occupy(NodeId("a"), TaskId("a committed task"))
+    assert aimed(aims) == "b"
+    assert [node.aims for node in registry] == [[], [X]]
+
+
+def test_after_a_restart_of_the_scheduler_an_aim_stays_where_its_holder_says_it_is():
+    aims, _ = aims_over(a={}, b={"turn": -1})
+    assert aimed(aims, at="a") == "a"
+
+
+# --- what a placement makes of it ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        pytest.param({"slots": 1}, {"slots": 9}, "a", id="before more free slots"),
+        pytest.param({"turn": 5}, {}, "a", id="before a turn"),
+        pytest.param({"limit": 500}, {"limit": 50}, "b", id="after a smaller limit"),
+        pytest.param({"used": 1}, {}, "b", id="never a full one"),
+        pytest.param({"locked": True}, {}, "b", id="never a locked one"),
+    ],
+)
+def test_a_task_goes_where_its_files_are(a: dict[str, object], b: dict[str, object], expected: str):
+    nodes = [node_state("a", **a), node_state("b", **b)]  # type: ignore[arg-type]
+    nodes[0].aims.append(X)
+    choice = place([node for node in nodes if node.usable and node.free_count], Need(images_count=5, task=X))
+    assert choice
+    assert choice.node.id == expected
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        pytest.param({}, {"turn": 5}, "b", id="though it had its turn"),
+        pytest.param({"slots": 2}, {}, "a", id="not when it has more free slots"),
+        pytest.param({}, {"used": 1}, "a", id="not when there is no other"),
+    ],
+)
+def test_other_tasks_leave_such_a_node_alone_where_that_costs_them_nothing(
+    a: dict[str, object], b: dict[str, object], expected: str
+):
+    nodes = [node_state("a", **a), node_state("b", **b)]  # type: ignore[arg-type]
+    nodes[0].aims.append(X)
+    choice = place([node for node in nodes if node.free_count], Need(images_count=5, task=TaskId("another")))
+    assert choice
+    assert choice.node.id == expected
+
+
+# --- the scheduler -------------------------------------------------------------------------------------------------
+
+
+async def aims_at(play: Play, name: str, at: str | None = None, images: int = 3, owner: str = "") -> AimReply:
+    asked = AimUpload(
+        task=task_id(name),
+        holder=HOLDER,
+        owner=Owner(owner),
+        images_count=images,
+        node=NodeId(f"{at}-3000") if at else None,
+    )
+    return await play.scheduler.handlers.aimer.aim(asked)
+
+
+async def is_aimed(play: Play, name: str, **more: str) -> str:
+    answer = await aims_at(play, name, **more)
+    assert isinstance(answer, Aimed), answer
+    return answer.node.hostname
+
+
+async def placed(play: Play, name: str, ahead_on: str) -> Placed:
+    ahead = SentAhead(node=NodeId(f"{ahead_on}-3000"), node_task_id=AHEAD_ID)
+    asked = PlaceTask(task=task_id(name), holder=HOLDER, ahead=ahead)
+    answer = await play.scheduler.handlers.placer.place(asked)
+    assert isinstance(answer, Placed), answer
+    return answer
+
+
+async def test_a_commit_confirms_the_node_and_the_id_under_which_the_files_are_there():
+    async with a_play(a=FakeNode(), b=FakeNode()) as play:
+        assert await is_aimed(play, "one") == "a"
+        await play.commits("another")
+        assert (await play.is_placed("another")).node.hostname == "b"
+        await play.commits("one")
+        answer = await placed(play, "one", ahead_on="a")
+        assert (answer.node.hostname, answer.node_task_id, answer.attempt) == ("a", AHEAD_ID, 1)
+        assert msgspec.structs.replace(await placed(play, "one", ahead_on="a"), again=False) == answer
+
+
+async def test_uploads_that_are_committed_in_another_order_go_where_their_files_are():
+    async with a_play(a=FakeNode(), b=FakeNode()) as play:
+        assert [await is_aimed(play, name) for name in ("one", "two")] == ["a", "b"]
+        await play.commits("two")
+        await play.commits("one")
+        assert (await placed(play, "two", ahead_on="b")).node.hostname == "b"
+        assert (await placed(play, "one", ahead_on="a")).node.hostname == "a"
+
+
+async def test_a_task_that_goes_elsewhere_has_an_id_of_its_own_there():
+    async with a_play(a=FakeNode(), b=FakeNode(limit=10)) as play:
+        await play.commits("one", images=5)
+        answer = await placed(play, "one", ahead_on="a")
+        assert (answer.node.hostname, answer.node_task_id) == ("b", task_id("one"))
+
+
+async def test_no_two_attempts_have_one_id():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        first = await placed(play, "one", ahead_on="a")
+        await play.reports_failed("one", first.attempt)
+        play.clock.pass_s(60)
+        second = await placed(play, "one", ahead_on="a")
+        assert first.node_task_id == AHEAD_ID
+        assert second.node_task_id not in {AHEAD_ID, task_id("one")}
+
+
+async def test_a_committed_task_takes_the_last_slot_from_an_upload():
+    async with a_play(a=FakeNode()) as play:
+        assert await is_aimed(play, "one") == "a"
+        await play.commits("two")
+        assert isinstance(await play.asks("two"), Placed)
+        assert await aims_at(play, "one", at="a") == NoAim(reason="the node has no free slot any more")
+
+
+async def test_nothing_goes_ahead_of_what_waits():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.commits("two")
+        await play.starts("one")
+        assert await aims_at(play, "three") == NoAim(reason=NO_SLOT)
+
+
+async def test_an_owner_at_the_limit_sends_nothing_ahead():
+    async with a_play(None, settings(tasks_per_owner_count=1), a=FakeNode(slots=4)) as play:
+        await play.commits("one", owner=Owner("o"))
+        await play.asks("one")
+        answer = await aims_at(play, "two", owner="o")
+        assert isinstance(answer, NoAim)
+        assert isinstance(await aims_at(play, "three", owner="p"), Aimed)
+
+
+async def test_a_committed_task_needs_no_aim_and_one_that_has_its_place_has_none():
+    async with a_play(a=FakeNode(slots=2)) as play:
+        await is_aimed(play, "one")
+        await play.commits("one")
+        assert await aims_at(play, "one", at="a") == NoAim(reason="it is committed")
+        assert play.state_of("a").aims == [task_id("one")]
+        await placed(play, "one", ahead_on="a")
+        assert play.state_of("a").aims == []
+
+
+async def test_an_upload_whose_proxy_is_dead_is_forgotten():
+    async with a_play(a=FakeNode()) as play:
+        await is_aimed(play, "one")
+        play.clock.pass_s(20)
+        await play.scheduler.aimer.expire()
+        assert play.state_of("a").aims == []
+
+
+async def test_why_a_task_waits_is_worked_out_once_for_all_of_a_kind():
+    async with a_play(a=FakeNode()) as play:
+        await play.starts_up()
+        await play.probes()
+        for name in ("one", "two", "three"):
+            await play.commits(name)
+            await play.asks(name)
+        assert len(play.scheduler.ledger.board._reasons[1]) == 1

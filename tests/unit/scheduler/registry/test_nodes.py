@@ -1,0 +1,158 @@
+"""What is known of a node, and how many slots are free on it."""
+
+import pytest
+
+from libs.common.model import Node, NodeId, NodeInfo, TaskId
+from libs.common.testing import clocks_at
+from services.scheduler.nodes.handlers.commands import node_id
+from services.scheduler.registry.node_state import Ours, foreign_of
+from services.scheduler.registry.nodes import Registry
+from tests.scheduling import NOW
+
+
+def ours(*, sure: int, possible: int) -> Ours:
+    names = [TaskId(str(number)) for number in range(possible)]
+    return Ours(sure=frozenset(names[:sure]), possible=frozenset(names))
+
+
+def registry(send_ahead_count: int = 0, *names: str) -> Registry:
+    made = Registry(send_ahead_count)
+    for name in names or ("a",):
+        made.put(Node(id=NodeId(name), hostname=name, port=3000), NOW.instant)
+    return made
+
+
+def answers(made: Registry, name: str, *, slots: int = 1, reported: int = 0, of_ours: Ours | None = None) -> bool:
+    node = made.get(NodeId(name))
+    assert node is not None
+    return made.hit(node, NodeInfo(max_parallel_tasks=slots, task_queue_count=reported), of_ours or Ours(), NOW)
+
+
+@pytest.mark.parametrize(
+    ("reported", "known", "before", "expected"),
+    [
+        pytest.param(0, ours(sure=0, possible=0), 0, 0, id="idle"),
+        pytest.param(2, ours(sure=2, possible=2), 0, 0, id="all ours"),
+        pytest.param(3, ours(sure=2, possible=2), 0, 1, id="one of another"),
+        pytest.param(0, ours(sure=2, possible=2), 0, 0, id="ours ended there, not seen yet"),
+        pytest.param(1, ours(sure=0, possible=1), 0, 0, id="a commit crossed the probe: taken for ours"),
+        pytest.param(1, ours(sure=0, possible=1), 1, 1, id="a known foreign one stays while ours is sent"),
+        pytest.param(0, ours(sure=0, possible=1), 1, 0, id="the foreign one is gone for certain"),
+        pytest.param(3, ours(sure=1, possible=2), 5, 2, id="never more than is left"),
+    ],
+)
+def test_how_many_tasks_of_others_a_node_has(reported: int, known: Ours, before: int, expected: int):
+    assert foreign_of(reported, known, before) == expected
+
+
+def test_a_node_is_offline_after_two_misses_and_back_after_one_hit():
+    made = registry()
+    node = made.get(NodeId("a"))
+    assert node is not None
+    assert answers(made, "a") is True
+    assert made.miss(node, "refused", clocks_at(0).instant) is False
+    assert node.online
+    assert made.miss(node, "refused", clocks_at(0).instant) is True
+    assert not node.online
+    assert made.miss(node, "refused", clocks_at(0).instant) is False
+    assert answers(made, "a") is True
+    assert node.online
+
+
+def test_a_hit_between_two_misses_keeps_a_node_online():
+    made = registry()
+    node = made.get(NodeId("a"))
+    assert node is not None
+    answers(made, "a")
+    for _ in range(3):
+        assert made.miss(node, "slow", clocks_at(0).instant) is False
+        assert answers(made, "a") is False
+
+
+def test_free_slots_are_never_negative():
+    made = registry()
+    answers(made, "a", slots=1, reported=5)
+    node = made.get(NodeId("a"))
+    assert node is not None
+    assert (node.used_count, node.free_count) == (5, 0)
+
+
+def test_promised_and_taken_slots_count_against_open():
+    made = registry()
+    answers(made, "a", slots=2)
+    made.reserve(NodeId("a"), TaskId("1"))
+    assert len(made.open()) == 1
+    made.occupy(NodeId("a"), TaskId("2"))
+    assert made.open() == ()
+    made.release(NodeId("a"), TaskId("2"))
+    assert len(made.open()) == 1
+
+
+def test_files_may_be_sent_ahead_when_that_is_set():
+    made = registry(1)
+    answers(made, "a", slots=1)
+    made.occupy(NodeId("a"), TaskId("1"))
+    assert len(made.open()) == 1
+    made.reserve(NodeId("a"), TaskId("2"))
+    assert made.open() == ()
+
+
+def test_the_order_is_that_of_adding_and_one_that_comes_back_goes_to_the_end():
+    made = registry(0, "b", "a")
+    made.put(Node(id=NodeId("b"), hostname="b", port=3000, retired=True), NOW.instant)
+    assert [node.id for node in made.listed()] == ["a"]
+    made.put(Node(id=NodeId("b"), hostname="b", port=3000), NOW.instant)
+    assert [node.id for node in made.listed()] == ["a", "b"]
+
+
+def test_the_version_stays_when_a_probe_brings_nothing_new():
+    made = registry()
+    answers(made, "a")
+    version = made.version
+    answers(made, "a")
+    assert made.version == version
+
+
+@pytest.mark.parametrize(
+    ("says", "is_news"),
+    [
+        pytest.param(NodeInfo(available_memory=2), False, id="less memory is left at the moment"),
+        pytest.param(NodeInfo(max_parallel_tasks=2), True, id="another slot"),
+        pytest.param(NodeInfo(max_images=100), True, id="a limit of images"),
+        pytest.param(NodeInfo(total_memory=8), True, id="more memory"),
+        pytest.param(NodeInfo(task_queue_count=1), True, id="a task of somebody else"),
+    ],
+)
+def test_a_probe_wakes_placement_only_when_something_else_may_be_placed(says: NodeInfo, is_news: bool):
+    made = registry()
+    answers(made, "a")
+    node = made.get(NodeId("a"))
+    assert node is not None
+    version = made.version
+    made.hit(node, says, Ours(), NOW)
+    assert (made.version != version) is is_news
+    assert node.info == says
+
+
+def test_the_same_words_of_a_node_count_anew_when_tasks_of_others_were_counted_differently():
+    made = registry()
+    answers(made, "a")
+    node = made.get(NodeId("a"))
+    assert node is not None
+    assert node.info is not None
+    node.foreign_count = 1
+    made.hit(node, node.info, Ours(), NOW)
+    assert node.foreign_count == 0
+
+
+@pytest.mark.parametrize(
+    ("hostname", "port", "expected"),
+    [
+        pytest.param("node.example.org", 3000, "node.example.org-3000", id="name"),
+        pytest.param("10.0.0.1", 3001, "10.0.0.1-3001", id="address"),
+        pytest.param("fe80::1", 3000, "fe80__1-3000", id="colons are no key"),
+        pytest.param("my_node", 443, "my_node-443", id="underscore"),
+    ],
+)
+def test_the_key_of_a_node(hostname: str, port: int, expected: str):
+    assert node_id(hostname, port) == expected

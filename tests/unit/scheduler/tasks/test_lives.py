@@ -1,0 +1,589 @@
+"""What becomes of tasks: forwarding, tracking, loss, the end; played with fake nodes."""
+
+import pytest
+
+from libs.common.errors import NotFound, Refused
+from libs.common.messages import FinishReported, ListTasks, ReadConsole, TaskRef, Waiting
+from libs.common.model import AttemptState, Cleanup, NodeTaskId, OptionValue, Owner, StatusCode, TaskState
+from services.scheduler.node_client.ports import Look
+from services.scheduler.tasks.core.observation import known_of
+from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
+
+# --- forwarding ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_silent_holder_makes_an_attempt_uncertain_and_the_node_is_asked():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.is_placed("one")
+        play.node("a").takes(placed.node_task_id)
+        await play.passes(61)
+        await play.passes(1)
+        assert play.task("one").state is TaskState.RUNNING
+
+
+async def test_a_holder_that_speaks_keeps_its_attempt():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.is_placed("one")
+        for _ in range(5):
+            await play.renews("one", 1)
+            await play.passes(50)
+        assert play.task("one").attempts[-1].state is AttemptState.FORWARDING
+
+
+async def test_what_the_node_does_not_have_is_tried_again_after_the_commit_had_time_to_settle():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.is_placed("one")
+        await play.reports_failed("one", 1, commit_uncertain=True)
+        await play.passes(1)
+        assert play.task("one").state is TaskState.FORWARDING
+        await play.passes(4)
+        assert play.task("one").state is TaskState.FORWARDING
+        answer = await play.asks("one")
+        assert answer == Waiting(position=1, reason="asking a:3000 whether it has the task")
+        await play.passes(1)
+        assert play.task("one").state is TaskState.WAITING
+        assert not play.task("one").attempts[0].counted
+
+
+async def test_an_uncertain_commit_that_arrived_counts():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.is_placed("one")
+        await play.reports_failed("one", 1, commit_uncertain=True)
+        play.node("a").takes(placed.node_task_id)
+        await play.passes(1)
+        assert play.task("one").state is TaskState.RUNNING
+        assert len(play.task("one").attempts) == 1
+
+
+async def test_the_time_in_which_the_scheduler_was_frozen_is_no_silence_of_a_node():
+    async with a_play(a=FakeNode(), b=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.starts("one")
+        await play.goes_down(placed.node.hostname)
+        loser = play.scheduler.loser
+        await loser.watch()
+        for frozen_s in (100, 300):
+            play.clock.pass_s(frozen_s)
+            await loser.watch()
+        assert play.task("one").state is TaskState.RUNNING
+        for _ in range(239):
+            play.clock.pass_s(0.5)
+            await loser.watch()
+        assert play.task("one").state is TaskState.RUNNING
+        for _ in range(3):
+            play.clock.pass_s(0.5)
+            await loser.watch()
+        assert play.task("one").state is TaskState.WAITING
+
+
+async def test_a_node_that_comes_back_has_time_to_take_in_the_commit_in_its_mailbox():
+    async with a_play(a=FakeNode(), b=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.is_placed("one")
+        await play.reports_failed("one", 1, commit_uncertain=True)
+        node = play.api.reach(placed.node)
+        node.up = False
+        await play.passes(30)
+        node.up = True
+        await play.passes(1)
+        assert play.task("one").state is TaskState.FORWARDING  # it denies, for the first time
+        node.up = False
+        await play.passes(10)
+        node.up = True
+        await play.passes(1)
+        assert play.task("one").state is TaskState.FORWARDING  # what it said before it was away again does not count
+        node.takes(placed.node_task_id)
+        await play.passes(1)
+        assert play.task("one").state is TaskState.RUNNING
+        assert len(play.task("one").attempts) == 1
+
+
+async def test_nothing_else_happens_while_the_node_of_an_uncertain_attempt_cannot_be_asked():
+    async with a_play(a=FakeNode(), b=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.is_placed("one")
+        await play.reports_failed("one", 1, commit_uncertain=True)
+        await play.goes_down(placed.node.hostname)
+        await play.passes(100)
+        assert play.task("one").state is TaskState.FORWARDING
+        await play.passes(30)
+        assert play.task("one").state is TaskState.WAITING
+        assert play.task("one").attempts[0].cleanup is Cleanup.REMOVE
+
+
+async def test_a_node_that_refuses_counts_and_its_words_are_the_error():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        for number in (1, 2, 3):
+            await play.passes(60)
+            await play.is_placed("one")
+            await play.reports_failed("one", number, "Invalid option", node_refused=True)
+        assert (play.task("one").state, play.task("one").error) == (TaskState.FAILED, "Invalid option")
+
+
+async def test_a_node_that_nobody_reaches_does_not_count():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        for number in range(1, 11):
+            await play.passes(60)
+            await play.is_placed("one")
+            await play.reports_failed("one", number, "unreachable")
+        assert play.task("one").state is TaskState.WAITING
+
+
+async def test_a_report_on_an_attempt_that_is_over_changes_nothing_and_its_node_is_cleaned_up():
+    async with a_play(a=FakeNode(), b=FakeNode()) as play:
+        await play.commits("one")
+        first = await play.is_placed("one")
+        await play.reports_failed("one", 1)
+        await play.passes(2)
+        await play.starts("one")
+        play.api.reach(first.node).takes(first.node_task_id)
+        with pytest.raises(Refused, match="no longer counts"):
+            await play.reports_forwarded("one", 1)
+        with pytest.raises(Refused, match="no longer counts"):
+            await play.renews("one", 1)
+        await play.passes(5)
+        assert first.node_task_id not in play.api.reach(first.node).tasks
+        assert play.task("one").state is TaskState.RUNNING
+
+
+async def test_the_same_report_again_is_a_success():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.starts("one")
+        await play.reports_forwarded("one", 1)
+        assert len(play.told("task.started")) == 1
+
+
+# --- tracking ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("look", "state", "error"),
+    [
+        pytest.param(Look(StatusCode.COMPLETED), TaskState.COMPLETED, "", id="completed"),
+        pytest.param(Look(StatusCode.FAILED, error="Cannot process dataset"), TaskState.FAILED, "Cannot process dataset", id="failed"),
+        pytest.param(Look(StatusCode.CANCELED), TaskState.CANCELED, "", id="canceled by someone else"),
+        pytest.param(Look(StatusCode.QUEUED), TaskState.RUNNING, "", id="queued there"),
+        pytest.param(Look(StatusCode.RUNNING), TaskState.RUNNING, "", id="running"),
+    ],
+)  # fmt: skip
+async def test_a_task_goes_as_its_node_says(look: Look, state: TaskState, error: str):
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.starts("one")
+        play.node("a").tasks[placed.node_task_id] = look
+        await play.looks()
+        assert (play.task("one").state, play.task("one").error) == (state, error)
+        assert play.state_of("a").ours_count == (0 if state.ended else 1)
+        assert len(play.told("task.finished")) == (1 if state.ended else 0)
+
+
+async def test_the_record_is_written_only_when_something_has_changed():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.starts("one")
+        await play.looks()
+        revision = play.scheduler.ledger.record(task_id("one")).revision
+        await play.looks()
+        await play.looks()
+        assert play.scheduler.ledger.record(task_id("one")).revision == revision
+
+
+async def test_the_console_grows_with_every_look():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.starts("one")
+        await play.looks()
+        play.node("a").console[placed.node_task_id] += ["second", "third"]
+        await play.looks()
+        known = play.task("one").known
+        assert known is not None
+        assert (known.console_count, known.console_tail) == (3, ("started", "second", "third"))
+
+
+async def test_a_task_that_its_node_forgot_is_tried_again_under_another_id():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        first = await play.starts("one")
+        play.node("a").tasks.clear()
+        await play.looks()
+        assert play.task("one").state is TaskState.WAITING
+        await play.passes(2)
+        second = await play.starts("one")
+        assert second.node_task_id != first.node_task_id
+        play.node("a").finishes(second.node_task_id)
+        await play.looks()
+        assert play.task("one").state is TaskState.COMPLETED
+        assert any("the node does not know the task any more" in line.text for line in play.task("one").timeline)
+
+
+async def test_a_hint_makes_the_task_due_at_once_and_a_false_one_does_no_harm():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.starts("one")
+        tracker = play.scheduler.handlers.tracker
+        await tracker.hint(FinishReported(node_task_id=placed.node_task_id))
+        await tracker.hint(FinishReported(node_task_id=NodeTaskId("nobody")))
+        await play.looks()
+        assert play.task("one").state is TaskState.RUNNING
+
+
+# --- loss ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_task_on_a_node_that_is_silent_for_too_long_goes_elsewhere_and_the_old_node_is_told():
+    async with a_play(a=FakeNode(limit=10), b=FakeNode()) as play:
+        await play.commits("one")
+        first = await play.starts("one")
+        assert first.node.hostname == "a"
+        await play.goes_down("a")
+        await play.passes(100)
+        assert play.task("one").state is TaskState.RUNNING
+        await play.passes(30)
+        assert play.task("one").state is TaskState.WAITING
+        await play.passes(2)
+        second = await play.starts("one")
+        assert second.node.hostname == "b"
+        await play.comes_back("a")
+        assert first.node_task_id in play.node("a").tasks
+        await play.passes(5)
+        assert first.node_task_id not in play.node("a").tasks
+        assert play.task("one").attempts[0].cleanup is Cleanup.NONE
+        assert play.task("one").state is TaskState.RUNNING
+
+
+async def test_a_node_that_is_back_within_its_grace_keeps_its_task():
+    async with a_play(a=FakeNode(), b=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.starts("one")
+        await play.goes_down(placed.node.hostname)
+        await play.passes(110)
+        await play.comes_back(placed.node.hostname)
+        await play.passes(110)
+        assert len(play.task("one").attempts) == 1
+        assert play.task("one").state is TaskState.RUNNING
+
+
+async def test_a_task_that_was_lost_too_often_has_failed_with_every_reason():
+    async with a_play(chosen=settings(max_attempts=2), a=FakeNode()) as play:
+        await play.commits("one")
+        await play.starts("one")
+        play.node("a").tasks.clear()
+        await play.looks()
+        await play.passes(60)
+        await play.probes()
+        await play.starts("one")
+        await play.goes_down("a")
+        await play.passes(121)
+        task = play.task("one")
+        assert task.state is TaskState.FAILED
+        assert task.error == (
+            "attempt 1: the node does not know the task any more; attempt 2: the node has been silent for 121 s"
+        )
+
+
+async def test_a_lost_task_keeps_its_place_in_the_queue():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.starts("one")
+        await play.commits("two")
+        play.node("a").tasks.clear()
+        await play.looks()
+        answer = await play.asks("one")
+        assert isinstance(answer, Waiting)
+        assert answer.position == 1
+
+
+# --- cancel --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_waiting_task_is_canceled_at_once():
+    async with a_play() as play:
+        await play.commits("one")
+        assert (await play.cancels("one")).state is TaskState.CANCELED
+        assert len(play.scheduler.ledger.board.waiting) == 0
+
+
+async def test_a_promised_slot_is_free_after_a_cancel():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.cancels("one")
+        assert play.state_of("a").ours_count == 0
+
+
+async def test_a_running_task_is_canceled_on_its_node():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.starts("one")
+        task = await play.cancels("one")
+        assert play.node("a").acts == [("cancel", placed.node_task_id)]
+        assert task.attempts[-1].cleanup is Cleanup.NONE
+
+
+async def test_a_task_on_a_node_that_is_away_is_canceled_and_the_node_is_told_later():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.starts("one")
+        await play.goes_down("a")
+        task = await play.cancels("one")
+        assert (task.state, task.attempts[-1].cleanup) == (TaskState.CANCELED, Cleanup.CANCEL)
+        await play.comes_back("a")
+        await play.passes(5)
+        assert play.node("a").tasks[placed.node_task_id].code is StatusCode.CANCELED
+        assert play.task("one").attempts[-1].cleanup is Cleanup.NONE
+
+
+async def test_a_task_that_is_canceled_while_it_is_sent_is_removed_from_its_node_even_when_it_arrives_late():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.is_placed("one")
+        await play.cancels("one")
+        await play.passes(5)
+        play.node("a").takes(placed.node_task_id)
+        await play.passes(5)
+        assert placed.node_task_id not in play.node("a").tasks
+        assert play.task("one").state is TaskState.CANCELED
+
+
+@pytest.mark.parametrize("code", [StatusCode.COMPLETED, StatusCode.FAILED])
+async def test_what_has_ended_is_canceled_too_and_restarts_from_there(code: StatusCode):
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.starts("one")
+        play.node("a").says(
+            placed.node_task_id, code=code, error="" if code is StatusCode.COMPLETED else "Cannot process dataset"
+        )
+        await play.looks()
+        canceled = await play.cancels("one")
+        assert canceled.state is TaskState.CANCELED
+        assert (canceled.known.code, canceled.known.processing_time_ms, canceled.error) == (code, -1, "")
+        assert play.node("a").tasks[placed.node_task_id].code is code
+        assert await play.cancels("one") == canceled
+        assert (await play.restarts("one")).state is TaskState.RUNNING
+
+
+# --- remove --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_removed_task_is_gone_from_everywhere():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.starts("one")
+        await play.removes("one")
+        assert not play.has("one")
+        assert play.node("a").tasks == {}
+        with pytest.raises(NotFound, match="was removed"):
+            await play.removes("one")
+
+
+async def test_a_removed_task_on_a_node_that_is_away_is_invisible_until_its_node_was_told():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.starts("one")
+        await play.goes_down("a")
+        await play.removes("one")
+        with pytest.raises(NotFound):
+            await play.scheduler.handlers.reads.get(TaskRef(task=task_id("one")))
+        assert (await play.scheduler.handlers.reads.list_tasks(ListTasks())).tasks == ()
+        assert play.has("one")
+        await play.comes_back("a")
+        await play.passes(5)
+        assert not play.has("one")
+        assert play.node("a").tasks == {}
+
+
+async def test_a_waiting_task_is_removed_at_once():
+    async with a_play() as play:
+        await play.commits("one")
+        await play.removes("one")
+        assert not play.has("one")
+
+
+# --- restart -------------------------------------------------------------------------------------------------------
+
+
+async def ended(play: Play) -> NodeTaskId:
+    await play.commits("one")
+    placed = await play.starts("one")
+    play.node("a").finishes(placed.node_task_id)
+    await play.looks()
+    return placed.node_task_id
+
+
+async def test_an_ended_task_runs_again_on_its_node():
+    async with a_play(a=FakeNode()) as play:
+        node_task = await ended(play)
+        task = await play.restarts("one", (OptionValue("dsm", True),))
+        assert (task.state, task.known, task.options) == (TaskState.RUNNING, None, (OptionValue("dsm", True),))
+        assert play.node("a").acts == [("restart", node_task)]
+        assert play.state_of("a").ours_count == 1
+
+
+async def test_a_look_that_was_under_way_during_a_restart_does_not_end_the_task():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.starts("one")
+        tracker, running = play.scheduler.handlers.tracker, play.task("one")
+        old_look = Look(StatusCode.COMPLETED)
+        play.node("a").finishes(placed.node_task_id)
+        await play.looks()
+        await play.restarts("one")
+        await tracker._seen(running, known_of(None, old_look, 0), play.state_of("a"), None)
+        assert play.task("one").state is TaskState.RUNNING
+        assert play.task("one").known is None
+
+
+async def test_a_task_that_has_not_ended_cannot_be_restarted():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        with pytest.raises(Refused, match=r"^Task cannot be restarted$"):
+            await play.restarts("one")
+
+
+async def test_a_task_that_never_reached_a_node_cannot_be_restarted_without_its_inputs():
+    async with a_play() as play:
+        await play.commits("one")
+        await play.cancels("one")
+        await play.loses_inputs("one")
+        with pytest.raises(Refused, match=r"^Action not supported. Please create a new task.$"):
+            await play.restarts("one")
+
+
+async def test_a_task_that_its_node_has_forgotten_cannot_be_restarted():
+    async with a_play(a=FakeNode()) as play:
+        await ended(play)
+        play.node("a").tasks.clear()
+        with pytest.raises(Refused, match=r"^Action not supported"):
+            await play.restarts("one")
+        assert play.task("one").state is TaskState.COMPLETED
+
+
+async def test_a_restart_that_came_through_although_its_answer_was_lost_counts():
+    async with a_play(a=FakeNode()) as play:
+        node_task = await ended(play)
+        play.node("a").says(node_task, code=StatusCode.RUNNING)
+        play.node("a").refuses = "Task cannot be restarted"
+        assert (await play.restarts("one")).state is TaskState.RUNNING
+
+
+async def test_the_words_of_a_node_that_refuses_a_restart_are_passed_on():
+    async with a_play(a=FakeNode()) as play:
+        await ended(play)
+        play.node("a").refuses = '[{"name":"dsm","error":"Invalid value"}]'
+        with pytest.raises(Refused, match="Invalid value"):
+            await play.restarts("one")
+
+
+# --- imports, lists, consoles, retention ---------------------------------------------------------------------------
+
+
+async def test_a_route_of_the_original_is_taken_over_and_followed():
+    async with a_play(a=FakeNode()) as play:
+        play.node("a").takes(NodeTaskId(task_id("one")))
+        task = await play.imports("one", "a")
+        assert (task.state, task.name, task.images_count) == (TaskState.RUNNING, "on the node", 3)
+        assert await play.imports("one", "a") == task
+        play.node("a").finishes(NodeTaskId(task_id("one")))
+        await play.looks()
+        assert play.task("one").state is TaskState.COMPLETED
+
+
+async def test_a_route_to_a_task_that_its_node_does_not_have_is_not_taken_over():
+    async with a_play(a=FakeNode()) as play:
+        with pytest.raises(NotFound):
+            await play.imports("one", "a")
+        with pytest.raises(NotFound, match="There is no node"):
+            await play.imports("one", "b")
+
+
+async def test_tasks_are_listed_in_pages_in_the_order_of_their_commits():
+    async with a_play(a=FakeNode()) as play:
+        for number in range(5):
+            await play.commits(f"task {number}", owner=Owner("me" if number % 2 == 0 else "you"))
+        reads = play.scheduler.handlers.reads
+        first = await reads.list_tasks(ListTasks(limit_count=2))
+        rest = await reads.list_tasks(ListTasks(after=first.tasks[-1].id))
+        assert [task.name for task in first.tasks] == ["task 0", "task 1"]
+        assert first.more
+        assert [task.name for task in rest.tasks] == ["task 2", "task 3", "task 4"]
+        assert not rest.more
+        mine = await reads.list_tasks(ListTasks(owner=Owner("me")))
+        assert [task.name for task in mine.tasks] == ["task 0", "task 2", "task 4"]
+        assert mine.tasks[1].position == 3
+
+
+async def test_tasks_of_a_node_are_listed():
+    async with a_play(a=FakeNode(), b=FakeNode()) as play:
+        await play.commits("one")
+        await play.commits("two")
+        placed = await play.starts("one")
+        listed = await play.scheduler.handlers.reads.list_tasks(ListTasks(node=placed.node.id))
+        assert [(task.name, task.node_name) for task in listed.tasks] == [("one", placed.node.name)]
+
+
+async def test_the_console_is_the_nodes_or_what_was_last_seen_of_it():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.starts("one")
+        await play.looks()
+        asked = ReadConsole(task=task_id("one"), from_line=-1)
+        assert (await play.scheduler.handlers.reads.read_console(asked)).lines == ("started",)
+        play.node("a").console[NodeTaskId(task_id("one"))].append("unseen")
+        assert (await play.scheduler.handlers.reads.read_console(asked)).lines == ("unseen",)
+        await play.goes_down("a")
+        assert (await play.scheduler.handlers.reads.read_console(asked)).lines == ("started",)
+
+
+async def test_a_console_that_is_too_long_for_a_message_is_cut_where_it_goes_on():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.starts("one")
+        play.node("a").console[NodeTaskId(task_id("one"))] = [f"{number:09} {'x' * 990}" for number in range(3000)]
+        reads = play.scheduler.handlers.reads
+        first = (await reads.read_console(ReadConsole(task=task_id("one")))).lines
+        last = (await reads.read_console(ReadConsole(task=task_id("one"), from_line=-3000))).lines
+        assert 600 < len(first) < 800
+        assert last[-1].startswith("000002999")
+        assert 600 < len(last) < 800
+
+
+async def test_the_record_of_a_task_that_ended_long_ago_is_forgotten():
+    async with a_play(chosen=settings(task_retention_h=1), a=FakeNode()) as play:
+        await ended(play)
+        await play.passes(3500)
+        assert play.has("one")
+        await play.passes(200)
+        assert not play.has("one")
+
+
+async def test_every_state_survives_a_restart_of_the_scheduler():
+    async with a_play(a=FakeNode(slots=2), b=FakeNode(slots=2)) as play:
+        for name in ("running", "forwarding", "uncertain", "done", "waiting"):
+            await play.commits(name)
+        await play.starts("running")
+        await play.is_placed("forwarding")
+        uncertain = await play.is_placed("uncertain")
+        await play.reports_failed("uncertain", uncertain.attempt, commit_uncertain=True)
+        done = await play.starts("done")
+        play.api.reach(done.node).finishes(done.node_task_id)
+        await play.looks()
+        await play.locks("a")
+        names = ("running", "forwarding", "uncertain", "done", "waiting")
+        before = {name: play.task(name) for name in names}
+        used = {name: len(play.state_of(name).tasks) for name in ("a", "b")}
+        await play.starts_up()
+        assert {name: play.task(name) for name in names} == before
+        assert {name: len(play.state_of(name).tasks) for name in ("a", "b")} == used
+        assert play.state_of("a").record.locked
+        await play.probes()
+        await play.passes(1)
+        await play.passes(6)
+        assert play.task("uncertain").state is TaskState.WAITING
+        assert (await play.is_placed("forwarding")).attempt == 1
+        await play.starts("waiting", HOLDER)
