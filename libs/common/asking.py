@@ -93,8 +93,9 @@ class Requests:
         try:
             while True:
                 if again:
-                    trying = self._answer(request, payload, headers, until)
-                    tries.add(loop.create_task(trying, name=request.name))
+                    trying = loop.create_task(self._answer(request, payload, headers, until), name=request.name)
+                    trying.add_done_callback(note_failure)
+                    tries.add(trying)
                 news = self._news.setdefault(request.owner, loop.create_future())
                 waiting: set[asyncio.Future[Any]] = {*tries, news}
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -106,6 +107,12 @@ class Requests:
                         return each.result()
         finally:
             await ended(*tries)
+
+
+def note_failure(attempt: "asyncio.Task[Msg]") -> None:
+    """Know why one of several attempts failed: the caller is told of one, and asyncio would complain about the others."""
+    if not attempt.cancelled():
+        attempt.exception()
 
 
 def decode(request: Request[Any, Reply], answer: Msg) -> Reply:
