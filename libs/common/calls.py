@@ -10,6 +10,7 @@ For what is small and goes to very many nodes: probes, polls, actions. A call co
 """
 
 import asyncio
+from functools import lru_cache
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
@@ -28,6 +29,9 @@ LIMIT_BYTES: Final = 1 << 20
 """Of one answer, unless the caller expects more."""
 URLENCODED: Final = "application/x-www-form-urlencoded"
 REDIRECTS: Final = range(300, 400)
+OK: Final = 200
+REMEMBERED_COUNT: Final = 4096
+"""Nodes of which is remembered where they are and what they are asked: all of them are asked every few seconds."""
 TLS: Final = "https://"
 
 
@@ -67,7 +71,7 @@ class Calls:
 
     def pool(self, node: Node) -> Pool:
         """Find the connections to a node."""
-        return self._client.pool(origin_of(node), node.name)
+        return self._client.pool(*named_origin(node))
 
     async def post(  # noqa: PLR0913 a request has these parts
         self,
@@ -88,26 +92,29 @@ class Calls:
     async def _ask(self, node: Node, asked: Asked, limit_s: float, limit_bytes: int) -> Answer:
         until_s = asyncio.get_running_loop().time() + limit_s
         patience = Patience(min(limit_s, CONNECT_TIMEOUT_S), limit_s, limit_s)
-        async with self._client.ask(origin_of(node), node.name, asked, patience) as link:
+        async with self._client.ask(*named_origin(node), asked, patience) as link:
             content = await link.read(limit_bytes, limit_s, until_s)
-            assert link.head is not None  # noqa: S101 it has been read
             return answer_of(link.head, content)
 
 
-def answer_of(head: ResponseHead, content: bytes) -> Answer:
-    """Keep of an answer what is looked at."""
+def answer_of(head: ResponseHead | None, content: bytes) -> Answer:
+    """Keep of an answer what is looked at. `head`: None for one that was taken as a whole."""
+    if head is None:
+        return Answer(OK, content)
     where = find(head.headers, b"location") if head.status in REDIRECTS else None
     return Answer(head.status, content, (where or b"").decode("ascii", "replace"))
 
 
+@lru_cache(REMEMBERED_COUNT)
 def question(node: Node, target: str) -> Asked:
     """Write a GET. Raises NodeUnreachable for a name that cannot be one."""
     return Asked(head(node, "GET", target, "keep-alive") + b"\r\n")
 
 
-def origin_of(node: Node) -> Origin:
-    """Say where a node is."""
-    return Origin(node.hostname, node.port, node.url.startswith(TLS))
+@lru_cache(REMEMBERED_COUNT)
+def named_origin(node: Node) -> tuple[Origin, str]:
+    """Say where a node is, and how it is called."""
+    return Origin(node.hostname, node.port, node.url.startswith(TLS)), node.name
 
 
 def head(node: Node, method: str, target: str, connection: str) -> bytes:

@@ -72,7 +72,7 @@ class Link(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_core", "_full", "_heard", "_paused", "_pieces", "_queued_bytes", "_trouble", "_used", "_wakers", "complete", "head",
-        "idle_since_s", "loop", "lost", "name", "transport",
+        "idle_since_s", "loop", "lost", "name", "transport", "usual_body",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -96,6 +96,8 @@ class Link(asyncio.BufferedProtocol):
         self._wakers: set[asyncio.Future[None]] = set()
         self._heard: Heard | None = None
         """Who is called, instead of woken, when the answer is there."""
+        self.usual_body: bytes | None = None
+        """The body of an answer with status 200 that was taken as a whole; then there is no head."""
 
     def __repr__(self) -> str:
         """Show the whole state in one line."""
@@ -120,6 +122,9 @@ class Link(asyncio.BufferedProtocol):
         if self.complete:
             self.close()
             return
+        if self._heard is not None and (body := self._core.usual_body(data)) is not None:
+            self._take_usual(self._heard, body)
+            return
         self._do(*self._core.received(data))
         self._wake()
 
@@ -139,6 +144,11 @@ class Link(asyncio.BufferedProtocol):
         """Know that it has caught up."""
         self._full = False
         self._wake()
+
+    def _take_usual(self, heard: "Heard", body: bytes) -> None:
+        self.usual_body, self._heard = body, None
+        self.complete = self._used = True
+        heard(self)
 
     def _do(self, *events: Event) -> None:
         for event in events:
@@ -160,7 +170,8 @@ class Link(asyncio.BufferedProtocol):
     def begin(self, asked: Asked) -> None:
         """Send a request, or its head. Raises NodeFailed when the connection is gone."""
         self._core.asked(head_only=asked.head_only)
-        self.head, self.complete = None, False
+        self.head = self.usual_body = None
+        self.complete = False
         self._require_life()
         assert self.transport is not None  # noqa: S101 it is made before it is lent
         self.transport.write(asked.head)
@@ -175,6 +186,9 @@ class Link(asyncio.BufferedProtocol):
 
     def content(self, limit_bytes: int) -> bytes | None:
         """Take the whole body of the answer; None: there is more of it than is kept here at a time. Raises NodeFailed."""
+        if self.usual_body is not None:
+            self._require_size(len(self.usual_body), limit_bytes)
+            return self.usual_body
         if not self.complete:
             self._require_life()
             return None

@@ -117,7 +117,6 @@ class Round:
             if content is None:
                 self._others.create_task(self._rest(pool, node, link))
                 return
-            assert link.head is not None  # noqa: S101 it comes before its body
             pool.take_back(link)
             self._heard(node, answer_of(link.head, content))
 

@@ -9,8 +9,12 @@
 HEAD, 204 and 304 have no body whatever their head says. An answer that offers another protocol is none that was asked for. What
 comes behind an answer is never part of it, nor of the next. How long an answer may take is for whoever drives this: one limit from
 the request to the end of the head, however it drips.
+
+Nearly every small answer comes in one piece and says no more about itself than its length. Such a one is taken at once
+(`usual_body`): what the pattern allows, the reader of heads reads in the same way, and whatever else comes is left to that.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -23,6 +27,14 @@ from libs.http1.lines import BadMessage
 INFORMATIONAL_COUNT: Final = 8
 SWITCHING: Final = 101
 HEADS: Final = HeadLimits()
+LINE: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [!-~](?:[ -~]*[!-~])?\r\n"
+"""A header line with a name and a value of visible ASCII."""
+TELLING: Final = rb"(?!content-length:|transfer-encoding:|connection:|keep-alive:|upgrade:)"
+OTHERS: Final = rb"(?:" + TELLING + LINE + rb"|connection: keep-alive\r\n|keep-alive: timeout=\d{1,6}\r\n){0,48}"
+USUAL: Final = re.compile(
+    rb"(?-i:HTTP/1\.1 200 OK\r\n)" + OTHERS + rb"content-length: (\d{1,6})\r\n" + OTHERS + rb"\r\n", re.IGNORECASE
+)
+"""The whole head of an answer about whose body nothing is to be known but its length, and whose connection is kept."""
 
 
 class State(Enum):
@@ -75,7 +87,8 @@ class ClientSide:
         self.state = State.IDLE
         self.touched = False
         """A byte of the present answer has come."""
-        self._reader = HeadReader(limits, answers=True)
+        self._reader: HeadReader | None = None
+        """Made when there is something for it to read."""
         self._body: Body | None = None
         self._head_only = False
         self._informational_count = 0
@@ -93,7 +106,17 @@ class ClientSide:
     def asked(self, *, head_only: bool = False) -> None:
         """Expect an answer. `head_only`: to a HEAD."""
         self.state, self.touched, self._head_only = State.HEAD, False, head_only
-        self._reader, self._informational_count = HeadReader(self._limits, answers=True), 0
+        self._reader, self._informational_count = None, 0
+
+    def usual_body(self, data: bytes) -> bytes | None:
+        """Take an answer that has come as a whole and in the usual form: its body. None: nothing is taken, it is for `received`."""
+        if self.state is not State.HEAD or self.touched or self._head_only:
+            return None
+        head = USUAL.match(data)
+        if head is None or head.end() + int(head[1]) != len(data):
+            return None
+        self.touched, self.state = True, State.IDLE
+        return data[head.end() :]
 
     def received(self, data: bytes) -> Sequence[Event]:
         """Take what came."""
@@ -134,10 +157,11 @@ class ClientSide:
 
     def _take_head(self, data: bytes) -> Sequence[Event]:
         while data:
-            used = self._reader.feed(data)
+            reader = self._reader = self._reader or HeadReader(self._limits, answers=True)
+            used = reader.feed(data)
             if used is None:
                 return NOTHING
-            head, data = self._reader.response(), data[used:]
+            head, data = reader.response(), data[used:]
             if not head.informational:
                 return self._begin(head, data)
             self._pass_over(head)
@@ -147,7 +171,7 @@ class ClientSide:
         self._informational_count += 1
         if head.status == SWITCHING or self._informational_count > INFORMATIONAL_COUNT:
             raise BadMessage("an informational answer that nobody asked for")
-        self._reader = HeadReader(self._limits, answers=True)
+        self._reader = None
 
     def _begin(self, head: ResponseHead, data: bytes) -> Sequence[Event]:
         self._reusable = head.keeps

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlencode
 
-from libs.common.calls import origin_of
+from libs.common.calls import named_origin
 from libs.common.http_client import Asking, Client
 from libs.common.http_link import Asked, Link
 from libs.common.model import Node
@@ -124,7 +124,7 @@ class Upstream:
     def ask(self, node: Node, call: Call) -> Relaying:
         """Send one request; the reply lives as long as the context."""
         asked = Asked(encode(node, call), head_only=call.method == b"HEAD")
-        asking = self._client.ask(origin_of(node), node.name, asked, call.patience)
+        asking = self._client.ask(*named_origin(node), asked, call.patience)
         return Relaying(asking, call.patience.silence_s, self._movers)
 
 

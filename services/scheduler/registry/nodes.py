@@ -27,6 +27,10 @@ class Registry:
         self._nodes: dict[NodeId, NodeState] = {}
         self._open: dict[NodeId, NodeState] = {}
         self._open_now: tuple[NodeState, ...] | None = None
+        self._listed_now: tuple[NodeState, ...] | None = None
+        self._offline: dict[NodeId, NodeState] = {}
+        self._draining: dict[NodeId, NodeState] = {}
+        self._retired: dict[NodeId, NodeState] = {}
         self._ranking = Ranking()
         self._homes: dict[TaskId, NodeId] = {}
         """Where files of uploads go ahead of their commit."""
@@ -54,9 +58,23 @@ class Registry:
         """Find a node, a retired one too."""
         return self._nodes.get(node)
 
-    def listed(self) -> list[NodeState]:
+    def listed(self) -> tuple[NodeState, ...]:
         """All that operators see, in the order of adding."""
-        return [node for node in self._nodes.values() if not node.record.retired]
+        if self._listed_now is None:
+            self._listed_now = tuple(node for node in self._nodes.values() if not node.record.retired)
+        return self._listed_now
+
+    def offline(self) -> tuple[NodeState, ...]:
+        """Those that do not answer, retired ones too."""
+        return tuple(self._offline.values())
+
+    def draining(self) -> tuple[NodeState, ...]:
+        """Those that take no new tasks, to go when they are empty."""
+        return tuple(self._draining.values())
+
+    def retired(self) -> tuple[NodeState, ...]:
+        """Those that were removed and are still needed, or were a moment ago."""
+        return tuple(self._retired.values())
 
     def open(self) -> tuple[NodeState, ...]:
         """Those that may be sent a task now."""
@@ -104,17 +122,28 @@ class Registry:
             node.number = self._next_number()
         if node is None:
             node = self._nodes[record.id] = NodeState(record, seen_at=now, number=self._next_number())
+            self._offline[record.id] = node
         node.record = record
+        self._listed_now = None
+        for known, belongs in (
+            (self._draining, record.draining and not record.retired),
+            (self._retired, record.retired),
+        ):
+            if belongs:
+                known[record.id] = node
+            else:
+                known.pop(record.id, None)
         self._changed(node)
         return node
 
     def drop(self, node: NodeId) -> None:
         """Forget a node."""
         self._nodes.pop(node, None)
-        self._open.pop(node, None)
+        for known in (self._open, self._offline, self._draining, self._retired):
+            known.pop(node, None)
         self._ranking.discard(node)
         self._count_slots(node, None)
-        self._open_now = None
+        self._open_now = self._listed_now = None
         self.version += 1
 
     def hit(self, node: NodeState, info: NodeInfo, ours: Ours, now: Now) -> bool:
@@ -125,6 +154,7 @@ class Registry:
         if not came and says_the_same(node, info, ours):
             node.info = info  # as nearly all answers are, of a thousand nodes
             return False
+        self._offline.pop(node.id, None)
         before = matters(node)
         node.info = info
         node.foreign_count = foreign_of(info.task_queue_count, ours, node.foreign_count)
@@ -142,6 +172,7 @@ class Registry:
         went = node.online and node.misses_count >= MISSES_COUNT
         if went:
             node.online = False
+            self._offline[node.id] = node
             self._changed(node)
         return went
 

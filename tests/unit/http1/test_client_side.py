@@ -167,3 +167,60 @@ def test_any_split_into_segments_gives_the_same_events(sent: bytes, cuts: list[i
 
     assert play(asked(head_only=head_only), pieces) == whole
     assert play(asked(head_only=head_only), [bytes([byte]) for byte in sent]) == whole
+
+
+USUAL = b"HTTP/1.1 200 OK\r\nX-Powered-By: Express\r\nContent-Length: 5\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\n\r\nhello"
+LINES = st.sampled_from(
+    [
+        b"Content-Length: 5", b"content-length: 5", b"Content-Length: 7", b"Content-Length:5", b"Content-Length: +5", b"Content-Length: 5 ",
+        b"Content-Length: 5, 5", b"Transfer-Encoding: chunked", b"Transfer-Encoding : chunked", b"Connection: close", b"Connection: keep-alive",
+        b"connection: Keep-Alive, Upgrade", b"Keep-Alive: timeout=5", b"Upgrade: h2c", b"X: y", b"X:y", b"X: ", b"X: a\tb", b"X: \x80", b": y",
+        b" folded", b"X", b'ETag: W/"a-b"', b"Date: Fri, 27 Nov 2026 03:00:00 GMT", b"X: a\nContent-Length: 9", b"X: a\rb", b"",
+    ]
+)  # fmt: skip
+"""What may follow the first line, in an order that somebody might choose to be misread."""
+FIRST = st.sampled_from(
+    [b"HTTP/1.1 200 OK", b"HTTP/1.0 200 OK", b"http/1.1 200 ok", b"HTTP/1.1 204 OK", b"HTTP/1.1 200"]
+)
+ENDINGS = st.sampled_from([b"hello", b"hell", b"hello!", b"", b"hello" + LENGTH])
+
+
+def test_an_answer_in_the_usual_form_is_taken_at_once() -> None:
+    side = asked()
+    assert side.usual_body(USUAL) == b"hello"
+    assert side.reusable
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(USUAL[:-1], id="half a body"),
+        pytest.param(USUAL + b"!", id="more than a body"),
+        pytest.param(USUAL.replace(b"200", b"201"), id="another status"),
+        pytest.param(USUAL.replace(b"keep-alive\r\n", b"close\r\n"), id="the last one"),
+        pytest.param(USUAL.replace(b"X-Powered", b"Content-Length: 5\r\nX-Powered"), id="two lengths"),
+        pytest.param(CHUNKED, id="chunks"),
+    ],
+)
+def test_any_other_answer_is_left_to_the_reader(sent: bytes) -> None:
+    side = asked()
+    assert side.usual_body(sent) is None
+    assert play(side, [sent]) == play(asked(), [sent])
+
+
+def test_the_answer_to_a_head_is_left_to_the_reader() -> None:
+    assert asked(head_only=True).usual_body(USUAL) is None
+
+
+@settings(deadline=None, max_examples=600)
+@given(FIRST, st.lists(LINES, max_size=6), ENDINGS)
+def test_what_is_taken_at_once_is_what_the_reader_reads(first: bytes, lines: list[bytes], ending: bytes) -> None:
+    sent = b"\r\n".join([first, *lines, b"", ending])
+    quick, reader = asked(), asked()
+    body = quick.usual_body(sent)
+    read = play(reader, [sent], ends=False)
+    if body is None:
+        assert play(quick, [sent], ends=False) == read
+    else:
+        assert [read[0][:3], *read[1:]] == ["200", *([f"body {body.decode()}"] if body else []), "end"]
+        assert quick.reusable == reader.reusable is True

@@ -59,9 +59,7 @@ class Drainer:
 
     async def check(self, crew: Crew) -> None:
         """Take empty ones off the list; move what waits on those whose time is up."""
-        for node in list(self._board.nodes):
-            if not node.record.draining or node.record.retired:
-                continue
+        for node in self._board.nodes.draining():
             if not node.ours_count:
                 await self._let_go(node)
             elif self._is_due(node) and node.id not in self._under_way:
@@ -146,7 +144,7 @@ class Loser:
 
     async def check(self) -> None:
         """Give up what runs on nodes that are silent for too long."""
-        for node in list(self._ledger.board.nodes):
+        for node in self._ledger.board.nodes.offline():
             if node.online or not node.tasks:
                 continue
             silent_s = self._ledger.instant() - node.seen_at

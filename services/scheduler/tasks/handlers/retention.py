@@ -170,8 +170,8 @@ class Cleaner:
 
     async def forget_retired(self) -> None:
         """Delete records of removed nodes that no task needs any more."""
-        for node in list(self._board.nodes):
-            if node.record.retired and not self._ledger.is_needed(node.id):
+        for node in self._board.nodes.retired():
+            if not self._ledger.is_needed(node.id):
                 await self._ledger.drop_node(node.id)
                 log.info("node forgotten", node=node.id, reason="no task needs it any more")
 

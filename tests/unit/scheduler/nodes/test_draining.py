@@ -37,7 +37,7 @@ async def test_it_leaves_when_it_is_empty():
         play.node("a").finishes(placed.node_task_id)
         await play.looks()
         await play.passes(1)
-        assert play.scheduler.ledger.board.nodes.listed() == []
+        assert play.scheduler.ledger.board.nodes.listed() == ()
         assert play.task("one").state is TaskState.COMPLETED
         assert [told.reason for told in play.told("node.removed")] == ["drained"]
 

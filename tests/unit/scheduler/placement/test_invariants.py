@@ -290,6 +290,14 @@ class Life(RuleBasedStateMachine):
             assert node.free_count >= 0
 
     @invariant()
+    def nodes_are_found_by_how_they_are(self) -> None:
+        known, nodes = [*self.board.nodes], self.board.nodes
+        assert nodes.listed() == tuple(node for node in known if not node.record.retired)
+        assert {*nodes.offline()} == {node for node in known if not node.online}
+        assert {*nodes.draining()} == {node for node in known if node.record.draining and not node.record.retired}
+        assert {*nodes.retired()} == {node for node in known if node.record.retired}
+
+    @invariant()
     def reservations_are_of_waiting_tasks_on_nodes_that_may_take_them(self) -> None:
         for each in self.board.reserved.values():
             node = self.board.nodes.get(each.node)
