@@ -283,7 +283,7 @@ class MemoryTerm:
 
     @property
     def valid(self) -> bool:
-        return self._world.in_office
+        return self._world.is_leader
 
     async def over(self) -> None:
         await asyncio.Event().wait()
@@ -327,7 +327,7 @@ class World:
         self.passages: list[str] = []
         self.kill_at: int | None = None
         self.killed = asyncio.Event()
-        self.in_office = True
+        self.is_leader = True
         self.most_count = 0
         self.parts: Leader
         self.lives: Lives

@@ -1,8 +1,8 @@
 """Who leads: standing for it, and, seen by an autoscaler without a configuration, whether anybody does.
 
 Such a one may run beside others: one is started with every cluster. "There is no autoscaler" is true only when nobody leads, and
-has not led for a while: between two terms there is still one. So it answers as if it held an office of its own, a term
-that is valid as long as nobody holds the real one (ports.Term).
+has not led for a while: between two terms there is still one. So it answers as if it led, for a term that is
+valid as long as nobody leads in truth (libs.common.ports.Term).
 """
 
 import asyncio
@@ -23,19 +23,19 @@ from libs.common.watchdog import notify_ready
 log = structlog.get_logger()
 
 STAND_BY_S: Final = 0.5
-"""How long to wait before standing for the office again when NATS has just failed."""
+"""How long to wait before standing for leadership again when NATS has just failed."""
 LOOK_EVERY_S: Final = 1.0
 BETWEEN_TERMS_S: Final = 15.0
 """So long a take-over may last: the lease's time and the reading of all records."""
 
 
-async def leading(bus: Bus, office: str, act: Callable[[Term], Awaitable[None]]) -> None:
+async def leading(bus: Bus, service: str, act: Callable[[Term], Awaitable[None]]) -> None:
     """Wait until no other leads, and act until the term is over; again and again, for ever."""
     while True:
         log.info("standing by")
         notify_ready()
         try:
-            async with bus.lead(office, socket.gethostname()) as term:
+            async with bus.lead(service, socket.gethostname()) as term:
                 await act(term)
         except BusFailed as error:
             log.warning("out of office", reason=error.message)
@@ -43,34 +43,34 @@ async def leading(bus: Bus, office: str, act: Callable[[Term], Awaitable[None]])
 
 
 @asynccontextmanager
-async def while_nobody_leads(bus: Bus, office: str) -> AsyncIterator["Vacancy"]:
+async def while_nobody_leads(bus: Bus, service: str) -> AsyncIterator["NoLeader"]:
     """Keep looking whether anybody leads, while the context is open."""
-    vacancy = Vacancy(bus, office)
-    await vacancy.look()
-    async with background(lambda: every(LOOK_EVERY_S, vacancy.look, "see who leads"), "see who leads"):
-        yield vacancy
+    no_leader = NoLeader(bus, service)
+    await no_leader.look()
+    async with background(lambda: every(LOOK_EVERY_S, no_leader.look, "see who leads"), "see who leads"):
+        yield no_leader
 
 
-class Vacancy:
+class NoLeader:
     """The time in which nobody leads."""
 
     epoch = 0
     """Lower than that of any leader."""
 
-    def __init__(self, bus: Bus, office: str, between_terms_s: float = BETWEEN_TERMS_S) -> None:
+    def __init__(self, bus: Bus, service: str, between_terms_s: float = BETWEEN_TERMS_S) -> None:
         self._bus = bus
-        self._office = office
+        self._service = service
         self._between_terms_s = between_terms_s
-        self._held: Instant | None = None
+        self._seen_at: Instant | None = None
 
     def __repr__(self) -> str:
         """Show what it has seen."""
-        return f"Vacancy({self._office} {'vacant' if self.valid else 'held'})"
+        return f"NoLeader({self._service} {'none' if self.valid else 'one'})"
 
     @property
     def valid(self) -> bool:
         """Whether nobody leads."""
-        return self._held is None or monotonic_s() - self._held > self._between_terms_s
+        return self._seen_at is None or monotonic_s() - self._seen_at > self._between_terms_s
 
     async def over(self) -> None:
         """Wait for ever: it comes and goes."""
@@ -79,10 +79,10 @@ class Vacancy:
     async def look(self) -> None:
         """See whether somebody leads. Who cannot see leaves it at what was seen last."""
         try:
-            held = await self._bus.led(self._office)
+            led = await self._bus.led(self._service)
         except BusFailed:
             return
-        if held and self._held is None:
-            log.info("another autoscaler answers", office=self._office)
-        if held:
-            self._held = monotonic_s()
+        if led and self._seen_at is None:
+            log.info("another autoscaler answers", office=self._service)
+        if led:
+            self._seen_at = monotonic_s()

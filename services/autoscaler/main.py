@@ -135,7 +135,7 @@ async def reachable(settings: AutoscalerSettings, *, leads: bool) -> AsyncIterat
 async def without(bus: Bus, health: Health) -> None:
     """Answer for ever that there is no autoscaler, unless there is another."""
     await bus.bucket(MACHINES)  # others read it, and its replicas are its writer's to see to
-    async with while_nobody_leads(bus, SERVICE) as vacancy, served_without(bus, NoWords(), health, vacancy):
+    async with while_nobody_leads(bus, SERVICE) as no_leader, served_without(bus, NoWords(), health, no_leader):
         log.info("autoscaler is ready", provider="none")
         notify_ready()
         await asyncio.Event().wait()

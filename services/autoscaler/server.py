@@ -1,7 +1,7 @@
 """How the autoscaler is called: its requests on the bus, and the demand that it follows.
 
-Only the instance in office serves (main.py): a standby keeps silent until it takes over, and one that was frozen in office
-is silent when it wakes up. One without a configuration answers while nobody leads.
+Only the leader serves (main.py): a standby keeps silent until it takes over, and a leader that was frozen is silent when it
+wakes up. One without a configuration answers while nobody leads.
 """
 
 from collections.abc import AsyncIterator
@@ -52,7 +52,7 @@ async def served(  # noqa: PLR0913, PLR0917 who answers, and while what lasts
 
 
 @asynccontextmanager
-async def served_without(bus: Bus, words: NoWords, health: Health, vacancy: Term) -> AsyncIterator[None]:
+async def served_without(bus: Bus, words: NoWords, health: Health, no_leader: Term) -> AsyncIterator[None]:
     """Answer that there is no autoscaler, while there is none."""
     handlers: dict[Request[Any, Any], Handler] = {
         AUTOSCALER_HEALTH: health.answer,
@@ -62,5 +62,5 @@ async def served_without(bus: Bus, words: NoWords, health: Health, vacancy: Term
             (FIND_RESULT, VIEW_COMMAND, DESTROY_MACHINE, PAUSE_AUTOSCALER, RESUME_AUTOSCALER), words.refuse
         ),
     }
-    async with bus.serve(SERVICE, handlers, term=vacancy):
+    async with bus.serve(SERVICE, handlers, term=no_leader):
         yield

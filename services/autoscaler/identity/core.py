@@ -51,7 +51,7 @@ def cluster_id_in(machine: MachineId) -> str:
 def suffix_for(key: Secret, occasion: str) -> str:
     """Make the end of a name out of what the machine is for.
 
-    Two autoscalers that for a moment both take themselves for the one in office decide the same, so they make the same
+    Two autoscalers that for a moment both take themselves for the leader decide the same, so they make the same
     name, and only one of them can write its record: the machine is created once.
     """
     number = int.from_bytes(hmac.new(key.reveal().encode(), f"name:{occasion}".encode(), hashlib.sha256).digest())

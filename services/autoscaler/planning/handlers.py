@@ -1,6 +1,6 @@
 """The loop: look at everything, plan, do what the plan says. Woken by news, and every few seconds without any.
 
-Only this loop and the workers of `lives` write records, in one process at a time (the office `autoscaler`); compare-and-set
+Only this loop and the workers of `lives` write records, in one process at a time (the leader); compare-and-set
 holds where two overlap for a moment.
 """
 

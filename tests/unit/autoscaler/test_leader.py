@@ -25,7 +25,7 @@ async def a_machine(world: World) -> Machine:
 async def test_nothing_is_decided_out_of_office():
     async with World() as world:
         await world.scheduler.submit("t")
-        world.in_office = False
+        world.is_leader = False
         with pytest.raises(BusFailed, match="not in office"):
             await world.fleet.tick()
         assert world.machines() == []
@@ -35,7 +35,7 @@ async def test_no_step_of_a_machine_is_begun_out_of_office():
     async with World() as world:
         machine = await a_machine(world)
         assert machine.state is MachineState.CREATING
-        world.in_office = False
+        world.is_leader = False
         await world.lives.stop(machine.id, "by hand")
         await some_time()
         assert world.machines()[0].state is MachineState.DESTROYING
@@ -45,10 +45,10 @@ async def test_no_step_of_a_machine_is_begun_out_of_office():
 async def test_back_in_office_it_goes_on():
     async with World() as world:
         machine = await a_machine(world)
-        world.in_office = False
+        world.is_leader = False
         await world.lives.stop(machine.id, "by hand")
         await some_time()
-        world.in_office = True
+        world.is_leader = True
         world.lives.attend(machine.id)
         await some_time()
         assert world.machines()[0].state is MachineState.GONE

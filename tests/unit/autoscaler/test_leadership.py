@@ -8,51 +8,51 @@ from libs.common.messages import FIND_RESULT, GET_AUTOSCALER_STATUS, FindResult,
 from libs.common.model import NodeTaskId
 from libs.common.testing import MemoryBus
 from services.autoscaler.commands.handlers import NOT_CONFIGURED, NoWords
-from services.autoscaler.leadership import Vacancy
+from services.autoscaler.leadership import NoLeader
 from services.autoscaler.server import SERVICE, served_without
 
 
 async def test_alone_it_says_that_there_is_none():
     bus = MemoryBus()
-    vacancy = Vacancy(bus, SERVICE)
-    await vacancy.look()
-    async with served_without(bus, NoWords(), Health("autoscaler", dict), vacancy):
+    no_leader = NoLeader(bus, SERVICE)
+    await no_leader.look()
+    async with served_without(bus, NoWords(), Health("autoscaler", dict), no_leader):
         assert (await bus.ask(GET_AUTOSCALER_STATUS, GetAutoscalerStatus())).reason == NOT_CONFIGURED
 
 
 async def test_beside_one_that_leads_it_is_silent():
     bus = MemoryBus()
-    vacancy = Vacancy(bus, SERVICE)
+    no_leader = NoLeader(bus, SERVICE)
     async with bus.lead(SERVICE, "another"):
-        await vacancy.look()
-        async with served_without(bus, NoWords(), Health("autoscaler", dict), vacancy):
+        await no_leader.look()
+        async with served_without(bus, NoWords(), Health("autoscaler", dict), no_leader):
             with pytest.raises(BusFailed):
                 await bus.ask(FIND_RESULT, FindResult(node_task_id=NodeTaskId("t"), asset="all.zip"))
 
 
 async def test_between_two_terms_it_stays_silent():
     bus = MemoryBus()
-    vacancy = Vacancy(bus, SERVICE)
+    no_leader = NoLeader(bus, SERVICE)
     async with bus.lead(SERVICE, "another"):
-        await vacancy.look()
-    await vacancy.look()
-    assert not vacancy.valid
+        await no_leader.look()
+    await no_leader.look()
+    assert not no_leader.valid
 
 
 async def test_when_nobody_has_led_for_a_while_it_answers_again():
     bus = MemoryBus()
-    vacancy = Vacancy(bus, SERVICE, between_terms_s=0.0)
+    no_leader = NoLeader(bus, SERVICE, between_terms_s=0.0)
     async with bus.lead(SERVICE, "another"):
-        await vacancy.look()
-    await vacancy.look()
-    assert vacancy.valid
+        await no_leader.look()
+    await no_leader.look()
+    assert no_leader.valid
 
 
 async def test_without_nats_it_goes_by_what_it_has_seen():
     bus = MemoryBus()
-    vacancy = Vacancy(bus, SERVICE)
+    no_leader = NoLeader(bus, SERVICE)
     async with bus.lead(SERVICE, "another"):
-        await vacancy.look()
+        await no_leader.look()
         bus.connected = False
-        await vacancy.look()
-        assert not vacancy.valid
+        await no_leader.look()
+        assert not no_leader.valid
