@@ -49,7 +49,7 @@ from libs.common.model import (
 )
 from libs.common.testing import FakeClock, MemoryBus
 from libs.machinesim.cloud import Cloud
-from services.autoscaler.commands.handlers import Words
+from services.autoscaler.commands.handlers import Commands
 from services.autoscaler.config.core.configuration import Configuration, Limits, Patience
 from services.autoscaler.identity.core import Identities
 from services.autoscaler.identity.handlers import Keeping
@@ -333,7 +333,7 @@ class World:
         self.lives: Lives
         self.fleet: Fleet
         self.reconciler: Reconciler
-        self.words: Words
+        self.commands: Commands
         self._demand: DemandChanged | None = None
         self._outer = AsyncExitStack()
         self._inner = AsyncExitStack()
@@ -394,7 +394,7 @@ class World:
         )
         self.lives = await self._inner.enter_async_context(self.parts.machines.lives)
         self.fleet, self.reconciler = self.parts.fleet, self.parts.machines.reconciler
-        self.words = self.parts.words
+        self.commands = self.parts.commands
         await self._inner.enter_async_context(background(self.parts.tasks.follow, "follow"))
         await self.parts.tasks.complete.wait()
         self.lives.recover()

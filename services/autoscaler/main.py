@@ -26,7 +26,7 @@ from libs.common.ports import Bus, Term
 from libs.common.settings import parse
 from libs.common.watchdog import notify_ready, with_watchdog
 from services.autoscaler.cluster.handlers import Cluster, Tasks
-from services.autoscaler.commands.handlers import NoWords, Words
+from services.autoscaler.commands.handlers import Commands, NotConfigured
 from services.autoscaler.config.adapters import AsrFile, check_file
 from services.autoscaler.config.core.configuration import Configuration, described, fleeting
 from services.autoscaler.identity.adapters import IdentityFile
@@ -135,7 +135,7 @@ async def reachable(settings: AutoscalerSettings, *, leads: bool) -> AsyncIterat
 async def without(bus: Bus, health: Health) -> None:
     """Answer for ever that there is no autoscaler, unless there is another."""
     await bus.bucket(MACHINES)  # others read it, and its replicas are its writer's to see to
-    async with while_nobody_leads(bus, SERVICE) as no_leader, served_without(bus, NoWords(), health, no_leader):
+    async with while_nobody_leads(bus, SERVICE) as no_leader, served_without(bus, NotConfigured(), health, no_leader):
         log.info("autoscaler is ready", provider="none")
         notify_ready()
         await asyncio.Event().wait()
@@ -183,7 +183,7 @@ async def lead(wired: Wired, term: Term) -> None:
         await stack.enter_async_context(leader.at_work(compare_s, settings.asr_every_s))
         storage = Bucket(configuration.node.s3) if configuration.node.s3 else None
         results = Results(configuration, storage)
-        await stack.enter_async_context(served(wired.bus, leader.words, leader.fleet, results, wired.health, term))
+        await stack.enter_async_context(served(wired.bus, leader.commands, leader.fleet, results, wired.health, term))
         log.info("autoscaler is ready", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)
         await wired.health.ask()
         await term.over()
@@ -199,7 +199,7 @@ class Leader:
     keeping: Keeping
     machines: Machines
     fleet: Fleet
-    words: Words
+    commands: Commands
 
     @asynccontextmanager
     async def at_work(self, compare_s: float, plan_s: float) -> AsyncIterator[None]:
@@ -265,7 +265,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         compared=compared,
         term=term,
     )
-    words = Words(
+    commands = Commands(
         configuration=configuration,
         provider=provider,
         records=records,
@@ -275,4 +275,4 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         fleet=fleet,
         clock=clock,
     )
-    return Leader(records=records, tasks=tasks, keeping=keeping, machines=machines, fleet=fleet, words=words)
+    return Leader(records=records, tasks=tasks, keeping=keeping, machines=machines, fleet=fleet, commands=commands)

@@ -22,7 +22,7 @@ from libs.common.messages import (
     Request,
 )
 from libs.common.ports import Bus, Handler, Term
-from services.autoscaler.commands.handlers import NoWords, Words
+from services.autoscaler.commands.handlers import Commands, NotConfigured
 from services.autoscaler.planning.handlers import Fleet
 from services.autoscaler.results.handlers import Results
 
@@ -31,16 +31,16 @@ SERVICE: Final = "autoscaler"
 
 @asynccontextmanager
 async def served(  # noqa: PLR0913, PLR0917 who answers, and while what lasts
-    bus: Bus, words: Words, fleet: Fleet, results: Results, health: Health, term: Term
+    bus: Bus, commands: Commands, fleet: Fleet, results: Results, health: Health, term: Term
 ) -> AsyncIterator[None]:
     """Answer and follow while the context is open and the term lasts; the durable consumer is the service's."""
     handlers: dict[Request[Any, Any], Handler] = {
-        GET_AUTOSCALER_STATUS: words.status,
-        LIST_MACHINES: words.list_machines,
-        VIEW_COMMAND: words.view_command,
-        DESTROY_MACHINE: words.destroy,
-        PAUSE_AUTOSCALER: words.pause,
-        RESUME_AUTOSCALER: words.resume,
+        GET_AUTOSCALER_STATUS: commands.status,
+        LIST_MACHINES: commands.list_machines,
+        VIEW_COMMAND: commands.view_command,
+        DESTROY_MACHINE: commands.destroy,
+        PAUSE_AUTOSCALER: commands.pause,
+        RESUME_AUTOSCALER: commands.resume,
         FIND_RESULT: results.find,
         AUTOSCALER_HEALTH: health.answer,
     }
@@ -52,14 +52,14 @@ async def served(  # noqa: PLR0913, PLR0917 who answers, and while what lasts
 
 
 @asynccontextmanager
-async def served_without(bus: Bus, words: NoWords, health: Health, no_leader: Term) -> AsyncIterator[None]:
+async def served_without(bus: Bus, commands: NotConfigured, health: Health, no_leader: Term) -> AsyncIterator[None]:
     """Answer that there is no autoscaler, while there is none."""
     handlers: dict[Request[Any, Any], Handler] = {
         AUTOSCALER_HEALTH: health.answer,
-        GET_AUTOSCALER_STATUS: words.status,
-        LIST_MACHINES: words.list_machines,
+        GET_AUTOSCALER_STATUS: commands.status,
+        LIST_MACHINES: commands.list_machines,
         **dict.fromkeys(
-            (FIND_RESULT, VIEW_COMMAND, DESTROY_MACHINE, PAUSE_AUTOSCALER, RESUME_AUTOSCALER), words.refuse
+            (FIND_RESULT, VIEW_COMMAND, DESTROY_MACHINE, PAUSE_AUTOSCALER, RESUME_AUTOSCALER), commands.refuse
         ),
     }
     async with bus.serve(SERVICE, handlers, term=no_leader):

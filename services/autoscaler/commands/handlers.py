@@ -36,7 +36,7 @@ from services.autoscaler.records import Records
 NOT_CONFIGURED = "no autoscaler is configured (start with --asr FILE)"
 
 
-class NoWords:
+class NotConfigured:
     """The answers of an autoscaler without a configuration."""
 
     async def status(self, _asked: GetAutoscalerStatus) -> AutoscalerStatus:
@@ -52,7 +52,7 @@ class NoWords:
         raise Refused(NOT_CONFIGURED)
 
 
-class Words:
+class Commands:
     """The answers."""
 
     def __init__(  # noqa: PLR0913 what it shows, and what it acts on

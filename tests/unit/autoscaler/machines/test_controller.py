@@ -253,15 +253,15 @@ async def test_a_node_that_an_operator_takes_off_the_list_takes_its_machine_alon
 
 async def test_a_paused_autoscaler_lets_tasks_wait_even_after_a_restart():
     async with World() as world:
-        await world.words.pause(PauseAutoscaler(reason="maintenance"))
+        await world.commands.pause(PauseAutoscaler(reason="maintenance"))
         await world.restart()
         await world.scheduler.submit("t")
         await world.turn(3)
-        status = await world.words.status(GetAutoscalerStatus())
+        status = await world.commands.status(GetAutoscalerStatus())
         assert (status.paused, status.reason) == (True, "the autoscaler is paused: maintenance")
         assert [wait.task for wait in status.waits] == ["t"]
         assert world.cloud.created == []
-        await world.words.resume(ResumeAutoscaler())
+        await world.commands.resume(ResumeAutoscaler())
         await world.settle()
 
 
@@ -270,13 +270,13 @@ async def test_an_operator_destroys_a_machine_and_its_task_runs_elsewhere():
         world.scheduler.task_turns = 12
         await world.scheduler.submit("t")
         await world.turn(5)
-        listed = (await world.words.list_machines(ListMachines())).machines
+        listed = (await world.commands.list_machines(ListMachines())).machines
         assert [(view.number, view.machine.state) for view in listed] == [(1, MachineState.DRAINING)]
-        view = await world.words.destroy(DestroyMachine(machine=listed[0].machine.id))
+        view = await world.commands.destroy(DestroyMachine(machine=listed[0].machine.id))
         assert view.machine.state is MachineState.DESTROYING
         await world.settle()
         assert (len(world.cloud.created), world.scheduler.lost_count) == (2, 1)
-        assert len((await world.words.list_machines(ListMachines(ended=True))).machines) == 2
+        assert len((await world.commands.list_machines(ListMachines(ended=True))).machines) == 2
 
 
 async def test_destroying_ends_even_a_creation_that_hangs():
@@ -285,8 +285,8 @@ async def test_destroying_ends_even_a_creation_that_hangs():
         await world.scheduler.submit("t")
         await world.turn(2)
         (machine,) = world.machines()
-        await world.words.pause(PauseAutoscaler())
-        await world.words.destroy(DestroyMachine(machine=machine.id))
+        await world.commands.pause(PauseAutoscaler())
+        await world.commands.destroy(DestroyMachine(machine=machine.id))
         await world.turn()
         assert (world.cloud.machines, world.cloud.destroyed) == ({}, [machine.id])
 
@@ -294,14 +294,14 @@ async def test_destroying_ends_even_a_creation_that_hangs():
 async def test_a_machine_that_is_not_there_cannot_be_destroyed():
     async with World() as world:
         with pytest.raises(NotFound, match="There is no machine x"):
-            await world.words.destroy(DestroyMachine(machine=MachineId("x")))
+            await world.commands.destroy(DestroyMachine(machine=MachineId("x")))
 
 
 async def test_the_command_is_that_of_the_smallest_size_that_fits():
     async with World() as world:
-        assert "create clusterodm-" in (await world.words.view_command(ViewCommand(images_count=10))).command
+        assert "create clusterodm-" in (await world.commands.view_command(ViewCommand(images_count=10))).command
         with pytest.raises(Refused, match="no machine size takes 501 images"):
-            await world.words.view_command(ViewCommand(images_count=501))
+            await world.commands.view_command(ViewCommand(images_count=501))
 
 
 async def test_the_status_counts_states_and_costs():
@@ -309,7 +309,7 @@ async def test_the_status_counts_states_and_costs():
         world.scheduler.task_turns = 12
         await world.scheduler.submit("t")
         await world.turn(5)
-        status = await world.words.status(GetAutoscalerStatus())
+        status = await world.commands.status(GetAutoscalerStatus())
         assert (status.enabled, status.states, status.cost_per_hour) == (True, {"draining": 1}, 1.0)
         assert status.cost_last_day > 0
 

@@ -20,7 +20,7 @@ async def failed_but_there(world: World) -> Machine:
     world.cloud.lose_answer("create", Trouble.OUT_OF_CAPACITY)
     await world.scheduler.submit("t", images=500)
     await world.turn(2)
-    await world.words.pause(PauseAutoscaler())
+    await world.commands.pause(PauseAutoscaler())
     failed = next(machine for machine in world.machines() if machine.failure)
     assert (failed.state, failed.never_was) == (S.FAILED, True)
     assert failed.id in world.cloud.machines
@@ -60,12 +60,12 @@ async def test_a_machine_recorded_as_failed_that_still_exists_is_destroyed_once_
 async def test_a_machine_that_is_back_counts_and_costs_until_it_is_gone():
     async with World(machines_count=1) as world:
         failed = await failed_but_there(world)
-        before = await world.words.status(GetAutoscalerStatus())
+        before = await world.commands.status(GetAutoscalerStatus())
         others = len(world.parts.records.alive())
         world.cloud.fail("destroy")
         world.awake.clear()
         await compared(world)
-        status = await world.words.status(GetAutoscalerStatus())
+        status = await world.commands.status(GetAutoscalerStatus())
         assert len(world.parts.records.alive()) == others + 1
         assert known(world, failed.id).state is S.DESTROYING
         assert status.cost_per_hour == before.cost_per_hour + 4.0
@@ -104,7 +104,7 @@ async def test_what_came_to_nothing_has_cost_nothing():
         await world.turn(2)
         failed = next(machine for machine in world.machines() if machine.failure)
         assert (failed.state, failed.never_was) == (S.FAILED, True)
-        assert next(view for view in world.words._views(ended=True) if view.machine == failed).cost == 0
+        assert next(view for view in world.commands._views(ended=True) if view.machine == failed).cost == 0
 
 
 async def test_a_list_that_shows_what_has_gone_opens_nothing_until_it_shows_it_twice():
@@ -269,7 +269,7 @@ async def test_a_task_that_a_machines_record_does_not_know_of_yet_gets_a_new_att
         await world.scheduler.turn()
         assert world.scheduler.tasks[TaskId("second")].state is TaskState.RUNNING
         assert machine.tasks == ()
-        await world.words.destroy(DestroyMachine(machine=machine.id))
+        await world.commands.destroy(DestroyMachine(machine=machine.id))
         await world.turn()
         assert world.scheduler.lost_count == 1
 
@@ -281,7 +281,7 @@ async def test_an_operators_word_and_the_longest_run_time_ask_no_node():
             world.foreign[name] = 1
         await world.reconciler.check()
         await world.turn(3)
-        await world.words.destroy(DestroyMachine(machine=MachineId(ours(world))))
+        await world.commands.destroy(DestroyMachine(machine=MachineId(ours(world))))
         await world.turn()
         assert world.cloud.destroyed == [ours(world)]
         await world.turn(3600 * 1000 // TURN_MS)
@@ -306,11 +306,11 @@ async def test_destroying_what_is_being_destroyed_tries_again_at_once_and_says_s
         world.awake.clear()
         world.cloud.fail("destroy", message="no way")
         machine = world.machines()[0].id
-        first = await world.words.destroy(DestroyMachine(machine=machine))
+        first = await world.commands.destroy(DestroyMachine(machine=machine))
         assert (first.machine.state, first.told) == (S.DESTROYING, "")
         await world.turn()
         assert world.cloud.machines
-        again = await world.words.destroy(DestroyMachine(machine=machine))
+        again = await world.commands.destroy(DestroyMachine(machine=machine))
         assert "it is tried again now; the last try failed: no way" in again.told
         await world.turn()
         assert machine in world.cloud.destroyed
