@@ -447,10 +447,10 @@ class World:
         return [*self.cloud.machines, *alive, *self.scheduler.nodes]
 
     def machines(self) -> list[Machine]:
-        return self.parts.records.all()
+        return self.parts.store.all()
 
     def machine(self, node: Node) -> Machine | None:
-        return self.parts.records.get(node.machine) if node.machine else None
+        return self.parts.store.get(node.machine) if node.machine else None
 
     async def _unless_killed(self, work: Any) -> None:
         running = asyncio.ensure_future(work)  # noqa: TID251 it has to be raced

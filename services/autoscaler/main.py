@@ -39,7 +39,7 @@ from services.autoscaler.machines.handlers.reconciler import interval_s
 from services.autoscaler.planning.handlers import Fleet
 from services.autoscaler.providers.adapters.selection import provider_of
 from services.autoscaler.providers.ports import Provider, Sleep
-from services.autoscaler.records import Records, Transitions, Voice
+from services.autoscaler.records import EventPublisher, MachineStore, Transitions
 from services.autoscaler.results.adapters import Bucket
 from services.autoscaler.results.handlers import Results
 from services.autoscaler.server import SERVICE, served, served_without
@@ -194,7 +194,7 @@ async def lead(wired: Wired, term: Term) -> None:
 class Leader:
     """What acts in one term."""
 
-    records: Records
+    store: MachineStore
     tasks: Tasks
     keeping: Keeping
     machines: Machines
@@ -228,9 +228,9 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
     """Read the records, and put together whatever acts on them."""
     changed, compared = asyncio.Event(), asyncio.Event()
     await keeping.learn()
-    records, cluster, tasks = await Records.open(bus), await Cluster.open(bus), await Tasks.open(bus, changed.set)
-    voice = Voice(bus, clock)
-    transitions = Transitions(records, voice, clock, changed.set)
+    store, cluster, tasks = await MachineStore.open(bus), await Cluster.open(bus), await Tasks.open(bus, changed.set)
+    events = EventPublisher(bus, clock)
+    transitions = Transitions(store, events, clock, changed.set)
     machines = machines_of(
         configuration=configuration,
         public_url=public_url,
@@ -239,9 +239,9 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         keeping=keeping,
         cluster=cluster,
         tasks=tasks,
-        records=records,
+        store=store,
         transitions=transitions,
-        voice=voice,
+        events=events,
         clock=clock,
         changed=changed,
         compared=compared,
@@ -253,7 +253,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         limits=configuration.limits,
         bus=bus,
         clock=clock,
-        records=records,
+        store=store,
         transitions=transitions,
         cluster=cluster,
         tasks=tasks,
@@ -268,11 +268,11 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
     commands = Commands(
         configuration=configuration,
         provider=provider,
-        records=records,
+        store=store,
         keeping=keeping,
         ordering=machines.ordering,
         lives=machines.lives,
         fleet=fleet,
         clock=clock,
     )
-    return Leader(records=records, tasks=tasks, keeping=keeping, machines=machines, fleet=fleet, commands=commands)
+    return Leader(store=store, tasks=tasks, keeping=keeping, machines=machines, fleet=fleet, commands=commands)

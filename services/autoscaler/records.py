@@ -1,4 +1,4 @@
-"""The machines' records: the one writer of them, and what is told of them.
+"""The machines' records: the one writer of them, and what is published of them.
 
 Every record lies here in memory with the revision at which it was written; a write is a compare-and-set. When a write
 conflicts (another autoscaler, or a write whose answer was lost), the record is read again and the caller has to decide
@@ -49,7 +49,7 @@ CONFLICTS_COUNT: Final = 3
 """How often a step is decided anew because somebody else has written."""
 
 
-class Records:
+class MachineStore:
     """All machines that exist, and those that have ended within the last day."""
 
     def __init__(self, bucket: Bucket[Machine]) -> None:
@@ -64,14 +64,14 @@ class Records:
 
     def __repr__(self) -> str:
         """Show how many there are."""
-        return f"Records({len(self._entries)})"
+        return f"MachineStore({len(self._entries)})"
 
     @classmethod
-    async def open(cls, bus: Bus) -> "Records":
+    async def open(cls, bus: Bus) -> "MachineStore":
         """Read everything."""
-        records = cls(await bus.bucket(MACHINES))
-        await records.reload()
-        return records
+        store = cls(await bus.bucket(MACHINES))
+        await store.reload()
+        return store
 
     async def reload(self) -> None:
         """Read everything again: what somebody else has written counts, when it is newer."""
@@ -154,15 +154,15 @@ def in_order(machines: Iterable[Machine]) -> list[Machine]:
     return sorted(machines, key=lambda machine: (machine.requested_at_ms, machine.id))
 
 
-class Voice:
+class EventPublisher:
     """Events and log lines of machines."""
 
     def __init__(self, bus: Bus, clock: Clock) -> None:
         self._bus = bus
         self._clock = clock
 
-    async def tell(self, machine: Machine) -> None:
-        """Tell the state that a machine has entered."""
+    async def publish(self, machine: Machine) -> None:
+        """Publish the state that a machine has entered."""
         log.info(
             "machine",
             machine=machine.id,
@@ -172,19 +172,19 @@ class Voice:
             reason=machine.failure if machine.state is MachineState.FAILED else machine.reason,
         )
         if event := EVENTS.get(machine.state):
-            await self._event(event, machine)
+            await self._publish(event, machine)
 
     async def lost(self, machine: Machine) -> None:
-        """Tell that a machine is not at the provider any more."""
+        """Publish that a machine is not at the provider any more."""
         log.warning("machine is lost", machine=machine.id, reason=machine.reason)
-        await self._event(MACHINE_LOST, machine)
+        await self._publish(MACHINE_LOST, machine)
 
     async def leaked(self, machine: Machine) -> None:
-        """Tell that the provider has a machine that should not be."""
+        """Publish that the provider has a machine that should not be."""
         log.warning("machine leaked", machine=machine.id, reason=machine.reason)
-        await self._event(MACHINE_LEAKED, machine)
+        await self._publish(MACHINE_LEAKED, machine)
 
-    async def _event(self, event: Event[MachineEvent], machine: Machine) -> None:
+    async def _publish(self, event: Event[MachineEvent], machine: Machine) -> None:
         await self._bus.tell(
             event,
             MachineEvent(
@@ -199,31 +199,31 @@ class Voice:
 
 
 class Transitions:
-    """Changes of machines: decided by their life, written, and then told."""
+    """Changes of machines: decided by their life, written, and then published."""
 
-    def __init__(self, records: Records, voice: Voice, clock: Clock, changed: Callable[[], None]) -> None:
-        self._records = records
-        self._voice = voice
+    def __init__(self, store: MachineStore, events: EventPublisher, clock: Clock, changed: Callable[[], None]) -> None:
+        self._store = store
+        self._events = events
         self._clock = clock
         self._changed = changed
 
     async def add(self, machine: Machine) -> None:
-        """Write a new machine, and tell it. Raises Conflict, BusFailed."""
-        await self._records.create(machine)
-        await self._voice.tell(machine)
+        """Write a new machine, and publish it. Raises Conflict, BusFailed."""
+        await self._store.create(machine)
+        await self._events.publish(machine)
 
     async def step(self, machine: MachineId, step: Step, reason: str, **facts: Any) -> None:
-        """Take a step of a machine's life if it is still possible, write it, and tell it. Raises BusFailed."""
+        """Take a step of a machine's life if it is still possible, write it, and publish it. Raises BusFailed."""
         for _ in range(CONFLICTS_COUNT):
-            known = self._records.get(machine)
+            known = self._store.get(machine)
             if known is None or not possible(known.state, step):
                 return
             moved = after(known, step, self._clock.wall_ms(), reason, **facts)
             try:
-                await self._records.write(moved)
+                await self._store.write(moved)
             except Conflict:
                 continue
-            await self._voice.tell(moved)
+            await self._events.publish(moved)
             self._changed()
             return
 
@@ -231,12 +231,12 @@ class Transitions:
         """Write what was learned without a step. Raises Conflict, BusFailed."""
         noted = msgspec.structs.replace(machine, **facts)
         if noted != machine:
-            await self._records.write(noted)
+            await self._store.write(noted)
         return noted
 
     async def observe(self, machine: Machine, seen: Machine) -> None:
-        """Write what was seen of a machine, and tell it where that is another state. Raises Conflict, BusFailed."""
+        """Write what was seen of a machine, and publish it where that is another state. Raises Conflict, BusFailed."""
         if seen != machine:
-            await self._records.write(seen)
+            await self._store.write(seen)
             if seen.state is not machine.state:
-                await self._voice.tell(seen)
+                await self._events.publish(seen)

@@ -31,7 +31,7 @@ from services.autoscaler.planning.core.offer_fallback import clock_time
 from services.autoscaler.planning.core.sizing import fitting_sizes, why_none
 from services.autoscaler.planning.handlers import Fleet
 from services.autoscaler.providers.ports import Provider
-from services.autoscaler.records import Records
+from services.autoscaler.records import MachineStore
 
 NOT_CONFIGURED = "no autoscaler is configured (start with --asr FILE)"
 
@@ -60,7 +60,7 @@ class Commands:
         *,
         configuration: Configuration,
         provider: Provider,
-        records: Records,
+        store: MachineStore,
         keeping: Keeping,
         ordering: Ordering,
         lives: Lives,
@@ -69,7 +69,7 @@ class Commands:
     ) -> None:
         self._configuration = configuration
         self._provider = provider
-        self._records = records
+        self._store = store
         self._keeping = keeping
         self._ordering = ordering
         self._lives = lives
@@ -123,7 +123,7 @@ class Commands:
 
     def _views(self, *, ended: bool) -> list[MachineView]:
         now_ms = self._clock.wall_ms()
-        machines = self._records.all()
+        machines = self._store.all()
         listed = [each for each in machines if not each.state.ended]
         if ended:
             listed += [each for each in machines if each.state.ended]
@@ -133,7 +133,7 @@ class Commands:
         ]
 
     def _status(self) -> AutoscalerStatus:
-        alive, spending = self._records.alive(), self._records.history.spending
+        alive, spending = self._store.alive(), self._store.history.spending
         demand, decided = self._fleet.demand, self._fleet.last
         return AutoscalerStatus(
             enabled=True,

@@ -17,7 +17,7 @@ from services.autoscaler.machines.handlers.node_queries import Asking, NodeProbe
 from services.autoscaler.machines.handlers.ordering import Ordering
 from services.autoscaler.machines.handlers.reconciler import Reconciler
 from services.autoscaler.providers.ports import Provider, Sleep
-from services.autoscaler.records import Records, Transitions, Voice
+from services.autoscaler.records import EventPublisher, MachineStore, Transitions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +49,9 @@ def machines_of(  # noqa: PLR0913 what machines depend on
     keeping: Keeping,
     cluster: Cluster,
     tasks: Tasks,
-    records: Records,
+    store: MachineStore,
     transitions: Transitions,
-    voice: Voice,
+    events: EventPublisher,
     clock: Clock,
     changed: asyncio.Event,
     compared: asyncio.Event,
@@ -61,22 +61,22 @@ def machines_of(  # noqa: PLR0913 what machines depend on
 ) -> Machines:
     """Put it together. `changed` is set when there may be something to plan, `compared` when what is there is known."""
     ordering = Ordering(configuration, keeping, public_url)
-    asking = Asking(probe, provider, ordering, records, cluster, clock, sleep)
+    asking = Asking(probe, provider, ordering, store, cluster, clock, sleep)
     work = StateWork(
         configuration=configuration,
         provider=provider,
         cluster=cluster,
         ordering=ordering,
         asking=asking,
-        records=records,
+        store=store,
         transitions=transitions,
-        voice=voice,
+        events=events,
         clock=clock,
         first_retry_s=first_retry_s,
         sleep=sleep,
     )
     lives = Lives(
-        records=records,
+        store=store,
         transitions=transitions,
         work=work,
         term=term,
@@ -87,9 +87,9 @@ def machines_of(  # noqa: PLR0913 what machines depend on
     reconciler = Reconciler(
         configuration=configuration,
         provider=provider,
-        records=records,
+        store=store,
         transitions=transitions,
-        voice=voice,
+        events=events,
         cluster=cluster,
         tasks=tasks,
         keeping=keeping,

@@ -32,7 +32,7 @@ from services.autoscaler.orders import Creation
 from services.autoscaler.planning.core.observation import WATCHED, Ages, View, observed
 from services.autoscaler.planning.core.plan import Plan, plan
 from services.autoscaler.planning.core.supply import clipped
-from services.autoscaler.records import Records, Transitions
+from services.autoscaler.records import MachineStore, Transitions
 
 log = structlog.get_logger()
 
@@ -54,7 +54,7 @@ class Fleet:
         limits: Limits,
         bus: Bus,
         clock: Clock,
-        records: Records,
+        store: MachineStore,
         transitions: Transitions,
         cluster: Cluster,
         tasks: Tasks,
@@ -70,7 +70,7 @@ class Fleet:
         self._limits = limits
         self._bus = bus
         self._clock = clock
-        self._records = records
+        self._store = store
         self._transitions = transitions
         self._cluster = cluster
         self._tasks = tasks
@@ -122,19 +122,19 @@ class Fleet:
         """Do it once. Raises BusFailed when something cannot be seen: then nothing is decided."""
         if not self._term.valid:
             raise BusFailed("not in office")
-        registered = [machine.id for machine in self._records.alive() if machine.node]
+        registered = [machine.id for machine in self._store.alive() if machine.node]
         nodes = await self._cluster.nodes()  # whatever is registered meanwhile is not in it, and not judged by it
-        found = [machine for name in registered if (machine := self._records.get(name)) and machine.node]
+        found = [machine for name in registered if (machine := self._store.get(name)) and machine.node]
         now = read(self._clock)
         loads = {machine.id: self._load(machine, nodes, now) for machine in found}
         for machine in found:
             await self._observe(machine, loads[machine.id], nodes)
-        now, alive = read(self._clock), self._records.alive()
+        now, alive = read(self._clock), self._store.alive()
         self._ages.keep({machine.id for machine in alive})
         view = View(
             now_ms=now.wall_ms,
             machines=[self._ages.restated(machine, now) for machine in alive],
-            history=self._records.history,
+            history=self._store.history,
             waiting=self._tasks.waiting(self.demand),
             slot_free=self._tasks.still_waiting(self.demand.slot_free if self.demand else ()),
             loads=loads,
@@ -174,12 +174,12 @@ class Fleet:
             await self._lives.stop(verdict.machine, verdict.reason)
         for verdict in decided.drain:
             await self._transitions.step(verdict.machine, Step.DRAIN, verdict.reason)
-            if (machine := self._records.get(verdict.machine)) and machine.node:
+            if (machine := self._store.get(verdict.machine)) and machine.node:
                 await self._cluster.lock(machine.node)
         for place, creation in enumerate(decided.create):
             machine = self._requested(creation, place)
             await self._transitions.add(machine)
-        for machine in self._records.alive():
+        for machine in self._store.alive():
             self._lives.attend(machine.id)
 
     def _requested(self, creation: Creation, place: int) -> Machine:
@@ -188,14 +188,14 @@ class Fleet:
         while True:
             again = f" again {tries_count}" if tries_count else ""
             machine = self._ordering.machine(creation, self._clock.wall_ms(), f"{occasion}{again}")
-            if self._records.get(machine.id) is None:
+            if self._store.get(machine.id) is None:
                 return machine
             tries_count += 1
 
     def _occasion(self, creation: Creation, place: int) -> str:
         """Say what a machine is for: its task and which try, or which machine of the warm pool."""
         what = creation.for_task or f"pool {place}"
-        return f"{what} after {self._records.latest_request_ms(creation.for_task)}"
+        return f"{what} after {self._store.latest_request_ms(creation.for_task)}"
 
     async def _tell(self, decided: Plan) -> None:
         """Say what is done about the demand, when that is news."""
@@ -203,7 +203,7 @@ class Fleet:
         supply = SupplyChanged(
             at_ms=self._clock.wall_ms(),
             epoch=self._term.epoch,
-            coming_count=sum(machine.state.coming and not machine.silent for machine in self._records.alive()),
+            coming_count=sum(machine.state.coming and not machine.silent for machine in self._store.alive()),
             waits=clipped(decided.waits),
             comes=decided.comes,
             meant=decided.meant,

@@ -18,7 +18,7 @@ from libs.common.ports import Term
 from services.autoscaler.machine_life.life import Step, possible
 from services.autoscaler.machines.handlers.lifecycle import StateWork
 from services.autoscaler.providers.ports import Sleep
-from services.autoscaler.records import Records, Transitions
+from services.autoscaler.records import MachineStore, Transitions
 
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ class Lives:
     def __init__(  # noqa: PLR0913 what it works with, and how it waits
         self,
         *,
-        records: Records,
+        store: MachineStore,
         transitions: Transitions,
         work: StateWork,
         term: Term,
@@ -45,7 +45,7 @@ class Lives:
         first_retry_s: float,
         sleep: Sleep,
     ) -> None:
-        self._records = records
+        self._store = store
         self._transitions = transitions
         self._work = work
         self._term = term
@@ -64,7 +64,7 @@ class Lives:
 
     def attend(self, machine: MachineId) -> None:
         """See to it that somebody works on a machine, if its state needs it."""
-        known = self._records.get(machine)
+        known = self._store.get(machine)
         if known is None or known.state not in AT_WORK or machine in self._workers:
             return
         worker = asyncio.get_running_loop().create_task(self._live(machine), name=f"machine {machine}")
@@ -74,13 +74,13 @@ class Lives:
 
     def recover(self) -> None:
         """Go on with what was under way. What was only requested is left to the next plan: it may not be wanted any more."""
-        for machine in self._records.alive():
+        for machine in self._store.alive():
             if machine.state is not MachineState.REQUESTED:
                 self.attend(machine.id)
 
     async def stop(self, machine: MachineId, reason: str, **facts: Any) -> None:
         """Destroy a machine whatever is being done with it. Raises BusFailed."""
-        known = self._records.get(machine)
+        known = self._store.get(machine)
         if known is None or not possible(known.state, Step.STOP):
             return
         await self._end_worker(machine)
@@ -104,7 +104,7 @@ class Lives:
 
     async def _live(self, machine_id: MachineId) -> None:
         retry_s = self._first_retry_s
-        while (machine := self._records.get(machine_id)) and machine.state in AT_WORK and self._term.valid:
+        while (machine := self._store.get(machine_id)) and machine.state in AT_WORK and self._term.valid:
             try:
                 await self._work.of(machine)
             except (BusFailed, Conflict) as error:

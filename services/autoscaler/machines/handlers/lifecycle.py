@@ -23,7 +23,7 @@ from services.autoscaler.machines.handlers.node_queries import Asking
 from services.autoscaler.machines.handlers.ordering import Ordering
 from services.autoscaler.orders import Found
 from services.autoscaler.providers.ports import Provider, Sleep
-from services.autoscaler.records import Records, Transitions, Voice
+from services.autoscaler.records import EventPublisher, MachineStore, Transitions
 
 log = structlog.get_logger()
 
@@ -45,9 +45,9 @@ class StateWork:
         cluster: Cluster,
         ordering: Ordering,
         asking: Asking,
-        records: Records,
+        store: MachineStore,
         transitions: Transitions,
-        voice: Voice,
+        events: EventPublisher,
         clock: Clock,
         first_retry_s: float,
         sleep: Sleep,
@@ -58,9 +58,9 @@ class StateWork:
         self._cluster = cluster
         self._ordering = ordering
         self._asking = asking
-        self._records = records
+        self._store = store
         self._transitions = transitions
-        self._voice = voice
+        self._events = events
         self._clock = clock
         self._first_retry_s = first_retry_s
         self._sleep = sleep
@@ -77,7 +77,7 @@ class StateWork:
 
     async def note_removal(self, machine: MachineId, error: ProviderFailed) -> None:
         """Keep what a try to destroy has failed with, apart from what the creation has failed with."""
-        known = self._records.get(machine)
+        known = self._store.get(machine)
         if known is None or known.state is not MachineState.DESTROYING:
             return
         seen = left_by(known, error, self._clock.wall_ms()) if came_to_nothing(known) else {}
@@ -130,10 +130,10 @@ class StateWork:
         """Ask the node of a machine that nobody knows; only one that does not answer as long as a boot may take is destroyed."""
         heard = await self._asking.heard(machine, self._patience.set_up_s)
         if heard is not None:
-            await self._records.write(msgspec.structs.replace(heard, silent=False))
+            await self._store.write(msgspec.structs.replace(heard, silent=False))
             return
         reason = f"nobody knows it, and its node has not answered for {self._patience.set_up_s} s"
-        await self._voice.leaked(msgspec.structs.replace(machine, reason=reason))
+        await self._events.leaked(msgspec.structs.replace(machine, reason=reason))
         await self._transitions.step(machine.id, Step.STOP, reason)
 
     async def _answers(self, machine: Machine) -> bool:

@@ -27,7 +27,7 @@ from services.autoscaler.machines.core import Asks, Verdict, facts_of
 from services.autoscaler.machines.handlers.ordering import Ordering
 from services.autoscaler.orders import Found
 from services.autoscaler.providers.ports import Provider, Sleep
-from services.autoscaler.records import Records
+from services.autoscaler.records import MachineStore
 
 log = structlog.get_logger()
 
@@ -51,7 +51,7 @@ class Asking:
         probe: NodeProbe,
         provider: Provider,
         ordering: Ordering,
-        records: Records,
+        store: MachineStore,
         cluster: Cluster,
         clock: Clock,
         sleep: Sleep,
@@ -59,7 +59,7 @@ class Asking:
         self._probe = probe
         self._provider = provider
         self._ordering = ordering
-        self._records = records
+        self._store = store
         self._cluster = cluster
         self._clock = clock
         self._sleep = sleep
@@ -112,7 +112,7 @@ class Asking:
         return [verdict for verdict, goes in zip(verdicts, may_go, strict=True) if goes]
 
     async def _may_go(self, verdict: Verdict) -> bool:
-        machine = self._records.get(verdict.machine)
+        machine = self._store.get(verdict.machine)
         if verdict.asks is Asks.NOTHING or machine is None:
             return True
         info = await self.info(machine)

@@ -33,27 +33,27 @@ from services.autoscaler.machines.handlers.node_queries import Asking
 from services.autoscaler.machines.handlers.ordering import Ordering
 from services.autoscaler.orders import Found
 from services.autoscaler.providers.ports import Provider
-from services.autoscaler.records import Records, Transitions, Voice
+from services.autoscaler.records import EventPublisher, MachineStore, Transitions
 
 log = structlog.get_logger()
 
 KEPT_MS: Final = DAY_MS + 3_600_000
-"""Records of machines that have ended serve the daily budget."""
+"""MachineStore of machines that have ended serve the daily budget."""
 NOTICE_CHECK_S: Final = 15.0
 """Amazon says two minutes before that it takes a spot instance away; a new attempt is to begin in that time."""
 
 
 class Reconciler:
-    """Records against reality."""
+    """MachineStore against reality."""
 
     def __init__(  # noqa: PLR0913 what it compares, and what it acts on
         self,
         *,
         configuration: Configuration,
         provider: Provider,
-        records: Records,
+        store: MachineStore,
         transitions: Transitions,
-        voice: Voice,
+        events: EventPublisher,
         cluster: Cluster,
         tasks: Tasks,
         keeping: Keeping,
@@ -66,9 +66,9 @@ class Reconciler:
         """Take what is compared; `compared` is set when that was done or could not be: what is there is known by then."""
         self._boot_ms = configuration.patience.set_up_s * 1000
         self._provider = provider
-        self._records = records
+        self._store = store
         self._transitions = transitions
-        self._voice = voice
+        self._events = events
         self._cluster = cluster
         self._tasks = tasks
         self._keeping = keeping
@@ -83,7 +83,7 @@ class Reconciler:
     async def check(self) -> None:
         """Compare once. A provider that does not answer is asked again the next time."""
         try:
-            await self._records.reload()
+            await self._store.reload()
             await self._compare()
         except (ProviderFailed, BusFailed, Conflict) as error:
             log.warning("machines not compared", reason=error.message)
@@ -93,13 +93,13 @@ class Reconciler:
 
     async def _compare(self) -> None:
         await self._keeping.learn_from(self._tasks.machines() | await self._cluster.machines())
-        before = {machine.id: machine for machine in self._records.all()}
+        before = {machine.id: machine for machine in self._store.all()}
         asked_at_ms = self._clock.wall_ms()
         listed = [found for each in self._keeping.cluster_ids for found in await self._provider.list(prefix(each))]
-        listed = [found for found in listed if found.name not in self._records.unreadable]
+        listed = [found for found in listed if found.name not in self._store.unreadable]
         seen = compare(before, listed, asked_at_ms)
         # none was requested meanwhile
-        await self._take_in([found for found in seen.strays if self._records.get(found.name) is None])
+        await self._take_in([found for found in seen.strays if self._store.get(found.name) is None])
         self._doubted = {machine.id for machine, found in seen.back if not await self._took_back(machine, found)}
         for found in seen.doubles:
             log.warning("machine doubled", machine=found.name, ref=found.ref)
@@ -148,22 +148,22 @@ class Reconciler:
             seen_at_ms=machine.seen_at_ms or now_ms,
             never_was=False,
         )
-        if known := self._records.get(machine.id):
-            await self._voice.leaked(known)
+        if known := self._store.get(machine.id):
+            await self._events.leaked(known)
         self._lives.attend(machine.id)
         return True
 
     async def _lose(self, machine: Machine, reason: str) -> None:
         await self._lives.stop(machine.id, reason)
-        await self._voice.lost(machine)
+        await self._events.lost(machine)
 
     async def _forget_old(self) -> None:
         oldest_ms = self._clock.wall_ms() - KEPT_MS
-        for machine in self._records.all():
+        for machine in self._store.all():
             if machine.state.ended and (machine.ended_at_ms or 0) < oldest_ms:
                 if machine.node:
                     self._tasks.forget(machine.node)
-                await self._records.forget(machine.id)
+                await self._store.forget(machine.id)
 
 
 def interval_s(usual_s: float, *, spot: bool) -> float:

@@ -236,7 +236,7 @@ async def busy(world: World) -> Machine:
     await world.scheduler.submit("t")
     while world.scheduler.tasks[TaskId("t")].state is not TaskState.RUNNING:
         await world.turn()
-    (machine,) = world.parts.records.alive()
+    (machine,) = world.parts.store.alive()
     world.tokens[machine.id] = world.parts.machines.ordering.token(machine).reveal()
     return machine
 
@@ -277,7 +277,7 @@ async def test_a_machine_of_an_earlier_id_is_spoken_to_with_its_own_token():
         name = MachineId("clusterodm-older1-9-a")
         world.cloud.leak(name, size="small")
         await world.reconciler.check()
-        machine = world.parts.records.get(name)
+        machine = world.parts.store.get(name)
         assert machine is not None
         assert world.parts.machines.ordering.token(machine) == node_token(world.parts.keeping.key_of(name), name)
 
