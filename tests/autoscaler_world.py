@@ -52,7 +52,7 @@ from libs.machinesim.cloud import Cloud
 from services.autoscaler.commands.handlers import Commands
 from services.autoscaler.config.core.configuration import Configuration, Limits, Patience
 from services.autoscaler.identity.core import Identities
-from services.autoscaler.identity.handlers import Keeping
+from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.machines.handlers.controller import Lives
 from services.autoscaler.machines.handlers.reconciler import Reconciler
 from services.autoscaler.main import Leader, assembled
@@ -386,7 +386,7 @@ class World:
             clock=self.clock,
             provider=Door(self, self.provider, ("create", "set_up", "inspect", "list", "destroy", "discard")),
             probe=Probe(self),
-            keeping=await Keeping.open(bus, self.directory),
+            identity=await ClusterIdentity.open(bus, self.directory),
             public_url="http://cluster:3000",
             term=MemoryTerm(self),
             first_retry_s=0.0,

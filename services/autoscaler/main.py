@@ -30,7 +30,7 @@ from services.autoscaler.commands.handlers import Commands, NotConfigured
 from services.autoscaler.config.adapters import AsrFile, check_file
 from services.autoscaler.config.core.configuration import Configuration, described, fleeting
 from services.autoscaler.identity.adapters import IdentityFile
-from services.autoscaler.identity.handlers import Keeping
+from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.leadership import leading, while_nobody_leads
 from services.autoscaler.machines.adapters import NodeODMProbe
 from services.autoscaler.machines.api import Machines, machines_of
@@ -95,10 +95,10 @@ async def serve(settings: AutoscalerSettings) -> None:
         await checked(configuration, provider, settings)
         await incarnation(bus, SystemClock().wall_ms, wait_s=settings.nats_wait_s)
         with refusing():
-            keeping = await Keeping.open(bus, directory)  # a standby, too, has to know
-        await stack.enter_async_context(background(keeping.follow, "follow ids"))
+            identity = await ClusterIdentity.open(bus, directory)  # a standby, too, has to know
+        await stack.enter_async_context(background(identity.follow, "follow ids"))
         await leading(
-            bus, SERVICE, lambda term: lead(Wired(bus, configuration, provider, keeping, settings, health), term)
+            bus, SERVICE, lambda term: lead(Wired(bus, configuration, provider, identity, settings, health), term)
         )
 
 
@@ -160,7 +160,7 @@ class Wired:
     bus: Bus
     configuration: Configuration
     provider: Provider
-    keeping: Keeping
+    identity: ClusterIdentity
     settings: AutoscalerSettings
     health: Health
 
@@ -175,7 +175,7 @@ async def lead(wired: Wired, term: Term) -> None:
             clock=SystemClock(),
             provider=wired.provider,
             probe=NodeODMProbe(client),
-            keeping=wired.keeping,
+            identity=wired.identity,
             public_url=settings.public_address,
             term=term,
         )
@@ -196,7 +196,7 @@ class Leader:
 
     store: MachineStore
     tasks: Tasks
-    keeping: Keeping
+    identity: ClusterIdentity
     machines: Machines
     fleet: Fleet
     commands: Commands
@@ -219,7 +219,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
     clock: Clock,
     provider: Provider,
     probe: NodeProbe,
-    keeping: Keeping,
+    identity: ClusterIdentity,
     public_url: str,
     term: Term,
     first_retry_s: float = FIRST_RETRY_S,
@@ -227,7 +227,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
 ) -> Leader:
     """Read the records, and put together whatever acts on them."""
     changed, compared = asyncio.Event(), asyncio.Event()
-    await keeping.learn()
+    await identity.learn()
     store, cluster, tasks = await MachineStore.open(bus), await Cluster.open(bus), await Tasks.open(bus, changed.set)
     events = EventPublisher(bus, clock)
     transitions = Transitions(store, events, clock, changed.set)
@@ -236,7 +236,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         public_url=public_url,
         provider=provider,
         probe=probe,
-        keeping=keeping,
+        identity=identity,
         cluster=cluster,
         tasks=tasks,
         store=store,
@@ -257,7 +257,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         transitions=transitions,
         cluster=cluster,
         tasks=tasks,
-        keeping=keeping,
+        identity=identity,
         ordering=machines.ordering,
         asking=machines.asking,
         lives=machines.lives,
@@ -269,10 +269,10 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         configuration=configuration,
         provider=provider,
         store=store,
-        keeping=keeping,
+        identity=identity,
         ordering=machines.ordering,
         lives=machines.lives,
         fleet=fleet,
         clock=clock,
     )
-    return Leader(store=store, tasks=tasks, keeping=keeping, machines=machines, fleet=fleet, commands=commands)
+    return Leader(store=store, tasks=tasks, identity=identity, machines=machines, fleet=fleet, commands=commands)

@@ -21,7 +21,7 @@ from libs.common.messages import (
 )
 from libs.common.model import Machine, MachineState, TaskId
 from services.autoscaler.config.core.configuration import Configuration
-from services.autoscaler.identity.handlers import Keeping
+from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.machine_life.life import age_ms
 from services.autoscaler.machines.handlers.controller import Lives
 from services.autoscaler.machines.handlers.ordering import Ordering
@@ -61,7 +61,7 @@ class Commands:
         configuration: Configuration,
         provider: Provider,
         store: MachineStore,
-        keeping: Keeping,
+        identity: ClusterIdentity,
         ordering: Ordering,
         lives: Lives,
         fleet: Fleet,
@@ -70,7 +70,7 @@ class Commands:
         self._configuration = configuration
         self._provider = provider
         self._store = store
-        self._keeping = keeping
+        self._identity = identity
         self._ordering = ordering
         self._lives = lives
         self._fleet = fleet
@@ -97,12 +97,12 @@ class Commands:
 
     async def pause(self, asked: PauseAutoscaler) -> AutoscalerStatus:
         """Start no more machines."""
-        await self._keeping.pause(asked.reason)
+        await self._identity.pause(asked.reason)
         return self._status()
 
     async def resume(self, _asked: ResumeAutoscaler) -> AutoscalerStatus:
         """Start machines again."""
-        await self._keeping.resume()
+        await self._identity.resume()
         return self._status()
 
     async def view_command(self, asked: ViewCommand) -> CommandView:
@@ -137,11 +137,11 @@ class Commands:
         demand, decided = self._fleet.demand, self._fleet.last
         return AutoscalerStatus(
             enabled=True,
-            reason=self._keeping.paused or decided.trouble or summary(alive),
+            reason=self._identity.paused or decided.trouble or summary(alive),
             demand_count=demand.waiting_count if demand else 0,
             demand_at_ms=demand.at_ms if demand else None,
             provider=self._configuration.provider,
-            paused=self._keeping.facts.paused,
+            paused=self._identity.facts.paused,
             machines_limit_count=self._configuration.limits.machines_count,
             states=dict(Counter(str(each.state) for each in alive)),
             cost_per_hour=round(sum(each.price_per_hour or 0.0 for each in alive), 4),

@@ -47,7 +47,7 @@ class IdentityStore(Protocol):
         ...
 
 
-class Kept(Frozen, frozen=True, kw_only=True):
+class AutoscalerFacts(Frozen, frozen=True, kw_only=True):
     """The autoscaler's own facts."""
 
     cluster_id: str
@@ -58,7 +58,7 @@ class Kept(Frozen, frozen=True, kw_only=True):
     """In the names of machines of earlier stores."""
 
 
-class Key(Frozen, frozen=True, kw_only=True):
+class MachineKeys(Frozen, frozen=True, kw_only=True):
     """The keys of all machines' secrets."""
 
     key: str
@@ -67,13 +67,11 @@ class Key(Frozen, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Show nothing."""
-        return "Key(***)"
+        return "MachineKeys(***)"
 
 
-KEPT: Final = BucketName("autoscaler", Kept, writer="autoscaler")
-
-
-KEYS: Final = BucketName("autoscaler-secrets", Key, writer="autoscaler")
+FACTS: Final = BucketName("autoscaler", AutoscalerFacts, writer="autoscaler")
+KEYS: Final = BucketName("autoscaler-secrets", MachineKeys, writer="autoscaler")
 
 
 def random_text(length: int) -> str:
@@ -81,29 +79,35 @@ def random_text(length: int) -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(length))
 
 
-class Keeping:
+class ClusterIdentity:
     """The facts, and the door to change them."""
 
     def __init__(
-        self, bucket: Bucket[Kept], keys: Bucket[Key], cluster: Bucket[Incarnation], store: IdentityStore
+        self,
+        bucket: Bucket[AutoscalerFacts],
+        keys: Bucket[MachineKeys],
+        cluster: Bucket[Incarnation],
+        store: IdentityStore,
     ) -> None:
         self._bucket = bucket
         self._keys = keys
         self._cluster = cluster
         self._store = store
-        self._entry = Entry(KEY, Kept(cluster_id=""), 0)
+        self._entry = Entry(KEY, AutoscalerFacts(cluster_id=""), 0)
         self._identities = Identities(known=())
 
     def __repr__(self) -> str:
         """Show the ids."""
-        return f"Keeping({' '.join(self._identities.cluster_ids)})"
+        return f"ClusterIdentity({' '.join(self._identities.cluster_ids)})"
 
     @classmethod
-    async def open(cls, bus: Bus, store: IdentityStore, random: Callable[[int], str] = random_text) -> "Keeping":
+    async def open(
+        cls, bus: Bus, store: IdentityStore, random: Callable[[int], str] = random_text
+    ) -> "ClusterIdentity":
         """Read the facts, or make them. Raises Refused when the directory cannot be read."""
-        keeping = cls(await bus.bucket(KEPT), await bus.bucket(KEYS), await bus.bucket(CLUSTER), store)
-        await keeping.learn(random)
-        return keeping
+        identity = cls(await bus.bucket(FACTS), await bus.bucket(KEYS), await bus.bucket(CLUSTER), store)
+        await identity.learn(random)
+        return identity
 
     async def learn(self, random: Callable[[int], str] = random_text, named: Iterable[str] = ()) -> None:
         """Bring together what the buckets and the directory know, and write it to whichever lacks some.
@@ -114,7 +118,7 @@ class Keeping:
         while True:
             try:
                 entry, keys = await self._stored(here, random)
-                identities = told(entry.value, keys.value)
+                identities = identities_of(entry.value, keys.value)
                 known = with_ids(merged(identities, here) if here else identities, named)
                 if known != identities:
                     entry, keys = await self._complete(known, entry, keys)
@@ -141,7 +145,7 @@ class Keeping:
                     await self.learn()
 
     @property
-    def facts(self) -> Kept:
+    def facts(self) -> AutoscalerFacts:
         """What is kept."""
         return self._entry.value
 
@@ -185,20 +189,22 @@ class Keeping:
             else:
                 return
 
-    async def _stored(self, here: Identities | None, random: Callable[[int], str]) -> tuple[Entry[Kept], Entry[Key]]:
+    async def _stored(
+        self, here: Identities | None, random: Callable[[int], str]
+    ) -> tuple[Entry[AutoscalerFacts], Entry[MachineKeys]]:
         """Read both buckets; what one lacks is made of what the directory knows."""
         first = here.current if here else Identity(cluster_id=random(ID_LENGTH), key="")
-        entry = await made_once(self._bucket, Kept(cluster_id=first.cluster_id))
+        entry = await made_once(self._bucket, AutoscalerFacts(cluster_id=first.cluster_id))
         known = {each.cluster_id: each.key for each in here.known} if here else {}
         key = known.get(entry.value.cluster_id) or secrets.token_hex(32)
-        return entry, await made_once(self._keys, Key(key=key))
+        return entry, await made_once(self._keys, MachineKeys(key=key))
 
     async def _complete(
-        self, known: Identities, entry: Entry[Kept], keys: Entry[Key]
-    ) -> tuple[Entry[Kept], Entry[Key]]:
+        self, known: Identities, entry: Entry[AutoscalerFacts], keys: Entry[MachineKeys]
+    ) -> tuple[Entry[AutoscalerFacts], Entry[MachineKeys]]:
         """Write what the directory knows and the buckets do not. Raises Conflict."""
         former = known.known[1:]
-        key = Key(key=known.current.key, former={each.cluster_id: each.key for each in former})
+        key = MachineKeys(key=known.current.key, former={each.cluster_id: each.key for each in former})
         facts = msgspec.structs.replace(entry.value, former_ids=tuple(each.cluster_id for each in former))
         log.warning("machines of earlier stores are compared too", cluster_ids=list(facts.former_ids))
         if key != keys.value:
@@ -225,7 +231,7 @@ class Keeping:
             log.warning("ids of machines are kept in NATS alone", reason=error.message)
 
 
-def told(kept: Kept, key: Key) -> Identities:
+def identities_of(kept: AutoscalerFacts, key: MachineKeys) -> Identities:
     """Read what the buckets know."""
     former = (Identity(cluster_id=each, key=key.former.get(each, "")) for each in kept.former_ids)
     return Identities(known=(Identity(cluster_id=kept.cluster_id, key=key.key), *former))

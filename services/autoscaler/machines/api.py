@@ -10,7 +10,7 @@ from libs.common.loops import background, every
 from libs.common.ports import Term
 from services.autoscaler.cluster.handlers import Cluster, Tasks
 from services.autoscaler.config.core.configuration import Configuration
-from services.autoscaler.identity.handlers import Keeping
+from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.machines.handlers.controller import Lives
 from services.autoscaler.machines.handlers.lifecycle import StateWork
 from services.autoscaler.machines.handlers.node_queries import Asking, NodeProbe
@@ -46,7 +46,7 @@ def machines_of(  # noqa: PLR0913 what machines depend on
     public_url: str,
     provider: Provider,
     probe: NodeProbe,
-    keeping: Keeping,
+    identity: ClusterIdentity,
     cluster: Cluster,
     tasks: Tasks,
     store: MachineStore,
@@ -60,7 +60,7 @@ def machines_of(  # noqa: PLR0913 what machines depend on
     sleep: Sleep,
 ) -> Machines:
     """Put it together. `changed` is set when there may be something to plan, `compared` when what is there is known."""
-    ordering = Ordering(configuration, keeping, public_url)
+    ordering = Ordering(configuration, identity, public_url)
     asking = Asking(probe, provider, ordering, store, cluster, clock, sleep)
     work = StateWork(
         configuration=configuration,
@@ -92,7 +92,7 @@ def machines_of(  # noqa: PLR0913 what machines depend on
         events=events,
         cluster=cluster,
         tasks=tasks,
-        keeping=keeping,
+        identity=identity,
         ordering=ordering,
         asking=asking,
         lives=lives,

@@ -23,7 +23,7 @@ from libs.common.ports import Bus, Term
 from services.autoscaler.cluster.core import Load
 from services.autoscaler.cluster.handlers import Cluster, Tasks
 from services.autoscaler.config.core.configuration import Limits
-from services.autoscaler.identity.handlers import Keeping
+from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.machine_life.life import Step
 from services.autoscaler.machines.handlers.controller import Lives
 from services.autoscaler.machines.handlers.node_queries import Asking
@@ -58,7 +58,7 @@ class Fleet:
         transitions: Transitions,
         cluster: Cluster,
         tasks: Tasks,
-        keeping: Keeping,
+        identity: ClusterIdentity,
         ordering: Ordering,
         asking: Asking,
         lives: Lives,
@@ -74,7 +74,7 @@ class Fleet:
         self._transitions = transitions
         self._cluster = cluster
         self._tasks = tasks
-        self._keeping = keeping
+        self._identity = identity
         self._ordering = ordering
         self._asking = asking
         self._lives = lives
@@ -138,7 +138,7 @@ class Fleet:
             waiting=self._tasks.waiting(self.demand),
             slot_free=self._tasks.still_waiting(self.demand.slot_free if self.demand else ()),
             loads=loads,
-            paused=self._keeping.paused,
+            paused=self._identity.paused,
         )
         self.last = plan(self._limits, view)
         await self._do(self.last)

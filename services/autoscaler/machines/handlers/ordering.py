@@ -8,7 +8,7 @@ from libs.common.model import Machine, MachineId, MachineState, NodeInfo
 from libs.common.secret import Secret
 from services.autoscaler.config.core.configuration import Configuration
 from services.autoscaler.identity.core import digest, images_in, machine_name, node_token, suffix_for, webhook_secret
-from services.autoscaler.identity.handlers import Keeping
+from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.orders import NO_SECRET, Creation, Found, Launch, Offer, Order, Size, presumed_size
 
 CLUSTER_TAG: Final = "clusterodm-cluster"
@@ -19,15 +19,15 @@ LEASE: Final = "/machine/lease"
 class Ordering:
     """Knows the configuration, the cluster's key, and where machines reach the cluster."""
 
-    def __init__(self, configuration: Configuration, keeping: Keeping, public_url: str) -> None:
+    def __init__(self, configuration: Configuration, identity: ClusterIdentity, public_url: str) -> None:
         self._configuration = configuration
-        self._keeping = keeping
+        self._identity = identity
         self._public_url = public_url.rstrip("/")
 
     def machine(self, creation: Creation, now_ms: WallMs, occasion: str) -> Machine:
         """Make the record of a machine that is to be created. `occasion`: what it is for, told from any earlier one."""
-        suffix = suffix_for(self._keeping.key, occasion)
-        name = machine_name(self._keeping.facts.cluster_id, creation.images_count, suffix)
+        suffix = suffix_for(self._identity.key, occasion)
+        name = machine_name(self._identity.facts.cluster_id, creation.images_count, suffix)
         size = creation.offer.size
         return Machine(
             id=name,
@@ -41,12 +41,12 @@ class Ordering:
             reason=creation.reason,
             requested_at_ms=now_ms,
             state_at_ms=now_ms,
-            webhook_digest=digest(webhook_secret(self._keeping.key, name)),
+            webhook_digest=digest(webhook_secret(self._identity.key, name)),
         )
 
     def order(self, machine: Machine) -> Order:
         """Make the order of a machine."""
-        cluster_id = self._keeping.facts.cluster_id
+        cluster_id = self._identity.facts.cluster_id
         return Order(
             name=machine.id,
             offer=Offer(size=self._size(machine), region=machine.region),
@@ -75,7 +75,7 @@ class Ordering:
             ref=found.ref,
             hostname=found.address,
             port=found.port,
-            webhook_digest=digest(webhook_secret(self._keeping.key_of(found.name), found.name)),
+            webhook_digest=digest(webhook_secret(self._identity.key_of(found.name), found.name)),
         )
 
     def learned(self, machine: Machine, info: NodeInfo) -> dict[str, Any]:
@@ -88,11 +88,11 @@ class Ordering:
 
     def knows_key(self, machine: Machine) -> bool:
         """Whether a machine's secrets can be derived."""
-        return bool(self._keeping.key_of(machine.id))
+        return bool(self._identity.key_of(machine.id))
 
     def token(self, machine: Machine) -> Secret:
         """Give the token of a machine's node."""
-        return node_token(self._keeping.key_of(machine.id), machine.id)
+        return node_token(self._identity.key_of(machine.id), machine.id)
 
     def _size_of(self, name: MachineId, slug: str, max_images: int | None = None) -> Size:
         """Find the size of a machine whose record is lost."""
@@ -126,5 +126,5 @@ class Ordering:
         """Make an address of the cluster that only this machine may call; none when the cluster does not know its own."""
         if not self._public_url:
             return NO_SECRET
-        secret = webhook_secret(self._keeping.key_of(machine.id), machine.id).reveal()
+        secret = webhook_secret(self._identity.key_of(machine.id), machine.id).reveal()
         return Secret(f"{self._public_url}{path}?token={quote(secret)}")

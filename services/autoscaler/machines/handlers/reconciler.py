@@ -24,7 +24,7 @@ from libs.common.model import Machine, MachineId, Moment
 from services.autoscaler.cluster.handlers import Cluster, Tasks
 from services.autoscaler.config.core.configuration import Configuration
 from services.autoscaler.identity.core import prefix
-from services.autoscaler.identity.handlers import Keeping
+from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.machine_life.history import DAY_MS
 from services.autoscaler.machine_life.life import Step
 from services.autoscaler.machines.core import compare
@@ -56,7 +56,7 @@ class Reconciler:
         events: EventPublisher,
         cluster: Cluster,
         tasks: Tasks,
-        keeping: Keeping,
+        identity: ClusterIdentity,
         ordering: Ordering,
         asking: Asking,
         lives: Lives,
@@ -71,7 +71,7 @@ class Reconciler:
         self._events = events
         self._cluster = cluster
         self._tasks = tasks
-        self._keeping = keeping
+        self._identity = identity
         self._ordering = ordering
         self._asking = asking
         self._lives = lives
@@ -92,10 +92,10 @@ class Reconciler:
         await self._forget_old()
 
     async def _compare(self) -> None:
-        await self._keeping.learn_from(self._tasks.machines() | await self._cluster.machines())
+        await self._identity.learn_from(self._tasks.machines() | await self._cluster.machines())
         before = {machine.id: machine for machine in self._store.all()}
         asked_at_ms = self._clock.wall_ms()
-        listed = [found for each in self._keeping.cluster_ids for found in await self._provider.list(prefix(each))]
+        listed = [found for each in self._identity.cluster_ids for found in await self._provider.list(prefix(each))]
         listed = [found for found in listed if found.name not in self._store.unreadable]
         seen = compare(before, listed, asked_at_ms)
         # none was requested meanwhile

@@ -20,7 +20,7 @@ from services.autoscaler.identity.core import (
     node_token,
     with_ids,
 )
-from services.autoscaler.identity.handlers import KEPT, KEYS, IdentityStore, Keeping
+from services.autoscaler.identity.handlers import FACTS, KEYS, ClusterIdentity, IdentityStore
 from tests.autoscaler_world import BOOT_TURNS, MemoryIdentities, World
 
 STORES: dict[str, Callable[[Path], IdentityStore]] = {
@@ -38,8 +38,8 @@ def ids(*known: str) -> Identities:
     return Identities(known=tuple(Identity(cluster_id=each, key=f"key-{each}") for each in known))
 
 
-async def opened(bus: Bus, store: IdentityStore, cluster_id: str = "fresh1") -> Keeping:
-    return await Keeping.open(bus, store, lambda _length: cluster_id)
+async def opened(bus: Bus, store: IdentityStore, cluster_id: str = "fresh1") -> ClusterIdentity:
+    return await ClusterIdentity.open(bus, store, lambda _length: cluster_id)
 
 
 # --- the directory -------------------------------------------------------------------------------------------------
@@ -79,11 +79,11 @@ def test_a_directory_that_cannot_be_written_says_so(tmp_path: Path):
 
 
 async def test_both_know_what_was_made_at_the_first_start(store: IdentityStore):
-    keeping = await opened(MemoryBus(), store)
+    identity = await opened(MemoryBus(), store)
     known = store.read()
     assert known is not None
-    assert (keeping.cluster_ids, known.cluster_ids) == (("fresh1",), ("fresh1",))
-    assert known.current.key == keeping.key.reveal()
+    assert (identity.cluster_ids, known.cluster_ids) == (("fresh1",), ("fresh1",))
+    assert known.current.key == identity.key.reveal()
 
 
 async def test_a_new_store_gets_the_id_and_the_key_of_the_directory(store: IdentityStore):
@@ -107,21 +107,21 @@ async def test_where_they_differ_the_stores_is_in_use_and_both_are_ours(store: I
     store.write(ids("older1", "oldest"))
     bus = MemoryBus()
     await opened(bus, MemoryIdentities(), "newer1")
-    keeping = await opened(bus, store)
-    assert keeping.cluster_ids == ("newer1", "older1", "oldest")
-    assert (await opened(bus, MemoryIdentities())).cluster_ids == keeping.cluster_ids, "every standby learns it"
+    identity = await opened(bus, store)
+    assert identity.cluster_ids == ("newer1", "older1", "oldest")
+    assert (await opened(bus, MemoryIdentities())).cluster_ids == identity.cluster_ids, "every standby learns it"
     known = store.read()
     assert known is not None
-    assert known.cluster_ids == keeping.cluster_ids
+    assert known.cluster_ids == identity.cluster_ids
 
 
 async def test_a_machines_secrets_are_those_of_its_id(store: IdentityStore):
     store.write(ids("older1"))
     bus = MemoryBus()
     await opened(bus, MemoryIdentities(), "newer1")
-    keeping = await opened(bus, store)
-    assert keeping.key_of(MachineId("clusterodm-older1-9-x")).reveal() == "key-older1"
-    assert keeping.key_of(MachineId("clusterodm-newer1-9-x")).reveal() == keeping.key.reveal() != "key-older1"
+    identity = await opened(bus, store)
+    assert identity.key_of(MachineId("clusterodm-older1-9-x")).reveal() == "key-older1"
+    assert identity.key_of(MachineId("clusterodm-newer1-9-x")).reveal() == identity.key.reveal() != "key-older1"
 
 
 async def test_the_loss_of_the_keys_alone_is_made_good_by_the_directory(store: IdentityStore):
@@ -135,8 +135,8 @@ async def test_the_loss_of_the_keys_alone_is_made_good_by_the_directory(store: I
 async def test_a_directory_that_cannot_be_written_stops_nothing():
     store = MemoryIdentities()
     store.failure = "read-only"
-    keeping = await opened(MemoryBus(), store)
-    assert keeping.cluster_ids == ("fresh1",)
+    identity = await opened(MemoryBus(), store)
+    assert identity.cluster_ids == ("fresh1",)
 
 
 async def test_two_that_come_at_once_to_a_new_store_agree():
@@ -153,11 +153,11 @@ async def test_pausing_forgets_no_id():
     bus, store = MemoryBus(), MemoryIdentities()
     await opened(bus, MemoryIdentities(), "newer1")
     store.write(ids("older1"))
-    keeping, other = await opened(bus, store), await opened(bus, MemoryIdentities())
+    identity, other = await opened(bus, store), await opened(bus, MemoryIdentities())
     await other.pause("maintenance")
-    await keeping.resume()
-    await keeping.pause("again")
-    stored = await (await bus.bucket(KEPT)).get("cluster")
+    await identity.resume()
+    await identity.pause("again")
+    stored = await (await bus.bucket(FACTS)).get("cluster")
     assert stored is not None
     assert (stored.value.former_ids, stored.value.paused_because) == (("older1",), "again")
 
@@ -206,7 +206,7 @@ def test_the_id_is_read_from_a_machines_name(name: str, found: str):
 
 async def test_after_the_loss_of_the_store_a_machine_with_a_known_size_is_used_again_and_any_other_destroyed():
     async with World() as world:
-        old = world.parts.keeping.facts.cluster_id
+        old = world.parts.identity.facts.cluster_id
         useful, useless = f"clusterodm-{old}-9-useful", f"clusterodm-{old}-9-useless"
         world.bus._buckets.clear()
         world.cloud.leak(useful, size="small", address="127.0.0.9")
@@ -214,7 +214,7 @@ async def test_after_the_loss_of_the_store_a_machine_with_a_known_size_is_used_a
         await world.scheduler.submit("t")
         await world.restart()
         await world.settle()
-        assert world.parts.keeping.cluster_ids == (old,)
+        assert world.parts.identity.cluster_ids == (old,)
         assert (world.cloud.created, sorted(world.cloud.destroyed)) == ([], sorted([useful, useless]))
         assert next(each for each in world.machines() if each.id == useful).done == ("t",)
 
@@ -248,7 +248,7 @@ async def test_when_both_places_are_lost_a_machine_whose_node_is_registered_is_u
             del world.bus._buckets[lost]
         world.directory.kept = None
         await world.restart()
-        assert world.parts.keeping.cluster_ids[1:] == (cluster_id_in(machine.id),)
+        assert world.parts.identity.cluster_ids[1:] == (cluster_id_in(machine.id),)
         await world.settle()
         assert (world.cloud.created, world.scheduler.lost_count) == ([machine.id], 0)
         assert next(each for each in world.machines() if each.id == machine.id).done == ("t",)
@@ -279,7 +279,7 @@ async def test_a_machine_of_an_earlier_id_is_spoken_to_with_its_own_token():
         await world.reconciler.check()
         machine = world.parts.store.get(name)
         assert machine is not None
-        assert world.parts.machines.ordering.token(machine) == node_token(world.parts.keeping.key_of(name), name)
+        assert world.parts.machines.ordering.token(machine) == node_token(world.parts.identity.key_of(name), name)
 
 
 async def test_a_name_that_a_machine_of_an_earlier_store_has_is_given_to_no_other():

@@ -124,7 +124,7 @@ async def test_what_never_came_up_is_failed_and_says_why():
 
 async def test_a_machine_of_ours_that_nobody_knows_is_destroyed():
     async with World() as world:
-        ours = f"clusterodm-{world.parts.keeping.facts.cluster_id}-9-leaked"
+        ours = f"clusterodm-{world.parts.identity.facts.cluster_id}-9-leaked"
         world.cloud.leak(ours)
         world.cloud.leak("clusterodm-other-9-leaked")
         world.cloud.leak("somebody-elses")

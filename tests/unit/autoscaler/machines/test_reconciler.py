@@ -136,7 +136,7 @@ async def test_another_machine_of_a_name_that_is_in_use_is_removed_and_the_one_i
 
 
 def ours(world: World) -> str:
-    return f"clusterodm-{world.parts.keeping.facts.cluster_id}-9-earlier"
+    return f"clusterodm-{world.parts.identity.facts.cluster_id}-9-earlier"
 
 
 async def test_a_machine_of_ours_that_nobody_knows_and_whose_node_answers_to_us_is_taken_into_use():
