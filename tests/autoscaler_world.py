@@ -53,7 +53,7 @@ from services.autoscaler.commands.handlers import Commands
 from services.autoscaler.config.core.configuration import Configuration, Limits, Patience
 from services.autoscaler.identity.core import Identities
 from services.autoscaler.identity.handlers import ClusterIdentity
-from services.autoscaler.machines.handlers.controller import Lives
+from services.autoscaler.machines.handlers.controller import MachineController
 from services.autoscaler.machines.handlers.reconciler import Reconciler
 from services.autoscaler.main import Leader, assembled
 from services.autoscaler.orders import Found, Size
@@ -330,7 +330,7 @@ class World:
         self.is_leader = True
         self.most_count = 0
         self.parts: Leader
-        self.lives: Lives
+        self.controller: MachineController
         self.fleet: Fleet
         self.reconciler: Reconciler
         self.commands: Commands
@@ -392,12 +392,12 @@ class World:
             first_retry_s=0.0,
             sleep=self.sleep,
         )
-        self.lives = await self._inner.enter_async_context(self.parts.machines.lives)
+        self.controller = await self._inner.enter_async_context(self.parts.machines.controller)
         self.fleet, self.reconciler = self.parts.fleet, self.parts.machines.reconciler
         self.commands = self.parts.commands
         await self._inner.enter_async_context(background(self.parts.tasks.follow, "follow"))
         await self.parts.tasks.complete.wait()
-        self.lives.recover()
+        self.controller.recover()
         await self.reconciler.check()
         if self._demand:
             await self.fleet.take_demand(self._demand)

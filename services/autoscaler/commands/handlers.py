@@ -23,8 +23,7 @@ from libs.common.model import Machine, MachineState, TaskId
 from services.autoscaler.config.core.configuration import Configuration
 from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.machine_life.life import age_ms
-from services.autoscaler.machines.handlers.controller import Lives
-from services.autoscaler.machines.handlers.ordering import Ordering
+from services.autoscaler.machines.api import Machines
 from services.autoscaler.orders import Creation, Offer
 from services.autoscaler.planning.core.budget import cost, cost_of_last_day
 from services.autoscaler.planning.core.offer_fallback import clock_time
@@ -62,8 +61,7 @@ class Commands:
         provider: Provider,
         store: MachineStore,
         identity: ClusterIdentity,
-        ordering: Ordering,
-        lives: Lives,
+        machines: Machines,
         fleet: Fleet,
         clock: Clock,
     ) -> None:
@@ -71,8 +69,8 @@ class Commands:
         self._provider = provider
         self._store = store
         self._identity = identity
-        self._ordering = ordering
-        self._lives = lives
+        self._orders = machines.orders
+        self._controller = machines.controller
         self._fleet = fleet
         self._clock = clock
 
@@ -90,9 +88,9 @@ class Commands:
         if view is None:
             raise NotFound(f"There is no machine {asked.machine}")
         if view.machine.state is MachineState.DESTROYING:
-            await self._lives.hurry(asked.machine)
+            await self._controller.retry_now(asked.machine)
             return msgspec.structs.replace(view, told=tried_again(view.machine))
-        await self._lives.stop(asked.machine, asked.reason)
+        await self._controller.stop(asked.machine, asked.reason)
         return next((each for each in self._views(ended=True) if each.machine.id == asked.machine), view)
 
     async def pause(self, asked: PauseAutoscaler) -> AutoscalerStatus:
@@ -118,8 +116,8 @@ class Commands:
             for_task=None,
             reason="asked for by an operator",
         )
-        machine = self._ordering.machine(creation, self._clock.wall_ms(), "shown")
-        return CommandView(command=await self._provider.command(self._ordering.order(machine)))
+        machine = self._orders.machine(creation, self._clock.wall_ms(), "shown")
+        return CommandView(command=await self._provider.command(self._orders.order(machine)))
 
     def _views(self, *, ended: bool) -> list[MachineView]:
         now_ms = self._clock.wall_ms()

@@ -11,10 +11,10 @@ from libs.common.ports import Term
 from services.autoscaler.cluster.handlers import Cluster, Tasks
 from services.autoscaler.config.core.configuration import Configuration
 from services.autoscaler.identity.handlers import ClusterIdentity
-from services.autoscaler.machines.handlers.controller import Lives
+from services.autoscaler.machines.handlers.controller import MachineController
 from services.autoscaler.machines.handlers.lifecycle import StateWork
-from services.autoscaler.machines.handlers.node_queries import Asking, NodeProbe
-from services.autoscaler.machines.handlers.ordering import Ordering
+from services.autoscaler.machines.handlers.node_queries import NodeProbe, NodeQueries
+from services.autoscaler.machines.handlers.order_factory import OrderFactory
 from services.autoscaler.machines.handlers.reconciler import Reconciler
 from services.autoscaler.providers.ports import Provider, Sleep
 from services.autoscaler.records import EventPublisher, MachineStore, Transitions
@@ -24,16 +24,16 @@ from services.autoscaler.records import EventPublisher, MachineStore, Transition
 class Machines:
     """What plans and commands act on."""
 
-    ordering: Ordering
-    asking: Asking
-    lives: Lives
+    orders: OrderFactory
+    node_queries: NodeQueries
+    controller: MachineController
     reconciler: Reconciler
 
     @asynccontextmanager
     async def at_work(self, compare_s: float) -> AsyncIterator[None]:
         """Go on with what was under way, and compare with the provider's list every so often, while the context is open."""
-        async with self.lives:
-            self.lives.recover()
+        async with self.controller:
+            self.controller.recover()
             async with background(
                 lambda: every(compare_s, self.reconciler.check, "compare machines"), "compare machines"
             ):
@@ -60,14 +60,14 @@ def machines_of(  # noqa: PLR0913 what machines depend on
     sleep: Sleep,
 ) -> Machines:
     """Put it together. `changed` is set when there may be something to plan, `compared` when what is there is known."""
-    ordering = Ordering(configuration, identity, public_url)
-    asking = Asking(probe, provider, ordering, store, cluster, clock, sleep)
+    orders = OrderFactory(configuration, identity, public_url)
+    node_queries = NodeQueries(probe, provider, orders, store, cluster, clock, sleep)
     work = StateWork(
         configuration=configuration,
         provider=provider,
         cluster=cluster,
-        ordering=ordering,
-        asking=asking,
+        orders=orders,
+        node_queries=node_queries,
         store=store,
         transitions=transitions,
         events=events,
@@ -75,7 +75,7 @@ def machines_of(  # noqa: PLR0913 what machines depend on
         first_retry_s=first_retry_s,
         sleep=sleep,
     )
-    lives = Lives(
+    controller = MachineController(
         store=store,
         transitions=transitions,
         work=work,
@@ -93,10 +93,10 @@ def machines_of(  # noqa: PLR0913 what machines depend on
         cluster=cluster,
         tasks=tasks,
         identity=identity,
-        ordering=ordering,
-        asking=asking,
-        lives=lives,
+        orders=orders,
+        node_queries=node_queries,
+        controller=controller,
         clock=clock,
         compared=compared,
     )
-    return Machines(ordering=ordering, asking=asking, lives=lives, reconciler=reconciler)
+    return Machines(orders=orders, node_queries=node_queries, controller=controller, reconciler=reconciler)

@@ -1,6 +1,6 @@
 """The loop: look at everything, plan, do what the plan says. Woken by news, and every few seconds without any.
 
-Only this loop and the workers of `lives` write records, in one process at a time (the leader); compare-and-set
+Only this loop and the workers of machines write records, in one process at a time (the leader); compare-and-set
 holds where two overlap for a moment.
 """
 
@@ -25,9 +25,7 @@ from services.autoscaler.cluster.handlers import Cluster, Tasks
 from services.autoscaler.config.core.configuration import Limits
 from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.machine_life.life import Step
-from services.autoscaler.machines.handlers.controller import Lives
-from services.autoscaler.machines.handlers.node_queries import Asking
-from services.autoscaler.machines.handlers.ordering import Ordering
+from services.autoscaler.machines.api import Machines
 from services.autoscaler.orders import Creation
 from services.autoscaler.planning.core.observation import WATCHED, Ages, View, observed
 from services.autoscaler.planning.core.plan import Plan, plan
@@ -59,9 +57,7 @@ class Fleet:
         cluster: Cluster,
         tasks: Tasks,
         identity: ClusterIdentity,
-        ordering: Ordering,
-        asking: Asking,
-        lives: Lives,
+        machines: Machines,
         news: asyncio.Event,
         compared: asyncio.Event,
         term: Term,
@@ -75,9 +71,9 @@ class Fleet:
         self._cluster = cluster
         self._tasks = tasks
         self._identity = identity
-        self._ordering = ordering
-        self._asking = asking
-        self._lives = lives
+        self._orders = machines.orders
+        self._node_queries = machines.node_queries
+        self._controller = machines.controller
         self._news = news
         self._compared = compared
         self._term = term
@@ -170,8 +166,8 @@ class Fleet:
             await self._cluster.lock(node.id)
 
     async def _do(self, decided: Plan) -> None:
-        for verdict in await self._asking.confirmed(decided.destroy):
-            await self._lives.stop(verdict.machine, verdict.reason)
+        for verdict in await self._node_queries.confirm(decided.destroy):
+            await self._controller.stop(verdict.machine, verdict.reason)
         for verdict in decided.drain:
             await self._transitions.step(verdict.machine, Step.DRAIN, verdict.reason)
             if (machine := self._store.get(verdict.machine)) and machine.node:
@@ -180,14 +176,14 @@ class Fleet:
             machine = self._requested(creation, place)
             await self._transitions.add(machine)
         for machine in self._store.alive():
-            self._lives.attend(machine.id)
+            self._controller.ensure_worker(machine.id)
 
     def _requested(self, creation: Creation, place: int) -> Machine:
         """Make a record under a name that no machine has, one of an earlier store that was taken into use included."""
         occasion, tries_count = self._occasion(creation, place), 0
         while True:
             again = f" again {tries_count}" if tries_count else ""
-            machine = self._ordering.machine(creation, self._clock.wall_ms(), f"{occasion}{again}")
+            machine = self._orders.machine(creation, self._clock.wall_ms(), f"{occasion}{again}")
             if self._store.get(machine.id) is None:
                 return machine
             tries_count += 1

@@ -36,7 +36,7 @@ async def test_no_step_of_a_machine_is_begun_out_of_office():
         machine = await a_machine(world)
         assert machine.state is MachineState.CREATING
         world.is_leader = False
-        await world.lives.stop(machine.id, "by hand")
+        await world.controller.stop(machine.id, "by hand")
         await some_time()
         assert world.machines()[0].state is MachineState.DESTROYING
         assert [call for call, _ in world.cloud.calls] == ["list", "create"]
@@ -46,9 +46,9 @@ async def test_back_in_office_it_goes_on():
     async with World() as world:
         machine = await a_machine(world)
         world.is_leader = False
-        await world.lives.stop(machine.id, "by hand")
+        await world.controller.stop(machine.id, "by hand")
         await some_time()
         world.is_leader = True
-        world.lives.attend(machine.id)
+        world.controller.ensure_worker(machine.id)
         await some_time()
         assert world.machines()[0].state is MachineState.GONE

@@ -31,7 +31,7 @@ AT_WORK: Final = {
 }
 
 
-class Lives:
+class MachineController:
     """The workers of all machines."""
 
     def __init__(  # noqa: PLR0913 what it works with, and how it waits
@@ -62,21 +62,21 @@ class Lives:
         """End all workers; their machines' records say where they were."""
         await ended(*self._workers.values())
 
-    def attend(self, machine: MachineId) -> None:
+    def ensure_worker(self, machine: MachineId) -> None:
         """See to it that somebody works on a machine, if its state needs it."""
         known = self._store.get(machine)
         if known is None or known.state not in AT_WORK or machine in self._workers:
             return
-        worker = asyncio.get_running_loop().create_task(self._live(machine), name=f"machine {machine}")
+        worker = asyncio.get_running_loop().create_task(self._work_until_done(machine), name=f"machine {machine}")
         self._workers[machine] = worker
         worker.add_done_callback(mention_failure)
-        worker.add_done_callback(lambda done: self._dismiss(machine, done))
+        worker.add_done_callback(lambda done: self._forget_worker(machine, done))
 
     def recover(self) -> None:
         """Go on with what was under way. What was only requested is left to the next plan: it may not be wanted any more."""
         for machine in self._store.alive():
             if machine.state is not MachineState.REQUESTED:
-                self.attend(machine.id)
+                self.ensure_worker(machine.id)
 
     async def stop(self, machine: MachineId, reason: str, **facts: Any) -> None:
         """Destroy a machine whatever is being done with it. Raises BusFailed."""
@@ -85,24 +85,24 @@ class Lives:
             return
         await self._end_worker(machine)
         await self._transitions.step(machine, Step.STOP, reason, **facts)
-        self.attend(machine)
+        self.ensure_worker(machine)
 
-    async def hurry(self, machine: MachineId) -> None:
+    async def retry_now(self, machine: MachineId) -> None:
         """Do the work of a machine's state now that it waits for its next try."""
         await self._end_worker(machine)
-        self.attend(machine)
+        self.ensure_worker(machine)
 
     async def _end_worker(self, machine: MachineId) -> None:
         if worker := self._workers.get(machine):
             await ended(worker)
-            self._dismiss(machine, worker)
+            self._forget_worker(machine, worker)
 
-    def _dismiss(self, machine: MachineId, worker: asyncio.Task[None]) -> None:
+    def _forget_worker(self, machine: MachineId, worker: asyncio.Task[None]) -> None:
         """Forget a worker that has ended; its successor stays."""
         if self._workers.get(machine) is worker:
             del self._workers[machine]
 
-    async def _live(self, machine_id: MachineId) -> None:
+    async def _work_until_done(self, machine_id: MachineId) -> None:
         retry_s = self._first_retry_s
         while (machine := self._store.get(machine_id)) and machine.state in AT_WORK and self._term.valid:
             try:

@@ -19,8 +19,8 @@ from services.autoscaler.cluster.handlers import Cluster
 from services.autoscaler.config.core.configuration import Configuration
 from services.autoscaler.machine_life.life import Step, came_to_nothing, may_exist
 from services.autoscaler.machines.core import facts_of, left_by
-from services.autoscaler.machines.handlers.node_queries import Asking
-from services.autoscaler.machines.handlers.ordering import Ordering
+from services.autoscaler.machines.handlers.node_queries import NodeQueries
+from services.autoscaler.machines.handlers.order_factory import OrderFactory
 from services.autoscaler.orders import Found
 from services.autoscaler.providers.ports import Provider, Sleep
 from services.autoscaler.records import EventPublisher, MachineStore, Transitions
@@ -43,8 +43,8 @@ class StateWork:
         configuration: Configuration,
         provider: Provider,
         cluster: Cluster,
-        ordering: Ordering,
-        asking: Asking,
+        orders: OrderFactory,
+        node_queries: NodeQueries,
         store: MachineStore,
         transitions: Transitions,
         events: EventPublisher,
@@ -56,8 +56,8 @@ class StateWork:
         self._provider = provider
         self._provider_name = configuration.provider
         self._cluster = cluster
-        self._ordering = ordering
-        self._asking = asking
+        self._orders = orders
+        self._node_queries = node_queries
         self._store = store
         self._transitions = transitions
         self._events = events
@@ -92,7 +92,7 @@ class StateWork:
     async def _create(self, machine: Machine) -> None:
         try:
             async with limited(self._patience.create_s, "creating"):
-                found = await self._provider.create(self._ordering.order(machine))
+                found = await self._provider.create(self._orders.order(machine))
         except ProviderFailed as error:
             await self._fail(machine, error)
         else:
@@ -103,7 +103,7 @@ class StateWork:
     async def _set_up(self, machine: Machine) -> None:
         if machine.silent:
             return await self._wait_for_answer(machine)
-        order = self._ordering.order(machine)
+        order = self._orders.order(machine)
         known = Found(name=machine.id, ref=machine.ref, address=machine.hostname, port=machine.port)
         try:
             if not await self._answers(machine):
@@ -112,7 +112,7 @@ class StateWork:
                 machine = await self._transitions.note(machine, **facts_of(found))
             async with limited(self._patience.online_s, "waiting for its node"):
                 info = await self._online(machine)
-            node = await self._cluster.register(machine, self._ordering.token(machine))
+            node = await self._cluster.register(machine, self._orders.token(machine))
         except ProviderFailed as error:
             return await self._fail(machine, error)
         except Refused as error:
@@ -123,12 +123,12 @@ class StateWork:
             "its node answers",
             node=node,
             online_at_ms=self._clock.wall_ms(),
-            **self._ordering.learned(machine, info),
+            **self._orders.learned(machine, info),
         )
 
     async def _wait_for_answer(self, machine: Machine) -> None:
         """Ask the node of a machine that nobody knows; only one that does not answer as long as a boot may take is destroyed."""
-        heard = await self._asking.heard(machine, self._patience.set_up_s)
+        heard = await self._node_queries.first_answer(machine, self._patience.set_up_s)
         if heard is not None:
             await self._store.write(msgspec.structs.replace(heard, silent=False))
             return
@@ -140,19 +140,19 @@ class StateWork:
         """Whether its node is there already: a machine that was taken into use may need no set-up."""
         if not (machine.hostname and machine.seen_at_ms):
             return False
-        return await self._asking.info(machine) is not None
+        return await self._node_queries.info(machine) is not None
 
     async def _online(self, machine: Machine) -> NodeInfo:
         if not machine.hostname:
             raise ProviderFailed("the machine has no address")
         while True:
-            if info := await self._asking.info(machine):
+            if info := await self._node_queries.info(machine):
                 return info
             await self._sleep(PROBE_EVERY_S)
 
     async def _fail(self, machine: Machine, error: ProviderFailed) -> None:
         log.warning("machine failed", machine=machine.id, reason=error.message, trouble=str(error.trouble))
-        if await self._asking.has_tasks(machine):
+        if await self._node_queries.has_tasks(machine):
             log.warning("machine stays", machine=machine.id, because="its node is at work")
             return await self._sleep(AT_WORK_PAUSE_S)
         return await self._transitions.step(

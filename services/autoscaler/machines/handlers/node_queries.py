@@ -3,8 +3,8 @@
 After a lost store a machine is nobody's, and yet its node may be at work: for tasks that their holders tell of again a moment later, or
 for somebody else. Only the node knows. So
 
-    a machine without a record            is asked for as long as a machine may take to boot (`heard`)
-    a machine that is spare, or drained   is asked right before it goes (`confirmed`)
+    a machine without a record            is asked for as long as a machine may take to boot (`first_answer`)
+    a machine that is spare, or drained   is asked right before it goes (`confirm`)
     a machine whose set-up has failed     is asked whether it works all the same (`has_tasks`)
     a machine that the list leaves out    is asked before it counts as lost (`has_tasks`)
 
@@ -24,7 +24,7 @@ from libs.common.errors import BusFailed, ProviderFailed
 from libs.common.model import Machine, MachineId, NodeInfo
 from services.autoscaler.cluster.handlers import Cluster
 from services.autoscaler.machines.core import Asks, Verdict, facts_of
-from services.autoscaler.machines.handlers.ordering import Ordering
+from services.autoscaler.machines.handlers.order_factory import OrderFactory
 from services.autoscaler.orders import Found
 from services.autoscaler.providers.ports import Provider, Sleep
 from services.autoscaler.records import MachineStore
@@ -43,14 +43,14 @@ class NodeProbe(Protocol):
         ...
 
 
-class Asking:
+class NodeQueries:
     """The nodes' own words."""
 
     def __init__(  # noqa: PLR0913, PLR0917 whom it asks, and by which clock
         self,
         probe: NodeProbe,
         provider: Provider,
-        ordering: Ordering,
+        orders: OrderFactory,
         store: MachineStore,
         cluster: Cluster,
         clock: Clock,
@@ -58,14 +58,14 @@ class Asking:
     ) -> None:
         self._probe = probe
         self._provider = provider
-        self._ordering = ordering
+        self._orders = orders
         self._store = store
         self._cluster = cluster
         self._clock = clock
         self._sleep = sleep
         self._kept: set[MachineId] = set()
 
-    async def located(self, machine: Machine) -> Machine:
+    async def locate(self, machine: Machine) -> Machine:
         """Look where a machine is reached: not every list says so, and one that has just come may have had no address yet."""
         if machine.hostname:
             return machine
@@ -83,8 +83,8 @@ class Asking:
 
     async def _token(self, machine: Machine) -> str:
         """Give the token of its node: the one that follows from its key, or, where that is lost, the registered one."""
-        if self._ordering.knows_key(machine):
-            return self._ordering.token(machine).reveal()
+        if self._orders.knows_key(machine):
+            return self._orders.token(machine).reveal()
         try:
             return await self._cluster.token_of(machine)
         except BusFailed:
@@ -95,17 +95,17 @@ class Asking:
         info = await self.info(machine)
         return info is not None and info.task_queue_count > 0
 
-    async def heard(self, machine: Machine, within_s: float) -> Machine | None:
+    async def first_answer(self, machine: Machine, within_s: float) -> Machine | None:
         """Wait for the first answer of a node; the machine as the provider shows it now. None: there was none in this time."""
         deadline = self._clock.instant() + within_s
         while (left_s := deadline - self._clock.instant()) > 0:
-            machine = await self.located(machine)
+            machine = await self.locate(machine)
             if await self.info(machine) is not None:
                 return machine
             await self._sleep(min(ASK_EVERY_S, left_s))
         return None
 
-    async def confirmed(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
+    async def confirm(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
         """Leave out whose node has something to do."""
         may_go = await asyncio.gather(*(self._may_go(verdict) for verdict in verdicts))
         self._kept &= {verdict.machine for verdict in verdicts}

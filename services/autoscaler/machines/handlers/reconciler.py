@@ -28,9 +28,9 @@ from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.machine_life.history import DAY_MS
 from services.autoscaler.machine_life.life import Step
 from services.autoscaler.machines.core import compare
-from services.autoscaler.machines.handlers.controller import Lives
-from services.autoscaler.machines.handlers.node_queries import Asking
-from services.autoscaler.machines.handlers.ordering import Ordering
+from services.autoscaler.machines.handlers.controller import MachineController
+from services.autoscaler.machines.handlers.node_queries import NodeQueries
+from services.autoscaler.machines.handlers.order_factory import OrderFactory
 from services.autoscaler.orders import Found
 from services.autoscaler.providers.ports import Provider
 from services.autoscaler.records import EventPublisher, MachineStore, Transitions
@@ -57,9 +57,9 @@ class Reconciler:
         cluster: Cluster,
         tasks: Tasks,
         identity: ClusterIdentity,
-        ordering: Ordering,
-        asking: Asking,
-        lives: Lives,
+        orders: OrderFactory,
+        node_queries: NodeQueries,
+        controller: MachineController,
         clock: Clock,
         compared: asyncio.Event,
     ) -> None:
@@ -72,9 +72,9 @@ class Reconciler:
         self._cluster = cluster
         self._tasks = tasks
         self._identity = identity
-        self._ordering = ordering
-        self._asking = asking
-        self._lives = lives
+        self._orders = orders
+        self._node_queries = node_queries
+        self._controller = controller
         self._clock = clock
         self._compared = compared
         self._doubted: set[MachineId] = set()
@@ -108,7 +108,7 @@ class Reconciler:
             await self._lose(machine, f"the provider takes it away: {because}")
         for machine in seen.missing:
             # a node that is at work is there, whatever a list and a look say
-            if await self._provider.inspect(machine.id, machine.ref) is None and not await self._asking.has_tasks(
+            if await self._provider.inspect(machine.id, machine.ref) is None and not await self._node_queries.has_tasks(
                 machine
             ):
                 await self._lose(machine, "the provider has it no more")
@@ -118,11 +118,11 @@ class Reconciler:
         machines = await asyncio.gather(*(self._adopted(found) for found in unknown))
         for machine in machines:
             await self._transitions.add(machine)
-            self._lives.attend(machine.id)
+            self._controller.ensure_worker(machine.id)
 
     async def _adopted(self, found: Found) -> Machine:
-        machine = await self._asking.located(self._ordering.adopted(found, self._clock.wall_ms()))
-        answers = await self._asking.info(machine) is not None
+        machine = await self._node_queries.locate(self._orders.adopted(found, self._clock.wall_ms()))
+        answers = await self._node_queries.info(machine) is not None
         reason = f"nobody knew it: {'taken into use' if answers else 'its node is asked'}"
         moment = Moment(at_ms=machine.state_at_ms, text=f"{machine.state}: found at the provider; {reason}")
         silent = not (answers or self._may_boot(machine, found))
@@ -150,11 +150,11 @@ class Reconciler:
         )
         if known := self._store.get(machine.id):
             await self._events.leaked(known)
-        self._lives.attend(machine.id)
+        self._controller.ensure_worker(machine.id)
         return True
 
     async def _lose(self, machine: Machine, reason: str) -> None:
-        await self._lives.stop(machine.id, reason)
+        await self._controller.stop(machine.id, reason)
         await self._events.lost(machine)
 
     async def _forget_old(self) -> None:

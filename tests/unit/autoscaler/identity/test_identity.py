@@ -237,7 +237,7 @@ async def busy(world: World) -> Machine:
     while world.scheduler.tasks[TaskId("t")].state is not TaskState.RUNNING:
         await world.turn()
     (machine,) = world.parts.store.alive()
-    world.tokens[machine.id] = world.parts.machines.ordering.token(machine).reveal()
+    world.tokens[machine.id] = world.parts.machines.orders.token(machine).reveal()
     return machine
 
 
@@ -279,7 +279,7 @@ async def test_a_machine_of_an_earlier_id_is_spoken_to_with_its_own_token():
         await world.reconciler.check()
         machine = world.parts.store.get(name)
         assert machine is not None
-        assert world.parts.machines.ordering.token(machine) == node_token(world.parts.identity.key_of(name), name)
+        assert world.parts.machines.orders.token(machine) == node_token(world.parts.identity.key_of(name), name)
 
 
 async def test_a_name_that_a_machine_of_an_earlier_store_has_is_given_to_no_other():

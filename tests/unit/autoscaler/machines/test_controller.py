@@ -320,8 +320,8 @@ async def test_no_record_holds_a_secret():
         await world.scheduler.submit("t")
         await world.turn(5)
         machine = world.machines()[0]
-        secret = world.parts.machines.ordering.order(machine).launch.webhook_url.reveal().rpartition("=")[2]
-        token = world.parts.machines.ordering.token(machine).reveal()
+        secret = world.parts.machines.orders.order(machine).launch.webhook_url.reveal().rpartition("=")[2]
+        token = world.parts.machines.orders.token(machine).reveal()
         assert secret
         assert token
         stored = repr(world.bus._buckets["machines"]._entries) + repr(world.bus.told)

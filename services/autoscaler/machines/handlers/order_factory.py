@@ -16,7 +16,7 @@ COMMIT: Final = "/commit"
 LEASE: Final = "/machine/lease"
 
 
-class Ordering:
+class OrderFactory:
     """Knows the configuration, the cluster's key, and where machines reach the cluster."""
 
     def __init__(self, configuration: Configuration, identity: ClusterIdentity, public_url: str) -> None:
