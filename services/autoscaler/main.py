@@ -25,7 +25,7 @@ from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Term
 from libs.common.settings import parse
 from libs.common.watchdog import notify_ready, with_watchdog
-from services.autoscaler.cluster.handlers import Cluster, Tasks
+from services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from services.autoscaler.commands.handlers import Commands, NotConfigured
 from services.autoscaler.config.adapters import AsrFile, check_file
 from services.autoscaler.config.core.configuration import Configuration, described, fleeting
@@ -195,7 +195,7 @@ class Leader:
     """What acts in one term."""
 
     store: MachineStore
-    tasks: Tasks
+    tasks: TaskMirror
     identity: ClusterIdentity
     machines: Machines
     fleet: Fleet
@@ -228,7 +228,11 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
     """Read the records, and put together whatever acts on them."""
     changed, compared = asyncio.Event(), asyncio.Event()
     await identity.learn()
-    store, cluster, tasks = await MachineStore.open(bus), await Cluster.open(bus), await Tasks.open(bus, changed.set)
+    store, scheduler, tasks = (
+        await MachineStore.open(bus),
+        await SchedulerClient.open(bus),
+        await TaskMirror.open(bus, changed.set),
+    )
     events = EventPublisher(bus, clock)
     transitions = Transitions(store, events, clock, changed.set)
     machines = machines_of(
@@ -237,7 +241,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         provider=provider,
         probe=probe,
         identity=identity,
-        cluster=cluster,
+        scheduler=scheduler,
         tasks=tasks,
         store=store,
         transitions=transitions,
@@ -255,7 +259,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         clock=clock,
         store=store,
         transitions=transitions,
-        cluster=cluster,
+        scheduler=scheduler,
         tasks=tasks,
         identity=identity,
         machines=machines,

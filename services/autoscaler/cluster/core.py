@@ -23,7 +23,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Stay:
+class AttemptOnNode:
     """One attempt on a node."""
 
     machine: MachineId
@@ -32,9 +32,9 @@ class Stay:
     ran: bool
 
 
-def stay(attempt: Attempt, machine: MachineId, *, current: bool) -> Stay:
+def attempt_on_node(attempt: Attempt, machine: MachineId, *, current: bool) -> AttemptOnNode:
     """Make of an attempt what machines depend on."""
-    return Stay(
+    return AttemptOnNode(
         machine,
         attempt.started_at_ms,
         over=not current or attempt.state is AttemptState.ENDED,

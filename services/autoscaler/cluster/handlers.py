@@ -28,10 +28,10 @@ from libs.common.messages import (
 from libs.common.model import Machine, MachineId, Node, NodeId, Task, TaskId, TaskState
 from libs.common.ports import Bucket, Bus, Change
 from libs.common.secret import Secret
-from services.autoscaler.cluster.core import Load, Stay, stay, waiting_task
+from services.autoscaler.cluster.core import AttemptOnNode, Load, attempt_on_node, waiting_task
 
 
-class Cluster:
+class SchedulerClient:
     """The scheduler, as the autoscaler sees it. Every call raises BusFailed when it is away."""
 
     def __init__(self, bus: Bus, nodes: Bucket[Node]) -> None:
@@ -39,7 +39,7 @@ class Cluster:
         self._nodes = nodes
 
     @classmethod
-    async def open(cls, bus: Bus) -> "Cluster":
+    async def open(cls, bus: Bus) -> "SchedulerClient":
         """Open the bucket of nodes, which is only read."""
         return cls(bus, await bus.bucket(NODES))
 
@@ -79,7 +79,7 @@ class Cluster:
         except NotFound:
             return
 
-    async def take_away(self, machine: Machine, reason: str) -> None:
+    async def remove_node(self, machine: Machine, reason: str) -> None:
         """Take a machine's node off the list. Tasks that are still on it get a new attempt at once.
 
         Its record may not know of them yet, nor of its node: after a lost store tasks are told of by their holders.
@@ -101,7 +101,7 @@ class Cluster:
                 await self._bus.ask(LOSE_NODE, LoseNode(node=node.id, reason="its address belongs to a new machine"))
 
 
-class Tasks:
+class TaskMirror:
     """All tasks, as far as machines depend on them."""
 
     def __init__(self, bucket: Bucket[Task], changed: Callable[[], None]) -> None:
@@ -109,14 +109,14 @@ class Tasks:
         self._changed = changed
         self._waiting: dict[TaskId, WaitingTask] = {}
         self._known: dict[TaskId, TaskState] = {}
-        self._stays: dict[NodeId, dict[TaskId, Stay]] = {}
+        self._attempts: dict[NodeId, dict[TaskId, AttemptOnNode]] = {}
         """On nodes of machines only."""
         self._where: dict[TaskId, set[NodeId]] = {}
         self.complete = asyncio.Event()
         """All records have been read."""
 
     @classmethod
-    async def open(cls, bus: Bus, changed: Callable[[], None]) -> "Tasks":
+    async def open(cls, bus: Bus, changed: Callable[[], None]) -> "TaskMirror":
         """Open the bucket; `follow` has to run."""
         return cls(await bus.bucket(TASKS), changed)
 
@@ -145,12 +145,12 @@ class Tasks:
 
     def load(self, node: NodeId, machine: MachineId, *, online: bool, locked: bool) -> Load:
         """Say what a node has to do; only what was placed on its machine, for addresses are used again."""
-        stays = {task: stay for task, stay in self._stays.get(node, {}).items() if stay.machine == machine}
-        here = {task: stay for task, stay in stays.items() if not stay.over}
-        uploading = [stay.started_at_ms for stay in here.values() if not stay.ran]
+        attempts = {task: each for task, each in self._attempts.get(node, {}).items() if each.machine == machine}
+        here = {task: each for task, each in attempts.items() if not each.over}
+        uploading = [each.started_at_ms for each in here.values() if not each.ran]
         return Load(
             tasks=tuple(sorted(here)),
-            done=tuple(sorted(task for task, stay in stays.items() if stay.over and stay.ran)),
+            done=tuple(sorted(task for task, each in attempts.items() if each.over and each.ran)),
             running_count=len(here) - len(uploading),
             uploading_since_ms=min(uploading, default=None),
             online=online,
@@ -169,11 +169,11 @@ class Tasks:
 
     def machines(self) -> set[MachineId]:
         """Name the machines that tasks are or were on."""
-        return {stay.machine for stays in self._stays.values() for stay in stays.values()}
+        return {each.machine for attempts in self._attempts.values() for each in attempts.values()}
 
     def forget(self, node: NodeId) -> None:
         """Drop what is known of a node whose machine has ended."""
-        for task in self._stays.pop(node, {}):
+        for task in self._attempts.pop(node, {}):
             self._where[task].discard(node)
             if not self._where[task]:
                 del self._where[task]
@@ -186,13 +186,15 @@ class Tasks:
             if attempt.machine is None:
                 continue
             current = attempt is task.attempts[-1] and not task.state.ended
-            self._stays.setdefault(attempt.node, {})[task.id] = stay(attempt, attempt.machine, current=current)
+            self._attempts.setdefault(attempt.node, {})[task.id] = attempt_on_node(
+                attempt, attempt.machine, current=current
+            )
             self._where.setdefault(task.id, set()).add(attempt.node)
 
     def _leave(self, task: TaskId) -> None:
         for node in self._where.get(task, ()):
-            known = self._stays[node][task]
-            self._stays[node][task] = Stay(known.machine, known.started_at_ms, over=True, ran=known.ran)
+            known = self._attempts[node][task]
+            self._attempts[node][task] = AttemptOnNode(known.machine, known.started_at_ms, over=True, ran=known.ran)
 
-    def _places(self, task: TaskId) -> dict[NodeId, Stay]:
-        return {node: self._stays[node][task] for node in self._where.get(task, ())}
+    def _places(self, task: TaskId) -> dict[NodeId, AttemptOnNode]:
+        return {node: self._attempts[node][task] for node in self._where.get(task, ())}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from libs.common.clocks import Clock
 from libs.common.loops import background, every
 from libs.common.ports import Term
-from services.autoscaler.cluster.handlers import Cluster, Tasks
+from services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from services.autoscaler.config.core.configuration import Configuration
 from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.machines.handlers.controller import MachineController
@@ -47,8 +47,8 @@ def machines_of(  # noqa: PLR0913 what machines depend on
     provider: Provider,
     probe: NodeProbe,
     identity: ClusterIdentity,
-    cluster: Cluster,
-    tasks: Tasks,
+    scheduler: SchedulerClient,
+    tasks: TaskMirror,
     store: MachineStore,
     transitions: Transitions,
     events: EventPublisher,
@@ -61,11 +61,11 @@ def machines_of(  # noqa: PLR0913 what machines depend on
 ) -> Machines:
     """Put it together. `changed` is set when there may be something to plan, `compared` when what is there is known."""
     orders = OrderFactory(configuration, identity, public_url)
-    node_queries = NodeQueries(probe, provider, orders, store, cluster, clock, sleep)
+    node_queries = NodeQueries(probe, provider, orders, store, scheduler, clock, sleep)
     work = StateWork(
         configuration=configuration,
         provider=provider,
-        cluster=cluster,
+        scheduler=scheduler,
         orders=orders,
         node_queries=node_queries,
         store=store,
@@ -90,7 +90,7 @@ def machines_of(  # noqa: PLR0913 what machines depend on
         store=store,
         transitions=transitions,
         events=events,
-        cluster=cluster,
+        scheduler=scheduler,
         tasks=tasks,
         identity=identity,
         orders=orders,

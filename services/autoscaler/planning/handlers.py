@@ -21,7 +21,7 @@ from libs.common.messages import SUPPLY_CHANGED, DemandChanged, NodeView, Supply
 from libs.common.model import Machine, MachineState, NodeId, TaskId
 from libs.common.ports import Bus, Term
 from services.autoscaler.cluster.core import Load
-from services.autoscaler.cluster.handlers import Cluster, Tasks
+from services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from services.autoscaler.config.core.configuration import Limits
 from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.machine_life.life import Step
@@ -54,8 +54,8 @@ class Fleet:
         clock: Clock,
         store: MachineStore,
         transitions: Transitions,
-        cluster: Cluster,
-        tasks: Tasks,
+        scheduler: SchedulerClient,
+        tasks: TaskMirror,
         identity: ClusterIdentity,
         machines: Machines,
         news: asyncio.Event,
@@ -68,7 +68,7 @@ class Fleet:
         self._clock = clock
         self._store = store
         self._transitions = transitions
-        self._cluster = cluster
+        self._scheduler = scheduler
         self._tasks = tasks
         self._identity = identity
         self._orders = machines.orders
@@ -119,7 +119,7 @@ class Fleet:
         if not self._term.valid:
             raise BusFailed("not in office")
         registered = [machine.id for machine in self._store.alive() if machine.node]
-        nodes = await self._cluster.nodes()  # whatever is registered meanwhile is not in it, and not judged by it
+        nodes = await self._scheduler.nodes()  # whatever is registered meanwhile is not in it, and not judged by it
         found = [machine for name in registered if (machine := self._store.get(name)) and machine.node]
         now = read(self._clock)
         loads = {machine.id: self._load(machine, nodes, now) for machine in found}
@@ -163,7 +163,7 @@ class Fleet:
         if node is None:
             await self._transitions.step(machine.id, Step.DRAIN, "its node was taken off the list")
         elif seen.state is MachineState.DRAINING and not node.locked:
-            await self._cluster.lock(node.id)
+            await self._scheduler.lock(node.id)
 
     async def _do(self, decided: Plan) -> None:
         for verdict in await self._node_queries.confirm(decided.destroy):
@@ -171,7 +171,7 @@ class Fleet:
         for verdict in decided.drain:
             await self._transitions.step(verdict.machine, Step.DRAIN, verdict.reason)
             if (machine := self._store.get(verdict.machine)) and machine.node:
-                await self._cluster.lock(machine.node)
+                await self._scheduler.lock(machine.node)
         for place, creation in enumerate(decided.create):
             machine = self._requested(creation, place)
             await self._transitions.add(machine)

@@ -15,7 +15,7 @@ from libs.common.clocks import Clock
 from libs.common.errors import BusFailed, ClusterError, Conflict, ProviderFailed, Refused, Trouble
 from libs.common.lifecycle import monotonic_s
 from libs.common.model import Machine, MachineId, MachineState, NodeInfo
-from services.autoscaler.cluster.handlers import Cluster
+from services.autoscaler.cluster.handlers import SchedulerClient
 from services.autoscaler.config.core.configuration import Configuration
 from services.autoscaler.machine_life.life import Step, came_to_nothing, may_exist
 from services.autoscaler.machines.core import facts_of, left_by
@@ -42,7 +42,7 @@ class StateWork:
         *,
         configuration: Configuration,
         provider: Provider,
-        cluster: Cluster,
+        scheduler: SchedulerClient,
         orders: OrderFactory,
         node_queries: NodeQueries,
         store: MachineStore,
@@ -55,7 +55,7 @@ class StateWork:
         self._patience = configuration.patience
         self._provider = provider
         self._provider_name = configuration.provider
-        self._cluster = cluster
+        self._scheduler = scheduler
         self._orders = orders
         self._node_queries = node_queries
         self._store = store
@@ -112,7 +112,7 @@ class StateWork:
                 machine = await self._transitions.note(machine, **facts_of(found))
             async with limited(self._patience.online_s, "waiting for its node"):
                 info = await self._online(machine)
-            node = await self._cluster.register(machine, self._orders.token(machine))
+            node = await self._scheduler.register(machine, self._orders.token(machine))
         except ProviderFailed as error:
             return await self._fail(machine, error)
         except Refused as error:
@@ -168,7 +168,7 @@ class StateWork:
 
     async def _destroy(self, machine: Machine) -> None:
         """Destroy what may exist. What was seen of it once counts, and costs, until the provider confirms that it is gone."""
-        await self._take_away(machine)
+        await self._remove_node(machine)
         was_there = False
         if may_exist(machine):
             machine = await self._seen(machine)
@@ -198,12 +198,12 @@ class StateWork:
         """Give the provider's id of a machine; that of another provider means nothing to this one."""
         return machine.ref if machine.provider == self._provider_name else ""
 
-    async def _take_away(self, machine: Machine) -> None:
+    async def _remove_node(self, machine: Machine) -> None:
         """Take the node off the list first, so that nothing is sent to a machine that goes."""
         deadline_s = monotonic_s() + SCHEDULER_WAIT_S
         while True:
             try:
-                return await self._cluster.take_away(machine, machine.reason)
+                return await self._scheduler.remove_node(machine, machine.reason)
             except BusFailed as error:
                 if monotonic_s() > deadline_s:
                     log.warning("node not taken away", machine=machine.id, reason=error.message)

@@ -22,7 +22,7 @@ import structlog
 from libs.common.clocks import Clock
 from libs.common.errors import BusFailed, ProviderFailed
 from libs.common.model import Machine, MachineId, NodeInfo
-from services.autoscaler.cluster.handlers import Cluster
+from services.autoscaler.cluster.handlers import SchedulerClient
 from services.autoscaler.machines.core import Asks, Verdict, facts_of
 from services.autoscaler.machines.handlers.order_factory import OrderFactory
 from services.autoscaler.orders import Found
@@ -52,7 +52,7 @@ class NodeQueries:
         provider: Provider,
         orders: OrderFactory,
         store: MachineStore,
-        cluster: Cluster,
+        scheduler: SchedulerClient,
         clock: Clock,
         sleep: Sleep,
     ) -> None:
@@ -60,7 +60,7 @@ class NodeQueries:
         self._provider = provider
         self._orders = orders
         self._store = store
-        self._cluster = cluster
+        self._scheduler = scheduler
         self._clock = clock
         self._sleep = sleep
         self._kept: set[MachineId] = set()
@@ -86,7 +86,7 @@ class NodeQueries:
         if self._orders.knows_key(machine):
             return self._orders.token(machine).reveal()
         try:
-            return await self._cluster.token_of(machine)
+            return await self._scheduler.token_of(machine)
         except BusFailed:
             return ""
 

@@ -21,7 +21,7 @@ import structlog
 from libs.common.clocks import Clock
 from libs.common.errors import BusFailed, Conflict, ProviderFailed
 from libs.common.model import Machine, MachineId, Moment
-from services.autoscaler.cluster.handlers import Cluster, Tasks
+from services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from services.autoscaler.config.core.configuration import Configuration
 from services.autoscaler.identity.core import prefix
 from services.autoscaler.identity.handlers import ClusterIdentity
@@ -54,8 +54,8 @@ class Reconciler:
         store: MachineStore,
         transitions: Transitions,
         events: EventPublisher,
-        cluster: Cluster,
-        tasks: Tasks,
+        scheduler: SchedulerClient,
+        tasks: TaskMirror,
         identity: ClusterIdentity,
         orders: OrderFactory,
         node_queries: NodeQueries,
@@ -69,7 +69,7 @@ class Reconciler:
         self._store = store
         self._transitions = transitions
         self._events = events
-        self._cluster = cluster
+        self._scheduler = scheduler
         self._tasks = tasks
         self._identity = identity
         self._orders = orders
@@ -92,7 +92,7 @@ class Reconciler:
         await self._forget_old()
 
     async def _compare(self) -> None:
-        await self._identity.learn_from(self._tasks.machines() | await self._cluster.machines())
+        await self._identity.learn_from(self._tasks.machines() | await self._scheduler.machines())
         before = {machine.id: machine for machine in self._store.all()}
         asked_at_ms = self._clock.wall_ms()
         listed = [found for each in self._identity.cluster_ids for found in await self._provider.list(prefix(each))]
