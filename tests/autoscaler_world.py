@@ -57,7 +57,7 @@ from services.autoscaler.machines.handlers.controller import MachineController
 from services.autoscaler.machines.handlers.reconciler import Reconciler
 from services.autoscaler.main import Leader, assembled
 from services.autoscaler.orders import Found, Size
-from services.autoscaler.planning.handlers import Fleet
+from services.autoscaler.planning.handlers import Planner
 
 TURN_MS = 5_000
 BOOT_TURNS = Patience().set_up_s * 1000 // TURN_MS + 2
@@ -331,7 +331,7 @@ class World:
         self.most_count = 0
         self.parts: Leader
         self.controller: MachineController
-        self.fleet: Fleet
+        self.planner: Planner
         self.reconciler: Reconciler
         self.commands: Commands
         self._demand: DemandChanged | None = None
@@ -393,14 +393,14 @@ class World:
             sleep=self.sleep,
         )
         self.controller = await self._inner.enter_async_context(self.parts.machines.controller)
-        self.fleet, self.reconciler = self.parts.fleet, self.parts.machines.reconciler
+        self.planner, self.reconciler = self.parts.planner, self.parts.machines.reconciler
         self.commands = self.parts.commands
         await self._inner.enter_async_context(background(self.parts.tasks.follow, "follow"))
         await self.parts.tasks.complete.wait()
         self.controller.recover()
         await self.reconciler.check()
         if self._demand:
-            await self.fleet.take_demand(self._demand)
+            await self.planner.take_demand(self._demand)
 
     async def restart(self) -> None:
         """End the autoscaler wherever it is, and start another."""
@@ -411,7 +411,7 @@ class World:
     async def tell(self, demand: DemandChanged) -> None:
         self._demand = demand
         await self.bus.set_snapshot(DEMAND_CHANGED, demand)
-        await self.fleet.take_demand(demand)
+        await self.planner.take_demand(demand)
 
     async def turn(self, count: int = 1) -> None:
         """Let some time pass; an autoscaler that was killed is started again."""
@@ -419,7 +419,7 @@ class World:
             self.clock.pass_s(TURN_MS / 1000)
             self.wake()
             await self.scheduler.turn()
-            await self._unless_killed(self.fleet.tick())
+            await self._unless_killed(self.planner.tick())
             for _ in range(30):
                 await asyncio.sleep(0)
             self.most_count = max(self.most_count, len(self.cloud.machines))

@@ -13,12 +13,12 @@ from libs.common.model import Machine, MachineId, MachineState, TaskId
 from libs.common.testing import clocks_at
 from services.autoscaler.cluster.core import Load
 from services.autoscaler.config.core.configuration import Limits
-from services.autoscaler.machine_life.history import HOUR_MS, History
+from services.autoscaler.machine_life.history import HOUR_MS, MachineHistory
 from services.autoscaler.machine_life.life import Step, after
 from services.autoscaler.orders import Creation, Size
 from services.autoscaler.planning.core.budget import cost
-from services.autoscaler.planning.core.observation import WATCHED, View, observed
-from services.autoscaler.planning.core.plan import Plan, plan
+from services.autoscaler.planning.core.observation import WATCHED, PlanInput, observed
+from services.autoscaler.planning.core.plan import ScalingPlan, plan
 from services.scheduler.placement.core.supply import Supply
 
 TURN_MS: Final = 5_000
@@ -96,7 +96,7 @@ class Simulation:
         self._jobs = {job.task.task: job for job in jobs}
         self._waiting = {job.task.task: job.task for job in jobs}
         self._alive: dict[MachineId, Machine] = {}
-        self._history = History()
+        self._history = MachineHistory()
         self._supply = Supply()
         self._on: dict[MachineId, TaskId] = {}
         self._done: dict[MachineId, list[TaskId]] = {}
@@ -202,11 +202,11 @@ class Simulation:
         here = (self._on[machine],) if machine in self._on else ()
         return Load(tasks=here, running_count=len(here), done=tuple(self._done.get(machine, ())))
 
-    def _decide(self) -> Plan:
+    def _decide(self) -> ScalingPlan:
         loads = {machine.id: self._load(machine.id) for machine in self._alive.values() if machine.state in WATCHED}
         for machine, load in loads.items():
             self._keep(observed(self._alive[machine], load, self.now_ms))
-        view = View(
+        view = PlanInput(
             now_ms=self.now_ms,
             machines=list(self._alive.values()),
             history=self._history,
@@ -215,7 +215,7 @@ class Simulation:
         )
         return plan(self.limits, view)
 
-    def _carry_out(self, decided: Plan) -> None:
+    def _carry_out(self, decided: ScalingPlan) -> None:
         self._supply.take(SupplyChanged(at_ms=self.now_ms, meant=decided.meant), clocks_at(self.now_ms).instant)
         for verdict in decided.destroy:
             self._step(verdict.machine, Step.STOP, verdict.reason)

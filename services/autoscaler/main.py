@@ -36,7 +36,7 @@ from services.autoscaler.machines.adapters import NodeODMProbe
 from services.autoscaler.machines.api import Machines, machines_of
 from services.autoscaler.machines.handlers.node_queries import NodeProbe
 from services.autoscaler.machines.handlers.reconciler import interval_s
-from services.autoscaler.planning.handlers import Fleet
+from services.autoscaler.planning.handlers import Planner
 from services.autoscaler.providers.adapters.selection import provider_of
 from services.autoscaler.providers.ports import Provider, Sleep
 from services.autoscaler.records import EventPublisher, MachineStore, Transitions
@@ -183,7 +183,7 @@ async def lead(wired: Wired, term: Term) -> None:
         await stack.enter_async_context(leader.at_work(compare_s, settings.asr_every_s))
         storage = Bucket(configuration.node.s3) if configuration.node.s3 else None
         results = Results(configuration, storage)
-        await stack.enter_async_context(served(wired.bus, leader.commands, leader.fleet, results, wired.health, term))
+        await stack.enter_async_context(served(wired.bus, leader.commands, leader.planner, results, wired.health, term))
         log.info("autoscaler is ready", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)
         await wired.health.ask()
         await term.over()
@@ -198,7 +198,7 @@ class Leader:
     tasks: TaskMirror
     identity: ClusterIdentity
     machines: Machines
-    fleet: Fleet
+    planner: Planner
     commands: Commands
 
     @asynccontextmanager
@@ -207,7 +207,7 @@ class Leader:
         async with (
             background(self.tasks.follow, "follow tasks"),
             self.machines.at_work(compare_s),
-            self.fleet.at_work(plan_s),
+            self.planner.at_work(plan_s),
         ):
             yield
 
@@ -253,7 +253,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         first_retry_s=first_retry_s,
         sleep=sleep,
     )
-    fleet = Fleet(
+    planner = Planner(
         limits=configuration.limits,
         bus=bus,
         clock=clock,
@@ -263,7 +263,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         tasks=tasks,
         identity=identity,
         machines=machines,
-        news=changed,
+        changed=changed,
         compared=compared,
         term=term,
     )
@@ -273,7 +273,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         store=store,
         identity=identity,
         machines=machines,
-        fleet=fleet,
+        planner=planner,
         clock=clock,
     )
-    return Leader(store=store, tasks=tasks, identity=identity, machines=machines, fleet=fleet, commands=commands)
+    return Leader(store=store, tasks=tasks, identity=identity, machines=machines, planner=planner, commands=commands)

@@ -30,7 +30,7 @@ from libs.common.messages import (
 )
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from libs.common.ports import Bucket, Bus, Entry
-from services.autoscaler.machine_life.history import History
+from services.autoscaler.machine_life.history import MachineHistory
 from services.autoscaler.machine_life.life import Step, after, possible
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ class MachineStore:
     """All machines that exist, and those that have ended within the last day."""
 
     def __init__(self, bucket: Bucket[Machine]) -> None:
-        self.history = History()
+        self.history = MachineHistory()
         """All of them, folded."""
         self.unreadable: frozenset[str] = frozenset()
         """Machines with a record, written by a later version, that this one cannot read. They are left alone."""

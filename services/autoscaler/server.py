@@ -23,7 +23,7 @@ from libs.common.messages import (
 )
 from libs.common.ports import Bus, Handler, Term
 from services.autoscaler.commands.handlers import Commands, NotConfigured
-from services.autoscaler.planning.handlers import Fleet
+from services.autoscaler.planning.handlers import Planner
 from services.autoscaler.results.handlers import Results
 
 SERVICE: Final = "autoscaler"
@@ -31,7 +31,7 @@ SERVICE: Final = "autoscaler"
 
 @asynccontextmanager
 async def served(  # noqa: PLR0913, PLR0917 who answers, and while what lasts
-    bus: Bus, commands: Commands, fleet: Fleet, results: Results, health: Health, term: Term
+    bus: Bus, commands: Commands, planner: Planner, results: Results, health: Health, term: Term
 ) -> AsyncIterator[None]:
     """Answer and follow while the context is open and the term lasts; the durable consumer is the service's."""
     handlers: dict[Request[Any, Any], Handler] = {
@@ -45,7 +45,7 @@ async def served(  # noqa: PLR0913, PLR0917 who answers, and while what lasts
         AUTOSCALER_HEALTH: health.answer,
     }
     async with (
-        bus.follow_snapshot(DEMAND_CHANGED, durable=SERVICE, handler=fleet.take_demand),
+        bus.follow_snapshot(DEMAND_CHANGED, durable=SERVICE, handler=planner.take_demand),
         bus.serve(SERVICE, handlers, term=term),
     ):
         yield

@@ -28,7 +28,7 @@ from services.autoscaler.orders import Creation, Offer
 from services.autoscaler.planning.core.budget import cost, cost_of_last_day
 from services.autoscaler.planning.core.offer_fallback import clock_time
 from services.autoscaler.planning.core.sizing import fitting_sizes, why_none
-from services.autoscaler.planning.handlers import Fleet
+from services.autoscaler.planning.handlers import Planner
 from services.autoscaler.providers.ports import Provider
 from services.autoscaler.records import MachineStore
 
@@ -62,7 +62,7 @@ class Commands:
         store: MachineStore,
         identity: ClusterIdentity,
         machines: Machines,
-        fleet: Fleet,
+        planner: Planner,
         clock: Clock,
     ) -> None:
         self._configuration = configuration
@@ -71,7 +71,7 @@ class Commands:
         self._identity = identity
         self._orders = machines.orders
         self._controller = machines.controller
-        self._fleet = fleet
+        self._planner = planner
         self._clock = clock
 
     async def status(self, _asked: GetAutoscalerStatus) -> AutoscalerStatus:
@@ -132,7 +132,7 @@ class Commands:
 
     def _status(self) -> AutoscalerStatus:
         alive, spending = self._store.alive(), self._store.history.spending
-        demand, decided = self._fleet.demand, self._fleet.last
+        demand, decided = self._planner.demand, self._planner.last
         return AutoscalerStatus(
             enabled=True,
             reason=self._identity.paused or decided.trouble or summary(alive),

@@ -35,8 +35,8 @@ OfferKey = tuple[str, str]
 """Region and size."""
 
 
-class Lies(Enum):
-    """Where a bill lies."""
+class WindowPosition(Enum):
+    """Where a bill lies in the last 24 hours."""
 
     WITHIN = auto()
     ACROSS = auto()
@@ -52,7 +52,7 @@ class Bill:
     rate: int
     from_ms: int
     to_ms: int
-    lies: Lies = Lies.WITHIN
+    position: WindowPosition = WindowPosition.WITHIN
 
 
 def rate_of(machine: Machine) -> int:
@@ -111,24 +111,24 @@ class Spending:
         heappush(self._ends, (bill.to_ms, self._number, bill))
 
     def _take_out(self, bill: Bill) -> None:
-        if bill.lies is Lies.WITHIN:
+        if bill.position is WindowPosition.WITHIN:
             self._within -= bill.rate * (bill.to_ms - bill.from_ms)
-        if bill.lies is Lies.ACROSS:
+        if bill.position is WindowPosition.ACROSS:
             self._across -= bill.rate * bill.to_ms
             self._across_rate -= bill.rate
-        bill.lies = Lies.OUTSIDE
+        bill.position = WindowPosition.OUTSIDE
         if self._bills.get(bill.machine) is bill:
             del self._bills[bill.machine]
 
     def _begin_leaves(self, bill: Bill) -> None:
-        if bill.lies is Lies.WITHIN:
+        if bill.position is WindowPosition.WITHIN:
             self._within -= bill.rate * (bill.to_ms - bill.from_ms)
-            bill.lies = Lies.ACROSS
+            bill.position = WindowPosition.ACROSS
             self._across += bill.rate * bill.to_ms
             self._across_rate += bill.rate
 
 
-class Track:
+class OfferHistory:
     """What became of the machines of one offer, or of several together."""
 
     def __init__(self) -> None:
@@ -145,7 +145,7 @@ class Track:
 
     def __repr__(self) -> str:
         """Show how it stands."""
-        return f"Track(come={len(self.come)} failures={len(self.open_failures)} refused_ms={self.refused_ms})"
+        return f"OfferHistory(come={len(self.come)} failures={len(self.open_failures)} refused_ms={self.refused_ms})"
 
     def take(self, machine: Machine) -> None:
         """Learn of a machine's present value."""
@@ -159,7 +159,7 @@ class Track:
         if machine.failure:
             self.open_failures[machine.id] = machine
 
-    def add(self, other: "Track") -> None:
+    def add(self, other: "OfferHistory") -> None:
         """Take in the failures of another offer, and what may make them good; how much room it has is its own matter."""
         self.created_ms = max(self.created_ms, other.created_ms)
         self.online_ms = max(self.online_ms, other.online_ms)
@@ -200,23 +200,23 @@ class Track:
         return failed_ms(machine) <= (self.online_ms if machine.created_at_ms else self.created_ms)
 
 
-class History:
-    """All offers' tracks, what was spent, and how much memory each size has."""
+class MachineHistory:
+    """What became of each offer's machines, what was spent, and how much memory each size has."""
 
     def __init__(self, machines: Iterable[Machine] = ()) -> None:
-        self.tracks: dict[OfferKey, Track] = {}
+        self.offers: dict[OfferKey, OfferHistory] = {}
         self.spending = Spending()
         self._memories: dict[str, tuple[int, MachineId, int]] = {}
         for machine in machines:
             self.take(machine)
 
     def __repr__(self) -> str:
-        """Show the tracks."""
-        return f"History({self.tracks})"
+        """Show the offers."""
+        return f"MachineHistory({self.offers})"
 
     def take(self, machine: Machine) -> None:
         """Learn of a machine's present value."""
-        self.tracks.setdefault((machine.region, machine.size), Track()).take(machine)
+        self.offers.setdefault((machine.region, machine.size), OfferHistory()).take(machine)
         self.spending.take(machine)
         if machine.memory_bytes:
             known = (machine.requested_at_ms, machine.id, machine.memory_bytes)
@@ -224,20 +224,20 @@ class History:
 
     def forget(self, machine: Machine) -> None:
         """Learn that a record is gone: its failure is too old to count."""
-        if track := self.tracks.get((machine.region, machine.size)):
-            track.forget(machine.id)
+        if offer := self.offers.get((machine.region, machine.size)):
+            offer.forget(machine.id)
 
     def memories(self) -> dict[str, int]:
         """Say how much memory each size has, as its latest machine said."""
         return {size: memory for size, (_, _, memory) in self._memories.items()}
 
-    def together(self, sizes: Iterable[str] | None = None) -> Track:
+    def together(self, sizes: Iterable[str] | None = None) -> OfferHistory:
         """Put the offers of some sizes together; None: all offers."""
         wanted = None if sizes is None else set(sizes)
-        found = Track()
-        for (_, size), track in self.tracks.items():
+        found = OfferHistory()
+        for (_, size), offer in self.offers.items():
             if wanted is None or size in wanted:
-                found.add(track)
+                found.add(offer)
         return found
 
 

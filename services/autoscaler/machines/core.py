@@ -97,7 +97,7 @@ def facts_of(found: Found) -> dict[str, Any]:
     return facts
 
 
-class Asks(Enum):
+class NodeCheck(Enum):
     """What its node is asked before a machine goes: the records may not know of everything that it does."""
 
     NOTHING = auto()
@@ -108,9 +108,9 @@ class Asks(Enum):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     """What is to happen to a machine."""
 
     machine: MachineId
     reason: str
-    asks: Asks = Asks.NOTHING
+    check: NodeCheck = NodeCheck.NOTHING

@@ -1,4 +1,4 @@
-"""The loop: look at everything, plan, do what the plan says. Woken by news, and every few seconds without any.
+"""The loop: look at everything, plan, do what the plan says. Woken by changes, and every few seconds without any.
 
 Only this loop and the workers of machines write records, in one process at a time (the leader); compare-and-set
 holds where two overlap for a moment.
@@ -27,23 +27,23 @@ from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.machine_life.life import Step
 from services.autoscaler.machines.api import Machines
 from services.autoscaler.orders import Creation
-from services.autoscaler.planning.core.observation import WATCHED, Ages, View, observed
-from services.autoscaler.planning.core.plan import Plan, plan
+from services.autoscaler.planning.core.observation import WATCHED, Ages, PlanInput, observed
+from services.autoscaler.planning.core.plan import ScalingPlan, plan
 from services.autoscaler.planning.core.supply import clipped
 from services.autoscaler.records import MachineStore, Transitions
 
 log = structlog.get_logger()
 
-TELL_AGAIN_S: Final = SupplyChanged.BELIEVED_S / 4
+PUBLISH_AGAIN_S: Final = SupplyChanged.BELIEVED_S / 4
 FIRST_COMPARISON_S: Final = 30.0
 """How long the first plan waits for the first comparison, lest it rents what is there already; a provider may be away for longer."""
 PLAN_LATE_S: Final = 300.0
 """A plan that takes so long hangs."""
 SETTLE_S: Final = 0.2
-"""News come in groups: after one the loop waits so long for the others."""
+"""Changes come in groups: after one the loop waits so long for the others."""
 
 
-class Fleet:
+class Planner:
     """All machines, and what is to become of them."""
 
     def __init__(  # noqa: PLR0913 what it looks at, and what it acts on
@@ -58,11 +58,11 @@ class Fleet:
         tasks: TaskMirror,
         identity: ClusterIdentity,
         machines: Machines,
-        news: asyncio.Event,
+        changed: asyncio.Event,
         compared: asyncio.Event,
         term: Term,
     ) -> None:
-        """Take what is looked at; `news` is set when there may be something to decide, `compared` when what is there is known."""
+        """Take what is looked at; `changed` is set when there may be something to decide, `compared` when what is there is known."""
         self._limits = limits
         self._bus = bus
         self._clock = clock
@@ -74,21 +74,21 @@ class Fleet:
         self._orders = machines.orders
         self._node_queries = machines.node_queries
         self._controller = machines.controller
-        self._news = news
+        self._changed = changed
         self._compared = compared
         self._term = term
-        self._told: SupplyChanged | None = None
-        self._told_at = clock.instant()
+        self._published: SupplyChanged | None = None
+        self._published_at = clock.instant()
         self._ages = Ages()
         self._logged: dict[TaskId, str] = {}
         self.demand: DemandChanged | None = None
-        self.last = Plan()
+        self.last = ScalingPlan()
 
     async def take_demand(self, demand: DemandChanged) -> None:
         """Keep a snapshot of demand, unless it is of an earlier term than the last."""
         if self.demand is None or supersedes(demand.epoch, self.demand.epoch):
             self.demand = demand
-            self._news.set()
+            self._changed.set()
 
     def at_work(self, every_s: float) -> AbstractAsyncContextManager[None]:
         """Plan while the context is open."""
@@ -106,15 +106,15 @@ class Fleet:
                 beat()
             except (BusFailed, Conflict) as error:
                 log.warning("fleet waits", reason=error.message)
-            self._news.clear()
+            self._changed.clear()
             try:
                 async with asyncio.timeout(every_s):
-                    await self._news.wait()
+                    await self._changed.wait()
                     await asyncio.sleep(SETTLE_S)
             except TimeoutError:
                 continue
 
-    async def tick(self) -> Plan:
+    async def tick(self) -> ScalingPlan:
         """Do it once. Raises BusFailed when something cannot be seen: then nothing is decided."""
         if not self._term.valid:
             raise BusFailed("not in office")
@@ -127,7 +127,7 @@ class Fleet:
             await self._observe(machine, loads[machine.id], nodes)
         now, alive = read(self._clock), self._store.alive()
         self._ages.keep({machine.id for machine in alive})
-        view = View(
+        view = PlanInput(
             now_ms=now.wall_ms,
             machines=[self._ages.restated(machine, now) for machine in alive],
             history=self._store.history,
@@ -138,7 +138,7 @@ class Fleet:
         )
         self.last = plan(self._limits, view)
         await self._do(self.last)
-        await self._tell(self.last)
+        await self._publish(self.last)
         return self.last
 
     def _load(self, machine: Machine, nodes: Mapping[NodeId, NodeView], now: Now) -> Load:
@@ -165,12 +165,12 @@ class Fleet:
         elif seen.state is MachineState.DRAINING and not node.locked:
             await self._scheduler.lock(node.id)
 
-    async def _do(self, decided: Plan) -> None:
-        for verdict in await self._node_queries.confirm(decided.destroy):
-            await self._controller.stop(verdict.machine, verdict.reason)
-        for verdict in decided.drain:
-            await self._transitions.step(verdict.machine, Step.DRAIN, verdict.reason)
-            if (machine := self._store.get(verdict.machine)) and machine.node:
+    async def _do(self, decided: ScalingPlan) -> None:
+        for decision in await self._node_queries.confirm(decided.destroy):
+            await self._controller.stop(decision.machine, decision.reason)
+        for decision in decided.drain:
+            await self._transitions.step(decision.machine, Step.DRAIN, decision.reason)
+            if (machine := self._store.get(decision.machine)) and machine.node:
                 await self._scheduler.lock(machine.node)
         for place, creation in enumerate(decided.create):
             machine = self._requested(creation, place)
@@ -193,8 +193,8 @@ class Fleet:
         what = creation.for_task or f"pool {place}"
         return f"{what} after {self._store.latest_request_ms(creation.for_task)}"
 
-    async def _tell(self, decided: Plan) -> None:
-        """Say what is done about the demand, when that is news."""
+    async def _publish(self, decided: ScalingPlan) -> None:
+        """Say what is done about the demand, when that has changed."""
         self._log_waits(decided.waits)
         supply = SupplyChanged(
             at_ms=self._clock.wall_ms(),
@@ -204,9 +204,9 @@ class Fleet:
             comes=decided.comes,
             meant=decided.meant,
         )
-        if is_news(self._told, supply, self._clock.instant() - self._told_at):
+        if has_changed(self._published, supply, self._clock.instant() - self._published_at):
             await self._bus.set_snapshot(SUPPLY_CHANGED, supply)
-            self._told, self._told_at = supply, self._clock.instant()
+            self._published, self._published_at = supply, self._clock.instant()
 
     def _log_waits(self, waits: tuple[TaskWaits, ...]) -> None:
         reasons = {wait.task: wait.reason for wait in waits}
@@ -216,8 +216,8 @@ class Fleet:
         self._logged = reasons
 
 
-def is_news(told: SupplyChanged | None, now: SupplyChanged, silent_s: float) -> bool:
+def has_changed(published: SupplyChanged | None, now: SupplyChanged, silent_s: float) -> bool:
     """Whether something is different, or the last word grows old."""
-    if told is None or silent_s >= TELL_AGAIN_S:
+    if published is None or silent_s >= PUBLISH_AGAIN_S:
         return True
-    return msgspec.structs.replace(now, at_ms=told.at_ms) != told
+    return msgspec.structs.replace(now, at_ms=published.at_ms) != published

@@ -27,7 +27,7 @@ async def test_nothing_is_decided_out_of_office():
         await world.scheduler.submit("t")
         world.is_leader = False
         with pytest.raises(BusFailed, match="not in office"):
-            await world.fleet.tick()
+            await world.planner.tick()
         assert world.machines() == []
 
 

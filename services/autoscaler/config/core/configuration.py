@@ -21,7 +21,7 @@ MODES: Final = (DOCKER_MACHINE, API)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Warmth:
+class WarmPool:
     """Machines that stand ready without demand, in a window of the week."""
 
     machines_count: int
@@ -60,7 +60,7 @@ class Limits:
     """Of all machines together, at any moment."""
     max_daily_cost: float | None = None
     """Over the last 24 hours."""
-    warm: tuple[Warmth, ...] = ()
+    warm: tuple[WarmPool, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

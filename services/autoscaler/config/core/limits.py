@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from services.autoscaler.config.core.configuration import Limits, Warmth
+from services.autoscaler.config.core.configuration import Limits, WarmPool
 from services.autoscaler.config.core.reader import Reader
 from services.autoscaler.orders import GIGABYTE, Size
 
@@ -43,7 +43,7 @@ def limits(provider: str, reader: Reader) -> Limits:
         tasks_per_machine_count=reader.count("maxTasksPerMachine", 1),
         max_hourly_cost=reader.amount("maxHourlyCost"),
         max_daily_cost=reader.amount("maxDailyCost"),
-        warm=tuple(warmth(entry) for entry in reader.entries("warm") or ()),
+        warm=tuple(warm_pool(entry) for entry in reader.entries("warm") or ()),
     )
     check_budget(found, reader)
     check_warmth(found, reader)
@@ -106,13 +106,13 @@ def missing_count(entry: Reader) -> int:
     return 1
 
 
-def warmth(entry: Reader) -> Warmth:
+def warm_pool(entry: Reader) -> WarmPool:
     """Read one window of the warm pool."""
     days = entry.texts("days", DAYS)
     for day in days:
         if day not in DAYS:
             entry.wrong("days", f"{day!r} is no day, expected some of {', '.join(DAYS)}")
-    return Warmth(
+    return WarmPool(
         machines_count=entry.count("machines", 1, least=1),
         max_images=entry.count("maxImages", 1, least=1),
         from_minute=minute(entry, "from", 0),

@@ -23,7 +23,7 @@ from libs.common.clocks import Clock
 from libs.common.errors import BusFailed, ProviderFailed
 from libs.common.model import Machine, MachineId, NodeInfo
 from services.autoscaler.cluster.handlers import SchedulerClient
-from services.autoscaler.machines.core import Asks, Verdict, facts_of
+from services.autoscaler.machines.core import Decision, NodeCheck, facts_of
 from services.autoscaler.machines.handlers.order_factory import OrderFactory
 from services.autoscaler.orders import Found
 from services.autoscaler.providers.ports import Provider, Sleep
@@ -105,20 +105,20 @@ class NodeQueries:
             await self._sleep(min(ASK_EVERY_S, left_s))
         return None
 
-    async def confirm(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
+    async def confirm(self, decisions: Sequence[Decision]) -> list[Decision]:
         """Leave out whose node has something to do."""
-        may_go = await asyncio.gather(*(self._may_go(verdict) for verdict in verdicts))
-        self._kept &= {verdict.machine for verdict in verdicts}
-        return [verdict for verdict, goes in zip(verdicts, may_go, strict=True) if goes]
+        may_go = await asyncio.gather(*(self._may_go(decision) for decision in decisions))
+        self._kept &= {decision.machine for decision in decisions}
+        return [decision for decision, goes in zip(decisions, may_go, strict=True) if goes]
 
-    async def _may_go(self, verdict: Verdict) -> bool:
-        machine = self._store.get(verdict.machine)
-        if verdict.asks is Asks.NOTHING or machine is None:
+    async def _may_go(self, decision: Decision) -> bool:
+        machine = self._store.get(decision.machine)
+        if decision.check is NodeCheck.NOTHING or machine is None:
             return True
         info = await self.info(machine)
         if info is None:
-            return verdict.asks is Asks.TASKS
+            return decision.check is NodeCheck.TASKS
         if info.task_queue_count and machine.id not in self._kept:
             self._kept.add(machine.id)
-            log.info("machine stays", machine=machine.id, because=verdict.reason, tasks_count=info.task_queue_count)
+            log.info("machine stays", machine=machine.id, because=decision.reason, tasks_count=info.task_queue_count)
         return not info.task_queue_count

@@ -17,7 +17,7 @@ from libs.common.clocks import InstantCache, Now, WallMs
 from libs.common.messages import WaitingTask
 from libs.common.model import Machine, MachineId, MachineState
 from services.autoscaler.cluster.core import Load
-from services.autoscaler.machine_life.history import History
+from services.autoscaler.machine_life.history import MachineHistory
 from services.autoscaler.machine_life.life import Step, after
 
 WATCHED = {MachineState.ONLINE, MachineState.BUSY, MachineState.IDLE, MachineState.DRAINING}
@@ -94,13 +94,13 @@ class Ages:
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class PlanInput:
     """Everything that a plan depends on."""
 
     now_ms: WallMs
     machines: Sequence[Machine]
     """Those that exist."""
-    history: History
+    history: MachineHistory
     """What became of all of them, and of those that have ended: back-off and budget are read from it."""
     waiting: Sequence[WaitingTask] = ()
     """Those that a machine would help, in the order of the queue, without those that have found a node meanwhile."""

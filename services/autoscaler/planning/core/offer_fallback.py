@@ -16,7 +16,7 @@ from libs.common.clocks import WallMs
 from libs.common.errors import Trouble
 from libs.common.model import Machine, MachineState
 from services.autoscaler.config.core.configuration import Limits
-from services.autoscaler.machine_life.history import HOPELESS, History, OfferKey, Track, failed_ms
+from services.autoscaler.machine_life.history import HOPELESS, MachineHistory, OfferHistory, OfferKey, failed_ms
 from services.autoscaler.orders import Offer, Size
 
 FIRST_REST_MS: Final = 10_000
@@ -29,7 +29,7 @@ SECONDS_PER_DAY: Final = 24 * 60 * 60
 
 
 @dataclass(frozen=True)
-class Standing:
+class OfferStatus:
     """How an offer, or all of them together, has done lately."""
 
     rounds_count: int = 0
@@ -57,53 +57,53 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Choice:
+class OfferChoice:
     """An offer, or why there is none."""
 
     offer: Offer | None
     reason: str
 
 
-class Ladder:
+class OfferFallback:
     """The offers, and how each stands at this moment."""
 
-    def __init__(self, limits: Limits, machines: Sequence[Machine], history: History, now_ms: WallMs) -> None:
+    def __init__(self, limits: Limits, machines: Sequence[Machine], history: MachineHistory, now_ms: WallMs) -> None:
         self._limits = limits
         self._now_ms = now_ms
         self._history = history
         trying = Counter((machine.region, machine.size) for machine in machines if machine.state in TRYING)
-        self._standings = {key: standing(track, trying[key]) for key, track in history.tracks.items()}
-        self._all = standing(history.together())
+        self._statuses = {key: status_of(offer, trying[key]) for key, offer in history.offers.items()}
+        self._all = status_of(history.together())
         self._planned: Counter[OfferKey] = Counter()
-        self._by_sizes: dict[tuple[str, ...], Standing] = {}
+        self._by_sizes: dict[tuple[str, ...], OfferStatus] = {}
 
     @property
     def trouble(self) -> str:
         """What failed last, as long as nothing has succeeded since."""
         return self._all.failure if self._all.rounds_count else ""
 
-    def take(self, sizes: Sequence[Size]) -> Choice:
+    def take(self, sizes: Sequence[Size]) -> OfferChoice:
         """Choose an offer for one more machine out of sizes that fit, the smallest first."""
         if because := self._paused(tuple(size.slug for size in sizes)):
-            return Choice(None, because)
+            return OfferChoice(None, because)
         because = ""
         for size in sizes:
             offers = [Offer(size=size, region=region) for region in self._limits.regions]
             open_offers = [offer for offer in offers if self._open(offer)]
             if open_offers:
-                chosen = min(open_offers, key=lambda offer: self._standing(offer).rounds_count)
+                chosen = min(open_offers, key=lambda offer: self._status(offer).rounds_count)
                 self._planned[chosen.key] += 1
-                return Choice(chosen, because)
+                return OfferChoice(chosen, because)
             because = self._resting(offers)
-            if not all(self._standing(offer).trouble == Trouble.OUT_OF_CAPACITY for offer in offers):
+            if not all(self._status(offer).trouble == Trouble.OUT_OF_CAPACITY for offer in offers):
                 break
-        return Choice(None, because)
+        return OfferChoice(None, because)
 
-    def _standing(self, offer: Offer) -> Standing:
-        return self._standings.get(offer.key, Standing())
+    def _status(self, offer: Offer) -> OfferStatus:
+        return self._statuses.get(offer.key, OfferStatus())
 
     def _open(self, offer: Offer) -> bool:
-        found = self._standing(offer)
+        found = self._status(offer)
         trying = found.trying_count + self._planned[offer.key]
         if not found.rounds_count:
             return found.most_trying_count is None or trying < found.most_trying_count
@@ -111,29 +111,29 @@ class Ladder:
 
     def _paused(self, slugs: tuple[str, ...]) -> str:
         if slugs not in self._by_sizes:
-            self._by_sizes[slugs] = standing(self._history.together(slugs))
+            self._by_sizes[slugs] = status_of(self._history.together(slugs))
         lately = self._by_sizes[slugs]
         times = lately.rounds_count // self._limits.create_retries
         if not times:
             return ""
-        pause = Standing(times, lately.failed_at_ms, lately.trouble)
+        pause = OfferStatus(times, lately.failed_at_ms, lately.trouble)
         free_at_ms = pause.free_at_ms(FIRST_PAUSE_MS)
         if not pause.rests(FIRST_PAUSE_MS, self._now_ms):
             return ""
         return f"no machine could be created ({lately.failure}); next try at {clock_time(free_at_ms)}"
 
     def _resting(self, offers: Sequence[Offer]) -> str:
-        worst = max((self._standing(offer) for offer in offers), key=lambda found: found.failed_at_ms)
+        worst = max((self._status(offer) for offer in offers), key=lambda found: found.failed_at_ms)
         return f"{' and '.join(map(str, offers))}: {worst.failure or worst.trouble}"
 
 
-def standing(track: Track, trying_count: int = 0) -> Standing:
+def status_of(offer: OfferHistory, trying_count: int = 0) -> OfferStatus:
     """Judge by what became of machines."""
-    failures = track.failures()
+    failures = offer.failures()
     if not failures:
-        return Standing(trying_count=trying_count, most_trying_count=track.room())
+        return OfferStatus(trying_count=trying_count, most_trying_count=offer.room())
     last = max(failures, key=failed_ms)
-    return Standing(rounds(failures), failed_ms(last), last.trouble, last.failure, trying_count)
+    return OfferStatus(rounds(failures), failed_ms(last), last.trouble, last.failure, trying_count)
 
 
 def rounds(failures: Sequence[Machine]) -> int:

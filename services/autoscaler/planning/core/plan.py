@@ -19,10 +19,10 @@ from libs.common.messages import TaskWaits
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from services.autoscaler.cluster.core import Load
 from services.autoscaler.config.core.configuration import Limits
-from services.autoscaler.machines.core import Asks, Verdict
+from services.autoscaler.machines.core import Decision, NodeCheck
 from services.autoscaler.orders import Creation
-from services.autoscaler.planning.core.observation import View
-from services.autoscaler.planning.core.requests import Orders
+from services.autoscaler.planning.core.observation import PlanInput
+from services.autoscaler.planning.core.requests import MachineRequests
 from services.autoscaler.planning.core.sizing import matched
 from services.autoscaler.planning.core.supply import coming, meant
 from services.autoscaler.planning.core.warm_pool import against_pool
@@ -36,13 +36,13 @@ UNCLAIMED_MS: Final = 600_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ScalingPlan:
     """What to do now."""
 
     create: tuple[Creation, ...] = ()
-    drain: tuple[Verdict, ...] = ()
+    drain: tuple[Decision, ...] = ()
     """To take no more tasks; it goes when it has none."""
-    destroy: tuple[Verdict, ...] = ()
+    destroy: tuple[Decision, ...] = ()
     waits: tuple[TaskWaits, ...] = ()
     """Waiting tasks for which no machine is started, and why."""
     comes: tuple[TaskWaits, ...] = ()
@@ -52,26 +52,28 @@ class Plan:
     trouble: str = ""
 
 
-def plan(limits: Limits, view: View) -> Plan:
+def plan(limits: Limits, seen: PlanInput) -> ScalingPlan:
     """Decide."""
-    condemned = {verdict.machine: verdict for machine in view.machines if (verdict := overdue(limits, view, machine))}
-    ready = [machine for machine in view.machines if machine.id not in condemned and is_ready(limits, view, machine)]
-    served = matched(view.waiting, ready)
-    kept = matched(view.slot_free, [machine for machine in ready if machine not in served.values()])
-    taken = {machine.id for machine in (*served.values(), *kept.values()) if not is_unclaimed(view, machine)}
+    condemned = {
+        decision.machine: decision for machine in seen.machines if (decision := overdue(limits, seen, machine))
+    }
+    ready = [machine for machine in seen.machines if machine.id not in condemned and is_ready(limits, seen, machine)]
+    served = matched(seen.waiting, ready)
+    kept = matched(seen.slot_free, [machine for machine in ready if machine not in served.values()])
+    taken = {machine.id for machine in (*served.values(), *kept.values()) if not is_unclaimed(seen, machine)}
     spare = [machine for machine in ready if machine.id not in taken]
-    missing, warm = against_pool(limits, view.now_ms, spare)
+    missing, warm = against_pool(limits, seen.now_ms, spare)
     surplus = [machine for machine in spare if machine.id not in warm]
-    orders = Orders(limits, view)
-    orders.for_tasks([task for task in view.waiting if task.task not in served])
+    orders = MachineRequests(limits, seen)
+    orders.for_tasks([task for task in seen.waiting if task.task not in served])
     orders.for_pool(missing)
-    return Plan(
+    return ScalingPlan(
         create=tuple(orders.creations),
-        drain=tuple(verdict for machine in view.machines if (verdict := used_up(limits, view, machine))),
-        destroy=(*condemned.values(), *(verdict for each in surplus if (verdict := unused(limits, view, each)))),
+        drain=tuple(decision for machine in seen.machines if (decision := used_up(limits, seen, machine))),
+        destroy=(*condemned.values(), *(decision for each in surplus if (decision := unused(limits, seen, each)))),
         waits=tuple(orders.waits),
         comes=coming(served, ready),
-        meant=meant((*view.waiting, *view.slot_free), ready),
+        meant=meant((*seen.waiting, *seen.slot_free), ready),
         trouble=orders.trouble,
     )
 
@@ -79,21 +81,21 @@ def plan(limits: Limits, view: View) -> Plan:
 # --- which machines may take another task --------------------------------------------------------------------------
 
 
-def is_ready(limits: Limits, view: View, machine: Machine) -> bool:
+def is_ready(limits: Limits, seen: PlanInput, machine: Machine) -> bool:
     """Whether a machine has room for a waiting task, now or as soon as it is there."""
     if machine.state in {MachineState.REQUESTED, MachineState.CREATING, MachineState.SETTING_UP}:
         return not machine.silent
     if machine.state not in {MachineState.ONLINE, MachineState.IDLE} or is_used_up(limits, machine):
         return False
-    silent_ms = view.now_ms - machine.offline_since_ms if machine.offline_since_ms is not None else 0
-    load = view.loads.get(machine.id, Load())
+    silent_ms = seen.now_ms - machine.offline_since_ms if machine.offline_since_ms is not None else 0
+    load = seen.loads.get(machine.id, Load())
     return silent_ms < SILENCE_MS and not load.tasks and not load.locked
 
 
-def is_unclaimed(view: View, machine: Machine) -> bool:
+def is_unclaimed(seen: PlanInput, machine: Machine) -> bool:
     """Whether a machine has been free for so long that the task which it is kept for cannot come."""
     is_there = machine.state in {MachineState.ONLINE, MachineState.IDLE}
-    return is_there and view.now_ms - machine.state_at_ms > UNCLAIMED_MS
+    return is_there and seen.now_ms - machine.state_at_ms > UNCLAIMED_MS
 
 
 def is_used_up(limits: Limits, machine: Machine) -> bool:
@@ -102,56 +104,56 @@ def is_used_up(limits: Limits, machine: Machine) -> bool:
     return bool(most) and len({*machine.done, *machine.tasks}) >= most
 
 
-def used_up(limits: Limits, view: View, machine: Machine) -> Verdict | None:
+def used_up(limits: Limits, seen: PlanInput, machine: Machine) -> Decision | None:
     """Drain a machine on which the last task runs; while one is only being uploaded, it may still have to be sent again."""
-    running = view.loads.get(machine.id, Load()).running_count
+    running = seen.loads.get(machine.id, Load()).running_count
     if machine.state is MachineState.BUSY and running and is_used_up(limits, machine):
-        return Verdict(machine.id, "it has its last task")
+        return Decision(machine.id, "it has its last task")
     return None
 
 
 # --- which machines have to go -------------------------------------------------------------------------------------
 
 
-def overdue(limits: Limits, view: View, machine: Machine) -> Verdict | None:
+def overdue(limits: Limits, seen: PlanInput, machine: Machine) -> Decision | None:
     """Destroy a machine whatever the demand is."""
     if machine.state.ended or machine.state in {MachineState.DESTROYING, MachineState.REQUESTED}:
         return None
     begun_ms = machine.called_at_ms or machine.requested_at_ms
-    if limits.max_runtime_s is not None and view.now_ms - begun_ms > limits.max_runtime_s * 1000:
-        return Verdict(machine.id, f"it has exceeded its maximum runtime of {limits.max_runtime_s} s")
-    because = without_task(limits, view, machine) or spent(limits, view, machine)
-    return Verdict(machine.id, because, Asks.TASKS) if because else None
+    if limits.max_runtime_s is not None and seen.now_ms - begun_ms > limits.max_runtime_s * 1000:
+        return Decision(machine.id, f"it has exceeded its maximum runtime of {limits.max_runtime_s} s")
+    because = without_task(limits, seen, machine) or spent(limits, seen, machine)
+    return Decision(machine.id, because, NodeCheck.TASKS) if because else None
 
 
-def without_task(limits: Limits, view: View, machine: Machine) -> str:
+def without_task(limits: Limits, seen: PlanInput, machine: Machine) -> str:
     """Say why a machine that should have a task by now has none; empty when it need not."""
     if limits.max_upload_s is None or machine.state in {MachineState.CREATING, MachineState.SETTING_UP}:
         return ""
     most_ms = limits.max_upload_s * 1000
-    load = view.loads.get(machine.id, Load())
-    if machine.offline_since_ms is not None and view.now_ms - machine.offline_since_ms > most_ms:
+    load = seen.loads.get(machine.id, Load())
+    if machine.offline_since_ms is not None and seen.now_ms - machine.offline_since_ms > most_ms:
         return f"it has been offline for more than {limits.max_upload_s} s"
     if load.running_count:
         return ""
     since_ms = machine.state_at_ms if load.uploading_since_ms is None else load.uploading_since_ms
     if (
         machine.state in {MachineState.ONLINE, MachineState.BUSY, MachineState.DRAINING}
-        and view.now_ms - since_ms > most_ms
+        and seen.now_ms - since_ms > most_ms
     ):
         return f"it has exceeded its maximum upload time of {limits.max_upload_s} s"
     return ""
 
 
-def has_results(limits: Limits, view: View, machine: Machine) -> bool:
+def has_results(limits: Limits, seen: PlanInput, machine: Machine) -> bool:
     """Whether results may still be fetched from a machine that alone has them."""
     since_ms = machine.state_at_ms if machine.emptied_at_ms is None else machine.emptied_at_ms
-    return bool(machine.done) and view.now_ms - since_ms < limits.keep_results_s * 1000
+    return bool(machine.done) and seen.now_ms - since_ms < limits.keep_results_s * 1000
 
 
-def spent(limits: Limits, view: View, machine: Machine) -> str:
+def spent(limits: Limits, seen: PlanInput, machine: Machine) -> str:
     """Say why an empty machine has done what it was for; empty when it has not."""
-    if machine.tasks or has_results(limits, view, machine):
+    if machine.tasks or has_results(limits, seen, machine):
         return ""
     if machine.state is MachineState.DRAINING:
         return "it is drained"
@@ -160,15 +162,17 @@ def spent(limits: Limits, view: View, machine: Machine) -> str:
     return ""
 
 
-def unused(limits: Limits, view: View, machine: Machine) -> Verdict | None:
+def unused(limits: Limits, seen: PlanInput, machine: Machine) -> Decision | None:
     """Destroy a machine that no waiting task needs, after a while; one that is on its way is waited for."""
     if machine.state is MachineState.REQUESTED:
-        return Verdict(machine.id, "no task needs it any more")
+        return Decision(machine.id, "no task needs it any more")
     idle_ms = limits.idle_timeout_s * 1000
     if machine.state is MachineState.ONLINE:
         idle_ms = max(idle_ms, UNUSED_GRACE_MS)
-    elif machine.state is not MachineState.IDLE or has_results(limits, view, machine):
+    elif machine.state is not MachineState.IDLE or has_results(limits, seen, machine):
         return None
-    if view.now_ms - machine.state_at_ms < idle_ms:
+    if seen.now_ms - machine.state_at_ms < idle_ms:
         return None
-    return Verdict(machine.id, f"it has been idle for {(view.now_ms - machine.state_at_ms) // 1000} s", Asks.ANSWER)
+    return Decision(
+        machine.id, f"it has been idle for {(seen.now_ms - machine.state_at_ms) // 1000} s", NodeCheck.ANSWER
+    )

@@ -7,30 +7,30 @@ from libs.common.model import TaskId
 from services.autoscaler.config.core.configuration import Limits
 from services.autoscaler.orders import Creation, Size
 from services.autoscaler.planning.core.budget import Budget
-from services.autoscaler.planning.core.observation import View
-from services.autoscaler.planning.core.offer_fallback import Ladder
+from services.autoscaler.planning.core.observation import PlanInput
+from services.autoscaler.planning.core.offer_fallback import OfferFallback
 from services.autoscaler.planning.core.sizing import fitting_sizes, why_none
 
 
-class Orders:
+class MachineRequests:
     """The machines that one plan requests, within limits and budget."""
 
-    def __init__(self, limits: Limits, view: View) -> None:
+    def __init__(self, limits: Limits, seen: PlanInput) -> None:
         self.creations: list[Creation] = []
         self.waits: list[TaskWaits] = []
         self._limits = limits
-        self._paused = view.paused
-        self._count = len(view.machines)
-        self._ladder = Ladder(limits, view.machines, view.history, view.now_ms)
-        self._budget = Budget(limits, view.machines, view.history.spending, view.now_ms)
-        self._memories = view.history.memories()
+        self._paused = seen.paused
+        self._count = len(seen.machines)
+        self._fallback = OfferFallback(limits, seen.machines, seen.history, seen.now_ms)
+        self._budget = Budget(limits, seen.machines, seen.history.spending, seen.now_ms)
+        self._memories = seen.history.memories()
         self._refusals: dict[tuple[str, ...], str] = {}
         """Why none of some sizes can be had now: while a plan is made there is only ever less to be had."""
 
     @property
     def trouble(self) -> str:
         """What the provider failed with last."""
-        return self._ladder.trouble
+        return self._fallback.trouble
 
     def for_tasks(self, tasks: Sequence[WaitingTask]) -> None:
         """Request a machine for each task, in their order, or note why not."""
@@ -69,7 +69,7 @@ class Orders:
         affordable = [size for size in sizes if not self._budget.objection(size.price_per_hour)]
         if not affordable:
             return self._budget.objection(sizes[0].price_per_hour)
-        choice = self._ladder.take(affordable)
+        choice = self._fallback.take(affordable)
         if choice.offer is None:
             return choice.reason
         self._budget.take(choice.offer.size.price_per_hour)

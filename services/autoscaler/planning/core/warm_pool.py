@@ -5,7 +5,7 @@ from typing import Final
 
 from libs.common.clocks import WallMs
 from libs.common.model import Machine, MachineId
-from services.autoscaler.config.core.configuration import Limits, Warmth
+from services.autoscaler.config.core.configuration import Limits, WarmPool
 
 MINUTE_MS: Final = 60_000
 MINUTES_PER_DAY: Final = 24 * 60
@@ -14,7 +14,7 @@ FIRST_DAY: Final = 3
 """1970-01-01 was a Thursday; Monday is 0."""
 
 
-def open_now(window: Warmth, now_ms: WallMs) -> bool:
+def open_now(window: WarmPool, now_ms: WallMs) -> bool:
     """Whether a window is open. One that ends before it begins goes over midnight and belongs to the day it began."""
     day, minute = divmod(now_ms // MINUTE_MS, MINUTES_PER_DAY)
     today = (day + FIRST_DAY) % DAYS_PER_WEEK

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from libs.common.errors import Trouble
 from libs.common.model import Machine, MachineId, MachineState
-from services.autoscaler.machine_life.history import DAY_MS, History
+from services.autoscaler.machine_life.history import DAY_MS, MachineHistory
 from services.autoscaler.machine_life.life import Step, after, possible
 from tests import plain_history
 
@@ -26,7 +26,7 @@ class Life:
         self.chance = chance
         self.now_ms = NOW
         self.machines: dict[str, Machine] = {}
-        self.history = History()
+        self.history = MachineHistory()
 
     def goes_on(self) -> None:
         self.now_ms += self.chance.choice([0, 1, 1_000, 600_000, DAY_MS // 3])
@@ -74,10 +74,10 @@ def test_a_history_says_what_all_records_say(seed: int, count: int):
     for _ in range(count):
         life.goes_on()
         known = list(life.machines.values())
-        for key, track in life.history.tracks.items():
+        for key, offer in life.history.offers.items():
             of_offer = [machine for machine in known if (machine.region, machine.size) == key]
-            assert track.failures() == plain_history.failures(of_offer)
-            assert track.room() == plain_history.room(of_offer)
+            assert offer.failures() == plain_history.failures(of_offer)
+            assert offer.room() == plain_history.room(of_offer)
         small = [machine for machine in known if machine.size == "small"]
         assert life.history.together(["small"]).failures() == plain_history.failures(small)
         assert life.history.together().failures() == plain_history.failures(known)
@@ -99,13 +99,13 @@ def machine(name: str, **facts: Any) -> Machine:
     ],
 )
 def test_a_machine_that_has_ended_counts_for_a_day(later_ms: int, hours: float):
-    history = History([machine("a", price_per_hour=1.0, called_at_ms=NOW, ended_at_ms=NOW + 7_200_000)])
+    history = MachineHistory([machine("a", price_per_hour=1.0, called_at_ms=NOW, ended_at_ms=NOW + 7_200_000)])
     assert history.spending.of_last_day(NOW + 7_200_000 + later_ms) == hours * 3_600_000 * 1_000_000
 
 
 def test_a_machine_that_reappears_has_no_bill_until_it_ends_again():
     gone = machine("a", price_per_hour=1.0, called_at_ms=NOW, ended_at_ms=NOW + 3_600_000, state=MachineState.GONE)
-    history = History([gone])
+    history = MachineHistory([gone])
     history.take(msgspec.structs.replace(gone, state=MachineState.DESTROYING, ended_at_ms=None))
     assert history.spending.of_last_day(NOW + 3_600_000) == 0
     history.take(msgspec.structs.replace(gone, ended_at_ms=NOW + 7_200_000))
@@ -114,7 +114,7 @@ def test_a_machine_that_reappears_has_no_bill_until_it_ends_again():
 
 def test_a_failure_is_forgotten_with_its_record():
     failed = machine("a", failure="made to fail", trouble="retryable", failed_at_ms=NOW, state=MachineState.FAILED)
-    history = History([failed])
+    history = MachineHistory([failed])
     assert history.together().failures() == [failed]
     history.forget(failed)
     assert history.together().failures() == []

@@ -234,7 +234,7 @@ async def test_while_the_scheduler_is_away_nothing_is_decided():
         nodes, world.scheduler.nodes = world.scheduler.nodes, {}
         world.bus._handlers.clear()
         with pytest.raises(Exception, match="nobody answers"):
-            await world.fleet.tick()
+            await world.planner.tick()
         assert [machine.state for machine in world.machines()] == before
         world.scheduler.nodes = nodes
 
@@ -332,10 +332,10 @@ async def test_no_record_holds_a_secret():
 async def test_two_autoscalers_at_once_create_nothing_twice():
     async with World() as world:
         await world.scheduler.submit("t")
-        first = world.fleet
+        first = world.planner
         await world.start()
         await world.tell(world.scheduler.demand())
-        first.demand = world.fleet.demand
-        await asyncio.gather(first.tick(), world.fleet.tick(), return_exceptions=True)
+        first.demand = world.planner.demand
+        await asyncio.gather(first.tick(), world.planner.tick(), return_exceptions=True)
         await world.settle()
         assert len(world.cloud.created) == 1

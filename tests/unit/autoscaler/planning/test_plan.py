@@ -8,11 +8,11 @@ from libs.common.errors import Trouble
 from libs.common.messages import WaitingTask
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from services.autoscaler.cluster.core import Load
-from services.autoscaler.config.core.configuration import Limits, Warmth
-from services.autoscaler.machine_life.history import History
+from services.autoscaler.config.core.configuration import Limits, WarmPool
+from services.autoscaler.machine_life.history import MachineHistory
 from services.autoscaler.orders import Size
-from services.autoscaler.planning.core.observation import View
-from services.autoscaler.planning.core.plan import Plan, plan
+from services.autoscaler.planning.core.observation import PlanInput
+from services.autoscaler.planning.core.plan import ScalingPlan, plan
 
 SMALL = Size(slug="small", max_images=50, price_per_hour=1.0)
 LARGE = Size(slug="large", max_images=500, price_per_hour=4.0, max_bytes=1000)
@@ -63,11 +63,11 @@ def decide(
     now_ms: int = NOW,
     slot_free: list[WaitingTask] | None = None,
     **changes: Any,
-) -> Plan:
+) -> ScalingPlan:
     known = {MachineId(name): load for name, load in (loads or {}).items()}
     alive = [each for each in machines or [] if not each.state.ended]
-    history = History(machines or [])
-    view = View(
+    history = MachineHistory(machines or [])
+    view = PlanInput(
         now_ms=now_ms,
         machines=alive,
         history=history,
@@ -79,11 +79,11 @@ def decide(
     return plan(limits(**changes), view)
 
 
-def created(found: Plan) -> list[tuple[str, str]]:
+def created(found: ScalingPlan) -> list[tuple[str, str]]:
     return [(each.offer.size.slug, each.offer.region) for each in found.create]
 
 
-def destroyed(found: Plan) -> dict[str, str]:
+def destroyed(found: ScalingPlan) -> dict[str, str]:
     return {each.machine: each.reason for each in found.destroy}
 
 
@@ -445,15 +445,15 @@ MONDAY_NINE = (4 * 24 + 9) * 3_600_000
     ],
 )
 def test_the_warm_pool_has_its_hours(warmth: dict[str, Any], hour: int, open_: bool):
-    window = Warmth(machines_count=2, max_images=60, **warmth)
+    window = WarmPool(machines_count=2, max_images=60, **warmth)
     found = decide(warm=(window,), now_ms=MONDAY_NINE + hour * 3_600_000)
     assert created(found) == ([("large", "here")] * 2 if open_ else [])
 
 
 def test_a_warm_machine_is_kept_and_the_demand_comes_first():
-    warm = (Warmth(machines_count=1, max_images=50),)
+    warm = (WarmPool(machines_count=1, max_images=50),)
     idle = machine("a", S.ONLINE)
-    assert decide([idle], warm=warm) == Plan()
+    assert decide([idle], warm=warm) == ScalingPlan()
     found = decide([idle], [waits("t")], warm=warm)
     assert (created(found), found.destroy) == ([("small", "here")], ())
 

@@ -8,12 +8,12 @@ import pytest
 from libs.common.messages import SupplyChanged, TaskWaits, WaitingTask
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from services.autoscaler.config.core.configuration import Limits
-from services.autoscaler.machine_life.history import History
+from services.autoscaler.machine_life.history import MachineHistory
 from services.autoscaler.orders import Size
-from services.autoscaler.planning.core.observation import View
+from services.autoscaler.planning.core.observation import PlanInput
 from services.autoscaler.planning.core.plan import plan
 from services.autoscaler.planning.core.supply import clipped
-from services.autoscaler.planning.handlers import is_news
+from services.autoscaler.planning.handlers import has_changed
 
 NOW = 1_000_000_000
 S = MachineState
@@ -30,7 +30,9 @@ def machine(name: str, state: MachineState, for_task: str | None, max_images: in
 
 def told(machines: list[Machine], *tasks: str) -> dict[str, str]:
     waiting = [WaitingTask(task=TaskId(name), images_count=10) for name in tasks]
-    found = plan(LIMITS, View(now_ms=NOW, machines=machines, history=History(machines), waiting=waiting, loads={}))
+    found = plan(
+        LIMITS, PlanInput(now_ms=NOW, machines=machines, history=MachineHistory(machines), waiting=waiting, loads={})
+    )
     return {each.task: each.reason for each in (*found.comes, *found.waits)}
 
 
@@ -102,7 +104,7 @@ def test_a_machine_is_meant_for_the_waiting_task_that_it_was_requested_for(
 ):
     waiting = [WaitingTask(task=TaskId("t1"), images_count=10)]
     known = [machine("a", state, for_task)]
-    view = View(now_ms=NOW, machines=known, history=History(known), waiting=waiting, loads={})
+    view = PlanInput(now_ms=NOW, machines=known, history=MachineHistory(known), waiting=waiting, loads={})
     assert plan(LIMITS, view).meant == told
 
 
@@ -123,4 +125,4 @@ TOLD = SupplyChanged(at_ms=NOW, coming_count=1)
 def test_supply_is_told_when_it_is_news_and_before_it_grows_old(
     told: SupplyChanged | None, now: SupplyChanged, silent_s: float, news: bool
 ):
-    assert is_news(told, now, silent_s) is news
+    assert has_changed(told, now, silent_s) is news
