@@ -43,12 +43,12 @@ async def health_served(health: Health, listener: socket.socket | None) -> Async
         yield
 
 
-def health_app(health: Health) -> Callable[[Message, Receive, Send], Awaitable[None]]:
-    """Make the ASGI application."""
+def health_app(health: Health, *, errors: bool = True) -> Callable[[Message, Receive, Send], Awaitable[None]]:
+    """Make the ASGI application. `errors`: see Health.page."""
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         del receive
-        status, kind, body = answered(health, scope["path"])
+        status, kind, body = answered(health, scope["path"], errors=errors)
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
@@ -56,12 +56,12 @@ def health_app(health: Health) -> Callable[[Message, Receive, Send], Awaitable[N
     return app
 
 
-def answered(health: Health, path: str) -> tuple[int, bytes, bytes]:
+def answered(health: Health, path: str, *, errors: bool = True) -> tuple[int, bytes, bytes]:
     """Answer for an address: status, type, body."""
     if path == "/metrics":
         kind, body = exposition()
         return OK, kind, body
-    if (page := health.page(path)) is None:
+    if (page := health.page(path, errors=errors)) is None:
         return NOT_FOUND, b"application/json", b'{"error":"Not found"}'
     well, said = page
     return OK if well else UNAVAILABLE, b"application/json", msgspec.json.encode(said)

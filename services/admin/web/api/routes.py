@@ -27,7 +27,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp
 
-from libs.common.health import Health
 from libs.common.hosts import bare
 from libs.common.model import TaskId
 from libs.common.ports import Bus
@@ -37,9 +36,7 @@ from services.admin.commands.core import commands
 from services.admin.commands.core.answers import Answer, Declined, Ok, TaskListing, Unavailable
 from services.admin.commands.core.commands import NodeAct, TaskAct
 from services.admin.commands.handlers import execute
-from services.admin.login import LoginThrottle
 from services.admin.rendering.json_objects import document, newest
-from services.admin.web.api.guard import Guard
 from services.admin.web.core import is_json
 
 HERE: Final = Path(__file__).parent
@@ -47,22 +44,20 @@ ASSETS: Final = {"admin.css": "text/css", "admin.js": "text/javascript", "icon.s
 NAME: Final = "ClusterODM"
 
 
-def web_app(
-    bus: Bus, password: str, logins: LoginThrottle, health: Health, names: frozenset[str] = frozenset()
-) -> ASGIApp:
-    """Make the page, guarded; `names`: under which it is known, beside addresses and localhost."""
+def page(bus: Bus, *, has_password: bool) -> ASGIApp:
+    """Make the page. Who may come so far: guard.py."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, validation_error)
     for router in (
-        page_routes(has_password=bool(password)),
-        read_routes(bus, health),
+        page_routes(has_password=has_password),
+        read_routes(bus),
         node_routes(bus),
         task_routes(bus),
         autoscaler_routes(bus),
     ):
         app.include_router(router)
-    return Guard(app, password, logins, names)
+    return app
 
 
 async def http_error(_request: Request, error: Exception) -> Response:
@@ -106,15 +101,9 @@ def page_routes(*, has_password: bool) -> APIRouter:
     return router
 
 
-def read_routes(bus: Bus, health: Health) -> APIRouter:
+def read_routes(bus: Bus) -> APIRouter:
     """Serve what changes nothing."""
     router = APIRouter()
-
-    @router.get("/healthz")
-    @router.get("/readyz")
-    async def healthy(request: Request) -> Response:
-        well, checks = health.page(request.url.path, errors=False) or (False, {})
-        return JSONResponse(checks, status_code=200 if well else 503)
 
     @router.get("/r/info")
     async def info() -> Response:

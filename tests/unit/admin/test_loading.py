@@ -1,0 +1,48 @@
+"""The page is loaded when somebody asks for it, and not for those who ask how the service is."""
+
+import httpx
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp
+
+from libs.common.health import Health, NeededServices
+from libs.common.testing import MemoryBus
+from services.admin.web.api.loading import LoadedWhenAsked
+
+
+class Page:
+    """Counts how often it is loaded."""
+
+    def __init__(self) -> None:
+        self.loaded_count = 0
+
+    def load(self) -> ASGIApp:
+        """Load it."""
+        self.loaded_count += 1
+        return PlainTextResponse("the page")
+
+
+async def test_only_a_visitor_has_the_page_loaded() -> None:
+    page = Page()
+    health = Health("admin", lambda: {"nats": True}, NeededServices(MemoryBus(), {}))
+    app = LoadedWhenAsked(page.load, health)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        assert (await client.get("/healthz")).json()["nats"] is True
+        assert page.loaded_count == 0
+        assert [(await client.get("/")).text for _ in range(2)] == ["the page"] * 2
+    assert page.loaded_count == 1
+
+
+async def test_a_page_that_cannot_be_loaded_is_tried_again() -> None:
+    page = Page()
+
+    def fails_once() -> ASGIApp:
+        if not page.loaded_count:
+            page.loaded_count += 1
+            raise MemoryError
+        return page.load()
+
+    app = LoadedWhenAsked(fails_once, Health("admin", dict, NeededServices(MemoryBus(), {})))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        assert (await client.get("/")).status_code == 500
+        assert (await client.get("/")).text == "the page"
