@@ -7,7 +7,7 @@ from libs.common.messages import SubmitTask
 from libs.common.model import InstanceId, LastKnown, Node, NodeId, NodeInfo, NodeTaskId, Owner, StatusCode, TaskId
 from libs.common.testing import clocks_at
 from services.scheduler.demand.core import demand_of
-from services.scheduler.placement.core.cluster_state import Board
+from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.placement.core.reservations import Reservation
 from services.scheduler.registry.node_state import Ours
 from services.scheduler.task_life.attempts import Patience
@@ -20,10 +20,10 @@ OWNERS_COUNT = 100
 
 def board_of(
     nodes_count: int, tasks_count: int, slots_count: int, *, uneven: bool = False, per_owner_count: int = 0
-) -> Board:
+) -> ClusterState:
     """Fill a board with nodes that are free and tasks that wait. `uneven`: with nodes of four speeds that are known."""
-    board = Board(per_owner_count=per_owner_count)
-    board.holders.ask(HOLDER, tasks_count)
+    board = ClusterState(per_owner_count=per_owner_count)
+    board.proxies.ask(HOLDER, tasks_count)
     for number in range(nodes_count):
         record = Node(id=NodeId(f"n{number}"), hostname=f"n{number}", port=3000)
         state = board.nodes.put(record, clocks_at(0).instant)
@@ -41,24 +41,26 @@ def board_of(
             created_at_ms=0,
             images_count=number * 37 % 900,
         )
-        board.put(submitted(asked, board.next_commit_ms(0), ""), 1, clocks_at(0))
+        board.index.put(submitted(asked, board.index.next_commit_ms(0), ""), 1, clocks_at(0))
     return board
 
 
-def start(board: Board, reserved: Reservation) -> None:
+def start(board: ClusterState, reserved: Reservation) -> None:
     """Turn a reservation into a task that runs."""
     node = board.nodes.get(reserved.node)
     if node is None:
         raise LookupError(reserved.node)
-    task = placed(board.tasks[reserved.task], node.record, NodeTaskId(reserved.task), 0)
-    board.put(task, 1, clocks_at(0))
-    board.put(started(task, node.record.name, 0), 1, clocks_at(0))
+    task = placed(board.index.tasks[reserved.task], node.record, NodeTaskId(reserved.task), 0)
+    board.index.put(task, 1, clocks_at(0))
+    board.index.put(started(task, node.record.name, 0), 1, clocks_at(0))
 
 
-def end(board: Board, task: TaskId) -> None:
+def end(board: ClusterState, task: TaskId) -> None:
     """Complete a task."""
-    board.put(
-        observed(board.tasks[task], LastKnown(code=StatusCode.COMPLETED), Site("n"), Patience(), 0), 1, clocks_at(0)
+    board.index.put(
+        observed(board.index.tasks[task], LastKnown(code=StatusCode.COMPLETED), Site("n"), Patience(), 0),
+        1,
+        clocks_at(0),
     )
 
 
@@ -66,7 +68,7 @@ def burst(nodes_count: int, tasks_count: int, slots_count: int) -> float:
     """Fill all slots at once: placements per second."""
     board = board_of(nodes_count, tasks_count, slots_count)
     began_s = time.perf_counter()
-    reservations = board.reserve_all(clocks_at(0).instant)
+    reservations = board.reservations.reserve_all(clocks_at(0).instant)
     for reserved in reservations:
         start(board, reserved)
     return len(reservations) / (time.perf_counter() - began_s)
@@ -75,18 +77,18 @@ def burst(nodes_count: int, tasks_count: int, slots_count: int) -> float:
 def one_by_one(nodes_count: int, tasks_count: int, placements_count: int, *, uneven: bool = False) -> float:
     """All slots are taken; a task ends, the next begins: placements per second."""
     board = board_of(nodes_count, tasks_count, 1, uneven=uneven)
-    for reserved in board.reserve_all(clocks_at(0).instant):
+    for reserved in board.reservations.reserve_all(clocks_at(0).instant):
         start(board, reserved)
     began_s = time.perf_counter()
     made = 0
-    for task in list(board.running)[:placements_count]:
+    for task in list(board.index.running)[:placements_count]:
         end(board, task)
-        for reserved in board.reserve_all(clocks_at(0).instant):
+        for reserved in board.reservations.reserve_all(clocks_at(0).instant):
             start(board, reserved)
             made += 1
-    while made < placements_count and board.running:
-        end(board, next(iter(board.running)))
-        for reserved in board.reserve_all(clocks_at(0).instant):
+    while made < placements_count and board.index.running:
+        end(board, next(iter(board.index.running)))
+        for reserved in board.reservations.reserve_all(clocks_at(0).instant):
             start(board, reserved)
             made += 1
     return made / (time.perf_counter() - began_s)
@@ -98,14 +100,14 @@ def looks(tasks_count: int, *, per_owner_count: int = 0) -> tuple[float, float]:
     All slots are taken but one, which is on a node that is too small for every task.
     """
     board = board_of(100, tasks_count, 1, per_owner_count=per_owner_count)
-    for reserved in board.reserve_all(clocks_at(0).instant):
+    for reserved in board.reservations.reserve_all(clocks_at(0).instant):
         start(board, reserved)
-    for task in [task for task in board.waiting if board.tasks[task].images_count <= 1]:
-        board.drop(task)
+    for task in [task for task in board.index.waiting if board.index.tasks[task].images_count <= 1]:
+        board.index.drop(task)
     state = board.nodes.put(Node(id=NodeId("tiny"), hostname="tiny", port=3000), clocks_at(0).instant)
     board.nodes.hit(state, NodeInfo(max_parallel_tasks=1, max_images=1), Ours(), clocks_at(0))
     return (
-        milliseconds_of(lambda: board.reserve_all(clocks_at(0).instant)),
+        milliseconds_of(lambda: board.reservations.reserve_all(clocks_at(0).instant)),
         milliseconds_of(lambda: demand_of(board, clocks_at(0))),
     )
 

@@ -319,7 +319,7 @@ class Play:
 
     async def looks(self) -> None:
         """Look at all running tasks."""
-        for task in list(self.scheduler.ledger.board.running):
+        for task in list(self.scheduler.ledger.board.index.running):
             await self.scheduler.handlers.tracker.look_at(task)
 
     # --- who speaks to the scheduler -------------------------------------------------------------------------------
@@ -379,13 +379,13 @@ class Play:
         """Hold a question open; what it is answered with."""
         async with asyncio.TaskGroup() as group:
             question = group.create_task(self.polls(holder=holder, hold_s=20, **more))
-            await until(lambda: self.scheduler.ledger.board.holders.asks(holder) or question.done())
+            await until(lambda: self.scheduler.ledger.board.proxies.asks(holder) or question.done())
             yield question
             question.cancel()
 
     def name_of(self, task: TaskId) -> str:
         """Say by which name a test knows a task; its id when it has none."""
-        found = self.scheduler.ledger.board.tasks.get(task)
+        found = self.scheduler.ledger.board.index.tasks.get(task)
         return found.name if found else task
 
     async def is_placed(self, name: str, holder: InstanceId = HOLDER) -> Placed:
@@ -484,11 +484,11 @@ class Play:
     def task(self, name: str) -> Task:
         """Find a task."""
         board = self.scheduler.ledger.board
-        return board.shown(board.tasks[task_id(name)])
+        return board.index.shown(board.index.tasks[task_id(name)])
 
     def has(self, name: str) -> bool:
         """Whether a task's record is there."""
-        return task_id(name) in self.scheduler.ledger.board.tasks
+        return task_id(name) in self.scheduler.ledger.board.index.tasks
 
     def told(self, name: str) -> list[Any]:
         """List the events of one kind."""

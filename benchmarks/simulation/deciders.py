@@ -1,6 +1,6 @@
 """Who places in the simulation. Pure.
 
-`Core` is the scheduler's own: Board, queue and placement as the real service drives them, told by the same functions. It is not
+`Core` is the scheduler's own: ClusterState, queue and placement as the real service drives them, told by the same functions. It is not
 told how fast a node is or how long a task takes; it learns paces from what is completed, and with `records_seed` each node has
 completed five tasks before the trace begins. `Foresight` shows what such knowledge would be worth: it lists all waiting
 tasks in the order of their commits, gives each in thought to the slot where it would end first, and starts only those whose slot is
@@ -27,7 +27,8 @@ from libs.common.model import (
     TaskId,
 )
 from libs.common.testing import clocks_at
-from services.scheduler.placement.core.cluster_state import Board
+from services.scheduler.placement.core.cluster_state import ClusterState
+from services.scheduler.records.core import site_of
 from services.scheduler.registry.node_state import Ours
 from services.scheduler.registry.nodes import MISSES_COUNT
 from services.scheduler.task_life.attempts import Ending, Patience
@@ -50,8 +51,8 @@ class Core:
     """The real one."""
 
     def __init__(self, *, foresees: bool = True, records_seed: int | None = None) -> None:
-        self._board = Board(foresees=foresees)
-        self._board.holders.ask(HOLDER, 1_000_000)
+        self._board = ClusterState(foresees=foresees)
+        self._board.proxies.ask(HOLDER, 1_000_000)
         self._chance = None if records_seed is None else random.Random(records_seed)
         """Makes what each node has on record; without it, nobody has ever run a task."""
 
@@ -72,7 +73,7 @@ class Core:
             raise LookupError(node.name)
         for _ in range(MISSES_COUNT):
             self._board.nodes.miss(state, "lost", clocks_at(ms(at_s)).instant)
-        self._board.release_on(state.id)
+        self._board.reservations.release_on(state.id)
 
     def task_comes(self, number: int, task: TraceTask, at_s: float) -> None:
         """Take a commit."""
@@ -85,32 +86,32 @@ class Core:
             images_count=task.images,
             size_bytes=task.images * 8_000_000,
         )
-        self._board.put(submitted(asked, self._board.next_commit_ms(ms(at_s)), ""), 1, clocks_at(ms(at_s)))
+        self._board.index.put(submitted(asked, self._board.index.next_commit_ms(ms(at_s)), ""), 1, clocks_at(ms(at_s)))
 
     def task_ended(self, number: int, at_s: float) -> None:
         """See that it is completed."""
-        task = self._board.tasks[task_id(number)]
+        task = self._board.index.tasks[task_id(number)]
         seen = LastKnown(code=StatusCode.COMPLETED, seen_at_ms=ms(at_s))
-        site = self._board.site_of(task.attempts[-1].node)
-        self._board.put(observed(task, seen, site, PATIENCE, ms(at_s)), 1, clocks_at(ms(at_s)))
+        site = site_of(self._board.nodes, task.attempts[-1].node)
+        self._board.index.put(observed(task, seen, site, PATIENCE, ms(at_s)), 1, clocks_at(ms(at_s)))
 
     def task_lost(self, number: int, at_s: float) -> None:
         """Give the attempt up."""
-        task = self._board.tasks[task_id(number)]
-        self._board.put(
+        task = self._board.index.tasks[task_id(number)]
+        self._board.index.put(
             tried(task, Ending("node lost", counted=True), "the node", PATIENCE, ms(at_s)), 1, clocks_at(ms(at_s))
         )
 
     def decide(self, at_s: float) -> Iterator[tuple[int, str]]:
         """Walk the queue; each reservation becomes a task that runs."""
-        for reserved in self._board.reserve_all(clocks_at(ms(at_s)).instant):
+        for reserved in self._board.reservations.reserve_all(clocks_at(ms(at_s)).instant):
             node = self._board.nodes.get(reserved.node)
             if node is None:
                 raise LookupError(reserved.node)
-            task = self._board.tasks[reserved.task]
+            task = self._board.index.tasks[reserved.task]
             sent = placed(task, node.record, NodeTaskId(reserved.task), ms(at_s))
-            self._board.put(sent, 1, clocks_at(ms(at_s)))
-            self._board.put(started(sent, node.record.name, ms(at_s)), 1, clocks_at(ms(at_s)))
+            self._board.index.put(sent, 1, clocks_at(ms(at_s)))
+            self._board.index.put(started(sent, node.record.name, ms(at_s)), 1, clocks_at(ms(at_s)))
             yield number_of(reserved.task), str(reserved.node)
 
 

@@ -52,7 +52,7 @@ from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.nodes.handlers.commands import NodeHandlers
 from services.scheduler.nodes.handlers.leaving import Drainer, Loser
 from services.scheduler.nodes.handlers.probing import Prober
-from services.scheduler.placement.core.cluster_state import Board
+from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.placement.handlers.place import NewId, Placer
 from services.scheduler.placement.handlers.requests import Aimer
 from services.scheduler.placement.handlers.waits import Explainer, Hopeless
@@ -152,7 +152,7 @@ async def in_office(  # noqa: PLR0913, PLR0917 the world, who we are in it, and 
             bus.lead(SERVICE, holder, ttl_s=settings.lease_s) as term,
             running(bus, api, settings, term, health, memory=memory) as scheduler,
         ):
-            log.info("scheduler is ready", epoch=term.epoch, tasks=len(scheduler.ledger.board.tasks))
+            log.info("scheduler is ready", epoch=term.epoch, tasks=len(scheduler.ledger.board.index.tasks))
             await health.ask()
             await term.over()
             log.warning("out of office", epoch=term.epoch)
@@ -185,7 +185,7 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     """Read the records and put the parts together."""
     office = Office(term)
     api = NodesInOffice(nodes, office)
-    board = Board(
+    board = ClusterState(
         send_ahead_count=settings.send_ahead_count,
         per_owner_count=settings.tasks_per_owner_count,
         longest_backoff_s=settings.retry_longest_s,

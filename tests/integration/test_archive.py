@@ -81,7 +81,7 @@ async def test_a_scheduler_that_died_between_two_writes_loses_and_doubles_nothin
 ) -> None:
     async with a_play(on(nats_bus), a=FakeNode()) as play:
         await completes(play, "one")
-        task, revision = play.task("one"), play.scheduler.ledger.board.revisions[task_id("one")]
+        task, revision = play.task("one"), play.scheduler.ledger.board.index.revisions[task_id("one")]
         if came_back:
             await play.restarts("one")
         await (await nats_bus.bucket(ENDED)).put(task.id, Ended(task=task, revision=revision))

@@ -23,7 +23,7 @@ from services.proxy.forwarding.handlers.forwarder import Forwarder
 from services.proxy.spool.core.upload import submission_of
 from services.scheduler.demand.core import demand_of
 from services.scheduler.main import Scheduler, running
-from services.scheduler.placement.core.cluster_state import Board
+from services.scheduler.placement.core.cluster_state import ClusterState
 from tests.forwarding import Nodes, World
 from tests.scheduling import FakeNode, FakeNodes, settings, task_id
 from tests.waiting import until
@@ -58,11 +58,11 @@ class Together:
     clock: FakeClock
 
     @property
-    def board(self) -> Board:
+    def board(self) -> ClusterState:
         return self.scheduler.ledger.board
 
     def task(self, name: str) -> Task:
-        return self.board.tasks[task_id(name)]
+        return self.board.index.tasks[task_id(name)]
 
     async def commits(self, name: str) -> TaskRecord:
         """What the HTTP side does at a commit."""
@@ -77,7 +77,7 @@ class Together:
         """Let time pass for the scheduler, and let what is sent be renewed in it."""
         self.clock.pass_s(seconds)
         now = self.clock.instant()
-        await until(lambda: all(held.heard_at >= now for held in self.board.forwarding.values()), what="renewed")
+        await until(lambda: all(held.heard_at >= now for held in self.board.index.forwarding.values()), what="renewed")
         await self.scheduler.handlers.placer.look_again()
 
 
@@ -107,7 +107,7 @@ async def test_a_busy_proxy_never_counts_as_away_and_blocks_no_slot():
         await until(lambda: play.world.nodes.sending_count, what="the first is sent")
         for _ in range(10):
             await play.passes(SILENCE_S)
-            assert play.board.holders.away == set()
+            assert play.board.proxies.away == set()
             assert sum(node.ours_count for node in play.board.nodes) == 1, "no slot is kept for what cannot be sent"
         demand = demand_of(play.board, play.scheduler.ledger.now())
         assert (demand.waiting_count, demand.slot_free_count) == (0, 1), "a slot is free: no machine is missing"

@@ -27,16 +27,16 @@ import msgspec
 from libs.common.clocks import Instant, Now
 from libs.common.messages import DemandChanged, WaitingTask
 from libs.common.model import ClusterSummary, Owner, Task, TaskId
-from services.scheduler.placement.core.cluster_state import Board
+from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.placement.core.queue import Lane
 from services.scheduler.records.core import Key, key_of
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.registry.ranking import need_of
 
 
-def demand_of(board: Board, now: Now, epoch: int = 0) -> DemandChanged:
+def demand_of(board: ClusterState, now: Now, epoch: int = 0) -> DemandChanged:
     """Take the snapshot."""
-    board.lanes.fit(board.nodes.limits, board.tasks)
+    board.queue.fit(board.nodes.limits, board.index.tasks)
     cases = sorted_out(board)
     own = sorted(key_of(task) for task in expecting_their_own(board, cases.free, now.instant))
     free, wanted = list(of_owners(board, cases.free)), list(of_owners(board, cases.wanted))
@@ -47,7 +47,7 @@ def demand_of(board: Board, now: Now, epoch: int = 0) -> DemandChanged:
         waiting=listed(board, [*(share.keys for share in wanted), own]),
         waiting_count=wanted_count + len(own),
         free_slots_count=sum(node.free_count for node in board.nodes if node.usable),
-        running_count=len(board.running) + len(board.forwarding),
+        running_count=len(board.index.running) + len(board.index.forwarding),
         slot_free=listed(board, [share.keys for share in free], but=frozenset(task for _, task in own)),
         slot_free_count=max(0, free_count - len(own)),
         holder_away_count=cases.away_count,
@@ -68,18 +68,18 @@ class Cases:
     wanted: list[Lane] = field(default_factory=list)
 
 
-def sorted_out(board: Board) -> Cases:
+def sorted_out(board: ClusterState) -> Cases:
     """Tell apart whose holder is away, whose owner has enough under way, for whom a slot is free, and who needs one."""
     cases = Cases()
     free = {}
-    for lane in board.lanes:
+    for lane in board.queue:
         if lane.id.kind not in free:
             free[lane.id.kind] = board.nodes.has_room and board.nodes.free_for(lane.need) is not None
         if not lane.need.helped_by_machines and not free[lane.id.kind]:
             continue
-        if lane.id.holder in board.holders.away:
+        if lane.id.holder in board.proxies.away:
             cases.away_count += len(lane)
-        elif board.allowance.limit_count and not board.allowance.left_count(lane.id.owner):
+        elif board.quota.limit_count and not board.quota.left_count(lane.id.owner):
             cases.limited_count += len(lane)
         elif free[lane.id.kind]:
             cases.free.append(lane)
@@ -88,17 +88,17 @@ def sorted_out(board: Board) -> Cases:
     return cases
 
 
-def expecting_their_own(board: Board, free: Iterable[Lane], now: Instant) -> Iterator[Task]:
+def expecting_their_own(board: ClusterState, free: Iterable[Lane], now: Instant) -> Iterator[Task]:
     """Go through those whose own machine is coming, while no other slot is free than on machines of others."""
     among = frozenset(free)
     for task_id in board.supply.expecting(now):
-        if board.lanes.lane_of(task_id) in among:
-            task = board.tasks[task_id]
+        if board.queue.lane_of(task_id) in among:
+            task = board.index.tasks[task_id]
             if not is_free_for(board, task, now):
                 yield task
 
 
-def is_free_for(board: Board, task: Task, now: Instant) -> bool:
+def is_free_for(board: ClusterState, task: Task, now: Instant) -> bool:
     """Whether a slot is free that this task would take."""
     supply = board.supply
     found = board.nodes.free_for(need_of(task), lambda node: not supply.holds(task.id, node.record.machine, now))
@@ -113,25 +113,25 @@ class Share:
     keys: Iterable[Key]
 
 
-def of_owners(board: Board, lanes: list[Lane]) -> Iterator[Share]:
+def of_owners(board: ClusterState, lanes: list[Lane]) -> Iterator[Share]:
     """Take of each owner's tasks as many as may begin; all where there is no limit."""
-    if not board.allowance.limit_count:
+    if not board.quota.limit_count:
         yield from (Share(len(lane), lane) for lane in lanes)
         return
     owned: defaultdict[Owner, list[Lane]] = defaultdict(list)
     for lane in lanes:
         owned[lane.id.owner].append(lane)
     for owner, of_owner in owned.items():
-        count = min(int(board.allowance.left_count(owner)), sum(len(lane) for lane in of_owner))
+        count = min(int(board.quota.left_count(owner)), sum(len(lane) for lane in of_owner))
         yield Share(count, islice(merge(*of_owner), count))
 
 
 def listed(
-    board: Board, tasks: Iterable[Iterable[Key]], but: frozenset[TaskId] = frozenset()
+    board: ClusterState, tasks: Iterable[Iterable[Key]], but: frozenset[TaskId] = frozenset()
 ) -> tuple[WaitingTask, ...]:
     """Name the first of them."""
     keys = (key for key in merge(*tasks) if key[1] not in but)
-    return tuple(waiting(board.tasks[task]) for _, task in islice(keys, DemandChanged.LISTED))
+    return tuple(waiting(board.index.tasks[task]) for _, task in islice(keys, DemandChanged.LISTED))
 
 
 def waiting(task: Task) -> WaitingTask:
@@ -164,7 +164,7 @@ def summary_changed(told: ClusterSummary | None, now: ClusterSummary) -> bool:
     return not same or moved_bytes > now.total_memory_bytes * MOVED
 
 
-def summary_of(board: Board) -> ClusterSummary:
+def summary_of(board: ClusterState) -> ClusterSummary:
     """Add up."""
     listed = board.nodes.listed()
     online = [node for node in listed if node.online]
@@ -173,7 +173,9 @@ def summary_of(board: Board) -> ClusterSummary:
     return ClusterSummary(
         nodes_count=len(listed),
         online_count=len(online),
-        task_queue_count=len(board.waiting) - len(board.reserved) + sum(node.used_count for node in online),
+        task_queue_count=len(board.index.waiting)
+        - len(board.reservations.made)
+        + sum(node.used_count for node in online),
         max_parallel_tasks=sum(node.slots_count for node in online),
         max_images=largest_limit(online),
         total_memory_bytes=sum(info.total_memory or 0 for info in infos),

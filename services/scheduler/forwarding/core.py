@@ -13,7 +13,7 @@ from typing import Final
 
 from libs.common.clocks import Instant
 from libs.common.model import AttemptState, Task
-from services.scheduler.placement.core.cluster_state import Held
+from services.scheduler.task_life.attempts import ForwardingAttempt
 
 TAKE_UP_S: Final = 3.0
 """An answer takes milliseconds, and any word of its holder counts; so much a busy computer may be late."""
@@ -29,7 +29,7 @@ class Silence(Enum):
     SUSPECT = auto()
 
 
-def judge(held: Held, now: Instant, longest_s: float) -> Silence:
+def judge(held: ForwardingAttempt, now: Instant, longest_s: float) -> Silence:
     """Judge an attempt that is being forwarded. `longest_s`: how long a holder may be silent that has begun it."""
     silent_s = now - held.heard_at
     if held.unheard_since is not None and held.renews_first:
@@ -38,7 +38,7 @@ def judge(held: Held, now: Instant, longest_s: float) -> Silence:
     return Silence.SUSPECT if silent_s > longest_of(held, longest_s) else Silence.NOTHING
 
 
-def longest_of(held: Held, longest_s: float) -> float:
+def longest_of(held: ForwardingAttempt, longest_s: float) -> float:
     """How long the holder of an attempt may be silent before its node is asked."""
     return min(longest_s, UNHEARD_S) if held.unheard_since is not None else longest_s
 

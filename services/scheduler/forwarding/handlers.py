@@ -38,6 +38,7 @@ from services.scheduler.leadership import calm
 from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.nodes.handlers.probing import Prober
 from services.scheduler.placement.handlers.place import Placer
+from services.scheduler.records.core import site_of
 from services.scheduler.records.handlers.task_store import Ledger
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
@@ -86,8 +87,7 @@ class ForwardHandlers:
         task = await self._reported(asked)
         if not is_current(task, asked.attempt, AttemptState.FORWARDING):
             raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
-        held = self._board.forwarding[task.id]
-        held.heard_at, held.doubtful, held.unheard_since = self._ledger.instant(), asked.doubtful, None
+        self._board.index.forwarding[task.id].renew(self._ledger.instant(), doubtful=asked.doubtful)
         return Done()
 
     async def forwarded(self, asked: ReportForwarded) -> TaskRecord:
@@ -113,9 +113,9 @@ class ForwardHandlers:
         """Note that forwarding is over without success. An attempt that does not count any more changes nothing."""
         self._placer.heard(asked.holder)
         before = await self._reported(asked)
-        held = self._board.forwarding.get(asked.task)
+        held = self._board.index.forwarding.get(asked.task)
         if held is not None and is_current(before, asked.attempt, AttemptState.FORWARDING):
-            held.doubtful = asked.doubtful
+            held.doubt(doubtful=asked.doubtful)
 
         def decide(task: Task) -> Task:
             if not is_current(task, asked.attempt, AttemptState.FORWARDING):
@@ -124,7 +124,7 @@ class ForwardHandlers:
                 return uncertain(task, asked.reason)
             refusal = refusal_in(asked.reason) if asked.node_refused else None
             if refusal and task.attempt:
-                return self._tried(task, self._board.site_of(task.attempt.node).unfit(refusal, asked.reason))
+                return self._tried(task, site_of(self._board.nodes, task.attempt.node).unfit(refusal, asked.reason))
             return self._tried(task, Ending(asked.reason, counted=asked.node_refused))
 
         record = await self._ledger.change(asked.task, decide)
@@ -167,18 +167,17 @@ class ForwardHandlers:
         absent_s = 0.0 if self._checked_at is None else now - self._checked_at
         self._checked_at = now
         if absent_s > ABSENT_S:
-            for held in self._board.forwarding.values():
-                if held.unheard_since is not None:
-                    held.heard_at = held.unheard_since = now
+            for held in self._board.index.forwarding.values():
+                held.excuse(now)
         await self.check(crew)
 
     async def check(self, crew: Crew) -> None:
         """Look for holders that are silent, and ask nodes about what is uncertain."""
         now = self._ledger.instant()
-        for task_id in self._denied.keys() - self._board.forwarding.keys():
+        for task_id in self._denied.keys() - self._board.index.forwarding.keys():
             del self._denied[task_id]
         longest_s = self._settings.forward_silence_s
-        for task_id, held in list(self._board.forwarding.items()):
+        for task_id, held in list(self._board.index.forwarding.items()):
             if held.uncertain_since is not None:
                 await self._ask_once(crew, task_id)
                 continue
@@ -193,7 +192,7 @@ class ForwardHandlers:
         reason = f"its proxy has not taken it up within {TAKE_UP_S:g} s"
 
         def decide(task: Task) -> Task:
-            held = self._board.forwarding.get(task_id)
+            held = self._board.index.forwarding.get(task_id)
             if held is None or held.unheard_since is None or held.uncertain_since is not None:
                 return task
             return self._tried(task, Ending(reason))
@@ -219,7 +218,7 @@ class ForwardHandlers:
 
     async def _resolve(self, task_id: TaskId) -> None:
         try:
-            task = self._board.tasks.get(task_id)
+            task = self._board.index.tasks.get(task_id)
             if task is not None and task.state is TaskState.FORWARDING:
                 await calm(lambda: self._ask_node(task), "check forwarding")()
         finally:
@@ -235,12 +234,12 @@ class ForwardHandlers:
             look = await self._api.look(node.record, attempt.node_task_id, None, self._settings.poll_timeout_s)
         except ClusterError as error:
             self._denied.pop(task.id, None)
-            node.missed_at = self._ledger.instant()
+            self._board.nodes.unreachable(node, self._ledger.instant())
             if self._ledger.instant() - node.seen_at > self._settings.node_grace_s:
                 reason = f"the node cannot be asked whether it has the task: {error.message}"
                 await self._end(task, self._died_or_not(task, reason, node))
             return
-        if look is not None and self._board.forwarding[task.id].doubtful:
+        if look is not None and self._board.index.forwarding[task.id].doubtful:
             await self._take_back(task, node)
         elif look is not None:
             await self._found(task)
@@ -250,7 +249,9 @@ class ForwardHandlers:
 
     async def _missed(self, task: Task, attempt: Attempt) -> None:
         """End an attempt whose node is not registered; one that was told of again waits for its node as for one that is silent."""
-        since = self._board.forwarding[task.id].uncertain_since if task.id in self._board.forwarding else None
+        since = (
+            self._board.index.forwarding[task.id].uncertain_since if task.id in self._board.index.forwarding else None
+        )
         now = self._ledger.instant()
         if attempt.recovered and since is not None and now - since <= self._settings.node_grace_s:
             return
@@ -267,7 +268,7 @@ class ForwardHandlers:
 
     def _died_or_not(self, task: Task, reason: str, node: NodeState) -> Ending:
         """End an attempt whose commit the node may have seen: it is fatal when the node has been away since."""
-        held = self._board.forwarding.get(task.id)
+        held = self._board.index.forwarding.get(task.id)
         fatal = held is not None and node.missed_at is not None and held.began <= node.missed_at
         return Ending(reason, counted=fatal, fatal=fatal, cleanup=Cleanup.REMOVE)
 
@@ -305,10 +306,10 @@ class ForwardHandlers:
     # --- both ------------------------------------------------------------------------------------------------------
 
     def _started(self, task: Task) -> Task:
-        return started(task, self._board.name_of(task.attempts[-1].node), self._ledger.now_ms())
+        return started(task, self._board.nodes.name_of(task.attempts[-1].node), self._ledger.now_ms())
 
     def _tried(self, task: Task, ending: Ending) -> Task:
-        where = self._board.name_of(task.attempts[-1].node)
+        where = self._board.nodes.name_of(task.attempts[-1].node)
         return tried(task, ending, where, self._patience, self._ledger.now_ms())
 
 

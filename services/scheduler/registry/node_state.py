@@ -9,11 +9,15 @@ All of them together are in registry/nodes.py.
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
 from libs.common.clocks import Instant, WallMs
-from libs.common.model import Node, NodeId, NodeInfo, TaskId
+from libs.common.model import Node, NodeId, NodeInfo, TaskId, TaskState
+
+UNDER_WAY: Final = frozenset((TaskState.FORWARDING, TaskState.RUNNING))
+"""A task that is so uses a slot."""
 
 
 @dataclass(eq=False)

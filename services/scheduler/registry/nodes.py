@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from libs.common.clocks import Instant, Now
-from libs.common.model import Node, NodeId, NodeInfo, TaskId
-from services.scheduler.registry.node_state import NodeState, Ours, foreign_of, matters, says_the_same
+from libs.common.model import Node, NodeId, NodeInfo, Task, TaskId
+from services.scheduler.registry.node_state import UNDER_WAY, NodeState, Ours, foreign_of, matters, says_the_same
 from services.scheduler.registry.ranking import Need, Placement, Ranking, anyone, at_home, place, reason_for
 
 MISSES_COUNT: Final = 2
@@ -176,6 +176,24 @@ class Registry:
             self._changed(node)
         return went
 
+    def heard(self, node: NodeState, now: Instant) -> None:
+        """Note that a node answered, whatever it was asked."""
+        node.seen_at = now
+
+    def unreachable(self, node: NodeState, now: Instant) -> None:
+        """Note that a node did not answer when it was asked about a task."""
+        node.missed_at = now
+
+    def excuse_silence(self, away_s: float, now: Instant) -> None:
+        """Take a time in which nobody listened off the silence of each node."""
+        for node in self._nodes.values():
+            node.seen_at = min(now, node.seen_at + away_s)
+
+    def name_of(self, node: NodeId) -> str:
+        """Say how operators call a node, known or not."""
+        state = self._nodes.get(node)
+        return state.record.name if state else node
+
     def take_turn(self, node: NodeState) -> None:
         """Note that it was chosen."""
         self._turn += 1
@@ -200,6 +218,14 @@ class Registry:
         if state and task in state.tasks:
             state.tasks.discard(task)
             self._changed(state)
+
+    def task_changed(self, before: Task | None, after: Task | None) -> None:
+        """Give back the slot of a task that is under way no more, and count the one that it uses now."""
+        under_way = after is not None and after.state in UNDER_WAY
+        if before is not None and not under_way and (last := before.attempt):
+            self.release(last.node, before.id)
+        if after is not None and under_way:
+            self.occupy(after.attempts[-1].node, after.id)
 
     def unreserve(self, node: NodeId, task: TaskId) -> None:
         """Keep it no more."""

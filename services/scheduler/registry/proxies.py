@@ -12,7 +12,7 @@ is known here.
 from collections.abc import Iterable
 
 from libs.common.clocks import Instant
-from libs.common.model import InstanceId, TaskId
+from libs.common.model import AttemptState, InstanceId, Task, TaskId, TaskState
 
 SILENCE_S = 15.0
 
@@ -78,6 +78,14 @@ class Holders:
         tasks.discard(task)
         if not tasks:
             self._sending.pop(holder, None)
+
+    def task_changed(self, before: Task | None, after: Task | None, *, reserved: bool) -> None:
+        """Count a task that its holder sends now; one that it sends no more, and for which no slot is reserved, is given back."""
+        if before is not None and not reserved:
+            self.give_back(before.holder, before.id)
+        last = after.attempt if after is not None and after.state is TaskState.FORWARDING else None
+        if after is not None and last is not None and last.state is AttemptState.FORWARDING:
+            self.take(after.holder, after.id)
 
     def check(self, holders: Iterable[InstanceId], now: Instant) -> list[InstanceId]:
         """Note who of these is away, and say of whom that is news. Others are of no interest, and are forgotten."""

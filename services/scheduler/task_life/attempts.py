@@ -34,7 +34,7 @@ from typing import Final
 import msgspec
 
 from libs.common.chosen import differences
-from libs.common.clocks import WallMs
+from libs.common.clocks import Instant, WallMs
 from libs.common.model import Attempt, AttemptState, Cleanup, LastKnown, Task
 
 KEPT_COUNT: Final = 20
@@ -87,6 +87,48 @@ class Ending:
     """And it is not to be asked again, whatever it says of itself."""
     least_limit_count: int = 0
     """So many images a node must take."""
+
+
+@dataclass
+class ForwardingAttempt:
+    """What is known of an attempt that is being forwarded, besides its record."""
+
+    began: Instant
+    heard_at: Instant
+    """When its holder last said that it is at it."""
+    uncertain_since: Instant | None = None
+    unheard_since: Instant | None = None
+    """It was placed then, and its holder has not renewed it since: the answer may have been lost."""
+    renews_first: bool = False
+    """Its holder begins nothing before it has renewed it."""
+    doubtful: bool = False
+    """Images may lie on the node twice, says its holder."""
+
+    def await_holder(self, *, renews_first: bool) -> None:
+        """Note that it has just been placed: its holder has still to say that it is at it."""
+        self.unheard_since, self.renews_first = self.heard_at, renews_first
+
+    def renew(self, now: Instant, *, doubtful: bool) -> None:
+        """Note that its holder is at it."""
+        self.heard_at, self.doubtful, self.unheard_since = now, doubtful, None
+
+    def hear(self, now: Instant) -> None:
+        """Note that its holder was told of it again, or is there and may yet take it up."""
+        self.heard_at = now
+
+    def doubt(self, *, doubtful: bool) -> None:
+        """Note whether images may lie on the node twice."""
+        self.doubtful = doubtful
+
+    def suspect(self, now: Instant) -> None:
+        """Note since when nobody knows how its forwarding has ended."""
+        if self.uncertain_since is None:
+            self.uncertain_since = now
+
+    def excuse(self, now: Instant) -> None:
+        """Let the silence of a holder that has not taken it up begin now: nobody listened before."""
+        if self.unheard_since is not None:
+            self.heard_at = self.unheard_since = now
 
 
 def ended(attempts: Sequence[Attempt], ending: Ending, now_ms: WallMs) -> tuple[Attempt, ...]:

@@ -5,7 +5,7 @@ import pytest
 from libs.common.loops import background
 from libs.common.messages import Placed, Waiting
 from libs.common.model import Cleanup, StatusCode, TaskState
-from services.scheduler.placement.core.cluster_state import Board
+from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.tasks.core.observation import own_lines
 from tests.scheduling import FakeNode, Play, a_play
 from tests.waiting import until
@@ -59,7 +59,7 @@ async def test_a_holder_has_its_time_whatever_the_wall_clock_does(step_s: float)
         await play.renews("one", 1)
         play.clock.step_wall_s(step_s)
         await play.passes(play.settings.forward_silence_s - 1)
-        assert play.scheduler.ledger.board.forwarding[play.task("one").id].uncertain_since is None
+        assert play.scheduler.ledger.board.index.forwarding[play.task("one").id].uncertain_since is None
         await play.passes(2)
         assert "silent" in play.task("one").attempts[-1].reason
 
@@ -100,9 +100,9 @@ def waits_on(play: Play, node: str) -> None:
 
 
 def test_commits_stay_in_order_when_the_clock_goes_back():
-    board = Board()
+    board = ClusterState()
     play_ms = [1_000, 2_000, 500, 501, 3_000]
-    given = [board.next_commit_ms(now) for now in play_ms]
+    given = [board.index.next_commit_ms(now) for now in play_ms]
     assert given == sorted(set(given))
 
 
@@ -113,7 +113,7 @@ async def test_commits_stay_in_order_across_a_take_over_by_a_host_whose_clock_is
         await play.starts_up()
         second = await play.commits("second")
         assert second.committed_at_ms > first.committed_at_ms
-        assert list(play.scheduler.ledger.board.waiting) == [first.id, second.id]
+        assert list(play.scheduler.ledger.board.index.waiting) == [first.id, second.id]
 
 
 @pytest.mark.parametrize("step_s", STEPS)

@@ -31,9 +31,9 @@ from libs.common.messages import (
 from libs.common.model import Node, NodeId
 from services.scheduler.events import Voice
 from services.scheduler.nodes.handlers.probing import Prober
-from services.scheduler.placement.core.cluster_state import Board
 from services.scheduler.records.handlers.task_store import Ledger
 from services.scheduler.registry.node_state import NodeState
+from services.scheduler.registry.nodes import Registry
 from services.scheduler.registry.ranking import Need, best
 
 log = structlog.get_logger()
@@ -60,13 +60,13 @@ class NodeHandlers:
             )
         await self._voice.of_node(NODE_ADDED, node.record)
         await self._prober.first_look(node)
-        return view_of(self._ledger.board, node)
+        return view_of(self._registry, node)
 
     async def remove(self, asked: NodeRef) -> Done:
         """Take a node off the list. Tasks that run there go on and are followed to their end."""
         async with self._one_at_a_time:
             node = self._find(asked.node)
-            self._ledger.board.release_on(node.id)
+            self._ledger.board.reservations.release_on(node.id)
             await self._ledger.retire_node(node.id)
         await self._voice.of_node(NODE_REMOVED, node.record, reason=f"{len(node.tasks)} tasks go on there")
         return Done()
@@ -89,19 +89,19 @@ class NodeHandlers:
             await self._ledger.write_node(
                 node.id, lambda known: with_drain(registered(known), asked.deadline_s, now_ms)
             )
-            self._ledger.board.release_on(node.id)
+            self._ledger.board.reservations.release_on(node.id)
         reason = "" if asked.deadline_s is None else f"what waits there is moved in {asked.deadline_s:g} s"
         await self._voice.of_node(NODE_DRAINED, node.record, reason=reason)
-        return view_of(self._ledger.board, node)
+        return view_of(self._registry, node)
 
     async def list_nodes(self, _asked: ListNodes) -> NodeList:
         """Show all nodes."""
-        return NodeList(nodes=node_views(self._ledger.board))
+        return NodeList(nodes=node_views(self._registry))
 
     async def update(self, _asked: UpdateNodes) -> NodeList:
         """Ask all nodes now; answered when all have answered or timed out."""
         await self._prober.probe_all()
-        return NodeList(nodes=node_views(self._ledger.board))
+        return NodeList(nodes=node_views(self._registry))
 
     async def best(self, asked: BestNode) -> BestNodeFound:
         """Say which node a task of so many images would go to; it has had its turn by that, as in the original."""
@@ -110,7 +110,7 @@ class NodeHandlers:
             return BestNodeFound(node=None)
         self._registry.take_turn(choice.node)
         log.info("best node", images=asked.images_count, node=choice.node.id, reason=choice.reason)
-        return BestNodeFound(node=view_of(self._ledger.board, choice.node))
+        return BestNodeFound(node=view_of(self._registry, choice.node))
 
     async def find_ui(self, _asked: FindUiNode) -> UiNode:
         """Say which node serves the web page."""
@@ -126,9 +126,9 @@ class NodeHandlers:
                 await self._ledger.write_node(node.id, lambda known: with_lock(registered(known), locked))
                 await self._voice.of_node(NODE_LOCKED if locked else NODE_UNLOCKED, node.record)
             if locked:
-                self._ledger.board.release_on(node.id)
+                self._ledger.board.reservations.release_on(node.id)
                 self._ledger.room.set()
-        return view_of(self._ledger.board, node)
+        return view_of(self._registry, node)
 
     def _find(self, asked: NodeId) -> NodeState:
         node = self._registry.get(asked)
@@ -220,11 +220,11 @@ def node_view(node: NodeState, number: int) -> NodeView:
     )
 
 
-def node_views(board: Board) -> tuple[NodeView, ...]:
+def node_views(registry: Registry) -> tuple[NodeView, ...]:
     """Show all nodes."""
-    return tuple(node_view(node, number) for number, node in enumerate(board.nodes.listed(), start=1))
+    return tuple(node_view(node, number) for number, node in enumerate(registry.listed(), start=1))
 
 
-def view_of(board: Board, node: NodeState) -> NodeView:
+def view_of(registry: Registry, node: NodeState) -> NodeView:
     """Show one node with its place in the list."""
-    return node_view(node, board.nodes.listed().index(node) + 1)
+    return node_view(node, registry.listed().index(node) + 1)

@@ -29,7 +29,7 @@ from services.scheduler.events import Voice
 from services.scheduler.forwarding.handlers import patience_of
 from services.scheduler.leadership import calm
 from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.placement.core.cluster_state import LONGEST_S
+from services.scheduler.records.core import LONGEST_S
 from services.scheduler.records.handlers.task_store import Ledger
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
@@ -91,7 +91,7 @@ class Drainer:
 
     async def _move(self, task_id: TaskId, node: NodeState) -> None:
         async with self._ledger.holding(task_id):
-            task = self._board.tasks.get(task_id)
+            task = self._board.index.tasks.get(task_id)
             if task is None or task.state is not TaskState.RUNNING or task.attempts[-1].node != node.id:
                 return
             if not await self._taken_back(task, task.attempts[-1], node):
@@ -101,7 +101,7 @@ class Drainer:
 
     def _moved(self, task: Task, node: NodeState) -> Task:
         ending = Ending(DRAINED, MOVED)
-        return tried(self._board.final(task), ending, node.record.name, self._patience, self._ledger.now_ms())
+        return tried(self._board.index.final(task), ending, node.record.name, self._patience, self._ledger.now_ms())
 
     async def _taken_back(self, task: Task, attempt: Attempt, node: NodeState) -> bool:
         """Remove a task from its node if that has not begun with it; whether it is gone there."""
@@ -138,8 +138,7 @@ class Loser:
         self._watched_at = now
         if away_s > ABSENT_S:
             log.warning("this scheduler was away", away_s=round(away_s, 3))
-            for node in self._ledger.board.nodes:
-                node.seen_at = min(now, node.seen_at + away_s)
+            self._ledger.board.nodes.excuse_silence(away_s, now)
         await self.check()
 
     async def check(self) -> None:
@@ -154,12 +153,12 @@ class Loser:
     async def _give_up_on(self, node: NodeState, silent_s: float) -> None:
         reason = f"the node has been silent for {silent_s:.0f} s"
         for task_id in list(node.tasks):
-            task = self._ledger.board.tasks[task_id]
+            task = self._ledger.board.index.tasks[task_id]
             if task.state is TaskState.RUNNING:
                 await self._tracker.give_up(task_id, self._lost(task, node, reason))
 
     def _lost(self, task: Task, node: NodeState, reason: str) -> Ending:
-        fatal = node.seen_at - self._ledger.board.began.get(task.id, node.seen_at) <= self._killer_within_s
+        fatal = node.seen_at - self._ledger.board.index.began.get(task.id, node.seen_at) <= self._killer_within_s
         return Ending(reason, LOST, counted=True, fatal=fatal, cleanup=Cleanup.REMOVE)
 
     async def lose(self, asked: LoseNode) -> Done:
@@ -170,7 +169,7 @@ class Loser:
         held = self._on_machine(asked.machine)
         if node is not None:
             held |= node.tasks
-            self._ledger.board.release_on(node.id)
+            self._ledger.board.reservations.release_on(node.id)
             await self._ledger.retire_node(node.id)
             await self._voice.of_node(NODE_REMOVED, node.record, reason=asked.reason)
         for task_id in held:
@@ -187,11 +186,13 @@ class Loser:
     def _on_machine(self, machine: MachineId | None) -> set[TaskId]:
         """Find what is on a machine by the tasks' own records: its node may be registered no more, or not yet."""
         board = self._ledger.board
-        under_way = (board.tasks[task] for task in (*board.running, *board.forwarding)) if machine else ()
+        under_way = (
+            (board.index.tasks[task] for task in (*board.index.running, *board.index.forwarding)) if machine else ()
+        )
         return {task.id for task in under_way if task.attempt and task.attempt.machine == machine}
 
     async def _give_up_at_once(self, task_id: TaskId, asked: LoseNode) -> None:
-        task = self._ledger.board.tasks.get(task_id)
+        task = self._ledger.board.index.tasks.get(task_id)
         if task is None:
             return
         if task.state is TaskState.RUNNING:

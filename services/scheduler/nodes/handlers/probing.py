@@ -21,7 +21,7 @@ from libs.common.messages import NODE_OFFLINE, NODE_ONLINE, Event, NodeEvent
 from libs.common.model import Node, NodeId, NodeInfo
 from services.scheduler.events import Voice
 from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.placement.core.cluster_state import OnNode
+from services.scheduler.records.core import OnNode
 from services.scheduler.records.handlers.task_store import Ledger
 from services.scheduler.registry.node_state import NodeState, is_other
 from services.scheduler.settings import SchedulerSettings
@@ -78,7 +78,7 @@ class Prober:
         room_count = self._settings.probes_at_once_count - len(self._under_way)
         due = self._rota.take_due(self._ledger.instant(), room_count)
         nodes = (self._registry.get(node) for node in due if node not in self._under_way)
-        asked = [Asked(node, self._ledger.board.ours_on(node)) for node in nodes if node is not None]
+        asked = [Asked(node, self._ledger.board.index.ours_on(node)) for node in nodes if node is not None]
         self._under_way.update((each.id, each) for each in asked)
         return asked
 
@@ -110,7 +110,7 @@ class Prober:
 
     async def probe(self, node: NodeState) -> None:
         """Ask one node and take in what it says."""
-        before = self._ledger.board.ours_on(node)
+        before = self._ledger.board.index.ours_on(node)
         said: NodeInfo | ClusterError
         try:
             said = await self._api.info(node.record, self._settings.probe_timeout_s)
@@ -157,7 +157,7 @@ class Prober:
 
     def _heard(self, node: NodeState, info: NodeInfo, before: OnNode) -> None:
         version, known = self._registry.version, node.info
-        ours = self._ledger.board.ours_since(node, before)
+        ours = self._ledger.board.index.ours_since(node, before)
         came = self._registry.hit(node, info, ours, self._ledger.now())
         if self._registry.version != version:
             self._ledger.room.set()
@@ -169,7 +169,7 @@ class Prober:
 
     def _missed(self, node: NodeState, trouble: str) -> None:
         if self._registry.miss(node, trouble, self._ledger.instant()):
-            self._ledger.board.release_on(node.id)
+            self._ledger.board.reservations.release_on(node.id)
             self._ledger.room.set()
             self._ledger.news.set()
             self._to_tell.append((NODE_OFFLINE, node.record, trouble))

@@ -24,7 +24,7 @@ from heapq import heapify, heapreplace
 from typing import Final, NamedTuple
 
 from libs.common.clocks import Instant
-from libs.common.model import Task, TaskId
+from libs.common.model import Task, TaskId, TaskState
 from services.scheduler.placement.core.pace import Paces
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.registry.nodes import Registry
@@ -95,6 +95,14 @@ class Foresight:
         self._until.pop(task, None)
         self.held.pop(task, None)
         self._judged.pop(task, None)
+
+    def task_changed(self, before: Task | None, after: Task | None) -> None:
+        """Forget who waits no more, and learn from what was completed."""
+        if before is not None and (after is None or after.state is not TaskState.WAITING):
+            self.forget(before.id)
+        was_completed = before is not None and before.state is TaskState.COMPLETED
+        if after is not None and after.state is TaskState.COMPLETED and not was_completed:
+            self.learn(after)
 
     def plan(self, busy: Callable[[], Iterable[Busy]], waiting_images_count: int, now: Instant) -> "Plan":
         """Begin a walk of the queue."""

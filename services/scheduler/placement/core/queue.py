@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from libs.common.model import InstanceId, Owner, Task, TaskId
+from libs.common.model import InstanceId, Owner, Task, TaskId, TaskState
 from services.scheduler.records.core import Key, Ordered, key_of
 from services.scheduler.registry.ranking import Need, NodeOnMachine, need_of
 
@@ -132,6 +132,14 @@ class Lanes:
             del self._of_holder[lane_id.holder]
         self.images_count -= self._images.pop(task.id)
         self.version += 1
+
+    def task_changed(self, before: Task | None, after: Task | None, *, reserved: bool) -> None:
+        """Hold what waits and has no slot reserved."""
+        if after is not None and after.state is TaskState.WAITING:
+            if not reserved:
+                self.add(after)
+        elif before is not None:
+            self.discard(before)
 
     def fit(self, limits: tuple[int, ...], tasks: Mapping[TaskId, Task]) -> None:
         """File all tasks anew when other limits of images occur among the nodes than before."""

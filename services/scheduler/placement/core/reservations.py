@@ -1,31 +1,27 @@
-"""Slots that are reserved, for whom, and how many tasks of an owner may be under way.
-
-The order of tasks, and how many of them an owner may have under way.
-
-The order is that of the commits; a task that lost its node keeps its old place. Who gets a free slot is in placement/core/reservations.py.
-
-An owner may have a limited number of tasks under way (`Allowance`); what goes beyond it waits, and the others behind it are not
-held up.
-
-Who gets the slots that are free: the oldest task first, among those whose holders ask at this moment and can send.
+"""Slots that are reserved, and who gets those that are free: the oldest task first, among those whose holders ask at this moment and can send.
 
 One synchronous step, from the choice to the reservation. It looks at the oldest task of each lane (placement/core/queue.py): the oldest of these
 is served; where no open node takes it, none of its lane can be served, since open nodes only become fewer from here on. So it costs
 what is placed and how many lanes there are, and not how many tasks wait.
 
+An owner may have a limited number of tasks under way (`Allowance`); what goes beyond it waits, and the others behind it are not held up.
+
 Nobody starves: a task is passed over only when no open node takes it, or its holder or its owner has enough under way, or it is
 better off elsewhere (placement/core/foresight.py, placement/core/supply.py). None behind it can get a node that it could have used.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from math import inf
 
-from libs.common.model import NodeId, Owner, Task, TaskId
+from libs.common.clocks import Instant
+from libs.common.model import NodeId, Owner, Task, TaskId, TaskState
+from services.scheduler.placement.core.foresight import Busy, Foresight
 from services.scheduler.placement.core.queue import Kind, Lane, Lanes
-from services.scheduler.records.core import Key
-from services.scheduler.registry.node_state import NodeState
+from services.scheduler.placement.core.supply import Supply
+from services.scheduler.records.core import Key, TaskIndex
+from services.scheduler.registry.node_state import UNDER_WAY, NodeState
 from services.scheduler.registry.nodes import Registry
 from services.scheduler.registry.proxies import Holders
 from services.scheduler.registry.ranking import Placement, need_of
@@ -69,6 +65,13 @@ class Allowance:
         tasks.discard(task)
         if not tasks:
             self._under_way.pop(owner, None)
+
+    def task_changed(self, before: Task | None, after: Task | None, *, reserved: bool) -> None:
+        """Count a task while it is under way or has a slot reserved."""
+        if after is not None and after.state in UNDER_WAY:
+            self.take(after.owner, after.id)
+        elif before is not None and not reserved:
+            self.give_back(before.owner, before.id)
 
 
 class Walk:
@@ -126,3 +129,106 @@ class Walk:
             if not self._holds(task, choice.node):
                 reserve(task, choice)
         return True
+
+
+class Reservations:
+    """The slots that are kept for waiting tasks, and who gets the next ones."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 everything that a choice depends on
+        self,
+        index: TaskIndex,
+        nodes: Registry,
+        proxies: Holders,
+        quota: Allowance,
+        queue: Lanes,
+        foresight: Foresight,
+        supply: Supply,
+    ) -> None:
+        self.made: dict[TaskId, Reservation] = {}
+        self._index = index
+        self._nodes = nodes
+        self._proxies = proxies
+        self._quota = quota
+        self._queue = queue
+        self._foresight = foresight
+        self._supply = supply
+
+    def __repr__(self) -> str:
+        """Show how many."""
+        return f"Reservations({len(self.made)})"
+
+    def has(self, before: Task | None, after: Task | None) -> bool:
+        """Whether a slot is kept for a task that changes."""
+        task = after or before
+        return task is not None and task.id in self.made
+
+    def reserve_all(self, now: Instant) -> list[Reservation]:
+        """Reserve what is free for those who ask, the oldest task first."""
+        made: list[Reservation] = []
+        tasks = self._index.tasks
+        self._queue.fit(self._nodes.limits, tasks)
+        walk = Walk(tasks, self._nodes, self._proxies, self._quota, self._may(now), self._holds(now))
+        walk.reserve_all(self._queue, lambda task, choice: made.append(self._reserve(task, choice)))
+        return made
+
+    def reserve_one(self, task: Task, now: Instant) -> Reservation | None:
+        """Reserve a slot for this task, whether its holder can send any more or not; the reservation, if there is room."""
+        if not self._may(now)(task) or not self._quota.left_count(task.owner) or task.id in self.made:
+            return None
+        choice = self._nodes.choose(need_of(task))
+        if choice is None or self._holds(now)(task, choice.node):
+            return None
+        return self._reserve(task, choice)
+
+    def release(self, task_id: TaskId) -> None:
+        """Give a reservation up; nothing happens when there is none."""
+        made = self.made.pop(task_id, None)
+        if made is None:
+            return
+        task = self._index.tasks[task_id]
+        self._nodes.unreserve(made.node, task_id)
+        if task.state is TaskState.WAITING:
+            self._queue.add(task)
+        if task.state not in UNDER_WAY:
+            self._quota.give_back(task.owner, task_id)
+            self._proxies.give_back(task.holder, task_id)
+
+    def release_on(self, node: NodeId) -> None:
+        """Give up what is reserved on a node that takes no more tasks."""
+        for task in [each.task for each in self.made.values() if each.node == node]:
+            self.release(task)
+
+    def task_changed(self, before: Task | None, after: Task | None) -> None:
+        """Free the slot of a task that waits no more. Whoever counts it hears of that by itself."""
+        if before is None or (after is not None and after.state is TaskState.WAITING):
+            return
+        if made := self.made.pop(before.id, None):
+            self._nodes.unreserve(made.node, before.id)
+
+    def _may(self, now: Instant) -> Callable[[Task], bool]:
+        return lambda task: self._index.not_before.get(task.id, now) <= now
+
+    def _holds(self, now: Instant) -> Callable[[Task, NodeState], bool]:
+        plan = self._foresight.plan(lambda: self._busy(now), self._queue.images_count, now)
+        return lambda task, node: self._supply.holds(task.id, node.record.machine, now) or plan.holds(task, node)
+
+    def _busy(self, now: Instant) -> Iterator[Busy]:
+        """Go through the slots that tasks of ours use, or that are reserved."""
+        index = self._index
+        begun = [*index.began.items(), *((task, held.began) for task, held in index.forwarding.items())]
+        for task_id, began in begun:
+            task = index.tasks[task_id]
+            if node := self._nodes.get(task.attempts[-1].node):
+                yield Busy(node, task.images_count or 0, began)
+        for each in self.made.values():
+            if node := self._nodes.get(each.node):
+                yield Busy(node, index.tasks[each.task].images_count or 0, now)
+
+    def _reserve(self, task: Task, choice: Placement) -> Reservation:
+        made = self.made[task.id] = Reservation(task.id, choice.node.id, choice.reason)
+        self._nodes.reserve(choice.node.id, task.id)
+        self._quota.take(task.owner, task.id)
+        self._proxies.take(task.holder, task.id)
+        self._nodes.take_turn(choice.node)
+        self._queue.discard(task)
+        return made

@@ -1,6 +1,6 @@
-"""Split-merge: how many parts of a dataset count as running at a time. Pure.
+"""Why tasks wait, and how many parts of a split dataset count as running although they do.
 
-ODM's executor works on one part itself and sends others away, until one is answered QUEUED: then it removes that one, keeps it for its own machine or for
+Split-merge: ODM's executor works on one part itself and sends others away, until one is answered QUEUED: then it removes that one, keeps it for its own machine or for
 later, and sends no more at a time than run at that moment. If none is ever QUEUED it sends all of them, and its own machine idles; if too many are, nodes do.
 
     fewer count than there are slots, and LEAD_COUNT   RUNNING, also while it waits: the next one is there when a slot becomes free
@@ -11,14 +11,25 @@ Slots that tasks of others use, or wait for, are no room. Where an autoscaler re
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from math import ceil
 from typing import Final
 
 import msgspec
 
+from libs.common.clocks import Instant
 from libs.common.model import Task, TaskId, TaskState
+from services.scheduler.placement.core.foresight import Foresight
+from services.scheduler.placement.core.reservations import Allowance
+from services.scheduler.placement.core.supply import Supply
+from services.scheduler.records.core import TaskIndex
 from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.ranking import Need, suitable
+from services.scheduler.registry.nodes import Registry
+from services.scheduler.registry.proxies import Holders
+from services.scheduler.registry.ranking import Need, need_of, suitable, why_not
+from services.scheduler.task_life.transitions import HOLDER_AWAY
 
+HOLDER_BUSY: Final = "a slot is free for it; its proxy is sending as many tasks as it may"
 LEAD_COUNT: Final = 1
 LEAST_PATIENCE_S: Final = 3.0
 """Executors look every three seconds."""
@@ -56,3 +67,87 @@ def patience_s(task: Task) -> float:
 def gone_beyond(task: Task) -> Task:
     """Let a part that still waits count as running no more."""
     return msgspec.structs.replace(task, beyond=True) if task.state is TaskState.WAITING else task
+
+
+class Submodels:
+    """The parts of split datasets that count as running."""
+
+    def __init__(self, index: TaskIndex, nodes: Registry, supply: Supply) -> None:
+        self.counted: set[TaskId] = set()
+        self._index = index
+        self._nodes = nodes
+        self._supply = supply
+
+    def __repr__(self) -> str:
+        """Show how many."""
+        return f"Submodels({len(self.counted)})"
+
+    def task_changed(self, before: Task | None, after: Task | None) -> None:
+        """Count a part, or count it no more."""
+        if after is None:
+            if before is not None:
+                self.counted.discard(before.id)
+        elif after.submodel:
+            (self.counted.add if counts(after) else self.counted.discard)(after.id)
+
+    def is_beyond(self, need: Need, now: Instant) -> bool:
+        """Whether there is no room for another with such a need."""
+        waiting = [task for task in self.counted if self._index.tasks[task].state is TaskState.WAITING]
+        if self._supply.helps(waiting, now):
+            return False
+        others_count = len(self._index.waiting) - len(waiting)
+        room = room_count(self._nodes.listed(), need, self.counted.__contains__, others_count)
+        return is_beyond(len(self.counted), room)
+
+
+class WaitReasons:
+    """Why tasks wait; what depends on the nodes is worked out once for all of a kind until something changes."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 everything that may be in the way of a task
+        self,
+        index: TaskIndex,
+        nodes: Registry,
+        proxies: Holders,
+        quota: Allowance,
+        foresight: Foresight,
+        supply: Supply,
+    ) -> None:
+        self._index = index
+        self._nodes = nodes
+        self._proxies = proxies
+        self._quota = quota
+        self._foresight = foresight
+        self._supply = supply
+        self._known: tuple[int, dict[Need, str]] = (-1, {})
+
+    def __repr__(self) -> str:
+        """Show how many are known."""
+        return f"WaitReasons({len(self._known[1])})"
+
+    def why_waiting(self, task: Task, now: Instant) -> str:
+        """Say why a task waits."""
+        if task.holder in self._proxies.away:
+            return HOLDER_AWAY
+        if (left_s := self._index.not_before.get(task.id, now) - now) > 0:
+            return f"trying again in {ceil(left_s)} s"
+        if not self._quota.left_count(task.owner):
+            used_count, limit_count = self._quota.used_count(task.owner), self._quota.limit_count
+            return f"{used_count} tasks of this user are under way already (limit {limit_count})"
+        if held := self._foresight.why_held(task.id):
+            return held.reason
+        need, word = need_of(task), self._supply.word(task.id, now)
+        because = self.why_not(need)
+        if not word and self._nodes.has_room and self._proxies.asks(task.holder) and self._nodes.free_for(need):
+            because = HOLDER_BUSY
+        return f"{because}; {word}" if word else because
+
+    def why_not(self, need: Need) -> str:
+        """Say why no node has room now for a task with such a need."""
+        version, known = self._known
+        if version != self._nodes.version:
+            known = {}
+            self._known = (self._nodes.version, known)
+        kind = replace(need, avoided=frozenset(), task=None)
+        if kind not in known:
+            known[kind] = why_not(self._nodes.listed(), kind)
+        return known[kind]

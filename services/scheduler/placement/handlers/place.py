@@ -68,7 +68,7 @@ class Placer:
         self._bus = bus
         self._voice = voice
         self._new_id = new_id
-        self._polls = Polls(ledger.board.holders, ledger.clock)
+        self._polls = Polls(ledger.board.proxies, ledger.clock)
         self._beginning: set[TaskId] = set()
         """Tasks whose attempt is being written down."""
         self._hints = Hints(ledger, bus, self._polls)
@@ -87,7 +87,7 @@ class Placer:
     async def look_again(self) -> None:
         """Note who is away; give those a chance whose back-off is over, or who were held back for long enough."""
         now = self._ledger.instant()
-        for holder in self._board.holders.check(self._board.lanes.holders(), now):
+        for holder in self._board.proxies.check(self._board.queue.holders(), now):
             log.warning("holder is away", holder=holder)
             self._ledger.news.set()
         self._walk()
@@ -119,12 +119,12 @@ class Placer:
     def _walk(self, asker: Poll | None = None, ahead: dict[TaskId, SentAhead] | None = None) -> None:
         """Put what is free to the open questions; `asker` is one of them."""
         self._ledger.room.clear()
-        made = self._board.reserve_all(self._ledger.instant())
+        made = self._board.reservations.reserve_all(self._ledger.instant())
         for each in made:
-            holder = self._board.tasks[each.task].holder
+            holder = self._board.index.tasks[each.task].holder
             poll = asker if asker and asker.holder == holder else self._polls.of(holder)
             if poll is None:
-                self._board.release(each.task)
+                self._board.reservations.release(each.task)
                 continue
             log.debug("slot reserved", task=each.task, node=each.node, holder=holder, reason=each.reason)
             poll.take(each, (ahead or {}).get(each.task))
@@ -134,13 +134,13 @@ class Placer:
     def _notice(self, before: Task | None, after: Task | None) -> None:
         """Tell a holder what has become of its task; give up a reservation that a write without an answer had left."""
         if after and after.state is TaskState.WAITING and self._is_left_over(after.id):
-            self._board.release(after.id)
+            self._board.reservations.release(after.id)
             self._ledger.room.set()
         if before and has_left(before, after) and (poll := self._polls.of(before.holder)):
             poll.tell(before.id)
 
     def _is_left_over(self, task: TaskId) -> bool:
-        return task in self._board.reserved and task not in self._beginning
+        return task in self._board.reservations.made and task not in self._beginning
 
     # --- PLACE_TASKS -----------------------------------------------------------------------------------------------
 
@@ -169,7 +169,7 @@ class Placer:
     def _give_up(self, poll: Poll) -> None:
         """Free what is reserved for a question that will not be answered."""
         for made in poll.reserved:
-            self._board.release(made.task)
+            self._board.reservations.release(made.task)
         self._ledger.room.set()
 
     def _missed(self, asked: PlaceTasks) -> list[TaskId]:
@@ -177,14 +177,14 @@ class Placer:
         if not asked.places_count:
             return []
         attempts = [
-            (task, self._board.tasks[task].attempts[-1].number)
-            for task in self._board.holders.sending(asked.holder)
-            if task in self._board.forwarding
+            (task, self._board.index.tasks[task].attempts[-1].number)
+            for task in self._board.proxies.sending(asked.holder)
+            if task in self._board.index.forwarding
         ]
         return [task for task, number in attempts if asked.sending.get(task) != number]
 
     def _first_waiting(self, holder: InstanceId) -> list[TaskId]:
-        return [task for _, task in islice(merge(*self._board.lanes.of_holder(holder)), LISTED_COUNT)]
+        return [task for _, task in islice(merge(*self._board.queue.of_holder(holder)), LISTED_COUNT)]
 
     async def _begin_all(self, poll: Poll) -> dict[TaskId, PlaceReply]:
         """Begin the attempts for which slots are reserved, side by side; those that fail are not spoken of."""
@@ -200,7 +200,7 @@ class Placer:
 
     async def _say(self, task_id: TaskId, holder: InstanceId) -> PlaceReply:
         """Say what is true of a task now."""
-        task = self._board.visible(task_id, None)
+        task = self._board.index.visible(task_id, None)
         if task is None:
             return await self._not_active(task_id)
         if task.holder != holder:
@@ -217,14 +217,14 @@ class Placer:
             return NotWaiting(state=None, removed=isinstance(error, Removed))
 
     def _waiting(self, task: Task) -> Waiting:
-        because = self._board.why_waiting(task, self._ledger.instant())
-        return Waiting(position=self._board.waiting.position(key_of(task)), reason=because)
+        because = self._board.reasons.why_waiting(task, self._ledger.instant())
+        return Waiting(position=self._board.index.waiting.position(key_of(task)), reason=because)
 
     # --- PLACE_TASK ------------------------------------------------------------------------------------------------
 
     async def place(self, asked: PlaceTask) -> PlaceReply:
         """Say where a task goes now; the same answer again until the attempt is over."""
-        task = self._board.visible(asked.task, None)
+        task = self._board.index.visible(asked.task, None)
         if task is not None and task.holder != asked.holder:
             raise Refused(f"{asked.task} is held by another proxy")
         if task is None or task.state is not TaskState.WAITING:
@@ -232,7 +232,7 @@ class Placer:
         self.heard(asked.holder)
         self._hints.asked(asked.holder)
         self._walk()
-        made = self._board.reserve_one(task, self._ledger.instant())
+        made = self._board.reservations.reserve_one(task, self._ledger.instant())
         return await self._begin(made, asked.ahead) if made else await self._say(task.id, asked.holder)
 
     # --- attempts --------------------------------------------------------------------------------------------------
@@ -244,19 +244,23 @@ class Placer:
             return await self._write_down(made, ahead, renews_first=renews_first)
         finally:
             self._beginning.discard(made.task)
-            if made.task not in self._ledger.doubtful and self._board.reserved.get(made.task) is made:
-                self._board.release(made.task)
+            if made.task not in self._ledger.doubtful and self._board.reservations.made.get(made.task) is made:
+                self._board.reservations.release(made.task)
                 self._ledger.room.set()
 
     async def _write_down(self, made: Reservation, ahead: SentAhead | None, *, renews_first: bool) -> PlaceReply:
-        task = self._board.tasks[made.task]
+        task = self._board.index.tasks[made.task]
         goes_on = ahead if ahead and fits(ahead, task, made) else None
         node_task = goes_on.node_task_id if goes_on else NodeTaskId(self._new_id() if task.attempts else task.id)
         now_ms, epoch = self._ledger.now_ms(), self._ledger.office.epoch
 
         def decide(now: Task) -> Task:
             node = self._board.nodes.get(made.node)
-            if now.state is not TaskState.WAITING or self._board.reserved.get(now.id) is not made or node is None:
+            if (
+                now.state is not TaskState.WAITING
+                or self._board.reservations.made.get(now.id) is not made
+                or node is None
+            ):
                 return now
             return placed(now, node.record, node_task, now_ms, epoch, ahead=goes_on is not None)
 
@@ -264,26 +268,30 @@ class Placer:
         begun = record.task.attempt
         ours = begun is not None and begun.node_task_id == node_task and record.task.state is TaskState.FORWARDING
         if ours:
-            self._board.awaits_holder(made.task, renews_first=renews_first)
+            self._board.index.forwarding[made.task].await_holder(renews_first=renews_first)
             await self._voice.of_task(TASK_PLACED, record.task, reason=made.reason)
         if record.task.state is TaskState.WAITING:
             return self._waiting(record.task)
         return self._answer_again(made.task, again=not ours)
 
     def _answer_again(self, task_id: TaskId, *, again: bool = True) -> PlaceReply:
-        task = self._board.visible(task_id, None)
+        task = self._board.index.visible(task_id, None)
         attempt = task.attempt if task else None
         if task is None or task.state is not TaskState.FORWARDING or attempt is None:
-            return NotWaiting(state=task.state if task else None, removed=task_id in self._board.tasks and task is None)
+            return NotWaiting(
+                state=task.state if task else None, removed=task_id in self._board.index.tasks and task is None
+            )
         node = self._board.nodes.get(attempt.node)
         if attempt.state is AttemptState.UNCERTAIN or node is None:
-            return Waiting(position=1, reason=f"asking {self._board.name_of(attempt.node)} whether it has the task")
-        self._board.forwarding[task.id].heard_at = self._ledger.instant()
+            return Waiting(
+                position=1, reason=f"asking {self._board.nodes.name_of(attempt.node)} whether it has the task"
+            )
+        self._board.index.forwarding[task.id].hear(self._ledger.instant())
         return Placed(
             node=node.record,
             attempt=attempt.number,
             node_task_id=attempt.node_task_id,
-            revision=self._board.revisions[task.id],
+            revision=self._board.index.revisions[task.id],
             epoch=self._ledger.office.epoch,
             ahead=attempt.ahead,
             again=again,

@@ -191,7 +191,7 @@ class Hints:
             lane
             for holder in self._asked
             if not self._polls.of(holder)
-            for lane in self._board.lanes.of_holder(holder)
+            for lane in self._board.queue.of_holder(holder)
             if self._board.nodes.free_for(lane.need)
         ]
         return tuple(task for _, task in islice(merge(*lanes), HINTED_COUNT))
@@ -219,9 +219,9 @@ class Aimer:
         return NoAim(reason=found.reason) if isinstance(found, Nowhere) else Aimed(node=found.record)
 
     def _found(self, asked: AimUpload) -> NodeState | Nowhere:
-        if asked.task in self._board.tasks:
+        if asked.task in self._board.index.tasks:
             return Nowhere("it is committed")
-        if not self._board.allowance.left_count(asked.owner):
+        if not self._board.quota.left_count(asked.owner):
             self.aims.drop(asked.task)
             return Nowhere("as many tasks of this user are under way as may be")
         need = Need(images_count=asked.images_count, task=asked.task)

@@ -16,9 +16,8 @@ from libs.common.clocks import Instant, Now
 from libs.common.model import Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.scheduler.events import Voice
-from services.scheduler.placement.core.cluster_state import HOLDER_BUSY
 from services.scheduler.placement.core.supply import Rental, has_prospect, was_refused, why_hopeless
-from services.scheduler.placement.core.waiting import gone_beyond, patience_s
+from services.scheduler.placement.core.waiting import HOLDER_BUSY, gone_beyond, patience_s
 from services.scheduler.records.core import Key, key_of
 from services.scheduler.records.handlers.task_store import Ledger
 from services.scheduler.registry.ranking import need_of
@@ -44,10 +43,10 @@ class Explainer:
 
     async def explain(self) -> None:
         """Look at the next waiting tasks; after the last begin with the first."""
-        page = tuple(islice(self._board.waiting.behind(self._last), LOOKED_AT_COUNT))
-        self._last = key_of(self._board.tasks[page[-1]]) if len(page) == LOOKED_AT_COUNT else None
+        page = tuple(islice(self._board.index.waiting.behind(self._last), LOOKED_AT_COUNT))
+        self._last = key_of(self._board.index.tasks[page[-1]]) if len(page) == LOOKED_AT_COUNT else None
         written_count = 0
-        for task in [self._board.tasks[task] for task in page if task in self._board.lanes]:
+        for task in [self._board.index.tasks[task] for task in page if task in self._board.queue]:
             written_count += await self._explain(task)
             if written_count == WRITTEN_COUNT:
                 self._last = key_of(task)
@@ -55,7 +54,7 @@ class Explainer:
 
     async def _explain(self, task: Task) -> bool:
         """Say why a task waits; whether that was news."""
-        if task.holder in self._board.holders.away:
+        if task.holder in self._board.proxies.away:
             if task.waiting_because == HOLDER_AWAY:
                 return False
             await self._say_holder_is_away(task)
@@ -64,7 +63,10 @@ class Explainer:
         if self._has_lost_patience(task, now):
             await self._ledger.change(task.id, gone_beyond)
             return True
-        because, word = self._board.why_waiting(task, now.instant), self._board.supply.word(task.id, now.instant)
+        because, word = (
+            self._board.reasons.why_waiting(task, now.instant),
+            self._board.supply.word(task.id, now.instant),
+        )
         if (
             self._is_about_to_begin(task, because, now.instant)
             or waiting_because(task, because, now.wall_ms, word) == task
@@ -75,19 +77,21 @@ class Explainer:
 
     def _has_lost_patience(self, task: Task, now: Now) -> bool:
         """Whether a sub-model has waited for as long as it counts as running. One that was tried is under way somehow."""
-        if task.id not in self._board.submodels or task.attempts or self._board.supply.helps((task.id,), now.instant):
+        if (
+            task.id not in self._board.submodels.counted
+            or task.attempts
+            or self._board.supply.helps((task.id,), now.instant)
+        ):
             return False
         longest_s = patience_s(task)
         return now.instant - now.since(task.committed_at_ms, 2 * longest_s) > longest_s
 
     def _is_about_to_begin(self, task: Task, because: str, now: Instant) -> bool:
         """Whether it waits only because its holder is just about to ask."""
-        return because != HOLDER_BUSY and self._board.not_before.get(task.id, now) <= now and self._has_slot(task)
+        return because != HOLDER_BUSY and self._board.index.not_before.get(task.id, now) <= now and self._has_slot(task)
 
     def _has_slot(self, task: Task) -> bool:
-        held_back = self._board.foresight.why_held(task.id) is not None or not self._board.allowance.left_count(
-            task.owner
-        )
+        held_back = self._board.foresight.why_held(task.id) is not None or not self._board.quota.left_count(task.owner)
         return not held_back and self._board.nodes.has_room and self._board.nodes.free_for(need_of(task)) is not None
 
     async def _say_holder_is_away(self, task: Task) -> None:
@@ -112,7 +116,7 @@ class Hopeless:
         self._silence_s = silence_s
         self._refused: dict[TaskId, Instant | None] = {}
         """Since when each has had no prospect but an autoscaler that is silent; None: it has one."""
-        for task in ledger.board.tasks.values():
+        for task in ledger.board.index.tasks.values():
             self._noticed(None, task)
         ledger.noticed.append(self._noticed)
 
@@ -123,7 +127,7 @@ class Hopeless:
     async def check(self) -> None:
         """End those that have no prospect any more."""
         for task_id in list(self._refused):
-            task = self._board.tasks.get(task_id)
+            task = self._board.index.tasks.get(task_id)
             if task is not None and self._is_over(task):
                 await self._end(task)
 

@@ -20,7 +20,7 @@ from libs.common.messages import TaskSummary
 from libs.common.model import Ended, NodeId, Owner, Task, TaskId, TaskState
 from libs.common.patience import Slices
 from libs.common.ports import Bucket
-from services.scheduler.placement.core.cluster_state import Board
+from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.records.core import Key, key_of
 from services.scheduler.records.ports import EndedIndex, row_of
 
@@ -35,7 +35,9 @@ LOADED_WITHIN_S: Final = 4.0
 class Archive:
     """Ended tasks. All writes of one task come from the ledger, under the task's lock."""
 
-    def __init__(self, ended: Bucket[Ended], index: EndedIndex, board: Board, instant: Callable[[], Instant]) -> None:
+    def __init__(
+        self, ended: Bucket[Ended], index: EndedIndex, board: ClusterState, instant: Callable[[], Instant]
+    ) -> None:
         self._ended = ended
         self._index = index
         self._board = board
@@ -96,7 +98,7 @@ class Archive:
             for first in range(0, len(page), ROWS_COUNT):
                 await slices.turn()
                 tasks = [entry.value.task for entry in page[first : first + ROWS_COUNT]]
-                stale.extend(task.id for task in tasks if task.id in self._board.tasks)
+                stale.extend(task.id for task in tasks if task.id in self._board.index.tasks)
                 self._learn(tasks)
         self._loaded.set()
         self._written.clear()
@@ -106,7 +108,7 @@ class Archive:
     def _learn(self, tasks: Sequence[Task]) -> None:
         """Take tasks into the index; one that is active, or has been written since it was read, stays out."""
         now = self._instant()
-        kept = [task for task in tasks if task.id not in self._board.tasks and task.id not in self._written]
+        kept = [task for task in tasks if task.id not in self._board.index.tasks and task.id not in self._written]
         self._index.add([row_of(task, task_summary(self._board, task, now)) for task in kept])
         for task in kept:
             if task.state is TaskState.COMPLETED:
@@ -147,9 +149,9 @@ SHOWN_LENGTH: Final = 300
 """Longest text of a task in a list; a page of them has to fit a message."""
 
 
-def task_summary(board: Board, task: Task, now: Instant) -> TaskSummary:
+def task_summary(board: ClusterState, task: Task, now: Instant) -> TaskSummary:
     """Show a task in a list."""
-    last, known = task.attempt, board.observed.get(task.id, task.known)
+    last, known = task.attempt, board.index.observed.get(task.id, task.known)
     node = board.nodes.get(last.node) if last else None
     waits = task.state is TaskState.WAITING
     return TaskSummary(
@@ -164,8 +166,8 @@ def task_summary(board: Board, task: Task, now: Instant) -> TaskSummary:
         node=last.node if last else None,
         node_name=node.record.name if node else "",
         attempts_count=len(task.attempts),
-        position=board.waiting.position(key_of(task)) if waits else None,
-        reason=board.why_waiting(task, now) if waits else task.error[:SHOWN_LENGTH],
+        position=board.index.waiting.position(key_of(task)) if waits else None,
+        reason=board.reasons.why_waiting(task, now) if waits else task.error[:SHOWN_LENGTH],
         has_owner=bool(task.owner),
         seen_at_ms=known.seen_at_ms if known else None,
     )

@@ -37,7 +37,7 @@ class Memory:
         """Remember what a term knew that is over."""
         self._incarnation = incarnation
         self._nodes = tuple(node.record for node in ledger.board.nodes)
-        self._tasks = tuple(ledger.board.tasks.values())
+        self._tasks = tuple(ledger.board.index.tasks.values())
         self._until = ledger.instant() + BELIEVED_S
 
     async def give_back(self, incarnation: IncarnationId, ledger: Ledger) -> None:

@@ -35,7 +35,7 @@ from libs.common.model import Ended, Node, NodeId, Owner, Task, TaskId, Tombston
 from libs.common.patience import Slices
 from libs.common.ports import Bucket, Bus
 from services.scheduler.leadership import Office
-from services.scheduler.placement.core.cluster_state import Board
+from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.records.core import key_of
 from services.scheduler.records.handlers.archive import Archive
 from services.scheduler.records.ports import EndedIndex
@@ -60,7 +60,7 @@ class Stores:
 class Ledger:
     """The board and the records that it mirrors."""
 
-    def __init__(self, board: Board, stores: Stores, archive: Archive, clock: Clock, office: Office) -> None:
+    def __init__(self, board: ClusterState, stores: Stores, archive: Archive, clock: Clock, office: Office) -> None:
         self.board = board
         self.archive = archive
         self.office = office
@@ -87,7 +87,7 @@ class Ledger:
         self._locks: WeakValueDictionary[TaskId, asyncio.Lock] = WeakValueDictionary()
 
     @classmethod
-    async def open(cls, bus: Bus, board: Board, index: EndedIndex, clock: Clock, office: Office) -> "Ledger":
+    async def open(cls, bus: Bus, board: ClusterState, index: EndedIndex, clock: Clock, office: Office) -> "Ledger":
         """Read what is active, oldest first, letting others have their turn. What is in no record (liveness, promises) begins anew."""
         stores = Stores(await bus.bucket(TASKS), await bus.bucket(NODES), await bus.bucket(TOMBSTONES))
         archive = Archive(await bus.bucket(ENDED), index, board, clock.instant)
@@ -100,11 +100,11 @@ class Ledger:
         tasks = await ledger._tasks.load()
         ledger.unreadable.update(map(TaskId, tasks.unreadable))
         for entry in sorted(tasks.values(), key=lambda entry: key_of(entry.value)):
-            board.put(entry.value, entry.revision, ledger.now())
-            if board.tasks[entry.value.id] != entry.value:
+            board.index.put(entry.value, entry.revision, ledger.now())
+            if board.index.tasks[entry.value.id] != entry.value:
                 ledger.outdated.append(entry.value.id)
             await slices.turn()
-        log.info("records read", nodes=len(nodes), tasks=len(board.tasks), waiting=len(board.waiting))
+        log.info("records read", nodes=len(nodes), tasks=len(board.index.tasks), waiting=len(board.index.waiting))
         ledger.room.set()
         ledger.news.set()
         return ledger
@@ -125,7 +125,7 @@ class Ledger:
 
     def next_commit_ms(self) -> WallMs:
         """Give out the time of a commit."""
-        return self.board.next_commit_ms(self.now_ms())
+        return self.board.index.next_commit_ms(self.now_ms())
 
     # --- tasks -----------------------------------------------------------------------------------------------------
 
@@ -140,9 +140,9 @@ class Ledger:
 
     def record(self, task: TaskId) -> TaskRecord:
         """Find a task with its revision. Raises NotFound."""
-        if task not in self.board.tasks:
+        if task not in self.board.index.tasks:
             raise NotFound(f"{task} not found")
-        return TaskRecord(task=self.board.tasks[task], revision=self.board.revisions[task])
+        return TaskRecord(task=self.board.index.tasks[task], revision=self.board.index.revisions[task])
 
     async def find(self, task: TaskId, owner: Owner | None = None) -> TaskRecord:
         """Find a task for whoever asks, active or ended. Raises NotFound, Removed, BusFailed."""
@@ -153,10 +153,10 @@ class Ledger:
 
     async def lookup(self, task: TaskId) -> TaskRecord | None:
         """Find a task, wherever its record is. Raises BusFailed."""
-        if task in self.board.tasks:
+        if task in self.board.index.tasks:
             return self.record(task)
         ended = await self.archive.find(task)
-        if task in self.board.tasks:  # it was brought back meanwhile
+        if task in self.board.index.tasks:  # it was brought back meanwhile
             return self.record(task)
         return TaskRecord(task=ended.task, revision=ended.revision, archived=True) if ended else None
 
@@ -218,18 +218,18 @@ class Ledger:
 
     async def put_away(self, task: TaskId) -> bool:
         """Move a task that has settled to the archive; its lock is held. Whether it is there. Raises BusFailed."""
-        known = self.board.tasks.get(task)
+        known = self.board.index.tasks.get(task)
         if known is None or not is_settled(known):
             return known is None
         self.office.require()
-        ended = Ended(task=compacted(known), revision=self.board.revisions[task])
+        ended = Ended(task=compacted(known), revision=self.board.index.revisions[task])
         await self.archive.put(ended)
         try:
             await self._tasks.delete(task, ended.revision)
         except Conflict:
             await self.read_again(task)
             await self._drop_twin(task)
-            return task not in self.board.tasks
+            return task not in self.board.index.tasks
         except BusFailed:
             self.doubtful.add(task)
             raise
@@ -239,7 +239,7 @@ class Ledger:
     def _archived(self, task: Task) -> None:
         """Take a task off the board: it is in the archive, and not among the active ones any more."""
         self.archive.take_in(task)
-        self.board.drop(task.id)
+        self.board.index.drop(task.id)
 
     async def tombstone(self, task: TaskId) -> Tombstone | None:
         """Find what is left of a task that was removed. Raises BusFailed."""
@@ -250,7 +250,7 @@ class Ledger:
         """Make the error for a task that is not to be seen: was it removed, or does nobody know? Raises BusFailed, Unreadable."""
         if task in self.unreadable:
             raise Unreadable(f"{task} was written by a later version; this one cannot read it")
-        known = self.board.tasks.get(task)
+        known = self.board.index.tasks.get(task)
         gone = (known if known.removed else None) if known else await self.tombstone(task)
         if gone is not None and (owner is None or may_touch(owner, gone.owner)):
             return Removed(f"{task} was removed")
@@ -266,14 +266,14 @@ class Ledger:
         if known is None or known.archived:
             return
         try:
-            await self._tasks.delete(task, self.board.revisions.get(task))
+            await self._tasks.delete(task, self.board.index.revisions.get(task))
         except Conflict:
             await self.read_again(task)
             return
         except BusFailed:
             self.doubtful.add(task)
             raise
-        self._take_in(self.board.tasks.get(task), None, 0)
+        self._take_in(self.board.index.tasks.get(task), None, 0)
 
     async def read_again(self, task: TaskId) -> None:
         """Take in what the record says now; one that has disappeared without a tombstone is written again. Raises BusFailed."""
@@ -289,25 +289,25 @@ class Ledger:
         if entry is None and await self._is_lost(task):
             await self._restore(task)
             return
-        self._take_in(self.board.tasks.get(task), entry.value if entry else None, entry.revision if entry else 0)
+        self._take_in(self.board.index.tasks.get(task), entry.value if entry else None, entry.revision if entry else 0)
         self.doubtful.discard(task)
 
     async def _is_archived(self, task: TaskId) -> bool:
         """Whether a task that is no longer among the active ones was moved to the archive, by us or by a predecessor."""
         ended = await self.archive.find(task)
-        if ended is None or ended.revision != self.board.revisions.get(task, ended.revision):
+        if ended is None or ended.revision != self.board.index.revisions.get(task, ended.revision):
             return False
         self._archived(ended.task)
         self.doubtful.discard(task)
         return True
 
     async def _is_lost(self, task: TaskId) -> bool:
-        known = self.board.tasks.get(task)
+        known = self.board.index.tasks.get(task)
         return known is not None and not known.removed and await self.tombstone(task) is None
 
     async def _restore(self, task: TaskId) -> None:
         self.office.require()
-        known = self.board.tasks[task]
+        known = self.board.index.tasks[task]
         log.error("record has disappeared and is written again", task=task, state=str(known.state))
         try:
             revision = await self._tasks.create(task, known)
@@ -320,8 +320,8 @@ class Ledger:
         """Whether a record is still at a revision. Others may see a write before we have its answer. Raises BusFailed."""
         if self._is_being_written(task) and (entry := await self._tasks.get(task)) is not None:
             return entry.revision == revision
-        if task in self.board.tasks:
-            return self.board.revisions[task] == revision
+        if task in self.board.index.tasks:
+            return self.board.index.revisions[task] == revision
         ended = await self.archive.find(task)
         return ended is not None and ended.revision == revision
 
@@ -333,8 +333,8 @@ class Ledger:
         """Wait until what is in memory is no older than what others may have seen. Raises BusFailed."""
         if self._is_being_written(task):
             entry = await self._tasks.get(task)
-            if entry is not None and entry.revision > self.board.revisions.get(task, 0):
-                self._take_in(self.board.tasks.get(task), entry.value, entry.revision)
+            if entry is not None and entry.revision > self.board.index.revisions.get(task, 0):
+                self._take_in(self.board.index.tasks.get(task), entry.value, entry.revision)
 
     async def settle_doubts(self) -> None:
         """Read again what was written without an answer."""
@@ -348,19 +348,19 @@ class Ledger:
     async def renew(self, task: TaskId) -> None:
         """Write an active task's record as this version does; nothing else changes. Raises BusFailed."""
         async with self.holding(task):
-            known = self.board.tasks.get(task)
+            known = self.board.index.tasks.get(task)
             if known is None:
                 return
             self.office.require()
             try:
-                revision = await self._tasks.update(task, known, self.board.revisions[task])
+                revision = await self._tasks.update(task, known, self.board.index.revisions[task])
             except Conflict:
                 await self.read_again(task)
             except BusFailed:
                 self.doubtful.add(task)
                 raise
             else:
-                self.board.revisions[task] = revision
+                self.board.index.rewritten(task, revision)
 
     async def forget_deleted(self) -> int:
         """Remove what deletions by older versions have left for ever; how many there were. Raises BusFailed."""
@@ -378,9 +378,9 @@ class Ledger:
 
     def _take_in(self, before: Task | None, after: Task | None, revision: int) -> None:
         if after is not None:
-            self.board.put(after, revision, self.now())
+            self.board.index.put(after, revision, self.now())
         elif before is not None:
-            self.board.drop(before.id)
+            self.board.index.drop(before.id)
         for noticed in self.noticed:
             noticed(before, after)
         if before is None or after is None or before.state is not after.state:
@@ -411,7 +411,7 @@ class Ledger:
 
     def is_needed(self, node: NodeId) -> bool:
         """Whether a task lies on this node, ended ones too, or the node has still to be told something."""
-        return self.board.is_needed(node) or self.archive.may_hold(node)
+        return self.board.index.is_needed(node) or self.archive.may_hold(node)
 
     async def drop_node(self, node: NodeId) -> None:
         """Delete a node's record. One that has changed meanwhile is read again and stays."""
@@ -439,7 +439,9 @@ class Ledger:
 
     def _take_in_node(self, record: Node, revision: int) -> NodeState:
         self._node_revisions[record.id] = revision
-        node = self.board.put_node(record, self.instant())
+        node = self.board.nodes.put(record, self.instant())
+        for task in self.board.index.under_way_on(record.id):  # they knew it before it was registered
+            self.board.nodes.occupy(record.id, task)
         self._nodes_changed()
         return node
 
@@ -455,13 +457,13 @@ class Ledger:
         async with self._tasks.watch_revisions() as changes:
             async for seen in changes:
                 task = TaskId(seen.key)
-                is_news = task in self.board.tasks or not seen.gone
-                if is_news and seen.revision > self.board.revisions.get(task, 0):
+                is_news = task in self.board.index.tasks or not seen.gone
+                if is_news and seen.revision > self.board.index.revisions.get(task, 0):
                     await self._look_again(task, seen.revision)
 
     async def _look_again(self, task: TaskId, revision: int) -> None:
         async with self.holding(task):
-            if revision > self.board.revisions.get(task, 0):
+            if revision > self.board.index.revisions.get(task, 0):
                 with contextlib.suppress(Unreadable):
                     await self.read_again(task)
 

@@ -66,7 +66,9 @@ class Absences:
     async def check(self) -> None:
         """Fail what has been waiting for its holder for too long."""
         now, limit_s = self._ledger.now(), self._limit_h * HOUR_S
-        waiting = [task for task in map(self._board.tasks.get, self._board.waiting) if task and self._waits(task)]
+        waiting = [
+            task for task in map(self._board.index.tasks.get, self._board.index.waiting) if task and self._waits(task)
+        ]
         self._since.keep({task.id for task in waiting})
         for task in waiting:
             since = self._since.since(task.id, task.holder_away_since_ms, now, limit_s - seen_s(limit_s))
@@ -74,7 +76,7 @@ class Absences:
                 await self._abandon(task)
 
     def _waits(self, task: Task) -> bool:
-        return bool(task.holder_away_since_ms) and task.holder in self._board.holders.away
+        return bool(task.holder_away_since_ms) and task.holder in self._board.proxies.away
 
     # --- a holder without the photos ---------------------------------------------------------------------------------
 

@@ -68,7 +68,7 @@ class ActionHandlers:
                 return await self._cancel_ended(found.task)
             cleanup = await self._stop(found.task)
             kept = cleanup is Cleanup.NONE and await self._keep_console(await self.find(asked))
-            kept = kept or await self._consoles.keep_seen(asked.task, self._board.observed.get(asked.task))
+            kept = kept or await self._consoles.keep_seen(asked.task, self._board.index.observed.get(asked.task))
             record = await self._ledger.write(asked.task, lambda task: self._canceled(task, cleanup, kept=kept))
         await self._voice.of_task(TASK_FINISHED, record.task, reason="canceled")
         return record
@@ -84,7 +84,7 @@ class ActionHandlers:
     def _canceled(self, task: Task, cleanup: Cleanup, *, kept: bool) -> Task:
         if task.state.ended:
             return task
-        return with_console(canceled(self._board.final(task), cleanup, self._ledger.now_ms()), kept=kept)
+        return with_console(canceled(self._board.index.final(task), cleanup, self._ledger.now_ms()), kept=kept)
 
     async def _keep_console(self, task: Task) -> bool:
         """Keep what a running task has written; its node has just answered."""

@@ -54,7 +54,7 @@ class Observer:
 
     def __repr__(self) -> str:
         """Show how many tasks are observed."""
-        return f"Observer({len(self._board.observed)})"
+        return f"Observer({len(self._board.index.observed)})"
 
     @classmethod
     async def open(cls, bus: Bus, ledger: Ledger) -> "Observer":
@@ -71,16 +71,16 @@ class Observer:
         return observer
 
     def _remember(self, task_id: TaskId, seen: Observation) -> None:
-        task = self._board.tasks.get(task_id)
-        shown = self._board.shown(task).with_seen(seen) if task else None
+        task = self._board.index.tasks.get(task_id)
+        shown = self._board.index.shown(task).with_seen(seen) if task else None
         if shown is not None and shown.known is seen.known:
-            self._board.observed[task_id] = seen.known
+            self._board.index.observe(task_id, seen.known)
         elif task is None or task.state is not TaskState.RUNNING:
             self._over.set(task_id, self._ledger.instant() + LINGER_S)
 
     async def note(self, task: Task, known: LastKnown) -> None:
         """Take in what was seen of a running task, and write it if that is due."""
-        self._board.observed[task.id] = known
+        self._board.index.observe(task.id, known)
         now = self._ledger.instant()
         written, at = self._written.get(task.id, (None, now))
         if not is_due(written, known, now - at):

@@ -56,7 +56,7 @@ class ReadHandlers:
         """Show one task."""
         await self._ledger.settle(asked.task)
         record = await self._ledger.find(asked.task, asked.owner)
-        return msgspec.structs.replace(record, task=self._board.shown(record.task))
+        return msgspec.structs.replace(record, task=self._board.index.shown(record.task))
 
     async def confirm(self, asked: ConfirmTasks) -> TasksConfirmed:
         """Say which of these records have changed since they were seen. Raises BusFailed when that cannot be said."""
@@ -78,14 +78,16 @@ class ReadHandlers:
         """Name an owner's tasks in the order of their commits. Raises BusFailed while the ended ones are being read."""
         await self._archive.until_loaded()
         after = self._place(asked.after)
-        active = (key_of(task) for task in self._behind(self._board.of_owner.get(asked.owner), asked.owner, after))
+        active = (
+            key_of(task) for task in self._behind(self._board.index.of_owner.get(asked.owner), asked.owner, after)
+        )
         ended = self._archive.ids(asked.owner, after, MOST_IDS_COUNT + 1)
         page = [task for _, task in islice(merge(active, ended), MOST_IDS_COUNT + 1)]
         return TaskIds(tasks=tuple(page[:MOST_IDS_COUNT]), more=len(page) > MOST_IDS_COUNT)
 
     async def read_console(self, asked: ReadConsole) -> Console:
         """Show the console: what was kept of an ended task, else the node's, else what was last seen of it."""
-        task = self._board.shown((await self._ledger.find(asked.task, asked.owner)).task)
+        task = self._board.index.shown((await self._ledger.find(asked.task, asked.owner)).task)
         from_line = node_line(task, asked.from_line)
         lines, count = await self._lines(task, from_line)
         return Console(lines=cut(assembled(task, asked.from_line, lines, count), from_end=asked.from_line < 0))
@@ -118,24 +120,24 @@ class ReadHandlers:
     def _active(self, asked: ListTasks, after: Key | None) -> Iterator[TaskSummary]:
         now = self._ledger.instant()
         if asked.node is not None:
-            order = self._board.on_node.get(asked.node)
+            order = self._board.index.on_node.get(asked.node)
         elif asked.owner is not None:
-            order = self._board.of_owner.get(asked.owner)
+            order = self._board.index.of_owner.get(asked.owner)
         else:
-            order = self._board.all
+            order = self._board.index.all
         for task in self._behind(order, asked.owner, after):
             yield task_summary(self._board, task, now)
 
     def _behind(self, order: Ordered | None, owner: Owner | None, after: Key | None) -> Iterator[Task]:
         for task_id in order.behind(after) if order else ():
-            if (task := self._board.visible(task_id, owner)) is not None:
+            if (task := self._board.index.visible(task_id, owner)) is not None:
                 yield task
 
     def _place(self, after: TaskId | None) -> Key | None:
         """Find where a page begins."""
         if after is None:
             return None
-        task = self._board.tasks.get(after)
+        task = self._board.index.tasks.get(after)
         return key_of(task) if task else self._archive.key_of(after)
 
 

@@ -61,7 +61,7 @@ class Cleaner:
 
     async def tell_nodes(self, crew: Crew) -> None:
         """Tell every node that can be reached what it has still to be told; each one by itself."""
-        for node_id, tasks in list(self._board.to_clean.items()):
+        for node_id, tasks in list(self._board.index.to_clean.items()):
             node = self._board.nodes.get(node_id)
             if tasks and (node is None or node.online) and node_id not in self._under_way:
                 self._under_way.add(node_id)
@@ -79,7 +79,7 @@ class Cleaner:
 
     async def clean(self, task_id: TaskId, node_id: NodeId) -> None:
         """Tell one node about one task, whose lock is held; forget a removed task when no node has to be told any more."""
-        task = self._board.tasks.get(task_id)
+        task = self._board.index.tasks.get(task_id)
         for attempt in task.attempts if task else ():
             if attempt.node == node_id and attempt.cleanup is not Cleanup.NONE and await self._told(attempt):
                 await self._ledger.write(task_id, cleaned(attempt.number))
@@ -87,7 +87,7 @@ class Cleaner:
 
     async def forget_if_done(self, task_id: TaskId) -> None:
         """Delete the record of a removed task (its lock is held) when nothing is left to be told."""
-        task = self._board.tasks.get(task_id)
+        task = self._board.index.tasks.get(task_id)
         if task and is_done_with(task):
             await self._forget(task, "removed")
 
@@ -126,9 +126,9 @@ class Cleaner:
     async def forget_old(self) -> None:
         """Delete records of tasks that ended long ago (the nodes have their own retention), or whose removal was interrupted."""
         before_ms = self._oldest_ms()
-        for task in [task for task in self._board.tasks.values() if self._is_old(task, before_ms)]:
+        for task in [task for task in self._board.index.tasks.values() if self._is_old(task, before_ms)]:
             async with self._ledger.holding(task.id):
-                if self._is_old(self._board.tasks.get(task.id), before_ms):
+                if self._is_old(self._board.index.tasks.get(task.id), before_ms):
                     await self._forget(task, "removed" if task.removed else "ended long ago")
         while await self._forget_archived(before_ms) == SLICE_COUNT:
             pass
@@ -147,7 +147,7 @@ class Cleaner:
 
     async def _forget(self, task: Task, reason: str) -> None:
         await self._ledger.forget(task.id, reason, self._remembered_s)
-        if task.id not in self._board.tasks:
+        if task.id not in self._board.index.tasks:
             await self._consoles.drop(task)
             log.info("task forgotten", task=task.id, reason=reason)
 
@@ -200,7 +200,7 @@ class Archivist:
         self._ledger = ledger
         self._consoles = consoles
         self._rota: Rota[TaskId] = Rota()
-        for task in ledger.board.tasks.values():
+        for task in ledger.board.index.tasks.values():
             self._noticed(None, task)
         ledger.noticed.append(self._noticed)
 
@@ -242,7 +242,7 @@ class Archivist:
     async def _put_away(self, task_id: TaskId) -> None:
         try:
             async with self._ledger.holding(task_id):
-                task = self._ledger.board.tasks.get(task_id)
+                task = self._ledger.board.index.tasks.get(task_id)
                 if task is not None and is_settled(task):
                     await self._keep_tail(task)
                     await self._ledger.put_away(task_id)

@@ -52,8 +52,8 @@ class CommitHandlers:
         board, now_ms = self._ledger.board, self._ledger.next_commit_ms()
         images_count = images_in(asked)
         need = Need(images_count or 0, images_known=images_count is not None)
-        because = "" if self._placer.has_room(need) else board.why_not(need)
-        beyond = asked.submodel and board.is_beyond(need, self._ledger.instant())
+        because = "" if self._placer.has_room(need) else board.reasons.why_not(need)
+        beyond = asked.submodel and board.submodels.is_beyond(need, self._ledger.instant())
         try:
             return await self._ledger.create(submitted(asked, now_ms, because, beyond=beyond))
         except Conflict:

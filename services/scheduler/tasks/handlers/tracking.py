@@ -24,6 +24,7 @@ from services.scheduler.events import Voice
 from services.scheduler.forwarding.handlers import patience_of
 from services.scheduler.leadership import calm
 from services.scheduler.node_client.ports import NodeApi
+from services.scheduler.records.core import site_of
 from services.scheduler.records.handlers.task_store import Ledger
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
@@ -75,7 +76,7 @@ class Tracker:
 
     async def run(self) -> None:
         """Look for ever, beginning with everything that runs."""
-        for task in self._board.running:
+        for task in self._board.index.running:
             self._rota.set(task, self._ledger.instant())
         async with Crew(self._settings.polls_at_once_count) as crew:
             while True:
@@ -86,8 +87,8 @@ class Tracker:
 
     async def hint(self, told: FinishReported) -> None:
         """Look at a task now. Nobody has proved that the hint is true, and nobody needs to."""
-        task = self._board.by_node_task.get(told.node_task_id)
-        if task is None or task not in self._board.running:
+        task = self._board.index.by_node_task.get(told.node_task_id)
+        if task is None or task not in self._board.index.running:
             return
         if task in self._under_way:
             self._hinted.add(task)
@@ -96,7 +97,7 @@ class Tracker:
 
     async def look_at(self, task_id: TaskId) -> None:
         """Look at one task and take in what its node says."""
-        task = self._board.tasks.get(task_id)
+        task = self._board.index.tasks.get(task_id)
         if task is None or task.state is not TaskState.RUNNING:
             return
         attempt = task.attempts[-1]
@@ -105,7 +106,7 @@ class Tracker:
             await self._not_registered(task_id, attempt)
             return
         self._missing.pop(task_id, None)
-        seen = self._board.observed.get(task_id)
+        seen = self._board.index.observed.get(task_id)
         line = seen.console_count if seen else 0
         try:
             async with self._room[node.id]:
@@ -113,7 +114,7 @@ class Tracker:
         except ClusterError as error:
             log.debug("look failed", task=task_id, node=node.id, error=error.message)
             return
-        node.seen_at = self._ledger.instant()
+        self._board.nodes.heard(node, self._ledger.instant())
         if look is None:
             await self._lost(task_id, attempt, "the node does not know the task any more")
         else:
@@ -132,7 +133,7 @@ class Tracker:
 
     async def give_up(self, task_id: TaskId, ending: Ending) -> None:
         """End the attempt of a running task whose node is lost."""
-        task = self._board.tasks.get(task_id)
+        task = self._board.index.tasks.get(task_id)
         if task is not None and task.state is TaskState.RUNNING:
             await self._end(task_id, task.attempts[-1], ending)
 
@@ -140,13 +141,13 @@ class Tracker:
         attempt = looked_at.attempts[-1]
 
         def next_of(task: Task) -> Task:
-            return observed(task, known, self._board.site_of(node.id), self._patience, self._ledger.now_ms())
+            return observed(task, known, site_of(self._board.nodes, node.id), self._patience, self._ledger.now_ms())
 
         ends = next_of(looked_at).state.ended
         kept = ends and await self._keep_console(looked_at, known, node)
 
         def decide(task: Task) -> Task:
-            if not still(task, attempt) or self._board.observed.get(task.id) is not before:
+            if not still(task, attempt) or self._board.index.observed.get(task.id) is not before:
                 return task
             after = next_of(task)
             return with_console(after, kept=kept) if after.state.ended else after
@@ -155,7 +156,7 @@ class Tracker:
         if not still(record.task, attempt):
             if record.task.state is not TaskState.RUNNING:
                 await self._voice.of_end(record.task, known.error)
-        elif self._board.observed.get(record.task.id) is before:
+        elif self._board.index.observed.get(record.task.id) is before:
             await self._observer.note(record.task, known)
 
     async def _keep_console(self, task: Task, known: LastKnown, node: NodeState) -> bool:
@@ -170,24 +171,24 @@ class Tracker:
         await self._end(task_id, attempt, Ending(reason, LOST, counted=True, fatal=fatal))
 
     async def _end(self, task_id: TaskId, attempt: Attempt, ending: Ending) -> None:
-        where = self._board.name_of(attempt.node)
+        where = self._board.nodes.name_of(attempt.node)
 
         def decide(task: Task) -> Task:
             if not still(task, attempt):
                 return task
-            after = tried(self._board.final(task), ending, where, self._patience, self._ledger.now_ms())
+            after = tried(self._board.index.final(task), ending, where, self._patience, self._ledger.now_ms())
             return with_console(after, kept=kept) if after.state.ended else after
 
         before, kept = self._ledger.record(task_id), False
         if decide(before.task).state.ended:
-            kept = await self._consoles.keep_seen(task_id, self._board.observed.get(task_id))
+            kept = await self._consoles.keep_seen(task_id, self._board.index.observed.get(task_id))
         record = await self._ledger.change(task_id, decide)
         if record.task.state is not before.task.state:
             await self._voice.of_end(record.task, ending.reason)
 
     async def _start_look(self, crew: Crew, task: TaskId) -> None:
-        node = self._board.nodes.get(self._board.running[task]) if task in self._board.running else None
-        if task not in self._board.running or task in self._under_way:
+        node = self._board.nodes.get(self._board.index.running[task]) if task in self._board.index.running else None
+        if task not in self._board.index.running or task in self._under_way:
             return
         if node is not None and not node.online:
             self._rota.set(task, self._ledger.instant() + OFFLINE_S)
@@ -200,7 +201,7 @@ class Tracker:
             await calm(lambda: self.look_at(task), "track tasks")()
         finally:
             self._under_way.discard(task)
-            if task in self._board.running:
+            if task in self._board.index.running:
                 again_s = 0.0 if task in self._hinted else self._interval_s(task)
                 self._rota.set(task, self._ledger.instant() + again_s)
             self._hinted.discard(task)
@@ -209,7 +210,7 @@ class Tracker:
         return self._rhythm.interval_s(self._ledger.instant() - self._began(task))
 
     def _began(self, task: TaskId) -> Instant:
-        return self._board.began.get(task, self._ledger.instant())
+        return self._board.index.began.get(task, self._ledger.instant())
 
     def _noticed(self, before: Task | None, after: Task | None) -> None:
         if after is not None and after.state is TaskState.RUNNING:

@@ -10,7 +10,7 @@ from libs.common.messages import SubmitTask
 from libs.common.model import InstanceId, LastKnown, MachineId, Node, NodeId, NodeInfo, NodeTaskId, StatusCode, Task
 from libs.common.testing import clocks_at
 from services.scheduler.demand.core import demand_of
-from services.scheduler.placement.core.cluster_state import Board
+from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.placement.core.pace import STEP, Paces
 from services.scheduler.registry.node_state import NodeState, Ours
 from services.scheduler.task_life.attempts import Ending, Patience
@@ -29,8 +29,8 @@ class Stage:
     def __init__(
         self, *, foresees: bool = True, known: bool = True, limits: dict[str, int] | None = None, **speeds: float
     ) -> None:
-        self.board = Board(foresees=foresees)
-        self.board.holders.ask(InstanceId("p"), 1_000_000)
+        self.board = ClusterState(foresees=foresees)
+        self.board.proxies.ask(InstanceId("p"), 1_000_000)
         self.speeds = speeds
         self.now_ms = 1_000_000
         for name, speed in speeds.items():
@@ -49,15 +49,17 @@ class Stage:
 
     def commits(self, name: str, images: int = IMAGES) -> None:
         asked = SubmitTask(task=task_id(name), name=name, holder=InstanceId("p"), created_at_ms=0, images_count=images)
-        self.board.put(submitted(asked, self.board.next_commit_ms(self.now_ms), ""), 1, clocks_at(self.now_ms))
+        self.board.index.put(
+            submitted(asked, self.board.index.next_commit_ms(self.now_ms), ""), 1, clocks_at(self.now_ms)
+        )
 
     def walks(self) -> dict[str, str]:
         """Reserve what is free and begin it: task -> node."""
         begun = {}
-        for reserved in self.board.reserve_all(clocks_at(self.now_ms).instant):
+        for reserved in self.board.reservations.reserve_all(clocks_at(self.now_ms).instant):
             record = self.node(reserved.node).record
             task = placed(self.task(reserved.task), record, NodeTaskId(reserved.task), self.now_ms)
-            self.board.put(started(task, record.name, self.now_ms), 1, clocks_at(self.now_ms))
+            self.board.index.put(started(task, record.name, self.now_ms), 1, clocks_at(self.now_ms))
             begun[task.name] = str(reserved.node)
         return begun
 
@@ -67,10 +69,10 @@ class Stage:
     def ends(self, name: str) -> None:
         task = self.task(task_id(name))
         seen = LastKnown(code=StatusCode.COMPLETED)
-        self.board.put(observed(task, seen, Site("n"), Patience(), self.now_ms), 1, clocks_at(self.now_ms))
+        self.board.index.put(observed(task, seen, Site("n"), Patience(), self.now_ms), 1, clocks_at(self.now_ms))
 
     def task(self, task: str) -> Task:
-        return next(one for one in self.board.tasks.values() if one.id == task)
+        return next(one for one in self.board.index.tasks.values() if one.id == task)
 
     def held(self) -> set[str]:
         return {self.task(task).name for task in self.board.foresight.held}
@@ -129,7 +131,7 @@ def test_a_task_waits_for_a_fast_node_that_will_soon_be_free():
     stage.commits("three")
     assert stage.walks() == {}
     assert stage.held() == {"three"}
-    assert "slow:1" in stage.board.why_waiting(stage.task(task_id("three")), clocks_at(stage.now_ms).instant)
+    assert "slow:1" in stage.board.reasons.why_waiting(stage.task(task_id("three")), clocks_at(stage.now_ms).instant)
     stage.ends("one")
     assert stage.walks() == {"three": "fast"}
     assert stage.held() == set()
@@ -203,7 +205,7 @@ def test_a_task_that_was_tried_before_takes_what_is_free():
     stage.commits("fails")
     assert stage.walks() == {"fails": "fast"}
     failed = tried(stage.task(task_id("fails")), Ending("reset"), "fast:1", Patience(), stage.now_ms)
-    stage.board.put(failed, 1, clocks_at(stage.now_ms))
+    stage.board.index.put(failed, 1, clocks_at(stage.now_ms))
     stage.commits("another")
     assert stage.walks() == {"another": "fast"}
     stage.passes(5_000)
@@ -246,7 +248,7 @@ def test_a_question_does_not_give_the_declined_slot_to_who_asks():
         stage.commits(name)
     stage.walks()
     assert stage.held() == {"two"}
-    assert stage.board.reserve_one(stage.task(task_id("two")), clocks_at(stage.now_ms).instant) is None
+    assert stage.board.reservations.reserve_one(stage.task(task_id("two")), clocks_at(stage.now_ms).instant) is None
 
 
 def test_paces_are_read_from_the_records_of_ended_tasks():
@@ -254,13 +256,13 @@ def test_paces_are_read_from_the_records_of_ended_tasks():
     for number in range(6):
         before.commits(str(number))
         before.walks()
-        for task, node in list(before.board.running.items()) if number % 2 else ():
+        for task, node in list(before.board.index.running.items()) if number % 2 else ():
             seen = LastKnown(code=StatusCode.COMPLETED, processing_time_ms=round(USUAL_MS / before.speeds[str(node)]))
-            ended = observed(before.board.tasks[task], seen, Site("n"), Patience(), before.now_ms)
-            before.board.put(ended, 1, clocks_at(before.now_ms))
+            ended = observed(before.board.index.tasks[task], seen, Site("n"), Patience(), before.now_ms)
+            before.board.index.put(ended, 1, clocks_at(before.now_ms))
     after = Stage(slow=0.25, fast=1.0, known=False)
-    for ended in before.board.tasks.values():
-        after.board.put(ended, 1, clocks_at(after.now_ms))
+    for ended in before.board.index.tasks.values():
+        after.board.index.put(ended, 1, clocks_at(after.now_ms))
     after.walks()
     assert after.node("slow").pace - after.node("fast").pace > 3
 

@@ -89,7 +89,7 @@ async def test_a_holder_that_is_busy_for_long_never_counts_as_away():
                 play.clock.pass_s(5)
                 await play.renews("sent slowly", 1)
                 await play.sweeps()
-                assert HOLDER not in play.scheduler.ledger.board.holders.away
+                assert HOLDER not in play.scheduler.ledger.board.proxies.away
         assert not any("does not answer" in moment.text for moment in play.task("waits").timeline)
         answer = (await play.polls("waits", places=1, sending={"sent slowly": 1}))["waits"]
         assert answer == Waiting(position=1, reason="no free slot (1 of 2 busy)")
@@ -142,7 +142,7 @@ async def test_no_step_of_the_wall_clock_makes_a_holder_be_away():
         for hours in (2, -4):
             play.clock.step_wall_s(hours * 3600)
             await play.sweeps()
-            assert OTHER not in play.scheduler.ledger.board.holders.away
+            assert OTHER not in play.scheduler.ledger.board.proxies.away
 
 
 async def test_a_question_is_answered_when_its_task_is_canceled_or_removed():

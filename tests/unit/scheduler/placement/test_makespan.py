@@ -7,7 +7,7 @@ import pytest
 from libs.common.messages import SubmitTask
 from libs.common.model import InstanceId, LastKnown, Node, NodeId, NodeInfo, NodeTaskId, StatusCode, TaskId
 from libs.common.testing import clocks_at
-from services.scheduler.placement.core.cluster_state import Board
+from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.registry.node_state import Ours
 from services.scheduler.task_life.attempts import Patience
 from services.scheduler.task_life.transitions import Site, observed, placed, started
@@ -19,8 +19,8 @@ class Simulation:
     """Tasks that all come at once, on nodes that take `work / speed` for each."""
 
     def __init__(self, speeds: dict[str, float], work: list[float]) -> None:
-        self.board = Board()
-        self.board.holders.ask(InstanceId("p"), 1_000_000)
+        self.board = ClusterState()
+        self.board.proxies.ask(InstanceId("p"), 1_000_000)
         self.speeds = {NodeId(name): speed for name, speed in speeds.items()}
         self.work = {task_id(str(number)): amount for number, amount in enumerate(work)}
         self._ends: list[tuple[float, TaskId, NodeId]] = []
@@ -32,26 +32,30 @@ class Simulation:
         """Run to the end; when that is."""
         for task in self.work:
             asked = SubmitTask(task=task, name="x", holder=InstanceId("p"), created_at_ms=0, images_count=1)
-            self.board.put(submitted(asked, self.board.next_commit_ms(0), ""), 1, clocks_at(0))
+            self.board.index.put(submitted(asked, self.board.index.next_commit_ms(0), ""), 1, clocks_at(0))
         at = 0.0
         self._place(at)
         while self._ends:
             at, task, node = heapq.heappop(self._ends)
             done = observed(
-                self.board.tasks[task], LastKnown(code=StatusCode.COMPLETED), Site(node), Patience(), round(at * 1000)
+                self.board.index.tasks[task],
+                LastKnown(code=StatusCode.COMPLETED),
+                Site(node),
+                Patience(),
+                round(at * 1000),
             )
-            self.board.put(done, 1, clocks_at(round(at * 1000)))
+            self.board.index.put(done, 1, clocks_at(round(at * 1000)))
             self._place(at)
-        assert all(task.state.ended for task in self.board.tasks.values())
+        assert all(task.state.ended for task in self.board.index.tasks.values())
         return at
 
     def _place(self, at: float) -> None:
         now_ms = round(at * 1000)
-        for reserved in self.board.reserve_all(clocks_at(now_ms).instant):
+        for reserved in self.board.reservations.reserve_all(clocks_at(now_ms).instant):
             node = self.board.nodes.get(reserved.node)
             assert node is not None
-            task = placed(self.board.tasks[reserved.task], node.record, NodeTaskId(reserved.task), now_ms)
-            self.board.put(started(task, node.record.name, now_ms), 1, clocks_at(now_ms))
+            task = placed(self.board.index.tasks[reserved.task], node.record, NodeTaskId(reserved.task), now_ms)
+            self.board.index.put(started(task, node.record.name, now_ms), 1, clocks_at(now_ms))
             duration = self.work[reserved.task] / self.speeds[reserved.node]
             heapq.heappush(self._ends, (at + duration, reserved.task, reserved.node))
 

@@ -283,4 +283,4 @@ async def test_why_a_task_waits_is_worked_out_once_for_all_of_a_kind():
         for name in ("one", "two", "three"):
             await play.commits(name)
             await play.asks(name)
-        assert len(play.scheduler.ledger.board._reasons[1]) == 1
+        assert len(play.scheduler.ledger.board.reasons._known[1]) == 1

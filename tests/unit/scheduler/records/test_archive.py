@@ -49,7 +49,7 @@ async def test_an_ended_task_leaves_the_active_ones_after_a_while():
         await play.archives()
         assert await kept(play) == (set(), {task_id("one")})
         assert not play.has("one")
-        assert len(play.scheduler.ledger.board.all) == 0
+        assert len(play.scheduler.ledger.board.index.all) == 0
 
 
 async def test_an_archived_task_is_found_listed_and_read_also_after_a_restart():
@@ -185,7 +185,7 @@ async def test_the_inputs_of_an_archived_task_may_go():
 async def test_a_scheduler_that_died_while_it_archived_a_task_has_lost_and_doubled_nothing():
     async with a_play(a=FakeNode()) as play:
         await completes(play, "one")
-        task, revision = play.task("one"), play.scheduler.ledger.board.revisions[task_id("one")]
+        task, revision = play.task("one"), play.scheduler.ledger.board.index.revisions[task_id("one")]
         await (await play.bus.bucket(ENDED)).put(task.id, Ended(task=task, revision=revision))
         await play.starts_up()
         assert await lists(play) == ["one"]
@@ -273,7 +273,7 @@ async def test_records_of_the_version_before_are_read_and_written_anew():
         running = await tasks.get(task_id("running"))
         assert running is not None
         assert running.value.known is None
-        assert running.revision == play.scheduler.ledger.board.revisions[running.value.id]
+        assert running.revision == play.scheduler.ledger.board.index.revisions[running.value.id]
         assert (await shows(play, "running")).known is not None
         ended = {task_id("completed"), task_id("failed")}
         active, archived = await kept(play)

@@ -47,7 +47,7 @@ async def test_a_task_that_had_waited_waits_again_in_its_old_place():
         await play.loses_the_store()
         await play.adopts("younger", committed_at_ms=younger.committed_at_ms)
         await play.adopts("elder", committed_at_ms=younger.committed_at_ms - 5)
-        assert list(play.scheduler.ledger.board.waiting) == [task_id("elder"), task_id("younger")]
+        assert list(play.scheduler.ledger.board.index.waiting) == [task_id("elder"), task_id("younger")]
         assert play.task("younger").state is TaskState.WAITING
 
 

@@ -307,7 +307,7 @@ async def test_a_waiting_task_is_canceled_at_once():
     async with a_play() as play:
         await play.commits("one")
         assert (await play.cancels("one")).state is TaskState.CANCELED
-        assert len(play.scheduler.ledger.board.waiting) == 0
+        assert len(play.scheduler.ledger.board.index.waiting) == 0
 
 
 async def test_a_promised_slot_is_free_after_a_cancel():
