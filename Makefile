@@ -27,29 +27,19 @@ measured = $(BIN)/python tests/measuring/mark.py $(RAN) && \
 	{ RAN_FOLDER=$(RAN) PYTHONPATH=$(CURDIR)/tests/measuring $(1) $(ARGS); status=$$?; $(BIN)/python tests/measuring/table.py $(RAN); exit $$status; }
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast coverage check format docs fuzz bench profile simulate lock install clean
+.PHONY: help run dev test test-fast coverage check format docs fuzz bench profile simulate lock install clean
 
 help: ## List the verbs
 	@echo 'make <verb> [ARGS="..."]'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 
-run: $(VENV)/.runtime ## Start a whole cluster with two simulated nodes: http://localhost:3000 (Ctrl-C stops it)
-	@$(BIN)/clusterodm up --demo $(ARGS)
+##@ A day's work
 
-test: $(VENV)/.dev ## Run every test (browser and compose tests too, where the machine can); COVERAGE=yes: see coverage
-	@$(if $(COVERAGE),$(call measured,$(ALL_TESTS)),$(ALL_TESTS) $(ARGS))
+dev: $(VENV)/.dev ## Start a whole cluster with two simulated nodes; a service starts again when its code is saved: make dev ARGS="--port 3100"
+	@$(BIN)/python tools/dev.py $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run, in seconds, the tests that start no process: at every save
 	@$(FAST_TESTS) tests/architecture $(ARGS)
-
-coverage: $(VENV)/.dev ## Run every test, and print how much of services and libs they and the unit tests ran through: make coverage ONLY=unit
-	@$(call measured,$(if $(filter unit,$(ONLY)),$(FAST_TESTS),$(ALL_TESTS)))
-
-check: $(VENV)/.dev ## Format, lint, types and the architecture's contracts; changes nothing
-	@$(BIN)/ruff format --check .
-	@$(BIN)/ruff check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
 
 format: $(VENV)/.dev ## Bring the code into the house format
 	@$(BIN)/ruff check --fix-only --quiet .
@@ -58,6 +48,24 @@ format: $(VENV)/.dev ## Bring the code into the house format
 docs: $(VENV)/.dev ## Write anew the documents that are made from the code (tests say when they are stale)
 	@$(BIN)/python docs/write_subjects.py
 	@$(BIN)/python docs/write_service_map.py
+	@$(BIN)/python docs/write_logs.py
+
+check: $(VENV)/.dev ## Format, lint, types and the architecture's contracts; changes nothing
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+test: $(VENV)/.dev ## Run every test (browser and compose tests too, where the machine can); COVERAGE=yes: see coverage
+	@$(if $(COVERAGE),$(call measured,$(ALL_TESTS)),$(ALL_TESTS) $(ARGS))
+
+##@ Looking around
+
+run: $(VENV)/.runtime ## Start a whole cluster with two simulated nodes: http://localhost:3000 (Ctrl-C stops it)
+	@$(BIN)/clusterodm up --demo $(ARGS)
+
+coverage: $(VENV)/.dev ## Run every test, and print how much of services and libs they and the unit tests ran through: make coverage ONLY=unit
+	@$(call measured,$(if $(filter unit,$(ONLY)),$(FAST_TESTS),$(ALL_TESTS)))
 
 fuzz: $(VENV)/.fuzz ## Fuzz both roles of libs/http1 for longer than `make test` does: make fuzz MINUTES=10 ROLE=client
 	@mkdir -p data/fuzz/server data/fuzz/client
@@ -74,10 +82,12 @@ profile: $(VENV)/.bench ## Draw flame graphs of every path into docs/plots: make
 simulate: $(VENV)/.bench ## Play scheduler and autoscaler in simulated time against the best possible: make simulate ARGS=--write
 	@$(BIN)/python -m benchmarks.simulate $(ARGS)
 
-lock: $(UV) ## Bring uv.lock up to pyproject.toml: make lock ARGS=--upgrade takes newer packages
-	@VIRTUAL_ENV= $(UV) lock $(ARGS)
+##@ What is installed
 
 install: $(VENV)/.runtime ## Install what running needs into .venv, and nothing else
+
+lock: $(UV) ## Bring uv.lock up to pyproject.toml: make lock ARGS=--upgrade takes newer packages
+	@VIRTUAL_ENV= $(UV) lock $(ARGS)
 
 clean: ## Remove .venv and every cache; data/ stays
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
