@@ -9,12 +9,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from docs import write_service_map
+from docs import write_logs, write_service_map
 from docs.write_subjects import TARGET, declared, encoded, members, render
 from libs.common.messages import BucketName, Event, Request, Snapshot
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
+TOLD = sorted(set(DOCUMENTS) - {REPOSITORY / "CHANGELOG.md", *REPOSITORY.glob("docs/decisions/*.md")})
+"""What speaks of the code as it is, and not as it was."""
+PATH = re.compile(r"`((?:services|libs|deploy|docs|tests|tools|benchmarks)/[\w./-]+)(?:::(\w+))?`")
 LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
 
 
@@ -31,6 +34,33 @@ def test_the_map_of_the_services_is_that_of_their_code():
 def test_every_request_is_answered_by_its_owner(request_: Request[Any, Any]):
     answered = {message.name for message, _ in write_service_map.uses_of(request_.owner)}
     assert request_.name in answered
+
+
+def test_the_list_of_log_lines_is_that_of_the_code():
+    assert write_logs.TARGET.read_text(encoding="utf-8") == write_logs.render(), "run: make docs"
+
+
+@pytest.mark.parametrize(
+    ("code", "lines"),
+    [
+        pytest.param("log.info('node added', node=it)", [("node added", "info", ["node"])], id="a line"),
+        pytest.param("log.info(event.name, task=it)", [(write_logs.EVENT_NAME, "info", ["task"])], id="an event"),
+        pytest.param("log.debug('a' if it else 'b')", [("a", "debug", []), ("b", "debug", [])], id="one of two"),
+        pytest.param(
+            "self._log = log.bind(task=it)\nself._log.warning('failed', reason=why)",
+            [("failed", "warning", ["reason", "task"])],
+            id="a logger with fields",
+        ),
+        pytest.param(
+            "say = log.debug if it else log.warning\nsay('no answer', node=it)",
+            [("no answer", "debug", ["node"]), ("no answer", "warning", ["node"])],
+            id="one of two levels",
+        ),
+        pytest.param("client.info(node)", [], id="no logger"),
+    ],
+)
+def test_a_log_line_is_listed_with_its_fields(code: str, lines: list[tuple[str, str, list[str]]]):
+    assert list(write_logs.written_in(ast.parse(code))) == lines
 
 
 def test_a_new_request_of_a_service_shows_on_the_map():
@@ -76,6 +106,16 @@ def test_every_example_is_a_message_of_its_type(message: Any):
 def test_links_lead_somewhere(document: Path):
     targets = LINK.findall(document.read_text(encoding="utf-8"))
     assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("document", TOLD, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_files_that_are_named_exist(document: Path):
+    named = PATH.findall(document.read_text(encoding="utf-8"))
+    assert [path for path, _ in named if not (REPOSITORY / path).exists()] == []
+
+
+def test_a_commit_passes_what_make_check_holds():
+    assert "entry: make check\n" in (REPOSITORY / ".pre-commit-config.yaml").read_text(encoding="utf-8")
 
 
 def test_decisions_have_numbers_of_their_own():
