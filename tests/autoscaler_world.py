@@ -50,7 +50,7 @@ from libs.common.model import (
 from libs.common.testing import FakeClock, MemoryBus
 from libs.machinesim.cloud import Cloud
 from services.autoscaler.commands.handlers import Commands
-from services.autoscaler.config.core.configuration import Configuration, Limits, Patience
+from services.autoscaler.config.core.configuration import Configuration, ScalingLimits, StepTimeouts
 from services.autoscaler.identity.core import Identities
 from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.machines.handlers.controller import MachineController
@@ -60,7 +60,7 @@ from services.autoscaler.orders import Found, Size
 from services.autoscaler.planning.handlers import Planner
 
 TURN_MS = 5_000
-BOOT_TURNS = Patience().set_up_s * 1000 // TURN_MS + 2
+BOOT_TURNS = StepTimeouts().set_up_s * 1000 // TURN_MS + 2
 """A node that has not answered for so long is not there."""
 SIZES = (Size(slug="small", max_images=50, price_per_hour=1.0), Size(slug="large", max_images=500, price_per_hour=4.0))
 
@@ -308,7 +308,7 @@ class World:
         self.provider = provider or self.cloud
         self.scheduler = Scheduler(self)
         self.configuration = configuration or Configuration(
-            provider="test", mode="api", limits=Limits(**{"sizes": SIZES, "create_retries": 5, **limits})
+            provider="test", mode="api", limits=ScalingLimits(**{"sizes": SIZES, "create_retries": 5, **limits})
         )
         self.directory = MemoryIdentities()
         self.strangers: set[str] = set()

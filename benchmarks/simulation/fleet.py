@@ -12,7 +12,7 @@ from libs.common.messages import SupplyChanged, WaitingTask
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from libs.common.testing import clocks_at
 from services.autoscaler.cluster.core import Load
-from services.autoscaler.config.core.configuration import Limits
+from services.autoscaler.config.core.configuration import ScalingLimits
 from services.autoscaler.machine_life.history import HOUR_MS, MachineHistory
 from services.autoscaler.machine_life.life import Step, after
 from services.autoscaler.orders import Creation, Size
@@ -81,7 +81,9 @@ class Simulation:
     """One run: all tasks come at once."""
 
     def __init__(self, situation: Situation, jobs: list[Job], seed: int) -> None:
-        self.limits = Limits(**{"sizes": SIZES, "regions": ("north", "south"), "create_retries": 4, **situation.limits})
+        self.limits = ScalingLimits(
+            **{"sizes": SIZES, "regions": ("north", "south"), "create_retries": 4, **situation.limits}
+        )
         self.now_ms = self.begun_ms = 1_000_000_000
         self.ended_ms = 0
         """When the last task was done."""

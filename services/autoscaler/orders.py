@@ -76,7 +76,7 @@ class S3Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Registry:
+class DockerRegistry:
     """Where a private image is pulled from."""
 
     url: str
@@ -104,7 +104,7 @@ class Launch:
     data_mount: str = ""
     """Directory of the machine that becomes the node's data directory; empty: inside the container."""
     setup_command: str = ""
-    registry: Registry | None = None
+    registry: DockerRegistry | None = None
     s3: S3Target | None = None
     port: int = NODE_PORT
 

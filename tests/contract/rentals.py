@@ -18,7 +18,7 @@ from libs.common.model import MachineId
 from libs.common.secret import Secret
 from libs.machinesim.cloud_api_ec2 import Ec2Api
 from libs.machinesim.cloud_api_testing import TOKEN, Served, serving
-from services.autoscaler.config.core.configuration import Cloud, Patience
+from services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
 from services.autoscaler.orders import Launch, Offer, Order, S3Target, Size
 from services.autoscaler.providers.adapters.booted import Booted
 from services.autoscaler.providers.adapters.command import Command
@@ -87,7 +87,7 @@ def booted(vendor: Vendor) -> Booted:
     return Booted(vendor, poll_s=0.02, set_up_wait_s=5.0, removal_wait_s=5.0, second_look_s=0.02, listens=at_once)
 
 
-Vendors = Callable[[Cloud, httpx.AsyncBaseTransport | None, float], Vendor]
+Vendors = Callable[[CloudSettings, httpx.AsyncBaseTransport | None, float], Vendor]
 
 WEB: dict[str, tuple[Vendors, dict, str, str]] = {
     "digitalocean": (
@@ -123,7 +123,7 @@ async def web(kind: str, size: str = "", **more: object) -> AsyncIterator[Rental
     vendor, cloud, region, usual = WEB[kind]
     knobs = {"boot_s": 0.03, "delete_s": 0.03} | dict(more)
     async with serving(kind, **knobs) as served:
-        configured = Cloud(endpoint=served.url, **cloud)
+        configured = CloudSettings(endpoint=served.url, **cloud)
 
         def present() -> list[str]:
             disks = [each for each in getattr(served.kind, "disks", ()) if not each["server"]]
@@ -186,7 +186,7 @@ async def aws(**more: object) -> AsyncIterator[Rental]:
     api = await asyncio.to_thread(moto_server)
     client = moto_client(api.url)
     image = await asyncio.to_thread(moto_image, api.url)
-    cloud = Cloud(endpoint=api.url, **(AWS | {"image": image} | more))
+    cloud = CloudSettings(endpoint=api.url, **(AWS | {"image": image} | more))
 
     def here() -> list[Any]:
         groups = client.describe_instances()["Reservations"]
@@ -223,8 +223,8 @@ async def command(folder: Path) -> AsyncIterator[Rental]:
     words = {verb: (sys.executable, "-S", program, str(folder), verb) for verb in ("create", "list", "destroy")}
 
     def make(timeout_s: float = PATIENT_S) -> Booted:
-        patience = Patience(create_s=math.ceil(timeout_s), destroy_s=math.ceil(timeout_s))
-        return booted(Command(Cloud(commands=words), patience, folder, list_timeout_s=timeout_s))
+        timeouts = StepTimeouts(create_s=math.ceil(timeout_s), destroy_s=math.ceil(timeout_s))
+        return booted(Command(CloudSettings(commands=words), timeouts, folder, list_timeout_s=timeout_s))
 
     def fail(on: str, how: str, times: int = 1) -> None:
         file = folder / f"fail-{ {'delete': 'destroy'}.get(on, on) }"

@@ -17,7 +17,7 @@ from libs.common.secret import Secret
 from libs.machinesim.testing import DockerMachineSim
 from services.autoscaler.config.core.file import read
 from services.autoscaler.config.core.reader import Outside
-from services.autoscaler.orders import Launch, Offer, Order, Registry
+from services.autoscaler.orders import DockerRegistry, Launch, Offer, Order
 from services.autoscaler.providers.adapters.docker_machine.client import DockerMachine
 from services.autoscaler.providers.adapters.docker_machine.driver import Resolved
 from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, SECRETS
@@ -107,7 +107,7 @@ async def test_a_machine_is_created_set_up_and_destroyed(machines: DockerMachine
         FILES[name],
         swap_ratio=1.0,
         setup_command="test-command x",
-        registry=Registry(url="reg.example.org", username="me", password=Secret(PASSWORD)),
+        registry=DockerRegistry(url="reg.example.org", username="me", password=Secret(PASSWORD)),
     )
     with structlog.testing.capture_logs() as lines:
         found = await used.set_up(order, await used.create(order))

@@ -10,7 +10,7 @@ from libs.common.errors import ProviderFailed, Refused, Trouble
 from libs.common.secret import Secret
 from libs.machinesim.cloud_api_machines import Machine
 from libs.machinesim.cloud_api_testing import TOKEN, CloudApiProcess, serving
-from services.autoscaler.config.core.configuration import Cloud
+from services.autoscaler.config.core.configuration import CloudSettings
 from services.autoscaler.orders import Size
 from services.autoscaler.providers.adapters.booted import Booted
 from services.autoscaler.providers.adapters.digitalocean import DigitalOcean
@@ -36,7 +36,7 @@ def machine_of(rental_machines: list[Machine]) -> Machine:
 
 async def test_a_snapshot_goes_by_its_name_and_the_newest_counts():
     async with serving("digitalocean") as served:
-        cloud = Cloud(endpoint=served.url, keys=KEYS["digitalocean"], image="odm-snapshot", snapshot=True)
+        cloud = CloudSettings(endpoint=served.url, keys=KEYS["digitalocean"], image="odm-snapshot", snapshot=True)
         async with booted(DigitalOcean(cloud)) as provider:
             await provider.check()
             await provider.create(order("nyc3", Size(slug="s-1vcpu-1gb", max_images=5)))
@@ -46,7 +46,7 @@ async def test_a_snapshot_goes_by_its_name_and_the_newest_counts():
 
 async def test_the_region_is_switched_to_one_that_has_the_snapshot():
     async with serving("digitalocean") as served:
-        cloud = Cloud(endpoint=served.url, keys=KEYS["digitalocean"], image="odm-snapshot", snapshot=True)
+        cloud = CloudSettings(endpoint=served.url, keys=KEYS["digitalocean"], image="odm-snapshot", snapshot=True)
         async with booted(DigitalOcean(cloud)) as provider:
             await provider.create(order("fra1", Size(slug="s-1vcpu-1gb", max_images=5)))
         assert machine_of(served.cloud.here()).region == "ams3"
@@ -56,7 +56,7 @@ async def test_the_region_is_switched_to_one_that_has_the_snapshot():
 async def test_a_snapshot_that_does_not_exist_is_refused_at_the_start(kind: Any):
     name = kind.__name__.lower()
     async with serving(name) as served:
-        cloud = Cloud(endpoint=served.url, keys=KEYS[name], image="nope", snapshot=True)
+        cloud = CloudSettings(endpoint=served.url, keys=KEYS[name], image="nope", snapshot=True)
         async with booted(kind(cloud)) as provider:
             with pytest.raises(Refused, match="no snapshot 'nope'"):
                 await provider.check()
@@ -65,7 +65,7 @@ async def test_a_snapshot_that_does_not_exist_is_refused_at_the_start(kind: Any)
 async def test_hetzner_finds_its_snapshot_and_its_ssh_key():
     fingerprint = "b7:2f:30:a0:2f:6c:58:6c:21:04:58:61:ba:06:3b:2f"
     async with serving("hetzner") as served:
-        cloud = Cloud(
+        cloud = CloudSettings(
             endpoint=served.url,
             keys=KEYS["hetzner"],
             image="odm-snapshot",
@@ -81,7 +81,7 @@ async def test_hetzner_finds_its_snapshot_and_its_ssh_key():
 
 async def test_an_ssh_key_that_hetzner_does_not_have_is_refused_at_the_start():
     async with serving("hetzner") as served:
-        cloud = Cloud(endpoint=served.url, keys=KEYS["hetzner"], image="ubuntu-24.04", ssh_fingerprint="aa:bb")
+        cloud = CloudSettings(endpoint=served.url, keys=KEYS["hetzner"], image="ubuntu-24.04", ssh_fingerprint="aa:bb")
         async with booted(Hetzner(cloud)) as provider:
             with pytest.raises(Refused, match="aa:bb"):
                 await provider.check()
@@ -97,7 +97,7 @@ async def test_an_ssh_key_that_hetzner_does_not_have_is_refused_at_the_start():
 )
 async def test_an_image_of_scaleway_goes_by_its_name(image: str, used: str):
     async with serving("scaleway") as served:
-        cloud = Cloud(endpoint=served.url, keys=KEYS["scaleway"], image=image)
+        cloud = CloudSettings(endpoint=served.url, keys=KEYS["scaleway"], image=image)
         async with booted(Scaleway(cloud, ("par1",))) as provider:
             await provider.create(order("par1", Size(slug="GP1-XS", max_images=50)))
         assert machine_of(served.cloud.here()).image == used
@@ -145,7 +145,7 @@ async def test_a_container_that_cannot_start_is_taken_away_when_it_is_destroyed(
 
 
 async def test_an_image_that_cannot_be_pulled_is_refused():
-    async with serving("docker") as served, booted(DockerEngine(Cloud(endpoint=served.url), {})) as provider:
+    async with serving("docker") as served, booted(DockerEngine(CloudSettings(endpoint=served.url), {})) as provider:
         wanted = order("", Size(slug="any", max_images=5))
         launch = type(wanted.launch)(image="nobody/nothing", token=Secret(NODE_TOKEN))
         with pytest.raises(ProviderFailed, match="nobody/nothing") as caught:
@@ -156,7 +156,7 @@ async def test_an_image_that_cannot_be_pulled_is_refused():
 async def test_a_network_that_the_engine_does_not_have_is_refused_at_the_start():
     async with serving("docker") as served:
         for network, refused in (("odm", False), ("nope", True)):
-            cloud = Cloud(endpoint=served.url, network=network)
+            cloud = CloudSettings(endpoint=served.url, network=network)
             async with booted(DockerEngine(cloud, {})) as provider:
                 if refused:
                     with pytest.raises(Refused, match="nope"):
@@ -208,7 +208,7 @@ async def test_a_wait_that_is_too_long_is_the_callers_business():
 
 
 async def test_a_provider_that_cannot_be_connected_to_has_done_nothing():
-    cloud = Cloud(endpoint="http://127.0.0.1:9", keys=KEYS["hetzner"], image="x")
+    cloud = CloudSettings(endpoint="http://127.0.0.1:9", keys=KEYS["hetzner"], image="x")
     async with Hetzner(cloud) as vendor:
         with pytest.raises(ProviderFailed, match="no connection") as caught:
             await vendor.begin(order("fsn1", Size(slug="cx21", max_images=50)))
@@ -219,7 +219,7 @@ async def test_a_key_that_comes_back_in_an_answer_is_not_told_on():
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(401, json={"id": "unauthorized", "message": f"bad {request.headers['authorization']}"})
 
-    cloud = Cloud(endpoint="http://there", keys=KEYS["digitalocean"])
+    cloud = CloudSettings(endpoint="http://there", keys=KEYS["digitalocean"])
     async with DigitalOcean(cloud, transport=httpx.MockTransport(answer)) as vendor:
         with pytest.raises(ProviderFailed) as caught:
             await vendor.starting(PREFIX)
@@ -288,7 +288,7 @@ async def test_what_a_region_does_not_have_is_refused_at_the_start(wrong: dict[s
 async def test_an_instance_is_found_in_whatever_region_it_is():
     async with aws() as rental:
         url = rental.extra["api"].url
-        configured = Cloud(
+        configured = CloudSettings(
             endpoint=url,
             keys={"accessKey": Secret("a"), "secretKey": Secret(TOKEN)},
             image="amzn2-ami-hvm-2.0*x86_64-gp2",
@@ -312,7 +312,7 @@ async def test_an_instance_is_found_in_whatever_region_it_is():
 async def test_a_rented_machine_boots_into_a_node_that_takes_its_token_only(kind: str):
     vendor, cloud, region, size = WEB[kind]
     with CloudApiProcess(kind, nodes=True, boot_s=0.2) as api:
-        configured = Cloud(endpoint=api.url, **cloud)
+        configured = CloudSettings(endpoint=api.url, **cloud)
         async with Booted(
             vendor(configured, None, PATIENT_S), poll_s=0.1, set_up_wait_s=30, removal_wait_s=10, second_look_s=0.1
         ) as provider:
@@ -338,7 +338,7 @@ async def no_answer(address: str, port: int) -> bool:
 @pytest.mark.slow
 async def test_a_machine_that_never_comes_up_is_given_up_in_time():
     async with serving("hetzner", boot_s=0.0) as served:
-        cloud = Cloud(endpoint=served.url, keys=KEYS["hetzner"], image="ubuntu-24.04")
+        cloud = CloudSettings(endpoint=served.url, keys=KEYS["hetzner"], image="ubuntu-24.04")
         async with Booted(Hetzner(cloud), poll_s=0.05, set_up_wait_s=0.5, second_look_s=0.1) as provider:
             wanted = order("fsn1", Size(slug="cx21", max_images=50))
             made = await provider.create(wanted)

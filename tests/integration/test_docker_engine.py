@@ -13,7 +13,7 @@ import pytest
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import Cloud
+from services.autoscaler.config.core.configuration import CloudSettings
 from services.autoscaler.orders import Launch, Offer, Order, Size
 from services.autoscaler.providers.adapters.booted import Booted
 from services.autoscaler.providers.adapters.docker_engine import DockerEngine
@@ -64,7 +64,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 async def provider() -> AsyncIterator[Booted]:
     async with Booted(
-        DockerEngine(Cloud(), os.environ), poll_s=0.2, set_up_wait_s=30, removal_wait_s=30, second_look_s=0.5
+        DockerEngine(CloudSettings(), os.environ), poll_s=0.2, set_up_wait_s=30, removal_wait_s=30, second_look_s=0.5
     ) as found:
         yield found
 

@@ -23,7 +23,7 @@ from libs.common.model import (
     TaskState,
 )
 from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import Configuration, Limits, Node
+from services.autoscaler.config.core.configuration import Configuration, NodeSettings, ScalingLimits
 from services.autoscaler.orders import S3Target
 from services.autoscaler.results.adapters import Bucket
 from services.autoscaler.results.handlers import Results
@@ -63,7 +63,11 @@ class Site:
             endpoint=endpoint, bucket=bucket, access_key=Secret(ACCESS_KEY), secret_key=Secret(SECRET_KEY), acl=acl
         )
         configuration = Configuration(
-            provider="docker", mode="api", limits=Limits(sizes=()), node=Node(s3=target), downloads=downloads
+            provider="docker",
+            mode="api",
+            limits=ScalingLimits(sizes=()),
+            node=NodeSettings(s3=target),
+            downloads=downloads,
         )
         results = Results(configuration, Bucket(target))
         await self._stack.enter_async_context(self.proxy.bus.serve("autoscaler-results", {FIND_RESULT: results.find}))

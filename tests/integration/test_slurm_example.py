@@ -14,7 +14,7 @@ import pytest
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import Cloud, Patience
+from services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
 from services.autoscaler.config.core.file import parse
 from services.autoscaler.config.core.reader import Outside
 from services.autoscaler.orders import NO_SECRET, Launch, Offer, Order, Size
@@ -48,7 +48,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 async def provider(slurm: Path, tmp_path: Path) -> AsyncIterator[Booted]:
     commands = {verb: (sys.executable, str(EXAMPLE / f"{verb}.py")) for verb in ("create", "list", "destroy")}
-    vendor = Command(Cloud(commands=commands), Patience(), tmp_path)
+    vendor = Command(CloudSettings(commands=commands), StepTimeouts(), tmp_path)
     async with Booted(vendor, poll_s=0.2, set_up_wait_s=30, removal_wait_s=30, second_look_s=0.5) as found:
         yield found
 

@@ -22,7 +22,7 @@ from libs.common.model import Machine, MachineState, NodeId, TaskId
 from libs.common.ports import Bus, Term
 from services.autoscaler.cluster.core import Load
 from services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
-from services.autoscaler.config.core.configuration import Limits
+from services.autoscaler.config.core.configuration import ScalingLimits
 from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.machine_life.life import Step
 from services.autoscaler.machines.api import Machines
@@ -49,7 +49,7 @@ class Planner:
     def __init__(  # noqa: PLR0913 what it looks at, and what it acts on
         self,
         *,
-        limits: Limits,
+        limits: ScalingLimits,
         bus: Bus,
         clock: Clock,
         store: MachineStore,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from libs.common.secret import Secret
-from services.autoscaler.orders import NO_SECRET, Registry, S3Target, Size
+from services.autoscaler.orders import NO_SECRET, DockerRegistry, S3Target, Size
 
 CLOUDS: Final = ("digitalocean", "aws", "hetzner", "scaleway")
 """The original's providers."""
@@ -36,7 +36,7 @@ class WarmPool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class ScalingLimits:
     """What the decisions depend on."""
 
     sizes: tuple[Size, ...]
@@ -64,7 +64,7 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class StepTimeouts:
     """How long the steps of a machine's life may take, in seconds."""
 
     create_s: int = 900
@@ -76,7 +76,7 @@ class Patience:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cloud:
+class CloudSettings:
     """What is the provider's own business; each provider reads what it has."""
 
     keys: dict[str, Secret] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class Cloud:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Node:
+class NodeSettings:
     """The node that runs on each machine."""
 
     image: str = "opendronemap/nodeodm"
@@ -114,7 +114,7 @@ class Node:
     swap_ratio: float = 1.0
     data_mount: str = ""
     setup_command: str = ""
-    registry: Registry | None = None
+    registry: DockerRegistry | None = None
     s3: S3Target | None = None
     lease_s: int = 0
 
@@ -125,10 +125,10 @@ class Configuration:
 
     provider: str
     mode: str
-    limits: Limits
-    cloud: Cloud = Cloud()
-    node: Node = Node()
-    patience: Patience = Patience()
+    limits: ScalingLimits
+    cloud: CloudSettings = CloudSettings()
+    node: NodeSettings = NodeSettings()
+    timeouts: StepTimeouts = StepTimeouts()
     downloads: str = "redirect"
     """How results that lie in S3 reach the client: `redirect` or `stream`."""
 

@@ -18,14 +18,14 @@ from services.autoscaler.config.core.configuration import (
     DOCKER_MACHINE,
     MODES,
     PROVIDERS,
-    Cloud,
+    CloudSettings,
     Configuration,
-    Node,
-    Patience,
+    NodeSettings,
+    StepTimeouts,
 )
 from services.autoscaler.config.core.limits import limits
-from services.autoscaler.config.core.reader import Outside, Reader
-from services.autoscaler.orders import Registry, S3Target
+from services.autoscaler.config.core.reader import ObjectReader, Outside
+from services.autoscaler.orders import DockerRegistry, S3Target
 
 TRAILING_COMMA: Final = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')
 NO_PLACE: Final = (
@@ -52,7 +52,7 @@ def read(content: object, outside: Outside) -> Configuration:
         raise Refused(f"the file names no provider, one of {', '.join(PROVIDERS)}")
     if provider not in PROVIDERS:
         raise Refused(f"unknown provider {provider!r}, expected one of {', '.join(PROVIDERS)}")
-    reader = Reader(content, outside)
+    reader = ObjectReader(content, outside)
     reader.ignore("provider")
     found = configuration(str(provider), reader)
     if mistakes := reader.finish():
@@ -60,7 +60,7 @@ def read(content: object, outside: Outside) -> Configuration:
     return found
 
 
-def configuration(provider: str, reader: Reader) -> Configuration:
+def configuration(provider: str, reader: ObjectReader) -> Configuration:
     """Read all of it; mistakes stay with the reader."""
     cloud = CLOUD[provider](reader)
     return Configuration(
@@ -69,15 +69,15 @@ def configuration(provider: str, reader: Reader) -> Configuration:
         limits=limits(provider, reader),
         cloud=cloud,
         node=node(provider, reader, cloud),
-        patience=patience(reader),
+        timeouts=timeouts(reader),
         downloads=reader.choice("downloads", ("redirect", "stream"), "redirect"),
     )
 
 
-def patience(reader: Reader) -> Patience:
+def timeouts(reader: ObjectReader) -> StepTimeouts:
     """Read how long the steps may take."""
-    usual = Patience()
-    return Patience(
+    usual = StepTimeouts()
+    return StepTimeouts(
         create_s=reader.count("createTimeout", usual.create_s, least=1),
         set_up_s=reader.count("setupTimeout", usual.set_up_s, least=1),
         online_s=reader.count("onlineTimeout", usual.online_s, least=1),
@@ -85,10 +85,10 @@ def patience(reader: Reader) -> Patience:
     )
 
 
-def digitalocean(reader: Reader) -> Cloud:
+def digitalocean(reader: ObjectReader) -> CloudSettings:
     """Read what is DigitalOcean's."""
     fingerprint, path = ssh_key(reader)
-    return Cloud(
+    return CloudSettings(
         keys={"accessToken": reader.secret("accessToken", required=True)},
         image=reader.text("image", "ubuntu-16-04-x64"),
         snapshot=reader.flag("snapshot"),
@@ -101,10 +101,10 @@ def digitalocean(reader: Reader) -> Cloud:
     )
 
 
-def aws(reader: Reader) -> Cloud:
+def aws(reader: ObjectReader) -> CloudSettings:
     """Read what is Amazon's."""
     fingerprint, path = ssh_key(reader)
-    return Cloud(
+    return CloudSettings(
         keys={
             "accessKey": reader.secret("accessKey", required=True),
             "secretKey": reader.secret("secretKey", required=True),
@@ -127,10 +127,10 @@ def aws(reader: Reader) -> Cloud:
     )
 
 
-def hetzner(reader: Reader) -> Cloud:
+def hetzner(reader: ObjectReader) -> CloudSettings:
     """Read what is Hetzner's."""
     fingerprint, path = ssh_key(reader)
-    return Cloud(
+    return CloudSettings(
         keys={"apiToken": reader.secret("apiToken", required=True)},
         image=reader.text("image", "ubuntu-18.04"),
         snapshot=reader.flag("snapshot"),
@@ -142,9 +142,9 @@ def hetzner(reader: Reader) -> Cloud:
     )
 
 
-def scaleway(reader: Reader) -> Cloud:
+def scaleway(reader: ObjectReader) -> CloudSettings:
     """Read what is Scaleway's."""
-    return Cloud(
+    return CloudSettings(
         keys={
             "organization": reader.secret("organization", required=True),
             "secretToken": reader.secret("secretToken", required=True),
@@ -156,21 +156,21 @@ def scaleway(reader: Reader) -> Cloud:
     )
 
 
-def docker(reader: Reader) -> Cloud:
+def docker(reader: ObjectReader) -> CloudSettings:
     """Read which engine runs the containers, and in which network."""
-    return Cloud(endpoint=reader.text("host"), network=reader.text("network"), tags=reader.texts("tags"))
+    return CloudSettings(endpoint=reader.text("host"), network=reader.text("network"), tags=reader.texts("tags"))
 
 
-def command(reader: Reader) -> Cloud:
+def command(reader: ObjectReader) -> CloudSettings:
     """Read the three programs."""
     commands = {name: reader.texts(name) for name in ("create", "list", "destroy")}
     for name, words in commands.items():
         if not words:
             reader.wrong(name, "is missing: the program to call, or a list of it and its arguments")
-    return Cloud(commands=commands)
+    return CloudSettings(commands=commands)
 
 
-CLOUD: Final[Mapping[str, Callable[[Reader], Cloud]]] = {
+CLOUD: Final[Mapping[str, Callable[[ObjectReader], CloudSettings]]] = {
     "digitalocean": digitalocean,
     "aws": aws,
     "hetzner": hetzner,
@@ -180,16 +180,16 @@ CLOUD: Final[Mapping[str, Callable[[Reader], Cloud]]] = {
 }
 
 
-def ssh_key(reader: Reader) -> tuple[str, str]:
+def ssh_key(reader: ObjectReader) -> tuple[str, str]:
     """Read an existing SSH key: fingerprint and path, or two empty texts."""
     key = reader.section("sshKey")
     return key.text("fingerprint"), key.existing("path")
 
 
-def node(provider: str, reader: Reader, cloud: Cloud) -> Node:
+def node(provider: str, reader: ObjectReader, cloud: CloudSettings) -> NodeSettings:
     """Read what runs on each machine."""
     mount = reader.text("dockerDataDirMountPath") or reader.text("dataDirMountPath")
-    return Node(
+    return NodeSettings(
         image=reader.text("dockerImage", "opendronemap/nodeodm"),
         gpu=reader.flag("dockerGpu"),
         swap_ratio=reader.ratio("addSwap", 1.0),
@@ -201,13 +201,13 @@ def node(provider: str, reader: Reader, cloud: Cloud) -> Node:
     )
 
 
-def registry(reader: Reader) -> Registry | None:
+def registry(reader: ObjectReader) -> DockerRegistry | None:
     """Read where private images come from; None when no URL is given."""
-    found = Registry(url=reader.text("url"), username=reader.text("username"), password=reader.secret("password"))
+    found = DockerRegistry(url=reader.text("url"), username=reader.text("username"), password=reader.secret("password"))
     return found if found.url else None
 
 
-def storage(provider: str, reader: Reader, cloud: Cloud) -> S3Target | None:
+def storage(provider: str, reader: ObjectReader, cloud: CloudSettings) -> S3Target | None:
     """Read where results go. Machines go, and what nobody else has goes with them: who wants that has to say so."""
     if provider not in CLOUDS and not reader.has("s3"):
         if not reader.has("keepResults"):
@@ -228,7 +228,7 @@ def storage(provider: str, reader: Reader, cloud: Cloud) -> S3Target | None:
     )
 
 
-def s3_keys(provider: str, section: Reader, cloud: Cloud) -> tuple[Secret, Secret]:
+def s3_keys(provider: str, section: ObjectReader, cloud: CloudSettings) -> tuple[Secret, Secret]:
     """Read the keys of the bucket; on aws they are those of the account unless others are given."""
     own = provider != "aws" or section.has("accessKey") or section.has("secretKey")
     if not own:

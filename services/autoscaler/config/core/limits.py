@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from services.autoscaler.config.core.configuration import Limits, WarmPool
-from services.autoscaler.config.core.reader import Reader
+from services.autoscaler.config.core.configuration import ScalingLimits, WarmPool
+from services.autoscaler.config.core.reader import ObjectReader
 from services.autoscaler.orders import GIGABYTE, Size
 
 LIMIT_KEYS: Final = {"digitalocean": "dropletsLimit", "aws": "instanceLimit"}
@@ -26,11 +26,11 @@ MINUTES_PER_HOUR: Final = 60
 MINUTES_PER_DAY: Final = 24 * 60
 
 
-def limits(provider: str, reader: Reader) -> Limits:
+def limits(provider: str, reader: ObjectReader) -> ScalingLimits:
     """Read what the decisions depend on."""
     region_key = "location" if provider == "hetzner" else "region"
     default = DEFAULT_REGIONS.get(provider, "")
-    found = Limits(
+    found = ScalingLimits(
         sizes=sizes(provider, reader),
         regions=reader.texts(region_key, (default,)),
         machines_count=reader.limit(LIMIT_KEYS.get(provider, MACHINES_LIMIT), least=0),
@@ -50,14 +50,14 @@ def limits(provider: str, reader: Reader) -> Limits:
     return found
 
 
-def check_budget(found: Limits, reader: Reader) -> None:
+def check_budget(found: ScalingLimits, reader: ObjectReader) -> None:
     """Refuse a budget over sizes without a price: it would count nothing."""
     unpriced = [size.slug for size in found.sizes if size.price_per_hour is None]
     if unpriced and (found.max_hourly_cost is not None or found.max_daily_cost is not None):
         reader.wrong("imageSizeMapping", f"a budget needs pricePerHour in every entry (none for {', '.join(unpriced)})")
 
 
-def check_warmth(found: Limits, reader: Reader) -> None:
+def check_warmth(found: ScalingLimits, reader: ObjectReader) -> None:
     """Refuse warm machines for which there is no size."""
     largest = max((size.max_images for size in found.sizes), default=0)
     for place, warm in enumerate(found.warm):
@@ -65,7 +65,7 @@ def check_warmth(found: Limits, reader: Reader) -> None:
             reader.wrong(f"warm[{place}].maxImages", f"is {warm.max_images}, the largest size takes {largest}")
 
 
-def sizes(provider: str, reader: Reader) -> tuple[Size, ...]:
+def sizes(provider: str, reader: ObjectReader) -> tuple[Size, ...]:
     """Read `imageSizeMapping`; the smallest first, whatever the order in the file."""
     entries = reader.entries("imageSizeMapping")
     if entries is None:
@@ -79,7 +79,7 @@ def sizes(provider: str, reader: Reader) -> tuple[Size, ...]:
     return tuple(sorted(found, key=lambda each: each.max_images))
 
 
-def size(entry: Reader, *, priced: bool, stored: bool) -> Size:
+def size(entry: ObjectReader, *, priced: bool, stored: bool) -> Size:
     """Read one entry of `imageSizeMapping`."""
     entry.ignore("spotPrice", "storage")
     gigabytes, memory = entry.amount("maxGigabytes"), entry.amount("memoryGigabytes")
@@ -99,14 +99,14 @@ def size(entry: Reader, *, priced: bool, stored: bool) -> Size:
     return found
 
 
-def missing_count(entry: Reader) -> int:
+def missing_count(entry: ObjectReader) -> int:
     """Note that a size does not say for how many images it is."""
     entry.ignore("maxImages")
     entry.wrong("maxImages", "is missing")
     return 1
 
 
-def warm_pool(entry: Reader) -> WarmPool:
+def warm_pool(entry: ObjectReader) -> WarmPool:
     """Read one window of the warm pool."""
     days = entry.texts("days", DAYS)
     for day in days:
@@ -121,7 +121,7 @@ def warm_pool(entry: Reader) -> WarmPool:
     )
 
 
-def minute(entry: Reader, key: str, default: int) -> int:
+def minute(entry: ObjectReader, key: str, default: int) -> int:
     """Read a time of day (UTC) as minutes since midnight."""
     text = entry.text(key)
     if not text:

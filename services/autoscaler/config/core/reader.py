@@ -30,7 +30,7 @@ class Outside:
     exists: Callable[[str], bool]
 
 
-class Reader:
+class ObjectReader:
     """One object of the file."""
 
     def __init__(self, content: Mapping[str, Any], outside: Outside, path: str = "") -> None:
@@ -39,7 +39,7 @@ class Reader:
         self._content = content
         self._path = path
         self._asked: set[str] = set()
-        self._inner: list[Reader] = []
+        self._inner: list[ObjectReader] = []
 
     def text(self, key: str, default: str = "", *, required: bool = False) -> str:
         """Read a text; null is the default."""
@@ -112,12 +112,12 @@ class Reader:
         text = self.text(key, required=required)
         return Secret(text) if text else NO_SECRET
 
-    def section(self, key: str, *, required: bool = False) -> "Reader":
+    def section(self, key: str, *, required: bool = False) -> "ObjectReader":
         """Read an object inside; what is wrong in it counts here."""
         value = self._value(key, dict, "an object", {}, required=required)
         return self._child(value, f"{self._path}{key}.")
 
-    def entries(self, key: str) -> list["Reader"] | None:
+    def entries(self, key: str) -> list["ObjectReader"] | None:
         """Read a list of objects; None when the key is absent."""
         self._asked.add(key)
         value = self._content.get(key)
@@ -155,8 +155,8 @@ class Reader:
                 self.wrong(key, f"unknown key{f' (did you mean {near[0]!r}?)' if near else ''}")
         return [*self.mistakes, *(mistake for inner in self._inner for mistake in inner.finish())]
 
-    def _child(self, content: Mapping[str, Any], path: str) -> "Reader":
-        inner = Reader(content, self.outside, path)
+    def _child(self, content: Mapping[str, Any], path: str) -> "ObjectReader":
+        inner = ObjectReader(content, self.outside, path)
         self._inner.append(inner)
         return inner
 

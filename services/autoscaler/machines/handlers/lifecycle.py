@@ -52,7 +52,7 @@ class StateWork:
         first_retry_s: float,
         sleep: Sleep,
     ) -> None:
-        self._patience = configuration.patience
+        self._timeouts = configuration.timeouts
         self._provider = provider
         self._provider_name = configuration.provider
         self._scheduler = scheduler
@@ -91,7 +91,7 @@ class StateWork:
 
     async def _create(self, machine: Machine) -> None:
         try:
-            async with limited(self._patience.create_s, "creating"):
+            async with limited(self._timeouts.create_s, "creating"):
                 found = await self._provider.create(self._orders.order(machine))
         except ProviderFailed as error:
             await self._fail(machine, error)
@@ -107,10 +107,10 @@ class StateWork:
         known = Found(name=machine.id, ref=machine.ref, address=machine.hostname, port=machine.port)
         try:
             if not await self._answers(machine):
-                async with limited(self._patience.set_up_s, "setting it up"):
+                async with limited(self._timeouts.set_up_s, "setting it up"):
                     found = await self._provider.set_up(order, known)
                 machine = await self._transitions.note(machine, **facts_of(found))
-            async with limited(self._patience.online_s, "waiting for its node"):
+            async with limited(self._timeouts.online_s, "waiting for its node"):
                 info = await self._online(machine)
             node = await self._scheduler.register(machine, self._orders.token(machine))
         except ProviderFailed as error:
@@ -128,11 +128,11 @@ class StateWork:
 
     async def _wait_for_answer(self, machine: Machine) -> None:
         """Ask the node of a machine that nobody knows; only one that does not answer as long as a boot may take is destroyed."""
-        heard = await self._node_queries.first_answer(machine, self._patience.set_up_s)
+        heard = await self._node_queries.first_answer(machine, self._timeouts.set_up_s)
         if heard is not None:
             await self._store.write(msgspec.structs.replace(heard, silent=False))
             return
-        reason = f"nobody knows it, and its node has not answered for {self._patience.set_up_s} s"
+        reason = f"nobody knows it, and its node has not answered for {self._timeouts.set_up_s} s"
         await self._events.leaked(msgspec.structs.replace(machine, reason=reason))
         await self._transitions.step(machine.id, Step.STOP, reason)
 
@@ -172,7 +172,7 @@ class StateWork:
         was_there = False
         if may_exist(machine):
             machine = await self._seen(machine)
-            async with limited(self._patience.destroy_s, "destroying"):
+            async with limited(self._timeouts.destroy_s, "destroying"):
                 was_there = await self._provider.destroy(machine.id, self._ref(machine))
         await self._transitions.step(
             machine.id,

@@ -64,7 +64,7 @@ class Reconciler:
         compared: asyncio.Event,
     ) -> None:
         """Take what is compared; `compared` is set when that was done or could not be: what is there is known by then."""
-        self._boot_ms = configuration.patience.set_up_s * 1000
+        self._boot_ms = configuration.timeouts.set_up_s * 1000
         self._provider = provider
         self._store = store
         self._transitions = transitions

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from libs.common.clocks import WallMs
 from libs.common.model import Machine
-from services.autoscaler.config.core.configuration import Limits
+from services.autoscaler.config.core.configuration import ScalingLimits
 from services.autoscaler.machine_life.history import DAY_MS, HOUR_MS, Spending, amount, rate_of
 from services.autoscaler.machine_life.life import age_ms
 
@@ -36,7 +36,7 @@ def cost_since(machine: Machine, from_ms: int, now_ms: WallMs) -> int:
 class Budget:
     """What is left to spend, while a plan is made."""
 
-    def __init__(self, limits: Limits, machines: Sequence[Machine], spending: Spending, now_ms: WallMs) -> None:
+    def __init__(self, limits: ScalingLimits, machines: Sequence[Machine], spending: Spending, now_ms: WallMs) -> None:
         self._limits = limits
         self._per_hour = sum(machine.price_per_hour or 0.0 for machine in machines)
         self._spent = cost_of_last_day(machines, spending, now_ms) if limits.max_daily_cost is not None else 0.0

@@ -15,7 +15,7 @@ from typing import Final
 from libs.common.clocks import WallMs
 from libs.common.errors import Trouble
 from libs.common.model import Machine, MachineState
-from services.autoscaler.config.core.configuration import Limits
+from services.autoscaler.config.core.configuration import ScalingLimits
 from services.autoscaler.machine_life.history import HOPELESS, MachineHistory, OfferHistory, OfferKey, failed_ms
 from services.autoscaler.orders import Offer, Size
 
@@ -67,7 +67,9 @@ class OfferChoice:
 class OfferFallback:
     """The offers, and how each stands at this moment."""
 
-    def __init__(self, limits: Limits, machines: Sequence[Machine], history: MachineHistory, now_ms: WallMs) -> None:
+    def __init__(
+        self, limits: ScalingLimits, machines: Sequence[Machine], history: MachineHistory, now_ms: WallMs
+    ) -> None:
         self._limits = limits
         self._now_ms = now_ms
         self._history = history

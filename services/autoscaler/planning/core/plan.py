@@ -18,7 +18,7 @@ from typing import Final
 from libs.common.messages import TaskWaits
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from services.autoscaler.cluster.core import Load
-from services.autoscaler.config.core.configuration import Limits
+from services.autoscaler.config.core.configuration import ScalingLimits
 from services.autoscaler.machines.core import Decision, NodeCheck
 from services.autoscaler.orders import Creation
 from services.autoscaler.planning.core.observation import PlanInput
@@ -52,7 +52,7 @@ class ScalingPlan:
     trouble: str = ""
 
 
-def plan(limits: Limits, seen: PlanInput) -> ScalingPlan:
+def plan(limits: ScalingLimits, seen: PlanInput) -> ScalingPlan:
     """Decide."""
     condemned = {
         decision.machine: decision for machine in seen.machines if (decision := overdue(limits, seen, machine))
@@ -81,7 +81,7 @@ def plan(limits: Limits, seen: PlanInput) -> ScalingPlan:
 # --- which machines may take another task --------------------------------------------------------------------------
 
 
-def is_ready(limits: Limits, seen: PlanInput, machine: Machine) -> bool:
+def is_ready(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> bool:
     """Whether a machine has room for a waiting task, now or as soon as it is there."""
     if machine.state in {MachineState.REQUESTED, MachineState.CREATING, MachineState.SETTING_UP}:
         return not machine.silent
@@ -98,13 +98,13 @@ def is_unclaimed(seen: PlanInput, machine: Machine) -> bool:
     return is_there and seen.now_ms - machine.state_at_ms > UNCLAIMED_MS
 
 
-def is_used_up(limits: Limits, machine: Machine) -> bool:
+def is_used_up(limits: ScalingLimits, machine: Machine) -> bool:
     """Whether a machine has had all the tasks that it may have, those on it included."""
     most = limits.tasks_per_machine_count
     return bool(most) and len({*machine.done, *machine.tasks}) >= most
 
 
-def used_up(limits: Limits, seen: PlanInput, machine: Machine) -> Decision | None:
+def used_up(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> Decision | None:
     """Drain a machine on which the last task runs; while one is only being uploaded, it may still have to be sent again."""
     running = seen.loads.get(machine.id, Load()).running_count
     if machine.state is MachineState.BUSY and running and is_used_up(limits, machine):
@@ -115,7 +115,7 @@ def used_up(limits: Limits, seen: PlanInput, machine: Machine) -> Decision | Non
 # --- which machines have to go -------------------------------------------------------------------------------------
 
 
-def overdue(limits: Limits, seen: PlanInput, machine: Machine) -> Decision | None:
+def overdue(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> Decision | None:
     """Destroy a machine whatever the demand is."""
     if machine.state.ended or machine.state in {MachineState.DESTROYING, MachineState.REQUESTED}:
         return None
@@ -126,7 +126,7 @@ def overdue(limits: Limits, seen: PlanInput, machine: Machine) -> Decision | Non
     return Decision(machine.id, because, NodeCheck.TASKS) if because else None
 
 
-def without_task(limits: Limits, seen: PlanInput, machine: Machine) -> str:
+def without_task(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> str:
     """Say why a machine that should have a task by now has none; empty when it need not."""
     if limits.max_upload_s is None or machine.state in {MachineState.CREATING, MachineState.SETTING_UP}:
         return ""
@@ -145,13 +145,13 @@ def without_task(limits: Limits, seen: PlanInput, machine: Machine) -> str:
     return ""
 
 
-def has_results(limits: Limits, seen: PlanInput, machine: Machine) -> bool:
+def has_results(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> bool:
     """Whether results may still be fetched from a machine that alone has them."""
     since_ms = machine.state_at_ms if machine.emptied_at_ms is None else machine.emptied_at_ms
     return bool(machine.done) and seen.now_ms - since_ms < limits.keep_results_s * 1000
 
 
-def spent(limits: Limits, seen: PlanInput, machine: Machine) -> str:
+def spent(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> str:
     """Say why an empty machine has done what it was for; empty when it has not."""
     if machine.tasks or has_results(limits, seen, machine):
         return ""
@@ -162,7 +162,7 @@ def spent(limits: Limits, seen: PlanInput, machine: Machine) -> str:
     return ""
 
 
-def unused(limits: Limits, seen: PlanInput, machine: Machine) -> Decision | None:
+def unused(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> Decision | None:
     """Destroy a machine that no waiting task needs, after a while; one that is on its way is waited for."""
     if machine.state is MachineState.REQUESTED:
         return Decision(machine.id, "no task needs it any more")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from libs.common.messages import TaskWaits, WaitingTask
 from libs.common.model import TaskId
-from services.autoscaler.config.core.configuration import Limits
+from services.autoscaler.config.core.configuration import ScalingLimits
 from services.autoscaler.orders import Creation, Size
 from services.autoscaler.planning.core.budget import Budget
 from services.autoscaler.planning.core.observation import PlanInput
@@ -15,7 +15,7 @@ from services.autoscaler.planning.core.sizing import fitting_sizes, why_none
 class MachineRequests:
     """The machines that one plan requests, within limits and budget."""
 
-    def __init__(self, limits: Limits, seen: PlanInput) -> None:
+    def __init__(self, limits: ScalingLimits, seen: PlanInput) -> None:
         self.creations: list[Creation] = []
         self.waits: list[TaskWaits] = []
         self._limits = limits

@@ -10,7 +10,7 @@ from math import inf
 
 from libs.common.messages import WaitingTask
 from libs.common.model import Machine, TaskId
-from services.autoscaler.config.core.configuration import Limits
+from services.autoscaler.config.core.configuration import ScalingLimits
 from services.autoscaler.orders import Size
 
 
@@ -33,13 +33,13 @@ def fits(task: WaitingTask, max_images: int | None, max_bytes: int | None, memor
     return not memory_bytes or memory_bytes > task.min_memory_bytes
 
 
-def fitting_sizes(task: WaitingTask, limits: Limits, memories: dict[str, int]) -> tuple[Size, ...]:
+def fitting_sizes(task: WaitingTask, limits: ScalingLimits, memories: dict[str, int]) -> tuple[Size, ...]:
     """All sizes for a task, the smallest first; where nobody knows how many images it has, the largest first."""
     sizes = [size for size in limits.sizes if fits_size(task, size, size.memory_bytes or memories.get(size.slug))]
     return tuple(sizes if task.images_count is not None else reversed(sizes))
 
 
-def why_none(task: WaitingTask, limits: Limits) -> str:
+def why_none(task: WaitingTask, limits: ScalingLimits) -> str:
     """Say why there is no size for a task."""
     if task.min_memory_bytes:
         return "no machine size has more memory than the one that was too small"

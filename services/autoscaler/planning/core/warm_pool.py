@@ -5,7 +5,7 @@ from typing import Final
 
 from libs.common.clocks import WallMs
 from libs.common.model import Machine, MachineId
-from services.autoscaler.config.core.configuration import Limits, WarmPool
+from services.autoscaler.config.core.configuration import ScalingLimits, WarmPool
 
 MINUTE_MS: Final = 60_000
 MINUTES_PER_DAY: Final = 24 * 60
@@ -26,7 +26,7 @@ def open_now(window: WarmPool, now_ms: WallMs) -> bool:
     )
 
 
-def wanted(limits: Limits, now_ms: WallMs) -> tuple[int, ...]:
+def wanted(limits: ScalingLimits, now_ms: WallMs) -> tuple[int, ...]:
     """For how many images each machine of the pool is to be, one number per machine, the largest first."""
     found = [
         window.max_images for window in limits.warm if open_now(window, now_ms) for _ in range(window.machines_count)
@@ -34,7 +34,7 @@ def wanted(limits: Limits, now_ms: WallMs) -> tuple[int, ...]:
     return tuple(sorted(found, reverse=True))
 
 
-def against_pool(limits: Limits, now_ms: WallMs, spare: Sequence[Machine]) -> tuple[list[int], set[MachineId]]:
+def against_pool(limits: ScalingLimits, now_ms: WallMs, spare: Sequence[Machine]) -> tuple[list[int], set[MachineId]]:
     """Set free machines against the warm pool: for how many images machines are missing, and which belong to it."""
     missing: list[int] = []
     kept: set[MachineId] = set()

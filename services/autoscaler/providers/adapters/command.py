@@ -26,7 +26,7 @@ import structlog
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import Cloud, Patience
+from services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
 from services.autoscaler.orders import NODE_PORT, Found, Order, masked
 from services.autoscaler.providers.adapters.programs import given_file, held
 from services.autoscaler.providers.core.cloud_init import user_data
@@ -44,11 +44,11 @@ class Command:
     """The three programs."""
 
     def __init__(
-        self, cloud: Cloud, patience: Patience, folder: Path, *, list_timeout_s: float = LIST_TIMEOUT_S
+        self, cloud: CloudSettings, timeouts: StepTimeouts, folder: Path, *, list_timeout_s: float = LIST_TIMEOUT_S
     ) -> None:
         self._cloud = cloud
         self._folder = folder
-        self._limits_s = {CREATE: float(patience.create_s), LIST: list_timeout_s, DESTROY: float(patience.destroy_s)}
+        self._limits_s = {CREATE: float(timeouts.create_s), LIST: list_timeout_s, DESTROY: float(timeouts.destroy_s)}
 
     def __repr__(self) -> str:
         """Show the program that creates."""

@@ -12,7 +12,7 @@ import structlog
 
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
-from services.autoscaler.config.core.configuration import Cloud
+from services.autoscaler.config.core.configuration import CloudSettings
 from services.autoscaler.orders import Found, Order
 from services.autoscaler.providers.adapters.http_api.account import Account, described, with_bearer
 from services.autoscaler.providers.adapters.http_api.rest import (
@@ -41,7 +41,7 @@ class DigitalOcean(Account):
     """An account."""
 
     def __init__(
-        self, cloud: Cloud, *, timeout_s: float = TIMEOUT_S, transport: httpx.AsyncBaseTransport | None = None
+        self, cloud: CloudSettings, *, timeout_s: float = TIMEOUT_S, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         rest = with_bearer(
             "digitalocean", URL, cloud, "accessToken", judge=judge, timeout_s=timeout_s, transport=transport
@@ -117,7 +117,7 @@ class DigitalOcean(Account):
         return max(named, key=lambda each: str(each.get("created_at", "")))
 
 
-def droplet(order: Order, cloud: Cloud, image: str | int, region: str) -> dict[str, Any]:
+def droplet(order: Order, cloud: CloudSettings, image: str | int, region: str) -> dict[str, Any]:
     """Write the body that creates a droplet; its user data holds secrets."""
     return {
         "name": order.name,

@@ -20,7 +20,7 @@ import httpx
 
 from libs.common.errors import ProviderFailed, Refused, Trouble
 from libs.common.model import MachineId
-from services.autoscaler.config.core.configuration import Cloud
+from services.autoscaler.config.core.configuration import CloudSettings
 from services.autoscaler.orders import NODE_PORT, Found, Launch, Order, masked
 from services.autoscaler.providers.adapters.http_api.account import Account, described
 from services.autoscaler.providers.adapters.http_api.rest import TIMEOUT_S, Rest, words_of
@@ -43,7 +43,7 @@ class DockerEngine(Account):
 
     def __init__(
         self,
-        cloud: Cloud,
+        cloud: CloudSettings,
         environment: Mapping[str, str],
         *,
         timeout_s: float = TIMEOUT_S,

@@ -11,7 +11,7 @@ import httpx
 
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
-from services.autoscaler.config.core.configuration import Cloud
+from services.autoscaler.config.core.configuration import CloudSettings
 from services.autoscaler.orders import Found, Order
 from services.autoscaler.providers.adapters.http_api.account import Account, described, with_bearer
 from services.autoscaler.providers.adapters.http_api.rest import (
@@ -51,7 +51,7 @@ class Hetzner(Account):
     """A project."""
 
     def __init__(
-        self, cloud: Cloud, *, timeout_s: float = TIMEOUT_S, transport: httpx.AsyncBaseTransport | None = None
+        self, cloud: CloudSettings, *, timeout_s: float = TIMEOUT_S, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         rest = with_bearer("hetzner", URL, cloud, "apiToken", judge=judge, timeout_s=timeout_s, transport=transport)
         super().__init__(cloud, rest)
@@ -120,7 +120,7 @@ class Hetzner(Account):
         return found
 
 
-def server(order: Order, cloud: Cloud, image: str | int, ssh_keys: Sequence[str | int]) -> dict[str, Any]:
+def server(order: Order, cloud: CloudSettings, image: str | int, ssh_keys: Sequence[str | int]) -> dict[str, Any]:
     """Write the body that creates a server; its user data holds secrets."""
     return {
         "name": order.name,

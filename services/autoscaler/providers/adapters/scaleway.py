@@ -22,7 +22,7 @@ import httpx
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from libs.common.secret import HIDDEN
-from services.autoscaler.config.core.configuration import Cloud
+from services.autoscaler.config.core.configuration import CloudSettings
 from services.autoscaler.orders import NO_SECRET, Found, Order
 from services.autoscaler.providers.adapters.http_api.account import Account, described
 from services.autoscaler.providers.adapters.http_api.rest import (
@@ -62,7 +62,7 @@ class Scaleway(Account):
 
     def __init__(
         self,
-        cloud: Cloud,
+        cloud: CloudSettings,
         regions: Sequence[str],
         *,
         timeout_s: float = TIMEOUT_S,
@@ -208,7 +208,7 @@ class Scaleway(Account):
         return str(named[-1]["id"]) if named else name.replace("-", "_")
 
 
-def server(order: Order, cloud: Cloud, image: str) -> dict[str, Any]:
+def server(order: Order, cloud: CloudSettings, image: str) -> dict[str, Any]:
     """Write the body that creates a server. The default project has the organization's id."""
     return {
         "name": order.name,

@@ -77,7 +77,7 @@ def command(found: Configuration, _environment: Environment, folder: Path) -> Ve
     """Ask the operator's own program."""
     from services.autoscaler.providers.adapters.command import Command
 
-    return Command(found.cloud, found.patience, folder)
+    return Command(found.cloud, found.timeouts, folder)
 
 
 VENDORS: Final[Mapping[str, Callable[[Configuration, Environment, Path], Vendor]]] = {
@@ -97,12 +97,12 @@ def api_provider(
 
     Raises Refused for an address that is none.
     """
-    patience = configuration.patience
+    timeouts = configuration.timeouts
     return Booted(
         VENDORS[configuration.provider](configuration, environment, folder),
         poll_s=poll_s,
-        set_up_wait_s=patience.set_up_s,
-        removal_wait_s=patience.destroy_s,
+        set_up_wait_s=timeouts.set_up_s,
+        removal_wait_s=timeouts.destroy_s,
         second_look_s=LOOKS_APART * poll_s,
     )
 

@@ -61,7 +61,7 @@ def test_every_figure_of_a_file_arrives():
     )
     assert found.mode == API
     assert found.downloads == "stream"
-    assert found.patience.create_s == 5
+    assert found.timeouts.create_s == 5
     limits = found.limits
     assert limits.sizes == (
         Size(slug="small", max_images=40, price_per_hour=0.5),

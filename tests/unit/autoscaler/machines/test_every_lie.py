@@ -15,7 +15,14 @@ from libs.common.errors import Trouble
 from libs.common.model import Machine
 from libs.common.secret import Secret
 from libs.common.testing import FakeClock
-from services.autoscaler.config.core.configuration import API, DOCKER_MACHINE, Cloud, Configuration, Limits, Patience
+from services.autoscaler.config.core.configuration import (
+    API,
+    DOCKER_MACHINE,
+    CloudSettings,
+    Configuration,
+    ScalingLimits,
+    StepTimeouts,
+)
 from services.autoscaler.machine_life.life import age_ms
 from services.autoscaler.orders import Order
 from services.autoscaler.planning.core.budget import cost
@@ -132,9 +139,9 @@ def configuration(mode: str) -> Configuration:
     return Configuration(
         provider="digitalocean",
         mode=mode,
-        limits=Limits(sizes=SIZES, create_retries=5, machines_count=3),
-        cloud=Cloud(keys={"accessToken": Secret("made-up")}),
-        patience=Patience(set_up_s=BOOT_S),
+        limits=ScalingLimits(sizes=SIZES, create_retries=5, machines_count=3),
+        cloud=CloudSettings(keys={"accessToken": Secret("made-up")}),
+        timeouts=StepTimeouts(set_up_s=BOOT_S),
     )
 
 

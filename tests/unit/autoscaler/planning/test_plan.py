@@ -8,7 +8,7 @@ from libs.common.errors import Trouble
 from libs.common.messages import WaitingTask
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from services.autoscaler.cluster.core import Load
-from services.autoscaler.config.core.configuration import Limits, WarmPool
+from services.autoscaler.config.core.configuration import ScalingLimits, WarmPool
 from services.autoscaler.machine_life.history import MachineHistory
 from services.autoscaler.orders import Size
 from services.autoscaler.planning.core.observation import PlanInput
@@ -20,8 +20,8 @@ NOW = 1_000_000_000
 S = MachineState
 
 
-def limits(**changes: Any) -> Limits:
-    return Limits(**{"sizes": (SMALL, LARGE), "regions": ("here", "there"), **changes})
+def limits(**changes: Any) -> ScalingLimits:
+    return ScalingLimits(**{"sizes": (SMALL, LARGE), "regions": ("here", "there"), **changes})
 
 
 def waits(name: str, images: int | None = 10, **more: Any) -> WaitingTask:

@@ -7,7 +7,7 @@ import pytest
 
 from libs.common.messages import SupplyChanged, TaskWaits, WaitingTask
 from libs.common.model import Machine, MachineId, MachineState, TaskId
-from services.autoscaler.config.core.configuration import Limits
+from services.autoscaler.config.core.configuration import ScalingLimits
 from services.autoscaler.machine_life.history import MachineHistory
 from services.autoscaler.orders import Size
 from services.autoscaler.planning.core.observation import PlanInput
@@ -17,7 +17,7 @@ from services.autoscaler.planning.handlers import has_changed
 
 NOW = 1_000_000_000
 S = MachineState
-LIMITS = Limits(sizes=(Size(slug="small", max_images=50),), machines_count=2)
+LIMITS = ScalingLimits(sizes=(Size(slug="small", max_images=50),), machines_count=2)
 
 
 def machine(name: str, state: MachineState, for_task: str | None, max_images: int = 50) -> Machine:

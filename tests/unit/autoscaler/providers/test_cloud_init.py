@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from libs.common.secret import Secret
-from services.autoscaler.orders import Launch, Registry, S3Target
+from services.autoscaler.orders import DockerRegistry, Launch, S3Target
 from services.autoscaler.providers.core.cloud_init import (
     BOOT,
     LEASE,
@@ -48,7 +48,7 @@ FULL = Launch(
     swap_ratio=1.5,
     data_mount="/mnt/big disk",
     setup_command="mkfs.ext4 /dev/nvme1n1 && echo 'done'",
-    registry=Registry(url="registry.example.org", username="robot", password=Secret("it's secret")),
+    registry=DockerRegistry(url="registry.example.org", username="robot", password=Secret("it's secret")),
     s3=S3,
 )
 

@@ -12,7 +12,7 @@ from libs.machinesim.flags import DRIVERS, Usage, parse
 from services.autoscaler.config.core.configuration import Configuration
 from services.autoscaler.config.core.file import read
 from services.autoscaler.config.core.reader import Outside
-from services.autoscaler.orders import Launch, Offer, Order, Registry
+from services.autoscaler.orders import DockerRegistry, Launch, Offer, Order
 from services.autoscaler.providers.adapters.docker_machine.driver import (
     Resolved,
     create_words,
@@ -170,7 +170,7 @@ def test_the_script_does_every_part_once():
             swap_ratio=1.5,
             gpu=True,
             setup_command="echo 'hello'",
-            registry=Registry(url="reg.example.org", username="me", password=Secret("pass'word")),
+            registry=DockerRegistry(url="reg.example.org", username="me", password=Secret("pass'word")),
             max_images=40,
             webhook_url=Secret("http://c/commit?token=s"),
         ).launch

@@ -7,7 +7,7 @@ import pytest
 from libs.common.errors import Refused, Trouble
 from libs.common.model import MachineId
 from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import Cloud
+from services.autoscaler.config.core.configuration import CloudSettings
 from services.autoscaler.orders import Launch, Offer, Order, Size
 from services.autoscaler.providers.adapters import digitalocean, docker_engine, hetzner, scaleway
 from services.autoscaler.providers.adapters.command import found_of, trouble_and_message
@@ -32,7 +32,7 @@ def without_user_data(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_droplet_is_asked_for_as_digitalocean_wants_it():
-    cloud = Cloud(ssh_fingerprint="aa:bb", tags=("clusterodm", "team a"), monitoring=True)
+    cloud = CloudSettings(ssh_fingerprint="aa:bb", tags=("clusterodm", "team a"), monitoring=True)
     assert without_user_data(digitalocean.droplet(order(), cloud, 7102, "ams3")) == {
         "name": NAME,
         "region": "ams3",
@@ -45,7 +45,9 @@ def test_a_droplet_is_asked_for_as_digitalocean_wants_it():
 
 
 def test_a_server_is_asked_for_as_hetzner_wants_it():
-    assert without_user_data(hetzner.server(order("fsn1"), Cloud(tags=("team=a b",)), "ubuntu-24.04", [23])) == {
+    assert without_user_data(
+        hetzner.server(order("fsn1"), CloudSettings(tags=("team=a b",)), "ubuntu-24.04", [23])
+    ) == {
         "name": NAME,
         "server_type": "big",
         "image": "ubuntu-24.04",
@@ -58,7 +60,7 @@ def test_a_server_is_asked_for_as_hetzner_wants_it():
 
 
 def test_a_server_is_asked_for_as_scaleway_wants_it_and_has_its_user_data_later():
-    cloud = Cloud(keys={"organization": Secret("org-1")})
+    cloud = CloudSettings(keys={"organization": Secret("org-1")})
     assert scaleway.server(order("par1"), cloud, "ubuntu_jammy") == {
         "name": NAME,
         "commercial_type": "big",
@@ -74,7 +76,7 @@ IMAGE = {"ImageId": "ami-1", "RootDeviceName": "/dev/xvda"}
 
 
 def test_an_instance_its_disk_and_its_tags_are_one_call():
-    body = launch(order("us-west-2"), Cloud(monitoring=True, iam_role="odm"), IMAGE, PLACE)
+    body = launch(order("us-west-2"), CloudSettings(monitoring=True, iam_role="odm"), IMAGE, PLACE)
     tags = [{"Key": "clusterodm-cluster", "Value": "c1"}, {"Key": "Name", "Value": NAME}]
     assert without_user_data(body) == {
         "MinCount": 1,
@@ -105,7 +107,7 @@ def test_an_instance_its_disk_and_its_tags_are_one_call():
 
 
 def test_a_spot_instance_is_bid_for_once_and_its_request_is_tagged_too():
-    body = launch(order(), Cloud(spot=True), IMAGE, PLACE)
+    body = launch(order(), CloudSettings(spot=True), IMAGE, PLACE)
     assert body["InstanceMarketOptions"] == {
         "MarketType": "spot",
         "SpotOptions": {
@@ -118,7 +120,7 @@ def test_a_spot_instance_is_bid_for_once_and_its_request_is_tagged_too():
 
 
 def test_a_private_instance_gets_no_public_address():
-    body = launch(order(), Cloud(private_address_only=True), IMAGE, PLACE)
+    body = launch(order(), CloudSettings(private_address_only=True), IMAGE, PLACE)
     assert body["NetworkInterfaces"][0]["AssociatePublicIpAddress"] is False
 
 

@@ -8,7 +8,7 @@ from libs.common.errors import NotFound, Refused
 from libs.common.messages import FindResult, ResultFound
 from libs.common.model import NodeTaskId
 from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import Configuration, Limits, Node
+from services.autoscaler.config.core.configuration import Configuration, NodeSettings, ScalingLimits
 from services.autoscaler.orders import S3Target
 from services.autoscaler.results.core import key_of
 from services.autoscaler.results.handlers import Results
@@ -37,7 +37,11 @@ class FakeBucket:
 def results(bucket: FakeBucket | None, acl: str = "", downloads: str = "redirect") -> Results:
     target = S3Target(endpoint="s3", bucket="b", access_key=Secret("a"), secret_key=Secret("s"), acl=acl)
     found = Configuration(
-        provider="digitalocean", mode="api", limits=Limits(sizes=()), node=Node(s3=target), downloads=downloads
+        provider="digitalocean",
+        mode="api",
+        limits=ScalingLimits(sizes=()),
+        node=NodeSettings(s3=target),
+        downloads=downloads,
     )
     return Results(found, bucket)
 

@@ -109,7 +109,7 @@ class DockerMachine:
     async def set_up(self, order: Order, found: Found) -> Found:
         """Start the node over SSH; see ports.Provider. A set-up that outlived us is waited for, and then found done."""
         script = set_up_script(order.launch)
-        async with held(self._set_up_path(order.name), self._configuration.patience.set_up_s) as lock:
+        async with held(self._set_up_path(order.name), self._configuration.timeouts.set_up_s) as lock:
             words = ["ssh", order.name, *self._as_root, "bash", "-s"]
             ended = await self._run(order, words, given=script, keep_open=lock)
         if ended.code:
@@ -221,7 +221,7 @@ class DockerMachine:
         return False
 
     async def _rm(self, name: MachineId, *options: str) -> Ended:
-        limit_s = min(LONGEST_REMOVAL_S, self._configuration.patience.destroy_s / 2)
+        limit_s = min(LONGEST_REMOVAL_S, self._configuration.timeouts.destroy_s / 2)
         return await self._run_program(
             [self._program, "rm", *options, name], environment=self._secrets(), limit_s=limit_s
         )
@@ -295,4 +295,4 @@ class DockerMachine:
         return self._folder / f"{name}.set-up.lock"
 
     def _lock(self, name: MachineId) -> AbstractAsyncContextManager[int]:
-        return held(self._lock_path(name), kill_after_s=2.0 * self._configuration.patience.create_s)
+        return held(self._lock_path(name), kill_after_s=2.0 * self._configuration.timeouts.create_s)

@@ -20,8 +20,8 @@ from typing import Final
 from libs.common.errors import Trouble
 from libs.common.model import MachineId
 from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import Cloud, Configuration
-from services.autoscaler.orders import Launch, Order, Registry
+from services.autoscaler.config.core.configuration import CloudSettings, Configuration
+from services.autoscaler.orders import DockerRegistry, Launch, Order
 from services.autoscaler.providers.core.node_command import flat_tags, labels, run_words
 
 DRIVERS: Final = {"digitalocean": "digitalocean", "aws": "amazonec2", "hetzner": "hetzner", "scaleway": "scaleway"}
@@ -115,7 +115,7 @@ def environment(configuration: Configuration) -> dict[str, Secret]:
     return {name: configuration.key(key) for name, key in ENVIRONMENT[configuration.provider].items()}
 
 
-def digitalocean(cloud: Cloud, order: Order, found: Resolved) -> Iterator[str]:
+def digitalocean(cloud: CloudSettings, order: Order, found: Resolved) -> Iterator[str]:
     """Give the flags of the driver `digitalocean`."""
     yield from ("--digitalocean-region", found.region, "--digitalocean-image", found.image)
     yield from ("--digitalocean-size", order.offer.size.slug)
@@ -129,7 +129,7 @@ def digitalocean(cloud: Cloud, order: Order, found: Resolved) -> Iterator[str]:
         yield from ("--digitalocean-ssh-key-path", cloud.ssh_path)
 
 
-def amazonec2(cloud: Cloud, order: Order, found: Resolved) -> Iterator[str]:
+def amazonec2(cloud: CloudSettings, order: Order, found: Resolved) -> Iterator[str]:
     """Give the flags of the driver `amazonec2`."""
     size = order.offer.size
     yield from ("--amazonec2-region", found.region, "--amazonec2-ami", found.image)
@@ -146,14 +146,14 @@ def amazonec2(cloud: Cloud, order: Order, found: Resolved) -> Iterator[str]:
         yield from ("--amazonec2-ssh-keypath", cloud.ssh_path)
 
 
-def amazon_tags(cloud: Cloud, order: Order) -> Iterator[str]:
+def amazon_tags(cloud: CloudSettings, order: Order) -> Iterator[str]:
     """Give keys and values in turn: ours first, because those of the configuration may be an odd number."""
     for key, value in order.tags.items():
         yield from (key, value)
     yield from cloud.tags
 
 
-def amazon_network(cloud: Cloud) -> Iterator[str]:
+def amazon_network(cloud: CloudSettings) -> Iterator[str]:
     """Give the flags that say where in Amazon's network a machine is."""
     if cloud.use_private_address:
         yield "--amazonec2-use-private-address"
@@ -165,7 +165,7 @@ def amazon_network(cloud: Cloud) -> Iterator[str]:
             yield from (f"--amazonec2-{flag}", value)
 
 
-def hetzner(cloud: Cloud, order: Order, found: Resolved) -> Iterator[str]:
+def hetzner(cloud: CloudSettings, order: Order, found: Resolved) -> Iterator[str]:
     """Give the flags of the driver `hetzner`."""
     yield from ("--hetzner-server-location", found.region, "--hetzner-server-type", order.offer.size.slug)
     yield from ("--hetzner-image-id" if cloud.snapshot else "--hetzner-image", found.image)
@@ -177,13 +177,13 @@ def hetzner(cloud: Cloud, order: Order, found: Resolved) -> Iterator[str]:
         yield from ("--hetzner-existing-key-path", cloud.ssh_path)
 
 
-def scaleway(_cloud: Cloud, order: Order, found: Resolved) -> Iterator[str]:
+def scaleway(_cloud: CloudSettings, order: Order, found: Resolved) -> Iterator[str]:
     """Give the flags of the driver `scaleway`."""
     yield from ("--scaleway-region", found.region, "--scaleway-image", found.image)
     yield from ("--scaleway-commercial-type", order.offer.size.slug)
 
 
-FLAGS: Final[Mapping[str, Callable[[Cloud, Order, Resolved], Iterator[str]]]] = {
+FLAGS: Final[Mapping[str, Callable[[CloudSettings, Order, Resolved], Iterator[str]]]] = {
     "digitalocean": digitalocean,
     "aws": amazonec2,
     "hetzner": hetzner,
@@ -237,7 +237,7 @@ def once(command: str) -> str:
     return f"if ! test -e {DONE}; then\n  bash -c {shlex.quote(command)}\n  touch {DONE}\nfi"
 
 
-def login(registry: Registry) -> str:
+def login(registry: DockerRegistry) -> str:
     """Log in to the registry; the password goes in by standard input."""
     user, url = shlex.quote(registry.username), shlex.quote(registry.url)
     password = shlex.quote(registry.password.reveal())

@@ -15,7 +15,7 @@ from botocore.parsers import ResponseParserError
 
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.lifecycle import threaded
-from services.autoscaler.config.core.configuration import Cloud
+from services.autoscaler.config.core.configuration import CloudSettings
 from services.autoscaler.orders import NO_SECRET, masked
 from services.autoscaler.providers.adapters.http_api.rest import LONGEST_MESSAGE
 
@@ -57,7 +57,7 @@ NOT_FOUND: Final = frozenset({"InvalidInstanceID.NotFound", "InvalidInstanceID.M
 class Ec2Calls:
     """An account's clients."""
 
-    def __init__(self, cloud: Cloud, timeout_s: float) -> None:
+    def __init__(self, cloud: CloudSettings, timeout_s: float) -> None:
         self._cloud = cloud
         self._timeout_s = timeout_s
         self._clients: dict[str, Any] = {}

@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
-from services.autoscaler.config.core.configuration import Cloud
+from services.autoscaler.config.core.configuration import CloudSettings
 from services.autoscaler.orders import Found, Order
 from services.autoscaler.providers.adapters.ec2.calls import Ec2Calls
 from services.autoscaler.providers.adapters.ec2.launch import Place, image_query, launch, tag_pairs
@@ -35,7 +35,7 @@ LEAVING: Final = frozenset({"marked-for-termination", "marked-for-stop", "instan
 class Ec2:
     """An account, in some regions."""
 
-    def __init__(self, cloud: Cloud, regions: Sequence[str], *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, cloud: CloudSettings, regions: Sequence[str], *, timeout_s: float = TIMEOUT_S) -> None:
         self._cloud = cloud
         self._regions = tuple(dict.fromkeys(regions))
         self._calls = Ec2Calls(cloud, timeout_s)

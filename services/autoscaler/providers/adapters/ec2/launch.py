@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from services.autoscaler.config.core.configuration import Cloud
+from services.autoscaler.config.core.configuration import CloudSettings
 from services.autoscaler.orders import Order
 from services.autoscaler.providers.core.cloud_init import user_data
 
@@ -25,7 +25,7 @@ class Place:
     """Ids of security groups."""
 
 
-def launch(order: Order, cloud: Cloud, image: Mapping[str, Any], place: Place) -> dict[str, Any]:
+def launch(order: Order, cloud: CloudSettings, image: Mapping[str, Any], place: Place) -> dict[str, Any]:
     """Write the body of RunInstances, but for the client token; `user_data` (which holds secrets) is still named so."""
     tags = [{"Key": key, "Value": value} for key, value in tags_of(cloud.tags, order).items()]
     resources = ["instance", "volume"] + (["spot-instances-request"] if cloud.spot else [])

@@ -8,7 +8,7 @@ from typing import Any, Self
 import httpx
 
 from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import Cloud
+from services.autoscaler.config.core.configuration import CloudSettings
 from services.autoscaler.orders import NO_SECRET, Found, Order
 from services.autoscaler.providers.adapters.http_api.rest import Judge, Rest
 
@@ -16,7 +16,7 @@ from services.autoscaler.providers.adapters.http_api.rest import Judge, Rest
 class Account:
     """The part of ports.Vendor that is the same whatever the API."""
 
-    def __init__(self, cloud: Cloud, rest: Rest) -> None:
+    def __init__(self, cloud: CloudSettings, rest: Rest) -> None:
         self._cloud = cloud
         self._rest = rest
 
@@ -43,7 +43,7 @@ class Account:
 def with_bearer(  # noqa: PLR0913 - what differs from API to API
     provider: str,
     url: str,
-    cloud: Cloud,
+    cloud: CloudSettings,
     key: str,
     *,
     judge: Judge,
