@@ -56,7 +56,7 @@ from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.machines.handlers.controller import MachineController
 from services.autoscaler.machines.handlers.reconciler import Reconciler
 from services.autoscaler.main import Leader, assembled
-from services.autoscaler.orders import Found, Size
+from services.autoscaler.orders import ProviderMachine, Size
 from services.autoscaler.planning.handlers import Planner
 
 TURN_MS = 5_000
@@ -304,7 +304,7 @@ class World:
         """`cloud` has `machines` by name, the truth; `provider` is what the autoscaler calls."""
         self.clock = clock or FakeClock(wall_ms=1_000_000_000)
         self.bus = MemoryBus()
-        self.cloud = cloud or Cloud(Found)
+        self.cloud = cloud or Cloud(ProviderMachine)
         self.provider = provider or self.cloud
         self.scheduler = Scheduler(self)
         self.configuration = configuration or Configuration(

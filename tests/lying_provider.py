@@ -21,9 +21,9 @@ from libs.common.model import MachineId
 from libs.common.testing import FakeClock
 from libs.machinesim import docker_machine
 from libs.machinesim.place import Place
-from services.autoscaler.orders import Found, Order
+from services.autoscaler.orders import Order, ProviderMachine
 from services.autoscaler.providers.adapters.http_api.rest import Page, everything
-from services.autoscaler.providers.adapters.programs import Ended
+from services.autoscaler.providers.adapters.programs import ProgramResult
 
 PAGE: Final = 2
 DRIVER: Final = "digitalocean"
@@ -33,7 +33,7 @@ DRIVER: Final = "digitalocean"
 class Rented:
     """A machine that exists, or did."""
 
-    found: Found
+    found: ProviderMachine
     created_ms: int
     deleted_ms: int | None = None
 
@@ -47,15 +47,15 @@ class Estate:
         self._address = 1
 
     @property
-    def machines(self) -> dict[str, Found]:
+    def machines(self) -> dict[str, ProviderMachine]:
         """What exists, by name."""
         return {each.found.name: each.found for each in self.book.values() if each.deleted_ms is None}
 
-    def create(self, name: str, size: str, ref: str = "", address: str = "") -> Found:
+    def create(self, name: str, size: str, ref: str = "", address: str = "") -> ProviderMachine:
         now_ms = self.clock.wall_ms()
         ref = ref or str(1000 + len(self.book))
         self._address += 1
-        found = Found(
+        found = ProviderMachine(
             name=MachineId(name),
             ref=ref,
             address=address or f"127.0.0.{self._address}",
@@ -152,7 +152,7 @@ class LyingVendor:
     async def check(self) -> None:
         pass
 
-    async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
+    async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
         self._faults.before("named")
         found = [each for each in self._shown() if each.name == name]
         rented = self._estate.book.get(ref)
@@ -164,7 +164,7 @@ class LyingVendor:
             found.append(rented.found)
         return found
 
-    async def starting(self, prefix: str) -> Sequence[Found]:
+    async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
         self._faults.before("starting")
         shown = [each for each in self._shown() if each.name.startswith(prefix)]
 
@@ -174,11 +174,11 @@ class LyingVendor:
 
         return await everything(page)
 
-    def _shown(self) -> list[Found]:
+    def _shown(self) -> list[ProviderMachine]:
         found = [each.found for each in self._lies.shown(self._estate)]
         return [replace(each, size="", created_at_ms=0) for each in found] if self._lies.terse else found
 
-    async def begin(self, order: Order) -> Found:
+    async def begin(self, order: Order) -> ProviderMachine:
         how = self._faults.before("begin")
         found = self._estate.create(order.name, order.offer.size.slug)
         if how:
@@ -187,12 +187,12 @@ class LyingVendor:
             raise ProviderFailed("made half", Trouble(half), ref=found.ref)
         return found
 
-    async def resume(self, order: Order, found: Found) -> Found:
+    async def resume(self, order: Order, found: ProviderMachine) -> ProviderMachine:
         del order
         self._faults.before("resume")
         return found
 
-    async def remove(self, found: Found) -> None:
+    async def remove(self, found: ProviderMachine) -> None:
         how = self._faults.before("remove")
         self._estate.delete(found.ref)
         if how:
@@ -203,7 +203,7 @@ class LyingVendor:
 
 
 class DockerMachineProgram:
-    """Runs docker-machine's stand-in (providers/adapters/programs.Run); what it rents is in the estate."""
+    """Runs docker-machine's stand-in (providers/adapters/programs.ProgramRunner); what it rents is in the estate."""
 
     def __init__(self, folder: Path, estate: Estate, faults: Faults) -> None:
         self._place = Place(folder)
@@ -212,18 +212,18 @@ class DockerMachineProgram:
 
     async def __call__(
         self, words: Sequence[str], *, environment: Mapping[str, str] | None = None, **_given: Any
-    ) -> Ended:
+    ) -> ProgramResult:
         command, self._place.environment = words[1], environment or {}
         if command == "ssh":
             how = self._faults.take("ssh")
-            return Ended(1 if how else 0, (how or "done",))
+            return ProgramResult(1 if how else 0, (how or "done",))
         self._order(command)
         self._to_place()
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             code = docker_machine.main(words[1:], self._place)
         self._from_place()
-        return Ended(code, tuple(said.getvalue().splitlines()))
+        return ProgramResult(code, tuple(said.getvalue().splitlines()))
 
     def _order(self, command: str) -> None:
         """Order what is to fail of this command."""

@@ -14,7 +14,7 @@ from libs.common.testing import clocks_at
 from services.autoscaler.cluster.core import Load
 from services.autoscaler.config.core.configuration import ScalingLimits
 from services.autoscaler.machine_life.history import HOUR_MS, MachineHistory
-from services.autoscaler.machine_life.life import Step, after
+from services.autoscaler.machine_life.life import MachineStep, after
 from services.autoscaler.orders import Creation, Size
 from services.autoscaler.planning.core.budget import cost
 from services.autoscaler.planning.core.observation import WATCHED, PlanInput, observed
@@ -152,19 +152,19 @@ class Simulation:
         else:
             self._alive[machine.id] = machine
 
-    def _step(self, machine: MachineId, step: Step, reason: str, **facts: Any) -> None:
+    def _step(self, machine: MachineId, step: MachineStep, reason: str, **facts: Any) -> None:
         self._keep(after(self._alive[machine], step, self.now_ms, reason, **facts))
 
     def _refused(self, machine: MachineId) -> None:
         trouble = Trouble.RETRYABLE if self._situation.quota is None else Trouble.OUT_OF_CAPACITY
         failure = {"failure": "made to fail", "trouble": str(trouble), "failed_at_ms": self.now_ms}
-        self._step(machine, Step.STOP, "it did not come up", **failure)
-        self._step(machine, Step.CONFIRM, "nothing is there")
+        self._step(machine, MachineStep.STOP, "it did not come up", **failure)
+        self._step(machine, MachineStep.CONFIRM, "nothing is there")
 
     def _came(self, machine: MachineId) -> None:
         if self._alive[machine].state is MachineState.CREATING:
-            self._step(machine, Step.CREATED, "", created_at_ms=self.now_ms)
-            self._step(machine, Step.READY, "", online_at_ms=self.now_ms)
+            self._step(machine, MachineStep.CREATED, "", created_at_ms=self.now_ms)
+            self._step(machine, MachineStep.READY, "", online_at_ms=self.now_ms)
 
     def _finished(self, machine: MachineId) -> None:
         if machine in self._on:
@@ -175,11 +175,11 @@ class Simulation:
         task = self._on.pop(machine)
         self.repeated_count += 1
         self._waiting = {task: self._jobs[task].task, **self._waiting}
-        self._step(machine, Step.STOP, "lost", tasks=())
+        self._step(machine, MachineStep.STOP, "lost", tasks=())
         self._later(1, "gone", machine)
 
     def _gone(self, machine: MachineId) -> None:
-        self._step(machine, Step.CONFIRM, "")
+        self._step(machine, MachineStep.CONFIRM, "")
 
     def _place(self) -> None:
         """Give waiting tasks to free machines, in the order of the queue."""
@@ -220,11 +220,11 @@ class Simulation:
     def _carry_out(self, decided: ScalingPlan) -> None:
         self._supply.take(SupplyChanged(at_ms=self.now_ms, meant=decided.meant), clocks_at(self.now_ms).instant)
         for verdict in decided.destroy:
-            self._step(verdict.machine, Step.STOP, verdict.reason)
+            self._step(verdict.machine, MachineStep.STOP, verdict.reason)
             if verdict.machine in self._alive:
                 self._later(self._chance.uniform(*DESTROY_S), "gone", verdict.machine)
         for verdict in decided.drain:
-            self._step(verdict.machine, Step.DRAIN, verdict.reason)
+            self._step(verdict.machine, MachineStep.DRAIN, verdict.reason)
         for creation in decided.create:
             self._create(creation)
 
@@ -245,7 +245,7 @@ class Simulation:
         existing = sum(each.created_at_ms is not None for each in self._alive.values())
         pending = sum(what == "came" for _, _, what, _ in self._due)
         called = msgspec.structs.replace(machine, called_at_ms=self.now_ms)
-        self._keep(after(called, Step.BEGIN, self.now_ms, creation.reason))
+        self._keep(after(called, MachineStep.BEGIN, self.now_ms, creation.reason))
         full = self._situation.quota is not None and existing + pending >= self._situation.quota
         if full or self._chance.random() < self._situation.failing_part:
             self._later(self._chance.uniform(*REFUSE_S), "refused", machine.id)

@@ -40,8 +40,8 @@ from services.autoscaler.planning.handlers import Planner
 from services.autoscaler.providers.adapters.selection import provider_of
 from services.autoscaler.providers.ports import Provider, Sleep
 from services.autoscaler.records import EventPublisher, MachineStore, Transitions
-from services.autoscaler.results.adapters import Bucket
-from services.autoscaler.results.handlers import Results
+from services.autoscaler.results.adapters import S3Storage
+from services.autoscaler.results.handlers import ResultFinder
 from services.autoscaler.server import SERVICE, served, served_without
 from services.autoscaler.settings import AutoscalerSettings
 
@@ -145,7 +145,7 @@ async def checked(configuration: Configuration, provider: Provider, settings: Au
     """Try at once what would fail later. Raises Refused in the original's words."""
     with refusing():
         if configuration.node.s3 and settings.asr_check_storage:
-            await Bucket(configuration.node.s3).check()
+            await S3Storage(configuration.node.s3).check()
         await provider.check()
     if configuration.node.s3 is None:
         log.warning(fleeting(configuration))
@@ -181,8 +181,8 @@ async def lead(wired: Wired, term: Term) -> None:
         )
         compare_s = interval_s(settings.asr_reconcile_s, spot=configuration.cloud.spot)
         await stack.enter_async_context(leader.at_work(compare_s, settings.asr_every_s))
-        storage = Bucket(configuration.node.s3) if configuration.node.s3 else None
-        results = Results(configuration, storage)
+        storage = S3Storage(configuration.node.s3) if configuration.node.s3 else None
+        results = ResultFinder(configuration, storage)
         await stack.enter_async_context(served(wired.bus, leader.commands, leader.planner, results, wired.health, term))
         log.info("autoscaler is ready", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)
         await wired.health.ask()

@@ -122,7 +122,7 @@ class Order:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class ProviderMachine:
     """A machine as the provider sees it."""
 
     name: MachineId

@@ -31,7 +31,7 @@ from libs.common.messages import (
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from libs.common.ports import Bucket, Bus, Entry
 from services.autoscaler.machine_life.history import MachineHistory
-from services.autoscaler.machine_life.life import Step, after, possible
+from services.autoscaler.machine_life.life import MachineStep, after, possible
 
 log = structlog.get_logger()
 
@@ -212,7 +212,7 @@ class Transitions:
         await self._store.create(machine)
         await self._events.publish(machine)
 
-    async def step(self, machine: MachineId, step: Step, reason: str, **facts: Any) -> None:
+    async def step(self, machine: MachineId, step: MachineStep, reason: str, **facts: Any) -> None:
         """Take a step of a machine's life if it is still possible, write it, and publish it. Raises BusFailed."""
         for _ in range(CONFLICTS_COUNT):
             known = self._store.get(machine)

@@ -24,14 +24,14 @@ from libs.common.messages import (
 from libs.common.ports import Bus, Handler, Term
 from services.autoscaler.commands.handlers import Commands, NotConfigured
 from services.autoscaler.planning.handlers import Planner
-from services.autoscaler.results.handlers import Results
+from services.autoscaler.results.handlers import ResultFinder
 
 SERVICE: Final = "autoscaler"
 
 
 @asynccontextmanager
 async def served(  # noqa: PLR0913, PLR0917 who answers, and while what lasts
-    bus: Bus, commands: Commands, planner: Planner, results: Results, health: Health, term: Term
+    bus: Bus, commands: Commands, planner: Planner, results: ResultFinder, health: Health, term: Term
 ) -> AsyncIterator[None]:
     """Answer and follow while the context is open and the term lasts; the durable consumer is the service's."""
     handlers: dict[Request[Any, Any], Handler] = {

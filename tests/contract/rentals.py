@@ -21,7 +21,7 @@ from libs.machinesim.cloud_api_testing import TOKEN, Served, serving
 from services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
 from services.autoscaler.orders import Launch, Offer, Order, S3Target, Size
 from services.autoscaler.providers.adapters.booted import Booted
-from services.autoscaler.providers.adapters.command import Command
+from services.autoscaler.providers.adapters.command import CommandVendor
 from services.autoscaler.providers.adapters.digitalocean import DigitalOcean
 from services.autoscaler.providers.adapters.docker_engine import DockerEngine
 from services.autoscaler.providers.adapters.ec2.client import Ec2
@@ -224,7 +224,7 @@ async def command(folder: Path) -> AsyncIterator[Rental]:
 
     def make(timeout_s: float = PATIENT_S) -> Booted:
         timeouts = StepTimeouts(create_s=math.ceil(timeout_s), destroy_s=math.ceil(timeout_s))
-        return booted(Command(CloudSettings(commands=words), timeouts, folder, list_timeout_s=timeout_s))
+        return booted(CommandVendor(CloudSettings(commands=words), timeouts, folder, list_timeout_s=timeout_s))
 
     def fail(on: str, how: str, times: int = 1) -> None:
         file = folder / f"fail-{ {'delete': 'destroy'}.get(on, on) }"

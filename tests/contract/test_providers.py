@@ -8,7 +8,7 @@ import pytest
 
 from libs.common.errors import ProviderFailed, Refused, Trouble
 from libs.common.model import MachineId
-from services.autoscaler.orders import Found
+from services.autoscaler.orders import ProviderMachine
 from services.autoscaler.providers.adapters.booted import Booted
 from tests.contract.rentals import (
     BRIEF_S,
@@ -58,7 +58,7 @@ async def test_a_machine_is_created_found_listed_destroyed_and_gone(rental: Rent
     assert list(rental.present()) == []
 
 
-async def running(provider: Booted) -> Found | None:
+async def running(provider: Booted) -> ProviderMachine | None:
     found = await provider.inspect(NAME)
     return found if found and found.running else None
 
@@ -290,7 +290,7 @@ async def test_a_long_list_is_read_to_its_end_and_each_machine_once(rental: Rent
 
 async def test_what_is_found_is_the_machine_and_not_its_secrets(rental: Rental, provider: Booted):
     made = await provider.create(rental.order)
-    assert isinstance(made, Found)
+    assert isinstance(made, ProviderMachine)
     no_secret_in(rental, repr(made))
     no_secret_in(rental, repr(provider))
 

@@ -17,7 +17,7 @@ from services.autoscaler.providers.adapters.digitalocean import DigitalOcean
 from services.autoscaler.providers.adapters.docker_engine import DockerEngine
 from services.autoscaler.providers.adapters.ec2.client import Ec2
 from services.autoscaler.providers.adapters.hetzner import Hetzner
-from services.autoscaler.providers.adapters.http_api.rest import Page, Rest, everything
+from services.autoscaler.providers.adapters.http_api.rest import Page, RestClient, everything
 from services.autoscaler.providers.adapters.scaleway import Scaleway
 from tests.contract.rentals import AWS_SIZE, NAME, NODE_TOKEN, PATIENT_S, PREFIX, WEB, Rental, aws, booted, order, web
 from tests.waiting import until
@@ -191,7 +191,9 @@ async def slow_down_then_answer(times: int, retry_after: str) -> tuple[int, list
         return httpx.Response(200, json={"ok": True})
 
     way = httpx.MockTransport(answer)
-    async with Rest("somebody", "http://there", judge=lambda _status, _content: (None, ""), transport=way) as rest:
+    async with RestClient(
+        "somebody", "http://there", judge=lambda _status, _content: (None, ""), transport=way
+    ) as rest:
         await rest.get("/x")
     return len(calls), calls
 

@@ -18,7 +18,7 @@ from libs.common.secret import Secret
 from services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
 from services.autoscaler.orders import Launch, Offer, Order, Size
 from services.autoscaler.providers.adapters.booted import Booted
-from services.autoscaler.providers.adapters.command import Command
+from services.autoscaler.providers.adapters.command import CommandVendor
 from tests.waiting import until
 
 NAME = MachineId("clusterodm-c1-5-abc")
@@ -63,7 +63,7 @@ asyncio.run(provider(Path(sys.argv[1])).create(ORDER))
 def provider(folder: Path, create: str = CREATE, **timeouts: int) -> Booted:
     programs = {"create": create, "list": LIST, "destroy": DESTROY}
     commands = {verb: (sys.executable, "-S", "-c", text, str(folder)) for verb, text in programs.items()}
-    vendor = Command(CloudSettings(commands=commands), StepTimeouts(**timeouts), folder / "locks")
+    vendor = CommandVendor(CloudSettings(commands=commands), StepTimeouts(**timeouts), folder / "locks")
     return Booted(vendor, poll_s=0.05, removal_wait_s=60, second_look_s=0.2)
 
 
@@ -138,7 +138,7 @@ async def test_what_a_program_says_is_logged_without_secrets(tmp_path: Path):
 
 async def test_a_program_that_does_not_exist_is_refused(tmp_path: Path):
     commands = {verb: (str(tmp_path / "nothing"),) for verb in ("create", "list", "destroy")}
-    vendor = Command(CloudSettings(commands=commands), StepTimeouts(), tmp_path)
+    vendor = CommandVendor(CloudSettings(commands=commands), StepTimeouts(), tmp_path)
     with pytest.raises(ProviderFailed, match="No such file") as caught:
         await vendor.starting("clusterodm-")
     assert caught.value.trouble is Trouble.REFUSED
@@ -147,7 +147,7 @@ async def test_a_program_that_does_not_exist_is_refused(tmp_path: Path):
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def test_a_program_need_not_read_what_it_is_given(tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]):
     deaf = "/bin/sh", "-c", "exec echo '{\"machines\": []}'"
-    vendor = Command(CloudSettings(commands={"list": deaf}), StepTimeouts(), tmp_path / "locks")
+    vendor = CommandVendor(CloudSettings(commands={"list": deaf}), StepTimeouts(), tmp_path / "locks")
     more_than_a_pipe_holds = "x" * 1_000_000
 
     async def listed() -> None:

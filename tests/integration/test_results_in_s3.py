@@ -25,8 +25,8 @@ from libs.common.model import (
 from libs.common.secret import Secret
 from services.autoscaler.config.core.configuration import Configuration, NodeSettings, ScalingLimits
 from services.autoscaler.orders import S3Target
-from services.autoscaler.results.adapters import Bucket
-from services.autoscaler.results.handlers import Results
+from services.autoscaler.results.adapters import S3Storage
+from services.autoscaler.results.handlers import ResultFinder
 from tests.ports import free_port
 from tests.proxies import ProxyUnderTest, running_proxy
 from tests.seaweed import ACCESS_KEY, PUBLIC_BUCKET, SECRET_KEY, Seaweed
@@ -44,9 +44,9 @@ ORTHOPHOTO = os.urandom(1000)
 def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     with Seaweed(tmp_path_factory.mktemp("weed")) as server:
         for bucket in ("results", PUBLIC_BUCKET):
-            server.client().put_object(Bucket=bucket, Key=f"{ON_NODE}/all.zip", Body=ZIP)
+            server.client().put_object(S3Storage=bucket, Key=f"{ON_NODE}/all.zip", Body=ZIP)
             key = f"{ON_NODE}/odm_orthophoto/odm_orthophoto.tif"
-            server.client().put_object(Bucket=bucket, Key=key, Body=ORTHOPHOTO)
+            server.client().put_object(S3Storage=bucket, Key=key, Body=ORTHOPHOTO)
         yield server
 
 
@@ -69,7 +69,7 @@ class Site:
             node=NodeSettings(s3=target),
             downloads=downloads,
         )
-        results = Results(configuration, Bucket(target))
+        results = ResultFinder(configuration, S3Storage(target))
         await self._stack.enter_async_context(self.proxy.bus.serve("autoscaler-results", {FIND_RESULT: results.find}))
 
     async def task(self, node_task_id: NodeTaskId = ON_NODE) -> pyodm.api.Task:

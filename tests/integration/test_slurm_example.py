@@ -19,7 +19,7 @@ from services.autoscaler.config.core.file import parse
 from services.autoscaler.config.core.reader import Outside
 from services.autoscaler.orders import NO_SECRET, Launch, Offer, Order, Size
 from services.autoscaler.providers.adapters.booted import Booted
-from services.autoscaler.providers.adapters.command import Command
+from services.autoscaler.providers.adapters.command import CommandVendor
 from tests.integration import fake_slurm
 from tests.waiting import until
 
@@ -48,7 +48,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 async def provider(slurm: Path, tmp_path: Path) -> AsyncIterator[Booted]:
     commands = {verb: (sys.executable, str(EXAMPLE / f"{verb}.py")) for verb in ("create", "list", "destroy")}
-    vendor = Command(CloudSettings(commands=commands), StepTimeouts(), tmp_path)
+    vendor = CommandVendor(CloudSettings(commands=commands), StepTimeouts(), tmp_path)
     async with Booted(vendor, poll_s=0.2, set_up_wait_s=30, removal_wait_s=30, second_look_s=0.5) as found:
         yield found
 

@@ -18,11 +18,11 @@ from libs.machinesim.testing import DockerMachineSim
 from services.autoscaler.config.core.configuration import Configuration
 from services.autoscaler.config.core.file import read
 from services.autoscaler.config.core.reader import Outside
-from services.autoscaler.orders import Found, Launch, Offer, Order, Size
+from services.autoscaler.orders import Launch, Offer, Order, ProviderMachine, Size
 from services.autoscaler.providers.adapters.booted import Booted
 from services.autoscaler.providers.adapters.digitalocean import DigitalOcean
 from services.autoscaler.providers.adapters.docker_machine.client import DockerMachine
-from services.autoscaler.providers.adapters.docker_machine.cross_check import Watched
+from services.autoscaler.providers.adapters.docker_machine.cross_check import CrossChecked
 from services.autoscaler.providers.adapters.selection import Lookups
 from tests.asr_files import DIGITALOCEAN
 from tests.waiting import until
@@ -35,7 +35,7 @@ NAME = MachineId(f"{PREFIX}9-xyz")
 class Both:
     """The adapter, docker-machine and the cloud."""
 
-    adapter: Watched
+    adapter: CrossChecked
     machines: DockerMachineSim
     cloud: Served
     configuration: Configuration
@@ -75,7 +75,7 @@ async def both(folder: Path, token: str = TOKEN) -> AsyncIterator[Both]:
                 patch.setenv(name, value)
             async with watcher:
                 worker = DockerMachine(configuration, folder / "locks", Lookups(configuration))
-                yield Both(Watched(worker, watcher), machines, cloud, configuration)
+                yield Both(CrossChecked(worker, watcher), machines, cloud, configuration)
 
 
 async def test_a_machine_that_both_know_is_listed_once_and_goes_with_both(tmp_path: Path):
@@ -174,8 +174,8 @@ async def test_where_the_cloud_does_not_take_the_keys_docker_machines_word_count
 
 
 async def test_an_interruption_of_which_only_the_cloud_tells_is_heard():
-    worker, watcher = Cloud(Found), Cloud(Found)
-    adapter = Watched(worker, watcher)
+    worker, watcher = Cloud(ProviderMachine), Cloud(ProviderMachine)
+    adapter = CrossChecked(worker, watcher)
     order = Order(
         name=NAME,
         offer=Offer(size=Size(slug="any", max_images=5)),

@@ -32,7 +32,7 @@ from libs.common.model import Machine, MachineState, Moment
 TIMELINE_COUNT: Final = 40
 
 
-class Step(StrEnum):
+class MachineStep(StrEnum):
     """What happens to a machine."""
 
     BEGIN = "begin"
@@ -58,45 +58,45 @@ class Step(StrEnum):
 S = MachineState
 
 
-TABLE: Final[dict[tuple[MachineState, Step], MachineState]] = {
-    (S.REQUESTED, Step.BEGIN): S.CREATING,
-    (S.REQUESTED, Step.CANCEL): S.GONE,
-    (S.REQUESTED, Step.STOP): S.GONE,
-    (S.CREATING, Step.CREATED): S.SETTING_UP,
-    (S.CREATING, Step.STOP): S.DESTROYING,
-    (S.SETTING_UP, Step.READY): S.ONLINE,
-    (S.SETTING_UP, Step.STOP): S.DESTROYING,
-    (S.ONLINE, Step.TAKE): S.BUSY,
-    (S.ONLINE, Step.DRAIN): S.DRAINING,
-    (S.ONLINE, Step.STOP): S.DESTROYING,
-    (S.BUSY, Step.EMPTY): S.IDLE,
-    (S.BUSY, Step.DRAIN): S.DRAINING,
-    (S.BUSY, Step.STOP): S.DESTROYING,
-    (S.IDLE, Step.TAKE): S.BUSY,
-    (S.IDLE, Step.DRAIN): S.DRAINING,
-    (S.IDLE, Step.STOP): S.DESTROYING,
-    (S.DRAINING, Step.EMPTY): S.DESTROYING,
-    (S.DRAINING, Step.STOP): S.DESTROYING,
-    (S.DESTROYING, Step.CONFIRM): S.GONE,
-    (S.GONE, Step.REAPPEAR): S.DESTROYING,
-    (S.FAILED, Step.REAPPEAR): S.DESTROYING,
+TABLE: Final[dict[tuple[MachineState, MachineStep], MachineState]] = {
+    (S.REQUESTED, MachineStep.BEGIN): S.CREATING,
+    (S.REQUESTED, MachineStep.CANCEL): S.GONE,
+    (S.REQUESTED, MachineStep.STOP): S.GONE,
+    (S.CREATING, MachineStep.CREATED): S.SETTING_UP,
+    (S.CREATING, MachineStep.STOP): S.DESTROYING,
+    (S.SETTING_UP, MachineStep.READY): S.ONLINE,
+    (S.SETTING_UP, MachineStep.STOP): S.DESTROYING,
+    (S.ONLINE, MachineStep.TAKE): S.BUSY,
+    (S.ONLINE, MachineStep.DRAIN): S.DRAINING,
+    (S.ONLINE, MachineStep.STOP): S.DESTROYING,
+    (S.BUSY, MachineStep.EMPTY): S.IDLE,
+    (S.BUSY, MachineStep.DRAIN): S.DRAINING,
+    (S.BUSY, MachineStep.STOP): S.DESTROYING,
+    (S.IDLE, MachineStep.TAKE): S.BUSY,
+    (S.IDLE, MachineStep.DRAIN): S.DRAINING,
+    (S.IDLE, MachineStep.STOP): S.DESTROYING,
+    (S.DRAINING, MachineStep.EMPTY): S.DESTROYING,
+    (S.DRAINING, MachineStep.STOP): S.DESTROYING,
+    (S.DESTROYING, MachineStep.CONFIRM): S.GONE,
+    (S.GONE, MachineStep.REAPPEAR): S.DESTROYING,
+    (S.FAILED, MachineStep.REAPPEAR): S.DESTROYING,
 }
 
 
-class Impossible(Exception):
+class ImpossibleStep(Exception):
     """The table has no such step: a mistake in the program."""
 
 
-def possible(state: MachineState, step: Step) -> bool:
+def possible(state: MachineState, step: MachineStep) -> bool:
     """Whether the table has this step."""
     return (state, step) in TABLE
 
 
-def after(machine: Machine, step: Step, now_ms: WallMs, reason: str, **facts: Any) -> Machine:
+def after(machine: Machine, step: MachineStep, now_ms: WallMs, reason: str, **facts: Any) -> Machine:
     """Take a step: the machine as it is to be written. Raises Impossible."""
     state = TABLE.get((machine.state, step))
     if state is None:
-        raise Impossible(f"{machine!r} cannot {step}")
+        raise ImpossibleStep(f"{machine!r} cannot {step}")
     failure = facts.get("failure", machine.failure)
     if state is S.GONE and failure:
         state = S.FAILED

@@ -19,7 +19,7 @@ from typing import Any, Final
 from libs.common.clocks import WallMs
 from libs.common.errors import ProviderFailed
 from libs.common.model import Machine, MachineId, MachineState
-from services.autoscaler.orders import Found
+from services.autoscaler.orders import ProviderMachine
 
 NEWBORN_MS: Final = 60_000
 """A provider's list may be so much behind."""
@@ -37,17 +37,17 @@ PRESENT: Final = {
 class Comparison:
     """What is to be seen to."""
 
-    strays: list[Found] = field(default_factory=list)
-    back: list[tuple[Machine, Found]] = field(default_factory=list)
-    doubles: list[Found] = field(default_factory=list)
+    strays: list[ProviderMachine] = field(default_factory=list)
+    back: list[tuple[Machine, ProviderMachine]] = field(default_factory=list)
+    doubles: list[ProviderMachine] = field(default_factory=list)
     leaving: list[tuple[Machine, str]] = field(default_factory=list)
     missing: list[Machine] = field(default_factory=list)
 
 
-def compare(before: Mapping[MachineId, Machine], listed: Sequence[Found], asked_at_ms: WallMs) -> Comparison:
+def compare(before: Mapping[MachineId, Machine], listed: Sequence[ProviderMachine], asked_at_ms: WallMs) -> Comparison:
     """Compare a list with the records as they were before it was asked for."""
     found = Comparison()
-    by_name: dict[MachineId, list[Found]] = {}
+    by_name: dict[MachineId, list[ProviderMachine]] = {}
     for each in listed:
         by_name.setdefault(each.name, []).append(each)
     for name, group in by_name.items():
@@ -63,7 +63,7 @@ def compare(before: Mapping[MachineId, Machine], listed: Sequence[Found], asked_
     return found
 
 
-def compare_one(found: Comparison, machine: Machine, group: Sequence[Found]) -> None:
+def compare_one(found: Comparison, machine: Machine, group: Sequence[ProviderMachine]) -> None:
     """Compare a record with what the provider lists under its name."""
     if machine.state.ended:
         found.back.append((machine, group[0]))
@@ -87,7 +87,7 @@ def left_by(machine: Machine, error: ProviderFailed, now_ms: WallMs) -> dict[str
     return {"ref": error.ref, "seen_at_ms": machine.seen_at_ms or now_ms}
 
 
-def facts_of(found: Found) -> dict[str, Any]:
+def facts_of(found: ProviderMachine) -> dict[str, Any]:
     """Take what the provider says into a record; what it does not say stays."""
     facts: dict[str, Any] = {"port": found.port}
     if found.ref:

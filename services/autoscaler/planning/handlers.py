@@ -24,7 +24,7 @@ from services.autoscaler.cluster.core import Load
 from services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from services.autoscaler.config.core.configuration import ScalingLimits
 from services.autoscaler.identity.handlers import ClusterIdentity
-from services.autoscaler.machine_life.life import Step
+from services.autoscaler.machine_life.life import MachineStep
 from services.autoscaler.machines.api import Machines
 from services.autoscaler.orders import Creation
 from services.autoscaler.planning.core.observation import WATCHED, Ages, PlanInput, observed
@@ -161,7 +161,7 @@ class Planner:
         await self._transitions.observe(machine, seen)
         node = nodes.get(machine.node) if machine.node else None
         if node is None:
-            await self._transitions.step(machine.id, Step.DRAIN, "its node was taken off the list")
+            await self._transitions.step(machine.id, MachineStep.DRAIN, "its node was taken off the list")
         elif seen.state is MachineState.DRAINING and not node.locked:
             await self._scheduler.lock(node.id)
 
@@ -169,7 +169,7 @@ class Planner:
         for decision in await self._node_queries.confirm(decided.destroy):
             await self._controller.stop(decision.machine, decision.reason)
         for decision in decided.drain:
-            await self._transitions.step(decision.machine, Step.DRAIN, decision.reason)
+            await self._transitions.step(decision.machine, MachineStep.DRAIN, decision.reason)
             if (machine := self._store.get(decision.machine)) and machine.node:
                 await self._scheduler.lock(machine.node)
         for place, creation in enumerate(decided.create):

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from libs.common.model import MachineId
-from services.autoscaler.orders import Found, Order
+from services.autoscaler.orders import Order, ProviderMachine
 
 Sleep = Callable[[float], Awaitable[None]]
 """Waits for so many seconds."""
@@ -26,7 +26,7 @@ class Provider(Protocol):
         """Find out at the start whether it can work at all (program found, keys accepted). Raises Refused."""
         ...
 
-    async def create(self, order: Order) -> Found:
+    async def create(self, order: Order) -> ProviderMachine:
         """Create the machine, or go on with the one of this name that a call before a crash has left.
 
         Returns when the provider has it; its address may still be empty. Raises ProviderFailed: its `trouble` is that of
@@ -34,18 +34,18 @@ class Provider(Protocol):
         """
         ...
 
-    async def set_up(self, order: Order, found: Found) -> Found:
+    async def set_up(self, order: Order, found: ProviderMachine) -> ProviderMachine:
         """Do what it takes until the node is starting on the machine; the machine with its address.
 
         Nothing to do for providers that boot by user data but to wait for the address. Raises ProviderFailed.
         """
         ...
 
-    async def inspect(self, name: MachineId, ref: str = "") -> Found | None:
+    async def inspect(self, name: MachineId, ref: str = "") -> ProviderMachine | None:
         """Look one machine up, by its name and by its id if that is known; None: none was found. Raises ProviderFailed."""
         ...
 
-    async def list(self, prefix: str) -> Sequence[Found]:
+    async def list(self, prefix: str) -> Sequence[ProviderMachine]:
         """All machines whose name begins so, in every region, whatever state they are in. Raises ProviderFailed."""
         ...
 
@@ -57,7 +57,7 @@ class Provider(Protocol):
         """
         ...
 
-    async def discard(self, found: Found) -> None:
+    async def discard(self, found: ProviderMachine) -> None:
         """Remove this one thing, whatever else has its name. Raises ProviderFailed."""
         ...
 
@@ -83,26 +83,26 @@ class Vendor(Protocol):
         """Ask for something that needs the keys, and for what the configuration names."""
         ...
 
-    async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
+    async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
         """All that has exactly this name, and what has this id, machines before what belongs to them, the oldest first.
 
         An id is looked up by itself where the list does not show it, whatever it is called there.
         """
         ...
 
-    async def starting(self, prefix: str) -> Sequence[Found]:
+    async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
         """All whose name begins so."""
         ...
 
-    async def begin(self, order: Order) -> Found:
+    async def begin(self, order: Order) -> ProviderMachine:
         """Create it. Where it failed and something is there, the failure has its id (`ref`)."""
         ...
 
-    async def resume(self, order: Order, found: Found) -> Found:
+    async def resume(self, order: Order, found: ProviderMachine) -> ProviderMachine:
         """Go on with one that exists, if anything is left to do."""
         ...
 
-    async def remove(self, found: Found) -> None:
+    async def remove(self, found: ProviderMachine) -> None:
         """Ask for its removal."""
         ...
 

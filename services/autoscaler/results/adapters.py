@@ -31,8 +31,8 @@ NOT_THERE: Final = frozenset(("404", "NoSuchKey", "NotFound"))
 DENIED: Final = frozenset(("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"))
 
 
-class Bucket:
-    """See handlers.Storage."""
+class S3Storage:
+    """See handlers.ResultStorage."""
 
     def __init__(self, target: S3Target, check_s: float = CHECK_S) -> None:
         self._target = target
@@ -42,10 +42,10 @@ class Bucket:
 
     def __repr__(self) -> str:
         """Show which bucket."""
-        return f"Bucket({self._target.bucket} at {self._target.endpoint})"
+        return f"S3Storage({self._target.bucket} at {self._target.endpoint})"
 
     async def check(self) -> None:
-        """Write a small file, as the original does; see handlers.Storage."""
+        """Write a small file, as the original does; see handlers.ResultStorage."""
         try:
             async with asyncio.timeout(self._check_s):
                 await threaded(self._write, "S3")
@@ -56,7 +56,7 @@ class Bucket:
         log.info("Can write to S3")
 
     async def public_url(self, key: str) -> str | None:
-        """Ask for the file as anybody may; see handlers.Storage."""
+        """Ask for the file as anybody may; see handlers.ResultStorage."""
         import httpx
 
         url = str(await self._do(lambda: self._signed(key, "get_object"))).partition("?")[0]
@@ -70,12 +70,12 @@ class Bucket:
         return url if answer.status_code == OK else None
 
     async def signed_url(self, key: str, *, head: bool) -> str | None:
-        """See handlers.Storage."""
+        """See handlers.ResultStorage."""
         return await self._do(lambda: self._found_and_signed(key, "head_object" if head else "get_object"))
 
     def _found_and_signed(self, key: str, method: str) -> str | None:
         try:
-            self._connected().head_object(Bucket=self._target.bucket, Key=key)
+            self._connected().head_object(S3Storage=self._target.bucket, Key=key)
         except Exception as error:
             if code_of(error) in NOT_THERE:
                 return None
@@ -83,7 +83,7 @@ class Bucket:
         return self._signed(key, method)
 
     def _signed(self, key: str, method: str) -> str:
-        place = {"Bucket": self._target.bucket, "Key": key}
+        place = {"S3Storage": self._target.bucket, "Key": key}
         return str(self._connected().generate_presigned_url(method, Params=place, ExpiresIn=SIGNED_FOR_S))
 
     async def _do(self, work: Callable[[], Value]) -> Value:
@@ -101,7 +101,7 @@ class Bucket:
         return self._client
 
     def _write(self) -> None:
-        self._connected().put_object(Bucket=self._target.bucket, Key=TEST_KEY, Body=b"")
+        self._connected().put_object(S3Storage=self._target.bucket, Key=TEST_KEY, Body=b"")
 
 
 def client_of(target: S3Target) -> Any:

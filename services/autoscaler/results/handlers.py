@@ -11,7 +11,7 @@ STREAM: Final = "stream"
 NOT_KEPT: Final = "results are kept nowhere: the autoscaler has no S3 bucket"
 
 
-class Storage(Protocol):
+class ResultStorage(Protocol):
     """Where results are kept."""
 
     async def check(self) -> None:
@@ -27,10 +27,10 @@ class Storage(Protocol):
         ...
 
 
-class Results:
+class ResultFinder:
     """The bucket, as the other services see it."""
 
-    def __init__(self, configuration: Configuration, storage: Storage | None) -> None:
+    def __init__(self, configuration: Configuration, storage: ResultStorage | None) -> None:
         self._storage = storage
         self._stream = configuration.downloads == STREAM
         target = configuration.node.s3

@@ -15,7 +15,7 @@ from libs.common.errors import BusFailed, Conflict, ProviderFailed
 from libs.common.lifecycle import ended, mention_failure
 from libs.common.model import MachineId, MachineState
 from libs.common.ports import Term
-from services.autoscaler.machine_life.life import Step, possible
+from services.autoscaler.machine_life.life import MachineStep, possible
 from services.autoscaler.machines.handlers.lifecycle import StateWork
 from services.autoscaler.providers.ports import Sleep
 from services.autoscaler.records import MachineStore, Transitions
@@ -81,10 +81,10 @@ class MachineController:
     async def stop(self, machine: MachineId, reason: str, **facts: Any) -> None:
         """Destroy a machine whatever is being done with it. Raises BusFailed."""
         known = self._store.get(machine)
-        if known is None or not possible(known.state, Step.STOP):
+        if known is None or not possible(known.state, MachineStep.STOP):
             return
         await self._end_worker(machine)
-        await self._transitions.step(machine, Step.STOP, reason, **facts)
+        await self._transitions.step(machine, MachineStep.STOP, reason, **facts)
         self.ensure_worker(machine)
 
     async def retry_now(self, machine: MachineId) -> None:

@@ -17,11 +17,11 @@ from libs.common.lifecycle import monotonic_s
 from libs.common.model import Machine, MachineId, MachineState, NodeInfo
 from services.autoscaler.cluster.handlers import SchedulerClient
 from services.autoscaler.config.core.configuration import Configuration
-from services.autoscaler.machine_life.life import Step, came_to_nothing, may_exist
+from services.autoscaler.machine_life.life import MachineStep, came_to_nothing, may_exist
 from services.autoscaler.machines.core import facts_of, left_by
 from services.autoscaler.machines.handlers.node_queries import NodeQueries
 from services.autoscaler.machines.handlers.order_factory import OrderFactory
-from services.autoscaler.orders import Found
+from services.autoscaler.orders import ProviderMachine
 from services.autoscaler.providers.ports import Provider, Sleep
 from services.autoscaler.records import EventPublisher, MachineStore, Transitions
 
@@ -87,7 +87,7 @@ class StateWork:
             )
 
     async def _begin(self, machine: Machine) -> None:
-        await self._transitions.step(machine.id, Step.BEGIN, machine.reason, called_at_ms=self._clock.wall_ms())
+        await self._transitions.step(machine.id, MachineStep.BEGIN, machine.reason, called_at_ms=self._clock.wall_ms())
 
     async def _create(self, machine: Machine) -> None:
         try:
@@ -97,14 +97,18 @@ class StateWork:
             await self._fail(machine, error)
         else:
             await self._transitions.step(
-                machine.id, Step.CREATED, "the provider has it", created_at_ms=self._clock.wall_ms(), **facts_of(found)
+                machine.id,
+                MachineStep.CREATED,
+                "the provider has it",
+                created_at_ms=self._clock.wall_ms(),
+                **facts_of(found),
             )
 
     async def _set_up(self, machine: Machine) -> None:
         if machine.silent:
             return await self._wait_for_answer(machine)
         order = self._orders.order(machine)
-        known = Found(name=machine.id, ref=machine.ref, address=machine.hostname, port=machine.port)
+        known = ProviderMachine(name=machine.id, ref=machine.ref, address=machine.hostname, port=machine.port)
         try:
             if not await self._answers(machine):
                 async with limited(self._timeouts.set_up_s, "setting it up"):
@@ -119,7 +123,7 @@ class StateWork:
             return await self._fail(machine, ProviderFailed(error.message, Trouble.REFUSED))
         return await self._transitions.step(
             machine.id,
-            Step.READY,
+            MachineStep.READY,
             "its node answers",
             node=node,
             online_at_ms=self._clock.wall_ms(),
@@ -134,7 +138,7 @@ class StateWork:
             return
         reason = f"nobody knows it, and its node has not answered for {self._timeouts.set_up_s} s"
         await self._events.leaked(msgspec.structs.replace(machine, reason=reason))
-        await self._transitions.step(machine.id, Step.STOP, reason)
+        await self._transitions.step(machine.id, MachineStep.STOP, reason)
 
     async def _answers(self, machine: Machine) -> bool:
         """Whether its node is there already: a machine that was taken into use may need no set-up."""
@@ -157,7 +161,7 @@ class StateWork:
             return await self._sleep(AT_WORK_PAUSE_S)
         return await self._transitions.step(
             machine.id,
-            Step.STOP,
+            MachineStep.STOP,
             "it did not come up",
             failure=error.message,
             trouble=str(error.trouble),
@@ -176,7 +180,7 @@ class StateWork:
                 was_there = await self._provider.destroy(machine.id, self._ref(machine))
         await self._transitions.step(
             machine.id,
-            Step.CONFIRM,
+            MachineStep.CONFIRM,
             machine.reason,
             tasks=(),
             never_was=came_to_nothing(machine) and not was_there,

@@ -25,7 +25,7 @@ from libs.common.model import Machine, MachineId, NodeInfo
 from services.autoscaler.cluster.handlers import SchedulerClient
 from services.autoscaler.machines.core import Decision, NodeCheck, facts_of
 from services.autoscaler.machines.handlers.order_factory import OrderFactory
-from services.autoscaler.orders import Found
+from services.autoscaler.orders import ProviderMachine
 from services.autoscaler.providers.ports import Provider, Sleep
 from services.autoscaler.records import MachineStore
 
@@ -70,7 +70,7 @@ class NodeQueries:
         if machine.hostname:
             return machine
         try:
-            found: Found | None = await self._provider.inspect(machine.id, machine.ref)
+            found: ProviderMachine | None = await self._provider.inspect(machine.id, machine.ref)
         except ProviderFailed:
             return machine
         return msgspec.structs.replace(machine, **facts_of(found)) if found else machine

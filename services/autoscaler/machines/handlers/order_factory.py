@@ -9,7 +9,7 @@ from libs.common.secret import Secret
 from services.autoscaler.config.core.configuration import Configuration
 from services.autoscaler.identity.core import digest, images_in, machine_name, node_token, suffix_for, webhook_secret
 from services.autoscaler.identity.handlers import ClusterIdentity
-from services.autoscaler.orders import NO_SECRET, Creation, Found, Launch, Offer, Order, Size, presumed_size
+from services.autoscaler.orders import NO_SECRET, Creation, Launch, Offer, Order, ProviderMachine, Size, presumed_size
 
 CLUSTER_TAG: Final = "clusterodm-cluster"
 COMMIT: Final = "/commit"
@@ -54,7 +54,7 @@ class OrderFactory:
             tags={CLUSTER_TAG: cluster_id},
         )
 
-    def adopted(self, found: Found, now_ms: WallMs) -> Machine:
+    def adopted(self, found: ProviderMachine, now_ms: WallMs) -> Machine:
         """Make the record of a machine that bears one of our ids and that nobody knows; it costs since it was made."""
         since_ms = min(found.created_at_ms or now_ms, now_ms)
         size = self._size_of(found.name, found.size)

@@ -26,12 +26,12 @@ from services.autoscaler.config.core.configuration import Configuration
 from services.autoscaler.identity.core import prefix
 from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.machine_life.history import DAY_MS
-from services.autoscaler.machine_life.life import Step
+from services.autoscaler.machine_life.life import MachineStep
 from services.autoscaler.machines.core import compare
 from services.autoscaler.machines.handlers.controller import MachineController
 from services.autoscaler.machines.handlers.node_queries import NodeQueries
 from services.autoscaler.machines.handlers.order_factory import OrderFactory
-from services.autoscaler.orders import Found
+from services.autoscaler.orders import ProviderMachine
 from services.autoscaler.providers.ports import Provider
 from services.autoscaler.records import EventPublisher, MachineStore, Transitions
 
@@ -113,14 +113,14 @@ class Reconciler:
             ):
                 await self._lose(machine, "the provider has it no more")
 
-    async def _take_in(self, unknown: Sequence[Found]) -> None:
+    async def _take_in(self, unknown: Sequence[ProviderMachine]) -> None:
         """Make records of machines that bear our ids and that nobody knows. Their nodes, asked together, say of what use they are."""
         machines = await asyncio.gather(*(self._adopted(found) for found in unknown))
         for machine in machines:
             await self._transitions.add(machine)
             self._controller.ensure_worker(machine.id)
 
-    async def _adopted(self, found: Found) -> Machine:
+    async def _adopted(self, found: ProviderMachine) -> Machine:
         machine = await self._node_queries.locate(self._orders.adopted(found, self._clock.wall_ms()))
         answers = await self._node_queries.info(machine) is not None
         reason = f"nobody knew it: {'taken into use' if answers else 'its node is asked'}"
@@ -128,11 +128,11 @@ class Reconciler:
         silent = not (answers or self._may_boot(machine, found))
         return msgspec.structs.replace(machine, silent=silent, reason=reason, timeline=(moment,))
 
-    def _may_boot(self, machine: Machine, found: Found) -> bool:
+    def _may_boot(self, machine: Machine, found: ProviderMachine) -> bool:
         """Whether its node may still be on its way, by the provider's word."""
         return bool(found.created_at_ms) and machine.state_at_ms - found.created_at_ms < self._boot_ms
 
-    async def _took_back(self, machine: Machine, found: Found) -> bool:
+    async def _took_back(self, machine: Machine, found: ProviderMachine) -> bool:
         """Destroy a machine whose record has ended, if it is there: it counts and costs until it has gone."""
         if machine.id not in self._doubted and await self._provider.inspect(machine.id, found.ref) is None:
             return False
@@ -141,7 +141,7 @@ class Reconciler:
         called_ms = machine.called_at_ms or found.created_at_ms or now_ms
         await self._transitions.step(
             machine.id,
-            Step.REAPPEAR,
+            MachineStep.REAPPEAR,
             reason,
             ref=found.ref or machine.ref,
             called_at_ms=called_ms,

@@ -18,7 +18,7 @@ from libs.common.messages import WaitingTask
 from libs.common.model import Machine, MachineId, MachineState
 from services.autoscaler.cluster.core import Load
 from services.autoscaler.machine_life.history import MachineHistory
-from services.autoscaler.machine_life.life import Step, after
+from services.autoscaler.machine_life.life import MachineStep, after
 
 WATCHED = {MachineState.ONLINE, MachineState.BUSY, MachineState.IDLE, MachineState.DRAINING}
 LONGEST_S: Final = 7 * 24 * 3600.0
@@ -42,12 +42,12 @@ def observed(machine: Machine, load: Load, now_ms: WallMs) -> Machine:
     facts = changed(machine, load, now_ms)
     current = msgspec.structs.replace(machine, **facts) if facts else machine
     if load.tasks and machine.state in {MachineState.ONLINE, MachineState.IDLE}:
-        return after(current, Step.TAKE, now_ms, f"task {load.tasks[0]}")
+        return after(current, MachineStep.TAKE, now_ms, f"task {load.tasks[0]}")
     if not load.tasks and machine.state is MachineState.BUSY:
-        return after(current, Step.EMPTY, now_ms, "its task has left")
+        return after(current, MachineStep.EMPTY, now_ms, "its task has left")
     if current.done and machine.state is MachineState.ONLINE:
-        passed = after(current, Step.TAKE, now_ms, "a short task")
-        return after(passed, Step.EMPTY, now_ms, "its task has left")
+        passed = after(current, MachineStep.TAKE, now_ms, "a short task")
+        return after(passed, MachineStep.EMPTY, now_ms, "its task has left")
     return current
 
 

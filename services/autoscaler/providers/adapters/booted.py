@@ -26,7 +26,7 @@ from libs.common.clocks import Instant
 from libs.common.errors import ProviderFailed, Refused, Trouble
 from libs.common.lifecycle import monotonic_s
 from libs.common.model import MachineId
-from services.autoscaler.orders import Found, Order
+from services.autoscaler.orders import Order, ProviderMachine
 from services.autoscaler.providers.ports import Sleep, Vendor
 
 log = structlog.get_logger()
@@ -88,7 +88,7 @@ class Booted:
                 raise Refused(error.message) from None
             log.warning("provider cannot be reached now", reason=error.message)
 
-    async def create(self, order: Order) -> Found:
+    async def create(self, order: Order) -> ProviderMachine:
         """See ports.Provider."""
         if found := await self._left_before(order):
             return await self._resumed(order, found)
@@ -99,7 +99,7 @@ class Booted:
                 raise
             return await self._after_lost_answer(order, error)
 
-    async def set_up(self, order: Order, found: Found) -> Found:
+    async def set_up(self, order: Order, found: ProviderMachine) -> ProviderMachine:
         """See ports.Provider: the machine sets itself up, that is waited for."""
         deadline_s = self._instant() + self._set_up_wait_s
         while not (found.address and await self._listens(found.address, found.port)):
@@ -110,11 +110,11 @@ class Booted:
             found = await self._still_there(order.name, found.ref)
         return found
 
-    async def inspect(self, name: MachineId, ref: str = "") -> Found | None:
+    async def inspect(self, name: MachineId, ref: str = "") -> ProviderMachine | None:
         """See ports.Provider."""
         return next(iter(await self._vendor.named(name, ref)), None)
 
-    async def list(self, prefix: str) -> Sequence[Found]:
+    async def list(self, prefix: str) -> Sequence[ProviderMachine]:
         """See ports.Provider."""
         return await self._vendor.starting(prefix)
 
@@ -138,14 +138,14 @@ class Booted:
                     asked.add(found.ref)
             await self._sleep(self._poll_s if left else self._second_look_s)
 
-    async def _remove(self, found: Found) -> None:
+    async def _remove(self, found: ProviderMachine) -> None:
         """Ask for a removal. A failure says what was there: the removal may have been carried out all the same."""
         try:
             await self._vendor.remove(found)
         except ProviderFailed as error:
             raise ProviderFailed(error.message, error.trouble, ref=found.ref) from None
 
-    async def discard(self, found: Found) -> None:
+    async def discard(self, found: ProviderMachine) -> None:
         """See ports.Provider."""
         await self._vendor.remove(found)
 
@@ -153,7 +153,7 @@ class Booted:
         """See ports.Provider."""
         return self._vendor.described(order)
 
-    async def _still_there(self, name: MachineId, ref: str) -> Found:
+    async def _still_there(self, name: MachineId, ref: str) -> ProviderMachine:
         """Look a machine up that the provider said to have. Raises ProviderFailed after two looks that show none."""
         if found := await self.inspect(name, ref):
             return found
@@ -162,7 +162,7 @@ class Booted:
             return found
         raise ProviderFailed(f"{name} has vanished while it was starting")
 
-    async def _left_before(self, order: Order) -> Found | None:
+    async def _left_before(self, order: Order) -> ProviderMachine | None:
         try:
             return await self.inspect(order.name)
         except ProviderFailed as error:
@@ -170,13 +170,13 @@ class Booted:
                 raise
             raise ProviderFailed(error.message, Trouble.UNKNOWN_OUTCOME) from None
 
-    async def _resumed(self, order: Order, found: Found) -> Found:
+    async def _resumed(self, order: Order, found: ProviderMachine) -> ProviderMachine:
         try:
             return await self._vendor.resume(order, found)
         except ProviderFailed as error:
             raise ProviderFailed(error.message, error.trouble, ref=found.ref) from None
 
-    async def _after_lost_answer(self, order: Order, lost: ProviderFailed) -> Found:
+    async def _after_lost_answer(self, order: Order, lost: ProviderFailed) -> ProviderMachine:
         try:
             found = await self.inspect(order.name)
         except ProviderFailed:

@@ -27,7 +27,7 @@ from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from libs.common.secret import Secret
 from services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
-from services.autoscaler.orders import NODE_PORT, Found, Order, masked
+from services.autoscaler.orders import NODE_PORT, Order, ProviderMachine, masked
 from services.autoscaler.providers.adapters.programs import given_file, held
 from services.autoscaler.providers.core.cloud_init import user_data
 from services.autoscaler.providers.core.node_command import node_configuration, node_words, pairs, secrets_of
@@ -40,7 +40,7 @@ LIST: Final = "list"
 DESTROY: Final = "destroy"
 
 
-class Command:
+class CommandVendor:
     """The three programs."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Command:
 
     def __repr__(self) -> str:
         """Show the program that creates."""
-        return f"Command({shlex.join(self._cloud.commands.get(CREATE, ()))})"
+        return f"CommandVendor({shlex.join(self._cloud.commands.get(CREATE, ()))})"
 
     async def __aenter__(self) -> Self:
         """Open nothing."""
@@ -67,7 +67,7 @@ class Command:
         """See ports.Vendor: it must be able to list."""
         await self._machines("clusterodm-")
 
-    async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
+    async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
         """See ports.Vendor."""
         _ = ref
         if self._lock(name).exists():
@@ -75,11 +75,11 @@ class Command:
                 return await self._named(name)
         return await self._named(name)
 
-    async def starting(self, prefix: str) -> Sequence[Found]:
+    async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
         """See ports.Vendor."""
         return [each for each in await self._machines(prefix) if each.name.startswith(prefix)]
 
-    async def begin(self, order: Order) -> Found:
+    async def begin(self, order: Order) -> ProviderMachine:
         """See ports.Vendor."""
         async with held(self._lock(order.name), self._limits_s[CREATE]) as lock:
             for found in await self._named(order.name):
@@ -88,12 +88,12 @@ class Command:
             answer = await self._run(CREATE, content, secrets_of(order.launch), lock)
         return self._read(CREATE, {"name": str(order.name), **answer})
 
-    async def resume(self, order: Order, found: Found) -> Found:
+    async def resume(self, order: Order, found: ProviderMachine) -> ProviderMachine:
         """See ports.Vendor: a program does all or nothing."""
         _ = order
         return found
 
-    async def remove(self, found: Found) -> None:
+    async def remove(self, found: ProviderMachine) -> None:
         """See ports.Vendor."""
         await self._run(DESTROY, {"name": str(found.name), "ref": found.ref})
         self._lock(found.name).unlink(missing_ok=True)
@@ -107,17 +107,17 @@ class Command:
     def _lock(self, name: str) -> Path:
         return self._folder / f"{name}.lock"
 
-    async def _named(self, name: MachineId) -> list[Found]:
+    async def _named(self, name: MachineId) -> list[ProviderMachine]:
         return [each for each in await self._machines(name) if each.name == name]
 
-    async def _machines(self, prefix: str) -> list[Found]:
+    async def _machines(self, prefix: str) -> list[ProviderMachine]:
         answer = await self._run(LIST, {"prefix": prefix})
         machines = answer.get("machines")
         if not isinstance(machines, list):
             raise ProviderFailed(f"{LIST}: the answer has no list of machines", Trouble.RETRYABLE)
         return [self._read(LIST, each) for each in machines]
 
-    def _read(self, verb: str, content: Any) -> Found:
+    def _read(self, verb: str, content: Any) -> ProviderMachine:
         try:
             return found_of(content)
         except (KeyError, TypeError, ValueError) as error:
@@ -205,9 +205,9 @@ def order_of(order: Order, configured: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def found_of(content: Mapping[str, Any]) -> Found:
+def found_of(content: Mapping[str, Any]) -> ProviderMachine:
     """Read a machine. Raises KeyError, TypeError or ValueError."""
-    return Found(
+    return ProviderMachine(
         name=MachineId(str(content["name"])),
         ref=str(content.get("ref") or ""),
         address=str(content.get("address") or ""),

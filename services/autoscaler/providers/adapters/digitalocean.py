@@ -13,8 +13,8 @@ import structlog
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from services.autoscaler.config.core.configuration import CloudSettings
-from services.autoscaler.orders import Found, Order
-from services.autoscaler.providers.adapters.http_api.account import Account, described, with_bearer
+from services.autoscaler.orders import Order, ProviderMachine
+from services.autoscaler.providers.adapters.http_api.account import ApiAccount, described, with_bearer
 from services.autoscaler.providers.adapters.http_api.rest import (
     TIMEOUT_S,
     Page,
@@ -37,7 +37,7 @@ CAPACITY_WORDS: Final = ("droplet limit", "currently unavailable", "not availabl
 BUSY_WORDS: Final = ("pending event", "already has a pending")
 
 
-class DigitalOcean(Account):
+class DigitalOcean(ApiAccount):
     """An account."""
 
     def __init__(
@@ -54,7 +54,7 @@ class DigitalOcean(Account):
         if self._cloud.snapshot:
             await self._snapshot()
 
-    async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
+    async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
         """See ports.Vendor; the API's filter ignores case, ours does not."""
         droplets = await self._droplets(name=name)
         named = [found(each) for each in sorted(droplets, key=lambda each: each["id"]) if each["name"] == name]
@@ -63,18 +63,18 @@ class DigitalOcean(Account):
         content = await self._rest.find(f"/v2/droplets/{ref}")
         return named if content is None else [*named, found(content["droplet"])]
 
-    async def starting(self, prefix: str) -> Sequence[Found]:
+    async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
         """See ports.Vendor."""
         return [found(each) for each in with_prefix(await self._droplets(), prefix)]
 
-    async def begin(self, order: Order) -> Found:
+    async def begin(self, order: Order) -> ProviderMachine:
         """See ports.Vendor."""
         image, region = await self.image(order.offer.region)
         body = droplet(order, self._cloud, image, region)
         answer = await self._rest.call("POST", "/v2/droplets", body=body, creates=True)
         return found(answer.content["droplet"])
 
-    async def remove(self, found: Found) -> None:
+    async def remove(self, found: ProviderMachine) -> None:
         """See ports.Vendor."""
         await self._rest.delete(f"/v2/droplets/{found.ref}")
 
@@ -131,10 +131,10 @@ def droplet(order: Order, cloud: CloudSettings, image: str | int, region: str) -
     }
 
 
-def found(content: Mapping[str, Any]) -> Found:
+def found(content: Mapping[str, Any]) -> ProviderMachine:
     """Read a droplet."""
     addresses = {each["type"]: each["ip_address"] for each in (content.get("networks") or {}).get("v4") or ()}
-    return Found(
+    return ProviderMachine(
         name=MachineId(content["name"]),
         ref=str(content["id"]),
         address=addresses.get("public") or addresses.get("private") or "",

@@ -21,9 +21,9 @@ import httpx
 from libs.common.errors import ProviderFailed, Refused, Trouble
 from libs.common.model import MachineId
 from services.autoscaler.config.core.configuration import CloudSettings
-from services.autoscaler.orders import NODE_PORT, Found, Launch, Order, masked
-from services.autoscaler.providers.adapters.http_api.account import Account, described
-from services.autoscaler.providers.adapters.http_api.rest import TIMEOUT_S, Rest, words_of
+from services.autoscaler.orders import NODE_PORT, Launch, Order, ProviderMachine, masked
+from services.autoscaler.providers.adapters.http_api.account import ApiAccount, described
+from services.autoscaler.providers.adapters.http_api.rest import TIMEOUT_S, RestClient, words_of
 from services.autoscaler.providers.core.node_command import DATA_DIRECTORY, node_words, pairs, secrets_of
 
 SOCKET: Final = "unix:///var/run/docker.sock"
@@ -38,7 +38,7 @@ PORT: Final = NODE_PORT
 EXPOSED: Final = f"{PORT}/tcp"
 
 
-class DockerEngine(Account):
+class DockerEngine(ApiAccount):
     """An engine."""
 
     def __init__(
@@ -52,7 +52,7 @@ class DockerEngine(Account):
         address = cloud.endpoint or environment.get("DOCKER_HOST") or SOCKET
         url, self._host = reached(address)
         way = transport or transport_to(address, environment)
-        super().__init__(cloud, Rest("docker", url, judge=judge, timeout_s=timeout_s, transport=way))
+        super().__init__(cloud, RestClient("docker", url, judge=judge, timeout_s=timeout_s, transport=way))
 
     def __repr__(self) -> str:
         """Show the address."""
@@ -64,18 +64,18 @@ class DockerEngine(Account):
         if self._cloud.network and await self._rest.find(f"/networks/{quote(self._cloud.network)}") is None:
             raise ProviderFailed(f"docker: no network {self._cloud.network!r} on this engine", Trouble.REFUSED)
 
-    async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
+    async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
         """See ports.Vendor."""
         named = [each for each in await self._containers(machine_filter(name)) if each.name == name]
         if not ref or ref in {each.ref for each in named}:
             return named
         return [*named, *(each for each in await self._containers({"id": [ref]}) if each.ref == ref)]
 
-    async def starting(self, prefix: str) -> Sequence[Found]:
+    async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
         """See ports.Vendor."""
         return [each for each in await self._containers(machine_filter()) if each.name.startswith(prefix)]
 
-    async def begin(self, order: Order) -> Found:
+    async def begin(self, order: Order) -> ProviderMachine:
         """See ports.Vendor."""
         await self._pull(order.launch)
         body = container(order, self._cloud.tags, self._cloud.network, publish_on=self._publish_on())
@@ -87,16 +87,16 @@ class DockerEngine(Account):
             await self._start(number)
         except ProviderFailed as error:
             raise ProviderFailed(masked(error.message, secrets_of(order.launch)), error.trouble, ref=number) from None
-        return Found(name=order.name, ref=number, running=False)
+        return ProviderMachine(name=order.name, ref=number, running=False)
 
-    async def resume(self, order: Order, found: Found) -> Found:
+    async def resume(self, order: Order, found: ProviderMachine) -> ProviderMachine:
         """See ports.Vendor: one that was made and not started is started."""
         _ = order
         if not found.running:
             await self._start(found.ref)
         return found
 
-    async def remove(self, found: Found) -> None:
+    async def remove(self, found: ProviderMachine) -> None:
         """See ports.Vendor; the volumes that its image has made go with it."""
         await self._rest.delete(f"/containers/{found.ref}", force="true", v="true")
 
@@ -113,13 +113,13 @@ class DockerEngine(Account):
     async def _start(self, number: str) -> None:
         await self._rest.call("POST", f"/containers/{number}/start")
 
-    async def _containers(self, wanted: Mapping[str, Sequence[str]]) -> list[Found]:
+    async def _containers(self, wanted: Mapping[str, Sequence[str]]) -> list[ProviderMachine]:
         content = await self._rest.get("/containers/json", all="true", filters=json.dumps(wanted))
         return [self._found(each) for each in sorted(content, key=lambda each: each.get("Created", 0))]
 
-    def _found(self, content: Mapping[str, Any]) -> Found:
+    def _found(self, content: Mapping[str, Any]) -> ProviderMachine:
         address, port = self._reached(content)
-        return Found(
+        return ProviderMachine(
             name=MachineId(content["Names"][0].lstrip("/")),
             ref=str(content["Id"]),
             address=address,

@@ -12,8 +12,8 @@ import httpx
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from services.autoscaler.config.core.configuration import CloudSettings
-from services.autoscaler.orders import Found, Order
-from services.autoscaler.providers.adapters.http_api.account import Account, described, with_bearer
+from services.autoscaler.orders import Order, ProviderMachine
+from services.autoscaler.providers.adapters.http_api.account import ApiAccount, described, with_bearer
 from services.autoscaler.providers.adapters.http_api.rest import (
     TIMEOUT_S,
     Page,
@@ -47,7 +47,7 @@ TROUBLES: Final[Mapping[str, Trouble]] = {
 one of this name, so look for it."""
 
 
-class Hetzner(Account):
+class Hetzner(ApiAccount):
     """A project."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Hetzner(Account):
         await self.image()
         await self.ssh_keys()
 
-    async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
+    async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
         """See ports.Vendor."""
         named = [found(each) for each in await self._all("servers", name=name) if each["name"] == name]
         if not ref.isdigit() or ref in {each.ref for each in named}:
@@ -70,17 +70,17 @@ class Hetzner(Account):
         content = await self._rest.find(f"/v1/servers/{ref}")
         return named if content is None else [*named, found(content["server"])]
 
-    async def starting(self, prefix: str) -> Sequence[Found]:
+    async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
         """See ports.Vendor."""
         return [found(each) for each in with_prefix(await self._all("servers"), prefix)]
 
-    async def begin(self, order: Order) -> Found:
+    async def begin(self, order: Order) -> ProviderMachine:
         """See ports.Vendor."""
         body = server(order, self._cloud, await self.image(), await self.ssh_keys())
         answer = await self._rest.call("POST", "/v1/servers", body=body, creates=True)
         return found(answer.content["server"])
 
-    async def remove(self, found: Found) -> None:
+    async def remove(self, found: ProviderMachine) -> None:
         """See ports.Vendor."""
         await self._rest.delete(f"/v1/servers/{found.ref}")
 
@@ -135,11 +135,11 @@ def server(order: Order, cloud: CloudSettings, image: str | int, ssh_keys: Seque
     }
 
 
-def found(content: Mapping[str, Any]) -> Found:
+def found(content: Mapping[str, Any]) -> ProviderMachine:
     """Read a server."""
     address = ((content.get("public_net") or {}).get("ipv4") or {}).get("ip") or ""
     place = content.get("location") or (content.get("datacenter") or {}).get("location") or {}
-    return Found(
+    return ProviderMachine(
         name=MachineId(content["name"]),
         ref=str(content["id"]),
         address=address,

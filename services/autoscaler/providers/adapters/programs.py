@@ -26,7 +26,7 @@ TOO_LONG: Final = 124
 
 
 @dataclass(frozen=True)
-class Ended:
+class ProgramResult:
     """How a program ended."""
 
     code: int
@@ -43,7 +43,7 @@ class Ended:
         return next((line for line in reversed(self.lines) if line), f"it ended with code {self.code}")
 
 
-class Run(Protocol):
+class ProgramRunner(Protocol):
     """Runs programs."""
 
     async def __call__(  # noqa: PLR0913 what a program is given
@@ -55,7 +55,7 @@ class Run(Protocol):
         heard: Callable[[str], None] = ...,
         keep_open: int | None = None,
         limit_s: float | None = None,
-    ) -> Ended:
+    ) -> ProgramResult:
         """See run_program."""
         ...
 
@@ -68,7 +68,7 @@ async def run_program(  # noqa: PLR0913 what a program is given
     heard: Callable[[str], None] = lambda _line: None,
     keep_open: int | None = None,
     limit_s: float | None = None,
-) -> Ended:
+) -> ProgramResult:
     """Run a program to its end. `heard` is called with every line; `keep_open` is a descriptor that it inherits.
 
     Cancelled, it leaves the program running. One that takes longer than `limit_s` is ended with all that it has started.
@@ -85,7 +85,7 @@ async def run_program(  # noqa: PLR0913 what a program is given
                 pass_fds=() if keep_open is None else (keep_open,),
             )
         except OSError as error:
-            return Ended(NOT_FOUND, (f"{words[0]}: {error.strerror}",))
+            return ProgramResult(NOT_FOUND, (f"{words[0]}: {error.strerror}",))
         if keep_open is not None:
             os.ftruncate(keep_open, 0)
             os.pwrite(keep_open, str(process.pid).encode(), 0)
@@ -98,7 +98,7 @@ async def run_program(  # noqa: PLR0913 what a program is given
         except TimeoutError:
             end_session(process.pid)
             process.wait()
-            return Ended(TOO_LONG, (f"it was ended after {limit_s:g} s",))
+            return ProgramResult(TOO_LONG, (f"it was ended after {limit_s:g} s",))
 
 
 @contextmanager
@@ -110,7 +110,7 @@ def given_file(content: bytes) -> Iterator[IO[bytes]]:
         yield file
 
 
-async def follow(process: "subprocess.Popen[bytes]", output: IO[bytes], heard: Callable[[str], None]) -> Ended:
+async def follow(process: "subprocess.Popen[bytes]", output: IO[bytes], heard: Callable[[str], None]) -> ProgramResult:
     """Read what it says until it ends."""
     lines: list[str] = []
     rest, place = b"", 0
@@ -125,7 +125,7 @@ async def follow(process: "subprocess.Popen[bytes]", output: IO[bytes], heard: C
             lines.append(line.decode(errors="replace").rstrip())
             heard(lines[-1])
         if code is not None and not read:
-            return Ended(code, tuple(lines))
+            return ProgramResult(code, tuple(lines))
         if not read:
             await asyncio.sleep(POLL_S)
 

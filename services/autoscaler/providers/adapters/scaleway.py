@@ -23,12 +23,12 @@ from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from libs.common.secret import HIDDEN
 from services.autoscaler.config.core.configuration import CloudSettings
-from services.autoscaler.orders import NO_SECRET, Found, Order
-from services.autoscaler.providers.adapters.http_api.account import Account, described
+from services.autoscaler.orders import NO_SECRET, Order, ProviderMachine
+from services.autoscaler.providers.adapters.http_api.account import ApiAccount, described
 from services.autoscaler.providers.adapters.http_api.rest import (
     TIMEOUT_S,
     Page,
-    Rest,
+    RestClient,
     everything,
     moment_ms,
     together,
@@ -57,7 +57,7 @@ TROUBLES: Final[Mapping[str, Trouble]] = {
 QUOTA_WORDS: Final = "quota exceeded"
 
 
-class Scaleway(Account):
+class Scaleway(ApiAccount):
     """An organization's default project, in some zones."""
 
     def __init__(
@@ -69,7 +69,7 @@ class Scaleway(Account):
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._zones = tuple(dict.fromkeys(map(zone_of, regions)))
-        rest = Rest(
+        rest = RestClient(
             "scaleway",
             cloud.endpoint or URL,
             judge=judge,
@@ -88,7 +88,7 @@ class Scaleway(Account):
         for zone in self._zones:
             await self._rest.get(servers(zone), per_page=1)
 
-    async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
+    async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
         """See ports.Vendor; the API's filter takes parts of names, ours does not."""
         named = [each for each in await self._everywhere(name) if each.name == name]
         kind, _, place = ref.partition("/")
@@ -98,11 +98,11 @@ class Scaleway(Account):
         content = await self._rest.find(f"{servers(zone)}/{number}")
         return named if content is None else [found(zone, content["server"]), *named]
 
-    async def starting(self, prefix: str) -> Sequence[Found]:
+    async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
         """See ports.Vendor."""
         return [each for each in await self._everywhere(prefix) if each.name.startswith(prefix)]
 
-    async def begin(self, order: Order) -> Found:
+    async def begin(self, order: Order) -> ProviderMachine:
         """See ports.Vendor."""
         zone = zone_of(order.offer.region)
         body = server(order, self._cloud, await self._image(zone))
@@ -113,7 +113,7 @@ class Scaleway(Account):
         except ProviderFailed as error:
             raise ProviderFailed(error.message, error.trouble, ref=found(zone, content).ref) from None
 
-    async def resume(self, order: Order, found: Found) -> Found:
+    async def resume(self, order: Order, found: ProviderMachine) -> ProviderMachine:
         """See ports.Vendor: one that stands still lacks something."""
         kind, zone, number = found.ref.split("/")
         if kind != "server":
@@ -121,7 +121,7 @@ class Scaleway(Account):
         content = (await self._rest.get(f"{servers(zone)}/{number}"))["server"]
         return await self._switch_on(order, zone, content) if content["state"] == STANDING_STILL else found
 
-    async def remove(self, found: Found) -> None:
+    async def remove(self, found: ProviderMachine) -> None:
         """See ports.Vendor."""
         kind, zone, number = found.ref.split("/")
         match kind:
@@ -139,7 +139,7 @@ class Scaleway(Account):
         text = user_data(order.launch, self._cloud.engine_install_url)
         return described("POST", url, body | {"user_data": text}, project=HIDDEN)
 
-    async def _switch_on(self, order: Order, zone: str, content: Mapping[str, Any]) -> Found:
+    async def _switch_on(self, order: Order, zone: str, content: Mapping[str, Any]) -> ProviderMachine:
         place = f"{servers(zone)}/{content['id']}"
         await self._name_disks(zone, content, flat_tags(self._cloud.tags, order.tags))
         text = user_data(order.launch, self._cloud.engine_install_url)
@@ -167,12 +167,12 @@ class Scaleway(Account):
         else:
             await self._rest.call("POST", f"{place}/action", body={"action": "terminate"}, missing_ok=True)
 
-    async def _everywhere(self, part: str) -> Sequence[Found]:
+    async def _everywhere(self, part: str) -> Sequence[ProviderMachine]:
         """Find servers, then the disks that belong to none, whose name contains this."""
         found = await together(self._in_zone(zone, part) for zone in self._zones)
         return [each for some in found for each in some]
 
-    async def _in_zone(self, zone: str, part: str) -> Sequence[Found]:
+    async def _in_zone(self, zone: str, part: str) -> Sequence[ProviderMachine]:
         machines = [found(zone, each) for each in await self._all(servers(zone), "servers", name=part)]
         local = [each for each in await self._all(volumes(zone), "volumes", name=part) if not each.get("server")]
         block = await self._all_block(zone, part)
@@ -220,10 +220,10 @@ def server(order: Order, cloud: CloudSettings, image: str) -> dict[str, Any]:
     }
 
 
-def found(zone: str, content: Mapping[str, Any]) -> Found:
+def found(zone: str, content: Mapping[str, Any]) -> ProviderMachine:
     """Read a server."""
     public = [each["address"] for each in content.get("public_ips") or () if each.get("family", IPV4) == IPV4]
-    return Found(
+    return ProviderMachine(
         name=MachineId(content["name"]),
         ref=f"server/{zone}/{content['id']}",
         address=next(iter(public), "") or (content.get("public_ip") or {}).get("address") or "",
@@ -234,9 +234,9 @@ def found(zone: str, content: Mapping[str, Any]) -> Found:
     )
 
 
-def disk(kind: str, zone: str, content: Mapping[str, Any]) -> Found:
+def disk(kind: str, zone: str, content: Mapping[str, Any]) -> ProviderMachine:
     """Read a disk that its machine has left behind."""
-    return Found(name=MachineId(content["name"]), ref=f"{kind}/{zone}/{content['id']}", running=False)
+    return ProviderMachine(name=MachineId(content["name"]), ref=f"{kind}/{zone}/{content['id']}", running=False)
 
 
 def judge(_status: int, content: Any) -> tuple[Trouble | None, str]:

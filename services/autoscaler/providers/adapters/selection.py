@@ -12,7 +12,7 @@ from typing import Final
 from services.autoscaler.config.core.configuration import DOCKER_MACHINE, Configuration
 from services.autoscaler.orders import Order
 from services.autoscaler.providers.adapters.booted import LOOKS_APART, POLL_S, Booted
-from services.autoscaler.providers.adapters.docker_machine.cross_check import Watched
+from services.autoscaler.providers.adapters.docker_machine.cross_check import CrossChecked
 from services.autoscaler.providers.adapters.docker_machine.driver import Resolved
 from services.autoscaler.providers.ports import Provider, Vendor
 
@@ -35,7 +35,7 @@ async def provider_of(
         yield machine
         return
     async with api_provider(configuration, os.environ, folder, poll_s) as watcher:
-        yield Watched(machine, watcher)
+        yield CrossChecked(machine, watcher)
 
 
 def digitalocean(found: Configuration, _environment: Environment, _folder: Path) -> Vendor:
@@ -75,9 +75,9 @@ def docker(found: Configuration, environment: Environment, _folder: Path) -> Ven
 
 def command(found: Configuration, _environment: Environment, folder: Path) -> Vendor:
     """Ask the operator's own program."""
-    from services.autoscaler.providers.adapters.command import Command
+    from services.autoscaler.providers.adapters.command import CommandVendor
 
-    return Command(found.cloud, found.timeouts, folder)
+    return CommandVendor(found.cloud, found.timeouts, folder)
 
 
 VENDORS: Final[Mapping[str, Callable[[Configuration, Environment, Path], Vendor]]] = {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from libs.common.errors import Trouble
 from libs.common.model import Machine, MachineId, MachineState
 from services.autoscaler.machine_life.history import DAY_MS, MachineHistory
-from services.autoscaler.machine_life.life import Step, after, possible
+from services.autoscaler.machine_life.life import MachineStep, after, possible
 from tests import plain_history
 
 NOW = 1_000_000_000_000
@@ -33,7 +33,7 @@ class Life:
         if not self.machines or self.chance.random() < 0.4:
             self._write(self._requested())
         machine = self.chance.choice(list(self.machines.values()))
-        steps = [step for step in Step if possible(machine.state, step)]
+        steps = [step for step in MachineStep if possible(machine.state, step)]
         if steps:
             step = self.chance.choice(steps)
             self._write(after(machine, step, self.now_ms, "by chance", **self._facts(machine, step)))
@@ -49,15 +49,15 @@ class Life:
             state_at_ms=self.now_ms,
         )
 
-    def _facts(self, machine: Machine, step: Step) -> dict[str, Any]:
-        if step is Step.BEGIN:
+    def _facts(self, machine: Machine, step: MachineStep) -> dict[str, Any]:
+        if step is MachineStep.BEGIN:
             return {"called_at_ms": self.now_ms}
-        if step is Step.CREATED:
+        if step is MachineStep.CREATED:
             return {"created_at_ms": self.now_ms}
-        if step is Step.READY:
+        if step is MachineStep.READY:
             return {"online_at_ms": self.now_ms, "memory_bytes": self.chance.choice([0, 8, 16])}
         coming = machine.state in {MachineState.CREATING, MachineState.SETTING_UP}
-        if step is Step.STOP and coming and self.chance.random() < 0.7:
+        if step is MachineStep.STOP and coming and self.chance.random() < 0.7:
             trouble = str(self.chance.choice(TROUBLES))
             return {"failure": f"made to fail: {trouble}", "trouble": trouble, "failed_at_ms": self.now_ms}
         return {}

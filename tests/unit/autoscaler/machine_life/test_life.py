@@ -6,7 +6,7 @@ from libs.common.model import Machine, MachineId, MachineState, TaskId
 from libs.common.secret import Secret
 from services.autoscaler.cluster.core import Load
 from services.autoscaler.identity.core import digest, machine_name, node_token, prefix, webhook_secret
-from services.autoscaler.machine_life.life import TABLE, Impossible, Step, after, age_ms
+from services.autoscaler.machine_life.life import TABLE, ImpossibleStep, MachineStep, after, age_ms
 from services.autoscaler.planning.core.observation import observed
 
 S = MachineState
@@ -17,19 +17,19 @@ def machine(state: MachineState = S.REQUESTED, **more: object) -> Machine:
 
 
 @pytest.mark.parametrize("state", list(S))
-@pytest.mark.parametrize("step", list(Step))
-def test_a_step_that_is_not_in_the_table_is_impossible(state: MachineState, step: Step):
+@pytest.mark.parametrize("step", list(MachineStep))
+def test_a_step_that_is_not_in_the_table_is_impossible(state: MachineState, step: MachineStep):
     if (state, step) in TABLE:
         moved = after(machine(state), step, 5, "because")
         assert (moved.state, moved.state_at_ms, moved.reason) == (TABLE[state, step], 5, "because")
     else:
-        with pytest.raises(Impossible):
+        with pytest.raises(ImpossibleStep):
             after(machine(state), step, 5, "because")
 
 
 @pytest.mark.parametrize("state", [state for state in S if not state.ended])
 def test_every_machine_can_be_stopped_or_is_being_destroyed(state: MachineState):
-    assert state is S.DESTROYING or (state, Step.STOP) in TABLE
+    assert state is S.DESTROYING or (state, MachineStep.STOP) in TABLE
 
 
 def test_only_what_was_never_called_ends_without_a_confirmation():
@@ -38,15 +38,15 @@ def test_only_what_was_never_called_ends_without_a_confirmation():
 
 
 def test_a_machine_that_never_came_up_ends_as_failed():
-    broken = after(machine(S.CREATING), Step.STOP, 5, "it did not come up", failure="no room")
-    assert after(broken, Step.CONFIRM, 6, "").state is S.FAILED
-    assert after(machine(S.DESTROYING), Step.CONFIRM, 6, "").state is S.GONE
+    broken = after(machine(S.CREATING), MachineStep.STOP, 5, "it did not come up", failure="no room")
+    assert after(broken, MachineStep.CONFIRM, 6, "").state is S.FAILED
+    assert after(machine(S.DESTROYING), MachineStep.CONFIRM, 6, "").state is S.GONE
 
 
 def test_the_timeline_says_when_what_happened_and_has_an_end():
     found = machine(S.IDLE)
     for at_ms in range(100):
-        found = after(found, Step.TAKE if at_ms % 2 == 0 else Step.EMPTY, at_ms, "x")
+        found = after(found, MachineStep.TAKE if at_ms % 2 == 0 else MachineStep.EMPTY, at_ms, "x")
     assert (len(found.timeline), found.timeline[-1].text) == (40, "idle: x")
 
 

@@ -28,7 +28,7 @@ from services.autoscaler.orders import Order
 from services.autoscaler.planning.core.budget import cost
 from services.autoscaler.providers.adapters.booted import Booted
 from services.autoscaler.providers.adapters.docker_machine.client import DockerMachine
-from services.autoscaler.providers.adapters.docker_machine.cross_check import Watched
+from services.autoscaler.providers.adapters.docker_machine.cross_check import CrossChecked
 from services.autoscaler.providers.adapters.docker_machine.driver import Resolved
 from services.autoscaler.providers.ports import Provider
 from tests.autoscaler_world import SIZES, TURN_MS, World
@@ -129,7 +129,7 @@ KINDS = {
     "an API where creating is several calls": Kind(API_FAULTS, lambda stage: stage.booted(several_calls=True)),
     "docker-machine beside an API": Kind(
         API_FAULTS[-8:] + PROGRAM_FAULTS,
-        lambda stage: Watched(stage.docker_machine(), stage.booted()),
+        lambda stage: CrossChecked(stage.docker_machine(), stage.booted()),
         DOCKER_MACHINE,
     ),
 }

@@ -9,7 +9,7 @@ from libs.common.errors import Trouble
 from libs.common.messages import DestroyMachine, GetAutoscalerStatus, PauseAutoscaler
 from libs.common.model import Machine, MachineId, MachineState, TaskId, TaskState
 from services.autoscaler.machines.core import compare
-from services.autoscaler.orders import Found
+from services.autoscaler.orders import ProviderMachine
 from tests.autoscaler_world import BOOT_TURNS, TURN_MS, World
 
 S = MachineState
@@ -112,12 +112,12 @@ async def test_a_list_that_shows_what_has_gone_opens_nothing_until_it_shows_it_t
         await world.scheduler.submit("t")
         await world.settle()
         (gone,) = world.machines()
-        world.cloud.ghosts = [Found(name=gone.id, ref="ref")]
+        world.cloud.ghosts = [ProviderMachine(name=gone.id, ref="ref")]
         await compared(world)
         assert (known(world, gone.id), destroys_of(world, gone.id)) == (gone, 1)
         world.cloud.ghosts = []
         await compared(world)
-        world.cloud.ghosts = [Found(name=gone.id, ref="ref")]
+        world.cloud.ghosts = [ProviderMachine(name=gone.id, ref="ref")]
         await compared(world)
         assert known(world, gone.id) == gone
         await compared(world)
@@ -130,7 +130,7 @@ async def test_another_machine_of_a_name_that_is_in_use_is_removed_and_the_one_i
         await world.scheduler.submit("t")
         await world.turn(5)
         name = world.cloud.created[0]
-        world.cloud.ghosts = [Found(name=MachineId(name), ref="second")]
+        world.cloud.ghosts = [ProviderMachine(name=MachineId(name), ref="second")]
         await compared(world)
         assert (world.cloud.ghosts, list(world.cloud.machines)) == ([], [name])
 
@@ -322,7 +322,7 @@ MACHINE = Machine(id=MachineId("m"), provider="test", state=S.ONLINE, requested_
 LATER_MS = 100_000
 
 
-def compared_with(machine: Machine, *listed: Found, at_ms: int = LATER_MS) -> list[str]:
+def compared_with(machine: Machine, *listed: ProviderMachine, at_ms: int = LATER_MS) -> list[str]:
     seen = compare({machine.id: machine}, listed, at_ms)
     return [name for name in ("strays", "back", "doubles", "leaving", "missing") if getattr(seen, name)]
 
@@ -347,7 +347,7 @@ def test_what_has_just_come_is_not_missing(at_ms: int, missing: list[str]):
 
 
 def test_two_of_a_name_are_told_apart_by_the_id_that_we_know():
-    first = Found(name=MACHINE.id, ref="1")
+    first = ProviderMachine(name=MACHINE.id, ref="1")
     assert compared_with(MACHINE, first) == []
     assert compared_with(MACHINE, first, replace(first, ref="2")) == ["doubles"]
     assert compared_with(MACHINE, replace(first, ref="2"), replace(first, ref="3")) == []
@@ -356,4 +356,4 @@ def test_two_of_a_name_are_told_apart_by_the_id_that_we_know():
 @pytest.mark.parametrize("state", [S.GONE, S.FAILED])
 def test_what_has_ended_and_is_listed_is_back(state: MachineState):
     ended = Machine(id=MachineId("m"), provider="test", state=state, requested_at_ms=1, ended_at_ms=LATER_MS * 2)
-    assert compared_with(ended, Found(name=MachineId("m"))) == ["back"]
+    assert compared_with(ended, ProviderMachine(name=MachineId("m"))) == ["back"]

@@ -12,7 +12,7 @@ from services.autoscaler.orders import Launch, Offer, Order, Size
 from services.autoscaler.providers.adapters import digitalocean, docker_engine, hetzner, scaleway
 from services.autoscaler.providers.adapters.command import found_of, trouble_and_message
 from services.autoscaler.providers.adapters.docker_engine import container, image_and_tag
-from services.autoscaler.providers.adapters.ec2.launch import Place, image_query, launch, tags_of
+from services.autoscaler.providers.adapters.ec2.launch import LaunchPlace, image_query, launch, tags_of
 from services.autoscaler.providers.adapters.http_api.rest import usual_trouble
 from services.autoscaler.providers.core.node_command import flat_tags, labels, pairs
 
@@ -71,7 +71,7 @@ def test_a_server_is_asked_for_as_scaleway_wants_it_and_has_its_user_data_later(
     }
 
 
-PLACE = Place(subnet="subnet-1", zone="us-west-2a", groups=("sg-1",))
+PLACE = LaunchPlace(subnet="subnet-1", zone="us-west-2a", groups=("sg-1",))
 IMAGE = {"ImageId": "ami-1", "RootDeviceName": "/dev/xvda"}
 
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from libs.common.errors import ProviderFailed
-from services.autoscaler.providers.adapters.http_api.rest import ANSWER_LIMIT_BYTES, Rest
+from services.autoscaler.providers.adapters.http_api.rest import ANSWER_LIMIT_BYTES, RestClient
 
 
 class Endless(httpx.AsyncByteStream):
@@ -22,10 +22,10 @@ class Endless(httpx.AsyncByteStream):
             yield bytes(1 << 20)
 
 
-def asking(answer: httpx.Response) -> Rest:
+def asking(answer: httpx.Response) -> RestClient:
     """Ask somebody who always says the same."""
     way = httpx.MockTransport(lambda _: answer)
-    return Rest("somebody", "http://there", judge=lambda _status, _content: (None, ""), transport=way)
+    return RestClient("somebody", "http://there", judge=lambda _status, _content: (None, ""), transport=way)
 
 
 @pytest.mark.parametrize("status", [200, 500])

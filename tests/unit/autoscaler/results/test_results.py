@@ -11,7 +11,7 @@ from libs.common.secret import Secret
 from services.autoscaler.config.core.configuration import Configuration, NodeSettings, ScalingLimits
 from services.autoscaler.orders import S3Target
 from services.autoscaler.results.core import key_of
-from services.autoscaler.results.handlers import Results
+from services.autoscaler.results.handlers import ResultFinder
 
 TASK = NodeTaskId("6f9619ff-8b86-4011-b42d-00c04fc964ff")
 
@@ -34,7 +34,7 @@ class FakeBucket:
         return f"https://s3/{key}?signature" if key in self.private | self.public else None
 
 
-def results(bucket: FakeBucket | None, acl: str = "", downloads: str = "redirect") -> Results:
+def results(bucket: FakeBucket | None, acl: str = "", downloads: str = "redirect") -> ResultFinder:
     target = S3Target(endpoint="s3", bucket="b", access_key=Secret("a"), secret_key=Secret("s"), acl=acl)
     found = Configuration(
         provider="digitalocean",
@@ -43,7 +43,7 @@ def results(bucket: FakeBucket | None, acl: str = "", downloads: str = "redirect
         node=NodeSettings(s3=target),
         downloads=downloads,
     )
-    return Results(found, bucket)
+    return ResultFinder(found, bucket)
 
 
 @pytest.mark.parametrize(

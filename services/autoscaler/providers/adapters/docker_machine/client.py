@@ -24,7 +24,7 @@ from libs.common.errors import ProviderFailed, Refused, Trouble
 from libs.common.model import MachineId
 from libs.common.secret import Secret
 from services.autoscaler.config.core.configuration import Configuration
-from services.autoscaler.orders import Found, Order, masked
+from services.autoscaler.orders import Order, ProviderMachine, masked
 from services.autoscaler.providers.adapters.docker_machine.driver import (
     NO_DRIVER,
     Resolved,
@@ -38,7 +38,7 @@ from services.autoscaler.providers.adapters.docker_machine.driver import (
     set_up_script,
     vanished,
 )
-from services.autoscaler.providers.adapters.programs import NOT_FOUND, Ended, Run, held, run_program
+from services.autoscaler.providers.adapters.programs import NOT_FOUND, ProgramResult, ProgramRunner, held, run_program
 
 log = structlog.get_logger()
 
@@ -68,7 +68,7 @@ class DockerMachine:
         folder: Path,
         resolve: Callable[[Order], Awaitable[Resolved]],
         program: str = PROGRAM,
-        run: Run = run_program,
+        run: ProgramRunner = run_program,
     ) -> None:
         self._configuration = configuration
         self._folder = folder
@@ -93,7 +93,7 @@ class DockerMachine:
         log.info("Found docker-machine executable")
         await self._ask_driver()
 
-    async def create(self, order: Order) -> Found:
+    async def create(self, order: Order) -> ProviderMachine:
         """Create it; see ports.Provider."""
         resolved = await self._resolve(order)
         async with self._lock(order.name) as lock:
@@ -106,7 +106,7 @@ class DockerMachine:
         leaves, ref = await self._left(order.name)
         raise ProviderFailed(self._clean(order, ended.last_words), meaning(ended.text), leaves=leaves, ref=ref)
 
-    async def set_up(self, order: Order, found: Found) -> Found:
+    async def set_up(self, order: Order, found: ProviderMachine) -> ProviderMachine:
         """Start the node over SSH; see ports.Provider. A set-up that outlived us is waited for, and then found done."""
         script = set_up_script(order.launch)
         async with held(self._set_up_path(order.name), self._configuration.timeouts.set_up_s) as lock:
@@ -117,7 +117,7 @@ class DockerMachine:
         del found
         return await self._found(order.name)
 
-    async def inspect(self, name: MachineId, ref: str = "") -> Found | None:
+    async def inspect(self, name: MachineId, ref: str = "") -> ProviderMachine | None:
         """Look one up; see ports.Provider. `inspect` reads a file only, `status` asks the provider."""
         del ref
         known = await self._inspected(name)
@@ -128,7 +128,7 @@ class DockerMachine:
             return None
         return self._read(name, known)
 
-    async def list(self, prefix: str) -> Sequence[Found]:
+    async def list(self, prefix: str) -> Sequence[ProviderMachine]:
         """All of ours that docker-machine knows and the provider has; see ports.Provider."""
         ended = await self._look("ls", "--filter", f"name=^{re.escape(prefix)}", "--format", LISTED)
         if ended.code:
@@ -138,7 +138,7 @@ class DockerMachine:
         for name, state, error in listed:
             if vanished(error) or (state != RUNNING and not await self._is_one(MachineId(name))):
                 continue
-            found.append(Found(name=MachineId(name), running=state == RUNNING))
+            found.append(ProviderMachine(name=MachineId(name), running=state == RUNNING))
         return found
 
     async def destroy(self, name: MachineId, ref: str) -> bool:
@@ -154,7 +154,7 @@ class DockerMachine:
         """Remove what is left of a machine of which the provider says that it is gone."""
         await self._removed(name, is_gone=True)
 
-    async def discard(self, found: Found) -> None:
+    async def discard(self, found: ProviderMachine) -> None:
         """Do nothing: docker-machine knows no two of one name."""
         del found
 
@@ -179,7 +179,7 @@ class DockerMachine:
         if missing := missing_extras(self._configuration, known):
             log.info("driver of docker-machine does not know some flags, machines go without", flags=missing)
 
-    async def _go_on(self, order: Order) -> Found:
+    async def _go_on(self, order: Order) -> ProviderMachine:
         """Take over what a call before a crash has made, if it came to its end."""
         ended = await self._run(order, ["ssh", order.name, *self._as_root, "docker", "version"])
         if ended.code == 0:
@@ -220,13 +220,13 @@ class DockerMachine:
             raise ProviderFailed(f"docker-machine rm -f: {self._masked(forced.last_words)}")
         return False
 
-    async def _rm(self, name: MachineId, *options: str) -> Ended:
+    async def _rm(self, name: MachineId, *options: str) -> ProgramResult:
         limit_s = min(LONGEST_REMOVAL_S, self._configuration.timeouts.destroy_s / 2)
         return await self._run_program(
             [self._program, "rm", *options, name], environment=self._secrets(), limit_s=limit_s
         )
 
-    async def _look(self, *words: str) -> Ended:
+    async def _look(self, *words: str) -> ProgramResult:
         return await self._run_program([self._program, *words], environment=self._secrets(), limit_s=LONGEST_LOOK_S)
 
     async def _is_one(self, name: MachineId) -> bool:
@@ -238,11 +238,11 @@ class DockerMachine:
         key = IDS.get(self._configuration.provider, "")
         return key not in driver or bool(driver[key])
 
-    def _read(self, name: MachineId, driver: Mapping[str, object]) -> Found:
+    def _read(self, name: MachineId, driver: Mapping[str, object]) -> ProviderMachine:
         """Read what `inspect` says of the driver."""
         address, number = driver.get("IPAddress"), driver.get(IDS.get(self._configuration.provider, ""))
         ref = str(number or "") if self._configuration.provider in NUMBERED else ""
-        return Found(name=name, ref=ref, address=address if isinstance(address, str) else "")
+        return ProviderMachine(name=name, ref=ref, address=address if isinstance(address, str) else "")
 
     async def _inspected(self, name: MachineId) -> dict[str, object] | None:
         ended = await self._look("inspect", name)
@@ -256,13 +256,15 @@ class DockerMachine:
         except (ValueError, KeyError, TypeError):
             raise ProviderFailed("docker-machine inspect said nonsense") from None
 
-    async def _found(self, name: MachineId) -> Found:
+    async def _found(self, name: MachineId) -> ProviderMachine:
         known = await self._inspected(name)
         if known is None:
             raise ProviderFailed("docker-machine does not know it any more", Trouble.UNKNOWN_OUTCOME)
         return self._read(name, known)
 
-    async def _run(self, order: Order, words: Sequence[str], *, given: str = "", keep_open: int | None = None) -> Ended:
+    async def _run(
+        self, order: Order, words: Sequence[str], *, given: str = "", keep_open: int | None = None
+    ) -> ProgramResult:
         log.info("running docker-machine", machine=order.name, words=self._clean(order, shlex.join(words)))
         return await self._run_program(
             [self._program, *words],

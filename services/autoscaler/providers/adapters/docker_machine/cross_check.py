@@ -21,7 +21,7 @@ import structlog
 
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
-from services.autoscaler.orders import Found, Order
+from services.autoscaler.orders import Order, ProviderMachine
 from services.autoscaler.providers.ports import Provider
 
 log = structlog.get_logger()
@@ -41,7 +41,7 @@ class Worker(Provider, Protocol):
         ...
 
 
-class Watched:
+class CrossChecked:
     """A Provider: one does the work, another looks after it."""
 
     def __init__(self, worker: Worker, watcher: Provider) -> None:
@@ -54,9 +54,9 @@ class Watched:
 
     def __repr__(self) -> str:
         """Show both."""
-        return f"Watched({self._worker!r} by {self._watcher!r})"
+        return f"CrossChecked({self._worker!r} by {self._watcher!r})"
 
-    async def create(self, order: Order) -> Found:
+    async def create(self, order: Order) -> ProviderMachine:
         """Create it. What a call before a crash has left at the provider and docker-machine does not know is of no use."""
         try:
             left = await self._watcher.inspect(order.name) is not None
@@ -66,7 +66,7 @@ class Watched:
             raise ProviderFailed("its creation was interrupted, and docker-machine does not know it", leaves=True)
         return await self._worker.create(order)
 
-    async def inspect(self, name: MachineId, ref: str = "") -> Found | None:
+    async def inspect(self, name: MachineId, ref: str = "") -> ProviderMachine | None:
         """Give what either of them knows; where the API is to be asked, its word counts."""
         try:
             return await self._watcher.inspect(name, ref)
@@ -74,7 +74,7 @@ class Watched:
             self._excuse(error)
             return await self._worker.inspect(name, ref)
 
-    async def list(self, prefix: str) -> Sequence[Found]:
+    async def list(self, prefix: str) -> Sequence[ProviderMachine]:
         """Give what either of them knows: docker-machine's entries, the API's facts, and whatever only one of them has."""
         known = {found.name: found for found in await self._worker.list(prefix)}
         try:
@@ -96,7 +96,7 @@ class Watched:
         await self._worker.forget(name)
         return was_there
 
-    async def discard(self, found: Found) -> None:
+    async def discard(self, found: ProviderMachine) -> None:
         """Remove one thing: docker-machine knows no two of one name."""
         await self._watcher.discard(found)
 

@@ -6,7 +6,7 @@ been launched may be missing from a list for some seconds: an instance is looked
 
 An availability zone may lack a size that the next one has: without `zone` and `subnet` in the configuration all zones of
 the VPC are tried. A spot instance that Amazon is about to take away says so in its request, two minutes before
-(`Found.leaving`). An instance that turns itself off is terminated, and costs nothing more.
+(`ProviderMachine.leaving`). An instance that turns itself off is terminated, and costs nothing more.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ from typing import Any, Final, Self
 from libs.common.errors import ProviderFailed, Trouble
 from libs.common.model import MachineId
 from services.autoscaler.config.core.configuration import CloudSettings
-from services.autoscaler.orders import Found, Order
+from services.autoscaler.orders import Order, ProviderMachine
 from services.autoscaler.providers.adapters.ec2.calls import Ec2Calls
-from services.autoscaler.providers.adapters.ec2.launch import Place, image_query, launch, tag_pairs
+from services.autoscaler.providers.adapters.ec2.launch import LaunchPlace, image_query, launch, tag_pairs
 from services.autoscaler.providers.adapters.http_api.account import described
 from services.autoscaler.providers.adapters.http_api.rest import TIMEOUT_S, together
 
@@ -61,19 +61,19 @@ class Ec2:
             if not places or not image:
                 raise ProviderFailed(f"aws: {region} has no subnet to launch in", Trouble.REFUSED)
 
-    async def named(self, name: MachineId, ref: str = "") -> Sequence[Found]:
+    async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
         """See ports.Vendor."""
         found = await self._everywhere([{"Name": "tag:Name", "Values": [str(name)]}])
         if ref and ref not in {each.ref for each in found}:
             found += await self._with_id(ref)
         return found
 
-    async def starting(self, prefix: str) -> Sequence[Found]:
+    async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
         """See ports.Vendor."""
         found = await self._everywhere([{"Name": "tag:Name", "Values": [f"{prefix}*"]}])
         return [each for each in found if each.name.startswith(prefix)]
 
-    async def begin(self, order: Order) -> Found:
+    async def begin(self, order: Order) -> ProviderMachine:
         """See ports.Vendor."""
         region = order.offer.region
         image = await self._image(region)
@@ -87,40 +87,40 @@ class Ec2:
                 lacking = error
         raise lacking or ProviderFailed(f"aws: {region} has no subnet to launch in", Trouble.REFUSED)
 
-    async def resume(self, order: Order, found: Found) -> Found:
+    async def resume(self, order: Order, found: ProviderMachine) -> ProviderMachine:
         """See ports.Vendor: an instance needs one call only."""
         _ = order
         return found
 
-    async def remove(self, found: Found) -> None:
+    async def remove(self, found: ProviderMachine) -> None:
         """See ports.Vendor; the disk goes with its instance."""
         region, _, number = found.ref.partition("/")
         await self._calls.call(region, lambda client: client.terminate_instances(InstanceIds=[number]), missing=None)
 
     def described(self, order: Order) -> str:
         """See ports.Vendor."""
-        place = Place(subnet=self._cloud.subnet or "<a subnet>", zone=self._cloud.zone, groups=("<its id>",))
+        place = LaunchPlace(subnet=self._cloud.subnet or "<a subnet>", zone=self._cloud.zone, groups=("<its id>",))
         body = launch(order, self._cloud, {"ImageId": self._cloud.image, "RootDeviceName": "<root>"}, place)
         return described("RunInstances", order.offer.region, body | {"SecurityGroup": self._cloud.security_group})
 
-    async def _launch(self, order: Order, region: str, image: Mapping[str, Any], place: Place) -> Found:
+    async def _launch(self, order: Order, region: str, image: Mapping[str, Any], place: LaunchPlace) -> ProviderMachine:
         body = launch(order, self._cloud, image, place)
         body["ClientToken"] = hashlib.sha256(f"{order.name}/{place.subnet}".encode()).hexdigest()
         body["UserData"] = body.pop("user_data")
         answer = await self._calls.call(region, lambda client: client.run_instances(**body), creates=True)
         return self._found(region, answer["Instances"][0], {})
 
-    async def _everywhere(self, filters: Sequence[Mapping[str, Any]]) -> list[Found]:
+    async def _everywhere(self, filters: Sequence[Mapping[str, Any]]) -> list[ProviderMachine]:
         found = await together(self._in_region(region, filters) for region in self._regions)
         return [each for some in found for each in some]
 
-    async def _in_region(self, region: str, filters: Sequence[Mapping[str, Any]]) -> list[Found]:
+    async def _in_region(self, region: str, filters: Sequence[Mapping[str, Any]]) -> list[ProviderMachine]:
         wanted = [*filters, {"Name": "instance-state-name", "Values": list(LIVE_STATES)}]
         instances = await self._instances(region, Filters=wanted)
         leaving = await self._leaving(region, instances)
         return [self._found(region, each, leaving) for each in sorted(instances, key=launched_at)]
 
-    async def _with_id(self, ref: str) -> list[Found]:
+    async def _with_id(self, ref: str) -> list[ProviderMachine]:
         region, _, number = ref.partition("/")
         if not number:
             return []
@@ -158,13 +158,13 @@ class Ec2:
         newest: Mapping[str, Any] = images[-1]
         return newest
 
-    async def _places(self, region: str) -> list[Place]:
+    async def _places(self, region: str) -> list[LaunchPlace]:
         """Find the subnets to launch in, in the order of their zones, with the security group of their VPC."""
         subnets = await self._subnets(region)
         if not subnets:
             raise ProviderFailed(f"aws: {region} has no subnet to launch in", Trouble.REFUSED)
         groups = await self._groups(region, subnets[0]["VpcId"])
-        return [Place(subnet=each["SubnetId"], zone=each["AvailabilityZone"], groups=groups) for each in subnets]
+        return [LaunchPlace(subnet=each["SubnetId"], zone=each["AvailabilityZone"], groups=groups) for each in subnets]
 
     async def _subnets(self, region: str) -> list[Mapping[str, Any]]:
         filters = [{"Name": "state", "Values": ["available"]}]
@@ -189,10 +189,10 @@ class Ec2:
             raise ProviderFailed(f"aws: {vpc} in {region} has no security group {name!r}", Trouble.REFUSED)
         return (found["SecurityGroups"][0]["GroupId"],)
 
-    def _found(self, region: str, content: Mapping[str, Any], leaving: Mapping[str, str]) -> Found:
+    def _found(self, region: str, content: Mapping[str, Any], leaving: Mapping[str, str]) -> ProviderMachine:
         private = self._cloud.use_private_address or self._cloud.private_address_only
         address = content.get("PrivateIpAddress") if private else content.get("PublicIpAddress")
-        return Found(
+        return ProviderMachine(
             name=MachineId(tag_pairs(content.get("Tags") or ()).get("Name", "")),
             ref=f"{region}/{content['InstanceId']}",
             address=address or "",

@@ -16,7 +16,7 @@ ONE_TASK: Final = "one-time"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class LaunchPlace:
     """Where in a region."""
 
     subnet: str
@@ -25,7 +25,7 @@ class Place:
     """Ids of security groups."""
 
 
-def launch(order: Order, cloud: CloudSettings, image: Mapping[str, Any], place: Place) -> dict[str, Any]:
+def launch(order: Order, cloud: CloudSettings, image: Mapping[str, Any], place: LaunchPlace) -> dict[str, Any]:
     """Write the body of RunInstances, but for the client token; `user_data` (which holds secrets) is still named so."""
     tags = [{"Key": key, "Value": value} for key, value in tags_of(cloud.tags, order).items()]
     resources = ["instance", "volume"] + (["spot-instances-request"] if cloud.spot else [])
@@ -55,7 +55,7 @@ def disk(device: str, storage_gb: int | None) -> dict[str, Any]:
     return {"DeviceName": device, "Ebs": {"DeleteOnTermination": True, "VolumeType": VOLUME, **size}}
 
 
-def interface(place: Place, *, public: bool) -> dict[str, Any]:
+def interface(place: LaunchPlace, *, public: bool) -> dict[str, Any]:
     """Describe the network card."""
     return {
         "DeviceIndex": 0,

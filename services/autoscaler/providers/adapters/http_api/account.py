@@ -1,4 +1,4 @@
-"""What the vendors with an HTTP API have in common: an account is an open way to it (`Rest`), and how a call is shown."""
+"""What the vendors with an HTTP API have in common: an account is an open way to it (`RestClient`), and how a call is shown."""
 
 import json
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ import httpx
 
 from libs.common.secret import Secret
 from services.autoscaler.config.core.configuration import CloudSettings
-from services.autoscaler.orders import NO_SECRET, Found, Order
-from services.autoscaler.providers.adapters.http_api.rest import Judge, Rest
+from services.autoscaler.orders import NO_SECRET, Order, ProviderMachine
+from services.autoscaler.providers.adapters.http_api.rest import Judge, RestClient
 
 
-class Account:
+class ApiAccount:
     """The part of ports.Vendor that is the same whatever the API."""
 
-    def __init__(self, cloud: CloudSettings, rest: Rest) -> None:
+    def __init__(self, cloud: CloudSettings, rest: RestClient) -> None:
         self._cloud = cloud
         self._rest = rest
 
@@ -34,7 +34,7 @@ class Account:
         """Close."""
         await self._rest.__aexit__(kind, error, at)
 
-    async def resume(self, order: Order, found: Found) -> Found:
+    async def resume(self, order: Order, found: ProviderMachine) -> ProviderMachine:
         """See ports.Vendor: where creating is one call, nothing is left to do."""
         _ = order
         return found
@@ -49,11 +49,13 @@ def with_bearer(  # noqa: PLR0913 - what differs from API to API
     judge: Judge,
     timeout_s: float,
     transport: httpx.AsyncBaseTransport | None,
-) -> Rest:
+) -> RestClient:
     """Make the way to an API that takes one of the configuration's keys as a bearer token."""
     token = cloud.keys.get(key, NO_SECRET)
     headers = {"Authorization": Secret(f"Bearer {token.reveal()}")}
-    return Rest(provider, cloud.endpoint or url, judge=judge, headers=headers, timeout_s=timeout_s, transport=transport)
+    return RestClient(
+        provider, cloud.endpoint or url, judge=judge, headers=headers, timeout_s=timeout_s, transport=transport
+    )
 
 
 def described(method: str, url: str, body: Mapping[str, Any], **hidden: str) -> str:

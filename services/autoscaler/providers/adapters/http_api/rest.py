@@ -41,7 +41,7 @@ Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class ApiAnswer:
     """An answer below 400."""
 
     status: int
@@ -62,7 +62,7 @@ class Page:
     last: bool
 
 
-class Rest:
+class RestClient:
     """One provider's API."""
 
     def __init__(  # noqa: PLR0913 - what differs from API to API
@@ -88,7 +88,7 @@ class Rest:
 
     def __repr__(self) -> str:
         """Show whose it is."""
-        return f"Rest({self._provider} at {self.url})"
+        return f"RestClient({self._provider} at {self.url})"
 
     async def __aenter__(self) -> Self:
         """Open nothing: connections are made when needed."""
@@ -126,7 +126,7 @@ class Rest:
         missing_ok: bool = False,
         as_text: bool = False,
         timeout_s: float | None = None,
-    ) -> Answer:
+    ) -> ApiAnswer:
         """Call once, and again when told to slow down; `as_text`: the answer is no JSON. Raises ProviderFailed."""
         request = self._client.build_request(
             method,
@@ -141,7 +141,7 @@ class Rest:
         answer = await self._patiently(request, creates=creates, limit_s=limit_s)
         if answer.is_success or (missing_ok and answer.status_code == httpx.codes.NOT_FOUND):
             content = answer.text if as_text else self._decoded(answer, creates)
-            return Answer(status=answer.status_code, content=content, headers=answer.headers)
+            return ApiAnswer(status=answer.status_code, content=content, headers=answer.headers)
         raise self._failure(answer, creates=creates)
 
     async def _patiently(self, request: httpx.Request, *, creates: bool, limit_s: float) -> httpx.Response:
