@@ -55,7 +55,7 @@ from services.autoscaler.identity.core import Identities
 from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.machines.handlers.controller import MachineController
 from services.autoscaler.machines.handlers.reconciler import Reconciler
-from services.autoscaler.main import Leader, assembled
+from services.autoscaler.main import Autoscaler, assembled
 from services.autoscaler.orders import ProviderMachine, Size
 from services.autoscaler.planning.handlers import Planner
 
@@ -329,7 +329,7 @@ class World:
         self.killed = asyncio.Event()
         self.is_leader = True
         self.most_count = 0
-        self.parts: Leader
+        self.autoscaler: Autoscaler
         self.controller: MachineController
         self.planner: Planner
         self.reconciler: Reconciler
@@ -380,7 +380,7 @@ class World:
     async def start(self) -> None:
         """Start an autoscaler."""
         bus: Any = Door(self, self.bus, ("ask", "set_snapshot", "bucket"))
-        self.parts = await assembled(
+        self.autoscaler = await assembled(
             configuration=self.configuration,
             bus=bus,
             clock=self.clock,
@@ -392,11 +392,11 @@ class World:
             first_retry_s=0.0,
             sleep=self.sleep,
         )
-        self.controller = await self._inner.enter_async_context(self.parts.machines.controller)
-        self.planner, self.reconciler = self.parts.planner, self.parts.machines.reconciler
-        self.commands = self.parts.commands
-        await self._inner.enter_async_context(background(self.parts.tasks.follow, "follow"))
-        await self.parts.tasks.complete.wait()
+        self.controller = await self._inner.enter_async_context(self.autoscaler.machines.controller)
+        self.planner, self.reconciler = self.autoscaler.planner, self.autoscaler.machines.reconciler
+        self.commands = self.autoscaler.commands
+        await self._inner.enter_async_context(background(self.autoscaler.tasks.follow, "follow"))
+        await self.autoscaler.tasks.complete.wait()
         self.controller.recover()
         await self.reconciler.check()
         if self._demand:
@@ -447,10 +447,10 @@ class World:
         return [*self.cloud.machines, *alive, *self.scheduler.nodes]
 
     def machines(self) -> list[Machine]:
-        return self.parts.store.all()
+        return self.autoscaler.store.all()
 
     def machine(self, node: Node) -> Machine | None:
-        return self.parts.store.get(node.machine) if node.machine else None
+        return self.autoscaler.store.get(node.machine) if node.machine else None
 
     async def _unless_killed(self, work: Any) -> None:
         running = asyncio.ensure_future(work)  # noqa: TID251 it has to be raced

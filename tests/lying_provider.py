@@ -2,7 +2,7 @@
 
     estate = Estate(clock)                     the truth, and the bill
     lies = Lies(...)                           what lists show of it until `honest` is set
-    vendor = LyingVendor(estate, lies, ...)    an API, to be put behind `Booted`
+    vendor = LyingVendor(estate, lies, ...)    an API, to be put behind `BootedProvider`
     program = DockerMachineProgram(...)        docker-machine's stand-in in this process, over the same truth
 
 Failures are ordered beforehand, by step: before anything is done, or after it.

@@ -33,13 +33,13 @@ from services.autoscaler.identity.adapters import IdentityFile
 from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.leadership import leading, while_nobody_leads
 from services.autoscaler.machines.adapters import NodeODMProbe
-from services.autoscaler.machines.api import Machines, machines_of
+from services.autoscaler.machines.api import MachineHandlers, machines_of
 from services.autoscaler.machines.handlers.node_queries import NodeProbe
 from services.autoscaler.machines.handlers.reconciler import interval_s
 from services.autoscaler.planning.handlers import Planner
 from services.autoscaler.providers.adapters.selection import provider_of
 from services.autoscaler.providers.ports import Provider, Sleep
-from services.autoscaler.records import EventPublisher, MachineStore, Transitions
+from services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
 from services.autoscaler.results.adapters import S3Storage
 from services.autoscaler.results.handlers import ResultFinder
 from services.autoscaler.server import SERVICE, served, served_without
@@ -169,7 +169,7 @@ async def lead(wired: Wired, term: Term) -> None:
     """Act until the term is over. Raises BusFailed when NATS goes before it has begun."""
     configuration, settings = wired.configuration, wired.settings
     async with NodeClient() as client, AsyncExitStack() as stack:
-        leader = await assembled(
+        autoscaler = await assembled(
             configuration=configuration,
             bus=wired.bus,
             clock=SystemClock(),
@@ -180,10 +180,12 @@ async def lead(wired: Wired, term: Term) -> None:
             term=term,
         )
         compare_s = interval_s(settings.asr_reconcile_s, spot=configuration.cloud.spot)
-        await stack.enter_async_context(leader.at_work(compare_s, settings.asr_every_s))
+        await stack.enter_async_context(autoscaler.at_work(compare_s, settings.asr_every_s))
         storage = S3Storage(configuration.node.s3) if configuration.node.s3 else None
         results = ResultFinder(configuration, storage)
-        await stack.enter_async_context(served(wired.bus, leader.commands, leader.planner, results, wired.health, term))
+        await stack.enter_async_context(
+            served(wired.bus, autoscaler.commands, autoscaler.planner, results, wired.health, term)
+        )
         log.info("autoscaler is ready", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)
         await wired.health.ask()
         await term.over()
@@ -191,13 +193,13 @@ async def lead(wired: Wired, term: Term) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leader:
+class Autoscaler:
     """What acts in one term."""
 
     store: MachineStore
     tasks: TaskMirror
     identity: ClusterIdentity
-    machines: Machines
+    machines: MachineHandlers
     planner: Planner
     commands: Commands
 
@@ -224,7 +226,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
     term: Term,
     first_retry_s: float = FIRST_RETRY_S,
     sleep: Sleep = asyncio.sleep,
-) -> Leader:
+) -> Autoscaler:
     """Read the records, and put together whatever acts on them."""
     changed, compared = asyncio.Event(), asyncio.Event()
     await identity.learn()
@@ -233,7 +235,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         await SchedulerClient.open(bus),
         await TaskMirror.open(bus, changed.set),
     )
-    events = EventPublisher(bus, clock)
+    events = MachineEventPublisher(bus, clock)
     transitions = Transitions(store, events, clock, changed.set)
     machines = machines_of(
         configuration=configuration,
@@ -276,4 +278,6 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         planner=planner,
         clock=clock,
     )
-    return Leader(store=store, tasks=tasks, identity=identity, machines=machines, planner=planner, commands=commands)
+    return Autoscaler(
+        store=store, tasks=tasks, identity=identity, machines=machines, planner=planner, commands=commands
+    )

@@ -154,7 +154,7 @@ def in_order(machines: Iterable[Machine]) -> list[Machine]:
     return sorted(machines, key=lambda machine: (machine.requested_at_ms, machine.id))
 
 
-class EventPublisher:
+class MachineEventPublisher:
     """Events and log lines of machines."""
 
     def __init__(self, bus: Bus, clock: Clock) -> None:
@@ -201,7 +201,9 @@ class EventPublisher:
 class Transitions:
     """Changes of machines: decided by their life, written, and then published."""
 
-    def __init__(self, store: MachineStore, events: EventPublisher, clock: Clock, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, store: MachineStore, events: MachineEventPublisher, clock: Clock, changed: Callable[[], None]
+    ) -> None:
         self._store = store
         self._events = events
         self._clock = clock
@@ -235,8 +237,7 @@ class Transitions:
         return noted
 
     async def observe(self, machine: Machine, seen: Machine) -> None:
-        """Write what was seen of a machine, and publish it where that is another state. Raises Conflict, BusFailed."""
-        if seen != machine:
-            await self._store.write(seen)
-            if seen.state is not machine.state:
-                await self._events.publish(seen)
+        """Write something new about a machine, and publish it where that is another state. Raises Conflict, BusFailed."""
+        await self._store.write(seen)
+        if seen.state is not machine.state:
+            await self._events.publish(seen)

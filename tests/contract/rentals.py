@@ -20,13 +20,13 @@ from libs.machinesim.cloud_api_ec2 import Ec2Api
 from libs.machinesim.cloud_api_testing import TOKEN, Served, serving
 from services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
 from services.autoscaler.orders import Launch, Offer, Order, S3Target, Size
-from services.autoscaler.providers.adapters.booted import Booted
+from services.autoscaler.providers.adapters.booted import BootedProvider
 from services.autoscaler.providers.adapters.command import CommandVendor
-from services.autoscaler.providers.adapters.digitalocean import DigitalOcean
-from services.autoscaler.providers.adapters.docker_engine import DockerEngine
-from services.autoscaler.providers.adapters.ec2.client import Ec2
-from services.autoscaler.providers.adapters.hetzner import Hetzner
-from services.autoscaler.providers.adapters.scaleway import Scaleway
+from services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
+from services.autoscaler.providers.adapters.docker_engine import DockerEngineVendor
+from services.autoscaler.providers.adapters.ec2.client import Ec2Vendor
+from services.autoscaler.providers.adapters.hetzner import HetznerVendor
+from services.autoscaler.providers.adapters.scaleway import ScalewayVendor
 from services.autoscaler.providers.ports import Vendor
 
 PREFIX = "clusterodm-c1-"
@@ -46,7 +46,7 @@ class Rental:
     """One provider and its stand-in."""
 
     kind: str
-    make: Callable[..., Booted]
+    make: Callable[..., BootedProvider]
     """A new provider, as after a restart. `timeout_s`: for an answer; `transport` is given to those that take one."""
     order: Order
     present: Callable[[], Sequence[str]]
@@ -83,33 +83,35 @@ async def at_once(_address: str, _port: int) -> bool:
     return True
 
 
-def booted(vendor: Vendor) -> Booted:
-    return Booted(vendor, poll_s=0.02, set_up_wait_s=5.0, removal_wait_s=5.0, second_look_s=0.02, listens=at_once)
+def booted(vendor: Vendor) -> BootedProvider:
+    return BootedProvider(
+        vendor, poll_s=0.02, set_up_wait_s=5.0, removal_wait_s=5.0, second_look_s=0.02, listens=at_once
+    )
 
 
 Vendors = Callable[[CloudSettings, httpx.AsyncBaseTransport | None, float], Vendor]
 
 WEB: dict[str, tuple[Vendors, dict, str, str]] = {
     "digitalocean": (
-        lambda cloud, way, timeout_s: DigitalOcean(cloud, timeout_s=timeout_s, transport=way),
+        lambda cloud, way, timeout_s: DigitalOceanVendor(cloud, timeout_s=timeout_s, transport=way),
         {"keys": {"accessToken": Secret(TOKEN)}, "image": "ubuntu-22-04-x64", "tags": ("clusterodm",)},
         "nyc3",
         "s-4vcpu-8gb",
     ),
     "hetzner": (
-        lambda cloud, way, timeout_s: Hetzner(cloud, timeout_s=timeout_s, transport=way),
+        lambda cloud, way, timeout_s: HetznerVendor(cloud, timeout_s=timeout_s, transport=way),
         {"keys": {"apiToken": Secret(TOKEN)}, "image": "ubuntu-22.04"},
         "fsn1",
         "cx21",
     ),
     "scaleway": (
-        lambda cloud, way, timeout_s: Scaleway(cloud, ("par1", "fr-par-2"), timeout_s=timeout_s, transport=way),
+        lambda cloud, way, timeout_s: ScalewayVendor(cloud, ("par1", "fr-par-2"), timeout_s=timeout_s, transport=way),
         {"keys": {"organization": Secret("org-1"), "secretToken": Secret(TOKEN)}, "image": "ubuntu-jammy"},
         "par1",
         "GP1-XS",
     ),
     "docker": (
-        lambda cloud, way, timeout_s: DockerEngine(cloud, {}, timeout_s=timeout_s, transport=way),
+        lambda cloud, way, timeout_s: DockerEngineVendor(cloud, {}, timeout_s=timeout_s, transport=way),
         {},
         "",
         "any",
@@ -203,7 +205,7 @@ async def aws(**more: object) -> AsyncIterator[Rental]:
 
     yield Rental(
         kind="aws",
-        make=lambda timeout_s=PATIENT_S: booted(Ec2(cloud, ("us-west-2",), timeout_s=timeout_s)),
+        make=lambda timeout_s=PATIENT_S: booted(Ec2Vendor(cloud, ("us-west-2",), timeout_s=timeout_s)),
         order=order("us-west-2", AWS_SIZE),
         present=present,
         fail=api.fail,
@@ -222,7 +224,7 @@ async def command(folder: Path) -> AsyncIterator[Rental]:
     program = str(Path(__file__).parent / "rental_programs.py")
     words = {verb: (sys.executable, "-S", program, str(folder), verb) for verb in ("create", "list", "destroy")}
 
-    def make(timeout_s: float = PATIENT_S) -> Booted:
+    def make(timeout_s: float = PATIENT_S) -> BootedProvider:
         timeouts = StepTimeouts(create_s=math.ceil(timeout_s), destroy_s=math.ceil(timeout_s))
         return booted(CommandVendor(CloudSettings(commands=words), timeouts, folder, list_timeout_s=timeout_s))
 

@@ -9,7 +9,7 @@ import pytest
 from libs.common.errors import ProviderFailed, Refused, Trouble
 from libs.common.model import MachineId
 from services.autoscaler.orders import ProviderMachine
-from services.autoscaler.providers.adapters.booted import Booted
+from services.autoscaler.providers.adapters.booted import BootedProvider
 from tests.contract.rentals import (
     BRIEF_S,
     NAME,
@@ -38,12 +38,12 @@ async def rental(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 @pytest.fixture
-async def provider(rental: Rental) -> AsyncIterator[Booted]:
+async def provider(rental: Rental) -> AsyncIterator[BootedProvider]:
     async with rental.make() as found:
         yield found
 
 
-async def test_a_machine_is_created_found_listed_destroyed_and_gone(rental: Rental, provider: Booted):
+async def test_a_machine_is_created_found_listed_destroyed_and_gone(rental: Rental, provider: BootedProvider):
     await provider.check()
     made = await provider.create(rental.order)
     assert made.name == NAME
@@ -58,12 +58,12 @@ async def test_a_machine_is_created_found_listed_destroyed_and_gone(rental: Rent
     assert list(rental.present()) == []
 
 
-async def running(provider: Booted) -> ProviderMachine | None:
+async def running(provider: BootedProvider) -> ProviderMachine | None:
     found = await provider.inspect(NAME)
     return found if found and found.running else None
 
 
-async def test_creating_again_goes_on_with_the_machine_that_is_there(rental: Rental, provider: Booted):
+async def test_creating_again_goes_on_with_the_machine_that_is_there(rental: Rental, provider: BootedProvider):
     first = await provider.create(rental.order)
     async with rental.make() as restarted:
         again = await restarted.create(rental.order)
@@ -71,7 +71,7 @@ async def test_creating_again_goes_on_with_the_machine_that_is_there(rental: Ren
     assert rental.created_count() == 1
 
 
-async def test_creating_after_a_lost_answer_makes_no_second_machine(rental: Rental, provider: Booted):
+async def test_creating_after_a_lost_answer_makes_no_second_machine(rental: Rental, provider: BootedProvider):
     rental.fail("create", "lost", 3 if rental.kind == "aws" else 1)
     try:
         await provider.create(rental.order)
@@ -84,7 +84,7 @@ async def test_creating_after_a_lost_answer_makes_no_second_machine(rental: Rent
     assert list(rental.present()).count(NAME) == 1
 
 
-async def test_a_server_error_that_came_too_late_makes_no_second_machine(rental: Rental, provider: Booted):
+async def test_a_server_error_that_came_too_late_makes_no_second_machine(rental: Rental, provider: BootedProvider):
     rental.fail("create", "late")
     try:
         await provider.create(rental.order)
@@ -94,7 +94,7 @@ async def test_a_server_error_that_came_too_late_makes_no_second_machine(rental:
     assert rental.created_count() == 1
 
 
-async def test_destroying_what_is_not_there_is_fine(rental: Rental, provider: Booted):
+async def test_destroying_what_is_not_there_is_fine(rental: Rental, provider: BootedProvider):
     await provider.destroy(NAME, "")
     await provider.destroy(NAME, unknown_ref(rental))
     assert list(rental.present()) == []
@@ -154,7 +154,9 @@ async def test_what_goes_wrong_when_listing_is_told_apart(rental: Rental, how: s
     no_secret_in(rental, caught.value.message)
 
 
-async def test_when_it_cannot_look_for_the_name_the_outcome_of_a_creation_is_unknown(rental: Rental, provider: Booted):
+async def test_when_it_cannot_look_for_the_name_the_outcome_of_a_creation_is_unknown(
+    rental: Rental, provider: BootedProvider
+):
     rental.fail("list", "error", 3)
     with pytest.raises(ProviderFailed) as caught:
         await provider.create(rental.order)
@@ -162,7 +164,7 @@ async def test_when_it_cannot_look_for_the_name_the_outcome_of_a_creation_is_unk
     assert rental.created_count() == 0
 
 
-async def test_a_failed_destruction_says_so_and_the_next_one_finishes_it(rental: Rental, provider: Booted):
+async def test_a_failed_destruction_says_so_and_the_next_one_finishes_it(rental: Rental, provider: BootedProvider):
     made = await provider.create(rental.order)
     made = await provider.set_up(rental.order, made)
     on = "action" if rental.kind == "scaleway" else "delete"
@@ -174,7 +176,7 @@ async def test_a_failed_destruction_says_so_and_the_next_one_finishes_it(rental:
     assert list(rental.present()) == []
 
 
-async def test_machines_of_others_are_neither_listed_nor_touched(rental: Rental, provider: Booted):
+async def test_machines_of_others_are_neither_listed_nor_touched(rental: Rental, provider: BootedProvider):
     rental.rent(OTHER)
     rental.rent(f"x{NAME}")
     rental.rent(f"{NAME}x")
@@ -188,7 +190,7 @@ async def test_machines_of_others_are_neither_listed_nor_touched(rental: Rental,
     assert sorted(rental.present()) == sorted([OTHER, f"x{NAME}", f"{NAME}x"])
 
 
-async def test_the_command_shows_what_would_be_done_and_no_secret(rental: Rental, provider: Booted):
+async def test_the_command_shows_what_would_be_done_and_no_secret(rental: Rental, provider: BootedProvider):
     line = await provider.command(rental.order)
     assert str(NAME) in line
     assert "\n" not in line
@@ -196,7 +198,7 @@ async def test_the_command_shows_what_would_be_done_and_no_secret(rental: Rental
     assert rental.created_count() == 0
 
 
-async def test_a_wrong_key_is_refused_at_the_start(rental: Rental, provider: Booted):
+async def test_a_wrong_key_is_refused_at_the_start(rental: Rental, provider: BootedProvider):
     if rental.kind not in WITH_KEYS:
         pytest.skip("it has no keys")
     rental.fail("any", "unauthorised", 9)
@@ -205,13 +207,13 @@ async def test_a_wrong_key_is_refused_at_the_start(rental: Rental, provider: Boo
     no_secret_in(rental, caught.value.message)
 
 
-async def test_a_provider_that_is_out_of_reach_does_not_stop_the_start(rental: Rental, provider: Booted):
+async def test_a_provider_that_is_out_of_reach_does_not_stop_the_start(rental: Rental, provider: BootedProvider):
     rental.fail("any", "error", 9)
     rental.fail("list", "error", 9)
     await provider.check()
 
 
-async def test_two_machines_of_one_name_are_both_destroyed(rental: Rental, provider: Booted):
+async def test_two_machines_of_one_name_are_both_destroyed(rental: Rental, provider: BootedProvider):
     if rental.kind in {"hetzner", "docker", "command"}:
         pytest.skip("names are unique there")
     rental.rent(NAME)
@@ -280,7 +282,7 @@ async def test_a_kill_between_any_two_calls_leaves_nothing_that_a_list_does_not_
     raise AssertionError("it never came to an end")
 
 
-async def test_a_long_list_is_read_to_its_end_and_each_machine_once(rental: Rental, provider: Booted):
+async def test_a_long_list_is_read_to_its_end_and_each_machine_once(rental: Rental, provider: BootedProvider):
     count = 8 if rental.kind in {"aws", "command"} else 230
     names = [MachineId(f"{PREFIX}5-{number:04}") for number in range(count)]
     for name in names:
@@ -288,7 +290,7 @@ async def test_a_long_list_is_read_to_its_end_and_each_machine_once(rental: Rent
     assert [each.name for each in sorted(await provider.list(PREFIX), key=lambda each: each.name)] == names
 
 
-async def test_what_is_found_is_the_machine_and_not_its_secrets(rental: Rental, provider: Booted):
+async def test_what_is_found_is_the_machine_and_not_its_secrets(rental: Rental, provider: BootedProvider):
     made = await provider.create(rental.order)
     assert isinstance(made, ProviderMachine)
     no_secret_in(rental, repr(made))

@@ -18,7 +18,7 @@ from libs.machinesim.testing import DockerMachineSim
 from services.autoscaler.config.core.file import read
 from services.autoscaler.config.core.reader import Outside
 from services.autoscaler.orders import DockerRegistry, Launch, Offer, Order
-from services.autoscaler.providers.adapters.docker_machine.client import DockerMachine
+from services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
 from services.autoscaler.providers.adapters.docker_machine.driver import Resolved
 from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, SECRETS
 from tests.waiting import until
@@ -36,13 +36,13 @@ async def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
         yield sim
 
 
-def provider(tmp_path: Path, content: dict[str, Any] = DIGITALOCEAN, **changes: Any) -> DockerMachine:
+def provider(tmp_path: Path, content: dict[str, Any] = DIGITALOCEAN, **changes: Any) -> DockerMachineProvider:
     found = read(content | changes, Outside({}, lambda _path: "", lambda _path: True))
 
     async def resolve(order: Order) -> Resolved:
         return Resolved(found.cloud.image, order.offer.region)
 
-    return DockerMachine(found, tmp_path / "locks", resolve)
+    return DockerMachineProvider(found, tmp_path / "locks", resolve)
 
 
 def ordered(content: dict[str, Any] = DIGITALOCEAN, **launch: Any) -> Order:

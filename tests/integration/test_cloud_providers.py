@@ -12,13 +12,13 @@ from libs.machinesim.cloud_api_machines import Machine
 from libs.machinesim.cloud_api_testing import TOKEN, CloudApiProcess, serving
 from services.autoscaler.config.core.configuration import CloudSettings
 from services.autoscaler.orders import Size
-from services.autoscaler.providers.adapters.booted import Booted
-from services.autoscaler.providers.adapters.digitalocean import DigitalOcean
-from services.autoscaler.providers.adapters.docker_engine import DockerEngine
-from services.autoscaler.providers.adapters.ec2.client import Ec2
-from services.autoscaler.providers.adapters.hetzner import Hetzner
+from services.autoscaler.providers.adapters.booted import BootedProvider
+from services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
+from services.autoscaler.providers.adapters.docker_engine import DockerEngineVendor
+from services.autoscaler.providers.adapters.ec2.client import Ec2Vendor
+from services.autoscaler.providers.adapters.hetzner import HetznerVendor
 from services.autoscaler.providers.adapters.http_api.rest import Page, RestClient, everything
-from services.autoscaler.providers.adapters.scaleway import Scaleway
+from services.autoscaler.providers.adapters.scaleway import ScalewayVendor
 from tests.contract.rentals import AWS_SIZE, NAME, NODE_TOKEN, PATIENT_S, PREFIX, WEB, Rental, aws, booted, order, web
 from tests.waiting import until
 
@@ -37,7 +37,7 @@ def machine_of(rental_machines: list[Machine]) -> Machine:
 async def test_a_snapshot_goes_by_its_name_and_the_newest_counts():
     async with serving("digitalocean") as served:
         cloud = CloudSettings(endpoint=served.url, keys=KEYS["digitalocean"], image="odm-snapshot", snapshot=True)
-        async with booted(DigitalOcean(cloud)) as provider:
+        async with booted(DigitalOceanVendor(cloud)) as provider:
             await provider.check()
             await provider.create(order("nyc3", Size(slug="s-1vcpu-1gb", max_images=5)))
         made = machine_of(served.cloud.here())
@@ -47,12 +47,14 @@ async def test_a_snapshot_goes_by_its_name_and_the_newest_counts():
 async def test_the_region_is_switched_to_one_that_has_the_snapshot():
     async with serving("digitalocean") as served:
         cloud = CloudSettings(endpoint=served.url, keys=KEYS["digitalocean"], image="odm-snapshot", snapshot=True)
-        async with booted(DigitalOcean(cloud)) as provider:
+        async with booted(DigitalOceanVendor(cloud)) as provider:
             await provider.create(order("fra1", Size(slug="s-1vcpu-1gb", max_images=5)))
         assert machine_of(served.cloud.here()).region == "ams3"
 
 
-@pytest.mark.parametrize("kind", [pytest.param(DigitalOcean, id="digitalocean"), pytest.param(Hetzner, id="hetzner")])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(DigitalOceanVendor, id="digitalocean"), pytest.param(HetznerVendor, id="hetzner")]
+)
 async def test_a_snapshot_that_does_not_exist_is_refused_at_the_start(kind: Any):
     name = kind.__name__.lower()
     async with serving(name) as served:
@@ -72,7 +74,7 @@ async def test_hetzner_finds_its_snapshot_and_its_ssh_key():
             snapshot=True,
             ssh_fingerprint=fingerprint,
         )
-        async with booted(Hetzner(cloud)) as provider:
+        async with booted(HetznerVendor(cloud)) as provider:
             await provider.check()
             await provider.create(order("fsn1", Size(slug="cx21", max_images=50)))
         body = machine_of(served.cloud.here()).extra["body"]
@@ -82,7 +84,7 @@ async def test_hetzner_finds_its_snapshot_and_its_ssh_key():
 async def test_an_ssh_key_that_hetzner_does_not_have_is_refused_at_the_start():
     async with serving("hetzner") as served:
         cloud = CloudSettings(endpoint=served.url, keys=KEYS["hetzner"], image="ubuntu-24.04", ssh_fingerprint="aa:bb")
-        async with booted(Hetzner(cloud)) as provider:
+        async with booted(HetznerVendor(cloud)) as provider:
             with pytest.raises(Refused, match="aa:bb"):
                 await provider.check()
 
@@ -98,7 +100,7 @@ async def test_an_ssh_key_that_hetzner_does_not_have_is_refused_at_the_start():
 async def test_an_image_of_scaleway_goes_by_its_name(image: str, used: str):
     async with serving("scaleway") as served:
         cloud = CloudSettings(endpoint=served.url, keys=KEYS["scaleway"], image=image)
-        async with booted(Scaleway(cloud, ("par1",))) as provider:
+        async with booted(ScalewayVendor(cloud, ("par1",))) as provider:
             await provider.create(order("par1", Size(slug="GP1-XS", max_images=50)))
         assert machine_of(served.cloud.here()).image == used
 
@@ -145,7 +147,10 @@ async def test_a_container_that_cannot_start_is_taken_away_when_it_is_destroyed(
 
 
 async def test_an_image_that_cannot_be_pulled_is_refused():
-    async with serving("docker") as served, booted(DockerEngine(CloudSettings(endpoint=served.url), {})) as provider:
+    async with (
+        serving("docker") as served,
+        booted(DockerEngineVendor(CloudSettings(endpoint=served.url), {})) as provider,
+    ):
         wanted = order("", Size(slug="any", max_images=5))
         launch = type(wanted.launch)(image="nobody/nothing", token=Secret(NODE_TOKEN))
         with pytest.raises(ProviderFailed, match="nobody/nothing") as caught:
@@ -157,7 +162,7 @@ async def test_a_network_that_the_engine_does_not_have_is_refused_at_the_start()
     async with serving("docker") as served:
         for network, refused in (("odm", False), ("nope", True)):
             cloud = CloudSettings(endpoint=served.url, network=network)
-            async with booted(DockerEngine(cloud, {})) as provider:
+            async with booted(DockerEngineVendor(cloud, {})) as provider:
                 if refused:
                     with pytest.raises(Refused, match="nope"):
                         await provider.check()
@@ -211,7 +216,7 @@ async def test_a_wait_that_is_too_long_is_the_callers_business():
 
 async def test_a_provider_that_cannot_be_connected_to_has_done_nothing():
     cloud = CloudSettings(endpoint="http://127.0.0.1:9", keys=KEYS["hetzner"], image="x")
-    async with Hetzner(cloud) as vendor:
+    async with HetznerVendor(cloud) as vendor:
         with pytest.raises(ProviderFailed, match="no connection") as caught:
             await vendor.begin(order("fsn1", Size(slug="cx21", max_images=50)))
     assert caught.value.trouble is Trouble.RETRYABLE
@@ -222,7 +227,7 @@ async def test_a_key_that_comes_back_in_an_answer_is_not_told_on():
         return httpx.Response(401, json={"id": "unauthorized", "message": f"bad {request.headers['authorization']}"})
 
     cloud = CloudSettings(endpoint="http://there", keys=KEYS["digitalocean"])
-    async with DigitalOcean(cloud, transport=httpx.MockTransport(answer)) as vendor:
+    async with DigitalOceanVendor(cloud, transport=httpx.MockTransport(answer)) as vendor:
         with pytest.raises(ProviderFailed) as caught:
             await vendor.starting(PREFIX)
     assert TOKEN not in caught.value.message
@@ -296,7 +301,7 @@ async def test_an_instance_is_found_in_whatever_region_it_is():
             image="amzn2-ami-hvm-2.0*x86_64-gp2",
             security_group="default",
         )
-        async with booted(Ec2(configured, ("us-west-2", "eu-west-1"))) as provider:
+        async with booted(Ec2Vendor(configured, ("us-west-2", "eu-west-1"))) as provider:
             made = await provider.create(order("eu-west-1", AWS_SIZE))
             assert made.ref.startswith("eu-west-1/")
             assert [each.ref for each in await provider.list(PREFIX)] == [made.ref]
@@ -315,7 +320,7 @@ async def test_a_rented_machine_boots_into_a_node_that_takes_its_token_only(kind
     vendor, cloud, region, size = WEB[kind]
     with CloudApiProcess(kind, nodes=True, boot_s=0.2) as api:
         configured = CloudSettings(endpoint=api.url, **cloud)
-        async with Booted(
+        async with BootedProvider(
             vendor(configured, None, PATIENT_S), poll_s=0.1, set_up_wait_s=30, removal_wait_s=10, second_look_s=0.1
         ) as provider:
             wanted = order(region, Size(slug=size, max_images=50))
@@ -341,7 +346,7 @@ async def no_answer(address: str, port: int) -> bool:
 async def test_a_machine_that_never_comes_up_is_given_up_in_time():
     async with serving("hetzner", boot_s=0.0) as served:
         cloud = CloudSettings(endpoint=served.url, keys=KEYS["hetzner"], image="ubuntu-24.04")
-        async with Booted(Hetzner(cloud), poll_s=0.05, set_up_wait_s=0.5, second_look_s=0.1) as provider:
+        async with BootedProvider(HetznerVendor(cloud), poll_s=0.05, set_up_wait_s=0.5, second_look_s=0.1) as provider:
             wanted = order("fsn1", Size(slug="cx21", max_images=50))
             made = await provider.create(wanted)
             with pytest.raises(ProviderFailed, match="nothing listens at"):

@@ -17,7 +17,7 @@ from libs.common.model import MachineId
 from libs.common.secret import Secret
 from services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
 from services.autoscaler.orders import Launch, Offer, Order, Size
-from services.autoscaler.providers.adapters.booted import Booted
+from services.autoscaler.providers.adapters.booted import BootedProvider
 from services.autoscaler.providers.adapters.command import CommandVendor
 from tests.waiting import until
 
@@ -60,11 +60,11 @@ asyncio.run(provider(Path(sys.argv[1])).create(ORDER))
 """
 
 
-def provider(folder: Path, create: str = CREATE, **timeouts: int) -> Booted:
+def provider(folder: Path, create: str = CREATE, **timeouts: int) -> BootedProvider:
     programs = {"create": create, "list": LIST, "destroy": DESTROY}
     commands = {verb: (sys.executable, "-S", "-c", text, str(folder)) for verb, text in programs.items()}
     vendor = CommandVendor(CloudSettings(commands=commands), StepTimeouts(**timeouts), folder / "locks")
-    return Booted(vendor, poll_s=0.05, removal_wait_s=60, second_look_s=0.2)
+    return BootedProvider(vendor, poll_s=0.05, removal_wait_s=60, second_look_s=0.2)
 
 
 def killed_while_creating(folder: Path) -> None:

@@ -15,8 +15,8 @@ from libs.common.model import MachineId
 from libs.common.secret import Secret
 from services.autoscaler.config.core.configuration import CloudSettings
 from services.autoscaler.orders import Launch, Offer, Order, Size
-from services.autoscaler.providers.adapters.booted import Booted
-from services.autoscaler.providers.adapters.docker_engine import DockerEngine
+from services.autoscaler.providers.adapters.booted import BootedProvider
+from services.autoscaler.providers.adapters.docker_engine import DockerEngineVendor
 from tests.waiting import until
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -62,15 +62,19 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[Booted]:
-    async with Booted(
-        DockerEngine(CloudSettings(), os.environ), poll_s=0.2, set_up_wait_s=30, removal_wait_s=30, second_look_s=0.5
+async def provider() -> AsyncIterator[BootedProvider]:
+    async with BootedProvider(
+        DockerEngineVendor(CloudSettings(), os.environ),
+        poll_s=0.2,
+        set_up_wait_s=30,
+        removal_wait_s=30,
+        second_look_s=0.5,
     ) as found:
         yield found
 
 
 @pytest.fixture
-async def order(image: str, provider: Booted) -> AsyncIterator[Order]:
+async def order(image: str, provider: BootedProvider) -> AsyncIterator[Order]:
     cluster = f"t{uuid.uuid4().hex[:8]}"
     name = MachineId(f"clusterodm-{cluster}-50-abc")
     launch = Launch(image=image, token=Secret(TOKEN))
@@ -80,7 +84,7 @@ async def order(image: str, provider: Booted) -> AsyncIterator[Order]:
     await provider.destroy(name, "")
 
 
-async def test_a_container_is_created_answers_and_is_gone(provider: Booted, order: Order):
+async def test_a_container_is_created_answers_and_is_gone(provider: BootedProvider, order: Order):
     prefix = str(order.name).removesuffix("50-abc")
     await provider.check()
     up = await provider.set_up(order, await provider.create(order))
@@ -108,7 +112,9 @@ async def answer(address: str, port: int, token: str) -> dict[str, str]:
         return (await until(asked)).json()
 
 
-async def test_a_container_that_was_created_and_never_started_is_started(provider: Booted, order: Order, image: str):
+async def test_a_container_that_was_created_and_never_started_is_started(
+    provider: BootedProvider, order: Order, image: str
+):
     docker("create", "--name", order.name, "--label", f"clusterodm.machine={order.name}", image, "--token", TOKEN)
     found = await provider.inspect(order.name)
     assert found is not None
@@ -117,12 +123,12 @@ async def test_a_container_that_was_created_and_never_started_is_started(provide
     await until(lambda: running(provider, order.name))
 
 
-async def running(provider: Booted, name: MachineId) -> bool:
+async def running(provider: BootedProvider, name: MachineId) -> bool:
     found = await provider.inspect(name)
     return found is not None and found.running
 
 
-async def test_the_secrets_of_a_node_are_in_no_process_of_this_computer(provider: Booted, order: Order):
+async def test_the_secrets_of_a_node_are_in_no_process_of_this_computer(provider: BootedProvider, order: Order):
     await provider.create(order)
     shown = [each for each in command_lines() if TOKEN.encode() in each and b"/node.py" not in each]
     assert shown == []
@@ -132,7 +138,7 @@ def command_lines() -> list[bytes]:
     return [file.read_bytes() for file in Path("/proc").glob("[0-9]*/cmdline") if file.exists()]
 
 
-async def test_a_name_that_somebody_else_has_taken_is_told(provider: Booted, order: Order, image: str):
+async def test_a_name_that_somebody_else_has_taken_is_told(provider: BootedProvider, order: Order, image: str):
     docker("create", "--name", order.name, image, "--token", "x")
     try:
         with pytest.raises(ProviderFailed, match="already in use") as caught:
@@ -144,7 +150,7 @@ async def test_a_name_that_somebody_else_has_taken_is_told(provider: Booted, ord
         docker("rm", "-f", order.name)
 
 
-async def test_an_image_that_exists_nowhere_is_refused(provider: Booted, order: Order):
+async def test_an_image_that_exists_nowhere_is_refused(provider: BootedProvider, order: Order):
     launch = Launch(image=f"clusterodm-test-nothing-{uuid.uuid4().hex}:none", token=Secret(TOKEN))
     with pytest.raises(ProviderFailed, match=r"/images/create|clusterodm-test-nothing"):
         await provider.create(Order(name=order.name, offer=order.offer, launch=launch))

@@ -18,7 +18,7 @@ from services.autoscaler.config.core.configuration import CloudSettings, StepTim
 from services.autoscaler.config.core.file import parse
 from services.autoscaler.config.core.reader import Outside
 from services.autoscaler.orders import NO_SECRET, Launch, Offer, Order, Size
-from services.autoscaler.providers.adapters.booted import Booted
+from services.autoscaler.providers.adapters.booted import BootedProvider
 from services.autoscaler.providers.adapters.command import CommandVendor
 from tests.integration import fake_slurm
 from tests.waiting import until
@@ -46,10 +46,10 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-async def provider(slurm: Path, tmp_path: Path) -> AsyncIterator[Booted]:
+async def provider(slurm: Path, tmp_path: Path) -> AsyncIterator[BootedProvider]:
     commands = {verb: (sys.executable, str(EXAMPLE / f"{verb}.py")) for verb in ("create", "list", "destroy")}
     vendor = CommandVendor(CloudSettings(commands=commands), StepTimeouts(), tmp_path)
-    async with Booted(vendor, poll_s=0.2, set_up_wait_s=30, removal_wait_s=30, second_look_s=0.5) as found:
+    async with BootedProvider(vendor, poll_s=0.2, set_up_wait_s=30, removal_wait_s=30, second_look_s=0.5) as found:
         yield found
 
 
@@ -67,7 +67,7 @@ def test_the_example_configuration_is_one():
     assert {Path(words[0]).name for words in found.cloud.commands.values()} == {"create.py", "list.py", "destroy.py"}
 
 
-async def test_a_job_becomes_a_node_that_answers_and_is_gone_when_cancelled(provider: Booted, slurm: Path):
+async def test_a_job_becomes_a_node_that_answers_and_is_gone_when_cancelled(provider: BootedProvider, slurm: Path):
     await provider.check()
     up = await provider.set_up(order(), await provider.create(order()))
     async with httpx.AsyncClient(base_url=f"http://{up.address}:{up.port}", timeout=5) as node:
@@ -83,7 +83,7 @@ async def test_a_job_becomes_a_node_that_answers_and_is_gone_when_cancelled(prov
     assert await provider.inspect(NAME) is None
 
 
-async def test_the_files_of_a_job_are_for_its_user_alone(provider: Booted, slurm: Path):
+async def test_the_files_of_a_job_are_for_its_user_alone(provider: BootedProvider, slurm: Path):
     (slurm / "pending").touch()
     await provider.create(order())
     folder = slurm.parent / "shared" / NAME
@@ -91,7 +91,7 @@ async def test_the_files_of_a_job_are_for_its_user_alone(provider: Booted, slurm
     assert [file.name for file in folder.iterdir() if file.stat().st_mode & 0o077] == []
 
 
-async def test_a_job_that_waits_exists_and_has_no_address(provider: Booted, slurm: Path):
+async def test_a_job_that_waits_exists_and_has_no_address(provider: BootedProvider, slurm: Path):
     (slurm / "pending").touch()
     made = await provider.create(order())
     found = await provider.inspect(NAME)
@@ -126,20 +126,20 @@ async def test_a_job_that_waits_exists_and_has_no_address(provider: Booted, slur
         ),
     ],
 )
-async def test_what_slurm_says_is_told_apart(provider: Booted, slurm: Path, words: str, trouble: Trouble):
+async def test_what_slurm_says_is_told_apart(provider: BootedProvider, slurm: Path, words: str, trouble: Trouble):
     (slurm / "refuse").write_text(words)
     with pytest.raises(ProviderFailed) as caught:
         await provider.create(order())
     assert caught.value.trouble is trouble
 
 
-async def test_a_size_without_flags_is_refused(provider: Booted):
+async def test_a_size_without_flags_is_refused(provider: BootedProvider):
     with pytest.raises(ProviderFailed, match="no size 'huge'") as caught:
         await provider.create(order("huge"))
     assert caught.value.trouble is Trouble.REFUSED
 
 
-async def test_a_job_that_nobody_wants_ends_itself(provider: Booted, slurm: Path):
+async def test_a_job_that_nobody_wants_ends_itself(provider: BootedProvider, slurm: Path):
     told: list[int] = []
 
     class Unwanted(BaseHTTPRequestHandler):

@@ -19,10 +19,10 @@ from services.autoscaler.config.core.configuration import Configuration
 from services.autoscaler.config.core.file import read
 from services.autoscaler.config.core.reader import Outside
 from services.autoscaler.orders import Launch, Offer, Order, ProviderMachine, Size
-from services.autoscaler.providers.adapters.booted import Booted
-from services.autoscaler.providers.adapters.digitalocean import DigitalOcean
-from services.autoscaler.providers.adapters.docker_machine.client import DockerMachine
-from services.autoscaler.providers.adapters.docker_machine.cross_check import CrossChecked
+from services.autoscaler.providers.adapters.booted import BootedProvider
+from services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
+from services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
+from services.autoscaler.providers.adapters.docker_machine.cross_check import CrossCheckedProvider
 from services.autoscaler.providers.adapters.selection import Lookups
 from tests.asr_files import DIGITALOCEAN
 from tests.waiting import until
@@ -35,7 +35,7 @@ NAME = MachineId(f"{PREFIX}9-xyz")
 class Both:
     """The adapter, docker-machine and the cloud."""
 
-    adapter: CrossChecked
+    adapter: CrossCheckedProvider
     machines: DockerMachineSim
     cloud: Served
     configuration: Configuration
@@ -66,7 +66,9 @@ async def both(folder: Path, token: str = TOKEN) -> AsyncIterator[Both]:
     async with serving("digitalocean", boot_s=0.03, delete_s=0.03) as cloud:
         content = DIGITALOCEAN | {"accessToken": token, "endpoint": cloud.url}
         configuration = read(content, Outside({}, lambda _path: "", lambda _path: True))
-        watcher = Booted(DigitalOcean(configuration.cloud), poll_s=0.02, removal_wait_s=5.0, second_look_s=0.02)
+        watcher = BootedProvider(
+            DigitalOceanVendor(configuration.cloud), poll_s=0.02, removal_wait_s=5.0, second_look_s=0.02
+        )
         with (
             DockerMachineSim(folder / "dm", network=10 + os.getpid() % 200) as machines,
             pytest.MonkeyPatch.context() as patch,
@@ -74,8 +76,8 @@ async def both(folder: Path, token: str = TOKEN) -> AsyncIterator[Both]:
             for name, value in machines.environment.items():
                 patch.setenv(name, value)
             async with watcher:
-                worker = DockerMachine(configuration, folder / "locks", Lookups(configuration))
-                yield Both(CrossChecked(worker, watcher), machines, cloud, configuration)
+                worker = DockerMachineProvider(configuration, folder / "locks", Lookups(configuration))
+                yield Both(CrossCheckedProvider(worker, watcher), machines, cloud, configuration)
 
 
 async def test_a_machine_that_both_know_is_listed_once_and_goes_with_both(tmp_path: Path):
@@ -175,7 +177,7 @@ async def test_where_the_cloud_does_not_take_the_keys_docker_machines_word_count
 
 async def test_an_interruption_of_which_only_the_cloud_tells_is_heard():
     worker, watcher = Cloud(ProviderMachine), Cloud(ProviderMachine)
-    adapter = CrossChecked(worker, watcher)
+    adapter = CrossCheckedProvider(worker, watcher)
     order = Order(
         name=NAME,
         offer=Offer(size=Size(slug="any", max_images=5)),

@@ -23,7 +23,7 @@ from libs.common.model import Machine, MachineState, TaskId
 from services.autoscaler.config.core.configuration import Configuration
 from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.machine_life.life import age_ms
-from services.autoscaler.machines.api import Machines
+from services.autoscaler.machines.api import MachineHandlers
 from services.autoscaler.orders import Creation, Offer
 from services.autoscaler.planning.core.budget import cost, cost_of_last_day
 from services.autoscaler.planning.core.offer_fallback import clock_time
@@ -61,7 +61,7 @@ class Commands:
         provider: Provider,
         store: MachineStore,
         identity: ClusterIdentity,
-        machines: Machines,
+        machines: MachineHandlers,
         planner: Planner,
         clock: Clock,
     ) -> None:

@@ -17,11 +17,11 @@ from services.autoscaler.machines.handlers.node_queries import NodeProbe, NodeQu
 from services.autoscaler.machines.handlers.order_factory import OrderFactory
 from services.autoscaler.machines.handlers.reconciler import Reconciler
 from services.autoscaler.providers.ports import Provider, Sleep
-from services.autoscaler.records import EventPublisher, MachineStore, Transitions
+from services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machines:
+class MachineHandlers:
     """What plans and commands act on."""
 
     orders: OrderFactory
@@ -51,14 +51,14 @@ def machines_of(  # noqa: PLR0913 what machines depend on
     tasks: TaskMirror,
     store: MachineStore,
     transitions: Transitions,
-    events: EventPublisher,
+    events: MachineEventPublisher,
     clock: Clock,
     changed: asyncio.Event,
     compared: asyncio.Event,
     term: Term,
     first_retry_s: float,
     sleep: Sleep,
-) -> Machines:
+) -> MachineHandlers:
     """Put it together. `changed` is set when there may be something to plan, `compared` when what is there is known."""
     orders = OrderFactory(configuration, identity, public_url)
     node_queries = NodeQueries(probe, provider, orders, store, scheduler, clock, sleep)
@@ -99,4 +99,4 @@ def machines_of(  # noqa: PLR0913 what machines depend on
         clock=clock,
         compared=compared,
     )
-    return Machines(orders=orders, node_queries=node_queries, controller=controller, reconciler=reconciler)
+    return MachineHandlers(orders=orders, node_queries=node_queries, controller=controller, reconciler=reconciler)

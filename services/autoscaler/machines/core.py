@@ -108,7 +108,7 @@ class NodeCheck(Enum):
 
 
 @dataclass(frozen=True)
-class Decision:
+class MachineDecision:
     """What is to happen to a machine."""
 
     machine: MachineId

@@ -25,7 +25,7 @@ from services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from services.autoscaler.config.core.configuration import ScalingLimits
 from services.autoscaler.identity.handlers import ClusterIdentity
 from services.autoscaler.machine_life.life import MachineStep
-from services.autoscaler.machines.api import Machines
+from services.autoscaler.machines.api import MachineHandlers
 from services.autoscaler.orders import Creation
 from services.autoscaler.planning.core.observation import WATCHED, Ages, PlanInput, observed
 from services.autoscaler.planning.core.plan import ScalingPlan, plan
@@ -57,7 +57,7 @@ class Planner:
         scheduler: SchedulerClient,
         tasks: TaskMirror,
         identity: ClusterIdentity,
-        machines: Machines,
+        machines: MachineHandlers,
         changed: asyncio.Event,
         compared: asyncio.Event,
         term: Term,
@@ -127,7 +127,7 @@ class Planner:
             await self._observe(machine, loads[machine.id], nodes)
         now, alive = read(self._clock), self._store.alive()
         self._ages.keep({machine.id for machine in alive})
-        view = PlanInput(
+        seen = PlanInput(
             now_ms=now.wall_ms,
             machines=[self._ages.restated(machine, now) for machine in alive],
             history=self._store.history,
@@ -136,7 +136,7 @@ class Planner:
             loads=loads,
             paused=self._identity.paused,
         )
-        self.last = plan(self._limits, view)
+        self.last = plan(self._limits, seen)
         await self._do(self.last)
         await self._publish(self.last)
         return self.last
@@ -158,7 +158,8 @@ class Planner:
         if machine.state not in WATCHED:
             return
         seen = observed(machine, load, self._clock.wall_ms())
-        await self._transitions.observe(machine, seen)
+        if seen != machine:
+            await self._transitions.observe(machine, seen)
         node = nodes.get(machine.node) if machine.node else None
         if node is None:
             await self._transitions.step(machine.id, MachineStep.DRAIN, "its node was taken off the list")

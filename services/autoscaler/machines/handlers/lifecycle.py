@@ -23,7 +23,7 @@ from services.autoscaler.machines.handlers.node_queries import NodeQueries
 from services.autoscaler.machines.handlers.order_factory import OrderFactory
 from services.autoscaler.orders import ProviderMachine
 from services.autoscaler.providers.ports import Provider, Sleep
-from services.autoscaler.records import EventPublisher, MachineStore, Transitions
+from services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
 
 log = structlog.get_logger()
 
@@ -47,7 +47,7 @@ class StateWork:
         node_queries: NodeQueries,
         store: MachineStore,
         transitions: Transitions,
-        events: EventPublisher,
+        events: MachineEventPublisher,
         clock: Clock,
         first_retry_s: float,
         sleep: Sleep,

@@ -23,7 +23,7 @@ from libs.common.clocks import Clock
 from libs.common.errors import BusFailed, ProviderFailed
 from libs.common.model import Machine, MachineId, NodeInfo
 from services.autoscaler.cluster.handlers import SchedulerClient
-from services.autoscaler.machines.core import Decision, NodeCheck, facts_of
+from services.autoscaler.machines.core import MachineDecision, NodeCheck, facts_of
 from services.autoscaler.machines.handlers.order_factory import OrderFactory
 from services.autoscaler.orders import ProviderMachine
 from services.autoscaler.providers.ports import Provider, Sleep
@@ -105,13 +105,13 @@ class NodeQueries:
             await self._sleep(min(ASK_EVERY_S, left_s))
         return None
 
-    async def confirm(self, decisions: Sequence[Decision]) -> list[Decision]:
+    async def confirm(self, decisions: Sequence[MachineDecision]) -> list[MachineDecision]:
         """Leave out whose node has something to do."""
         may_go = await asyncio.gather(*(self._may_go(decision) for decision in decisions))
         self._kept &= {decision.machine for decision in decisions}
         return [decision for decision, goes in zip(decisions, may_go, strict=True) if goes]
 
-    async def _may_go(self, decision: Decision) -> bool:
+    async def _may_go(self, decision: MachineDecision) -> bool:
         machine = self._store.get(decision.machine)
         if decision.check is NodeCheck.NOTHING or machine is None:
             return True

@@ -33,7 +33,7 @@ from services.autoscaler.machines.handlers.node_queries import NodeQueries
 from services.autoscaler.machines.handlers.order_factory import OrderFactory
 from services.autoscaler.orders import ProviderMachine
 from services.autoscaler.providers.ports import Provider
-from services.autoscaler.records import EventPublisher, MachineStore, Transitions
+from services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
 
 log = structlog.get_logger()
 
@@ -53,7 +53,7 @@ class Reconciler:
         provider: Provider,
         store: MachineStore,
         transitions: Transitions,
-        events: EventPublisher,
+        events: MachineEventPublisher,
         scheduler: SchedulerClient,
         tasks: TaskMirror,
         identity: ClusterIdentity,

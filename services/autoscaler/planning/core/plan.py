@@ -19,7 +19,7 @@ from libs.common.messages import TaskWaits
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from services.autoscaler.cluster.core import Load
 from services.autoscaler.config.core.configuration import ScalingLimits
-from services.autoscaler.machines.core import Decision, NodeCheck
+from services.autoscaler.machines.core import MachineDecision, NodeCheck
 from services.autoscaler.orders import Creation
 from services.autoscaler.planning.core.observation import PlanInput
 from services.autoscaler.planning.core.requests import MachineRequests
@@ -40,9 +40,9 @@ class ScalingPlan:
     """What to do now."""
 
     create: tuple[Creation, ...] = ()
-    drain: tuple[Decision, ...] = ()
+    drain: tuple[MachineDecision, ...] = ()
     """To take no more tasks; it goes when it has none."""
-    destroy: tuple[Decision, ...] = ()
+    destroy: tuple[MachineDecision, ...] = ()
     waits: tuple[TaskWaits, ...] = ()
     """Waiting tasks for which no machine is started, and why."""
     comes: tuple[TaskWaits, ...] = ()
@@ -104,26 +104,26 @@ def is_used_up(limits: ScalingLimits, machine: Machine) -> bool:
     return bool(most) and len({*machine.done, *machine.tasks}) >= most
 
 
-def used_up(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> Decision | None:
+def used_up(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> MachineDecision | None:
     """Drain a machine on which the last task runs; while one is only being uploaded, it may still have to be sent again."""
     running = seen.loads.get(machine.id, Load()).running_count
     if machine.state is MachineState.BUSY and running and is_used_up(limits, machine):
-        return Decision(machine.id, "it has its last task")
+        return MachineDecision(machine.id, "it has its last task")
     return None
 
 
 # --- which machines have to go -------------------------------------------------------------------------------------
 
 
-def overdue(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> Decision | None:
+def overdue(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> MachineDecision | None:
     """Destroy a machine whatever the demand is."""
     if machine.state.ended or machine.state in {MachineState.DESTROYING, MachineState.REQUESTED}:
         return None
     begun_ms = machine.called_at_ms or machine.requested_at_ms
     if limits.max_runtime_s is not None and seen.now_ms - begun_ms > limits.max_runtime_s * 1000:
-        return Decision(machine.id, f"it has exceeded its maximum runtime of {limits.max_runtime_s} s")
+        return MachineDecision(machine.id, f"it has exceeded its maximum runtime of {limits.max_runtime_s} s")
     because = without_task(limits, seen, machine) or spent(limits, seen, machine)
-    return Decision(machine.id, because, NodeCheck.TASKS) if because else None
+    return MachineDecision(machine.id, because, NodeCheck.TASKS) if because else None
 
 
 def without_task(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> str:
@@ -162,10 +162,10 @@ def spent(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> str:
     return ""
 
 
-def unused(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> Decision | None:
+def unused(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> MachineDecision | None:
     """Destroy a machine that no waiting task needs, after a while; one that is on its way is waited for."""
     if machine.state is MachineState.REQUESTED:
-        return Decision(machine.id, "no task needs it any more")
+        return MachineDecision(machine.id, "no task needs it any more")
     idle_ms = limits.idle_timeout_s * 1000
     if machine.state is MachineState.ONLINE:
         idle_ms = max(idle_ms, UNUSED_GRACE_MS)
@@ -173,6 +173,6 @@ def unused(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> Decision
         return None
     if seen.now_ms - machine.state_at_ms < idle_ms:
         return None
-    return Decision(
+    return MachineDecision(
         machine.id, f"it has been idle for {(seen.now_ms - machine.state_at_ms) // 1000} s", NodeCheck.ANSWER
     )

@@ -1,4 +1,4 @@
-"""`Booted`: a Provider whose machines boot by user data, over the few things that differ from vendor to vendor.
+"""`BootedProvider`: a Provider whose machines boot by user data, over the few things that differ from vendor to vendor.
 
 All that makes it safe to call again is here, once:
 
@@ -40,7 +40,7 @@ LOOKS_APART: Final = 5.0
 HOPELESS: Final = (Trouble.UNAUTHORISED, Trouble.REFUSED)
 
 
-class Booted:
+class BootedProvider:
     """A Provider over a vendor."""
 
     def __init__(  # noqa: PLR0913 how long each thing is waited for
@@ -66,7 +66,7 @@ class Booted:
 
     def __repr__(self) -> str:
         """Show the vendor."""
-        return f"Booted({self._vendor!r})"
+        return f"BootedProvider({self._vendor!r})"
 
     async def __aenter__(self) -> Self:
         """Open the vendor."""

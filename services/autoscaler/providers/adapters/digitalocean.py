@@ -37,7 +37,7 @@ CAPACITY_WORDS: Final = ("droplet limit", "currently unavailable", "not availabl
 BUSY_WORDS: Final = ("pending event", "already has a pending")
 
 
-class DigitalOcean(ApiAccount):
+class DigitalOceanVendor(ApiAccount):
     """An account."""
 
     def __init__(

@@ -38,7 +38,7 @@ PORT: Final = NODE_PORT
 EXPOSED: Final = f"{PORT}/tcp"
 
 
-class DockerEngine(ApiAccount):
+class DockerEngineVendor(ApiAccount):
     """An engine."""
 
     def __init__(
@@ -56,7 +56,7 @@ class DockerEngine(ApiAccount):
 
     def __repr__(self) -> str:
         """Show the address."""
-        return f"DockerEngine({self._rest.url} on {self._host})"
+        return f"DockerEngineVendor({self._rest.url} on {self._host})"
 
     async def check(self) -> None:
         """See ports.Vendor."""

@@ -47,7 +47,7 @@ TROUBLES: Final[Mapping[str, Trouble]] = {
 one of this name, so look for it."""
 
 
-class Hetzner(ApiAccount):
+class HetznerVendor(ApiAccount):
     """A project."""
 
     def __init__(

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import IO, Final, Protocol
 
 POLL_S: Final = 0.1
-TAIL_LINES: Final = 20
 NOT_FOUND: Final = 127
 TOO_LONG: Final = 124
 

@@ -57,7 +57,7 @@ TROUBLES: Final[Mapping[str, Trouble]] = {
 QUOTA_WORDS: Final = "quota exceeded"
 
 
-class Scaleway(ApiAccount):
+class ScalewayVendor(ApiAccount):
     """An organization's default project, in some zones."""
 
     def __init__(
@@ -81,7 +81,7 @@ class Scaleway(ApiAccount):
 
     def __repr__(self) -> str:
         """Show the address and the zones."""
-        return f"Scaleway({self._rest.url} {' '.join(self._zones)})"
+        return f"ScalewayVendor({self._rest.url} {' '.join(self._zones)})"
 
     async def check(self) -> None:
         """See ports.Vendor."""

@@ -11,8 +11,8 @@ from typing import Final
 
 from services.autoscaler.config.core.configuration import DOCKER_MACHINE, Configuration
 from services.autoscaler.orders import Order
-from services.autoscaler.providers.adapters.booted import LOOKS_APART, POLL_S, Booted
-from services.autoscaler.providers.adapters.docker_machine.cross_check import CrossChecked
+from services.autoscaler.providers.adapters.booted import LOOKS_APART, POLL_S, BootedProvider
+from services.autoscaler.providers.adapters.docker_machine.cross_check import CrossCheckedProvider
 from services.autoscaler.providers.adapters.docker_machine.driver import Resolved
 from services.autoscaler.providers.ports import Provider, Vendor
 
@@ -28,49 +28,49 @@ async def provider_of(
         async with api_provider(configuration, os.environ, folder, poll_s) as provider:
             yield provider
         return
-    from services.autoscaler.providers.adapters.docker_machine.client import DockerMachine
+    from services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
 
-    machine = DockerMachine(configuration, folder, Lookups(configuration))
+    machine = DockerMachineProvider(configuration, folder, Lookups(configuration))
     if not cross_check:
         yield machine
         return
     async with api_provider(configuration, os.environ, folder, poll_s) as watcher:
-        yield CrossChecked(machine, watcher)
+        yield CrossCheckedProvider(machine, watcher)
 
 
 def digitalocean(found: Configuration, _environment: Environment, _folder: Path) -> Vendor:
     """Rent droplets."""
-    from services.autoscaler.providers.adapters.digitalocean import DigitalOcean
+    from services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
 
-    return DigitalOcean(found.cloud)
+    return DigitalOceanVendor(found.cloud)
 
 
 def aws(found: Configuration, _environment: Environment, _folder: Path) -> Vendor:
     """Rent EC2 instances."""
-    from services.autoscaler.providers.adapters.ec2.client import Ec2
+    from services.autoscaler.providers.adapters.ec2.client import Ec2Vendor
 
-    return Ec2(found.cloud, found.limits.regions)
+    return Ec2Vendor(found.cloud, found.limits.regions)
 
 
 def hetzner(found: Configuration, _environment: Environment, _folder: Path) -> Vendor:
     """Rent servers at Hetzner."""
-    from services.autoscaler.providers.adapters.hetzner import Hetzner
+    from services.autoscaler.providers.adapters.hetzner import HetznerVendor
 
-    return Hetzner(found.cloud)
+    return HetznerVendor(found.cloud)
 
 
 def scaleway(found: Configuration, _environment: Environment, _folder: Path) -> Vendor:
     """Rent instances at Scaleway."""
-    from services.autoscaler.providers.adapters.scaleway import Scaleway
+    from services.autoscaler.providers.adapters.scaleway import ScalewayVendor
 
-    return Scaleway(found.cloud, found.limits.regions)
+    return ScalewayVendor(found.cloud, found.limits.regions)
 
 
 def docker(found: Configuration, environment: Environment, _folder: Path) -> Vendor:
     """Start containers."""
-    from services.autoscaler.providers.adapters.docker_engine import DockerEngine
+    from services.autoscaler.providers.adapters.docker_engine import DockerEngineVendor
 
-    return DockerEngine(found.cloud, environment)
+    return DockerEngineVendor(found.cloud, environment)
 
 
 def command(found: Configuration, _environment: Environment, folder: Path) -> Vendor:
@@ -92,13 +92,13 @@ VENDORS: Final[Mapping[str, Callable[[Configuration, Environment, Path], Vendor]
 
 def api_provider(
     configuration: Configuration, environment: Environment, folder: Path, poll_s: float = POLL_S
-) -> Booted:
+) -> BootedProvider:
     """Make the provider; it is to be opened (`async with`). `folder`: for lock files of programs that outlive us.
 
     Raises Refused for an address that is none.
     """
     timeouts = configuration.timeouts
-    return Booted(
+    return BootedProvider(
         VENDORS[configuration.provider](configuration, environment, folder),
         poll_s=poll_s,
         set_up_wait_s=timeouts.set_up_s,
@@ -118,14 +118,14 @@ class Lookups:
         """Look up what this order needs; most need nothing."""
         region = order.offer.region
         if self._provider == "digitalocean" and self._cloud.snapshot:
-            from services.autoscaler.providers.adapters.digitalocean import DigitalOcean
+            from services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
 
-            async with DigitalOcean(self._cloud) as vendor:
+            async with DigitalOceanVendor(self._cloud) as vendor:
                 image, region = await vendor.image(region)
                 return Resolved(str(image), region)
         if self._provider == "hetzner" and (self._cloud.snapshot or self._cloud.ssh_fingerprint):
-            from services.autoscaler.providers.adapters.hetzner import Hetzner
+            from services.autoscaler.providers.adapters.hetzner import HetznerVendor
 
-            async with Hetzner(self._cloud) as vendor:
+            async with HetznerVendor(self._cloud) as vendor:
                 return Resolved(str(await vendor.image()), region, "".join(map(str, (await vendor.ssh_keys())[:1])))
         return Resolved(self._cloud.image, region)

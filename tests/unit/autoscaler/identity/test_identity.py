@@ -206,7 +206,7 @@ def test_the_id_is_read_from_a_machines_name(name: str, found: str):
 
 async def test_after_the_loss_of_the_store_a_machine_with_a_known_size_is_used_again_and_any_other_destroyed():
     async with World() as world:
-        old = world.parts.identity.facts.cluster_id
+        old = world.autoscaler.identity.facts.cluster_id
         useful, useless = f"clusterodm-{old}-9-useful", f"clusterodm-{old}-9-useless"
         world.bus._buckets.clear()
         world.cloud.leak(useful, size="small", address="127.0.0.9")
@@ -214,7 +214,7 @@ async def test_after_the_loss_of_the_store_a_machine_with_a_known_size_is_used_a
         await world.scheduler.submit("t")
         await world.restart()
         await world.settle()
-        assert world.parts.identity.cluster_ids == (old,)
+        assert world.autoscaler.identity.cluster_ids == (old,)
         assert (world.cloud.created, sorted(world.cloud.destroyed)) == ([], sorted([useful, useless]))
         assert next(each for each in world.machines() if each.id == useful).done == ("t",)
 
@@ -236,8 +236,8 @@ async def busy(world: World) -> Machine:
     await world.scheduler.submit("t")
     while world.scheduler.tasks[TaskId("t")].state is not TaskState.RUNNING:
         await world.turn()
-    (machine,) = world.parts.store.alive()
-    world.tokens[machine.id] = world.parts.machines.orders.token(machine).reveal()
+    (machine,) = world.autoscaler.store.alive()
+    world.tokens[machine.id] = world.autoscaler.machines.orders.token(machine).reveal()
     return machine
 
 
@@ -248,7 +248,7 @@ async def test_when_both_places_are_lost_a_machine_whose_node_is_registered_is_u
             del world.bus._buckets[lost]
         world.directory.kept = None
         await world.restart()
-        assert world.parts.identity.cluster_ids[1:] == (cluster_id_in(machine.id),)
+        assert world.autoscaler.identity.cluster_ids[1:] == (cluster_id_in(machine.id),)
         await world.settle()
         assert (world.cloud.created, world.scheduler.lost_count) == ([machine.id], 0)
         assert next(each for each in world.machines() if each.id == machine.id).done == ("t",)
@@ -277,9 +277,11 @@ async def test_a_machine_of_an_earlier_id_is_spoken_to_with_its_own_token():
         name = MachineId("clusterodm-older1-9-a")
         world.cloud.leak(name, size="small")
         await world.reconciler.check()
-        machine = world.parts.store.get(name)
+        machine = world.autoscaler.store.get(name)
         assert machine is not None
-        assert world.parts.machines.orders.token(machine) == node_token(world.parts.identity.key_of(name), name)
+        assert world.autoscaler.machines.orders.token(machine) == node_token(
+            world.autoscaler.identity.key_of(name), name
+        )
 
 
 async def test_a_name_that_a_machine_of_an_earlier_store_has_is_given_to_no_other():

@@ -124,7 +124,7 @@ async def test_what_never_came_up_is_failed_and_says_why():
 
 async def test_a_machine_of_ours_that_nobody_knows_is_destroyed():
     async with World() as world:
-        ours = f"clusterodm-{world.parts.identity.facts.cluster_id}-9-leaked"
+        ours = f"clusterodm-{world.autoscaler.identity.facts.cluster_id}-9-leaked"
         world.cloud.leak(ours)
         world.cloud.leak("clusterodm-other-9-leaked")
         world.cloud.leak("somebody-elses")
@@ -320,8 +320,8 @@ async def test_no_record_holds_a_secret():
         await world.scheduler.submit("t")
         await world.turn(5)
         machine = world.machines()[0]
-        secret = world.parts.machines.orders.order(machine).launch.webhook_url.reveal().rpartition("=")[2]
-        token = world.parts.machines.orders.token(machine).reveal()
+        secret = world.autoscaler.machines.orders.order(machine).launch.webhook_url.reveal().rpartition("=")[2]
+        token = world.autoscaler.machines.orders.token(machine).reveal()
         assert secret
         assert token
         stored = repr(world.bus._buckets["machines"]._entries) + repr(world.bus.told)

@@ -26,9 +26,9 @@ from services.autoscaler.config.core.configuration import (
 from services.autoscaler.machine_life.life import age_ms
 from services.autoscaler.orders import Order
 from services.autoscaler.planning.core.budget import cost
-from services.autoscaler.providers.adapters.booted import Booted
-from services.autoscaler.providers.adapters.docker_machine.client import DockerMachine
-from services.autoscaler.providers.adapters.docker_machine.cross_check import CrossChecked
+from services.autoscaler.providers.adapters.booted import BootedProvider
+from services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
+from services.autoscaler.providers.adapters.docker_machine.cross_check import CrossCheckedProvider
 from services.autoscaler.providers.adapters.docker_machine.driver import Resolved
 from services.autoscaler.providers.ports import Provider
 from tests.autoscaler_world import SIZES, TURN_MS, World
@@ -82,23 +82,23 @@ class Stage:
     faults: Faults
     folder: Path
 
-    def booted(self, *, several_calls: bool = False) -> Booted:
+    def booted(self, *, several_calls: bool = False) -> BootedProvider:
         async def listens(_address: str, _port: int) -> bool:
             return True
 
-        return Booted(
+        return BootedProvider(
             LyingVendor(self.estate, self.lies, self.faults, several_calls=several_calls),
             sleep=self.world.sleep,
             instant=lambda: self.estate.clock.wall_ms() / 1000,
             listens=listens,
         )
 
-    def docker_machine(self) -> DockerMachine:
+    def docker_machine(self) -> DockerMachineProvider:
         async def resolve(order: Order) -> Resolved:
             return Resolved("image", order.offer.region)
 
         program = DockerMachineProgram(self.folder / "dm", self.estate, self.faults)
-        return DockerMachine(configuration(DOCKER_MACHINE), self.folder / "locks", resolve, run=program)
+        return DockerMachineProvider(configuration(DOCKER_MACHINE), self.folder / "locks", resolve, run=program)
 
     async def turn(self, count: int) -> None:
         """Let time pass, with a comparison now and then."""
@@ -129,7 +129,7 @@ KINDS = {
     "an API where creating is several calls": Kind(API_FAULTS, lambda stage: stage.booted(several_calls=True)),
     "docker-machine beside an API": Kind(
         API_FAULTS[-8:] + PROGRAM_FAULTS,
-        lambda stage: CrossChecked(stage.docker_machine(), stage.booted()),
+        lambda stage: CrossCheckedProvider(stage.docker_machine(), stage.booted()),
         DOCKER_MACHINE,
     ),
 }

@@ -39,7 +39,7 @@ async def compared(world: World) -> None:
 
 
 def known(world: World, machine: MachineId) -> Machine:
-    found = world.parts.store.get(machine)
+    found = world.autoscaler.store.get(machine)
     assert found is not None
     return found
 
@@ -61,12 +61,12 @@ async def test_a_machine_that_is_back_counts_and_costs_until_it_is_gone():
     async with World(machines_count=1) as world:
         failed = await failed_but_there(world)
         before = await world.commands.status(GetAutoscalerStatus())
-        others = len(world.parts.store.alive())
+        others = len(world.autoscaler.store.alive())
         world.cloud.fail("destroy")
         world.awake.clear()
         await compared(world)
         status = await world.commands.status(GetAutoscalerStatus())
-        assert len(world.parts.store.alive()) == others + 1
+        assert len(world.autoscaler.store.alive()) == others + 1
         assert known(world, failed.id).state is S.DESTROYING
         assert status.cost_per_hour == before.cost_per_hour + 4.0
         since_ms = world.now_ms - (failed.called_at_ms or 0)
@@ -136,7 +136,7 @@ async def test_another_machine_of_a_name_that_is_in_use_is_removed_and_the_one_i
 
 
 def ours(world: World) -> str:
-    return f"clusterodm-{world.parts.identity.facts.cluster_id}-9-earlier"
+    return f"clusterodm-{world.autoscaler.identity.facts.cluster_id}-9-earlier"
 
 
 async def test_a_machine_of_ours_that_nobody_knows_and_whose_node_answers_to_us_is_taken_into_use():

@@ -59,7 +59,7 @@ NOT_THERE: Final = (
 BROKEN: Final = f"Docker-machine does not seem to work. Please make sure docker-machine is working. {OTHERWISE}"
 
 
-class DockerMachine:
+class DockerMachineProvider:
     """A Provider over the program `docker-machine`; ports.Provider says what each method promises."""
 
     def __init__(
@@ -81,7 +81,7 @@ class DockerMachine:
 
     def __repr__(self) -> str:
         """Show the driver."""
-        return f"DockerMachine({self._configuration.provider})"
+        return f"DockerMachineProvider({self._configuration.provider})"
 
     async def check(self) -> None:
         """Look for the program and its driver."""

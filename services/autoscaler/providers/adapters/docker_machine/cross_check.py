@@ -41,7 +41,7 @@ class Worker(Provider, Protocol):
         ...
 
 
-class CrossChecked:
+class CrossCheckedProvider:
     """A Provider: one does the work, another looks after it."""
 
     def __init__(self, worker: Worker, watcher: Provider) -> None:
@@ -54,7 +54,7 @@ class CrossChecked:
 
     def __repr__(self) -> str:
         """Show both."""
-        return f"CrossChecked({self._worker!r} by {self._watcher!r})"
+        return f"CrossCheckedProvider({self._worker!r} by {self._watcher!r})"
 
     async def create(self, order: Order) -> ProviderMachine:
         """Create it. What a call before a crash has left at the provider and docker-machine does not know is of no use."""

@@ -32,7 +32,7 @@ LEAVING: Final = frozenset({"marked-for-termination", "marked-for-stop", "instan
 }
 
 
-class Ec2:
+class Ec2Vendor:
     """An account, in some regions."""
 
     def __init__(self, cloud: CloudSettings, regions: Sequence[str], *, timeout_s: float = TIMEOUT_S) -> None:
@@ -42,7 +42,7 @@ class Ec2:
 
     def __repr__(self) -> str:
         """Show the regions."""
-        return f"Ec2({' '.join(self._regions)})"
+        return f"Ec2Vendor({' '.join(self._regions)})"
 
     async def __aenter__(self) -> Self:
         """Open nothing: clients are made when needed."""
