@@ -4,8 +4,16 @@ It consumes the scheduler's demand as a *snapshot*, so that a lost or doubled me
 what to create, drain and destroy (planning/core/plan.py), and carries machines through their life (machine_life/life.py), each step
 written before it is done. What is at the provider is compared with what is written at the start and every few minutes.
 
-    main > server > commands > planning > machines > providers | results > records | cluster | identity | config
-         > machine_life | orders | leadership | settings
+    main          wires
+    server        which handler answers which request
+    commands      what operators ask
+    planning      the loop: look, plan, do
+    machines      carries each machine through its life, and compares all with the provider's list
+    providers     who rents machines out, a module or folder each            results   where results lie in a bucket
+    records       the machines' records, their changes, their events         cluster   what the scheduler knows
+    identity      which ids and keys are ours, and whether we are paused     config    the `--asr` file
+    machine_life  a machine's states and steps; what became of machines      orders    what providers are asked for
+    leadership    which autoscaler leads                                     settings
 
-An operator's command shows or steers the plan, a plan acts on machines, a machine is had of a provider.
+Each knows those below it only: a command shows or steers the plan, a plan acts on machines, a machine is had of a provider.
 """
