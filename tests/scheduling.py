@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from libs.common.clocks import Instant, Now, WallMs
+from libs.common.clocks import Instant, Now, WallMs, read
 from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
 from libs.common.lifecycle import Crew
 from libs.common.messages import (
@@ -275,6 +275,11 @@ class Play:
         """Say what time it is."""
         return self.clock.wall_ms()
 
+    @property
+    def now(self) -> Now:
+        """Read both clocks."""
+        return read(self.clock)
+
     def new_id(self) -> str:
         """Make ids that a test can tell apart."""
         self._ids += 1
@@ -284,50 +289,50 @@ class Play:
         """Start the scheduler, or start it again: only what is in the store survives."""
         self.term = MemoryTerm(self.term.epoch + 1)
         self.scheduler = await wired(self.bus, self.api, self.settings, self.term, self.clock, self.new_id)
-        await self.scheduler.archivist.read()
+        await self.scheduler.tasks.archivist.read()
 
     async def probes(self) -> None:
         """Ask all nodes."""
-        await self.scheduler.prober.probe_all()
+        await self.scheduler.nodes.prober.probe_all()
 
     async def passes(self, seconds: float) -> None:
         """Let time pass, and let the sweeping loops have their turn. HOLDER is there all the time."""
         self.clock.pass_s(seconds)
-        self.scheduler.handlers.placer.heard(HOLDER)
+        self.scheduler.placement.placer.heard(HOLDER)
         await self.sweeps()
 
     async def sweeps(self) -> None:
         """Do once what the sweeping loops do."""
         async with Crew(10, grace_s=5) as crew:
-            await self.scheduler.loser.check()
-            await self.scheduler.handlers.forwards.check(crew)
+            await self.scheduler.nodes.failures.check()
+            await self.scheduler.forwarding.check(crew)
         async with Crew(10, grace_s=5) as crew:
-            await self.scheduler.cleaner.tell_nodes(crew)
-            await self.scheduler.drainer.check(crew)
-        await self.scheduler.ledger.settle_doubts()
-        await self.scheduler.handlers.placer.look_again()
-        await self.scheduler.explainer.explain()
-        await self.scheduler.hopeless.check()
-        await self.scheduler.cleaner.forget_retired()
-        await self.scheduler.cleaner.forget_old()
-        await self.scheduler.handlers.absences.check()
+            await self.scheduler.tasks.cleaner.tell_nodes(crew)
+            await self.scheduler.nodes.drainer.check(crew)
+        await self.scheduler.records.sync.settle_doubts()
+        await self.scheduler.placement.placer.look_again()
+        await self.scheduler.placement.explainer.explain()
+        await self.scheduler.placement.hopeless.check()
+        await self.scheduler.tasks.cleaner.forget_retired()
+        await self.scheduler.tasks.cleaner.forget_old()
+        await self.scheduler.tasks.absences.check()
 
     async def archives(self) -> None:
         """Let time pass until what has ended is in the archive, and put it there."""
         await self.passes(SETTLED_S + 1)
-        await self.scheduler.archivist.put_away_due()
+        await self.scheduler.tasks.archivist.put_away_due()
 
     async def looks(self) -> None:
         """Look at all running tasks."""
-        for task in list(self.scheduler.ledger.board.index.running):
-            await self.scheduler.handlers.tracker.look_at(task)
+        for task in list(self.scheduler.state.index.running):
+            await self.scheduler.tasks.tracker.look_at(task)
 
     # --- who speaks to the scheduler -------------------------------------------------------------------------------
 
     async def adds(self, name: str, fake: FakeNode) -> None:
         """Register a node and probe it."""
         self.api.nodes[name] = fake
-        await self.scheduler.handlers.nodes.add(AddNode(hostname=name, port=3000))
+        await self.scheduler.nodes.commands.add(AddNode(hostname=name, port=3000))
         await self.probes()
 
     async def commits(self, name: str, *, images: int | None = 3, holder: InstanceId = HOLDER, **more: Any) -> Task:
@@ -336,13 +341,13 @@ class Play:
             task=task_id(name), name=name, holder=holder, created_at_ms=NOW_MS, images_count=images, **more
         )
         self.clock.pass_s(0.001)
-        return (await self.scheduler.handlers.commits.submit(asked)).task
+        return (await self.scheduler.tasks.submit.submit(asked)).task
 
     async def adopts(self, name: str, *attempts: KnownAttempt, holder: InstanceId = HOLDER, **more: Any) -> Task:
         """Submit a task again, with what its holder knows of it."""
         submission = SubmitTask(task=task_id(name), name=name, holder=holder, created_at_ms=NOW_MS, images_count=3)
         asked = AdoptTask(submission=submission, attempts=attempts, **more)
-        return (await self.scheduler.handlers.commits.adopt(asked)).task
+        return (await self.scheduler.tasks.submit.adopt(asked)).task
 
     async def loses_the_store(self) -> None:
         """Start the scheduler on a store that has begun anew."""
@@ -351,7 +356,7 @@ class Play:
 
     async def asks(self, name: str, holder: InstanceId = HOLDER) -> Placed | Waiting | NotWaiting:
         """Ask where a task goes."""
-        return await self.scheduler.handlers.placer.place(PlaceTask(task=task_id(name), holder=holder))
+        return await self.scheduler.placement.placer.place(PlaceTask(task=task_id(name), holder=holder))
 
     async def polls(
         self,
@@ -369,7 +374,7 @@ class Play:
             sending={task_id(name): number for name, number in (sending or {}).items()},
             **more,
         )
-        answer = await self.scheduler.handlers.placer.place_tasks(asked)
+        answer = await self.scheduler.placement.placer.place_tasks(asked)
         return {self.name_of(each.task): each.answer for each in answer.tasks}
 
     @asynccontextmanager
@@ -379,13 +384,13 @@ class Play:
         """Hold a question open; what it is answered with."""
         async with asyncio.TaskGroup() as group:
             question = group.create_task(self.polls(holder=holder, hold_s=20, **more))
-            await until(lambda: self.scheduler.ledger.board.proxies.asks(holder) or question.done())
+            await until(lambda: self.scheduler.state.proxies.asks(holder) or question.done())
             yield question
             question.cancel()
 
     def name_of(self, task: TaskId) -> str:
         """Say by which name a test knows a task; its id when it has none."""
-        found = self.scheduler.ledger.board.index.tasks.get(task)
+        found = self.scheduler.state.index.tasks.get(task)
         return found.name if found else task
 
     async def is_placed(self, name: str, holder: InstanceId = HOLDER) -> Placed:
@@ -403,60 +408,56 @@ class Play:
 
     async def reports_forwarded(self, name: str, attempt: int) -> None:
         """Report that the node has it."""
-        await self.scheduler.handlers.forwards.forwarded(
-            ReportForwarded(task=task_id(name), attempt=attempt, holder=HOLDER)
-        )
+        await self.scheduler.forwarding.forwarded(ReportForwarded(task=task_id(name), attempt=attempt, holder=HOLDER))
 
     async def reports_failed(self, name: str, attempt: int, reason: str = "connection reset", **more: bool) -> None:
         """Report that forwarding is over."""
-        await self.scheduler.handlers.forwards.failed(
+        await self.scheduler.forwarding.failed(
             ReportForwardFailed(task=task_id(name), attempt=attempt, holder=HOLDER, reason=reason, **more)
         )
 
     async def renews(self, name: str, attempt: int) -> None:
         """Report that forwarding goes on."""
-        await self.scheduler.handlers.forwards.renew(RenewAttempt(task=task_id(name), attempt=attempt, holder=HOLDER))
+        await self.scheduler.forwarding.renew(RenewAttempt(task=task_id(name), attempt=attempt, holder=HOLDER))
 
     async def loses_inputs(self, name: str, reason: str = "the disk is full") -> None:
         """Report that the inputs are about to go."""
-        await self.scheduler.handlers.forwards.inputs_gone(
-            ReportInputsGone(task=task_id(name), holder=HOLDER, reason=reason)
-        )
+        await self.scheduler.forwarding.inputs_gone(ReportInputsGone(task=task_id(name), holder=HOLDER, reason=reason))
 
     async def cancels(self, name: str, owner: Owner | None = None) -> Task:
         """Cancel a task."""
-        return (await self.scheduler.handlers.actions.cancel(TaskRef(task=task_id(name), owner=owner))).task
+        return (await self.scheduler.tasks.actions.cancel(TaskRef(task=task_id(name), owner=owner))).task
 
     async def removes(self, name: str, owner: Owner | None = None) -> None:
         """Remove a task."""
-        await self.scheduler.handlers.actions.remove(TaskRef(task=task_id(name), owner=owner))
+        await self.scheduler.tasks.actions.remove(TaskRef(task=task_id(name), owner=owner))
 
     async def restarts(self, name: str, options: tuple[OptionValue, ...] | None = None) -> Task:
         """Restart a task."""
         asked = RestartTask(task=task_id(name), options=options)
-        return (await self.scheduler.handlers.actions.restart(asked)).task
+        return (await self.scheduler.tasks.actions.restart(asked)).task
 
     async def imports(self, name: str, node: str) -> Task:
         """Take a task over."""
         asked = ImportRoute(task=task_id(name), node=NodeId(f"{node}-3000"))
-        return (await self.scheduler.handlers.commits.import_route(asked)).task
+        return (await self.scheduler.tasks.submit.import_route(asked)).task
 
     async def locks(self, node: str) -> None:
         """Lock a node."""
-        await self.scheduler.handlers.nodes.lock(NodeRef(node=NodeId(f"{node}-3000")))
+        await self.scheduler.nodes.commands.lock(NodeRef(node=NodeId(f"{node}-3000")))
 
     async def unlocks(self, node: str) -> None:
         """Unlock a node."""
-        await self.scheduler.handlers.nodes.unlock(NodeRef(node=NodeId(f"{node}-3000")))
+        await self.scheduler.nodes.commands.unlock(NodeRef(node=NodeId(f"{node}-3000")))
 
     async def drains(self, node: str, deadline_s: float | None = None) -> None:
         """Drain a node."""
         asked = DrainNode(node=NodeId(f"{node}-3000"), deadline_s=deadline_s)
-        await self.scheduler.handlers.nodes.drain(asked)
+        await self.scheduler.nodes.commands.drain(asked)
 
     async def takes_off(self, node: str) -> None:
         """Remove a node."""
-        await self.scheduler.handlers.nodes.remove(NodeRef(node=NodeId(f"{node}-3000")))
+        await self.scheduler.nodes.commands.remove(NodeRef(node=NodeId(f"{node}-3000")))
 
     async def goes_down(self, node: str) -> None:
         """Let a node be gone, and let that be noticed."""
@@ -477,18 +478,18 @@ class Play:
 
     def state_of(self, name: str) -> NodeState:
         """Find what the scheduler knows of a node."""
-        state = self.scheduler.ledger.board.nodes.get(NodeId(f"{name}-3000"))
+        state = self.scheduler.state.nodes.get(NodeId(f"{name}-3000"))
         assert state is not None
         return state
 
     def task(self, name: str) -> Task:
         """Find a task."""
-        board = self.scheduler.ledger.board
+        board = self.scheduler.state
         return board.index.shown(board.index.tasks[task_id(name)])
 
     def has(self, name: str) -> bool:
         """Whether a task's record is there."""
-        return task_id(name) in self.scheduler.ledger.board.index.tasks
+        return task_id(name) in self.scheduler.state.index.tasks
 
     def told(self, name: str) -> list[Any]:
         """List the events of one kind."""

@@ -1,7 +1,6 @@
 """The scheduler: owns nodes, tasks and the queue; decides which node takes which task, and follows tasks until they end.
 
-    main                                      wires it
-    server                                    which handler answers which request
+    main                                      opens the stories, and gives each what it needs of another
     demand                                    what is told of the whole cluster
     tasks | nodes | placement | forwarding    the stories: api -> handlers -> ports -> core in each
     records | node_client                     what is kept, and how nodes are asked

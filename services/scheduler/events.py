@@ -1,4 +1,7 @@
-"""Says what happened: one line in the log and one event, each with ids and the reason."""
+"""What happened: told to the log and the bus (`Voice`), and to this scheduler's own loops (`Signals`)."""
+
+import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -10,8 +13,29 @@ from libs.common.ports import Bus
 log = structlog.get_logger()
 
 
+TaskListener = Callable[[Task | None, Task | None], None]
+"""Hears of a task's value before a change and after it, when that is in memory."""
+
+
+class Signals:
+    """What the loops of this scheduler wait for, and who hears at once of every task's old and new value."""
+
+    def __init__(self) -> None:
+        self.capacity_freed = asyncio.Event()
+        """A slot may have become free, or a task may want one."""
+        self.changed = asyncio.Event()
+        """Totals may have changed."""
+        self.node_online = asyncio.Event()
+        """A node has come online."""
+        self.task_listeners: list[TaskListener] = []
+
+    def __repr__(self) -> str:
+        """Show how many listen."""
+        return f"Signals(listeners={len(self.task_listeners)})"
+
+
 class Voice:
-    """Tells the bus and the log."""
+    """Tells the bus and the log: one line and one event, each with ids and the reason."""
 
     def __init__(self, bus: Bus, clock: Clock) -> None:
         self._bus = bus

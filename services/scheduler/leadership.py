@@ -11,7 +11,7 @@ term's is higher than those before. What keeps two terms from doing the same thi
    finds its term over as soon as it goes on. The bus looks again before it hands out an answer.
 3. A write that was on its way while its scheduler was frozen may still arrive. Either it is at an old revision, and NATS
    refuses it; or nothing has happened to the task since, and it counts: the new scheduler follows the records for as long as
-   its term lasts, and takes it in (`Ledger.follow_others`).
+   its term lasts, and takes it in (`RecordSync.follow_others`).
 4. Before a proxy commits on a node, it has the attempt confirmed by whoever is in office. A placement or hint of an
    older term than it has heard of, it does not even begin with.
 
@@ -21,14 +21,16 @@ Loops while NATS is away or a task is removed under their hands: a line, no trac
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import structlog
 
 from libs.common.errors import BusFailed, NotFound
+from libs.common.loops import Start, every
 from libs.common.ports import Term
 
 
-class Office:
+class Leadership:
     """The right to decide, while it lasts."""
 
     def __init__(self, term: Term) -> None:
@@ -36,7 +38,7 @@ class Office:
 
     def __repr__(self) -> str:
         """Show the epoch and whether it still counts."""
-        return f"Office(epoch={self.epoch} {'valid' if self._term.valid else 'over'})"
+        return f"Leadership(epoch={self.epoch} {'valid' if self._term.valid else 'over'})"
 
     @property
     def epoch(self) -> int:
@@ -48,11 +50,14 @@ class Office:
         if not self._term.valid:
             raise BusFailed("this scheduler is no longer in office")
 
-    def heed(self, epoch: int) -> None:
+    def check_epoch(self, epoch: int) -> None:
         """Raise BusFailed when somebody has heard of a later term than this."""
         if epoch > self.epoch:
             raise BusFailed(f"a later scheduler is in office (epoch {epoch}, not {self.epoch})")
 
+
+SWEEP_S: Final = 0.5
+"""How often a loop looks that has nothing to wait for."""
 
 log = structlog.get_logger()
 
@@ -69,3 +74,8 @@ def calm(act: Callable[[], Awaitable[object]], name: str) -> Callable[[], Awaita
             log.warning("loop is interrupted", loop=name, error=error.message)
 
     return acted
+
+
+def repeated(act: Callable[[], Awaitable[object]], name: str, interval_s: float = SWEEP_S) -> Start:
+    """Make a loop of something that is done again and again."""
+    return lambda: every(interval_s, act, name)

@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -28,55 +28,46 @@ from libs.common.loops import LATE_AFTER_S, Start, background, every
 from libs.common.messages import (
     CONSOLES,
     ENDED,
+    FINISH_REPORTED,
     NODES,
     OBSERVATIONS,
     OPTIONS,
     PROXIES,
     SCHEDULER_HEALTH,
     SUMMARY,
+    SUPPLY_CHANGED,
     TASKS,
     TOMBSTONES,
     UPLOADS,
     BucketName,
+    Request,
 )
 from libs.common.nodeodm import NodeClient
-from libs.common.ports import Bus, Term
+from libs.common.ports import Bus, Handler, Term
 from libs.common.settings import parse
 from libs.common.watchdog import notify_ready, with_watchdog
 from services.scheduler.demand.handlers import Totals
 from services.scheduler.events import Voice
+from services.scheduler.forwarding.api import forwarding_loops, forwarding_requests
 from services.scheduler.forwarding.handlers import ForwardHandlers
-from services.scheduler.leadership import Office
+from services.scheduler.leadership import Leadership
 from services.scheduler.node_client.adapters import NodeODMNodes, NodesInOffice
 from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.nodes.handlers.commands import NodeHandlers
-from services.scheduler.nodes.handlers.leaving import Drainer, Loser
-from services.scheduler.nodes.handlers.probing import Prober
+from services.scheduler.nodes.api import NodesStory, open_nodes
+from services.scheduler.placement.api import PlacementStory, cluster_state, open_placement
 from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.placement.handlers.place import NewId, Placer
-from services.scheduler.placement.handlers.requests import Aimer
-from services.scheduler.placement.handlers.waits import Explainer, Hopeless
+from services.scheduler.placement.handlers.place import NewId
 from services.scheduler.records.adapters import SqliteIndex
-from services.scheduler.records.handlers.recovery import Memory
-from services.scheduler.records.handlers.task_store import Ledger
-from services.scheduler.server import SERVICE, Handlers, served
+from services.scheduler.records.handlers.recovery import LastTerm, Records, open_records
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.tasks.core.observation import OBSERVE_S
-from services.scheduler.tasks.handlers.absence import Absences
-from services.scheduler.tasks.handlers.actions import ActionHandlers
-from services.scheduler.tasks.handlers.observing import Consoles, Observer
-from services.scheduler.tasks.handlers.reading import ReadHandlers
-from services.scheduler.tasks.handlers.retention import Archivist, Cleaner
-from services.scheduler.tasks.handlers.submit import CommitHandlers
-from services.scheduler.tasks.handlers.tracking import Tracker
+from services.scheduler.task_life.attempts import Patience
+from services.scheduler.tasks.api import TasksStory, open_tasks
 
+SERVICE: Final = "scheduler"
 PROG: Final = f"clusterodm {SERVICE}"
 CREW_COUNT: Final = 64
-SWEEP_S: Final = 0.5
 STAND_BY_S: Final = 0.5
 """Before the office is tried again when its records could not be read."""
-FORGET_S: Final = 60.0
-ABSENT_S: Final = 5.0
 GO_ROUND: Final = frozenset({"probe nodes", "track tasks", "tell totals"})
 """Loops that go round by themselves every second or so: they hang when they have not for much longer."""
 
@@ -118,9 +109,9 @@ async def serve(settings: SchedulerSettings) -> None:
                 background(lambda: every(ASK_EVERY_S, leader.ask, "ask the leader"), "ask the leader"),
             ):
                 await open_all(bus, settings)
-                holder, memory = new_holder(), Memory()
+                holder, last_term = new_holder(), LastTerm()
                 while True:
-                    await in_office(bus, NodeODMNodes(client), settings, holder, health, memory)
+                    await in_office(bus, NodeODMNodes(client), settings, holder, health, last_term)
 
 
 async def open_all(bus: Bus, settings: SchedulerSettings) -> None:
@@ -142,7 +133,7 @@ async def open_all(bus: Bus, settings: SchedulerSettings) -> None:
 
 
 async def in_office(  # noqa: PLR0913, PLR0917 the world, who we are in it, and what we know of it
-    bus: Bus, api: NodeApi, settings: SchedulerSettings, holder: str, health: Health, memory: Memory
+    bus: Bus, api: NodeApi, settings: SchedulerSettings, holder: str, health: Health, last_term: LastTerm
 ) -> None:
     """Stand by until no other is in office, and serve until the term is over."""
     log.info("standing by", holder=holder)
@@ -150,9 +141,9 @@ async def in_office(  # noqa: PLR0913, PLR0917 the world, who we are in it, and 
     try:
         async with (
             bus.lead(SERVICE, holder, ttl_s=settings.lease_s) as term,
-            running(bus, api, settings, term, health, memory=memory) as scheduler,
+            running(bus, api, settings, term, health, last_term=last_term) as scheduler,
         ):
-            log.info("scheduler is ready", epoch=term.epoch, tasks=len(scheduler.ledger.board.index.tasks))
+            log.info("scheduler is ready", epoch=term.epoch, tasks=len(scheduler.state.index.tasks))
             await health.ask()
             await term.over()
             log.warning("out of office", epoch=term.epoch)
@@ -161,106 +152,80 @@ async def in_office(  # noqa: PLR0913, PLR0917 the world, who we are in it, and 
         await asyncio.sleep(STAND_BY_S)
 
 
+def patience_of(settings: SchedulerSettings) -> Patience:
+    """Read from the settings how often and how soon a task is tried again."""
+    return Patience(
+        max_attempts_count=settings.max_attempts,
+        first_backoff_ms=round(settings.retry_first_s * 1000),
+        max_backoff_ms=round(settings.retry_longest_s * 1000),
+        killer_nodes_count=settings.killer_nodes_count,
+        killer_within_ms=round(settings.killer_within_s * 1000),
+    )
+
+
 @dataclass(frozen=True)
 class Scheduler:
-    """All parts of it, wired."""
+    """All stories, opened."""
 
-    ledger: Ledger
+    state: ClusterState
+    records: Records
+    placement: PlacementStory
+    tasks: TasksStory
+    nodes: NodesStory
+    forwarding: ForwardHandlers
     totals: Totals
-    prober: Prober
-    loser: Loser
-    cleaner: Cleaner
-    archivist: Archivist
-    observer: Observer
-    drainer: Drainer
-    aimer: Aimer
-    explainer: Explainer
-    hopeless: Hopeless
-    handlers: Handlers
+
+    def requests(self) -> dict[Request[Any, Any], Handler]:
+        """Name the handler of each request."""
+        return (
+            self.nodes.requests()
+            | self.tasks.requests()
+            | self.placement.requests()
+            | forwarding_requests(self.forwarding)
+        )
+
+    def loops(self, crew: Crew, settings: SchedulerSettings) -> dict[str, Start]:
+        """Name everything that goes on by itself."""
+        return (
+            self.nodes.loops(crew)
+            | self.placement.loops()
+            | self.tasks.loops(crew, settings.clean_every_s)
+            | forwarding_loops(self.forwarding, crew)
+            | self.totals.loops()
+            | self.records.sync.loops()
+        )
 
 
 async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     bus: Bus, nodes: NodeApi, settings: SchedulerSettings, term: Term, clock: Clock, new_id: NewId
 ) -> Scheduler:
-    """Read the records and put the parts together."""
-    office = Office(term)
-    api = NodesInOffice(nodes, office)
-    board = ClusterState(
-        send_ahead_count=settings.send_ahead_count,
-        per_owner_count=settings.tasks_per_owner_count,
-        longest_backoff_s=settings.retry_longest_s,
-        foresees=settings.placement == "foresight",
-        holder_silence_s=settings.holder_silence_s,
-    )
-    ledger = await Ledger.open(bus, board, SqliteIndex(), clock, office)
-    voice = Voice(bus, clock)
-    prober = Prober(ledger, api, voice, settings)
-    placer = Placer(ledger, bus, voice, new_id)
-    observer = await Observer.open(bus, ledger)
-    consoles = await Consoles.open(bus, api, office, settings)
-    tracker = Tracker(ledger, api, voice, consoles, observer, settings)
-    cleaner = Cleaner(ledger, api, consoles, settings)
-    aimer = Aimer(ledger, settings)
-    handlers = Handlers(
-        aimer=aimer,
-        nodes=NodeHandlers(ledger, prober, voice),
-        commits=CommitHandlers(ledger, placer, api, voice),
-        placer=placer,
-        forwards=ForwardHandlers(ledger, api, voice, placer, prober, settings),
-        actions=ActionHandlers(ledger, cleaner, consoles, api, voice, settings),
-        reads=ReadHandlers(ledger, api, consoles, settings),
-        tracker=tracker,
-        loser=Loser(ledger, tracker, voice, settings),
-        absences=Absences(ledger, bus, api, voice, settings),
-    )
-    totals = await Totals.open(ledger, bus, api, settings)
-    drainer = Drainer(ledger, api, voice, settings)
-    archivist, explainer = Archivist(ledger, consoles), Explainer(ledger, bus)
-    return Scheduler(
-        ledger,
-        totals,
-        prober,
-        handlers.loser,
-        cleaner,
-        archivist,
-        observer,
-        drainer,
-        aimer,
-        explainer,
-        Hopeless(ledger, voice),
-        handlers,
-    )
+    """Read the records and open one story after the other; where one needs another, it is given that."""
+    leadership, voice, patience = Leadership(term), Voice(bus, clock), patience_of(settings)
+    api = NodesInOffice(nodes, leadership)
+    state = cluster_state(settings)
+    learn = state.foresight.learn
+    records = await open_records(bus, state.index, state.nodes, SqliteIndex(), clock, leadership, learn)
+    placement = open_placement(state, records, bus, voice, new_id, settings)
+    tasks = await open_tasks(records, bus, api, voice, placement.placer, patience, settings)
+    node_story = open_nodes(records, api, voice, state.reservations, tasks.tracker, patience, settings)
+    forwarding = ForwardHandlers(records, api, voice, placement.placer, node_story.prober, patience, settings)
+    totals = await Totals.open(state, records, bus, api, settings)
+    return Scheduler(state, records, placement, tasks, node_story, forwarding, totals)
 
 
-def loops(scheduler: Scheduler, settings: SchedulerSettings, crew: Crew) -> dict[str, Start]:
-    """Name everything that goes on by itself."""
-    placer, forwards, cleaner = scheduler.handlers.placer, scheduler.handlers.forwards, scheduler.cleaner
-
-    def again(interval_s: float, act: Callable[[], Awaitable[object]], name: str) -> Start:
-        return lambda: every(interval_s, act, name)
-
-    return {
-        "probe nodes": scheduler.prober.run,
-        "place tasks": placer.run,
-        "track tasks": scheduler.handlers.tracker.run,
-        "tell totals": scheduler.totals.run,
-        "archive tasks": scheduler.archivist.run,
-        "forget observations": again(OBSERVE_S, scheduler.observer.forget_over, "forget observations"),
-        "look at the queue": again(SWEEP_S, placer.look_again, "look at the queue"),
-        "explain waits": again(SWEEP_S, scheduler.explainer.explain, "explain waits"),
-        "end refused tasks": again(SWEEP_S, scheduler.hopeless.check, "end refused tasks"),
-        "expire aims": again(SWEEP_S, scheduler.aimer.expire, "expire aims"),
-        "check forwarding": again(SWEEP_S, lambda: forwards.watch(crew), "check forwarding"),
-        "lose tasks": again(SWEEP_S, scheduler.loser.watch, "lose tasks"),
-        "follow others": scheduler.ledger.follow_others,
-        "settle doubts": again(SWEEP_S, scheduler.ledger.settle_doubts, "settle doubts"),
-        "fetch options": scheduler.totals.follow_options,
-        "drain nodes": again(SWEEP_S, lambda: scheduler.drainer.check(crew), "drain nodes"),
-        "clean nodes": again(settings.clean_every_s, lambda: cleaner.tell_nodes(crew), "clean nodes"),
-        "forget nodes": again(settings.clean_every_s, cleaner.forget_retired, "forget nodes"),
-        "forget tasks": again(FORGET_S, cleaner.forget_old, "forget tasks"),
-        "end lost tasks": again(ABSENT_S, scheduler.handlers.absences.check, "end lost tasks"),
-    }
+@asynccontextmanager
+async def served(bus: Bus, scheduler: Scheduler, health: Health, term: Term) -> AsyncIterator[None]:
+    """Answer and listen while the context is open and the term lasts."""
+    placer = scheduler.placement.placer
+    async with (
+        bus.listen(FINISH_REPORTED, scheduler.tasks.tracker.hint),
+        bus.follow_snapshot(SUPPLY_CHANGED, durable=SERVICE, handler=placer.take_supply),
+        bus.serve(SERVICE, scheduler.requests() | {SCHEDULER_HEALTH: health.answer}, term=term),
+    ):
+        try:
+            yield
+        finally:
+            placer.close()
 
 
 @asynccontextmanager
@@ -272,20 +237,20 @@ async def running(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     health: Health,
     clock: Clock | None = None,
     new_id: NewId = new_uuid,
-    memory: Memory | None = None,
+    last_term: LastTerm | None = None,
 ) -> AsyncIterator[Scheduler]:
     """Read the records, start the loops, and only then answer."""
-    clock, memory = clock or SystemClock(), memory or Memory()
+    clock, last_term = clock or SystemClock(), last_term or LastTerm()
     current = await incarnation(bus, clock.wall_ms)
     scheduler = await wired(bus, api, settings, term, clock, new_id)
-    await memory.give_back(current.id, scheduler.ledger)
+    await last_term.give_back(current.id, scheduler.records)
     async with AsyncExitStack() as stack:
         crew = await stack.enter_async_context(Crew(CREW_COUNT))
-        for name, start in loops(scheduler, settings, crew).items():
+        for name, start in scheduler.loops(crew, settings).items():
             late_after_s = LATE_AFTER_S if name in GO_ROUND else None
             await stack.enter_async_context(background(start, name, late_after_s=late_after_s))
-        await stack.enter_async_context(served(bus, scheduler.handlers, health, term))
+        await stack.enter_async_context(served(bus, scheduler, health, term))
         try:
             yield scheduler
         finally:
-            memory.keep(current.id, scheduler.ledger)
+            last_term.keep(current.id, scheduler.records)

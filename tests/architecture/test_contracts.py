@@ -23,9 +23,13 @@ INTRUDERS = {
         "services/scheduler/tasks/core/intruder.py",
         "import services.scheduler.tasks.handlers",
     ),
-    "Only main opens the scheduler's adapters": (
-        "services/scheduler/demand/handlers.py",
+    "Only the scheduler's main sees its adapters": (
+        "services/scheduler/demand/core.py",
         "import services.scheduler.records.adapters",
+    ),
+    "Demand reads placement's core": (
+        "services/scheduler/demand/handlers.py",
+        "import services.scheduler.placement.api",
     ),
     "Inside the autoscaler": ("services/autoscaler/machines/core.py", "import services.autoscaler.planning.core.plan"),
     "Inside a story of the autoscaler": (

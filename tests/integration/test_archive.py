@@ -42,7 +42,7 @@ async def kept(bus: NatsBus) -> tuple[set[str], set[str]]:
 
 
 async def lists(play: Play) -> list[str]:
-    return [summary.name for summary in (await play.scheduler.handlers.reads.list_tasks(ListTasks())).tasks]
+    return [summary.name for summary in (await play.scheduler.tasks.reader.list_tasks(ListTasks())).tasks]
 
 
 async def test_ended_tasks_move_and_come_back(nats_bus: NatsBus) -> None:
@@ -52,7 +52,7 @@ async def test_ended_tasks_move_and_come_back(nats_bus: NatsBus) -> None:
         assert await kept(nats_bus) == (set(), {task_id("one")})
         await play.starts_up()
         assert await lists(play) == ["one"]
-        assert (await play.scheduler.handlers.reads.list_ids(ListTaskIds(owner=Owner("")))).tasks == (task_id("one"),)
+        assert (await play.scheduler.tasks.reader.list_ids(ListTaskIds(owner=Owner("")))).tasks == (task_id("one"),)
         assert (await play.restarts("one")).state is TaskState.RUNNING
         assert await kept(nats_bus) == ({task_id("one")}, set())
         await play.removes("one")
@@ -66,7 +66,7 @@ async def test_a_store_of_the_version_before_is_read_and_written_anew(nats_bus: 
     for record in json.loads(OLD.read_text(encoding="utf-8")).values():
         await tasks.put(record["id"], msgspec.convert(record, Task))
     async with a_play(on(nats_bus), a=FakeNode(slots=3), b=FakeNode()) as play:
-        await play.scheduler.archivist.renew()
+        await play.scheduler.tasks.archivist.renew()
         await play.archives()
         ended = {task_id("completed"), task_id("failed")}
         assert await kept(nats_bus) == ({task_id("running"), task_id("waiting-1")}, ended)
@@ -81,7 +81,7 @@ async def test_a_scheduler_that_died_between_two_writes_loses_and_doubles_nothin
 ) -> None:
     async with a_play(on(nats_bus), a=FakeNode()) as play:
         await completes(play, "one")
-        task, revision = play.task("one"), play.scheduler.ledger.board.index.revisions[task_id("one")]
+        task, revision = play.task("one"), play.scheduler.state.index.revisions[task_id("one")]
         if came_back:
             await play.restarts("one")
         await (await nats_bus.bucket(ENDED)).put(task.id, Ended(task=task, revision=revision))
@@ -97,13 +97,13 @@ async def test_a_nats_that_goes_away_while_a_task_moves_loses_nothing(nats_serve
         play.clock.pass_s(60)
         nats_server.stop()
         with pytest.raises(BusFailed):
-            await play.scheduler.ledger.put_away(task_id("one"))
+            await play.scheduler.records.tasks.put_away(task_id("one"))
         nats_server.start()
         await until(lambda: bus.connected)
 
         async def moved() -> bool:
-            await play.scheduler.ledger.settle_doubts()
-            return await play.scheduler.ledger.put_away(task_id("one"))
+            await play.scheduler.records.sync.settle_doubts()
+            return await play.scheduler.records.tasks.put_away(task_id("one"))
 
         await until(moved)
         assert await kept(bus) == (set(), {task_id("one")})
@@ -123,7 +123,7 @@ async def test_a_removed_task_leaves_nothing_in_the_store(nats_server: NatsServe
             await play.archives()
             await play.removes("one")
             play.clock.pass_s(120)
-            await play.scheduler.observer.forget_over()
+            await play.scheduler.tasks.observer.forget_over()
 
         async def nothing_left() -> bool:
             infos = [await js.stream_info(f"KV_{name}") for name in quickly]

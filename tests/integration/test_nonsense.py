@@ -61,7 +61,7 @@ async def at_work() -> AsyncIterator[tuple[Node, Scheduler]]:
     async with NodeClient() as client:
         api = NodeODMNodes(client)
         scheduler = await wired(MemoryBus(), api, settings(), MemoryTerm(1), clock, lambda: str(uuid.uuid4()))
-        await scheduler.handlers.nodes.add(AddNode(hostname="127.0.0.1", port=node.port))
+        await scheduler.nodes.commands.add(AddNode(hostname="127.0.0.1", port=node.port))
         yield node, scheduler
     server.close()
     for task in node.serving:
@@ -71,7 +71,7 @@ async def at_work() -> AsyncIterator[tuple[Node, Scheduler]]:
 
 def only(scheduler: Scheduler) -> NodeState:
     """Look at the node as the scheduler sees it."""
-    (node,) = scheduler.ledger.board.nodes.listed()
+    (node,) = scheduler.state.nodes.listed()
     return node
 
 
@@ -99,13 +99,13 @@ async def test_a_node_that_answers_nonsense_is_offline_with_one_line_and_comes_b
     answer: Callable[[], bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with at_work() as (node, scheduler):
-        await scheduler.prober.probe_all()
+        await scheduler.nodes.prober.probe_all()
         assert only(scheduler).online
         capsys.readouterr()
 
         node.answer = answer()
         for _ in range(PROBES_COUNT):
-            await scheduler.prober.probe(only(scheduler))
+            await scheduler.nodes.prober.probe(only(scheduler))
         lines = capsys.readouterr().out.splitlines()
         assert not only(scheduler).online
         assert ["node.went_offline" in line for line in lines] == [True]
@@ -113,7 +113,7 @@ async def test_a_node_that_answers_nonsense_is_offline_with_one_line_and_comes_b
 
         node.answer = info()
         for _ in range(PROBES_COUNT):
-            await scheduler.prober.probe(only(scheduler))
+            await scheduler.nodes.prober.probe(only(scheduler))
         lines = capsys.readouterr().out.splitlines()
         assert only(scheduler).online
         assert ["node.came_online" in line for line in lines] == [True]
@@ -121,7 +121,7 @@ async def test_a_node_that_answers_nonsense_is_offline_with_one_line_and_comes_b
 
 async def test_a_list_of_options_that_cannot_be_had_is_mentioned_once(capsys: pytest.CaptureFixture[str]) -> None:
     async with at_work() as (_, scheduler):
-        await scheduler.prober.probe_all()
+        await scheduler.nodes.prober.probe_all()
         for _ in range(PROBES_COUNT):
             await scheduler.totals.refresh_options()
 

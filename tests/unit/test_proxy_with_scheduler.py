@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import inf
 
+from libs.common.clocks import read
 from libs.common.health import Health
 from libs.common.messages import (
     ADD_NODE,
@@ -59,7 +60,7 @@ class Together:
 
     @property
     def board(self) -> ClusterState:
-        return self.scheduler.ledger.board
+        return self.scheduler.state
 
     def task(self, name: str) -> Task:
         return self.board.index.tasks[task_id(name)]
@@ -78,7 +79,7 @@ class Together:
         self.clock.pass_s(seconds)
         now = self.clock.instant()
         await until(lambda: all(held.heard_at >= now for held in self.board.index.forwarding.values()), what="renewed")
-        await self.scheduler.handlers.placer.look_again()
+        await self.scheduler.placement.placer.look_again()
 
 
 @asynccontextmanager
@@ -93,7 +94,7 @@ async def together(tasks_count: int, **nodes: FakeNode) -> AsyncIterator[Togethe
     ):
         for name in nodes:
             await world.bus.ask(ADD_NODE, AddNode(hostname=name, port=3000))
-        await scheduler.prober.probe_all()
+        await scheduler.nodes.prober.probe_all()
         world.cluster = mirror
         async with world.proxy(tasks_count=tasks_count) as forwarder:
             yield Together(world, scheduler, forwarder, clock)
@@ -109,7 +110,7 @@ async def test_a_busy_proxy_never_counts_as_away_and_blocks_no_slot():
             await play.passes(SILENCE_S)
             assert play.board.proxies.away == set()
             assert sum(node.ours_count for node in play.board.nodes) == 1, "no slot is kept for what cannot be sent"
-        demand = demand_of(play.board, play.scheduler.ledger.now())
+        demand = demand_of(play.board, read(play.clock))
         assert (demand.waiting_count, demand.slot_free_count) == (0, 1), "a slot is free: no machine is missing"
         placed = await another_proxy_asks(play)
         assert isinstance(placed, Placed)
@@ -139,7 +140,7 @@ async def test_tasks_go_to_nodes_in_their_order_as_soon_as_slots_are_free():
             await until(lambda: play.task(name).state is TaskState.RUNNING, what="it runs")  # noqa: B023 called at once
             last = play.task(name).attempts[-1]
             play.world.sender.api.nodes[last.node.removesuffix("-3000")].finishes(last.node_task_id)  # type: ignore[attr-defined]
-            await play.scheduler.handlers.tracker.look_at(task_id(name))
+            await play.scheduler.tasks.tracker.look_at(task_id(name))
         await until(lambda: not play.world.memory.entries, what="all inputs are gone")  # type: ignore[union-attr]
     committed, ordered = play.world.nodes.committed, [task_id(name) for name in names]
     assert sorted(committed) == sorted(ordered)

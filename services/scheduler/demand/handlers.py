@@ -6,16 +6,17 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import Instant
+from libs.common.clocks import Instant, read
 from libs.common.errors import BusFailed, ClusterError
-from libs.common.loops import beat
+from libs.common.loops import Start, beat
 from libs.common.messages import DEMAND_CHANGED, OPTIONS, SUMMARY, SUMMARY_KEY, DemandChanged
 from libs.common.model import ClusterSummary, NodeId, ReferenceOptions
 from libs.common.ports import Bucket, Bus
 from services.scheduler.demand.core import demand_changed, demand_of, summary_changed, summary_of
 from services.scheduler.leadership import calm
 from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.placement.core.cluster_state import ClusterState
+from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
 
@@ -33,15 +34,20 @@ Reference = tuple[str, str, str]
 class Totals:
     """Writes totals when they have changed, and not more often than people can read."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 its collaborators
         self,
-        ledger: Ledger,
+        state: ClusterState,
+        records: Records,
         bus: Bus,
         api: NodeApi,
         buckets: tuple[Bucket[ClusterSummary], Bucket[ReferenceOptions]],
         settings: SchedulerSettings,
     ) -> None:
-        self._ledger = ledger
+        self._nodes = records.registry
+        self._clock = records.clock
+        self._leadership = records.leadership
+        self._signals = records.signals
+        self._state = state
         self._bus = bus
         self._api = api
         self._summary, self._options = buckets
@@ -54,9 +60,15 @@ class Totals:
         """What was last said of nodes that do not give their list: they are asked whenever another node comes online."""
 
     @classmethod
-    async def open(cls, ledger: Ledger, bus: Bus, api: NodeApi, settings: SchedulerSettings) -> "Totals":
+    async def open(
+        cls, state: ClusterState, records: Records, bus: Bus, api: NodeApi, settings: SchedulerSettings
+    ) -> "Totals":
         """Open the buckets."""
-        return cls(ledger, bus, api, (await bus.bucket(SUMMARY), await bus.bucket(OPTIONS)), settings)
+        return cls(state, records, bus, api, (await bus.bucket(SUMMARY), await bus.bucket(OPTIONS)), settings)
+
+    def loops(self) -> dict[str, Start]:
+        """Name everything that goes on by itself."""
+        return {"tell totals": self.run, "fetch options": self.follow_options}
 
     async def run(self) -> None:
         """Tell whenever there is news, and now and then when there is none: a predecessor may have had the last word."""
@@ -67,29 +79,29 @@ class Totals:
             if looks_count == TELL_AGAIN_COUNT:
                 looks_count = 0
                 self._told_summary = self._told_demand = None
-            self._ledger.news.clear()
+            self._signals.changed.clear()
             try:
                 await self.tell()
             except BusFailed as error:
                 log.warning("totals not told", error=error.message)
-                self._ledger.news.set()
+                self._signals.changed.set()
             await asyncio.sleep(self._settings.tell_every_s)
 
     async def _has_news(self) -> bool:
         try:
             async with asyncio.timeout(LOOK_S):
-                return await self._ledger.news.wait()
+                return await self._signals.changed.wait()
         except TimeoutError:
             return False
 
     async def tell(self) -> None:
         """Write what has changed."""
-        self._ledger.office.require()
-        summary = summary_of(self._ledger.board)
+        self._leadership.require()
+        summary = summary_of(self._state)
         if summary_changed(self._told_summary, summary):
             await self._summary.put(SUMMARY_KEY, summary)
             self._told_summary = summary
-        demand = demand_of(self._ledger.board, self._ledger.now(), self._ledger.office.epoch)
+        demand = demand_of(self._state, read(self._clock), self._leadership.epoch)
         if demand_changed(self._told_demand, demand):
             await self._bus.set_snapshot(DEMAND_CHANGED, demand)
             self._told_demand = demand
@@ -99,18 +111,18 @@ class Totals:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(OPTIONS_CHECK_S):
-                    await self._ledger.online.wait()
-            self._ledger.online.clear()
+                    await self._signals.node_online.wait()
+            self._signals.node_online.clear()
             await calm(self.refresh_options, "fetch options")()
 
     async def refresh_options(self) -> None:
         """Fetch the list of options from the first node online, when that is due. Without any node the last list stays."""
-        for node in self._ledger.board.nodes.listed():
+        for node in self._nodes.listed():
             if node.online and node.info and (not self._is_due(node) or await self._fetch(node)):
                 return
 
     def _is_due(self, node: NodeState) -> bool:
-        now, fetched = self._ledger.instant(), self._fetched
+        now, fetched = self._clock.instant(), self._fetched
         old = fetched is None or now - fetched >= self._settings.options_every_s
         return old or reference_of(node) != self._reference
 
@@ -123,10 +135,10 @@ class Totals:
                 log.warning("options not fetched", node=node.id, error=error.message)
             return False
         self._complaints.clear()
-        now_ms = self._ledger.now_ms()
-        self._ledger.office.require()
+        now_ms = self._clock.wall_ms()
+        self._leadership.require()
         await self._options.put(SUMMARY_KEY, ReferenceOptions(options=options, seen_at_ms=now_ms))
-        self._reference, self._fetched = reference_of(node), self._ledger.instant()
+        self._reference, self._fetched = reference_of(node), self._clock.instant()
         log.info("options fetched", node=node.id, options=len(options))
         return True
 

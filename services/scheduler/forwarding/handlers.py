@@ -34,12 +34,11 @@ from libs.common.messages import (
 from libs.common.model import Attempt, AttemptState, Cleanup, Task, TaskId, TaskState
 from services.scheduler.events import Voice
 from services.scheduler.forwarding.core import TAKE_UP_S, Silence, is_current, judge, longest_of, over
+from services.scheduler.forwarding.ports import NodeProbes, ProxyPresence
 from services.scheduler.leadership import calm
 from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.nodes.handlers.probing import Prober
-from services.scheduler.placement.handlers.place import Placer
 from services.scheduler.records.core import site_of
-from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.task_life.attempts import Ending, Patience, refusal_in, to_clean
@@ -59,21 +58,25 @@ class ForwardHandlers:
 
     def __init__(  # noqa: PLR0913, PLR0917 its collaborators
         self,
-        ledger: Ledger,
+        records: Records,
         api: NodeApi,
         voice: Voice,
-        placer: Placer,
-        prober: Prober,
+        proxies: ProxyPresence,
+        probes: NodeProbes,
+        patience: Patience,
         settings: SchedulerSettings,
     ) -> None:
-        self._ledger = ledger
-        self._board = ledger.board
+        self._tasks = records.tasks
+        self._index = records.index
+        self._nodes = records.registry
+        self._clock = records.clock
+        self._leadership = records.leadership
         self._api = api
         self._voice = voice
-        self._placer = placer
-        self._prober = prober
+        self._proxies = proxies
+        self._probes = probes
         self._settings = settings
-        self._patience = patience_of(settings)
+        self._patience = patience
         self._asking: set[TaskId] = set()
         self._checked_at: Instant | None = None
         self._denied: dict[TaskId, tuple[int, Instant]] = {}
@@ -83,16 +86,16 @@ class ForwardHandlers:
 
     async def renew(self, asked: RenewAttempt) -> Done:
         """Note that the holder is at it. Refused when the attempt no longer counts."""
-        self._placer.heard(asked.holder)
+        self._proxies.heard(asked.holder)
         task = await self._reported(asked)
         if not is_current(task, asked.attempt, AttemptState.FORWARDING):
             raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
-        self._board.index.forwarding[task.id].renew(self._ledger.instant(), doubtful=asked.doubtful)
+        self._index.forwarding[task.id].renew(self._clock.instant(), doubtful=asked.doubtful)
         return Done()
 
     async def forwarded(self, asked: ReportForwarded) -> TaskRecord:
         """Note that the node has taken the commit. One for an attempt that is over is cleaned up there."""
-        self._placer.heard(asked.holder)
+        self._proxies.heard(asked.holder)
         before = await self._reported(asked)
 
         def decide(task: Task) -> Task:
@@ -102,7 +105,7 @@ class ForwardHandlers:
                 return to_clean(task, asked.attempt, Cleanup.REMOVE)
             return task
 
-        record = await self._ledger.change(asked.task, decide)
+        record = await self._tasks.change(asked.task, decide)
         if over(record.task, asked.attempt):
             raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
         if before.state is not TaskState.RUNNING and record.task.state is TaskState.RUNNING:
@@ -111,9 +114,9 @@ class ForwardHandlers:
 
     async def failed(self, asked: ReportForwardFailed) -> TaskRecord:
         """Note that forwarding is over without success. An attempt that does not count any more changes nothing."""
-        self._placer.heard(asked.holder)
+        self._proxies.heard(asked.holder)
         before = await self._reported(asked)
-        held = self._board.index.forwarding.get(asked.task)
+        held = self._index.forwarding.get(asked.task)
         if held is not None and is_current(before, asked.attempt, AttemptState.FORWARDING):
             held.doubt(doubtful=asked.doubtful)
 
@@ -124,25 +127,25 @@ class ForwardHandlers:
                 return uncertain(task, asked.reason)
             refusal = refusal_in(asked.reason) if asked.node_refused else None
             if refusal and task.attempt:
-                return self._tried(task, site_of(self._board.nodes, task.attempt.node).unfit(refusal, asked.reason))
+                return self._tried(task, site_of(self._nodes, task.attempt.node).unfit(refusal, asked.reason))
             return self._tried(task, Ending(asked.reason, counted=asked.node_refused))
 
-        record = await self._ledger.change(asked.task, decide)
+        record = await self._tasks.change(asked.task, decide)
         if record.task != before:
             await self._after_failure(record.task, asked.reason)
         return record
 
     async def _after_failure(self, task: Task, reason: str) -> None:
-        if task.attempt and (node := self._board.nodes.get(task.attempt.node)):
-            self._prober.soon(node)
+        if task.attempt and (node := self._nodes.get(task.attempt.node)):
+            self._probes.soon(node)
         await self._voice.of_end(task, reason)
 
     async def _reported(self, asked: Report) -> Task:
         if not isinstance(asked, ReportInputsGone):
-            self._ledger.office.heed(asked.epoch)
-        found = await self._ledger.lookup(asked.task)
+            self._leadership.check_epoch(asked.epoch)
+        found = await self._tasks.lookup(asked.task)
         if found is None:
-            raise await self._ledger.missing(asked.task)
+            raise await self._tasks.missing(asked.task)
         task = found.task
         if task.holder != asked.holder:
             raise Refused(f"{asked.task} is held by another proxy")
@@ -150,11 +153,11 @@ class ForwardHandlers:
 
     async def inputs_gone(self, asked: ReportInputsGone) -> TaskRecord:
         """Note that no other attempt can follow. Refused when the task may still be sent to a node."""
-        self._placer.heard(asked.holder)
+        self._proxies.heard(asked.holder)
         await self._reported(asked)
         try:
-            return await self._ledger.change(
-                asked.task, lambda task: without_inputs(task, asked.reason, self._ledger.now_ms())
+            return await self._tasks.change(
+                asked.task, lambda task: without_inputs(task, asked.reason, self._clock.wall_ms())
             )
         except Impossible as error:
             raise Refused(str(error)) from None
@@ -163,21 +166,21 @@ class ForwardHandlers:
 
     async def watch(self, crew: Crew) -> None:
         """Check, again and again. A time in which we did not look ourselves is nobody's silence: what came is still to be read."""
-        now = self._ledger.instant()
+        now = self._clock.instant()
         absent_s = 0.0 if self._checked_at is None else now - self._checked_at
         self._checked_at = now
         if absent_s > ABSENT_S:
-            for held in self._board.index.forwarding.values():
+            for held in self._index.forwarding.values():
                 held.excuse(now)
         await self.check(crew)
 
     async def check(self, crew: Crew) -> None:
         """Look for holders that are silent, and ask nodes about what is uncertain."""
-        now = self._ledger.instant()
-        for task_id in self._denied.keys() - self._board.index.forwarding.keys():
+        now = self._clock.instant()
+        for task_id in self._denied.keys() - self._index.forwarding.keys():
             del self._denied[task_id]
         longest_s = self._settings.forward_silence_s
-        for task_id, held in list(self._board.index.forwarding.items()):
+        for task_id, held in list(self._index.forwarding.items()):
             if held.uncertain_since is not None:
                 await self._ask_once(crew, task_id)
                 continue
@@ -192,12 +195,12 @@ class ForwardHandlers:
         reason = f"its proxy has not taken it up within {TAKE_UP_S:g} s"
 
         def decide(task: Task) -> Task:
-            held = self._board.index.forwarding.get(task_id)
+            held = self._index.forwarding.get(task_id)
             if held is None or held.unheard_since is None or held.uncertain_since is not None:
                 return task
             return self._tried(task, Ending(reason))
 
-        record = await self._ledger.change(task_id, decide)
+        record = await self._tasks.change(task_id, decide)
         if record.task.state is TaskState.WAITING:
             log.warning("slot taken back", task=task_id, attempt=record.task.attempts[-1].number, reason=reason)
 
@@ -208,7 +211,7 @@ class ForwardHandlers:
             forwarding = task.attempt and task.attempt.state is AttemptState.FORWARDING
             return uncertain(task, reason) if forwarding and task.state is TaskState.FORWARDING else task
 
-        record = await self._ledger.change(task_id, decide)
+        record = await self._tasks.change(task_id, decide)
         log.warning("attempt is uncertain", task=task_id, attempt=record.task.attempts[-1].number, reason=reason)
 
     async def _ask_once(self, crew: Crew, task_id: TaskId) -> None:
@@ -218,7 +221,7 @@ class ForwardHandlers:
 
     async def _resolve(self, task_id: TaskId) -> None:
         try:
-            task = self._board.index.tasks.get(task_id)
+            task = self._index.tasks.get(task_id)
             if task is not None and task.state is TaskState.FORWARDING:
                 await calm(lambda: self._ask_node(task), "check forwarding")()
         finally:
@@ -226,7 +229,7 @@ class ForwardHandlers:
 
     async def _ask_node(self, task: Task) -> None:
         attempt = task.attempts[-1]
-        node = self._board.nodes.get(attempt.node)
+        node = self._nodes.get(attempt.node)
         if node is None:
             await self._missed(task, attempt)
             return
@@ -234,12 +237,12 @@ class ForwardHandlers:
             look = await self._api.look(node.record, attempt.node_task_id, None, self._settings.poll_timeout_s)
         except ClusterError as error:
             self._denied.pop(task.id, None)
-            self._board.nodes.unreachable(node, self._ledger.instant())
-            if self._ledger.instant() - node.seen_at > self._settings.node_grace_s:
+            self._nodes.unreachable(node, self._clock.instant())
+            if self._clock.instant() - node.seen_at > self._settings.node_grace_s:
                 reason = f"the node cannot be asked whether it has the task: {error.message}"
                 await self._end(task, self._died_or_not(task, reason, node))
             return
-        if look is not None and self._board.index.forwarding[task.id].doubtful:
+        if look is not None and self._index.forwarding[task.id].doubtful:
             await self._take_back(task, node)
         elif look is not None:
             await self._found(task)
@@ -249,17 +252,15 @@ class ForwardHandlers:
 
     async def _missed(self, task: Task, attempt: Attempt) -> None:
         """End an attempt whose node is not registered; one that was told of again waits for its node as for one that is silent."""
-        since = (
-            self._board.index.forwarding[task.id].uncertain_since if task.id in self._board.index.forwarding else None
-        )
-        now = self._ledger.instant()
+        since = self._index.forwarding[task.id].uncertain_since if task.id in self._index.forwarding else None
+        now = self._clock.instant()
         if attempt.recovered and since is not None and now - since <= self._settings.node_grace_s:
             return
         await self._end(task, Ending("its node is not registered", cleanup=Cleanup.REMOVE))
 
     def _is_denied_for_good(self, task_id: TaskId, number: int) -> bool:
         """Note that the node does not have an attempt; whether it has said so for long enough."""
-        now = self._ledger.instant()
+        now = self._clock.instant()
         denied_number, since = self._denied.get(task_id, (number, now))
         if denied_number != number:
             since = now
@@ -268,7 +269,7 @@ class ForwardHandlers:
 
     def _died_or_not(self, task: Task, reason: str, node: NodeState) -> Ending:
         """End an attempt whose commit the node may have seen: it is fatal when the node has been away since."""
-        held = self._board.index.forwarding.get(task.id)
+        held = self._index.forwarding.get(task.id)
         fatal = held is not None and node.missed_at is not None and held.began <= node.missed_at
         return Ending(reason, counted=fatal, fatal=fatal, cleanup=Cleanup.REMOVE)
 
@@ -278,7 +279,7 @@ class ForwardHandlers:
         def decide(task: Task) -> Task:
             return self._started(task) if is_current(task, number, AttemptState.UNCERTAIN) else task
 
-        record = await self._ledger.change(asked.id, decide)
+        record = await self._tasks.change(asked.id, decide)
         if record.task.state is TaskState.RUNNING:
             await self._voice.of_task(TASK_STARTED, record.task, reason="the node has it")
 
@@ -300,25 +301,14 @@ class ForwardHandlers:
                 return task
             return self._tried(task, ending)
 
-        record = await self._ledger.change(asked.id, decide)
+        record = await self._tasks.change(asked.id, decide)
         await self._voice.of_end(record.task, ending.reason)
 
     # --- both ------------------------------------------------------------------------------------------------------
 
     def _started(self, task: Task) -> Task:
-        return started(task, self._board.nodes.name_of(task.attempts[-1].node), self._ledger.now_ms())
+        return started(task, self._nodes.name_of(task.attempts[-1].node), self._clock.wall_ms())
 
     def _tried(self, task: Task, ending: Ending) -> Task:
-        where = self._board.nodes.name_of(task.attempts[-1].node)
-        return tried(task, ending, where, self._patience, self._ledger.now_ms())
-
-
-def patience_of(settings: SchedulerSettings) -> Patience:
-    """Read from the settings how often and how soon a task is tried again."""
-    return Patience(
-        max_attempts_count=settings.max_attempts,
-        first_backoff_ms=round(settings.retry_first_s * 1000),
-        max_backoff_ms=round(settings.retry_longest_s * 1000),
-        killer_nodes_count=settings.killer_nodes_count,
-        killer_within_ms=round(settings.killer_within_s * 1000),
-    )
+        where = self._nodes.name_of(task.attempts[-1].node)
+        return tried(task, ending, where, self._patience, self._clock.wall_ms())

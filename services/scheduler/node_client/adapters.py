@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
 from libs.common.model import Node, NodeInfo, NodeOption, NodeTaskId, OptionValue
 from libs.common.nodeodm import NodeClient, NodeRefused
-from services.scheduler.leadership import Office
+from services.scheduler.leadership import Leadership
 from services.scheduler.node_client.ports import HeardInfo, Look, NodeApi, count_of
 
 Answer = TypeVar("Answer")
@@ -135,7 +135,7 @@ class NodeODMNodes:
 class NodesInOffice:
     """The nodes' API for a scheduler that may look at any time, but act only while it is in office. Implements ports.NodeApi."""
 
-    def __init__(self, api: NodeApi, office: Office) -> None:
+    def __init__(self, api: NodeApi, office: Leadership) -> None:
         self._api = api
         self._office = office
 

@@ -16,7 +16,7 @@ STEPS = [pytest.param(-2 * HOUR_S, id="back"), pytest.param(2 * HOUR_S, id="forw
 
 @pytest.mark.parametrize("step_s", STEPS)
 async def test_nodes_are_probed_whatever_the_wall_clock_does(step_s: float):
-    async with a_play(a=FakeNode()) as play, background(play.scheduler.prober.run, "probe"):
+    async with a_play(a=FakeNode()) as play, background(play.scheduler.nodes.prober.run, "probe"):
         node = play.node("a")
         asked_count = node.asked_count
         await until(lambda: node.asked_count > asked_count)
@@ -28,7 +28,7 @@ async def test_nodes_are_probed_whatever_the_wall_clock_does(step_s: float):
 
 @pytest.mark.parametrize("step_s", STEPS)
 async def test_running_tasks_are_looked_at_whatever_the_wall_clock_does(step_s: float):
-    async with a_play(a=FakeNode()) as play, background(play.scheduler.handlers.tracker.run, "track"):
+    async with a_play(a=FakeNode()) as play, background(play.scheduler.tasks.tracker.run, "track"):
         await play.commits("one")
         placed = await play.starts("one")
         await until(lambda: play.task("one").known is not None)
@@ -59,7 +59,7 @@ async def test_a_holder_has_its_time_whatever_the_wall_clock_does(step_s: float)
         await play.renews("one", 1)
         play.clock.step_wall_s(step_s)
         await play.passes(play.settings.forward_silence_s - 1)
-        assert play.scheduler.ledger.board.index.forwarding[play.task("one").id].uncertain_since is None
+        assert play.scheduler.state.index.forwarding[play.task("one").id].uncertain_since is None
         await play.passes(2)
         assert "silent" in play.task("one").attempts[-1].reason
 
@@ -113,7 +113,7 @@ async def test_commits_stay_in_order_across_a_take_over_by_a_host_whose_clock_is
         await play.starts_up()
         second = await play.commits("second")
         assert second.committed_at_ms > first.committed_at_ms
-        assert list(play.scheduler.ledger.board.index.waiting) == [first.id, second.id]
+        assert list(play.scheduler.state.index.waiting) == [first.id, second.id]
 
 
 @pytest.mark.parametrize("step_s", STEPS)

@@ -31,7 +31,8 @@ from libs.common.messages import (
 from libs.common.model import Node, NodeId
 from services.scheduler.events import Voice
 from services.scheduler.nodes.handlers.probing import Prober
-from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.nodes.ports import ReservedSlots
+from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.registry.nodes import Registry
 from services.scheduler.registry.ranking import Need, best
@@ -44,9 +45,12 @@ LARGEST_PORT: Final = 65535
 class NodeHandlers:
     """Adds, removes, locks, lists."""
 
-    def __init__(self, ledger: Ledger, prober: Prober, voice: Voice) -> None:
-        self._ledger = ledger
-        self._registry = ledger.board.nodes
+    def __init__(self, records: Records, prober: Prober, voice: Voice, reserved: ReservedSlots) -> None:
+        self._node_store = records.nodes
+        self._nodes = records.registry
+        self._clock = records.clock
+        self._signals = records.signals
+        self._reserved = reserved
         self._prober = prober
         self._voice = voice
         self._one_at_a_time = asyncio.Lock()
@@ -55,19 +59,19 @@ class NodeHandlers:
         """Register a node and ask it how it is: when it answers at once, the next list shows it online."""
         check_address(asked.hostname, asked.port)
         async with self._one_at_a_time:
-            node = await self._ledger.write_node(
+            node = await self._node_store.write(
                 node_id(asked.hostname, asked.port), lambda known: self._new_record(asked, known)
             )
         await self._voice.of_node(NODE_ADDED, node.record)
         await self._prober.first_look(node)
-        return view_of(self._registry, node)
+        return view_of(self._nodes, node)
 
     async def remove(self, asked: NodeRef) -> Done:
         """Take a node off the list. Tasks that run there go on and are followed to their end."""
         async with self._one_at_a_time:
             node = self._find(asked.node)
-            self._ledger.board.reservations.release_on(node.id)
-            await self._ledger.retire_node(node.id)
+            self._reserved.release_on(node.id)
+            await self._node_store.retire(node.id)
         await self._voice.of_node(NODE_REMOVED, node.record, reason=f"{len(node.tasks)} tasks go on there")
         return Done()
 
@@ -85,36 +89,34 @@ class NodeHandlers:
             raise Refused("the deadline of a drain lies in the future")
         async with self._one_at_a_time:
             node = self._find(asked.node)
-            now_ms = self._ledger.now_ms()
-            await self._ledger.write_node(
-                node.id, lambda known: with_drain(registered(known), asked.deadline_s, now_ms)
-            )
-            self._ledger.board.reservations.release_on(node.id)
+            now_ms = self._clock.wall_ms()
+            await self._node_store.write(node.id, lambda known: with_drain(registered(known), asked.deadline_s, now_ms))
+            self._reserved.release_on(node.id)
         reason = "" if asked.deadline_s is None else f"what waits there is moved in {asked.deadline_s:g} s"
         await self._voice.of_node(NODE_DRAINED, node.record, reason=reason)
-        return view_of(self._registry, node)
+        return view_of(self._nodes, node)
 
     async def list_nodes(self, _asked: ListNodes) -> NodeList:
         """Show all nodes."""
-        return NodeList(nodes=node_views(self._registry))
+        return NodeList(nodes=node_views(self._nodes))
 
     async def update(self, _asked: UpdateNodes) -> NodeList:
         """Ask all nodes now; answered when all have answered or timed out."""
         await self._prober.probe_all()
-        return NodeList(nodes=node_views(self._registry))
+        return NodeList(nodes=node_views(self._nodes))
 
     async def best(self, asked: BestNode) -> BestNodeFound:
         """Say which node a task of so many images would go to; it has had its turn by that, as in the original."""
-        choice = best(self._registry.listed(), Need(images_count=asked.images_count))
+        choice = best(self._nodes.listed(), Need(images_count=asked.images_count))
         if choice is None:
             return BestNodeFound(node=None)
-        self._registry.take_turn(choice.node)
+        self._nodes.take_turn(choice.node)
         log.info("best node", images=asked.images_count, node=choice.node.id, reason=choice.reason)
-        return BestNodeFound(node=view_of(self._registry, choice.node))
+        return BestNodeFound(node=view_of(self._nodes, choice.node))
 
     async def find_ui(self, _asked: FindUiNode) -> UiNode:
         """Say which node serves the web page."""
-        node = self._registry.first_online()
+        node = self._nodes.first_online()
         if node is None:
             raise NoNode("No nodes available")
         return UiNode(node=node.id)
@@ -123,15 +125,15 @@ class NodeHandlers:
         async with self._one_at_a_time:
             node = self._find(asked)
             if node.record.locked != locked or (node.record.draining and not locked):
-                await self._ledger.write_node(node.id, lambda known: with_lock(registered(known), locked))
+                await self._node_store.write(node.id, lambda known: with_lock(registered(known), locked))
                 await self._voice.of_node(NODE_LOCKED if locked else NODE_UNLOCKED, node.record)
             if locked:
-                self._ledger.board.reservations.release_on(node.id)
-                self._ledger.room.set()
-        return view_of(self._registry, node)
+                self._reserved.release_on(node.id)
+                self._signals.capacity_freed.set()
+        return view_of(self._nodes, node)
 
     def _find(self, asked: NodeId) -> NodeState:
-        node = self._registry.get(asked)
+        node = self._nodes.get(asked)
         if node is None or node.record.retired:
             raise NotFound(f"There is no node {asked}")
         return node
@@ -151,8 +153,8 @@ class NodeHandlers:
 
     def _later_than_all(self) -> int:
         """Keep the order of adding apart, whatever the clock does."""
-        latest = max((node.record.added_at_ms for node in self._registry), default=0)
-        return max(self._ledger.now_ms(), latest + 1)
+        latest = max((node.record.added_at_ms for node in self._nodes), default=0)
+        return max(self._clock.wall_ms(), latest + 1)
 
 
 def registered(record: Node | None) -> Node:

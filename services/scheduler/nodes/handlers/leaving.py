@@ -20,23 +20,22 @@ from typing import Final
 import msgspec
 import structlog
 
-from libs.common.clocks import Instant
+from libs.common.clocks import Instant, read
 from libs.common.errors import ClusterError, NotFound
 from libs.common.lifecycle import Crew
 from libs.common.messages import NODE_REMOVED, Done, LoseNode
 from libs.common.model import Attempt, Cleanup, MachineId, NodeId, StatusCode, Task, TaskId, TaskState
 from services.scheduler.events import Voice
-from services.scheduler.forwarding.handlers import patience_of
 from services.scheduler.leadership import calm
 from services.scheduler.node_client.ports import NodeApi
+from services.scheduler.nodes.ports import ReservedSlots, RunningAttempts
 from services.scheduler.records.core import LONGEST_S
-from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import LOST, MOVED, Ending
+from services.scheduler.task_life.attempts import LOST, MOVED, Ending, Patience
 from services.scheduler.task_life.life import with_attempt
 from services.scheduler.task_life.transitions import tried
-from services.scheduler.tasks.handlers.tracking import Tracker
 
 log = structlog.get_logger()
 
@@ -46,12 +45,17 @@ DRAINED = "the node is being drained"
 class Drainer:
     """Sees draining nodes off."""
 
-    def __init__(self, ledger: Ledger, api: NodeApi, voice: Voice, settings: SchedulerSettings) -> None:
-        self._ledger = ledger
-        self._board = ledger.board
+    def __init__(
+        self, records: Records, api: NodeApi, voice: Voice, patience: Patience, settings: SchedulerSettings
+    ) -> None:
+        self._tasks = records.tasks
+        self._node_store = records.nodes
+        self._index = records.index
+        self._nodes = records.registry
+        self._clock = records.clock
         self._api = api
         self._voice = voice
-        self._patience = patience_of(settings)
+        self._patience = patience
         self._timeout_s = settings.action_timeout_s
         self._under_way: set[NodeId] = set()
         self._due: dict[NodeId, tuple[int, Instant]] = {}
@@ -59,7 +63,7 @@ class Drainer:
 
     async def check(self, crew: Crew) -> None:
         """Take empty ones off the list; move what waits on those whose time is up."""
-        for node in self._board.nodes.draining():
+        for node in self._nodes.draining():
             if not node.ours_count:
                 await self._let_go(node)
             elif self._is_due(node) and node.id not in self._under_way:
@@ -67,18 +71,18 @@ class Drainer:
                 await crew.start(self._empty(node), name=f"drain {node.id}")
 
     async def _let_go(self, node: NodeState) -> None:
-        await self._ledger.retire_node(node.id)
+        await self._node_store.retire(node.id)
         self._due.pop(node.id, None)
         await self._voice.of_node(NODE_REMOVED, node.record, reason="drained")
 
     def _is_due(self, node: NodeState) -> bool:
         until_ms = node.record.drain_until_ms
-        return until_ms is not None and self._deadline(node, until_ms) <= self._ledger.instant() and node.online
+        return until_ms is not None and self._deadline(node, until_ms) <= self._clock.instant() and node.online
 
     def _deadline(self, node: NodeState, until_ms: int) -> Instant:
-        recorded_ms, due = self._due.get(node.id, (0, self._ledger.instant()))
+        recorded_ms, due = self._due.get(node.id, (0, self._clock.instant()))
         if recorded_ms != until_ms:
-            due = self._ledger.now().until(until_ms, node.record.drain_s or LONGEST_S)
+            due = read(self._clock).until(until_ms, node.record.drain_s or LONGEST_S)
             self._due[node.id] = until_ms, due
         return due
 
@@ -90,18 +94,18 @@ class Drainer:
             self._under_way.discard(node.id)
 
     async def _move(self, task_id: TaskId, node: NodeState) -> None:
-        async with self._ledger.holding(task_id):
-            task = self._board.index.tasks.get(task_id)
+        async with self._tasks.holding(task_id):
+            task = self._index.tasks.get(task_id)
             if task is None or task.state is not TaskState.RUNNING or task.attempts[-1].node != node.id:
                 return
             if not await self._taken_back(task, task.attempts[-1], node):
                 return
-            record = await self._ledger.write(task_id, lambda now: self._moved(now, node))
+            record = await self._tasks.write(task_id, lambda now: self._moved(now, node))
         await self._voice.of_end(record.task, DRAINED)
 
     def _moved(self, task: Task, node: NodeState) -> Task:
         ending = Ending(DRAINED, MOVED)
-        return tried(self._board.index.final(task), ending, node.record.name, self._patience, self._ledger.now_ms())
+        return tried(self._index.final(task), ending, node.record.name, self._patience, self._clock.wall_ms())
 
     async def _taken_back(self, task: Task, attempt: Attempt, node: NodeState) -> bool:
         """Remove a task from its node if that has not begun with it; whether it is gone there."""
@@ -123,9 +127,21 @@ ABSENT_S: Final = 1.0
 class Loser:
     """Watches the silence of nodes."""
 
-    def __init__(self, ledger: Ledger, tracker: Tracker, voice: Voice, settings: SchedulerSettings) -> None:
-        self._ledger = ledger
-        self._tracker = tracker
+    def __init__(
+        self,
+        records: Records,
+        attempts: RunningAttempts,
+        voice: Voice,
+        reserved: ReservedSlots,
+        settings: SchedulerSettings,
+    ) -> None:
+        self._tasks = records.tasks
+        self._node_store = records.nodes
+        self._index = records.index
+        self._nodes = records.registry
+        self._clock = records.clock
+        self._reserved = reserved
+        self._attempts = attempts
         self._voice = voice
         self._grace_s = settings.node_grace_s
         self._killer_within_s = settings.killer_within_s
@@ -133,32 +149,32 @@ class Loser:
 
     async def watch(self) -> None:
         """Check, again and again. A time in which we did not look ourselves counts as nobody's silence."""
-        now = self._ledger.instant()
+        now = self._clock.instant()
         away_s = 0.0 if self._watched_at is None else now - self._watched_at
         self._watched_at = now
         if away_s > ABSENT_S:
             log.warning("this scheduler was away", away_s=round(away_s, 3))
-            self._ledger.board.nodes.excuse_silence(away_s, now)
+            self._nodes.excuse_silence(away_s, now)
         await self.check()
 
     async def check(self) -> None:
         """Give up what runs on nodes that are silent for too long."""
-        for node in self._ledger.board.nodes.offline():
+        for node in self._nodes.offline():
             if node.online or not node.tasks:
                 continue
-            silent_s = self._ledger.instant() - node.seen_at
+            silent_s = self._clock.instant() - node.seen_at
             if silent_s > self._grace_s:
                 await self._give_up_on(node, silent_s)
 
     async def _give_up_on(self, node: NodeState, silent_s: float) -> None:
         reason = f"the node has been silent for {silent_s:.0f} s"
         for task_id in list(node.tasks):
-            task = self._ledger.board.index.tasks[task_id]
+            task = self._index.tasks[task_id]
             if task.state is TaskState.RUNNING:
-                await self._tracker.give_up(task_id, self._lost(task, node, reason))
+                await self._attempts.give_up(task_id, self._lost(task, node, reason))
 
     def _lost(self, task: Task, node: NodeState, reason: str) -> Ending:
-        fatal = node.seen_at - self._ledger.board.index.began.get(task.id, node.seen_at) <= self._killer_within_s
+        fatal = node.seen_at - self._index.began.get(task.id, node.seen_at) <= self._killer_within_s
         return Ending(reason, LOST, counted=True, fatal=fatal, cleanup=Cleanup.REMOVE)
 
     async def lose(self, asked: LoseNode) -> Done:
@@ -169,8 +185,8 @@ class Loser:
         held = self._on_machine(asked.machine)
         if node is not None:
             held |= node.tasks
-            self._ledger.board.reservations.release_on(node.id)
-            await self._ledger.retire_node(node.id)
+            self._reserved.release_on(node.id)
+            await self._node_store.retire(node.id)
             await self._voice.of_node(NODE_REMOVED, node.record, reason=asked.reason)
         for task_id in held:
             await self._give_up_at_once(task_id, asked)
@@ -178,27 +194,26 @@ class Loser:
 
     def _node_of(self, asked: LoseNode) -> NodeState | None:
         """Find the node on the list; at an address that has been given to another machine it is that one's."""
-        node = self._ledger.board.nodes.get(asked.node) if asked.node else None
+        node = self._nodes.get(asked.node) if asked.node else None
         if node is None or node.record.retired:
             return None
         return node if asked.machine is None or node.record.machine in {None, asked.machine} else None
 
     def _on_machine(self, machine: MachineId | None) -> set[TaskId]:
         """Find what is on a machine by the tasks' own records: its node may be registered no more, or not yet."""
-        board = self._ledger.board
         under_way = (
-            (board.index.tasks[task] for task in (*board.index.running, *board.index.forwarding)) if machine else ()
+            (self._index.tasks[task] for task in (*self._index.running, *self._index.forwarding)) if machine else ()
         )
         return {task.id for task in under_way if task.attempt and task.attempt.machine == machine}
 
     async def _give_up_at_once(self, task_id: TaskId, asked: LoseNode) -> None:
-        task = self._ledger.board.index.tasks.get(task_id)
+        task = self._index.tasks.get(task_id)
         if task is None:
             return
         if task.state is TaskState.RUNNING:
-            await self._tracker.give_up(task_id, Ending(asked.reason, LOST, counted=True))
+            await self._attempts.give_up(task_id, Ending(asked.reason, LOST, counted=True))
         elif task.state is TaskState.FORWARDING:
-            await self._ledger.change(task_id, waits_for_no_node)
+            await self._tasks.change(task_id, waits_for_no_node)
 
 
 def waits_for_no_node(task: Task) -> Task:

@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from libs.common.clocks import read
 from libs.common.delay_queue import Rota
 from libs.common.errors import ClusterError
 from libs.common.lifecycle import Crew
@@ -21,8 +22,9 @@ from libs.common.messages import NODE_OFFLINE, NODE_ONLINE, Event, NodeEvent
 from libs.common.model import Node, NodeId, NodeInfo
 from services.scheduler.events import Voice
 from services.scheduler.node_client.ports import NodeApi
+from services.scheduler.nodes.ports import ReservedSlots
 from services.scheduler.records.core import OnNode
-from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState, is_other
 from services.scheduler.settings import SchedulerSettings
 
@@ -42,9 +44,14 @@ IDLE_S: Final = 1.0
 class Prober:
     """Keeps the registry's liveness up to date."""
 
-    def __init__(self, ledger: Ledger, api: NodeApi, voice: Voice, settings: SchedulerSettings) -> None:
-        self._ledger = ledger
-        self._registry = ledger.board.nodes
+    def __init__(
+        self, records: Records, api: NodeApi, voice: Voice, reserved: ReservedSlots, settings: SchedulerSettings
+    ) -> None:
+        self._index = records.index
+        self._nodes = records.registry
+        self._clock = records.clock
+        self._signals = records.signals
+        self._reserved = reserved
         self._api = api
         self._voice = voice
         self._settings = settings
@@ -57,13 +64,13 @@ class Prober:
 
     def soon(self, node: NodeState) -> None:
         """Ask this node next."""
-        self._rota.set(node.id, self._ledger.instant())
+        self._rota.set(node.id, self._clock.instant())
         self._woken.set()
 
     async def run(self) -> None:
         """Ask for ever, beginning with all."""
-        for known in self._registry:
-            self._rota.set(known.id, self._ledger.instant())
+        for known in self._nodes:
+            self._rota.set(known.id, self._clock.instant())
         async with Crew(self._settings.probes_at_once_count) as crew:
             while True:
                 beat()
@@ -76,9 +83,9 @@ class Prober:
     def _due(self) -> "list[Asked]":
         """Take out whose turn it is, as many as may be asked now."""
         room_count = self._settings.probes_at_once_count - len(self._under_way)
-        due = self._rota.take_due(self._ledger.instant(), room_count)
-        nodes = (self._registry.get(node) for node in due if node not in self._under_way)
-        asked = [Asked(node, self._ledger.board.index.ours_on(node)) for node in nodes if node is not None]
+        due = self._rota.take_due(self._clock.instant(), room_count)
+        nodes = (self._nodes.get(node) for node in due if node not in self._under_way)
+        asked = [Asked(node, self._index.ours_on(node)) for node in nodes if node is not None]
         self._under_way.update((each.id, each) for each in asked)
         return asked
 
@@ -90,12 +97,12 @@ class Prober:
         except TimeoutError:
             self.soon(node)
         else:
-            self._rota.set(node.id, self._ledger.instant() + self._settings.probe_every_s)
+            self._rota.set(node.id, self._clock.instant() + self._settings.probe_every_s)
             self._woken.set()
 
     async def probe_all(self) -> None:
         """Ask every node now, and wait until it is known of each how it is, or the time is up."""
-        probes = [self._probe_until_sure(node) for node in self._registry]
+        probes = [self._probe_until_sure(node) for node in self._nodes]
         try:
             async with asyncio.timeout(UPDATE_LIMIT_S):
                 await asyncio.gather(*probes)
@@ -110,7 +117,7 @@ class Prober:
 
     async def probe(self, node: NodeState) -> None:
         """Ask one node and take in what it says."""
-        before = self._ledger.board.index.ours_on(node)
+        before = self._index.ours_on(node)
         said: NodeInfo | ClusterError
         try:
             said = await self._api.info(node.record, self._settings.probe_timeout_s)
@@ -143,12 +150,12 @@ class Prober:
         if len(self._under_way) >= self._settings.probes_at_once_count:
             self._woken.set()
         del self._under_way[asked.id]
-        if self._registry.get(asked.id) is not None:
+        if self._nodes.get(asked.id) is not None:
             share = random.uniform(asked.earliest, 1 + JITTER)  # noqa: S311 no secret
-            self._rota.set(asked.id, self._ledger.instant() + self._settings.probe_every_s * share)
+            self._rota.set(asked.id, self._clock.instant() + self._settings.probe_every_s * share)
 
     def _take_in(self, node: NodeState, said: NodeInfo | ClusterError, before: OnNode) -> None:
-        if self._registry.get(node.id) is not node:
+        if self._nodes.get(node.id) is not node:
             return
         if isinstance(said, ClusterError):
             self._missed(node, said.message)
@@ -156,22 +163,22 @@ class Prober:
             self._heard(node, said, before)
 
     def _heard(self, node: NodeState, info: NodeInfo, before: OnNode) -> None:
-        version, known = self._registry.version, node.info
-        ours = self._ledger.board.index.ours_since(node, before)
-        came = self._registry.hit(node, info, ours, self._ledger.now())
-        if self._registry.version != version:
-            self._ledger.room.set()
+        version, known = self._nodes.version, node.info
+        ours = self._index.ours_since(node, before)
+        came = self._nodes.hit(node, info, ours, read(self._clock))
+        if self._nodes.version != version:
+            self._signals.capacity_freed.set()
         if came or is_other(known, info):
-            self._ledger.news.set()
+            self._signals.changed.set()
         if came:
-            self._ledger.online.set()
+            self._signals.node_online.set()
             self._to_tell.append((NODE_ONLINE, node.record, f"{info.engine} {info.engine_version}"))
 
     def _missed(self, node: NodeState, trouble: str) -> None:
-        if self._registry.miss(node, trouble, self._ledger.instant()):
-            self._ledger.board.reservations.release_on(node.id)
-            self._ledger.room.set()
-            self._ledger.news.set()
+        if self._nodes.miss(node, trouble, self._clock.instant()):
+            self._reserved.release_on(node.id)
+            self._signals.capacity_freed.set()
+            self._signals.changed.set()
             self._to_tell.append((NODE_OFFLINE, node.record, trouble))
 
     async def _tell(self) -> None:
@@ -183,7 +190,7 @@ class Prober:
     async def _pause(self) -> None:
         try:
             async with asyncio.timeout(
-                self._rota.left_s(self._ledger.instant(), most_s=IDLE_S, least_s=self._together_s)
+                self._rota.left_s(self._clock.instant(), most_s=IDLE_S, least_s=self._together_s)
             ):
                 await self._woken.wait()
         except TimeoutError:

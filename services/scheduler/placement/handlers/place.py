@@ -1,6 +1,6 @@
 """Gives free slots to those who ask for them, and begins the attempts.
 
-A holder keeps a question open while tasks of its wait (`PLACE_TASKS`, placement/handlers/requests.py). Whatever may make room sets `ledger.room`;
+A holder keeps a question open while tasks of its wait (`PLACE_TASKS`, placement/handlers/requests.py). Whatever may make room sets `self._signals.capacity_freed`;
 one loop answers it by walking the queue once (placement/core/reservations.py), and what it finds is put to the questions that are open. A slot is
 reserved in the moment of the choice and until the attempt is written down, and for nobody who does not ask: so nothing has to
 expire, and a proxy that is busy or gone keeps no slot from others.
@@ -43,10 +43,11 @@ from libs.common.model import (
 )
 from libs.common.ports import Bus
 from services.scheduler.events import Voice
+from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.placement.core.reservations import Reservation
 from services.scheduler.placement.handlers.requests import Hints, Poll, Polls
 from services.scheduler.records.core import key_of
-from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.ranking import Need
 from services.scheduler.task_life.transitions import placed
 
@@ -62,17 +63,22 @@ LISTED_COUNT: Final = 100
 class Placer:
     """Answers PLACE_TASKS and PLACE_TASK."""
 
-    def __init__(self, ledger: Ledger, bus: Bus, voice: Voice, new_id: NewId) -> None:
-        self._ledger = ledger
-        self._board = ledger.board
+    def __init__(self, state: ClusterState, records: Records, bus: Bus, voice: Voice, new_id: NewId) -> None:
+        self._tasks = records.tasks
+        self._index = records.index
+        self._nodes = records.registry
+        self._clock = records.clock
+        self._leadership = records.leadership
+        self._signals = records.signals
+        self._state = state
         self._bus = bus
         self._voice = voice
         self._new_id = new_id
-        self._polls = Polls(ledger.board.proxies, ledger.clock)
+        self._polls = Polls(state.proxies, records.clock)
         self._beginning: set[TaskId] = set()
         """Tasks whose attempt is being written down."""
-        self._hints = Hints(ledger, bus, self._polls)
-        ledger.noticed.append(self._notice)
+        self._hints = Hints(state, records, bus, self._polls)
+        self._signals.task_listeners.append(self._notice)
 
     # --- the queue -------------------------------------------------------------------------------------------------
 
@@ -80,16 +86,16 @@ class Placer:
         """Walk the queue whenever there may be room. First of all: who has asked our predecessor is to ask us."""
         await self._hints.tell_who_leads()
         while True:
-            await self._ledger.room.wait()
+            await self._signals.capacity_freed.wait()
             self._walk()
             await self._hints.tell()
 
     async def look_again(self) -> None:
         """Note who is away; give those a chance whose back-off is over, or who were held back for long enough."""
-        now = self._ledger.instant()
-        for holder in self._board.proxies.check(self._board.queue.holders(), now):
+        now = self._clock.instant()
+        for holder in self._state.proxies.check(self._state.queue.holders(), now):
             log.warning("holder is away", holder=holder)
-            self._ledger.news.set()
+            self._signals.changed.set()
         self._walk()
         await self._hints.tell()
 
@@ -99,18 +105,30 @@ class Placer:
 
     def heard(self, holder: InstanceId) -> None:
         """Note that a holder is there."""
-        if self._board.hear(holder, self._ledger.instant()):
+        if self._state.hear(holder, self._clock.instant()):
             log.info("holder is back", holder=holder)
-            self._ledger.news.set()
+            self._signals.changed.set()
 
     async def take_supply(self, told: SupplyChanged) -> None:
         """Note what the autoscaler does for the tasks that wait; one that was held back for a machine may go elsewhere now."""
-        if self._board.supply.take(told, self._ledger.instant()):
-            self._ledger.room.set()
+        if self._state.supply.take(told, self._clock.instant()):
+            self._signals.capacity_freed.set()
 
-    def has_room(self, need: Need) -> bool:
-        """Whether a node would take such a task at this moment."""
-        return self._board.nodes.choose(need) is not None
+    def why_no_room(self, need: Need) -> str:
+        """Say why no node would take such a task at this moment; empty: one would."""
+        return "" if self._nodes.choose(need) is not None else self._state.reasons.why_not(need)
+
+    def is_beyond(self, need: Need) -> bool:
+        """Whether there is no room for another part of a split dataset."""
+        return self._state.submodels.is_beyond(need, self._clock.instant())
+
+    def why_waiting(self, task: Task) -> str:
+        """Say why a task waits."""
+        return self._state.reasons.why_waiting(task, self._clock.instant())
+
+    def is_away(self, holder: InstanceId) -> bool:
+        """Whether a holder neither asks nor sends."""
+        return holder in self._state.proxies.away
 
     def close(self) -> None:
         """Answer all questions, and hold none open any more: whoever asked is to ask our successor."""
@@ -118,29 +136,29 @@ class Placer:
 
     def _walk(self, asker: Poll | None = None, ahead: dict[TaskId, SentAhead] | None = None) -> None:
         """Put what is free to the open questions; `asker` is one of them."""
-        self._ledger.room.clear()
-        made = self._board.reservations.reserve_all(self._ledger.instant())
+        self._signals.capacity_freed.clear()
+        made = self._state.reservations.reserve_all(self._clock.instant())
         for each in made:
-            holder = self._board.index.tasks[each.task].holder
+            holder = self._index.tasks[each.task].holder
             poll = asker if asker and asker.holder == holder else self._polls.of(holder)
             if poll is None:
-                self._board.reservations.release(each.task)
+                self._state.reservations.release(each.task)
                 continue
             log.debug("slot reserved", task=each.task, node=each.node, holder=holder, reason=each.reason)
             poll.take(each, (ahead or {}).get(each.task))
         if made:
-            self._ledger.news.set()
+            self._signals.changed.set()
 
     def _notice(self, before: Task | None, after: Task | None) -> None:
         """Tell a holder what has become of its task; give up a reservation that a write without an answer had left."""
         if after and after.state is TaskState.WAITING and self._is_left_over(after.id):
-            self._board.reservations.release(after.id)
-            self._ledger.room.set()
+            self._state.reservations.release(after.id)
+            self._signals.capacity_freed.set()
         if before and has_left(before, after) and (poll := self._polls.of(before.holder)):
             poll.tell(before.id)
 
     def _is_left_over(self, task: TaskId) -> bool:
-        return task in self._board.reservations.made and task not in self._beginning
+        return task in self._state.reservations.made and task not in self._beginning
 
     # --- PLACE_TASKS -----------------------------------------------------------------------------------------------
 
@@ -163,28 +181,28 @@ class Placer:
         answers = placements | {task: await self._say(task, asked.holder) for task in named if task not in placements}
         return Placements(
             tasks=tuple(TaskPlacement(task=task, answer=answer) for task, answer in answers.items()),
-            epoch=self._ledger.office.epoch,
+            epoch=self._leadership.epoch,
         )
 
     def _give_up(self, poll: Poll) -> None:
         """Free what is reserved for a question that will not be answered."""
         for made in poll.reserved:
-            self._board.reservations.release(made.task)
-        self._ledger.room.set()
+            self._state.reservations.release(made.task)
+        self._signals.capacity_freed.set()
 
     def _missed(self, asked: PlaceTasks) -> list[TaskId]:
         """Find attempts of which their holder has not heard: the answer was lost."""
         if not asked.places_count:
             return []
         attempts = [
-            (task, self._board.index.tasks[task].attempts[-1].number)
-            for task in self._board.proxies.sending(asked.holder)
-            if task in self._board.index.forwarding
+            (task, self._index.tasks[task].attempts[-1].number)
+            for task in self._state.proxies.sending(asked.holder)
+            if task in self._index.forwarding
         ]
         return [task for task, number in attempts if asked.sending.get(task) != number]
 
     def _first_waiting(self, holder: InstanceId) -> list[TaskId]:
-        return [task for _, task in islice(merge(*self._board.queue.of_holder(holder)), LISTED_COUNT)]
+        return [task for _, task in islice(merge(*self._state.queue.of_holder(holder)), LISTED_COUNT)]
 
     async def _begin_all(self, poll: Poll) -> dict[TaskId, PlaceReply]:
         """Begin the attempts for which slots are reserved, side by side; those that fail are not spoken of."""
@@ -200,7 +218,7 @@ class Placer:
 
     async def _say(self, task_id: TaskId, holder: InstanceId) -> PlaceReply:
         """Say what is true of a task now."""
-        task = self._board.index.visible(task_id, None)
+        task = self._index.visible(task_id, None)
         if task is None:
             return await self._not_active(task_id)
         if task.holder != holder:
@@ -212,19 +230,18 @@ class Placer:
     async def _not_active(self, task: TaskId) -> NotWaiting:
         """Say of a task that is not on the board whether it has ended, was removed, or is unknown. Raises BusFailed."""
         try:
-            return NotWaiting(state=(await self._ledger.find(task)).task.state)
+            return NotWaiting(state=(await self._tasks.find(task)).task.state)
         except NotFound as error:
             return NotWaiting(state=None, removed=isinstance(error, Removed))
 
     def _waiting(self, task: Task) -> Waiting:
-        because = self._board.reasons.why_waiting(task, self._ledger.instant())
-        return Waiting(position=self._board.index.waiting.position(key_of(task)), reason=because)
+        return Waiting(position=self._index.waiting.position(key_of(task)), reason=self.why_waiting(task))
 
     # --- PLACE_TASK ------------------------------------------------------------------------------------------------
 
     async def place(self, asked: PlaceTask) -> PlaceReply:
         """Say where a task goes now; the same answer again until the attempt is over."""
-        task = self._board.index.visible(asked.task, None)
+        task = self._index.visible(asked.task, None)
         if task is not None and task.holder != asked.holder:
             raise Refused(f"{asked.task} is held by another proxy")
         if task is None or task.state is not TaskState.WAITING:
@@ -232,7 +249,7 @@ class Placer:
         self.heard(asked.holder)
         self._hints.asked(asked.holder)
         self._walk()
-        made = self._board.reservations.reserve_one(task, self._ledger.instant())
+        made = self._state.reservations.reserve_one(task, self._clock.instant())
         return await self._begin(made, asked.ahead) if made else await self._say(task.id, asked.holder)
 
     # --- attempts --------------------------------------------------------------------------------------------------
@@ -244,55 +261,51 @@ class Placer:
             return await self._write_down(made, ahead, renews_first=renews_first)
         finally:
             self._beginning.discard(made.task)
-            if made.task not in self._ledger.doubtful and self._board.reservations.made.get(made.task) is made:
-                self._board.reservations.release(made.task)
-                self._ledger.room.set()
+            if made.task not in self._tasks.doubtful and self._state.reservations.made.get(made.task) is made:
+                self._state.reservations.release(made.task)
+                self._signals.capacity_freed.set()
 
     async def _write_down(self, made: Reservation, ahead: SentAhead | None, *, renews_first: bool) -> PlaceReply:
-        task = self._board.index.tasks[made.task]
+        task = self._index.tasks[made.task]
         goes_on = ahead if ahead and fits(ahead, task, made) else None
         node_task = goes_on.node_task_id if goes_on else NodeTaskId(self._new_id() if task.attempts else task.id)
-        now_ms, epoch = self._ledger.now_ms(), self._ledger.office.epoch
+        now_ms, epoch = self._clock.wall_ms(), self._leadership.epoch
 
         def decide(now: Task) -> Task:
-            node = self._board.nodes.get(made.node)
+            node = self._nodes.get(made.node)
             if (
                 now.state is not TaskState.WAITING
-                or self._board.reservations.made.get(now.id) is not made
+                or self._state.reservations.made.get(now.id) is not made
                 or node is None
             ):
                 return now
             return placed(now, node.record, node_task, now_ms, epoch, ahead=goes_on is not None)
 
-        record = await self._ledger.change(made.task, decide)
+        record = await self._tasks.change(made.task, decide)
         begun = record.task.attempt
         ours = begun is not None and begun.node_task_id == node_task and record.task.state is TaskState.FORWARDING
         if ours:
-            self._board.index.forwarding[made.task].await_holder(renews_first=renews_first)
+            self._index.forwarding[made.task].await_holder(renews_first=renews_first)
             await self._voice.of_task(TASK_PLACED, record.task, reason=made.reason)
         if record.task.state is TaskState.WAITING:
             return self._waiting(record.task)
         return self._answer_again(made.task, again=not ours)
 
     def _answer_again(self, task_id: TaskId, *, again: bool = True) -> PlaceReply:
-        task = self._board.index.visible(task_id, None)
+        task = self._index.visible(task_id, None)
         attempt = task.attempt if task else None
         if task is None or task.state is not TaskState.FORWARDING or attempt is None:
-            return NotWaiting(
-                state=task.state if task else None, removed=task_id in self._board.index.tasks and task is None
-            )
-        node = self._board.nodes.get(attempt.node)
+            return NotWaiting(state=task.state if task else None, removed=task_id in self._index.tasks and task is None)
+        node = self._nodes.get(attempt.node)
         if attempt.state is AttemptState.UNCERTAIN or node is None:
-            return Waiting(
-                position=1, reason=f"asking {self._board.nodes.name_of(attempt.node)} whether it has the task"
-            )
-        self._board.index.forwarding[task.id].hear(self._ledger.instant())
+            return Waiting(position=1, reason=f"asking {self._nodes.name_of(attempt.node)} whether it has the task")
+        self._index.forwarding[task.id].hear(self._clock.instant())
         return Placed(
             node=node.record,
             attempt=attempt.number,
             node_task_id=attempt.node_task_id,
-            revision=self._board.index.revisions[task.id],
-            epoch=self._ledger.office.epoch,
+            revision=self._index.revisions[task.id],
+            epoch=self._leadership.epoch,
             ahead=attempt.ahead,
             again=again,
         )

@@ -36,9 +36,10 @@ from libs.common.messages import (
 )
 from libs.common.model import InstanceId, Task, TaskId, TaskState
 from libs.common.ports import Bus
+from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.placement.core.reservations import Reservation
 from services.scheduler.placement.core.stage_in import Aims, Nowhere
-from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.registry.proxies import Holders
 from services.scheduler.registry.ranking import Need
@@ -155,9 +156,11 @@ REMEMBERED_S: Final = 60.0
 class Hints:
     """What is told without having been asked."""
 
-    def __init__(self, ledger: Ledger, bus: Bus, polls: Polls) -> None:
-        self._ledger = ledger
-        self._board = ledger.board
+    def __init__(self, state: ClusterState, records: Records, bus: Bus, polls: Polls) -> None:
+        self._nodes = records.registry
+        self._clock = records.clock
+        self._leadership = records.leadership
+        self._state = state
         self._bus = bus
         self._polls = polls
         self._asked: dict[InstanceId, Instant] = {}
@@ -169,7 +172,7 @@ class Hints:
 
     def asked(self, holder: InstanceId) -> None:
         """Note that a holder asks for single tasks."""
-        self._asked[holder] = self._ledger.instant()
+        self._asked[holder] = self._clock.instant()
 
     async def tell_who_leads(self) -> None:
         """Have all questions asked again that a predecessor will not answer."""
@@ -177,27 +180,27 @@ class Hints:
 
     async def tell(self) -> None:
         """Tell whom it may concern, once for each change of the nodes."""
-        now = self._ledger.instant()
+        now = self._clock.instant()
         self._asked = {holder: at for holder, at in self._asked.items() if now - at < REMEMBERED_S}
-        hint = (self._board.nodes.version, self._worth_asking())
+        hint = (self._nodes.version, self._worth_asking())
         if hint[1] and hint != self._told:
             self._told = hint
             await self._tell(hint[1])
 
     def _worth_asking(self) -> tuple[TaskId, ...]:
-        if not self._asked or not self._board.nodes.has_room:
+        if not self._asked or not self._nodes.has_room:
             return ()
         lanes = [
             lane
             for holder in self._asked
             if not self._polls.of(holder)
-            for lane in self._board.queue.of_holder(holder)
-            if self._board.nodes.free_for(lane.need)
+            for lane in self._state.queue.of_holder(holder)
+            if self._nodes.free_for(lane.need)
         ]
         return tuple(task for _, task in islice(merge(*lanes), HINTED_COUNT))
 
     async def _tell(self, tasks: tuple[TaskId, ...]) -> None:
-        await self._bus.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=tasks, epoch=self._ledger.office.epoch))
+        await self._bus.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=tasks, epoch=self._leadership.epoch))
 
 
 log = structlog.get_logger()
@@ -206,11 +209,14 @@ log = structlog.get_logger()
 class Aimer:
     """Keeps the aims."""
 
-    def __init__(self, ledger: Ledger, settings: SchedulerSettings) -> None:
-        self._ledger = ledger
-        self._board = ledger.board
-        self.aims = Aims(ledger.board.nodes, settings.aim_s, settings.aims_per_node_count)
-        ledger.noticed.append(self._notice)
+    def __init__(self, state: ClusterState, records: Records, settings: SchedulerSettings) -> None:
+        self._index = records.index
+        self._nodes = records.registry
+        self._clock = records.clock
+        self._signals = records.signals
+        self._state = state
+        self.aims = Aims(self._nodes, settings.aim_s, settings.aims_per_node_count)
+        self._signals.task_listeners.append(self._notice)
 
     async def aim(self, asked: AimUpload) -> AimReply:
         """Say where files of an upload may go now."""
@@ -219,17 +225,17 @@ class Aimer:
         return NoAim(reason=found.reason) if isinstance(found, Nowhere) else Aimed(node=found.record)
 
     def _found(self, asked: AimUpload) -> NodeState | Nowhere:
-        if asked.task in self._board.index.tasks:
+        if asked.task in self._index.tasks:
             return Nowhere("it is committed")
-        if not self._board.quota.left_count(asked.owner):
+        if not self._state.quota.left_count(asked.owner):
             self.aims.drop(asked.task)
             return Nowhere("as many tasks of this user are under way as may be")
         need = Need(images_count=asked.images_count, task=asked.task)
-        return self.aims.aim(need, asked.node, self._ledger.instant())
+        return self.aims.aim(need, asked.node, self._clock.instant())
 
     async def expire(self) -> None:
         """Forget uploads that nobody asks about any more."""
-        for aim in self.aims.expire(self._ledger.instant()):
+        for aim in self.aims.expire(self._clock.instant()):
             log.info("aim expired", task=aim.task, node=aim.node)
 
     def _notice(self, _before: Task | None, after: Task | None) -> None:

@@ -12,18 +12,20 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import Instant, Now
+from libs.common.clocks import Instant, Now, read
 from libs.common.model import Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.scheduler.events import Voice
+from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.placement.core.supply import Rental, has_prospect, was_refused, why_hopeless
 from services.scheduler.placement.core.waiting import HOLDER_BUSY, gone_beyond, patience_s
 from services.scheduler.records.core import Key, key_of
-from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.records.handlers.node_store import announced_at, known_proxies
+from services.scheduler.records.handlers.recovery import Records
+from services.scheduler.registry.proxies import holder_away
 from services.scheduler.registry.ranking import need_of
 from services.scheduler.task_life.life import abandoned
 from services.scheduler.task_life.transitions import HOLDER_AWAY, waiting_because, waiting_for_holder
-from services.scheduler.tasks.handlers.absence import line_about
 
 log = structlog.get_logger()
 
@@ -35,18 +37,21 @@ WRITTEN_COUNT: Final = 25
 class Explainer:
     """Keeps the reasons in the records of waiting tasks."""
 
-    def __init__(self, ledger: Ledger, bus: Bus) -> None:
-        self._ledger = ledger
-        self._board = ledger.board
+    def __init__(self, state: ClusterState, records: Records, bus: Bus) -> None:
+        self._tasks = records.tasks
+        self._index = records.index
+        self._nodes = records.registry
+        self._clock = records.clock
+        self._state = state
         self._bus = bus
         self._last: Key | None = None
 
     async def explain(self) -> None:
         """Look at the next waiting tasks; after the last begin with the first."""
-        page = tuple(islice(self._board.index.waiting.behind(self._last), LOOKED_AT_COUNT))
-        self._last = key_of(self._board.index.tasks[page[-1]]) if len(page) == LOOKED_AT_COUNT else None
+        page = tuple(islice(self._index.waiting.behind(self._last), LOOKED_AT_COUNT))
+        self._last = key_of(self._index.tasks[page[-1]]) if len(page) == LOOKED_AT_COUNT else None
         written_count = 0
-        for task in [self._board.index.tasks[task] for task in page if task in self._board.queue]:
+        for task in [self._index.tasks[task] for task in page if task in self._state.queue]:
             written_count += await self._explain(task)
             if written_count == WRITTEN_COUNT:
                 self._last = key_of(task)
@@ -54,33 +59,33 @@ class Explainer:
 
     async def _explain(self, task: Task) -> bool:
         """Say why a task waits; whether that was news."""
-        if task.holder in self._board.proxies.away:
+        if task.holder in self._state.proxies.away:
             if task.waiting_because == HOLDER_AWAY:
                 return False
             await self._say_holder_is_away(task)
             return True
-        now = self._ledger.now()
+        now = read(self._clock)
         if self._has_lost_patience(task, now):
-            await self._ledger.change(task.id, gone_beyond)
+            await self._tasks.change(task.id, gone_beyond)
             return True
         because, word = (
-            self._board.reasons.why_waiting(task, now.instant),
-            self._board.supply.word(task.id, now.instant),
+            self._state.reasons.why_waiting(task, now.instant),
+            self._state.supply.word(task.id, now.instant),
         )
         if (
             self._is_about_to_begin(task, because, now.instant)
             or waiting_because(task, because, now.wall_ms, word) == task
         ):
             return False
-        await self._ledger.change(task.id, lambda known: waiting_because(known, because, now.wall_ms, word))
+        await self._tasks.change(task.id, lambda known: waiting_because(known, because, now.wall_ms, word))
         return True
 
     def _has_lost_patience(self, task: Task, now: Now) -> bool:
         """Whether a sub-model has waited for as long as it counts as running. One that was tried is under way somehow."""
         if (
-            task.id not in self._board.submodels.counted
+            task.id not in self._state.submodels.counted
             or task.attempts
-            or self._board.supply.helps((task.id,), now.instant)
+            or self._state.supply.helps((task.id,), now.instant)
         ):
             return False
         longest_s = patience_s(task)
@@ -88,16 +93,17 @@ class Explainer:
 
     def _is_about_to_begin(self, task: Task, because: str, now: Instant) -> bool:
         """Whether it waits only because its holder is just about to ask."""
-        return because != HOLDER_BUSY and self._board.index.not_before.get(task.id, now) <= now and self._has_slot(task)
+        return because != HOLDER_BUSY and self._index.not_before.get(task.id, now) <= now and self._has_slot(task)
 
     def _has_slot(self, task: Task) -> bool:
-        held_back = self._board.foresight.why_held(task.id) is not None or not self._board.quota.left_count(task.owner)
-        return not held_back and self._board.nodes.has_room and self._board.nodes.free_for(need_of(task)) is not None
+        held_back = self._state.foresight.why_held(task.id) is not None or not self._state.quota.left_count(task.owner)
+        return not held_back and self._nodes.has_room and self._nodes.free_for(need_of(task)) is not None
 
     async def _say_holder_is_away(self, task: Task) -> None:
         """Tell whose photos lie with a proxy that does not answer what its task waits for."""
-        line, now_ms = await line_about(self._bus, task), self._ledger.now_ms()
-        record = await self._ledger.change(task.id, lambda now: waiting_for_holder(now, line, now_ms))
+        url, proxies = await announced_at(self._bus, task.id), await known_proxies(self._bus)
+        line, now_ms = holder_away(task.holder, url, proxies), self._clock.wall_ms()
+        record = await self._tasks.change(task.id, lambda now: waiting_for_holder(now, line, now_ms))
         if record.task.state is TaskState.WAITING:
             log.warning("task waits for its proxy", task=task.id, holder=task.holder, told=line)
 
@@ -109,16 +115,20 @@ SILENCE_S: Final = 15.0
 class Hopeless:
     """Looks after tasks that were refused."""
 
-    def __init__(self, ledger: Ledger, voice: Voice, silence_s: float = SILENCE_S) -> None:
-        self._ledger = ledger
-        self._board = ledger.board
+    def __init__(self, state: ClusterState, records: Records, voice: Voice, silence_s: float = SILENCE_S) -> None:
+        self._tasks = records.tasks
+        self._index = records.index
+        self._nodes = records.registry
+        self._clock = records.clock
+        self._signals = records.signals
+        self._state = state
         self._voice = voice
         self._silence_s = silence_s
         self._refused: dict[TaskId, Instant | None] = {}
         """Since when each has had no prospect but an autoscaler that is silent; None: it has one."""
-        for task in ledger.board.index.tasks.values():
+        for task in self._index.tasks.values():
             self._noticed(None, task)
-        ledger.noticed.append(self._noticed)
+        self._signals.task_listeners.append(self._noticed)
 
     def __repr__(self) -> str:
         """Show how many."""
@@ -127,13 +137,13 @@ class Hopeless:
     async def check(self) -> None:
         """End those that have no prospect any more."""
         for task_id in list(self._refused):
-            task = self._board.index.tasks.get(task_id)
+            task = self._index.tasks.get(task_id)
             if task is not None and self._is_over(task):
                 await self._end(task)
 
     def _is_over(self, task: Task) -> bool:
-        now, nodes = self._ledger.instant(), self._board.nodes.listed()
-        rental = self._board.supply.rental(task.id, now)
+        now, nodes = self._clock.instant(), self._nodes.listed()
+        rental = self._state.supply.rental(task.id, now)
         if has_prospect(task, nodes, rental):
             self._refused[task.id] = None
             return False
@@ -142,12 +152,12 @@ class Hopeless:
         return rental is not Rental.SILENT or now - since >= self._silence_s
 
     async def _end(self, task: Task) -> None:
-        reason, now_ms = why_hopeless(task, self._board.nodes.listed()), self._ledger.now_ms()
+        reason, now_ms = why_hopeless(task, self._nodes.listed()), self._clock.wall_ms()
 
         def decide(now: Task) -> Task:
             return abandoned(now, reason, now_ms) if was_refused(now) else now
 
-        record = await self._ledger.change(task.id, decide)
+        record = await self._tasks.change(task.id, decide)
         if record.task.state is TaskState.FAILED:
             log.warning("no node takes a task", task=task.id, reason=reason)
             await self._voice.of_end(record.task, reason)

@@ -14,15 +14,15 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import Instant
 from libs.common.errors import BusFailed
 from libs.common.messages import TaskSummary
-from libs.common.model import Ended, NodeId, Owner, Task, TaskId, TaskState
+from libs.common.model import Ended, LastKnown, NodeId, Owner, Task, TaskId, TaskState
 from libs.common.patience import Slices
 from libs.common.ports import Bucket
-from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.records.core import Key, key_of
-from services.scheduler.records.ports import EndedIndex, row_of
+from services.scheduler.records.core import Key, TaskIndex
+from services.scheduler.records.ports import EndedIndex, EndedRow, row_of
+from services.scheduler.registry.node_state import NodeState
+from services.scheduler.registry.nodes import Registry
 
 log = structlog.get_logger()
 
@@ -33,15 +33,21 @@ LOADED_WITHIN_S: Final = 4.0
 
 
 class Archive:
-    """Ended tasks. All writes of one task come from the ledger, under the task's lock."""
+    """Ended tasks. All writes of one task come from the task store, under the task's lock."""
 
     def __init__(
-        self, ended: Bucket[Ended], index: EndedIndex, board: ClusterState, instant: Callable[[], Instant]
+        self,
+        ended: Bucket[Ended],
+        index: EndedIndex,
+        tasks: TaskIndex,
+        nodes: Registry,
+        learn: Callable[[Task], None],
     ) -> None:
         self._ended = ended
         self._index = index
-        self._board = board
-        self._instant = instant
+        self._tasks = tasks
+        self._nodes = nodes
+        self._learn_from = learn
         self._loaded = asyncio.Event()
         self._written: set[TaskId] = set()
         """Put or deleted while the index is being loaded: what the load says of them may be old."""
@@ -69,7 +75,7 @@ class Archive:
 
     def take_in(self, task: Task) -> None:
         """Take a task into the index: it has left the active ones."""
-        self._index.add([row_of(task, task_summary(self._board, task, self._instant()))])
+        self._index.add([self._row(task)])
 
     async def drop(self, task: TaskId) -> None:
         """Delete a task's record, if there may be one. Raises BusFailed."""
@@ -98,7 +104,7 @@ class Archive:
             for first in range(0, len(page), ROWS_COUNT):
                 await slices.turn()
                 tasks = [entry.value.task for entry in page[first : first + ROWS_COUNT]]
-                stale.extend(task.id for task in tasks if task.id in self._board.index.tasks)
+                stale.extend(task.id for task in tasks if task.id in self._tasks.tasks)
                 self._learn(tasks)
         self._loaded.set()
         self._written.clear()
@@ -107,12 +113,15 @@ class Archive:
 
     def _learn(self, tasks: Sequence[Task]) -> None:
         """Take tasks into the index; one that is active, or has been written since it was read, stays out."""
-        now = self._instant()
-        kept = [task for task in tasks if task.id not in self._board.index.tasks and task.id not in self._written]
-        self._index.add([row_of(task, task_summary(self._board, task, now)) for task in kept])
+        kept = [task for task in tasks if task.id not in self._tasks.tasks and task.id not in self._written]
+        self._index.add([self._row(task) for task in kept])
         for task in kept:
             if task.state is TaskState.COMPLETED:
-                self._board.foresight.learn(task)
+                self._learn_from(task)
+
+    def _row(self, task: Task) -> EndedRow:
+        last = task.attempt
+        return row_of(task, task_summary(task, task.known, self._nodes.get(last.node) if last else None))
 
     async def until_loaded(self) -> None:
         """Wait until the index knows all of them. Raises BusFailed when that takes too long."""
@@ -149,11 +158,16 @@ SHOWN_LENGTH: Final = 300
 """Longest text of a task in a list; a page of them has to fit a message."""
 
 
-def task_summary(board: ClusterState, task: Task, now: Instant) -> TaskSummary:
-    """Show a task in a list."""
-    last, known = task.attempt, board.index.observed.get(task.id, task.known)
-    node = board.nodes.get(last.node) if last else None
-    waits = task.state is TaskState.WAITING
+def task_summary(
+    task: Task,
+    known: LastKnown | None,
+    node: NodeState | None,
+    *,
+    position: int | None = None,
+    because: str | None = None,
+) -> TaskSummary:
+    """Show a task in a list. `because`: why it waits, if it does."""
+    last = task.attempt
     return TaskSummary(
         id=task.id,
         name=task.name[:SHOWN_LENGTH],
@@ -166,8 +180,8 @@ def task_summary(board: ClusterState, task: Task, now: Instant) -> TaskSummary:
         node=last.node if last else None,
         node_name=node.record.name if node else "",
         attempts_count=len(task.attempts),
-        position=board.index.waiting.position(key_of(task)) if waits else None,
-        reason=board.reasons.why_waiting(task, now) if waits else task.error[:SHOWN_LENGTH],
+        position=position,
+        reason=task.error[:SHOWN_LENGTH] if because is None else because,
         has_owner=bool(task.owner),
         seen_at_ms=known.seen_at_ms if known else None,
     )

@@ -1,26 +1,177 @@
-"""What a scheduler still knows when the store is lost under it: its nodes, with their tokens, and its active tasks.
+"""How the records are read when a term begins, how what is in memory stays no older than they are, and what a term leaves to the next.
 
-The lease is lost with the store, so the term ends. The next one, seconds later in the same process, finds another incarnation and writes what
-the last one knew, as far as it is missing and no tombstone speaks against it. What is older than a minute is no longer believed:
-another scheduler may have led in between.
+Others write too: a predecessor whose last writes were on their way, an operator, an older version. Our own writes come by as well, and are
+known already.
+
+When the store is lost under a scheduler, the lease is lost with it, so the term ends. The next one, seconds later in the same process, finds
+another incarnation and writes what the last one knew (`LastTerm`): nodes with their tokens, and active tasks, as far as they are missing and no
+tombstone speaks against them. What is older than a minute is no longer believed: another scheduler may have led in between.
 """
 
+import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
-from libs.common.clocks import Instant
-from libs.common.errors import Conflict
-from libs.common.model import IncarnationId, Node, Task
-from services.scheduler.records.handlers.task_store import Ledger
+from libs.common.clocks import Clock, Instant, read
+from libs.common.errors import BusFailed, Conflict, Unreadable
+from libs.common.loops import Start
+from libs.common.messages import ENDED, NODES, TASKS, TOMBSTONES
+from libs.common.model import IncarnationId, Node, Task, TaskId
+from libs.common.patience import Slices
+from libs.common.ports import Bus
+from services.scheduler.events import Signals
+from services.scheduler.leadership import Leadership, repeated
+from services.scheduler.records.core import TaskIndex, key_of
+from services.scheduler.records.handlers.archive import Archive
+from services.scheduler.records.handlers.node_store import NodeStore
+from services.scheduler.records.handlers.task_store import TaskStore
+from services.scheduler.records.ports import EndedIndex
+from services.scheduler.registry.nodes import Registry
 
 log = structlog.get_logger()
 
 BELIEVED_S: Final = 60.0
 
 
-class Memory:
+@dataclass(frozen=True)
+class Records:
+    """What the stories are given of the records, and the clock by which they are written."""
+
+    tasks: TaskStore
+    nodes: NodeStore
+    sync: "RecordSync"
+    archive: Archive
+    index: TaskIndex
+    registry: Registry
+    clock: Clock
+    leadership: Leadership
+    signals: Signals
+
+
+async def open_records(  # noqa: PLR0913, PLR0917 the world, and what is kept of it
+    bus: Bus,
+    index: TaskIndex,
+    registry: Registry,
+    ended: EndedIndex,
+    clock: Clock,
+    leadership: Leadership,
+    learn: Callable[[Task], None],
+) -> Records:
+    """Read what is active, oldest first, letting others have their turn. What is in no record (liveness, reservations) begins anew.
+
+    `learn` is told of each completed task that is found in the archive.
+    """
+    signals = Signals()
+    archive = Archive(await bus.bucket(ENDED), ended, index, registry, learn)
+    buckets = await bus.bucket(TASKS), await bus.bucket(TOMBSTONES)
+    tasks = TaskStore(index, *buckets, archive, clock, leadership, signals)
+    nodes = NodeStore(registry, index, await bus.bucket(NODES), archive, clock, leadership, signals)
+    sync = RecordSync(tasks, nodes)
+    await sync.read_all()
+    return Records(tasks, nodes, sync, archive, index, registry, clock, leadership, signals)
+
+
+class RecordSync:
+    """Keeps what is in memory no older than the records, and the records as this version writes them."""
+
+    def __init__(self, tasks: TaskStore, nodes: NodeStore) -> None:
+        self.outdated: list[TaskId] = []
+        """Tasks whose records are as an older version wrote them."""
+        self._tasks = tasks
+        self._nodes = nodes
+        self._index = tasks.index
+
+    def __repr__(self) -> str:
+        """Show what is still to be done."""
+        return f"RecordSync(outdated={len(self.outdated)} doubtful={len(self._tasks.doubtful)})"
+
+    def loops(self) -> dict[str, Start]:
+        """Name everything that goes on by itself."""
+        return {"follow others": self.follow_others, "settle doubts": repeated(self.settle_doubts, "settle doubts")}
+
+    async def read_all(self) -> None:
+        """Read all nodes and active tasks. Raises BusFailed."""
+        nodes = (await self._nodes.records.load()).values()
+        for node in sorted(nodes, key=lambda entry: (entry.value.added_at_ms, entry.value.id)):
+            self._nodes.read(node.value, node.revision)
+        slices = Slices()
+        tasks = await self._tasks.records.load()
+        self._tasks.unreadable.update(map(TaskId, tasks.unreadable))
+        for entry in sorted(tasks.values(), key=lambda entry: key_of(entry.value)):
+            self._index.put(entry.value, entry.revision, read(self._tasks.clock))
+            if self._index.tasks[entry.value.id] != entry.value:
+                self.outdated.append(entry.value.id)
+            await slices.turn()
+        log.info("records read", nodes=len(nodes), tasks=len(self._index.tasks), waiting=len(self._index.waiting))
+        self._tasks.signals.capacity_freed.set()
+        self._tasks.signals.changed.set()
+
+    async def is_current(self, task: TaskId, revision: int) -> bool:
+        """Whether a record is still at a revision. Others may see a write before we have its answer. Raises BusFailed."""
+        if self._tasks.is_being_written(task) and (entry := await self._tasks.records.get(task)) is not None:
+            return entry.revision == revision
+        if task in self._index.tasks:
+            return self._index.revisions[task] == revision
+        ended = await self._tasks.archive.find(task)
+        return ended is not None and ended.revision == revision
+
+    async def settle(self, task: TaskId) -> None:
+        """Wait until what is in memory is no older than what others may have seen. Raises BusFailed."""
+        if self._tasks.is_being_written(task):
+            entry = await self._tasks.records.get(task)
+            if entry is not None and entry.revision > self._index.revisions.get(task, 0):
+                self._tasks.apply(self._index.tasks.get(task), entry.value, entry.revision)
+
+    async def settle_doubts(self) -> None:
+        """Read again what was written without an answer."""
+        for task in list(self._tasks.doubtful):
+            async with self._tasks.holding(task):
+                with contextlib.suppress(Unreadable):
+                    await self._tasks.read_again(task)
+        for task in list(self._tasks.twice):
+            await self._tasks.drop_twin(task)
+
+    async def renew(self, task: TaskId) -> None:
+        """Write an active task's record as this version does; nothing else changes. Raises BusFailed."""
+        async with self._tasks.holding(task):
+            known = self._index.tasks.get(task)
+            if known is None:
+                return
+            self._tasks.leadership.require()
+            try:
+                revision = await self._tasks.records.update(task, known, self._index.revisions[task])
+            except Conflict:
+                await self._tasks.read_again(task)
+            except BusFailed:
+                self._tasks.doubtful.add(task)
+                raise
+            else:
+                self._index.rewritten(task, revision)
+
+    async def forget_deleted(self) -> int:
+        """Remove what deletions by older versions have left for ever; how many there were. Raises BusFailed."""
+        return await self._tasks.records.forget_deleted() + await self._nodes.records.forget_deleted()
+
+    async def follow_others(self) -> None:
+        """Take in what somebody else has written, for ever. Our own writes come by here too, and are known already."""
+        async with self._tasks.records.watch_revisions() as changes:
+            async for seen in changes:
+                task = TaskId(seen.key)
+                is_news = task in self._index.tasks or not seen.gone
+                if is_news and seen.revision > self._index.revisions.get(task, 0):
+                    await self._look_again(task, seen.revision)
+
+    async def _look_again(self, task: TaskId, revision: int) -> None:
+        async with self._tasks.holding(task):
+            if revision > self._index.revisions.get(task, 0):
+                with contextlib.suppress(Unreadable):
+                    await self._tasks.read_again(task)
+
+
+class LastTerm:
     """What the last term of this process knew."""
 
     def __init__(self) -> None:
@@ -31,22 +182,22 @@ class Memory:
 
     def __repr__(self) -> str:
         """Show how much."""
-        return f"Memory(nodes={len(self._nodes)} tasks={len(self._tasks)})"
+        return f"LastTerm(nodes={len(self._nodes)} tasks={len(self._tasks)})"
 
-    def keep(self, incarnation: IncarnationId, ledger: Ledger) -> None:
+    def keep(self, incarnation: IncarnationId, records: Records) -> None:
         """Remember what a term knew that is over."""
         self._incarnation = incarnation
-        self._nodes = tuple(node.record for node in ledger.board.nodes)
-        self._tasks = tuple(ledger.board.index.tasks.values())
-        self._until = ledger.instant() + BELIEVED_S
+        self._nodes = tuple(node.record for node in records.registry)
+        self._tasks = tuple(records.index.tasks.values())
+        self._until = records.clock.instant() + BELIEVED_S
 
-    async def give_back(self, incarnation: IncarnationId, ledger: Ledger) -> None:
+    async def give_back(self, incarnation: IncarnationId, records: Records) -> None:
         """Write what is missing into a store that began anew. Raises BusFailed."""
-        if self._is_of_use(incarnation, ledger.instant()):
-            missing = [node for node in self._nodes if ledger.board.nodes.get(node.id) is None]
+        if self._is_of_use(incarnation, records.clock.instant()):
+            missing = [node for node in self._nodes if records.registry.get(node.id) is None]
             for node in missing:
-                await ledger.write_node(node.id, kept(node))
-            count = sum([await written(ledger, task) for task in self._tasks])
+                await records.nodes.write(node.id, kept(node))
+            count = sum([await written(records.tasks, task) for task in self._tasks])
             log.error("records were lost, and are written again from memory", nodes=len(missing), tasks=count)
         self._nodes, self._tasks, self._until = (), (), None
 
@@ -59,13 +210,13 @@ def kept(node: Node) -> Callable[[Node | None], Node]:
     return lambda known: known or node
 
 
-async def written(ledger: Ledger, task: Task) -> bool:
+async def written(tasks: TaskStore, task: Task) -> bool:
     """Write a task that nobody knows and nobody has removed; whether that was so. Raises BusFailed."""
-    async with ledger.holding(task.id):
-        if await ledger.lookup(task.id) is not None or await ledger.tombstone(task.id) is not None:
+    async with tasks.holding(task.id):
+        if await tasks.lookup(task.id) is not None or await tasks.tombstone(task.id) is not None:
             return False
         try:
-            await ledger.create(task)
+            await tasks.create(task)
         except Conflict:
             return False
         return True

@@ -9,24 +9,26 @@ a node still has it under its own id, it is found there. Else it fails.
 """
 
 import asyncio
-from collections.abc import Mapping
 from typing import Final
 
 import structlog
 
-from libs.common.clocks import InstantCache, WallMs, seen_s
+from libs.common.clocks import InstantCache, WallMs, read, seen_s
 from libs.common.errors import ClusterError, Refused
-from libs.common.messages import PROXIES, UPLOADS, AttemptStage, KnownAttempt, ReportInputsLost, TaskRecord
-from libs.common.model import InstanceId, Node, NodeTaskId, Proxy, Task, TaskId, TaskState
+from libs.common.messages import AttemptStage, KnownAttempt, ReportInputsLost, TaskRecord
+from libs.common.model import Node, NodeTaskId, Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.scheduler.events import Voice
 from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.records.handlers.node_store import announced_at, known_proxies
+from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
+from services.scheduler.registry.proxies import holder_gone
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.task_life.life import abandoned, without_inputs
 from services.scheduler.task_life.transitions import HOLDER_AWAY
 from services.scheduler.tasks.core.submission import with_known
+from services.scheduler.tasks.ports import TaskQueue
 
 log = structlog.get_logger()
 
@@ -34,30 +36,25 @@ HOUR_S: Final = 3600.0
 NOT_THERE: Final = "its photos are not there any more: it was removed or completed after the backup that the cluster's records come from"
 
 
-async def line_about(bus: Bus, task: Task) -> str:
-    """Say for which proxy a task waits, and where its photos should be. Raises BusFailed."""
-    return holder_away(task.holder, await announced_at(bus, task.id), await known_proxies(bus))
-
-
-async def announced_at(bus: Bus, task: TaskId) -> str:
-    """Say where the upload of a task was announced; empty: nowhere."""
-    notice = await (await bus.bucket(UPLOADS)).get(task)
-    return notice.value.url if notice else ""
-
-
-async def known_proxies(bus: Bus) -> dict[InstanceId, Proxy]:
-    """List the proxies that have announced themselves."""
-    return {entry.value.instance: entry.value for entry in (await (await bus.bucket(PROXIES)).load()).values()}
-
-
 class Absences:
     """Ends tasks whose holder is gone for good."""
 
-    def __init__(self, ledger: Ledger, bus: Bus, api: NodeApi, voice: Voice, settings: SchedulerSettings) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 its collaborators
+        self,
+        records: Records,
+        bus: Bus,
+        api: NodeApi,
+        voice: Voice,
+        queue: TaskQueue,
+        settings: SchedulerSettings,
+    ) -> None:
+        self._queue = queue
         self._api = api
         self._timeout_s = settings.action_timeout_s
-        self._ledger = ledger
-        self._board = ledger.board
+        self._tasks = records.tasks
+        self._index = records.index
+        self._nodes = records.registry
+        self._clock = records.clock
         self._bus = bus
         self._voice = voice
         self._limit_h = settings.holder_gone_h
@@ -65,10 +62,8 @@ class Absences:
 
     async def check(self) -> None:
         """Fail what has been waiting for its holder for too long."""
-        now, limit_s = self._ledger.now(), self._limit_h * HOUR_S
-        waiting = [
-            task for task in map(self._board.index.tasks.get, self._board.index.waiting) if task and self._waits(task)
-        ]
+        now, limit_s = read(self._clock), self._limit_h * HOUR_S
+        waiting = [task for task in map(self._index.tasks.get, self._index.waiting) if task and self._waits(task)]
         self._since.keep({task.id for task in waiting})
         for task in waiting:
             since = self._since.since(task.id, task.holder_away_since_ms, now, limit_s - seen_s(limit_s))
@@ -76,24 +71,24 @@ class Absences:
                 await self._abandon(task)
 
     def _waits(self, task: Task) -> bool:
-        return bool(task.holder_away_since_ms) and task.holder in self._board.proxies.away
+        return bool(task.holder_away_since_ms) and self._queue.is_away(task.holder)
 
     # --- a holder without the photos ---------------------------------------------------------------------------------
 
     async def inputs_lost(self, asked: ReportInputsLost) -> TaskRecord:
         """Find a task on the nodes whose holder does not have its photos, or end it."""
-        known = (await self._ledger.find(asked.task)).task
+        known = (await self._tasks.find(asked.task)).task
         if known.holder != asked.holder:
             raise Refused(f"{asked.task} is held by another proxy")
         found = await self._where(known) if known.state is TaskState.WAITING else None
-        record = await self._ledger.change(asked.task, lambda task: self._without(task, found))
+        record = await self._tasks.change(asked.task, lambda task: self._without(task, found))
         if record.task.state is not known.state:
             log.warning("inputs of a task are lost", task=asked.task, found_on=found.node if found else None)
             await self._voice.of_end(record.task, NOT_THERE)
         return record
 
     def _without(self, task: Task, found: KnownAttempt | None) -> Task:
-        now_ms = self._ledger.now_ms()
+        now_ms = self._clock.wall_ms()
         if task.state is TaskState.RUNNING:
             return without_inputs(task, NOT_THERE, now_ms)
         if task.state is not TaskState.WAITING:
@@ -102,7 +97,7 @@ class Absences:
 
     async def _where(self, task: Task) -> KnownAttempt | None:
         """Ask all nodes that are there whether they have it under its own id."""
-        asked = [node for node in self._board.nodes.listed() if node.online]
+        asked = [node for node in self._nodes.listed() if node.online]
         looks = await asyncio.gather(*(self._has(node, task) for node in asked))
         return next((look for look in looks if look), None)
 
@@ -113,19 +108,19 @@ class Absences:
             look = None if tried else await self._api.look(node.record, node_task, None, self._timeout_s)
         except ClusterError:
             return None
-        return known_on(node.record, node_task, self._ledger.now_ms()) if look else None
+        return known_on(node.record, node_task, self._clock.wall_ms()) if look else None
 
     # --- holders that are gone ---------------------------------------------------------------------------------------
 
     async def _abandon(self, task: Task) -> None:
         url, proxies = await announced_at(self._bus, task.id), await known_proxies(self._bus)
-        reason, now_ms = holder_gone(task.holder, url, proxies, self._limit_h), self._ledger.now_ms()
+        reason, now_ms = holder_gone(task.holder, url, proxies, self._limit_h), self._clock.wall_ms()
 
         def decide(now: Task) -> Task:
             still = now.state is TaskState.WAITING and now.waiting_because == HOLDER_AWAY
             return abandoned(now, reason, now_ms) if still else now
 
-        record = await self._ledger.change(task.id, decide)
+        record = await self._tasks.change(task.id, decide)
         log.error("photos of a task are lost", task=task.id, holder=task.holder, reason=reason)
         await self._voice.of_end(record.task, reason)
 
@@ -143,34 +138,3 @@ def known_on(node: Node, node_task: NodeTaskId, now_ms: WallMs) -> KnownAttempt:
         running_at_ms=now_ms,
         machine=node.machine,
     )
-
-
-Proxies = Mapping[InstanceId, Proxy]
-
-
-def holder_away(holder: InstanceId, url: str, proxies: Proxies) -> str:
-    """Say for whom a task waits. `url`: where its upload was announced, if anywhere."""
-    known = proxies.get(holder)
-    address = known.url if known else url
-    line = f"Waiting for proxy {address or holder}, which holds the photos and does not answer"
-    if known:
-        line += f" (they lie in {known.spool} on {known.host})"
-    if address and any(is_instead(other, holder, address, known) for other in proxies.values()):
-        line += "; the proxy that runs there now does not have them"
-    return line
-
-
-def is_instead(other: Proxy, holder: InstanceId, address: str, known: Proxy | None) -> bool:
-    """Whether another proxy was started later at the same address."""
-    later = known is None or other.started_at_ms > known.started_at_ms
-    return other.instance != holder and other.url == address and later
-
-
-def holder_gone(holder: InstanceId, url: str, proxies: Proxies, hours: float) -> str:
-    """Say why a task fails whose holder has not come back."""
-    known = proxies.get(holder)
-    if known:
-        where = f"they lay in {known.spool} on {known.host} (proxy {known.url})"
-    else:
-        where = f"they lay with proxy {url or holder}"
-    return f"Its photos are lost: {where}, which has not come back for {hours:g} h. Please create the task again."

@@ -15,7 +15,7 @@ from libs.common.messages import TASK_FINISHED, TASK_REMOVED, TASK_RESTARTED, Do
 from libs.common.model import Attempt, Cleanup, OptionValue, StatusCode, Task, TaskId, TaskState
 from services.scheduler.events import Voice
 from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.task_life.life import canceled, removed, restarted, started_over
@@ -36,15 +36,17 @@ class ActionHandlers:
 
     def __init__(  # noqa: PLR0913, PLR0917 its collaborators
         self,
-        ledger: Ledger,
+        records: Records,
         cleaner: Cleaner,
         consoles: Consoles,
         api: NodeApi,
         voice: Voice,
         settings: SchedulerSettings,
     ) -> None:
-        self._ledger = ledger
-        self._board = ledger.board
+        self._tasks = records.tasks
+        self._index = records.index
+        self._nodes = records.registry
+        self._clock = records.clock
         self._cleaner = cleaner
         self._consoles = consoles
         self._api = api
@@ -54,29 +56,29 @@ class ActionHandlers:
 
     async def find(self, asked: TaskRef | RestartTask) -> Task:
         """Find a task for whoever asks. Raises NotFound for another owner's, too."""
-        return (await self._ledger.find(asked.task, asked.owner)).task
+        return (await self._tasks.find(asked.task, asked.owner)).task
 
     # --- cancel ----------------------------------------------------------------------------------------------------
 
     async def cancel(self, asked: TaskRef) -> TaskRecord:
         """End a task. One that has ended is canceled too, as on NodeODM; one that was canceled stays as it is, and that is a success."""
-        async with self._ledger.holding(asked.task):
-            found = await self._ledger.find(asked.task, asked.owner)
+        async with self._tasks.holding(asked.task):
+            found = await self._tasks.find(asked.task, asked.owner)
             if found.task.state is TaskState.CANCELED:
                 return found
             if found.task.state.ended:
                 return await self._cancel_ended(found.task)
             cleanup = await self._stop(found.task)
             kept = cleanup is Cleanup.NONE and await self._keep_console(await self.find(asked))
-            kept = kept or await self._consoles.keep_seen(asked.task, self._board.index.observed.get(asked.task))
-            record = await self._ledger.write(asked.task, lambda task: self._canceled(task, cleanup, kept=kept))
+            kept = kept or await self._consoles.keep_seen(asked.task, self._index.observed.get(asked.task))
+            record = await self._tasks.write(asked.task, lambda task: self._canceled(task, cleanup, kept=kept))
         await self._voice.of_task(TASK_FINISHED, record.task, reason="canceled")
         return record
 
     async def _cancel_ended(self, task: Task) -> TaskRecord:
         """Note it. Its node has nothing to stop, and keeps the results: they are there to be fetched, and to be restarted from."""
-        record = await self._ledger.write(
-            task.id, lambda now: canceled(now, Cleanup.NONE, self._ledger.now_ms()) if now.state is task.state else now
+        record = await self._tasks.write(
+            task.id, lambda now: canceled(now, Cleanup.NONE, self._clock.wall_ms()) if now.state is task.state else now
         )
         log.info("task canceled after its end", task=task.id, was=str(task.state))
         return record
@@ -84,11 +86,11 @@ class ActionHandlers:
     def _canceled(self, task: Task, cleanup: Cleanup, *, kept: bool) -> Task:
         if task.state.ended:
             return task
-        return with_console(canceled(self._board.index.final(task), cleanup, self._ledger.now_ms()), kept=kept)
+        return with_console(canceled(self._index.final(task), cleanup, self._clock.wall_ms()), kept=kept)
 
     async def _keep_console(self, task: Task) -> bool:
         """Keep what a running task has written; its node has just answered."""
-        node = self._board.nodes.get(task.attempts[-1].node) if task.state is TaskState.RUNNING else None
+        node = self._nodes.get(task.attempts[-1].node) if task.state is TaskState.RUNNING else None
         return node is not None and await self._consoles.keep(task.id, node.record, task.attempts[-1].node_task_id)
 
     async def _stop(self, task: Task) -> Cleanup:
@@ -98,7 +100,7 @@ class ActionHandlers:
         attempt = task.attempts[-1]
         if task.state is TaskState.FORWARDING:
             return Cleanup.REMOVE
-        node = self._board.nodes.get(attempt.node)
+        node = self._nodes.get(attempt.node)
         if node is None or not node.online:
             return Cleanup.CANCEL
         return Cleanup.NONE if await self._told_to_stop(task.id, attempt, node) else Cleanup.CANCEL
@@ -115,19 +117,19 @@ class ActionHandlers:
 
     async def remove(self, asked: TaskRef) -> Done:
         """Hide a task at once; its record goes when its nodes have been told."""
-        async with self._ledger.holding(asked.task):
+        async with self._tasks.holding(asked.task):
             await self.find(asked)
-            record = await self._ledger.write(asked.task, self._removed)
+            record = await self._tasks.write(asked.task, self._removed)
             await self._clean_now(record.task)
         await self._voice.of_task(TASK_REMOVED, record.task)
         return Done()
 
     def _removed(self, task: Task) -> Task:
-        return task if task.removed else removed(task, self._ledger.now_ms())
+        return task if task.removed else removed(task, self._clock.wall_ms())
 
     async def _clean_now(self, task: Task) -> None:
         for node_id in {attempt.node for attempt in task.attempts if attempt.cleanup is not Cleanup.NONE}:
-            node = self._board.nodes.get(node_id)
+            node = self._nodes.get(node_id)
             if node is None or node.online:
                 await self._cleaner.clean(task.id, node_id)
         await self._cleaner.forget_if_done(task.id)
@@ -136,13 +138,13 @@ class ActionHandlers:
 
     async def restart(self, asked: RestartTask) -> TaskRecord:
         """Run an ended task again on its node; from its inputs when that is gone and they are kept."""
-        async with self._ledger.holding(asked.task):
+        async with self._tasks.holding(asked.task):
             task = await self.find(asked)
             if not task.state.ended:
                 raise Refused(CANNOT_RESTART)
             again = restarted if await self._started_again(task, asked) else self._over_again(task)
-            now_ms = self._ledger.now_ms()
-            record = await self._ledger.write(
+            now_ms = self._clock.wall_ms()
+            record = await self._tasks.write(
                 task.id, lambda now: again(now, asked.options, now_ms) if now.state.ended else now
             )
         await self._voice.of_task(TASK_RESTARTED, record.task)
@@ -151,7 +153,7 @@ class ActionHandlers:
     async def _started_again(self, task: Task, asked: RestartTask) -> bool:
         """Start it again on its node; False when that is gone, or does not know it."""
         attempt = task.attempt
-        node = self._board.nodes.get(attempt.node) if attempt else None
+        node = self._nodes.get(attempt.node) if attempt else None
         if attempt is None or attempt.running_at_ms is None or node is None:
             return False
         if not node.online and task.inputs_kept:
@@ -167,7 +169,7 @@ class ActionHandlers:
 
     def _check_given_up(self, attempt: Attempt, node: NodeState) -> None:
         """Refuse while the node may still be working on it, unheard."""
-        silent_s = self._ledger.instant() - node.seen_at
+        silent_s = self._clock.instant() - node.seen_at
         if attempt.cleanup is Cleanup.CANCEL and silent_s <= self._grace_s:
             raise NodeFailed(f"{node.record.name} has not confirmed that the task is canceled; please try again later")
 

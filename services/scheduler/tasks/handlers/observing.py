@@ -27,9 +27,9 @@ from libs.common.errors import BusFailed, ClusterError
 from libs.common.messages import CONSOLES, OBSERVATIONS
 from libs.common.model import LastKnown, Node, NodeTaskId, Observation, Task, TaskId, TaskState
 from libs.common.ports import Bucket, Bus, Objects
-from services.scheduler.leadership import Office
+from services.scheduler.leadership import Leadership
 from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.tasks.core.observation import KeptConsole, is_due, packed, shortened, tail_of, unpacked
 
@@ -44,22 +44,23 @@ LINGER_S: Final = 60.0
 class Observer:
     """Keeps what was seen."""
 
-    def __init__(self, ledger: Ledger, bucket: Bucket[Observation]) -> None:
-        self._ledger = ledger
-        self._board = ledger.board
+    def __init__(self, records: Records, bucket: Bucket[Observation]) -> None:
+        self._index = records.index
+        self._clock = records.clock
+        self._signals = records.signals
         self._bucket = bucket
         self._written: dict[TaskId, tuple[LastKnown, Instant]] = {}
         self._over: Rota[TaskId] = Rota()
-        ledger.noticed.append(self._noticed)
+        self._signals.task_listeners.append(self._noticed)
 
     def __repr__(self) -> str:
         """Show how many tasks are observed."""
-        return f"Observer({len(self._board.index.observed)})"
+        return f"Observer({len(self._index.observed)})"
 
     @classmethod
-    async def open(cls, bus: Bus, ledger: Ledger) -> "Observer":
+    async def open(cls, bus: Bus, records: Records) -> "Observer":
         """Read what was seen last of the tasks that run, if it is there. What is of an earlier run goes. Raises BusFailed."""
-        observer = cls(ledger, await bus.bucket(OBSERVATIONS))
+        observer = cls(records, await bus.bucket(OBSERVATIONS))
         try:
             async with asyncio.timeout(READ_S):
                 found = await observer._bucket.load()
@@ -71,17 +72,17 @@ class Observer:
         return observer
 
     def _remember(self, task_id: TaskId, seen: Observation) -> None:
-        task = self._board.index.tasks.get(task_id)
-        shown = self._board.index.shown(task).with_seen(seen) if task else None
+        task = self._index.tasks.get(task_id)
+        shown = self._index.shown(task).with_seen(seen) if task else None
         if shown is not None and shown.known is seen.known:
-            self._board.index.observe(task_id, seen.known)
+            self._index.observe(task_id, seen.known)
         elif task is None or task.state is not TaskState.RUNNING:
-            self._over.set(task_id, self._ledger.instant() + LINGER_S)
+            self._over.set(task_id, self._clock.instant() + LINGER_S)
 
     async def note(self, task: Task, known: LastKnown) -> None:
         """Take in what was seen of a running task, and write it if that is due."""
-        self._board.index.observe(task.id, known)
-        now = self._ledger.instant()
+        self._index.observe(task.id, known)
+        now = self._clock.instant()
         written, at = self._written.get(task.id, (None, now))
         if not is_due(written, known, now - at):
             return
@@ -94,7 +95,7 @@ class Observer:
     async def forget_over(self) -> None:
         """Delete what was seen of runs that are over; what cannot be deleted goes by itself, some days later."""
         try:
-            for task in self._over.take_due(self._ledger.instant()):
+            for task in self._over.take_due(self._clock.instant()):
                 await self._bucket.delete(task)
         except BusFailed as error:
             log.debug("observations not deleted", error=error.message)
@@ -104,7 +105,7 @@ class Observer:
             self._over.discard(after.id)
         elif before is not None and before.state is TaskState.RUNNING:
             self._written.pop(before.id, None)
-            self._over.set(before.id, self._ledger.instant() + LINGER_S)
+            self._over.set(before.id, self._clock.instant() + LINGER_S)
 
 
 def observation_of(task: Task, known: LastKnown) -> Observation:
@@ -121,18 +122,18 @@ REMEMBERED_COUNT: Final = 16
 class Consoles:
     """Keeps and reads consoles."""
 
-    def __init__(self, objects: Objects, api: NodeApi, office: Office, settings: SchedulerSettings) -> None:
+    def __init__(self, objects: Objects, api: NodeApi, leadership: Leadership, settings: SchedulerSettings) -> None:
         self._objects = objects
         self._api = api
-        self._office = office
+        self._leadership = leadership
         self._timeout_s = settings.console_timeout_s
         self._read: OrderedDict[tuple[TaskId, int | None], KeptConsole] = OrderedDict()
 
     @classmethod
-    async def open(cls, bus: Bus, api: NodeApi, office: Office, settings: SchedulerSettings) -> "Consoles":
+    async def open(cls, bus: Bus, api: NodeApi, leadership: Leadership, settings: SchedulerSettings) -> "Consoles":
         """Open the store."""
         objects = await bus.objects(CONSOLES, settings.task_retention_h * 3600)
-        return cls(objects, api, office, settings)
+        return cls(objects, api, leadership, settings)
 
     async def keep(self, task: TaskId, node: Node, node_task: NodeTaskId) -> bool:
         """Fetch a console from its node and keep it; whether that worked, within its time."""
@@ -165,7 +166,7 @@ class Consoles:
 
     async def _put(self, task: TaskId, console: KeptConsole) -> int:
         content = await asyncio.to_thread(packed, console)
-        self._office.require()
+        self._leadership.require()
         await self._objects.put(task, content)
         return len(content)
 

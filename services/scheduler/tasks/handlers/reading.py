@@ -22,14 +22,15 @@ from libs.common.messages import (
     TasksConfirmed,
     TaskSummary,
 )
-from libs.common.model import Owner, Task, TaskId
+from libs.common.model import Owner, Task, TaskId, TaskState
 from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.records.core import Key, Ordered, key_of
 from services.scheduler.records.handlers.archive import task_summary
-from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.tasks.core.observation import assembled, is_on_node, kept_lines, node_line
 from services.scheduler.tasks.handlers.observing import Consoles
+from services.scheduler.tasks.ports import TaskQueue
 
 log = structlog.get_logger()
 
@@ -44,23 +45,29 @@ CONSOLE_BYTES: Final = 700_000
 class ReadHandlers:
     """Reads from memory; an ended task from the archive; only a console may need the node."""
 
-    def __init__(self, ledger: Ledger, api: NodeApi, consoles: Consoles, settings: SchedulerSettings) -> None:
+    def __init__(
+        self, records: Records, api: NodeApi, consoles: Consoles, queue: TaskQueue, settings: SchedulerSettings
+    ) -> None:
         self._consoles = consoles
-        self._ledger = ledger
-        self._archive = ledger.archive
-        self._board = ledger.board
+        self._queue = queue
+        self._tasks = records.tasks
+        self._sync = records.sync
+        self._archive = records.archive
+        self._index = records.index
+        self._nodes = records.registry
+        self._clock = records.clock
         self._api = api
         self._timeout_s = settings.action_timeout_s
 
     async def get(self, asked: TaskRef) -> TaskRecord:
         """Show one task."""
-        await self._ledger.settle(asked.task)
-        record = await self._ledger.find(asked.task, asked.owner)
-        return msgspec.structs.replace(record, task=self._board.index.shown(record.task))
+        await self._sync.settle(asked.task)
+        record = await self._tasks.find(asked.task, asked.owner)
+        return msgspec.structs.replace(record, task=self._index.shown(record.task))
 
     async def confirm(self, asked: ConfirmTasks) -> TasksConfirmed:
         """Say which of these records have changed since they were seen. Raises BusFailed when that cannot be said."""
-        current = [await self._ledger.is_current(seen.task, seen.revision) for seen in asked.seen]
+        current = [await self._sync.is_current(seen.task, seen.revision) for seen in asked.seen]
         return TasksConfirmed(
             outdated=tuple(seen.task for seen, same in zip(asked.seen, current, strict=True) if not same)
         )
@@ -78,16 +85,14 @@ class ReadHandlers:
         """Name an owner's tasks in the order of their commits. Raises BusFailed while the ended ones are being read."""
         await self._archive.until_loaded()
         after = self._place(asked.after)
-        active = (
-            key_of(task) for task in self._behind(self._board.index.of_owner.get(asked.owner), asked.owner, after)
-        )
+        active = (key_of(task) for task in self._behind(self._index.of_owner.get(asked.owner), asked.owner, after))
         ended = self._archive.ids(asked.owner, after, MOST_IDS_COUNT + 1)
         page = [task for _, task in islice(merge(active, ended), MOST_IDS_COUNT + 1)]
         return TaskIds(tasks=tuple(page[:MOST_IDS_COUNT]), more=len(page) > MOST_IDS_COUNT)
 
     async def read_console(self, asked: ReadConsole) -> Console:
         """Show the console: what was kept of an ended task, else the node's, else what was last seen of it."""
-        task = self._board.index.shown((await self._ledger.find(asked.task, asked.owner)).task)
+        task = self._index.shown((await self._tasks.find(asked.task, asked.owner)).task)
         from_line = node_line(task, asked.from_line)
         lines, count = await self._lines(task, from_line)
         return Console(lines=cut(assembled(task, asked.from_line, lines, count), from_end=asked.from_line < 0))
@@ -108,7 +113,7 @@ class ReadHandlers:
         attempt = task.attempt
         if attempt is None or not is_on_node(task):
             return ()
-        node = self._board.nodes.get(attempt.node)
+        node = self._nodes.get(attempt.node)
         if node is None or not node.online:
             return None
         try:
@@ -118,26 +123,33 @@ class ReadHandlers:
             return None
 
     def _active(self, asked: ListTasks, after: Key | None) -> Iterator[TaskSummary]:
-        now = self._ledger.instant()
         if asked.node is not None:
-            order = self._board.index.on_node.get(asked.node)
+            order = self._index.on_node.get(asked.node)
         elif asked.owner is not None:
-            order = self._board.index.of_owner.get(asked.owner)
+            order = self._index.of_owner.get(asked.owner)
         else:
-            order = self._board.index.all
+            order = self._index.all
         for task in self._behind(order, asked.owner, after):
-            yield task_summary(self._board, task, now)
+            yield self._summary(task)
+
+    def _summary(self, task: Task) -> TaskSummary:
+        last, known = task.attempt, self._index.observed.get(task.id, task.known)
+        node = self._nodes.get(last.node) if last else None
+        if task.state is not TaskState.WAITING:
+            return task_summary(task, known, node)
+        position, because = self._index.waiting.position(key_of(task)), self._queue.why_waiting(task)
+        return task_summary(task, known, node, position=position, because=because)
 
     def _behind(self, order: Ordered | None, owner: Owner | None, after: Key | None) -> Iterator[Task]:
         for task_id in order.behind(after) if order else ():
-            if (task := self._board.index.visible(task_id, owner)) is not None:
+            if (task := self._index.visible(task_id, owner)) is not None:
                 yield task
 
     def _place(self, after: TaskId | None) -> Key | None:
         """Find where a page begins."""
         if after is None:
             return None
-        task = self._board.index.tasks.get(after)
+        task = self._index.tasks.get(after)
         return key_of(task) if task else self._archive.key_of(after)
 
 

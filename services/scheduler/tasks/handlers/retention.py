@@ -19,14 +19,14 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import Instant, seen_s
+from libs.common.clocks import Instant, read, seen_s
 from libs.common.delay_queue import Rota
 from libs.common.errors import BusFailed, ClusterError
 from libs.common.lifecycle import Crew
 from libs.common.loops import beat
 from libs.common.model import Attempt, Cleanup, NodeId, NodeTaskId, Task, TaskId
 from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.task_life.attempts import SETTLED_S, is_settled, to_clean
@@ -43,17 +43,21 @@ SLICE_COUNT: Final = 200
 class Cleaner:
     """Brings nodes and records to the state that was decided."""
 
-    def __init__(self, ledger: Ledger, api: NodeApi, consoles: Consoles, settings: SchedulerSettings) -> None:
+    def __init__(self, records: Records, api: NodeApi, consoles: Consoles, settings: SchedulerSettings) -> None:
         self._consoles = consoles
-        self._ledger = ledger
-        self._board = ledger.board
+        self._tasks = records.tasks
+        self._node_store = records.nodes
+        self._archive = records.archive
+        self._index = records.index
+        self._nodes = records.registry
+        self._clock = records.clock
         self._api = api
         self._timeout_s = settings.action_timeout_s
         self._linger_s = settings.forward_silence_s
         self._lingering: dict[NodeTaskId, Instant] = {}
         """Since when each attempt is known to be over that its holder may still commit."""
         self._retention_s = settings.task_retention_h * 3600
-        self._began = ledger.now()
+        self._began = read(self._clock)
         self._remembered_s = settings.tombstones_d * DAY_S
         self._under_way: set[NodeId] = set()
 
@@ -61,8 +65,8 @@ class Cleaner:
 
     async def tell_nodes(self, crew: Crew) -> None:
         """Tell every node that can be reached what it has still to be told; each one by itself."""
-        for node_id, tasks in list(self._board.index.to_clean.items()):
-            node = self._board.nodes.get(node_id)
+        for node_id, tasks in list(self._index.to_clean.items()):
+            node = self._nodes.get(node_id)
             if tasks and (node is None or node.online) and node_id not in self._under_way:
                 self._under_way.add(node_id)
                 await crew.start(self._tell_node(node_id, list(tasks)), name=f"clean {node_id}")
@@ -70,7 +74,7 @@ class Cleaner:
     async def _tell_node(self, node: NodeId, tasks: list[TaskId]) -> None:
         try:
             for task in tasks:
-                async with self._ledger.holding(task):
+                async with self._tasks.holding(task):
                     await self.clean(task, node)
         except BusFailed as error:
             log.warning("cleaning is interrupted", node=node, error=error.message)
@@ -79,20 +83,20 @@ class Cleaner:
 
     async def clean(self, task_id: TaskId, node_id: NodeId) -> None:
         """Tell one node about one task, whose lock is held; forget a removed task when no node has to be told any more."""
-        task = self._board.index.tasks.get(task_id)
+        task = self._index.tasks.get(task_id)
         for attempt in task.attempts if task else ():
             if attempt.node == node_id and attempt.cleanup is not Cleanup.NONE and await self._told(attempt):
-                await self._ledger.write(task_id, cleaned(attempt.number))
+                await self._tasks.write(task_id, cleaned(attempt.number))
         await self.forget_if_done(task_id)
 
     async def forget_if_done(self, task_id: TaskId) -> None:
         """Delete the record of a removed task (its lock is held) when nothing is left to be told."""
-        task = self._board.index.tasks.get(task_id)
+        task = self._index.tasks.get(task_id)
         if task and is_done_with(task):
             await self._forget(task, "removed")
 
     async def _told(self, attempt: Attempt) -> bool:
-        node = self._board.nodes.get(attempt.node)
+        node = self._nodes.get(attempt.node)
         if node is None:
             return not attempt.recovered  # its node is registered later than the task, if at all
         try:
@@ -118,7 +122,7 @@ class Cleaner:
         """Whether it is too late for a holder to commit it, counted from when this process first told its node."""
         if attempt.running_at_ms is not None:
             return True
-        now = self._ledger.instant()
+        now = self._clock.instant()
         return now - self._lingering.setdefault(attempt.node_task_id, now) >= self._linger_s
 
     # --- records ---------------------------------------------------------------------------------------------------
@@ -126,28 +130,28 @@ class Cleaner:
     async def forget_old(self) -> None:
         """Delete records of tasks that ended long ago (the nodes have their own retention), or whose removal was interrupted."""
         before_ms = self._oldest_ms()
-        for task in [task for task in self._board.index.tasks.values() if self._is_old(task, before_ms)]:
-            async with self._ledger.holding(task.id):
-                if self._is_old(self._board.index.tasks.get(task.id), before_ms):
+        for task in [task for task in self._index.tasks.values() if self._is_old(task, before_ms)]:
+            async with self._tasks.holding(task.id):
+                if self._is_old(self._index.tasks.get(task.id), before_ms):
                     await self._forget(task, "removed" if task.removed else "ended long ago")
         while await self._forget_archived(before_ms) == SLICE_COUNT:
             pass
 
     async def _forget_archived(self, before_ms: int) -> int:
         """Delete some of the archived records of tasks that ended before; how many there were."""
-        old = self._ledger.archive.ended_before(before_ms, SLICE_COUNT)
+        old = self._archive.ended_before(before_ms, SLICE_COUNT)
         for task_id in old:
-            async with self._ledger.holding(task_id):
-                found = await self._ledger.lookup(task_id)
+            async with self._tasks.holding(task_id):
+                found = await self._tasks.lookup(task_id)
                 if found and found.archived:
                     await self._forget(found.task, "ended long ago")
                 else:
-                    await self._ledger.archive.drop(task_id)
+                    await self._archive.drop(task_id)
         return len(old)
 
     async def _forget(self, task: Task, reason: str) -> None:
-        await self._ledger.forget(task.id, reason, self._remembered_s)
-        if task.id not in self._board.index.tasks:
+        await self._tasks.forget(task.id, reason, self._remembered_s)
+        if task.id not in self._index.tasks:
             await self._consoles.drop(task)
             log.info("task forgotten", task=task.id, reason=reason)
 
@@ -156,7 +160,7 @@ class Cleaner:
 
         The earlier of two times counts: what the wall clock says, and what it would say had nobody touched it since this term began.
         """
-        now = self._ledger.now()
+        now = read(self._clock)
         led_s = now.instant - self._began.instant
         if led_s < seen_s(self._retention_s):
             return 0
@@ -170,9 +174,9 @@ class Cleaner:
 
     async def forget_retired(self) -> None:
         """Delete records of removed nodes that no task needs any more."""
-        for node in self._board.nodes.retired():
-            if not self._ledger.is_needed(node.id):
-                await self._ledger.drop_node(node.id)
+        for node in self._nodes.retired():
+            if not self._node_store.is_needed(node.id):
+                await self._node_store.drop(node.id)
                 log.info("node forgotten", node=node.id, reason="no task needs it any more")
 
 
@@ -196,21 +200,26 @@ AGAIN_S: Final = 10.0
 class Archivist:
     """Puts ended tasks away."""
 
-    def __init__(self, ledger: Ledger, consoles: Consoles) -> None:
-        self._ledger = ledger
+    def __init__(self, records: Records, consoles: Consoles) -> None:
+        self._tasks = records.tasks
+        self._sync = records.sync
+        self._archive = records.archive
+        self._index = records.index
+        self._clock = records.clock
+        self._signals = records.signals
         self._consoles = consoles
         self._rota: Rota[TaskId] = Rota()
-        for task in ledger.board.index.tasks.values():
+        for task in self._index.tasks.values():
             self._noticed(None, task)
-        ledger.noticed.append(self._noticed)
+        self._signals.task_listeners.append(self._noticed)
 
     def __repr__(self) -> str:
         """Show what it works on."""
-        return f"Archivist({self._ledger.archive!r})"
+        return f"Archivist({self._archive!r})"
 
     async def run(self) -> None:
         """Read what is there and renew what is old, once; then put away for ever what has ended. Raises BusFailed."""
-        if not self._ledger.archive.is_loaded:
+        if not self._archive.is_loaded:
             await self.read()
         await self.renew()
         while True:
@@ -220,20 +229,20 @@ class Archivist:
 
     async def read(self) -> None:
         """Read what is in the archive, and put right what a predecessor left half done. Raises BusFailed."""
-        for task in await self._ledger.archive.load():
-            await self._ledger.drop_twin(task)
+        for task in await self._archive.load():
+            await self._tasks.drop_twin(task)
 
     async def renew(self) -> None:
         """Write anew what an older version wrote, and remove what it left of deleted records. Raises BusFailed."""
-        while self._ledger.outdated:
-            await self._ledger.renew(self._ledger.outdated[-1])
-            self._ledger.outdated.pop()
-        if count := await self._ledger.forget_deleted():
+        while self._sync.outdated:
+            await self._sync.renew(self._sync.outdated[-1])
+            self._sync.outdated.pop()
+        if count := await self._sync.forget_deleted():
             log.info("deleted records forgotten", records=count)
 
     async def put_away_due(self) -> None:
         """Put away all that is due."""
-        due = self._rota.take_due(self._ledger.instant())
+        due = self._rota.take_due(self._clock.instant())
         for first in range(0, len(due), MOVES_COUNT):
             async with asyncio.TaskGroup() as moves:
                 for task in due[first : first + MOVES_COUNT]:
@@ -241,21 +250,21 @@ class Archivist:
 
     async def _put_away(self, task_id: TaskId) -> None:
         try:
-            async with self._ledger.holding(task_id):
-                task = self._ledger.board.index.tasks.get(task_id)
+            async with self._tasks.holding(task_id):
+                task = self._index.tasks.get(task_id)
                 if task is not None and is_settled(task):
                     await self._keep_tail(task)
-                    await self._ledger.put_away(task_id)
+                    await self._tasks.put_away(task_id)
         except ClusterError as error:
             log.info("task not archived", task=task_id, reason=error.message)
-            self._rota.set(task_id, self._ledger.instant() + AGAIN_S)
+            self._rota.set(task_id, self._clock.instant() + AGAIN_S)
 
     async def _keep_tail(self, task: Task) -> None:
         """Keep what the record alone has of a console. Raises BusFailed."""
         if task.console_kept or task.known is None or not task.known.console_tail:
             return
         await self._consoles.keep_tail(task.id, task.known)
-        await self._ledger.write(task.id, lambda now: with_console(now, kept=True) if is_settled(now) else now)
+        await self._tasks.write(task.id, lambda now: with_console(now, kept=True) if is_settled(now) else now)
 
     def _noticed(self, _before: Task | None, after: Task | None) -> None:
         if after is not None and is_settled(after):
@@ -264,5 +273,5 @@ class Archivist:
             self._rota.discard(after.id)
 
     def _settled_at(self, task: Task) -> Instant:
-        now = self._ledger.now()
+        now = read(self._clock)
         return now.since(task.ended_at_ms or 0, SETTLED_S) + SETTLED_S

@@ -14,11 +14,11 @@ from libs.common.messages import TASK_STARTED, TASK_SUBMITTED, AdoptTask, Import
 from libs.common.model import NodeTaskId, Task, TaskId, TaskState
 from services.scheduler.events import Voice
 from services.scheduler.node_client.ports import Look, NodeApi
-from services.scheduler.placement.handlers.place import Placer
-from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.registry.ranking import Need
 from services.scheduler.tasks.core.submission import adopted, caught_up, images_in, imported, same_commit, submitted
+from services.scheduler.tasks.ports import TaskQueue
 
 UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 LARGEST_BYTES: Final = 256 * 1024
@@ -29,9 +29,12 @@ IMPORT_LOOK_S: Final = 3.0
 class CommitHandlers:
     """Takes tasks in: one durable write, then the answer."""
 
-    def __init__(self, ledger: Ledger, placer: Placer, api: NodeApi, voice: Voice) -> None:
-        self._ledger = ledger
-        self._placer = placer
+    def __init__(self, records: Records, queue: TaskQueue, api: NodeApi, voice: Voice) -> None:
+        self._tasks = records.tasks
+        self._index = records.index
+        self._nodes = records.registry
+        self._clock = records.clock
+        self._queue = queue
         self._api = api
         self._voice = voice
 
@@ -39,52 +42,52 @@ class CommitHandlers:
         """Take a commit. The same one again gets the same answer, and nothing happens twice."""
         check_uuid(asked.task)
         check_size(asked)
-        self._placer.heard(asked.holder)
-        async with self._ledger.holding(asked.task):
-            if known := await self._ledger.lookup(asked.task):
+        self._queue.heard(asked.holder)
+        async with self._tasks.holding(asked.task):
+            if known := await self._tasks.lookup(asked.task):
                 return same(known, asked)
             record = await self._create(asked)
         await self._voice.of_task(TASK_SUBMITTED, record.task, reason=record.task.waiting_because)
-        self._placer.offer(record.task, asked.ahead)
+        self._queue.offer(record.task, asked.ahead)
         return record
 
     async def _create(self, asked: SubmitTask) -> TaskRecord:
-        board, now_ms = self._ledger.board, self._ledger.next_commit_ms()
+        now_ms = self._index.next_commit_ms(self._clock.wall_ms())
         images_count = images_in(asked)
         need = Need(images_count or 0, images_known=images_count is not None)
-        because = "" if self._placer.has_room(need) else board.reasons.why_not(need)
-        beyond = asked.submodel and board.submodels.is_beyond(need, self._ledger.instant())
+        because = self._queue.why_no_room(need)
+        beyond = asked.submodel and self._queue.is_beyond(need)
         try:
-            return await self._ledger.create(submitted(asked, now_ms, because, beyond=beyond))
+            return await self._tasks.create(submitted(asked, now_ms, because, beyond=beyond))
         except Conflict:
-            return same(self._ledger.record(asked.task), asked)
+            return same(self._tasks.record(asked.task), asked)
 
     async def adopt(self, asked: AdoptTask) -> TaskRecord:
         """Take in what a holder knows of a task and the records do not. Raises Removed where a tombstone speaks against it."""
         submission = asked.submission
         check_uuid(submission.task)
         check_size(submission)
-        self._placer.heard(submission.holder)
-        async with self._ledger.holding(submission.task):
-            known = await self._ledger.lookup(submission.task)
+        self._queue.heard(submission.holder)
+        async with self._tasks.holding(submission.task):
+            known = await self._tasks.lookup(submission.task)
             before = known.task if known else None
             record = await (self._adopt(asked) if known is None else self._catch_up(asked, known.task))
         if record.task != before:
             reason = "its record was lost" if before is None else "its record was older than it"
             await self._voice.of_task(TASK_SUBMITTED, record.task, reason=reason)
         if record.task.state is TaskState.WAITING:
-            self._placer.offer(record.task)
+            self._queue.offer(record.task)
         return record
 
     async def _adopt(self, asked: AdoptTask) -> TaskRecord:
         submission = asked.submission
-        gone = await self._ledger.tombstone(submission.task)
+        gone = await self._tasks.tombstone(submission.task)
         if gone and (gone.owner, gone.created_at_ms) == (submission.owner, submission.created_at_ms):
             raise Removed(f"{submission.task} was removed")
         try:
-            return await self._ledger.create(adopted(asked, self._ledger.now_ms()))
+            return await self._tasks.create(adopted(asked, self._clock.wall_ms()))
         except Conflict:
-            return await self._catch_up(asked, self._ledger.record(submission.task).task)
+            return await self._catch_up(asked, self._tasks.record(submission.task).task)
 
     async def _catch_up(self, asked: AdoptTask, known: Task) -> TaskRecord:
         submission = asked.submission
@@ -92,16 +95,16 @@ class CommitHandlers:
             raise Removed(f"{submission.task} was removed")
         if not same_commit(known, submission):
             raise Refused(f"{submission.task} is another task, or held by another proxy")
-        return await self._ledger.write(submission.task, lambda task: caught_up(task, asked, self._ledger.now_ms()))
+        return await self._tasks.write(submission.task, lambda task: caught_up(task, asked, self._clock.wall_ms()))
 
     async def import_route(self, asked: ImportRoute) -> TaskRecord:
         """Take over a task that runs on a known node. Once is enough: again gets the same answer."""
         check_uuid(asked.task)
-        node = self._ledger.board.nodes.get(asked.node)
+        node = self._nodes.get(asked.node)
         if node is None:
             raise NotFound(f"There is no node {asked.node}")
-        async with self._ledger.holding(asked.task):
-            if known := await self._ledger.lookup(asked.task):
+        async with self._tasks.holding(asked.task):
+            if known := await self._tasks.lookup(asked.task):
                 return taken_over_before(known, asked)
             record = await self._take_over(asked, node)
         await self._voice.of_task(TASK_STARTED, record.task, reason="taken over")
@@ -111,10 +114,10 @@ class CommitHandlers:
         look = await self._api.look(node.record, NodeTaskId(asked.task), None, IMPORT_LOOK_S)
         if look is None:
             raise NotFound(f"{asked.task} not found on {node.record.name}")
-        return await self._ledger.create(self._imported(asked, look))
+        return await self._tasks.create(self._imported(asked, look))
 
     def _imported(self, asked: ImportRoute, look: Look) -> Task:
-        now_ms = self._ledger.next_commit_ms()
+        now_ms = self._index.next_commit_ms(self._clock.wall_ms())
         return imported(asked, look.name, look.created_at_ms or now_ms, look.images_count, now_ms)
 
 

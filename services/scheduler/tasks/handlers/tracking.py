@@ -21,14 +21,13 @@ from libs.common.loops import beat
 from libs.common.messages import FinishReported
 from libs.common.model import Attempt, Cleanup, LastKnown, NodeId, Task, TaskId, TaskState
 from services.scheduler.events import Voice
-from services.scheduler.forwarding.handlers import patience_of
 from services.scheduler.leadership import calm
 from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.records.core import site_of
-from services.scheduler.records.handlers.task_store import Ledger
+from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import LOST, Ending
+from services.scheduler.task_life.attempts import LOST, Ending, Patience
 from services.scheduler.task_life.transitions import observed, tried, with_console
 from services.scheduler.tasks.core.observation import Rhythm, known_of
 from services.scheduler.tasks.handlers.observing import Consoles, Observer
@@ -45,21 +44,25 @@ class Tracker:
 
     def __init__(  # noqa: PLR0913, PLR0917 its collaborators
         self,
-        ledger: Ledger,
+        records: Records,
         api: NodeApi,
         voice: Voice,
         consoles: Consoles,
         observer: Observer,
+        patience: Patience,
         settings: SchedulerSettings,
     ) -> None:
-        self._ledger = ledger
-        self._board = ledger.board
+        self._tasks = records.tasks
+        self._index = records.index
+        self._nodes = records.registry
+        self._clock = records.clock
+        self._signals = records.signals
         self._api = api
         self._consoles = consoles
         self._observer = observer
         self._voice = voice
         self._settings = settings
-        self._patience = patience_of(settings)
+        self._patience = patience
         self._rhythm = Rhythm(
             first_s=settings.poll_first_s, slow_s=settings.poll_slow_s, slow_after_s=settings.poll_slow_after_s
         )
@@ -72,41 +75,41 @@ class Tracker:
             lambda: asyncio.Semaphore(settings.polls_per_node_count)
         )
         self._woken = asyncio.Event()
-        ledger.noticed.append(self._noticed)
+        self._signals.task_listeners.append(self._noticed)
 
     async def run(self) -> None:
         """Look for ever, beginning with everything that runs."""
-        for task in self._board.index.running:
-            self._rota.set(task, self._ledger.instant())
+        for task in self._index.running:
+            self._rota.set(task, self._clock.instant())
         async with Crew(self._settings.polls_at_once_count) as crew:
             while True:
                 beat()
-                for task in self._rota.take_due(self._ledger.instant()):
+                for task in self._rota.take_due(self._clock.instant()):
                     await self._start_look(crew, task)
                 await self._pause()
 
     async def hint(self, told: FinishReported) -> None:
         """Look at a task now. Nobody has proved that the hint is true, and nobody needs to."""
-        task = self._board.index.by_node_task.get(told.node_task_id)
-        if task is None or task not in self._board.index.running:
+        task = self._index.by_node_task.get(told.node_task_id)
+        if task is None or task not in self._index.running:
             return
         if task in self._under_way:
             self._hinted.add(task)
-        self._rota.set(task, self._ledger.instant())
+        self._rota.set(task, self._clock.instant())
         self._woken.set()
 
     async def look_at(self, task_id: TaskId) -> None:
         """Look at one task and take in what its node says."""
-        task = self._board.index.tasks.get(task_id)
+        task = self._index.tasks.get(task_id)
         if task is None or task.state is not TaskState.RUNNING:
             return
         attempt = task.attempts[-1]
-        node = self._board.nodes.get(attempt.node)
+        node = self._nodes.get(attempt.node)
         if node is None:
             await self._not_registered(task_id, attempt)
             return
         self._missing.pop(task_id, None)
-        seen = self._board.index.observed.get(task_id)
+        seen = self._index.observed.get(task_id)
         line = seen.console_count if seen else 0
         try:
             async with self._room[node.id]:
@@ -114,11 +117,11 @@ class Tracker:
         except ClusterError as error:
             log.debug("look failed", task=task_id, node=node.id, error=error.message)
             return
-        self._board.nodes.heard(node, self._ledger.instant())
+        self._nodes.heard(node, self._clock.instant())
         if look is None:
             await self._lost(task_id, attempt, "the node does not know the task any more")
         else:
-            known = differences(known_of(seen, look, self._ledger.now_ms()), task.options)
+            known = differences(known_of(seen, look, self._clock.wall_ms()), task.options)
             await self._seen(task, known, node, seen)
 
     async def _not_registered(self, task_id: TaskId, attempt: Attempt) -> None:
@@ -127,13 +130,13 @@ class Tracker:
         if not attempt.recovered:
             await self._lost(task_id, attempt, reason)
             return
-        since = self._missing.setdefault(task_id, self._ledger.instant())
-        if self._ledger.instant() - since > self._settings.node_grace_s:
+        since = self._missing.setdefault(task_id, self._clock.instant())
+        if self._clock.instant() - since > self._settings.node_grace_s:
             await self._end(task_id, attempt, Ending(reason, LOST, counted=True, cleanup=Cleanup.REMOVE))
 
     async def give_up(self, task_id: TaskId, ending: Ending) -> None:
         """End the attempt of a running task whose node is lost."""
-        task = self._board.index.tasks.get(task_id)
+        task = self._index.tasks.get(task_id)
         if task is not None and task.state is TaskState.RUNNING:
             await self._end(task_id, task.attempts[-1], ending)
 
@@ -141,22 +144,22 @@ class Tracker:
         attempt = looked_at.attempts[-1]
 
         def next_of(task: Task) -> Task:
-            return observed(task, known, site_of(self._board.nodes, node.id), self._patience, self._ledger.now_ms())
+            return observed(task, known, site_of(self._nodes, node.id), self._patience, self._clock.wall_ms())
 
         ends = next_of(looked_at).state.ended
         kept = ends and await self._keep_console(looked_at, known, node)
 
         def decide(task: Task) -> Task:
-            if not still(task, attempt) or self._board.index.observed.get(task.id) is not before:
+            if not still(task, attempt) or self._index.observed.get(task.id) is not before:
                 return task
             after = next_of(task)
             return with_console(after, kept=kept) if after.state.ended else after
 
-        record = await self._ledger.change(looked_at.id, decide)
+        record = await self._tasks.change(looked_at.id, decide)
         if not still(record.task, attempt):
             if record.task.state is not TaskState.RUNNING:
                 await self._voice.of_end(record.task, known.error)
-        elif self._board.index.observed.get(record.task.id) is before:
+        elif self._index.observed.get(record.task.id) is before:
             await self._observer.note(record.task, known)
 
     async def _keep_console(self, task: Task, known: LastKnown, node: NodeState) -> bool:
@@ -167,31 +170,31 @@ class Tracker:
         )
 
     async def _lost(self, task_id: TaskId, attempt: Attempt, reason: str) -> None:
-        fatal = self._ledger.instant() - self._began(task_id) <= self._settings.killer_within_s
+        fatal = self._clock.instant() - self._began(task_id) <= self._settings.killer_within_s
         await self._end(task_id, attempt, Ending(reason, LOST, counted=True, fatal=fatal))
 
     async def _end(self, task_id: TaskId, attempt: Attempt, ending: Ending) -> None:
-        where = self._board.nodes.name_of(attempt.node)
+        where = self._nodes.name_of(attempt.node)
 
         def decide(task: Task) -> Task:
             if not still(task, attempt):
                 return task
-            after = tried(self._board.index.final(task), ending, where, self._patience, self._ledger.now_ms())
+            after = tried(self._index.final(task), ending, where, self._patience, self._clock.wall_ms())
             return with_console(after, kept=kept) if after.state.ended else after
 
-        before, kept = self._ledger.record(task_id), False
+        before, kept = self._tasks.record(task_id), False
         if decide(before.task).state.ended:
-            kept = await self._consoles.keep_seen(task_id, self._board.index.observed.get(task_id))
-        record = await self._ledger.change(task_id, decide)
+            kept = await self._consoles.keep_seen(task_id, self._index.observed.get(task_id))
+        record = await self._tasks.change(task_id, decide)
         if record.task.state is not before.task.state:
             await self._voice.of_end(record.task, ending.reason)
 
     async def _start_look(self, crew: Crew, task: TaskId) -> None:
-        node = self._board.nodes.get(self._board.index.running[task]) if task in self._board.index.running else None
-        if task not in self._board.index.running or task in self._under_way:
+        node = self._nodes.get(self._index.running[task]) if task in self._index.running else None
+        if task not in self._index.running or task in self._under_way:
             return
         if node is not None and not node.online:
-            self._rota.set(task, self._ledger.instant() + OFFLINE_S)
+            self._rota.set(task, self._clock.instant() + OFFLINE_S)
             return
         self._under_way.add(task)
         await crew.start(self._look_and_come_back(task), name=f"look {task}")
@@ -201,21 +204,21 @@ class Tracker:
             await calm(lambda: self.look_at(task), "track tasks")()
         finally:
             self._under_way.discard(task)
-            if task in self._board.index.running:
+            if task in self._index.running:
                 again_s = 0.0 if task in self._hinted else self._interval_s(task)
-                self._rota.set(task, self._ledger.instant() + again_s)
+                self._rota.set(task, self._clock.instant() + again_s)
             self._hinted.discard(task)
 
     def _interval_s(self, task: TaskId) -> float:
-        return self._rhythm.interval_s(self._ledger.instant() - self._began(task))
+        return self._rhythm.interval_s(self._clock.instant() - self._began(task))
 
     def _began(self, task: TaskId) -> Instant:
-        return self._board.index.began.get(task, self._ledger.instant())
+        return self._index.began.get(task, self._clock.instant())
 
     def _noticed(self, before: Task | None, after: Task | None) -> None:
         if after is not None and after.state is TaskState.RUNNING:
             if before is None or before.state is not TaskState.RUNNING:
-                self._rota.set(after.id, self._ledger.instant())
+                self._rota.set(after.id, self._clock.instant())
                 self._woken.set()
         elif before is not None:
             self._rota.discard(before.id)
@@ -223,7 +226,7 @@ class Tracker:
 
     async def _pause(self) -> None:
         try:
-            async with asyncio.timeout(self._rota.left_s(self._ledger.instant(), most_s=IDLE_S)):
+            async with asyncio.timeout(self._rota.left_s(self._clock.instant(), most_s=IDLE_S)):
                 await self._woken.wait()
         except TimeoutError:
             return

@@ -46,7 +46,7 @@ from tests.scheduling import GIGABYTE, FakeNode, a_play
 async def test_what_is_no_address_is_refused(hostname: str, port: int):
     async with a_play() as play:
         with pytest.raises(Refused, match="is not a"):
-            await play.scheduler.handlers.nodes.add(AddNode(hostname=hostname, port=port))
+            await play.scheduler.nodes.commands.add(AddNode(hostname=hostname, port=port))
         assert await play.recorded_nodes() == {}
 
 
@@ -66,16 +66,16 @@ async def test_addresses_that_make_the_same_key_cannot_both_be_registered():
 async def test_nodes_are_listed_in_the_order_of_adding_with_numbers_from_one():
     async with a_play(c=FakeNode(), a=FakeNode(), b=FakeNode()) as play:
         await play.takes_off("a")
-        listed = await play.scheduler.handlers.nodes.list_nodes(ListNodes())
+        listed = await play.scheduler.nodes.commands.list_nodes(ListNodes())
         assert [(node.number, node.hostname) for node in listed.nodes] == [(1, "c"), (2, "b")]
         await play.starts_up()
-        listed = await play.scheduler.handlers.nodes.list_nodes(ListNodes())
+        listed = await play.scheduler.nodes.commands.list_nodes(ListNodes())
         assert [(node.number, node.hostname) for node in listed.nodes] == [(1, "c"), (2, "b")]
 
 
 async def test_a_view_shows_no_token():
     async with a_play() as play:
-        view = await play.scheduler.handlers.nodes.add(AddNode(hostname="a", port=3000, token="sesame"))
+        view = await play.scheduler.nodes.commands.add(AddNode(hostname="a", port=3000, token="sesame"))
         assert view.has_token
         assert "sesame" not in repr(view)
 
@@ -93,13 +93,13 @@ async def test_locking_twice_is_a_success_and_told_once():
 async def test_an_unknown_node_is_not_found():
     async with a_play() as play:
         with pytest.raises(NotFound, match="There is no node nowhere"):
-            await play.scheduler.handlers.nodes.remove(NodeRef(node=NodeId("nowhere")))
+            await play.scheduler.nodes.commands.remove(NodeRef(node=NodeId("nowhere")))
 
 
 async def test_update_probes_every_node_before_it_answers():
     async with a_play(a=FakeNode()) as play:
         play.node("a").slots = 7
-        updated = await play.scheduler.handlers.nodes.update(UpdateNodes())
+        updated = await play.scheduler.nodes.commands.update(UpdateNodes())
         info = updated.nodes[0].info
         assert info is not None
         assert info.max_parallel_tasks == 7
@@ -110,7 +110,7 @@ async def test_one_update_shows_a_node_that_is_gone_and_one_that_is_back():
         shown = []
         for up in (False, True, False, True):
             play.node("a").up = up
-            updated = await play.scheduler.handlers.nodes.update(UpdateNodes())
+            updated = await play.scheduler.nodes.commands.update(UpdateNodes())
             shown.append([node.online for node in updated.nodes])
         assert shown == [[False, True], [True, True], [False, True], [True, True]]
         assert len(play.told("node.went_offline")) == 2
@@ -119,8 +119,8 @@ async def test_one_update_shows_a_node_that_is_gone_and_one_that_is_back():
 async def test_a_node_that_answers_is_online_in_the_list_right_after_it_was_added():
     async with a_play() as play:
         play.api.nodes["a"] = FakeNode(slots=3)
-        added = await play.scheduler.handlers.nodes.add(AddNode(hostname="a", port=3000))
-        listed = await play.scheduler.handlers.nodes.list_nodes(ListNodes())
+        added = await play.scheduler.nodes.commands.add(AddNode(hostname="a", port=3000))
+        listed = await play.scheduler.nodes.commands.list_nodes(ListNodes())
         assert [node.online for node in (added, *listed.nodes)] == [True, True]
         assert [event.node for event in play.told("node.came_online")] == ["a-3000"]
 
@@ -128,32 +128,32 @@ async def test_a_node_that_answers_is_online_in_the_list_right_after_it_was_adde
 async def test_a_node_that_is_down_is_added_all_the_same():
     async with a_play() as play:
         play.api.nodes["a"] = FakeNode(up=False)
-        added = await play.scheduler.handlers.nodes.add(AddNode(hostname="a", port=3000))
+        added = await play.scheduler.nodes.commands.add(AddNode(hostname="a", port=3000))
         assert (added.online, added.trouble) == (False, "a:3000 cannot be reached")
 
 
 async def test_best_advances_the_turn():
     async with a_play(a=FakeNode(), b=FakeNode()) as play:
-        found = [await play.scheduler.handlers.nodes.best(BestNode(images_count=3)) for _ in range(4)]
+        found = [await play.scheduler.nodes.commands.best(BestNode(images_count=3)) for _ in range(4)]
         assert [best.node.hostname for best in found if best.node] == ["a", "b", "a", "b"]
 
 
 async def test_best_for_more_than_any_limit_is_a_node_without_one():
     async with a_play(a=FakeNode(limit=9000), b=FakeNode()) as play:
-        best = await play.scheduler.handlers.nodes.best(BestNode(images_count=None))
+        best = await play.scheduler.nodes.commands.best(BestNode(images_count=None))
         assert best.node is not None
         assert (best.node.hostname, best.node.number) == ("b", 2)
         await play.takes_off("b")
-        assert (await play.scheduler.handlers.nodes.best(BestNode(images_count=None))).node is None
+        assert (await play.scheduler.nodes.commands.best(BestNode(images_count=None))).node is None
 
 
 async def test_the_page_comes_from_the_first_node_online():
     async with a_play(a=FakeNode(), b=FakeNode()) as play:
         await play.goes_down("a")
-        assert (await play.scheduler.handlers.nodes.find_ui(FindUiNode())).node == "b-3000"
+        assert (await play.scheduler.nodes.commands.find_ui(FindUiNode())).node == "b-3000"
         await play.goes_down("b")
         with pytest.raises(NoNode, match=r"^No nodes available$"):
-            await play.scheduler.handlers.nodes.find_ui(FindUiNode())
+            await play.scheduler.nodes.commands.find_ui(FindUiNode())
 
 
 async def test_tasks_of_a_removed_node_are_followed_to_their_end():
@@ -161,7 +161,7 @@ async def test_tasks_of_a_removed_node_are_followed_to_their_end():
         await play.commits("one")
         placed = await play.starts("one")
         await play.takes_off("a")
-        assert (await play.scheduler.handlers.nodes.list_nodes(ListNodes())).nodes == ()
+        assert (await play.scheduler.nodes.commands.list_nodes(ListNodes())).nodes == ()
         assert (await play.recorded_nodes())["a-3000"].retired
         await play.starts_up()
         await play.probes()
@@ -199,19 +199,19 @@ async def test_the_summary_is_honest():
     async with a_play(a=FakeNode(slots=2, foreign=1, limit=50), b=FakeNode(memory=GIGABYTE, limit=90)) as play:
         for name in ("one", "two", "three", "four"):
             await play.commits(name)
-        summary = summary_of(play.scheduler.ledger.board)
+        summary = summary_of(play.scheduler.state)
         assert (summary.nodes_count, summary.online_count) == (2, 2)
         assert (summary.task_queue_count, summary.max_parallel_tasks) == (5, 3)
         assert summary.max_images == 90
         assert summary.total_memory_bytes == 17 * GIGABYTE
         await play.goes_down("a")
         await play.goes_down("b")
-        assert summary_of(play.scheduler.ledger.board).max_images == 0
+        assert summary_of(play.scheduler.state).max_images == 0
 
 
 async def test_no_limit_anywhere_is_no_limit_of_the_cluster():
     async with a_play(a=FakeNode(limit=50), b=FakeNode()) as play:
-        assert summary_of(play.scheduler.ledger.board).max_images is None
+        assert summary_of(play.scheduler.state).max_images is None
 
 
 async def test_demand_is_what_waits_without_a_slot():
@@ -219,7 +219,7 @@ async def test_demand_is_what_waits_without_a_slot():
         for name in ("one", "two", "three"):
             await play.commits(name, images=7)
         await play.asks("one")
-        demand = demand_of(play.scheduler.ledger.board, play.scheduler.ledger.now())
+        demand = demand_of(play.scheduler.state, play.now)
         assert demand.waiting_count == 2
         assert [task.images_count for task in demand.waiting] == [7, 7]
         assert demand.free_slots_count == 0

@@ -37,7 +37,7 @@ async def test_it_leaves_when_it_is_empty():
         play.node("a").finishes(placed.node_task_id)
         await play.looks()
         await play.passes(1)
-        assert play.scheduler.ledger.board.nodes.listed() == ()
+        assert play.scheduler.state.nodes.listed() == ()
         assert play.task("one").state is TaskState.COMPLETED
         assert [told.reason for told in play.told("node.removed")] == ["drained"]
 
@@ -75,7 +75,7 @@ async def test_what_waits_there_is_moved_at_the_deadline_and_not_before():
         assert "attempt 1 on node a:3000 was moved away: the node is being drained; trying again" in texts
         assert not play.task("one").attempts[0].counted
         await play.passes(1)
-        assert [node.id for node in play.scheduler.ledger.board.nodes.listed()] == ["b-3000"]
+        assert [node.id for node in play.scheduler.state.nodes.listed()] == ["b-3000"]
 
 
 async def test_what_runs_there_is_left_to_end():

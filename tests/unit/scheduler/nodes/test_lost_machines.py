@@ -13,12 +13,12 @@ NODE = NodeId("a-3000")
 
 
 async def loses(play: Play, machine: MachineId | None = MACHINE, node: NodeId | None = NODE) -> None:
-    await play.scheduler.handlers.loser.lose(LoseNode(node=node, machine=machine, reason="an operator said so"))
+    await play.scheduler.nodes.failures.lose(LoseNode(node=node, machine=machine, reason="an operator said so"))
 
 
 async def comes(play: Play, machine: MachineId, name: str = "a") -> None:
     play.api.nodes[name] = FakeNode()
-    await play.scheduler.handlers.nodes.add(AddNode(hostname=name, port=3000, machine=machine))
+    await play.scheduler.nodes.commands.add(AddNode(hostname=name, port=3000, machine=machine))
     await play.probes()
 
 

@@ -27,7 +27,7 @@ async def turn(play: Play, *names: str) -> None:
 
 
 async def test_a_node_that_goes_is_offline_after_two_turns_and_back_after_one():
-    async with a_play(a=FakeNode(), b=FakeNode()) as play, background(play.scheduler.prober.run, "probe"):
+    async with a_play(a=FakeNode(), b=FakeNode()) as play, background(play.scheduler.nodes.prober.run, "probe"):
         await until(lambda: play.api.turns_count["a"] > 0)
         state = play.state_of("a")
         play.node("a").up = False
@@ -45,7 +45,7 @@ async def test_not_more_nodes_are_asked_at_once_than_may_be_and_all_have_their_t
     names = [f"n{number}" for number in range(7)]
     fakes = {name: FakeNode() for name in names}
     async with a_play(chosen=settings(probes_at_once_count=2), **fakes) as play:
-        async with background(play.scheduler.prober.run, "probe"):
+        async with background(play.scheduler.nodes.prober.run, "probe"):
             await until(lambda: all(play.api.turns_count[name] for name in names))
         assert max(play.api.rounds) == 2
 
@@ -53,7 +53,7 @@ async def test_not_more_nodes_are_asked_at_once_than_may_be_and_all_have_their_t
 async def test_the_nodes_of_a_round_that_fails_are_asked_again():
     async with a_play(a=FakeNode()) as play:
         play.api.breaks_next = True
-        async with background(play.scheduler.prober.run, "probe"):
+        async with background(play.scheduler.nodes.prober.run, "probe"):
             await until(lambda: not play.api.breaks_next)
             play.clock.pass_s(play.settings.probe_every_s * 1.2)
             await until(lambda: play.api.turns_count["a"] > 0)

@@ -89,7 +89,7 @@ async def test_a_holder_that_is_busy_for_long_never_counts_as_away():
                 play.clock.pass_s(5)
                 await play.renews("sent slowly", 1)
                 await play.sweeps()
-                assert HOLDER not in play.scheduler.ledger.board.proxies.away
+                assert HOLDER not in play.scheduler.state.proxies.away
         assert not any("does not answer" in moment.text for moment in play.task("waits").timeline)
         answer = (await play.polls("waits", places=1, sending={"sent slowly": 1}))["waits"]
         assert answer == Waiting(position=1, reason="no free slot (1 of 2 busy)")
@@ -104,7 +104,7 @@ async def test_whose_proxy_is_busy_reads_so_and_no_machine_is_wanted_while_a_slo
             await play.renews("sent slowly", 1)
             await play.passes(2)
         assert "its proxy is sending as many tasks as it may" in play.task("waits").timeline[-1].text
-        demand = demand_of(play.scheduler.ledger.board, play.scheduler.ledger.now())
+        demand = demand_of(play.scheduler.state, play.now)
         assert (demand.waiting, demand.waiting_count, demand.slot_free_count) == ((), 0, 1)
         assert [task.task for task in demand.slot_free] == [task_id("waits")]
 
@@ -114,13 +114,13 @@ async def test_a_task_whose_holder_is_away_orders_no_machine():
         await play.commits("one", holder=OTHER)
         await play.commits("two")
         await play.passes(1)
-        assert demand_of(play.scheduler.ledger.board, play.scheduler.ledger.now()).waiting_count == 2
+        assert demand_of(play.scheduler.state, play.now).waiting_count == 2
         await play.passes(16)
-        demand = demand_of(play.scheduler.ledger.board, play.scheduler.ledger.now())
+        demand = demand_of(play.scheduler.state, play.now)
         assert [task.task for task in demand.waiting] == [task_id("two")]
         assert (demand.waiting_count, demand.holder_away_count) == (1, 1)
         assert (await play.polls("one", holder=OTHER))["one"] == Waiting(position=1, reason="no node is registered")
-        assert demand_of(play.scheduler.ledger.board, play.scheduler.ledger.now()).waiting_count == 2
+        assert demand_of(play.scheduler.state, play.now).waiting_count == 2
 
 
 async def test_a_holder_is_away_when_it_neither_asks_nor_sends_for_a_while():
@@ -142,7 +142,7 @@ async def test_no_step_of_the_wall_clock_makes_a_holder_be_away():
         for hours in (2, -4):
             play.clock.step_wall_s(hours * 3600)
             await play.sweeps()
-            assert OTHER not in play.scheduler.ledger.board.proxies.away
+            assert OTHER not in play.scheduler.state.proxies.away
 
 
 async def test_a_question_is_answered_when_its_task_is_canceled_or_removed():
@@ -226,7 +226,7 @@ async def test_a_scheduler_that_is_about_to_stop_answers_what_is_open():
     async with a_play() as play:
         await play.commits("one")
         async with play.polling() as question:
-            play.scheduler.handlers.placer.close()
+            play.scheduler.placement.placer.close()
             await question
         with pytest.raises(BusFailed):
             await play.polls()
@@ -235,7 +235,7 @@ async def test_a_scheduler_that_is_about_to_stop_answers_what_is_open():
 async def test_who_takes_over_says_so():
     async with a_play() as play:
         async with asyncio.TaskGroup() as group:
-            loop = group.create_task(play.scheduler.handlers.placer.run())
+            loop = group.create_task(play.scheduler.placement.placer.run())
             await until(lambda: play.told("hint.placement_possible"))
             loop.cancel()
         assert [(hint.tasks, hint.epoch) for hint in play.told("hint.placement_possible")] == [((), play.term.epoch)]
@@ -244,7 +244,7 @@ async def test_who_takes_over_says_so():
 async def test_a_question_that_is_cut_off_leaves_no_slot_reserved():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
-        async with asyncio.TaskGroup() as group, play.scheduler.ledger.holding(task_id("one")):
+        async with asyncio.TaskGroup() as group, play.scheduler.records.tasks.holding(task_id("one")):
             question = group.create_task(play.polls())
             await until(lambda: play.state_of("a").ours_count == 1)
             question.cancel()
@@ -267,7 +267,7 @@ async def test_names_of_tasks_come_with_what_was_sent_ahead_of_them():
         await play.commits("one")
         ahead = SentAhead(node=NodeId("a-3000"), node_task_id=NodeTaskId("ahead"))
         asked = PlaceTasks(holder=HOLDER, places_count=1, tasks=(AskedTask(task=task_id("one"), ahead=ahead),))
-        answer = (await play.scheduler.handlers.placer.place_tasks(asked)).tasks[0].answer
+        answer = (await play.scheduler.placement.placer.place_tasks(asked)).tasks[0].answer
         assert isinstance(answer, Placed)
         assert (answer.node_task_id, answer.ahead) == ("ahead", True)
 
@@ -314,7 +314,7 @@ async def test_a_time_in_which_the_scheduler_did_not_listen_is_nobodys_silence()
     async with a_play(a=FakeNode()) as play, Crew(10, grace_s=5) as crew:
         await play.commits("one")
         await play.polls(renews_first=True)
-        watch = play.scheduler.handlers.forwards.watch
+        watch = play.scheduler.forwarding.watch
         await watch(crew)
         play.clock.pass_s(10)
         await watch(crew)

@@ -39,7 +39,7 @@ async def test_what_is_no_uuid_is_refused():
 
         asked = SubmitTask(task="../../etc", name="x", holder="p", created_at_ms=1, images_count=1)
         with pytest.raises(Refused, match="Invalid set-uuid"):
-            await play.scheduler.handlers.commits.submit(asked)
+            await play.scheduler.tasks.submit.submit(asked)
 
 
 async def test_commits_at_once_spread_over_the_nodes():

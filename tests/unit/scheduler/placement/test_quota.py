@@ -45,7 +45,7 @@ async def test_no_machine_is_wanted_for_what_its_owner_may_not_begin():
         for name in ("one", "two", "three", "four"):
             await play.commits(name, owner=X)
         await play.commits("five", owner=Y)
-        demand = demand_of(play.scheduler.ledger.board, play.scheduler.ledger.now())
+        demand = demand_of(play.scheduler.state, play.now)
         assert [waiting.task for waiting in demand.waiting] == [task_id(name) for name in ("one", "two", "five")]
         assert demand.waiting_count == 3
 

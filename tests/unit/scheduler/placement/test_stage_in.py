@@ -178,7 +178,7 @@ async def aims_at(play: Play, name: str, at: str | None = None, images: int = 3,
         images_count=images,
         node=NodeId(f"{at}-3000") if at else None,
     )
-    return await play.scheduler.handlers.aimer.aim(asked)
+    return await play.scheduler.placement.stage_in.aim(asked)
 
 
 async def is_aimed(play: Play, name: str, **more: str) -> str:
@@ -190,7 +190,7 @@ async def is_aimed(play: Play, name: str, **more: str) -> str:
 async def placed(play: Play, name: str, ahead_on: str) -> Placed:
     ahead = SentAhead(node=NodeId(f"{ahead_on}-3000"), node_task_id=AHEAD_ID)
     asked = PlaceTask(task=task_id(name), holder=HOLDER, ahead=ahead)
-    answer = await play.scheduler.handlers.placer.place(asked)
+    answer = await play.scheduler.placement.placer.place(asked)
     assert isinstance(answer, Placed), answer
     return answer
 
@@ -272,7 +272,7 @@ async def test_an_upload_whose_proxy_is_dead_is_forgotten():
     async with a_play(a=FakeNode()) as play:
         await is_aimed(play, "one")
         play.clock.pass_s(20)
-        await play.scheduler.aimer.expire()
+        await play.scheduler.placement.stage_in.expire()
         assert play.state_of("a").aims == []
 
 
@@ -283,4 +283,4 @@ async def test_why_a_task_waits_is_worked_out_once_for_all_of_a_kind():
         for name in ("one", "two", "three"):
             await play.commits(name)
             await play.asks(name)
-        assert len(play.scheduler.ledger.board.reasons._known[1]) == 1
+        assert len(play.scheduler.state.reasons._known[1]) == 1

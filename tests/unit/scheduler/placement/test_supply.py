@@ -44,7 +44,7 @@ def test_the_autoscalers_words_are_believed_while_they_are_fresh(told: list[Supp
 
 
 async def hears(play: Play, **words: str) -> None:
-    await play.scheduler.handlers.placer.take_supply(supply(**words))
+    await play.scheduler.placement.placer.take_supply(supply(**words))
 
 
 async def test_a_waiting_task_shows_the_autoscalers_reason_in_list_and_answer():
@@ -54,7 +54,7 @@ async def test_a_waiting_task_shows_the_autoscalers_reason_in_list_and_answer():
         await hears(play, waits=OVER)
         reason = f"the only node online is locked; no machine is started: {OVER}"
         assert await play.asks("one") == Waiting(position=1, reason=reason)
-        listed = (await play.scheduler.handlers.reads.list_tasks(ListTasks())).tasks
+        listed = (await play.scheduler.tasks.reader.list_tasks(ListTasks())).tasks
         assert [each.reason for each in listed] == [reason]
 
 
@@ -117,7 +117,7 @@ def test_a_task_whose_machine_is_coming_leaves_those_of_others_alone(
 async def comes(play: Play, name: str, machine: MachineId, limit: int) -> None:
     """Let a machine's node come online."""
     play.api.nodes[name] = FakeNode(limit=limit)
-    await play.scheduler.handlers.nodes.add(AddNode(hostname=name, port=3000, machine=machine))
+    await play.scheduler.nodes.commands.add(AddNode(hostname=name, port=3000, machine=machine))
     await play.probes()
     await play.sweeps()
 
@@ -126,7 +126,7 @@ async def test_an_older_small_task_does_not_take_the_large_machine_of_another():
     async with a_play() as play:
         await play.commits("one", images=10)
         await play.commits("two", images=400)
-        await play.scheduler.handlers.placer.take_supply(SupplyChanged(at_ms=play.now_ms, meant={ONE: A, TWO: B}))
+        await play.scheduler.placement.placer.take_supply(SupplyChanged(at_ms=play.now_ms, meant={ONE: A, TWO: B}))
         await comes(play, "b", B, limit=500)
         assert isinstance(await play.asks("one"), Waiting)
         assert (await play.is_placed("two")).node.machine == B
@@ -138,10 +138,10 @@ async def test_a_task_whose_machine_comes_no_more_may_take_any():
     async with a_play() as play:
         await play.commits("one", images=10)
         await play.commits("two", images=400)
-        await play.scheduler.handlers.placer.take_supply(SupplyChanged(at_ms=play.now_ms, meant={ONE: A, TWO: B}))
+        await play.scheduler.placement.placer.take_supply(SupplyChanged(at_ms=play.now_ms, meant={ONE: A, TWO: B}))
         await comes(play, "b", B, limit=500)
         assert isinstance(await play.asks("one"), Waiting)
         await play.cancels("two")
         await play.passes(1)
-        await play.scheduler.handlers.placer.take_supply(SupplyChanged(at_ms=play.now_ms))
+        await play.scheduler.placement.placer.take_supply(SupplyChanged(at_ms=play.now_ms))
         assert (await play.is_placed("one")).node.machine == B

@@ -33,23 +33,23 @@ async def kept(play: Play) -> tuple[set[str], set[str]]:
 
 
 async def shows(play: Play, name: str) -> Task:
-    return (await play.scheduler.handlers.reads.get(TaskRef(task=task_id(name)))).task
+    return (await play.scheduler.tasks.reader.get(TaskRef(task=task_id(name)))).task
 
 
 async def lists(play: Play, **asked: object) -> list[str]:
-    page = await play.scheduler.handlers.reads.list_tasks(ListTasks(**asked))
+    page = await play.scheduler.tasks.reader.list_tasks(ListTasks(**asked))
     return [summary.name for summary in page.tasks]
 
 
 async def test_an_ended_task_leaves_the_active_ones_after_a_while():
     async with a_play(a=FakeNode()) as play:
         await completes(play, "one")
-        await play.scheduler.archivist.put_away_due()
+        await play.scheduler.tasks.archivist.put_away_due()
         assert await kept(play) == ({task_id("one")}, set())
         await play.archives()
         assert await kept(play) == (set(), {task_id("one")})
         assert not play.has("one")
-        assert len(play.scheduler.ledger.board.index.all) == 0
+        assert len(play.scheduler.state.index.all) == 0
 
 
 async def test_an_archived_task_is_found_listed_and_read_also_after_a_restart():
@@ -58,14 +58,14 @@ async def test_an_archived_task_is_found_listed_and_read_also_after_a_restart():
         await play.commits("two", owner=ALICE)
         await play.archives()
         for _ in range(2):
-            record = await play.scheduler.handlers.reads.get(TaskRef(task=task_id("one"), owner=ALICE))
+            record = await play.scheduler.tasks.reader.get(TaskRef(task=task_id("one"), owner=ALICE))
             assert (record.task.state, record.archived) == (TaskState.COMPLETED, True)
-            console = await play.scheduler.handlers.reads.read_console(ReadConsole(task=task_id("one")))
+            console = await play.scheduler.tasks.reader.read_console(ReadConsole(task=task_id("one")))
             assert "started" in console.lines
             assert await lists(play) == await lists(play, owner=ALICE) == ["one", "two"]
             assert await lists(play, limit_count=1) == ["one"]
             assert await lists(play, after=task_id("one")) == ["two"]
-            ids = await play.scheduler.handlers.reads.list_ids(ListTaskIds(owner=ALICE))
+            ids = await play.scheduler.tasks.reader.list_ids(ListTaskIds(owner=ALICE))
             assert (ids.tasks, ids.more) == ((task_id("one"), task_id("two")), False)
             assert await play.asks("one") == NotWaiting(state=TaskState.COMPLETED)
             await play.starts_up()
@@ -77,8 +77,8 @@ async def test_an_archived_task_is_another_owners_to_others():
         await play.archives()
         bob = Owner("bob")
         with pytest.raises(Refused, match="not found"):
-            await play.scheduler.handlers.reads.get(TaskRef(task=task_id("one"), owner=bob))
-        assert (await play.scheduler.handlers.reads.list_ids(ListTaskIds(owner=bob))).tasks == ()
+            await play.scheduler.tasks.reader.get(TaskRef(task=task_id("one"), owner=bob))
+        assert (await play.scheduler.tasks.reader.list_ids(ListTaskIds(owner=bob))).tasks == ()
 
 
 async def test_a_second_commit_of_an_archived_task_changes_nothing():
@@ -185,7 +185,7 @@ async def test_the_inputs_of_an_archived_task_may_go():
 async def test_a_scheduler_that_died_while_it_archived_a_task_has_lost_and_doubled_nothing():
     async with a_play(a=FakeNode()) as play:
         await completes(play, "one")
-        task, revision = play.task("one"), play.scheduler.ledger.board.index.revisions[task_id("one")]
+        task, revision = play.task("one"), play.scheduler.state.index.revisions[task_id("one")]
         await (await play.bus.bucket(ENDED)).put(task.id, Ended(task=task, revision=revision))
         await play.starts_up()
         assert await lists(play) == ["one"]
@@ -216,8 +216,8 @@ async def test_what_a_predecessor_archived_late_is_found_in_the_archive():
         predecessor = play.scheduler
         await play.starts_up()
         play.clock.pass_s(60)
-        await predecessor.ledger.put_away(task_id("one"))
-        await play.scheduler.ledger.read_again(task_id("one"))
+        await predecessor.records.tasks.put_away(task_id("one"))
+        await play.scheduler.records.tasks.read_again(task_id("one"))
         assert not play.has("one")
         assert await lists(play) == ["one"]
         assert await kept(play) == (set(), {task_id("one")})
@@ -236,7 +236,7 @@ async def test_a_console_that_could_not_be_fetched_keeps_its_tail_in_the_archive
         task = await shows(play, "one")
         assert task.known is not None
         assert task.known.console_tail == ()
-        console = await play.scheduler.handlers.reads.read_console(ReadConsole(task=task_id("one")))
+        console = await play.scheduler.tasks.reader.read_console(ReadConsole(task=task_id("one")))
         assert "done" in console.lines
 
 
@@ -268,12 +268,12 @@ async def test_records_of_the_version_before_are_read_and_written_anew():
     async with a_play(bus, a=FakeNode(slots=3), b=FakeNode()) as play:
         assert sorted(await lists(play)) == ["completed", "failed", "running", "waiting-1"]
         assert (await shows(play, "running")).known is not None
-        await play.scheduler.archivist.renew()
+        await play.scheduler.tasks.archivist.renew()
         await play.archives()
         running = await tasks.get(task_id("running"))
         assert running is not None
         assert running.value.known is None
-        assert running.revision == play.scheduler.ledger.board.index.revisions[running.value.id]
+        assert running.revision == play.scheduler.state.index.revisions[running.value.id]
         assert (await shows(play, "running")).known is not None
         ended = {task_id("completed"), task_id("failed")}
         active, archived = await kept(play)

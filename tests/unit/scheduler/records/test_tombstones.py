@@ -11,7 +11,7 @@ ALICE, BOB = Owner("alice"), Owner("bob")
 
 
 async def asks_for(play: Play, name: str, owner: Owner | None = None) -> None:
-    await play.scheduler.handlers.reads.get(TaskRef(task=task_id(name), owner=owner))
+    await play.scheduler.tasks.reader.get(TaskRef(task=task_id(name), owner=owner))
 
 
 async def test_a_task_that_nobody_knows_is_unknown_and_not_removed():

@@ -31,7 +31,7 @@ async def test_a_task_that_cannot_be_read_is_not_said_to_be_unknown():
         with pytest.raises(BusFailed, match="later version"):
             await play.asks("two")
         with pytest.raises(BusFailed, match="later version"):
-            await play.scheduler.handlers.reads.get(TaskRef(task=task_id("two")))
+            await play.scheduler.tasks.reader.get(TaskRef(task=task_id("two")))
 
 
 async def test_a_task_that_cannot_be_read_is_not_made_anew():
@@ -46,15 +46,15 @@ async def test_a_task_that_cannot_be_read_is_not_made_anew():
 async def test_a_record_is_confirmed_only_at_its_last_revision():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
-        ledger = play.scheduler.ledger
-        revision = ledger.record(task_id("one")).revision
+        records = play.scheduler.records
+        revision = records.tasks.record(task_id("one")).revision
         asked = ConfirmTasks(
             seen=(
                 SeenTask(task=task_id("one"), revision=revision),
                 SeenTask(task=task_id("none"), revision=7),
             )
         )
-        confirm = play.scheduler.handlers.reads.confirm
+        confirm = play.scheduler.tasks.reader.confirm
         assert (await confirm(asked)).outdated == (task_id("none"),)
         await play.cancels("one")
         assert (await confirm(asked)).outdated == (task_id("one"), task_id("none"))
@@ -63,13 +63,13 @@ async def test_a_record_is_confirmed_only_at_its_last_revision():
 async def test_a_write_whose_answer_was_lost_counts_when_a_record_is_confirmed():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
-        ledger, tasks = play.scheduler.ledger, await play.bus.bucket(TASKS)
-        old = ledger.record(task_id("one"))
+        records, tasks = play.scheduler.records, await play.bus.bucket(TASKS)
+        old = records.tasks.record(task_id("one"))
         entry = await tasks.get(task_id("one"))
         assert entry is not None
         new = await tasks.update(task_id("one"), entry.value, entry.revision)
-        ledger.doubtful.add(task_id("one"))
-        assert not await ledger.is_current(task_id("one"), old.revision)
-        assert await ledger.is_current(task_id("one"), new)
-        record = await play.scheduler.handlers.reads.get(TaskRef(task=task_id("one")))
+        records.tasks.doubtful.add(task_id("one"))
+        assert not await records.sync.is_current(task_id("one"), old.revision)
+        assert await records.sync.is_current(task_id("one"), new)
+        record = await play.scheduler.tasks.reader.get(TaskRef(task=task_id("one")))
         assert (record.revision, record.task.state) == (new, TaskState.WAITING)

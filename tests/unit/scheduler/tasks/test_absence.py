@@ -5,7 +5,7 @@ import pytest
 from libs.common.errors import Refused
 from libs.common.messages import PROXIES, UPLOADS, NotWaiting, ReportInputsLost
 from libs.common.model import InstanceId, NodeTaskId, Proxy, TaskState, Upload
-from services.scheduler.tasks.handlers.absence import holder_away, holder_gone
+from services.scheduler.registry.proxies import holder_away, holder_gone
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
 
 GONE, NEW = InstanceId("gone"), InstanceId("new")
@@ -126,7 +126,7 @@ async def test_the_console_names_the_directory():
 
 
 async def says_that_they_are_not_there(play: Play, holder: InstanceId = HOLDER) -> None:
-    await play.scheduler.handlers.absences.inputs_lost(ReportInputsLost(task=task_id("one"), holder=holder))
+    await play.scheduler.tasks.absences.inputs_lost(ReportInputsLost(task=task_id("one"), holder=holder))
 
 
 async def test_a_task_that_was_removed_after_the_backup_fails_with_a_sentence():

@@ -47,7 +47,7 @@ async def test_a_task_that_had_waited_waits_again_in_its_old_place():
         await play.loses_the_store()
         await play.adopts("younger", committed_at_ms=younger.committed_at_ms)
         await play.adopts("elder", committed_at_ms=younger.committed_at_ms - 5)
-        assert list(play.scheduler.ledger.board.index.waiting) == [task_id("elder"), task_id("younger")]
+        assert list(play.scheduler.state.index.waiting) == [task_id("elder"), task_id("younger")]
         assert play.task("younger").state is TaskState.WAITING
 
 
@@ -286,5 +286,5 @@ async def test_an_end_that_the_record_has_gone_beyond_is_none():
 async def test_users_see_in_the_console_that_the_record_was_lost():
     async with a_play(a=FakeNode()) as play:
         await play.adopts("one", attempt("one", "a"))
-        record = (await play.scheduler.handlers.reads.get(TaskRef(task=task_id("one")))).task
+        record = (await play.scheduler.tasks.reader.get(TaskRef(task=task_id("one")))).task
         assert "had been lost" in record.timeline[0].text

@@ -20,7 +20,7 @@ async def completes(play: Play, node: str = "a") -> None:
 
 
 async def console(play: Play, from_line: int = 0) -> tuple[str, ...]:
-    answer = await play.scheduler.handlers.reads.read_console(ReadConsole(task=task_id("one"), from_line=from_line))
+    answer = await play.scheduler.tasks.reader.read_console(ReadConsole(task=task_id("one"), from_line=from_line))
     return answer.lines
 
 

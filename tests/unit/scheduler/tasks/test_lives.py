@@ -64,7 +64,7 @@ async def test_the_time_in_which_the_scheduler_was_frozen_is_no_silence_of_a_nod
         await play.commits("one")
         placed = await play.starts("one")
         await play.goes_down(placed.node.hostname)
-        loser = play.scheduler.loser
+        loser = play.scheduler.nodes.failures
         await loser.watch()
         for frozen_s in (100, 300):
             play.clock.pass_s(frozen_s)
@@ -189,10 +189,10 @@ async def test_the_record_is_written_only_when_something_has_changed():
         await play.commits("one")
         await play.starts("one")
         await play.looks()
-        revision = play.scheduler.ledger.record(task_id("one")).revision
+        revision = play.scheduler.records.tasks.record(task_id("one")).revision
         await play.looks()
         await play.looks()
-        assert play.scheduler.ledger.record(task_id("one")).revision == revision
+        assert play.scheduler.records.tasks.record(task_id("one")).revision == revision
 
 
 async def test_the_console_grows_with_every_look():
@@ -227,7 +227,7 @@ async def test_a_hint_makes_the_task_due_at_once_and_a_false_one_does_no_harm():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         placed = await play.starts("one")
-        tracker = play.scheduler.handlers.tracker
+        tracker = play.scheduler.tasks.tracker
         await tracker.hint(FinishReported(node_task_id=placed.node_task_id))
         await tracker.hint(FinishReported(node_task_id=NodeTaskId("nobody")))
         await play.looks()
@@ -307,7 +307,7 @@ async def test_a_waiting_task_is_canceled_at_once():
     async with a_play() as play:
         await play.commits("one")
         assert (await play.cancels("one")).state is TaskState.CANCELED
-        assert len(play.scheduler.ledger.board.index.waiting) == 0
+        assert len(play.scheduler.state.index.waiting) == 0
 
 
 async def test_a_promised_slot_is_free_after_a_cancel():
@@ -389,8 +389,8 @@ async def test_a_removed_task_on_a_node_that_is_away_is_invisible_until_its_node
         await play.goes_down("a")
         await play.removes("one")
         with pytest.raises(NotFound):
-            await play.scheduler.handlers.reads.get(TaskRef(task=task_id("one")))
-        assert (await play.scheduler.handlers.reads.list_tasks(ListTasks())).tasks == ()
+            await play.scheduler.tasks.reader.get(TaskRef(task=task_id("one")))
+        assert (await play.scheduler.tasks.reader.list_tasks(ListTasks())).tasks == ()
         assert play.has("one")
         await play.comes_back("a")
         await play.passes(5)
@@ -429,7 +429,7 @@ async def test_a_look_that_was_under_way_during_a_restart_does_not_end_the_task(
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         placed = await play.starts("one")
-        tracker, running = play.scheduler.handlers.tracker, play.task("one")
+        tracker, running = play.scheduler.tasks.tracker, play.task("one")
         old_look = Look(StatusCode.COMPLETED)
         play.node("a").finishes(placed.node_task_id)
         await play.looks()
@@ -506,7 +506,7 @@ async def test_tasks_are_listed_in_pages_in_the_order_of_their_commits():
     async with a_play(a=FakeNode()) as play:
         for number in range(5):
             await play.commits(f"task {number}", owner=Owner("me" if number % 2 == 0 else "you"))
-        reads = play.scheduler.handlers.reads
+        reads = play.scheduler.tasks.reader
         first = await reads.list_tasks(ListTasks(limit_count=2))
         rest = await reads.list_tasks(ListTasks(after=first.tasks[-1].id))
         assert [task.name for task in first.tasks] == ["task 0", "task 1"]
@@ -523,7 +523,7 @@ async def test_tasks_of_a_node_are_listed():
         await play.commits("one")
         await play.commits("two")
         placed = await play.starts("one")
-        listed = await play.scheduler.handlers.reads.list_tasks(ListTasks(node=placed.node.id))
+        listed = await play.scheduler.tasks.reader.list_tasks(ListTasks(node=placed.node.id))
         assert [(task.name, task.node_name) for task in listed.tasks] == [("one", placed.node.name)]
 
 
@@ -533,11 +533,11 @@ async def test_the_console_is_the_nodes_or_what_was_last_seen_of_it():
         await play.starts("one")
         await play.looks()
         asked = ReadConsole(task=task_id("one"), from_line=-1)
-        assert (await play.scheduler.handlers.reads.read_console(asked)).lines == ("started",)
+        assert (await play.scheduler.tasks.reader.read_console(asked)).lines == ("started",)
         play.node("a").console[NodeTaskId(task_id("one"))].append("unseen")
-        assert (await play.scheduler.handlers.reads.read_console(asked)).lines == ("unseen",)
+        assert (await play.scheduler.tasks.reader.read_console(asked)).lines == ("unseen",)
         await play.goes_down("a")
-        assert (await play.scheduler.handlers.reads.read_console(asked)).lines == ("started",)
+        assert (await play.scheduler.tasks.reader.read_console(asked)).lines == ("started",)
 
 
 async def test_a_console_that_is_too_long_for_a_message_is_cut_where_it_goes_on():
@@ -545,7 +545,7 @@ async def test_a_console_that_is_too_long_for_a_message_is_cut_where_it_goes_on(
         await play.commits("one")
         await play.starts("one")
         play.node("a").console[NodeTaskId(task_id("one"))] = [f"{number:09} {'x' * 990}" for number in range(3000)]
-        reads = play.scheduler.handlers.reads
+        reads = play.scheduler.tasks.reader
         first = (await reads.read_console(ReadConsole(task=task_id("one")))).lines
         last = (await reads.read_console(ReadConsole(task=task_id("one"), from_line=-3000))).lines
         assert 600 < len(first) < 800

@@ -67,12 +67,12 @@ async def test_what_was_seen_is_shown_also_by_a_successor():
         await runs(play)
         await play.starts_up()
         play.node("a").up = False
-        record = await play.scheduler.handlers.reads.get(TaskRef(task=task_id("one")))
+        record = await play.scheduler.tasks.reader.get(TaskRef(task=task_id("one")))
         assert record.task.known is not None
         assert record.task.known.progress == 40.0
-        (summary,) = (await play.scheduler.handlers.reads.list_tasks(ListTasks())).tasks
+        (summary,) = (await play.scheduler.tasks.reader.list_tasks(ListTasks())).tasks
         assert summary.progress == 40.0
-        console = await play.scheduler.handlers.reads.read_console(ReadConsole(task=task_id("one")))
+        console = await play.scheduler.tasks.reader.read_console(ReadConsole(task=task_id("one")))
         assert console.lines[-1] == "line 299"
 
 
@@ -94,10 +94,10 @@ async def test_what_was_seen_goes_some_time_after_the_run():
         await runs(play)
         play.node("a").finishes(play.task("one").attempts[-1].node_task_id)
         await play.looks()
-        await play.scheduler.observer.forget_over()
+        await play.scheduler.tasks.observer.forget_over()
         assert await written(play) is not None
         play.clock.pass_s(61)
-        await play.scheduler.observer.forget_over()
+        await play.scheduler.tasks.observer.forget_over()
         assert await written(play) is None
 
 
@@ -108,7 +108,7 @@ async def test_a_task_that_is_given_up_or_canceled_keeps_what_was_seen_of_it():
         task = await play.cancels("one")
         assert task.known is not None
         assert (task.known.progress, task.known.console_tail, task.console_kept) == (40.0, (), True)
-        console = await play.scheduler.handlers.reads.read_console(ReadConsole(task=task_id("one")))
+        console = await play.scheduler.tasks.reader.read_console(ReadConsole(task=task_id("one")))
         assert "line 299" in console.lines
 
 
@@ -146,6 +146,6 @@ async def test_a_scheduler_begins_without_what_was_seen_when_that_cannot_be_read
     async with a_play(a=FakeNode()) as play:
         await runs(play)
         play.bus.connected = False
-        observer = await Observer.open(play.bus, play.scheduler.ledger)
+        observer = await Observer.open(play.bus, play.scheduler.records)
         play.clock.pass_s(3600)
         await observer.forget_over()

@@ -1,0 +1,72 @@
+"""The story of nodes: which requests it answers, what goes on by itself, and how it is opened."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from libs.common import messages
+from libs.common.lifecycle import Crew
+from libs.common.loops import Start
+from libs.common.messages import Request
+from libs.common.ports import Handler
+from services.scheduler.events import Voice
+from services.scheduler.leadership import repeated
+from services.scheduler.node_client.ports import NodeApi
+from services.scheduler.nodes.handlers.commands import NodeHandlers
+from services.scheduler.nodes.handlers.leaving import Drainer, Loser
+from services.scheduler.nodes.handlers.probing import Prober
+from services.scheduler.nodes.ports import ReservedSlots, RunningAttempts
+from services.scheduler.records.handlers.recovery import Records
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.task_life.attempts import Patience
+
+
+@dataclass(frozen=True)
+class NodesStory:
+    """Everything that has to do with nodes."""
+
+    commands: NodeHandlers
+    prober: Prober
+    drainer: Drainer
+    failures: Loser
+
+    def requests(self) -> dict[Request[Any, Any], Handler]:
+        """Name the handler of each request."""
+        return {
+            messages.ADD_NODE: self.commands.add,
+            messages.REMOVE_NODE: self.commands.remove,
+            messages.LOSE_NODE: self.failures.lose,
+            messages.LOCK_NODE: self.commands.lock,
+            messages.DRAIN_NODE: self.commands.drain,
+            messages.UNLOCK_NODE: self.commands.unlock,
+            messages.LIST_NODES: self.commands.list_nodes,
+            messages.UPDATE_NODES: self.commands.update,
+            messages.BEST_NODE: self.commands.best,
+            messages.FIND_UI_NODE: self.commands.find_ui,
+        }
+
+    def loops(self, crew: Crew) -> dict[str, Start]:
+        """Name everything that goes on by itself."""
+        return {
+            "probe nodes": self.prober.run,
+            "lose tasks": repeated(self.failures.watch, "lose tasks"),
+            "drain nodes": repeated(lambda: self.drainer.check(crew), "drain nodes"),
+        }
+
+
+def open_nodes(  # noqa: PLR0913, PLR0917 what the story is made of
+    records: Records,
+    api: NodeApi,
+    voice: Voice,
+    reserved: ReservedSlots,
+    attempts: RunningAttempts,
+    patience: Patience,
+    settings: SchedulerSettings,
+) -> NodesStory:
+    """Put the story together."""
+    prober = Prober(records, api, voice, reserved, settings)
+    return NodesStory(
+        commands=NodeHandlers(records, prober, voice, reserved),
+        prober=prober,
+        drainer=Drainer(records, api, voice, patience, settings),
+        failures=Loser(records, attempts, voice, reserved, settings),
+    )

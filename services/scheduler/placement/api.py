@@ -1,0 +1,68 @@
+"""The story of placement: which requests it answers, what it listens to, what goes on by itself, and how it is opened."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from libs.common import messages
+from libs.common.loops import Start
+from libs.common.messages import Request
+from libs.common.ports import Bus, Handler
+from services.scheduler.events import Voice
+from services.scheduler.leadership import repeated
+from services.scheduler.placement.core.cluster_state import ClusterState
+from services.scheduler.placement.handlers.place import NewId, Placer
+from services.scheduler.placement.handlers.requests import Aimer
+from services.scheduler.placement.handlers.waits import Explainer, Hopeless
+from services.scheduler.records.handlers.recovery import Records
+from services.scheduler.settings import SchedulerSettings
+
+
+@dataclass(frozen=True)
+class PlacementStory:
+    """Everything that has to do with waiting tasks and their slots."""
+
+    placer: Placer
+    stage_in: Aimer
+    explainer: Explainer
+    hopeless: Hopeless
+
+    def requests(self) -> dict[Request[Any, Any], Handler]:
+        """Name the handler of each request."""
+        return {
+            messages.AIM_UPLOAD: self.stage_in.aim,
+            messages.PLACE_TASKS: self.placer.place_tasks,
+            messages.PLACE_TASK: self.placer.place,
+        }
+
+    def loops(self) -> dict[str, Start]:
+        """Name everything that goes on by itself."""
+        return {
+            "place tasks": self.placer.run,
+            "look at the queue": repeated(self.placer.look_again, "look at the queue"),
+            "explain waits": repeated(self.explainer.explain, "explain waits"),
+            "end refused tasks": repeated(self.hopeless.check, "end refused tasks"),
+            "expire aims": repeated(self.stage_in.expire, "expire aims"),
+        }
+
+
+def cluster_state(settings: SchedulerSettings) -> ClusterState:
+    """Make what the scheduler knows: nothing yet."""
+    return ClusterState(
+        send_ahead_count=settings.send_ahead_count,
+        per_owner_count=settings.tasks_per_owner_count,
+        longest_backoff_s=settings.retry_longest_s,
+        foresees=settings.placement == "foresight",
+        holder_silence_s=settings.holder_silence_s,
+    )
+
+
+def open_placement(  # noqa: PLR0913, PLR0917 what the story is made of
+    state: ClusterState, records: Records, bus: Bus, voice: Voice, new_id: NewId, settings: SchedulerSettings
+) -> PlacementStory:
+    """Put the story together."""
+    return PlacementStory(
+        placer=Placer(state, records, bus, voice, new_id),
+        stage_in=Aimer(state, records, settings),
+        explainer=Explainer(state, records, bus),
+        hopeless=Hopeless(state, records, voice),
+    )

@@ -1,0 +1,96 @@
+"""The story of tasks: which requests it answers, what it listens to, what goes on by itself, and how it is opened."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from libs.common import messages
+from libs.common.lifecycle import Crew
+from libs.common.loops import Start
+from libs.common.messages import Request
+from libs.common.ports import Bus, Handler
+from services.scheduler.events import Voice
+from services.scheduler.leadership import repeated
+from services.scheduler.node_client.ports import NodeApi
+from services.scheduler.records.handlers.recovery import Records
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.task_life.attempts import Patience
+from services.scheduler.tasks.core.observation import OBSERVE_S
+from services.scheduler.tasks.handlers.absence import Absences
+from services.scheduler.tasks.handlers.actions import ActionHandlers
+from services.scheduler.tasks.handlers.observing import Consoles, Observer
+from services.scheduler.tasks.handlers.reading import ReadHandlers
+from services.scheduler.tasks.handlers.retention import Archivist, Cleaner
+from services.scheduler.tasks.handlers.submit import CommitHandlers
+from services.scheduler.tasks.handlers.tracking import Tracker
+from services.scheduler.tasks.ports import TaskQueue
+
+FORGET_S: Final = 60.0
+ABSENT_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class TasksStory:
+    """Everything that has to do with tasks, from their commit to the end of their records."""
+
+    submit: CommitHandlers
+    actions: ActionHandlers
+    reader: ReadHandlers
+    tracker: Tracker
+    observer: Observer
+    absences: Absences
+    cleaner: Cleaner
+    archivist: Archivist
+
+    def requests(self) -> dict[Request[Any, Any], Handler]:
+        """Name the handler of each request."""
+        return {
+            messages.SUBMIT_TASK: self.submit.submit,
+            messages.ADOPT_TASK: self.submit.adopt,
+            messages.IMPORT_ROUTE: self.submit.import_route,
+            messages.REPORT_INPUTS_LOST: self.absences.inputs_lost,
+            messages.GET_TASK: self.reader.get,
+            messages.CONFIRM_TASKS: self.reader.confirm,
+            messages.LIST_TASKS: self.reader.list_tasks,
+            messages.LIST_TASK_IDS: self.reader.list_ids,
+            messages.READ_CONSOLE: self.reader.read_console,
+            messages.CANCEL_TASK: self.actions.cancel,
+            messages.REMOVE_TASK: self.actions.remove,
+            messages.RESTART_TASK: self.actions.restart,
+        }
+
+    def loops(self, crew: Crew, clean_every_s: float) -> dict[str, Start]:
+        """Name everything that goes on by itself."""
+        return {
+            "track tasks": self.tracker.run,
+            "archive tasks": self.archivist.run,
+            "forget observations": repeated(self.observer.forget_over, "forget observations", OBSERVE_S),
+            "clean nodes": repeated(lambda: self.cleaner.tell_nodes(crew), "clean nodes", clean_every_s),
+            "forget nodes": repeated(self.cleaner.forget_retired, "forget nodes", clean_every_s),
+            "forget tasks": repeated(self.cleaner.forget_old, "forget tasks", FORGET_S),
+            "end lost tasks": repeated(self.absences.check, "end lost tasks", ABSENT_S),
+        }
+
+
+async def open_tasks(  # noqa: PLR0913, PLR0917 what the story is made of
+    records: Records,
+    bus: Bus,
+    api: NodeApi,
+    voice: Voice,
+    queue: TaskQueue,
+    patience: Patience,
+    settings: SchedulerSettings,
+) -> TasksStory:
+    """Put the story together. Raises BusFailed."""
+    observer = await Observer.open(bus, records)
+    consoles = await Consoles.open(bus, api, records.leadership, settings)
+    cleaner = Cleaner(records, api, consoles, settings)
+    return TasksStory(
+        submit=CommitHandlers(records, queue, api, voice),
+        actions=ActionHandlers(records, cleaner, consoles, api, voice, settings),
+        reader=ReadHandlers(records, api, consoles, queue, settings),
+        tracker=Tracker(records, api, voice, consoles, observer, patience, settings),
+        observer=observer,
+        absences=Absences(records, bus, api, voice, queue, settings),
+        cleaner=cleaner,
+        archivist=Archivist(records, consoles),
+    )

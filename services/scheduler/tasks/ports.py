@@ -1,0 +1,35 @@
+"""What the story of tasks needs of the others."""
+
+from typing import Protocol
+
+from libs.common.messages import SentAhead
+from libs.common.model import InstanceId, Task
+from services.scheduler.registry.ranking import Need
+
+
+class TaskQueue(Protocol):
+    """Where tasks wait for a slot, and what is said of them meanwhile."""
+
+    def heard(self, holder: InstanceId) -> None:
+        """Note that a holder is there."""
+        ...
+
+    def offer(self, task: Task, ahead: SentAhead | None = None) -> None:
+        """Give a task that has just come a slot, if there is one and its holder asks."""
+        ...
+
+    def why_no_room(self, need: Need) -> str:
+        """Say why no node would take such a task at this moment; empty: one would."""
+        ...
+
+    def is_beyond(self, need: Need) -> bool:
+        """Whether there is no room for another part of a split dataset."""
+        ...
+
+    def why_waiting(self, task: Task) -> str:
+        """Say why a task waits."""
+        ...
+
+    def is_away(self, holder: InstanceId) -> bool:
+        """Whether a holder neither asks nor sends."""
+        ...
