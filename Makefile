@@ -50,11 +50,12 @@ docs: $(VENV)/.dev ## Write anew the documents that are made from the code (test
 	@$(BIN)/python docs/write_service_map.py
 	@$(BIN)/python docs/write_logs.py
 
-check: $(VENV)/.dev ## Format, lint, types and the architecture's contracts; changes nothing
+check: $(VENV)/.dev ## Format, lint, types, the architecture's contracts, dead code; changes nothing
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/vulture
 
 test: $(VENV)/.dev ## Run every test (browser and compose tests too, where the machine can); COVERAGE=yes: see coverage
 	@$(if $(COVERAGE),$(call measured,$(ALL_TESTS)),$(ALL_TESTS) $(ARGS))

@@ -77,7 +77,7 @@ class Stage(ABC):
             raise
         return self
 
-    async def __aexit__(self, *problem: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Take it down."""
         await self._stack.aclose()
 

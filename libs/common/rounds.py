@@ -42,7 +42,6 @@ class Round:
     def __init__(self, calls: Calls, limit_s: float, heard: Heard, limit_bytes: int) -> None:
         loop = asyncio.get_running_loop()
         self._calls = calls
-        self._limit_s = limit_s
         self._limit_bytes = limit_bytes
         self._heard = heard
         self._loop = loop
