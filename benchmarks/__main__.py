@@ -1,6 +1,6 @@
 """Run the benchmarks: `python -m benchmarks [NAME] [--rounds N] [--minutes M] [--write]`.
 
-Contenders are measured in turn, round by round; the median counts. NAME may be the beginning of a name: `downloads`. With
+Contenders are measured in turn, round by round, and each round begins with another of them; the median counts. NAME may be the beginning of a name: `downloads`. With
 `--write` the figures are kept in docs/plots/figures.json, from where the tables and plots of docs/performance.md are made: a run
 of some cases replaces only theirs. A run that would take longer than `--minutes` measures fewer rounds, and leaves out what
 does not fit with a line.
@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.cases import CASES, Case, named
+from benchmarks.cases.case import Contender
 from benchmarks.figures import Measured, Numbers, medians, replaced, section
 from benchmarks.programs import Broken, MissingProgram
 from benchmarks.stages import Stage
@@ -66,7 +67,7 @@ async def measure(case: Case[Any], rounds_count: int, deadline_s: float) -> Meas
         counted = number >= case.warms_up
         if time.monotonic() > deadline_s and all(rounds.values()):
             break
-        for contender in contenders:
+        for contender in turned(contenders, number):
             numbers = await contender.measure()
             if counted:
                 rounds[contender.name].append(numbers)
@@ -78,6 +79,12 @@ async def measure(case: Case[Any], rounds_count: int, deadline_s: float) -> Meas
         {name: medians(each) for name, each in rounds.items()},
         min(map(len, rounds.values())),
     )
+
+
+def turned(contenders: Sequence[Contender], number: int) -> Sequence[Contender]:
+    """Order contenders for a round: each begins one, as what the one before has left behind helps or hinders."""
+    first = number % len(contenders)
+    return [*contenders[first:], *contenders[:first]]
 
 
 async def run(chosen: Sequence[type[Case[Any]]], rounds_count: int, minutes: float) -> dict[str, Measured]:
