@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import ClassVar
 
@@ -33,10 +34,13 @@ class Uploads(Case[Doors]):
     size_bytes: ClassVar[int] = 8 * MB
     parts_count: ClassVar[int] = 1
     """Files per request."""
+    removes: ClassVar[bool] = True
+    """What was stored goes after each round. Not where thousands of files are: for seconds ext4 without a journal gives away no inode
+    that was just deleted, and a search past thousands of them would be most of what is measured."""
 
     async def contenders(self) -> Sequence[Contender]:
         """Write the images; name all doors."""
-        self._images = self.on.folder / f"images-{self.name}"
+        self._images, self._numbers = self.on.folder / f"images-{self.name}", count(1)
         await asyncio.to_thread(make_images, self._images, self.count, size_bytes=self.size_bytes - 6)
         on = self.on
         return [Contender(on.ours.name, STORES[on.ours.name], self.to_us)] + [
@@ -52,12 +56,12 @@ class Uploads(Case[Doors]):
 
     async def to_peer(self, peer: Subject, query: str = "") -> dict[str, float]:
         """Upload one dataset to a peer; remove it."""
-        task = "22222222-2222-4222-8222-222222222222"
+        task = f"22222222-2222-4222-8222-{next(self._numbers):012}"
         door = "store" if peer.name == "nginx" else ""
         numbers = await self.send(peer, peer.url(f"/task/new/upload/{task}{query}", door))
         if peer.name == "Node.js":
             self.require_stored(self.on.folder / "node" / task)
-        if peer.name == "nginx":
+        if peer.name == "nginx" and self.removes:
             shutil.rmtree(self.on.folder / "nginx" / "body")
             (self.on.folder / "nginx" / "body").mkdir()
         return numbers
@@ -69,12 +73,13 @@ class Uploads(Case[Doors]):
         return await moving(subject, told_by("benchmarks.load", "upload", url, *options))
 
     def require_stored(self, place: Path) -> None:
-        """Require that every file is there in full; then remove them all."""
+        """Require that every file is there in full."""
         sizes = [path.stat().st_size for path in place.rglob("IMG_*")]
         if sizes != [self.size_bytes] * self.count:
             raise Broken(f"{place} holds {len(sizes)} files, {sum(sizes)} bytes")
-        for path in place.rglob("IMG_*"):
-            path.unlink()
+        if self.removes:
+            for path in place.rglob("IMG_*"):
+                path.unlink()
 
 
 def touch_frames(place: Path, size_bytes: int) -> None:
@@ -98,6 +103,7 @@ class SmallFiles(Uploads):
     metrics = (CPU_PER_REQUEST, Metric("rate", "files/s", 0))
     count = 2_000
     size_bytes = 16 * 1024
+    removes = False
 
     async def contenders(self) -> Sequence[Contender]:
         """Name all doors, and busboy with the durability of ours."""
