@@ -60,16 +60,16 @@ from libs.common.model import (
 from libs.common.ports import Bucket
 from libs.common.testing import MemoryBus
 from services.proxy.cluster.adapters import ClusterMirror, mirrored
-from services.proxy.main import Ways, front, intake, limits
+from services.proxy.main import front, intake, limits
 from services.proxy.nodes.adapters import Upstream
 from services.proxy.peers.adapters import PeerClient, known_holders, shared_secret
-from services.proxy.peers.handlers import Neighbours
+from services.proxy.peers.api import open_peers
 from services.proxy.server.health import ProxyHealth
 from services.proxy.server.listen import Entrance, listen, served, tls_context
 from services.proxy.settings import ProxySettings
 from services.proxy.spool.adapters.spool import DiskSpool, open_spool
 from services.proxy.spool.core.upload import StoredFile
-from services.proxy.uploads.handlers.create import Creator
+from services.proxy.uploads.handlers.create import Commits
 from tests.waiting import until
 
 Given = TypeVar("Given")
@@ -228,7 +228,7 @@ class ProxyUnderTest:
     cluster: ClusterMirror
     root: Path
     forwarding: NothingForwards
-    creator: Creator
+    commits: Commits
 
     def leftovers(self) -> list[str]:
         """List what the spool directory holds of uploads: every file and directory of a task."""
@@ -363,15 +363,23 @@ async def running_proxy(
     ):
         await scheduler.publish()
         await until(lambda: cluster.ready and cluster.options())
-        creator = intake(chosen, bus, cluster, spool, forwarding)
-        neighbours = Neighbours(bus, cluster, spool, holders, PeerClient())
+        uploading = intake(chosen, bus, cluster, spool, forwarding)
         secret = await shared_secret(bus)
-        ways = Ways(polls, streams, neighbours, lambda: secret)
+        peers = open_peers(
+            bus,
+            cluster,
+            spool,
+            holders,
+            PeerClient(),
+            secret=lambda: secret,
+            stall_s=chosen.upload_stall_timeout_s,
+            public_address=chosen.public_address,
+        )
         health = ProxyHealth(bus, cluster, spool)
         await health.needed.ask()
-        app = front(chosen, bus, cluster, creator, ways, health)
+        app = front(chosen, bus, cluster, polls, streams, uploading.routes, peers, health)
         async with served(app, entrances, limits(chosen)):
-            yield ProxyUnderTest(entrances[0].port, bus, scheduler, spool, cluster, root, forwarding, creator)
+            yield ProxyUnderTest(entrances[0].port, bus, scheduler, spool, cluster, root, forwarding, uploading.commits)
 
 
 @asynccontextmanager

@@ -4,9 +4,8 @@ import asyncio
 import shutil
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -14,7 +13,6 @@ import structlog
 from libs.common.bus import connect
 from libs.common.errors import Refused
 from libs.common.health import ASK_EVERY_S
-from libs.common.http_link import Patience
 from libs.common.http_sharing import Heard
 from libs.common.lifecycle import SystemClock, now_ms, run
 from libs.common.log import configure
@@ -26,40 +24,36 @@ from libs.common.model import Proxy
 from libs.common.ports import Bus
 from libs.common.settings import parse
 from libs.common.watchdog import notify_ready, with_watchdog
-from services.proxy.actions.handlers import Actor
-from services.proxy.callbacks.handlers import Machines
+from services.proxy.actions.api import open_actions
+from services.proxy.callbacks.api import open_callbacks
 from services.proxy.cluster.adapters import mirrored
+from services.proxy.cluster.handlers import TaskFinder
 from services.proxy.cluster.ports import Cluster, IsSure, always
 from services.proxy.exchange.destinations import networks
 from services.proxy.exchange.limits import Bounds, Gate
 from services.proxy.finishing.adapters import HttpWebhook
-from services.proxy.finishing.handlers import Finisher, Inputs
+from services.proxy.finishing.handlers import open_finishing
 from services.proxy.forwarding.adapters.sender import open_sender
-from services.proxy.forwarding.handlers.forwarder import Forwarder
-from services.proxy.forwarding.handlers.stage_in import Ahead
+from services.proxy.forwarding.handlers.forwarder import AHEAD_COUNT, Forwarder, ForwardingLimits, open_forwarding
 from services.proxy.nodes.adapters import Upstream
 from services.proxy.nodes.ports import Upstream as Nodes
 from services.proxy.peers.adapters import PeerClient, SharedSecret, known_holders, shared_secret
-from services.proxy.peers.api import Passing
-from services.proxy.peers.handlers import Neighbours
+from services.proxy.peers.api import Passing, open_peers
+from services.proxy.polling.api import open_polling
 from services.proxy.polling.core.task_info import known_info
-from services.proxy.polling.handlers.coalesce import Polls
-from services.proxy.polling.handlers.node_answers import Inquiry
-from services.proxy.polling.handlers.read import Reader
-from services.proxy.recovery.handlers import Missing, Presence, Recovery
-from services.proxy.results.handlers import Relay, Results
+from services.proxy.recovery.handlers import open_recovery
+from services.proxy.results.api import open_results
 from services.proxy.server.access_log import written
 from services.proxy.server.fast_path import Quick
-from services.proxy.server.form_routes import Parts
 from services.proxy.server.health import ProxyHealth
 from services.proxy.server.listen import Entrance, Limits, listen, served, tls_context
-from services.proxy.server.router import App
-from services.proxy.server.streaming_routes import HotPaths
+from services.proxy.server.router import App, Stories
 from services.proxy.settings import SHORTCUTS, ProxySettings, minimum_bytes
-from services.proxy.spool.adapters.spool import DiskSpool, open_spool
+from services.proxy.spool.adapters.spool import open_spool
 from services.proxy.spool.ports import Spool
-from services.proxy.uploads.handlers.create import Creator, Policy
-from services.proxy.uploads.handlers.expire import Sweeper
+from services.proxy.uploads.api import Uploading, UploadRoutes, open_uploads
+from services.proxy.uploads.handlers.create import Policy, settling
+from services.proxy.uploads.handlers.expire import expiring
 from services.proxy.uploads.ports import Forwarding
 
 SERVICE: Final = "proxy"
@@ -67,18 +61,9 @@ PROG: Final = f"clusterodm {SERVICE}"
 POLLS_PER_NODE_COUNT: Final = 64
 STREAMS_PER_NODE_COUNT: Final = 128
 LOOPBACK: Final = "127.0.0.1"
-SWEEP_EVERY_S: Final = 300.0
-SETTLE_EVERY_S: Final = 5.0
-LOOK_EVERY_S: Final = 5.0
 WATCH_EVERY_S: Final = 1.0
-PRESENT_EVERY_S: Final = 60.0
-RELIEVE_EVERY_S: Final = 5.0
 TRIM_EVERY_S: Final = 2.0
 HOUR_S: Final = 3600.0
-AHEAD_COUNT: Final = 4
-"""Uploads of which files go ahead at the same time."""
-AIM_EVERY_S: Final = 5.0
-"""A third of the time after which the scheduler forgets an upload that nobody asks about."""
 MEGABYTE: Final = 1_000_000
 
 log = structlog.get_logger()
@@ -120,94 +105,85 @@ async def running(
         mirrored(bus) as cluster,
         open_spool(settings.spool_root, await bus.bucket(UPLOADS), url, reserve_bytes=reserve_bytes(settings)) as spool,
         forwarding(settings, bus, spool, cluster) as forwarder,
-        recovering(settings, bus, cluster, spool, forwarder, url) as (recovery, secret),
-        known_holders(bus, spool.instance) as holders,
-        Upstream(POLLS_PER_NODE_COUNT) as polls,
-        Upstream(STREAMS_PER_NODE_COUNT) as streams,
     ):
-        creator = intake(settings, bus, cluster, spool, forwarder)
-        sweeper = Sweeper(bus, spool, settings.stale_uploads_timeout)
-        neighbours = Neighbours(bus, cluster, spool, holders, PeerClient())
-        health = ProxyHealth(bus, cluster, spool)
-        ways = Ways(polls, streams, neighbours, lambda: secret.value)
-        app = front(settings, bus, cluster, creator, ways, health, recovery.is_sure)
+        secret = SharedSecret(bus, await shared_secret(bus, settings.nats_wait_s))
         async with (
-            background(lambda: every(SWEEP_EVERY_S, sweeper.sweep, "sweep"), "sweep"),
-            background(lambda: every(SETTLE_EVERY_S, creator.settle, "settle"), "settle"),
-            background(lambda: every(WATCH_EVERY_S, spool.require_there, "watch the spool"), "watch the spool", FATAL),
-            background(lambda: every(TRIM_EVERY_S, Trimmer().look, "trim"), "trim"),
-            background(lambda: every(ASK_EVERY_S, health.needed.ask, "ask services"), "ask services"),
-            served(app, entrances, limits(settings), heard),
+            open_recovery(
+                bus,
+                cluster,
+                spool,
+                announcement(settings, spool, url),
+                look_again=forwarder.look_again,
+                renew_secret=secret.renew,
+                wait_s=settings.nats_wait_s,
+            ) as recovery,
+            known_holders(bus, spool.instance) as holders,
+            Upstream(POLLS_PER_NODE_COUNT) as polls,
+            Upstream(STREAMS_PER_NODE_COUNT) as streams,
         ):
-            try:
-                yield
-            finally:
-                health.stopping = True
-                await asyncio.sleep(settings.drain_s)
-
-
-@asynccontextmanager
-async def recovering(  # noqa: PLR0913, PLR0917 all that may be another than this proxy knows
-    settings: ProxySettings, bus: Bus, cluster: Cluster, spool: DiskSpool, forwarder: Forwarder, url: str
-) -> AsyncIterator[tuple[Recovery, SharedSecret]]:
-    """Notice when records are lost, older than what was done, or speak of photos that are not here."""
-    secret = SharedSecret(bus, await shared_secret(bus, settings.nats_wait_s))
-    recovery = Recovery(bus, spool, SystemClock(), forwarder.look_again, secret.renew)
-    await recovery.look(settings.nats_wait_s)
-    missing, presence = Missing(bus, cluster, spool), Presence(bus, announcement(settings, spool, url))
-    missing.follow()
-    async with (
-        background(lambda: every(LOOK_EVERY_S, recovery.look, "compare incarnations"), "compare incarnations"),
-        background(lambda: every(PRESENT_EVERY_S, presence.announce, "announce proxy"), "announce proxy"),
-        background(lambda: every(LOOK_EVERY_S, missing.report, "report missing inputs"), "report missing inputs"),
-    ):
-        yield recovery, secret
+            uploading = intake(settings, bus, cluster, spool, forwarder)
+            peers = open_peers(
+                bus,
+                cluster,
+                spool,
+                holders,
+                PeerClient(),
+                secret=lambda: secret.value,
+                stall_s=settings.upload_stall_timeout_s,
+                public_address=settings.public_address,
+            )
+            health = ProxyHealth(bus, cluster, spool)
+            app = front(settings, bus, cluster, polls, streams, uploading.routes, peers, health, recovery.is_sure)
+            async with (
+                expiring(bus, spool, settings.stale_uploads_timeout),
+                settling(uploading.commits),
+                background(
+                    lambda: every(WATCH_EVERY_S, spool.require_there, "watch the spool"), "watch the spool", FATAL
+                ),
+                background(lambda: every(TRIM_EVERY_S, Trimmer().look, "trim"), "trim"),
+                background(lambda: every(ASK_EVERY_S, health.needed.ask, "ask services"), "ask services"),
+                served(app, entrances, limits(settings), heard),
+            ):
+                try:
+                    yield
+                finally:
+                    health.stopping = True
+                    await asyncio.sleep(settings.drain_s)
 
 
 @asynccontextmanager
 async def forwarding(settings: ProxySettings, bus: Bus, spool: Spool, cluster: Cluster) -> AsyncIterator[Forwarder]:
     """Run the loops behind the spool."""
+    files_count = settings.forward_parallel_count
+    bounds = ForwardingLimits(
+        tasks_count=settings.forward_tasks_count,
+        files_count=files_count,
+        ahead_from_bytes=settings.send_ahead_from_mb * MEGABYTE if settings.send_ahead_of_commit else None,
+        one_link=settings.upload_max_speed > 0,
+    )
     async with (
         open_sender(settings.forward_threads_count, max_bytes_per_s=settings.upload_max_speed) as sender,
-        open_sender(AHEAD_COUNT * settings.forward_parallel_count, beside=sender) as ahead_sender,
-    ):
-        inputs = Inputs(bus, spool, cluster)
-        finisher = Finisher(
+        open_sender(AHEAD_COUNT * files_count, beside=sender) as ahead_sender,
+        open_finishing(
             bus,
             spool,
+            cluster,
             HttpWebhook(networks(settings.webhook_allow)),
             lambda task: known_info(task, now_ms()),
-            inputs=inputs,
             keep_failed_s=settings.keep_failed_inputs_h * HOUR_S,
-        )
-        forwarder = Forwarder(
+        ) as (finisher, inputs),
+        open_forwarding(
             bus,
             spool,
-            sender,
             cluster,
+            (sender, ahead_sender),
             finisher,
-            tasks_count=settings.forward_tasks_count,
-            parallel_count=settings.forward_parallel_count,
             inputs=inputs if settings.keep_inputs == "until-forwarded" else None,
-            ahead=Ahead(
-                bus,
-                spool,
-                ahead_sender,
-                cluster.node,
-                from_bytes=settings.send_ahead_from_mb * MEGABYTE if settings.send_ahead_of_commit else None,
-                uploads_count=AHEAD_COUNT,
-                parallel_count=settings.forward_parallel_count,
-                one_link=settings.upload_max_speed > 0,
-                ask_every_s=AIM_EVERY_S,
-                clock=SystemClock(),
-                fresh_id=new_uuid,
-            ),
-        )
-        async with (
-            background(lambda: every(RELIEVE_EVERY_S, inputs.relieve, "relieve the disk"), "relieve the disk"),
-            forwarder.running(),
-        ):
-            yield forwarder
+            limits=bounds,
+            fresh_id=new_uuid,
+        ) as forwarder,
+    ):
+        yield forwarder
 
 
 def announcement(settings: ProxySettings, spool: Spool, url: str) -> Proxy:
@@ -226,57 +202,63 @@ def new_uuid() -> str:
     return str(uuid.uuid4())
 
 
-def intake(settings: ProxySettings, bus: Bus, cluster: Cluster, spool: Spool, forwarder: Forwarding) -> Creator:
+def intake(settings: ProxySettings, bus: Bus, cluster: Cluster, spool: Spool, forwarding: Forwarding) -> Uploading:
     """Put together how tasks come in."""
-    policy = Policy(settings.splitmerge, settings.flood_limit, settings.commit_wait_s)
-    return Creator(spool, bus, cluster, forwarder, policy, now_ms=now_ms, fresh_id=new_uuid)
-
-
-@dataclass(frozen=True)
-class Ways:
-    """Where requests may be answered from, if not from here."""
-
-    polls: Nodes
-    streams: Nodes
-    neighbours: Neighbours
-    secret: Callable[[], str]
+    return open_uploads(
+        bus,
+        cluster,
+        spool,
+        forwarding,
+        Policy(settings.splitmerge, settings.flood_limit, settings.commit_wait_s),
+        public_address=settings.public_address,
+        stall_s=settings.upload_stall_timeout_s,
+        fresh_id=new_uuid,
+    )
 
 
 def front(  # noqa: PLR0913, PLR0917 everything that the front door leads to
     settings: ProxySettings,
     bus: Bus,
     cluster: Cluster,
-    creator: Creator,
-    ways: Ways,
+    polls: Nodes,
+    streams: Nodes,
+    uploads: UploadRoutes,
+    peers: Passing,
     health: ProxyHealth,
     is_sure: IsSure = always,
 ) -> App:
-    """Put the HTTP side together."""
-    address, stall_s = settings.public_address, settings.upload_stall_timeout_s
-    inquiry = Inquiry(ways.polls, fresh_s=settings.poll_fresh_ms / 1000)
-    reader = Reader(bus, cluster, inquiry, SystemClock(), is_sure=is_sure)
-    download_stall_s = settings.download_stall_timeout_s
-    patience = Patience(connect_s=5.0, head_s=settings.node_answer_timeout_s, silence_s=download_stall_s)
-    polls = Polls(reader, cluster)
-    relay = Relay(bus, cluster, ways.streams, reader, patience)
-    results = Results(bus, cluster, reader, relay, ways.streams, settings.downloads_from_s3)
-    hot = HotPaths(
-        reader,
-        polls,
-        relay,
-        results,
-        creator,
-        public_address=address,
-        stall_s=stall_s,
-        download_stall_s=download_stall_s,
+    """Put the HTTP side together. Nodes are polled by one way, and stream by another."""
+    clock, stall_s = SystemClock(), settings.upload_stall_timeout_s
+    finder = TaskFinder(bus, cluster, clock, is_sure=is_sure)
+    polling = open_polling(bus, cluster, polls, finder, clock, fresh_s=settings.poll_fresh_ms / 1000)
+    stories = Stories(
+        uploads=uploads,
+        polls=polling.routes,
+        results=open_results(
+            bus,
+            cluster,
+            finder,
+            streams,
+            prefix=settings.downloads_from_s3,
+            answer_s=settings.node_answer_timeout_s,
+            stall_s=settings.download_stall_timeout_s,
+        ),
+        actions=open_actions(
+            bus,
+            cluster,
+            is_sure,
+            splitmerge=settings.splitmerge,
+            public_address=settings.public_address,
+            stall_s=stall_s,
+        ),
+        callbacks=open_callbacks(bus, cluster, stall_s),
+        peers=peers,
+        health=health,
     )
-    actor = Actor(bus, cluster, splitmerge=settings.splitmerge, is_sure=is_sure)
-    rare = Parts(creator, actor, reader, Machines(bus, cluster), health, address, stall_s)
-    passing = Passing(ways.neighbours, ways.secret, stall_s, address)
+    quick = Quick(polling.polls, settings.expected_token.encode())
     gate = Gate(settings.uploads_at_once_count, settings.uploads_wait_s)
     bounds = Bounds(settings.upload_min_rate_bytes_per_s, settings.upload_limit_mb * MEGABYTE)
-    quick = Quick(polls, settings.expected_token.encode())
-    return App(hot, quick, rare, passing, gate, bounds, settings.expected_token)
+    return App(stories, quick, gate, bounds, settings.expected_token)
 
 
 def limits(settings: ProxySettings) -> Limits:

@@ -13,7 +13,6 @@ SHORTCUTS: Final = {"port": "p", "cloud_provider": "c"}
 """One-letter flags, the original's."""
 
 UNITS: Final = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-
 SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(%|[kmgt]b)?", re.IGNORECASE)
 
 

@@ -407,7 +407,7 @@ async def test_a_commit_whose_answer_was_lost_is_taken_over_in_the_end(proxy: Pr
     assert (await proxy.json("POST", f"/task/new/commit/{task}"))[0] == 503
 
     proxy.scheduler.lose_answers = False
-    await proxy.creator.settle()
+    await proxy.commits.settle()
 
     assert proxy.forwarding.adopted == [task]
 
@@ -418,7 +418,7 @@ async def test_one_request_whose_commit_never_arrived_leaves_nothing_in_the_end(
 
     status, _ = await proxy.json("POST", "/task/new", GOOD, MULTIPART)
     proxy.scheduler.deaf = False
-    await proxy.creator.settle()
+    await proxy.commits.settle()
 
     assert status == 503
     assert proxy.leftovers() == before

@@ -57,7 +57,6 @@ from libs.common.ports import Bucket, Bus
 log = structlog.get_logger()
 
 MOST_COUNT: Final = 1_000
-
 GOOD_FOR_S: Final = 60.0
 
 

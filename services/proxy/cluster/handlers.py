@@ -1,4 +1,6 @@
-"""Whether what the mirror says of a task is still so. No answer is given from a mirror alone: it may be behind another proxy's.
+"""Finding a task for its owner, and whether what the mirror says of it is still so.
+
+No answer is given from a mirror alone: it may be behind another proxy's.
 
     the owner      is asked whether the revision is the last one. One question is under way at a time; who asks meanwhile is in the
                    next one, so that any number of polls cost the scheduler a few hundred questions a second at most
@@ -26,40 +28,34 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from libs.common.clocks import Clock, Instant
-from libs.common.errors import BusFailed
+from libs.common.errors import BusFailed, NotFound, Removed
+from libs.common.identity import may_touch
 from libs.common.messages import CONFIRM_TASKS, ENDED, GET_TASK, TASKS, ConfirmTasks, SeenTask, TaskRecord, TaskRef
-from libs.common.model import TaskId
+from libs.common.model import Owner, Task, TaskId
 from libs.common.ports import Bus
 from libs.common.retry import RetryPolicy
-from services.proxy.cluster.ports import Cluster
+from services.proxy.cluster.ports import Cluster, IsSure, always, require_sure
+from services.proxy.exchange.nodeodm_api import no_task
 
 log = structlog.get_logger()
 
 Result = TypeVar("Result")
-
 Listener = Callable[[bool], None]
 """Hears whether a record is the last one for certain."""
 
 OWNER_S: Final = 0.5
 """How long the scheduler has for an answer before the store is asked."""
-
 OWNER_REST_S: Final = 1.0
 """How long it is not asked after it has given none."""
-
 STORE_S: Final = 1.0
-
 PROMPT_S: Final = 0.1
 """How long somebody waits who can do without."""
-
 APART_S: Final = 0.008
 """Between two questions: the fewer there are, the more polls share what one costs, which is more than all else about a poll."""
-
 HOLD_S: Final = 8.0
 """So long a poll is held that nobody can confirm."""
-
 AWAY_S: Final = 10.0
 """So long tries to reach the only server of NATS have failed when the mirror is believed."""
-
 HELD: Final = RetryPolicy(tries_count=1_000, within_s=HOLD_S, first_s=0.05, longest_s=0.5)
 """Thousands may be held at once: each looks a few times a second whether NATS is back."""
 
@@ -223,3 +219,58 @@ class Confirmer:
         if ended := await (await self._bus.bucket(ENDED)).get(task):
             return TaskRecord(task=ended.value.task, revision=ended.value.revision, archived=True)
         return None
+
+
+class TaskFinder:
+    """Finds tasks for their owners: in the mirror, else where ended ones are kept, else the scheduler is asked."""
+
+    def __init__(self, bus: Bus, cluster: Cluster, clock: Clock, *, is_sure: IsSure = always) -> None:
+        self._bus = bus
+        self._cluster = cluster
+        self._clock = clock
+        self._is_sure = is_sure
+        self.confirmer = Confirmer(bus, cluster, clock)
+
+    async def find(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
+        """Find a task of this owner. Raises NotFound in the original's words, BusFailed when nobody can tell."""
+        record = self._cluster.task(task) or await self._ended(task)
+        if record is None:
+            record = await self._ask_for(task, owner, action)
+        if record.task.removed or not may_touch(owner, record.task.owner):
+            raise NotFound(no_task(task, action))
+        return record
+
+    async def find_result(self, task: TaskId, owner: Owner, action: str) -> Task:
+        """Find a task of which somebody wants the result: one that has none here may have one elsewhere. Raises as `find`."""
+        record = await self.find(task, owner, action)
+        return record.task if record.task.state.ended else (await self.confirmed(record)).task
+
+    async def confirmed(self, record: TaskRecord) -> TaskRecord:
+        """Find the last record of a task. Raises NotFound when it was removed, BusFailed when nobody can tell."""
+        try:
+            latest = await self.confirmer.confirm(record)
+        except Removed:
+            raise NotFound(no_task(record.task.id, "info")) from None
+        except NotFound:
+            raise BusFailed(f"{record.task.id} is known here, and its owner does not know it") from None
+        if latest.task.removed:
+            raise NotFound(no_task(record.task.id, "info"))
+        return latest
+
+    async def _ended(self, task: TaskId) -> TaskRecord | None:
+        """Look for a task among the ended ones; None: it is not there, or that cannot be said now."""
+        try:
+            return await self._cluster.recall(task)
+        except BusFailed:
+            return None
+
+    async def _ask_for(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
+        asked = TaskRef(task=task, owner=owner)
+        try:
+            record = await held(lambda: self._bus.ask(GET_TASK, asked, timeout_s=0.9), self._clock)
+        except NotFound as error:
+            if not isinstance(error, Removed):
+                await require_sure(self._is_sure, task)
+            raise NotFound(no_task(task, action)) from None
+        self._cluster.learn(record)
+        return record

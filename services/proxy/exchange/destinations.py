@@ -18,19 +18,14 @@ from libs.common.errors import Refused
 from libs.common.hosts import bracketed
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 NOT_A_WEBHOOK: Final = "webhook must be an address that begins with http:// or https://"
-
 LONGEST_COUNT: Final = 2048
 """Characters of an address."""
-
 NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 """RFC 6052: the last 32 bits are the IPv4 address."""
-
 HOST: Final = re.compile(r"[0-9a-z_.-]+")
-
 KEPT: Final = "!$%&'()*+,/:;=?@[]~"
 """What stays as it is in the path and the query of a request; a per cent sign because it may be escaped already."""
 

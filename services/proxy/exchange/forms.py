@@ -22,9 +22,7 @@ FORM_LIMIT_BYTES: Final = FIELD_LIMIT_BYTES
 """The longest urlencoded or JSON body."""
 
 URLENCODED: Final = b"application/x-www-form-urlencoded"
-
 MULTIPART: Final = b"multipart/form-data"
-
 JSON: Final = b"application/json"
 
 FORMS: Final = frozenset((URLENCODED, JSON))

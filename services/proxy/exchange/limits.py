@@ -13,12 +13,9 @@ from typing import Final
 from services.proxy.errors import Busy
 
 BUSY: Final = "The server is busy with other uploads, please try again."
-
 CROWDED: Final = "The server is busy with other requests, please try again."
-
 SHORT_BYTES: Final = 16 * 1024
 """A body that is no longer is everybody's right: forms of all clients but a few."""
-
 TOGETHER_BYTES: Final = 16 * 1024 * 1024
 
 

@@ -28,26 +28,17 @@ from services.proxy.exchange.part_heads import USUAL, PartHead, parameters_of, r
 
 FIELD_LIMIT_BYTES: Final = 1024 * 1024
 """The longest value of one field; a longer one is an error, never cut."""
-
 FIELDS_LIMIT_BYTES: Final = 4 * FIELD_LIMIT_BYTES
 """All fields of one request together."""
-
 FIELDS_LIMIT_COUNT: Final = 1000
-
 PART_HEADER_LIMIT_BYTES: Final = 16 * 1024
-
 BOUNDARY_LIMIT_BYTES: Final = 256
 """RFC 2046 ends at 70; busboy takes any."""
-
 PADDING: Final = re.compile(rb"[ \t]*")
-
 LINE_LIMIT_BYTES: Final = 256
-
 BLANK_LINE: Final = b"\r\n\r\n"
-
 USUAL_LINES: Final = re.compile(rb"\r\n" + USUAL.pattern + BLANK_LINE)
 """All that stands between a delimiter and a file, as most clients write it: read in one step."""
-
 MALFORMED: Final = "Malformed multipart data"
 
 

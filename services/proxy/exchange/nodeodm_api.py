@@ -1,9 +1,11 @@
-"""NodeODM's interface as this proxy speaks it: addresses, sentences (the original's), and the status of a refusal. Pure."""
+"""NodeODM's interface as this proxy speaks it: who asks, addresses, sentences (the original's), and the status of a refusal. Pure."""
 
 import re
+from dataclasses import dataclass
 from typing import Any, Final
 
 from libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, Refused
+from libs.common.model import Owner
 from services.proxy.errors import BodyTooLong, SpoolFull
 
 API_VERSION: Final = "2.2.4"
@@ -14,44 +16,44 @@ AUTH_INFO: Final[dict[str, Any]] = {
     "loginUrl": None,
     "registerUrl": None,
 }
-
 WRONG_TOKEN: Final = "Invalid authentication token: token does not match."  # noqa: S105 what is said of one
-
 NOT_AVAILABLE: Final = "Not available"
-
 NO_NODES: Final = "No nodes available"
-
 NO_OPTIONS: Final = "Cannot compute /options, no nodes are online."
-
 MALFORMED_COMMIT: Final = "Malformed /commit request"
-
 NO_FILES: Final = "No files uploaded."
-
 TRY_AGAIN: Final = "The cluster cannot be reached at the moment, please try again."
 
 UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-7][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
 
 PUBLIC: Final = frozenset(("/", "/index.html", "/swagger.json"))
-
 PUBLIC_ENDS: Final = (
     *(".css", ".js", ".map"),
     *(".woff", ".woff2", ".ttf", ".otf", ".eot"),
     *(".ico", ".png", ".gif", ".svg", ".jpg", ".webp"),
 )
-
 UUID_AT_END: Final = re.compile(r".*/(\w+-\w+-\w+-\w+-\w+)", re.ASCII)
 
 BAD_REQUEST: Final = 400
-
 NOT_FOUND: Final = 404
-
 BAD_GATEWAY: Final = 502
-
 UNAVAILABLE: Final = 503
-
 TOO_LARGE: Final = 413
-
 DISK_FULL: Final = 507
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks, and how it reached us."""
+
+    owner: Owner
+    token: str
+    address: str
+    """The root of our own address as this client, and so a node, reaches it."""
+
+    def __repr__(self) -> str:
+        """Show no token."""
+        return f"Client({self.owner or '-'} {self.address})"
 
 
 def cannot_handle(path: str) -> str:

@@ -30,29 +30,19 @@ USUAL: Final = re.compile(
     rb"(?:\r\nContent-Type: (?:image|application|text)/[\w.+-]+)?"
 )
 """The head of a file as curl, browsers and requests write it: many requests are full of them."""
-
 FOLD: Final = re.compile(rb"\r\n(?=[ \t])")
-
 LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*+([\t -~\x80-\xff]*)")
 """One line of a head: no control characters, no space before the colon. Possessive: spaces are never given back to be tried again."""
-
 PARAMETER: Final = re.compile(
     rb'[ \t]*;[ \t]*(?:([^\s;="]+)[ \t]*=[ \t]*(?:("(?:[^"\\]|\\.)*")[ \t]*(?=;|$)|(?!")([^;]*))|(?=;|$))', re.DOTALL
 )
-
 CHARSET: Final = re.compile(rb';[ \t]*charset[ \t]*=[ \t]*"?([\w-]+)', re.IGNORECASE)
-
 ESCAPED: Final = re.compile(rb'\\(["\\])')
-
 ENCODED: Final = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})*+")
 """A name in which everything that could be encoded is, if there is anything."""
-
 WORD: Final = re.compile(r"=\?([\w-]+)(?:\*[\w-]*)?\?([BbQq])\?([!->@-~]*)\?=")
-
 WORDS: Final = re.compile(rf"{WORD.pattern}(?:[ \t]*{WORD.pattern})*")
-
 UNENCODED: Final = frozenset({b"base64", b"quoted-printable", b"x-uuencode", b"uuencode"})
-
 CHARSETS: Final = frozenset(
     {"utf-8", "utf8", "us-ascii", "ascii", "latin1", "koi8-r", "shift_jis", "euc-jp", "iso-2022-jp", "euc-kr"}
     | {"gb2312", "gbk", "gb18030", "big5", "utf-16", "utf-16le", "utf-16be"}

@@ -5,7 +5,6 @@ CORS is answered for every origin, with credentials: the token is in the URL, so
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -14,25 +13,17 @@ import msgspec
 from libs.common.http_cycle import DOOR, Cycle
 from libs.common.http_scope import Receive, Scope, Send
 from libs.common.identity import owner_of
-from libs.common.model import Owner
 from libs.http1.lines import Header, find
 from services.proxy.errors import BodyTooLong
 from services.proxy.exchange.limits import Bounds
+from services.proxy.exchange.nodeodm_api import UNAVAILABLE, Client
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
-
 RETRY_AFTER: Final = (b"retry-after", b"5")
-
-UNAVAILABLE: Final = 503
-
 TOO_LONG: Final = "The request is longer than this server takes."
-
 OK: Final = 200
-
 PARAMETERS_LIMIT_COUNT: Final = 100
-
 DRAIN_S: Final = 10.0
-
 DRAIN_LIMIT_BYTES: Final = 256 * 1024 * 1024
 
 
@@ -271,20 +262,6 @@ def parameters(raw: bytes) -> dict[str, list[str]]:
         return parse_qs(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=PARAMETERS_LIMIT_COUNT)
     except ValueError:
         return {}
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """Who asks, and how it reached us."""
-
-    owner: Owner
-    token: str
-    address: str
-    """The root of our own address as this client, and so a node, reaches it."""
-
-    def __repr__(self) -> str:
-        """Show no token."""
-        return f"Client({self.owner or '-'} {self.address})"
 
 
 def client_of(exchange: Exchange, public_address: str) -> Client:

@@ -25,12 +25,10 @@ from services.proxy.errors import WebhookFailed, WebhookRefused
 from services.proxy.exchange.destinations import Destination, Network, destination, why_not
 
 THREADS_COUNT: Final = 4
-
 ADDRESSES_COUNT: Final = 4
 """More of one name are not tried."""
 
 TIMEOUT_S: Final = 10.0
-
 OK: Final = range(200, 300)
 
 LookUp = Callable[[str, int], Awaitable[Sequence[str]]]

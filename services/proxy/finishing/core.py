@@ -13,7 +13,6 @@ from typing import Final
 from libs.common.model import TaskId, TaskState
 
 KEPT_FOR_RESTART: Final = frozenset((TaskState.FAILED, TaskState.CANCELED))
-
 MAY_GO: Final = KEPT_FOR_RESTART | {TaskState.RUNNING}
 
 

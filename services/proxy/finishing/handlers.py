@@ -15,8 +15,9 @@ The rest of the spool entry stays until the task has ended: the client's webhook
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -25,23 +26,32 @@ import structlog
 from libs.common.clocks import Clock, InstantCache, read, seen_s
 from libs.common.errors import BusFailed, NotFound, Refused, Removed
 from libs.common.lifecycle import SystemClock
+from libs.common.loops import background, every
 from libs.common.messages import GET_TASK, REPORT_INPUTS_GONE, ReportInputsGone, TaskRef
 from libs.common.model import Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.cluster.ports import ClusterView
 from services.proxy.errors import WebhookFailed, WebhookRefused
 from services.proxy.finishing.core import Kept, to_give_up
-from services.proxy.finishing.ports import Webhook
 from services.proxy.spool.core.history import History, ended, runs_again
 from services.proxy.spool.core.upload import Mark, is_image
 from services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
 
-DISK_IS_FULL = "the disk of the server that kept them is full"
+RELIEVE_EVERY_S: Final = 5.0
+DISK_IS_FULL: Final = "the disk of the server that kept them is full"
 
 RETRY_AFTER_S: Final = (5.0, 10.0, 15.0, 20.0, 25.0)
 """Between the six tries."""
+
+
+class Webhook(Protocol):
+    """The way to a client's own server: it is told that its task has ended."""
+
+    async def post(self, url: str, body: bytes) -> None:
+        """POST JSON once, http(s) only, within 10 s. Raises WebhookFailed, WebhookRefused when no try would help."""
+        ...
 
 
 class Inputs:
@@ -225,3 +235,20 @@ class Finisher:
             else:
                 log.info("webhook delivered", task=record.id, host=urlsplit(url).hostname)
                 return
+
+
+@asynccontextmanager
+async def open_finishing(  # noqa: PLR0913 what it works with
+    bus: Bus,
+    spool: Spool,
+    cluster: ClusterView,
+    webhook: Webhook,
+    describe: Callable[[Task], Mapping[str, Any]],
+    *,
+    keep_failed_s: float,
+) -> AsyncIterator[tuple[Finisher, Inputs]]:
+    """Finish with tasks, and give kept inputs up where the disk gets scarce, while the context is open."""
+    inputs = Inputs(bus, spool, cluster)
+    finisher = Finisher(bus, spool, webhook, describe, inputs=inputs, keep_failed_s=keep_failed_s)
+    async with background(lambda: every(RELIEVE_EVERY_S, inputs.relieve, "relieve the disk"), "relieve the disk"):
+        yield finisher, inputs

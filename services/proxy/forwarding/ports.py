@@ -1,10 +1,10 @@
-"""What forwarding needs of the world: the way to the nodes, for what is sent."""
+"""What forwarding needs of the world: the way to the nodes, for what is sent; and somebody who finishes tasks that have ended."""
 
 from pathlib import Path
 from typing import Protocol
 
 from libs.common.clocks import Instant
-from libs.common.model import Node, NodeTaskId
+from libs.common.model import Node, NodeTaskId, TaskId
 from services.proxy.forwarding.core.decisions import ImagesCount
 from services.proxy.spool.core.upload import Draft
 
@@ -42,4 +42,31 @@ class Sender(Protocol):
 
     async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft, by: Instant | None = None) -> None:
         """`POST /task/new` with `zipurl`: begin and commit at once; `by` as with `commit`."""
+        ...
+
+
+class TaskEnd(Protocol):
+    """What is done when a task has ended, or begins again."""
+
+    async def finish(self, task: TaskId) -> float | None:
+        """Tell the client, delete the inputs. Raises BusFailed.
+
+        How long they are still kept, in seconds; 0: everything is gone; None: the task has not ended after all.
+        """
+        ...
+
+    async def drop(self, task: TaskId) -> None:
+        """Delete the inputs of a task of which a record or a tombstone says that it was removed."""
+        ...
+
+    async def begun_again(self, task: TaskId) -> None:
+        """Remember that a task that had ended runs again."""
+        ...
+
+
+class KeptInputs(Protocol):
+    """The inputs of committed tasks."""
+
+    async def give_up(self, task: TaskId, reason: str) -> bool:
+        """Delete the inputs of a task with the scheduler's consent; whether they are gone."""
         ...

@@ -23,7 +23,6 @@ from services.proxy.splice.pipes import Movers
 
 POUR_FROM_BYTES: Final = 256 * 1024
 """With less to come a thread is not worth it."""
-
 MOVERS_COUNT: Final = 32
 """Answers that move inside the kernel at the same time; the others are copied."""
 

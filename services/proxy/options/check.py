@@ -28,26 +28,20 @@ from libs.common.model import NodeOption, OptionValue
 from services.proxy.options.javascript import UNDEFINED, BadJson, parse_float, parse_int, parse_json, text_of
 
 SIMPLE: Final = re.compile(r"(positive |negative )?(integer|float)")
-
 BETWEEN: Final = re.compile(r"(float|integer): ([-+.\d]+) <= x <= ([-+.\d]+)")
-
 BOUND: Final = re.compile(r"(float|integer) (>=|>|<=|<) ([-+.\d]+)")
-
 COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
     ">=": operator.ge,
     ">": operator.gt,
     "<=": operator.le,
     "<": operator.lt,
 }
-
 BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 TEXTS: Final = frozenset(["string", "path"])
 
 SPLIT: Final = "split"
-
 SM_CLUSTER: Final = "sm-cluster"
-
 NOT_A_CLUSTER: Final = "Cannot use this node as a split-merge cluster."
 """The original's words."""
 

@@ -13,23 +13,15 @@ from typing import Any, Final, NoReturn
 from libs.common.untrusted import Malformed, require_shallow
 
 SPACE: Final = re.compile(r"[ \t\n\r]*")
-
 STRING: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
-
 NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
-
 FLOAT_TEXT: Final = re.compile(r"\s*([+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?))")
-
 INT_TEXT: Final = re.compile(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|(?!0[xX])[0-9]+)")
-
 SCANNED_LENGTH: Final = 64 * 1024
 """A longer text is not searched for V8's own place of a fault: that takes seconds for a megabyte, and anybody can send one."""
-
 EXACT_DIGITS: Final = 15
 """Every whole number of so many digits is the same in JavaScript."""
-
 EXACT_MAX: Final = 2**53
-
 PLAIN_EXPONENTS: Final = range(-6, 21)
 """Between these powers of ten JavaScript writes a number without an exponent."""
 

@@ -36,19 +36,13 @@ from services.proxy.errors import HolderAway
 from services.proxy.peers.ports import Passed, PeerAnswer
 
 CONNECT_S: Final = 3.0
-
 STALL_S: Final = 30.0
 """The other proxy takes nothing of the body for so long."""
-
 ANSWER_S: Final = 60.0
 """From the end of the body to the end of the answer: a commit may wait for the scheduler."""
-
 ANSWER_LIMIT_BYTES: Final = 1 << 20
-
 AWAY: Final = "The server that holds this upload cannot be reached at the moment, please try again."
-
 NAME: Final = "the other proxy"
-
 EVER_S: Final = 7 * 24 * 3600.0
 """While the body is sent, its stalls are what is limited."""
 

@@ -12,25 +12,22 @@ from typing import Final
 from libs.common.errors import BusFailed
 from libs.common.identity import owner_of
 from libs.common.model import TaskId
+from libs.common.ports import Bus
 from libs.http1.lines import Header, find
+from services.proxy.cluster.ports import Cluster
 from services.proxy.errors import HolderAway
 from services.proxy.exchange.nodeodm_api import UUID, UUID_AT_END, status_of, words_of
 from services.proxy.exchange.request import Exchange, text
 from services.proxy.peers.handlers import Neighbours
-from services.proxy.peers.ports import Passed, PeerAnswer
+from services.proxy.peers.ports import Holders, Passed, PeerAnswer, Peers
+from services.proxy.spool.ports import Spool
 
 INIT: Final = "/task/new/init"
-
 UPLOAD: Final = "/task/new/upload"
-
 COMMIT: Final = "/task/new/commit"
-
 MARK: Final = b"clusterodm-passed-on"
-
 ADDRESS: Final = b"clusterodm-address"
-
 ALONG: Final = frozenset((b"accept", b"content-length", b"content-type", b"set-uuid", b"user-agent"))
-
 BACK: Final = frozenset((b"retry-after",))
 
 
@@ -109,3 +106,18 @@ async def reply(exchange: Exchange, answer: PeerAnswer) -> None:
         await exchange.drain()
     more = [line for line in answer.headers if line[0] in BACK]
     await exchange.json(answer.body, answer.status, close=exchange.body_left, headers=more)
+
+
+def open_peers(  # noqa: PLR0913 what it works with
+    bus: Bus,
+    cluster: Cluster,
+    spool: Spool,
+    holders: Holders,
+    peers: Peers,
+    *,
+    secret: Callable[[], str],
+    stall_s: float,
+    public_address: str,
+) -> Passing:
+    """Put together how requests are passed on; `secret` is what the proxies know each other by."""
+    return Passing(Neighbours(bus, cluster, spool, holders, peers), secret, stall_s, public_address)

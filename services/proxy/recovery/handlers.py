@@ -1,23 +1,20 @@
 """Whether the records are those that this proxy knows, and what it does when they are not.
 
-Whether the records are those that this proxy knows, and what it does when they are not.
-
 The spool keeps the incarnation of the store (libs/common/incarnation.py) beside its uploads. Another one in NATS means that the records
 were lost. Then all held tasks are looked at again, and submitted again by their loops (forwarding/handlers/forwarder.py), what is held is
 announced again, the secret of the proxies is written again, and for a while "the scheduler does not know it" is no answer for clients: other proxies submit theirs again, too.
 A task that lies here is known whatever the records say.
 
-Tasks whose photos should lie here and do not: an older store was restored, and they have been removed or completed since.
-
+There may be tasks whose photos should lie here and do not: an older store was restored, and they have been removed or completed since.
 The scheduler cannot know: their holder is there, and nothing asks for them. So each record that names us is held against the spool as it
 comes by, and what is missing is reported after a second look. Nothing is deleted by that.
 
-Announces this proxy with its spool (KV `proxies`): should it not come back, the scheduler can say which directory is missing.
-
+A proxy announces itself with its spool (KV `proxies`): should it not come back, the scheduler can say which directory is missing.
 The announcement outlives the proxy, by months and not for ever: each one that runs announces itself again when it is not there.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
@@ -25,21 +22,24 @@ import structlog
 from libs.common.clocks import Clock, Instant
 from libs.common.errors import BusFailed, NotFound, Refused
 from libs.common.incarnation import incarnation
+from libs.common.lifecycle import SystemClock
+from libs.common.loops import background, every
 from libs.common.messages import GET_TASK, PROXIES, REPORT_INPUTS_LOST, ReportInputsLost, TaskRef
 from libs.common.model import Proxy, Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.cluster.ports import Cluster
 from services.proxy.spool.core.upload import Mark
-from services.proxy.spool.ports import RecoveredSpool, Spool
+from services.proxy.spool.ports import RecoveredSpool, Spool, WholeSpool
 
 log = structlog.get_logger()
 
 SETTLE_S: Final = 60.0
 """How long the proxies of a cluster take to submit again what they hold, at most."""
-
 FRESH_S: Final = 1.0
 """How old what is known of the incarnation may be when a client is about to hear that a task does not exist."""
 
+LOOK_EVERY_S: Final = 5.0
+PRESENT_EVERY_S: Final = 60.0
 NEEDED_IN: Final = frozenset((TaskState.WAITING, TaskState.RUNNING))
 """A task that is being forwarded is either, a little later."""
 
@@ -150,3 +150,27 @@ class Presence:
         found = await bucket.get(self._proxy.instance)
         if found is None or found.value != self._proxy:
             await bucket.put(self._proxy.instance, self._proxy, ttl_s=KEPT_S)
+
+
+@asynccontextmanager
+async def open_recovery(  # noqa: PLR0913 all that may be another than this proxy knows
+    bus: Bus,
+    cluster: Cluster,
+    spool: WholeSpool,
+    proxy: Proxy,
+    *,
+    look_again: Callable[[], None],
+    renew_secret: Callable[[], Awaitable[None]],
+    wait_s: float,
+) -> AsyncIterator[Recovery]:
+    """Notice when records are lost, older than what was done, or speak of photos that are not here, while the context is open."""
+    recovery = Recovery(bus, spool, SystemClock(), look_again, renew_secret)
+    await recovery.look(wait_s)
+    missing, presence = Missing(bus, cluster, spool), Presence(bus, proxy)
+    missing.follow()
+    async with (
+        background(lambda: every(LOOK_EVERY_S, recovery.look, "compare incarnations"), "compare incarnations"),
+        background(lambda: every(PRESENT_EVERY_S, presence.announce, "announce proxy"), "announce proxy"),
+        background(lambda: every(LOOK_EVERY_S, missing.report, "report missing inputs"), "report missing inputs"),
+    ):
+        yield recovery

@@ -51,22 +51,15 @@ from services.proxy.cluster.core import attempt_on_node
 
 ALIASES: Final = {"orthophoto.tif": "odm_orthophoto/odm_orthophoto.tif"}
 """What clients call otherwise than the project does."""
-
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-
 OK: Final = 200
-
 PASSED_ON: Final = frozenset((OK, 206, 304, 416))
-
 NOT_THERE: Final = frozenset((403, 404))
 """A bucket that may not be listed says 403 of what it does not have."""
 
 PARTIAL: Final = 206
-
 NOT_SATISFIABLE: Final = 416
-
 RANGE: Final = re.compile(rb"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.IGNORECASE)
-
 OF_THE_WHOLE: Final = frozenset((b"content-length", b"content-range", b"content-md5", b"digest", b"content-digest"))
 
 LOCAL_PATH: Final = re.compile(rb"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?")

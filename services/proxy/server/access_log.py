@@ -18,9 +18,7 @@ from libs.common.clocks import WallMs
 from libs.common.errors import Refused
 
 LIMIT_BYTES: Final = 100 * 1024 * 1024
-
 MODE: Final = 0o600
-
 SECRET: Final = "token"  # noqa: S105 its name
 
 

@@ -24,22 +24,15 @@ HEAD: Final = re.compile(
     rb"((?:[\w-]+:[\t -~]*\r\n)*)\r\n"
 )
 """A whole request without a body, of visible ASCII."""
-
 NOT_PLAIN: Final = frozenset(
     (b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"origin", b"te", b"trailer")
 )
 """Lines that say that there is more to it."""
-
 KEEPS: Final = {b"keep-alive": True, b"close": False}
-
 HOST: Final = re.compile(rb"[\w.:\[\]-]+")
-
 BEGINNING: Final = b"GET "
-
 HEAD_LIMIT_BYTES: Final = 2048
-
 REMEMBERED_COUNT: Final = 2048
-
 PLAIN_PARAMETERS: Final = frozenset(("token", "with_output", "line"))
 
 Take = Callable[[bytes | None], None]

@@ -33,9 +33,7 @@ from libs.http1.server import ServerLimits
 from services.proxy.server.router import App
 
 BACKLOG: Final = 2048
-
 START_S: Final = 10.0
-
 CLOSING_S: Final = 2.0
 """What uvicorn needs itself to stop."""
 

@@ -1,6 +1,8 @@
 """The front door: one raw ASGI callable. It checks the token and sends each request where it belongs.
 
-That is: to the proxy that holds its upload (passing), to a hot path, or to the rare ones.
+That is: to the proxy that holds its upload (peers), or to the story that answers it. What a story raises about a request that is small
+(init, commit, actions, what machines ask) is answered here, as an error that its client knows. An unknown address is answered as the
+original does, 200 with `{"error": "Cannot handle …"}`.
 
 Without token, also where one is set: preflight requests, the pages of the web interface, /auth/*, /healthz, /readyz; a node's
 POST /commit and a machine's /machine/lease, which have secrets of their own. A wrong token is 401 (PyODM: "Do you need to set a token?") with
@@ -10,53 +12,98 @@ NodeODM's words, which its page shows.
 import asyncio
 import hmac
 import re
-from typing import Final
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
 
 import structlog
 
-from libs.common.http_scope import Message, Receive, Scope, Send
+from libs.common.errors import BusFailed, ClusterError
+from libs.common.http_scope import Receive, Scope, Send
 from libs.common.model import TaskId
 from libs.http1.lines import Header
-from services.proxy.errors import Busy
+from services.proxy.actions.api import ACTIONS, ActionRoutes
+from services.proxy.callbacks.api import CallbackRoutes
+from services.proxy.errors import Busy, SpoolFull
 from services.proxy.exchange.limits import Bounds, Gate
-from services.proxy.exchange.nodeodm_api import WRONG_TOKEN, is_page
-from services.proxy.exchange.request import UNAVAILABLE, BodyStalled, ClientGone, Exchange
-from services.proxy.peers.api import UPLOAD, Passing
+from services.proxy.exchange.nodeodm_api import (
+    AUTH_INFO,
+    DISK_FULL,
+    NOT_AVAILABLE,
+    UNAVAILABLE,
+    WRONG_TOKEN,
+    cannot_handle,
+    is_page,
+    words_of,
+)
+from services.proxy.exchange.request import OK, RETRY_AFTER, BodyStalled, ClientGone, Exchange
+from services.proxy.peers.api import COMMIT, INIT, UPLOAD, Passing
+from services.proxy.polling.api import PollRoutes
+from services.proxy.results.api import ResultRoutes, is_download
 from services.proxy.server.fast_path import Quick
-from services.proxy.server.form_routes import Parts, build
-from services.proxy.server.streaming_routes import HotPaths
+from services.proxy.server.health import ProxyHealth
+from services.proxy.uploads.api import UploadRoutes
 
 log = structlog.get_logger()
 
 TASK: Final = re.compile(r"/task/(\w+-\w+-\w+-\w+-\w+)/(.+)", re.ASCII)
-
 PUBLIC: Final = frozenset(("/auth/info", "/auth/login", "/auth/register", "/healthz", "/readyz", "/machine/lease"))
-
 CREATING: Final = "/task/new/"
-
 NEW: Final = "/task/new"
-
 NO_CONTENT: Final = 204
-
 UNAUTHORIZED: Final = 401
-
 FAILED: Final = 500
+
+
+GET: Final = frozenset(("GET", "HEAD"))
+POST: Final = frozenset(("POST",))
+EVERY_METHOD: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"))
+
+Handle = Callable[[Exchange], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Stories:
+    """What answers."""
+
+    uploads: UploadRoutes
+    polls: PollRoutes
+    results: ResultRoutes
+    actions: ActionRoutes
+    callbacks: CallbackRoutes
+    peers: Passing
+    health: ProxyHealth
 
 
 class App:
     """Everything that the public port answers."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 what stands behind the door
-        self, hot: HotPaths, quick: Quick, rare: Parts, passing: Passing, gate: Gate, bounds: Bounds, token: str
-    ) -> None:
+    def __init__(self, stories: Stories, quick: Quick, gate: Gate, bounds: Bounds, token: str) -> None:
         self.quick = quick
         """What answers before a request comes here."""
-        self._hot = hot
-        self._passing = passing
+        self._stories = stories
         self._gate = gate
         self._bounds = bounds
-        self._rare = build(rare)
         self._token = token.encode()
+        self._small = self._listed()
+
+    def _listed(self) -> dict[str, tuple[frozenset[str], Handle]]:
+        """List addresses of small requests, methods, and what answers."""
+        stories = self._stories
+        return {
+            INIT: (POST, stories.uploads.init),
+            **dict.fromkeys(ACTIONS, (POST, stories.actions.act)),
+            "/task/list": (GET, stories.polls.tasks),
+            "/options": (EVERY_METHOD, stories.polls.options),
+            "/auth/info": (EVERY_METHOD, always(AUTH_INFO)),
+            "/auth/login": (POST, always({"error": NOT_AVAILABLE})),
+            "/auth/register": (POST, always({"error": NOT_AVAILABLE})),
+            "/cache/clear": (EVERY_METHOD, always({"ok": True})),
+            "/commit": (POST, stories.callbacks.task_finished),
+            "/machine/lease": (GET, stories.callbacks.renew_lease),
+            "/healthz": (GET, self._health),
+            "/readyz": (GET, self._health),
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or end its connection; never neither."""
@@ -82,30 +129,36 @@ class App:
         if exchange.method == "OPTIONS":
             await preflight(exchange)
         elif is_page(path):
-            await self._hot.page(exchange)
+            await self._stories.results.page(exchange)
         elif not self._admitted(exchange):
             await exchange.refuse(WRONG_TOKEN, UNAUTHORIZED)
         elif match := TASK.fullmatch(path):
-            await self._hot.task(exchange, TaskId(match[1]), match[2])
+            await self._task(exchange, TaskId(match[1]), match[2])
         else:
             await self._other(exchange, path)
+
+    async def _task(self, exchange: Exchange, task: TaskId, action: str) -> None:
+        if is_download(exchange.method, action):
+            await self._stories.results.download(exchange, task, action)
+        else:
+            await self._stories.polls.task(exchange, task, action)
 
     async def _other(self, exchange: Exchange, path: str) -> None:
         is_post = exchange.method == "POST"
         if path == "/info":
-            await self._hot.info(exchange)
+            await self._stories.polls.info(exchange)
         elif is_post and (path.startswith(UPLOAD) or path == NEW):
             await self._upload(exchange)
-        elif not (path.startswith(CREATING) and await self._passing.took(exchange)):
-            await self._pass_to_rare(exchange)
+        elif not (path.startswith(CREATING) and await self._stories.peers.took(exchange)):
+            await self._answer_small(exchange)
 
     async def _upload(self, exchange: Exchange) -> None:
         try:
             async with self._gate.passed():
                 if exchange.path == NEW:
-                    await self._hot.new(exchange)
-                elif not await self._passing.took(exchange):
-                    await self._hot.upload(exchange)
+                    await self._stories.uploads.new(exchange)
+                elif not await self._stories.peers.took(exchange):
+                    await self._stories.uploads.upload(exchange)
         except Busy as error:
             log.info("upload refused", path=exchange.path, reason=error.message)
             await exchange.drain()
@@ -121,17 +174,53 @@ class App:
         given = exchange.query.get("token", ())
         return len(given) == 1 and hmac.compare_digest(given[0].encode(), self._token)
 
-    async def _pass_to_rare(self, exchange: Exchange) -> None:
-        cors = exchange.cors()
+    async def _answer_small(self, exchange: Exchange) -> None:
+        """Answer a request that is read as a whole; nobody when its client has gone, or has sent nothing for too long."""
+        try:
+            await self._answer_known(exchange)
+        except (ClientGone, BodyStalled):
+            exchange.drop()
 
-        async def send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                exchange.started = True
-                message["headers"] = [*message["headers"], *cors]
-            await exchange.send(message)
+    async def _answer_known(self, exchange: Exchange) -> None:
+        try:
+            await self._handle_of(exchange)(exchange)
+        except ClusterError as error:
+            await refuse(exchange, error)
 
-        exchange.scope.setdefault("state", {})["exchange"] = exchange
-        await self._rare(exchange.scope, exchange.receive, send)
+    def _handle_of(self, exchange: Exchange) -> Handle:
+        """Say who answers an address; of that of a commit only the beginning counts."""
+        methods, handle = self._small.get(exchange.path, (frozenset[str](), unknown))
+        if exchange.path.startswith(COMMIT):
+            methods, handle = POST, self._stories.uploads.commit
+        return handle if exchange.method in methods else unknown
+
+    async def _health(self, exchange: Exchange) -> None:
+        well, said = self._stories.health.page(exchange.path) or (False, {})
+        await exchange.json(said, OK if well else UNAVAILABLE)
+
+
+def always(value: Any) -> Handle:
+    """Answer the same to everybody."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.json(value)
+
+    return answer
+
+
+async def unknown(exchange: Exchange) -> None:
+    """Answer for an address that there is not, as it would stand in a URL."""
+    path = exchange.path.replace("?", "%3F").replace("#", "%23").replace("\\", "%5C")
+    await exchange.json({"error": cannot_handle(path)})
+
+
+async def refuse(exchange: Exchange, error: ClusterError) -> None:
+    """Say what each kind of trouble is answered with; to an action that it was not done, as NodeODM."""
+    await exchange.drain()
+    status = UNAVAILABLE if isinstance(error, BusFailed | Busy) else DISK_FULL if isinstance(error, SpoolFull) else OK
+    more = {"success": False} if exchange.path in ACTIONS else {}
+    headers = [RETRY_AFTER] if status == UNAVAILABLE else []
+    await exchange.json({**more, "error": words_of(error)}, status, close=exchange.body_left, headers=headers)
 
 
 async def preflight(exchange: Exchange) -> None:

@@ -22,7 +22,6 @@ from services.proxy.exchange.multipart import held_back
 from services.proxy.splice.pipes import Pace, Pipe, Source, Turns, ready
 
 SCAN_BYTES: Final = 64 * 1024
-
 GONE: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN, errno.ENOTCONN, errno.ETIMEDOUT})
 
 

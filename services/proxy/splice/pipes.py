@@ -14,16 +14,12 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 PATIENCE_S: Final = 1.0
-
 PACE_S: Final = 3.0
-
 PACE_BYTES: Final = 1 << 20
 """Less than this in PACE_S is slow."""
-
 PIPE_BYTES: Final = 1 << 20
 
 AVAILABLE: Final = hasattr(os, "splice")
-
 NICENESS: Final = 5
 
 

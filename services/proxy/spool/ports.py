@@ -186,3 +186,7 @@ class RecoveredSpool(Protocol):
     async def announce(self) -> list[Upload]:
         """Put KV `uploads` right."""
         ...
+
+
+class WholeSpool(SweptSpool, RecoveredSpool, Protocol):
+    """All of it."""

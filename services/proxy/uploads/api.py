@@ -1,9 +1,22 @@
-"""The body of an upload, part by part into a receipt."""
+"""The requests of an upload: init, files, commit; or all of them in one. Files go part by part into a receipt.
 
+upload      refused: 4xx or 507 with {"error"}, after the rest of the body has been read; stalled: the connection is closed
+one POST    as an upload for what is wrong with the body, 200 {"error"} for what is wrong with the task
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
-from libs.common.errors import Refused
-from services.proxy.errors import MalformedBody
+import structlog
+
+from libs.common.errors import ClusterError, Refused
+from libs.common.lifecycle import now_ms
+from libs.common.model import TaskId
+from libs.common.ports import Bus
+from services.proxy.cluster.ports import Cluster
+from services.proxy.errors import BodyTooLong, MalformedBody, SpoolFull
 from services.proxy.exchange.forms import (
     MULTIPART,
     URLENCODED,
@@ -20,22 +33,119 @@ from services.proxy.exchange.multipart import (
     MultipartReader,
     boundary_of,
 )
-from services.proxy.exchange.nodeodm_api import NO_FILES
-from services.proxy.exchange.request import Exchange
-from services.proxy.spool.ports import Part, Receipt
+from services.proxy.exchange.nodeodm_api import NO_FILES, UUID_AT_END, no_uuid, status_of, words_of
+from services.proxy.exchange.request import Exchange, client_of, text
+from services.proxy.spool.ports import Part, Receipt, Spool
+from services.proxy.uploads.handlers.create import Commits, Policy, Uploads
+from services.proxy.uploads.ports import Forwarding
 
 IMAGES: Final = "images"
 """The one field name under which NodeODM takes files."""
-
 WRITE_LIMIT_BYTES: Final = 256 * 1024
-
 FILL_FROM_BYTES: Final = 64 * 1024
 """With less to come a thread is not worth it."""
-
 FILL_AFTER_BYTES: Final = 32 * 1024
 """Before that a file may be a small one."""
-
 AGAIN_BYTES: Final = 16 * 1024 * 1024
+
+log = structlog.get_logger()
+
+
+class UploadRoutes:
+    """Answers what begins under `/task/new`."""
+
+    def __init__(self, uploads: Uploads, commits: Commits, *, public_address: str, stall_s: float) -> None:
+        self._uploads = uploads
+        self._commits = commits
+        self._public_address = public_address
+        self._stall_s = stall_s
+
+    async def init(self, exchange: Exchange) -> None:
+        """`POST /task/new/init`."""
+        form = await read_form(exchange, self._stall_s, any_kind=True)
+        client = client_of(exchange, self._public_address)
+        await exchange.json({"uuid": await self._uploads.init(client, text(exchange.header(b"set-uuid")), form)})
+
+    async def commit(self, exchange: Exchange) -> None:
+        """`POST /task/new/commit/<id>`; whatever is in front of the id is not looked at."""
+        task = task_of(exchange)
+        await exchange.json({"uuid": await self._commits.commit(client_of(exchange, self._public_address), task)})
+
+    async def upload(self, exchange: Exchange) -> None:
+        """`POST /task/new/upload/<id>`."""
+        try:
+            await self._take_upload(exchange)
+        except ClusterError as error:
+            log.info("upload refused", path=exchange.path, reason=error.message)
+            await exchange.drain()
+            await exchange.refuse(words_of(error), status_of(error))
+            return
+        await exchange.json({"success": True})
+
+    async def _take_upload(self, exchange: Exchange) -> None:
+        task = task_of(exchange)
+        client = client_of(exchange, self._public_address)
+        async with self._uploads.upload(client, task, exchange.length_bytes) as receipt:
+            await read_upload(exchange, receipt, self._stall_s)
+            if not receipt.files_count:
+                raise MalformedBody(NO_FILES)
+
+    async def new(self, exchange: Exchange) -> None:
+        """`POST /task/new`: fields and files in one request."""
+        try:
+            task = await self._take_task(exchange)
+        except ClusterError as error:
+            log.info("task refused", reason=error.message)
+            await exchange.drain()
+            about_task = isinstance(error, Refused) and not isinstance(error, MalformedBody | SpoolFull | BodyTooLong)
+            await exchange.refuse(words_of(error), 200 if about_task else status_of(error))
+            return
+        await exchange.json({"uuid": task})
+
+    async def _take_task(self, exchange: Exchange) -> TaskId:
+        client = client_of(exchange, self._public_address)
+        task = await self._uploads.begin(client, text(exchange.header(b"set-uuid")))
+        try:
+            async with self._uploads.upload(client, task, exchange.length_bytes, more_follow=False) as receipt:
+                form = await read_upload(exchange, receipt, self._stall_s)
+            await self._uploads.describe(client, task, form)
+            return await self._commits.commit(client, task)
+        except BaseException:
+            await asyncio.shield(self._commits.abandon(task))
+            raise
+
+
+@dataclass(frozen=True)
+class Uploading:
+    """All that takes uploads."""
+
+    commits: Commits
+    routes: UploadRoutes
+
+
+def open_uploads(  # noqa: PLR0913 what it needs of the world, by name
+    bus: Bus,
+    cluster: Cluster,
+    spool: Spool,
+    forwarding: Forwarding,
+    policy: Policy,
+    *,
+    public_address: str,
+    stall_s: float,
+    fresh_id: Callable[[], str],
+) -> Uploading:
+    """Put together how tasks come in."""
+    uploads = Uploads(spool, cluster, forwarding, policy, now_ms=now_ms, fresh_id=fresh_id)
+    commits = Commits(spool, bus, cluster, forwarding, policy, now_ms=now_ms)
+    return Uploading(commits, UploadRoutes(uploads, commits, public_address=public_address, stall_s=stall_s))
+
+
+def task_of(exchange: Exchange) -> TaskId:
+    """Say which upload a request is about. Raises Refused."""
+    match = UUID_AT_END.fullmatch(exchange.path)
+    if match is None:
+        raise Refused(no_uuid(exchange.path))
+    return TaskId(match[1])
 
 
 async def read_upload(exchange: Exchange, receipt: Receipt, stall_s: float) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What is decided about a new task: its id, its date, its name, and how many uploads its client may have open. Pure.
+"""What is decided about a new task: its id, its fields, and how many uploads its client may have open. Pure.
 
 NodeODM takes a client's own id (header `set-uuid`) when it is a UUID of version 1 to 7; so do we. The id is kept as it was
 written: in another letter case it is another task.
@@ -7,19 +7,24 @@ written: in another letter case it is another task.
 by their tokens; without tokens they are all one, as in the original.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from libs.common.clocks import WallMs
 from libs.common.errors import Refused
-from libs.common.model import TaskId
-from services.proxy.exchange.nodeodm_api import UUID
+from libs.common.model import NodeOption, TaskId
+from services.proxy.exchange.destinations import webhook_of
+from services.proxy.exchange.nodeodm_api import UUID, Client
+from services.proxy.options.check import check_options, rewrite_split
+from services.proxy.spool.core.upload import Draft
 
 SLOW_DOWN: Final = (
     "Uuh, slow down! It seems like you are sending a lot of tasks. Check that your connection is not dropping, "
     "or wait 15 minutes and try again."
 )
 """The original's words."""
+TRUTHS: Final = frozenset(("true", "1", "on", "yes"))
 
 
 def task_id(set_uuid: str | None, fresh: str) -> TaskId:
@@ -49,3 +54,29 @@ def default_name(created_at_ms: int) -> str:
     """Name a task as NodeODM does when its client did not."""
     moment = datetime.fromtimestamp(created_at_ms / 1000, UTC)
     return f"Task of {moment.isoformat(timespec='milliseconds').replace('+00:00', 'Z')}"
+
+
+def draft_of(  # noqa: PLR0913 what a task is made of
+    task: TaskId,
+    client: Client,
+    form: Mapping[str, str],
+    known: Sequence[NodeOption],
+    *,
+    splitmerge: bool,
+    now_ms: WallMs,
+) -> Draft:
+    """Read the fields of a new task; `known`: the options that nodes have. Raises Refused."""
+    created_at_ms = date_created_ms(form.get("dateCreated", ""), now_ms)
+    options = check_options(form.get("options"), known)
+    return Draft(
+        task=task,
+        name=form.get("name") or default_name(created_at_ms),
+        options=rewrite_split(options, enabled=splitmerge, address=client.address, token=client.token),
+        outputs=form.get("outputs", ""),
+        skip_post_processing=form.get("skipPostProcessing", "").lower() in TRUTHS,
+        webhook=webhook_of(form),
+        zip_url=form.get("zipurl", ""),
+        owner=client.owner,
+        created_at_ms=created_at_ms,
+        received_at_ms=now_ms,
+    )

@@ -48,13 +48,10 @@ from services.proxy.forwarding.core.node_messages import (
 )
 
 CHUNKS_PER_S: Final = 10
-
 SMALLEST_CHUNK_BYTES: Final = 4096
-
 UNLIMITED_CHUNK_BYTES: Final = 1 << 30
 
 TLS_PORT: Final = 443
-
 READ_BYTES: Final = 64 * 1024
 
 LONGEST_RETRY_AFTER_S: Final = 60.0

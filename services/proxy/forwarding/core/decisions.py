@@ -30,17 +30,13 @@ from libs.common.model import NodeId, TaskState
 from libs.common.retry import RetryPolicy
 
 UNREACHED: Final = RetryPolicy(tries_count=5, within_s=60.0, first_s=0.5, longest_s=4.0)
-
 ERRED: Final = RetryPolicy(tries_count=12, within_s=1_800.0, first_s=0.25, longest_s=4.0)
 """When every other request fails, a file fails twelve times in a row once in 4,096 files. A node that fails always is given up
 after half a minute; the time limit is for files that take long to send."""
-
 LEFTOVERS: Final = RetryPolicy(tries_count=3, within_s=60.0, first_s=1.0, longest_s=5.0)
 
 FIRST_S: Final = 60.0
-
 LONGEST_S: Final = 3_600.0
-
 MAX_DOUBLINGS: Final = 16
 
 FORGOTTEN_AFTER_S: Final = 60.0

@@ -16,18 +16,13 @@ import msgspec
 from libs.common.errors import NodeFailed
 
 OK: Final = 200
-
 UNAUTHORIZED: Final = 401
-
 SERVER_ERROR: Final = 500
-
 MAY_PASS: Final = frozenset((408, 425, 429))
-
 UNHEARD: Final = frozenset((502, 504))
 """A gateway answers for a node that it did not hear out: the node may have carried the request out."""
 
 WRONG_TOKEN: Final = "the node refused the token"  # noqa: S105 words, not a password
-
 NODEODM_WRONG_TOKEN: Final = "Invalid authentication token"  # noqa: S105 words, not a password
 """How NodeODM's own words for it begin; they come with status 200."""
 

@@ -15,10 +15,8 @@ from services.proxy.spool.core.upload import is_image
 
 IDLE_S: Final = 120.0
 """An open upload to which nothing comes for so long holds no room on a node."""
-
 UNDECIDED_S: Final = 600.0
 """A commit whose task has not been placed for so long: no scheduler may be there to say that it exists."""
-
 TRIES_COUNT: Final = 3
 """After so many beginnings an upload is left alone until its commit: each sends everything again."""
 

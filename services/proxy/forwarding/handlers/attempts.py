@@ -17,13 +17,12 @@ from libs.common.errors import ClusterError
 from libs.common.messages import REPORT_FORWARD_FAILED, AttemptStage, Placed, ReportForwardFailed
 from libs.common.model import TaskId
 from libs.common.ports import Bus
-from services.proxy.finishing.handlers import Finisher
 from services.proxy.forwarding.core.decisions import Verdict
 from services.proxy.forwarding.handlers.attempt import Attempt, Pace, taken_up, tell
 from services.proxy.forwarding.handlers.delivery import Delivery, StepFailed
 from services.proxy.forwarding.handlers.stage_in import Ahead
 from services.proxy.forwarding.handlers.staging import Leftovers
-from services.proxy.forwarding.ports import Sender
+from services.proxy.forwarding.ports import Sender, TaskEnd
 from services.proxy.spool.core.history import History, begun, is_noted, reached
 from services.proxy.spool.core.upload import Mark
 from services.proxy.spool.ports import Spool
@@ -31,7 +30,6 @@ from services.proxy.spool.ports import Spool
 log = structlog.get_logger()
 
 STOP_REPORT_S: Final = 1.0
-
 NO_INPUTS: Final = "its inputs are not kept any more"
 
 
@@ -53,7 +51,7 @@ class Attempts:
         bus: Bus,
         spool: Spool,
         sender: Sender,
-        finisher: Finisher,
+        end: TaskEnd,
         ahead: Ahead,
         *,
         parallel_count: int,
@@ -63,7 +61,7 @@ class Attempts:
         self._bus = bus
         self._spool = spool
         self._sender = sender
-        self._finisher = finisher
+        self._end = end
         self._ahead = ahead
         self._parallel_count = parallel_count
         self._pace = pace
@@ -124,7 +122,7 @@ class Attempts:
     async def _why_not_noted(self, task: TaskId, placed: Placed) -> str:
         """Remember an attempt before its node hears of it; why that was not possible."""
         try:
-            await self._finisher.begun_again(task)
+            await self._end.begun_again(task)
             await self._spool.remember(task, begun(self._history(task), placed, self._now_ms()))
         except (ClusterError, OSError) as error:
             return f"its proxy cannot write to its disk ({error})"

@@ -3,7 +3,7 @@
     ask (placement_requests.py) ──Placed──▶ one attempt (attempts.py) ──▶ ask again
          │──Waiting──▶ rest; the open question is answered when there is a slot
          └──NotWaiting──▶ runs:    rest until the mirror shows something else ──▶ ask again
-                          ended:   finishing/handlers.py ──▶ done
+                          ended:   finish ──▶ done
                           removed: drop the inputs ──▶ done
                           unknown: its record is lost, and nobody said that it was removed: submit it again ──▶ ask again
 
@@ -19,68 +19,42 @@ up again. An attempt that was under way then is reported as failed and uncertain
 known to the node alone. A graceful stop reports the attempts that it cuts off by itself.
 """
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 from typing import Final
 
 import structlog
 
-from libs.common.errors import ClusterError, NotFound, Removed
-from libs.common.lifecycle import Crew, now_ms
+from libs.common.errors import ClusterError, NotFound
+from libs.common.lifecycle import Crew, SystemClock, now_ms
 from libs.common.loops import background
 from libs.common.messages import PLACEMENT_POSSIBLE, NotWaiting, Placed, PlaceReply, SentAhead, Waiting
 from libs.common.model import TaskId, TaskState
 from libs.common.ports import Bus
-from services.proxy.cluster.ports import ClusterView
-from services.proxy.finishing.handlers import Finisher, Inputs
+from services.proxy.cluster.ports import Cluster, ClusterView
 from services.proxy.forwarding.core.decisions import Move, next_move
 from services.proxy.forwarding.handlers.attempt import Pace
-from services.proxy.forwarding.handlers.attempts import Attempts, Loop
+from services.proxy.forwarding.handlers.attempts import Attempts
+from services.proxy.forwarding.handlers.held_tasks import GONE, NOW, HeldTask, HeldTasks, TaskSteps
 from services.proxy.forwarding.handlers.placement_requests import Asker
 from services.proxy.forwarding.handlers.resubmit import Adopter, Resumer
 from services.proxy.forwarding.handlers.stage_in import Ahead
-from services.proxy.forwarding.ports import Sender
-from services.proxy.spool.core.history import History, contradicts
-from services.proxy.spool.core.upload import Mark, StoredFile
+from services.proxy.forwarding.ports import KeptInputs, Sender, TaskEnd
+from services.proxy.spool.core.history import History
+from services.proxy.spool.core.upload import StoredFile
 from services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
 
+AHEAD_COUNT: Final = 4
+"""Uploads of which files go ahead at the same time."""
+AIM_EVERY_S: Final = 5.0
+"""A third of the time after which the scheduler forgets an upload that nobody asks about."""
 WORK_COUNT: Final = 1_000_000
 """What is done for a task is bounded where it costs: how many send, how many are resumed at once."""
-
-SWEPT_COUNT: Final = 100
-
-SWEEPS_COUNT: Final = 12
-"""So many times in `look_again_s` some tasks are asked about."""
-
-GONE: Final = -1.0
-"""There is nothing more to do for a task."""
-
-NOW: Final = 0.0
-
-
-@dataclass
-class Held(Loop):
-    """A task that this proxy holds."""
-
-    state: TaskState | None = None
-    """As the scheduler has said last; None: it has been asked and has not answered yet."""
-    at_work: bool = False
-    doubts_count: int = 0
-    """How often in a row the mirror showed something else than the scheduler said."""
-    timer: asyncio.TimerHandle | None = None
-
-    def cancel_timer(self) -> None:
-        """Forget when it was to be asked about."""
-        if self.timer:
-            self.timer.cancel()
-            self.timer = None
 
 
 class Forwarder:
@@ -92,29 +66,33 @@ class Forwarder:
         spool: Spool,
         sender: Sender,
         cluster: ClusterView,
-        finisher: Finisher,
+        end: TaskEnd,
         *,
         tasks_count: int,
         parallel_count: int,
         pace: Pace | None = None,
-        inputs: Inputs | None = None,
+        inputs: KeptInputs | None = None,
         ahead: Ahead,
     ) -> None:
         self._bus = bus
         self._spool = spool
         self._cluster = cluster
-        self._finisher = finisher
         self._pace = pace or Pace()
         self._ahead = ahead
         self._attempts = Attempts(
-            bus, spool, sender, finisher, ahead, parallel_count=parallel_count, pace=self._pace, now_ms=now_ms
+            bus, spool, sender, end, ahead, parallel_count=parallel_count, pace=self._pace, now_ms=now_ms
         )
         self._adopter = Adopter(bus, spool, cluster)
-        self._inputs = inputs
-        """Given: inputs go as soon as a node has them (`--keep-inputs until-forwarded`)."""
-        self._room = asyncio.Semaphore(tasks_count)
-        self._resumer = Resumer(bus, spool, self._attempts, self._pace)
-        self._held: dict[TaskId, Held] = {}
+        self._steps = TaskSteps(
+            spool,
+            end,
+            self._attempts,
+            self._adopter,
+            Resumer(bus, spool, self._attempts, self._pace),
+            tasks_count=tasks_count,
+            pace=self._pace,
+            inputs=inputs,
+        )
         self._sending: dict[TaskId, int] = {}
         """Attempts that were begun here and are not over."""
         self._crew = Crew(WORK_COUNT)
@@ -128,6 +106,7 @@ class Forwarder:
             ahead_of=self.ahead_of,
             answered=self._answered,
         )
+        self._held = HeldTasks(cluster, self._pace, self._asker.name)
 
     def __repr__(self) -> str:
         """Show how many tasks it looks after."""
@@ -136,7 +115,7 @@ class Forwarder:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Take up what the spool holds, and forward while the context is open."""
-        self._cluster.on_task(self._wake)
+        self._cluster.on_task(self._held.changed)
         async with (
             self._bus.listen(PLACEMENT_POSSIBLE, self._asker.hear),
             self._ahead.running(),
@@ -154,11 +133,10 @@ class Forwarder:
         async with (
             background(self._asker.ask_about_named, "ask about tasks"),
             background(self._asker.hold_open, "ask for slots"),
-            background(self._sweep, "look at held tasks"),
+            background(self._held.sweep, "look at held tasks"),
         ):
             yield
-        for held in self._held.values():
-            held.cancel_timer()
+        self._held.cancel_timers()
         await self._asker.stop()
 
     # --- the HTTP side ---------------------------------------------------------------------------------------------
@@ -166,10 +144,10 @@ class Forwarder:
     async def adopt(self, task: TaskId) -> None:
         """Take over a task that the scheduler has just acknowledged."""
         with suppress(NotFound):
-            await self._remember(task)
+            await self._note_commit(task)
             await self._take_up(task)
 
-    async def _remember(self, task: TaskId) -> None:
+    async def _note_commit(self, task: TaskId) -> None:
         held, record = self._spool.find(task), self._cluster.task(task)
         if held is None or held.history is None:
             committed_at_ms = record.task.committed_at_ms if record else 0
@@ -188,58 +166,21 @@ class Forwarder:
     # --- entries ---------------------------------------------------------------------------------------------------
 
     async def _take_up(self, task: TaskId, *, resumed: bool = False) -> None:
-        if task not in self._held:
-            self._held[task] = Held()
+        if self._held.get(task) is None:
+            held = self._held.add(task)
             if resumed:
-                await self._begin(task, partial(self._resume, task))
+                await self._begin(task, held, partial(self._steps.resume, task))
             else:
                 self._asker.name(task)
 
     def look_again(self) -> None:
         """Ask about all tasks: what the scheduler knows of them may be another thing altogether."""
         self._asker.begin_anew()
-        for task, held in self._held.items():
-            if held.at_work:
-                held.woken.set()
-            else:
-                self._asker.name(task)
+        self._held.ask_about_all()
 
     def _forget(self, task: TaskId) -> None:
-        self._held.pop(task).cancel_timer()
+        self._held.forget(task)
         self._asker.waits_no_more(task)
-
-    def _wake(self, task: TaskId) -> None:
-        """Ask about a task of which the mirror shows something new."""
-        held = self._held.get(task)
-        if held is None:
-            return
-        if held.at_work:
-            if not (held.sending and self._is(task, TaskState.FORWARDING)):
-                held.woken.set()
-        elif not self._is_as_said(task, held):
-            self._asker.name(task)
-
-    def _is_as_said(self, task: TaskId, held: Held) -> bool:
-        """Whether the mirror shows what the scheduler has said, or is about to say: it is asked, or just places the task."""
-        if held.state is None or (held.state is TaskState.WAITING and self._is(task, TaskState.FORWARDING)):
-            return True
-        return self._is(task, held.state)
-
-    def _is(self, task: TaskId, state: TaskState) -> bool:
-        """Whether the mirror says that the task is in this state."""
-        record = self._cluster.task(task)
-        return record is not None and record.task.state is state and not record.task.removed
-
-    async def _sweep(self) -> None:
-        """Ask now and then about tasks of which nothing has been heard: a mirror may have missed something."""
-        while True:
-            tasks = list(self._held)
-            size = min(SWEPT_COUNT, -(-len(tasks) // SWEEPS_COUNT)) or 1
-            for at in range(0, max(len(tasks), 1), size):
-                await asyncio.sleep(self._pace.look_again_s / SWEEPS_COUNT)
-                for task in tasks[at : at + size]:
-                    if task in self._held and not self._held[task].at_work:
-                        self._asker.name(task)
 
     # --- what the scheduler says -----------------------------------------------------------------------------------
 
@@ -249,7 +190,7 @@ class Forwarder:
         if held is None:
             if not isinstance(answer, Placed) or self._spool.find(task) is None:
                 return
-            held = self._held[task] = Held()  # its commit was answered a moment ago
+            held = self._held.add(task)  # its commit was answered a moment ago
         if held.at_work:
             if not isinstance(answer, Placed) or self._sending.get(task) != answer.attempt:
                 held.woken.set()
@@ -263,55 +204,42 @@ class Forwarder:
             case NotWaiting():
                 await self._waits_not(task, held, answer)
 
-    async def _placed(self, task: TaskId, held: Held, placed: Placed) -> None:
+    async def _placed(self, task: TaskId, held: HeldTask, placed: Placed) -> None:
         self._asker.waits_no_more(task)
         held.state = TaskState.FORWARDING
         self._sending[task] = placed.attempt
-        await self._begin(task, partial(self._send, task, held, placed))
+        await self._begin(task, held, partial(self._steps.send, task, held, placed))
 
-    async def _waits(self, task: TaskId, held: Held, *, named: bool) -> None:
+    async def _waits(self, task: TaskId, held: HeldTask, *, named: bool) -> None:
         held.state = TaskState.WAITING
         self._asker.waits(task)
         if named:
             self._ahead.give_up(task, "the task was not placed at once")
         if await self._adopter.is_forgotten(task):
-            await self._begin(task, partial(self._submit_again, task))
+            await self._begin(task, held, partial(self._steps.submit_again, task))
         else:
-            self._rest(task, held, self._until_the_mirror_agrees_s(task, held))
+            self._held.rest(task, held, self._held.until_the_mirror_agrees_s(task, held))
 
-    async def _waits_not(self, task: TaskId, held: Held, answer: NotWaiting) -> None:
+    async def _waits_not(self, task: TaskId, held: HeldTask, answer: NotWaiting) -> None:
         self._asker.waits_no_more(task)
         move = next_move(answer.state, removed=answer.removed)
         held.state = TaskState.RUNNING if move is Move.WATCH else answer.state
         acts: dict[Move, Callable[[TaskId], Awaitable[float]]] = {
-            Move.ADOPT: self._submit_again,
-            Move.DROP: self._drop,
-            Move.FINISH: self._finish,
-            Move.WATCH: self._watch,
+            Move.ADOPT: self._steps.submit_again,
+            Move.DROP: self._steps.drop,
+            Move.FINISH: self._steps.finish,
+            Move.WATCH: partial(self._watch, held=held),
         }
-        await self._begin(task, partial(acts[move], task))
-
-    def _until_the_mirror_agrees_s(self, task: TaskId, held: Held) -> float:
-        """Say how long to rest; for ever when the mirror shows what the scheduler says.
-
-        The mirror may be ahead of an answer, which comes from memory a moment after the write: then nobody will wake us up
-        again. It may also lag.
-        """
-        if self._is_as_said(task, held):
-            held.doubts_count = 0
-            return inf
-        held.doubts_count = min(held.doubts_count + 1, 20)
-        return min(self._pace.bus_retry_s * 2.0 ** (held.doubts_count - 1), self._pace.look_again_s)
+        await self._begin(task, held, partial(acts[move], task))
 
     # --- what is done for one task -----------------------------------------------------------------------------------
 
-    async def _begin(self, task: TaskId, act: Callable[[], Awaitable[float]]) -> None:
-        held = self._held[task]
+    async def _begin(self, task: TaskId, held: HeldTask, act: Callable[[], Awaitable[float]]) -> None:
         held.at_work = True
         held.woken.clear()
         await self._crew.start(self._work(task, held, act), name=f"forward {task}")
 
-    async def _work(self, task: TaskId, held: Held, act: Callable[[], Awaitable[float]]) -> None:
+    async def _work(self, task: TaskId, held: HeldTask, act: Callable[[], Awaitable[float]]) -> None:
         """Do something for a task, whatever goes wrong; `act` says after how many seconds it is to be asked about again."""
         after_s = self._pace.failure_pause_s
         try:
@@ -327,78 +255,64 @@ class Forwarder:
         if after_s == GONE:
             self._forget(task)
         else:
-            self._rest(task, held, NOW if held.woken.is_set() else after_s)
+            self._held.rest(task, held, NOW if held.woken.is_set() else after_s)
 
-    def _rest(self, task: TaskId, held: Held, seconds: float) -> None:
-        """Let a task be until it is woken, or for so long."""
-        held.cancel_timer()
-        if seconds == NOW:
-            self._asker.name(task)
-        elif seconds < inf:
-            held.timer = asyncio.get_running_loop().call_later(seconds, self._asker.name, task)
+    async def _watch(self, task: TaskId, held: HeldTask) -> float:
+        """Let a task run until the mirror shows something else."""
+        after_s = await self._steps.watch(task)
+        return self._held.until_the_mirror_agrees_s(task, held) if after_s is None else after_s
 
-    async def _send(self, task: TaskId, held: Held, placed: Placed) -> float:
-        """Go where it is placed."""
-        if self._contradicts(task, placed):
-            log.warning("placement comes from older records", task=task, attempt=placed.attempt)
-            after_s = await self._submit_again(task)
-            return after_s if after_s == GONE else max(after_s, self._pace.bus_retry_s)
-        async with self._room:
-            await self._attempts.run(task, placed, held)
-        return NOW
 
-    def _contradicts(self, task: TaskId, placed: Placed) -> bool:
-        held = self._spool.find(task)
-        return held is not None and held.history is not None and contradicts(placed, held.history)
+@dataclass(frozen=True, kw_only=True)
+class ForwardingLimits:
+    """How much goes to nodes at the same time."""
 
-    async def _submit_again(self, task: TaskId) -> float:
-        """Tell the scheduler of what its records do not know."""
-        try:
-            async with self._resumer.room:
-                await self._adopter.submit_again(task)
-        except Removed:
-            return await self._drop(task)
-        except ClusterError as error:
-            log.error("task not submitted again, its inputs stay", task=task, reason=error.message)  # noqa: TRY400 the reason is all
-            return self._pace.unknown_s
-        return NOW
+    tasks_count: int
+    files_count: int
+    """Of one task."""
+    ahead_from_bytes: int | None
+    """Uploads of at least this size go ahead; None: none does."""
+    one_link: bool
+    """All transfers share one limit of speed."""
 
-    async def _drop(self, task: TaskId) -> float:
-        """Delete the inputs of a task that was removed."""
-        await self._finisher.drop(task)
-        return GONE
 
-    async def _finish(self, task: TaskId) -> float:
-        """Tell the client of the end; the inputs stay for a while where they may be needed again."""
-        if await self._adopter.is_forgotten(task):
-            return await self._submit_again(task)
-        kept_s = await self._finisher.finish(task)
-        if kept_s == 0:
-            return GONE
-        return self._pace.bus_retry_s if kept_s is None else kept_s
-
-    async def _watch(self, task: TaskId) -> float:
-        """Let a task run."""
-        if await self._adopter.is_forgotten(task):
-            return await self._submit_again(task)
-        await self._finisher.begun_again(task)
-        await self._let_go(task)
-        return self._until_the_mirror_agrees_s(task, self._held[task])
-
-    async def _let_go(self, task: TaskId) -> None:
-        """Delete the inputs of a task that runs, where they are not to be kept."""
-        held = self._spool.find(task)
-        if self._inputs and held and held.size_bytes and Mark.INPUTS_GONE not in held.marks:
-            await self._inputs.give_up(task, "inputs are not kept here once a node has them")
-
-    async def _resume(self, task: TaskId) -> float:
-        """Find out what became of a task while nobody was here."""
-        match await self._resumer.resume(task):
-            case Move.DROP:
-                return await self._drop(task)
-            case Move.ADOPT:
-                return await self._submit_again(task)
-            case Move.WATCH:
-                return NOW
-            case _:
-                return GONE
+@asynccontextmanager
+async def open_forwarding(  # noqa: PLR0913 what it works with
+    bus: Bus,
+    spool: Spool,
+    cluster: Cluster,
+    senders: tuple[Sender, Sender],
+    end: TaskEnd,
+    *,
+    inputs: KeptInputs | None,
+    limits: ForwardingLimits,
+    fresh_id: Callable[[], str],
+) -> AsyncIterator[Forwarder]:
+    """Forward while the context is open; `senders`: for attempts, and for what goes ahead of the commit."""
+    sender, ahead_sender = senders
+    ahead = Ahead(
+        bus,
+        spool,
+        ahead_sender,
+        cluster.node,
+        from_bytes=limits.ahead_from_bytes,
+        uploads_count=AHEAD_COUNT,
+        parallel_count=limits.files_count,
+        one_link=limits.one_link,
+        ask_every_s=AIM_EVERY_S,
+        clock=SystemClock(),
+        fresh_id=fresh_id,
+    )
+    forwarder = Forwarder(
+        bus,
+        spool,
+        sender,
+        cluster,
+        end,
+        tasks_count=limits.tasks_count,
+        parallel_count=limits.files_count,
+        inputs=inputs,
+        ahead=ahead,
+    )
+    async with forwarder.running():
+        yield forwarder

@@ -36,7 +36,6 @@ from services.proxy.forwarding.handlers.attempt import Pace
 log = structlog.get_logger()
 
 STOP_S: Final = 1.0
-
 LEAST_PAUSE_S: Final = 0.05
 """Between two questions that are held open, when they are answered at once."""
 

@@ -37,10 +37,8 @@ Check = Callable[[], Awaitable[str]]
 """Says why the trip should end; empty: it goes on."""
 
 AT_ONCE_COUNT: Final = 16
-
 DISCARD_S: Final = 10.0
 """One try."""
-
 STOP_S: Final = 1.0
 """What is left when the proxy stops has so long."""
 

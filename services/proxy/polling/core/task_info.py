@@ -37,16 +37,11 @@ ENDED_CODES: Final = {
     TaskState.FAILED: StatusCode.FAILED,
     TaskState.CANCELED: StatusCode.CANCELED,
 }
-
 CODES: Final = {int(code): code for code in StatusCode}
-
 GOING_ON: Final = frozenset((StatusCode.QUEUED, StatusCode.RUNNING))
-
 ALL_DONE_PERCENT: Final = 100
-
 UNKNOWN_COUNT: Final = -1
 """What NodeODM says while it has not counted the images."""
-
 LINE_NUMBER: Final = re.compile(r"\s*([-+]?\d{1,15})")
 
 

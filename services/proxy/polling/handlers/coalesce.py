@@ -20,8 +20,10 @@ from libs.common.errors import ClusterError
 from libs.common.identity import may_touch
 from libs.common.messages import TaskRecord
 from libs.common.model import ClusterSummary, Owner, Task, TaskId
+from services.proxy.cluster.handlers import TaskFinder
 from services.proxy.cluster.ports import Cluster
 from services.proxy.polling.core.task_info import cluster_info
+from services.proxy.polling.handlers.node_answers import FreshAnswers
 from services.proxy.polling.handlers.read import Reader
 
 log = structlog.get_logger()
@@ -66,8 +68,11 @@ class Asked:
 class Polls:
     """Answers polls with bytes."""
 
-    def __init__(self, reader: Reader, cluster: Cluster) -> None:
+    def __init__(self, reader: Reader, finder: TaskFinder, answers: FreshAnswers, cluster: Cluster) -> None:
         self._reader = reader
+        self._finder = finder
+        self._confirmer = finder.confirmer
+        self._answers = answers
         self._cluster = cluster
         self._under_way: dict[Question, Asked] = {}
         self._ended: dict[TaskId, tuple[Task, bytes]] = {}
@@ -102,16 +107,15 @@ class Polls:
 
     def _told_again(self, question: Question, record: TaskRecord, take: Take) -> "Again | None":
         """Tell what a node has just said, when the record's owner says that nothing has changed; None: it has said nothing."""
-        reader = self._reader
-        answer = reader.answers.fresh.find(record, output=question.output)
-        content = reader.told_again(answer, question.from_line) if answer and reader.confirmer.is_prompt else None
+        answer = self._answers.find(record, output=question.output)
+        content = self._reader.told_again(answer, question.from_line) if answer and self._confirmer.is_prompt else None
         if answer is None or content is None:
             return None
 
         def tell(is_last: bool) -> None:
-            take(content if is_last and reader.answers.fresh.holds(answer) else None)
+            take(content if is_last and self._answers.holds(answer) else None)
 
-        return Again(reader.confirmer.tell(record, tell))
+        return Again(self._confirmer.tell(record, tell))
 
     def _of_ended(self, task: Task) -> bytes | None:
         kept = self._ended.get(task.id)
@@ -142,7 +146,7 @@ class Polls:
         if question.output:
             return msgspec.json.encode(await self._reader.output_of(record, question.from_line or 0))
         if question.from_line is None and self._of_ended(record.task) is not None:
-            record = await self._reader.confirmed(record)
+            record = await self._finder.confirmed(record)
             if (content := self._of_ended(record.task)) is not None:
                 return content
         return msgspec.json.encode(await self._reader.info_of(record, question.from_line))

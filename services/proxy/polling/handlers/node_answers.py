@@ -49,26 +49,20 @@ from services.proxy.polling.core.node_queries import (
 from services.proxy.polling.core.task_info import node_info
 
 BODY_S: Final = 5.0
-
 PATIENCE: Final = Patience(connect_s=0.3, head_s=0.4, silence_s=0.25)
-
 BREAKERS_COUNT: Final = 10_000
-
 OK: Final = 200
 
 Question = tuple[str, bytes, tuple[tuple[str, str], ...]]
 
 KEPT_COUNT: Final = 1024
-
 REMEMBERED: Final = 4.0
 """An answer is forgotten when it is so many times as old as one that holds: until then it says from where its console was wanted."""
-
 JOIN_S: Final = 1.0
 """As long as a node has for the head of its answer (PATIENCE)."""
 
 Key = tuple[TaskId, bool]
 """A task, and whether its console alone is asked for."""
-
 Ask = Callable[[int | None], Awaitable[NodeAnswer | None]]
 """Asks a node, from a line on."""
 

@@ -11,25 +11,21 @@ from typing import Any, Final
 import msgspec
 
 from libs.common.clocks import Clock
-from libs.common.errors import BusFailed, ClusterError, NotFound, Removed
-from libs.common.identity import may_touch
+from libs.common.errors import BusFailed, ClusterError
 from libs.common.messages import (
     FINISH_REPORTED,
-    GET_TASK,
     LIST_TASK_IDS,
     READ_CONSOLE,
     FinishReported,
     ListTaskIds,
     ReadConsole,
     TaskRecord,
-    TaskRef,
 )
 from libs.common.model import ClusterSummary, NodeOption, Owner, Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.cluster.core import attempt_on_node
-from services.proxy.cluster.handlers import Confirmer, held
-from services.proxy.cluster.ports import Cluster, IsSure, always, require_sure
-from services.proxy.exchange.nodeodm_api import no_task
+from services.proxy.cluster.handlers import TaskFinder
+from services.proxy.cluster.ports import Cluster
 from services.proxy.polling.core.node_queries import NodeAnswer
 from services.proxy.polling.core.task_info import (
     console,
@@ -42,15 +38,13 @@ from services.proxy.polling.core.task_info import (
     node_info,
     node_line,
 )
-from services.proxy.polling.handlers.node_answers import Inquiry, NodeAnswers
+from services.proxy.polling.handlers.node_answers import NodeAnswers
 
 OWNERS_COUNT: Final = 100
-
 SHORT_COUNT: Final = 1_000
 
 KEPT_PART_S: Final = 0.9
 """How long a part of a kept console may take before the node is asked instead."""
-
 KEPT_CONSOLE_S: Final = 5.0
 """How long all its parts may take."""
 
@@ -107,22 +101,12 @@ class TaskLists:
 class Reader:
     """Answers polls."""
 
-    def __init__(
-        self,
-        bus: Bus,
-        cluster: Cluster,
-        inquiry: Inquiry,
-        clock: Clock,
-        *,
-        is_sure: IsSure = always,
-    ) -> None:
-        self._is_sure = is_sure
+    def __init__(self, bus: Bus, cluster: Cluster, finder: TaskFinder, answers: NodeAnswers, clock: Clock) -> None:
         self._bus = bus
-        self.confirmer = Confirmer(bus, cluster, clock)
-        self.answers = NodeAnswers(cluster, inquiry, self.confirmer, clock)
         self._cluster = cluster
+        self._finder = finder
+        self._answers = answers
         self._lists = TaskLists(bus, cluster)
-        self._clock = clock
         self._now_ms = clock.wall_ms
 
     def summary(self) -> ClusterSummary:
@@ -137,59 +121,30 @@ class Reader:
         """List an owner's committed tasks. Raises BusFailed when nothing is known of them."""
         return [{"uuid": task} for task in await self._lists.of(owner)]
 
-    async def find(self, task: TaskId, owner: Owner, action: str) -> Task:
-        """Find a task of this owner. Raises NotFound in the original's words, BusFailed when nobody can tell."""
-        return (await self._record(task, owner, action)).task
-
-    async def find_result(self, task: TaskId, owner: Owner, action: str) -> Task:
-        """Find a task of which somebody wants the result: one that has none here may have one elsewhere. Raises as `find`."""
-        record = await self._record(task, owner, action)
-        return record.task if record.task.state.ended else (await self.confirmed(record)).task
-
-    async def _record(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
-        record = self._cluster.task(task) or await self._ended(task)
-        if record is None:
-            record = await self._ask_for(task, owner, action)
-        if record.task.removed or not may_touch(owner, record.task.owner):
-            raise NotFound(no_task(task, action))
-        return record
-
     async def info(self, task_id: TaskId, owner: Owner, from_line: int | None) -> dict[str, Any]:
         """Say how a task stands, with its console from a line on where asked."""
-        return await self.info_of(await self._record(task_id, owner, "info"), from_line)
+        return await self.info_of(await self._finder.find(task_id, owner, "info"), from_line)
 
     async def output(self, task_id: TaskId, owner: Owner, from_line: int) -> list[str]:
         """Say a task's console from a line on; negative: the last lines."""
-        return await self.output_of(await self._record(task_id, owner, "output"), from_line)
+        return await self.output_of(await self._finder.find(task_id, owner, "output"), from_line)
 
     async def info_of(self, record: TaskRecord, from_line: int | None) -> dict[str, Any]:
         """Say how a task stands that has been found. Raises BusFailed when it is not certain that it still stands so."""
         said = await self._said_of_running(record, from_line)
         if said is not None and not contradicts(record.task, said):
             return self._from_node(record.task, said, from_line)
-        latest = await self.confirmed(record)
+        latest = await self._finder.confirmed(record)
         if latest is not record:
             said = await self._said_of_running(latest, from_line)
         return await self._confirmed_info(latest.task, said, from_line)
-
-    async def confirmed(self, record: TaskRecord) -> TaskRecord:
-        """Find the last record of a task. Raises NotFound when it was removed, BusFailed when nobody can tell."""
-        try:
-            latest = await self.confirmer.confirm(record)
-        except Removed:
-            raise NotFound(no_task(record.task.id, "info")) from None
-        except NotFound:
-            raise BusFailed(f"{record.task.id} is known here, and its owner does not know it") from None
-        if latest.task.removed:
-            raise NotFound(no_task(record.task.id, "info"))
-        return latest
 
     async def _said_of_running(self, record: TaskRecord, from_line: int | None) -> dict[str, Any] | None:
         """Say what the node of a running task says; None when it has nothing to say of it."""
         if record.task.state is not TaskState.RUNNING:
             return None
         line = self._line(record.task, from_line)
-        answer = await self.answers.of_running(record, line, output=False)
+        answer = await self._answers.of_running(record, line, output=False)
         if answer is None or answer.info is None:
             return None
         return {**answer.info, "output": list(answer.lines_from(line) or ())}
@@ -210,7 +165,7 @@ class Reader:
 
     async def _ended_info(self, task: Task, from_line: int | None) -> dict[str, Any]:
         """Say how an ended task stands of which nothing, or no console, was kept: its node may know more."""
-        answer = await self.answers.ask_for_info(TaskRecord(task=task, revision=0), self._line(task, from_line))
+        answer = await self._answers.ask_for_info(TaskRecord(task=task, revision=0), self._line(task, from_line))
         if answer is None or answer.info is None:
             return self._known_info(task, from_line)
         return self._from_node(task, {**answer.info, "output": answer.lines}, from_line)
@@ -242,9 +197,9 @@ class Reader:
             return kept
         line = self._node_line(task, from_line)
         if task.state is TaskState.RUNNING:
-            answer = await self.answers.of_running(record, line, output=True)
+            answer = await self._answers.of_running(record, line, output=True)
         else:
-            answer = await self.answers.ask_for_output(record, line)
+            answer = await self._answers.ask_for_output(record, line)
         lines = answer.lines_from(line) if answer else None
         return console(task, self._lines_before(task), kept_lines(task, line) if lines is None else lines, from_line)
 
@@ -254,7 +209,7 @@ class Reader:
             return answer.encoded[from_line]
         task = answer.record.task
         line = self._line(task, from_line)
-        found = self.answers.fresh.find_with(answer.record, line, output=answer.info is None)
+        found = self._answers.fresh.find_with(answer.record, line, output=answer.info is None)
         if found is None:
             return None
         lines = found.lines_from(line) or ()
@@ -300,21 +255,3 @@ class Reader:
     def _lines_before(self, task: Task) -> list[str]:
         position = self._cluster.position(task) if is_queued(task) else None
         return lines_before(task, position)
-
-    async def _ended(self, task: TaskId) -> TaskRecord | None:
-        """Look for a task among the ended ones; None: it is not there, or that cannot be said now."""
-        try:
-            return await self._cluster.recall(task)
-        except BusFailed:
-            return None
-
-    async def _ask_for(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
-        asked = TaskRef(task=task, owner=owner)
-        try:
-            record = await held(lambda: self._bus.ask(GET_TASK, asked, timeout_s=0.9), self._clock)
-        except NotFound as error:
-            if not isinstance(error, Removed):
-                await require_sure(self._is_sure, task)
-            raise NotFound(no_task(task, action)) from None
-        self._cluster.learn(record)
-        return record

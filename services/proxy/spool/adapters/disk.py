@@ -38,32 +38,19 @@ from services.proxy.spool.core.upload import Mark, StoredFile, candidates
 log = structlog.get_logger()
 
 DRAFT: Final = "draft.json"
-
 MANIFEST: Final = "manifest.json"
-
 INCARNATIONS: Final = "incarnations.json"
-
 AHEAD: Final = "ahead.json"
-
 ROOM: Final = "room"
-
 MARK_SUFFIX: Final = ".mark"
-
 HISTORY: Final = f"{Mark.SUBMITTED}{MARK_SUFFIX}"
-
 FILES: Final = "files"
-
 PARTS: Final = "parts"
-
 COMPARED_BYTES: Final = 1 << 20
-
 NO_ROOM: Final = "There is no room for uploads on this server at present. Please try again later."
-
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-
 SYNC_FILE_RANGE_WRITE: Final = 2
 """From fcntl.h."""
-
 SYNC_FILE_RANGE: Final[Any] = getattr(ctypes.CDLL(None), "sync_file_range", None)
 
 Write = Callable[[int, bytes | bytearray | memoryview], int]

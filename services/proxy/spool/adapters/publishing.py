@@ -23,17 +23,12 @@ from services.proxy.spool.adapters import disk
 from services.proxy.spool.adapters.receipt import DiskPart, DiskReceipt
 
 GROUP_FILES_COUNT: Final = 512
-
 OPEN_COUNT: Final = 64
 """Files of a group that are open at the same time."""
-
 GROUPS_COUNT: Final = 2
 """While one waits for the disk, the next one does too: a request waits for as many commits of the journal as alone."""
-
 FEW_COUNT: Final = 8
-
 SMALL_BYTES: Final = 1 << 20
-
 LARGE_BYTES: Final = 16 << 20
 
 

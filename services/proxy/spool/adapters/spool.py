@@ -46,15 +46,12 @@ from services.proxy.spool.core.upload import NO_SUCH_UPLOAD, SEED, Draft, Held, 
 log = structlog.get_logger()
 
 Args = ParamSpec("Args")
-
 Result = TypeVar("Result")
 
 THREADS_COUNT: Final = 16
 """They wait for the disk more than they work."""
-
 MOVERS_COUNT: Final = 32
 """Uploads whose bytes move inside the kernel at the same time; the others are copied."""
-
 RESERVE_BYTES: Final = 64 << 20
 """Uploads stop before the disk is full: commits and logs need room too."""
 

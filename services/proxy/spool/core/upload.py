@@ -23,24 +23,17 @@ NO_SUCH_UPLOAD: Final = "Invalid taskId: the task no longer exists."
 
 LONGEST_BYTES: Final = 255
 """NAME_MAX of every file system in use here and on nodes."""
-
 NAMELESS: Final = "_"
-
 RESERVED: Final = "body.json"
 """NodeODM keeps the fields of an upload in a file of this name, beside the images."""
-
 SEED: Final = "seed.zip"
 """The beginning of a sub-model; NodeODM unpacks it into the project."""
-
 ARCHIVE: Final = "zipurl.zip"
 """What a node fetches from a `zipurl`. It unpacks a file of this name among the images, whoever sent it; other archives it deletes."""
-
 UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 """Control characters (a tab may stay) and halves of UTF-16 pairs, which no UTF-8 name can hold."""
-
 USUAL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ -]{0,80}\.(?:jpe?g|tiff?|png|dng)", re.IGNORECASE)
 """Names of photos to which nothing needs to be done."""
-
 NO_IMAGE: Final = re.compile(r".*\.txt|align\.(las|laz|tif)|.*\.zip", re.IGNORECASE | re.DOTALL)
 """Ground control, alignment and archives: NodeODM takes them out of the images before it counts."""
 

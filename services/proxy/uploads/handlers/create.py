@@ -8,7 +8,7 @@ commit   the spool closes the upload for ever, then the scheduler writes it down
 
 A commit waits for a scheduler for a while (a restart, another leader), because most clients commit once only. When the bus
 fails all the same the client is told so and may commit again: the upload is kept. Whether the
-scheduler has written the task down all the same is found out by `settle`, which main calls again and again: if so, the task
+scheduler has written the task down all the same is found out by `settle`, which is called again and again: if so, the task
 is forwarded like any other.
 """
 
@@ -26,25 +26,24 @@ from libs.common.clocks import WallMs
 from libs.common.errors import BusFailed, NotFound, Refused
 from libs.common.identity import may_touch
 from libs.common.lifecycle import monotonic_s
+from libs.common.loops import background, every
 from libs.common.messages import GET_TASK, SUBMIT_TASK, SubmitTask, TaskRecord, TaskRef
 from libs.common.model import TaskId
 from libs.common.ports import Bus
 from services.proxy.cluster.ports import Cluster
-from services.proxy.exchange.destinations import webhook_of
-from services.proxy.exchange.request import Client
-from services.proxy.options.check import check_options, check_seed, rewrite_split
+from services.proxy.exchange.nodeodm_api import Client
+from services.proxy.options.check import check_seed
 from services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Manifest, submission_of
 from services.proxy.spool.ports import Receipt, Spool
-from services.proxy.uploads.core import check_flood, date_created_ms, default_name, task_id
+from services.proxy.uploads.core import check_flood, draft_of, task_id
 from services.proxy.uploads.ports import Forwarding
-
-log = structlog.get_logger()
 
 Done = TypeVar("Done")
 
 AGAIN_S: Final = 0.25
+SETTLE_EVERY_S: Final = 5.0
 
-TRUTHS: Final = frozenset(("true", "1", "on", "yes"))
+log = structlog.get_logger()
 
 
 class Doubt(Enum):
@@ -65,13 +64,27 @@ class Policy:
     commit_wait_s: float = 0.0
 
 
-class Creator:
-    """Takes new tasks in."""
+async def persist(act: Callable[[], Awaitable[Done]], wait_s: float) -> Done:
+    """Do what does no harm when it is done again, until it works: others need a moment to take over from who died.
+
+    Raises BusFailed when time is up.
+    """
+    deadline_s = monotonic_s() + wait_s
+    while True:
+        try:
+            return await act()
+        except BusFailed:
+            if monotonic_s() >= deadline_s:
+                raise
+            await asyncio.sleep(AGAIN_S)
+
+
+class Uploads:
+    """Takes new uploads in."""
 
     def __init__(  # noqa: PLR0913 what it needs of the world, by name
         self,
         spool: Spool,
-        bus: Bus,
         cluster: Cluster,
         forwarding: Forwarding,
         policy: Policy,
@@ -80,20 +93,18 @@ class Creator:
         fresh_id: Callable[[], str],
     ) -> None:
         self._spool = spool
-        self._bus = bus
         self._cluster = cluster
         self._forwarding = forwarding
         self._policy = policy
         self._now_ms = now_ms
         self._fresh_id = fresh_id
-        self._in_doubt: dict[TaskId, Doubt] = {}
 
     async def init(self, client: Client, set_uuid: str | None, form: dict[str, str]) -> TaskId:
         """Begin a task whose files will follow. Raises Refused, BusFailed when time is up."""
         task = await self._free_id(set_uuid)
         draft = self._draft(task, client, form)
         self._check_flood(task, client)
-        await self._patiently(lambda: self._spool.create(draft))
+        await persist(lambda: self._spool.create(draft), self._policy.commit_wait_s)
         log.info("upload begun", task=task, options=len(draft.options))
         return task
 
@@ -111,6 +122,62 @@ class Creator:
             yield receipt
         if more_follow:
             await self._forwarding.arrived(task, receipt.published)
+
+    async def begin(self, client: Client, set_uuid: str | None) -> TaskId:
+        """Make room for a task that comes in one request, fields and files in any order. Raises Refused, BusFailed."""
+        task = await self._free_id(set_uuid)
+        if self._spool.find(task) is not None:
+            raise Refused(f"Invalid set-uuid: {task}")
+        self._check_flood(task, client)
+        draft = self._draft(task, client, {})
+        await persist(lambda: self._spool.create(draft), self._policy.commit_wait_s)
+        return task
+
+    async def describe(self, client: Client, task: TaskId, form: dict[str, str]) -> None:
+        """Keep the fields of what came in one request, now that they are known. Raises Refused, BusFailed."""
+        await self._spool.create(self._draft(task, client, form))
+
+    async def _free_id(self, set_uuid: str | None) -> TaskId:
+        task = task_id(set_uuid, self._fresh_id())
+        if self._cluster.task(task) is not None or (set_uuid and await self._has_ended(task)):
+            raise Refused(f"Invalid set-uuid: {task}")
+        return task
+
+    async def _has_ended(self, task: TaskId) -> bool:
+        """Whether an id is that of an ended task; where that cannot be said now, the commit will tell."""
+        try:
+            return await self._cluster.recall(task) is not None
+        except BusFailed:
+            return False
+
+    def _check_flood(self, task: TaskId, client: Client) -> None:
+        check_flood(self._spool.open_count(client.owner, but=task), self._policy.flood_limit_count)
+
+    def _draft(self, task: TaskId, client: Client, form: dict[str, str]) -> Draft:
+        known, now_ms = self._cluster.options(), self._now_ms()
+        return draft_of(task, client, form, known, splitmerge=self._policy.splitmerge, now_ms=now_ms)
+
+
+class Commits:
+    """Hands uploads over to the scheduler."""
+
+    def __init__(  # noqa: PLR0913 what it needs of the world, by name
+        self,
+        spool: Spool,
+        bus: Bus,
+        cluster: Cluster,
+        forwarding: Forwarding,
+        policy: Policy,
+        *,
+        now_ms: Callable[[], WallMs],
+    ) -> None:
+        self._spool = spool
+        self._bus = bus
+        self._cluster = cluster
+        self._forwarding = forwarding
+        self._policy = policy
+        self._now_ms = now_ms
+        self._in_doubt: dict[TaskId, Doubt] = {}
 
     async def commit(self, client: Client, task: TaskId) -> TaskId:
         """Commit an upload; the same answer again for one that is committed. Raises NotFound, Refused, BusFailed."""
@@ -134,36 +201,7 @@ class Creator:
 
     async def _submit(self, submission: SubmitTask) -> TaskRecord:
         """Have the scheduler write it down. Raises Refused, BusFailed when time is up."""
-        return await self._patiently(lambda: self._bus.ask(SUBMIT_TASK, submission))
-
-    async def _patiently(self, act: Callable[[], Awaitable[Done]]) -> Done:
-        """Do what does no harm when it is done again, until it works: others need a moment to take over from who died.
-
-        Raises BusFailed when time is up.
-        """
-        deadline_s = monotonic_s() + self._policy.commit_wait_s
-        while True:
-            try:
-                return await act()
-            except BusFailed:
-                if monotonic_s() >= deadline_s:
-                    raise
-                await asyncio.sleep(AGAIN_S)
-
-    async def begin(self, client: Client, set_uuid: str | None) -> TaskId:
-        """Make room for a task that comes in one request, fields and files in any order. Raises Refused, BusFailed."""
-        task = await self._free_id(set_uuid)
-        if self._spool.find(task) is not None:
-            raise Refused(f"Invalid set-uuid: {task}")
-        self._check_flood(task, client)
-        draft = self._draft(task, client, {})
-        await self._patiently(lambda: self._spool.create(draft))
-        return task
-
-    async def complete(self, client: Client, task: TaskId, form: dict[str, str]) -> TaskId:
-        """Commit what came in one request, now that its fields are known. Raises Refused, BusFailed."""
-        await self._spool.create(self._draft(task, client, form))
-        return await self.commit(client, task)
+        return await persist(lambda: self._bus.ask(SUBMIT_TASK, submission), self._policy.commit_wait_s)
 
     async def abandon(self, task: TaskId) -> None:
         """Drop everything of a request that failed; while in doubt, as soon as there is none."""
@@ -193,39 +231,6 @@ class Creator:
     def _check(self, manifest: Manifest) -> None:
         check_seed(manifest.has_seed, enabled=self._policy.splitmerge)
 
-    async def _free_id(self, set_uuid: str | None) -> TaskId:
-        task = task_id(set_uuid, self._fresh_id())
-        if self._cluster.task(task) is not None or (set_uuid and await self._has_ended(task)):
-            raise Refused(f"Invalid set-uuid: {task}")
-        return task
-
-    async def _has_ended(self, task: TaskId) -> bool:
-        """Whether an id is that of an ended task; where that cannot be said now, the commit will tell."""
-        try:
-            return await self._cluster.recall(task) is not None
-        except BusFailed:
-            return False
-
-    def _check_flood(self, task: TaskId, client: Client) -> None:
-        check_flood(self._spool.open_count(client.owner, but=task), self._policy.flood_limit_count)
-
-    def _draft(self, task: TaskId, client: Client, form: dict[str, str]) -> Draft:
-        now_ms = self._now_ms()
-        created_at_ms = date_created_ms(form.get("dateCreated", ""), now_ms)
-        options = check_options(form.get("options"), self._cluster.options())
-        return Draft(
-            task=task,
-            name=form.get("name") or default_name(created_at_ms),
-            options=rewrite_split(options, enabled=self._policy.splitmerge, address=client.address, token=client.token),
-            outputs=form.get("outputs", ""),
-            skip_post_processing=form.get("skipPostProcessing", "").lower() in TRUTHS,
-            webhook=webhook_of(form),
-            zip_url=form.get("zipurl", ""),
-            owner=client.owner,
-            created_at_ms=created_at_ms,
-            received_at_ms=now_ms,
-        )
-
     async def _committed_before(self, client: Client, task: TaskId) -> TaskId:
         """Answer a commit whose upload is gone: it was committed earlier, or never was here."""
         try:
@@ -233,3 +238,10 @@ class Creator:
         except NotFound:
             raise NotFound(NO_SUCH_UPLOAD) from None
         return task
+
+
+@asynccontextmanager
+async def settling(commits: Commits) -> AsyncIterator[None]:
+    """Settle doubts while the context is open."""
+    async with background(lambda: every(SETTLE_EVERY_S, commits.settle, "settle"), "settle"):
+        yield

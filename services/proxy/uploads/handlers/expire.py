@@ -11,6 +11,8 @@ Idle is what this process has seen, and before that what files and records say. 
 (half of a shorter limit) itself: a clock that was put forward while it was stopped makes everything look old.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
@@ -18,6 +20,7 @@ import structlog
 from libs.common.clocks import Clock, InstantCache, read, seen_s
 from libs.common.errors import NotFound
 from libs.common.lifecycle import SystemClock
+from libs.common.loops import background, every
 from libs.common.messages import GET_TASK, TaskRef
 from libs.common.model import TaskId
 from libs.common.ports import Bus
@@ -26,11 +29,10 @@ from services.proxy.spool.ports import SweptSpool
 
 log = structlog.get_logger()
 
+SWEEP_EVERY_S: Final = 300.0
 HOUR_S: Final = 3600.0
-
 LIMIT_HOURS: Final = 48.0
 """Always, as the original."""
-
 LOST_S: Final = 7 * 24 * HOUR_S
 
 
@@ -76,3 +78,11 @@ class Sweeper:
         except NotFound:
             return False
         return True
+
+
+@asynccontextmanager
+async def expiring(bus: Bus, spool: SweptSpool, stale_after_hours: float) -> AsyncIterator[None]:
+    """Remove stale uploads while the context is open."""
+    sweeper = Sweeper(bus, spool, stale_after_hours)
+    async with background(lambda: every(SWEEP_EVERY_S, sweeper.sweep, "sweep"), "sweep"):
+        yield

@@ -13,6 +13,8 @@ from libs.common.errors import NodeFailed
 from libs.common.messages import CONFIRM_TASKS, ConfirmTasks, TaskRecord, TasksConfirmed
 from libs.common.model import LastKnown, Owner, StatusCode, Task, TaskId, TaskState
 from libs.common.testing import FakeClock, MemoryBus
+from services.proxy.cluster.handlers import TaskFinder
+from services.proxy.polling.api import open_polling
 from services.proxy.polling.core.node_queries import (
     CONSOLE_LIMIT_CHARS,
     NodeAnswer,
@@ -20,9 +22,7 @@ from services.proxy.polling.core.node_queries import (
     may_be_told_again,
     widest,
 )
-from services.proxy.polling.handlers.coalesce import Polls, Question
-from services.proxy.polling.handlers.node_answers import Inquiry
-from services.proxy.polling.handlers.read import Reader
+from services.proxy.polling.handlers.coalesce import Question
 from tests.proxy_ports import FakeCluster, FakeUpstream, says
 from tests.unit.proxy.polling.test_read import ANNE, INFO, NODE, OUTPUT, TASK, a_task, of_node
 from tests.waiting import until
@@ -91,10 +91,9 @@ class World:
         self.answers.set()
         self.serving = AsyncExitStack()
         self.cluster.nodes[NODE.id] = NODE
-        self.reader = Reader(
-            self.bus, self.cluster, Inquiry(self.nodes, self.clock.instant, fresh_s=fresh_s), self.clock
-        )
-        self.polls = Polls(self.reader, self.cluster)
+        finder = TaskFinder(self.bus, self.cluster, self.clock)
+        self.polling = open_polling(self.bus, self.cluster, self.nodes, finder, self.clock, fresh_s=fresh_s)
+        self.reader, self.polls = self.polling.reader, self.polling.polls
         self.cluster.put(a_task())
         self.nodes.answers = {
             INFO: says(of_node(output=["one", "two", "three"])),
@@ -295,4 +294,4 @@ async def test_what_nobody_asks_for_any_more_is_forgotten(world: World) -> None:
     world.clock.pass_s(60)
     world.cluster.put(msgspec.structs.replace(a_task(), id=TaskId("other")))
     await world.reader.info(TaskId("other"), ANNE, None)
-    assert "kept=1" in repr(world.reader.answers)
+    assert "kept=1" in repr(world.polling.answers)

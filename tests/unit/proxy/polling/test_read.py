@@ -37,10 +37,10 @@ from libs.common.model import (
     TaskState,
 )
 from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.cluster.handlers import HOLD_S
-from services.proxy.polling.handlers.coalesce import Polls, Question
+from services.proxy.cluster.handlers import HOLD_S, TaskFinder
+from services.proxy.polling.api import open_polling
+from services.proxy.polling.handlers.coalesce import Question
 from services.proxy.polling.handlers.node_answers import Inquiry, strings
-from services.proxy.polling.handlers.read import Reader
 from tests.proxy_ports import FakeCluster, FakeReply, FakeUpstream, says
 from tests.waiting import until
 
@@ -85,8 +85,9 @@ class World:
     def __post_init__(self) -> None:
         self.cluster.nodes[NODE.id] = NODE
         self.inquiry = Inquiry(self.nodes, self.clock.instant)  # type: ignore[arg-type]
-        self.reader = Reader(self.bus, self.cluster, self.inquiry, self.clock)
-        self.polls = Polls(self.reader, self.cluster)
+        self.finder = TaskFinder(self.bus, self.cluster, self.clock)
+        polling = open_polling(self.bus, self.cluster, self.nodes, self.finder, self.clock)
+        self.reader, self.polls = polling.reader, polling.polls
 
     async def get(self, asked: TaskRef) -> TaskRecord:
         if asked.task not in self.unmirrored:
@@ -214,7 +215,7 @@ async def test_a_mirror_that_is_behind_is_not_believed(world: World, mirrored: T
     world.unmirrored[TASK] = a_task(TaskState.COMPLETED, known=known)
     world.cluster.outdated.add(TASK)
     assert (await world.reader.info(TASK, ANNE, None))["status"] == {"code": 40}
-    assert (await world.reader.find_result(TASK, ANNE, "download/all.zip")).state is TaskState.COMPLETED
+    assert (await world.finder.find_result(TASK, ANNE, "download/all.zip")).state is TaskState.COMPLETED
 
 
 async def test_a_poll_that_nobody_confirms_is_not_answered(world: World) -> None:

@@ -23,10 +23,10 @@ from libs.common.model import (
     TaskState,
 )
 from libs.common.testing import FakeClock, MemoryBus
+from services.proxy.cluster.handlers import TaskFinder
 from services.proxy.errors import NodeRefused
-from services.proxy.polling.handlers.node_answers import Inquiry
-from services.proxy.polling.handlers.read import Reader
-from services.proxy.results.handlers import Elsewhere, NoResult, Relay, Results, Wanted
+from services.proxy.results.handlers.download import Elsewhere, Results
+from services.proxy.results.handlers.relay import NoResult, Relay, Wanted
 from tests.proxy_ports import FakeCluster, FakeReply, FakeUpstream, says
 
 TASK = TaskId("t")
@@ -70,12 +70,11 @@ class World:
         self.cluster.nodes[NODE.id] = NODE
         self.cluster.put(a_task())
         self.nodes.answers[ASSET] = ZIP
-        reader = Reader(self.bus, self.cluster, Inquiry(self.nodes), FakeClock())
-        self.relay = Relay(self.bus, self.cluster, self.nodes, reader)
-        self.reader = reader
+        self.finder = TaskFinder(self.bus, self.cluster, FakeClock())
+        self.relay = Relay(self.bus, self.cluster, self.nodes, self.finder)
 
     def results(self, prefix: str = "") -> Results:
-        return Results(self.bus, self.cluster, self.reader, self.relay, self.storages, prefix)
+        return Results(self.bus, self.cluster, self.finder, self.relay, self.storages, prefix)
 
     async def find_result(self, _asked: FindResult) -> ResultFound:
         if isinstance(self.found, ClusterError):

@@ -26,9 +26,9 @@ from libs.common.model import NodeId, NodeOption, NodeTaskId, OptionValue, Owner
 from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.actions.handlers import Actor
 from services.proxy.errors import SpoolFull
-from services.proxy.exchange.request import Client
+from services.proxy.exchange.nodeodm_api import Client
 from services.proxy.uploads.core import date_created_ms, default_name
-from services.proxy.uploads.handlers.create import Creator, Policy
+from services.proxy.uploads.handlers.create import Commits, Policy, Uploads
 from tests.memory_spool import MemorySpool
 from tests.proxy_ports import FakeCluster, FakeForwarding
 
@@ -37,6 +37,19 @@ ANNE = Client(Owner("anne"), "s3cret", "http://cluster:3000")
 BERT = Client(Owner("bert"), "other", "http://cluster:3000")
 DSM = NodeOption(name="dsm", type="bool", value="false", domain="", help="")
 SPLIT = NodeOption(name="split", type="int", value="9", domain="positive integer", help="")
+
+
+@dataclass(frozen=True)
+class Intake:
+    """How tasks come in."""
+
+    uploads: Uploads
+    commits: Commits
+
+    async def complete(self, client: Client, task: TaskId, form: dict[str, str]) -> TaskId:
+        """Commit what came in one request."""
+        await self.uploads.describe(client, task, form)
+        return await self.commits.commit(client, task)
 
 
 @dataclass
@@ -54,15 +67,11 @@ class World:
     lost_answers_count: int = 0
     """So many submissions are written down, and their answers are lost."""
 
-    def creator(self, **policy: Any) -> Creator:
-        return Creator(
-            self.spool,
-            self.bus,
-            self.cluster,
-            self.forwarding,
-            Policy(**policy),
-            now_ms=self.clock.wall_ms,
-            fresh_id=lambda: TASK,
+    def intake(self, **policy: Any) -> Intake:
+        chosen, now_ms = Policy(**policy), self.clock.wall_ms
+        return Intake(
+            Uploads(self.spool, self.cluster, self.forwarding, chosen, now_ms=now_ms, fresh_id=lambda: TASK),
+            Commits(self.spool, self.bus, self.cluster, self.forwarding, chosen, now_ms=now_ms),
         )
 
     async def submit(self, asked: SubmitTask) -> TaskRecord:
@@ -94,15 +103,15 @@ class World:
         self.restarted.append(asked)
         return await self.get(TaskRef(task=asked.task, owner=asked.owner))
 
-    async def sends(self, creator: Creator, *names: str, client: Client = ANNE, **more: Any) -> None:
-        async with creator.upload(client, TASK, **more) as receipt:
+    async def sends(self, intake: Intake, *names: str, client: Client = ANNE, **more: Any) -> None:
+        async with intake.uploads.upload(client, TASK, **more) as receipt:
             for name in names:
                 (await receipt.open(name)).close()
 
-    async def is_committed(self, creator: Creator, client: Client = ANNE) -> TaskId:
-        task = await creator.init(client, None, {"name": "field"})
-        await self.sends(creator, "a.jpg", client=client)
-        return await creator.commit(client, task)
+    async def is_committed(self, intake: Intake, client: Client = ANNE) -> TaskId:
+        task = await intake.uploads.init(client, None, {"name": "field"})
+        await self.sends(intake, "a.jpg", client=client)
+        return await intake.commits.commit(client, task)
 
 
 def task_of(asked: SubmitTask) -> Task:
@@ -136,11 +145,11 @@ async def world() -> AsyncIterator[World]:
 
 
 async def test_a_task_comes_to_be_in_three_steps(world: World) -> None:
-    creator = world.creator()
+    intake = world.intake()
     fields = {"name": "field", "dateCreated": "1600000000000", "webhook": "http://x/y", "skipPostProcessing": "TRUE"}
-    task = await creator.init(ANNE, None, fields)
-    await world.sends(creator, "a.jpg", "b.jpg", "gcp.txt")
-    assert await creator.commit(ANNE, task) == task
+    task = await intake.uploads.init(ANNE, None, fields)
+    await world.sends(intake, "a.jpg", "b.jpg", "gcp.txt")
+    assert await intake.commits.commit(ANNE, task) == task
     (asked,) = world.submitted
     assert (asked.task, asked.owner, asked.name, asked.images_count) == (TASK, "anne", "field", 2)
     assert (asked.created_at_ms, asked.skip_post_processing, asked.submodel) == (1_600_000_000_000, True, False)
@@ -153,101 +162,101 @@ async def test_a_task_comes_to_be_in_three_steps(world: World) -> None:
 @pytest.mark.parametrize("webhook", ["ftp://x/y", "javascript:alert(1)", "http://"])
 async def test_a_webhook_that_is_no_web_address_is_refused_at_once(world: World, webhook: str) -> None:
     with pytest.raises(Refused, match="http:// or https://"):
-        await world.creator().init(ANNE, None, {"webhook": webhook})
+        await world.intake().uploads.init(ANNE, None, {"webhook": webhook})
     assert world.spool.find(TASK) is None
 
 
 async def test_a_commit_says_what_went_ahead_of_it(world: World) -> None:
     world.forwarding.ahead = SentAhead(node=NodeId("n1"), node_task_id=NodeTaskId("ahead"))
-    await world.is_committed(world.creator())
+    await world.is_committed(world.intake())
     assert [asked.ahead for asked in world.submitted] == [world.forwarding.ahead]
 
 
 async def test_a_commit_sent_again_gets_the_same_answer(world: World) -> None:
-    creator = world.creator()
-    await world.is_committed(creator)
-    assert await creator.commit(ANNE, TASK) == TASK
+    intake = world.intake()
+    await world.is_committed(intake)
+    assert await intake.commits.commit(ANNE, TASK) == TASK
     await world.spool.discard(TASK)
-    assert await creator.commit(ANNE, TASK) == TASK
+    assert await intake.commits.commit(ANNE, TASK) == TASK
     assert len(world.tasks) == 1
 
 
 async def test_another_owner_gets_at_nothing(world: World) -> None:
-    creator = world.creator()
-    await creator.init(ANNE, None, {})
+    intake = world.intake()
+    await intake.uploads.init(ANNE, None, {})
     with pytest.raises(NotFound):
-        await world.sends(creator, "a.jpg", client=BERT)
+        await world.sends(intake, "a.jpg", client=BERT)
     with pytest.raises(NotFound):
-        await creator.commit(BERT, TASK)
-    await world.sends(creator, "a.jpg")
-    await creator.commit(ANNE, TASK)
+        await intake.commits.commit(BERT, TASK)
+    await world.sends(intake, "a.jpg")
+    await intake.commits.commit(ANNE, TASK)
     await world.spool.discard(TASK)
     with pytest.raises(NotFound):
-        await creator.commit(BERT, TASK)
+        await intake.commits.commit(BERT, TASK)
 
 
 async def test_what_will_not_do_is_refused_at_init(world: World) -> None:
     world.cluster.known_options = (DSM,)
-    creator = world.creator(flood_limit_count=1)
+    intake = world.intake(flood_limit_count=1)
     with pytest.raises(Refused, match="Invalid set-uuid"):
-        await creator.init(ANNE, "no-uuid", {})
+        await intake.uploads.init(ANNE, "no-uuid", {})
     with pytest.raises(Refused, match="dsm"):
-        await creator.init(ANNE, None, {"options": '[{"name":"dsm","value":"perhaps"}]'})
+        await intake.uploads.init(ANNE, None, {"options": '[{"name":"dsm","value":"perhaps"}]'})
     other = "22222222-2222-4333-8444-555555555555"
-    await creator.init(ANNE, other, {})
+    await intake.uploads.init(ANNE, other, {})
     with pytest.raises(Refused, match="slow down"):
-        await creator.init(ANNE, None, {})
-    await creator.init(BERT, None, {})
+        await intake.uploads.init(ANNE, None, {})
+    await intake.uploads.init(BERT, None, {})
     with pytest.raises(Refused, match="Invalid set-uuid"):
-        await creator.begin(BERT, str(TASK))
+        await intake.uploads.begin(BERT, str(TASK))
 
 
 async def test_the_id_of_a_known_task_is_taken(world: World) -> None:
-    creator = world.creator()
-    await world.is_committed(creator)
+    intake = world.intake()
+    await world.is_committed(intake)
     await world.spool.discard(TASK)
     with pytest.raises(Refused, match="Invalid set-uuid"):
-        await creator.init(ANNE, str(TASK), {})
+        await intake.uploads.init(ANNE, str(TASK), {})
 
 
 async def test_a_full_disk_is_said_at_init_and_at_an_upload(world: World) -> None:
-    creator = world.creator()
-    await creator.init(ANNE, None, {})
+    intake = world.intake()
+    await intake.uploads.init(ANNE, None, {})
     world.spool.room = False
     with pytest.raises(SpoolFull):
-        await world.sends(creator, "a.jpg")
+        await world.sends(intake, "a.jpg")
     await world.spool.discard(TASK)
     with pytest.raises(SpoolFull):
-        await creator.init(ANNE, None, {})
+        await intake.uploads.init(ANNE, None, {})
 
 
 async def test_the_last_request_of_an_upload_sends_nothing_ahead(world: World) -> None:
-    creator = world.creator()
-    await creator.init(ANNE, None, {})
-    await world.sends(creator, "a.jpg", more_follow=False)
+    intake = world.intake()
+    await intake.uploads.init(ANNE, None, {})
+    await world.sends(intake, "a.jpg", more_follow=False)
     assert world.forwarding.came == []
 
 
 async def test_a_submodel_is_refused_where_split_merge_is_not_served(world: World) -> None:
-    creator = world.creator(splitmerge=False)
-    await creator.init(ANNE, None, {"outputs": "[]"})
-    await world.sends(creator, "a.jpg", "seed.zip")
+    intake = world.intake(splitmerge=False)
+    await intake.uploads.init(ANNE, None, {"outputs": "[]"})
+    await world.sends(intake, "a.jpg", "seed.zip")
     with pytest.raises(Refused, match="split-merge"):
-        await creator.commit(ANNE, TASK)
+        await intake.commits.commit(ANNE, TASK)
     assert world.spool.find(TASK) is None
 
 
 async def test_a_submodel_is_known_by_its_seed_and_outputs(world: World) -> None:
-    creator = world.creator()
-    await creator.init(ANNE, None, {"outputs": '["opensfm"]'})
-    await world.sends(creator, "a.jpg", "seed.zip")
-    await creator.commit(ANNE, TASK)
+    intake = world.intake()
+    await intake.uploads.init(ANNE, None, {"outputs": '["opensfm"]'})
+    await world.sends(intake, "a.jpg", "seed.zip")
+    await intake.commits.commit(ANNE, TASK)
     assert world.submitted[0].submodel
 
 
 async def test_split_merge_comes_back_to_this_address_with_this_token(world: World) -> None:
-    creator = world.creator()
-    await creator.init(ANNE, None, {"options": '[{"name":"split","value":5}]'})
+    intake = world.intake()
+    await intake.uploads.init(ANNE, None, {"options": '[{"name":"split","value":5}]'})
     assert OptionValue("sm-cluster", "http://cluster:3000/?token=s3cret") in world.spool.draft(TASK).options
     assert "s3cret" not in repr(ANNE)
 
@@ -256,63 +265,63 @@ async def test_split_merge_comes_back_to_this_address_with_this_token(world: Wor
 
 
 async def test_a_commit_whose_answer_was_lost_is_settled_later(world: World) -> None:
-    creator = world.creator()
+    intake = world.intake()
     world.lost_answers_count = 1
     with pytest.raises(BusFailed):
-        await world.is_committed(creator)
+        await world.is_committed(intake)
     assert world.forwarding.adopted == []
-    await creator.settle()
+    await intake.commits.settle()
     assert world.forwarding.adopted == [TASK]
-    await creator.settle()
+    await intake.commits.settle()
     assert world.forwarding.adopted == [TASK]
 
 
 async def test_a_commit_that_never_arrived_is_kept_for_its_client(world: World) -> None:
-    creator = world.creator()
-    await creator.init(ANNE, None, {})
-    await world.sends(creator, "a.jpg")
+    intake = world.intake()
+    await intake.uploads.init(ANNE, None, {})
+    await world.sends(intake, "a.jpg")
     world.bus.connected = False
     with pytest.raises(BusFailed):
-        await creator.commit(ANNE, TASK)
+        await intake.commits.commit(ANNE, TASK)
     world.bus.connected = True
-    await creator.settle()
+    await intake.commits.settle()
     assert world.spool.find(TASK) is not None
-    assert await creator.commit(ANNE, TASK) == TASK
+    assert await intake.commits.commit(ANNE, TASK) == TASK
 
 
 async def test_a_commit_waits_a_while_for_the_next_leader(world: World) -> None:
-    creator = world.creator(commit_wait_s=30.0)
+    intake = world.intake(commit_wait_s=30.0)
     world.lost_answers_count = 1
-    assert await world.is_committed(creator) == TASK
+    assert await world.is_committed(intake) == TASK
     assert len(world.submitted) == 2
 
 
 async def test_one_request_that_fails_in_doubt_is_dropped_once_nobody_knows_it(world: World) -> None:
-    creator = world.creator()
-    task = await creator.begin(ANNE, None)
-    await world.sends(creator, "a.jpg")
+    intake = world.intake()
+    task = await intake.uploads.begin(ANNE, None)
+    await world.sends(intake, "a.jpg")
     world.bus.connected = False
     with pytest.raises(BusFailed):
-        await creator.complete(ANNE, task, {"name": "one"})
-    await creator.abandon(task)
+        await intake.complete(ANNE, task, {"name": "one"})
+    await intake.commits.abandon(task)
     assert world.spool.find(task) is not None
     world.bus.connected = True
-    await creator.settle()
+    await intake.commits.settle()
     assert world.spool.find(task) is None
 
 
 async def test_a_task_in_one_request_has_the_fields_that_came_last(world: World) -> None:
-    creator = world.creator()
-    task = await creator.begin(ANNE, None)
-    await world.sends(creator, "a.jpg")
-    await creator.complete(ANNE, task, {"name": "one"})
+    intake = world.intake()
+    task = await intake.uploads.begin(ANNE, None)
+    await world.sends(intake, "a.jpg")
+    await intake.complete(ANNE, task, {"name": "one"})
     assert world.submitted[0].name == "one"
 
 
 async def test_a_request_that_failed_without_doubt_leaves_nothing(world: World) -> None:
-    creator = world.creator()
-    task = await creator.begin(ANNE, None)
-    await creator.abandon(task)
+    intake = world.intake()
+    task = await intake.uploads.begin(ANNE, None)
+    await intake.commits.abandon(task)
     assert world.spool.find(task) is None
 
 
@@ -342,7 +351,7 @@ async def act(world: World, verb: str, client: Client = ANNE, **form: str) -> No
 
 
 async def test_what_was_done_shows_in_the_mirror_at_once(world: World) -> None:
-    await world.is_committed(world.creator())
+    await world.is_committed(world.intake())
     await act(world, "cancel", uuid=TASK)
     record = world.cluster.task(TASK)
     assert record is not None
@@ -353,7 +362,7 @@ async def test_what_was_done_shows_in_the_mirror_at_once(world: World) -> None:
 
 async def test_a_restart_takes_checked_options(world: World) -> None:
     world.cluster.known_options = (DSM, SPLIT)
-    await world.is_committed(world.creator())
+    await world.is_committed(world.intake())
     await act(world, "restart", uuid=TASK, options='[{"name":"dsm","value":true}]')
     await act(world, "restart", uuid=TASK)
     assert [asked.options for asked in world.restarted] == [(OptionValue("dsm", True),), None]
@@ -363,7 +372,7 @@ async def test_a_restart_takes_checked_options(world: World) -> None:
 
 @pytest.mark.parametrize("verb", ["cancel", "remove", "restart"])
 async def test_an_unknown_task_and_anothers_are_not_told_apart(world: World, verb: str) -> None:
-    await world.is_committed(world.creator())
+    await world.is_committed(world.intake())
     with pytest.raises(NotFound, match=f"Invalid route for taskId {TASK}, no nodes in routing table"):
         await act(world, verb, BERT, uuid=TASK)
     with pytest.raises(NotFound, match="Invalid route for taskId nothing"):

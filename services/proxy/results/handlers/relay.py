@@ -1,10 +1,7 @@
-"""Results, wherever they lie: from a node, or out of a bucket by redirect or through us; and the pages of NodeODM's web interface.
-
-A place that does not answer is passed over while there is another; only the last one's trouble reaches the client, never as
-a success. An address with a signature opens what it names: it goes to this one client and into no log.
+"""What is streamed from a node to a client: results, and the pages of NodeODM's web interface.
 
 A result is relayed as the node sends it, ranges included. NodeODM knows no ranges and sends everything: the part that was asked for is cut
-out here as it passes. That is not announced (`Accept-Ranges`), because the node sends all that comes before it each time, and
+out here as it passes (core.py). That is not announced (`Accept-Ranges`), because the node sends all that comes before it each time, and
 clients that see it announced ask for many parts at once. What a node says instead of a result (200 `{"error"}`, 403, 404)
 must not look like one, because clients save what they get: it becomes NoResult, to be answered with another status. When the
 node dies half-way the body raises NodeFailed, and the client's connection is closed: never a short success.
@@ -14,62 +11,40 @@ The pages are public on a node, so its token is not sent along with them: nobody
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-import structlog
 
-from libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, ProviderFailed, Refused
+from libs.common.errors import NodeFailed, NotFound
 from libs.common.http_link import Patience
-from libs.common.messages import FIND_RESULT, FIND_UI_NODE, FindResult, FindUiNode
-from libs.common.model import Attempt, Node, Owner, Task, TaskId
+from libs.common.messages import FIND_UI_NODE, FindUiNode
+from libs.common.model import Node, Owner, Task, TaskId
 from libs.common.ports import Bus
 from libs.common.untrusted import Malformed, decode_json
 from libs.http1.lines import Header, find
 from services.proxy.cluster.core import attempt_on_node
-from services.proxy.cluster.core import wanted as machine_wanted
+from services.proxy.cluster.handlers import TaskFinder
 from services.proxy.cluster.ports import Cluster
 from services.proxy.errors import NodeRefused
 from services.proxy.exchange.nodeodm_api import NO_NODES, no_route
 from services.proxy.nodes.ports import Call, NodeReply, Upstream
-from services.proxy.polling.handlers.read import Reader
 from services.proxy.results.core import (
-    Place,
-    Seen,
     Span,
-    address,
     for_client,
     for_node,
-    places,
-    seen,
     span_wanted,
-    storage_and_path,
 )
 
-log = structlog.get_logger()
-
 RESULT_PATIENCE: Final = Patience(connect_s=5.0, head_s=30.0, silence_s=60.0)
-
 PAGE_PATIENCE: Final = Patience(connect_s=3.0, head_s=10.0, silence_s=30.0)
-
 ERROR_LIMIT_BYTES: Final = 64 * 1024
 """A JSON answer that is longer is a result, not an error."""
-
 OK: Final = 200
-
 NOT_FOUND: Final = 404
-
 PASSED_ON: Final = frozenset((OK, 206, 304, 416))
-
 SERVER_ERROR: Final = 500
-
-LOOK_PATIENCE: Final = Patience(connect_s=5.0, head_s=10.0, silence_s=10.0)
-
-DOWNLOAD: Final = "download/"
-
-INVALID_ASSET: Final = "Invalid asset"
 
 
 class NoResult(NotFound):
@@ -108,12 +83,12 @@ class Relay:
     """Streams from nodes."""
 
     def __init__(
-        self, bus: Bus, cluster: Cluster, nodes: Upstream, reader: Reader, patience: Patience = RESULT_PATIENCE
+        self, bus: Bus, cluster: Cluster, nodes: Upstream, finder: TaskFinder, patience: Patience = RESULT_PATIENCE
     ) -> None:
         self._bus = bus
         self._cluster = cluster
         self._nodes = nodes
-        self._reader = reader
+        self._finder = finder
         self.patience = patience
         """With a node that is to send a result."""
 
@@ -121,7 +96,7 @@ class Relay:
     async def download(self, task_id: TaskId, owner: Owner, wanted: Wanted) -> AsyncIterator[Relayed]:
         """Stream `download/<asset>` of a task. Raises NotFound, NoResult, NodeRefused, NodeFailed, BusFailed."""
         action = unquote_to_bytes(wanted.path).decode(errors="replace")
-        task = await self._reader.find_result(task_id, owner, action)
+        task = await self._finder.find_result(task_id, owner, action)
         node, path = self._where(task, action, wanted.path)
         call = Call(wanted.method, path, self.patience, headers=for_node(wanted.headers))
         async with self._nodes.ask(node, call) as reply:
@@ -211,109 +186,3 @@ async def cut(body: AsyncIterator[bytes], span: Span) -> AsyncIterator[bytes]:
             yield part
         if not left_bytes:
             return
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """A result lies there, and that is where the client shall fetch it."""
-
-    url: str = field(repr=False)
-    stream: bool = False
-    """No: through us."""
-
-
-class Results:
-    """Opens results."""
-
-    def __init__(  # noqa: PLR0913, PLR0917 everything that may have a result
-        self, bus: Bus, cluster: Cluster, reader: Reader, relay: Relay, storages: Upstream, prefix: str
-    ) -> None:
-        self._bus = bus
-        self._cluster = cluster
-        self._reader = reader
-        self._relay = relay
-        self._storages = storages
-        self._prefix = prefix
-
-    @asynccontextmanager
-    async def download(self, task_id: TaskId, owner: Owner, wanted: Wanted) -> AsyncIterator[Relayed | Elsewhere]:
-        """Open `download/<asset>` of a task. Raises NotFound, NoResult, NodeRefused, NodeFailed, BusFailed."""
-        action = unquote_to_bytes(wanted.path).decode(errors="replace")
-        task = await self._reader.find_result(task_id, owner, action)
-        found = await self._look(task, action.removeprefix(DOWNLOAD), wanted)
-        if found is None:
-            async with self._relay.download(task_id, owner, wanted) as relayed:
-                yield relayed
-        elif found.stream:
-            async with self._streamed(found.url, wanted) as relayed:
-                yield relayed
-        else:
-            yield found
-
-    async def _look(self, task: Task, asset: str, wanted: Wanted) -> Elsewhere | None:
-        """Find it in a bucket; None: the node is to be asked."""
-        attempt = attempt_on_node(task)
-        node_known = attempt is not None and self._node_stays(attempt)
-        order = places(task, self._prefix, node_known=node_known)
-        if attempt is None or not order or order[0] is Place.NODE:
-            return None
-        try:
-            if order[0] is Place.MACHINE:
-                return await self._of_machine(attempt, asset, wanted)
-            return await self._under_prefix(attempt, asset)
-        except ClusterError as error:
-            if not node_known:
-                raise cannot(error, task, asset) from None
-            log.info("result not in its bucket", task=task.id, asset=asset, reason=error.message)
-            return None
-
-    def _node_stays(self, attempt: Attempt) -> bool:
-        """Whether its node can be asked: that of a machine goes with it, and another may get its address."""
-        machine = self._cluster.machine(attempt.machine) if attempt.machine else None
-        if attempt.machine and (machine is None or not machine_wanted(machine)):
-            return False
-        return self._cluster.node(attempt.node) is not None
-
-    async def _of_machine(self, attempt: Attempt, asset: str, wanted: Wanted) -> Elsewhere:
-        asked = FindResult(node_task_id=attempt.node_task_id, asset=asset, head=wanted.method == b"HEAD")
-        found = await self._bus.ask(FIND_RESULT, asked)
-        return Elsewhere(found.url, found.stream)
-
-    async def _under_prefix(self, attempt: Attempt, asset: str) -> Elsewhere:
-        url = address(self._prefix, attempt, asset)
-        storage, path = storage_and_path(url)
-        async with self._storages.ask(storage, Call(b"HEAD", path, LOOK_PATIENCE)) as reply:
-            require(reply.status)
-        return Elsewhere(url)
-
-    @asynccontextmanager
-    async def _streamed(self, url: str, wanted: Wanted) -> AsyncIterator[Relayed]:
-        storage, path = storage_and_path(url)
-        call = Call(wanted.method, path, self._relay.patience, headers=for_node(wanted.headers))
-        async with self._storages.ask(storage, call) as reply:
-            require(reply.status)
-            yield Relayed(reply.status, for_client(reply.headers), reply.chunks(), reply)
-
-
-def require(status: int) -> None:
-    """Raise NoResult, NodeRefused for what is no result."""
-    match seen(status):
-        case Seen.MISSING:
-            raise NoResult(INVALID_ASSET)
-        case Seen.TROUBLE:
-            raise NodeRefused(f"The storage of results answered with status {status}")
-
-
-def cannot(error: ClusterError, task: Task, asset: str) -> ClusterError:
-    """Say it in the words and by the blame that clients of downloads know."""
-    match error:
-        case NotFound():
-            return NoResult(error.message)
-        case Refused():
-            return NoResult(no_route(task.id, f"{DOWNLOAD}{asset}"))
-        case ProviderFailed():
-            return NodeRefused("The storage of results cannot be reached at the moment, please try again.")
-        case NodeFailed() | BusFailed():
-            return error
-        case _:
-            return NodeFailed(error.message)

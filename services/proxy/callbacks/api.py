@@ -1,0 +1,72 @@
+"""What nodes and machines send: `/commit` when a task has ended, `/machine/lease` to live on."""
+
+from typing import Final
+
+import msgspec
+
+from libs.common.model import NodeTaskId
+from libs.common.ports import Bus
+from libs.common.untrusted import Malformed, decode_json
+from services.proxy.callbacks.core import Verdict
+from services.proxy.callbacks.handlers import Machines
+from services.proxy.cluster.ports import Cluster
+from services.proxy.exchange.nodeodm_api import MALFORMED_COMMIT
+from services.proxy.exchange.request import Exchange
+
+COMMIT_LIMIT_BYTES: Final = 1024 * 1024
+"""A node's webhook brings the whole list of images along; one that is longer still is taken without a look, it is a hint only.
+
+Anybody may send one, and what anybody may send is short.
+"""
+UNAUTHORIZED: Final = 401
+FORBIDDEN: Final = 403
+GONE: Final = 410
+
+
+class Webhook(msgspec.Struct):
+    """What a node's `POST /commit` says, as far as it is looked at."""
+
+    uuid: str | None = None
+
+
+class CallbackRoutes:
+    """Answers nodes and machines."""
+
+    def __init__(self, machines: Machines, stall_s: float) -> None:
+        self._machines = machines
+        self._stall_s = stall_s
+
+    async def task_finished(self, exchange: Exchange) -> None:
+        """Take what a node reports; of a machine only with the machine's own secret."""
+        body = await exchange.body(COMMIT_LIMIT_BYTES, self._stall_s)
+        if body is None:
+            await exchange.drain()
+            await exchange.json({"ok": True})
+            return
+        try:
+            said = decode_json(body, Webhook, limit_bytes=COMMIT_LIMIT_BYTES)
+        except Malformed:
+            await exchange.json({"error": MALFORMED_COMMIT})
+            return
+        verdict = Verdict.WELCOME
+        if said.uuid:
+            verdict = await self._machines.finished(NodeTaskId(said.uuid), exchange.token)
+        await answer(exchange, verdict, UNAUTHORIZED)
+
+    async def renew_lease(self, exchange: Exchange) -> None:
+        """Let a machine live on."""
+        await answer(exchange, self._machines.wanted(exchange.token), FORBIDDEN)
+
+
+async def answer(exchange: Exchange, verdict: Verdict, nameless_status: int) -> None:
+    """Say to a machine that it is heard, or why not; one that is to go must not take it for a mistake."""
+    if verdict is Verdict.WELCOME:
+        await exchange.json({"ok": True})
+    else:
+        status = {Verdict.NAMELESS: nameless_status, Verdict.OVER: GONE}.get(verdict, FORBIDDEN)
+        await exchange.json({"error": verdict.value}, status)
+
+
+def open_callbacks(bus: Bus, cluster: Cluster, stall_s: float) -> CallbackRoutes:
+    """Put together what nodes and machines may send."""
+    return CallbackRoutes(Machines(bus, cluster), stall_s)

@@ -1,0 +1,96 @@
+"""What is asked again and again: `/info`, a task's info and output, the list of tasks, the options.
+
+An unknown task is 200 `{"error"}`; where nobody can tell at the moment, the connection is closed: the clients ask again.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from libs.common.clocks import Clock
+from libs.common.errors import BusFailed, NotFound
+from libs.common.identity import owner_of
+from libs.common.model import Owner, TaskId
+from libs.common.ports import Bus
+from services.proxy.cluster.handlers import TaskFinder
+from services.proxy.cluster.ports import Cluster
+from services.proxy.exchange.nodeodm_api import NO_OPTIONS, NOT_FOUND, cannot_handle
+from services.proxy.exchange.request import Exchange
+from services.proxy.nodes.ports import Upstream
+from services.proxy.polling.core.task_info import line_number
+from services.proxy.polling.handlers.coalesce import Polls
+from services.proxy.polling.handlers.node_answers import Inquiry, NodeAnswers
+from services.proxy.polling.handlers.read import Reader
+
+INFO: Final = "info"
+OUTPUT: Final = "output"
+
+log = structlog.get_logger()
+
+
+class PollRoutes:
+    """Answers polls that do not come the fast way."""
+
+    def __init__(self, reader: Reader, polls: Polls, finder: TaskFinder) -> None:
+        self._reader = reader
+        self._polls = polls
+        self._finder = finder
+
+    async def info(self, exchange: Exchange) -> None:
+        """`/info`."""
+        await exchange.json(self._polls.info())
+
+    async def task(self, exchange: Exchange, task: TaskId, action: str) -> None:
+        """`/task/<id>/<action>`."""
+        try:
+            await self._poll(exchange, task, owner_of(exchange.token), action)
+        except NotFound as error:
+            await exchange.refuse(error.message)
+        except BusFailed as error:
+            log.info("poll dropped", task=task, reason=error.message)
+            exchange.drop()
+
+    async def _poll(self, exchange: Exchange, task: TaskId, owner: Owner, action: str) -> None:
+        if action == INFO:
+            wanted = exchange.parameter("with_output")
+            await exchange.json(await self._reader.info(task, owner, None if wanted is None else line_number(wanted)))
+        elif action == OUTPUT:
+            from_line = line_number(exchange.parameter("line") or "")
+            await exchange.json(await self._reader.output(task, owner, from_line))
+        else:
+            await self._finder.find(task, owner, action)
+            await exchange.refuse(cannot_handle(exchange.path), NOT_FOUND)
+
+    async def tasks(self, exchange: Exchange) -> None:
+        """`/task/list`: the client's tasks."""
+        try:
+            listed = await self._reader.tasks_of(owner_of(exchange.token))
+        except BusFailed:
+            exchange.drop()
+        else:
+            await exchange.json(listed)
+
+    async def options(self, exchange: Exchange) -> None:
+        """`/options`: those that tasks may have."""
+        await exchange.json(self._reader.options() or {"error": NO_OPTIONS})
+
+
+@dataclass(frozen=True)
+class Polling:
+    """All that answers polls."""
+
+    reader: Reader
+    answers: NodeAnswers
+    polls: Polls
+    routes: PollRoutes
+
+
+def open_polling(  # noqa: PLR0913 where answers come from, and how old they may be
+    bus: Bus, cluster: Cluster, nodes: Upstream, finder: TaskFinder, clock: Clock, *, fresh_s: float = 0.0
+) -> Polling:
+    """Put together how polls are answered; what a node says is told again for `fresh_s`."""
+    answers = NodeAnswers(cluster, Inquiry(nodes, clock.instant, fresh_s=fresh_s), finder.confirmer, clock)
+    reader = Reader(bus, cluster, finder, answers, clock)
+    polls = Polls(reader, finder, answers.fresh, cluster)
+    return Polling(reader, answers, polls, PollRoutes(reader, polls, finder))

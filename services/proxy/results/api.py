@@ -1,0 +1,154 @@
+"""Downloads and pages, streamed at the client's pace.
+
+No result: 404 `{"error"}`; the node or the storage says no: 502 `{"error"}`; away, or gone half-way: the connection is closed; in a
+bucket: 302 to where it has just been seen.
+"""
+
+import asyncio
+from typing import Final
+from urllib.parse import quote
+
+import structlog
+
+from libs.common.errors import BusFailed, NodeFailed, NoNode, NotFound
+from libs.common.http_link import Patience
+from libs.common.identity import owner_of
+from libs.common.model import TaskId
+from libs.common.ports import Bus
+from services.proxy.cluster.handlers import TaskFinder
+from services.proxy.cluster.ports import Cluster
+from services.proxy.errors import NodeRefused
+from services.proxy.exchange.nodeodm_api import BAD_GATEWAY, NO_NODES, NOT_FOUND, cannot_handle
+from services.proxy.exchange.request import Exchange
+from services.proxy.nodes.ports import Upstream
+from services.proxy.results.handlers.download import DOWNLOAD, Elsewhere, Results
+from services.proxy.results.handlers.relay import Relay, Relayed, Wanted
+
+AGAIN_BYTES: Final = 16 * 1024 * 1024
+"""What is copied of a body that had to be waited for, before it is tried without copying again."""
+SAFE_IN_PATH: Final = "/!$&'()*+,;=:@~-._"
+DOWNLOADING: Final = frozenset(("GET", "HEAD"))
+FOUND: Final = 302
+NOT_KEPT: Final = (b"cache-control", b"no-store")
+"""The address of a result is good for a short while, and for who asked."""
+CONNECT_S: Final = 5.0
+
+log = structlog.get_logger()
+
+
+class ResultRoutes:
+    """Answers downloads and requests for pages."""
+
+    def __init__(self, results: Results, relay: Relay, stall_s: float) -> None:
+        self._results = results
+        self._relay = relay
+        self._stall_s = stall_s
+
+    async def download(self, exchange: Exchange, task: TaskId, action: str) -> None:
+        """`/task/<id>/download/<asset>`."""
+        asset = action.removeprefix(DOWNLOAD)
+        if ".." in asset.split("/"):
+            await exchange.refuse("Invalid asset", NOT_FOUND)
+            return
+        wanted = Wanted(exchange.method.encode(), quote(action, safe=SAFE_IN_PATH).encode(), exchange.headers)
+        try:
+            async with self._results.download(task, owner_of(exchange.token), wanted) as found:
+                if isinstance(found, Elsewhere):
+                    await exchange.empty(FOUND, [(b"location", found.url.encode()), NOT_KEPT])
+                else:
+                    await stream(exchange, found, self._stall_s)
+        except (NotFound, NodeRefused) as error:
+            status = NOT_FOUND if isinstance(error, NotFound) else BAD_GATEWAY
+            await exchange.refuse(error.message, status)
+        except (NodeFailed, BusFailed) as error:
+            log.info("download dropped", task=task, asset=asset, reason=error.message)
+            exchange.drop()
+
+    async def page(self, exchange: Exchange) -> None:
+        """`/`, `*.css`, ...: from a node."""
+        if exchange.method not in DOWNLOADING:
+            await exchange.refuse(cannot_handle(exchange.path))
+            return
+        wanted = Wanted(exchange.method.encode(), quote(exchange.path, safe=SAFE_IN_PATH).encode(), exchange.headers)
+        try:
+            async with self._relay.page(wanted) as relayed:
+                await stream(exchange, relayed, self._stall_s)
+        except NoNode:
+            await exchange.refuse(NO_NODES)
+        except (NodeFailed, BusFailed) as error:
+            log.info("page dropped", path=exchange.path, reason=error.message)
+            exchange.drop()
+
+
+def is_download(method: str, action: str) -> bool:
+    """Whether a request about a task is for a result of it."""
+    return action.startswith(DOWNLOAD) and method in DOWNLOADING
+
+
+def open_results(  # noqa: PLR0913 everything that may have a result, and how long it may take
+    bus: Bus, cluster: Cluster, finder: TaskFinder, nodes: Upstream, *, prefix: str, answer_s: float, stall_s: float
+) -> ResultRoutes:
+    """Put together where results come from: nodes, and what lies under `prefix`."""
+    patience = Patience(connect_s=CONNECT_S, head_s=answer_s, silence_s=stall_s)
+    relay = Relay(bus, cluster, nodes, finder, patience)
+    return ResultRoutes(Results(bus, cluster, finder, relay, nodes, prefix), relay, stall_s)
+
+
+async def stream(exchange: Exchange, relayed: Relayed, stall_s: float) -> None:
+    """Pass an answer on at the client's pace; whichever side breaks off, the other is closed."""
+    await exchange.head(relayed.status, list(relayed.headers))
+    async with asyncio.TaskGroup() as group:
+        watcher = group.create_task(watch(exchange, relayed), name="watch client")
+        try:
+            complete = await copy(exchange, relayed, stall_s)
+        finally:
+            watcher.cancel()
+    if not complete:
+        exchange.drop()
+
+
+async def copy(exchange: Exchange, relayed: Relayed, stall_s: float) -> bool:
+    """Pass the body on, inside the kernel as far as possible; whether all of it came, and went."""
+    again_bytes = 0
+    try:
+        async for chunk in relayed.body:
+            again_bytes -= len(chunk)
+            may_pour = again_bytes <= 0 and relayed.to_end and relayed.reply.may_pour
+            async with asyncio.timeout(stall_s):
+                await exchange.part(chunk, more=True)
+                if may_pour:
+                    await exchange.door.flushed()
+            if may_pour and await pour(exchange, relayed):
+                again_bytes = AGAIN_BYTES
+            if exchange.door.gone:
+                return False
+    except TimeoutError:
+        log.info("relay broken off", path=exchange.path, reason="the client does not take it")
+        return False
+    except NodeFailed as error:
+        if exchange.door.gone:
+            log.debug("client left", path=exchange.path)
+        else:
+            log.info("relay broken off", path=exchange.path, reason=error.message)
+        return False
+    await exchange.part(b"", more=False)
+    return True
+
+
+async def pour(exchange: Exchange, relayed: Relayed) -> bool:
+    """Move the body from socket to socket as long as both keep up; False when that is not possible at all."""
+    with exchange.door.answer_socket() as target:
+        poured = None if target is None else await relayed.reply.pour(target)
+    if poured is None:
+        return False
+    exchange.door.sent(poured.given_bytes)
+    if poured.rest:
+        await exchange.part(poured.rest, more=True)
+    return True
+
+
+async def watch(exchange: Exchange, relayed: Relayed) -> None:
+    """Stop the node when the client leaves: while the node is silent nothing else would notice."""
+    while (await exchange.receive())["type"] != "http.disconnect":
+        pass
+    relayed.reply.abort()

@@ -1,0 +1,1 @@
+"""What happens when a client wants a result or a page."""
