@@ -2,7 +2,7 @@
 
 Whether this scheduler may decide at this moment, and why no task is ever placed twice although schedulers come and go.
 
-Any number of schedulers run; one holds the office (libs/common/leases.py), the others stand by. A term has an epoch, and each
+Any number of schedulers run; one leads (libs/common/leases.py), the others stand by. A term has an epoch, and each
 term's is higher than those before. What keeps two terms from doing the same thing:
 
 1. An attempt begins with a write of its task's record at the revision that was read, and a holder hears of it only after
@@ -12,10 +12,10 @@ term's is higher than those before. What keeps two terms from doing the same thi
 3. A write that was on its way while its scheduler was frozen may still arrive. Either it is at an old revision, and NATS
    refuses it; or nothing has happened to the task since, and it counts: the new scheduler follows the records for as long as
    its term lasts, and takes it in (`RecordSync.follow_others`).
-4. Before a proxy commits on a node, it has the attempt confirmed by whoever is in office. A placement or hint of an
+4. Before a proxy commits on a node, it has the attempt confirmed by whoever leads. A placement or hint of an
    older term than it has heard of, it does not even begin with.
 
-Requests are heard by each scheduler that thinks it is in office, and answered by the one whose term is valid (ports.Bus.serve).
+Requests are heard by each scheduler that thinks it leads, and answered by the one whose term is valid (ports.Bus.serve).
 
 Loops while NATS is away or a task is removed under their hands: a line, no trace, and the next round tries again.
 """

@@ -1,7 +1,7 @@
 """Wires the scheduler, and does nothing else.
 
-Any number of schedulers may run. One is in office: it reads the records, starts the loops, and answers. The others have connected
-and wait for the office. A term that is over ends all of that and the process stands by again (leadership.py). Each of them asks, as
+Any number of schedulers may run. One leads: it reads the records, starts the loops, and answers. The others have connected
+and wait to lead. A term that is over ends all of that and the process stands by again (leadership.py). Each of them asks, as
 anybody would, whether a leader answers: none is ready while nobody leads.
 """
 
@@ -51,7 +51,7 @@ from services.scheduler.events import Voice
 from services.scheduler.forwarding.api import forwarding_loops, forwarding_requests
 from services.scheduler.forwarding.handlers import ForwardHandlers
 from services.scheduler.leadership import Leadership
-from services.scheduler.node_client.adapters import NodeODMNodes, NodesInOffice
+from services.scheduler.node_client.adapters import LeaderOnlyNodes, NodeODMNodes
 from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.nodes.api import NodesStory, open_nodes
 from services.scheduler.placement.api import PlacementStory, cluster_state, open_placement
@@ -67,7 +67,7 @@ SERVICE: Final = "scheduler"
 PROG: Final = f"clusterodm {SERVICE}"
 CREW_COUNT: Final = 64
 STAND_BY_S: Final = 0.5
-"""Before the office is tried again when its records could not be read."""
+"""Before leadership is tried again when its records could not be read."""
 GO_ROUND: Final = frozenset({"probe nodes", "track tasks", "tell totals"})
 """Loops that go round by themselves every second or so: they hang when they have not for much longer."""
 
@@ -88,8 +88,8 @@ def main(argv: Sequence[str]) -> int:
     return run(with_watchdog(serve(settings)), PROG)
 
 
-def new_holder() -> str:
-    """Name this process among those that may hold the office."""
+def new_candidate() -> str:
+    """Name this process among those that may lead."""
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
@@ -109,13 +109,13 @@ async def serve(settings: SchedulerSettings) -> None:
                 background(lambda: every(ASK_EVERY_S, leader.ask, "ask the leader"), "ask the leader"),
             ):
                 await open_all(bus, settings)
-                holder, last_term = new_holder(), LastTerm()
+                holder, last_term = new_candidate(), LastTerm()
                 while True:
-                    await in_office(bus, NodeODMNodes(client), settings, holder, health, last_term)
+                    await while_leading(bus, NodeODMNodes(client), settings, holder, health, last_term)
 
 
 async def open_all(bus: Bus, settings: SchedulerSettings) -> None:
-    """Open what a leader needs while another leads: the bus keeps it, so taking office depends on no call that may fail."""
+    """Open what a leader needs while another leads: the bus keeps it, so taking over depends on no call that may fail."""
     names: tuple[BucketName[Any], ...] = (
         TASKS,
         ENDED,
@@ -132,10 +132,10 @@ async def open_all(bus: Bus, settings: SchedulerSettings) -> None:
     await bus.objects(CONSOLES, settings.task_retention_h * 3600)
 
 
-async def in_office(  # noqa: PLR0913, PLR0917 the world, who we are in it, and what we know of it
+async def while_leading(  # noqa: PLR0913, PLR0917 the world, who we are in it, and what we know of it
     bus: Bus, api: NodeApi, settings: SchedulerSettings, holder: str, health: Health, last_term: LastTerm
 ) -> None:
-    """Stand by until no other is in office, and serve until the term is over."""
+    """Stand by until no other leads, and serve until the term is over."""
     log.info("standing by", holder=holder)
     notify_ready()
     try:
@@ -201,7 +201,7 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
 ) -> Scheduler:
     """Read the records and open one story after the other; where one needs another, it is given that."""
     leadership, voice, patience = Leadership(term), Voice(bus, clock), patience_of(settings)
-    api = NodesInOffice(nodes, leadership)
+    api = LeaderOnlyNodes(nodes, leadership)
     state = cluster_state(settings)
     learn = state.foresight.learn
     records = await open_records(bus, state.index, state.nodes, SqliteIndex(), clock, leadership, learn)

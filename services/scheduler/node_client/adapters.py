@@ -132,12 +132,12 @@ class NodeODMNodes:
         return await if_found(done()) is not None
 
 
-class NodesInOffice:
-    """The nodes' API for a scheduler that may look at any time, but act only while it is in office. Implements ports.NodeApi."""
+class LeaderOnlyNodes:
+    """The nodes' API for a scheduler that may look at any time, but act only while it leads. Implements ports.NodeApi."""
 
-    def __init__(self, api: NodeApi, office: Leadership) -> None:
+    def __init__(self, api: NodeApi, leadership: Leadership) -> None:
         self._api = api
-        self._office = office
+        self._leadership = leadership
 
     async def info(self, node: Node, timeout_s: float) -> NodeInfo:
         """Ask how it is."""
@@ -161,22 +161,22 @@ class NodesInOffice:
 
     async def cancel(self, node: Node, task: NodeTaskId, timeout_s: float) -> bool:
         """Cancel it."""
-        self._office.require()
+        self._leadership.require()
         return await self._api.cancel(node, task, timeout_s)
 
     async def remove(self, node: Node, task: NodeTaskId, timeout_s: float) -> bool:
         """Remove it."""
-        self._office.require()
+        self._leadership.require()
         return await self._api.remove(node, task, timeout_s)
 
     async def discard(self, node: Node, task: NodeTaskId, timeout_s: float) -> None:
         """Remove what was uploaded and never committed."""
-        self._office.require()
+        self._leadership.require()
         await self._api.discard(node, task, timeout_s)
 
     async def restart(
         self, node: Node, task: NodeTaskId, options: tuple[OptionValue, ...] | None, timeout_s: float
     ) -> bool:
         """Run it again."""
-        self._office.require()
+        self._leadership.require()
         return await self._api.restart(node, task, options, timeout_s)

@@ -36,7 +36,7 @@ from services.scheduler.tasks.core.observation import KeptConsole, is_due, packe
 log = structlog.get_logger()
 
 READ_S: Final = 3.0
-"""So long is waited for what may be lost, with nobody in office."""
+"""So long is waited for what may be lost, with nobody leading."""
 LINGER_S: Final = 60.0
 """So long after a run what was seen of it stays: whoever reads it must have heard first that the run is over."""
 
