@@ -1,4 +1,4 @@
-"""What happened: told to the log and the bus (`Voice`), and to this scheduler's own loops (`Signals`)."""
+"""What happened: told to the log and the bus (`EventPublisher`), and to this scheduler's own loops (`Signals`)."""
 
 import asyncio
 from collections.abc import Callable
@@ -34,14 +34,14 @@ class Signals:
         return f"Signals(listeners={len(self.task_listeners)})"
 
 
-class Voice:
+class EventPublisher:
     """Tells the bus and the log: one line and one event, each with ids and the reason."""
 
     def __init__(self, bus: Bus, clock: Clock) -> None:
         self._bus = bus
         self._clock = clock
 
-    async def of_task(self, event: Event[TaskEvent], task: Task, reason: str = "") -> None:
+    async def publish_task(self, event: Event[TaskEvent], task: Task, reason: str = "") -> None:
         """Say what happened to a task."""
         last = task.attempt
         number, node = (last.number, last.node) if last else (0, None)
@@ -51,14 +51,14 @@ class Voice:
         )
         await self._bus.tell(event, told)
 
-    async def of_end(self, task: Task, reason: str) -> None:
+    async def publish_end(self, task: Task, reason: str) -> None:
         """Say that an attempt is over: another will follow, or the task has ended by that."""
         if task.state is TaskState.WAITING:
-            await self.of_task(TASK_ATTEMPT_ENDED, task, reason=reason)
+            await self.publish_task(TASK_ATTEMPT_ENDED, task, reason=reason)
         if task.state.ended:
-            await self.of_task(TASK_FINISHED, task, reason=task.error)
+            await self.publish_task(TASK_FINISHED, task, reason=task.error)
 
-    async def of_node(self, event: Event[NodeEvent], node: Node, reason: str = "") -> None:
+    async def publish_node(self, event: Event[NodeEvent], node: Node, reason: str = "") -> None:
         """Say what happened to a node."""
         log.info(event.name, node=node.id, reason=reason)
         await self._bus.tell(event, NodeEvent(at_ms=self._clock.wall_ms(), node=node.id, reason=reason))

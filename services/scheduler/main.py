@@ -47,7 +47,7 @@ from libs.common.ports import Bus, Handler, Term
 from libs.common.settings import parse
 from libs.common.watchdog import notify_ready, with_watchdog
 from services.scheduler.demand.handlers import Totals
-from services.scheduler.events import Voice
+from services.scheduler.events import EventPublisher
 from services.scheduler.forwarding.api import forwarding_loops, forwarding_requests
 from services.scheduler.forwarding.handlers import ForwardHandlers
 from services.scheduler.leadership import Leadership
@@ -200,15 +200,15 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     bus: Bus, nodes: NodeApi, settings: SchedulerSettings, term: Term, clock: Clock, new_id: NewId
 ) -> Scheduler:
     """Read the records and open one story after the other; where one needs another, it is given that."""
-    leadership, voice, patience = Leadership(term), Voice(bus, clock), patience_of(settings)
+    leadership, events, patience = Leadership(term), EventPublisher(bus, clock), patience_of(settings)
     api = LeaderOnlyNodes(nodes, leadership)
     state = cluster_state(settings)
     learn = state.foresight.learn
     records = await open_records(bus, state.index, state.nodes, SqliteIndex(), clock, leadership, learn)
-    placement = open_placement(state, records, bus, voice, new_id, settings)
-    tasks = await open_tasks(records, bus, api, voice, placement.placer, patience, settings)
-    node_story = open_nodes(records, api, voice, state.reservations, tasks.tracker, patience, settings)
-    forwarding = ForwardHandlers(records, api, voice, placement.placer, node_story.prober, patience, settings)
+    placement = open_placement(state, records, bus, events, new_id, settings)
+    tasks = await open_tasks(records, bus, api, events, placement.placer, patience, settings)
+    node_story = open_nodes(records, api, events, state.reservations, tasks.tracker, patience, settings)
+    forwarding = ForwardHandlers(records, api, events, placement.placer, node_story.prober, patience, settings)
     totals = await Totals.open(state, records, bus, api, settings)
     return Scheduler(state, records, placement, tasks, node_story, forwarding, totals)
 

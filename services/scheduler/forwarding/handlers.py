@@ -32,7 +32,7 @@ from libs.common.messages import (
     TaskRecord,
 )
 from libs.common.model import Attempt, AttemptState, Cleanup, Task, TaskId, TaskState
-from services.scheduler.events import Voice
+from services.scheduler.events import EventPublisher
 from services.scheduler.forwarding.core import TAKE_UP_S, Silence, is_current, judge, longest_of, over
 from services.scheduler.forwarding.ports import NodeProbes, ProxyPresence
 from services.scheduler.leadership import calm
@@ -60,7 +60,7 @@ class ForwardHandlers:
         self,
         records: Records,
         api: NodeApi,
-        voice: Voice,
+        events: EventPublisher,
         proxies: ProxyPresence,
         probes: NodeProbes,
         patience: Patience,
@@ -72,7 +72,7 @@ class ForwardHandlers:
         self._clock = records.clock
         self._leadership = records.leadership
         self._api = api
-        self._voice = voice
+        self._events = events
         self._proxies = proxies
         self._probes = probes
         self._settings = settings
@@ -109,7 +109,7 @@ class ForwardHandlers:
         if over(record.task, asked.attempt):
             raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
         if before.state is not TaskState.RUNNING and record.task.state is TaskState.RUNNING:
-            await self._voice.of_task(TASK_STARTED, record.task)
+            await self._events.publish_task(TASK_STARTED, record.task)
         return record
 
     async def failed(self, asked: ReportForwardFailed) -> TaskRecord:
@@ -138,7 +138,7 @@ class ForwardHandlers:
     async def _after_failure(self, task: Task, reason: str) -> None:
         if task.attempt and (node := self._nodes.get(task.attempt.node)):
             self._probes.soon(node)
-        await self._voice.of_end(task, reason)
+        await self._events.publish_end(task, reason)
 
     async def _reported(self, asked: Report) -> Task:
         if not isinstance(asked, ReportInputsGone):
@@ -281,7 +281,7 @@ class ForwardHandlers:
 
         record = await self._tasks.change(asked.id, decide)
         if record.task.state is TaskState.RUNNING:
-            await self._voice.of_task(TASK_STARTED, record.task, reason="the node has it")
+            await self._events.publish_task(TASK_STARTED, record.task, reason="the node has it")
 
     async def _take_back(self, task: Task, node: NodeState) -> None:
         """Remove from its node a task of which nobody has proven that each image lies there once; asked again when that fails."""
@@ -302,7 +302,7 @@ class ForwardHandlers:
             return self._tried(task, ending)
 
         record = await self._tasks.change(asked.id, decide)
-        await self._voice.of_end(record.task, ending.reason)
+        await self._events.publish_end(record.task, ending.reason)
 
     # --- both ------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from libs.common.lifecycle import Crew
 from libs.common.loops import Start
 from libs.common.messages import Request
 from libs.common.ports import Handler
-from services.scheduler.events import Voice
+from services.scheduler.events import EventPublisher
 from services.scheduler.leadership import repeated
 from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.nodes.handlers.commands import NodeHandlers
@@ -56,17 +56,17 @@ class NodesStory:
 def open_nodes(  # noqa: PLR0913, PLR0917 what the story is made of
     records: Records,
     api: NodeApi,
-    voice: Voice,
+    events: EventPublisher,
     reserved: ReservedSlots,
     attempts: RunningAttempts,
     patience: Patience,
     settings: SchedulerSettings,
 ) -> NodesStory:
     """Put the story together."""
-    prober = Prober(records, api, voice, reserved, settings)
+    prober = Prober(records, api, events, reserved, settings)
     return NodesStory(
-        commands=NodeHandlers(records, prober, voice, reserved),
+        commands=NodeHandlers(records, prober, events, reserved),
         prober=prober,
-        drainer=Drainer(records, api, voice, patience, settings),
-        failures=Loser(records, attempts, voice, reserved, settings),
+        drainer=Drainer(records, api, events, patience, settings),
+        failures=Loser(records, attempts, events, reserved, settings),
     )

@@ -7,7 +7,7 @@ from libs.common import messages
 from libs.common.loops import Start
 from libs.common.messages import Request
 from libs.common.ports import Bus, Handler
-from services.scheduler.events import Voice
+from services.scheduler.events import EventPublisher
 from services.scheduler.leadership import repeated
 from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.placement.handlers.place import NewId, Placer
@@ -57,12 +57,12 @@ def cluster_state(settings: SchedulerSettings) -> ClusterState:
 
 
 def open_placement(  # noqa: PLR0913, PLR0917 what the story is made of
-    state: ClusterState, records: Records, bus: Bus, voice: Voice, new_id: NewId, settings: SchedulerSettings
+    state: ClusterState, records: Records, bus: Bus, events: EventPublisher, new_id: NewId, settings: SchedulerSettings
 ) -> PlacementStory:
     """Put the story together."""
     return PlacementStory(
-        placer=Placer(state, records, bus, voice, new_id),
+        placer=Placer(state, records, bus, events, new_id),
         stage_in=Aimer(state, records, settings),
         explainer=Explainer(state, records, bus),
-        hopeless=Hopeless(state, records, voice),
+        hopeless=Hopeless(state, records, events),
     )

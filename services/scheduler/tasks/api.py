@@ -8,7 +8,7 @@ from libs.common.lifecycle import Crew
 from libs.common.loops import Start
 from libs.common.messages import Request
 from libs.common.ports import Bus, Handler
-from services.scheduler.events import Voice
+from services.scheduler.events import EventPublisher
 from services.scheduler.leadership import repeated
 from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.records.handlers.recovery import Records
@@ -75,7 +75,7 @@ async def open_tasks(  # noqa: PLR0913, PLR0917 what the story is made of
     records: Records,
     bus: Bus,
     api: NodeApi,
-    voice: Voice,
+    events: EventPublisher,
     queue: TaskQueue,
     patience: Patience,
     settings: SchedulerSettings,
@@ -85,12 +85,12 @@ async def open_tasks(  # noqa: PLR0913, PLR0917 what the story is made of
     consoles = await Consoles.open(bus, api, records.leadership, settings)
     cleaner = Cleaner(records, api, consoles, settings)
     return TasksStory(
-        submit=CommitHandlers(records, queue, api, voice),
-        actions=ActionHandlers(records, cleaner, consoles, api, voice, settings),
+        submit=CommitHandlers(records, queue, api, events),
+        actions=ActionHandlers(records, cleaner, consoles, api, events, settings),
         reader=ReadHandlers(records, api, consoles, queue, settings),
-        tracker=Tracker(records, api, voice, consoles, observer, patience, settings),
+        tracker=Tracker(records, api, events, consoles, observer, patience, settings),
         observer=observer,
-        absences=Absences(records, bus, api, voice, queue, settings),
+        absences=Absences(records, bus, api, events, queue, settings),
         cleaner=cleaner,
         archivist=Archivist(records, consoles),
     )

@@ -29,7 +29,7 @@ from libs.common.messages import (
     UpdateNodes,
 )
 from libs.common.model import Node, NodeId
-from services.scheduler.events import Voice
+from services.scheduler.events import EventPublisher
 from services.scheduler.nodes.handlers.probing import Prober
 from services.scheduler.nodes.ports import ReservedSlots
 from services.scheduler.records.handlers.recovery import Records
@@ -45,14 +45,14 @@ LARGEST_PORT: Final = 65535
 class NodeHandlers:
     """Adds, removes, locks, lists."""
 
-    def __init__(self, records: Records, prober: Prober, voice: Voice, reserved: ReservedSlots) -> None:
+    def __init__(self, records: Records, prober: Prober, events: EventPublisher, reserved: ReservedSlots) -> None:
         self._node_store = records.nodes
         self._nodes = records.registry
         self._clock = records.clock
         self._signals = records.signals
         self._reserved = reserved
         self._prober = prober
-        self._voice = voice
+        self._events = events
         self._one_at_a_time = asyncio.Lock()
 
     async def add(self, asked: AddNode) -> NodeView:
@@ -62,7 +62,7 @@ class NodeHandlers:
             node = await self._node_store.write(
                 node_id(asked.hostname, asked.port), lambda known: self._new_record(asked, known)
             )
-        await self._voice.of_node(NODE_ADDED, node.record)
+        await self._events.publish_node(NODE_ADDED, node.record)
         await self._prober.first_look(node)
         return view_of(self._nodes, node)
 
@@ -72,7 +72,7 @@ class NodeHandlers:
             node = self._find(asked.node)
             self._reserved.release_on(node.id)
             await self._node_store.retire(node.id)
-        await self._voice.of_node(NODE_REMOVED, node.record, reason=f"{len(node.tasks)} tasks go on there")
+        await self._events.publish_node(NODE_REMOVED, node.record, reason=f"{len(node.tasks)} tasks go on there")
         return Done()
 
     async def lock(self, asked: NodeRef) -> NodeView:
@@ -93,7 +93,7 @@ class NodeHandlers:
             await self._node_store.write(node.id, lambda known: with_drain(registered(known), asked.deadline_s, now_ms))
             self._reserved.release_on(node.id)
         reason = "" if asked.deadline_s is None else f"what waits there is moved in {asked.deadline_s:g} s"
-        await self._voice.of_node(NODE_DRAINED, node.record, reason=reason)
+        await self._events.publish_node(NODE_DRAINED, node.record, reason=reason)
         return view_of(self._nodes, node)
 
     async def list_nodes(self, _asked: ListNodes) -> NodeList:
@@ -126,7 +126,7 @@ class NodeHandlers:
             node = self._find(asked)
             if node.record.locked != locked or (node.record.draining and not locked):
                 await self._node_store.write(node.id, lambda known: with_lock(registered(known), locked))
-                await self._voice.of_node(NODE_LOCKED if locked else NODE_UNLOCKED, node.record)
+                await self._events.publish_node(NODE_LOCKED if locked else NODE_UNLOCKED, node.record)
             if locked:
                 self._reserved.release_on(node.id)
                 self._signals.capacity_freed.set()

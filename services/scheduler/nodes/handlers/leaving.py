@@ -25,7 +25,7 @@ from libs.common.errors import ClusterError, NotFound
 from libs.common.lifecycle import Crew
 from libs.common.messages import NODE_REMOVED, Done, LoseNode
 from libs.common.model import Attempt, Cleanup, MachineId, NodeId, StatusCode, Task, TaskId, TaskState
-from services.scheduler.events import Voice
+from services.scheduler.events import EventPublisher
 from services.scheduler.leadership import calm
 from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.nodes.ports import ReservedSlots, RunningAttempts
@@ -46,7 +46,7 @@ class Drainer:
     """Sees draining nodes off."""
 
     def __init__(
-        self, records: Records, api: NodeApi, voice: Voice, patience: Patience, settings: SchedulerSettings
+        self, records: Records, api: NodeApi, events: EventPublisher, patience: Patience, settings: SchedulerSettings
     ) -> None:
         self._tasks = records.tasks
         self._node_store = records.nodes
@@ -54,7 +54,7 @@ class Drainer:
         self._nodes = records.registry
         self._clock = records.clock
         self._api = api
-        self._voice = voice
+        self._events = events
         self._patience = patience
         self._timeout_s = settings.action_timeout_s
         self._under_way: set[NodeId] = set()
@@ -73,7 +73,7 @@ class Drainer:
     async def _let_go(self, node: NodeState) -> None:
         await self._node_store.retire(node.id)
         self._due.pop(node.id, None)
-        await self._voice.of_node(NODE_REMOVED, node.record, reason="drained")
+        await self._events.publish_node(NODE_REMOVED, node.record, reason="drained")
 
     def _is_due(self, node: NodeState) -> bool:
         until_ms = node.record.drain_until_ms
@@ -101,7 +101,7 @@ class Drainer:
             if not await self._taken_back(task, task.attempts[-1], node):
                 return
             record = await self._tasks.write(task_id, lambda now: self._moved(now, node))
-        await self._voice.of_end(record.task, DRAINED)
+        await self._events.publish_end(record.task, DRAINED)
 
     def _moved(self, task: Task, node: NodeState) -> Task:
         ending = Ending(DRAINED, MOVED)
@@ -131,7 +131,7 @@ class Loser:
         self,
         records: Records,
         attempts: RunningAttempts,
-        voice: Voice,
+        events: EventPublisher,
         reserved: ReservedSlots,
         settings: SchedulerSettings,
     ) -> None:
@@ -142,7 +142,7 @@ class Loser:
         self._clock = records.clock
         self._reserved = reserved
         self._attempts = attempts
-        self._voice = voice
+        self._events = events
         self._grace_s = settings.node_grace_s
         self._killer_within_s = settings.killer_within_s
         self._watched_at: Instant | None = None
@@ -187,7 +187,7 @@ class Loser:
             held |= node.tasks
             self._reserved.release_on(node.id)
             await self._node_store.retire(node.id)
-            await self._voice.of_node(NODE_REMOVED, node.record, reason=asked.reason)
+            await self._events.publish_node(NODE_REMOVED, node.record, reason=asked.reason)
         for task_id in held:
             await self._give_up_at_once(task_id, asked)
         return Done()

@@ -20,7 +20,7 @@ from libs.common.lifecycle import Crew
 from libs.common.loops import beat
 from libs.common.messages import NODE_OFFLINE, NODE_ONLINE, Event, NodeEvent
 from libs.common.model import Node, NodeId, NodeInfo
-from services.scheduler.events import Voice
+from services.scheduler.events import EventPublisher
 from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.nodes.ports import ReservedSlots
 from services.scheduler.records.core import OnNode
@@ -45,7 +45,12 @@ class Prober:
     """Keeps the registry's liveness up to date."""
 
     def __init__(
-        self, records: Records, api: NodeApi, voice: Voice, reserved: ReservedSlots, settings: SchedulerSettings
+        self,
+        records: Records,
+        api: NodeApi,
+        events: EventPublisher,
+        reserved: ReservedSlots,
+        settings: SchedulerSettings,
     ) -> None:
         self._index = records.index
         self._nodes = records.registry
@@ -53,7 +58,7 @@ class Prober:
         self._signals = records.signals
         self._reserved = reserved
         self._api = api
-        self._voice = voice
+        self._events = events
         self._settings = settings
         self._rota: Rota[NodeId] = Rota()
         self._under_way: dict[NodeId, Asked] = {}
@@ -185,7 +190,7 @@ class Prober:
         """Say who came and who went, in that order."""
         while self._to_tell:
             event, record, reason = self._to_tell.popleft()
-            await self._voice.of_node(event, record, reason=reason)
+            await self._events.publish_node(event, record, reason=reason)
 
     async def _pause(self) -> None:
         try:

@@ -42,7 +42,7 @@ from libs.common.model import (
     TaskState,
 )
 from libs.common.ports import Bus
-from services.scheduler.events import Voice
+from services.scheduler.events import EventPublisher
 from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.placement.core.reservations import Reservation
 from services.scheduler.placement.handlers.requests import Hints, Poll, Polls
@@ -63,7 +63,7 @@ LISTED_COUNT: Final = 100
 class Placer:
     """Answers PLACE_TASKS and PLACE_TASK."""
 
-    def __init__(self, state: ClusterState, records: Records, bus: Bus, voice: Voice, new_id: NewId) -> None:
+    def __init__(self, state: ClusterState, records: Records, bus: Bus, events: EventPublisher, new_id: NewId) -> None:
         self._tasks = records.tasks
         self._index = records.index
         self._nodes = records.registry
@@ -72,7 +72,7 @@ class Placer:
         self._signals = records.signals
         self._state = state
         self._bus = bus
-        self._voice = voice
+        self._events = events
         self._new_id = new_id
         self._polls = Polls(state.proxies, records.clock)
         self._beginning: set[TaskId] = set()
@@ -286,7 +286,7 @@ class Placer:
         ours = begun is not None and begun.node_task_id == node_task and record.task.state is TaskState.FORWARDING
         if ours:
             self._index.forwarding[made.task].await_holder(renews_first=renews_first)
-            await self._voice.of_task(TASK_PLACED, record.task, reason=made.reason)
+            await self._events.publish_task(TASK_PLACED, record.task, reason=made.reason)
         if record.task.state is TaskState.WAITING:
             return self._waiting(record.task)
         return self._answer_again(made.task, again=not ours)

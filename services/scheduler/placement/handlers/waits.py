@@ -15,7 +15,7 @@ import structlog
 from libs.common.clocks import Instant, Now, read
 from libs.common.model import Task, TaskId, TaskState
 from libs.common.ports import Bus
-from services.scheduler.events import Voice
+from services.scheduler.events import EventPublisher
 from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.placement.core.supply import Rental, has_prospect, was_refused, why_hopeless
 from services.scheduler.placement.core.waiting import HOLDER_BUSY, gone_beyond, patience_s
@@ -115,14 +115,16 @@ SILENCE_S: Final = 15.0
 class Hopeless:
     """Looks after tasks that were refused."""
 
-    def __init__(self, state: ClusterState, records: Records, voice: Voice, silence_s: float = SILENCE_S) -> None:
+    def __init__(
+        self, state: ClusterState, records: Records, events: EventPublisher, silence_s: float = SILENCE_S
+    ) -> None:
         self._tasks = records.tasks
         self._index = records.index
         self._nodes = records.registry
         self._clock = records.clock
         self._signals = records.signals
         self._state = state
-        self._voice = voice
+        self._events = events
         self._silence_s = silence_s
         self._refused: dict[TaskId, Instant | None] = {}
         """Since when each has had no prospect but an autoscaler that is silent; None: it has one."""
@@ -160,7 +162,7 @@ class Hopeless:
         record = await self._tasks.change(task.id, decide)
         if record.task.state is TaskState.FAILED:
             log.warning("no node takes a task", task=task.id, reason=reason)
-            await self._voice.of_end(record.task, reason)
+            await self._events.publish_end(record.task, reason)
 
     def _noticed(self, before: Task | None, after: Task | None) -> None:
         if after is not None and was_refused(after):

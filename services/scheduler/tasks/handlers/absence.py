@@ -18,7 +18,7 @@ from libs.common.errors import ClusterError, Refused
 from libs.common.messages import AttemptStage, KnownAttempt, ReportInputsLost, TaskRecord
 from libs.common.model import Node, NodeTaskId, Task, TaskId, TaskState
 from libs.common.ports import Bus
-from services.scheduler.events import Voice
+from services.scheduler.events import EventPublisher
 from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.records.handlers.node_store import announced_at, known_proxies
 from services.scheduler.records.handlers.recovery import Records
@@ -44,7 +44,7 @@ class Absences:
         records: Records,
         bus: Bus,
         api: NodeApi,
-        voice: Voice,
+        events: EventPublisher,
         queue: TaskQueue,
         settings: SchedulerSettings,
     ) -> None:
@@ -56,7 +56,7 @@ class Absences:
         self._nodes = records.registry
         self._clock = records.clock
         self._bus = bus
-        self._voice = voice
+        self._events = events
         self._limit_h = settings.holder_gone_h
         self._since: InstantCache[TaskId] = InstantCache()
 
@@ -84,7 +84,7 @@ class Absences:
         record = await self._tasks.change(asked.task, lambda task: self._without(task, found))
         if record.task.state is not known.state:
             log.warning("inputs of a task are lost", task=asked.task, found_on=found.node if found else None)
-            await self._voice.of_end(record.task, NOT_THERE)
+            await self._events.publish_end(record.task, NOT_THERE)
         return record
 
     def _without(self, task: Task, found: KnownAttempt | None) -> Task:
@@ -122,7 +122,7 @@ class Absences:
 
         record = await self._tasks.change(task.id, decide)
         log.error("photos of a task are lost", task=task.id, holder=task.holder, reason=reason)
-        await self._voice.of_end(record.task, reason)
+        await self._events.publish_end(record.task, reason)
 
 
 def known_on(node: Node, node_task: NodeTaskId, now_ms: WallMs) -> KnownAttempt:

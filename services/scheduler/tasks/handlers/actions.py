@@ -13,7 +13,7 @@ from libs.common.clocks import WallMs
 from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
 from libs.common.messages import TASK_FINISHED, TASK_REMOVED, TASK_RESTARTED, Done, RestartTask, TaskRecord, TaskRef
 from libs.common.model import Attempt, Cleanup, OptionValue, StatusCode, Task, TaskId, TaskState
-from services.scheduler.events import Voice
+from services.scheduler.events import EventPublisher
 from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
@@ -40,7 +40,7 @@ class ActionHandlers:
         cleaner: Cleaner,
         consoles: Consoles,
         api: NodeApi,
-        voice: Voice,
+        events: EventPublisher,
         settings: SchedulerSettings,
     ) -> None:
         self._tasks = records.tasks
@@ -50,7 +50,7 @@ class ActionHandlers:
         self._cleaner = cleaner
         self._consoles = consoles
         self._api = api
-        self._voice = voice
+        self._events = events
         self._timeout_s = settings.action_timeout_s
         self._grace_s = settings.node_grace_s
 
@@ -72,7 +72,7 @@ class ActionHandlers:
             kept = cleanup is Cleanup.NONE and await self._keep_console(await self.find(asked))
             kept = kept or await self._consoles.keep_seen(asked.task, self._index.observed.get(asked.task))
             record = await self._tasks.write(asked.task, lambda task: self._canceled(task, cleanup, kept=kept))
-        await self._voice.of_task(TASK_FINISHED, record.task, reason="canceled")
+        await self._events.publish_task(TASK_FINISHED, record.task, reason="canceled")
         return record
 
     async def _cancel_ended(self, task: Task) -> TaskRecord:
@@ -121,7 +121,7 @@ class ActionHandlers:
             await self.find(asked)
             record = await self._tasks.write(asked.task, self._removed)
             await self._clean_now(record.task)
-        await self._voice.of_task(TASK_REMOVED, record.task)
+        await self._events.publish_task(TASK_REMOVED, record.task)
         return Done()
 
     def _removed(self, task: Task) -> Task:
@@ -147,7 +147,7 @@ class ActionHandlers:
             record = await self._tasks.write(
                 task.id, lambda now: again(now, asked.options, now_ms) if now.state.ended else now
             )
-        await self._voice.of_task(TASK_RESTARTED, record.task)
+        await self._events.publish_task(TASK_RESTARTED, record.task)
         return record
 
     async def _started_again(self, task: Task, asked: RestartTask) -> bool:

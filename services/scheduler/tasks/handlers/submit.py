@@ -12,7 +12,7 @@ from libs.common.errors import Conflict, NotFound, Refused, Removed
 from libs.common.identity import may_touch
 from libs.common.messages import TASK_STARTED, TASK_SUBMITTED, AdoptTask, ImportRoute, SubmitTask, TaskRecord
 from libs.common.model import NodeTaskId, Task, TaskId, TaskState
-from services.scheduler.events import Voice
+from services.scheduler.events import EventPublisher
 from services.scheduler.node_client.ports import Look, NodeApi
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
@@ -29,14 +29,14 @@ IMPORT_LOOK_S: Final = 3.0
 class CommitHandlers:
     """Takes tasks in: one durable write, then the answer."""
 
-    def __init__(self, records: Records, queue: TaskQueue, api: NodeApi, voice: Voice) -> None:
+    def __init__(self, records: Records, queue: TaskQueue, api: NodeApi, events: EventPublisher) -> None:
         self._tasks = records.tasks
         self._index = records.index
         self._nodes = records.registry
         self._clock = records.clock
         self._queue = queue
         self._api = api
-        self._voice = voice
+        self._events = events
 
     async def submit(self, asked: SubmitTask) -> TaskRecord:
         """Take a commit. The same one again gets the same answer, and nothing happens twice."""
@@ -47,7 +47,7 @@ class CommitHandlers:
             if known := await self._tasks.lookup(asked.task):
                 return same(known, asked)
             record = await self._create(asked)
-        await self._voice.of_task(TASK_SUBMITTED, record.task, reason=record.task.waiting_because)
+        await self._events.publish_task(TASK_SUBMITTED, record.task, reason=record.task.waiting_because)
         self._queue.offer(record.task, asked.ahead)
         return record
 
@@ -74,7 +74,7 @@ class CommitHandlers:
             record = await (self._adopt(asked) if known is None else self._catch_up(asked, known.task))
         if record.task != before:
             reason = "its record was lost" if before is None else "its record was older than it"
-            await self._voice.of_task(TASK_SUBMITTED, record.task, reason=reason)
+            await self._events.publish_task(TASK_SUBMITTED, record.task, reason=reason)
         if record.task.state is TaskState.WAITING:
             self._queue.offer(record.task)
         return record
@@ -107,7 +107,7 @@ class CommitHandlers:
             if known := await self._tasks.lookup(asked.task):
                 return taken_over_before(known, asked)
             record = await self._take_over(asked, node)
-        await self._voice.of_task(TASK_STARTED, record.task, reason="taken over")
+        await self._events.publish_task(TASK_STARTED, record.task, reason="taken over")
         return record
 
     async def _take_over(self, asked: ImportRoute, node: NodeState) -> TaskRecord:

@@ -20,7 +20,7 @@ from libs.common.lifecycle import Crew
 from libs.common.loops import beat
 from libs.common.messages import FinishReported
 from libs.common.model import Attempt, Cleanup, LastKnown, NodeId, Task, TaskId, TaskState
-from services.scheduler.events import Voice
+from services.scheduler.events import EventPublisher
 from services.scheduler.leadership import calm
 from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.records.core import site_of
@@ -46,7 +46,7 @@ class Tracker:
         self,
         records: Records,
         api: NodeApi,
-        voice: Voice,
+        events: EventPublisher,
         consoles: Consoles,
         observer: Observer,
         patience: Patience,
@@ -60,7 +60,7 @@ class Tracker:
         self._api = api
         self._consoles = consoles
         self._observer = observer
-        self._voice = voice
+        self._events = events
         self._settings = settings
         self._patience = patience
         self._rhythm = Rhythm(
@@ -158,7 +158,7 @@ class Tracker:
         record = await self._tasks.change(looked_at.id, decide)
         if not still(record.task, attempt):
             if record.task.state is not TaskState.RUNNING:
-                await self._voice.of_end(record.task, known.error)
+                await self._events.publish_end(record.task, known.error)
         elif self._index.observed.get(record.task.id) is before:
             await self._observer.note(record.task, known)
 
@@ -187,7 +187,7 @@ class Tracker:
             kept = await self._consoles.keep_seen(task_id, self._index.observed.get(task_id))
         record = await self._tasks.change(task_id, decide)
         if record.task.state is not before.task.state:
-            await self._voice.of_end(record.task, ending.reason)
+            await self._events.publish_end(record.task, ending.reason)
 
     async def _start_look(self, crew: Crew, task: TaskId) -> None:
         node = self._nodes.get(self._index.running[task]) if task in self._index.running else None
