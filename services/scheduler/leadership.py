@@ -62,7 +62,7 @@ SWEEP_S: Final = 0.5
 log = structlog.get_logger()
 
 
-def calm(act: Callable[[], Awaitable[object]], name: str) -> Callable[[], Awaitable[None]]:
+def suppress_transient(act: Callable[[], Awaitable[object]], name: str) -> Callable[[], Awaitable[None]]:
     """Wrap what a loop does."""
 
     async def acted() -> None:

@@ -13,7 +13,7 @@ from libs.common.messages import DEMAND_CHANGED, OPTIONS, SUMMARY, SUMMARY_KEY, 
 from libs.common.model import ClusterSummary, NodeId, ReferenceOptions
 from libs.common.ports import Bucket, Bus
 from services.scheduler.demand.core import demand_changed, demand_of, summary_changed, summary_of
-from services.scheduler.leadership import calm
+from services.scheduler.leadership import suppress_transient
 from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.records.handlers.recovery import Records
@@ -113,7 +113,7 @@ class Totals:
                 async with asyncio.timeout(OPTIONS_CHECK_S):
                     await self._signals.node_online.wait()
             self._signals.node_online.clear()
-            await calm(self.refresh_options, "fetch options")()
+            await suppress_transient(self.refresh_options, "fetch options")()
 
     async def refresh_options(self) -> None:
         """Fetch the list of options from the first node online, when that is due. Without any node the last list stays."""

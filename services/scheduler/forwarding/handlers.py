@@ -35,7 +35,7 @@ from libs.common.model import Attempt, AttemptState, Cleanup, Task, TaskId, Task
 from services.scheduler.events import EventPublisher
 from services.scheduler.forwarding.core import TAKE_UP_S, Silence, is_current, judge, longest_of, over
 from services.scheduler.forwarding.ports import NodeProbes, ProxyPresence
-from services.scheduler.leadership import calm
+from services.scheduler.leadership import suppress_transient
 from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.records.core import site_of
 from services.scheduler.records.handlers.recovery import Records
@@ -223,7 +223,7 @@ class ForwardHandlers:
         try:
             task = self._index.tasks.get(task_id)
             if task is not None and task.state is TaskState.FORWARDING:
-                await calm(lambda: self._ask_node(task), "check forwarding")()
+                await suppress_transient(lambda: self._ask_node(task), "check forwarding")()
         finally:
             self._asking.discard(task_id)
 

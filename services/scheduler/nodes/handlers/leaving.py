@@ -26,7 +26,7 @@ from libs.common.lifecycle import Crew
 from libs.common.messages import NODE_REMOVED, Done, LoseNode
 from libs.common.model import Attempt, Cleanup, MachineId, NodeId, StatusCode, Task, TaskId, TaskState
 from services.scheduler.events import EventPublisher
-from services.scheduler.leadership import calm
+from services.scheduler.leadership import suppress_transient
 from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.nodes.ports import ReservedSlots, RunningAttempts
 from services.scheduler.records.core import LONGEST_S
@@ -89,7 +89,7 @@ class Drainer:
     async def _empty(self, node: NodeState) -> None:
         try:
             for task in list(node.tasks):
-                await calm(lambda task=task: self._move(task, node), "drain nodes")()  # type: ignore[misc]
+                await suppress_transient(lambda task=task: self._move(task, node), "drain nodes")()  # type: ignore[misc]
         finally:
             self._under_way.discard(node.id)
 

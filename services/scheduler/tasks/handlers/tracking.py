@@ -21,7 +21,7 @@ from libs.common.loops import beat
 from libs.common.messages import FinishReported
 from libs.common.model import Attempt, Cleanup, LastKnown, NodeId, Task, TaskId, TaskState
 from services.scheduler.events import EventPublisher
-from services.scheduler.leadership import calm
+from services.scheduler.leadership import suppress_transient
 from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.records.core import site_of
 from services.scheduler.records.handlers.recovery import Records
@@ -201,7 +201,7 @@ class Tracker:
 
     async def _look_and_come_back(self, task: TaskId) -> None:
         try:
-            await calm(lambda: self.look_at(task), "track tasks")()
+            await suppress_transient(lambda: self.look_at(task), "track tasks")()
         finally:
             self._under_way.discard(task)
             if task in self._index.running:
