@@ -10,7 +10,7 @@ from libs.common.clocks import Instant
 Key = TypeVar("Key", bound=Hashable)
 
 
-class Rota(Generic[Key]):
+class DelayQueue(Generic[Key]):
     """Instants by key; setting a key again moves it."""
 
     def __init__(self) -> None:

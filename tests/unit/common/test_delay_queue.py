@@ -3,7 +3,7 @@
 import pytest
 
 from libs.common.clocks import Instant
-from libs.common.delay_queue import Rota
+from libs.common.delay_queue import DelayQueue
 
 NOW = Instant(100.0)
 
@@ -20,18 +20,18 @@ NOW = Instant(100.0)
     ],
 )
 def test_it_is_waited_until_the_next_is_due_within_limits(due_in_s: list[float], least_s: float, waits_s: float):
-    rota: Rota[int] = Rota()
+    delay_queue: DelayQueue[int] = DelayQueue()
     for key, seconds in enumerate(due_in_s):
-        rota.set(key, NOW + seconds)
-    assert rota.left_s(NOW, most_s=1.0, least_s=least_s) == pytest.approx(waits_s)
+        delay_queue.set(key, NOW + seconds)
+    assert delay_queue.left_s(NOW, most_s=1.0, least_s=least_s) == pytest.approx(waits_s)
 
 
 def test_what_is_due_is_taken_in_order_and_once():
-    rota: Rota[str] = Rota()
-    rota.set("late", NOW + 0.05)
-    rota.set("early", NOW)
-    rota.set("moved", NOW)
-    rota.set("moved", NOW + 9)
-    assert rota.take_due(NOW + 0.1) == ["early", "late"]
-    assert rota.take_due(NOW + 0.1) == []
-    assert "moved" in rota
+    delay_queue: DelayQueue[str] = DelayQueue()
+    delay_queue.set("late", NOW + 0.05)
+    delay_queue.set("early", NOW)
+    delay_queue.set("moved", NOW)
+    delay_queue.set("moved", NOW + 9)
+    assert delay_queue.take_due(NOW + 0.1) == ["early", "late"]
+    assert delay_queue.take_due(NOW + 0.1) == []
+    assert "moved" in delay_queue

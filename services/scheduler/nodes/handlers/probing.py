@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from libs.common.clocks import read
-from libs.common.delay_queue import Rota
+from libs.common.delay_queue import DelayQueue
 from libs.common.errors import ClusterError
 from libs.common.lifecycle import Crew
 from libs.common.loops import beat
@@ -60,7 +60,7 @@ class Prober:
         self._api = api
         self._events = events
         self._settings = settings
-        self._rota: Rota[NodeId] = Rota()
+        self._delay_queue: DelayQueue[NodeId] = DelayQueue()
         self._under_way: dict[NodeId, Asked] = {}
         """Those of rounds."""
         self._to_tell: deque[tuple[Event[NodeEvent], Node, str]] = deque()
@@ -69,13 +69,13 @@ class Prober:
 
     def soon(self, node: NodeState) -> None:
         """Ask this node next."""
-        self._rota.set(node.id, self._clock.instant())
+        self._delay_queue.set(node.id, self._clock.instant())
         self._woken.set()
 
     async def run(self) -> None:
         """Ask for ever, beginning with all."""
         for known in self._nodes:
-            self._rota.set(known.id, self._clock.instant())
+            self._delay_queue.set(known.id, self._clock.instant())
         async with Crew(self._settings.probes_at_once_count) as crew:
             while True:
                 beat()
@@ -88,7 +88,7 @@ class Prober:
     def _due(self) -> "list[Asked]":
         """Take out whose turn it is, as many as may be asked now."""
         room_count = self._settings.probes_at_once_count - len(self._under_way)
-        due = self._rota.take_due(self._clock.instant(), room_count)
+        due = self._delay_queue.take_due(self._clock.instant(), room_count)
         nodes = (self._nodes.get(node) for node in due if node not in self._under_way)
         asked = [Asked(node, self._index.ours_on(node)) for node in nodes if node is not None]
         self._under_way.update((each.id, each) for each in asked)
@@ -102,7 +102,7 @@ class Prober:
         except TimeoutError:
             self.soon(node)
         else:
-            self._rota.set(node.id, self._clock.instant() + self._settings.probe_every_s)
+            self._delay_queue.set(node.id, self._clock.instant() + self._settings.probe_every_s)
             self._woken.set()
 
     async def probe_all(self) -> None:
@@ -157,7 +157,7 @@ class Prober:
         del self._under_way[asked.id]
         if self._nodes.get(asked.id) is not None:
             share = random.uniform(asked.earliest, 1 + JITTER)  # noqa: S311 no secret
-            self._rota.set(asked.id, self._clock.instant() + self._settings.probe_every_s * share)
+            self._delay_queue.set(asked.id, self._clock.instant() + self._settings.probe_every_s * share)
 
     def _take_in(self, node: NodeState, said: NodeInfo | ClusterError, before: OnNode) -> None:
         if self._nodes.get(node.id) is not node:
@@ -195,7 +195,7 @@ class Prober:
     async def _pause(self) -> None:
         try:
             async with asyncio.timeout(
-                self._rota.left_s(self._clock.instant(), most_s=IDLE_S, least_s=self._together_s)
+                self._delay_queue.left_s(self._clock.instant(), most_s=IDLE_S, least_s=self._together_s)
             ):
                 await self._woken.wait()
         except TimeoutError:

@@ -137,7 +137,7 @@ PROCESSING_STEP_MS: Final = 5_000
 
 
 @dataclass(frozen=True)
-class Rhythm:
+class PollInterval:
     """How often tasks are looked at."""
 
     first_s: float = 1.0

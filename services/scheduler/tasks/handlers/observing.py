@@ -22,7 +22,7 @@ import structlog
 
 from libs.common.chosen import differences
 from libs.common.clocks import Instant
-from libs.common.delay_queue import Rota
+from libs.common.delay_queue import DelayQueue
 from libs.common.errors import BusFailed, ClusterError
 from libs.common.messages import CONSOLES, OBSERVATIONS
 from libs.common.model import LastKnown, Node, NodeTaskId, Observation, Task, TaskId, TaskState
@@ -50,7 +50,7 @@ class Observer:
         self._signals = records.signals
         self._bucket = bucket
         self._written: dict[TaskId, tuple[LastKnown, Instant]] = {}
-        self._over: Rota[TaskId] = Rota()
+        self._over: DelayQueue[TaskId] = DelayQueue()
         self._signals.task_listeners.append(self._noticed)
 
     def __repr__(self) -> str:

@@ -20,7 +20,7 @@ from typing import Final
 import structlog
 
 from libs.common.clocks import Instant, read, seen_s
-from libs.common.delay_queue import Rota
+from libs.common.delay_queue import DelayQueue
 from libs.common.errors import BusFailed, ClusterError
 from libs.common.lifecycle import Crew
 from libs.common.loops import beat
@@ -208,7 +208,7 @@ class Archivist:
         self._clock = records.clock
         self._signals = records.signals
         self._consoles = consoles
-        self._rota: Rota[TaskId] = Rota()
+        self._delay_queue: DelayQueue[TaskId] = DelayQueue()
         for task in self._index.tasks.values():
             self._noticed(None, task)
         self._signals.task_listeners.append(self._noticed)
@@ -242,7 +242,7 @@ class Archivist:
 
     async def put_away_due(self) -> None:
         """Put away all that is due."""
-        due = self._rota.take_due(self._clock.instant())
+        due = self._delay_queue.take_due(self._clock.instant())
         for first in range(0, len(due), MOVES_COUNT):
             async with asyncio.TaskGroup() as moves:
                 for task in due[first : first + MOVES_COUNT]:
@@ -257,7 +257,7 @@ class Archivist:
                     await self._tasks.put_away(task_id)
         except ClusterError as error:
             log.info("task not archived", task=task_id, reason=error.message)
-            self._rota.set(task_id, self._clock.instant() + AGAIN_S)
+            self._delay_queue.set(task_id, self._clock.instant() + AGAIN_S)
 
     async def _keep_tail(self, task: Task) -> None:
         """Keep what the record alone has of a console. Raises BusFailed."""
@@ -268,9 +268,9 @@ class Archivist:
 
     def _noticed(self, _before: Task | None, after: Task | None) -> None:
         if after is not None and is_settled(after):
-            self._rota.set(after.id, self._settled_at(after))
+            self._delay_queue.set(after.id, self._settled_at(after))
         elif after is not None:
-            self._rota.discard(after.id)
+            self._delay_queue.discard(after.id)
 
     def _settled_at(self, task: Task) -> Instant:
         now = read(self._clock)

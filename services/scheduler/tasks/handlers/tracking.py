@@ -14,7 +14,7 @@ import structlog
 
 from libs.common.chosen import differences
 from libs.common.clocks import Instant
-from libs.common.delay_queue import Rota
+from libs.common.delay_queue import DelayQueue
 from libs.common.errors import ClusterError
 from libs.common.lifecycle import Crew
 from libs.common.loops import beat
@@ -29,7 +29,7 @@ from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.task_life.attempts import LOST, Ending, Patience
 from services.scheduler.task_life.transitions import observed, tried, with_console
-from services.scheduler.tasks.core.observation import Rhythm, known_of
+from services.scheduler.tasks.core.observation import PollInterval, known_of
 from services.scheduler.tasks.handlers.observing import Consoles, Observer
 
 log = structlog.get_logger()
@@ -63,10 +63,10 @@ class Tracker:
         self._events = events
         self._settings = settings
         self._patience = patience
-        self._rhythm = Rhythm(
+        self._poll_interval = PollInterval(
             first_s=settings.poll_first_s, slow_s=settings.poll_slow_s, slow_after_s=settings.poll_slow_after_s
         )
-        self._rota: Rota[TaskId] = Rota()
+        self._delay_queue: DelayQueue[TaskId] = DelayQueue()
         self._missing: dict[TaskId, Instant] = {}
         """Since when the node of a running task has not been registered."""
         self._under_way: set[TaskId] = set()
@@ -80,11 +80,11 @@ class Tracker:
     async def run(self) -> None:
         """Look for ever, beginning with everything that runs."""
         for task in self._index.running:
-            self._rota.set(task, self._clock.instant())
+            self._delay_queue.set(task, self._clock.instant())
         async with Crew(self._settings.polls_at_once_count) as crew:
             while True:
                 beat()
-                for task in self._rota.take_due(self._clock.instant()):
+                for task in self._delay_queue.take_due(self._clock.instant()):
                     await self._start_look(crew, task)
                 await self._pause()
 
@@ -95,7 +95,7 @@ class Tracker:
             return
         if task in self._under_way:
             self._hinted.add(task)
-        self._rota.set(task, self._clock.instant())
+        self._delay_queue.set(task, self._clock.instant())
         self._woken.set()
 
     async def look_at(self, task_id: TaskId) -> None:
@@ -194,7 +194,7 @@ class Tracker:
         if task not in self._index.running or task in self._under_way:
             return
         if node is not None and not node.online:
-            self._rota.set(task, self._clock.instant() + OFFLINE_S)
+            self._delay_queue.set(task, self._clock.instant() + OFFLINE_S)
             return
         self._under_way.add(task)
         await crew.start(self._look_and_come_back(task), name=f"look {task}")
@@ -206,11 +206,11 @@ class Tracker:
             self._under_way.discard(task)
             if task in self._index.running:
                 again_s = 0.0 if task in self._hinted else self._interval_s(task)
-                self._rota.set(task, self._clock.instant() + again_s)
+                self._delay_queue.set(task, self._clock.instant() + again_s)
             self._hinted.discard(task)
 
     def _interval_s(self, task: TaskId) -> float:
-        return self._rhythm.interval_s(self._clock.instant() - self._began(task))
+        return self._poll_interval.interval_s(self._clock.instant() - self._began(task))
 
     def _began(self, task: TaskId) -> Instant:
         return self._index.began.get(task, self._clock.instant())
@@ -218,15 +218,15 @@ class Tracker:
     def _noticed(self, before: Task | None, after: Task | None) -> None:
         if after is not None and after.state is TaskState.RUNNING:
             if before is None or before.state is not TaskState.RUNNING:
-                self._rota.set(after.id, self._clock.instant())
+                self._delay_queue.set(after.id, self._clock.instant())
                 self._woken.set()
         elif before is not None:
-            self._rota.discard(before.id)
+            self._delay_queue.discard(before.id)
             self._missing.pop(before.id, None)
 
     async def _pause(self) -> None:
         try:
-            async with asyncio.timeout(self._rota.left_s(self._clock.instant(), most_s=IDLE_S)):
+            async with asyncio.timeout(self._delay_queue.left_s(self._clock.instant(), most_s=IDLE_S)):
                 await self._woken.wait()
         except TimeoutError:
             return

@@ -4,13 +4,13 @@ import msgspec
 import pytest
 
 from libs.common.clocks import Instant
-from libs.common.delay_queue import Rota
+from libs.common.delay_queue import DelayQueue
 from libs.common.model import Attempt, LastKnown, Moment, NodeId, NodeTaskId, StatusCode, Task, TaskState
 from services.scheduler.node_client.ports import Look
 from services.scheduler.tasks.core.observation import (
     LINE_LENGTH,
     TAIL_COUNT,
-    Rhythm,
+    PollInterval,
     assembled,
     grown,
     is_news,
@@ -36,7 +36,7 @@ KNOWN = LastKnown(
     ],
 )
 def test_the_older_a_task_the_less_often_it_is_looked_at(age_s: float, expected_s: float):
-    assert Rhythm().interval_s(age_s) == expected_s
+    assert PollInterval().interval_s(age_s) == expected_s
 
 
 def test_new_lines_are_added_to_what_is_known():
@@ -137,22 +137,22 @@ def test_of_a_long_console_what_is_kept_is_its_tail():
 
 
 def test_a_rota_gives_what_is_due_in_order_and_once():
-    rota: Rota[str] = Rota()
-    rota.set("b", Instant(20))
-    rota.set("a", Instant(10))
-    rota.set("late", Instant(99))
-    assert rota.next() == 10
-    assert rota.take_due(Instant(50)) == ["a", "b"]
-    assert rota.take_due(Instant(50)) == []
-    assert rota.next() == 99
+    delay_queue: DelayQueue[str] = DelayQueue()
+    delay_queue.set("b", Instant(20))
+    delay_queue.set("a", Instant(10))
+    delay_queue.set("late", Instant(99))
+    assert delay_queue.next() == 10
+    assert delay_queue.take_due(Instant(50)) == ["a", "b"]
+    assert delay_queue.take_due(Instant(50)) == []
+    assert delay_queue.next() == 99
 
 
 def test_a_key_that_is_set_again_moves_and_a_discarded_one_is_never_due():
-    rota: Rota[str] = Rota()
-    rota.set("a", Instant(10))
-    rota.set("a", Instant(30))
-    rota.set("b", Instant(10))
-    rota.discard("b")
-    assert rota.take_due(Instant(20)) == []
-    assert rota.take_due(Instant(30)) == ["a"]
-    assert rota.next() is None
+    delay_queue: DelayQueue[str] = DelayQueue()
+    delay_queue.set("a", Instant(10))
+    delay_queue.set("a", Instant(30))
+    delay_queue.set("b", Instant(10))
+    delay_queue.discard("b")
+    assert delay_queue.take_due(Instant(20)) == []
+    assert delay_queue.take_due(Instant(30)) == ["a"]
+    assert delay_queue.next() is None
