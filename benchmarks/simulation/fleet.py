@@ -187,7 +187,7 @@ class Simulation:
         free.sort(key=lambda machine: machine.max_images or 0)
         for task in list(self._waiting.values()) if free else []:
             machine = next((each for each in free if (each.max_images or 0) >= task.images_count), None)
-            if machine is None or self._supply.holds(task.task, machine.id, clocks_at(self.now_ms).instant):
+            if machine is None or self._supply.is_for_another(task.task, machine.id, clocks_at(self.now_ms).instant):
                 continue
             free.remove(machine)
             del self._waiting[task.task]

@@ -101,7 +101,9 @@ def expecting_their_own(board: ClusterState, free: Iterable[Lane], now: Instant)
 def is_free_for(board: ClusterState, task: Task, now: Instant) -> bool:
     """Whether a slot is free that this task would take."""
     supply = board.supply
-    found = board.nodes.free_for(need_of(task), lambda node: not supply.holds(task.id, node.record.machine, now))
+    found = board.nodes.free_for(
+        need_of(task), lambda node: not supply.is_for_another(task.id, node.record.machine, now)
+    )
     return found is not None
 
 

@@ -1,16 +1,16 @@
 """Leaves a slow slot free when a task ends earlier by waiting for a faster one.
 
 The queue is walked in its order. For each task the free slot that it would get (registry/ranking.py) is compared with the busy slots of
-faster nodes: when should they be free, and when would the task end there? If that is earlier, the task is *held back*, and
+faster nodes: when should they be free, and when would the task end there? If that is earlier, the task is *deferred*, and
 takes that slot in thought, so that the next task sees it taken. What is free now is granted, as ever, to the oldest that
 is better off there than elsewhere.
 
 * As long as the queue holds far more work (`BACKLOG`) than the faster slots could do before the slow one would be done with its
-  task, somebody will have to take the slow one: then the oldest does, and nothing is held back. So all slots work until the end
+  task, somebody will have to take the slow one: then the oldest does, and nothing is deferred. So all slots work until the end
   is near, and only then there is anything to plan.
-* A task is held back no longer than it would have taken on the slot that it was first held back from; after that it takes what
+* A task is deferred no longer than it would have taken on the slot that it was first deferred from; after that it takes what
   is free. So nobody starves, however wrong the guesses are.
-* Nothing is held back when no pace is known, or its images are not, or it has been tried before: where it failed, it should not
+* Nothing is deferred when no pace is known, or its images are not, or it has been tried before: where it failed, it should not
   wait to go again. Nor from a rented machine, which is paid for, and would be given back unused.
 * A slot is free for it: the autoscaler need not provide another (demand/core.py).
 
@@ -31,7 +31,7 @@ from services.scheduler.registry.nodes import Registry
 from services.scheduler.registry.ranking import limit_of
 
 BACKLOG: Final = 1.5
-"""Nothing is held back while faster slots have work for so many times as long as the slow one would take."""
+"""Nothing is deferred while faster slots have work for so many times as long as the slow one would take."""
 LATE: Final = 0.2
 """A task that should have ended goes on for so much of the time that it has been running."""
 
@@ -44,13 +44,13 @@ class Busy(NamedTuple):
     began: Instant
 
 
-Lane = tuple[float, float, list[float]]
+BusySlots = tuple[float, float, list[float]]
 """Busy slots of nodes that are alike: their limit of images, how long an image takes, in how many milliseconds each slot should be free."""
 
 
 @dataclass(frozen=True)
-class HeldBack:
-    """Why a task was held back."""
+class Deferral:
+    """Why a task was deferred."""
 
     declined: NodeState
     """Where a slot is free for it."""
@@ -62,22 +62,22 @@ class HeldBack:
 
 
 class Foresight:
-    """What is known of speeds, and who is held back."""
+    """What is known of speeds, and who is deferred."""
 
     def __init__(self, registry: Registry, *, enabled: bool = True) -> None:
         self.paces = Paces()
-        self.held: dict[TaskId, HeldBack] = {}
+        self.deferred: dict[TaskId, Deferral] = {}
         """Since the last walk."""
-        self._judged: dict[TaskId, HeldBack] = {}
+        self._judged: dict[TaskId, Deferral] = {}
         """What the last walk that looked at a task found: none does while its holder has no question open."""
         self._registry = registry
         self._enabled = enabled
         self._until: dict[TaskId, Instant] = {}
-        """How long each task that was ever held back may be."""
+        """How long each task that was ever deferred may be."""
 
     def __repr__(self) -> str:
-        """Show what is known and how many are held back."""
-        return f"Foresight({self.paces!r} held={len(self.held)}{'' if self._enabled else ' off'})"
+        """Show what is known and how many are deferred."""
+        return f"Foresight({self.paces!r} deferred={len(self.deferred)}{'' if self._enabled else ' off'})"
 
     def learn(self, task: Task) -> None:
         """Take in a task that was completed."""
@@ -93,7 +93,7 @@ class Foresight:
     def forget(self, task: TaskId) -> None:
         """Forget a task that waits no more."""
         self._until.pop(task, None)
-        self.held.pop(task, None)
+        self.deferred.pop(task, None)
         self._judged.pop(task, None)
 
     def task_changed(self, before: Task | None, after: Task | None) -> None:
@@ -104,35 +104,35 @@ class Foresight:
         if after is not None and after.state is TaskState.COMPLETED and not was_completed:
             self.learn(after)
 
-    def plan(self, busy: Callable[[], Iterable[Busy]], waiting_images_count: int, now: Instant) -> "Plan":
+    def plan(self, busy: Callable[[], Iterable[Busy]], waiting_images_count: int, now: Instant) -> "DeferralPlan":
         """Begin a walk of the queue."""
         for node_id, pace in list(self.paces.news()):
             if node := self._registry.get(node_id):
                 self._registry.set_pace(node, pace)
             else:
                 self.paces.forget(node_id)
-        self.held.clear()
-        return Plan(self, busy, waiting_images_count, now)
+        self.deferred.clear()
+        return DeferralPlan(self, busy, waiting_images_count, now)
 
-    def may_hold(self, task: Task, free: NodeState, now: Instant) -> bool:
-        """Whether there is any sense in holding a task back from a free slot."""
+    def may_defer(self, task: Task, free: NodeState, now: Instant) -> bool:
+        """Whether there is any sense in deferring a task although a slot is free."""
         if not self.paces.typical_ms or not task.images_count or task.attempts:
             return False
         if free.free_count == 0 or free.record.machine is not None:
             return False
         return task.id not in self._until or now < self._until[task.id]
 
-    def hold(self, task: TaskId, free: NodeState, until: Instant) -> None:
-        """Note that a task is held back."""
-        self.held[task] = self._judged[task] = HeldBack(free)
+    def defer(self, task: TaskId, free: NodeState, until: Instant) -> None:
+        """Note that a task is deferred."""
+        self.deferred[task] = self._judged[task] = Deferral(free)
         self._until.setdefault(task, until)
 
-    def let_go(self, task: TaskId) -> None:
-        """Note that a task was looked at and is not held back."""
+    def not_deferred(self, task: TaskId) -> None:
+        """Note that a task was looked at and is not deferred."""
         self._judged.pop(task, None)
 
-    def why_held(self, task: TaskId) -> HeldBack | None:
-        """Say why a task was held back when it was last looked at, as long as the slot that it declined is free; None: it was not."""
+    def why_deferred(self, task: TaskId) -> Deferral | None:
+        """Say why a task was deferred when it was last looked at, as long as the slot that it declined is free; None: it was not."""
         judged = self._judged.get(task)
         return judged if judged and judged.declined.usable and judged.declined.free_count else None
 
@@ -142,7 +142,7 @@ class Foresight:
         return sum(count / self.paces.ms_per_image(pace) for pace, count in slots.items() if pace < below)
 
 
-class Plan:
+class DeferralPlan:
     """One walk: which busy slots have been taken in thought."""
 
     def __init__(
@@ -153,21 +153,21 @@ class Plan:
         self._busy = busy
         self._waiting_images_count = waiting_images_count
         self._now = now
-        self._lanes: dict[tuple[int, float], list[float]] | None = None
+        self._slots: dict[tuple[int, float], list[float]] | None = None
         """In how many milliseconds busy slots should be free, by pace and limit of images; a heap each."""
-        self._faster: dict[int, list[Lane]] = {}
+        self._faster: dict[int, list[BusySlots]] = {}
         self._rates: dict[int, float] = {}
 
-    def holds(self, task: Task, free: NodeState) -> bool:
+    def defers(self, task: Task, free: NodeState) -> bool:
         """Whether a task should wait although a slot is free; then it has taken a busy one in thought."""
-        held = self._ends_earlier_elsewhere(task, free)
-        if not held:
-            self._foresight.let_go(task.id)
-        return held
+        deferred = self._ends_earlier_elsewhere(task, free)
+        if not deferred:
+            self._foresight.not_deferred(task.id)
+        return deferred
 
     def _ends_earlier_elsewhere(self, task: Task, free: NodeState) -> bool:
         images_count = task.images_count or 0
-        if not self._foresight.may_hold(task, free, self._now):
+        if not self._foresight.may_defer(task, free, self._now):
             return False
         alone_ms = images_count * self._paces.ms_per_image(free.pace)
         rate = self._rate_below(free.pace)
@@ -175,7 +175,7 @@ class Plan:
             return False
         if not self._takes_in_thought(images_count, free.pace, alone_ms):
             return False
-        self._foresight.hold(task.id, free, self._now + alone_ms / 1000)
+        self._foresight.defer(task.id, free, self._now + alone_ms / 1000)
         return True
 
     def _rate_below(self, pace: int) -> float:
@@ -185,33 +185,33 @@ class Plan:
 
     def _takes_in_thought(self, images_count: int, below: int, before_ms: float) -> bool:
         best_ms, best = before_ms, None
-        for limit, image_ms, lane in self._lanes_below(below):
-            end_ms = lane[0] + images_count * image_ms
+        for limit, image_ms, heap in self._busy_below(below):
+            end_ms = heap[0] + images_count * image_ms
             if end_ms < best_ms and images_count <= limit:
-                best_ms, best = end_ms, lane
+                best_ms, best = end_ms, heap
         if best is not None:
             heapreplace(best, best_ms)
         return best is not None
 
-    def _lanes_below(self, pace: int) -> list[Lane]:
-        """List the lanes of faster nodes."""
+    def _busy_below(self, pace: int) -> list[BusySlots]:
+        """List the busy slots of faster nodes."""
         if pace not in self._faster:
-            lanes = self._lanes_now().items()
+            slots = self._busy_now().items()
             self._faster[pace] = [
-                (limit, self._paces.ms_per_image(of), lane) for (of, limit), lane in lanes if of < pace
+                (limit, self._paces.ms_per_image(of), heap) for (of, limit), heap in slots if of < pace
             ]
         return self._faster[pace]
 
-    def _lanes_now(self) -> dict[tuple[int, float], list[float]]:
-        if self._lanes is None:
-            self._lanes = {}
+    def _busy_now(self) -> dict[tuple[int, float], list[float]]:
+        if self._slots is None:
+            self._slots = {}
             for slot in self._busy():
                 if slot.node.usable and slot.images_count > 0:
-                    lane = self._lanes.setdefault((slot.node.pace, limit_of(slot.node)), [])
-                    lane.append(self._free_in_ms(slot))
-            for lane in self._lanes.values():
-                heapify(lane)
-        return self._lanes
+                    heap = self._slots.setdefault((slot.node.pace, limit_of(slot.node)), [])
+                    heap.append(self._free_in_ms(slot))
+            for heap in self._slots.values():
+                heapify(heap)
+        return self._slots
 
     def _free_in_ms(self, slot: Busy) -> float:
         so_far_ms = (self._now - slot.began) * 1000

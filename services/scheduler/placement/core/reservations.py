@@ -84,7 +84,7 @@ class Walk:
         holders: Holders,
         allowance: Allowance,
         may: Callable[[Task], bool],
-        holds: Callable[[Task, NodeState], bool],
+        defers: Callable[[Task, NodeState], bool],
     ) -> None:
         self._tasks = tasks
         self._registry = registry
@@ -92,8 +92,8 @@ class Walk:
         self._allowance = allowance
         self._may = may
         """Whether a task may be placed now."""
-        self._holds = holds
-        """Whether a task is held back from a slot that is free."""
+        self._defers = defers
+        """Whether a task is deferred from a slot that is free."""
 
     def reserve_all(self, lanes: Lanes, reserve: Callable[[Task, Placement], None]) -> None:
         """Give out what is free. `reserve` must take the slot, and the task out of its lane, before it returns."""
@@ -126,7 +126,7 @@ class Walk:
             choice = self._registry.choose(need_of(task))
             if choice is None:
                 return False
-            if not self._holds(task, choice.node):
+            if not self._defers(task, choice.node):
                 reserve(task, choice)
         return True
 
@@ -167,7 +167,7 @@ class Reservations:
         made: list[Reservation] = []
         tasks = self._index.tasks
         self._queue.fit(self._nodes.limits, tasks)
-        walk = Walk(tasks, self._nodes, self._proxies, self._quota, self._may(now), self._holds(now))
+        walk = Walk(tasks, self._nodes, self._proxies, self._quota, self._may(now), self._defers(now))
         walk.reserve_all(self._queue, lambda task, choice: made.append(self._reserve(task, choice)))
         return made
 
@@ -176,7 +176,7 @@ class Reservations:
         if not self._may(now)(task) or not self._quota.left_count(task.owner) or task.id in self.made:
             return None
         choice = self._nodes.choose(need_of(task))
-        if choice is None or self._holds(now)(task, choice.node):
+        if choice is None or self._defers(now)(task, choice.node):
             return None
         return self._reserve(task, choice)
 
@@ -208,9 +208,11 @@ class Reservations:
     def _may(self, now: Instant) -> Callable[[Task], bool]:
         return lambda task: self._index.not_before.get(task.id, now) <= now
 
-    def _holds(self, now: Instant) -> Callable[[Task, NodeState], bool]:
+    def _defers(self, now: Instant) -> Callable[[Task, NodeState], bool]:
         plan = self._foresight.plan(lambda: self._busy(now), self._queue.images_count, now)
-        return lambda task, node: self._supply.holds(task.id, node.record.machine, now) or plan.holds(task, node)
+        return lambda task, node: (
+            self._supply.is_for_another(task.id, node.record.machine, now) or plan.defers(task, node)
+        )
 
     def _busy(self, now: Instant) -> Iterator[Busy]:
         """Go through the slots that tasks of ours use, or that are reserved."""

@@ -9,7 +9,7 @@ could be rented. What is not known is in its favour: a node that has not answere
 What the autoscaler does for waiting tasks: why one gets no machine, or how far its machine is.
 
 A machine is requested for one task, in a size for it. Whoever else takes it, because it happens to be there first, leaves that
-task without one, and another has to be requested: so a task whose own machine is coming waits for that (`holds`), and leaves
+task without one, and another has to be requested: so a task whose own machine is coming waits for that (`is_for_another`), and leaves
 those of others alone.
 
 The autoscaler's words come as snapshots, whole each time, in the order in which NATS took them, and again now and then. One of an
@@ -110,7 +110,7 @@ class Supply:
             return Rental.SILENT
         return Rental.NEVER if task in self._never else Rental.POSSIBLE
 
-    def holds(self, task: TaskId, machine: MachineId | None, now: Instant) -> bool:
+    def is_for_another(self, task: TaskId, machine: MachineId | None, now: Instant) -> bool:
         """Whether a task should leave a machine to the one for which it was requested: its own is coming."""
         if machine is None or task not in self._own or machine not in self._tasks:
             return False

@@ -133,8 +133,8 @@ class WaitReasons:
         if not self._quota.left_count(task.owner):
             used_count, limit_count = self._quota.used_count(task.owner), self._quota.limit_count
             return f"{used_count} tasks of this user are under way already (limit {limit_count})"
-        if held := self._foresight.why_held(task.id):
-            return held.reason
+        if deferred := self._foresight.why_deferred(task.id):
+            return deferred.reason
         need, word = need_of(task), self._supply.word(task.id, now)
         because = self.why_not(need)
         if not word and self._nodes.has_room and self._proxies.asks(task.holder) and self._nodes.free_for(need):

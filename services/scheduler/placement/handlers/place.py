@@ -91,7 +91,7 @@ class Placer:
             await self._hints.tell()
 
     async def look_again(self) -> None:
-        """Note who is away; give those a chance whose back-off is over, or who were held back for long enough."""
+        """Note who is away; give those a chance whose back-off is over, or who were deferred for long enough."""
         now = self._clock.instant()
         for holder in self._state.proxies.check(self._state.queue.holders(), now):
             log.warning("holder is away", holder=holder)
@@ -110,7 +110,7 @@ class Placer:
             self._signals.changed.set()
 
     async def take_supply(self, told: SupplyChanged) -> None:
-        """Note what the autoscaler does for the tasks that wait; one that was held back for a machine may go elsewhere now."""
+        """Note what the autoscaler does for the tasks that wait; one that was deferred for a machine may go elsewhere now."""
         if self._state.supply.take(told, self._clock.instant()):
             self._signals.capacity_freed.set()
 

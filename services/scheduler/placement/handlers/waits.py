@@ -96,8 +96,10 @@ class Explainer:
         return because != HOLDER_BUSY and self._index.not_before.get(task.id, now) <= now and self._has_slot(task)
 
     def _has_slot(self, task: Task) -> bool:
-        held_back = self._state.foresight.why_held(task.id) is not None or not self._state.quota.left_count(task.owner)
-        return not held_back and self._nodes.has_room and self._nodes.free_for(need_of(task)) is not None
+        deferred = self._state.foresight.why_deferred(task.id) is not None or not self._state.quota.left_count(
+            task.owner
+        )
+        return not deferred and self._nodes.has_room and self._nodes.free_for(need_of(task)) is not None
 
     async def _say_holder_is_away(self, task: Task) -> None:
         """Tell whose photos lie with a proxy that does not answer what its task waits for."""

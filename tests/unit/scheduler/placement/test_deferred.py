@@ -1,4 +1,4 @@
-"""The whole scheduler, in memory, with a fast and a slow node: what a proxy is told whose task is held back."""
+"""The whole scheduler, in memory, with a fast and a slow node: what a proxy is told whose task is deferred."""
 
 from libs.common.messages import Waiting
 from tests.scheduling import FakeNode, Play, a_play, settings

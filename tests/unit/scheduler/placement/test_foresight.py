@@ -75,7 +75,7 @@ class Stage:
         return next(one for one in self.board.index.tasks.values() if one.id == task)
 
     def held(self) -> set[str]:
-        return {self.task(task).name for task in self.board.foresight.held}
+        return {self.task(task).name for task in self.board.foresight.deferred}
 
 
 @pytest.mark.parametrize(

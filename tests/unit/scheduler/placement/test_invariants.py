@@ -173,7 +173,7 @@ class Life(RuleBasedStateMachine):
             asks = self.board.proxies.room_count(task.holder) and self.board.quota.left_count(task.owner)
             if (
                 asks
-                and task.id not in self.board.foresight.held
+                and task.id not in self.board.foresight.deferred
                 and self.board.index.not_before.get(task.id, self.now.instant) <= self.now.instant
             ):
                 assert place(self.board.nodes.open(), need_of(task), self.board.nodes.listed()) is None
@@ -374,11 +374,11 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def who_is_held_back_waits_declines_a_free_slot_and_may_say_why(self) -> None:
-        for task, held in self.board.foresight.held.items():
+        for task, deferred in self.board.foresight.deferred.items():
             assert self.board.index.waiting.has(key_of(self.board.index.tasks[task]))
             assert task not in self.board.reservations.made
-            assert held.declined.pace > min(self.board.nodes.slots_by_pace)
-            assert held.declined.record.name in self.board.reasons.why_waiting(
+            assert deferred.declined.pace > min(self.board.nodes.slots_by_pace)
+            assert deferred.declined.record.name in self.board.reasons.why_waiting(
                 self.board.index.tasks[task], self.now.instant
             )
 

@@ -111,7 +111,7 @@ def test_a_task_whose_machine_is_coming_leaves_those_of_others_alone(
 ):
     known = Supply()
     known.take(SupplyChanged(at_ms=NOW_MS, meant={ONE: A, TWO: B}), NOW.instant)
-    assert known.holds(task, machine, NOW.instant + later_s) is held
+    assert known.is_for_another(task, machine, NOW.instant + later_s) is held
 
 
 async def comes(play: Play, name: str, machine: MachineId, limit: int) -> None:
