@@ -17,7 +17,7 @@ from libs.common.clocks import Instant
 from libs.common.model import InstanceId, Task
 from services.scheduler.placement.core.foresight import Foresight
 from services.scheduler.placement.core.queue import Lanes
-from services.scheduler.placement.core.reservations import Allowance, Reservations
+from services.scheduler.placement.core.reservations import Quota, Reservations
 from services.scheduler.placement.core.supply import Supply
 from services.scheduler.placement.core.waiting import Submodels, WaitReasons
 from services.scheduler.records.core import TaskIndex
@@ -40,7 +40,7 @@ class ClusterState:
         self.index = TaskIndex(longest_backoff_s, self._task_changed)
         self.nodes = Registry(send_ahead_count)
         self.proxies = Holders(holder_silence_s)
-        self.quota = Allowance(per_owner_count)
+        self.quota = Quota(per_owner_count)
         self.queue = Lanes(by_owner=per_owner_count > 0)
         self.foresight = Foresight(self.nodes, enabled=foresees)
         self.supply = Supply()

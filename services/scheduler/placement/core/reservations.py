@@ -4,7 +4,7 @@ One synchronous step, from the choice to the reservation. It looks at the oldest
 is served; where no open node takes it, none of its lane can be served, since open nodes only become fewer from here on. So it costs
 what is placed and how many lanes there are, and not how many tasks wait.
 
-An owner may have a limited number of tasks under way (`Allowance`); what goes beyond it waits, and the others behind it are not held up.
+An owner may have a limited number of tasks under way (`Quota`); what goes beyond it waits, and the others behind it are not held up.
 
 Nobody starves: a task is passed over only when no open node takes it, or its holder or its owner has enough under way, or it is
 better off elsewhere (placement/core/foresight.py, placement/core/supply.py). None behind it can get a node that it could have used.
@@ -36,7 +36,7 @@ class Reservation:
     reason: str
 
 
-class Allowance:
+class Quota:
     """How many tasks each owner may have under way, reserved slots included. 0: any number."""
 
     def __init__(self, limit_count: int = 0) -> None:
@@ -45,7 +45,7 @@ class Allowance:
 
     def __repr__(self) -> str:
         """Show the limit and how many owners have something under way."""
-        return f"Allowance(limit={self.limit_count} owners={len(self._under_way)})"
+        return f"Quota(limit={self.limit_count} owners={len(self._under_way)})"
 
     def used_count(self, owner: Owner) -> int:
         """Say how many of an owner's tasks are under way."""
@@ -82,14 +82,14 @@ class Walk:
         tasks: Mapping[TaskId, Task],
         registry: Registry,
         holders: Holders,
-        allowance: Allowance,
+        quota: Quota,
         may: Callable[[Task], bool],
         defers: Callable[[Task, NodeState], bool],
     ) -> None:
         self._tasks = tasks
         self._registry = registry
         self._holders = holders
-        self._allowance = allowance
+        self._quota = quota
         self._may = may
         """Whether a task may be placed now."""
         self._defers = defers
@@ -118,7 +118,7 @@ class Walk:
                 heappush(heads, (following, lane))
 
     def _may_send(self, task: Task) -> bool:
-        return self._holders.room_count(task.holder) > 0 and self._allowance.left_count(task.owner) > 0
+        return self._holders.room_count(task.holder) > 0 and self._quota.left_count(task.owner) > 0
 
     def _serve(self, task: Task, reserve: Callable[[Task, Placement], None]) -> bool:
         """Serve one task if it can be; whether there is a node at all that takes such a task."""
@@ -139,7 +139,7 @@ class Reservations:
         index: TaskIndex,
         nodes: Registry,
         proxies: Holders,
-        quota: Allowance,
+        quota: Quota,
         queue: Lanes,
         foresight: Foresight,
         supply: Supply,

@@ -20,7 +20,7 @@ import msgspec
 from libs.common.clocks import Instant
 from libs.common.model import Task, TaskId, TaskState
 from services.scheduler.placement.core.foresight import Foresight
-from services.scheduler.placement.core.reservations import Allowance
+from services.scheduler.placement.core.reservations import Quota
 from services.scheduler.placement.core.supply import Supply
 from services.scheduler.records.core import TaskIndex
 from services.scheduler.registry.node_state import NodeState
@@ -108,7 +108,7 @@ class WaitReasons:
         index: TaskIndex,
         nodes: Registry,
         proxies: Holders,
-        quota: Allowance,
+        quota: Quota,
         foresight: Foresight,
         supply: Supply,
     ) -> None:
