@@ -29,18 +29,18 @@ class Silence(Enum):
     SUSPECT = auto()
 
 
-def judge(held: ForwardingAttempt, now: Instant, longest_s: float) -> Silence:
+def judge(forwarding: ForwardingAttempt, now: Instant, longest_s: float) -> Silence:
     """Judge an attempt that is being forwarded. `longest_s`: how long a holder may be silent that has begun it."""
-    silent_s = now - held.heard_at
-    if held.unheard_since is not None and held.renews_first:
-        lost = silent_s > TAKE_UP_S or now - held.unheard_since > UNHEARD_S
+    silent_s = now - forwarding.heard_at
+    if forwarding.unheard_since is not None and forwarding.renews_first:
+        lost = silent_s > TAKE_UP_S or now - forwarding.unheard_since > UNHEARD_S
         return Silence.NOT_TAKEN_UP if lost else Silence.NOTHING
-    return Silence.SUSPECT if silent_s > longest_of(held, longest_s) else Silence.NOTHING
+    return Silence.SUSPECT if silent_s > longest_of(forwarding, longest_s) else Silence.NOTHING
 
 
-def longest_of(held: ForwardingAttempt, longest_s: float) -> float:
+def longest_of(forwarding: ForwardingAttempt, longest_s: float) -> float:
     """How long the holder of an attempt may be silent before its node is asked."""
-    return min(longest_s, UNHEARD_S) if held.unheard_since is not None else longest_s
+    return min(longest_s, UNHEARD_S) if forwarding.unheard_since is not None else longest_s
 
 
 def is_current(task: Task, number: int, *states: AttemptState) -> bool:

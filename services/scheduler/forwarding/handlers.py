@@ -116,9 +116,9 @@ class ForwardHandlers:
         """Note that forwarding is over without success. An attempt that does not count any more changes nothing."""
         self._proxies.heard(asked.holder)
         before = await self._reported(asked)
-        held = self._index.forwarding.get(asked.task)
-        if held is not None and is_current(before, asked.attempt, AttemptState.FORWARDING):
-            held.doubt(doubtful=asked.doubtful)
+        forwarding = self._index.forwarding.get(asked.task)
+        if forwarding is not None and is_current(before, asked.attempt, AttemptState.FORWARDING):
+            forwarding.doubt(doubtful=asked.doubtful)
 
         def decide(task: Task) -> Task:
             if not is_current(task, asked.attempt, AttemptState.FORWARDING):
@@ -170,8 +170,8 @@ class ForwardHandlers:
         absent_s = 0.0 if self._checked_at is None else now - self._checked_at
         self._checked_at = now
         if absent_s > ABSENT_S:
-            for held in self._index.forwarding.values():
-                held.excuse(now)
+            for forwarding in self._index.forwarding.values():
+                forwarding.excuse(now)
         await self.check(crew)
 
     async def check(self, crew: Crew) -> None:
@@ -180,23 +180,23 @@ class ForwardHandlers:
         for task_id in self._denied.keys() - self._index.forwarding.keys():
             del self._denied[task_id]
         longest_s = self._settings.forward_silence_s
-        for task_id, held in list(self._index.forwarding.items()):
-            if held.uncertain_since is not None:
+        for task_id, forwarding in list(self._index.forwarding.items()):
+            if forwarding.uncertain_since is not None:
                 await self._ask_once(crew, task_id)
                 continue
-            match judge(held, now, longest_s):
+            match judge(forwarding, now, longest_s):
                 case Silence.NOT_TAKEN_UP:
                     await self._free(task_id)
                 case Silence.SUSPECT:
-                    await self._suspect(task_id, longest_of(held, longest_s))
+                    await self._suspect(task_id, longest_of(forwarding, longest_s))
 
     async def _free(self, task_id: TaskId) -> None:
         """Give the slot of an attempt to others that its holder has not taken up; its node has heard nothing of it."""
         reason = f"its proxy has not taken it up within {TAKE_UP_S:g} s"
 
         def decide(task: Task) -> Task:
-            held = self._index.forwarding.get(task_id)
-            if held is None or held.unheard_since is None or held.uncertain_since is not None:
+            forwarding = self._index.forwarding.get(task_id)
+            if forwarding is None or forwarding.unheard_since is None or forwarding.uncertain_since is not None:
                 return task
             return self._tried(task, Ending(reason))
 
@@ -269,8 +269,8 @@ class ForwardHandlers:
 
     def _died_or_not(self, task: Task, reason: str, node: NodeState) -> Ending:
         """End an attempt whose commit the node may have seen: it is fatal when the node has been away since."""
-        held = self._index.forwarding.get(task.id)
-        fatal = held is not None and node.missed_at is not None and held.began <= node.missed_at
+        forwarding = self._index.forwarding.get(task.id)
+        fatal = forwarding is not None and node.missed_at is not None and forwarding.began <= node.missed_at
         return Ending(reason, counted=fatal, fatal=fatal, cleanup=Cleanup.REMOVE)
 
     async def _found(self, asked: Task) -> None:

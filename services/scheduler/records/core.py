@@ -269,9 +269,9 @@ class TaskIndex:
     def _file_under_way(self, task: Task, last: Attempt, now: Now) -> None:
         if task.state is TaskState.FORWARDING:
             began = now.since(last.started_at_ms, LONGEST_S)
-            held = self.forwarding.setdefault(task.id, ForwardingAttempt(began, heard_at=now.instant))
+            forwarding = self.forwarding.setdefault(task.id, ForwardingAttempt(began, heard_at=now.instant))
             if last.state is AttemptState.UNCERTAIN:
-                held.suspect(now.instant)
+                forwarding.suspect(now.instant)
         if task.state is TaskState.RUNNING:
             self.running[task.id] = last.node
             if task.id not in self.began:

@@ -57,9 +57,9 @@ class ClusterState:
     def hear(self, holder: InstanceId, now: Instant) -> bool:
         """Note that a holder is there, and may yet take up what was placed; whether it was away."""
         for task in self.proxies.sending(holder):
-            held = self.index.forwarding.get(task)
-            if held and held.renews_first and held.unheard_since is not None:
-                held.hear(now)
+            forwarding = self.index.forwarding.get(task)
+            if forwarding and forwarding.renews_first and forwarding.unheard_since is not None:
+                forwarding.hear(now)
         return self.proxies.heard(holder, now)
 
     def _task_changed(self, before: Task | None, after: Task | None) -> None:

@@ -217,7 +217,7 @@ class Reservations:
     def _busy(self, now: Instant) -> Iterator[Busy]:
         """Go through the slots that tasks of ours use, or that are reserved."""
         index = self._index
-        begun = [*index.began.items(), *((task, held.began) for task, held in index.forwarding.items())]
+        begun = [*index.began.items(), *((task, forwarding.began) for task, forwarding in index.forwarding.items())]
         for task_id, began in begun:
             task = index.tasks[task_id]
             if node := self._nodes.get(task.attempts[-1].node):

@@ -135,8 +135,8 @@ class Life(RuleBasedStateMachine):
 
     def slots_are_taken_back(self) -> None:
         """What the loop does that watches silences."""
-        for name, held in list(self.board.index.forwarding.items()):
-            if held.uncertain_since is None and judge(held, self.now.instant, 60.0) is Silence.NOT_TAKEN_UP:
+        for name, forwarding in list(self.board.index.forwarding.items()):
+            if forwarding.uncertain_since is None and judge(forwarding, self.now.instant, 60.0) is Silence.NOT_TAKEN_UP:
                 task = self.board.index.tasks[name]
                 self.freed.add((name, task.attempts[-1].number))
                 self.keep(tried(task, Ending("not taken up"), "n", PATIENCE, self.now_ms))
@@ -217,7 +217,7 @@ class Life(RuleBasedStateMachine):
 
     def begun(self) -> list[TaskId]:
         """Attempts that their holders have taken up."""
-        return [task for task, held in self.board.index.forwarding.items() if held.unheard_since is None]
+        return [task for task, forwarding in self.board.index.forwarding.items() if forwarding.unheard_since is None]
 
     @precondition(lambda self: self.board.index.running)
     @rule(number=pick, code=st.sampled_from(list(StatusCode)), error=st.sampled_from(["", "Not enough memory"]))
@@ -344,11 +344,11 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def no_slot_is_kept_for_long_for_a_holder_that_says_nothing(self) -> None:
-        for held in self.board.index.forwarding.values():
-            if held.unheard_since is not None:
-                silent_s = self.now.instant - held.heard_at
+        for forwarding in self.board.index.forwarding.values():
+            if forwarding.unheard_since is not None:
+                silent_s = self.now.instant - forwarding.heard_at
                 assert silent_s <= TAKE_UP_S
-                assert self.now.instant - held.unheard_since <= UNHEARD_S
+                assert self.now.instant - forwarding.unheard_since <= UNHEARD_S
 
     def attempt_of(self, task: str) -> AttemptState:
         return self.board.index.tasks[TaskId(task)].attempts[-1].state
@@ -390,7 +390,10 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def nothing_under_way_has_begun_in_the_future(self) -> None:
         assert self.board.index.began.keys() == self.board.index.running.keys()
-        for began in (*self.board.index.began.values(), *(held.began for held in self.board.index.forwarding.values())):
+        for began in (
+            *self.board.index.began.values(),
+            *(forwarding.began for forwarding in self.board.index.forwarding.values()),
+        ):
             assert began <= self.now.instant
 
     @invariant()
