@@ -289,7 +289,7 @@ class Play:
         """Start the scheduler, or start it again: only what is in the store survives."""
         self.term = MemoryTerm(self.term.epoch + 1)
         self.scheduler = await wired(self.bus, self.api, self.settings, self.term, self.clock, self.new_id)
-        await self.scheduler.tasks.archivist.read()
+        await self.scheduler.tasks.archiver.read()
 
     async def probes(self) -> None:
         """Ask all nodes."""
@@ -307,20 +307,20 @@ class Play:
             await self.scheduler.nodes.failures.check()
             await self.scheduler.forwarding.check(crew)
         async with Crew(10, grace_s=5) as crew:
-            await self.scheduler.tasks.cleaner.tell_nodes(crew)
+            await self.scheduler.tasks.collector.tell_nodes(crew)
             await self.scheduler.nodes.drainer.check(crew)
         await self.scheduler.records.sync.settle_doubts()
         await self.scheduler.placement.placer.look_again()
         await self.scheduler.placement.explainer.explain()
-        await self.scheduler.placement.hopeless.check()
-        await self.scheduler.tasks.cleaner.forget_retired()
-        await self.scheduler.tasks.cleaner.forget_old()
-        await self.scheduler.tasks.absences.check()
+        await self.scheduler.placement.unplaceable.check()
+        await self.scheduler.tasks.collector.forget_retired()
+        await self.scheduler.tasks.collector.forget_old()
+        await self.scheduler.tasks.absent_proxies.check()
 
     async def archives(self) -> None:
         """Let time pass until what has ended is in the archive, and put it there."""
         await self.passes(SETTLED_S + 1)
-        await self.scheduler.tasks.archivist.put_away_due()
+        await self.scheduler.tasks.archiver.put_away_due()
 
     async def looks(self) -> None:
         """Look at all running tasks."""

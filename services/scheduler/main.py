@@ -46,12 +46,12 @@ from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Handler, Term
 from libs.common.settings import parse
 from libs.common.watchdog import notify_ready, with_watchdog
-from services.scheduler.demand.handlers import Totals
+from services.scheduler.demand.handlers import ClusterTotals
 from services.scheduler.events import EventPublisher
 from services.scheduler.forwarding.api import forwarding_loops, forwarding_requests
-from services.scheduler.forwarding.handlers import ForwardHandlers
+from services.scheduler.forwarding.handlers import ForwardingReports
 from services.scheduler.leadership import Leadership
-from services.scheduler.node_client.adapters import LeaderOnlyNodes, NodeODMNodes
+from services.scheduler.node_client.adapters import LeaderOnlyNodes, NodeODMAdapter
 from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.nodes.api import NodesStory, open_nodes
 from services.scheduler.placement.api import PlacementStory, cluster_state, open_placement
@@ -111,7 +111,7 @@ async def serve(settings: SchedulerSettings) -> None:
                 await open_all(bus, settings)
                 holder, last_term = new_candidate(), LastTerm()
                 while True:
-                    await while_leading(bus, NodeODMNodes(client), settings, holder, health, last_term)
+                    await while_leading(bus, NodeODMAdapter(client), settings, holder, health, last_term)
 
 
 async def open_all(bus: Bus, settings: SchedulerSettings) -> None:
@@ -172,8 +172,8 @@ class Scheduler:
     placement: PlacementStory
     tasks: TasksStory
     nodes: NodesStory
-    forwarding: ForwardHandlers
-    totals: Totals
+    forwarding: ForwardingReports
+    totals: ClusterTotals
 
     def requests(self) -> dict[Request[Any, Any], Handler]:
         """Name the handler of each request."""
@@ -208,8 +208,8 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     placement = open_placement(state, records, bus, events, new_id, settings)
     tasks = await open_tasks(records, bus, api, events, placement.placer, patience, settings)
     node_story = open_nodes(records, api, events, state.reservations, tasks.tracker, patience, settings)
-    forwarding = ForwardHandlers(records, api, events, placement.placer, node_story.prober, patience, settings)
-    totals = await Totals.open(state, records, bus, api, settings)
+    forwarding = ForwardingReports(records, api, events, placement.placer, node_story.prober, patience, settings)
+    totals = await ClusterTotals.open(state, records, bus, api, settings)
     return Scheduler(state, records, placement, tasks, node_story, forwarding, totals)
 
 

@@ -66,7 +66,7 @@ async def test_a_store_of_the_version_before_is_read_and_written_anew(nats_bus: 
     for record in json.loads(OLD.read_text(encoding="utf-8")).values():
         await tasks.put(record["id"], msgspec.convert(record, Task))
     async with a_play(on(nats_bus), a=FakeNode(slots=3), b=FakeNode()) as play:
-        await play.scheduler.tasks.archivist.renew()
+        await play.scheduler.tasks.archiver.renew()
         await play.archives()
         ended = {task_id("completed"), task_id("failed")}
         assert await kept(nats_bus) == ({task_id("running"), task_id("waiting-1")}, ended)

@@ -12,7 +12,7 @@ from libs.common.messages import AddNode
 from libs.common.nodeodm import NodeClient
 from libs.common.testing import FakeClock, MemoryBus, MemoryTerm
 from services.scheduler.main import Scheduler, wired
-from services.scheduler.node_client.adapters import NodeODMNodes
+from services.scheduler.node_client.adapters import NodeODMAdapter
 from services.scheduler.registry.node_state import NodeState
 from tests.scheduling import NOW, settings
 from tests.waiting import until
@@ -59,7 +59,7 @@ async def at_work() -> AsyncIterator[tuple[Node, Scheduler]]:
     node.port = server.sockets[0].getsockname()[1]
     clock = FakeClock(NOW.wall_ms, instant_s=NOW.instant)
     async with NodeClient() as client:
-        api = NodeODMNodes(client)
+        api = NodeODMAdapter(client)
         scheduler = await wired(MemoryBus(), api, settings(), MemoryTerm(1), clock, lambda: str(uuid.uuid4()))
         await scheduler.nodes.commands.add(AddNode(hostname="127.0.0.1", port=node.port))
         yield node, scheduler

@@ -10,7 +10,7 @@ from libs.common.errors import NodeFailed, NodeUnreachable, Refused
 from libs.common.model import Node, NodeId, NodeTaskId, OptionValue, StatusCode
 from libs.common.nodeodm import NodeClient
 from libs.nodesim.testing import NodeSimProcess
-from services.scheduler.node_client.adapters import NodeODMNodes
+from services.scheduler.node_client.adapters import NodeODMAdapter
 from tests.ports import free_port
 from tests.waiting import until
 
@@ -18,9 +18,9 @@ UNKNOWN = NodeTaskId(str(uuid.uuid4()))
 
 
 @pytest.fixture
-async def nodes() -> AsyncIterator[NodeODMNodes]:
+async def nodes() -> AsyncIterator[NodeODMAdapter]:
     async with NodeClient() as client:
-        yield NodeODMNodes(client)
+        yield NodeODMAdapter(client)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ async def started(sim: NodeSimProcess) -> NodeTaskId:
     return NodeTaskId(answer.json()["uuid"])
 
 
-async def test_a_task_is_seen_with_its_console(nodes: NodeODMNodes, sim: NodeSimProcess):
+async def test_a_task_is_seen_with_its_console(nodes: NodeODMAdapter, sim: NodeSimProcess):
     task = await started(sim)
 
     async def completed() -> bool:
@@ -61,7 +61,7 @@ async def test_a_task_is_seen_with_its_console(nodes: NodeODMNodes, sim: NodeSim
     assert without.lines == ()
 
 
-async def test_a_task_that_the_node_does_not_know_is_none_or_false(nodes: NodeODMNodes, sim: NodeSimProcess):
+async def test_a_task_that_the_node_does_not_know_is_none_or_false(nodes: NodeODMAdapter, sim: NodeSimProcess):
     assert await nodes.look(record(sim), UNKNOWN, 0, 5) is None
     assert await nodes.output(record(sim), UNKNOWN, 0, 5) is None
     assert await nodes.cancel(record(sim), UNKNOWN, 5) is False
@@ -69,7 +69,7 @@ async def test_a_task_that_the_node_does_not_know_is_none_or_false(nodes: NodeOD
     assert await nodes.restart(record(sim), UNKNOWN, None, 5) is False
 
 
-async def test_canceling_twice_is_a_success(nodes: NodeODMNodes, sim: NodeSimProcess):
+async def test_canceling_twice_is_a_success(nodes: NodeODMAdapter, sim: NodeSimProcess):
     sim.set(task_time_s=30)
     task = await started(sim)
     assert await nodes.cancel(record(sim), task, 5) is True
@@ -77,7 +77,7 @@ async def test_canceling_twice_is_a_success(nodes: NodeODMNodes, sim: NodeSimPro
     assert await nodes.remove(record(sim), task, 5) is True
 
 
-async def test_the_words_of_a_refusal_are_kept(nodes: NodeODMNodes, sim: NodeSimProcess):
+async def test_the_words_of_a_refusal_are_kept(nodes: NodeODMAdapter, sim: NodeSimProcess):
     sim.set(task_time_s=30)
     task = await started(sim)
     with pytest.raises(Refused, match="Task cannot be restarted"):
@@ -88,17 +88,17 @@ async def test_the_words_of_a_refusal_are_kept(nodes: NodeODMNodes, sim: NodeSim
     assert await nodes.restart(record(sim), task, (OptionValue("dsm", True),), 5) is True
 
 
-async def test_a_wrong_token_is_trouble_and_not_a_missing_task(nodes: NodeODMNodes, sim: NodeSimProcess):
+async def test_a_wrong_token_is_trouble_and_not_a_missing_task(nodes: NodeODMAdapter, sim: NodeSimProcess):
     with pytest.raises(Refused, match="authentication token"):
         await nodes.look(record(sim, token="wrong"), UNKNOWN, 0, 5)
 
 
-async def test_info_and_options_are_read(nodes: NodeODMNodes, sim: NodeSimProcess):
+async def test_info_and_options_are_read(nodes: NodeODMAdapter, sim: NodeSimProcess):
     assert (await nodes.info(record(sim), 5)).engine == "odm"
     assert "dsm" in {option.name for option in await nodes.options(record(sim), 5)}
 
 
-async def test_trouble_is_one_of_two_classes_that_may_cross_the_bus(nodes: NodeODMNodes, sim: NodeSimProcess):
+async def test_trouble_is_one_of_two_classes_that_may_cross_the_bus(nodes: NodeODMAdapter, sim: NodeSimProcess):
     with pytest.raises(NodeUnreachable) as nobody:
         await nodes.info(record(sim, port=free_port()), 1)
     assert type(nobody.value) is NodeUnreachable

@@ -31,7 +31,7 @@ Reference = tuple[str, str, str]
 """Engine, its version, NodeODM's version: as long as these stay, so do the options."""
 
 
-class Totals:
+class ClusterTotals:
     """Writes totals when they have changed, and not more often than people can read."""
 
     def __init__(  # noqa: PLR0913, PLR0917 its collaborators
@@ -62,7 +62,7 @@ class Totals:
     @classmethod
     async def open(
         cls, state: ClusterState, records: Records, bus: Bus, api: NodeApi, settings: SchedulerSettings
-    ) -> "Totals":
+    ) -> "ClusterTotals":
         """Open the buckets."""
         return cls(state, records, bus, api, (await bus.bucket(SUMMARY), await bus.bucket(OPTIONS)), settings)
 

@@ -7,11 +7,11 @@ from libs.common.lifecycle import Crew
 from libs.common.loops import Start
 from libs.common.messages import Request
 from libs.common.ports import Handler
-from services.scheduler.forwarding.handlers import ForwardHandlers
+from services.scheduler.forwarding.handlers import ForwardingReports
 from services.scheduler.leadership import repeated
 
 
-def forwarding_requests(handlers: ForwardHandlers) -> dict[Request[Any, Any], Handler]:
+def forwarding_requests(handlers: ForwardingReports) -> dict[Request[Any, Any], Handler]:
     """Name the handler of each request."""
     return {
         messages.RENEW_ATTEMPT: handlers.renew,
@@ -21,6 +21,6 @@ def forwarding_requests(handlers: ForwardHandlers) -> dict[Request[Any, Any], Ha
     }
 
 
-def forwarding_loops(handlers: ForwardHandlers, crew: Crew) -> dict[str, Start]:
+def forwarding_loops(handlers: ForwardingReports, crew: Crew) -> dict[str, Start]:
     """Name everything that goes on by itself."""
     return {"check forwarding": repeated(lambda: handlers.watch(crew), "check forwarding")}

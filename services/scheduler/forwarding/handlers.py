@@ -53,7 +53,7 @@ ABSENT_S: Final = 2.0
 Report = RenewAttempt | ReportForwarded | ReportForwardFailed | ReportInputsGone
 
 
-class ForwardHandlers:
+class ForwardingReports:
     """Takes in what holders report, and what they don't."""
 
     def __init__(  # noqa: PLR0913, PLR0917 its collaborators

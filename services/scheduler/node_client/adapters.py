@@ -55,7 +55,7 @@ async def if_found(call: Awaitable[Answer]) -> Answer | None:
         raise
 
 
-class NodeODMNodes:
+class NodeODMAdapter:
     """Implements `ports.NodeApi`."""
 
     def __init__(self, client: NodeClient) -> None:

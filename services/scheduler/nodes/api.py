@@ -11,9 +11,9 @@ from libs.common.ports import Handler
 from services.scheduler.events import EventPublisher
 from services.scheduler.leadership import repeated
 from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.nodes.handlers.commands import NodeHandlers
-from services.scheduler.nodes.handlers.leaving import Drainer, Loser
-from services.scheduler.nodes.handlers.probing import Prober
+from services.scheduler.nodes.handlers.commands import NodeCommands
+from services.scheduler.nodes.handlers.leaving import Drainer, NodeFailureDetector
+from services.scheduler.nodes.handlers.probing import NodeProber
 from services.scheduler.nodes.ports import ReservedSlots, RunningAttempts
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.settings import SchedulerSettings
@@ -24,10 +24,10 @@ from services.scheduler.task_life.attempts import Patience
 class NodesStory:
     """Everything that has to do with nodes."""
 
-    commands: NodeHandlers
-    prober: Prober
+    commands: NodeCommands
+    prober: NodeProber
     drainer: Drainer
-    failures: Loser
+    failures: NodeFailureDetector
 
     def requests(self) -> dict[Request[Any, Any], Handler]:
         """Name the handler of each request."""
@@ -63,10 +63,10 @@ def open_nodes(  # noqa: PLR0913, PLR0917 what the story is made of
     settings: SchedulerSettings,
 ) -> NodesStory:
     """Put the story together."""
-    prober = Prober(records, api, events, reserved, settings)
+    prober = NodeProber(records, api, events, reserved, settings)
     return NodesStory(
-        commands=NodeHandlers(records, prober, events, reserved),
+        commands=NodeCommands(records, prober, events, reserved),
         prober=prober,
         drainer=Drainer(records, api, events, patience, settings),
-        failures=Loser(records, attempts, events, reserved, settings),
+        failures=NodeFailureDetector(records, attempts, events, reserved, settings),
     )

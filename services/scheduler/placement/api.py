@@ -10,9 +10,9 @@ from libs.common.ports import Bus, Handler
 from services.scheduler.events import EventPublisher
 from services.scheduler.leadership import repeated
 from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.placement.handlers.place import NewId, Placer
-from services.scheduler.placement.handlers.requests import Aimer
-from services.scheduler.placement.handlers.waits import Explainer, Hopeless
+from services.scheduler.placement.handlers.place import NewId, PlacementLoop
+from services.scheduler.placement.handlers.requests import StageInPlanner
+from services.scheduler.placement.handlers.waits import UnplaceableTasks, WaitExplainer
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.settings import SchedulerSettings
 
@@ -21,10 +21,10 @@ from services.scheduler.settings import SchedulerSettings
 class PlacementStory:
     """Everything that has to do with waiting tasks and their slots."""
 
-    placer: Placer
-    stage_in: Aimer
-    explainer: Explainer
-    hopeless: Hopeless
+    placer: PlacementLoop
+    stage_in: StageInPlanner
+    explainer: WaitExplainer
+    unplaceable: UnplaceableTasks
 
     def requests(self) -> dict[Request[Any, Any], Handler]:
         """Name the handler of each request."""
@@ -40,7 +40,7 @@ class PlacementStory:
             "place tasks": self.placer.run,
             "look at the queue": repeated(self.placer.look_again, "look at the queue"),
             "explain waits": repeated(self.explainer.explain, "explain waits"),
-            "end refused tasks": repeated(self.hopeless.check, "end refused tasks"),
+            "end refused tasks": repeated(self.unplaceable.check, "end refused tasks"),
             "expire aims": repeated(self.stage_in.expire, "expire aims"),
         }
 
@@ -61,8 +61,8 @@ def open_placement(  # noqa: PLR0913, PLR0917 what the story is made of
 ) -> PlacementStory:
     """Put the story together."""
     return PlacementStory(
-        placer=Placer(state, records, bus, events, new_id),
-        stage_in=Aimer(state, records, settings),
-        explainer=Explainer(state, records, bus),
-        hopeless=Hopeless(state, records, events),
+        placer=PlacementLoop(state, records, bus, events, new_id),
+        stage_in=StageInPlanner(state, records, settings),
+        explainer=WaitExplainer(state, records, bus),
+        unplaceable=UnplaceableTasks(state, records, events),
     )

@@ -15,13 +15,13 @@ from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.task_life.attempts import Patience
 from services.scheduler.tasks.core.observation import OBSERVE_S
-from services.scheduler.tasks.handlers.absence import Absences
-from services.scheduler.tasks.handlers.actions import ActionHandlers
-from services.scheduler.tasks.handlers.observing import Consoles, Observer
-from services.scheduler.tasks.handlers.reading import ReadHandlers
-from services.scheduler.tasks.handlers.retention import Archivist, Cleaner
-from services.scheduler.tasks.handlers.submit import CommitHandlers
-from services.scheduler.tasks.handlers.tracking import Tracker
+from services.scheduler.tasks.handlers.absence import AbsentProxies
+from services.scheduler.tasks.handlers.actions import TaskActions
+from services.scheduler.tasks.handlers.observing import ConsoleStore, ObservationStore
+from services.scheduler.tasks.handlers.reading import TaskReader
+from services.scheduler.tasks.handlers.retention import Archiver, GarbageCollector
+from services.scheduler.tasks.handlers.submit import TaskSubmission
+from services.scheduler.tasks.handlers.tracking import TaskTracker
 from services.scheduler.tasks.ports import TaskQueue
 
 FORGET_S: Final = 60.0
@@ -32,14 +32,14 @@ ABSENT_S: Final = 5.0
 class TasksStory:
     """Everything that has to do with tasks, from their commit to the end of their records."""
 
-    submit: CommitHandlers
-    actions: ActionHandlers
-    reader: ReadHandlers
-    tracker: Tracker
-    observer: Observer
-    absences: Absences
-    cleaner: Cleaner
-    archivist: Archivist
+    submit: TaskSubmission
+    actions: TaskActions
+    reader: TaskReader
+    tracker: TaskTracker
+    observer: ObservationStore
+    absent_proxies: AbsentProxies
+    collector: GarbageCollector
+    archiver: Archiver
 
     def requests(self) -> dict[Request[Any, Any], Handler]:
         """Name the handler of each request."""
@@ -47,7 +47,7 @@ class TasksStory:
             messages.SUBMIT_TASK: self.submit.submit,
             messages.ADOPT_TASK: self.submit.adopt,
             messages.IMPORT_ROUTE: self.submit.import_route,
-            messages.REPORT_INPUTS_LOST: self.absences.inputs_lost,
+            messages.REPORT_INPUTS_LOST: self.absent_proxies.inputs_lost,
             messages.GET_TASK: self.reader.get,
             messages.CONFIRM_TASKS: self.reader.confirm,
             messages.LIST_TASKS: self.reader.list_tasks,
@@ -62,12 +62,12 @@ class TasksStory:
         """Name everything that goes on by itself."""
         return {
             "track tasks": self.tracker.run,
-            "archive tasks": self.archivist.run,
+            "archive tasks": self.archiver.run,
             "forget observations": repeated(self.observer.forget_over, "forget observations", OBSERVE_S),
-            "clean nodes": repeated(lambda: self.cleaner.tell_nodes(crew), "clean nodes", clean_every_s),
-            "forget nodes": repeated(self.cleaner.forget_retired, "forget nodes", clean_every_s),
-            "forget tasks": repeated(self.cleaner.forget_old, "forget tasks", FORGET_S),
-            "end lost tasks": repeated(self.absences.check, "end lost tasks", ABSENT_S),
+            "clean nodes": repeated(lambda: self.collector.tell_nodes(crew), "clean nodes", clean_every_s),
+            "forget nodes": repeated(self.collector.forget_retired, "forget nodes", clean_every_s),
+            "forget tasks": repeated(self.collector.forget_old, "forget tasks", FORGET_S),
+            "end lost tasks": repeated(self.absent_proxies.check, "end lost tasks", ABSENT_S),
         }
 
 
@@ -81,16 +81,16 @@ async def open_tasks(  # noqa: PLR0913, PLR0917 what the story is made of
     settings: SchedulerSettings,
 ) -> TasksStory:
     """Put the story together. Raises BusFailed."""
-    observer = await Observer.open(bus, records)
-    consoles = await Consoles.open(bus, api, records.leadership, settings)
-    cleaner = Cleaner(records, api, consoles, settings)
+    observer = await ObservationStore.open(bus, records)
+    consoles = await ConsoleStore.open(bus, api, records.leadership, settings)
+    collector = GarbageCollector(records, api, consoles, settings)
     return TasksStory(
-        submit=CommitHandlers(records, queue, api, events),
-        actions=ActionHandlers(records, cleaner, consoles, api, events, settings),
-        reader=ReadHandlers(records, api, consoles, queue, settings),
-        tracker=Tracker(records, api, events, consoles, observer, patience, settings),
+        submit=TaskSubmission(records, queue, api, events),
+        actions=TaskActions(records, collector, consoles, api, events, settings),
+        reader=TaskReader(records, api, consoles, queue, settings),
+        tracker=TaskTracker(records, api, events, consoles, observer, patience, settings),
         observer=observer,
-        absences=Absences(records, bus, api, events, queue, settings),
-        cleaner=cleaner,
-        archivist=Archivist(records, consoles),
+        absent_proxies=AbsentProxies(records, bus, api, events, queue, settings),
+        collector=collector,
+        archiver=Archiver(records, consoles),
     )

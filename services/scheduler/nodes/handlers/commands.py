@@ -30,7 +30,7 @@ from libs.common.messages import (
 )
 from libs.common.model import Node, NodeId
 from services.scheduler.events import EventPublisher
-from services.scheduler.nodes.handlers.probing import Prober
+from services.scheduler.nodes.handlers.probing import NodeProber
 from services.scheduler.nodes.ports import ReservedSlots
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
@@ -42,10 +42,10 @@ log = structlog.get_logger()
 LARGEST_PORT: Final = 65535
 
 
-class NodeHandlers:
+class NodeCommands:
     """Adds, removes, locks, lists."""
 
-    def __init__(self, records: Records, prober: Prober, events: EventPublisher, reserved: ReservedSlots) -> None:
+    def __init__(self, records: Records, prober: NodeProber, events: EventPublisher, reserved: ReservedSlots) -> None:
         self._node_store = records.nodes
         self._nodes = records.registry
         self._clock = records.clock

@@ -124,7 +124,7 @@ ABSENT_S: Final = 1.0
 """Twice as long as `watch` pauses."""
 
 
-class Loser:
+class NodeFailureDetector:
     """Watches the silence of nodes."""
 
     def __init__(

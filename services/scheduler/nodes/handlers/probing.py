@@ -41,7 +41,7 @@ TOGETHER_S: Final = 0.1
 IDLE_S: Final = 1.0
 
 
-class Prober:
+class NodeProber:
     """Keeps the registry's liveness up to date."""
 
     def __init__(

@@ -93,7 +93,7 @@ class Walk:
         self._may = may
         """Whether a task may be placed now."""
         self._defers = defers
-        """Whether a task is deferred from a slot that is free."""
+        """Whether a task should wait although a slot is free for it."""
 
     def reserve_all(self, lanes: Lanes, reserve: Callable[[Task, Placement], None]) -> None:
         """Give out what is free. `reserve` must take the slot, and the task out of its lane, before it returns."""

@@ -45,7 +45,7 @@ from libs.common.ports import Bus
 from services.scheduler.events import EventPublisher
 from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.placement.core.reservations import Reservation
-from services.scheduler.placement.handlers.requests import Hints, Poll, Polls
+from services.scheduler.placement.handlers.requests import LongPoll, LongPolls, PlacementHints
 from services.scheduler.records.core import key_of
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.ranking import Need
@@ -60,7 +60,7 @@ LISTED_COUNT: Final = 100
 """Of so many waiting tasks the position and the reason are told when there is nothing else to say."""
 
 
-class Placer:
+class PlacementLoop:
     """Answers PLACE_TASKS and PLACE_TASK."""
 
     def __init__(self, state: ClusterState, records: Records, bus: Bus, events: EventPublisher, new_id: NewId) -> None:
@@ -74,11 +74,11 @@ class Placer:
         self._bus = bus
         self._events = events
         self._new_id = new_id
-        self._polls = Polls(state.proxies, records.clock)
+        self._polls = LongPolls(state.proxies, records.clock)
         self._beginning: set[TaskId] = set()
         """Tasks whose attempt is being written down."""
-        self._hints = Hints(state, records, bus, self._polls)
-        self._signals.task_listeners.append(self._notice)
+        self._hints = PlacementHints(state, records, bus, self._polls)
+        self._signals.task_listeners.append(self._task_changed)
 
     # --- the queue -------------------------------------------------------------------------------------------------
 
@@ -134,7 +134,7 @@ class Placer:
         """Answer all questions, and hold none open any more: whoever asked is to ask our successor."""
         self._polls.close()
 
-    def _walk(self, asker: Poll | None = None, ahead: dict[TaskId, SentAhead] | None = None) -> None:
+    def _walk(self, asker: LongPoll | None = None, ahead: dict[TaskId, SentAhead] | None = None) -> None:
         """Put what is free to the open questions; `asker` is one of them."""
         self._signals.capacity_freed.clear()
         made = self._state.reservations.reserve_all(self._clock.instant())
@@ -149,7 +149,7 @@ class Placer:
         if made:
             self._signals.changed.set()
 
-    def _notice(self, before: Task | None, after: Task | None) -> None:
+    def _task_changed(self, before: Task | None, after: Task | None) -> None:
         """Tell a holder what has become of its task; give up a reservation that a write without an answer had left."""
         if after and after.state is TaskState.WAITING and self._is_left_over(after.id):
             self._state.reservations.release(after.id)
@@ -166,7 +166,7 @@ class Placer:
         """Answer a holder as soon as there is something to say. Raises BusFailed when another is to be asked."""
         if self._polls.closed:
             raise BusFailed("this scheduler is about to stop")
-        poll = Poll(asked)
+        poll = LongPoll(asked)
         self.heard(asked.holder)
         try:
             with self._polls.opened(poll):
@@ -184,7 +184,7 @@ class Placer:
             epoch=self._leadership.epoch,
         )
 
-    def _give_up(self, poll: Poll) -> None:
+    def _give_up(self, poll: LongPoll) -> None:
         """Free what is reserved for a question that will not be answered."""
         for made in poll.reserved:
             self._state.reservations.release(made.task)
@@ -204,12 +204,12 @@ class Placer:
     def _first_waiting(self, holder: InstanceId) -> list[TaskId]:
         return [task for _, task in islice(merge(*self._state.queue.of_holder(holder)), LISTED_COUNT)]
 
-    async def _begin_all(self, poll: Poll) -> dict[TaskId, PlaceReply]:
+    async def _begin_all(self, poll: LongPoll) -> dict[TaskId, PlaceReply]:
         """Begin the attempts for which slots are reserved, side by side; those that fail are not spoken of."""
         begun = await asyncio.gather(*(self._try_to_begin(each, poll) for each in poll.reserved))
         return {each.task: answer for each, answer in zip(poll.reserved, begun, strict=True) if answer}
 
-    async def _try_to_begin(self, made: Reservation, poll: Poll) -> PlaceReply | None:
+    async def _try_to_begin(self, made: Reservation, poll: LongPoll) -> PlaceReply | None:
         try:
             return await self._begin(made, poll.ahead.get(made.task), renews_first=poll.renews_first)
         except ClusterError as error:

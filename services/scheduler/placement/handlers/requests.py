@@ -46,7 +46,7 @@ from services.scheduler.registry.ranking import Need
 from services.scheduler.settings import SchedulerSettings
 
 
-class Poll:
+class LongPoll:
     """A question and what it will be answered with."""
 
     def __init__(self, asked: PlaceTasks) -> None:
@@ -64,7 +64,7 @@ class Poll:
 
     def __repr__(self) -> str:
         """Show whose it is and how much there is to say."""
-        return f"Poll({self.holder} reserved={len(self.reserved)} news={len(self.news)})"
+        return f"LongPoll({self.holder} reserved={len(self.reserved)} news={len(self.news)})"
 
     def take(self, made: Reservation, ahead: SentAhead | None = None) -> None:
         """Answer with a placement."""
@@ -94,30 +94,30 @@ class Poll:
         return True
 
 
-class Polls:
+class LongPolls:
     """The questions that are held open, one for each holder."""
 
     def __init__(self, holders: Holders, clock: Clock) -> None:
         self._holders = holders
         self._clock = clock
-        self._open: dict[InstanceId, Poll] = {}
+        self._open: dict[InstanceId, LongPoll] = {}
         self._closed = False
 
     def __repr__(self) -> str:
         """Show how many are open."""
-        return f"Polls(open={len(self._open)}{' closed' if self._closed else ''})"
+        return f"LongPolls(open={len(self._open)}{' closed' if self._closed else ''})"
 
     @property
     def closed(self) -> bool:
         """Whether nothing is held open any more."""
         return self._closed
 
-    def of(self, holder: InstanceId) -> Poll | None:
+    def of(self, holder: InstanceId) -> LongPoll | None:
         """Find the open question of a holder."""
         return self._open.get(holder)
 
     @contextmanager
-    def opened(self, poll: Poll) -> Iterator[None]:
+    def opened(self, poll: LongPoll) -> Iterator[None]:
         """Let slots be reserved for a question while the context is open. It ends the one before, where that counts no more."""
         before = self._open.get(poll.holder)
         if before and (poll.held or poll.run != before.run or not poll.places_count):
@@ -153,10 +153,10 @@ REMEMBERED_S: Final = 60.0
 """Who asked for a single task gets hints for so long."""
 
 
-class Hints:
+class PlacementHints:
     """What is told without having been asked."""
 
-    def __init__(self, state: ClusterState, records: Records, bus: Bus, polls: Polls) -> None:
+    def __init__(self, state: ClusterState, records: Records, bus: Bus, polls: LongPolls) -> None:
         self._nodes = records.registry
         self._clock = records.clock
         self._leadership = records.leadership
@@ -168,7 +168,7 @@ class Hints:
 
     def __repr__(self) -> str:
         """Show how many would hear."""
-        return f"Hints(to={len(self._asked)})"
+        return f"PlacementHints(to={len(self._asked)})"
 
     def asked(self, holder: InstanceId) -> None:
         """Note that a holder asks for single tasks."""
@@ -206,7 +206,7 @@ class Hints:
 log = structlog.get_logger()
 
 
-class Aimer:
+class StageInPlanner:
     """Keeps the aims."""
 
     def __init__(self, state: ClusterState, records: Records, settings: SchedulerSettings) -> None:
@@ -216,7 +216,7 @@ class Aimer:
         self._signals = records.signals
         self._state = state
         self.aims = Aims(self._nodes, settings.aim_s, settings.aims_per_node_count)
-        self._signals.task_listeners.append(self._notice)
+        self._signals.task_listeners.append(self._task_changed)
 
     async def aim(self, asked: AimUpload) -> AimReply:
         """Say where files of an upload may go now."""
@@ -238,7 +238,7 @@ class Aimer:
         for aim in self.aims.expire(self._clock.instant()):
             log.info("aim expired", task=aim.task, node=aim.node)
 
-    def _notice(self, _before: Task | None, after: Task | None) -> None:
+    def _task_changed(self, _before: Task | None, after: Task | None) -> None:
         """End the aim of a task that has its place."""
         if after is not None and after.state is not TaskState.WAITING:
             self.aims.drop(after.id)

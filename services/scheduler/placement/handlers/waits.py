@@ -34,7 +34,7 @@ WRITTEN_COUNT: Final = 25
 """So many in a round at most: looking is cheap, a record is a durable write."""
 
 
-class Explainer:
+class WaitExplainer:
     """Keeps the reasons in the records of waiting tasks."""
 
     def __init__(self, state: ClusterState, records: Records, bus: Bus) -> None:
@@ -114,7 +114,7 @@ SILENCE_S: Final = 15.0
 """An autoscaler that starts again has spoken by then."""
 
 
-class Hopeless:
+class UnplaceableTasks:
     """Looks after tasks that were refused."""
 
     def __init__(
@@ -131,12 +131,12 @@ class Hopeless:
         self._refused: dict[TaskId, Instant | None] = {}
         """Since when each has had no prospect but an autoscaler that is silent; None: it has one."""
         for task in self._index.tasks.values():
-            self._noticed(None, task)
-        self._signals.task_listeners.append(self._noticed)
+            self._task_changed(None, task)
+        self._signals.task_listeners.append(self._task_changed)
 
     def __repr__(self) -> str:
         """Show how many."""
-        return f"Hopeless({len(self._refused)} refused)"
+        return f"UnplaceableTasks({len(self._refused)} refused)"
 
     async def check(self) -> None:
         """End those that have no prospect any more."""
@@ -166,7 +166,7 @@ class Hopeless:
             log.warning("no node takes a task", task=task.id, reason=reason)
             await self._events.publish_end(record.task, reason)
 
-    def _noticed(self, before: Task | None, after: Task | None) -> None:
+    def _task_changed(self, before: Task | None, after: Task | None) -> None:
         if after is not None and was_refused(after):
             self._refused.setdefault(after.id, None)
         elif before is not None:

@@ -36,7 +36,7 @@ HOUR_S: Final = 3600.0
 NOT_THERE: Final = "its photos are not there any more: it was removed or completed after the backup that the cluster's records come from"
 
 
-class Absences:
+class AbsentProxies:
     """Ends tasks whose holder is gone for good."""
 
     def __init__(  # noqa: PLR0913, PLR0917 its collaborators

@@ -20,8 +20,8 @@ from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.task_life.life import canceled, removed, restarted, started_over
 from services.scheduler.task_life.transitions import with_console
-from services.scheduler.tasks.handlers.observing import Consoles
-from services.scheduler.tasks.handlers.retention import Cleaner
+from services.scheduler.tasks.handlers.observing import ConsoleStore
+from services.scheduler.tasks.handlers.retention import GarbageCollector
 
 log = structlog.get_logger()
 
@@ -31,14 +31,14 @@ CANNOT_RESTART: Final = "Task cannot be restarted"
 """NodeODM's words for a restart of a task that has not ended."""
 
 
-class ActionHandlers:
+class TaskActions:
     """Cancels, removes, restarts."""
 
     def __init__(  # noqa: PLR0913, PLR0917 its collaborators
         self,
         records: Records,
-        cleaner: Cleaner,
-        consoles: Consoles,
+        collector: GarbageCollector,
+        consoles: ConsoleStore,
         api: NodeApi,
         events: EventPublisher,
         settings: SchedulerSettings,
@@ -47,7 +47,7 @@ class ActionHandlers:
         self._index = records.index
         self._nodes = records.registry
         self._clock = records.clock
-        self._cleaner = cleaner
+        self._collector = collector
         self._consoles = consoles
         self._api = api
         self._events = events
@@ -131,8 +131,8 @@ class ActionHandlers:
         for node_id in {attempt.node for attempt in task.attempts if attempt.cleanup is not Cleanup.NONE}:
             node = self._nodes.get(node_id)
             if node is None or node.online:
-                await self._cleaner.clean(task.id, node_id)
-        await self._cleaner.forget_if_done(task.id)
+                await self._collector.clean(task.id, node_id)
+        await self._collector.forget_if_done(task.id)
 
     # --- restart ---------------------------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ LINGER_S: Final = 60.0
 """So long after a run what was seen of it stays: whoever reads it must have heard first that the run is over."""
 
 
-class Observer:
+class ObservationStore:
     """Keeps what was seen."""
 
     def __init__(self, records: Records, bucket: Bucket[Observation]) -> None:
@@ -51,14 +51,14 @@ class Observer:
         self._bucket = bucket
         self._written: dict[TaskId, tuple[LastKnown, Instant]] = {}
         self._over: DelayQueue[TaskId] = DelayQueue()
-        self._signals.task_listeners.append(self._noticed)
+        self._signals.task_listeners.append(self._task_changed)
 
     def __repr__(self) -> str:
         """Show how many tasks are observed."""
-        return f"Observer({len(self._index.observed)})"
+        return f"ObservationStore({len(self._index.observed)})"
 
     @classmethod
-    async def open(cls, bus: Bus, records: Records) -> "Observer":
+    async def open(cls, bus: Bus, records: Records) -> "ObservationStore":
         """Read what was seen last of the tasks that run, if it is there. What is of an earlier run goes. Raises BusFailed."""
         observer = cls(records, await bus.bucket(OBSERVATIONS))
         try:
@@ -100,7 +100,7 @@ class Observer:
         except BusFailed as error:
             log.debug("observations not deleted", error=error.message)
 
-    def _noticed(self, before: Task | None, after: Task | None) -> None:
+    def _task_changed(self, before: Task | None, after: Task | None) -> None:
         if after is not None and after.state is TaskState.RUNNING:
             self._over.discard(after.id)
         elif before is not None and before.state is TaskState.RUNNING:
@@ -119,7 +119,7 @@ REMEMBERED_COUNT: Final = 16
 """Consoles that are kept in memory, unpacked: who reads one reads it again from the next line on."""
 
 
-class Consoles:
+class ConsoleStore:
     """Keeps and reads consoles."""
 
     def __init__(self, objects: Objects, api: NodeApi, leadership: Leadership, settings: SchedulerSettings) -> None:
@@ -130,7 +130,7 @@ class Consoles:
         self._read: OrderedDict[tuple[TaskId, int | None], KeptConsole] = OrderedDict()
 
     @classmethod
-    async def open(cls, bus: Bus, api: NodeApi, leadership: Leadership, settings: SchedulerSettings) -> "Consoles":
+    async def open(cls, bus: Bus, api: NodeApi, leadership: Leadership, settings: SchedulerSettings) -> "ConsoleStore":
         """Open the store."""
         objects = await bus.objects(CONSOLES, settings.task_retention_h * 3600)
         return cls(objects, api, leadership, settings)

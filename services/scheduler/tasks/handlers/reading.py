@@ -29,7 +29,7 @@ from services.scheduler.records.handlers.archive import task_summary
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.tasks.core.observation import assembled, is_on_node, kept_lines, node_line
-from services.scheduler.tasks.handlers.observing import Consoles
+from services.scheduler.tasks.handlers.observing import ConsoleStore
 from services.scheduler.tasks.ports import TaskQueue
 
 log = structlog.get_logger()
@@ -42,11 +42,11 @@ CONSOLE_BYTES: Final = 700_000
 """Console in one answer, for the same reason; who wants the rest asks from there on."""
 
 
-class ReadHandlers:
+class TaskReader:
     """Reads from memory; an ended task from the archive; only a console may need the node."""
 
     def __init__(
-        self, records: Records, api: NodeApi, consoles: Consoles, queue: TaskQueue, settings: SchedulerSettings
+        self, records: Records, api: NodeApi, consoles: ConsoleStore, queue: TaskQueue, settings: SchedulerSettings
     ) -> None:
         self._consoles = consoles
         self._queue = queue

@@ -31,7 +31,7 @@ from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.task_life.attempts import SETTLED_S, is_settled, to_clean
 from services.scheduler.task_life.transitions import with_console
-from services.scheduler.tasks.handlers.observing import Consoles
+from services.scheduler.tasks.handlers.observing import ConsoleStore
 
 log = structlog.get_logger()
 
@@ -40,10 +40,10 @@ SLICE_COUNT: Final = 200
 """Archived tasks that are looked up at once to be forgotten."""
 
 
-class Cleaner:
+class GarbageCollector:
     """Brings nodes and records to the state that was decided."""
 
-    def __init__(self, records: Records, api: NodeApi, consoles: Consoles, settings: SchedulerSettings) -> None:
+    def __init__(self, records: Records, api: NodeApi, consoles: ConsoleStore, settings: SchedulerSettings) -> None:
         self._consoles = consoles
         self._tasks = records.tasks
         self._node_store = records.nodes
@@ -197,10 +197,10 @@ AGAIN_S: Final = 10.0
 """After NATS did not answer."""
 
 
-class Archivist:
+class Archiver:
     """Puts ended tasks away."""
 
-    def __init__(self, records: Records, consoles: Consoles) -> None:
+    def __init__(self, records: Records, consoles: ConsoleStore) -> None:
         self._tasks = records.tasks
         self._sync = records.sync
         self._archive = records.archive
@@ -210,12 +210,12 @@ class Archivist:
         self._consoles = consoles
         self._delay_queue: DelayQueue[TaskId] = DelayQueue()
         for task in self._index.tasks.values():
-            self._noticed(None, task)
-        self._signals.task_listeners.append(self._noticed)
+            self._task_changed(None, task)
+        self._signals.task_listeners.append(self._task_changed)
 
     def __repr__(self) -> str:
         """Show what it works on."""
-        return f"Archivist({self._archive!r})"
+        return f"Archiver({self._archive!r})"
 
     async def run(self) -> None:
         """Read what is there and renew what is old, once; then put away for ever what has ended. Raises BusFailed."""
@@ -266,7 +266,7 @@ class Archivist:
         await self._consoles.keep_tail(task.id, task.known)
         await self._tasks.write(task.id, lambda now: with_console(now, kept=True) if is_settled(now) else now)
 
-    def _noticed(self, _before: Task | None, after: Task | None) -> None:
+    def _task_changed(self, _before: Task | None, after: Task | None) -> None:
         if after is not None and is_settled(after):
             self._delay_queue.set(after.id, self._settled_at(after))
         elif after is not None:

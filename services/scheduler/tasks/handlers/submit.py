@@ -26,7 +26,7 @@ IMPORT_LOOK_S: Final = 3.0
 """Shorter than whoever imports waits for an answer."""
 
 
-class CommitHandlers:
+class TaskSubmission:
     """Takes tasks in: one durable write, then the answer."""
 
     def __init__(self, records: Records, queue: TaskQueue, api: NodeApi, events: EventPublisher) -> None:

@@ -30,7 +30,7 @@ from services.scheduler.settings import SchedulerSettings
 from services.scheduler.task_life.attempts import LOST, Ending, Patience
 from services.scheduler.task_life.transitions import observed, tried, with_console
 from services.scheduler.tasks.core.observation import PollInterval, known_of
-from services.scheduler.tasks.handlers.observing import Consoles, Observer
+from services.scheduler.tasks.handlers.observing import ConsoleStore, ObservationStore
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ OFFLINE_S: Final = 0.5
 """How soon to look whether an offline node is back; that costs no call."""
 
 
-class Tracker:
+class TaskTracker:
     """Follows running tasks."""
 
     def __init__(  # noqa: PLR0913, PLR0917 its collaborators
@@ -47,8 +47,8 @@ class Tracker:
         records: Records,
         api: NodeApi,
         events: EventPublisher,
-        consoles: Consoles,
-        observer: Observer,
+        consoles: ConsoleStore,
+        observer: ObservationStore,
         patience: Patience,
         settings: SchedulerSettings,
     ) -> None:
@@ -75,7 +75,7 @@ class Tracker:
             lambda: asyncio.Semaphore(settings.polls_per_node_count)
         )
         self._woken = asyncio.Event()
-        self._signals.task_listeners.append(self._noticed)
+        self._signals.task_listeners.append(self._task_changed)
 
     async def run(self) -> None:
         """Look for ever, beginning with everything that runs."""
@@ -215,7 +215,7 @@ class Tracker:
     def _began(self, task: TaskId) -> Instant:
         return self._index.began.get(task, self._clock.instant())
 
-    def _noticed(self, before: Task | None, after: Task | None) -> None:
+    def _task_changed(self, before: Task | None, after: Task | None) -> None:
         if after is not None and after.state is TaskState.RUNNING:
             if before is None or before.state is not TaskState.RUNNING:
                 self._delay_queue.set(after.id, self._clock.instant())

@@ -44,7 +44,7 @@ async def lists(play: Play, **asked: object) -> list[str]:
 async def test_an_ended_task_leaves_the_active_ones_after_a_while():
     async with a_play(a=FakeNode()) as play:
         await completes(play, "one")
-        await play.scheduler.tasks.archivist.put_away_due()
+        await play.scheduler.tasks.archiver.put_away_due()
         assert await kept(play) == ({task_id("one")}, set())
         await play.archives()
         assert await kept(play) == (set(), {task_id("one")})
@@ -268,7 +268,7 @@ async def test_records_of_the_version_before_are_read_and_written_anew():
     async with a_play(bus, a=FakeNode(slots=3), b=FakeNode()) as play:
         assert sorted(await lists(play)) == ["completed", "failed", "running", "waiting-1"]
         assert (await shows(play, "running")).known is not None
-        await play.scheduler.tasks.archivist.renew()
+        await play.scheduler.tasks.archiver.renew()
         await play.archives()
         running = await tasks.get(task_id("running"))
         assert running is not None

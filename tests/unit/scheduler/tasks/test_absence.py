@@ -126,7 +126,7 @@ async def test_the_console_names_the_directory():
 
 
 async def says_that_they_are_not_there(play: Play, holder: InstanceId = HOLDER) -> None:
-    await play.scheduler.tasks.absences.inputs_lost(ReportInputsLost(task=task_id("one"), holder=holder))
+    await play.scheduler.tasks.absent_proxies.inputs_lost(ReportInputsLost(task=task_id("one"), holder=holder))
 
 
 async def test_a_task_that_was_removed_after_the_backup_fails_with_a_sentence():

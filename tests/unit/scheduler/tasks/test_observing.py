@@ -7,7 +7,7 @@ from libs.common.messages import OBSERVATIONS, TASKS, ListTasks, ReadConsole, Ta
 from libs.common.model import LastKnown, Observation, OptionValue, StatusCode, Task, TaskState
 from libs.common.testing import MemoryBus
 from services.scheduler.tasks.core.observation import is_due, shortened
-from services.scheduler.tasks.handlers.observing import Observer
+from services.scheduler.tasks.handlers.observing import ObservationStore
 from tests.scheduling import FakeNode, Play, a_play, task_id
 
 LINES = [f"line {number}" for number in range(300)]
@@ -146,6 +146,6 @@ async def test_a_scheduler_begins_without_what_was_seen_when_that_cannot_be_read
     async with a_play(a=FakeNode()) as play:
         await runs(play)
         play.bus.connected = False
-        observer = await Observer.open(play.bus, play.scheduler.records)
+        observer = await ObservationStore.open(play.bus, play.scheduler.records)
         play.clock.pass_s(3600)
         await observer.forget_over()
