@@ -42,7 +42,7 @@ class NodeState:
     """Ours that are under way there."""
     reserved: set[TaskId] = field(default_factory=set)
     """Ours for which a slot is kept while their attempt is written down."""
-    aims: list[TaskId] = field(default_factory=list)
+    staged: list[TaskId] = field(default_factory=list)
     """Uploads whose files come here before their commit, in the order of their beginning; they use no slot."""
     foreign_count: int = 0
     turn: int = 0

@@ -236,15 +236,15 @@ class Registry:
     def aim(self, node: NodeState, task: TaskId) -> None:
         """Note that files of an upload go ahead to a node."""
         self._homes[task] = node.id
-        if task not in node.aims:
-            node.aims.append(task)
+        if task not in node.staged:
+            node.staged.append(task)
             self._rank(node)
 
-    def unaim(self, task: TaskId) -> None:
+    def unstage(self, task: TaskId) -> None:
         """Note that they do not any more; nothing happens when they did not."""
         node = self._nodes.get(self._homes.pop(task, NodeId("")))
-        if node and task in node.aims:
-            node.aims.remove(task)
+        if node and task in node.staged:
+            node.staged.remove(task)
             self._rank(node)
 
     def set_pace(self, node: NodeState, pace: int) -> None:

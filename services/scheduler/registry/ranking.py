@@ -110,8 +110,8 @@ def limit_of(node: NodeState) -> float:
 def preference(node: NodeState, need: Need) -> Preference:
     """Sort key: the smaller, the better."""
     size = limit_of(node) if need.images_known else -limit_of(node)
-    elsewhere = need.task not in node.aims
-    freest = (-node.free_count, node.used_count, len(node.aims), node.turn)
+    elsewhere = need.task not in node.staged
+    freest = (-node.free_count, node.used_count, len(node.staged), node.turn)
     return (node.free_count == 0, node.id in need.avoided, node.pace, size, elsewhere, *freest)
 
 
@@ -185,7 +185,7 @@ Listed = list[tuple[Rank, NodeState]]
 
 def rank_of(node: NodeState) -> Rank:
     """Sort key among nodes of one pace; unique, by its id in the end."""
-    freest = (-node.free_count, node.used_count, len(node.aims), node.turn)
+    freest = (-node.free_count, node.used_count, len(node.staged), node.turn)
     return (node.free_count == 0, limit_of(node), *freest, node.number, node.id)
 
 
@@ -258,7 +258,7 @@ def large_enough(listed: Listed, images_count: int | None, *, full: bool) -> Ite
 
 def at_home(node: NodeState, home: NodeState | None, need: Need) -> NodeState:
     """Prefer the node that has the task's files already, where it is otherwise as good."""
-    if home is None or need.task is None or need.task not in home.aims:
+    if home is None or need.task is None or need.task not in home.staged:
         return node
     alike = (home.pace, limit_of(home), home.free_count == 0, home.id in need.avoided)
     return home if alike == (node.pace, limit_of(node), node.free_count == 0, node.id in need.avoided) else node

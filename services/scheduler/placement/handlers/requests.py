@@ -38,7 +38,7 @@ from libs.common.model import InstanceId, Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.placement.core.reservations import Reservation
-from services.scheduler.placement.core.stage_in import Aims, Nowhere
+from services.scheduler.placement.core.stage_in import NoStageIn, StageIns
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.registry.proxies import Holders
@@ -215,30 +215,30 @@ class StageInPlanner:
         self._clock = records.clock
         self._signals = records.signals
         self._state = state
-        self.aims = Aims(self._nodes, settings.aim_s, settings.aims_per_node_count)
+        self.stage_ins = StageIns(self._nodes, settings.aim_s, settings.aims_per_node_count)
         self._signals.task_listeners.append(self._task_changed)
 
     async def aim(self, asked: AimUpload) -> AimReply:
         """Say where files of an upload may go now."""
         found = self._found(asked)
         log.debug("upload aimed", task=asked.task, holder=asked.holder, at=repr(found))
-        return NoAim(reason=found.reason) if isinstance(found, Nowhere) else Aimed(node=found.record)
+        return NoAim(reason=found.reason) if isinstance(found, NoStageIn) else Aimed(node=found.record)
 
-    def _found(self, asked: AimUpload) -> NodeState | Nowhere:
+    def _found(self, asked: AimUpload) -> NodeState | NoStageIn:
         if asked.task in self._index.tasks:
-            return Nowhere("it is committed")
+            return NoStageIn("it is committed")
         if not self._state.quota.left_count(asked.owner):
-            self.aims.drop(asked.task)
-            return Nowhere("as many tasks of this user are under way as may be")
+            self.stage_ins.drop(asked.task)
+            return NoStageIn("as many tasks of this user are under way as may be")
         need = Need(images_count=asked.images_count, task=asked.task)
-        return self.aims.aim(need, asked.node, self._clock.instant())
+        return self.stage_ins.aim(need, asked.node, self._clock.instant())
 
     async def expire(self) -> None:
         """Forget uploads that nobody asks about any more."""
-        for aim in self.aims.expire(self._clock.instant()):
+        for aim in self.stage_ins.expire(self._clock.instant()):
             log.info("aim expired", task=aim.task, node=aim.node)
 
     def _task_changed(self, _before: Task | None, after: Task | None) -> None:
-        """End the aim of a task that has its place."""
+        """End the stage-in of a task that has its place."""
         if after is not None and after.state is not TaskState.WAITING:
-            self.aims.drop(after.id)
+            self.stage_ins.drop(after.id)

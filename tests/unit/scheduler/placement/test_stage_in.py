@@ -6,7 +6,7 @@ import pytest
 from libs.common.clocks import Instant
 from libs.common.messages import Aimed, AimReply, AimUpload, NoAim, Placed, PlaceTask, SentAhead
 from libs.common.model import NodeId, NodeTaskId, Owner, TaskId
-from services.scheduler.placement.core.stage_in import Aims, Nowhere
+from services.scheduler.placement.core.stage_in import NoStageIn, StageIns
 from services.scheduler.registry.nodes import Registry
 from services.scheduler.registry.ranking import Need, place
 from tests.scheduling import HOLDER, NOW, FakeNode, Play, a_play, node_state, settings, task_id
@@ -16,20 +16,20 @@ X = TaskId("x")
 AHEAD_ID = NodeTaskId("77777777-7777-4777-8777-777777777777")
 
 
-def aims_over(per_node: int = 2, **nodes: dict[str, object]) -> tuple[Aims, Registry]:
+def aims_over(per_node: int = 2, **nodes: dict[str, object]) -> tuple[StageIns, Registry]:
     registry = Registry()
     for name, values in nodes.items():
         state = node_state(name, **values)  # type: ignore[arg-type]
         registry._nodes[state.id] = state
         registry._changed(state)
-    return Aims(registry, LEASE_S, per_node), registry
+    return StageIns(registry, LEASE_S, per_node), registry
 
 
-def aimed(aims: Aims, task: str = "x", images: int = 5, at: str | None = None, now: Instant = NOW.instant) -> str:
+def aimed(aims: StageIns, task: str = "x", images: int = 5, at: str | None = None, now: Instant = NOW.instant) -> str:
     """Say where, or why nowhere."""
     need = Need(images_count=images, task=TaskId(task))
     found = aims.aim(need, NodeId(at) if at else None, now)
-    return found.reason if isinstance(found, Nowhere) else found.id
+    return found.reason if isinstance(found, NoStageIn) else found.id
 
 
 NO_SLOT = "no node has a slot for it now"
@@ -74,7 +74,7 @@ def test_an_aim_stays_where_it_is_as_long_as_that_will_do(change: dict[str, int]
         setattr(node, name, value)
     assert aimed(aims, images=images, at="a") == expected
     assert len(aims) == (expected == "a")
-    assert node.aims == ([X] if expected == "a" else [])
+    assert node.staged == ([X] if expected == "a" else [])
 
 
 def test_a_node_that_is_gone_ends_the_aim():
@@ -112,7 +112,7 @@ def test_an_aim_expires_when_nobody_asks_again():
     assert [aim.task for aim in aims.expire(NOW.instant + 2 * LEASE_S)] == [X]
     node = registry.get(NodeId("a"))
     assert node
-    assert node.aims == []
+    assert node.staged == []
 
 
 def test_one_that_begins_anew_may_go_elsewhere_and_leaves_nothing_behind():
@@ -120,7 +120,7 @@ def test_one_that_begins_anew_may_go_elsewhere_and_leaves_nothing_behind():
     assert aimed(aims) == "a"
     registry.occupy(NodeId("a"), TaskId("a committed task"))
     assert aimed(aims) == "b"
-    assert [node.aims for node in registry] == [[], [X]]
+    assert [node.staged for node in registry] == [[], [X]]
 
 
 def test_after_a_restart_of_the_scheduler_an_aim_stays_where_its_holder_says_it_is():
@@ -143,7 +143,7 @@ def test_after_a_restart_of_the_scheduler_an_aim_stays_where_its_holder_says_it_
 )
 def test_a_task_goes_where_its_files_are(a: dict[str, object], b: dict[str, object], expected: str):
     nodes = [node_state("a", **a), node_state("b", **b)]  # type: ignore[arg-type]
-    nodes[0].aims.append(X)
+    nodes[0].staged.append(X)
     choice = place([node for node in nodes if node.usable and node.free_count], Need(images_count=5, task=X))
     assert choice
     assert choice.node.id == expected
@@ -161,7 +161,7 @@ def test_other_tasks_leave_such_a_node_alone_where_that_costs_them_nothing(
     a: dict[str, object], b: dict[str, object], expected: str
 ):
     nodes = [node_state("a", **a), node_state("b", **b)]  # type: ignore[arg-type]
-    nodes[0].aims.append(X)
+    nodes[0].staged.append(X)
     choice = place([node for node in nodes if node.free_count], Need(images_count=5, task=TaskId("another")))
     assert choice
     assert choice.node.id == expected
@@ -263,9 +263,9 @@ async def test_a_committed_task_needs_no_aim_and_one_that_has_its_place_has_none
         await is_aimed(play, "one")
         await play.commits("one")
         assert await aims_at(play, "one", at="a") == NoAim(reason="it is committed")
-        assert play.state_of("a").aims == [task_id("one")]
+        assert play.state_of("a").staged == [task_id("one")]
         await placed(play, "one", ahead_on="a")
-        assert play.state_of("a").aims == []
+        assert play.state_of("a").staged == []
 
 
 async def test_an_upload_whose_proxy_is_dead_is_forgotten():
@@ -273,7 +273,7 @@ async def test_an_upload_whose_proxy_is_dead_is_forgotten():
         await is_aimed(play, "one")
         play.clock.pass_s(20)
         await play.scheduler.placement.stage_in.expire()
-        assert play.state_of("a").aims == []
+        assert play.state_of("a").staged == []
 
 
 async def test_why_a_task_waits_is_worked_out_once_for_all_of_a_kind():

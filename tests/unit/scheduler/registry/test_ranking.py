@@ -41,14 +41,14 @@ def happens(registry: Registry, what: str, *more: Any) -> None:
         info = NodeInfo(max_parallel_tasks=more[1], max_images=more[2], task_queue_count=more[3])
         registry.hit(node, info, Ours(), clocks_at(0))
     elif what == "unaims":
-        registry.unaim(TaskId(str(more[0])))
+        registry.unstage(TaskId(str(more[0])))
     elif node is not None:
         acts = {
             "misses": lambda: registry.miss(node, "gone", clocks_at(0).instant),
             "locks": lambda: registry.put(Node(id=node.id, hostname=node.record.hostname, port=1, locked=more[1]), 0),
             "occupies": lambda: registry.occupy(node.id, TaskId(f"{node.id}{more[1]}")),
             "releases": lambda: registry.release(node.id, TaskId(f"{node.id}{more[1]}")),
-            "aims": lambda: (registry.unaim(TaskId(str(more[1]))), registry.aim(node, TaskId(str(more[1])))),
+            "aims": lambda: (registry.unstage(TaskId(str(more[1]))), registry.aim(node, TaskId(str(more[1])))),
             "takes a turn": lambda: registry.take_turn(node),
             "has a pace": lambda: registry.set_pace(node, more[1]),
             "goes": lambda: registry.drop(node.id),
