@@ -29,7 +29,7 @@ class PlacementStory:
     def requests(self) -> dict[Request[Any, Any], Handler]:
         """Name the handler of each request."""
         return {
-            messages.AIM_UPLOAD: self.stage_in.aim,
+            messages.AIM_UPLOAD: self.stage_in.plan,
             messages.PLACE_TASKS: self.placer.place_tasks,
             messages.PLACE_TASK: self.placer.place,
         }

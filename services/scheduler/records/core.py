@@ -33,7 +33,7 @@ from libs.common.model import (
     TaskState,
 )
 from services.scheduler.registry.node_state import NodeState, Ours
-from services.scheduler.registry.nodes import Registry
+from services.scheduler.registry.nodes import NodeRegistry
 from services.scheduler.task_life.attempts import ForwardingAttempt, final_of
 from services.scheduler.task_life.transitions import Site
 
@@ -297,7 +297,7 @@ class TaskIndex:
             self.to_clean[attempt.node].discard(before.id)
 
 
-def site_of(registry: Registry, node: NodeId) -> Site:
+def site_of(registry: NodeRegistry, node: NodeId) -> Site:
     """Say what a task's next value needs to know of where it runs."""
     state = registry.get(node)
     if state is None:

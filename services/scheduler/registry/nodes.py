@@ -20,7 +20,7 @@ MISSES_COUNT: Final = 2
 """So many failed probes in a row make a node offline."""
 
 
-class Registry:
+class NodeRegistry:
     """All nodes in the order of adding, and which of them are open."""
 
     def __init__(self, send_ahead_count: int = 0) -> None:
@@ -233,7 +233,7 @@ class Registry:
             state.reserved.discard(task)
             self._changed(state)
 
-    def aim(self, node: NodeState, task: TaskId) -> None:
+    def stage(self, node: NodeState, task: TaskId) -> None:
         """Note that files of an upload go ahead to a node."""
         self._homes[task] = node.id
         if task not in node.staged:

@@ -19,7 +19,7 @@ from libs.common.model import AttemptState, InstanceId, Proxy, Task, TaskId, Tas
 SILENCE_S = 15.0
 
 
-class Holders:
+class ProxyRegistry:
     """What is known of the proxies that hold tasks."""
 
     def __init__(self, silence_s: float = SILENCE_S) -> None:
@@ -33,7 +33,7 @@ class Holders:
 
     def __repr__(self) -> str:
         """Show how many ask and how many are away."""
-        return f"Holders(asking={len(self._asking)} away={len(self.away)})"
+        return f"ProxyRegistry(asking={len(self._asking)} away={len(self.away)})"
 
     def heard(self, holder: InstanceId, now: Instant) -> bool:
         """Note that a holder is there; whether it was away."""

@@ -34,7 +34,7 @@ from services.scheduler.nodes.handlers.probing import NodeProber
 from services.scheduler.nodes.ports import ReservedSlots
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.nodes import Registry
+from services.scheduler.registry.nodes import NodeRegistry
 from services.scheduler.registry.ranking import Need, best
 
 log = structlog.get_logger()
@@ -222,11 +222,11 @@ def node_view(node: NodeState, number: int) -> NodeView:
     )
 
 
-def node_views(registry: Registry) -> tuple[NodeView, ...]:
+def node_views(registry: NodeRegistry) -> tuple[NodeView, ...]:
     """Show all nodes."""
     return tuple(node_view(node, number) for number, node in enumerate(registry.listed(), start=1))
 
 
-def view_of(registry: Registry, node: NodeState) -> NodeView:
+def view_of(registry: NodeRegistry, node: NodeState) -> NodeView:
     """Show one node with its place in the list."""
     return node_view(node, registry.listed().index(node) + 1)

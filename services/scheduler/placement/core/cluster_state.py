@@ -21,8 +21,8 @@ from services.scheduler.placement.core.reservations import Quota, Reservations
 from services.scheduler.placement.core.supply import Supply
 from services.scheduler.placement.core.waiting import Submodels, WaitReasons
 from services.scheduler.records.core import TaskIndex
-from services.scheduler.registry.nodes import Registry
-from services.scheduler.registry.proxies import SILENCE_S, Holders
+from services.scheduler.registry.nodes import NodeRegistry
+from services.scheduler.registry.proxies import SILENCE_S, ProxyRegistry
 
 
 class ClusterState:
@@ -38,8 +38,8 @@ class ClusterState:
         holder_silence_s: float = SILENCE_S,
     ) -> None:
         self.index = TaskIndex(longest_backoff_s, self._task_changed)
-        self.nodes = Registry(send_ahead_count)
-        self.proxies = Holders(holder_silence_s)
+        self.nodes = NodeRegistry(send_ahead_count)
+        self.proxies = ProxyRegistry(holder_silence_s)
         self.quota = Quota(per_owner_count)
         self.queue = Lanes(by_owner=per_owner_count > 0)
         self.foresight = Foresight(self.nodes, enabled=foresees)

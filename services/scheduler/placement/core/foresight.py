@@ -27,7 +27,7 @@ from libs.common.clocks import Instant
 from libs.common.model import Task, TaskId, TaskState
 from services.scheduler.placement.core.pace import Paces
 from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.nodes import Registry
+from services.scheduler.registry.nodes import NodeRegistry
 from services.scheduler.registry.ranking import limit_of
 
 BACKLOG: Final = 1.5
@@ -64,7 +64,7 @@ class Deferral:
 class Foresight:
     """What is known of speeds, and who is deferred."""
 
-    def __init__(self, registry: Registry, *, enabled: bool = True) -> None:
+    def __init__(self, registry: NodeRegistry, *, enabled: bool = True) -> None:
         self.paces = Paces()
         self.deferred: dict[TaskId, Deferral] = {}
         """Since the last walk."""

@@ -22,8 +22,8 @@ from services.scheduler.placement.core.queue import Kind, Lane, Lanes
 from services.scheduler.placement.core.supply import Supply
 from services.scheduler.records.core import Key, TaskIndex
 from services.scheduler.registry.node_state import UNDER_WAY, NodeState
-from services.scheduler.registry.nodes import Registry
-from services.scheduler.registry.proxies import Holders
+from services.scheduler.registry.nodes import NodeRegistry
+from services.scheduler.registry.proxies import ProxyRegistry
 from services.scheduler.registry.ranking import Placement, need_of
 
 
@@ -80,8 +80,8 @@ class Walk:
     def __init__(  # noqa: PLR0913, PLR0917 everything that it depends on
         self,
         tasks: Mapping[TaskId, Task],
-        registry: Registry,
-        holders: Holders,
+        registry: NodeRegistry,
+        holders: ProxyRegistry,
         quota: Quota,
         may: Callable[[Task], bool],
         defers: Callable[[Task, NodeState], bool],
@@ -137,8 +137,8 @@ class Reservations:
     def __init__(  # noqa: PLR0913, PLR0917 everything that a choice depends on
         self,
         index: TaskIndex,
-        nodes: Registry,
-        proxies: Holders,
+        nodes: NodeRegistry,
+        proxies: ProxyRegistry,
         quota: Quota,
         queue: Lanes,
         foresight: Foresight,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from libs.common.clocks import Instant
 from libs.common.model import NodeId, TaskId
 from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.nodes import Registry
+from services.scheduler.registry.nodes import NodeRegistry
 from services.scheduler.registry.ranking import Need
 
 
@@ -35,7 +35,7 @@ class NoStageIn:
 class StageIns:
     """All stage-ins, each with its node."""
 
-    def __init__(self, registry: Registry, lease_s: float, per_node_count: int) -> None:
+    def __init__(self, registry: NodeRegistry, lease_s: float, per_node_count: int) -> None:
         self._registry = registry
         self._lease_s = lease_s
         self._per_node_count = per_node_count
@@ -49,7 +49,7 @@ class StageIns:
         """How many."""
         return len(self._stage_ins)
 
-    def aim(self, need: Need, at: NodeId | None, now: Instant) -> NodeState | NoStageIn:
+    def plan(self, need: Need, at: NodeId | None, now: Instant) -> NodeState | NoStageIn:
         """Choose a node for an upload, or say whether the one that it is aimed `at` will still do."""
         task = need.task
         if task is None:
@@ -70,15 +70,15 @@ class StageIns:
             self._registry.unstage(task)
 
     def expire(self, now: Instant) -> list[StageIn]:
-        """Forget the aims that nobody asked about again."""
-        expired = [aim for aim in self._stage_ins.values() if aim.expires <= now]
-        for aim in expired:
-            self.drop(aim.task)
+        """Forget the stage-ins that nobody asked about again."""
+        expired = [each for each in self._stage_ins.values() if each.expires <= now]
+        for each in expired:
+            self.drop(each.task)
         return expired
 
     def _keep(self, task: TaskId, node: NodeState, now: Instant) -> None:
         self._stage_ins[task] = StageIn(task, node.id, now + self._lease_s)
-        self._registry.aim(node, task)
+        self._registry.stage(node, task)
 
     def _choose(self, need: Need) -> NodeState | NoStageIn:
         found = self._registry.best(need, lambda node: self._room(node) > len(node.staged))

@@ -24,8 +24,8 @@ from services.scheduler.placement.core.reservations import Quota
 from services.scheduler.placement.core.supply import Supply
 from services.scheduler.records.core import TaskIndex
 from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.nodes import Registry
-from services.scheduler.registry.proxies import Holders
+from services.scheduler.registry.nodes import NodeRegistry
+from services.scheduler.registry.proxies import ProxyRegistry
 from services.scheduler.registry.ranking import Need, need_of, suitable, why_not
 from services.scheduler.task_life.transitions import HOLDER_AWAY
 
@@ -72,7 +72,7 @@ def gone_beyond(task: Task) -> Task:
 class Submodels:
     """The parts of split datasets that count as running."""
 
-    def __init__(self, index: TaskIndex, nodes: Registry, supply: Supply) -> None:
+    def __init__(self, index: TaskIndex, nodes: NodeRegistry, supply: Supply) -> None:
         self.counted: set[TaskId] = set()
         self._index = index
         self._nodes = nodes
@@ -106,8 +106,8 @@ class WaitReasons:
     def __init__(  # noqa: PLR0913, PLR0917 everything that may be in the way of a task
         self,
         index: TaskIndex,
-        nodes: Registry,
-        proxies: Holders,
+        nodes: NodeRegistry,
+        proxies: ProxyRegistry,
         quota: Quota,
         foresight: Foresight,
         supply: Supply,

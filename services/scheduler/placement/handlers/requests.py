@@ -41,7 +41,7 @@ from services.scheduler.placement.core.reservations import Reservation
 from services.scheduler.placement.core.stage_in import NoStageIn, StageIns
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.proxies import Holders
+from services.scheduler.registry.proxies import ProxyRegistry
 from services.scheduler.registry.ranking import Need
 from services.scheduler.settings import SchedulerSettings
 
@@ -97,7 +97,7 @@ class LongPoll:
 class LongPolls:
     """The questions that are held open, one for each holder."""
 
-    def __init__(self, holders: Holders, clock: Clock) -> None:
+    def __init__(self, holders: ProxyRegistry, clock: Clock) -> None:
         self._holders = holders
         self._clock = clock
         self._open: dict[InstanceId, LongPoll] = {}
@@ -207,7 +207,7 @@ log = structlog.get_logger()
 
 
 class StageInPlanner:
-    """Keeps the aims."""
+    """Says where files may go."""
 
     def __init__(self, state: ClusterState, records: Records, settings: SchedulerSettings) -> None:
         self._index = records.index
@@ -218,7 +218,7 @@ class StageInPlanner:
         self.stage_ins = StageIns(self._nodes, settings.aim_s, settings.aims_per_node_count)
         self._signals.task_listeners.append(self._task_changed)
 
-    async def aim(self, asked: AimUpload) -> AimReply:
+    async def plan(self, asked: AimUpload) -> AimReply:
         """Say where files of an upload may go now."""
         found = self._found(asked)
         log.debug("upload aimed", task=asked.task, holder=asked.holder, at=repr(found))
@@ -231,12 +231,12 @@ class StageInPlanner:
             self.stage_ins.drop(asked.task)
             return NoStageIn("as many tasks of this user are under way as may be")
         need = Need(images_count=asked.images_count, task=asked.task)
-        return self.stage_ins.aim(need, asked.node, self._clock.instant())
+        return self.stage_ins.plan(need, asked.node, self._clock.instant())
 
     async def expire(self) -> None:
         """Forget uploads that nobody asks about any more."""
-        for aim in self.stage_ins.expire(self._clock.instant()):
-            log.info("aim expired", task=aim.task, node=aim.node)
+        for each in self.stage_ins.expire(self._clock.instant()):
+            log.info("aim expired", task=each.task, node=each.node)
 
     def _task_changed(self, _before: Task | None, after: Task | None) -> None:
         """End the stage-in of a task that has its place."""

@@ -22,7 +22,7 @@ from libs.common.ports import Bucket
 from services.scheduler.records.core import Key, TaskIndex
 from services.scheduler.records.ports import EndedIndex, EndedRow, row_of
 from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.nodes import Registry
+from services.scheduler.registry.nodes import NodeRegistry
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ class Archive:
         ended: Bucket[Ended],
         index: EndedIndex,
         tasks: TaskIndex,
-        nodes: Registry,
+        nodes: NodeRegistry,
         learn: Callable[[Task], None],
     ) -> None:
         self._ended = ended

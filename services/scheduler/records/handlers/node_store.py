@@ -19,7 +19,7 @@ from services.scheduler.leadership import Leadership
 from services.scheduler.records.core import TaskIndex
 from services.scheduler.records.handlers.archive import Archive
 from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.nodes import Registry
+from services.scheduler.registry.nodes import NodeRegistry
 
 log = structlog.get_logger()
 
@@ -29,7 +29,7 @@ class NodeStore:
 
     def __init__(  # noqa: PLR0913, PLR0917 what is written, where, when and by whose right
         self,
-        registry: Registry,
+        registry: NodeRegistry,
         index: TaskIndex,
         records: Bucket[Node],
         archive: Archive,

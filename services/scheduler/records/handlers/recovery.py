@@ -29,7 +29,7 @@ from services.scheduler.records.handlers.archive import Archive
 from services.scheduler.records.handlers.node_store import NodeStore
 from services.scheduler.records.handlers.task_store import TaskStore
 from services.scheduler.records.ports import EndedIndex
-from services.scheduler.registry.nodes import Registry
+from services.scheduler.registry.nodes import NodeRegistry
 
 log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ class Records:
     sync: "RecordSync"
     archive: Archive
     index: TaskIndex
-    registry: Registry
+    registry: NodeRegistry
     clock: Clock
     leadership: Leadership
     signals: Signals
@@ -54,7 +54,7 @@ class Records:
 async def open_records(  # noqa: PLR0913, PLR0917 the world, and what is kept of it
     bus: Bus,
     index: TaskIndex,
-    registry: Registry,
+    registry: NodeRegistry,
     ended: EndedIndex,
     clock: Clock,
     leadership: Leadership,

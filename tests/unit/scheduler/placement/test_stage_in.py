@@ -7,7 +7,7 @@ from libs.common.clocks import Instant
 from libs.common.messages import Aimed, AimReply, AimUpload, NoAim, Placed, PlaceTask, SentAhead
 from libs.common.model import NodeId, NodeTaskId, Owner, TaskId
 from services.scheduler.placement.core.stage_in import NoStageIn, StageIns
-from services.scheduler.registry.nodes import Registry
+from services.scheduler.registry.nodes import NodeRegistry
 from services.scheduler.registry.ranking import Need, place
 from tests.scheduling import HOLDER, NOW, FakeNode, Play, a_play, node_state, settings, task_id
 
@@ -16,8 +16,8 @@ X = TaskId("x")
 AHEAD_ID = NodeTaskId("77777777-7777-4777-8777-777777777777")
 
 
-def aims_over(per_node: int = 2, **nodes: dict[str, object]) -> tuple[StageIns, Registry]:
-    registry = Registry()
+def aims_over(per_node: int = 2, **nodes: dict[str, object]) -> tuple[StageIns, NodeRegistry]:
+    registry = NodeRegistry()
     for name, values in nodes.items():
         state = node_state(name, **values)  # type: ignore[arg-type]
         registry._nodes[state.id] = state
@@ -28,7 +28,7 @@ def aims_over(per_node: int = 2, **nodes: dict[str, object]) -> tuple[StageIns, 
 def aimed(aims: StageIns, task: str = "x", images: int = 5, at: str | None = None, now: Instant = NOW.instant) -> str:
     """Say where, or why nowhere."""
     need = Need(images_count=images, task=TaskId(task))
-    found = aims.aim(need, NodeId(at) if at else None, now)
+    found = aims.plan(need, NodeId(at) if at else None, now)
     return found.reason if isinstance(found, NoStageIn) else found.id
 
 
@@ -178,7 +178,7 @@ async def aims_at(play: Play, name: str, at: str | None = None, images: int = 3,
         images_count=images,
         node=NodeId(f"{at}-3000") if at else None,
     )
-    return await play.scheduler.placement.stage_in.aim(asked)
+    return await play.scheduler.placement.stage_in.plan(asked)
 
 
 async def is_aimed(play: Play, name: str, **more: str) -> str:

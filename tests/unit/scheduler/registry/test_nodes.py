@@ -6,7 +6,7 @@ from libs.common.model import Node, NodeId, NodeInfo, TaskId
 from libs.common.testing import clocks_at
 from services.scheduler.nodes.handlers.commands import node_id
 from services.scheduler.registry.node_state import Ours, foreign_of
-from services.scheduler.registry.nodes import Registry
+from services.scheduler.registry.nodes import NodeRegistry
 from tests.scheduling import NOW
 
 
@@ -15,14 +15,14 @@ def ours(*, sure: int, possible: int) -> Ours:
     return Ours(sure=frozenset(names[:sure]), possible=frozenset(names))
 
 
-def registry(send_ahead_count: int = 0, *names: str) -> Registry:
-    made = Registry(send_ahead_count)
+def registry(send_ahead_count: int = 0, *names: str) -> NodeRegistry:
+    made = NodeRegistry(send_ahead_count)
     for name in names or ("a",):
         made.put(Node(id=NodeId(name), hostname=name, port=3000), NOW.instant)
     return made
 
 
-def answers(made: Registry, name: str, *, slots: int = 1, reported: int = 0, of_ours: Ours | None = None) -> bool:
+def answers(made: NodeRegistry, name: str, *, slots: int = 1, reported: int = 0, of_ours: Ours | None = None) -> bool:
     node = made.get(NodeId(name))
     assert node is not None
     return made.hit(node, NodeInfo(max_parallel_tasks=slots, task_queue_count=reported), of_ours or Ours(), NOW)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from libs.common.model import Node, NodeId, NodeInfo, TaskId
 from libs.common.testing import clocks_at
 from services.scheduler.registry.node_state import Ours
-from services.scheduler.registry.nodes import Registry
+from services.scheduler.registry.nodes import NodeRegistry
 from services.scheduler.registry.ranking import Need, place
 
 NAMES = ["a", "b", "c", "d", "e"]
@@ -34,7 +34,7 @@ needs = st.builds(
 )
 
 
-def happens(registry: Registry, what: str, *more: Any) -> None:
+def happens(registry: NodeRegistry, what: str, *more: Any) -> None:
     node = registry.get(NodeId(str(more[0])))
     if what == "answers":
         node = node or registry.put(Node(id=NodeId(more[0]), hostname=more[0], port=1), 0)
@@ -48,7 +48,7 @@ def happens(registry: Registry, what: str, *more: Any) -> None:
             "locks": lambda: registry.put(Node(id=node.id, hostname=node.record.hostname, port=1, locked=more[1]), 0),
             "occupies": lambda: registry.occupy(node.id, TaskId(f"{node.id}{more[1]}")),
             "releases": lambda: registry.release(node.id, TaskId(f"{node.id}{more[1]}")),
-            "aims": lambda: (registry.unstage(TaskId(str(more[1]))), registry.aim(node, TaskId(str(more[1])))),
+            "aims": lambda: (registry.unstage(TaskId(str(more[1]))), registry.stage(node, TaskId(str(more[1])))),
             "takes a turn": lambda: registry.take_turn(node),
             "has a pace": lambda: registry.set_pace(node, more[1]),
             "goes": lambda: registry.drop(node.id),
@@ -64,7 +64,7 @@ def happens(registry: Registry, what: str, *more: Any) -> None:
     ahead=st.sampled_from([0, 1]),
 )
 def test_the_first_in_order_is_the_best_of_all(begins: list[Any], then: list[Any], need: Need, ahead: int):
-    registry = Registry(send_ahead_count=ahead)
+    registry = NodeRegistry(send_ahead_count=ahead)
     for change in [*begins, *then]:
         happens(registry, *change)
     by_adding = sorted(registry.open(), key=lambda node: node.number)
