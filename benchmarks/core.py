@@ -10,7 +10,7 @@ from services.scheduler.demand.core import demand_of
 from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.placement.core.reservations import Reservation
 from services.scheduler.registry.node_state import Ours
-from services.scheduler.task_life.attempts import Patience
+from services.scheduler.task_life.attempts import AttemptPolicy
 from services.scheduler.task_life.transitions import Site, observed, placed, started
 from services.scheduler.tasks.core.submission import submitted
 
@@ -58,7 +58,7 @@ def start(board: ClusterState, reserved: Reservation) -> None:
 def end(board: ClusterState, task: TaskId) -> None:
     """Complete a task."""
     board.index.put(
-        observed(board.index.tasks[task], LastKnown(code=StatusCode.COMPLETED), Site("n"), Patience(), 0),
+        observed(board.index.tasks[task], LastKnown(code=StatusCode.COMPLETED), Site("n"), AttemptPolicy(), 0),
         1,
         clocks_at(0),
     )

@@ -31,14 +31,14 @@ from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.records.core import site_of
 from services.scheduler.registry.node_state import Ours
 from services.scheduler.registry.nodes import MISSES_COUNT
-from services.scheduler.task_life.attempts import Ending, Patience
+from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult
 from services.scheduler.task_life.transitions import observed, placed, started, tried
 from services.scheduler.tasks.core.submission import submitted
 
 HOLDER: Final = InstanceId("proxy")
 RECORDS_COUNT, IMAGES = 5, 120
 """What each node has completed before, where that is played."""
-PATIENCE: Final = Patience(max_attempts_count=1_000)
+POLICY: Final = AttemptPolicy(max_attempts_count=1_000)
 """Nodes may be lost as often as a trace likes."""
 
 
@@ -93,13 +93,13 @@ class Core:
         task = self._board.index.tasks[task_id(number)]
         seen = LastKnown(code=StatusCode.COMPLETED, seen_at_ms=ms(at_s))
         site = site_of(self._board.nodes, task.attempts[-1].node)
-        self._board.index.put(observed(task, seen, site, PATIENCE, ms(at_s)), 1, clocks_at(ms(at_s)))
+        self._board.index.put(observed(task, seen, site, POLICY, ms(at_s)), 1, clocks_at(ms(at_s)))
 
     def task_lost(self, number: int, at_s: float) -> None:
         """Give the attempt up."""
         task = self._board.index.tasks[task_id(number)]
         self._board.index.put(
-            tried(task, Ending("node lost", counted=True), "the node", PATIENCE, ms(at_s)), 1, clocks_at(ms(at_s))
+            tried(task, AttemptResult("node lost", counted=True), "the node", POLICY, ms(at_s)), 1, clocks_at(ms(at_s))
         )
 
     def decide(self, at_s: float) -> Iterator[tuple[int, str]]:

@@ -60,7 +60,7 @@ from services.scheduler.placement.handlers.place import NewId
 from services.scheduler.records.adapters import SqliteIndex
 from services.scheduler.records.handlers.recovery import LastTerm, Records, open_records
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import Patience
+from services.scheduler.task_life.attempts import AttemptPolicy
 from services.scheduler.tasks.api import TasksStory, open_tasks
 
 SERVICE: Final = "scheduler"
@@ -152,9 +152,9 @@ async def while_leading(  # noqa: PLR0913, PLR0917 the world, who we are in it, 
         await asyncio.sleep(STAND_BY_S)
 
 
-def patience_of(settings: SchedulerSettings) -> Patience:
+def attempt_policy(settings: SchedulerSettings) -> AttemptPolicy:
     """Read from the settings how often and how soon a task is tried again."""
-    return Patience(
+    return AttemptPolicy(
         max_attempts_count=settings.max_attempts,
         first_backoff_ms=round(settings.retry_first_s * 1000),
         max_backoff_ms=round(settings.retry_longest_s * 1000),
@@ -200,15 +200,15 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     bus: Bus, nodes: NodeApi, settings: SchedulerSettings, term: Term, clock: Clock, new_id: NewId
 ) -> Scheduler:
     """Read the records and open one story after the other; where one needs another, it is given that."""
-    leadership, events, patience = Leadership(term), EventPublisher(bus, clock), patience_of(settings)
+    leadership, events, policy = Leadership(term), EventPublisher(bus, clock), attempt_policy(settings)
     api = LeaderOnlyNodes(nodes, leadership)
     state = cluster_state(settings)
     learn = state.foresight.learn
     records = await open_records(bus, state.index, state.nodes, SqliteIndex(), clock, leadership, learn)
     placement = open_placement(state, records, bus, events, new_id, settings)
-    tasks = await open_tasks(records, bus, api, events, placement.placer, patience, settings)
-    node_story = open_nodes(records, api, events, state.reservations, tasks.tracker, patience, settings)
-    forwarding = ForwardingReports(records, api, events, placement.placer, node_story.prober, patience, settings)
+    tasks = await open_tasks(records, bus, api, events, placement.placer, policy, settings)
+    node_story = open_nodes(records, api, events, state.reservations, tasks.tracker, policy, settings)
+    forwarding = ForwardingReports(records, api, events, placement.placer, node_story.prober, policy, settings)
     totals = await ClusterTotals.open(state, records, bus, api, settings)
     return Scheduler(state, records, placement, tasks, node_story, forwarding, totals)
 

@@ -41,7 +41,7 @@ from services.scheduler.records.core import site_of
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import Ending, Patience, refusal_in, to_clean
+from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult, refusal_in, to_clean
 from services.scheduler.task_life.life import Impossible, without_inputs
 from services.scheduler.task_life.transitions import started, tried, uncertain
 
@@ -63,7 +63,7 @@ class ForwardingReports:
         events: EventPublisher,
         proxies: ProxyPresence,
         probes: NodeProbes,
-        patience: Patience,
+        policy: AttemptPolicy,
         settings: SchedulerSettings,
     ) -> None:
         self._tasks = records.tasks
@@ -76,7 +76,7 @@ class ForwardingReports:
         self._proxies = proxies
         self._probes = probes
         self._settings = settings
-        self._patience = patience
+        self._policy = policy
         self._asking: set[TaskId] = set()
         self._checked_at: Instant | None = None
         self._denied: dict[TaskId, tuple[int, Instant]] = {}
@@ -128,7 +128,7 @@ class ForwardingReports:
             refusal = refusal_in(asked.reason) if asked.node_refused else None
             if refusal and task.attempt:
                 return self._tried(task, site_of(self._nodes, task.attempt.node).unfit(refusal, asked.reason))
-            return self._tried(task, Ending(asked.reason, counted=asked.node_refused))
+            return self._tried(task, AttemptResult(asked.reason, counted=asked.node_refused))
 
         record = await self._tasks.change(asked.task, decide)
         if record.task != before:
@@ -198,7 +198,7 @@ class ForwardingReports:
             forwarding = self._index.forwarding.get(task_id)
             if forwarding is None or forwarding.unheard_since is None or forwarding.uncertain_since is not None:
                 return task
-            return self._tried(task, Ending(reason))
+            return self._tried(task, AttemptResult(reason))
 
         record = await self._tasks.change(task_id, decide)
         if record.task.state is TaskState.WAITING:
@@ -256,7 +256,7 @@ class ForwardingReports:
         now = self._clock.instant()
         if attempt.recovered and since is not None and now - since <= self._settings.node_grace_s:
             return
-        await self._end(task, Ending("its node is not registered", cleanup=Cleanup.REMOVE))
+        await self._end(task, AttemptResult("its node is not registered", cleanup=Cleanup.REMOVE))
 
     def _is_denied_for_good(self, task_id: TaskId, number: int) -> bool:
         """Note that the node does not have an attempt; whether it has said so for long enough."""
@@ -267,11 +267,11 @@ class ForwardingReports:
         self._denied[task_id] = (number, since)
         return now - since >= self._settings.commit_settle_s
 
-    def _died_or_not(self, task: Task, reason: str, node: NodeState) -> Ending:
+    def _died_or_not(self, task: Task, reason: str, node: NodeState) -> AttemptResult:
         """End an attempt whose commit the node may have seen: it is fatal when the node has been away since."""
         forwarding = self._index.forwarding.get(task.id)
         fatal = forwarding is not None and node.missed_at is not None and forwarding.began <= node.missed_at
-        return Ending(reason, counted=fatal, fatal=fatal, cleanup=Cleanup.REMOVE)
+        return AttemptResult(reason, counted=fatal, fatal=fatal, cleanup=Cleanup.REMOVE)
 
     async def _found(self, asked: Task) -> None:
         number = asked.attempts[-1].number
@@ -291,24 +291,24 @@ class ForwardingReports:
             reason = (
                 f"{attempt.reason or 'its proxy is silent'}; images may lie on the node twice, so it is removed there"
             )
-            await self._end(task, Ending(reason, cleanup=Cleanup.REMOVE))
+            await self._end(task, AttemptResult(reason, cleanup=Cleanup.REMOVE))
 
-    async def _end(self, asked: Task, ending: Ending) -> None:
+    async def _end(self, asked: Task, result: AttemptResult) -> None:
         number = asked.attempts[-1].number
 
         def decide(task: Task) -> Task:
             if not is_current(task, number, AttemptState.UNCERTAIN):
                 return task
-            return self._tried(task, ending)
+            return self._tried(task, result)
 
         record = await self._tasks.change(asked.id, decide)
-        await self._events.publish_end(record.task, ending.reason)
+        await self._events.publish_end(record.task, result.reason)
 
     # --- both ------------------------------------------------------------------------------------------------------
 
     def _started(self, task: Task) -> Task:
         return started(task, self._nodes.name_of(task.attempts[-1].node), self._clock.wall_ms())
 
-    def _tried(self, task: Task, ending: Ending) -> Task:
+    def _tried(self, task: Task, result: AttemptResult) -> Task:
         where = self._nodes.name_of(task.attempts[-1].node)
-        return tried(task, ending, where, self._patience, self._clock.wall_ms())
+        return tried(task, result, where, self._policy, self._clock.wall_ms())

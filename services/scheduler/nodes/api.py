@@ -17,7 +17,7 @@ from services.scheduler.nodes.handlers.probing import NodeProber
 from services.scheduler.nodes.ports import ReservedSlots, RunningAttempts
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import Patience
+from services.scheduler.task_life.attempts import AttemptPolicy
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def open_nodes(  # noqa: PLR0913, PLR0917 what the story is made of
     events: EventPublisher,
     reserved: ReservedSlots,
     attempts: RunningAttempts,
-    patience: Patience,
+    policy: AttemptPolicy,
     settings: SchedulerSettings,
 ) -> NodesStory:
     """Put the story together."""
@@ -67,6 +67,6 @@ def open_nodes(  # noqa: PLR0913, PLR0917 what the story is made of
     return NodesStory(
         commands=NodeCommands(records, prober, events, reserved),
         prober=prober,
-        drainer=Drainer(records, api, events, patience, settings),
+        drainer=Drainer(records, api, events, policy, settings),
         failures=NodeFailureDetector(records, attempts, events, reserved, settings),
     )

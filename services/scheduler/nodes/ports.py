@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from libs.common.model import NodeId, TaskId
-from services.scheduler.task_life.attempts import Ending
+from services.scheduler.task_life.attempts import AttemptResult
 
 
 class ReservedSlots(Protocol):
@@ -17,6 +17,6 @@ class ReservedSlots(Protocol):
 class RunningAttempts(Protocol):
     """Attempts that run on nodes."""
 
-    async def give_up(self, task_id: TaskId, ending: Ending) -> None:
+    async def give_up(self, task_id: TaskId, result: AttemptResult) -> None:
         """End the attempt of a running task whose node is lost."""
         ...

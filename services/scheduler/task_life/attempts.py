@@ -46,7 +46,7 @@ REASON_LENGTH: Final = 4_000
 
 
 @dataclass(frozen=True)
-class Patience:
+class AttemptPolicy:
     """How often and how soon a task is tried again."""
 
     max_attempts_count: int = 3
@@ -69,7 +69,7 @@ MOVED: Final = "was moved away"
 
 
 @dataclass(frozen=True)
-class Ending:
+class AttemptResult:
     """Why an attempt is over without a result."""
 
     reason: str
@@ -131,19 +131,19 @@ class ForwardingAttempt:
             self.heard_at = self.unheard_since = now
 
 
-def ended(attempts: Sequence[Attempt], ending: Ending, now_ms: WallMs) -> tuple[Attempt, ...]:
+def ended(attempts: Sequence[Attempt], result: AttemptResult, now_ms: WallMs) -> tuple[Attempt, ...]:
     """End the last attempt."""
     last = msgspec.structs.replace(
         attempts[-1],
         state=AttemptState.ENDED,
         ended_at_ms=now_ms,
-        reason=ending.reason[:REASON_LENGTH],
-        outcome=ending.outcome,
-        counted=ending.counted,
-        fatal=ending.fatal,
-        unfit=ending.unfit,
-        barred=ending.barred,
-        cleanup=ending.cleanup,
+        reason=result.reason[:REASON_LENGTH],
+        outcome=result.outcome,
+        counted=result.counted,
+        fatal=result.fatal,
+        unfit=result.unfit,
+        barred=result.barred,
+        cleanup=result.cleanup,
     )
     return trimmed((*attempts[:-1], last))
 

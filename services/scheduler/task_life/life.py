@@ -26,7 +26,7 @@ import msgspec
 
 from libs.common.clocks import WallMs
 from libs.common.model import Attempt, AttemptState, Cleanup, LastKnown, Moment, OptionValue, Task, TaskState
-from services.scheduler.task_life.attempts import Ending, ended
+from services.scheduler.task_life.attempts import AttemptResult, ended
 
 
 class Step(StrEnum):
@@ -146,7 +146,7 @@ def canceled(task: Task, cleanup: Cleanup, now_ms: WallMs) -> Task:
         task = msgspec.structs.replace(task, known=untimed(task.known), error="")
     attempts = task.attempts
     if task.state in {TaskState.FORWARDING, TaskState.RUNNING}:
-        attempts = ended(attempts, Ending("canceled", cleanup=cleanup), now_ms)
+        attempts = ended(attempts, AttemptResult("canceled", cleanup=cleanup), now_ms)
     return moved(
         task,
         Step.CANCEL,

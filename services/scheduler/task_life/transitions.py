@@ -25,8 +25,8 @@ from libs.common.model import (
 )
 from services.scheduler.task_life.attempts import (
     REFUSALS_COUNT,
-    Ending,
-    Patience,
+    AttemptPolicy,
+    AttemptResult,
     Refusal,
     all_reasons,
     counted,
@@ -143,12 +143,12 @@ def started(task: Task, where: str, now_ms: WallMs) -> Task:
     )
 
 
-def tried(task: Task, ending: Ending, where: str, patience: Patience, now_ms: WallMs) -> Task:
+def tried(task: Task, result: AttemptResult, where: str, policy: AttemptPolicy, now_ms: WallMs) -> Task:
     """End the attempt without a result: try again, or give up when the attempts are spent."""
     number = under_way(task).number
-    attempts = ended(with_attempt(task, node_name=where), ending, now_ms)
+    attempts = ended(with_attempt(task, node_name=where), result, now_ms)
     line = described(attempts[-1])
-    if because := why_no_other(task, attempts, patience):
+    if because := why_no_other(task, attempts, policy):
         return moved(
             task,
             Step.GIVE_UP,
@@ -162,11 +162,11 @@ def tried(task: Task, ending: Ending, where: str, patience: Patience, now_ms: Wa
         Step.RETRY,
         attempts=attempts,
         known=None,
-        not_before_ms=0 if ending.unfit else now_ms + patience.backoff_ms(number),
-        min_memory_bytes=max(task.min_memory_bytes, ending.min_memory_bytes),
-        least_limit_count=max(task.least_limit_count, ending.least_limit_count),
+        not_before_ms=0 if result.unfit else now_ms + policy.backoff_ms(number),
+        min_memory_bytes=max(task.min_memory_bytes, result.min_memory_bytes),
+        least_limit_count=max(task.least_limit_count, result.least_limit_count),
         waiting_because=ANOTHER_FOLLOWS,
-        timeline=told_in_passing(task.timeline, f"{line}; trying {'another' if ending.unfit else 'again'}", now_ms),
+        timeline=told_in_passing(task.timeline, f"{line}; trying {'another' if result.unfit else 'again'}", now_ms),
     )
 
 
@@ -174,14 +174,14 @@ NO_ATTEMPT_LEFT: Final = "no attempt is left"
 NO_INPUTS: Final = "its inputs are not kept any more"
 
 
-def why_no_other(task: Task, attempts: Sequence[Attempt], patience: Patience) -> str:
+def why_no_other(task: Task, attempts: Sequence[Attempt], policy: AttemptPolicy) -> str:
     """Say why no other attempt follows; empty: one does."""
     killed = killed_count(attempts)
-    if patience.killer_nodes_count and killed >= patience.killer_nodes_count:
+    if policy.killer_nodes_count and killed >= policy.killer_nodes_count:
         return f"{killed} nodes died soon after it had come to them, so it is not sent to another"
     if len(refused(attempts)) >= REFUSALS_COUNT:
         return f"{REFUSALS_COUNT} nodes have refused it"
-    if len(counted(attempts)) >= patience.max_attempts_count:
+    if len(counted(attempts)) >= policy.max_attempts_count:
         return NO_ATTEMPT_LEFT
     return "" if task.inputs_kept and task.holder != HELD_BY_NOBODY else NO_INPUTS
 
@@ -205,14 +205,14 @@ class Site:
     limit_count: int | None = None
     """Most images that it takes, as it says of itself; None: it says none."""
 
-    def unfit(self, refusal: Refusal, reason: str) -> Ending:
+    def unfit(self, refusal: Refusal, reason: str) -> AttemptResult:
         """End an attempt that it has refused. Where its limit says as much, that is enough: it may be another tomorrow."""
         told = self.limit_count is not None and self.limit_count < refusal.least_limit_count
         least = refusal.least_limit_count
-        return Ending(reason, unfit=True, barred=not told, least_limit_count=least, cleanup=Cleanup.REMOVE)
+        return AttemptResult(reason, unfit=True, barred=not told, least_limit_count=least, cleanup=Cleanup.REMOVE)
 
 
-def observed(task: Task, seen: LastKnown, site: Site, patience: Patience, now_ms: WallMs) -> Task:
+def observed(task: Task, seen: LastKnown, site: Site, policy: AttemptPolicy, now_ms: WallMs) -> Task:
     """Take in what the node says of its end. While it runs, that changes nothing of the task itself."""
     if task.state is not TaskState.RUNNING:
         raise Impossible(f"a task that is {task.state} is not observed")
@@ -221,9 +221,9 @@ def observed(task: Task, seen: LastKnown, site: Site, patience: Patience, now_ms
         return task
     known = msgspec.structs.replace(task, known=final_of(seen, task))
     if seen.code is StatusCode.FAILED and seen.error.startswith(NOT_ENOUGH_MEMORY):
-        return out_of_memory(known, site, patience, now_ms)
+        return out_of_memory(known, site, policy, now_ms)
     if seen.code is StatusCode.FAILED and (refusal := refusal_in(seen.error)):
-        return tried(known, site.unfit(refusal, seen.error), site.name, patience, now_ms)
+        return tried(known, site.unfit(refusal, seen.error), site.name, policy, now_ms)
     return finished(known, seen, site.name, now_ms)
 
 
@@ -236,12 +236,12 @@ def with_images(task: Task, seen: LastKnown) -> Task:
     return msgspec.structs.replace(task, images_count=seen.images_count)
 
 
-def out_of_memory(task: Task, site: Site, patience: Patience, now_ms: WallMs) -> Task:
+def out_of_memory(task: Task, site: Site, policy: AttemptPolicy, now_ms: WallMs) -> Task:
     """Try on a bigger node. The data of the last attempt stays, so that its user may look at it or run it again."""
-    is_last = len(counted(task.attempts)) + 1 >= patience.max_attempts_count
+    is_last = len(counted(task.attempts)) + 1 >= policy.max_attempts_count
     cleanup = Cleanup.NONE if is_last else Cleanup.REMOVE
-    ending = Ending(NOT_ENOUGH_MEMORY, counted=True, cleanup=cleanup, min_memory_bytes=site.memory_bytes)
-    return tried(task, ending, site.name, patience, now_ms)
+    result = AttemptResult(NOT_ENOUGH_MEMORY, counted=True, cleanup=cleanup, min_memory_bytes=site.memory_bytes)
+    return tried(task, result, site.name, policy, now_ms)
 
 
 def finished(task: Task, seen: LastKnown, where: str, now_ms: WallMs) -> Task:

@@ -13,7 +13,7 @@ from services.scheduler.leadership import repeated
 from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import Patience
+from services.scheduler.task_life.attempts import AttemptPolicy
 from services.scheduler.tasks.core.observation import OBSERVE_S
 from services.scheduler.tasks.handlers.absence import AbsentProxies
 from services.scheduler.tasks.handlers.actions import TaskActions
@@ -77,7 +77,7 @@ async def open_tasks(  # noqa: PLR0913, PLR0917 what the story is made of
     api: NodeApi,
     events: EventPublisher,
     queue: TaskQueue,
-    patience: Patience,
+    policy: AttemptPolicy,
     settings: SchedulerSettings,
 ) -> TasksStory:
     """Put the story together. Raises BusFailed."""
@@ -88,7 +88,7 @@ async def open_tasks(  # noqa: PLR0913, PLR0917 what the story is made of
         submit=TaskSubmission(records, queue, api, events),
         actions=TaskActions(records, collector, consoles, api, events, settings),
         reader=TaskReader(records, api, consoles, queue, settings),
-        tracker=TaskTracker(records, api, events, consoles, observer, patience, settings),
+        tracker=TaskTracker(records, api, events, consoles, observer, policy, settings),
         observer=observer,
         absent_proxies=AbsentProxies(records, bus, api, events, queue, settings),
         collector=collector,

@@ -33,7 +33,7 @@ from services.scheduler.records.core import LONGEST_S
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import LOST, MOVED, Ending, Patience
+from services.scheduler.task_life.attempts import LOST, MOVED, AttemptPolicy, AttemptResult
 from services.scheduler.task_life.life import with_attempt
 from services.scheduler.task_life.transitions import tried
 
@@ -46,7 +46,7 @@ class Drainer:
     """Sees draining nodes off."""
 
     def __init__(
-        self, records: Records, api: NodeApi, events: EventPublisher, patience: Patience, settings: SchedulerSettings
+        self, records: Records, api: NodeApi, events: EventPublisher, policy: AttemptPolicy, settings: SchedulerSettings
     ) -> None:
         self._tasks = records.tasks
         self._node_store = records.nodes
@@ -55,7 +55,7 @@ class Drainer:
         self._clock = records.clock
         self._api = api
         self._events = events
-        self._patience = patience
+        self._policy = policy
         self._timeout_s = settings.action_timeout_s
         self._under_way: set[NodeId] = set()
         self._due: dict[NodeId, tuple[int, Instant]] = {}
@@ -104,8 +104,8 @@ class Drainer:
         await self._events.publish_end(record.task, DRAINED)
 
     def _moved(self, task: Task, node: NodeState) -> Task:
-        ending = Ending(DRAINED, MOVED)
-        return tried(self._index.final(task), ending, node.record.name, self._patience, self._clock.wall_ms())
+        result = AttemptResult(DRAINED, MOVED)
+        return tried(self._index.final(task), result, node.record.name, self._policy, self._clock.wall_ms())
 
     async def _taken_back(self, task: Task, attempt: Attempt, node: NodeState) -> bool:
         """Remove a task from its node if that has not begun with it; whether it is gone there."""
@@ -173,9 +173,9 @@ class NodeFailureDetector:
             if task.state is TaskState.RUNNING:
                 await self._attempts.give_up(task_id, self._lost(task, node, reason))
 
-    def _lost(self, task: Task, node: NodeState, reason: str) -> Ending:
+    def _lost(self, task: Task, node: NodeState, reason: str) -> AttemptResult:
         fatal = node.seen_at - self._index.began.get(task.id, node.seen_at) <= self._killer_within_s
-        return Ending(reason, LOST, counted=True, fatal=fatal, cleanup=Cleanup.REMOVE)
+        return AttemptResult(reason, LOST, counted=True, fatal=fatal, cleanup=Cleanup.REMOVE)
 
     async def lose(self, asked: LoseNode) -> Done:
         """Take a node off the list whose machine goes, and give up at once what runs on either. Raises NotFound."""
@@ -211,7 +211,7 @@ class NodeFailureDetector:
         if task is None:
             return
         if task.state is TaskState.RUNNING:
-            await self._attempts.give_up(task_id, Ending(asked.reason, LOST, counted=True))
+            await self._attempts.give_up(task_id, AttemptResult(asked.reason, LOST, counted=True))
         elif task.state is TaskState.FORWARDING:
             await self._tasks.change(task_id, waits_for_no_node)
 

@@ -34,7 +34,7 @@ from libs.common.model import (
 )
 from services.scheduler.task_life.attempts import (
     LOST,
-    Ending,
+    AttemptResult,
     ended,
 )
 from services.scheduler.task_life.life import (
@@ -157,7 +157,7 @@ def set_free(task: Task, reason: str, now_ms: WallMs) -> Task:
     return moved(
         task,
         Step.RETRY,
-        attempts=ended(task.attempts, Ending(reason, LOST, cleanup=Cleanup.REMOVE), now_ms),
+        attempts=ended(task.attempts, AttemptResult(reason, LOST, cleanup=Cleanup.REMOVE), now_ms),
         known=None,
     )
 

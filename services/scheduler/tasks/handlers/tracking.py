@@ -27,7 +27,7 @@ from services.scheduler.records.core import site_of
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import LOST, Ending, Patience
+from services.scheduler.task_life.attempts import LOST, AttemptPolicy, AttemptResult
 from services.scheduler.task_life.transitions import observed, tried, with_console
 from services.scheduler.tasks.core.observation import PollInterval, known_of
 from services.scheduler.tasks.handlers.observing import ConsoleStore, ObservationStore
@@ -49,7 +49,7 @@ class TaskTracker:
         events: EventPublisher,
         consoles: ConsoleStore,
         observer: ObservationStore,
-        patience: Patience,
+        policy: AttemptPolicy,
         settings: SchedulerSettings,
     ) -> None:
         self._tasks = records.tasks
@@ -62,7 +62,7 @@ class TaskTracker:
         self._observer = observer
         self._events = events
         self._settings = settings
-        self._patience = patience
+        self._policy = policy
         self._poll_interval = PollInterval(
             first_s=settings.poll_first_s, slow_s=settings.poll_slow_s, slow_after_s=settings.poll_slow_after_s
         )
@@ -132,19 +132,19 @@ class TaskTracker:
             return
         since = self._missing.setdefault(task_id, self._clock.instant())
         if self._clock.instant() - since > self._settings.node_grace_s:
-            await self._end(task_id, attempt, Ending(reason, LOST, counted=True, cleanup=Cleanup.REMOVE))
+            await self._end(task_id, attempt, AttemptResult(reason, LOST, counted=True, cleanup=Cleanup.REMOVE))
 
-    async def give_up(self, task_id: TaskId, ending: Ending) -> None:
+    async def give_up(self, task_id: TaskId, result: AttemptResult) -> None:
         """End the attempt of a running task whose node is lost."""
         task = self._index.tasks.get(task_id)
         if task is not None and task.state is TaskState.RUNNING:
-            await self._end(task_id, task.attempts[-1], ending)
+            await self._end(task_id, task.attempts[-1], result)
 
     async def _seen(self, looked_at: Task, known: LastKnown, node: NodeState, before: LastKnown | None) -> None:
         attempt = looked_at.attempts[-1]
 
         def next_of(task: Task) -> Task:
-            return observed(task, known, site_of(self._nodes, node.id), self._patience, self._clock.wall_ms())
+            return observed(task, known, site_of(self._nodes, node.id), self._policy, self._clock.wall_ms())
 
         ends = next_of(looked_at).state.ended
         kept = ends and await self._keep_console(looked_at, known, node)
@@ -171,15 +171,15 @@ class TaskTracker:
 
     async def _lost(self, task_id: TaskId, attempt: Attempt, reason: str) -> None:
         fatal = self._clock.instant() - self._began(task_id) <= self._settings.killer_within_s
-        await self._end(task_id, attempt, Ending(reason, LOST, counted=True, fatal=fatal))
+        await self._end(task_id, attempt, AttemptResult(reason, LOST, counted=True, fatal=fatal))
 
-    async def _end(self, task_id: TaskId, attempt: Attempt, ending: Ending) -> None:
+    async def _end(self, task_id: TaskId, attempt: Attempt, result: AttemptResult) -> None:
         where = self._nodes.name_of(attempt.node)
 
         def decide(task: Task) -> Task:
             if not still(task, attempt):
                 return task
-            after = tried(self._index.final(task), ending, where, self._patience, self._clock.wall_ms())
+            after = tried(self._index.final(task), result, where, self._policy, self._clock.wall_ms())
             return with_console(after, kept=kept) if after.state.ended else after
 
         before, kept = self._tasks.record(task_id), False
@@ -187,7 +187,7 @@ class TaskTracker:
             kept = await self._consoles.keep_seen(task_id, self._index.observed.get(task_id))
         record = await self._tasks.change(task_id, decide)
         if record.task.state is not before.task.state:
-            await self._events.publish_end(record.task, ending.reason)
+            await self._events.publish_end(record.task, result.reason)
 
     async def _start_look(self, crew: Crew, task: TaskId) -> None:
         node = self._nodes.get(self._index.running[task]) if task in self._index.running else None

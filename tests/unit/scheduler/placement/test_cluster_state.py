@@ -10,7 +10,7 @@ from libs.common.model import Cleanup, InstanceId, Node, NodeId, NodeInfo, NodeT
 from libs.common.testing import clocks_at
 from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.registry.node_state import NodeState, Ours
-from services.scheduler.task_life.attempts import Ending, Patience
+from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult
 from services.scheduler.task_life.life import canceled
 from services.scheduler.task_life.transitions import placed, tried
 from services.scheduler.tasks.core.submission import submitted
@@ -95,6 +95,6 @@ def test_a_task_that_lost_its_attempt_is_in_the_queue_again_and_counts_nowhere(s
     state.reservations.reserve_all(NOW.instant)
     state.index.put(begun(state), 2, NOW)
     assert (len(state.queue), state.quota.used_count(OWNER), node(state).used_count) == (0, 1, 1)
-    state.index.put(tried(task(state), Ending("reset"), "a", Patience(), NOW.wall_ms), 3, NOW)
+    state.index.put(tried(task(state), AttemptResult("reset"), "a", AttemptPolicy(), NOW.wall_ms), 3, NOW)
     assert (len(state.queue), state.quota.used_count(OWNER), node(state).used_count) == (1, 0, 0)
     assert state.proxies.sending(HOLDER) == ()

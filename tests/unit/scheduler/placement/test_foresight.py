@@ -13,7 +13,7 @@ from services.scheduler.demand.core import demand_of
 from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.placement.core.pace import STEP, Paces
 from services.scheduler.registry.node_state import NodeState, Ours
-from services.scheduler.task_life.attempts import Ending, Patience
+from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult
 from services.scheduler.task_life.transitions import Site, observed, placed, started, tried
 from services.scheduler.tasks.core.submission import submitted
 from tests.scheduling import task_id
@@ -69,7 +69,7 @@ class Stage:
     def ends(self, name: str) -> None:
         task = self.task(task_id(name))
         seen = LastKnown(code=StatusCode.COMPLETED)
-        self.board.index.put(observed(task, seen, Site("n"), Patience(), self.now_ms), 1, clocks_at(self.now_ms))
+        self.board.index.put(observed(task, seen, Site("n"), AttemptPolicy(), self.now_ms), 1, clocks_at(self.now_ms))
 
     def task(self, task: str) -> Task:
         return next(one for one in self.board.index.tasks.values() if one.id == task)
@@ -204,7 +204,7 @@ def test_a_task_that_was_tried_before_takes_what_is_free():
     stage = Stage(slow=0.25, fast=1.0)
     stage.commits("fails")
     assert stage.walks() == {"fails": "fast"}
-    failed = tried(stage.task(task_id("fails")), Ending("reset"), "fast:1", Patience(), stage.now_ms)
+    failed = tried(stage.task(task_id("fails")), AttemptResult("reset"), "fast:1", AttemptPolicy(), stage.now_ms)
     stage.board.index.put(failed, 1, clocks_at(stage.now_ms))
     stage.commits("another")
     assert stage.walks() == {"another": "fast"}
@@ -258,7 +258,7 @@ def test_paces_are_read_from_the_records_of_ended_tasks():
         before.walks()
         for task, node in list(before.board.index.running.items()) if number % 2 else ():
             seen = LastKnown(code=StatusCode.COMPLETED, processing_time_ms=round(USUAL_MS / before.speeds[str(node)]))
-            ended = observed(before.board.index.tasks[task], seen, Site("n"), Patience(), before.now_ms)
+            ended = observed(before.board.index.tasks[task], seen, Site("n"), AttemptPolicy(), before.now_ms)
             before.board.index.put(ended, 1, clocks_at(before.now_ms))
     after = Stage(slow=0.25, fast=1.0, known=False)
     for ended in before.board.index.tasks.values():

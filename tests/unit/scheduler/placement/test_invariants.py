@@ -31,7 +31,7 @@ from services.scheduler.forwarding.core import TAKE_UP_S, UNHEARD_S, Silence, is
 from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.records.core import key_of
 from services.scheduler.registry.ranking import need_of, place
-from services.scheduler.task_life.attempts import Ending, Patience
+from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult
 from services.scheduler.task_life.life import canceled, removed, restarted, started_over, without_inputs
 from services.scheduler.task_life.transitions import Site, observed, placed, started, tried, uncertain
 from services.scheduler.tasks.core.submission import submitted
@@ -43,7 +43,7 @@ HOLDERS = [InstanceId("p"), InstanceId("q")]
 OWNERS = [Owner("x"), Owner("y")]
 PER_OWNER = 2
 SILENCE_S = 3.0
-PATIENCE = Patience(max_attempts_count=3, first_backoff_ms=100, max_backoff_ms=1000)
+POLICY = AttemptPolicy(max_attempts_count=3, first_backoff_ms=100, max_backoff_ms=1000)
 pick = st.integers(min_value=0, max_value=10_000)
 
 
@@ -67,7 +67,7 @@ class Life(RuleBasedStateMachine):
     @staticmethod
     def new_board() -> ClusterState:
         return ClusterState(
-            per_owner_count=PER_OWNER, longest_backoff_s=PATIENCE.max_backoff_ms / 1000, holder_silence_s=SILENCE_S
+            per_owner_count=PER_OWNER, longest_backoff_s=POLICY.max_backoff_ms / 1000, holder_silence_s=SILENCE_S
         )
 
     @property
@@ -139,7 +139,7 @@ class Life(RuleBasedStateMachine):
             if forwarding.uncertain_since is None and judge(forwarding, self.now.instant, 60.0) is Silence.NOT_TAKEN_UP:
                 task = self.board.index.tasks[name]
                 self.freed.add((name, task.attempts[-1].number))
-                self.keep(tried(task, Ending("not taken up"), "n", PATIENCE, self.now_ms))
+                self.keep(tried(task, AttemptResult("not taken up"), "n", POLICY, self.now_ms))
 
     @rule(hours=st.sampled_from([-2, 2]))
     def the_wall_clock_steps(self, hours: int) -> None:
@@ -210,8 +210,8 @@ class Life(RuleBasedStateMachine):
         ways = {
             "started": lambda: started(task, "n", self.now_ms),
             "uncertain": lambda: uncertain(task, "silent"),
-            "failed": lambda: tried(task, Ending("reset"), "n", PATIENCE, self.now_ms),
-            "refused": lambda: tried(task, Ending("no", counted=True), "n", PATIENCE, self.now_ms),
+            "failed": lambda: tried(task, AttemptResult("reset"), "n", POLICY, self.now_ms),
+            "refused": lambda: tried(task, AttemptResult("no", counted=True), "n", POLICY, self.now_ms),
         }
         self.keep(ways[how]())
 
@@ -223,14 +223,14 @@ class Life(RuleBasedStateMachine):
     @rule(number=pick, code=st.sampled_from(list(StatusCode)), error=st.sampled_from(["", "Not enough memory"]))
     def is_observed(self, number: int, code: StatusCode, error: str) -> None:
         task = self.board.index.tasks[self.one(self.board.index.running, number)]
-        self.keep(observed(task, LastKnown(code=code, error=error), Site("n", 8), PATIENCE, self.now_ms))
+        self.keep(observed(task, LastKnown(code=code, error=error), Site("n", 8), POLICY, self.now_ms))
 
     @precondition(lambda self: self.board.index.running)
     @rule(number=pick, fatal=st.booleans())
     def is_lost(self, number: int, fatal: bool) -> None:
         task = self.board.index.tasks[self.one(self.board.index.running, number)]
-        ending = Ending("lost", counted=True, fatal=fatal, cleanup=Cleanup.REMOVE)
-        self.keep(tried(task, ending, "n", PATIENCE, self.now_ms))
+        result = AttemptResult("lost", counted=True, fatal=fatal, cleanup=Cleanup.REMOVE)
+        self.keep(tried(task, result, "n", POLICY, self.now_ms))
 
     @precondition(lambda self: self.board.index.tasks)
     @rule(number=pick, what=st.sampled_from(["cancel", "remove", "restart", "start over", "lose inputs", "forget"]))
@@ -385,7 +385,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def no_time_limit_is_longer_than_it_can_be_whatever_the_wall_clock_does(self) -> None:
         for not_before in self.board.index.not_before.values():
-            assert not_before - self.now.instant <= PATIENCE.max_backoff_ms / 1000
+            assert not_before - self.now.instant <= POLICY.max_backoff_ms / 1000
 
     @invariant()
     def nothing_under_way_has_begun_in_the_future(self) -> None:
@@ -460,7 +460,7 @@ class FirstComeFirstServed(RuleBasedStateMachine):
     def one_ends(self, number: int) -> None:
         task = self.board.index.tasks[Life.one(self.board.index.running, number)]
         self.board.index.put(
-            observed(task, LastKnown(code=StatusCode.COMPLETED), Site("a"), PATIENCE, 0), 1, clocks_at(0)
+            observed(task, LastKnown(code=StatusCode.COMPLETED), Site("a"), POLICY, 0), 1, clocks_at(0)
         )
         self.walk()
 

@@ -9,7 +9,7 @@ from libs.common.model import InstanceId, LastKnown, Node, NodeId, NodeInfo, Nod
 from libs.common.testing import clocks_at
 from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.registry.node_state import Ours
-from services.scheduler.task_life.attempts import Patience
+from services.scheduler.task_life.attempts import AttemptPolicy
 from services.scheduler.task_life.transitions import Site, observed, placed, started
 from services.scheduler.tasks.core.submission import submitted
 from tests.scheduling import task_id
@@ -41,7 +41,7 @@ class Simulation:
                 self.board.index.tasks[task],
                 LastKnown(code=StatusCode.COMPLETED),
                 Site(node),
-                Patience(),
+                AttemptPolicy(),
                 round(at * 1000),
             )
             self.board.index.put(done, 1, clocks_at(round(at * 1000)))

@@ -19,7 +19,7 @@ from libs.common.model import (
     Task,
     TaskState,
 )
-from services.scheduler.task_life.attempts import KEPT_COUNT, Ending, Patience, ended
+from services.scheduler.task_life.attempts import KEPT_COUNT, AttemptPolicy, AttemptResult, ended
 from services.scheduler.task_life.life import (
     CHATTY_COUNT,
     LIFE,
@@ -45,7 +45,7 @@ from services.scheduler.tasks.core.submission import same_commit, submitted
 from tests.scheduling import NOW_MS, task_id
 
 NODE = Node(id=NodeId("a-3000"), hostname="a", port=3000)
-PATIENCE = Patience(max_attempts_count=3, first_backoff_ms=1000, max_backoff_ms=8000)
+POLICY = AttemptPolicy(max_attempts_count=3, first_backoff_ms=1000, max_backoff_ms=8000)
 SITE = Site("a:3000", memory_bytes=8)
 ASKED = SubmitTask(task=task_id("one"), name="one", holder=InstanceId("p"), created_at_ms=1, images_count=3)
 
@@ -67,11 +67,11 @@ def seen(code: StatusCode, error: str = "") -> LastKnown:
 
 
 def completed() -> Task:
-    return observed(running(), seen(StatusCode.COMPLETED), SITE, PATIENCE, NOW_MS)
+    return observed(running(), seen(StatusCode.COMPLETED), SITE, POLICY, NOW_MS)
 
 
 def failed() -> Task:
-    return observed(running(), seen(StatusCode.FAILED, "bad images"), SITE, PATIENCE, NOW_MS)
+    return observed(running(), seen(StatusCode.FAILED, "bad images"), SITE, POLICY, NOW_MS)
 
 
 STATES = {
@@ -85,11 +85,13 @@ STATES = {
 STEPS = {
     Step.PLACE: lambda task: placed(task, NODE, NodeTaskId("x"), NOW_MS),
     Step.START: lambda task: started(task, "a:3000", NOW_MS),
-    Step.RETRY: lambda task: tried(task, Ending("lost"), "a:3000", PATIENCE, NOW_MS),
-    Step.GIVE_UP: lambda task: tried(task, Ending("lost", counted=True), "a", Patience(max_attempts_count=1), NOW_MS),
+    Step.RETRY: lambda task: tried(task, AttemptResult("lost"), "a:3000", POLICY, NOW_MS),
+    Step.GIVE_UP: lambda task: tried(
+        task, AttemptResult("lost", counted=True), "a", AttemptPolicy(max_attempts_count=1), NOW_MS
+    ),
     Step.ABANDON: lambda task: abandoned(task, "its photos are gone", NOW_MS),
-    Step.COMPLETE: lambda task: observed(task, seen(StatusCode.COMPLETED), SITE, PATIENCE, NOW_MS),
-    Step.FAIL: lambda task: observed(task, seen(StatusCode.FAILED, "bad"), SITE, PATIENCE, NOW_MS),
+    Step.COMPLETE: lambda task: observed(task, seen(StatusCode.COMPLETED), SITE, POLICY, NOW_MS),
+    Step.FAIL: lambda task: observed(task, seen(StatusCode.FAILED, "bad"), SITE, POLICY, NOW_MS),
     Step.CANCEL: lambda task: canceled(task, Cleanup.NONE, NOW_MS),
     Step.RESTART: lambda task: restarted(task, None, NOW_MS),
 }
@@ -138,14 +140,14 @@ def test_the_attempt_moves_with_the_task(make: Callable[[], Task], attempt_state
 
 
 def test_the_first_attempt_is_number_one_and_the_next_is_two():
-    again = placed(tried(forwarding(), Ending("reset"), "a", PATIENCE, NOW_MS), NODE, NodeTaskId("x"), NOW_MS)
+    again = placed(tried(forwarding(), AttemptResult("reset"), "a", POLICY, NOW_MS), NODE, NodeTaskId("x"), NOW_MS)
     assert [attempt.number for attempt in again.attempts] == [1, 2]
 
 
 def test_attempts_that_do_not_count_never_fail_a_task():
     task = forwarding()
     for _ in range(50):
-        task = placed(tried(task, Ending("nobody home"), "a", PATIENCE, NOW_MS), NODE, NodeTaskId("x"), NOW_MS)
+        task = placed(tried(task, AttemptResult("nobody home"), "a", POLICY, NOW_MS), NODE, NodeTaskId("x"), NOW_MS)
     assert task.state is TaskState.FORWARDING
     assert len(task.attempts) <= KEPT_COUNT + 1
     assert task.attempts[-1].number == 51
@@ -156,7 +158,7 @@ def test_counted_attempts_are_never_dropped_from_the_record():
         Attempt(number=number, node=NodeId("a"), node_task_id=NodeTaskId("x"), counted=number == 1)
         for number in range(1, KEPT_COUNT + 5)
     )
-    kept = ended(attempts, Ending("reset"), NOW_MS)
+    kept = ended(attempts, AttemptResult("reset"), NOW_MS)
     assert len(kept) == KEPT_COUNT
     assert kept[0].number == 1
 
@@ -165,11 +167,13 @@ def test_a_task_fails_with_the_reason_of_every_attempt():
     task = running()
     for reason in ("node silent", "unknown to the node"):
         task = started(
-            placed(tried(task, Ending(reason, counted=True), "a", PATIENCE, NOW_MS), NODE, NodeTaskId("x"), NOW_MS),
+            placed(
+                tried(task, AttemptResult(reason, counted=True), "a", POLICY, NOW_MS), NODE, NodeTaskId("x"), NOW_MS
+            ),
             "a",
             NOW_MS,
         )
-    task = tried(task, Ending("node silent again", counted=True), "a", PATIENCE, NOW_MS)
+    task = tried(task, AttemptResult("node silent again", counted=True), "a", POLICY, NOW_MS)
     assert task.state is TaskState.FAILED
     assert task.error == "attempt 1: node silent; attempt 2: unknown to the node; attempt 3: node silent again"
     assert task.ended_at_ms == NOW_MS
@@ -178,9 +182,9 @@ def test_a_task_fails_with_the_reason_of_every_attempt():
 def test_a_task_that_every_node_refuses_fails_in_the_words_of_the_node():
     task = forwarding()
     for _ in range(2):
-        task = tried(task, Ending("Invalid option", counted=True), "a", PATIENCE, NOW_MS)
+        task = tried(task, AttemptResult("Invalid option", counted=True), "a", POLICY, NOW_MS)
         task = placed(task, NODE, NodeTaskId("x"), NOW_MS)
-    assert tried(task, Ending("Invalid option", counted=True), "a", PATIENCE, NOW_MS).error == "Invalid option"
+    assert tried(task, AttemptResult("Invalid option", counted=True), "a", POLICY, NOW_MS).error == "Invalid option"
 
 
 @pytest.mark.parametrize(
@@ -194,18 +198,18 @@ def test_a_task_that_every_node_refuses_fails_in_the_words_of_the_node():
     ],
 )
 def test_the_back_off_doubles_up_to_a_limit(failed_count: int, expected_ms: int):
-    assert PATIENCE.backoff_ms(failed_count) == expected_ms
+    assert POLICY.backoff_ms(failed_count) == expected_ms
 
 
 def test_too_little_memory_is_tried_again_with_more():
-    task = observed(running(), seen(StatusCode.FAILED, NOT_ENOUGH_MEMORY), SITE, PATIENCE, NOW_MS)
+    task = observed(running(), seen(StatusCode.FAILED, NOT_ENOUGH_MEMORY), SITE, POLICY, NOW_MS)
     assert (task.state, task.min_memory_bytes) == (TaskState.WAITING, 8)
     assert task.attempts[0].cleanup is Cleanup.REMOVE
     assert task.attempts[0].counted
 
 
 def test_the_data_of_the_last_attempt_stays_on_its_node():
-    task = observed(running(), seen(StatusCode.FAILED, NOT_ENOUGH_MEMORY), SITE, Patience(1), NOW_MS)
+    task = observed(running(), seen(StatusCode.FAILED, NOT_ENOUGH_MEMORY), SITE, AttemptPolicy(1), NOW_MS)
     assert (task.state, task.error) == (TaskState.FAILED, NOT_ENOUGH_MEMORY)
     assert task.attempts[0].cleanup is Cleanup.NONE
 
@@ -218,7 +222,7 @@ def test_a_restart_forgets_what_was_known_and_is_later_than_the_last_run():
 
 def test_a_task_whose_inputs_nobody_has_gets_no_second_attempt():
     orphan = msgspec.structs.replace(running(), holder=InstanceId(""))
-    task = tried(orphan, Ending("node silent", counted=True), "a", PATIENCE, NOW_MS)
+    task = tried(orphan, AttemptResult("node silent", counted=True), "a", POLICY, NOW_MS)
     assert (task.state, task.error) == (TaskState.FAILED, "node silent; its inputs are not kept any more")
 
 
