@@ -9,7 +9,7 @@ from libs.common.testing import clocks_at
 from services.scheduler.demand.core import demand_of
 from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.placement.core.reservations import Reservation
-from services.scheduler.registry.node_state import Ours
+from services.scheduler.registry.node_state import OurTasks
 from services.scheduler.task_life.attempts import AttemptPolicy
 from services.scheduler.task_life.transitions import Site, observed, placed, started
 from services.scheduler.tasks.core.submission import submitted
@@ -28,7 +28,7 @@ def board_of(
         record = Node(id=NodeId(f"n{number}"), hostname=f"n{number}", port=3000)
         state = board.nodes.put(record, clocks_at(0).instant)
         board.nodes.hit(
-            state, NodeInfo(max_parallel_tasks=slots_count, max_images=200 + number % 5 * 200), Ours(), clocks_at(0)
+            state, NodeInfo(max_parallel_tasks=slots_count, max_images=200 + number % 5 * 200), OurTasks(), clocks_at(0)
         )
         for at in range(5 if uneven else 0):
             board.foresight.paces.learn(record.id, 100, 100_000 * (1 + number % 4), at)
@@ -105,7 +105,7 @@ def looks(tasks_count: int, *, per_owner_count: int = 0) -> tuple[float, float]:
     for task in [task for task in board.index.waiting if board.index.tasks[task].images_count <= 1]:
         board.index.drop(task)
     state = board.nodes.put(Node(id=NodeId("tiny"), hostname="tiny", port=3000), clocks_at(0).instant)
-    board.nodes.hit(state, NodeInfo(max_parallel_tasks=1, max_images=1), Ours(), clocks_at(0))
+    board.nodes.hit(state, NodeInfo(max_parallel_tasks=1, max_images=1), OurTasks(), clocks_at(0))
     return (
         milliseconds_of(lambda: board.reservations.reserve_all(clocks_at(0).instant)),
         milliseconds_of(lambda: demand_of(board, clocks_at(0))),

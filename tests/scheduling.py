@@ -61,7 +61,7 @@ from libs.common.model import (
 )
 from libs.common.testing import FakeClock, MemoryBus, MemoryTerm
 from services.scheduler.main import Scheduler, wired
-from services.scheduler.node_client.ports import HeardInfo, Look
+from services.scheduler.node_client.ports import HeardInfo, ObservedTask
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.task_life.attempts import SETTLED_S
@@ -119,7 +119,7 @@ class FakeNode:
     up: bool = True
     foreign: int = 0
     """Tasks that others have sent to it."""
-    tasks: dict[NodeTaskId, Look] = field(default_factory=dict)
+    tasks: dict[NodeTaskId, ObservedTask] = field(default_factory=dict)
     console: dict[NodeTaskId, list[str]] = field(default_factory=dict)
     acts: list[tuple[str, NodeTaskId]] = field(default_factory=list)
     """Every cancel, remove and restart."""
@@ -148,7 +148,7 @@ class FakeNode:
 
     def takes(self, task: NodeTaskId) -> None:
         """Take a commit."""
-        self.tasks[task] = Look(StatusCode.RUNNING, processing_time_ms=1, name="on the node", images_count=3)
+        self.tasks[task] = ObservedTask(StatusCode.RUNNING, processing_time_ms=1, name="on the node", images_count=3)
         self.console[task] = ["started"]
 
     def says(self, task: NodeTaskId, **changes: Any) -> None:
@@ -209,7 +209,7 @@ class FakeNodes:
         self.reach(node)
         return (NodeOption(name="dsm", type="bool", value="false", domain="bool", help="surface model"),)
 
-    async def look(self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float) -> Look | None:
+    async def look(self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float) -> ObservedTask | None:
         """Say how a task is."""
         fake = self.reach(node)
         fake.asked_count += 1

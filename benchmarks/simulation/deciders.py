@@ -29,7 +29,7 @@ from libs.common.model import (
 from libs.common.testing import clocks_at
 from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.records.core import site_of
-from services.scheduler.registry.node_state import Ours
+from services.scheduler.registry.node_state import OurTasks
 from services.scheduler.registry.nodes import MISSES_COUNT
 from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult
 from services.scheduler.task_life.transitions import observed, placed, started, tried
@@ -61,7 +61,7 @@ class Core:
         record = Node(id=NodeId(node.name), hostname=node.name, port=3000)
         state = self._board.nodes.put(record, clocks_at(ms(at_s)).instant)
         info = NodeInfo(max_parallel_tasks=node.slots, max_images=node.max_images)
-        self._board.nodes.hit(state, info, Ours(), clocks_at(ms(at_s)))
+        self._board.nodes.hit(state, info, OurTasks(), clocks_at(ms(at_s)))
         for number in range(RECORDS_COUNT if self._chance else 0):
             took_s = sized(self._chance or random.Random(), 0, images=IMAGES).work_s / node.speed
             self._board.foresight.paces.learn(state.id, IMAGES, ms(took_s), -number)

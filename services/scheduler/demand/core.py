@@ -28,7 +28,7 @@ from libs.common.clocks import Instant, Now
 from libs.common.messages import DemandChanged, WaitingTask
 from libs.common.model import ClusterSummary, Owner, Task, TaskId
 from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.placement.core.queue import Lane
+from services.scheduler.placement.core.queue import WaitingLane
 from services.scheduler.records.core import Key, key_of
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.registry.ranking import need_of
@@ -64,8 +64,8 @@ class Cases:
 
     away_count: int = 0
     limited_count: int = 0
-    free: list[Lane] = field(default_factory=list)
-    wanted: list[Lane] = field(default_factory=list)
+    free: list[WaitingLane] = field(default_factory=list)
+    wanted: list[WaitingLane] = field(default_factory=list)
 
 
 def sorted_out(board: ClusterState) -> Cases:
@@ -88,7 +88,7 @@ def sorted_out(board: ClusterState) -> Cases:
     return cases
 
 
-def expecting_their_own(board: ClusterState, free: Iterable[Lane], now: Instant) -> Iterator[Task]:
+def expecting_their_own(board: ClusterState, free: Iterable[WaitingLane], now: Instant) -> Iterator[Task]:
     """Go through those whose own machine is coming, while no other slot is free than on machines of others."""
     among = frozenset(free)
     for task_id in board.supply.expecting(now):
@@ -115,12 +115,12 @@ class Share:
     keys: Iterable[Key]
 
 
-def of_owners(board: ClusterState, lanes: list[Lane]) -> Iterator[Share]:
+def of_owners(board: ClusterState, lanes: list[WaitingLane]) -> Iterator[Share]:
     """Take of each owner's tasks as many as may begin; all where there is no limit."""
     if not board.quota.limit_count:
         yield from (Share(len(lane), lane) for lane in lanes)
         return
-    owned: defaultdict[Owner, list[Lane]] = defaultdict(list)
+    owned: defaultdict[Owner, list[WaitingLane]] = defaultdict(list)
     for lane in lanes:
         owned[lane.id.owner].append(lane)
     for owner, of_owner in owned.items():

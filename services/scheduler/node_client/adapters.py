@@ -12,7 +12,7 @@ from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refuse
 from libs.common.model import Node, NodeInfo, NodeOption, NodeTaskId, OptionValue
 from libs.common.nodeodm import NodeClient, NodeRefused
 from services.scheduler.leadership import Leadership
-from services.scheduler.node_client.ports import HeardInfo, Look, NodeApi, count_of
+from services.scheduler.node_client.ports import HeardInfo, NodeApi, ObservedTask, count_of
 
 Answer = TypeVar("Answer")
 
@@ -77,13 +77,13 @@ class NodeODMAdapter:
         """Ask `GET /options`."""
         return await within(timeout_s, node, self._client.options(node, timeout_s))
 
-    async def look(self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float) -> Look | None:
+    async def look(self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float) -> ObservedTask | None:
         """Ask `GET /task/<id>/info`."""
         call = self._client.task_info(node, task, from_line=from_line, timeout_s=timeout_s)
         said = await if_found(within(timeout_s, node, call))
         if said is None:
             return None
-        return Look(
+        return ObservedTask(
             code=said.status.code,
             error=said.status.error_message,
             progress=said.progress,
@@ -151,7 +151,7 @@ class LeaderOnlyNodes:
         """Ask which options it knows."""
         return await self._api.options(node, timeout_s)
 
-    async def look(self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float) -> Look | None:
+    async def look(self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float) -> ObservedTask | None:
         """Ask how a task is."""
         return await self._api.look(node, task, from_line, timeout_s)
 

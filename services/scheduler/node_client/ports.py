@@ -16,7 +16,7 @@ from libs.common.model import (
 
 
 @dataclass(frozen=True)
-class Look:
+class ObservedTask:
     """What a node says of a task."""
 
     code: StatusCode
@@ -64,7 +64,7 @@ class NodeApi(Protocol):
         """Ask which options it knows."""
         ...
 
-    async def look(self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float) -> Look | None:
+    async def look(self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float) -> ObservedTask | None:
         """Ask how a task is, and what it has written from a line on; None: it knows no such task."""
         ...
 

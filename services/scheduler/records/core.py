@@ -32,7 +32,7 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from services.scheduler.registry.node_state import NodeState, Ours
+from services.scheduler.registry.node_state import NodeState, OurTasks
 from services.scheduler.registry.nodes import NodeRegistry
 from services.scheduler.task_life.attempts import ForwardingAttempt, final_of
 from services.scheduler.task_life.transitions import Site
@@ -44,7 +44,7 @@ OnNode = tuple[frozenset[TaskId], frozenset[TaskId]]
 
 
 NONE_ON_NODE: Final[OnNode] = (frozenset(), frozenset())
-NONE_OF_OURS: Final = Ours()
+NONE_OF_OURS: Final = OurTasks()
 LONGEST_S: Final = 7 * 24 * 3600.0
 """How long at most what this scheduler has not seen begin counts as having run: its record may be of another clock."""
 
@@ -190,12 +190,12 @@ class TaskIndex:
             return NONE_ON_NODE  # as on most nodes, at each of their probes
         return frozenset(task for task in node.tasks if task in self.running), frozenset(node.tasks)
 
-    def ours_since(self, node: NodeState, before: OnNode) -> Ours:
+    def ours_since(self, node: NodeState, before: OnNode) -> OurTasks:
         """Say which of ours the node may have counted since `before` was asked for."""
         running, under_way = self.ours_on(node)
         if not (before[1] or under_way):
             return NONE_OF_OURS
-        return Ours(sure=before[0] & running, possible=before[1] | under_way)
+        return OurTasks(sure=before[0] & running, possible=before[1] | under_way)
 
     def under_way_on(self, node: NodeId) -> Iterator[TaskId]:
         """Go through the tasks that are sent to a node, or run there."""

@@ -107,7 +107,7 @@ class NodeState:
 
 
 @dataclass(frozen=True)
-class Ours:
+class OurTasks:
     """Which tasks of ours the node may have counted in its queue, while it was asked."""
 
     sure: frozenset[TaskId] = frozenset()
@@ -116,7 +116,7 @@ class Ours:
     """Under way there before or after."""
 
 
-def foreign_of(reported_count: int, ours: Ours, before_count: int) -> int:
+def foreign_of(reported_count: int, ours: OurTasks, before_count: int) -> int:
     """Work out how many tasks of others a node has."""
     least = max(0, reported_count - len(ours.possible))
     most = max(0, reported_count - len(ours.sure))
@@ -133,6 +133,6 @@ def is_other(before: NodeInfo | None, now: NodeInfo) -> bool:
     return before is None or msgspec.structs.replace(before, available_memory=now.available_memory) != now
 
 
-def says_the_same(node: NodeState, now: NodeInfo, ours: Ours) -> bool:
+def says_the_same(node: NodeState, now: NodeInfo, ours: OurTasks) -> bool:
     """Whether an answer changes nothing that placement depends on: only the memory that is left is another, and none of ours is there."""
     return not ours.possible and node.foreign_count == now.task_queue_count and not is_other(node.info, now)

@@ -13,7 +13,7 @@ from typing import Final
 
 from libs.common.clocks import Instant, Now
 from libs.common.model import Node, NodeId, NodeInfo, Task, TaskId
-from services.scheduler.registry.node_state import UNDER_WAY, NodeState, Ours, foreign_of, matters, says_the_same
+from services.scheduler.registry.node_state import UNDER_WAY, NodeState, OurTasks, foreign_of, matters, says_the_same
 from services.scheduler.registry.ranking import Need, Placement, Ranking, anyone, at_home, place, reason_for
 
 MISSES_COUNT: Final = 2
@@ -146,7 +146,7 @@ class NodeRegistry:
         self._open_now = self._listed_now = None
         self.version += 1
 
-    def hit(self, node: NodeState, info: NodeInfo, ours: Ours, now: Now) -> bool:
+    def hit(self, node: NodeState, info: NodeInfo, ours: OurTasks, now: Now) -> bool:
         """Take in an answer to a probe; whether it came online by that."""
         came = not node.online
         node.online, node.misses_count, node.trouble = True, 0, ""

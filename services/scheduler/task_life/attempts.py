@@ -220,19 +220,19 @@ OTHER_ENGINE: Final = re.compile(
 
 
 @dataclass(frozen=True)
-class Refusal:
+class NodeRefusal:
     """A refusal that another node might not give."""
 
     least_limit_count: int = 0
     """So many images it must take; 0: that is not what it was about."""
 
 
-def refusal_in(words: str) -> Refusal | None:
+def refusal_in(words: str) -> NodeRefusal | None:
     """Read it out of a node's words; None: every node would say so."""
     if too_many := TOO_MANY.search(words):
-        return Refusal(int(too_many[1]))
+        return NodeRefusal(int(too_many[1]))
     if any(pattern.search(words) for pattern in (FULL_DISK, OTHER_OPTIONS, OTHER_ENGINE)):
-        return Refusal()
+        return NodeRefusal()
     return None
 
 

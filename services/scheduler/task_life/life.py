@@ -29,7 +29,7 @@ from libs.common.model import Attempt, AttemptState, Cleanup, LastKnown, Moment,
 from services.scheduler.task_life.attempts import AttemptResult, ended
 
 
-class Step(StrEnum):
+class TaskStep(StrEnum):
     """What can happen to a task."""
 
     SUBMIT = "submit"
@@ -56,29 +56,29 @@ class Step(StrEnum):
     """Its client wants it to run again, from its inputs."""
 
 
-LIFE: Final[dict[tuple[TaskState | None, Step], TaskState]] = {
-    (None, Step.SUBMIT): TaskState.WAITING,
-    (None, Step.IMPORT): TaskState.RUNNING,
-    (TaskState.WAITING, Step.PLACE): TaskState.FORWARDING,
-    (TaskState.WAITING, Step.ABANDON): TaskState.FAILED,
-    (TaskState.WAITING, Step.CANCEL): TaskState.CANCELED,
-    (TaskState.FORWARDING, Step.START): TaskState.RUNNING,
-    (TaskState.FORWARDING, Step.RETRY): TaskState.WAITING,
-    (TaskState.FORWARDING, Step.GIVE_UP): TaskState.FAILED,
-    (TaskState.FORWARDING, Step.CANCEL): TaskState.CANCELED,
-    (TaskState.RUNNING, Step.COMPLETE): TaskState.COMPLETED,
-    (TaskState.RUNNING, Step.FAIL): TaskState.FAILED,
-    (TaskState.RUNNING, Step.CANCEL): TaskState.CANCELED,
-    (TaskState.RUNNING, Step.RETRY): TaskState.WAITING,
-    (TaskState.RUNNING, Step.GIVE_UP): TaskState.FAILED,
-    (TaskState.COMPLETED, Step.CANCEL): TaskState.CANCELED,
-    (TaskState.FAILED, Step.CANCEL): TaskState.CANCELED,
-    (TaskState.COMPLETED, Step.RESTART): TaskState.RUNNING,
-    (TaskState.FAILED, Step.RESTART): TaskState.RUNNING,
-    (TaskState.CANCELED, Step.RESTART): TaskState.RUNNING,
-    (TaskState.COMPLETED, Step.START_OVER): TaskState.WAITING,
-    (TaskState.FAILED, Step.START_OVER): TaskState.WAITING,
-    (TaskState.CANCELED, Step.START_OVER): TaskState.WAITING,
+LIFE: Final[dict[tuple[TaskState | None, TaskStep], TaskState]] = {
+    (None, TaskStep.SUBMIT): TaskState.WAITING,
+    (None, TaskStep.IMPORT): TaskState.RUNNING,
+    (TaskState.WAITING, TaskStep.PLACE): TaskState.FORWARDING,
+    (TaskState.WAITING, TaskStep.ABANDON): TaskState.FAILED,
+    (TaskState.WAITING, TaskStep.CANCEL): TaskState.CANCELED,
+    (TaskState.FORWARDING, TaskStep.START): TaskState.RUNNING,
+    (TaskState.FORWARDING, TaskStep.RETRY): TaskState.WAITING,
+    (TaskState.FORWARDING, TaskStep.GIVE_UP): TaskState.FAILED,
+    (TaskState.FORWARDING, TaskStep.CANCEL): TaskState.CANCELED,
+    (TaskState.RUNNING, TaskStep.COMPLETE): TaskState.COMPLETED,
+    (TaskState.RUNNING, TaskStep.FAIL): TaskState.FAILED,
+    (TaskState.RUNNING, TaskStep.CANCEL): TaskState.CANCELED,
+    (TaskState.RUNNING, TaskStep.RETRY): TaskState.WAITING,
+    (TaskState.RUNNING, TaskStep.GIVE_UP): TaskState.FAILED,
+    (TaskState.COMPLETED, TaskStep.CANCEL): TaskState.CANCELED,
+    (TaskState.FAILED, TaskStep.CANCEL): TaskState.CANCELED,
+    (TaskState.COMPLETED, TaskStep.RESTART): TaskState.RUNNING,
+    (TaskState.FAILED, TaskStep.RESTART): TaskState.RUNNING,
+    (TaskState.CANCELED, TaskStep.RESTART): TaskState.RUNNING,
+    (TaskState.COMPLETED, TaskStep.START_OVER): TaskState.WAITING,
+    (TaskState.FAILED, TaskStep.START_OVER): TaskState.WAITING,
+    (TaskState.CANCELED, TaskStep.START_OVER): TaskState.WAITING,
 }
 """(state, step) -> next state. `None` is a task that does not exist yet. Removing is possible in every state."""
 
@@ -87,7 +87,7 @@ class Impossible(Exception):
     """The table has no such step from this state."""
 
 
-def after(state: TaskState | None, step: Step) -> TaskState:
+def after(state: TaskState | None, step: TaskStep) -> TaskState:
     """Look a step up. Raises Impossible."""
     try:
         return LIFE[state, step]
@@ -95,7 +95,7 @@ def after(state: TaskState | None, step: Step) -> TaskState:
         raise Impossible(f"a task that is {state or 'unknown'} cannot {step}") from None
 
 
-def moved(task: Task, step: Step, **changes: Any) -> Task:
+def moved(task: Task, step: TaskStep, **changes: Any) -> Task:
     """Take a step, with what else changes."""
     return msgspec.structs.replace(task, state=after(task.state, step), **changes)
 
@@ -149,7 +149,7 @@ def canceled(task: Task, cleanup: Cleanup, now_ms: WallMs) -> Task:
         attempts = ended(attempts, AttemptResult("canceled", cleanup=cleanup), now_ms)
     return moved(
         task,
-        Step.CANCEL,
+        TaskStep.CANCEL,
         attempts=attempts,
         ended_at_ms=now_ms,
         waiting_because="",
@@ -185,7 +185,7 @@ def restarted(task: Task, options: tuple[OptionValue, ...] | None, now_ms: WallM
     began_ms = WallMs(max(now_ms, (last.running_at_ms or 0) + 1))
     return moved(
         task,
-        Step.RESTART,
+        TaskStep.RESTART,
         restarted_at_ms=began_ms,
         known=None,
         error="",
@@ -211,7 +211,7 @@ def started_over(task: Task, options: tuple[OptionValue, ...] | None, now_ms: Wa
     """Let it wait for a node again, with all its attempts before it. Where it was, it is to be removed."""
     return moved(
         task,
-        Step.START_OVER,
+        TaskStep.START_OVER,
         restarted_at_ms=now_ms,
         known=None,
         error="",
@@ -235,7 +235,7 @@ def abandoned(task: Task, reason: str, now_ms: WallMs) -> Task:
     """End a task that waits in vain: nobody has its photos any more, or no node takes it."""
     return moved(
         task,
-        Step.ABANDON,
+        TaskStep.ABANDON,
         holder_away_since_ms=0,
         ended_at_ms=now_ms,
         error=reason,

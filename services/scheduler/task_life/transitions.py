@@ -27,7 +27,7 @@ from services.scheduler.task_life.attempts import (
     REFUSALS_COUNT,
     AttemptPolicy,
     AttemptResult,
-    Refusal,
+    NodeRefusal,
     all_reasons,
     counted,
     described,
@@ -40,7 +40,7 @@ from services.scheduler.task_life.attempts import (
 )
 from services.scheduler.task_life.life import (
     Impossible,
-    Step,
+    TaskStep,
     may_repeat,
     moved,
     told,
@@ -106,7 +106,7 @@ def placed(  # noqa: PLR0913 what an attempt is made of
     )
     return moved(
         task,
-        Step.PLACE,
+        TaskStep.PLACE,
         attempts=(*task.attempts, attempt),
         waiting_because="",
         holder_away_since_ms=0,
@@ -137,7 +137,7 @@ def started(task: Task, where: str, now_ms: WallMs) -> Task:
     number = under_way(task).number
     return moved(
         task,
-        Step.START,
+        TaskStep.START,
         attempts=with_attempt(task, state=AttemptState.RUNNING, running_at_ms=now_ms, reason=""),
         timeline=told_in_passing(task.timeline, f"Attempt {number}: running on {where}", now_ms),
     )
@@ -151,7 +151,7 @@ def tried(task: Task, result: AttemptResult, where: str, policy: AttemptPolicy, 
     if because := why_no_other(task, attempts, policy):
         return moved(
             task,
-            Step.GIVE_UP,
+            TaskStep.GIVE_UP,
             attempts=attempts,
             ended_at_ms=now_ms,
             error=given_up(attempts, because),
@@ -159,7 +159,7 @@ def tried(task: Task, result: AttemptResult, where: str, policy: AttemptPolicy, 
         )
     return moved(
         task,
-        Step.RETRY,
+        TaskStep.RETRY,
         attempts=attempts,
         known=None,
         not_before_ms=0 if result.unfit else now_ms + policy.backoff_ms(number),
@@ -205,7 +205,7 @@ class Site:
     limit_count: int | None = None
     """Most images that it takes, as it says of itself; None: it says none."""
 
-    def unfit(self, refusal: Refusal, reason: str) -> AttemptResult:
+    def unfit(self, refusal: NodeRefusal, reason: str) -> AttemptResult:
         """End an attempt that it has refused. Where its limit says as much, that is enough: it may be another tomorrow."""
         told = self.limit_count is not None and self.limit_count < refusal.least_limit_count
         least = refusal.least_limit_count
@@ -246,16 +246,18 @@ def out_of_memory(task: Task, site: Site, policy: AttemptPolicy, now_ms: WallMs)
 
 def finished(task: Task, seen: LastKnown, where: str, now_ms: WallMs) -> Task:
     """End it as its node says."""
-    step = {StatusCode.COMPLETED: Step.COMPLETE, StatusCode.FAILED: Step.FAIL, StatusCode.CANCELED: Step.CANCEL}[
-        seen.code
-    ]
-    words = {Step.COMPLETE: "Completed", Step.FAIL: "Failed", Step.CANCEL: "Canceled"}[step]
+    step = {
+        StatusCode.COMPLETED: TaskStep.COMPLETE,
+        StatusCode.FAILED: TaskStep.FAIL,
+        StatusCode.CANCELED: TaskStep.CANCEL,
+    }[seen.code]
+    words = {TaskStep.COMPLETE: "Completed", TaskStep.FAIL: "Failed", TaskStep.CANCEL: "Canceled"}[step]
     return moved(
         task,
         step,
         ended_at_ms=now_ms,
-        inputs_kept=task.inputs_kept and step is not Step.COMPLETE,
-        error=seen.error if step is Step.FAIL else "",
+        inputs_kept=task.inputs_kept and step is not TaskStep.COMPLETE,
+        error=seen.error if step is TaskStep.FAIL else "",
         attempts=with_attempt(task, state=AttemptState.ENDED, ended_at_ms=now_ms, reason=seen.error),
         timeline=told(task.timeline, f"{words} on {where}", now_ms),
     )

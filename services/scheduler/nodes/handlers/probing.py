@@ -61,7 +61,7 @@ class NodeProber:
         self._events = events
         self._settings = settings
         self._delay_queue: DelayQueue[NodeId] = DelayQueue()
-        self._under_way: dict[NodeId, Asked] = {}
+        self._under_way: dict[NodeId, ProbeInFlight] = {}
         """Those of rounds."""
         self._to_tell: deque[tuple[Event[NodeEvent], Node, str]] = deque()
         self._woken = asyncio.Event()
@@ -85,12 +85,12 @@ class NodeProber:
                     await crew.start(self._round(asked), name="probe nodes")
                 await self._pause()
 
-    def _due(self) -> "list[Asked]":
+    def _due(self) -> "list[ProbeInFlight]":
         """Take out whose turn it is, as many as may be asked now."""
         room_count = self._settings.probes_at_once_count - len(self._under_way)
         due = self._delay_queue.take_due(self._clock.instant(), room_count)
         nodes = (self._nodes.get(node) for node in due if node not in self._under_way)
-        asked = [Asked(node, self._index.ours_on(node)) for node in nodes if node is not None]
+        asked = [ProbeInFlight(node, self._index.ours_on(node)) for node in nodes if node is not None]
         self._under_way.update((each.id, each) for each in asked)
         return asked
 
@@ -131,7 +131,7 @@ class NodeProber:
         self._take_in(node, said, before)
         await self._tell()
 
-    async def _round(self, asked: "list[Asked]") -> None:
+    async def _round(self, asked: "list[ProbeInFlight]") -> None:
         """Ask some at once."""
         records = [each.node.record for each in asked]
         try:
@@ -148,7 +148,7 @@ class NodeProber:
         if self._to_tell:
             self._woken.set()
 
-    def _ask_again(self, asked: "Asked") -> None:
+    def _ask_again(self, asked: "ProbeInFlight") -> None:
         """Give a node its next turn, once it was asked."""
         if self._under_way.get(asked.id) is not asked:
             return
@@ -203,7 +203,7 @@ class NodeProber:
         self._woken.clear()
 
 
-class Asked:
+class ProbeInFlight:
     """A node that is being asked in a round."""
 
     __slots__ = ("before", "earliest", "id", "node")
@@ -217,4 +217,4 @@ class Asked:
 
     def __repr__(self) -> str:
         """Show which."""
-        return f"Asked({self.id})"
+        return f"ProbeInFlight({self.id})"

@@ -16,7 +16,7 @@ Whoever drives the core (main, the benchmarks, tests) makes one of these, and ch
 from libs.common.clocks import Instant
 from libs.common.model import InstanceId, Task
 from services.scheduler.placement.core.foresight import Foresight
-from services.scheduler.placement.core.queue import Lanes
+from services.scheduler.placement.core.queue import WaitingLanes
 from services.scheduler.placement.core.reservations import Quota, Reservations
 from services.scheduler.placement.core.supply import Supply
 from services.scheduler.placement.core.waiting import Submodels, WaitReasons
@@ -41,7 +41,7 @@ class ClusterState:
         self.nodes = NodeRegistry(send_ahead_count)
         self.proxies = ProxyRegistry(holder_silence_s)
         self.quota = Quota(per_owner_count)
-        self.queue = Lanes(by_owner=per_owner_count > 0)
+        self.queue = WaitingLanes(by_owner=per_owner_count > 0)
         self.foresight = Foresight(self.nodes, enabled=foresees)
         self.supply = Supply()
         self.reservations = Reservations(

@@ -36,7 +36,7 @@ LATE: Final = 0.2
 """A task that should have ended goes on for so much of the time that it has been running."""
 
 
-class Busy(NamedTuple):
+class BusySlot(NamedTuple):
     """A slot that a task of ours uses."""
 
     node: NodeState
@@ -104,7 +104,7 @@ class Foresight:
         if after is not None and after.state is TaskState.COMPLETED and not was_completed:
             self.learn(after)
 
-    def plan(self, busy: Callable[[], Iterable[Busy]], waiting_images_count: int, now: Instant) -> "DeferralPlan":
+    def plan(self, busy: Callable[[], Iterable[BusySlot]], waiting_images_count: int, now: Instant) -> "DeferralPlan":
         """Begin a walk of the queue."""
         for node_id, pace in list(self.paces.news()):
             if node := self._registry.get(node_id):
@@ -146,7 +146,7 @@ class DeferralPlan:
     """One walk: which busy slots have been taken in thought."""
 
     def __init__(
-        self, foresight: Foresight, busy: Callable[[], Iterable[Busy]], waiting_images_count: int, now: Instant
+        self, foresight: Foresight, busy: Callable[[], Iterable[BusySlot]], waiting_images_count: int, now: Instant
     ) -> None:
         self._foresight = foresight
         self._paces = foresight.paces
@@ -213,7 +213,7 @@ class DeferralPlan:
                 heapify(heap)
         return self._slots
 
-    def _free_in_ms(self, slot: Busy) -> float:
+    def _free_in_ms(self, slot: BusySlot) -> float:
         so_far_ms = (self._now - slot.began) * 1000
         usual_ms = slot.images_count * self._paces.ms_per_image(slot.node.pace)
         return max(usual_ms - so_far_ms, so_far_ms * LATE)

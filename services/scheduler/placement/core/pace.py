@@ -30,7 +30,7 @@ Sample = tuple[int, float]
 """When a task had ended, and the logarithm of its milliseconds per image."""
 
 
-class Known(NamedTuple):
+class PaceSamples(NamedTuple):
     """What the samples of a node say."""
 
     tasks_count: int
@@ -45,7 +45,7 @@ class Paces:
 
     def __init__(self) -> None:
         self._samples: defaultdict[NodeId, list[Sample]] = defaultdict(list)
-        self._known: dict[NodeId, Known] = {}
+        self._known: dict[NodeId, PaceSamples] = {}
         self._learned: set[NodeId] = set()
         self._typical: float | None = None
         """The logarithm of what is typical, as it was when paces were last given."""
@@ -98,13 +98,13 @@ class Paces:
         self._learned.discard(node)
 
 
-def known_of(values: list[float]) -> Known:
+def known_of(values: list[float]) -> PaceSamples:
     """Sum up the samples of a node."""
     mean = fmean(values)
-    return Known(len(values), median(values), sum((value - mean) ** 2 for value in values))
+    return PaceSamples(len(values), median(values), sum((value - mean) ** 2 for value in values))
 
 
-def doubt(known: list[Known]) -> float:
+def doubt(known: list[PaceSamples]) -> float:
     """Say how many tasks what is typical weighs as much as: how tasks differ on one node, against how nodes differ.
 
     Nodes that differ by no more than chance allows (two standard errors) do not differ at all.

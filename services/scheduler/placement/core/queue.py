@@ -2,7 +2,7 @@
 
 A *lane* holds the tasks of one holder and one owner that fit exactly the same nodes, in the order of their commits. How many images
 a task has matters to a node only by the node's limit; so between two limits that occur all numbers are alike, and a lane stands for
-all of them (`Kind.rung`). Where tasks need more than room for their images (memory, a number of images that is not known yet, not one of some nodes) each
+all of them (`LaneKind.rung`). Where tasks need more than room for their images (memory, a number of images that is not known yet, not one of some nodes) each
 such need is a lane of its own.
 
 So there are about as many lanes as holders times kinds of nodes, however many tasks wait: what is free is compared with each
@@ -23,7 +23,7 @@ from services.scheduler.registry.ranking import Need, NodeOnMachine, need_of
 NOBODY = Owner("")
 
 
-class Kind(NamedTuple):
+class LaneKind(NamedTuple):
     """What decides which nodes take a task."""
 
     rung: int
@@ -39,11 +39,11 @@ class LaneId(NamedTuple):
 
     holder: InstanceId
     owner: Owner
-    kind: Kind
+    kind: LaneKind
 
 
 @dataclass(eq=False)
-class Lane:
+class WaitingLane:
     """Tasks of one holder and owner that fit the same nodes."""
 
     id: LaneId
@@ -60,13 +60,13 @@ class Lane:
         return self.order.keys()
 
 
-class Lanes:
+class WaitingLanes:
     """All waiting tasks for which no slot is reserved."""
 
     def __init__(self, *, by_owner: bool) -> None:
         self._by_owner = by_owner
         self._limits: tuple[int, ...] = ()
-        self._of_holder: dict[InstanceId, dict[LaneId, Lane]] = {}
+        self._of_holder: dict[InstanceId, dict[LaneId, WaitingLane]] = {}
         self._filed: dict[TaskId, LaneId] = {}
         self._images: dict[TaskId, int] = {}
         self.images_count = 0
@@ -77,7 +77,7 @@ class Lanes:
     def __repr__(self) -> str:
         """Show how many tasks, and in how many lanes."""
         lanes_count = sum(len(lanes) for lanes in self._of_holder.values())
-        return f"Lanes({len(self._filed)} in {lanes_count})"
+        return f"WaitingLanes({len(self._filed)} in {lanes_count})"
 
     def __len__(self) -> int:
         """How many tasks."""
@@ -87,7 +87,7 @@ class Lanes:
         """Whether a task is there."""
         return task in self._filed
 
-    def __iter__(self) -> Iterator[Lane]:
+    def __iter__(self) -> Iterator[WaitingLane]:
         """Go through all lanes."""
         return (lane for lanes in self._of_holder.values() for lane in lanes.values())
 
@@ -95,11 +95,11 @@ class Lanes:
         """Name the holders of waiting tasks."""
         return tuple(self._of_holder)
 
-    def of_holder(self, holder: InstanceId) -> tuple[Lane, ...]:
+    def of_holder(self, holder: InstanceId) -> tuple[WaitingLane, ...]:
         """List the lanes of a holder."""
         return tuple(self._of_holder.get(holder, {}).values())
 
-    def lane_of(self, task: TaskId) -> Lane | None:
+    def lane_of(self, task: TaskId) -> WaitingLane | None:
         """Find the lane that a task is in."""
         found = self._filed.get(task)
         return self._of_holder[found.holder][found] if found else None
@@ -112,7 +112,7 @@ class Lanes:
         self.discard(task)
         lanes = self._of_holder.setdefault(task.holder, {})
         if lane_id not in lanes:
-            lanes[lane_id] = Lane(lane_id, self._need_of(lane_id.kind))
+            lanes[lane_id] = WaitingLane(lane_id, self._need_of(lane_id.kind))
         lanes[lane_id].order.add(key_of(task))
         self._filed[task.id] = lane_id
         self._images[task.id] = task.images_count or 0
@@ -152,13 +152,13 @@ class Lanes:
         for task in filed:
             self.add(task)
 
-    def _kind_of(self, task: Task) -> Kind:
+    def _kind_of(self, task: Task) -> LaneKind:
         need = need_of(task)
         if need.special:
-            return Kind(-1, need.images_count or 0, need.min_memory_bytes, need.images_known, need.barred)
-        return Kind(bisect_left(self._limits, need.images_count or 0))
+            return LaneKind(-1, need.images_count or 0, need.min_memory_bytes, need.images_known, need.barred)
+        return LaneKind(bisect_left(self._limits, need.images_count or 0))
 
-    def _need_of(self, kind: Kind) -> Need:
+    def _need_of(self, kind: LaneKind) -> Need:
         if kind.rung < 0:
             memory_bytes = kind.min_memory_bytes
             return Need(kind.images_count, kind.images_known, min_memory_bytes=memory_bytes, barred=kind.barred)

@@ -17,8 +17,8 @@ from math import inf
 
 from libs.common.clocks import Instant
 from libs.common.model import NodeId, Owner, Task, TaskId, TaskState
-from services.scheduler.placement.core.foresight import Busy, Foresight
-from services.scheduler.placement.core.queue import Kind, Lane, Lanes
+from services.scheduler.placement.core.foresight import BusySlot, Foresight
+from services.scheduler.placement.core.queue import LaneKind, WaitingLane, WaitingLanes
 from services.scheduler.placement.core.supply import Supply
 from services.scheduler.records.core import Key, TaskIndex
 from services.scheduler.registry.node_state import UNDER_WAY, NodeState
@@ -95,11 +95,11 @@ class Walk:
         self._defers = defers
         """Whether a task should wait although a slot is free for it."""
 
-    def reserve_all(self, lanes: Lanes, reserve: Callable[[Task, Placement], None]) -> None:
+    def reserve_all(self, lanes: WaitingLanes, reserve: Callable[[Task, Placement], None]) -> None:
         """Give out what is free. `reserve` must take the slot, and the task out of its lane, before it returns."""
         if not self._registry.has_room:
             return
-        heads: list[tuple[Key, Lane]] = [
+        heads: list[tuple[Key, WaitingLane]] = [
             (key, lane)
             for holder in self._holders.asking()
             if self._holders.room_count(holder)
@@ -107,7 +107,7 @@ class Walk:
             if (key := lane.order.first())
         ]
         heapify(heads)
-        hopeless: set[Kind] = set()
+        hopeless: set[LaneKind] = set()
         while heads and self._registry.has_room:
             key, lane = heappop(heads)
             if lane.id.kind in hopeless or not self._may_send(self._tasks[key[1]]):
@@ -140,7 +140,7 @@ class Reservations:
         nodes: NodeRegistry,
         proxies: ProxyRegistry,
         quota: Quota,
-        queue: Lanes,
+        queue: WaitingLanes,
         foresight: Foresight,
         supply: Supply,
     ) -> None:
@@ -214,17 +214,17 @@ class Reservations:
             self._supply.is_for_another(task.id, node.record.machine, now) or plan.defers(task, node)
         )
 
-    def _busy(self, now: Instant) -> Iterator[Busy]:
+    def _busy(self, now: Instant) -> Iterator[BusySlot]:
         """Go through the slots that tasks of ours use, or that are reserved."""
         index = self._index
         begun = [*index.began.items(), *((task, forwarding.began) for task, forwarding in index.forwarding.items())]
         for task_id, began in begun:
             task = index.tasks[task_id]
             if node := self._nodes.get(task.attempts[-1].node):
-                yield Busy(node, task.images_count or 0, began)
+                yield BusySlot(node, task.images_count or 0, began)
         for each in self.made.values():
             if node := self._nodes.get(each.node):
-                yield Busy(node, index.tasks[each.task].images_count or 0, now)
+                yield BusySlot(node, index.tasks[each.task].images_count or 0, now)
 
     def _reserve(self, task: Task, choice: Placement) -> Reservation:
         made = self.made[task.id] = Reservation(task.id, choice.node.id, choice.reason)

@@ -19,7 +19,7 @@ import msgspec
 
 from libs.common.clocks import WallMs
 from libs.common.model import LastKnown, StatusCode, Task, TaskState, told_count
-from services.scheduler.node_client.ports import Look
+from services.scheduler.node_client.ports import ObservedTask
 
 TAIL_COUNT: Final = 200
 """Lines that are kept of the node's console."""
@@ -150,13 +150,13 @@ class PollInterval:
         return self.first_s + (self.slow_s - self.first_s) * share
 
 
-def began_anew(known: LastKnown, look: Look) -> bool:
+def began_anew(known: LastKnown, look: ObservedTask) -> bool:
     """Whether the node runs it from the start again (NodeODM requeues after a restart, with an empty console)."""
     under_way = look.code in {StatusCode.QUEUED, StatusCode.RUNNING}
     return under_way and look.processing_time_ms < known.processing_time_ms
 
 
-def known_of(known: LastKnown | None, look: Look, now_ms: WallMs) -> LastKnown:
+def known_of(known: LastKnown | None, look: ObservedTask, now_ms: WallMs) -> LastKnown:
     """Take a look in. After a new beginning, the next look asks for the console from its first line."""
     count, tail = (0, ()) if known and began_anew(known, look) else grown(known, look.lines)
     return LastKnown(

@@ -38,7 +38,7 @@ from services.scheduler.task_life.attempts import (
     ended,
 )
 from services.scheduler.task_life.life import (
-    Step,
+    TaskStep,
     abandoned,
     after,
     moved,
@@ -57,13 +57,13 @@ OVERTAKEN: Final = "another attempt has been begun since"
 CUT_OFF: Final = "the cluster's records were lost while it was sent"
 
 ENDS: Final = {
-    (TaskState.RUNNING, TaskState.COMPLETED): Step.COMPLETE,
-    (TaskState.RUNNING, TaskState.FAILED): Step.FAIL,
-    (TaskState.WAITING, TaskState.FAILED): Step.ABANDON,
-    (TaskState.FORWARDING, TaskState.FAILED): Step.GIVE_UP,
-    (TaskState.WAITING, TaskState.CANCELED): Step.CANCEL,
-    (TaskState.FORWARDING, TaskState.CANCELED): Step.CANCEL,
-    (TaskState.RUNNING, TaskState.CANCELED): Step.CANCEL,
+    (TaskState.RUNNING, TaskState.COMPLETED): TaskStep.COMPLETE,
+    (TaskState.RUNNING, TaskState.FAILED): TaskStep.FAIL,
+    (TaskState.WAITING, TaskState.FAILED): TaskStep.ABANDON,
+    (TaskState.FORWARDING, TaskState.FAILED): TaskStep.GIVE_UP,
+    (TaskState.WAITING, TaskState.CANCELED): TaskStep.CANCEL,
+    (TaskState.FORWARDING, TaskState.CANCELED): TaskStep.CANCEL,
+    (TaskState.RUNNING, TaskState.CANCELED): TaskStep.CANCEL,
 }
 """Which step leads from a state to a known end."""
 
@@ -128,7 +128,7 @@ def with_known(task: Task, known: KnownAttempt, now_ms: WallMs, *, last: bool) -
     line = CAUGHT_UP.format(number=attempt.number, where=where)
     placed = moved(
         free,
-        Step.PLACE,
+        TaskStep.PLACE,
         attempts=(*free.attempts, attempt),
         waiting_because="",
         not_before_ms=0,
@@ -144,7 +144,7 @@ def with_known(task: Task, known: KnownAttempt, now_ms: WallMs, *, last: bool) -
 def on_node(task: Task, since_ms: int) -> Task:
     """Let the attempt that is being forwarded be one that runs."""
     return moved(
-        task, Step.START, attempts=with_attempt(task, state=AttemptState.RUNNING, running_at_ms=since_ms, reason="")
+        task, TaskStep.START, attempts=with_attempt(task, state=AttemptState.RUNNING, running_at_ms=since_ms, reason="")
     )
 
 
@@ -156,7 +156,7 @@ def set_free(task: Task, reason: str, now_ms: WallMs) -> Task:
         return started_over(task, None, now_ms)
     return moved(
         task,
-        Step.RETRY,
+        TaskStep.RETRY,
         attempts=ended(task.attempts, AttemptResult(reason, LOST, cleanup=Cleanup.REMOVE), now_ms),
         known=None,
     )
@@ -193,7 +193,7 @@ def submitted(asked: SubmitTask, now_ms: WallMs, because: str, *, beyond: bool =
         id=asked.task,
         owner=asked.owner,
         name=asked.name,
-        state=after(None, Step.SUBMIT),
+        state=after(None, TaskStep.SUBMIT),
         holder=asked.holder,
         created_at_ms=asked.created_at_ms,
         committed_at_ms=now_ms,
@@ -236,7 +236,7 @@ def imported(asked: ImportRoute, name: str, created_at_ms: int, images_count: in
         id=asked.task,
         owner=asked.owner,
         name=name,
-        state=after(None, Step.IMPORT),
+        state=after(None, TaskStep.IMPORT),
         holder=HELD_BY_NOBODY,
         created_at_ms=created_at_ms,
         committed_at_ms=now_ms,

@@ -13,7 +13,7 @@ from libs.common.identity import may_touch
 from libs.common.messages import TASK_STARTED, TASK_SUBMITTED, AdoptTask, ImportRoute, SubmitTask, TaskRecord
 from libs.common.model import NodeTaskId, Task, TaskId, TaskState
 from services.scheduler.events import EventPublisher
-from services.scheduler.node_client.ports import Look, NodeApi
+from services.scheduler.node_client.ports import NodeApi, ObservedTask
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.registry.ranking import Need
@@ -116,7 +116,7 @@ class TaskSubmission:
             raise NotFound(f"{asked.task} not found on {node.record.name}")
         return await self._tasks.create(self._imported(asked, look))
 
-    def _imported(self, asked: ImportRoute, look: Look) -> Task:
+    def _imported(self, asked: ImportRoute, look: ObservedTask) -> Task:
         now_ms = self._index.next_commit_ms(self._clock.wall_ms())
         return imported(asked, look.name, look.created_at_ms or now_ms, look.images_count, now_ms)
 

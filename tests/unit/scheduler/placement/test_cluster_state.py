@@ -9,7 +9,7 @@ from libs.common.messages import SubmitTask
 from libs.common.model import Cleanup, InstanceId, Node, NodeId, NodeInfo, NodeTaskId, Owner, Task, TaskId
 from libs.common.testing import clocks_at
 from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.registry.node_state import NodeState, Ours
+from services.scheduler.registry.node_state import NodeState, OurTasks
 from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult
 from services.scheduler.task_life.life import canceled
 from services.scheduler.task_life.transitions import placed, tried
@@ -40,7 +40,7 @@ def state() -> ClusterState:
     made = ClusterState(per_owner_count=1)
     made.proxies.ask(HOLDER, 5)
     node = made.nodes.put(Node(id=NODE, hostname="a", port=1), NOW.instant)
-    made.nodes.hit(node, NodeInfo(max_parallel_tasks=1), Ours(), NOW)
+    made.nodes.hit(node, NodeInfo(max_parallel_tasks=1), OurTasks(), NOW)
     asked = SubmitTask(task=TaskId("t"), name="x", holder=HOLDER, owner=OWNER, created_at_ms=0, images_count=1)
     made.index.put(submitted(asked, made.index.next_commit_ms(NOW.wall_ms), ""), 1, NOW)
     return made

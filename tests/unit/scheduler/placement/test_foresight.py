@@ -12,7 +12,7 @@ from libs.common.testing import clocks_at
 from services.scheduler.demand.core import demand_of
 from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.placement.core.pace import STEP, Paces
-from services.scheduler.registry.node_state import NodeState, Ours
+from services.scheduler.registry.node_state import NodeState, OurTasks
 from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult
 from services.scheduler.task_life.transitions import Site, observed, placed, started, tried
 from services.scheduler.tasks.core.submission import submitted
@@ -40,7 +40,9 @@ class Stage:
 
     def comes_up(self, name: str, limit: int | None = None) -> None:
         state = self.board.nodes.put(Node(id=NodeId(name), hostname=name, port=1), clocks_at(self.now_ms).instant)
-        self.board.nodes.hit(state, NodeInfo(max_parallel_tasks=1, max_images=limit), Ours(), clocks_at(self.now_ms))
+        self.board.nodes.hit(
+            state, NodeInfo(max_parallel_tasks=1, max_images=limit), OurTasks(), clocks_at(self.now_ms)
+        )
 
     def node(self, name: str) -> NodeState:
         node = self.board.nodes.get(NodeId(name))

@@ -5,7 +5,7 @@ import pytest
 
 from libs.common.messages import SubmitTask
 from libs.common.model import InstanceId, Owner, Task
-from services.scheduler.placement.core.queue import Lanes
+from services.scheduler.placement.core.queue import WaitingLanes
 from services.scheduler.records.core import key_of
 from services.scheduler.tasks.core.submission import submitted
 from tests.scheduling import node_state, task_id
@@ -24,8 +24,8 @@ def waiting(name: str, images: int = 3, *, holder: str = "p", owner: str = "", a
     return msgspec.structs.replace(submitted(asked, at_ms, ""), **more)
 
 
-def lanes_of(*tasks: Task, limits: tuple[int, ...] = (10, 100), by_owner: bool = False) -> Lanes:
-    made = Lanes(by_owner=by_owner)
+def lanes_of(*tasks: Task, limits: tuple[int, ...] = (10, 100), by_owner: bool = False) -> WaitingLanes:
+    made = WaitingLanes(by_owner=by_owner)
     made.fit(limits, {})
     for task in tasks:
         made.add(task)

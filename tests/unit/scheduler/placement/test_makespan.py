@@ -8,7 +8,7 @@ from libs.common.messages import SubmitTask
 from libs.common.model import InstanceId, LastKnown, Node, NodeId, NodeInfo, NodeTaskId, StatusCode, TaskId
 from libs.common.testing import clocks_at
 from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.registry.node_state import Ours
+from services.scheduler.registry.node_state import OurTasks
 from services.scheduler.task_life.attempts import AttemptPolicy
 from services.scheduler.task_life.transitions import Site, observed, placed, started
 from services.scheduler.tasks.core.submission import submitted
@@ -26,7 +26,7 @@ class Simulation:
         self._ends: list[tuple[float, TaskId, NodeId]] = []
         for name in self.speeds:
             node = self.board.nodes.put(Node(id=name, hostname=name, port=1), clocks_at(0).instant)
-            self.board.nodes.hit(node, NodeInfo(max_parallel_tasks=1), Ours(), clocks_at(0))
+            self.board.nodes.hit(node, NodeInfo(max_parallel_tasks=1), OurTasks(), clocks_at(0))
 
     def makespan(self) -> float:
         """Run to the end; when that is."""

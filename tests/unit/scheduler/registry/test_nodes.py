@@ -5,14 +5,14 @@ import pytest
 from libs.common.model import Node, NodeId, NodeInfo, TaskId
 from libs.common.testing import clocks_at
 from services.scheduler.nodes.handlers.commands import node_id
-from services.scheduler.registry.node_state import Ours, foreign_of
+from services.scheduler.registry.node_state import OurTasks, foreign_of
 from services.scheduler.registry.nodes import NodeRegistry
 from tests.scheduling import NOW
 
 
-def ours(*, sure: int, possible: int) -> Ours:
+def ours(*, sure: int, possible: int) -> OurTasks:
     names = [TaskId(str(number)) for number in range(possible)]
-    return Ours(sure=frozenset(names[:sure]), possible=frozenset(names))
+    return OurTasks(sure=frozenset(names[:sure]), possible=frozenset(names))
 
 
 def registry(send_ahead_count: int = 0, *names: str) -> NodeRegistry:
@@ -22,10 +22,12 @@ def registry(send_ahead_count: int = 0, *names: str) -> NodeRegistry:
     return made
 
 
-def answers(made: NodeRegistry, name: str, *, slots: int = 1, reported: int = 0, of_ours: Ours | None = None) -> bool:
+def answers(
+    made: NodeRegistry, name: str, *, slots: int = 1, reported: int = 0, of_ours: OurTasks | None = None
+) -> bool:
     node = made.get(NodeId(name))
     assert node is not None
-    return made.hit(node, NodeInfo(max_parallel_tasks=slots, task_queue_count=reported), of_ours or Ours(), NOW)
+    return made.hit(node, NodeInfo(max_parallel_tasks=slots, task_queue_count=reported), of_ours or OurTasks(), NOW)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,7 @@ def answers(made: NodeRegistry, name: str, *, slots: int = 1, reported: int = 0,
         pytest.param(3, ours(sure=1, possible=2), 5, 2, id="never more than is left"),
     ],
 )
-def test_how_many_tasks_of_others_a_node_has(reported: int, known: Ours, before: int, expected: int):
+def test_how_many_tasks_of_others_a_node_has(reported: int, known: OurTasks, before: int, expected: int):
     assert foreign_of(reported, known, before) == expected
 
 
@@ -129,7 +131,7 @@ def test_a_probe_wakes_placement_only_when_something_else_may_be_placed(says: No
     node = made.get(NodeId("a"))
     assert node is not None
     version = made.version
-    made.hit(node, says, Ours(), NOW)
+    made.hit(node, says, OurTasks(), NOW)
     assert (made.version != version) is is_news
     assert node.info == says
 
@@ -141,7 +143,7 @@ def test_the_same_words_of_a_node_count_anew_when_tasks_of_others_were_counted_d
     assert node is not None
     assert node.info is not None
     node.foreign_count = 1
-    made.hit(node, node.info, Ours(), NOW)
+    made.hit(node, node.info, OurTasks(), NOW)
     assert node.foreign_count == 0
 
 

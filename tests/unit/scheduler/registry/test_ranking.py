@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from libs.common.model import Node, NodeId, NodeInfo, TaskId
 from libs.common.testing import clocks_at
-from services.scheduler.registry.node_state import Ours
+from services.scheduler.registry.node_state import OurTasks
 from services.scheduler.registry.nodes import NodeRegistry
 from services.scheduler.registry.ranking import Need, place
 
@@ -39,7 +39,7 @@ def happens(registry: NodeRegistry, what: str, *more: Any) -> None:
     if what == "answers":
         node = node or registry.put(Node(id=NodeId(more[0]), hostname=more[0], port=1), 0)
         info = NodeInfo(max_parallel_tasks=more[1], max_images=more[2], task_queue_count=more[3])
-        registry.hit(node, info, Ours(), clocks_at(0))
+        registry.hit(node, info, OurTasks(), clocks_at(0))
     elif what == "unaims":
         registry.unstage(TaskId(str(more[0])))
     elif node is not None:

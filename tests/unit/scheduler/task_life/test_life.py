@@ -24,7 +24,7 @@ from services.scheduler.task_life.life import (
     CHATTY_COUNT,
     LIFE,
     Impossible,
-    Step,
+    TaskStep,
     abandoned,
     after,
     canceled,
@@ -83,25 +83,25 @@ STATES = {
     TaskState.CANCELED: lambda: canceled(new(), Cleanup.NONE, NOW_MS),
 }
 STEPS = {
-    Step.PLACE: lambda task: placed(task, NODE, NodeTaskId("x"), NOW_MS),
-    Step.START: lambda task: started(task, "a:3000", NOW_MS),
-    Step.RETRY: lambda task: tried(task, AttemptResult("lost"), "a:3000", POLICY, NOW_MS),
-    Step.GIVE_UP: lambda task: tried(
+    TaskStep.PLACE: lambda task: placed(task, NODE, NodeTaskId("x"), NOW_MS),
+    TaskStep.START: lambda task: started(task, "a:3000", NOW_MS),
+    TaskStep.RETRY: lambda task: tried(task, AttemptResult("lost"), "a:3000", POLICY, NOW_MS),
+    TaskStep.GIVE_UP: lambda task: tried(
         task, AttemptResult("lost", counted=True), "a", AttemptPolicy(max_attempts_count=1), NOW_MS
     ),
-    Step.ABANDON: lambda task: abandoned(task, "its photos are gone", NOW_MS),
-    Step.COMPLETE: lambda task: observed(task, seen(StatusCode.COMPLETED), SITE, POLICY, NOW_MS),
-    Step.FAIL: lambda task: observed(task, seen(StatusCode.FAILED, "bad"), SITE, POLICY, NOW_MS),
-    Step.CANCEL: lambda task: canceled(task, Cleanup.NONE, NOW_MS),
-    Step.RESTART: lambda task: restarted(task, None, NOW_MS),
+    TaskStep.ABANDON: lambda task: abandoned(task, "its photos are gone", NOW_MS),
+    TaskStep.COMPLETE: lambda task: observed(task, seen(StatusCode.COMPLETED), SITE, POLICY, NOW_MS),
+    TaskStep.FAIL: lambda task: observed(task, seen(StatusCode.FAILED, "bad"), SITE, POLICY, NOW_MS),
+    TaskStep.CANCEL: lambda task: canceled(task, Cleanup.NONE, NOW_MS),
+    TaskStep.RESTART: lambda task: restarted(task, None, NOW_MS),
 }
 
 
 @pytest.mark.parametrize("step", [pytest.param(step, id=step.value) for step in STEPS])
 @pytest.mark.parametrize("state", [pytest.param(state, id=state.value) for state in STATES])
-def test_every_function_does_what_the_table_says_and_nothing_else(state: TaskState, step: Step):
+def test_every_function_does_what_the_table_says_and_nothing_else(state: TaskState, step: TaskStep):
     task = STATES[state]()
-    if state is TaskState.CANCELED and step is Step.RESTART:
+    if state is TaskState.CANCELED and step is TaskStep.RESTART:
         task = canceled(running(), Cleanup.NONE, NOW_MS)
     assert task.state is state
     if (state, step) in LIFE:
@@ -118,7 +118,7 @@ def test_every_state_but_the_end_has_a_way_out_and_every_state_is_reached():
 
 def test_a_step_that_is_not_in_the_table_says_so():
     with pytest.raises(Impossible, match="a task that is completed cannot place"):
-        after(TaskState.COMPLETED, Step.PLACE)
+        after(TaskState.COMPLETED, TaskStep.PLACE)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from services.scheduler.demand.core import demand_of
 from services.scheduler.node_client.ports import count_of
 from services.scheduler.placement.core.supply import Rental, Supply, has_prospect, was_refused, why_hopeless
 from services.scheduler.registry.ranking import Need, place
-from services.scheduler.task_life.attempts import Refusal, refusal_in
+from services.scheduler.task_life.attempts import NodeRefusal, refusal_in
 from tests.scheduling import GIGABYTE, NOW, NOW_MS, FakeNode, Play, a_play, node_state, task_id
 
 ZIP = {"images": None, "zip_url": "http://files.example/photos.zip"}
@@ -26,13 +26,19 @@ FULL = "ENOSPC: no space left on device, write"
 @pytest.mark.parametrize(
     ("words", "refusal"),
     [
-        pytest.param(TOO_MANY, Refusal(8), id="too many images"),
-        pytest.param("127.0.0.1:3001 refused: " + TOO_MANY, Refusal(8), id="too many images, in a sentence of ours"),
-        pytest.param(FULL, Refusal(), id="full disk"),
-        pytest.param("Could not extract .zip file, unzip exited with code 50", Refusal(), id="full disk, says unzip"),
-        pytest.param('[{"name":"dsm","error":"Invalid value x (not in enum)"}]', Refusal(), id="options it has not"),
-        pytest.param("This engine is not supported", Refusal(), id="engine"),
-        pytest.param("Requires engine version 3.5 or later", Refusal(), id="version"),
+        pytest.param(TOO_MANY, NodeRefusal(8), id="too many images"),
+        pytest.param(
+            "127.0.0.1:3001 refused: " + TOO_MANY, NodeRefusal(8), id="too many images, in a sentence of ours"
+        ),
+        pytest.param(FULL, NodeRefusal(), id="full disk"),
+        pytest.param(
+            "Could not extract .zip file, unzip exited with code 50", NodeRefusal(), id="full disk, says unzip"
+        ),
+        pytest.param(
+            '[{"name":"dsm","error":"Invalid value x (not in enum)"}]', NodeRefusal(), id="options it has not"
+        ),
+        pytest.param("This engine is not supported", NodeRefusal(), id="engine"),
+        pytest.param("Requires engine version 3.5 or later", NodeRefusal(), id="version"),
         pytest.param("Could not extract .zip file, unzip exited with code 9", None, id="no zip"),
         pytest.param("connect ECONNREFUSED 127.0.0.1:1", None, id="nothing there to fetch"),
         pytest.param("Cannot process dataset", None, id="a bad dataset"),
@@ -42,7 +48,7 @@ FULL = "ENOSPC: no space left on device, write"
         pytest.param("", None, id="nothing"),
     ],
 )
-def test_what_another_node_might_not_say_is_told_from_what_all_would_say(words: str, refusal: Refusal | None):
+def test_what_another_node_might_not_say_is_told_from_what_all_would_say(words: str, refusal: NodeRefusal | None):
     assert refusal_in(words) == refusal
 
 

@@ -5,7 +5,7 @@ import pytest
 from libs.common.errors import NotFound, Refused
 from libs.common.messages import FinishReported, ListTasks, ReadConsole, TaskRef, Waiting
 from libs.common.model import AttemptState, Cleanup, NodeTaskId, OptionValue, Owner, StatusCode, TaskState
-from services.scheduler.node_client.ports import Look
+from services.scheduler.node_client.ports import ObservedTask
 from services.scheduler.tasks.core.observation import known_of
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
 
@@ -166,14 +166,14 @@ async def test_the_same_report_again_is_a_success():
 @pytest.mark.parametrize(
     ("look", "state", "error"),
     [
-        pytest.param(Look(StatusCode.COMPLETED), TaskState.COMPLETED, "", id="completed"),
-        pytest.param(Look(StatusCode.FAILED, error="Cannot process dataset"), TaskState.FAILED, "Cannot process dataset", id="failed"),
-        pytest.param(Look(StatusCode.CANCELED), TaskState.CANCELED, "", id="canceled by someone else"),
-        pytest.param(Look(StatusCode.QUEUED), TaskState.RUNNING, "", id="queued there"),
-        pytest.param(Look(StatusCode.RUNNING), TaskState.RUNNING, "", id="running"),
+        pytest.param(ObservedTask(StatusCode.COMPLETED), TaskState.COMPLETED, "", id="completed"),
+        pytest.param(ObservedTask(StatusCode.FAILED, error="Cannot process dataset"), TaskState.FAILED, "Cannot process dataset", id="failed"),
+        pytest.param(ObservedTask(StatusCode.CANCELED), TaskState.CANCELED, "", id="canceled by someone else"),
+        pytest.param(ObservedTask(StatusCode.QUEUED), TaskState.RUNNING, "", id="queued there"),
+        pytest.param(ObservedTask(StatusCode.RUNNING), TaskState.RUNNING, "", id="running"),
     ],
 )  # fmt: skip
-async def test_a_task_goes_as_its_node_says(look: Look, state: TaskState, error: str):
+async def test_a_task_goes_as_its_node_says(look: ObservedTask, state: TaskState, error: str):
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         placed = await play.starts("one")
@@ -430,7 +430,7 @@ async def test_a_look_that_was_under_way_during_a_restart_does_not_end_the_task(
         await play.commits("one")
         placed = await play.starts("one")
         tracker, running = play.scheduler.tasks.tracker, play.task("one")
-        old_look = Look(StatusCode.COMPLETED)
+        old_look = ObservedTask(StatusCode.COMPLETED)
         play.node("a").finishes(placed.node_task_id)
         await play.looks()
         await play.restarts("one")

@@ -6,7 +6,7 @@ import pytest
 from libs.common.clocks import Instant
 from libs.common.delay_queue import DelayQueue
 from libs.common.model import Attempt, LastKnown, Moment, NodeId, NodeTaskId, StatusCode, Task, TaskState
-from services.scheduler.node_client.ports import Look
+from services.scheduler.node_client.ports import ObservedTask
 from services.scheduler.tasks.core.observation import (
     LINE_LENGTH,
     TAIL_COUNT,
@@ -40,7 +40,7 @@ def test_the_older_a_task_the_less_often_it_is_looked_at(age_s: float, expected_
 
 
 def test_new_lines_are_added_to_what_is_known():
-    known = known_of(KNOWN, Look(StatusCode.RUNNING, processing_time_ms=11_000, lines=("d",)), NOW_MS)
+    known = known_of(KNOWN, ObservedTask(StatusCode.RUNNING, processing_time_ms=11_000, lines=("d",)), NOW_MS)
     assert (known.console_count, known.console_tail) == (4, ("a", "b", "c", "d"))
 
 
@@ -53,27 +53,27 @@ def test_only_the_tail_is_kept_and_long_lines_are_cut():
 
 @pytest.mark.parametrize("lines", [pytest.param((), id="empty console"), pytest.param(("x",), id="new lines already")])
 def test_after_a_new_beginning_on_the_node_the_console_is_read_from_the_start(lines: tuple[str, ...]):
-    known = known_of(KNOWN, Look(StatusCode.RUNNING, processing_time_ms=500, lines=lines), NOW_MS)
+    known = known_of(KNOWN, ObservedTask(StatusCode.RUNNING, processing_time_ms=500, lines=lines), NOW_MS)
     assert (known.console_count, known.console_tail) == (0, ())
 
 
 def test_a_canceled_task_keeps_its_console_although_its_time_is_reset():
-    known = known_of(KNOWN, Look(StatusCode.CANCELED, processing_time_ms=-1), NOW_MS)
+    known = known_of(KNOWN, ObservedTask(StatusCode.CANCELED, processing_time_ms=-1), NOW_MS)
     assert known.console_count == 3
 
 
 @pytest.mark.parametrize(
     ("look", "expected"),
     [
-        pytest.param(Look(StatusCode.RUNNING, processing_time_ms=10_000), False, id="nothing"),
-        pytest.param(Look(StatusCode.RUNNING, processing_time_ms=14_999), False, id="a little time"),
-        pytest.param(Look(StatusCode.RUNNING, processing_time_ms=15_000), True, id="more time"),
-        pytest.param(Look(StatusCode.RUNNING, processing_time_ms=10_001, lines=("x",)), True, id="a line"),
-        pytest.param(Look(StatusCode.RUNNING, processing_time_ms=10_001, progress=1), True, id="progress"),
-        pytest.param(Look(StatusCode.QUEUED, processing_time_ms=10_000), True, id="another status"),
+        pytest.param(ObservedTask(StatusCode.RUNNING, processing_time_ms=10_000), False, id="nothing"),
+        pytest.param(ObservedTask(StatusCode.RUNNING, processing_time_ms=14_999), False, id="a little time"),
+        pytest.param(ObservedTask(StatusCode.RUNNING, processing_time_ms=15_000), True, id="more time"),
+        pytest.param(ObservedTask(StatusCode.RUNNING, processing_time_ms=10_001, lines=("x",)), True, id="a line"),
+        pytest.param(ObservedTask(StatusCode.RUNNING, processing_time_ms=10_001, progress=1), True, id="progress"),
+        pytest.param(ObservedTask(StatusCode.QUEUED, processing_time_ms=10_000), True, id="another status"),
     ],
 )
-def test_what_is_worth_a_write(look: Look, expected: bool):
+def test_what_is_worth_a_write(look: ObservedTask, expected: bool):
     assert is_news(KNOWN, known_of(KNOWN, look, NOW_MS)) is expected
 
 
