@@ -57,7 +57,7 @@ def free_port(preferred: int = 0, host: str = "127.0.0.1") -> int:
         return port
 
 
-class Reservations:
+class HeldPorts:
     """Ports that nobody else is given as long as this is open, whether their service runs at the moment or not.
 
     A socket that is bound and does not listen: connections are refused, the kernel gives the port to nobody who asks for any, and

@@ -9,7 +9,7 @@ import socket
 from typing import Final
 
 from deploy.doors import answers, listens
-from deploy.plan import NodeAddress, Plan, shown
+from deploy.plan import GreetingPlan, NodeAddress, shown
 from libs.common.bus import NatsBus, connect
 from libs.common.errors import BusFailed, ClusterError, Refused
 from libs.common.hosts import shown as address
@@ -25,7 +25,7 @@ LOOPBACK: Final = "127.0.0.1"
 LOOK_S: Final = 0.05
 
 
-async def greet(plan: Plan) -> str:
+async def greet(plan: GreetingPlan) -> str:
     """Do what the plan says; the text for the user. Raises ClusterError."""
     async with connect(plan.nats_url, "up", wait_s=READY_S) as bus:
         troubles = [*map(stranded, plan.left_behind)]
@@ -57,7 +57,7 @@ async def forget(bus: NatsBus, gone: list[NodeAddress]) -> None:
                 await bus.ask(REMOVE_NODE, NodeRef(node=view.id))
 
 
-async def answering(plan: Plan) -> None:
+async def answering(plan: GreetingPlan) -> None:
     """Wait until the address for clients answers, and the operators' ports too. Raises BusFailed."""
     deadline_s = monotonic_s() + READY_S
     while not await asyncio.to_thread(all_answer, plan):
@@ -66,7 +66,7 @@ async def answering(plan: Plan) -> None:
         await asyncio.sleep(LOOK_S)
 
 
-def all_answer(plan: Plan) -> bool:
+def all_answer(plan: GreetingPlan) -> bool:
     """Whether every port of the cluster is there."""
     doors = filter(None, (plan.admin_cli_port, plan.admin_web_port))
     return (
@@ -93,7 +93,7 @@ async def list_nodes(bus: NatsBus) -> list[NodeView]:
     return list((await bus.ask(LIST_NODES, ListNodes(), timeout_s=READY_S)).nodes)
 
 
-def summary(plan: Plan, nodes: list[NodeView]) -> str:
+def summary(plan: GreetingPlan, nodes: list[NodeView]) -> str:
     """Say where everything is, and what to try first."""
     rows = {
         "clients": clients(plan),
@@ -113,14 +113,14 @@ def paragraph(name: str, text: str) -> list[str]:
     return [f"  {'' if place else name:<10} {line}" for place, line in enumerate(text.splitlines())]
 
 
-def clients(plan: Plan) -> str:
+def clients(plan: GreetingPlan) -> str:
     """Name the address that goes into WebODM, PyODM or a browser."""
     address = f"{plan.scheme}://{shown(plan.host)}:{plan.port}"
     also = f" and https://{shown(plan.host)}:{plan.secure_port}" if plan.secure_port else ""
     return f"{address}{also}{' (with ?token=...)' if plan.with_token else ''}"
 
 
-def operators(plan: Plan) -> str:
+def operators(plan: GreetingPlan) -> str:
     """Name the doors for operators."""
     doors = [
         f"telnet {shown(plan.admin_host)} {plan.admin_cli_port}" if plan.admin_cli_port else "",
@@ -130,7 +130,7 @@ def operators(plan: Plan) -> str:
     return "\n".join(filter(None, doors))
 
 
-def services(plan: Plan) -> str:
+def services(plan: GreetingPlan) -> str:
     """Count the services of which there are several."""
     return ", ".join(f"{count} {plural(name)}" for name, count in plan.several.items())
 
@@ -147,7 +147,7 @@ def stranded(spool: str) -> str:
     )
 
 
-def nodes_line(plan: Plan, nodes: list[NodeView]) -> str:
+def nodes_line(plan: GreetingPlan, nodes: list[NodeView]) -> str:
     """Count the nodes."""
     if not nodes:
         return f"none yet: {plan.program} node add HOST PORT{plan.flags}"
@@ -156,7 +156,7 @@ def nodes_line(plan: Plan, nodes: list[NodeView]) -> str:
     return f"{online} of {len(nodes)} online{simulated}"
 
 
-def try_it(plan: Plan, nodes: list[NodeView]) -> str:
+def try_it(plan: GreetingPlan, nodes: list[NodeView]) -> str:
     """Say what to do first."""
     if not nodes:
         return ""
@@ -164,7 +164,7 @@ def try_it(plan: Plan, nodes: list[NodeView]) -> str:
     return f"open {plan.scheme}://{shown(plan.host)}:{plan.port}/{token} and drop a few photos on the page"
 
 
-def main(plan: Plan) -> int:
+def main(plan: GreetingPlan) -> int:
     """Greet, leave."""
     configure("up", "error", as_json=False)
     socket.setdefaulttimeout(READY_S)

@@ -23,9 +23,9 @@ from typing import Any, Final
 from deploy import checks, datadir, demo, instances, nats
 from deploy.children import Recipe
 from deploy.output import to_stdout
-from deploy.plan import Plan, reachable
+from deploy.plan import GreetingPlan, reachable
 from deploy.settings import PROG, UpSettings, environment, read
-from deploy.supervision import Policy
+from deploy.supervision import RestartPolicy
 from deploy.supervisor import Process, Supervisor
 from libs.common.errors import Refused
 from libs.common.settings import ENVIRONMENT_PREFIX
@@ -82,7 +82,7 @@ def up(settings: UpSettings) -> int:
         if mended_count := datadir.mended(folder):
             say(f"{mended_count} files and directories in {folder} were open to other users, and are not any more")
         checks.ports_free(listeners(settings))
-        ports = opened.enter_context(checks.Reservations())
+        ports = opened.enter_context(checks.HeldPorts())
         ports.hold_all(listeners(settings))
         processes: dict[str, Process] = {}
         nats_url, users = settings.nats_url, dict[str, str]()
@@ -113,7 +113,7 @@ def services(
     settings: UpSettings, children: Mapping[str, str], own_ports: Sequence[int], nats_url_of: Callable[[str], str]
 ) -> dict[str, Process]:
     """Make every process of a service."""
-    policy = Policy(grace_s=grace_s(settings), silence_s=settings.watchdog_s)
+    policy = RestartPolicy(grace_s=grace_s(settings), silence_s=settings.watchdog_s)
     later = replace(policy, lets_ahead_s=LETS_AHEAD_S)
     return {
         name: Process(
@@ -135,7 +135,7 @@ def simulated(settings: UpSettings, children: Mapping[str, str], ports: Sequence
     return {
         name: Process(
             recipe=Recipe(title(settings, name), partial(simulate, words), children),
-            policy=Policy(grace_s=NODE_GRACE_S, silence_s=settings.watchdog_s, lets_ahead_s=LETS_AHEAD_S),
+            policy=RestartPolicy(grace_s=NODE_GRACE_S, silence_s=settings.watchdog_s, lets_ahead_s=LETS_AHEAD_S),
             prepare=partial(import_all, NODE_MAIN, *NODE_PARTS),
             health=(port, NODE_HEALTH_PATH),
         )
@@ -143,11 +143,11 @@ def simulated(settings: UpSettings, children: Mapping[str, str], ports: Sequence
     }
 
 
-def greeting(settings: UpSettings, said: Plan, children: Mapping[str, str]) -> Process:
+def greeting(settings: UpSettings, said: GreetingPlan, children: Mapping[str, str]) -> Process:
     """Make the job that greets."""
     return Process(
         recipe=Recipe(title(settings, GREETING), partial(greet, said), children),
-        policy=Policy(grace_s=MARGIN_S, silence_s=settings.watchdog_s, lets_ahead_s=LETS_AHEAD_S, job=True),
+        policy=RestartPolicy(grace_s=MARGIN_S, silence_s=settings.watchdog_s, lets_ahead_s=LETS_AHEAD_S, job=True),
         plain=True,
     )
 
@@ -164,7 +164,7 @@ def simulate(words: Sequence[str]) -> int:
     return code
 
 
-def greet(said: Plan) -> int:
+def greet(said: GreetingPlan) -> int:
     """Greet, in a process of its own, which ends with it."""
     code: int = import_module("deploy.greet").main(said)
     return code
@@ -232,9 +232,9 @@ def cluster_facts(settings: UpSettings, nats_url: str, own_ports: Sequence[int])
 
 def plan(
     settings: UpSettings, nats_url: str, own_ports: Sequence[int], demo_ports: Sequence[int], gone: Sequence[int]
-) -> Plan:
+) -> GreetingPlan:
     """Say what the greeting has to do and to say."""
-    return Plan(
+    return GreetingPlan(
         nats_url=nats_url,
         scheme="https" if settings.ssl_key and not settings.secure_port else "http",
         host=reachable(settings.bind),

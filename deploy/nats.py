@@ -22,7 +22,7 @@ from typing import Final
 from deploy.checks import nats_server
 from deploy.children import Recipe, program
 from deploy.datadir import write_private
-from deploy.supervision import Policy
+from deploy.supervision import RestartPolicy
 from deploy.supervisor import Process
 
 HOST: Final = "127.0.0.1"
@@ -52,7 +52,7 @@ def process(folder: Path, choose_port: Callable[[int], int], watchdog_s: float) 
     passwords = {user: password_of(token, user) for user in USERS}
     made = Process(
         recipe=Recipe(" ".join(words), program(words), surroundings(os.environ, passwords)),
-        policy=Policy(
+        policy=RestartPolicy(
             grace_s=STOP_S, tier=0, silence_s=PATIENCE * watchdog_s, own=False, hint=str(folder / "server.log")
         ),
         health=(health_port, HEALTH_PATH),

@@ -17,7 +17,7 @@ class NodeAddress(msgspec.Struct, frozen=True):
         return f"NodeAddress({self.hostname}:{self.port})"
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class GreetingPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What the greeter has to do and to say."""
 
     nats_url: str

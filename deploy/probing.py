@@ -17,11 +17,11 @@ CHUNK_BYTES: Final = 1 << 16
 MOST_BYTES: Final = 1 << 20
 OK: Final = b" 200 "
 
-Answered = Callable[["Answer"], None]
+Answered = Callable[["ProbeAnswer"], None]
 
 
 @dataclass(frozen=True)
-class Answer:
+class ProbeAnswer:
     """What was said, whatever it was."""
 
     content: bytes
@@ -111,7 +111,7 @@ class Probe:
 
     def _end(self, now: Instant) -> None:
         self.leave()
-        answer = Answer(self._content)
+        answer = ProbeAnswer(self._content)
         self._settled = self._settled or answer.ok
         self._next_at = now + (EVERY_S if self._settled else FIRST_EVERY_S)
         if answer.content:

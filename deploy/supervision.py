@@ -46,7 +46,7 @@ LATE_S: Final = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Policy:
+class RestartPolicy:
     """How one process is treated."""
 
     grace_s: float
@@ -87,14 +87,14 @@ class Say(NamedTuple):
 Action = Start | Send | Say
 
 
-class Ending(NamedTuple):
+class ProcessEnd(NamedTuple):
     """How one run of a process ended: a negative `code` is the signal that killed it."""
 
     code: int
     ran_s: float
     first: bool
 
-    def final(self, policy: Policy) -> bool:
+    def final(self, policy: RestartPolicy) -> bool:
         """Whether starting it again would be of no use."""
         soon = self.ran_s < SETTLED_S or self.code == EXIT_REFUSED
         return (policy.own and self.code == EXIT_USAGE) or (self.first and self.code >= 0 and soon)
@@ -138,7 +138,7 @@ ALIVE: Final = frozenset({Phase.RUNNING, Phase.STOPPING, Phase.ABORTING, Phase.K
 class Unit:
     """One process, over all its starts."""
 
-    policy: Policy
+    policy: RestartPolicy
     phase: Phase = Phase.ASLEEP
     first: bool = True
     ready: bool = False
@@ -162,7 +162,7 @@ class Unit:
 class Supervision:
     """All processes of one cluster. Each call says what to do now."""
 
-    def __init__(self, policies: Mapping[str, Policy], now: Instant) -> None:
+    def __init__(self, policies: Mapping[str, RestartPolicy], now: Instant) -> None:
         self.units = {name: Unit(policy) for name, policy in policies.items()}
         self.exit_code = 0
         self._stopping = False
@@ -235,7 +235,7 @@ class Supervision:
         """Learn that a process is gone."""
         unit = self.units[name]
         phase, unit.phase = unit.phase, Phase.OVER
-        ending = Ending(code, now - unit.started_at, unit.first and not unit.ready)
+        ending = ProcessEnd(code, now - unit.started_at, unit.first and not unit.ready)
         unit.first = False
         if self._stopping or (unit.policy.job and code >= 0):
             unit.ready = True

@@ -18,8 +18,8 @@ from typing import Final, Self
 from deploy.children import Child, Recipe, fork
 from deploy.notifications import Notifications
 from deploy.output import SYSTEM, Lines, Printer
-from deploy.probing import Answer, Probe
-from deploy.supervision import Action, Policy, Say, Send, Start, Supervision
+from deploy.probing import Probe, ProbeAnswer
+from deploy.supervision import Action, RestartPolicy, Say, Send, Start, Supervision
 from libs.common.clocks import Instant
 from libs.common.watchdog import ALIVE, READY, notify
 
@@ -37,7 +37,7 @@ class Process:
     """One process: how it is made, and how it is treated."""
 
     recipe: Recipe
-    policy: Policy
+    policy: RestartPolicy
     prepare: Callable[[], object] = lambda: None
     """Called in the supervisor before each fork: imports what is to be shared."""
     health: tuple[int, str] | None = None
@@ -187,8 +187,8 @@ class Supervisor:
             if name := names.get(said.pid):
                 self._core.heard(name, at, ready=said.ready)
 
-    def _listener(self, name: str) -> Callable[[Answer], None]:
-        def answered(answer: Answer) -> None:
+    def _listener(self, name: str) -> Callable[[ProbeAnswer], None]:
+        def answered(answer: ProbeAnswer) -> None:
             self._core.heard(name, now(), ready=answer.ok)
             if why := self._processes[name].unwell(answer.content):
                 for action in self._core.unwell(name, now(), why):

@@ -28,7 +28,7 @@ from nats.micro.service import Service, ServiceConfig
 from libs.common.asking import CAUSE, LOST, Requests, cause, new_id
 from libs.common.connecting import Absence, open_client, shutting_down
 from libs.common.errors import BusFailed, ClusterError, error_name
-from libs.common.leases import Term, hold, is_held
+from libs.common.leases import LeaseTerm, hold, is_held
 from libs.common.lifecycle import Crew, SystemClock, heeding, monotonic_s
 from libs.common.log import hide
 from libs.common.loops import background
@@ -45,8 +45,7 @@ from libs.common.messages import (
 from libs.common.metrics import unreadable
 from libs.common.objects import NatsObjects, open_objects
 from libs.common.patience import in_time, patiently
-from libs.common.ports import Handler
-from libs.common.ports import Term as InOffice
+from libs.common.ports import Handler, Term
 from libs.common.replicas import Replicas
 from libs.common.store import NatsBucket
 from libs.common.streams import open_events, open_snapshot
@@ -81,7 +80,7 @@ class NatsBus:
         self._replicas = Replicas(replicas_count)
         self._requests = Requests(client)
         self._connections_count = 1
-        self._answering: dict[str, InOffice] = {}
+        self._answering: dict[str, Term] = {}
         """What this process leads and answers."""
         self._buckets: dict[str, NatsBucket[Any]] = {}
         self._objects: dict[tuple[str, float], NatsObjects] = {}
@@ -132,7 +131,7 @@ class NatsBus:
         async with self.listen(LEADER_ANSWERS, heard):
             yield
 
-    async def _announce(self, owner: str, term: InOffice) -> None:
+    async def _announce(self, owner: str, term: Term) -> None:
         if term.valid:
             await self.tell(LEADER_ANSWERS, LeaderAnswers(owner=owner, epoch=term.epoch))
 
@@ -142,7 +141,7 @@ class NatsBus:
 
     @asynccontextmanager
     async def serve(
-        self, service: str, handlers: Mapping[Request[Any, Any], Handler], *, term: InOffice | None = None
+        self, service: str, handlers: Mapping[Request[Any, Any], Handler], *, term: Term | None = None
     ) -> AsyncIterator[None]:
         """Answer requests; see ports.Bus."""
         from libs.common.version import VERSION
@@ -243,7 +242,7 @@ class NatsBus:
         return self._objects[name.name, ttl_s]
 
     @asynccontextmanager
-    async def lead(self, office: str, holder: str, ttl_s: int = 5) -> AsyncIterator[Term]:
+    async def lead(self, office: str, holder: str, ttl_s: int = 5) -> AsyncIterator[LeaseTerm]:
         """Hold an office; see ports.Bus."""
         async with hold(self._js, self._replicas, office, f"{holder} {self._nonce}", ttl_s) as term:
             yield term
@@ -316,7 +315,7 @@ def decoded(name: str, data: bytes, kind: type[Told]) -> Told | None:
 
 
 def endpoint(
-    crew: Crew, request: Request[Any, Any], handler: Handler, term: InOffice | None
+    crew: Crew, request: Request[Any, Any], handler: Handler, term: Term | None
 ) -> Callable[[MicroRequest], Awaitable[None]]:
     """Make the micro endpoint of one request: each call in a task of the crew; silent when the term is over."""
     decoder = msgspec.json.Decoder(request.asked)

@@ -35,7 +35,7 @@ REMEMBERED_COUNT: Final = 4096
 TLS: Final = "https://"
 
 
-class Answer(NamedTuple):
+class CallAnswer(NamedTuple):
     """What a node said."""
 
     status: int
@@ -65,7 +65,7 @@ class Calls:
         """Close every connection that is kept."""
         await self._client.__aexit__(kind, error, trace)
 
-    async def get(self, node: Node, target: str, limit_s: float, *, limit_bytes: int = LIMIT_BYTES) -> Answer:
+    async def get(self, node: Node, target: str, limit_s: float, *, limit_bytes: int = LIMIT_BYTES) -> CallAnswer:
         """Ask something that may be asked twice. `target`: path and query."""
         return await self._ask(node, question(node, target), limit_s, limit_bytes)
 
@@ -82,14 +82,14 @@ class Calls:
         *,
         content_type: str = URLENCODED,
         set_uuid: str = "",
-    ) -> Answer:
+    ) -> CallAnswer:
         """Send a form, once. `set_uuid`: NodeODM's header that names a task."""
         named = f"set-uuid: {set_uuid}\r\n" if set_uuid else ""
         lines = f"{named}Content-Type: {content_type}\r\nContent-Length: {len(form)}\r\n\r\n".encode("ascii")
         asked = Asked(head(node, "POST", target, "close") + lines + form, repeatable=False)
         return await self._ask(node, asked, limit_s, LIMIT_BYTES)
 
-    async def _ask(self, node: Node, asked: Asked, limit_s: float, limit_bytes: int) -> Answer:
+    async def _ask(self, node: Node, asked: Asked, limit_s: float, limit_bytes: int) -> CallAnswer:
         until_s = asyncio.get_running_loop().time() + limit_s
         patience = Patience(min(limit_s, CONNECT_TIMEOUT_S), limit_s, limit_s)
         async with self._client.ask(*named_origin(node), asked, patience) as link:
@@ -97,12 +97,12 @@ class Calls:
             return answer_of(link.head, content)
 
 
-def answer_of(head: ResponseHead | None, content: bytes) -> Answer:
+def answer_of(head: ResponseHead | None, content: bytes) -> CallAnswer:
     """Keep of an answer what is looked at. `head`: None for one that was taken as a whole."""
     if head is None:
-        return Answer(OK, content)
+        return CallAnswer(OK, content)
     where = find(head.headers, b"location") if head.status in REDIRECTS else None
-    return Answer(head.status, content, (where or b"").decode("ascii", "replace"))
+    return CallAnswer(head.status, content, (where or b"").decode("ascii", "replace"))
 
 
 @lru_cache(REMEMBERED_COUNT)

@@ -51,7 +51,7 @@ class Interrupted(Exception):
     """Something was lost, or nothing comes any more: begin anew."""
 
 
-class Told(NamedTuple):
+class StreamMessage(NamedTuple):
     """One message of the stream."""
 
     subject: str
@@ -107,7 +107,7 @@ class Consumer:
         """Have `next` raise Interrupted: the connection was another for a while."""
         self._inbox.put_nowait(None)
 
-    async def next(self) -> Told | None:
+    async def next(self) -> StreamMessage | None:
         """Wait for the next value; None, once: all that there was has been told. Raises Interrupted and what nats-py raises."""
         if not self._told_all and self._count >= self._there_count and await self._is_complete():
             return None
@@ -148,14 +148,16 @@ class Consumer:
             raise Interrupted("the connection is a new one")
         return message
 
-    def _value(self, message: Msg) -> Told:
+    def _value(self, message: Msg) -> StreamMessage:
         told = message.metadata.sequence
         self._count += 1
         if told.consumer != self._count:
             raise Interrupted(f"value {told.consumer} came after {self._count - 1}")
         self._sequence = told.stream
         self._beats_count = 0
-        return Told(message.subject, message.data, message.headers or {}, told.stream, message.metadata.timestamp)
+        return StreamMessage(
+            message.subject, message.data, message.headers or {}, told.stream, message.metadata.timestamp
+        )
 
     async def _keep_going(self, message: Msg) -> bool:
         """Answer what NATS asks; whether this was a heartbeat of an idle consumer, all of whose values have come."""

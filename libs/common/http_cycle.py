@@ -93,7 +93,7 @@ class Wire(Protocol):
 
 
 @dataclass(slots=True)
-class Asked:
+class ResponseContext:
     """What an answer depends on."""
 
     is_head: bool
@@ -120,7 +120,7 @@ class Cycle:
         "waiting_bytes",
     )
 
-    def __init__(self, wire: Wire, asked: Asked) -> None:
+    def __init__(self, wire: Wire, asked: ResponseContext) -> None:
         self._wire = wire
         self._asked = asked
         self._pieces: list[bytes] = []

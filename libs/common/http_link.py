@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar, cast
 
 from libs.common.errors import NodeFailed, NodeUnreachable
-from libs.http1.client import AnswerEnds, Broken, ClientSide, Data, Event, Response
+from libs.http1.client import AnswerEnds, Broken, ClientSide, Event, Response, ResponseData
 from libs.http1.heads import ResponseHead
 from libs.http1.space import SMALL_BYTES, Space
 
@@ -153,7 +153,7 @@ class Link(asyncio.BufferedProtocol):
     def _do(self, *events: Event) -> None:
         for event in events:
             match event:
-                case Data(piece):
+                case ResponseData(piece):
                     self._pieces.append(piece)
                     self._queued_bytes += len(piece)
                 case Response(head):

@@ -21,22 +21,22 @@ from typing import Any, Final, cast
 
 from uvicorn.server import ServerState
 
-from libs.common.http_cycle import DOOR, Asked, Cycle, Tap
+from libs.common.http_cycle import DOOR, Cycle, ResponseContext, Tap
 from libs.common.http_scope import App, Scope, connection_scope, request_scope
-from libs.common.http_sharing import JSON_TYPE, Connections, FastPath, Plain
+from libs.common.http_sharing import JSON_TYPE, Connections, FastPath, PlainRequest
 from libs.http1.heads import RequestHead
 from libs.http1.lines import STATUS_LINE, BadMessage, Header
 from libs.http1.server import (
     NEVER_S,
     BodyEnds,
     Close,
-    Data,
     Event,
     HalfClose,
-    Refusal,
-    Request,
+    ProtocolRefusal,
+    RequestBegun,
+    RequestData,
     ServerSide,
-    State,
+    ServerSideState,
 )
 from libs.http1.space import SMALL_BYTES, Space
 
@@ -71,7 +71,7 @@ class Connection(asyncio.BufferedProtocol):
         self._shared = shared
         self._app = app
         self._state = server_state
-        self._plain: Plain | None = None
+        self._plain: PlainRequest | None = None
         """The plain request whose answer is under way."""
         self._data = b""
         """Its bytes."""
@@ -131,7 +131,7 @@ class Connection(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """Take no more requests from who does not read the answers."""
         self.full = True
-        if self._core is None or self._core.state is State.IDLE:
+        if self._core is None or self._core.state is ServerSideState.IDLE:
             self._hold(FULL)
             self.until_s = self.loop.time() + self._shared.limits.keep_alive_s
 
@@ -171,7 +171,7 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def _lingers(self) -> bool:
         """Whether all has been said, and the client has its time to read it."""
-        return self._core is not None and self._core.state is State.LINGER
+        return self._core is not None and self._core.state is ServerSideState.LINGER
 
     # --- requests
 
@@ -182,14 +182,14 @@ class Connection(asyncio.BufferedProtocol):
             self._hold(EARLY)
             return
         fast = self._shared.fast
-        if fast is not None and (self._core is None or self._core.state is State.IDLE):
+        if fast is not None and (self._core is None or self._core.state is ServerSideState.IDLE):
             plain = fast.read(data)
             if plain is not None:
                 self._answer_plain(fast, plain, data)
                 return
         self._feed(data)
 
-    def _answer_plain(self, fast: FastPath[Any], plain: Plain, data: bytes) -> None:
+    def _answer_plain(self, fast: FastPath[Any], plain: PlainRequest, data: bytes) -> None:
         self._plain, self._data = plain, data
         self.until_s = NEVER_S
         work = fast.answer(plain, self._take)
@@ -241,13 +241,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def _do_one(self, event: Event) -> None:
         match event:
-            case Data(piece):
+            case RequestData(piece):
                 self._take_body(piece)
             case BodyEnds() if self._cycle is not None:
                 self._cycle.end_body()
-            case Request(head):
+            case RequestBegun(head):
                 self._begin(head)
-            case Refusal(bad):
+            case ProtocolRefusal(bad):
                 self._refuse(bad)
             case HalfClose():
                 self._half_close()
@@ -272,7 +272,7 @@ class Connection(asyncio.BufferedProtocol):
             self._shared.heard(self._origin, head.target)
         scope = self._scope_of(head)
         keeps = head.keeps and not self._leaving
-        asked = Asked(
+        asked = ResponseContext(
             head.method == "HEAD", keeps=keeps, may_chunk=head.version == "1.1", awaits_continue=head.awaits_continue
         )
         self._cycle = cycle = Cycle(self, asked)

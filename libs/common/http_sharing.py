@@ -27,7 +27,7 @@ JSON_TYPE: Final = (b"content-type", b"application/json")
 log = structlog.get_logger()
 
 
-class Plain(Protocol):
+class PlainRequest(Protocol):
     """A request that a fast path has read."""
 
     @property
@@ -36,7 +36,7 @@ class Plain(Protocol):
         ...
 
 
-Read = TypeVar("Read", bound=Plain)
+Read = TypeVar("Read", bound=PlainRequest)
 
 
 Heard = Callable[[str, bytes], None]
@@ -58,7 +58,7 @@ class FastPath(Protocol[Read]):
         ...
 
 
-class Kept(Protocol):
+class TrackedConnection(Protocol):
     """A connection that is looked after."""
 
     loop: asyncio.AbstractEventLoop
@@ -82,7 +82,7 @@ class Connections:
         self.limits = limits
         self.fast = fast
         self.heard = heard
-        self.present: set[Kept] = set()
+        self.present: set[TrackedConnection] = set()
         self._limit_count = admitted_count(connections_count)
         self._alarm: asyncio.TimerHandle | None = None
         self._look_every_s = min(LATEST_LOOK_S, limits.head_s / LOOKS_PER_LIMIT)
@@ -94,7 +94,7 @@ class Connections:
         """Show how many there are."""
         return f"Connections({len(self.present)} of {self._limit_count})"
 
-    def admits(self, connection: Kept) -> bool:
+    def admits(self, connection: TrackedConnection) -> bool:
         """Look after a connection; False: it is one too many. Clients try again, a status might end their wait."""
         if len(self.present) >= self._limit_count:
             if count := self._crowds.passes(connection.loop.time()):

@@ -69,7 +69,7 @@ class OfficeTaken(Exception):
     """The office is no longer ours, and NATS has said so."""
 
 
-class Term:
+class LeaseTerm:
     """A time in office. `libs.common.ports.Term` says what each member promises."""
 
     def __init__(self, epoch: int, until: Instant, clock: Clock) -> None:
@@ -80,7 +80,7 @@ class Term:
 
     def __repr__(self) -> str:
         """Show the epoch and whether it still counts."""
-        return f"Term(epoch={self.epoch} {'valid' if self.valid else 'over'})"
+        return f"LeaseTerm(epoch={self.epoch} {'valid' if self.valid else 'over'})"
 
     @property
     def valid(self) -> bool:
@@ -102,7 +102,9 @@ class Term:
 
 
 @asynccontextmanager
-async def hold(js: JetStreamContext, replicas: Replicas, office: str, holder: str, ttl_s: int) -> AsyncIterator[Term]:
+async def hold(
+    js: JetStreamContext, replicas: Replicas, office: str, holder: str, ttl_s: int
+) -> AsyncIterator[LeaseTerm]:
     """Wait until the office is free, hold it while the context is open, and free it at the end.
 
     `holder`: no two candidates may have the same. `ttl_s`: whole seconds after which a silent holder has lost it.
@@ -158,7 +160,7 @@ class Lease:
         self._seen: tuple[int, Instant] = 0, self._clock.instant()
         """The last revision of another's that was seen, and since when."""
 
-    async def take(self) -> Term:
+    async def take(self) -> LeaseTerm:
         """Wait until the office is free and take it."""
         while True:
             began = self._clock.instant()
@@ -168,7 +170,7 @@ class Lease:
             except LOST:
                 await asyncio.sleep(RETRY_S)
             else:
-                return Term(self._revision, began + self._ttl_s, self._clock)
+                return LeaseTerm(self._revision, began + self._ttl_s, self._clock)
 
     async def _create_or_inherit(self) -> None:
         try:
@@ -194,7 +196,7 @@ class Lease:
         log.warning("the lease has not expired by itself", office=self._office, silent_s=round(silent_s, 1))
         return True
 
-    async def renew(self, term: Term) -> None:
+    async def renew(self, term: LeaseTerm) -> None:
         """Write the key again and again; end the term when that fails, for whatever reason: then this process stands by again."""
         try:
             await self._write_in_time(term)
@@ -204,7 +206,7 @@ class Lease:
         log.warning("term over", office=self._office, epoch=term.epoch)
         await asyncio.Event().wait()
 
-    async def _write_in_time(self, term: Term) -> None:
+    async def _write_in_time(self, term: LeaseTerm) -> None:
         """Write the key until it is not written in time or is somebody else's."""
         pause_s = self._ttl_s / RENEWALS_PER_TTL
         while term.valid:
@@ -220,7 +222,7 @@ class Lease:
                 pause_s = AGAIN_S
                 log.debug("lease not renewed", office=self._office, error=type(error).__name__)
 
-    async def leave(self, term: Term) -> None:
+    async def leave(self, term: LeaseTerm) -> None:
         """End the term, and free the office at once if it is still ours."""
         was_valid = term.valid
         term.end()
@@ -228,7 +230,7 @@ class Lease:
             with contextlib.suppress(*LOST):
                 await heeding(self._store.purge(self._office))
 
-    async def _write_again(self, term: Term) -> None:
+    async def _write_again(self, term: LeaseTerm) -> None:
         began = self._clock.instant()
         try:
             written = await self._write(self._revision)

@@ -38,7 +38,7 @@ LATE_AFTER_S: Final = 90.0
 
 
 @dataclass(frozen=True)
-class Policy:
+class LoopPolicy:
     """What happens when a loop fails. It has given up when it failed `most_failures_count` times in a row over `patience_s`."""
 
     first_pause_s: float = 0.2
@@ -57,8 +57,8 @@ class Policy:
         return failures_count >= self.most_failures_count and failing_s >= self.patience_s
 
 
-RESTART: Final = Policy()
-FATAL: Final = Policy(patience_s=0.0, most_failures_count=1)
+RESTART: Final = LoopPolicy()
+FATAL: Final = LoopPolicy(patience_s=0.0, most_failures_count=1)
 
 
 class LoopFailed(ClusterError):
@@ -68,7 +68,7 @@ class LoopFailed(ClusterError):
 class Loop:
     """What is known of one loop."""
 
-    def __init__(self, name: str, policy: Policy, clock: Clock, late_after_s: float | None) -> None:
+    def __init__(self, name: str, policy: LoopPolicy, clock: Clock, late_after_s: float | None) -> None:
         self.name = name
         self.late_after_s = late_after_s
         self._policy = policy
@@ -231,7 +231,7 @@ async def kept(start: Start, loop: Loop) -> None:
 
 @asynccontextmanager
 async def background(
-    start: Start, name: str, policy: Policy = RESTART, late_after_s: float | None = None
+    start: Start, name: str, policy: LoopPolicy = RESTART, late_after_s: float | None = None
 ) -> AsyncIterator[None]:
     """Run a loop while the context is open. Raises LoopFailed in the context when it has failed for good.
 

@@ -17,6 +17,7 @@ from typing import ClassVar, Final, Generic, TypeVar, cast
 import msgspec
 
 from libs.common.model import (
+    ClusterSecret,
     ClusterSummary,
     Ended,
     Frozen,
@@ -34,7 +35,6 @@ from libs.common.model import (
     Owner,
     Proxy,
     ReferenceOptions,
-    Secret,
     Task,
     TaskId,
     TaskState,
@@ -156,7 +156,7 @@ SUMMARY: Final = BucketName("summary", ClusterSummary, writer="scheduler")
 OPTIONS: Final = BucketName("options", ReferenceOptions, writer="scheduler")
 """One key, `SUMMARY_KEY`."""
 SUMMARY_KEY: Final = "cluster"
-SECRETS: Final = BucketName("secrets", Secret, writer="proxy")
+SECRETS: Final = BucketName("secrets", ClusterSecret, writer="proxy")
 """What proxies know each other by: one key, `SUMMARY_KEY`, written once by the first of them."""
 CONSOLES: Final = ObjectsName("consoles", writer="scheduler")
 """The whole console of each ended task's last attempt: zlib over a JSON array of lines."""

@@ -418,14 +418,14 @@ class Proxy(Frozen, frozen=True, kw_only=True):
     started_at_ms: int
 
 
-class Secret(Frozen, frozen=True, kw_only=True):
+class ClusterSecret(Frozen, frozen=True, kw_only=True):
     """Something that only the services of one cluster know."""
 
     value: str
 
     def __repr__(self) -> str:
         """Show nothing of it."""
-        return "Secret(***)"
+        return "ClusterSecret(***)"
 
 
 class Machine(Frozen, frozen=True, kw_only=True):

@@ -15,14 +15,14 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from libs.common.calls import REDIRECTS, Calls
-from libs.common.calls import Answer as Said
+from libs.common.calls import CallAnswer as Said
 from libs.common.errors import ClusterError, NodeFailed
 from libs.common.hosts import bracketed, is_host
 from libs.common.model import Node, NodeInfo, NodeOption, NodeTaskId, OptionValue, StatusCode
 from libs.common.rounds import ask_all
 from libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
 
-Answer = TypeVar("Answer")
+CallAnswer = TypeVar("CallAnswer")
 
 UNAUTHORIZED: Final = 401
 BOUNDARY: Final = "clusterodm"
@@ -166,11 +166,11 @@ class NodeClient:
         self,
         node: Node,
         path: str,
-        answer: type[Answer],
+        answer: type[CallAnswer],
         timeout_s: float | None,
         query: dict[str, str] | None = None,
         limit_bytes: int = LIMIT_BYTES,
-    ) -> Answer:
+    ) -> CallAnswer:
         asked, limit_s = target(node, path, query), timeout_s or self._timeout_s
         return decode(await self._calls.get(node, asked, limit_s, limit_bytes=limit_bytes), answer, node, limit_bytes)
 
@@ -199,7 +199,7 @@ def target(node: Node, path: str, query: dict[str, str] | None = None) -> str:
     return f"{path}?{asked}"
 
 
-def decode(said: Said, answer: type[Answer], node: Node, limit_bytes: int = LIMIT_BYTES) -> Answer:
+def decode(said: Said, answer: type[CallAnswer], node: Node, limit_bytes: int = LIMIT_BYTES) -> CallAnswer:
     """Read an answer into its type. Raises NodeRefused for `{"error"}`, NodeFailed for nonsense."""
     if said.status == UNAUTHORIZED:
         raise NodeRefused(f"{node.name} refuses the token")
@@ -255,7 +255,7 @@ def info_or_failure(said: Said, node: Node) -> NodeInfo | ClusterError:
         return error
 
 
-class Trouble(msgspec.Struct):
+class NodeError(msgspec.Struct):
     """The error that any answer may be."""
 
     error: str | None = None
@@ -270,6 +270,6 @@ def error_of(content: bytes) -> str:
     ):  # a quarter of what reading an answer costs; who spells the word otherwise has said nothing
         return ""
     try:
-        return decode_json(content, Trouble, limit_bytes=ERROR_LIMIT_BYTES).error or ""
+        return decode_json(content, NodeError, limit_bytes=ERROR_LIMIT_BYTES).error or ""
     except Malformed:
         return ""

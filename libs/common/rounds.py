@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
-from libs.common.calls import LIMIT_BYTES, Answer, Calls, answer_of, question
+from libs.common.calls import LIMIT_BYTES, CallAnswer, Calls, answer_of, question
 from libs.common.errors import ClusterError, NodeFailed
 from libs.common.http_client import Pool
 from libs.common.http_link import Link, Stale
 from libs.common.model import Node
 
-Heard = Callable[[Node, Answer | ClusterError], None]
+Heard = Callable[[Node, CallAnswer | ClusterError], None]
 """What a node said, or why it said nothing."""
 Question = tuple[Node, str]
 """Whom to ask, and the target."""

@@ -30,7 +30,7 @@ from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
 
 from libs.common.clocks import Clock, Instant
-from libs.common.consumers import Consumer, Interrupted, Told
+from libs.common.consumers import Consumer, Interrupted, StreamMessage
 from libs.common.errors import BusFailed, Conflict, Unreadable
 from libs.common.lifecycle import SystemClock, heeding
 from libs.common.merging import fields_count, merged
@@ -288,10 +288,10 @@ class NatsBucket(Generic[Value]):
             raise self._failed("forgotten", "deleted keys", error) from None
         return len(old)
 
-    async def _old_markers(self) -> list[Told]:
+    async def _old_markers(self) -> list[StreamMessage]:
         """Find the markers that should have gone by themselves long ago."""
         before = datetime.fromtimestamp(self._clock.wall_ms() / 1000 - 2 * self._marker_ttl_s, UTC)
-        old: list[Told] = []
+        old: list[StreamMessage] = []
         async with self.consuming(headers_only=True) as consumer:
             with contextlib.suppress(Interrupted):
                 while told := await consumer.next():
@@ -331,11 +331,11 @@ class NatsBucket(Generic[Value]):
                             gone = OPERATION in told.headers or MARKER in told.headers
                             yield Seen(self.key_of(told), told.sequence, gone)
 
-    def key_of(self, told: Told) -> str:
+    def key_of(self, told: StreamMessage) -> str:
         """Say which key a message is about."""
         return told.subject[len(self._prefix) :]
 
-    def read(self, told: Told) -> Step[Value]:
+    def read(self, told: StreamMessage) -> Step[Value]:
         """Make a step of a message."""
         key = self.key_of(told)
         if is_gone(told.headers, told.data):

@@ -11,7 +11,7 @@ from typing import Generic, Self, TypeVar
 
 import structlog
 
-from libs.common.consumers import LOST, Consumer, Interrupted, Told
+from libs.common.consumers import LOST, Consumer, Interrupted, StreamMessage
 from libs.common.patience import Slices
 from libs.common.ports import Change, Reset, Step
 
@@ -27,8 +27,8 @@ class NatsWatch(Generic[Value]):
         self,
         name: str,
         consuming: Callable[[], AbstractAsyncContextManager[Consumer]],
-        key_of: Callable[[Told], str],
-        read: Callable[[Told], Step[Value]],
+        key_of: Callable[[StreamMessage], str],
+        read: Callable[[StreamMessage], Step[Value]],
     ) -> None:
         self._name = name
         self._consuming = consuming
@@ -100,7 +100,7 @@ class NatsWatch(Generic[Value]):
         last = self._last
         return last is not None and (last.made_at != consumer.made_at or consumer.reaches < self._reached)
 
-    def _learn(self, key: str, told: Told) -> Step[Value]:
+    def _learn(self, key: str, told: StreamMessage) -> Step[Value]:
         self._reached = max(self._reached, told.sequence)
         step = self._read(told)
         if isinstance(step, Change) and step.value is None:

@@ -37,7 +37,7 @@ USUAL: Final = re.compile(
 """The whole head of an answer about whose body nothing is to be known but its length, and whose connection is kept."""
 
 
-class State(Enum):
+class ClientSideState(Enum):
     """Where a connection is."""
 
     IDLE = auto()
@@ -54,7 +54,7 @@ class Response:
 
 
 @dataclass(slots=True)
-class Data:
+class ResponseData:
     """A piece of its body."""
 
     piece: bytes
@@ -72,7 +72,7 @@ class Broken:
     bad: BadMessage
 
 
-Event = Response | Data | AnswerEnds | Broken
+Event = Response | ResponseData | AnswerEnds | Broken
 NOTHING: Final[tuple[Event, ...]] = ()
 ENDS: Final = AnswerEnds()
 
@@ -84,7 +84,7 @@ class ClientSide:
 
     def __init__(self, limits: HeadLimits = HEADS) -> None:
         self._limits = limits
-        self.state = State.IDLE
+        self.state = ClientSideState.IDLE
         self.touched = False
         """A byte of the present answer has come."""
         self._reader: HeadReader | None = None
@@ -101,29 +101,29 @@ class ClientSide:
     @property
     def reusable(self) -> bool:
         """Whether it may carry another request."""
-        return self.state is State.IDLE and self._reusable
+        return self.state is ClientSideState.IDLE and self._reusable
 
     def asked(self, *, head_only: bool = False) -> None:
         """Expect an answer. `head_only`: to a HEAD."""
-        self.state, self.touched, self._head_only = State.HEAD, False, head_only
+        self.state, self.touched, self._head_only = ClientSideState.HEAD, False, head_only
         self._reader, self._informational_count = None, 0
 
     def usual_body(self, data: bytes) -> bytes | None:
         """Take an answer that has come as a whole and in the usual form: its body. None: nothing is taken, it is for `received`."""
-        if self.state is not State.HEAD or self.touched or self._head_only:
+        if self.state is not ClientSideState.HEAD or self.touched or self._head_only:
             return None
         head = USUAL.match(data)
         if head is None or head.end() + int(head[1]) != len(data):
             return None
-        self.touched, self.state = True, State.IDLE
+        self.touched, self.state = True, ClientSideState.IDLE
         return data[head.end() :]
 
     def received(self, data: bytes) -> Sequence[Event]:
         """Take what came."""
         self.touched = True
-        if self.state is State.BODY:
+        if self.state is ClientSideState.BODY:
             return self._take_body(data)
-        if self.state is State.HEAD:
+        if self.state is ClientSideState.HEAD:
             try:
                 return self._take_head(data)
             except BadMessage as bad:
@@ -133,10 +133,10 @@ class ClientSide:
 
     def ended(self) -> Sequence[Event]:
         """Know that nothing more comes: that is the end of an answer without a length, and of no other."""
-        state, self.state = self.state, State.CLOSED
-        if state is State.BODY and isinstance(self._body, EndlessBody):
+        state, self.state = self.state, ClientSideState.CLOSED
+        if state is ClientSideState.BODY and isinstance(self._body, EndlessBody):
             return (ENDS,)
-        if state in {State.HEAD, State.BODY}:
+        if state in {ClientSideState.HEAD, ClientSideState.BODY}:
             return self._break(BadMessage("closed the connection"))
         return NOTHING
 
@@ -145,7 +145,7 @@ class ClientSide:
     @property
     def left_bytes(self) -> int:
         """How much of a body of known length has not come yet; 0 where that is not known."""
-        return self._body.left_bytes if self.state is State.BODY and isinstance(self._body, LengthBody) else 0
+        return self._body.left_bytes if self.state is ClientSideState.BODY and isinstance(self._body, LengthBody) else 0
 
     def skipped(self, count_bytes: int) -> Sequence[Event]:
         """Count what somebody else has taken."""
@@ -176,13 +176,13 @@ class ClientSide:
     def _begin(self, head: ResponseHead, data: bytes) -> Sequence[Event]:
         self._reusable = head.keeps
         if data and len(data) == head.length_bytes and not (self._head_only or head.bodiless):
-            self.state = State.IDLE
-            return (Response(head), Data(data), ENDS)
+            self.state = ClientSideState.IDLE
+            return (Response(head), ResponseData(data), ENDS)
         self._body = self._body_of(head)
         if self._body is None or self._body.complete:
             self._reusable = self._reusable and not data
             return (Response(head), *self._end())
-        self.state = State.BODY
+        self.state = ClientSideState.BODY
         return (Response(head), *self._take_body(data)) if data else (Response(head),)
 
     def _body_of(self, head: ResponseHead) -> Body | None:
@@ -199,7 +199,7 @@ class ClientSide:
         body = self._body
         assert body is not None  # noqa: S101 there is one in this state
         taken = body.feed(data)
-        events: list[Event] = [Data(piece) for piece in taken.pieces]
+        events: list[Event] = [ResponseData(piece) for piece in taken.pieces]
         if taken.bad is not None:
             events += self._break(taken.bad)
         elif body.complete:
@@ -208,9 +208,9 @@ class ClientSide:
         return events
 
     def _break(self, bad: BadMessage) -> Sequence[Event]:
-        self._body, self._reusable, self.state = None, False, State.CLOSED
+        self._body, self._reusable, self.state = None, False, ClientSideState.CLOSED
         return (Broken(bad),)
 
     def _end(self) -> Sequence[Event]:
-        self._body, self.state = None, State.IDLE
+        self._body, self.state = None, ClientSideState.IDLE
         return (ENDS,)

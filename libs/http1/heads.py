@@ -71,7 +71,7 @@ class ResponseHead:
         return self.status in BODILESS
 
 
-class Told:
+class HeadEvents:
     """What a parser has called back for. It does not know its parser, so that both go without the garbage collector."""
 
     __slots__ = ("complete", "deciding", "headers", "target")
@@ -107,7 +107,7 @@ class HeadReader:
 
     def __init__(self, limits: HeadLimits, *, answers: bool = False) -> None:
         self._limits = limits
-        self._told = Told()
+        self._told = HeadEvents()
         kind: Any = httptools.HttpResponseParser if answers else httptools.HttpRequestParser
         self._parser = kind(self._told)
         self._line = b""

@@ -41,7 +41,7 @@ class ServerLimits:
     linger_bytes: int = 16 * 1024 * 1024
 
 
-class State(Enum):
+class ServerSideState(Enum):
     """Where a connection is."""
 
     IDLE = auto()
@@ -53,18 +53,18 @@ class State(Enum):
     CLOSED = auto()
 
 
-OVER: Final = frozenset((State.LINGER, State.CLOSED))
+OVER: Final = frozenset((ServerSideState.LINGER, ServerSideState.CLOSED))
 
 
 @dataclass(slots=True)
-class Request:
+class RequestBegun:
     """A request has begun."""
 
     head: RequestHead
 
 
 @dataclass(slots=True)
-class Data:
+class RequestData:
     """A piece of its body."""
 
     piece: bytes
@@ -76,7 +76,7 @@ class BodyEnds:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ProtocolRefusal:
     """What came is not served: say so where an answer has not begun, then nothing more."""
 
     bad: BadMessage
@@ -92,7 +92,7 @@ class Close:
     """Close the connection."""
 
 
-Event = Request | Data | BodyEnds | Refusal | HalfClose | Close
+Event = RequestBegun | RequestData | BodyEnds | ProtocolRefusal | HalfClose | Close
 NOTHING: Final[tuple[Event, ...]] = ()
 BODY_ENDS: Final = BodyEnds()
 HALF_CLOSE: Final = HalfClose()
@@ -106,7 +106,7 @@ class ServerSide:
 
     def __init__(self, limits: ServerLimits, now_s: float) -> None:
         self._limits = limits
-        self.state = State.IDLE
+        self.state = ServerSideState.IDLE
         self.until_s = now_s + limits.head_s
         """Whoever drives this closes the connection when nothing has changed it by then."""
         self.early = b""
@@ -122,16 +122,16 @@ class ServerSide:
     def received(self, data: bytes, now_s: float) -> Sequence[Event]:
         """Take what came from the client."""
         match self.state:
-            case State.BODY:
+            case ServerSideState.BODY:
                 return self._take_body(data, now_s)
-            case State.IDLE | State.HEAD:
+            case ServerSideState.IDLE | ServerSideState.HEAD:
                 return self._take_head(data, now_s)
-            case State.WAITING:
+            case ServerSideState.WAITING:
                 self.early += data
                 return NOTHING
-            case State.REST:
+            case ServerSideState.REST:
                 return self._pass_over(data, now_s)
-            case State.LINGER:
+            case ServerSideState.LINGER:
                 return self._throw_away(len(data))
             case _:
                 return NOTHING
@@ -141,17 +141,17 @@ class ServerSide:
         if self.state in OVER:
             return NOTHING
         if not keeps:
-            return self._end(now_s) if self.state is State.BODY or self.early else self._close()
-        if self.state is State.BODY:
-            self._wait_for(State.REST, now_s + self._limits.linger_s)
+            return self._end(now_s) if self.state is ServerSideState.BODY or self.early else self._close()
+        if self.state is ServerSideState.BODY:
+            self._wait_for(ServerSideState.REST, now_s + self._limits.linger_s)
             self._linger_left_bytes = self._limits.linger_bytes
             return NOTHING
-        self._wait_for(State.IDLE, now_s + self._limits.keep_alive_s)
+        self._wait_for(ServerSideState.IDLE, now_s + self._limits.keep_alive_s)
         early, self.early = self.early, b""
         return self._take_head(early, now_s) if early else NOTHING
 
     def refused(self, now_s: float) -> Sequence[Event]:
-        """Go on behind the answer to a Refusal."""
+        """Go on behind the answer to a refusal."""
         return self._end(now_s)
 
     # --- what somebody else takes of a body, straight from the socket
@@ -159,7 +159,7 @@ class ServerSide:
     @property
     def lendable_bytes(self) -> int:
         """How much of a body comes next and may be taken by somebody else; 0: that cannot be done."""
-        return self._body.left_bytes if self.state is State.BODY and isinstance(self._body, LengthBody) else 0
+        return self._body.left_bytes if self.state is ServerSideState.BODY and isinstance(self._body, LengthBody) else 0
 
     def skipped(self, count_bytes: int) -> Sequence[Event]:
         """Count what somebody else has taken."""
@@ -172,7 +172,7 @@ class ServerSide:
     def _take_head(self, data: bytes, now_s: float) -> Sequence[Event]:
         if self._reader is None:
             self._reader = HeadReader(self._limits.head)
-            self._wait_for(State.HEAD, now_s + self._limits.head_s)
+            self._wait_for(ServerSideState.HEAD, now_s + self._limits.head_s)
         try:
             used = self._reader.feed(data)
             if used is None:
@@ -182,18 +182,18 @@ class ServerSide:
             return self._refuse(bad, now_s)
         self._reader = None
         if head.length_bytes == 0:
-            self._wait_for(State.WAITING, NEVER_S)
+            self._wait_for(ServerSideState.WAITING, NEVER_S)
             self.early = data[used:]
-            return (Request(head), BODY_ENDS)
+            return (RequestBegun(head), BODY_ENDS)
         self._body = ChunkedBody() if head.length_bytes is None else LengthBody(head.length_bytes)
-        self._wait_for(State.BODY, NEVER_S)
-        return (Request(head), *self._take_body(data[used:], now_s)) if used < len(data) else (Request(head),)
+        self._wait_for(ServerSideState.BODY, NEVER_S)
+        return (RequestBegun(head), *self._take_body(data[used:], now_s)) if used < len(data) else (RequestBegun(head),)
 
     def _take_body(self, data: bytes, now_s: float) -> Sequence[Event]:
         body = self._body
         assert body is not None  # noqa: S101 there is one in this state
         taken = body.feed(data)
-        events: list[Event] = [Data(piece) for piece in taken.pieces]
+        events: list[Event] = [RequestData(piece) for piece in taken.pieces]
         if taken.bad is not None:
             events += self._refuse(taken.bad, now_s)
         elif body.complete:
@@ -203,7 +203,7 @@ class ServerSide:
 
     def _body_over(self) -> Sequence[Event]:
         self._body = None
-        self._wait_for(State.WAITING, NEVER_S)
+        self._wait_for(ServerSideState.WAITING, NEVER_S)
         return (BODY_ENDS,)
 
     def _pass_over(self, data: bytes, now_s: float) -> Sequence[Event]:
@@ -216,7 +216,7 @@ class ServerSide:
         if not body.complete:
             return self._throw_away(taken.used_bytes)
         self._body = None
-        self._wait_for(State.IDLE, now_s + self._limits.keep_alive_s)
+        self._wait_for(ServerSideState.IDLE, now_s + self._limits.keep_alive_s)
         return self._take_head(data[taken.used_bytes :], now_s) if taken.used_bytes < len(data) else NOTHING
 
     def _throw_away(self, count_bytes: int) -> Sequence[Event]:
@@ -225,20 +225,20 @@ class ServerSide:
 
     def _refuse(self, bad: BadMessage, now_s: float) -> Sequence[Event]:
         self._reader = self._body = None
-        self._wait_for(State.LINGER, now_s + self._limits.linger_s)
-        return (Refusal(bad),)
+        self._wait_for(ServerSideState.LINGER, now_s + self._limits.linger_s)
+        return (ProtocolRefusal(bad),)
 
     def _end(self, now_s: float) -> Sequence[Event]:
         """Say nothing more, and let the client read what has been said."""
         self._body, self.early = None, b""
         self._linger_left_bytes = self._limits.linger_bytes
-        self._wait_for(State.LINGER, now_s + self._limits.linger_s)
+        self._wait_for(ServerSideState.LINGER, now_s + self._limits.linger_s)
         return (HALF_CLOSE,)
 
     def _close(self) -> Sequence[Event]:
         self._body, self.early = None, b""
-        self._wait_for(State.CLOSED, NEVER_S)
+        self._wait_for(ServerSideState.CLOSED, NEVER_S)
         return (CLOSE,)
 
-    def _wait_for(self, state: State, until_s: float) -> None:
+    def _wait_for(self, state: ServerSideState, until_s: float) -> None:
         self.state, self.until_s = state, until_s

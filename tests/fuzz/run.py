@@ -56,7 +56,7 @@ def of_server(pieces: Sequence[bytes]) -> list[object]:
             events = []
             if isinstance(last, server.BodyEnds):
                 events = list(side.answered(1.0, keeps=True))
-            elif isinstance(last, server.Refusal):
+            elif isinstance(last, server.ProtocolRefusal):
                 events = list(side.refused(1.0))
         assert len(side.early) <= len(piece)
     return said[: said.index("over")] if "over" in said else said
@@ -77,18 +77,18 @@ def of_client(pieces: Sequence[bytes]) -> list[object]:
 def tell(said: list[object], event: object) -> None:
     """Write an event down; pieces of a body are put together."""
     match event:
-        case server.Data(piece) | client.Data(piece):
+        case server.RequestData(piece) | client.ResponseData(piece):
             if said and isinstance(said[-1], bytes):
                 said[-1] += piece
             elif piece:
                 said.append(piece)
-        case server.Request(head):
+        case server.RequestBegun(head):
             said.append((head.method, head.target, tuple(head.headers), head.length_bytes))
         case client.Response(head):
             said.append((head.status, tuple(head.headers)))
         case server.HalfClose() | server.Close():
             said.append("over")
-        case server.Refusal(bad):
+        case server.ProtocolRefusal(bad):
             said.append(bad.status)
         case _:
             said.append(type(event).__name__)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from libs.common.calls import LIMIT_BYTES, Answer, Calls, named_origin, question
+from libs.common.calls import LIMIT_BYTES, CallAnswer, Calls, named_origin, question
 from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable
 from libs.common.http_client import Client
 from libs.common.http_link import HIGH_WATER_BYTES, Patience
@@ -81,7 +81,7 @@ class Alone:
 
     async def get(
         self, calls: Calls, node: Node, target: str, limit_s: float, limit_bytes: int = LIMIT_BYTES
-    ) -> Answer:
+    ) -> CallAnswer:
         return await calls.get(node, target, limit_s, limit_bytes=limit_bytes)
 
 
@@ -90,8 +90,8 @@ class InARound(Alone):
 
     async def get(
         self, calls: Calls, node: Node, target: str, limit_s: float, limit_bytes: int = LIMIT_BYTES
-    ) -> Answer:
-        heard: list[Answer | ClusterError] = []
+    ) -> CallAnswer:
+        heard: list[CallAnswer | ClusterError] = []
         await ask_all(calls, [(node, target)], limit_s, lambda _, said: heard.append(said), limit_bytes)
         [said] = heard
         if isinstance(said, ClusterError):
@@ -123,7 +123,7 @@ def ask(request: pytest.FixtureRequest) -> Alone:
 async def test_an_answer_is_read_however_it_is_framed(ask: Alone, answer: bytes, status: int, content: bytes):
     async with wire(answer) as node, Calls() as calls:
         for _ in range(2):
-            assert await ask.get(calls, node.node, "/info", 5) == Answer(status, content)
+            assert await ask.get(calls, node.node, "/info", 5) == CallAnswer(status, content)
 
 
 async def test_a_connection_is_kept_for_the_next_question(ask: Alone):
@@ -236,7 +236,7 @@ async def test_no_connection_means_that_the_node_has_not_seen_it(ask: Alone, hos
 
 
 async def test_a_hung_node_delays_nobody_else():
-    async def asked(act: Callable[[], Awaitable[Answer]]) -> float:
+    async def asked(act: Callable[[], Awaitable[CallAnswer]]) -> float:
         began_s = asyncio.get_running_loop().time()
         await act()
         return asyncio.get_running_loop().time() - began_s
@@ -250,7 +250,7 @@ async def test_a_hung_node_delays_nobody_else():
             wait.cancel()
 
 
-Heard = list[tuple[int, Answer | ClusterError]]
+Heard = list[tuple[int, CallAnswer | ClusterError]]
 
 
 async def test_a_round_asks_over_kept_connections_and_opens_none():
@@ -260,7 +260,7 @@ async def test_a_round_asks_over_kept_connections_and_opens_none():
             questions = [(one.node, "/info"), (two.node, "/info")]
             await ask_all(calls, questions, 5, lambda node, said: heard.append((node.port, said)))
         assert sorted(heard, key=lambda each: each[0]) == sorted(
-            [(each.port, Answer(200, b"ok")) for each in (one, two)] * 3
+            [(each.port, CallAnswer(200, b"ok")) for each in (one, two)] * 3
         )
         assert (one.connections_count, two.connections_count) == (1, 1)
 
@@ -277,12 +277,12 @@ async def test_a_large_answer_is_read_to_its_end(ask: Alone):
 
 async def test_in_a_round_each_is_heard_when_it_answers_and_the_hung_one_when_time_is_up():
     async with wire(KEEP) as well, wire(KEEP, b"(silence)") as hung, Calls() as calls, asyncio.TaskGroup() as group:
-        heard: dict[int, Answer | ClusterError] = {}
+        heard: dict[int, CallAnswer | ClusterError] = {}
         questions = [(hung.node, "/info"), (well.node, "/info")]
         await ask_all(calls, questions, 5, lambda _, __: None)
         asking = ask_all(calls, questions, 0.5, lambda node, said: heard.update({node.port: said}))
         asked = group.create_task(asking)
-        await until(lambda: heard == {well.port: Answer(200, b"ok")})
+        await until(lambda: heard == {well.port: CallAnswer(200, b"ok")})
         assert not asked.done()
         await asked
         said = heard[hung.port]
@@ -335,7 +335,7 @@ async def test_what_a_node_says_of_itself_is_judged_alike_alone_and_in_a_round(b
 
 
 async def test_what_goes_wrong_in_taking_an_answer_ends_the_round():
-    def fails(_: Node, __: Answer | ClusterError) -> None:
+    def fails(_: Node, __: CallAnswer | ClusterError) -> None:
         raise ZeroDivisionError
 
     async with wire(KEEP) as node, Calls() as calls:

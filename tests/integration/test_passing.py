@@ -9,7 +9,7 @@ import pytest
 
 from libs.common.errors import Conflict
 from libs.common.messages import SECRETS, SUMMARY_KEY, UPLOADS
-from libs.common.model import InstanceId, Secret, TaskId, Upload
+from libs.common.model import ClusterSecret, InstanceId, TaskId, Upload
 from libs.common.testing import MemoryBus
 from services.proxy.peers.adapters import shared_secret
 from tests.ports import free_port
@@ -213,6 +213,6 @@ async def test_the_secret_is_made_once() -> None:
 
     assert len(set(made)) == 1
     assert len(made[0]) == 64
-    assert made[0] not in repr(Secret(value=made[0]))
+    assert made[0] not in repr(ClusterSecret(value=made[0]))
     with pytest.raises(Conflict):
-        await (await bus.bucket(SECRETS)).create(SUMMARY_KEY, Secret(value="another"))
+        await (await bus.bucket(SECRETS)).create(SUMMARY_KEY, ClusterSecret(value="another"))

@@ -27,7 +27,7 @@ from libs.common.lifecycle import leaves
 from libs.common.loops import background
 from libs.common.messages import SECRETS, SUMMARY_KEY, UPLOADS
 from libs.common.mirror import Mirror
-from libs.common.model import InstanceId, Secret, TaskId, Upload
+from libs.common.model import ClusterSecret, InstanceId, TaskId, Upload
 from libs.common.patience import patiently
 from libs.common.ports import Bucket, Bus
 from libs.http1.heads import ResponseHead
@@ -151,7 +151,7 @@ class SharedSecret:
         """Write it into a store that has none, or take over what another proxy has written there. Raises BusFailed."""
         bucket = await self._bus.bucket(SECRETS)
         with suppress(Conflict):
-            await bucket.create(SUMMARY_KEY, Secret(value=self.value))
+            await bucket.create(SUMMARY_KEY, ClusterSecret(value=self.value))
         self.value = await read_or_made(bucket)
 
 
@@ -161,11 +161,11 @@ async def shared_secret(bus: Bus, wait_s: float = 0.0) -> str:
     return await patiently(lambda: read_or_made(bucket), "the secret of the cluster is known", wait_s)
 
 
-async def read_or_made(bucket: Bucket[Secret]) -> str:
+async def read_or_made(bucket: Bucket[ClusterSecret]) -> str:
     """Read the secret, or make it. Raises BusFailed."""
     try:
         if not await bucket.get(SUMMARY_KEY):
-            await bucket.create(SUMMARY_KEY, Secret(value=secrets.token_hex(LENGTH_BYTES)))
+            await bucket.create(SUMMARY_KEY, ClusterSecret(value=secrets.token_hex(LENGTH_BYTES)))
     except Conflict:
         pass
     entry = await bucket.get(SUMMARY_KEY)

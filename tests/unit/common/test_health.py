@@ -6,7 +6,7 @@ from typing import Any
 from libs.common.errors import Refused
 from libs.common.health import Health, NeededServices
 from libs.common.health_port import answered
-from libs.common.loops import Loops, Policy, background, every, watched
+from libs.common.loops import LoopPolicy, Loops, background, every, watched
 from libs.common.messages import SCHEDULER_HEALTH, HealthReport, ReportHealth
 from libs.common.testing import FakeClock, MemoryBus
 from tests.waiting import until
@@ -43,7 +43,7 @@ async def test_a_loop_that_fails_leaves_its_service_alive_and_not_ready():
 
     loops = Loops(FakeClock())
     health = Health("test", dict, loops=loops)
-    patient = Policy(first_pause_s=0.0, longest_pause_s=0.0)
+    patient = LoopPolicy(first_pause_s=0.0, longest_pause_s=0.0)
     with watched(loops):
         async with background(fails, "probe", patient):
             await until(lambda: not page(health, "/readyz")[0])

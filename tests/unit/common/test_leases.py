@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from libs.common.leases import LONGEST_TTL_S, Lease, Term, ttl_of
+from libs.common.leases import LONGEST_TTL_S, Lease, LeaseTerm, ttl_of
 from libs.common.loops import background
 from libs.common.testing import FakeClock
 
@@ -25,7 +25,7 @@ class BrokenStream:
 async def test_whatever_goes_wrong_with_a_renewal_ends_the_term_so_that_the_process_stands_by_again():
     clock = FakeClock()
     lease = Lease(BrokenStream(), object(), "scheduler", "one", 1, clock)  # type: ignore[arg-type]
-    term = Term(1, clock.instant() + 1, clock)
+    term = LeaseTerm(1, clock.instant() + 1, clock)
     async with asyncio.timeout(5), background(lambda: lease.renew(term), "renew"):
         await term.over()
     assert not term.valid
@@ -33,7 +33,7 @@ async def test_whatever_goes_wrong_with_a_renewal_ends_the_term_so_that_the_proc
 
 def test_a_term_ends_when_its_time_has_passed_and_not_when_a_wall_clock_steps():
     clock = FakeClock()
-    term = Term(1, clock.instant() + 5, clock)
+    term = LeaseTerm(1, clock.instant() + 5, clock)
     for step_s in (-7200, 7200, 7200):
         clock.step_wall_s(step_s)
         assert term.valid

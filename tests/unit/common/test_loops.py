@@ -12,8 +12,8 @@ from libs.common.loops import (
     RESTART,
     Loop,
     LoopFailed,
+    LoopPolicy,
     Loops,
-    Policy,
     background,
     beat,
     every,
@@ -22,7 +22,7 @@ from libs.common.loops import (
 from libs.common.testing import FakeClock
 from tests.waiting import until
 
-HASTY = Policy(first_pause_s=0.0, longest_pause_s=0.0, patience_s=0.0, most_failures_count=3)
+HASTY = LoopPolicy(first_pause_s=0.0, longest_pause_s=0.0, patience_s=0.0, most_failures_count=3)
 
 
 async def test_a_loop_survives_what_it_raises():

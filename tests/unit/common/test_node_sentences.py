@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from libs.common.calls import Answer
+from libs.common.calls import CallAnswer
 from libs.common.errors import NodeFailed
 from libs.common.http_link import in_words
 from libs.common.model import Node, NodeId, NodeInfo
@@ -17,20 +17,20 @@ NODE = Node(id=NodeId("n"), hostname="node-1", port=3000, token="s3cret")
     ("said", "sentence"),
     [
         (
-            Answer(301, b"", "https://node-1.example:3001/info?token=s3cret"),
+            CallAnswer(301, b"", "https://node-1.example:3001/info?token=s3cret"),
             "node-1:3000 redirects to https://node-1.example:3001: register it under the address where it really is",
         ),
-        (Answer(302, b"", "/login"), "node-1:3000 redirects to another path: register it"),
-        (Answer(302, b"", "http://[::1"), "node-1:3000 redirects to another address: register it"),
-        (Answer(302, b"", "javascript:alert(1)"), "node-1:3000 redirects to another path: register it"),
-        (Answer(413, b"<html>"), "node-1:3000 answered with status 413 (a proxy in front of it limits bodies)"),
-        (Answer(404, b"<html>"), "node-1:3000 answered with status 404 (no NodeODM is there)"),
-        (Answer(502, b"<html>"), "node-1:3000 answered with status 502 (a proxy in front of it does not reach it)"),
-        (Answer(200, b" <!doctype html>"), "node-1:3000 answered with a web page and not as a NodeODM does"),
-        (Answer(200, b"\x00"), "node-1:3000 answered something that NodeODM does not: "),
+        (CallAnswer(302, b"", "/login"), "node-1:3000 redirects to another path: register it"),
+        (CallAnswer(302, b"", "http://[::1"), "node-1:3000 redirects to another address: register it"),
+        (CallAnswer(302, b"", "javascript:alert(1)"), "node-1:3000 redirects to another path: register it"),
+        (CallAnswer(413, b"<html>"), "node-1:3000 answered with status 413 (a proxy in front of it limits bodies)"),
+        (CallAnswer(404, b"<html>"), "node-1:3000 answered with status 404 (no NodeODM is there)"),
+        (CallAnswer(502, b"<html>"), "node-1:3000 answered with status 502 (a proxy in front of it does not reach it)"),
+        (CallAnswer(200, b" <!doctype html>"), "node-1:3000 answered with a web page and not as a NodeODM does"),
+        (CallAnswer(200, b"\x00"), "node-1:3000 answered something that NodeODM does not: "),
     ],
 )
-def test_what_a_node_does_wrong_is_said_with_what_to_do(said: Answer, sentence: str) -> None:
+def test_what_a_node_does_wrong_is_said_with_what_to_do(said: CallAnswer, sentence: str) -> None:
     with pytest.raises(NodeFailed) as failed:
         decode(said, NodeInfo, NODE)
     assert failed.value.message.startswith(sentence)

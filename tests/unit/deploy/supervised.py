@@ -17,7 +17,7 @@ sys.path.insert(0, str(REPOSITORY))
 from deploy.children import Recipe, program  # noqa: E402 the path comes first
 from deploy.datadir import locked  # noqa: E402
 from deploy.output import to_stdout  # noqa: E402
-from deploy.supervision import Policy  # noqa: E402
+from deploy.supervision import RestartPolicy  # noqa: E402
 from deploy.supervisor import Process, Supervisor  # noqa: E402
 from libs.common.watchdog import ALIVE, READY, notify  # noqa: E402
 
@@ -85,7 +85,7 @@ def process(folder: Path, watchdog_s: float, name: str, behaviour: str) -> Proce
     silence_s = 0.0 if behaviour == "program" else watchdog_s
     return Process(
         recipe=Recipe(f"supervised {name} [{folder}]", main, {"PATH": os.environ["PATH"], "OWN": name}),
-        policy=Policy(grace_s=1.0, silence_s=silence_s),
+        policy=RestartPolicy(grace_s=1.0, silence_s=silence_s),
     )
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from deploy.greet import forget, register, summary
-from deploy.plan import NodeAddress, Plan, reachable
+from deploy.plan import GreetingPlan, NodeAddress, reachable
 from libs.common.errors import Refused
 from libs.common.messages import (
     ADD_NODE,
@@ -19,7 +19,7 @@ from libs.common.messages import (
 from libs.common.model import NodeId
 from libs.common.testing import MemoryBus
 
-PLAN = Plan(
+PLAN = GreetingPlan(
     nats_url="nats://token@x", scheme="http", port=3000, admin_cli_port=8080, admin_web_port=10000, data_dir="data"
 )
 
@@ -43,7 +43,7 @@ def view(hostname: str, *, online: bool = True) -> NodeView:
     ],
 )
 def test_the_summary_fits_the_cluster(changes: dict[str, object], nodes: list[NodeView], said: str):
-    plan = Plan(**{name: getattr(PLAN, name) for name in Plan.__struct_fields__} | changes)
+    plan = GreetingPlan(**{name: getattr(PLAN, name) for name in GreetingPlan.__struct_fields__} | changes)
     text = summary(plan, nodes)
     assert said in text
     assert "token@x" not in text
@@ -59,7 +59,7 @@ def test_a_service_on_every_address_is_reached_on_loopback(bind: str, host: str)
 
 
 def test_doors_that_are_off_are_not_named():
-    plan = Plan(nats_url="", scheme="http", port=3000, data_dir="data")
+    plan = GreetingPlan(nats_url="", scheme="http", port=3000, data_dir="data")
     assert "telnet" not in summary(plan, [])
 
 

@@ -15,9 +15,9 @@ from deploy.supervision import (
     LONGEST_PAUSE_S,
     SETTLED_S,
     Action,
-    Ending,
     Phase,
-    Policy,
+    ProcessEnd,
+    RestartPolicy,
     Say,
     Send,
     Start,
@@ -26,16 +26,16 @@ from deploy.supervision import (
 )
 from libs.common.clocks import Instant
 
-SERVICE = Policy(grace_s=20, silence_s=20)
-NATS = Policy(grace_s=10, tier=0, silence_s=60, own=False, hint="server.log")
-JOB = Policy(grace_s=5, silence_s=20, job=True)
+SERVICE = RestartPolicy(grace_s=20, silence_s=20)
+NATS = RestartPolicy(grace_s=10, tier=0, silence_s=60, own=False, hint="server.log")
+JOB = RestartPolicy(grace_s=5, silence_s=20, job=True)
 POLICIES = {"nats": NATS, "proxy": SERVICE, "scheduler": SERVICE, "node-1": SERVICE, "greeting": JOB}
 
 
 class Play:
     """A supervisor without processes: what is started runs, what gets a deadly signal ends, unless it is said not to."""
 
-    def __init__(self, policies: dict[str, Policy] | None = None, *, deaf: Iterable[str] = ()) -> None:
+    def __init__(self, policies: dict[str, RestartPolicy] | None = None, *, deaf: Iterable[str] = ()) -> None:
         self.now = Instant(1000.0)
         self.core = Supervision(POLICIES if policies is None else policies, self.now)
         self.running: set[str] = set()
@@ -177,17 +177,19 @@ def test_whoever_is_killed_at_the_first_start_is_started_again(name: str):
 @pytest.mark.parametrize(
     ("ending", "final"),
     [
-        pytest.param(Ending(2, 1000.0, first=False), True, id="wrong settings, at any time"),
-        pytest.param(Ending(1, 0.5, first=True), True, id="fails at the first start"),
-        pytest.param(Ending(0, 0.5, first=True), True, id="ends at the first start"),
-        pytest.param(Ending(-9, 0.5, first=True), False, id="killed at the first start"),
-        pytest.param(Ending(1, SETTLED_S, first=True), False, id="fails after a good start"),
-        pytest.param(Ending(1, 0.5, first=False), False, id="fails at a later start"),
-        pytest.param(Ending(78, 60.0, first=True), True, id="cannot begin with what it was given, after a long while"),
-        pytest.param(Ending(78, 0.5, first=False), False, id="cannot begin now with what it had begun with before"),
+        pytest.param(ProcessEnd(2, 1000.0, first=False), True, id="wrong settings, at any time"),
+        pytest.param(ProcessEnd(1, 0.5, first=True), True, id="fails at the first start"),
+        pytest.param(ProcessEnd(0, 0.5, first=True), True, id="ends at the first start"),
+        pytest.param(ProcessEnd(-9, 0.5, first=True), False, id="killed at the first start"),
+        pytest.param(ProcessEnd(1, SETTLED_S, first=True), False, id="fails after a good start"),
+        pytest.param(ProcessEnd(1, 0.5, first=False), False, id="fails at a later start"),
+        pytest.param(
+            ProcessEnd(78, 60.0, first=True), True, id="cannot begin with what it was given, after a long while"
+        ),
+        pytest.param(ProcessEnd(78, 0.5, first=False), False, id="cannot begin now with what it had begun with before"),
     ],
 )
-def test_an_ending_is_final_only_when_another_start_would_not_help(ending: Ending, final: bool):
+def test_an_ending_is_final_only_when_another_start_would_not_help(ending: ProcessEnd, final: bool):
     assert ending.final(SERVICE) is final
 
 
@@ -211,7 +213,11 @@ def test_the_next_tier_waits_until_everything_below_it_is_ready():
     assert play.running == set(POLICIES)
 
 
-AHEAD: dict[str, Policy] = {"nats": NATS, "proxy": SERVICE, "admin": Policy(grace_s=20, silence_s=20, lets_ahead_s=2.0)}
+AHEAD: dict[str, RestartPolicy] = {
+    "nats": NATS,
+    "proxy": SERVICE,
+    "admin": RestartPolicy(grace_s=20, silence_s=20, lets_ahead_s=2.0),
+}
 
 
 def test_who_lets_others_ahead_starts_when_they_are_ready():
@@ -334,7 +340,7 @@ def test_who_is_stopping_gets_all_of_its_grace_when_the_supervisor_was_stopped_m
 
 
 def test_without_a_limit_nobody_is_ever_aborted():
-    play = settled(policies={"proxy": Policy(grace_s=20)})
+    play = settled(policies={"proxy": RestartPolicy(grace_s=20)})
     play.hung.add("proxy")
     play.pass_s(600)
     assert play.log == []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from libs.http1.client import INFORMATIONAL_COUNT, AnswerEnds, Broken, ClientSide, Data, Event, Response
+from libs.http1.client import INFORMATIONAL_COUNT, AnswerEnds, Broken, ClientSide, Event, Response, ResponseData
 from libs.http1.heads import HeadLimits
 from libs.http1.lines import request_head
 
@@ -32,9 +32,9 @@ def told(events: Sequence[Event]) -> list[str]:
         match event:
             case Response(head):
                 said.append(f"{head.status} {sorted(name.decode() for name, _ in head.headers)}")
-            case Data(piece) if said and said[-1].startswith("body "):
+            case ResponseData(piece) if said and said[-1].startswith("body "):
                 said[-1] += piece.decode("latin-1")
-            case Data(piece):
+            case ResponseData(piece):
                 said.append(f"body {piece.decode('latin-1')}")
             case AnswerEnds():
                 said.append("end")

@@ -11,14 +11,14 @@ from libs.http1.server import (
     NEVER_S,
     BodyEnds,
     Close,
-    Data,
     Event,
     HalfClose,
-    Refusal,
-    Request,
+    ProtocolRefusal,
+    RequestBegun,
+    RequestData,
     ServerLimits,
     ServerSide,
-    State,
+    ServerSideState,
 )
 
 LIMITS = ServerLimits(
@@ -49,11 +49,11 @@ def told(events: Sequence[Event]) -> list[str]:
 def in_words(event: Event) -> str:
     """Write an event down."""
     match event:
-        case Request(head):
+        case RequestBegun(head):
             return f"{head.method} {head.target.decode()}"
-        case Data(piece):
+        case RequestData(piece):
             return f"body {piece.decode('latin-1')}"
-        case Refusal(bad):
+        case ProtocolRefusal(bad):
             return f"refuse {bad.status}"
         case _:
             return {BodyEnds: "end", HalfClose: "half-close", Close: "close"}[type(event)]
@@ -77,7 +77,7 @@ def followed(side: ServerSide, last: Event, *, keeps: bool) -> Sequence[Event]:
     match last:
         case BodyEnds():
             return side.answered(1.0, keeps=keeps)
-        case Refusal():
+        case ProtocolRefusal():
             return side.refused(1.0)
         case _:
             return ()
@@ -198,14 +198,14 @@ def test_chunks_of_one_byte_that_come_together_are_one_piece() -> None:
     side = opened()
     side.received(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", 0.0)
 
-    assert side.received(b"1\r\na\r\n" * 5_000, 0.0) == [Data(b"a" * 5_000)]
+    assert side.received(b"1\r\na\r\n" * 5_000, 0.0) == [RequestData(b"a" * 5_000)]
 
 
 def test_what_comes_behind_a_request_is_not_even_parsed_before_its_answer() -> None:
     side = opened()
 
     assert told(side.received(GET + b"nonsense\r\n\r\n", 1.0)) == ["GET /a?b=c", "end"]
-    assert (side.state, side.early) == (State.WAITING, b"nonsense\r\n\r\n")
+    assert (side.state, side.early) == (ServerSideState.WAITING, b"nonsense\r\n\r\n")
     assert told(side.received(b"more", 1.0)) == []
     assert told(side.answered(2.0, keeps=True)) == ["refuse 400"]
 
@@ -239,7 +239,7 @@ def test_what_still_comes_behind_the_last_answer_is_thrown_away_for_a_while(sent
     side.received(sent, 1.0)
 
     assert told(side.answered(2.0, keeps=False)) == ["half-close"]
-    assert (side.state, side.until_s) == (State.LINGER, 7.0)
+    assert (side.state, side.until_s) == (ServerSideState.LINGER, 7.0)
     assert told(side.received(b"x" * 999, 3.0)) == []
     assert side.until_s == 7.0
     assert told(side.received(b"x", 3.0)) == ["close"]
@@ -322,7 +322,7 @@ def test_chunks_are_not_lent() -> None:
     side = opened()
     side.received(CHUNKED[:80], 1.0)
 
-    assert (side.state, side.lendable_bytes) == (State.BODY, 0)
+    assert (side.state, side.lendable_bytes) == (ServerSideState.BODY, 0)
 
 
 # --- any bytes, in any pieces --------------------------------------------------------------------------------------

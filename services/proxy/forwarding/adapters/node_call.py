@@ -31,7 +31,7 @@ from libs.common.lifecycle import monotonic_s
 from libs.common.model import Node
 from libs.common.nodeodm import not_json, status_in_words
 from libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
-from libs.http1.client import AnswerEnds, Broken, ClientSide, Data, Event, Response
+from libs.http1.client import AnswerEnds, Broken, ClientSide, Event, Response, ResponseData
 from libs.http1.heads import ResponseHead
 from libs.http1.lines import BadMessage, Header, find, request_head
 from services.proxy.errors import NodeErred, NodeRefused
@@ -251,7 +251,7 @@ class Collected:
         match event:
             case Response(head):
                 self.head = head
-            case Data(piece):
+            case ResponseData(piece):
                 self._pieces.append(piece)
                 self._room_bytes -= len(piece)
             case Broken(bad):
