@@ -25,8 +25,8 @@ from libs.common.model import Node, NodeId
 from libs.common.ports import Bucket
 from libs.nodesim.testing import NodeSimProcess
 from services.proxy.errors import SpoolFull
+from services.proxy.spool.adapters.directory import NotesRoom
 from services.proxy.spool.adapters.disk import write_durably
-from services.proxy.spool.adapters.notes import NotesRoom
 from tests.chaos.clients import Dataset, Raw, decoded
 from tests.chaos.saying import say
 from tests.cluster import Cluster

@@ -3,7 +3,7 @@
     <root>/instance                whose spool this is, written once
     <root>/incarnations.json       the stores of records that its tasks were submitted to, the present one last
     <root>/lock                    held (flock) by the one proxy that uses it
-    <root>/room                    what small notes may take of a disk that is full (notes.py)
+    <root>/room                    what small notes may take of a disk that is full (directory.py)
     <root>/<task id>/draft.json    what init fixed
     <root>/<task id>/parts/<random>  a file that is arriving
     <root>/<task id>/files/<name>    a complete file; never changed again

@@ -1,7 +1,6 @@
-"""The spool: uploads on disk, from init until the task has ended. Implements ports.Spool over `disk`, `receipt`, `entries`, `announcements`.
+"""The spool: uploads on disk, from init until the task has ended. Implements ports.Spool over `directory`, `receipt`, `announcements`.
 
-Everything that is asked often is in memory, because exactly one proxy uses a spool directory (flock). What is in memory
-changes only after the disk has: a crash at any point leaves an open upload, a committed one, or none.
+What is in memory changes only after the disk has: a crash at any point leaves an open upload, a committed one, or none.
 
     open ──commit──▶ closing ──manifest written──▶ committed ──discard──▶ gone
       ▲                 │ the disk failed                        (also from open)
@@ -13,40 +12,32 @@ hears that the task no longer exists; its file was never in the dataset.
 """
 
 import asyncio
-import contextlib
 import os
-import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
 import msgspec
 import structlog
 
-from libs.common.clocks import Clock, InstantCache, read, seen_s
+from libs.common.clocks import Clock
 from libs.common.errors import BusFailed, NotFound, Refused
 from libs.common.identity import may_touch
 from libs.common.lifecycle import SystemClock
-from libs.common.messages import SentAhead
-from libs.common.model import Incarnation, InstanceId, Owner, TaskId, Upload
+from libs.common.model import TaskId, Upload
 from libs.common.ports import Bucket
-from services.proxy.errors import SpoolFull, SpoolLost
 from services.proxy.splice.pipes import Movers
 from services.proxy.spool.adapters import disk
 from services.proxy.spool.adapters.announcements import Notices
-from services.proxy.spool.adapters.entries import Entry, Index, load_entries
-from services.proxy.spool.adapters.notes import NotesRoom
+from services.proxy.spool.adapters.directory import SpoolDirectory
+from services.proxy.spool.adapters.entries import Entry
 from services.proxy.spool.adapters.publishing import Lanes
 from services.proxy.spool.adapters.receipt import DiskReceipt
-from services.proxy.spool.core.history import History
-from services.proxy.spool.core.upload import NO_SUCH_UPLOAD, SEED, Draft, Held, Manifest, Mark, is_image, wanted_bytes
+from services.proxy.spool.core.upload import NO_SUCH_UPLOAD, SEED, Draft, Manifest, is_image
 
 log = structlog.get_logger()
-
-Args = ParamSpec("Args")
-Result = TypeVar("Result")
 
 THREADS_COUNT: Final = 16
 """They wait for the disk more than they work."""
@@ -56,7 +47,7 @@ RESERVE_BYTES: Final = 64 << 20
 """Uploads stop before the disk is full: commits and logs need room too."""
 
 
-class DiskSpool:
+class DiskSpool(SpoolDirectory):
     """The spool in one directory; made by `open_spool`."""
 
     def __init__(  # noqa: PLR0913 the world it stands in has this many parts
@@ -70,44 +61,13 @@ class DiskSpool:
         reserve_bytes: int = RESERVE_BYTES,
         write: disk.Write = os.write,
     ) -> None:
-        self._root = root
-        self._threads = threads
-        self._clock = clock or SystemClock()
-        self._reserve_bytes = reserve_bytes
+        super().__init__(root, threads, clock or SystemClock(), reserve_bytes)
         self._write = write
         self._movers = Movers(MOVERS_COUNT)
         self._lanes = Lanes(threads)
-        self._notes_room = NotesRoom(root / disk.ROOM)
-        disk.require_links(root)
-        self._identity = disk.identity(root)
-        self._instance = disk.instance_id(root)
-        self._incarnations = disk.incarnations(root)
-        self._index = Index()
         self._notices = Notices(uploads, self._instance, url)
-        self._entries: dict[TaskId, Entry] = {}
-        self._orphans: InstantCache[str] = InstantCache()
         self._expected_bytes = 0
         """What the requests under way have announced."""
-
-    def __repr__(self) -> str:
-        """Show where it is and how much it holds."""
-        return f"DiskSpool({self._root} entries={len(self._entries)})"
-
-    @property
-    def instance(self) -> InstanceId:
-        """Whose spool this is."""
-        return self._instance
-
-    @property
-    def incarnation(self) -> Incarnation | None:
-        """The store that its tasks were submitted to."""
-        return self._incarnations[-1] if self._incarnations else None
-
-    async def join(self, incarnation: Incarnation) -> None:
-        """Keep durably to which store its tasks are submitted from now on."""
-        known = (*self._incarnations, incarnation)
-        await self._run(self._notes_room.write, self._root / disk.INCARNATIONS, msgspec.json.encode(known))
-        self._incarnations = known
 
     # --- init ------------------------------------------------------------------------------------------------------
 
@@ -145,10 +105,6 @@ class DiskSpool:
             await self._take_out(entry)
             raise
 
-    def draft(self, task: TaskId) -> Draft:
-        """Say what init fixed."""
-        return self._entry(task).draft
-
     # --- upload ----------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -182,31 +138,6 @@ class DiskSpool:
             entry.publishing_count -= 1
             if not entry.publishing_count:
                 entry.quiet.set()
-
-    def _require_room(self, expected_bytes: int = 0) -> None:
-        """Raise SpoolFull before the disk is full."""
-        if not self.has_room(expected_bytes):
-            raise SpoolFull(disk.NO_ROOM)
-
-    def has_room(self, expected_bytes: int = 0) -> bool:
-        """Say whether so much more fits."""
-        try:
-            return shutil.disk_usage(self._root).free - expected_bytes >= self._reserve_bytes
-        except FileNotFoundError:  # it is gone: `require_there` ends this proxy
-            return False
-
-    async def require_there(self) -> None:
-        """Raise SpoolLost when the directory was taken away from under this proxy: nothing that it knows is there any more."""
-        try:
-            found = await self._run(disk.identity, self._root)
-        except OSError:  # a disk that does not answer now may do so later
-            return
-        if found != self._identity:
-            raise SpoolLost(f"the spool {self._root} was removed while this proxy was running")
-
-    def wanted_bytes(self) -> int:
-        """Say how much should be freed."""
-        return wanted_bytes(shutil.disk_usage(self._root).free, self._reserve_bytes)
 
     # --- commit ----------------------------------------------------------------------------------------------------
 
@@ -262,75 +193,7 @@ class DiskSpool:
             committed_at_ms=committed_at_ms,
         )
 
-    async def mark(self, task: TaskId, mark: Mark) -> None:
-        """Remark something durably."""
-        entry = self._entry(task)
-        async with entry.lock:
-            if mark not in entry.marks and not entry.gone:
-                await self._run(self._notes_room.write, self._file(task, mark + disk.MARK_SUFFIX), b"")
-                entry.marks.add(mark)
-                self._index.put(entry)
-
-    async def unmark(self, task: TaskId, mark: Mark) -> None:
-        """Take a remark back."""
-        entry = self._entry(task)
-        async with entry.lock:
-            if mark in entry.marks and not entry.gone:
-                entry.marks.remove(mark)
-                await self._run(disk.forget, self._file(task, mark + disk.MARK_SUFFIX))
-
-    async def remember(self, task: TaskId, history: History) -> None:
-        """Keep durably what was done with a task."""
-        entry = self._entry(task)
-        async with entry.lock:
-            if entry.gone:
-                raise NotFound(NO_SUCH_UPLOAD)
-            await self._run(self._notes_room.write, self._file(task, disk.HISTORY), msgspec.json.encode(history))
-            entry.history = history
-            entry.marks.add(Mark.SUBMITTED)
-            self._index.put(entry)
-
-    async def note_ahead(self, task: TaskId, ahead: SentAhead | None) -> None:
-        """Note durably where files went before the commit."""
-        entry = self._entry(task)
-        async with entry.lock:
-            if entry.gone:
-                raise NotFound(NO_SUCH_UPLOAD)
-            if ahead is not None:
-                await self._run(self._notes_room.write, self._file(task, disk.AHEAD), msgspec.json.encode(ahead))
-            elif entry.ahead is not None:
-                await self._run(disk.forget, self._file(task, disk.AHEAD))
-            entry.ahead = ahead
-
-    async def give_up(self, task: TaskId) -> None:
-        """Delete the files, keep the rest."""
-        await self.mark(task, Mark.INPUTS_GONE)
-        with contextlib.suppress(FileNotFoundError):
-            await self._run(disk.empty, self._root / task / disk.FILES)
-
     # --- afterwards ------------------------------------------------------------------------------------------------
-
-    def path(self, task: TaskId, name: str) -> Path:
-        """Say where a stored file lies."""
-        return self._root / self._entry(task).draft.task / disk.FILES / name
-
-    def find(self, task: TaskId) -> Held | None:
-        """Look up one entry."""
-        entry = self._entries.get(task)
-        return entry.held if entry is not None and not entry.gone else None
-
-    def held(self) -> Sequence[Held]:
-        """List every entry, the oldest first."""
-        entries = sorted(self._entries.values(), key=lambda entry: entry.draft.received_at_ms)
-        return [entry.held for entry in entries if not entry.gone]
-
-    def open_count(self, owner: Owner, but: TaskId) -> int:
-        """Count an owner's open uploads."""
-        return self._index.open_count(owner, but)
-
-    def unsubmitted(self) -> Sequence[Held]:
-        """List what the scheduler has not acknowledged."""
-        return [self._entries[task].held for task in self._index.unsubmitted]
 
     async def discard(self, task: TaskId) -> None:
         """Remove everything of a task."""
@@ -359,53 +222,9 @@ class DiskSpool:
         """Remove the notice of an upload whose proxy is gone for good. Raises BusFailed."""
         await self._notices.remove(lost.task)
 
-    async def remove_orphans(self, idle_s: float) -> None:
-        """Remove directories that hold no readable draft, were never committed, and have been untouched for so long."""
-        await self._run(self._remove_orphans, idle_s)
-
-    def _remove_orphans(self, idle_s: float) -> None:
-        now = read(self._clock)
-        for folder in self._root.iterdir():
-            ours = folder.name.startswith(".") or TaskId(folder.name) in self._entries
-            if not folder.is_dir() or ours or (folder / disk.MANIFEST).exists():
-                continue  # what cannot be read but was committed stays: nobody has decided that it may go
-            changed_at_ms = int(folder.stat().st_mtime * 1000)
-            touched = self._orphans.since(folder.name, changed_at_ms, now, idle_s - seen_s(idle_s))
-            if now.instant - touched > idle_s:
-                log.info("orphaned upload removed", folder=folder.name)
-                disk.remove(folder)
-
     def close(self) -> None:
         """End the threads that move bytes."""
         self._movers.close()
-
-    def load(self) -> None:
-        """Take in what an earlier run has left. Runs in a thread, before anything else."""
-        disk.remove_leftovers(self._root)
-        self._notes_room.take()
-        self._entries = load_entries(self._root, read(self._clock))
-        for entry in self._entries.values():
-            self._index.put(entry)
-
-    # --- common ----------------------------------------------------------------------------------------------------
-
-    def _entry(self, task: TaskId) -> Entry:
-        entry = self._entries.get(task)
-        if entry is None or entry.gone:
-            raise NotFound(NO_SUCH_UPLOAD)
-        return entry
-
-    def _file(self, task: TaskId, name: str) -> Path:
-        return self._root / task / name
-
-    async def _run(self, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
-        """Work in a thread. Cancelled, it ends the work first: what is half done would surprise the next one."""
-        running = asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            await asyncio.wait([running])
-            raise
 
 
 def require_files(draft: Draft, manifest: Manifest) -> None:
