@@ -33,6 +33,8 @@ PAUSES_S: Final = (1.0, 2.0, 4.0)
 
 CONSOLE_LIMIT_CHARS: Final = 65_536
 """A longer one is not kept."""
+ENCODED_COUNT: Final = 16
+"""Of so many different lines on, what is told of one answer of a node is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,16 @@ class NodeAnswer:
     def holds(self, now: Instant, fresh_s: float) -> bool:
         """Whether it may be told now."""
         return now - self.asked <= fresh_s
+
+    def want(self, line: int | None) -> None:
+        """Remember from which line on its console is wanted."""
+        self.wanted_line = None if line is None else widest(line, self.wanted_line)
+
+    def keep_encoded(self, line: int | None, content: bytes) -> bytes:
+        """Keep what is told from a line on; what is kept for it already is told."""
+        if len(self.encoded) >= ENCODED_COUNT:
+            self.encoded.clear()
+        return self.encoded.setdefault(line, content)
 
     def lines_from(self, line: int | None) -> Sequence[str] | None:
         """Take its lines from one on, none for None; None: it does not have them."""

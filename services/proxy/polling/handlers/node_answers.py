@@ -190,7 +190,7 @@ class FreshAnswers:
         answer = self.find(record, output=output)
         if answer is None or answer.lines_from(line) is None:
             return None
-        answer.wanted_line = line if line is None else widest(line, answer.wanted_line)
+        answer.want(line)
         return answer
 
     async def join(self, record: TaskRecord, line: int | None, *, output: bool) -> tuple[bool, NodeAnswer | None]:
@@ -219,7 +219,7 @@ class FreshAnswers:
                 del self._asking[key]
             asking.answer.set_result(answer)
         if answer is not None:
-            answer.wanted_line = line
+            answer.want(line)
             self._keep(key, answer)
         return answer
 

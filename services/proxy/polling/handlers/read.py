@@ -48,9 +48,6 @@ KEPT_PART_S: Final = 0.9
 KEPT_CONSOLE_S: Final = 5.0
 """How long all its parts may take."""
 
-ENCODED_COUNT: Final = 16
-"""Of so many different lines on, what is told of one answer of a node is kept."""
-
 
 class TaskLists:
     """Lists tasks by owner."""
@@ -217,9 +214,7 @@ class Reader:
             told: Any = self._from_node(task, {**found.info, "output": list(lines)}, from_line)
         else:
             told = console(task, self._lines_before(task), lines, from_line or 0)
-        if len(answer.encoded) >= ENCODED_COUNT:
-            answer.encoded.clear()
-        return answer.encoded.setdefault(from_line, msgspec.json.encode(told))
+        return answer.keep_encoded(from_line, msgspec.json.encode(told))
 
     def info_of_ended(self, task: Task) -> dict[str, Any] | None:
         """Say how a task stands for ever; None: that is not certain yet."""
