@@ -60,12 +60,12 @@ from libs.common.model import (
 from libs.common.ports import Bucket
 from libs.common.testing import MemoryBus
 from services.proxy.cluster.adapters import ClusterMirror, mirrored
-from services.proxy.main import front, intake, limits
+from services.proxy.main import front, intake
 from services.proxy.nodes.adapters import Upstream
 from services.proxy.peers.adapters import PeerClient, known_holders, shared_secret
 from services.proxy.peers.api import open_peers
 from services.proxy.server.health import ProxyHealth
-from services.proxy.server.listen import Entrance, listen, served, tls_context
+from services.proxy.server.listen import Entrance, limits, listen, served, tls_context
 from services.proxy.settings import ProxySettings
 from services.proxy.spool.adapters.spool import DiskSpool, open_spool
 from services.proxy.spool.core.upload import StoredFile

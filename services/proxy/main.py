@@ -4,8 +4,8 @@ import asyncio
 import shutil
 import socket
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
@@ -34,7 +34,9 @@ from services.proxy.exchange.limits import Bounds, Gate
 from services.proxy.finishing.adapters import HttpWebhook
 from services.proxy.finishing.handlers import open_finishing
 from services.proxy.forwarding.adapters.sender import open_sender
-from services.proxy.forwarding.handlers.forwarder import AHEAD_COUNT, Forwarder, ForwardingLimits, open_forwarding
+from services.proxy.forwarding.handlers.attempt import ForwardingLimits
+from services.proxy.forwarding.handlers.forwarder import Forwarder, open_forwarding
+from services.proxy.forwarding.handlers.stage_in import AHEAD_COUNT
 from services.proxy.nodes.adapters import Upstream
 from services.proxy.nodes.ports import Upstream as Nodes
 from services.proxy.peers.adapters import PeerClient, SharedSecret, known_holders, shared_secret
@@ -46,7 +48,7 @@ from services.proxy.results.api import open_results
 from services.proxy.server.access_log import written
 from services.proxy.server.fast_path import Quick
 from services.proxy.server.health import ProxyHealth
-from services.proxy.server.listen import Entrance, Limits, listen, served, tls_context
+from services.proxy.server.listen import Entrance, limits, listening, own_url, served
 from services.proxy.server.router import App, Stories
 from services.proxy.settings import SHORTCUTS, ProxySettings, minimum_bytes
 from services.proxy.spool.adapters.spool import open_spool
@@ -60,7 +62,6 @@ SERVICE: Final = "proxy"
 PROG: Final = f"clusterodm {SERVICE}"
 POLLS_PER_NODE_COUNT: Final = 64
 STREAMS_PER_NODE_COUNT: Final = 128
-LOOPBACK: Final = "127.0.0.1"
 WATCH_EVERY_S: Final = 1.0
 TRIM_EVERY_S: Final = 2.0
 HOUR_S: Final = 3600.0
@@ -261,46 +262,10 @@ def front(  # noqa: PLR0913, PLR0917 everything that the front door leads to
     return App(stories, quick, gate, bounds, settings.expected_token)
 
 
-def limits(settings: ProxySettings) -> Limits:
-    """Say what connections must keep to."""
-    return Limits(
-        settings.head_timeout_s,
-        settings.stop_timeout_s,
-        settings.keep_alive_timeout_s,
-        settings.head_limit_bytes,
-        settings.connections_count,
-    )
-
-
 def reserve_bytes(settings: ProxySettings) -> int:
     """Work out how much of the disk stays free."""
     settings.spool_root.mkdir(mode=0o700, parents=True, exist_ok=True)
     return minimum_bytes(settings.min_free_disk, shutil.disk_usage(settings.spool_root).total)
-
-
-@contextmanager
-def listening(settings: ProxySettings) -> Iterator[list[Entrance]]:
-    """Open the ports. Raises Refused with a sentence for the operator."""
-    tls = tls_context(settings.ssl_key, settings.ssl_cert) if settings.ssl_key else None
-    with ExitStack() as stack:
-        plain_too = bool(settings.secure_port)
-        shared = bool(settings.own_port)
-        public = stack.enter_context(listen(settings.bind, settings.port, shared=shared))
-        entrances = [Entrance(public, None if plain_too else tls)]
-        if plain_too:
-            entrances.append(
-                Entrance(stack.enter_context(listen(settings.bind, settings.secure_port, shared=shared)), tls)
-            )
-        if shared:
-            entrances.append(Entrance(stack.enter_context(listen(LOOPBACK, settings.own_port))))
-        yield entrances
-
-
-def own_url(settings: ProxySettings, entrances: Sequence[Entrance]) -> str:
-    """Say where the other proxies reach this one, if nobody has."""
-    if settings.own_port:
-        return f"http://{LOOPBACK}:{settings.own_port}"
-    return f"{'https' if settings.tls_everywhere else 'http'}://{socket.gethostname()}:{entrances[0].port}"
 
 
 def require_supported(settings: ProxySettings) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from libs.common.errors import Refused
-from services.proxy.main import listening, own_url
-from services.proxy.server.listen import BACKLOG, listen
+from services.proxy.server.listen import BACKLOG, listen, listening, own_url
 from services.proxy.settings import ProxySettings
 from tests.ports import free_port
 

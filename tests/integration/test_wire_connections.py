@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from services.proxy.main import limits
+from services.proxy.server.listen import limits
 from services.proxy.settings import ProxySettings
 from tests.proxies import ProxyUnderTest, parse, running_proxy
 

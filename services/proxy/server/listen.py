@@ -13,8 +13,8 @@ that is still starting.
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast
@@ -31,7 +31,9 @@ from libs.common.serving import Server
 from libs.http1.heads import HeadLimits
 from libs.http1.server import ServerLimits
 from services.proxy.server.router import App
+from services.proxy.settings import ProxySettings
 
+LOOPBACK: Final = "127.0.0.1"
 BACKLOG: Final = 2048
 START_S: Final = 10.0
 CLOSING_S: Final = 2.0
@@ -141,3 +143,39 @@ def configured(app: App, entrance: Entrance, shared: Connections, stop_s: float)
     config.load()
     config.ssl = entrance.tls
     return config
+
+
+@contextmanager
+def listening(settings: ProxySettings) -> Iterator[list[Entrance]]:
+    """Open the ports. Raises Refused with a sentence for the operator."""
+    tls = tls_context(settings.ssl_key, settings.ssl_cert) if settings.ssl_key else None
+    with ExitStack() as stack:
+        plain_too = bool(settings.secure_port)
+        shared = bool(settings.own_port)
+        public = stack.enter_context(listen(settings.bind, settings.port, shared=shared))
+        entrances = [Entrance(public, None if plain_too else tls)]
+        if plain_too:
+            entrances.append(
+                Entrance(stack.enter_context(listen(settings.bind, settings.secure_port, shared=shared)), tls)
+            )
+        if shared:
+            entrances.append(Entrance(stack.enter_context(listen(LOOPBACK, settings.own_port))))
+        yield entrances
+
+
+def own_url(settings: ProxySettings, entrances: Sequence[Entrance]) -> str:
+    """Say where the other proxies reach this one, if nobody has."""
+    if settings.own_port:
+        return f"http://{LOOPBACK}:{settings.own_port}"
+    return f"{'https' if settings.tls_everywhere else 'http'}://{socket.gethostname()}:{entrances[0].port}"
+
+
+def limits(settings: ProxySettings) -> Limits:
+    """Say what connections must keep to."""
+    return Limits(
+        settings.head_timeout_s,
+        settings.stop_timeout_s,
+        settings.keep_alive_timeout_s,
+        settings.head_limit_bytes,
+        settings.connections_count,
+    )

@@ -43,6 +43,20 @@ from services.proxy.spool.core.upload import Manifest
 
 log = structlog.get_logger()
 
+
+@dataclass(frozen=True, kw_only=True)
+class ForwardingLimits:
+    """How much goes to nodes at the same time."""
+
+    tasks_count: int
+    files_count: int
+    """Of one task."""
+    ahead_from_bytes: int | None
+    """Uploads of at least this size go ahead; None: none does."""
+    one_link: bool
+    """All transfers share one limit of speed."""
+
+
 TakeOver = Callable[[TaskId, Placed], Awaitable[OnNode]]
 """Says what a node has already of a task that was placed there. Raises StepFailed."""
 

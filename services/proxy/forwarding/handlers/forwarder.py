@@ -22,7 +22,6 @@ known to the node alone. A graceful stop reports the attempts that it cuts off b
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -36,7 +35,7 @@ from libs.common.model import TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.cluster.ports import Cluster, ClusterView
 from services.proxy.forwarding.core.decisions import Move, next_move
-from services.proxy.forwarding.handlers.attempt import Pace
+from services.proxy.forwarding.handlers.attempt import ForwardingLimits, Pace
 from services.proxy.forwarding.handlers.attempts import Attempts
 from services.proxy.forwarding.handlers.held_tasks import GONE, NOW, HeldTask, HeldTasks, TaskSteps
 from services.proxy.forwarding.handlers.placement_requests import Asker
@@ -49,10 +48,6 @@ from services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
 
-AHEAD_COUNT: Final = 4
-"""Uploads of which files go ahead at the same time."""
-AIM_EVERY_S: Final = 5.0
-"""A third of the time after which the scheduler forgets an upload that nobody asks about."""
 WORK_COUNT: Final = 1_000_000
 """What is done for a task is bounded where it costs: how many send, how many are resumed at once."""
 
@@ -263,19 +258,6 @@ class Forwarder:
         return self._held.until_the_mirror_agrees_s(task, held) if after_s is None else after_s
 
 
-@dataclass(frozen=True, kw_only=True)
-class ForwardingLimits:
-    """How much goes to nodes at the same time."""
-
-    tasks_count: int
-    files_count: int
-    """Of one task."""
-    ahead_from_bytes: int | None
-    """Uploads of at least this size go ahead; None: none does."""
-    one_link: bool
-    """All transfers share one limit of speed."""
-
-
 @asynccontextmanager
 async def open_forwarding(  # noqa: PLR0913 what it works with
     bus: Bus,
@@ -296,10 +278,8 @@ async def open_forwarding(  # noqa: PLR0913 what it works with
         ahead_sender,
         cluster.node,
         from_bytes=limits.ahead_from_bytes,
-        uploads_count=AHEAD_COUNT,
         parallel_count=limits.files_count,
         one_link=limits.one_link,
-        ask_every_s=AIM_EVERY_S,
         clock=SystemClock(),
         fresh_id=fresh_id,
     )

@@ -41,6 +41,10 @@ log = structlog.get_logger()
 
 trips = counter("clusterodm_trips_ahead", "Transfers to nodes before the commit", "outcome")
 
+AHEAD_COUNT: Final = 4
+"""Uploads of which files go ahead at the same time."""
+AIM_EVERY_S: Final = 5.0
+"""A third of the time after which the scheduler forgets an upload that nobody asks about."""
 LOOPS_COUNT: Final = 1_000_000
 """A loop that waits costs a few kilobytes; what is bounded is how many send."""
 
@@ -56,13 +60,13 @@ class Ahead:
         node_of: Callable[[NodeId], Node | None],
         *,
         from_bytes: int | None,
-        uploads_count: int,
         parallel_count: int,
         one_link: bool,
-        ask_every_s: float,
         clock: Clock,
         fresh_id: Callable[[], str],
         retries: Retries | None = None,
+        uploads_count: int = AHEAD_COUNT,
+        ask_every_s: float = AIM_EVERY_S,
     ) -> None:
         self._bus = bus
         self._spool = spool
