@@ -38,13 +38,13 @@ from services.autoscaler.records import MachineEventPublisher, MachineStore, Tra
 log = structlog.get_logger()
 
 KEPT_MS: Final = DAY_MS + 3_600_000
-"""MachineStore of machines that have ended serve the daily budget."""
+"""Records of machines that have ended serve the daily budget."""
 NOTICE_CHECK_S: Final = 15.0
 """Amazon says two minutes before that it takes a spot instance away; a new attempt is to begin in that time."""
 
 
 class Reconciler:
-    """MachineStore against reality."""
+    """Records against reality."""
 
     def __init__(  # noqa: PLR0913 what it compares, and what it acts on
         self,
