@@ -395,7 +395,7 @@ class World:
         self.controller = await self._inner.enter_async_context(self.autoscaler.machines.controller)
         self.planner, self.reconciler = self.autoscaler.planner, self.autoscaler.machines.reconciler
         self.commands = self.autoscaler.commands
-        await self._inner.enter_async_context(background(self.autoscaler.tasks.follow, "follow"))
+        await self._inner.enter_async_context(background(self.autoscaler.tasks.watch, "follow"))
         await self.autoscaler.tasks.complete.wait()
         self.controller.recover()
         await self.reconciler.check()

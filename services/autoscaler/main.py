@@ -42,7 +42,7 @@ from services.autoscaler.providers.ports import Provider, Sleep
 from services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
 from services.autoscaler.results.adapters import S3Storage
 from services.autoscaler.results.handlers import ResultFinder
-from services.autoscaler.server import SERVICE, served, served_without
+from services.autoscaler.server import SERVICE, registered, registered_without
 from services.autoscaler.settings import AutoscalerSettings
 
 EXIT_USAGE: Final = 2
@@ -96,7 +96,7 @@ async def serve(settings: AutoscalerSettings) -> None:
         await incarnation(bus, SystemClock().wall_ms, wait_s=settings.nats_wait_s)
         with refusing():
             identity = await ClusterIdentity.open(bus, directory)  # a standby, too, has to know
-        await stack.enter_async_context(background(identity.follow, "follow ids"))
+        await stack.enter_async_context(background(identity.watch, "follow ids"))
         await leading(
             bus, SERVICE, lambda term: lead(Wired(bus, configuration, provider, identity, settings, health), term)
         )
@@ -135,7 +135,10 @@ async def reachable(settings: AutoscalerSettings, *, leads: bool) -> AsyncIterat
 async def without(bus: Bus, health: Health) -> None:
     """Answer for ever that there is no autoscaler, unless there is another."""
     await bus.bucket(MACHINES)  # others read it, and its replicas are its writer's to see to
-    async with while_nobody_leads(bus, SERVICE) as no_leader, served_without(bus, NotConfigured(), health, no_leader):
+    async with (
+        while_nobody_leads(bus, SERVICE) as no_leader,
+        registered_without(bus, NotConfigured(), health, no_leader),
+    ):
         log.info("autoscaler is ready", provider="none")
         notify_ready()
         await asyncio.Event().wait()
@@ -184,7 +187,7 @@ async def lead(wired: Wired, term: Term) -> None:
         storage = S3Storage(configuration.node.s3) if configuration.node.s3 else None
         results = ResultFinder(configuration, storage)
         await stack.enter_async_context(
-            served(wired.bus, autoscaler.commands, autoscaler.planner, results, wired.health, term)
+            registered(wired.bus, autoscaler.commands, autoscaler.planner, results, wired.health, term)
         )
         log.info("autoscaler is ready", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)
         await wired.health.ask()
@@ -207,7 +210,7 @@ class Autoscaler:
     async def at_work(self, compare_s: float, plan_s: float) -> AsyncIterator[None]:
         """Start everything: what was under way first, then the comparison with the provider and the plans."""
         async with (
-            background(self.tasks.follow, "follow tasks"),
+            background(self.tasks.watch, "follow tasks"),
             self.machines.at_work(compare_s),
             self.planner.at_work(plan_s),
         ):

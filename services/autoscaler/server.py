@@ -1,4 +1,4 @@
-"""How the autoscaler is called: its requests on the bus, and the demand that it follows.
+"""How the autoscaler is called: its requests on the bus, and the demand that it watches.
 
 Only the leader serves (main.py): a standby keeps silent until it takes over, and a leader that was frozen is silent when it
 wakes up. One without a configuration answers while nobody leads.
@@ -30,10 +30,10 @@ SERVICE: Final = "autoscaler"
 
 
 @asynccontextmanager
-async def served(  # noqa: PLR0913, PLR0917 who answers, and while what lasts
+async def registered(  # noqa: PLR0913, PLR0917 who answers, and while what lasts
     bus: Bus, commands: Commands, planner: Planner, results: ResultFinder, health: Health, term: Term
 ) -> AsyncIterator[None]:
-    """Answer and follow while the context is open and the term lasts; the durable consumer is the service's."""
+    """Answer and watch while the context is open and the term lasts; the durable consumer is the service's."""
     handlers: dict[Request[Any, Any], Handler] = {
         GET_AUTOSCALER_STATUS: commands.status,
         LIST_MACHINES: commands.list_machines,
@@ -52,7 +52,7 @@ async def served(  # noqa: PLR0913, PLR0917 who answers, and while what lasts
 
 
 @asynccontextmanager
-async def served_without(bus: Bus, commands: NotConfigured, health: Health, no_leader: Term) -> AsyncIterator[None]:
+async def registered_without(bus: Bus, commands: NotConfigured, health: Health, no_leader: Term) -> AsyncIterator[None]:
     """Answer that there is no autoscaler, while there is none."""
     handlers: dict[Request[Any, Any], Handler] = {
         AUTOSCALER_HEALTH: health.answer,

@@ -1,6 +1,6 @@
 """What the scheduler knows of nodes and tasks: asked of it, and read in its records.
 
-The tasks' records say which tasks are on a node, which ran there, and which wait. They are the scheduler's and are followed, not asked
+The tasks' records say which tasks are on a node, which ran there, and which wait. They are the scheduler's and are watched, not asked
 for: they are true the moment they are written, and a restart reads them all again. Demand is told in snapshots, which may be a moment
 old: a task that is in one and whose record says that it has found a node is not waiting (else each start of a task would ask for one
 machine too many).
@@ -51,12 +51,12 @@ class SchedulerClient:
         """Register a machine's node. Doing it again changes nothing. Raises Refused."""
         if known := await self.node_of(machine):
             return known
-        asked = AddNode(hostname=machine.hostname, port=machine.port, token=token.reveal(), machine=machine.id)
+        request = AddNode(hostname=machine.hostname, port=machine.port, token=token.reveal(), machine=machine.id)
         try:
-            return (await self._bus.ask(ADD_NODE, asked)).id
+            return (await self._bus.ask(ADD_NODE, request)).id
         except Refused:
             await self._drop_predecessor(machine)
-            return (await self._bus.ask(ADD_NODE, asked)).id
+            return (await self._bus.ask(ADD_NODE, request)).id
 
     async def node_of(self, machine: Machine) -> NodeId | None:
         """Find the node of a machine in the scheduler's own records."""
@@ -117,10 +117,10 @@ class TaskMirror:
 
     @classmethod
     async def open(cls, bus: Bus, changed: Callable[[], None]) -> "TaskMirror":
-        """Open the bucket; `follow` has to run."""
+        """Open the bucket; `watch` has to run."""
         return cls(await bus.bucket(TASKS), changed)
 
-    async def follow(self) -> None:
+    async def watch(self) -> None:
         """Keep up with the records, for ever."""
         async with self._bucket.watch() as changes:
             async for change in changes:

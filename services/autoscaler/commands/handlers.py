@@ -38,15 +38,15 @@ NOT_CONFIGURED = "no autoscaler is configured (start with --asr FILE)"
 class NotConfigured:
     """The answers of an autoscaler without a configuration."""
 
-    async def status(self, _asked: GetAutoscalerStatus) -> AutoscalerStatus:
+    async def status(self, _request: GetAutoscalerStatus) -> AutoscalerStatus:
         """Say that there is none."""
         return AutoscalerStatus(enabled=False, reason=NOT_CONFIGURED)
 
-    async def list_machines(self, _asked: ListMachines) -> MachineList:
+    async def list_machines(self, _request: ListMachines) -> MachineList:
         """List nothing."""
         return MachineList(machines=())
 
-    async def refuse(self, _asked: object) -> AutoscalerStatus:
+    async def refuse(self, _request: object) -> AutoscalerStatus:
         """Refuse everything else."""
         raise Refused(NOT_CONFIGURED)
 
@@ -74,45 +74,45 @@ class Commands:
         self._planner = planner
         self._clock = clock
 
-    async def status(self, _asked: GetAutoscalerStatus) -> AutoscalerStatus:
+    async def status(self, _request: GetAutoscalerStatus) -> AutoscalerStatus:
         """Say what is going on."""
         return self._status()
 
-    async def list_machines(self, asked: ListMachines) -> MachineList:
+    async def list_machines(self, request: ListMachines) -> MachineList:
         """List machines: those that exist, in the order of their requests, then those that have ended."""
-        return MachineList(machines=tuple(self._views(ended=asked.ended)))
+        return MachineList(machines=tuple(self._views(ended=request.ended)))
 
-    async def destroy(self, asked: DestroyMachine) -> MachineView:
+    async def destroy(self, request: DestroyMachine) -> MachineView:
         """Destroy a machine."""
-        view = next((each for each in self._views(ended=False) if each.machine.id == asked.machine), None)
+        view = next((each for each in self._views(ended=False) if each.machine.id == request.machine), None)
         if view is None:
-            raise NotFound(f"There is no machine {asked.machine}")
+            raise NotFound(f"There is no machine {request.machine}")
         if view.machine.state is MachineState.DESTROYING:
-            await self._controller.retry_now(asked.machine)
+            await self._controller.retry_now(request.machine)
             return msgspec.structs.replace(view, told=tried_again(view.machine))
-        await self._controller.stop(asked.machine, asked.reason)
-        return next((each for each in self._views(ended=True) if each.machine.id == asked.machine), view)
+        await self._controller.stop(request.machine, request.reason)
+        return next((each for each in self._views(ended=True) if each.machine.id == request.machine), view)
 
-    async def pause(self, asked: PauseAutoscaler) -> AutoscalerStatus:
+    async def pause(self, request: PauseAutoscaler) -> AutoscalerStatus:
         """Start no more machines."""
-        await self._identity.pause(asked.reason)
+        await self._identity.pause(request.reason)
         return self._status()
 
-    async def resume(self, _asked: ResumeAutoscaler) -> AutoscalerStatus:
+    async def resume(self, _request: ResumeAutoscaler) -> AutoscalerStatus:
         """Start machines again."""
         await self._identity.resume()
         return self._status()
 
-    async def view_command(self, asked: ViewCommand) -> CommandView:
+    async def view_command(self, request: ViewCommand) -> CommandView:
         """Show how a machine for so many images would be made; the machine is a made-up one."""
         limits = self._configuration.limits
-        task = WaitingTask(task=TaskId("debug"), images_count=asked.images_count)
+        task = WaitingTask(task=TaskId("debug"), images_count=request.images_count)
         sizes = fitting_sizes(task, limits, {})
         if not sizes:
             raise Refused(why_none(task, limits))
         creation = Creation(
             offer=Offer(size=sizes[0], region=limits.regions[0]),
-            images_count=asked.images_count,
+            images_count=request.images_count,
             for_task=None,
             reason="asked for by an operator",
         )

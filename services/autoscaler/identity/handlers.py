@@ -137,7 +137,7 @@ class ClusterIdentity:
             log.warning("machines of unknown ids are taken over", cluster_ids=sorted(named))
             await self.learn(named=named)
 
-    async def follow(self) -> None:
+    async def watch(self) -> None:
         """Learn whenever another autoscaler has learned something, for ever."""
         async with self._bucket.watch() as changes:
             async for change in changes:

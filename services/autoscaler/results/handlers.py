@@ -36,14 +36,14 @@ class ResultFinder:
         target = configuration.node.s3
         self._ask_openly = target is not None and may_be_public(target.acl)
 
-    async def find(self, asked: FindResult) -> ResultFound:
+    async def find(self, request: FindResult) -> ResultFound:
         """Give a fresh address of a result that is there. Raises NotFound, Refused, ProviderFailed."""
         if self._storage is None:
             raise Refused(NOT_KEPT)
-        key = key_of(asked.node_task_id, asked.asset)
+        key = key_of(request.node_task_id, request.asset)
         if self._ask_openly and (url := await self._storage.public_url(key)):
             return ResultFound(url=url, stream=self._stream)
-        url = await self._storage.signed_url(key, head=asked.head)
+        url = await self._storage.signed_url(key, head=request.head)
         if url is None:
             raise NotFound("Invalid asset")
         return ResultFound(url=url, stream=self._stream)

@@ -9,14 +9,14 @@ from libs.common.model import NodeTaskId
 from libs.common.testing import MemoryBus
 from services.autoscaler.commands.handlers import NOT_CONFIGURED, NotConfigured
 from services.autoscaler.leadership import NoLeader
-from services.autoscaler.server import SERVICE, served_without
+from services.autoscaler.server import SERVICE, registered_without
 
 
 async def test_alone_it_says_that_there_is_none():
     bus = MemoryBus()
     no_leader = NoLeader(bus, SERVICE)
     await no_leader.look()
-    async with served_without(bus, NotConfigured(), Health("autoscaler", dict), no_leader):
+    async with registered_without(bus, NotConfigured(), Health("autoscaler", dict), no_leader):
         assert (await bus.ask(GET_AUTOSCALER_STATUS, GetAutoscalerStatus())).reason == NOT_CONFIGURED
 
 
@@ -25,7 +25,7 @@ async def test_beside_one_that_leads_it_is_silent():
     no_leader = NoLeader(bus, SERVICE)
     async with bus.lead(SERVICE, "another"):
         await no_leader.look()
-        async with served_without(bus, NotConfigured(), Health("autoscaler", dict), no_leader):
+        async with registered_without(bus, NotConfigured(), Health("autoscaler", dict), no_leader):
             with pytest.raises(BusFailed):
                 await bus.ask(FIND_RESULT, FindResult(node_task_id=NodeTaskId("t"), asset="all.zip"))
 
