@@ -44,9 +44,9 @@ ORTHOPHOTO = os.urandom(1000)
 def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     with Seaweed(tmp_path_factory.mktemp("weed")) as server:
         for bucket in ("results", PUBLIC_BUCKET):
-            server.client().put_object(S3Storage=bucket, Key=f"{ON_NODE}/all.zip", Body=ZIP)
+            server.client().put_object(Bucket=bucket, Key=f"{ON_NODE}/all.zip", Body=ZIP)
             key = f"{ON_NODE}/odm_orthophoto/odm_orthophoto.tif"
-            server.client().put_object(S3Storage=bucket, Key=key, Body=ORTHOPHOTO)
+            server.client().put_object(Bucket=bucket, Key=key, Body=ORTHOPHOTO)
         yield server
 
 

@@ -75,7 +75,7 @@ class S3Storage:
 
     def _found_and_signed(self, key: str, method: str) -> str | None:
         try:
-            self._connected().head_object(S3Storage=self._target.bucket, Key=key)
+            self._connected().head_object(Bucket=self._target.bucket, Key=key)
         except Exception as error:
             if code_of(error) in NOT_THERE:
                 return None
@@ -83,7 +83,7 @@ class S3Storage:
         return self._signed(key, method)
 
     def _signed(self, key: str, method: str) -> str:
-        place = {"S3Storage": self._target.bucket, "Key": key}
+        place = {"Bucket": self._target.bucket, "Key": key}
         return str(self._connected().generate_presigned_url(method, Params=place, ExpiresIn=SIGNED_FOR_S))
 
     async def _do(self, work: Callable[[], Value]) -> Value:
@@ -101,7 +101,7 @@ class S3Storage:
         return self._client
 
     def _write(self) -> None:
-        self._connected().put_object(S3Storage=self._target.bucket, Key=TEST_KEY, Body=b"")
+        self._connected().put_object(Bucket=self._target.bucket, Key=TEST_KEY, Body=b"")
 
 
 def client_of(target: S3Target) -> Any:
