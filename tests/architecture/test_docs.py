@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from docs import write_logs, write_service_map
+from docs import write_decisions, write_logs, write_service_map
 from docs.write_subjects import TARGET, declared, encoded, members, render
 from libs.common.messages import BucketName, Event, Request, Snapshot
 
@@ -119,7 +119,16 @@ def test_a_commit_passes_what_make_check_holds():
 
 
 def test_decisions_have_numbers_of_their_own():
-    numbers = [path.name[:4] for path in sorted((REPOSITORY / "docs" / "decisions").glob("*.md"))]
+    numbers = [path.name[:4] for path in sorted((REPOSITORY / "docs" / "decisions").glob("[0-9]*.md"))]
     assert len(numbers) == len(set(numbers))
-    for path in (REPOSITORY / "docs" / "decisions").glob("*.md"):
+    for path in (REPOSITORY / "docs" / "decisions").glob("[0-9]*.md"):
         assert path.read_text().startswith(f"# {int(path.name[:4])}. "), path.name
+
+
+def test_the_index_of_decisions_is_that_of_the_decisions():
+    index = write_decisions.TARGET.read_text(encoding="utf-8")
+    assert index == write_decisions.render(index, today="the day on which `make docs` is run"), "run: make docs"
+
+
+def test_numbers_that_were_never_used_are_named():
+    assert list(write_decisions.holes([1, 2, 4, 7])) == ["3", "5\N{EN DASH}6"]
