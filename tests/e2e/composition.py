@@ -1,6 +1,5 @@
 """Compositions of deploy/ on a real Docker engine, each a project of its own on free ports, gone at the end."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -8,40 +7,44 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyodm
 import pytest
+from testcontainers.compose import DockerCompose
 
 from tests.cluster import answers
 from tests.ports import free_port
 from tests.waiting import until_sync
 
-REPOSITORY = Path(__file__).parents[2]
+DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 class Composition:
     """One project of docker compose on free ports; its volumes are its own."""
 
-    def __init__(self, *files: str) -> None:
-        self._files = ("docker-compose.yml", *files)
-        self.project = f"clusterodm-test-{uuid.uuid4().hex[:8]}"
+    def __init__(self, folder: Path, *files: str) -> None:
         self.port = free_port()
-        self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("CLUSTERODM_")},
+        settings = {
+            "COMPOSE_PROJECT_NAME": f"clusterodm-test-{uuid.uuid4().hex[:8]}",
             "CLUSTERODM_IMAGE": "clusterodm:test",
             "CLUSTERODM_HAPROXY_IMAGE": "clusterodm-haproxy:test",
-            "CLUSTERODM_PORT": str(self.port),
-            "CLUSTERODM_ADMIN_CLI_PORT": str(free_port()),
-            "CLUSTERODM_ADMIN_WEB_PORT": str(free_port()),
+            "CLUSTERODM_PORT": self.port,
+            "CLUSTERODM_ADMIN_CLI_PORT": free_port(),
+            "CLUSTERODM_ADMIN_WEB_PORT": free_port(),
             "NODESIM_TASK_TIME_S": "0.5",
         }
+        environment = folder / "compose.env"
+        environment.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        self.docker = DockerCompose(
+            DEPLOY, ["docker-compose.yml", *files], env_file=str(environment), wait=False, keep_volumes=False
+        )
 
     def run(self, *words: str, timeout_s: float = 300) -> str:
         """Run a docker compose command; what it prints."""
-        files = [word for file in self._files for word in ("-f", str(REPOSITORY / "deploy" / file))]
         ran = subprocess.run(
-            ["docker", "compose", "-p", self.project, *files, *words],
-            env=self._environment,
+            [*self.docker.docker_compose_command(), *words],
+            cwd=DEPLOY,
             capture_output=True,
             text=True,
             timeout=timeout_s,
@@ -52,8 +55,7 @@ class Composition:
 
     def health(self) -> dict[str, str]:
         """Say what the health check of each service says."""
-        lines = self.run("ps", "--format", "json").splitlines()
-        return {service["Service"]: service["Health"] for service in map(json.loads, lines)}
+        return {str(each.Service): str(each.Health) for each in self.docker.get_containers()}
 
 
 def docker_trouble() -> str:
@@ -74,13 +76,13 @@ def composed(*files: str, build: Sequence[str] = ("proxy",)) -> Iterator[Composi
         if os.environ.get("CI"):
             pytest.fail(f"compose tests must run in CI: {trouble}")
         pytest.skip(f"no Docker engine ({trouble}); start one, or set DOCKER_HOST")
-    composition = Composition(*files)
-    try:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as environment:
+        for name in [name for name in os.environ if name.startswith("CLUSTERODM_")]:
+            environment.delenv(name)  # it would be stronger than what the test sets
+        composition = Composition(Path(folder), *files)
         composition.run("build", "--quiet", *build, timeout_s=500)
-        composition.run("up", "--detach", "--no-build")
-        yield composition
-    finally:
-        composition.run("down", "--volumes", "--remove-orphans", "--timeout", "10")
+        with composition.docker:
+            yield composition
 
 
 def demo_node(composition: Composition) -> pyodm.Node:

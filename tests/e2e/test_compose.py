@@ -57,5 +57,5 @@ def test_tasks_and_nodes_survive_a_restart_of_everything(node: pyodm.Node, compo
 
 
 def test_the_operators_words_work_inside_the_container(node: pyodm.Node, composition: Composition):
-    listed = composition.run("exec", "-T", "admin", "clusterodm", "node", "list")
+    listed, _, _ = composition.docker.exec_in_container(["clusterodm", "node", "list"], "admin")
     assert [line.split()[1] for line in listed.splitlines()[1:]] == ["nodeodm-1:3000", "nodeodm-2:3000"]
