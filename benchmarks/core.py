@@ -18,20 +18,20 @@ HOLDER = InstanceId("p")
 OWNERS_COUNT = 100
 
 
-def board_of(
+def filled_state(
     nodes_count: int, tasks_count: int, slots_count: int, *, uneven: bool = False, per_owner_count: int = 0
 ) -> ClusterState:
     """Fill a board with nodes that are free and tasks that wait. `uneven`: with nodes of four speeds that are known."""
-    board = ClusterState(per_owner_count=per_owner_count)
-    board.proxies.ask(HOLDER, tasks_count)
+    state = ClusterState(per_owner_count=per_owner_count)
+    state.proxies.ask(HOLDER, tasks_count)
     for number in range(nodes_count):
         record = Node(id=NodeId(f"n{number}"), hostname=f"n{number}", port=3000)
-        state = board.nodes.put(record, clocks_at(0).instant)
-        board.nodes.hit(
-            state, NodeInfo(max_parallel_tasks=slots_count, max_images=200 + number % 5 * 200), OurTasks(), clocks_at(0)
+        node = state.nodes.put(record, clocks_at(0).instant)
+        state.nodes.hit(
+            node, NodeInfo(max_parallel_tasks=slots_count, max_images=200 + number % 5 * 200), OurTasks(), clocks_at(0)
         )
         for at in range(5 if uneven else 0):
-            board.foresight.paces.learn(record.id, 100, 100_000 * (1 + number % 4), at)
+            state.foresight.paces.learn(record.id, 100, 100_000 * (1 + number % 4), at)
     for number in range(tasks_count):
         asked = SubmitTask(
             task=TaskId(f"t{number}"),
@@ -41,24 +41,24 @@ def board_of(
             created_at_ms=0,
             images_count=number * 37 % 900,
         )
-        board.index.put(submitted(asked, board.index.next_commit_ms(0), ""), 1, clocks_at(0))
-    return board
+        state.index.put(submitted(asked, state.index.next_commit_ms(0), ""), 1, clocks_at(0))
+    return state
 
 
-def start(board: ClusterState, reserved: Reservation) -> None:
+def start(state: ClusterState, reserved: Reservation) -> None:
     """Turn a reservation into a task that runs."""
-    node = board.nodes.get(reserved.node)
+    node = state.nodes.get(reserved.node)
     if node is None:
         raise LookupError(reserved.node)
-    task = placed(board.index.tasks[reserved.task], node.record, NodeTaskId(reserved.task), 0)
-    board.index.put(task, 1, clocks_at(0))
-    board.index.put(started(task, node.record.name, 0), 1, clocks_at(0))
+    task = placed(state.index.tasks[reserved.task], node.record, NodeTaskId(reserved.task), 0)
+    state.index.put(task, 1, clocks_at(0))
+    state.index.put(started(task, node.record.name, 0), 1, clocks_at(0))
 
 
-def end(board: ClusterState, task: TaskId) -> None:
+def end(state: ClusterState, task: TaskId) -> None:
     """Complete a task."""
-    board.index.put(
-        observed(board.index.tasks[task], LastKnown(code=StatusCode.COMPLETED), Site("n"), AttemptPolicy(), 0),
+    state.index.put(
+        observed(state.index.tasks[task], LastKnown(code=StatusCode.COMPLETED), Site("n"), AttemptPolicy(), 0),
         1,
         clocks_at(0),
     )
@@ -66,30 +66,30 @@ def end(board: ClusterState, task: TaskId) -> None:
 
 def burst(nodes_count: int, tasks_count: int, slots_count: int) -> float:
     """Fill all slots at once: placements per second."""
-    board = board_of(nodes_count, tasks_count, slots_count)
+    state = filled_state(nodes_count, tasks_count, slots_count)
     began_s = time.perf_counter()
-    reservations = board.reservations.reserve_all(clocks_at(0).instant)
+    reservations = state.reservations.reserve_all(clocks_at(0).instant)
     for reserved in reservations:
-        start(board, reserved)
+        start(state, reserved)
     return len(reservations) / (time.perf_counter() - began_s)
 
 
 def one_by_one(nodes_count: int, tasks_count: int, placements_count: int, *, uneven: bool = False) -> float:
     """All slots are taken; a task ends, the next begins: placements per second."""
-    board = board_of(nodes_count, tasks_count, 1, uneven=uneven)
-    for reserved in board.reservations.reserve_all(clocks_at(0).instant):
-        start(board, reserved)
+    state = filled_state(nodes_count, tasks_count, 1, uneven=uneven)
+    for reserved in state.reservations.reserve_all(clocks_at(0).instant):
+        start(state, reserved)
     began_s = time.perf_counter()
     made = 0
-    for task in list(board.index.running)[:placements_count]:
-        end(board, task)
-        for reserved in board.reservations.reserve_all(clocks_at(0).instant):
-            start(board, reserved)
+    for task in list(state.index.running)[:placements_count]:
+        end(state, task)
+        for reserved in state.reservations.reserve_all(clocks_at(0).instant):
+            start(state, reserved)
             made += 1
-    while made < placements_count and board.index.running:
-        end(board, next(iter(board.index.running)))
-        for reserved in board.reservations.reserve_all(clocks_at(0).instant):
-            start(board, reserved)
+    while made < placements_count and state.index.running:
+        end(state, next(iter(state.index.running)))
+        for reserved in state.reservations.reserve_all(clocks_at(0).instant):
+            start(state, reserved)
             made += 1
     return made / (time.perf_counter() - began_s)
 
@@ -99,16 +99,16 @@ def looks(tasks_count: int, *, per_owner_count: int = 0) -> tuple[float, float]:
 
     All slots are taken but one, which is on a node that is too small for every task.
     """
-    board = board_of(100, tasks_count, 1, per_owner_count=per_owner_count)
-    for reserved in board.reservations.reserve_all(clocks_at(0).instant):
-        start(board, reserved)
-    for task in [task for task in board.index.waiting if board.index.tasks[task].images_count <= 1]:
-        board.index.drop(task)
-    state = board.nodes.put(Node(id=NodeId("tiny"), hostname="tiny", port=3000), clocks_at(0).instant)
-    board.nodes.hit(state, NodeInfo(max_parallel_tasks=1, max_images=1), OurTasks(), clocks_at(0))
+    state = filled_state(100, tasks_count, 1, per_owner_count=per_owner_count)
+    for reserved in state.reservations.reserve_all(clocks_at(0).instant):
+        start(state, reserved)
+    for task in [task for task in state.index.waiting if state.index.tasks[task].images_count <= 1]:
+        state.index.drop(task)
+    node = state.nodes.put(Node(id=NodeId("tiny"), hostname="tiny", port=3000), clocks_at(0).instant)
+    state.nodes.hit(node, NodeInfo(max_parallel_tasks=1, max_images=1), OurTasks(), clocks_at(0))
     return (
-        milliseconds_of(lambda: board.reservations.reserve_all(clocks_at(0).instant)),
-        milliseconds_of(lambda: demand_of(board, clocks_at(0))),
+        milliseconds_of(lambda: state.reservations.reserve_all(clocks_at(0).instant)),
+        milliseconds_of(lambda: demand_of(state, clocks_at(0))),
     )
 
 

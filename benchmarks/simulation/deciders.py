@@ -51,29 +51,29 @@ class Core:
     """The real one."""
 
     def __init__(self, *, foresees: bool = True, records_seed: int | None = None) -> None:
-        self._board = ClusterState(foresees=foresees)
-        self._board.proxies.ask(HOLDER, 1_000_000)
+        self._state = ClusterState(foresees=foresees)
+        self._state.proxies.ask(HOLDER, 1_000_000)
         self._chance = None if records_seed is None else random.Random(records_seed)
         """Makes what each node has on record; without it, nobody has ever run a task."""
 
     def node_comes(self, node: TraceNode, at_s: float) -> None:
         """Register it; its first probe."""
         record = Node(id=NodeId(node.name), hostname=node.name, port=3000)
-        state = self._board.nodes.put(record, clocks_at(ms(at_s)).instant)
+        state = self._state.nodes.put(record, clocks_at(ms(at_s)).instant)
         info = NodeInfo(max_parallel_tasks=node.slots, max_images=node.max_images)
-        self._board.nodes.hit(state, info, OurTasks(), clocks_at(ms(at_s)))
+        self._state.nodes.hit(state, info, OurTasks(), clocks_at(ms(at_s)))
         for number in range(RECORDS_COUNT if self._chance else 0):
             took_s = sized(self._chance or random.Random(), 0, images=IMAGES).work_s / node.speed
-            self._board.foresight.paces.learn(state.id, IMAGES, ms(took_s), -number)
+            self._state.foresight.paces.learn(state.id, IMAGES, ms(took_s), -number)
 
     def node_offline(self, node: TraceNode, at_s: float) -> None:
         """Miss two probes."""
-        state = self._board.nodes.get(NodeId(node.name))
+        state = self._state.nodes.get(NodeId(node.name))
         if state is None:
             raise LookupError(node.name)
         for _ in range(MISSES_COUNT):
-            self._board.nodes.miss(state, "lost", clocks_at(ms(at_s)).instant)
-        self._board.reservations.release_on(state.id)
+            self._state.nodes.miss(state, "lost", clocks_at(ms(at_s)).instant)
+        self._state.reservations.release_on(state.id)
 
     def task_comes(self, number: int, task: TraceTask, at_s: float) -> None:
         """Take a commit."""
@@ -86,32 +86,32 @@ class Core:
             images_count=task.images,
             size_bytes=task.images * 8_000_000,
         )
-        self._board.index.put(submitted(asked, self._board.index.next_commit_ms(ms(at_s)), ""), 1, clocks_at(ms(at_s)))
+        self._state.index.put(submitted(asked, self._state.index.next_commit_ms(ms(at_s)), ""), 1, clocks_at(ms(at_s)))
 
     def task_ended(self, number: int, at_s: float) -> None:
         """See that it is completed."""
-        task = self._board.index.tasks[task_id(number)]
+        task = self._state.index.tasks[task_id(number)]
         seen = LastKnown(code=StatusCode.COMPLETED, seen_at_ms=ms(at_s))
-        site = site_of(self._board.nodes, task.attempts[-1].node)
-        self._board.index.put(observed(task, seen, site, POLICY, ms(at_s)), 1, clocks_at(ms(at_s)))
+        site = site_of(self._state.nodes, task.attempts[-1].node)
+        self._state.index.put(observed(task, seen, site, POLICY, ms(at_s)), 1, clocks_at(ms(at_s)))
 
     def task_lost(self, number: int, at_s: float) -> None:
         """Give the attempt up."""
-        task = self._board.index.tasks[task_id(number)]
-        self._board.index.put(
+        task = self._state.index.tasks[task_id(number)]
+        self._state.index.put(
             tried(task, AttemptResult("node lost", counted=True), "the node", POLICY, ms(at_s)), 1, clocks_at(ms(at_s))
         )
 
     def decide(self, at_s: float) -> Iterator[tuple[int, str]]:
         """Walk the queue; each reservation becomes a task that runs."""
-        for reserved in self._board.reservations.reserve_all(clocks_at(ms(at_s)).instant):
-            node = self._board.nodes.get(reserved.node)
+        for reserved in self._state.reservations.reserve_all(clocks_at(ms(at_s)).instant):
+            node = self._state.nodes.get(reserved.node)
             if node is None:
                 raise LookupError(reserved.node)
-            task = self._board.index.tasks[reserved.task]
+            task = self._state.index.tasks[reserved.task]
             sent = placed(task, node.record, NodeTaskId(reserved.task), ms(at_s))
-            self._board.index.put(sent, 1, clocks_at(ms(at_s)))
-            self._board.index.put(started(sent, node.record.name, ms(at_s)), 1, clocks_at(ms(at_s)))
+            self._state.index.put(sent, 1, clocks_at(ms(at_s)))
+            self._state.index.put(started(sent, node.record.name, ms(at_s)), 1, clocks_at(ms(at_s)))
             yield number_of(reserved.task), str(reserved.node)
 
 

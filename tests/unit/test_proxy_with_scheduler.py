@@ -59,11 +59,11 @@ class Together:
     clock: FakeClock
 
     @property
-    def board(self) -> ClusterState:
+    def state(self) -> ClusterState:
         return self.scheduler.state
 
     def task(self, name: str) -> Task:
-        return self.board.index.tasks[task_id(name)]
+        return self.state.index.tasks[task_id(name)]
 
     async def commits(self, name: str) -> TaskRecord:
         """What the HTTP side does at a commit."""
@@ -78,7 +78,7 @@ class Together:
         """Let time pass for the scheduler, and let what is sent be renewed in it."""
         self.clock.pass_s(seconds)
         now = self.clock.instant()
-        await until(lambda: all(held.heard_at >= now for held in self.board.index.forwarding.values()), what="renewed")
+        await until(lambda: all(held.heard_at >= now for held in self.state.index.forwarding.values()), what="renewed")
         await self.scheduler.placement.placer.look_again()
 
 
@@ -108,9 +108,9 @@ async def test_a_busy_proxy_never_counts_as_away_and_blocks_no_slot():
         await until(lambda: play.world.nodes.sending_count, what="the first is sent")
         for _ in range(10):
             await play.passes(SILENCE_S)
-            assert play.board.proxies.away == set()
-            assert sum(node.ours_count for node in play.board.nodes) == 1, "no slot is kept for what cannot be sent"
-        demand = demand_of(play.board, read(play.clock))
+            assert play.state.proxies.away == set()
+            assert sum(node.ours_count for node in play.state.nodes) == 1, "no slot is kept for what cannot be sent"
+        demand = demand_of(play.state, read(play.clock))
         assert (demand.waiting_count, demand.slot_free_count) == (0, 1), "a slot is free: no machine is missing"
         placed = await another_proxy_asks(play)
         assert isinstance(placed, Placed)

@@ -34,21 +34,21 @@ from services.scheduler.registry.node_state import NodeState
 from services.scheduler.registry.ranking import need_of
 
 
-def demand_of(board: ClusterState, now: Now, epoch: int = 0) -> DemandChanged:
+def demand_of(state: ClusterState, now: Now, epoch: int = 0) -> DemandChanged:
     """Take the snapshot."""
-    board.queue.fit(board.nodes.limits, board.index.tasks)
-    cases = sorted_out(board)
-    own = sorted(key_of(task) for task in expecting_their_own(board, cases.free, now.instant))
-    free, wanted = list(of_owners(board, cases.free)), list(of_owners(board, cases.wanted))
+    state.queue.fit(state.nodes.limits, state.index.tasks)
+    cases = sorted_out(state)
+    own = sorted(key_of(task) for task in expecting_their_own(state, cases.free, now.instant))
+    free, wanted = list(of_owners(state, cases.free)), list(of_owners(state, cases.wanted))
     free_count, wanted_count = sum(share.count for share in free), sum(share.count for share in wanted)
     return DemandChanged(
         at_ms=now.wall_ms,
         epoch=epoch,
-        waiting=listed(board, [*(share.keys for share in wanted), own]),
+        waiting=listed(state, [*(share.keys for share in wanted), own]),
         waiting_count=wanted_count + len(own),
-        free_slots_count=sum(node.free_count for node in board.nodes if node.usable),
-        running_count=len(board.index.running) + len(board.index.forwarding),
-        slot_free=listed(board, [share.keys for share in free], but=frozenset(task for _, task in own)),
+        free_slots_count=sum(node.free_count for node in state.nodes if node.usable),
+        running_count=len(state.index.running) + len(state.index.forwarding),
+        slot_free=listed(state, [share.keys for share in free], but=frozenset(task for _, task in own)),
         slot_free_count=max(0, free_count - len(own)),
         holder_away_count=cases.away_count,
         owner_limit_count=cases.limited_count
@@ -68,18 +68,18 @@ class Cases:
     wanted: list[WaitingLane] = field(default_factory=list)
 
 
-def sorted_out(board: ClusterState) -> Cases:
+def sorted_out(state: ClusterState) -> Cases:
     """Tell apart whose holder is away, whose owner has enough under way, for whom a slot is free, and who needs one."""
     cases = Cases()
     free = {}
-    for lane in board.queue:
+    for lane in state.queue:
         if lane.id.kind not in free:
-            free[lane.id.kind] = board.nodes.has_room and board.nodes.free_for(lane.need) is not None
+            free[lane.id.kind] = state.nodes.has_room and state.nodes.free_for(lane.need) is not None
         if not lane.need.helped_by_machines and not free[lane.id.kind]:
             continue
-        if lane.id.holder in board.proxies.away:
+        if lane.id.holder in state.proxies.away:
             cases.away_count += len(lane)
-        elif board.quota.limit_count and not board.quota.left_count(lane.id.owner):
+        elif state.quota.limit_count and not state.quota.left_count(lane.id.owner):
             cases.limited_count += len(lane)
         elif free[lane.id.kind]:
             cases.free.append(lane)
@@ -88,20 +88,20 @@ def sorted_out(board: ClusterState) -> Cases:
     return cases
 
 
-def expecting_their_own(board: ClusterState, free: Iterable[WaitingLane], now: Instant) -> Iterator[Task]:
+def expecting_their_own(state: ClusterState, free: Iterable[WaitingLane], now: Instant) -> Iterator[Task]:
     """Go through those whose own machine is coming, while no other slot is free than on machines of others."""
     among = frozenset(free)
-    for task_id in board.supply.expecting(now):
-        if board.queue.lane_of(task_id) in among:
-            task = board.index.tasks[task_id]
-            if not is_free_for(board, task, now):
+    for task_id in state.supply.expecting(now):
+        if state.queue.lane_of(task_id) in among:
+            task = state.index.tasks[task_id]
+            if not is_free_for(state, task, now):
                 yield task
 
 
-def is_free_for(board: ClusterState, task: Task, now: Instant) -> bool:
+def is_free_for(state: ClusterState, task: Task, now: Instant) -> bool:
     """Whether a slot is free that this task would take."""
-    supply = board.supply
-    found = board.nodes.free_for(
+    supply = state.supply
+    found = state.nodes.free_for(
         need_of(task), lambda node: not supply.is_for_another(task.id, node.record.machine, now)
     )
     return found is not None
@@ -115,25 +115,25 @@ class Share:
     keys: Iterable[Key]
 
 
-def of_owners(board: ClusterState, lanes: list[WaitingLane]) -> Iterator[Share]:
+def of_owners(state: ClusterState, lanes: list[WaitingLane]) -> Iterator[Share]:
     """Take of each owner's tasks as many as may begin; all where there is no limit."""
-    if not board.quota.limit_count:
+    if not state.quota.limit_count:
         yield from (Share(len(lane), lane) for lane in lanes)
         return
     owned: defaultdict[Owner, list[WaitingLane]] = defaultdict(list)
     for lane in lanes:
         owned[lane.id.owner].append(lane)
     for owner, of_owner in owned.items():
-        count = min(int(board.quota.left_count(owner)), sum(len(lane) for lane in of_owner))
+        count = min(int(state.quota.left_count(owner)), sum(len(lane) for lane in of_owner))
         yield Share(count, islice(merge(*of_owner), count))
 
 
 def listed(
-    board: ClusterState, tasks: Iterable[Iterable[Key]], but: frozenset[TaskId] = frozenset()
+    state: ClusterState, tasks: Iterable[Iterable[Key]], but: frozenset[TaskId] = frozenset()
 ) -> tuple[WaitingTask, ...]:
     """Name the first of them."""
     keys = (key for key in merge(*tasks) if key[1] not in but)
-    return tuple(waiting(board.index.tasks[task]) for _, task in islice(keys, DemandChanged.LISTED))
+    return tuple(waiting(state.index.tasks[task]) for _, task in islice(keys, DemandChanged.LISTED))
 
 
 def waiting(task: Task) -> WaitingTask:
@@ -166,17 +166,17 @@ def summary_changed(told: ClusterSummary | None, now: ClusterSummary) -> bool:
     return not same or moved_bytes > now.total_memory_bytes * MOVED
 
 
-def summary_of(board: ClusterState) -> ClusterSummary:
+def summary_of(state: ClusterState) -> ClusterSummary:
     """Add up."""
-    listed = board.nodes.listed()
+    listed = state.nodes.listed()
     online = [node for node in listed if node.online]
     infos = [node.info for node in online if node.info]
     first = infos[0] if infos else None
     return ClusterSummary(
         nodes_count=len(listed),
         online_count=len(online),
-        task_queue_count=len(board.index.waiting)
-        - len(board.reservations.made)
+        task_queue_count=len(state.index.waiting)
+        - len(state.reservations.made)
         + sum(node.used_count for node in online),
         max_parallel_tasks=sum(node.slots_count for node in online),
         max_images=largest_limit(online),

@@ -100,9 +100,9 @@ def waits_on(play: Play, node: str) -> None:
 
 
 def test_commits_stay_in_order_when_the_clock_goes_back():
-    board = ClusterState()
+    state = ClusterState()
     play_ms = [1_000, 2_000, 500, 501, 3_000]
-    given = [board.index.next_commit_ms(now) for now in play_ms]
+    given = [state.index.next_commit_ms(now) for now in play_ms]
     assert given == sorted(set(given))
 
 

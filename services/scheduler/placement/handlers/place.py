@@ -228,7 +228,7 @@ class PlacementLoop:
         return self._waiting(task)
 
     async def _not_active(self, task: TaskId) -> NotWaiting:
-        """Say of a task that is not on the board whether it has ended, was removed, or is unknown. Raises BusFailed."""
+        """Say of a task that is not in the index whether it has ended, was removed, or is unknown. Raises BusFailed."""
         try:
             return NotWaiting(state=(await self._tasks.find(task)).task.state)
         except NotFound as error:

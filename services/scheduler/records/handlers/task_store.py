@@ -180,7 +180,7 @@ class TaskStore:
         return True
 
     def _archived(self, task: Task) -> None:
-        """Take a task off the board: it is in the archive, and not among the active ones any more."""
+        """Take a task out of the index: it is in the archive, and not among the active ones any more."""
         self.archive.take_in(task)
         self.index.drop(task.id)
 

@@ -24,44 +24,44 @@ USUAL_MS = IMAGES * PER_IMAGE_MS
 
 
 class Stage:
-    """A board with nodes of given speeds that have worked before; the time is in the test's hand."""
+    """A cluster with nodes of given speeds that have worked before; the time is in the test's hand."""
 
     def __init__(
         self, *, foresees: bool = True, known: bool = True, limits: dict[str, int] | None = None, **speeds: float
     ) -> None:
-        self.board = ClusterState(foresees=foresees)
-        self.board.proxies.ask(InstanceId("p"), 1_000_000)
+        self.state = ClusterState(foresees=foresees)
+        self.state.proxies.ask(InstanceId("p"), 1_000_000)
         self.speeds = speeds
         self.now_ms = 1_000_000
         for name, speed in speeds.items():
             self.comes_up(name, (limits or {}).get(name))
             for number in range(5 if known and foresees else 0):
-                self.board.foresight.paces.learn(NodeId(name), IMAGES, round(USUAL_MS / speed), number)
+                self.state.foresight.paces.learn(NodeId(name), IMAGES, round(USUAL_MS / speed), number)
 
     def comes_up(self, name: str, limit: int | None = None) -> None:
-        state = self.board.nodes.put(Node(id=NodeId(name), hostname=name, port=1), clocks_at(self.now_ms).instant)
-        self.board.nodes.hit(
+        state = self.state.nodes.put(Node(id=NodeId(name), hostname=name, port=1), clocks_at(self.now_ms).instant)
+        self.state.nodes.hit(
             state, NodeInfo(max_parallel_tasks=1, max_images=limit), OurTasks(), clocks_at(self.now_ms)
         )
 
     def node(self, name: str) -> NodeState:
-        node = self.board.nodes.get(NodeId(name))
+        node = self.state.nodes.get(NodeId(name))
         assert node is not None
         return node
 
     def commits(self, name: str, images: int = IMAGES) -> None:
         asked = SubmitTask(task=task_id(name), name=name, holder=InstanceId("p"), created_at_ms=0, images_count=images)
-        self.board.index.put(
-            submitted(asked, self.board.index.next_commit_ms(self.now_ms), ""), 1, clocks_at(self.now_ms)
+        self.state.index.put(
+            submitted(asked, self.state.index.next_commit_ms(self.now_ms), ""), 1, clocks_at(self.now_ms)
         )
 
     def walks(self) -> dict[str, str]:
         """Reserve what is free and begin it: task -> node."""
         begun = {}
-        for reserved in self.board.reservations.reserve_all(clocks_at(self.now_ms).instant):
+        for reserved in self.state.reservations.reserve_all(clocks_at(self.now_ms).instant):
             record = self.node(reserved.node).record
             task = placed(self.task(reserved.task), record, NodeTaskId(reserved.task), self.now_ms)
-            self.board.index.put(started(task, record.name, self.now_ms), 1, clocks_at(self.now_ms))
+            self.state.index.put(started(task, record.name, self.now_ms), 1, clocks_at(self.now_ms))
             begun[task.name] = str(reserved.node)
         return begun
 
@@ -71,13 +71,13 @@ class Stage:
     def ends(self, name: str) -> None:
         task = self.task(task_id(name))
         seen = LastKnown(code=StatusCode.COMPLETED)
-        self.board.index.put(observed(task, seen, Site("n"), AttemptPolicy(), self.now_ms), 1, clocks_at(self.now_ms))
+        self.state.index.put(observed(task, seen, Site("n"), AttemptPolicy(), self.now_ms), 1, clocks_at(self.now_ms))
 
     def task(self, task: str) -> Task:
-        return next(one for one in self.board.index.tasks.values() if one.id == task)
+        return next(one for one in self.state.index.tasks.values() if one.id == task)
 
     def held(self) -> set[str]:
-        return {self.task(task).name for task in self.board.foresight.deferred}
+        return {self.task(task).name for task in self.state.foresight.deferred}
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_task_waits_for_a_fast_node_that_will_soon_be_free():
     stage.commits("three")
     assert stage.walks() == {}
     assert stage.held() == {"three"}
-    assert "slow:1" in stage.board.reasons.why_waiting(stage.task(task_id("three")), clocks_at(stage.now_ms).instant)
+    assert "slow:1" in stage.state.reasons.why_waiting(stage.task(task_id("three")), clocks_at(stage.now_ms).instant)
     stage.ends("one")
     assert stage.walks() == {"three": "fast"}
     assert stage.held() == set()
@@ -207,7 +207,7 @@ def test_a_task_that_was_tried_before_takes_what_is_free():
     stage.commits("fails")
     assert stage.walks() == {"fails": "fast"}
     failed = tried(stage.task(task_id("fails")), AttemptResult("reset"), "fast:1", AttemptPolicy(), stage.now_ms)
-    stage.board.index.put(failed, 1, clocks_at(stage.now_ms))
+    stage.state.index.put(failed, 1, clocks_at(stage.now_ms))
     stage.commits("another")
     assert stage.walks() == {"another": "fast"}
     stage.passes(5_000)
@@ -217,7 +217,7 @@ def test_a_task_that_was_tried_before_takes_what_is_free():
 def test_a_rented_machine_is_never_declined():
     stage = Stage(slow=0.25, fast=1.0)
     record = msgspec.structs.replace(stage.node("slow").record, machine=MachineId("m"))
-    stage.board.nodes.put(record, clocks_at(stage.now_ms).instant)
+    stage.state.nodes.put(record, clocks_at(stage.now_ms).instant)
     for name in ("first", "second"):
         stage.commits(name)
     assert stage.walks() == {"first": "fast", "second": "slow"}
@@ -228,7 +228,7 @@ def test_a_fast_node_that_takes_no_tasks_any_more_is_not_waited_for():
     stage.commits("first")
     stage.walks()
     for _ in range(2):
-        stage.board.nodes.miss(stage.node("fast"), "gone", clocks_at(0).instant)
+        stage.state.nodes.miss(stage.node("fast"), "gone", clocks_at(0).instant)
     stage.commits("next")
     assert stage.walks() == {"next": "slow"}
 
@@ -239,7 +239,7 @@ def test_the_autoscaler_hears_of_no_task_that_declined_a_free_slot():
         stage.commits(str(number))
     stage.walks()
     assert stage.held() == {"2", "3"}
-    demand = demand_of(stage.board, clocks_at(stage.now_ms))
+    demand = demand_of(stage.state, clocks_at(stage.now_ms))
     assert demand.waiting == (), "a slot is free that fits, so no machine is missing"
     assert (demand.waiting_count, demand.slot_free_count, demand.free_slots_count) == (0, 2, 1)
 
@@ -250,7 +250,7 @@ def test_a_question_does_not_give_the_declined_slot_to_who_asks():
         stage.commits(name)
     stage.walks()
     assert stage.held() == {"two"}
-    assert stage.board.reservations.reserve_one(stage.task(task_id("two")), clocks_at(stage.now_ms).instant) is None
+    assert stage.state.reservations.reserve_one(stage.task(task_id("two")), clocks_at(stage.now_ms).instant) is None
 
 
 def test_paces_are_read_from_the_records_of_ended_tasks():
@@ -258,13 +258,13 @@ def test_paces_are_read_from_the_records_of_ended_tasks():
     for number in range(6):
         before.commits(str(number))
         before.walks()
-        for task, node in list(before.board.index.running.items()) if number % 2 else ():
+        for task, node in list(before.state.index.running.items()) if number % 2 else ():
             seen = LastKnown(code=StatusCode.COMPLETED, processing_time_ms=round(USUAL_MS / before.speeds[str(node)]))
-            ended = observed(before.board.index.tasks[task], seen, Site("n"), AttemptPolicy(), before.now_ms)
-            before.board.index.put(ended, 1, clocks_at(before.now_ms))
+            ended = observed(before.state.index.tasks[task], seen, Site("n"), AttemptPolicy(), before.now_ms)
+            before.state.index.put(ended, 1, clocks_at(before.now_ms))
     after = Stage(slow=0.25, fast=1.0, known=False)
-    for ended in before.board.index.tasks.values():
-        after.board.index.put(ended, 1, clocks_at(after.now_ms))
+    for ended in before.state.index.tasks.values():
+        after.state.index.put(ended, 1, clocks_at(after.now_ms))
     after.walks()
     assert after.node("slow").pace - after.node("fast").pace > 3
 

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, the board stays whole. Played by chance with hypothesis over the pure core."""
+"""Whatever happens in whatever order, the cluster's state stays whole. Played by chance with hypothesis over the pure core."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -53,7 +53,7 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = FakeClock()
-        self.board = self.new_board()
+        self.state = self.new_state()
         self.committed: list[TaskId] = []
         self.revision = 0
         self.names = 0
@@ -62,10 +62,10 @@ class Life(RuleBasedStateMachine):
         self.freed: set[tuple[TaskId, int]] = set()
         """Those whose slot was taken back because nobody had taken them up."""
         for name in NODES:
-            self.board.nodes.put(Node(id=NodeId(name), hostname=name, port=1), self.now.instant)
+            self.state.nodes.put(Node(id=NodeId(name), hostname=name, port=1), self.now.instant)
 
     @staticmethod
-    def new_board() -> ClusterState:
+    def new_state() -> ClusterState:
         return ClusterState(
             per_owner_count=PER_OWNER, longest_backoff_s=POLICY.max_backoff_ms / 1000, holder_silence_s=SILENCE_S
         )
@@ -88,56 +88,56 @@ class Life(RuleBasedStateMachine):
         asked = SubmitTask(
             task=task_id(str(self.names)), name="x", holder=holder, created_at_ms=1, images_count=images, owner=owner
         )
-        task = submitted(asked, self.board.index.next_commit_ms(self.now_ms), "")
+        task = submitted(asked, self.state.index.next_commit_ms(self.now_ms), "")
         self.committed.append(task.id)
-        self.board.proxies.heard(holder, self.now.instant)
+        self.state.proxies.heard(holder, self.now.instant)
         self.keep(task)
         self.walks()
 
     @rule(holder=st.sampled_from(HOLDERS), places=st.integers(0, 2))
     def a_holder_asks(self, holder: InstanceId, places: int) -> None:
         """One with no place left asks, too: it is there. One that sends as many as it can is busy."""
-        self.board.proxies.heard(holder, self.now.instant)
-        self.board.proxies.ask(holder, places)
+        self.state.proxies.heard(holder, self.now.instant)
+        self.state.proxies.ask(holder, places)
         self.walks()
 
     @rule(holder=st.sampled_from(HOLDERS))
     def a_holder_goes_away(self, holder: InstanceId) -> None:
         """Its question ends without an answer, and for as long as it does not come back there is no other."""
         self.passes(1)
-        self.board.proxies.rest(holder)
-        waits = holder in self.board.queue.holders()  # what is taken back from it meanwhile has not waited for so long
+        self.state.proxies.rest(holder)
+        waits = holder in self.state.queue.holders()  # what is taken back from it meanwhile has not waited for so long
         self.passes(round(SILENCE_S * 1000) + 1)
-        assert (holder in self.board.proxies.away) is waits
+        assert (holder in self.state.proxies.away) is waits
 
     @rule(name=st.sampled_from(sorted(NODES)), foreign=st.integers(0, 2))
     def answers_a_probe(self, name: str, foreign: int) -> None:
-        node = self.board.nodes.get(NodeId(name))
+        node = self.state.nodes.get(NodeId(name))
         assert node is not None
         slots, limit = NODES[name]
-        before = self.board.index.ours_on(node)
+        before = self.state.index.ours_on(node)
         info = NodeInfo(max_parallel_tasks=slots, max_images=limit, task_queue_count=len(before[0]) + foreign)
-        self.board.nodes.hit(node, info, self.board.index.ours_since(node, before), self.now)
+        self.state.nodes.hit(node, info, self.state.index.ours_since(node, before), self.now)
 
     @rule(name=st.sampled_from(sorted(NODES)))
     def misses_a_probe(self, name: str) -> None:
-        node = self.board.nodes.get(NodeId(name))
+        node = self.state.nodes.get(NodeId(name))
         assert node is not None
-        if self.board.nodes.miss(node, "gone", self.now.instant):
-            self.board.reservations.release_on(node.id)
+        if self.state.nodes.miss(node, "gone", self.now.instant):
+            self.state.reservations.release_on(node.id)
 
     @rule(ms=st.integers(1, 2_000))
     def passes(self, ms: int) -> None:
         self.clock.pass_s(ms / 1000)
-        self.board.proxies.check(self.board.queue.holders(), self.now.instant)
+        self.state.proxies.check(self.state.queue.holders(), self.now.instant)
         self.slots_are_taken_back()
         self.walks()
 
     def slots_are_taken_back(self) -> None:
         """What the loop does that watches silences."""
-        for name, forwarding in list(self.board.index.forwarding.items()):
+        for name, forwarding in list(self.state.index.forwarding.items()):
             if forwarding.uncertain_since is None and judge(forwarding, self.now.instant, 60.0) is Silence.NOT_TAKEN_UP:
-                task = self.board.index.tasks[name]
+                task = self.state.index.tasks[name]
                 self.freed.add((name, task.attempts[-1].number))
                 self.keep(tried(task, AttemptResult("not taken up"), "n", POLICY, self.now_ms))
 
@@ -151,62 +151,62 @@ class Life(RuleBasedStateMachine):
 
     def walks(self) -> None:
         """Reserve for those who ask; who gets something is answered by that, and asks no more."""
-        holders = self.board.proxies
+        holders = self.state.proxies
         asking = {holder: holders.room_count(holder) for holder in holders.asking()}
-        made = self.board.reservations.reserve_all(self.now.instant)
+        made = self.state.reservations.reserve_all(self.now.instant)
         for each in made:
-            node, task = self.board.nodes.get(each.node), self.board.index.tasks[each.task]
+            node, task = self.state.nodes.get(each.node), self.state.index.tasks[each.task]
             assert node is not None
             assert node.usable
             assert node.fits(task.images_count)
             assert node.used_count <= node.slots_count, "no more is reserved than there are slots"
             asking[task.holder] -= 1  # fails for one that does not ask
-            assert self.board.index.not_before.get(task.id, self.now.instant) <= self.now.instant
+            assert self.state.index.not_before.get(task.id, self.now.instant) <= self.now.instant
         assert all(room_count >= 0 for room_count in asking.values()), "nobody gets more than it can send"
-        assert self.board.reservations.reserve_all(self.now.instant) == [], "one walk gives out all that there is"
+        assert self.state.reservations.reserve_all(self.now.instant) == [], "one walk gives out all that there is"
         self.nobody_who_asks_waits_in_front_of_room_that_fits()
         for each in made:
-            holders.rest(self.board.index.tasks[each.task].holder)
+            holders.rest(self.state.index.tasks[each.task].holder)
 
     def nobody_who_asks_waits_in_front_of_room_that_fits(self) -> None:
-        for task in (self.board.index.tasks[task] for lane in self.board.queue for _, task in lane):
-            asks = self.board.proxies.room_count(task.holder) and self.board.quota.left_count(task.owner)
+        for task in (self.state.index.tasks[task] for lane in self.state.queue for _, task in lane):
+            asks = self.state.proxies.room_count(task.holder) and self.state.quota.left_count(task.owner)
             if (
                 asks
-                and task.id not in self.board.foresight.deferred
-                and self.board.index.not_before.get(task.id, self.now.instant) <= self.now.instant
+                and task.id not in self.state.foresight.deferred
+                and self.state.index.not_before.get(task.id, self.now.instant) <= self.now.instant
             ):
-                assert place(self.board.nodes.open(), need_of(task), self.board.nodes.listed()) is None
+                assert place(self.state.nodes.open(), need_of(task), self.state.nodes.listed()) is None
 
-    @precondition(lambda self: self.board.reservations.made)
+    @precondition(lambda self: self.state.reservations.made)
     @rule(number=pick, written=st.booleans())
     def an_attempt_is_written_down(self, number: int, written: bool) -> None:
-        reserved = self.one(self.board.reservations.made.values(), number)
-        node = self.board.nodes.get(reserved.node)
+        reserved = self.one(self.state.reservations.made.values(), number)
+        node = self.state.nodes.get(reserved.node)
         assert node is not None
         if written:
             self.keep(
-                placed(self.board.index.tasks[reserved.task], node.record, NodeTaskId(reserved.task), self.now_ms)
+                placed(self.state.index.tasks[reserved.task], node.record, NodeTaskId(reserved.task), self.now_ms)
             )
-            self.board.index.forwarding[reserved.task].await_holder(renews_first=True)
+            self.state.index.forwarding[reserved.task].await_holder(renews_first=True)
         else:
-            self.board.reservations.release(reserved.task)
+            self.state.reservations.release(reserved.task)
 
-    @precondition(lambda self: any(task.attempts for task in self.board.index.tasks.values()))
+    @precondition(lambda self: any(task.attempts for task in self.state.index.tasks.values()))
     @rule(number=pick, back=st.integers(0, 2))
     def a_holder_renews(self, number: int, back: int) -> None:
         """In time, or late: of an attempt that is over, too. Only where it is granted anything goes to a node."""
-        task = self.one((task for task in self.board.index.tasks.values() if task.attempts), number)
-        self.board.hear(task.holder, self.now.instant)
+        task = self.one((task for task in self.state.index.tasks.values() if task.attempts), number)
+        self.state.hear(task.holder, self.now.instant)
         attempt = task.attempts[max(0, len(task.attempts) - 1 - back)].number
         if is_current(task, attempt, AttemptState.FORWARDING):
-            self.board.index.forwarding[task.id].unheard_since = None
+            self.state.index.forwarding[task.id].unheard_since = None
             self.taken_up.add((task.id, attempt))
 
     @precondition(lambda self: self.begun())
     @rule(number=pick, how=st.sampled_from(["started", "uncertain", "failed", "refused"]))
     def is_forwarded(self, number: int, how: str) -> None:
-        task = self.board.index.tasks[self.one(self.begun(), number)]
+        task = self.state.index.tasks[self.one(self.begun(), number)]
         ways = {
             "started": lambda: started(task, "n", self.now_ms),
             "uncertain": lambda: uncertain(task, "silent"),
@@ -217,25 +217,25 @@ class Life(RuleBasedStateMachine):
 
     def begun(self) -> list[TaskId]:
         """Attempts that their holders have taken up."""
-        return [task for task, forwarding in self.board.index.forwarding.items() if forwarding.unheard_since is None]
+        return [task for task, forwarding in self.state.index.forwarding.items() if forwarding.unheard_since is None]
 
-    @precondition(lambda self: self.board.index.running)
+    @precondition(lambda self: self.state.index.running)
     @rule(number=pick, code=st.sampled_from(list(StatusCode)), error=st.sampled_from(["", "Not enough memory"]))
     def is_observed(self, number: int, code: StatusCode, error: str) -> None:
-        task = self.board.index.tasks[self.one(self.board.index.running, number)]
+        task = self.state.index.tasks[self.one(self.state.index.running, number)]
         self.keep(observed(task, LastKnown(code=code, error=error), Site("n", 8), POLICY, self.now_ms))
 
-    @precondition(lambda self: self.board.index.running)
+    @precondition(lambda self: self.state.index.running)
     @rule(number=pick, fatal=st.booleans())
     def is_lost(self, number: int, fatal: bool) -> None:
-        task = self.board.index.tasks[self.one(self.board.index.running, number)]
+        task = self.state.index.tasks[self.one(self.state.index.running, number)]
         result = AttemptResult("lost", counted=True, fatal=fatal, cleanup=Cleanup.REMOVE)
         self.keep(tried(task, result, "n", POLICY, self.now_ms))
 
-    @precondition(lambda self: self.board.index.tasks)
+    @precondition(lambda self: self.state.index.tasks)
     @rule(number=pick, what=st.sampled_from(["cancel", "remove", "restart", "start over", "lose inputs", "forget"]))
     def its_client_acts(self, number: int, what: str) -> None:
-        task = self.board.index.tasks[self.one(self.board.index.tasks, number)]
+        task = self.state.index.tasks[self.one(self.state.index.tasks, number)]
         if what == "cancel" and not task.state.ended:
             self.keep(canceled(task, Cleanup.CANCEL, self.now_ms))
         if what == "remove":
@@ -247,49 +247,49 @@ class Life(RuleBasedStateMachine):
         if what == "lose inputs" and task.state not in {TaskState.WAITING, TaskState.FORWARDING}:
             self.keep(without_inputs(task, "full", self.now_ms))
         if what == "forget" and task.state.ended:
-            self.board.index.drop(task.id)
+            self.state.index.drop(task.id)
 
     @rule()
     def the_scheduler_starts_again(self) -> None:
-        nodes, tasks = list(self.board.nodes), list(self.board.index.tasks.values())
-        revisions = dict(self.board.index.revisions)
-        self.board = self.new_board()
+        nodes, tasks = list(self.state.nodes), list(self.state.index.tasks.values())
+        revisions = dict(self.state.index.revisions)
+        self.state = self.new_state()
         for node in nodes:
-            self.board.nodes.put(node.record, self.now.instant)
+            self.state.nodes.put(node.record, self.now.instant)
         for task in reversed(tasks):
-            self.board.index.put(task, revisions[task.id], self.now)
+            self.state.index.put(task, revisions[task.id], self.now)
 
     # --- what must hold --------------------------------------------------------------------------------------------
 
     @invariant()
     def a_task_is_in_exactly_one_place(self) -> None:
-        for task in self.board.index.tasks.values():
+        for task in self.state.index.tasks.values():
             places = {
-                TaskState.WAITING: self.board.index.waiting.has(key_of(task)),
-                TaskState.FORWARDING: task.id in self.board.index.forwarding,
-                TaskState.RUNNING: task.id in self.board.index.running,
+                TaskState.WAITING: self.state.index.waiting.has(key_of(task)),
+                TaskState.FORWARDING: task.id in self.state.index.forwarding,
+                TaskState.RUNNING: task.id in self.state.index.running,
             }
             assert [state for state, there in places.items() if there] == ([] if task.state.ended else [task.state])
-        assert len(self.board.index.waiting) == sum(
-            task.state is TaskState.WAITING for task in self.board.index.tasks.values()
+        assert len(self.state.index.waiting) == sum(
+            task.state is TaskState.WAITING for task in self.state.index.tasks.values()
         )
-        assert len(self.board.index.all) == len(self.board.index.tasks)
-        filed = [task for lane in self.board.queue for _, task in lane]
-        assert self.board.queue.images_count == sum(self.board.index.tasks[task].images_count for task in filed)
+        assert len(self.state.index.all) == len(self.state.index.tasks)
+        filed = [task for lane in self.state.queue for _, task in lane]
+        assert self.state.queue.images_count == sum(self.state.index.tasks[task].images_count for task in filed)
         assert sorted(filed) == sorted(
-            task for task in self.board.index.waiting if task not in self.board.reservations.made
+            task for task in self.state.index.waiting if task not in self.state.reservations.made
         )
-        assert len(self.board.queue) == len(filed)
+        assert len(self.state.queue) == len(filed)
 
     @invariant()
     def slots_are_neither_leaked_nor_given_twice(self) -> None:
         under_way = Counter(
             task.attempts[-1].node
-            for task in self.board.index.tasks.values()
+            for task in self.state.index.tasks.values()
             if task.state in {TaskState.FORWARDING, TaskState.RUNNING}
         )
-        reserved = Counter(each.node for each in self.board.reservations.made.values())
-        for node in self.board.nodes:
+        reserved = Counter(each.node for each in self.state.reservations.made.values())
+        for node in self.state.nodes:
             assert len(node.tasks) == under_way[node.id]
             assert len(node.reserved) == reserved[node.id]
             assert not node.tasks & node.reserved
@@ -297,7 +297,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def nodes_are_found_by_how_they_are(self) -> None:
-        known, nodes = [*self.board.nodes], self.board.nodes
+        known, nodes = [*self.state.nodes], self.state.nodes
         assert nodes.listed() == tuple(node for node in known if not node.record.retired)
         assert {*nodes.offline()} == {node for node in known if not node.online}
         assert {*nodes.draining()} == {node for node in known if node.record.draining and not node.record.retired}
@@ -305,38 +305,38 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def reservations_are_of_waiting_tasks_on_nodes_that_may_take_them(self) -> None:
-        for each in self.board.reservations.made.values():
-            node = self.board.nodes.get(each.node)
+        for each in self.state.reservations.made.values():
+            node = self.state.nodes.get(each.node)
             assert node is not None
-            assert self.board.index.tasks[each.task].state is TaskState.WAITING
+            assert self.state.index.tasks[each.task].state is TaskState.WAITING
             assert node.usable
-            assert node.fits(self.board.index.tasks[each.task].images_count)
+            assert node.fits(self.state.index.tasks[each.task].images_count)
 
     @invariant()
     def what_each_holder_sends_is_known(self) -> None:
-        sent = [*self.board.reservations.made]
-        sent += [task for task in self.board.index.forwarding if self.attempt_of(task) is AttemptState.FORWARDING]
+        sent = [*self.state.reservations.made]
+        sent += [task for task in self.state.index.forwarding if self.attempt_of(task) is AttemptState.FORWARDING]
         for holder in HOLDERS:
-            ours = {task for task in sent if self.board.index.tasks[task].holder == holder}
-            assert set(self.board.proxies.sending(holder)) == ours
+            ours = {task for task in sent if self.state.index.tasks[task].holder == holder}
+            assert set(self.state.proxies.sending(holder)) == ours
 
     @invariant()
     def no_task_is_demand_while_a_slot_that_fits_is_free(self) -> None:
-        demand = demand_of(self.board, self.now)
-        free = [node for node in self.board.nodes if node.usable and node.free_count]
+        demand = demand_of(self.state, self.now)
+        free = [node for node in self.state.nodes if node.usable and node.free_count]
         for wanted in demand.waiting:
-            task = self.board.index.tasks[wanted.task]
+            task = self.state.index.tasks[wanted.task]
             assert task.state is TaskState.WAITING
-            assert task.holder not in self.board.proxies.away
-            assert self.board.quota.left_count(task.owner)
-            assert place(free, need_of(task), self.board.nodes.listed()) is None
+            assert task.holder not in self.state.proxies.away
+            assert self.state.quota.left_count(task.owner)
+            assert place(free, need_of(task), self.state.nodes.listed()) is None
         for owner in OWNERS:
-            of_owner = sum(self.board.index.tasks[wanted.task].owner == owner for wanted in demand.waiting)
-            assert of_owner <= self.board.quota.left_count(owner)
+            of_owner = sum(self.state.index.tasks[wanted.task].owner == owner for wanted in demand.waiting)
+            assert of_owner <= self.state.quota.left_count(owner)
         assert demand.waiting_count == len(demand.waiting)
         assert demand.slot_free_count == len(demand.slot_free)
         left_out = demand.slot_free_count + demand.holder_away_count + demand.owner_limit_count
-        assert demand.waiting_count + left_out == len(self.board.queue), "each waiting task is counted once"
+        assert demand.waiting_count + left_out == len(self.state.queue), "each waiting task is counted once"
 
     @invariant()
     def a_slot_that_was_taken_back_was_never_used(self) -> None:
@@ -344,83 +344,83 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def no_slot_is_kept_for_long_for_a_holder_that_says_nothing(self) -> None:
-        for forwarding in self.board.index.forwarding.values():
+        for forwarding in self.state.index.forwarding.values():
             if forwarding.unheard_since is not None:
                 silent_s = self.now.instant - forwarding.heard_at
                 assert silent_s <= TAKE_UP_S
                 assert self.now.instant - forwarding.unheard_since <= UNHEARD_S
 
     def attempt_of(self, task: str) -> AttemptState:
-        return self.board.index.tasks[TaskId(task)].attempts[-1].state
+        return self.state.index.tasks[TaskId(task)].attempts[-1].state
 
     @invariant()
     def the_tasks_of_each_owner_are_counted_rightly(self) -> None:
-        under_way = {*self.board.index.running, *self.board.index.forwarding, *self.board.reservations.made}
+        under_way = {*self.state.index.running, *self.state.index.forwarding, *self.state.reservations.made}
         for owner in OWNERS:
-            counted = sum(self.board.index.tasks[task].owner == owner for task in under_way)
-            assert self.board.quota.used_count(owner) == counted
+            counted = sum(self.state.index.tasks[task].owner == owner for task in under_way)
+            assert self.state.quota.used_count(owner) == counted
 
     @invariant()
     def the_attempt_goes_with_the_state(self) -> None:
-        for task in self.board.index.tasks.values():
+        for task in self.state.index.tasks.values():
             going = [one for one in task.attempts if one.state is not AttemptState.ENDED]
             assert len(going) == (1 if task.state in {TaskState.FORWARDING, TaskState.RUNNING} else 0)
             assert going in ([], [task.attempt])
 
     @invariant()
     def the_open_nodes_are_those_with_room(self) -> None:
-        with_room = {node.id for node in self.board.nodes if node.usable and node.free_count > 0}
-        assert {node.id for node in self.board.nodes.open()} == with_room
+        with_room = {node.id for node in self.state.nodes if node.usable and node.free_count > 0}
+        assert {node.id for node in self.state.nodes.open()} == with_room
 
     @invariant()
     def who_is_held_back_waits_declines_a_free_slot_and_may_say_why(self) -> None:
-        for task, deferred in self.board.foresight.deferred.items():
-            assert self.board.index.waiting.has(key_of(self.board.index.tasks[task]))
-            assert task not in self.board.reservations.made
-            assert deferred.declined.pace > min(self.board.nodes.slots_by_pace)
-            assert deferred.declined.record.name in self.board.reasons.why_waiting(
-                self.board.index.tasks[task], self.now.instant
+        for task, deferred in self.state.foresight.deferred.items():
+            assert self.state.index.waiting.has(key_of(self.state.index.tasks[task]))
+            assert task not in self.state.reservations.made
+            assert deferred.declined.pace > min(self.state.nodes.slots_by_pace)
+            assert deferred.declined.record.name in self.state.reasons.why_waiting(
+                self.state.index.tasks[task], self.now.instant
             )
 
     @invariant()
     def no_time_limit_is_longer_than_it_can_be_whatever_the_wall_clock_does(self) -> None:
-        for not_before in self.board.index.not_before.values():
+        for not_before in self.state.index.not_before.values():
             assert not_before - self.now.instant <= POLICY.max_backoff_ms / 1000
 
     @invariant()
     def nothing_under_way_has_begun_in_the_future(self) -> None:
-        assert self.board.index.began.keys() == self.board.index.running.keys()
+        assert self.state.index.began.keys() == self.state.index.running.keys()
         for began in (
-            *self.board.index.began.values(),
-            *(forwarding.began for forwarding in self.board.index.forwarding.values()),
+            *self.state.index.began.values(),
+            *(forwarding.began for forwarding in self.state.index.forwarding.values()),
         ):
             assert began <= self.now.instant
 
     @invariant()
     def the_order_is_that_of_the_commits_whatever_the_wall_clock_did(self) -> None:
-        assert list(self.board.index.all) == [task for task in self.committed if task in self.board.index.tasks]
+        assert list(self.state.index.all) == [task for task in self.committed if task in self.state.index.tasks]
 
     @invariant()
     def the_slots_of_each_pace_are_counted_rightly(self) -> None:
         counted = Counter({0: 0})
-        for node in self.board.nodes:
+        for node in self.state.nodes:
             counted[node.pace] += node.slots_count if node.usable else 0
-        assert +self.board.nodes.slots_by_pace == +counted
+        assert +self.state.nodes.slots_by_pace == +counted
 
     @invariant()
     def nothing_is_filed_for_a_task_that_is_gone(self) -> None:
         for tasks in (
-            *self.board.index.on_node.values(),
-            *self.board.index.of_owner.values(),
-            self.board.index.waiting,
+            *self.state.index.on_node.values(),
+            *self.state.index.of_owner.values(),
+            self.state.index.waiting,
         ):
-            assert all(task in self.board.index.tasks for task in tasks)
-        assert all(task in self.board.index.tasks for tasks in self.board.index.to_clean.values() for task in tasks)
-        assert all(task in self.board.index.tasks for task in self.board.index.by_node_task.values())
+            assert all(task in self.state.index.tasks for task in tasks)
+        assert all(task in self.state.index.tasks for tasks in self.state.index.to_clean.values() for task in tasks)
+        assert all(task in self.state.index.tasks for task in self.state.index.by_node_task.values())
 
     def keep(self, task: Task) -> None:
         self.revision += 1
-        self.board.index.put(task, self.revision, self.now)
+        self.state.index.put(task, self.revision, self.now)
 
     @staticmethod
     def one(things: Iterable[Any], number: int) -> Any:
@@ -433,42 +433,42 @@ class FirstComeFirstServed(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.board = ClusterState()
-        self.board.proxies.ask(HOLDERS[0], 1_000)
+        self.state = ClusterState()
+        self.state.proxies.ask(HOLDERS[0], 1_000)
         self.names = 0
         self.served: list[int] = []
-        node = self.board.nodes.put(Node(id=NodeId("a"), hostname="a", port=1), clocks_at(0).instant)
+        node = self.state.nodes.put(Node(id=NodeId("a"), hostname="a", port=1), clocks_at(0).instant)
         self.node = node
         self.slots(2)
 
     @rule(count=st.integers(0, 4))
     def slots(self, count: int) -> None:
-        before = self.board.index.ours_on(self.node)
+        before = self.state.index.ours_on(self.node)
         info = NodeInfo(max_parallel_tasks=count, task_queue_count=len(before[0]))
-        self.board.nodes.hit(self.node, info, self.board.index.ours_since(self.node, before), clocks_at(0))
+        self.state.nodes.hit(self.node, info, self.state.index.ours_since(self.node, before), clocks_at(0))
         self.walk()
 
     @rule()
     def commits(self) -> None:
         asked = SubmitTask(task=task_id(str(self.names)), name="x", holder=HOLDERS[0], created_at_ms=1, images_count=1)
         self.names += 1
-        self.board.index.put(submitted(asked, self.board.index.next_commit_ms(5), ""), 1, clocks_at(0))
+        self.state.index.put(submitted(asked, self.state.index.next_commit_ms(5), ""), 1, clocks_at(0))
         self.walk()
 
-    @precondition(lambda self: self.board.index.running)
+    @precondition(lambda self: self.state.index.running)
     @rule(number=pick)
     def one_ends(self, number: int) -> None:
-        task = self.board.index.tasks[Life.one(self.board.index.running, number)]
-        self.board.index.put(
+        task = self.state.index.tasks[Life.one(self.state.index.running, number)]
+        self.state.index.put(
             observed(task, LastKnown(code=StatusCode.COMPLETED), Site("a"), POLICY, 0), 1, clocks_at(0)
         )
         self.walk()
 
     def walk(self) -> None:
-        for reserved in self.board.reservations.reserve_all(clocks_at(0).instant):
-            task = self.board.index.tasks[reserved.task]
+        for reserved in self.state.reservations.reserve_all(clocks_at(0).instant):
+            task = self.state.index.tasks[reserved.task]
             self.served.append(task.committed_at_ms)
-            self.board.index.put(
+            self.state.index.put(
                 started(placed(task, self.node.record, NodeTaskId(task.id), 0), "a", 0), 1, clocks_at(0)
             )
 

@@ -19,43 +19,43 @@ class Simulation:
     """Tasks that all come at once, on nodes that take `work / speed` for each."""
 
     def __init__(self, speeds: dict[str, float], work: list[float]) -> None:
-        self.board = ClusterState()
-        self.board.proxies.ask(InstanceId("p"), 1_000_000)
+        self.state = ClusterState()
+        self.state.proxies.ask(InstanceId("p"), 1_000_000)
         self.speeds = {NodeId(name): speed for name, speed in speeds.items()}
         self.work = {task_id(str(number)): amount for number, amount in enumerate(work)}
         self._ends: list[tuple[float, TaskId, NodeId]] = []
         for name in self.speeds:
-            node = self.board.nodes.put(Node(id=name, hostname=name, port=1), clocks_at(0).instant)
-            self.board.nodes.hit(node, NodeInfo(max_parallel_tasks=1), OurTasks(), clocks_at(0))
+            node = self.state.nodes.put(Node(id=name, hostname=name, port=1), clocks_at(0).instant)
+            self.state.nodes.hit(node, NodeInfo(max_parallel_tasks=1), OurTasks(), clocks_at(0))
 
     def makespan(self) -> float:
         """Run to the end; when that is."""
         for task in self.work:
             asked = SubmitTask(task=task, name="x", holder=InstanceId("p"), created_at_ms=0, images_count=1)
-            self.board.index.put(submitted(asked, self.board.index.next_commit_ms(0), ""), 1, clocks_at(0))
+            self.state.index.put(submitted(asked, self.state.index.next_commit_ms(0), ""), 1, clocks_at(0))
         at = 0.0
         self._place(at)
         while self._ends:
             at, task, node = heapq.heappop(self._ends)
             done = observed(
-                self.board.index.tasks[task],
+                self.state.index.tasks[task],
                 LastKnown(code=StatusCode.COMPLETED),
                 Site(node),
                 AttemptPolicy(),
                 round(at * 1000),
             )
-            self.board.index.put(done, 1, clocks_at(round(at * 1000)))
+            self.state.index.put(done, 1, clocks_at(round(at * 1000)))
             self._place(at)
-        assert all(task.state.ended for task in self.board.index.tasks.values())
+        assert all(task.state.ended for task in self.state.index.tasks.values())
         return at
 
     def _place(self, at: float) -> None:
         now_ms = round(at * 1000)
-        for reserved in self.board.reservations.reserve_all(clocks_at(now_ms).instant):
-            node = self.board.nodes.get(reserved.node)
+        for reserved in self.state.reservations.reserve_all(clocks_at(now_ms).instant):
+            node = self.state.nodes.get(reserved.node)
             assert node is not None
-            task = placed(self.board.index.tasks[reserved.task], node.record, NodeTaskId(reserved.task), now_ms)
-            self.board.index.put(started(task, node.record.name, now_ms), 1, clocks_at(now_ms))
+            task = placed(self.state.index.tasks[reserved.task], node.record, NodeTaskId(reserved.task), now_ms)
+            self.state.index.put(started(task, node.record.name, now_ms), 1, clocks_at(now_ms))
             duration = self.work[reserved.task] / self.speeds[reserved.node]
             heapq.heappush(self._ends, (at + duration, reserved.task, reserved.node))
 

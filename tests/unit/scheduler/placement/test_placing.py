@@ -246,7 +246,7 @@ async def test_a_write_whose_answer_was_lost_counts():
 
 
 async def write_unseen(play: Play) -> None:
-    """Let the store take an attempt of which the board hears nothing."""
+    """Let the store take an attempt of which the index hears nothing."""
     from libs.common.messages import TASKS
     from services.scheduler.task_life.transitions import placed
 

@@ -187,12 +187,12 @@ async def test_a_machine_for_it_is_asked_for_by_the_number_that_the_node_has_cou
     async with a_play(a=FakeNode(limit=2)) as play:
         await play.locks("a")
         await play.commits("zip", **ZIP)
-        board = play.scheduler.state
-        assert [each.images_count for each in demand_of(board, play.now).waiting] == [None]
+        state = play.scheduler.state
+        assert [each.images_count for each in demand_of(state, play.now).waiting] == [None]
 
         await play.unlocks("a")
         await is_refused(play, "zip")
-        assert demand_of(board, play.now).waiting == (
+        assert demand_of(state, play.now).waiting == (
             WaitingTask(task=task_id("zip"), images_count=8, waiting_since_ms=play.task("zip").committed_at_ms),
         )
 
@@ -211,16 +211,16 @@ async def test_a_node_with_a_full_disk_does_not_get_the_task_again():
 async def test_no_third_machine_is_rented_for_a_task_that_two_have_refused():
     async with a_play() as play:
         await play.commits("one")
-        board = play.scheduler.state
+        state = play.scheduler.state
         for name in ("m1", "m2"):
             await hears(play)
-            assert demand_of(board, play.now).waiting_count == 1
+            assert demand_of(state, play.now).waiting_count == 1
             play.api.nodes[name] = FakeNode()
             asked = AddNode(hostname=name, port=3000, machine=MachineId(name))
             await play.scheduler.nodes.commands.add(asked)
             await play.probes()
             await is_refused(play, "one", FULL)
-        assert demand_of(board, play.now).waiting_count == 0
+        assert demand_of(state, play.now).waiting_count == 0
         await play.passes(1)
         assert play.task("one").state is TaskState.FAILED
 
