@@ -124,14 +124,14 @@ LINE_LENGTH: Final = 1_000
 """Longest line; a node's words may be very many."""
 
 
-def told(timeline: tuple[Moment, ...], text: str, now_ms: WallMs) -> tuple[Moment, ...]:
+def with_line(timeline: tuple[Moment, ...], text: str, now_ms: WallMs) -> tuple[Moment, ...]:
     """Add a line."""
     return (*timeline, Moment(at_ms=now_ms, text=text[:LINE_LENGTH]))
 
 
-def told_in_passing(timeline: tuple[Moment, ...], text: str, now_ms: WallMs) -> tuple[Moment, ...]:
+def with_minor_line(timeline: tuple[Moment, ...], text: str, now_ms: WallMs) -> tuple[Moment, ...]:
     """Add a line unless there are very many."""
-    return told(timeline, text, now_ms) if len(timeline) < CHATTY_COUNT else timeline
+    return with_line(timeline, text, now_ms) if len(timeline) < CHATTY_COUNT else timeline
 
 
 def may_repeat(task: Task, now_ms: WallMs, *, first: bool = False, news: bool = False) -> bool:
@@ -153,7 +153,7 @@ def canceled(task: Task, cleanup: Cleanup, now_ms: WallMs) -> Task:
         attempts=attempts,
         ended_at_ms=now_ms,
         waiting_because="",
-        timeline=told(task.timeline, "Canceled", now_ms),
+        timeline=with_line(task.timeline, "Canceled", now_ms),
     )
 
 
@@ -203,7 +203,7 @@ def restarted(task: Task, options: tuple[OptionValue, ...] | None, now_ms: WallM
             counted=False,
             cleanup=Cleanup.NONE,
         ),
-        timeline=told(task.timeline, "Restarted", began_ms),
+        timeline=with_line(task.timeline, "Restarted", began_ms),
     )
 
 
@@ -219,7 +219,7 @@ def started_over(task: Task, options: tuple[OptionValue, ...] | None, now_ms: Wa
         console_kept=False,
         options=task.options if options is None else options,
         attempts=tuple(forgiven(attempt, last=attempt is task.attempt) for attempt in task.attempts),
-        timeline=told(task.timeline, "Restarted from its inputs", now_ms),
+        timeline=with_line(task.timeline, "Restarted from its inputs", now_ms),
     )
 
 
@@ -240,7 +240,7 @@ def abandoned(task: Task, reason: str, now_ms: WallMs) -> Task:
         ended_at_ms=now_ms,
         error=reason,
         waiting_because="",
-        timeline=told(task.timeline, f"Failed: {reason}", now_ms),
+        timeline=with_line(task.timeline, f"Failed: {reason}", now_ms),
     )
 
 
@@ -251,4 +251,4 @@ def without_inputs(task: Task, reason: str, now_ms: WallMs) -> Task:
     if not task.inputs_kept:
         return task
     line = f"Its inputs are not kept any more: {reason}"
-    return msgspec.structs.replace(task, inputs_kept=False, timeline=told_in_passing(task.timeline, line, now_ms))
+    return msgspec.structs.replace(task, inputs_kept=False, timeline=with_minor_line(task.timeline, line, now_ms))

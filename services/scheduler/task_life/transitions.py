@@ -43,10 +43,10 @@ from services.scheduler.task_life.life import (
     TaskStep,
     may_repeat,
     moved,
-    told,
-    told_in_passing,
     under_way,
     with_attempt,
+    with_line,
+    with_minor_line,
 )
 
 NOT_ENOUGH_MEMORY: Final = "Not enough memory"
@@ -73,7 +73,7 @@ def waiting_because(task: Task, because: str, now_ms: WallMs, word: str = "") ->
         task,
         waiting_because=because,
         holder_away_since_ms=0,
-        timeline=told_in_passing(task.timeline, line, now_ms),
+        timeline=with_minor_line(task.timeline, line, now_ms),
     )
 
 
@@ -85,7 +85,7 @@ def waiting_for_holder(task: Task, line: str, now_ms: WallMs) -> Task:
         task,
         waiting_because=HOLDER_AWAY,
         holder_away_since_ms=task.holder_away_since_ms or now_ms,
-        timeline=told(task.timeline, line, now_ms),
+        timeline=with_line(task.timeline, line, now_ms),
     )
 
 
@@ -112,7 +112,7 @@ def placed(  # noqa: PLR0913 what an attempt is made of
         holder_away_since_ms=0,
         not_before_ms=0,
         console_kept=False,
-        timeline=told_in_passing(task.timeline, beginning(task, number, node.name), now_ms),
+        timeline=with_minor_line(task.timeline, beginning(task, number, node.name), now_ms),
     )
 
 
@@ -139,7 +139,7 @@ def started(task: Task, where: str, now_ms: WallMs) -> Task:
         task,
         TaskStep.START,
         attempts=with_attempt(task, state=AttemptState.RUNNING, running_at_ms=now_ms, reason=""),
-        timeline=told_in_passing(task.timeline, f"Attempt {number}: running on {where}", now_ms),
+        timeline=with_minor_line(task.timeline, f"Attempt {number}: running on {where}", now_ms),
     )
 
 
@@ -155,7 +155,7 @@ def tried(task: Task, result: AttemptResult, where: str, policy: AttemptPolicy, 
             attempts=attempts,
             ended_at_ms=now_ms,
             error=given_up(attempts, because),
-            timeline=told(task.timeline, f"{line}; {because}", now_ms),
+            timeline=with_line(task.timeline, f"{line}; {because}", now_ms),
         )
     return moved(
         task,
@@ -166,7 +166,7 @@ def tried(task: Task, result: AttemptResult, where: str, policy: AttemptPolicy, 
         min_memory_bytes=max(task.min_memory_bytes, result.min_memory_bytes),
         least_limit_count=max(task.least_limit_count, result.least_limit_count),
         waiting_because=ANOTHER_FOLLOWS,
-        timeline=told_in_passing(task.timeline, f"{line}; trying {'another' if result.unfit else 'again'}", now_ms),
+        timeline=with_minor_line(task.timeline, f"{line}; trying {'another' if result.unfit else 'again'}", now_ms),
     )
 
 
@@ -207,9 +207,9 @@ class Site:
 
     def unfit(self, refusal: NodeRefusal, reason: str) -> AttemptResult:
         """End an attempt that it has refused. Where its limit says as much, that is enough: it may be another tomorrow."""
-        told = self.limit_count is not None and self.limit_count < refusal.least_limit_count
+        with_line = self.limit_count is not None and self.limit_count < refusal.least_limit_count
         least = refusal.least_limit_count
-        return AttemptResult(reason, unfit=True, barred=not told, least_limit_count=least, cleanup=Cleanup.REMOVE)
+        return AttemptResult(reason, unfit=True, barred=not with_line, least_limit_count=least, cleanup=Cleanup.REMOVE)
 
 
 def observed(task: Task, seen: LastKnown, site: Site, policy: AttemptPolicy, now_ms: WallMs) -> Task:
@@ -259,7 +259,7 @@ def finished(task: Task, seen: LastKnown, where: str, now_ms: WallMs) -> Task:
         inputs_kept=task.inputs_kept and step is not TaskStep.COMPLETE,
         error=seen.error if step is TaskStep.FAIL else "",
         attempts=with_attempt(task, state=AttemptState.ENDED, ended_at_ms=now_ms, reason=seen.error),
-        timeline=told(task.timeline, f"{words} on {where}", now_ms),
+        timeline=with_line(task.timeline, f"{words} on {where}", now_ms),
     )
 
 

@@ -43,8 +43,8 @@ from services.scheduler.task_life.life import (
     after,
     moved,
     started_over,
-    told,
     with_attempt,
+    with_line,
 )
 from services.scheduler.task_life.transitions import (
     HELD_BY_NOBODY,
@@ -75,7 +75,7 @@ def adopted(asked: AdoptTask, now_ms: WallMs) -> Task:
     begun = msgspec.structs.replace(
         submitted(asked.submission, WallMs(asked.committed_at_ms) if asked.committed_at_ms else now_ms, ""),
         inputs_kept=asked.inputs_kept,
-        timeline=told((), TAKEN_IN, now_ms),
+        timeline=with_line((), TAKEN_IN, now_ms),
         waiting_because=TAKEN_IN,  # whoever was told QUEUED is not told the RUNNING of a new task (decision 92)
     )
     return followed(begun, asked, asked.end, now_ms)
@@ -132,7 +132,7 @@ def with_known(task: Task, known: KnownAttempt, now_ms: WallMs, *, last: bool) -
         attempts=(*free.attempts, attempt),
         waiting_because="",
         not_before_ms=0,
-        timeline=told(free.timeline, line, now_ms),
+        timeline=with_line(free.timeline, line, now_ms),
     )
     if not last or known.stage is AttemptStage.SENDING:
         return set_free(placed, OVERTAKEN if not last else CUT_OFF, now_ms)
@@ -242,5 +242,5 @@ def imported(asked: ImportRoute, name: str, created_at_ms: int, images_count: in
         committed_at_ms=now_ms,
         images_count=images_count,
         attempts=(attempt,),
-        timeline=told((), "Taken over from an existing cluster", now_ms),
+        timeline=with_line((), "Taken over from an existing cluster", now_ms),
     )
