@@ -133,7 +133,11 @@ class FakeNode:
 
     def info(self) -> NodeInfo:
         """Say how it is."""
-        busy = [look for look in self.tasks.values() if look.code in {StatusCode.QUEUED, StatusCode.RUNNING}]
+        busy = [
+            observation
+            for observation in self.tasks.values()
+            if observation.code in {StatusCode.QUEUED, StatusCode.RUNNING}
+        ]
         return NodeInfo(
             version="2.2.4",
             engine="odm",
@@ -209,13 +213,15 @@ class FakeNodes:
         self.reach(node)
         return (NodeOption(name="dsm", type="bool", value="false", domain="bool", help="surface model"),)
 
-    async def look(self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float) -> ObservedTask | None:
+    async def observe(
+        self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float
+    ) -> ObservedTask | None:
         """Say how a task is."""
         fake = self.reach(node)
         fake.asked_count += 1
-        look = fake.tasks.get(task)
+        observation = fake.tasks.get(task)
         lines = () if from_line is None else tuple(fake.console.get(task, [])[from_line:])
-        return replace(look, lines=lines) if look else None
+        return replace(observation, lines=lines) if observation else None
 
     async def output(self, node: Node, task: NodeTaskId, from_line: int, timeout_s: float) -> tuple[str, ...] | None:
         """Say what a task has written."""
@@ -325,7 +331,7 @@ class Play:
     async def looks(self) -> None:
         """Look at all running tasks."""
         for task in list(self.scheduler.state.index.running):
-            await self.scheduler.tasks.tracker.look_at(task)
+            await self.scheduler.tasks.tracker.observe(task)
 
     # --- who speaks to the scheduler -------------------------------------------------------------------------------
 

@@ -45,24 +45,24 @@ async def test_a_task_is_seen_with_its_console(nodes: NodeODMAdapter, sim: NodeS
     task = await started(sim)
 
     async def completed() -> bool:
-        look = await nodes.look(record(sim), task, 0, 5)
-        return look is not None and look.code is StatusCode.COMPLETED
+        observation = await nodes.observe(record(sim), task, 0, 5)
+        return observation is not None and observation.code is StatusCode.COMPLETED
 
     await until(completed)
-    look = await nodes.look(record(sim), task, 0, 5)
-    assert look is not None
-    assert (look.name, look.images_count, look.progress) == ("one", 1, 100)
-    assert look.lines == await nodes.output(record(sim), task, 0, 5)
-    tail = await nodes.look(record(sim), task, len(look.lines) - 1, 5)
+    observation = await nodes.observe(record(sim), task, 0, 5)
+    assert observation is not None
+    assert (observation.name, observation.images_count, observation.progress) == ("one", 1, 100)
+    assert observation.lines == await nodes.output(record(sim), task, 0, 5)
+    tail = await nodes.observe(record(sim), task, len(observation.lines) - 1, 5)
     assert tail is not None
-    assert tail.lines == look.lines[-1:]
-    without = await nodes.look(record(sim), task, None, 5)
+    assert tail.lines == observation.lines[-1:]
+    without = await nodes.observe(record(sim), task, None, 5)
     assert without is not None
     assert without.lines == ()
 
 
 async def test_a_task_that_the_node_does_not_know_is_none_or_false(nodes: NodeODMAdapter, sim: NodeSimProcess):
-    assert await nodes.look(record(sim), UNKNOWN, 0, 5) is None
+    assert await nodes.observe(record(sim), UNKNOWN, 0, 5) is None
     assert await nodes.output(record(sim), UNKNOWN, 0, 5) is None
     assert await nodes.cancel(record(sim), UNKNOWN, 5) is False
     assert await nodes.remove(record(sim), UNKNOWN, 5) is False
@@ -90,7 +90,7 @@ async def test_the_words_of_a_refusal_are_kept(nodes: NodeODMAdapter, sim: NodeS
 
 async def test_a_wrong_token_is_trouble_and_not_a_missing_task(nodes: NodeODMAdapter, sim: NodeSimProcess):
     with pytest.raises(Refused, match="authentication token"):
-        await nodes.look(record(sim, token="wrong"), UNKNOWN, 0, 5)
+        await nodes.observe(record(sim, token="wrong"), UNKNOWN, 0, 5)
 
 
 async def test_info_and_options_are_read(nodes: NodeODMAdapter, sim: NodeSimProcess):

@@ -140,7 +140,7 @@ async def test_tasks_go_to_nodes_in_their_order_as_soon_as_slots_are_free():
             await until(lambda: play.task(name).state is TaskState.RUNNING, what="it runs")  # noqa: B023 called at once
             last = play.task(name).attempts[-1]
             play.world.sender.api.nodes[last.node.removesuffix("-3000")].finishes(last.node_task_id)  # type: ignore[attr-defined]
-            await play.scheduler.tasks.tracker.look_at(task_id(name))
+            await play.scheduler.tasks.tracker.observe(task_id(name))
         await until(lambda: not play.world.memory.entries, what="all inputs are gone")  # type: ignore[union-attr]
     committed, ordered = play.world.nodes.committed, [task_id(name) for name in names]
     assert sorted(committed) == sorted(ordered)

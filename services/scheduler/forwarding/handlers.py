@@ -234,7 +234,9 @@ class ForwardingReports:
             await self._missed(task, attempt)
             return
         try:
-            look = await self._api.look(node.record, attempt.node_task_id, None, self._settings.poll_timeout_s)
+            observation = await self._api.observe(
+                node.record, attempt.node_task_id, None, self._settings.poll_timeout_s
+            )
         except ClusterError as error:
             self._denied.pop(task.id, None)
             self._nodes.unreachable(node, self._clock.instant())
@@ -242,9 +244,9 @@ class ForwardingReports:
                 reason = f"the node cannot be asked whether it has the task: {error.message}"
                 await self._end(task, self._died_or_not(task, reason, node))
             return
-        if look is not None and self._index.forwarding[task.id].doubtful:
+        if observation is not None and self._index.forwarding[task.id].doubtful:
             await self._take_back(task, node)
-        elif look is not None:
+        elif observation is not None:
             await self._found(task)
         elif self._is_denied_for_good(task.id, attempt.number):
             reason = attempt.reason or "the node does not have the task"

@@ -77,7 +77,9 @@ class NodeODMAdapter:
         """Ask `GET /options`."""
         return await within(timeout_s, node, self._client.options(node, timeout_s))
 
-    async def look(self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float) -> ObservedTask | None:
+    async def observe(
+        self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float
+    ) -> ObservedTask | None:
         """Ask `GET /task/<id>/info`."""
         call = self._client.task_info(node, task, from_line=from_line, timeout_s=timeout_s)
         said = await if_found(within(timeout_s, node, call))
@@ -151,9 +153,11 @@ class LeaderOnlyNodes:
         """Ask which options it knows."""
         return await self._api.options(node, timeout_s)
 
-    async def look(self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float) -> ObservedTask | None:
+    async def observe(
+        self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float
+    ) -> ObservedTask | None:
         """Ask how a task is."""
-        return await self._api.look(node, task, from_line, timeout_s)
+        return await self._api.observe(node, task, from_line, timeout_s)
 
     async def output(self, node: Node, task: NodeTaskId, from_line: int, timeout_s: float) -> tuple[str, ...] | None:
         """Ask what a task has written."""

@@ -64,7 +64,9 @@ class NodeApi(Protocol):
         """Ask which options it knows."""
         ...
 
-    async def look(self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float) -> ObservedTask | None:
+    async def observe(
+        self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float
+    ) -> ObservedTask | None:
         """Ask how a task is, and what it has written from a line on; None: it knows no such task."""
         ...
 

@@ -110,8 +110,8 @@ class Drainer:
     async def _taken_back(self, task: Task, attempt: Attempt, node: NodeState) -> bool:
         """Remove a task from its node if that has not begun with it; whether it is gone there."""
         try:
-            look = await self._api.look(node.record, attempt.node_task_id, None, self._timeout_s)
-            if look is None or look.code is not StatusCode.QUEUED:
+            observation = await self._api.observe(node.record, attempt.node_task_id, None, self._timeout_s)
+            if observation is None or observation.code is not StatusCode.QUEUED:
                 return False
             await self._api.remove(node.record, attempt.node_task_id, self._timeout_s)
         except ClusterError as error:

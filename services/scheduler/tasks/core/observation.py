@@ -150,22 +150,22 @@ class PollInterval:
         return self.first_s + (self.slow_s - self.first_s) * share
 
 
-def began_anew(known: LastKnown, look: ObservedTask) -> bool:
+def began_anew(known: LastKnown, observation: ObservedTask) -> bool:
     """Whether the node runs it from the start again (NodeODM requeues after a restart, with an empty console)."""
-    under_way = look.code in {StatusCode.QUEUED, StatusCode.RUNNING}
-    return under_way and look.processing_time_ms < known.processing_time_ms
+    under_way = observation.code in {StatusCode.QUEUED, StatusCode.RUNNING}
+    return under_way and observation.processing_time_ms < known.processing_time_ms
 
 
-def known_of(known: LastKnown | None, look: ObservedTask, now_ms: WallMs) -> LastKnown:
+def known_of(known: LastKnown | None, observation: ObservedTask, now_ms: WallMs) -> LastKnown:
     """Take a look in. After a new beginning, the next look asks for the console from its first line."""
-    count, tail = (0, ()) if known and began_anew(known, look) else grown(known, look.lines)
+    count, tail = (0, ()) if known and began_anew(known, observation) else grown(known, observation.lines)
     return LastKnown(
-        code=look.code,
-        error=look.error,
-        progress=look.progress,
-        processing_time_ms=look.processing_time_ms,
-        options=look.options,
-        images_count=look.images_count,
+        code=observation.code,
+        error=observation.error,
+        progress=observation.progress,
+        processing_time_ms=observation.processing_time_ms,
+        options=observation.options,
+        images_count=observation.images_count,
         console_count=count,
         console_tail=tail,
         seen_at_ms=now_ms,

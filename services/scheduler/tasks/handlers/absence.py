@@ -99,16 +99,16 @@ class AbsentProxies:
         """Ask all nodes that are there whether they have it under its own id."""
         asked = [node for node in self._nodes.listed() if node.online]
         looks = await asyncio.gather(*(self._has(node, task) for node in asked))
-        return next((look for look in looks if look), None)
+        return next((observation for observation in looks if observation), None)
 
     async def _has(self, node: NodeState, task: Task) -> KnownAttempt | None:
         node_task = NodeTaskId(task.id)
         tried = any((each.node, each.node_task_id) == (node.id, node_task) for each in task.attempts)
         try:
-            look = None if tried else await self._api.look(node.record, node_task, None, self._timeout_s)
+            observation = None if tried else await self._api.observe(node.record, node_task, None, self._timeout_s)
         except ClusterError:
             return None
-        return known_on(node.record, node_task, self._clock.wall_ms()) if look else None
+        return known_on(node.record, node_task, self._clock.wall_ms()) if observation else None
 
     # --- holders that are gone ---------------------------------------------------------------------------------------
 

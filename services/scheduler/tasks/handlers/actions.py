@@ -191,5 +191,5 @@ class TaskActions:
 
     async def _runs_already(self, attempt: Attempt, node: NodeState) -> bool:
         """Whether an earlier restart came through although its answer did not."""
-        look = await self._api.look(node.record, attempt.node_task_id, None, self._timeout_s)
-        return look is not None and look.code in {StatusCode.QUEUED, StatusCode.RUNNING}
+        observation = await self._api.observe(node.record, attempt.node_task_id, None, self._timeout_s)
+        return observation is not None and observation.code in {StatusCode.QUEUED, StatusCode.RUNNING}

@@ -111,14 +111,14 @@ class TaskSubmission:
         return record
 
     async def _take_over(self, asked: ImportRoute, node: NodeState) -> TaskRecord:
-        look = await self._api.look(node.record, NodeTaskId(asked.task), None, IMPORT_LOOK_S)
-        if look is None:
+        observation = await self._api.observe(node.record, NodeTaskId(asked.task), None, IMPORT_LOOK_S)
+        if observation is None:
             raise NotFound(f"{asked.task} not found on {node.record.name}")
-        return await self._tasks.create(self._imported(asked, look))
+        return await self._tasks.create(self._imported(asked, observation))
 
-    def _imported(self, asked: ImportRoute, look: ObservedTask) -> Task:
+    def _imported(self, asked: ImportRoute, observation: ObservedTask) -> Task:
         now_ms = self._index.next_commit_ms(self._clock.wall_ms())
-        return imported(asked, look.name, look.created_at_ms or now_ms, look.images_count, now_ms)
+        return imported(asked, observation.name, observation.created_at_ms or now_ms, observation.images_count, now_ms)
 
 
 def same(known: TaskRecord, asked: SubmitTask) -> TaskRecord:

@@ -85,7 +85,7 @@ class TaskTracker:
             while True:
                 beat()
                 for task in self._delay_queue.take_due(self._clock.instant()):
-                    await self._start_look(crew, task)
+                    await self._start_observing(crew, task)
                 await self._pause()
 
     async def hint(self, told: FinishReported) -> None:
@@ -98,7 +98,7 @@ class TaskTracker:
         self._delay_queue.set(task, self._clock.instant())
         self._woken.set()
 
-    async def look_at(self, task_id: TaskId) -> None:
+    async def observe(self, task_id: TaskId) -> None:
         """Look at one task and take in what its node says."""
         task = self._index.tasks.get(task_id)
         if task is None or task.state is not TaskState.RUNNING:
@@ -113,15 +113,17 @@ class TaskTracker:
         line = seen.console_count if seen else 0
         try:
             async with self._room[node.id]:
-                look = await self._api.look(node.record, attempt.node_task_id, line, self._settings.poll_timeout_s)
+                observation = await self._api.observe(
+                    node.record, attempt.node_task_id, line, self._settings.poll_timeout_s
+                )
         except ClusterError as error:
             log.debug("look failed", task=task_id, node=node.id, error=error.message)
             return
         self._nodes.heard(node, self._clock.instant())
-        if look is None:
+        if observation is None:
             await self._lost(task_id, attempt, "the node does not know the task any more")
         else:
-            known = differences(known_of(seen, look, self._clock.wall_ms()), task.options)
+            known = differences(known_of(seen, observation, self._clock.wall_ms()), task.options)
             await self._seen(task, known, node, seen)
 
     async def _not_registered(self, task_id: TaskId, attempt: Attempt) -> None:
@@ -189,7 +191,7 @@ class TaskTracker:
         if record.task.state is not before.task.state:
             await self._events.publish_end(record.task, result.reason)
 
-    async def _start_look(self, crew: Crew, task: TaskId) -> None:
+    async def _start_observing(self, crew: Crew, task: TaskId) -> None:
         node = self._nodes.get(self._index.running[task]) if task in self._index.running else None
         if task not in self._index.running or task in self._under_way:
             return
@@ -197,11 +199,11 @@ class TaskTracker:
             self._delay_queue.set(task, self._clock.instant() + OFFLINE_S)
             return
         self._under_way.add(task)
-        await crew.start(self._look_and_come_back(task), name=f"look {task}")
+        await crew.start(self._observe_and_come_back(task), name=f"look {task}")
 
-    async def _look_and_come_back(self, task: TaskId) -> None:
+    async def _observe_and_come_back(self, task: TaskId) -> None:
         try:
-            await suppress_transient(lambda: self.look_at(task), "track tasks")()
+            await suppress_transient(lambda: self.observe(task), "track tasks")()
         finally:
             self._under_way.discard(task)
             if task in self._index.running:

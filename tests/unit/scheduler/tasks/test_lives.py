@@ -173,11 +173,11 @@ async def test_the_same_report_again_is_a_success():
         pytest.param(ObservedTask(StatusCode.RUNNING), TaskState.RUNNING, "", id="running"),
     ],
 )  # fmt: skip
-async def test_a_task_goes_as_its_node_says(look: ObservedTask, state: TaskState, error: str):
+async def test_a_task_goes_as_its_node_says(observation: ObservedTask, state: TaskState, error: str):
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         placed = await play.starts("one")
-        play.node("a").tasks[placed.node_task_id] = look
+        play.node("a").tasks[placed.node_task_id] = observation
         await play.looks()
         assert (play.task("one").state, play.task("one").error) == (state, error)
         assert play.state_of("a").ours_count == (0 if state.ended else 1)

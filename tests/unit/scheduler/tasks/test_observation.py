@@ -73,8 +73,8 @@ def test_a_canceled_task_keeps_its_console_although_its_time_is_reset():
         pytest.param(ObservedTask(StatusCode.QUEUED, processing_time_ms=10_000), True, id="another status"),
     ],
 )
-def test_what_is_worth_a_write(look: ObservedTask, expected: bool):
-    assert is_news(KNOWN, known_of(KNOWN, look, NOW_MS)) is expected
+def test_what_is_worth_a_write(observation: ObservedTask, expected: bool):
+    assert is_news(KNOWN, known_of(KNOWN, observation, NOW_MS)) is expected
 
 
 def test_the_first_look_is_always_worth_a_write():
