@@ -211,12 +211,12 @@ class TaskIndex:
         """Take in a task's new value."""
         before = self.tasks.get(task.id)
         if before is not None:
-            self._unfile(before, task)
+            self._leave(before, task)
         task = self._without_seen(before, task)
         self.tasks[task.id] = task
         self.revisions[task.id] = revision
         self._last_commit_ms = max(self._last_commit_ms, task.committed_at_ms)
-        self._file(task, now)
+        self._enter(task, now)
         self._changed(before, task)
 
     def drop(self, task_id: TaskId) -> None:
@@ -224,7 +224,7 @@ class TaskIndex:
         task = self.tasks.get(task_id)
         if task is None:
             return
-        self._unfile(task, None)
+        self._leave(task, None)
         self.observed.pop(task_id, None)
         del self.tasks[task_id], self.revisions[task_id]
         self.all.discard(key_of(task))
@@ -250,7 +250,7 @@ class TaskIndex:
         self.observed.setdefault(task.id, task.known)
         return msgspec.structs.replace(task, known=None)
 
-    def _file(self, task: Task, now: Now) -> None:
+    def _enter(self, task: Task, now: Now) -> None:
         key = key_of(task)
         self.all.add(key)
         self.of_owner[task.owner].add(key)
@@ -261,12 +261,12 @@ class TaskIndex:
         if last := task.attempt:
             self.on_node[last.node].add(key)
             self.by_node_task[last.node_task_id] = task.id
-            self._file_under_way(task, last, now)
+            self._enter_under_way(task, last, now)
         for attempt in task.attempts:
             if attempt.cleanup is not Cleanup.NONE:
                 self.to_clean[attempt.node].add(task.id)
 
-    def _file_under_way(self, task: Task, last: Attempt, now: Now) -> None:
+    def _enter_under_way(self, task: Task, last: Attempt, now: Now) -> None:
         if task.state is TaskState.FORWARDING:
             began = now.since(last.started_at_ms, LONGEST_S)
             forwarding = self.forwarding.setdefault(task.id, ForwardingAttempt(began, heard_at=now.instant))
@@ -277,7 +277,7 @@ class TaskIndex:
             if task.id not in self.began:
                 self.began[task.id] = now.since(last.running_at_ms or last.started_at_ms, LONGEST_S)
 
-    def _unfile(self, before: Task, after: Task | None) -> None:
+    def _leave(self, before: Task, after: Task | None) -> None:
         """Take a task out of every place where its next value will not be."""
         key = key_of(before)
         state = after.state if after else None
