@@ -52,7 +52,7 @@ def has_prospect(task: Task, nodes: Sequence[NodeState], rental: Rental) -> bool
     return may_be_rented or any(may_ever_fit(node, need) for node in nodes)
 
 
-def why_hopeless(task: Task, nodes: Sequence[NodeState]) -> str:
+def why_unplaceable(task: Task, nodes: Sequence[NodeState]) -> str:
     """Say in one sentence why no node takes it."""
     reason = refused(task.attempts)[-1].reason
     least = task.least_limit_count

@@ -17,7 +17,7 @@ from libs.common.model import Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.scheduler.events import EventPublisher
 from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.placement.core.supply import Rental, has_prospect, was_refused, why_hopeless
+from services.scheduler.placement.core.supply import Rental, has_prospect, was_refused, why_unplaceable
 from services.scheduler.placement.core.waiting import HOLDER_BUSY, gone_beyond, patience_s
 from services.scheduler.records.core import Key, key_of
 from services.scheduler.records.handlers.node_store import announced_at, known_proxies
@@ -156,7 +156,7 @@ class UnplaceableTasks:
         return rental is not Rental.SILENT or now - since >= self._silence_s
 
     async def _end(self, task: Task) -> None:
-        reason, now_ms = why_hopeless(task, self._nodes.listed()), self._clock.wall_ms()
+        reason, now_ms = why_unplaceable(task, self._nodes.listed()), self._clock.wall_ms()
 
         def decide(now: Task) -> Task:
             return abandoned(now, reason, now_ms) if was_refused(now) else now

@@ -10,7 +10,7 @@ from libs.common.messages import AddNode, ListTasks, Placed, SupplyChanged, Task
 from libs.common.model import MachineId, NodeId, StatusCode, Task, TaskState
 from services.scheduler.demand.core import demand_of
 from services.scheduler.node_client.ports import count_of
-from services.scheduler.placement.core.supply import Rental, Supply, has_prospect, was_refused, why_hopeless
+from services.scheduler.placement.core.supply import Rental, Supply, has_prospect, was_refused, why_unplaceable
 from services.scheduler.registry.ranking import Need, place
 from services.scheduler.task_life.attempts import NodeRefusal, refusal_in
 from tests.scheduling import GIGABYTE, NOW, NOW_MS, FakeNode, Play, a_play, node_state, task_id
@@ -402,7 +402,7 @@ async def test_a_node_that_has_not_answered_yet_may_be_large_enough():
 
 
 async def test_why_there_is_none_is_one_sentence():
-    assert why_hopeless(await a_refused_task(FULL), []).endswith(FULL)
+    assert why_unplaceable(await a_refused_task(FULL), []).endswith(FULL)
 
 
 def test_what_the_autoscaler_says_of_machines_is_believed_while_it_is_fresh():
