@@ -8,12 +8,16 @@ node has heard of. Should it wake up after all, that renewal is refused. Holders
 is not set): after their silence the node is asked.
 """
 
+from collections.abc import Set as AbstractSet
 from enum import Enum, auto
 from typing import Final
 
 from libs.common.clocks import Instant
-from libs.common.model import AttemptState, Task
-from services.scheduler.task_life.attempts import ForwardingAttempt
+from libs.common.messages import ReportForwardFailed
+from libs.common.model import AttemptState, Cleanup, Task, TaskId
+from services.scheduler.registry.node_state import NodeState
+from services.scheduler.task_life.attempts import AttemptResult, ForwardingAttempt, refusal_in
+from services.scheduler.task_life.transitions import Site
 
 TAKE_UP_S: Final = 3.0
 """An answer takes milliseconds, and any word of its holder counts; so much a busy computer may be late."""
@@ -54,3 +58,45 @@ def over(task: Task, number: int) -> bool:
     if attempt is None or attempt.number != number:
         return True
     return attempt.state is AttemptState.ENDED and attempt.running_at_ms is None
+
+
+class Denials:
+    """Attempts that their node says it does not have: that counts when it has said so for long enough, without a break."""
+
+    def __init__(self, settle_s: float) -> None:
+        self._settle_s = settle_s
+        self._since: dict[TaskId, tuple[int, Instant]] = {}
+        """The number of the attempt, and since when."""
+
+    def __repr__(self) -> str:
+        """Show how many."""
+        return f"Denials({len(self._since)})"
+
+    def is_final(self, task: TaskId, number: int, now: Instant) -> bool:
+        """Note that the node does not have an attempt; whether it has said so for long enough."""
+        denied_number, since = self._since.get(task, (number, now))
+        if denied_number != number:
+            since = now
+        self._since[task] = (number, since)
+        return now - since >= self._settle_s
+
+    def forget(self, task: TaskId) -> None:
+        """Begin anew when the node does not answer."""
+        self._since.pop(task, None)
+
+    def keep(self, tasks: AbstractSet[TaskId]) -> None:
+        """Forget all but these."""
+        for task in self._since.keys() - tasks:
+            del self._since[task]
+
+
+def died_or_not(forwarding: ForwardingAttempt | None, reason: str, node: NodeState) -> AttemptResult:
+    """End an attempt whose commit the node may have seen: it is fatal when the node has been away since."""
+    fatal = forwarding is not None and node.missed_at is not None and forwarding.began <= node.missed_at
+    return AttemptResult(reason, counted=fatal, fatal=fatal, cleanup=Cleanup.REMOVE)
+
+
+def failure_of(asked: ReportForwardFailed, site: Site) -> AttemptResult:
+    """End an attempt that could not be sent, or that its node refused; for something that another node may not have, perhaps."""
+    refusal = refusal_in(asked.reason) if asked.node_refused else None
+    return site.unfit(refusal, asked.reason) if refusal else AttemptResult(asked.reason, counted=asked.node_refused)

@@ -33,7 +33,17 @@ from libs.common.messages import (
 )
 from libs.common.model import Attempt, AttemptState, Cleanup, Task, TaskId, TaskState
 from services.scheduler.events import EventPublisher
-from services.scheduler.forwarding.core import TAKE_UP_S, Silence, is_current, judge, longest_of, over
+from services.scheduler.forwarding.core import (
+    TAKE_UP_S,
+    Denials,
+    Silence,
+    died_or_not,
+    failure_of,
+    is_current,
+    judge,
+    longest_of,
+    over,
+)
 from services.scheduler.forwarding.ports import NodeProbes, ProxyPresence
 from services.scheduler.leadership import suppress_transient
 from services.scheduler.node_client.ports import NodeApi
@@ -41,7 +51,7 @@ from services.scheduler.records.core import site_of
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult, refusal_in, to_clean
+from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult, to_clean
 from services.scheduler.task_life.life import Impossible, without_inputs
 from services.scheduler.task_life.transitions import started, tried, uncertain
 
@@ -79,8 +89,7 @@ class ForwardingReports:
         self._policy = policy
         self._asking: set[TaskId] = set()
         self._checked_at: Instant | None = None
-        self._denied: dict[TaskId, tuple[int, Instant]] = {}
-        """Attempts that their node says it does not have: number, and since when it has said so without a break."""
+        self._denials = Denials(settings.commit_settle_s)
 
     # --- what holders report ---------------------------------------------------------------------------------------
 
@@ -125,10 +134,7 @@ class ForwardingReports:
                 return task
             if asked.commit_uncertain:
                 return uncertain(task, asked.reason)
-            refusal = refusal_in(asked.reason) if asked.node_refused else None
-            if refusal and task.attempt:
-                return self._tried(task, site_of(self._nodes, task.attempt.node).unfit(refusal, asked.reason))
-            return self._tried(task, AttemptResult(asked.reason, counted=asked.node_refused))
+            return self._tried(task, failure_of(asked, site_of(self._nodes, task.attempts[-1].node)))
 
         record = await self._tasks.change(asked.task, decide)
         if record.task != before:
@@ -177,8 +183,7 @@ class ForwardingReports:
     async def check(self, crew: Crew) -> None:
         """Look for holders that are silent, and ask nodes about what is uncertain."""
         now = self._clock.instant()
-        for task_id in self._denied.keys() - self._index.forwarding.keys():
-            del self._denied[task_id]
+        self._denials.keep(self._index.forwarding.keys())
         longest_s = self._settings.forward_silence_s
         for task_id, forwarding in list(self._index.forwarding.items()):
             if forwarding.uncertain_since is not None:
@@ -238,19 +243,19 @@ class ForwardingReports:
                 node.record, attempt.node_task_id, None, self._settings.poll_timeout_s
             )
         except ClusterError as error:
-            self._denied.pop(task.id, None)
+            self._denials.forget(task.id)
             self._nodes.unreachable(node, self._clock.instant())
             if self._clock.instant() - node.seen_at > self._settings.node_grace_s:
                 reason = f"the node cannot be asked whether it has the task: {error.message}"
-                await self._end(task, self._died_or_not(task, reason, node))
+                await self._end(task, died_or_not(self._index.forwarding.get(task.id), reason, node))
             return
         if observation is not None and self._index.forwarding[task.id].doubtful:
             await self._take_back(task, node)
         elif observation is not None:
             await self._found(task)
-        elif self._is_denied_for_good(task.id, attempt.number):
+        elif self._denials.is_final(task.id, attempt.number, self._clock.instant()):
             reason = attempt.reason or "the node does not have the task"
-            await self._end(task, self._died_or_not(task, reason, node))
+            await self._end(task, died_or_not(self._index.forwarding.get(task.id), reason, node))
 
     async def _missed(self, task: Task, attempt: Attempt) -> None:
         """End an attempt whose node is not registered; one that was told of again waits for its node as for one that is silent."""
@@ -259,21 +264,6 @@ class ForwardingReports:
         if attempt.recovered and since is not None and now - since <= self._settings.node_grace_s:
             return
         await self._end(task, AttemptResult("its node is not registered", cleanup=Cleanup.REMOVE))
-
-    def _is_denied_for_good(self, task_id: TaskId, number: int) -> bool:
-        """Note that the node does not have an attempt; whether it has said so for long enough."""
-        now = self._clock.instant()
-        denied_number, since = self._denied.get(task_id, (number, now))
-        if denied_number != number:
-            since = now
-        self._denied[task_id] = (number, since)
-        return now - since >= self._settings.commit_settle_s
-
-    def _died_or_not(self, task: Task, reason: str, node: NodeState) -> AttemptResult:
-        """End an attempt whose commit the node may have seen: it is fatal when the node has been away since."""
-        forwarding = self._index.forwarding.get(task.id)
-        fatal = forwarding is not None and node.missed_at is not None and forwarding.began <= node.missed_at
-        return AttemptResult(reason, counted=fatal, fatal=fatal, cleanup=Cleanup.REMOVE)
 
     async def _found(self, asked: Task) -> None:
         number = asked.attempts[-1].number

@@ -35,6 +35,7 @@ from libs.common.model import (
 from services.scheduler.registry.node_state import NodeState, OurTasks
 from services.scheduler.registry.nodes import NodeRegistry
 from services.scheduler.task_life.attempts import ForwardingAttempt, final_of
+from services.scheduler.task_life.life import run_of, running_at_ms
 from services.scheduler.task_life.transitions import Site
 
 Key = tuple[int, TaskId]
@@ -110,17 +111,6 @@ class Ordered:
         for at in range(start, len(self._keys)):
             if self._keys[at] != key:
                 yield self._keys[at][1]
-
-
-def run_of(task: Task) -> tuple[NodeTaskId, int | None] | None:
-    """Tell the runs of a task apart."""
-    last = task.attempt
-    return (last.node_task_id, last.running_at_ms) if last else None
-
-
-def running_at_ms(task: Task) -> int | None:
-    """When its last attempt began to run, if it runs."""
-    return task.attempts[-1].running_at_ms if task.state is TaskState.RUNNING else None
 
 
 def tell_nobody(_before: Task | None, _after: Task | None) -> None:

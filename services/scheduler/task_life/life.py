@@ -25,7 +25,17 @@ from typing import Any, Final
 import msgspec
 
 from libs.common.clocks import WallMs
-from libs.common.model import Attempt, AttemptState, Cleanup, LastKnown, Moment, OptionValue, Task, TaskState
+from libs.common.model import (
+    Attempt,
+    AttemptState,
+    Cleanup,
+    LastKnown,
+    Moment,
+    NodeTaskId,
+    OptionValue,
+    Task,
+    TaskState,
+)
 from services.scheduler.task_life.attempts import AttemptResult, ended
 
 
@@ -105,6 +115,17 @@ def under_way(task: Task) -> Attempt:
     if task.attempt is None or task.attempt.state is AttemptState.ENDED:
         raise Impossible(f"a task that is {task.state} has no attempt under way")
     return task.attempt
+
+
+def run_of(task: Task) -> tuple[NodeTaskId, int | None] | None:
+    """Tell the runs of a task apart."""
+    last = task.attempt
+    return (last.node_task_id, last.running_at_ms) if last else None
+
+
+def running_at_ms(task: Task) -> int | None:
+    """When its last attempt began to run, if it runs."""
+    return task.attempts[-1].running_at_ms if task.state is TaskState.RUNNING else None
 
 
 def with_attempt(task: Task, **changes: Any) -> tuple[Attempt, ...]:

@@ -14,7 +14,8 @@ Whoever drives the core (main, the benchmarks, tests) makes one of these, and ch
 """
 
 from libs.common.clocks import Instant
-from libs.common.model import InstanceId, Task
+from libs.common.messages import PlaceTasks
+from libs.common.model import InstanceId, Task, TaskId
 from services.scheduler.placement.core.foresight import Foresight
 from services.scheduler.placement.core.queue import WaitingLanes
 from services.scheduler.placement.core.reservations import Quota, Reservations
@@ -61,6 +62,17 @@ class ClusterState:
             if forwarding and forwarding.renews_first and forwarding.unheard_since is not None:
                 forwarding.hear(now)
         return self.proxies.heard(holder, now)
+
+    def unheard_of(self, asked: PlaceTasks) -> list[TaskId]:
+        """Find attempts of which their holder has not heard: the answer was lost."""
+        if not asked.places_count:
+            return []
+        attempts = [
+            (task, self.index.tasks[task].attempts[-1].number)
+            for task in self.proxies.sending(asked.holder)
+            if task in self.index.forwarding
+        ]
+        return [task for task, number in attempts if asked.sending.get(task) != number]
 
     def _task_changed(self, before: Task | None, after: Task | None) -> None:
         """Tell everybody, in the order that is said above."""

@@ -16,7 +16,8 @@ from heapq import heapify, heappop, heappush
 from math import inf
 
 from libs.common.clocks import Instant
-from libs.common.model import NodeId, Owner, Task, TaskId, TaskState
+from libs.common.messages import SentAhead
+from libs.common.model import AttemptState, NodeId, Owner, Task, TaskId, TaskState
 from services.scheduler.placement.core.foresight import BusySlot, Foresight
 from services.scheduler.placement.core.queue import LaneKind, WaitingLane, WaitingLanes
 from services.scheduler.placement.core.supply import Supply
@@ -34,6 +35,18 @@ class Reservation:
     task: TaskId
     node: NodeId
     reason: str
+
+
+def fits(ahead: SentAhead, task: Task, made: Reservation) -> bool:
+    """Whether an attempt can go on with what was sent ahead: it is on this node, and no attempt has had that id before."""
+    return ahead.node == made.node and all(each.node_task_id != ahead.node_task_id for each in task.attempts)
+
+
+def has_left(before: Task, after: Task | None) -> bool:
+    """Whether a task waits no more, or is no longer in doubt, without having been placed."""
+    in_doubt = before.attempt is not None and before.attempt.state is AttemptState.UNCERTAIN
+    waited = before.state is TaskState.WAITING or (before.state is TaskState.FORWARDING and in_doubt)
+    return waited and (after is None or after.removed or after.state not in {TaskState.WAITING, TaskState.FORWARDING})
 
 
 class Quota:

@@ -44,7 +44,7 @@ from libs.common.model import (
 from libs.common.ports import Bus
 from services.scheduler.events import EventPublisher
 from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.placement.core.reservations import Reservation
+from services.scheduler.placement.core.reservations import Reservation, fits, has_left
 from services.scheduler.placement.handlers.requests import LongPoll, LongPolls, PlacementHints
 from services.scheduler.records.core import key_of
 from services.scheduler.records.handlers.recovery import Records
@@ -170,7 +170,7 @@ class PlacementLoop:
         self.heard(asked.holder)
         try:
             with self._polls.opened(poll):
-                poll.news.update(dict.fromkeys(self._missed(asked)))
+                poll.news.update(dict.fromkeys(self._state.unheard_of(asked)))
                 self._walk(poll)
                 said = await poll.wait(min(asked.hold_s, PlaceTasks.HOLD_S))
         except BaseException:
@@ -189,17 +189,6 @@ class PlacementLoop:
         for made in poll.reserved:
             self._state.reservations.release(made.task)
         self._signals.capacity_freed.set()
-
-    def _missed(self, asked: PlaceTasks) -> list[TaskId]:
-        """Find attempts of which their holder has not heard: the answer was lost."""
-        if not asked.places_count:
-            return []
-        attempts = [
-            (task, self._index.tasks[task].attempts[-1].number)
-            for task in self._state.proxies.sending(asked.holder)
-            if task in self._index.forwarding
-        ]
-        return [task for task, number in attempts if asked.sending.get(task) != number]
 
     def _first_waiting(self, holder: InstanceId) -> list[TaskId]:
         return [task for _, task in islice(merge(*self._state.queue.of_holder(holder)), LISTED_COUNT)]
@@ -309,15 +298,3 @@ class PlacementLoop:
             ahead=attempt.ahead,
             again=again,
         )
-
-
-def fits(ahead: SentAhead, task: Task, made: Reservation) -> bool:
-    """Whether an attempt can go on with what was sent ahead: it is on this node, and no attempt has had that id before."""
-    return ahead.node == made.node and all(each.node_task_id != ahead.node_task_id for each in task.attempts)
-
-
-def has_left(before: Task, after: Task | None) -> bool:
-    """Whether a task waits no more, or is no longer in doubt, without having been placed."""
-    in_doubt = before.attempt is not None and before.attempt.state is AttemptState.UNCERTAIN
-    waited = before.state is TaskState.WAITING or (before.state is TaskState.FORWARDING and in_doubt)
-    return waited and (after is None or after.removed or after.state not in {TaskState.WAITING, TaskState.FORWARDING})

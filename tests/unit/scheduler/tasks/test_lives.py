@@ -164,7 +164,7 @@ async def test_the_same_report_again_is_a_success():
 
 
 @pytest.mark.parametrize(
-    ("look", "state", "error"),
+    ("observation", "state", "error"),
     [
         pytest.param(ObservedTask(StatusCode.COMPLETED), TaskState.COMPLETED, "", id="completed"),
         pytest.param(ObservedTask(StatusCode.FAILED, error="Cannot process dataset"), TaskState.FAILED, "Cannot process dataset", id="failed"),

@@ -63,7 +63,7 @@ def test_a_canceled_task_keeps_its_console_although_its_time_is_reset():
 
 
 @pytest.mark.parametrize(
-    ("look", "expected"),
+    ("observation", "expected"),
     [
         pytest.param(ObservedTask(StatusCode.RUNNING, processing_time_ms=10_000), False, id="nothing"),
         pytest.param(ObservedTask(StatusCode.RUNNING, processing_time_ms=14_999), False, id="a little time"),
