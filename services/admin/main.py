@@ -22,7 +22,7 @@ from libs.common.watchdog import notify_ready, with_watchdog
 from services.admin.login import LoginThrottle
 from services.admin.settings import AdminSettings
 from services.admin.telnet.api import SessionLimits, telnet_server
-from services.admin.web.api.loading import web_app
+from services.admin.web.api.guard import web_app
 from services.admin.web.core import host_names
 
 SERVICE: Final = "admin"

@@ -15,7 +15,7 @@ from libs.common.model import TaskState
 from libs.common.serving import web_server
 from libs.common.version import VERSION
 from services.admin.login import LoginThrottle
-from services.admin.web.api.loading import web_app
+from services.admin.web.api.guard import web_app
 from tests.fake_autoscaler import FakeAutoscaler
 from tests.fake_scheduler import FakeScheduler, admin_health, node, task
 

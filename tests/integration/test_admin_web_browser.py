@@ -14,7 +14,7 @@ from libs.common.listening import listen, port_of
 from libs.common.model import TaskState
 from libs.common.serving import web_server
 from services.admin.login import LoginThrottle
-from services.admin.web.api.loading import web_app
+from services.admin.web.api.guard import web_app
 from tests.fake_autoscaler import FakeAutoscaler
 from tests.fake_scheduler import INFO, FakeScheduler, admin_health, node, task
 

@@ -1,10 +1,16 @@
-"""What stands before the web page: security headers, known names, login, protection from foreign pages, a limit on bodies.
+"""The web page, guarded, and loaded when somebody asks for it.
+
+What stands before it: security headers, known names, login, protection from foreign pages, a limit on bodies.
 
 In this order: nothing of a request is read or parsed before its sender is known. Only `/healthz`, `/readyz` and `/signout` need no
 known name and no login. An ASGI middleware, so that nothing that is added to the page can forget it.
+
+FastAPI with all that it brings takes twenty megabytes and, on a small machine, most of a second. A cluster that nobody visits does
+without: only this is there from the start, and health, which is asked for every few seconds and needs neither.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,7 +19,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from libs.common.lifecycle import monotonic_s
+from libs.common.health import PAGES, Health
+from libs.common.health_port import health_app
+from libs.common.lifecycle import monotonic_s, threaded
+from libs.common.ports import Bus
 from services.admin.login import LoginThrottle, plain_address
 from services.admin.web.core import (
     REQUESTED_WITH,
@@ -42,12 +51,48 @@ SECURITY: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+LOADING: Final = "load the web page"
 CROSS_SITE: Final = "This request came from another site's page."
 NO_REQUESTED_WITH: Final = f"What changes something needs a header {REQUESTED_WITH.title()}, with any value."
 UNKNOWN_HOST: Final = (
     "This page is not known by that name: --admin-web-hosts names those beside its address and localhost."
 )
 CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="ClusterODM"'}
+
+
+def web_app(
+    bus: Bus, password: str, logins: LoginThrottle, health: Health, names: frozenset[str] = frozenset()
+) -> ASGIApp:
+    """Make the page, guarded; `names`: under which it is known, beside addresses and localhost."""
+
+    def load() -> ASGIApp:
+        from services.admin.web.api.routes import page
+
+        return page(bus, has_password=bool(password))
+
+    return Guard(LoadedWhenAsked(load, health), password, logins, names)
+
+
+class LoadedWhenAsked:
+    """An ASGI application that is made for its first request, in a thread, so that nothing else waits for it."""
+
+    def __init__(self, load: Callable[[], ASGIApp], health: Health) -> None:
+        self._load = load
+        self._health = health_app(health, errors=False)
+        self._app: ASGIApp | None = None
+
+    def __repr__(self) -> str:
+        """Show whether anybody has asked."""
+        return f"LoadedWhenAsked({'loaded' if self._app else 'not loaded'})"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or let it be answered."""
+        if scope["type"] == "http" and scope["path"] in PAGES and scope["method"] in {"GET", "HEAD"}:
+            return await self._health(scope, receive, send)
+        app = self._app
+        if app is None:  # two that come at once both load it, which does no harm
+            app = self._app = await threaded(self._load, LOADING)
+        return await app(scope, receive, send)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp
 
 from libs.common.health import Health, NeededServices
 from libs.common.testing import MemoryBus
-from services.admin.web.api.loading import LoadedWhenAsked
+from services.admin.web.api.guard import LoadedWhenAsked
 
 
 class Page:
