@@ -1,6 +1,4 @@
-"""Whether this scheduler leads, and what its loops do while nobody does.
-
-Whether this scheduler may decide at this moment, and why no task is ever placed twice although schedulers come and go.
+"""Whether this scheduler may decide at this moment, and why no task is ever placed twice although schedulers come and go.
 
 Any number of schedulers run; one leads (libs/common/leases.py), the others stand by. A term has an epoch, and each
 term's is higher than those before. What keeps two terms from doing the same thing:
@@ -17,7 +15,8 @@ term's is higher than those before. What keeps two terms from doing the same thi
 
 Requests are heard by each scheduler that thinks it leads, and answered by the one whose term is valid (ports.Bus.serve).
 
-Loops while NATS is away or a task is removed under their hands: a line, no trace, and the next round tries again.
+While NATS is away, nobody leads, or a task is removed under its hands, a loop says so in a line, without a trace, and tries again in its next round
+(`suppress_transient`).
 """
 
 from collections.abc import Awaitable, Callable

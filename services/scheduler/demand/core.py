@@ -1,8 +1,6 @@
 """What is told of the whole cluster: the tasks that a machine would help, and honest totals.
 
-Waiting tasks that a machine would help, as a snapshot for the autoscaler: the whole of it every time, so a lost one does no harm.
-
-A machine helps a task only when nothing else is in its way. Those are left out, and counted by what it is:
+Demand is a snapshot for the autoscaler: the whole of it every time, so a lost one does no harm. A machine helps a task only when nothing else is in its way. Those are left out, and counted by what it is:
 
 * its holder is away: nobody could send it anywhere;
 * a slot is free that fits: it is its holder that cannot send yet, or it is better off on a faster node, or its turn comes at once.
@@ -12,7 +10,7 @@ A machine helps a task only when nothing else is in its way. Those are left out,
 
 All of a lane (placement/core/queue.py) are in the same case, so the cost depends on lanes and on how many are listed, and not on how many wait.
 
-Honest totals over all nodes that are online, for `GET /info`.
+The totals are over all nodes that are online, for `GET /info`.
 """
 
 from collections import defaultdict

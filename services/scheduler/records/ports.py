@@ -1,4 +1,4 @@
-"""What the records need from the world, besides the bus and its buckets (libs/common/ports.py)."""
+"""What the records need from the world, besides the bus and its buckets (libs/common/ports.py), and what is kept in memory of an ended task."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 A holder keeps a question open for as long as it holds tasks that wait (`scheduler.place_tasks`), whether it has room or not; while it
 sends, it renews its attempts. Who does neither for `silence_s` is *away*: nobody can place what it holds, and no machine helps. The
-allowance covers the moment between two questions and a change of leader. Who has not spoken yet since this scheduler leads gets the
+time covers the moment between two questions and a change of leader. Who has not spoken yet since this scheduler leads gets the
 same time.
 
 How many tasks a holder can still send is not asked: it says how many it can send at once, and which of its attempts are being sent

@@ -1,7 +1,5 @@
 """Which node takes a task, why none does, and the nodes with room in that order.
 
-Which node takes a task, and why none does.
-
 The order is that of the original: the node with the smallest sufficient image limit, then the one with the most free slots, then
 the shortest queue, then the longest without a turn. A node that is locked, draining, offline or too small is never chosen.
 
@@ -14,10 +12,8 @@ where so many are taken.
 Among nodes of one limit the one that has the task's files already (placement/core/stage_in.py) comes first; where all else is equal but the turn,
 nodes to which files of other uploads go ahead are left alone.
 
-Nodes with room, kept in the order in which tasks get them, so that a placement looks at a few of a thousand.
-
-The order is `placement.preference`: which node a task gets from here is the one that `placement.place` finds by looking at all of
-them. Nodes of each pace (placement/core/pace.py) have a list of their own; where no pace is known there is one list.
+Nodes with room are kept in that order (`Ranking`), so that a placement looks at a few of a thousand. It is that of `preference`: which node a
+task gets from there is the one that `place` finds by looking at all of them. Nodes of each pace (placement/core/pace.py) have a list of their own; where no pace is known there is one list.
 """
 
 from bisect import bisect_left, insort

@@ -1,12 +1,10 @@
 """How attempts end, what a node's refusal means, and when nothing more happens to a task.
 
-How one try of a task on one node ends, and whether another follows.
-
 An attempt that ran and was lost, or that the node refused, is *counted*; one that failed because nobody reached the node is
 not: a cluster whose network is away for an hour must not fail its tasks. When `max_attempts_count` attempts were counted the
 task has failed, with the reason of each. Before every new try there is a back-off that doubles.
 
-A node that refuses a task for something that another may not have (task_life/attempts.py) is *unfit* for it: that does not count either, but
+A node that refuses a task for something that another may not have (`NodeRefusal`) is *unfit* for it: that does not count either, but
 it is remembered, and after REFUSALS_COUNT of them the task has failed, so that it does not go round a large cluster for ever.
 
 A task whose attempts coincide with the death of their nodes is not sent to node after node: when `killer_nodes_count` nodes
@@ -15,9 +13,7 @@ have died soon after it had come to them (*fatal* attempts), it has failed.
 What is over for us may not be over for its node: `cleanup` says what the node has still to be told. An attempt is given up
 only with its cleanup written in the same record, so that a node that returns from the dead cannot run it unnoticed.
 
-What a node's words say about whether another node would have said the same. Pure.
-
-A node refuses a task before it processes anything: in the answer to `init` or `commit`, or, where NodeODM finds out only
+What its words say of that is read here. A node refuses a task before it processes anything: in the answer to `init` or `commit`, or, where NodeODM finds out only
 while it unpacks and counts, as the error of a task that has failed. Most such words are about the task, and every node would say
 them. Those here are about the node: it takes fewer images, its disk is full, its engine is another. Then the attempt is over, and the
 task is not: it goes to a node for which the reason does not hold (registry/ranking.py), and does not fail while there is one, or may be.

@@ -1,22 +1,16 @@
 """The life of a task: the table of its states, the lines that its user reads, and what its client may want of it.
 
-The life of a task as a table: `LIFE` says which step leads from which state to which.
-
-Whoever makes the next value of a task (task_life/transitions.py, task_life/life.py) takes a step by `moved`; a step that the table does not
+`LIFE` says which step leads from which state to which. Whoever makes the next value of a task (task_life/transitions.py, and below) takes a step by `moved`; a step that the table does not
 have raises `Impossible`, so no caller can bring a task where it cannot be. The diagram in docs/architecture.md is drawn
 from the table.
 
 An attempt moves with the task: FORWARDING and RUNNING tasks have a last attempt that is under way, all others have none.
 Within FORWARDING the attempt may be UNCERTAIN: forwarding is over, and the node is asked whether it took the task.
 
-The lines that tell the user what the cluster did with a task. They are also the first lines of its console.
-
-A line that was shown stays: clients count lines (`with_output=N`), so nothing is ever taken out. What repeats while a task
+The timeline tells the user what the cluster did with a task; its lines are also the first of its console. A line that was shown stays: clients count lines (`with_output=N`), so nothing is ever taken out. What repeats while a task
 waits is kept sparse instead, and when there are very many lines only those that change the task's state are added.
 
-What its client wants of a task: the next value of one that is canceled, removed, restarted, or whose inputs are lost.
-
-Like task_life/transitions.py: a task and the time in, the next task out, each step looked up in the table of task_life/life.py.
+What its client wants of a task (cancel, remove, restart) is done here too: a task and the time in, the next task out, by a step of the table.
 """
 
 from enum import StrEnum

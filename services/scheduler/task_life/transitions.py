@@ -1,7 +1,7 @@
-"""The next value of a task: how it begins, is tried on a node, is tried again, and ends.
+"""The next value of a task: how it waits, is tried on a node, is tried again, and ends.
 
 A task is immutable. Each function takes one and the time, takes its step in the table of task_life/life.py and returns the next one.
-What its client wants of it (cancel, remove, restart) is in task_life/life.py.
+How it begins is in tasks/core/submission.py, what its client wants of it (cancel, remove, restart) in task_life/life.py.
 """
 
 from collections.abc import Sequence

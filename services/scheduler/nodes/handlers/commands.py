@@ -1,4 +1,4 @@
-"""What operators ask about nodes."""
+"""What operators do with nodes, how a list of them looks, and how their records change."""
 
 import asyncio
 from typing import Final

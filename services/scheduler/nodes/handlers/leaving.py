@@ -1,14 +1,10 @@
 """Nodes that go: drained by an operator, silent for too long, or lost with their machine.
 
-Nodes that leave: no new tasks, and off the list when they have none.
-
-At its deadline, what waits for its turn on a draining node is moved. The node is asked first; only what it has not begun with is
+A node that is drained gets no new tasks, and is off the list when it has none. At its deadline, what waits for its turn on a draining node is moved. The node is asked first; only what it has not begun with is
 taken, by removing it there under the task's lock and then ending the attempt. Should the write fail after that, the next look
 finds that the node does not know the task, and it gets a new attempt in that way. What the node processes is left to end.
 
-Gives up attempts on nodes that have been silent for longer than their grace.
-
-Silent means: neither a probe nor a look was answered. What is given up is written with a cleanup, so that a node which returns is
+Attempts on nodes that have been silent for longer than their grace are given up. Silent means: neither a probe nor a look was answered. What is given up is written with a cleanup, so that a node which returns is
 told to remove it. After a start of the scheduler the grace begins anew. When the autoscaler says that a node's machine goes,
 nothing is waited for, whether the node is on the list or not.
 

@@ -1,12 +1,8 @@
 """What the autoscaler does for waiting tasks, and which of them have no prospect of a node.
 
-Whether a task that was refused by a node has any prospect of another, and what its user is told when it has none. Pure.
-
-A task without such a refusal waits for as long as it must: an operator may add a node. One that has been on a node and was told why
+A task that no node has refused waits for as long as it must: an operator may add a node. One that has been on a node and was told why
 not has its answer, so it ends when nobody else can take it: no node that is registered, whatever it does now, and no machine that
 could be rented. What is not known is in its favour: a node that has not answered yet may be large enough.
-
-What the autoscaler does for waiting tasks: why one gets no machine, or how far its machine is.
 
 A machine is requested for one task, in a size for it. Whoever else takes it, because it happens to be there first, leaves that
 task without one, and another has to be requested: so a task whose own machine is coming waits for that (`is_for_another`), and leaves

@@ -1,6 +1,6 @@
 """Gives free slots to those who ask for them, and begins the attempts.
 
-A holder keeps a question open while tasks of its wait (`PLACE_TASKS`, placement/handlers/requests.py). Whatever may make room sets `self._signals.capacity_freed`;
+A holder keeps a question open while tasks of its wait (`PLACE_TASKS`, placement/handlers/requests.py). Whatever may make room sets `Signals.capacity_freed`;
 one loop answers it by walking the queue once (placement/core/reservations.py), and what it finds is put to the questions that are open. A slot is
 reserved in the moment of the choice and until the attempt is written down, and for nobody who does not ask: so nothing has to
 expire, and a proxy that is busy or gone keeps no slot from others.

@@ -1,17 +1,11 @@
 """What proxies ask: questions that are held open, hints to those who ask for single tasks, and where uploads may go.
 
-Open questions of holders: one each, with what there is to be said to it.
-
-A question is open from the moment when it is read until it is answered. Slots are reserved only for those that are open, in the same
+A holder has one open question (`LongPoll`), with what there is to be said to it. It is open from the moment when it is read until it is answered. Slots are reserved only for those that are open, in the same
 step in which they are chosen; once a question is being answered, nothing more is put to it.
 
-Tells those who ask for single tasks (PLACE_TASK) that it is worth asking, and everybody who leads.
+Those who ask for single tasks (PLACE_TASK) are told that it is worth asking, and everybody is told who leads. A hint reserves nothing: who comes first gets the slot.
 
-A hint reserves nothing: who comes first gets the slot.
-
-Answers AIM_UPLOAD: where the files of an upload may go before its commit. What that means is said in placement/core/stage_in.py.
-
-Nothing of it is written down: after a restart the holders ask again within seconds, and say where their files go.
+AIM_UPLOAD asks where the files of an upload may go before its commit (placement/core/stage_in.py). Nothing of it is written down: after a restart the holders ask again within seconds, and say where their files go.
 """
 
 import asyncio

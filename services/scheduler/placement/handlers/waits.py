@@ -1,10 +1,8 @@
 """What becomes of tasks that wait: why they do is told to their users, and those that no node takes end.
 
-Tells users why their tasks wait: a line in the timeline when the reason is another, some tasks at a time, round and round.
+There is a line in the timeline when the reason is another, for some tasks at a time, round and round. What it costs does not grow with the queue; the further back a task waits, the later it hears of a change.
 
-What it costs does not grow with the queue; the further back a task waits, the later it hears of a change.
-
-Ends tasks that a node has refused and that no other takes (placement/core/supply.py); all others of them wait for a node.
+A task ends that a node has refused and that no other takes (placement/core/supply.py); all others wait for a node.
 """
 
 from itertools import islice

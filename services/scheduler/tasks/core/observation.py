@@ -1,14 +1,10 @@
 """What is seen of a task on its node: what of it is worth a write, and which lines of its console are asked for.
 
-Which lines of a task's console are asked for.
-
 The console of a task is what the cluster did until the present attempt began to run, then the console of the node, then, once the
 task has ended, what the cluster did since. Lines are counted over all of it, from 0; a negative number asks for the last
 lines. While an attempt runs nothing is added before the node's lines, so a reader that asks from where it stopped gets each
 line once. While it runs, only the node has all of its lines, and the record their tail and number;
 once it has ended, all of them are kept packed.
-
-What a look at a task on its node brings, and what of it is worth a write.
 """
 
 import zlib

@@ -1,8 +1,6 @@
 """How a task begins: with a client's commit, as one that runs already, or submitted again by its holder.
 
-The next value of a task that its holder submits again: its record was lost, or is older than what has happened since.
-
-A store that is lost, or an older one that is restored, takes decisions back that were acted on. What was done then is known to
+Its holder submits it again when its record was lost, or is older than what has happened since. A store that is lost, or an older one that is restored, takes decisions back that were acted on. What was done then is known to
 the holder: the attempts that it has begun, how far each had come, and how the task had ended. The scheduler decides, the holder
 knows; so attempts of which the record knows nothing are taken in, in their order, each by the steps of task_life/life.py:
 

@@ -1,12 +1,8 @@
 """What nodes say of tasks and is kept: the last of those that run, the whole console of those that have ended.
 
-What nodes last said of running tasks: in memory after each look, in KV `observations` now and then.
-
-Nothing is decided by it. It is there so that a poll whose node is silent is answered with something, by whichever proxy, also when a
+What nodes last said of running tasks is in memory after each look, and in KV `observations` now and then. Nothing is decided by it. It is there so that a poll whose node is silent is answered with something, by whichever proxy, also when a
 scheduler has just taken over. So it is cheap: a short tail of the console, no options that the task has itself, not on disk before
 it is answered, and no more often than every ten seconds of a task.
-
-The whole console of each task that has ended, kept when its node may be gone.
 
 While a task runs, its node has its console; the record holds the tail. When the end is seen, the whole of it is fetched once more
 and put into the object store, and only then the end is written: whoever reads the record finds the console. Where that fails

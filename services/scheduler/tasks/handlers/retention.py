@@ -1,14 +1,10 @@
 """What happens to tasks that are over: put into the archive, told to their nodes, and forgotten.
 
-Tells nodes of attempts that are over for us, and forgets what is old.
-
 An attempt that was being forwarded when it was given up may still be committed by a holder that does not know yet: that its node does
 not know it means something only when that time has passed. Then what was uploaded and never committed is discarded there, too: its
 holder does that by itself, unless it was killed.
 
-Moves tasks that have ended from the active ones to the archive, some time after their end and off everybody's way.
-
-What the version before this one wrote is written anew by that too: there, ended tasks lay among the active ones with the tail of their
+Tasks leave the active ones for the archive some time after their end and off everybody's way. What the version before this one wrote is written anew by that too: there, ended tasks lay among the active ones with the tail of their
 console. The tail goes to where consoles are kept, unless the whole is there. Nothing waits for it: a scheduler leads and places
 first, and this goes on beside it, some tasks at a time.
 """
