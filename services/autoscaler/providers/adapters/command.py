@@ -30,7 +30,7 @@ from services.autoscaler.config.core.configuration import CloudSettings, StepTim
 from services.autoscaler.orders import NODE_PORT, Order, ProviderMachine, masked
 from services.autoscaler.providers.adapters.programs import given_file, held
 from services.autoscaler.providers.core.cloud_init import user_data
-from services.autoscaler.providers.core.node_command import node_configuration, node_words, pairs, secrets_of
+from services.autoscaler.providers.core.order_words import node_configuration, node_words, pairs, secrets_of
 
 log = structlog.get_logger()
 

@@ -25,7 +25,7 @@ from services.autoscaler.providers.adapters.http_api.rest import (
     words_of,
 )
 from services.autoscaler.providers.core.cloud_init import user_data
-from services.autoscaler.providers.core.node_command import flat_tags
+from services.autoscaler.providers.core.order_words import flat_tags
 
 log = structlog.get_logger()
 

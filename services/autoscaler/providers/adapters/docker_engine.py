@@ -24,7 +24,7 @@ from services.autoscaler.config.core.configuration import CloudSettings
 from services.autoscaler.orders import NODE_PORT, Launch, Order, ProviderMachine, masked
 from services.autoscaler.providers.adapters.http_api.account import ApiAccount, described
 from services.autoscaler.providers.adapters.http_api.rest import TIMEOUT_S, RestClient, words_of
-from services.autoscaler.providers.core.node_command import DATA_DIRECTORY, node_words, pairs, secrets_of
+from services.autoscaler.providers.core.order_words import DATA_DIRECTORY, node_words, pairs, secrets_of
 
 SOCKET: Final = "unix:///var/run/docker.sock"
 LOOPBACK: Final = "127.0.0.1"

@@ -23,7 +23,7 @@ from services.autoscaler.providers.adapters.http_api.rest import (
     words_of,
 )
 from services.autoscaler.providers.core.cloud_init import user_data
-from services.autoscaler.providers.core.node_command import labels
+from services.autoscaler.providers.core.order_words import labels
 
 URL: Final = "https://api.hetzner.cloud"
 PER_PAGE: Final = 50

@@ -21,7 +21,7 @@ import shlex
 from typing import Any, Final
 
 from services.autoscaler.orders import Launch
-from services.autoscaler.providers.core.node_command import run_words
+from services.autoscaler.providers.core.order_words import run_words
 
 FOLDER: Final = "/opt/clusterodm"
 BOOT: Final = f"{FOLDER}/boot.sh"

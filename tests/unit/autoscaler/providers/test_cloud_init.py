@@ -26,7 +26,7 @@ from services.autoscaler.providers.core.cloud_init import (
     lease_check_s,
     user_data,
 )
-from services.autoscaler.providers.core.node_command import node_configuration, run_words
+from services.autoscaler.providers.core.order_words import node_configuration, run_words
 
 S3 = S3Target(
     endpoint="nyc3.digitaloceanspaces.com",

@@ -14,7 +14,7 @@ from services.autoscaler.providers.adapters.command import found_of, trouble_and
 from services.autoscaler.providers.adapters.docker_engine import container, image_and_tag
 from services.autoscaler.providers.adapters.ec2.launch import LaunchPlace, image_query, launch, tags_of
 from services.autoscaler.providers.adapters.http_api.rest import usual_trouble
-from services.autoscaler.providers.core.node_command import flat_tags, labels, pairs
+from services.autoscaler.providers.core.order_words import flat_tags, labels, pairs
 
 NAME = MachineId("clusterodm-c1-50-abc")
 TAGS = {"clusterodm-cluster": "c1"}

@@ -22,7 +22,7 @@ from libs.common.model import MachineId
 from libs.common.secret import Secret
 from services.autoscaler.config.core.configuration import CloudSettings, Configuration
 from services.autoscaler.orders import DockerRegistry, Launch, Order
-from services.autoscaler.providers.core.node_command import flat_tags, labels, run_words
+from services.autoscaler.providers.core.order_words import flat_tags, labels, run_words
 
 DRIVERS: Final = {"digitalocean": "digitalocean", "aws": "amazonec2", "hetzner": "hetzner", "scaleway": "scaleway"}
 ENVIRONMENT: Final = {
