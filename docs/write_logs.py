@@ -129,7 +129,7 @@ def sayings(said: ast.expr) -> Iterator[str]:
             yield from sayings(said.body)
             yield from sayings(said.orelse)
         case ast.JoinedStr():
-            yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in said.values)
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in said.values)
         case ast.Attribute(attr="name"):
             yield EVENT_NAME
         case _:
