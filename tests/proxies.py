@@ -60,12 +60,12 @@ from libs.common.model import (
 from libs.common.ports import Bucket
 from libs.common.testing import MemoryBus
 from services.proxy.cluster.adapters import ClusterMirror, mirrored
-from services.proxy.main import front, intake
+from services.proxy.main import intake, open_router
 from services.proxy.nodes.adapters import Upstream
 from services.proxy.peers.adapters import PeerClient, known_holders, shared_secret
 from services.proxy.peers.api import open_peers
 from services.proxy.server.health import ProxyHealth
-from services.proxy.server.listen import Entrance, limits, listen, served, tls_context
+from services.proxy.server.listen import ListeningPort, limits, listen, served, tls_context
 from services.proxy.settings import ProxySettings
 from services.proxy.spool.adapters.spool import DiskSpool, open_spool
 from services.proxy.spool.core.upload import StoredFile
@@ -377,7 +377,7 @@ async def running_proxy(
         )
         health = ProxyHealth(bus, cluster, spool)
         await health.needed.ask()
-        app = front(chosen, bus, cluster, polls, streams, uploading.routes, peers, health)
+        app = open_router(chosen, bus, cluster, polls, streams, uploading.routes, peers, health)
         async with served(app, entrances, limits(chosen)):
             yield ProxyUnderTest(entrances[0].port, bus, scheduler, spool, cluster, root, forwarding, uploading.commits)
 
@@ -389,11 +389,11 @@ async def at_hand(present: Given) -> AsyncIterator[Given]:
 
 
 @asynccontextmanager
-async def listening(settings: ProxySettings) -> AsyncIterator[list[Entrance]]:
+async def listening(settings: ProxySettings) -> AsyncIterator[list[ListeningPort]]:
     """Open a port."""
     tls = tls_context(settings.ssl_key, settings.ssl_cert) if settings.ssl_key else None
     with listen(settings.bind, settings.port) as listener:
-        yield [Entrance(listener, tls)]
+        yield [ListeningPort(listener, tls)]
 
 
 class ScriptedNode:

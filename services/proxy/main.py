@@ -30,7 +30,7 @@ from services.proxy.cluster.adapters import mirrored
 from services.proxy.cluster.handlers import TaskFinder
 from services.proxy.cluster.ports import Cluster, IsSure, always
 from services.proxy.exchange.destinations import networks
-from services.proxy.exchange.limits import Bounds, Gate
+from services.proxy.exchange.limits import BodyLimits, UploadLimiter
 from services.proxy.finishing.adapters import HttpWebhook
 from services.proxy.finishing.handlers import open_finishing
 from services.proxy.forwarding.adapters.sender import open_sender
@@ -46,10 +46,10 @@ from services.proxy.polling.core.task_info import known_info
 from services.proxy.recovery.handlers import open_recovery
 from services.proxy.results.api import open_results
 from services.proxy.server.access_log import written
-from services.proxy.server.fast_path import Quick
+from services.proxy.server.fast_path import FastPath
 from services.proxy.server.health import ProxyHealth
-from services.proxy.server.listen import Entrance, limits, listening, own_url, served
-from services.proxy.server.router import App, Stories
+from services.proxy.server.listen import ListeningPort, limits, listening, own_url, served
+from services.proxy.server.router import Router, Stories
 from services.proxy.settings import SHORTCUTS, ProxySettings, minimum_bytes
 from services.proxy.spool.adapters.spool import open_spool
 from services.proxy.spool.ports import Spool
@@ -81,25 +81,25 @@ async def serve(settings: ProxySettings) -> None:
     """Wire the proxy to the real world and serve until cancelled."""
     require_supported(settings)
     with (
-        listening(settings) as entrances,
+        listening(settings) as ports,
         metrics_served(settings.metrics_port),
         written(settings.access_log, now_ms) as heard,
     ):
-        url = settings.proxy_url or own_url(settings, entrances)
+        url = settings.proxy_url or own_url(settings, ports)
         async with (
             connect(
                 settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
             ) as bus,
-            running(settings, bus, entrances, url, heard),
+            running(settings, bus, ports, url, heard),
         ):
-            log.info("proxy is ready", ports=[entrance.port for entrance in entrances])
+            log.info("proxy is ready", ports=[port.port for port in ports])
             notify_ready()
             await asyncio.Event().wait()
 
 
 @asynccontextmanager
 async def running(
-    settings: ProxySettings, bus: Bus, entrances: Sequence[Entrance], url: str, heard: Heard | None = None
+    settings: ProxySettings, bus: Bus, ports: Sequence[ListeningPort], url: str, heard: Heard | None = None
 ) -> AsyncIterator[None]:
     """Run everything behind the ports, then open them."""
     async with (
@@ -134,7 +134,7 @@ async def running(
                 public_address=settings.public_address,
             )
             health = ProxyHealth(bus, cluster, spool)
-            app = front(settings, bus, cluster, polls, streams, uploading.routes, peers, health, recovery.is_sure)
+            app = open_router(settings, bus, cluster, polls, streams, uploading.routes, peers, health, recovery.is_sure)
             async with (
                 expiring(bus, spool, settings.stale_uploads_timeout),
                 settling(uploading.commits),
@@ -143,7 +143,7 @@ async def running(
                 ),
                 background(lambda: every(TRIM_EVERY_S, Trimmer().look, "trim"), "trim"),
                 background(lambda: every(ASK_EVERY_S, health.needed.ask, "ask services"), "ask services"),
-                served(app, entrances, limits(settings), heard),
+                served(app, ports, limits(settings), heard),
             ):
                 try:
                     yield
@@ -217,7 +217,7 @@ def intake(settings: ProxySettings, bus: Bus, cluster: Cluster, spool: Spool, fo
     )
 
 
-def front(  # noqa: PLR0913, PLR0917 everything that the front door leads to
+def open_router(  # noqa: PLR0913, PLR0917 everything that answers
     settings: ProxySettings,
     bus: Bus,
     cluster: Cluster,
@@ -227,7 +227,7 @@ def front(  # noqa: PLR0913, PLR0917 everything that the front door leads to
     peers: Passing,
     health: ProxyHealth,
     is_sure: IsSure = always,
-) -> App:
+) -> Router:
     """Put the HTTP side together. Nodes are polled by one way, and stream by another."""
     clock, stall_s = SystemClock(), settings.upload_stall_timeout_s
     finder = TaskFinder(bus, cluster, clock, is_sure=is_sure)
@@ -256,10 +256,10 @@ def front(  # noqa: PLR0913, PLR0917 everything that the front door leads to
         peers=peers,
         health=health,
     )
-    quick = Quick(polling.polls, settings.expected_token.encode())
-    gate = Gate(settings.uploads_at_once_count, settings.uploads_wait_s)
-    bounds = Bounds(settings.upload_min_rate_bytes_per_s, settings.upload_limit_mb * MEGABYTE)
-    return App(stories, quick, gate, bounds, settings.expected_token)
+    fast_path = FastPath(polling.polls, settings.expected_token.encode())
+    limiter = UploadLimiter(settings.uploads_at_once_count, settings.uploads_wait_s)
+    bounds = BodyLimits(settings.upload_min_rate_bytes_per_s, settings.upload_limit_mb * MEGABYTE)
+    return Router(stories, fast_path, limiter, bounds, settings.expected_token)
 
 
 def reserve_bytes(settings: ProxySettings) -> int:

@@ -6,7 +6,7 @@ from libs.common.ports import Bus
 from services.proxy.actions.handlers import Actor
 from services.proxy.cluster.ports import Cluster, IsSure
 from services.proxy.exchange.forms import read_form
-from services.proxy.exchange.request import Exchange, client_of
+from services.proxy.exchange.request import RequestContext, caller_of
 
 ACTIONS: Final = ("/task/cancel", "/task/remove", "/task/restart")
 
@@ -19,10 +19,10 @@ class ActionRoutes:
         self._public_address = public_address
         self._stall_s = stall_s
 
-    async def act(self, exchange: Exchange) -> None:
+    async def act(self, exchange: RequestContext) -> None:
         """Cancel, remove or restart."""
         form = await read_form(exchange, self._stall_s)
-        client = client_of(exchange, self._public_address)
+        client = caller_of(exchange, self._public_address)
         verb = exchange.path.rpartition("/")[2]
         await self._actor.act(verb, form, client.token, client.owner, client.address)
         await exchange.json({"success": True})

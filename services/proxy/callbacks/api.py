@@ -11,7 +11,7 @@ from services.proxy.callbacks.core import Verdict
 from services.proxy.callbacks.handlers import Machines
 from services.proxy.cluster.ports import Cluster
 from services.proxy.exchange.nodeodm_api import MALFORMED_COMMIT
-from services.proxy.exchange.request import Exchange
+from services.proxy.exchange.request import RequestContext
 
 COMMIT_LIMIT_BYTES: Final = 1024 * 1024
 """A node's webhook brings the whole list of images along; one that is longer still is taken without a look, it is a hint only.
@@ -36,7 +36,7 @@ class CallbackRoutes:
         self._machines = machines
         self._stall_s = stall_s
 
-    async def task_finished(self, exchange: Exchange) -> None:
+    async def task_finished(self, exchange: RequestContext) -> None:
         """Take what a node reports; of a machine only with the machine's own secret."""
         body = await exchange.body(COMMIT_LIMIT_BYTES, self._stall_s)
         if body is None:
@@ -53,12 +53,12 @@ class CallbackRoutes:
             verdict = await self._machines.finished(NodeTaskId(said.uuid), exchange.token)
         await answer(exchange, verdict, UNAUTHORIZED)
 
-    async def renew_lease(self, exchange: Exchange) -> None:
+    async def renew_lease(self, exchange: RequestContext) -> None:
         """Let a machine live on."""
         await answer(exchange, self._machines.wanted(exchange.token), FORBIDDEN)
 
 
-async def answer(exchange: Exchange, verdict: Verdict, nameless_status: int) -> None:
+async def answer(exchange: RequestContext, verdict: Verdict, nameless_status: int) -> None:
     """Say to a machine that it is heard, or why not; one that is to go must not take it for a mistake."""
     if verdict is Verdict.WELCOME:
         await exchange.json({"ok": True})

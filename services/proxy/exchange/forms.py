@@ -11,12 +11,12 @@ from services.proxy.errors import MalformedBody
 from services.proxy.exchange.multipart import (
     FIELD_LIMIT_BYTES,
     FIELDS_LIMIT_COUNT,
-    Field,
     FileBegins,
+    FormField,
     MultipartReader,
     boundary_of,
 )
-from services.proxy.exchange.request import Exchange
+from services.proxy.exchange.request import RequestContext
 
 FORM_LIMIT_BYTES: Final = FIELD_LIMIT_BYTES
 """The longest urlencoded or JSON body."""
@@ -77,7 +77,7 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-async def read_form(exchange: Exchange, stall_s: float, *, any_kind: bool = False) -> dict[str, str]:
+async def read_form(exchange: RequestContext, stall_s: float, *, any_kind: bool = False) -> dict[str, str]:
     """Read the fields of a form; of `any_kind`, where none of them must be there. Raises MalformedBody, Busy, ClientGone, BodyStalled."""
     content_type = exchange.header(b"content-type")
     kind = kind_of(content_type)
@@ -91,14 +91,14 @@ async def read_form(exchange: Exchange, stall_s: float, *, any_kind: bool = Fals
     return read_fields(kind, body)
 
 
-async def read_multipart_fields(exchange: Exchange, boundary: bytes, stall_s: float) -> dict[str, str]:
+async def read_multipart_fields(exchange: RequestContext, boundary: bytes, stall_s: float) -> dict[str, str]:
     """Read the fields of a multipart form. A file is refused: nothing here would keep it."""
     reader = MultipartReader(boundary)
     fields: dict[str, str] = {}
     async for chunk in exchange.chunks(stall_s):
         for event in reader.feed(chunk):
             match event:
-                case Field(name, value):
+                case FormField(name, value):
                     fields[name] = value
                 case FileBegins(name, _):
                     raise MalformedBody(

@@ -1,7 +1,7 @@
 """What many requests at once may take up together; one too many is told to come back.
 
-Gate        uploads at once: the next one waits a little for its turn
-LongBodies  memory for bodies that are read as a whole, and the loop's time for reading them
+UploadLimiter  uploads at once: the next one waits a little for its turn
+LongBodies     memory for bodies that are read as a whole, and the loop's time for reading them
 """
 
 import asyncio
@@ -19,15 +19,15 @@ SHORT_BYTES: Final = 16 * 1024
 TOGETHER_BYTES: Final = 16 * 1024 * 1024
 
 
-class Gate:
-    """Lets so many through at once."""
+class UploadLimiter:
+    """Takes so many uploads at once."""
 
     def __init__(self, limit_count: int, wait_s: float) -> None:
         self._room = asyncio.Semaphore(limit_count)
         self._wait_s = wait_s
 
     @asynccontextmanager
-    async def passed(self) -> AsyncIterator[None]:
+    async def admitted(self) -> AsyncIterator[None]:
         """Be one of them while the context is open. Raises Busy."""
         try:
             async with asyncio.timeout(self._wait_s):
@@ -79,7 +79,7 @@ def beyond_short(count_bytes: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class BodyLimits:
     """What a client's body must keep to."""
 
     min_bytes_per_s: float = 0.0

@@ -43,7 +43,7 @@ MALFORMED: Final = "Malformed multipart data"
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class FormField:
     """A complete field."""
 
     name: str
@@ -70,10 +70,10 @@ class FileEnds:
     """The file is complete."""
 
 
-Event = Field | FileBegins | FileChunk | FileEnds
+MultipartEvent = FormField | FileBegins | FileChunk | FileEnds
 
 
-class At(Enum):
+class ReaderState(Enum):
     """Where in the body the reader is."""
 
     PREAMBLE = auto()
@@ -109,12 +109,12 @@ class MultipartReader:
     def __init__(self, boundary: bytes) -> None:
         self.delimiter: Final = b"\r\n--" + boundary
         """What ends a file."""
-        self._at = At.PREAMBLE
+        self._at = ReaderState.PREAMBLE
         self._held = b"\r\n"
         """What is not understood yet. The first delimiter needs no line end in front of it."""
         self._came = False
         """Whether there is a body at all."""
-        self._events: list[Event] = []
+        self._events: list[MultipartEvent] = []
         self._part: PartHead | None = None
         self._field: bytearray | None = None
         """The value of the field that is being read; None while a file is."""
@@ -134,9 +134,9 @@ class MultipartReader:
     @property
     def inside_file(self) -> bool:
         """Whether what comes next is the next byte of a file for certain."""
-        return self._at is At.CONTENT and self._file_open and not self._held
+        return self._at is ReaderState.CONTENT and self._file_open and not self._held
 
-    def feed(self, chunk: bytes) -> list[Event]:
+    def feed(self, chunk: bytes) -> list[MultipartEvent]:
         """Take the next bytes of the body; say what they complete."""
         data = self._held + chunk if self._held else bytes(chunk)
         self._came = self._came or bool(chunk)
@@ -151,29 +151,29 @@ class MultipartReader:
 
     def finish(self) -> None:
         """Say that the body is over."""
-        if self._at is At.PREAMBLE and self._came:
+        if self._at is ReaderState.PREAMBLE and self._came:
             raise MalformedBody(f"{MALFORMED}: no line begins with the boundary (lines end with CRLF)")
-        if self._at is not At.EPILOGUE:
+        if self._at is not ReaderState.EPILOGUE:
             raise MalformedBody("Unexpected end of multipart data")
 
     def _step(self, data: bytes, start: int) -> int | None:
         """Do one step; return where the next begins, or None: more bytes are needed."""
         match self._at:
-            case At.PREAMBLE | At.CONTENT | At.EPILOGUE:
+            case ReaderState.PREAMBLE | ReaderState.CONTENT | ReaderState.EPILOGUE:
                 return self._find_delimiter(data, start)
-            case At.LINE:
+            case ReaderState.LINE:
                 return self._end_line(data, start)
-            case At.HEAD:
+            case ReaderState.HEAD:
                 return self._end_head(data, start)
-            case At.START:
+            case ReaderState.START:
                 return self._begin_content(data, start)
 
     def _let_go(self, data: bytes, start: int) -> int:
         """Hand on what cannot be part of a delimiter; return how many bytes that is."""
-        if self._at not in {At.PREAMBLE, At.CONTENT, At.EPILOGUE}:
+        if self._at not in {ReaderState.PREAMBLE, ReaderState.CONTENT, ReaderState.EPILOGUE}:
             return 0
         loose = len(data) - start - held_back(data[max(start, len(data) - len(self.delimiter)) :], self.delimiter)
-        if loose and self._at is At.CONTENT:
+        if loose and self._at is ReaderState.CONTENT:
             self._content(data[start : start + loose])
         return loose
 
@@ -181,27 +181,27 @@ class MultipartReader:
         end = data.find(self.delimiter, start)
         if end < 0:
             return None
-        if self._at is At.EPILOGUE:
+        if self._at is ReaderState.EPILOGUE:
             raise MalformedBody(f"{MALFORMED}: a part follows the last boundary")
-        if self._at is At.CONTENT:
+        if self._at is ReaderState.CONTENT:
             if end > start:
                 self._content(data[start:end])
             self._end_part()
-        self._at = At.LINE
+        self._at = ReaderState.LINE
         return end + len(self.delimiter)
 
     def _end_line(self, data: bytes, start: int) -> int | None:
         usual = USUAL_LINES.match(data, start)
         if usual is not None and usual.end() - start <= PART_HEADER_LIMIT_BYTES:
             self._begin_part(usual_head(usual[1], usual[2]))
-            self._at = At.START
+            self._at = ReaderState.START
             return usual.end() - 2
         if data.startswith(b"--", start):
-            self._at = At.EPILOGUE
+            self._at = ReaderState.EPILOGUE
             return start + 2
         end = PADDING.match(data, start).end()  # type: ignore[union-attr] # it matches everything
         if data.startswith(b"\r\n", end):
-            self._at = At.HEAD
+            self._at = ReaderState.HEAD
             return end
         if len(data) - start > LINE_LIMIT_BYTES or not could_be(data[end:], b"\r\n", b"--" if end == start else b""):
             raise MalformedBody(f"{MALFORMED}: other text follows a boundary (lines end with CRLF)")
@@ -214,14 +214,14 @@ class MultipartReader:
         if end < 0:
             return None
         self._begin_part(read_head(data[start + 2 : end]))
-        self._at = At.START
+        self._at = ReaderState.START
         return end + 2
 
     def _begin_content(self, data: bytes, start: int) -> int | None:
         left_bytes = len(data) - start
         if left_bytes < len(self.delimiter) and could_be(data[start:], self.delimiter):
             return None
-        self._at = At.CONTENT
+        self._at = ReaderState.CONTENT
         return start if data.startswith(self.delimiter, start) else start + 2
 
     def _begin_part(self, head: PartHead) -> None:
@@ -256,7 +256,7 @@ class MultipartReader:
             self._fields_count += 1
             if self._fields_count > FIELDS_LIMIT_COUNT:
                 raise MalformedBody("Too many fields")
-            self._events.append(Field(self._part.name, self._field.decode(self._part.charset, errors="replace")))
+            self._events.append(FormField(self._part.name, self._field.decode(self._part.charset, errors="replace")))
         elif self._file_open:
             self._events.append(FileEnds())
         self._field, self._file_open = None, False

@@ -43,7 +43,7 @@ DISK_FULL: Final = 507
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class Caller:
     """Who asks, and how it reached us."""
 
     owner: Owner
@@ -53,7 +53,7 @@ class Client:
 
     def __repr__(self) -> str:
         """Show no token."""
-        return f"Client({self.owner or '-'} {self.address})"
+        return f"Caller({self.owner or '-'} {self.address})"
 
 
 def cannot_handle(path: str) -> str:

@@ -15,8 +15,8 @@ from libs.common.http_scope import Receive, Scope, Send
 from libs.common.identity import owner_of
 from libs.http1.lines import Header, find
 from services.proxy.errors import BodyTooLong
-from services.proxy.exchange.limits import Bounds
-from services.proxy.exchange.nodeodm_api import UNAVAILABLE, Client
+from services.proxy.exchange.limits import BodyLimits
+from services.proxy.exchange.nodeodm_api import UNAVAILABLE, Caller
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
 RETRY_AFTER: Final = (b"retry-after", b"5")
@@ -35,7 +35,7 @@ class BodyStalled(Exception):
     """The client has stopped sending in the middle of a body."""
 
 
-class Exchange:
+class RequestContext:
     """A request under way."""
 
     __slots__ = (
@@ -55,7 +55,7 @@ class Exchange:
         "started",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: Bounds) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: BodyLimits) -> None:
         self.bounds = bounds
         self.beside_bytes = 0
         """What somebody else has taken of the body, straight from the socket, since the last chunk."""
@@ -76,7 +76,7 @@ class Exchange:
 
     def __repr__(self) -> str:
         """Show no query: the token is in there."""
-        return f"Exchange({self.method} {self.path})"
+        return f"RequestContext({self.method} {self.path})"
 
     def header(self, name: bytes) -> bytes | None:
         """Look up a line of the request's head."""
@@ -264,10 +264,10 @@ def parameters(raw: bytes) -> dict[str, list[str]]:
         return {}
 
 
-def client_of(exchange: Exchange, public_address: str) -> Client:
+def caller_of(exchange: RequestContext, public_address: str) -> Caller:
     """Say who asks."""
     token = exchange.token
-    return Client(owner_of(token), token, public_address or exchange.origin)
+    return Caller(owner_of(token), token, public_address or exchange.origin)
 
 
 def text(value: bytes | None) -> str | None:

@@ -76,7 +76,7 @@ def complaint(text: str, at: int) -> str:
     return f"Unexpected token {text[at]} in JSON at position {at}"
 
 
-class Fault(Exception):
+class JsonFault(Exception):
     """The place of the first character that does not belong."""
 
     def __init__(self, at: int) -> None:
@@ -95,7 +95,7 @@ def first_fault(text: str) -> int:
             if not closers:
                 return skip_space(text, at)
             at = after_comma(text, at, closers[-1])
-    except Fault as fault:
+    except JsonFault as fault:
         return fault.at
 
 
@@ -131,14 +131,14 @@ def after_comma(text: str, at: int, closer: str) -> int:
 def skip_key(text: str, at: int) -> int:
     """Go past `"key":`."""
     if text[at : at + 1] != '"':
-        raise Fault(at)
+        raise JsonFault(at)
     return expect(text, skip_space(text, skip_scalar(text, at)), ":")
 
 
 def expect(text: str, at: int, wanted: str) -> int:
     """Go past the one character that must stand here."""
     if text[at : at + 1] != wanted:
-        raise Fault(at)
+        raise JsonFault(at)
     return at + 1
 
 
@@ -159,7 +159,7 @@ def skip_scalar(text: str, at: int) -> int:
             for offset, letter in enumerate(word):
                 expect(text, at + offset, letter)
             return at + len(word)
-    raise Fault(at)
+    raise JsonFault(at)
 
 
 def skip_string(text: str, at: int) -> int:
@@ -167,7 +167,7 @@ def skip_string(text: str, at: int) -> int:
     found = STRING.match(text, at)
     end = found.end() if found else at
     if text.startswith("\\", end):
-        raise Fault(bad_escape(text, end))
+        raise JsonFault(bad_escape(text, end))
     return expect(text, end, '"')
 
 
@@ -183,11 +183,11 @@ def skip_number(text: str, at: int) -> int:
     """Go past a number."""
     found = NUMBER.match(text, at)
     if not found:
-        raise Fault(at + 1)
+        raise JsonFault(at + 1)
     end = found.end()
     rest = text[end : end + 1]
     if rest and rest in ".eE" and not (rest == "." and "." in found.group()):
-        raise Fault(end + (2 if rest != "." and text[end + 1 : end + 2] in {"+", "-"} else 1))
+        raise JsonFault(end + (2 if rest != "." and text[end + 1 : end + 2] in {"+", "-"} else 1))
     return end
 
 

@@ -17,7 +17,7 @@ from libs.http1.lines import Header, find
 from services.proxy.cluster.ports import Cluster
 from services.proxy.errors import HolderAway
 from services.proxy.exchange.nodeodm_api import UUID, UUID_AT_END, status_of, words_of
-from services.proxy.exchange.request import Exchange, text
+from services.proxy.exchange.request import RequestContext, text
 from services.proxy.peers.handlers import Neighbours
 from services.proxy.peers.ports import Holders, Passed, PeerAnswer, Peers
 from services.proxy.spool.ports import Spool
@@ -40,7 +40,7 @@ class Passing:
         self._stall_s = stall_s
         self._public_address = public_address
 
-    async def took(self, exchange: Exchange) -> bool:
+    async def took(self, exchange: RequestContext) -> bool:
         """Answer a request that belongs elsewhere; False when it is to be answered here."""
         if (mark := exchange.header(MARK)) is not None:
             if hmac.compare_digest(mark, self._secret().encode()):
@@ -56,7 +56,7 @@ class Passing:
             await exchange.refuse(words_of(error), status_of(error))
             return True
 
-    async def _pass_on(self, exchange: Exchange, task: TaskId) -> bool:
+    async def _pass_on(self, exchange: RequestContext, task: TaskId) -> bool:
         is_commit = exchange.path.startswith(COMMIT)
         holder = await self._neighbours.holder(task)
         if holder is None:
@@ -72,10 +72,10 @@ class Passing:
             await exchange.json({"uuid": task})
         return True
 
-    async def _committed(self, task: TaskId, exchange: Exchange) -> bool:
+    async def _committed(self, task: TaskId, exchange: RequestContext) -> bool:
         return await self._neighbours.is_committed(task, owner_of(exchange.token))
 
-    def _passed(self, exchange: Exchange) -> Passed:
+    def _passed(self, exchange: RequestContext) -> Passed:
         raw_path: bytes = exchange.scope["raw_path"]
         query: bytes = exchange.scope["query_string"]
         headers: list[Header] = [line for line in exchange.headers if line[0] in ALONG]
@@ -88,7 +88,7 @@ class Passing:
         return Passed(target, headers, exchange.chunks(self._stall_s), chunked)
 
 
-def task_of(exchange: Exchange) -> TaskId | None:
+def task_of(exchange: RequestContext) -> TaskId | None:
     """Say which upload a request is about; None: about none."""
     if exchange.method != "POST":
         return None
@@ -100,7 +100,7 @@ def task_of(exchange: Exchange) -> TaskId | None:
     return TaskId(named) if named and UUID.fullmatch(named) else None
 
 
-async def reply(exchange: Exchange, answer: PeerAnswer) -> None:
+async def reply(exchange: RequestContext, answer: PeerAnswer) -> None:
     """Give the client the other proxy's answer."""
     if exchange.body_left:
         await exchange.drain()

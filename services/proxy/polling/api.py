@@ -16,7 +16,7 @@ from libs.common.ports import Bus
 from services.proxy.cluster.handlers import TaskFinder
 from services.proxy.cluster.ports import Cluster
 from services.proxy.exchange.nodeodm_api import NO_OPTIONS, NOT_FOUND, cannot_handle
-from services.proxy.exchange.request import Exchange
+from services.proxy.exchange.request import RequestContext
 from services.proxy.nodes.ports import Upstream
 from services.proxy.polling.core.task_info import line_number
 from services.proxy.polling.handlers.coalesce import Polls
@@ -37,11 +37,11 @@ class PollRoutes:
         self._polls = polls
         self._finder = finder
 
-    async def info(self, exchange: Exchange) -> None:
+    async def info(self, exchange: RequestContext) -> None:
         """`/info`."""
         await exchange.json(self._polls.info())
 
-    async def task(self, exchange: Exchange, task: TaskId, action: str) -> None:
+    async def task(self, exchange: RequestContext, task: TaskId, action: str) -> None:
         """`/task/<id>/<action>`."""
         try:
             await self._poll(exchange, task, owner_of(exchange.token), action)
@@ -51,7 +51,7 @@ class PollRoutes:
             log.info("poll dropped", task=task, reason=error.message)
             exchange.drop()
 
-    async def _poll(self, exchange: Exchange, task: TaskId, owner: Owner, action: str) -> None:
+    async def _poll(self, exchange: RequestContext, task: TaskId, owner: Owner, action: str) -> None:
         if action == INFO:
             wanted = exchange.parameter("with_output")
             await exchange.json(await self._reader.info(task, owner, None if wanted is None else line_number(wanted)))
@@ -62,7 +62,7 @@ class PollRoutes:
             await self._finder.find(task, owner, action)
             await exchange.refuse(cannot_handle(exchange.path), NOT_FOUND)
 
-    async def tasks(self, exchange: Exchange) -> None:
+    async def tasks(self, exchange: RequestContext) -> None:
         """`/task/list`: the client's tasks."""
         try:
             listed = await self._reader.tasks_of(owner_of(exchange.token))
@@ -71,7 +71,7 @@ class PollRoutes:
         else:
             await exchange.json(listed)
 
-    async def options(self, exchange: Exchange) -> None:
+    async def options(self, exchange: RequestContext) -> None:
         """`/options`: those that tasks may have."""
         await exchange.json(self._reader.options() or {"error": NO_OPTIONS})
 

@@ -19,7 +19,7 @@ from services.proxy.cluster.handlers import TaskFinder
 from services.proxy.cluster.ports import Cluster
 from services.proxy.errors import NodeRefused
 from services.proxy.exchange.nodeodm_api import BAD_GATEWAY, NO_NODES, NOT_FOUND, cannot_handle
-from services.proxy.exchange.request import Exchange
+from services.proxy.exchange.request import RequestContext
 from services.proxy.nodes.ports import Upstream
 from services.proxy.results.handlers.download import DOWNLOAD, Elsewhere, Results
 from services.proxy.results.handlers.relay import Relay, Relayed, Wanted
@@ -44,7 +44,7 @@ class ResultRoutes:
         self._relay = relay
         self._stall_s = stall_s
 
-    async def download(self, exchange: Exchange, task: TaskId, action: str) -> None:
+    async def download(self, exchange: RequestContext, task: TaskId, action: str) -> None:
         """`/task/<id>/download/<asset>`."""
         asset = action.removeprefix(DOWNLOAD)
         if ".." in asset.split("/"):
@@ -64,7 +64,7 @@ class ResultRoutes:
             log.info("download dropped", task=task, asset=asset, reason=error.message)
             exchange.drop()
 
-    async def page(self, exchange: Exchange) -> None:
+    async def page(self, exchange: RequestContext) -> None:
         """`/`, `*.css`, ...: from a node."""
         if exchange.method not in DOWNLOADING:
             await exchange.refuse(cannot_handle(exchange.path))
@@ -94,7 +94,7 @@ def open_results(  # noqa: PLR0913 everything that may have a result, and how lo
     return ResultRoutes(Results(bus, cluster, finder, relay, nodes, prefix), relay, stall_s)
 
 
-async def stream(exchange: Exchange, relayed: Relayed, stall_s: float) -> None:
+async def stream(exchange: RequestContext, relayed: Relayed, stall_s: float) -> None:
     """Pass an answer on at the client's pace; whichever side breaks off, the other is closed."""
     await exchange.head(relayed.status, list(relayed.headers))
     async with asyncio.TaskGroup() as group:
@@ -107,7 +107,7 @@ async def stream(exchange: Exchange, relayed: Relayed, stall_s: float) -> None:
         exchange.drop()
 
 
-async def copy(exchange: Exchange, relayed: Relayed, stall_s: float) -> bool:
+async def copy(exchange: RequestContext, relayed: Relayed, stall_s: float) -> bool:
     """Pass the body on, inside the kernel as far as possible; whether all of it came, and went."""
     again_bytes = 0
     try:
@@ -135,7 +135,7 @@ async def copy(exchange: Exchange, relayed: Relayed, stall_s: float) -> bool:
     return True
 
 
-async def pour(exchange: Exchange, relayed: Relayed) -> bool:
+async def pour(exchange: RequestContext, relayed: Relayed) -> bool:
     """Move the body from socket to socket as long as both keep up; False when that is not possible at all."""
     with exchange.door.answer_socket() as target:
         poured = None if target is None else await relayed.reply.pour(target)
@@ -147,7 +147,7 @@ async def pour(exchange: Exchange, relayed: Relayed) -> bool:
     return True
 
 
-async def watch(exchange: Exchange, relayed: Relayed) -> None:
+async def watch(exchange: RequestContext, relayed: Relayed) -> None:
     """Stop the node when the client leaves: while the node is silent nothing else would notice."""
     while (await exchange.receive())["type"] != "http.disconnect":
         pass

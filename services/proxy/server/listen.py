@@ -30,7 +30,7 @@ from libs.common.listening import BOTH_FAMILIES, server
 from libs.common.serving import Server
 from libs.http1.heads import HeadLimits
 from libs.http1.server import ServerLimits
-from services.proxy.server.router import App
+from services.proxy.server.router import Router
 from services.proxy.settings import ProxySettings
 
 LOOPBACK: Final = "127.0.0.1"
@@ -41,7 +41,7 @@ CLOSING_S: Final = 2.0
 
 
 @dataclass(frozen=True)
-class Entrance:
+class ListeningPort:
     """One port."""
 
     listener: socket.socket
@@ -55,7 +55,7 @@ class Entrance:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ConnectionLimits:
     """How long connections may take."""
 
     head_s: float
@@ -107,15 +107,15 @@ def tls_context(key: str, certificate: str) -> ssl.SSLContext:
 
 @asynccontextmanager
 async def served(
-    app: App, entrances: Sequence[Entrance], limits: Limits, heard: Heard | None = None
+    app: Router, ports: Sequence[ListeningPort], limits: ConnectionLimits, heard: Heard | None = None
 ) -> AsyncIterator[None]:
     """Answer on all ports while the context is open. `heard` is called with each request's origin and target."""
     kept_to = ServerLimits(limits.head_s, limits.keep_alive_s, HeadLimits(limits.head_bytes))
-    shared = Connections(kept_to, limits.connections_count, app.quick, heard)
-    servers = [Server(configured(app, entrance, shared, limits.stop_s)) for entrance in entrances]
+    shared = Connections(kept_to, limits.connections_count, app.fast_path, heard)
+    servers = [Server(configured(app, port, shared, limits.stop_s)) for port in ports]
     async with Crew(len(servers), grace_s=limits.stop_s + CLOSING_S) as crew:
-        for server, entrance in zip(servers, entrances, strict=True):
-            await crew.start(server.serve(sockets=[entrance.listener]), name=f"http {entrance.port}")
+        for server, port in zip(servers, ports, strict=True):
+            await crew.start(server.serve(sockets=[port.listener]), name=f"http {port.port}")
         try:
             async with asyncio.timeout(START_S):
                 while not all(server.started for server in servers):  # noqa: ASYNC110 uvicorn has a flag, no event
@@ -126,7 +126,7 @@ async def served(
                 server.leave()
 
 
-def configured(app: App, entrance: Entrance, shared: Connections, stop_s: float) -> uvicorn.Config:
+def configured(app: Router, port: ListeningPort, shared: Connections, stop_s: float) -> uvicorn.Config:
     """Configure one uvicorn."""
     config = uvicorn.Config(
         app,
@@ -141,38 +141,38 @@ def configured(app: App, entrance: Entrance, shared: Connections, stop_s: float)
         timeout_graceful_shutdown=max(1, round(stop_s)),
     )
     config.load()
-    config.ssl = entrance.tls
+    config.ssl = port.tls
     return config
 
 
 @contextmanager
-def listening(settings: ProxySettings) -> Iterator[list[Entrance]]:
+def listening(settings: ProxySettings) -> Iterator[list[ListeningPort]]:
     """Open the ports. Raises Refused with a sentence for the operator."""
     tls = tls_context(settings.ssl_key, settings.ssl_cert) if settings.ssl_key else None
     with ExitStack() as stack:
         plain_too = bool(settings.secure_port)
         shared = bool(settings.own_port)
         public = stack.enter_context(listen(settings.bind, settings.port, shared=shared))
-        entrances = [Entrance(public, None if plain_too else tls)]
+        ports = [ListeningPort(public, None if plain_too else tls)]
         if plain_too:
-            entrances.append(
-                Entrance(stack.enter_context(listen(settings.bind, settings.secure_port, shared=shared)), tls)
+            ports.append(
+                ListeningPort(stack.enter_context(listen(settings.bind, settings.secure_port, shared=shared)), tls)
             )
         if shared:
-            entrances.append(Entrance(stack.enter_context(listen(LOOPBACK, settings.own_port))))
-        yield entrances
+            ports.append(ListeningPort(stack.enter_context(listen(LOOPBACK, settings.own_port))))
+        yield ports
 
 
-def own_url(settings: ProxySettings, entrances: Sequence[Entrance]) -> str:
+def own_url(settings: ProxySettings, ports: Sequence[ListeningPort]) -> str:
     """Say where the other proxies reach this one, if nobody has."""
     if settings.own_port:
         return f"http://{LOOPBACK}:{settings.own_port}"
-    return f"{'https' if settings.tls_everywhere else 'http'}://{socket.gethostname()}:{entrances[0].port}"
+    return f"{'https' if settings.tls_everywhere else 'http'}://{socket.gethostname()}:{ports[0].port}"
 
 
-def limits(settings: ProxySettings) -> Limits:
+def limits(settings: ProxySettings) -> ConnectionLimits:
     """Say what connections must keep to."""
-    return Limits(
+    return ConnectionLimits(
         settings.head_timeout_s,
         settings.stop_timeout_s,
         settings.keep_alive_timeout_s,

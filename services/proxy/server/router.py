@@ -1,4 +1,4 @@
-"""The front door: one raw ASGI callable. It checks the token and sends each request where it belongs.
+"""The router: one raw ASGI callable. It checks the token and sends each request where it belongs.
 
 That is: to the proxy that holds its upload (peers), or to the story that answers it. What a story raises about a request that is small
 (init, commit, actions, what machines ask) is answered here, as an error that its client knows. An unknown address is answered as the
@@ -25,7 +25,7 @@ from libs.http1.lines import Header
 from services.proxy.actions.api import ACTIONS, ActionRoutes
 from services.proxy.callbacks.api import CallbackRoutes
 from services.proxy.errors import Busy, SpoolFull
-from services.proxy.exchange.limits import Bounds, Gate
+from services.proxy.exchange.limits import BodyLimits, UploadLimiter
 from services.proxy.exchange.nodeodm_api import (
     AUTH_INFO,
     DISK_FULL,
@@ -36,11 +36,11 @@ from services.proxy.exchange.nodeodm_api import (
     is_page,
     words_of,
 )
-from services.proxy.exchange.request import OK, RETRY_AFTER, BodyStalled, ClientGone, Exchange
+from services.proxy.exchange.request import OK, RETRY_AFTER, BodyStalled, ClientGone, RequestContext
 from services.proxy.peers.api import COMMIT, INIT, UPLOAD, Passing
 from services.proxy.polling.api import PollRoutes
 from services.proxy.results.api import ResultRoutes, is_download
-from services.proxy.server.fast_path import Quick
+from services.proxy.server.fast_path import FastPath
 from services.proxy.server.health import ProxyHealth
 from services.proxy.uploads.api import UploadRoutes
 
@@ -59,7 +59,7 @@ GET: Final = frozenset(("GET", "HEAD"))
 POST: Final = frozenset(("POST",))
 EVERY_METHOD: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"))
 
-Handle = Callable[[Exchange], Awaitable[None]]
+Handle = Callable[[RequestContext], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,16 @@ class Stories:
     health: ProxyHealth
 
 
-class App:
+class Router:
     """Everything that the public port answers."""
 
-    def __init__(self, stories: Stories, quick: Quick, gate: Gate, bounds: Bounds, token: str) -> None:
-        self.quick = quick
+    def __init__(
+        self, stories: Stories, fast_path: FastPath, limiter: UploadLimiter, bounds: BodyLimits, token: str
+    ) -> None:
+        self.fast_path = fast_path
         """What answers before a request comes here."""
         self._stories = stories
-        self._gate = gate
+        self._limiter = limiter
         self._bounds = bounds
         self._token = token.encode()
         self._small = self._listed()
@@ -107,7 +109,7 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or end its connection; never neither."""
-        exchange = Exchange(scope, receive, send, self._bounds)
+        exchange = RequestContext(scope, receive, send, self._bounds)
         try:
             await self._answer(exchange)
         except ClientGone:
@@ -124,7 +126,7 @@ class App:
         finally:
             exchange.forget()
 
-    async def _answer(self, exchange: Exchange) -> None:
+    async def _answer(self, exchange: RequestContext) -> None:
         path = exchange.path
         if exchange.method == "OPTIONS":
             await preflight(exchange)
@@ -137,13 +139,13 @@ class App:
         else:
             await self._other(exchange, path)
 
-    async def _task(self, exchange: Exchange, task: TaskId, action: str) -> None:
+    async def _task(self, exchange: RequestContext, task: TaskId, action: str) -> None:
         if is_download(exchange.method, action):
             await self._stories.results.download(exchange, task, action)
         else:
             await self._stories.polls.task(exchange, task, action)
 
-    async def _other(self, exchange: Exchange, path: str) -> None:
+    async def _other(self, exchange: RequestContext, path: str) -> None:
         is_post = exchange.method == "POST"
         if path == "/info":
             await self._stories.polls.info(exchange)
@@ -152,9 +154,9 @@ class App:
         elif not (path.startswith(CREATING) and await self._stories.peers.took(exchange)):
             await self._answer_small(exchange)
 
-    async def _upload(self, exchange: Exchange) -> None:
+    async def _upload(self, exchange: RequestContext) -> None:
         try:
-            async with self._gate.passed():
+            async with self._limiter.admitted():
                 if exchange.path == NEW:
                     await self._stories.uploads.new(exchange)
                 elif not await self._stories.peers.took(exchange):
@@ -164,7 +166,7 @@ class App:
             await exchange.drain()
             await exchange.refuse(error.message, UNAVAILABLE)
 
-    def _admitted(self, exchange: Exchange) -> bool:
+    def _admitted(self, exchange: RequestContext) -> bool:
         if exchange.path in PUBLIC or (exchange.path == "/commit" and exchange.method == "POST"):
             return True
         if exchange.parameter("_debugUnauthorized"):
@@ -174,27 +176,27 @@ class App:
         given = exchange.query.get("token", ())
         return len(given) == 1 and hmac.compare_digest(given[0].encode(), self._token)
 
-    async def _answer_small(self, exchange: Exchange) -> None:
+    async def _answer_small(self, exchange: RequestContext) -> None:
         """Answer a request that is read as a whole; nobody when its client has gone, or has sent nothing for too long."""
         try:
             await self._answer_known(exchange)
         except (ClientGone, BodyStalled):
             exchange.drop()
 
-    async def _answer_known(self, exchange: Exchange) -> None:
+    async def _answer_known(self, exchange: RequestContext) -> None:
         try:
             await self._handle_of(exchange)(exchange)
         except ClusterError as error:
             await refuse(exchange, error)
 
-    def _handle_of(self, exchange: Exchange) -> Handle:
+    def _handle_of(self, exchange: RequestContext) -> Handle:
         """Say who answers an address; of that of a commit only the beginning counts."""
         methods, handle = self._small.get(exchange.path, (frozenset[str](), unknown))
         if exchange.path.startswith(COMMIT):
             methods, handle = POST, self._stories.uploads.commit
         return handle if exchange.method in methods else unknown
 
-    async def _health(self, exchange: Exchange) -> None:
+    async def _health(self, exchange: RequestContext) -> None:
         well, said = self._stories.health.page(exchange.path) or (False, {})
         await exchange.json(said, OK if well else UNAVAILABLE)
 
@@ -202,19 +204,19 @@ class App:
 def always(value: Any) -> Handle:
     """Answer the same to everybody."""
 
-    async def answer(exchange: Exchange) -> None:
+    async def answer(exchange: RequestContext) -> None:
         await exchange.json(value)
 
     return answer
 
 
-async def unknown(exchange: Exchange) -> None:
+async def unknown(exchange: RequestContext) -> None:
     """Answer for an address that there is not, as it would stand in a URL."""
     path = exchange.path.replace("?", "%3F").replace("#", "%23").replace("\\", "%5C")
     await exchange.json({"error": cannot_handle(path)})
 
 
-async def refuse(exchange: Exchange, error: ClusterError) -> None:
+async def refuse(exchange: RequestContext, error: ClusterError) -> None:
     """Say what each kind of trouble is answered with; to an action that it was not done, as NodeODM."""
     await exchange.drain()
     status = UNAVAILABLE if isinstance(error, BusFailed | Busy) else DISK_FULL if isinstance(error, SpoolFull) else OK
@@ -223,7 +225,7 @@ async def refuse(exchange: Exchange, error: ClusterError) -> None:
     await exchange.json({**more, "error": words_of(error)}, status, close=exchange.body_left, headers=headers)
 
 
-async def preflight(exchange: Exchange) -> None:
+async def preflight(exchange: RequestContext) -> None:
     """Answer what a browser asks before it asks: any method and header may come from anywhere."""
     wanted_method = exchange.header(b"access-control-request-method") or b"GET, HEAD, POST, OPTIONS"
     headers: list[Header] = [(b"access-control-allow-methods", wanted_method)]
@@ -233,7 +235,7 @@ async def preflight(exchange: Exchange) -> None:
     await exchange.empty(NO_CONTENT, headers)
 
 
-async def apologise(exchange: Exchange) -> None:
+async def apologise(exchange: RequestContext) -> None:
     """End a request that failed by our own fault: a poll is never told of it, and half an answer is never left open."""
     if exchange.started or TASK.fullmatch(exchange.path):
         exchange.drop()

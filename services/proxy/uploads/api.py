@@ -25,16 +25,16 @@ from services.proxy.exchange.forms import (
     unsupported,
 )
 from services.proxy.exchange.multipart import (
-    Event,
-    Field,
     FileBegins,
     FileChunk,
     FileEnds,
+    FormField,
+    MultipartEvent,
     MultipartReader,
     boundary_of,
 )
 from services.proxy.exchange.nodeodm_api import NO_FILES, UUID_AT_END, no_uuid, status_of, words_of
-from services.proxy.exchange.request import Exchange, client_of, text
+from services.proxy.exchange.request import RequestContext, caller_of, text
 from services.proxy.spool.ports import Part, Receipt, Spool
 from services.proxy.uploads.handlers.create import Commits, Policy, Uploads
 from services.proxy.uploads.ports import Forwarding
@@ -60,18 +60,18 @@ class UploadRoutes:
         self._public_address = public_address
         self._stall_s = stall_s
 
-    async def init(self, exchange: Exchange) -> None:
+    async def init(self, exchange: RequestContext) -> None:
         """`POST /task/new/init`."""
         form = await read_form(exchange, self._stall_s, any_kind=True)
-        client = client_of(exchange, self._public_address)
+        client = caller_of(exchange, self._public_address)
         await exchange.json({"uuid": await self._uploads.init(client, text(exchange.header(b"set-uuid")), form)})
 
-    async def commit(self, exchange: Exchange) -> None:
+    async def commit(self, exchange: RequestContext) -> None:
         """`POST /task/new/commit/<id>`; whatever is in front of the id is not looked at."""
         task = task_of(exchange)
-        await exchange.json({"uuid": await self._commits.commit(client_of(exchange, self._public_address), task)})
+        await exchange.json({"uuid": await self._commits.commit(caller_of(exchange, self._public_address), task)})
 
-    async def upload(self, exchange: Exchange) -> None:
+    async def upload(self, exchange: RequestContext) -> None:
         """`POST /task/new/upload/<id>`."""
         try:
             await self._take_upload(exchange)
@@ -82,15 +82,15 @@ class UploadRoutes:
             return
         await exchange.json({"success": True})
 
-    async def _take_upload(self, exchange: Exchange) -> None:
+    async def _take_upload(self, exchange: RequestContext) -> None:
         task = task_of(exchange)
-        client = client_of(exchange, self._public_address)
+        client = caller_of(exchange, self._public_address)
         async with self._uploads.upload(client, task, exchange.length_bytes) as receipt:
             await read_upload(exchange, receipt, self._stall_s)
             if not receipt.files_count:
                 raise MalformedBody(NO_FILES)
 
-    async def new(self, exchange: Exchange) -> None:
+    async def new(self, exchange: RequestContext) -> None:
         """`POST /task/new`: fields and files in one request."""
         try:
             task = await self._take_task(exchange)
@@ -102,8 +102,8 @@ class UploadRoutes:
             return
         await exchange.json({"uuid": task})
 
-    async def _take_task(self, exchange: Exchange) -> TaskId:
-        client = client_of(exchange, self._public_address)
+    async def _take_task(self, exchange: RequestContext) -> TaskId:
+        client = caller_of(exchange, self._public_address)
         task = await self._uploads.begin(client, text(exchange.header(b"set-uuid")))
         try:
             async with self._uploads.upload(client, task, exchange.length_bytes, more_follow=False) as receipt:
@@ -140,7 +140,7 @@ def open_uploads(  # noqa: PLR0913 what it needs of the world, by name
     return Uploading(commits, UploadRoutes(uploads, commits, public_address=public_address, stall_s=stall_s))
 
 
-def task_of(exchange: Exchange) -> TaskId:
+def task_of(exchange: RequestContext) -> TaskId:
     """Say which upload a request is about. Raises Refused."""
     match = UUID_AT_END.fullmatch(exchange.path)
     if match is None:
@@ -148,7 +148,7 @@ def task_of(exchange: Exchange) -> TaskId:
     return TaskId(match[1])
 
 
-async def read_upload(exchange: Exchange, receipt: Receipt, stall_s: float) -> dict[str, str]:
+async def read_upload(exchange: RequestContext, receipt: Receipt, stall_s: float) -> dict[str, str]:
     """Store the files of a request in a receipt; the fields beside them. Raises as `read_form`, and SpoolFull."""
     content_type = exchange.header(b"content-type")
     kind = kind_of(content_type)
@@ -197,7 +197,7 @@ class Intake:
         """Whether a file goes on that may take its bytes by itself."""
         return not self._copy_bytes and self._came_bytes >= FILL_AFTER_BYTES and self._reader.inside_file
 
-    async def fill(self, exchange: Exchange) -> bytes | None:
+    async def fill(self, exchange: RequestContext) -> bytes | None:
         """Let the file take its bytes from the socket; what it took beyond its end, None when it took nothing."""
         with exchange.door.body_socket() as tap:
             if tap is None or tap.left_bytes < FILL_FROM_BYTES:
@@ -209,7 +209,7 @@ class Intake:
                 self._copy_bytes = AGAIN_BYTES
             return behind
 
-    async def _take(self, event: Event) -> None:
+    async def _take(self, event: MultipartEvent) -> None:
         """Do what an event says."""
         match event:
             case FileChunk(data):
@@ -222,7 +222,7 @@ class Intake:
                 self._part = await self._receipt.open(filename)
             case FileEnds():
                 self._open_part().close()
-            case Field(name, value):
+            case FormField(name, value):
                 if name == IMAGES and value:
                     raise MalformedBody(f"A part of the field {IMAGES} has no file name")
                 self.fields[name] = value

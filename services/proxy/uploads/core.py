@@ -15,7 +15,7 @@ from libs.common.clocks import WallMs
 from libs.common.errors import Refused
 from libs.common.model import NodeOption, TaskId
 from services.proxy.exchange.destinations import webhook_of
-from services.proxy.exchange.nodeodm_api import UUID, Client
+from services.proxy.exchange.nodeodm_api import UUID, Caller
 from services.proxy.options.check import check_options, rewrite_split
 from services.proxy.spool.core.upload import Draft
 
@@ -58,7 +58,7 @@ def default_name(created_at_ms: int) -> str:
 
 def draft_of(  # noqa: PLR0913 what a task is made of
     task: TaskId,
-    client: Client,
+    client: Caller,
     form: Mapping[str, str],
     known: Sequence[NodeOption],
     *,

@@ -31,7 +31,7 @@ from libs.common.messages import GET_TASK, SUBMIT_TASK, SubmitTask, TaskRecord, 
 from libs.common.model import TaskId
 from libs.common.ports import Bus
 from services.proxy.cluster.ports import Cluster
-from services.proxy.exchange.nodeodm_api import Client
+from services.proxy.exchange.nodeodm_api import Caller
 from services.proxy.options.check import check_seed
 from services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Manifest, submission_of
 from services.proxy.spool.ports import Receipt, Spool
@@ -99,7 +99,7 @@ class Uploads:
         self._now_ms = now_ms
         self._fresh_id = fresh_id
 
-    async def init(self, client: Client, set_uuid: str | None, form: dict[str, str]) -> TaskId:
+    async def init(self, client: Caller, set_uuid: str | None, form: dict[str, str]) -> TaskId:
         """Begin a task whose files will follow. Raises Refused, BusFailed when time is up."""
         task = await self._free_id(set_uuid)
         draft = self._draft(task, client, form)
@@ -110,7 +110,7 @@ class Uploads:
 
     @asynccontextmanager
     async def upload(
-        self, client: Client, task: TaskId, expected_bytes: int = 0, *, more_follow: bool = True
+        self, client: Caller, task: TaskId, expected_bytes: int = 0, *, more_follow: bool = True
     ) -> AsyncIterator[Receipt]:
         """Take one upload request. Raises NotFound when there is no such upload of this client, SpoolFull.
 
@@ -123,7 +123,7 @@ class Uploads:
         if more_follow:
             await self._forwarding.arrived(task, receipt.published)
 
-    async def begin(self, client: Client, set_uuid: str | None) -> TaskId:
+    async def begin(self, client: Caller, set_uuid: str | None) -> TaskId:
         """Make room for a task that comes in one request, fields and files in any order. Raises Refused, BusFailed."""
         task = await self._free_id(set_uuid)
         if self._spool.find(task) is not None:
@@ -133,7 +133,7 @@ class Uploads:
         await persist(lambda: self._spool.create(draft), self._policy.commit_wait_s)
         return task
 
-    async def describe(self, client: Client, task: TaskId, form: dict[str, str]) -> None:
+    async def describe(self, client: Caller, task: TaskId, form: dict[str, str]) -> None:
         """Keep the fields of what came in one request, now that they are known. Raises Refused, BusFailed."""
         await self._spool.create(self._draft(task, client, form))
 
@@ -150,10 +150,10 @@ class Uploads:
         except BusFailed:
             return False
 
-    def _check_flood(self, task: TaskId, client: Client) -> None:
+    def _check_flood(self, task: TaskId, client: Caller) -> None:
         check_flood(self._spool.open_count(client.owner, but=task), self._policy.flood_limit_count)
 
-    def _draft(self, task: TaskId, client: Client, form: dict[str, str]) -> Draft:
+    def _draft(self, task: TaskId, client: Caller, form: dict[str, str]) -> Draft:
         known, now_ms = self._cluster.options(), self._now_ms()
         return draft_of(task, client, form, known, splitmerge=self._policy.splitmerge, now_ms=now_ms)
 
@@ -179,7 +179,7 @@ class Commits:
         self._now_ms = now_ms
         self._in_doubt: dict[TaskId, Doubt] = {}
 
-    async def commit(self, client: Client, task: TaskId) -> TaskId:
+    async def commit(self, client: Caller, task: TaskId) -> TaskId:
         """Commit an upload; the same answer again for one that is committed. Raises NotFound, Refused, BusFailed."""
         try:
             draft = self._spool.draft(task)
@@ -231,7 +231,7 @@ class Commits:
     def _check(self, manifest: Manifest) -> None:
         check_seed(manifest.has_seed, enabled=self._policy.splitmerge)
 
-    async def _committed_before(self, client: Client, task: TaskId) -> TaskId:
+    async def _committed_before(self, client: Caller, task: TaskId) -> TaskId:
         """Answer a commit whose upload is gone: it was committed earlier, or never was here."""
         try:
             await self._bus.ask(GET_TASK, TaskRef(task=task, owner=client.owner))

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from services.proxy.errors import MalformedBody
 from services.proxy.exchange.multipart import (
     FIELD_LIMIT_BYTES,
-    Event,
-    Field,
     FileBegins,
     FileChunk,
     FileEnds,
+    FormField,
+    MultipartEvent,
     MultipartReader,
     boundary_of,
 )
@@ -32,10 +32,10 @@ def body(*parts: tuple[str, bytes], end: bytes = b"--x-boundary--\r\n") -> bytes
     return written + end
 
 
-def read(*chunks: bytes) -> list[Event]:
+def read(*chunks: bytes) -> list[MultipartEvent]:
     """Read a body that comes in these chunks; the chunks of a file are put together."""
     reader = MultipartReader(BOUNDARY)
-    events: list[Event] = []
+    events: list[MultipartEvent] = []
     for chunk in chunks:
         for event in reader.feed(chunk):
             if isinstance(event, FileChunk) and events and isinstance(last := events[-1], FileChunk):
@@ -48,11 +48,11 @@ def read(*chunks: bytes) -> list[Event]:
 
 def test_fields_and_files_come_in_the_order_of_the_body() -> None:
     assert read(body(('name="a"', b"1"), ('name="images"; filename="p.jpg"', b"pixels"), ('name="b"', b"2"))) == [
-        Field("a", "1"),
+        FormField("a", "1"),
         FileBegins("images", "p.jpg"),
         FileChunk(b"pixels"),
         FileEnds(),
-        Field("b", "2"),
+        FormField("b", "2"),
     ]
 
 
@@ -97,7 +97,7 @@ def test_an_empty_file_with_a_name_is_a_file() -> None:
 
 
 def test_what_follows_the_last_boundary_is_ignored() -> None:
-    assert read(body(('name="a"', b"1"), end=b"--x-boundary--\r\nepilogue")) == [Field("a", "1")]
+    assert read(body(('name="a"', b"1"), end=b"--x-boundary--\r\nepilogue")) == [FormField("a", "1")]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_fields_have_limits(parts: list[tuple[str, bytes]], words: str) -> None:
 
 
 def test_the_longest_field_is_taken() -> None:
-    assert read(body(('name="a"', b"x" * FIELD_LIMIT_BYTES))) == [Field("a", "x" * FIELD_LIMIT_BYTES)]
+    assert read(body(('name="a"', b"x" * FIELD_LIMIT_BYTES))) == [FormField("a", "x" * FIELD_LIMIT_BYTES)]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ TOKENS = [
 ]
 
 
-def outcome(*chunks: bytes) -> list[Event] | str:
+def outcome(*chunks: bytes) -> list[MultipartEvent] | str:
     """Read a body, or say why not."""
     try:
         return read(*chunks)

@@ -26,15 +26,15 @@ from libs.common.model import NodeId, NodeOption, NodeTaskId, OptionValue, Owner
 from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.actions.handlers import Actor
 from services.proxy.errors import SpoolFull
-from services.proxy.exchange.nodeodm_api import Client
+from services.proxy.exchange.nodeodm_api import Caller
 from services.proxy.uploads.core import date_created_ms, default_name
 from services.proxy.uploads.handlers.create import Commits, Policy, Uploads
 from tests.memory_spool import MemorySpool
 from tests.proxy_ports import FakeCluster, FakeForwarding
 
 TASK = TaskId("11111111-2222-4333-8444-555555555555")
-ANNE = Client(Owner("anne"), "s3cret", "http://cluster:3000")
-BERT = Client(Owner("bert"), "other", "http://cluster:3000")
+ANNE = Caller(Owner("anne"), "s3cret", "http://cluster:3000")
+BERT = Caller(Owner("bert"), "other", "http://cluster:3000")
 DSM = NodeOption(name="dsm", type="bool", value="false", domain="", help="")
 SPLIT = NodeOption(name="split", type="int", value="9", domain="positive integer", help="")
 
@@ -46,7 +46,7 @@ class Intake:
     uploads: Uploads
     commits: Commits
 
-    async def complete(self, client: Client, task: TaskId, form: dict[str, str]) -> TaskId:
+    async def complete(self, client: Caller, task: TaskId, form: dict[str, str]) -> TaskId:
         """Commit what came in one request."""
         await self.uploads.describe(client, task, form)
         return await self.commits.commit(client, task)
@@ -103,12 +103,12 @@ class World:
         self.restarted.append(asked)
         return await self.get(TaskRef(task=asked.task, owner=asked.owner))
 
-    async def sends(self, intake: Intake, *names: str, client: Client = ANNE, **more: Any) -> None:
+    async def sends(self, intake: Intake, *names: str, client: Caller = ANNE, **more: Any) -> None:
         async with intake.uploads.upload(client, TASK, **more) as receipt:
             for name in names:
                 (await receipt.open(name)).close()
 
-    async def is_committed(self, intake: Intake, client: Client = ANNE) -> TaskId:
+    async def is_committed(self, intake: Intake, client: Caller = ANNE) -> TaskId:
         task = await intake.uploads.init(client, None, {"name": "field"})
         await self.sends(intake, "a.jpg", client=client)
         return await intake.commits.commit(client, task)
@@ -345,7 +345,7 @@ def test_a_task_without_a_name_is_called_by_its_date() -> None:
 # --- cancel, remove, restart ---------------------------------------------------------------------------------------
 
 
-async def act(world: World, verb: str, client: Client = ANNE, **form: str) -> None:
+async def act(world: World, verb: str, client: Caller = ANNE, **form: str) -> None:
     actor = Actor(world.bus, world.cluster, splitmerge=True)
     await actor.act(verb, form, client.token, client.owner, client.address)
 
