@@ -20,9 +20,9 @@ from services.proxy.spool.core.upload import (
     NO_SUCH_UPLOAD,
     SEED,
     Draft,
-    Held,
     Manifest,
     Mark,
+    SpooledUpload,
     StoredFile,
     candidates,
     is_image,
@@ -66,8 +66,8 @@ class MemoryEntry:
     receiving_count: int = 0
 
     @property
-    def held(self) -> Held:
-        return Held(
+    def held(self) -> SpooledUpload:
+        return SpooledUpload(
             draft=self.draft,
             committed=self.manifest is not None,
             marks=frozenset(self.marks),
@@ -233,11 +233,11 @@ class MemorySpool:
             raise FileNotFoundError(ENOENT, strerror(ENOENT), str(path))
         return files[path.name]
 
-    def find(self, task: TaskId) -> Held | None:
+    def find(self, task: TaskId) -> SpooledUpload | None:
         entry = self.entries.get(task)
         return entry.held if entry else None
 
-    def held(self) -> Sequence[Held]:
+    def held(self) -> Sequence[SpooledUpload]:
         return [entry.held for entry in sorted(self.entries.values(), key=lambda entry: entry.draft.received_at_ms)]
 
     def open_count(self, owner: Owner, but: TaskId) -> int:
@@ -246,7 +246,7 @@ class MemorySpool:
     def _open(self) -> list[Draft]:
         return [entry.draft for entry in self.entries.values() if entry.manifest is None]
 
-    def unsubmitted(self) -> Sequence[Held]:
+    def unsubmitted(self) -> Sequence[SpooledUpload]:
         return [held for held in self.held() if Mark.SUBMITTED not in held.marks]
 
     async def join(self, incarnation: Incarnation) -> None:

@@ -62,7 +62,7 @@ from libs.common.testing import MemoryBus
 from services.proxy.cluster.adapters import ClusterMirror, mirrored
 from services.proxy.main import intake, open_router
 from services.proxy.nodes.adapters import Upstream
-from services.proxy.peers.adapters import PeerClient, known_holders, shared_secret
+from services.proxy.peers.adapters import PeerClient, known_locations, shared_secret
 from services.proxy.peers.api import open_peers
 from services.proxy.server.health import ProxyHealth
 from services.proxy.server.listen import ListeningPort, limits, listen, served, tls_context
@@ -357,9 +357,9 @@ async def running_proxy(
         mirrored(bus) as cluster,
         Upstream(64) as polls,
         Upstream(64) as streams,
-        listening(chosen) as entrances,
-        open_spool(root, uploads, f"http://127.0.0.1:{entrances[0].port}") as spool,
-        known_holders(bus, spool.instance) as holders,
+        listening(chosen) as ports,
+        open_spool(root, uploads, f"http://127.0.0.1:{ports[0].port}") as spool,
+        known_locations(bus, spool.instance) as locations,
     ):
         await scheduler.publish()
         await until(lambda: cluster.ready and cluster.options())
@@ -369,7 +369,7 @@ async def running_proxy(
             bus,
             cluster,
             spool,
-            holders,
+            locations,
             PeerClient(),
             secret=lambda: secret,
             stall_s=chosen.upload_stall_timeout_s,
@@ -378,8 +378,8 @@ async def running_proxy(
         health = ProxyHealth(bus, cluster, spool)
         await health.needed.ask()
         app = open_router(chosen, bus, cluster, polls, streams, uploading.routes, peers, health)
-        async with served(app, entrances, limits(chosen)):
-            yield ProxyUnderTest(entrances[0].port, bus, scheduler, spool, cluster, root, forwarding, uploading.commits)
+        async with served(app, ports, limits(chosen)):
+            yield ProxyUnderTest(ports[0].port, bus, scheduler, spool, cluster, root, forwarding, uploading.commits)
 
 
 @asynccontextmanager

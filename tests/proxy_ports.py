@@ -26,9 +26,9 @@ from libs.common.model import (
     TaskState,
     Upload,
 )
-from services.proxy.errors import HolderAway
+from services.proxy.errors import UploadOwnerAway
 from services.proxy.nodes.ports import Call, Poured
-from services.proxy.peers.ports import Passed, PeerAnswer
+from services.proxy.peers.ports import ForwardedRequest, PeerAnswer
 from services.proxy.spool.core.upload import StoredFile
 
 
@@ -175,16 +175,16 @@ class FakePeers:
     def __init__(self) -> None:
         self.answers: dict[str, PeerAnswer] = {}
 
-    async def post(self, url: str, passed: Passed) -> PeerAnswer:
+    async def post(self, url: str, request: ForwardedRequest) -> PeerAnswer:
         if url not in self.answers:
-            raise HolderAway("the proxy that holds this upload cannot be reached")
-        async for _ in passed.body:
+            raise UploadOwnerAway("the proxy that holds this upload cannot be reached")
+        async for _ in request.body:
             pass
         return self.answers[url]
 
 
-class FakeHolders:
-    """Which proxy holds what. Implements ports.Holders."""
+class FakeLocations:
+    """Which proxy holds what. Implements ports.UploadLocations."""
 
     def __init__(self) -> None:
         self.uploads: dict[TaskId, Upload] = {}

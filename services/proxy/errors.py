@@ -5,7 +5,7 @@ Refused        MalformedBody, BodyTooLong     the client sent what cannot be tak
                SpoolLocked                    the operator gave one directory to two proxies
                WebhookFailed, WebhookRefused  the client's own server
 NodeFailed     NodeRefused, NodeErred         the node said no, or answered with an error that may pass
-ClusterError   Busy, HolderAway, SpoolLost    nobody can now
+ClusterError   ServerBusy, UploadOwnerAway, SpoolLost    nobody can now
 """
 
 from libs.common.errors import ClusterError, NodeFailed, Refused
@@ -23,7 +23,7 @@ class SpoolLost(ClusterError):
     """The spool directory was removed, or another lies in its place: the program ends with this sentence and exit code 1."""
 
 
-class HolderAway(ClusterError):
+class UploadOwnerAway(ClusterError):
     """The proxy that holds the upload cannot be reached now; to be answered as 503: the client may try again."""
 
 
@@ -56,5 +56,5 @@ class BodyTooLong(Refused):
     """The body is longer than this server takes; to be answered as 413."""
 
 
-class Busy(ClusterError):
+class ServerBusy(ClusterError):
     """Nothing is wrong but the moment; to be answered as 503 with Retry-After."""

@@ -39,8 +39,8 @@ from services.proxy.forwarding.handlers.forwarder import Forwarder, open_forward
 from services.proxy.forwarding.handlers.stage_in import AHEAD_COUNT
 from services.proxy.nodes.adapters import Upstream
 from services.proxy.nodes.ports import Upstream as Nodes
-from services.proxy.peers.adapters import PeerClient, SharedSecret, known_holders, shared_secret
-from services.proxy.peers.api import Passing, open_peers
+from services.proxy.peers.adapters import PeerClient, SharedSecret, known_locations, shared_secret
+from services.proxy.peers.api import PeerRoutes, open_peers
 from services.proxy.polling.api import open_polling
 from services.proxy.polling.core.task_info import known_info
 from services.proxy.recovery.handlers import open_recovery
@@ -118,7 +118,7 @@ async def running(
                 renew_secret=secret.renew,
                 wait_s=settings.nats_wait_s,
             ) as recovery,
-            known_holders(bus, spool.instance) as holders,
+            known_locations(bus, spool.instance) as locations,
             Upstream(POLLS_PER_NODE_COUNT) as polls,
             Upstream(STREAMS_PER_NODE_COUNT) as streams,
         ):
@@ -127,7 +127,7 @@ async def running(
                 bus,
                 cluster,
                 spool,
-                holders,
+                locations,
                 PeerClient(),
                 secret=lambda: secret.value,
                 stall_s=settings.upload_stall_timeout_s,
@@ -224,7 +224,7 @@ def open_router(  # noqa: PLR0913, PLR0917 everything that answers
     polls: Nodes,
     streams: Nodes,
     uploads: UploadRoutes,
-    peers: Passing,
+    peers: PeerRoutes,
     health: ProxyHealth,
     is_sure: IsSure = always,
 ) -> Router:

@@ -12,13 +12,13 @@ from libs.common.errors import NodeFailed
 from libs.common.http_link import Patience
 from libs.common.model import Node, NodeId, NodeTaskId, TaskId
 from libs.common.nodeodm import NodeClient
-from services.proxy.errors import HolderAway
+from services.proxy.errors import UploadOwnerAway
 from services.proxy.forwarding.adapters.node_call import Limits
 from services.proxy.forwarding.adapters.sender import open_sender
 from services.proxy.nodes.adapters import Upstream
 from services.proxy.nodes.ports import Call
 from services.proxy.peers.adapters import PeerClient
-from services.proxy.peers.ports import Passed
+from services.proxy.peers.ports import ForwardedRequest
 from tests.proxies import ProxyUnderTest, ScriptedNode, parse, running_proxy
 from tests.waiting import until
 
@@ -179,7 +179,7 @@ async def test_another_proxy_that_stops_reading_is_away() -> None:
             yield bytes(1 << 20)
 
     async with hostile(reads_nothing) as peer:
-        with pytest.raises(HolderAway):
+        with pytest.raises(UploadOwnerAway):
             await PeerClient(stall_s=IN_TIME_S).post(
-                f"http://127.0.0.1:{peer.port}", Passed(b"/task/new/upload/x", [], body(), chunked=True)
+                f"http://127.0.0.1:{peer.port}", ForwardedRequest(b"/task/new/upload/x", [], body(), chunked=True)
             )

@@ -78,7 +78,7 @@ def text_of(value: Any) -> str:
 
 
 async def read_form(exchange: RequestContext, stall_s: float, *, any_kind: bool = False) -> dict[str, str]:
-    """Read the fields of a form; of `any_kind`, where none of them must be there. Raises MalformedBody, Busy, ClientGone, BodyStalled."""
+    """Read the fields of a form; of `any_kind`, where none of them must be there. Raises MalformedBody, ServerBusy, ClientGone, BodyStalled."""
     content_type = exchange.header(b"content-type")
     kind = kind_of(content_type)
     if kind == MULTIPART:

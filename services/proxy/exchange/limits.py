@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from services.proxy.errors import Busy
+from services.proxy.errors import ServerBusy
 
 BUSY: Final = "The server is busy with other uploads, please try again."
 CROWDED: Final = "The server is busy with other requests, please try again."
@@ -28,12 +28,12 @@ class UploadLimiter:
 
     @asynccontextmanager
     async def admitted(self) -> AsyncIterator[None]:
-        """Be one of them while the context is open. Raises Busy."""
+        """Be one of them while the context is open. Raises ServerBusy."""
         try:
             async with asyncio.timeout(self._wait_s):
                 await self._room.acquire()
         except TimeoutError:
-            raise Busy(BUSY) from None
+            raise ServerBusy(BUSY) from None
         try:
             yield
         finally:
@@ -56,10 +56,10 @@ class LongBodies:
         return f"LongBodies(room={self._room_bytes})"
 
     def grown(self, before_bytes: int, now_bytes: int) -> None:
-        """Hear that a body which is kept has grown. Raises Busy."""
+        """Hear that a body which is kept has grown. Raises ServerBusy."""
         more_bytes = beyond_short(now_bytes) - beyond_short(before_bytes)
         if more_bytes > self._room_bytes:
-            raise Busy(CROWDED)
+            raise ServerBusy(CROWDED)
         self._room_bytes -= more_bytes
 
     def gone(self, kept_bytes: int) -> None:

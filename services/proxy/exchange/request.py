@@ -162,7 +162,7 @@ class RequestContext:
             yield chunk
 
     async def body(self, limit_bytes: int, stall_s: float) -> bytes | None:
-        """Take the body as a whole; None when it is longer than allowed. Raises Busy."""
+        """Take the body as a whole; None when it is longer than allowed. Raises ServerBusy."""
         parts: list[bytes] = []
         size_bytes = 0
         async for chunk in self.chunks(stall_s):
@@ -175,7 +175,7 @@ class RequestContext:
         return b"".join(parts)
 
     def keep(self, kept_bytes: int) -> None:
-        """Say how much of the body is kept in memory by now. Raises Busy."""
+        """Say how much of the body is kept in memory by now. Raises ServerBusy."""
         self.bounds.together.grown(self._kept_bytes, kept_bytes)
         self._kept_bytes = kept_bytes
 

@@ -5,7 +5,7 @@ The way to the other proxies: one POST, its body passed on as it comes. Implemen
 A connection carries one request and is closed: uploads are long, and so a failure is never that of an old connection. At
 most one chunk is held here: the next one is taken from the client when the other proxy has taken this one. An answer that
 comes before the whole body was sent (a refusal) ends the sending. Whatever goes wrong on the way to the other proxy, also that it
-takes no more of the body, is HolderAway: what it has of the request is then unknown, and all of these requests may be sent again.
+takes no more of the body, is UploadOwnerAway: what it has of the request is then unknown, and all of these requests may be sent again.
 
 Which proxy holds which upload is a mirror of KV `uploads`. It goes on answering while NATS is away, so uploads that other proxies hold go
 on too. What it does not know may be a moment old only, so it is looked up once more.
@@ -32,8 +32,8 @@ from libs.common.patience import patiently
 from libs.common.ports import Bucket, Bus
 from libs.http1.heads import ResponseHead
 from libs.http1.lines import Header, request_head
-from services.proxy.errors import HolderAway
-from services.proxy.peers.ports import Passed, PeerAnswer
+from services.proxy.errors import UploadOwnerAway
+from services.proxy.peers.ports import ForwardedRequest, PeerAnswer
 
 CONNECT_S: Final = 3.0
 STALL_S: Final = 30.0
@@ -56,37 +56,37 @@ class PeerClient:
         self._client = Client(limit_count=1)
         self._stall_s = stall_s
 
-    async def post(self, url: str, passed: Passed) -> PeerAnswer:
+    async def post(self, url: str, request: ForwardedRequest) -> PeerAnswer:
         """Pass a request on."""
         try:
             link = await self._client.open(origin_of(url), NAME, CONNECT_S)
             try:
-                head = await self._exchange(link, url, passed)
+                head = await self._exchange(link, url, request)
                 body = await link.read(ANSWER_LIMIT_BYTES, ANSWER_S, asyncio.get_running_loop().time() + ANSWER_S)
             finally:
                 link.close()
         except NodeFailed:
-            raise HolderAway(AWAY) from None
+            raise UploadOwnerAway(AWAY) from None
         return PeerAnswer(head.status, head.headers, body)
 
-    async def _exchange(self, link: Link, url: str, passed: Passed) -> ResponseHead:
+    async def _exchange(self, link: Link, url: str, request: ForwardedRequest) -> ResponseHead:
         """Send the body until it has gone, or until an answer comes."""
-        link.begin(Asked(head_of(url, passed), repeatable=False))
+        link.begin(Asked(head_of(url, request), repeatable=False))
         try:
             async with asyncio.TaskGroup() as group:
-                sending = group.create_task(self._send(link, passed), name="pass on")
+                sending = group.create_task(self._send(link, request), name="pass on")
                 head = await link.answered(EVER_S)
                 sending.cancel()
         except BaseExceptionGroup as trouble:
             raise leaves(trouble)[0] from None
         return head
 
-    async def _send(self, link: Link, passed: Passed) -> None:
+    async def _send(self, link: Link, request: ForwardedRequest) -> None:
         """Send the body, then give the answer its time. A connection that ends is noticed by who waits for the answer."""
         with suppress(NodeFailed):
-            async for chunk in passed.body:
-                await link.send(b"%x\r\n%b\r\n" % (len(chunk), chunk) if passed.chunked else chunk, self._stall_s)
-            if passed.chunked:
+            async for chunk in request.body:
+                await link.send(b"%x\r\n%b\r\n" % (len(chunk), chunk) if request.chunked else chunk, self._stall_s)
+            if request.chunked:
                 await link.send(b"0\r\n\r\n", self._stall_s)
             await link.answered(ANSWER_S)
 
@@ -98,15 +98,15 @@ def origin_of(url: str) -> Origin:
     return Origin(parts.hostname or "", parts.port or (443 if tls else 80), tls)
 
 
-def head_of(url: str, passed: Passed) -> bytes:
+def head_of(url: str, request: ForwardedRequest) -> bytes:
     """Write the head of a request."""
-    headers: list[Header] = [(b"host", urlsplit(url).netloc.encode()), (b"connection", b"close"), *passed.headers]
-    if passed.chunked:
+    headers: list[Header] = [(b"host", urlsplit(url).netloc.encode()), (b"connection", b"close"), *request.headers]
+    if request.chunked:
         headers.append((b"transfer-encoding", b"chunked"))
-    return request_head(b"POST", passed.target, headers)
+    return request_head(b"POST", request.target, headers)
 
 
-class UploadHolders:
+class MirroredLocations:
     """Knows where uploads are."""
 
     def __init__(self, bus: Bus, uploads: Bucket[Upload], us: InstanceId, mirror: Mirror[Upload]) -> None:
@@ -128,12 +128,12 @@ class UploadHolders:
 
 
 @asynccontextmanager
-async def known_holders(bus: Bus, us: InstanceId) -> AsyncIterator[UploadHolders]:
+async def known_locations(bus: Bus, us: InstanceId) -> AsyncIterator[MirroredLocations]:
     """Follow KV `uploads` while the context is open."""
     uploads = await bus.bucket(UPLOADS)
     mirror: Mirror[Upload] = Mirror(UPLOADS.name)
     async with background(lambda: mirror.follow(uploads), name=f"mirror {UPLOADS.name}"):
-        yield UploadHolders(bus, uploads, us, mirror)
+        yield MirroredLocations(bus, uploads, us, mirror)
 
 
 class SharedSecret:

@@ -15,11 +15,11 @@ from libs.common.model import TaskId
 from libs.common.ports import Bus
 from libs.http1.lines import Header, find
 from services.proxy.cluster.ports import Cluster
-from services.proxy.errors import HolderAway
+from services.proxy.errors import UploadOwnerAway
 from services.proxy.exchange.nodeodm_api import UUID, UUID_AT_END, status_of, words_of
 from services.proxy.exchange.request import RequestContext, text
-from services.proxy.peers.handlers import Neighbours
-from services.proxy.peers.ports import Holders, Passed, PeerAnswer, Peers
+from services.proxy.peers.handlers import PeerForwarding
+from services.proxy.peers.ports import ForwardedRequest, PeerAnswer, Peers, UploadLocations
 from services.proxy.spool.ports import Spool
 
 INIT: Final = "/task/new/init"
@@ -31,11 +31,13 @@ ALONG: Final = frozenset((b"accept", b"content-length", b"content-type", b"set-u
 BACK: Final = frozenset((b"retry-after",))
 
 
-class Passing:
+class PeerRoutes:
     """Passes requests on to the proxy that holds their upload."""
 
-    def __init__(self, neighbours: Neighbours, secret: Callable[[], str], stall_s: float, public_address: str) -> None:
-        self._neighbours = neighbours
+    def __init__(
+        self, forwarding: PeerForwarding, secret: Callable[[], str], stall_s: float, public_address: str
+    ) -> None:
+        self._forwarding = forwarding
         self._secret = secret
         self._stall_s = stall_s
         self._public_address = public_address
@@ -50,32 +52,32 @@ class Passing:
         if task is None:
             return False
         try:
-            return await self._pass_on(exchange, task)
-        except (BusFailed, HolderAway) as error:
+            return await self._forward(exchange, task)
+        except (BusFailed, UploadOwnerAway) as error:
             await exchange.drain()
             await exchange.refuse(words_of(error), status_of(error))
             return True
 
-    async def _pass_on(self, exchange: RequestContext, task: TaskId) -> bool:
+    async def _forward(self, exchange: RequestContext, task: TaskId) -> bool:
         is_commit = exchange.path.startswith(COMMIT)
-        holder = await self._neighbours.holder(task)
-        if holder is None:
+        location = await self._forwarding.locate(task)
+        if location is None:
             return False
-        if is_commit and self._neighbours.knows_committed(task, owner_of(exchange.token)):
+        if is_commit and self._forwarding.knows_committed(task, owner_of(exchange.token)):
             await exchange.json({"uuid": task})
             return True
         try:
-            await reply(exchange, await self._neighbours.pass_on(holder, self._passed(exchange)))
-        except HolderAway:
+            await reply(exchange, await self._forwarding.forward(location, self._forwarded(exchange)))
+        except UploadOwnerAway:
             if not (is_commit and await self._committed(task, exchange)):
                 raise
             await exchange.json({"uuid": task})
         return True
 
     async def _committed(self, task: TaskId, exchange: RequestContext) -> bool:
-        return await self._neighbours.is_committed(task, owner_of(exchange.token))
+        return await self._forwarding.is_committed(task, owner_of(exchange.token))
 
-    def _passed(self, exchange: RequestContext) -> Passed:
+    def _forwarded(self, exchange: RequestContext) -> ForwardedRequest:
         raw_path: bytes = exchange.scope["raw_path"]
         query: bytes = exchange.scope["query_string"]
         headers: list[Header] = [line for line in exchange.headers if line[0] in ALONG]
@@ -85,7 +87,7 @@ class Passing:
         address = (self._public_address or exchange.origin).encode("latin-1", "replace")
         headers += [(MARK, self._secret().encode()), (ADDRESS, address)]
         target = raw_path + (b"?" + query if query else b"")
-        return Passed(target, headers, exchange.chunks(self._stall_s), chunked)
+        return ForwardedRequest(target, headers, exchange.chunks(self._stall_s), chunked)
 
 
 def task_of(exchange: RequestContext) -> TaskId | None:
@@ -112,12 +114,12 @@ def open_peers(  # noqa: PLR0913 what it works with
     bus: Bus,
     cluster: Cluster,
     spool: Spool,
-    holders: Holders,
+    locations: UploadLocations,
     peers: Peers,
     *,
     secret: Callable[[], str],
     stall_s: float,
     public_address: str,
-) -> Passing:
+) -> PeerRoutes:
     """Put together how requests are passed on; `secret` is what the proxies know each other by."""
-    return Passing(Neighbours(bus, cluster, spool, holders, peers), secret, stall_s, public_address)
+    return PeerRoutes(PeerForwarding(bus, cluster, spool, locations, peers), secret, stall_s, public_address)

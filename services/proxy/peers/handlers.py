@@ -15,37 +15,37 @@ from libs.common.messages import GET_TASK, TaskRef
 from libs.common.model import Owner, TaskId, Upload
 from libs.common.ports import Bus
 from services.proxy.cluster.ports import Cluster
-from services.proxy.errors import HolderAway
-from services.proxy.peers.ports import Holders, Passed, PeerAnswer, Peers
+from services.proxy.errors import UploadOwnerAway
+from services.proxy.peers.ports import ForwardedRequest, PeerAnswer, Peers, UploadLocations
 from services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
 
 
-class Neighbours:
-    """The other proxies, as far as requests are passed on to them."""
+class PeerForwarding:
+    """Forwards requests to the proxies that hold their uploads."""
 
-    def __init__(self, bus: Bus, cluster: Cluster, spool: Spool, holders: Holders, peers: Peers) -> None:
+    def __init__(self, bus: Bus, cluster: Cluster, spool: Spool, locations: UploadLocations, peers: Peers) -> None:
         self._bus = bus
         self._cluster = cluster
         self._spool = spool
-        self._holders = holders
+        self._locations = locations
         self._peers = peers
 
-    async def holder(self, task: TaskId) -> Upload | None:
+    async def locate(self, task: TaskId) -> Upload | None:
         """Find the other proxy that holds an upload; None: it is ours, or nobody's. Raises BusFailed."""
         if self._spool.find(task) is not None:
             return None
-        return await self._holders.elsewhere(task)
+        return await self._locations.elsewhere(task)
 
-    async def pass_on(self, holder: Upload, passed: Passed) -> PeerAnswer:
-        """Have the other proxy answer. Raises HolderAway, and what reading the body raises."""
+    async def forward(self, location: Upload, request: ForwardedRequest) -> PeerAnswer:
+        """Have the other proxy answer. Raises UploadOwnerAway, and what reading the body raises."""
         try:
-            answer = await self._peers.post(holder.url, passed)
-        except HolderAway:
-            log.warning("holder is away", task=holder.task, instance=holder.instance, url=holder.url)
+            answer = await self._peers.post(location.url, request)
+        except UploadOwnerAway:
+            log.warning("holder is away", task=location.task, instance=location.instance, url=location.url)
             raise
-        log.debug("passed on", task=holder.task, instance=holder.instance, status=answer.status)
+        log.debug("passed on", task=location.task, instance=location.instance, status=answer.status)
         return answer
 
     def knows_committed(self, task: TaskId, owner: Owner) -> bool:

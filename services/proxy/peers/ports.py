@@ -8,7 +8,7 @@ from libs.common.model import TaskId, Upload
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
+class ForwardedRequest:
     """A client's request on its way to the proxy that holds the upload."""
 
     target: bytes
@@ -31,12 +31,12 @@ class PeerAnswer:
 class Peers(Protocol):
     """The way to the other proxies."""
 
-    async def post(self, url: str, passed: Passed) -> PeerAnswer:
-        """Pass a request on as its body comes. Raises HolderAway, and what reading the body raises."""
+    async def post(self, url: str, request: ForwardedRequest) -> PeerAnswer:
+        """Pass a request on as its body comes. Raises UploadOwnerAway, and what reading the body raises."""
         ...
 
 
-class Holders(Protocol):
+class UploadLocations(Protocol):
     """Which proxy holds which upload (KV `uploads`)."""
 
     async def elsewhere(self, task: TaskId) -> Upload | None:

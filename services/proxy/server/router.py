@@ -24,7 +24,7 @@ from libs.common.model import TaskId
 from libs.http1.lines import Header
 from services.proxy.actions.api import ACTIONS, ActionRoutes
 from services.proxy.callbacks.api import CallbackRoutes
-from services.proxy.errors import Busy, SpoolFull
+from services.proxy.errors import ServerBusy, SpoolFull
 from services.proxy.exchange.limits import BodyLimits, UploadLimiter
 from services.proxy.exchange.nodeodm_api import (
     AUTH_INFO,
@@ -37,7 +37,7 @@ from services.proxy.exchange.nodeodm_api import (
     words_of,
 )
 from services.proxy.exchange.request import OK, RETRY_AFTER, BodyStalled, ClientGone, RequestContext
-from services.proxy.peers.api import COMMIT, INIT, UPLOAD, Passing
+from services.proxy.peers.api import COMMIT, INIT, UPLOAD, PeerRoutes
 from services.proxy.polling.api import PollRoutes
 from services.proxy.results.api import ResultRoutes, is_download
 from services.proxy.server.fast_path import FastPath
@@ -71,7 +71,7 @@ class Stories:
     results: ResultRoutes
     actions: ActionRoutes
     callbacks: CallbackRoutes
-    peers: Passing
+    peers: PeerRoutes
     health: ProxyHealth
 
 
@@ -161,7 +161,7 @@ class Router:
                     await self._stories.uploads.new(exchange)
                 elif not await self._stories.peers.took(exchange):
                     await self._stories.uploads.upload(exchange)
-        except Busy as error:
+        except ServerBusy as error:
             log.info("upload refused", path=exchange.path, reason=error.message)
             await exchange.drain()
             await exchange.refuse(error.message, UNAVAILABLE)
@@ -219,7 +219,9 @@ async def unknown(exchange: RequestContext) -> None:
 async def refuse(exchange: RequestContext, error: ClusterError) -> None:
     """Say what each kind of trouble is answered with; to an action that it was not done, as NodeODM."""
     await exchange.drain()
-    status = UNAVAILABLE if isinstance(error, BusFailed | Busy) else DISK_FULL if isinstance(error, SpoolFull) else OK
+    status = (
+        UNAVAILABLE if isinstance(error, BusFailed | ServerBusy) else DISK_FULL if isinstance(error, SpoolFull) else OK
+    )
     more = {"success": False} if exchange.path in ACTIONS else {}
     headers = [RETRY_AFTER] if status == UNAVAILABLE else []
     await exchange.json({**more, "error": words_of(error)}, status, close=exchange.body_left, headers=headers)

@@ -18,7 +18,7 @@ from libs.common.http_cycle import Tap
 from libs.common.messages import SentAhead
 from libs.common.model import Incarnation, InstanceId, Owner, TaskId, Upload
 from services.proxy.spool.core.history import History
-from services.proxy.spool.core.upload import Draft, Held, Manifest, Mark, StoredFile
+from services.proxy.spool.core.upload import Draft, Manifest, Mark, SpooledUpload, StoredFile
 
 
 class Part(Protocol):
@@ -130,11 +130,11 @@ class Spool(Protocol):
         """Where a stored file lies."""
         ...
 
-    def find(self, task: TaskId) -> Held | None:
+    def find(self, task: TaskId) -> SpooledUpload | None:
         """Look up one entry, open or committed; from memory."""
         ...
 
-    def held(self) -> Sequence[Held]:
+    def held(self) -> Sequence[SpooledUpload]:
         """List every entry, open or committed, the oldest first; from memory."""
         ...
 
@@ -142,7 +142,7 @@ class Spool(Protocol):
         """Count an owner's open uploads, all but one; without a walk."""
         ...
 
-    def unsubmitted(self) -> Sequence[Held]:
+    def unsubmitted(self) -> Sequence[SpooledUpload]:
         """List the entries that the scheduler has not acknowledged, open or committed; without a walk through the others."""
         ...
 
@@ -179,7 +179,7 @@ class RecoveredSpool(Protocol):
         """Keep durably to which store its tasks are submitted from now on, beside those before."""
         ...
 
-    def find(self, task: TaskId) -> Held | None:
+    def find(self, task: TaskId) -> SpooledUpload | None:
         """Look up one entry."""
         ...
 

@@ -1,6 +1,6 @@
 """KV `uploads`: which proxy holds which upload, so that any proxy can take any request. The spool writes its own entries.
 
-The spool is the truth, the bucket a notice about it: a notice that could not be taken down, or that NATS has lost, is put
+The spool is the truth, the bucket an announcement of it: one that could not be withdrawn, or that NATS has lost, is put
 right by `reconcile` (at the start and every now and then).
 """
 
@@ -16,24 +16,24 @@ from services.proxy.spool.core.upload import Draft
 log = structlog.get_logger()
 
 
-class Notices:
-    """The notices of one proxy."""
+class UploadAnnouncements:
+    """The announcements of one proxy."""
 
     def __init__(self, uploads: Bucket[Upload], instance: InstanceId, url: str) -> None:
         self._uploads = uploads
         self._instance = instance
         self._url = url
 
-    async def put_up(self, draft: Draft) -> None:
+    async def announce(self, draft: Draft) -> None:
         """Announce an upload; an id that another proxy holds is taken. Raises Refused, BusFailed."""
         try:
-            await self._uploads.create(draft.task, self._notice(draft))
+            await self._uploads.create(draft.task, self._announcement(draft))
         except Conflict:
             held = await self._uploads.get(draft.task)
             if held is None or not await self._put_right(draft, held):
                 raise Refused(f"Invalid set-uuid: {draft.task}") from None
 
-    async def take_down(self, task: TaskId) -> None:
+    async def withdraw(self, task: TaskId) -> None:
         """Say that an upload is gone, as soon as NATS is there."""
         try:
             held = await self._uploads.get(task)
@@ -43,11 +43,11 @@ class Notices:
             log.warning("upload still announced", task=task, reason=error.message)
 
     async def remove(self, task: TaskId) -> None:
-        """Remove a notice, whoever put it up. Raises BusFailed."""
+        """Remove an announcement, whoever made it. Raises BusFailed."""
         await self._uploads.delete(task)
 
     async def reconcile(self, present: Callable[[], Iterable[Draft]]) -> list[Upload]:
-        """Make our notices say what is present; those of the others. Raises BusFailed."""
+        """Make our announcements say what is present; those of the others. Raises BusFailed."""
         known = await self._uploads.load()
         for draft in list(present()):
             if not await self._put_right(draft, known.get(draft.task)):
@@ -59,18 +59,18 @@ class Notices:
         return [found.value for found in known.values() if found.value.instance != self._instance]
 
     async def _put_right(self, draft: Draft, found: Entry[Upload] | None) -> bool:
-        """Make one notice say that we hold the upload; False when it is another proxy's. Compare-and-set throughout."""
-        notice = self._notice(draft)
+        """Make one announcement say that we hold the upload; False when it is another proxy's. Compare-and-set throughout."""
+        announcement = self._announcement(draft)
         try:
             if found is None:
-                await self._uploads.create(draft.task, notice)
+                await self._uploads.create(draft.task, announcement)
             elif found.value.instance != self._instance:
                 return False
-            elif found.value != notice:
-                await self._uploads.update(draft.task, notice, found.revision)
+            elif found.value != announcement:
+                await self._uploads.update(draft.task, announcement, found.revision)
         except Conflict:
             return False
         return True
 
-    def _notice(self, draft: Draft) -> Upload:
+    def _announcement(self, draft: Draft) -> Upload:
         return Upload(task=draft.task, instance=self._instance, url=self._url, created_at_ms=draft.received_at_ms)

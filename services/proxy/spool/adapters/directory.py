@@ -27,9 +27,9 @@ from libs.common.messages import SentAhead
 from libs.common.model import Incarnation, InstanceId, Owner, TaskId
 from services.proxy.errors import SpoolFull, SpoolLost
 from services.proxy.spool.adapters import disk
-from services.proxy.spool.adapters.entries import Entry, Index, load_entries
+from services.proxy.spool.adapters.entries import Index, SpoolEntry, load_entries
 from services.proxy.spool.core.history import History
-from services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Held, Mark, wanted_bytes
+from services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Mark, SpooledUpload, wanted_bytes
 
 log = structlog.get_logger()
 
@@ -84,7 +84,7 @@ class SpoolDirectory:
         self._instance = disk.instance_id(root)
         self._incarnations = disk.incarnations(root)
         self._index = Index()
-        self._entries: dict[TaskId, Entry] = {}
+        self._entries: dict[TaskId, SpoolEntry] = {}
         self._orphans: InstantCache[str] = InstantCache()
 
     def __repr__(self) -> str:
@@ -125,12 +125,12 @@ class SpoolDirectory:
         """Say where a stored file lies."""
         return self._root / self._entry(task).draft.task / disk.FILES / name
 
-    def find(self, task: TaskId) -> Held | None:
+    def find(self, task: TaskId) -> SpooledUpload | None:
         """Look up one entry."""
         entry = self._entries.get(task)
         return entry.held if entry is not None and not entry.gone else None
 
-    def held(self) -> Sequence[Held]:
+    def held(self) -> Sequence[SpooledUpload]:
         """List every entry, the oldest first."""
         entries = sorted(self._entries.values(), key=lambda entry: entry.draft.received_at_ms)
         return [entry.held for entry in entries if not entry.gone]
@@ -139,7 +139,7 @@ class SpoolDirectory:
         """Count an owner's open uploads."""
         return self._index.open_count(owner, but)
 
-    def unsubmitted(self) -> Sequence[Held]:
+    def unsubmitted(self) -> Sequence[SpooledUpload]:
         """List what the scheduler has not acknowledged."""
         return [self._entries[task].held for task in self._index.unsubmitted]
 
@@ -236,7 +236,7 @@ class SpoolDirectory:
 
     # --- common ----------------------------------------------------------------------------------------------------
 
-    def _entry(self, task: TaskId) -> Entry:
+    def _entry(self, task: TaskId) -> SpoolEntry:
         entry = self._entries.get(task)
         if entry is None or entry.gone:
             raise NotFound(NO_SUCH_UPLOAD)

@@ -13,7 +13,7 @@ from libs.common.messages import SentAhead
 from libs.common.model import Owner, TaskId
 from services.proxy.spool.adapters import disk
 from services.proxy.spool.core.history import History
-from services.proxy.spool.core.upload import Draft, Held, Manifest, Mark
+from services.proxy.spool.core.upload import Draft, Manifest, Mark, SpooledUpload
 
 log = structlog.get_logger()
 
@@ -22,7 +22,7 @@ LONGEST_IDLE_S: Final = 48 * 3600.0
 
 
 @dataclass
-class Entry:
+class SpoolEntry:
     """One upload in memory."""
 
     draft: Draft
@@ -51,9 +51,9 @@ class Entry:
         return not (self.closing or self.gone or self.manifest)
 
     @property
-    def held(self) -> Held:
+    def held(self) -> SpooledUpload:
         """Show it to the loops behind the spool."""
-        return Held(
+        return SpooledUpload(
             draft=self.draft,
             committed=self.manifest is not None,
             marks=frozenset(self.marks),
@@ -77,7 +77,7 @@ class Index:
         """Show how many there are."""
         return f"Index(owners={len(self._open)} unsubmitted={len(self.unsubmitted)})"
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: SpoolEntry) -> None:
         """Take in how an entry is now; a draft that changes is dropped before."""
         self.drop(entry)
         task = entry.draft.task
@@ -86,7 +86,7 @@ class Index:
         if Mark.SUBMITTED not in entry.marks:
             self.unsubmitted[task] = None
 
-    def drop(self, entry: Entry) -> None:
+    def drop(self, entry: SpoolEntry) -> None:
         """Forget an entry; nothing happens when it is not here."""
         task, owner = entry.draft.task, entry.draft.owner
         self.unsubmitted.pop(task, None)
@@ -101,17 +101,17 @@ class Index:
         return len(of_owner) - (but in of_owner)
 
 
-def load_entries(root: Path, now: Now) -> dict[TaskId, Entry]:
+def load_entries(root: Path, now: Now) -> dict[TaskId, SpoolEntry]:
     """Read what an earlier run has left; what cannot be read is logged and stays where it is."""
     found = (load_entry(folder, now) for folder in root.iterdir() if folder.is_dir())
     return {entry.draft.task: entry for entry in found if entry}
 
 
-def load_entry(folder: Path, now: Now) -> Entry | None:
+def load_entry(folder: Path, now: Now) -> SpoolEntry | None:
     """Read one task's directory."""
     try:
         draft = msgspec.json.decode((folder / disk.DRAFT).read_bytes(), type=Draft)
-        entry = Entry(draft, now.since(disk.active_at_ms(folder), LONGEST_IDLE_S))
+        entry = SpoolEntry(draft, now.since(disk.active_at_ms(folder), LONGEST_IDLE_S))
         if (folder / disk.MANIFEST).exists():
             entry.manifest = msgspec.json.decode((folder / disk.MANIFEST).read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError) as error:

@@ -85,7 +85,7 @@ class Publisher:
                 done.set_result(None)
 
 
-class Lanes:
+class PublishingLanes:
     """Which request is published with which others."""
 
     def __init__(self, threads: Executor) -> None:
@@ -94,7 +94,7 @@ class Lanes:
 
     def __repr__(self) -> str:
         """Show both."""
-        return f"Lanes(few={self._few!r} many={self._many!r})"
+        return f"PublishingLanes(few={self._few!r} many={self._many!r})"
 
     async def publish(self, receipt: DiskReceipt) -> None:
         """Publish a request. Raises SpoolFull, OSError."""

@@ -30,10 +30,10 @@ from libs.common.model import TaskId, Upload
 from libs.common.ports import Bucket
 from services.proxy.splice.pipes import Movers
 from services.proxy.spool.adapters import disk
-from services.proxy.spool.adapters.announcements import Notices
+from services.proxy.spool.adapters.announcements import UploadAnnouncements
 from services.proxy.spool.adapters.directory import SpoolDirectory
-from services.proxy.spool.adapters.entries import Entry
-from services.proxy.spool.adapters.publishing import Lanes
+from services.proxy.spool.adapters.entries import SpoolEntry
+from services.proxy.spool.adapters.publishing import PublishingLanes
 from services.proxy.spool.adapters.receipt import DiskReceipt
 from services.proxy.spool.core.upload import NO_SUCH_UPLOAD, SEED, Draft, Manifest, is_image
 
@@ -64,8 +64,8 @@ class DiskSpool(SpoolDirectory):
         super().__init__(root, threads, clock or SystemClock(), reserve_bytes)
         self._write = write
         self._movers = Movers(MOVERS_COUNT)
-        self._lanes = Lanes(threads)
-        self._notices = Notices(uploads, self._instance, url)
+        self._lanes = PublishingLanes(threads)
+        self._announcements = UploadAnnouncements(uploads, self._instance, url)
         self._expected_bytes = 0
         """What the requests under way have announced."""
 
@@ -76,7 +76,7 @@ class DiskSpool(SpoolDirectory):
         entry = self._entries.get(draft.task)
         if entry is None:
             self._require_room()
-            entry = self._entries[draft.task] = Entry(draft, self._clock.instant())
+            entry = self._entries[draft.task] = SpoolEntry(draft, self._clock.instant())
             self._index.put(entry)
             async with entry.lock:
                 await self._create(entry)
@@ -89,10 +89,10 @@ class DiskSpool(SpoolDirectory):
             entry.draft, entry.active = draft, self._clock.instant()
             self._index.put(entry)
 
-    async def _create(self, entry: Entry) -> None:
+    async def _create(self, entry: SpoolEntry) -> None:
         try:
             await self._run(disk.make_entry, self._root, entry.draft.task, msgspec.json.encode(entry.draft))
-            await self._notices.put_up(entry.draft)
+            await self._announcements.announce(entry.draft)
         except FileExistsError:
             entry.gone = True
             self._index.drop(entry)
@@ -126,7 +126,7 @@ class DiskSpool(SpoolDirectory):
             entry.receiving_count -= 1
             entry.active = self._clock.instant()
 
-    async def _publish(self, entry: Entry, receipt: DiskReceipt) -> None:
+    async def _publish(self, entry: SpoolEntry, receipt: DiskReceipt) -> None:
         if not entry.takes_files:
             raise NotFound(NO_SUCH_UPLOAD)
         entry.publishing_count += 1
@@ -159,7 +159,7 @@ class DiskSpool(SpoolDirectory):
                 self._index.put(entry)
             return entry.manifest
 
-    async def _close(self, entry: Entry, at_ms: int, check: Callable[[Manifest], None] | None) -> Manifest:
+    async def _close(self, entry: SpoolEntry, at_ms: int, check: Callable[[Manifest], None] | None) -> Manifest:
         task = entry.draft.task
         entry.closing = True
         try:
@@ -173,7 +173,7 @@ class DiskSpool(SpoolDirectory):
             entry.closing = False
         return manifest
 
-    async def _examine(self, entry: Entry, manifest: Manifest, check: Callable[[Manifest], None] | None) -> None:
+    async def _examine(self, entry: SpoolEntry, manifest: Manifest, check: Callable[[Manifest], None] | None) -> None:
         """Refuse what cannot be a task, and drop it."""
         try:
             require_files(entry.draft, manifest)
@@ -201,7 +201,7 @@ class DiskSpool(SpoolDirectory):
         if entry is not None and not entry.gone:
             await self._take_out(entry)
 
-    async def _take_out(self, entry: Entry, *, announced: bool = True) -> None:
+    async def _take_out(self, entry: SpoolEntry, *, announced: bool = True) -> None:
         task = entry.draft.task
         entry.gone = True
         self._index.drop(entry)
@@ -210,17 +210,17 @@ class DiskSpool(SpoolDirectory):
         self._entries.pop(task, None)
         await self._run(disk.remove, aside)
         if announced:
-            await self._notices.take_down(task)
+            await self._announcements.withdraw(task)
 
     async def announce(self) -> list[Upload]:
         """Make KV `uploads` say what is here and nothing else of ours; what others hold. Raises BusFailed."""
-        return await self._notices.reconcile(
+        return await self._announcements.reconcile(
             lambda: [entry.draft for entry in self._entries.values() if not entry.gone]
         )
 
     async def forget(self, lost: Upload) -> None:
-        """Remove the notice of an upload whose proxy is gone for good. Raises BusFailed."""
-        await self._notices.remove(lost.task)
+        """Remove the announcement of an upload whose proxy is gone for good. Raises BusFailed."""
+        await self._announcements.remove(lost.task)
 
     def close(self) -> None:
         """End the threads that move bytes."""

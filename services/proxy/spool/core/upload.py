@@ -97,7 +97,7 @@ class Mark(StrEnum):
     """The files were given up; what else is known of the task is still here."""
 
 
-class Held(Frozen, frozen=True, kw_only=True):
+class SpooledUpload(Frozen, frozen=True, kw_only=True):
     """One entry of the spool, as the loops behind it see it."""
 
     draft: Draft

@@ -24,7 +24,7 @@ from libs.common.loops import background, every
 from libs.common.messages import GET_TASK, TaskRef
 from libs.common.model import TaskId
 from libs.common.ports import Bus
-from services.proxy.spool.core.upload import Held, Mark
+from services.proxy.spool.core.upload import Mark, SpooledUpload
 from services.proxy.spool.ports import SweptSpool
 
 log = structlog.get_logger()
@@ -67,7 +67,7 @@ class Sweeper:
                 log.info("announcement of a lost proxy removed", task=upload.task)
                 await self._spool.forget(upload)
 
-    async def _abandoned(self, held: Held) -> bool:
+    async def _abandoned(self, held: SpooledUpload) -> bool:
         if held.receiving or Mark.SUBMITTED in held.marks:
             return False
         return not held.committed or not await self._known(held.draft.task)

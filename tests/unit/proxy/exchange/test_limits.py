@@ -9,7 +9,7 @@ import pytest
 
 from libs.common.errors import Refused
 from libs.common.model import NodeOption
-from services.proxy.errors import Busy
+from services.proxy.errors import ServerBusy
 from services.proxy.exchange.limits import SHORT_BYTES, LongBodies
 from services.proxy.exchange.part_heads import read_head
 from services.proxy.options.check import check_options
@@ -67,7 +67,7 @@ def test_long_bodies_have_so_much_room_together_and_short_ones_always() -> None:
     bodies = LongBodies(room_bytes=3 * SHORT_BYTES)
     bodies.grown(0, 2 * SHORT_BYTES)
     bodies.grown(0, 3 * SHORT_BYTES)
-    with pytest.raises(Busy):
+    with pytest.raises(ServerBusy):
         bodies.grown(0, 2 * SHORT_BYTES)
     bodies.grown(0, SHORT_BYTES)
 

@@ -24,13 +24,13 @@ from libs.common.model import (
 from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.callbacks.core import Verdict
 from services.proxy.callbacks.handlers import Machines
-from services.proxy.errors import HolderAway
-from services.proxy.peers.handlers import Neighbours
-from services.proxy.peers.ports import Passed, PeerAnswer
+from services.proxy.errors import UploadOwnerAway
+from services.proxy.peers.handlers import PeerForwarding
+from services.proxy.peers.ports import ForwardedRequest, PeerAnswer
 from services.proxy.server.health import ProxyHealth
 from services.proxy.spool.core.upload import Draft
 from tests.memory_spool import MemorySpool
-from tests.proxy_ports import FakeCluster, FakeHolders, FakePeers
+from tests.proxy_ports import FakeCluster, FakeLocations, FakePeers
 
 TASK = TaskId("t")
 ANNE, BERT = Owner("anne"), Owner("bert")
@@ -71,8 +71,8 @@ async def spool(bus: MemoryBus) -> MemorySpool:
 
 
 @pytest.fixture
-async def neighbours(bus: MemoryBus, cluster: FakeCluster, spool: MemorySpool) -> AsyncIterator[Neighbours]:
-    holders, peers = FakeHolders(), FakePeers()
+async def forwarding(bus: MemoryBus, cluster: FakeCluster, spool: MemorySpool) -> AsyncIterator[PeerForwarding]:
+    holders, peers = FakeLocations(), FakePeers()
     holders.uploads[TASK] = HOLDER
     peers.answers["http://q"] = PeerAnswer(200, (), b"{}")
 
@@ -83,44 +83,44 @@ async def neighbours(bus: MemoryBus, cluster: FakeCluster, spool: MemorySpool) -
         return record
 
     async with bus.serve("scheduler", {GET_TASK: get}):
-        yield Neighbours(bus, cluster, spool, holders, peers)
+        yield PeerForwarding(bus, cluster, spool, holders, peers)
 
 
 async def nothing() -> AsyncIterator[bytes]:
     yield b""
 
 
-def request() -> Passed:
-    return Passed(b"/task/new/upload/t", (), nothing())
+def request() -> ForwardedRequest:
+    return ForwardedRequest(b"/task/new/upload/t", (), nothing())
 
 
-async def test_an_upload_of_another_proxy_is_passed_on(neighbours: Neighbours) -> None:
-    holder = await neighbours.holder(TASK)
+async def test_an_upload_of_another_proxy_is_passed_on(forwarding: PeerForwarding) -> None:
+    holder = await forwarding.locate(TASK)
     assert holder == HOLDER
-    assert (await neighbours.pass_on(HOLDER, request())).status == 200
+    assert (await forwarding.forward(HOLDER, request())).status == 200
 
 
-async def test_what_is_ours_is_not_passed_on(neighbours: Neighbours, spool: MemorySpool) -> None:
+async def test_what_is_ours_is_not_passed_on(forwarding: PeerForwarding, spool: MemorySpool) -> None:
     await spool.create(Draft(task=TASK, name="t", created_at_ms=1))
-    assert await neighbours.holder(TASK) is None
+    assert await forwarding.locate(TASK) is None
 
 
-async def test_a_holder_that_is_away_is_said_to_be(neighbours: Neighbours) -> None:
+async def test_a_holder_that_is_away_is_said_to_be(forwarding: PeerForwarding) -> None:
     away = Upload(task=TASK, instance=InstanceId("r"), url="http://r", created_at_ms=1)
-    with pytest.raises(HolderAway):
-        await neighbours.pass_on(away, request())
+    with pytest.raises(UploadOwnerAway):
+        await forwarding.forward(away, request())
 
 
-async def test_a_commit_is_held_against_what_is_known(neighbours: Neighbours, cluster: FakeCluster) -> None:
-    assert not neighbours.knows_committed(TASK, ANNE)
-    assert not await neighbours.is_committed(TASK, ANNE)
+async def test_a_commit_is_held_against_what_is_known(forwarding: PeerForwarding, cluster: FakeCluster) -> None:
+    assert not forwarding.knows_committed(TASK, ANNE)
+    assert not await forwarding.is_committed(TASK, ANNE)
     cluster.put(a_task())
-    assert neighbours.knows_committed(TASK, ANNE)
-    assert await neighbours.is_committed(TASK, ANNE)
-    assert not neighbours.knows_committed(TASK, BERT)
-    assert not await neighbours.is_committed(TASK, BERT)
+    assert forwarding.knows_committed(TASK, ANNE)
+    assert await forwarding.is_committed(TASK, ANNE)
+    assert not forwarding.knows_committed(TASK, BERT)
+    assert not await forwarding.is_committed(TASK, BERT)
     cluster.put(a_task(removed=True))
-    assert not neighbours.knows_committed(TASK, ANNE)
+    assert not forwarding.knows_committed(TASK, ANNE)
 
 
 # --- machines ------------------------------------------------------------------------------------------------------

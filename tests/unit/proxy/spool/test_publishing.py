@@ -10,7 +10,13 @@ import pytest
 
 from services.proxy.splice.pipes import Movers
 from services.proxy.spool.adapters import disk
-from services.proxy.spool.adapters.publishing import FEW_COUNT, SMALL_BYTES, Lanes, Publisher, publish_together
+from services.proxy.spool.adapters.publishing import (
+    FEW_COUNT,
+    SMALL_BYTES,
+    Publisher,
+    PublishingLanes,
+    publish_together,
+)
 from services.proxy.spool.adapters.receipt import DiskReceipt
 from services.proxy.spool.core.upload import StoredFile
 from tests.waiting import until
@@ -155,7 +161,7 @@ async def test_a_photo_does_not_wait_behind_requests_of_many(
     request = await a_request(tmp_path, *map(str, range(names_count)), content=b"x" * size_bytes)
     with ThreadPoolExecutor(1) as threads:
         threads.submit(gate.wait, 10)
-        lanes = Lanes(threads)
+        lanes = PublishingLanes(threads)
         async with asyncio.TaskGroup() as group:
             group.create_task(lanes.publish(request))
             await until(lambda: f"{lane}=Publisher(waiting=0 working=1)" in repr(lanes))
@@ -167,4 +173,4 @@ async def test_trouble_of_a_request_is_raised_where_it_is_published(tmp_path: Pa
     request = await a_request(tmp_path, "a.jpg")
     (tmp_path / "t" / disk.FILES).rmdir()
     with ThreadPoolExecutor(1) as threads, pytest.raises(FileNotFoundError):
-        await Lanes(threads).publish(request)
+        await PublishingLanes(threads).publish(request)
