@@ -61,7 +61,7 @@ from libs.common.ports import Bucket
 from libs.common.testing import MemoryBus
 from services.proxy.cluster.adapters import ClusterMirror, mirrored
 from services.proxy.main import intake, open_router
-from services.proxy.nodes.adapters import Upstream
+from services.proxy.nodes.adapters import NodeConnections
 from services.proxy.peers.adapters import PeerClient, known_locations, shared_secret
 from services.proxy.peers.api import open_peers
 from services.proxy.server.health import ProxyHealth
@@ -355,8 +355,8 @@ async def running_proxy(
     async with (
         at_hand(beside.scheduler) if beside else FakeScheduler(bus).at_work() as scheduler,
         mirrored(bus) as cluster,
-        Upstream(64) as polls,
-        Upstream(64) as streams,
+        NodeConnections(64) as polls,
+        NodeConnections(64) as streams,
         listening(chosen) as ports,
         open_spool(root, uploads, f"http://127.0.0.1:{ports[0].port}") as spool,
         known_locations(bus, spool.instance) as locations,

@@ -27,7 +27,7 @@ from libs.common.model import (
     Upload,
 )
 from services.proxy.errors import UploadOwnerAway
-from services.proxy.nodes.ports import Call, Poured
+from services.proxy.nodes.ports import NodeRequest, Spliced
 from services.proxy.peers.ports import ForwardedRequest, PeerAnswer
 from services.proxy.spool.core.upload import StoredFile
 
@@ -115,7 +115,7 @@ class FakeReply:
     arrived: bool = True
     breaks_off: bool = False
     aborted: bool = False
-    may_pour: bool = False
+    may_splice: bool = False
 
     async def chunks(self) -> AsyncIterator[bytes]:
         for piece in self.pieces:
@@ -123,7 +123,7 @@ class FakeReply:
         if self.breaks_off:
             raise NodeFailed("the node broke off")
 
-    async def pour(self, target: int) -> Poured | None:
+    async def splice(self, target: int) -> Spliced | None:
         del target
         return None
 
@@ -149,7 +149,7 @@ class FakeUpstream:
     """Nodes that answer as told, by path; what is not told cannot be reached. Implements ports.Upstream."""
 
     answers: dict[bytes, FakeReply | Exception] = field(default_factory=dict)
-    asked: list[tuple[str, Call]] = field(default_factory=list)
+    asked: list[tuple[str, NodeRequest]] = field(default_factory=list)
     gate: asyncio.Event | None = None
     """Given: nobody answers before it is set."""
 
@@ -159,7 +159,7 @@ class FakeUpstream:
             self.gate.set()
 
     @asynccontextmanager
-    async def ask(self, node: Node, call: Call) -> AsyncIterator[FakeReply]:
+    async def ask(self, node: Node, call: NodeRequest) -> AsyncIterator[FakeReply]:
         self.asked.append((node.name, call))
         if self.gate:
             await self.gate.wait()

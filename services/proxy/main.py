@@ -37,8 +37,8 @@ from services.proxy.forwarding.adapters.sender import open_sender
 from services.proxy.forwarding.handlers.attempt import ForwardingLimits
 from services.proxy.forwarding.handlers.forwarder import Forwarder, open_forwarding
 from services.proxy.forwarding.handlers.stage_in import AHEAD_COUNT
-from services.proxy.nodes.adapters import Upstream
-from services.proxy.nodes.ports import Upstream as Nodes
+from services.proxy.nodes.adapters import NodeConnections
+from services.proxy.nodes.ports import Upstream
 from services.proxy.peers.adapters import PeerClient, SharedSecret, known_locations, shared_secret
 from services.proxy.peers.api import PeerRoutes, open_peers
 from services.proxy.polling.api import open_polling
@@ -54,7 +54,7 @@ from services.proxy.settings import SHORTCUTS, ProxySettings, minimum_bytes
 from services.proxy.spool.adapters.spool import open_spool
 from services.proxy.spool.ports import Spool
 from services.proxy.uploads.api import Uploading, UploadRoutes, open_uploads
-from services.proxy.uploads.handlers.create import Policy, settling
+from services.proxy.uploads.handlers.create import UploadPolicy, settling
 from services.proxy.uploads.handlers.expire import expiring
 from services.proxy.uploads.ports import Forwarding
 
@@ -119,8 +119,8 @@ async def running(
                 wait_s=settings.nats_wait_s,
             ) as recovery,
             known_locations(bus, spool.instance) as locations,
-            Upstream(POLLS_PER_NODE_COUNT) as polls,
-            Upstream(STREAMS_PER_NODE_COUNT) as streams,
+            NodeConnections(POLLS_PER_NODE_COUNT) as polls,
+            NodeConnections(STREAMS_PER_NODE_COUNT) as streams,
         ):
             uploading = intake(settings, bus, cluster, spool, forwarder)
             peers = open_peers(
@@ -210,7 +210,7 @@ def intake(settings: ProxySettings, bus: Bus, cluster: Cluster, spool: Spool, fo
         cluster,
         spool,
         forwarding,
-        Policy(settings.splitmerge, settings.flood_limit, settings.commit_wait_s),
+        UploadPolicy(settings.splitmerge, settings.flood_limit, settings.commit_wait_s),
         public_address=settings.public_address,
         stall_s=settings.upload_stall_timeout_s,
         fresh_id=new_uuid,
@@ -221,8 +221,8 @@ def open_router(  # noqa: PLR0913, PLR0917 everything that answers
     settings: ProxySettings,
     bus: Bus,
     cluster: Cluster,
-    polls: Nodes,
-    streams: Nodes,
+    polls: Upstream,
+    streams: Upstream,
     uploads: UploadRoutes,
     peers: PeerRoutes,
     health: ProxyHealth,

@@ -15,8 +15,8 @@ from libs.common.nodeodm import NodeClient
 from services.proxy.errors import UploadOwnerAway
 from services.proxy.forwarding.adapters.node_call import Limits
 from services.proxy.forwarding.adapters.sender import open_sender
-from services.proxy.nodes.adapters import Upstream
-from services.proxy.nodes.ports import Call
+from services.proxy.nodes.adapters import NodeConnections
+from services.proxy.nodes.ports import NodeRequest
 from services.proxy.peers.adapters import PeerClient
 from services.proxy.peers.ports import ForwardedRequest
 from tests.proxies import ProxyUnderTest, ScriptedNode, parse, running_proxy
@@ -105,11 +105,11 @@ ENDLESS = [
 
 @pytest.mark.parametrize("says", ENDLESS)
 async def test_an_answer_without_end_is_a_failure_at_once_however_it_is_asked_for(says: Says) -> None:
-    async with hostile(says) as peer, NodeClient() as client, Upstream(4) as upstream, open_sender(1) as sender:
+    async with hostile(says) as peer, NodeClient() as client, NodeConnections(4) as upstream, open_sender(1) as sender:
         with pytest.raises(NodeFailed):
             await client.info(peer.node, timeout_s=30)
         with pytest.raises(NodeFailed):
-            async with upstream.ask(peer.node, Call(b"GET", b"/info", Patience(5, 30, 30))) as reply:
+            async with upstream.ask(peer.node, NodeRequest(b"GET", b"/info", Patience(5, 30, 30))) as reply:
                 await reply.read(1 << 20)
         with pytest.raises(NodeFailed):
             await sender.count_images(peer.node, ON_NODE)
@@ -120,14 +120,14 @@ async def test_a_head_that_drips_fails_in_its_time_however_it_is_asked_for() -> 
     async with (
         hostile(drips) as peer,
         NodeClient() as client,
-        Upstream(4) as upstream,
+        NodeConnections(4) as upstream,
         open_sender(1, limits=limits) as sender,
     ):
         began_s = time.monotonic()
         with pytest.raises(NodeFailed, match="in time"):
             await client.info(peer.node, timeout_s=IN_TIME_S)
         with pytest.raises(NodeFailed, match="in time"):
-            async with upstream.ask(peer.node, Call(b"GET", b"/info", Patience(5, IN_TIME_S, 30))):
+            async with upstream.ask(peer.node, NodeRequest(b"GET", b"/info", Patience(5, IN_TIME_S, 30))):
                 pass
         with pytest.raises(NodeFailed, match="timed out"):
             await sender.count_images(peer.node, ON_NODE)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.proxy.spool.core.upload import Draft, Mark
-from services.proxy.uploads.handlers.expire import HOUR_S, Sweeper
+from services.proxy.uploads.handlers.expire import HOUR_S, UploadExpiry
 from tests.forwarding import FILES, TASK, World
 
 
@@ -46,7 +46,7 @@ async def test_the_age_of_an_upload_counts_on_over_a_restart(world: World) -> No
     for hours, stays in ((45, True), (3, False)):
         world.clock.pass_s(hours * HOUR_S)
         async with world.proxy(start=False):
-            sweeper = Sweeper(world.bus, world.spool, 0, world.clock)
+            sweeper = UploadExpiry(world.bus, world.spool, 0, world.clock)
             world.clock.pass_s(1.1 * HOUR_S)
             await sweeper.sweep()
             assert (world.spool.find(TASK) is not None) is stays
@@ -57,7 +57,7 @@ async def test_a_clock_that_was_put_forward_between_two_runs_sweeps_nothing_at_o
         await world.spool.create(Draft(task=TASK, name="t", created_at_ms=1))
     world.clock.step_wall_s(1e9)
     async with world.proxy(start=False):
-        sweeper = Sweeper(world.bus, world.spool, 0, world.clock)
+        sweeper = UploadExpiry(world.bus, world.spool, 0, world.clock)
         world.clock.pass_s(0.9 * HOUR_S)
         await sweeper.sweep()
         assert world.spool.find(TASK) is not None

@@ -7,8 +7,8 @@ import msgspec
 from libs.common.model import NodeTaskId
 from libs.common.ports import Bus
 from libs.common.untrusted import Malformed, decode_json
-from services.proxy.callbacks.core import Verdict
-from services.proxy.callbacks.handlers import Machines
+from services.proxy.callbacks.core import CallbackDecision
+from services.proxy.callbacks.handlers import MachineCallbacks
 from services.proxy.cluster.ports import Cluster
 from services.proxy.exchange.nodeodm_api import MALFORMED_COMMIT
 from services.proxy.exchange.request import RequestContext
@@ -23,7 +23,7 @@ FORBIDDEN: Final = 403
 GONE: Final = 410
 
 
-class Webhook(msgspec.Struct):
+class FinishReport(msgspec.Struct):
     """What a node's `POST /commit` says, as far as it is looked at."""
 
     uuid: str | None = None
@@ -32,8 +32,8 @@ class Webhook(msgspec.Struct):
 class CallbackRoutes:
     """Answers nodes and machines."""
 
-    def __init__(self, machines: Machines, stall_s: float) -> None:
-        self._machines = machines
+    def __init__(self, callbacks: MachineCallbacks, stall_s: float) -> None:
+        self._callbacks = callbacks
         self._stall_s = stall_s
 
     async def task_finished(self, exchange: RequestContext) -> None:
@@ -44,29 +44,29 @@ class CallbackRoutes:
             await exchange.json({"ok": True})
             return
         try:
-            said = decode_json(body, Webhook, limit_bytes=COMMIT_LIMIT_BYTES)
+            said = decode_json(body, FinishReport, limit_bytes=COMMIT_LIMIT_BYTES)
         except Malformed:
             await exchange.json({"error": MALFORMED_COMMIT})
             return
-        verdict = Verdict.WELCOME
+        decision = CallbackDecision.WELCOME
         if said.uuid:
-            verdict = await self._machines.finished(NodeTaskId(said.uuid), exchange.token)
-        await answer(exchange, verdict, UNAUTHORIZED)
+            decision = await self._callbacks.finished(NodeTaskId(said.uuid), exchange.token)
+        await answer(exchange, decision, UNAUTHORIZED)
 
     async def renew_lease(self, exchange: RequestContext) -> None:
         """Let a machine live on."""
-        await answer(exchange, self._machines.wanted(exchange.token), FORBIDDEN)
+        await answer(exchange, self._callbacks.wanted(exchange.token), FORBIDDEN)
 
 
-async def answer(exchange: RequestContext, verdict: Verdict, nameless_status: int) -> None:
+async def answer(exchange: RequestContext, decision: CallbackDecision, nameless_status: int) -> None:
     """Say to a machine that it is heard, or why not; one that is to go must not take it for a mistake."""
-    if verdict is Verdict.WELCOME:
+    if decision is CallbackDecision.WELCOME:
         await exchange.json({"ok": True})
     else:
-        status = {Verdict.NAMELESS: nameless_status, Verdict.OVER: GONE}.get(verdict, FORBIDDEN)
-        await exchange.json({"error": verdict.value}, status)
+        status = {CallbackDecision.NAMELESS: nameless_status, CallbackDecision.OVER: GONE}.get(decision, FORBIDDEN)
+        await exchange.json({"error": decision.value}, status)
 
 
 def open_callbacks(bus: Bus, cluster: Cluster, stall_s: float) -> CallbackRoutes:
     """Put together what nodes and machines may send."""
-    return CallbackRoutes(Machines(bus, cluster), stall_s)
+    return CallbackRoutes(MachineCallbacks(bus, cluster), stall_s)

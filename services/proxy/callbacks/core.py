@@ -13,7 +13,7 @@ from libs.common.model import Machine
 from services.proxy.cluster.core import wanted
 
 
-class Verdict(StrEnum):
+class CallbackDecision(StrEnum):
     """What comes of a call."""
 
     WELCOME = "welcome"
@@ -29,20 +29,20 @@ def shows(secret: str, machine: Machine | None) -> bool:
     return hmac.compare_digest(digest, known)
 
 
-def webhook(secret: str, machine: Machine | None, *, on_machine: bool) -> Verdict:
+def webhook(secret: str, machine: Machine | None, *, on_machine: bool) -> CallbackDecision:
     """Judge a report about a task; `on_machine`: it ran on one, whose record may be gone by now."""
     if not on_machine:
-        return Verdict.WELCOME
+        return CallbackDecision.WELCOME
     if not secret:
-        return Verdict.NAMELESS
-    return Verdict.WELCOME if shows(secret, machine) else Verdict.WRONG
+        return CallbackDecision.NAMELESS
+    return CallbackDecision.WELCOME if shows(secret, machine) else CallbackDecision.WRONG
 
 
-def lease(secret: str, machines: Iterable[Machine]) -> Verdict:
+def lease(secret: str, machines: Iterable[Machine]) -> CallbackDecision:
     """Judge a machine's question whether it is still wanted."""
     if not secret:
-        return Verdict.NAMELESS
+        return CallbackDecision.NAMELESS
     asking = [machine for machine in machines if shows(secret, machine)]
     if not asking:
-        return Verdict.WRONG
-    return Verdict.WELCOME if any(wanted(machine) for machine in asking) else Verdict.OVER
+        return CallbackDecision.WRONG
+    return CallbackDecision.WELCOME if any(wanted(machine) for machine in asking) else CallbackDecision.OVER

@@ -7,7 +7,7 @@ from libs.common.messages import FINISH_REPORTED, FinishReported
 from libs.common.metrics import counter
 from libs.common.model import NodeTaskId
 from libs.common.ports import Bus
-from services.proxy.callbacks.core import Verdict, lease, webhook
+from services.proxy.callbacks.core import CallbackDecision, lease, webhook
 from services.proxy.cluster.ports import Cluster
 
 log = structlog.get_logger()
@@ -15,35 +15,35 @@ log = structlog.get_logger()
 refused = counter("clusterodm_machine_calls_refused", "Webhooks and leases with a wrong or missing secret", "call")
 
 
-class Machines:
+class MachineCallbacks:
     """Answers machines."""
 
     def __init__(self, bus: Bus, cluster: Cluster) -> None:
         self._bus = bus
         self._cluster = cluster
 
-    async def finished(self, node_task: NodeTaskId, secret: str) -> Verdict:
+    async def finished(self, node_task: NodeTaskId, secret: str) -> CallbackDecision:
         """Take a node's word that a task has ended as a reason to look, and as nothing more. Raises BusFailed."""
         self._require_knowledge()
         attempt = self._cluster.attempt(node_task)
         name = attempt.machine if attempt else None
         machine = self._cluster.machine(name) if name else None
-        verdict = webhook(secret, machine, on_machine=name is not None)
-        if verdict is Verdict.WELCOME:
+        decision = webhook(secret, machine, on_machine=name is not None)
+        if decision is CallbackDecision.WELCOME:
             await self._bus.tell(FINISH_REPORTED, FinishReported(node_task_id=node_task))
         else:
             refused.labels("webhook").inc()
-            log.warning("webhook refused", node_task=node_task, machine=name, reason=verdict.value)
-        return verdict
+            log.warning("webhook refused", node_task=node_task, machine=name, reason=decision.value)
+        return decision
 
-    def wanted(self, secret: str) -> Verdict:
+    def wanted(self, secret: str) -> CallbackDecision:
         """Say to a machine whether it should go on. Raises BusFailed."""
         self._require_knowledge()
-        verdict = lease(secret, self._cluster.machines())
-        if verdict in {Verdict.NAMELESS, Verdict.WRONG}:
+        decision = lease(secret, self._cluster.machines())
+        if decision in {CallbackDecision.NAMELESS, CallbackDecision.WRONG}:
             refused.labels("lease").inc()
-            log.warning("lease refused", reason=verdict.value)
-        return verdict
+            log.warning("lease refused", reason=decision.value)
+        return decision
 
     def _require_knowledge(self) -> None:
         if not self._cluster.ready:

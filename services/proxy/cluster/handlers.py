@@ -56,11 +56,11 @@ HOLD_S: Final = 8.0
 """So long a poll is held that nobody can confirm."""
 AWAY_S: Final = 10.0
 """So long tries to reach the only server of NATS have failed when the mirror is believed."""
-HELD: Final = RetryPolicy(tries_count=1_000, within_s=HOLD_S, first_s=0.05, longest_s=0.5)
+RETRIES: Final = RetryPolicy(tries_count=1_000, within_s=HOLD_S, first_s=0.05, longest_s=0.5)
 """Thousands may be held at once: each looks a few times a second whether NATS is back."""
 
 
-async def held(act: Callable[[], Awaitable[Result]], clock: Clock) -> Result:
+async def retried(act: Callable[[], Awaitable[Result]], clock: Clock) -> Result:
     """Act again, ever less often, until that raises no BusFailed. Raises the last one when no further try fits into HOLD_S."""
     began, failures_count = clock.instant(), 0
     while True:
@@ -68,13 +68,13 @@ async def held(act: Callable[[], Awaitable[Result]], clock: Clock) -> Result:
             return await act()
         except BusFailed:
             failures_count += 1
-            pause_s = HELD.pause_s(failures_count, clock.instant() - began, random.random())  # noqa: S311 no secret
+            pause_s = RETRIES.pause_s(failures_count, clock.instant() - began, random.random())  # noqa: S311 no secret
             if pause_s is None:
                 raise
         await asyncio.sleep(pause_s)
 
 
-class Batch:
+class ConfirmationBatch:
     """Revisions that are asked about together."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class Batch:
 
     def __repr__(self) -> str:
         """Show how many."""
-        return f"Batch({len(self.seen)}{' done' if self.outdated.done() else ''})"
+        return f"ConfirmationBatch({len(self.seen)}{' done' if self.outdated.done() else ''})"
 
     def tell(self, outdated: frozenset[str] | None) -> None:
         """Tell those who do without what is known now; None: nothing."""
@@ -102,7 +102,7 @@ class Confirmer:
         self._bus = bus
         self._cluster = cluster
         self._clock = clock
-        self._open: Batch | None = None
+        self._open: ConfirmationBatch | None = None
         """The one that is still to be asked."""
         self._turn = asyncio.Lock()
         self._owner_from: Instant = clock.instant()
@@ -114,7 +114,7 @@ class Confirmer:
 
     async def confirm(self, record: TaskRecord) -> TaskRecord:
         """Find the last record of a task; this one, when it is still that. Raises BusFailed when nobody can tell, NotFound."""
-        return await held(lambda: self._confirmed(record), self._clock)
+        return await retried(lambda: self._confirmed(record), self._clock)
 
     @property
     def is_prompt(self) -> bool:
@@ -158,15 +158,15 @@ class Confirmer:
             if (outdated := await asyncio.shield(batch.outdated)) is not None:
                 return outdated
 
-    def _join(self, record: TaskRecord) -> tuple[Batch, bool]:
+    def _join(self, record: TaskRecord) -> tuple[ConfirmationBatch, bool]:
         """Be in the next question; whether it is a new one, that is still to be asked."""
         batch, is_new = self._open, self._open is None
         if batch is None:
-            batch = self._open = Batch()
+            batch = self._open = ConfirmationBatch()
         batch.seen.add((record.task.id, record.revision))
         return batch, is_new
 
-    async def _ask_in_turn(self, batch: Batch) -> None:
+    async def _ask_in_turn(self, batch: ConfirmationBatch) -> None:
         try:
             async with self._turn:
                 await asyncio.sleep(self._next_from - self._clock.instant())
@@ -267,7 +267,7 @@ class TaskFinder:
     async def _ask_for(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
         asked = TaskRef(task=task, owner=owner)
         try:
-            record = await held(lambda: self._bus.ask(GET_TASK, asked, timeout_s=0.9), self._clock)
+            record = await retried(lambda: self._bus.ask(GET_TASK, asked, timeout_s=0.9), self._clock)
         except NotFound as error:
             if not isinstance(error, Removed):
                 await require_sure(self._is_sure, task)

@@ -17,7 +17,7 @@ MAY_GO: Final = KEPT_FOR_RESTART | {TaskState.RUNNING}
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class EvictionCandidate:
     """The kept inputs of one committed task."""
 
     task: TaskId
@@ -26,7 +26,7 @@ class Kept:
     size_bytes: int
 
 
-def to_give_up(kept: Iterable[Kept], wanted: int) -> list[TaskId]:
+def to_give_up(kept: Iterable[EvictionCandidate], wanted: int) -> list[TaskId]:
     """Choose whose inputs go so that `wanted` bytes get free, or as many as possible."""
     chosen: list[TaskId] = []
     may_go = (each for each in kept if each.state in MAY_GO and each.size_bytes)

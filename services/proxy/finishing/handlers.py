@@ -32,7 +32,7 @@ from libs.common.model import Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.cluster.ports import ClusterView
 from services.proxy.errors import WebhookFailed, WebhookRefused
-from services.proxy.finishing.core import Kept, to_give_up
+from services.proxy.finishing.core import EvictionCandidate, to_give_up
 from services.proxy.spool.core.history import History, ended, runs_again
 from services.proxy.spool.core.upload import Mark, is_image
 from services.proxy.spool.ports import Spool
@@ -92,7 +92,7 @@ class Inputs:
             return False
         return True
 
-    async def _kept(self) -> list[Kept]:
+    async def _kept(self) -> list[EvictionCandidate]:
         found = []
         for held in self._spool.held():
             if not held.committed or Mark.INPUTS_GONE in held.marks:
@@ -100,7 +100,7 @@ class Inputs:
             record = self._cluster.task(held.draft.task) or await self._cluster.recall(held.draft.task)
             if record is not None:
                 task = record.task
-                found.append(Kept(task.id, task.state, held.draft.received_at_ms, held.size_bytes))
+                found.append(EvictionCandidate(task.id, task.state, held.draft.received_at_ms, held.size_bytes))
         return found
 
 

@@ -1,7 +1,7 @@
 """The way to the nodes for everything that is relayed while a client waits: kept connections of libs.common.http_client.
 
 A body of known length does not go through a parser, which would copy it. What is left of one may also go into the client's
-socket inside the kernel (`Reply.pour`, by splice/moves.py): meanwhile nothing is read here, and where the move ends,
+socket inside the kernel (`Reply.splice`, by splice/moves.py): meanwhile nothing is read here, and where the move ends,
 early or not, the copying goes on. TLS and chunked bodies are copied. All requests here are GET or HEAD, so each may be asked twice.
 
 A URL with https means TLS, certificate checked: libs.common.model.Node.url says when.
@@ -17,11 +17,11 @@ from libs.common.http_client import Asking, Client
 from libs.common.http_link import Asked, Link
 from libs.common.model import Node
 from libs.http1.lines import Header
-from services.proxy.nodes.ports import Call, Poured
+from services.proxy.nodes.ports import NodeRequest, Spliced
 from services.proxy.splice.moves import Pour
 from services.proxy.splice.pipes import Movers
 
-POUR_FROM_BYTES: Final = 256 * 1024
+SPLICE_FROM_BYTES: Final = 256 * 1024
 """With less to come a thread is not worth it."""
 MOVERS_COUNT: Final = 32
 """Answers that move inside the kernel at the same time; the others are copied."""
@@ -58,14 +58,14 @@ class Reply:
         return self._link.complete
 
     @property
-    def may_pour(self) -> bool:
+    def may_splice(self) -> bool:
         """Whether enough is left, and a thread is free."""
-        return self._link.left_bytes >= POUR_FROM_BYTES and self._movers.free
+        return self._link.left_bytes >= SPLICE_FROM_BYTES and self._movers.free
 
-    async def pour(self, target: int) -> Poured | None:
+    async def splice(self, target: int) -> Spliced | None:
         """Move what is left of the body into a socket."""
         link = self._link
-        source = link.lend() if self.may_pour else None
+        source = link.lend() if self.may_splice else None
         if source is None:
             return None
         move = self._move = Pour(source, target, link.left_bytes)
@@ -74,7 +74,7 @@ class Reply:
         finally:
             self._move = None
         link.skip(move.drawn_bytes)
-        return Poured(move.given_bytes, move.rest)
+        return Spliced(move.given_bytes, move.rest)
 
     def abort(self) -> None:
         """Close the connection; whoever reads the body gets NodeFailed."""
@@ -102,7 +102,7 @@ class Relaying:
         await self._asking.__aexit__(kind, error, trace)
 
 
-class Upstream:
+class NodeConnections:
     """All connections of one kind of traffic; implements ports.Upstream. An async context manager."""
 
     def __init__(self, limit_count: int) -> None:
@@ -120,14 +120,14 @@ class Upstream:
         await self._client.__aexit__(kind, error, trace)
         self._movers.close()
 
-    def ask(self, node: Node, call: Call) -> Relaying:
+    def ask(self, node: Node, call: NodeRequest) -> Relaying:
         """Send one request; the reply lives as long as the context."""
         asked = Asked(encode(node, call), head_only=call.method == b"HEAD")
         asking = self._client.ask(*named_origin(node), asked, call.patience)
         return Relaying(asking, call.patience.silence_s, self._movers)
 
 
-def encode(node: Node, call: Call) -> bytes:
+def encode(node: Node, call: NodeRequest) -> bytes:
     """Write a request as it goes over the wire."""
     query = {**call.query, "token": node.token} if call.with_token and node.token else call.query
     target = call.path + (b"?" + urlencode(query).encode() if query else b"")

@@ -10,7 +10,7 @@ from libs.common.model import Node
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class NodeRequest:
     """One request to a node, without body."""
 
     method: bytes
@@ -25,7 +25,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Poured:
+class Spliced:
     """What has come of moving a body straight into a socket."""
 
     given_bytes: int
@@ -51,11 +51,11 @@ class NodeReply(Protocol):
         ...
 
     @property
-    def may_pour(self) -> bool:
+    def may_splice(self) -> bool:
         """Whether it is worth trying to move the rest of the body without copying it."""
         ...
 
-    async def pour(self, target: int) -> Poured | None:
+    async def splice(self, target: int) -> Spliced | None:
         """Move the body straight into a socket that nobody else writes to; None: that cannot be done at this moment.
 
         Returns when all is moved, one side breaks off, or either is silent for a second; `chunks` says how it goes on.
@@ -74,6 +74,6 @@ class NodeReply(Protocol):
 class Upstream(Protocol):
     """The way to the nodes for what is relayed while a client waits."""
 
-    def ask(self, node: Node, call: Call) -> AbstractAsyncContextManager[NodeReply]:
+    def ask(self, node: Node, call: NodeRequest) -> AbstractAsyncContextManager[NodeReply]:
         """Send a request. Raises NodeUnreachable, NodeFailed; leaving before the end closes the connection."""
         ...

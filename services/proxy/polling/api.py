@@ -19,8 +19,8 @@ from services.proxy.exchange.nodeodm_api import NO_OPTIONS, NOT_FOUND, cannot_ha
 from services.proxy.exchange.request import RequestContext
 from services.proxy.nodes.ports import Upstream
 from services.proxy.polling.core.task_info import line_number
-from services.proxy.polling.handlers.coalesce import Polls
-from services.proxy.polling.handlers.node_answers import Inquiry, NodeAnswers
+from services.proxy.polling.handlers.coalesce import PollCoalescer
+from services.proxy.polling.handlers.node_answers import NodeAnswers, NodeQueries
 from services.proxy.polling.handlers.read import Reader
 
 INFO: Final = "info"
@@ -32,7 +32,7 @@ log = structlog.get_logger()
 class PollRoutes:
     """Answers polls that do not come the fast way."""
 
-    def __init__(self, reader: Reader, polls: Polls, finder: TaskFinder) -> None:
+    def __init__(self, reader: Reader, polls: PollCoalescer, finder: TaskFinder) -> None:
         self._reader = reader
         self._polls = polls
         self._finder = finder
@@ -82,7 +82,7 @@ class Polling:
 
     reader: Reader
     answers: NodeAnswers
-    polls: Polls
+    polls: PollCoalescer
     routes: PollRoutes
 
 
@@ -90,7 +90,7 @@ def open_polling(  # noqa: PLR0913 where answers come from, and how old they may
     bus: Bus, cluster: Cluster, nodes: Upstream, finder: TaskFinder, clock: Clock, *, fresh_s: float = 0.0
 ) -> Polling:
     """Put together how polls are answered; what a node says is told again for `fresh_s`."""
-    answers = NodeAnswers(cluster, Inquiry(nodes, clock.instant, fresh_s=fresh_s), finder.confirmer, clock)
+    answers = NodeAnswers(cluster, NodeQueries(nodes, clock.instant, fresh_s=fresh_s), finder.confirmer, clock)
     reader = Reader(bus, cluster, finder, answers, clock)
-    polls = Polls(reader, finder, answers.fresh, cluster)
+    polls = PollCoalescer(reader, finder, answers.fresh, cluster)
     return Polling(reader, answers, polls, PollRoutes(reader, polls, finder))

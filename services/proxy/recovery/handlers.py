@@ -92,7 +92,7 @@ class Recovery:
         return self._clock.instant() >= self._settled_at
 
 
-class Missing:
+class MissingInputs:
     """Holds records against the spool. `report` is called every few seconds."""
 
     def __init__(self, bus: Bus, cluster: Cluster, spool: Spool) -> None:
@@ -103,7 +103,7 @@ class Missing:
 
     def __repr__(self) -> str:
         """Show how many are looked at."""
-        return f"Missing(suspects={len(self._suspects)})"
+        return f"MissingInputs(suspects={len(self._suspects)})"
 
     def follow(self) -> None:
         """Look at each record, those that are there and each one that changes."""
@@ -166,7 +166,7 @@ async def open_recovery(  # noqa: PLR0913 all that may be another than this prox
     """Notice when records are lost, older than what was done, or speak of photos that are not here, while the context is open."""
     recovery = Recovery(bus, spool, SystemClock(), look_again, renew_secret)
     await recovery.look(wait_s)
-    missing, presence = Missing(bus, cluster, spool), Presence(bus, proxy)
+    missing, presence = MissingInputs(bus, cluster, spool), Presence(bus, proxy)
     missing.follow()
     async with (
         background(lambda: every(LOOK_EVERY_S, recovery.look, "compare incarnations"), "compare incarnations"),

@@ -21,8 +21,8 @@ from services.proxy.errors import NodeRefused
 from services.proxy.exchange.nodeodm_api import BAD_GATEWAY, NO_NODES, NOT_FOUND, cannot_handle
 from services.proxy.exchange.request import RequestContext
 from services.proxy.nodes.ports import Upstream
-from services.proxy.results.handlers.download import DOWNLOAD, Elsewhere, Results
-from services.proxy.results.handlers.relay import Relay, Relayed, Wanted
+from services.proxy.results.handlers.download import DOWNLOAD, ResultLocation, Results
+from services.proxy.results.handlers.relay import Relay, Relayed, RelayRequest
 
 AGAIN_BYTES: Final = 16 * 1024 * 1024
 """What is copied of a body that had to be waited for, before it is tried without copying again."""
@@ -50,10 +50,10 @@ class ResultRoutes:
         if ".." in asset.split("/"):
             await exchange.refuse("Invalid asset", NOT_FOUND)
             return
-        wanted = Wanted(exchange.method.encode(), quote(action, safe=SAFE_IN_PATH).encode(), exchange.headers)
+        wanted = RelayRequest(exchange.method.encode(), quote(action, safe=SAFE_IN_PATH).encode(), exchange.headers)
         try:
             async with self._results.download(task, owner_of(exchange.token), wanted) as found:
-                if isinstance(found, Elsewhere):
+                if isinstance(found, ResultLocation):
                     await exchange.empty(FOUND, [(b"location", found.url.encode()), NOT_KEPT])
                 else:
                     await stream(exchange, found, self._stall_s)
@@ -69,7 +69,9 @@ class ResultRoutes:
         if exchange.method not in DOWNLOADING:
             await exchange.refuse(cannot_handle(exchange.path))
             return
-        wanted = Wanted(exchange.method.encode(), quote(exchange.path, safe=SAFE_IN_PATH).encode(), exchange.headers)
+        wanted = RelayRequest(
+            exchange.method.encode(), quote(exchange.path, safe=SAFE_IN_PATH).encode(), exchange.headers
+        )
         try:
             async with self._relay.page(wanted) as relayed:
                 await stream(exchange, relayed, self._stall_s)
@@ -113,12 +115,12 @@ async def copy(exchange: RequestContext, relayed: Relayed, stall_s: float) -> bo
     try:
         async for chunk in relayed.body:
             again_bytes -= len(chunk)
-            may_pour = again_bytes <= 0 and relayed.to_end and relayed.reply.may_pour
+            may_splice = again_bytes <= 0 and relayed.to_end and relayed.reply.may_splice
             async with asyncio.timeout(stall_s):
                 await exchange.part(chunk, more=True)
-                if may_pour:
+                if may_splice:
                     await exchange.door.flushed()
-            if may_pour and await pour(exchange, relayed):
+            if may_splice and await splice(exchange, relayed):
                 again_bytes = AGAIN_BYTES
             if exchange.door.gone:
                 return False
@@ -135,15 +137,15 @@ async def copy(exchange: RequestContext, relayed: Relayed, stall_s: float) -> bo
     return True
 
 
-async def pour(exchange: RequestContext, relayed: Relayed) -> bool:
+async def splice(exchange: RequestContext, relayed: Relayed) -> bool:
     """Move the body from socket to socket as long as both keep up; False when that is not possible at all."""
     with exchange.door.answer_socket() as target:
-        poured = None if target is None else await relayed.reply.pour(target)
-    if poured is None:
+        spliced = None if target is None else await relayed.reply.splice(target)
+    if spliced is None:
         return False
-    exchange.door.sent(poured.given_bytes)
-    if poured.rest:
-        await exchange.part(poured.rest, more=True)
+    exchange.door.sent(spliced.given_bytes)
+    if spliced.rest:
+        await exchange.part(spliced.rest, more=True)
     return True
 
 

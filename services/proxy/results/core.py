@@ -101,7 +101,7 @@ TOWARDS_NODE: Final = frozenset(
 )
 
 
-class Place(StrEnum):
+class ResultPlace(StrEnum):
     """Where a result may lie."""
 
     MACHINE = "machine"
@@ -109,7 +109,7 @@ class Place(StrEnum):
     NODE = "node"
 
 
-class Seen(StrEnum):
+class StorageAnswer(StrEnum):
     """What a storage's answer means."""
 
     THERE = "there"
@@ -134,13 +134,13 @@ class Storage(Node, frozen=True, kw_only=True):
         return self.root
 
 
-def places(task: Task, prefix: str, *, node_known: bool) -> tuple[Place, ...]:
+def places(task: Task, prefix: str, *, node_known: bool) -> tuple[ResultPlace, ...]:
     """Say where to look."""
     attempt = attempt_on_node(task)
     if attempt is None:
         return ()
     found = [stored(attempt, prefix)] if has_completed(task) else []
-    return tuple(place for place in (*found, Place.NODE if node_known else None) if place)
+    return tuple(place for place in (*found, ResultPlace.NODE if node_known else None) if place)
 
 
 def has_completed(task: Task) -> bool:
@@ -149,11 +149,11 @@ def has_completed(task: Task) -> bool:
     return task.state is TaskState.COMPLETED or (task.state is TaskState.CANCELED and said is StatusCode.COMPLETED)
 
 
-def stored(attempt: Attempt, prefix: str) -> Place | None:
+def stored(attempt: Attempt, prefix: str) -> ResultPlace | None:
     """Say which storage a finished attempt has used."""
     if attempt.machine is not None:
-        return Place.MACHINE
-    return Place.PREFIX if prefix else None
+        return ResultPlace.MACHINE
+    return ResultPlace.PREFIX if prefix else None
 
 
 def address(prefix: str, attempt: Attempt, asset: str) -> str:
@@ -161,11 +161,11 @@ def address(prefix: str, attempt: Attempt, asset: str) -> str:
     return f"{prefix.rstrip('/')}/{attempt.node_task_id}/{quote(ALIASES.get(asset, asset))}"
 
 
-def seen(status: int) -> Seen:
+def seen(status: int) -> StorageAnswer:
     """Judge the answer to a question for a result."""
     if status in PASSED_ON:
-        return Seen.THERE
-    return Seen.MISSING if status in NOT_THERE else Seen.TROUBLE
+        return StorageAnswer.THERE
+    return StorageAnswer.MISSING if status in NOT_THERE else StorageAnswer.TROUBLE
 
 
 def storage_and_path(url: str) -> tuple[Storage, bytes]:
@@ -178,7 +178,7 @@ def storage_and_path(url: str) -> tuple[Storage, bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ByteRange:
     """A part of a result; `count_bytes` 0: there is no such part."""
 
     first: int
@@ -206,7 +206,7 @@ class Span:
         ]
 
 
-def span_wanted(asked: Sequence[Header], told: Sequence[Header]) -> Span | None:
+def span_wanted(asked: Sequence[Header], told: Sequence[Header]) -> ByteRange | None:
     """Say which part of an answer that comes as a whole its client wants; None: all of it."""
     length, header = find(told, b"content-length"), find(asked, b"range")
     if length is None or header is None or find(asked, b"if-range") or find(told, b"content-encoding"):
@@ -214,19 +214,19 @@ def span_wanted(asked: Sequence[Header], told: Sequence[Header]) -> Span | None:
     return span_of(header, int(length)) if length.isdigit() else None
 
 
-def span_of(header: bytes, size_bytes: int) -> Span | None:
+def span_of(header: bytes, size_bytes: int) -> ByteRange | None:
     """Read a Range header; None: it is to be ignored."""
     match = RANGE.fullmatch(header)
     if match is None or match[1] + match[2] == b"":
         return None
     if not match[1]:
         count_bytes = min(int(match[2]), size_bytes)
-        return Span(size_bytes - count_bytes, count_bytes, size_bytes)
+        return ByteRange(size_bytes - count_bytes, count_bytes, size_bytes)
     first = int(match[1])
     last = min(int(match[2]), size_bytes - 1) if match[2] else size_bytes - 1
     if match[2] and int(match[2]) < first:
         return None
-    return Span(first, max(0, last + 1 - first), size_bytes)
+    return ByteRange(first, max(0, last + 1 - first), size_bytes)
 
 
 def for_client(headers: Sequence[Header]) -> list[Header]:

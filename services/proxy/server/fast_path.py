@@ -17,7 +17,7 @@ from libs.common.identity import owner_of
 from libs.common.model import Owner, TaskId
 from services.proxy.exchange.request import parameters
 from services.proxy.polling.core.task_info import line_number
-from services.proxy.polling.handlers.coalesce import Polls, Question
+from services.proxy.polling.handlers.coalesce import Poll, PollCoalescer
 
 HEAD: Final = re.compile(
     rb"GET (?:/info|/task/(\w+-\w+-\w+-\w+-\w+)/(info|output))(?:\?([\w=&%.~+-]*))? HTTP/1\.1\r\n"
@@ -42,7 +42,7 @@ Take = Callable[[bytes | None], None]
 class PlainRequest:
     """A request that has been read."""
 
-    question: Question | None
+    poll: Poll | None
     """None: `/info`."""
     owner: Owner
     keeps: bool
@@ -52,7 +52,7 @@ class PlainRequest:
 class FastPath:
     """Reads plain requests, and answers them."""
 
-    def __init__(self, polls: Polls, token: bytes) -> None:
+    def __init__(self, polls: PollCoalescer, token: bytes) -> None:
         self._polls = polls
         self._token = token
         self._remembered: Callable[[bytes], PlainRequest | None] = lru_cache(REMEMBERED_COUNT)(self._read)
@@ -66,10 +66,10 @@ class FastPath:
 
         What is returned is to be awaited by somebody, so that the answer comes.
         """
-        if plain.question is None:
+        if plain.poll is None:
             take(self._polls.info())
             return None
-        return self._polls.answer(plain.question, plain.owner, take)
+        return self._polls.answer(plain.poll, plain.owner, take)
 
     def _read(self, data: bytes) -> PlainRequest | None:
         found = HEAD.fullmatch(data)
@@ -80,7 +80,7 @@ class FastPath:
         if not self._admits(given):
             return None
         owner = owner_of(given.get("token", [""])[0])
-        return PlainRequest(question_of(found[1], found[2], given), owner, keeps)
+        return PlainRequest(poll_of(found[1], found[2], given), owner, keeps)
 
     def _admits(self, given: dict[str, list[str]]) -> bool:
         """Whether the token is right, and nothing unusual is asked for."""
@@ -98,11 +98,11 @@ def keeps_connection(lines: bytes) -> bool | None:
     return KEEPS.get(headers.get(b"connection", b"keep-alive"))
 
 
-def question_of(task: bytes | None, action: bytes | None, given: dict[str, list[str]]) -> Question | None:
+def poll_of(task: bytes | None, action: bytes | None, given: dict[str, list[str]]) -> Poll | None:
     """Say what is asked about a task; None: nothing, it is about the cluster."""
     if task is None or action is None:
         return None
     if action == b"info":
         wanted = given.get("with_output")
-        return Question(TaskId(task.decode()), output=False, from_line=line_number(wanted[0]) if wanted else None)
-    return Question(TaskId(task.decode()), output=True, from_line=line_number(given.get("line", [""])[0]))
+        return Poll(TaskId(task.decode()), output=False, from_line=line_number(wanted[0]) if wanted else None)
+    return Poll(TaskId(task.decode()), output=True, from_line=line_number(given.get("line", [""])[0]))

@@ -36,7 +36,7 @@ from services.proxy.exchange.multipart import (
 from services.proxy.exchange.nodeodm_api import NO_FILES, UUID_AT_END, no_uuid, status_of, words_of
 from services.proxy.exchange.request import RequestContext, caller_of, text
 from services.proxy.spool.ports import Part, Receipt, Spool
-from services.proxy.uploads.handlers.create import Commits, Policy, Uploads
+from services.proxy.uploads.handlers.create import Commits, UploadPolicy, Uploads
 from services.proxy.uploads.ports import Forwarding
 
 IMAGES: Final = "images"
@@ -128,7 +128,7 @@ def open_uploads(  # noqa: PLR0913 what it needs of the world, by name
     cluster: Cluster,
     spool: Spool,
     forwarding: Forwarding,
-    policy: Policy,
+    policy: UploadPolicy,
     *,
     public_address: str,
     stall_s: float,
@@ -157,19 +157,19 @@ async def read_upload(exchange: RequestContext, receipt: Receipt, stall_s: float
     if kind != MULTIPART:
         raise unsupported(kind)
     reader = MultipartReader(boundary_of(content_type or b""))
-    intake = Intake(reader, receipt)
+    upload = UploadReader(reader, receipt)
     async for chunk in exchange.bounded_chunks(stall_s):
-        await intake.feed(chunk)
+        await upload.feed(chunk)
         exchange.keep(reader.kept_bytes)
-        while intake.may_fill() and (behind := await intake.fill(exchange)) is not None:
+        while upload.may_fill() and (behind := await upload.fill(exchange)) is not None:
             chunk = behind  # noqa: PLW2901 as if it had come like the others
-            await intake.feed(chunk)
+            await upload.feed(chunk)
     reader.finish()
     await exchange.bounds.together.turn(reader.kept_bytes)
-    return intake.fields
+    return upload.fields
 
 
-class Intake:
+class UploadReader:
     """Where the events of an upload go.
 
     The first pieces of a file go through the parser; once it is plain that a file is large, the socket is lent to its part,

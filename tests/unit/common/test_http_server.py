@@ -68,7 +68,7 @@ class SlowAnswers(FastPath):
         self.waiting: list[Take] = []
 
     def answer(self, plain: PlainRequest, take: Take) -> Coroutine[Any, Any, None] | None:
-        assert plain.question is None
+        assert plain.poll is None
         self.waiting.append(take)
         return None
 

@@ -34,7 +34,7 @@ ENDED_COUNT: Final = 2048
 Take = Callable[[bytes | None], None]
 
 
-class Question(NamedTuple):
+class Poll(NamedTuple):
     """What is asked about a task."""
 
     task: TaskId
@@ -51,8 +51,8 @@ class Again(NamedTuple):
     """To be awaited for that."""
 
 
-class Asked:
-    """A question under way, and who waits for its answer."""
+class PendingPoll:
+    """A poll under way, and who waits for its answer."""
 
     __slots__ = ("record", "takers")
 
@@ -62,10 +62,10 @@ class Asked:
 
     def __repr__(self) -> str:
         """Show how many wait."""
-        return f"Asked({self.record.task.id} takers={len(self.takers)})"
+        return f"PendingPoll({self.record.task.id} takers={len(self.takers)})"
 
 
-class Polls:
+class PollCoalescer:
     """Answers polls with bytes."""
 
     def __init__(self, reader: Reader, finder: TaskFinder, answers: FreshAnswers, cluster: Cluster) -> None:
@@ -74,14 +74,14 @@ class Polls:
         self._confirmer = finder.confirmer
         self._answers = answers
         self._cluster = cluster
-        self._under_way: dict[Question, Asked] = {}
+        self._under_way: dict[Poll, PendingPoll] = {}
         self._ended: dict[TaskId, tuple[Task, bytes]] = {}
         self._info_of: ClusterSummary | None = None
         self._info = b""
 
     def __repr__(self) -> str:
         """Show what is going on."""
-        return f"Polls(under_way={list(self._under_way.values())} ended={len(self._ended)})"
+        return f"PollCoalescer(under_way={list(self._under_way.values())} ended={len(self._ended)})"
 
     def info(self) -> bytes:
         """Answer `/info`."""
@@ -90,25 +90,25 @@ class Polls:
             self._info_of, self._info = summary, msgspec.json.encode(cluster_info(summary))
         return self._info
 
-    def answer(self, question: Question, owner: Owner, take: Take) -> Coroutine[Any, Any, None] | None:
+    def answer(self, poll: Poll, owner: Owner, take: Take) -> Coroutine[Any, Any, None] | None:
         """Call `take` with the answer, now or later, or with None; what is returned is to be awaited for that."""
-        record = self._cluster.task(question.task)
+        record = self._cluster.task(poll.task)
         if record is None or record.task.removed or not may_touch(owner, record.task.owner):
             take(None)
             return None
-        if (again := self._told_again(question, record, take)) is not None:
+        if (again := self._told_again(poll, record, take)) is not None:
             return again.work
-        asked = self._under_way.get(question)
+        asked = self._under_way.get(poll)
         if asked is not None and asked.record.task is record.task:
             asked.takers.append(take)
             return None
-        asked = self._under_way[question] = Asked(record, take)
-        return self._find_out(question, asked)
+        asked = self._under_way[poll] = PendingPoll(record, take)
+        return self._find_out(poll, asked)
 
-    def _told_again(self, question: Question, record: TaskRecord, take: Take) -> "Again | None":
+    def _told_again(self, poll: Poll, record: TaskRecord, take: Take) -> "Again | None":
         """Tell what a node has just said, when the record's owner says that nothing has changed; None: it has said nothing."""
-        answer = self._answers.find(record, output=question.output)
-        content = self._reader.told_again(answer, question.from_line) if answer and self._confirmer.is_prompt else None
+        answer = self._answers.find(record, output=poll.output)
+        content = self._reader.told_again(answer, poll.from_line) if answer and self._confirmer.is_prompt else None
         if answer is None or content is None:
             return None
 
@@ -130,23 +130,23 @@ class Polls:
         self._ended[task.id] = task, content
         return content
 
-    async def _find_out(self, question: Question, asked: Asked) -> None:
+    async def _find_out(self, poll: Poll, asked: PendingPoll) -> None:
         content = None
         try:
-            content = await self._said(question, asked.record)
+            content = await self._said(poll, asked.record)
         except ClusterError as error:
-            log.debug("poll goes the usual way", task=question.task, reason=error.message)
+            log.debug("poll goes the usual way", task=poll.task, reason=error.message)
         finally:
-            if self._under_way.get(question) is asked:
-                del self._under_way[question]
+            if self._under_way.get(poll) is asked:
+                del self._under_way[poll]
             for take in asked.takers:
                 take(content)
 
-    async def _said(self, question: Question, record: TaskRecord) -> bytes:
-        if question.output:
-            return msgspec.json.encode(await self._reader.output_of(record, question.from_line or 0))
-        if question.from_line is None and self._of_ended(record.task) is not None:
+    async def _said(self, poll: Poll, record: TaskRecord) -> bytes:
+        if poll.output:
+            return msgspec.json.encode(await self._reader.output_of(record, poll.from_line or 0))
+        if poll.from_line is None and self._of_ended(record.task) is not None:
             record = await self._finder.confirmed(record)
             if (content := self._of_ended(record.task)) is not None:
                 return content
-        return msgspec.json.encode(await self._reader.info_of(record, question.from_line))
+        return msgspec.json.encode(await self._reader.info_of(record, poll.from_line))

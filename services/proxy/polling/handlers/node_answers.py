@@ -1,6 +1,6 @@
 """What nodes say of tasks: asked for while a client waits, or told again when they have just said it and nothing has changed since.
 
-*Asking* (`Inquiry`) takes a second at most, and never happens more often than it helps:
+*Asking* (`NodeQueries`) takes a second at most, and never happens more often than it helps:
 
     the same question is under way    wait for that answer: any number of identical polls are one request to the node
     the node's breaker is open        no answer, at once (core/node_queries.py)
@@ -35,7 +35,7 @@ from libs.common.untrusted import LIMIT_BYTES, Malformed, decode_any_json
 from services.proxy.cluster.core import attempt_on_node
 from services.proxy.cluster.handlers import Confirmer
 from services.proxy.cluster.ports import Cluster
-from services.proxy.nodes.ports import Call, Upstream
+from services.proxy.nodes.ports import NodeRequest, Upstream
 from services.proxy.polling.core.node_queries import (
     Breaker,
     NodeAnswer,
@@ -67,7 +67,7 @@ Ask = Callable[[int | None], Awaitable[NodeAnswer | None]]
 """Asks a node, from a line on."""
 
 
-class Inquiry:
+class NodeQueries:
     """Asks nodes."""
 
     def __init__(self, nodes: Upstream, clock: Callable[[], Instant] = monotonic_s, *, fresh_s: float = 0.0) -> None:
@@ -80,7 +80,7 @@ class Inquiry:
 
     def __repr__(self) -> str:
         """Show what is going on."""
-        return f"Inquiry(under_way={len(self._under_way)} breakers={self._breakers})"
+        return f"NodeQueries(under_way={len(self._under_way)} breakers={self._breakers})"
 
     async def json(self, node: Node, path: bytes, query: Mapping[str, str]) -> Any:
         """Get JSON from a node; None when there is none to be had."""
@@ -94,7 +94,7 @@ class Inquiry:
         self._under_way[question] = []
         answer = None
         try:
-            answer = await self._guarded(node, Call(b"GET", path, PATIENCE, query))
+            answer = await self._guarded(node, NodeRequest(b"GET", path, PATIENCE, query))
         finally:
             for each in self._under_way.pop(question):
                 if not each.done():
@@ -111,7 +111,7 @@ class Inquiry:
         self._breakers[node.name] = tried(breaker)
         return True
 
-    async def _guarded(self, node: Node, call: Call) -> Any:
+    async def _guarded(self, node: Node, call: NodeRequest) -> Any:
         try:
             answer = await self._ask(node, call)
         except (NodeFailed, TimeoutError):
@@ -126,7 +126,7 @@ class Inquiry:
         self._breakers.pop(node.name, None)
         return answer
 
-    async def _ask(self, node: Node, call: Call) -> Any:
+    async def _ask(self, node: Node, call: NodeRequest) -> Any:
         limit_bytes = CONSOLE_LIMIT_BYTES if call.query else LIMIT_BYTES
         async with self._nodes.ask(node, call) as reply:
             if reply.arrived:
@@ -145,7 +145,7 @@ def decoded(body: bytes) -> Any:
         return None
 
 
-class Asking:
+class PendingAnswer:
     """A question under way."""
 
     __slots__ = ("answer", "line", "revision")
@@ -157,7 +157,7 @@ class Asking:
 
     def __repr__(self) -> str:
         """Show what is asked for."""
-        return f"Asking(revision={self.revision} line={self.line})"
+        return f"PendingAnswer(revision={self.revision} line={self.line})"
 
 
 class FreshAnswers:
@@ -168,11 +168,11 @@ class FreshAnswers:
         self._fresh_s = fresh_s
         self._kept: dict[Key, NodeAnswer] = {}
         """In the order of the answers."""
-        self._asking: dict[Key, Asking] = {}
+        self._pending: dict[Key, PendingAnswer] = {}
 
     def __repr__(self) -> str:
         """Show how many."""
-        return f"FreshAnswers(kept={len(self._kept)} asking={len(self._asking)})"
+        return f"FreshAnswers(kept={len(self._kept)} asking={len(self._pending)})"
 
     def holds(self, answer: NodeAnswer) -> bool:
         """Whether an answer may be told now."""
@@ -195,13 +195,13 @@ class FreshAnswers:
 
     async def join(self, record: TaskRecord, line: int | None, *, output: bool) -> tuple[bool, NodeAnswer | None]:
         """Wait for the answer to a question under way: whether there is one, and what came of it."""
-        asking = self._asking.get((record.task.id, output))
-        if asking is None or asking.revision != record.revision:
+        pending = self._pending.get((record.task.id, output))
+        if pending is None or pending.revision != record.revision:
             return False, None
-        if line is not None and lines_from(asking.line, (), line) is None:
+        if line is not None and lines_from(pending.line, (), line) is None:
             return False, None
-        await asyncio.wait([asking.answer], timeout=JOIN_S)
-        return True, asking.answer.result() if asking.answer.done() else None
+        await asyncio.wait([pending.answer], timeout=JOIN_S)
+        return True, pending.answer.result() if pending.answer.done() else None
 
     async def ask(self, record: TaskRecord, line: int | None, ask: Ask, *, output: bool) -> NodeAnswer | None:
         """Ask the node; keep what it says."""
@@ -210,14 +210,14 @@ class FreshAnswers:
             return await ask(line)
         before = self._kept.get(key)
         from_line = widest(line, before.wanted_line if before else None)
-        asking = self._asking[key] = Asking(record.revision, from_line)
+        pending = self._pending[key] = PendingAnswer(record.revision, from_line)
         answer = None
         try:
             answer = await ask(from_line)
         finally:
-            if self._asking.get(key) is asking:
-                del self._asking[key]
-            asking.answer.set_result(answer)
+            if self._pending.get(key) is pending:
+                del self._pending[key]
+            pending.answer.set_result(answer)
         if answer is not None:
             answer.want(line)
             self._keep(key, answer)
@@ -241,7 +241,7 @@ class FreshAnswers:
 class NodeAnswers:
     """Gets the words of nodes."""
 
-    def __init__(self, cluster: Cluster, inquiry: Inquiry, confirmer: Confirmer, clock: Clock) -> None:
+    def __init__(self, cluster: Cluster, inquiry: NodeQueries, confirmer: Confirmer, clock: Clock) -> None:
         self._cluster = cluster
         self._inquiry = inquiry
         self._confirmer = confirmer

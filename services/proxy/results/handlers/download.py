@@ -23,10 +23,10 @@ from services.proxy.cluster.handlers import TaskFinder
 from services.proxy.cluster.ports import Cluster
 from services.proxy.errors import NodeRefused
 from services.proxy.exchange.nodeodm_api import no_route
-from services.proxy.nodes.ports import Call, Upstream
+from services.proxy.nodes.ports import NodeRequest, Upstream
 from services.proxy.results.core import (
-    Place,
-    Seen,
+    ResultPlace,
+    StorageAnswer,
     address,
     for_client,
     for_node,
@@ -34,7 +34,7 @@ from services.proxy.results.core import (
     seen,
     storage_and_path,
 )
-from services.proxy.results.handlers.relay import NoResult, Relay, Relayed, Wanted
+from services.proxy.results.handlers.relay import NoResult, Relay, Relayed, RelayRequest
 
 LOOK_PATIENCE: Final = Patience(connect_s=5.0, head_s=10.0, silence_s=10.0)
 DOWNLOAD: Final = "download/"
@@ -44,7 +44,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class ResultLocation:
     """A result lies there, and that is where the client shall fetch it."""
 
     url: str = field(repr=False)
@@ -66,7 +66,9 @@ class Results:
         self._prefix = prefix
 
     @asynccontextmanager
-    async def download(self, task_id: TaskId, owner: Owner, wanted: Wanted) -> AsyncIterator[Relayed | Elsewhere]:
+    async def download(
+        self, task_id: TaskId, owner: Owner, wanted: RelayRequest
+    ) -> AsyncIterator[Relayed | ResultLocation]:
         """Open `download/<asset>` of a task. Raises NotFound, NoResult, NodeRefused, NodeFailed, BusFailed."""
         action = unquote_to_bytes(wanted.path).decode(errors="replace")
         task = await self._finder.find_result(task_id, owner, action)
@@ -80,15 +82,15 @@ class Results:
         else:
             yield found
 
-    async def _look(self, task: Task, asset: str, wanted: Wanted) -> Elsewhere | None:
+    async def _look(self, task: Task, asset: str, wanted: RelayRequest) -> ResultLocation | None:
         """Find it in a bucket; None: the node is to be asked."""
         attempt = attempt_on_node(task)
         node_known = attempt is not None and self._node_stays(attempt)
         order = places(task, self._prefix, node_known=node_known)
-        if attempt is None or not order or order[0] is Place.NODE:
+        if attempt is None or not order or order[0] is ResultPlace.NODE:
             return None
         try:
-            if order[0] is Place.MACHINE:
+            if order[0] is ResultPlace.MACHINE:
                 return await self._of_machine(attempt, asset, wanted)
             return await self._under_prefix(attempt, asset)
         except ClusterError as error:
@@ -104,22 +106,22 @@ class Results:
             return False
         return self._cluster.node(attempt.node) is not None
 
-    async def _of_machine(self, attempt: Attempt, asset: str, wanted: Wanted) -> Elsewhere:
+    async def _of_machine(self, attempt: Attempt, asset: str, wanted: RelayRequest) -> ResultLocation:
         asked = FindResult(node_task_id=attempt.node_task_id, asset=asset, head=wanted.method == b"HEAD")
         found = await self._bus.ask(FIND_RESULT, asked)
-        return Elsewhere(found.url, found.stream)
+        return ResultLocation(found.url, found.stream)
 
-    async def _under_prefix(self, attempt: Attempt, asset: str) -> Elsewhere:
+    async def _under_prefix(self, attempt: Attempt, asset: str) -> ResultLocation:
         url = address(self._prefix, attempt, asset)
         storage, path = storage_and_path(url)
-        async with self._storages.ask(storage, Call(b"HEAD", path, LOOK_PATIENCE)) as reply:
+        async with self._storages.ask(storage, NodeRequest(b"HEAD", path, LOOK_PATIENCE)) as reply:
             require(reply.status)
-        return Elsewhere(url)
+        return ResultLocation(url)
 
     @asynccontextmanager
-    async def _streamed(self, url: str, wanted: Wanted) -> AsyncIterator[Relayed]:
+    async def _streamed(self, url: str, wanted: RelayRequest) -> AsyncIterator[Relayed]:
         storage, path = storage_and_path(url)
-        call = Call(wanted.method, path, self._relay.patience, headers=for_node(wanted.headers))
+        call = NodeRequest(wanted.method, path, self._relay.patience, headers=for_node(wanted.headers))
         async with self._storages.ask(storage, call) as reply:
             require(reply.status)
             yield Relayed(reply.status, for_client(reply.headers), reply.chunks(), reply)
@@ -128,9 +130,9 @@ class Results:
 def require(status: int) -> None:
     """Raise NoResult, NodeRefused for what is no result."""
     match seen(status):
-        case Seen.MISSING:
+        case StorageAnswer.MISSING:
             raise NoResult(INVALID_ASSET)
-        case Seen.TROUBLE:
+        case StorageAnswer.TROUBLE:
             raise NodeRefused(f"The storage of results answered with status {status}")
 
 

@@ -29,9 +29,9 @@ from services.proxy.cluster.handlers import TaskFinder
 from services.proxy.cluster.ports import Cluster
 from services.proxy.errors import NodeRefused
 from services.proxy.exchange.nodeodm_api import NO_NODES, no_route
-from services.proxy.nodes.ports import Call, NodeReply, Upstream
+from services.proxy.nodes.ports import NodeReply, NodeRequest, Upstream
 from services.proxy.results.core import (
-    Span,
+    ByteRange,
     for_client,
     for_node,
     span_wanted,
@@ -58,7 +58,7 @@ class ErrorAnswer(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RelayRequest:
     """What a client wants of a node."""
 
     method: bytes
@@ -93,12 +93,12 @@ class Relay:
         """With a node that is to send a result."""
 
     @asynccontextmanager
-    async def download(self, task_id: TaskId, owner: Owner, wanted: Wanted) -> AsyncIterator[Relayed]:
+    async def download(self, task_id: TaskId, owner: Owner, wanted: RelayRequest) -> AsyncIterator[Relayed]:
         """Stream `download/<asset>` of a task. Raises NotFound, NoResult, NodeRefused, NodeFailed, BusFailed."""
         action = unquote_to_bytes(wanted.path).decode(errors="replace")
         task = await self._finder.find_result(task_id, owner, action)
         node, path = self._where(task, action, wanted.path)
-        call = Call(wanted.method, path, self.patience, headers=for_node(wanted.headers))
+        call = NodeRequest(wanted.method, path, self.patience, headers=for_node(wanted.headers))
         async with self._nodes.ask(node, call) as reply:
             body = await self._checked(reply, node, call)
             headers = for_client(reply.headers)
@@ -110,13 +110,15 @@ class Relay:
                 yield part
 
     @asynccontextmanager
-    async def page(self, wanted: Wanted) -> AsyncIterator[Relayed]:
+    async def page(self, wanted: RelayRequest) -> AsyncIterator[Relayed]:
         """Stream a page of the web interface. Raises NoNode, NodeFailed, BusFailed."""
         found = await self._bus.ask(FIND_UI_NODE, FindUiNode())
         node = self._cluster.node(found.node)
         if node is None:
             raise NodeFailed(NO_NODES)
-        call = Call(wanted.method, wanted.path, PAGE_PATIENCE, with_token=False, headers=for_node(wanted.headers))
+        call = NodeRequest(
+            wanted.method, wanted.path, PAGE_PATIENCE, with_token=False, headers=for_node(wanted.headers)
+        )
         async with self._nodes.ask(node, call) as reply:
             if reply.status >= SERVER_ERROR:
                 raise NodeRefused(f"{node.name} answered with status {reply.status}")
@@ -129,7 +131,7 @@ class Relay:
             raise NoResult(no_route(task.id, action))
         return node, b"/task/" + attempt.node_task_id.encode() + b"/" + raw_action
 
-    async def _checked(self, reply: NodeReply, node: Node, call: Call) -> AsyncIterator[bytes]:
+    async def _checked(self, reply: NodeReply, node: Node, call: NodeRequest) -> AsyncIterator[bytes]:
         """Tell a result from an excuse."""
         if reply.status == NOT_FOUND:
             raise NoResult("Invalid asset")
@@ -144,9 +146,9 @@ class Relay:
         require_no_error(body)
         return once(body)
 
-    async def _check_by_get(self, node: Node, call: Call) -> None:
+    async def _check_by_get(self, node: Node, call: NodeRequest) -> None:
         """Read what a HEAD only announces: an error looks the same from outside."""
-        async with self._nodes.ask(node, Call(b"GET", call.path, call.patience)) as reply:
+        async with self._nodes.ask(node, NodeRequest(b"GET", call.path, call.patience)) as reply:
             require_no_error(await reply.read(ERROR_LIMIT_BYTES))
 
 
@@ -173,7 +175,7 @@ async def once(body: bytes) -> AsyncIterator[bytes]:
         yield body
 
 
-async def cut(body: AsyncIterator[bytes], span: Span) -> AsyncIterator[bytes]:
+async def cut(body: AsyncIterator[bytes], span: ByteRange) -> AsyncIterator[bytes]:
     """Take a part out of a body as it passes; what is in front of it is read and dropped, one piece at a time."""
     skip_bytes, left_bytes = span.first, span.count_bytes
     if not left_bytes:

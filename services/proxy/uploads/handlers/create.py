@@ -46,7 +46,7 @@ SETTLE_EVERY_S: Final = 5.0
 log = structlog.get_logger()
 
 
-class Doubt(Enum):
+class InDoubt(Enum):
     """What to do with an upload when it turns out that the scheduler does not know it."""
 
     KEEP = "keep"
@@ -56,7 +56,7 @@ class Doubt(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class UploadPolicy:
     """What an operator decides about new tasks."""
 
     splitmerge: bool = True
@@ -87,7 +87,7 @@ class Uploads:
         spool: Spool,
         cluster: Cluster,
         forwarding: Forwarding,
-        policy: Policy,
+        policy: UploadPolicy,
         *,
         now_ms: Callable[[], WallMs],
         fresh_id: Callable[[], str],
@@ -167,7 +167,7 @@ class Commits:
         bus: Bus,
         cluster: Cluster,
         forwarding: Forwarding,
-        policy: Policy,
+        policy: UploadPolicy,
         *,
         now_ms: Callable[[], WallMs],
     ) -> None:
@@ -177,7 +177,7 @@ class Commits:
         self._forwarding = forwarding
         self._policy = policy
         self._now_ms = now_ms
-        self._in_doubt: dict[TaskId, Doubt] = {}
+        self._in_doubt: dict[TaskId, InDoubt] = {}
 
     async def commit(self, client: Caller, task: TaskId) -> TaskId:
         """Commit an upload; the same answer again for one that is committed. Raises NotFound, Refused, BusFailed."""
@@ -193,7 +193,7 @@ class Commits:
             ahead = await self._forwarding.ahead_of(task)
             record = await self._submit(msgspec.structs.replace(submission, ahead=ahead))
         except BusFailed:
-            self._in_doubt.setdefault(task, Doubt.KEEP)
+            self._in_doubt.setdefault(task, InDoubt.KEEP)
             raise
         await self._accept(record)
         log.info("task committed", task=task, images=manifest.images_count, size_bytes=manifest.size_bytes)
@@ -206,7 +206,7 @@ class Commits:
     async def abandon(self, task: TaskId) -> None:
         """Drop everything of a request that failed; while in doubt, as soon as there is none."""
         if task in self._in_doubt:
-            self._in_doubt[task] = Doubt.DISCARD
+            self._in_doubt[task] = InDoubt.DISCARD
         else:
             await self._spool.discard(task)
 
@@ -216,7 +216,7 @@ class Commits:
             try:
                 record = await self._bus.ask(GET_TASK, TaskRef(task=task))
             except NotFound:
-                if doubt is Doubt.DISCARD:
+                if doubt is InDoubt.DISCARD:
                     await self._spool.discard(task)
             else:
                 await self._accept(record)

@@ -36,7 +36,7 @@ LIMIT_HOURS: Final = 48.0
 LOST_S: Final = 7 * 24 * HOUR_S
 
 
-class Sweeper:
+class UploadExpiry:
     """Removes stale uploads; `sweep` is called every few minutes."""
 
     def __init__(self, bus: Bus, spool: SweptSpool, stale_after_hours: float, clock: Clock | None = None) -> None:
@@ -83,6 +83,6 @@ class Sweeper:
 @asynccontextmanager
 async def expiring(bus: Bus, spool: SweptSpool, stale_after_hours: float) -> AsyncIterator[None]:
     """Remove stale uploads while the context is open."""
-    sweeper = Sweeper(bus, spool, stale_after_hours)
-    async with background(lambda: every(SWEEP_EVERY_S, sweeper.sweep, "sweep"), "sweep"):
+    expiry = UploadExpiry(bus, spool, stale_after_hours)
+    async with background(lambda: every(SWEEP_EVERY_S, expiry.sweep, "sweep"), "sweep"):
         yield

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from libs.common.model import Machine, MachineId, MachineState
-from services.proxy.callbacks.core import Verdict, lease, webhook
+from services.proxy.callbacks.core import CallbackDecision, lease, webhook
 from services.proxy.cluster.core import wanted
 
 OWN, OTHER = "own-secret", "others-secret"
@@ -23,21 +23,25 @@ def machine(secret: str = OWN, **values: Any) -> Machine:
 
 
 @pytest.mark.parametrize(
-    ("secret", "known", "on_machine", "verdict"),
+    ("secret", "known", "on_machine", "decision"),
     [
-        pytest.param("", None, False, Verdict.WELCOME, id="a node without machine"),
-        pytest.param("anything", None, False, Verdict.WELCOME, id="a node without machine and a token of its own"),
-        pytest.param(OWN, machine(), True, Verdict.WELCOME, id="its own secret"),
-        pytest.param("", machine(), True, Verdict.NAMELESS, id="none"),
-        pytest.param("wrong", machine(), True, Verdict.WRONG, id="a wrong one"),
-        pytest.param(OTHER, machine(), True, Verdict.WRONG, id="that of another machine"),
-        pytest.param(OWN, None, True, Verdict.WRONG, id="a machine long gone"),
-        pytest.param(OWN, machine(""), True, Verdict.WRONG, id="a machine without secret"),
-        pytest.param("\udcff", machine(), True, Verdict.WRONG, id="no text at all"),
+        pytest.param("", None, False, CallbackDecision.WELCOME, id="a node without machine"),
+        pytest.param(
+            "anything", None, False, CallbackDecision.WELCOME, id="a node without machine and a token of its own"
+        ),
+        pytest.param(OWN, machine(), True, CallbackDecision.WELCOME, id="its own secret"),
+        pytest.param("", machine(), True, CallbackDecision.NAMELESS, id="none"),
+        pytest.param("wrong", machine(), True, CallbackDecision.WRONG, id="a wrong one"),
+        pytest.param(OTHER, machine(), True, CallbackDecision.WRONG, id="that of another machine"),
+        pytest.param(OWN, None, True, CallbackDecision.WRONG, id="a machine long gone"),
+        pytest.param(OWN, machine(""), True, CallbackDecision.WRONG, id="a machine without secret"),
+        pytest.param("\udcff", machine(), True, CallbackDecision.WRONG, id="no text at all"),
     ],
 )
-def test_a_machines_report_needs_its_own_secret(secret: str, known: Machine, on_machine: bool, verdict: Verdict):
-    assert webhook(secret, known, on_machine=on_machine) is verdict
+def test_a_machines_report_needs_its_own_secret(
+    secret: str, known: Machine, on_machine: bool, decision: CallbackDecision
+):
+    assert webhook(secret, known, on_machine=on_machine) is decision
 
 
 @pytest.mark.parametrize("state", MachineState)
@@ -48,14 +52,14 @@ def test_a_machine_lives_until_it_is_destroyed(state: MachineState):
 
 
 @pytest.mark.parametrize(
-    ("secret", "state", "verdict"),
+    ("secret", "state", "decision"),
     [
-        pytest.param(OWN, MachineState.BUSY, Verdict.WELCOME, id="wanted"),
-        pytest.param(OWN, MachineState.DESTROYING, Verdict.OVER, id="being destroyed"),
-        pytest.param(OWN, MachineState.GONE, Verdict.OVER, id="gone"),
-        pytest.param("wrong", MachineState.BUSY, Verdict.WRONG, id="a wrong secret"),
-        pytest.param("", MachineState.BUSY, Verdict.NAMELESS, id="none"),
+        pytest.param(OWN, MachineState.BUSY, CallbackDecision.WELCOME, id="wanted"),
+        pytest.param(OWN, MachineState.DESTROYING, CallbackDecision.OVER, id="being destroyed"),
+        pytest.param(OWN, MachineState.GONE, CallbackDecision.OVER, id="gone"),
+        pytest.param("wrong", MachineState.BUSY, CallbackDecision.WRONG, id="a wrong secret"),
+        pytest.param("", MachineState.BUSY, CallbackDecision.NAMELESS, id="none"),
     ],
 )
-def test_a_lease_is_renewed_for_a_machine_that_is_wanted(secret: str, state: MachineState, verdict: Verdict):
-    assert lease(secret, [machine(OTHER), machine(state=state)]) is verdict
+def test_a_lease_is_renewed_for_a_machine_that_is_wanted(secret: str, state: MachineState, decision: CallbackDecision):
+    assert lease(secret, [machine(OTHER), machine(state=state)]) is decision

@@ -12,7 +12,7 @@ from libs.common.errors import Refused
 from services.proxy.exchange.multipart import MultipartReader, boundary_of
 from services.proxy.exchange.nodeodm_api import NO_FILES
 from services.proxy.spool.core.upload import LONGEST_BYTES, safe_name, unique_name
-from services.proxy.uploads.api import Intake
+from services.proxy.uploads.api import UploadReader
 from tests.memory_spool import MemoryPart
 from tests.multipart_cases import CASES, PIXELS, Case
 
@@ -60,7 +60,7 @@ async def ours(content_type: bytes, chunks: list[bytes]) -> Outcome:
     receipt = Receipt()
     try:
         reader = MultipartReader(boundary_of(content_type))
-        intake = Intake(reader, receipt)
+        intake = UploadReader(reader, receipt)
         for chunk in chunks:
             await intake.feed(chunk)
         reader.finish()

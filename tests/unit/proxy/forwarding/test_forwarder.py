@@ -29,7 +29,7 @@ from libs.common.model import (
 )
 from services.proxy.errors import NodeRefused
 from services.proxy.spool.core.upload import Draft, Mark
-from services.proxy.uploads.handlers.expire import HOUR_S, Sweeper
+from services.proxy.uploads.handlers.expire import HOUR_S, UploadExpiry
 from tests.forwarding import FILES, NODE, OTHER_NODE, TASK, World
 from tests.waiting import passed, until
 
@@ -790,7 +790,7 @@ async def test_an_upload_without_activity_is_swept(
     world: World, limit_hours: float, idle_hours: float, stays: bool
 ) -> None:
     async with world.proxy(start=False):
-        sweeper = Sweeper(world.bus, world.spool, limit_hours, world.clock)
+        sweeper = UploadExpiry(world.bus, world.spool, limit_hours, world.clock)
         await world.spool.create(Draft(task=TASK, name="t", created_at_ms=1))
         world.clock.pass_s(idle_hours * HOUR_S)
         await sweeper.sweep()
@@ -799,7 +799,7 @@ async def test_an_upload_without_activity_is_swept(
 
 async def test_activity_and_open_requests_keep_an_upload(world: World) -> None:
     async with world.proxy(start=False):
-        sweeper = Sweeper(world.bus, world.spool, 1, world.clock)
+        sweeper = UploadExpiry(world.bus, world.spool, 1, world.clock)
         await world.spool.create(Draft(task=TASK, name="t", created_at_ms=1))
         async with world.spool.receive(TASK) as receipt:
             world.clock.pass_s(5 * HOUR_S)
@@ -811,7 +811,7 @@ async def test_activity_and_open_requests_keep_an_upload(world: World) -> None:
 
 async def test_a_submitted_task_is_never_swept_and_an_unknown_commit_is(world: World) -> None:
     async with world.proxy(start=False):
-        sweeper = Sweeper(world.bus, world.spool, 1, world.clock)
+        sweeper = UploadExpiry(world.bus, world.spool, 1, world.clock)
         tasks = [TaskId("marked"), TaskId("known"), TaskId("unknown")]
         for task in tasks:
             await world.commit(task)
@@ -831,7 +831,7 @@ async def test_announcements_of_a_lost_proxy_go_unless_the_task_is_known(world: 
             await uploads.put(name, upload)
         world.scheduler.submit(TaskId("known"))
 
-        sweeper = Sweeper(world.bus, world.spool, 0, world.clock)
+        sweeper = UploadExpiry(world.bus, world.spool, 0, world.clock)
         await sweeper.sweep()
         assert set(await uploads.load()) == {"lost", "known", "young"}  # this process has not seen them for an hour yet
         world.clock.pass_s(1.1 * HOUR_S)
@@ -854,7 +854,7 @@ async def test_the_word_of_a_scheduler_that_is_out_of_office_is_not_acted_on(wor
 @pytest.mark.parametrize("step_s", [pytest.param(-1e9, id="back"), pytest.param(1e9, id="forward")])
 async def test_no_upload_is_swept_because_the_wall_clock_stepped(world: World, step_s: float) -> None:
     async with world.proxy(start=False):
-        sweeper = Sweeper(world.bus, world.spool, 2, world.clock)
+        sweeper = UploadExpiry(world.bus, world.spool, 2, world.clock)
         await world.spool.create(Draft(task=TASK, name="t", created_at_ms=1))
         world.clock.step_wall_s(step_s)
         world.clock.pass_s(1.9 * HOUR_S)

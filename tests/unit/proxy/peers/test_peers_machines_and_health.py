@@ -22,8 +22,8 @@ from libs.common.model import (
     Upload,
 )
 from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.callbacks.core import Verdict
-from services.proxy.callbacks.handlers import Machines
+from services.proxy.callbacks.core import CallbackDecision
+from services.proxy.callbacks.handlers import MachineCallbacks
 from services.proxy.errors import UploadOwnerAway
 from services.proxy.peers.handlers import PeerForwarding
 from services.proxy.peers.ports import ForwardedRequest, PeerAnswer
@@ -134,45 +134,45 @@ def rent(cluster: FakeCluster, state: MachineState = MachineState.ONLINE) -> Non
 
 
 @pytest.mark.parametrize(
-    ("secret", "verdict", "told_count"),
+    ("secret", "decision", "told_count"),
     [
-        pytest.param("s3cret", Verdict.WELCOME, 1, id="its own"),
-        pytest.param("another", Verdict.WRONG, 0, id="wrong"),
-        pytest.param("", Verdict.NAMELESS, 0, id="none"),
+        pytest.param("s3cret", CallbackDecision.WELCOME, 1, id="its own"),
+        pytest.param("another", CallbackDecision.WRONG, 0, id="wrong"),
+        pytest.param("", CallbackDecision.NAMELESS, 0, id="none"),
     ],
 )
 async def test_a_machine_reports_with_its_secret(
-    bus: MemoryBus, cluster: FakeCluster, secret: str, verdict: Verdict, told_count: int
+    bus: MemoryBus, cluster: FakeCluster, secret: str, decision: CallbackDecision, told_count: int
 ) -> None:
     rent(cluster)
-    assert await Machines(bus, cluster).finished(NodeTaskId("on-node"), secret) is verdict
+    assert await MachineCallbacks(bus, cluster).finished(NodeTaskId("on-node"), secret) is decision
     assert [name for name, _ in bus.told] == [FINISH_REPORTED.name] * told_count
 
 
 async def test_a_node_of_its_own_reports_without(bus: MemoryBus, cluster: FakeCluster) -> None:
     cluster.put(a_task())
-    assert await Machines(bus, cluster).finished(NodeTaskId("on-node"), "") is Verdict.WELCOME
-    assert await Machines(bus, cluster).finished(NodeTaskId("unknown"), "") is Verdict.WELCOME
+    assert await MachineCallbacks(bus, cluster).finished(NodeTaskId("on-node"), "") is CallbackDecision.WELCOME
+    assert await MachineCallbacks(bus, cluster).finished(NodeTaskId("unknown"), "") is CallbackDecision.WELCOME
 
 
 def test_a_machine_hears_whether_it_is_wanted(bus: MemoryBus, cluster: FakeCluster) -> None:
-    machines = Machines(bus, cluster)
+    machines = MachineCallbacks(bus, cluster)
     rent(cluster)
     assert [machines.wanted(secret) for secret in ("s3cret", "another", "")] == [
-        Verdict.WELCOME,
-        Verdict.WRONG,
-        Verdict.NAMELESS,
+        CallbackDecision.WELCOME,
+        CallbackDecision.WRONG,
+        CallbackDecision.NAMELESS,
     ]
     rent(cluster, MachineState.DESTROYING)
-    assert machines.wanted("s3cret") is Verdict.OVER
+    assert machines.wanted("s3cret") is CallbackDecision.OVER
 
 
 async def test_before_the_mirror_is_loaded_nothing_is_said(bus: MemoryBus, cluster: FakeCluster) -> None:
     cluster.ready = False
     with pytest.raises(BusFailed):
-        Machines(bus, cluster).wanted("s3cret")
+        MachineCallbacks(bus, cluster).wanted("s3cret")
     with pytest.raises(BusFailed):
-        await Machines(bus, cluster).finished(NodeTaskId("on-node"), "")
+        await MachineCallbacks(bus, cluster).finished(NodeTaskId("on-node"), "")
 
 
 # --- health --------------------------------------------------------------------------------------------------------

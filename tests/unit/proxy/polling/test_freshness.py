@@ -22,7 +22,7 @@ from services.proxy.polling.core.node_queries import (
     may_be_told_again,
     widest,
 )
-from services.proxy.polling.handlers.coalesce import Question
+from services.proxy.polling.handlers.coalesce import Poll
 from tests.proxy_ports import FakeCluster, FakeUpstream, says
 from tests.unit.proxy.polling.test_read import ANNE, INFO, NODE, OUTPUT, TASK, a_task, of_node
 from tests.waiting import until
@@ -108,7 +108,7 @@ class World:
     async def poll(self, from_line: int | None = None, *, output: bool = False) -> Any:
         """Ask as most clients do; what they are told, None: they are sent the usual way."""
         taken: list[bytes | None] = []
-        work = self.polls.answer(Question(TASK, output, from_line), ANNE, taken.append)
+        work = self.polls.answer(Poll(TASK, output, from_line), ANNE, taken.append)
         if work is not None:
             await work
         await until(lambda: taken, what="an answer")
@@ -157,7 +157,7 @@ async def test_age_counts_from_the_question_and_until_the_answer_is_sent(world: 
     world.clock.pass_s(FRESH_S)
     taken: list[bytes | None] = []
     async with asyncio.TaskGroup() as group:
-        work = world.polls.answer(Question(TASK, output=False, from_line=None), ANNE, taken.append)
+        work = world.polls.answer(Poll(TASK, output=False, from_line=None), ANNE, taken.append)
         assert work is not None
         group.create_task(work)
         await until(lambda: world.confirmed)
@@ -278,7 +278,7 @@ async def test_without_a_scheduler_nodes_are_asked_for_each_poll(world: World) -
 async def test_another_owner_is_told_nothing(world: World) -> None:
     await world.poll()
     taken: list[bytes | None] = []
-    assert world.polls.answer(Question(TASK, output=False, from_line=None), Owner("bert"), taken.append) is None
+    assert world.polls.answer(Poll(TASK, output=False, from_line=None), Owner("bert"), taken.append) is None
     assert taken == [None]
 
 

@@ -39,8 +39,8 @@ from libs.common.model import (
 from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.cluster.handlers import HOLD_S, TaskFinder
 from services.proxy.polling.api import open_polling
-from services.proxy.polling.handlers.coalesce import Question
-from services.proxy.polling.handlers.node_answers import Inquiry, strings
+from services.proxy.polling.handlers.coalesce import Poll
+from services.proxy.polling.handlers.node_answers import NodeQueries, strings
 from tests.proxy_ports import FakeCluster, FakeReply, FakeUpstream, says
 from tests.waiting import until
 
@@ -84,7 +84,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.cluster.nodes[NODE.id] = NODE
-        self.inquiry = Inquiry(self.nodes, self.clock.instant)  # type: ignore[arg-type]
+        self.inquiry = NodeQueries(self.nodes, self.clock.instant)  # type: ignore[arg-type]
         self.finder = TaskFinder(self.bus, self.cluster, self.clock)
         polling = open_polling(self.bus, self.cluster, self.nodes, self.finder, self.clock)
         self.reader, self.polls = polling.reader, polling.polls
@@ -307,7 +307,7 @@ def test_only_text_counts_as_console_lines() -> None:
 async def test_equal_questions_at_the_same_time_are_one_to_the_node() -> None:
     nodes = FakeUpstream(gate=asyncio.Event())
     nodes.answers[INFO] = says({"x": 1})
-    inquiry = Inquiry(nodes)
+    inquiry = NodeQueries(nodes)
     async with asyncio.TaskGroup() as group:
         equal = [group.create_task(inquiry.json(NODE, INFO, {})) for _ in range(5)]
         other = group.create_task(inquiry.json(NODE, INFO, {"with_output": "1"}))
@@ -319,7 +319,7 @@ async def test_equal_questions_at_the_same_time_are_one_to_the_node() -> None:
 
 async def test_who_waits_for_anothers_question_is_answered_when_that_one_goes_away() -> None:
     nodes = FakeUpstream(gate=asyncio.Event())
-    inquiry = Inquiry(nodes)
+    inquiry = NodeQueries(nodes)
     async with asyncio.TaskGroup() as group:
         first = group.create_task(inquiry.json(NODE, INFO, {}))
         await until(lambda: "under_way=1" in repr(inquiry), what="the first asks")
@@ -355,7 +355,7 @@ async def test_a_wall_clock_that_steps_does_not_hold_a_node_back(world: World) -
 
 def asks(world: World, owner: Owner = ANNE, **more: Any) -> tuple[list[bytes | None], Any]:
     taken: list[bytes | None] = []
-    question = Question(TASK, more.get("output", False), more.get("from_line"))
+    question = Poll(TASK, more.get("output", False), more.get("from_line"))
     return taken, world.polls.answer(question, owner, taken.append)
 
 

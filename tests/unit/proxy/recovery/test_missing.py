@@ -6,7 +6,7 @@ from libs.common.errors import BusFailed, Removed
 from libs.common.messages import GET_TASK, REPORT_INPUTS_LOST, UPLOADS, ReportInputsLost, TaskRecord, TaskRef
 from libs.common.model import InstanceId, Task, TaskId, TaskState
 from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.recovery.handlers import Missing
+from services.proxy.recovery.handlers import MissingInputs
 from services.proxy.spool.core.upload import Draft
 from tests.memory_spool import MemorySpool
 from tests.proxy_ports import FakeCluster
@@ -20,7 +20,7 @@ class Scene:
     def __init__(self, spool: MemorySpool, bus: MemoryBus) -> None:
         self.spool, self.bus = spool, bus
         self.cluster = FakeCluster()
-        self.missing = Missing(bus, self.cluster, spool)
+        self.missing = MissingInputs(bus, self.cluster, spool)
         self.records: dict[TaskId, Task] = {}
         self.lost: list[TaskId] = []
 

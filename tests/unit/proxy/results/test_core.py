@@ -18,9 +18,9 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from services.proxy.results.core import Place, Seen, address, places, seen, storage_and_path
+from services.proxy.results.core import ResultPlace, StorageAnswer, address, places, seen, storage_and_path
 
-MACHINE, PREFIX, NODE = Place.MACHINE, Place.PREFIX, Place.NODE
+MACHINE, PREFIX, NODE = ResultPlace.MACHINE, ResultPlace.PREFIX, ResultPlace.NODE
 
 
 def attempt(**values: Any) -> Attempt:
@@ -65,25 +65,25 @@ CANCELED_LATER = msgspec.structs.replace(
         pytest.param(task(attempt(running_at_ms=None)), "https://x", True, (), id="never ran"),
     ],
 )
-def test_places_are_tried_in_their_order(given: Task, prefix: str, node_known: bool, found: tuple[Place, ...]):
+def test_places_are_tried_in_their_order(given: Task, prefix: str, node_known: bool, found: tuple[ResultPlace, ...]):
     assert places(given, prefix, node_known=node_known) == found
 
 
 @pytest.mark.parametrize(
     ("status", "meaning"),
     [
-        pytest.param(200, Seen.THERE, id="a file"),
-        pytest.param(206, Seen.THERE, id="a part of it"),
-        pytest.param(304, Seen.THERE, id="not modified"),
-        pytest.param(416, Seen.THERE, id="beyond its end"),
-        pytest.param(404, Seen.MISSING, id="no such key"),
-        pytest.param(403, Seen.MISSING, id="a bucket that does not say what it has"),
-        pytest.param(301, Seen.TROUBLE, id="another region"),
-        pytest.param(500, Seen.TROUBLE, id="broken"),
-        pytest.param(503, Seen.TROUBLE, id="slow down"),
+        pytest.param(200, StorageAnswer.THERE, id="a file"),
+        pytest.param(206, StorageAnswer.THERE, id="a part of it"),
+        pytest.param(304, StorageAnswer.THERE, id="not modified"),
+        pytest.param(416, StorageAnswer.THERE, id="beyond its end"),
+        pytest.param(404, StorageAnswer.MISSING, id="no such key"),
+        pytest.param(403, StorageAnswer.MISSING, id="a bucket that does not say what it has"),
+        pytest.param(301, StorageAnswer.TROUBLE, id="another region"),
+        pytest.param(500, StorageAnswer.TROUBLE, id="broken"),
+        pytest.param(503, StorageAnswer.TROUBLE, id="slow down"),
     ],
 )
-def test_only_a_file_that_is_there_counts(status: int, meaning: Seen):
+def test_only_a_file_that_is_there_counts(status: int, meaning: StorageAnswer):
     assert seen(status) is meaning
 
 

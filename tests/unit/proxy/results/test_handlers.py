@@ -25,8 +25,8 @@ from libs.common.model import (
 from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.cluster.handlers import TaskFinder
 from services.proxy.errors import NodeRefused
-from services.proxy.results.handlers.download import Elsewhere, Results
-from services.proxy.results.handlers.relay import NoResult, Relay, Wanted
+from services.proxy.results.handlers.download import ResultLocation, Results
+from services.proxy.results.handlers.relay import NoResult, Relay, RelayRequest
 from tests.proxy_ports import FakeCluster, FakeReply, FakeUpstream, says
 
 TASK = TaskId("t")
@@ -35,9 +35,9 @@ NODE = Node(id=NodeId("n"), hostname="n", port=3000)
 MACHINE = MachineId("m")
 ASSET = b"/task/on-node/download/all.zip"
 ZIP = FakeReply(200, ((b"content-type", b"application/zip"), (b"set-cookie", b"x")), (b"PK", b"zip"))
-WANTED = Wanted(b"GET", b"download/all.zip", ((b"range", b"bytes=0-1"), (b"cookie", b"secret")))
-HEAD = Wanted(b"HEAD", b"download/all.zip", ())
-WHOLE = Wanted(b"GET", b"download/all.zip", ())
+WANTED = RelayRequest(b"GET", b"download/all.zip", ((b"range", b"bytes=0-1"), (b"cookie", b"secret")))
+HEAD = RelayRequest(b"HEAD", b"download/all.zip", ())
+WHOLE = RelayRequest(b"GET", b"download/all.zip", ())
 
 
 def a_task(state: TaskState = TaskState.COMPLETED, machine: MachineId | None = None, **more: Any) -> Task:
@@ -88,9 +88,11 @@ class World:
         self.cluster.put(a_task(machine=MACHINE))
         self.cluster.rented[MACHINE] = Machine(id=MACHINE, state=state, provider="docker", requested_at_ms=1)
 
-    async def gets(self, wanted: Wanted = WANTED, prefix: str = "", owner: Owner = ANNE) -> bytes | Elsewhere:
+    async def gets(
+        self, wanted: RelayRequest = WANTED, prefix: str = "", owner: Owner = ANNE
+    ) -> bytes | ResultLocation:
         async with self.results(prefix).download(TASK, owner, wanted) as opened:
-            if isinstance(opened, Elsewhere):
+            if isinstance(opened, ResultLocation):
                 return opened
             return b"".join([piece async for piece in opened.body])
 
@@ -176,7 +178,7 @@ async def test_only_the_owner_gets_a_result_and_only_of_a_task_on_a_node(world: 
 
 async def test_a_page_comes_from_the_reference_node_without_its_token(world: World) -> None:
     world.nodes.answers[b"/"] = FakeReply(200, ((b"content-type", b"text/html"),), (b"<html>",))
-    async with world.relay.page(Wanted(b"GET", b"/", ())) as relayed:
+    async with world.relay.page(RelayRequest(b"GET", b"/", ())) as relayed:
         assert [piece async for piece in relayed.body] == [b"<html>"]
     assert not world.nodes.asked[0][1].with_token
 
@@ -184,11 +186,11 @@ async def test_a_page_comes_from_the_reference_node_without_its_token(world: Wor
 async def test_a_page_that_fails_on_the_node_is_said_to(world: World) -> None:
     world.nodes.answers[b"/"] = FakeReply(502)
     with pytest.raises(NodeRefused, match="502"):
-        async with world.relay.page(Wanted(b"GET", b"/", ())):
+        async with world.relay.page(RelayRequest(b"GET", b"/", ())):
             pass
     world.ui = NodeId("unknown")
     with pytest.raises(NodeFailed, match="No nodes available"):
-        async with world.relay.page(Wanted(b"GET", b"/", ())):
+        async with world.relay.page(RelayRequest(b"GET", b"/", ())):
             pass
 
 
@@ -199,7 +201,7 @@ async def test_the_result_of_a_machine_lies_where_the_autoscaler_says(world: Wor
     world.rents()
     world.found = ResultFound(url="https://bucket/all.zip?signature=secret")
     found = await world.gets()
-    assert found == Elsewhere("https://bucket/all.zip?signature=secret")
+    assert found == ResultLocation("https://bucket/all.zip?signature=secret")
     assert "secret" not in repr(found)
 
 
@@ -243,7 +245,7 @@ async def test_when_the_machine_is_gone_the_storage_has_the_last_word(
 async def test_under_a_prefix_nobody_is_sent_where_nothing_is(world: World) -> None:
     prefix = "https://s3.example/results"
     world.storages.answers[b"/results/on-node/all.zip"] = FakeReply(200)
-    assert await world.gets(prefix=prefix) == Elsewhere("https://s3.example/results/on-node/all.zip")
+    assert await world.gets(prefix=prefix) == ResultLocation("https://s3.example/results/on-node/all.zip")
     world.storages.answers[b"/results/on-node/all.zip"] = FakeReply(404)
     assert await world.gets(prefix=prefix) == b"PKzip"
     world.cluster.nodes.clear()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from libs.common.identity import owner_of
 from libs.common.model import TaskId
-from services.proxy.polling.handlers.coalesce import Question
+from services.proxy.polling.handlers.coalesce import Poll
 from services.proxy.server.fast_path import FastPath, PlainRequest
 
 TASK = "aaaaaaaa-1111-4111-8111-111111111111"
@@ -22,8 +22,8 @@ def read(request: str, token: str = "") -> PlainRequest | None:
     return FastPath(nobody, token.encode()).read(request.encode("latin-1"))
 
 
-def about(line: int | None, *, output: bool = False) -> Question:
-    return Question(TaskId(TASK), output=output, from_line=line)
+def about(line: int | None, *, output: bool = False) -> Poll:
+    return Poll(TaskId(TASK), output=output, from_line=line)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def about(line: int | None, *, output: bool = False) -> Question:
         pytest.param(f"/task/{TASK}/output?line=%32", about(2, output=True), id="encoded"),
     ],
 )
-def test_plain_polls_are_read(target: str, question: Question | None) -> None:
+def test_plain_polls_are_read(target: str, question: Poll | None) -> None:
     assert read(f"GET {target} HTTP/1.1\r\n{HOST}\r\n") == PlainRequest(question, owner_of(""), keeps=True)
 
 

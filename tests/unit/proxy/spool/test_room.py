@@ -3,7 +3,7 @@
 import pytest
 
 from libs.common.model import TaskId, TaskState
-from services.proxy.finishing.core import Kept, to_give_up
+from services.proxy.finishing.core import EvictionCandidate, to_give_up
 from services.proxy.settings import minimum_bytes
 from services.proxy.spool.core.upload import wanted_bytes
 
@@ -35,8 +35,8 @@ def test_inputs_begin_to_go_at_twice_the_minimum(free: int, wanted: int):
     assert wanted_bytes(free, 100) == wanted
 
 
-def kept(name: str, state: TaskState, received_at_ms: int, size_bytes: int = 10) -> Kept:
-    return Kept(TaskId(name), state, received_at_ms, size_bytes)
+def kept(name: str, state: TaskState, received_at_ms: int, size_bytes: int = 10) -> EvictionCandidate:
+    return EvictionCandidate(TaskId(name), state, received_at_ms, size_bytes)
 
 
 @pytest.mark.parametrize(

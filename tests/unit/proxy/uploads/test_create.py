@@ -24,11 +24,11 @@ from libs.common.messages import (
 )
 from libs.common.model import NodeId, NodeOption, NodeTaskId, OptionValue, Owner, Task, TaskId, TaskState
 from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.actions.handlers import Actor
+from services.proxy.actions.handlers import TaskActions
 from services.proxy.errors import SpoolFull
 from services.proxy.exchange.nodeodm_api import Caller
 from services.proxy.uploads.core import date_created_ms, default_name
-from services.proxy.uploads.handlers.create import Commits, Policy, Uploads
+from services.proxy.uploads.handlers.create import Commits, UploadPolicy, Uploads
 from tests.memory_spool import MemorySpool
 from tests.proxy_ports import FakeCluster, FakeForwarding
 
@@ -68,7 +68,7 @@ class World:
     """So many submissions are written down, and their answers are lost."""
 
     def intake(self, **policy: Any) -> Intake:
-        chosen, now_ms = Policy(**policy), self.clock.wall_ms
+        chosen, now_ms = UploadPolicy(**policy), self.clock.wall_ms
         return Intake(
             Uploads(self.spool, self.cluster, self.forwarding, chosen, now_ms=now_ms, fresh_id=lambda: TASK),
             Commits(self.spool, self.bus, self.cluster, self.forwarding, chosen, now_ms=now_ms),
@@ -346,7 +346,7 @@ def test_a_task_without_a_name_is_called_by_its_date() -> None:
 
 
 async def act(world: World, verb: str, client: Caller = ANNE, **form: str) -> None:
-    actor = Actor(world.bus, world.cluster, splitmerge=True)
+    actor = TaskActions(world.bus, world.cluster, splitmerge=True)
     await actor.act(verb, form, client.token, client.owner, client.address)
 
 
