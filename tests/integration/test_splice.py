@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from services.proxy.splice.moves import Fill, Pour
-from services.proxy.splice.pipes import PIPE_BYTES, Move, Turns
+from services.proxy.splice.moves import SocketToFile, SocketToSocket
+from services.proxy.splice.pipes import PIPE_BYTES, Splice, SpliceSlots
 from tests.waiting import until_sync
 
 DELIMITER = b"\r\n--boundary"
@@ -20,9 +20,9 @@ NOISE = random.Random(1).randbytes(5 << 20).replace(b"\r", b".")
 
 
 @contextmanager
-def moving(move: Move) -> Iterator[None]:
+def moving(move: Splice) -> Iterator[None]:
     """Let a thread move while the block runs; afterwards it has ended."""
-    thread = threading.Thread(target=move.run, args=[Turns(1)])
+    thread = threading.Thread(target=move.run, args=[SpliceSlots(1)])
     thread.start()
     try:
         yield
@@ -67,7 +67,7 @@ Sockets = tuple[socket.socket, socket.socket]
 @pytest.mark.parametrize("cut", range(1, len(DELIMITER)))
 def test_a_delimiter_that_comes_in_two_pieces_is_found(client: Sockets, file: int, cut: int) -> None:
     theirs, ours = client
-    fill = Fill(ours.fileno(), file, len(BEFORE), 10_000, DELIMITER)
+    fill = SocketToFile(ours.fileno(), file, len(BEFORE), 10_000, DELIMITER)
     with moving(fill):
         theirs.sendall(b"pixels" + DELIMITER[:cut])
         until_sync(lambda: size(file) == len(BEFORE) + 6 + cut)
@@ -80,7 +80,7 @@ def test_a_delimiter_that_comes_in_two_pieces_is_found(client: Sockets, file: in
 @pytest.mark.parametrize("cut", range(1, len(DELIMITER)))
 def test_what_may_begin_a_delimiter_is_left_to_the_parser(client: Sockets, file: int, cut: int) -> None:
     theirs, ours = client
-    fill = Fill(ours.fileno(), file, len(BEFORE), 10_000, DELIMITER)
+    fill = SocketToFile(ours.fileno(), file, len(BEFORE), 10_000, DELIMITER)
     with moving(fill):
         theirs.sendall(b"pixels" + DELIMITER[:cut])
         theirs.shutdown(socket.SHUT_WR)
@@ -90,7 +90,7 @@ def test_what_may_begin_a_delimiter_is_left_to_the_parser(client: Sockets, file:
 
 def test_what_is_long_is_stored_whole(client: Sockets, file: int) -> None:
     theirs, ours = client
-    fill = Fill(ours.fileno(), file, len(BEFORE), len(NOISE), DELIMITER)
+    fill = SocketToFile(ours.fileno(), file, len(BEFORE), len(NOISE), DELIMITER)
     with moving(fill):
         theirs.sendall(NOISE + b"next request")
 
@@ -101,7 +101,7 @@ def test_what_is_long_is_stored_whole(client: Sockets, file: int) -> None:
 
 def test_a_client_that_is_silent_frees_the_thread(client: Sockets, file: int) -> None:
     theirs, ours = client
-    fill = Fill(ours.fileno(), file, len(BEFORE), 10_000, DELIMITER)
+    fill = SocketToFile(ours.fileno(), file, len(BEFORE), 10_000, DELIMITER)
     with moving(fill):
         theirs.sendall(b"pixels\r")
 
@@ -113,8 +113,8 @@ def test_a_client_that_is_silent_frees_the_thread(client: Sockets, file: int) ->
 @pytest.mark.parametrize("byte", [b"x", b"\r"], ids=["plain", "that may begin a delimiter"])
 def test_a_client_that_trickles_frees_the_thread(client: Sockets, file: int, byte: bytes) -> None:
     theirs, ours = client
-    fill = Fill(ours.fileno(), file, len(BEFORE), 10_000, DELIMITER)
-    thread = threading.Thread(target=fill.run, args=[Turns(1)])
+    fill = SocketToFile(ours.fileno(), file, len(BEFORE), 10_000, DELIMITER)
+    thread = threading.Thread(target=fill.run, args=[SpliceSlots(1)])
     thread.start()
     sent_count = 0
     while thread.is_alive() and sent_count < 40:
@@ -150,7 +150,7 @@ def read_all(reader: socket.socket, count: int) -> bytes:
 
 
 def test_an_answer_passes_whole_and_no_further(client: Sockets, node: Sockets) -> None:
-    pour = Pour(node[1].fileno(), client[1].fileno(), len(NOISE))
+    pour = SocketToSocket(node[1].fileno(), client[1].fileno(), len(NOISE))
     with moving(pour):
         sender = threading.Thread(target=node[0].sendall, args=(NOISE + b"more",))
         sender.start()
@@ -162,7 +162,7 @@ def test_an_answer_passes_whole_and_no_further(client: Sockets, node: Sockets) -
 
 
 def test_a_node_that_breaks_off_is_noticed(client: Sockets, node: Sockets) -> None:
-    pour = Pour(node[1].fileno(), client[1].fileno(), 1000)
+    pour = SocketToSocket(node[1].fileno(), client[1].fileno(), 1000)
     with moving(pour):
         node[0].sendall(b"half")
         node[0].close()
@@ -172,7 +172,7 @@ def test_a_node_that_breaks_off_is_noticed(client: Sockets, node: Sockets) -> No
 
 def test_what_a_client_does_not_read_is_handed_out(client: Sockets, node: Sockets) -> None:
     """The thread is free after a second, and every byte that was taken is either sent or handed out."""
-    pour = Pour(node[1].fileno(), client[1].fileno(), 64 * len(NOISE))
+    pour = SocketToSocket(node[1].fileno(), client[1].fileno(), 64 * len(NOISE))
     with moving(pour):
         sender = threading.Thread(target=send_what_goes, args=(node[0], NOISE * 8))
         sender.start()
@@ -194,7 +194,7 @@ def send_what_goes(writer: socket.socket, data: bytes) -> None:
 
 
 def test_a_move_that_is_stopped_ends_at_once(client: Sockets, node: Sockets) -> None:
-    pour = Pour(node[1].fileno(), client[1].fileno(), 1000)
+    pour = SocketToSocket(node[1].fileno(), client[1].fileno(), 1000)
     with moving(pour):
         node[0].sendall(b"half")
         assert read_all(client[0], 4) == b"half"

@@ -18,24 +18,24 @@ from libs.common.http_link import Asked, Link
 from libs.common.model import Node
 from libs.http1.lines import Header
 from services.proxy.nodes.ports import NodeRequest, Spliced
-from services.proxy.splice.moves import Pour
-from services.proxy.splice.pipes import Movers
+from services.proxy.splice.moves import SocketToSocket
+from services.proxy.splice.pipes import SpliceThreads
 
 SPLICE_FROM_BYTES: Final = 256 * 1024
 """With less to come a thread is not worth it."""
-MOVERS_COUNT: Final = 32
+SPLICE_THREADS_COUNT: Final = 32
 """Answers that move inside the kernel at the same time; the others are copied."""
 
 
 class Reply:
     """An answer under way; implements ports.NodeReply."""
 
-    def __init__(self, link: Link, silence_s: float, movers: Movers) -> None:
+    def __init__(self, link: Link, silence_s: float, splice_threads: SpliceThreads) -> None:
         assert link.head is not None  # noqa: S101 it is lent with its head read
         self._link = link
         self._silence_s = silence_s
-        self._movers = movers
-        self._move: Pour | None = None
+        self._splice_threads = splice_threads
+        self._move: SocketToSocket | None = None
         self.status = link.head.status
         self.headers: Sequence[Header] = link.head.headers
 
@@ -60,7 +60,7 @@ class Reply:
     @property
     def may_splice(self) -> bool:
         """Whether enough is left, and a thread is free."""
-        return self._link.left_bytes >= SPLICE_FROM_BYTES and self._movers.free
+        return self._link.left_bytes >= SPLICE_FROM_BYTES and self._splice_threads.free
 
     async def splice(self, target: int) -> Spliced | None:
         """Move what is left of the body into a socket."""
@@ -68,9 +68,9 @@ class Reply:
         source = link.lend() if self.may_splice else None
         if source is None:
             return None
-        move = self._move = Pour(source, target, link.left_bytes)
+        move = self._move = SocketToSocket(source, target, link.left_bytes)
         try:
-            await self._movers.run(move)
+            await self._splice_threads.run(move)
         finally:
             self._move = None
         link.skip(move.drawn_bytes)
@@ -86,14 +86,14 @@ class Reply:
 class Relaying:
     """One request under way: an async context manager, written out because this is the hottest of all paths."""
 
-    def __init__(self, asking: Asking, silence_s: float, movers: Movers) -> None:
+    def __init__(self, asking: Asking, silence_s: float, splice_threads: SpliceThreads) -> None:
         self._asking = asking
         self._silence_s = silence_s
-        self._movers = movers
+        self._splice_threads = splice_threads
 
     async def __aenter__(self) -> Reply:
         """Ask, and wait for the head of the answer."""
-        return Reply(await self._asking.__aenter__(), self._silence_s, self._movers)
+        return Reply(await self._asking.__aenter__(), self._silence_s, self._splice_threads)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -107,7 +107,7 @@ class NodeConnections:
 
     def __init__(self, limit_count: int) -> None:
         self._client = Client(limit_count)
-        self._movers = Movers(MOVERS_COUNT)
+        self._splice_threads = SpliceThreads(SPLICE_THREADS_COUNT)
 
     async def __aenter__(self) -> Self:
         """Nothing is opened before it is needed."""
@@ -118,13 +118,13 @@ class NodeConnections:
     ) -> None:
         """Close what is idle."""
         await self._client.__aexit__(kind, error, trace)
-        self._movers.close()
+        self._splice_threads.close()
 
     def ask(self, node: Node, call: NodeRequest) -> Relaying:
         """Send one request; the reply lives as long as the context."""
         asked = Asked(encode(node, call), head_only=call.method == b"HEAD")
         asking = self._client.ask(*named_origin(node), asked, call.patience)
-        return Relaying(asking, call.patience.silence_s, self._movers)
+        return Relaying(asking, call.patience.silence_s, self._splice_threads)
 
 
 def encode(node: Node, call: NodeRequest) -> bytes:

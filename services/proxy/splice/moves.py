@@ -2,12 +2,12 @@
 
 A thread moves them, by way of a pipe, and nothing of them passes through Python. Why threads: a call to `splice` may wait for
 the disk, and while it works it needs no interpreter. Why few, and never for long: a client that stops reading must not keep
-one. So a move *yields* as soon as either side is silent for PATIENCE_S or both together are slow (`Pace`), and does not even
+one. So a move *yields* as soon as either side is silent for PATIENCE_S or both together are slow (`RateMeter`), and does not even
 begin without a free thread; what is left is then copied on the event loop, which has room for any number of slow ones and knows the time limits.
 
-    Pour   socket → pipe → socket     a download; what is in the pipe when it yields is handed out, so nothing is lost
-    Fill   socket → pipe → file       an upload; what is written is read again, while it is in the processor's cache, in
-                                      search of the multipart delimiter; from there on it is taken out of the file again
+    SocketToSocket   socket → pipe → socket   a download; what is in the pipe when it yields is handed out, so nothing is lost
+    SocketToFile     socket → pipe → file     an upload; what is written is read again, while it is in the processor's cache, in
+                                             search of the multipart delimiter; from there on it is taken out of the file again
 
 Both sides must be plain sockets (no TLS) and the length must be known (no chunked coding). Both work on duplicates of the
 descriptors, so that a connection that the loop closes meanwhile cannot become somebody else's. `stop()` ends a move at once.
@@ -19,20 +19,20 @@ import select
 from typing import Final
 
 from services.proxy.exchange.multipart import held_back
-from services.proxy.splice.pipes import Pace, Pipe, Source, Turns, ready
+from services.proxy.splice.pipes import Pipe, RateMeter, Source, SpliceSlots, ready
 
 SCAN_BYTES: Final = 64 * 1024
 GONE: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN, errno.ENOTCONN, errno.ETIMEDOUT})
 
 
-class Pour:
+class SocketToSocket:
     """From socket to socket; afterwards `drawn_bytes`, `rest`, and whether the client took everything."""
 
     def __init__(self, source: int, target: int, count_bytes: int) -> None:
         self._source = Source(source)
         self._target = os.dup(target)
         self._count_bytes = count_bytes
-        self._pace = Pace()
+        self._rate = RateMeter()
         self._stopped = False
         self.drawn_bytes = 0
         """What has been taken from the node."""
@@ -41,16 +41,16 @@ class Pour:
 
     def __repr__(self) -> str:
         """Show how far it is."""
-        return f"Pour({self.drawn_bytes} of {self._count_bytes})"
+        return f"SocketToSocket({self.drawn_bytes} of {self._count_bytes})"
 
     @property
     def given_bytes(self) -> int:
         """What the client has got."""
         return self.drawn_bytes - len(self.rest)
 
-    def run(self, turns: Turns) -> None:
+    def run(self, slots: SpliceSlots) -> None:
         """Move until the count is reached, a side breaks off, or one is silent."""
-        with Pipe(turns) as pipe:
+        with Pipe(slots) as pipe:
             while not self._stopped and self._draw(pipe) and self._give(pipe):
                 pass
             self.rest = pipe.rest()
@@ -71,7 +71,7 @@ class Pour:
             try:
                 drawn = self._source.draw(pipe, left_bytes)
             except BlockingIOError:
-                if self._pace.is_slow(self.drawn_bytes) or not self._source.ready():
+                if self._rate.is_slow(self.drawn_bytes) or not self._source.ready():
                     return False
             except OSError:
                 return False
@@ -85,14 +85,14 @@ class Pour:
             try:
                 pipe.give(self._target)
             except BlockingIOError:
-                if self._pace.is_slow(self.drawn_bytes) or not ready(self._target, select.POLLOUT):
+                if self._rate.is_slow(self.drawn_bytes) or not ready(self._target, select.POLLOUT):
                     return False
             except OSError:
                 return False
         return not pipe.held_bytes
 
 
-class Fill:
+class SocketToFile:
     """From socket to file; afterwards `drawn_bytes`, `end`, and `rest`, which begins where a delimiter may begin."""
 
     def __init__(self, source: int, target: int, offset: int, count_bytes: int, delimiter: bytes) -> None:
@@ -100,7 +100,7 @@ class Fill:
         self._target = os.dup(target)
         self._count_bytes = count_bytes
         self._delimiter = delimiter
-        self._pace = Pace()
+        self._rate = RateMeter()
         self._stopped = False
         self._begin = offset
         self._scanned = offset
@@ -117,12 +117,12 @@ class Fill:
 
     def __repr__(self) -> str:
         """Show how far it is."""
-        return f"Fill({self.drawn_bytes} of {self._count_bytes})"
+        return f"SocketToFile({self.drawn_bytes} of {self._count_bytes})"
 
-    def run(self, turns: Turns) -> None:
+    def run(self, slots: SpliceSlots) -> None:
         """Move until a delimiter has come, everything has, or nothing comes. Raises OSError when the disk fails."""
         self._window = bytearray(SCAN_BYTES)
-        with Pipe(turns) as pipe:
+        with Pipe(slots) as pipe:
             found = -1
             while found < 0 and not self._stopped and self._draw(pipe):
                 while pipe.held_bytes:
@@ -146,7 +146,7 @@ class Fill:
             try:
                 drawn = self._source.draw(pipe, left_bytes)
             except BlockingIOError:
-                if self._pace.is_slow(self.drawn_bytes) or not self._source.ready():
+                if self._rate.is_slow(self.drawn_bytes) or not self._source.ready():
                     return False
             except OSError as error:
                 if error.errno in GONE:

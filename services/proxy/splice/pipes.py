@@ -23,11 +23,11 @@ AVAILABLE: Final = hasattr(os, "splice")
 NICENESS: Final = 5
 
 
-class Turns:
+class SpliceSlots:
     """So many threads move at the same moment; the others sleep. A context manager for one turn.
 
     A thread that is ready to run keeps the event loop from running, and on few processors dozens of them keep it for a long time:
-    /info took 90 ms (p99) beside 32 transfers, with turns 10 ms, at the same throughput.
+    /info took 90 ms (p99) beside 32 transfers, with slots 10 ms, at the same throughput.
     """
 
     def __init__(self, count: int) -> None:
@@ -37,7 +37,7 @@ class Turns:
 
     def __repr__(self) -> str:
         """Show how many are free."""
-        return f"Turns(free={self._free.qsize()})"
+        return f"SpliceSlots(free={self._free.qsize()})"
 
     def __enter__(self) -> None:
         """Wait for one."""
@@ -53,8 +53,8 @@ class Turns:
 class Pipe:
     """What both moves go through. A context manager."""
 
-    def __init__(self, turns: Turns) -> None:
-        self._turns = turns
+    def __init__(self, slots: SpliceSlots) -> None:
+        self._slots = slots
         self._read_end, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         with suppress(OSError):  # there is a limit for all pipes of a user together; a small one works too
             fcntl.fcntl(self._write_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
@@ -73,14 +73,14 @@ class Pipe:
 
     def draw(self, source: int, most_bytes: int) -> int:
         """Take what a socket has; 0: it has ended. Raises BlockingIOError when there is nothing yet."""
-        with self._turns:
+        with self._slots:
             drawn = os.splice(source, self._write_end, most_bytes, flags=os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK)
         self.held_bytes += drawn
         return drawn
 
     def give(self, target: int, offset: int | None = None) -> int:
         """Pass on what a socket will take, or a file at an offset. Raises BlockingIOError."""
-        with self._turns:
+        with self._slots:
             given = os.splice(
                 self._read_end,
                 target,
@@ -131,7 +131,7 @@ def ready(descriptor: int, wanted: int) -> bool:
     return bool(poll.poll(PATIENCE_S * 1000))
 
 
-class Pace:
+class RateMeter:
     """Says when a move is so slow that it is not worth a thread."""
 
     def __init__(self) -> None:
@@ -148,10 +148,10 @@ class Pace:
         return slow
 
 
-class Move(Protocol):
+class Splice(Protocol):
     """What a thread does."""
 
-    def run(self, turns: Turns) -> None:
+    def run(self, slots: SpliceSlots) -> None:
         """Move until everything is moved, or one side makes it wait."""
         ...
 
@@ -170,32 +170,32 @@ def step_back() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
-class Movers:
+class SpliceThreads:
     """The threads. Nothing ever waits for one: who finds none free copies."""
 
     def __init__(self, threads_count: int) -> None:
         self._threads = ThreadPoolExecutor(threads_count, thread_name_prefix="move", initializer=step_back)
-        self._turns = Turns(max(1, (os.cpu_count() or 1) // 2))
+        self._slots = SpliceSlots(max(1, (os.cpu_count() or 1) // 2))
         """There are two kinds, one for each direction: together they may take all processors, but not more."""
         self._free_count = threads_count if AVAILABLE else 0
 
     def __repr__(self) -> str:
         """Show how many are free."""
-        return f"Movers(free={self._free_count})"
+        return f"SpliceThreads(free={self._free_count})"
 
     @property
     def free(self) -> bool:
         """Whether a move can begin at once."""
         return self._free_count > 0
 
-    async def run(self, move: Move) -> None:
+    async def run(self, move: Splice) -> None:
         """Move in a thread; cancelled, the move is ended first. Only when there is a free one.
 
         The descriptors are given back when the thread has ended, and not before, however often this is cancelled: another file may
         get their numbers, and the thread would write into that.
         """
         self._free_count -= 1
-        running = asyncio.get_running_loop().run_in_executor(self._threads, move.run, self._turns)
+        running = asyncio.get_running_loop().run_in_executor(self._threads, move.run, self._slots)
         running.add_done_callback(lambda ended: self._over(move, ended))
         try:
             await asyncio.shield(running)
@@ -204,7 +204,7 @@ class Movers:
             await asyncio.wait([running])
             raise
 
-    def _over(self, move: Move, ended: "asyncio.Future[None]") -> None:
+    def _over(self, move: Splice, ended: "asyncio.Future[None]") -> None:
         move.close()
         self._free_count += 1
         if not ended.cancelled():

@@ -14,8 +14,8 @@ from typing import Final
 
 from libs.common.errors import NotFound
 from libs.common.http_cycle import Tap
-from services.proxy.splice.moves import Fill
-from services.proxy.splice.pipes import Movers
+from services.proxy.splice.moves import SocketToFile
+from services.proxy.splice.pipes import SpliceThreads
 from services.proxy.spool.adapters import disk
 from services.proxy.spool.core.upload import NO_SUCH_UPLOAD, StoredFile, safe_name
 
@@ -29,7 +29,13 @@ class DiskPart:
     """A file that is arriving. Implements ports.Part."""
 
     def __init__(
-        self, path: str, name: str, movers: Movers, write: disk.Write = os.write, *, stays_open: bool = False
+        self,
+        path: str,
+        name: str,
+        splice_threads: SpliceThreads,
+        write: disk.Write = os.write,
+        *,
+        stays_open: bool = False,
     ) -> None:
         self.path = path
         """Text: there are many of them, and a Path for each costs more than its file's head."""
@@ -38,7 +44,7 @@ class DiskPart:
         self.closed = False
         """Whether it is complete."""
         self._stays_open = stays_open
-        self._movers = movers
+        self._splice_threads = splice_threads
         self._write = write
         with disk.full_disk_refuses():
             self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -57,12 +63,12 @@ class DiskPart:
 
     async def fill(self, tap: Tap, delimiter: bytes) -> bytes | None:
         """Append what a socket brings, up to a delimiter."""
-        if self._file is None or not self._movers.free:
+        if self._file is None or not self._splice_threads.free:
             return None
-        move = Fill(tap.descriptor, self._file, os.lseek(self._file, 0, os.SEEK_CUR), tap.left_bytes, delimiter)
+        move = SocketToFile(tap.descriptor, self._file, os.lseek(self._file, 0, os.SEEK_CUR), tap.left_bytes, delimiter)
         try:
             with disk.full_disk_refuses():
-                await self._movers.run(move)
+                await self._splice_threads.run(move)
         finally:
             tap.left_bytes -= move.drawn_bytes
             tap.slow = move.gave_up
@@ -107,12 +113,14 @@ class DiskPart:
 class DiskReceipt:
     """One upload request. Implements ports.Receipt."""
 
-    def __init__(self, folder: Path, movers: Movers, write: disk.Write, require_room: Callable[[], None]) -> None:
+    def __init__(
+        self, folder: Path, splice_threads: SpliceThreads, write: disk.Write, require_room: Callable[[], None]
+    ) -> None:
         self.files_folder = str(folder / disk.FILES)
         """Where they appear."""
         self._parts_folder = str(folder / disk.PARTS)
         self._unlooked_bytes = ROOM_EVERY_BYTES
-        self._movers = movers
+        self._splice_threads = splice_threads
         self._write = write
         self._require_room = require_room
         self.parts: list[DiskPart] = []
@@ -129,7 +137,7 @@ class DiskReceipt:
         self._look_for_room()
         try:
             path = f"{self._parts_folder}/{next(NUMBERS):x}"
-            part = DiskPart(path, name, self._movers, self._write, stays_open=not self.parts)
+            part = DiskPart(path, name, self._splice_threads, self._write, stays_open=not self.parts)
         except FileNotFoundError:
             raise NotFound(NO_SUCH_UPLOAD) from None
         self.parts.append(part)

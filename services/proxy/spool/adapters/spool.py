@@ -28,7 +28,7 @@ from libs.common.identity import may_touch
 from libs.common.lifecycle import SystemClock
 from libs.common.model import TaskId, Upload
 from libs.common.ports import Bucket
-from services.proxy.splice.pipes import Movers
+from services.proxy.splice.pipes import SpliceThreads
 from services.proxy.spool.adapters import disk
 from services.proxy.spool.adapters.announcements import UploadAnnouncements
 from services.proxy.spool.adapters.directory import SpoolDirectory
@@ -41,7 +41,7 @@ log = structlog.get_logger()
 
 THREADS_COUNT: Final = 16
 """They wait for the disk more than they work."""
-MOVERS_COUNT: Final = 32
+SPLICE_THREADS_COUNT: Final = 32
 """Uploads whose bytes move inside the kernel at the same time; the others are copied."""
 RESERVE_BYTES: Final = 64 << 20
 """Uploads stop before the disk is full: commits and logs need room too."""
@@ -63,7 +63,7 @@ class DiskSpool(SpoolDirectory):
     ) -> None:
         super().__init__(root, threads, clock or SystemClock(), reserve_bytes)
         self._write = write
-        self._movers = Movers(MOVERS_COUNT)
+        self._splice_threads = SpliceThreads(SPLICE_THREADS_COUNT)
         self._lanes = PublishingLanes(threads)
         self._announcements = UploadAnnouncements(uploads, self._instance, url)
         self._expected_bytes = 0
@@ -115,7 +115,7 @@ class DiskSpool(SpoolDirectory):
             raise NotFound(NO_SUCH_UPLOAD)
         self._require_room(self._expected_bytes + expected_bytes)
         self._expected_bytes += expected_bytes
-        receipt = DiskReceipt(self._root / task, self._movers, self._write, self._require_room)
+        receipt = DiskReceipt(self._root / task, self._splice_threads, self._write, self._require_room)
         entry.receiving_count += 1
         try:
             yield receipt
@@ -224,7 +224,7 @@ class DiskSpool(SpoolDirectory):
 
     def close(self) -> None:
         """End the threads that move bytes."""
-        self._movers.close()
+        self._splice_threads.close()
 
 
 def require_files(draft: Draft, manifest: Manifest) -> None:

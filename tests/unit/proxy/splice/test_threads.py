@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from services.proxy.splice.pipes import Movers, Turns
+from services.proxy.splice.pipes import SpliceSlots, SpliceThreads
 from tests.waiting import until
 
 
@@ -16,8 +16,8 @@ class Slow:
         self.ended = False
         self.closed_early: bool | None = None
 
-    def run(self, turns: Turns) -> None:
-        del turns
+    def run(self, slots: SpliceSlots) -> None:
+        del slots
         self.moving.set()
         self.go.wait(20)
         self.ended = True
@@ -30,17 +30,17 @@ class Slow:
 
 
 async def test_a_move_that_is_cancelled_twice_keeps_its_descriptors_until_it_has_ended() -> None:
-    movers, move = Movers(1), Slow()
-    running = asyncio.ensure_future(movers.run(move))  # noqa: TID251 it is to be cancelled
+    splice_threads, move = SpliceThreads(1), Slow()
+    running = asyncio.ensure_future(splice_threads.run(move))  # noqa: TID251 it is to be cancelled
     await until(move.moving.is_set)
     running.cancel()
     await asyncio.sleep(0)
     running.cancel()
     await asyncio.wait([running])
-    assert (move.closed_early, movers.free) == (None, False)
+    assert (move.closed_early, splice_threads.free) == (None, False)
 
     move.go.set()
-    await until(lambda: movers.free)
+    await until(lambda: splice_threads.free)
 
     assert move.closed_early is False
-    movers.close()
+    splice_threads.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.proxy.splice.pipes import Movers
+from services.proxy.splice.pipes import SpliceThreads
 from services.proxy.spool.adapters import disk
 from services.proxy.spool.adapters.publishing import (
     FEW_COUNT,
@@ -28,7 +28,7 @@ async def a_request(root: Path, *names: str, task: str = "t", content: bytes = b
     folder = root / task
     for each in (disk.PARTS, disk.FILES):
         (folder / each).mkdir(parents=True, exist_ok=True)
-    receipt = DiskReceipt(folder, Movers(1), os.write, lambda: None)
+    receipt = DiskReceipt(folder, SpliceThreads(1), os.write, lambda: None)
     for name in names:
         part = await receipt.open(name)
         part.write(content)
