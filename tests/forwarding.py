@@ -62,9 +62,9 @@ from services.proxy.cluster.ports import ClusterView
 from services.proxy.errors import NodeRefused, WebhookFailed, WebhookRefused
 from services.proxy.finishing.handlers import Finisher, Inputs
 from services.proxy.forwarding.core.decisions import ImagesCount, Retries
-from services.proxy.forwarding.handlers.attempt import Pace
+from services.proxy.forwarding.handlers.attempt import ForwardingIntervals
 from services.proxy.forwarding.handlers.forwarder import Forwarder
-from services.proxy.forwarding.handlers.stage_in import Ahead
+from services.proxy.forwarding.handlers.stage_in import StageIn
 from services.proxy.forwarding.ports import Sender
 from services.proxy.spool.adapters.spool import DiskSpool, open_spool
 from services.proxy.spool.core.upload import Draft, is_image, unique_name
@@ -79,7 +79,7 @@ NODES = {node.id: node for node in (NODE, OTHER_NODE)}
 SOON = RetryPolicy(tries_count=5, within_s=30.0, first_s=0.005, longest_s=0.02)
 OFTEN = RetryPolicy(tries_count=12, within_s=30.0, first_s=0.001, longest_s=0.01)
 RETRIES = Retries(unreached=SOON, erred=OFTEN, leftovers=SOON)
-QUICK = Pace(
+QUICK = ForwardingIntervals(
     renew_s=0.05, hold_s=5.0, look_again_s=30.0, bus_retry_s=0.02, unknown_s=0.02, failure_pause_s=0.05, retries=RETRIES
 )
 FILES = {"a.jpg": b"1", "b.jpg": b"22", "gcp.txt": b"333"}
@@ -488,9 +488,9 @@ class World:
                 finisher,
                 tasks_count=tasks_count,
                 parallel_count=2,
-                pace=QUICK,
+                intervals=QUICK,
                 inputs=inputs if until_forwarded else None,
-                ahead=Ahead(
+                stage_in=StageIn(
                     self.bus,
                     self.spool,
                     self.sender,

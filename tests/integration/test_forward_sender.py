@@ -14,7 +14,7 @@ from libs.common.lifecycle import monotonic_s
 from libs.common.model import Node, NodeId, NodeTaskId, OptionValue, TaskId
 from libs.nodesim.testing import NodeSimProcess
 from services.proxy.errors import NodeErred, NodeRefused
-from services.proxy.forwarding.adapters.node_call import Limits
+from services.proxy.forwarding.adapters.node_call import CallTimeouts
 from services.proxy.forwarding.adapters.sender import NodeSender, open_sender
 from services.proxy.forwarding.core.decisions import ImagesCount
 from services.proxy.spool.core.upload import Draft
@@ -28,8 +28,8 @@ DRAFT = Draft(
     webhook="http://secret.example/?key=hidden",
     created_at_ms=1_700_000_000_000,
 )
-FAST = Limits(connect_timeout_s=2.0, stall_timeout_s=1.0)
-PATIENT = Limits(connect_timeout_s=60.0, stall_timeout_s=120.0)
+FAST = CallTimeouts(connect_timeout_s=2.0, stall_timeout_s=1.0)
+PATIENT = CallTimeouts(connect_timeout_s=60.0, stall_timeout_s=120.0)
 """Longer than any test: what ends with these ended for another reason."""
 
 

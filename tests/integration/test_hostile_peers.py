@@ -13,7 +13,7 @@ from libs.common.http_link import Patience
 from libs.common.model import Node, NodeId, NodeTaskId, TaskId
 from libs.common.nodeodm import NodeClient
 from services.proxy.errors import UploadOwnerAway
-from services.proxy.forwarding.adapters.node_call import Limits
+from services.proxy.forwarding.adapters.node_call import CallTimeouts
 from services.proxy.forwarding.adapters.sender import open_sender
 from services.proxy.nodes.adapters import NodeConnections
 from services.proxy.nodes.ports import NodeRequest
@@ -116,7 +116,7 @@ async def test_an_answer_without_end_is_a_failure_at_once_however_it_is_asked_fo
 
 
 async def test_a_head_that_drips_fails_in_its_time_however_it_is_asked_for() -> None:
-    limits = Limits(connect_timeout_s=5.0, stall_timeout_s=IN_TIME_S)
+    limits = CallTimeouts(connect_timeout_s=5.0, stall_timeout_s=IN_TIME_S)
     async with (
         hostile(drips) as peer,
         NodeClient() as client,

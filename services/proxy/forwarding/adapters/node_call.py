@@ -41,8 +41,8 @@ from services.proxy.forwarding.core.node_messages import (
     SERVER_ERROR,
     UNAUTHORIZED,
     WRONG_TOKEN,
-    Answer,
     Multipart,
+    NodeResponse,
     Urlencoded,
     passes,
 )
@@ -85,7 +85,7 @@ class Throttle:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class CallTimeouts:
     """How long a call may take."""
 
     connect_timeout_s: float = 5.0
@@ -102,7 +102,7 @@ class NodeCall:
         path: str,
         body: Multipart | Urlencoded | None,
         *,
-        limits: Limits,
+        limits: CallTimeouts,
         throttle: Throttle,
         headers: Mapping[str, str] | None = None,
         file: Path | None = None,
@@ -127,7 +127,7 @@ class NodeCall:
         """Show where it goes, without the token."""
         return f"NodeCall({self._node.name}{self._path})"
 
-    def run(self) -> Answer:
+    def run(self) -> NodeResponse:
         """Connect, send, read the answer."""
         self._socket = opened = self._connect()
         try:
@@ -212,14 +212,14 @@ class NodeCall:
         if self._body:
             opened.sendall(self._body.tail)
 
-    def _read(self, opened: socket.socket) -> Answer:
+    def _read(self, opened: socket.socket) -> NodeResponse:
         head, content = whole_answer(opened, self._limits.stall_timeout_s)
         if head.status == UNAUTHORIZED:
             raise NodeRefused(WRONG_TOKEN)
         if passes(head.status):
             raise NodeErred(f"{self._node.name} {status_in_words(head.status)}", retry_after_s(head))
         try:
-            answer = decode_json(content, Answer)
+            answer = decode_json(content, NodeResponse)
         except Malformed as error:
             said = not_json(content, error) if head.status == OK else status_in_words(head.status)
             raise NodeFailed(f"{self._node.name} {said}") from None

@@ -19,16 +19,16 @@ from libs.common.clocks import Instant
 from libs.common.errors import NodeFailed
 from libs.common.model import Node, NodeTaskId, StatusCode
 from services.proxy.errors import NodeRefused
-from services.proxy.forwarding.adapters.node_call import Limits, NodeCall, Throttle
+from services.proxy.forwarding.adapters.node_call import CallTimeouts, NodeCall, Throttle
 from services.proxy.forwarding.core.decisions import ImagesCount
-from services.proxy.forwarding.core.node_messages import Answer, Multipart, Status, Urlencoded, form, one_file
+from services.proxy.forwarding.core.node_messages import Multipart, NodeResponse, Status, Urlencoded, form, one_file
 from services.proxy.spool.core.upload import Draft
 
 
 class NodeSender:
     """Talks to any number of nodes; made by `open_sender`."""
 
-    def __init__(self, threads: Executor, throttle: Throttle, limits: Limits) -> None:
+    def __init__(self, threads: Executor, throttle: Throttle, limits: CallTimeouts) -> None:
         self._threads = threads
         self.throttle = throttle
         self._limits = limits
@@ -86,7 +86,7 @@ class NodeSender:
         file: Path | None = None,
         by: Instant | None = None,
         method: str = "POST",
-    ) -> Answer:
+    ) -> NodeResponse:
         headers = {"set-uuid": attempt} if attempt else None
         call = NodeCall(
             node,
@@ -108,7 +108,11 @@ class NodeSender:
 
 @asynccontextmanager
 async def open_sender(
-    threads_count: int, *, max_bytes_per_s: int = 0, limits: Limits | None = None, beside: NodeSender | None = None
+    threads_count: int,
+    *,
+    max_bytes_per_s: int = 0,
+    limits: CallTimeouts | None = None,
+    beside: NodeSender | None = None,
 ) -> AsyncIterator[NodeSender]:
     """Open the way to the nodes with at most `threads_count` transfers at once; 0 bytes per second is no limit.
 
@@ -117,7 +121,7 @@ async def open_sender(
     threads = ThreadPoolExecutor(threads_count, thread_name_prefix="forward")
     throttle = beside.throttle if beside else Throttle(max_bytes_per_s)
     try:
-        yield NodeSender(threads, throttle, limits or Limits())
+        yield NodeSender(threads, throttle, limits or CallTimeouts())
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
 

@@ -43,7 +43,7 @@ FORGOTTEN_AFTER_S: Final = 60.0
 """Much longer than any term lasts without a renewal."""
 
 
-class Step(Enum):
+class DeliveryStep(Enum):
     """What is being asked of the node."""
 
     BEGIN = auto()
@@ -55,7 +55,7 @@ class Step(Enum):
     @property
     def commits(self) -> bool:
         """Whether the task may be running on the node afterwards."""
-        return self in {Step.COMMIT, Step.SUBMIT}
+        return self in {DeliveryStep.COMMIT, DeliveryStep.SUBMIT}
 
 
 class Outcome(Enum):
@@ -97,7 +97,7 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class StepDecision:
     """What a failure means."""
 
     reason: str
@@ -107,22 +107,22 @@ class Verdict:
     commit_uncertain: bool = False
 
 
-def judge(step: Step, failure: Failure, retries: Retries, chance: float) -> Verdict:
+def judge(step: DeliveryStep, failure: Failure, retries: Retries, chance: float) -> StepDecision:
     """Decide what a failed step means for the attempt."""
     outcome, reason = failure.outcome, failure.reason
     may_have_begun = step.commits and (outcome in {Outcome.UNKNOWN, Outcome.ERRED} or failure.erred_before)
     if outcome is Outcome.REFUSED and not may_have_begun:
-        return Verdict(reason=reason, node_refused=True)
+        return StepDecision(reason=reason, node_refused=True)
     again_s = None
     if outcome is Outcome.UNREACHABLE:
         again_s = retries.unreached.pause_s(failure.failures_count, failure.elapsed_s, chance)
-    elif outcome is Outcome.ERRED and (failure.provable or step is not Step.SEND):
+    elif outcome is Outcome.ERRED and (failure.provable or step is not DeliveryStep.SEND):
         again_s = retries.erred.pause_s(failure.failures_count, failure.elapsed_s, chance, failure.retry_after_s)
     if again_s is not None:
-        return Verdict(reason=reason, again_after_s=again_s)
+        return StepDecision(reason=reason, again_after_s=again_s)
     if failure.failures_count > 1:
         reason = f"{reason} (tried {failure.failures_count} times)"
-    return Verdict(reason=reason, commit_uncertain=may_have_begun)
+    return StepDecision(reason=reason, commit_uncertain=may_have_begun)
 
 
 class Proof(Enum):
@@ -166,7 +166,7 @@ def sending_order(sizes_bytes: Mapping[str, int]) -> list[str]:
     return sorted(sizes_bytes, key=lambda name: (-sizes_bytes[name], name))
 
 
-class Move(Enum):
+class NextStep(Enum):
     """What a held task needs when there is nothing to place."""
 
     WATCH = auto()
@@ -176,18 +176,18 @@ class Move(Enum):
     """The scheduler has lost it: it is to be told of it again."""
 
 
-def next_move(state: TaskState | None, *, removed: bool = False) -> Move:
+def next_step(state: TaskState | None, *, removed: bool = False) -> NextStep:
     """Decide what to do with the inputs of a task in this state.
 
     None: the scheduler knows no such task. Only where it says `removed` as well has anybody decided that the inputs may go.
     """
     if state is None:
-        return Move.DROP if removed else Move.ADOPT
-    return Move.FINISH if state.ended else Move.WATCH
+        return NextStep.DROP if removed else NextStep.ADOPT
+    return NextStep.FINISH if state.ended else NextStep.WATCH
 
 
 @dataclass(frozen=True)
-class Doubt:
+class Suspicion:
     """What is held against a node."""
 
     times_count: int
@@ -200,28 +200,28 @@ class Distrust:
     def __init__(self, first_s: float = FIRST_S, longest_s: float = LONGEST_S) -> None:
         self._first_s = first_s
         self._longest_s = longest_s
-        self._doubts: dict[NodeId, Doubt] = {}
+        self._suspicions: dict[NodeId, Suspicion] = {}
 
     def __repr__(self) -> str:
         """Show how many nodes were found out."""
-        return f"Distrust({len(self._doubts)})"
+        return f"Distrust({len(self._suspicions)})"
 
     def holds(self, node: NodeId, now: Instant) -> bool:
         """Whether nothing is sent to a node again now."""
-        doubt = self._doubts.get(node)
-        return doubt is not None and now < doubt.until
+        suspicion = self._suspicions.get(node)
+        return suspicion is not None and now < suspicion.until
 
     def found_out(self, node: NodeId, now: Instant) -> float:
         """Note that its count was wrong; for how long that holds, in seconds."""
-        before = self._doubts.get(node)
+        before = self._suspicions.get(node)
         times_count = before.times_count + 1 if before else 1
         seconds = min(self._first_s * 2.0 ** min(times_count - 1, MAX_DOUBLINGS), self._longest_s)
-        self._doubts[node] = Doubt(times_count, now + seconds)
+        self._suspicions[node] = Suspicion(times_count, now + seconds)
         return seconds
 
     def proven(self, node: NodeId) -> None:
         """Note that its count was right although files had been sent again."""
-        self._doubts.pop(node, None)
+        self._suspicions.pop(node, None)
 
 
 class Epochs:

@@ -86,7 +86,7 @@ class Status(msgspec.Struct, frozen=True):
     code: int
 
 
-class Answer(msgspec.Struct):
+class NodeResponse(msgspec.Struct):
     """What a node may answer to any of our calls."""
 
     error: str | None = None

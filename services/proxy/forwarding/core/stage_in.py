@@ -22,7 +22,7 @@ TRIES_COUNT: Final = 3
 
 
 @dataclass
-class Pile:
+class PendingFiles:
     """The files of an upload that are complete, and those of them that nobody has taken to the node yet."""
 
     sizes: dict[str, int] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Pile:
     left: deque[str] = field(default_factory=deque)
 
     def add(self, files: Iterable[tuple[str, int]]) -> None:
-        """Put files on it. One that is there already (its twin came) stays one."""
+        """Add files. One that is there already (its twin came) stays one."""
         for name, size_bytes in files:
             if name not in self.sizes:
                 self.sizes[name] = size_bytes
@@ -48,7 +48,7 @@ class Pile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class StagedUpload:
     """How an upload is whose files go ahead."""
 
     exists: bool = True
@@ -60,7 +60,7 @@ class Seen:
     """Since something last came."""
 
 
-def why_end(seen: Seen) -> str:
+def why_end(seen: StagedUpload) -> str:
     """Say why nothing more should be sent ahead; empty: go on."""
     if not seen.exists:
         return "the upload is gone"

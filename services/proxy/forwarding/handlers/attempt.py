@@ -37,7 +37,7 @@ from libs.common.messages import (
 )
 from libs.common.model import InstanceId, TaskId
 from libs.common.ports import Bus
-from services.proxy.forwarding.core.decisions import Retries, Verdict
+from services.proxy.forwarding.core.decisions import Retries, StepDecision
 from services.proxy.forwarding.handlers.delivery import Delivery, OnNode, StepFailed
 from services.proxy.spool.core.upload import Manifest
 
@@ -65,7 +65,7 @@ Note = Callable[[AttemptStage], Awaitable[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pace:
+class ForwardingIntervals:
     """How often things are asked again, in seconds."""
 
     renew_s: float = 5.0
@@ -119,7 +119,7 @@ async def taken_up(bus: Bus, holder: InstanceId, task: TaskId, placed: Placed, r
             return ""
 
 
-class Attempt:
+class AttemptRun:
     """Forwards one task to the node that it was placed on."""
 
     def __init__(  # noqa: PLR0913 what it works with, and on
@@ -133,7 +133,7 @@ class Attempt:
         placed: Placed,
         manifest: Manifest,
         woken: asyncio.Event,
-        pace: Pace,
+        intervals: ForwardingIntervals,
     ) -> None:
         self._bus = bus
         self._holder = holder
@@ -145,7 +145,7 @@ class Attempt:
         self._placed = placed
         self._sizes = {file.name: file.size_bytes for file in manifest.files}
         self._woken = woken
-        self._pace = pace
+        self._intervals = intervals
         self._committing = False
         self._committed = False
         self._log = log.bind(task=self._task, node=placed.node.name, attempt=placed.attempt)
@@ -163,19 +163,19 @@ class Attempt:
     async def run(self) -> None:
         """Send, commit, report."""
         self._log.info("forwarding", files=len(self._sizes), size_bytes=sum(self._sizes.values()))
-        verdict: Verdict | None = None
+        decision: StepDecision | None = None
         over = ""
         try:
             async with asyncio.TaskGroup() as group:
                 renewing = group.create_task(self._renew(), name=f"renew {self._task}")
-                verdict = await self._deliver()
+                decision = await self._deliver()
                 renewing.cancel()
         except* AttemptOver as stopped:
             over = str(leaves(stopped)[0])
         if over:
             self._log.info("forwarding stopped", reason=over)
         else:
-            await self._report(verdict)
+            await self._report(decision)
 
     # --- the scheduler ---------------------------------------------------------------------------------------------
 
@@ -186,7 +186,7 @@ class Attempt:
         """
         while not self._committing:
             try:
-                async with asyncio.timeout(self._pace.renew_s):
+                async with asyncio.timeout(self._intervals.renew_s):
                     await self._woken.wait()
             except TimeoutError:
                 pass
@@ -223,42 +223,42 @@ class Attempt:
             if await self._renew_once():
                 self._committing = True
                 return asked + COMMIT_WITHIN_S
-            await asyncio.sleep(self._pace.bus_retry_s)
+            await asyncio.sleep(self._intervals.bus_retry_s)
 
-    async def _report(self, verdict: Verdict | None) -> None:
+    async def _report(self, decision: StepDecision | None) -> None:
         """Tell how it went, until it is heard."""
         task, attempt, holder = self._task, self._placed.attempt, self._holder
-        if verdict is None:
+        if decision is None:
             self._log.info("forwarded", sent_bytes=sum(self._delivery.sent.values()))
             with suppress(StepFailed):  # what is not noted here the node is asked for
                 await self._note(AttemptStage.COMMITTED)
             forwarded = ReportForwarded(task=task, attempt=attempt, holder=holder, epoch=self._placed.epoch)
-            await tell(self._bus, REPORT_FORWARDED, forwarded, self._pace.bus_retry_s)
+            await tell(self._bus, REPORT_FORWARDED, forwarded, self._intervals.bus_retry_s)
             return
-        self._log.warning("forwarding failed", reason=verdict.reason, uncertain=verdict.commit_uncertain)
+        self._log.warning("forwarding failed", reason=decision.reason, uncertain=decision.commit_uncertain)
         failed = ReportForwardFailed(
             task=task,
             attempt=attempt,
             holder=holder,
-            reason=verdict.reason,
-            node_refused=verdict.node_refused,
-            commit_uncertain=verdict.commit_uncertain,
+            reason=decision.reason,
+            node_refused=decision.node_refused,
+            commit_uncertain=decision.commit_uncertain,
             doubtful=bool(self._delivery.doubted),
             epoch=self._placed.epoch,
         )
-        await tell(self._bus, REPORT_FORWARD_FAILED, failed, self._pace.bus_retry_s)
+        await tell(self._bus, REPORT_FORWARD_FAILED, failed, self._intervals.bus_retry_s)
 
     # --- the node --------------------------------------------------------------------------------------------------
 
-    async def _deliver(self) -> Verdict | None:
+    async def _deliver(self) -> StepDecision | None:
         """Take every step; None when the node has the task, else what went wrong. Raises AttemptOver."""
         try:
             await self._take_steps()
         except StepFailed as failed:
-            self._committing = self._committing and failed.verdict.commit_uncertain
-            return failed.verdict
+            self._committing = self._committing and failed.decision.commit_uncertain
+            return failed.decision
         except OSError as error:
-            return Verdict(reason=f"the stored files cannot be read ({error.strerror})", node_refused=True)
+            return StepDecision(reason=f"the stored files cannot be read ({error.strerror})", node_refused=True)
         return None
 
     async def _take_steps(self) -> None:

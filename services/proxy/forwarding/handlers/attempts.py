@@ -17,10 +17,10 @@ from libs.common.errors import ClusterError
 from libs.common.messages import REPORT_FORWARD_FAILED, AttemptStage, Placed, ReportForwardFailed
 from libs.common.model import TaskId
 from libs.common.ports import Bus
-from services.proxy.forwarding.core.decisions import Verdict
-from services.proxy.forwarding.handlers.attempt import Attempt, Pace, taken_up, tell
+from services.proxy.forwarding.core.decisions import StepDecision
+from services.proxy.forwarding.handlers.attempt import AttemptRun, ForwardingIntervals, taken_up, tell
 from services.proxy.forwarding.handlers.delivery import Delivery, StepFailed
-from services.proxy.forwarding.handlers.stage_in import Ahead
+from services.proxy.forwarding.handlers.stage_in import StageIn
 from services.proxy.forwarding.handlers.staging import Leftovers
 from services.proxy.forwarding.ports import Sender, TaskEnd
 from services.proxy.spool.core.history import History, begun, is_noted, reached
@@ -34,7 +34,7 @@ NO_INPUTS: Final = "its inputs are not kept any more"
 
 
 @dataclass
-class Loop:
+class TaskLoop:
     """What is remembered of one task's loop."""
 
     woken: asyncio.Event = field(default_factory=asyncio.Event)
@@ -43,7 +43,7 @@ class Loop:
     sending: bool = False
 
 
-class Attempts:
+class AttemptRunner:
     """Begins attempts, and reports those that come to nothing."""
 
     def __init__(  # noqa: PLR0913 what it works with
@@ -52,54 +52,54 @@ class Attempts:
         spool: Spool,
         sender: Sender,
         end: TaskEnd,
-        ahead: Ahead,
+        stage_in: StageIn,
         *,
         parallel_count: int,
-        pace: Pace,
+        intervals: ForwardingIntervals,
         now_ms: Callable[[], WallMs],
     ) -> None:
         self._bus = bus
         self._spool = spool
         self._sender = sender
         self._end = end
-        self._ahead = ahead
+        self._stage_in = stage_in
         self._parallel_count = parallel_count
-        self._pace = pace
+        self._intervals = intervals
         self._now_ms = now_ms
-        self.leftovers = Leftovers(sender, pace.retries.leftovers)
+        self.leftovers = Leftovers(sender, intervals.retries.leftovers)
 
-    async def run(self, task: TaskId, placed: Placed, loop: Loop) -> None:
+    async def run(self, task: TaskId, placed: Placed, loop: TaskLoop) -> None:
         """Bring a task to the node that it was placed on, unless that was tried already."""
         if not placed.ahead or placed.attempt <= loop.begun:
-            self._ahead.give_up(task, f"the task is placed on {placed.node.name}")
+            self._stage_in.give_up(task, f"the task is placed on {placed.node.name}")
         if why_not := self._why_not(task, placed, loop):
             await self.give_up(task, placed.attempt, why_not, untouched=why_not == NO_INPUTS)
             return
         loop.begun = placed.attempt
-        if over := await taken_up(self._bus, self._spool.instance, task, placed, self._pace.bus_retry_s):
+        if over := await taken_up(self._bus, self._spool.instance, task, placed, self._intervals.bus_retry_s):
             log.info("attempt not begun", task=task, attempt=placed.attempt, reason=over)
-            self._ahead.give_up(task, over)
+            self._stage_in.give_up(task, over)
         elif why_not := await self._why_not_noted(task, placed):
             await self.give_up(task, placed.attempt, why_not)
         else:
             await self._go(task, placed, loop)
 
-    async def _go(self, task: TaskId, placed: Placed, loop: Loop) -> None:
+    async def _go(self, task: TaskId, placed: Placed, loop: TaskLoop) -> None:
         """Send it. What is cut off is reported."""
-        attempt = Attempt(
+        attempt = AttemptRun(
             self._bus,
             self._spool.instance,
             self._delivery(task, placed),
-            before=self._ahead.take if placed.ahead else None,
+            before=self._stage_in.take if placed.ahead else None,
             note=lambda stage: self._note(task, stage),
             placed=placed,
             manifest=await self._spool.manifest(task),
             woken=loop.woken,
-            pace=self._pace,
+            intervals=self._intervals,
         )
         loop.sending = True
         try:
-            with self._ahead.giving_way():
+            with self._stage_in.giving_way():
                 await attempt.run()
         except asyncio.CancelledError:
             await self._say_stopped(task, placed, committing=attempt.committing)
@@ -112,7 +112,7 @@ class Attempts:
         finally:
             loop.sending = False
 
-    def _why_not(self, task: TaskId, placed: Placed, loop: Loop) -> str:
+    def _why_not(self, task: TaskId, placed: Placed, loop: TaskLoop) -> str:
         """Say why an attempt is not to be begun; empty: it is."""
         if placed.attempt <= loop.begun or is_noted(placed, self._history(task)):
             return "sending was interrupted"
@@ -135,7 +135,7 @@ class Attempts:
             try:
                 await self._spool.remember(task, reached(history, stage, self._now_ms()))
             except (ClusterError, OSError) as error:
-                raise StepFailed(Verdict(reason=f"its proxy cannot write to its disk ({error})")) from None
+                raise StepFailed(StepDecision(reason=f"its proxy cannot write to its disk ({error})")) from None
 
     def _history(self, task: TaskId) -> History:
         held = self._spool.find(task)
@@ -150,9 +150,9 @@ class Attempts:
             placed.node,
             placed.node_task_id,
             parallel_count=self._parallel_count,
-            retries=self._pace.retries,
-            distrust=self._ahead.distrust,
-            clock=self._ahead.clock,
+            retries=self._intervals.retries,
+            distrust=self._stage_in.distrust,
+            clock=self._stage_in.clock,
         )
 
     async def _say_stopped(self, task: TaskId, placed: Placed, *, committing: bool) -> None:
@@ -182,4 +182,4 @@ class Attempts:
             node_refused=untouched,
             commit_uncertain=not untouched,
         )
-        await tell(self._bus, REPORT_FORWARD_FAILED, message, self._pace.bus_retry_s)
+        await tell(self._bus, REPORT_FORWARD_FAILED, message, self._intervals.bus_retry_s)

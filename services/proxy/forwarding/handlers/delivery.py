@@ -25,13 +25,13 @@ from libs.common.lifecycle import leaves, monotonic_s
 from libs.common.model import Node, NodeTaskId
 from services.proxy.errors import NodeErred, NodeRefused
 from services.proxy.forwarding.core.decisions import (
+    DeliveryStep,
     Distrust,
     Failure,
     Outcome,
     Proof,
     Retries,
-    Step,
-    Verdict,
+    StepDecision,
     counted,
     judge,
     sending_order,
@@ -49,9 +49,9 @@ Confirm = Callable[[], Awaitable[Instant]]
 class StepFailed(Exception):
     """A step has ended the delivery."""
 
-    def __init__(self, verdict: Verdict) -> None:
-        super().__init__(verdict.reason)
-        self.verdict = verdict
+    def __init__(self, decision: StepDecision) -> None:
+        super().__init__(decision.reason)
+        self.decision = decision
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Delivery:
 
     async def begin(self) -> None:
         """Announce the task. Raises StepFailed."""
-        await self._step(Step.BEGIN, lambda: self._sender.begin(self.node, self.node_task_id, self.draft))
+        await self._step(DeliveryStep.BEGIN, lambda: self._sender.begin(self.node, self.node_task_id, self.draft))
 
     async def send_all(self, sizes: Mapping[str, int]) -> None:
         """Send the files that are not there yet, several at once; the first failure ends all. Raises StepFailed, OSError."""
@@ -139,7 +139,7 @@ class Delivery:
         path = self._spool.path(self.draft.task, name)
         provable = is_image(name) and not self._distrust.holds(self.node.id, self._clock.instant())
         erred = await self._step(
-            Step.SEND, lambda: self._sender.send(self.node, self.node_task_id, name, path), provable=provable
+            DeliveryStep.SEND, lambda: self._sender.send(self.node, self.node_task_id, name, path), provable=provable
         )
         if erred:
             self.doubted.add(name)
@@ -151,7 +151,7 @@ class Delivery:
         async def act() -> None:
             await self._sender.commit(self.node, self.node_task_id, await confirm())
 
-        await self._step(Step.COMMIT, act)
+        await self._step(DeliveryStep.COMMIT, act)
 
     async def prove(self, ask_on: Callable[[], Awaitable[None]]) -> None:
         """See that the node has every image once. Raises StepFailed, and what `ask_on`, called before each question, raises."""
@@ -178,7 +178,7 @@ class Delivery:
             try:
                 seen = await self._sender.count_images(self.node, self.node_task_id)
             except NodeRefused as error:
-                raise StepFailed(Verdict(reason=error.message, commit_uncertain=True)) from None
+                raise StepFailed(StepDecision(reason=error.message, commit_uncertain=True)) from None
             except NodeFailed as error:
                 reason = error.message
             else:
@@ -187,7 +187,7 @@ class Delivery:
                     return images_count if proof is Proof.RIGHT else seen.count
             pause_s = self._retries.erred.pause_s(tries_count, monotonic_s() - began_s, chance())
             if pause_s is None:
-                raise StepFailed(Verdict(reason=reason, commit_uncertain=True))
+                raise StepFailed(StepDecision(reason=reason, commit_uncertain=True))
             await asyncio.sleep(pause_s)
         raise AssertionError  # count() does not end
 
@@ -200,7 +200,7 @@ class Delivery:
             pass
         except NodeFailed:
             removed = False
-        raise StepFailed(Verdict(reason=reason, commit_uncertain=not removed))
+        raise StepFailed(StepDecision(reason=reason, commit_uncertain=not removed))
 
     async def submit_zip(self, confirm: Confirm) -> None:
         """Announce and commit a task whose files the node fetches. Raises StepFailed, and what `confirm` raises."""
@@ -208,9 +208,9 @@ class Delivery:
         async def act() -> None:
             await self._sender.submit_zip(self.node, self.node_task_id, self.draft, await confirm())
 
-        await self._step(Step.SUBMIT, act)
+        await self._step(DeliveryStep.SUBMIT, act)
 
-    async def _step(self, step: Step, act: Callable[[], Awaitable[None]], *, provable: bool = True) -> bool:
+    async def _step(self, step: DeliveryStep, act: Callable[[], Awaitable[None]], *, provable: bool = True) -> bool:
         """Take one step, again as long as that does no harm; whether the node has answered with an error meanwhile."""
         began_s, erred = monotonic_s(), False
         for failures_count in count(1):
@@ -228,11 +228,11 @@ class Delivery:
                 )
                 erred = erred or failure.outcome is Outcome.ERRED
                 self.touched = self.touched or failure.outcome is not Outcome.UNREACHABLE
-                verdict = judge(step, failure, self._retries, chance())
-                if verdict.again_after_s is None:
-                    raise StepFailed(verdict) from None
-                self._log.debug("trying again", step=step.name, reason=error.message, after_s=verdict.again_after_s)
-                await asyncio.sleep(verdict.again_after_s)
+                decision = judge(step, failure, self._retries, chance())
+                if decision.again_after_s is None:
+                    raise StepFailed(decision) from None
+                self._log.debug("trying again", step=step.name, reason=error.message, after_s=decision.again_after_s)
+                await asyncio.sleep(decision.again_after_s)
             else:
                 self.touched = True
                 return erred

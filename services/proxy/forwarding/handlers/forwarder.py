@@ -34,13 +34,13 @@ from libs.common.messages import PLACEMENT_POSSIBLE, NotWaiting, Placed, PlaceRe
 from libs.common.model import TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.cluster.ports import Cluster, ClusterView
-from services.proxy.forwarding.core.decisions import Move, next_move
-from services.proxy.forwarding.handlers.attempt import ForwardingLimits, Pace
-from services.proxy.forwarding.handlers.attempts import Attempts
+from services.proxy.forwarding.core.decisions import NextStep, next_step
+from services.proxy.forwarding.handlers.attempt import ForwardingIntervals, ForwardingLimits
+from services.proxy.forwarding.handlers.attempts import AttemptRunner
 from services.proxy.forwarding.handlers.held_tasks import GONE, NOW, HeldTask, HeldTasks, TaskSteps
-from services.proxy.forwarding.handlers.placement_requests import Asker
+from services.proxy.forwarding.handlers.placement_requests import PlacementClient
 from services.proxy.forwarding.handlers.resubmit import Adopter, Resumer
-from services.proxy.forwarding.handlers.stage_in import Ahead
+from services.proxy.forwarding.handlers.stage_in import StageIn
 from services.proxy.forwarding.ports import KeptInputs, Sender, TaskEnd
 from services.proxy.spool.core.history import History
 from services.proxy.spool.core.upload import StoredFile
@@ -65,17 +65,17 @@ class Forwarder:
         *,
         tasks_count: int,
         parallel_count: int,
-        pace: Pace | None = None,
+        intervals: ForwardingIntervals | None = None,
         inputs: KeptInputs | None = None,
-        ahead: Ahead,
+        stage_in: StageIn,
     ) -> None:
         self._bus = bus
         self._spool = spool
         self._cluster = cluster
-        self._pace = pace or Pace()
-        self._ahead = ahead
-        self._attempts = Attempts(
-            bus, spool, sender, end, ahead, parallel_count=parallel_count, pace=self._pace, now_ms=now_ms
+        self._intervals = intervals or ForwardingIntervals()
+        self._stage_in = stage_in
+        self._attempts = AttemptRunner(
+            bus, spool, sender, end, stage_in, parallel_count=parallel_count, intervals=self._intervals, now_ms=now_ms
         )
         self._adopter = Adopter(bus, spool, cluster)
         self._steps = TaskSteps(
@@ -83,25 +83,25 @@ class Forwarder:
             end,
             self._attempts,
             self._adopter,
-            Resumer(bus, spool, self._attempts, self._pace),
+            Resumer(bus, spool, self._attempts, self._intervals),
             tasks_count=tasks_count,
-            pace=self._pace,
+            intervals=self._intervals,
             inputs=inputs,
         )
         self._sending: dict[TaskId, int] = {}
         """Attempts that were begun here and are not over."""
         self._crew = Crew(WORK_COUNT)
-        self._asker = Asker(
+        self._placements = PlacementClient(
             bus,
             spool.instance,
             run=uuid.uuid4().hex,
             places_count=tasks_count,
-            pace=self._pace,
+            intervals=self._intervals,
             sending=lambda: self._sending,
             ahead_of=self.ahead_of,
             answered=self._answered,
         )
-        self._held = HeldTasks(cluster, self._pace, self._asker.name)
+        self._held = HeldTasks(cluster, self._intervals, self._placements.name)
 
     def __repr__(self) -> str:
         """Show how many tasks it looks after."""
@@ -112,8 +112,8 @@ class Forwarder:
         """Take up what the spool holds, and forward while the context is open."""
         self._cluster.on_task(self._held.changed)
         async with (
-            self._bus.listen(PLACEMENT_POSSIBLE, self._asker.hear),
-            self._ahead.running(),
+            self._bus.listen(PLACEMENT_POSSIBLE, self._placements.hear),
+            self._stage_in.running(),
             self._attempts.leftovers.running(),
             self._crew,
             self._asking(),
@@ -126,13 +126,13 @@ class Forwarder:
     @asynccontextmanager
     async def _asking(self) -> AsyncIterator[None]:
         async with (
-            background(self._asker.ask_about_named, "ask about tasks"),
-            background(self._asker.hold_open, "ask for slots"),
+            background(self._placements.ask_about_named, "ask about tasks"),
+            background(self._placements.hold_open, "ask for slots"),
             background(self._held.sweep, "look at held tasks"),
         ):
             yield
         self._held.cancel_timers()
-        await self._asker.stop()
+        await self._placements.stop()
 
     # --- the HTTP side ---------------------------------------------------------------------------------------------
 
@@ -150,12 +150,12 @@ class Forwarder:
 
     async def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
         """Take note of files that may go ahead."""
-        await self._ahead.arrived(task, files)
+        await self._stage_in.arrived(task, files)
 
     async def ahead_of(self, task: TaskId) -> SentAhead | None:
         """Say with what an attempt of a committed task could go on."""
         with suppress(NotFound):
-            return await self._ahead.offer(task)
+            return await self._stage_in.offer(task)
         return None
 
     # --- entries ---------------------------------------------------------------------------------------------------
@@ -166,16 +166,16 @@ class Forwarder:
             if resumed:
                 await self._begin(task, held, partial(self._steps.resume, task))
             else:
-                self._asker.name(task)
+                self._placements.name(task)
 
     def look_again(self) -> None:
         """Ask about all tasks: what the scheduler knows of them may be another thing altogether."""
-        self._asker.begin_anew()
+        self._placements.begin_anew()
         self._held.ask_about_all()
 
     def _forget(self, task: TaskId) -> None:
         self._held.forget(task)
-        self._asker.waits_no_more(task)
+        self._placements.waits_no_more(task)
 
     # --- what the scheduler says -----------------------------------------------------------------------------------
 
@@ -200,32 +200,32 @@ class Forwarder:
                 await self._waits_not(task, held, answer)
 
     async def _placed(self, task: TaskId, held: HeldTask, placed: Placed) -> None:
-        self._asker.waits_no_more(task)
+        self._placements.waits_no_more(task)
         held.state = TaskState.FORWARDING
         self._sending[task] = placed.attempt
         await self._begin(task, held, partial(self._steps.send, task, held, placed))
 
     async def _waits(self, task: TaskId, held: HeldTask, *, named: bool) -> None:
         held.state = TaskState.WAITING
-        self._asker.waits(task)
+        self._placements.waits(task)
         if named:
-            self._ahead.give_up(task, "the task was not placed at once")
+            self._stage_in.give_up(task, "the task was not placed at once")
         if await self._adopter.is_forgotten(task):
             await self._begin(task, held, partial(self._steps.submit_again, task))
         else:
             self._held.rest(task, held, self._held.until_the_mirror_agrees_s(task, held))
 
     async def _waits_not(self, task: TaskId, held: HeldTask, answer: NotWaiting) -> None:
-        self._asker.waits_no_more(task)
-        move = next_move(answer.state, removed=answer.removed)
-        held.state = TaskState.RUNNING if move is Move.WATCH else answer.state
-        acts: dict[Move, Callable[[TaskId], Awaitable[float]]] = {
-            Move.ADOPT: self._steps.submit_again,
-            Move.DROP: self._steps.drop,
-            Move.FINISH: self._steps.finish,
-            Move.WATCH: partial(self._watch, held=held),
+        self._placements.waits_no_more(task)
+        step = next_step(answer.state, removed=answer.removed)
+        held.state = TaskState.RUNNING if step is NextStep.WATCH else answer.state
+        acts: dict[NextStep, Callable[[TaskId], Awaitable[float]]] = {
+            NextStep.ADOPT: self._steps.submit_again,
+            NextStep.DROP: self._steps.drop,
+            NextStep.FINISH: self._steps.finish,
+            NextStep.WATCH: partial(self._watch, held=held),
         }
-        await self._begin(task, held, partial(acts[move], task))
+        await self._begin(task, held, partial(acts[step], task))
 
     # --- what is done for one task -----------------------------------------------------------------------------------
 
@@ -236,7 +236,7 @@ class Forwarder:
 
     async def _work(self, task: TaskId, held: HeldTask, act: Callable[[], Awaitable[float]]) -> None:
         """Do something for a task, whatever goes wrong; `act` says after how many seconds it is to be asked about again."""
-        after_s = self._pace.failure_pause_s
+        after_s = self._intervals.failure_pause_s
         try:
             after_s = await act()
         except ClusterError as error:
@@ -272,7 +272,7 @@ async def open_forwarding(  # noqa: PLR0913 what it works with
 ) -> AsyncIterator[Forwarder]:
     """Forward while the context is open; `senders`: for attempts, and for what goes ahead of the commit."""
     sender, ahead_sender = senders
-    ahead = Ahead(
+    stage_in = StageIn(
         bus,
         spool,
         ahead_sender,
@@ -292,7 +292,7 @@ async def open_forwarding(  # noqa: PLR0913 what it works with
         tasks_count=limits.tasks_count,
         parallel_count=limits.files_count,
         inputs=inputs,
-        ahead=ahead,
+        stage_in=stage_in,
     )
     async with forwarder.running():
         yield forwarder

@@ -16,9 +16,9 @@ from libs.common.errors import ClusterError, Removed
 from libs.common.messages import Placed
 from libs.common.model import TaskId, TaskState
 from services.proxy.cluster.ports import ClusterView
-from services.proxy.forwarding.core.decisions import Move
-from services.proxy.forwarding.handlers.attempt import Pace
-from services.proxy.forwarding.handlers.attempts import Attempts, Loop
+from services.proxy.forwarding.core.decisions import NextStep
+from services.proxy.forwarding.handlers.attempt import ForwardingIntervals
+from services.proxy.forwarding.handlers.attempts import AttemptRunner, TaskLoop
 from services.proxy.forwarding.handlers.resubmit import Adopter, Resumer
 from services.proxy.forwarding.ports import KeptInputs, TaskEnd
 from services.proxy.spool.core.history import contradicts
@@ -36,7 +36,7 @@ SWEEPS_COUNT: Final = 12
 
 
 @dataclass
-class HeldTask(Loop):
+class HeldTask(TaskLoop):
     """A task that this proxy holds."""
 
     state: TaskState | None = None
@@ -56,9 +56,9 @@ class HeldTask(Loop):
 class HeldTasks:
     """The tasks that this proxy holds, and when each is to be asked about."""
 
-    def __init__(self, cluster: ClusterView, pace: Pace, ask: Callable[[TaskId], None]) -> None:
+    def __init__(self, cluster: ClusterView, intervals: ForwardingIntervals, ask: Callable[[TaskId], None]) -> None:
         self._cluster = cluster
-        self._pace = pace
+        self._intervals = intervals
         self._ask = ask
         """Called with a task that is to be asked about."""
         self._held: dict[TaskId, HeldTask] = {}
@@ -126,7 +126,7 @@ class HeldTasks:
             held.doubts_count = 0
             return inf
         held.doubts_count = min(held.doubts_count + 1, 20)
-        return min(self._pace.bus_retry_s * 2.0 ** (held.doubts_count - 1), self._pace.look_again_s)
+        return min(self._intervals.bus_retry_s * 2.0 ** (held.doubts_count - 1), self._intervals.look_again_s)
 
     async def sweep(self) -> None:
         """Ask now and then about tasks of which nothing has been heard: a mirror may have missed something."""
@@ -134,7 +134,7 @@ class HeldTasks:
             tasks = list(self._held)
             size = min(SWEPT_COUNT, -(-len(tasks) // SWEEPS_COUNT)) or 1
             for at in range(0, max(len(tasks), 1), size):
-                await asyncio.sleep(self._pace.look_again_s / SWEEPS_COUNT)
+                await asyncio.sleep(self._intervals.look_again_s / SWEEPS_COUNT)
                 for task in tasks[at : at + size]:
                     if task in self._held and not self._held[task].at_work:
                         self._ask(task)
@@ -158,12 +158,12 @@ class TaskSteps:
         self,
         spool: Spool,
         end: TaskEnd,
-        attempts: Attempts,
+        attempts: AttemptRunner,
         adopter: Adopter,
         resumer: Resumer,
         *,
         tasks_count: int,
-        pace: Pace,
+        intervals: ForwardingIntervals,
         inputs: KeptInputs | None,
     ) -> None:
         self._spool = spool
@@ -171,17 +171,17 @@ class TaskSteps:
         self._attempts = attempts
         self._adopter = adopter
         self._resumer = resumer
-        self._pace = pace
+        self._intervals = intervals
         self._inputs = inputs
         """Given: inputs go as soon as a node has them (`--keep-inputs until-forwarded`)."""
         self._room = asyncio.Semaphore(tasks_count)
 
-    async def send(self, task: TaskId, loop: Loop, placed: Placed) -> float:
+    async def send(self, task: TaskId, loop: TaskLoop, placed: Placed) -> float:
         """Go where it is placed."""
         if self._contradicts(task, placed):
             log.warning("placement comes from older records", task=task, attempt=placed.attempt)
             after_s = await self.submit_again(task)
-            return after_s if after_s == GONE else max(after_s, self._pace.bus_retry_s)
+            return after_s if after_s == GONE else max(after_s, self._intervals.bus_retry_s)
         async with self._room:
             await self._attempts.run(task, placed, loop)
         return NOW
@@ -199,7 +199,7 @@ class TaskSteps:
             return await self.drop(task)
         except ClusterError as error:
             log.error("task not submitted again, its inputs stay", task=task, reason=error.message)  # noqa: TRY400 the reason is all
-            return self._pace.unknown_s
+            return self._intervals.unknown_s
         return NOW
 
     async def drop(self, task: TaskId) -> float:
@@ -214,7 +214,7 @@ class TaskSteps:
         kept_s = await self._end.finish(task)
         if kept_s == 0:
             return GONE
-        return self._pace.bus_retry_s if kept_s is None else kept_s
+        return self._intervals.bus_retry_s if kept_s is None else kept_s
 
     async def watch(self, task: TaskId) -> float | None:
         """Let a task run; None: until the mirror shows something else."""
@@ -233,11 +233,11 @@ class TaskSteps:
     async def resume(self, task: TaskId) -> float:
         """Find out what became of a task while nobody was here."""
         match await self._resumer.resume(task):
-            case Move.DROP:
+            case NextStep.DROP:
                 return await self.drop(task)
-            case Move.ADOPT:
+            case NextStep.ADOPT:
                 return await self.submit_again(task)
-            case Move.WATCH:
+            case NextStep.WATCH:
                 return NOW
             case _:
                 return GONE

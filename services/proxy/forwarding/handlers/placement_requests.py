@@ -31,7 +31,7 @@ from libs.common.messages import (
 from libs.common.model import InstanceId, TaskId
 from libs.common.ports import Bus
 from services.proxy.forwarding.core.decisions import Epochs
-from services.proxy.forwarding.handlers.attempt import Pace
+from services.proxy.forwarding.handlers.attempt import ForwardingIntervals
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ LEAST_PAUSE_S: Final = 0.05
 """Between two questions that are held open, when they are answered at once."""
 
 
-class Asker:
+class PlacementClient:
     """Asks, and hands on what it hears."""
 
     def __init__(  # noqa: PLR0913 what it asks with, and whom it tells
@@ -50,7 +50,7 @@ class Asker:
         *,
         run: str,
         places_count: int,
-        pace: Pace,
+        intervals: ForwardingIntervals,
         sending: Callable[[], Mapping[TaskId, int]],
         ahead_of: Callable[[TaskId], Awaitable[SentAhead | None]],
         answered: Callable[[TaskId, PlaceReply, bool], Awaitable[None]],
@@ -59,7 +59,7 @@ class Asker:
         self._holder = holder
         self._run = run
         self._places_count = places_count
-        self._pace = pace
+        self._intervals = intervals
         self._sending = sending
         self._ahead_of = ahead_of
         self._answered = answered
@@ -74,7 +74,7 @@ class Asker:
 
     def __repr__(self) -> str:
         """Show how many tasks wait and how many are to be asked about."""
-        return f"Asker(waiting={len(self._waiting)} named={len(self._named)})"
+        return f"PlacementClient(waiting={len(self._waiting)} named={len(self._named)})"
 
     # --- what its owner tells it -----------------------------------------------------------------------------------
 
@@ -126,7 +126,7 @@ class Asker:
         tasks = tuple([AskedTask(task=task, ahead=await self._ahead_of(task)) for task in names])
         answer = await self._ask(self._question(tasks=tasks))
         if answer is None:
-            await asyncio.sleep(self._pace.bus_retry_s)
+            await asyncio.sleep(self._intervals.bus_retry_s)
             for task in names:
                 self.name(task)
             return
@@ -141,13 +141,13 @@ class Asker:
             if answer is not None:
                 await self._hand_on(answer, frozenset())
             if monotonic_s() - began_s < LEAST_PAUSE_S:
-                await asyncio.sleep(LEAST_PAUSE_S if answer else self._pace.bus_retry_s)
+                await asyncio.sleep(LEAST_PAUSE_S if answer else self._intervals.bus_retry_s)
 
     async def _ask_patiently(self) -> Placements | None:
         """Ask a question that is held open; None when there is no answer, or it is to be asked of another."""
         try:
             async with asyncio.timeout(None) as self._patience:
-                return await self._ask(self._question(hold_s=self._pace.hold_s))
+                return await self._ask(self._question(hold_s=self._intervals.hold_s))
         except TimeoutError:
             log.info("another scheduler leads, asking it", epoch=self._epochs.highest)
             return None

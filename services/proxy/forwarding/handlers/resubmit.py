@@ -18,9 +18,9 @@ from libs.common.messages import ADOPT_TASK, GET_TASK, AdoptTask, TaskRecord, Ta
 from libs.common.model import Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.cluster.ports import ClusterView
-from services.proxy.forwarding.core.decisions import Move
-from services.proxy.forwarding.handlers.attempt import Pace
-from services.proxy.forwarding.handlers.attempts import Attempts
+from services.proxy.forwarding.core.decisions import NextStep
+from services.proxy.forwarding.handlers.attempt import ForwardingIntervals
+from services.proxy.forwarding.handlers.attempts import AttemptRunner
 from services.proxy.spool.core.history import History, is_behind, recorded
 from services.proxy.spool.core.upload import Mark, submission_of
 from services.proxy.spool.ports import Spool
@@ -71,31 +71,31 @@ class Adopter:
 class Resumer:
     """Asks about the tasks of the last run."""
 
-    def __init__(self, bus: Bus, spool: Spool, attempts: Attempts, pace: Pace) -> None:
+    def __init__(self, bus: Bus, spool: Spool, attempts: AttemptRunner, intervals: ForwardingIntervals) -> None:
         self._bus = bus
         self._spool = spool
         self._attempts = attempts
-        self._pace = pace
+        self._intervals = intervals
         self.room = asyncio.Semaphore(AT_ONCE_COUNT)
         """For what is asked and told of all tasks after a start, or after a store was lost."""
 
-    async def resume(self, task: TaskId) -> Move | None:
+    async def resume(self, task: TaskId) -> NextStep | None:
         """Say what is to be done with it; None: nothing, it was never submitted. Raises ClusterError."""
         try:
             record = await self._known(task)
         except Removed:
-            return Move.DROP
+            return NextStep.DROP
         held = self._spool.find(task)
         if record is None or held is None:
-            return Move.WATCH if held is not None and Mark.SUBMITTED in held.marks else None
+            return NextStep.WATCH if held is not None and Mark.SUBMITTED in held.marks else None
         if held.history is None:
             await self._spool.remember(task, recorded(record))
         elif is_behind(record, held.history):
-            return Move.ADOPT
+            return NextStep.ADOPT
         if record.state is TaskState.FORWARDING and record.attempt is not None:
             reason = "the proxy was restarted while it sent the files"
             await self._attempts.give_up(task, record.attempt.number, reason)
-        return Move.WATCH
+        return NextStep.WATCH
 
     async def _known(self, task: TaskId) -> Task | None:
         """Ask for the task until there is an answer; None: it is unknown. Raises Removed."""
@@ -109,4 +109,4 @@ class Resumer:
                 return None
             except ClusterError as error:
                 log.warning("cannot ask for a held task", task=task, reason=error.message)
-                await asyncio.sleep(self._pace.bus_retry_s)
+                await asyncio.sleep(self._intervals.bus_retry_s)

@@ -5,9 +5,9 @@
                             │                                                      │
                             └── remove it from the node ◀── given up ◀─────────────┤ NoAim, a failure, nothing comes,
                                                                                    │ placed elsewhere, or waiting
-                              an attempt goes on under the same id ◀── confirmed ◀─┘ placed there (Attempts, `take`)
+                              an attempt goes on under the same id ◀── confirmed ◀─┘ placed there (AttemptRunner, `take`)
 
-The commit on the node is never sent from here. The id on the node is a fresh one for every trip and is used by one attempt at
+The commit on the node is never sent from here. The id on the node is a fresh one for every transfer and is used by one attempt at
 most: the scheduler gives it to the attempt that it places on that node (`Placed.ahead`), and one that was given up is never
 offered again. So whatever goes wrong here costs a transfer, never a file and never a task.
 
@@ -29,17 +29,17 @@ from libs.common.messages import AIM_UPLOAD, Aimed, AimReply, AimUpload, NoAim, 
 from libs.common.metrics import counter
 from libs.common.model import Node, NodeId, NodeTaskId, TaskId
 from libs.common.ports import Bus
-from services.proxy.forwarding.core.decisions import Distrust, Retries, Verdict
-from services.proxy.forwarding.core.stage_in import TRIES_COUNT, Pile, Seen, why_afresh, why_end
+from services.proxy.forwarding.core.decisions import Distrust, Retries, StepDecision
+from services.proxy.forwarding.core.stage_in import TRIES_COUNT, PendingFiles, StagedUpload, why_afresh, why_end
 from services.proxy.forwarding.handlers.delivery import Delivery, OnNode, StepFailed
-from services.proxy.forwarding.handlers.staging import Leftovers, Trip
+from services.proxy.forwarding.handlers.staging import Leftovers, StageInTransfer
 from services.proxy.forwarding.ports import Sender
 from services.proxy.spool.core.upload import Draft, StoredFile
 from services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
 
-trips = counter("clusterodm_trips_ahead", "Transfers to nodes before the commit", "outcome")
+transfers = counter("clusterodm_trips_ahead", "Transfers to nodes before the commit", "outcome")
 
 AHEAD_COUNT: Final = 4
 """Uploads of which files go ahead at the same time."""
@@ -49,7 +49,7 @@ LOOPS_COUNT: Final = 1_000_000
 """A loop that waits costs a few kilobytes; what is bounded is how many send."""
 
 
-class Ahead:
+class StageIn:
     """Looks after the uploads that are worth it. Open it with `running()`."""
 
     def __init__(  # noqa: PLR0913 what it works with, and how much at once
@@ -86,13 +86,13 @@ class Ahead:
         """Attempts share it."""
         self._room = asyncio.Semaphore(uploads_count)
         self._crew = Crew(LOOPS_COUNT)
-        self._piles: dict[TaskId, Pile] = {}
-        self._trips: dict[TaskId, Trip] = {}
+        self._pending: dict[TaskId, PendingFiles] = {}
+        self._transfers: dict[TaskId, StageInTransfer] = {}
         self._attempts_count = 0
 
     def __repr__(self) -> str:
         """Show how many uploads it looks after."""
-        return f"Ahead(uploads={len(self._piles)} trips={len(self._trips)})"
+        return f"StageIn(uploads={len(self._pending)} transfers={len(self._transfers)})"
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -107,11 +107,11 @@ class Ahead:
 
     async def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
         """Take note of files that are complete."""
-        pile, held = self._piles.get(task), self._spool.find(task)
-        if pile is not None:
-            pile.add((file.name, file.size_bytes) for file in files)
-            if trip := self._trips.get(task):
-                trip.look_again()
+        pending, held = self._pending.get(task), self._spool.find(task)
+        if pending is not None:
+            pending.add((file.name, file.size_bytes) for file in files)
+            if transfer := self._transfers.get(task):
+                transfer.look_again()
         elif self._from_bytes is not None and held and held.arrived_bytes >= self._from_bytes:
             await self._start(task)
 
@@ -119,39 +119,39 @@ class Ahead:
 
     async def offer(self, task: TaskId) -> SentAhead | None:
         """Say with what an attempt of a committed task could go on. Raises NotFound."""
-        trip = self._trips.get(task)
-        if trip is None or not trip.may_be_confirmed:
+        transfer = self._transfers.get(task)
+        if transfer is None or not transfer.may_be_confirmed:
             return None
         files = {file.name: file.size_bytes for file in (await self._spool.manifest(task)).files}
-        same_fields = trip.delivery.draft == self._spool.draft(task)
-        if why := why_afresh(same_fields=same_fields, sent=trip.delivery.sent, files=files):
-            trip.give_up(why)
+        same_fields = transfer.delivery.draft == self._spool.draft(task)
+        if why := why_afresh(same_fields=same_fields, sent=transfer.delivery.sent, files=files):
+            transfer.give_up(why)
             return None
-        return trip.ahead
+        return transfer.ahead
 
     def give_up(self, task: TaskId, reason: str) -> None:
         """Let nothing go on with what was sent ahead, if anything was."""
-        if trip := self._trips.get(task):
-            trip.give_up(reason)
+        if transfer := self._transfers.get(task):
+            transfer.give_up(reason)
 
     async def take(self, task: TaskId, placed: Placed) -> OnNode:
         """Hand over to the attempt that was placed there: what the node has. Raises StepFailed."""
-        trip = self._trips.get(task)
-        if trip is None or trip.ahead.node_task_id != placed.node_task_id:
-            raise StepFailed(Verdict(reason="what had been sent ahead is lost"))
-        trip.confirm()
+        transfer = self._transfers.get(task)
+        if transfer is None or transfer.ahead.node_task_id != placed.node_task_id:
+            raise StepFailed(StepDecision(reason="what had been sent ahead is lost"))
+        transfer.confirm()
         try:
-            await trip.over.wait()
+            await transfer.over.wait()
         except asyncio.CancelledError:
-            trip.give_up("the attempt is over")
+            transfer.give_up("the attempt is over")
             raise
-        if trip.failure is not None:
-            raise StepFailed(Verdict(reason=trip.failure))
+        if transfer.failure is not None:
+            raise StepFailed(StepDecision(reason=transfer.failure))
         try:
             await self._spool.note_ahead(task, None)
         except NotFound:
-            raise StepFailed(Verdict(reason="its inputs are gone")) from None
-        return trip.delivery.on_node
+            raise StepFailed(StepDecision(reason="its inputs are gone")) from None
+        return transfer.delivery.on_node
 
     @contextmanager
     def giving_way(self) -> Iterator[None]:
@@ -161,44 +161,44 @@ class Ahead:
             yield
         finally:
             self._attempts_count -= 1
-            for trip in self._trips.values():
-                trip.look_again()
+            for transfer in self._transfers.values():
+                transfer.look_again()
 
     # --- one upload ------------------------------------------------------------------------------------------------
 
     async def _start(self, task: TaskId) -> None:
-        self._piles[task] = Pile()
-        await self._crew.start(self._look_after(task, self._piles[task]), name=f"ahead {task}")
+        self._pending[task] = PendingFiles()
+        await self._crew.start(self._look_after(task, self._pending[task]), name=f"ahead {task}")
 
-    async def _look_after(self, task: TaskId, pile: Pile) -> None:
+    async def _look_after(self, task: TaskId, pending: PendingFiles) -> None:
         """See an upload through until it is placed, gone, or has cost enough."""
         try:
             await self._remove_leftovers(task)
-            pile.add((file.name, file.size_bytes) for file in (await self._spool.manifest(task)).files)
+            pending.add((file.name, file.size_bytes) for file in (await self._spool.manifest(task)).files)
             tries_count = 0
             while self._is_open(task):
                 if tries_count < TRIES_COUNT:
                     async with self._room:
-                        tries_count += await self._try(task, pile)
+                        tries_count += await self._try(task, pending)
                 await asyncio.sleep(self._ask_every_s)
         except NotFound:
             log.debug("upload is gone", task=task)
         finally:
-            del self._piles[task]
+            del self._pending[task]
 
-    async def _try(self, task: TaskId, pile: Pile) -> bool:
-        """Make a trip if there is anywhere to go; whether there was. Raises NotFound."""
+    async def _try(self, task: TaskId, pending: PendingFiles) -> bool:
+        """Make a transfer if there is anywhere to go; whether there was. Raises NotFound."""
         draft = self._spool.draft(task)
         if self._from_bytes is None or draft.zip_url or self._why_end(draft):
             return False
-        answer = await self._ask(draft, pile, None)
+        answer = await self._ask(draft, pending, None)
         if not isinstance(answer, Aimed) or not self._is_open(task):
             return False
-        await self._travel(task, pile, answer.node)
+        await self._transfer(task, pending, answer.node)
         return True
 
-    async def _travel(self, task: TaskId, pile: Pile, node: Node) -> None:
-        """Go to a node, until an attempt goes on from there or the trip is given up."""
+    async def _transfer(self, task: TaskId, pending: PendingFiles, node: Node) -> None:
+        """Go to a node, until an attempt goes on from there or the transfer is given up."""
         ahead = SentAhead(node=node.id, node_task_id=NodeTaskId(self._fresh_id()))
         await self._spool.note_ahead(task, ahead)
         if not self._is_open(task):  # committed meanwhile: its attempt has been placed without us, or will be
@@ -216,43 +216,43 @@ class Ahead:
             distrust=self.distrust,
             clock=self.clock,
         )
-        pile.put_back()
-        trip = self._trips[task] = Trip(delivery, ahead, pile)
+        pending.put_back()
+        transfer = self._transfers[task] = StageInTransfer(delivery, ahead, pending)
         bound = log.bind(task=task, node=node.name, node_task=ahead.node_task_id)
-        bound.info("sending ahead", files=len(pile.sizes))
-        trips.labels("begun").inc()
+        bound.info("sending ahead", files=len(pending.sizes))
+        transfers.labels("begun").inc()
         try:
-            await trip.run(
-                lambda: self._check(pile, draft, node.id), self._ask_every_s, self._parallel_count, self._gives_way
+            await transfer.run(
+                lambda: self._check(pending, draft, node.id), self._ask_every_s, self._parallel_count, self._gives_way
             )
         finally:
-            del self._trips[task]
+            del self._transfers[task]
         sent = {"sent_count": len(delivery.sent), "sent_bytes": sum(delivery.sent.values())}
-        if trip.failure is None:
-            trips.labels("confirmed").inc()
+        if transfer.failure is None:
+            transfers.labels("confirmed").inc()
             bound.info("sent ahead and confirmed", **sent)
         else:
-            trips.labels("given up").inc()
-            bound.info("sending ahead given up", reason=trip.failure, **sent)
+            transfers.labels("given up").inc()
+            bound.info("sending ahead given up", reason=transfer.failure, **sent)
             await self._remove(task, ahead, node)
 
-    async def _check(self, pile: Pile, draft: Draft, at: NodeId) -> str:
+    async def _check(self, pending: PendingFiles, draft: Draft, at: NodeId) -> str:
         """Say why nothing more should go to a node; empty: it will still do."""
         if (why := self._why_end(draft)) or not self._is_open(draft.task):
             return why
-        answer = await self._ask(draft, pile, at)
+        answer = await self._ask(draft, pending, at)
         return answer.reason if isinstance(answer, NoAim) and self._is_open(draft.task) else ""
 
     def _gives_way(self) -> bool:
         return self._one_link and self._attempts_count > 0
 
-    async def _ask(self, draft: Draft, pile: Pile, at: NodeId | None) -> AimReply | None:
+    async def _ask(self, draft: Draft, pending: PendingFiles, at: NodeId | None) -> AimReply | None:
         """Ask where to; None when nobody answers, and then all stays as it is."""
         asked = AimUpload(
             task=draft.task,
             holder=self._spool.instance,
             owner=draft.owner,
-            images_count=pile.images_count,
+            images_count=pending.images_count,
             node=at,
         )
         try:
@@ -268,9 +268,9 @@ class Ahead:
     def _why_end(self, draft: Draft) -> str:
         held = self._spool.find(draft.task)
         if held is None:
-            return why_end(Seen(exists=False))
+            return why_end(StagedUpload(exists=False))
         return why_end(
-            Seen(
+            StagedUpload(
                 same_fields=held.draft == draft,
                 committed=held.committed,
                 receiving=held.receiving,

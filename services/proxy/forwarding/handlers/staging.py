@@ -2,8 +2,8 @@
 
 One upload's way to one node before its commit, under one id there: what is complete is sent, until an attempt goes on or not.
 
-A trip ends once. *Confirmed*, the files under way are sent to their end and nothing else is begun: an attempt goes on from
-there. *Given up*, everything stops at once. Whatever else ends it is a failure, so an attempt only ever goes on with a trip of
+A transfer ends once. *Confirmed*, the files under way are sent to their end and nothing else is begun: an attempt goes on from
+there. *Given up*, everything stops at once. Whatever else ends it is a failure, so an attempt only ever goes on with a transfer of
 which every file is known to be on the node in full, or never to have been sent.
 
 Removes from nodes what was sent there and will never be committed: half uploads take room for days otherwise.
@@ -27,14 +27,14 @@ from libs.common.lifecycle import Crew, leaves, monotonic_s
 from libs.common.messages import SentAhead
 from libs.common.model import Node, NodeTaskId, TaskId
 from libs.common.retry import RetryPolicy
-from services.proxy.forwarding.core.stage_in import Pile
+from services.proxy.forwarding.core.stage_in import PendingFiles
 from services.proxy.forwarding.handlers.delivery import Delivery, StepFailed, chance
 from services.proxy.forwarding.ports import Sender
 
 log = structlog.get_logger()
 
 Check = Callable[[], Awaitable[str]]
-"""Says why the trip should end; empty: it goes on."""
+"""Says why the transfer should end; empty: it goes on."""
 
 AT_ONCE_COUNT: Final = 16
 DISCARD_S: Final = 10.0
@@ -44,20 +44,20 @@ STOP_S: Final = 1.0
 
 
 class GivenUp(Exception):
-    """The trip ends without an attempt."""
+    """The transfer ends without an attempt."""
 
 
-class Trip:
+class StageInTransfer:
     """One way of one upload. `run` it once."""
 
-    def __init__(self, delivery: Delivery, ahead: SentAhead, pile: Pile) -> None:
+    def __init__(self, delivery: Delivery, ahead: SentAhead, pending: PendingFiles) -> None:
         self.delivery = delivery
         self.ahead = ahead
         self.failure: str | None = "it was interrupted"
         """Why it came to nothing, once it is over."""
         self.over = asyncio.Event()
         """Nothing of it is under way any more."""
-        self._pile = pile
+        self._pending = pending
         self._more = asyncio.Event()
         self._told = asyncio.Event()
         self._dropped = asyncio.Event()
@@ -66,7 +66,7 @@ class Trip:
 
     def __repr__(self) -> str:
         """Show where it goes and how it is."""
-        return f"Trip({self.delivery!r} confirmed={self._confirmed} given_up={self._given_up!r})"
+        return f"StageInTransfer({self.delivery!r} confirmed={self._confirmed} given_up={self._given_up!r})"
 
     @property
     def may_be_confirmed(self) -> bool:
@@ -100,7 +100,7 @@ class Trip:
         failures: list[BaseException] = []
         try:
             async with asyncio.TaskGroup() as group:
-                watching = group.create_task(self._watch(check, check_every_s), name="watch trip")
+                watching = group.create_task(self._watch(check, check_every_s), name="watch transfer")
                 await self.delivery.begin()
                 async with asyncio.TaskGroup() as hands:
                     for number in range(parallel_count):
@@ -111,14 +111,14 @@ class Trip:
         return str(failures[0]) if failures else ""
 
     async def _carry(self, gives_way: Callable[[], bool]) -> None:
-        """Send one file after the other until the trip is confirmed."""
+        """Send one file after the other until the transfer is confirmed."""
         while not self._confirmed:
-            name = None if gives_way() else self._pile.take()
+            name = None if gives_way() else self._pending.take()
             if name is None:
                 self._more.clear()
                 await self._more.wait()
             else:
-                await self.delivery.send(name, self._pile.sizes[name])
+                await self.delivery.send(name, self._pending.sizes[name])
 
     async def _watch(self, check: Check, check_every_s: float) -> None:
         """Look again and again whether it should go on. Raises GivenUp."""

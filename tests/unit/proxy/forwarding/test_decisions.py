@@ -12,17 +12,17 @@ from services.proxy.forwarding.adapters.node_call import Throttle
 from services.proxy.forwarding.core.decisions import (
     ERRED,
     UNREACHED,
+    DeliveryStep,
     Failure,
     ImagesCount,
-    Move,
+    NextStep,
     Outcome,
     Proof,
     Retries,
-    Step,
-    Verdict,
+    StepDecision,
     counted,
     judge,
-    next_move,
+    next_step,
     sending_order,
 )
 from services.proxy.forwarding.core.node_messages import form, one_file
@@ -33,43 +33,57 @@ UNREACHABLE, REFUSED, ERRED_, UNKNOWN = Outcome.UNREACHABLE, Outcome.REFUSED, Ou
 @pytest.mark.parametrize(
     ("step", "failure", "expected"),
     [
-        pytest.param(Step.BEGIN, {"outcome": UNREACHABLE}, {"again_after_s": 0.5}, id="init not seen"),
+        pytest.param(DeliveryStep.BEGIN, {"outcome": UNREACHABLE}, {"again_after_s": 0.5}, id="init not seen"),
         pytest.param(
-            Step.SEND, {"outcome": UNREACHABLE, "failures_count": 2}, {"again_after_s": 1.0}, id="file not seen"
+            DeliveryStep.SEND, {"outcome": UNREACHABLE, "failures_count": 2}, {"again_after_s": 1.0}, id="file not seen"
         ),
         pytest.param(
-            Step.COMMIT, {"outcome": UNREACHABLE, "failures_count": 4}, {"again_after_s": 4.0}, id="commit not seen"
+            DeliveryStep.COMMIT,
+            {"outcome": UNREACHABLE, "failures_count": 4},
+            {"again_after_s": 4.0},
+            id="commit not seen",
         ),
-        pytest.param(Step.BEGIN, {"outcome": REFUSED}, {"node_refused": True}, id="init refused"),
-        pytest.param(Step.SEND, {"outcome": REFUSED}, {"node_refused": True}, id="file refused"),
-        pytest.param(Step.COMMIT, {"outcome": REFUSED}, {"node_refused": True}, id="commit refused is certain"),
+        pytest.param(DeliveryStep.BEGIN, {"outcome": REFUSED}, {"node_refused": True}, id="init refused"),
+        pytest.param(DeliveryStep.SEND, {"outcome": REFUSED}, {"node_refused": True}, id="file refused"),
+        pytest.param(DeliveryStep.COMMIT, {"outcome": REFUSED}, {"node_refused": True}, id="commit refused is certain"),
         pytest.param(
-            Step.COMMIT,
+            DeliveryStep.COMMIT,
             {"outcome": REFUSED, "erred_before": True},
             {"commit_uncertain": True},
             id="commit refused after an error may have been taken before",
         ),
-        pytest.param(Step.BEGIN, {"outcome": ERRED_}, {"again_after_s": 0.25}, id="init answered with an error"),
-        pytest.param(Step.SEND, {"outcome": ERRED_}, {"again_after_s": 0.25}, id="file answered with an error"),
         pytest.param(
-            Step.SEND,
+            DeliveryStep.BEGIN, {"outcome": ERRED_}, {"again_after_s": 0.25}, id="init answered with an error"
+        ),
+        pytest.param(DeliveryStep.SEND, {"outcome": ERRED_}, {"again_after_s": 0.25}, id="file answered with an error"),
+        pytest.param(
+            DeliveryStep.SEND,
             {"outcome": ERRED_, "provable": False},
             {},
             id="a file that no count would show is not sent again",
         ),
         pytest.param(
-            Step.SEND, {"outcome": ERRED_, "retry_after_s": 3.0}, {"again_after_s": 3.0}, id="the node names a pause"
+            DeliveryStep.SEND,
+            {"outcome": ERRED_, "retry_after_s": 3.0},
+            {"again_after_s": 3.0},
+            id="the node names a pause",
         ),
-        pytest.param(Step.COMMIT, {"outcome": ERRED_}, {"again_after_s": 0.25}, id="commit answered with an error"),
-        pytest.param(Step.BEGIN, {"outcome": UNKNOWN}, {}, id="init in doubt"),
-        pytest.param(Step.SEND, {"outcome": UNKNOWN}, {}, id="a file in doubt is never sent again"),
-        pytest.param(Step.COMMIT, {"outcome": UNKNOWN}, {"commit_uncertain": True}, id="commit in doubt"),
-        pytest.param(Step.SUBMIT, {"outcome": UNKNOWN}, {"commit_uncertain": True}, id="one-step task in doubt"),
+        pytest.param(
+            DeliveryStep.COMMIT, {"outcome": ERRED_}, {"again_after_s": 0.25}, id="commit answered with an error"
+        ),
+        pytest.param(DeliveryStep.BEGIN, {"outcome": UNKNOWN}, {}, id="init in doubt"),
+        pytest.param(DeliveryStep.SEND, {"outcome": UNKNOWN}, {}, id="a file in doubt is never sent again"),
+        pytest.param(DeliveryStep.COMMIT, {"outcome": UNKNOWN}, {"commit_uncertain": True}, id="commit in doubt"),
+        pytest.param(
+            DeliveryStep.SUBMIT, {"outcome": UNKNOWN}, {"commit_uncertain": True}, id="one-step task in doubt"
+        ),
     ],
 )
-def test_an_outcome_decides_about_the_attempt(step: Step, failure: dict[str, Any], expected: dict[str, Any]) -> None:
-    verdict = judge(step, Failure(reason="why", **failure), Retries(), chance=0.0)
-    assert replace(verdict, reason="why") == Verdict(reason="why", **expected)
+def test_an_outcome_decides_about_the_attempt(
+    step: DeliveryStep, failure: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    decision = judge(step, Failure(reason="why", **failure), Retries(), chance=0.0)
+    assert replace(decision, reason="why") == StepDecision(reason="why", **expected)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +95,9 @@ def test_an_outcome_decides_about_the_attempt(step: Step, failure: dict[str, Any
 )
 def test_a_node_is_tried_a_bounded_number_of_times(outcome: Outcome, policy: RetryPolicy, uncertain: bool) -> None:
     failures = [Failure(outcome=outcome, reason="why", failures_count=number) for number in range(1, 20)]
-    verdicts = [judge(Step.COMMIT, failure, Retries(), chance=0.5) for failure in failures]
-    assert sum(1 for verdict in verdicts if verdict.again_after_s is not None) == policy.tries_count - 1
-    assert verdicts[-1] == Verdict(reason="why (tried 19 times)", commit_uncertain=uncertain)
+    verdicts = [judge(DeliveryStep.COMMIT, failure, Retries(), chance=0.5) for failure in failures]
+    assert sum(1 for decision in verdicts if decision.again_after_s is not None) == policy.tries_count - 1
+    assert verdicts[-1] == StepDecision(reason="why (tried 19 times)", commit_uncertain=uncertain)
 
 
 @pytest.mark.parametrize(
@@ -116,21 +130,21 @@ def test_the_largest_files_go_first() -> None:
 @pytest.mark.parametrize(
     ("state", "move"),
     [
-        pytest.param(None, Move.ADOPT, id="unknown"),
-        pytest.param(TaskState.WAITING, Move.WATCH, id="waiting"),
-        pytest.param(TaskState.FORWARDING, Move.WATCH, id="forwarding in doubt"),
-        pytest.param(TaskState.RUNNING, Move.WATCH, id="running"),
-        pytest.param(TaskState.COMPLETED, Move.FINISH, id="completed"),
-        pytest.param(TaskState.FAILED, Move.FINISH, id="failed"),
-        pytest.param(TaskState.CANCELED, Move.FINISH, id="canceled"),
+        pytest.param(None, NextStep.ADOPT, id="unknown"),
+        pytest.param(TaskState.WAITING, NextStep.WATCH, id="waiting"),
+        pytest.param(TaskState.FORWARDING, NextStep.WATCH, id="forwarding in doubt"),
+        pytest.param(TaskState.RUNNING, NextStep.WATCH, id="running"),
+        pytest.param(TaskState.COMPLETED, NextStep.FINISH, id="completed"),
+        pytest.param(TaskState.FAILED, NextStep.FINISH, id="failed"),
+        pytest.param(TaskState.CANCELED, NextStep.FINISH, id="canceled"),
     ],
 )
-def test_the_inputs_stay_until_the_task_has_ended(state: TaskState | None, move: Move) -> None:
-    assert next_move(state) is move
+def test_the_inputs_stay_until_the_task_has_ended(state: TaskState | None, move: NextStep) -> None:
+    assert next_step(state) is move
 
 
 def test_only_what_is_said_to_be_removed_is_dropped() -> None:
-    assert next_move(None, removed=True) is Move.DROP
+    assert next_step(None, removed=True) is NextStep.DROP
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ async def test_an_upload_that_is_gone_is_removed_from_its_node(world: World) -> 
         await has(world, FIRST, ONE_REQUEST)
         await world.spool.discard(TASK)
         await is_gone(world, FIRST)
-        await until(lambda: "uploads=0" in repr(forwarder._ahead), what="nothing to be remembered of it")
+        await until(lambda: "uploads=0" in repr(forwarder._stage_in), what="nothing to be remembered of it")
 
 
 async def test_an_upload_that_nobody_goes_on_with_holds_no_room_and_may_go_on_later(world: World) -> None:
@@ -333,7 +333,7 @@ async def test_an_upload_that_is_committed_while_a_node_is_sought_is_sent_once(w
         await begins(world)
         await uploads(world, forwarder, ONE_REQUEST)
         await until(lambda: world.nodes.committed, what="it runs")
-        await until(lambda: "uploads=0" in repr(forwarder._ahead), what="nothing to go ahead")
+        await until(lambda: "uploads=0" in repr(forwarder._stage_in), what="nothing to go ahead")
         assert noted(world) is None
     assert world.nodes.begun == world.nodes.committed == [f"{TASK}#1"]
 
@@ -369,7 +369,7 @@ async def test_a_placement_on_what_is_lost_is_reported_and_its_id_never_used_aga
 
         async def place_and_lose(*asked: Any) -> Any:
             answer = await place(*asked)
-            forwarder._ahead.give_up(TASK, "a moment of confusion")
+            forwarder._stage_in.give_up(TASK, "a moment of confusion")
             await is_gone(world, FIRST)
             return answer
 

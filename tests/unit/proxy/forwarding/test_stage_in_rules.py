@@ -2,11 +2,11 @@
 
 import pytest
 
-from services.proxy.forwarding.core.stage_in import IDLE_S, UNDECIDED_S, Pile, Seen, why_afresh, why_end
+from services.proxy.forwarding.core.stage_in import IDLE_S, UNDECIDED_S, PendingFiles, StagedUpload, why_afresh, why_end
 
 
 def test_files_are_taken_once_in_the_order_in_which_they_came():
-    pile = Pile()
+    pile = PendingFiles()
     pile.add([("a.jpg", 1), ("gcp.txt", 2)])
     pile.add([("a.jpg", 1), ("b.jpg", 3)])
     assert [pile.take() for _ in range(4)] == ["a.jpg", "gcp.txt", "b.jpg", None]
@@ -14,7 +14,7 @@ def test_files_are_taken_once_in_the_order_in_which_they_came():
 
 
 def test_another_node_begins_with_all_of_them():
-    pile = Pile()
+    pile = PendingFiles()
     pile.add([("a.jpg", 1), ("b.jpg", 2)])
     pile.take()
     pile.put_back()
@@ -24,24 +24,26 @@ def test_another_node_begins_with_all_of_them():
 @pytest.mark.parametrize(
     ("seen", "reason"),
     [
-        pytest.param(Seen(), "", id="files come"),
-        pytest.param(Seen(idle_s=IDLE_S), "", id="a pause"),
-        pytest.param(Seen(idle_s=IDLE_S + 1), "nothing comes any more", id="a long pause"),
-        pytest.param(Seen(idle_s=IDLE_S + 1, receiving=True), "", id="a large file"),
-        pytest.param(Seen(committed=True, idle_s=IDLE_S + 1), "", id="committed, not placed yet"),
+        pytest.param(StagedUpload(), "", id="files come"),
+        pytest.param(StagedUpload(idle_s=IDLE_S), "", id="a pause"),
+        pytest.param(StagedUpload(idle_s=IDLE_S + 1), "nothing comes any more", id="a long pause"),
+        pytest.param(StagedUpload(idle_s=IDLE_S + 1, receiving=True), "", id="a large file"),
+        pytest.param(StagedUpload(committed=True, idle_s=IDLE_S + 1), "", id="committed, not placed yet"),
         pytest.param(
-            Seen(committed=True, idle_s=UNDECIDED_S + 1), "it has not been placed for too long", id="never placed"
+            StagedUpload(committed=True, idle_s=UNDECIDED_S + 1),
+            "it has not been placed for too long",
+            id="never placed",
         ),
-        pytest.param(Seen(exists=False), "the upload is gone", id="gone"),
-        pytest.param(Seen(same_fields=False), "the task was begun again with other fields", id="another init"),
+        pytest.param(StagedUpload(exists=False), "the upload is gone", id="gone"),
+        pytest.param(StagedUpload(same_fields=False), "the task was begun again with other fields", id="another init"),
         pytest.param(
-            Seen(same_fields=False, committed=True),
+            StagedUpload(same_fields=False, committed=True),
             "the task was begun again with other fields",
             id="another init, then committed",
         ),
     ],
 )
-def test_it_ends_when_something_may_have_changed_or_nobody_goes_on(seen: Seen, reason: str):
+def test_it_ends_when_something_may_have_changed_or_nobody_goes_on(seen: StagedUpload, reason: str):
     assert why_end(seen) == reason
 
 
