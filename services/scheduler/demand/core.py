@@ -8,7 +8,7 @@ Demand is a snapshot for the autoscaler: the whole of it every time, so a lost o
 * its owner has as many tasks under way as may be;
 * rented machines have refused it already: all are made alike. Such a task is in no count, it waits for a node of another kind.
 
-All of a lane (placement/core/queue.py) are in the same case, so the cost depends on lanes and on how many are listed, and not on how many wait.
+All of a lane (placement/core/lanes.py) are in the same case, so the cost depends on lanes and on how many are listed, and not on how many wait.
 
 The totals are over all nodes that are online, for `GET /info`.
 """
@@ -26,7 +26,7 @@ from libs.common.clocks import Instant, Now
 from libs.common.messages import DemandChanged, WaitingTask
 from libs.common.model import ClusterSummary, Owner, Task, TaskId
 from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.placement.core.queue import WaitingLane
+from services.scheduler.placement.core.lanes import WaitingLane
 from services.scheduler.records.core import Key, key_of
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.registry.ranking import need_of

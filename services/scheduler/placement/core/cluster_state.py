@@ -17,7 +17,7 @@ from libs.common.clocks import Instant
 from libs.common.messages import PlaceTasks
 from libs.common.model import InstanceId, Task, TaskId
 from services.scheduler.placement.core.foresight import Foresight
-from services.scheduler.placement.core.queue import WaitingLanes
+from services.scheduler.placement.core.lanes import WaitingLanes
 from services.scheduler.placement.core.reservations import Quota, Reservations
 from services.scheduler.placement.core.supply import Supply
 from services.scheduler.placement.core.waiting import Submodels, WaitReasons

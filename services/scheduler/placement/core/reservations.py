@@ -1,6 +1,6 @@
 """Slots that are reserved, and who gets those that are free: the oldest task first, among those whose holders ask at this moment and can send.
 
-One synchronous step, from the choice to the reservation. It looks at the oldest task of each lane (placement/core/queue.py): the oldest of these
+One synchronous step, from the choice to the reservation. It looks at the oldest task of each lane (placement/core/lanes.py): the oldest of these
 is served; where no open node takes it, none of its lane can be served, since open nodes only become fewer from here on. So it costs
 what is placed and how many lanes there are, and not how many tasks wait.
 
@@ -19,7 +19,7 @@ from libs.common.clocks import Instant
 from libs.common.messages import SentAhead
 from libs.common.model import AttemptState, NodeId, Owner, Task, TaskId, TaskState
 from services.scheduler.placement.core.foresight import BusySlot, Foresight
-from services.scheduler.placement.core.queue import LaneKind, WaitingLane, WaitingLanes
+from services.scheduler.placement.core.lanes import LaneKind, WaitingLane, WaitingLanes
 from services.scheduler.placement.core.supply import Supply
 from services.scheduler.records.core import Key, TaskIndex
 from services.scheduler.registry.node_state import UNDER_WAY, NodeState

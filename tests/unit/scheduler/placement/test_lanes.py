@@ -5,7 +5,7 @@ import pytest
 
 from libs.common.messages import SubmitTask
 from libs.common.model import InstanceId, Owner, Task
-from services.scheduler.placement.core.queue import WaitingLanes
+from services.scheduler.placement.core.lanes import WaitingLanes
 from services.scheduler.records.core import key_of
 from services.scheduler.tasks.core.submission import submitted
 from tests.scheduling import node_state, task_id
