@@ -45,7 +45,7 @@ from libs.common.ports import Bus
 from services.scheduler.events import EventPublisher
 from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.placement.core.reservations import Reservation, fits, has_left
-from services.scheduler.placement.handlers.requests import LongPoll, LongPolls, PlacementHints
+from services.scheduler.placement.handlers.requests import PlacementHints, PlacementPoll, PlacementPolls
 from services.scheduler.records.core import key_of
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.ranking import Need
@@ -74,7 +74,7 @@ class PlacementLoop:
         self._bus = bus
         self._events = events
         self._new_id = new_id
-        self._polls = LongPolls(state.proxies, records.clock)
+        self._polls = PlacementPolls(state.proxies, records.clock)
         self._beginning: set[TaskId] = set()
         """Tasks whose attempt is being written down."""
         self._hints = PlacementHints(state, records, bus, self._polls)
@@ -134,7 +134,7 @@ class PlacementLoop:
         """Answer all questions, and hold none open any more: whoever asked is to ask our successor."""
         self._polls.close()
 
-    def _walk(self, asker: LongPoll | None = None, ahead: dict[TaskId, SentAhead] | None = None) -> None:
+    def _walk(self, asker: PlacementPoll | None = None, ahead: dict[TaskId, SentAhead] | None = None) -> None:
         """Put what is free to the open questions; `asker` is one of them."""
         self._signals.capacity_freed.clear()
         made = self._state.reservations.reserve_all(self._clock.instant())
@@ -166,7 +166,7 @@ class PlacementLoop:
         """Answer a holder as soon as there is something to say. Raises BusFailed when another is to be asked."""
         if self._polls.closed:
             raise BusFailed("this scheduler is about to stop")
-        poll = LongPoll(asked)
+        poll = PlacementPoll(asked)
         self.heard(asked.holder)
         try:
             with self._polls.opened(poll):
@@ -184,7 +184,7 @@ class PlacementLoop:
             epoch=self._leadership.epoch,
         )
 
-    def _give_up(self, poll: LongPoll) -> None:
+    def _give_up(self, poll: PlacementPoll) -> None:
         """Free what is reserved for a question that will not be answered."""
         for made in poll.reserved:
             self._state.reservations.release(made.task)
@@ -193,12 +193,12 @@ class PlacementLoop:
     def _first_waiting(self, holder: InstanceId) -> list[TaskId]:
         return [task for _, task in islice(merge(*self._state.queue.of_holder(holder)), LISTED_COUNT)]
 
-    async def _begin_all(self, poll: LongPoll) -> dict[TaskId, PlaceReply]:
+    async def _begin_all(self, poll: PlacementPoll) -> dict[TaskId, PlaceReply]:
         """Begin the attempts for which slots are reserved, side by side; those that fail are not spoken of."""
         begun = await asyncio.gather(*(self._try_to_begin(each, poll) for each in poll.reserved))
         return {each.task: answer for each, answer in zip(poll.reserved, begun, strict=True) if answer}
 
-    async def _try_to_begin(self, made: Reservation, poll: LongPoll) -> PlaceReply | None:
+    async def _try_to_begin(self, made: Reservation, poll: PlacementPoll) -> PlaceReply | None:
         try:
             return await self._begin(made, poll.ahead.get(made.task), renews_first=poll.renews_first)
         except ClusterError as error:

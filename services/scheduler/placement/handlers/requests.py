@@ -1,6 +1,6 @@
 """What proxies ask: questions that are held open, hints to those who ask for single tasks, and where uploads may go.
 
-A holder has one open question (`LongPoll`), with what there is to be said to it. It is open from the moment when it is read until it is answered. Slots are reserved only for those that are open, in the same
+A holder has one open question (`PlacementPoll`), with what there is to be said to it. It is open from the moment when it is read until it is answered. Slots are reserved only for those that are open, in the same
 step in which they are chosen; once a question is being answered, nothing more is put to it.
 
 Those who ask for single tasks (PLACE_TASK) are told that it is worth asking, and everybody is told who leads. A hint reserves nothing: who comes first gets the slot.
@@ -40,7 +40,7 @@ from services.scheduler.registry.ranking import Need
 from services.scheduler.settings import SchedulerSettings
 
 
-class LongPoll:
+class PlacementPoll:
     """A question and what it will be answered with."""
 
     def __init__(self, asked: PlaceTasks) -> None:
@@ -58,7 +58,7 @@ class LongPoll:
 
     def __repr__(self) -> str:
         """Show whose it is and how much there is to say."""
-        return f"LongPoll({self.holder} reserved={len(self.reserved)} news={len(self.news)})"
+        return f"PlacementPoll({self.holder} reserved={len(self.reserved)} news={len(self.news)})"
 
     def take(self, made: Reservation, ahead: SentAhead | None = None) -> None:
         """Answer with a placement."""
@@ -88,30 +88,30 @@ class LongPoll:
         return True
 
 
-class LongPolls:
+class PlacementPolls:
     """The questions that are held open, one for each holder."""
 
     def __init__(self, holders: ProxyRegistry, clock: Clock) -> None:
         self._holders = holders
         self._clock = clock
-        self._open: dict[InstanceId, LongPoll] = {}
+        self._open: dict[InstanceId, PlacementPoll] = {}
         self._closed = False
 
     def __repr__(self) -> str:
         """Show how many are open."""
-        return f"LongPolls(open={len(self._open)}{' closed' if self._closed else ''})"
+        return f"PlacementPolls(open={len(self._open)}{' closed' if self._closed else ''})"
 
     @property
     def closed(self) -> bool:
         """Whether nothing is held open any more."""
         return self._closed
 
-    def of(self, holder: InstanceId) -> LongPoll | None:
+    def of(self, holder: InstanceId) -> PlacementPoll | None:
         """Find the open question of a holder."""
         return self._open.get(holder)
 
     @contextmanager
-    def opened(self, poll: LongPoll) -> Iterator[None]:
+    def opened(self, poll: PlacementPoll) -> Iterator[None]:
         """Let slots be reserved for a question while the context is open. It ends the one before, where that counts no more."""
         before = self._open.get(poll.holder)
         if before and (poll.held or poll.run != before.run or not poll.places_count):
@@ -150,7 +150,7 @@ REMEMBERED_S: Final = 60.0
 class PlacementHints:
     """What is told without having been asked."""
 
-    def __init__(self, state: ClusterState, records: Records, bus: Bus, polls: LongPolls) -> None:
+    def __init__(self, state: ClusterState, records: Records, bus: Bus, polls: PlacementPolls) -> None:
         self._nodes = records.registry
         self._clock = records.clock
         self._leadership = records.leadership
