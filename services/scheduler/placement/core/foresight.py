@@ -2,7 +2,7 @@
 
 The queue is walked in its order. For each task the free slot that it would get (registry/ranking.py) is compared with the busy slots of
 faster nodes: when should they be free, and when would the task end there? If that is earlier, the task is *deferred*, and
-takes that slot in thought, so that the next task sees it taken. What is free now is granted, as ever, to the oldest that
+takes that slot in thought, so that the next task sees it taken. What is free now goes, as ever, to the oldest that
 is better off there than elsewhere.
 
 * As long as the queue holds far more work (`BACKLOG`) than the faster slots could do before the slow one would be done with its

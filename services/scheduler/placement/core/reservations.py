@@ -101,7 +101,7 @@ class Walk:
     ) -> None:
         self._tasks = tasks
         self._registry = registry
-        self._holders = holders
+        self._proxies = holders
         self._quota = quota
         self._may = may
         """Whether a task may be placed now."""
@@ -114,24 +114,24 @@ class Walk:
             return
         heads: list[tuple[Key, WaitingLane]] = [
             (key, lane)
-            for holder in self._holders.asking()
-            if self._holders.room_count(holder)
+            for holder in self._proxies.asking()
+            if self._proxies.room_count(holder)
             for lane in lanes.of_holder(holder)
             if (key := lane.order.first())
         ]
         heapify(heads)
-        hopeless: set[LaneKind] = set()
+        passed_over: set[LaneKind] = set()
         while heads and self._registry.has_room:
             key, lane = heappop(heads)
-            if lane.id.kind in hopeless or not self._may_send(self._tasks[key[1]]):
+            if lane.id.kind in passed_over or not self._may_send(self._tasks[key[1]]):
                 continue
             if not self._serve(self._tasks[key[1]], reserve):
-                hopeless.add(lane.id.kind)
+                passed_over.add(lane.id.kind)
             elif following := lane.order.next_after(key):
                 heappush(heads, (following, lane))
 
     def _may_send(self, task: Task) -> bool:
-        return self._holders.room_count(task.holder) > 0 and self._quota.left_count(task.owner) > 0
+        return self._proxies.room_count(task.holder) > 0 and self._quota.left_count(task.owner) > 0
 
     def _serve(self, task: Task, reserve: Callable[[Task, Placement], None]) -> bool:
         """Serve one task if it can be; whether there is a node at all that takes such a task."""

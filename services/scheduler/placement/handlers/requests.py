@@ -92,7 +92,7 @@ class PlacementPolls:
     """The questions that are held open, one for each holder."""
 
     def __init__(self, holders: ProxyRegistry, clock: Clock) -> None:
-        self._holders = holders
+        self._proxies = holders
         self._clock = clock
         self._open: dict[InstanceId, PlacementPoll] = {}
         self._closed = False
@@ -119,7 +119,7 @@ class PlacementPolls:
             before.end()
         if poll.held:
             self._open[poll.holder] = poll
-        self._holders.ask(poll.holder, poll.places_count)
+        self._proxies.ask(poll.holder, poll.places_count)
         try:
             yield
         finally:
@@ -128,11 +128,11 @@ class PlacementPolls:
             self._rest(poll.holder)
 
     def _rest(self, holder: InstanceId) -> None:
-        self._holders.heard(holder, self._clock.instant())
+        self._proxies.heard(holder, self._clock.instant())
         if still := self._open.get(holder):
-            self._holders.ask(holder, still.places_count)
+            self._proxies.ask(holder, still.places_count)
         else:
-            self._holders.rest(holder)
+            self._proxies.rest(holder)
 
     def close(self) -> None:
         """Have all of them answered, and hold none open from now on."""
