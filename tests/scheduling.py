@@ -311,7 +311,7 @@ class Play:
         """Do once what the sweeping loops do."""
         async with Crew(10, grace_s=5) as crew:
             await self.scheduler.nodes.failures.check()
-            await self.scheduler.forwarding.check(crew)
+            await self.scheduler.forwarding.uncertain.check(crew)
         async with Crew(10, grace_s=5) as crew:
             await self.scheduler.tasks.collector.tell_nodes(crew)
             await self.scheduler.nodes.drainer.check(crew)
@@ -414,21 +414,25 @@ class Play:
 
     async def reports_forwarded(self, name: str, attempt: int) -> None:
         """Report that the node has it."""
-        await self.scheduler.forwarding.forwarded(ReportForwarded(task=task_id(name), attempt=attempt, holder=HOLDER))
+        await self.scheduler.forwarding.reports.forwarded(
+            ReportForwarded(task=task_id(name), attempt=attempt, holder=HOLDER)
+        )
 
     async def reports_failed(self, name: str, attempt: int, reason: str = "connection reset", **more: bool) -> None:
         """Report that forwarding is over."""
-        await self.scheduler.forwarding.failed(
+        await self.scheduler.forwarding.reports.failed(
             ReportForwardFailed(task=task_id(name), attempt=attempt, holder=HOLDER, reason=reason, **more)
         )
 
     async def renews(self, name: str, attempt: int) -> None:
         """Report that forwarding goes on."""
-        await self.scheduler.forwarding.renew(RenewAttempt(task=task_id(name), attempt=attempt, holder=HOLDER))
+        await self.scheduler.forwarding.reports.renew(RenewAttempt(task=task_id(name), attempt=attempt, holder=HOLDER))
 
     async def loses_inputs(self, name: str, reason: str = "the disk is full") -> None:
         """Report that the inputs are about to go."""
-        await self.scheduler.forwarding.inputs_gone(ReportInputsGone(task=task_id(name), holder=HOLDER, reason=reason))
+        await self.scheduler.forwarding.reports.inputs_gone(
+            ReportInputsGone(task=task_id(name), holder=HOLDER, reason=reason)
+        )
 
     async def cancels(self, name: str, owner: Owner | None = None) -> Task:
         """Cancel a task."""

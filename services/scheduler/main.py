@@ -48,8 +48,7 @@ from libs.common.settings import parse
 from libs.common.watchdog import notify_ready, with_watchdog
 from services.scheduler.demand.handlers import ClusterTotals
 from services.scheduler.events import EventPublisher
-from services.scheduler.forwarding.api import forwarding_loops, forwarding_requests
-from services.scheduler.forwarding.handlers import ForwardingReports
+from services.scheduler.forwarding.api import ForwardingStory, open_forwarding
 from services.scheduler.leadership import Leadership
 from services.scheduler.node_client.adapters import LeaderOnlyNodes, NodeODMAdapter
 from services.scheduler.node_client.ports import NodeApi
@@ -172,17 +171,12 @@ class Scheduler:
     placement: PlacementStory
     tasks: TasksStory
     nodes: NodesStory
-    forwarding: ForwardingReports
+    forwarding: ForwardingStory
     totals: ClusterTotals
 
     def requests(self) -> dict[Request[Any, Any], Handler]:
         """Name the handler of each request."""
-        return (
-            self.nodes.requests()
-            | self.tasks.requests()
-            | self.placement.requests()
-            | forwarding_requests(self.forwarding)
-        )
+        return self.nodes.requests() | self.tasks.requests() | self.placement.requests() | self.forwarding.requests()
 
     def loops(self, crew: Crew, settings: SchedulerSettings) -> dict[str, Start]:
         """Name everything that goes on by itself."""
@@ -190,7 +184,7 @@ class Scheduler:
             self.nodes.loops(crew)
             | self.placement.loops()
             | self.tasks.loops(crew, settings.clean_every_s)
-            | forwarding_loops(self.forwarding, crew)
+            | self.forwarding.loops(crew)
             | self.totals.loops()
             | self.records.sync.loops()
         )
@@ -208,7 +202,7 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     placement = open_placement(state, records, bus, events, new_id, settings)
     tasks = await open_tasks(records, bus, api, events, placement.placer, policy, settings)
     node_story = open_nodes(records, api, events, state.reservations, tasks.tracker, policy, settings)
-    forwarding = ForwardingReports(records, api, events, placement.placer, node_story.prober, policy, settings)
+    forwarding = open_forwarding(records, api, events, placement.placer, node_story.prober, policy, settings)
     totals = await ClusterTotals.open(state, records, bus, api, settings)
     return Scheduler(state, records, placement, tasks, node_story, forwarding, totals)
 

@@ -1,5 +1,6 @@
-"""The story of forwarding: which requests it answers, and what goes on by itself. It is opened by making its handlers."""
+"""The story of forwarding: which requests it answers, what goes on by itself, and how it is opened."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from libs.common import messages
@@ -7,20 +8,50 @@ from libs.common.lifecycle import Crew
 from libs.common.loops import Start
 from libs.common.messages import Request
 from libs.common.ports import Handler
-from services.scheduler.forwarding.handlers import ForwardingReports
+from services.scheduler.events import EventPublisher
+from services.scheduler.forwarding.handlers.reports import ForwardingReports, Outcomes
+from services.scheduler.forwarding.handlers.uncertain import UncertainAttempts
+from services.scheduler.forwarding.ports import NodeProbes, ProxyPresence
 from services.scheduler.leadership import repeated
+from services.scheduler.node_client.ports import NodeApi
+from services.scheduler.records.handlers.recovery import Records
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.task_life.attempts import AttemptPolicy
 
 
-def forwarding_requests(handlers: ForwardingReports) -> dict[Request[Any, Any], Handler]:
-    """Name the handler of each request."""
-    return {
-        messages.RENEW_ATTEMPT: handlers.renew,
-        messages.REPORT_FORWARDED: handlers.forwarded,
-        messages.REPORT_FORWARD_FAILED: handlers.failed,
-        messages.REPORT_INPUTS_GONE: handlers.inputs_gone,
-    }
+@dataclass(frozen=True)
+class ForwardingStory:
+    """Everything that has to do with attempts that are being sent."""
+
+    reports: ForwardingReports
+    uncertain: UncertainAttempts
+
+    def requests(self) -> dict[Request[Any, Any], Handler]:
+        """Name the handler of each request."""
+        return {
+            messages.RENEW_ATTEMPT: self.reports.renew,
+            messages.REPORT_FORWARDED: self.reports.forwarded,
+            messages.REPORT_FORWARD_FAILED: self.reports.failed,
+            messages.REPORT_INPUTS_GONE: self.reports.inputs_gone,
+        }
+
+    def loops(self, crew: Crew) -> dict[str, Start]:
+        """Name everything that goes on by itself."""
+        return {"check forwarding": repeated(lambda: self.uncertain.watch(crew), "check forwarding")}
 
 
-def forwarding_loops(handlers: ForwardingReports, crew: Crew) -> dict[str, Start]:
-    """Name everything that goes on by itself."""
-    return {"check forwarding": repeated(lambda: handlers.watch(crew), "check forwarding")}
+def open_forwarding(  # noqa: PLR0913, PLR0917 what the story is made of
+    records: Records,
+    api: NodeApi,
+    events: EventPublisher,
+    proxies: ProxyPresence,
+    probes: NodeProbes,
+    policy: AttemptPolicy,
+    settings: SchedulerSettings,
+) -> ForwardingStory:
+    """Put the story together."""
+    outcomes = Outcomes(records, policy)
+    return ForwardingStory(
+        reports=ForwardingReports(records, outcomes, events, proxies, probes),
+        uncertain=UncertainAttempts(records, outcomes, api, events, settings),
+    )

@@ -63,4 +63,4 @@ async def test_a_scheduler_that_hears_of_a_later_one_refuses():
         placed = await play.is_placed("one")
         asked = RenewAttempt(task=task_id("one"), attempt=1, holder=HOLDER, epoch=placed.epoch + 1)
         with pytest.raises(BusFailed, match="a later scheduler is in office"):
-            await play.scheduler.forwarding.renew(asked)
+            await play.scheduler.forwarding.reports.renew(asked)

@@ -6,7 +6,7 @@ reserved in the moment of the choice and until the attempt is written down, and 
 expire, and a proxy that is busy or gone keeps no slot from others.
 
 An answer may be lost with its proxy. The attempt is written by then, and counts: the next question of the holder gets it again,
-and from one that gives no other sign of life the slot is taken back (forwarding/handlers.py).
+and from one that gives no other sign of life the slot is taken back (forwarding/handlers/uncertain.py).
 
 `PLACE_TASK` asks for one task and is answered at once: for integrations, and for proxies of the versions before.
 """

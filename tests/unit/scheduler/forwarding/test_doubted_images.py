@@ -8,7 +8,7 @@ from tests.scheduling import HOLDER, FakeNode, Play, a_play, task_id
 async def doubts(play: Play, name: str) -> None:
     """Renew, as a holder does before a commit with images that the node may have kept twice."""
     doubting = RenewAttempt(task=task_id(name), attempt=1, holder=HOLDER, doubtful=True)
-    await play.scheduler.forwarding.renew(doubting)
+    await play.scheduler.forwarding.reports.renew(doubting)
 
 
 async def test_a_task_whose_images_nobody_has_proven_is_removed_and_tried_again():

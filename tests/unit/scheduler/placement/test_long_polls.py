@@ -314,7 +314,7 @@ async def test_a_time_in_which_the_scheduler_did_not_listen_is_nobodys_silence()
     async with a_play(a=FakeNode()) as play, Crew(10, grace_s=5) as crew:
         await play.commits("one")
         await play.polls(renews_first=True)
-        watch = play.scheduler.forwarding.watch
+        watch = play.scheduler.forwarding.uncertain.watch
         await watch(crew)
         play.clock.pass_s(10)
         await watch(crew)

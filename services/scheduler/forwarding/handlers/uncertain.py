@@ -1,4 +1,4 @@
-"""Follows the holders while they send a task to its node, and finds out what became of an attempt that nobody knows about.
+"""Finds out what became of attempts that their holders do not report any more.
 
 A holder renews each attempt before it begins it. Where even that does not come, nor anything else from it, the slot goes to others at once
 (forwarding/core.py): nothing was begun, and the holder is refused should it come after all.
@@ -20,16 +20,10 @@ from typing import Final
 import structlog
 
 from libs.common.clocks import Instant
-from libs.common.errors import ClusterError, Refused
+from libs.common.errors import ClusterError
 from libs.common.lifecycle import Crew
 from libs.common.messages import (
     TASK_STARTED,
-    Done,
-    RenewAttempt,
-    ReportForwarded,
-    ReportForwardFailed,
-    ReportInputsGone,
-    TaskRecord,
 )
 from libs.common.model import Attempt, AttemptState, Cleanup, Task, TaskId, TaskState
 from services.scheduler.events import EventPublisher
@@ -38,137 +32,42 @@ from services.scheduler.forwarding.core import (
     Denials,
     Silence,
     died_or_not,
-    failure_of,
     is_current,
     judge,
     longest_of,
-    over,
 )
-from services.scheduler.forwarding.ports import NodeProbes, ProxyPresence
+from services.scheduler.forwarding.handlers.reports import Outcomes
 from services.scheduler.leadership import suppress_transient
 from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.records.core import site_of
 from services.scheduler.records.handlers.recovery import Records
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult, to_clean
-from services.scheduler.task_life.life import Impossible, without_inputs
-from services.scheduler.task_life.transitions import started, tried, uncertain
+from services.scheduler.task_life.attempts import AttemptResult
+from services.scheduler.task_life.transitions import uncertain
 
 log = structlog.get_logger()
 
 ABSENT_S: Final = 2.0
 """Longer between two checks: it was us who did not listen."""
 
-Report = RenewAttempt | ReportForwarded | ReportForwardFailed | ReportInputsGone
 
+class UncertainAttempts:
+    """Watches the silence of holders, and asks nodes."""
 
-class ForwardingReports:
-    """Takes in what holders report, and what they don't."""
-
-    def __init__(  # noqa: PLR0913, PLR0917 its collaborators
-        self,
-        records: Records,
-        api: NodeApi,
-        events: EventPublisher,
-        proxies: ProxyPresence,
-        probes: NodeProbes,
-        policy: AttemptPolicy,
-        settings: SchedulerSettings,
+    def __init__(
+        self, records: Records, outcomes: Outcomes, api: NodeApi, events: EventPublisher, settings: SchedulerSettings
     ) -> None:
         self._tasks = records.tasks
         self._index = records.index
         self._nodes = records.registry
         self._clock = records.clock
-        self._leadership = records.leadership
+        self._outcomes = outcomes
         self._api = api
         self._events = events
-        self._proxies = proxies
-        self._probes = probes
         self._settings = settings
-        self._policy = policy
         self._asking: set[TaskId] = set()
         self._checked_at: Instant | None = None
         self._denials = Denials(settings.commit_settle_s)
-
-    # --- what holders report ---------------------------------------------------------------------------------------
-
-    async def renew(self, asked: RenewAttempt) -> Done:
-        """Note that the holder is at it. Refused when the attempt no longer counts."""
-        self._proxies.heard(asked.holder)
-        task = await self._reported(asked)
-        if not is_current(task, asked.attempt, AttemptState.FORWARDING):
-            raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
-        self._index.forwarding[task.id].renew(self._clock.instant(), doubtful=asked.doubtful)
-        return Done()
-
-    async def forwarded(self, asked: ReportForwarded) -> TaskRecord:
-        """Note that the node has taken the commit. One for an attempt that is over is cleaned up there."""
-        self._proxies.heard(asked.holder)
-        before = await self._reported(asked)
-
-        def decide(task: Task) -> Task:
-            if is_current(task, asked.attempt, AttemptState.FORWARDING, AttemptState.UNCERTAIN):
-                return self._started(task)
-            if over(task, asked.attempt):
-                return to_clean(task, asked.attempt, Cleanup.REMOVE)
-            return task
-
-        record = await self._tasks.change(asked.task, decide)
-        if over(record.task, asked.attempt):
-            raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
-        if before.state is not TaskState.RUNNING and record.task.state is TaskState.RUNNING:
-            await self._events.publish_task(TASK_STARTED, record.task)
-        return record
-
-    async def failed(self, asked: ReportForwardFailed) -> TaskRecord:
-        """Note that forwarding is over without success. An attempt that does not count any more changes nothing."""
-        self._proxies.heard(asked.holder)
-        before = await self._reported(asked)
-        forwarding = self._index.forwarding.get(asked.task)
-        if forwarding is not None and is_current(before, asked.attempt, AttemptState.FORWARDING):
-            forwarding.doubt(doubtful=asked.doubtful)
-
-        def decide(task: Task) -> Task:
-            if not is_current(task, asked.attempt, AttemptState.FORWARDING):
-                return task
-            if asked.commit_uncertain:
-                return uncertain(task, asked.reason)
-            return self._tried(task, failure_of(asked, site_of(self._nodes, task.attempts[-1].node)))
-
-        record = await self._tasks.change(asked.task, decide)
-        if record.task != before:
-            await self._after_failure(record.task, asked.reason)
-        return record
-
-    async def _after_failure(self, task: Task, reason: str) -> None:
-        if task.attempt and (node := self._nodes.get(task.attempt.node)):
-            self._probes.soon(node)
-        await self._events.publish_end(task, reason)
-
-    async def _reported(self, asked: Report) -> Task:
-        if not isinstance(asked, ReportInputsGone):
-            self._leadership.check_epoch(asked.epoch)
-        found = await self._tasks.lookup(asked.task)
-        if found is None:
-            raise await self._tasks.missing(asked.task)
-        task = found.task
-        if task.holder != asked.holder:
-            raise Refused(f"{asked.task} is held by another proxy")
-        return task
-
-    async def inputs_gone(self, asked: ReportInputsGone) -> TaskRecord:
-        """Note that no other attempt can follow. Refused when the task may still be sent to a node."""
-        self._proxies.heard(asked.holder)
-        await self._reported(asked)
-        try:
-            return await self._tasks.change(
-                asked.task, lambda task: without_inputs(task, asked.reason, self._clock.wall_ms())
-            )
-        except Impossible as error:
-            raise Refused(str(error)) from None
-
-    # --- what they don't -------------------------------------------------------------------------------------------
 
     async def watch(self, crew: Crew) -> None:
         """Check, again and again. A time in which we did not look ourselves is nobody's silence: what came is still to be read."""
@@ -203,7 +102,7 @@ class ForwardingReports:
             forwarding = self._index.forwarding.get(task_id)
             if forwarding is None or forwarding.unheard_since is None or forwarding.uncertain_since is not None:
                 return task
-            return self._tried(task, AttemptResult(reason))
+            return self._outcomes.tried(task, AttemptResult(reason))
 
         record = await self._tasks.change(task_id, decide)
         if record.task.state is TaskState.WAITING:
@@ -269,7 +168,7 @@ class ForwardingReports:
         number = asked.attempts[-1].number
 
         def decide(task: Task) -> Task:
-            return self._started(task) if is_current(task, number, AttemptState.UNCERTAIN) else task
+            return self._outcomes.started(task) if is_current(task, number, AttemptState.UNCERTAIN) else task
 
         record = await self._tasks.change(asked.id, decide)
         if record.task.state is TaskState.RUNNING:
@@ -291,16 +190,7 @@ class ForwardingReports:
         def decide(task: Task) -> Task:
             if not is_current(task, number, AttemptState.UNCERTAIN):
                 return task
-            return self._tried(task, result)
+            return self._outcomes.tried(task, result)
 
         record = await self._tasks.change(asked.id, decide)
         await self._events.publish_end(record.task, result.reason)
-
-    # --- both ------------------------------------------------------------------------------------------------------
-
-    def _started(self, task: Task) -> Task:
-        return started(task, self._nodes.name_of(task.attempts[-1].node), self._clock.wall_ms())
-
-    def _tried(self, task: Task, result: AttemptResult) -> Task:
-        where = self._nodes.name_of(task.attempts[-1].node)
-        return tried(task, result, where, self._policy, self._clock.wall_ms())

@@ -1,0 +1,146 @@
+"""What proxies report while they send a task to its node.
+
+A holder renews each attempt before it begins it, and again and again while it sends; then it reports how that has ended. What it reports of an
+attempt that no longer counts is refused.
+"""
+
+from libs.common.errors import Refused
+from libs.common.messages import (
+    TASK_STARTED,
+    Done,
+    RenewAttempt,
+    ReportForwarded,
+    ReportForwardFailed,
+    ReportInputsGone,
+    TaskRecord,
+)
+from libs.common.model import AttemptState, Cleanup, Task, TaskState
+from services.scheduler.events import EventPublisher
+from services.scheduler.forwarding.core import (
+    failure_of,
+    is_current,
+    over,
+)
+from services.scheduler.forwarding.ports import NodeProbes, ProxyPresence
+from services.scheduler.records.core import site_of
+from services.scheduler.records.handlers.recovery import Records
+from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult, to_clean
+from services.scheduler.task_life.life import Impossible, without_inputs
+from services.scheduler.task_life.transitions import started, tried, uncertain
+
+Report = RenewAttempt | ReportForwarded | ReportForwardFailed | ReportInputsGone
+
+
+class Outcomes:
+    """The next value of a task whose attempt has started on its node, or ended without a result."""
+
+    def __init__(self, records: Records, policy: AttemptPolicy) -> None:
+        self._nodes = records.registry
+        self._clock = records.clock
+        self._policy = policy
+
+    def started(self, task: Task) -> Task:
+        """Note that the node has it."""
+        return started(task, self._nodes.name_of(task.attempts[-1].node), self._clock.wall_ms())
+
+    def tried(self, task: Task, result: AttemptResult) -> Task:
+        """End its attempt."""
+        where = self._nodes.name_of(task.attempts[-1].node)
+        return tried(task, result, where, self._policy, self._clock.wall_ms())
+
+
+class ForwardingReports:
+    """Takes in what holders report."""
+
+    def __init__(
+        self,
+        records: Records,
+        outcomes: Outcomes,
+        events: EventPublisher,
+        proxies: ProxyPresence,
+        probes: NodeProbes,
+    ) -> None:
+        self._tasks = records.tasks
+        self._index = records.index
+        self._nodes = records.registry
+        self._clock = records.clock
+        self._leadership = records.leadership
+        self._outcomes = outcomes
+        self._events = events
+        self._proxies = proxies
+        self._probes = probes
+
+    async def renew(self, asked: RenewAttempt) -> Done:
+        """Note that the holder is at it. Refused when the attempt no longer counts."""
+        self._proxies.heard(asked.holder)
+        task = await self._reported(asked)
+        if not is_current(task, asked.attempt, AttemptState.FORWARDING):
+            raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
+        self._index.forwarding[task.id].renew(self._clock.instant(), doubtful=asked.doubtful)
+        return Done()
+
+    async def forwarded(self, asked: ReportForwarded) -> TaskRecord:
+        """Note that the node has taken the commit. One for an attempt that is over is cleaned up there."""
+        self._proxies.heard(asked.holder)
+        before = await self._reported(asked)
+
+        def decide(task: Task) -> Task:
+            if is_current(task, asked.attempt, AttemptState.FORWARDING, AttemptState.UNCERTAIN):
+                return self._outcomes.started(task)
+            if over(task, asked.attempt):
+                return to_clean(task, asked.attempt, Cleanup.REMOVE)
+            return task
+
+        record = await self._tasks.change(asked.task, decide)
+        if over(record.task, asked.attempt):
+            raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
+        if before.state is not TaskState.RUNNING and record.task.state is TaskState.RUNNING:
+            await self._events.publish_task(TASK_STARTED, record.task)
+        return record
+
+    async def failed(self, asked: ReportForwardFailed) -> TaskRecord:
+        """Note that forwarding is over without success. An attempt that does not count any more changes nothing."""
+        self._proxies.heard(asked.holder)
+        before = await self._reported(asked)
+        forwarding = self._index.forwarding.get(asked.task)
+        if forwarding is not None and is_current(before, asked.attempt, AttemptState.FORWARDING):
+            forwarding.doubt(doubtful=asked.doubtful)
+
+        def decide(task: Task) -> Task:
+            if not is_current(task, asked.attempt, AttemptState.FORWARDING):
+                return task
+            if asked.commit_uncertain:
+                return uncertain(task, asked.reason)
+            return self._outcomes.tried(task, failure_of(asked, site_of(self._nodes, task.attempts[-1].node)))
+
+        record = await self._tasks.change(asked.task, decide)
+        if record.task != before:
+            await self._after_failure(record.task, asked.reason)
+        return record
+
+    async def _after_failure(self, task: Task, reason: str) -> None:
+        if task.attempt and (node := self._nodes.get(task.attempt.node)):
+            self._probes.soon(node)
+        await self._events.publish_end(task, reason)
+
+    async def _reported(self, asked: Report) -> Task:
+        if not isinstance(asked, ReportInputsGone):
+            self._leadership.check_epoch(asked.epoch)
+        found = await self._tasks.lookup(asked.task)
+        if found is None:
+            raise await self._tasks.missing(asked.task)
+        task = found.task
+        if task.holder != asked.holder:
+            raise Refused(f"{asked.task} is held by another proxy")
+        return task
+
+    async def inputs_gone(self, asked: ReportInputsGone) -> TaskRecord:
+        """Note that no other attempt can follow. Refused when the task may still be sent to a node."""
+        self._proxies.heard(asked.holder)
+        await self._reported(asked)
+        try:
+            return await self._tasks.change(
+                asked.task, lambda task: without_inputs(task, asked.reason, self._clock.wall_ms())
+            )
+        except Impossible as error:
+            raise Refused(str(error)) from None
