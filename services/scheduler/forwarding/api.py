@@ -9,9 +9,8 @@ from libs.common.loops import Start
 from libs.common.messages import Request
 from libs.common.ports import Handler
 from services.scheduler.events import EventPublisher
-from services.scheduler.forwarding.handlers.reports import ForwardingReports, Outcomes
+from services.scheduler.forwarding.handlers.reports import ForwardingReports, NodeProbes, Outcomes, ProxyPresence
 from services.scheduler.forwarding.handlers.uncertain import UncertainAttempts
-from services.scheduler.forwarding.ports import NodeProbes, ProxyPresence
 from services.scheduler.leadership import repeated
 from services.scheduler.node_client.ports import NodeApi
 from services.scheduler.records.handlers.recovery import Records

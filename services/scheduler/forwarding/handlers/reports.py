@@ -2,7 +2,11 @@
 
 A holder renews each attempt before it begins it, and again and again while it sends; then it reports how that has ended. What it reports of an
 attempt that no longer counts is refused.
+
+What this story needs of others stands here, beside its one user: who is there (`ProxyPresence`), and how nodes are (`NodeProbes`).
 """
+
+from typing import Protocol
 
 from libs.common.errors import Refused
 from libs.common.messages import (
@@ -14,21 +18,37 @@ from libs.common.messages import (
     ReportInputsGone,
     TaskRecord,
 )
-from libs.common.model import AttemptState, Cleanup, Task, TaskState
+from libs.common.model import AttemptState, Cleanup, InstanceId, Task, TaskState
 from services.scheduler.events import EventPublisher
 from services.scheduler.forwarding.core import (
     failure_of,
     is_current,
     over,
 )
-from services.scheduler.forwarding.ports import NodeProbes, ProxyPresence
 from services.scheduler.records.core import site_of
 from services.scheduler.records.handlers.recovery import Records
+from services.scheduler.registry.node_state import NodeState
 from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult, to_clean
 from services.scheduler.task_life.life import Impossible, without_inputs
 from services.scheduler.task_life.transitions import started, tried, uncertain
 
 Report = RenewAttempt | ReportForwarded | ReportForwardFailed | ReportInputsGone
+
+
+class ProxyPresence(Protocol):
+    """Which proxies are there."""
+
+    def heard(self, holder: InstanceId) -> None:
+        """Note that a holder is there."""
+        ...
+
+
+class NodeProbes(Protocol):
+    """How nodes are."""
+
+    def soon(self, node: NodeState) -> None:
+        """Ask this node next."""
+        ...
 
 
 class Outcomes:
