@@ -56,10 +56,11 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
+from libs.common.nodeodm import NodeRefused
 from libs.common.retry import RetryPolicy
 from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.cluster.ports import ClusterView
-from services.proxy.errors import NodeRefused, WebhookFailed, WebhookRefused
+from services.proxy.errors import WebhookFailed, WebhookRefused
 from services.proxy.finishing.handlers import Finisher, Inputs
 from services.proxy.forwarding.core.decisions import ImagesCount, Retries
 from services.proxy.forwarding.handlers.attempt import ForwardingIntervals

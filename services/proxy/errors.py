@@ -1,11 +1,13 @@
 """What goes wrong on the proxy's own ways, by blame (libs.common.errors), and never sent over the bus. Pure.
 
-Refused        MalformedBody, BodyTooLong     the client sent what cannot be taken
-               SpoolFull                      the disk cannot take more now
-               SpoolLocked                    the operator gave one directory to two proxies
-               WebhookFailed, WebhookRefused  the client's own server
-NodeFailed     NodeRefused, NodeErred         the node said no, or answered with an error that may pass
-ClusterError   ServerBusy, UploadOwnerAway, SpoolLost    nobody can now
+    Refused        MalformedBody, BodyTooLong              the client sent what cannot be taken
+                   SpoolFull                               the disk cannot take more now
+                   SpoolLocked                             the operator gave one directory to two proxies
+                   WebhookFailed, WebhookRefused           the client's own server
+    NodeFailed     NodeErred                               the node answered with an error that may pass
+    ClusterError   ServerBusy, UploadOwnerAway, SpoolLost  nobody can now
+
+That a node says no, with its own words, is libs.common.nodeodm's NodeRefused.
 """
 
 from libs.common.errors import ClusterError, NodeFailed, Refused
@@ -25,10 +27,6 @@ class SpoolLost(ClusterError):
 
 class UploadOwnerAway(ClusterError):
     """The proxy that holds the upload cannot be reached now; to be answered as 503: the client may try again."""
-
-
-class NodeRefused(NodeFailed):
-    """The node answered with a reason why it will not take this; the message holds its words."""
 
 
 class NodeErred(NodeFailed):

@@ -12,8 +12,9 @@ import pytest
 from libs.common.errors import NodeFailed, NodeUnreachable
 from libs.common.lifecycle import monotonic_s
 from libs.common.model import Node, NodeId, NodeTaskId, OptionValue, TaskId
+from libs.common.nodeodm import NodeRefused
 from libs.nodesim.testing import NodeSimProcess
-from services.proxy.errors import NodeErred, NodeRefused
+from services.proxy.errors import NodeErred
 from services.proxy.forwarding.adapters.node_call import CallTimeouts
 from services.proxy.forwarding.adapters.sender import NodeSender, open_sender
 from services.proxy.forwarding.core.decisions import ImagesCount

@@ -29,12 +29,12 @@ from libs.common.errors import NodeFailed, NodeUnreachable
 from libs.common.http_link import in_words as trouble_in_words
 from libs.common.lifecycle import monotonic_s
 from libs.common.model import Node
-from libs.common.nodeodm import not_json, status_in_words
+from libs.common.nodeodm import NodeRefused, not_json, status_in_words
 from libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
 from libs.http1.client import AnswerEnds, Broken, ClientSide, Event, Response, ResponseData
 from libs.http1.heads import ResponseHead
 from libs.http1.lines import BadMessage, Header, find, request_head
-from services.proxy.errors import NodeErred, NodeRefused
+from services.proxy.errors import NodeErred
 from services.proxy.forwarding.core.node_messages import (
     NODEODM_WRONG_TOKEN,
     OK,

@@ -18,7 +18,7 @@ import msgspec
 from libs.common.clocks import Instant
 from libs.common.errors import NodeFailed
 from libs.common.model import Node, NodeTaskId, StatusCode
-from services.proxy.errors import NodeRefused
+from libs.common.nodeodm import NodeRefused
 from services.proxy.forwarding.adapters.node_call import CallTimeouts, NodeCall, Throttle
 from services.proxy.forwarding.core.decisions import ImagesCount
 from services.proxy.forwarding.core.node_messages import Multipart, NodeResponse, Status, Urlencoded, form, one_file

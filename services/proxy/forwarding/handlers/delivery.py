@@ -23,7 +23,8 @@ from libs.common.clocks import Clock, Instant
 from libs.common.errors import NodeFailed, NodeUnreachable
 from libs.common.lifecycle import leaves, monotonic_s
 from libs.common.model import Node, NodeTaskId
-from services.proxy.errors import NodeErred, NodeRefused
+from libs.common.nodeodm import NodeRefused
+from services.proxy.errors import NodeErred
 from services.proxy.forwarding.core.decisions import (
     DeliveryStep,
     Distrust,

@@ -16,12 +16,12 @@ from libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, Pr
 from libs.common.http_link import Patience
 from libs.common.messages import FIND_RESULT, FindResult
 from libs.common.model import Attempt, Owner, Task, TaskId
+from libs.common.nodeodm import NodeRefused
 from libs.common.ports import Bus
 from services.proxy.cluster.core import attempt_on_node
 from services.proxy.cluster.core import wanted as machine_wanted
 from services.proxy.cluster.handlers import TaskFinder
 from services.proxy.cluster.ports import Cluster
-from services.proxy.errors import NodeRefused
 from services.proxy.exchange.nodeodm_api import no_route
 from services.proxy.nodes.ports import NodeRequest, Upstream
 from services.proxy.results.core import (

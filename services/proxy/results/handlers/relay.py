@@ -21,13 +21,13 @@ from libs.common.errors import NodeFailed, NotFound
 from libs.common.http_link import Patience
 from libs.common.messages import FIND_UI_NODE, FindUiNode
 from libs.common.model import Node, Owner, Task, TaskId
+from libs.common.nodeodm import NodeRefused
 from libs.common.ports import Bus
 from libs.common.untrusted import Malformed, decode_json
 from libs.http1.lines import Header, find
 from services.proxy.cluster.core import attempt_on_node
 from services.proxy.cluster.handlers import TaskFinder
 from services.proxy.cluster.ports import Cluster
-from services.proxy.errors import NodeRefused
 from services.proxy.exchange.nodeodm_api import NO_NODES, no_route
 from services.proxy.nodes.ports import NodeReply, NodeRequest, Upstream
 from services.proxy.results.core import (

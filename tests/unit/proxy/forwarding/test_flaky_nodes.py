@@ -7,7 +7,8 @@ import pytest
 
 from libs.common.errors import NodeFailed, NodeUnreachable
 from libs.common.model import NodeTaskId, TaskId, TaskState
-from services.proxy.errors import NodeErred, NodeRefused
+from libs.common.nodeodm import NodeRefused
+from services.proxy.errors import NodeErred
 from services.proxy.forwarding.handlers.forwarder import Forwarder
 from services.proxy.spool.core.upload import Draft
 from tests.forwarding import FILES, TASK, World

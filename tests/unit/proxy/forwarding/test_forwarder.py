@@ -27,7 +27,7 @@ from libs.common.model import (
     TaskState,
     Upload,
 )
-from services.proxy.errors import NodeRefused
+from libs.common.nodeodm import NodeRefused
 from services.proxy.spool.core.upload import Draft, Mark
 from services.proxy.uploads.handlers.expire import HOUR_S, UploadExpiry
 from tests.forwarding import FILES, NODE, OTHER_NODE, TASK, World

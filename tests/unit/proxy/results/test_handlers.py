@@ -22,9 +22,9 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
+from libs.common.nodeodm import NodeRefused
 from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.cluster.handlers import TaskFinder
-from services.proxy.errors import NodeRefused
 from services.proxy.results.handlers.download import ResultLocation, Results
 from services.proxy.results.handlers.relay import NoResult, Relay, RelayRequest
 from tests.proxy_ports import FakeCluster, FakeReply, FakeUpstream, says
