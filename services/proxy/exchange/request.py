@@ -232,7 +232,7 @@ class RequestContext:
         """Answer with JSON; bytes are JSON already."""
         content = value if isinstance(value, bytes) else msgspec.json.encode(value)
         self.started = True
-        await self.door.answer(status, [JSON_TYPE, *headers, *self.cors()], content, close=close)
+        await self.cycle.answer(status, [JSON_TYPE, *headers, *self.cors()], content, close=close)
 
     async def refuse(self, message: str, status: int = OK) -> None:
         """Answer with an error. Of a body that is still coming not everything need be read: the connection is then closed."""
@@ -246,14 +246,14 @@ class RequestContext:
         await self.part(b"", more=False)
 
     @property
-    def door(self) -> Cycle:
+    def cycle(self) -> Cycle:
         """What may be done beyond ASGI."""
-        door: Cycle = self.scope["extensions"][DOOR]
-        return door
+        cycle: Cycle = self.scope["extensions"][DOOR]
+        return cycle
 
     def drop(self) -> None:
         """Close the connection instead of an answer."""
-        self.door.drop()
+        self.cycle.drop()
 
 
 def parameters(raw: bytes) -> dict[str, list[str]]:

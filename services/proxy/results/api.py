@@ -14,10 +14,10 @@ from libs.common.errors import BusFailed, NodeFailed, NoNode, NotFound
 from libs.common.http_link import Patience
 from libs.common.identity import owner_of
 from libs.common.model import TaskId
+from libs.common.nodeodm import NodeRefused
 from libs.common.ports import Bus
 from services.proxy.cluster.handlers import TaskFinder
 from services.proxy.cluster.ports import Cluster
-from services.proxy.errors import NodeRefused
 from services.proxy.exchange.nodeodm_api import BAD_GATEWAY, NO_NODES, NOT_FOUND, cannot_handle
 from services.proxy.exchange.request import RequestContext
 from services.proxy.nodes.ports import Upstream
@@ -119,16 +119,16 @@ async def copy(exchange: RequestContext, relayed: Relayed, stall_s: float) -> bo
             async with asyncio.timeout(stall_s):
                 await exchange.part(chunk, more=True)
                 if may_splice:
-                    await exchange.door.flushed()
+                    await exchange.cycle.flushed()
             if may_splice and await splice(exchange, relayed):
                 again_bytes = AGAIN_BYTES
-            if exchange.door.gone:
+            if exchange.cycle.gone:
                 return False
     except TimeoutError:
         log.info("relay broken off", path=exchange.path, reason="the client does not take it")
         return False
     except NodeFailed as error:
-        if exchange.door.gone:
+        if exchange.cycle.gone:
             log.debug("client left", path=exchange.path)
         else:
             log.info("relay broken off", path=exchange.path, reason=error.message)
@@ -139,11 +139,11 @@ async def copy(exchange: RequestContext, relayed: Relayed, stall_s: float) -> bo
 
 async def splice(exchange: RequestContext, relayed: Relayed) -> bool:
     """Move the body from socket to socket as long as both keep up; False when that is not possible at all."""
-    with exchange.door.answer_socket() as target:
+    with exchange.cycle.answer_socket() as target:
         spliced = None if target is None else await relayed.reply.splice(target)
     if spliced is None:
         return False
-    exchange.door.sent(spliced.given_bytes)
+    exchange.cycle.sent(spliced.given_bytes)
     if spliced.rest:
         await exchange.part(spliced.rest, more=True)
     return True

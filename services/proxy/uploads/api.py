@@ -199,7 +199,7 @@ class UploadReader:
 
     async def fill(self, exchange: RequestContext) -> bytes | None:
         """Let the file take its bytes from the socket; what it took beyond its end, None when it took nothing."""
-        with exchange.door.body_socket() as tap:
+        with exchange.cycle.body_socket() as tap:
             if tap is None or tap.left_bytes < FILL_FROM_BYTES:
                 return None
             expected_bytes = tap.left_bytes

@@ -1,0 +1,102 @@
+"""callbacks/handlers.py: what machines report, and whether they are wanted."""
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from libs.common.errors import BusFailed
+from libs.common.messages import FINISH_REPORTED
+from libs.common.model import (
+    Attempt,
+    InstanceId,
+    Machine,
+    MachineId,
+    MachineState,
+    NodeId,
+    NodeTaskId,
+    Owner,
+    Task,
+    TaskId,
+)
+from libs.common.testing import MemoryBus
+from services.proxy.callbacks.core import CallbackDecision
+from services.proxy.callbacks.handlers import MachineCallbacks
+from tests.proxy_ports import FakeCluster
+
+TASK = TaskId("t")
+ANNE = Owner("anne")
+
+
+def a_task(machine: MachineId | None = None, **more: Any) -> Task:
+    attempt = Attempt(number=1, node=NodeId("n"), node_task_id=NodeTaskId("on-node"), machine=machine)
+    return Task(
+        id=TASK,
+        name="field",
+        holder=InstanceId("p"),
+        owner=ANNE,
+        created_at_ms=5,
+        committed_at_ms=8,
+        images_count=2,
+        attempts=(attempt,),
+        **more,
+    )
+
+
+@pytest.fixture
+def bus() -> MemoryBus:
+    return MemoryBus()
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster()
+
+
+def rent(cluster: FakeCluster, state: MachineState = MachineState.ONLINE) -> None:
+    digest = hashlib.sha256(b"s3cret").hexdigest()
+    machine = Machine(id=MachineId("m"), state=state, provider="docker", requested_at_ms=1, webhook_digest=digest)
+    cluster.rented[machine.id] = machine
+    cluster.put(a_task(machine.id))
+
+
+@pytest.mark.parametrize(
+    ("secret", "decision", "told_count"),
+    [
+        pytest.param("s3cret", CallbackDecision.WELCOME, 1, id="its own"),
+        pytest.param("another", CallbackDecision.WRONG, 0, id="wrong"),
+        pytest.param("", CallbackDecision.NAMELESS, 0, id="none"),
+    ],
+)
+async def test_a_machine_reports_with_its_secret(
+    bus: MemoryBus, cluster: FakeCluster, secret: str, decision: CallbackDecision, told_count: int
+) -> None:
+    rent(cluster)
+    assert await MachineCallbacks(bus, cluster).finished(NodeTaskId("on-node"), secret) is decision
+    assert [name for name, _ in bus.told] == [FINISH_REPORTED.name] * told_count
+
+
+async def test_a_node_of_its_own_reports_without(bus: MemoryBus, cluster: FakeCluster) -> None:
+    cluster.put(a_task())
+    assert await MachineCallbacks(bus, cluster).finished(NodeTaskId("on-node"), "") is CallbackDecision.WELCOME
+    assert await MachineCallbacks(bus, cluster).finished(NodeTaskId("unknown"), "") is CallbackDecision.WELCOME
+
+
+def test_a_machine_hears_whether_it_is_wanted(bus: MemoryBus, cluster: FakeCluster) -> None:
+    machines = MachineCallbacks(bus, cluster)
+    rent(cluster)
+    assert [machines.wanted(secret) for secret in ("s3cret", "another", "")] == [
+        CallbackDecision.WELCOME,
+        CallbackDecision.WRONG,
+        CallbackDecision.NAMELESS,
+    ]
+    rent(cluster, MachineState.DESTROYING)
+    assert machines.wanted("s3cret") is CallbackDecision.OVER
+
+
+async def test_before_the_mirror_is_loaded_nothing_is_said(bus: MemoryBus, cluster: FakeCluster) -> None:
+    cluster.ready = False
+    with pytest.raises(BusFailed):
+        MachineCallbacks(bus, cluster).wanted("s3cret")
+    with pytest.raises(BusFailed):
+        await MachineCallbacks(bus, cluster).finished(NodeTaskId("on-node"), "")
