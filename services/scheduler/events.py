@@ -46,10 +46,10 @@ class EventPublisher:
         last = task.attempt
         number, node = (last.number, last.node) if last else (0, None)
         log.info(event.name, task=task.id, state=str(task.state), attempt=number, node=node, reason=reason)
-        told = TaskEvent(
+        payload = TaskEvent(
             at_ms=self._clock.wall_ms(), task=task.id, state=task.state, attempt=number, node=node, reason=reason
         )
-        await self._bus.tell(event, told)
+        await self._bus.tell(event, payload)
 
     async def publish_end(self, task: Task, reason: str) -> None:
         """Say that an attempt is over: another will follow, or the task has ended by that."""

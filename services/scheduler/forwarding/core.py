@@ -96,7 +96,9 @@ def died_or_not(forwarding: ForwardingAttempt | None, reason: str, node: NodeSta
     return AttemptResult(reason, counted=fatal, fatal=fatal, cleanup=Cleanup.REMOVE)
 
 
-def failure_of(asked: ReportForwardFailed, site: Site) -> AttemptResult:
+def failure_of(request: ReportForwardFailed, site: Site) -> AttemptResult:
     """End an attempt that could not be sent, or that its node refused; for something that another node may not have, perhaps."""
-    refusal = refusal_in(asked.reason) if asked.node_refused else None
-    return site.unfit(refusal, asked.reason) if refusal else AttemptResult(asked.reason, counted=asked.node_refused)
+    refusal = refusal_in(request.reason) if request.node_refused else None
+    return (
+        site.unfit(refusal, request.reason) if refusal else AttemptResult(request.reason, counted=request.node_refused)
+    )

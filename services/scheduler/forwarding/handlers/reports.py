@@ -90,52 +90,52 @@ class ForwardingReports:
         self._proxies = proxies
         self._probes = probes
 
-    async def renew(self, asked: RenewAttempt) -> Done:
+    async def renew(self, request: RenewAttempt) -> Done:
         """Note that the holder is at it. Refused when the attempt no longer counts."""
-        self._proxies.heard(asked.holder)
-        task = await self._reported(asked)
-        if not is_current(task, asked.attempt, AttemptState.FORWARDING):
-            raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
-        self._index.forwarding[task.id].renew(self._clock.instant(), doubtful=asked.doubtful)
+        self._proxies.heard(request.holder)
+        task = await self._reported(request)
+        if not is_current(task, request.attempt, AttemptState.FORWARDING):
+            raise Refused(f"attempt {request.attempt} of {request.task} no longer counts")
+        self._index.forwarding[task.id].renew(self._clock.instant(), doubtful=request.doubtful)
         return Done()
 
-    async def forwarded(self, asked: ReportForwarded) -> TaskRecord:
+    async def forwarded(self, request: ReportForwarded) -> TaskRecord:
         """Note that the node has taken the commit. One for an attempt that is over is cleaned up there."""
-        self._proxies.heard(asked.holder)
-        before = await self._reported(asked)
+        self._proxies.heard(request.holder)
+        before = await self._reported(request)
 
         def decide(task: Task) -> Task:
-            if is_current(task, asked.attempt, AttemptState.FORWARDING, AttemptState.UNCERTAIN):
+            if is_current(task, request.attempt, AttemptState.FORWARDING, AttemptState.UNCERTAIN):
                 return self._outcomes.started(task)
-            if over(task, asked.attempt):
-                return to_clean(task, asked.attempt, Cleanup.REMOVE)
+            if over(task, request.attempt):
+                return to_clean(task, request.attempt, Cleanup.REMOVE)
             return task
 
-        record = await self._tasks.change(asked.task, decide)
-        if over(record.task, asked.attempt):
-            raise Refused(f"attempt {asked.attempt} of {asked.task} no longer counts")
+        record = await self._tasks.change(request.task, decide)
+        if over(record.task, request.attempt):
+            raise Refused(f"attempt {request.attempt} of {request.task} no longer counts")
         if before.state is not TaskState.RUNNING and record.task.state is TaskState.RUNNING:
             await self._events.publish_task(TASK_STARTED, record.task)
         return record
 
-    async def failed(self, asked: ReportForwardFailed) -> TaskRecord:
+    async def failed(self, request: ReportForwardFailed) -> TaskRecord:
         """Note that forwarding is over without success. An attempt that does not count any more changes nothing."""
-        self._proxies.heard(asked.holder)
-        before = await self._reported(asked)
-        forwarding = self._index.forwarding.get(asked.task)
-        if forwarding is not None and is_current(before, asked.attempt, AttemptState.FORWARDING):
-            forwarding.doubt(doubtful=asked.doubtful)
+        self._proxies.heard(request.holder)
+        before = await self._reported(request)
+        forwarding = self._index.forwarding.get(request.task)
+        if forwarding is not None and is_current(before, request.attempt, AttemptState.FORWARDING):
+            forwarding.doubt(doubtful=request.doubtful)
 
         def decide(task: Task) -> Task:
-            if not is_current(task, asked.attempt, AttemptState.FORWARDING):
+            if not is_current(task, request.attempt, AttemptState.FORWARDING):
                 return task
-            if asked.commit_uncertain:
-                return uncertain(task, asked.reason)
-            return self._outcomes.tried(task, failure_of(asked, site_of(self._nodes, task.attempts[-1].node)))
+            if request.commit_uncertain:
+                return uncertain(task, request.reason)
+            return self._outcomes.tried(task, failure_of(request, site_of(self._nodes, task.attempts[-1].node)))
 
-        record = await self._tasks.change(asked.task, decide)
+        record = await self._tasks.change(request.task, decide)
         if record.task != before:
-            await self._after_failure(record.task, asked.reason)
+            await self._after_failure(record.task, request.reason)
         return record
 
     async def _after_failure(self, task: Task, reason: str) -> None:
@@ -143,24 +143,24 @@ class ForwardingReports:
             self._probes.soon(node)
         await self._events.publish_end(task, reason)
 
-    async def _reported(self, asked: Report) -> Task:
-        if not isinstance(asked, ReportInputsGone):
-            self._leadership.check_epoch(asked.epoch)
-        found = await self._tasks.lookup(asked.task)
+    async def _reported(self, request: Report) -> Task:
+        if not isinstance(request, ReportInputsGone):
+            self._leadership.check_epoch(request.epoch)
+        found = await self._tasks.lookup(request.task)
         if found is None:
-            raise await self._tasks.missing(asked.task)
+            raise await self._tasks.missing(request.task)
         task = found.task
-        if task.holder != asked.holder:
-            raise Refused(f"{asked.task} is held by another proxy")
+        if task.holder != request.holder:
+            raise Refused(f"{request.task} is held by another proxy")
         return task
 
-    async def inputs_gone(self, asked: ReportInputsGone) -> TaskRecord:
+    async def inputs_gone(self, request: ReportInputsGone) -> TaskRecord:
         """Note that no other attempt can follow. Refused when the task may still be sent to a node."""
-        self._proxies.heard(asked.holder)
-        await self._reported(asked)
+        self._proxies.heard(request.holder)
+        await self._reported(request)
         try:
             return await self._tasks.change(
-                asked.task, lambda task: without_inputs(task, asked.reason, self._clock.wall_ms())
+                request.task, lambda task: without_inputs(task, request.reason, self._clock.wall_ms())
             )
         except Impossible as error:
             raise Refused(str(error)) from None

@@ -55,66 +55,68 @@ class NodeCommands:
         self._events = events
         self._one_at_a_time = asyncio.Lock()
 
-    async def add(self, asked: AddNode) -> NodeView:
+    async def add(self, request: AddNode) -> NodeView:
         """Register a node and ask it how it is: when it answers at once, the next list shows it online."""
-        check_address(asked.hostname, asked.port)
+        check_address(request.hostname, request.port)
         async with self._one_at_a_time:
             node = await self._node_store.write(
-                node_id(asked.hostname, asked.port), lambda known: self._new_record(asked, known)
+                node_id(request.hostname, request.port), lambda known: self._new_record(request, known)
             )
         await self._events.publish_node(NODE_ADDED, node.record)
         await self._prober.first_look(node)
         return view_of(self._nodes, node)
 
-    async def remove(self, asked: NodeRef) -> Done:
+    async def remove(self, request: NodeRef) -> Done:
         """Take a node off the list. Tasks that run there go on and are followed to their end."""
         async with self._one_at_a_time:
-            node = self._find(asked.node)
+            node = self._find(request.node)
             self._reserved.release_on(node.id)
             await self._node_store.retire(node.id)
         await self._events.publish_node(NODE_REMOVED, node.record, reason=f"{len(node.tasks)} tasks go on there")
         return Done()
 
-    async def lock(self, asked: NodeRef) -> NodeView:
+    async def lock(self, request: NodeRef) -> NodeView:
         """Send no new tasks there."""
-        return await self._set_lock(asked.node, locked=True)
+        return await self._set_lock(request.node, locked=True)
 
-    async def unlock(self, asked: NodeRef) -> NodeView:
+    async def unlock(self, request: NodeRef) -> NodeView:
         """Send tasks there again."""
-        return await self._set_lock(asked.node, locked=False)
+        return await self._set_lock(request.node, locked=False)
 
-    async def drain(self, asked: DrainNode) -> NodeView:
+    async def drain(self, request: DrainNode) -> NodeView:
         """Send no new tasks there, and take it off the list when it has none."""
-        if asked.deadline_s is not None and asked.deadline_s < 0:
+        if request.deadline_s is not None and request.deadline_s < 0:
             raise Refused("the deadline of a drain lies in the future")
         async with self._one_at_a_time:
-            node = self._find(asked.node)
+            node = self._find(request.node)
             now_ms = self._clock.wall_ms()
-            await self._node_store.write(node.id, lambda known: with_drain(registered(known), asked.deadline_s, now_ms))
+            await self._node_store.write(
+                node.id, lambda known: with_drain(registered(known), request.deadline_s, now_ms)
+            )
             self._reserved.release_on(node.id)
-        reason = "" if asked.deadline_s is None else f"what waits there is moved in {asked.deadline_s:g} s"
+        reason = "" if request.deadline_s is None else f"what waits there is moved in {request.deadline_s:g} s"
         await self._events.publish_node(NODE_DRAINED, node.record, reason=reason)
         return view_of(self._nodes, node)
 
-    async def list_nodes(self, _asked: ListNodes) -> NodeList:
+    async def list_nodes(self, _request: ListNodes) -> NodeList:
         """Show all nodes."""
         return NodeList(nodes=node_views(self._nodes))
 
-    async def update(self, _asked: UpdateNodes) -> NodeList:
+    async def update(self, _request: UpdateNodes) -> NodeList:
         """Ask all nodes now; answered when all have answered or timed out."""
         await self._prober.probe_all()
         return NodeList(nodes=node_views(self._nodes))
 
-    async def best(self, asked: BestNode) -> BestNodeFound:
+    async def best(self, request: BestNode) -> BestNodeFound:
         """Say which node a task of so many images would go to; it has had its turn by that, as in the original."""
-        choice = best(self._nodes.listed(), Need(images_count=asked.images_count))
+        choice = best(self._nodes.listed(), Need(images_count=request.images_count))
         if choice is None:
             return BestNodeFound(node=None)
         self._nodes.take_turn(choice.node)
-        log.info("best node", images=asked.images_count, node=choice.node.id, reason=choice.reason)
+        log.info("best node", images=request.images_count, node=choice.node.id, reason=choice.reason)
         return BestNodeFound(node=view_of(self._nodes, choice.node))
 
-    async def find_ui(self, _asked: FindUiNode) -> UiNode:
+    async def find_ui(self, _request: FindUiNode) -> UiNode:
         """Say which node serves the web page."""
         node = self._nodes.first_online()
         if node is None:
@@ -138,16 +140,16 @@ class NodeCommands:
             raise NotFound(f"There is no node {asked}")
         return node
 
-    def _new_record(self, asked: AddNode, known: Node | None) -> Node:
-        check_new(asked, known)
+    def _new_record(self, request: AddNode, known: Node | None) -> Node:
+        check_new(request, known)
         return Node(
-            id=node_id(asked.hostname, asked.port),
-            hostname=asked.hostname,
-            port=asked.port,
-            token=asked.token,
-            locked=asked.locked,
-            labels=asked.labels,
-            machine=asked.machine,
+            id=node_id(request.hostname, request.port),
+            hostname=request.hostname,
+            port=request.port,
+            token=request.token,
+            locked=request.locked,
+            labels=request.labels,
+            machine=request.machine,
             added_at_ms=self._later_than_all(),
         )
 
@@ -164,13 +166,15 @@ def registered(record: Node | None) -> Node:
     return record
 
 
-def check_new(asked: AddNode, known: Node | None) -> None:
+def check_new(request: AddNode, known: Node | None) -> None:
     """Refuse a node that is registered already, or one whose key another has."""
     if known is None or known.retired:
         return
-    if (known.hostname, known.port) == (asked.hostname, asked.port):
+    if (known.hostname, known.port) == (request.hostname, request.port):
         raise Refused(f"{known.name} is registered already")
-    raise Refused(f"{shown(asked.hostname, asked.port)} cannot be told from {known.name}, which is registered already")
+    raise Refused(
+        f"{shown(request.hostname, request.port)} cannot be told from {known.name}, which is registered already"
+    )
 
 
 def check_address(hostname: str, port: int) -> None:

@@ -173,27 +173,27 @@ class NodeFailureDetector:
         fatal = node.seen_at - self._index.began.get(task.id, node.seen_at) <= self._killer_within_s
         return AttemptResult(reason, LOST, counted=True, fatal=fatal, cleanup=Cleanup.REMOVE)
 
-    async def lose(self, asked: LoseNode) -> Done:
+    async def lose(self, request: LoseNode) -> Done:
         """Take a node off the list whose machine goes, and give up at once what runs on either. Raises NotFound."""
-        node = self._node_of(asked)
-        if node is None and asked.machine is None:
-            raise NotFound(f"There is no node {asked.node}")
-        held = self._on_machine(asked.machine)
+        node = self._node_of(request)
+        if node is None and request.machine is None:
+            raise NotFound(f"There is no node {request.node}")
+        held = self._on_machine(request.machine)
         if node is not None:
             held |= node.tasks
             self._reserved.release_on(node.id)
             await self._node_store.retire(node.id)
-            await self._events.publish_node(NODE_REMOVED, node.record, reason=asked.reason)
+            await self._events.publish_node(NODE_REMOVED, node.record, reason=request.reason)
         for task_id in held:
-            await self._give_up_at_once(task_id, asked)
+            await self._give_up_at_once(task_id, request)
         return Done()
 
-    def _node_of(self, asked: LoseNode) -> NodeState | None:
+    def _node_of(self, request: LoseNode) -> NodeState | None:
         """Find the node on the list; at an address that has been given to another machine it is that one's."""
-        node = self._nodes.get(asked.node) if asked.node else None
+        node = self._nodes.get(request.node) if request.node else None
         if node is None or node.record.retired:
             return None
-        return node if asked.machine is None or node.record.machine in {None, asked.machine} else None
+        return node if request.machine is None or node.record.machine in {None, request.machine} else None
 
     def _on_machine(self, machine: MachineId | None) -> set[TaskId]:
         """Find what is on a machine by the tasks' own records: its node may be registered no more, or not yet."""
@@ -202,12 +202,12 @@ class NodeFailureDetector:
         )
         return {task.id for task in under_way if task.attempt and task.attempt.machine == machine}
 
-    async def _give_up_at_once(self, task_id: TaskId, asked: LoseNode) -> None:
+    async def _give_up_at_once(self, task_id: TaskId, request: LoseNode) -> None:
         task = self._index.tasks.get(task_id)
         if task is None:
             return
         if task.state is TaskState.RUNNING:
-            await self._attempts.give_up(task_id, AttemptResult(asked.reason, LOST, counted=True))
+            await self._attempts.give_up(task_id, AttemptResult(request.reason, LOST, counted=True))
         elif task.state is TaskState.FORWARDING:
             await self._tasks.change(task_id, waits_for_no_node)
 

@@ -63,16 +63,16 @@ class ClusterState:
                 forwarding.hear(now)
         return self.proxies.heard(holder, now)
 
-    def unheard_of(self, asked: PlaceTasks) -> list[TaskId]:
+    def unheard_of(self, request: PlaceTasks) -> list[TaskId]:
         """Find attempts of which their holder has not heard: the answer was lost."""
-        if not asked.places_count:
+        if not request.places_count:
             return []
         attempts = [
             (task, self.index.tasks[task].attempts[-1].number)
-            for task in self.proxies.sending(asked.holder)
+            for task in self.proxies.sending(request.holder)
             if task in self.index.forwarding
         ]
-        return [task for task, number in attempts if asked.sending.get(task) != number]
+        return [task for task, number in attempts if request.sending.get(task) != number]
 
     def _task_changed(self, before: Task | None, after: Task | None) -> None:
         """Tell everybody, in the order that is said above."""

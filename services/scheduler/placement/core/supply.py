@@ -79,18 +79,18 @@ class Supply:
         """Show whose term it is of, and of how many tasks."""
         return f"Supply(epoch={self._epoch} tasks={len(self._words)})"
 
-    def take(self, told: SupplyChanged, now: Instant) -> bool:
+    def take(self, message: SupplyChanged, now: Instant) -> bool:
         """Take in a snapshot, unless it is of an earlier term. Whether other machines are meant for other tasks now."""
-        if not supersedes(told.epoch, self._epoch):
+        if not supersedes(message.epoch, self._epoch):
             return False
         before = self._own
-        self._epoch, self._heard = told.epoch, now
-        self._words = {each.task: f"{NO_MACHINE}: {each.reason}" for each in told.waits}
-        self._words |= {each.task: each.reason for each in told.comes}
-        self._never = frozenset(each.task for each in told.waits if each.never)
-        self._own = told.meant
-        self._tasks = {machine: task for task, machine in told.meant.items()}
-        return before != told.meant
+        self._epoch, self._heard = message.epoch, now
+        self._words = {each.task: f"{NO_MACHINE}: {each.reason}" for each in message.waits}
+        self._words |= {each.task: each.reason for each in message.comes}
+        self._never = frozenset(each.task for each in message.waits if each.never)
+        self._own = message.meant
+        self._tasks = {machine: task for task, machine in message.meant.items()}
+        return before != message.meant
 
     def word(self, task: TaskId, now: Instant) -> str:
         """Say what is done for a task; empty when nothing is known."""

@@ -109,9 +109,9 @@ class PlacementLoop:
             log.info("holder is back", holder=holder)
             self._signals.changed.set()
 
-    async def take_supply(self, told: SupplyChanged) -> None:
+    async def take_supply(self, message: SupplyChanged) -> None:
         """Note what the autoscaler does for the tasks that wait; one that was deferred for a machine may go elsewhere now."""
-        if self._state.supply.take(told, self._clock.instant()):
+        if self._state.supply.take(message, self._clock.instant()):
             self._signals.capacity_freed.set()
 
     def why_no_room(self, need: Need) -> str:
@@ -162,23 +162,23 @@ class PlacementLoop:
 
     # --- PLACE_TASKS -----------------------------------------------------------------------------------------------
 
-    async def place_tasks(self, asked: PlaceTasks) -> Placements:
+    async def place_tasks(self, request: PlaceTasks) -> Placements:
         """Answer a holder as soon as there is something to say. Raises BusFailed when another is to be asked."""
         if self._polls.closed:
             raise BusFailed("this scheduler is about to stop")
-        poll = PlacementPoll(asked)
-        self.heard(asked.holder)
+        poll = PlacementPoll(request)
+        self.heard(request.holder)
         try:
             with self._polls.opened(poll):
-                poll.news.update(dict.fromkeys(self._state.unheard_of(asked)))
+                poll.news.update(dict.fromkeys(self._state.unheard_of(request)))
                 self._walk(poll)
-                said = await poll.wait(min(asked.hold_s, PlaceTasks.HOLD_S))
+                said = await poll.wait(min(request.hold_s, PlaceTasks.HOLD_S))
         except BaseException:
             self._give_up(poll)
             raise
         placements = await self._begin_all(poll) if poll.reserved else {}
-        named = poll.news if said else self._first_waiting(asked.holder)
-        answers = placements | {task: await self._say(task, asked.holder) for task in named if task not in placements}
+        named = poll.news if said else self._first_waiting(request.holder)
+        answers = placements | {task: await self._say(task, request.holder) for task in named if task not in placements}
         return Placements(
             tasks=tuple(TaskPlacement(task=task, answer=answer) for task, answer in answers.items()),
             epoch=self._leadership.epoch,
@@ -228,18 +228,18 @@ class PlacementLoop:
 
     # --- PLACE_TASK ------------------------------------------------------------------------------------------------
 
-    async def place(self, asked: PlaceTask) -> PlaceReply:
+    async def place(self, request: PlaceTask) -> PlaceReply:
         """Say where a task goes now; the same answer again until the attempt is over."""
-        task = self._index.visible(asked.task, None)
-        if task is not None and task.holder != asked.holder:
-            raise Refused(f"{asked.task} is held by another proxy")
+        task = self._index.visible(request.task, None)
+        if task is not None and task.holder != request.holder:
+            raise Refused(f"{request.task} is held by another proxy")
         if task is None or task.state is not TaskState.WAITING:
-            return await self._say(asked.task, asked.holder)
-        self.heard(asked.holder)
-        self._hints.asked(asked.holder)
+            return await self._say(request.task, request.holder)
+        self.heard(request.holder)
+        self._hints.asked(request.holder)
         self._walk()
         made = self._state.reservations.reserve_one(task, self._clock.instant())
-        return await self._begin(made, asked.ahead) if made else await self._say(task.id, asked.holder)
+        return await self._begin(made, request.ahead) if made else await self._say(task.id, request.holder)
 
     # --- attempts --------------------------------------------------------------------------------------------------
 

@@ -43,16 +43,16 @@ from services.scheduler.settings import SchedulerSettings
 class PlacementPoll:
     """A question and what it will be answered with."""
 
-    def __init__(self, asked: PlaceTasks) -> None:
-        self.holder = asked.holder
-        self.run = asked.run
-        self.places_count = asked.places_count
-        self.renews_first = asked.renews_first
-        self.held = asked.hold_s > 0 and asked.places_count > 0 and not asked.tasks
+    def __init__(self, request: PlaceTasks) -> None:
+        self.holder = request.holder
+        self.run = request.run
+        self.places_count = request.places_count
+        self.renews_first = request.renews_first
+        self.held = request.hold_s > 0 and request.places_count > 0 and not request.tasks
         """Whether it waits until there is something to say."""
         self.reserved: list[Reservation] = []
-        self.ahead = {each.task: each.ahead for each in asked.tasks if each.ahead}
-        self.news: dict[TaskId, None] = {each.task: None for each in asked.tasks}
+        self.ahead = {each.task: each.ahead for each in request.tasks if each.ahead}
+        self.news: dict[TaskId, None] = {each.task: None for each in request.tasks}
         """Tasks of which something is to be said."""
         self._woken = asyncio.Event()
 
@@ -212,20 +212,20 @@ class StageInPlanner:
         self.stage_ins = StageIns(self._nodes, settings.aim_s, settings.aims_per_node_count)
         self._signals.task_listeners.append(self._task_changed)
 
-    async def plan(self, asked: AimUpload) -> AimReply:
+    async def plan(self, request: AimUpload) -> AimReply:
         """Say where files of an upload may go now."""
-        found = self._found(asked)
-        log.debug("upload aimed", task=asked.task, holder=asked.holder, at=repr(found))
+        found = self._found(request)
+        log.debug("upload aimed", task=request.task, holder=request.holder, at=repr(found))
         return NoAim(reason=found.reason) if isinstance(found, NoStageIn) else Aimed(node=found.record)
 
-    def _found(self, asked: AimUpload) -> NodeState | NoStageIn:
-        if asked.task in self._index.tasks:
+    def _found(self, request: AimUpload) -> NodeState | NoStageIn:
+        if request.task in self._index.tasks:
             return NoStageIn("it is committed")
-        if not self._state.quota.left_count(asked.owner):
-            self.stage_ins.drop(asked.task)
+        if not self._state.quota.left_count(request.owner):
+            self.stage_ins.drop(request.task)
             return NoStageIn("as many tasks of this user are under way as may be")
-        need = Need(images_count=asked.images_count, task=asked.task)
-        return self.stage_ins.plan(need, asked.node, self._clock.instant())
+        need = Need(images_count=request.images_count, task=request.task)
+        return self.stage_ins.plan(need, request.node, self._clock.instant())
 
     async def expire(self) -> None:
         """Forget uploads that nobody asks about any more."""

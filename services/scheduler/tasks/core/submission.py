@@ -68,31 +68,31 @@ ENDS: Final = {
 Place = tuple[NodeId, NodeTaskId]
 
 
-def adopted(asked: AdoptTask, now_ms: WallMs) -> Task:
+def adopted(request: AdoptTask, now_ms: WallMs) -> Task:
     """Begin with a task of which there is no record."""
     begun = msgspec.structs.replace(
-        submitted(asked.submission, WallMs(asked.committed_at_ms) if asked.committed_at_ms else now_ms, ""),
-        inputs_kept=asked.inputs_kept,
+        submitted(request.submission, WallMs(request.committed_at_ms) if request.committed_at_ms else now_ms, ""),
+        inputs_kept=request.inputs_kept,
         timeline=with_line((), TAKEN_IN, now_ms),
         waiting_because=TAKEN_IN,  # whoever was told QUEUED is not told the RUNNING of a new task (decision 92)
     )
-    return followed(begun, asked, asked.end, now_ms)
+    return followed(begun, request, request.end, now_ms)
 
 
-def caught_up(task: Task, asked: AdoptTask, now_ms: WallMs) -> Task:
+def caught_up(task: Task, request: AdoptTask, now_ms: WallMs) -> Task:
     """Take in what its holder knows and the record does not. An end that the record has gone beyond (a restart) is none."""
-    later = asked.end is not None and bool(task.timeline) and task.timeline[-1].at_ms > asked.end.at_ms
-    return followed(task, asked, None if later else asked.end, now_ms)
+    later = request.end is not None and bool(task.timeline) and task.timeline[-1].at_ms > request.end.at_ms
+    return followed(task, request, None if later else request.end, now_ms)
 
 
-def followed(task: Task, asked: AdoptTask, end: KnownEnd | None, now_ms: WallMs) -> Task:
+def followed(task: Task, request: AdoptTask, end: KnownEnd | None, now_ms: WallMs) -> Task:
     """Take one attempt in after the other, then the end."""
-    news = unrecorded(task, asked.attempts)
+    news = unrecorded(task, request.attempts)
     for known in news:
         task = with_known(task, known, now_ms, last=known is news[-1])
     if end is not None and not task.state.ended:
         task = with_end(task, end)
-    if task.state is TaskState.WAITING and not (asked.inputs_kept and task.inputs_kept):
+    if task.state is TaskState.WAITING and not (request.inputs_kept and task.inputs_kept):
         return abandoned(task, NO_INPUTS, now_ms)
     return task
 
@@ -183,25 +183,25 @@ SUBMODEL_LINES: Final = (
 # --- beginnings ----------------------------------------------------------------------------------------------------
 
 
-def submitted(asked: SubmitTask, now_ms: WallMs, because: str, *, beyond: bool = False) -> Task:
+def submitted(request: SubmitTask, now_ms: WallMs, because: str, *, beyond: bool = False) -> Task:
     """Begin with a client's commit. `beyond`: there is no room for this sub-model."""
     first = f"Waiting for a node: {because}" if because else "Accepted by the cluster"
-    more = SUBMODEL_LINES if asked.submodel and not beyond else ()
+    more = SUBMODEL_LINES if request.submodel and not beyond else ()
     return Task(
-        id=asked.task,
-        owner=asked.owner,
-        name=asked.name,
+        id=request.task,
+        owner=request.owner,
+        name=request.name,
         state=after(None, TaskStep.SUBMIT),
-        holder=asked.holder,
-        created_at_ms=asked.created_at_ms,
+        holder=request.holder,
+        created_at_ms=request.created_at_ms,
         committed_at_ms=now_ms,
-        images_count=images_in(asked),
-        size_bytes=asked.size_bytes,
-        options=asked.options,
-        outputs=asked.outputs,
-        skip_post_processing=asked.skip_post_processing,
-        zip_url=asked.zip_url,
-        submodel=asked.submodel,
+        images_count=images_in(request),
+        size_bytes=request.size_bytes,
+        options=request.options,
+        outputs=request.outputs,
+        skip_post_processing=request.skip_post_processing,
+        zip_url=request.zip_url,
+        submodel=request.submodel,
         beyond=beyond,
         inputs_kept=True,
         waiting_because=because,
@@ -209,30 +209,30 @@ def submitted(asked: SubmitTask, now_ms: WallMs, because: str, *, beyond: bool =
     )
 
 
-def images_in(asked: SubmitTask) -> int | None:
+def images_in(request: SubmitTask) -> int | None:
     """Say how many images were committed. An older proxy says 0 where it does not know."""
-    return None if asked.zip_url else asked.images_count
+    return None if request.zip_url else request.images_count
 
 
-def same_commit(task: Task, asked: SubmitTask) -> bool:
+def same_commit(task: Task, request: SubmitTask) -> bool:
     """Whether a commit is the one that began this task, sent again."""
     begun_by = (task.owner, task.holder, task.created_at_ms)
-    return begun_by == (asked.owner, asked.holder, asked.created_at_ms) and not task.removed
+    return begun_by == (request.owner, request.holder, request.created_at_ms) and not task.removed
 
 
-def imported(asked: ImportRoute, name: str, created_at_ms: int, images_count: int | None, now_ms: WallMs) -> Task:
+def imported(request: ImportRoute, name: str, created_at_ms: int, images_count: int | None, now_ms: WallMs) -> Task:
     """Begin with a task that runs on a node already."""
     attempt = Attempt(
         number=1,
-        node=asked.node,
-        node_task_id=NodeTaskId(asked.task),
+        node=request.node,
+        node_task_id=NodeTaskId(request.task),
         state=AttemptState.RUNNING,
         started_at_ms=created_at_ms,
         running_at_ms=now_ms,
     )
     return Task(
-        id=asked.task,
-        owner=asked.owner,
+        id=request.task,
+        owner=request.owner,
         name=name,
         state=after(None, TaskStep.IMPORT),
         holder=HELD_BY_NOBODY,

@@ -75,15 +75,15 @@ class AbsentProxies:
 
     # --- a holder without the photos ---------------------------------------------------------------------------------
 
-    async def inputs_lost(self, asked: ReportInputsLost) -> TaskRecord:
+    async def inputs_lost(self, request: ReportInputsLost) -> TaskRecord:
         """Find a task on the nodes whose holder does not have its photos, or end it."""
-        known = (await self._tasks.find(asked.task)).task
-        if known.holder != asked.holder:
-            raise Refused(f"{asked.task} is held by another proxy")
+        known = (await self._tasks.find(request.task)).task
+        if known.holder != request.holder:
+            raise Refused(f"{request.task} is held by another proxy")
         found = await self._where(known) if known.state is TaskState.WAITING else None
-        record = await self._tasks.change(asked.task, lambda task: self._without(task, found))
+        record = await self._tasks.change(request.task, lambda task: self._without(task, found))
         if record.task.state is not known.state:
-            log.warning("inputs of a task are lost", task=asked.task, found_on=found.node if found else None)
+            log.warning("inputs of a task are lost", task=request.task, found_on=found.node if found else None)
             await self._events.publish_end(record.task, NOT_THERE)
         return record
 

@@ -54,24 +54,24 @@ class TaskActions:
         self._timeout_s = settings.action_timeout_s
         self._grace_s = settings.node_grace_s
 
-    async def find(self, asked: TaskRef | RestartTask) -> Task:
+    async def find(self, request: TaskRef | RestartTask) -> Task:
         """Find a task for whoever asks. Raises NotFound for another owner's, too."""
-        return (await self._tasks.find(asked.task, asked.owner)).task
+        return (await self._tasks.find(request.task, request.owner)).task
 
     # --- cancel ----------------------------------------------------------------------------------------------------
 
-    async def cancel(self, asked: TaskRef) -> TaskRecord:
+    async def cancel(self, request: TaskRef) -> TaskRecord:
         """End a task. One that has ended is canceled too, as on NodeODM; one that was canceled stays as it is, and that is a success."""
-        async with self._tasks.holding(asked.task):
-            found = await self._tasks.find(asked.task, asked.owner)
+        async with self._tasks.holding(request.task):
+            found = await self._tasks.find(request.task, request.owner)
             if found.task.state is TaskState.CANCELED:
                 return found
             if found.task.state.ended:
                 return await self._cancel_ended(found.task)
             cleanup = await self._stop(found.task)
-            kept = cleanup is Cleanup.NONE and await self._keep_console(await self.find(asked))
-            kept = kept or await self._consoles.keep_seen(asked.task, self._index.observed.get(asked.task))
-            record = await self._tasks.write(asked.task, lambda task: self._canceled(task, cleanup, kept=kept))
+            kept = cleanup is Cleanup.NONE and await self._keep_console(await self.find(request))
+            kept = kept or await self._consoles.keep_seen(request.task, self._index.observed.get(request.task))
+            record = await self._tasks.write(request.task, lambda task: self._canceled(task, cleanup, kept=kept))
         await self._events.publish_task(TASK_FINISHED, record.task, reason="canceled")
         return record
 
@@ -115,11 +115,11 @@ class TaskActions:
 
     # --- remove ----------------------------------------------------------------------------------------------------
 
-    async def remove(self, asked: TaskRef) -> Done:
+    async def remove(self, request: TaskRef) -> Done:
         """Hide a task at once; its record goes when its nodes have been told."""
-        async with self._tasks.holding(asked.task):
-            await self.find(asked)
-            record = await self._tasks.write(asked.task, self._removed)
+        async with self._tasks.holding(request.task):
+            await self.find(request)
+            record = await self._tasks.write(request.task, self._removed)
             await self._clean_now(record.task)
         await self._events.publish_task(TASK_REMOVED, record.task)
         return Done()
@@ -136,21 +136,21 @@ class TaskActions:
 
     # --- restart ---------------------------------------------------------------------------------------------------
 
-    async def restart(self, asked: RestartTask) -> TaskRecord:
+    async def restart(self, request: RestartTask) -> TaskRecord:
         """Run an ended task again on its node; from its inputs when that is gone and they are kept."""
-        async with self._tasks.holding(asked.task):
-            task = await self.find(asked)
+        async with self._tasks.holding(request.task):
+            task = await self.find(request)
             if not task.state.ended:
                 raise Refused(CANNOT_RESTART)
-            again = restarted if await self._started_again(task, asked) else self._over_again(task)
+            again = restarted if await self._started_again(task, request) else self._over_again(task)
             now_ms = self._clock.wall_ms()
             record = await self._tasks.write(
-                task.id, lambda now: again(now, asked.options, now_ms) if now.state.ended else now
+                task.id, lambda now: again(now, request.options, now_ms) if now.state.ended else now
             )
         await self._events.publish_task(TASK_RESTARTED, record.task)
         return record
 
-    async def _started_again(self, task: Task, asked: RestartTask) -> bool:
+    async def _started_again(self, task: Task, request: RestartTask) -> bool:
         """Start it again on its node; False when that is gone, or does not know it."""
         attempt = task.attempt
         node = self._nodes.get(attempt.node) if attempt else None
@@ -160,7 +160,7 @@ class TaskActions:
             self._check_given_up(attempt, node)
             return False
         try:
-            return await self._node_starts_again(attempt, node, asked)
+            return await self._node_starts_again(attempt, node, request)
         except NodeUnreachable:
             if not task.inputs_kept:
                 raise
@@ -179,11 +179,11 @@ class TaskActions:
         log.info("restart of a task that nobody has", task=task.id)
         raise Refused(NOT_SUPPORTED)
 
-    async def _node_starts_again(self, attempt: Attempt, node: NodeState, asked: RestartTask) -> bool:
+    async def _node_starts_again(self, attempt: Attempt, node: NodeState, request: RestartTask) -> bool:
         try:
             if attempt.cleanup is Cleanup.CANCEL:
                 await self._api.cancel(node.record, attempt.node_task_id, self._timeout_s)
-            return await self._api.restart(node.record, attempt.node_task_id, asked.options, self._timeout_s)
+            return await self._api.restart(node.record, attempt.node_task_id, request.options, self._timeout_s)
         except Refused:
             if not await self._runs_already(attempt, node):
                 raise

@@ -59,43 +59,43 @@ class TaskReader:
         self._api = api
         self._timeout_s = settings.action_timeout_s
 
-    async def get(self, asked: TaskRef) -> TaskRecord:
+    async def get(self, request: TaskRef) -> TaskRecord:
         """Show one task."""
-        await self._sync.settle(asked.task)
-        record = await self._tasks.find(asked.task, asked.owner)
+        await self._sync.settle(request.task)
+        record = await self._tasks.find(request.task, request.owner)
         return msgspec.structs.replace(record, task=self._index.shown(record.task))
 
-    async def confirm(self, asked: ConfirmTasks) -> TasksConfirmed:
+    async def confirm(self, request: ConfirmTasks) -> TasksConfirmed:
         """Say which of these records have changed since they were seen. Raises BusFailed when that cannot be said."""
-        current = [await self._sync.is_current(seen.task, seen.revision) for seen in asked.seen]
+        current = [await self._sync.is_current(seen.task, seen.revision) for seen in request.seen]
         return TasksConfirmed(
-            outdated=tuple(seen.task for seen, same in zip(asked.seen, current, strict=True) if not same)
+            outdated=tuple(seen.task for seen, same in zip(request.seen, current, strict=True) if not same)
         )
 
-    async def list_tasks(self, asked: ListTasks) -> TaskList:
+    async def list_tasks(self, request: ListTasks) -> TaskList:
         """Show tasks in the order of their commits, a page at a time. Raises BusFailed while the ended ones are being read."""
         await self._archive.until_loaded()
-        limit = min(max(asked.limit_count, 1), MOST_COUNT)
-        after = self._place(asked.after)
-        ended = self._archive.summaries(asked.owner, asked.node, after, limit + 1)
-        page = list(islice(merge(self._active(asked, after), ended, key=in_order), limit + 1))
+        limit = min(max(request.limit_count, 1), MOST_COUNT)
+        after = self._place(request.after)
+        ended = self._archive.summaries(request.owner, request.node, after, limit + 1)
+        page = list(islice(merge(self._active(request, after), ended, key=in_order), limit + 1))
         return TaskList(tasks=tuple(page[:limit]), more=len(page) > limit)
 
-    async def list_ids(self, asked: ListTaskIds) -> TaskIds:
+    async def list_ids(self, request: ListTaskIds) -> TaskIds:
         """Name an owner's tasks in the order of their commits. Raises BusFailed while the ended ones are being read."""
         await self._archive.until_loaded()
-        after = self._place(asked.after)
-        active = (key_of(task) for task in self._behind(self._index.of_owner.get(asked.owner), asked.owner, after))
-        ended = self._archive.ids(asked.owner, after, MOST_IDS_COUNT + 1)
+        after = self._place(request.after)
+        active = (key_of(task) for task in self._behind(self._index.of_owner.get(request.owner), request.owner, after))
+        ended = self._archive.ids(request.owner, after, MOST_IDS_COUNT + 1)
         page = [task for _, task in islice(merge(active, ended), MOST_IDS_COUNT + 1)]
         return TaskIds(tasks=tuple(page[:MOST_IDS_COUNT]), more=len(page) > MOST_IDS_COUNT)
 
-    async def read_console(self, asked: ReadConsole) -> Console:
+    async def read_console(self, request: ReadConsole) -> Console:
         """Show the console: what was kept of an ended task, else the node's, else what was last seen of it."""
-        task = self._index.shown((await self._tasks.find(asked.task, asked.owner)).task)
-        from_line = node_line(task, asked.from_line)
+        task = self._index.shown((await self._tasks.find(request.task, request.owner)).task)
+        from_line = node_line(task, request.from_line)
         lines, count = await self._lines(task, from_line)
-        return Console(lines=cut(assembled(task, asked.from_line, lines, count), from_end=asked.from_line < 0))
+        return Console(lines=cut(assembled(task, request.from_line, lines, count), from_end=request.from_line < 0))
 
     async def _lines(self, task: Task, from_line: int) -> tuple[tuple[str, ...], int]:
         """Find the node's lines, and how many it has."""
@@ -122,14 +122,14 @@ class TaskReader:
             log.debug("console not read", task=task.id, node=node.id, error=error.message)
             return None
 
-    def _active(self, asked: ListTasks, after: Key | None) -> Iterator[TaskSummary]:
-        if asked.node is not None:
-            order = self._index.on_node.get(asked.node)
-        elif asked.owner is not None:
-            order = self._index.of_owner.get(asked.owner)
+    def _active(self, request: ListTasks, after: Key | None) -> Iterator[TaskSummary]:
+        if request.node is not None:
+            order = self._index.on_node.get(request.node)
+        elif request.owner is not None:
+            order = self._index.of_owner.get(request.owner)
         else:
             order = self._index.all
-        for task in self._behind(order, asked.owner, after):
+        for task in self._behind(order, request.owner, after):
             yield self._summary(task)
 
     def _summary(self, task: Task) -> TaskSummary:

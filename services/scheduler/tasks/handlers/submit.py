@@ -38,40 +38,40 @@ class TaskSubmission:
         self._api = api
         self._events = events
 
-    async def submit(self, asked: SubmitTask) -> TaskRecord:
+    async def submit(self, request: SubmitTask) -> TaskRecord:
         """Take a commit. The same one again gets the same answer, and nothing happens twice."""
-        check_uuid(asked.task)
-        check_size(asked)
-        self._queue.heard(asked.holder)
-        async with self._tasks.holding(asked.task):
-            if known := await self._tasks.lookup(asked.task):
-                return same(known, asked)
-            record = await self._create(asked)
+        check_uuid(request.task)
+        check_size(request)
+        self._queue.heard(request.holder)
+        async with self._tasks.holding(request.task):
+            if known := await self._tasks.lookup(request.task):
+                return same(known, request)
+            record = await self._create(request)
         await self._events.publish_task(TASK_SUBMITTED, record.task, reason=record.task.waiting_because)
-        self._queue.offer(record.task, asked.ahead)
+        self._queue.offer(record.task, request.ahead)
         return record
 
-    async def _create(self, asked: SubmitTask) -> TaskRecord:
+    async def _create(self, request: SubmitTask) -> TaskRecord:
         now_ms = self._index.next_commit_ms(self._clock.wall_ms())
-        images_count = images_in(asked)
+        images_count = images_in(request)
         need = Need(images_count or 0, images_known=images_count is not None)
         because = self._queue.why_no_room(need)
-        beyond = asked.submodel and self._queue.is_beyond(need)
+        beyond = request.submodel and self._queue.is_beyond(need)
         try:
-            return await self._tasks.create(submitted(asked, now_ms, because, beyond=beyond))
+            return await self._tasks.create(submitted(request, now_ms, because, beyond=beyond))
         except Conflict:
-            return same(self._tasks.record(asked.task), asked)
+            return same(self._tasks.record(request.task), request)
 
-    async def adopt(self, asked: AdoptTask) -> TaskRecord:
+    async def adopt(self, request: AdoptTask) -> TaskRecord:
         """Take in what a holder knows of a task and the records do not. Raises Removed where a tombstone speaks against it."""
-        submission = asked.submission
+        submission = request.submission
         check_uuid(submission.task)
         check_size(submission)
         self._queue.heard(submission.holder)
         async with self._tasks.holding(submission.task):
             known = await self._tasks.lookup(submission.task)
             before = known.task if known else None
-            record = await (self._adopt(asked) if known is None else self._catch_up(asked, known.task))
+            record = await (self._adopt(request) if known is None else self._catch_up(request, known.task))
         if record.task != before:
             reason = "its record was lost" if before is None else "its record was older than it"
             await self._events.publish_task(TASK_SUBMITTED, record.task, reason=reason)
@@ -79,65 +79,67 @@ class TaskSubmission:
             self._queue.offer(record.task)
         return record
 
-    async def _adopt(self, asked: AdoptTask) -> TaskRecord:
-        submission = asked.submission
+    async def _adopt(self, request: AdoptTask) -> TaskRecord:
+        submission = request.submission
         gone = await self._tasks.tombstone(submission.task)
         if gone and (gone.owner, gone.created_at_ms) == (submission.owner, submission.created_at_ms):
             raise Removed(f"{submission.task} was removed")
         try:
-            return await self._tasks.create(adopted(asked, self._clock.wall_ms()))
+            return await self._tasks.create(adopted(request, self._clock.wall_ms()))
         except Conflict:
-            return await self._catch_up(asked, self._tasks.record(submission.task).task)
+            return await self._catch_up(request, self._tasks.record(submission.task).task)
 
-    async def _catch_up(self, asked: AdoptTask, known: Task) -> TaskRecord:
-        submission = asked.submission
+    async def _catch_up(self, request: AdoptTask, known: Task) -> TaskRecord:
+        submission = request.submission
         if known.removed:
             raise Removed(f"{submission.task} was removed")
         if not same_commit(known, submission):
             raise Refused(f"{submission.task} is another task, or held by another proxy")
-        return await self._tasks.write(submission.task, lambda task: caught_up(task, asked, self._clock.wall_ms()))
+        return await self._tasks.write(submission.task, lambda task: caught_up(task, request, self._clock.wall_ms()))
 
-    async def import_route(self, asked: ImportRoute) -> TaskRecord:
+    async def import_route(self, request: ImportRoute) -> TaskRecord:
         """Take over a task that runs on a known node. Once is enough: again gets the same answer."""
-        check_uuid(asked.task)
-        node = self._nodes.get(asked.node)
+        check_uuid(request.task)
+        node = self._nodes.get(request.node)
         if node is None:
-            raise NotFound(f"There is no node {asked.node}")
-        async with self._tasks.holding(asked.task):
-            if known := await self._tasks.lookup(asked.task):
-                return taken_over_before(known, asked)
-            record = await self._take_over(asked, node)
+            raise NotFound(f"There is no node {request.node}")
+        async with self._tasks.holding(request.task):
+            if known := await self._tasks.lookup(request.task):
+                return taken_over_before(known, request)
+            record = await self._take_over(request, node)
         await self._events.publish_task(TASK_STARTED, record.task, reason="taken over")
         return record
 
-    async def _take_over(self, asked: ImportRoute, node: NodeState) -> TaskRecord:
-        observation = await self._api.observe(node.record, NodeTaskId(asked.task), None, IMPORT_LOOK_S)
+    async def _take_over(self, request: ImportRoute, node: NodeState) -> TaskRecord:
+        observation = await self._api.observe(node.record, NodeTaskId(request.task), None, IMPORT_LOOK_S)
         if observation is None:
-            raise NotFound(f"{asked.task} not found on {node.record.name}")
-        return await self._tasks.create(self._imported(asked, observation))
+            raise NotFound(f"{request.task} not found on {node.record.name}")
+        return await self._tasks.create(self._imported(request, observation))
 
-    def _imported(self, asked: ImportRoute, observation: ObservedTask) -> Task:
+    def _imported(self, request: ImportRoute, observation: ObservedTask) -> Task:
         now_ms = self._index.next_commit_ms(self._clock.wall_ms())
-        return imported(asked, observation.name, observation.created_at_ms or now_ms, observation.images_count, now_ms)
+        return imported(
+            request, observation.name, observation.created_at_ms or now_ms, observation.images_count, now_ms
+        )
 
 
-def same(known: TaskRecord, asked: SubmitTask) -> TaskRecord:
+def same(known: TaskRecord, request: SubmitTask) -> TaskRecord:
     """Answer a commit with what it made when it came before. Raises Refused when that was another."""
-    if not same_commit(known.task, asked):
-        raise Refused(f"Invalid set-uuid: {asked.task}")
+    if not same_commit(known.task, request):
+        raise Refused(f"Invalid set-uuid: {request.task}")
     return known
 
 
-def taken_over_before(known: TaskRecord, asked: ImportRoute) -> TaskRecord:
+def taken_over_before(known: TaskRecord, request: ImportRoute) -> TaskRecord:
     """Answer with what a route was taken over as. Raises Refused when its id is another's."""
-    if known.task.removed or not may_touch(asked.owner, known.task.owner):
-        raise Refused(f"Invalid set-uuid: {asked.task}")
+    if known.task.removed or not may_touch(request.owner, known.task.owner):
+        raise Refused(f"Invalid set-uuid: {request.task}")
     return known
 
 
-def check_size(asked: SubmitTask) -> None:
+def check_size(request: SubmitTask) -> None:
     """Refuse what would not leave room for the rest of its record."""
-    if len(msgspec.json.encode(asked)) > LARGEST_BYTES:
+    if len(msgspec.json.encode(request)) > LARGEST_BYTES:
         raise Refused("The name, options and outputs of this task are too long")
 
 

@@ -88,9 +88,9 @@ class TaskTracker:
                     await self._start_observing(crew, task)
                 await self._pause()
 
-    async def hint(self, told: FinishReported) -> None:
+    async def hint(self, message: FinishReported) -> None:
         """Look at a task now. Nobody has proved that the hint is true, and nobody needs to."""
-        task = self._index.by_node_task.get(told.node_task_id)
+        task = self._index.by_node_task.get(message.node_task_id)
         if task is None or task not in self._index.running:
             return
         if task in self._under_way:
