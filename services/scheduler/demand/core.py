@@ -155,12 +155,12 @@ MOVED: Final = 0.01
 """The memory that is left is another at every probe: news is what has changed by so much of all memory."""
 
 
-def summary_changed(told: ClusterSummary | None, now: ClusterSummary) -> bool:
+def summary_changed(before: ClusterSummary | None, now: ClusterSummary) -> bool:
     """Whether totals are worth telling."""
-    if told is None:
+    if before is None:
         return True
-    moved_bytes = abs(now.available_memory_bytes - told.available_memory_bytes)
-    same = msgspec.structs.replace(told, available_memory_bytes=now.available_memory_bytes) == now
+    moved_bytes = abs(now.available_memory_bytes - before.available_memory_bytes)
+    same = msgspec.structs.replace(before, available_memory_bytes=now.available_memory_bytes) == now
     return not same or moved_bytes > now.total_memory_bytes * MOVED
 
 

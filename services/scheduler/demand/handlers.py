@@ -52,8 +52,8 @@ class ClusterTotals:
         self._api = api
         self._summary, self._options = buckets
         self._settings = settings
-        self._told_summary: ClusterSummary | None = None
-        self._told_demand: DemandChanged | None = None
+        self._published_summary: ClusterSummary | None = None
+        self._published_demand: DemandChanged | None = None
         self._reference: Reference | None = None
         self._fetched: Instant | None = None
         self._complaints: dict[NodeId, str] = {}
@@ -78,10 +78,10 @@ class ClusterTotals:
             looks_count = 0 if await self._has_news() else looks_count + 1
             if looks_count == TELL_AGAIN_COUNT:
                 looks_count = 0
-                self._told_summary = self._told_demand = None
+                self._published_summary = self._published_demand = None
             self._signals.changed.clear()
             try:
-                await self.tell()
+                await self.publish()
             except BusFailed as error:
                 log.warning("totals not told", error=error.message)
                 self._signals.changed.set()
@@ -94,17 +94,17 @@ class ClusterTotals:
         except TimeoutError:
             return False
 
-    async def tell(self) -> None:
+    async def publish(self) -> None:
         """Write what has changed."""
         self._leadership.require()
         summary = summary_of(self._state)
-        if summary_changed(self._told_summary, summary):
+        if summary_changed(self._published_summary, summary):
             await self._summary.put(SUMMARY_KEY, summary)
-            self._told_summary = summary
+            self._published_summary = summary
         demand = demand_of(self._state, read(self._clock), self._leadership.epoch)
-        if demand_changed(self._told_demand, demand):
+        if demand_changed(self._published_demand, demand):
             await self._bus.set_snapshot(DEMAND_CHANGED, demand)
-            self._told_demand = demand
+            self._published_demand = demand
 
     async def follow_options(self) -> None:
         """Fetch the list of options whenever that is due, and at once when a node comes online: uploads need it."""

@@ -63,7 +63,7 @@ class NodeProber:
         self._delay_queue: DelayQueue[NodeId] = DelayQueue()
         self._under_way: dict[NodeId, ProbeInFlight] = {}
         """Those of rounds."""
-        self._to_tell: deque[tuple[Event[NodeEvent], Node, str]] = deque()
+        self._to_publish: deque[tuple[Event[NodeEvent], Node, str]] = deque()
         self._woken = asyncio.Event()
         self._together_s = max(TOGETHER_S, settings.probe_every_s * TOGETHER)
 
@@ -79,8 +79,8 @@ class NodeProber:
         async with Crew(self._settings.probes_at_once_count) as crew:
             while True:
                 beat()
-                if self._to_tell:
-                    await crew.start(self._tell(), name="tell of nodes")
+                if self._to_publish:
+                    await crew.start(self._publish(), name="tell of nodes")
                 if asked := self._due():
                     await crew.start(self._round(asked), name="probe nodes")
                 await self._pause()
@@ -129,7 +129,7 @@ class NodeProber:
         except ClusterError as error:
             said = error
         self._take_in(node, said, before)
-        await self._tell()
+        await self._publish()
 
     async def _round(self, asked: "list[ProbeInFlight]") -> None:
         """Ask some at once."""
@@ -145,7 +145,7 @@ class NodeProber:
         asked = self._under_way[record.id]
         self._take_in(asked.node, said, asked.before)
         self._ask_again(asked)
-        if self._to_tell:
+        if self._to_publish:
             self._woken.set()
 
     def _ask_again(self, asked: "ProbeInFlight") -> None:
@@ -177,19 +177,19 @@ class NodeProber:
             self._signals.changed.set()
         if came:
             self._signals.node_online.set()
-            self._to_tell.append((NODE_ONLINE, node.record, f"{info.engine} {info.engine_version}"))
+            self._to_publish.append((NODE_ONLINE, node.record, f"{info.engine} {info.engine_version}"))
 
     def _missed(self, node: NodeState, trouble: str) -> None:
         if self._nodes.miss(node, trouble, self._clock.instant()):
             self._reserved.release_on(node.id)
             self._signals.capacity_freed.set()
             self._signals.changed.set()
-            self._to_tell.append((NODE_OFFLINE, node.record, trouble))
+            self._to_publish.append((NODE_OFFLINE, node.record, trouble))
 
-    async def _tell(self) -> None:
+    async def _publish(self) -> None:
         """Say who came and who went, in that order."""
-        while self._to_tell:
-            event, record, reason = self._to_tell.popleft()
+        while self._to_publish:
+            event, record, reason = self._to_publish.popleft()
             await self._events.publish_node(event, record, reason=reason)
 
     async def _pause(self) -> None:

@@ -84,11 +84,11 @@ class PlacementLoop:
 
     async def run(self) -> None:
         """Walk the queue whenever there may be room. First of all: who has asked our predecessor is to ask us."""
-        await self._hints.tell_who_leads()
+        await self._hints.publish_leadership()
         while True:
             await self._signals.capacity_freed.wait()
             self._walk()
-            await self._hints.tell()
+            await self._hints.publish()
 
     async def look_again(self) -> None:
         """Note who is away; give those a chance whose back-off is over, or who were deferred for long enough."""
@@ -97,7 +97,7 @@ class PlacementLoop:
             log.warning("holder is away", holder=holder)
             self._signals.changed.set()
         self._walk()
-        await self._hints.tell()
+        await self._hints.publish()
 
     def offer(self, task: Task, ahead: SentAhead | None = None) -> None:
         """Give a task that has just come a slot, if there is one and its holder asks."""
@@ -155,7 +155,7 @@ class PlacementLoop:
             self._state.reservations.release(after.id)
             self._signals.capacity_freed.set()
         if before and has_left(before, after) and (poll := self._polls.of(before.holder)):
-            poll.tell(before.id)
+            poll.add(before.id)
 
     def _is_left_over(self, task: TaskId) -> bool:
         return task in self._state.reservations.made and task not in self._beginning
@@ -236,7 +236,7 @@ class PlacementLoop:
         if task is None or task.state is not TaskState.WAITING:
             return await self._say(request.task, request.holder)
         self.heard(request.holder)
-        self._hints.asked(request.holder)
+        self._hints.note_request(request.holder)
         self._walk()
         made = self._state.reservations.reserve_one(task, self._clock.instant())
         return await self._begin(made, request.ahead) if made else await self._say(task.id, request.holder)

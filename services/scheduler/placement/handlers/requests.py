@@ -67,7 +67,7 @@ class PlacementPoll:
             self.ahead.setdefault(made.task, ahead)
         self._woken.set()
 
-    def tell(self, task: TaskId) -> None:
+    def add(self, task: TaskId) -> None:
         """Answer with what has become of a task."""
         self.news[task] = None
         self._woken.set()
@@ -157,43 +157,43 @@ class PlacementHints:
         self._state = state
         self._bus = bus
         self._polls = polls
-        self._asked: dict[InstanceId, Instant] = {}
-        self._told: tuple[int, tuple[TaskId, ...]] = (0, ())
+        self._interested: dict[InstanceId, Instant] = {}
+        self._published: tuple[int, tuple[TaskId, ...]] = (0, ())
 
     def __repr__(self) -> str:
         """Show how many would hear."""
-        return f"PlacementHints(to={len(self._asked)})"
+        return f"PlacementHints(to={len(self._interested)})"
 
-    def asked(self, holder: InstanceId) -> None:
+    def note_request(self, holder: InstanceId) -> None:
         """Note that a holder asks for single tasks."""
-        self._asked[holder] = self._clock.instant()
+        self._interested[holder] = self._clock.instant()
 
-    async def tell_who_leads(self) -> None:
+    async def publish_leadership(self) -> None:
         """Have all questions asked again that a predecessor will not answer."""
-        await self._tell(())
+        await self._publish(())
 
-    async def tell(self) -> None:
+    async def publish(self) -> None:
         """Tell whom it may concern, once for each change of the nodes."""
         now = self._clock.instant()
-        self._asked = {holder: at for holder, at in self._asked.items() if now - at < REMEMBERED_S}
+        self._interested = {holder: at for holder, at in self._interested.items() if now - at < REMEMBERED_S}
         hint = (self._nodes.version, self._worth_asking())
-        if hint[1] and hint != self._told:
-            self._told = hint
-            await self._tell(hint[1])
+        if hint[1] and hint != self._published:
+            self._published = hint
+            await self._publish(hint[1])
 
     def _worth_asking(self) -> tuple[TaskId, ...]:
-        if not self._asked or not self._nodes.has_room:
+        if not self._interested or not self._nodes.has_room:
             return ()
         lanes = [
             lane
-            for holder in self._asked
+            for holder in self._interested
             if not self._polls.of(holder)
             for lane in self._state.queue.of_holder(holder)
             if self._nodes.free_for(lane.need)
         ]
         return tuple(task for _, task in islice(merge(*lanes), HINTED_COUNT))
 
-    async def _tell(self, tasks: tuple[TaskId, ...]) -> None:
+    async def _publish(self, tasks: tuple[TaskId, ...]) -> None:
         await self._bus.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=tasks, epoch=self._leadership.epoch))
 
 

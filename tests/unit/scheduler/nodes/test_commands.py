@@ -240,10 +240,10 @@ async def test_the_list_of_options_stays_when_all_nodes_are_gone():
 async def test_totals_are_written_only_when_they_have_changed():
     async with a_play(a=FakeNode()) as play:
         bucket = await play.bus.bucket(SUMMARY)
-        await play.scheduler.totals.tell()
+        await play.scheduler.totals.publish()
         first = await bucket.get(SUMMARY_KEY)
-        await play.scheduler.totals.tell()
+        await play.scheduler.totals.publish()
         assert await bucket.get(SUMMARY_KEY) == first
         await play.commits("one")
-        await play.scheduler.totals.tell()
+        await play.scheduler.totals.publish()
         assert await bucket.get(SUMMARY_KEY) != first

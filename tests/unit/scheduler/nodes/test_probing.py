@@ -90,13 +90,13 @@ def test_a_node_says_something_else_when_it_is_not_memory_alone(
 async def test_memory_that_has_moved_is_told_within_seconds_and_a_little_of_it_is_not():
     async with a_play(a=FakeNode()) as play:
         bucket = await play.bus.bucket(SUMMARY)
-        await play.scheduler.totals.tell()
+        await play.scheduler.totals.publish()
         first = await bucket.get(SUMMARY_KEY)
         play.node("a").used += GIGABYTE // 100
         await play.probes()
-        await play.scheduler.totals.tell()
+        await play.scheduler.totals.publish()
         assert await bucket.get(SUMMARY_KEY) == first
         play.node("a").used += GIGABYTE
         await play.probes()
-        await play.scheduler.totals.tell()
+        await play.scheduler.totals.publish()
         assert await bucket.get(SUMMARY_KEY) != first
