@@ -1,6 +1,6 @@
 """The server's connections: the shell around libs.http1.server. One protocol class, for uvicorn's public `http=` setting.
 
-    socket ─▶ Connection ─▶ FastPath (plain polls, from their bytes)     ─▶ answer
+    socket ─▶ Connection ─▶ EarlyAnswers (plain polls, from their bytes)     ─▶ answer
                         └─▶ ServerSide (all of HTTP) ─▶ Cycle ─▶ ASGI    ─▶ answer
 
 Most connections of clients carry one poll and nothing else (PyODM opens one for each), and for that a parser, a cycle and a task
@@ -23,7 +23,7 @@ from uvicorn.server import ServerState
 
 from libs.common.http_cycle import DOOR, Cycle, ResponseContext, Tap
 from libs.common.http_scope import App, Scope, connection_scope, request_scope
-from libs.common.http_sharing import JSON_TYPE, Connections, FastPath, PlainRequest
+from libs.common.http_sharing import JSON_TYPE, Connections, EarlyAnswers, EarlyRequest
 from libs.http1.heads import RequestHead
 from libs.http1.lines import STATUS_LINE, BadMessage, Header
 from libs.http1.server import (
@@ -71,7 +71,7 @@ class Connection(asyncio.BufferedProtocol):
         self._shared = shared
         self._app = app
         self._state = server_state
-        self._plain: PlainRequest | None = None
+        self._plain: EarlyRequest | None = None
         """The plain request whose answer is under way."""
         self._data = b""
         """Its bytes."""
@@ -189,7 +189,7 @@ class Connection(asyncio.BufferedProtocol):
                 return
         self._feed(data)
 
-    def _answer_plain(self, fast: FastPath[Any], plain: PlainRequest, data: bytes) -> None:
+    def _answer_plain(self, fast: EarlyAnswers[Any], plain: EarlyRequest, data: bytes) -> None:
         self._plain, self._data = plain, data
         self.until_s = NEVER_S
         work = fast.answer(plain, self._take)

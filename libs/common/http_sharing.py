@@ -27,7 +27,7 @@ JSON_TYPE: Final = (b"content-type", b"application/json")
 log = structlog.get_logger()
 
 
-class PlainRequest(Protocol):
+class EarlyRequest(Protocol):
     """A request that a fast path has read."""
 
     @property
@@ -36,14 +36,14 @@ class PlainRequest(Protocol):
         ...
 
 
-Read = TypeVar("Read", bound=PlainRequest)
+Read = TypeVar("Read", bound=EarlyRequest)
 
 
 Heard = Callable[[str, bytes], None]
 """Called with the address that a request came from, and its target."""
 
 
-class FastPath(Protocol[Read]):
+class EarlyAnswers(Protocol[Read]):
     """Answers requests that are nothing but plain."""
 
     def read(self, data: bytes) -> Read | None:
@@ -76,7 +76,7 @@ class Connections:
         self,
         limits: ServerLimits,
         connections_count: int,
-        fast: FastPath[Any] | None = None,
+        fast: EarlyAnswers[Any] | None = None,
         heard: Heard | None = None,
     ) -> None:
         self.limits = limits
