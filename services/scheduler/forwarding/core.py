@@ -1,4 +1,4 @@
-"""What the silence of a holder means for an attempt that was placed with it.
+"""What becomes of an attempt that was placed with a proxy: by its silence, by its reports, and by what its node says.
 
     never renewed, and nothing else heard of its holder either ──▶ NOT_TAKEN_UP: the slot goes to somebody else
     renewed once, and silent since                            ──▶ SUSPECT: its node is asked whether it has the task

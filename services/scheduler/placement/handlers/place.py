@@ -71,7 +71,6 @@ class PlacementLoop:
         self._leadership = records.leadership
         self._signals = records.signals
         self._state = state
-        self._bus = bus
         self._events = events
         self._new_id = new_id
         self._polls = PlacementPolls(state.proxies, records.clock)

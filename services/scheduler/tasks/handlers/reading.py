@@ -55,7 +55,6 @@ class TaskReader:
         self._archive = records.archive
         self._index = records.index
         self._nodes = records.registry
-        self._clock = records.clock
         self._api = api
         self._timeout_s = settings.action_timeout_s
 
