@@ -158,10 +158,8 @@ async def show_route(bus: Bus, command: commands.ShowRouteCommand) -> Answer:
 
 async def list_tasks(bus: Bus, command: commands.ListTasksCommand) -> Answer:
     """TASK LIST."""
-    if command.number is None:
-        return TaskListing(tuple([summary async for summary in tasks_of(bus, None)]))
-    node = numbered(await nodes_of(bus), command.number)
-    if node is None:
+    node = None if command.number is None else numbered(await nodes_of(bus), command.number)
+    if command.number is not None and node is None:
         return Invalid("there is no such node")
     return TaskListing(tuple([summary async for summary in tasks_of(bus, node)]))
 
