@@ -98,7 +98,7 @@ async def serve(settings: AutoscalerSettings) -> None:
             identity = await ClusterIdentity.open(bus, directory)  # a standby, too, has to know
         await stack.enter_async_context(background(identity.watch, "follow ids"))
         await leading(
-            bus, SERVICE, lambda term: lead(Wired(bus, configuration, provider, identity, settings, health), term)
+            bus, SERVICE, lambda term: lead(Standby(bus, configuration, provider, identity, settings, health), term)
         )
 
 
@@ -157,7 +157,7 @@ async def checked(configuration: Configuration, provider: Provider, settings: Au
 
 
 @dataclass(frozen=True)
-class Wired:
+class Standby:
     """What is opened once and serves every term."""
 
     bus: Bus
@@ -168,17 +168,17 @@ class Wired:
     health: Health
 
 
-async def lead(wired: Wired, term: Term) -> None:
+async def lead(standby: Standby, term: Term) -> None:
     """Act until the term is over. Raises BusFailed when NATS goes before it has begun."""
-    configuration, settings = wired.configuration, wired.settings
+    configuration, settings = standby.configuration, standby.settings
     async with NodeClient() as client, AsyncExitStack() as stack:
         autoscaler = await assembled(
             configuration=configuration,
-            bus=wired.bus,
+            bus=standby.bus,
             clock=SystemClock(),
-            provider=wired.provider,
+            provider=standby.provider,
             probe=NodeODMProbe(client),
-            identity=wired.identity,
+            identity=standby.identity,
             public_url=settings.public_address,
             term=term,
         )
@@ -187,10 +187,10 @@ async def lead(wired: Wired, term: Term) -> None:
         storage = S3Storage(configuration.node.s3) if configuration.node.s3 else None
         results = ResultFinder(configuration, storage)
         await stack.enter_async_context(
-            registered(wired.bus, autoscaler.commands, autoscaler.planner, results, wired.health, term)
+            registered(standby.bus, autoscaler.commands, autoscaler.planner, results, standby.health, term)
         )
         log.info("autoscaler is ready", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)
-        await wired.health.ask()
+        await standby.health.ask()
         await term.over()
         log.warning("out of office", epoch=term.epoch)
 

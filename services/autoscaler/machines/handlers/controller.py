@@ -106,7 +106,7 @@ class MachineController:
         retry_s = self._first_retry_s
         while (machine := self._store.get(machine_id)) and machine.state in AT_WORK and self._term.valid:
             try:
-                await self._work.of(machine)
+                await self._work.do(machine)
             except (BusFailed, Conflict) as error:
                 log.warning("machine waits", machine=machine_id, reason=error.message)
                 await self._sleep(retry_s)

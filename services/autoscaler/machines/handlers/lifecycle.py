@@ -71,7 +71,7 @@ class StateWork:
             MachineState.DESTROYING: self._destroy,
         }
 
-    async def of(self, machine: Machine) -> None:
+    async def do(self, machine: Machine) -> None:
         """Do it once. Raises BusFailed, Conflict; and ProviderFailed, only from destroying: until it is confirmed."""
         await self._by_state[machine.state](machine)
 
