@@ -65,7 +65,7 @@ from services.proxy.finishing.handlers import Finisher, Inputs
 from services.proxy.forwarding.core.decisions import ImagesCount, Retries
 from services.proxy.forwarding.handlers.attempt import ForwardingIntervals
 from services.proxy.forwarding.handlers.forwarder import Forwarder
-from services.proxy.forwarding.handlers.stage_in import StageIn
+from services.proxy.forwarding.handlers.stage_in import UploadStageIn
 from services.proxy.forwarding.ports import Sender
 from services.proxy.spool.adapters.spool import DiskSpool, open_spool
 from services.proxy.spool.core.upload import Draft, is_image, unique_name
@@ -491,7 +491,7 @@ class World:
                 parallel_count=2,
                 intervals=QUICK,
                 inputs=inputs if until_forwarded else None,
-                stage_in=StageIn(
+                stage_in=UploadStageIn(
                     self.bus,
                     self.spool,
                     self.sender,

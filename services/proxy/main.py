@@ -46,7 +46,7 @@ from services.proxy.polling.core.task_info import known_info
 from services.proxy.recovery.handlers import open_recovery
 from services.proxy.results.api import open_results
 from services.proxy.server.access_log import written
-from services.proxy.server.fast_path import FastPath
+from services.proxy.server.fast_path import PollFastPath
 from services.proxy.server.health import ProxyHealth
 from services.proxy.server.listen import ListeningPort, limits, listening, own_url, served
 from services.proxy.server.router import Router, Stories
@@ -256,7 +256,7 @@ def open_router(  # noqa: PLR0913, PLR0917 everything that answers
         peers=peers,
         health=health,
     )
-    fast_path = FastPath(polling.polls, settings.expected_token.encode())
+    fast_path = PollFastPath(polling.polls, settings.expected_token.encode())
     limiter = UploadLimiter(settings.uploads_at_once_count, settings.uploads_wait_s)
     bounds = BodyLimits(settings.upload_min_rate_bytes_per_s, settings.upload_limit_mb * MEGABYTE)
     return Router(stories, fast_path, limiter, bounds, settings.expected_token)

@@ -3,7 +3,7 @@
 from typing import Final
 
 from libs.common.ports import Bus
-from services.proxy.actions.handlers import TaskActions
+from services.proxy.actions.handlers import ClientActions
 from services.proxy.cluster.ports import Cluster, IsSure
 from services.proxy.exchange.forms import read_form
 from services.proxy.exchange.request import RequestContext, caller_of
@@ -14,7 +14,7 @@ ACTIONS: Final = ("/task/cancel", "/task/remove", "/task/restart")
 class ActionRoutes:
     """Answers actions."""
 
-    def __init__(self, actions: TaskActions, *, public_address: str, stall_s: float) -> None:
+    def __init__(self, actions: ClientActions, *, public_address: str, stall_s: float) -> None:
         self._actions = actions
         self._public_address = public_address
         self._stall_s = stall_s
@@ -32,5 +32,5 @@ def open_actions(  # noqa: PLR0913 what it works with
     bus: Bus, cluster: Cluster, is_sure: IsSure, *, splitmerge: bool, public_address: str, stall_s: float
 ) -> ActionRoutes:
     """Put together what clients do to tasks."""
-    actions = TaskActions(bus, cluster, splitmerge=splitmerge, is_sure=is_sure)
+    actions = ClientActions(bus, cluster, splitmerge=splitmerge, is_sure=is_sure)
     return ActionRoutes(actions, public_address=public_address, stall_s=stall_s)

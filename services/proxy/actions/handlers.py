@@ -14,7 +14,7 @@ from services.proxy.options.check import check_options, rewrite_split
 PREFIX: Final = "/task/"
 
 
-class TaskActions:
+class ClientActions:
     """Carries out actions."""
 
     def __init__(self, bus: Bus, cluster: Cluster, *, splitmerge: bool, is_sure: IsSure = always) -> None:

@@ -20,7 +20,7 @@ from services.proxy.exchange.request import RequestContext
 from services.proxy.nodes.ports import Upstream
 from services.proxy.polling.core.task_info import line_number
 from services.proxy.polling.handlers.coalesce import PollCoalescer
-from services.proxy.polling.handlers.node_answers import NodeAnswers, NodeQueries
+from services.proxy.polling.handlers.node_answers import NodeAnswers, NodePoller
 from services.proxy.polling.handlers.read import Reader
 
 INFO: Final = "info"
@@ -90,7 +90,7 @@ def open_polling(  # noqa: PLR0913 where answers come from, and how old they may
     bus: Bus, cluster: Cluster, nodes: Upstream, finder: TaskFinder, clock: Clock, *, fresh_s: float = 0.0
 ) -> Polling:
     """Put together how polls are answered; what a node says is told again for `fresh_s`."""
-    answers = NodeAnswers(cluster, NodeQueries(nodes, clock.instant, fresh_s=fresh_s), finder.confirmer, clock)
+    answers = NodeAnswers(cluster, NodePoller(nodes, clock.instant, fresh_s=fresh_s), finder.confirmer, clock)
     reader = Reader(bus, cluster, finder, answers, clock)
     polls = PollCoalescer(reader, finder, answers.fresh, cluster)
     return Polling(reader, answers, polls, PollRoutes(reader, polls, finder))

@@ -39,7 +39,7 @@ Take = Callable[[bytes | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class PlainRequest:
+class PlainPoll:
     """A request that has been read."""
 
     poll: Poll | None
@@ -49,19 +49,19 @@ class PlainRequest:
     """The connection goes on afterwards."""
 
 
-class FastPath:
+class PollFastPath:
     """Reads plain requests, and answers them."""
 
     def __init__(self, polls: PollCoalescer, token: bytes) -> None:
         self._polls = polls
         self._token = token
-        self._remembered: Callable[[bytes], PlainRequest | None] = lru_cache(REMEMBERED_COUNT)(self._read)
+        self._remembered: Callable[[bytes], PlainPoll | None] = lru_cache(REMEMBERED_COUNT)(self._read)
 
-    def read(self, data: bytes) -> PlainRequest | None:
+    def read(self, data: bytes) -> PlainPoll | None:
         """Read a request; None: it is not plain. What cannot be is not remembered: it may be the beginning of a photo."""
         return self._remembered(data) if len(data) <= HEAD_LIMIT_BYTES and data.startswith(BEGINNING) else None
 
-    def answer(self, plain: PlainRequest, take: Take) -> Coroutine[Any, Any, None] | None:
+    def answer(self, plain: PlainPoll, take: Take) -> Coroutine[Any, Any, None] | None:
         """Call `take` with the answer's content, at once or later; with None when it is to go the usual way.
 
         What is returned is to be awaited by somebody, so that the answer comes.
@@ -71,7 +71,7 @@ class FastPath:
             return None
         return self._polls.answer(plain.poll, plain.owner, take)
 
-    def _read(self, data: bytes) -> PlainRequest | None:
+    def _read(self, data: bytes) -> PlainPoll | None:
         found = HEAD.fullmatch(data)
         keeps = keeps_connection(found[4]) if found else None
         if found is None or keeps is None:
@@ -80,7 +80,7 @@ class FastPath:
         if not self._admits(given):
             return None
         owner = owner_of(given.get("token", [""])[0])
-        return PlainRequest(poll_of(found[1], found[2], given), owner, keeps)
+        return PlainPoll(poll_of(found[1], found[2], given), owner, keeps)
 
     def _admits(self, given: dict[str, list[str]]) -> bool:
         """Whether the token is right, and nothing unusual is asked for."""

@@ -40,7 +40,7 @@ from services.proxy.exchange.request import OK, RETRY_AFTER, BodyStalled, Client
 from services.proxy.peers.api import COMMIT, INIT, UPLOAD, PeerRoutes
 from services.proxy.polling.api import PollRoutes
 from services.proxy.results.api import ResultRoutes, is_download
-from services.proxy.server.fast_path import FastPath
+from services.proxy.server.fast_path import PollFastPath
 from services.proxy.server.health import ProxyHealth
 from services.proxy.uploads.api import UploadRoutes
 
@@ -79,7 +79,7 @@ class Router:
     """Everything that the public port answers."""
 
     def __init__(
-        self, stories: Stories, fast_path: FastPath, limiter: UploadLimiter, bounds: BodyLimits, token: str
+        self, stories: Stories, fast_path: PollFastPath, limiter: UploadLimiter, bounds: BodyLimits, token: str
     ) -> None:
         self.fast_path = fast_path
         """What answers before a request comes here."""
@@ -135,15 +135,11 @@ class Router:
         elif not self._admitted(exchange):
             await exchange.refuse(WRONG_TOKEN, UNAUTHORIZED)
         elif match := TASK.fullmatch(path):
-            await self._task(exchange, TaskId(match[1]), match[2])
+            stories, action = self._stories, match[2]
+            handle = stories.results.download if is_download(exchange.method, action) else stories.polls.task
+            await handle(exchange, TaskId(match[1]), action)
         else:
             await self._other(exchange, path)
-
-    async def _task(self, exchange: RequestContext, task: TaskId, action: str) -> None:
-        if is_download(exchange.method, action):
-            await self._stories.results.download(exchange, task, action)
-        else:
-            await self._stories.polls.task(exchange, task, action)
 
     async def _other(self, exchange: RequestContext, path: str) -> None:
         is_post = exchange.method == "POST"

@@ -15,7 +15,7 @@ from libs.common.http_server import Connection
 from libs.common.http_sharing import Connections, admitted_count
 from libs.http1.heads import HeadLimits
 from libs.http1.server import ServerLimits, ServerSide
-from services.proxy.server.fast_path import FastPath, PlainRequest, Take
+from services.proxy.server.fast_path import PlainPoll, PollFastPath, Take
 
 INFO = b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -59,7 +59,7 @@ class FakeTransport(asyncio.Transport):
         return self.closed
 
 
-class SlowAnswers(FastPath):
+class SlowAnswers(PollFastPath):
     """Keeps who waits for an answer."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class SlowAnswers(FastPath):
         super().__init__(nobody, b"")
         self.waiting: list[Take] = []
 
-    def answer(self, plain: PlainRequest, take: Take) -> Coroutine[Any, Any, None] | None:
+    def answer(self, plain: PlainPoll, take: Take) -> Coroutine[Any, Any, None] | None:
         assert plain.poll is None
         self.waiting.append(take)
         return None

@@ -20,7 +20,7 @@ from libs.common.ports import Bus
 from services.proxy.forwarding.core.decisions import StepDecision
 from services.proxy.forwarding.handlers.attempt import AttemptRun, ForwardingIntervals, taken_up, tell
 from services.proxy.forwarding.handlers.delivery import Delivery, StepFailed
-from services.proxy.forwarding.handlers.stage_in import StageIn
+from services.proxy.forwarding.handlers.stage_in import UploadStageIn
 from services.proxy.forwarding.handlers.staging import Leftovers
 from services.proxy.forwarding.ports import Sender, TaskEnd
 from services.proxy.spool.core.history import History, begun, is_noted, reached
@@ -52,7 +52,7 @@ class AttemptRunner:
         spool: Spool,
         sender: Sender,
         end: TaskEnd,
-        stage_in: StageIn,
+        stage_in: UploadStageIn,
         *,
         parallel_count: int,
         intervals: ForwardingIntervals,

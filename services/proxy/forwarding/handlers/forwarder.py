@@ -40,7 +40,7 @@ from services.proxy.forwarding.handlers.attempts import AttemptRunner
 from services.proxy.forwarding.handlers.held_tasks import GONE, NOW, HeldTask, HeldTasks, TaskSteps
 from services.proxy.forwarding.handlers.placement_requests import PlacementClient
 from services.proxy.forwarding.handlers.resubmit import Adopter, Resumer
-from services.proxy.forwarding.handlers.stage_in import StageIn
+from services.proxy.forwarding.handlers.stage_in import UploadStageIn
 from services.proxy.forwarding.ports import KeptInputs, Sender, TaskEnd
 from services.proxy.spool.core.history import History
 from services.proxy.spool.core.upload import StoredFile
@@ -67,7 +67,7 @@ class Forwarder:
         parallel_count: int,
         intervals: ForwardingIntervals | None = None,
         inputs: KeptInputs | None = None,
-        stage_in: StageIn,
+        stage_in: UploadStageIn,
     ) -> None:
         self._bus = bus
         self._spool = spool
@@ -272,7 +272,7 @@ async def open_forwarding(  # noqa: PLR0913 what it works with
 ) -> AsyncIterator[Forwarder]:
     """Forward while the context is open; `senders`: for attempts, and for what goes ahead of the commit."""
     sender, ahead_sender = senders
-    stage_in = StageIn(
+    stage_in = UploadStageIn(
         bus,
         spool,
         ahead_sender,

@@ -49,7 +49,7 @@ LOOPS_COUNT: Final = 1_000_000
 """A loop that waits costs a few kilobytes; what is bounded is how many send."""
 
 
-class StageIn:
+class UploadStageIn:
     """Looks after the uploads that are worth it. Open it with `running()`."""
 
     def __init__(  # noqa: PLR0913 what it works with, and how much at once
@@ -92,7 +92,7 @@ class StageIn:
 
     def __repr__(self) -> str:
         """Show how many uploads it looks after."""
-        return f"StageIn(uploads={len(self._pending)} transfers={len(self._transfers)})"
+        return f"UploadStageIn(uploads={len(self._pending)} transfers={len(self._transfers)})"
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -1,6 +1,6 @@
 """What nodes say of tasks: asked for while a client waits, or told again when they have just said it and nothing has changed since.
 
-*Asking* (`NodeQueries`) takes a second at most, and never happens more often than it helps:
+*Asking* (`NodePoller`) takes a second at most, and never happens more often than it helps:
 
     the same question is under way    wait for that answer: any number of identical polls are one request to the node
     the node's breaker is open        no answer, at once (core/node_queries.py)
@@ -67,7 +67,7 @@ Ask = Callable[[int | None], Awaitable[NodeAnswer | None]]
 """Asks a node, from a line on."""
 
 
-class NodeQueries:
+class NodePoller:
     """Asks nodes."""
 
     def __init__(self, nodes: Upstream, clock: Callable[[], Instant] = monotonic_s, *, fresh_s: float = 0.0) -> None:
@@ -80,7 +80,7 @@ class NodeQueries:
 
     def __repr__(self) -> str:
         """Show what is going on."""
-        return f"NodeQueries(under_way={len(self._under_way)} breakers={self._breakers})"
+        return f"NodePoller(under_way={len(self._under_way)} breakers={self._breakers})"
 
     async def json(self, node: Node, path: bytes, query: Mapping[str, str]) -> Any:
         """Get JSON from a node; None when there is none to be had."""
@@ -241,7 +241,7 @@ class FreshAnswers:
 class NodeAnswers:
     """Gets the words of nodes."""
 
-    def __init__(self, cluster: Cluster, inquiry: NodeQueries, confirmer: Confirmer, clock: Clock) -> None:
+    def __init__(self, cluster: Cluster, inquiry: NodePoller, confirmer: Confirmer, clock: Clock) -> None:
         self._cluster = cluster
         self._inquiry = inquiry
         self._confirmer = confirmer

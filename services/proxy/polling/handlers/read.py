@@ -1,7 +1,14 @@
-"""An owner's tasks, for `/task/list`: the scheduler knows all of them, also those that ended long ago.
+"""What clients ask again and again: info and output of a task, the list of tasks, the cluster's info and options.
 
-Where it cannot be asked, the list is what it last said to this owner, with what the mirror knows of active tasks; short lists
-of the owners that asked last are remembered for that. An owner of whom nothing is known gets no answer.
+The order for one task: find its record (cluster/handlers.py); if it runs, say what its node has just said (node_answers.py), if the
+record's owner says that nothing has changed; else ask its node for at most a second, whose word that it goes on is the latest there can
+be. Otherwise have the record confirmed by its owner: through any number of proxies no client sees an earlier state after a later one. Then
+fall back to what the record knows. Trouble that may pass is never an answer: BusFailed leaves here only when nothing at all is known, and
+the connection is then closed without one. The console of a task that has ended is kept beside its record, and read from there.
+
+An owner's tasks (`TaskLists`) are all known to the scheduler, also those that ended long ago. Where it cannot be asked, the list is what it
+last said to this owner, with what the mirror knows of active tasks; short lists of the owners that asked last are remembered for that. An
+owner of whom nothing is known gets no answer.
 """
 
 import asyncio

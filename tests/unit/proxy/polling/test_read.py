@@ -40,7 +40,7 @@ from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.cluster.handlers import HOLD_S, TaskFinder
 from services.proxy.polling.api import open_polling
 from services.proxy.polling.handlers.coalesce import Poll
-from services.proxy.polling.handlers.node_answers import NodeQueries, strings
+from services.proxy.polling.handlers.node_answers import NodePoller, strings
 from tests.proxy_ports import FakeCluster, FakeReply, FakeUpstream, says
 from tests.waiting import until
 
@@ -84,7 +84,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.cluster.nodes[NODE.id] = NODE
-        self.inquiry = NodeQueries(self.nodes, self.clock.instant)  # type: ignore[arg-type]
+        self.inquiry = NodePoller(self.nodes, self.clock.instant)  # type: ignore[arg-type]
         self.finder = TaskFinder(self.bus, self.cluster, self.clock)
         polling = open_polling(self.bus, self.cluster, self.nodes, self.finder, self.clock)
         self.reader, self.polls = polling.reader, polling.polls
@@ -307,7 +307,7 @@ def test_only_text_counts_as_console_lines() -> None:
 async def test_equal_questions_at_the_same_time_are_one_to_the_node() -> None:
     nodes = FakeUpstream(gate=asyncio.Event())
     nodes.answers[INFO] = says({"x": 1})
-    inquiry = NodeQueries(nodes)
+    inquiry = NodePoller(nodes)
     async with asyncio.TaskGroup() as group:
         equal = [group.create_task(inquiry.json(NODE, INFO, {})) for _ in range(5)]
         other = group.create_task(inquiry.json(NODE, INFO, {"with_output": "1"}))
@@ -319,7 +319,7 @@ async def test_equal_questions_at_the_same_time_are_one_to_the_node() -> None:
 
 async def test_who_waits_for_anothers_question_is_answered_when_that_one_goes_away() -> None:
     nodes = FakeUpstream(gate=asyncio.Event())
-    inquiry = NodeQueries(nodes)
+    inquiry = NodePoller(nodes)
     async with asyncio.TaskGroup() as group:
         first = group.create_task(inquiry.json(NODE, INFO, {}))
         await until(lambda: "under_way=1" in repr(inquiry), what="the first asks")

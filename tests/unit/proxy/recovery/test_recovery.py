@@ -7,7 +7,7 @@ from libs.common.incarnation import incarnation
 from libs.common.messages import CLUSTER, INCARNATION_KEY, REMOVE_TASK, UPLOADS, Done, TaskRef
 from libs.common.model import Owner, TaskId
 from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.actions.handlers import TaskActions
+from services.proxy.actions.handlers import ClientActions
 from services.proxy.peers.adapters import SharedSecret, shared_secret
 from services.proxy.recovery.handlers import SETTLE_S, Recovery
 from services.proxy.spool.core.history import History
@@ -100,7 +100,7 @@ async def test_an_action_on_a_task_whose_record_is_lost_is_to_be_tried_again(
     async def remove(_asked: TaskRef) -> Done:
         raise error
 
-    actor = TaskActions(scene.bus, FakeCluster(), splitmerge=False, is_sure=scene.recovery.is_sure)
+    actor = ClientActions(scene.bus, FakeCluster(), splitmerge=False, is_sure=scene.recovery.is_sure)
     async with scene.bus.serve("scheduler", {REMOVE_TASK: remove}):
         with pytest.raises(raised):
             await actor.act("remove", {"uuid": TASK}, "", Owner(""), "")

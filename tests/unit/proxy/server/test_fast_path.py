@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from libs.common.identity import owner_of
 from libs.common.model import TaskId
 from services.proxy.polling.handlers.coalesce import Poll
-from services.proxy.server.fast_path import FastPath, PlainRequest
+from services.proxy.server.fast_path import PlainPoll, PollFastPath
 
 TASK = "aaaaaaaa-1111-4111-8111-111111111111"
 HOST = "host: x\r\n"
 
 
-def read(request: str, token: str = "") -> PlainRequest | None:
+def read(request: str, token: str = "") -> PlainPoll | None:
     """Read a request."""
     nobody: Any = None
-    return FastPath(nobody, token.encode()).read(request.encode("latin-1"))
+    return PollFastPath(nobody, token.encode()).read(request.encode("latin-1"))
 
 
 def about(line: int | None, *, output: bool = False) -> Poll:
@@ -39,7 +39,7 @@ def about(line: int | None, *, output: bool = False) -> Poll:
     ],
 )
 def test_plain_polls_are_read(target: str, question: Poll | None) -> None:
-    assert read(f"GET {target} HTTP/1.1\r\n{HOST}\r\n") == PlainRequest(question, owner_of(""), keeps=True)
+    assert read(f"GET {target} HTTP/1.1\r\n{HOST}\r\n") == PlainPoll(question, owner_of(""), keeps=True)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_whatever_is_read_is_one_whole_request_to_the_parser_too(query: str, lin
 
 def test_the_beginning_of_an_upload_is_not_remembered() -> None:
     nobody: Any = None
-    quick = FastPath(nobody, b"")
+    quick = PollFastPath(nobody, b"")
     for data in (b"POST /task/new HTTP/1.1\r\n\r\nphoto", b"GET /" + b"x" * 5_000, b"\xff\xd8 the middle of a photo"):
         assert quick.read(data) is None
     assert quick._remembered.cache_info().currsize == 0  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ from libs.common.messages import (
 )
 from libs.common.model import NodeId, NodeOption, NodeTaskId, OptionValue, Owner, Task, TaskId, TaskState
 from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.actions.handlers import TaskActions
+from services.proxy.actions.handlers import ClientActions
 from services.proxy.errors import SpoolFull
 from services.proxy.exchange.nodeodm_api import Caller
 from services.proxy.uploads.core import date_created_ms, default_name
@@ -346,7 +346,7 @@ def test_a_task_without_a_name_is_called_by_its_date() -> None:
 
 
 async def act(world: World, verb: str, client: Caller = ANNE, **form: str) -> None:
-    actor = TaskActions(world.bus, world.cluster, splitmerge=True)
+    actor = ClientActions(world.bus, world.cluster, splitmerge=True)
     await actor.act(verb, form, client.token, client.owner, client.address)
 
 
