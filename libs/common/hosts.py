@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Final
 
 LONGEST_COUNT: Final = 253
@@ -11,7 +12,7 @@ FORMS: Final = "a host is a name such as node-1.example.org, or an address such 
 
 def is_host(text: str) -> bool:
     """Whether a text is a name or an address, without brackets, scheme and port."""
-    if ":" in text:
+    if ":" in text or text.removesuffix(".").rpartition(".")[2].isdigit():  # no name ends in a number: RFC 3696, 2
         return is_address(text)
     return 0 < len(text) <= LONGEST_COUNT and all(map(LABEL.fullmatch, text.removesuffix(".").split(".")))
 
@@ -23,6 +24,15 @@ def is_address(text: str) -> bool:
     except ValueError:
         return False
     return "%" not in text
+
+
+@lru_cache(4096)
+def canonical(host: str) -> str:
+    """Write a host as all of its spellings are: the case of names, a last dot, and zeros in IPv6 addresses make no other host."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host.lower().removesuffix(".")
 
 
 def bare(text: str) -> str:

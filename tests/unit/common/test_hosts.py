@@ -2,7 +2,7 @@
 
 import pytest
 
-from libs.common.hosts import bare, is_host, shown
+from libs.common.hosts import bare, canonical, is_host, shown
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,10 @@ def test_a_name_or_an_address_is_a_host(text: str) -> None:
         "",
         ".",
         "a..b",
+        "999.1.1.1",
+        "1.2.3.4.5",
+        "node.1",
+        "300",
         ".a",
         "-a",
         "a-",
@@ -56,3 +60,15 @@ def test_brackets_belong_to_the_writing_and_not_to_the_host(written: str, host: 
 @pytest.mark.parametrize(("host", "text"), [("a", "a:3000"), ("10.0.0.1", "10.0.0.1:3000"), ("::1", "[::1]:3000")])
 def test_an_address_is_shown_so_that_its_port_can_be_told(host: str, text: str) -> None:
     assert shown(host, 3000) == text
+
+
+@pytest.mark.parametrize(
+    ("host", "other"),
+    [("::1", "0:0:0:0:0:0:0:1"), ("fd00::20", "FD00:0:0::20"), ("node-1", "Node-1"), ("a.example.org", "a.example.org.")],
+)
+def test_all_spellings_of_a_host_are_one(host: str, other: str) -> None:
+    assert canonical(host) == canonical(other)
+
+
+def test_other_hosts_are_others() -> None:
+    assert len({canonical(host) for host in ("::1", "::2", "127.0.0.1", "node-1", "node-10")}) == 5

@@ -8,7 +8,7 @@ import structlog
 
 from libs.common.clocks import WallMs
 from libs.common.errors import NoNode, NotFound, Refused
-from libs.common.hosts import FORMS, is_host, shown
+from libs.common.hosts import FORMS, canonical, is_host, shown
 from libs.common.messages import (
     NODE_ADDED,
     NODE_DRAINED,
@@ -59,12 +59,20 @@ class NodeCommands:
         """Register a node and ask it how it is: when it answers at once, the next list shows it online."""
         check_address(request.hostname, request.port)
         async with self._one_at_a_time:
+            self._require_new(request)
             node = await self._node_store.write(
                 node_id(request.hostname, request.port), lambda known: self._new_record(request, known)
             )
         await self._events.publish_node(NODE_ADDED, node.record)
         await self._prober.first_look(node)
         return view_of(self._nodes, node)
+
+    def _require_new(self, request: AddNode) -> None:
+        """Refuse another spelling of a node that is there: it would be given its tasks twice."""
+        host = canonical(request.hostname)
+        for node in self._nodes.listed():
+            if node.record.port == request.port and canonical(node.record.hostname) == host:
+                check_new(request, node.record)
 
     async def remove(self, request: NodeRef) -> Done:
         """Take a node off the list. Tasks that run there go on and are followed to their end."""
@@ -170,7 +178,7 @@ def check_new(request: AddNode, known: Node | None) -> None:
     """Refuse a node that is registered already, or one whose key another has."""
     if known is None or known.retired:
         return
-    if (known.hostname, known.port) == (request.hostname, request.port):
+    if (canonical(known.hostname), known.port) == (canonical(request.hostname), request.port):
         raise Refused(f"{known.name} is registered already")
     raise Refused(
         f"{shown(request.hostname, request.port)} cannot be told from {known.name}, which is registered already"

@@ -63,6 +63,16 @@ async def test_addresses_that_make_the_same_key_cannot_both_be_registered():
             await play.adds("__1", FakeNode())
 
 
+@pytest.mark.parametrize(
+    ("host", "other"), [("::1", "0:0:0:0:0:0:0:1"), ("fd00::20", "FD00:0:0::20"), ("node-1", "Node-1.")]
+)
+async def test_another_spelling_of_a_node_is_the_same_node(host: str, other: str):
+    async with a_play() as play:
+        await play.adds(host, FakeNode())
+        with pytest.raises(Refused, match="is registered already"):
+            await play.adds(other, FakeNode())
+
+
 async def test_nodes_are_listed_in_the_order_of_adding_with_numbers_from_one():
     async with a_play(c=FakeNode(), a=FakeNode(), b=FakeNode()) as play:
         await play.takes_off("a")
