@@ -221,11 +221,11 @@ class NodeRegistry:
 
     def task_changed(self, before: Task | None, after: Task | None) -> None:
         """Give back the slot of a task that is under way no more, and count the one that it uses now."""
-        under_way = after is not None and after.state in UNDER_WAY
-        if before is not None and not under_way and (last := before.attempt):
+        used = after.attempts[-1].node if after is not None and after.state in UNDER_WAY else None
+        if before is not None and (last := before.attempt) and last.node != used:
             self.release(last.node, before.id)
-        if after is not None and under_way:
-            self.occupy(after.attempts[-1].node, after.id)
+        if after is not None and used is not None:
+            self.occupy(used, after.id)
 
     def unreserve(self, node: NodeId, task: TaskId) -> None:
         """Keep it no more."""

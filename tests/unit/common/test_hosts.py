@@ -64,7 +64,12 @@ def test_an_address_is_shown_so_that_its_port_can_be_told(host: str, text: str) 
 
 @pytest.mark.parametrize(
     ("host", "other"),
-    [("::1", "0:0:0:0:0:0:0:1"), ("fd00::20", "FD00:0:0::20"), ("node-1", "Node-1"), ("a.example.org", "a.example.org.")],
+    [
+        ("::1", "0:0:0:0:0:0:0:1"),
+        ("fd00::20", "FD00:0:0::20"),
+        ("node-1", "Node-1"),
+        ("a.example.org", "a.example.org."),
+    ],
 )
 def test_all_spellings_of_a_host_are_one(host: str, other: str) -> None:
     assert canonical(host) == canonical(other)

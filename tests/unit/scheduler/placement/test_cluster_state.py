@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from libs.common.messages import SubmitTask
+from libs.common.messages import AdoptTask, AttemptStage, KnownAttempt, SubmitTask
 from libs.common.model import Cleanup, InstanceId, Node, NodeId, NodeInfo, NodeTaskId, Owner, Task, TaskId
 from libs.common.testing import clocks_at
 from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.registry.node_state import NodeState, OurTasks
 from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult
 from services.scheduler.task_life.life import canceled
-from services.scheduler.task_life.transitions import placed, tried
-from services.scheduler.tasks.core.submission import submitted
+from services.scheduler.task_life.transitions import placed, started, tried
+from services.scheduler.tasks.core.submission import caught_up, submitted
 
 HOLDER, OWNER, NODE = InstanceId("p"), Owner("o"), NodeId("a")
 PARTS = ["reservations", "nodes", "quota", "proxies", "queue", "foresight", "submodels"]
@@ -98,3 +98,25 @@ def test_a_task_that_lost_its_attempt_is_in_the_queue_again_and_counts_nowhere(s
     state.index.put(tried(task(state), AttemptResult("reset"), "a", AttemptPolicy(), NOW.wall_ms), 3, NOW)
     assert (len(state.queue), state.quota.used_count(OWNER), node(state).used_count) == (1, 0, 0)
     assert state.proxies.sending(HOLDER) == ()
+
+
+def test_a_task_that_turns_out_to_be_on_another_node_frees_the_slot_where_it_was(state: ClusterState) -> None:
+    other = state.nodes.put(Node(id=NodeId("b"), hostname="b", port=1), NOW.instant)
+    state.nodes.hit(other, NodeInfo(max_parallel_tasks=1), OurTasks(), NOW)
+    state.index.put(started(begun(state), "a", NOW.wall_ms), 2, NOW)
+    elsewhere = KnownAttempt(
+        number=2,
+        node=other.id,
+        hostname="b",
+        port=1,
+        node_task_id=NodeTaskId("u"),
+        stage=AttemptStage.COMMITTED,
+        started_at_ms=0,
+        running_at_ms=1,
+    )
+    asked = SubmitTask(task=TaskId("t"), name="x", holder=HOLDER, owner=OWNER, created_at_ms=0, images_count=1)
+    adopted = AdoptTask(submission=asked, attempts=(elsewhere,), inputs_kept=True)
+    state.index.put(caught_up(task(state), adopted, NOW.wall_ms), 3, NOW)
+    assert (node(state).tasks, other.tasks) == (set(), {TaskId("t")})
+    state.index.drop(TaskId("t"))
+    assert (node(state).tasks, other.tasks) == (set(), set())
