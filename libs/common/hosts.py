@@ -49,3 +49,19 @@ def bracketed(host: str) -> str:
 def shown(host: str, port: int) -> str:
     """Write an address for people."""
     return f"{bracketed(host)}:{port}"
+
+
+def account_of(address: str) -> str:
+    """Say on whose account an address goes: in IPv6 one customer has a whole /64."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return plain_address(address)
+
+
+def plain_address(address: str) -> str:
+    """Write an IPv4 address as one that came in through a socket for both families."""
+    return address.removeprefix("::ffff:") if "." in address else address

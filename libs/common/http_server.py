@@ -102,7 +102,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Give the first request its time; close one connection too many."""
         self.transport = cast("asyncio.Transport", transport)
-        if not self._shared.admits(self):
+        if not self._shared.admits(self, self._origin):
             self.transport.abort()
             return
         self.until_s = self.loop.time() + self._shared.limits.head_s
@@ -111,7 +111,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Be gone; an answer that still comes finds nobody."""
         del exc
-        self._shared.present.discard(self)
+        self._shared.forget(self)
         self._state.connections.discard(cast("Any", self))
         if self._core is not None:
             self.SPACE.readers_count -= 1
@@ -168,6 +168,10 @@ class Connection(asyncio.BufferedProtocol):
         self._unsent_bytes = unsent_bytes
         self.until_s = now_s + self._shared.limits.keep_alive_s
 
+    def give_way(self) -> None:
+        """Be aborted: another connection has its place, and this one waits for a request."""
+        self.transport.abort()
+
     @property
     def _lingers(self) -> bool:
         """Whether all has been said, and the client has its time to read it."""
@@ -191,6 +195,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _answer_plain(self, fast: EarlyAnswers[Any], plain: EarlyRequest, data: bytes) -> None:
         self._plain, self._data = plain, data
+        self._shared.begins(self)
         self.until_s = NEVER_S
         work = fast.answer(plain, self._take)
         if work is not None:
@@ -214,6 +219,7 @@ class Connection(asyncio.BufferedProtocol):
         if not keeps:
             self._close()
             return
+        self._shared.rests(self)
         self.until_s = self.loop.time() + self._shared.limits.keep_alive_s
         if self._core is not None:
             self._core.until_s = self.until_s
@@ -268,6 +274,7 @@ class Connection(asyncio.BufferedProtocol):
         return str(peer[0]) if peer else "-"
 
     def _begin(self, head: RequestHead) -> None:
+        self._shared.begins(self)
         if self._shared.heard is not None:
             self._shared.heard(self._origin, head.target)
         scope = self._scope_of(head)
@@ -329,6 +336,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _go_on(self, *, keeps: bool) -> None:
         if self._core is not None and not self.transport.is_closing():
+            if keeps:
+                self._shared.rests(self)
             self._do(self._core.answered(self.loop.time(), keeps=keeps))
 
     def _half_close(self) -> None:

@@ -3,6 +3,10 @@
 All have one timer: each has a time by which something must have happened (`until_s`), and one that missed it is told so. What a
 client can cause as often as it likes is logged once in a while.
 
+When all places are taken, the oldest connection that never had a request gives its place to the one that comes: it is of a flood, or
+has lost its client. So silence shuts nobody out. Where few clients are expected, an address may have no more than some of these, and
+connections between two requests give way, too; working clients keep theirs, and who comes then is refused.
+
 There are never more connections than the limit of open files leaves room for. At that limit itself libuv closes new connections
 without a word, and whatever else needs a file fails too; here it is one line of the log, and only new connections fail.
 """
@@ -14,6 +18,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
+from libs.common.hosts import account_of
 from libs.common.log import Seldom
 from libs.http1.lines import STATUS_LINE, BadMessage, Header
 from libs.http1.server import ServerLimits
@@ -68,6 +73,10 @@ class TrackedConnection(Protocol):
         """Hear that its time is up."""
         ...
 
+    def give_way(self) -> None:
+        """Hear that its place is another's."""
+        ...
+
 
 class Connections:
     """What the connections of one server share."""
@@ -78,32 +87,78 @@ class Connections:
         connections_count: int,
         fast: EarlyAnswers[Any] | None = None,
         heard: Heard | None = None,
+        silent_per_address_count: int | None = None,
     ) -> None:
         self.limits = limits
         self.fast = fast
         self.heard = heard
         self.present: set[TrackedConnection] = set()
+        self._silent: dict[TrackedConnection, str] = {}
+        """Those that had no request yet, the oldest first, each with its address's account where that counts."""
+        self._resting: dict[TrackedConnection, None] = {}
+        """Those between two requests, the one that rests for the longest first."""
+        self._silent_limit_count = silent_per_address_count
         self._limit_count = admitted_count(connections_count)
         self._alarm: asyncio.TimerHandle | None = None
         self._look_every_s = min(LATEST_LOOK_S, limits.head_s / LOOKS_PER_LIMIT)
         self._lines_of: Sequence[Header] | None = None
         self._heads = (b"", b"")
-        self._refusals, self._crowds = Seldom(), Seldom()
+        self._refusals, self._crowds, self._floods = Seldom(), Seldom(), Seldom()
 
     def __repr__(self) -> str:
         """Show how many there are."""
         return f"Connections({len(self.present)} of {self._limit_count})"
 
-    def admits(self, connection: TrackedConnection) -> bool:
+    def admits(self, connection: TrackedConnection, address: str = "") -> bool:
         """Look after a connection; False: it is one too many. Clients try again, a status might end their wait."""
+        account = "" if self._silent_limit_count is None else account_of(address)
+        if len(self.present) >= self._limit_count:
+            self._make_room(connection.loop.time())
+        elif self._silent_limit_count is not None:
+            self._thin_out(account, self._silent_limit_count, connection.loop.time())
         if len(self.present) >= self._limit_count:
             if count := self._crowds.passes(connection.loop.time()):
                 log.warning("connections refused", reason="too many connections", limit=self._limit_count, count=count)
             return False
         self.present.add(connection)
+        self._silent[connection] = account
         if self._alarm is None:
             self._alarm = connection.loop.call_later(self._look_every_s, self._look)
         return True
+
+    def begins(self, connection: TrackedConnection) -> None:
+        """Take note that a connection has a request."""
+        self._silent.pop(connection, None)
+        self._resting.pop(connection, None)
+
+    def rests(self, connection: TrackedConnection) -> None:
+        """Take note that a connection waits for its next request."""
+        self._resting[connection] = None
+
+    def forget(self, connection: TrackedConnection) -> None:
+        """Look after a connection no more."""
+        self.present.discard(connection)
+        self.begins(connection)
+
+    def _make_room(self, now_s: float) -> None:
+        """Close the connection that misses its place the least, if there is one that waits."""
+        few = self._silent_limit_count is not None
+        for waiting in (self._silent, self._resting) if few else (self._silent,):
+            if waiting:
+                self._close(next(iter(waiting)), "all places are taken", now_s)
+                return
+
+    def _thin_out(self, account: str, limit_count: int, now_s: float) -> None:
+        """Close the oldest silent connection of an address that has enough of them."""
+        same = [each for each, owner in self._silent.items() if owner == account]
+        if len(same) >= limit_count:
+            self._close(same[0], "too many silent ones of one address", now_s)
+
+    def _close(self, connection: TrackedConnection, reason: str, now_s: float) -> None:
+        self.forget(connection)
+        connection.give_way()
+        if count := self._floods.passes(now_s):
+            log.warning("waiting connections closed", reason=reason, count=count)
 
     def _look(self) -> None:
         """End those that have missed their time."""

@@ -20,6 +20,8 @@ from libs.common.lifecycle import mention_unexpected_end
 from libs.http1.server import ServerLimits
 
 CONNECTIONS_COUNT: Final = 200
+SILENT_PER_ADDRESS_COUNT: Final = 32
+"""Connections of one address that have not said yet what they want: more than a browser opens, and a reverse proxy says it at once."""
 STOP_S: Final = 5
 DATE_S: Final = 1.0
 LIMITS: Final = ServerLimits(head_s=15.0, keep_alive_s=75.0)
@@ -57,7 +59,7 @@ class Server(uvicorn.Server):
 @asynccontextmanager
 async def web_server(app: App, listener: socket.socket, name: str = "admin web") -> AsyncIterator[None]:
     """Serve while the context is open; requests in flight get `STOP_S` to finish."""
-    shared = Connections(LIMITS, CONNECTIONS_COUNT)
+    shared = Connections(LIMITS, CONNECTIONS_COUNT, silent_per_address_count=SILENT_PER_ADDRESS_COUNT)
     server = Server(
         uvicorn.Config(
             app,

@@ -7,12 +7,12 @@ have to wait longer than `LONGEST_WAIT_S` behind others is refused instead of qu
 """
 
 import hmac
-import ipaddress
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
 from libs.common.clocks import Instant
+from libs.common.hosts import account_of
 
 FIRST_DELAY_S: Final = 0.5
 LONGEST_DELAY_S: Final = 8.0
@@ -30,22 +30,6 @@ def same(given: str, right: str) -> bool:
 def delay_s(failures_count: int) -> float:
     """How long an address waits after so many failures."""
     return min(FIRST_DELAY_S * 2.0 ** min(failures_count, 10), LONGEST_DELAY_S)
-
-
-def account_of(address: str) -> str:
-    """Say on whose account an address goes: in IPv6 one customer has a whole /64."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return plain_address(address)
-
-
-def plain_address(address: str) -> str:
-    """Write an IPv4 address as one that came in through a socket for both families."""
-    return address.removeprefix("::ffff:") if "." in address else address
 
 
 @dataclass

@@ -100,7 +100,9 @@ class ProxySettings(CommonSettings):
         5.0, ge=0, description="how long an upload request waits for its turn before it is refused with 503, seconds"
     )
     connections_count: int = Field(
-        4096, gt=0, description="connections of clients at the same time; further ones are closed at once"
+        4096,
+        gt=0,
+        description="connections of clients at the same time; a further one takes the place of a silent one, or is closed at once",
     )
     head_limit_bytes: int = Field(65536, ge=1024, description="longest head of a request, bytes")
     download_stall_timeout_s: float = Field(

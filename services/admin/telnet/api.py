@@ -18,12 +18,12 @@ from typing import Any, Final, cast
 import structlog
 
 from libs.common.clocks import Instant
-from libs.common.hosts import bracketed
+from libs.common.hosts import bracketed, plain_address
 from libs.common.lifecycle import monotonic_s
 from libs.common.ports import Bus
 from libs.common.version import VERSION
 from services.admin.commands.handlers import execute
-from services.admin.login import LoginThrottle, plain_address, same
+from services.admin.login import LoginThrottle, same
 from services.admin.rendering.text import END, render
 from services.admin.telnet.core.admission import Admission
 from services.admin.telnet.core.grammar import HELP, parse

@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from services.admin.login import ADDRESSES_COUNT, FORGET_AFTER_S, LONGEST_DELAY_S, LoginThrottle, account_of, same
+from libs.common.hosts import account_of
+from services.admin.login import ADDRESSES_COUNT, FORGET_AFTER_S, LONGEST_DELAY_S, LoginThrottle, same
 
 
 def judged(logins: LoginThrottle, address: str, at_s: float) -> float:

@@ -23,8 +23,8 @@ INFO = b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n"
 class FakeTransport(asyncio.Transport):
     """Remembers."""
 
-    def __init__(self, *, secure: bool = False) -> None:
-        super().__init__()
+    def __init__(self, *, secure: bool = False, address: str = "") -> None:
+        super().__init__({"peername": (address, 1)} if address else None)
         self._secure = secure
         self.written = b""
         self.reads = True
@@ -210,11 +210,74 @@ async def test_a_silent_connection_is_closed_at_a_stop() -> None:
 async def test_one_connection_too_many_is_closed_at_once() -> None:
     shared = Connections(LIMITS, 1)
     first, transport = opened(shared=shared)
+    came(first, POST[:-1])
     _, second = opened(shared=shared)
     assert (transport.closed, second.closed) == (False, True)
 
     first.connection_lost(None)
     assert shared.present == set()
+
+
+async def test_a_silent_flood_shuts_nobody_out() -> None:
+    shared = Connections(LIMITS, 3, SlowAnswers())
+    flood = [opened(shared=shared)[1] for _ in range(9)]
+    asking, working = opened(shared=shared)
+    came(asking, NEXT)
+    more = [opened(shared=shared)[1] for _ in range(9)]
+    await passed()
+
+    assert b"/next" in working.written
+    assert not working.closed
+    assert [each.closed for each in flood] == [True] * 9
+    assert [each.closed for each in more] == [True] * 7 + [False] * 2
+
+
+async def test_half_a_head_is_as_good_as_none() -> None:
+    shared = Connections(LIMITS, 1)
+    slow, transport = opened(shared=shared)
+    came(slow, b"GET / HT")
+    _, newcomer = opened(shared=shared)
+
+    assert (transport.closed, newcomer.closed) == (True, False)
+
+
+@pytest.mark.parametrize("answers", [None, SlowAnswers()], ids=["all of HTTP", "fast path"])
+async def test_where_few_are_expected_who_waits_between_two_requests_gives_way_after_the_silent_ones(
+    answers: SlowAnswers | None,
+) -> None:
+    shared = Connections(LIMITS, 2, answers, silent_per_address_count=2)
+    resting, first = opened(shared=shared)
+    came(resting, INFO if answers else NEXT)
+    if answers:
+        answers.waiting.pop()(b"{}")
+    await passed()
+    _, silent = opened(shared=shared)
+    working, busy = opened(shared=shared)
+    assert (first.closed, silent.closed) == (False, True)
+    came(working, b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n")
+
+    _, newcomer = opened(shared=shared)
+
+    assert (first.closed, busy.closed, newcomer.closed) == (True, False, False)
+
+
+@pytest.mark.parametrize(
+    ("before", "address", "closed"),
+    [
+        (["192.0.2.1", "192.0.2.1"], "192.0.2.1", [True, False]),
+        (["192.0.2.1", "192.0.2.1"], "::ffff:192.0.2.1", [True, False]),
+        (["192.0.2.1", "192.0.2.1"], "192.0.2.2", [False, False]),
+        (["2001:db8::1", "2001:db8::2"], "2001:db8::3", [True, False]),
+        (["2001:db8::1", "2001:db8::2"], "2001:db8:0:1::3", [False, False]),
+    ],
+)
+async def test_an_address_has_so_many_silent_connections(before: list[str], address: str, closed: list[bool]) -> None:
+    shared = Connections(LIMITS, 10, silent_per_address_count=2)
+    silent = [opened(shared=shared, transport=FakeTransport(address=each))[1] for each in before]
+    _, newcomer = opened(shared=shared, transport=FakeTransport(address=address))
+
+    assert [each.closed for each in silent] == closed
+    assert not newcomer.closed
 
 
 def test_there_are_never_more_connections_than_open_files_allow(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from libs.common.clocks import Instant
-from services.admin.login import account_of
+from libs.common.hosts import account_of
 
 Key = TypeVar("Key")
 

@@ -21,9 +21,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common.health import PAGES, Health
 from libs.common.health_port import health_app
+from libs.common.hosts import plain_address
 from libs.common.lifecycle import monotonic_s, threaded
 from libs.common.ports import Bus
-from services.admin.login import LoginThrottle, plain_address
+from services.admin.login import LoginThrottle
 from services.admin.web.core import (
     REQUESTED_WITH,
     SAFE_METHODS,
