@@ -48,6 +48,7 @@ format: $(VENV)/.dev ## Bring the code into the house format
 docs: $(VENV)/.dev ## Write anew the documents that are made from the code (tests say when they are stale)
 	@$(BIN)/python docs/write_subjects.py
 	@$(BIN)/python docs/write_service_map.py
+	@$(BIN)/python docs/write_rooms.py
 	@$(BIN)/python docs/write_logs.py
 	@$(BIN)/python docs/write_decisions.py
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from docs import write_decisions, write_logs, write_service_map
+from docs import write_decisions, write_logs, write_rooms, write_service_map
 from docs.write_subjects import TARGET, declared, encoded, members, render
 from libs.common.messages import BucketName, Event, Request, Snapshot
 
@@ -28,6 +28,16 @@ def test_the_list_of_subjects_is_that_of_the_messages():
 def test_the_map_of_the_services_is_that_of_their_code():
     text = write_service_map.TARGET.read_text(encoding="utf-8")
     assert text == write_service_map.with_map(text, write_service_map.render()), "run: python docs/write_service_map.py"
+
+
+def test_the_drawings_of_the_rooms_are_those_of_the_imports():
+    text = write_rooms.TARGET.read_text(encoding="utf-8")
+    assert text == write_rooms.with_rooms(text), "run: make docs"
+
+
+def test_an_arrow_that_others_imply_is_not_drawn():
+    rooms = {"a": frozenset({"b", "c"}), "b": frozenset({"c"}), "c": frozenset[str]()}
+    assert write_rooms.drawn(rooms).splitlines()[1:] == ["    a --> b", "    b --> c", "    c"]
 
 
 @pytest.mark.parametrize("request_", declared(Request), ids=lambda it: it.name)
