@@ -56,7 +56,7 @@ async def test_the_region_is_switched_to_one_that_has_the_snapshot():
     "kind", [pytest.param(DigitalOceanVendor, id="digitalocean"), pytest.param(HetznerVendor, id="hetzner")]
 )
 async def test_a_snapshot_that_does_not_exist_is_refused_at_the_start(kind: Any):
-    name = kind.__name__.lower()
+    name = kind.__name__.removesuffix("Vendor").lower()
     async with serving(name) as served:
         cloud = CloudSettings(endpoint=served.url, keys=KEYS[name], image="nope", snapshot=True)
         async with booted(kind(cloud)) as provider:
