@@ -233,11 +233,11 @@ def test_clients_that_trickle_hold_no_threads(world: World) -> None:
 
     async def example() -> None:
         tasks = [await world.proxy.init() for _ in range(40)]
-        movers = world.proxy.spool._movers
+        threads = world.proxy.spool._splice_threads
         async with asyncio.TaskGroup() as group:
             trickling = [group.create_task(one(task)) for task in tasks]
-            await until(lambda: not movers.free, what="all threads to be taken")
-            await until(lambda: movers._free_count == 32, timeout_s=15, what="the threads to be free again")
+            await until(lambda: not threads.free, what="all threads to be taken")
+            await until(lambda: threads._free_count == 32, timeout_s=15, what="the threads to be free again")
             more.set()
 
         assert {parse(each.result())[0] for each in trickling} == {200}
