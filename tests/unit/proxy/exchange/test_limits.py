@@ -22,11 +22,17 @@ IN_TIME_S = 0.4
 
 
 def attempt(read: Callable[[], object]) -> float:
-    """Let something be read or refused; how long the processor worked."""
-    began_s = time.process_time()
-    with contextlib.suppress(Refused):
-        read()
-    return time.process_time() - began_s
+    """Let something be read or refused, three times; how long the processor worked at least.
+
+    What else a process full of tests does in that time (it collects the garbage of them all) is no part of it.
+    """
+    took_s: list[float] = []
+    for _ in range(3):
+        began_s = time.thread_time()
+        with contextlib.suppress(Refused):
+            read()
+        took_s.append(time.thread_time() - began_s)
+    return min(took_s)
 
 
 @pytest.mark.parametrize(
