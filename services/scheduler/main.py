@@ -158,7 +158,6 @@ def attempt_policy(settings: SchedulerSettings) -> AttemptPolicy:
         first_backoff_ms=round(settings.retry_first_s * 1000),
         max_backoff_ms=round(settings.retry_longest_s * 1000),
         killer_nodes_count=settings.killer_nodes_count,
-        killer_within_ms=round(settings.killer_within_s * 1000),
     )
 
 

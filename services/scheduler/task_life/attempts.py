@@ -50,8 +50,6 @@ class AttemptPolicy:
     max_backoff_ms: int = 60_000
     killer_nodes_count: int = 3
     """So many nodes may die of a task; 0: any number."""
-    killer_within_ms: int = 60_000
-    """A node that dies so soon after a task had come to it may have died of it."""
 
     def backoff_ms(self, failed_count: int) -> int:
         """How long to wait after so many failed attempts."""

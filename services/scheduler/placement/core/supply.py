@@ -112,10 +112,6 @@ class Supply:
             return False
         return self._tasks[machine] != task and self._believed(now)
 
-    def is_meant(self, machine: MachineId | None, now: Instant) -> bool:
-        """Whether a machine was requested for a task that still waits."""
-        return machine in self._tasks and self._believed(now)
-
     def expecting(self, now: Instant) -> tuple[TaskId, ...]:
         """Name the tasks that have a machine of their own, on its way or there."""
         return tuple(self._own) if self._believed(now) else ()
