@@ -145,6 +145,7 @@ def of_stores(rights: Rights) -> Iterator[str]:
     yield from (f"{API}.STREAM.DELETE.KV_{each.name}" for each in rights.writes if not each.durable)
     for store in rights.objects:
         yield from written(f"OBJ_{store.name}", f"$O.{store.name}.>")
+        yield f"{API}.STREAM.NAMES"  # nats-py looks the stream of an object up by its subject
 
 
 def subscribed(service: str, rights: Rights) -> Iterator[str]:

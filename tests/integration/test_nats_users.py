@@ -15,6 +15,7 @@ from libs.common.bus import connect
 from libs.common.errors import BusFailed
 from libs.common.messages import (
     ADD_NODE,
+    CONSOLES,
     LIST_NODES,
     NODES,
     PLACEMENT_POSSIBLE,
@@ -91,6 +92,9 @@ async def test_every_service_does_what_it_needs(urls: dict[str, str]) -> None:
         assert [entry.key async for page in mirror.pages() for entry in page] == ["n"]
         assert await (await proxy.bucket(UPLOADS)).load() == {}
         assert await (await autoscaler.bucket(TASKS)).load() == {}
+        consoles = await scheduler.objects(CONSOLES, 60)
+        await consoles.put("t", b"a line of the node")
+        assert await consoles.get("t") == b"a line of the node"
         heard: list[PlacementPossible] = []
 
         async def hear(told: PlacementPossible) -> None:
