@@ -45,8 +45,12 @@ class Up:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop it, whatever the test did."""
+        """Stop it, whatever the test did; no service may have wanted what its user of NATS has no right to."""
         self.close()
+        if kind is None:
+            log = self.data_dir / "nats" / "server.log"
+            lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+            assert [line for line in lines if "Violation" in line] == []
 
     def close(self) -> None:
         """Stop it if it runs; kill what is left so that no test leaves anything behind."""
