@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import signal
+import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -32,24 +33,59 @@ ORPHANS_S: Final = 10.0
 """How long the processes of a killed `up` may take to stop."""
 KILLED_S: Final = 5.0
 """How long they may take when they were killed."""
+PROBE: Final = ".writable-"
+NAME_ANOTHER: Final = "name another with --data-dir"
+WRITABLE: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+class OpenToOthers(Refused):
+    """Another user may put something else in the place of what lies in the data directory."""
 
 
 def prepare(folder: Path) -> None:
     """Make the directory and see that it can be written. Raises Refused."""
-    probe = folder / f".writable-{os.getpid()}"
+    probe = folder / f"{PROBE}{os.getpid()}"
     keep_private()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        refuse_open(folder)
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise Refused(f"data directory {folder}: {error.strerror}; choose another with --data-dir") from None
 
 
+def refuse_open(folder: Path) -> None:
+    """See that nobody else may exchange what lies in a directory that `mended` will not close. Raises OpenToOthers, OSError."""
+    status = folder.stat()
+    if not status.st_mode & WRITABLE:
+        return
+    me = os.geteuid()
+    found = {path.name: path.lstat().st_uid for path in folder.iterdir()}
+    if strange := sorted(name for name, owner in found.items() if is_ours(name) and owner not in {me, 0}):
+        raise OpenToOthers(
+            f"{folder / strange[0]} belongs to another user, who may read what is kept there: {NAME_ANOTHER}"
+        )
+    if not status.st_mode & stat.S_ISVTX and status.st_uid == me and not all(map(is_ours, found)):
+        raise OpenToOthers(
+            f"other users may write into {folder}, which holds more than this cluster's files: chmod 700 it, or {NAME_ANOTHER}"
+        )
+
+
+def shared_by_others(folder: Path) -> bool:
+    """Whether others may write into the directory nevertheless: one as /tmp, or of another user."""
+    return bool(folder.stat().st_mode & WRITABLE)
+
+
+def is_ours(name: str) -> bool:
+    """Whether something in a data directory was put there by a cluster."""
+    return name in OURS or name.partition("-")[0] == SPOOL or name.startswith((PROBE, f".{CLUSTER_FILE}"))
+
+
 def mended(folder: Path) -> int:
     """Close what an earlier version left open to other users; how many things. Of what is not ours in there nothing changes."""
     names = {path.name for path in folder.iterdir()}
-    ours = {name for name in names if name in OURS or name.partition("-")[0] == SPOOL}
+    ours = set(filter(is_ours, names))
     counts = [mend(folder / name) if (folder / name).is_dir() else close(folder / name) for name in ours]
     return sum(counts) + (close(folder) if names == ours else 0)
 
@@ -62,11 +98,13 @@ def locked(folder: Path, patience_s: float = ORPHANS_S) -> Iterator[int]:
     the processes of an `up` that was killed may take to end by themselves; what is left of it then is killed.
     """
     path = folder / LOCK_FILE
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with writing(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         acquire(descriptor, folder, patience_s)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        with writing(path):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -117,13 +155,23 @@ def has_open(process: int, wanted: os.stat_result) -> bool:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that nobody else may read; it appears complete."""
+    """Write a file that nobody else may read; it appears complete, or what was there stays. Raises Refused."""
     partial = path.with_name(f".{path.name}.new")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 a descriptor, for its mode
-        file.write(text)
-    partial.replace(path)
+    with writing(path):
+        partial.unlink(missing_ok=True)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 a descriptor, for its mode
+            file.write(text)
+        partial.replace(path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say which file cannot be written, and why. Raises Refused."""
+    try:
+        yield
+    except OSError as error:
+        raise Refused(f"cannot write {path}: {error.strerror}") from None
 
 
 @contextmanager

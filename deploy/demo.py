@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy.checks import free_port
+from deploy.datadir import write_private, writing
 from deploy.plan import NodeAddress
 
 HOST: Final = "127.0.0.1"
@@ -20,8 +21,9 @@ def ports(folder: Path, count: int, choose: Callable[[int], int] = free_port) ->
     for place in range(count):
         port = choose(before[place] if place < len(before) else 0)
         chosen.append(port if port not in chosen else choose(0))
-    folder.mkdir(exist_ok=True)
-    path.write_text(json.dumps(chosen))
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+    write_private(path, json.dumps(chosen))
     return chosen, [port for port in before if port not in chosen]
 
 

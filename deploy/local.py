@@ -31,6 +31,7 @@ from libs.common.errors import Refused
 from libs.common.settings import ENVIRONMENT_PREFIX
 
 EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
 MARGIN_S: Final = 5.0
 """A service is given so much longer to stop than it takes by its settings."""
 NODE_GRACE_S: Final = 5.0
@@ -68,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
         return up(settings)
     except Refused as error:
         print(f"{PROG}: {error.message}", file=sys.stderr)  # noqa: T201 for the person who started it
-        return EXIT_FAILED
+        return EXIT_USAGE if isinstance(error, datadir.OpenToOthers) else EXIT_FAILED
     except KeyboardInterrupt:
         return 0
 
@@ -81,6 +82,8 @@ def up(settings: UpSettings) -> int:
         lock = opened.enter_context(datadir.locked(folder, grace_s(settings)))
         if mended_count := datadir.mended(folder):
             say(f"{mended_count} files and directories in {folder} were open to other users, and are not any more")
+        if datadir.shared_by_others(folder):
+            say(f"warning: other users may write into {folder}: better {datadir.NAME_ANOTHER}")
         checks.ports_free(listeners(settings))
         ports = opened.enter_context(checks.HeldPorts())
         ports.hold_all(listeners(settings))

@@ -21,7 +21,7 @@ from typing import Final
 
 from deploy.checks import nats_server
 from deploy.children import Recipe, program
-from deploy.datadir import write_private
+from deploy.datadir import write_private, writing
 from deploy.supervision import RestartPolicy
 from deploy.supervisor import Process
 
@@ -45,7 +45,8 @@ PATIENCE: Final = 3
 def process(folder: Path, choose_port: Callable[[int], int], watchdog_s: float) -> tuple[Process, dict[str, str]]:
     """Make the process, and for each user the URL at which it reaches it, which holds the password. Raises Refused."""
     words = [nats_server(), "-c", str(folder / "server.conf")]
-    folder.mkdir(mode=0o700, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(mode=0o700, exist_ok=True)
     port, token = choose_port(remembered_port(folder)), remembered_token(folder)
     health_port = choose_port(0)
     write_private(folder / "server.conf", configuration(folder.absolute(), port, health_port))
@@ -111,7 +112,7 @@ def most_bytes(folder: Path) -> int:
 
 def configuration(folder: Path, port: int, health_port: int) -> str:
     """Write the configuration of nats-server (docs.nats.io, "Configuring NATS Server")."""
-    (folder / "port").write_text(str(port))
+    write_private(folder / "port", str(port))
     return f"""\
 server_name: clusterodm
 listen: "{HOST}:{port}"

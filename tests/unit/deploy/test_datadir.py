@@ -1,9 +1,15 @@
 """The data directory of `clusterodm up` is its user's alone."""
 
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
+from typing import Final
 
-from deploy.datadir import mended
+import pytest
+
+from deploy.datadir import OpenToOthers, mended, prepare, shared_by_others
 
 
 def mode(path: Path) -> int:
@@ -35,3 +41,67 @@ def test_where_others_keep_things_too_only_what_is_ours_is_closed(tmp_path: Path
     (folder / "theirs").chmod(0o755)
     assert mended(folder) == 8
     assert (mode(folder), mode(folder / "theirs"), mode(folder / "spool")) == (0o755, 0o755, 0o700)
+
+
+def test_a_directory_that_others_may_change_is_refused(tmp_path: Path):
+    folder = left_open(tmp_path)
+    (folder / "theirs").mkdir()
+    folder.chmod(0o777)
+
+    with pytest.raises(OpenToOthers, match="chmod 700 it, or name another"):
+        prepare(folder)
+
+    assert {path.name for path in folder.iterdir()} == {"theirs", "up.lock", "nats", "spool", "spool-2", "autoscaler"}
+
+
+def test_one_that_holds_only_ours_is_closed_instead(tmp_path: Path):
+    folder = left_open(tmp_path)
+    folder.chmod(0o777)
+    prepare(folder)
+    mended(folder)
+    assert mode(folder) == 0o700
+
+
+def test_one_with_the_sticky_bit_is_used_and_said(tmp_path: Path):
+    (tmp_path / "theirs").mkdir()
+    tmp_path.chmod(0o1777)
+    prepare(tmp_path)
+    assert shared_by_others(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_another_user_has_put_in_our_place_is_refused(tmp_path: Path):
+    (tmp_path / "nats").mkdir()
+    os.chown(tmp_path / "nats", 12345, -1)
+    prepare(tmp_path)
+    tmp_path.chmod(0o1777)
+    with pytest.raises(OpenToOthers, match="nats belongs to another user"):
+        prepare(tmp_path)
+
+
+UP: Final = """
+import resource, sys
+from deploy.cli import main
+if sys.argv[1] == "full":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+sys.exit(main(["up", "--port=0", "--admin-cli-port=0", "--admin-web-port=0", "--data-dir", sys.argv[2]]))
+"""
+
+
+def up(disk: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Run `clusterodm up`."""
+    words = [sys.executable, "-c", UP, disk, str(folder)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_a_disk_that_takes_nothing_is_one_line(tmp_path: Path):
+    ran = up("full", tmp_path / "data")
+    assert (ran.returncode, len(ran.stderr.splitlines())) == (1, 1)
+    assert ran.stderr.startswith(f"clusterodm up: cannot write {tmp_path / 'data' / 'up.lock'}: ")
+
+
+def test_an_open_directory_is_wrong_usage(tmp_path: Path):
+    (tmp_path / "theirs").mkdir()
+    tmp_path.chmod(0o777)
+    ran = up("", tmp_path)
+    assert (ran.returncode, len(ran.stderr.splitlines())) == (2, 1)
