@@ -48,7 +48,7 @@ from libs.common.patience import in_time, patiently
 from libs.common.ports import Handler, Term
 from libs.common.replicas import Replicas
 from libs.common.store import NatsBucket
-from libs.common.streams import open_events, open_snapshot
+from libs.common.streams import open_events, open_snapshot, why
 
 log = structlog.get_logger()
 
@@ -209,7 +209,7 @@ class NatsBus:
                 await open_snapshot(self._js, snapshot, self._replicas)
                 await heeding(self._js.publish(snapshot.subject, payload))
         except LOST as error:
-            raise BusFailed(f"snapshot {snapshot.name} not stored: {type(error).__name__}") from None
+            raise BusFailed(f"snapshot {snapshot.name} not stored: {why(error)}") from None
 
     @asynccontextmanager
     async def follow_snapshot(

@@ -20,6 +20,7 @@ from nats.aio.client import Client
 
 from libs.common.errors import BusFailed, Refused
 from libs.common.lifecycle import heeding
+from libs.common.streams import why
 
 log = structlog.get_logger()
 
@@ -37,7 +38,7 @@ async def copy_all(source: Client, target: Client, replicas_count: int) -> dict[
             raise Refused(f"the target has {', '.join(both)} already: it must be empty")
         return {name: await copy(source, target, name, replicas_count) for name in sorted(names)}
     except LOST as error:
-        raise BusFailed(f"not copied: {error!r}") from None
+        raise BusFailed(f"not copied: {why(error)}") from None
 
 
 async def copy(source: Client, target: Client, name: str, replicas_count: int) -> int:

@@ -140,6 +140,15 @@ class Settings:
         return type(self)(**{name: getattr(self, name) for name in self.given} | values)
 
 
+def different_ports(ports: Mapping[str, int]) -> None:
+    """See that no two flags name one port; 0 is none. Raises ValueError."""
+    taken: dict[int, str] = {}
+    for name, port in ports.items():
+        if port and port in taken:
+            raise ValueError(f"{taken[port]} and {name} are both port {port}: choose another for one of them")
+        taken[port] = name
+
+
 def vars_of(base: type) -> Mapping[str, Setting]:
     """List what a base declares; nothing when it declares no settings."""
     return base.settings if issubclass(base, Settings) else {}

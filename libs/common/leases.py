@@ -44,6 +44,7 @@ from libs.common.loops import background
 from libs.common.patience import in_time
 from libs.common.replicas import Replicas
 from libs.common.store import opened
+from libs.common.streams import why
 
 log = structlog.get_logger()
 
@@ -127,7 +128,7 @@ async def is_held(js: JetStreamContext, office: str) -> bool:
     except (nats.js.errors.BucketNotFoundError, nats.js.errors.KeyNotFoundError):
         return False
     except LOST as error:
-        raise BusFailed(f"office {office} not seen: {type(error).__name__}") from None
+        raise BusFailed(f"office {office} not seen: {why(error)}") from None
 
 
 async def open_store(js: JetStreamContext, replicas: Replicas) -> KeyValue:

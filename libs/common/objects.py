@@ -20,7 +20,7 @@ from libs.common.lifecycle import heeding
 from libs.common.messages import ObjectsName
 from libs.common.patience import in_time
 from libs.common.replicas import Replicas
-from libs.common.streams import conform
+from libs.common.streams import conform, why
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ async def open_objects(js: JetStreamContext, name: ObjectsName, replicas: Replic
         async with in_time():
             store = await heeding(opened(js, name.name, config, replicas))
     except LOST as error:
-        raise BusFailed(f"object store {name.name} cannot be opened: {error!r}") from None
+        raise BusFailed(f"object store {name.name} cannot be opened: {why(error)}") from None
     return NatsObjects(js, store, name, config, replicas)
 
 
@@ -108,4 +108,4 @@ class NatsObjects:
             raise self._failed("deleted", key, error) from None
 
     def _failed(self, what: str, key: str, error: BaseException) -> BusFailed:
-        return BusFailed(f"{self._name}/{key} not {what}: {type(error).__name__}")
+        return BusFailed(f"{self._name}/{key} not {what}: {why(error)}")

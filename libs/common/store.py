@@ -40,7 +40,7 @@ from libs.common.pages import pages_of
 from libs.common.patience import in_time
 from libs.common.ports import Change, Entry, Loaded, Reset, Seen, Step, Unread
 from libs.common.replicas import Replicas
-from libs.common.streams import conform
+from libs.common.streams import conform, why
 from libs.common.watches import NatsWatch
 
 log = structlog.get_logger()
@@ -155,7 +155,7 @@ class NatsBucket(Generic[Value]):
         try:
             await heeding(self.open())
         except LOST as error:
-            raise BusFailed(f"bucket {self.name} cannot be opened: {error!r}") from None
+            raise BusFailed(f"bucket {self.name} cannot be opened: {why(error)}") from None
 
     async def open(self) -> None:
         """Create it when it does not exist; one that may be lost is made anew when it cannot be as it should. Raises what nats-py raises."""
@@ -444,7 +444,7 @@ class NatsBucket(Generic[Value]):
             return None
 
     def _failed(self, what: str, key: str, error: Any) -> BusFailed:
-        return BusFailed(f"{self.name}/{key} not {what}: {type(error).__name__}")
+        return BusFailed(f"{self.name}/{key} not {what}: {why(error)}")
 
 
 def is_gone(headers: Mapping[str, str] | None, data: bytes | None) -> bool:

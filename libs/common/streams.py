@@ -25,6 +25,7 @@ EXISTS_OTHERWISE: Final = 10058
 """NATS' code for a stream that somebody else has just created, with other settings."""
 NO_SPACE: Final = 10047
 """NATS' code for a reservation that is larger than what a server may use of its disk; a cluster only says so in words."""
+NO_SPACE_WORDS: Final = ("insufficient storage", "no space left", "disk quota exceeded")
 UNCHANGEABLE: Final = 10052
 """NATS' code for a change of what was settled when a stream was made."""
 EVENTS_MAX_AGE_S: Final = 7 * 24 * 3600
@@ -60,7 +61,7 @@ async def open_snapshot(js: JetStreamContext, snapshot: Snapshot[Any], replicas:
         async with in_time():
             await heeding(add_stream(js, config, replicas))
     except LOST as error:
-        raise BusFailed(f"snapshot {snapshot.name} cannot be opened: {error!r}") from None
+        raise BusFailed(f"snapshot {snapshot.name} cannot be opened: {why(error)}") from None
 
 
 def events_config(reserved_bytes: int) -> api.StreamConfig:
@@ -76,7 +77,16 @@ def events_config(reserved_bytes: int) -> api.StreamConfig:
 
 def has_no_space(error: nats.js.errors.APIError) -> bool:
     """Whether NATS refuses to reserve so much of its disk."""
-    return error.err_code == NO_SPACE or "insufficient storage" in (error.description or "")
+    said = (error.description or "").lower()
+    return error.err_code == NO_SPACE or any(words in said for words in NO_SPACE_WORDS)
+
+
+def why(error: BaseException) -> str:
+    """Say why NATS did not do what it was asked; its disk, where that is the reason. `repr` of what nats-py raises says nothing."""
+    if not isinstance(error, nats.js.errors.APIError):
+        return f"{type(error).__name__}{f': {error}' if str(error) else ''}"
+    said = error.description or type(error).__name__
+    return f"NATS has no room on its disk ({said}): free some of it" if has_no_space(error) else said
 
 
 async def add_stream(js: JetStreamContext, config: api.StreamConfig, replicas: Replicas) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from libs.common.fields import Field
+from libs.common.fields import Field, different_ports
 from libs.common.secret import Secret
 from libs.common.settings import CommonSettings
 
@@ -32,6 +32,11 @@ class AdminSettings(CommonSettings):
         1800.0, ge=0, description="silent telnet sessions end after so many seconds; 0: never"
     )
     admin_cli_login_s: float = Field(60.0, gt=0, description="telnet sessions without login end after so many seconds")
+
+    def check(self) -> None:
+        """Refuse one port for two purposes."""
+        super().check()
+        different_ports({"--admin-cli-port": self.admin_cli_port, "--admin-web-port": self.admin_web_port})
 
     @property
     def admin_address(self) -> str:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Final, Literal
 
-from libs.common.fields import Field
+from libs.common.fields import Field, different_ports
 from libs.common.secret import Secret
 from libs.common.settings import CommonSettings
 from services.proxy.exchange.destinations import networks
@@ -156,8 +156,16 @@ class ProxySettings(CommonSettings):
     metrics_port: int = Field(0, ge=0, le=65535, description="loopback port for /metrics; 0: off")
 
     def check(self) -> None:
-        """Refuse half a pair of key and certificate, a secure port without one, and what cannot be a URL."""
+        """Refuse half a pair of key and certificate, a secure port without one, one port for two purposes, and what cannot be a URL."""
         super().check()
+        different_ports(
+            {
+                "--port": self.port,
+                "--secure-port": self.secure_port,
+                "--own-port": self.own_port,
+                "--metrics-port": self.metrics_port,
+            }
+        )
         if bool(self.ssl_key) != bool(self.ssl_cert):
             raise ValueError("--ssl-key and --ssl-cert go together")
         if self.secure_port and not self.ssl_key:

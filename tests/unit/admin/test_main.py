@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from libs.common.errors import Refused
+from libs.common.fields import SettingsError
 from libs.common.listening import listen, port_of
 from libs.common.settings import load
 from services.admin.main import host_names_of, is_loopback, log_access
@@ -85,3 +86,9 @@ def test_a_port_that_is_taken_is_named_with_its_flag():
 def test_an_address_that_is_none_is_refused():
     with pytest.raises(Refused, match="cannot listen"):
         listen("no such host.invalid", 0, "--admin-web-port")
+
+
+def test_one_port_for_both_is_said_with_both_flags():
+    with pytest.raises(SettingsError, match="--admin-cli-port and --admin-web-port are both port 8080"):
+        settings("--admin-cli-port=8080", "--admin-web-port=8080")
+    assert settings("--admin-cli-port=0", "--admin-web-port=0").admin_web_port == 0
