@@ -160,7 +160,9 @@ def write(results: Mapping[str, Measured], page: Path = PAGE) -> None:
 
 def main() -> int:
     """Run what was asked for."""
-    parser = argparse.ArgumentParser(prog="make bench", description="Measure side by side with peers.")
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="make bench", description="Measure side by side with peers."
+    )
     parser.add_argument("only", nargs="?", default="", help="one case by name, or all whose names begin so")
     parser.add_argument("--rounds", type=int, default=3, help="counted rounds of each contender")
     parser.add_argument("--minutes", type=float, default=14.0, help="how long it may take altogether")

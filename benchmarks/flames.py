@@ -107,7 +107,9 @@ async def main(only: str, seconds: int) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="make profile", description="Draw flame graphs of our paths.")
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="make profile", description="Draw flame graphs of our paths."
+    )
     parser.add_argument("only", nargs="?", default="", help="one path by name, or all whose names begin so")
     parser.add_argument("--seconds", type=int, default=8, help="how long to look at each")
     asked = parser.parse_args()

@@ -289,7 +289,7 @@ def begin(url: str, task: str) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """Say what can be asked for."""
-    made = argparse.ArgumentParser()
+    made = argparse.ArgumentParser(allow_abbrev=False)
     made.add_argument("what", choices=sorted(WORK))
     made.add_argument("url")
     made.add_argument("--folder", type=Path)

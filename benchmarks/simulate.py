@@ -158,7 +158,9 @@ def keep(told: Outcomes, measured: Measured) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Simulate, or record."""
-    parser = argparse.ArgumentParser(prog="make simulate", description="Play traces with the scheduler's core.")
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="make simulate", description="Play traces with the scheduler's core."
+    )
     parser.add_argument("what", nargs="*", help="record NATS_URL [NAME]: print a cluster's trace instead")
     parser.add_argument("--seeds", type=int, default=10, help="runs of each synthetic trace")
     parser.add_argument("--only", default="", help="traces and situations whose names begin so")

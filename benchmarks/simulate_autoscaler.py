@@ -186,7 +186,9 @@ def autoscaled(only: str = "", *, write: bool = False) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run this part alone."""
-    parser = argparse.ArgumentParser(prog="simulate_autoscaler", description="Simulate the autoscaler's decisions.")
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="simulate_autoscaler", description="Simulate the autoscaler's decisions."
+    )
     parser.add_argument("--only", default="", help="situations whose names begin so")
     parser.add_argument("--write", action="store_true", help="replace table and plot in docs/")
     asked = parser.parse_args(arguments)

@@ -240,7 +240,7 @@ async def main(asked: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--addresses", type=int, default=1)
     parser.add_argument("--slots", type=int, default=100)

@@ -26,7 +26,7 @@ TAKEN: Final = (
 def parser() -> argparse.ArgumentParser:
     """Make the command line."""
     found = argparse.ArgumentParser(
-        prog="cloud_api", description="A cloud that rents out simulated nodes.", epilog=TAKEN
+        allow_abbrev=False, prog="cloud_api", description="A cloud that rents out simulated nodes.", epilog=TAKEN
     )
     found.add_argument("kind", choices=sorted(KINDS))
     found.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")

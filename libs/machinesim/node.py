@@ -11,7 +11,7 @@ from libs.nodesim.settings import flags
 
 def main(words: Sequence[str] | None = None) -> int:
     """Read the file and run the node; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m libs.machinesim.node", description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m libs.machinesim.node", description=__doc__)
     parser.add_argument("settings", type=Path, help="JSON object with the settings of libs.nodesim")
     path: Path = parser.parse_args(words).settings
     try:

@@ -63,6 +63,7 @@ def main(argv: Sequence[str]) -> int:
 def check(argv: Sequence[str]) -> int:
     """Look for mistakes in a configuration, without a cluster: a line for each; the exit code."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="clusterodm asr check",
         description="Find the mistakes in an autoscaler's configuration, a line for each, without a cluster.",
         epilog="Exit codes: 0 no mistake, 2 mistakes or wrong usage. Keys and bucket are tried when the autoscaler starts.",

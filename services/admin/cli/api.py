@@ -10,9 +10,10 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from libs.common.errors import BusFailed, ClusterError, Refused
+from libs.common.grammar import Grammar
 from libs.common.hosts import bare
 from libs.common.lifecycle import now_ms
 from libs.common.log import configure
@@ -50,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     """Carry out one command, the noun included; the exit code."""
     configure("cli", "error", as_json=False)
     try:
-        given = parser().parse_args(argv)
+        given = parser().read(argv)
         return asyncio.run(take_over(given) if given.noun == "import" else carry_out(given))
     except SystemExit as leaving:
         return int(leaving.code or 0)
@@ -101,9 +102,9 @@ async def take_over(given: Arguments) -> int:
     return EXIT_OK if result.complete else EXIT_NO
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Grammar:
     """Make the grammar of the command line."""
-    top = argparse.ArgumentParser(prog="clusterodm", epilog=EPILOG)
+    top = Grammar(prog="clusterodm", epilog=EPILOG)
     nouns = top.add_subparsers(dest="noun", required=True, metavar="node|route|task|asr|import")
     node_verbs(nouns.add_parser("node", help="the nodes of the cluster", epilog=EPILOG))
     route_verbs(nouns.add_parser("route", help="which node has which task", epilog=EPILOG))
@@ -115,9 +116,9 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def common() -> argparse.ArgumentParser:
+def common() -> Grammar:
     """Make the flags that every command has."""
-    flags = argparse.ArgumentParser(add_help=False)
+    flags = Grammar(add_help=False)
     flags.add_argument("--json", action="store_true", help="print JSON")
     flags.add_argument("--nats-url", default="", help="NATS server of the cluster")
     flags.add_argument(
@@ -229,6 +230,12 @@ def asr_verbs(noun: argparse.ArgumentParser) -> None:
     pausing = add("pause", "start no more machines", lambda given: commands.PauseAutoscalerCommand(given.reason))
     pausing.add_argument("reason", nargs="?", default="", help="shown in the status")
     add("resume", "start machines again", lambda _: commands.ResumeAutoscalerCommand())
+    add("check", "find the mistakes in a configuration, without a cluster", check_first).add_argument("file")
+
+
+def check_first(given: Arguments) -> NoReturn:
+    """Say how it is written: the autoscaler's own module does it, as it needs no cluster. Raises Refused."""
+    raise Refused(f"write it so, without flags: clusterodm asr check {given.file}")
 
 
 def number(text: str) -> int:
