@@ -26,7 +26,7 @@ from nats.micro.request import Request as MicroRequest
 from nats.micro.service import Service, ServiceConfig
 
 from libs.common.asking import CAUSE, LOST, Requests, cause, new_id
-from libs.common.connecting import Absence, open_client, shutting_down
+from libs.common.connecting import Absence, NatsDenials, open_client, shutting_down
 from libs.common.errors import BusFailed, ClusterError, error_name
 from libs.common.leases import LeaseTerm, hold, is_held
 from libs.common.lifecycle import Crew, SystemClock, heeding, monotonic_s
@@ -75,6 +75,8 @@ class NatsBus:
         self._service = service
         self._absence = absence
         self._wait_s = wait_s
+        self.denials = NatsDenials()
+        """What NATS has refused to this user; it is the reason of a failure that is no more than silence otherwise."""
         self._nonce = new_id().decode()
         self._js: JetStreamContext = client.jetstream(timeout=5)
         self._replicas = Replicas(replicas_count)
@@ -228,7 +230,7 @@ class NatsBus:
                 await patiently(bucket.open_soon, f"bucket {name.name} opens", self._wait_s)
             except BusFailed as error:
                 if name.durable:
-                    raise
+                    raise BusFailed(f"{error.message}{self.denials.told}") from None
                 log.warning("going on without a bucket", bucket=name.name, reason=error.message)
             self._buckets[name.name] = bucket
         return self._buckets[name.name]
@@ -330,10 +332,10 @@ def endpoint(
         if term is not None and not term.valid:
             log.warning("request left without an answer", request=request.name, reason="the term is over")
             return
-        if error:
-            await heeding(asked.respond_error(error, request.name, payload))
-        else:
-            await heeding(asked.respond(payload))
+        try:
+            await heeding(asked.respond_error(error, request.name, payload) if error else asked.respond(payload))
+        except ValueError:  # nats-py's way to say that there is no subject to answer to
+            log.debug("request without a reply subject", request=request.name)
 
     async def handle(asked: MicroRequest) -> None:
         await crew.start(answer(asked), name=request.name)
@@ -363,7 +365,7 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
     `url`: one or several, separated by commas; may hold a token (`nats://token@host:port`). Raises BusFailed.
     """
     opened: list[NatsBus] = []
-    absence = Absence(SystemClock())
+    absence, denials = Absence(SystemClock()), NatsDenials()
     closing, back = asyncio.Event(), asyncio.Event()
     deadline_s = monotonic_s() + wait_s
 
@@ -381,18 +383,20 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
 
     async def trouble(error: Exception) -> None:
         absence.goes_on()
+        denials.heard(error)
         log.debug("nats", error=repr(error))
 
     client = await open_client(
         url, name, wait_s, reconnected_cb=reconnected, disconnected_cb=disconnected, error_cb=trouble
     )
     bus = NatsBus(client, replicas_count, wait_s, absence, name)
+    bus.denials = denials
     try:
         try:
             async with asyncio.timeout(deadline_s - monotonic_s()):
                 await until_ready(bus)
         except TimeoutError:
-            raise BusFailed(f"no NATS with JetStream at {hide(url)} in {wait_s:g} s") from None
+            raise BusFailed(f"no NATS with JetStream at {hide(url)} in {wait_s:g} s{denials.told}") from None
         opened.append(bus)
         async with (
             background(lambda: prepare_again(bus, back), name="prepare nats again"),

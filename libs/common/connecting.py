@@ -42,6 +42,8 @@ CONNECT_S: Final = 2
 RECONNECT_EVERY_S: Final = 0.25
 CLOSED_WITHIN_S: Final = 1.0
 INBOX: Final = "_INBOX"
+AUTHORIZATION: Final = "authorization violation"
+PERMISSIONS: Final = "permissions violation"
 USER: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -79,6 +81,37 @@ class Absence:
     def ends(self) -> None:
         """Take note that there is a connection again."""
         self._noticed = self._tried = None
+
+
+class NatsDenials:
+    """What NATS has refused: our user or password, or a subject that the user has no right to."""
+
+    def __init__(self) -> None:
+        self._login = False
+        self._right = ""
+
+    def __repr__(self) -> str:
+        """Show what was refused."""
+        return f"NatsDenials({self.reason!r})"
+
+    @property
+    def reason(self) -> str:
+        """Say what was refused; empty: nothing, as far as NATS told."""
+        if self._login:
+            return "it refuses the user or the password"
+        return f"its user has not the rights that are needed ({self._right})" if self._right else ""
+
+    @property
+    def told(self) -> str:
+        """Say it behind something else; empty: nothing was refused."""
+        return f": {self.reason}" if self.reason else ""
+
+    def heard(self, error: Exception) -> None:
+        """Take note of what the server says of us. What it says last counts: it may have been out of reach meanwhile."""
+        said = str(error).removeprefix("nats: ").strip("'")
+        self._login = isinstance(error, nats.errors.AuthorizationError) or AUTHORIZATION in said.lower()
+        if PERMISSIONS in said.lower():
+            self._right = said
 
 
 async def shutting_down(client: Client, absence: Absence) -> None:
@@ -120,6 +153,14 @@ def inbox_of(user: str) -> str:
 
 async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[..., Awaitable[None]]) -> Client:
     """Connect to the first server that answers within `wait_s` seconds; see `bus.connect`. Raises BusFailed."""
+    denials = NatsDenials()
+    tell = callbacks.pop("error_cb", None)
+
+    async def heard(error: Exception) -> None:
+        denials.heard(error)
+        if tell is not None:
+            await tell(error)
+
     user, password = named_in(url)  # for the servers, too, that others of a cluster tell of: their URLs hold neither
     try:
         async with asyncio.timeout(wait_s):
@@ -134,8 +175,9 @@ async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[
                 inbox_prefix=inbox_of(user),
                 user=user or None,
                 password=password or None,
+                error_cb=heard,
                 **callbacks,
             )
             return await heeding(connecting)
     except LOST as error:
-        raise BusFailed(f"no NATS at {hide(url)}: {type(error).__name__}") from None
+        raise BusFailed(f"no NATS at {hide(url)}: {denials.reason or type(error).__name__}") from None

@@ -1,5 +1,6 @@
 """A real nats-server with a user for each service: what a service needs works, what it does not need is refused."""
 
+import re
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -227,3 +228,17 @@ async def test_the_operator_may_do_everything(urls: dict[str, str]) -> None:
         await client.flush()
         assert "EVENTS" in names
         assert refused == []
+
+
+async def test_a_wrong_password_is_called_that(urls: dict[str, str]):
+    url = re.sub(r":p\w+@", ":wrong@", urls["proxy"])
+    with pytest.raises(BusFailed, match="it refuses the user or the password") as failed:
+        async with connect(url, "proxy", wait_s=1.0):
+            pass
+    assert "wrong@" not in str(failed.value)
+
+
+async def test_a_user_without_the_rights_is_called_that(urls: dict[str, str]):
+    with pytest.raises(BusFailed, match="has not the rights that are needed \\(permissions violation"):
+        async with connect(urls["admin"], "proxy", wait_s=3.0) as bus:
+            await bus.bucket(UPLOADS)

@@ -4,13 +4,17 @@ import asyncio
 import gc
 from typing import Any, cast
 
+import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeoutError
+from nats.micro.request import Request as MicroRequest
 
 from libs.common.asking import Requests
+from libs.common.bus import endpoint
 from libs.common.errors import BusFailed
-from libs.common.messages import LIST_TASKS, ListTasks
+from libs.common.lifecycle import Crew
+from libs.common.messages import LIST_NODES, LIST_TASKS, ListNodes, ListTasks, NodeList
 from tests.waiting import until
 
 
@@ -51,3 +55,19 @@ async def test_of_several_failures_one_is_told_and_none_is_complained_about():
         await asyncio.sleep(0)
         gc.collect()
     assert complaints == []
+
+
+async def test_who_names_no_reply_subject_is_not_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    done: list[ListNodes] = []
+
+    async def handler(asked: ListNodes) -> NodeList:
+        done.append(asked)
+        return NodeList(nodes=())
+
+    async with Crew(1, grace_s=1.0) as crew:
+        silent: Any = None
+        answer = endpoint(crew, LIST_NODES, handler, None)
+        await answer(MicroRequest(Msg(_client=silent, subject=LIST_NODES.subject, data=b"{}")))
+
+    assert done
+    assert "Traceback" not in capsys.readouterr().out
