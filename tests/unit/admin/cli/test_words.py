@@ -1,10 +1,21 @@
 """What is said of a command line with a mistake in it."""
 
+from collections.abc import Iterator
+
 import pytest
+import structlog
 
 from services.admin.cli.api import main
 
 SECRET = "s3cr3t"
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """Take back what `main` sets up for its process: it writes to where this test's output went."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.mark.parametrize(
