@@ -9,7 +9,7 @@ import msgspec
 from benchmarks.history import running_task, waiting_task, written
 from benchmarks.stages import node_record
 from libs.common.bus import connect
-from libs.common.messages import NODES, TASKS
+from libs.common.messages.buckets import NODES, TASKS
 from libs.common.model import InstanceId, NodeId, Task
 from services.proxy.spool.adapters import disk
 from services.proxy.spool.core.history import History

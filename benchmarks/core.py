@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from libs.common.messages import SubmitTask
+from libs.common.messages.tasks import SubmitTask
 from libs.common.model import InstanceId, LastKnown, Node, NodeId, NodeInfo, NodeTaskId, Owner, StatusCode, TaskId
 from libs.common.testing import clocks_at
 from services.scheduler.demand.core import demand_of

@@ -7,7 +7,7 @@ import msgspec
 
 from benchmarks.stages import NODES_COUNT, batches, node_record, task_record
 from libs.common.bus import connect
-from libs.common.messages import ENDED, NODES, TASKS
+from libs.common.messages.buckets import ENDED, NODES, TASKS
 from libs.common.model import AttemptState, Ended, Task, TaskId, TaskState
 from services.scheduler.task_life.transitions import HOLDER_AWAY
 from tests.nats import NatsServer

@@ -29,7 +29,8 @@ from benchmarks.simulation.recorder import recorded
 from benchmarks.simulation.trace import SYNTHETIC, Trace, read, written
 from benchmarks.simulation.world import Decider, play
 from libs.common.bus import connect
-from libs.common.messages import LIST_NODES, NODES, TASKS, ListNodes
+from libs.common.messages.buckets import NODES, TASKS
+from libs.common.messages.nodes import LIST_NODES, ListNodes
 
 TRACES = Path(__file__).parent / "traces"
 CORE, NEW, ORIGINAL = "core, 5 tasks per node on record", "core, nothing on record", "core, --placement original"

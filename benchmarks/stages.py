@@ -25,7 +25,9 @@ from benchmarks.subjects import Subject, cluster, haproxy, has_libcurl, nginx, n
 from libs.common.bus import connect
 from libs.common.errors import BusFailed, ClusterError
 from libs.common.lifecycle import now_ms
-from libs.common.messages import ADD_NODE, ENDED, LIST_NODES, LIST_TASKS, NODES, AddNode, ListNodes, ListTasks
+from libs.common.messages.buckets import ENDED, NODES
+from libs.common.messages.nodes import ADD_NODE, LIST_NODES, AddNode, ListNodes
+from libs.common.messages.tasks import LIST_TASKS, ListTasks
 from libs.common.model import (
     Attempt,
     AttemptState,

@@ -15,7 +15,7 @@ from libs.common.errors import BusFailed, ClusterError, Refused
 from libs.common.hosts import shown as address
 from libs.common.lifecycle import EXIT_FAILED, monotonic_s, until_signalled
 from libs.common.log import configure
-from libs.common.messages import ADD_NODE, LIST_NODES, REMOVE_NODE, AddNode, ListNodes, NodeRef, NodeView
+from libs.common.messages.nodes import ADD_NODE, LIST_NODES, REMOVE_NODE, AddNode, ListNodes, NodeRef, NodeView
 from libs.common.watchdog import with_watchdog
 
 READY_S: Final = 60.0

@@ -4,7 +4,7 @@
 
 writes nats-users.conf, the part of nats-server's configuration that `clusterodm up` and Compose share, and kubernetes/nats-users.yaml, which
 holds the same; passwords are variables in it.
-The table below says who asks, tells and hears what, in the names of libs/common/messages.py; everything else follows from it: the subjects of
+The table below says who asks, tells and hears what, in the names of libs/common/messages; everything else follows from it: the subjects of
 JetStream's interface behind each bucket and stream (docs.nats.io, "NATS API Reference"), and an inbox for each user, so that nobody reads
 the answers that another one gets. The user `operator` may do everything: it is for the operator's words, for backups and integrations.
 
@@ -17,7 +17,92 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from libs.common import messages as m
+from libs.common.messages.buckets import (
+    CLUSTER,
+    CONSOLES,
+    ENDED,
+    MACHINES,
+    NODES,
+    OBSERVATIONS,
+    OPTIONS,
+    PROXIES,
+    SECRETS,
+    SUMMARY,
+    TASKS,
+    TOMBSTONES,
+    UPLOADS,
+)
+from libs.common.messages.demand import DEMAND_CHANGED, SUPPLY_CHANGED
+from libs.common.messages.health import AUTOSCALER_HEALTH, LEADER_ANSWERS, SCHEDULER_HEALTH
+from libs.common.messages.kinds import EVENTS_STREAM, PREFIX, BucketName, Event, ObjectsName, Request, Snapshot
+from libs.common.messages.machines import (
+    DESTROY_MACHINE,
+    FIND_RESULT,
+    GET_AUTOSCALER_STATUS,
+    LIST_MACHINES,
+    MACHINE_CONDEMNED,
+    MACHINE_CREATED,
+    MACHINE_DESTROYED,
+    MACHINE_DRAINED,
+    MACHINE_FAILED,
+    MACHINE_LEAKED,
+    MACHINE_LOST,
+    MACHINE_ONLINE,
+    MACHINE_REQUESTED,
+    PAUSE_AUTOSCALER,
+    RESUME_AUTOSCALER,
+    VIEW_COMMAND,
+)
+from libs.common.messages.nodes import (
+    ADD_NODE,
+    BEST_NODE,
+    DRAIN_NODE,
+    FIND_UI_NODE,
+    LIST_NODES,
+    LOCK_NODE,
+    LOSE_NODE,
+    NODE_ADDED,
+    NODE_DRAINED,
+    NODE_LOCKED,
+    NODE_OFFLINE,
+    NODE_ONLINE,
+    NODE_REMOVED,
+    NODE_UNLOCKED,
+    REMOVE_NODE,
+    UNLOCK_NODE,
+    UPDATE_NODES,
+)
+from libs.common.messages.placement import (
+    AIM_UPLOAD,
+    FINISH_REPORTED,
+    PLACE_TASKS,
+    PLACEMENT_POSSIBLE,
+    RENEW_ATTEMPT,
+    REPORT_FORWARD_FAILED,
+    REPORT_FORWARDED,
+    REPORT_INPUTS_GONE,
+    REPORT_INPUTS_LOST,
+)
+from libs.common.messages.tasks import (
+    ADOPT_TASK,
+    CANCEL_TASK,
+    CONFIRM_TASKS,
+    GET_TASK,
+    IMPORT_ROUTE,
+    LIST_TASK_IDS,
+    LIST_TASKS,
+    READ_CONSOLE,
+    REMOVE_TASK,
+    RESTART_TASK,
+    SUBMIT_TASK,
+    TASK_ATTEMPT_ENDED,
+    TASK_FINISHED,
+    TASK_PLACED,
+    TASK_REMOVED,
+    TASK_RESTARTED,
+    TASK_STARTED,
+    TASK_SUBMITTED,
+)
 
 OPERATOR: Final = "operator"
 API: Final = "$JS.API"
@@ -30,16 +115,16 @@ SERVICE_PINGS: Final = "$SRV.>"
 class Rights:
     """What a service needs."""
 
-    asks: Sequence[m.Request[Any, Any]] = ()
-    tells: Sequence[m.Event[Any]] = ()
-    hears: Sequence[m.Event[Any]] = ()
-    reads: Sequence[m.BucketName[Any]] = ()
-    writes: Sequence[m.BucketName[Any]] = ()
+    asks: Sequence[Request[Any, Any]] = ()
+    tells: Sequence[Event[Any]] = ()
+    hears: Sequence[Event[Any]] = ()
+    reads: Sequence[BucketName[Any]] = ()
+    writes: Sequence[BucketName[Any]] = ()
     keeps: Sequence[str] = ()
     """Buckets of its own that nobody else knows."""
-    objects: Sequence[m.ObjectsName] = ()
-    sets: Sequence[m.Snapshot[Any]] = ()
-    follows: Sequence[m.Snapshot[Any]] = ()
+    objects: Sequence[ObjectsName] = ()
+    sets: Sequence[Snapshot[Any]] = ()
+    follows: Sequence[Snapshot[Any]] = ()
     leads: bool = False
     """It answers requests under its own name, and one of several does."""
 
@@ -47,75 +132,75 @@ class Rights:
 RIGHTS: Final[dict[str, Rights]] = {
     "proxy": Rights(
         asks=(
-            *(m.SUBMIT_TASK, m.ADOPT_TASK, m.AIM_UPLOAD, m.PLACE_TASKS, m.RENEW_ATTEMPT, m.REPORT_FORWARDED),
-            *(m.REPORT_FORWARD_FAILED, m.REPORT_INPUTS_GONE, m.REPORT_INPUTS_LOST, m.GET_TASK, m.CONFIRM_TASKS),
-            *(m.LIST_TASK_IDS, m.READ_CONSOLE, m.CANCEL_TASK, m.REMOVE_TASK, m.RESTART_TASK, m.FIND_UI_NODE),
-            *(m.FIND_RESULT, m.SCHEDULER_HEALTH),
+            *(SUBMIT_TASK, ADOPT_TASK, AIM_UPLOAD, PLACE_TASKS, RENEW_ATTEMPT, REPORT_FORWARDED),
+            *(REPORT_FORWARD_FAILED, REPORT_INPUTS_GONE, REPORT_INPUTS_LOST, GET_TASK, CONFIRM_TASKS),
+            *(LIST_TASK_IDS, READ_CONSOLE, CANCEL_TASK, REMOVE_TASK, RESTART_TASK, FIND_UI_NODE),
+            *(FIND_RESULT, SCHEDULER_HEALTH),
         ),
-        tells=(m.FINISH_REPORTED,),
-        hears=(m.PLACEMENT_POSSIBLE,),
-        reads=(m.NODES, m.TASKS, m.ENDED, m.OBSERVATIONS, m.SUMMARY, m.OPTIONS, m.MACHINES),
-        writes=(m.UPLOADS, m.PROXIES, m.SECRETS, m.CLUSTER),
+        tells=(FINISH_REPORTED,),
+        hears=(PLACEMENT_POSSIBLE,),
+        reads=(NODES, TASKS, ENDED, OBSERVATIONS, SUMMARY, OPTIONS, MACHINES),
+        writes=(UPLOADS, PROXIES, SECRETS, CLUSTER),
     ),
     "scheduler": Rights(
-        asks=(m.SCHEDULER_HEALTH,),  # of the one that leads
+        asks=(SCHEDULER_HEALTH,),  # of the one that leads
         tells=(
             *(
-                m.NODE_ADDED,
-                m.NODE_REMOVED,
-                m.NODE_LOCKED,
-                m.NODE_UNLOCKED,
-                m.NODE_DRAINED,
-                m.NODE_ONLINE,
-                m.NODE_OFFLINE,
+                NODE_ADDED,
+                NODE_REMOVED,
+                NODE_LOCKED,
+                NODE_UNLOCKED,
+                NODE_DRAINED,
+                NODE_ONLINE,
+                NODE_OFFLINE,
             ),
-            *(m.TASK_SUBMITTED, m.TASK_PLACED, m.TASK_STARTED, m.TASK_ATTEMPT_ENDED, m.TASK_FINISHED, m.TASK_REMOVED),
-            *(m.TASK_RESTARTED, m.PLACEMENT_POSSIBLE),
+            *(TASK_SUBMITTED, TASK_PLACED, TASK_STARTED, TASK_ATTEMPT_ENDED, TASK_FINISHED, TASK_REMOVED),
+            *(TASK_RESTARTED, PLACEMENT_POSSIBLE),
         ),
-        hears=(m.FINISH_REPORTED,),
-        reads=(m.UPLOADS, m.PROXIES),
-        writes=(m.NODES, m.TASKS, m.ENDED, m.OBSERVATIONS, m.SUMMARY, m.OPTIONS, m.TOMBSTONES, m.CLUSTER),
-        objects=(m.CONSOLES,),
-        sets=(m.DEMAND_CHANGED,),
-        follows=(m.SUPPLY_CHANGED,),
+        hears=(FINISH_REPORTED,),
+        reads=(UPLOADS, PROXIES),
+        writes=(NODES, TASKS, ENDED, OBSERVATIONS, SUMMARY, OPTIONS, TOMBSTONES, CLUSTER),
+        objects=(CONSOLES,),
+        sets=(DEMAND_CHANGED,),
+        follows=(SUPPLY_CHANGED,),
         leads=True,
     ),
     "autoscaler": Rights(
-        asks=(m.ADD_NODE, m.LOCK_NODE, m.LOSE_NODE, m.LIST_NODES, m.SCHEDULER_HEALTH, m.AUTOSCALER_HEALTH),
+        asks=(ADD_NODE, LOCK_NODE, LOSE_NODE, LIST_NODES, SCHEDULER_HEALTH, AUTOSCALER_HEALTH),
         tells=(
-            *(m.MACHINE_REQUESTED, m.MACHINE_CREATED, m.MACHINE_ONLINE, m.MACHINE_DRAINED, m.MACHINE_CONDEMNED),
-            *(m.MACHINE_DESTROYED, m.MACHINE_FAILED, m.MACHINE_LOST, m.MACHINE_LEAKED),
+            *(MACHINE_REQUESTED, MACHINE_CREATED, MACHINE_ONLINE, MACHINE_DRAINED, MACHINE_CONDEMNED),
+            *(MACHINE_DESTROYED, MACHINE_FAILED, MACHINE_LOST, MACHINE_LEAKED),
         ),
-        reads=(m.NODES, m.TASKS),
-        writes=(m.MACHINES, m.CLUSTER),
+        reads=(NODES, TASKS),
+        writes=(MACHINES, CLUSTER),
         keeps=("autoscaler", "autoscaler-secrets"),
-        sets=(m.SUPPLY_CHANGED,),
-        follows=(m.DEMAND_CHANGED,),
+        sets=(SUPPLY_CHANGED,),
+        follows=(DEMAND_CHANGED,),
         leads=True,
     ),
     "admin": Rights(
         asks=(
             *(
-                m.ADD_NODE,
-                m.REMOVE_NODE,
-                m.LOCK_NODE,
-                m.UNLOCK_NODE,
-                m.DRAIN_NODE,
-                m.LIST_NODES,
-                m.UPDATE_NODES,
-                m.BEST_NODE,
+                ADD_NODE,
+                REMOVE_NODE,
+                LOCK_NODE,
+                UNLOCK_NODE,
+                DRAIN_NODE,
+                LIST_NODES,
+                UPDATE_NODES,
+                BEST_NODE,
             ),
             *(
-                m.GET_TASK,
-                m.LIST_TASKS,
-                m.READ_CONSOLE,
-                m.CANCEL_TASK,
-                m.REMOVE_TASK,
-                m.IMPORT_ROUTE,
-                m.SCHEDULER_HEALTH,
+                GET_TASK,
+                LIST_TASKS,
+                READ_CONSOLE,
+                CANCEL_TASK,
+                REMOVE_TASK,
+                IMPORT_ROUTE,
+                SCHEDULER_HEALTH,
             ),
-            *(m.VIEW_COMMAND, m.GET_AUTOSCALER_STATUS, m.LIST_MACHINES, m.DESTROY_MACHINE, m.PAUSE_AUTOSCALER),
-            *(m.RESUME_AUTOSCALER, m.AUTOSCALER_HEALTH),
+            *(VIEW_COMMAND, GET_AUTOSCALER_STATUS, LIST_MACHINES, DESTROY_MACHINE, PAUSE_AUTOSCALER),
+            *(RESUME_AUTOSCALER, AUTOSCALER_HEALTH),
         )
     ),
 }
@@ -125,14 +210,14 @@ def published(service: str, rights: Rights) -> Iterator[str]:
     """Name the subjects that a service may write to."""
     yield from (each.subject for each in rights.asks)
     yield from (each.subject for each in rights.tells)
-    yield from (*opened(m.EVENTS_STREAM), f"{API}.STREAM.UPDATE.{m.EVENTS_STREAM}")
+    yield from (*opened(EVENTS_STREAM), f"{API}.STREAM.UPDATE.{EVENTS_STREAM}")
     yield from of_stores(rights)
     for snapshot in rights.sets:
         yield from written(snapshot.stream, snapshot.subject)
     for snapshot in rights.follows:
         yield from (*read(snapshot.stream), f"{API}.STREAM.UPDATE.{snapshot.stream}")
     if rights.leads:
-        yield from (m.LEADER_ANSWERS.subject, *written(LEASES, f"$KV.leases.{service}"))
+        yield from (LEADER_ANSWERS.subject, *written(LEASES, f"$KV.leases.{service}"))
         yield "_INBOX.>"  # the answers; what an inbox is called cannot be guessed
 
 
@@ -151,9 +236,9 @@ def of_stores(rights: Rights) -> Iterator[str]:
 def subscribed(service: str, rights: Rights) -> Iterator[str]:
     """Name the subjects that a service may listen to."""
     yield f"_INBOX.{service}.>"
-    yield from (each.subject for each in (*rights.hears, m.LEADER_ANSWERS))
+    yield from (each.subject for each in (*rights.hears, LEADER_ANSWERS))
     if rights.leads:
-        yield from (f"{m.PREFIX}.{service}.*", SERVICE_PINGS)
+        yield from (f"{PREFIX}.{service}.*", SERVICE_PINGS)
 
 
 def opened(stream: str) -> tuple[str, ...]:

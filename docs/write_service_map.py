@@ -20,7 +20,8 @@ ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from libs.common import messages, ports  # noqa: E402 found beside this file when it runs by itself
-from libs.common.messages import BucketName, Event, ObjectsName, Request, Snapshot  # noqa: E402 same
+from libs.common.messages.catalogue import catalogue  # noqa: E402 same
+from libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot  # noqa: E402 same
 
 SERVICES: Final = ROOT / "services"
 TARGET: Final = SERVICES / "__init__.py"
@@ -29,7 +30,7 @@ END: Final = "    --- end of what is generated ---"
 MODULE: Final = messages.__name__
 NAMES: Final = {
     name: value
-    for name, value in vars(messages).items()
+    for name, value in catalogue().items()
     if isinstance(value, Request | Event | Snapshot | BucketName | ObjectsName)
 }
 WIDTH: Final = 120
@@ -123,7 +124,7 @@ def uses_in(tree: ast.Module) -> Iterator[Use]:
     handled = {id(argument) for call in calls_with_handler(tree) for argument in ast.walk(call)}
     looked_into = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):
-        name = imported.get(node.id) if isinstance(node, ast.Name) else attribute_of_messages(node)
+        name = imported.get(node.id) if isinstance(node, ast.Name) else None
         if name in NAMES and id(node) not in looked_into:
             yield NAMES[name], id(node) in handled
 
@@ -134,12 +135,6 @@ def own_buckets(tree: ast.Module) -> Iterator[BucketName[Any]]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == BucketName.__name__:
             writer = next(ast.literal_eval(each.value) for each in node.keywords if each.arg == "writer")
             yield BucketName(ast.literal_eval(node.args[0]), object, writer=writer)
-
-
-def attribute_of_messages(node: ast.AST) -> str | None:
-    """Name what is taken from the module of messages, as in `messages.ADD_NODE`."""
-    of_messages = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "messages"
-    return node.attr if of_messages and isinstance(node, ast.Attribute) else None
 
 
 def calls_with_handler(tree: ast.Module) -> Iterator[ast.Call]:

@@ -1,4 +1,4 @@
-"""Writes docs/subjects.md from libs/common/messages.py: `python docs/write_subjects.py`. A test keeps the two together."""
+"""Writes docs/subjects.md from libs/common/messages: `python docs/write_subjects.py`. A test keeps the two together."""
 # ruff: noqa: INP001 a script beside the documents that it writes
 
 import argparse
@@ -16,7 +16,8 @@ ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from libs.common import messages, model  # noqa: E402 found beside this file when it runs by itself
-from libs.common.messages import BucketName, Event, Request, Snapshot  # noqa: E402 same
+from libs.common.messages.catalogue import catalogue  # noqa: E402 same
+from libs.common.messages.kinds import BucketName, Event, Request, Snapshot  # noqa: E402 same
 
 TARGET: Final = Path(__file__).with_name("subjects.md")
 
@@ -26,7 +27,7 @@ INTRODUCTION: Final = """\
 What travels over NATS, with an example of each: requests, events, snapshots, and the key-value buckets. Integrations may rely
 on it: fields are only ever added, with a default; a reader ignores fields it does not know. A field at its default is left
 out, so an example shows more than most messages hold. Written by `python docs/write_subjects.py` from
-`libs/common/messages.py`; do not edit.
+`libs/common/messages`; do not edit.
 
 A request is answered with the reply, or refused through `nats.micro`'s headers: `Nats-Service-Error-Code` is one of
 {errors}, and the body is a sentence. Every request and event carries `Clusterodm-Cause`, the id of what caused it. Try it:
@@ -119,8 +120,8 @@ def messages_errors() -> list[str]:
 
 
 def declared(kind: type) -> list[Any]:
-    """Find everything of a kind that messages.py declares, in its order."""
-    return [value for value in vars(messages).values() if isinstance(value, kind)]
+    """Find everything of a kind that the messages declare, in their order."""
+    return [value for value in catalogue().values() if isinstance(value, kind)]
 
 
 def chapter(title: str, sections: list[str]) -> list[str]:
@@ -217,7 +218,7 @@ def is_struct(kind: Any) -> bool:
     return (
         isinstance(kind, type)
         and issubclass(kind, msgspec.Struct)
-        and kind.__module__ in {messages.__name__, model.__name__}
+        and kind.__module__.startswith((messages.__name__, model.__name__))
     )
 
 

@@ -15,24 +15,21 @@ import msgspec
 from libs.common.clocks import WallMs
 from libs.common.errors import NotFound, Refused
 from libs.common.loops import background
-from libs.common.messages import (
+from libs.common.messages.buckets import NODES, TASKS
+from libs.common.messages.demand import DEMAND_CHANGED, DemandChanged, WaitingTask
+from libs.common.messages.kinds import Done
+from libs.common.messages.nodes import (
     ADD_NODE,
-    DEMAND_CHANGED,
     LIST_NODES,
     LOCK_NODE,
     LOSE_NODE,
-    NODES,
     REMOVE_NODE,
-    TASKS,
     AddNode,
-    DemandChanged,
-    Done,
     ListNodes,
     LoseNode,
     NodeList,
     NodeRef,
     NodeView,
-    WaitingTask,
 )
 from libs.common.model import (
     Attempt,

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from libs.common.bus import NatsBus, connect
-from libs.common.messages import ADD_NODE, LIST_NODES, REMOVE_NODE, AddNode, ListNodes, NodeRef, NodeView
+from libs.common.messages.nodes import ADD_NODE, LIST_NODES, REMOVE_NODE, AddNode, ListNodes, NodeRef, NodeView
 from libs.nodesim.testing import NodeSimProcess
 from tests.nats import NatsServer
 from tests.ports import free_port

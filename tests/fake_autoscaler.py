@@ -3,9 +3,23 @@
 from collections.abc import Mapping
 from typing import Any
 
-from libs.common import messages
 from libs.common.errors import NotFound
-from libs.common.messages import AutoscalerStatus, MachineView, Request
+from libs.common.messages.kinds import Request
+from libs.common.messages.machines import (
+    DESTROY_MACHINE,
+    GET_AUTOSCALER_STATUS,
+    LIST_MACHINES,
+    PAUSE_AUTOSCALER,
+    RESUME_AUTOSCALER,
+    AutoscalerStatus,
+    DestroyMachine,
+    GetAutoscalerStatus,
+    ListMachines,
+    MachineList,
+    MachineView,
+    PauseAutoscaler,
+    ResumeAutoscaler,
+)
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from libs.common.ports import Handler
 
@@ -38,11 +52,11 @@ class FakeAutoscaler:
     def handlers(self) -> Mapping[Request[Any, Any], Handler]:
         """Answer everything that operators ask."""
         return {
-            messages.LIST_MACHINES: self._list,
-            messages.GET_AUTOSCALER_STATUS: self._status,
-            messages.DESTROY_MACHINE: self._destroy,
-            messages.PAUSE_AUTOSCALER: self._pause,
-            messages.RESUME_AUTOSCALER: self._resume,
+            LIST_MACHINES: self._list,
+            GET_AUTOSCALER_STATUS: self._status,
+            DESTROY_MACHINE: self._destroy,
+            PAUSE_AUTOSCALER: self._pause,
+            RESUME_AUTOSCALER: self._resume,
         }
 
     def status(self) -> AutoscalerStatus:
@@ -57,23 +71,23 @@ class FakeAutoscaler:
             cost_per_hour=0.5,
         )
 
-    async def _list(self, _asked: messages.ListMachines) -> messages.MachineList:
-        return messages.MachineList(machines=tuple(self.machines))
+    async def _list(self, _asked: ListMachines) -> MachineList:
+        return MachineList(machines=tuple(self.machines))
 
-    async def _status(self, _asked: messages.GetAutoscalerStatus) -> AutoscalerStatus:
+    async def _status(self, _asked: GetAutoscalerStatus) -> AutoscalerStatus:
         return self.status()
 
-    async def _destroy(self, asked: messages.DestroyMachine) -> MachineView:
+    async def _destroy(self, asked: DestroyMachine) -> MachineView:
         found = next((view for view in self.machines if view.machine.id == asked.machine), None)
         if found is None:
             raise NotFound(f"There is no machine {asked.machine}")
         self.destroyed.append(asked.machine)
         return found
 
-    async def _pause(self, asked: messages.PauseAutoscaler) -> AutoscalerStatus:
+    async def _pause(self, asked: PauseAutoscaler) -> AutoscalerStatus:
         self.paused = asked.reason
         return self.status()
 
-    async def _resume(self, _asked: messages.ResumeAutoscaler) -> AutoscalerStatus:
+    async def _resume(self, _asked: ResumeAutoscaler) -> AutoscalerStatus:
         self.paused = None
         return self.status()

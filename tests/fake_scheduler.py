@@ -6,10 +6,42 @@ Served over a real bus or `MemoryBus`; its answers have the shapes and refusals 
 from collections.abc import Mapping
 from typing import Any
 
-from libs.common import messages
 from libs.common.errors import NotFound, Refused
 from libs.common.health import Health
-from libs.common.messages import NodeView, Request, TaskRecord, TaskSummary
+from libs.common.messages.kinds import Done, Request
+from libs.common.messages.nodes import (
+    ADD_NODE,
+    BEST_NODE,
+    DRAIN_NODE,
+    LIST_NODES,
+    LOCK_NODE,
+    REMOVE_NODE,
+    UNLOCK_NODE,
+    UPDATE_NODES,
+    AddNode,
+    BestNode,
+    BestNodeFound,
+    DrainNode,
+    NodeList,
+    NodeRef,
+    NodeView,
+)
+from libs.common.messages.tasks import (
+    CANCEL_TASK,
+    GET_TASK,
+    IMPORT_ROUTE,
+    LIST_TASKS,
+    READ_CONSOLE,
+    REMOVE_TASK,
+    Console,
+    ImportRoute,
+    ListTasks,
+    ReadConsole,
+    TaskList,
+    TaskRecord,
+    TaskRef,
+    TaskSummary,
+)
 from libs.common.model import (
     Attempt,
     InstanceId,
@@ -71,26 +103,26 @@ class FakeScheduler:
     def handlers(self) -> Mapping[Request[Any, Any], Handler]:
         """What it answers."""
         return {
-            messages.LIST_NODES: self.list_nodes,
-            messages.ADD_NODE: self.add_node,
-            messages.REMOVE_NODE: self.remove_node,
-            messages.LOCK_NODE: self.lock_node,
-            messages.DRAIN_NODE: self.drain_node,
-            messages.UNLOCK_NODE: self.unlock_node,
-            messages.UPDATE_NODES: self.list_nodes,
-            messages.BEST_NODE: self.best_node,
-            messages.LIST_TASKS: self.list_tasks,
-            messages.GET_TASK: self.get_task,
-            messages.READ_CONSOLE: self.read_console,
-            messages.CANCEL_TASK: self.cancel_task,
-            messages.REMOVE_TASK: self.remove_task,
-            messages.IMPORT_ROUTE: self.import_route,
+            LIST_NODES: self.list_nodes,
+            ADD_NODE: self.add_node,
+            REMOVE_NODE: self.remove_node,
+            LOCK_NODE: self.lock_node,
+            DRAIN_NODE: self.drain_node,
+            UNLOCK_NODE: self.unlock_node,
+            UPDATE_NODES: self.list_nodes,
+            BEST_NODE: self.best_node,
+            LIST_TASKS: self.list_tasks,
+            GET_TASK: self.get_task,
+            READ_CONSOLE: self.read_console,
+            CANCEL_TASK: self.cancel_task,
+            REMOVE_TASK: self.remove_task,
+            IMPORT_ROUTE: self.import_route,
         }
 
-    async def list_nodes(self, _asked: Any) -> messages.NodeList:
-        return messages.NodeList(nodes=tuple(self.nodes))
+    async def list_nodes(self, _asked: Any) -> NodeList:
+        return NodeList(nodes=tuple(self.nodes))
 
-    async def add_node(self, asked: messages.AddNode) -> NodeView:
+    async def add_node(self, asked: AddNode) -> NodeView:
         if any((each.hostname, each.port) == (asked.hostname, asked.port) for each in self.nodes):
             raise Refused(f"{asked.hostname}:{asked.port} is registered already")
         added = node(len(self.nodes) + 1, asked.hostname, asked.port, has_token=bool(asked.token), locked=asked.locked)
@@ -98,42 +130,42 @@ class FakeScheduler:
         self.tokens[added.id] = asked.token
         return added
 
-    async def remove_node(self, asked: messages.NodeRef) -> messages.Done:
+    async def remove_node(self, asked: NodeRef) -> Done:
         self.nodes.remove(self.node(asked))
         self.number_again()
-        return messages.Done()
+        return Done()
 
-    async def lock_node(self, asked: messages.NodeRef) -> NodeView:
+    async def lock_node(self, asked: NodeRef) -> NodeView:
         return self.change(self.node(asked), locked=True)
 
-    async def drain_node(self, asked: messages.DrainNode) -> NodeView:
+    async def drain_node(self, asked: DrainNode) -> NodeView:
         self.asked.append(asked)
         return self.change(self.node(asked), draining=True)
 
-    async def unlock_node(self, asked: messages.NodeRef) -> NodeView:
+    async def unlock_node(self, asked: NodeRef) -> NodeView:
         return self.change(self.node(asked), locked=False)
 
-    async def best_node(self, asked: messages.BestNode) -> messages.BestNodeFound:
+    async def best_node(self, asked: BestNode) -> BestNodeFound:
         self.asked.append(asked)
         free = [each for each in self.nodes if each.online and not each.locked]
-        return messages.BestNodeFound(node=free[0] if free else None)
+        return BestNodeFound(node=free[0] if free else None)
 
-    async def list_tasks(self, asked: messages.ListTasks) -> messages.TaskList:
+    async def list_tasks(self, asked: ListTasks) -> TaskList:
         self.asked.append(asked)
         found = [each for each in self.tasks if asked.node in {None, each.attempt.node if each.attempt else ""}]
         start = next((place + 1 for place, each in enumerate(found) if each.id == asked.after), 0)
         page = found[start : start + self.page_count]
-        return messages.TaskList(tasks=tuple(map(self.summary, page)), more=start + len(page) < len(found))
+        return TaskList(tasks=tuple(map(self.summary, page)), more=start + len(page) < len(found))
 
-    async def get_task(self, asked: messages.TaskRef) -> TaskRecord:
+    async def get_task(self, asked: TaskRef) -> TaskRecord:
         return TaskRecord(task=self.task(asked.task), revision=1)
 
-    async def read_console(self, asked: messages.ReadConsole) -> messages.Console:
+    async def read_console(self, asked: ReadConsole) -> Console:
         self.asked.append(asked)
         lines = self.consoles.get(self.task(asked.task).id, ())
-        return messages.Console(lines=lines[asked.from_line :])
+        return Console(lines=lines[asked.from_line :])
 
-    async def cancel_task(self, asked: messages.TaskRef) -> TaskRecord:
+    async def cancel_task(self, asked: TaskRef) -> TaskRecord:
         found = self.task(asked.task)
         if found.state.ended:
             raise Refused("the task has ended")
@@ -141,11 +173,11 @@ class FakeScheduler:
         self.tasks[self.tasks.index(found)] = canceled
         return TaskRecord(task=canceled, revision=2)
 
-    async def remove_task(self, asked: messages.TaskRef) -> messages.Done:
+    async def remove_task(self, asked: TaskRef) -> Done:
         self.tasks.remove(self.task(asked.task))
-        return messages.Done()
+        return Done()
 
-    async def import_route(self, asked: messages.ImportRoute) -> TaskRecord:
+    async def import_route(self, asked: ImportRoute) -> TaskRecord:
         on = next((each for each in self.nodes if each.id == asked.node), None)
         if on is None:
             raise NotFound("there is no such node")
@@ -156,7 +188,7 @@ class FakeScheduler:
         """Say whose task it is."""
         return self.task(TaskId(task_id)).owner
 
-    def node(self, asked: messages.NodeRef) -> NodeView:
+    def node(self, asked: NodeRef) -> NodeView:
         found = next((each for each in self.nodes if each.id == asked.node), None)
         if found is None:
             raise NotFound("there is no such node")

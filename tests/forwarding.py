@@ -13,23 +13,20 @@ import msgspec
 from libs.common.clocks import Instant, WallMs
 from libs.common.errors import NodeFailed, NotFound, Refused, Removed
 from libs.common.lifecycle import monotonic_s
-from libs.common.messages import (
-    ADOPT_TASK,
+from libs.common.messages.buckets import UPLOADS
+from libs.common.messages.kinds import Done
+from libs.common.messages.placement import (
     AIM_UPLOAD,
     COMMIT_WITHIN_S,
-    GET_TASK,
     PLACE_TASKS,
     RENEW_ATTEMPT,
     REPORT_FORWARD_FAILED,
     REPORT_FORWARDED,
     REPORT_INPUTS_GONE,
-    UPLOADS,
-    AdoptTask,
     Aimed,
     AimReply,
     AimUpload,
     AskedTask,
-    Done,
     NoAim,
     NotWaiting,
     Placed,
@@ -41,10 +38,9 @@ from libs.common.messages import (
     ReportForwardFailed,
     ReportInputsGone,
     TaskPlacement,
-    TaskRecord,
-    TaskRef,
     Waiting,
 )
+from libs.common.messages.tasks import ADOPT_TASK, GET_TASK, AdoptTask, TaskRecord, TaskRef
 from libs.common.model import (
     Attempt,
     AttemptState,

@@ -11,7 +11,7 @@ from libs.common.clocks import Clock, Instant
 from libs.common.errors import BusFailed, Conflict, NotFound, Refused
 from libs.common.http_cycle import Tap
 from libs.common.identity import may_touch
-from libs.common.messages import SentAhead
+from libs.common.messages.tasks import SentAhead
 from libs.common.model import Incarnation, InstanceId, Owner, TaskId, Upload
 from libs.common.ports import Bucket
 from services.proxy.errors import SpoolFull

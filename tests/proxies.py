@@ -13,25 +13,19 @@ import msgspec
 
 from libs.common.errors import BusFailed, NoNode, NotFound
 from libs.common.health import Health
-from libs.common.messages import (
+from libs.common.messages.buckets import NODES, OPTIONS, SUMMARY, SUMMARY_KEY, TASKS, UPLOADS
+from libs.common.messages.health import SCHEDULER_HEALTH
+from libs.common.messages.kinds import Done
+from libs.common.messages.nodes import FIND_UI_NODE, FindUiNode, UiNode
+from libs.common.messages.tasks import (
     CANCEL_TASK,
     CONFIRM_TASKS,
-    FIND_UI_NODE,
     GET_TASK,
     LIST_TASK_IDS,
-    NODES,
-    OPTIONS,
     REMOVE_TASK,
     RESTART_TASK,
-    SCHEDULER_HEALTH,
     SUBMIT_TASK,
-    SUMMARY,
-    SUMMARY_KEY,
-    TASKS,
-    UPLOADS,
     ConfirmTasks,
-    Done,
-    FindUiNode,
     ListTaskIds,
     RestartTask,
     SentAhead,
@@ -40,7 +34,6 @@ from libs.common.messages import (
     TaskRecord,
     TaskRef,
     TasksConfirmed,
-    UiNode,
 )
 from libs.common.model import (
     Attempt,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from libs.common.errors import NodeFailed, NodeUnreachable
-from libs.common.messages import ConfirmTasks, SentAhead, TaskRecord, TasksConfirmed
+from libs.common.messages.tasks import ConfirmTasks, SentAhead, TaskRecord, TasksConfirmed
 from libs.common.model import (
     Attempt,
     ClusterSummary,

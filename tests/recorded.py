@@ -1,7 +1,7 @@
 """The records of tasks as NATS holds them, active ones and those that have ended."""
 
 from libs.common.bus import NatsBus
-from libs.common.messages import ENDED, TASKS
+from libs.common.messages.buckets import ENDED, TASKS
 from libs.common.model import Task, TaskId
 
 

@@ -21,7 +21,7 @@ import boto3
 import pyodm
 import pytest
 
-from libs.common.messages import LIST_MACHINES, ListMachines
+from libs.common.messages.machines import LIST_MACHINES, ListMachines
 from libs.common.model import Machine
 from libs.machinesim.cloud_api_ec2 import Ec2Api
 from libs.machinesim.cloud_api_machines import Machines

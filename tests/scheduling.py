@@ -23,15 +23,10 @@ from typing import Any
 from libs.common.clocks import Instant, Now, WallMs, read
 from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
 from libs.common.lifecycle import Crew
-from libs.common.messages import (
-    NODES,
-    AddNode,
-    AdoptTask,
+from libs.common.messages.buckets import NODES
+from libs.common.messages.nodes import AddNode, DrainNode, NodeRef
+from libs.common.messages.placement import (
     AskedTask,
-    DrainNode,
-    ImportRoute,
-    KnownAttempt,
-    NodeRef,
     NotWaiting,
     Placed,
     PlaceReply,
@@ -41,11 +36,9 @@ from libs.common.messages import (
     ReportForwarded,
     ReportForwardFailed,
     ReportInputsGone,
-    RestartTask,
-    SubmitTask,
-    TaskRef,
     Waiting,
 )
+from libs.common.messages.tasks import AdoptTask, ImportRoute, KnownAttempt, RestartTask, SubmitTask, TaskRef
 from libs.common.model import (
     InstanceId,
     Node,

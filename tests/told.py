@@ -10,7 +10,7 @@ from pathlib import Path
 import nats
 import nats.js.errors
 
-from libs.common.messages import SECRETS
+from libs.common.messages.buckets import SECRETS
 from libs.common.model import MachineId
 from libs.common.secret import Secret
 from services.autoscaler.identity.core import node_token, webhook_secret

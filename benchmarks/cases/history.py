@@ -15,7 +15,8 @@ from benchmarks.stages import NODES_COUNT, Bare
 from benchmarks.subjects import stub
 from libs.common.bus import NatsBus
 from libs.common.errors import BusFailed
-from libs.common.messages import LIST_TASKS, PLACE_TASK, SUBMIT_TASK, ListTasks, Placed, PlaceTask, SubmitTask
+from libs.common.messages.placement import PLACE_TASK, Placed, PlaceTask
+from libs.common.messages.tasks import LIST_TASKS, SUBMIT_TASK, ListTasks, SubmitTask
 from libs.common.model import InstanceId, TaskId
 from tests.cluster import Cluster
 from tests.waiting import until

@@ -19,7 +19,8 @@ from benchmarks.stages import Bare
 from benchmarks.subjects import stub
 from libs.common.bus import NatsBus
 from libs.common.errors import BusFailed
-from libs.common.messages import GET_TASK, LIST_NODES, ListNodes, TaskRef
+from libs.common.messages.nodes import LIST_NODES, ListNodes
+from libs.common.messages.tasks import GET_TASK, TaskRef
 from libs.common.model import TaskId, TaskState
 from tests.cluster import Cluster
 from tests.waiting import until

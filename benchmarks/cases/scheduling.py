@@ -10,7 +10,8 @@ from benchmarks.core import burst, looks, one_by_one
 from benchmarks.figures import percentile
 from benchmarks.programs import Broken, told_by
 from benchmarks.stages import NODES_COUNT, TASKS_COUNT, Bare, Crowd
-from libs.common.messages import PLACE_TASK, REMOVE_TASK, SUBMIT_TASK, Placed, PlaceTask, SubmitTask, TaskRef
+from libs.common.messages.placement import PLACE_TASK, Placed, PlaceTask
+from libs.common.messages.tasks import REMOVE_TASK, SUBMIT_TASK, SubmitTask, TaskRef
 from libs.common.model import InstanceId, TaskId
 
 HOLDER = InstanceId("bench")

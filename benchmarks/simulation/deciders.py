@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from benchmarks.simulation.trace import TraceNode, TraceTask, sized
-from libs.common.messages import SubmitTask
+from libs.common.messages.tasks import SubmitTask
 from libs.common.model import (
     InstanceId,
     LastKnown,

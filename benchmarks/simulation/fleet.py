@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from libs.common.errors import Trouble
-from libs.common.messages import SupplyChanged, WaitingTask
+from libs.common.messages.demand import SupplyChanged, WaitingTask
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from libs.common.testing import clocks_at
 from services.autoscaler.cluster.core import Load

@@ -25,7 +25,7 @@ from nats.nuid import NUID
 from libs.common.clocks import Instant
 from libs.common.errors import ERROR_NAMES, BusFailed
 from libs.common.lifecycle import ended, heeding, monotonic_s
-from libs.common.messages import Request
+from libs.common.messages.kinds import Request
 
 Asked = TypeVar("Asked")
 Reply = TypeVar("Reply")

@@ -32,16 +32,8 @@ from libs.common.leases import LeaseTerm, hold, is_held
 from libs.common.lifecycle import Crew, SystemClock, heeding, monotonic_s
 from libs.common.log import hide
 from libs.common.loops import background
-from libs.common.messages import (
-    LEADER_ANSWERS,
-    BucketName,
-    Event,
-    LeaderAnswers,
-    LongPoll,
-    ObjectsName,
-    Request,
-    Snapshot,
-)
+from libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
+from libs.common.messages.kinds import BucketName, Event, LongPoll, ObjectsName, Request, Snapshot
 from libs.common.metrics import unreadable
 from libs.common.objects import NatsObjects, open_objects
 from libs.common.patience import in_time, patiently

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from libs.common.errors import BusFailed
-from libs.common.messages import Event, Request
+from libs.common.messages.kinds import Event, Request
 
 Delivery = Callable[[], Awaitable[None]]
 

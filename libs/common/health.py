@@ -16,7 +16,8 @@ from libs.common.clocks import Clock, Instant
 from libs.common.errors import BusFailed, ClusterError
 from libs.common.lifecycle import SystemClock
 from libs.common.loops import Loops, running_loops
-from libs.common.messages import HealthReport, ReportHealth, Request, ServiceSeen
+from libs.common.messages.health import HealthReport, ReportHealth, ServiceSeen
+from libs.common.messages.kinds import Request
 from libs.common.ports import Bus
 
 ASK_EVERY_S: Final = 5.0

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 
 from libs.common.errors import BusFailed, Conflict
-from libs.common.messages import CLUSTER, INCARNATION_KEY
+from libs.common.messages.buckets import CLUSTER, INCARNATION_KEY
 from libs.common.model import Incarnation, IncarnationId
 from libs.common.patience import patiently
 from libs.common.ports import Bucket, Bus

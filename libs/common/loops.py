@@ -24,7 +24,7 @@ import structlog
 from libs.common.clocks import Clock, Instant
 from libs.common.errors import BusFailed, ClusterError, NotFound
 from libs.common.lifecycle import CANCEL_AGAIN_S, SystemClock, ended
-from libs.common.messages import LoopReport
+from libs.common.messages.health import LoopReport
 
 log = structlog.get_logger()
 

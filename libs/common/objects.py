@@ -17,7 +17,7 @@ from nats.js.object_store import ObjectStore
 
 from libs.common.errors import BusFailed
 from libs.common.lifecycle import heeding
-from libs.common.messages import ObjectsName
+from libs.common.messages.kinds import ObjectsName
 from libs.common.patience import in_time
 from libs.common.replicas import Replicas
 from libs.common.streams import conform, why

@@ -34,7 +34,7 @@ from libs.common.consumers import Consumer, Interrupted, StreamMessage
 from libs.common.errors import BusFailed, Conflict, Unreadable
 from libs.common.lifecycle import SystemClock, heeding
 from libs.common.merging import fields_count, merged
-from libs.common.messages import BucketName
+from libs.common.messages.kinds import BucketName
 from libs.common.metrics import unreadable
 from libs.common.pages import pages_of
 from libs.common.patience import in_time

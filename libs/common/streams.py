@@ -14,7 +14,7 @@ from nats.js import JetStreamContext, api
 
 from libs.common.errors import BusFailed
 from libs.common.lifecycle import heeding
-from libs.common.messages import EVENTS_STREAM, EVENTS_SUBJECTS, Snapshot
+from libs.common.messages.kinds import EVENTS_STREAM, EVENTS_SUBJECTS, Snapshot
 from libs.common.patience import in_time
 from libs.common.replicas import Replicas
 

@@ -20,7 +20,7 @@ from libs.common.errors import BusFailed, ClusterError, Conflict, Unreadable
 from libs.common.faults import Faults
 from libs.common.loops import background
 from libs.common.merging import merged
-from libs.common.messages import BucketName, Event, ObjectsName, Request, Snapshot
+from libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot
 from libs.common.ports import Change, Entry, Handler, Loaded, Reset, Seen, Step, Term, Unread
 
 log = structlog.get_logger()

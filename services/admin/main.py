@@ -15,7 +15,7 @@ from libs.common.lifecycle import run
 from libs.common.listening import listen, port_of
 from libs.common.log import configure
 from libs.common.loops import background, every
-from libs.common.messages import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
+from libs.common.messages.health import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
 from libs.common.serving import web_server
 from libs.common.settings import parse
 from libs.common.watchdog import notify_ready, with_watchdog

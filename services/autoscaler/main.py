@@ -20,7 +20,8 @@ from libs.common.incarnation import incarnation
 from libs.common.lifecycle import EXIT_REFUSED, SystemClock, run
 from libs.common.log import configure
 from libs.common.loops import background, every
-from libs.common.messages import AUTOSCALER_HEALTH, MACHINES, SCHEDULER_HEALTH
+from libs.common.messages.buckets import MACHINES
+from libs.common.messages.health import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
 from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Term
 from libs.common.settings import parse

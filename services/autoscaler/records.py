@@ -14,7 +14,9 @@ import structlog
 
 from libs.common.clocks import Clock
 from libs.common.errors import BusFailed, Conflict
-from libs.common.messages import (
+from libs.common.messages.buckets import MACHINES
+from libs.common.messages.kinds import Event
+from libs.common.messages.machines import (
     MACHINE_CONDEMNED,
     MACHINE_CREATED,
     MACHINE_DESTROYED,
@@ -24,8 +26,6 @@ from libs.common.messages import (
     MACHINE_LOST,
     MACHINE_ONLINE,
     MACHINE_REQUESTED,
-    MACHINES,
-    Event,
     MachineEvent,
 )
 from libs.common.model import Machine, MachineId, MachineState, TaskId

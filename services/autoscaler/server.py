@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from libs.common.health import Health
-from libs.common.messages import (
-    AUTOSCALER_HEALTH,
-    DEMAND_CHANGED,
+from libs.common.messages.demand import DEMAND_CHANGED
+from libs.common.messages.health import AUTOSCALER_HEALTH
+from libs.common.messages.kinds import Request
+from libs.common.messages.machines import (
     DESTROY_MACHINE,
     FIND_RESULT,
     GET_AUTOSCALER_STATUS,
@@ -19,7 +20,6 @@ from libs.common.messages import (
     PAUSE_AUTOSCALER,
     RESUME_AUTOSCALER,
     VIEW_COMMAND,
-    Request,
 )
 from libs.common.ports import Bus, Handler, Term
 from services.autoscaler.commands.handlers import Commands, NotConfigured

@@ -18,7 +18,7 @@ from libs.common.lifecycle import SystemClock, now_ms, run
 from libs.common.log import configure
 from libs.common.loops import FATAL, background, every
 from libs.common.memory import Trimmer
-from libs.common.messages import UPLOADS
+from libs.common.messages.buckets import UPLOADS
 from libs.common.metrics import served as metrics_served
 from libs.common.model import Proxy
 from libs.common.ports import Bus

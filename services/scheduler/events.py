@@ -6,7 +6,9 @@ from collections.abc import Callable
 import structlog
 
 from libs.common.clocks import Clock
-from libs.common.messages import TASK_ATTEMPT_ENDED, TASK_FINISHED, Event, NodeEvent, TaskEvent
+from libs.common.messages.kinds import Event
+from libs.common.messages.nodes import NodeEvent
+from libs.common.messages.tasks import TASK_ATTEMPT_ENDED, TASK_FINISHED, TaskEvent
 from libs.common.model import Node, Task, TaskState
 from libs.common.ports import Bus
 

@@ -25,23 +25,22 @@ from libs.common.incarnation import incarnation
 from libs.common.lifecycle import Crew, SystemClock, run
 from libs.common.log import configure
 from libs.common.loops import LATE_AFTER_S, Start, background, every
-from libs.common.messages import (
+from libs.common.messages.buckets import (
     CONSOLES,
     ENDED,
-    FINISH_REPORTED,
     NODES,
     OBSERVATIONS,
     OPTIONS,
     PROXIES,
-    SCHEDULER_HEALTH,
     SUMMARY,
-    SUPPLY_CHANGED,
     TASKS,
     TOMBSTONES,
     UPLOADS,
-    BucketName,
-    Request,
 )
+from libs.common.messages.demand import SUPPLY_CHANGED
+from libs.common.messages.health import SCHEDULER_HEALTH
+from libs.common.messages.kinds import BucketName, Request
+from libs.common.messages.placement import FINISH_REPORTED
 from libs.common.nodeodm import NodeClient
 from libs.common.ports import Bus, Handler, Term
 from libs.common.settings import parse

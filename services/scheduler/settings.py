@@ -3,7 +3,7 @@
 from typing import Literal
 
 from libs.common.fields import Field
-from libs.common.messages import COMMIT_WITHIN_S
+from libs.common.messages.placement import COMMIT_WITHIN_S
 from libs.common.settings import HealthSettings
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from libs.common.messages import GET_TASK, TaskRef
+from libs.common.messages.tasks import GET_TASK, TaskRef
 from libs.common.model import Task, TaskId, TaskState
 from libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw

@@ -20,7 +20,7 @@ import pytest
 
 from libs.common.bus import connect
 from libs.common.errors import BusFailed
-from libs.common.messages import NODES
+from libs.common.messages.buckets import NODES
 from libs.common.model import Node, NodeId
 from libs.common.ports import Bucket
 from libs.nodesim.testing import NodeSimProcess

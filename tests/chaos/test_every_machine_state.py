@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from libs.common.loops import background
-from libs.common.messages import MACHINES
+from libs.common.messages.buckets import MACHINES
 from libs.common.model import Machine, TaskId
 from tests.cluster import Cluster
 from tests.datasets import expected, make_images, processed

@@ -19,7 +19,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from libs.common.messages import LOCK_NODE, UNLOCK_NODE, UPLOADS, NodeRef
+from libs.common.messages.buckets import UPLOADS
+from libs.common.messages.nodes import LOCK_NODE, UNLOCK_NODE, NodeRef
 from libs.common.model import AttemptState, Cleanup, NodeId, Task, TaskState
 from libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw

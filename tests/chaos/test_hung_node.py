@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from libs.common.messages import ADD_NODE, LOCK_NODE, REMOVE_NODE, UNLOCK_NODE, AddNode, NodeRef
+from libs.common.messages.nodes import ADD_NODE, LOCK_NODE, REMOVE_NODE, UNLOCK_NODE, AddNode, NodeRef
 from libs.common.model import TaskState
 from libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from libs.common.messages import UPLOADS
+from libs.common.messages.buckets import UPLOADS
 from libs.common.model import Cleanup, Task, TaskState
 from libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw, run_pyodm

@@ -12,30 +12,28 @@ import pytest
 
 from libs.common.bus import HANDLERS_AT_ONCE, NatsBus, connect
 from libs.common.errors import BusFailed, ClusterError, Conflict, NoNode, NotFound, Refused
-from libs.common.messages import (
+from libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
+from libs.common.messages.kinds import Done
+from libs.common.messages.nodes import (
     BEST_NODE,
-    DEMAND_CHANGED,
-    GET_TASK,
     LIST_NODES,
     NODE_ADDED,
-    PLACE_TASK,
-    PLACE_TASKS,
-    REMOVE_TASK,
     BestNode,
     BestNodeFound,
-    DemandChanged,
-    Done,
     ListNodes,
     NodeEvent,
     NodeList,
+)
+from libs.common.messages.placement import (
+    PLACE_TASK,
+    PLACE_TASKS,
     NotWaiting,
     Placements,
     PlaceTask,
     PlaceTasks,
-    TaskRecord,
-    TaskRef,
     Waiting,
 )
+from libs.common.messages.tasks import GET_TASK, REMOVE_TASK, TaskRecord, TaskRef
 from libs.common.model import InstanceId, NodeId, TaskId
 from libs.common.ports import Bus
 from libs.common.testing import MemoryTerm

@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from libs.common.bus import NatsBus
-from libs.common.messages import BucketName, DemandChanged, ListNodes, NodeList, Request, Snapshot
+from libs.common.messages.demand import DemandChanged
+from libs.common.messages.kinds import BucketName, Request, Snapshot
+from libs.common.messages.nodes import ListNodes, NodeList
 from libs.common.model import Node, NodeId
 
 pytestmark = pytest.mark.slow

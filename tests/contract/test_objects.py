@@ -6,7 +6,7 @@ import pytest
 
 from libs.common.bus import connect
 from libs.common.errors import BusFailed
-from libs.common.messages import CONSOLES
+from libs.common.messages.buckets import CONSOLES
 from libs.common.ports import Bus, Objects
 from tests.nats import NatsServer
 from tests.waiting import until

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from libs.common.errors import BusFailed, NotFound, Refused
-from libs.common.messages import UPLOADS, SentAhead
+from libs.common.messages.buckets import UPLOADS
+from libs.common.messages.tasks import SentAhead
 from libs.common.model import Incarnation, IncarnationId, InstanceId, NodeId, NodeTaskId, Owner, TaskId, Upload
 from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.spool.adapters.spool import DiskSpool, open_spool

@@ -13,7 +13,7 @@ from nats.js import JetStreamContext, api
 
 from libs.common.bus import NatsBus, connect
 from libs.common.errors import BusFailed, Conflict, Unreadable
-from libs.common.messages import BucketName
+from libs.common.messages.kinds import BucketName
 from libs.common.model import Node, NodeId
 from libs.common.ports import Bucket, Bus, Change, Reset, Seen, Step, Unread
 from libs.common.replicas import Replicas

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from libs.common.messages import LOCK_NODE, NodeRef
+from libs.common.messages.nodes import LOCK_NODE, NodeRef
 from libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster
 from tests.datasets import expected, make_images, processed

@@ -13,7 +13,7 @@ import pyodm
 import pytest
 from pyodm.types import TaskStatus
 
-from libs.common.messages import LOCK_NODE, UNLOCK_NODE, NodeRef
+from libs.common.messages.nodes import LOCK_NODE, UNLOCK_NODE, NodeRef
 from libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster
 from tests.datasets import expected, make_images, processed

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from pyodm.types import TaskStatus
 
-from libs.common.messages import LOCK_NODE, UNLOCK_NODE, NodeRef
+from libs.common.messages.nodes import LOCK_NODE, UNLOCK_NODE, NodeRef
 from libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster, answers
 from tests.datasets import expected, make_images, processed

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from pyodm.types import TaskStatus
 
-from libs.common.messages import LIST_TASKS, ListTasks
+from libs.common.messages.tasks import LIST_TASKS, ListTasks
 from libs.nodesim.testing import NodeSimProcess
 from tests.autoscaled import autoscaled, content_of
 from tests.cluster import Cluster

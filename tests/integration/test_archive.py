@@ -10,7 +10,8 @@ import pytest
 
 from libs.common.bus import NatsBus, connect
 from libs.common.errors import BusFailed
-from libs.common.messages import CONSOLES, ENDED, OBSERVATIONS, TASKS, ListTaskIds, ListTasks
+from libs.common.messages.buckets import CONSOLES, ENDED, OBSERVATIONS, TASKS
+from libs.common.messages.tasks import ListTaskIds, ListTasks
 from libs.common.model import Ended, Owner, Task, TaskState
 from libs.common.replicas import Replicas
 from libs.common.store import open_bucket

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.messages import VIEW_COMMAND, ViewCommand
+from libs.common.messages.machines import VIEW_COMMAND, ViewCommand
 from tests.asr_files import FILES, SECRETS
 from tests.autoscaled import autoscaled, content_of, settled
 from tests.cluster import Cluster

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from libs.common.errors import BusFailed, NotFound, ProviderFailed, Refused
-from libs.common.messages import FIND_RESULT, GET_AUTOSCALER_STATUS, FindResult, GetAutoscalerStatus
+from libs.common.messages.machines import FIND_RESULT, GET_AUTOSCALER_STATUS, FindResult, GetAutoscalerStatus
 from libs.common.model import NodeTaskId
 from libs.machinesim.cloud_api_testing import CloudApiProcess
 from tests.cluster import Cluster

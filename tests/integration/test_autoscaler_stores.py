@@ -13,7 +13,7 @@ import pyodm
 import pytest
 from pyodm.types import TaskStatus
 
-from libs.common.messages import LIST_MACHINES, ListMachines
+from libs.common.messages.machines import LIST_MACHINES, ListMachines
 from libs.common.model import Machine, MachineState
 from libs.machinesim.cloud_api_testing import CloudApiProcess
 from services.autoscaler.identity.adapters import IdentityFile

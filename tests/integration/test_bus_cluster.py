@@ -17,7 +17,8 @@ import structlog.testing
 from libs.common.bus import NatsBus, connect
 from libs.common.errors import BusFailed
 from libs.common.loops import background
-from libs.common.messages import CONSOLES, DEMAND_CHANGED, NODES, OBSERVATIONS, DemandChanged
+from libs.common.messages.buckets import CONSOLES, NODES, OBSERVATIONS
+from libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
 from libs.common.model import LastKnown, Node, NodeId, NodeTaskId, Observation, StatusCode
 from libs.common.patience import patiently
 from libs.common.ports import Bucket, Change, Reset, Step

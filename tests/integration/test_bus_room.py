@@ -8,7 +8,8 @@ import pytest
 
 from libs.common.bus import connect
 from libs.common.errors import BusFailed
-from libs.common.messages import EVENTS_STREAM, NODES
+from libs.common.messages.buckets import NODES
+from libs.common.messages.kinds import EVENTS_STREAM
 from libs.common.model import Node, NodeId
 from tests.nats import NatsServer
 

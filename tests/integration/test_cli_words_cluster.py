@@ -15,7 +15,7 @@ import pyodm
 import pytest
 
 from libs.common.identity import owner_of
-from libs.common.messages import GET_TASK, TaskRef
+from libs.common.messages.tasks import GET_TASK, TaskRef
 from libs.common.model import TaskId
 from libs.nodesim.testing import NodeSimProcess
 from tests.cluster import REPOSITORY, Cluster

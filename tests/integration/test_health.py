@@ -12,7 +12,7 @@ import pytest
 
 from libs.common.bus import NatsBus
 from libs.common.health import NeededServices
-from libs.common.messages import SCHEDULER_HEALTH
+from libs.common.messages.health import SCHEDULER_HEALTH
 from tests.nats import NatsServer
 from tests.ports import free_port
 from tests.waiting import until

@@ -11,7 +11,8 @@ import pytest
 
 from libs.common.bus import NatsBus, connect
 from libs.common.errors import BusFailed
-from libs.common.messages import CONSOLES, EVENTS_STREAM, TOMBSTONES
+from libs.common.messages.buckets import CONSOLES, TOMBSTONES
+from libs.common.messages.kinds import EVENTS_STREAM
 from libs.common.model import TaskId, Tombstone
 from tests.nats import NatsServer
 from tests.waiting import until

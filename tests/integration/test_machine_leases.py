@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from libs.common.messages import MACHINES
+from libs.common.messages.buckets import MACHINES
 from libs.common.model import Machine, MachineId, MachineState
 from libs.common.secret import Secret
 from services.autoscaler.identity.core import digest

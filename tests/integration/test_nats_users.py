@@ -14,19 +14,9 @@ from nats.aio.client import Client
 from deploy.nats import USERS, process
 from libs.common.bus import connect
 from libs.common.errors import BusFailed
-from libs.common.messages import (
-    ADD_NODE,
-    CONSOLES,
-    LIST_NODES,
-    NODES,
-    PLACEMENT_POSSIBLE,
-    TASKS,
-    UPLOADS,
-    AddNode,
-    ListNodes,
-    NodeList,
-    PlacementPossible,
-)
+from libs.common.messages.buckets import CONSOLES, NODES, TASKS, UPLOADS
+from libs.common.messages.nodes import ADD_NODE, LIST_NODES, AddNode, ListNodes, NodeList
+from libs.common.messages.placement import PLACEMENT_POSSIBLE, PlacementPossible
 from libs.common.model import Node, NodeId
 from tests.nats import LEAVES_UNCLOSED, NATS_SERVER
 from tests.ports import free_port

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 import pytest
 
-from libs.common.messages import AddNode
+from libs.common.messages.nodes import AddNode
 from libs.common.nodeodm import NodeClient
 from libs.common.testing import FakeClock, MemoryBus, MemoryTerm
 from services.scheduler.main import Scheduler, wired

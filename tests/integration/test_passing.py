@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from libs.common.errors import Conflict
-from libs.common.messages import SECRETS, SUMMARY_KEY, UPLOADS
+from libs.common.messages.buckets import SECRETS, SUMMARY_KEY, UPLOADS
 from libs.common.model import ClusterSecret, InstanceId, TaskId, Upload
 from libs.common.testing import MemoryBus
 from services.proxy.peers.adapters import shared_secret

@@ -13,7 +13,7 @@ import httpx
 import pyodm
 import pytest
 
-from libs.common.messages import VIEW_COMMAND, ViewCommand
+from libs.common.messages.machines import VIEW_COMMAND, ViewCommand
 from services.scheduler.tasks.core.observation import TAIL_COUNT
 from tests.cluster import Cluster
 from tests.datasets import expected, make_images, processed

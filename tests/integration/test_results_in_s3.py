@@ -10,7 +10,7 @@ import pyodm
 import pytest
 from pyodm.exceptions import NodeConnectionError, NodeServerError
 
-from libs.common.messages import FIND_RESULT
+from libs.common.messages.machines import FIND_RESULT
 from libs.common.model import (
     Attempt,
     AttemptState,

@@ -15,43 +15,36 @@ import pytest
 
 from libs.common.bus import NatsBus
 from libs.common.errors import NotFound, Refused
-from libs.common.messages import (
-    ADD_NODE,
-    CANCEL_TASK,
-    DEMAND_CHANGED,
+from libs.common.messages.buckets import OPTIONS, SUMMARY, SUMMARY_KEY, TASKS
+from libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
+from libs.common.messages.nodes import ADD_NODE, LIST_NODES, REMOVE_NODE, AddNode, ListNodes, NodeRef
+from libs.common.messages.placement import (
     FINISH_REPORTED,
-    GET_TASK,
-    IMPORT_ROUTE,
-    LIST_NODES,
-    OPTIONS,
     PLACE_TASK,
     PLACEMENT_POSSIBLE,
-    READ_CONSOLE,
-    REMOVE_NODE,
-    REMOVE_TASK,
     RENEW_ATTEMPT,
     REPORT_FORWARDED,
-    RESTART_TASK,
-    SUBMIT_TASK,
-    SUMMARY,
-    SUMMARY_KEY,
-    TASKS,
-    AddNode,
-    DemandChanged,
     FinishReported,
-    ImportRoute,
-    ListNodes,
-    NodeRef,
     Placed,
     PlacementPossible,
     PlaceTask,
-    ReadConsole,
     RenewAttempt,
     ReportForwarded,
+    Waiting,
+)
+from libs.common.messages.tasks import (
+    CANCEL_TASK,
+    GET_TASK,
+    IMPORT_ROUTE,
+    READ_CONSOLE,
+    REMOVE_TASK,
+    RESTART_TASK,
+    SUBMIT_TASK,
+    ImportRoute,
+    ReadConsole,
     RestartTask,
     SubmitTask,
     TaskRef,
-    Waiting,
 )
 from libs.common.model import InstanceId, Task, TaskId, TaskState
 from libs.nodesim.testing import NodeSimProcess

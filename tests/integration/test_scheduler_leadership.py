@@ -13,7 +13,9 @@ import pytest
 
 from libs.common.bus import NatsBus
 from libs.common.errors import BusFailed
-from libs.common.messages import LIST_NODES, REPORT_FORWARDED, TASKS, ListNodes, ReportForwarded
+from libs.common.messages.buckets import TASKS
+from libs.common.messages.nodes import LIST_NODES, ListNodes
+from libs.common.messages.placement import REPORT_FORWARDED, ReportForwarded
 from libs.common.model import TaskId, TaskState
 from libs.nodesim.testing import NodeSimProcess
 from tests.integration.test_scheduler import BRISK, HOLDER, PROGRAM, REPOSITORY, a_stage

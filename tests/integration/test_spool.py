@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from libs.common.errors import BusFailed, NotFound, Refused
-from libs.common.messages import UPLOADS, SentAhead
+from libs.common.messages.buckets import UPLOADS
+from libs.common.messages.tasks import SentAhead
 from libs.common.model import (
     Incarnation,
     IncarnationId,

@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 
-from libs.common.messages import GET_TASK, TaskRef
+from libs.common.messages.tasks import GET_TASK, TaskRef
 from libs.common.model import Machine, MachineState, Task, TaskId
 from libs.machinesim.cloud_api_ec2 import Ec2Api
 from libs.machinesim.cloud_api_machines import Machines

@@ -7,14 +7,8 @@ from pathlib import Path
 import pyodm
 import pytest
 
-from libs.common.messages import (
-    LIST_TASKS,
-    PAUSE_AUTOSCALER,
-    RESUME_AUTOSCALER,
-    ListTasks,
-    PauseAutoscaler,
-    ResumeAutoscaler,
-)
+from libs.common.messages.machines import PAUSE_AUTOSCALER, RESUME_AUTOSCALER, PauseAutoscaler, ResumeAutoscaler
+from libs.common.messages.tasks import LIST_TASKS, ListTasks
 from tests.autoscaled import autoscaled, content_of
 from tests.cluster import Cluster
 from tests.datasets import make_images

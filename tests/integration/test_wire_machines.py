@@ -11,7 +11,8 @@ import prometheus_client
 import pytest
 import structlog.testing
 
-from libs.common.messages import FINISH_REPORTED, MACHINES, FinishReported
+from libs.common.messages.buckets import MACHINES
+from libs.common.messages.placement import FINISH_REPORTED, FinishReported
 from libs.common.model import (
     Attempt,
     AttemptState,

@@ -8,7 +8,8 @@ import pytest
 
 from libs.common.errors import BusFailed, ClusterError, NotFound, ProviderFailed, Refused
 from libs.common.identity import owner_of
-from libs.common.messages import FIND_RESULT, MACHINES, FindResult, ResultFound
+from libs.common.messages.buckets import MACHINES
+from libs.common.messages.machines import FIND_RESULT, FindResult, ResultFound
 from libs.common.model import (
     Attempt,
     AttemptState,

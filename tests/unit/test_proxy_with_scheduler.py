@@ -7,16 +7,9 @@ from math import inf
 
 from libs.common.clocks import read
 from libs.common.health import Health
-from libs.common.messages import (
-    ADD_NODE,
-    PLACE_TASK,
-    SUBMIT_TASK,
-    AddNode,
-    Placed,
-    PlaceTask,
-    SubmitTask,
-    TaskRecord,
-)
+from libs.common.messages.nodes import ADD_NODE, AddNode
+from libs.common.messages.placement import PLACE_TASK, Placed, PlaceTask
+from libs.common.messages.tasks import SUBMIT_TASK, SubmitTask, TaskRecord
 from libs.common.model import InstanceId, Node, NodeTaskId, Task, TaskId, TaskState
 from libs.common.testing import FakeClock, MemoryTerm
 from services.proxy.cluster.adapters import mirrored

@@ -9,9 +9,50 @@ from typing import Any, Final
 
 import structlog
 
-from libs.common import messages
 from libs.common.errors import BusFailed, ClusterError, NotFound, Refused, Unreadable
-from libs.common.messages import NodeView, TaskSummary
+from libs.common.messages.kinds import Request
+from libs.common.messages.machines import (
+    DESTROY_MACHINE,
+    GET_AUTOSCALER_STATUS,
+    LIST_MACHINES,
+    PAUSE_AUTOSCALER,
+    RESUME_AUTOSCALER,
+    VIEW_COMMAND,
+    DestroyMachine,
+    GetAutoscalerStatus,
+    ListMachines,
+    PauseAutoscaler,
+    ResumeAutoscaler,
+    ViewCommand,
+)
+from libs.common.messages.nodes import (
+    ADD_NODE,
+    BEST_NODE,
+    DRAIN_NODE,
+    LIST_NODES,
+    LOCK_NODE,
+    REMOVE_NODE,
+    UNLOCK_NODE,
+    UPDATE_NODES,
+    AddNode,
+    BestNode,
+    DrainNode,
+    ListNodes,
+    NodeRef,
+    NodeView,
+    UpdateNodes,
+)
+from libs.common.messages.tasks import (
+    CANCEL_TASK,
+    GET_TASK,
+    LIST_TASKS,
+    READ_CONSOLE,
+    REMOVE_TASK,
+    ListTasks,
+    ReadConsole,
+    TaskRef,
+    TaskSummary,
+)
 from libs.common.model import Task, TaskId
 from libs.common.ports import Bus
 from services.admin.commands.core import commands
@@ -44,14 +85,14 @@ from services.admin.commands.core.commands import NodeAct, TaskAct
 
 log = structlog.get_logger()
 
-NODE_REQUESTS: Final[dict[NodeAct, messages.Request[messages.NodeRef, Any]]] = {
-    NodeAct.DEL: messages.REMOVE_NODE,
-    NodeAct.LOCK: messages.LOCK_NODE,
-    NodeAct.UNLOCK: messages.UNLOCK_NODE,
+NODE_REQUESTS: Final[dict[NodeAct, Request[NodeRef, Any]]] = {
+    NodeAct.DEL: REMOVE_NODE,
+    NodeAct.LOCK: LOCK_NODE,
+    NodeAct.UNLOCK: UNLOCK_NODE,
 }
-TASK_REQUESTS: Final[dict[TaskAct, messages.Request[messages.TaskRef, Any]]] = {
-    TaskAct.CANCEL: messages.CANCEL_TASK,
-    TaskAct.REMOVE: messages.REMOVE_TASK,
+TASK_REQUESTS: Final[dict[TaskAct, Request[TaskRef, Any]]] = {
+    TaskAct.CANCEL: CANCEL_TASK,
+    TaskAct.REMOVE: REMOVE_TASK,
 }
 
 
@@ -79,9 +120,7 @@ async def unknown(_bus: Bus, command: commands.UnknownCommand) -> Answer:
 async def add_node(bus: Bus, command: commands.AddNodeCommand) -> Answer:
     """NODE ADD."""
     try:
-        node = await bus.ask(
-            messages.ADD_NODE, messages.AddNode(hostname=command.hostname, port=command.port, token=command.token)
-        )
+        node = await bus.ask(ADD_NODE, AddNode(hostname=command.hostname, port=command.port, token=command.token))
     except BusFailed:
         raise
     except ClusterError as error:
@@ -95,7 +134,7 @@ async def change_node(bus: Bus, command: commands.ChangeNodeCommand) -> Answer:
     node = numbered(await nodes_of(bus), command.number)
     if node is None or command.name not in {"", name_of(node)}:
         return Declined("there is no such node")
-    if refusal := await refusal_of(bus.ask(NODE_REQUESTS[command.act], messages.NodeRef(node=node.id))):
+    if refusal := await refusal_of(bus.ask(NODE_REQUESTS[command.act], NodeRef(node=node.id))):
         return refusal
     log.info("node changed by an operator", act=command.act.value, node=name_of(node), node_id=node.id)
     return Ok()
@@ -106,8 +145,8 @@ async def drain_node(bus: Bus, command: commands.DrainNodeCommand) -> Answer:
     node = numbered(await nodes_of(bus), command.number)
     if node is None:
         return Declined("there is no such node")
-    wanted = messages.DrainNode(node=node.id, deadline_s=command.deadline_s)
-    if refusal := await refusal_of(bus.ask(messages.DRAIN_NODE, wanted)):
+    wanted = DrainNode(node=node.id, deadline_s=command.deadline_s)
+    if refusal := await refusal_of(bus.ask(DRAIN_NODE, wanted)):
         return refusal
     log.info("node drained by an operator", node=name_of(node), node_id=node.id, deadline_s=command.deadline_s)
     return Ok()
@@ -126,13 +165,13 @@ async def list_nodes(bus: Bus, _command: commands.ListNodesCommand) -> Answer:
 
 async def update_nodes(bus: Bus, _command: commands.UpdateNodesCommand) -> Answer:
     """NODE UPDATE."""
-    await bus.ask(messages.UPDATE_NODES, messages.UpdateNodes())
+    await bus.ask(UPDATE_NODES, UpdateNodes())
     return Ok()
 
 
 async def best_node(bus: Bus, command: commands.BestNodeCommand) -> Answer:
     """NODE BEST."""
-    found = await bus.ask(messages.BEST_NODE, messages.BestNode(images_count=command.images_count))
+    found = await bus.ask(BEST_NODE, BestNode(images_count=command.images_count))
     return NodeChoice(found.node)
 
 
@@ -172,14 +211,14 @@ async def show_task(bus: Bus, command: commands.ShowTaskCommand) -> Answer:
 
 async def show_console(bus: Bus, command: commands.ShowConsoleCommand) -> Answer:
     """TASK OUTPUT."""
-    wanted = messages.ReadConsole(task=command.task, from_line=command.from_line)
-    return ConsoleLines((await bus.ask(messages.READ_CONSOLE, wanted)).lines)
+    wanted = ReadConsole(task=command.task, from_line=command.from_line)
+    return ConsoleLines((await bus.ask(READ_CONSOLE, wanted)).lines)
 
 
 async def change_task(bus: Bus, command: commands.ChangeTaskCommand) -> Answer:
     """TASK CANCEL, REMOVE."""
     try:
-        await bus.ask(TASK_REQUESTS[command.act], messages.TaskRef(task=command.task))
+        await bus.ask(TASK_REQUESTS[command.act], TaskRef(task=command.task))
     except (NotFound, BusFailed):
         raise
     except ClusterError as error:
@@ -190,31 +229,31 @@ async def change_task(bus: Bus, command: commands.ChangeTaskCommand) -> Answer:
 
 async def view_machine_command(bus: Bus, command: commands.ViewMachineCommand) -> Answer:
     """ASR VIEWCMD."""
-    wanted = messages.ViewCommand(images_count=command.images_count)
+    wanted = ViewCommand(images_count=command.images_count)
     try:
-        return MachineCommandLine((await bus.ask(messages.VIEW_COMMAND, wanted)).command)
+        return MachineCommandLine((await bus.ask(VIEW_COMMAND, wanted)).command)
     except Refused as error:
         return Invalid(error.message)
 
 
 async def list_machines(bus: Bus, _command: commands.ListMachinesCommand) -> Answer:
     """ASR LIST."""
-    return MachineListing((await bus.ask(messages.LIST_MACHINES, messages.ListMachines())).machines)
+    return MachineListing((await bus.ask(LIST_MACHINES, ListMachines())).machines)
 
 
 async def show_autoscaler(bus: Bus, _command: commands.ShowAutoscalerCommand) -> Answer:
     """ASR STATUS."""
-    return AutoscalerReport(await bus.ask(messages.GET_AUTOSCALER_STATUS, messages.GetAutoscalerStatus()))
+    return AutoscalerReport(await bus.ask(GET_AUTOSCALER_STATUS, GetAutoscalerStatus()))
 
 
 async def destroy_machine(bus: Bus, command: commands.DestroyMachineCommand) -> Answer:
     """ASR DESTROY."""
-    machines = (await bus.ask(messages.LIST_MACHINES, messages.ListMachines())).machines
+    machines = (await bus.ask(LIST_MACHINES, ListMachines())).machines
     found = next((view.machine.id for view in machines if view.number == command.number), None)
     if found is None or command.name not in {"", found}:
         return Declined("there is no such machine")
     try:
-        view = await bus.ask(messages.DESTROY_MACHINE, messages.DestroyMachine(machine=found))
+        view = await bus.ask(DESTROY_MACHINE, DestroyMachine(machine=found))
     except Refused as error:
         return Declined(error.message)
     log.info("machine destroyed by an operator", machine=found)
@@ -223,8 +262,8 @@ async def destroy_machine(bus: Bus, command: commands.DestroyMachineCommand) -> 
 
 async def pause_autoscaler(bus: Bus, command: commands.PauseAutoscalerCommand) -> Answer:
     """ASR PAUSE."""
-    wanted = messages.PauseAutoscaler(reason=command.reason)
-    if refusal := await refusal_of(bus.ask(messages.PAUSE_AUTOSCALER, wanted), Refused):
+    wanted = PauseAutoscaler(reason=command.reason)
+    if refusal := await refusal_of(bus.ask(PAUSE_AUTOSCALER, wanted), Refused):
         return refusal
     log.info("autoscaler paused by an operator", reason=command.reason)
     return Ok()
@@ -232,7 +271,7 @@ async def pause_autoscaler(bus: Bus, command: commands.PauseAutoscalerCommand) -
 
 async def resume_autoscaler(bus: Bus, _command: commands.ResumeAutoscalerCommand) -> Answer:
     """ASR RESUME."""
-    if refusal := await refusal_of(bus.ask(messages.RESUME_AUTOSCALER, messages.ResumeAutoscaler()), Refused):
+    if refusal := await refusal_of(bus.ask(RESUME_AUTOSCALER, ResumeAutoscaler()), Refused):
         return refusal
     log.info("autoscaler resumed by an operator")
     return Ok()
@@ -251,14 +290,14 @@ async def refusal_of(change: Awaitable[Any], kind: type[ClusterError] = ClusterE
 
 async def nodes_of(bus: Bus) -> tuple[NodeView, ...]:
     """Ask for all nodes."""
-    return (await bus.ask(messages.LIST_NODES, messages.ListNodes())).nodes
+    return (await bus.ask(LIST_NODES, ListNodes())).nodes
 
 
 async def tasks_of(bus: Bus, node: NodeView | None) -> AsyncIterator[TaskSummary]:
     """Ask for all tasks, page by page; with a node, only for those on it."""
     after: TaskId | None = None
     while True:
-        page = await bus.ask(messages.LIST_TASKS, messages.ListTasks(node=node.id if node else None, after=after))
+        page = await bus.ask(LIST_TASKS, ListTasks(node=node.id if node else None, after=after))
         for summary in page.tasks:
             yield summary
         if not page.more or not page.tasks:
@@ -268,7 +307,7 @@ async def tasks_of(bus: Bus, node: NodeView | None) -> AsyncIterator[TaskSummary
 
 async def task_and_node(bus: Bus, task_id: TaskId) -> tuple[Task, NodeView | None]:
     """Ask for a task and for the node that it is on. Raises NotFound."""
-    task = (await bus.ask(messages.GET_TASK, messages.TaskRef(task=task_id))).task
+    task = (await bus.ask(GET_TASK, TaskRef(task=task_id))).task
     if task.attempt is None:
         return task, None
     on = task.attempt.node

@@ -13,7 +13,9 @@ import msgspec
 
 from libs.common.chosen import chosen
 from libs.common.hosts import shown
-from libs.common.messages import AutoscalerStatus, MachineView, NodeView, TaskSummary
+from libs.common.messages.machines import AutoscalerStatus, MachineView
+from libs.common.messages.nodes import NodeView
+from libs.common.messages.tasks import TaskSummary
 from libs.common.model import Machine, StatusCode, Task, TaskState
 from services.admin.commands.core.answers import (
     Answer,

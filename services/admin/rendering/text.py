@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from libs.common.hosts import shown
-from libs.common.messages import MachineView, NodeView, TaskSummary
+from libs.common.messages.machines import MachineView
+from libs.common.messages.nodes import NodeView
+from libs.common.messages.tasks import TaskSummary
 from services.admin.commands.core.answers import (
     Answer,
     ConsoleLines,

@@ -7,9 +7,10 @@ taken over: the new autoscaler owns only machines that it has recorded itself.
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from libs.common import messages
 from libs.common.errors import ClusterError, NotFound
 from libs.common.hosts import shown
+from libs.common.messages.nodes import ADD_NODE, AddNode
+from libs.common.messages.tasks import GET_TASK, IMPORT_ROUTE, ImportRoute, TaskRef
 from libs.common.model import NodeId
 from libs.common.ports import Bus
 from services.admin.commands.handlers import nodes_of
@@ -84,8 +85,8 @@ class Takeover:
             return "machines belong to the autoscaler"
         if node.address in self._known:
             return "exists already"
-        wanted = messages.AddNode(hostname=node.hostname, port=node.port, token=node.token, locked=node.locked)
-        self._known[node.address] = (await self._bus.ask(messages.ADD_NODE, wanted)).id
+        wanted = AddNode(hostname=node.hostname, port=node.port, token=node.token, locked=node.locked)
+        self._known[node.address] = (await self._bus.ask(ADD_NODE, wanted)).id
         return ""
 
     async def _route(self, route: OldRoute) -> str:
@@ -96,14 +97,14 @@ class Takeover:
             return "nobody has asked for it for five days"
         if await self._has(route):
             return "exists already"
-        wanted = messages.ImportRoute(task=route.task, node=self._known[route.node], owner=route.owner)
-        await self._bus.ask(messages.IMPORT_ROUTE, wanted)
+        wanted = ImportRoute(task=route.task, node=self._known[route.node], owner=route.owner)
+        await self._bus.ask(IMPORT_ROUTE, wanted)
         return ""
 
     async def _has(self, route: OldRoute) -> bool:
         """Say whether the cluster has the task."""
         try:
-            await self._bus.ask(messages.GET_TASK, messages.TaskRef(task=route.task))
+            await self._bus.ask(GET_TASK, TaskRef(task=route.task))
         except NotFound:
             return False
         return True

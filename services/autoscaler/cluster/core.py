@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from libs.common.messages import WaitingTask
+from libs.common.messages.demand import WaitingTask
 from libs.common.model import Attempt, AttemptState, MachineId, Task, TaskId
 
 

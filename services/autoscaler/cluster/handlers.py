@@ -10,20 +10,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from libs.common.errors import NotFound, Refused
-from libs.common.messages import (
+from libs.common.messages.buckets import NODES, TASKS
+from libs.common.messages.demand import DemandChanged, WaitingTask
+from libs.common.messages.nodes import (
     ADD_NODE,
     LIST_NODES,
     LOCK_NODE,
     LOSE_NODE,
-    NODES,
-    TASKS,
     AddNode,
-    DemandChanged,
     ListNodes,
     LoseNode,
     NodeRef,
     NodeView,
-    WaitingTask,
 )
 from libs.common.model import Machine, MachineId, Node, NodeId, Task, TaskId, TaskState
 from libs.common.ports import Bucket, Bus, Change

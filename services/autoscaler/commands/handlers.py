@@ -6,7 +6,8 @@ import msgspec
 
 from libs.common.clocks import Clock
 from libs.common.errors import NotFound, Refused
-from libs.common.messages import (
+from libs.common.messages.demand import WaitingTask
+from libs.common.messages.machines import (
     AutoscalerStatus,
     CommandView,
     DestroyMachine,
@@ -17,7 +18,6 @@ from libs.common.messages import (
     PauseAutoscaler,
     ResumeAutoscaler,
     ViewCommand,
-    WaitingTask,
 )
 from libs.common.model import Machine, MachineState, TaskId
 from services.autoscaler.config.core.configuration import Configuration

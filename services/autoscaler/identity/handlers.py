@@ -13,7 +13,8 @@ import msgspec
 import structlog
 
 from libs.common.errors import Conflict, Refused
-from libs.common.messages import CLUSTER, INCARNATION_KEY, BucketName
+from libs.common.messages.buckets import CLUSTER, INCARNATION_KEY
+from libs.common.messages.kinds import BucketName
 from libs.common.model import Frozen, Incarnation, IncarnationId, MachineId
 from libs.common.ports import Bucket, Bus, Change, Entry, Reset
 from libs.common.secret import Secret

@@ -17,7 +17,9 @@ import structlog
 from libs.common.clocks import Clock, Now, read
 from libs.common.errors import BusFailed, Conflict
 from libs.common.loops import background, beat
-from libs.common.messages import SUPPLY_CHANGED, DemandChanged, NodeView, SupplyChanged, TaskWaits, supersedes
+from libs.common.messages.demand import SUPPLY_CHANGED, DemandChanged, SupplyChanged, supersedes
+from libs.common.messages.machines import TaskWaits
+from libs.common.messages.nodes import NodeView
 from libs.common.model import Machine, MachineState, NodeId, TaskId
 from libs.common.ports import Bus, Term
 from services.autoscaler.cluster.core import Load

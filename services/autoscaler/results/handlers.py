@@ -3,7 +3,7 @@
 from typing import Final, Protocol
 
 from libs.common.errors import NotFound, Refused
-from libs.common.messages import FindResult, ResultFound
+from libs.common.messages.machines import FindResult, ResultFound
 from services.autoscaler.config.core.configuration import Configuration
 from services.autoscaler.results.core import key_of, may_be_public
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from libs.common.errors import NotFound, Refused, Removed
-from libs.common.messages import CANCEL_TASK, REMOVE_TASK, RESTART_TASK, RestartTask, TaskRef
+from libs.common.messages.tasks import CANCEL_TASK, REMOVE_TASK, RESTART_TASK, RestartTask, TaskRef
 from libs.common.model import Owner, TaskId
 from libs.common.ports import Bus
 from services.proxy.cluster.ports import Cluster, IsSure, always, require_sure

@@ -3,7 +3,7 @@
 import structlog
 
 from libs.common.errors import BusFailed
-from libs.common.messages import FINISH_REPORTED, FinishReported
+from libs.common.messages.placement import FINISH_REPORTED, FinishReported
 from libs.common.metrics import counter
 from libs.common.model import NodeTaskId
 from libs.common.ports import Bus

@@ -23,18 +23,9 @@ import structlog
 from libs.common.clocks import Clock, Instant
 from libs.common.lifecycle import SystemClock
 from libs.common.loops import background
-from libs.common.messages import (
-    ENDED,
-    MACHINES,
-    NODES,
-    OBSERVATIONS,
-    OPTIONS,
-    SUMMARY,
-    SUMMARY_KEY,
-    TASKS,
-    BucketName,
-    TaskRecord,
-)
+from libs.common.messages.buckets import ENDED, MACHINES, NODES, OBSERVATIONS, OPTIONS, SUMMARY, SUMMARY_KEY, TASKS
+from libs.common.messages.kinds import BucketName
+from libs.common.messages.tasks import TaskRecord
 from libs.common.mirror import Mirror, Value
 from libs.common.model import (
     Attempt,

@@ -30,7 +30,8 @@ import structlog
 from libs.common.clocks import Clock, Instant
 from libs.common.errors import BusFailed, NotFound, Removed
 from libs.common.identity import may_touch
-from libs.common.messages import CONFIRM_TASKS, ENDED, GET_TASK, TASKS, ConfirmTasks, SeenTask, TaskRecord, TaskRef
+from libs.common.messages.buckets import ENDED, TASKS
+from libs.common.messages.tasks import CONFIRM_TASKS, GET_TASK, ConfirmTasks, SeenTask, TaskRecord, TaskRef
 from libs.common.model import Owner, Task, TaskId
 from libs.common.ports import Bus
 from libs.common.retry import RetryPolicy

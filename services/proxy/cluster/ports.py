@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from libs.common.errors import BusFailed
-from libs.common.messages import TaskRecord
+from libs.common.messages.tasks import TaskRecord
 from libs.common.model import (
     Attempt,
     ClusterSummary,

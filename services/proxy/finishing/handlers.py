@@ -27,7 +27,8 @@ from libs.common.clocks import Clock, InstantCache, read, seen_s
 from libs.common.errors import BusFailed, NotFound, Refused, Removed
 from libs.common.lifecycle import SystemClock
 from libs.common.loops import background, every
-from libs.common.messages import GET_TASK, REPORT_INPUTS_GONE, ReportInputsGone, TaskRef
+from libs.common.messages.placement import REPORT_INPUTS_GONE, ReportInputsGone
+from libs.common.messages.tasks import GET_TASK, TaskRef
 from libs.common.model import Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.cluster.ports import ClusterView

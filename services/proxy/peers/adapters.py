@@ -25,7 +25,7 @@ from libs.common.http_client import Client
 from libs.common.http_link import Asked, Link, Origin
 from libs.common.lifecycle import leaves
 from libs.common.loops import background
-from libs.common.messages import SECRETS, SUMMARY_KEY, UPLOADS
+from libs.common.messages.buckets import SECRETS, SUMMARY_KEY, UPLOADS
 from libs.common.mirror import Mirror
 from libs.common.model import ClusterSecret, InstanceId, TaskId, Upload
 from libs.common.patience import patiently

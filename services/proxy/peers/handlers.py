@@ -11,7 +11,7 @@ import structlog
 
 from libs.common.errors import NotFound
 from libs.common.identity import may_touch
-from libs.common.messages import GET_TASK, TaskRef
+from libs.common.messages.tasks import GET_TASK, TaskRef
 from libs.common.model import Owner, TaskId, Upload
 from libs.common.ports import Bus
 from services.proxy.cluster.ports import Cluster

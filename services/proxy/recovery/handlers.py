@@ -24,7 +24,9 @@ from libs.common.errors import BusFailed, NotFound, Refused
 from libs.common.incarnation import incarnation
 from libs.common.lifecycle import SystemClock
 from libs.common.loops import background, every
-from libs.common.messages import GET_TASK, PROXIES, REPORT_INPUTS_LOST, ReportInputsLost, TaskRef
+from libs.common.messages.buckets import PROXIES
+from libs.common.messages.placement import REPORT_INPUTS_LOST, ReportInputsLost
+from libs.common.messages.tasks import GET_TASK, TaskRef
 from libs.common.model import Proxy, Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.cluster.ports import Cluster

@@ -16,7 +16,7 @@ failed tasks. `/readyz` is 503 when anything is missing.
 from typing import Any
 
 from libs.common.health import Health, NeededServices
-from libs.common.messages import SCHEDULER_HEALTH
+from libs.common.messages.health import SCHEDULER_HEALTH
 from libs.common.ports import Bus
 from services.proxy.cluster.ports import Cluster
 from services.proxy.spool.ports import Spool

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from libs.common.http_cycle import Tap
-from libs.common.messages import SentAhead
+from libs.common.messages.tasks import SentAhead
 from libs.common.model import Incarnation, InstanceId, Owner, TaskId, Upload
 from services.proxy.spool.core.history import History
 from services.proxy.spool.core.upload import Draft, Manifest, Mark, SpooledUpload, StoredFile

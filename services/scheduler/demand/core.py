@@ -23,7 +23,7 @@ from typing import Final
 import msgspec
 
 from libs.common.clocks import Instant, Now
-from libs.common.messages import DemandChanged, WaitingTask
+from libs.common.messages.demand import DemandChanged, WaitingTask
 from libs.common.model import ClusterSummary, Owner, Task, TaskId
 from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.placement.core.lanes import WaitingLane

@@ -9,7 +9,8 @@ import structlog
 from libs.common.clocks import Instant, read
 from libs.common.errors import BusFailed, ClusterError
 from libs.common.loops import Start, beat
-from libs.common.messages import DEMAND_CHANGED, OPTIONS, SUMMARY, SUMMARY_KEY, DemandChanged
+from libs.common.messages.buckets import OPTIONS, SUMMARY, SUMMARY_KEY
+from libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
 from libs.common.model import ClusterSummary, NodeId, ReferenceOptions
 from libs.common.ports import Bucket, Bus
 from services.scheduler.demand.core import demand_changed, demand_of, summary_changed, summary_of

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from libs.common import messages
 from libs.common.lifecycle import Crew
 from libs.common.loops import Start
-from libs.common.messages import Request
+from libs.common.messages.kinds import Request
+from libs.common.messages.placement import RENEW_ATTEMPT, REPORT_FORWARD_FAILED, REPORT_FORWARDED, REPORT_INPUTS_GONE
 from libs.common.ports import Handler
 from services.scheduler.events import EventPublisher
 from services.scheduler.forwarding.handlers.reports import ForwardingReports, NodeProbes, Outcomes, ProxyPresence
@@ -28,10 +28,10 @@ class ForwardingStory:
     def requests(self) -> dict[Request[Any, Any], Handler]:
         """Name the handler of each request."""
         return {
-            messages.RENEW_ATTEMPT: self.reports.renew,
-            messages.REPORT_FORWARDED: self.reports.forwarded,
-            messages.REPORT_FORWARD_FAILED: self.reports.failed,
-            messages.REPORT_INPUTS_GONE: self.reports.inputs_gone,
+            RENEW_ATTEMPT: self.reports.renew,
+            REPORT_FORWARDED: self.reports.forwarded,
+            REPORT_FORWARD_FAILED: self.reports.failed,
+            REPORT_INPUTS_GONE: self.reports.inputs_gone,
         }
 
     def loops(self, crew: Crew) -> dict[str, Start]:

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import Final
 
 from libs.common.clocks import Instant
-from libs.common.messages import ReportForwardFailed
+from libs.common.messages.placement import ReportForwardFailed
 from libs.common.model import AttemptState, Cleanup, Task, TaskId
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.task_life.attempts import AttemptResult, ForwardingAttempt, refusal_in

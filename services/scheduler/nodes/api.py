@@ -3,10 +3,21 @@
 from dataclasses import dataclass
 from typing import Any
 
-from libs.common import messages
 from libs.common.lifecycle import Crew
 from libs.common.loops import Start
-from libs.common.messages import Request
+from libs.common.messages.kinds import Request
+from libs.common.messages.nodes import (
+    ADD_NODE,
+    BEST_NODE,
+    DRAIN_NODE,
+    FIND_UI_NODE,
+    LIST_NODES,
+    LOCK_NODE,
+    LOSE_NODE,
+    REMOVE_NODE,
+    UNLOCK_NODE,
+    UPDATE_NODES,
+)
 from libs.common.ports import Handler
 from services.scheduler.events import EventPublisher
 from services.scheduler.leadership import repeated
@@ -32,16 +43,16 @@ class NodesStory:
     def requests(self) -> dict[Request[Any, Any], Handler]:
         """Name the handler of each request."""
         return {
-            messages.ADD_NODE: self.commands.add,
-            messages.REMOVE_NODE: self.commands.remove,
-            messages.LOSE_NODE: self.failures.lose,
-            messages.LOCK_NODE: self.commands.lock,
-            messages.DRAIN_NODE: self.commands.drain,
-            messages.UNLOCK_NODE: self.commands.unlock,
-            messages.LIST_NODES: self.commands.list_nodes,
-            messages.UPDATE_NODES: self.commands.update,
-            messages.BEST_NODE: self.commands.best,
-            messages.FIND_UI_NODE: self.commands.find_ui,
+            ADD_NODE: self.commands.add,
+            REMOVE_NODE: self.commands.remove,
+            LOSE_NODE: self.failures.lose,
+            LOCK_NODE: self.commands.lock,
+            DRAIN_NODE: self.commands.drain,
+            UNLOCK_NODE: self.commands.unlock,
+            LIST_NODES: self.commands.list_nodes,
+            UPDATE_NODES: self.commands.update,
+            BEST_NODE: self.commands.best,
+            FIND_UI_NODE: self.commands.find_ui,
         }
 
     def loops(self, crew: Crew) -> dict[str, Start]:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from libs.common import messages
 from libs.common.loops import Start
-from libs.common.messages import Request
+from libs.common.messages.kinds import Request
+from libs.common.messages.placement import AIM_UPLOAD, PLACE_TASK, PLACE_TASKS
 from libs.common.ports import Bus, Handler
 from services.scheduler.events import EventPublisher
 from services.scheduler.leadership import repeated
@@ -29,9 +29,9 @@ class PlacementStory:
     def requests(self) -> dict[Request[Any, Any], Handler]:
         """Name the handler of each request."""
         return {
-            messages.AIM_UPLOAD: self.stage_in.plan,
-            messages.PLACE_TASKS: self.placer.place_tasks,
-            messages.PLACE_TASK: self.placer.place,
+            AIM_UPLOAD: self.stage_in.plan,
+            PLACE_TASKS: self.placer.place_tasks,
+            PLACE_TASK: self.placer.place,
         }
 
     def loops(self) -> dict[str, Start]:

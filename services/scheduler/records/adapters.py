@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from libs.common.messages import TaskSummary
+from libs.common.messages.tasks import TaskSummary
 from libs.common.model import NodeId, Owner, TaskId
 from services.scheduler.records.core import Key
 from services.scheduler.records.ports import EndedRow

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from libs.common.messages import TaskSummary
+from libs.common.messages.tasks import TaskSummary
 from libs.common.model import (
     NodeId,
     Owner,

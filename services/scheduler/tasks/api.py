@@ -3,10 +3,23 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from libs.common import messages
 from libs.common.lifecycle import Crew
 from libs.common.loops import Start
-from libs.common.messages import Request
+from libs.common.messages.kinds import Request
+from libs.common.messages.placement import REPORT_INPUTS_LOST
+from libs.common.messages.tasks import (
+    ADOPT_TASK,
+    CANCEL_TASK,
+    CONFIRM_TASKS,
+    GET_TASK,
+    IMPORT_ROUTE,
+    LIST_TASK_IDS,
+    LIST_TASKS,
+    READ_CONSOLE,
+    REMOVE_TASK,
+    RESTART_TASK,
+    SUBMIT_TASK,
+)
 from libs.common.ports import Bus, Handler
 from services.scheduler.events import EventPublisher
 from services.scheduler.leadership import repeated
@@ -44,18 +57,18 @@ class TasksStory:
     def requests(self) -> dict[Request[Any, Any], Handler]:
         """Name the handler of each request."""
         return {
-            messages.SUBMIT_TASK: self.submit.submit,
-            messages.ADOPT_TASK: self.submit.adopt,
-            messages.IMPORT_ROUTE: self.submit.import_route,
-            messages.REPORT_INPUTS_LOST: self.absent_proxies.inputs_lost,
-            messages.GET_TASK: self.reader.get,
-            messages.CONFIRM_TASKS: self.reader.confirm,
-            messages.LIST_TASKS: self.reader.list_tasks,
-            messages.LIST_TASK_IDS: self.reader.list_ids,
-            messages.READ_CONSOLE: self.reader.read_console,
-            messages.CANCEL_TASK: self.actions.cancel,
-            messages.REMOVE_TASK: self.actions.remove,
-            messages.RESTART_TASK: self.actions.restart,
+            SUBMIT_TASK: self.submit.submit,
+            ADOPT_TASK: self.submit.adopt,
+            IMPORT_ROUTE: self.submit.import_route,
+            REPORT_INPUTS_LOST: self.absent_proxies.inputs_lost,
+            GET_TASK: self.reader.get,
+            CONFIRM_TASKS: self.reader.confirm,
+            LIST_TASKS: self.reader.list_tasks,
+            LIST_TASK_IDS: self.reader.list_ids,
+            READ_CONSOLE: self.reader.read_console,
+            CANCEL_TASK: self.actions.cancel,
+            REMOVE_TASK: self.actions.remove,
+            RESTART_TASK: self.actions.restart,
         }
 
     def loops(self, crew: Crew, clean_every_s: float) -> dict[str, Start]:

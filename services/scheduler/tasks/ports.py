@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from libs.common.messages import SentAhead
+from libs.common.messages.tasks import SentAhead
 from libs.common.model import InstanceId, Task
 from services.scheduler.registry.ranking import Need
 

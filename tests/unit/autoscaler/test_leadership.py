@@ -4,7 +4,7 @@ import pytest
 
 from libs.common.errors import BusFailed
 from libs.common.health import Health
-from libs.common.messages import FIND_RESULT, GET_AUTOSCALER_STATUS, FindResult, GetAutoscalerStatus
+from libs.common.messages.machines import FIND_RESULT, GET_AUTOSCALER_STATUS, FindResult, GetAutoscalerStatus
 from libs.common.model import NodeTaskId
 from libs.common.testing import MemoryBus
 from services.autoscaler.commands.handlers import NOT_CONFIGURED, NotConfigured

@@ -14,7 +14,8 @@ from libs.common.asking import Requests
 from libs.common.bus import endpoint
 from libs.common.errors import BusFailed
 from libs.common.lifecycle import Crew
-from libs.common.messages import LIST_NODES, LIST_TASKS, ListNodes, ListTasks, NodeList
+from libs.common.messages.nodes import LIST_NODES, ListNodes, NodeList
+from libs.common.messages.tasks import LIST_TASKS, ListTasks
 from tests.waiting import until
 
 

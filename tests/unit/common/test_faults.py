@@ -4,7 +4,9 @@ import pytest
 
 from libs.common.errors import BusFailed
 from libs.common.faults import the_last_first
-from libs.common.messages import FINISH_REPORTED, GET_TASK, TASKS, FinishReported, TaskRecord, TaskRef
+from libs.common.messages.buckets import TASKS
+from libs.common.messages.placement import FINISH_REPORTED, FinishReported
+from libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
 from libs.common.model import InstanceId, NodeTaskId, Task, TaskId
 from libs.common.ports import Change
 from libs.common.testing import MemoryBus

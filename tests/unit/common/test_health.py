@@ -7,7 +7,7 @@ from libs.common.errors import Refused
 from libs.common.health import Health, NeededServices
 from libs.common.health_port import answered
 from libs.common.loops import LoopPolicy, Loops, background, every, watched
-from libs.common.messages import SCHEDULER_HEALTH, HealthReport, ReportHealth
+from libs.common.messages.health import SCHEDULER_HEALTH, HealthReport, ReportHealth
 from libs.common.testing import FakeClock, MemoryBus
 from tests.waiting import until
 

@@ -7,7 +7,7 @@ import pytest
 
 from libs.common.errors import BusFailed
 from libs.common.incarnation import incarnation, read_or_made
-from libs.common.messages import CLUSTER, INCARNATION_KEY
+from libs.common.messages.buckets import CLUSTER, INCARNATION_KEY
 from libs.common.model import Incarnation, IncarnationId
 from libs.common.testing import FakeClock, MemoryBus
 

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from libs.common.merging import fields_count, merged
-from libs.common.messages import NODES, TASKS, BucketName
+from libs.common.messages.buckets import NODES, TASKS
+from libs.common.messages.kinds import BucketName
 
 
 class Part(msgspec.Struct, omit_defaults=True):

@@ -5,12 +5,12 @@ import pytest
 from deploy.greet import forget, register, summary
 from deploy.plan import GreetingPlan, NodeAddress, reachable
 from libs.common.errors import Refused
-from libs.common.messages import (
+from libs.common.messages.kinds import Done
+from libs.common.messages.nodes import (
     ADD_NODE,
     LIST_NODES,
     REMOVE_NODE,
     AddNode,
-    Done,
     ListNodes,
     NodeList,
     NodeRef,

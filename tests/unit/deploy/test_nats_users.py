@@ -9,23 +9,22 @@ import pytest
 
 from deploy.nats import USERS, USERS_FILE, password_of
 from deploy.nats_users import FILES, OPERATOR, RIGHTS, published, subscribed
-from libs.common import messages
 from libs.common.connecting import inbox_of, named_in
+from libs.common.messages.buckets import CLUSTER
+from libs.common.messages.catalogue import catalogue
+from libs.common.messages.health import LEADER_ANSWERS
+from libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot
 
 SERVICES = Path(__file__).parents[3] / "services"
-KINDS = (messages.Request, messages.Event, messages.Snapshot, messages.BucketName, messages.ObjectsName)
+KINDS = (Request, Event, Snapshot, BucketName, ObjectsName)
 
 
 def used(service: str) -> Iterator[Any]:
     """Find the messages and stores that a service's code names."""
     for path in (SERVICES / service).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names: list[str] = []
-            if isinstance(node, ast.ImportFrom) and node.module == "libs.common.messages":
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "messages":
-                names = [node.attr]
-            yield from (found for name in names if isinstance(found := getattr(messages, name), KINDS))
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("libs.common.messages."):
+                yield from (found for name in node.names if isinstance(found := catalogue()[name.name], KINDS))
 
 
 @pytest.mark.parametrize("service", RIGHTS)
@@ -33,8 +32,8 @@ def test_a_service_has_a_right_for_everything_that_its_code_names_and_for_nothin
     rights = RIGHTS[service]
     granted = (*rights.asks, *rights.tells, *rights.hears, *rights.reads, *rights.writes, *rights.objects)
     granted = (*granted, *rights.sets, *rights.follows)
-    named = [each for each in used(service) if not (isinstance(each, messages.Request) and each.owner == service)]
-    indirectly = {messages.CLUSTER.name, messages.LEADER_ANSWERS.name}
+    named = [each for each in used(service) if not (isinstance(each, Request) and each.owner == service)]
+    indirectly = {CLUSTER.name, LEADER_ANSWERS.name}
     own_health = {f"{service}.report_health"}  # one that stands by asks the one that leads
     assert {each.name for each in named} - indirectly == {each.name for each in granted} - indirectly - own_health
 
@@ -42,7 +41,7 @@ def test_a_service_has_a_right_for_everything_that_its_code_names_and_for_nothin
 @pytest.mark.parametrize("service", RIGHTS)
 def test_a_bucket_is_written_by_its_owner_alone(service: str):
     for bucket in (*RIGHTS[service].writes, *RIGHTS[service].objects):
-        assert bucket.writer == service or bucket is messages.CLUSTER
+        assert bucket.writer == service or bucket is CLUSTER
     for bucket in RIGHTS[service].reads:
         assert bucket.writer != service
 

@@ -3,7 +3,7 @@
 import pytest
 
 from libs.common.loops import background
-from libs.common.messages import Placed, Waiting
+from libs.common.messages.placement import Placed, Waiting
 from libs.common.model import Cleanup, StatusCode, TaskState
 from services.scheduler.placement.core.cluster_state import ClusterState
 from services.scheduler.tasks.core.observation import own_lines

@@ -3,7 +3,7 @@
 import pytest
 
 from libs.common.errors import BusFailed
-from libs.common.messages import RenewAttempt
+from libs.common.messages.placement import RenewAttempt
 from libs.common.model import TaskState
 from tests.scheduling import HOLDER, FakeNode, a_play, task_id
 

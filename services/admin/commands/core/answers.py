@@ -11,7 +11,9 @@ MachineCommandLine, MachineListing, AutoscalerReport
 from dataclasses import dataclass
 
 from libs.common.hosts import shown
-from libs.common.messages import AutoscalerStatus, MachineView, NodeView, TaskSummary
+from libs.common.messages.machines import AutoscalerStatus, MachineView
+from libs.common.messages.nodes import NodeView
+from libs.common.messages.tasks import TaskSummary
 from libs.common.model import NodeId, Task, TaskId
 from services.admin.commands.core.commands import port as port_number
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from libs.common.clocks import InstantCache, Now, WallMs
-from libs.common.messages import WaitingTask
+from libs.common.messages.demand import WaitingTask
 from libs.common.model import Machine, MachineId, MachineState
 from services.autoscaler.cluster.core import Load
 from services.autoscaler.machine_life.history import MachineHistory

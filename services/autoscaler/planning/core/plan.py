@@ -15,7 +15,7 @@ enough under way) is left over like any other; and one that nobody has taken for
 from dataclasses import dataclass, field
 from typing import Final
 
-from libs.common.messages import TaskWaits
+from libs.common.messages.machines import TaskWaits
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from services.autoscaler.cluster.core import Load
 from services.autoscaler.config.core.configuration import ScalingLimits

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from libs.common.messages import TaskWaits, WaitingTask
+from libs.common.messages.demand import WaitingTask
+from libs.common.messages.machines import TaskWaits
 from libs.common.model import TaskId
 from services.autoscaler.config.core.configuration import ScalingLimits
 from services.autoscaler.orders import Creation, Size

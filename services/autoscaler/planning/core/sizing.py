@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from math import inf
 
-from libs.common.messages import WaitingTask
+from libs.common.messages.demand import WaitingTask
 from libs.common.model import Machine, TaskId
 from services.autoscaler.config.core.configuration import ScalingLimits
 from services.autoscaler.orders import Size

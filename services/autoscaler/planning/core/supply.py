@@ -10,7 +10,8 @@ from typing import Final
 
 import msgspec
 
-from libs.common.messages import TaskWaits, WaitingTask
+from libs.common.messages.demand import WaitingTask
+from libs.common.messages.machines import TaskWaits
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 
 PROGRESS: Final = {

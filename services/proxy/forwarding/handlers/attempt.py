@@ -23,18 +23,18 @@ import structlog
 from libs.common.clocks import Instant
 from libs.common.errors import BusFailed, ClusterError, Refused
 from libs.common.lifecycle import leaves, monotonic_s
-from libs.common.messages import (
+from libs.common.messages.kinds import Request
+from libs.common.messages.placement import (
     COMMIT_WITHIN_S,
     RENEW_ATTEMPT,
     REPORT_FORWARD_FAILED,
     REPORT_FORWARDED,
-    AttemptStage,
     Placed,
     RenewAttempt,
     ReportForwarded,
     ReportForwardFailed,
-    Request,
 )
+from libs.common.messages.tasks import AttemptStage
 from libs.common.model import InstanceId, TaskId
 from libs.common.ports import Bus
 from services.proxy.forwarding.core.decisions import Retries, StepDecision

@@ -14,7 +14,8 @@ import structlog
 
 from libs.common.clocks import WallMs
 from libs.common.errors import ClusterError
-from libs.common.messages import REPORT_FORWARD_FAILED, AttemptStage, Placed, ReportForwardFailed
+from libs.common.messages.placement import REPORT_FORWARD_FAILED, Placed, ReportForwardFailed
+from libs.common.messages.tasks import AttemptStage
 from libs.common.model import TaskId
 from libs.common.ports import Bus
 from services.proxy.forwarding.core.decisions import StepDecision

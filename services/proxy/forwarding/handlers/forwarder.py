@@ -30,7 +30,8 @@ import structlog
 from libs.common.errors import ClusterError, NotFound
 from libs.common.lifecycle import Crew, SystemClock, now_ms
 from libs.common.loops import background
-from libs.common.messages import PLACEMENT_POSSIBLE, NotWaiting, Placed, PlaceReply, SentAhead, Waiting
+from libs.common.messages.placement import PLACEMENT_POSSIBLE, NotWaiting, Placed, PlaceReply, Waiting
+from libs.common.messages.tasks import SentAhead
 from libs.common.model import TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.cluster.ports import Cluster, ClusterView

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from libs.common.errors import ClusterError, Removed
-from libs.common.messages import Placed
+from libs.common.messages.placement import Placed
 from libs.common.model import TaskId, TaskState
 from services.proxy.cluster.ports import ClusterView
 from services.proxy.forwarding.core.decisions import NextStep

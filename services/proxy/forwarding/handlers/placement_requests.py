@@ -19,15 +19,8 @@ import structlog
 
 from libs.common.errors import BusFailed, ClusterError
 from libs.common.lifecycle import monotonic_s
-from libs.common.messages import (
-    PLACE_TASKS,
-    AskedTask,
-    PlacementPossible,
-    Placements,
-    PlaceReply,
-    PlaceTasks,
-    SentAhead,
-)
+from libs.common.messages.placement import PLACE_TASKS, AskedTask, PlacementPossible, Placements, PlaceReply, PlaceTasks
+from libs.common.messages.tasks import SentAhead
 from libs.common.model import InstanceId, TaskId
 from libs.common.ports import Bus
 from services.proxy.forwarding.core.decisions import Epochs

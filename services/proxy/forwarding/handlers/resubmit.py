@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from libs.common.errors import ClusterError, NotFound, Removed
-from libs.common.messages import ADOPT_TASK, GET_TASK, AdoptTask, TaskRecord, TaskRef
+from libs.common.messages.tasks import ADOPT_TASK, GET_TASK, AdoptTask, TaskRecord, TaskRef
 from libs.common.model import Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.cluster.ports import ClusterView

@@ -25,7 +25,8 @@ import structlog
 from libs.common.clocks import Clock
 from libs.common.errors import ClusterError, NotFound
 from libs.common.lifecycle import Crew
-from libs.common.messages import AIM_UPLOAD, Aimed, AimReply, AimUpload, NoAim, Placed, SentAhead
+from libs.common.messages.placement import AIM_UPLOAD, Aimed, AimReply, AimUpload, NoAim, Placed
+from libs.common.messages.tasks import SentAhead
 from libs.common.metrics import counter
 from libs.common.model import Node, NodeId, NodeTaskId, TaskId
 from libs.common.ports import Bus

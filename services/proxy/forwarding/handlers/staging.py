@@ -24,7 +24,7 @@ import structlog
 
 from libs.common.errors import ClusterError
 from libs.common.lifecycle import Crew, leaves, monotonic_s
-from libs.common.messages import SentAhead
+from libs.common.messages.tasks import SentAhead
 from libs.common.model import Node, NodeTaskId, TaskId
 from libs.common.retry import RetryPolicy
 from services.proxy.forwarding.core.stage_in import PendingFiles

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from libs.common.clocks import Instant
-from libs.common.messages import TaskRecord
+from libs.common.messages.tasks import TaskRecord
 from libs.common.model import StatusCode
 from services.proxy.polling.core.task_info import code_of, status_code
 

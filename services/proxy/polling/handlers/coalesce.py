@@ -18,7 +18,7 @@ import structlog
 
 from libs.common.errors import ClusterError
 from libs.common.identity import may_touch
-from libs.common.messages import TaskRecord
+from libs.common.messages.tasks import TaskRecord
 from libs.common.model import ClusterSummary, Owner, Task, TaskId
 from services.proxy.cluster.handlers import TaskFinder
 from services.proxy.cluster.ports import Cluster

@@ -28,7 +28,7 @@ from libs.common.clocks import Clock, Instant
 from libs.common.errors import NodeFailed
 from libs.common.http_link import Patience
 from libs.common.lifecycle import monotonic_s
-from libs.common.messages import TaskRecord
+from libs.common.messages.tasks import TaskRecord
 from libs.common.model import Attempt, Node, Task, TaskId
 from libs.common.nodeodm import CONSOLE_LIMIT_BYTES
 from libs.common.untrusted import LIMIT_BYTES, Malformed, decode_any_json

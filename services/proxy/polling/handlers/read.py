@@ -19,15 +19,8 @@ import msgspec
 
 from libs.common.clocks import Clock
 from libs.common.errors import BusFailed, ClusterError
-from libs.common.messages import (
-    FINISH_REPORTED,
-    LIST_TASK_IDS,
-    READ_CONSOLE,
-    FinishReported,
-    ListTaskIds,
-    ReadConsole,
-    TaskRecord,
-)
+from libs.common.messages.placement import FINISH_REPORTED, FinishReported
+from libs.common.messages.tasks import LIST_TASK_IDS, READ_CONSOLE, ListTaskIds, ReadConsole, TaskRecord
 from libs.common.model import ClusterSummary, NodeOption, Owner, Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.proxy.cluster.core import attempt_on_node

@@ -14,7 +14,7 @@ import structlog
 
 from libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, ProviderFailed, Refused
 from libs.common.http_link import Patience
-from libs.common.messages import FIND_RESULT, FindResult
+from libs.common.messages.machines import FIND_RESULT, FindResult
 from libs.common.model import Attempt, Owner, Task, TaskId
 from libs.common.nodeodm import NodeRefused
 from libs.common.ports import Bus

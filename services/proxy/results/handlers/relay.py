@@ -19,7 +19,7 @@ import msgspec
 
 from libs.common.errors import NodeFailed, NotFound
 from libs.common.http_link import Patience
-from libs.common.messages import FIND_UI_NODE, FindUiNode
+from libs.common.messages.nodes import FIND_UI_NODE, FindUiNode
 from libs.common.model import Node, Owner, Task, TaskId
 from libs.common.nodeodm import NodeRefused
 from libs.common.ports import Bus

@@ -23,7 +23,7 @@ import structlog
 
 from libs.common.clocks import Clock, InstantCache, read, seen_s
 from libs.common.errors import NotFound
-from libs.common.messages import SentAhead
+from libs.common.messages.tasks import SentAhead
 from libs.common.model import Incarnation, InstanceId, Owner, TaskId
 from services.proxy.errors import SpoolFull, SpoolLost
 from services.proxy.spool.adapters import disk

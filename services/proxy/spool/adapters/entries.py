@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from libs.common.clocks import Instant, Now
-from libs.common.messages import SentAhead
+from libs.common.messages.tasks import SentAhead
 from libs.common.model import Owner, TaskId
 from services.proxy.spool.adapters import disk
 from services.proxy.spool.core.history import History

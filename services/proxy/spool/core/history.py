@@ -8,7 +8,8 @@ from typing import Final
 import msgspec
 
 from libs.common.clocks import WallMs
-from libs.common.messages import AttemptStage, KnownAttempt, KnownEnd, Placed
+from libs.common.messages.placement import Placed
+from libs.common.messages.tasks import AttemptStage, KnownAttempt, KnownEnd
 from libs.common.model import Attempt, Frozen, Task
 
 KEPT_COUNT: Final = 20

@@ -14,7 +14,7 @@ from typing import Final
 
 from libs.common.clocks import Instant
 from libs.common.errors import Refused
-from libs.common.messages import SentAhead, SubmitTask
+from libs.common.messages.tasks import SentAhead, SubmitTask
 from libs.common.model import Frozen, InstanceId, OptionValue, Owner, TaskId
 from services.proxy.spool.core.history import History
 

@@ -27,7 +27,7 @@ from libs.common.errors import BusFailed, NotFound, Refused
 from libs.common.identity import may_touch
 from libs.common.lifecycle import monotonic_s
 from libs.common.loops import background, every
-from libs.common.messages import GET_TASK, SUBMIT_TASK, SubmitTask, TaskRecord, TaskRef
+from libs.common.messages.tasks import GET_TASK, SUBMIT_TASK, SubmitTask, TaskRecord, TaskRef
 from libs.common.model import TaskId
 from libs.common.ports import Bus
 from services.proxy.cluster.ports import Cluster

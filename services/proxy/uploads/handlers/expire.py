@@ -21,7 +21,7 @@ from libs.common.clocks import Clock, InstantCache, read, seen_s
 from libs.common.errors import NotFound
 from libs.common.lifecycle import SystemClock
 from libs.common.loops import background, every
-from libs.common.messages import GET_TASK, TaskRef
+from libs.common.messages.tasks import GET_TASK, TaskRef
 from libs.common.model import TaskId
 from libs.common.ports import Bus
 from services.proxy.spool.core.upload import Mark, SpooledUpload

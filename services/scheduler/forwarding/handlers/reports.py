@@ -9,15 +9,9 @@ What this story needs of others stands here, beside its one user: who is there (
 from typing import Protocol
 
 from libs.common.errors import Refused
-from libs.common.messages import (
-    TASK_STARTED,
-    Done,
-    RenewAttempt,
-    ReportForwarded,
-    ReportForwardFailed,
-    ReportInputsGone,
-    TaskRecord,
-)
+from libs.common.messages.kinds import Done
+from libs.common.messages.placement import RenewAttempt, ReportForwarded, ReportForwardFailed, ReportInputsGone
+from libs.common.messages.tasks import TASK_STARTED, TaskRecord
 from libs.common.model import AttemptState, Cleanup, InstanceId, Task, TaskState
 from services.scheduler.events import EventPublisher
 from services.scheduler.forwarding.core import (

@@ -22,9 +22,7 @@ import structlog
 from libs.common.clocks import Instant
 from libs.common.errors import ClusterError
 from libs.common.lifecycle import Crew
-from libs.common.messages import (
-    TASK_STARTED,
-)
+from libs.common.messages.tasks import TASK_STARTED
 from libs.common.model import Attempt, AttemptState, Cleanup, Task, TaskId, TaskState
 from services.scheduler.events import EventPublisher
 from services.scheduler.forwarding.core import (

@@ -9,7 +9,8 @@ import structlog
 from libs.common.clocks import WallMs
 from libs.common.errors import NoNode, NotFound, Refused
 from libs.common.hosts import FORMS, canonical, is_host, shown
-from libs.common.messages import (
+from libs.common.messages.kinds import Done
+from libs.common.messages.nodes import (
     NODE_ADDED,
     NODE_DRAINED,
     NODE_LOCKED,
@@ -18,7 +19,6 @@ from libs.common.messages import (
     AddNode,
     BestNode,
     BestNodeFound,
-    Done,
     DrainNode,
     FindUiNode,
     ListNodes,

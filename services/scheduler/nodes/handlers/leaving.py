@@ -19,7 +19,8 @@ import structlog
 from libs.common.clocks import Instant, read
 from libs.common.errors import ClusterError, NotFound
 from libs.common.lifecycle import Crew
-from libs.common.messages import NODE_REMOVED, Done, LoseNode
+from libs.common.messages.kinds import Done
+from libs.common.messages.nodes import NODE_REMOVED, LoseNode
 from libs.common.model import Attempt, Cleanup, MachineId, NodeId, StatusCode, Task, TaskId, TaskState
 from services.scheduler.events import EventPublisher
 from services.scheduler.leadership import suppress_transient

@@ -18,7 +18,8 @@ from libs.common.delay_queue import DelayQueue
 from libs.common.errors import ClusterError
 from libs.common.lifecycle import Crew
 from libs.common.loops import beat
-from libs.common.messages import NODE_OFFLINE, NODE_ONLINE, Event, NodeEvent
+from libs.common.messages.kinds import Event
+from libs.common.messages.nodes import NODE_OFFLINE, NODE_ONLINE, NodeEvent
 from libs.common.model import Node, NodeId, NodeInfo
 from services.scheduler.events import EventPublisher
 from services.scheduler.node_client.ports import NodeApi

@@ -14,7 +14,7 @@ Whoever drives the core (main, the benchmarks, tests) makes one of these, and ch
 """
 
 from libs.common.clocks import Instant
-from libs.common.messages import PlaceTasks
+from libs.common.messages.placement import PlaceTasks
 from libs.common.model import InstanceId, Task, TaskId
 from services.scheduler.placement.core.foresight import Foresight
 from services.scheduler.placement.core.lanes import WaitingLanes

@@ -16,7 +16,7 @@ from heapq import heapify, heappop, heappush
 from math import inf
 
 from libs.common.clocks import Instant
-from libs.common.messages import SentAhead
+from libs.common.messages.tasks import SentAhead
 from libs.common.model import AttemptState, NodeId, Owner, Task, TaskId, TaskState
 from services.scheduler.placement.core.foresight import BusySlot, Foresight
 from services.scheduler.placement.core.lanes import LaneKind, WaitingLane, WaitingLanes

@@ -18,7 +18,7 @@ from enum import Enum, auto
 from typing import Final
 
 from libs.common.clocks import Instant
-from libs.common.messages import SupplyChanged, supersedes
+from libs.common.messages.demand import SupplyChanged, supersedes
 from libs.common.model import MachineId, Task, TaskId, TaskState
 from services.scheduler.registry.node_state import NodeState
 from services.scheduler.registry.ranking import may_ever_fit, need_of

@@ -20,19 +20,18 @@ from typing import Final
 import structlog
 
 from libs.common.errors import BusFailed, ClusterError, NotFound, Refused, Removed
-from libs.common.messages import (
-    TASK_PLACED,
+from libs.common.messages.demand import SupplyChanged
+from libs.common.messages.placement import (
     NotWaiting,
     Placed,
     Placements,
     PlaceReply,
     PlaceTask,
     PlaceTasks,
-    SentAhead,
-    SupplyChanged,
     TaskPlacement,
     Waiting,
 )
+from libs.common.messages.tasks import TASK_PLACED, SentAhead
 from libs.common.model import (
     AttemptState,
     InstanceId,

@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 
 from libs.common.clocks import Clock, Instant
-from libs.common.messages import (
+from libs.common.messages.placement import (
     PLACEMENT_POSSIBLE,
     Aimed,
     AimReply,
@@ -26,8 +26,8 @@ from libs.common.messages import (
     NoAim,
     PlacementPossible,
     PlaceTasks,
-    SentAhead,
 )
+from libs.common.messages.tasks import SentAhead
 from libs.common.model import InstanceId, Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.scheduler.placement.core.cluster_state import ClusterState

@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 
 from libs.common.errors import BusFailed
-from libs.common.messages import TaskSummary
+from libs.common.messages.tasks import TaskSummary
 from libs.common.model import Ended, LastKnown, NodeId, Owner, Task, TaskId, TaskState
 from libs.common.patience import Slices
 from libs.common.ports import Bucket

@@ -11,7 +11,7 @@ import structlog
 
 from libs.common.clocks import Clock
 from libs.common.errors import Conflict, NotFound
-from libs.common.messages import PROXIES, UPLOADS
+from libs.common.messages.buckets import PROXIES, UPLOADS
 from libs.common.model import InstanceId, Node, NodeId, Proxy, TaskId
 from libs.common.ports import Bucket, Bus
 from services.scheduler.events import Signals

@@ -18,7 +18,7 @@ import structlog
 from libs.common.clocks import Clock, Instant, read
 from libs.common.errors import BusFailed, Conflict, Unreadable
 from libs.common.loops import Start
-from libs.common.messages import ENDED, NODES, TASKS, TOMBSTONES
+from libs.common.messages.buckets import ENDED, NODES, TASKS, TOMBSTONES
 from libs.common.model import IncarnationId, Node, Task, TaskId
 from libs.common.patience import Slices
 from libs.common.ports import Bus

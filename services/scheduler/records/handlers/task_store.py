@@ -27,7 +27,7 @@ import structlog
 from libs.common.clocks import Clock, WallMs, read
 from libs.common.errors import BusFailed, Conflict, NotFound, Removed, Unreadable
 from libs.common.identity import may_touch
-from libs.common.messages import TaskRecord
+from libs.common.messages.tasks import TaskRecord
 from libs.common.model import Ended, Owner, Task, TaskId, Tombstone
 from libs.common.ports import Bucket
 from services.scheduler.events import Signals

@@ -19,7 +19,7 @@ import msgspec
 
 from libs.common.clocks import WallMs
 from libs.common.hosts import shown
-from libs.common.messages import AdoptTask, AttemptStage, ImportRoute, KnownAttempt, KnownEnd, SubmitTask
+from libs.common.messages.tasks import AdoptTask, AttemptStage, ImportRoute, KnownAttempt, KnownEnd, SubmitTask
 from libs.common.model import (
     Attempt,
     AttemptState,

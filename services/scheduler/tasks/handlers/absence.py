@@ -15,7 +15,8 @@ import structlog
 
 from libs.common.clocks import InstantCache, WallMs, read, seen_s
 from libs.common.errors import ClusterError, Refused
-from libs.common.messages import AttemptStage, KnownAttempt, ReportInputsLost, TaskRecord
+from libs.common.messages.placement import ReportInputsLost
+from libs.common.messages.tasks import AttemptStage, KnownAttempt, TaskRecord
 from libs.common.model import Node, NodeTaskId, Task, TaskId, TaskState
 from libs.common.ports import Bus
 from services.scheduler.events import EventPublisher

@@ -11,7 +11,8 @@ import structlog
 
 from libs.common.clocks import WallMs
 from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
-from libs.common.messages import TASK_FINISHED, TASK_REMOVED, TASK_RESTARTED, Done, RestartTask, TaskRecord, TaskRef
+from libs.common.messages.kinds import Done
+from libs.common.messages.tasks import TASK_FINISHED, TASK_REMOVED, TASK_RESTARTED, RestartTask, TaskRecord, TaskRef
 from libs.common.model import Attempt, Cleanup, OptionValue, StatusCode, Task, TaskId, TaskState
 from services.scheduler.events import EventPublisher
 from services.scheduler.node_client.ports import NodeApi

@@ -20,7 +20,7 @@ from libs.common.chosen import differences
 from libs.common.clocks import Instant
 from libs.common.delay_queue import DelayQueue
 from libs.common.errors import BusFailed, ClusterError
-from libs.common.messages import CONSOLES, OBSERVATIONS
+from libs.common.messages.buckets import CONSOLES, OBSERVATIONS
 from libs.common.model import LastKnown, Node, NodeTaskId, Observation, Task, TaskId, TaskState
 from libs.common.ports import Bucket, Bus, Objects
 from services.scheduler.leadership import Leadership

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from libs.common.errors import ClusterError
-from libs.common.messages import (
+from libs.common.messages.tasks import (
     ConfirmTasks,
     Console,
     ListTaskIds,

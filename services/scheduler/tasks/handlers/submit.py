@@ -10,7 +10,7 @@ import msgspec
 
 from libs.common.errors import Conflict, NotFound, Refused, Removed
 from libs.common.identity import may_touch
-from libs.common.messages import TASK_STARTED, TASK_SUBMITTED, AdoptTask, ImportRoute, SubmitTask, TaskRecord
+from libs.common.messages.tasks import TASK_STARTED, TASK_SUBMITTED, AdoptTask, ImportRoute, SubmitTask, TaskRecord
 from libs.common.model import NodeTaskId, Task, TaskId, TaskState
 from services.scheduler.events import EventPublisher
 from services.scheduler.node_client.ports import NodeApi, ObservedTask

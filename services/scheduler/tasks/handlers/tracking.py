@@ -18,7 +18,7 @@ from libs.common.delay_queue import DelayQueue
 from libs.common.errors import ClusterError
 from libs.common.lifecycle import Crew
 from libs.common.loops import beat
-from libs.common.messages import FinishReported
+from libs.common.messages.placement import FinishReported
 from libs.common.model import Attempt, Cleanup, LastKnown, NodeId, Task, TaskId, TaskState
 from services.scheduler.events import EventPublisher
 from services.scheduler.leadership import suppress_transient

@@ -5,8 +5,12 @@ from typing import Any
 
 import pytest
 
-from libs.common import messages
 from libs.common.errors import ClusterError, Conflict, NodeFailed, NoNode, Refused, Unreadable
+from libs.common.messages.catalogue import catalogue
+from libs.common.messages.kinds import Request
+from libs.common.messages.machines import VIEW_COMMAND, CommandView, ViewCommand
+from libs.common.messages.nodes import ADD_NODE, BestNode
+from libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
 from libs.common.model import TaskId, TaskState
 from libs.common.testing import MemoryBus
 from services.admin.commands.core import commands
@@ -103,7 +107,7 @@ async def test_nodes_are_shown(bus: MemoryBus, scheduler: FakeScheduler):
     assert await execute(bus, parse("NODE INFO 2")) == NodeDetail(scheduler.nodes[1])
     assert await execute(bus, parse("NODE UPDATE")) == Ok()
     assert await execute(bus, parse("NODE BEST 80")) == NodeChoice(scheduler.nodes[0])
-    assert scheduler.asked[-1] == messages.BestNode(images_count=80)
+    assert scheduler.asked[-1] == BestNode(images_count=80)
 
 
 async def test_lists_of_tasks_hold_waiting_ones_and_can_be_restricted(bus: MemoryBus, scheduler: FakeScheduler):
@@ -187,19 +191,19 @@ async def test_whatever_the_owner_raises_there_is_an_answer(bus: MemoryBus, line
     async def fail(_asked: Any) -> None:
         raise error
 
-    requests = [each for each in vars(messages).values() if isinstance(each, messages.Request)]
+    requests = [each for each in catalogue().values() if isinstance(each, Request)]
     async with bus.serve("all", dict.fromkeys(requests, fail)):
         answer = await execute(bus, parse(line))
     assert answer in {Declined("no"), Failed("no"), TaskChanged("no"), Invalid("no")}
 
 
 async def test_the_machine_command_is_the_autoscalers_answer_or_invalid_without_one(bus: MemoryBus):
-    async def view(asked: messages.ViewCommand) -> messages.CommandView:
+    async def view(asked: ViewCommand) -> CommandView:
         if asked.images_count > 100:
             raise Refused("no autoscaler is configured")
-        return messages.CommandView(command=f"create {asked.images_count}")
+        return CommandView(command=f"create {asked.images_count}")
 
-    async with bus.serve("autoscaler", {messages.VIEW_COMMAND: view}):
+    async with bus.serve("autoscaler", {VIEW_COMMAND: view}):
         assert await execute(bus, parse("ASR VIEWCMD 7")) == MachineCommandLine("create 7")
         assert isinstance(await execute(bus, parse("ASR VIEWCMD 700")), Invalid)
 
@@ -252,7 +256,7 @@ class TestImport:
             raise Refused("not valid")
 
         said: list[str] = []
-        async with bus.serve("scheduler", {messages.ADD_NODE: refuse}):
+        async with bus.serve("scheduler", {ADD_NODE: refuse}):
             result = await Takeover(bus, 2000, said.append).run(self.NODES[1:2], self.ROUTES[:1])
         assert said[0] == "node new:3000: failed, not valid"
         assert not result.complete
@@ -265,9 +269,9 @@ def test_acts_on_tasks_cover_the_words():
 
 
 async def test_a_record_that_cannot_be_read_is_said_and_is_no_silence(bus: MemoryBus):
-    async def unreadable(asked: messages.TaskRef) -> messages.TaskRecord:
+    async def unreadable(asked: TaskRef) -> TaskRecord:
         raise Unreadable(f"{asked.task} was written by a later version; this one cannot read it")
 
-    async with bus.serve("scheduler", {messages.GET_TASK: unreadable}):
+    async with bus.serve("scheduler", {GET_TASK: unreadable}):
         answer = await execute(bus, parse(f"TASK INFO {RUNNING}"))
     assert answer == Failed(f"{RUNNING} was written by a later version; this one cannot read it")

@@ -5,9 +5,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from libs.common import messages
 from libs.common.errors import Refused
-from libs.common.messages import AutoscalerStatus
+from libs.common.messages.machines import (
+    LIST_MACHINES,
+    PAUSE_AUTOSCALER,
+    RESUME_AUTOSCALER,
+    AutoscalerStatus,
+    MachineList,
+)
 from libs.common.model import MachineState
 from libs.common.testing import MemoryBus
 from services.admin.commands.core.answers import AutoscalerReport, Declined, MachineListing, Ok, Unavailable
@@ -65,10 +70,10 @@ async def test_without_configuration_the_answer_says_so(bus: MemoryBus, line: st
     async def refuse(_asked: object) -> AutoscalerStatus:
         raise Refused("no autoscaler is configured")
 
-    async def none(_asked: object) -> messages.MachineList:
-        return messages.MachineList(machines=())
+    async def none(_asked: object) -> MachineList:
+        return MachineList(machines=())
 
-    handlers = {messages.PAUSE_AUTOSCALER: refuse, messages.RESUME_AUTOSCALER: refuse, messages.LIST_MACHINES: none}
+    handlers = {PAUSE_AUTOSCALER: refuse, RESUME_AUTOSCALER: refuse, LIST_MACHINES: none}
     async with bus.serve("autoscaler", handlers):
         assert isinstance(await execute(bus, parse(line)), Declined)
 

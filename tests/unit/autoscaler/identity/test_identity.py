@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from libs.common.errors import Refused
-from libs.common.messages import CLUSTER, INCARNATION_KEY, TASKS
+from libs.common.messages.buckets import CLUSTER, INCARNATION_KEY, TASKS
 from libs.common.model import Incarnation, IncarnationId, Machine, MachineId, TaskId, TaskState
 from libs.common.ports import Bus
 from libs.common.testing import MemoryBus

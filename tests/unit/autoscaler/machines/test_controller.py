@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from libs.common.errors import NotFound, Refused, Trouble
-from libs.common.messages import (
+from libs.common.messages.machines import (
     DestroyMachine,
     GetAutoscalerStatus,
     ListMachines,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from libs.common.errors import Trouble
-from libs.common.messages import DestroyMachine, GetAutoscalerStatus, PauseAutoscaler
+from libs.common.messages.machines import DestroyMachine, GetAutoscalerStatus, PauseAutoscaler
 from libs.common.model import Machine, MachineId, MachineState, TaskId, TaskState
 from services.autoscaler.machines.core import compare
 from services.autoscaler.orders import ProviderMachine

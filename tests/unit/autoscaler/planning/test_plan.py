@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from libs.common.errors import Trouble
-from libs.common.messages import WaitingTask
+from libs.common.messages.demand import WaitingTask
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from services.autoscaler.cluster.core import Load
 from services.autoscaler.config.core.configuration import ScalingLimits, WarmPool

@@ -5,7 +5,8 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from libs.common.messages import SupplyChanged, TaskWaits, WaitingTask
+from libs.common.messages.demand import SupplyChanged, WaitingTask
+from libs.common.messages.machines import TaskWaits
 from libs.common.model import Machine, MachineId, MachineState, TaskId
 from services.autoscaler.config.core.configuration import ScalingLimits
 from services.autoscaler.machine_life.history import MachineHistory

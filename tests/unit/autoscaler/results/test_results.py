@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from libs.common.errors import NotFound, Refused
-from libs.common.messages import FindResult, ResultFound
+from libs.common.messages.machines import FindResult, ResultFound
 from libs.common.model import NodeTaskId
 from libs.common.secret import Secret
 from services.autoscaler.config.core.configuration import Configuration, NodeSettings, ScalingLimits

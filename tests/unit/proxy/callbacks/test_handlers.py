@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from libs.common.errors import BusFailed
-from libs.common.messages import FINISH_REPORTED
+from libs.common.messages.placement import FINISH_REPORTED
 from libs.common.model import (
     Attempt,
     InstanceId,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from libs.common.messages import UPLOADS
+from libs.common.messages.buckets import UPLOADS
 from libs.common.model import InstanceId, Node, NodeId, NodeTaskId
 from libs.common.testing import FakeClock
 from services.proxy.forwarding.core.decisions import Distrust, Retries

@@ -9,16 +9,9 @@ import msgspec
 import pytest
 
 from libs.common.errors import BusFailed, NotFound
-from libs.common.messages import (
-    CONFIRM_TASKS,
-    GET_TASK,
-    TASKS,
-    ConfirmTasks,
-    Request,
-    TaskRecord,
-    TaskRef,
-    TasksConfirmed,
-)
+from libs.common.messages.buckets import TASKS
+from libs.common.messages.kinds import Request
+from libs.common.messages.tasks import CONFIRM_TASKS, GET_TASK, ConfirmTasks, TaskRecord, TaskRef, TasksConfirmed
 from libs.common.model import InstanceId, Task, TaskId, TaskState
 from libs.common.ports import Handler
 from libs.common.testing import FakeClock, MemoryBucket, MemoryBus

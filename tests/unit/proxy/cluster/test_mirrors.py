@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.messages import ENDED, NODES, OBSERVATIONS, TASKS, BucketName, TaskRecord
+from libs.common.messages.buckets import ENDED, NODES, OBSERVATIONS, TASKS
+from libs.common.messages.kinds import BucketName
+from libs.common.messages.tasks import TaskRecord
 from libs.common.model import (
     Attempt,
     AttemptState,

@@ -9,15 +9,10 @@ import pytest
 
 from libs.common.clocks import Instant
 from libs.common.errors import BusFailed, NodeFailed, NodeUnreachable, Refused
-from libs.common.messages import (
-    PLACEMENT_POSSIBLE,
-    RENEW_ATTEMPT,
-    UPLOADS,
-    AttemptStage,
-    Done,
-    PlacementPossible,
-    RenewAttempt,
-)
+from libs.common.messages.buckets import UPLOADS
+from libs.common.messages.kinds import Done
+from libs.common.messages.placement import PLACEMENT_POSSIBLE, RENEW_ATTEMPT, PlacementPossible, RenewAttempt
+from libs.common.messages.tasks import AttemptStage
 from libs.common.model import (
     AttemptState,
     InstanceId,

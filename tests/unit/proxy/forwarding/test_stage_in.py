@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from libs.common.errors import BusFailed, NodeFailed
-from libs.common.messages import SentAhead
+from libs.common.messages.tasks import SentAhead
 from libs.common.model import Node, NodeTaskId, OptionValue, TaskId, TaskState
 from services.proxy.forwarding.core.stage_in import IDLE_S
 from services.proxy.forwarding.handlers.forwarder import Forwarder

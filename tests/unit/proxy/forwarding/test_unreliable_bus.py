@@ -6,17 +6,17 @@ import pytest
 
 from libs.common.errors import NodeFailed
 from libs.common.faults import the_last_first
-from libs.common.messages import (
-    GET_TASK,
+from libs.common.messages.buckets import TASKS
+from libs.common.messages.kinds import Request
+from libs.common.messages.placement import (
     PLACE_TASKS,
     PLACEMENT_POSSIBLE,
     RENEW_ATTEMPT,
     REPORT_FORWARD_FAILED,
     REPORT_FORWARDED,
-    TASKS,
     PlacementPossible,
-    Request,
 )
+from libs.common.messages.tasks import GET_TASK
 from libs.common.model import InstanceId, Task, TaskId, TaskState
 from libs.common.testing import MemoryBus
 from services.proxy.cluster.adapters import mirrored

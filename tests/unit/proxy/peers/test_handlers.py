@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from libs.common.errors import NotFound
-from libs.common.messages import GET_TASK, UPLOADS, TaskRecord, TaskRef
+from libs.common.messages.buckets import UPLOADS
+from libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
 from libs.common.model import (
     Attempt,
     InstanceId,

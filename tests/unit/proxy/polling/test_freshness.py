@@ -10,7 +10,7 @@ import pytest
 
 from libs.common.clocks import Instant
 from libs.common.errors import NodeFailed
-from libs.common.messages import CONFIRM_TASKS, ConfirmTasks, TaskRecord, TasksConfirmed
+from libs.common.messages.tasks import CONFIRM_TASKS, ConfirmTasks, TaskRecord, TasksConfirmed
 from libs.common.model import LastKnown, Owner, StatusCode, Task, TaskId, TaskState
 from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.cluster.handlers import TaskFinder

@@ -3,7 +3,7 @@
 import pytest
 
 from libs.common.errors import BusFailed
-from libs.common.messages import LIST_TASK_IDS, ListTaskIds, TaskIds, TaskRecord
+from libs.common.messages.tasks import LIST_TASK_IDS, ListTaskIds, TaskIds, TaskRecord
 from libs.common.model import InstanceId, Owner, Task, TaskId
 from libs.common.testing import MemoryBus
 from services.proxy.cluster.adapters import mirrored

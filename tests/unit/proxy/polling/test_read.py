@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from libs.common.errors import BusFailed, NodeFailed, NotFound
-from libs.common.messages import (
+from libs.common.messages.placement import FINISH_REPORTED
+from libs.common.messages.tasks import (
     CONFIRM_TASKS,
-    FINISH_REPORTED,
     GET_TASK,
     LIST_TASK_IDS,
     READ_CONSOLE,

@@ -3,7 +3,9 @@
 import pytest
 
 from libs.common.errors import BusFailed, Removed
-from libs.common.messages import GET_TASK, REPORT_INPUTS_LOST, UPLOADS, ReportInputsLost, TaskRecord, TaskRef
+from libs.common.messages.buckets import UPLOADS
+from libs.common.messages.placement import REPORT_INPUTS_LOST, ReportInputsLost
+from libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
 from libs.common.model import InstanceId, Task, TaskId, TaskState
 from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.recovery.handlers import MissingInputs

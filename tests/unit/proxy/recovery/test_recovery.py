@@ -4,7 +4,9 @@ import pytest
 
 from libs.common.errors import BusFailed, NotFound, Removed
 from libs.common.incarnation import incarnation
-from libs.common.messages import CLUSTER, INCARNATION_KEY, REMOVE_TASK, UPLOADS, Done, TaskRef
+from libs.common.messages.buckets import CLUSTER, INCARNATION_KEY, UPLOADS
+from libs.common.messages.kinds import Done
+from libs.common.messages.tasks import REMOVE_TASK, TaskRef
 from libs.common.model import Owner, TaskId
 from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.actions.handlers import ClientActions

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, ProviderFailed, Refused
-from libs.common.messages import CONFIRM_TASKS, FIND_RESULT, FIND_UI_NODE, FindResult, FindUiNode, ResultFound, UiNode
+from libs.common.messages.machines import FIND_RESULT, FindResult, ResultFound
+from libs.common.messages.nodes import FIND_UI_NODE, FindUiNode, UiNode
+from libs.common.messages.tasks import CONFIRM_TASKS
 from libs.common.model import (
     Attempt,
     InstanceId,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from libs.common.messages import UPLOADS
+from libs.common.messages.buckets import UPLOADS
 from libs.common.testing import FakeClock, MemoryBus
 from services.proxy.server.health import ProxyHealth
 from tests.memory_spool import MemorySpool

@@ -8,14 +8,14 @@ import msgspec
 import pytest
 
 from libs.common.errors import BusFailed, NotFound, Refused
-from libs.common.messages import (
+from libs.common.messages.buckets import UPLOADS
+from libs.common.messages.kinds import Done
+from libs.common.messages.tasks import (
     CANCEL_TASK,
     GET_TASK,
     REMOVE_TASK,
     RESTART_TASK,
     SUBMIT_TASK,
-    UPLOADS,
-    Done,
     RestartTask,
     SentAhead,
     SubmitTask,

@@ -3,17 +3,8 @@
 import pytest
 
 from libs.common.errors import NoNode, NotFound, Refused
-from libs.common.messages import (
-    OPTIONS,
-    SUMMARY,
-    SUMMARY_KEY,
-    AddNode,
-    BestNode,
-    FindUiNode,
-    ListNodes,
-    NodeRef,
-    UpdateNodes,
-)
+from libs.common.messages.buckets import OPTIONS, SUMMARY, SUMMARY_KEY
+from libs.common.messages.nodes import AddNode, BestNode, FindUiNode, ListNodes, NodeRef, UpdateNodes
 from libs.common.model import NodeId, TaskState
 from services.scheduler.demand.core import demand_of, summary_of
 from tests.scheduling import GIGABYTE, FakeNode, a_play

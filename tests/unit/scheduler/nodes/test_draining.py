@@ -3,7 +3,7 @@
 import pytest
 
 from libs.common.errors import NotFound, Refused
-from libs.common.messages import Waiting
+from libs.common.messages.placement import Waiting
 from libs.common.model import StatusCode, TaskState
 from tests.scheduling import FakeNode, Play, a_play
 

@@ -3,7 +3,8 @@
 import pytest
 
 from libs.common.errors import NotFound
-from libs.common.messages import AddNode, AttemptStage, KnownAttempt, LoseNode
+from libs.common.messages.nodes import AddNode, LoseNode
+from libs.common.messages.tasks import AttemptStage, KnownAttempt
 from libs.common.model import MachineId, NodeId, NodeTaskId, TaskState
 from tests.scheduling import NOW_MS, FakeNode, Play, a_play, task_id
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from libs.common.loops import background
-from libs.common.messages import SUMMARY, SUMMARY_KEY
+from libs.common.messages.buckets import SUMMARY, SUMMARY_KEY
 from libs.common.model import ClusterSummary, NodeInfo
 from services.scheduler.demand.core import summary_changed
 from services.scheduler.registry.node_state import is_other

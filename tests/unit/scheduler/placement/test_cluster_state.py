@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from libs.common.messages import AdoptTask, AttemptStage, KnownAttempt, SubmitTask
+from libs.common.messages.tasks import AdoptTask, AttemptStage, KnownAttempt, SubmitTask
 from libs.common.model import Cleanup, InstanceId, Node, NodeId, NodeInfo, NodeTaskId, Owner, Task, TaskId
 from libs.common.testing import clocks_at
 from services.scheduler.placement.core.cluster_state import ClusterState

@@ -6,7 +6,7 @@ import statistics
 import msgspec
 import pytest
 
-from libs.common.messages import SubmitTask
+from libs.common.messages.tasks import SubmitTask
 from libs.common.model import InstanceId, LastKnown, MachineId, Node, NodeId, NodeInfo, NodeTaskId, StatusCode, Task
 from libs.common.testing import clocks_at
 from services.scheduler.demand.core import demand_of

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from libs.common.clocks import Now, WallMs, read
-from libs.common.messages import SubmitTask
+from libs.common.messages.tasks import SubmitTask
 from libs.common.model import (
     AttemptState,
     Cleanup,

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from libs.common.messages import SubmitTask
+from libs.common.messages.tasks import SubmitTask
 from libs.common.model import InstanceId, Owner, Task
 from services.scheduler.placement.core.lanes import WaitingLanes
 from services.scheduler.records.core import key_of

@@ -6,7 +6,9 @@ import pytest
 
 from libs.common.errors import BusFailed, Refused
 from libs.common.lifecycle import Crew
-from libs.common.messages import TASKS, AskedTask, NotWaiting, Placed, PlaceTasks, SentAhead, Waiting
+from libs.common.messages.buckets import TASKS
+from libs.common.messages.placement import AskedTask, NotWaiting, Placed, PlaceTasks, Waiting
+from libs.common.messages.tasks import SentAhead
 from libs.common.model import AttemptState, InstanceId, NodeId, NodeTaskId, TaskState
 from services.scheduler.demand.core import demand_of
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id

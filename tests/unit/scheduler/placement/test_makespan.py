@@ -4,7 +4,7 @@ import heapq
 
 import pytest
 
-from libs.common.messages import SubmitTask
+from libs.common.messages.tasks import SubmitTask
 from libs.common.model import InstanceId, LastKnown, Node, NodeId, NodeInfo, NodeTaskId, StatusCode, TaskId
 from libs.common.testing import clocks_at
 from services.scheduler.placement.core.cluster_state import ClusterState

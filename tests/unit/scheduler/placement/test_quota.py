@@ -1,6 +1,6 @@
 """How many tasks of one owner may be under way; what goes beyond waits and is never lost."""
 
-from libs.common.messages import Waiting
+from libs.common.messages.placement import Waiting
 from libs.common.model import Owner, TaskState
 from services.scheduler.demand.core import demand_of
 from tests.scheduling import FakeNode, a_play, settings, task_id

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from libs.common.clocks import Instant
-from libs.common.messages import Aimed, AimReply, AimUpload, NoAim, Placed, PlaceTask, SentAhead
+from libs.common.messages.placement import Aimed, AimReply, AimUpload, NoAim, Placed, PlaceTask
+from libs.common.messages.tasks import SentAhead
 from libs.common.model import NodeId, NodeTaskId, Owner, TaskId
 from services.scheduler.placement.core.stage_in import NoStageIn, StageIns
 from services.scheduler.registry.nodes import NodeRegistry

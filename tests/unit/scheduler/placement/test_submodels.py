@@ -6,7 +6,8 @@ from statistics import mean, median
 import msgspec
 import pytest
 
-from libs.common.messages import SupplyChanged, TaskWaits
+from libs.common.messages.demand import SupplyChanged
+from libs.common.messages.machines import TaskWaits
 from libs.common.model import Task, TaskState
 from services.scheduler.placement.core.waiting import (
     LEAD_COUNT,

@@ -2,7 +2,11 @@
 
 import pytest
 
-from libs.common.messages import AddNode, ListTasks, SupplyChanged, TaskWaits, Waiting
+from libs.common.messages.demand import SupplyChanged
+from libs.common.messages.machines import TaskWaits
+from libs.common.messages.nodes import AddNode
+from libs.common.messages.placement import Waiting
+from libs.common.messages.tasks import ListTasks
 from libs.common.model import MachineId, TaskId
 from services.scheduler.placement.core.supply import Supply
 from tests.scheduling import NOW, NOW_MS, FakeNode, Play, a_play, task_id

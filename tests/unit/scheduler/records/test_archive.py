@@ -7,7 +7,9 @@ import msgspec
 import pytest
 
 from libs.common.errors import Refused, Removed
-from libs.common.messages import CONSOLES, ENDED, TASKS, ListTaskIds, ListTasks, NotWaiting, ReadConsole, TaskRef
+from libs.common.messages.buckets import CONSOLES, ENDED, TASKS
+from libs.common.messages.placement import NotWaiting
+from libs.common.messages.tasks import ListTaskIds, ListTasks, ReadConsole, TaskRef
 from libs.common.model import Ended, LastKnown, OptionValue, Owner, StatusCode, Task, TaskState
 from libs.common.testing import MemoryBus
 from services.scheduler.task_life.attempts import compacted

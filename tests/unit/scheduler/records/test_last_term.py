@@ -1,6 +1,6 @@
 """A scheduler under which the store is lost writes again what it knew."""
 
-from libs.common.messages import NODES, TASKS
+from libs.common.messages.buckets import NODES, TASKS
 from libs.common.model import IncarnationId, TaskState
 from services.scheduler.records.handlers.recovery import BELIEVED_S, LastTerm
 from tests.scheduling import FakeNode, Play, a_play

@@ -3,7 +3,9 @@
 import pytest
 
 from libs.common.errors import NotFound, Refused, Removed
-from libs.common.messages import TASKS, TOMBSTONES, NotWaiting, TaskRef
+from libs.common.messages.buckets import TASKS, TOMBSTONES
+from libs.common.messages.placement import NotWaiting
+from libs.common.messages.tasks import TaskRef
 from libs.common.model import Owner, TaskState
 from tests.scheduling import FakeNode, Play, a_play, settings, task_id
 

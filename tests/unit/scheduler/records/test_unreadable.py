@@ -3,7 +3,8 @@
 import pytest
 
 from libs.common.errors import BusFailed
-from libs.common.messages import TASKS, ConfirmTasks, SeenTask, TaskRef
+from libs.common.messages.buckets import TASKS
+from libs.common.messages.tasks import ConfirmTasks, SeenTask, TaskRef
 from libs.common.model import TaskState
 from tests.scheduling import FakeNode, Play, a_play, task_id
 

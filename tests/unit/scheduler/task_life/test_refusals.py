@@ -6,7 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.messages import AddNode, ListTasks, Placed, SupplyChanged, TaskWaits, WaitingTask
+from libs.common.messages.demand import SupplyChanged, WaitingTask
+from libs.common.messages.machines import TaskWaits
+from libs.common.messages.nodes import AddNode
+from libs.common.messages.placement import Placed
+from libs.common.messages.tasks import ListTasks
 from libs.common.model import MachineId, NodeId, StatusCode, Task, TaskState
 from services.scheduler.demand.core import demand_of
 from services.scheduler.node_client.ports import count_of

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from libs.common.errors import Refused, Removed
-from libs.common.messages import AttemptStage, KnownAttempt, KnownEnd, NotWaiting, TaskRef
+from libs.common.messages.placement import NotWaiting
+from libs.common.messages.tasks import AttemptStage, KnownAttempt, KnownEnd, TaskRef
 from libs.common.model import AttemptState, Cleanup, InstanceId, NodeId, NodeTaskId, Task, TaskState
 from tests.scheduling import NOW_MS, FakeNode, a_play, settings, task_id
 

@@ -3,7 +3,8 @@
 import pytest
 
 from libs.common.errors import NotFound, Refused
-from libs.common.messages import FinishReported, ListTasks, ReadConsole, TaskRef, Waiting
+from libs.common.messages.placement import FinishReported, Waiting
+from libs.common.messages.tasks import ListTasks, ReadConsole, TaskRef
 from libs.common.model import AttemptState, Cleanup, NodeTaskId, OptionValue, Owner, StatusCode, TaskState
 from services.scheduler.node_client.ports import ObservedTask
 from services.scheduler.tasks.core.observation import known_of

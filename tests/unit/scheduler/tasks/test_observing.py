@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from libs.common.messages import OBSERVATIONS, TASKS, ListTasks, ReadConsole, TaskRef
+from libs.common.messages.buckets import OBSERVATIONS, TASKS
+from libs.common.messages.tasks import ListTasks, ReadConsole, TaskRef
 from libs.common.model import LastKnown, Observation, OptionValue, StatusCode, Task, TaskState
 from libs.common.testing import MemoryBus
 from services.scheduler.tasks.core.observation import is_due, shortened

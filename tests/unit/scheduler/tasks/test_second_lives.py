@@ -3,7 +3,8 @@
 import pytest
 
 from libs.common.errors import NodeFailed, NodeUnreachable, Refused
-from libs.common.messages import UPLOADS, Waiting
+from libs.common.messages.buckets import UPLOADS
+from libs.common.messages.placement import Waiting
 from libs.common.model import Cleanup, InstanceId, OptionValue, TaskState, Upload
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
 

@@ -1,0 +1,48 @@
+"""The key-value stores and the store of objects, each with the one service that writes it."""
+
+from typing import Final
+
+from libs.common.messages.kinds import BucketName, ObjectsName
+from libs.common.model import (
+    ClusterSecret,
+    ClusterSummary,
+    Ended,
+    Incarnation,
+    Machine,
+    Node,
+    Observation,
+    Proxy,
+    ReferenceOptions,
+    Task,
+    Tombstone,
+    Upload,
+)
+
+NODES: Final = BucketName("nodes", Node, writer="scheduler")
+TASKS: Final = BucketName("tasks", Task, writer="scheduler")
+"""The active ones, and those that ended a moment ago. What is here counts, whatever `ENDED` says of the same task."""
+ENDED: Final = BucketName("ended", Ended, writer="scheduler")
+"""Tasks that have ended; nobody loads all of them but the scheduler, in the background."""
+OBSERVATIONS: Final = BucketName(
+    "observations", Observation, writer="scheduler", durable=False, expires_s=7 * 24 * 3600.0
+)
+"""What nodes last said of the tasks that run there: written seldom, and lost without harm."""
+CLUSTER: Final = BucketName("cluster", Incarnation, writer="service that comes first")
+"""One key, `INCARNATION_KEY`, written once."""
+INCARNATION_KEY: Final = "incarnation"
+TOMBSTONES: Final = BucketName("tombstones", Tombstone, writer="scheduler")
+"""Tasks whose records were deleted, written before that; each expires after `--tombstones-d` days."""
+UPLOADS: Final = BucketName("uploads", Upload, writer="proxy")
+PROXIES: Final = BucketName("proxies", Proxy, writer="proxy")
+"""Which proxies there are, or were not long ago: by their instance ids."""
+SUMMARY: Final = BucketName("summary", ClusterSummary, writer="scheduler")
+"""One key, `SUMMARY_KEY`."""
+OPTIONS: Final = BucketName("options", ReferenceOptions, writer="scheduler")
+"""One key, `SUMMARY_KEY`."""
+SUMMARY_KEY: Final = "cluster"
+SECRETS: Final = BucketName("secrets", ClusterSecret, writer="proxy")
+"""What proxies know each other by: one key, `SUMMARY_KEY`, written once by the first of them."""
+CONSOLES: Final = ObjectsName("consoles", writer="scheduler")
+"""The whole console of each ended task's last attempt: zlib over a JSON array of lines."""
+MACHINES: Final = BucketName("machines", Machine, writer="autoscaler")
+"""Machines that exist, or did within the last day."""

@@ -1,0 +1,10 @@
+"""All of them by name: for what is about every message, as its documents, rights on the bus and tests are."""
+
+from libs.common.messages import buckets, demand, health, kinds, machines, nodes, placement, tasks
+
+MODULES = (kinds, buckets, health, nodes, tasks, placement, demand, machines)
+
+
+def catalogue() -> dict[str, object]:
+    """Find every name that one of the modules defines or uses, and what it stands for."""
+    return {name: value for module in MODULES for name, value in vars(module).items()}

@@ -1,0 +1,69 @@
+"""How services are: the scheduler and the autoscaler say it, whoever needs them asks. And which of them leads."""
+
+from typing import Final
+
+import msgspec
+
+from libs.common.messages.kinds import Event, Request
+from libs.common.model import Frozen
+
+
+class LoopReport(Frozen, frozen=True, kw_only=True):
+    """How a loop of a service is. Ages are seconds up to now."""
+
+    name: str
+    ok: bool
+    """It has neither failed last nor is it late."""
+    success_age_s: float | None = None
+    """Since it last went round well; None: it never has, or it only waits for events."""
+    failures_count: int = 0
+    """In a row."""
+    late: bool = False
+    """It hangs."""
+    error: str = ""
+    """What it last failed with, or was interrupted by."""
+
+
+class ReportHealth(Frozen, frozen=True, kw_only=True):
+    """How is this service? Answered by the one that leads."""
+
+
+class ServiceSeen(Frozen, frozen=True, kw_only=True):
+    """What one service knows of another that it needs."""
+
+    ok: bool
+    """It has answered a short while ago."""
+    heard_age_s: float | None = None
+    """Since its last answer; None: it has never answered."""
+    error: str = ""
+    """Why it did not answer the last time."""
+
+
+class HealthReport(Frozen, frozen=True, kw_only=True):
+    """Answer to ReportHealth, and what `/healthz` and `/readyz` say."""
+
+    ok: bool
+    """All facts hold, all loops and all services that it needs are well: it is ready."""
+    alive: bool = True
+    """None of its loops hangs."""
+    service: str
+    facts: dict[str, bool] = msgspec.field(default_factory=dict)
+    """What it needs, by name, and whether it is there."""
+    loops: tuple[LoopReport, ...] = ()
+    services: dict[str, ServiceSeen] = msgspec.field(default_factory=dict)
+    """The services that it needs."""
+
+
+SCHEDULER_HEALTH: Final = Request("scheduler.report_health", ReportHealth, HealthReport, timeout_s=2.0)
+AUTOSCALER_HEALTH: Final = Request("autoscaler.report_health", ReportHealth, HealthReport, timeout_s=2.0)
+
+
+class LeaderAnswers(Frozen, frozen=True, kw_only=True):
+    """A leader answers the requests of its service from now on: it was elected, or its connection is back."""
+
+    owner: str
+    """The service."""
+    epoch: int
+
+
+LEADER_ANSWERS: Final = Event("hint.leader_answers", LeaderAnswers)

@@ -1,0 +1,106 @@
+"""What a message is: the kinds, and what any request may be answered with.
+
+Request   asked of one owner, answered once            clusterodm.<owner>.<verb_noun>
+Event     told to whoever listens, kept in EVENTS      clusterodm.event.<noun>.<past>
+Snapshot  the whole of a changing fact, last one wins  clusterodm.<noun>.<past>
+"""
+
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from libs.common.model import Frozen
+
+Asked = TypeVar("Asked")
+Reply = TypeVar("Reply")
+Told = TypeVar("Told")
+Value = TypeVar("Value")
+PREFIX: Final = "clusterodm"
+
+
+@dataclass(frozen=True)
+class Request(Generic[Asked, Reply]):
+    """A question to the one service that owns the answer."""
+
+    name: str
+    """`owner.verb_noun`"""
+    asked: type[Asked]
+    reply: type[Reply]
+    """The type of the answer, or a union of tagged Structs."""
+    timeout_s: float = 5.0
+    """How long the caller waits before it takes the owner for absent."""
+    idempotent: bool = False
+    """Asked twice it does what it does once, and is answered the same: it may be sent again to the next leader of its owner."""
+
+    @property
+    def subject(self) -> str:
+        """Where it is sent."""
+        return f"{PREFIX}.{self.name}"
+
+    @property
+    def owner(self) -> str:
+        """The service that answers."""
+        return self.name.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class LongPoll(Request[Asked, Reply]):
+    """A question that stays open until there is something to say: those that are open take nobody's turn."""
+
+
+@dataclass(frozen=True)
+class Event(Generic[Told]):
+    """Something that has happened."""
+
+    name: str
+    told: type[Told]
+
+    @property
+    def subject(self) -> str:
+        """Where it is told."""
+        return f"{PREFIX}.event.{self.name}"
+
+
+@dataclass(frozen=True)
+class Snapshot(Generic[Told]):
+    """The whole of a fact that changes; kept in a stream of its own that holds the last value only."""
+
+    name: str
+    told: type[Told]
+    stream: str
+
+    @property
+    def subject(self) -> str:
+        """Where it is told."""
+        return f"{PREFIX}.{self.name}"
+
+
+@dataclass(frozen=True)
+class BucketName(Generic[Value]):
+    """A key-value store: keys to values of one type."""
+
+    name: str
+    value: type[Value]
+    writer: str
+    """The only service that writes it."""
+    durable: bool = True
+    """A write is on disk before it is answered; otherwise soon afterwards, at a tenth of the price (one server of NATS only). What is not
+    durable may be lost: it is made anew when NATS cannot keep it as the settings say, or its only server is gone."""
+    expires_s: float = 0.0
+    """After so long a key that is not written again goes by itself; 0: it stays."""
+
+
+@dataclass(frozen=True)
+class ObjectsName:
+    """A store of things that are too large for a bucket: keys to bytes, each deleted some time after it was written."""
+
+    name: str
+    writer: str
+    """The only service that writes it."""
+
+
+EVENTS_STREAM: Final = "EVENTS"
+EVENTS_SUBJECTS: Final = f"{PREFIX}.event.>"
+
+
+class Done(Frozen, frozen=True, kw_only=True):
+    """It is done; there is nothing more to say."""

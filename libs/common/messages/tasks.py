@@ -1,0 +1,250 @@
+"""Tasks: submitted to the scheduler, read from it and steered; and what it tells of them."""
+
+from enum import StrEnum
+from typing import Final
+
+from libs.common.messages.kinds import Done, Event, Request
+from libs.common.model import (
+    Frozen,
+    InstanceId,
+    MachineId,
+    NodeId,
+    NodeTaskId,
+    OptionValue,
+    Owner,
+    Task,
+    TaskId,
+    TaskState,
+)
+
+
+class TaskRecord(Frozen, frozen=True, kw_only=True):
+    """A task and the revision of its record: of two, the higher revision is the newer."""
+
+    task: Task
+    revision: int
+    archived: bool = False
+    """It has ended and is kept in KV `ended`: in KV `tasks` it was last at this revision."""
+
+
+class SentAhead(Frozen, frozen=True, kw_only=True):
+    """Where files of an upload went before its commit."""
+
+    node: NodeId
+    node_task_id: NodeTaskId
+
+
+class SubmitTask(Frozen, frozen=True, kw_only=True):
+    """A client's commit. Sent again it gets the same answer and nothing happens twice."""
+
+    task: TaskId
+    owner: Owner = Owner("")
+    name: str
+    holder: InstanceId
+    created_at_ms: int
+    images_count: int | None
+    """None: nobody has counted them, they are in an archive."""
+    size_bytes: int = 0
+    options: tuple[OptionValue, ...] = ()
+    outputs: str = ""
+    skip_post_processing: bool = False
+    zip_url: str = ""
+    submodel: bool = False
+    ahead: SentAhead | None = None
+    """What went ahead: an attempt on the same node that begins at once goes on under that id."""
+
+
+class AttemptStage(StrEnum):
+    """How far an attempt has come, as its holder knows it."""
+
+    SENDING = "sending"
+    """The node may have files of it."""
+    COMMITTING = "committing"
+    """Its commit may have been sent: whether the node has the task, it knows alone."""
+    COMMITTED = "committed"
+    """The node has answered the commit."""
+
+
+class KnownAttempt(Frozen, frozen=True, kw_only=True):
+    """An attempt as its holder knows it. It names the node without its token."""
+
+    number: int
+    node: NodeId
+    hostname: str
+    port: int
+    node_task_id: NodeTaskId
+    stage: AttemptStage = AttemptStage.SENDING
+    started_at_ms: int = 0
+    running_at_ms: int | None = None
+    machine: MachineId | None = None
+    ahead: bool = False
+
+
+class KnownEnd(Frozen, frozen=True, kw_only=True):
+    """How a task had ended, as its holder was told."""
+
+    state: TaskState
+    at_ms: int
+    error: str = ""
+
+
+class AdoptTask(Frozen, frozen=True, kw_only=True):
+    """A task that was acknowledged once and that the records do not, or not wholly, know: a store was lost, or an older one restored.
+
+    Its holder tells all that it knows of it. Sent again it gets the same answer. Refused as removed: a tombstone says so.
+    """
+
+    submission: SubmitTask
+    committed_at_ms: int = 0
+    """When it was committed: its place in the queue."""
+    attempts: tuple[KnownAttempt, ...] = ()
+    end: KnownEnd | None = None
+    inputs_kept: bool = True
+    """Its files are still here."""
+
+
+class TaskRef(Frozen, frozen=True, kw_only=True):
+    """One task. With an `owner`, it is found only when it is that owner's; None is an operator and finds every task."""
+
+    task: TaskId
+    owner: Owner | None = None
+
+
+class SeenTask(Frozen, frozen=True, kw_only=True):
+    """A task as somebody knows it."""
+
+    task: TaskId
+    revision: int
+
+
+class ConfirmTasks(Frozen, frozen=True, kw_only=True):
+    """Are these the last revisions of their records? Asked before an answer is given from a mirror, which may be behind."""
+
+    seen: tuple[SeenTask, ...]
+
+
+class TasksConfirmed(Frozen, frozen=True, kw_only=True):
+    """Those that are not, or that nobody knows, are to be asked for; all others are."""
+
+    outdated: tuple[TaskId, ...] = ()
+
+
+class RestartTask(Frozen, frozen=True, kw_only=True):
+    """Run the task again, with other options where given."""
+
+    task: TaskId
+    owner: Owner | None = None
+    options: tuple[OptionValue, ...] | None = None
+
+
+class ListTasks(Frozen, frozen=True, kw_only=True):
+    """Committed tasks in the order of their commits; a page at a time."""
+
+    owner: Owner | None = None
+    node: NodeId | None = None
+    after: TaskId | None = None
+    """Continue behind this task."""
+    limit_count: int = 500
+
+
+class TaskSummary(Frozen, frozen=True, kw_only=True):
+    """A task in a list."""
+
+    id: TaskId
+    name: str
+    state: TaskState
+    images_count: int | None
+    """None: not known yet."""
+    created_at_ms: int
+    committed_at_ms: int
+    progress: float = 0.0
+    processing_time_ms: int = -1
+    node: NodeId | None = None
+    node_name: str = ""
+    """`hostname:port`"""
+    attempts_count: int = 0
+    position: int | None = None
+    """Place in the queue while it waits."""
+    reason: str = ""
+    """Why it waits or failed."""
+    has_owner: bool = False
+    seen_at_ms: int | None = None
+
+
+class TaskList(Frozen, frozen=True, kw_only=True):
+    """Answer to ListTasks."""
+
+    tasks: tuple[TaskSummary, ...]
+    more: bool = False
+    """There are more behind the last one."""
+
+
+class ListTaskIds(Frozen, frozen=True, kw_only=True):
+    """The ids of an owner's tasks in the order of their commits; a page at a time. Nothing of a task is read for it."""
+
+    owner: Owner
+    after: TaskId | None = None
+    """Continue behind this task."""
+
+
+class TaskIds(Frozen, frozen=True, kw_only=True):
+    """Answer to ListTaskIds."""
+
+    tasks: tuple[TaskId, ...]
+    more: bool = False
+    """There are more behind the last one."""
+
+
+class ReadConsole(Frozen, frozen=True, kw_only=True):
+    """The console of a task from a line on; negative: the last lines."""
+
+    task: TaskId
+    owner: Owner | None = None
+    from_line: int = 0
+
+
+class Console(Frozen, frozen=True, kw_only=True):
+    """Answer to ReadConsole."""
+
+    lines: tuple[str, ...]
+
+
+class ImportRoute(Frozen, frozen=True, kw_only=True):
+    """Take over a task that the original cluster had sent to a node (its data/routes.json)."""
+
+    task: TaskId
+    node: NodeId
+    owner: Owner = Owner("")
+
+
+SUBMIT_TASK: Final = Request("scheduler.submit_task", SubmitTask, TaskRecord, idempotent=True)
+ADOPT_TASK: Final = Request("scheduler.adopt_task", AdoptTask, TaskRecord, idempotent=True)
+GET_TASK: Final = Request("scheduler.get_task", TaskRef, TaskRecord, idempotent=True)
+CONFIRM_TASKS: Final = Request("scheduler.confirm_tasks", ConfirmTasks, TasksConfirmed, idempotent=True)
+LIST_TASKS: Final = Request("scheduler.list_tasks", ListTasks, TaskList, idempotent=True)
+LIST_TASK_IDS: Final = Request("scheduler.list_task_ids", ListTaskIds, TaskIds, idempotent=True)
+READ_CONSOLE: Final = Request("scheduler.read_console", ReadConsole, Console, timeout_s=15.0, idempotent=True)
+CANCEL_TASK: Final = Request("scheduler.cancel_task", TaskRef, TaskRecord, timeout_s=15.0, idempotent=True)
+REMOVE_TASK: Final = Request("scheduler.remove_task", TaskRef, Done, timeout_s=15.0)
+RESTART_TASK: Final = Request("scheduler.restart_task", RestartTask, TaskRecord, timeout_s=15.0)
+IMPORT_ROUTE: Final = Request("scheduler.import_route", ImportRoute, TaskRecord)
+
+
+class TaskEvent(Frozen, frozen=True, kw_only=True):
+    """Something happened to a task."""
+
+    at_ms: int
+    task: TaskId
+    state: TaskState
+    attempt: int = 0
+    node: NodeId | None = None
+    reason: str = ""
+
+
+TASK_SUBMITTED: Final = Event("task.submitted", TaskEvent)
+TASK_PLACED: Final = Event("task.placed", TaskEvent)
+TASK_STARTED: Final = Event("task.started", TaskEvent)
+TASK_ATTEMPT_ENDED: Final = Event("task.attempt_ended", TaskEvent)
+TASK_FINISHED: Final = Event("task.finished", TaskEvent)
+TASK_REMOVED: Final = Event("task.removed", TaskEvent)
+TASK_RESTARTED: Final = Event("task.restarted", TaskEvent)
