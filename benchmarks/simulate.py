@@ -145,7 +145,7 @@ async def record(nats_url: str, name: str) -> Trace:
     async with connect(nats_url, "bench") as bus:
         tasks = [entry.value for entry in (await (await bus.bucket(TASKS)).load()).values()]
         nodes = [entry.value for entry in (await (await bus.bucket(NODES)).load()).values()]
-        seen = (await bus.ask(LIST_NODES, ListNodes())).nodes
+        seen = (await bus.request(LIST_NODES, ListNodes())).nodes
     slots = {view.id: view.info.max_parallel_tasks for view in seen if view.info}
     return recorded(name, tasks, nodes, slots)
 

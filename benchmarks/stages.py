@@ -115,7 +115,7 @@ class Doors(Stage):
         """Start all; a peer that is not installed is left out with a line."""
         self.node_port = stack.enter_context(stub(size_mb=RESULT_MB, slots_count=2 * RUNNING_COUNT))
         self.running, self.ours = await stack.enter_async_context(cluster(self.folder / "cluster", **self.settings))
-        await self.running.bus.ask(ADD_NODE, AddNode(hostname="127.0.0.1", port=self.node_port), timeout_s=10)
+        await self.running.bus.request(ADD_NODE, AddNode(hostname="127.0.0.1", port=self.node_port), timeout_s=10)
         self.tasks = await tasks_that_run(self.running, RUNNING_COUNT)
         self.task = self.tasks[0]
         self.nginx = self._start(stack, lambda: nginx(self.folder / "nginx", self.node_port))
@@ -190,7 +190,7 @@ class Crowd(Stage):
     async def online_count(self) -> int:
         """Count the nodes online, as the scheduler sees them."""
         try:
-            nodes = (await self.running.bus.ask(LIST_NODES, ListNodes(), timeout_s=30)).nodes
+            nodes = (await self.running.bus.request(LIST_NODES, ListNodes(), timeout_s=30)).nodes
         except BusFailed:
             return 0
         return sum(node.online for node in nodes)
@@ -209,14 +209,14 @@ class Crowd(Stage):
         await asyncio.to_thread(post, f"http://127.0.0.1:{self.stub_port}/stub/finish/all")
 
         async def none_runs() -> bool:
-            nodes = (await self.running.bus.ask(LIST_NODES, ListNodes(), timeout_s=30)).nodes
+            nodes = (await self.running.bus.request(LIST_NODES, ListNodes(), timeout_s=30)).nodes
             return not any(node.slots_used_count for node in nodes if node.online)
 
         await until(none_runs, timeout_s=READY_S, step_s=0.5, what="the tasks to end")
 
     async def _lists_tasks(self) -> bool:
         try:
-            return bool((await self.running.bus.ask(LIST_TASKS, ListTasks(limit_count=1), timeout_s=1)).tasks)
+            return bool((await self.running.bus.request(LIST_TASKS, ListTasks(limit_count=1), timeout_s=1)).tasks)
         except ClusterError:  # not yet, whatever the reason; there is a deadline
             return False
 
@@ -230,7 +230,7 @@ async def tasks_that_run(running: Cluster, count: int) -> list[str]:
     tasks = await asyncio.to_thread(commit)
 
     async def run() -> bool:
-        listed = (await running.bus.ask(LIST_TASKS, ListTasks(limit_count=2 * count))).tasks
+        listed = (await running.bus.request(LIST_TASKS, ListTasks(limit_count=2 * count))).tasks
         return {one.id for one in listed if one.state is TaskState.RUNNING}.issuperset(tasks)
 
     await until(run, timeout_s=60, step_s=0.1, what="tasks to run")

@@ -40,7 +40,7 @@ async def register(bus: NatsBus, node: NodeAddress) -> str:
     """Register a node; that it is registered already is fine. What is wrong, in a line."""
     asked = AddNode(hostname=node.hostname, port=node.port, token=node.token)
     try:
-        await bus.ask(ADD_NODE, asked, timeout_s=READY_S)
+        await bus.request(ADD_NODE, asked, timeout_s=READY_S)
     except Refused as error:
         known = {(view.hostname, view.port) for view in await list_nodes(bus)}
         if (node.hostname, node.port) not in known:
@@ -54,7 +54,7 @@ async def forget(bus: NatsBus, gone: list[NodeAddress]) -> None:
     if addresses:
         for view in await list_nodes(bus):
             if (view.hostname, view.port) in addresses:
-                await bus.ask(REMOVE_NODE, NodeRef(node=view.id))
+                await bus.request(REMOVE_NODE, NodeRef(node=view.id))
 
 
 async def answering(plan: GreetingPlan) -> None:
@@ -90,7 +90,7 @@ async def seen(bus: NatsBus, awaited: list[NodeAddress]) -> list[NodeView]:
 
 async def list_nodes(bus: NatsBus) -> list[NodeView]:
     """Ask for all nodes."""
-    return list((await bus.ask(LIST_NODES, ListNodes(), timeout_s=READY_S)).nodes)
+    return list((await bus.request(LIST_NODES, ListNodes(), timeout_s=READY_S)).nodes)
 
 
 def summary(plan: GreetingPlan, nodes: list[NodeView]) -> str:

@@ -376,7 +376,7 @@ class World:
 
     async def start(self) -> None:
         """Start an autoscaler."""
-        bus: Any = Door(self, self.bus, ("ask", "set_snapshot", "bucket"))
+        bus: Any = Door(self, self.bus, ("request", "publish_snapshot", "bucket"))
         self.autoscaler = await assembled(
             configuration=self.configuration,
             bus=bus,
@@ -407,7 +407,7 @@ class World:
 
     async def tell(self, demand: DemandChanged) -> None:
         self._demand = demand
-        await self.bus.set_snapshot(DEMAND_CHANGED, demand)
+        await self.bus.publish_snapshot(DEMAND_CHANGED, demand)
         await self.planner.take_demand(demand)
 
     async def turn(self, count: int = 1) -> None:

@@ -171,7 +171,7 @@ class Cluster:
     ) -> NodeView:
         """Register a node, under another port than its own if given, and wait until it is seen online."""
         asked = AddNode(hostname=node.hostname, port=port or node.port, token=node.token, **more)
-        view = await self.bus.ask(ADD_NODE, asked, timeout_s=30)
+        view = await self.bus.request(ADD_NODE, asked, timeout_s=30)
         if online:
             await until(lambda: self._online(view), what=f"{node} to be online")
         return view
@@ -184,11 +184,11 @@ class Cluster:
             try:
                 yield node
             finally:
-                await self.bus.ask(REMOVE_NODE, NodeRef(node=view.id))
+                await self.bus.request(REMOVE_NODE, NodeRef(node=view.id))
 
     async def nodes(self) -> tuple[NodeView, ...]:
         """All nodes as operators see them."""
-        return (await self.bus.ask(LIST_NODES, ListNodes())).nodes
+        return (await self.bus.request(LIST_NODES, ListNodes())).nodes
 
     async def _online(self, node: NodeView) -> bool:
         return any(known.online for known in await self.nodes() if known.id == node.id)

@@ -202,7 +202,7 @@ async def renting(folder: Path, machines: Rental, **settings: Any) -> AsyncItera
 async def machines_of(cluster: Cluster) -> list[Machine]:
     """All machines that there were, as the autoscaler tells them."""
     asked = ListMachines(ended=True)
-    return [view.machine for view in (await cluster.bus.ask(LIST_MACHINES, asked, timeout_s=15)).machines]
+    return [view.machine for view in (await cluster.bus.request(LIST_MACHINES, asked, timeout_s=15)).machines]
 
 
 async def all_gone(cluster: Cluster, machines: Rental) -> bool:

@@ -145,10 +145,10 @@ async def registered(up: Up, stub_port: int) -> int:
     url = json.loads((up.data_dir / "cluster.json").read_text())["nats_url"]
     async with connect(url, "bench") as bus:
         for number in range(NODES_COUNT):
-            await bus.ask(ADD_NODE, AddNode(hostname=address(number), port=stub_port), timeout_s=30)
+            await bus.request(ADD_NODE, AddNode(hostname=address(number), port=stub_port), timeout_s=30)
 
         async def online_count() -> int:
-            return sum(node.online for node in (await bus.ask(LIST_NODES, ListNodes(), timeout_s=30)).nodes)
+            return sum(node.online for node in (await bus.request(LIST_NODES, ListNodes(), timeout_s=30)).nodes)
 
         async def all_online() -> bool:
             return await online_count() >= NODES_COUNT

@@ -97,6 +97,6 @@ class HandOver(Case[Bare]):
         folder = self.on.folder / "hand-over"
         with stub() as node_port:
             async with cluster(folder, upload_max_speed=self.LINK_MB * MB) as (running, _):
-                await running.bus.ask(ADD_NODE, AddNode(hostname="127.0.0.1", port=node_port), timeout_s=10)
+                await running.bus.request(ADD_NODE, AddNode(hostname="127.0.0.1", port=node_port), timeout_s=10)
                 yield running.url, node_port
         await remove_folder(folder)

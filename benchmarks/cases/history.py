@@ -93,7 +93,7 @@ class History(Case[Bare]):
 async def lists(bus: NatsBus) -> bool:
     """Whether the scheduler lists tasks, which it does once it has read the ended ones."""
     with contextlib.suppress(BusFailed):
-        return bool((await bus.ask(LIST_TASKS, ListTasks(limit_count=1), timeout_s=5)).tasks)
+        return bool((await bus.request(LIST_TASKS, ListTasks(limit_count=1), timeout_s=5)).tasks)
     return False
 
 
@@ -111,14 +111,14 @@ async def killed(running: Cluster, leader: str) -> tuple[float, float]:
     began_s = time.monotonic()
     while True:
         with contextlib.suppress(BusFailed):
-            await running.bus.ask(SUBMIT_TASK, asked)
+            await running.bus.request(SUBMIT_TASK, asked)
             break
         if time.monotonic() - began_s > READ_S:
             raise Broken("nobody takes the commit")
     committed_s = time.monotonic() - began_s
     while time.monotonic() - began_s < READ_S:
         with contextlib.suppress(BusFailed):
-            answer = await running.bus.ask(PLACE_TASK, PlaceTask(task=task, holder=HOLDER))
+            answer = await running.bus.request(PLACE_TASK, PlaceTask(task=task, holder=HOLDER))
             if isinstance(answer, Placed):
                 return committed_s, time.monotonic() - began_s
         await asyncio.sleep(0.05)

@@ -154,7 +154,7 @@ class StartedTasks(Case[Bare]):
 
 async def all_online(bus: NatsBus) -> bool:
     """Whether all nodes are online."""
-    return sum(node.online for node in (await bus.ask(LIST_NODES, ListNodes(), timeout_s=30)).nodes) == NODES_COUNT
+    return sum(node.online for node in (await bus.request(LIST_NODES, ListNodes(), timeout_s=30)).nodes) == NODES_COUNT
 
 
 def all_taken(port: int) -> bool:
@@ -165,14 +165,14 @@ def all_taken(port: int) -> bool:
 
 async def all_run(bus: NatsBus) -> bool:
     """Whether every node has its tasks and is online."""
-    nodes = (await bus.ask(LIST_NODES, ListNodes(), timeout_s=30)).nodes
+    nodes = (await bus.request(LIST_NODES, ListNodes(), timeout_s=30)).nodes
     return sum(node.slots_used_count for node in nodes if node.online) >= RUNNING_COUNT
 
 
 async def is_known(bus: NatsBus, task: TaskId) -> bool:
     """Whether the scheduler has a task in its queue."""
     with contextlib.suppress(BusFailed):
-        return (await bus.ask(GET_TASK, TaskRef(task=task), timeout_s=5)).task.state is TaskState.WAITING
+        return (await bus.request(GET_TASK, TaskRef(task=task), timeout_s=5)).task.state is TaskState.WAITING
     return False
 
 

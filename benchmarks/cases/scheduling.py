@@ -173,17 +173,17 @@ class Placements(Case[Crowd]):
     async def submit(self, task: TaskId) -> None:
         """Commit one."""
         asked = SubmitTask(task=task, name="bench", holder=HOLDER, created_at_ms=1, images_count=50)
-        await self.on.running.bus.ask(SUBMIT_TASK, asked, timeout_s=30)
+        await self.on.running.bus.request(SUBMIT_TASK, asked, timeout_s=30)
 
     async def place(self, task: TaskId) -> None:
         """Ask where one goes."""
-        answer = await self.on.running.bus.ask(PLACE_TASK, PlaceTask(task=task, holder=HOLDER), timeout_s=30)
+        answer = await self.on.running.bus.request(PLACE_TASK, PlaceTask(task=task, holder=HOLDER), timeout_s=30)
         if not isinstance(answer, Placed):
             raise Broken(f"not placed: {answer}")
 
     async def remove(self, task: TaskId) -> None:
         """Clean up."""
-        await self.on.running.bus.ask(REMOVE_TASK, TaskRef(task=task), timeout_s=30)
+        await self.on.running.bus.request(REMOVE_TASK, TaskRef(task=task), timeout_s=30)
 
 
 async def many(act: Callable[[TaskId], Awaitable[None]], tasks: Iterable[TaskId]) -> tuple[float, list[float]]:

@@ -122,14 +122,14 @@ class NatsBus:
         async def heard(told: LeaderAnswers) -> None:
             self._requests.leader_answers(told.owner)
 
-        async with self.listen(LEADER_ANSWERS, heard):
+        async with self.subscribe(LEADER_ANSWERS, heard):
             yield
 
     async def _announce(self, owner: str, term: Term) -> None:
         if term.valid:
-            await self.tell(LEADER_ANSWERS, LeaderAnswers(owner=owner, epoch=term.epoch))
+            await self.publish(LEADER_ANSWERS, LeaderAnswers(owner=owner, epoch=term.epoch))
 
-    async def ask(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:
+    async def request(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:
         """Ask the owner; see ports.Bus."""
         return await self._requests.ask(request, message, timeout_s)
 
@@ -163,7 +163,7 @@ class NatsBus:
                     async with asyncio.timeout(STOP_GRACE_S):
                         await heeding(micro.stop())
 
-    async def tell(self, event: Event[Told], message: Told) -> None:
+    async def publish(self, event: Event[Told], message: Told) -> None:
         """Publish an event; see ports.Bus."""
         headers = {CAUSE: cause.get() or new_id().decode(), "Nats-Msg-Id": new_id().decode()}
         try:
@@ -172,7 +172,7 @@ class NatsBus:
             log.warning("event not told", told=event.name, error=type(error).__name__)
 
     @asynccontextmanager
-    async def listen(self, event: Event[Told], handler: Callable[[Told], Awaitable[None]]) -> AsyncIterator[None]:
+    async def subscribe(self, event: Event[Told], handler: Callable[[Told], Awaitable[None]]) -> AsyncIterator[None]:
         """Call the handler for every event; see ports.Bus."""
 
         async def heard(message: Msg) -> None:
@@ -190,7 +190,7 @@ class NatsBus:
             with contextlib.suppress(*LOST):
                 await heeding(subscription.unsubscribe())
 
-    async def set_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
+    async def publish_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
         """Replace the last value; see ports.Bus."""
         payload = msgspec.json.encode(message)
         if snapshot.stream not in self._compared:
@@ -206,7 +206,7 @@ class NatsBus:
             raise BusFailed(f"snapshot {snapshot.name} not stored: {why(error)}") from None
 
     @asynccontextmanager
-    async def follow_snapshot(
+    async def watch_snapshot(
         self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]
     ) -> AsyncIterator[None]:
         """Call the handler with the last value and every new one; see ports.Bus."""

@@ -56,7 +56,7 @@ class NeededServices:
         """Ask each of them how it is."""
         for name, request in self._requests.items():
             try:
-                await self._bus.ask(request, ReportHealth())
+                await self._bus.request(request, ReportHealth())
             except BusFailed as error:
                 self._errors[name] = error.message
             except ClusterError:  # it answers, if only to say that it cannot

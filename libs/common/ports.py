@@ -193,7 +193,7 @@ class Bus(Protocol):
         """How many servers of NATS there may be: those that were named, and those they have told of."""
         ...
 
-    async def ask(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:
+    async def request(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:
         """Ask the owner. Raises what its handler raised, or BusFailed."""
         ...
 
@@ -208,21 +208,21 @@ class Bus(Protocol):
         """
         ...
 
-    async def tell(self, event: Event[Told], message: Told) -> None:
+    async def publish(self, event: Event[Told], message: Told) -> None:
         """Publish an event. Never raises for a bus that is away: events are for information."""
         ...
 
-    def listen(
+    def subscribe(
         self, event: Event[Told], handler: Callable[[Told], Awaitable[None]]
     ) -> AbstractAsyncContextManager[None]:
         """Call `handler` for every event told while the context is open, one at a time."""
         ...
 
-    async def set_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
+    async def publish_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
         """Replace the last value. Raises BusFailed."""
         ...
 
-    def follow_snapshot(
+    def watch_snapshot(
         self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]
     ) -> AbstractAsyncContextManager[None]:
         """Call `handler` with the last value and then with every new one, through a durable consumer.

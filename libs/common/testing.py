@@ -288,7 +288,7 @@ class MemoryBus:
         if not self.connected:
             raise BusFailed("nats is away")
 
-    async def ask(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:
+    async def request(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:
         """Ask the owner."""
         self.require_connection()
         handler = self._handlers.get(request.subject)
@@ -324,7 +324,7 @@ class MemoryBus:
                 if self._handlers.get(subject) is handler:
                     del self._handlers[subject]
 
-    async def tell(self, event: Event[Told], message: Told) -> None:
+    async def publish(self, event: Event[Told], message: Told) -> None:
         """Publish an event."""
         self.told.append((event.name, message))
         if not self.connected or self.faults.loses(event.subject):
@@ -339,7 +339,7 @@ class MemoryBus:
             await deliver()
 
     @asynccontextmanager
-    async def listen(self, event: Event[Told], handler: Callable[[Told], Awaitable[None]]) -> AsyncIterator[None]:
+    async def subscribe(self, event: Event[Told], handler: Callable[[Told], Awaitable[None]]) -> AsyncIterator[None]:
         """Call the handler for every event."""
         listeners = self._listeners.setdefault(event.subject, [])
         listeners.append(handler)
@@ -348,7 +348,7 @@ class MemoryBus:
         finally:
             listeners.remove(handler)
 
-    async def set_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
+    async def publish_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
         """Replace the last value."""
         self.require_connection()
         self._snapshots[snapshot.name] = msgspec.json.encode(message)
@@ -356,7 +356,7 @@ class MemoryBus:
             follower.put_nowait(self._snapshots[snapshot.name])
 
     @asynccontextmanager
-    async def follow_snapshot(
+    async def watch_snapshot(
         self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]
     ) -> AsyncIterator[None]:
         """Call the handler with the last value and every new one."""

@@ -185,7 +185,7 @@ class MachineEventPublisher:
         await self._publish(MACHINE_LEAKED, machine)
 
     async def _publish(self, event: Event[MachineEvent], machine: Machine) -> None:
-        await self._bus.tell(
+        await self._bus.publish(
             event,
             MachineEvent(
                 at_ms=self._clock.wall_ms(),

@@ -45,7 +45,7 @@ async def registered(  # noqa: PLR0913, PLR0917 who answers, and while what last
         AUTOSCALER_HEALTH: health.answer,
     }
     async with (
-        bus.follow_snapshot(DEMAND_CHANGED, durable=SERVICE, handler=planner.take_demand),
+        bus.watch_snapshot(DEMAND_CHANGED, durable=SERVICE, handler=planner.take_demand),
         bus.serve(SERVICE, handlers, term=term),
     ):
         yield

@@ -51,7 +51,7 @@ class EventPublisher:
         payload = TaskEvent(
             at_ms=self._clock.wall_ms(), task=task.id, state=task.state, attempt=number, node=node, reason=reason
         )
-        await self._bus.tell(event, payload)
+        await self._bus.publish(event, payload)
 
     async def publish_end(self, task: Task, reason: str) -> None:
         """Say that an attempt is over: another will follow, or the task has ended by that."""
@@ -63,4 +63,4 @@ class EventPublisher:
     async def publish_node(self, event: Event[NodeEvent], node: Node, reason: str = "") -> None:
         """Say what happened to a node."""
         log.info(event.name, node=node.id, reason=reason)
-        await self._bus.tell(event, NodeEvent(at_ms=self._clock.wall_ms(), node=node.id, reason=reason))
+        await self._bus.publish(event, NodeEvent(at_ms=self._clock.wall_ms(), node=node.id, reason=reason))

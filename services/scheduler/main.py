@@ -210,8 +210,8 @@ async def served(bus: Bus, scheduler: Scheduler, health: Health, term: Term) -> 
     """Answer and listen while the context is open and the term lasts."""
     placer = scheduler.placement.placer
     async with (
-        bus.listen(FINISH_REPORTED, scheduler.tasks.tracker.hint),
-        bus.follow_snapshot(SUPPLY_CHANGED, durable=SERVICE, handler=placer.take_supply),
+        bus.subscribe(FINISH_REPORTED, scheduler.tasks.tracker.hint),
+        bus.watch_snapshot(SUPPLY_CHANGED, durable=SERVICE, handler=placer.take_supply),
         bus.serve(SERVICE, scheduler.requests() | {SCHEDULER_HEALTH: health.answer}, term=term),
     ):
         try:

@@ -75,7 +75,7 @@ def test_a_log_line_is_listed_with_its_fields(code: str, lines: list[tuple[str, 
 
 def test_a_new_request_of_a_service_shows_on_the_map():
     tree = ast.parse(
-        "from libs.common.messages.nodes import ADD_NODE as ADD\nfrom libs.common.messages.placement import PLACE_TASKS\nbus.ask(ADD, it, PLACE_TASKS.timeout_s)"
+        "from libs.common.messages.nodes import ADD_NODE as ADD\nfrom libs.common.messages.placement import PLACE_TASKS\nbus.request(ADD, it, PLACE_TASKS.timeout_s)"
     )
     assert [message.name for message, _ in write_service_map.uses_in(tree)] == ["scheduler.add_node"]
 
@@ -83,7 +83,7 @@ def test_a_new_request_of_a_service_shows_on_the_map():
 def test_what_is_handed_to_the_bus_with_a_handler_is_watched():
     tree = ast.parse(
         "from libs.common.messages.tasks import TASK_PLACED\nfrom libs.common.messages.nodes import NODE_ADDED\n"
-        "bus.listen(TASK_PLACED, hear)\nbus.tell(NODE_ADDED, it)"
+        "bus.subscribe(TASK_PLACED, hear)\nbus.publish(NODE_ADDED, it)"
     )
     uses = {message.name: has_handler for message, has_handler in write_service_map.uses_in(tree)}
     assert uses == {"task.placed": True, "node.added": False}

@@ -79,7 +79,7 @@ async def test_a_cluster_does_not_notice_that_its_wall_clock_steps_back_and_fort
 
 async def record(cluster: Cluster, data: Dataset) -> Task:
     """Read what is recorded of a task; that makes nobody look at it."""
-    return (await cluster.bus.ask(GET_TASK, TaskRef(task=TaskId(data.task)))).task
+    return (await cluster.bus.request(GET_TASK, TaskRef(task=TaskId(data.task)))).task
 
 
 async def running(cluster: Cluster, data: Dataset) -> bool:

@@ -89,7 +89,7 @@ class Scene:
 
     async def lock(self, *, locked: bool) -> None:
         """Send no tasks to the node, or again."""
-        await self.cluster.bus.ask(LOCK_NODE if locked else UNLOCK_NODE, NodeRef(node=self.node_id))
+        await self.cluster.bus.request(LOCK_NODE if locked else UNLOCK_NODE, NodeRef(node=self.node_id))
 
     async def on_node(self, *events: str, count: int = 1) -> None:
         """Wait until the node says that this happened to the task, under whatever id."""

@@ -123,18 +123,20 @@ async def mutes(cluster: Cluster) -> AsyncIterator[None]:
     with ExitStack() as stack:
         doors = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(MUTE_COUNT)]
         asked = [AddNode(hostname="127.0.0.1", port=door.getsockname()[1]) for door in doors]
-        views = await asyncio.gather(*(cluster.bus.ask(ADD_NODE, each) for each in asked))  # each is looked at for 2 s
+        views = await asyncio.gather(
+            *(cluster.bus.request(ADD_NODE, each) for each in asked)
+        )  # each is looked at for 2 s
         try:
             yield
         finally:
             for view in views:
-                await cluster.bus.ask(REMOVE_NODE, NodeRef(node=view.id))
+                await cluster.bus.request(REMOVE_NODE, NodeRef(node=view.id))
 
 
 async def settle(bench: Bench, node: NodeSimProcess, data: Dataset) -> None:
     """Bring a long task onto a node, and lock it."""
     view = await bench.cluster.add_node(node)
-    await bench.cluster.bus.ask(UNLOCK_NODE, NodeRef(node=view.id))
+    await bench.cluster.bus.request(UNLOCK_NODE, NodeRef(node=view.id))
     await bench.raw.commit(bench.http, data)
     await until(lambda: node.events("task_started", task=data.task), what="the task to start")
 
@@ -142,7 +144,7 @@ async def settle(bench: Bench, node: NodeSimProcess, data: Dataset) -> None:
         return await bench.raw.poll(bench.http, data) == 20
 
     await until(seen_running, what=f"the task to be {TaskState.RUNNING}")
-    await bench.cluster.bus.ask(LOCK_NODE, NodeRef(node=view.id))
+    await bench.cluster.bus.request(LOCK_NODE, NodeRef(node=view.id))
 
 
 def check(bench: Bench) -> None:

@@ -49,7 +49,7 @@ async def test_a_request_is_answered_by_its_owner(bus: Bus):
         return BestNodeFound(node=None)
 
     async with bus.serve("scheduler", {BEST_NODE: best}):
-        assert await bus.ask(BEST_NODE, BestNode(images_count=7)) == BestNodeFound(node=None)
+        assert await bus.request(BEST_NODE, BestNode(images_count=7)) == BestNodeFound(node=None)
 
 
 async def test_a_leader_whose_term_is_over_leaves_requests_to_its_successor(bus: Bus):
@@ -62,13 +62,13 @@ async def test_a_leader_whose_term_is_over_leaves_requests_to_its_successor(bus:
     old, new = MemoryTerm(1), MemoryTerm(2)
     async with bus.serve("scheduler", {BEST_NODE: stale}, term=old):
         with pytest.raises(Refused):
-            await bus.ask(BEST_NODE, BestNode(images_count=7))
+            await bus.request(BEST_NODE, BestNode(images_count=7))
         old.end()
         with pytest.raises(BusFailed):
-            await bus.ask(BEST_NODE, BestNode(images_count=7), timeout_s=0.3)
+            await bus.request(BEST_NODE, BestNode(images_count=7), timeout_s=0.3)
         async with bus.serve("scheduler", {BEST_NODE: fresh}, term=new):
             for _ in range(20):
-                assert await bus.ask(BEST_NODE, BestNode(images_count=7)) == BestNodeFound(node=None)
+                assert await bus.request(BEST_NODE, BestNode(images_count=7)) == BestNodeFound(node=None)
 
 
 async def test_what_a_leader_decided_too_late_is_not_told(bus: Bus):
@@ -80,7 +80,7 @@ async def test_what_a_leader_decided_too_late_is_not_told(bus: Bus):
 
     async with bus.serve("scheduler", {BEST_NODE: best}, term=term):
         with pytest.raises(BusFailed):
-            await bus.ask(BEST_NODE, BestNode(images_count=7), timeout_s=0.3)
+            await bus.request(BEST_NODE, BestNode(images_count=7), timeout_s=0.3)
 
 
 @pytest.mark.parametrize("answer", [Waiting(position=2, reason="no free slot"), NotWaiting(state=None)])
@@ -89,7 +89,7 @@ async def test_a_reply_of_several_kinds_arrives_as_its_kind(bus: Bus, answer: Wa
         return answer
 
     async with bus.serve("scheduler", {PLACE_TASK: place}):
-        assert await bus.ask(PLACE_TASK, PLACE) == answer
+        assert await bus.request(PLACE_TASK, PLACE) == answer
 
 
 @pytest.mark.parametrize("error", [Refused, NotFound, NoNode, Conflict, BusFailed])
@@ -99,7 +99,7 @@ async def test_an_error_of_the_handler_reaches_the_caller(bus: Bus, error: type[
 
     async with bus.serve("scheduler", {PLACE_TASK: refuse}):
         with pytest.raises(error) as caught:
-            await bus.ask(PLACE_TASK, PLACE)
+            await bus.request(PLACE_TASK, PLACE)
         assert type(caught.value) is error
         assert caught.value.message == "nö, not\nnow"
 
@@ -110,14 +110,14 @@ async def test_a_bug_in_a_handler_is_told_without_its_text(bus: Bus):
 
     async with bus.serve("scheduler", {PLACE_TASK: broken}):
         with pytest.raises(BusFailed) as caught:
-            await bus.ask(PLACE_TASK, PLACE)
+            await bus.request(PLACE_TASK, PLACE)
         assert "secret" not in caught.value.message
 
 
 async def test_nobody_there_is_an_error_within_the_time_limit(bus: Bus):
     async with asyncio.timeout(2):
         with pytest.raises(BusFailed):
-            await bus.ask(LIST_NODES, ListNodes(), timeout_s=0.3)
+            await bus.request(LIST_NODES, ListNodes(), timeout_s=0.3)
 
 
 async def test_a_slow_owner_is_an_error_within_the_time_limit(bus: Bus):
@@ -127,7 +127,7 @@ async def test_a_slow_owner_is_an_error_within_the_time_limit(bus: Bus):
 
     async with bus.serve("scheduler", {LIST_NODES: sleep}), asyncio.timeout(10):
         with pytest.raises(BusFailed):
-            await bus.ask(LIST_NODES, ListNodes(), timeout_s=0.2)
+            await bus.request(LIST_NODES, ListNodes(), timeout_s=0.2)
 
 
 async def test_a_slow_request_does_not_hold_up_the_next(bus: Bus):
@@ -140,8 +140,8 @@ async def test_a_slow_request_does_not_hold_up_the_next(bus: Bus):
 
     slow = PlaceTask(task=TaskId("slow"), holder=InstanceId("p"))
     async with bus.serve("scheduler", {PLACE_TASK: place}), asyncio.TaskGroup() as group:
-        asking = group.create_task(bus.ask(PLACE_TASK, slow))
-        await bus.ask(PLACE_TASK, PLACE, timeout_s=2)
+        asking = group.create_task(bus.request(PLACE_TASK, slow))
+        await bus.request(PLACE_TASK, PLACE, timeout_s=2)
         assert not asking.done()
         release.set()
 
@@ -163,9 +163,9 @@ async def test_questions_that_are_held_open_take_no_other_request_s_turn(bus: Bu
     async with bus.serve("scheduler", {PLACE_TASKS: hold, PLACE_TASK: place}), asyncio.TaskGroup() as group:
         for number in range(count):
             asked = PlaceTasks(holder=InstanceId(f"p{number}"), places_count=1, hold_s=20)
-            group.create_task(bus.ask(PLACE_TASKS, asked))
+            group.create_task(bus.request(PLACE_TASKS, asked))
         await until(lambda: open_count == count)
-        await bus.ask(PLACE_TASK, PLACE, timeout_s=15)
+        await bus.request(PLACE_TASK, PLACE, timeout_s=15)
         release.set()
 
 
@@ -176,8 +176,8 @@ async def test_an_event_reaches_all_who_listen(bus: Bus):
         heard.append(event)
 
     event = NodeEvent(at_ms=5, node=NodeId("a-1"), reason="added")
-    async with bus.listen(NODE_ADDED, listen), bus.listen(NODE_ADDED, listen):
-        await bus.tell(NODE_ADDED, event)
+    async with bus.subscribe(NODE_ADDED, listen), bus.subscribe(NODE_ADDED, listen):
+        await bus.publish(NODE_ADDED, event)
         await until(lambda: heard == [event, event])
 
 
@@ -189,9 +189,9 @@ async def test_a_listener_that_fails_hears_the_next_event(bus: Bus):
         if event.at_ms == 1:
             raise ValueError("no")
 
-    async with bus.listen(NODE_ADDED, listen):
-        await bus.tell(NODE_ADDED, NodeEvent(at_ms=1, node=NodeId("a")))
-        await bus.tell(NODE_ADDED, NodeEvent(at_ms=2, node=NodeId("a")))
+    async with bus.subscribe(NODE_ADDED, listen):
+        await bus.publish(NODE_ADDED, NodeEvent(at_ms=1, node=NodeId("a")))
+        await bus.publish(NODE_ADDED, NodeEvent(at_ms=2, node=NodeId("a")))
         await until(lambda: heard == [1, 2])
 
 
@@ -201,11 +201,11 @@ async def test_a_follower_gets_the_last_snapshot_and_every_new_one(bus: Bus):
     async def follow(demand: DemandChanged) -> None:
         seen.append(demand.waiting_count)
 
-    await bus.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1, waiting_count=1))
-    await bus.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=2, waiting_count=2))
-    async with bus.follow_snapshot(DEMAND_CHANGED, "test", follow):
+    await bus.publish_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1, waiting_count=1))
+    await bus.publish_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=2, waiting_count=2))
+    async with bus.watch_snapshot(DEMAND_CHANGED, "test", follow):
         await until(lambda: seen == [2])
-        await bus.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=3, waiting_count=3))
+        await bus.publish_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=3, waiting_count=3))
         await until(lambda: seen == [2, 3])
 
 
@@ -215,9 +215,9 @@ async def test_the_last_snapshot_is_the_one_that_came_last_whatever_clocks_say(b
     async def follow(demand: DemandChanged) -> None:
         seen.append(demand.waiting_count)
 
-    async with bus.follow_snapshot(DEMAND_CHANGED, "test", follow):
+    async with bus.watch_snapshot(DEMAND_CHANGED, "test", follow):
         for at_ms, count in ((7_200_000, 1), (1, 2), (3_600_000, 3)):  # by hosts whose clocks are hours apart
-            await bus.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=at_ms, waiting_count=count))
+            await bus.publish_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=at_ms, waiting_count=count))
             await until(lambda count=count: seen[-1:] == [count])
 
 
@@ -225,10 +225,10 @@ async def test_a_follower_that_comes_back_begins_with_the_last_snapshot(bus: Bus
     async def follow(demand: DemandChanged) -> None:
         seen.append(demand.waiting_count)
 
-    await bus.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1, waiting_count=1))
+    await bus.publish_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1, waiting_count=1))
     for _ in range(2):
         seen: list[int] = []
-        async with bus.follow_snapshot(DEMAND_CHANGED, "test", follow):
+        async with bus.watch_snapshot(DEMAND_CHANGED, "test", follow):
             await until(lambda: seen == [1])  # noqa: B023 awaited within this turn
 
 
@@ -238,7 +238,7 @@ async def test_a_request_during_the_restart_of_its_owner_waits_for_it(nats_bus: 
 
     async with asyncio.TaskGroup() as group:
         sent_count = nats_bus._client.stats["out_msgs"]
-        asking = group.create_task(nats_bus.ask(LIST_NODES, ListNodes(), timeout_s=5))
+        asking = group.create_task(nats_bus.request(LIST_NODES, ListNodes(), timeout_s=5))
         await until(lambda: nats_bus._client.stats["out_msgs"] >= sent_count + 2, what="it to be asked again")
         async with nats_bus.serve("scheduler", {LIST_NODES: answer}):
             assert await asking == NodeList(nodes=())
@@ -257,7 +257,7 @@ async def test_what_was_asked_of_a_leader_that_died_is_answered_by_the_next(nats
 
     old, new = MemoryTerm(1), MemoryTerm(2)
     async with nats_bus.serve("scheduler", {GET_TASK: die}, term=old), asyncio.TaskGroup() as group:
-        asking = group.create_task(failure(nats_bus.ask(GET_TASK, TaskRef(task=TaskId("t")), timeout_s=20)))
+        asking = group.create_task(failure(nats_bus.request(GET_TASK, TaskRef(task=TaskId("t")), timeout_s=20)))
         await heard.wait()
         old.end()
         began_s = time.monotonic()
@@ -280,7 +280,7 @@ async def test_what_may_not_be_done_twice_is_not_asked_twice(nats_bus: Bus):
 
     old, new = MemoryTerm(1), MemoryTerm(2)
     async with nats_bus.serve("scheduler", {REMOVE_TASK: die}, term=old), asyncio.TaskGroup() as group:
-        asking = group.create_task(failure(nats_bus.ask(REMOVE_TASK, TaskRef(task=TaskId("t")), timeout_s=2)))
+        asking = group.create_task(failure(nats_bus.request(REMOVE_TASK, TaskRef(task=TaskId("t")), timeout_s=2)))
         await until(lambda: heard)
         old.end()
         async with nats_bus.serve("scheduler", {REMOVE_TASK: answer}, term=new):
@@ -304,10 +304,10 @@ async def test_an_event_that_cannot_be_read_is_skipped(nats_bus: Bus, nats_url: 
 
     event = NodeEvent(at_ms=5, node=NodeId("a-1"), reason="added")
     client = await nats.connect(nats_url)
-    async with nats_bus.listen(NODE_ADDED, listen):
+    async with nats_bus.subscribe(NODE_ADDED, listen):
         await client.publish(NODE_ADDED.subject, b'{"at_ms": "in a way that a later version has"}')
         await client.flush()
-        await nats_bus.tell(NODE_ADDED, event)
+        await nats_bus.publish(NODE_ADDED, event)
         await until(lambda: heard == [event])
     await client.close()
 
@@ -319,13 +319,13 @@ async def test_a_snapshot_that_cannot_be_read_deafens_nobody(nats_bus: Bus, nats
         seen.append(demand.waiting_count)
 
     client = await nats.connect(nats_url)
-    await nats_bus.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1, waiting_count=1))
+    await nats_bus.publish_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1, waiting_count=1))
     await client.jetstream().publish(DEMAND_CHANGED.subject, b'{"waiting_count": {"of": "a later version"}}')
-    async with nats_bus.follow_snapshot(DEMAND_CHANGED, "test", follow):
-        await nats_bus.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=2, waiting_count=2))
+    async with nats_bus.watch_snapshot(DEMAND_CHANGED, "test", follow):
+        await nats_bus.publish_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=2, waiting_count=2))
         await until(lambda: seen[-1:] == [2])
         await client.jetstream().publish(DEMAND_CHANGED.subject, b"{")
-        await nats_bus.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=3, waiting_count=3))
+        await nats_bus.publish_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=3, waiting_count=3))
         await until(lambda: seen[-1:] == [3])
     await client.close()
 
@@ -369,8 +369,8 @@ async def test_a_bus_works_again_after_nats_was_away(nats_server: NatsServer):
     async with connect(nats_server.url, "test") as bus, bus.serve("scheduler", {LIST_NODES: answer}):
         nats_server.stop()
         with pytest.raises(BusFailed):
-            await bus.ask(LIST_NODES, ListNodes(), timeout_s=0.5)
-        await bus.tell(NODE_ADDED, NodeEvent(at_ms=1, node=NodeId("a")))
+            await bus.request(LIST_NODES, ListNodes(), timeout_s=0.5)
+        await bus.publish(NODE_ADDED, NodeEvent(at_ms=1, node=NodeId("a")))
         nats_server.start()
         await until(lambda: bus.connected)
-        assert await bus.ask(LIST_NODES, ListNodes(), timeout_s=5) == NodeList(nodes=())
+        assert await bus.request(LIST_NODES, ListNodes(), timeout_s=5) == NodeList(nodes=())

@@ -31,7 +31,7 @@ async def everything(bus: NatsBus, *, opened: asyncio.Event) -> None:
     bucket = await bus.bucket(NODES)
     await bucket.put("n", Node(id=NodeId("n"), hostname="n", port=1))
     await bucket.load()
-    async with bus.follow_snapshot(DEMAND, durable="contract", handler=hear), bus.serve("contract", {LIST: answer}):
+    async with bus.watch_snapshot(DEMAND, durable="contract", handler=hear), bus.serve("contract", {LIST: answer}):
         opened.set()
         await asyncio.Event().wait()
 

@@ -113,13 +113,13 @@ async def test_a_commit_while_every_node_is_locked_waits_for_the_unlock(
 ):
     async with NodeSimProcess(task_time_s=0.2) as node:
         view = await cluster.add_node(node)
-        await cluster.bus.ask(LOCK_NODE, NodeRef(node=view.id))
+        await cluster.bus.request(LOCK_NODE, NodeRef(node=view.id))
         task = await upload(http, images)
         assert (await http.post(f"/task/new/commit/{task}")).json() == {"uuid": task}
         await until(lambda: says(http, task, "the only node online is locked"), what="the queue to have been looked at")
         assert (await info(http, task))["status"]["code"] == TaskStatus.QUEUED.value
         assert not node.events("task_committed")
-        await cluster.bus.ask(UNLOCK_NODE, NodeRef(node=view.id))
+        await cluster.bus.request(UNLOCK_NODE, NodeRef(node=view.id))
         await completed(http, task)
         assert await result(http, task, tmp_path) == expected(images)
 

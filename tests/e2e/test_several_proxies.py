@@ -147,10 +147,10 @@ async def test_a_slot_that_became_free_for_a_proxy_that_has_just_died_goes_to_on
     [image] = make_images(tmp_path / "images", 1)
     async with NodeSimProcess(task_time_s=0.3) as node:
         view = await pair.cluster.add_node(node)
-        await pair.cluster.bus.ask(LOCK_NODE, NodeRef(node=view.id))
+        await pair.cluster.bus.request(LOCK_NODE, NodeRef(node=view.id))
         older, younger = await commit(pair.one, "older", image), await commit(pair.two, "younger", image)
         pair.cluster.send("proxy", how)
-        await pair.cluster.bus.ask(UNLOCK_NODE, NodeRef(node=view.id))
+        await pair.cluster.bus.request(UNLOCK_NODE, NodeRef(node=view.id))
         began_s = time.monotonic()
         await completed(pair.two, younger)
         assert time.monotonic() - began_s < 10

@@ -78,7 +78,7 @@ async def test_a_zip_that_is_too_large_for_the_free_node_is_done_by_the_larger_o
 
 
 async def listed(cluster: Cluster, task: str) -> list[Any]:
-    return [each for each in (await cluster.bus.ask(LIST_TASKS, ListTasks())).tasks if each.id == task]
+    return [each for each in (await cluster.bus.request(LIST_TASKS, ListTasks())).tasks if each.id == task]
 
 
 async def test_a_zip_that_is_too_large_for_every_node_fails_with_one_sentence(tmp_path: Path):

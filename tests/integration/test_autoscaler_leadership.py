@@ -68,7 +68,7 @@ async def three(folder: Path, cloud: CloudApiProcess) -> AsyncIterator[Cluster]:
 async def answered_by(cluster: Cluster, timeout_s: float = 0.5) -> int | None:
     """The limit of who answers; 0: who has no configuration; None: nobody has answered."""
     try:
-        status = await cluster.bus.ask(GET_AUTOSCALER_STATUS, GetAutoscalerStatus(), timeout_s=timeout_s)
+        status = await cluster.bus.request(GET_AUTOSCALER_STATUS, GetAutoscalerStatus(), timeout_s=timeout_s)
     except BusFailed:
         return None
     return status.machines_limit_count if status.enabled else 0
@@ -82,7 +82,7 @@ async def answers_to(cluster: Cluster, count: int, timeout_s: float = 15.0) -> s
 async def why_no_result(cluster: Cluster) -> str:
     asked = FindResult(node_task_id=NodeTaskId("t"), asset="all.zip")
     try:
-        await cluster.bus.ask(FIND_RESULT, asked, timeout_s=60)
+        await cluster.bus.request(FIND_RESULT, asked, timeout_s=60)
     except (Refused, NotFound, ProviderFailed, BusFailed) as error:
         return type(error).__name__
     return "found"

@@ -68,7 +68,7 @@ async def started(folder: Path, cloud: CloudApiProcess, **keys: Any) -> AsyncIte
 
 async def machines_of(cluster: Cluster) -> list[Machine]:
     asked = ListMachines(ended=True)
-    return [view.machine for view in (await cluster.bus.ask(LIST_MACHINES, asked, timeout_s=15)).machines]
+    return [view.machine for view in (await cluster.bus.request(LIST_MACHINES, asked, timeout_s=15)).machines]
 
 
 async def online(cluster: Cluster) -> Machine | None:

@@ -52,12 +52,14 @@ async def test_a_client_without_replicas_takes_the_streams_as_they_are(
         await (await service.bucket(NODES)).put(NODE.id, NODE)
         await (await service.objects(CONSOLES, 3600)).put("one", b"console")
         first = DemandChanged(at_ms=1)
-        await patiently(lambda: service.set_snapshot(DEMAND_CHANGED, first), "a new stream has elected its leader", 20)
+        await patiently(
+            lambda: service.publish_snapshot(DEMAND_CHANGED, first), "a new stream has elected its leader", 20
+        )
         async with connect(servers.url, "short-lived", wait_s=20) as client:
             entry = await (await client.bucket(NODES)).get(NODE.id)
             assert entry is not None
             assert entry.value == NODE
-            await client.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=2))
+            await client.publish_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=2))
             assert await (await client.objects(CONSOLES, 3600)).get("one") == b"console"
             async with asyncio.timeout(15), client.lead("scheduler", "short-lived") as term:
                 assert term.valid
@@ -79,7 +81,7 @@ async def test_streams_that_exist_get_as_many_replicas_as_the_setting_says(serve
     async with connect(servers.url, "before", wait_s=40) as before:
         await (await before.bucket(NODES)).put(NODE.id, NODE)
         await (await before.objects(CONSOLES, 3600)).put("one", b"console")
-        await patiently(lambda: before.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1)), "it is written", 20)
+        await patiently(lambda: before.publish_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1)), "it is written", 20)
         async with before.lead("scheduler", "somebody"):
             pass
         assert set((await replicas(before.url)).values()) == {1}
@@ -90,7 +92,7 @@ async def test_streams_that_exist_get_as_many_replicas_as_the_setting_says(serve
             after.lead("scheduler", "somebody"),
         ):
             second = DemandChanged(at_ms=2)
-            await patiently(lambda: after.set_snapshot(DEMAND_CHANGED, second), "three have elected a leader", 20)
+            await patiently(lambda: after.publish_snapshot(DEMAND_CHANGED, second), "three have elected a leader", 20)
             await until(lambda: all_have(after.url, 3), timeout_s=20, what="three replicas of all")
         assert await nodes.get(NODE.id) is not None
         assert await consoles.get("one") == b"console"
@@ -121,7 +123,7 @@ async def test_all_of_a_single_server_is_carried_into_a_cluster_of_three(servers
                 await nodes.put(f"a-{number}", NODE)
             revision = await nodes.put(NODE.id, NODE)
             await (await before.objects(CONSOLES, 3600)).put("one", b"console" * 100_000)
-            await before.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=7))
+            await before.publish_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=7))
         async with connect(servers.url, "until they have elected", wait_s=40):
             pass
         flags = [f"--nats-from={one.url}", f"--nats-url={servers.url}", "--nats-replicas-count=3"]
@@ -146,7 +148,7 @@ async def test_all_of_a_single_server_is_carried_into_a_cluster_of_three(servers
         async def see(told: DemandChanged) -> None:
             seen.append(told.at_ms)
 
-        async with after.follow_snapshot(DEMAND_CHANGED, "test", handler=see):
+        async with after.watch_snapshot(DEMAND_CHANGED, "test", handler=see):
             await until(lambda: seen == [7])
 
 
@@ -168,7 +170,7 @@ async def test_a_single_server_keeps_one_replica_of_each_and_says_so_in_one_line
                 assert await (await after.bucket(NODES)).get(NODE.id) is not None
                 await (await after.bucket(OBSERVATIONS)).put("new", SEEN)
                 await (await after.objects(CONSOLES, 3600)).put("new", b"console")
-                await after.set_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1))
+                await after.publish_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1))
                 async with after.lead("scheduler", "somebody"):
                     assert set((await replicas(server.url)).values()) == {1}
     finally:

@@ -152,7 +152,7 @@ async def test_an_existing_installation_is_imported_and_its_task_is_found(world:
     )
     assert (await world.telnet("NODE LIST")).splitlines()[0].endswith("[L]")
     await until(lambda: is_state(world, task, "running"), what="the task of before to be followed")
-    record = await world.cluster.bus.ask(GET_TASK, TaskRef(task=task))
+    record = await world.cluster.bus.request(GET_TASK, TaskRef(task=task))
     assert record.task.owner == owner_of("client")
     assert json.loads(await world.telnet(f"ROUTE INFO {task}"))["token"] == "***"
 

@@ -95,13 +95,13 @@ async def test_every_service_does_what_it_needs(urls: dict[str, str]) -> None:
             scheduler.lead("scheduler", "a") as term,
             autoscaler.lead("autoscaler", "b"),
             scheduler.serve("scheduler", {LIST_NODES: listed}, term=term),
-            proxy.listen(PLACEMENT_POSSIBLE, hear),
+            proxy.subscribe(PLACEMENT_POSSIBLE, hear),
         ):
-            assert await admin.ask(LIST_NODES, ListNodes()) == NodeList(nodes=())
-            assert await autoscaler.ask(LIST_NODES, ListNodes()) == NodeList(nodes=())
+            assert await admin.request(LIST_NODES, ListNodes()) == NodeList(nodes=())
+            assert await autoscaler.request(LIST_NODES, ListNodes()) == NodeList(nodes=())
 
             async def told() -> bool:
-                await scheduler.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=()))
+                await scheduler.publish(PLACEMENT_POSSIBLE, PlacementPossible(tasks=()))
                 return bool(heard)
 
             await until(told, what="the hint to be heard")
@@ -208,7 +208,7 @@ async def test_nobody_else_gets_in(urls: dict[str, str], who: str) -> None:
 async def test_a_service_that_is_refused_does_not_take_the_silence_for_an_answer(urls: dict[str, str]) -> None:
     async with connect(urls["proxy"], "proxy") as proxy:
         with pytest.raises(BusFailed):
-            await proxy.ask(ADD_NODE, AddNode(hostname="h", port=1), timeout_s=0.5)
+            await proxy.request(ADD_NODE, AddNode(hostname="h", port=1), timeout_s=0.5)
 
 
 async def test_the_operator_may_do_everything(urls: dict[str, str]) -> None:

@@ -80,7 +80,7 @@ class Stage:
     async def start(self) -> None:
         """Start the scheduler and wait until it answers."""
         self._spawn()
-        await self.bus.ask(LIST_NODES, ListNodes(), timeout_s=20)
+        await self.bus.request(LIST_NODES, ListNodes(), timeout_s=20)
 
     def _spawn(self) -> None:
         flags = [f"--{name}={value}" for name, value in self._flags.items()]
@@ -116,10 +116,10 @@ class Stage:
 
     async def add(self, node: NodeSimProcess, **more: Any) -> str:
         """Register a node and wait until it is online."""
-        view = await self.bus.ask(ADD_NODE, AddNode(hostname=node.hostname, port=node.port, **more))
+        view = await self.bus.request(ADD_NODE, AddNode(hostname=node.hostname, port=node.port, **more))
 
         async def online() -> bool:
-            nodes = (await self.bus.ask(LIST_NODES, ListNodes())).nodes
+            nodes = (await self.bus.request(LIST_NODES, ListNodes())).nodes
             return any(known.online for known in nodes if known.id == view.id)
 
         await until(online, what="the node to be online")
@@ -129,12 +129,12 @@ class Stage:
         """Commit a task."""
         task = TaskId(str(uuid.uuid4()))
         asked = SubmitTask(task=task, name="test", holder=HOLDER, created_at_ms=1, images_count=images)
-        await self.bus.ask(SUBMIT_TASK, asked)
+        await self.bus.request(SUBMIT_TASK, asked)
         return task
 
     async def ask_place(self, task: TaskId) -> Any:
         """Ask where it goes."""
-        return await self.bus.ask(PLACE_TASK, PlaceTask(task=task, holder=HOLDER))
+        return await self.bus.request(PLACE_TASK, PlaceTask(task=task, holder=HOLDER))
 
     async def place(self, task: TaskId) -> Placed:
         """Ask until it goes somewhere."""
@@ -158,12 +158,12 @@ class Stage:
         """Bring a waiting task onto its node, and report that."""
         placed = await self.place(task)
         await self.send(placed, images)
-        await self.bus.ask(REPORT_FORWARDED, ReportForwarded(task=task, attempt=placed.attempt, holder=HOLDER))
+        await self.bus.request(REPORT_FORWARDED, ReportForwarded(task=task, attempt=placed.attempt, holder=HOLDER))
         return placed
 
     async def task(self, task: TaskId) -> Task:
         """Read a task."""
-        return (await self.bus.ask(GET_TASK, TaskRef(task=task))).task
+        return (await self.bus.request(GET_TASK, TaskRef(task=task))).task
 
     async def until_state(self, task: TaskId, state: TaskState, timeout_s: float = 15) -> Task:
         """Wait until a task is in a state."""
@@ -200,8 +200,8 @@ async def test_a_task_goes_from_commit_to_its_end(nats_bus: NatsBus, nats_server
 
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(a_stage(nats_bus, nats_server, tmp_path))
-        await stack.enter_async_context(nats_bus.listen(PLACEMENT_POSSIBLE, hinted))
-        await stack.enter_async_context(nats_bus.follow_snapshot(DEMAND_CHANGED, "test", demanded))
+        await stack.enter_async_context(nats_bus.subscribe(PLACEMENT_POSSIBLE, hinted))
+        await stack.enter_async_context(nats_bus.watch_snapshot(DEMAND_CHANGED, "test", demanded))
         task = await stage.commit()
         assert await stage.ask_place(task) == Waiting(position=1, reason="no node is registered")
         await until(lambda: demands and demands[-1].waiting_count == 1, what="demand")
@@ -213,7 +213,7 @@ async def test_a_task_goes_from_commit_to_its_end(nats_bus: NatsBus, nats_server
         done = await stage.until_state(task, TaskState.COMPLETED)
         assert done.known is not None
         assert done.known.progress == 100
-        console = (await nats_bus.ask(READ_CONSOLE, ReadConsole(task=task))).lines
+        console = (await nats_bus.request(READ_CONSOLE, ReadConsole(task=task))).lines
         assert console[0] == "Waiting for a node: no node is registered"
         assert len(console) == len(done.timeline) + done.known.console_count
         await until(lambda: demands[-1].waiting_count == demands[-1].running_count == 0, what="demand to end")
@@ -232,15 +232,15 @@ async def test_client_actions_reach_the_node(nats_bus: NatsBus, nats_server: Nat
         task = await stage.commit()
         placed = await stage.forward(task)
         with pytest.raises(Refused, match="Task cannot be restarted"):
-            await nats_bus.ask(RESTART_TASK, RestartTask(task=task))
-        canceled = await nats_bus.ask(CANCEL_TASK, TaskRef(task=task))
+            await nats_bus.request(RESTART_TASK, RestartTask(task=task))
+        canceled = await nats_bus.request(CANCEL_TASK, TaskRef(task=task))
         assert canceled.task.state is TaskState.CANCELED
         info = (await stage.http.get(f"{node.url}/task/{placed.node_task_id}/info")).json()
         assert info["status"]["code"] == 50
         node.set(task_time_s=0.2)
-        assert (await nats_bus.ask(RESTART_TASK, RestartTask(task=task))).task.state is TaskState.RUNNING
+        assert (await nats_bus.request(RESTART_TASK, RestartTask(task=task))).task.state is TaskState.RUNNING
         await stage.until_state(task, TaskState.COMPLETED)
-        await nats_bus.ask(REMOVE_TASK, TaskRef(task=task))
+        await nats_bus.request(REMOVE_TASK, TaskRef(task=task))
         assert (await stage.http.get(f"{node.url}/task/list")).json() == []
         with pytest.raises(NotFound, match=f"{task} was removed"):
             await stage.task(task)
@@ -261,7 +261,7 @@ async def test_a_killed_scheduler_goes_on_with_tasks_in_every_state(
         await stage.until_state(failed, TaskState.FAILED)
         await stage.forward(done)
         await stage.until_state(done, TaskState.COMPLETED)
-        await nats_bus.ask(CANCEL_TASK, TaskRef(task=canceled))
+        await nats_bus.request(CANCEL_TASK, TaskRef(task=canceled))
         node.set(task_time_s=4)
         running, kept, orphaned, sent = [await stage.commit() for _ in range(4)]
         await stage.forward(running)
@@ -284,7 +284,7 @@ async def test_a_killed_scheduler_goes_on_with_tasks_in_every_state(
         await stage.until_state(sent, TaskState.COMPLETED)
         assert len((await stage.task(sent)).attempts) == 1
         await stage.send(kept_place)
-        await nats_bus.ask(REPORT_FORWARDED, ReportForwarded(task=kept, attempt=1, holder=HOLDER))
+        await nats_bus.request(REPORT_FORWARDED, ReportForwarded(task=kept, attempt=1, holder=HOLDER))
         assert (await stage.forward(waiting)).attempt == 1
         assert (await stage.forward(orphaned)).node_task_id != orphaned
         for task in (running, kept, sent, waiting, orphaned):
@@ -293,7 +293,7 @@ async def test_a_killed_scheduler_goes_on_with_tasks_in_every_state(
 
 
 async def renewed(stage: Stage, kept: TaskId, watched: TaskId) -> bool:
-    await stage.bus.ask(RENEW_ATTEMPT, RenewAttempt(task=kept, attempt=1, holder=HOLDER))
+    await stage.bus.request(RENEW_ATTEMPT, RenewAttempt(task=kept, attempt=1, holder=HOLDER))
     return (await stage.task(watched)).state is TaskState.WAITING
 
 
@@ -352,7 +352,7 @@ async def test_a_hint_brings_the_end_of_a_task_at_once(nats_bus: NatsBus, nats_s
         placed = await stage.forward(task)
         await until(lambda: node.events("task_finished"), what="the node to finish")
         assert (await stage.task(task)).state is TaskState.RUNNING
-        await nats_bus.tell(FINISH_REPORTED, FinishReported(node_task_id=placed.node_task_id))
+        await nats_bus.publish(FINISH_REPORTED, FinishReported(node_task_id=placed.node_task_id))
         await stage.until_state(task, TaskState.COMPLETED, timeout_s=3)
 
 
@@ -378,11 +378,11 @@ async def test_a_route_of_the_original_is_taken_over(nats_bus: NatsBus, nats_ser
             f"{node.url}/task/new", files=[("images", ("a.jpg", b"a"))], data={"name": "old"}
         )
         task = TaskId(answer.json()["uuid"])
-        record = await nats_bus.ask(IMPORT_ROUTE, ImportRoute(task=task, node=node_id))
+        record = await nats_bus.request(IMPORT_ROUTE, ImportRoute(task=task, node=node_id))
         assert (record.task.name, record.task.state) == ("old", TaskState.RUNNING)
         await stage.until_state(task, TaskState.COMPLETED)
-        await nats_bus.ask(REMOVE_NODE, NodeRef(node=node_id))
-        assert (await nats_bus.ask(LIST_NODES, ListNodes())).nodes == ()
+        await nats_bus.request(REMOVE_NODE, NodeRef(node=node_id))
+        assert (await nats_bus.request(LIST_NODES, ListNodes())).nodes == ()
 
 
 async def test_a_wrong_setting_is_one_clear_line_and_exit_code_2():
@@ -407,14 +407,14 @@ async def test_the_console_outlives_the_node(nats_bus: NatsBus, nats_server: Nat
             output = (await stage.http.get(f"{node.url}/task/{placed.node_task_id}/output?line=0")).json()
         assert done.known is not None
         assert len(output) > len(done.known.console_tail)
-        lines = (await nats_bus.ask(READ_CONSOLE, ReadConsole(task=task))).lines
+        lines = (await nats_bus.request(READ_CONSOLE, ReadConsole(task=task))).lines
         first = lines.index(output[0])
         assert list(lines[first : first + len(output)]) == output
-        last = (await nats_bus.ask(READ_CONSOLE, ReadConsole(task=task, from_line=len(lines) - 1))).lines
+        last = (await nats_bus.request(READ_CONSOLE, ReadConsole(task=task, from_line=len(lines) - 1))).lines
         assert last == lines[-1:]
-        await nats_bus.ask(REMOVE_TASK, TaskRef(task=task))
+        await nats_bus.request(REMOVE_TASK, TaskRef(task=task))
         with pytest.raises(NotFound):
-            await nats_bus.ask(READ_CONSOLE, ReadConsole(task=task))
+            await nats_bus.request(READ_CONSOLE, ReadConsole(task=task))
 
 
 async def test_a_node_that_comes_back_after_a_restart_of_the_scheduler_is_told_what_was_given_up(

@@ -67,7 +67,7 @@ async def answers_again(bus: NatsBus, began_s: float) -> float:
 
     async def answered() -> bool:
         try:
-            await bus.ask(LIST_NODES, ListNodes(), timeout_s=0.5)
+            await bus.request(LIST_NODES, ListNodes(), timeout_s=0.5)
         except BusFailed:
             return False
         return True
@@ -112,7 +112,9 @@ async def test_the_other_takes_over(number: signal.Signals, nats_bus: NatsBus, n
         assert (again.node_task_id, again.attempt) == (placed.node_task_id, placed.attempt)
         assert again.epoch > placed.epoch
         await stage.send(again)
-        await nats_bus.ask(REPORT_FORWARDED, ReportForwarded(task=sending, attempt=1, holder=HOLDER, epoch=again.epoch))
+        await nats_bus.request(
+            REPORT_FORWARDED, ReportForwarded(task=sending, attempt=1, holder=HOLDER, epoch=again.epoch)
+        )
         await stage.forward(waiting)
         assert await epoch_of(nats_bus, waiting) == again.epoch
         for task in (running, sending, waiting):

@@ -49,7 +49,7 @@ def content_of(api: Ec2Api, image: str, seaweed: Seaweed) -> dict[str, Any]:
 
 
 async def task_of(cluster: Cluster, task: str) -> Task:
-    return (await cluster.bus.ask(GET_TASK, TaskRef(task=TaskId(task)))).task
+    return (await cluster.bus.request(GET_TASK, TaskRef(task=TaskId(task)))).task
 
 
 async def running(cluster: Cluster) -> Machine | None:

@@ -37,7 +37,9 @@ async def console_says(task: pyodm.api.Task, words: str) -> str:
 
 async def reason_of(cluster: Cluster, task: pyodm.api.Task) -> str:
     """What operators see."""
-    return next(each.reason for each in (await cluster.bus.ask(LIST_TASKS, ListTasks())).tasks if each.id == task.uuid)
+    return next(
+        each.reason for each in (await cluster.bus.request(LIST_TASKS, ListTasks())).tasks if each.id == task.uuid
+    )
 
 
 async def test_a_task_over_budget_waits_and_says_so(tmp_path: Path, seaweed: Seaweed):
@@ -71,10 +73,10 @@ async def test_a_task_beyond_the_limit_of_machines_says_so_and_gets_its_turn(tmp
 
 async def test_a_task_says_that_the_autoscaler_is_paused_and_goes_on_when_it_is_not(tmp_path: Path, seaweed: Seaweed):
     async with autoscaled(tmp_path, content_of("scaleway", seaweed)) as (cluster, _):
-        await cluster.bus.ask(PAUSE_AUTOSCALER, PauseAutoscaler(reason="maintenance"))
+        await cluster.bus.request(PAUSE_AUTOSCALER, PauseAutoscaler(reason="maintenance"))
         task = await create(cluster, make_images(tmp_path / "images", 3))
         await console_says(task, "no machine is started: the autoscaler is paused: maintenance")
-        await cluster.bus.ask(RESUME_AUTOSCALER, ResumeAutoscaler())
+        await cluster.bus.request(RESUME_AUTOSCALER, ResumeAutoscaler())
         assert await finish(task) == "COMPLETED"
 
 

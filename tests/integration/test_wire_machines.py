@@ -52,7 +52,7 @@ async def heard(proxy: ProxyUnderTest) -> AsyncIterator[list[NodeTaskId]]:
         found.append(told.node_task_id)
 
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(proxy.bus.listen(FINISH_REPORTED, hear))
+        await stack.enter_async_context(proxy.bus.subscribe(FINISH_REPORTED, hear))
         yield found
 
 

@@ -63,7 +63,7 @@ class Together:
         task, spool = task_id(name), self.world.spool
         await self.world.commit(task)
         submission = submission_of(spool.draft(task), await spool.manifest(task), spool.instance)
-        record = await self.world.bus.ask(SUBMIT_TASK, submission)
+        record = await self.world.bus.request(SUBMIT_TASK, submission)
         await self.forwarder.adopt(task)
         return record
 
@@ -86,7 +86,7 @@ async def together(tasks_count: int, **nodes: FakeNode) -> AsyncIterator[Togethe
         mirrored(world.bus) as mirror,
     ):
         for name in nodes:
-            await world.bus.ask(ADD_NODE, AddNode(hostname=name, port=3000))
+            await world.bus.request(ADD_NODE, AddNode(hostname=name, port=3000))
         await scheduler.nodes.prober.probe_all()
         world.cluster = mirror
         async with world.proxy(tasks_count=tasks_count) as forwarder:
@@ -115,10 +115,10 @@ async def test_a_busy_proxy_never_counts_as_away_and_blocks_no_slot():
 
 async def another_proxy_asks(play: Together) -> object:
     other, task = InstanceId("another proxy"), task_id("of another")
-    await play.world.bus.ask(
+    await play.world.bus.request(
         SUBMIT_TASK, SubmitTask(task=task, name="x", holder=other, created_at_ms=1, images_count=1)
     )
-    return await play.world.bus.ask(PLACE_TASK, PlaceTask(task=TaskId(task), holder=other))
+    return await play.world.bus.request(PLACE_TASK, PlaceTask(task=TaskId(task), holder=other))
 
 
 SLOTS_COUNT = 3

@@ -120,7 +120,7 @@ async def unknown(_bus: Bus, command: commands.UnknownCommand) -> Answer:
 async def add_node(bus: Bus, command: commands.AddNodeCommand) -> Answer:
     """NODE ADD."""
     try:
-        node = await bus.ask(ADD_NODE, AddNode(hostname=command.hostname, port=command.port, token=command.token))
+        node = await bus.request(ADD_NODE, AddNode(hostname=command.hostname, port=command.port, token=command.token))
     except BusFailed:
         raise
     except ClusterError as error:
@@ -134,7 +134,7 @@ async def change_node(bus: Bus, command: commands.ChangeNodeCommand) -> Answer:
     node = numbered(await nodes_of(bus), command.number)
     if node is None or command.name not in {"", name_of(node)}:
         return Declined("there is no such node")
-    if refusal := await refusal_of(bus.ask(NODE_REQUESTS[command.act], NodeRef(node=node.id))):
+    if refusal := await refusal_of(bus.request(NODE_REQUESTS[command.act], NodeRef(node=node.id))):
         return refusal
     log.info("node changed by an operator", act=command.act.value, node=name_of(node), node_id=node.id)
     return Ok()
@@ -146,7 +146,7 @@ async def drain_node(bus: Bus, command: commands.DrainNodeCommand) -> Answer:
     if node is None:
         return Declined("there is no such node")
     wanted = DrainNode(node=node.id, deadline_s=command.deadline_s)
-    if refusal := await refusal_of(bus.ask(DRAIN_NODE, wanted)):
+    if refusal := await refusal_of(bus.request(DRAIN_NODE, wanted)):
         return refusal
     log.info("node drained by an operator", node=name_of(node), node_id=node.id, deadline_s=command.deadline_s)
     return Ok()
@@ -165,13 +165,13 @@ async def list_nodes(bus: Bus, _command: commands.ListNodesCommand) -> Answer:
 
 async def update_nodes(bus: Bus, _command: commands.UpdateNodesCommand) -> Answer:
     """NODE UPDATE."""
-    await bus.ask(UPDATE_NODES, UpdateNodes())
+    await bus.request(UPDATE_NODES, UpdateNodes())
     return Ok()
 
 
 async def best_node(bus: Bus, command: commands.BestNodeCommand) -> Answer:
     """NODE BEST."""
-    found = await bus.ask(BEST_NODE, BestNode(images_count=command.images_count))
+    found = await bus.request(BEST_NODE, BestNode(images_count=command.images_count))
     return NodeChoice(found.node)
 
 
@@ -212,13 +212,13 @@ async def show_task(bus: Bus, command: commands.ShowTaskCommand) -> Answer:
 async def show_console(bus: Bus, command: commands.ShowConsoleCommand) -> Answer:
     """TASK OUTPUT."""
     wanted = ReadConsole(task=command.task, from_line=command.from_line)
-    return ConsoleLines((await bus.ask(READ_CONSOLE, wanted)).lines)
+    return ConsoleLines((await bus.request(READ_CONSOLE, wanted)).lines)
 
 
 async def change_task(bus: Bus, command: commands.ChangeTaskCommand) -> Answer:
     """TASK CANCEL, REMOVE."""
     try:
-        await bus.ask(TASK_REQUESTS[command.act], TaskRef(task=command.task))
+        await bus.request(TASK_REQUESTS[command.act], TaskRef(task=command.task))
     except (NotFound, BusFailed):
         raise
     except ClusterError as error:
@@ -231,29 +231,29 @@ async def view_machine_command(bus: Bus, command: commands.ViewMachineCommand) -
     """ASR VIEWCMD."""
     wanted = ViewCommand(images_count=command.images_count)
     try:
-        return MachineCommandLine((await bus.ask(VIEW_COMMAND, wanted)).command)
+        return MachineCommandLine((await bus.request(VIEW_COMMAND, wanted)).command)
     except Refused as error:
         return Invalid(error.message)
 
 
 async def list_machines(bus: Bus, _command: commands.ListMachinesCommand) -> Answer:
     """ASR LIST."""
-    return MachineListing((await bus.ask(LIST_MACHINES, ListMachines())).machines)
+    return MachineListing((await bus.request(LIST_MACHINES, ListMachines())).machines)
 
 
 async def show_autoscaler(bus: Bus, _command: commands.ShowAutoscalerCommand) -> Answer:
     """ASR STATUS."""
-    return AutoscalerReport(await bus.ask(GET_AUTOSCALER_STATUS, GetAutoscalerStatus()))
+    return AutoscalerReport(await bus.request(GET_AUTOSCALER_STATUS, GetAutoscalerStatus()))
 
 
 async def destroy_machine(bus: Bus, command: commands.DestroyMachineCommand) -> Answer:
     """ASR DESTROY."""
-    machines = (await bus.ask(LIST_MACHINES, ListMachines())).machines
+    machines = (await bus.request(LIST_MACHINES, ListMachines())).machines
     found = next((view.machine.id for view in machines if view.number == command.number), None)
     if found is None or command.name not in {"", found}:
         return Declined("there is no such machine")
     try:
-        view = await bus.ask(DESTROY_MACHINE, DestroyMachine(machine=found))
+        view = await bus.request(DESTROY_MACHINE, DestroyMachine(machine=found))
     except Refused as error:
         return Declined(error.message)
     log.info("machine destroyed by an operator", machine=found)
@@ -263,7 +263,7 @@ async def destroy_machine(bus: Bus, command: commands.DestroyMachineCommand) -> 
 async def pause_autoscaler(bus: Bus, command: commands.PauseAutoscalerCommand) -> Answer:
     """ASR PAUSE."""
     wanted = PauseAutoscaler(reason=command.reason)
-    if refusal := await refusal_of(bus.ask(PAUSE_AUTOSCALER, wanted), Refused):
+    if refusal := await refusal_of(bus.request(PAUSE_AUTOSCALER, wanted), Refused):
         return refusal
     log.info("autoscaler paused by an operator", reason=command.reason)
     return Ok()
@@ -271,7 +271,7 @@ async def pause_autoscaler(bus: Bus, command: commands.PauseAutoscalerCommand) -
 
 async def resume_autoscaler(bus: Bus, _command: commands.ResumeAutoscalerCommand) -> Answer:
     """ASR RESUME."""
-    if refusal := await refusal_of(bus.ask(RESUME_AUTOSCALER, ResumeAutoscaler()), Refused):
+    if refusal := await refusal_of(bus.request(RESUME_AUTOSCALER, ResumeAutoscaler()), Refused):
         return refusal
     log.info("autoscaler resumed by an operator")
     return Ok()
@@ -290,14 +290,14 @@ async def refusal_of(change: Awaitable[Any], kind: type[ClusterError] = ClusterE
 
 async def nodes_of(bus: Bus) -> tuple[NodeView, ...]:
     """Ask for all nodes."""
-    return (await bus.ask(LIST_NODES, ListNodes())).nodes
+    return (await bus.request(LIST_NODES, ListNodes())).nodes
 
 
 async def tasks_of(bus: Bus, node: NodeView | None) -> AsyncIterator[TaskSummary]:
     """Ask for all tasks, page by page; with a node, only for those on it."""
     after: TaskId | None = None
     while True:
-        page = await bus.ask(LIST_TASKS, ListTasks(node=node.id if node else None, after=after))
+        page = await bus.request(LIST_TASKS, ListTasks(node=node.id if node else None, after=after))
         for summary in page.tasks:
             yield summary
         if not page.more or not page.tasks:
@@ -307,7 +307,7 @@ async def tasks_of(bus: Bus, node: NodeView | None) -> AsyncIterator[TaskSummary
 
 async def task_and_node(bus: Bus, task_id: TaskId) -> tuple[Task, NodeView | None]:
     """Ask for a task and for the node that it is on. Raises NotFound."""
-    task = (await bus.ask(GET_TASK, TaskRef(task=task_id))).task
+    task = (await bus.request(GET_TASK, TaskRef(task=task_id))).task
     if task.attempt is None:
         return task, None
     on = task.attempt.node

@@ -86,7 +86,7 @@ class Takeover:
         if node.address in self._known:
             return "exists already"
         wanted = AddNode(hostname=node.hostname, port=node.port, token=node.token, locked=node.locked)
-        self._known[node.address] = (await self._bus.ask(ADD_NODE, wanted)).id
+        self._known[node.address] = (await self._bus.request(ADD_NODE, wanted)).id
         return ""
 
     async def _route(self, route: OldRoute) -> str:
@@ -98,13 +98,13 @@ class Takeover:
         if await self._has(route):
             return "exists already"
         wanted = ImportRoute(task=route.task, node=self._known[route.node], owner=route.owner)
-        await self._bus.ask(IMPORT_ROUTE, wanted)
+        await self._bus.request(IMPORT_ROUTE, wanted)
         return ""
 
     async def _has(self, route: OldRoute) -> bool:
         """Say whether the cluster has the task."""
         try:
-            await self._bus.ask(GET_TASK, TaskRef(task=route.task))
+            await self._bus.request(GET_TASK, TaskRef(task=route.task))
         except NotFound:
             return False
         return True

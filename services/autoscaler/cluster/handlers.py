@@ -43,7 +43,7 @@ class SchedulerClient:
 
     async def nodes(self) -> dict[NodeId, NodeView]:
         """All nodes that are registered."""
-        return {view.id: view for view in (await self._bus.ask(LIST_NODES, ListNodes())).nodes}
+        return {view.id: view for view in (await self._bus.request(LIST_NODES, ListNodes())).nodes}
 
     async def register(self, machine: Machine, token: Secret) -> NodeId:
         """Register a machine's node. Doing it again changes nothing. Raises Refused."""
@@ -51,10 +51,10 @@ class SchedulerClient:
             return known
         request = AddNode(hostname=machine.hostname, port=machine.port, token=token.reveal(), machine=machine.id)
         try:
-            return (await self._bus.ask(ADD_NODE, request)).id
+            return (await self._bus.request(ADD_NODE, request)).id
         except Refused:
             await self._drop_predecessor(machine)
-            return (await self._bus.ask(ADD_NODE, request)).id
+            return (await self._bus.request(ADD_NODE, request)).id
 
     async def node_of(self, machine: Machine) -> NodeId | None:
         """Find the node of a machine in the scheduler's own records."""
@@ -73,7 +73,7 @@ class SchedulerClient:
     async def lock(self, node: NodeId) -> None:
         """Send no more tasks to a node; one that is gone needs no lock."""
         try:
-            await self._bus.ask(LOCK_NODE, NodeRef(node=node))
+            await self._bus.request(LOCK_NODE, NodeRef(node=node))
         except NotFound:
             return
 
@@ -86,7 +86,7 @@ class SchedulerClient:
         if node is None and machine.created_at_ms is None:
             return
         try:
-            await self._bus.ask(LOSE_NODE, LoseNode(node=node, machine=machine.id, reason=reason))
+            await self._bus.request(LOSE_NODE, LoseNode(node=node, machine=machine.id, reason=reason))
         except NotFound:
             return
 
@@ -96,7 +96,9 @@ class SchedulerClient:
             node = entry.value
             at = (node.hostname, node.port) == (machine.hostname, machine.port)
             if at and node.machine not in {None, machine.id}:
-                await self._bus.ask(LOSE_NODE, LoseNode(node=node.id, reason="its address belongs to a new machine"))
+                await self._bus.request(
+                    LOSE_NODE, LoseNode(node=node.id, reason="its address belongs to a new machine")
+                )
 
 
 class TaskMirror:

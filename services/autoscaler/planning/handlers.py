@@ -208,7 +208,7 @@ class Planner:
             meant=decided.meant,
         )
         if has_changed(self._published, supply, self._clock.instant() - self._published_at):
-            await self._bus.set_snapshot(SUPPLY_CHANGED, supply)
+            await self._bus.publish_snapshot(SUPPLY_CHANGED, supply)
             self._published, self._published_at = supply, self._clock.instant()
 
     def _log_waits(self, waits: tuple[TaskWaits, ...]) -> None:

@@ -41,10 +41,10 @@ class ClientActions:
             raise NotFound(no_node_for(task)) from None
 
     async def _cancel(self, task: TaskRef) -> None:
-        self._cluster.learn(await self._bus.ask(CANCEL_TASK, task))
+        self._cluster.learn(await self._bus.request(CANCEL_TASK, task))
 
     async def _remove(self, task: TaskRef) -> None:
-        await self._bus.ask(REMOVE_TASK, task)
+        await self._bus.request(REMOVE_TASK, task)
         self._cluster.forget(task.task)
 
     async def _restart(self, task: TaskId, owner: Owner, raw: str | None, token: str, address: str) -> None:
@@ -53,4 +53,4 @@ class ClientActions:
             checked = check_options(raw, self._cluster.options())
             options = rewrite_split(checked, enabled=self._splitmerge, address=address, token=token)
         asked = RestartTask(task=task, owner=owner, options=options)
-        self._cluster.learn(await self._bus.ask(RESTART_TASK, asked))
+        self._cluster.learn(await self._bus.request(RESTART_TASK, asked))

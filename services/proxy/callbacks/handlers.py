@@ -30,7 +30,7 @@ class MachineCallbacks:
         machine = self._cluster.machine(name) if name else None
         decision = webhook(secret, machine, on_machine=name is not None)
         if decision is CallbackDecision.WELCOME:
-            await self._bus.tell(FINISH_REPORTED, FinishReported(node_task_id=node_task))
+            await self._bus.publish(FINISH_REPORTED, FinishReported(node_task_id=node_task))
         else:
             refused.labels("webhook").inc()
             log.warning("webhook refused", node_task=node_task, machine=name, reason=decision.value)

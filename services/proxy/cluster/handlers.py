@@ -187,7 +187,7 @@ class Confirmer:
         if self._clock.instant() >= self._owner_from:
             asked = ConfirmTasks(seen=tuple(SeenTask(task=task, revision=revision) for task, revision in seen))
             try:
-                return frozenset((await self._bus.ask(CONFIRM_TASKS, asked, timeout_s=OWNER_S)).outdated)
+                return frozenset((await self._bus.request(CONFIRM_TASKS, asked, timeout_s=OWNER_S)).outdated)
             except BusFailed as error:
                 self._owner_from = self._clock.instant() + OWNER_REST_S
                 log.debug("records not confirmed by their owner", reason=error.message)
@@ -206,7 +206,7 @@ class Confirmer:
     async def _latest(self, record: TaskRecord) -> TaskRecord:
         """Get a record that has changed. Raises NotFound, BusFailed."""
         try:
-            return await self._bus.ask(GET_TASK, TaskRef(task=record.task.id), timeout_s=OWNER_S)
+            return await self._bus.request(GET_TASK, TaskRef(task=record.task.id), timeout_s=OWNER_S)
         except BusFailed:
             stored = await self._stored(record.task.id)
             if stored is None:
@@ -268,7 +268,7 @@ class TaskFinder:
     async def _ask_for(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
         asked = TaskRef(task=task, owner=owner)
         try:
-            record = await retried(lambda: self._bus.ask(GET_TASK, asked, timeout_s=0.9), self._clock)
+            record = await retried(lambda: self._bus.request(GET_TASK, asked, timeout_s=0.9), self._clock)
         except NotFound as error:
             if not isinstance(error, Removed):
                 await require_sure(self._is_sure, task)

@@ -85,7 +85,7 @@ class Inputs:
         """Tell the scheduler that the inputs are about to go; whether they may. Raises BusFailed."""
         message = ReportInputsGone(task=task, holder=self._spool.instance, reason=reason)
         try:
-            await self._bus.ask(REPORT_INPUTS_GONE, message)
+            await self._bus.request(REPORT_INPUTS_GONE, message)
         except Removed:
             return True
         except Refused as error:
@@ -198,7 +198,7 @@ class Finisher:
 
     async def _ended(self, task: TaskId) -> Task | None:
         """Ask for the task; None when it has not ended."""
-        record = (await self._bus.ask(GET_TASK, TaskRef(task=task))).task
+        record = (await self._bus.request(GET_TASK, TaskRef(task=task))).task
         return record if record.state.ended else None
 
     async def _note_end(self, record: Task) -> None:

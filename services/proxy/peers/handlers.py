@@ -56,7 +56,7 @@ class PeerForwarding:
     async def is_committed(self, task: TaskId, owner: Owner) -> bool:
         """Ask the scheduler whether it is a committed task of this owner. Raises BusFailed."""
         try:
-            await self._bus.ask(GET_TASK, TaskRef(task=task, owner=owner))
+            await self._bus.request(GET_TASK, TaskRef(task=task, owner=owner))
         except NotFound:
             return False
         return True

@@ -133,10 +133,10 @@ class MissingInputs:
             self._suspects.discard(task)
 
     async def _report(self, task: TaskId) -> None:
-        record = (await self._bus.ask(GET_TASK, TaskRef(task=task))).task
+        record = (await self._bus.request(GET_TASK, TaskRef(task=task))).task
         if self._is_missing(record):
             log.error("inputs of a task are not here", task=task, state=str(record.state))
-            await self._bus.ask(REPORT_INPUTS_LOST, ReportInputsLost(task=task, holder=self._spool.instance))
+            await self._bus.request(REPORT_INPUTS_LOST, ReportInputsLost(task=task, holder=self._spool.instance))
 
 
 class Presence:

@@ -104,7 +104,7 @@ class ClusterTotals:
             self._published_summary = summary
         demand = demand_of(self._state, read(self._clock), self._leadership.epoch)
         if demand_changed(self._published_demand, demand):
-            await self._bus.set_snapshot(DEMAND_CHANGED, demand)
+            await self._bus.publish_snapshot(DEMAND_CHANGED, demand)
             self._published_demand = demand
 
     async def follow_options(self) -> None:

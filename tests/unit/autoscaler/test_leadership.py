@@ -17,7 +17,7 @@ async def test_alone_it_says_that_there_is_none():
     no_leader = NoLeader(bus, SERVICE)
     await no_leader.look()
     async with registered_without(bus, NotConfigured(), Health("autoscaler", dict), no_leader):
-        assert (await bus.ask(GET_AUTOSCALER_STATUS, GetAutoscalerStatus())).reason == NOT_CONFIGURED
+        assert (await bus.request(GET_AUTOSCALER_STATUS, GetAutoscalerStatus())).reason == NOT_CONFIGURED
 
 
 async def test_beside_one_that_leads_it_is_silent():
@@ -27,7 +27,7 @@ async def test_beside_one_that_leads_it_is_silent():
         await no_leader.look()
         async with registered_without(bus, NotConfigured(), Health("autoscaler", dict), no_leader):
             with pytest.raises(BusFailed):
-                await bus.ask(FIND_RESULT, FindResult(node_task_id=NodeTaskId("t"), asset="all.zip"))
+                await bus.request(FIND_RESULT, FindResult(node_task_id=NodeTaskId("t"), asset="all.zip"))
 
 
 async def test_between_two_terms_it_stays_silent():

@@ -24,10 +24,10 @@ async def test_an_event_may_be_lost_and_the_next_is_heard() -> None:
     async def hear(event: FinishReported) -> None:
         heard.append(event.node_task_id)
 
-    async with bus.listen(FINISH_REPORTED, hear):
+    async with bus.subscribe(FINISH_REPORTED, hear):
         bus.faults.lose(FINISH_REPORTED)
-        await bus.tell(FINISH_REPORTED, finished("a"))
-        await bus.tell(FINISH_REPORTED, finished("b"))
+        await bus.publish(FINISH_REPORTED, finished("a"))
+        await bus.publish(FINISH_REPORTED, finished("b"))
     assert heard == ["b"]
     assert len(bus.told) == 2
 
@@ -42,11 +42,11 @@ async def test_a_lost_request_is_not_carried_out_and_one_whose_answer_is_lost_is
     async with bus.serve("scheduler", {GET_TASK: get}):
         bus.faults.lose(GET_TASK)
         with pytest.raises(BusFailed):
-            await bus.ask(GET_TASK, TaskRef(task=TaskId("lost")))
+            await bus.request(GET_TASK, TaskRef(task=TaskId("lost")))
         bus.faults.lose_answers(GET_TASK)
         with pytest.raises(BusFailed):
-            await bus.ask(GET_TASK, TaskRef(task=TaskId("unanswered")))
-        assert (await bus.ask(GET_TASK, TaskRef(task=TaskId("t")))).task == TASK
+            await bus.request(GET_TASK, TaskRef(task=TaskId("unanswered")))
+        assert (await bus.request(GET_TASK, TaskRef(task=TaskId("t")))).task == TASK
     assert asked == ["unanswered", "t"]
 
 
@@ -57,11 +57,11 @@ async def test_what_is_held_back_comes_later_in_the_order_that_the_test_wants() 
     async def hear(event: FinishReported) -> None:
         heard.append(event.node_task_id)
 
-    async with bus.listen(FINISH_REPORTED, hear), bucket.watch() as steps:
+    async with bus.subscribe(FINISH_REPORTED, hear), bucket.watch() as steps:
         assert await anext(steps) is None
         bus.faults.hold_back()
-        await bus.tell(FINISH_REPORTED, finished("a"))
-        await bus.tell(FINISH_REPORTED, finished("b"))
+        await bus.publish(FINISH_REPORTED, finished("a"))
+        await bus.publish(FINISH_REPORTED, finished("b"))
         await bucket.put("t", TASK)
         assert heard == []
         assert "held=3" in repr(bus.faults)
@@ -69,5 +69,5 @@ async def test_what_is_held_back_comes_later_in_the_order_that_the_test_wants() 
         step = await anext(steps)
         assert isinstance(step, Change)
         assert heard == ["b", "a"]
-        await bus.tell(FINISH_REPORTED, finished("c"))
+        await bus.publish(FINISH_REPORTED, finished("c"))
     assert heard == ["b", "a", "c"]

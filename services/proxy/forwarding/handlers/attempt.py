@@ -90,7 +90,7 @@ async def tell(bus: Bus, request: Request[Any, Any], message: Any, retry_s: floa
     """Tell the scheduler something that it must hear, however long NATS is away. A refusal is an answer too."""
     while True:
         try:
-            await bus.ask(request, message)
+            await bus.request(request, message)
         except BusFailed as error:
             log.warning("report not heard yet", task=message.task, attempt=message.attempt, reason=error.message)
             await asyncio.sleep(retry_s)
@@ -109,7 +109,7 @@ async def taken_up(bus: Bus, holder: InstanceId, task: TaskId, placed: Placed, r
     message = RenewAttempt(task=task, attempt=placed.attempt, holder=holder, epoch=placed.epoch)
     while True:
         try:
-            await bus.ask(RENEW_ATTEMPT, message)
+            await bus.request(RENEW_ATTEMPT, message)
         except Refused as error:
             return error.message
         except ClusterError as error:
@@ -206,7 +206,7 @@ class AttemptRun:
             epoch=self._placed.epoch,
         )
         try:
-            await self._bus.ask(RENEW_ATTEMPT, message)
+            await self._bus.request(RENEW_ATTEMPT, message)
         except Refused as error:
             raise AttemptOver(error.message) from None
         except ClusterError as error:

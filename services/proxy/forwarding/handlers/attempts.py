@@ -167,7 +167,7 @@ class AttemptRunner:
             epoch=placed.epoch,
         )
         with suppress(ClusterError):
-            await self._bus.ask(REPORT_FORWARD_FAILED, report, timeout_s=STOP_REPORT_S)
+            await self._bus.request(REPORT_FORWARD_FAILED, report, timeout_s=STOP_REPORT_S)
 
     async def give_up(self, task: TaskId, attempt: int, reason: str, *, untouched: bool = False) -> None:
         """Report an attempt of which we know nothing: what the node has of it, only the node knows.

@@ -113,7 +113,7 @@ class Forwarder:
         """Take up what the spool holds, and forward while the context is open."""
         self._cluster.on_task(self._held.changed)
         async with (
-            self._bus.listen(PLACEMENT_POSSIBLE, self._placements.hear),
+            self._bus.subscribe(PLACEMENT_POSSIBLE, self._placements.hear),
             self._stage_in.running(),
             self._attempts.leftovers.running(),
             self._crew,

@@ -150,7 +150,7 @@ class PlacementClient:
     async def stop(self) -> None:
         """Say that nothing more is to be sent from here."""
         with suppress(ClusterError):
-            await self._bus.ask(PLACE_TASKS, PlaceTasks(holder=self._holder, places_count=0, run=self._run), STOP_S)
+            await self._bus.request(PLACE_TASKS, PlaceTasks(holder=self._holder, places_count=0, run=self._run), STOP_S)
 
     def _question(self, tasks: tuple[AskedTask, ...] = (), hold_s: float = 0.0) -> PlaceTasks:
         return PlaceTasks(
@@ -166,7 +166,9 @@ class PlacementClient:
     async def _ask(self, question: PlaceTasks) -> Placements | None:
         """Ask; None when nobody answers whose word counts."""
         try:
-            answer = await self._bus.ask(PLACE_TASKS, question, timeout_s=question.hold_s + PLACE_TASKS.timeout_s / 2)
+            answer = await self._bus.request(
+                PLACE_TASKS, question, timeout_s=question.hold_s + PLACE_TASKS.timeout_s / 2
+            )
         except BusFailed as error:
             log.warning("cannot ask for a place", named=len(question.tasks), reason=error.message)
             return None

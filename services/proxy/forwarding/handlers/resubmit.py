@@ -51,7 +51,7 @@ class Adopter:
             end=history.end,
             inputs_kept=Mark.INPUTS_GONE not in held.marks,
         )
-        record = await self._bus.ask(ADOPT_TASK, asked)
+        record = await self._bus.request(ADOPT_TASK, asked)
         log.warning("task submitted again", task=task, state=str(record.task.state), attempts=len(history.attempts))
         return record
 
@@ -61,7 +61,7 @@ class Adopter:
         if held is None or held.history is None or seen is None or not is_behind(seen.task, held.history):
             return False
         try:
-            record = await self._bus.ask(GET_TASK, TaskRef(task=task))
+            record = await self._bus.request(GET_TASK, TaskRef(task=task))
         except ClusterError:
             return False
         now = self._spool.find(task)
@@ -102,7 +102,7 @@ class Resumer:
         while True:
             try:
                 async with self.room:
-                    return (await self._bus.ask(GET_TASK, TaskRef(task=task))).task
+                    return (await self._bus.request(GET_TASK, TaskRef(task=task))).task
             except Removed:
                 raise
             except NotFound:

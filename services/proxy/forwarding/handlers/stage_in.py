@@ -257,7 +257,7 @@ class UploadStageIn:
             node=at,
         )
         try:
-            return await self._bus.ask(AIM_UPLOAD, asked)
+            return await self._bus.request(AIM_UPLOAD, asked)
         except ClusterError as error:
             log.debug("cannot ask for an aim", task=draft.task, reason=error.message)
             return None

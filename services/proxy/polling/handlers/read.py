@@ -74,7 +74,7 @@ class TaskLists:
         listed: list[TaskId] = []
         more, after = True, None
         while more:
-            page = await self._bus.ask(LIST_TASK_IDS, ListTaskIds(owner=owner, after=after))
+            page = await self._bus.request(LIST_TASK_IDS, ListTaskIds(owner=owner, after=after))
             listed.extend(page.tasks)
             more, after = page.more and bool(page.tasks), page.tasks[-1] if page.tasks else None
         return listed
@@ -240,12 +240,12 @@ class Reader:
 
     async def _read_console(self, task: Task, from_line: int) -> tuple[str, ...]:
         asked = ReadConsole(task=task.id, owner=task.owner, from_line=from_line)
-        return (await self._bus.ask(READ_CONSOLE, asked, timeout_s=KEPT_PART_S)).lines
+        return (await self._bus.request(READ_CONSOLE, asked, timeout_s=KEPT_PART_S)).lines
 
     async def _mention(self, task: Task) -> None:
         """Have the scheduler look now: the node is ahead of the record."""
         if (attempt := attempt_on_node(task)) is not None:
-            await self._bus.tell(FINISH_REPORTED, FinishReported(node_task_id=attempt.node_task_id))
+            await self._bus.publish(FINISH_REPORTED, FinishReported(node_task_id=attempt.node_task_id))
 
     def _lines_before(self, task: Task) -> list[str]:
         position = self._cluster.position(task) if is_queued(task) else None

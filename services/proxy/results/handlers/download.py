@@ -108,7 +108,7 @@ class Results:
 
     async def _of_machine(self, attempt: Attempt, asset: str, wanted: RelayRequest) -> ResultLocation:
         asked = FindResult(node_task_id=attempt.node_task_id, asset=asset, head=wanted.method == b"HEAD")
-        found = await self._bus.ask(FIND_RESULT, asked)
+        found = await self._bus.request(FIND_RESULT, asked)
         return ResultLocation(found.url, found.stream)
 
     async def _under_prefix(self, attempt: Attempt, asset: str) -> ResultLocation:

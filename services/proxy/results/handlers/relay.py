@@ -112,7 +112,7 @@ class Relay:
     @asynccontextmanager
     async def page(self, wanted: RelayRequest) -> AsyncIterator[Relayed]:
         """Stream a page of the web interface. Raises NoNode, NodeFailed, BusFailed."""
-        found = await self._bus.ask(FIND_UI_NODE, FindUiNode())
+        found = await self._bus.request(FIND_UI_NODE, FindUiNode())
         node = self._cluster.node(found.node)
         if node is None:
             raise NodeFailed(NO_NODES)

@@ -201,7 +201,7 @@ class Commits:
 
     async def _submit(self, submission: SubmitTask) -> TaskRecord:
         """Have the scheduler write it down. Raises Refused, BusFailed when time is up."""
-        return await persist(lambda: self._bus.ask(SUBMIT_TASK, submission), self._policy.commit_wait_s)
+        return await persist(lambda: self._bus.request(SUBMIT_TASK, submission), self._policy.commit_wait_s)
 
     async def abandon(self, task: TaskId) -> None:
         """Drop everything of a request that failed; while in doubt, as soon as there is none."""
@@ -214,7 +214,7 @@ class Commits:
         """Find out what became of commits whose answer was lost. Raises BusFailed."""
         for task, doubt in list(self._in_doubt.items()):
             try:
-                record = await self._bus.ask(GET_TASK, TaskRef(task=task))
+                record = await self._bus.request(GET_TASK, TaskRef(task=task))
             except NotFound:
                 if doubt is InDoubt.DISCARD:
                     await self._spool.discard(task)
@@ -234,7 +234,7 @@ class Commits:
     async def _committed_before(self, client: Caller, task: TaskId) -> TaskId:
         """Answer a commit whose upload is gone: it was committed earlier, or never was here."""
         try:
-            await self._bus.ask(GET_TASK, TaskRef(task=task, owner=client.owner))
+            await self._bus.request(GET_TASK, TaskRef(task=task, owner=client.owner))
         except NotFound:
             raise NotFound(NO_SUCH_UPLOAD) from None
         return task

@@ -74,7 +74,7 @@ class UploadExpiry:
 
     async def _known(self, task: TaskId) -> bool:
         try:
-            await self._bus.ask(GET_TASK, TaskRef(task=task))
+            await self._bus.request(GET_TASK, TaskRef(task=task))
         except NotFound:
             return False
         return True

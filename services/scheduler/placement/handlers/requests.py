@@ -194,7 +194,7 @@ class PlacementHints:
         return tuple(task for _, task in islice(merge(*lanes), HINTED_COUNT))
 
     async def _publish(self, tasks: tuple[TaskId, ...]) -> None:
-        await self._bus.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=tasks, epoch=self._leadership.epoch))
+        await self._bus.publish(PLACEMENT_POSSIBLE, PlacementPossible(tasks=tasks, epoch=self._leadership.epoch))
 
 
 log = structlog.get_logger()

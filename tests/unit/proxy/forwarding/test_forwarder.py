@@ -97,7 +97,7 @@ async def test_a_waiting_task_asks_again_when_a_place_becomes_possible(world: Wo
         await forwarder.adopt(TASK)
         await until(lambda: world.scheduler.asked[TASK] == 1, what="it has asked")
         world.scheduler.slots_count = 1
-        await world.bus.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=(TaskId("another"), TASK)))
+        await world.bus.publish(PLACEMENT_POSSIBLE, PlacementPossible(tasks=(TaskId("another"), TASK)))
         await until(lambda: world.nodes.committed, timeout_s=3, what="it was sent")
 
 
@@ -838,7 +838,7 @@ async def test_the_word_of_a_scheduler_that_is_out_of_office_is_not_acted_on(wor
     world.scheduler.epoch = 8
     world.scheduler.epochs = [7, 7]
     async with world.proxy() as forwarder:
-        await world.bus.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=(), epoch=8))
+        await world.bus.publish(PLACEMENT_POSSIBLE, PlacementPossible(tasks=(), epoch=8))
         await world.forwarded(forwarder)
         assert world.scheduler.asked[TASK] >= 3
         assert world.nodes.begun == [NodeTaskId(f"{TASK}#1")]

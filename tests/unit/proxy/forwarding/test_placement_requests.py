@@ -81,7 +81,7 @@ async def test_the_next_leader_is_asked_as_soon_as_it_says_that_it_leads(world: 
         before_count = len(world.scheduler.questions)
         world.scheduler.epoch = 2
         began_s = monotonic_s()
-        await world.bus.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=(), epoch=2))
+        await world.bus.publish(PLACEMENT_POSSIBLE, PlacementPossible(tasks=(), epoch=2))
         await until(lambda: len(world.scheduler.questions) > before_count, what="the new one is asked")
         assert monotonic_s() - began_s < QUICK.hold_s
 

@@ -86,7 +86,7 @@ async def test_hints_of_leaders_that_come_late_and_out_of_order_cost_no_placemen
         await until(lambda: world.scheduler.asked[TASK] == 1, what="it has asked")
         world.bus.faults.hold_back()
         for epoch in (2, 3):
-            await world.bus.tell(PLACEMENT_POSSIBLE, PlacementPossible(tasks=(), epoch=epoch))
+            await world.bus.publish(PLACEMENT_POSSIBLE, PlacementPossible(tasks=(), epoch=epoch))
         world.scheduler.epoch = 3
         await world.bus.faults.let_go(the_last_first)
         world.scheduler.slots_count = 1
