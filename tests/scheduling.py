@@ -22,7 +22,7 @@ from typing import Any
 
 from libs.common.clocks import Instant, Now, WallMs, read
 from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
-from libs.common.lifecycle import Crew
+from libs.common.lifecycle import TaskLimiter
 from libs.common.messages.buckets import NODES
 from libs.common.messages.nodes import AddNode, DrainNode, NodeRef
 from libs.common.messages.placement import (
@@ -302,12 +302,12 @@ class Play:
 
     async def sweeps(self) -> None:
         """Do once what the sweeping loops do."""
-        async with Crew(10, grace_s=5) as crew:
+        async with TaskLimiter(10, grace_s=5) as limiter:
             await self.scheduler.nodes.failures.check()
-            await self.scheduler.forwarding.uncertain.check(crew)
-        async with Crew(10, grace_s=5) as crew:
-            await self.scheduler.tasks.collector.tell_nodes(crew)
-            await self.scheduler.nodes.drainer.check(crew)
+            await self.scheduler.forwarding.uncertain.check(limiter)
+        async with TaskLimiter(10, grace_s=5) as limiter:
+            await self.scheduler.tasks.collector.tell_nodes(limiter)
+            await self.scheduler.nodes.drainer.check(limiter)
         await self.scheduler.records.sync.settle_doubts()
         await self.scheduler.placement.placer.look_again()
         await self.scheduler.placement.explainer.explain()

@@ -24,7 +24,7 @@ from nats.nuid import NUID
 
 from libs.common.clocks import Instant
 from libs.common.errors import ERROR_NAMES, BusFailed
-from libs.common.lifecycle import ended, heeding, monotonic_s
+from libs.common.lifecycle import cancel_and_wait, cancellable, monotonic_s
 from libs.common.messages.kinds import Request
 
 Asked = TypeVar("Asked")
@@ -75,7 +75,9 @@ class Requests:
         while True:
             try:
                 left_s = max(until - monotonic_s(), RETRY_S)
-                return await heeding(self._client.request(request.subject, payload, timeout=left_s, headers=headers))
+                return await cancellable(
+                    self._client.request(request.subject, payload, timeout=left_s, headers=headers)
+                )
             except nats.errors.NoRespondersError:
                 if monotonic_s() + RETRY_S >= until:
                     raise BusFailed(f"nobody answers {request.name}") from None
@@ -106,7 +108,7 @@ class Requests:
                     if each.exception() is None or not (tries or again):
                         return each.result()
         finally:
-            await ended(*tries)
+            await cancel_and_wait(*tries)
 
 
 def note_failure(attempt: "asyncio.Task[Msg]") -> None:

@@ -1,7 +1,7 @@
 """The bus over NATS: requests, events, snapshots. With `store`, the only door to nats-py.
 
 Requests are served through nats.micro, so that `nats micro ls|info|stats` shows every service and endpoint. nats-py runs
-the handlers of one subscription one at a time, so each request gets an asyncio task of its own from a bounded crew. A
+the handlers of one subscription one at a time, so each request gets an asyncio task of its own from a bounded limiter. A
 ClusterError crosses the bus by its wire name (errors.ERROR_NAMES); anything else is logged here with its trace and
 reaches the caller as BusFailed without its text.
 
@@ -29,16 +29,16 @@ from libs.common.asking import CAUSE, LOST, Requests, cause, new_id
 from libs.common.connecting import Absence, NatsDenials, open_client, shutting_down
 from libs.common.errors import BusFailed, ClusterError, error_name
 from libs.common.leases import LeaseTerm, hold, is_held
-from libs.common.lifecycle import Crew, SystemClock, heeding, monotonic_s
+from libs.common.lifecycle import SystemClock, TaskLimiter, cancellable, monotonic_s
 from libs.common.log import hide
 from libs.common.loops import background
 from libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
 from libs.common.messages.kinds import BucketName, Event, LongPoll, ObjectsName, Request, Snapshot
 from libs.common.metrics import unreadable
 from libs.common.objects import NatsObjects, open_objects
-from libs.common.patience import in_time, patiently
 from libs.common.ports import Handler, Term
 from libs.common.replicas import Replicas
+from libs.common.retrying import retry, try_timeout
 from libs.common.store import NatsBucket
 from libs.common.streams import open_events, open_snapshot, why
 
@@ -142,7 +142,10 @@ class NatsBus:
 
         group = service if term is None else f"{service}-{term.epoch}"
         config = ServiceConfig(name=f"clusterodm-{service}", version=VERSION, queue_group=group)
-        async with Crew(HANDLERS_AT_ONCE, grace_s=STOP_GRACE_S) as crew, Crew(POLLS_AT_ONCE, grace_s=1.0) as polls:
+        async with (
+            TaskLimiter(HANDLERS_AT_ONCE, grace_s=STOP_GRACE_S) as limiter,
+            TaskLimiter(POLLS_AT_ONCE, grace_s=1.0) as polls,
+        ):
             micro = Service(self._client, config)
             await asyncio.shield(micro.start())  # a flush that is cancelled breaks nats-py's reading at the next pong
             try:
@@ -150,9 +153,9 @@ class NatsBus:
                     offered = micro.add_endpoint(
                         name=request.name.replace(".", "-"),
                         subject=request.subject,
-                        handler=endpoint(polls if isinstance(request, LongPoll) else crew, request, handler, term),
+                        handler=endpoint(polls if isinstance(request, LongPoll) else limiter, request, handler, term),
                     )
-                    await heeding(offered)
+                    await cancellable(offered)
                 if term is not None:
                     self._answering[service] = term
                     await self._announce(service, term)
@@ -161,13 +164,13 @@ class NatsBus:
                 self._answering.pop(service, None)
                 with contextlib.suppress(*LOST):
                     async with asyncio.timeout(STOP_GRACE_S):
-                        await heeding(micro.stop())
+                        await cancellable(micro.stop())
 
     async def publish(self, event: Event[Told], message: Told) -> None:
         """Publish an event; see ports.Bus."""
         headers = {CAUSE: cause.get() or new_id().decode(), "Nats-Msg-Id": new_id().decode()}
         try:
-            await heeding(self._client.publish(event.subject, msgspec.json.encode(message), headers=headers))
+            await cancellable(self._client.publish(event.subject, msgspec.json.encode(message), headers=headers))
         except LOST as error:
             log.warning("event not told", told=event.name, error=type(error).__name__)
 
@@ -183,12 +186,12 @@ class NatsBus:
                 except Exception:
                     log.exception("event not handled", told=event.name)
 
-        subscription = await heeding(self._client.subscribe(event.subject, cb=heard))
+        subscription = await cancellable(self._client.subscribe(event.subject, cb=heard))
         try:
             yield
         finally:
             with contextlib.suppress(*LOST):
-                await heeding(subscription.unsubscribe())
+                await cancellable(subscription.unsubscribe())
 
     async def publish_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
         """Replace the last value; see ports.Bus."""
@@ -198,10 +201,10 @@ class NatsBus:
             self._compared.add(snapshot.stream)
         try:
             try:
-                await heeding(self._js.publish(snapshot.subject, payload))
+                await cancellable(self._js.publish(snapshot.subject, payload))
             except nats.js.errors.NoStreamResponseError:
                 await open_snapshot(self._js, snapshot, self._replicas)
-                await heeding(self._js.publish(snapshot.subject, payload))
+                await cancellable(self._js.publish(snapshot.subject, payload))
         except LOST as error:
             raise BusFailed(f"snapshot {snapshot.name} not stored: {why(error)}") from None
 
@@ -219,7 +222,7 @@ class NatsBus:
             reads_only = self._service != name.writer and {self._service, name.writer} <= SERVICES
             bucket = NatsBucket(self._client, self._js, name, self._replicas, reads_only=reads_only)
             try:
-                await patiently(bucket.open_soon, f"bucket {name.name} opens", self._wait_s)
+                await retry(bucket.open_soon, f"bucket {name.name} opens", self._wait_s)
             except BusFailed as error:
                 if name.durable:
                     raise BusFailed(f"{error.message}{self.denials.told}") from None
@@ -230,7 +233,7 @@ class NatsBus:
     async def objects(self, name: ObjectsName, ttl_s: float) -> NatsObjects:
         """Open a store of large things; see ports.Bus."""
         if (name.name, ttl_s) not in self._objects:
-            self._objects[name.name, ttl_s] = await patiently(
+            self._objects[name.name, ttl_s] = await retry(
                 lambda: open_objects(self._js, name, self._replicas, ttl_s), f"{name.name} open", self._wait_s
             )
         return self._objects[name.name, ttl_s]
@@ -260,7 +263,7 @@ class NatsBus:
     async def _hand_over_last(self, snapshot: Snapshot[Told], handler: Callable[[Told], Awaitable[None]]) -> int:
         """Begin with the present value: the durable consumer remembers it as seen, a restarted process does not. Its sequence."""
         with contextlib.suppress(nats.js.errors.NotFoundError):
-            last = await heeding(self._js.get_last_msg(snapshot.stream, snapshot.subject))
+            last = await cancellable(self._js.get_last_msg(snapshot.stream, snapshot.subject))
             await hand_over(snapshot, last.data or b"", handler)
             return last.seq or 0
         return 0
@@ -271,20 +274,20 @@ class NatsBus:
         while True:
             try:
                 await open_snapshot(self._js, snapshot, self._replicas)
-                async with in_time(tries_count):
+                async with try_timeout(tries_count):
                     subscribing = self._js.pull_subscribe(
                         snapshot.subject, durable, stream=snapshot.stream, config=config
                     )
-                    consumer = await heeding(subscribing)
+                    consumer = await cancellable(subscribing)
                 tries_count = 0
                 sequence, connections_count = await self._hand_over_last(snapshot, handler), self._connections_count
                 while connections_count == self._connections_count:  # behind another one the stream may be another, too
                     with contextlib.suppress(nats.errors.TimeoutError):
-                        for message in await heeding(consumer.fetch(1, timeout=5)):
+                        for message in await cancellable(consumer.fetch(1, timeout=5)):
                             if message.metadata.sequence.stream > sequence:  # what is redelivered late is old
                                 sequence = message.metadata.sequence.stream
                                 await hand_over(snapshot, message.data, handler)
-                            await heeding(message.ack())
+                            await cancellable(message.ack())
             except (BusFailed, *LOST) as error:
                 tries_count += 1
                 log.debug("snapshot away", snapshot=snapshot.name, error=repr(error))
@@ -309,9 +312,9 @@ def decoded(name: str, data: bytes, kind: type[Told]) -> Told | None:
 
 
 def endpoint(
-    crew: Crew, request: Request[Any, Any], handler: Handler, term: Term | None
+    limiter: TaskLimiter, request: Request[Any, Any], handler: Handler, term: Term | None
 ) -> Callable[[MicroRequest], Awaitable[None]]:
-    """Make the micro endpoint of one request: each call in a task of the crew; silent when the term is over."""
+    """Make the micro endpoint of one request: each call in a task of the limiter; silent when the term is over."""
     decoder = msgspec.json.Decoder(request.asked)
 
     async def answer(asked: MicroRequest) -> None:
@@ -325,12 +328,12 @@ def endpoint(
             log.warning("request left without an answer", request=request.name, reason="the term is over")
             return
         try:
-            await heeding(asked.respond_error(error, request.name, payload) if error else asked.respond(payload))
+            await cancellable(asked.respond_error(error, request.name, payload) if error else asked.respond(payload))
         except ValueError:  # nats-py's way to say that there is no subject to answer to
             log.debug("request without a reply subject", request=request.name)
 
     async def handle(asked: MicroRequest) -> None:
-        await crew.start(answer(asked), name=request.name)
+        await limiter.start(answer(asked), name=request.name)
 
     return handle
 
@@ -417,8 +420,8 @@ async def until_ready(bus: NatsBus) -> None:
     tries_count = 0
     while True:
         try:
-            async with in_time(tries_count):
-                return await heeding(bus.prepare())
+            async with try_timeout(tries_count):
+                return await cancellable(bus.prepare())
         except LOST as error:
             tries_count += 1
             log.debug("jetstream not ready", error=repr(error))

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Self
 from libs.common.errors import NodeUnreachable
 from libs.common.hosts import bracketed
 from libs.common.http_client import Client, Pool
-from libs.common.http_link import Asked, Origin, Patience
+from libs.common.http_link import Asked, Origin, Timeouts
 from libs.common.model import Node
 from libs.http1.heads import ResponseHead
 from libs.http1.lines import find
@@ -91,8 +91,8 @@ class Calls:
 
     async def _ask(self, node: Node, asked: Asked, limit_s: float, limit_bytes: int) -> CallAnswer:
         until_s = asyncio.get_running_loop().time() + limit_s
-        patience = Patience(min(limit_s, CONNECT_TIMEOUT_S), limit_s, limit_s)
-        async with self._client.ask(*named_origin(node), asked, patience) as link:
+        timeouts = Timeouts(min(limit_s, CONNECT_TIMEOUT_S), limit_s, limit_s)
+        async with self._client.ask(*named_origin(node), asked, timeouts) as link:
             content = await link.read(limit_bytes, limit_s, until_s)
             return answer_of(link.head, content)
 

@@ -30,7 +30,7 @@ from nats.aio.client import Client
 
 from libs.common.clocks import Clock, Instant
 from libs.common.errors import BusFailed
-from libs.common.lifecycle import heeding
+from libs.common.lifecycle import cancellable
 from libs.common.log import hide
 
 log = structlog.get_logger()
@@ -178,6 +178,6 @@ async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[
                 error_cb=heard,
                 **callbacks,
             )
-            return await heeding(connecting)
+            return await cancellable(connecting)
     except LOST as error:
         raise BusFailed(f"no NATS at {hide(url)}: {denials.reason or type(error).__name__}") from None

@@ -29,7 +29,7 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
 from nats.nuid import NUID
 
-from libs.common.lifecycle import heeding
+from libs.common.lifecycle import cancellable
 
 HEARTBEAT_S: Final = 1.0
 MISSES_COUNT: Final = 2
@@ -95,12 +95,12 @@ class Consumer:
 
     async def begin(self) -> None:
         """Start it. Raises NotFoundError when there is no such stream, else what nats-py raises."""
-        info = await heeding(self._js.stream_info(self._stream))
+        info = await cancellable(self._js.stream_info(self._stream))
         self.made_at = info.created
         self.reaches = self._until = info.state.last_seq
         inbox = self._client.new_inbox()
-        self._subscription = await heeding(self._client.subscribe(inbox, cb=self._take))
-        made = await heeding(self._js.add_consumer(self._stream, self._config(inbox)))
+        self._subscription = await cancellable(self._client.subscribe(inbox, cb=self._take))
+        made = await cancellable(self._js.add_consumer(self._stream, self._config(inbox)))
         self._there_count = (made.num_pending or 0) + (made.delivered.consumer_seq if made.delivered else 0)
 
     def interrupt(self) -> None:
@@ -128,8 +128,8 @@ class Consumer:
         """
         with contextlib.suppress(*LOST):
             if self._subscription is not None:
-                await heeding(self._subscription.unsubscribe())
-                await heeding(self._client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}"))
+                await cancellable(self._subscription.unsubscribe())
+                await cancellable(self._client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}"))
 
     async def _take(self, message: Msg) -> None:
         self._inbox.put_nowait(message)
@@ -164,7 +164,7 @@ class Consumer:
         headers = message.headers or {}
         asks = message.reply or headers.get(STALLED, "")
         if asks:
-            await heeding(self._client.publish(asks))
+            await cancellable(self._client.publish(asks))
             return False
         sent_count = int(headers.get(LAST_CONSUMER, self._count))
         if sent_count != self._count:
@@ -194,7 +194,7 @@ class Consumer:
         """Ask the stream's leader for the sequence of what follows; 0: nothing does."""
         try:
             asked = self._js.get_msg(self._stream, seq=self._sequence + 1, subject=self._subject, next=True)
-            return (await heeding(asked)).seq or 0
+            return (await cancellable(asked)).seq or 0
         except nats.js.errors.NotFoundError:
             return 0
 

@@ -19,7 +19,7 @@ import structlog
 from nats.aio.client import Client
 
 from libs.common.errors import BusFailed, Refused
-from libs.common.lifecycle import heeding
+from libs.common.lifecycle import cancellable
 from libs.common.streams import why
 
 log = structlog.get_logger()
@@ -32,8 +32,8 @@ CHUNK_S: Final = 20.0
 async def copy_all(source: Client, target: Client, replicas_count: int) -> dict[str, int]:
     """Copy every stream; how many messages each has. Raises Refused when the target has one of them, BusFailed."""
     try:
-        names = [each.config.name or "" for each in await heeding(source.jetstream().streams_info())]
-        there = {each.config.name or "" for each in await heeding(target.jetstream().streams_info())}
+        names = [each.config.name or "" for each in await cancellable(source.jetstream().streams_info())]
+        there = {each.config.name or "" for each in await cancellable(target.jetstream().streams_info())}
         if both := sorted(there.intersection(names)):
             raise Refused(f"the target has {', '.join(both)} already: it must be empty")
         return {name: await copy(source, target, name, replicas_count) for name in sorted(names)}
@@ -48,8 +48,8 @@ async def copy(source: Client, target: Client, name: str, replicas_count: int) -
         wanted = {"config": {**config, "num_replicas": replicas_count}, "state": told["state"]}
         sink = (await answer(target, f"$JS.API.STREAM.RESTORE.{name}", wanted))["deliver_subject"]
         async for chunk in chunks:
-            await heeding(target.request(sink, chunk, timeout=CHUNK_S))
-    made = checked(name, (await heeding(target.request(sink, b"", timeout=CHUNK_S))).data)
+            await cancellable(target.request(sink, chunk, timeout=CHUNK_S))
+    made = checked(name, (await cancellable(target.request(sink, b"", timeout=CHUNK_S))).data)
     count = int(made["state"]["messages"])
     if count != told["state"]["messages"]:
         raise BusFailed(f"{name}: {count} of {told['state']['messages']} messages have arrived")
@@ -61,24 +61,26 @@ async def copy(source: Client, target: Client, name: str, replicas_count: int) -
 async def snapshot(source: Client, name: str) -> AsyncIterator[tuple[dict[str, Any], AsyncIterator[bytes]]]:
     """Open a snapshot of a stream: what NATS says of it, and its chunks."""
     inbox = source.new_inbox()
-    subscription = await heeding(source.subscribe(inbox))
+    subscription = await cancellable(source.subscribe(inbox))
 
     async def chunks() -> AsyncIterator[bytes]:
-        while (message := await heeding(subscription.next_msg(timeout=CHUNK_S))).data:
+        while (message := await cancellable(subscription.next_msg(timeout=CHUNK_S))).data:
             yield message.data
             if message.reply:
-                await heeding(source.publish(message.reply))
+                await cancellable(source.publish(message.reply))
 
     try:
         asked = {"deliver_subject": inbox, "no_consumers": True}
         yield await answer(source, f"$JS.API.STREAM.SNAPSHOT.{name}", asked), chunks()
     finally:
-        await heeding(subscription.unsubscribe())
+        await cancellable(subscription.unsubscribe())
 
 
 async def answer(client: Client, subject: str, asked: dict[str, Any]) -> dict[str, Any]:
     """Ask JetStream. Raises BusFailed for its errors."""
-    return checked(subject, (await heeding(client.request(subject, msgspec.json.encode(asked), timeout=CHUNK_S))).data)
+    return checked(
+        subject, (await cancellable(client.request(subject, msgspec.json.encode(asked), timeout=CHUNK_S))).data
+    )
 
 
 def checked(what: str, data: bytes) -> dict[str, Any]:

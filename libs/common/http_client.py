@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from libs.common.errors import NodeFailed
-from libs.common.http_link import Asked, Heard, Link, Origin, Patience, Stale, connect, within
+from libs.common.http_link import Asked, Heard, Link, Origin, Stale, Timeouts, connect, within
 
 IDLE_S: Final = 4.0
 LOOK_SHARE: Final = 0.125
@@ -70,15 +70,15 @@ class Pool:
         """Whether nothing is open."""
         return not self._idle and not self._at_work_count
 
-    async def take(self, asked: Asked, patience: Patience) -> Link:
+    async def take(self, asked: Asked, timeouts: Timeouts) -> Link:
         """Lend a connection that has read the head of the answer; it is to be given back."""
         if self._room.locked():
-            await within(self._room.acquire(), patience.connect_s, f"{self._name} has too many connections")
+            await within(self._room.acquire(), timeouts.connect_s, f"{self._name} has too many connections")
         else:
             await self._room.acquire()
         self._at_work_count += 1
         try:
-            return await self._asked(asked, patience)
+            return await self._asked(asked, timeouts)
         except BaseException:
             self._at_work_count -= 1
             self._room.release()
@@ -128,18 +128,18 @@ class Pool:
             self._idle = [link for link in self._idle if not link.lost]
         return bool(self._idle)
 
-    async def _asked(self, asked: Asked, patience: Patience) -> Link:
+    async def _asked(self, asked: Asked, timeouts: Timeouts) -> Link:
         while asked.repeatable and (kept := self._take_idle()):
             try:
-                return await self._try(kept, asked, patience)
+                return await self._try(kept, asked, timeouts)
             except Stale:
                 continue
-        return await self._try(await self._open(patience.connect_s), asked, patience)
+        return await self._try(await self._open(timeouts.connect_s), asked, timeouts)
 
-    async def _try(self, link: Link, asked: Asked, patience: Patience) -> Link:
+    async def _try(self, link: Link, asked: Asked, timeouts: Timeouts) -> Link:
         try:
             link.begin(asked)
-            await link.answered(patience.head_s)
+            await link.answered(timeouts.head_s)
         except BaseException:
             link.close()
             raise
@@ -164,10 +164,10 @@ class Asking:
 
     __slots__ = ("_asked", "_link", "_patience", "_pool")
 
-    def __init__(self, pool: Pool, asked: Asked, patience: Patience) -> None:
+    def __init__(self, pool: Pool, asked: Asked, timeouts: Timeouts) -> None:
         self._pool = pool
         self._asked = asked
-        self._patience = patience
+        self._patience = timeouts
         self._link: Link | None = None
 
     async def __aenter__(self) -> Link:
@@ -213,9 +213,9 @@ class Client:
         for pool in self._pools.values():
             pool.close()
 
-    def ask(self, origin: Origin, name: str, asked: Asked, patience: Patience) -> Asking:
+    def ask(self, origin: Origin, name: str, asked: Asked, timeouts: Timeouts) -> Asking:
         """Send one request; the answer lives as long as the context. `name`: what errors call the other side."""
-        return Asking(self.pool(origin, name), asked, patience)
+        return Asking(self.pool(origin, name), asked, timeouts)
 
     async def open(self, origin: Origin, name: str, limit_s: float) -> Link:
         """Open a connection for a request whose body is sent piece by piece; to be closed by who has it. Raises NodeUnreachable."""

@@ -38,7 +38,7 @@ class Origin(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long one request may take."""
 
     connect_s: float

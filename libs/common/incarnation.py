@@ -11,14 +11,14 @@ from collections.abc import Callable
 from libs.common.errors import BusFailed, Conflict
 from libs.common.messages.buckets import CLUSTER, INCARNATION_KEY
 from libs.common.model import Incarnation, IncarnationId
-from libs.common.patience import patiently
 from libs.common.ports import Bucket, Bus
+from libs.common.retrying import retry
 
 
 async def incarnation(bus: Bus, now_ms: Callable[[], int], wait_s: float = 0.0) -> Incarnation:
     """Read the incarnation, or make it, as soon as NATS can. Raises BusFailed when `wait_s` is over."""
     bucket = await bus.bucket(CLUSTER)
-    return await patiently(lambda: read_or_made(bucket, now_ms), "the incarnation of the cluster is known", wait_s)
+    return await retry(lambda: read_or_made(bucket, now_ms), "the incarnation of the cluster is known", wait_s)
 
 
 async def read_or_made(bucket: Bucket[Incarnation], now_ms: Callable[[], int]) -> Incarnation:

@@ -39,10 +39,10 @@ from nats.js.kv import KeyValue
 
 from libs.common.clocks import Clock, Instant
 from libs.common.errors import BusFailed
-from libs.common.lifecycle import SystemClock, heeding
+from libs.common.lifecycle import SystemClock, cancellable
 from libs.common.loops import background
-from libs.common.patience import in_time
 from libs.common.replicas import Replicas
+from libs.common.retrying import try_timeout
 from libs.common.store import opened
 from libs.common.streams import why
 
@@ -123,8 +123,8 @@ async def hold(
 async def is_held(js: JetStreamContext, office: str) -> bool:
     """Whether somebody holds an office. Raises BusFailed."""
     try:
-        store = await heeding(js.key_value(BUCKET))
-        return bool((await heeding(store.get(office))).value)
+        store = await cancellable(js.key_value(BUCKET))
+        return bool((await cancellable(store.get(office))).value)
     except (nats.js.errors.BucketNotFoundError, nats.js.errors.KeyNotFoundError):
         return False
     except LOST as error:
@@ -137,8 +137,8 @@ async def open_store(js: JetStreamContext, replicas: Replicas) -> KeyValue:
     tries_count = 0
     while True:
         try:
-            async with in_time(tries_count):
-                return await heeding(opened(js, config, replicas))
+            async with try_timeout(tries_count):
+                return await cancellable(opened(js, config, replicas))
         except LOST as error:
             tries_count += 1
             log.debug("leases not there", error=repr(error))
@@ -166,8 +166,8 @@ class Lease:
         while True:
             began = self._clock.instant()
             try:
-                async with in_time():
-                    await heeding(self._create_or_inherit())
+                async with try_timeout():
+                    await cancellable(self._create_or_inherit())
             except LOST:
                 await asyncio.sleep(RETRY_S)
             else:
@@ -214,7 +214,7 @@ class Lease:
             await asyncio.sleep(pause_s)
             try:
                 async with asyncio.timeout(self._ttl_s / TRIES_PER_TTL):
-                    await heeding(self._write_again(term))
+                    await cancellable(self._write_again(term))
                 pause_s = self._ttl_s / RENEWALS_PER_TTL
             except OfficeTaken as error:
                 log.warning("office lost", office=self._office, epoch=term.epoch, reason=str(error))
@@ -229,7 +229,7 @@ class Lease:
         term.end()
         if was_valid:
             with contextlib.suppress(*LOST):
-                await heeding(self._store.purge(self._office))
+                await cancellable(self._store.purge(self._office))
 
     async def _write_again(self, term: LeaseTerm) -> None:
         began = self._clock.instant()
@@ -245,7 +245,7 @@ class Lease:
     async def _own_revision(self) -> int:
         """Find the write of ours whose answer was lost. Raises OfficeTaken when the last one is another's."""
         try:
-            entry = await heeding(self._store.get(self._office))
+            entry = await cancellable(self._store.get(self._office))
         except nats.js.errors.KeyNotFoundError:
             raise OfficeTaken("the lease has expired") from None
         if entry.value != self._holder:
@@ -253,7 +253,7 @@ class Lease:
         return entry.revision or 0
 
     async def _write(self, revision: int) -> api.PubAck:
-        return await heeding(
+        return await cancellable(
             self._js.publish(
                 f"$KV.{BUCKET}.{self._office}",
                 self._holder,

@@ -1,8 +1,8 @@
 """The life of a process: clocks, signals, graceful stop. Its loops are in `loops`.
 
     run()         one process: private files, uvloop, SIGTERM and SIGINT cancel the main coroutine, a clear line and an exit code at the end
-    Crew          a bounded number of short-lived asyncio tasks, all of them ended with their context
-    heeding()     awaits what might swallow a cancellation
+    TaskLimiter          a bounded number of short-lived asyncio tasks, all of them ended with their context
+    cancellable()     awaits what might swallow a cancellation
     ended()       cancels loops until they have ended, and swallows no cancellation of the one who waits
     threaded()    calls what blocks in a thread that nobody waits for at the end of the process
 
@@ -44,7 +44,7 @@ OPEN_FILES_COUNT: Final = 65_536
 CLOSE_S: Final = 1.0
 """When all of a service is closed, its loop may take so long: closing it waits for the look-up of every name (uvloop)."""
 CANCEL_AGAIN_S: Final = 1.0
-"""A loop that has not ended so long after it was cancelled may have missed it (see `heeding`)."""
+"""A loop that has not ended so long after it was cancelled may have missed it (see `cancellable`)."""
 
 
 def now_ms() -> WallMs:
@@ -155,7 +155,7 @@ async def until_signalled(serve: Coroutine[Any, Any, None], stop_within_s: float
         await main
 
 
-async def heeding(awaited: Awaitable[Result]) -> Result:
+async def cancellable(awaited: Awaitable[Result]) -> Result:
     """Await what may swallow a cancellation inside, and never miss one: to be used around everything of nats-py's.
 
     Whatever writes there ends in `Client._flush_pending`, which has `except CancelledError: pass` (2.16). And before Python
@@ -171,7 +171,7 @@ async def heeding(awaited: Awaitable[Result]) -> Result:
             raise asyncio.CancelledError
 
 
-async def ended(*loops: asyncio.Task[Any]) -> None:
+async def cancel_and_wait(*loops: asyncio.Task[Any]) -> None:
     """Cancel loops until all have ended, however they end; one that has missed a cancellation gets another.
 
     `await loop` would not do: it raises the loop's CancelledError and the caller's own alike, and who suppresses the one
@@ -231,7 +231,7 @@ def mention_failure(loop: asyncio.Task[Any]) -> None:
         log.error("loop failed", loop=loop.get_name(), error=repr(error))
 
 
-class Crew:
+class TaskLimiter:
     """A bounded number of short-lived asyncio tasks. Leaving the context waits a little for them, then cancels them."""
 
     def __init__(self, limit_count: int, grace_s: float = 0.0) -> None:
@@ -273,4 +273,4 @@ class Crew:
         """Let them finish for the grace time, then cancel what is left until it has ended."""
         if self._at_work and self._grace_s:
             await asyncio.wait(self._at_work, timeout=self._grace_s)
-        await ended(*self._at_work)
+        await cancel_and_wait(*self._at_work)

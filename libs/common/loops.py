@@ -23,7 +23,7 @@ import structlog
 
 from libs.common.clocks import Clock, Instant
 from libs.common.errors import BusFailed, ClusterError, NotFound
-from libs.common.lifecycle import CANCEL_AGAIN_S, SystemClock, ended
+from libs.common.lifecycle import CANCEL_AGAIN_S, SystemClock, cancel_and_wait
 from libs.common.messages.health import LoopReport
 
 log = structlog.get_logger()
@@ -246,7 +246,7 @@ async def background(
             yield
         finally:
             owner.leave()
-            await ended(running)
+            await cancel_and_wait(running)
             owner.require()
 
 
@@ -267,7 +267,7 @@ class Owner:
             self._cancel()
 
     def _cancel(self) -> None:
-        """Cancel it, and again if it has missed that (lifecycle.heeding says how that happens)."""
+        """Cancel it, and again if it has missed that (lifecycle.cancellable says how that happens)."""
         if self._task and not self._task.done():
             self._cancelled_count += 1
             self._task.cancel()

@@ -16,10 +16,10 @@ from nats.js import JetStreamContext, api
 from nats.js.object_store import ObjectStore
 
 from libs.common.errors import BusFailed
-from libs.common.lifecycle import heeding
+from libs.common.lifecycle import cancellable
 from libs.common.messages.kinds import ObjectsName
-from libs.common.patience import in_time
 from libs.common.replicas import Replicas
+from libs.common.retrying import try_timeout
 from libs.common.streams import conform, why
 
 log = structlog.get_logger()
@@ -33,8 +33,8 @@ async def open_objects(js: JetStreamContext, name: ObjectsName, replicas: Replic
     """Open a store, creating it when it does not exist. Raises BusFailed, soon."""
     config = api.ObjectStoreConfig(ttl=ttl_s, storage=api.StorageType.FILE, replicas=replicas.count)
     try:
-        async with in_time():
-            store = await heeding(opened(js, name.name, config, replicas))
+        async with try_timeout():
+            store = await cancellable(opened(js, name.name, config, replicas))
     except LOST as error:
         raise BusFailed(f"object store {name.name} cannot be opened: {why(error)}") from None
     return NatsObjects(js, store, name, config, replicas)
@@ -76,7 +76,7 @@ class NatsObjects:
         """Write a key."""
         try:
             async with asyncio.timeout(LONGEST_S):
-                await heeding(self._put(key, content))
+                await cancellable(self._put(key, content))
         except LOST as error:
             raise self._failed("written", key, error) from None
 
@@ -92,7 +92,7 @@ class NatsObjects:
         """Read a key."""
         try:
             async with asyncio.timeout(LONGEST_S):
-                return (await heeding(self._store.get(key))).data or b""
+                return (await cancellable(self._store.get(key))).data or b""
         except nats.js.errors.NotFoundError:
             return None
         except LOST as error:
@@ -103,7 +103,7 @@ class NatsObjects:
         try:
             with contextlib.suppress(nats.js.errors.NotFoundError):
                 async with asyncio.timeout(LONGEST_S):
-                    await heeding(self._store.delete(key))
+                    await cancellable(self._store.delete(key))
         except LOST as error:
             raise self._failed("deleted", key, error) from None
 

@@ -17,7 +17,7 @@ import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
-from libs.common.lifecycle import heeding
+from libs.common.lifecycle import cancellable
 
 PAGE_COUNT: Final = 200
 FORGOTTEN_AFTER_S: Final = 30.0
@@ -31,12 +31,12 @@ class Incomplete(nats.js.errors.Error):
 
 async def pages_of(js: JetStreamContext, stream: str, subject: str) -> AsyncGenerator[list[Msg]]:
     """Read the last message of each subject, markers too. Raises Incomplete, and what nats-py raises."""
-    info = await heeding(js.stream_info(stream))
+    info = await cancellable(js.stream_info(stream))
     reached = 0
     async with consuming(js, stream, subject) as (pull, there_count):
         left_count = there_count
         while left_count:
-            page = await heeding(pull.fetch(PAGE_COUNT, timeout=FETCH_S))
+            page = await cancellable(pull.fetch(PAGE_COUNT, timeout=FETCH_S))
             left_count = page[-1].metadata.num_pending
             reached = page[-1].metadata.sequence.stream
             yield page
@@ -49,14 +49,14 @@ async def consuming(
     js: JetStreamContext, stream: str, subject: str
 ) -> AsyncGenerator[tuple[JetStreamContext.PullSubscription, int]]:
     """Begin to read; how many messages there are."""
-    made = await heeding(js.add_consumer(stream, config_of(subject)))
-    pull = await heeding(js.pull_subscribe_bind(consumer=made.name, stream=stream))
+    made = await cancellable(js.add_consumer(stream, config_of(subject)))
+    pull = await cancellable(js.pull_subscribe_bind(consumer=made.name, stream=stream))
     try:
         yield pull, made.num_pending or 0
     finally:
         with contextlib.suppress(nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError):
-            await heeding(pull.unsubscribe())
-            await heeding(js.delete_consumer(stream, made.name))
+            await cancellable(pull.unsubscribe())
+            await cancellable(js.delete_consumer(stream, made.name))
 
 
 def config_of(subject: str) -> api.ConsumerConfig:
@@ -74,6 +74,6 @@ def config_of(subject: str) -> api.ConsumerConfig:
 async def following(js: JetStreamContext, stream: str, subject: str, sequence: int) -> int:
     """Ask the stream's leader for the sequence of what follows; 0: nothing does."""
     try:
-        return (await heeding(js.get_msg(stream, seq=sequence + 1, subject=subject, next=True))).seq or 0
+        return (await cancellable(js.get_msg(stream, seq=sequence + 1, subject=subject, next=True))).seq or 0
     except nats.js.errors.NotFoundError:
         return 0

@@ -32,14 +32,14 @@ from nats.js.kv import KeyValue
 from libs.common.clocks import Clock, Instant
 from libs.common.consumers import Consumer, Interrupted, StreamMessage
 from libs.common.errors import BusFailed, Conflict, Unreadable
-from libs.common.lifecycle import SystemClock, heeding
+from libs.common.lifecycle import SystemClock, cancellable
 from libs.common.merging import fields_count, merged
 from libs.common.messages.kinds import BucketName
 from libs.common.metrics import unreadable
 from libs.common.pages import pages_of
-from libs.common.patience import in_time
 from libs.common.ports import Change, Entry, Loaded, Reset, Seen, Step, Unread
 from libs.common.replicas import Replicas
+from libs.common.retrying import try_timeout
 from libs.common.streams import conform, why
 from libs.common.watches import NatsWatch
 
@@ -153,14 +153,14 @@ class NatsBucket(Generic[Value]):
     async def open_soon(self) -> None:
         """Create it when it does not exist. Raises BusFailed."""
         try:
-            await heeding(self.open())
+            await cancellable(self.open())
         except LOST as error:
             raise BusFailed(f"bucket {self.name} cannot be opened: {why(error)}") from None
 
     async def open(self) -> None:
         """Create it when it does not exist; one that may be lost is made anew when it cannot be as it should. Raises what nats-py raises."""
         try:
-            async with in_time():
+            async with try_timeout():
                 fits = await self._conform()
         except LOST:
             if self._of.durable or self._reads_only or not self._has_no_leader():
@@ -196,10 +196,10 @@ class NatsBucket(Generic[Value]):
             async with asyncio.timeout(REMOVED_IN_S):
                 await self._js.delete_stream(self._stream)
         try:
-            async with in_time():
+            async with try_timeout():
                 await self._replicas.made(self._stream, self._make)
         except LOST as error:  # as long as a server is away NATS may refuse to plan with it
-            async with in_time():
+            async with try_timeout():
                 await self._make(1)
             self._replicas.has_fewer(self._stream, 1, str(error))
 
@@ -283,7 +283,7 @@ class NatsBucket(Generic[Value]):
         try:
             old = await self._old_markers()
             for told in old:
-                await heeding(self._js.purge_stream(self._stream, seq=told.sequence + 1, subject=told.subject))
+                await cancellable(self._js.purge_stream(self._stream, seq=told.sequence + 1, subject=told.subject))
         except LOST as error:
             raise self._failed("forgotten", "deleted keys", error) from None
         return len(old)
@@ -360,8 +360,8 @@ class NatsBucket(Generic[Value]):
         while True:
             consumer = Consumer(self._client, self._js, self._stream, f"{self._prefix}>", headers_only=headers_only)
             try:
-                async with in_time(tries_count):
-                    await heeding(self._begin(consumer))
+                async with try_timeout(tries_count):
+                    await cancellable(self._begin(consumer))
             except LOST as error:
                 tries_count += 1
                 log.debug("watch not started", bucket=self.name, error=repr(error))
@@ -390,7 +390,7 @@ class NatsBucket(Generic[Value]):
         if not KEY.fullmatch(key):
             return None
         try:
-            return await heeding(self._js.get_last_msg(self._stream, self._prefix + key))
+            return await cancellable(self._js.get_last_msg(self._stream, self._prefix + key))
         except nats.js.errors.NotFoundError as error:
             if error.err_code == NO_STREAM:
                 await self._begin_anew("read", key)
@@ -406,10 +406,10 @@ class NatsBucket(Generic[Value]):
         send = partial(self._js.publish, self._prefix + key, payload, headers=headers, msg_ttl=ttl_s)
         try:
             try:
-                return (await heeding(send())).seq
+                return (await cancellable(send())).seq
             except nats.js.errors.NoStreamResponseError:
                 await self._begin_anew(what, key)
-                return (await heeding(send())).seq
+                return (await cancellable(send())).seq
         except nats.js.errors.APIError as error:
             if error.err_code not in WRONG_REVISION:
                 raise self._failed(what, key, error) from None
@@ -422,7 +422,7 @@ class NatsBucket(Generic[Value]):
         """Create the bucket that was there when we opened it: NATS has lost its store while we ran. Raises BusFailed."""
         log.warning("bucket is not there any more", bucket=self.name)
         try:
-            await heeding(self.open())
+            await cancellable(self.open())
         except LOST as error:
             raise self._failed(what, key, error) from None
 

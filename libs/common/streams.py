@@ -13,10 +13,10 @@ import structlog
 from nats.js import JetStreamContext, api
 
 from libs.common.errors import BusFailed
-from libs.common.lifecycle import heeding
+from libs.common.lifecycle import cancellable
 from libs.common.messages.kinds import EVENTS_STREAM, EVENTS_SUBJECTS, Snapshot
-from libs.common.patience import in_time
 from libs.common.replicas import Replicas
+from libs.common.retrying import try_timeout
 
 log = structlog.get_logger()
 
@@ -58,8 +58,8 @@ async def open_snapshot(js: JetStreamContext, snapshot: Snapshot[Any], replicas:
     """Make sure that the stream of a snapshot exists: it keeps the last value. Raises BusFailed, soon."""
     config = api.StreamConfig(name=snapshot.stream, subjects=[snapshot.subject], max_msgs_per_subject=1)
     try:
-        async with in_time():
-            await heeding(add_stream(js, config, replicas))
+        async with try_timeout():
+            await cancellable(add_stream(js, config, replicas))
     except LOST as error:
         raise BusFailed(f"snapshot {snapshot.name} cannot be opened: {why(error)}") from None
 

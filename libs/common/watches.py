@@ -12,8 +12,8 @@ from typing import Generic, Self, TypeVar
 import structlog
 
 from libs.common.consumers import LOST, Consumer, Interrupted, StreamMessage
-from libs.common.patience import Slices
 from libs.common.ports import Change, Reset, Step
+from libs.common.retrying import Slices
 
 log = structlog.get_logger()
 

@@ -22,7 +22,7 @@ from libs.common.errors import BusFailed
 from libs.common.health import ASK_EVERY_S, Health, NeededServices
 from libs.common.health_port import health_listener, health_served
 from libs.common.incarnation import incarnation
-from libs.common.lifecycle import Crew, SystemClock, run
+from libs.common.lifecycle import SystemClock, TaskLimiter, run
 from libs.common.log import configure
 from libs.common.loops import LATE_AFTER_S, Start, background, every
 from libs.common.messages.buckets import (
@@ -176,13 +176,13 @@ class Scheduler:
         """Name the handler of each request."""
         return self.nodes.requests() | self.tasks.requests() | self.placement.requests() | self.forwarding.requests()
 
-    def loops(self, crew: Crew, settings: SchedulerSettings) -> dict[str, Start]:
+    def loops(self, limiter: TaskLimiter, settings: SchedulerSettings) -> dict[str, Start]:
         """Name everything that goes on by itself."""
         return (
-            self.nodes.loops(crew)
+            self.nodes.loops(limiter)
             | self.placement.loops()
-            | self.tasks.loops(crew, settings.clean_every_s)
-            | self.forwarding.loops(crew)
+            | self.tasks.loops(limiter, settings.clean_every_s)
+            | self.forwarding.loops(limiter)
             | self.totals.loops()
             | self.records.sync.loops()
         )
@@ -237,8 +237,8 @@ async def running(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     scheduler = await wired(bus, api, settings, term, clock, new_id)
     await last_term.give_back(current.id, scheduler.records)
     async with AsyncExitStack() as stack:
-        crew = await stack.enter_async_context(Crew(CREW_COUNT))
-        for name, start in scheduler.loops(crew, settings).items():
+        limiter = await stack.enter_async_context(TaskLimiter(CREW_COUNT))
+        for name, start in scheduler.loops(limiter, settings).items():
             late_after_s = LATE_AFTER_S if name in GO_ROUND else None
             await stack.enter_async_context(background(start, name, late_after_s=late_after_s))
         await stack.enter_async_context(served(bus, scheduler, health, term))

@@ -20,8 +20,8 @@ from libs.common.loops import background
 from libs.common.messages.buckets import CONSOLES, NODES, OBSERVATIONS
 from libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
 from libs.common.model import LastKnown, Node, NodeId, NodeTaskId, Observation, StatusCode
-from libs.common.patience import patiently
 from libs.common.ports import Bucket, Change, Reset, Step
+from libs.common.retrying import retry
 from services.proxy.peers.adapters import shared_secret
 from tests.integration.test_scheduler import PROGRAM, REPOSITORY
 from tests.integration.test_scheduler_leadership import TAKE_OVER_S, answers_again
@@ -52,9 +52,7 @@ async def test_a_client_without_replicas_takes_the_streams_as_they_are(
         await (await service.bucket(NODES)).put(NODE.id, NODE)
         await (await service.objects(CONSOLES, 3600)).put("one", b"console")
         first = DemandChanged(at_ms=1)
-        await patiently(
-            lambda: service.publish_snapshot(DEMAND_CHANGED, first), "a new stream has elected its leader", 20
-        )
+        await retry(lambda: service.publish_snapshot(DEMAND_CHANGED, first), "a new stream has elected its leader", 20)
         async with connect(servers.url, "short-lived", wait_s=20) as client:
             entry = await (await client.bucket(NODES)).get(NODE.id)
             assert entry is not None
@@ -81,7 +79,7 @@ async def test_streams_that_exist_get_as_many_replicas_as_the_setting_says(serve
     async with connect(servers.url, "before", wait_s=40) as before:
         await (await before.bucket(NODES)).put(NODE.id, NODE)
         await (await before.objects(CONSOLES, 3600)).put("one", b"console")
-        await patiently(lambda: before.publish_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1)), "it is written", 20)
+        await retry(lambda: before.publish_snapshot(DEMAND_CHANGED, DemandChanged(at_ms=1)), "it is written", 20)
         async with before.lead("scheduler", "somebody"):
             pass
         assert set((await replicas(before.url)).values()) == {1}
@@ -92,7 +90,7 @@ async def test_streams_that_exist_get_as_many_replicas_as_the_setting_says(serve
             after.lead("scheduler", "somebody"),
         ):
             second = DemandChanged(at_ms=2)
-            await patiently(lambda: after.publish_snapshot(DEMAND_CHANGED, second), "three have elected a leader", 20)
+            await retry(lambda: after.publish_snapshot(DEMAND_CHANGED, second), "three have elected a leader", 20)
             await until(lambda: all_have(after.url, 3), timeout_s=20, what="three replicas of all")
         assert await nodes.get(NODE.id) is not None
         assert await consoles.get("one") == b"console"
@@ -194,7 +192,7 @@ async def test_what_may_be_lost_is_made_anew_when_it_cannot_get_more_replicas(se
         async with connect(servers.url, "after", wait_s=40, replicas_count=3) as after:
             seen = await after.bucket(OBSERVATIONS)
             assert (await replicas(servers.url))["KV_observations"] == 3
-            await patiently(lambda: seen.put("new", SEEN), "it is written", 20)
+            await retry(lambda: seen.put("new", SEEN), "it is written", 20)
             await until(lambda: any(isinstance(step, Change) and step.key == "new" for step in steps), timeout_s=20)
             assert [step for step in steps if isinstance(step, Reset)]
             await until(
@@ -218,7 +216,7 @@ async def test_what_may_be_lost_is_made_anew_when_its_only_server_is_gone(server
         assert where.leader is not None
         await asyncio.to_thread(servers.kill, int(where.leader[1:]))
         seen = await bus.bucket(OBSERVATIONS)
-        await patiently(lambda: seen.put("new", SEEN), "it is written", 30)
+        await retry(lambda: seen.put("new", SEEN), "it is written", 30)
         assert set(await seen.load()) == {"new"}
         async with connect(servers.url, "later", wait_s=40) as later:
             assert await (await later.bucket(OBSERVATIONS)).get("new") is not None

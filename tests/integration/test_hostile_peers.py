@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from libs.common.errors import NodeFailed
-from libs.common.http_link import Patience
+from libs.common.http_link import Timeouts
 from libs.common.model import Node, NodeId, NodeTaskId, TaskId
 from libs.common.nodeodm import NodeClient
 from services.proxy.errors import UploadOwnerAway
@@ -109,7 +109,7 @@ async def test_an_answer_without_end_is_a_failure_at_once_however_it_is_asked_fo
         with pytest.raises(NodeFailed):
             await client.info(peer.node, timeout_s=30)
         with pytest.raises(NodeFailed):
-            async with upstream.ask(peer.node, NodeRequest(b"GET", b"/info", Patience(5, 30, 30))) as reply:
+            async with upstream.ask(peer.node, NodeRequest(b"GET", b"/info", Timeouts(5, 30, 30))) as reply:
                 await reply.read(1 << 20)
         with pytest.raises(NodeFailed):
             await sender.count_images(peer.node, ON_NODE)
@@ -127,7 +127,7 @@ async def test_a_head_that_drips_fails_in_its_time_however_it_is_asked_for() -> 
         with pytest.raises(NodeFailed, match="in time"):
             await client.info(peer.node, timeout_s=IN_TIME_S)
         with pytest.raises(NodeFailed, match="in time"):
-            async with upstream.ask(peer.node, NodeRequest(b"GET", b"/info", Patience(5, IN_TIME_S, 30))):
+            async with upstream.ask(peer.node, NodeRequest(b"GET", b"/info", Timeouts(5, IN_TIME_S, 30))):
                 pass
         with pytest.raises(NodeFailed, match="timed out"):
             await sender.count_images(peer.node, ON_NODE)

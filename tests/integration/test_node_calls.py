@@ -10,7 +10,7 @@ import pytest
 from libs.common.calls import LIMIT_BYTES, CallAnswer, Calls, named_origin, question
 from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable
 from libs.common.http_client import Client
-from libs.common.http_link import HIGH_WATER_BYTES, Patience
+from libs.common.http_link import HIGH_WATER_BYTES, Timeouts
 from libs.common.model import Node, NodeId, NodeInfo
 from libs.common.nodeodm import NodeClient
 from libs.common.rounds import ask_all
@@ -306,7 +306,7 @@ async def test_a_connection_that_nobody_uses_is_closed():
     async with wire(KEEP) as node, wire(KEEP) as other, Client(4, idle_s=0.1) as client:
         for each in (node, other):
             asked = question(each.node, "/info")
-            async with client.ask(named_origin(each.node)[0], "n", asked, Patience(5, 5, 5)) as link:
+            async with client.ask(named_origin(each.node)[0], "n", asked, Timeouts(5, 5, 5)) as link:
                 assert await link.read(10, 5) == b"ok"
         assert (node.open_count, other.open_count) == (1, 1)
         await until(lambda: not (node.open_count or other.open_count))

@@ -123,8 +123,8 @@ class NodeConnections:
     def ask(self, node: Node, call: NodeRequest) -> Relaying:
         """Send one request; the reply lives as long as the context."""
         asked = Asked(encode(node, call), head_only=call.method == b"HEAD")
-        asking = self._client.ask(*named_origin(node), asked, call.patience)
-        return Relaying(asking, call.patience.silence_s, self._splice_threads)
+        asking = self._client.ask(*named_origin(node), asked, call.timeouts)
+        return Relaying(asking, call.timeouts.silence_s, self._splice_threads)
 
 
 def encode(node: Node, call: NodeRequest) -> bytes:

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from libs.common.http_link import Patience
+from libs.common.http_link import Timeouts
 from libs.common.model import Node
 
 
@@ -17,7 +17,7 @@ class NodeRequest:
     """GET or HEAD."""
     path: bytes
     """Percent-encoded, as it goes over the wire."""
-    patience: Patience
+    timeouts: Timeouts
     query: Mapping[str, str] = field(default_factory=dict)
     with_token: bool = True
     """Whether the node's token is added to the query."""

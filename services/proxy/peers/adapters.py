@@ -28,8 +28,8 @@ from libs.common.loops import background
 from libs.common.messages.buckets import SECRETS, SUMMARY_KEY, UPLOADS
 from libs.common.mirror import Mirror
 from libs.common.model import ClusterSecret, InstanceId, TaskId, Upload
-from libs.common.patience import patiently
 from libs.common.ports import Bucket, Bus
+from libs.common.retrying import retry
 from libs.http1.heads import ResponseHead
 from libs.http1.lines import Header, request_head
 from services.proxy.errors import UploadOwnerAway
@@ -158,7 +158,7 @@ class SharedSecret:
 async def shared_secret(bus: Bus, wait_s: float = 0.0) -> str:
     """Read the cluster's secret, or make it, as soon as NATS can. Raises BusFailed."""
     bucket = await bus.bucket(SECRETS)
-    return await patiently(lambda: read_or_made(bucket), "the secret of the cluster is known", wait_s)
+    return await retry(lambda: read_or_made(bucket), "the secret of the cluster is known", wait_s)
 
 
 async def read_or_made(bucket: Bucket[ClusterSecret]) -> str:

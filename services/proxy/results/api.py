@@ -11,7 +11,7 @@ from urllib.parse import quote
 import structlog
 
 from libs.common.errors import BusFailed, NodeFailed, NoNode, NotFound
-from libs.common.http_link import Patience
+from libs.common.http_link import Timeouts
 from libs.common.identity import owner_of
 from libs.common.model import TaskId
 from libs.common.nodeodm import NodeRefused
@@ -91,8 +91,8 @@ def open_results(  # noqa: PLR0913 everything that may have a result, and how lo
     bus: Bus, cluster: Cluster, finder: TaskFinder, nodes: Upstream, *, prefix: str, answer_s: float, stall_s: float
 ) -> ResultRoutes:
     """Put together where results come from: nodes, and what lies under `prefix`."""
-    patience = Patience(connect_s=CONNECT_S, head_s=answer_s, silence_s=stall_s)
-    relay = Relay(bus, cluster, nodes, finder, patience)
+    timeouts = Timeouts(connect_s=CONNECT_S, head_s=answer_s, silence_s=stall_s)
+    relay = Relay(bus, cluster, nodes, finder, timeouts)
     return ResultRoutes(Results(bus, cluster, finder, relay, nodes, prefix), relay, stall_s)
 
 

@@ -25,7 +25,7 @@ from libs.common.errors import Refused
 from libs.common.hosts import shown
 from libs.common.http_server import Connection
 from libs.common.http_sharing import Connections, Heard
-from libs.common.lifecycle import Crew
+from libs.common.lifecycle import TaskLimiter
 from libs.common.listening import BOTH_FAMILIES, server
 from libs.common.serving import Server
 from libs.http1.heads import HeadLimits
@@ -113,9 +113,9 @@ async def served(
     kept_to = ServerLimits(limits.head_s, limits.keep_alive_s, HeadLimits(limits.head_bytes))
     shared = Connections(kept_to, limits.connections_count, app.fast_path, heard)
     servers = [Server(configured(app, port, shared, limits.stop_s)) for port in ports]
-    async with Crew(len(servers), grace_s=limits.stop_s + CLOSING_S) as crew:
+    async with TaskLimiter(len(servers), grace_s=limits.stop_s + CLOSING_S) as limiter:
         for server, port in zip(servers, ports, strict=True):
-            await crew.start(server.serve(sockets=[port.listener]), name=f"http {port.port}")
+            await limiter.start(server.serve(sockets=[port.listener]), name=f"http {port.port}")
         try:
             async with asyncio.timeout(START_S):
                 while not all(server.started for server in servers):  # noqa: ASYNC110 uvicorn has a flag, no event

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from libs.common.lifecycle import Crew
+from libs.common.lifecycle import TaskLimiter
 from libs.common.loops import Start
 from libs.common.messages.kinds import Request
 from libs.common.messages.placement import RENEW_ATTEMPT, REPORT_FORWARD_FAILED, REPORT_FORWARDED, REPORT_INPUTS_GONE
@@ -34,9 +34,9 @@ class ForwardingStory:
             REPORT_INPUTS_GONE: self.reports.inputs_gone,
         }
 
-    def loops(self, crew: Crew) -> dict[str, Start]:
+    def loops(self, limiter: TaskLimiter) -> dict[str, Start]:
         """Name everything that goes on by itself."""
-        return {"check forwarding": repeated(lambda: self.uncertain.watch(crew), "check forwarding")}
+        return {"check forwarding": repeated(lambda: self.uncertain.watch(limiter), "check forwarding")}
 
 
 def open_forwarding(  # noqa: PLR0913, PLR0917 what the story is made of

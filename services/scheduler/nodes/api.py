@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from libs.common.lifecycle import Crew
+from libs.common.lifecycle import TaskLimiter
 from libs.common.loops import Start
 from libs.common.messages.kinds import Request
 from libs.common.messages.nodes import (
@@ -55,12 +55,12 @@ class NodesStory:
             FIND_UI_NODE: self.commands.find_ui,
         }
 
-    def loops(self, crew: Crew) -> dict[str, Start]:
+    def loops(self, limiter: TaskLimiter) -> dict[str, Start]:
         """Name everything that goes on by itself."""
         return {
             "probe nodes": self.prober.run,
             "lose tasks": repeated(self.failures.watch, "lose tasks"),
-            "drain nodes": repeated(lambda: self.drainer.check(crew), "drain nodes"),
+            "drain nodes": repeated(lambda: self.drainer.check(limiter), "drain nodes"),
         }
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from libs.common.lifecycle import Crew
+from libs.common.lifecycle import TaskLimiter
 from libs.common.loops import Start
 from libs.common.messages.kinds import Request
 from libs.common.messages.placement import REPORT_INPUTS_LOST
@@ -71,13 +71,13 @@ class TasksStory:
             RESTART_TASK: self.actions.restart,
         }
 
-    def loops(self, crew: Crew, clean_every_s: float) -> dict[str, Start]:
+    def loops(self, limiter: TaskLimiter, clean_every_s: float) -> dict[str, Start]:
         """Name everything that goes on by itself."""
         return {
             "track tasks": self.tracker.run,
             "archive tasks": self.archiver.run,
             "forget observations": repeated(self.observer.forget_over, "forget observations", OBSERVE_S),
-            "clean nodes": repeated(lambda: self.collector.tell_nodes(crew), "clean nodes", clean_every_s),
+            "clean nodes": repeated(lambda: self.collector.tell_nodes(limiter), "clean nodes", clean_every_s),
             "forget nodes": repeated(self.collector.forget_retired, "forget nodes", clean_every_s),
             "forget tasks": repeated(self.collector.forget_old, "forget tasks", FORGET_S),
             "end lost tasks": repeated(self.absent_proxies.check, "end lost tasks", ABSENT_S),

@@ -13,7 +13,7 @@ from nats.micro.request import Request as MicroRequest
 from libs.common.asking import Requests
 from libs.common.bus import endpoint
 from libs.common.errors import BusFailed
-from libs.common.lifecycle import Crew
+from libs.common.lifecycle import TaskLimiter
 from libs.common.messages.nodes import LIST_NODES, ListNodes, NodeList
 from libs.common.messages.tasks import LIST_TASKS, ListTasks
 from tests.waiting import until
@@ -65,9 +65,9 @@ async def test_who_names_no_reply_subject_is_not_answered(capsys: pytest.Capture
         done.append(asked)
         return NodeList(nodes=())
 
-    async with Crew(1, grace_s=1.0) as crew:
+    async with TaskLimiter(1, grace_s=1.0) as limiter:
         silent: Any = None
-        answer = endpoint(crew, LIST_NODES, handler, None)
+        answer = endpoint(limiter, LIST_NODES, handler, None)
         await answer(MicroRequest(Msg(_client=silent, subject=LIST_NODES.subject, data=b"{}")))
 
     assert done

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from libs.common.errors import BusFailed, Refused
-from libs.common.lifecycle import Crew, ended, heeding, run, threaded
+from libs.common.lifecycle import TaskLimiter, cancel_and_wait, cancellable, run, threaded
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).parents[3]
 @pytest.mark.parametrize("answered", [{"result": 1}, {"exception": TimeoutError()}], ids=["answer", "error"])
 async def test_a_cancellation_in_the_moment_of_an_answer_is_not_missed(answered: dict[str, Any]):
     answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    asking = asyncio.get_running_loop().create_task(heeding(asyncio.wait_for(answer, 10)))
+    asking = asyncio.get_running_loop().create_task(cancellable(asyncio.wait_for(answer, 10)))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     for what, value in answered.items():
@@ -37,7 +37,7 @@ async def test_an_answer_after_a_cancellation_that_was_heard_is_an_answer():
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
-            return await heeding(asyncio.sleep(0, 7))
+            return await cancellable(asyncio.sleep(0, 7))
         return 0
 
     cleaning = asyncio.get_running_loop().create_task(clean_up())
@@ -60,10 +60,10 @@ async def test_a_loop_that_misses_a_cancellation_is_cancelled_again():
 
     loop = asyncio.get_running_loop().create_task(deaf_once())
     await asyncio.sleep(0)
-    await ended(loop)
+    await cancel_and_wait(loop)
     assert len(missed) == 2
-    async with Crew(1) as crew:
-        await crew.start(deaf_once(), "deaf once")
+    async with TaskLimiter(1) as limiter:
+        await limiter.start(deaf_once(), "deaf once")
         await asyncio.sleep(0)
         missed.clear()
     assert len(missed) == 2
@@ -76,8 +76,8 @@ async def test_how_a_loop_has_ended_is_nothing_to_who_waits_for_its_end():
     async def finish() -> int:
         return 1
 
-    await ended(*(asyncio.get_running_loop().create_task(loop) for loop in (fail(), finish())))
-    await ended()
+    await cancel_and_wait(*(asyncio.get_running_loop().create_task(loop) for loop in (fail(), finish())))
+    await cancel_and_wait()
 
 
 async def test_what_blocks_gives_its_result_or_raises_where_it_is_awaited():
@@ -104,15 +104,15 @@ async def test_what_blocks_is_left_behind_by_a_cancellation():
 
 async def test_a_crew_works_on_a_bounded_number_at_once():
     at_once: list[int] = []
-    crew = Crew(2, grace_s=5)
+    limiter = TaskLimiter(2, grace_s=5)
 
     async def work() -> None:
-        at_once.append(len(crew))
+        at_once.append(len(limiter))
         await asyncio.sleep(0.001)
 
-    async with crew:
+    async with limiter:
         for _ in range(10):
-            await crew.start(work(), "work")
+            await limiter.start(work(), "work")
     assert max(at_once) == 2
     assert len(at_once) == 10
 
@@ -126,9 +126,9 @@ async def test_a_crew_goes_on_when_one_fails():
     async def work() -> None:
         done.append(1)
 
-    async with Crew(1, grace_s=1) as crew:
-        await crew.start(fail(), "fail")
-        await crew.start(work(), "work")
+    async with TaskLimiter(1, grace_s=1) as limiter:
+        await limiter.start(fail(), "fail")
+        await limiter.start(work(), "work")
     assert done == [1]
 
 
@@ -142,8 +142,8 @@ async def test_leaving_a_crew_cancels_what_takes_too_long():
             canceled.append(1)
             raise
 
-    async with Crew(1, grace_s=0.01) as crew:
-        await crew.start(sleep(), "sleep")
+    async with TaskLimiter(1, grace_s=0.01) as limiter:
+        await limiter.start(sleep(), "sleep")
         await asyncio.sleep(0)
     assert canceled == [1]
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import structlog
 
 from libs.common.errors import BusFailed, Conflict, ProviderFailed
-from libs.common.lifecycle import ended, mention_failure
+from libs.common.lifecycle import cancel_and_wait, mention_failure
 from libs.common.model import MachineId, MachineState
 from libs.common.ports import Term
 from services.autoscaler.machine_life.life import MachineStep, possible
@@ -60,7 +60,7 @@ class MachineController:
 
     async def __aexit__(self, *_error: object) -> None:
         """End all workers; their machines' records say where they were."""
-        await ended(*self._workers.values())
+        await cancel_and_wait(*self._workers.values())
 
     def ensure_worker(self, machine: MachineId) -> None:
         """See to it that somebody works on a machine, if its state needs it."""
@@ -94,7 +94,7 @@ class MachineController:
 
     async def _end_worker(self, machine: MachineId) -> None:
         if worker := self._workers.get(machine):
-            await ended(worker)
+            await cancel_and_wait(worker)
             self._forget_worker(machine, worker)
 
     def _forget_worker(self, machine: MachineId, worker: asyncio.Task[None]) -> None:

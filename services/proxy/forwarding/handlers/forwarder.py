@@ -28,7 +28,7 @@ from typing import Final
 import structlog
 
 from libs.common.errors import ClusterError, NotFound
-from libs.common.lifecycle import Crew, SystemClock, now_ms
+from libs.common.lifecycle import SystemClock, TaskLimiter, now_ms
 from libs.common.loops import background
 from libs.common.messages.placement import PLACEMENT_POSSIBLE, NotWaiting, Placed, PlaceReply, Waiting
 from libs.common.messages.tasks import SentAhead
@@ -91,7 +91,7 @@ class Forwarder:
         )
         self._sending: dict[TaskId, int] = {}
         """Attempts that were begun here and are not over."""
-        self._crew = Crew(WORK_COUNT)
+        self._crew = TaskLimiter(WORK_COUNT)
         self._placements = PlacementClient(
             bus,
             spool.instance,

@@ -24,7 +24,7 @@ import structlog
 
 from libs.common.clocks import Clock
 from libs.common.errors import ClusterError, NotFound
-from libs.common.lifecycle import Crew
+from libs.common.lifecycle import TaskLimiter
 from libs.common.messages.placement import AIM_UPLOAD, Aimed, AimReply, AimUpload, NoAim, Placed
 from libs.common.messages.tasks import SentAhead
 from libs.common.metrics import counter
@@ -86,7 +86,7 @@ class UploadStageIn:
         self.distrust = Distrust()
         """Attempts share it."""
         self._room = asyncio.Semaphore(uploads_count)
-        self._crew = Crew(LOOPS_COUNT)
+        self._crew = TaskLimiter(LOOPS_COUNT)
         self._pending: dict[TaskId, PendingFiles] = {}
         self._transfers: dict[TaskId, StageInTransfer] = {}
         self._attempts_count = 0

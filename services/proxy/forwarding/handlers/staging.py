@@ -23,7 +23,7 @@ from typing import Final
 import structlog
 
 from libs.common.errors import ClusterError
-from libs.common.lifecycle import Crew, leaves, monotonic_s
+from libs.common.lifecycle import TaskLimiter, leaves, monotonic_s
 from libs.common.messages.tasks import SentAhead
 from libs.common.model import Node, NodeTaskId, TaskId
 from libs.common.retry import RetryPolicy
@@ -140,7 +140,7 @@ class Leftovers:
     def __init__(self, sender: Sender, policy: RetryPolicy) -> None:
         self._sender = sender
         self._policy = policy
-        self._crew = Crew(AT_ONCE_COUNT, STOP_S)
+        self._crew = TaskLimiter(AT_ONCE_COUNT, STOP_S)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from libs.common.clocks import Clock, Instant
 from libs.common.errors import NodeFailed
-from libs.common.http_link import Patience
+from libs.common.http_link import Timeouts
 from libs.common.lifecycle import monotonic_s
 from libs.common.messages.tasks import TaskRecord
 from libs.common.model import Attempt, Node, Task, TaskId
@@ -49,7 +49,7 @@ from services.proxy.polling.core.node_queries import (
 from services.proxy.polling.core.task_info import node_info
 
 BODY_S: Final = 5.0
-PATIENCE: Final = Patience(connect_s=0.3, head_s=0.4, silence_s=0.25)
+PATIENCE: Final = Timeouts(connect_s=0.3, head_s=0.4, silence_s=0.25)
 BREAKERS_COUNT: Final = 10_000
 OK: Final = 200
 

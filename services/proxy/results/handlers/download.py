@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 import structlog
 
 from libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, ProviderFailed, Refused
-from libs.common.http_link import Patience
+from libs.common.http_link import Timeouts
 from libs.common.messages.machines import FIND_RESULT, FindResult
 from libs.common.model import Attempt, Owner, Task, TaskId
 from libs.common.nodeodm import NodeRefused
@@ -36,7 +36,7 @@ from services.proxy.results.core import (
 )
 from services.proxy.results.handlers.relay import NoResult, Relay, Relayed, RelayRequest
 
-LOOK_PATIENCE: Final = Patience(connect_s=5.0, head_s=10.0, silence_s=10.0)
+LOOK_PATIENCE: Final = Timeouts(connect_s=5.0, head_s=10.0, silence_s=10.0)
 DOWNLOAD: Final = "download/"
 INVALID_ASSET: Final = "Invalid asset"
 
@@ -121,7 +121,7 @@ class Results:
     @asynccontextmanager
     async def _streamed(self, url: str, wanted: RelayRequest) -> AsyncIterator[Relayed]:
         storage, path = storage_and_path(url)
-        call = NodeRequest(wanted.method, path, self._relay.patience, headers=for_node(wanted.headers))
+        call = NodeRequest(wanted.method, path, self._relay.timeouts, headers=for_node(wanted.headers))
         async with self._storages.ask(storage, call) as reply:
             require(reply.status)
             yield Relayed(reply.status, for_client(reply.headers), reply.chunks(), reply)

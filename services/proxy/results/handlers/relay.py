@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from libs.common.errors import NodeFailed, NotFound
-from libs.common.http_link import Patience
+from libs.common.http_link import Timeouts
 from libs.common.messages.nodes import FIND_UI_NODE, FindUiNode
 from libs.common.model import Node, Owner, Task, TaskId
 from libs.common.nodeodm import NodeRefused
@@ -37,8 +37,8 @@ from services.proxy.results.core import (
     span_wanted,
 )
 
-RESULT_PATIENCE: Final = Patience(connect_s=5.0, head_s=30.0, silence_s=60.0)
-PAGE_PATIENCE: Final = Patience(connect_s=3.0, head_s=10.0, silence_s=30.0)
+RESULT_PATIENCE: Final = Timeouts(connect_s=5.0, head_s=30.0, silence_s=60.0)
+PAGE_PATIENCE: Final = Timeouts(connect_s=3.0, head_s=10.0, silence_s=30.0)
 ERROR_LIMIT_BYTES: Final = 64 * 1024
 """A JSON answer that is longer is a result, not an error."""
 OK: Final = 200
@@ -83,13 +83,13 @@ class Relay:
     """Streams from nodes."""
 
     def __init__(
-        self, bus: Bus, cluster: Cluster, nodes: Upstream, finder: TaskFinder, patience: Patience = RESULT_PATIENCE
+        self, bus: Bus, cluster: Cluster, nodes: Upstream, finder: TaskFinder, timeouts: Timeouts = RESULT_PATIENCE
     ) -> None:
         self._bus = bus
         self._cluster = cluster
         self._nodes = nodes
         self._finder = finder
-        self.patience = patience
+        self.timeouts = timeouts
         """With a node that is to send a result."""
 
     @asynccontextmanager
@@ -98,7 +98,7 @@ class Relay:
         action = unquote_to_bytes(wanted.path).decode(errors="replace")
         task = await self._finder.find_result(task_id, owner, action)
         node, path = self._where(task, action, wanted.path)
-        call = NodeRequest(wanted.method, path, self.patience, headers=for_node(wanted.headers))
+        call = NodeRequest(wanted.method, path, self.timeouts, headers=for_node(wanted.headers))
         async with self._nodes.ask(node, call) as reply:
             body = await self._checked(reply, node, call)
             headers = for_client(reply.headers)
@@ -148,7 +148,7 @@ class Relay:
 
     async def _check_by_get(self, node: Node, call: NodeRequest) -> None:
         """Read what a HEAD only announces: an error looks the same from outside."""
-        async with self._nodes.ask(node, NodeRequest(b"GET", call.path, call.patience)) as reply:
+        async with self._nodes.ask(node, NodeRequest(b"GET", call.path, call.timeouts)) as reply:
             require_no_error(await reply.read(ERROR_LIMIT_BYTES))
 
 

@@ -21,7 +21,7 @@ import structlog
 
 from libs.common.clocks import Instant
 from libs.common.errors import ClusterError
-from libs.common.lifecycle import Crew
+from libs.common.lifecycle import TaskLimiter
 from libs.common.messages.tasks import TASK_STARTED
 from libs.common.model import Attempt, AttemptState, Cleanup, Task, TaskId, TaskState
 from services.scheduler.events import EventPublisher
@@ -67,7 +67,7 @@ class UncertainAttempts:
         self._checked_at: Instant | None = None
         self._denials = Denials(settings.commit_settle_s)
 
-    async def watch(self, crew: Crew) -> None:
+    async def watch(self, limiter: TaskLimiter) -> None:
         """Check, again and again. A time in which we did not look ourselves is nobody's silence: what came is still to be read."""
         now = self._clock.instant()
         absent_s = 0.0 if self._checked_at is None else now - self._checked_at
@@ -75,16 +75,16 @@ class UncertainAttempts:
         if absent_s > ABSENT_S:
             for forwarding in self._index.forwarding.values():
                 forwarding.excuse(now)
-        await self.check(crew)
+        await self.check(limiter)
 
-    async def check(self, crew: Crew) -> None:
+    async def check(self, limiter: TaskLimiter) -> None:
         """Look for holders that are silent, and ask nodes about what is uncertain."""
         now = self._clock.instant()
         self._denials.keep(self._index.forwarding.keys())
         longest_s = self._settings.forward_silence_s
         for task_id, forwarding in list(self._index.forwarding.items()):
             if forwarding.uncertain_since is not None:
-                await self._ask_once(crew, task_id)
+                await self._ask_once(limiter, task_id)
                 continue
             match judge(forwarding, now, longest_s):
                 case Silence.NOT_TAKEN_UP:
@@ -116,10 +116,10 @@ class UncertainAttempts:
         record = await self._tasks.change(task_id, decide)
         log.warning("attempt is uncertain", task=task_id, attempt=record.task.attempts[-1].number, reason=reason)
 
-    async def _ask_once(self, crew: Crew, task_id: TaskId) -> None:
+    async def _ask_once(self, limiter: TaskLimiter, task_id: TaskId) -> None:
         if task_id not in self._asking:
             self._asking.add(task_id)
-            await crew.start(self._resolve(task_id), name=f"resolve {task_id}")
+            await limiter.start(self._resolve(task_id), name=f"resolve {task_id}")
 
     async def _resolve(self, task_id: TaskId) -> None:
         try:

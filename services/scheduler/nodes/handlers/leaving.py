@@ -18,7 +18,7 @@ import structlog
 
 from libs.common.clocks import Instant, read
 from libs.common.errors import ClusterError, NotFound
-from libs.common.lifecycle import Crew
+from libs.common.lifecycle import TaskLimiter
 from libs.common.messages.kinds import Done
 from libs.common.messages.nodes import NODE_REMOVED, LoseNode
 from libs.common.model import Attempt, Cleanup, MachineId, NodeId, StatusCode, Task, TaskId, TaskState
@@ -58,14 +58,14 @@ class Drainer:
         self._due: dict[NodeId, tuple[int, Instant]] = {}
         """Deadlines as they are recorded, and the instants that they became when they were first seen."""
 
-    async def check(self, crew: Crew) -> None:
+    async def check(self, limiter: TaskLimiter) -> None:
         """Take empty ones off the list; move what waits on those whose time is up."""
         for node in self._nodes.draining():
             if not node.ours_count:
                 await self._let_go(node)
             elif self._is_due(node) and node.id not in self._under_way:
                 self._under_way.add(node.id)
-                await crew.start(self._empty(node), name=f"drain {node.id}")
+                await limiter.start(self._empty(node), name=f"drain {node.id}")
 
     async def _let_go(self, node: NodeState) -> None:
         await self._node_store.retire(node.id)

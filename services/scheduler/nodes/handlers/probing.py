@@ -16,7 +16,7 @@ import structlog
 from libs.common.clocks import read
 from libs.common.delay_queue import DelayQueue
 from libs.common.errors import ClusterError
-from libs.common.lifecycle import Crew
+from libs.common.lifecycle import TaskLimiter
 from libs.common.loops import beat
 from libs.common.messages.kinds import Event
 from libs.common.messages.nodes import NODE_OFFLINE, NODE_ONLINE, NodeEvent
@@ -77,13 +77,13 @@ class NodeProber:
         """Ask for ever, beginning with all."""
         for known in self._nodes:
             self._delay_queue.set(known.id, self._clock.instant())
-        async with Crew(self._settings.probes_at_once_count) as crew:
+        async with TaskLimiter(self._settings.probes_at_once_count) as limiter:
             while True:
                 beat()
                 if self._to_publish:
-                    await crew.start(self._publish(), name="tell of nodes")
+                    await limiter.start(self._publish(), name="tell of nodes")
                 if asked := self._due():
-                    await crew.start(self._round(asked), name="probe nodes")
+                    await limiter.start(self._round(asked), name="probe nodes")
                 await self._pause()
 
     def _due(self) -> "list[ProbeInFlight]":

@@ -17,8 +17,8 @@ import structlog
 from libs.common.errors import BusFailed
 from libs.common.messages.tasks import TaskSummary
 from libs.common.model import Ended, LastKnown, NodeId, Owner, Task, TaskId, TaskState
-from libs.common.patience import Slices
 from libs.common.ports import Bucket
+from libs.common.retrying import Slices
 from services.scheduler.records.core import Key, TaskIndex
 from services.scheduler.records.ports import EndedIndex, EndedRow, row_of
 from services.scheduler.registry.node_state import NodeState

@@ -20,8 +20,8 @@ from libs.common.errors import BusFailed, Conflict, Unreadable
 from libs.common.loops import Start
 from libs.common.messages.buckets import ENDED, NODES, TASKS, TOMBSTONES
 from libs.common.model import IncarnationId, Node, Task, TaskId
-from libs.common.patience import Slices
 from libs.common.ports import Bus
+from libs.common.retrying import Slices
 from services.scheduler.events import Signals
 from services.scheduler.leadership import Leadership, repeated
 from services.scheduler.records.core import TaskIndex, key_of

@@ -18,7 +18,7 @@ import structlog
 from libs.common.clocks import Instant, read, seen_s
 from libs.common.delay_queue import DelayQueue
 from libs.common.errors import BusFailed, ClusterError
-from libs.common.lifecycle import Crew
+from libs.common.lifecycle import TaskLimiter
 from libs.common.loops import beat
 from libs.common.model import Attempt, Cleanup, NodeId, NodeTaskId, Task, TaskId
 from services.scheduler.node_client.ports import NodeApi
@@ -59,13 +59,13 @@ class GarbageCollector:
 
     # --- attempts --------------------------------------------------------------------------------------------------
 
-    async def tell_nodes(self, crew: Crew) -> None:
+    async def tell_nodes(self, limiter: TaskLimiter) -> None:
         """Tell every node that can be reached what it has still to be told; each one by itself."""
         for node_id, tasks in list(self._index.to_clean.items()):
             node = self._nodes.get(node_id)
             if tasks and (node is None or node.online) and node_id not in self._under_way:
                 self._under_way.add(node_id)
-                await crew.start(self._tell_node(node_id, list(tasks)), name=f"clean {node_id}")
+                await limiter.start(self._tell_node(node_id, list(tasks)), name=f"clean {node_id}")
 
     async def _tell_node(self, node: NodeId, tasks: list[TaskId]) -> None:
         try:

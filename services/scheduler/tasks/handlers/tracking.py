@@ -16,7 +16,7 @@ from libs.common.chosen import differences
 from libs.common.clocks import Instant
 from libs.common.delay_queue import DelayQueue
 from libs.common.errors import ClusterError
-from libs.common.lifecycle import Crew
+from libs.common.lifecycle import TaskLimiter
 from libs.common.loops import beat
 from libs.common.messages.placement import FinishReported
 from libs.common.model import Attempt, Cleanup, LastKnown, NodeId, Task, TaskId, TaskState
@@ -81,11 +81,11 @@ class TaskTracker:
         """Look for ever, beginning with everything that runs."""
         for task in self._index.running:
             self._delay_queue.set(task, self._clock.instant())
-        async with Crew(self._settings.polls_at_once_count) as crew:
+        async with TaskLimiter(self._settings.polls_at_once_count) as limiter:
             while True:
                 beat()
                 for task in self._delay_queue.take_due(self._clock.instant()):
-                    await self._start_observing(crew, task)
+                    await self._start_observing(limiter, task)
                 await self._pause()
 
     async def hint(self, message: FinishReported) -> None:
@@ -191,7 +191,7 @@ class TaskTracker:
         if record.task.state is not before.task.state:
             await self._events.publish_end(record.task, result.reason)
 
-    async def _start_observing(self, crew: Crew, task: TaskId) -> None:
+    async def _start_observing(self, limiter: TaskLimiter, task: TaskId) -> None:
         node = self._nodes.get(self._index.running[task]) if task in self._index.running else None
         if task not in self._index.running or task in self._under_way:
             return
@@ -199,7 +199,7 @@ class TaskTracker:
             self._delay_queue.set(task, self._clock.instant() + OFFLINE_S)
             return
         self._under_way.add(task)
-        await crew.start(self._observe_and_come_back(task), name=f"look {task}")
+        await limiter.start(self._observe_and_come_back(task), name=f"look {task}")
 
     async def _observe_and_come_back(self, task: TaskId) -> None:
         try:

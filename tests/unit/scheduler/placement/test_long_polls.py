@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from libs.common.errors import BusFailed, Refused
-from libs.common.lifecycle import Crew
+from libs.common.lifecycle import TaskLimiter
 from libs.common.messages.buckets import TASKS
 from libs.common.messages.placement import AskedTask, NotWaiting, Placed, PlaceTasks, Waiting
 from libs.common.messages.tasks import SentAhead
@@ -313,13 +313,13 @@ async def test_any_word_of_a_holder_keeps_what_it_has_still_to_take_up_but_not_f
 
 
 async def test_a_time_in_which_the_scheduler_did_not_listen_is_nobodys_silence():
-    async with a_play(a=FakeNode()) as play, Crew(10, grace_s=5) as crew:
+    async with a_play(a=FakeNode()) as play, TaskLimiter(10, grace_s=5) as limiter:
         await play.commits("one")
         await play.polls(renews_first=True)
         watch = play.scheduler.forwarding.uncertain.watch
-        await watch(crew)
+        await watch(limiter)
         play.clock.pass_s(10)
-        await watch(crew)
+        await watch(limiter)
         await play.renews("one", 1)
         assert play.task("one").state is TaskState.FORWARDING
 

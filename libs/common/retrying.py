@@ -1,7 +1,7 @@
-"""Patience with NATS: what fails while a server starts, or while several elect one of them, works a moment later.
+"""Timeouts with NATS: what fails while a server starts, or while several elect one of them, works a moment later.
 
-    patiently()  does again what does no harm when it is done again, until it works or time is up
-    in_time()    gives one try a short time of its own: what was sent to a server that is gone is never answered, and the next
+    retry()  does again what does no harm when it is done again, until it works or time is up
+    try_timeout()    gives one try a short time of its own: what was sent to a server that is gone is never answered, and the next
                  try may be answered at once
     Slices       long work in short pieces, so that nobody else has to wait for the end of it
 
@@ -27,7 +27,7 @@ TRY_S: Final = 2.0
 LONGEST_TRY_S: Final = 8.0
 
 
-async def patiently(act: Callable[[], Awaitable[Result]], what: str, wait_s: float) -> Result:
+async def retry(act: Callable[[], Awaitable[Result]], what: str, wait_s: float) -> Result:
     """Act until that raises no BusFailed. Raises the last one when `wait_s` is over. `what`: "buckets are opened"."""
     deadline_s = monotonic_s() + wait_s
     waiting = False
@@ -44,7 +44,7 @@ async def patiently(act: Callable[[], Awaitable[Result]], what: str, wait_s: flo
 
 
 @asynccontextmanager
-async def in_time(tries_count: int = 0) -> AsyncIterator[None]:
+async def try_timeout(tries_count: int = 0) -> AsyncIterator[None]:
     """Give a try two seconds, after failures more: a slow server must not be asked too early for ever. Raises TimeoutError."""
     async with asyncio.timeout(min(TRY_S * 2**tries_count, LONGEST_TRY_S)):
         yield

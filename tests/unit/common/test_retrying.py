@@ -3,7 +3,7 @@
 import pytest
 
 from libs.common.errors import BusFailed, Refused
-from libs.common.patience import patiently
+from libs.common.retrying import retry
 
 
 class Opening:
@@ -23,24 +23,24 @@ class Opening:
 
 async def test_what_the_bus_cannot_do_yet_is_done_a_moment_later():
     act = Opening(BusFailed("no leader"))
-    assert await patiently(act, "it opens", wait_s=5) == "open"
+    assert await retry(act, "it opens", wait_s=5) == "open"
     assert act.tries_count == 3
 
 
 async def test_that_somebody_waits_is_one_line(capsys: pytest.CaptureFixture[str]):
-    await patiently(Opening(BusFailed("no leader")), "it opens", wait_s=5)
+    await retry(Opening(BusFailed("no leader")), "it opens", wait_s=5)
     assert capsys.readouterr().out.count("waiting for nats") == 1
 
 
 async def test_patience_ends_with_the_last_reason():
     act = Opening(BusFailed("no leader"))
     with pytest.raises(BusFailed, match="no leader"):
-        await patiently(act, "it opens", wait_s=0)
+        await retry(act, "it opens", wait_s=0)
     assert act.tries_count == 1
 
 
 async def test_another_error_is_not_waited_for():
     act = Opening(Refused("no"))
     with pytest.raises(Refused):
-        await patiently(act, "it opens", wait_s=5)
+        await retry(act, "it opens", wait_s=5)
     assert act.tries_count == 1
