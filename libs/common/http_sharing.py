@@ -25,6 +25,8 @@ from libs.http1.server import ServerLimits
 
 LOOKS_PER_LIMIT: Final = 5
 LATEST_LOOK_S: Final = 1.0
+SILENT_S: Final = 1.0
+"""What was opened later is not called silent yet: of a burst of connections all are there before the first request is read."""
 SPARE_DESCRIPTORS_COUNT: Final = 256
 """For files, and for connections to nodes, peers and NATS."""
 JSON_TYPE: Final = (b"content-type", b"application/json")
@@ -81,23 +83,25 @@ class TrackedConnection(Protocol):
 class Connections:
     """What the connections of one server share."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 what a server says of its connections
         self,
         limits: ServerLimits,
         connections_count: int,
         fast: EarlyAnswers[Any] | None = None,
         heard: Heard | None = None,
         silent_per_address_count: int | None = None,
+        silent_s: float = SILENT_S,
     ) -> None:
         self.limits = limits
         self.fast = fast
         self.heard = heard
         self.present: set[TrackedConnection] = set()
-        self._silent: dict[TrackedConnection, str] = {}
-        """Those that had no request yet, the oldest first, each with its address's account where that counts."""
+        self._silent: dict[TrackedConnection, tuple[str, float]] = {}
+        """Those that had no request yet, the oldest first, each with its address's account (where that counts) and since when it is there."""
         self._resting: dict[TrackedConnection, None] = {}
         """Those between two requests, the one that rests for the longest first."""
         self._silent_limit_count = silent_per_address_count
+        self._silent_s = silent_s
         self._limit_count = admitted_count(connections_count)
         self._alarm: asyncio.TimerHandle | None = None
         self._look_every_s = min(LATEST_LOOK_S, limits.head_s / LOOKS_PER_LIMIT)
@@ -121,7 +125,7 @@ class Connections:
                 log.warning("connections refused", reason="too many connections", limit=self._limit_count, count=count)
             return False
         self.present.add(connection)
-        self._silent[connection] = account
+        self._silent[connection] = account, connection.loop.time()
         if self._alarm is None:
             self._alarm = connection.loop.call_later(self._look_every_s, self._look)
         return True
@@ -150,9 +154,9 @@ class Connections:
 
     def _thin_out(self, account: str, limit_count: int, now_s: float) -> None:
         """Close the oldest silent connection of an address that has enough of them."""
-        same = [each for each, owner in self._silent.items() if owner == account]
-        if len(same) >= limit_count:
-            self._close(same[0], "too many silent ones of one address", now_s)
+        same = [(each, since_s) for each, (owner, since_s) in self._silent.items() if owner == account]
+        if len(same) >= limit_count and same[0][1] <= now_s - self._silent_s:
+            self._close(same[0][0], "too many silent ones of one address", now_s)
 
     def _close(self, connection: TrackedConnection, reason: str, now_s: float) -> None:
         self.forget(connection)

@@ -272,12 +272,19 @@ async def test_where_few_are_expected_who_waits_between_two_requests_gives_way_a
     ],
 )
 async def test_an_address_has_so_many_silent_connections(before: list[str], address: str, closed: list[bool]) -> None:
-    shared = Connections(LIMITS, 10, silent_per_address_count=2)
+    shared = Connections(LIMITS, 10, silent_per_address_count=2, silent_s=0.0)
     silent = [opened(shared=shared, transport=FakeTransport(address=each))[1] for each in before]
     _, newcomer = opened(shared=shared, transport=FakeTransport(address=address))
 
     assert [each.closed for each in silent] == closed
     assert not newcomer.closed
+
+
+async def test_a_burst_of_connections_of_one_address_is_not_silent_yet() -> None:
+    shared = Connections(LIMITS, 10, silent_per_address_count=2)
+    burst = [opened(shared=shared)[1] for _ in range(8)]
+
+    assert not any(each.closed for each in burst)
 
 
 def test_there_are_never_more_connections_than_open_files_allow(capsys: pytest.CaptureFixture[str]) -> None:
