@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -15,12 +16,14 @@ from libs.common.messages.tasks import ConfirmTasks, SentAhead, TaskRecord, Task
 from libs.common.model import (
     Attempt,
     ClusterSummary,
+    InstanceId,
     Machine,
     MachineId,
     Node,
     NodeId,
     NodeOption,
     NodeTaskId,
+    Owner,
     Task,
     TaskId,
     TaskState,
@@ -212,3 +215,19 @@ class FakeForwarding:
     async def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
         del task
         self.came += [file.name for file in files]
+
+
+def a_task(task: TaskId, owner: Owner, machine: MachineId | None = None, **more: Any) -> Task:
+    """Make the record of a task that has had one attempt."""
+    attempt = Attempt(number=1, node=NodeId("n"), node_task_id=NodeTaskId("on-node"), machine=machine)
+    return Task(
+        id=task,
+        name="field",
+        holder=InstanceId("p"),
+        owner=owner,
+        created_at_ms=5,
+        committed_at_ms=8,
+        images_count=2,
+        attempts=(attempt,),
+        **more,
+    )

@@ -1,46 +1,26 @@
 """callbacks/handlers.py: what machines report, and whether they are wanted."""
 
 import hashlib
-from typing import Any
 
 import pytest
 
 from libs.common.errors import BusFailed
 from libs.common.messages.placement import FINISH_REPORTED
 from libs.common.model import (
-    Attempt,
-    InstanceId,
     Machine,
     MachineId,
     MachineState,
-    NodeId,
     NodeTaskId,
     Owner,
-    Task,
     TaskId,
 )
 from libs.common.testing import MemoryBus
 from services.proxy.callbacks.core import CallbackDecision
 from services.proxy.callbacks.handlers import MachineCallbacks
-from tests.proxy_ports import FakeCluster
+from tests.proxy_ports import FakeCluster, a_task
 
 TASK = TaskId("t")
 ANNE = Owner("anne")
-
-
-def a_task(machine: MachineId | None = None, **more: Any) -> Task:
-    attempt = Attempt(number=1, node=NodeId("n"), node_task_id=NodeTaskId("on-node"), machine=machine)
-    return Task(
-        id=TASK,
-        name="field",
-        holder=InstanceId("p"),
-        owner=ANNE,
-        created_at_ms=5,
-        committed_at_ms=8,
-        images_count=2,
-        attempts=(attempt,),
-        **more,
-    )
 
 
 @pytest.fixture
@@ -57,7 +37,7 @@ def rent(cluster: FakeCluster, state: MachineState = MachineState.ONLINE) -> Non
     digest = hashlib.sha256(b"s3cret").hexdigest()
     machine = Machine(id=MachineId("m"), state=state, provider="docker", requested_at_ms=1, webhook_digest=digest)
     cluster.rented[machine.id] = machine
-    cluster.put(a_task(machine.id))
+    cluster.put(a_task(TASK, ANNE, machine.id))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +57,7 @@ async def test_a_machine_reports_with_its_secret(
 
 
 async def test_a_node_of_its_own_reports_without(bus: MemoryBus, cluster: FakeCluster) -> None:
-    cluster.put(a_task())
+    cluster.put(a_task(TASK, ANNE))
     assert await MachineCallbacks(bus, cluster).finished(NodeTaskId("on-node"), "") is CallbackDecision.WELCOME
     assert await MachineCallbacks(bus, cluster).finished(NodeTaskId("unknown"), "") is CallbackDecision.WELCOME
 

@@ -1,7 +1,6 @@
 """peers/handlers.py: requests about an upload that another proxy holds."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
@@ -9,13 +8,8 @@ from libs.common.errors import NotFound
 from libs.common.messages.buckets import UPLOADS
 from libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
 from libs.common.model import (
-    Attempt,
     InstanceId,
-    MachineId,
-    NodeId,
-    NodeTaskId,
     Owner,
-    Task,
     TaskId,
     Upload,
 )
@@ -25,26 +19,11 @@ from services.proxy.peers.handlers import PeerForwarding
 from services.proxy.peers.ports import ForwardedRequest, PeerAnswer
 from services.proxy.spool.core.upload import Draft
 from tests.memory_spool import MemorySpool
-from tests.proxy_ports import FakeCluster, FakeLocations, FakePeers
+from tests.proxy_ports import FakeCluster, FakeLocations, FakePeers, a_task
 
 TASK = TaskId("t")
 ANNE, BERT = Owner("anne"), Owner("bert")
 HOLDER = Upload(task=TASK, instance=InstanceId("q"), url="http://q", created_at_ms=1)
-
-
-def a_task(machine: MachineId | None = None, **more: Any) -> Task:
-    attempt = Attempt(number=1, node=NodeId("n"), node_task_id=NodeTaskId("on-node"), machine=machine)
-    return Task(
-        id=TASK,
-        name="field",
-        holder=InstanceId("p"),
-        owner=ANNE,
-        created_at_ms=5,
-        committed_at_ms=8,
-        images_count=2,
-        attempts=(attempt,),
-        **more,
-    )
 
 
 @pytest.fixture
@@ -106,10 +85,10 @@ async def test_a_holder_that_is_away_is_said_to_be(forwarding: PeerForwarding) -
 async def test_a_commit_is_held_against_what_is_known(forwarding: PeerForwarding, cluster: FakeCluster) -> None:
     assert not forwarding.knows_committed(TASK, ANNE)
     assert not await forwarding.is_committed(TASK, ANNE)
-    cluster.put(a_task())
+    cluster.put(a_task(TASK, ANNE))
     assert forwarding.knows_committed(TASK, ANNE)
     assert await forwarding.is_committed(TASK, ANNE)
     assert not forwarding.knows_committed(TASK, BERT)
     assert not await forwarding.is_committed(TASK, BERT)
-    cluster.put(a_task(removed=True))
+    cluster.put(a_task(TASK, ANNE, removed=True))
     assert not forwarding.knows_committed(TASK, ANNE)
