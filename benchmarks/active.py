@@ -8,12 +8,12 @@ import msgspec
 
 from benchmarks.history import running_task, waiting_task, written
 from benchmarks.stages import node_record
-from libs.common.bus import connect
-from libs.common.messages.buckets import NODES, TASKS
-from libs.common.model import InstanceId, NodeId, Task
-from services.proxy.spool.adapters import disk
-from services.proxy.spool.core.history import History
-from services.proxy.spool.core.upload import Draft, Manifest, StoredFile
+from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.messages.buckets import NODES, TASKS
+from clusterodm.libs.common.model import InstanceId, NodeId, Task
+from clusterodm.services.proxy.spool.adapters import disk
+from clusterodm.services.proxy.spool.core.history import History
+from clusterodm.services.proxy.spool.core.upload import Draft, Manifest, StoredFile
 from tests.nats import NatsServer
 
 PROXY = InstanceId("5ca1ab1e5ca1ab1e5ca1ab1e5ca1ab1e")

@@ -3,16 +3,26 @@
 import time
 from collections.abc import Callable
 
-from libs.common.messages.tasks import SubmitTask
-from libs.common.model import InstanceId, LastKnown, Node, NodeId, NodeInfo, NodeTaskId, Owner, StatusCode, TaskId
-from libs.common.testing import clocks_at
-from services.scheduler.demand.core import demand_of
-from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.placement.core.reservations import Reservation
-from services.scheduler.registry.node_state import OurTasks
-from services.scheduler.task_life.attempts import AttemptPolicy
-from services.scheduler.task_life.transitions import Site, observed, placed, started
-from services.scheduler.tasks.core.submission import submitted
+from clusterodm.libs.common.messages.tasks import SubmitTask
+from clusterodm.libs.common.model import (
+    InstanceId,
+    LastKnown,
+    Node,
+    NodeId,
+    NodeInfo,
+    NodeTaskId,
+    Owner,
+    StatusCode,
+    TaskId,
+)
+from clusterodm.libs.common.testing import clocks_at
+from clusterodm.services.scheduler.demand.core import demand_of
+from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
+from clusterodm.services.scheduler.placement.core.reservations import Reservation
+from clusterodm.services.scheduler.registry.node_state import OurTasks
+from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy
+from clusterodm.services.scheduler.task_life.transitions import Site, observed, placed, started
+from clusterodm.services.scheduler.tasks.core.submission import submitted
 
 HOLDER = InstanceId("p")
 OWNERS_COUNT = 100

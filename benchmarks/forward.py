@@ -15,8 +15,8 @@ from pathlib import Path
 
 import uvloop
 
-from libs.common.model import Node, NodeId, NodeTaskId
-from services.proxy.forwarding.adapters.sender import open_sender
+from clusterodm.libs.common.model import Node, NodeId, NodeTaskId
+from clusterodm.services.proxy.forwarding.adapters.sender import open_sender
 
 Send = Callable[[Path], Awaitable[None]]
 

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from benchmarks.stages import NODES_COUNT, batches, node_record, task_record
-from libs.common.bus import connect
-from libs.common.messages.buckets import ENDED, NODES, TASKS
-from libs.common.model import AttemptState, Ended, Task, TaskId, TaskState
-from services.scheduler.task_life.transitions import HOLDER_AWAY
+from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.messages.buckets import ENDED, NODES, TASKS
+from clusterodm.libs.common.model import AttemptState, Ended, Task, TaskId, TaskState
+from clusterodm.services.scheduler.task_life.transitions import HOLDER_AWAY
 from tests.nats import NatsServer
 
 RUNNING_COUNT, WAITING_COUNT = 1_000, 10_000

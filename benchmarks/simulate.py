@@ -28,9 +28,9 @@ from benchmarks.simulation.outcome import Outcome, middle, outcome
 from benchmarks.simulation.recorder import recorded
 from benchmarks.simulation.trace import SYNTHETIC, Trace, read, written
 from benchmarks.simulation.world import Decider, play
-from libs.common.bus import connect
-from libs.common.messages.buckets import NODES, TASKS
-from libs.common.messages.nodes import LIST_NODES, ListNodes
+from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.messages.buckets import NODES, TASKS
+from clusterodm.libs.common.messages.nodes import LIST_NODES, ListNodes
 
 TRACES = Path(__file__).parent / "traces"
 CORE, NEW, ORIGINAL = "core, 5 tasks per node on record", "core, nothing on record", "core, --placement original"

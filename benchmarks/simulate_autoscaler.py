@@ -20,8 +20,8 @@ from typing import Final
 from benchmarks.__main__ import PLOTS, REPOSITORY, say
 from benchmarks.figures import replaced, table
 from benchmarks.simulation.fleet import BOOT_S, DESTROY_S, SIZES, Job, Point, Simulation, Situation, trace
-from services.autoscaler.machine_life.history import HOUR_MS
-from services.autoscaler.orders import Size
+from clusterodm.services.autoscaler.machine_life.history import HOUR_MS
+from clusterodm.services.autoscaler.orders import Size
 
 PAGE: Final = REPOSITORY / "docs" / "autoscaler.md"
 TASKS_COUNT: Final = 1000

@@ -22,13 +22,13 @@ from benchmarks.load import begin, commit_ms
 from benchmarks.programs import MissingProgram
 from benchmarks.stub import address
 from benchmarks.subjects import Subject, cluster, haproxy, has_libcurl, nginx, node_peer, packages_for_node, stub
-from libs.common.bus import connect
-from libs.common.errors import BusFailed, ClusterError
-from libs.common.lifecycle import now_ms
-from libs.common.messages.buckets import ENDED, NODES
-from libs.common.messages.nodes import ADD_NODE, LIST_NODES, AddNode, ListNodes
-from libs.common.messages.tasks import LIST_TASKS, ListTasks
-from libs.common.model import (
+from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.lifecycle import now_ms
+from clusterodm.libs.common.messages.buckets import ENDED, NODES
+from clusterodm.libs.common.messages.nodes import ADD_NODE, LIST_NODES, AddNode, ListNodes
+from clusterodm.libs.common.messages.tasks import LIST_TASKS, ListTasks
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     Ended,

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from libs.common.errors import Refused
+from clusterodm.libs.common.errors import Refused
 
 HIGHEST_PORT: Final = 65535
 

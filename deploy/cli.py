@@ -15,14 +15,14 @@ EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
 """As shells say it."""
 
-ADMIN_WORDS: Final = "services.admin.cli.api"
+ADMIN_WORDS: Final = "clusterodm.services.admin.cli.api"
 MODULES: Final = {
-    "up": "deploy.local",
-    "copy-nats": "deploy.copying",
-    "proxy": "services.proxy.main",
-    "scheduler": "services.scheduler.main",
-    "autoscaler": "services.autoscaler.main",
-    "admin": "services.admin.main",
+    "up": "clusterodm.deploy.local",
+    "copy-nats": "clusterodm.deploy.copying",
+    "proxy": "clusterodm.services.proxy.main",
+    "scheduler": "clusterodm.services.scheduler.main",
+    "autoscaler": "clusterodm.services.autoscaler.main",
+    "admin": "clusterodm.services.admin.main",
     "node": ADMIN_WORDS,
     "route": ADMIN_WORDS,
     "task": ADMIN_WORDS,
@@ -144,7 +144,7 @@ def refuse(word: str) -> int:
 
 def version() -> str:
     """Look up the version of this program."""
-    from libs.common.version import VERSION
+    from clusterodm.libs.common.version import VERSION
 
     return VERSION
 

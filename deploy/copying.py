@@ -4,12 +4,12 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from libs.common.connecting import open_client
-from libs.common.copying import copy_all
-from libs.common.fields import Field
-from libs.common.lifecycle import run
-from libs.common.log import configure
-from libs.common.settings import CommonSettings, parse
+from clusterodm.libs.common.connecting import open_client
+from clusterodm.libs.common.copying import copy_all
+from clusterodm.libs.common.fields import Field
+from clusterodm.libs.common.lifecycle import run
+from clusterodm.libs.common.log import configure
+from clusterodm.libs.common.settings import CommonSettings, parse
 
 PROG: Final = "clusterodm copy-nats"
 

@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from libs.common.errors import Refused
-from libs.common.lifecycle import monotonic_s
-from libs.common.private_files import close, keep_private, mend
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.lifecycle import monotonic_s
+from clusterodm.libs.common.private_files import close, keep_private, mend
 
 LOCK_FILE: Final = "up.lock"
 CLUSTER_FILE: Final = "cluster.json"

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from deploy.checks import free_port
-from deploy.datadir import write_private, writing
-from deploy.plan import NodeAddress
+from clusterodm.deploy.checks import free_port
+from clusterodm.deploy.datadir import write_private, writing
+from clusterodm.deploy.plan import NodeAddress
 
 HOST: Final = "127.0.0.1"
 IMAGE_TIME_S: Final = 0.05

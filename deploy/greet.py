@@ -8,15 +8,23 @@ import asyncio
 import socket
 from typing import Final
 
-from deploy.doors import answers, listens
-from deploy.plan import GreetingPlan, NodeAddress, shown
-from libs.common.bus import NatsBus, connect
-from libs.common.errors import BusFailed, ClusterError, Refused
-from libs.common.hosts import shown as address
-from libs.common.lifecycle import EXIT_FAILED, monotonic_s, until_signalled
-from libs.common.log import configure
-from libs.common.messages.nodes import ADD_NODE, LIST_NODES, REMOVE_NODE, AddNode, ListNodes, NodeRef, NodeView
-from libs.common.watchdog import with_watchdog
+from clusterodm.deploy.doors import answers, listens
+from clusterodm.deploy.plan import GreetingPlan, NodeAddress, shown
+from clusterodm.libs.common.bus import NatsBus, connect
+from clusterodm.libs.common.errors import BusFailed, ClusterError, Refused
+from clusterodm.libs.common.hosts import shown as address
+from clusterodm.libs.common.lifecycle import EXIT_FAILED, monotonic_s, until_signalled
+from clusterodm.libs.common.log import configure
+from clusterodm.libs.common.messages.nodes import (
+    ADD_NODE,
+    LIST_NODES,
+    REMOVE_NODE,
+    AddNode,
+    ListNodes,
+    NodeRef,
+    NodeView,
+)
+from clusterodm.libs.common.watchdog import with_watchdog
 
 READY_S: Final = 60.0
 ONLINE_S: Final = 5.0

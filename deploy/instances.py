@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from deploy.checks import free_port
-from deploy.settings import UpSettings
-from libs.common.settings import ENVIRONMENT_PREFIX
+from clusterodm.deploy.checks import free_port
+from clusterodm.deploy.settings import UpSettings
+from clusterodm.libs.common.settings import ENVIRONMENT_PREFIX
 
 PROXY: Final = "proxy"
 

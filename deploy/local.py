@@ -20,15 +20,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from deploy import checks, datadir, demo, instances, nats
-from deploy.children import Recipe
-from deploy.output import to_stdout
-from deploy.plan import GreetingPlan, reachable
-from deploy.settings import PROG, UpSettings, environment, read
-from deploy.supervision import RestartPolicy
-from deploy.supervisor import Process, Supervisor
-from libs.common.errors import Refused
-from libs.common.settings import ENVIRONMENT_PREFIX
+from clusterodm.deploy import checks, datadir, demo, instances, nats
+from clusterodm.deploy.children import Recipe
+from clusterodm.deploy.output import to_stdout
+from clusterodm.deploy.plan import GreetingPlan, reachable
+from clusterodm.deploy.settings import PROG, UpSettings, environment, read
+from clusterodm.deploy.supervision import RestartPolicy
+from clusterodm.deploy.supervisor import Process, Supervisor
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.settings import ENVIRONMENT_PREFIX
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -39,11 +39,23 @@ NATS: Final = "nats"
 NATS_URL: Final = f"{ENVIRONMENT_PREFIX}NATS_URL"
 """Of each service by itself: simulated nodes, which are strangers, are not told where NATS is."""
 GREETING: Final = "greeting"
-NODE_MAIN: Final = "libs.nodesim.main"
-NODE_PARTS: Final = ("libs.nodesim.app", "libs.nodesim.gate", "libs.nodesim.node", "uvicorn", "httptools")
+NODE_MAIN: Final = "clusterodm.libs.nodesim.main"
+NODE_PARTS: Final = (
+    "clusterodm.libs.nodesim.app",
+    "clusterodm.libs.nodesim.gate",
+    "clusterodm.libs.nodesim.node",
+    "uvicorn",
+    "httptools",
+)
 """What a simulated node imports when it starts."""
 SHARED: Final = (
-    *("libs.common.bus", "libs.common.log", "libs.common.metrics", "libs.common.nodeodm", "libs.common.watchdog"),
+    *(
+        "clusterodm.libs.common.bus",
+        "clusterodm.libs.common.log",
+        "clusterodm.libs.common.metrics",
+        "clusterodm.libs.common.nodeodm",
+        "clusterodm.libs.common.watchdog",
+    ),
     "uvloop",
 )
 """What several services import. What only one of them needs it imports itself, after the fork: then it is in memory once, too."""
@@ -169,7 +181,7 @@ def simulate(words: Sequence[str]) -> int:
 
 def greet(said: GreetingPlan) -> int:
     """Greet, in a process of its own, which ends with it."""
-    code: int = import_module("deploy.greet").main(said)
+    code: int = import_module("clusterodm.deploy.greet").main(said)
     return code
 
 

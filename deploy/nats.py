@@ -19,11 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from deploy.checks import nats_server
-from deploy.children import Recipe, program
-from deploy.datadir import write_private, writing
-from deploy.supervision import RestartPolicy
-from deploy.supervisor import Process
+from clusterodm.deploy.checks import nats_server
+from clusterodm.deploy.children import Recipe, program
+from clusterodm.deploy.datadir import write_private, writing
+from clusterodm.deploy.supervision import RestartPolicy
+from clusterodm.deploy.supervisor import Process
 
 HOST: Final = "127.0.0.1"
 OPERATOR: Final = "operator"

@@ -1,6 +1,6 @@
 """Who may say and hear what on NATS: a user for each service, with the subjects that it needs and no others.
 
-    python -m deploy.nats_users
+    python -m clusterodm.deploy.nats_users
 
 writes nats-users.conf, the part of nats-server's configuration that `clusterodm up` and Compose share, and kubernetes/nats-users.yaml, which
 holds the same; passwords are variables in it.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from libs.common.messages.buckets import (
+from clusterodm.libs.common.messages.buckets import (
     CLUSTER,
     CONSOLES,
     ENDED,
@@ -32,10 +32,18 @@ from libs.common.messages.buckets import (
     TOMBSTONES,
     UPLOADS,
 )
-from libs.common.messages.demand import DEMAND_CHANGED, SUPPLY_CHANGED
-from libs.common.messages.health import AUTOSCALER_HEALTH, LEADER_ANSWERS, SCHEDULER_HEALTH
-from libs.common.messages.kinds import EVENTS_STREAM, PREFIX, BucketName, Event, ObjectsName, Request, Snapshot
-from libs.common.messages.machines import (
+from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, SUPPLY_CHANGED
+from clusterodm.libs.common.messages.health import AUTOSCALER_HEALTH, LEADER_ANSWERS, SCHEDULER_HEALTH
+from clusterodm.libs.common.messages.kinds import (
+    EVENTS_STREAM,
+    PREFIX,
+    BucketName,
+    Event,
+    ObjectsName,
+    Request,
+    Snapshot,
+)
+from clusterodm.libs.common.messages.machines import (
     DESTROY_MACHINE,
     FIND_RESULT,
     GET_AUTOSCALER_STATUS,
@@ -53,7 +61,7 @@ from libs.common.messages.machines import (
     RESUME_AUTOSCALER,
     VIEW_COMMAND,
 )
-from libs.common.messages.nodes import (
+from clusterodm.libs.common.messages.nodes import (
     ADD_NODE,
     BEST_NODE,
     DRAIN_NODE,
@@ -72,7 +80,7 @@ from libs.common.messages.nodes import (
     UNLOCK_NODE,
     UPDATE_NODES,
 )
-from libs.common.messages.placement import (
+from clusterodm.libs.common.messages.placement import (
     AIM_UPLOAD,
     FINISH_REPORTED,
     PLACE_TASKS,
@@ -83,7 +91,7 @@ from libs.common.messages.placement import (
     REPORT_INPUTS_GONE,
     REPORT_INPUTS_LOST,
 )
-from libs.common.messages.tasks import (
+from clusterodm.libs.common.messages.tasks import (
     ADOPT_TASK,
     CANCEL_TASK,
     CONFIRM_TASKS,
@@ -272,7 +280,7 @@ def configuration() -> str:
     """Write the part of nats-server's configuration that says who may what."""
     users = "\n".join(entry(user, rights) for user, rights in RIGHTS.items())
     return f"""\
-# Written by `python -m deploy.nats_users`, which says why. The passwords are variables of nats-server's environment.
+# Written by `python -m clusterodm.deploy.nats_users`, which says why. The passwords are variables of nats-server's environment.
 authorization {{
   timeout: 5
   users: [
@@ -309,7 +317,7 @@ def manifest() -> str:
     passwords = "".join(f"  {variable(user)}: {user}\n" for user in users)
     indented = "".join(f"    {line}\n" for line in configuration().splitlines())
     return f"""\
-# Written by `python -m deploy.nats_users`. The passwords: replace them before the cluster is used, each beginning with a letter, or
+# Written by `python -m clusterodm.deploy.nats_users`. The passwords: replace them before the cluster is used, each beginning with a letter, or
 # delete the Secret here and make one of your own:
 #   kubectl create secret generic nats-users $(for u in {" ".join(user.upper() for user in users)}; do
 #     echo --from-literal=NATS_${{u}}_PASSWORD=p$(openssl rand -hex 24); done)

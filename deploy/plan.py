@@ -2,7 +2,7 @@
 
 import msgspec
 
-from libs.common.hosts import bracketed
+from clusterodm.libs.common.hosts import bracketed
 
 
 class NodeAddress(msgspec.Struct, frozen=True):

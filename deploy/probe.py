@@ -1,4 +1,4 @@
-"""Health check of one service from inside its container: `python -m deploy.probe proxy|scheduler|autoscaler|admin`.
+"""Health check of one service from inside its container: `python -m clusterodm.deploy.probe proxy|scheduler|autoscaler|admin`.
 
 Exit code 0: it is alive. Each is asked for `/healthz` on a port of its own (`--health-port` of the scheduler and the autoscaler): a
 service whose event loop or one of whose loops hangs is not, one that only lacks NATS is.
@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from deploy.doors import answers
-from deploy.plan import reachable
+from clusterodm.deploy.doors import answers
+from clusterodm.deploy.plan import reachable
 
 LIMIT_S: Final = 5.0
 
@@ -19,7 +19,7 @@ LIMIT_S: Final = 5.0
 def main(argv: list[str]) -> int:
     """Probe one service; the exit code."""
     if argv in (["--help"], ["-h"]):
-        print(f"usage: python -m deploy.probe {'|'.join(PROBES)}")  # noqa: T201 what the program says
+        print(f"usage: python -m clusterodm.deploy.probe {'|'.join(PROBES)}")  # noqa: T201 what the program says
         return 0
     if len(argv) != 1 or argv[0] not in PROBES:
         print(f"probe: which of {', '.join(PROBES)}?", file=sys.stderr)  # noqa: T201 for whoever reads the health log

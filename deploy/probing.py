@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from typing import Final
 
-from libs.common.clocks import Instant
+from clusterodm.libs.common.clocks import Instant
 
 HOST: Final = "127.0.0.1"
 FIRST_EVERY_S: Final = 0.01

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from deploy.checks import free_port
-from deploy.plan import NodeAddress
-from libs.common.fields import Field
-from libs.common.hosts import bare, is_host
-from libs.common.secret import Secret
-from libs.common.settings import ENVIRONMENT_PREFIX, parse
-from services.admin.settings import AdminSettings
-from services.autoscaler.settings import AutoscalerSettings
-from services.proxy.settings import SHORTCUTS, ProxySettings
-from services.scheduler.settings import SchedulerSettings
+from clusterodm.deploy.checks import free_port
+from clusterodm.deploy.plan import NodeAddress
+from clusterodm.libs.common.fields import Field
+from clusterodm.libs.common.hosts import bare, is_host
+from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.common.settings import ENVIRONMENT_PREFIX, parse
+from clusterodm.services.admin.settings import AdminSettings
+from clusterodm.services.autoscaler.settings import AutoscalerSettings
+from clusterodm.services.proxy.settings import SHORTCUTS, ProxySettings
+from clusterodm.services.scheduler.settings import SchedulerSettings
 
 PROG: Final = "clusterodm up"
 OWN: Final = frozenset(

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-from libs.common.clocks import Instant
+from clusterodm.libs.common.clocks import Instant
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2

@@ -15,13 +15,13 @@ from selectors import EVENT_READ, EVENT_WRITE, PollSelector
 from types import FrameType
 from typing import Final, Self
 
-from deploy.children import Child, Recipe, fork
-from deploy.notifications import Notifications
-from deploy.output import SYSTEM, Lines, Printer
-from deploy.probing import Probe, ProbeAnswer
-from deploy.supervision import Action, RestartPolicy, Say, Send, Start, Supervision
-from libs.common.clocks import Instant
-from libs.common.watchdog import ALIVE, READY, notify
+from clusterodm.deploy.children import Child, Recipe, fork
+from clusterodm.deploy.notifications import Notifications
+from clusterodm.deploy.output import SYSTEM, Lines, Printer
+from clusterodm.deploy.probing import Probe, ProbeAnswer
+from clusterodm.deploy.supervision import Action, RestartPolicy, Say, Send, Start, Supervision
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.watchdog import ALIVE, READY, notify
 
 LOOK_S: Final = 1.0
 """The longest time between two looks."""

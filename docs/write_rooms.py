@@ -40,9 +40,9 @@ def with_rooms(text: str) -> str:
 
 def drawings() -> Iterator[str]:
     """Draw all services."""
-    graph = grimp.build_graph("services", cache_dir=None)
+    graph = grimp.build_graph("clusterodm", cache_dir=None)
     for service in SERVICES:
-        rooms = rooms_of(graph, f"services.{service}")
+        rooms = rooms_of(graph, f"clusterodm.services.{service}")
         yield f"**{service}**\n\n```mermaid\n{drawn(rooms)}\n```\n"
 
 

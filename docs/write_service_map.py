@@ -19,9 +19,9 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from libs.common import messages, ports  # noqa: E402 found beside this file when it runs by itself
-from libs.common.messages.catalogue import catalogue  # noqa: E402 same
-from libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot  # noqa: E402 same
+from clusterodm.libs.common import messages, ports  # noqa: E402 found beside this file when it runs by itself
+from clusterodm.libs.common.messages.catalogue import catalogue  # noqa: E402 same
+from clusterodm.libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot  # noqa: E402 same
 
 SERVICES: Final = ROOT / "services"
 TARGET: Final = SERVICES / "__init__.py"

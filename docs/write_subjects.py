@@ -15,9 +15,9 @@ import msgspec
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from libs.common import messages, model  # noqa: E402 found beside this file when it runs by itself
-from libs.common.messages.catalogue import catalogue  # noqa: E402 same
-from libs.common.messages.kinds import BucketName, Event, Request, Snapshot  # noqa: E402 same
+from clusterodm.libs.common import messages, model  # noqa: E402 found beside this file when it runs by itself
+from clusterodm.libs.common.messages.catalogue import catalogue  # noqa: E402 same
+from clusterodm.libs.common.messages.kinds import BucketName, Event, Request, Snapshot  # noqa: E402 same
 
 TARGET: Final = Path(__file__).with_name("subjects.md")
 
@@ -114,7 +114,7 @@ def render() -> str:
 
 def messages_errors() -> list[str]:
     """Name the errors as they stand on the wire."""
-    from libs.common.errors import ERROR_NAMES
+    from clusterodm.libs.common.errors import ERROR_NAMES
 
     return list(ERROR_NAMES)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from libs.machinesim.testing import DockerMachineSim
+from clusterodm.libs.machinesim.testing import DockerMachineSim
 from tests.asr_files import FILES
 from tests.cluster import Cluster
 from tests.rented import machines_of

@@ -12,13 +12,13 @@ from typing import Any, Self
 
 import msgspec
 
-from libs.common.clocks import WallMs
-from libs.common.errors import NotFound, Refused
-from libs.common.loops import background
-from libs.common.messages.buckets import NODES, TASKS
-from libs.common.messages.demand import DEMAND_CHANGED, DemandChanged, WaitingTask
-from libs.common.messages.kinds import Done
-from libs.common.messages.nodes import (
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.errors import NotFound, Refused
+from clusterodm.libs.common.loops import background
+from clusterodm.libs.common.messages.buckets import NODES, TASKS
+from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, DemandChanged, WaitingTask
+from clusterodm.libs.common.messages.kinds import Done
+from clusterodm.libs.common.messages.nodes import (
     ADD_NODE,
     LIST_NODES,
     LOCK_NODE,
@@ -31,7 +31,7 @@ from libs.common.messages.nodes import (
     NodeRef,
     NodeView,
 )
-from libs.common.model import (
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     InstanceId,
@@ -44,17 +44,17 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from libs.common.testing import FakeClock, MemoryBus
-from libs.machinesim.cloud import Cloud
-from services.autoscaler.commands.handlers import Commands
-from services.autoscaler.config.core.configuration import Configuration, ScalingLimits, StepTimeouts
-from services.autoscaler.identity.core import Identities
-from services.autoscaler.identity.handlers import ClusterIdentity
-from services.autoscaler.machines.handlers.controller import MachineController
-from services.autoscaler.machines.handlers.reconciler import Reconciler
-from services.autoscaler.main import Autoscaler, assembled
-from services.autoscaler.orders import ProviderMachine, Size
-from services.autoscaler.planning.handlers import Planner
+from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.libs.machinesim.cloud import Cloud
+from clusterodm.services.autoscaler.commands.handlers import Commands
+from clusterodm.services.autoscaler.config.core.configuration import Configuration, ScalingLimits, StepTimeouts
+from clusterodm.services.autoscaler.identity.core import Identities
+from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
+from clusterodm.services.autoscaler.machines.handlers.controller import MachineController
+from clusterodm.services.autoscaler.machines.handlers.reconciler import Reconciler
+from clusterodm.services.autoscaler.main import Autoscaler, assembled
+from clusterodm.services.autoscaler.orders import ProviderMachine, Size
+from clusterodm.services.autoscaler.planning.handlers import Planner
 
 TURN_MS = 5_000
 BOOT_TURNS = StepTimeouts().set_up_s * 1000 // TURN_MS + 2

@@ -23,9 +23,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from libs.common.bus import NatsBus, connect
-from libs.common.messages.nodes import ADD_NODE, LIST_NODES, REMOVE_NODE, AddNode, ListNodes, NodeRef, NodeView
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.common.bus import NatsBus, connect
+from clusterodm.libs.common.messages.nodes import (
+    ADD_NODE,
+    LIST_NODES,
+    REMOVE_NODE,
+    AddNode,
+    ListNodes,
+    NodeRef,
+    NodeView,
+)
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.nats import NatsServer
 from tests.ports import free_port
 from tests.waiting import until
@@ -116,7 +124,7 @@ class Cluster:
         """Start a service; `scheduler#2` is a second scheduler."""
         with (self.folder / "logs" / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "deploy.cli", name.partition("#")[0]],
+                [sys.executable, "-m", "clusterodm.deploy.cli", name.partition("#")[0]],
                 cwd=REPOSITORY,
                 env=self.environment | self.overrides.get(name, {}),
                 stdout=log,

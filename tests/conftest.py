@@ -9,7 +9,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from libs.common.bus import NatsBus, connect
+from clusterodm.libs.common.bus import NatsBus, connect
 from tests import order
 from tests.nats import NatsServer
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from libs.common.errors import NotFound
-from libs.common.messages.kinds import Request
-from libs.common.messages.machines import (
+from clusterodm.libs.common.errors import NotFound
+from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.machines import (
     DESTROY_MACHINE,
     GET_AUTOSCALER_STATUS,
     LIST_MACHINES,
@@ -20,8 +20,8 @@ from libs.common.messages.machines import (
     PauseAutoscaler,
     ResumeAutoscaler,
 )
-from libs.common.model import Machine, MachineId, MachineState, TaskId
-from libs.common.ports import Handler
+from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.libs.common.ports import Handler
 
 
 def machine(number: int, **changes: Any) -> MachineView:

@@ -6,10 +6,10 @@ Served over a real bus or `MemoryBus`; its answers have the shapes and refusals 
 from collections.abc import Mapping
 from typing import Any
 
-from libs.common.errors import NotFound, Refused
-from libs.common.health import Health
-from libs.common.messages.kinds import Done, Request
-from libs.common.messages.nodes import (
+from clusterodm.libs.common.errors import NotFound, Refused
+from clusterodm.libs.common.health import Health
+from clusterodm.libs.common.messages.kinds import Done, Request
+from clusterodm.libs.common.messages.nodes import (
     ADD_NODE,
     BEST_NODE,
     DRAIN_NODE,
@@ -26,7 +26,7 @@ from libs.common.messages.nodes import (
     NodeRef,
     NodeView,
 )
-from libs.common.messages.tasks import (
+from clusterodm.libs.common.messages.tasks import (
     CANCEL_TASK,
     GET_TASK,
     IMPORT_ROUTE,
@@ -42,7 +42,7 @@ from libs.common.messages.tasks import (
     TaskRef,
     TaskSummary,
 )
-from libs.common.model import (
+from clusterodm.libs.common.model import (
     Attempt,
     InstanceId,
     LastKnown,
@@ -54,7 +54,7 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from libs.common.ports import Bus, Handler
+from clusterodm.libs.common.ports import Bus, Handler
 
 INFO = NodeInfo(
     version="2.2.4",

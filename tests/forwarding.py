@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from libs.common.clocks import Instant, WallMs
-from libs.common.errors import NodeFailed, NotFound, Refused, Removed
-from libs.common.lifecycle import monotonic_s
-from libs.common.messages.buckets import UPLOADS
-from libs.common.messages.kinds import Done
-from libs.common.messages.placement import (
+from clusterodm.libs.common.clocks import Instant, WallMs
+from clusterodm.libs.common.errors import NodeFailed, NotFound, Refused, Removed
+from clusterodm.libs.common.lifecycle import monotonic_s
+from clusterodm.libs.common.messages.buckets import UPLOADS
+from clusterodm.libs.common.messages.kinds import Done
+from clusterodm.libs.common.messages.placement import (
     AIM_UPLOAD,
     COMMIT_WITHIN_S,
     PLACE_TASKS,
@@ -40,8 +40,8 @@ from libs.common.messages.placement import (
     TaskPlacement,
     Waiting,
 )
-from libs.common.messages.tasks import ADOPT_TASK, GET_TASK, AdoptTask, TaskRecord, TaskRef
-from libs.common.model import (
+from clusterodm.libs.common.messages.tasks import ADOPT_TASK, GET_TASK, AdoptTask, TaskRecord, TaskRef
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     InstanceId,
@@ -52,20 +52,20 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from libs.common.nodeodm import NodeRefused
-from libs.common.retry import RetryPolicy
-from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.cluster.ports import ClusterView
-from services.proxy.errors import WebhookFailed, WebhookRefused
-from services.proxy.finishing.handlers import Finisher, Inputs
-from services.proxy.forwarding.core.decisions import ImagesCount, Retries
-from services.proxy.forwarding.handlers.attempt import ForwardingIntervals
-from services.proxy.forwarding.handlers.forwarder import Forwarder
-from services.proxy.forwarding.handlers.stage_in import UploadStageIn
-from services.proxy.forwarding.ports import Sender
-from services.proxy.spool.adapters.spool import DiskSpool, open_spool
-from services.proxy.spool.core.upload import Draft, is_image, unique_name
-from services.scheduler.tasks.core.submission import adopted, caught_up
+from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.libs.common.retry import RetryPolicy
+from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.services.proxy.cluster.ports import ClusterView
+from clusterodm.services.proxy.errors import WebhookFailed, WebhookRefused
+from clusterodm.services.proxy.finishing.handlers import Finisher, Inputs
+from clusterodm.services.proxy.forwarding.core.decisions import ImagesCount, Retries
+from clusterodm.services.proxy.forwarding.handlers.attempt import ForwardingIntervals
+from clusterodm.services.proxy.forwarding.handlers.forwarder import Forwarder
+from clusterodm.services.proxy.forwarding.handlers.stage_in import UploadStageIn
+from clusterodm.services.proxy.forwarding.ports import Sender
+from clusterodm.services.proxy.spool.adapters.spool import DiskSpool, open_spool
+from clusterodm.services.proxy.spool.core.upload import Draft, is_image, unique_name
+from clusterodm.services.scheduler.tasks.core.submission import adopted, caught_up
 from tests.memory_spool import MemorySpool
 from tests.waiting import until
 

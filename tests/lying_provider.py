@@ -16,14 +16,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
-from libs.common.errors import ProviderFailed, Trouble
-from libs.common.model import MachineId
-from libs.common.testing import FakeClock
-from libs.machinesim import docker_machine
-from libs.machinesim.place import Place
-from services.autoscaler.orders import Order, ProviderMachine
-from services.autoscaler.providers.adapters.http_api.rest import Page, everything
-from services.autoscaler.providers.adapters.programs import ProgramResult
+from clusterodm.libs.common.errors import ProviderFailed, Trouble
+from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.testing import FakeClock
+from clusterodm.libs.machinesim import docker_machine
+from clusterodm.libs.machinesim.place import Place
+from clusterodm.services.autoscaler.orders import Order, ProviderMachine
+from clusterodm.services.autoscaler.providers.adapters.http_api.rest import Page, everything
+from clusterodm.services.autoscaler.providers.adapters.programs import ProgramResult
 
 PAGE: Final = 2
 DRIVER: Final = "digitalocean"

@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from libs.machinesim.cloud_api_machines import NODE_PORT, free_address
-from libs.machinesim.node_flags import node_of, settings_of, write_private
+from clusterodm.libs.machinesim.cloud_api_machines import NODE_PORT, free_address
+from clusterodm.libs.machinesim.node_flags import node_of, settings_of, write_private
 
 REPOSITORY = Path(__file__).parents[1]
 LIFE_S = "300"
@@ -34,7 +34,14 @@ def create(folder: Path, asked: dict) -> dict:
     settings = settings_of(node_of(asked["node_arguments"]), address, NODE_PORT, place)
     write_private(place / "settings.json", settings | json.loads(os.environ["NODE_SETTINGS"]))
     process = subprocess.Popen(
-        ["/usr/bin/timeout", LIFE_S, sys.executable, "-m", "libs.machinesim.node", str(place / "settings.json")],
+        [
+            "/usr/bin/timeout",
+            LIFE_S,
+            sys.executable,
+            "-m",
+            "clusterodm.libs.machinesim.node",
+            str(place / "settings.json"),
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

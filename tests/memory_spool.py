@@ -7,16 +7,16 @@ from errno import ENOENT
 from os import strerror
 from pathlib import Path
 
-from libs.common.clocks import Clock, Instant
-from libs.common.errors import BusFailed, Conflict, NotFound, Refused
-from libs.common.http_cycle import Tap
-from libs.common.identity import may_touch
-from libs.common.messages.tasks import SentAhead
-from libs.common.model import Incarnation, InstanceId, Owner, TaskId, Upload
-from libs.common.ports import Bucket
-from services.proxy.errors import SpoolFull
-from services.proxy.spool.core.history import History
-from services.proxy.spool.core.upload import (
+from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.errors import BusFailed, Conflict, NotFound, Refused
+from clusterodm.libs.common.http_cycle import Tap
+from clusterodm.libs.common.identity import may_touch
+from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.model import Incarnation, InstanceId, Owner, TaskId, Upload
+from clusterodm.libs.common.ports import Bucket
+from clusterodm.services.proxy.errors import SpoolFull
+from clusterodm.services.proxy.spool.core.history import History
+from clusterodm.services.proxy.spool.core.upload import (
     NO_SUCH_UPLOAD,
     SEED,
     Draft,

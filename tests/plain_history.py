@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from libs.common.model import Machine
-from services.autoscaler.machine_life.history import DAY_MS, LASTING, OPEN_AGAIN_COUNT, failed_ms, rate_of
+from clusterodm.libs.common.model import Machine
+from clusterodm.services.autoscaler.machine_life.history import DAY_MS, LASTING, OPEN_AGAIN_COUNT, failed_ms, rate_of
 
 
 def in_order(machines: Sequence[Machine]) -> list[Machine]:

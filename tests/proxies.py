@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from libs.common.errors import BusFailed, NoNode, NotFound
-from libs.common.health import Health
-from libs.common.messages.buckets import NODES, OPTIONS, SUMMARY, SUMMARY_KEY, TASKS, UPLOADS
-from libs.common.messages.health import SCHEDULER_HEALTH
-from libs.common.messages.kinds import Done
-from libs.common.messages.nodes import FIND_UI_NODE, FindUiNode, UiNode
-from libs.common.messages.tasks import (
+from clusterodm.libs.common.errors import BusFailed, NoNode, NotFound
+from clusterodm.libs.common.health import Health
+from clusterodm.libs.common.messages.buckets import NODES, OPTIONS, SUMMARY, SUMMARY_KEY, TASKS, UPLOADS
+from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH
+from clusterodm.libs.common.messages.kinds import Done
+from clusterodm.libs.common.messages.nodes import FIND_UI_NODE, FindUiNode, UiNode
+from clusterodm.libs.common.messages.tasks import (
     CANCEL_TASK,
     CONFIRM_TASKS,
     GET_TASK,
@@ -35,7 +35,7 @@ from libs.common.messages.tasks import (
     TaskRef,
     TasksConfirmed,
 )
-from libs.common.model import (
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     ClusterSummary,
@@ -50,19 +50,19 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from libs.common.ports import Bucket
-from libs.common.testing import MemoryBus
-from services.proxy.cluster.adapters import ClusterMirror, mirrored
-from services.proxy.main import intake, open_router
-from services.proxy.nodes.adapters import NodeConnections
-from services.proxy.peers.adapters import PeerClient, known_locations, shared_secret
-from services.proxy.peers.api import open_peers
-from services.proxy.server.health import ProxyHealth
-from services.proxy.server.listen import ListeningPort, limits, listen, served, tls_context
-from services.proxy.settings import ProxySettings
-from services.proxy.spool.adapters.spool import DiskSpool, open_spool
-from services.proxy.spool.core.upload import StoredFile
-from services.proxy.uploads.handlers.create import Commits
+from clusterodm.libs.common.ports import Bucket
+from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.services.proxy.cluster.adapters import ClusterMirror, mirrored
+from clusterodm.services.proxy.main import intake, open_router
+from clusterodm.services.proxy.nodes.adapters import NodeConnections
+from clusterodm.services.proxy.peers.adapters import PeerClient, known_locations, shared_secret
+from clusterodm.services.proxy.peers.api import open_peers
+from clusterodm.services.proxy.server.health import ProxyHealth
+from clusterodm.services.proxy.server.listen import ListeningPort, limits, listen, served, tls_context
+from clusterodm.services.proxy.settings import ProxySettings
+from clusterodm.services.proxy.spool.adapters.spool import DiskSpool, open_spool
+from clusterodm.services.proxy.spool.core.upload import StoredFile
+from clusterodm.services.proxy.uploads.handlers.create import Commits
 from tests.waiting import until
 
 Given = TypeVar("Given")

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from libs.common.errors import NodeFailed, NodeUnreachable
-from libs.common.messages.tasks import ConfirmTasks, SentAhead, TaskRecord, TasksConfirmed
-from libs.common.model import (
+from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
+from clusterodm.libs.common.messages.tasks import ConfirmTasks, SentAhead, TaskRecord, TasksConfirmed
+from clusterodm.libs.common.model import (
     Attempt,
     ClusterSummary,
     InstanceId,
@@ -29,10 +29,10 @@ from libs.common.model import (
     TaskState,
     Upload,
 )
-from services.proxy.errors import UploadOwnerAway
-from services.proxy.nodes.ports import NodeRequest, Spliced
-from services.proxy.peers.ports import ForwardedRequest, PeerAnswer
-from services.proxy.spool.core.upload import StoredFile
+from clusterodm.services.proxy.errors import UploadOwnerAway
+from clusterodm.services.proxy.nodes.ports import NodeRequest, Spliced
+from clusterodm.services.proxy.peers.ports import ForwardedRequest, PeerAnswer
+from clusterodm.services.proxy.spool.core.upload import StoredFile
 
 
 class FakeCluster:

@@ -21,12 +21,12 @@ import boto3
 import pyodm
 import pytest
 
-from libs.common.messages.machines import LIST_MACHINES, ListMachines
-from libs.common.model import Machine
-from libs.machinesim.cloud_api_ec2 import Ec2Api
-from libs.machinesim.cloud_api_machines import Machines
-from libs.machinesim.cloud_api_testing import CloudApiProcess
-from libs.machinesim.testing import DockerMachineSim
+from clusterodm.libs.common.messages.machines import LIST_MACHINES, ListMachines
+from clusterodm.libs.common.model import Machine
+from clusterodm.libs.machinesim.cloud_api_ec2 import Ec2Api
+from clusterodm.libs.machinesim.cloud_api_machines import Machines
+from clusterodm.libs.machinesim.cloud_api_testing import CloudApiProcess
+from clusterodm.libs.machinesim.testing import DockerMachineSim
 from tests import machine_programs
 from tests.asr_files import FILES, SECRETS
 from tests.cluster import Cluster

@@ -20,12 +20,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from libs.common.clocks import Instant, Now, WallMs, read
-from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
-from libs.common.lifecycle import TaskLimiter
-from libs.common.messages.buckets import NODES
-from libs.common.messages.nodes import AddNode, DrainNode, NodeRef
-from libs.common.messages.placement import (
+from clusterodm.libs.common.clocks import Instant, Now, WallMs, read
+from clusterodm.libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
+from clusterodm.libs.common.lifecycle import TaskLimiter
+from clusterodm.libs.common.messages.buckets import NODES
+from clusterodm.libs.common.messages.nodes import AddNode, DrainNode, NodeRef
+from clusterodm.libs.common.messages.placement import (
     AskedTask,
     NotWaiting,
     Placed,
@@ -38,8 +38,8 @@ from libs.common.messages.placement import (
     ReportInputsGone,
     Waiting,
 )
-from libs.common.messages.tasks import AdoptTask, ImportRoute, KnownAttempt, RestartTask, SubmitTask, TaskRef
-from libs.common.model import (
+from clusterodm.libs.common.messages.tasks import AdoptTask, ImportRoute, KnownAttempt, RestartTask, SubmitTask, TaskRef
+from clusterodm.libs.common.model import (
     InstanceId,
     Node,
     NodeId,
@@ -52,12 +52,12 @@ from libs.common.model import (
     Task,
     TaskId,
 )
-from libs.common.testing import FakeClock, MemoryBus, MemoryTerm
-from services.scheduler.main import Scheduler, wired
-from services.scheduler.node_client.ports import HeardInfo, ObservedTask
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import SETTLED_S
+from clusterodm.libs.common.testing import FakeClock, MemoryBus, MemoryTerm
+from clusterodm.services.scheduler.main import Scheduler, wired
+from clusterodm.services.scheduler.node_client.ports import HeardInfo, ObservedTask
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.settings import SchedulerSettings
+from clusterodm.services.scheduler.task_life.attempts import SETTLED_S
 from tests.waiting import until
 
 HOLDER = InstanceId("proxy-1")

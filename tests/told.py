@@ -10,18 +10,18 @@ from pathlib import Path
 import nats
 import nats.js.errors
 
-from libs.common.messages.buckets import SECRETS
-from libs.common.model import MachineId
-from libs.common.secret import Secret
-from services.autoscaler.identity.core import node_token, webhook_secret
-from services.autoscaler.identity.handlers import KEY, KEYS
+from clusterodm.libs.common.messages.buckets import SECRETS
+from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.identity.core import node_token, webhook_secret
+from clusterodm.services.autoscaler.identity.handlers import KEY, KEYS
 from tests.cluster import Cluster
 
 SEALED = {f"KV_{SECRETS.name}", f"KV_{KEYS.name}"}
 """Buckets of which each is one service's own, made to hold a secret; no operator's word reads them."""
 NODE_TOKEN = re.compile(r'"token":"[^"]*"')
 """In a node's own record: the scheduler's, and what proxies need to speak to it."""
-ON_MACHINES = ("libs.machinesim.docker run", "machine-bin")
+ON_MACHINES = ("clusterodm.libs.machinesim.docker run", "machine-bin")
 """Command lines on rented machines, as far as they are played on this computer: NodeODM's flags are its only door."""
 LOOK_S = 0.05
 

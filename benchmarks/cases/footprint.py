@@ -14,8 +14,8 @@ from benchmarks.programs import told_by
 from benchmarks.stages import NODES_COUNT, Bare, Doors
 from benchmarks.stub import address
 from benchmarks.subjects import Subject, remove_folder, stub
-from libs.common.bus import connect
-from libs.common.messages.nodes import ADD_NODE, LIST_NODES, AddNode, ListNodes
+from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.messages.nodes import ADD_NODE, LIST_NODES, AddNode, ListNodes
 from tests.datasets import make_images
 from tests.e2e.up import Up
 from tests.waiting import until, until_sync

@@ -13,7 +13,7 @@ from benchmarks.load import begin, commit
 from benchmarks.programs import output_of, program, told_by
 from benchmarks.stages import Bare, Doors, told
 from benchmarks.subjects import PEERS, cluster, has_libcurl, remove_folder, stub
-from libs.common.messages.nodes import ADD_NODE, AddNode
+from clusterodm.libs.common.messages.nodes import ADD_NODE, AddNode
 from tests.datasets import make_images
 from tests.waiting import until
 

@@ -17,11 +17,11 @@ from benchmarks.processes import cpu_s
 from benchmarks.programs import told_by
 from benchmarks.stages import Bare
 from benchmarks.subjects import stub
-from libs.common.bus import NatsBus
-from libs.common.errors import BusFailed
-from libs.common.messages.nodes import LIST_NODES, ListNodes
-from libs.common.messages.tasks import GET_TASK, TaskRef
-from libs.common.model import TaskId, TaskState
+from clusterodm.libs.common.bus import NatsBus
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.nodes import LIST_NODES, ListNodes
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
+from clusterodm.libs.common.model import TaskId, TaskState
 from tests.cluster import Cluster
 from tests.waiting import until
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from benchmarks.simulation.trace import TraceNode, TraceTask, sized
-from libs.common.messages.tasks import SubmitTask
-from libs.common.model import (
+from clusterodm.libs.common.messages.tasks import SubmitTask
+from clusterodm.libs.common.model import (
     InstanceId,
     LastKnown,
     Node,
@@ -26,14 +26,14 @@ from libs.common.model import (
     StatusCode,
     TaskId,
 )
-from libs.common.testing import clocks_at
-from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.records.core import site_of
-from services.scheduler.registry.node_state import OurTasks
-from services.scheduler.registry.nodes import MISSES_COUNT
-from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult
-from services.scheduler.task_life.transitions import observed, placed, started, tried
-from services.scheduler.tasks.core.submission import submitted
+from clusterodm.libs.common.testing import clocks_at
+from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
+from clusterodm.services.scheduler.records.core import site_of
+from clusterodm.services.scheduler.registry.node_state import OurTasks
+from clusterodm.services.scheduler.registry.nodes import MISSES_COUNT
+from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult
+from clusterodm.services.scheduler.task_life.transitions import observed, placed, started, tried
+from clusterodm.services.scheduler.tasks.core.submission import submitted
 
 HOLDER: Final = InstanceId("proxy")
 RECORDS_COUNT, IMAGES = 5, 120

@@ -7,19 +7,19 @@ from typing import Any, Final
 
 import msgspec
 
-from libs.common.errors import Trouble
-from libs.common.messages.demand import SupplyChanged, WaitingTask
-from libs.common.model import Machine, MachineId, MachineState, TaskId
-from libs.common.testing import clocks_at
-from services.autoscaler.cluster.core import Load
-from services.autoscaler.config.core.configuration import ScalingLimits
-from services.autoscaler.machine_life.history import HOUR_MS, MachineHistory
-from services.autoscaler.machine_life.life import MachineStep, after
-from services.autoscaler.orders import Creation, Size
-from services.autoscaler.planning.core.budget import cost
-from services.autoscaler.planning.core.observation import WATCHED, PlanInput, observed
-from services.autoscaler.planning.core.plan import ScalingPlan, plan
-from services.scheduler.placement.core.supply import Supply
+from clusterodm.libs.common.errors import Trouble
+from clusterodm.libs.common.messages.demand import SupplyChanged, WaitingTask
+from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.libs.common.testing import clocks_at
+from clusterodm.services.autoscaler.cluster.core import Load
+from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
+from clusterodm.services.autoscaler.machine_life.history import HOUR_MS, MachineHistory
+from clusterodm.services.autoscaler.machine_life.life import MachineStep, after
+from clusterodm.services.autoscaler.orders import Creation, Size
+from clusterodm.services.autoscaler.planning.core.budget import cost
+from clusterodm.services.autoscaler.planning.core.observation import WATCHED, PlanInput, observed
+from clusterodm.services.autoscaler.planning.core.plan import ScalingPlan, plan
+from clusterodm.services.scheduler.placement.core.supply import Supply
 
 TURN_MS: Final = 5_000
 BOOT_S: Final = (60.0, 240.0)

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from benchmarks.simulation.trace import Trace, TraceNode, TraceTask
-from libs.common.model import Node, NodeId, Task, TaskState
+from clusterodm.libs.common.model import Node, NodeId, Task, TaskState
 
 
 def took_s(task: Task) -> float | None:

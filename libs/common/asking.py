@@ -22,10 +22,10 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.nuid import NUID
 
-from libs.common.clocks import Instant
-from libs.common.errors import ERROR_NAMES, BusFailed
-from libs.common.lifecycle import cancel_and_wait, cancellable, monotonic_s
-from libs.common.messages.kinds import Request
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.errors import ERROR_NAMES, BusFailed
+from clusterodm.libs.common.lifecycle import cancel_and_wait, cancellable, monotonic_s
+from clusterodm.libs.common.messages.kinds import Request
 
 Asked = TypeVar("Asked")
 Reply = TypeVar("Reply")

@@ -25,22 +25,22 @@ from nats.js import JetStreamContext, api
 from nats.micro.request import Request as MicroRequest
 from nats.micro.service import Service, ServiceConfig
 
-from libs.common.asking import CAUSE, LOST, Requests, cause, new_id
-from libs.common.connecting import Absence, NatsDenials, open_client, shutting_down
-from libs.common.errors import BusFailed, ClusterError, error_name
-from libs.common.leases import LeaseTerm, hold, is_held
-from libs.common.lifecycle import SystemClock, TaskLimiter, cancellable, monotonic_s
-from libs.common.log import hide
-from libs.common.loops import background
-from libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
-from libs.common.messages.kinds import BucketName, Event, LongPoll, ObjectsName, Request, Snapshot
-from libs.common.metrics import unreadable
-from libs.common.objects import NatsObjects, open_objects
-from libs.common.ports import Handler, Term
-from libs.common.replicas import Replicas
-from libs.common.retrying import retry, try_timeout
-from libs.common.store import NatsBucket
-from libs.common.streams import open_events, open_snapshot, why
+from clusterodm.libs.common.asking import CAUSE, LOST, Requests, cause, new_id
+from clusterodm.libs.common.connecting import Absence, NatsDenials, open_client, shutting_down
+from clusterodm.libs.common.errors import BusFailed, ClusterError, error_name
+from clusterodm.libs.common.leases import LeaseTerm, hold, is_held
+from clusterodm.libs.common.lifecycle import SystemClock, TaskLimiter, cancellable, monotonic_s
+from clusterodm.libs.common.log import hide
+from clusterodm.libs.common.loops import background
+from clusterodm.libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
+from clusterodm.libs.common.messages.kinds import BucketName, Event, LongPoll, ObjectsName, Request, Snapshot
+from clusterodm.libs.common.metrics import unreadable
+from clusterodm.libs.common.objects import NatsObjects, open_objects
+from clusterodm.libs.common.ports import Handler, Term
+from clusterodm.libs.common.replicas import Replicas
+from clusterodm.libs.common.retrying import retry, try_timeout
+from clusterodm.libs.common.store import NatsBucket
+from clusterodm.libs.common.streams import open_events, open_snapshot, why
 
 log = structlog.get_logger()
 
@@ -60,7 +60,7 @@ STOP_GRACE_S: Final = 5.0
 
 
 class NatsBus:
-    """The bus of one process. `libs.common.ports.Bus` says what each method promises."""
+    """The bus of one process. `clusterodm.libs.common.ports.Bus` says what each method promises."""
 
     def __init__(self, client: Client, replicas_count: int, wait_s: float, absence: Absence, service: str = "") -> None:
         self._client = client
@@ -138,7 +138,7 @@ class NatsBus:
         self, service: str, handlers: Mapping[Request[Any, Any], Handler], *, term: Term | None = None
     ) -> AsyncIterator[None]:
         """Answer requests; see ports.Bus."""
-        from libs.common.version import VERSION
+        from clusterodm.libs.common.version import VERSION
 
         group = service if term is None else f"{service}-{term.epoch}"
         config = ServiceConfig(name=f"clusterodm-{service}", version=VERSION, queue_group=group)

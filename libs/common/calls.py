@@ -1,4 +1,4 @@
-"""Calls to nodes: one small question, the whole answer at once. Over libs.common.http_client.
+"""Calls to nodes: one small question, the whole answer at once. Over clusterodm.libs.common.http_client.
 
 For what is small and goes to very many nodes: probes, polls, actions. A call costs what it costs however many nodes there are.
 
@@ -14,13 +14,13 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from libs.common.errors import NodeUnreachable
-from libs.common.hosts import bracketed
-from libs.common.http_client import Client, Pool
-from libs.common.http_link import Asked, Origin, Timeouts
-from libs.common.model import Node
-from libs.http1.heads import ResponseHead
-from libs.http1.lines import find
+from clusterodm.libs.common.errors import NodeUnreachable
+from clusterodm.libs.common.hosts import bracketed
+from clusterodm.libs.common.http_client import Client, Pool
+from clusterodm.libs.common.http_link import Asked, Origin, Timeouts
+from clusterodm.libs.common.model import Node
+from clusterodm.libs.http1.heads import ResponseHead
+from clusterodm.libs.http1.lines import find
 
 CONNECT_TIMEOUT_S: Final = 3.0
 KEPT_S: Final = 30.0

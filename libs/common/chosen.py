@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from libs.common.model import LastKnown, OptionValue, Task
+from clusterodm.libs.common.model import LastKnown, OptionValue, Task
 
 
 def differences(known: LastKnown, asked: Sequence[OptionValue]) -> LastKnown:

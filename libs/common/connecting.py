@@ -28,10 +28,10 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 
-from libs.common.clocks import Clock, Instant
-from libs.common.errors import BusFailed
-from libs.common.lifecycle import cancellable
-from libs.common.log import hide
+from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.lifecycle import cancellable
+from clusterodm.libs.common.log import hide
 
 log = structlog.get_logger()
 

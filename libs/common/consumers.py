@@ -29,7 +29,7 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
 from nats.nuid import NUID
 
-from libs.common.lifecycle import cancellable
+from clusterodm.libs.common.lifecycle import cancellable
 
 HEARTBEAT_S: Final = 1.0
 MISSES_COUNT: Final = 2

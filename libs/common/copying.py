@@ -18,9 +18,9 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 
-from libs.common.errors import BusFailed, Refused
-from libs.common.lifecycle import cancellable
-from libs.common.streams import why
+from clusterodm.libs.common.errors import BusFailed, Refused
+from clusterodm.libs.common.lifecycle import cancellable
+from clusterodm.libs.common.streams import why
 
 log = structlog.get_logger()
 

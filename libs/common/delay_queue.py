@@ -5,7 +5,7 @@ from heapq import heappop, heappush
 from math import inf
 from typing import Generic, TypeVar
 
-from libs.common.clocks import Instant
+from clusterodm.libs.common.clocks import Instant
 
 Key = TypeVar("Key", bound=Hashable)
 

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from libs.common.errors import BusFailed
-from libs.common.messages.kinds import Event, Request
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.kinds import Event, Request
 
 Delivery = Callable[[], Awaitable[None]]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self, get_origin
 
-from libs.common.readers import read
+from clusterodm.libs.common.readers import read
 
 REQUIRED: Final = object()
 """The default of a setting that must be given."""

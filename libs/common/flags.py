@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from libs.common.fields import REQUIRED, Setting, SettingsError, flag
-from libs.common.readers import type_name
+from clusterodm.libs.common.fields import REQUIRED, Setting, SettingsError, flag
+from clusterodm.libs.common.readers import type_name
 
 
 class Parser(argparse.ArgumentParser):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NoReturn
 
-from libs.common.settings import hint
+from clusterodm.libs.common.settings import hint
 
 FLAG: Final = re.compile(r"--[^=\s]+|-[A-Za-z]")
 CHOICE: Final = re.compile(r"argument \S+: invalid choice: (?P<given>.+) \(choose from (?P<known>.+)\)", re.DOTALL)

@@ -12,13 +12,13 @@ from typing import Any, Final
 
 import msgspec
 
-from libs.common.clocks import Clock, Instant
-from libs.common.errors import BusFailed, ClusterError
-from libs.common.lifecycle import SystemClock
-from libs.common.loops import Loops, running_loops
-from libs.common.messages.health import HealthReport, ReportHealth, ServiceSeen
-from libs.common.messages.kinds import Request
-from libs.common.ports import Bus
+from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.lifecycle import SystemClock
+from clusterodm.libs.common.loops import Loops, running_loops
+from clusterodm.libs.common.messages.health import HealthReport, ReportHealth, ServiceSeen
+from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.ports import Bus
 
 ASK_EVERY_S: Final = 5.0
 SILENT_AFTER_S: Final = 15.0

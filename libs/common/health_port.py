@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
-from libs.common.health import Health
-from libs.common.listening import listen
-from libs.common.metrics import exposition
-from libs.common.settings import HealthSettings
+from clusterodm.libs.common.health import Health
+from clusterodm.libs.common.listening import listen
+from clusterodm.libs.common.metrics import exposition
+from clusterodm.libs.common.settings import HealthSettings
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -37,7 +37,7 @@ async def health_served(health: Health, listener: socket.socket | None) -> Async
     if listener is None:
         yield
         return
-    from libs.common.serving import web_server
+    from clusterodm.libs.common.serving import web_server
 
     async with web_server(health_app(health), listener, name="health port"):
         yield

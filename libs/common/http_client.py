@@ -1,4 +1,4 @@
-"""The client's connections: the shell around libs.http1.client. One client for everything that asks over HTTP without a thread.
+"""The client's connections: the shell around clusterodm.libs.http1.client. One client for everything that asks over HTTP without a thread.
 
     Client        a pool for each origin
     Pool          its connections: which is kept, which is opened, who waits for one
@@ -27,8 +27,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
-from libs.common.errors import NodeFailed
-from libs.common.http_link import Asked, Heard, Link, Origin, Stale, Timeouts, connect, within
+from clusterodm.libs.common.errors import NodeFailed
+from clusterodm.libs.common.http_link import Asked, Heard, Link, Origin, Stale, Timeouts, connect, within
 
 IDLE_S: Final = 4.0
 LOOK_SHARE: Final = 0.125

@@ -23,8 +23,8 @@ from typing import Final, Protocol
 
 import structlog
 
-from libs.common.http_scope import App, Message, Scope
-from libs.http1.lines import BODILESS, STATUS_LINE, Header, find, require_sendable
+from clusterodm.libs.common.http_scope import App, Message, Scope
+from clusterodm.libs.http1.lines import BODILESS, STATUS_LINE, Header, find, require_sendable
 
 DOOR: Final = "clusterodm.door"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"

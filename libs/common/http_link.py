@@ -14,10 +14,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar, cast
 
-from libs.common.errors import NodeFailed, NodeUnreachable
-from libs.http1.client import AnswerEnds, Broken, ClientSide, Event, Response, ResponseData
-from libs.http1.heads import ResponseHead
-from libs.http1.space import SMALL_BYTES, Space
+from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
+from clusterodm.libs.http1.client import AnswerEnds, Broken, ClientSide, Event, Response, ResponseData
+from clusterodm.libs.http1.heads import ResponseHead
+from clusterodm.libs.http1.space import SMALL_BYTES, Space
 
 Value = TypeVar("Value")
 

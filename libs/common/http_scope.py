@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
-from libs.http1.heads import RequestHead
+from clusterodm.libs.http1.heads import RequestHead
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -1,4 +1,4 @@
-"""The server's connections: the shell around libs.http1.server. One protocol class, for uvicorn's public `http=` setting.
+"""The server's connections: the shell around clusterodm.libs.http1.server. One protocol class, for uvicorn's public `http=` setting.
 
     socket ─▶ Connection ─▶ EarlyAnswers (plain polls, from their bytes)     ─▶ answer
                         └─▶ ServerSide (all of HTTP) ─▶ Cycle ─▶ ASGI    ─▶ answer
@@ -21,12 +21,12 @@ from typing import Any, Final, cast
 
 from uvicorn.server import ServerState
 
-from libs.common.http_cycle import DOOR, Cycle, ResponseContext, Tap
-from libs.common.http_scope import App, Scope, connection_scope, request_scope
-from libs.common.http_sharing import JSON_TYPE, Connections, EarlyAnswers, EarlyRequest
-from libs.http1.heads import RequestHead
-from libs.http1.lines import STATUS_LINE, BadMessage, Header
-from libs.http1.server import (
+from clusterodm.libs.common.http_cycle import DOOR, Cycle, ResponseContext, Tap
+from clusterodm.libs.common.http_scope import App, Scope, connection_scope, request_scope
+from clusterodm.libs.common.http_sharing import JSON_TYPE, Connections, EarlyAnswers, EarlyRequest
+from clusterodm.libs.http1.heads import RequestHead
+from clusterodm.libs.http1.lines import STATUS_LINE, BadMessage, Header
+from clusterodm.libs.http1.server import (
     NEVER_S,
     BodyEnds,
     Close,
@@ -38,7 +38,7 @@ from libs.http1.server import (
     ServerSide,
     ServerSideState,
 )
-from libs.http1.space import SMALL_BYTES, Space
+from clusterodm.libs.http1.space import SMALL_BYTES, Space
 
 FIRST_READ_BYTES: Final = 16 * 1024
 """Of a hundred uploads that begin at the same moment, no more than their heads is held."""

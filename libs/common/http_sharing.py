@@ -18,10 +18,10 @@ from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
-from libs.common.hosts import account_of
-from libs.common.log import Seldom
-from libs.http1.lines import STATUS_LINE, BadMessage, Header
-from libs.http1.server import ServerLimits
+from clusterodm.libs.common.hosts import account_of
+from clusterodm.libs.common.log import Seldom
+from clusterodm.libs.http1.lines import STATUS_LINE, BadMessage, Header
+from clusterodm.libs.http1.server import ServerLimits
 
 LOOKS_PER_LIMIT: Final = 5
 LATEST_LOOK_S: Final = 1.0

@@ -8,11 +8,11 @@ An older store that was restored has the same id: that it is older shows in its 
 import uuid
 from collections.abc import Callable
 
-from libs.common.errors import BusFailed, Conflict
-from libs.common.messages.buckets import CLUSTER, INCARNATION_KEY
-from libs.common.model import Incarnation, IncarnationId
-from libs.common.ports import Bucket, Bus
-from libs.common.retrying import retry
+from clusterodm.libs.common.errors import BusFailed, Conflict
+from clusterodm.libs.common.messages.buckets import CLUSTER, INCARNATION_KEY
+from clusterodm.libs.common.model import Incarnation, IncarnationId
+from clusterodm.libs.common.ports import Bucket, Bus
+from clusterodm.libs.common.retrying import retry
 
 
 async def incarnation(bus: Bus, now_ms: Callable[[], int], wait_s: float = 0.0) -> Incarnation:

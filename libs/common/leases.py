@@ -37,14 +37,14 @@ import structlog
 from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
 
-from libs.common.clocks import Clock, Instant
-from libs.common.errors import BusFailed
-from libs.common.lifecycle import SystemClock, cancellable
-from libs.common.loops import background
-from libs.common.replicas import Replicas
-from libs.common.retrying import try_timeout
-from libs.common.store import opened
-from libs.common.streams import why
+from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.lifecycle import SystemClock, cancellable
+from clusterodm.libs.common.loops import background
+from clusterodm.libs.common.replicas import Replicas
+from clusterodm.libs.common.retrying import try_timeout
+from clusterodm.libs.common.store import opened
+from clusterodm.libs.common.streams import why
 
 log = structlog.get_logger()
 
@@ -71,7 +71,7 @@ class OfficeTaken(Exception):
 
 
 class LeaseTerm:
-    """A time in office. `libs.common.ports.Term` says what each member promises."""
+    """A time in office. `clusterodm.libs.common.ports.Term` says what each member promises."""
 
     def __init__(self, epoch: int, until: Instant, clock: Clock) -> None:
         self.epoch = epoch

@@ -25,10 +25,10 @@ from typing import Any, Final, Self, TypeVar
 
 import structlog
 
-from libs.common.clocks import Instant, WallMs
-from libs.common.errors import ClusterError, Refused
-from libs.common.memory import settle
-from libs.common.private_files import keep_private
+from clusterodm.libs.common.clocks import Instant, WallMs
+from clusterodm.libs.common.errors import ClusterError, Refused
+from clusterodm.libs.common.memory import settle
+from clusterodm.libs.common.private_files import keep_private
 
 log = structlog.get_logger()
 

@@ -4,8 +4,8 @@ import os
 import socket
 from typing import Final
 
-from libs.common.errors import Refused
-from libs.common.hosts import shown
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.hosts import shown
 
 BOTH_FAMILIES: Final = "::"
 """IPv4 clients are let in here, too, wherever the system can do so."""

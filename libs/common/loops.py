@@ -21,10 +21,10 @@ from typing import Any, Final
 
 import structlog
 
-from libs.common.clocks import Clock, Instant
-from libs.common.errors import BusFailed, ClusterError, NotFound
-from libs.common.lifecycle import CANCEL_AGAIN_S, SystemClock, cancel_and_wait
-from libs.common.messages.health import LoopReport
+from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound
+from clusterodm.libs.common.lifecycle import CANCEL_AGAIN_S, SystemClock, cancel_and_wait
+from clusterodm.libs.common.messages.health import LoopReport
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
-from libs.common.ports import Bucket, Reset, Unread
+from clusterodm.libs.common.ports import Bucket, Reset, Unread
 
 Value = TypeVar("Value")
 

@@ -11,7 +11,7 @@ from typing import NewType
 
 import msgspec
 
-from libs.common.hosts import shown
+from clusterodm.libs.common.hosts import shown
 
 TaskId = NewType("TaskId", str)
 """The public id of a task: a UUID, lower or upper case as the client gave it."""

@@ -14,13 +14,13 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from libs.common.calls import REDIRECTS, Calls
-from libs.common.calls import CallAnswer as Said
-from libs.common.errors import ClusterError, NodeFailed
-from libs.common.hosts import bracketed, is_host
-from libs.common.model import Node, NodeInfo, NodeOption, NodeTaskId, OptionValue, StatusCode
-from libs.common.rounds import ask_all
-from libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
+from clusterodm.libs.common.calls import REDIRECTS, Calls
+from clusterodm.libs.common.calls import CallAnswer as Said
+from clusterodm.libs.common.errors import ClusterError, NodeFailed
+from clusterodm.libs.common.hosts import bracketed, is_host
+from clusterodm.libs.common.model import Node, NodeInfo, NodeOption, NodeTaskId, OptionValue, StatusCode
+from clusterodm.libs.common.rounds import ask_all
+from clusterodm.libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
 
 CallAnswer = TypeVar("CallAnswer")
 

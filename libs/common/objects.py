@@ -15,12 +15,12 @@ import structlog
 from nats.js import JetStreamContext, api
 from nats.js.object_store import ObjectStore
 
-from libs.common.errors import BusFailed
-from libs.common.lifecycle import cancellable
-from libs.common.messages.kinds import ObjectsName
-from libs.common.replicas import Replicas
-from libs.common.retrying import try_timeout
-from libs.common.streams import conform, why
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.lifecycle import cancellable
+from clusterodm.libs.common.messages.kinds import ObjectsName
+from clusterodm.libs.common.replicas import Replicas
+from clusterodm.libs.common.retrying import try_timeout
+from clusterodm.libs.common.streams import conform, why
 
 log = structlog.get_logger()
 
@@ -52,7 +52,7 @@ async def opened(js: JetStreamContext, name: str, config: api.ObjectStoreConfig,
 
 
 class NatsObjects:
-    """One store. `libs.common.ports.Objects` says what each method promises."""
+    """One store. `clusterodm.libs.common.ports.Objects` says what each method promises."""
 
     def __init__(
         self,

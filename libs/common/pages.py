@@ -17,7 +17,7 @@ import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
-from libs.common.lifecycle import cancellable
+from clusterodm.libs.common.lifecycle import cancellable
 
 PAGE_COUNT: Final = 200
 FORGOTTEN_AFTER_S: Final = 30.0

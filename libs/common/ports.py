@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot
+from clusterodm.libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot
 
 Asked = TypeVar("Asked")
 Reply = TypeVar("Reply")

@@ -15,8 +15,8 @@ from typing import Final, TypeVar
 
 import structlog
 
-from libs.common.errors import BusFailed
-from libs.common.lifecycle import monotonic_s
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.lifecycle import monotonic_s
 
 log = structlog.get_logger()
 

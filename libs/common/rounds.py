@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
-from libs.common.calls import LIMIT_BYTES, CallAnswer, Calls, answer_of, question
-from libs.common.errors import ClusterError, NodeFailed
-from libs.common.http_client import Pool
-from libs.common.http_link import Link, Stale
-from libs.common.model import Node
+from clusterodm.libs.common.calls import LIMIT_BYTES, CallAnswer, Calls, answer_of, question
+from clusterodm.libs.common.errors import ClusterError, NodeFailed
+from clusterodm.libs.common.http_client import Pool
+from clusterodm.libs.common.http_link import Link, Stale
+from clusterodm.libs.common.model import Node
 
 Heard = Callable[[Node, CallAnswer | ClusterError], None]
 """What a node said, or why it said nothing."""

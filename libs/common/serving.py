@@ -1,6 +1,6 @@
 """Runs an ASGI application on a listening socket as part of this process: uvicorn without its own ways with signals and logs.
 
-For pages of operators and health; the connections are those of libs.common.http_server, as at the proxy's ports, so the same limits hold.
+For pages of operators and health; the connections are those of clusterodm.libs.common.http_server, as at the proxy's ports, so the same limits hold.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from typing import Final, cast
 
 import uvicorn
 
-from libs.common.http_scope import App
-from libs.common.http_server import Connection
-from libs.common.http_sharing import Connections
-from libs.common.lifecycle import mention_unexpected_end
-from libs.http1.server import ServerLimits
+from clusterodm.libs.common.http_scope import App
+from clusterodm.libs.common.http_server import Connection
+from clusterodm.libs.common.http_sharing import Connections
+from clusterodm.libs.common.lifecycle import mention_unexpected_end
+from clusterodm.libs.http1.server import ServerLimits
 
 CONNECTIONS_COUNT: Final = 200
 SILENT_PER_ADDRESS_COUNT: Final = 32
@@ -28,7 +28,7 @@ LIMITS: Final = ServerLimits(head_s=15.0, keep_alive_s=75.0)
 
 
 class Server(uvicorn.Server):
-    """A server whose process is run by libs.common.lifecycle. It wakes once a second, for the date, and not ten times."""
+    """A server whose process is run by clusterodm.libs.common.lifecycle. It wakes once a second, for the date, and not ten times."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NoReturn, TypeVar
 
-from libs.common.fields import Field, Settings, SettingsError, flag
-from libs.common.flags import flags_given
+from clusterodm.libs.common.fields import Field, Settings, SettingsError, flag
+from clusterodm.libs.common.flags import flags_given
 
 ORIGINAL_KEYS: Final = frozenset(
     [

@@ -29,19 +29,19 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
 
-from libs.common.clocks import Clock, Instant
-from libs.common.consumers import Consumer, Interrupted, StreamMessage
-from libs.common.errors import BusFailed, Conflict, Unreadable
-from libs.common.lifecycle import SystemClock, cancellable
-from libs.common.merging import fields_count, merged
-from libs.common.messages.kinds import BucketName
-from libs.common.metrics import unreadable
-from libs.common.pages import pages_of
-from libs.common.ports import Change, Entry, Loaded, Reset, Seen, Step, Unread
-from libs.common.replicas import Replicas
-from libs.common.retrying import try_timeout
-from libs.common.streams import conform, why
-from libs.common.watches import NatsWatch
+from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.consumers import Consumer, Interrupted, StreamMessage
+from clusterodm.libs.common.errors import BusFailed, Conflict, Unreadable
+from clusterodm.libs.common.lifecycle import SystemClock, cancellable
+from clusterodm.libs.common.merging import fields_count, merged
+from clusterodm.libs.common.messages.kinds import BucketName
+from clusterodm.libs.common.metrics import unreadable
+from clusterodm.libs.common.pages import pages_of
+from clusterodm.libs.common.ports import Change, Entry, Loaded, Reset, Seen, Step, Unread
+from clusterodm.libs.common.replicas import Replicas
+from clusterodm.libs.common.retrying import try_timeout
+from clusterodm.libs.common.streams import conform, why
+from clusterodm.libs.common.watches import NatsWatch
 
 log = structlog.get_logger()
 
@@ -111,7 +111,7 @@ def stream_of(name: BucketName[Any], replicas_count: int) -> api.StreamConfig:
 
 
 class NatsBucket(Generic[Value]):
-    """One bucket. `libs.common.ports.Bucket` says what each method promises."""
+    """One bucket. `clusterodm.libs.common.ports.Bucket` says what each method promises."""
 
     def __init__(  # noqa: PLR0913, PLR0917 which bucket, where, and how it is kept
         self,

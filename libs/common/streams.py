@@ -12,11 +12,11 @@ import nats.js.errors
 import structlog
 from nats.js import JetStreamContext, api
 
-from libs.common.errors import BusFailed
-from libs.common.lifecycle import cancellable
-from libs.common.messages.kinds import EVENTS_STREAM, EVENTS_SUBJECTS, Snapshot
-from libs.common.replicas import Replicas
-from libs.common.retrying import try_timeout
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.lifecycle import cancellable
+from clusterodm.libs.common.messages.kinds import EVENTS_STREAM, EVENTS_SUBJECTS, Snapshot
+from clusterodm.libs.common.replicas import Replicas
+from clusterodm.libs.common.retrying import try_timeout
 
 log = structlog.get_logger()
 

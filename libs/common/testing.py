@@ -15,13 +15,13 @@ from typing import Any, Generic, Self, TypeVar
 import msgspec
 import structlog
 
-from libs.common.clocks import Instant, Now, WallMs
-from libs.common.errors import BusFailed, ClusterError, Conflict, Unreadable
-from libs.common.faults import Faults
-from libs.common.loops import background
-from libs.common.merging import merged
-from libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot
-from libs.common.ports import Change, Entry, Handler, Loaded, Reset, Seen, Step, Term, Unread
+from clusterodm.libs.common.clocks import Instant, Now, WallMs
+from clusterodm.libs.common.errors import BusFailed, ClusterError, Conflict, Unreadable
+from clusterodm.libs.common.faults import Faults
+from clusterodm.libs.common.loops import background
+from clusterodm.libs.common.merging import merged
+from clusterodm.libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot
+from clusterodm.libs.common.ports import Change, Entry, Handler, Loaded, Reset, Seen, Step, Term, Unread
 
 log = structlog.get_logger()
 

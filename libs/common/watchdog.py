@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
-from libs.common.loops import running_loops
+from clusterodm.libs.common.loops import running_loops
 
 READY: Final = "READY=1"
 ALIVE: Final = "WATCHDOG=1"

@@ -11,9 +11,9 @@ from typing import Generic, Self, TypeVar
 
 import structlog
 
-from libs.common.consumers import LOST, Consumer, Interrupted, StreamMessage
-from libs.common.ports import Change, Reset, Step
-from libs.common.retrying import Slices
+from clusterodm.libs.common.consumers import LOST, Consumer, Interrupted, StreamMessage
+from clusterodm.libs.common.ports import Change, Reset, Step
+from clusterodm.libs.common.retrying import Slices
 
 log = structlog.get_logger()
 
@@ -21,7 +21,7 @@ Value = TypeVar("Value")
 
 
 class NatsWatch(Generic[Value]):
-    """A watch under way; `libs.common.ports.Watch` says what it promises."""
+    """A watch under way; `clusterodm.libs.common.ports.Watch` says what it promises."""
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 import httptools
 
-from libs.http1.lines import BadMessage
+from clusterodm.libs.http1.lines import BadMessage
 
 END: Final = b"\r\n\r\n"
 HEAD: Final = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"

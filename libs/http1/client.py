@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from libs.http1.bodies import Body, ChunkedBody, EndlessBody, LengthBody
-from libs.http1.heads import HeadLimits, HeadReader, ResponseHead
-from libs.http1.lines import BadMessage
+from clusterodm.libs.http1.bodies import Body, ChunkedBody, EndlessBody, LengthBody
+from clusterodm.libs.http1.heads import HeadLimits, HeadReader, ResponseHead
+from clusterodm.libs.http1.lines import BadMessage
 
 INFORMATIONAL_COUNT: Final = 8
 SWITCHING: Final = 101

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import httptools
 
-from libs.http1.lines import BODILESS, INFORMATIONAL_BELOW, BadMessage, Header
+from clusterodm.libs.http1.lines import BODILESS, INFORMATIONAL_BELOW, BadMessage, Header
 
 END: Final = b"\r\n\r\n"
 LINE_END: Final = b"\r\n"

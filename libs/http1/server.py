@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from libs.http1.bodies import Body, ChunkedBody, LengthBody
-from libs.http1.heads import HeadLimits, HeadReader, RequestHead
-from libs.http1.lines import BadMessage
+from clusterodm.libs.http1.bodies import Body, ChunkedBody, LengthBody
+from clusterodm.libs.http1.heads import HeadLimits, HeadReader, RequestHead
+from clusterodm.libs.http1.lines import BadMessage
 
 NEVER_S: Final = math.inf
 USUAL_HEADS: Final = HeadLimits()

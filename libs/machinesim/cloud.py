@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from libs.common.errors import ProviderFailed, Trouble
+from clusterodm.libs.common.errors import ProviderFailed, Trouble
 
 Found = Callable[..., Any]
 

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from libs.machinesim.cloud_api import RETRY_AT_ONCE, numbers, paged
-from libs.machinesim.cloud_api_machines import Machine, Machines
+from clusterodm.libs.machinesim.cloud_api import RETRY_AT_ONCE, numbers, paged
+from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
 
 REGIONS: Final = ("nyc1", "nyc3", "ams3", "fra1")
 SIZES: Final = ("s-1vcpu-1gb", "s-4vcpu-8gb", "gpu-4000adax1-20gb")

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from libs.machinesim.cloud_api import RETRY_AT_ONCE
-from libs.machinesim.cloud_api_machines import Machine, Machines
+from clusterodm.libs.machinesim.cloud_api import RETRY_AT_ONCE
+from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
 
 PULLABLE: Final = "opendronemap/nodeodm"
 NETWORKS: Final = ("bridge", "odm")

@@ -16,8 +16,8 @@ from typing import Any, Final, Self
 from urllib.parse import parse_qs
 from xml.etree import ElementTree as ET
 
-from libs.machinesim.cloud_api import DONE, HOWS, SLOW_S, Call, Fault
-from libs.machinesim.cloud_api_machines import Machines
+from clusterodm.libs.machinesim.cloud_api import DONE, HOWS, SLOW_S, Call, Fault
+from clusterodm.libs.machinesim.cloud_api_machines import Machines
 
 LOOPBACK: Final = "127.0.0.1"
 VERBS: Final = {"RunInstances": "create", "DescribeInstances": "list", "TerminateInstances": "delete"}

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from libs.machinesim.cloud_api import RETRY_AT_ONCE, numbers, paged
-from libs.machinesim.cloud_api_machines import Machine, Machines
+from clusterodm.libs.machinesim.cloud_api import RETRY_AT_ONCE, numbers, paged
+from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
 
 LOCATIONS: Final = ("fsn1", "nbg1", "hel1")
 SIZES: Final = ("cx11", "cx21", "cx22", "ccx63")

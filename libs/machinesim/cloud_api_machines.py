@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
-from libs.machinesim.node_flags import WrongFlag, container_of, node_of, settings_of, write_private
+from clusterodm.libs.machinesim.node_flags import WrongFlag, container_of, node_of, settings_of, write_private
 
 NODE_PORT: Final = 3000
 TRIES_COUNT: Final = 50
@@ -146,7 +146,7 @@ class Nodes:
         write_private(folder / "settings.json", settings | {"exit_with_stdin": True} | self._knobs)
         with (folder / "stderr.txt").open("wb") as log:
             self._nodes[machine.number] = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-m", "libs.machinesim.node", str(folder / "settings.json")],
+                [sys.executable, "-m", "clusterodm.libs.machinesim.node", str(folder / "settings.json")],
                 cwd=Path(__file__).parents[2],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""`python -m libs.machinesim.cloud_api_main digitalocean --port 4010 --nodes`: a simulated cloud as a program."""
+"""`python -m clusterodm.libs.machinesim.cloud_api_main digitalocean --port 4010 --nodes`: a simulated cloud as a program."""
 
 import argparse
 import asyncio
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from libs.machinesim import cloud_api_digitalocean, cloud_api_hetzner, cloud_api_scaleway
-from libs.machinesim.cloud_api import SLOW_S
-from libs.machinesim.cloud_api_machines import Machines
-from libs.machinesim.cloud_api_testing import KINDS, TOKEN, Server, listener, made, server
+from clusterodm.libs.machinesim import cloud_api_digitalocean, cloud_api_hetzner, cloud_api_scaleway
+from clusterodm.libs.machinesim.cloud_api import SLOW_S
+from clusterodm.libs.machinesim.cloud_api_machines import Machines
+from clusterodm.libs.machinesim.cloud_api_testing import KINDS, TOKEN, Server, listener, made, server
 
 TAKEN: Final = (
     f"digitalocean takes the regions {', '.join(cloud_api_digitalocean.REGIONS)} and the sizes "

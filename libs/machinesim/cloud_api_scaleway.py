@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from libs.machinesim.cloud_api import RETRY_AT_ONCE, paged
-from libs.machinesim.cloud_api_machines import Machine, Machines
+from clusterodm.libs.machinesim.cloud_api import RETRY_AT_ONCE, paged
+from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
 
 ZONES: Final = ("fr-par-1", "fr-par-2", "nl-ams-1")
 SIZES: Final = ("GP1-XS", "GP1-S", "PLAY2-NANO", "PRO2-S")

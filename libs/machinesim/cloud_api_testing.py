@@ -21,12 +21,12 @@ from typing import Any, Final, Self
 import msgspec
 import uvicorn
 
-from libs.machinesim.cloud_api import SLOW_S, CloudApi, Kind
-from libs.machinesim.cloud_api_digitalocean import DigitalOcean
-from libs.machinesim.cloud_api_docker import Docker
-from libs.machinesim.cloud_api_hetzner import Hetzner
-from libs.machinesim.cloud_api_machines import Machines
-from libs.machinesim.cloud_api_scaleway import Scaleway
+from clusterodm.libs.machinesim.cloud_api import SLOW_S, CloudApi, Kind
+from clusterodm.libs.machinesim.cloud_api_digitalocean import DigitalOcean
+from clusterodm.libs.machinesim.cloud_api_docker import Docker
+from clusterodm.libs.machinesim.cloud_api_hetzner import Hetzner
+from clusterodm.libs.machinesim.cloud_api_machines import Machines
+from clusterodm.libs.machinesim.cloud_api_scaleway import Scaleway
 
 LOOPBACK: Final = "127.0.0.1"
 TOKEN: Final = "simulated-cloud-token"  # noqa: S105 - nobody's
@@ -122,7 +122,7 @@ class CloudApiProcess:
     def __enter__(self) -> Self:
         """Start, and wait until it listens."""
         self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "libs.machinesim.cloud_api_main", *self._arguments],
+            [sys.executable, "-m", "clusterodm.libs.machinesim.cloud_api_main", *self._arguments],
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

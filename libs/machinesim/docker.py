@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from libs.machinesim.node_flags import WrongFlag, container_of, node_of, settings_of, write_private
-from libs.machinesim.place import HELP, VARIABLE, Missing, Place, read_json, variable, write_json
+from clusterodm.libs.machinesim.node_flags import WrongFlag, container_of, node_of, settings_of, write_private
+from clusterodm.libs.machinesim.place import HELP, VARIABLE, Missing, Place, read_json, variable, write_json
 
 MACHINE: Final = "MACHINESIM_MACHINE"
 NODE_PORT: Final = 3000
@@ -75,7 +75,14 @@ def start(place: Place, machine: dict[str, Any], node: dict[str, str]) -> int:
     settings = settings_of(node, machine["address"], NODE_PORT, folder) | place.knobs().get("node", {})
     write_private(folder / "settings.json", settings)
     process = subprocess.Popen(  # noqa: S603 our own program
-        ["/usr/bin/timeout", str(LIFE_S), sys.executable, "-m", "libs.machinesim.node", str(folder / "settings.json")],
+        [
+            "/usr/bin/timeout",
+            str(LIFE_S),
+            sys.executable,
+            "-m",
+            "clusterodm.libs.machinesim.node",
+            str(folder / "settings.json"),
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=(folder / "stderr.txt").open("wb"),

@@ -27,8 +27,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from libs.machinesim.flags import DRIVERS, Usage, parse, usage
-from libs.machinesim.place import HELP, VARIABLE, Missing, Place, read_json, write_json
+from clusterodm.libs.machinesim.flags import DRIVERS, Usage, parse, usage
+from clusterodm.libs.machinesim.place import HELP, VARIABLE, Missing, Place, read_json, write_json
 
 NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-.]*")
 IDS: Final = {"digitalocean": "DropletID", "amazonec2": "InstanceId", "hetzner": "ServerID", "scaleway": "ServerID"}

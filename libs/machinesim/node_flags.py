@@ -1,7 +1,7 @@
 """The flags that NodeODM is started with on a rented machine, as the simulated node takes them.
 
 They are read as strictly as NodeODM and docker do: an unknown flag or a missing value starts no node. What a node does
-with results (`--s3_*`) is a program of its own (libs.machinesim.results), whose keys lie in a file: command lines are for
+with results (`--s3_*`) is a program of its own (clusterodm.libs.machinesim.results), whose keys lie in a file: command lines are for
 all to see.
 """
 
@@ -74,7 +74,7 @@ def settings_of(node: dict[str, str], address: str, port: int, folder: Path) -> 
     }
     if "bucket" in node:
         write_private(folder / "s3.json", node)
-        settings["result_command"] = f"{sys.executable} -m libs.machinesim.results {folder / 's3.json'}"
+        settings["result_command"] = f"{sys.executable} -m clusterodm.libs.machinesim.results {folder / 's3.json'}"
     return settings
 
 

@@ -11,7 +11,9 @@ UPLOADED: Final = ("all.zip", "odm_orthophoto/odm_orthophoto.tif")
 
 def main(words: Sequence[str] | None = None) -> int:
     """Upload what is there."""
-    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m libs.machinesim.results", description=__doc__)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="python -m clusterodm.libs.machinesim.results", description=__doc__
+    )
     parser.add_argument("settings", type=Path, help="JSON object with endpoint, bucket, access_key and secret_key")
     parser.add_argument("task", help="the task's id: the folder in the bucket")
     parser.add_argument("project", type=Path, help="the task's folder on the node")

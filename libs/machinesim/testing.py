@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from libs.machinesim.docker_machine import BIN, end_node, note
-from libs.machinesim.place import VARIABLE, Place, read_json, write_json
+from clusterodm.libs.machinesim.docker_machine import BIN, end_node, note
+from clusterodm.libs.machinesim.place import VARIABLE, Place, read_json, write_json
 
 REPOSITORY: Final = Path(__file__).parents[2]
 REAL: Final = ("bash", "awk", "grep", "cat", "sh")
@@ -34,9 +34,11 @@ class DockerMachineSim:
 
     def __enter__(self) -> Self:
         """Write the programs."""
-        write_program(self.bin / "docker-machine", f'exec {sys.executable} -m libs.machinesim.docker_machine "$@"')
+        write_program(
+            self.bin / "docker-machine", f'exec {sys.executable} -m clusterodm.libs.machinesim.docker_machine "$@"'
+        )
         on_machines = self.place.root / BIN
-        write_program(on_machines / "docker", f'exec {sys.executable} -m libs.machinesim.docker "$@"')
+        write_program(on_machines / "docker", f'exec {sys.executable} -m clusterodm.libs.machinesim.docker "$@"')
         write_program(on_machines / "sudo", 'exec "$@"')
         for name in RECORDED:
             write_program(on_machines / name, f'echo "$MACHINESIM_MACHINE {name} $*" >> {self.place.root}/done.txt')

@@ -1,8 +1,8 @@
-"""`python -m libs.nodesim` is the same as the console script `nodesim`."""
+"""`python -m clusterodm.libs.nodesim` is the same as the console script `nodesim`."""
 
 import sys
 
-from libs.nodesim.main import main
+from clusterodm.libs.nodesim.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

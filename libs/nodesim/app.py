@@ -13,14 +13,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from libs.nodesim import forms, pages
-from libs.nodesim.control import Control
-from libs.nodesim.drops import Drops
-from libs.nodesim.gate import Dropped, Gate
-from libs.nodesim.node import Node
-from libs.nodesim.store import Received
-from libs.nodesim.tasks import TaskError
-from libs.nodesim.wire import EXCEPTION_HANDLERS, Handler, answer, fields, guarded
+from clusterodm.libs.nodesim import forms, pages
+from clusterodm.libs.nodesim.control import Control
+from clusterodm.libs.nodesim.drops import Drops
+from clusterodm.libs.nodesim.gate import Dropped, Gate
+from clusterodm.libs.nodesim.node import Node
+from clusterodm.libs.nodesim.store import Received
+from clusterodm.libs.nodesim.tasks import TaskError
+from clusterodm.libs.nodesim.wire import EXCEPTION_HANDLERS, Handler, answer, fields, guarded
 
 CHUNK_BYTES: Final = 1024 * 1024
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from libs.nodesim.tasks import Phase, Task
+from clusterodm.libs.nodesim.tasks import Phase, Task
 
 STAGES: Final = (
     ("dataset", "Loading image {image} of {images}"),

@@ -4,9 +4,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from libs.nodesim import options, settings
-from libs.nodesim.node import Node, Refused
-from libs.nodesim.wire import answer, body, guarded
+from clusterodm.libs.nodesim import options, settings
+from clusterodm.libs.nodesim.node import Node, Refused
+from clusterodm.libs.nodesim.wire import answer, body, guarded
 
 
 class Control:

@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator
 
 from starlette.requests import Request
 
-from libs.nodesim.gate import Dropped
-from libs.nodesim.node import Node
+from clusterodm.libs.nodesim.gate import Dropped
+from clusterodm.libs.nodesim.node import Node
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from libs.nodesim.node import Node
+from clusterodm.libs.nodesim.node import Node
 
 CONTROL: Final = "/sim/"
 METHODS: Final = b"GET,HEAD,PUT,PATCH,POST,DELETE"

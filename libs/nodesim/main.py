@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
-from libs.nodesim.settings import BadSetting, Settings, parse
+from clusterodm.libs.nodesim.settings import BadSetting, Settings, parse
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -40,10 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _serve(settings: Settings, root: Path, listener: socket.socket) -> None:
     import uvicorn
 
-    from libs.nodesim.app import application
-    from libs.nodesim.events import EventLog
-    from libs.nodesim.gate import told_of_connections
-    from libs.nodesim.node import Node
+    from clusterodm.libs.nodesim.app import application
+    from clusterodm.libs.nodesim.events import EventLog
+    from clusterodm.libs.nodesim.gate import told_of_connections
+    from clusterodm.libs.nodesim.node import Node
 
     class Server(uvicorn.Server):
         """Leaves the signals to `_stopping`."""

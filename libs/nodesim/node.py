@@ -13,11 +13,11 @@ import uuid as uuids
 from pathlib import Path
 from typing import Any, Final
 
-from libs.nodesim import console, options, outside, records, results, tasks
-from libs.nodesim.events import EventLog, now_ms
-from libs.nodesim.settings import Settings
-from libs.nodesim.store import Received, Store, StoreError, too_many
-from libs.nodesim.tasks import Change, Ended, Phase, Plan, Processed, Started, Task, Tasks
+from clusterodm.libs.nodesim import console, options, outside, records, results, tasks
+from clusterodm.libs.nodesim.events import EventLog, now_ms
+from clusterodm.libs.nodesim.settings import Settings
+from clusterodm.libs.nodesim.store import Received, Store, StoreError, too_many
+from clusterodm.libs.nodesim.tasks import Change, Ended, Phase, Plan, Processed, Started, Task, Tasks
 
 SET_UUID: Final = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[1-7][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z", re.IGNORECASE

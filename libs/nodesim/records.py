@@ -5,8 +5,8 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from libs.nodesim import options
-from libs.nodesim.tasks import ENDED, Phase, Task
+from clusterodm.libs.nodesim import options
+from clusterodm.libs.nodesim.tasks import ENDED, Phase, Task
 
 LEADING_INT: Final = re.compile(r"\s*([+-]?\d+)")
 

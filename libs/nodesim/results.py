@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from libs.nodesim.tasks import Task
+from clusterodm.libs.nodesim.tasks import Task
 
 CHUNK_BYTES: Final = 1024 * 1024
 MANIFEST: Final = "nodesim.json"

@@ -29,7 +29,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from libs.nodesim.settings import ENVIRONMENT_NAME, flags
+from clusterodm.libs.nodesim.settings import ENVIRONMENT_NAME, flags
 
 REPOSITORY: Final = Path(__file__).parents[2]
 START_DEADLINE_S: Final = 20.0
@@ -110,7 +110,7 @@ class NodeSimProcess:
         arguments = flags(self._knobs | {"port": self.port or self._knobs["port"], "token": None})
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-m", "libs.nodesim", *arguments],
+                [sys.executable, "-m", "clusterodm.libs.nodesim", *arguments],
                 cwd=REPOSITORY,
                 env=os.environ | {ENVIRONMENT_NAME: self.token},
                 stdin=subprocess.PIPE,

@@ -11,11 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from libs.nodesim import forms, options, settings
-from libs.nodesim.gate import Dropped, Reset
-from libs.nodesim.node import Node, Refused
-from libs.nodesim.store import StoreError
-from libs.nodesim.tasks import TaskError
+from clusterodm.libs.nodesim import forms, options, settings
+from clusterodm.libs.nodesim.gate import Dropped, Reset
+from clusterodm.libs.nodesim.node import Node, Refused
+from clusterodm.libs.nodesim.store import StoreError
+from clusterodm.libs.nodesim.tasks import TaskError
 
 BODY_LIMIT_BYTES: Final = 100 * 1024
 REFUSALS: Final = (Refused, StoreError, TaskError, options.OptionsRefused, forms.FormRefused, settings.BadSetting)

@@ -11,8 +11,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from libs.common.clocks import Instant
-from libs.common.hosts import account_of
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.hosts import account_of
 
 FIRST_DELAY_S: Final = 0.5
 LONGEST_DELAY_S: Final = 8.0

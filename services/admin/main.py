@@ -9,21 +9,21 @@ from typing import Final
 
 import structlog
 
-from libs.common.bus import connect
-from libs.common.health import ASK_EVERY_S, Health, NeededServices
-from libs.common.lifecycle import run
-from libs.common.listening import listen, port_of
-from libs.common.log import configure
-from libs.common.loops import background, every
-from libs.common.messages.health import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
-from libs.common.serving import web_server
-from libs.common.settings import parse
-from libs.common.watchdog import notify_ready, with_watchdog
-from services.admin.login import LoginThrottle
-from services.admin.settings import AdminSettings
-from services.admin.telnet.api import SessionLimits, telnet_server
-from services.admin.web.api.guard import web_app
-from services.admin.web.core import host_names
+from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.health import ASK_EVERY_S, Health, NeededServices
+from clusterodm.libs.common.lifecycle import run
+from clusterodm.libs.common.listening import listen, port_of
+from clusterodm.libs.common.log import configure
+from clusterodm.libs.common.loops import background, every
+from clusterodm.libs.common.messages.health import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
+from clusterodm.libs.common.serving import web_server
+from clusterodm.libs.common.settings import parse
+from clusterodm.libs.common.watchdog import notify_ready, with_watchdog
+from clusterodm.services.admin.login import LoginThrottle
+from clusterodm.services.admin.settings import AdminSettings
+from clusterodm.services.admin.telnet.api import SessionLimits, telnet_server
+from clusterodm.services.admin.web.api.guard import web_app
+from clusterodm.services.admin.web.core import host_names
 
 SERVICE: Final = "admin"
 PROG: Final = f"clusterodm {SERVICE}"

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from libs.common.fields import Field, different_ports
-from libs.common.secret import Secret
-from libs.common.settings import CommonSettings
+from clusterodm.libs.common.fields import Field, different_ports
+from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.common.settings import CommonSettings
 
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 with a password: operators reach the original over the network too
 LOOPBACK: Final = "127.0.0.1"

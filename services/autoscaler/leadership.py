@@ -2,7 +2,7 @@
 
 Such a one may run beside others: one is started with every cluster. "There is no autoscaler" is true only when nobody leads, and
 has not led for a while: between two terms there is still one. So it answers as if it led, for a term that is
-valid as long as nobody leads in truth (libs.common.ports.Term).
+valid as long as nobody leads in truth (clusterodm.libs.common.ports.Term).
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import Instant
-from libs.common.errors import BusFailed
-from libs.common.lifecycle import monotonic_s
-from libs.common.loops import background, every
-from libs.common.ports import Bus, Term
-from libs.common.watchdog import notify_ready
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.lifecycle import monotonic_s
+from clusterodm.libs.common.loops import background, every
+from clusterodm.libs.common.ports import Bus, Term
+from clusterodm.libs.common.watchdog import notify_ready
 
 log = structlog.get_logger()
 

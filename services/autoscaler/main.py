@@ -11,40 +11,40 @@ from typing import Final
 
 import structlog
 
-from libs.common.bus import connect
-from libs.common.clocks import Clock
-from libs.common.errors import Refused
-from libs.common.health import ASK_EVERY_S, Health, NeededServices
-from libs.common.health_port import health_listener, health_served
-from libs.common.incarnation import incarnation
-from libs.common.lifecycle import EXIT_REFUSED, SystemClock, run
-from libs.common.log import configure
-from libs.common.loops import background, every
-from libs.common.messages.buckets import MACHINES
-from libs.common.messages.health import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
-from libs.common.nodeodm import NodeClient
-from libs.common.ports import Bus, Term
-from libs.common.settings import parse
-from libs.common.watchdog import notify_ready, with_watchdog
-from services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
-from services.autoscaler.commands.handlers import Commands, NotConfigured
-from services.autoscaler.config.adapters import AsrFile, check_file
-from services.autoscaler.config.core.configuration import Configuration, described, fleeting
-from services.autoscaler.identity.adapters import IdentityFile
-from services.autoscaler.identity.handlers import ClusterIdentity
-from services.autoscaler.leadership import leading, while_nobody_leads
-from services.autoscaler.machines.adapters import NodeODMProbe
-from services.autoscaler.machines.api import MachineHandlers, machines_of
-from services.autoscaler.machines.handlers.node_queries import NodeProbe
-from services.autoscaler.machines.handlers.reconciler import interval_s
-from services.autoscaler.planning.handlers import Planner
-from services.autoscaler.providers.adapters.selection import provider_of
-from services.autoscaler.providers.ports import Provider, Sleep
-from services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
-from services.autoscaler.results.adapters import S3Storage
-from services.autoscaler.results.handlers import ResultFinder
-from services.autoscaler.server import SERVICE, registered, registered_without
-from services.autoscaler.settings import AutoscalerSettings
+from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.health import ASK_EVERY_S, Health, NeededServices
+from clusterodm.libs.common.health_port import health_listener, health_served
+from clusterodm.libs.common.incarnation import incarnation
+from clusterodm.libs.common.lifecycle import EXIT_REFUSED, SystemClock, run
+from clusterodm.libs.common.log import configure
+from clusterodm.libs.common.loops import background, every
+from clusterodm.libs.common.messages.buckets import MACHINES
+from clusterodm.libs.common.messages.health import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
+from clusterodm.libs.common.nodeodm import NodeClient
+from clusterodm.libs.common.ports import Bus, Term
+from clusterodm.libs.common.settings import parse
+from clusterodm.libs.common.watchdog import notify_ready, with_watchdog
+from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
+from clusterodm.services.autoscaler.commands.handlers import Commands, NotConfigured
+from clusterodm.services.autoscaler.config.adapters import AsrFile, check_file
+from clusterodm.services.autoscaler.config.core.configuration import Configuration, described, fleeting
+from clusterodm.services.autoscaler.identity.adapters import IdentityFile
+from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
+from clusterodm.services.autoscaler.leadership import leading, while_nobody_leads
+from clusterodm.services.autoscaler.machines.adapters import NodeODMProbe
+from clusterodm.services.autoscaler.machines.api import MachineHandlers, machines_of
+from clusterodm.services.autoscaler.machines.handlers.node_queries import NodeProbe
+from clusterodm.services.autoscaler.machines.handlers.reconciler import interval_s
+from clusterodm.services.autoscaler.planning.handlers import Planner
+from clusterodm.services.autoscaler.providers.adapters.selection import provider_of
+from clusterodm.services.autoscaler.providers.ports import Provider, Sleep
+from clusterodm.services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
+from clusterodm.services.autoscaler.results.adapters import S3Storage
+from clusterodm.services.autoscaler.results.handlers import ResultFinder
+from clusterodm.services.autoscaler.server import SERVICE, registered, registered_without
+from clusterodm.services.autoscaler.settings import AutoscalerSettings
 
 EXIT_USAGE: Final = 2
 PROG: Final = f"clusterodm {SERVICE}"

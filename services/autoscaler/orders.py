@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from libs.common.model import MachineId, TaskId
-from libs.common.secret import HIDDEN, Secret
+from clusterodm.libs.common.model import MachineId, TaskId
+from clusterodm.libs.common.secret import HIDDEN, Secret
 
 SHORTEST: Final = 4
 """Shorter texts are not searched for: they would blank half of every line."""

@@ -12,11 +12,11 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from libs.common.clocks import Clock
-from libs.common.errors import BusFailed, Conflict
-from libs.common.messages.buckets import MACHINES
-from libs.common.messages.kinds import Event
-from libs.common.messages.machines import (
+from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.errors import BusFailed, Conflict
+from clusterodm.libs.common.messages.buckets import MACHINES
+from clusterodm.libs.common.messages.kinds import Event
+from clusterodm.libs.common.messages.machines import (
     MACHINE_CONDEMNED,
     MACHINE_CREATED,
     MACHINE_DESTROYED,
@@ -28,10 +28,10 @@ from libs.common.messages.machines import (
     MACHINE_REQUESTED,
     MachineEvent,
 )
-from libs.common.model import Machine, MachineId, MachineState, TaskId
-from libs.common.ports import Bucket, Bus, Entry
-from services.autoscaler.machine_life.history import MachineHistory
-from services.autoscaler.machine_life.life import MachineStep, after, possible
+from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.libs.common.ports import Bucket, Bus, Entry
+from clusterodm.services.autoscaler.machine_life.history import MachineHistory
+from clusterodm.services.autoscaler.machine_life.life import MachineStep, after, possible
 
 log = structlog.get_logger()
 

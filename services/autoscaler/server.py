@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from libs.common.health import Health
-from libs.common.messages.demand import DEMAND_CHANGED
-from libs.common.messages.health import AUTOSCALER_HEALTH
-from libs.common.messages.kinds import Request
-from libs.common.messages.machines import (
+from clusterodm.libs.common.health import Health
+from clusterodm.libs.common.messages.demand import DEMAND_CHANGED
+from clusterodm.libs.common.messages.health import AUTOSCALER_HEALTH
+from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.machines import (
     DESTROY_MACHINE,
     FIND_RESULT,
     GET_AUTOSCALER_STATUS,
@@ -21,10 +21,10 @@ from libs.common.messages.machines import (
     RESUME_AUTOSCALER,
     VIEW_COMMAND,
 )
-from libs.common.ports import Bus, Handler, Term
-from services.autoscaler.commands.handlers import Commands, NotConfigured
-from services.autoscaler.planning.handlers import Planner
-from services.autoscaler.results.handlers import ResultFinder
+from clusterodm.libs.common.ports import Bus, Handler, Term
+from clusterodm.services.autoscaler.commands.handlers import Commands, NotConfigured
+from clusterodm.services.autoscaler.planning.handlers import Planner
+from clusterodm.services.autoscaler.results.handlers import ResultFinder
 
 SERVICE: Final = "autoscaler"
 

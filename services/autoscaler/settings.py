@@ -1,7 +1,7 @@
 """What can be set for the autoscaler."""
 
-from libs.common.fields import Field
-from libs.common.settings import HealthSettings
+from clusterodm.libs.common.fields import Field
+from clusterodm.libs.common.settings import HealthSettings
 
 
 class AutoscalerSettings(HealthSettings):

@@ -1,4 +1,4 @@
-"""What goes wrong on the proxy's own ways, by blame (libs.common.errors), and never sent over the bus. Pure.
+"""What goes wrong on the proxy's own ways, by blame (clusterodm.libs.common.errors), and never sent over the bus. Pure.
 
     Refused        MalformedBody, BodyTooLong              the client sent what cannot be taken
                    SpoolFull                               the disk cannot take more now
@@ -7,10 +7,10 @@
     NodeFailed     NodeErred                               the node answered with an error that may pass
     ClusterError   ServerBusy, UploadOwnerAway, SpoolLost  nobody can now
 
-That a node says no, with its own words, is libs.common.nodeodm's NodeRefused.
+That a node says no, with its own words, is clusterodm.libs.common.nodeodm's NodeRefused.
 """
 
-from libs.common.errors import ClusterError, NodeFailed, Refused
+from clusterodm.libs.common.errors import ClusterError, NodeFailed, Refused
 
 
 class SpoolFull(Refused):

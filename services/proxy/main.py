@@ -10,53 +10,53 @@ from typing import Final
 
 import structlog
 
-from libs.common.bus import connect
-from libs.common.errors import Refused
-from libs.common.health import ASK_EVERY_S
-from libs.common.http_sharing import Heard
-from libs.common.lifecycle import SystemClock, now_ms, run
-from libs.common.log import configure
-from libs.common.loops import FATAL, background, every
-from libs.common.memory import Trimmer
-from libs.common.messages.buckets import UPLOADS
-from libs.common.metrics import served as metrics_served
-from libs.common.model import Proxy
-from libs.common.ports import Bus
-from libs.common.settings import parse
-from libs.common.watchdog import notify_ready, with_watchdog
-from services.proxy.actions.api import open_actions
-from services.proxy.callbacks.api import open_callbacks
-from services.proxy.cluster.adapters import mirrored
-from services.proxy.cluster.handlers import TaskFinder
-from services.proxy.cluster.ports import Cluster, IsSure, always
-from services.proxy.exchange.destinations import networks
-from services.proxy.exchange.limits import BodyLimits, UploadLimiter
-from services.proxy.finishing.adapters import HttpWebhook
-from services.proxy.finishing.handlers import open_finishing
-from services.proxy.forwarding.adapters.sender import open_sender
-from services.proxy.forwarding.handlers.attempt import ForwardingLimits
-from services.proxy.forwarding.handlers.forwarder import Forwarder, open_forwarding
-from services.proxy.forwarding.handlers.stage_in import AHEAD_COUNT
-from services.proxy.nodes.adapters import NodeConnections
-from services.proxy.nodes.ports import Upstream
-from services.proxy.peers.adapters import PeerClient, SharedSecret, known_locations, shared_secret
-from services.proxy.peers.api import PeerRoutes, open_peers
-from services.proxy.polling.api import open_polling
-from services.proxy.polling.core.task_info import known_info
-from services.proxy.recovery.handlers import open_recovery
-from services.proxy.results.api import open_results
-from services.proxy.server.access_log import written
-from services.proxy.server.fast_path import PollFastPath
-from services.proxy.server.health import ProxyHealth
-from services.proxy.server.listen import ListeningPort, limits, listening, own_url, served
-from services.proxy.server.router import Router, Stories
-from services.proxy.settings import SHORTCUTS, ProxySettings, minimum_bytes
-from services.proxy.spool.adapters.spool import open_spool
-from services.proxy.spool.ports import Spool
-from services.proxy.uploads.api import Uploading, UploadRoutes, open_uploads
-from services.proxy.uploads.handlers.create import UploadPolicy, settling
-from services.proxy.uploads.handlers.expire import expiring
-from services.proxy.uploads.ports import Forwarding
+from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.health import ASK_EVERY_S
+from clusterodm.libs.common.http_sharing import Heard
+from clusterodm.libs.common.lifecycle import SystemClock, now_ms, run
+from clusterodm.libs.common.log import configure
+from clusterodm.libs.common.loops import FATAL, background, every
+from clusterodm.libs.common.memory import Trimmer
+from clusterodm.libs.common.messages.buckets import UPLOADS
+from clusterodm.libs.common.metrics import served as metrics_served
+from clusterodm.libs.common.model import Proxy
+from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.settings import parse
+from clusterodm.libs.common.watchdog import notify_ready, with_watchdog
+from clusterodm.services.proxy.actions.api import open_actions
+from clusterodm.services.proxy.callbacks.api import open_callbacks
+from clusterodm.services.proxy.cluster.adapters import mirrored
+from clusterodm.services.proxy.cluster.handlers import TaskFinder
+from clusterodm.services.proxy.cluster.ports import Cluster, IsSure, always
+from clusterodm.services.proxy.exchange.destinations import networks
+from clusterodm.services.proxy.exchange.limits import BodyLimits, UploadLimiter
+from clusterodm.services.proxy.finishing.adapters import HttpWebhook
+from clusterodm.services.proxy.finishing.handlers import open_finishing
+from clusterodm.services.proxy.forwarding.adapters.sender import open_sender
+from clusterodm.services.proxy.forwarding.handlers.attempt import ForwardingLimits
+from clusterodm.services.proxy.forwarding.handlers.forwarder import Forwarder, open_forwarding
+from clusterodm.services.proxy.forwarding.handlers.stage_in import AHEAD_COUNT
+from clusterodm.services.proxy.nodes.adapters import NodeConnections
+from clusterodm.services.proxy.nodes.ports import Upstream
+from clusterodm.services.proxy.peers.adapters import PeerClient, SharedSecret, known_locations, shared_secret
+from clusterodm.services.proxy.peers.api import PeerRoutes, open_peers
+from clusterodm.services.proxy.polling.api import open_polling
+from clusterodm.services.proxy.polling.core.task_info import known_info
+from clusterodm.services.proxy.recovery.handlers import open_recovery
+from clusterodm.services.proxy.results.api import open_results
+from clusterodm.services.proxy.server.access_log import written
+from clusterodm.services.proxy.server.fast_path import PollFastPath
+from clusterodm.services.proxy.server.health import ProxyHealth
+from clusterodm.services.proxy.server.listen import ListeningPort, limits, listening, own_url, served
+from clusterodm.services.proxy.server.router import Router, Stories
+from clusterodm.services.proxy.settings import SHORTCUTS, ProxySettings, minimum_bytes
+from clusterodm.services.proxy.spool.adapters.spool import open_spool
+from clusterodm.services.proxy.spool.ports import Spool
+from clusterodm.services.proxy.uploads.api import Uploading, UploadRoutes, open_uploads
+from clusterodm.services.proxy.uploads.handlers.create import UploadPolicy, settling
+from clusterodm.services.proxy.uploads.handlers.expire import expiring
+from clusterodm.services.proxy.uploads.ports import Forwarding
 
 SERVICE: Final = "proxy"
 PROG: Final = f"clusterodm {SERVICE}"

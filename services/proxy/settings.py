@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 from typing import Final, Literal
 
-from libs.common.fields import Field, different_ports
-from libs.common.secret import Secret
-from libs.common.settings import CommonSettings
-from services.proxy.exchange.destinations import networks
+from clusterodm.libs.common.fields import Field, different_ports
+from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.common.settings import CommonSettings
+from clusterodm.services.proxy.exchange.destinations import networks
 
 SHORTCUTS: Final = {"port": "p", "cloud_provider": "c"}
 """One-letter flags, the original's."""

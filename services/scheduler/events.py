@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import structlog
 
-from libs.common.clocks import Clock
-from libs.common.messages.kinds import Event
-from libs.common.messages.nodes import NodeEvent
-from libs.common.messages.tasks import TASK_ATTEMPT_ENDED, TASK_FINISHED, TaskEvent
-from libs.common.model import Node, Task, TaskState
-from libs.common.ports import Bus
+from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.messages.kinds import Event
+from clusterodm.libs.common.messages.nodes import NodeEvent
+from clusterodm.libs.common.messages.tasks import TASK_ATTEMPT_ENDED, TASK_FINISHED, TaskEvent
+from clusterodm.libs.common.model import Node, Task, TaskState
+from clusterodm.libs.common.ports import Bus
 
 log = structlog.get_logger()
 

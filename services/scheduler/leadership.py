@@ -24,9 +24,9 @@ from typing import Final
 
 import structlog
 
-from libs.common.errors import BusFailed, NotFound
-from libs.common.loops import Start, every
-from libs.common.ports import Term
+from clusterodm.libs.common.errors import BusFailed, NotFound
+from clusterodm.libs.common.loops import Start, every
+from clusterodm.libs.common.ports import Term
 
 
 class Leadership:

@@ -16,16 +16,16 @@ from typing import Any, Final
 
 import structlog
 
-from libs.common.bus import connect
-from libs.common.clocks import Clock
-from libs.common.errors import BusFailed
-from libs.common.health import ASK_EVERY_S, Health, NeededServices
-from libs.common.health_port import health_listener, health_served
-from libs.common.incarnation import incarnation
-from libs.common.lifecycle import SystemClock, TaskLimiter, run
-from libs.common.log import configure
-from libs.common.loops import LATE_AFTER_S, Start, background, every
-from libs.common.messages.buckets import (
+from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.health import ASK_EVERY_S, Health, NeededServices
+from clusterodm.libs.common.health_port import health_listener, health_served
+from clusterodm.libs.common.incarnation import incarnation
+from clusterodm.libs.common.lifecycle import SystemClock, TaskLimiter, run
+from clusterodm.libs.common.log import configure
+from clusterodm.libs.common.loops import LATE_AFTER_S, Start, background, every
+from clusterodm.libs.common.messages.buckets import (
     CONSOLES,
     ENDED,
     NODES,
@@ -37,29 +37,29 @@ from libs.common.messages.buckets import (
     TOMBSTONES,
     UPLOADS,
 )
-from libs.common.messages.demand import SUPPLY_CHANGED
-from libs.common.messages.health import SCHEDULER_HEALTH
-from libs.common.messages.kinds import BucketName, Request
-from libs.common.messages.placement import FINISH_REPORTED
-from libs.common.nodeodm import NodeClient
-from libs.common.ports import Bus, Handler, Term
-from libs.common.settings import parse
-from libs.common.watchdog import notify_ready, with_watchdog
-from services.scheduler.demand.handlers import ClusterTotals
-from services.scheduler.events import EventPublisher
-from services.scheduler.forwarding.api import ForwardingStory, open_forwarding
-from services.scheduler.leadership import Leadership
-from services.scheduler.node_client.adapters import LeaderOnlyNodes, NodeODMAdapter
-from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.nodes.api import NodesStory, open_nodes
-from services.scheduler.placement.api import PlacementStory, cluster_state, open_placement
-from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.placement.handlers.place import NewId
-from services.scheduler.records.adapters import SqliteIndex
-from services.scheduler.records.handlers.recovery import LastTerm, Records, open_records
-from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import AttemptPolicy
-from services.scheduler.tasks.api import TasksStory, open_tasks
+from clusterodm.libs.common.messages.demand import SUPPLY_CHANGED
+from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH
+from clusterodm.libs.common.messages.kinds import BucketName, Request
+from clusterodm.libs.common.messages.placement import FINISH_REPORTED
+from clusterodm.libs.common.nodeodm import NodeClient
+from clusterodm.libs.common.ports import Bus, Handler, Term
+from clusterodm.libs.common.settings import parse
+from clusterodm.libs.common.watchdog import notify_ready, with_watchdog
+from clusterodm.services.scheduler.demand.handlers import ClusterTotals
+from clusterodm.services.scheduler.events import EventPublisher
+from clusterodm.services.scheduler.forwarding.api import ForwardingStory, open_forwarding
+from clusterodm.services.scheduler.leadership import Leadership
+from clusterodm.services.scheduler.node_client.adapters import LeaderOnlyNodes, NodeODMAdapter
+from clusterodm.services.scheduler.node_client.ports import NodeApi
+from clusterodm.services.scheduler.nodes.api import NodesStory, open_nodes
+from clusterodm.services.scheduler.placement.api import PlacementStory, cluster_state, open_placement
+from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
+from clusterodm.services.scheduler.placement.handlers.place import NewId
+from clusterodm.services.scheduler.records.adapters import SqliteIndex
+from clusterodm.services.scheduler.records.handlers.recovery import LastTerm, Records, open_records
+from clusterodm.services.scheduler.settings import SchedulerSettings
+from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy
+from clusterodm.services.scheduler.tasks.api import TasksStory, open_tasks
 
 SERVICE: Final = "scheduler"
 PROG: Final = f"clusterodm {SERVICE}"

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from libs.common.fields import Field
-from libs.common.messages.placement import COMMIT_WITHIN_S
-from libs.common.settings import HealthSettings
+from clusterodm.libs.common.fields import Field
+from clusterodm.libs.common.messages.placement import COMMIT_WITHIN_S
+from clusterodm.libs.common.settings import HealthSettings
 
 
 class SchedulerSettings(HealthSettings):

@@ -16,44 +16,56 @@ INTRUDERS = {
     "Inside a room of the proxy": ("services/proxy/polling/utils.py", ""),
     "Only main opens the proxy's adapters": (
         "services/proxy/server/intruder.py",
-        "import services.proxy.nodes.adapters",
+        "import clusterodm.services.proxy.nodes.adapters",
     ),
-    "Inside the scheduler": ("services/scheduler/registry/intruder.py", "import services.scheduler.records.core"),
+    "Inside the scheduler": (
+        "services/scheduler/registry/intruder.py",
+        "import clusterodm.services.scheduler.records.core",
+    ),
     "Inside a story of the scheduler": (
         "services/scheduler/tasks/core/intruder.py",
-        "import services.scheduler.tasks.handlers",
+        "import clusterodm.services.scheduler.tasks.handlers",
     ),
     "Only the scheduler's main sees its adapters": (
         "services/scheduler/demand/core.py",
-        "import services.scheduler.records.adapters",
+        "import clusterodm.services.scheduler.records.adapters",
     ),
     "Demand reads placement's core": (
         "services/scheduler/demand/handlers.py",
-        "import services.scheduler.placement.api",
+        "import clusterodm.services.scheduler.placement.api",
     ),
-    "Inside the autoscaler": ("services/autoscaler/machines/core.py", "import services.autoscaler.planning.core.plan"),
+    "Inside the autoscaler": (
+        "services/autoscaler/machines/core.py",
+        "import clusterodm.services.autoscaler.planning.core.plan",
+    ),
     "Inside a story of the autoscaler": (
         "services/autoscaler/identity/core.py",
-        "import services.autoscaler.identity.handlers",
+        "import clusterodm.services.autoscaler.identity.handlers",
     ),
     "Only the autoscaler's main": (
         "services/autoscaler/commands/handlers.py",
-        "import services.autoscaler.results.adapters",
+        "import clusterodm.services.autoscaler.results.adapters",
     ),
     "The autoscaler's vendors": (
         "services/autoscaler/providers/adapters/ec2/launch.py",
-        "import services.autoscaler.providers.adapters.hetzner",
+        "import clusterodm.services.autoscaler.providers.adapters.hetzner",
     ),
-    "Inside the admin": ("services/admin/commands/intruder.py", "import services.admin.rendering.text"),
-    "Inside a story of the admin": ("services/admin/takeover/core.py", "import services.admin.takeover.handlers"),
-    "Services know each other": ("services/proxy/errors.py", "import services.admin.commands"),
-    "deploy runs services": ("libs/common/model.py", "import services.proxy"),
-    "Inside libs.common": ("libs/common/errors.py", "import libs.common.messages"),
+    "Inside the admin": ("services/admin/commands/intruder.py", "import clusterodm.services.admin.rendering.text"),
+    "Inside a story of the admin": (
+        "services/admin/takeover/core.py",
+        "import clusterodm.services.admin.takeover.handlers",
+    ),
+    "Services know each other": ("services/proxy/errors.py", "import clusterodm.services.admin.commands"),
+    "deploy runs services": ("libs/common/model.py", "import clusterodm.services.proxy"),
+    "Inside clusterodm.libs.common": ("libs/common/errors.py", "import clusterodm.libs.common.messages"),
     "Cores are pure": ("services/scheduler/task_life/intruder.py", "import time"),
     "The nouns, messages and errors": ("libs/common/identity.py", "import random"),
-    "libs.http1 does no I/O": ("libs/http1/lines.py", "import time"),
-    "The simulated node is a stranger": ("libs/nodesim/intruder.py", "import libs.common.version"),
-    "Production code never uses the fakes": ("services/admin/takeover/handlers.py", "import libs.common.testing"),
+    "clusterodm.libs.http1 does no I/O": ("libs/http1/lines.py", "import time"),
+    "The simulated node is a stranger": ("libs/nodesim/intruder.py", "import clusterodm.libs.common.version"),
+    "Production code never uses the fakes": (
+        "services/admin/takeover/handlers.py",
+        "import clusterodm.libs.common.testing",
+    ),
     "One door to NATS": ("services/proxy/nodes/adapters.py", "import nats"),
     "httpx where calls are rare": ("services/proxy/peers/adapters.py", "import httpx"),
     "Vendors stay behind their doors": ("services/proxy/server/listen.py", "import httptools"),
@@ -81,6 +93,7 @@ def test_every_contract_is_kept():
 
 
 def test_every_contract_breaks_when_somebody_breaks_it(tmp_path: Path):
+    shutil.copytree(REPOSITORY / "clusterodm", tmp_path / "clusterodm", symlinks=True)
     for package in PACKAGES:
         shutil.copytree(REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from clusterodm.libs.common.messages.kinds import BucketName, Event, Request, Snapshot
 from docs import write_decisions, write_logs, write_rooms, write_service_map
 from docs.write_subjects import TARGET, declared, encoded, members, render
-from libs.common.messages.kinds import BucketName, Event, Request, Snapshot
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
@@ -75,14 +75,14 @@ def test_a_log_line_is_listed_with_its_fields(code: str, lines: list[tuple[str, 
 
 def test_a_new_request_of_a_service_shows_on_the_map():
     tree = ast.parse(
-        "from libs.common.messages.nodes import ADD_NODE as ADD\nfrom libs.common.messages.placement import PLACE_TASKS\nbus.request(ADD, it, PLACE_TASKS.timeout_s)"
+        "from clusterodm.libs.common.messages.nodes import ADD_NODE as ADD\nfrom clusterodm.libs.common.messages.placement import PLACE_TASKS\nbus.request(ADD, it, PLACE_TASKS.timeout_s)"
     )
     assert [message.name for message, _ in write_service_map.uses_in(tree)] == ["scheduler.add_node"]
 
 
 def test_what_is_handed_to_the_bus_with_a_handler_is_watched():
     tree = ast.parse(
-        "from libs.common.messages.tasks import TASK_PLACED\nfrom libs.common.messages.nodes import NODE_ADDED\n"
+        "from clusterodm.libs.common.messages.tasks import TASK_PLACED\nfrom clusterodm.libs.common.messages.nodes import NODE_ADDED\n"
         "bus.subscribe(TASK_PLACED, hear)\nbus.publish(NODE_ADDED, it)"
     )
     uses = {message.name: has_handler for message, has_handler in write_service_map.uses_in(tree)}

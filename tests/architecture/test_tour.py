@@ -106,7 +106,7 @@ def imports(path: str) -> frozenset[str]:
         if isinstance(node, ast.ImportFrom) and node.module
         for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
     }
-    return frozenset(f"{name.replace('.', '/')}.py" for name in named)
+    return frozenset(f"{name.removeprefix('clusterodm.').replace('.', '/')}.py" for name in named)
 
 
 @cache

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw
 from tests.chaos.clock import ShiftedClock
 from tests.chaos.node_logs import Run, runs_of

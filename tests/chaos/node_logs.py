@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from libs.common.model import Task
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.common.model import Task
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 
 HEARD_BEFORE_S = 1.0
 """A node that is asked twice a second gave its last sign of life up to so long before it was cut off."""

@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from libs.common.messages.tasks import GET_TASK, TaskRef
-from libs.common.model import Task, TaskId, TaskState
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
+from clusterodm.libs.common.model import Task, TaskId, TaskState
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw
 from tests.chaos.clock import ShiftedClock
 from tests.cluster import SERVICES, Cluster

@@ -18,15 +18,15 @@ from typing import Any
 import httpx
 import pytest
 
-from libs.common.bus import connect
-from libs.common.errors import BusFailed
-from libs.common.messages.buckets import NODES
-from libs.common.model import Node, NodeId
-from libs.common.ports import Bucket
-from libs.nodesim.testing import NodeSimProcess
-from services.proxy.errors import SpoolFull
-from services.proxy.spool.adapters.directory import NotesRoom
-from services.proxy.spool.adapters.disk import write_durably
+from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.buckets import NODES
+from clusterodm.libs.common.model import Node, NodeId
+from clusterodm.libs.common.ports import Bucket
+from clusterodm.libs.nodesim.testing import NodeSimProcess
+from clusterodm.services.proxy.errors import SpoolFull
+from clusterodm.services.proxy.spool.adapters.directory import NotesRoom
+from clusterodm.services.proxy.spool.adapters.disk import write_durably
 from tests.chaos.clients import Dataset, Raw, decoded
 from tests.chaos.saying import say
 from tests.cluster import Cluster

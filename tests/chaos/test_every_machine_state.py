@@ -20,9 +20,9 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.loops import background
-from libs.common.messages.buckets import MACHINES
-from libs.common.model import Machine, TaskId
+from clusterodm.libs.common.loops import background
+from clusterodm.libs.common.messages.buckets import MACHINES
+from clusterodm.libs.common.model import Machine, TaskId
 from tests.cluster import Cluster
 from tests.datasets import expected, make_images, processed
 from tests.recorded import recorded_task

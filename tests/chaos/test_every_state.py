@@ -19,10 +19,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from libs.common.messages.buckets import UPLOADS
-from libs.common.messages.nodes import LOCK_NODE, UNLOCK_NODE, NodeRef
-from libs.common.model import AttemptState, Cleanup, NodeId, Task, TaskState
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.common.messages.buckets import UPLOADS
+from clusterodm.libs.common.messages.nodes import LOCK_NODE, UNLOCK_NODE, NodeRef
+from clusterodm.libs.common.model import AttemptState, Cleanup, NodeId, Task, TaskState
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw
 from tests.chaos.node_logs import Outage, files_received, overlaps, runs_by_task, runs_of
 from tests.chaos.relay import Relay

@@ -17,9 +17,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from libs.common.messages.nodes import ADD_NODE, LOCK_NODE, REMOVE_NODE, UNLOCK_NODE, AddNode, NodeRef
-from libs.common.model import TaskState
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.common.messages.nodes import ADD_NODE, LOCK_NODE, REMOVE_NODE, UNLOCK_NODE, AddNode, NodeRef
+from clusterodm.libs.common.model import TaskState
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw
 from tests.chaos.saying import say
 from tests.cluster import Cluster

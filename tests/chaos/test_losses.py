@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset
 from tests.chaos.clock import ShiftedClock
 from tests.chaos.losses import Client, Losses, committed_and_completed, kept

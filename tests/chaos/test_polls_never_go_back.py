@@ -20,7 +20,7 @@ import httpx
 import pyodm
 import pytest
 
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster
 from tests.nats import LEAVES_UNCLOSED
 from tests.nats_cluster import SERVERS_COUNT, ServersAsOne

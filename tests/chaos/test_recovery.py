@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from libs.common.errors import BusFailed
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw
 from tests.cluster import Cluster, answers
 from tests.datasets import make_images, processed

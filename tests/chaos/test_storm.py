@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from libs.common.messages.buckets import UPLOADS
-from libs.common.model import Cleanup, Task, TaskState
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.common.messages.buckets import UPLOADS
+from clusterodm.libs.common.model import Cleanup, Task, TaskState
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw, run_pyodm
 from tests.chaos.node_logs import files_received, overlaps, runs_by_task, runs_of
 from tests.chaos.saying import say

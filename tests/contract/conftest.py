@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.bus import connect
-from libs.common.ports import Bus
-from libs.common.testing import MemoryBus
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.contract.node_under_test import NodeUnderTest
 from tests.contract.world import World
 from tests.nats import NatsServer

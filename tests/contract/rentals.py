@@ -14,20 +14,20 @@ from typing import Any
 import boto3
 import httpx
 
-from libs.common.model import MachineId
-from libs.common.secret import Secret
-from libs.machinesim.cloud_api_ec2 import Ec2Api
-from libs.machinesim.cloud_api_testing import TOKEN, Served, serving
-from services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
-from services.autoscaler.orders import Launch, Offer, Order, S3Target, Size
-from services.autoscaler.providers.adapters.booted import BootedProvider
-from services.autoscaler.providers.adapters.command import CommandVendor
-from services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
-from services.autoscaler.providers.adapters.docker_engine import DockerEngineVendor
-from services.autoscaler.providers.adapters.ec2.client import Ec2Vendor
-from services.autoscaler.providers.adapters.hetzner import HetznerVendor
-from services.autoscaler.providers.adapters.scaleway import ScalewayVendor
-from services.autoscaler.providers.ports import Vendor
+from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.machinesim.cloud_api_ec2 import Ec2Api
+from clusterodm.libs.machinesim.cloud_api_testing import TOKEN, Served, serving
+from clusterodm.services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
+from clusterodm.services.autoscaler.orders import Launch, Offer, Order, S3Target, Size
+from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
+from clusterodm.services.autoscaler.providers.adapters.command import CommandVendor
+from clusterodm.services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
+from clusterodm.services.autoscaler.providers.adapters.docker_engine import DockerEngineVendor
+from clusterodm.services.autoscaler.providers.adapters.ec2.client import Ec2Vendor
+from clusterodm.services.autoscaler.providers.adapters.hetzner import HetznerVendor
+from clusterodm.services.autoscaler.providers.adapters.scaleway import ScalewayVendor
+from clusterodm.services.autoscaler.providers.ports import Vendor
 
 PREFIX = "clusterodm-c1-"
 NAME = MachineId(f"{PREFIX}50-a1b2c3")

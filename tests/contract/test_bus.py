@@ -10,11 +10,11 @@ from typing import Any
 import nats
 import pytest
 
-from libs.common.bus import HANDLERS_AT_ONCE, NatsBus, connect
-from libs.common.errors import BusFailed, ClusterError, Conflict, NoNode, NotFound, Refused
-from libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
-from libs.common.messages.kinds import Done
-from libs.common.messages.nodes import (
+from clusterodm.libs.common.bus import HANDLERS_AT_ONCE, NatsBus, connect
+from clusterodm.libs.common.errors import BusFailed, ClusterError, Conflict, NoNode, NotFound, Refused
+from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
+from clusterodm.libs.common.messages.kinds import Done
+from clusterodm.libs.common.messages.nodes import (
     BEST_NODE,
     LIST_NODES,
     NODE_ADDED,
@@ -24,7 +24,7 @@ from libs.common.messages.nodes import (
     NodeEvent,
     NodeList,
 )
-from libs.common.messages.placement import (
+from clusterodm.libs.common.messages.placement import (
     PLACE_TASK,
     PLACE_TASKS,
     NotWaiting,
@@ -33,10 +33,10 @@ from libs.common.messages.placement import (
     PlaceTasks,
     Waiting,
 )
-from libs.common.messages.tasks import GET_TASK, REMOVE_TASK, TaskRecord, TaskRef
-from libs.common.model import InstanceId, NodeId, TaskId
-from libs.common.ports import Bus
-from libs.common.testing import MemoryTerm
+from clusterodm.libs.common.messages.tasks import GET_TASK, REMOVE_TASK, TaskRecord, TaskRef
+from clusterodm.libs.common.model import InstanceId, NodeId, TaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.testing import MemoryTerm
 from tests.nats import NatsServer
 from tests.waiting import until
 

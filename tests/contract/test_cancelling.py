@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from libs.common.bus import NatsBus
-from libs.common.messages.demand import DemandChanged
-from libs.common.messages.kinds import BucketName, Request, Snapshot
-from libs.common.messages.nodes import ListNodes, NodeList
-from libs.common.model import Node, NodeId
+from clusterodm.libs.common.bus import NatsBus
+from clusterodm.libs.common.messages.demand import DemandChanged
+from clusterodm.libs.common.messages.kinds import BucketName, Request, Snapshot
+from clusterodm.libs.common.messages.nodes import ListNodes, NodeList
+from clusterodm.libs.common.model import Node, NodeId
 
 pytestmark = pytest.mark.slow
 

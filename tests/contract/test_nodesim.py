@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.contract.node_under_test import NodeUnderTest, part
 from tests.contract.world import World
 from tests.waiting import until_sync
@@ -385,7 +385,7 @@ async def test_a_node_can_be_had_without_blocking_the_loop() -> None:
 
 def test_a_node_ends_with_its_parent() -> None:
     program = (
-        "from libs.nodesim.testing import NodeSimProcess\n"
+        "from clusterodm.libs.nodesim.testing import NodeSimProcess\n"
         "import os\n"
         "node = NodeSimProcess()\n"
         "node.start()\n"
@@ -438,5 +438,5 @@ def test_help_names_every_setting() -> None:
 
 def nodesim(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run the program until it ends by itself."""
-    command = [sys.executable, "-m", "libs.nodesim", *arguments]
+    command = [sys.executable, "-m", "clusterodm.libs.nodesim", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)

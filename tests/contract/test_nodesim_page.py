@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.contract.node_under_test import NodeUnderTest
 
 CHROMIUM: Final = Path("/usr/bin/chromium")

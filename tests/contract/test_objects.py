@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from libs.common.bus import connect
-from libs.common.errors import BusFailed
-from libs.common.messages.buckets import CONSOLES
-from libs.common.ports import Bus, Objects
+from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.buckets import CONSOLES
+from clusterodm.libs.common.ports import Bus, Objects
 from tests.nats import NatsServer
 from tests.waiting import until
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from libs.common.errors import ProviderFailed, Refused, Trouble
-from libs.common.model import MachineId
-from services.autoscaler.orders import ProviderMachine
-from services.autoscaler.providers.adapters.booted import BootedProvider
+from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
+from clusterodm.libs.common.model import MachineId
+from clusterodm.services.autoscaler.orders import ProviderMachine
+from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
 from tests.contract.rentals import (
     BRIEF_S,
     NAME,

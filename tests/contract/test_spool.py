@@ -5,14 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.errors import BusFailed, NotFound, Refused
-from libs.common.messages.buckets import UPLOADS
-from libs.common.messages.tasks import SentAhead
-from libs.common.model import Incarnation, IncarnationId, InstanceId, NodeId, NodeTaskId, Owner, TaskId, Upload
-from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.spool.adapters.spool import DiskSpool, open_spool
-from services.proxy.spool.core.history import History
-from services.proxy.spool.core.upload import Draft, Manifest, Mark
+from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
+from clusterodm.libs.common.messages.buckets import UPLOADS
+from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.model import (
+    Incarnation,
+    IncarnationId,
+    InstanceId,
+    NodeId,
+    NodeTaskId,
+    Owner,
+    TaskId,
+    Upload,
+)
+from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.services.proxy.spool.adapters.spool import DiskSpool, open_spool
+from clusterodm.services.proxy.spool.core.history import History
+from clusterodm.services.proxy.spool.core.upload import Draft, Manifest, Mark
 from tests.memory_spool import MemorySpool
 
 TASK = TaskId("11111111-2222-4333-8444-555555555555")

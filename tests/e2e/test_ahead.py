@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from libs.common.messages.nodes import LOCK_NODE, NodeRef
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.common.messages.nodes import LOCK_NODE, NodeRef
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster
 from tests.datasets import expected, make_images, processed
 from tests.waiting import until

@@ -13,8 +13,8 @@ import pyodm
 import pytest
 from pyodm.types import TaskStatus
 
-from libs.common.messages.nodes import LOCK_NODE, UNLOCK_NODE, NodeRef
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.common.messages.nodes import LOCK_NODE, UNLOCK_NODE, NodeRef
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster
 from tests.datasets import expected, make_images, processed
 from tests.served_zip import served_zip

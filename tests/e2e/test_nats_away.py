@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pyodm.types import TaskStatus
 
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster
 from tests.datasets import expected, make_images, processed
 from tests.waiting import until

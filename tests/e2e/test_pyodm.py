@@ -11,7 +11,7 @@ import pytest_asyncio
 from pyodm.exceptions import NodeResponseError, TaskFailedError
 from pyodm.types import TaskStatus
 
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster, answers
 from tests.datasets import expected, make_images, processed
 from tests.waiting import until

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from pyodm.types import TaskStatus
 
-from libs.common.messages.nodes import LOCK_NODE, UNLOCK_NODE, NodeRef
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.common.messages.nodes import LOCK_NODE, UNLOCK_NODE, NodeRef
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster, answers
 from tests.datasets import expected, make_images, processed
 from tests.ports import free_port

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyodm
 import pytest
 
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.datasets import expected, make_images, processed
 from tests.e2e.up import Up, command_line, program
 from tests.waiting import until_sync

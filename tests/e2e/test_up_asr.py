@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from libs.machinesim.testing import DockerMachineSim
+from clusterodm.libs.machinesim.testing import DockerMachineSim
 from tests.asr_files import DIGITALOCEAN
 from tests.e2e.up import Up
 from tests.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from pyodm.types import TaskStatus
 
-from libs.common.messages.tasks import LIST_TASKS, ListTasks
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.common.messages.tasks import LIST_TASKS, ListTasks
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.autoscaled import autoscaled, content_of
 from tests.cluster import Cluster
 from tests.datasets import make_images

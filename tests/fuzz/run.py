@@ -1,4 +1,4 @@
-"""Fuzz both roles of libs.http1, guided by what their code does: `make fuzz ROLE=server MINUTES=10`. Needs atheris (group `fuzz`).
+"""Fuzz both roles of clusterodm.libs.http1, guided by what their code does: `make fuzz ROLE=server MINUTES=10`. Needs atheris (group `fuzz`).
 
 The first bytes of an input say where the rest is cut into segments. What must hold for any bytes, in any pieces: nothing but events comes out,
 the events are the same for every cut, the connection keeps what it may at most, and no request appears that was not sent as one.
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["libs.http1"]):
-    from libs.http1 import client, server
-    from libs.http1.heads import HeadLimits
+with atheris.instrument_imports(include=["clusterodm.libs.http1"]):
+    from clusterodm.libs.http1 import client, server
+    from clusterodm.libs.http1.heads import HeadLimits
 
 CUTS_COUNT = 6
 LIMITS = server.ServerLimits(

@@ -112,7 +112,7 @@ def apptainer(folder: Path, words: list[str]) -> int:
     (folder / "images").write_text(given.image)
     flags = [f"--port={node['--port']}", f"--token={configuration['token']}"]
     os.chdir(REPOSITORY)
-    os.execv(sys.executable, [sys.executable, "-m", "libs.nodesim", "--host=127.0.0.1", *flags])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-m", "clusterodm.libs.nodesim", "--host=127.0.0.1", *flags])  # noqa: S606
     return 1
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import httpx
 import pytest
 
-from libs.common.bus import NatsBus
-from libs.common.listening import listen, port_of
-from libs.common.model import TaskState
-from libs.common.serving import web_server
-from libs.common.version import VERSION
-from services.admin.login import LoginThrottle
-from services.admin.web.api.guard import web_app
+from clusterodm.libs.common.bus import NatsBus
+from clusterodm.libs.common.listening import listen, port_of
+from clusterodm.libs.common.model import TaskState
+from clusterodm.libs.common.serving import web_server
+from clusterodm.libs.common.version import VERSION
+from clusterodm.services.admin.login import LoginThrottle
+from clusterodm.services.admin.web.api.guard import web_app
 from tests.fake_autoscaler import FakeAutoscaler
 from tests.fake_scheduler import FakeScheduler, admin_health, node, task
 

@@ -8,13 +8,13 @@ import pytest
 from msgspec.structs import replace
 from playwright.async_api import Page, async_playwright, expect
 
-from libs.common.bus import NatsBus
-from libs.common.lifecycle import now_ms
-from libs.common.listening import listen, port_of
-from libs.common.model import TaskState
-from libs.common.serving import web_server
-from services.admin.login import LoginThrottle
-from services.admin.web.api.guard import web_app
+from clusterodm.libs.common.bus import NatsBus
+from clusterodm.libs.common.lifecycle import now_ms
+from clusterodm.libs.common.listening import listen, port_of
+from clusterodm.libs.common.model import TaskState
+from clusterodm.libs.common.serving import web_server
+from clusterodm.services.admin.login import LoginThrottle
+from clusterodm.services.admin.web.api.guard import web_app
 from tests.fake_autoscaler import FakeAutoscaler
 from tests.fake_scheduler import INFO, FakeScheduler, admin_health, node, task
 

@@ -8,15 +8,15 @@ import msgspec
 import nats
 import pytest
 
-from libs.common.bus import NatsBus, connect
-from libs.common.errors import BusFailed
-from libs.common.messages.buckets import CONSOLES, ENDED, OBSERVATIONS, TASKS
-from libs.common.messages.tasks import ListTaskIds, ListTasks
-from libs.common.model import Ended, Owner, Task, TaskState
-from libs.common.replicas import Replicas
-from libs.common.store import open_bucket
-from libs.common.testing import MemoryBus
-from services.scheduler.tasks.core.observation import unpacked
+from clusterodm.libs.common.bus import NatsBus, connect
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.buckets import CONSOLES, ENDED, OBSERVATIONS, TASKS
+from clusterodm.libs.common.messages.tasks import ListTaskIds, ListTasks
+from clusterodm.libs.common.model import Ended, Owner, Task, TaskState
+from clusterodm.libs.common.replicas import Replicas
+from clusterodm.libs.common.store import open_bucket
+from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.services.scheduler.tasks.core.observation import unpacked
 from tests.nats import NatsServer
 from tests.scheduling import FakeNode, Play, a_play, task_id
 from tests.waiting import until

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.messages.machines import VIEW_COMMAND, ViewCommand
+from clusterodm.libs.common.messages.machines import VIEW_COMMAND, ViewCommand
 from tests.asr_files import FILES, SECRETS
 from tests.autoscaled import autoscaled, content_of, settled
 from tests.cluster import Cluster
@@ -40,7 +40,9 @@ def command_lines() -> str:
     for pid in ours - {os.getpid()}:
         with suppress(OSError):
             lines.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-    return "\n".join(line for line in lines if "libs.machinesim.docker run" not in line and "machine-bin" not in line)
+    return "\n".join(
+        line for line in lines if "clusterodm.libs.machinesim.docker run" not in line and "machine-bin" not in line
+    )
 
 
 @pytest.mark.parametrize("provider", FILES)
@@ -64,8 +66,8 @@ async def test_a_file_of_the_original_brings_a_task_to_its_end(provider: str, tm
         assert f"{task.uuid}/all.zip" in keys
         logs = "".join(cluster.log(service) for service in ("autoscaler", "scheduler", "proxy", "admin"))
         told = shown + logs + seen + json.dumps(machines.calls()) + repr(await machines_of(cluster))
-        assert "libs.machinesim.docker_machine create" in seen
-        assert "libs.machinesim.docker_machine ssh" in seen
+        assert "clusterodm.libs.machinesim.docker_machine create" in seen
+        assert "clusterodm.libs.machinesim.docker_machine ssh" in seen
         assert [secret for secret in SECRETS[provider] if secret in told] == []
 
 

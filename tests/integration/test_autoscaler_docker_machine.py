@@ -11,15 +11,15 @@ import httpx
 import pytest
 import structlog.testing
 
-from libs.common.errors import ProviderFailed, Refused, Trouble
-from libs.common.model import MachineId
-from libs.common.secret import Secret
-from libs.machinesim.testing import DockerMachineSim
-from services.autoscaler.config.core.file import read
-from services.autoscaler.config.core.reader import Outside
-from services.autoscaler.orders import DockerRegistry, Launch, Offer, Order
-from services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
-from services.autoscaler.providers.adapters.docker_machine.driver import Resolved
+from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
+from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.machinesim.testing import DockerMachineSim
+from clusterodm.services.autoscaler.config.core.file import read
+from clusterodm.services.autoscaler.config.core.reader import Outside
+from clusterodm.services.autoscaler.orders import DockerRegistry, Launch, Offer, Order
+from clusterodm.services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
+from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import Resolved
 from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, SECRETS
 from tests.waiting import until
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.errors import BusFailed, NotFound, ProviderFailed, Refused
-from libs.common.messages.machines import FIND_RESULT, GET_AUTOSCALER_STATUS, FindResult, GetAutoscalerStatus
-from libs.common.model import NodeTaskId
-from libs.machinesim.cloud_api_testing import CloudApiProcess
+from clusterodm.libs.common.errors import BusFailed, NotFound, ProviderFailed, Refused
+from clusterodm.libs.common.messages.machines import FIND_RESULT, GET_AUTOSCALER_STATUS, FindResult, GetAutoscalerStatus
+from clusterodm.libs.common.model import NodeTaskId
+from clusterodm.libs.machinesim.cloud_api_testing import CloudApiProcess
 from tests.cluster import Cluster
 from tests.waiting import until
 

@@ -13,11 +13,11 @@ import pyodm
 import pytest
 from pyodm.types import TaskStatus
 
-from libs.common.messages.machines import LIST_MACHINES, ListMachines
-from libs.common.model import Machine, MachineState
-from libs.machinesim.cloud_api_testing import CloudApiProcess
-from services.autoscaler.identity.adapters import IdentityFile
-from services.autoscaler.identity.core import Identities, Identity
+from clusterodm.libs.common.messages.machines import LIST_MACHINES, ListMachines
+from clusterodm.libs.common.model import Machine, MachineState
+from clusterodm.libs.machinesim.cloud_api_testing import CloudApiProcess
+from clusterodm.services.autoscaler.identity.adapters import IdentityFile
+from clusterodm.services.autoscaler.identity.core import Identities, Identity
 from tests import machine_programs
 from tests.cluster import Cluster
 from tests.datasets import make_images

@@ -14,15 +14,15 @@ import pytest
 import structlog
 import structlog.testing
 
-from libs.common.bus import NatsBus, connect
-from libs.common.errors import BusFailed
-from libs.common.loops import background
-from libs.common.messages.buckets import CONSOLES, NODES, OBSERVATIONS
-from libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
-from libs.common.model import LastKnown, Node, NodeId, NodeTaskId, Observation, StatusCode
-from libs.common.ports import Bucket, Change, Reset, Step
-from libs.common.retrying import retry
-from services.proxy.peers.adapters import shared_secret
+from clusterodm.libs.common.bus import NatsBus, connect
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.loops import background
+from clusterodm.libs.common.messages.buckets import CONSOLES, NODES, OBSERVATIONS
+from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
+from clusterodm.libs.common.model import LastKnown, Node, NodeId, NodeTaskId, Observation, StatusCode
+from clusterodm.libs.common.ports import Bucket, Change, Reset, Step
+from clusterodm.libs.common.retrying import retry
+from clusterodm.services.proxy.peers.adapters import shared_secret
 from tests.integration.test_scheduler import PROGRAM, REPOSITORY
 from tests.integration.test_scheduler_leadership import TAKE_OVER_S, answers_again
 from tests.nats import LEAVES_UNCLOSED, NatsServer
@@ -153,7 +153,11 @@ async def test_all_of_a_single_server_is_carried_into_a_cluster_of_three(servers
 def clusterodm(*words: str) -> "subprocess.CompletedProcess[str]":
     """Run the program."""
     return subprocess.run(
-        [sys.executable, "-m", "deploy.cli", *words], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "clusterodm.deploy.cli", *words],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.bus import connect
-from libs.common.errors import BusFailed
-from libs.common.messages.buckets import NODES
-from libs.common.messages.kinds import EVENTS_STREAM
-from libs.common.model import Node, NodeId
+from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.buckets import NODES
+from clusterodm.libs.common.messages.kinds import EVENTS_STREAM
+from clusterodm.libs.common.model import Node, NodeId
 from tests.nats import NatsServer
 
 NODE = Node(id=NodeId("a-3000"), hostname="a", port=3000)

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from libs.common.bus import NatsBus
-from libs.common.identity import owner_of
-from libs.common.model import TaskState
+from clusterodm.libs.common.bus import NatsBus
+from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.common.model import TaskState
 from tests.fake_scheduler import FakeScheduler, node, task
 
 RUNNING = "6f9619ff-8b86-4011-b42d-00c04fc964ff"
 OTHER = "6f9619ff-8b86-4011-b42d-00c04fc964aa"
-PROGRAM = "import sys; from services.admin.cli.api import main; sys.exit(main(sys.argv[1:]))"
+PROGRAM = "import sys; from clusterodm.services.admin.cli.api import main; sys.exit(main(sys.argv[1:]))"
 
 
 @dataclass

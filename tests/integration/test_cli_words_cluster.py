@@ -14,10 +14,10 @@ import httpx
 import pyodm
 import pytest
 
-from libs.common.identity import owner_of
-from libs.common.messages.tasks import GET_TASK, TaskRef
-from libs.common.model import TaskId
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
+from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.cluster import REPOSITORY, Cluster
 from tests.datasets import make_images
 from tests.waiting import until
@@ -42,7 +42,7 @@ class World:
         return said.split("#> ", 2)[1]
 
     async def program(self, *words: str) -> tuple[int, str, str]:
-        command = [sys.executable, "-m", "deploy.cli", *words]
+        command = [sys.executable, "-m", "clusterodm.deploy.cli", *words]
         done = await asyncio.to_thread(
             subprocess.run,
             command,

@@ -6,19 +6,19 @@ from typing import Any
 import httpx
 import pytest
 
-from libs.common.errors import ProviderFailed, Refused, Trouble
-from libs.common.secret import Secret
-from libs.machinesim.cloud_api_machines import Machine
-from libs.machinesim.cloud_api_testing import TOKEN, CloudApiProcess, serving
-from services.autoscaler.config.core.configuration import CloudSettings
-from services.autoscaler.orders import Size
-from services.autoscaler.providers.adapters.booted import BootedProvider
-from services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
-from services.autoscaler.providers.adapters.docker_engine import DockerEngineVendor
-from services.autoscaler.providers.adapters.ec2.client import Ec2Vendor
-from services.autoscaler.providers.adapters.hetzner import HetznerVendor
-from services.autoscaler.providers.adapters.http_api.rest import Page, RestClient, everything
-from services.autoscaler.providers.adapters.scaleway import ScalewayVendor
+from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
+from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.machinesim.cloud_api_machines import Machine
+from clusterodm.libs.machinesim.cloud_api_testing import TOKEN, CloudApiProcess, serving
+from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
+from clusterodm.services.autoscaler.orders import Size
+from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
+from clusterodm.services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
+from clusterodm.services.autoscaler.providers.adapters.docker_engine import DockerEngineVendor
+from clusterodm.services.autoscaler.providers.adapters.ec2.client import Ec2Vendor
+from clusterodm.services.autoscaler.providers.adapters.hetzner import HetznerVendor
+from clusterodm.services.autoscaler.providers.adapters.http_api.rest import Page, RestClient, everything
+from clusterodm.services.autoscaler.providers.adapters.scaleway import ScalewayVendor
 from tests.contract.rentals import AWS_SIZE, NAME, NODE_TOKEN, PATIENT_S, PREFIX, WEB, Rental, aws, booted, order, web
 from tests.waiting import until
 

@@ -12,13 +12,13 @@ import pytest
 import uvloop
 from structlog.testing import capture_logs
 
-from libs.common.errors import ProviderFailed, Trouble
-from libs.common.model import MachineId
-from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
-from services.autoscaler.orders import Launch, Offer, Order, Size
-from services.autoscaler.providers.adapters.booted import BootedProvider
-from services.autoscaler.providers.adapters.command import CommandVendor
+from clusterodm.libs.common.errors import ProviderFailed, Trouble
+from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
+from clusterodm.services.autoscaler.orders import Launch, Offer, Order, Size
+from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
+from clusterodm.services.autoscaler.providers.adapters.command import CommandVendor
 from tests.waiting import until
 
 NAME = MachineId("clusterodm-c1-5-abc")

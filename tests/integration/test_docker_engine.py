@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from libs.common.errors import ProviderFailed, Trouble
-from libs.common.model import MachineId
-from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import CloudSettings
-from services.autoscaler.orders import Launch, Offer, Order, Size
-from services.autoscaler.providers.adapters.booted import BootedProvider
-from services.autoscaler.providers.adapters.docker_engine import DockerEngineVendor
+from clusterodm.libs.common.errors import ProviderFailed, Trouble
+from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
+from clusterodm.services.autoscaler.orders import Launch, Offer, Order, Size
+from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
+from clusterodm.services.autoscaler.providers.adapters.docker_engine import DockerEngineVendor
 from tests.waiting import until
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow, pytest.mark.timeout(300)]

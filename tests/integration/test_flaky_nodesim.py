@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.model import Node, NodeId, NodeTaskId, TaskState
-from libs.nodesim.testing import NodeSimProcess
-from services.proxy.forwarding.adapters.sender import open_sender
+from clusterodm.libs.common.model import Node, NodeId, NodeTaskId, TaskState
+from clusterodm.libs.nodesim.testing import NodeSimProcess
+from clusterodm.services.proxy.forwarding.adapters.sender import open_sender
 from tests.forwarding import TASK, World
 from tests.waiting import until
 

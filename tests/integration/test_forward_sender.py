@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.errors import NodeFailed, NodeUnreachable
-from libs.common.lifecycle import monotonic_s
-from libs.common.model import Node, NodeId, NodeTaskId, OptionValue, TaskId
-from libs.common.nodeodm import NodeRefused
-from libs.nodesim.testing import NodeSimProcess
-from services.proxy.errors import NodeErred
-from services.proxy.forwarding.adapters.node_call import CallTimeouts
-from services.proxy.forwarding.adapters.sender import NodeSender, open_sender
-from services.proxy.forwarding.core.decisions import ImagesCount
-from services.proxy.spool.core.upload import Draft
+from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
+from clusterodm.libs.common.lifecycle import monotonic_s
+from clusterodm.libs.common.model import Node, NodeId, NodeTaskId, OptionValue, TaskId
+from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.libs.nodesim.testing import NodeSimProcess
+from clusterodm.services.proxy.errors import NodeErred
+from clusterodm.services.proxy.forwarding.adapters.node_call import CallTimeouts
+from clusterodm.services.proxy.forwarding.adapters.sender import NodeSender, open_sender
+from clusterodm.services.proxy.forwarding.core.decisions import ImagesCount
+from clusterodm.services.proxy.spool.core.upload import Draft
 from tests.waiting import until
 
 ATTEMPT = NodeTaskId("11111111-2222-4333-8444-555555555555")

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 import pytest
 import trustme
 
-from libs.common.errors import NodeUnreachable
-from services.proxy.errors import WebhookFailed, WebhookRefused
-from services.proxy.exchange.destinations import networks
-from services.proxy.finishing.adapters import HttpWebhook, LookUp, Resolver, is_own
+from clusterodm.libs.common.errors import NodeUnreachable
+from clusterodm.services.proxy.errors import WebhookFailed, WebhookRefused
+from clusterodm.services.proxy.exchange.destinations import networks
+from clusterodm.services.proxy.finishing.adapters import HttpWebhook, LookUp, Resolver, is_own
 from tests.waiting import until
 
 LOOPBACK = networks("127.0.0.0/8,::1")

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from libs.common.bus import NatsBus
-from libs.common.health import NeededServices
-from libs.common.messages.health import SCHEDULER_HEALTH
+from clusterodm.libs.common.bus import NatsBus
+from clusterodm.libs.common.health import NeededServices
+from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH
 from tests.nats import NatsServer
 from tests.ports import free_port
 from tests.waiting import until
@@ -31,7 +31,7 @@ class Started:
         words = ["scheduler", f"--nats-url={nats_url}", f"--health-port={self.port}"]
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "deploy.cli", *words], cwd=REPOSITORY, stdout=out, stderr=out
+                [sys.executable, "-P", "-m", "clusterodm.deploy.cli", *words], cwd=REPOSITORY, stdout=out, stderr=out
             )
 
     async def page(self, path: str) -> tuple[int, dict[str, object]]:
@@ -102,7 +102,7 @@ async def test_a_health_port_that_is_taken_is_one_line_at_once(scheduler: Starte
     words = ["scheduler", f"--nats-url={nats_url}", f"--health-port={scheduler.port}"]
     second = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-P", "-m", "deploy.cli", *words],
+        [sys.executable, "-P", "-m", "clusterodm.deploy.cli", *words],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.errors import NodeFailed
-from libs.common.http_link import Timeouts
-from libs.common.model import Node, NodeId, NodeTaskId, TaskId
-from libs.common.nodeodm import NodeClient
-from services.proxy.errors import UploadOwnerAway
-from services.proxy.forwarding.adapters.node_call import CallTimeouts
-from services.proxy.forwarding.adapters.sender import open_sender
-from services.proxy.nodes.adapters import NodeConnections
-from services.proxy.nodes.ports import NodeRequest
-from services.proxy.peers.adapters import PeerClient
-from services.proxy.peers.ports import ForwardedRequest
+from clusterodm.libs.common.errors import NodeFailed
+from clusterodm.libs.common.http_link import Timeouts
+from clusterodm.libs.common.model import Node, NodeId, NodeTaskId, TaskId
+from clusterodm.libs.common.nodeodm import NodeClient
+from clusterodm.services.proxy.errors import UploadOwnerAway
+from clusterodm.services.proxy.forwarding.adapters.node_call import CallTimeouts
+from clusterodm.services.proxy.forwarding.adapters.sender import open_sender
+from clusterodm.services.proxy.nodes.adapters import NodeConnections
+from clusterodm.services.proxy.nodes.ports import NodeRequest
+from clusterodm.services.proxy.peers.adapters import PeerClient
+from clusterodm.services.proxy.peers.ports import ForwardedRequest
 from tests.proxies import ProxyUnderTest, ScriptedNode, parse, running_proxy
 from tests.waiting import until
 

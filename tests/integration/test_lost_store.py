@@ -9,11 +9,11 @@ import nats.errors
 import nats.js.errors
 import pytest
 
-from libs.common.bus import NatsBus, connect
-from libs.common.errors import BusFailed
-from libs.common.messages.buckets import CONSOLES, TOMBSTONES
-from libs.common.messages.kinds import EVENTS_STREAM
-from libs.common.model import TaskId, Tombstone
+from clusterodm.libs.common.bus import NatsBus, connect
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.buckets import CONSOLES, TOMBSTONES
+from clusterodm.libs.common.messages.kinds import EVENTS_STREAM
+from clusterodm.libs.common.model import TaskId, Tombstone
 from tests.nats import NatsServer
 from tests.waiting import until
 

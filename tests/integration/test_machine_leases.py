@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from libs.common.messages.buckets import MACHINES
-from libs.common.model import Machine, MachineId, MachineState
-from libs.common.secret import Secret
-from services.autoscaler.identity.core import digest
-from services.autoscaler.orders import Order
-from services.autoscaler.providers.core.cloud_init import BOOT, LEASE, LEASE_URL, SERVICE, TIMER
+from clusterodm.libs.common.messages.buckets import MACHINES
+from clusterodm.libs.common.model import Machine, MachineId, MachineState
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.identity.core import digest
+from clusterodm.services.autoscaler.orders import Order
+from clusterodm.services.autoscaler.providers.core.cloud_init import BOOT, LEASE, LEASE_URL, SERVICE, TIMER
 from tests.contract.rentals import NAME, RENTALS, Rental
 from tests.proxies import ProxyUnderTest, running_proxy
 from tests.waiting import until

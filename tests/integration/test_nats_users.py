@@ -11,13 +11,13 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 
-from deploy.nats import USERS, process
-from libs.common.bus import connect
-from libs.common.errors import BusFailed
-from libs.common.messages.buckets import CONSOLES, NODES, TASKS, UPLOADS
-from libs.common.messages.nodes import ADD_NODE, LIST_NODES, AddNode, ListNodes, NodeList
-from libs.common.messages.placement import PLACEMENT_POSSIBLE, PlacementPossible
-from libs.common.model import Node, NodeId
+from clusterodm.deploy.nats import USERS, process
+from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.buckets import CONSOLES, NODES, TASKS, UPLOADS
+from clusterodm.libs.common.messages.nodes import ADD_NODE, LIST_NODES, AddNode, ListNodes, NodeList
+from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, PlacementPossible
+from clusterodm.libs.common.model import Node, NodeId
 from tests.nats import LEAVES_UNCLOSED, NATS_SERVER
 from tests.ports import free_port
 from tests.waiting import until, until_sync

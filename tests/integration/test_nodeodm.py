@@ -11,10 +11,10 @@ import httpx
 import pytest
 import trustme
 
-from libs.common.errors import NodeFailed, NodeUnreachable
-from libs.common.model import Node, NodeId, NodeTaskId, OptionValue, StatusCode
-from libs.common.nodeodm import NodeClient, NodeRefused
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
+from clusterodm.libs.common.model import Node, NodeId, NodeTaskId, OptionValue, StatusCode
+from clusterodm.libs.common.nodeodm import NodeClient, NodeRefused
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.ports import free_port
 from tests.waiting import until
 

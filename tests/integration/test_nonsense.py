@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 import pytest
 
-from libs.common.messages.nodes import AddNode
-from libs.common.nodeodm import NodeClient
-from libs.common.testing import FakeClock, MemoryBus, MemoryTerm
-from services.scheduler.main import Scheduler, wired
-from services.scheduler.node_client.adapters import NodeODMAdapter
-from services.scheduler.registry.node_state import NodeState
+from clusterodm.libs.common.messages.nodes import AddNode
+from clusterodm.libs.common.nodeodm import NodeClient
+from clusterodm.libs.common.testing import FakeClock, MemoryBus, MemoryTerm
+from clusterodm.services.scheduler.main import Scheduler, wired
+from clusterodm.services.scheduler.node_client.adapters import NodeODMAdapter
+from clusterodm.services.scheduler.registry.node_state import NodeState
 from tests.scheduling import NOW, settings
 from tests.waiting import until
 

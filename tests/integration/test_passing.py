@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.errors import Conflict
-from libs.common.messages.buckets import SECRETS, SUMMARY_KEY, UPLOADS
-from libs.common.model import ClusterSecret, InstanceId, TaskId, Upload
-from libs.common.testing import MemoryBus
-from services.proxy.peers.adapters import shared_secret
+from clusterodm.libs.common.errors import Conflict
+from clusterodm.libs.common.messages.buckets import SECRETS, SUMMARY_KEY, UPLOADS
+from clusterodm.libs.common.model import ClusterSecret, InstanceId, TaskId, Upload
+from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.services.proxy.peers.adapters import shared_secret
 from tests.ports import free_port
 from tests.proxies import MULTIPART, ProxyUnderTest, multipart, running_proxy
 from tests.waiting import until

@@ -12,15 +12,15 @@ pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).parents[2]
 PROGRAMS = (
     "benchmarks",
-    "deploy.cli",
-    "deploy.probe",
+    "clusterodm.deploy.cli",
+    "clusterodm.deploy.probe",
     "docs.write_subjects",
-    "libs.machinesim.cloud_api_main",
-    "libs.machinesim.docker",
-    "libs.machinesim.docker_machine",
-    "libs.machinesim.node",
-    "libs.machinesim.results",
-    "libs.nodesim",
+    "clusterodm.libs.machinesim.cloud_api_main",
+    "clusterodm.libs.machinesim.docker",
+    "clusterodm.libs.machinesim.docker_machine",
+    "clusterodm.libs.machinesim.node",
+    "clusterodm.libs.machinesim.results",
+    "clusterodm.libs.nodesim",
 )
 
 
@@ -47,15 +47,19 @@ def test_every_program_answers_help(module: str) -> None:
 @pytest.mark.parametrize(
     ("module", "words", "line"),
     [
-        ("libs.machinesim.docker_machine", ("ls",), "docker_machine: MACHINESIM_DIR is not set"),
-        ("libs.machinesim.docker", ("ps",), "docker: MACHINESIM_DIR is not set"),
-        ("libs.machinesim.node", ("/not/there",), "python -m libs.machinesim.node: /not/there cannot be read"),
+        ("clusterodm.libs.machinesim.docker_machine", ("ls",), "docker_machine: MACHINESIM_DIR is not set"),
+        ("clusterodm.libs.machinesim.docker", ("ps",), "docker: MACHINESIM_DIR is not set"),
         (
-            "libs.machinesim.results",
-            ("/not/there", "t", "p"),
-            "python -m libs.machinesim.results: /not/there will not do",
+            "clusterodm.libs.machinesim.node",
+            ("/not/there",),
+            "python -m clusterodm.libs.machinesim.node: /not/there cannot be read",
         ),
-        ("deploy.probe", ("x",), "probe: which of"),
+        (
+            "clusterodm.libs.machinesim.results",
+            ("/not/there", "t", "p"),
+            "python -m clusterodm.libs.machinesim.results: /not/there will not do",
+        ),
+        ("clusterodm.deploy.probe", ("x",), "probe: which of"),
     ],
 )
 def test_what_is_missing_is_said_in_one_line(module: str, words: tuple[str, ...], line: str) -> None:
@@ -66,5 +70,5 @@ def test_what_is_missing_is_said_in_one_line(module: str, words: tuple[str, ...]
 
 
 def test_a_simulated_cloud_says_which_regions_and_sizes_it_takes() -> None:
-    said = " ".join(run("libs.machinesim.cloud_api_main", "--help").stdout.split())
+    said = " ".join(run("clusterodm.libs.machinesim.cloud_api_main", "--help").stdout.split())
     assert all(word in said for word in ("nyc3", "s-4vcpu-8gb", "fsn1", "cx22", "fr-par-1", "PLAY2-NANO"))

@@ -13,8 +13,8 @@ import httpx
 import pyodm
 import pytest
 
-from libs.common.messages.machines import VIEW_COMMAND, ViewCommand
-from services.scheduler.tasks.core.observation import TAIL_COUNT
+from clusterodm.libs.common.messages.machines import VIEW_COMMAND, ViewCommand
+from clusterodm.services.scheduler.tasks.core.observation import TAIL_COUNT
 from tests.cluster import Cluster
 from tests.datasets import expected, make_images, processed
 from tests.rented import KINDS, Rental, all_gone, create, finish, machines_of, rental, renting
@@ -82,5 +82,5 @@ async def no_secret_is_told(cluster: Cluster, machines: Rental, shown: str, line
     }
     secrets = [*machines.secrets, *await secrets_of_machines(cluster, names), "X-Amz-Signature="]
     assert all(names[0] in told[place] for place in ("log", "nats", "list"))
-    assert "deploy.cli autoscaler" in told["command line"]
+    assert "clusterodm.deploy.cli autoscaler" in told["command line"]
     assert [(place, secret) for place, text in told.items() for secret in secrets if secret in text] == []

@@ -8,7 +8,7 @@ import httpx
 import nats
 import pytest
 
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster
 from tests.nats_cluster import ServersAsOne
 from tests.waiting import until

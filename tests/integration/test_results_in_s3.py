@@ -10,8 +10,8 @@ import pyodm
 import pytest
 from pyodm.exceptions import NodeConnectionError, NodeServerError
 
-from libs.common.messages.machines import FIND_RESULT
-from libs.common.model import (
+from clusterodm.libs.common.messages.machines import FIND_RESULT
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     InstanceId,
@@ -22,11 +22,11 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import Configuration, NodeSettings, ScalingLimits
-from services.autoscaler.orders import S3Target
-from services.autoscaler.results.adapters import S3Storage
-from services.autoscaler.results.handlers import ResultFinder
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.config.core.configuration import Configuration, NodeSettings, ScalingLimits
+from clusterodm.services.autoscaler.orders import S3Target
+from clusterodm.services.autoscaler.results.adapters import S3Storage
+from clusterodm.services.autoscaler.results.handlers import ResultFinder
 from tests.ports import free_port
 from tests.proxies import ProxyUnderTest, running_proxy
 from tests.seaweed import ACCESS_KEY, PUBLIC_BUCKET, SECRET_KEY, Seaweed

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.model import Machine
-from libs.machinesim.cloud_api_testing import CloudApiProcess
+from clusterodm.libs.common.model import Machine
+from clusterodm.libs.machinesim.cloud_api_testing import CloudApiProcess
 from tests.cluster import Cluster
 from tests.datasets import make_images
 from tests.rented import create, finish, machines_of

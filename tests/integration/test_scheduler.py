@@ -13,12 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
-from libs.common.bus import NatsBus
-from libs.common.errors import NotFound, Refused
-from libs.common.messages.buckets import OPTIONS, SUMMARY, SUMMARY_KEY, TASKS
-from libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
-from libs.common.messages.nodes import ADD_NODE, LIST_NODES, REMOVE_NODE, AddNode, ListNodes, NodeRef
-from libs.common.messages.placement import (
+from clusterodm.libs.common.bus import NatsBus
+from clusterodm.libs.common.errors import NotFound, Refused
+from clusterodm.libs.common.messages.buckets import OPTIONS, SUMMARY, SUMMARY_KEY, TASKS
+from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
+from clusterodm.libs.common.messages.nodes import ADD_NODE, LIST_NODES, REMOVE_NODE, AddNode, ListNodes, NodeRef
+from clusterodm.libs.common.messages.placement import (
     FINISH_REPORTED,
     PLACE_TASK,
     PLACEMENT_POSSIBLE,
@@ -32,7 +32,7 @@ from libs.common.messages.placement import (
     ReportForwarded,
     Waiting,
 )
-from libs.common.messages.tasks import (
+from clusterodm.libs.common.messages.tasks import (
     CANCEL_TASK,
     GET_TASK,
     IMPORT_ROUTE,
@@ -46,15 +46,15 @@ from libs.common.messages.tasks import (
     SubmitTask,
     TaskRef,
 )
-from libs.common.model import InstanceId, Task, TaskId, TaskState
-from libs.nodesim.testing import NodeSimProcess
+from clusterodm.libs.common.model import InstanceId, Task, TaskId, TaskState
+from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.nats import NatsServer
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parents[2]
-PROGRAM = "import sys; from services.scheduler.main import main; sys.exit(main(sys.argv[1:]))"
+PROGRAM = "import sys; from clusterodm.services.scheduler.main import main; sys.exit(main(sys.argv[1:]))"
 BRISK = {
     "probe-every-s": 0.2,
     "poll-first-s": 0.1,

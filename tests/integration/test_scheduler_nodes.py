@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from libs.common.errors import NodeFailed, NodeUnreachable, Refused
-from libs.common.model import Node, NodeId, NodeTaskId, OptionValue, StatusCode
-from libs.common.nodeodm import NodeClient
-from libs.nodesim.testing import NodeSimProcess
-from services.scheduler.node_client.adapters import NodeODMAdapter
+from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable, Refused
+from clusterodm.libs.common.model import Node, NodeId, NodeTaskId, OptionValue, StatusCode
+from clusterodm.libs.common.nodeodm import NodeClient
+from clusterodm.libs.nodesim.testing import NodeSimProcess
+from clusterodm.services.scheduler.node_client.adapters import NodeODMAdapter
 from tests.ports import free_port
 from tests.waiting import until
 

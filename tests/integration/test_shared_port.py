@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.errors import Refused
-from services.proxy.server.listen import BACKLOG, listen, listening, own_url
-from services.proxy.settings import ProxySettings
+from clusterodm.libs.common.errors import Refused
+from clusterodm.services.proxy.server.listen import BACKLOG, listen, listening, own_url
+from clusterodm.services.proxy.settings import ProxySettings
 from tests.ports import free_port
 
 

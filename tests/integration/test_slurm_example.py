@@ -11,15 +11,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from libs.common.errors import ProviderFailed, Trouble
-from libs.common.model import MachineId
-from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
-from services.autoscaler.config.core.file import parse
-from services.autoscaler.config.core.reader import Outside
-from services.autoscaler.orders import NO_SECRET, Launch, Offer, Order, Size
-from services.autoscaler.providers.adapters.booted import BootedProvider
-from services.autoscaler.providers.adapters.command import CommandVendor
+from clusterodm.libs.common.errors import ProviderFailed, Trouble
+from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
+from clusterodm.services.autoscaler.config.core.file import parse
+from clusterodm.services.autoscaler.config.core.reader import Outside
+from clusterodm.services.autoscaler.orders import NO_SECRET, Launch, Offer, Order, Size
+from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
+from clusterodm.services.autoscaler.providers.adapters.command import CommandVendor
 from tests.integration import fake_slurm
 from tests.waiting import until
 

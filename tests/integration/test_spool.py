@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.errors import BusFailed, NotFound, Refused
-from libs.common.messages.buckets import UPLOADS
-from libs.common.messages.tasks import SentAhead
-from libs.common.model import (
+from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
+from clusterodm.libs.common.messages.buckets import UPLOADS
+from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.model import (
     Incarnation,
     IncarnationId,
     InstanceId,
@@ -24,12 +24,12 @@ from libs.common.model import (
     TaskId,
     Upload,
 )
-from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.errors import SpoolFull, SpoolLocked, SpoolLost
-from services.proxy.spool.adapters.spool import DiskSpool, open_spool
-from services.proxy.spool.core.history import History
-from services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Mark
-from services.proxy.spool.ports import Receipt, Spool
+from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.services.proxy.errors import SpoolFull, SpoolLocked, SpoolLost
+from clusterodm.services.proxy.spool.adapters.spool import DiskSpool, open_spool
+from clusterodm.services.proxy.spool.core.history import History
+from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Mark
+from clusterodm.services.proxy.spool.ports import Receipt, Spool
 from tests.waiting import until
 
 TASK = TaskId("11111111-2222-4333-8444-555555555555")

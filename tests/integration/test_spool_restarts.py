@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.proxy.spool.core.upload import Draft, Mark
-from services.proxy.uploads.handlers.expire import HOUR_S, UploadExpiry
+from clusterodm.services.proxy.spool.core.upload import Draft, Mark
+from clusterodm.services.proxy.uploads.handlers.expire import HOUR_S, UploadExpiry
 from tests.forwarding import FILES, TASK, World
 
 

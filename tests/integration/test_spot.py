@@ -9,10 +9,10 @@ from typing import Any
 import boto3
 import pytest
 
-from libs.common.messages.tasks import GET_TASK, TaskRef
-from libs.common.model import Machine, MachineState, Task, TaskId
-from libs.machinesim.cloud_api_ec2 import Ec2Api
-from libs.machinesim.cloud_api_machines import Machines
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
+from clusterodm.libs.common.model import Machine, MachineState, Task, TaskId
+from clusterodm.libs.machinesim.cloud_api_ec2 import Ec2Api
+from clusterodm.libs.machinesim.cloud_api_machines import Machines
 from tests.asr_files import AWS
 from tests.cluster import Cluster
 from tests.datasets import make_images

@@ -12,13 +12,13 @@ from dataclasses import replace
 import pytest
 import telnetlib3
 
-from libs.common.bus import NatsBus
-from libs.common.listening import listen, port_of
-from libs.common.model import TaskState
-from services.admin.login import LoginThrottle
-from services.admin.telnet.api import SessionLimits, telnet_server
-from services.admin.telnet.core.grammar import HELP
-from services.admin.telnet.core.lines import LONGEST_LINE_BYTES
+from clusterodm.libs.common.bus import NatsBus
+from clusterodm.libs.common.listening import listen, port_of
+from clusterodm.libs.common.model import TaskState
+from clusterodm.services.admin.login import LoginThrottle
+from clusterodm.services.admin.telnet.api import SessionLimits, telnet_server
+from clusterodm.services.admin.telnet.core.grammar import HELP
+from clusterodm.services.admin.telnet.core.lines import LONGEST_LINE_BYTES
 from tests.fake_scheduler import FakeScheduler, node, task
 from tests.waiting import until
 

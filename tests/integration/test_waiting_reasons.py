@@ -7,8 +7,13 @@ from pathlib import Path
 import pyodm
 import pytest
 
-from libs.common.messages.machines import PAUSE_AUTOSCALER, RESUME_AUTOSCALER, PauseAutoscaler, ResumeAutoscaler
-from libs.common.messages.tasks import LIST_TASKS, ListTasks
+from clusterodm.libs.common.messages.machines import (
+    PAUSE_AUTOSCALER,
+    RESUME_AUTOSCALER,
+    PauseAutoscaler,
+    ResumeAutoscaler,
+)
+from clusterodm.libs.common.messages.tasks import LIST_TASKS, ListTasks
 from tests.autoscaled import autoscaled, content_of
 from tests.cluster import Cluster
 from tests.datasets import make_images

@@ -9,21 +9,21 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
-from libs.common.errors import ProviderFailed, Trouble
-from libs.common.model import MachineId
-from libs.common.secret import Secret
-from libs.machinesim.cloud import Cloud
-from libs.machinesim.cloud_api_testing import TOKEN, Served, serving
-from libs.machinesim.testing import DockerMachineSim
-from services.autoscaler.config.core.configuration import Configuration
-from services.autoscaler.config.core.file import read
-from services.autoscaler.config.core.reader import Outside
-from services.autoscaler.orders import Launch, Offer, Order, ProviderMachine, Size
-from services.autoscaler.providers.adapters.booted import BootedProvider
-from services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
-from services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
-from services.autoscaler.providers.adapters.docker_machine.cross_check import CrossCheckedProvider
-from services.autoscaler.providers.adapters.selection import Lookups
+from clusterodm.libs.common.errors import ProviderFailed, Trouble
+from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.machinesim.cloud import Cloud
+from clusterodm.libs.machinesim.cloud_api_testing import TOKEN, Served, serving
+from clusterodm.libs.machinesim.testing import DockerMachineSim
+from clusterodm.services.autoscaler.config.core.configuration import Configuration
+from clusterodm.services.autoscaler.config.core.file import read
+from clusterodm.services.autoscaler.config.core.reader import Outside
+from clusterodm.services.autoscaler.orders import Launch, Offer, Order, ProviderMachine, Size
+from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
+from clusterodm.services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
+from clusterodm.services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
+from clusterodm.services.autoscaler.providers.adapters.docker_machine.cross_check import CrossCheckedProvider
+from clusterodm.services.autoscaler.providers.adapters.selection import Lookups
 from tests.asr_files import DIGITALOCEAN
 from tests.waiting import until
 

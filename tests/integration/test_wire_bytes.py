@@ -16,11 +16,11 @@ import uvloop
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from libs.common.http_link import HIGH_WATER_BYTES
-from libs.common.model import NodeTaskId, TaskId
-from services.proxy.splice.moves import SCAN_BYTES
-from services.proxy.splice.pipes import PIPE_BYTES
-from services.proxy.uploads.api import FILL_FROM_BYTES
+from clusterodm.libs.common.http_link import HIGH_WATER_BYTES
+from clusterodm.libs.common.model import NodeTaskId, TaskId
+from clusterodm.services.proxy.splice.moves import SCAN_BYTES
+from clusterodm.services.proxy.splice.pipes import PIPE_BYTES
+from clusterodm.services.proxy.uploads.api import FILL_FROM_BYTES
 from tests.proxies import BOUNDARY, MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, running_proxy
 from tests.waiting import until
 

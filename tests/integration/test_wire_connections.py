@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from services.proxy.server.listen import limits
-from services.proxy.settings import ProxySettings
+from clusterodm.services.proxy.server.listen import limits
+from clusterodm.services.proxy.settings import ProxySettings
 from tests.proxies import ProxyUnderTest, parse, running_proxy
 
 HEAD_S = 0.4

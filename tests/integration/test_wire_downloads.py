@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from libs.common.model import Attempt, Node, NodeTaskId, TaskId, TaskState
+from clusterodm.libs.common.model import Attempt, Node, NodeTaskId, TaskId, TaskState
 from tests.proxies import MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, response, running_proxy
 from tests.waiting import until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.model import (
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     InstanceId,

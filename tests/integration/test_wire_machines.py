@@ -11,9 +11,9 @@ import prometheus_client
 import pytest
 import structlog.testing
 
-from libs.common.messages.buckets import MACHINES
-from libs.common.messages.placement import FINISH_REPORTED, FinishReported
-from libs.common.model import (
+from clusterodm.libs.common.messages.buckets import MACHINES
+from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishReported
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     InstanceId,

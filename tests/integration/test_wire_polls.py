@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.identity import owner_of
-from libs.common.model import (
+from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     InstanceId,
@@ -25,7 +25,7 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from services.proxy.cluster.handlers import HOLD_S, RETRIES
+from clusterodm.services.proxy.cluster.handlers import HOLD_S, RETRIES
 from tests.proxies import ProxyUnderTest, ScriptedNode, response, running_proxy
 from tests.waiting import until
 

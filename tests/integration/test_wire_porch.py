@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from libs.common.identity import owner_of
-from libs.common.model import (
+from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     InstanceId,

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from libs.common.bus import NatsBus
-from services.proxy.server.listen import listen
+from clusterodm.libs.common.bus import NatsBus
+from clusterodm.services.proxy.server.listen import listen
 from tests.ports import free_port
 from tests.proxies import GET_INFO, parse
 from tests.waiting import until

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from libs.common.errors import BusFailed, ClusterError, NotFound, ProviderFailed, Refused
-from libs.common.identity import owner_of
-from libs.common.messages.buckets import MACHINES
-from libs.common.messages.machines import FIND_RESULT, FindResult, ResultFound
-from libs.common.model import (
+from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound, ProviderFailed, Refused
+from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.common.messages.buckets import MACHINES
+from clusterodm.libs.common.messages.machines import FIND_RESULT, FindResult, ResultFound
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     InstanceId,

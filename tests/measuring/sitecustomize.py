@@ -17,6 +17,9 @@ from types import CodeType, ModuleType
 
 ROOT = f"{Path(__file__).parents[2]}{os.sep}"
 """Only this checkout is measured, not the copies that tests make of it."""
+PACKAGE = f"clusterodm{os.sep}"
+"""Its folders are links to those of the checkout, by whose names the code is kept."""
+MEASURED = ("clusterodm.services", "clusterodm.libs")
 
 
 class Marked(SourceFileLoader):
@@ -35,7 +38,7 @@ class Finder:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Find a module of ours; others are left to whoever is asked next."""
-        if name.partition(".")[0] not in {"services", "libs"}:
+        if not name.startswith(MEASURED):
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec and type(spec.loader) is importlib.machinery.SourceFileLoader and spec.loader.path.startswith(ROOT):
@@ -45,7 +48,7 @@ class Finder:
 
 def code_file(source: str) -> Path:
     """Say where the marking code of a module lies."""
-    return Path(os.environ["RAN_FOLDER"]) / f"{source.removeprefix(ROOT).replace(os.sep, '.')}.code"
+    return Path(os.environ["RAN_FOLDER"]) / f"{source.removeprefix(ROOT).removeprefix(PACKAGE).replace(os.sep, '.')}.code"
 
 
 def mark_in(column: str) -> None:

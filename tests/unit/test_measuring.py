@@ -59,7 +59,9 @@ def test_a_process_that_is_killed_has_marked_what_it_ran_in_its_column(tmp_path:
     file = mark.ROOT / "libs/common/retry.py"
     mark.write(tmp_path, [file])
     policy = "RetryPolicy(tries_count=3, within_s=9, first_s=1, longest_s=2)"
-    program = f"import os; from libs.common.retry import *; {policy}.pause_s(1, 0.5, 0.0); os.kill(os.getpid(), 9)"
+    program = (
+        f"import os; from clusterodm.libs.common.retry import *; {policy}.pause_s(1, 0.5, 0.0); os.kill(os.getpid(), 9)"
+    )
     environment = os.environ | {
         "RAN_FOLDER": str(tmp_path),
         "RAN_COLUMN": "unit",

@@ -5,19 +5,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import inf
 
-from libs.common.clocks import read
-from libs.common.health import Health
-from libs.common.messages.nodes import ADD_NODE, AddNode
-from libs.common.messages.placement import PLACE_TASK, Placed, PlaceTask
-from libs.common.messages.tasks import SUBMIT_TASK, SubmitTask, TaskRecord
-from libs.common.model import InstanceId, Node, NodeTaskId, Task, TaskId, TaskState
-from libs.common.testing import FakeClock, MemoryTerm
-from services.proxy.cluster.adapters import mirrored
-from services.proxy.forwarding.handlers.forwarder import Forwarder
-from services.proxy.spool.core.upload import submission_of
-from services.scheduler.demand.core import demand_of
-from services.scheduler.main import Scheduler, running
-from services.scheduler.placement.core.cluster_state import ClusterState
+from clusterodm.libs.common.clocks import read
+from clusterodm.libs.common.health import Health
+from clusterodm.libs.common.messages.nodes import ADD_NODE, AddNode
+from clusterodm.libs.common.messages.placement import PLACE_TASK, Placed, PlaceTask
+from clusterodm.libs.common.messages.tasks import SUBMIT_TASK, SubmitTask, TaskRecord
+from clusterodm.libs.common.model import InstanceId, Node, NodeTaskId, Task, TaskId, TaskState
+from clusterodm.libs.common.testing import FakeClock, MemoryTerm
+from clusterodm.services.proxy.cluster.adapters import mirrored
+from clusterodm.services.proxy.forwarding.handlers.forwarder import Forwarder
+from clusterodm.services.proxy.spool.core.upload import submission_of
+from clusterodm.services.scheduler.demand.core import demand_of
+from clusterodm.services.scheduler.main import Scheduler, running
+from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from tests.forwarding import Nodes, World
 from tests.scheduling import FakeNode, FakeNodes, settings, task_id
 from tests.waiting import until

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from libs.common.messages.kinds import BucketName, ObjectsName
-from libs.common.model import (
+from clusterodm.libs.common.messages.kinds import BucketName, ObjectsName
+from clusterodm.libs.common.model import (
     ClusterSecret,
     ClusterSummary,
     Ended,

@@ -1,6 +1,6 @@
 """All of them by name: for what is about every message, as its documents, rights on the bus and tests are."""
 
-from libs.common.messages import buckets, demand, health, kinds, machines, nodes, placement, tasks
+from clusterodm.libs.common.messages import buckets, demand, health, kinds, machines, nodes, placement, tasks
 
 MODULES = (kinds, buckets, health, nodes, tasks, placement, demand, machines)
 

@@ -4,9 +4,9 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from libs.common.messages.kinds import Snapshot
-from libs.common.messages.machines import TaskWaits
-from libs.common.model import Frozen, MachineId, TaskId
+from clusterodm.libs.common.messages.kinds import Snapshot
+from clusterodm.libs.common.messages.machines import TaskWaits
+from clusterodm.libs.common.model import Frozen, MachineId, TaskId
 
 
 class WaitingTask(Frozen, frozen=True, kw_only=True):

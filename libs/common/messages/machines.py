@@ -4,8 +4,8 @@ from typing import Final
 
 import msgspec
 
-from libs.common.messages.kinds import Event, Request
-from libs.common.model import Frozen, Machine, MachineId, MachineState, NodeId, NodeTaskId, TaskId
+from clusterodm.libs.common.messages.kinds import Event, Request
+from clusterodm.libs.common.model import Frozen, Machine, MachineId, MachineState, NodeId, NodeTaskId, TaskId
 
 
 class ViewCommand(Frozen, frozen=True, kw_only=True):

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from libs.common.messages.kinds import Done, Event, Request
-from libs.common.model import Frozen, MachineId, NodeId, NodeInfo
+from clusterodm.libs.common.messages.kinds import Done, Event, Request
+from clusterodm.libs.common.model import Frozen, MachineId, NodeId, NodeInfo
 
 
 class NodeView(Frozen, frozen=True, kw_only=True):

@@ -4,9 +4,9 @@ from typing import ClassVar, Final, cast
 
 import msgspec
 
-from libs.common.messages.kinds import Done, Event, LongPoll, Request
-from libs.common.messages.tasks import SentAhead, TaskRecord
-from libs.common.model import Frozen, InstanceId, Node, NodeId, NodeTaskId, Owner, TaskId, TaskState
+from clusterodm.libs.common.messages.kinds import Done, Event, LongPoll, Request
+from clusterodm.libs.common.messages.tasks import SentAhead, TaskRecord
+from clusterodm.libs.common.model import Frozen, InstanceId, Node, NodeId, NodeTaskId, Owner, TaskId, TaskState
 
 
 class AimUpload(Frozen, frozen=True, kw_only=True):

@@ -3,8 +3,8 @@
 from enum import StrEnum
 from typing import Final
 
-from libs.common.messages.kinds import Done, Event, Request
-from libs.common.model import (
+from clusterodm.libs.common.messages.kinds import Done, Event, Request
+from clusterodm.libs.common.model import (
     Frozen,
     InstanceId,
     MachineId,

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from libs.common.errors import BusFailed, Refused
+from clusterodm.libs.common.errors import BusFailed, Refused
 
 FILE: Final = "cluster.json"
 DATA_DIR: Final = Path("data")

@@ -12,19 +12,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from libs.common.errors import BusFailed, ClusterError, Refused
-from libs.common.grammar import Grammar
-from libs.common.hosts import bare
-from libs.common.lifecycle import now_ms
-from libs.common.log import configure
-from services.admin.cli.adapters import nats_url, read, read_secret
-from services.admin.commands.core import commands
-from services.admin.commands.core.commands import NodeAct, TaskAct
-from services.admin.commands.handlers import execute
-from services.admin.rendering.json_objects import document
-from services.admin.rendering.text import exit_code, human, pretty
-from services.admin.takeover.core import read_nodes, read_routes
-from services.admin.takeover.handlers import Takeover
+from clusterodm.libs.common.errors import BusFailed, ClusterError, Refused
+from clusterodm.libs.common.grammar import Grammar
+from clusterodm.libs.common.hosts import bare
+from clusterodm.libs.common.lifecycle import now_ms
+from clusterodm.libs.common.log import configure
+from clusterodm.services.admin.cli.adapters import nats_url, read, read_secret
+from clusterodm.services.admin.commands.core import commands
+from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
+from clusterodm.services.admin.commands.handlers import execute
+from clusterodm.services.admin.rendering.json_objects import document
+from clusterodm.services.admin.rendering.text import exit_code, human, pretty
+from clusterodm.services.admin.takeover.core import read_nodes, read_routes
+from clusterodm.services.admin.takeover.handlers import Takeover
 
 EXIT_OK: Final = 0
 EXIT_NO: Final = 1
@@ -71,7 +71,7 @@ def print_error(error: ClusterError, code: int) -> int:
 
 async def carry_out(given: Arguments) -> int:
     """Ask for one command and print its answer."""
-    from libs.common.bus import connect  # half of all imports, and help and mistakes do not need it
+    from clusterodm.libs.common.bus import connect  # half of all imports, and help and mistakes do not need it
 
     command: commands.Command = given.command(given)
     async with connect(nats_url(given.nats_url, given.data_dir), "cli", wait_s=NATS_WAIT_S) as bus:
@@ -90,7 +90,7 @@ async def take_over(given: Arguments) -> int:
     routes, more = read_routes(given.routes, read(given.routes)) if given.routes else ([], [])
     if mistakes or more:
         raise Refused("nothing was imported:\n" + "\n".join([*mistakes, *more]))
-    from libs.common.bus import connect  # as above
+    from clusterodm.libs.common.bus import connect  # as above
 
     lines: list[str] = []
     async with connect(nats_url(given.nats_url, given.data_dir), "cli", wait_s=NATS_WAIT_S) as bus:

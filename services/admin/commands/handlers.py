@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import structlog
 
-from libs.common.errors import BusFailed, ClusterError, NotFound, Refused, Unreadable
-from libs.common.messages.kinds import Request
-from libs.common.messages.machines import (
+from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound, Refused, Unreadable
+from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.machines import (
     DESTROY_MACHINE,
     GET_AUTOSCALER_STATUS,
     LIST_MACHINES,
@@ -25,7 +25,7 @@ from libs.common.messages.machines import (
     ResumeAutoscaler,
     ViewCommand,
 )
-from libs.common.messages.nodes import (
+from clusterodm.libs.common.messages.nodes import (
     ADD_NODE,
     BEST_NODE,
     DRAIN_NODE,
@@ -42,7 +42,7 @@ from libs.common.messages.nodes import (
     NodeView,
     UpdateNodes,
 )
-from libs.common.messages.tasks import (
+from clusterodm.libs.common.messages.tasks import (
     CANCEL_TASK,
     GET_TASK,
     LIST_TASKS,
@@ -53,10 +53,10 @@ from libs.common.messages.tasks import (
     TaskRef,
     TaskSummary,
 )
-from libs.common.model import Task, TaskId
-from libs.common.ports import Bus
-from services.admin.commands.core import commands
-from services.admin.commands.core.answers import (
+from clusterodm.libs.common.model import Task, TaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.admin.commands.core import commands
+from clusterodm.services.admin.commands.core.answers import (
     Answer,
     AutoscalerReport,
     ConsoleLines,
@@ -81,7 +81,7 @@ from services.admin.commands.core.answers import (
     numbered,
     route_of,
 )
-from services.admin.commands.core.commands import NodeAct, TaskAct
+from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
 
 log = structlog.get_logger()
 

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import msgspec
 
-from libs.common.chosen import chosen
-from libs.common.hosts import shown
-from libs.common.messages.machines import AutoscalerStatus, MachineView
-from libs.common.messages.nodes import NodeView
-from libs.common.messages.tasks import TaskSummary
-from libs.common.model import Machine, StatusCode, Task, TaskState
-from services.admin.commands.core.answers import (
+from clusterodm.libs.common.chosen import chosen
+from clusterodm.libs.common.hosts import shown
+from clusterodm.libs.common.messages.machines import AutoscalerStatus, MachineView
+from clusterodm.libs.common.messages.nodes import NodeView
+from clusterodm.libs.common.messages.tasks import TaskSummary
+from clusterodm.libs.common.model import Machine, StatusCode, Task, TaskState
+from clusterodm.services.admin.commands.core.answers import (
     Answer,
     AutoscalerReport,
     ConsoleLines,

@@ -12,11 +12,11 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from libs.common.hosts import shown
-from libs.common.messages.machines import MachineView
-from libs.common.messages.nodes import NodeView
-from libs.common.messages.tasks import TaskSummary
-from services.admin.commands.core.answers import (
+from clusterodm.libs.common.hosts import shown
+from clusterodm.libs.common.messages.machines import MachineView
+from clusterodm.libs.common.messages.nodes import NodeView
+from clusterodm.libs.common.messages.tasks import TaskSummary
+from clusterodm.services.admin.commands.core.answers import (
     Answer,
     ConsoleLines,
     Declined,
@@ -35,7 +35,7 @@ from services.admin.commands.core.answers import (
     Unavailable,
     name_of,
 )
-from services.admin.rendering.json_objects import (
+from clusterodm.services.admin.rendering.json_objects import (
     busy_count,
     engine_of,
     machine_node,

@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from libs.common.hosts import FORMS, bare, is_host, shown
-from libs.common.identity import owner_of
-from libs.common.model import Owner, TaskId
-from services.admin.commands.core.commands import port as port_of
+from clusterodm.libs.common.hosts import FORMS, bare, is_host, shown
+from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.common.model import Owner, TaskId
+from clusterodm.services.admin.commands.core.commands import port as port_of
 
 UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 ROUTE_LIFE_MS: Final = 5 * 24 * 3600 * 1000

@@ -7,14 +7,14 @@ taken over: the new autoscaler owns only machines that it has recorded itself.
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from libs.common.errors import ClusterError, NotFound
-from libs.common.hosts import shown
-from libs.common.messages.nodes import ADD_NODE, AddNode
-from libs.common.messages.tasks import GET_TASK, IMPORT_ROUTE, ImportRoute, TaskRef
-from libs.common.model import NodeId
-from libs.common.ports import Bus
-from services.admin.commands.handlers import nodes_of
-from services.admin.takeover.core import Address, OldNode, OldRoute
+from clusterodm.libs.common.errors import ClusterError, NotFound
+from clusterodm.libs.common.hosts import shown
+from clusterodm.libs.common.messages.nodes import ADD_NODE, AddNode
+from clusterodm.libs.common.messages.tasks import GET_TASK, IMPORT_ROUTE, ImportRoute, TaskRef
+from clusterodm.libs.common.model import NodeId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.admin.commands.handlers import nodes_of
+from clusterodm.services.admin.takeover.core import Address, OldNode, OldRoute
 
 Say = Callable[[str], None]
 

@@ -17,17 +17,17 @@ from typing import Any, Final, cast
 
 import structlog
 
-from libs.common.clocks import Instant
-from libs.common.hosts import bracketed, plain_address
-from libs.common.lifecycle import monotonic_s
-from libs.common.ports import Bus
-from libs.common.version import VERSION
-from services.admin.commands.handlers import execute
-from services.admin.login import LoginThrottle, same
-from services.admin.rendering.text import END, render
-from services.admin.telnet.core.admission import Admission
-from services.admin.telnet.core.grammar import HELP, parse
-from services.admin.telnet.core.lines import Line, LineReader, Negotiation, TooLong
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.hosts import bracketed, plain_address
+from clusterodm.libs.common.lifecycle import monotonic_s
+from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.version import VERSION
+from clusterodm.services.admin.commands.handlers import execute
+from clusterodm.services.admin.login import LoginThrottle, same
+from clusterodm.services.admin.rendering.text import END, render
+from clusterodm.services.admin.telnet.core.admission import Admission
+from clusterodm.services.admin.telnet.core.grammar import HELP, parse
+from clusterodm.services.admin.telnet.core.lines import Line, LineReader, Negotiation, TooLong
 
 log = structlog.get_logger()
 

@@ -14,7 +14,7 @@ import ipaddress
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from services.admin.login import same
+from clusterodm.services.admin.login import same
 
 USER: Final = "admin"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})

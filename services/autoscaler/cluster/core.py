@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from libs.common.messages.demand import WaitingTask
-from libs.common.model import Attempt, AttemptState, MachineId, Task, TaskId
+from clusterodm.libs.common.messages.demand import WaitingTask
+from clusterodm.libs.common.model import Attempt, AttemptState, MachineId, Task, TaskId
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,10 @@ machine too many).
 import asyncio
 from collections.abc import Callable, Sequence
 
-from libs.common.errors import NotFound, Refused
-from libs.common.messages.buckets import NODES, TASKS
-from libs.common.messages.demand import DemandChanged, WaitingTask
-from libs.common.messages.nodes import (
+from clusterodm.libs.common.errors import NotFound, Refused
+from clusterodm.libs.common.messages.buckets import NODES, TASKS
+from clusterodm.libs.common.messages.demand import DemandChanged, WaitingTask
+from clusterodm.libs.common.messages.nodes import (
     ADD_NODE,
     LIST_NODES,
     LOCK_NODE,
@@ -23,10 +23,10 @@ from libs.common.messages.nodes import (
     NodeRef,
     NodeView,
 )
-from libs.common.model import Machine, MachineId, Node, NodeId, Task, TaskId, TaskState
-from libs.common.ports import Bucket, Bus, Change
-from libs.common.secret import Secret
-from services.autoscaler.cluster.core import AttemptOnNode, Load, attempt_on_node, waiting_task
+from clusterodm.libs.common.model import Machine, MachineId, Node, NodeId, Task, TaskId, TaskState
+from clusterodm.libs.common.ports import Bucket, Bus, Change
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.cluster.core import AttemptOnNode, Load, attempt_on_node, waiting_task
 
 
 class SchedulerClient:

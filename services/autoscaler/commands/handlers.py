@@ -4,10 +4,10 @@ from collections import Counter
 
 import msgspec
 
-from libs.common.clocks import Clock
-from libs.common.errors import NotFound, Refused
-from libs.common.messages.demand import WaitingTask
-from libs.common.messages.machines import (
+from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.errors import NotFound, Refused
+from clusterodm.libs.common.messages.demand import WaitingTask
+from clusterodm.libs.common.messages.machines import (
     AutoscalerStatus,
     CommandView,
     DestroyMachine,
@@ -19,18 +19,18 @@ from libs.common.messages.machines import (
     ResumeAutoscaler,
     ViewCommand,
 )
-from libs.common.model import Machine, MachineState, TaskId
-from services.autoscaler.config.core.configuration import Configuration
-from services.autoscaler.identity.handlers import ClusterIdentity
-from services.autoscaler.machine_life.life import age_ms
-from services.autoscaler.machines.api import MachineHandlers
-from services.autoscaler.orders import Creation, Offer
-from services.autoscaler.planning.core.budget import cost, cost_of_last_day
-from services.autoscaler.planning.core.offer_fallback import clock_time
-from services.autoscaler.planning.core.sizing import fitting_sizes, why_none
-from services.autoscaler.planning.handlers import Planner
-from services.autoscaler.providers.ports import Provider
-from services.autoscaler.records import MachineStore
+from clusterodm.libs.common.model import Machine, MachineState, TaskId
+from clusterodm.services.autoscaler.config.core.configuration import Configuration
+from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
+from clusterodm.services.autoscaler.machine_life.life import age_ms
+from clusterodm.services.autoscaler.machines.api import MachineHandlers
+from clusterodm.services.autoscaler.orders import Creation, Offer
+from clusterodm.services.autoscaler.planning.core.budget import cost, cost_of_last_day
+from clusterodm.services.autoscaler.planning.core.offer_fallback import clock_time
+from clusterodm.services.autoscaler.planning.core.sizing import fitting_sizes, why_none
+from clusterodm.services.autoscaler.planning.handlers import Planner
+from clusterodm.services.autoscaler.providers.ports import Provider
+from clusterodm.services.autoscaler.records import MachineStore
 
 NOT_CONFIGURED = "no autoscaler is configured (start with --asr FILE)"
 

@@ -5,10 +5,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from libs.common.errors import Refused
-from services.autoscaler.config.core.configuration import Configuration
-from services.autoscaler.config.core.file import parse
-from services.autoscaler.config.core.reader import Outside
+from clusterodm.libs.common.errors import Refused
+from clusterodm.services.autoscaler.config.core.configuration import Configuration
+from clusterodm.services.autoscaler.config.core.file import parse
+from clusterodm.services.autoscaler.config.core.reader import Outside
 
 
 class AsrFile:

@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from libs.common.errors import Refused
-from services.autoscaler.identity.core import Identities
+from clusterodm.libs.common.errors import Refused
+from clusterodm.services.autoscaler.identity.core import Identities
 
 FOLDER: Final = "autoscaler"
 FILE: Final = "identities.json"

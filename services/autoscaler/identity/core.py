@@ -16,8 +16,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from libs.common.model import Frozen, IncarnationId, MachineId
-from libs.common.secret import Secret
+from clusterodm.libs.common.model import Frozen, IncarnationId, MachineId
+from clusterodm.libs.common.secret import Secret
 
 SUFFIX_LENGTH: Final = 8
 ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"

@@ -12,13 +12,13 @@ from typing import Final, Protocol, TypeVar
 import msgspec
 import structlog
 
-from libs.common.errors import Conflict, Refused
-from libs.common.messages.buckets import CLUSTER, INCARNATION_KEY
-from libs.common.messages.kinds import BucketName
-from libs.common.model import Frozen, Incarnation, IncarnationId, MachineId
-from libs.common.ports import Bucket, Bus, Change, Entry, Reset
-from libs.common.secret import Secret
-from services.autoscaler.identity.core import (
+from clusterodm.libs.common.errors import Conflict, Refused
+from clusterodm.libs.common.messages.buckets import CLUSTER, INCARNATION_KEY
+from clusterodm.libs.common.messages.kinds import BucketName
+from clusterodm.libs.common.model import Frozen, Incarnation, IncarnationId, MachineId
+from clusterodm.libs.common.ports import Bucket, Bus, Change, Entry, Reset
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.identity.core import (
     ALPHABET,
     Identities,
     Identity,

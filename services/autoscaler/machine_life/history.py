@@ -16,9 +16,9 @@ from enum import Enum, auto
 from heapq import heappop, heappush
 from typing import Final
 
-from libs.common.clocks import WallMs
-from libs.common.errors import Trouble
-from libs.common.model import Machine, MachineId
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.errors import Trouble
+from clusterodm.libs.common.model import Machine, MachineId
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS

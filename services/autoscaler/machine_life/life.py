@@ -25,9 +25,9 @@ from typing import Any, Final
 
 import msgspec
 
-from libs.common.clocks import WallMs
-from libs.common.errors import Trouble
-from libs.common.model import Machine, MachineState, Moment
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.errors import Trouble
+from clusterodm.libs.common.model import Machine, MachineState, Moment
 
 TIMELINE_COUNT: Final = 40
 

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from libs.common.errors import NodeFailed
-from libs.common.model import Machine, Node, NodeId, NodeInfo
-from libs.common.nodeodm import NodeClient
+from clusterodm.libs.common.errors import NodeFailed
+from clusterodm.libs.common.model import Machine, Node, NodeId, NodeInfo
+from clusterodm.libs.common.nodeodm import NodeClient
 
 TIMEOUT_S: Final = 5.0
 

@@ -5,19 +5,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from libs.common.clocks import Clock
-from libs.common.loops import background, every
-from libs.common.ports import Term
-from services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
-from services.autoscaler.config.core.configuration import Configuration
-from services.autoscaler.identity.handlers import ClusterIdentity
-from services.autoscaler.machines.handlers.controller import MachineController
-from services.autoscaler.machines.handlers.lifecycle import StateWork
-from services.autoscaler.machines.handlers.node_queries import NodeProbe, NodeQueries
-from services.autoscaler.machines.handlers.order_factory import OrderFactory
-from services.autoscaler.machines.handlers.reconciler import Reconciler
-from services.autoscaler.providers.ports import Provider, Sleep
-from services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
+from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.loops import background, every
+from clusterodm.libs.common.ports import Term
+from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
+from clusterodm.services.autoscaler.config.core.configuration import Configuration
+from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
+from clusterodm.services.autoscaler.machines.handlers.controller import MachineController
+from clusterodm.services.autoscaler.machines.handlers.lifecycle import StateWork
+from clusterodm.services.autoscaler.machines.handlers.node_queries import NodeProbe, NodeQueries
+from clusterodm.services.autoscaler.machines.handlers.order_factory import OrderFactory
+from clusterodm.services.autoscaler.machines.handlers.reconciler import Reconciler
+from clusterodm.services.autoscaler.providers.ports import Provider, Sleep
+from clusterodm.services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
 
 
 @dataclass(frozen=True, kw_only=True)

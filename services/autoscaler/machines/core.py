@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final
 
-from libs.common.clocks import WallMs
-from libs.common.errors import ProviderFailed
-from libs.common.model import Machine, MachineId, MachineState
-from services.autoscaler.orders import ProviderMachine
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.errors import ProviderFailed
+from clusterodm.libs.common.model import Machine, MachineId, MachineState
+from clusterodm.services.autoscaler.orders import ProviderMachine
 
 NEWBORN_MS: Final = 60_000
 """A provider's list may be so much behind."""

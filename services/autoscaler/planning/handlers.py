@@ -14,25 +14,25 @@ from typing import Final
 import msgspec
 import structlog
 
-from libs.common.clocks import Clock, Now, read
-from libs.common.errors import BusFailed, Conflict
-from libs.common.loops import background, beat
-from libs.common.messages.demand import SUPPLY_CHANGED, DemandChanged, SupplyChanged, supersedes
-from libs.common.messages.machines import TaskWaits
-from libs.common.messages.nodes import NodeView
-from libs.common.model import Machine, MachineState, NodeId, TaskId
-from libs.common.ports import Bus, Term
-from services.autoscaler.cluster.core import Load
-from services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
-from services.autoscaler.config.core.configuration import ScalingLimits
-from services.autoscaler.identity.handlers import ClusterIdentity
-from services.autoscaler.machine_life.life import MachineStep
-from services.autoscaler.machines.api import MachineHandlers
-from services.autoscaler.orders import Creation
-from services.autoscaler.planning.core.observation import WATCHED, Ages, PlanInput, observed
-from services.autoscaler.planning.core.plan import ScalingPlan, plan
-from services.autoscaler.planning.core.supply import clipped
-from services.autoscaler.records import MachineStore, Transitions
+from clusterodm.libs.common.clocks import Clock, Now, read
+from clusterodm.libs.common.errors import BusFailed, Conflict
+from clusterodm.libs.common.loops import background, beat
+from clusterodm.libs.common.messages.demand import SUPPLY_CHANGED, DemandChanged, SupplyChanged, supersedes
+from clusterodm.libs.common.messages.machines import TaskWaits
+from clusterodm.libs.common.messages.nodes import NodeView
+from clusterodm.libs.common.model import Machine, MachineState, NodeId, TaskId
+from clusterodm.libs.common.ports import Bus, Term
+from clusterodm.services.autoscaler.cluster.core import Load
+from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
+from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
+from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
+from clusterodm.services.autoscaler.machine_life.life import MachineStep
+from clusterodm.services.autoscaler.machines.api import MachineHandlers
+from clusterodm.services.autoscaler.orders import Creation
+from clusterodm.services.autoscaler.planning.core.observation import WATCHED, Ages, PlanInput, observed
+from clusterodm.services.autoscaler.planning.core.plan import ScalingPlan, plan
+from clusterodm.services.autoscaler.planning.core.supply import clipped
+from clusterodm.services.autoscaler.records import MachineStore, Transitions
 
 log = structlog.get_logger()
 

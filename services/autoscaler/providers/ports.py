@@ -2,7 +2,7 @@
 
 A provider does one thing at a time and remembers nothing: what is wanted and what was done lies in the machines' records.
 Every call may be made again after a crash, so `create`, `set_up` and `destroy` are idempotent by name. Whatever goes wrong
-is a `ProviderFailed` whose `trouble` says what it means for the next try (libs.common.errors.Trouble); its message holds no
+is a `ProviderFailed` whose `trouble` says what it means for the next try (clusterodm.libs.common.errors.Trouble); its message holds no
 secret. Every call has a time limit of its own; cancelling one leaves nothing half-known, because the record says that it
 was under way and the next start asks `inspect`. Where a machine boots by itself, all of this is one adapter's (adapters/booted.py),
 and a `Vendor` is what differs.
@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
-from libs.common.model import MachineId
-from services.autoscaler.orders import Order, ProviderMachine
+from clusterodm.libs.common.model import MachineId
+from clusterodm.services.autoscaler.orders import Order, ProviderMachine
 
 Sleep = Callable[[float], Awaitable[None]]
 """Waits for so many seconds."""

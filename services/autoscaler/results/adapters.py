@@ -8,9 +8,9 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from libs.common.errors import ProviderFailed, Refused, Trouble
-from libs.common.lifecycle import threaded
-from services.autoscaler.orders import S3Target
+from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
+from clusterodm.libs.common.lifecycle import threaded
+from clusterodm.services.autoscaler.orders import S3Target
 
 log = structlog.get_logger()
 

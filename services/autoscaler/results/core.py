@@ -7,8 +7,8 @@ results public (`public-read`); whether that has come about is seen by asking wi
 import re
 from typing import Final
 
-from libs.common.errors import Refused
-from libs.common.model import NodeTaskId
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.model import NodeTaskId
 
 ALIASES: Final = {"orthophoto.tif": "odm_orthophoto/odm_orthophoto.tif"}
 """What clients call otherwise than the project does."""

@@ -2,10 +2,10 @@
 
 from typing import Final, Protocol
 
-from libs.common.errors import NotFound, Refused
-from libs.common.messages.machines import FindResult, ResultFound
-from services.autoscaler.config.core.configuration import Configuration
-from services.autoscaler.results.core import key_of, may_be_public
+from clusterodm.libs.common.errors import NotFound, Refused
+from clusterodm.libs.common.messages.machines import FindResult, ResultFound
+from clusterodm.services.autoscaler.config.core.configuration import Configuration
+from clusterodm.services.autoscaler.results.core import key_of, may_be_public
 
 STREAM: Final = "stream"
 NOT_KEPT: Final = "results are kept nowhere: the autoscaler has no S3 bucket"

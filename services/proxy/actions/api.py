@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from libs.common.ports import Bus
-from services.proxy.actions.handlers import ClientActions
-from services.proxy.cluster.ports import Cluster, IsSure
-from services.proxy.exchange.forms import read_form
-from services.proxy.exchange.request import RequestContext, caller_of
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.actions.handlers import ClientActions
+from clusterodm.services.proxy.cluster.ports import Cluster, IsSure
+from clusterodm.services.proxy.exchange.forms import read_form
+from clusterodm.services.proxy.exchange.request import RequestContext, caller_of
 
 ACTIONS: Final = ("/task/cancel", "/task/remove", "/task/restart")
 

@@ -3,13 +3,13 @@
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from libs.common.errors import NotFound, Refused, Removed
-from libs.common.messages.tasks import CANCEL_TASK, REMOVE_TASK, RESTART_TASK, RestartTask, TaskRef
-from libs.common.model import Owner, TaskId
-from libs.common.ports import Bus
-from services.proxy.cluster.ports import Cluster, IsSure, always, require_sure
-from services.proxy.exchange.nodeodm_api import no_node_for, no_uuid
-from services.proxy.options.check import check_options, rewrite_split
+from clusterodm.libs.common.errors import NotFound, Refused, Removed
+from clusterodm.libs.common.messages.tasks import CANCEL_TASK, REMOVE_TASK, RESTART_TASK, RestartTask, TaskRef
+from clusterodm.libs.common.model import Owner, TaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.cluster.ports import Cluster, IsSure, always, require_sure
+from clusterodm.services.proxy.exchange.nodeodm_api import no_node_for, no_uuid
+from clusterodm.services.proxy.options.check import check_options, rewrite_split
 
 PREFIX: Final = "/task/"
 

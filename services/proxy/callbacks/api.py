@@ -4,14 +4,14 @@ from typing import Final
 
 import msgspec
 
-from libs.common.model import NodeTaskId
-from libs.common.ports import Bus
-from libs.common.untrusted import Malformed, decode_json
-from services.proxy.callbacks.core import CallbackDecision
-from services.proxy.callbacks.handlers import MachineCallbacks
-from services.proxy.cluster.ports import Cluster
-from services.proxy.exchange.nodeodm_api import MALFORMED_COMMIT
-from services.proxy.exchange.request import RequestContext
+from clusterodm.libs.common.model import NodeTaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.untrusted import Malformed, decode_json
+from clusterodm.services.proxy.callbacks.core import CallbackDecision
+from clusterodm.services.proxy.callbacks.handlers import MachineCallbacks
+from clusterodm.services.proxy.cluster.ports import Cluster
+from clusterodm.services.proxy.exchange.nodeodm_api import MALFORMED_COMMIT
+from clusterodm.services.proxy.exchange.request import RequestContext
 
 COMMIT_LIMIT_BYTES: Final = 1024 * 1024
 """A node's webhook brings the whole list of images along; one that is longer still is taken without a look, it is a hint only.

@@ -9,8 +9,8 @@ import hmac
 from collections.abc import Iterable
 from enum import StrEnum
 
-from libs.common.model import Machine
-from services.proxy.cluster.core import wanted
+from clusterodm.libs.common.model import Machine
+from clusterodm.services.proxy.cluster.core import wanted
 
 
 class CallbackDecision(StrEnum):

@@ -2,13 +2,13 @@
 
 import structlog
 
-from libs.common.errors import BusFailed
-from libs.common.messages.placement import FINISH_REPORTED, FinishReported
-from libs.common.metrics import counter
-from libs.common.model import NodeTaskId
-from libs.common.ports import Bus
-from services.proxy.callbacks.core import CallbackDecision, lease, webhook
-from services.proxy.cluster.ports import Cluster
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishReported
+from clusterodm.libs.common.metrics import counter
+from clusterodm.libs.common.model import NodeTaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.callbacks.core import CallbackDecision, lease, webhook
+from clusterodm.services.proxy.cluster.ports import Cluster
 
 log = structlog.get_logger()
 

@@ -20,14 +20,23 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import Clock, Instant
-from libs.common.lifecycle import SystemClock
-from libs.common.loops import background
-from libs.common.messages.buckets import ENDED, MACHINES, NODES, OBSERVATIONS, OPTIONS, SUMMARY, SUMMARY_KEY, TASKS
-from libs.common.messages.kinds import BucketName
-from libs.common.messages.tasks import TaskRecord
-from libs.common.mirror import Mirror, Value
-from libs.common.model import (
+from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.lifecycle import SystemClock
+from clusterodm.libs.common.loops import background
+from clusterodm.libs.common.messages.buckets import (
+    ENDED,
+    MACHINES,
+    NODES,
+    OBSERVATIONS,
+    OPTIONS,
+    SUMMARY,
+    SUMMARY_KEY,
+    TASKS,
+)
+from clusterodm.libs.common.messages.kinds import BucketName
+from clusterodm.libs.common.messages.tasks import TaskRecord
+from clusterodm.libs.common.mirror import Mirror, Value
+from clusterodm.libs.common.model import (
     Attempt,
     ClusterSummary,
     Ended,
@@ -43,7 +52,7 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from libs.common.ports import Bucket, Bus
+from clusterodm.libs.common.ports import Bucket, Bus
 
 log = structlog.get_logger()
 

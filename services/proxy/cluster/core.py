@@ -1,6 +1,6 @@
 """What is read out of records by more than one story. Pure."""
 
-from libs.common.model import Attempt, Machine, MachineState, Task, TaskState
+from clusterodm.libs.common.model import Attempt, Machine, MachineState, Task, TaskState
 
 
 def attempt_on_node(task: Task) -> Attempt | None:

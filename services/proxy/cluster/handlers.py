@@ -27,16 +27,16 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from libs.common.clocks import Clock, Instant
-from libs.common.errors import BusFailed, NotFound, Removed
-from libs.common.identity import may_touch
-from libs.common.messages.buckets import ENDED, TASKS
-from libs.common.messages.tasks import CONFIRM_TASKS, GET_TASK, ConfirmTasks, SeenTask, TaskRecord, TaskRef
-from libs.common.model import Owner, Task, TaskId
-from libs.common.ports import Bus
-from libs.common.retry import RetryPolicy
-from services.proxy.cluster.ports import Cluster, IsSure, always, require_sure
-from services.proxy.exchange.nodeodm_api import no_task
+from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.errors import BusFailed, NotFound, Removed
+from clusterodm.libs.common.identity import may_touch
+from clusterodm.libs.common.messages.buckets import ENDED, TASKS
+from clusterodm.libs.common.messages.tasks import CONFIRM_TASKS, GET_TASK, ConfirmTasks, SeenTask, TaskRecord, TaskRef
+from clusterodm.libs.common.model import Owner, Task, TaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.retry import RetryPolicy
+from clusterodm.services.proxy.cluster.ports import Cluster, IsSure, always, require_sure
+from clusterodm.services.proxy.exchange.nodeodm_api import no_task
 
 log = structlog.get_logger()
 

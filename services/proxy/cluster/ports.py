@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
-from libs.common.errors import BusFailed
-from libs.common.messages.tasks import TaskRecord
-from libs.common.model import (
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.tasks import TaskRecord
+from clusterodm.libs.common.model import (
     Attempt,
     ClusterSummary,
     Machine,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
-from libs.common.errors import Refused
-from libs.common.hosts import bracketed
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.hosts import bracketed
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -6,9 +6,9 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from libs.common.untrusted import Malformed, decode_any_json
-from services.proxy.errors import MalformedBody
-from services.proxy.exchange.multipart import (
+from clusterodm.libs.common.untrusted import Malformed, decode_any_json
+from clusterodm.services.proxy.errors import MalformedBody
+from clusterodm.services.proxy.exchange.multipart import (
     FIELD_LIMIT_BYTES,
     FIELDS_LIMIT_COUNT,
     FileBegins,
@@ -16,7 +16,7 @@ from services.proxy.exchange.multipart import (
     MultipartReader,
     boundary_of,
 )
-from services.proxy.exchange.request import RequestContext
+from clusterodm.services.proxy.exchange.request import RequestContext
 
 FORM_LIMIT_BYTES: Final = FIELD_LIMIT_BYTES
 """The longest urlencoded or JSON body."""

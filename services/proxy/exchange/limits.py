@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from services.proxy.errors import ServerBusy
+from clusterodm.services.proxy.errors import ServerBusy
 
 BUSY: Final = "The server is busy with other uploads, please try again."
 CROWDED: Final = "The server is busy with other requests, please try again."

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from services.proxy.errors import MalformedBody
-from services.proxy.exchange.part_heads import USUAL, PartHead, parameters_of, read_head, usual_head
+from clusterodm.services.proxy.errors import MalformedBody
+from clusterodm.services.proxy.exchange.part_heads import USUAL, PartHead, parameters_of, read_head, usual_head
 
 FIELD_LIMIT_BYTES: Final = 1024 * 1024
 """The longest value of one field; a longer one is an error, never cut."""

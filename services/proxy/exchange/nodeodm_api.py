@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, Refused
-from libs.common.model import Owner
-from services.proxy.errors import BodyTooLong, SpoolFull
+from clusterodm.libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, Refused
+from clusterodm.libs.common.model import Owner
+from clusterodm.services.proxy.errors import BodyTooLong, SpoolFull
 
 API_VERSION: Final = "2.2.4"
 """The NodeODM API that is spoken; clients choose by it how they upload (PyODM: chunked from 1.4.0 on)."""

@@ -23,7 +23,7 @@ from quopri import decodestring
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from services.proxy.errors import MalformedBody
+from clusterodm.services.proxy.errors import MalformedBody
 
 USUAL: Final = re.compile(
     rb'Content-Disposition: form-data; name="([^"\\\x00-\x1f\x7f]*)"; filename="([^"\\\x00-\x1f\x7f]*)"'

@@ -10,13 +10,13 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from libs.common.http_cycle import DOOR, Cycle
-from libs.common.http_scope import Receive, Scope, Send
-from libs.common.identity import owner_of
-from libs.http1.lines import Header, find
-from services.proxy.errors import BodyTooLong
-from services.proxy.exchange.limits import BodyLimits
-from services.proxy.exchange.nodeodm_api import UNAVAILABLE, Caller
+from clusterodm.libs.common.http_cycle import DOOR, Cycle
+from clusterodm.libs.common.http_scope import Receive, Scope, Send
+from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.http1.lines import Header, find
+from clusterodm.services.proxy.errors import BodyTooLong
+from clusterodm.services.proxy.exchange.limits import BodyLimits
+from clusterodm.services.proxy.exchange.nodeodm_api import UNAVAILABLE, Caller
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
 RETRY_AFTER: Final = (b"retry-after", b"5")

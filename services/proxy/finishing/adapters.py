@@ -17,12 +17,12 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from libs.common.errors import NodeFailed, NodeUnreachable, Refused
-from libs.common.http_link import Asked, Link, Origin, connect, in_words
-from libs.common.lifecycle import threaded
-from libs.http1.lines import Header, request_head
-from services.proxy.errors import WebhookFailed, WebhookRefused
-from services.proxy.exchange.destinations import Destination, Network, destination, why_not
+from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable, Refused
+from clusterodm.libs.common.http_link import Asked, Link, Origin, connect, in_words
+from clusterodm.libs.common.lifecycle import threaded
+from clusterodm.libs.http1.lines import Header, request_head
+from clusterodm.services.proxy.errors import WebhookFailed, WebhookRefused
+from clusterodm.services.proxy.exchange.destinations import Destination, Network, destination, why_not
 
 THREADS_COUNT: Final = 4
 ADDRESSES_COUNT: Final = 4

@@ -23,20 +23,20 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
-from libs.common.clocks import Clock, InstantCache, read, seen_s
-from libs.common.errors import BusFailed, NotFound, Refused, Removed
-from libs.common.lifecycle import SystemClock
-from libs.common.loops import background, every
-from libs.common.messages.placement import REPORT_INPUTS_GONE, ReportInputsGone
-from libs.common.messages.tasks import GET_TASK, TaskRef
-from libs.common.model import Task, TaskId, TaskState
-from libs.common.ports import Bus
-from services.proxy.cluster.ports import ClusterView
-from services.proxy.errors import WebhookFailed, WebhookRefused
-from services.proxy.finishing.core import EvictionCandidate, to_give_up
-from services.proxy.spool.core.history import History, ended, runs_again
-from services.proxy.spool.core.upload import Mark, is_image
-from services.proxy.spool.ports import Spool
+from clusterodm.libs.common.clocks import Clock, InstantCache, read, seen_s
+from clusterodm.libs.common.errors import BusFailed, NotFound, Refused, Removed
+from clusterodm.libs.common.lifecycle import SystemClock
+from clusterodm.libs.common.loops import background, every
+from clusterodm.libs.common.messages.placement import REPORT_INPUTS_GONE, ReportInputsGone
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
+from clusterodm.libs.common.model import Task, TaskId, TaskState
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.cluster.ports import ClusterView
+from clusterodm.services.proxy.errors import WebhookFailed, WebhookRefused
+from clusterodm.services.proxy.finishing.core import EvictionCandidate, to_give_up
+from clusterodm.services.proxy.spool.core.history import History, ended, runs_again
+from clusterodm.services.proxy.spool.core.upload import Mark, is_image
+from clusterodm.services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Protocol
 
-from libs.common.clocks import Instant
-from libs.common.model import Node, NodeTaskId, TaskId
-from services.proxy.forwarding.core.decisions import ImagesCount
-from services.proxy.spool.core.upload import Draft
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.model import Node, NodeTaskId, TaskId
+from clusterodm.services.proxy.forwarding.core.decisions import ImagesCount
+from clusterodm.services.proxy.spool.core.upload import Draft
 
 
 class Sender(Protocol):

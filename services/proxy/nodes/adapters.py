@@ -1,10 +1,10 @@
-"""The way to the nodes for everything that is relayed while a client waits: kept connections of libs.common.http_client.
+"""The way to the nodes for everything that is relayed while a client waits: kept connections of clusterodm.libs.common.http_client.
 
 A body of known length does not go through a parser, which would copy it. What is left of one may also go into the client's
 socket inside the kernel (`Reply.splice`, by splice/moves.py): meanwhile nothing is read here, and where the move ends,
 early or not, the copying goes on. TLS and chunked bodies are copied. All requests here are GET or HEAD, so each may be asked twice.
 
-A URL with https means TLS, certificate checked: libs.common.model.Node.url says when.
+A URL with https means TLS, certificate checked: clusterodm.libs.common.model.Node.url says when.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -12,14 +12,14 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlencode
 
-from libs.common.calls import named_origin
-from libs.common.http_client import Asking, Client
-from libs.common.http_link import Asked, Link
-from libs.common.model import Node
-from libs.http1.lines import Header
-from services.proxy.nodes.ports import NodeRequest, Spliced
-from services.proxy.splice.moves import SocketToSocket
-from services.proxy.splice.pipes import SpliceThreads
+from clusterodm.libs.common.calls import named_origin
+from clusterodm.libs.common.http_client import Asking, Client
+from clusterodm.libs.common.http_link import Asked, Link
+from clusterodm.libs.common.model import Node
+from clusterodm.libs.http1.lines import Header
+from clusterodm.services.proxy.nodes.ports import NodeRequest, Spliced
+from clusterodm.services.proxy.splice.moves import SocketToSocket
+from clusterodm.services.proxy.splice.pipes import SpliceThreads
 
 SPLICE_FROM_BYTES: Final = 256 * 1024
 """With less to come a thread is not worth it."""

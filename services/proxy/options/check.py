@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
-from libs.common.errors import Refused
-from libs.common.model import NodeOption, OptionValue
-from services.proxy.options.javascript import UNDEFINED, BadJson, parse_float, parse_int, parse_json, text_of
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.model import NodeOption, OptionValue
+from clusterodm.services.proxy.options.javascript import UNDEFINED, BadJson, parse_float, parse_int, parse_json, text_of
 
 SIMPLE: Final = re.compile(r"(positive |negative )?(integer|float)")
 BETWEEN: Final = re.compile(r"(float|integer): ([-+.\d]+) <= x <= ([-+.\d]+)")

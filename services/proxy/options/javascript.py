@@ -10,7 +10,7 @@ import math
 import re
 from typing import Any, Final, NoReturn
 
-from libs.common.untrusted import Malformed, require_shallow
+from clusterodm.libs.common.untrusted import Malformed, require_shallow
 
 SPACE: Final = re.compile(r"[ \t\n\r]*")
 STRING: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')

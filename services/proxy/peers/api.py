@@ -9,18 +9,18 @@ import hmac
 from collections.abc import Callable
 from typing import Final
 
-from libs.common.errors import BusFailed
-from libs.common.identity import owner_of
-from libs.common.model import TaskId
-from libs.common.ports import Bus
-from libs.http1.lines import Header, find
-from services.proxy.cluster.ports import Cluster
-from services.proxy.errors import UploadOwnerAway
-from services.proxy.exchange.nodeodm_api import UUID, UUID_AT_END, status_of, words_of
-from services.proxy.exchange.request import RequestContext, text
-from services.proxy.peers.handlers import PeerForwarding
-from services.proxy.peers.ports import ForwardedRequest, PeerAnswer, Peers, UploadLocations
-from services.proxy.spool.ports import Spool
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.http1.lines import Header, find
+from clusterodm.services.proxy.cluster.ports import Cluster
+from clusterodm.services.proxy.errors import UploadOwnerAway
+from clusterodm.services.proxy.exchange.nodeodm_api import UUID, UUID_AT_END, status_of, words_of
+from clusterodm.services.proxy.exchange.request import RequestContext, text
+from clusterodm.services.proxy.peers.handlers import PeerForwarding
+from clusterodm.services.proxy.peers.ports import ForwardedRequest, PeerAnswer, Peers, UploadLocations
+from clusterodm.services.proxy.spool.ports import Spool
 
 INIT: Final = "/task/new/init"
 UPLOAD: Final = "/task/new/upload"

@@ -9,15 +9,15 @@ that took it is gone. Passed on once, a request is answered there, whatever KV `
 
 import structlog
 
-from libs.common.errors import NotFound
-from libs.common.identity import may_touch
-from libs.common.messages.tasks import GET_TASK, TaskRef
-from libs.common.model import Owner, TaskId, Upload
-from libs.common.ports import Bus
-from services.proxy.cluster.ports import Cluster
-from services.proxy.errors import UploadOwnerAway
-from services.proxy.peers.ports import ForwardedRequest, PeerAnswer, Peers, UploadLocations
-from services.proxy.spool.ports import Spool
+from clusterodm.libs.common.errors import NotFound
+from clusterodm.libs.common.identity import may_touch
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
+from clusterodm.libs.common.model import Owner, TaskId, Upload
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.cluster.ports import Cluster
+from clusterodm.services.proxy.errors import UploadOwnerAway
+from clusterodm.services.proxy.peers.ports import ForwardedRequest, PeerAnswer, Peers, UploadLocations
+from clusterodm.services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
 

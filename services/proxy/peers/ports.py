@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from libs.common.model import TaskId, Upload
+from clusterodm.libs.common.model import TaskId, Upload
 
 
 @dataclass(frozen=True, slots=True)

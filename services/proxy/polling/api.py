@@ -8,20 +8,20 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import Clock
-from libs.common.errors import BusFailed, NotFound
-from libs.common.identity import owner_of
-from libs.common.model import Owner, TaskId
-from libs.common.ports import Bus
-from services.proxy.cluster.handlers import TaskFinder
-from services.proxy.cluster.ports import Cluster
-from services.proxy.exchange.nodeodm_api import NO_OPTIONS, NOT_FOUND, cannot_handle
-from services.proxy.exchange.request import RequestContext
-from services.proxy.nodes.ports import Upstream
-from services.proxy.polling.core.task_info import line_number
-from services.proxy.polling.handlers.coalesce import PollCoalescer
-from services.proxy.polling.handlers.node_answers import NodeAnswers, NodePoller
-from services.proxy.polling.handlers.read import Reader
+from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.errors import BusFailed, NotFound
+from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.common.model import Owner, TaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.cluster.handlers import TaskFinder
+from clusterodm.services.proxy.cluster.ports import Cluster
+from clusterodm.services.proxy.exchange.nodeodm_api import NO_OPTIONS, NOT_FOUND, cannot_handle
+from clusterodm.services.proxy.exchange.request import RequestContext
+from clusterodm.services.proxy.nodes.ports import Upstream
+from clusterodm.services.proxy.polling.core.task_info import line_number
+from clusterodm.services.proxy.polling.handlers.coalesce import PollCoalescer
+from clusterodm.services.proxy.polling.handlers.node_answers import NodeAnswers, NodePoller
+from clusterodm.services.proxy.polling.handlers.read import Reader
 
 INFO: Final = "info"
 OUTPUT: Final = "output"

@@ -19,19 +19,19 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import Clock, Instant
-from libs.common.errors import BusFailed, NotFound, Refused
-from libs.common.incarnation import incarnation
-from libs.common.lifecycle import SystemClock
-from libs.common.loops import background, every
-from libs.common.messages.buckets import PROXIES
-from libs.common.messages.placement import REPORT_INPUTS_LOST, ReportInputsLost
-from libs.common.messages.tasks import GET_TASK, TaskRef
-from libs.common.model import Proxy, Task, TaskId, TaskState
-from libs.common.ports import Bus
-from services.proxy.cluster.ports import Cluster
-from services.proxy.spool.core.upload import Mark
-from services.proxy.spool.ports import RecoveredSpool, Spool, WholeSpool
+from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
+from clusterodm.libs.common.incarnation import incarnation
+from clusterodm.libs.common.lifecycle import SystemClock
+from clusterodm.libs.common.loops import background, every
+from clusterodm.libs.common.messages.buckets import PROXIES
+from clusterodm.libs.common.messages.placement import REPORT_INPUTS_LOST, ReportInputsLost
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
+from clusterodm.libs.common.model import Proxy, Task, TaskId, TaskState
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.cluster.ports import Cluster
+from clusterodm.services.proxy.spool.core.upload import Mark
+from clusterodm.services.proxy.spool.ports import RecoveredSpool, Spool, WholeSpool
 
 log = structlog.get_logger()
 

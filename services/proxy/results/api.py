@@ -10,19 +10,19 @@ from urllib.parse import quote
 
 import structlog
 
-from libs.common.errors import BusFailed, NodeFailed, NoNode, NotFound
-from libs.common.http_link import Timeouts
-from libs.common.identity import owner_of
-from libs.common.model import TaskId
-from libs.common.nodeodm import NodeRefused
-from libs.common.ports import Bus
-from services.proxy.cluster.handlers import TaskFinder
-from services.proxy.cluster.ports import Cluster
-from services.proxy.exchange.nodeodm_api import BAD_GATEWAY, NO_NODES, NOT_FOUND, cannot_handle
-from services.proxy.exchange.request import RequestContext
-from services.proxy.nodes.ports import Upstream
-from services.proxy.results.handlers.download import DOWNLOAD, ResultLocation, Results
-from services.proxy.results.handlers.relay import Relay, Relayed, RelayRequest
+from clusterodm.libs.common.errors import BusFailed, NodeFailed, NoNode, NotFound
+from clusterodm.libs.common.http_link import Timeouts
+from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.cluster.handlers import TaskFinder
+from clusterodm.services.proxy.cluster.ports import Cluster
+from clusterodm.services.proxy.exchange.nodeodm_api import BAD_GATEWAY, NO_NODES, NOT_FOUND, cannot_handle
+from clusterodm.services.proxy.exchange.request import RequestContext
+from clusterodm.services.proxy.nodes.ports import Upstream
+from clusterodm.services.proxy.results.handlers.download import DOWNLOAD, ResultLocation, Results
+from clusterodm.services.proxy.results.handlers.relay import Relay, Relayed, RelayRequest
 
 AGAIN_BYTES: Final = 16 * 1024 * 1024
 """What is copied of a body that had to be waited for, before it is tried without copying again."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote_plus
 
-from libs.common.clocks import WallMs
-from libs.common.errors import Refused
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.errors import Refused
 
 LIMIT_BYTES: Final = 100 * 1024 * 1024
 MODE: Final = 0o600

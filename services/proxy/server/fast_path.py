@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from libs.common.identity import owner_of
-from libs.common.model import Owner, TaskId
-from services.proxy.exchange.request import parameters
-from services.proxy.polling.core.task_info import line_number
-from services.proxy.polling.handlers.coalesce import Poll, PollCoalescer
+from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.common.model import Owner, TaskId
+from clusterodm.services.proxy.exchange.request import parameters
+from clusterodm.services.proxy.polling.core.task_info import line_number
+from clusterodm.services.proxy.polling.handlers.coalesce import Poll, PollCoalescer
 
 HEAD: Final = re.compile(
     rb"GET (?:/info|/task/(\w+-\w+-\w+-\w+-\w+)/(info|output))(?:\?([\w=&%.~+-]*))? HTTP/1\.1\r\n"

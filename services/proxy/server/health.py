@@ -15,11 +15,11 @@ failed tasks. `/readyz` is 503 when anything is missing.
 
 from typing import Any
 
-from libs.common.health import Health, NeededServices
-from libs.common.messages.health import SCHEDULER_HEALTH
-from libs.common.ports import Bus
-from services.proxy.cluster.ports import Cluster
-from services.proxy.spool.ports import Spool
+from clusterodm.libs.common.health import Health, NeededServices
+from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.cluster.ports import Cluster
+from clusterodm.services.proxy.spool.ports import Spool
 
 SERVICE = "proxy"
 

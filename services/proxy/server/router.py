@@ -18,15 +18,15 @@ from typing import Any, Final
 
 import structlog
 
-from libs.common.errors import BusFailed, ClusterError
-from libs.common.http_scope import Receive, Scope, Send
-from libs.common.model import TaskId
-from libs.http1.lines import Header
-from services.proxy.actions.api import ACTIONS, ActionRoutes
-from services.proxy.callbacks.api import CallbackRoutes
-from services.proxy.errors import ServerBusy, SpoolFull
-from services.proxy.exchange.limits import BodyLimits, UploadLimiter
-from services.proxy.exchange.nodeodm_api import (
+from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.http_scope import Receive, Scope, Send
+from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.http1.lines import Header
+from clusterodm.services.proxy.actions.api import ACTIONS, ActionRoutes
+from clusterodm.services.proxy.callbacks.api import CallbackRoutes
+from clusterodm.services.proxy.errors import ServerBusy, SpoolFull
+from clusterodm.services.proxy.exchange.limits import BodyLimits, UploadLimiter
+from clusterodm.services.proxy.exchange.nodeodm_api import (
     AUTH_INFO,
     DISK_FULL,
     NOT_AVAILABLE,
@@ -36,13 +36,13 @@ from services.proxy.exchange.nodeodm_api import (
     is_page,
     words_of,
 )
-from services.proxy.exchange.request import OK, RETRY_AFTER, BodyStalled, ClientGone, RequestContext
-from services.proxy.peers.api import COMMIT, INIT, UPLOAD, PeerRoutes
-from services.proxy.polling.api import PollRoutes
-from services.proxy.results.api import ResultRoutes, is_download
-from services.proxy.server.fast_path import PollFastPath
-from services.proxy.server.health import ProxyHealth
-from services.proxy.uploads.api import UploadRoutes
+from clusterodm.services.proxy.exchange.request import OK, RETRY_AFTER, BodyStalled, ClientGone, RequestContext
+from clusterodm.services.proxy.peers.api import COMMIT, INIT, UPLOAD, PeerRoutes
+from clusterodm.services.proxy.polling.api import PollRoutes
+from clusterodm.services.proxy.results.api import ResultRoutes, is_download
+from clusterodm.services.proxy.server.fast_path import PollFastPath
+from clusterodm.services.proxy.server.health import ProxyHealth
+from clusterodm.services.proxy.uploads.api import UploadRoutes
 
 log = structlog.get_logger()
 

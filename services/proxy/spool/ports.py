@@ -14,11 +14,11 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
-from libs.common.http_cycle import Tap
-from libs.common.messages.tasks import SentAhead
-from libs.common.model import Incarnation, InstanceId, Owner, TaskId, Upload
-from services.proxy.spool.core.history import History
-from services.proxy.spool.core.upload import Draft, Manifest, Mark, SpooledUpload, StoredFile
+from clusterodm.libs.common.http_cycle import Tap
+from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.model import Incarnation, InstanceId, Owner, TaskId, Upload
+from clusterodm.services.proxy.spool.core.history import History
+from clusterodm.services.proxy.spool.core.upload import Draft, Manifest, Mark, SpooledUpload, StoredFile
 
 
 class Part(Protocol):

@@ -11,20 +11,20 @@ from typing import Final
 
 import structlog
 
-from libs.common.errors import ClusterError, Refused
-from libs.common.lifecycle import now_ms
-from libs.common.model import TaskId
-from libs.common.ports import Bus
-from services.proxy.cluster.ports import Cluster
-from services.proxy.errors import BodyTooLong, MalformedBody, SpoolFull
-from services.proxy.exchange.forms import (
+from clusterodm.libs.common.errors import ClusterError, Refused
+from clusterodm.libs.common.lifecycle import now_ms
+from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.cluster.ports import Cluster
+from clusterodm.services.proxy.errors import BodyTooLong, MalformedBody, SpoolFull
+from clusterodm.services.proxy.exchange.forms import (
     MULTIPART,
     URLENCODED,
     kind_of,
     read_form,
     unsupported,
 )
-from services.proxy.exchange.multipart import (
+from clusterodm.services.proxy.exchange.multipart import (
     FileBegins,
     FileChunk,
     FileEnds,
@@ -33,11 +33,11 @@ from services.proxy.exchange.multipart import (
     MultipartReader,
     boundary_of,
 )
-from services.proxy.exchange.nodeodm_api import NO_FILES, UUID_AT_END, no_uuid, status_of, words_of
-from services.proxy.exchange.request import RequestContext, caller_of, text
-from services.proxy.spool.ports import Part, Receipt, Spool
-from services.proxy.uploads.handlers.create import Commits, UploadPolicy, Uploads
-from services.proxy.uploads.ports import Forwarding
+from clusterodm.services.proxy.exchange.nodeodm_api import NO_FILES, UUID_AT_END, no_uuid, status_of, words_of
+from clusterodm.services.proxy.exchange.request import RequestContext, caller_of, text
+from clusterodm.services.proxy.spool.ports import Part, Receipt, Spool
+from clusterodm.services.proxy.uploads.handlers.create import Commits, UploadPolicy, Uploads
+from clusterodm.services.proxy.uploads.ports import Forwarding
 
 IMAGES: Final = "images"
 """The one field name under which NodeODM takes files."""

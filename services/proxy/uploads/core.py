@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from libs.common.clocks import WallMs
-from libs.common.errors import Refused
-from libs.common.model import NodeOption, TaskId
-from services.proxy.exchange.destinations import webhook_of
-from services.proxy.exchange.nodeodm_api import UUID, Caller
-from services.proxy.options.check import check_options, rewrite_split
-from services.proxy.spool.core.upload import Draft
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.model import NodeOption, TaskId
+from clusterodm.services.proxy.exchange.destinations import webhook_of
+from clusterodm.services.proxy.exchange.nodeodm_api import UUID, Caller
+from clusterodm.services.proxy.options.check import check_options, rewrite_split
+from clusterodm.services.proxy.spool.core.upload import Draft
 
 SLOW_DOWN: Final = (
     "Uuh, slow down! It seems like you are sending a lot of tasks. Check that your connection is not dropping, "

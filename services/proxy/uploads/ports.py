@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from libs.common.messages.tasks import SentAhead
-from libs.common.model import TaskId
-from services.proxy.spool.core.upload import StoredFile
+from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.model import TaskId
+from clusterodm.services.proxy.spool.core.upload import StoredFile
 
 
 class Forwarding(Protocol):

@@ -22,14 +22,14 @@ from typing import Final
 
 import msgspec
 
-from libs.common.clocks import Instant, Now
-from libs.common.messages.demand import DemandChanged, WaitingTask
-from libs.common.model import ClusterSummary, Owner, Task, TaskId
-from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.placement.core.lanes import WaitingLane
-from services.scheduler.records.core import Key, key_of
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.ranking import need_of
+from clusterodm.libs.common.clocks import Instant, Now
+from clusterodm.libs.common.messages.demand import DemandChanged, WaitingTask
+from clusterodm.libs.common.model import ClusterSummary, Owner, Task, TaskId
+from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
+from clusterodm.services.scheduler.placement.core.lanes import WaitingLane
+from clusterodm.services.scheduler.records.core import Key, key_of
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.registry.ranking import need_of
 
 
 def demand_of(state: ClusterState, now: Now, epoch: int = 0) -> DemandChanged:

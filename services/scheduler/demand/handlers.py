@@ -6,20 +6,20 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import Instant, read
-from libs.common.errors import BusFailed, ClusterError
-from libs.common.loops import Start, beat
-from libs.common.messages.buckets import OPTIONS, SUMMARY, SUMMARY_KEY
-from libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
-from libs.common.model import ClusterSummary, NodeId, ReferenceOptions
-from libs.common.ports import Bucket, Bus
-from services.scheduler.demand.core import demand_changed, demand_of, summary_changed, summary_of
-from services.scheduler.leadership import suppress_transient
-from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.settings import SchedulerSettings
+from clusterodm.libs.common.clocks import Instant, read
+from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.loops import Start, beat
+from clusterodm.libs.common.messages.buckets import OPTIONS, SUMMARY, SUMMARY_KEY
+from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
+from clusterodm.libs.common.model import ClusterSummary, NodeId, ReferenceOptions
+from clusterodm.libs.common.ports import Bucket, Bus
+from clusterodm.services.scheduler.demand.core import demand_changed, demand_of, summary_changed, summary_of
+from clusterodm.services.scheduler.leadership import suppress_transient
+from clusterodm.services.scheduler.node_client.ports import NodeApi
+from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.settings import SchedulerSettings
 
 log = structlog.get_logger()
 

@@ -3,19 +3,29 @@
 from dataclasses import dataclass
 from typing import Any
 
-from libs.common.lifecycle import TaskLimiter
-from libs.common.loops import Start
-from libs.common.messages.kinds import Request
-from libs.common.messages.placement import RENEW_ATTEMPT, REPORT_FORWARD_FAILED, REPORT_FORWARDED, REPORT_INPUTS_GONE
-from libs.common.ports import Handler
-from services.scheduler.events import EventPublisher
-from services.scheduler.forwarding.handlers.reports import ForwardingReports, NodeProbes, Outcomes, ProxyPresence
-from services.scheduler.forwarding.handlers.uncertain import UncertainAttempts
-from services.scheduler.leadership import repeated
-from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import AttemptPolicy
+from clusterodm.libs.common.lifecycle import TaskLimiter
+from clusterodm.libs.common.loops import Start
+from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.placement import (
+    RENEW_ATTEMPT,
+    REPORT_FORWARD_FAILED,
+    REPORT_FORWARDED,
+    REPORT_INPUTS_GONE,
+)
+from clusterodm.libs.common.ports import Handler
+from clusterodm.services.scheduler.events import EventPublisher
+from clusterodm.services.scheduler.forwarding.handlers.reports import (
+    ForwardingReports,
+    NodeProbes,
+    Outcomes,
+    ProxyPresence,
+)
+from clusterodm.services.scheduler.forwarding.handlers.uncertain import UncertainAttempts
+from clusterodm.services.scheduler.leadership import repeated
+from clusterodm.services.scheduler.node_client.ports import NodeApi
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.settings import SchedulerSettings
+from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy
 
 
 @dataclass(frozen=True)

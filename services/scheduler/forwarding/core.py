@@ -12,12 +12,12 @@ from collections.abc import Set as AbstractSet
 from enum import Enum, auto
 from typing import Final
 
-from libs.common.clocks import Instant
-from libs.common.messages.placement import ReportForwardFailed
-from libs.common.model import AttemptState, Cleanup, Task, TaskId
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.task_life.attempts import AttemptResult, ForwardingAttempt, refusal_in
-from services.scheduler.task_life.transitions import Site
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.messages.placement import ReportForwardFailed
+from clusterodm.libs.common.model import AttemptState, Cleanup, Task, TaskId
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.task_life.attempts import AttemptResult, ForwardingAttempt, refusal_in
+from clusterodm.services.scheduler.task_life.transitions import Site
 
 TAKE_UP_S: Final = 3.0
 """An answer takes milliseconds, and any word of its holder counts; so much a busy computer may be late."""

@@ -1,6 +1,6 @@
-"""The nodes over libs.common.nodeodm, and the same for a scheduler that acts only while it leads.
+"""The nodes over clusterodm.libs.common.nodeodm, and the same for a scheduler that acts only while it leads.
 
-The words and exceptions of libs.common.nodeodm are mapped to what `ports.NodeApi` promises.
+The words and exceptions of clusterodm.libs.common.nodeodm are mapped to what `ports.NodeApi` promises.
 """
 
 import asyncio
@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
-from libs.common.model import Node, NodeInfo, NodeOption, NodeTaskId, OptionValue
-from libs.common.nodeodm import NodeClient, NodeRefused
-from services.scheduler.leadership import Leadership
-from services.scheduler.node_client.ports import HeardInfo, NodeApi, ObservedTask, count_of
+from clusterodm.libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
+from clusterodm.libs.common.model import Node, NodeInfo, NodeOption, NodeTaskId, OptionValue
+from clusterodm.libs.common.nodeodm import NodeClient, NodeRefused
+from clusterodm.services.scheduler.leadership import Leadership
+from clusterodm.services.scheduler.node_client.ports import HeardInfo, NodeApi, ObservedTask, count_of
 
 Answer = TypeVar("Answer")
 

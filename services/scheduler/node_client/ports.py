@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from libs.common.errors import ClusterError
-from libs.common.model import (
+from clusterodm.libs.common.errors import ClusterError
+from clusterodm.libs.common.model import (
     Node,
     NodeInfo,
     NodeOption,

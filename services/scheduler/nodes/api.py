@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from libs.common.lifecycle import TaskLimiter
-from libs.common.loops import Start
-from libs.common.messages.kinds import Request
-from libs.common.messages.nodes import (
+from clusterodm.libs.common.lifecycle import TaskLimiter
+from clusterodm.libs.common.loops import Start
+from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.nodes import (
     ADD_NODE,
     BEST_NODE,
     DRAIN_NODE,
@@ -18,17 +18,17 @@ from libs.common.messages.nodes import (
     UNLOCK_NODE,
     UPDATE_NODES,
 )
-from libs.common.ports import Handler
-from services.scheduler.events import EventPublisher
-from services.scheduler.leadership import repeated
-from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.nodes.handlers.commands import NodeCommands
-from services.scheduler.nodes.handlers.leaving import Drainer, NodeFailureDetector
-from services.scheduler.nodes.handlers.probing import NodeProber
-from services.scheduler.nodes.ports import ReservedSlots, RunningAttempts
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import AttemptPolicy
+from clusterodm.libs.common.ports import Handler
+from clusterodm.services.scheduler.events import EventPublisher
+from clusterodm.services.scheduler.leadership import repeated
+from clusterodm.services.scheduler.node_client.ports import NodeApi
+from clusterodm.services.scheduler.nodes.handlers.commands import NodeCommands
+from clusterodm.services.scheduler.nodes.handlers.leaving import Drainer, NodeFailureDetector
+from clusterodm.services.scheduler.nodes.handlers.probing import NodeProber
+from clusterodm.services.scheduler.nodes.ports import ReservedSlots, RunningAttempts
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.settings import SchedulerSettings
+from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from libs.common.model import NodeId, TaskId
-from services.scheduler.task_life.attempts import AttemptResult
+from clusterodm.libs.common.model import NodeId, TaskId
+from clusterodm.services.scheduler.task_life.attempts import AttemptResult
 
 
 class ReservedSlots(Protocol):

@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 from typing import Any
 
-from libs.common.loops import Start
-from libs.common.messages.kinds import Request
-from libs.common.messages.placement import AIM_UPLOAD, PLACE_TASK, PLACE_TASKS
-from libs.common.ports import Bus, Handler
-from services.scheduler.events import EventPublisher
-from services.scheduler.leadership import repeated
-from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.placement.handlers.place import NewId, PlacementLoop
-from services.scheduler.placement.handlers.requests import StageInPlanner
-from services.scheduler.placement.handlers.waits import UnplaceableTasks, WaitExplainer
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.settings import SchedulerSettings
+from clusterodm.libs.common.loops import Start
+from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.placement import AIM_UPLOAD, PLACE_TASK, PLACE_TASKS
+from clusterodm.libs.common.ports import Bus, Handler
+from clusterodm.services.scheduler.events import EventPublisher
+from clusterodm.services.scheduler.leadership import repeated
+from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
+from clusterodm.services.scheduler.placement.handlers.place import NewId, PlacementLoop
+from clusterodm.services.scheduler.placement.handlers.requests import StageInPlanner
+from clusterodm.services.scheduler.placement.handlers.waits import UnplaceableTasks, WaitExplainer
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.settings import SchedulerSettings
 
 
 @dataclass(frozen=True)

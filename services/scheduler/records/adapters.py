@@ -10,10 +10,10 @@ from typing import Final
 
 import msgspec
 
-from libs.common.messages.tasks import TaskSummary
-from libs.common.model import NodeId, Owner, TaskId
-from services.scheduler.records.core import Key
-from services.scheduler.records.ports import EndedRow
+from clusterodm.libs.common.messages.tasks import TaskSummary
+from clusterodm.libs.common.model import NodeId, Owner, TaskId
+from clusterodm.services.scheduler.records.core import Key
+from clusterodm.services.scheduler.records.ports import EndedRow
 
 TABLE: Final = """
 CREATE TABLE ended (

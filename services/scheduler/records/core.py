@@ -18,9 +18,9 @@ from typing import Final
 
 import msgspec
 
-from libs.common.clocks import Instant, Now, WallMs
-from libs.common.identity import may_touch
-from libs.common.model import (
+from clusterodm.libs.common.clocks import Instant, Now, WallMs
+from clusterodm.libs.common.identity import may_touch
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     Cleanup,
@@ -32,11 +32,11 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from services.scheduler.registry.node_state import NodeState, OurTasks
-from services.scheduler.registry.nodes import NodeRegistry
-from services.scheduler.task_life.attempts import ForwardingAttempt, final_of
-from services.scheduler.task_life.life import run_of, running_at_ms
-from services.scheduler.task_life.transitions import Site
+from clusterodm.services.scheduler.registry.node_state import NodeState, OurTasks
+from clusterodm.services.scheduler.registry.nodes import NodeRegistry
+from clusterodm.services.scheduler.task_life.attempts import ForwardingAttempt, final_of
+from clusterodm.services.scheduler.task_life.life import run_of, running_at_ms
+from clusterodm.services.scheduler.task_life.transitions import Site
 
 Key = tuple[int, TaskId]
 

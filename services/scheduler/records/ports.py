@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from libs.common.messages.tasks import TaskSummary
-from libs.common.model import (
+from clusterodm.libs.common.messages.tasks import TaskSummary
+from clusterodm.libs.common.model import (
     NodeId,
     Owner,
     Task,
     TaskId,
 )
-from services.scheduler.records.core import Key
+from clusterodm.services.scheduler.records.core import Key
 
 
 @dataclass(frozen=True)

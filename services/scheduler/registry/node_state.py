@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
-from libs.common.clocks import Instant, WallMs
-from libs.common.model import Node, NodeId, NodeInfo, TaskId, TaskState
+from clusterodm.libs.common.clocks import Instant, WallMs
+from clusterodm.libs.common.model import Node, NodeId, NodeInfo, TaskId, TaskState
 
 UNDER_WAY: Final = frozenset((TaskState.FORWARDING, TaskState.RUNNING))
 """A task that is so uses a slot."""

@@ -11,10 +11,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from libs.common.clocks import Instant, Now
-from libs.common.model import Node, NodeId, NodeInfo, Task, TaskId
-from services.scheduler.registry.node_state import UNDER_WAY, NodeState, OurTasks, foreign_of, matters, says_the_same
-from services.scheduler.registry.ranking import Need, Placement, Ranking, anyone, at_home, place, reason_for
+from clusterodm.libs.common.clocks import Instant, Now
+from clusterodm.libs.common.model import Node, NodeId, NodeInfo, Task, TaskId
+from clusterodm.services.scheduler.registry.node_state import (
+    UNDER_WAY,
+    NodeState,
+    OurTasks,
+    foreign_of,
+    matters,
+    says_the_same,
+)
+from clusterodm.services.scheduler.registry.ranking import Need, Placement, Ranking, anyone, at_home, place, reason_for
 
 MISSES_COUNT: Final = 2
 """So many failed probes in a row make a node offline."""

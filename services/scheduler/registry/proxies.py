@@ -13,8 +13,8 @@ A proxy is its spool: one that runs at the same address with another directory i
 
 from collections.abc import Iterable, Mapping
 
-from libs.common.clocks import Instant
-from libs.common.model import AttemptState, InstanceId, Proxy, Task, TaskId, TaskState
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.model import AttemptState, InstanceId, Proxy, Task, TaskId, TaskState
 
 SILENCE_S = 15.0
 

@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from libs.common.model import MachineId, NodeId, Task, TaskId
-from services.scheduler.registry.node_state import NodeState
+from clusterodm.libs.common.model import MachineId, NodeId, Task, TaskId
+from clusterodm.services.scheduler.registry.node_state import NodeState
 
 REFUSING_MACHINES_COUNT: Final = 2
 """So many rented machines may refuse a task for what nobody can read from their size: all of them are made alike, and each costs."""

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import msgspec
 
-from libs.common.clocks import WallMs
-from libs.common.model import (
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     Cleanup,
@@ -30,7 +30,7 @@ from libs.common.model import (
     Task,
     TaskState,
 )
-from services.scheduler.task_life.attempts import AttemptResult, ended
+from clusterodm.services.scheduler.task_life.attempts import AttemptResult, ended
 
 
 class TaskStep(StrEnum):

@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
-from libs.common.clocks import WallMs
-from libs.common.model import (
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     Cleanup,
@@ -23,7 +23,7 @@ from libs.common.model import (
     Task,
     TaskState,
 )
-from services.scheduler.task_life.attempts import (
+from clusterodm.services.scheduler.task_life.attempts import (
     REFUSALS_COUNT,
     AttemptPolicy,
     AttemptResult,
@@ -38,7 +38,7 @@ from services.scheduler.task_life.attempts import (
     refusal_in,
     refused,
 )
-from services.scheduler.task_life.life import (
+from clusterodm.services.scheduler.task_life.life import (
     Impossible,
     TaskStep,
     may_repeat,

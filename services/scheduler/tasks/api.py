@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from libs.common.lifecycle import TaskLimiter
-from libs.common.loops import Start
-from libs.common.messages.kinds import Request
-from libs.common.messages.placement import REPORT_INPUTS_LOST
-from libs.common.messages.tasks import (
+from clusterodm.libs.common.lifecycle import TaskLimiter
+from clusterodm.libs.common.loops import Start
+from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.placement import REPORT_INPUTS_LOST
+from clusterodm.libs.common.messages.tasks import (
     ADOPT_TASK,
     CANCEL_TASK,
     CONFIRM_TASKS,
@@ -20,22 +20,22 @@ from libs.common.messages.tasks import (
     RESTART_TASK,
     SUBMIT_TASK,
 )
-from libs.common.ports import Bus, Handler
-from services.scheduler.events import EventPublisher
-from services.scheduler.leadership import repeated
-from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import AttemptPolicy
-from services.scheduler.tasks.core.observation import OBSERVE_S
-from services.scheduler.tasks.handlers.absence import AbsentProxies
-from services.scheduler.tasks.handlers.actions import TaskActions
-from services.scheduler.tasks.handlers.observing import ConsoleStore, ObservationStore
-from services.scheduler.tasks.handlers.reading import TaskReader
-from services.scheduler.tasks.handlers.retention import Archiver, GarbageCollector
-from services.scheduler.tasks.handlers.submit import TaskSubmission
-from services.scheduler.tasks.handlers.tracking import TaskTracker
-from services.scheduler.tasks.ports import TaskQueue
+from clusterodm.libs.common.ports import Bus, Handler
+from clusterodm.services.scheduler.events import EventPublisher
+from clusterodm.services.scheduler.leadership import repeated
+from clusterodm.services.scheduler.node_client.ports import NodeApi
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.settings import SchedulerSettings
+from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy
+from clusterodm.services.scheduler.tasks.core.observation import OBSERVE_S
+from clusterodm.services.scheduler.tasks.handlers.absence import AbsentProxies
+from clusterodm.services.scheduler.tasks.handlers.actions import TaskActions
+from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore, ObservationStore
+from clusterodm.services.scheduler.tasks.handlers.reading import TaskReader
+from clusterodm.services.scheduler.tasks.handlers.retention import Archiver, GarbageCollector
+from clusterodm.services.scheduler.tasks.handlers.submit import TaskSubmission
+from clusterodm.services.scheduler.tasks.handlers.tracking import TaskTracker
+from clusterodm.services.scheduler.tasks.ports import TaskQueue
 
 FORGET_S: Final = 60.0
 ABSENT_S: Final = 5.0

@@ -2,9 +2,9 @@
 
 from typing import Protocol
 
-from libs.common.messages.tasks import SentAhead
-from libs.common.model import InstanceId, Task
-from services.scheduler.registry.ranking import Need
+from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.model import InstanceId, Task
+from clusterodm.services.scheduler.registry.ranking import Need
 
 
 class TaskQueue(Protocol):

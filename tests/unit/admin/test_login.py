@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from libs.common.hosts import account_of
-from services.admin.login import ADDRESSES_COUNT, FORGET_AFTER_S, LONGEST_DELAY_S, LoginThrottle, same
+from clusterodm.libs.common.hosts import account_of
+from clusterodm.services.admin.login import ADDRESSES_COUNT, FORGET_AFTER_S, LONGEST_DELAY_S, LoginThrottle, same
 
 
 def judged(logins: LoginThrottle, address: str, at_s: float) -> float:

@@ -5,12 +5,12 @@ import socket
 import pytest
 from structlog.testing import capture_logs
 
-from libs.common.errors import Refused
-from libs.common.fields import SettingsError
-from libs.common.listening import listen, port_of
-from libs.common.settings import load
-from services.admin.main import host_names_of, is_loopback, log_access
-from services.admin.settings import AdminSettings
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.fields import SettingsError
+from clusterodm.libs.common.listening import listen, port_of
+from clusterodm.libs.common.settings import load
+from clusterodm.services.admin.main import host_names_of, is_loopback, log_access
+from clusterodm.services.admin.settings import AdminSettings
 
 
 def settings(*flags: str) -> AdminSettings:

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from libs.common.errors import BusFailed
-from libs.common.model import Machine, MachineState
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.model import Machine, MachineState
 from tests.autoscaler_world import World
 
 

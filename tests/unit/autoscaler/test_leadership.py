@@ -2,14 +2,14 @@
 
 import pytest
 
-from libs.common.errors import BusFailed
-from libs.common.health import Health
-from libs.common.messages.machines import FIND_RESULT, GET_AUTOSCALER_STATUS, FindResult, GetAutoscalerStatus
-from libs.common.model import NodeTaskId
-from libs.common.testing import MemoryBus
-from services.autoscaler.commands.handlers import NOT_CONFIGURED, NotConfigured
-from services.autoscaler.leadership import NoLeader
-from services.autoscaler.server import SERVICE, registered_without
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.health import Health
+from clusterodm.libs.common.messages.machines import FIND_RESULT, GET_AUTOSCALER_STATUS, FindResult, GetAutoscalerStatus
+from clusterodm.libs.common.model import NodeTaskId
+from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.services.autoscaler.commands.handlers import NOT_CONFIGURED, NotConfigured
+from clusterodm.services.autoscaler.leadership import NoLeader
+from clusterodm.services.autoscaler.server import SERVICE, registered_without
 
 
 async def test_alone_it_says_that_there_is_none():

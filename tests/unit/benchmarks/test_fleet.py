@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.simulate_autoscaler import SITUATIONS, Row, best_possible, turns
 from benchmarks.simulation.fleet import Simulation, Situation, trace
-from services.autoscaler.machine_life.history import DAY_MS, HOUR_MS
+from clusterodm.services.autoscaler.machine_life.history import DAY_MS, HOUR_MS
 
 JOBS = trace(60, seed=3)
 SMALL = (

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.simulation.recorder import recorded
-from libs.common.model import (
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     InstanceId,

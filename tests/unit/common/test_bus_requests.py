@@ -10,12 +10,12 @@ from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.micro.request import Request as MicroRequest
 
-from libs.common.asking import Requests
-from libs.common.bus import endpoint
-from libs.common.errors import BusFailed
-from libs.common.lifecycle import TaskLimiter
-from libs.common.messages.nodes import LIST_NODES, ListNodes, NodeList
-from libs.common.messages.tasks import LIST_TASKS, ListTasks
+from clusterodm.libs.common.asking import Requests
+from clusterodm.libs.common.bus import endpoint
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.lifecycle import TaskLimiter
+from clusterodm.libs.common.messages.nodes import LIST_NODES, ListNodes, NodeList
+from clusterodm.libs.common.messages.tasks import LIST_TASKS, ListTasks
 from tests.waiting import until
 
 

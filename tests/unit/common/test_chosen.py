@@ -5,11 +5,20 @@ import json
 import msgspec
 import pytest
 
-from libs.common.chosen import chosen, differences
-from libs.common.model import InstanceId, LastKnown, NodeOption, OptionValue, StatusCode, Task, TaskId, TaskState
-from libs.nodesim.options import choose, load, with_post_processing
-from services.proxy.options.check import check_options
-from services.scheduler.task_life.attempts import compacted
+from clusterodm.libs.common.chosen import chosen, differences
+from clusterodm.libs.common.model import (
+    InstanceId,
+    LastKnown,
+    NodeOption,
+    OptionValue,
+    StatusCode,
+    Task,
+    TaskId,
+    TaskState,
+)
+from clusterodm.libs.nodesim.options import choose, load, with_post_processing
+from clusterodm.services.proxy.options.check import check_options
+from clusterodm.services.scheduler.task_life.attempts import compacted
 
 DSM, QUALITY = OptionValue("dsm", True), OptionValue("orthophoto-resolution", 16.0)
 

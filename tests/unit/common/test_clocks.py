@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.clocks import InstantCache, read, seen_s
-from libs.common.lifecycle import SystemClock
-from libs.common.testing import FakeClock
+from clusterodm.libs.common.clocks import InstantCache, read, seen_s
+from clusterodm.libs.common.lifecycle import SystemClock
+from clusterodm.libs.common.testing import FakeClock
 
 MIXED = """
-from libs.common.clocks import Instant, WallMs
+from clusterodm.libs.common.clocks import Instant, WallMs
 
 def mixed(wall: WallMs, instant: Instant) -> None:
     wall < instant

@@ -2,8 +2,8 @@
 
 import pytest
 
-from libs.common.connecting import Absence
-from libs.common.testing import FakeClock
+from clusterodm.libs.common.connecting import Absence
+from clusterodm.libs.common.testing import FakeClock
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from nats.js.errors import NotFoundError
 
-from libs.common.consumers import Consumer, Interrupted
+from clusterodm.libs.common.consumers import Consumer, Interrupted
 
 WRITTEN_AT = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from libs.common.clocks import Instant
-from libs.common.delay_queue import DelayQueue
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.delay_queue import DelayQueue
 
 NOW = Instant(100.0)
 

@@ -2,14 +2,14 @@
 
 import pytest
 
-from libs.common.errors import BusFailed
-from libs.common.faults import the_last_first
-from libs.common.messages.buckets import TASKS
-from libs.common.messages.placement import FINISH_REPORTED, FinishReported
-from libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
-from libs.common.model import InstanceId, NodeTaskId, Task, TaskId
-from libs.common.ports import Change
-from libs.common.testing import MemoryBus
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.faults import the_last_first
+from clusterodm.libs.common.messages.buckets import TASKS
+from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishReported
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
+from clusterodm.libs.common.model import InstanceId, NodeTaskId, Task, TaskId
+from clusterodm.libs.common.ports import Change
+from clusterodm.libs.common.testing import MemoryBus
 
 TASK = Task(id=TaskId("t"), name="t", holder=InstanceId("p"), created_at_ms=1, committed_at_ms=1, images_count=1)
 

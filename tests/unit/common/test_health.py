@@ -3,12 +3,12 @@
 import asyncio
 from typing import Any
 
-from libs.common.errors import Refused
-from libs.common.health import Health, NeededServices
-from libs.common.health_port import answered
-from libs.common.loops import LoopPolicy, Loops, background, every, watched
-from libs.common.messages.health import SCHEDULER_HEALTH, HealthReport, ReportHealth
-from libs.common.testing import FakeClock, MemoryBus
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.health import Health, NeededServices
+from clusterodm.libs.common.health_port import answered
+from clusterodm.libs.common.loops import LoopPolicy, Loops, background, every, watched
+from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH, HealthReport, ReportHealth
+from clusterodm.libs.common.testing import FakeClock, MemoryBus
 from tests.waiting import until
 
 

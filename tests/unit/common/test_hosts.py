@@ -2,7 +2,7 @@
 
 import pytest
 
-from libs.common.hosts import bare, canonical, is_host, shown
+from clusterodm.libs.common.hosts import bare, canonical, is_host, shown
 
 
 @pytest.mark.parametrize(

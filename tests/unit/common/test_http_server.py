@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from libs.common.http_cycle import DOOR, Cycle
-from libs.common.http_scope import App, Receive, Scope, Send
-from libs.common.http_server import Connection
-from libs.common.http_sharing import Connections, admitted_count
-from libs.http1.heads import HeadLimits
-from libs.http1.server import ServerLimits, ServerSide
-from services.proxy.server.fast_path import PlainPoll, PollFastPath, Take
+from clusterodm.libs.common.http_cycle import DOOR, Cycle
+from clusterodm.libs.common.http_scope import App, Receive, Scope, Send
+from clusterodm.libs.common.http_server import Connection
+from clusterodm.libs.common.http_sharing import Connections, admitted_count
+from clusterodm.libs.http1.heads import HeadLimits
+from clusterodm.libs.http1.server import ServerLimits, ServerSide
+from clusterodm.services.proxy.server.fast_path import PlainPoll, PollFastPath, Take
 
 INFO = b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n"
 

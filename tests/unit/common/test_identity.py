@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
-from libs.common.identity import may_touch, owner_of
-from libs.common.model import Owner
+from clusterodm.libs.common.identity import may_touch, owner_of
+from clusterodm.libs.common.model import Owner
 
 
 @pytest.mark.parametrize("token", [None, ""])

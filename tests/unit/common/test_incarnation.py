@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from libs.common.errors import BusFailed
-from libs.common.incarnation import incarnation, read_or_made
-from libs.common.messages.buckets import CLUSTER, INCARNATION_KEY
-from libs.common.model import Incarnation, IncarnationId
-from libs.common.testing import FakeClock, MemoryBus
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.incarnation import incarnation, read_or_made
+from clusterodm.libs.common.messages.buckets import CLUSTER, INCARNATION_KEY
+from clusterodm.libs.common.model import Incarnation, IncarnationId
+from clusterodm.libs.common.testing import FakeClock, MemoryBus
 
 
 async def test_it_is_made_once_and_then_read():

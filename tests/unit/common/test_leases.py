@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from libs.common.leases import LONGEST_TTL_S, Lease, LeaseTerm, ttl_of
-from libs.common.loops import background
-from libs.common.testing import FakeClock
+from clusterodm.libs.common.leases import LONGEST_TTL_S, Lease, LeaseTerm, ttl_of
+from clusterodm.libs.common.loops import background
+from clusterodm.libs.common.testing import FakeClock
 
 
 class BrokenStream:

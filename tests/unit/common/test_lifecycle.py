@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from libs.common.errors import BusFailed, Refused
-from libs.common.lifecycle import TaskLimiter, cancel_and_wait, cancellable, run, threaded
+from clusterodm.libs.common.errors import BusFailed, Refused
+from clusterodm.libs.common.lifecycle import TaskLimiter, cancel_and_wait, cancellable, run, threaded
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -198,7 +198,7 @@ def test_a_bug_keeps_its_trace():
 
 SERVICE = """
 import asyncio, os, signal, sys, time
-from libs.common.lifecycle import run, threaded
+from clusterodm.libs.common.lifecycle import run, threaded
 async def serve():
     {body}
 raise SystemExit(run(serve(), "test", {limits}))

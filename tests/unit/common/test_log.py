@@ -2,7 +2,7 @@
 
 import pytest
 
-from libs.common.log import hide, redact
+from clusterodm.libs.common.log import hide, redact
 
 
 @pytest.mark.parametrize(

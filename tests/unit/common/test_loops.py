@@ -5,8 +5,8 @@ import contextlib
 
 import pytest
 
-from libs.common.errors import BusFailed
-from libs.common.loops import (
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.loops import (
     FATAL,
     LATE_AFTER_S,
     RESTART,
@@ -19,7 +19,7 @@ from libs.common.loops import (
     every,
     watched,
 )
-from libs.common.testing import FakeClock
+from clusterodm.libs.common.testing import FakeClock
 from tests.waiting import until
 
 HASTY = LoopPolicy(first_pause_s=0.0, longest_pause_s=0.0, patience_s=0.0, most_failures_count=3)

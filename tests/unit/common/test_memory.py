@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from libs.common.memory import glibc
+from clusterodm.libs.common.memory import glibc
 
 PROGRAM = """
 import asyncio, gc
-from libs.common.memory import MUCH_BYTES, Trimmer, resident_bytes, settle
+from clusterodm.libs.common.memory import MUCH_BYTES, Trimmer, resident_bytes, settle
 
 settle()
 assert gc.get_freeze_count() > 1000, "what is imported is looked at no more"

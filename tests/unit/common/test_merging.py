@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.merging import fields_count, merged
-from libs.common.messages.buckets import NODES, TASKS
-from libs.common.messages.kinds import BucketName
+from clusterodm.libs.common.merging import fields_count, merged
+from clusterodm.libs.common.messages.buckets import NODES, TASKS
+from clusterodm.libs.common.messages.kinds import BucketName
 
 
 class Part(msgspec.Struct, omit_defaults=True):

@@ -4,11 +4,11 @@ import socket
 
 import pytest
 
-from libs.common.calls import CallAnswer
-from libs.common.errors import NodeFailed
-from libs.common.http_link import in_words
-from libs.common.model import Node, NodeId, NodeInfo
-from libs.common.nodeodm import decode
+from clusterodm.libs.common.calls import CallAnswer
+from clusterodm.libs.common.errors import NodeFailed
+from clusterodm.libs.common.http_link import in_words
+from clusterodm.libs.common.model import Node, NodeId, NodeInfo
+from clusterodm.libs.common.nodeodm import decode
 
 NODE = Node(id=NodeId("n"), hostname="node-1", port=3000, token="s3cret")
 

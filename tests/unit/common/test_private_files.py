@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.private_files import keep_private, make_private, mend
+from clusterodm.libs.common.private_files import keep_private, make_private, mend
 
 
 def mode(path: Path) -> int:

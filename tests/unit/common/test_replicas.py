@@ -6,8 +6,8 @@ import pytest
 import structlog.testing
 from nats.js.errors import APIError
 
-from libs.common.loops import background
-from libs.common.replicas import GATHER_S, NOT_CLUSTERED, Replicas
+from clusterodm.libs.common.loops import background
+from clusterodm.libs.common.replicas import GATHER_S, NOT_CLUSTERED, Replicas
 from tests.waiting import TurnedLoop, passed
 
 SINGLE = APIError(code=500, err_code=NOT_CLUSTERED, description="replicas > 1 not supported in non-clustered mode")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from libs.common.retry import RetryPolicy
+from clusterodm.libs.common.retry import RetryPolicy
 
 POLICY = RetryPolicy(tries_count=5, within_s=100.0, first_s=1.0, longest_s=5.0)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from libs.common.errors import BusFailed, Refused
-from libs.common.retrying import retry
+from clusterodm.libs.common.errors import BusFailed, Refused
+from clusterodm.libs.common.retrying import retry
 
 
 class Opening:

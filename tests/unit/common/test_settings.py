@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import pytest
 
-from libs.common.fields import Field, SettingsError
-from libs.common.secret import Secret
-from libs.common.settings import CommonSettings, load, parse
+from clusterodm.libs.common.fields import Field, SettingsError
+from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.common.settings import CommonSettings, load, parse
 
 Writer = Callable[[object], str]
 

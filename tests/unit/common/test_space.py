@@ -2,7 +2,7 @@
 
 import pytest
 
-from libs.http1.space import FEW_COUNT, LARGE_BYTES, SMALL_BYTES, Space
+from clusterodm.libs.http1.space import FEW_COUNT, LARGE_BYTES, SMALL_BYTES, Space
 
 
 @pytest.mark.parametrize(

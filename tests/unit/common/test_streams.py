@@ -4,7 +4,7 @@ import nats.errors
 import pytest
 from nats.js.errors import APIError, ServerError, ServiceUnavailableError
 
-from libs.common.streams import why
+from clusterodm.libs.common.streams import why
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.model import NodeInfo
-from libs.common.untrusted import DEEPEST, Malformed, decode_any_json, decode_json
+from clusterodm.libs.common.model import NodeInfo
+from clusterodm.libs.common.untrusted import DEEPEST, Malformed, decode_any_json, decode_json
 
 BAD = [
     pytest.param(b"", id="nothing"),

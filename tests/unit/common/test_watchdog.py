@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.loops import Loops, background, watched
-from libs.common.testing import FakeClock
-from libs.common.watchdog import limit_s, notify, notify_ready, with_watchdog
+from clusterodm.libs.common.loops import Loops, background, watched
+from clusterodm.libs.common.testing import FakeClock
+from clusterodm.libs.common.watchdog import limit_s, notify, notify_ready, with_watchdog
 from tests.waiting import until
 
 

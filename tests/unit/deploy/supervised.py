@@ -14,12 +14,12 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[3]
 sys.path.insert(0, str(REPOSITORY))
 
-from deploy.children import Recipe, program  # noqa: E402 the path comes first
-from deploy.datadir import locked  # noqa: E402
-from deploy.output import to_stdout  # noqa: E402
-from deploy.supervision import RestartPolicy  # noqa: E402
-from deploy.supervisor import Process, Supervisor  # noqa: E402
-from libs.common.watchdog import ALIVE, READY, notify  # noqa: E402
+from clusterodm.deploy.children import Recipe, program  # noqa: E402 the path comes first
+from clusterodm.deploy.datadir import locked  # noqa: E402
+from clusterodm.deploy.output import to_stdout  # noqa: E402
+from clusterodm.deploy.supervision import RestartPolicy  # noqa: E402
+from clusterodm.deploy.supervisor import Process, Supervisor  # noqa: E402
+from clusterodm.libs.common.watchdog import ALIVE, READY, notify  # noqa: E402
 
 
 def lives(folder: Path) -> int:

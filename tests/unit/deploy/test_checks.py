@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy import demo
-from deploy.checks import free_port, ports_free
-from deploy.datadir import prepare, write_private
-from deploy.nats import configuration, remembered_port, remembered_token
-from libs.common.errors import Refused
+from clusterodm.deploy import demo
+from clusterodm.deploy.checks import free_port, ports_free
+from clusterodm.deploy.datadir import prepare, write_private
+from clusterodm.deploy.nats import configuration, remembered_port, remembered_token
+from clusterodm.libs.common.errors import Refused
 
 
 def test_ports_that_are_off_or_free_pass():

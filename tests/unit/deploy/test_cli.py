@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from deploy.cli import EXIT_INTERRUPTED, EXIT_USAGE, MODULES, main, without_secrets
-from libs.common.version import VERSION
+from clusterodm.deploy.cli import EXIT_INTERRUPTED, EXIT_USAGE, MODULES, main, without_secrets
+from clusterodm.libs.common.version import VERSION
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]):
@@ -53,16 +53,16 @@ def test_secrets_among_the_flags_are_not_shown_by_ps(words: list[str], shown: li
 
 
 def test_choosing_a_word_imports_nothing_else():
-    loaded = (
-        "import sys, deploy.cli; print([m for m in sys.modules if m.split('.')[0] in ('services', 'libs', 'nats')])"
-    )
+    loaded = "import sys, clusterodm.deploy.cli; print([m for m in sys.modules if m.split('.')[0] in ('services', 'libs', 'nats')])"
     ran = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, timeout=30)
     assert ran.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("import_of", ["asyncio", "libs.common.settings", "structlog", "deploy.local"])
+@pytest.mark.parametrize(
+    "import_of", ["asyncio", "clusterodm.libs.common.settings", "structlog", "clusterodm.deploy.local"]
+)
 def test_an_interrupt_while_modules_are_imported_ends_quietly(import_of: str):
-    words = [sys.executable, "-X", "importtime", "-m", "deploy.cli", "up", "--no-such-flag"]
+    words = [sys.executable, "-X", "importtime", "-m", "clusterodm.deploy.cli", "up", "--no-such-flag"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         for line in process.stderr:
@@ -83,11 +83,21 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def test_what_every_start_waits_for_imports_nothing_that_it_can_do_without():
-    up = loaded_by("import deploy.cli; deploy.cli.leave_out_what_nobody_uses(); import deploy.local")
+    up = loaded_by(
+        "import clusterodm.deploy.cli; clusterodm.deploy.cli.leave_out_what_nobody_uses(); import clusterodm.deploy.local"
+    )
     assert not up & {"pydantic", "nats", "uvicorn", "starlette", "httpx", "boto3", "prometheus_client"}
-    proxy = loaded_by("import deploy.cli; deploy.cli.leave_out_what_nobody_uses(); import services.proxy.main")
+    proxy = loaded_by(
+        "import clusterodm.deploy.cli; clusterodm.deploy.cli.leave_out_what_nobody_uses(); import clusterodm.services.proxy.main"
+    )
     assert not proxy & {"pydantic", "boto3", "botocore", "jinja2", "prometheus_client"}
 
 
 def test_an_operators_words_are_understood_without_the_bus():
-    assert not loaded_by("import services.admin.cli.api") & {"nats", "uvicorn", "starlette", "httpx", "boto3"}
+    assert not loaded_by("import clusterodm.services.admin.cli.api") & {
+        "nats",
+        "uvicorn",
+        "starlette",
+        "httpx",
+        "boto3",
+    }

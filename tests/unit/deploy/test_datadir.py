@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from deploy.datadir import OpenToOthers, mended, prepare, shared_by_others
+from clusterodm.deploy.datadir import OpenToOthers, mended, prepare, shared_by_others
 
 
 def mode(path: Path) -> int:
@@ -81,7 +81,7 @@ def test_what_another_user_has_put_in_our_place_is_refused(tmp_path: Path):
 
 UP: Final = """
 import resource, sys
-from deploy.cli import main
+from clusterodm.deploy.cli import main
 if sys.argv[1] == "full":
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 sys.exit(main(["up", "--port=0", "--admin-cli-port=0", "--admin-web-port=0", "--data-dir", sys.argv[2]]))

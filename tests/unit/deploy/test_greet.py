@@ -2,11 +2,11 @@
 
 import pytest
 
-from deploy.greet import forget, register, summary
-from deploy.plan import GreetingPlan, NodeAddress, reachable
-from libs.common.errors import Refused
-from libs.common.messages.kinds import Done
-from libs.common.messages.nodes import (
+from clusterodm.deploy.greet import forget, register, summary
+from clusterodm.deploy.plan import GreetingPlan, NodeAddress, reachable
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.messages.kinds import Done
+from clusterodm.libs.common.messages.nodes import (
     ADD_NODE,
     LIST_NODES,
     REMOVE_NODE,
@@ -16,8 +16,8 @@ from libs.common.messages.nodes import (
     NodeRef,
     NodeView,
 )
-from libs.common.model import NodeId
-from libs.common.testing import MemoryBus
+from clusterodm.libs.common.model import NodeId
+from clusterodm.libs.common.testing import MemoryBus
 
 PLAN = GreetingPlan(
     nats_url="nats://token@x", scheme="http", port=3000, admin_cli_port=8080, admin_web_port=10000, data_dir="data"

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import instances
-from deploy.local import listeners
-from deploy.settings import UpSettings, read
+from clusterodm.deploy import instances
+from clusterodm.deploy.local import listeners
+from clusterodm.deploy.settings import UpSettings, read
 
 
 def settings(tmp_path: Path, *flags: str) -> UpSettings:

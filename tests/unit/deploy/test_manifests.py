@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.cli import MODULES
-from deploy.probe import PROBES
-from deploy.settings import UpSettings
-from libs.common.settings import ENVIRONMENT_PREFIX
+from clusterodm.deploy.cli import MODULES
+from clusterodm.deploy.probe import PROBES
+from clusterodm.deploy.settings import UpSettings
+from clusterodm.libs.common.settings import ENVIRONMENT_PREFIX
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 KUBERNETES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
@@ -177,7 +177,7 @@ def test_probes_ask_services_that_know_an_answer():
     for each in workloads():
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             words = container(each).get(probe, {}).get("exec", {}).get("command", [])
-            ours = words[:3] == ["python", "-m", "deploy.probe"] and words[3] in PROBES
+            ours = words[:3] == ["python", "-m", "clusterodm.deploy.probe"] and words[3] in PROBES
             assert not words or ours or each["metadata"]["name"] == "nats"
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from deploy.nats import USERS, USERS_FILE, password_of
-from deploy.nats_users import FILES, OPERATOR, RIGHTS, published, subscribed
-from libs.common.connecting import inbox_of, named_in
-from libs.common.messages.buckets import CLUSTER
-from libs.common.messages.catalogue import catalogue
-from libs.common.messages.health import LEADER_ANSWERS
-from libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot
+from clusterodm.deploy.nats import USERS, USERS_FILE, password_of
+from clusterodm.deploy.nats_users import FILES, OPERATOR, RIGHTS, published, subscribed
+from clusterodm.libs.common.connecting import inbox_of, named_in
+from clusterodm.libs.common.messages.buckets import CLUSTER
+from clusterodm.libs.common.messages.catalogue import catalogue
+from clusterodm.libs.common.messages.health import LEADER_ANSWERS
+from clusterodm.libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot
 
 SERVICES = Path(__file__).parents[3] / "services"
 KINDS = (Request, Event, Snapshot, BucketName, ObjectsName)
@@ -23,7 +23,7 @@ def used(service: str) -> Iterator[Any]:
     """Find the messages and stores that a service's code names."""
     for path in (SERVICES / service).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("libs.common.messages."):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("clusterodm.libs.common.messages."):
                 yield from (found for name in node.names if isinstance(found := catalogue()[name.name], KINDS))
 
 
@@ -56,7 +56,7 @@ def test_no_service_may_do_everything():
 def test_the_configuration_that_is_shipped_is_the_one_that_the_table_makes():
     assert USERS_FILE in FILES
     assert [path.name for path, made in FILES.items() if path.read_text() != made()] == [], (
-        "python -m deploy.nats_users"
+        "python -m clusterodm.deploy.nats_users"
     )
     assert set(USERS) == {OPERATOR, *RIGHTS}
 

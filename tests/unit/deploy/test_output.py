@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.output import BACKLOG_BYTES, Lines, Printer
+from clusterodm.deploy.output import BACKLOG_BYTES, Lines, Printer
 
 Pipe = tuple[int, int]
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import grace_s
-from deploy.plan import NodeAddress
-from deploy.settings import UpSettings, address, environment, read
-from libs.common.settings import load
-from services.admin.settings import AdminSettings
-from services.autoscaler.settings import AutoscalerSettings
-from services.proxy.settings import ProxySettings
-from services.scheduler.settings import SchedulerSettings
+from clusterodm.deploy.local import grace_s
+from clusterodm.deploy.plan import NodeAddress
+from clusterodm.deploy.settings import UpSettings, address, environment, read
+from clusterodm.libs.common.settings import load
+from clusterodm.services.admin.settings import AdminSettings
+from clusterodm.services.autoscaler.settings import AutoscalerSettings
+from clusterodm.services.proxy.settings import ProxySettings
+from clusterodm.services.scheduler.settings import SchedulerSettings
 
 ORIGINAL = [
     "--port=3001", "-p=3001", "--secure-port=0", "--admin-cli-port=0", "--admin-web-port=0", "--admin-pass=x",

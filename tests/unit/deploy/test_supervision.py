@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.supervision import (
+from clusterodm.deploy.supervision import (
     ABORT_S,
     FIRST_PAUSE_S,
     KILLED_S,
@@ -24,7 +24,7 @@ from deploy.supervision import (
     Supervision,
     pause_s,
 )
-from libs.common.clocks import Instant
+from clusterodm.libs.common.clocks import Instant
 
 SERVICE = RestartPolicy(grace_s=20, silence_s=20)
 NATS = RestartPolicy(grace_s=10, tier=0, silence_s=60, own=False, hint="server.log")

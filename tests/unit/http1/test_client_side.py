@@ -6,9 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from libs.http1.client import INFORMATIONAL_COUNT, AnswerEnds, Broken, ClientSide, Event, Response, ResponseData
-from libs.http1.heads import HeadLimits
-from libs.http1.lines import request_head
+from clusterodm.libs.http1.client import (
+    INFORMATIONAL_COUNT,
+    AnswerEnds,
+    Broken,
+    ClientSide,
+    Event,
+    Response,
+    ResponseData,
+)
+from clusterodm.libs.http1.heads import HeadLimits
+from clusterodm.libs.http1.lines import request_head
 
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = (

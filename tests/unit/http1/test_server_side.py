@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from libs.http1.heads import HeadLimits
-from libs.http1.server import (
+from clusterodm.libs.http1.heads import HeadLimits
+from clusterodm.libs.http1.server import (
     NEVER_S,
     BodyEnds,
     Close,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from libs.common.errors import BusFailed
-from libs.common.messages.placement import RenewAttempt
-from libs.common.model import TaskState
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.placement import RenewAttempt
+from clusterodm.libs.common.model import TaskState
 from tests.scheduling import HOLDER, FakeNode, a_play, task_id
 
 

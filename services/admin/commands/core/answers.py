@@ -10,12 +10,12 @@ MachineCommandLine, MachineListing, AutoscalerReport
 
 from dataclasses import dataclass
 
-from libs.common.hosts import shown
-from libs.common.messages.machines import AutoscalerStatus, MachineView
-from libs.common.messages.nodes import NodeView
-from libs.common.messages.tasks import TaskSummary
-from libs.common.model import NodeId, Task, TaskId
-from services.admin.commands.core.commands import port as port_number
+from clusterodm.libs.common.hosts import shown
+from clusterodm.libs.common.messages.machines import AutoscalerStatus, MachineView
+from clusterodm.libs.common.messages.nodes import NodeView
+from clusterodm.libs.common.messages.tasks import TaskSummary
+from clusterodm.libs.common.model import NodeId, Task, TaskId
+from clusterodm.services.admin.commands.core.commands import port as port_number
 
 
 @dataclass(frozen=True)

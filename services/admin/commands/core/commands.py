@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from libs.common.model import TaskId
+from clusterodm.libs.common.model import TaskId
 
 NO_NUMBER: Final = 0
 """Nodes are numbered from 1."""

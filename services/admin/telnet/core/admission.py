@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from libs.common.clocks import Instant
-from libs.common.hosts import account_of
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.hosts import account_of
 
 Key = TypeVar("Key")
 

@@ -8,9 +8,9 @@ is `UnknownCommand`, and answered INVALID.
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from libs.common.hosts import bare
-from libs.common.model import TaskId
-from services.admin.commands.core.commands import (
+from clusterodm.libs.common.hosts import bare
+from clusterodm.libs.common.model import TaskId
+from clusterodm.services.admin.commands.core.commands import (
     AddNodeCommand,
     BestNodeCommand,
     ChangeNodeCommand,

@@ -19,13 +19,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from libs.common.health import PAGES, Health
-from libs.common.health_port import health_app
-from libs.common.hosts import plain_address
-from libs.common.lifecycle import monotonic_s, threaded
-from libs.common.ports import Bus
-from services.admin.login import LoginThrottle
-from services.admin.web.core import (
+from clusterodm.libs.common.health import PAGES, Health
+from clusterodm.libs.common.health_port import health_app
+from clusterodm.libs.common.hosts import plain_address
+from clusterodm.libs.common.lifecycle import monotonic_s, threaded
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.admin.login import LoginThrottle
+from clusterodm.services.admin.web.core import (
     REQUESTED_WITH,
     SAFE_METHODS,
     credentials,
@@ -67,7 +67,7 @@ def web_app(
     """Make the page, guarded; `names`: under which it is known, beside addresses and localhost."""
 
     def load() -> ASGIApp:
-        from services.admin.web.api.routes import page
+        from clusterodm.services.admin.web.api.routes import page
 
         return page(bus, has_password=bool(password))
 

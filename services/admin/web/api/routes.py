@@ -27,17 +27,17 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp
 
-from libs.common.hosts import bare
-from libs.common.model import TaskId
-from libs.common.ports import Bus
-from libs.common.untrusted import Malformed, decode_any_json
-from libs.common.version import VERSION
-from services.admin.commands.core import commands
-from services.admin.commands.core.answers import Answer, Declined, Ok, TaskListing, Unavailable
-from services.admin.commands.core.commands import NodeAct, TaskAct
-from services.admin.commands.handlers import execute
-from services.admin.rendering.json_objects import document, newest
-from services.admin.web.core import is_json
+from clusterodm.libs.common.hosts import bare
+from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.untrusted import Malformed, decode_any_json
+from clusterodm.libs.common.version import VERSION
+from clusterodm.services.admin.commands.core import commands
+from clusterodm.services.admin.commands.core.answers import Answer, Declined, Ok, TaskListing, Unavailable
+from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
+from clusterodm.services.admin.commands.handlers import execute
+from clusterodm.services.admin.rendering.json_objects import document, newest
+from clusterodm.services.admin.web.core import is_json
 
 HERE: Final = Path(__file__).parent
 ASSETS: Final = {"admin.css": "text/css", "admin.js": "text/javascript", "icon.svg": "image/svg+xml"}

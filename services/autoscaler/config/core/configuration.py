@@ -7,8 +7,8 @@ docs/autoscaler.md. Numbers that the original writes as -1 ("no limit") are None
 from dataclasses import dataclass, field
 from typing import Final
 
-from libs.common.secret import Secret
-from services.autoscaler.orders import NO_SECRET, DockerRegistry, S3Target, Size
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.orders import NO_SECRET, DockerRegistry, S3Target, Size
 
 CLOUDS: Final = ("digitalocean", "aws", "hetzner", "scaleway")
 """The original's providers."""

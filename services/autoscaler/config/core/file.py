@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from libs.common.errors import Refused
-from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import (
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.config.core.configuration import (
     API,
     CLOUDS,
     DOCKER_MACHINE,
@@ -23,9 +23,9 @@ from services.autoscaler.config.core.configuration import (
     NodeSettings,
     StepTimeouts,
 )
-from services.autoscaler.config.core.limits import limits
-from services.autoscaler.config.core.reader import ObjectReader, Outside
-from services.autoscaler.orders import DockerRegistry, S3Target
+from clusterodm.services.autoscaler.config.core.limits import limits
+from clusterodm.services.autoscaler.config.core.reader import ObjectReader, Outside
+from clusterodm.services.autoscaler.orders import DockerRegistry, S3Target
 
 TRAILING_COMMA: Final = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')
 NO_PLACE: Final = (

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from services.autoscaler.config.core.configuration import ScalingLimits, WarmPool
-from services.autoscaler.config.core.reader import ObjectReader
-from services.autoscaler.orders import GIGABYTE, Size
+from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits, WarmPool
+from clusterodm.services.autoscaler.config.core.reader import ObjectReader
+from clusterodm.services.autoscaler.orders import GIGABYTE, Size
 
 LIMIT_KEYS: Final = {"digitalocean": "dropletsLimit", "aws": "instanceLimit"}
 MACHINES_LIMIT: Final = "machinesLimit"

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from libs.common.secret import Secret
-from services.autoscaler.orders import NO_SECRET
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.orders import NO_SECRET
 
 PLACEHOLDER: Final = "CHANGEME"
 """With and without "!": the original's examples have both."""

@@ -11,14 +11,14 @@ from typing import Any, Final, Self
 
 import structlog
 
-from libs.common.errors import BusFailed, Conflict, ProviderFailed
-from libs.common.lifecycle import cancel_and_wait, mention_failure
-from libs.common.model import MachineId, MachineState
-from libs.common.ports import Term
-from services.autoscaler.machine_life.life import MachineStep, possible
-from services.autoscaler.machines.handlers.lifecycle import StateWork
-from services.autoscaler.providers.ports import Sleep
-from services.autoscaler.records import MachineStore, Transitions
+from clusterodm.libs.common.errors import BusFailed, Conflict, ProviderFailed
+from clusterodm.libs.common.lifecycle import cancel_and_wait, mention_failure
+from clusterodm.libs.common.model import MachineId, MachineState
+from clusterodm.libs.common.ports import Term
+from clusterodm.services.autoscaler.machine_life.life import MachineStep, possible
+from clusterodm.services.autoscaler.machines.handlers.lifecycle import StateWork
+from clusterodm.services.autoscaler.providers.ports import Sleep
+from clusterodm.services.autoscaler.records import MachineStore, Transitions
 
 log = structlog.get_logger()
 

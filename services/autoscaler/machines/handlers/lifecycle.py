@@ -11,19 +11,19 @@ from typing import Final
 import msgspec
 import structlog
 
-from libs.common.clocks import Clock
-from libs.common.errors import BusFailed, ClusterError, Conflict, ProviderFailed, Refused, Trouble
-from libs.common.lifecycle import monotonic_s
-from libs.common.model import Machine, MachineId, MachineState, NodeInfo
-from services.autoscaler.cluster.handlers import SchedulerClient
-from services.autoscaler.config.core.configuration import Configuration
-from services.autoscaler.machine_life.life import MachineStep, came_to_nothing, may_exist
-from services.autoscaler.machines.core import facts_of, left_by
-from services.autoscaler.machines.handlers.node_queries import NodeQueries
-from services.autoscaler.machines.handlers.order_factory import OrderFactory
-from services.autoscaler.orders import ProviderMachine
-from services.autoscaler.providers.ports import Provider, Sleep
-from services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
+from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.errors import BusFailed, ClusterError, Conflict, ProviderFailed, Refused, Trouble
+from clusterodm.libs.common.lifecycle import monotonic_s
+from clusterodm.libs.common.model import Machine, MachineId, MachineState, NodeInfo
+from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient
+from clusterodm.services.autoscaler.config.core.configuration import Configuration
+from clusterodm.services.autoscaler.machine_life.life import MachineStep, came_to_nothing, may_exist
+from clusterodm.services.autoscaler.machines.core import facts_of, left_by
+from clusterodm.services.autoscaler.machines.handlers.node_queries import NodeQueries
+from clusterodm.services.autoscaler.machines.handlers.order_factory import OrderFactory
+from clusterodm.services.autoscaler.orders import ProviderMachine
+from clusterodm.services.autoscaler.providers.ports import Provider, Sleep
+from clusterodm.services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
 
 log = structlog.get_logger()
 

@@ -19,15 +19,15 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
-from libs.common.clocks import Clock
-from libs.common.errors import BusFailed, ProviderFailed
-from libs.common.model import Machine, MachineId, NodeInfo
-from services.autoscaler.cluster.handlers import SchedulerClient
-from services.autoscaler.machines.core import MachineDecision, NodeCheck, facts_of
-from services.autoscaler.machines.handlers.order_factory import OrderFactory
-from services.autoscaler.orders import ProviderMachine
-from services.autoscaler.providers.ports import Provider, Sleep
-from services.autoscaler.records import MachineStore
+from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.errors import BusFailed, ProviderFailed
+from clusterodm.libs.common.model import Machine, MachineId, NodeInfo
+from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient
+from clusterodm.services.autoscaler.machines.core import MachineDecision, NodeCheck, facts_of
+from clusterodm.services.autoscaler.machines.handlers.order_factory import OrderFactory
+from clusterodm.services.autoscaler.orders import ProviderMachine
+from clusterodm.services.autoscaler.providers.ports import Provider, Sleep
+from clusterodm.services.autoscaler.records import MachineStore
 
 log = structlog.get_logger()
 

@@ -3,13 +3,29 @@
 from typing import Any, Final
 from urllib.parse import quote
 
-from libs.common.clocks import WallMs
-from libs.common.model import Machine, MachineId, MachineState, NodeInfo
-from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import Configuration
-from services.autoscaler.identity.core import digest, images_in, machine_name, node_token, suffix_for, webhook_secret
-from services.autoscaler.identity.handlers import ClusterIdentity
-from services.autoscaler.orders import NO_SECRET, Creation, Launch, Offer, Order, ProviderMachine, Size, presumed_size
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.model import Machine, MachineId, MachineState, NodeInfo
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.config.core.configuration import Configuration
+from clusterodm.services.autoscaler.identity.core import (
+    digest,
+    images_in,
+    machine_name,
+    node_token,
+    suffix_for,
+    webhook_secret,
+)
+from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
+from clusterodm.services.autoscaler.orders import (
+    NO_SECRET,
+    Creation,
+    Launch,
+    Offer,
+    Order,
+    ProviderMachine,
+    Size,
+    presumed_size,
+)
 
 CLUSTER_TAG: Final = "clusterodm-cluster"
 COMMIT: Final = "/commit"

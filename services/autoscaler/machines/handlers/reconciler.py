@@ -18,22 +18,22 @@ from typing import Final
 import msgspec
 import structlog
 
-from libs.common.clocks import Clock
-from libs.common.errors import BusFailed, Conflict, ProviderFailed
-from libs.common.model import Machine, MachineId, Moment
-from services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
-from services.autoscaler.config.core.configuration import Configuration
-from services.autoscaler.identity.core import prefix
-from services.autoscaler.identity.handlers import ClusterIdentity
-from services.autoscaler.machine_life.history import DAY_MS
-from services.autoscaler.machine_life.life import MachineStep
-from services.autoscaler.machines.core import compare
-from services.autoscaler.machines.handlers.controller import MachineController
-from services.autoscaler.machines.handlers.node_queries import NodeQueries
-from services.autoscaler.machines.handlers.order_factory import OrderFactory
-from services.autoscaler.orders import ProviderMachine
-from services.autoscaler.providers.ports import Provider
-from services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
+from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.errors import BusFailed, Conflict, ProviderFailed
+from clusterodm.libs.common.model import Machine, MachineId, Moment
+from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
+from clusterodm.services.autoscaler.config.core.configuration import Configuration
+from clusterodm.services.autoscaler.identity.core import prefix
+from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
+from clusterodm.services.autoscaler.machine_life.history import DAY_MS
+from clusterodm.services.autoscaler.machine_life.life import MachineStep
+from clusterodm.services.autoscaler.machines.core import compare
+from clusterodm.services.autoscaler.machines.handlers.controller import MachineController
+from clusterodm.services.autoscaler.machines.handlers.node_queries import NodeQueries
+from clusterodm.services.autoscaler.machines.handlers.order_factory import OrderFactory
+from clusterodm.services.autoscaler.orders import ProviderMachine
+from clusterodm.services.autoscaler.providers.ports import Provider
+from clusterodm.services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
 
 log = structlog.get_logger()
 

@@ -7,11 +7,11 @@ what was spent in the last 24 hours: nothing is ever destroyed for the budget's 
 
 from collections.abc import Iterable, Sequence
 
-from libs.common.clocks import WallMs
-from libs.common.model import Machine
-from services.autoscaler.config.core.configuration import ScalingLimits
-from services.autoscaler.machine_life.history import DAY_MS, HOUR_MS, Spending, amount, rate_of
-from services.autoscaler.machine_life.life import age_ms
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.model import Machine
+from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
+from clusterodm.services.autoscaler.machine_life.history import DAY_MS, HOUR_MS, Spending, amount, rate_of
+from clusterodm.services.autoscaler.machine_life.life import age_ms
 
 
 def cost(machine: Machine, now_ms: WallMs) -> float:

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import msgspec
 
-from libs.common.clocks import InstantCache, Now, WallMs
-from libs.common.messages.demand import WaitingTask
-from libs.common.model import Machine, MachineId, MachineState
-from services.autoscaler.cluster.core import Load
-from services.autoscaler.machine_life.history import MachineHistory
-from services.autoscaler.machine_life.life import MachineStep, after
+from clusterodm.libs.common.clocks import InstantCache, Now, WallMs
+from clusterodm.libs.common.messages.demand import WaitingTask
+from clusterodm.libs.common.model import Machine, MachineId, MachineState
+from clusterodm.services.autoscaler.cluster.core import Load
+from clusterodm.services.autoscaler.machine_life.history import MachineHistory
+from clusterodm.services.autoscaler.machine_life.life import MachineStep, after
 
 WATCHED = {MachineState.ONLINE, MachineState.BUSY, MachineState.IDLE, MachineState.DRAINING}
 LONGEST_S: Final = 7 * 24 * 3600.0

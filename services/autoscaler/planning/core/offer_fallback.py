@@ -12,12 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from libs.common.clocks import WallMs
-from libs.common.errors import Trouble
-from libs.common.model import Machine, MachineState
-from services.autoscaler.config.core.configuration import ScalingLimits
-from services.autoscaler.machine_life.history import HOPELESS, MachineHistory, OfferHistory, OfferKey, failed_ms
-from services.autoscaler.orders import Offer, Size
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.errors import Trouble
+from clusterodm.libs.common.model import Machine, MachineState
+from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
+from clusterodm.services.autoscaler.machine_life.history import (
+    HOPELESS,
+    MachineHistory,
+    OfferHistory,
+    OfferKey,
+    failed_ms,
+)
+from clusterodm.services.autoscaler.orders import Offer, Size
 
 FIRST_REST_MS: Final = 10_000
 LONGEST_REST_MS: Final = 15 * 60_000

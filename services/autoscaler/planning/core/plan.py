@@ -15,17 +15,17 @@ enough under way) is left over like any other; and one that nobody has taken for
 from dataclasses import dataclass, field
 from typing import Final
 
-from libs.common.messages.machines import TaskWaits
-from libs.common.model import Machine, MachineId, MachineState, TaskId
-from services.autoscaler.cluster.core import Load
-from services.autoscaler.config.core.configuration import ScalingLimits
-from services.autoscaler.machines.core import MachineDecision, NodeCheck
-from services.autoscaler.orders import Creation
-from services.autoscaler.planning.core.observation import PlanInput
-from services.autoscaler.planning.core.requests import MachineRequests
-from services.autoscaler.planning.core.sizing import matched
-from services.autoscaler.planning.core.supply import coming, meant
-from services.autoscaler.planning.core.warm_pool import against_pool
+from clusterodm.libs.common.messages.machines import TaskWaits
+from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.services.autoscaler.cluster.core import Load
+from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
+from clusterodm.services.autoscaler.machines.core import MachineDecision, NodeCheck
+from clusterodm.services.autoscaler.orders import Creation
+from clusterodm.services.autoscaler.planning.core.observation import PlanInput
+from clusterodm.services.autoscaler.planning.core.requests import MachineRequests
+from clusterodm.services.autoscaler.planning.core.sizing import matched
+from clusterodm.services.autoscaler.planning.core.supply import coming, meant
+from clusterodm.services.autoscaler.planning.core.warm_pool import against_pool
 
 SILENCE_MS: Final = 30_000
 """A free machine counts so long although its node is silent: one that was just registered has not been asked yet."""

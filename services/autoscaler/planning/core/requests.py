@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from libs.common.messages.demand import WaitingTask
-from libs.common.messages.machines import TaskWaits
-from libs.common.model import TaskId
-from services.autoscaler.config.core.configuration import ScalingLimits
-from services.autoscaler.orders import Creation, Size
-from services.autoscaler.planning.core.budget import Budget
-from services.autoscaler.planning.core.observation import PlanInput
-from services.autoscaler.planning.core.offer_fallback import OfferFallback
-from services.autoscaler.planning.core.sizing import fitting_sizes, why_none
+from clusterodm.libs.common.messages.demand import WaitingTask
+from clusterodm.libs.common.messages.machines import TaskWaits
+from clusterodm.libs.common.model import TaskId
+from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
+from clusterodm.services.autoscaler.orders import Creation, Size
+from clusterodm.services.autoscaler.planning.core.budget import Budget
+from clusterodm.services.autoscaler.planning.core.observation import PlanInput
+from clusterodm.services.autoscaler.planning.core.offer_fallback import OfferFallback
+from clusterodm.services.autoscaler.planning.core.sizing import fitting_sizes, why_none
 
 
 class MachineRequests:

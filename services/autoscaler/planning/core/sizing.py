@@ -8,10 +8,10 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from math import inf
 
-from libs.common.messages.demand import WaitingTask
-from libs.common.model import Machine, TaskId
-from services.autoscaler.config.core.configuration import ScalingLimits
-from services.autoscaler.orders import Size
+from clusterodm.libs.common.messages.demand import WaitingTask
+from clusterodm.libs.common.model import Machine, TaskId
+from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
+from clusterodm.services.autoscaler.orders import Size
 
 
 def fits_size(task: WaitingTask, size: Size, memory_bytes: int | None) -> bool:

@@ -10,9 +10,9 @@ from typing import Final
 
 import msgspec
 
-from libs.common.messages.demand import WaitingTask
-from libs.common.messages.machines import TaskWaits
-from libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.libs.common.messages.demand import WaitingTask
+from clusterodm.libs.common.messages.machines import TaskWaits
+from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
 
 PROGRESS: Final = {
     MachineState.REQUESTED: "is requested",

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
-from libs.common.clocks import WallMs
-from libs.common.model import Machine, MachineId
-from services.autoscaler.config.core.configuration import ScalingLimits, WarmPool
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.model import Machine, MachineId
+from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits, WarmPool
 
 MINUTE_MS: Final = 60_000
 MINUTES_PER_DAY: Final = 24 * 60

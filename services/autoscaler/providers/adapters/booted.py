@@ -22,12 +22,12 @@ from typing import Final, Self
 
 import structlog
 
-from libs.common.clocks import Instant
-from libs.common.errors import ProviderFailed, Refused, Trouble
-from libs.common.lifecycle import monotonic_s
-from libs.common.model import MachineId
-from services.autoscaler.orders import Order, ProviderMachine
-from services.autoscaler.providers.ports import Sleep, Vendor
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
+from clusterodm.libs.common.lifecycle import monotonic_s
+from clusterodm.libs.common.model import MachineId
+from clusterodm.services.autoscaler.orders import Order, ProviderMachine
+from clusterodm.services.autoscaler.providers.ports import Sleep, Vendor
 
 log = structlog.get_logger()
 

@@ -23,14 +23,14 @@ from typing import IO, Any, Final, Self
 
 import structlog
 
-from libs.common.errors import ProviderFailed, Trouble
-from libs.common.model import MachineId
-from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
-from services.autoscaler.orders import NODE_PORT, Order, ProviderMachine, masked
-from services.autoscaler.providers.adapters.programs import given_file, held
-from services.autoscaler.providers.core.cloud_init import user_data
-from services.autoscaler.providers.core.order_words import node_configuration, node_words, pairs, secrets_of
+from clusterodm.libs.common.errors import ProviderFailed, Trouble
+from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
+from clusterodm.services.autoscaler.orders import NODE_PORT, Order, ProviderMachine, masked
+from clusterodm.services.autoscaler.providers.adapters.programs import given_file, held
+from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
+from clusterodm.services.autoscaler.providers.core.order_words import node_configuration, node_words, pairs, secrets_of
 
 log = structlog.get_logger()
 

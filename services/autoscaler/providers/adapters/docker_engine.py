@@ -18,13 +18,13 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from libs.common.errors import ProviderFailed, Refused, Trouble
-from libs.common.model import MachineId
-from services.autoscaler.config.core.configuration import CloudSettings
-from services.autoscaler.orders import NODE_PORT, Launch, Order, ProviderMachine, masked
-from services.autoscaler.providers.adapters.http_api.account import ApiAccount, described
-from services.autoscaler.providers.adapters.http_api.rest import TIMEOUT_S, RestClient, words_of
-from services.autoscaler.providers.core.order_words import DATA_DIRECTORY, node_words, pairs, secrets_of
+from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
+from clusterodm.libs.common.model import MachineId
+from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
+from clusterodm.services.autoscaler.orders import NODE_PORT, Launch, Order, ProviderMachine, masked
+from clusterodm.services.autoscaler.providers.adapters.http_api.account import ApiAccount, described
+from clusterodm.services.autoscaler.providers.adapters.http_api.rest import TIMEOUT_S, RestClient, words_of
+from clusterodm.services.autoscaler.providers.core.order_words import DATA_DIRECTORY, node_words, pairs, secrets_of
 
 SOCKET: Final = "unix:///var/run/docker.sock"
 LOOPBACK: Final = "127.0.0.1"

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import httpx
 
-from libs.common.errors import ProviderFailed, Trouble
-from libs.common.model import MachineId
-from services.autoscaler.config.core.configuration import CloudSettings
-from services.autoscaler.orders import Order, ProviderMachine
-from services.autoscaler.providers.adapters.http_api.account import ApiAccount, described, with_bearer
-from services.autoscaler.providers.adapters.http_api.rest import (
+from clusterodm.libs.common.errors import ProviderFailed, Trouble
+from clusterodm.libs.common.model import MachineId
+from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
+from clusterodm.services.autoscaler.orders import Order, ProviderMachine
+from clusterodm.services.autoscaler.providers.adapters.http_api.account import ApiAccount, described, with_bearer
+from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
     TIMEOUT_S,
     Page,
     everything,
@@ -22,8 +22,8 @@ from services.autoscaler.providers.adapters.http_api.rest import (
     with_prefix,
     words_of,
 )
-from services.autoscaler.providers.core.cloud_init import user_data
-from services.autoscaler.providers.core.order_words import labels
+from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
+from clusterodm.services.autoscaler.providers.core.order_words import labels
 
 URL: Final = "https://api.hetzner.cloud"
 PER_PAGE: Final = 50

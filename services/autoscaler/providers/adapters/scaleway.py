@@ -19,13 +19,13 @@ from uuid import UUID
 
 import httpx
 
-from libs.common.errors import ProviderFailed, Trouble
-from libs.common.model import MachineId
-from libs.common.secret import HIDDEN
-from services.autoscaler.config.core.configuration import CloudSettings
-from services.autoscaler.orders import NO_SECRET, Order, ProviderMachine
-from services.autoscaler.providers.adapters.http_api.account import ApiAccount, described
-from services.autoscaler.providers.adapters.http_api.rest import (
+from clusterodm.libs.common.errors import ProviderFailed, Trouble
+from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.secret import HIDDEN
+from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
+from clusterodm.services.autoscaler.orders import NO_SECRET, Order, ProviderMachine
+from clusterodm.services.autoscaler.providers.adapters.http_api.account import ApiAccount, described
+from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
     TIMEOUT_S,
     Page,
     RestClient,
@@ -34,8 +34,8 @@ from services.autoscaler.providers.adapters.http_api.rest import (
     together,
     words_of,
 )
-from services.autoscaler.providers.core.cloud_init import user_data
-from services.autoscaler.providers.core.order_words import flat_tags
+from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
+from clusterodm.services.autoscaler.providers.core.order_words import flat_tags
 
 URL: Final = "https://api.scaleway.com"
 PER_PAGE: Final = 100

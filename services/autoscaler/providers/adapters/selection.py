@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from services.autoscaler.config.core.configuration import DOCKER_MACHINE, Configuration
-from services.autoscaler.orders import Order
-from services.autoscaler.providers.adapters.booted import LOOKS_APART, POLL_S, BootedProvider
-from services.autoscaler.providers.adapters.docker_machine.cross_check import CrossCheckedProvider
-from services.autoscaler.providers.adapters.docker_machine.driver import Resolved
-from services.autoscaler.providers.ports import Provider, Vendor
+from clusterodm.services.autoscaler.config.core.configuration import DOCKER_MACHINE, Configuration
+from clusterodm.services.autoscaler.orders import Order
+from clusterodm.services.autoscaler.providers.adapters.booted import LOOKS_APART, POLL_S, BootedProvider
+from clusterodm.services.autoscaler.providers.adapters.docker_machine.cross_check import CrossCheckedProvider
+from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import Resolved
+from clusterodm.services.autoscaler.providers.ports import Provider, Vendor
 
 Environment = Mapping[str, str]
 
@@ -28,7 +28,7 @@ async def provider_of(
         async with api_provider(configuration, os.environ, folder, poll_s) as provider:
             yield provider
         return
-    from services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
+    from clusterodm.services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
 
     machine = DockerMachineProvider(configuration, folder, Lookups(configuration))
     if not cross_check:
@@ -40,42 +40,42 @@ async def provider_of(
 
 def digitalocean(found: Configuration, _environment: Environment, _folder: Path) -> Vendor:
     """Rent droplets."""
-    from services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
+    from clusterodm.services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
 
     return DigitalOceanVendor(found.cloud)
 
 
 def aws(found: Configuration, _environment: Environment, _folder: Path) -> Vendor:
     """Rent EC2 instances."""
-    from services.autoscaler.providers.adapters.ec2.client import Ec2Vendor
+    from clusterodm.services.autoscaler.providers.adapters.ec2.client import Ec2Vendor
 
     return Ec2Vendor(found.cloud, found.limits.regions)
 
 
 def hetzner(found: Configuration, _environment: Environment, _folder: Path) -> Vendor:
     """Rent servers at Hetzner."""
-    from services.autoscaler.providers.adapters.hetzner import HetznerVendor
+    from clusterodm.services.autoscaler.providers.adapters.hetzner import HetznerVendor
 
     return HetznerVendor(found.cloud)
 
 
 def scaleway(found: Configuration, _environment: Environment, _folder: Path) -> Vendor:
     """Rent instances at Scaleway."""
-    from services.autoscaler.providers.adapters.scaleway import ScalewayVendor
+    from clusterodm.services.autoscaler.providers.adapters.scaleway import ScalewayVendor
 
     return ScalewayVendor(found.cloud, found.limits.regions)
 
 
 def docker(found: Configuration, environment: Environment, _folder: Path) -> Vendor:
     """Start containers."""
-    from services.autoscaler.providers.adapters.docker_engine import DockerEngineVendor
+    from clusterodm.services.autoscaler.providers.adapters.docker_engine import DockerEngineVendor
 
     return DockerEngineVendor(found.cloud, environment)
 
 
 def command(found: Configuration, _environment: Environment, folder: Path) -> Vendor:
     """Ask the operator's own program."""
-    from services.autoscaler.providers.adapters.command import CommandVendor
+    from clusterodm.services.autoscaler.providers.adapters.command import CommandVendor
 
     return CommandVendor(found.cloud, found.timeouts, folder)
 
@@ -118,13 +118,13 @@ class Lookups:
         """Look up what this order needs; most need nothing."""
         region = order.offer.region
         if self._provider == "digitalocean" and self._cloud.snapshot:
-            from services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
+            from clusterodm.services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
 
             async with DigitalOceanVendor(self._cloud) as vendor:
                 image, region = await vendor.image(region)
                 return Resolved(str(image), region)
         if self._provider == "hetzner" and (self._cloud.snapshot or self._cloud.ssh_fingerprint):
-            from services.autoscaler.providers.adapters.hetzner import HetznerVendor
+            from clusterodm.services.autoscaler.providers.adapters.hetzner import HetznerVendor
 
             async with HetznerVendor(self._cloud) as vendor:
                 return Resolved(str(await vendor.image()), region, "".join(map(str, (await vendor.ssh_keys())[:1])))

@@ -20,8 +20,8 @@ import json
 import shlex
 from typing import Any, Final
 
-from services.autoscaler.orders import Launch
-from services.autoscaler.providers.core.order_words import run_words
+from clusterodm.services.autoscaler.orders import Launch
+from clusterodm.services.autoscaler.providers.core.order_words import run_words
 
 FOLDER: Final = "/opt/clusterodm"
 BOOT: Final = f"{FOLDER}/boot.sh"

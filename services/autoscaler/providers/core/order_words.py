@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from libs.common.secret import Secret
-from services.autoscaler.orders import NODE_PORT, Launch, S3Target
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.orders import NODE_PORT, Launch, S3Target
 
 DATA_DIRECTORY: Final = "/var/www/data"
 """Where NodeODM's image keeps its tasks."""

@@ -1,4 +1,4 @@
-"""One request to a node, in a thread: a blocking socket, libs.http1 for the framing, `os.sendfile` for the file.
+"""One request to a node, in a thread: a blocking socket, clusterodm.libs.http1 for the framing, `os.sendfile` for the file.
 
 Its place is behind `sender`. A call has a connection of its own: on a used one, a failure could not be told from a request
 that the node has seen. Four things may be said about a failure, and the difference decides what happens to the attempt:
@@ -24,18 +24,18 @@ from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import quote
 
-from libs.common.clocks import Instant
-from libs.common.errors import NodeFailed, NodeUnreachable
-from libs.common.http_link import in_words as trouble_in_words
-from libs.common.lifecycle import monotonic_s
-from libs.common.model import Node
-from libs.common.nodeodm import NodeRefused, not_json, status_in_words
-from libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
-from libs.http1.client import AnswerEnds, Broken, ClientSide, Event, Response, ResponseData
-from libs.http1.heads import ResponseHead
-from libs.http1.lines import BadMessage, Header, find, request_head
-from services.proxy.errors import NodeErred
-from services.proxy.forwarding.core.node_messages import (
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
+from clusterodm.libs.common.http_link import in_words as trouble_in_words
+from clusterodm.libs.common.lifecycle import monotonic_s
+from clusterodm.libs.common.model import Node
+from clusterodm.libs.common.nodeodm import NodeRefused, not_json, status_in_words
+from clusterodm.libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
+from clusterodm.libs.http1.client import AnswerEnds, Broken, ClientSide, Event, Response, ResponseData
+from clusterodm.libs.http1.heads import ResponseHead
+from clusterodm.libs.http1.lines import BadMessage, Header, find, request_head
+from clusterodm.services.proxy.errors import NodeErred
+from clusterodm.services.proxy.forwarding.core.node_messages import (
     NODEODM_WRONG_TOKEN,
     OK,
     SERVER_ERROR,

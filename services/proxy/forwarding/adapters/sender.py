@@ -15,14 +15,21 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from libs.common.clocks import Instant
-from libs.common.errors import NodeFailed
-from libs.common.model import Node, NodeTaskId, StatusCode
-from libs.common.nodeodm import NodeRefused
-from services.proxy.forwarding.adapters.node_call import CallTimeouts, NodeCall, Throttle
-from services.proxy.forwarding.core.decisions import ImagesCount
-from services.proxy.forwarding.core.node_messages import Multipart, NodeResponse, Status, Urlencoded, form, one_file
-from services.proxy.spool.core.upload import Draft
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.errors import NodeFailed
+from clusterodm.libs.common.model import Node, NodeTaskId, StatusCode
+from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.services.proxy.forwarding.adapters.node_call import CallTimeouts, NodeCall, Throttle
+from clusterodm.services.proxy.forwarding.core.decisions import ImagesCount
+from clusterodm.services.proxy.forwarding.core.node_messages import (
+    Multipart,
+    NodeResponse,
+    Status,
+    Urlencoded,
+    form,
+    one_file,
+)
+from clusterodm.services.proxy.spool.core.upload import Draft
 
 
 class NodeSender:

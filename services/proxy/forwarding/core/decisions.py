@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from libs.common.clocks import Instant
-from libs.common.model import NodeId, TaskState
-from libs.common.retry import RetryPolicy
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.model import NodeId, TaskState
+from clusterodm.libs.common.retry import RetryPolicy
 
 UNREACHED: Final = RetryPolicy(tries_count=5, within_s=60.0, first_s=0.5, longest_s=4.0)
 ERRED: Final = RetryPolicy(tries_count=12, within_s=1_800.0, first_s=0.25, longest_s=4.0)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from libs.common.errors import NodeFailed
+from clusterodm.libs.common.errors import NodeFailed
 
 OK: Final = 200
 UNAUTHORIZED: Final = 401

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from services.proxy.spool.core.upload import is_image
+from clusterodm.services.proxy.spool.core.upload import is_image
 
 IDLE_S: Final = 120.0
 """An open upload to which nothing comes for so long holds no room on a node."""

@@ -20,11 +20,11 @@ from typing import Any
 
 import structlog
 
-from libs.common.clocks import Instant
-from libs.common.errors import BusFailed, ClusterError, Refused
-from libs.common.lifecycle import leaves, monotonic_s
-from libs.common.messages.kinds import Request
-from libs.common.messages.placement import (
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.errors import BusFailed, ClusterError, Refused
+from clusterodm.libs.common.lifecycle import leaves, monotonic_s
+from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.placement import (
     COMMIT_WITHIN_S,
     RENEW_ATTEMPT,
     REPORT_FORWARD_FAILED,
@@ -34,12 +34,12 @@ from libs.common.messages.placement import (
     ReportForwarded,
     ReportForwardFailed,
 )
-from libs.common.messages.tasks import AttemptStage
-from libs.common.model import InstanceId, TaskId
-from libs.common.ports import Bus
-from services.proxy.forwarding.core.decisions import Retries, StepDecision
-from services.proxy.forwarding.handlers.delivery import Delivery, OnNode, StepFailed
-from services.proxy.spool.core.upload import Manifest
+from clusterodm.libs.common.messages.tasks import AttemptStage
+from clusterodm.libs.common.model import InstanceId, TaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.forwarding.core.decisions import Retries, StepDecision
+from clusterodm.services.proxy.forwarding.handlers.delivery import Delivery, OnNode, StepFailed
+from clusterodm.services.proxy.spool.core.upload import Manifest
 
 log = structlog.get_logger()
 

@@ -12,21 +12,21 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import WallMs
-from libs.common.errors import ClusterError
-from libs.common.messages.placement import REPORT_FORWARD_FAILED, Placed, ReportForwardFailed
-from libs.common.messages.tasks import AttemptStage
-from libs.common.model import TaskId
-from libs.common.ports import Bus
-from services.proxy.forwarding.core.decisions import StepDecision
-from services.proxy.forwarding.handlers.attempt import AttemptRun, ForwardingIntervals, taken_up, tell
-from services.proxy.forwarding.handlers.delivery import Delivery, StepFailed
-from services.proxy.forwarding.handlers.stage_in import UploadStageIn
-from services.proxy.forwarding.handlers.staging import Leftovers
-from services.proxy.forwarding.ports import Sender, TaskEnd
-from services.proxy.spool.core.history import History, begun, is_noted, reached
-from services.proxy.spool.core.upload import Mark
-from services.proxy.spool.ports import Spool
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.errors import ClusterError
+from clusterodm.libs.common.messages.placement import REPORT_FORWARD_FAILED, Placed, ReportForwardFailed
+from clusterodm.libs.common.messages.tasks import AttemptStage
+from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.forwarding.core.decisions import StepDecision
+from clusterodm.services.proxy.forwarding.handlers.attempt import AttemptRun, ForwardingIntervals, taken_up, tell
+from clusterodm.services.proxy.forwarding.handlers.delivery import Delivery, StepFailed
+from clusterodm.services.proxy.forwarding.handlers.stage_in import UploadStageIn
+from clusterodm.services.proxy.forwarding.handlers.staging import Leftovers
+from clusterodm.services.proxy.forwarding.ports import Sender, TaskEnd
+from clusterodm.services.proxy.spool.core.history import History, begun, is_noted, reached
+from clusterodm.services.proxy.spool.core.upload import Mark
+from clusterodm.services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
 

@@ -19,13 +19,13 @@ from itertools import count
 
 import structlog
 
-from libs.common.clocks import Clock, Instant
-from libs.common.errors import NodeFailed, NodeUnreachable
-from libs.common.lifecycle import leaves, monotonic_s
-from libs.common.model import Node, NodeTaskId
-from libs.common.nodeodm import NodeRefused
-from services.proxy.errors import NodeErred
-from services.proxy.forwarding.core.decisions import (
+from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
+from clusterodm.libs.common.lifecycle import leaves, monotonic_s
+from clusterodm.libs.common.model import Node, NodeTaskId
+from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.services.proxy.errors import NodeErred
+from clusterodm.services.proxy.forwarding.core.decisions import (
     DeliveryStep,
     Distrust,
     Failure,
@@ -37,9 +37,9 @@ from services.proxy.forwarding.core.decisions import (
     judge,
     sending_order,
 )
-from services.proxy.forwarding.ports import Sender
-from services.proxy.spool.core.upload import ARCHIVE, Draft, is_image
-from services.proxy.spool.ports import Spool
+from clusterodm.services.proxy.forwarding.ports import Sender
+from clusterodm.services.proxy.spool.core.upload import ARCHIVE, Draft, is_image
+from clusterodm.services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
 

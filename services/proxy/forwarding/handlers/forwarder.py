@@ -27,25 +27,25 @@ from typing import Final
 
 import structlog
 
-from libs.common.errors import ClusterError, NotFound
-from libs.common.lifecycle import SystemClock, TaskLimiter, now_ms
-from libs.common.loops import background
-from libs.common.messages.placement import PLACEMENT_POSSIBLE, NotWaiting, Placed, PlaceReply, Waiting
-from libs.common.messages.tasks import SentAhead
-from libs.common.model import TaskId, TaskState
-from libs.common.ports import Bus
-from services.proxy.cluster.ports import Cluster, ClusterView
-from services.proxy.forwarding.core.decisions import NextStep, next_step
-from services.proxy.forwarding.handlers.attempt import ForwardingIntervals, ForwardingLimits
-from services.proxy.forwarding.handlers.attempts import AttemptRunner
-from services.proxy.forwarding.handlers.held_tasks import GONE, NOW, HeldTask, HeldTasks, TaskSteps
-from services.proxy.forwarding.handlers.placement_requests import PlacementClient
-from services.proxy.forwarding.handlers.resubmit import Adopter, Resumer
-from services.proxy.forwarding.handlers.stage_in import UploadStageIn
-from services.proxy.forwarding.ports import KeptInputs, Sender, TaskEnd
-from services.proxy.spool.core.history import History
-from services.proxy.spool.core.upload import StoredFile
-from services.proxy.spool.ports import Spool
+from clusterodm.libs.common.errors import ClusterError, NotFound
+from clusterodm.libs.common.lifecycle import SystemClock, TaskLimiter, now_ms
+from clusterodm.libs.common.loops import background
+from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, NotWaiting, Placed, PlaceReply, Waiting
+from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.model import TaskId, TaskState
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.cluster.ports import Cluster, ClusterView
+from clusterodm.services.proxy.forwarding.core.decisions import NextStep, next_step
+from clusterodm.services.proxy.forwarding.handlers.attempt import ForwardingIntervals, ForwardingLimits
+from clusterodm.services.proxy.forwarding.handlers.attempts import AttemptRunner
+from clusterodm.services.proxy.forwarding.handlers.held_tasks import GONE, NOW, HeldTask, HeldTasks, TaskSteps
+from clusterodm.services.proxy.forwarding.handlers.placement_requests import PlacementClient
+from clusterodm.services.proxy.forwarding.handlers.resubmit import Adopter, Resumer
+from clusterodm.services.proxy.forwarding.handlers.stage_in import UploadStageIn
+from clusterodm.services.proxy.forwarding.ports import KeptInputs, Sender, TaskEnd
+from clusterodm.services.proxy.spool.core.history import History
+from clusterodm.services.proxy.spool.core.upload import StoredFile
+from clusterodm.services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
 

@@ -12,18 +12,18 @@ from typing import Final
 
 import structlog
 
-from libs.common.errors import ClusterError, Removed
-from libs.common.messages.placement import Placed
-from libs.common.model import TaskId, TaskState
-from services.proxy.cluster.ports import ClusterView
-from services.proxy.forwarding.core.decisions import NextStep
-from services.proxy.forwarding.handlers.attempt import ForwardingIntervals
-from services.proxy.forwarding.handlers.attempts import AttemptRunner, TaskLoop
-from services.proxy.forwarding.handlers.resubmit import Adopter, Resumer
-from services.proxy.forwarding.ports import KeptInputs, TaskEnd
-from services.proxy.spool.core.history import contradicts
-from services.proxy.spool.core.upload import Mark
-from services.proxy.spool.ports import Spool
+from clusterodm.libs.common.errors import ClusterError, Removed
+from clusterodm.libs.common.messages.placement import Placed
+from clusterodm.libs.common.model import TaskId, TaskState
+from clusterodm.services.proxy.cluster.ports import ClusterView
+from clusterodm.services.proxy.forwarding.core.decisions import NextStep
+from clusterodm.services.proxy.forwarding.handlers.attempt import ForwardingIntervals
+from clusterodm.services.proxy.forwarding.handlers.attempts import AttemptRunner, TaskLoop
+from clusterodm.services.proxy.forwarding.handlers.resubmit import Adopter, Resumer
+from clusterodm.services.proxy.forwarding.ports import KeptInputs, TaskEnd
+from clusterodm.services.proxy.spool.core.history import contradicts
+from clusterodm.services.proxy.spool.core.upload import Mark
+from clusterodm.services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
 

@@ -17,14 +17,21 @@ from typing import Final
 
 import structlog
 
-from libs.common.errors import BusFailed, ClusterError
-from libs.common.lifecycle import monotonic_s
-from libs.common.messages.placement import PLACE_TASKS, AskedTask, PlacementPossible, Placements, PlaceReply, PlaceTasks
-from libs.common.messages.tasks import SentAhead
-from libs.common.model import InstanceId, TaskId
-from libs.common.ports import Bus
-from services.proxy.forwarding.core.decisions import Epochs
-from services.proxy.forwarding.handlers.attempt import ForwardingIntervals
+from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.lifecycle import monotonic_s
+from clusterodm.libs.common.messages.placement import (
+    PLACE_TASKS,
+    AskedTask,
+    PlacementPossible,
+    Placements,
+    PlaceReply,
+    PlaceTasks,
+)
+from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.model import InstanceId, TaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.forwarding.core.decisions import Epochs
+from clusterodm.services.proxy.forwarding.handlers.attempt import ForwardingIntervals
 
 log = structlog.get_logger()
 

@@ -13,17 +13,17 @@ from typing import Final
 
 import structlog
 
-from libs.common.errors import ClusterError, NotFound, Removed
-from libs.common.messages.tasks import ADOPT_TASK, GET_TASK, AdoptTask, TaskRecord, TaskRef
-from libs.common.model import Task, TaskId, TaskState
-from libs.common.ports import Bus
-from services.proxy.cluster.ports import ClusterView
-from services.proxy.forwarding.core.decisions import NextStep
-from services.proxy.forwarding.handlers.attempt import ForwardingIntervals
-from services.proxy.forwarding.handlers.attempts import AttemptRunner
-from services.proxy.spool.core.history import History, is_behind, recorded
-from services.proxy.spool.core.upload import Mark, submission_of
-from services.proxy.spool.ports import Spool
+from clusterodm.libs.common.errors import ClusterError, NotFound, Removed
+from clusterodm.libs.common.messages.tasks import ADOPT_TASK, GET_TASK, AdoptTask, TaskRecord, TaskRef
+from clusterodm.libs.common.model import Task, TaskId, TaskState
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.cluster.ports import ClusterView
+from clusterodm.services.proxy.forwarding.core.decisions import NextStep
+from clusterodm.services.proxy.forwarding.handlers.attempt import ForwardingIntervals
+from clusterodm.services.proxy.forwarding.handlers.attempts import AttemptRunner
+from clusterodm.services.proxy.spool.core.history import History, is_behind, recorded
+from clusterodm.services.proxy.spool.core.upload import Mark, submission_of
+from clusterodm.services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
 

@@ -22,21 +22,27 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import Clock
-from libs.common.errors import ClusterError, NotFound
-from libs.common.lifecycle import TaskLimiter
-from libs.common.messages.placement import AIM_UPLOAD, Aimed, AimReply, AimUpload, NoAim, Placed
-from libs.common.messages.tasks import SentAhead
-from libs.common.metrics import counter
-from libs.common.model import Node, NodeId, NodeTaskId, TaskId
-from libs.common.ports import Bus
-from services.proxy.forwarding.core.decisions import Distrust, Retries, StepDecision
-from services.proxy.forwarding.core.stage_in import TRIES_COUNT, PendingFiles, StagedUpload, why_afresh, why_end
-from services.proxy.forwarding.handlers.delivery import Delivery, OnNode, StepFailed
-from services.proxy.forwarding.handlers.staging import Leftovers, StageInTransfer
-from services.proxy.forwarding.ports import Sender
-from services.proxy.spool.core.upload import Draft, StoredFile
-from services.proxy.spool.ports import Spool
+from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.errors import ClusterError, NotFound
+from clusterodm.libs.common.lifecycle import TaskLimiter
+from clusterodm.libs.common.messages.placement import AIM_UPLOAD, Aimed, AimReply, AimUpload, NoAim, Placed
+from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.metrics import counter
+from clusterodm.libs.common.model import Node, NodeId, NodeTaskId, TaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.forwarding.core.decisions import Distrust, Retries, StepDecision
+from clusterodm.services.proxy.forwarding.core.stage_in import (
+    TRIES_COUNT,
+    PendingFiles,
+    StagedUpload,
+    why_afresh,
+    why_end,
+)
+from clusterodm.services.proxy.forwarding.handlers.delivery import Delivery, OnNode, StepFailed
+from clusterodm.services.proxy.forwarding.handlers.staging import Leftovers, StageInTransfer
+from clusterodm.services.proxy.forwarding.ports import Sender
+from clusterodm.services.proxy.spool.core.upload import Draft, StoredFile
+from clusterodm.services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
 

@@ -22,14 +22,14 @@ from typing import Final
 
 import structlog
 
-from libs.common.errors import ClusterError
-from libs.common.lifecycle import TaskLimiter, leaves, monotonic_s
-from libs.common.messages.tasks import SentAhead
-from libs.common.model import Node, NodeTaskId, TaskId
-from libs.common.retry import RetryPolicy
-from services.proxy.forwarding.core.stage_in import PendingFiles
-from services.proxy.forwarding.handlers.delivery import Delivery, StepFailed, chance
-from services.proxy.forwarding.ports import Sender
+from clusterodm.libs.common.errors import ClusterError
+from clusterodm.libs.common.lifecycle import TaskLimiter, leaves, monotonic_s
+from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.model import Node, NodeTaskId, TaskId
+from clusterodm.libs.common.retry import RetryPolicy
+from clusterodm.services.proxy.forwarding.core.stage_in import PendingFiles
+from clusterodm.services.proxy.forwarding.handlers.delivery import Delivery, StepFailed, chance
+from clusterodm.services.proxy.forwarding.ports import Sender
 
 log = structlog.get_logger()
 

@@ -23,10 +23,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from libs.common.clocks import Instant
-from libs.common.messages.tasks import TaskRecord
-from libs.common.model import StatusCode
-from services.proxy.polling.core.task_info import code_of, status_code
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.messages.tasks import TaskRecord
+from clusterodm.libs.common.model import StatusCode
+from clusterodm.services.proxy.polling.core.task_info import code_of, status_code
 
 PAUSES_S: Final = (1.0, 2.0, 4.0)
 """After the first failure, the second in a row, every further one."""

@@ -26,11 +26,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from libs.common.chosen import chosen
-from libs.common.clocks import WallMs
-from libs.common.model import ClusterSummary, StatusCode, Task, TaskState, told_count
-from services.proxy.cluster.core import attempt_on_node
-from services.proxy.exchange.nodeodm_api import API_VERSION
+from clusterodm.libs.common.chosen import chosen
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.model import ClusterSummary, StatusCode, Task, TaskState, told_count
+from clusterodm.services.proxy.cluster.core import attempt_on_node
+from clusterodm.services.proxy.exchange.nodeodm_api import API_VERSION
 
 ENDED_CODES: Final = {
     TaskState.COMPLETED: StatusCode.COMPLETED,

@@ -16,15 +16,15 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import structlog
 
-from libs.common.errors import ClusterError
-from libs.common.identity import may_touch
-from libs.common.messages.tasks import TaskRecord
-from libs.common.model import ClusterSummary, Owner, Task, TaskId
-from services.proxy.cluster.handlers import TaskFinder
-from services.proxy.cluster.ports import Cluster
-from services.proxy.polling.core.task_info import cluster_info
-from services.proxy.polling.handlers.node_answers import FreshAnswers
-from services.proxy.polling.handlers.read import Reader
+from clusterodm.libs.common.errors import ClusterError
+from clusterodm.libs.common.identity import may_touch
+from clusterodm.libs.common.messages.tasks import TaskRecord
+from clusterodm.libs.common.model import ClusterSummary, Owner, Task, TaskId
+from clusterodm.services.proxy.cluster.handlers import TaskFinder
+from clusterodm.services.proxy.cluster.ports import Cluster
+from clusterodm.services.proxy.polling.core.task_info import cluster_info
+from clusterodm.services.proxy.polling.handlers.node_answers import FreshAnswers
+from clusterodm.services.proxy.polling.handlers.read import Reader
 
 log = structlog.get_logger()
 

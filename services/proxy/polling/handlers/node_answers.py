@@ -24,19 +24,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from libs.common.clocks import Clock, Instant
-from libs.common.errors import NodeFailed
-from libs.common.http_link import Timeouts
-from libs.common.lifecycle import monotonic_s
-from libs.common.messages.tasks import TaskRecord
-from libs.common.model import Attempt, Node, Task, TaskId
-from libs.common.nodeodm import CONSOLE_LIMIT_BYTES
-from libs.common.untrusted import LIMIT_BYTES, Malformed, decode_any_json
-from services.proxy.cluster.core import attempt_on_node
-from services.proxy.cluster.handlers import Confirmer
-from services.proxy.cluster.ports import Cluster
-from services.proxy.nodes.ports import NodeRequest, Upstream
-from services.proxy.polling.core.node_queries import (
+from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.errors import NodeFailed
+from clusterodm.libs.common.http_link import Timeouts
+from clusterodm.libs.common.lifecycle import monotonic_s
+from clusterodm.libs.common.messages.tasks import TaskRecord
+from clusterodm.libs.common.model import Attempt, Node, Task, TaskId
+from clusterodm.libs.common.nodeodm import CONSOLE_LIMIT_BYTES
+from clusterodm.libs.common.untrusted import LIMIT_BYTES, Malformed, decode_any_json
+from clusterodm.services.proxy.cluster.core import attempt_on_node
+from clusterodm.services.proxy.cluster.handlers import Confirmer
+from clusterodm.services.proxy.cluster.ports import Cluster
+from clusterodm.services.proxy.nodes.ports import NodeRequest, Upstream
+from clusterodm.services.proxy.polling.core.node_queries import (
     Breaker,
     NodeAnswer,
     failed,
@@ -46,7 +46,7 @@ from services.proxy.polling.core.node_queries import (
     tried,
     widest,
 )
-from services.proxy.polling.core.task_info import node_info
+from clusterodm.services.proxy.polling.core.task_info import node_info
 
 BODY_S: Final = 5.0
 PATIENCE: Final = Timeouts(connect_s=0.3, head_s=0.4, silence_s=0.25)

@@ -17,17 +17,17 @@ from typing import Any, Final
 
 import msgspec
 
-from libs.common.clocks import Clock
-from libs.common.errors import BusFailed, ClusterError
-from libs.common.messages.placement import FINISH_REPORTED, FinishReported
-from libs.common.messages.tasks import LIST_TASK_IDS, READ_CONSOLE, ListTaskIds, ReadConsole, TaskRecord
-from libs.common.model import ClusterSummary, NodeOption, Owner, Task, TaskId, TaskState
-from libs.common.ports import Bus
-from services.proxy.cluster.core import attempt_on_node
-from services.proxy.cluster.handlers import TaskFinder
-from services.proxy.cluster.ports import Cluster
-from services.proxy.polling.core.node_queries import NodeAnswer
-from services.proxy.polling.core.task_info import (
+from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishReported
+from clusterodm.libs.common.messages.tasks import LIST_TASK_IDS, READ_CONSOLE, ListTaskIds, ReadConsole, TaskRecord
+from clusterodm.libs.common.model import ClusterSummary, NodeOption, Owner, Task, TaskId, TaskState
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.cluster.core import attempt_on_node
+from clusterodm.services.proxy.cluster.handlers import TaskFinder
+from clusterodm.services.proxy.cluster.ports import Cluster
+from clusterodm.services.proxy.polling.core.node_queries import NodeAnswer
+from clusterodm.services.proxy.polling.core.task_info import (
     console,
     contradicts,
     is_queued,
@@ -38,7 +38,7 @@ from services.proxy.polling.core.task_info import (
     node_info,
     node_line,
 )
-from services.proxy.polling.handlers.node_answers import NodeAnswers
+from clusterodm.services.proxy.polling.handlers.node_answers import NodeAnswers
 
 OWNERS_COUNT: Final = 100
 SHORT_COUNT: Final = 1_000

@@ -12,19 +12,19 @@ from urllib.parse import unquote_to_bytes
 
 import structlog
 
-from libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, ProviderFailed, Refused
-from libs.common.http_link import Timeouts
-from libs.common.messages.machines import FIND_RESULT, FindResult
-from libs.common.model import Attempt, Owner, Task, TaskId
-from libs.common.nodeodm import NodeRefused
-from libs.common.ports import Bus
-from services.proxy.cluster.core import attempt_on_node
-from services.proxy.cluster.core import wanted as machine_wanted
-from services.proxy.cluster.handlers import TaskFinder
-from services.proxy.cluster.ports import Cluster
-from services.proxy.exchange.nodeodm_api import no_route
-from services.proxy.nodes.ports import NodeRequest, Upstream
-from services.proxy.results.core import (
+from clusterodm.libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, ProviderFailed, Refused
+from clusterodm.libs.common.http_link import Timeouts
+from clusterodm.libs.common.messages.machines import FIND_RESULT, FindResult
+from clusterodm.libs.common.model import Attempt, Owner, Task, TaskId
+from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.cluster.core import attempt_on_node
+from clusterodm.services.proxy.cluster.core import wanted as machine_wanted
+from clusterodm.services.proxy.cluster.handlers import TaskFinder
+from clusterodm.services.proxy.cluster.ports import Cluster
+from clusterodm.services.proxy.exchange.nodeodm_api import no_route
+from clusterodm.services.proxy.nodes.ports import NodeRequest, Upstream
+from clusterodm.services.proxy.results.core import (
     ResultPlace,
     StorageAnswer,
     address,
@@ -34,7 +34,7 @@ from services.proxy.results.core import (
     seen,
     storage_and_path,
 )
-from services.proxy.results.handlers.relay import NoResult, Relay, Relayed, RelayRequest
+from clusterodm.services.proxy.results.handlers.relay import NoResult, Relay, Relayed, RelayRequest
 
 LOOK_PATIENCE: Final = Timeouts(connect_s=5.0, head_s=10.0, silence_s=10.0)
 DOWNLOAD: Final = "download/"

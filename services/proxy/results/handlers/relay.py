@@ -17,20 +17,20 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from libs.common.errors import NodeFailed, NotFound
-from libs.common.http_link import Timeouts
-from libs.common.messages.nodes import FIND_UI_NODE, FindUiNode
-from libs.common.model import Node, Owner, Task, TaskId
-from libs.common.nodeodm import NodeRefused
-from libs.common.ports import Bus
-from libs.common.untrusted import Malformed, decode_json
-from libs.http1.lines import Header, find
-from services.proxy.cluster.core import attempt_on_node
-from services.proxy.cluster.handlers import TaskFinder
-from services.proxy.cluster.ports import Cluster
-from services.proxy.exchange.nodeodm_api import NO_NODES, no_route
-from services.proxy.nodes.ports import NodeReply, NodeRequest, Upstream
-from services.proxy.results.core import (
+from clusterodm.libs.common.errors import NodeFailed, NotFound
+from clusterodm.libs.common.http_link import Timeouts
+from clusterodm.libs.common.messages.nodes import FIND_UI_NODE, FindUiNode
+from clusterodm.libs.common.model import Node, Owner, Task, TaskId
+from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.untrusted import Malformed, decode_json
+from clusterodm.libs.http1.lines import Header, find
+from clusterodm.services.proxy.cluster.core import attempt_on_node
+from clusterodm.services.proxy.cluster.handlers import TaskFinder
+from clusterodm.services.proxy.cluster.ports import Cluster
+from clusterodm.services.proxy.exchange.nodeodm_api import NO_NODES, no_route
+from clusterodm.services.proxy.nodes.ports import NodeReply, NodeRequest, Upstream
+from clusterodm.services.proxy.results.core import (
     ByteRange,
     for_client,
     for_node,

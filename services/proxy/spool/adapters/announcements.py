@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from libs.common.errors import BusFailed, Conflict, Refused
-from libs.common.model import InstanceId, TaskId, Upload
-from libs.common.ports import Bucket, Entry
-from services.proxy.spool.core.upload import Draft
+from clusterodm.libs.common.errors import BusFailed, Conflict, Refused
+from clusterodm.libs.common.model import InstanceId, TaskId, Upload
+from clusterodm.libs.common.ports import Bucket, Entry
+from clusterodm.services.proxy.spool.core.upload import Draft
 
 log = structlog.get_logger()
 

@@ -21,15 +21,15 @@ from typing import Final, ParamSpec, TypeVar
 import msgspec
 import structlog
 
-from libs.common.clocks import Clock, InstantCache, read, seen_s
-from libs.common.errors import NotFound
-from libs.common.messages.tasks import SentAhead
-from libs.common.model import Incarnation, InstanceId, Owner, TaskId
-from services.proxy.errors import SpoolFull, SpoolLost
-from services.proxy.spool.adapters import disk
-from services.proxy.spool.adapters.entries import Index, SpoolEntry, load_entries
-from services.proxy.spool.core.history import History
-from services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Mark, SpooledUpload, wanted_bytes
+from clusterodm.libs.common.clocks import Clock, InstantCache, read, seen_s
+from clusterodm.libs.common.errors import NotFound
+from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.model import Incarnation, InstanceId, Owner, TaskId
+from clusterodm.services.proxy.errors import SpoolFull, SpoolLost
+from clusterodm.services.proxy.spool.adapters import disk
+from clusterodm.services.proxy.spool.adapters.entries import Index, SpoolEntry, load_entries
+from clusterodm.services.proxy.spool.core.history import History
+from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Mark, SpooledUpload, wanted_bytes
 
 log = structlog.get_logger()
 

@@ -30,10 +30,10 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from libs.common.model import Incarnation, InstanceId
-from libs.common.private_files import make_private
-from services.proxy.errors import SpoolFull, SpoolLocked
-from services.proxy.spool.core.upload import Mark, StoredFile, candidates
+from clusterodm.libs.common.model import Incarnation, InstanceId
+from clusterodm.libs.common.private_files import make_private
+from clusterodm.services.proxy.errors import SpoolFull, SpoolLocked
+from clusterodm.services.proxy.spool.core.upload import Mark, StoredFile, candidates
 
 log = structlog.get_logger()
 

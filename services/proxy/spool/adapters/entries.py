@@ -8,12 +8,12 @@ from typing import Final
 import msgspec
 import structlog
 
-from libs.common.clocks import Instant, Now
-from libs.common.messages.tasks import SentAhead
-from libs.common.model import Owner, TaskId
-from services.proxy.spool.adapters import disk
-from services.proxy.spool.core.history import History
-from services.proxy.spool.core.upload import Draft, Manifest, Mark, SpooledUpload
+from clusterodm.libs.common.clocks import Instant, Now
+from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.model import Owner, TaskId
+from clusterodm.services.proxy.spool.adapters import disk
+from clusterodm.services.proxy.spool.core.history import History
+from clusterodm.services.proxy.spool.core.upload import Draft, Manifest, Mark, SpooledUpload
 
 log = structlog.get_logger()
 

@@ -19,8 +19,8 @@ from functools import partial
 from itertools import islice
 from typing import Final
 
-from services.proxy.spool.adapters import disk
-from services.proxy.spool.adapters.receipt import DiskPart, DiskReceipt
+from clusterodm.services.proxy.spool.adapters import disk
+from clusterodm.services.proxy.spool.adapters.receipt import DiskPart, DiskReceipt
 
 GROUP_FILES_COUNT: Final = 512
 OPEN_COUNT: Final = 64

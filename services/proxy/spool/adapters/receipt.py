@@ -12,12 +12,12 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from libs.common.errors import NotFound
-from libs.common.http_cycle import Tap
-from services.proxy.splice.moves import SocketToFile
-from services.proxy.splice.pipes import SpliceThreads
-from services.proxy.spool.adapters import disk
-from services.proxy.spool.core.upload import NO_SUCH_UPLOAD, StoredFile, safe_name
+from clusterodm.libs.common.errors import NotFound
+from clusterodm.libs.common.http_cycle import Tap
+from clusterodm.services.proxy.splice.moves import SocketToFile
+from clusterodm.services.proxy.splice.pipes import SpliceThreads
+from clusterodm.services.proxy.spool.adapters import disk
+from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, StoredFile, safe_name
 
 NUMBERS = count()
 """Of files that are arriving: one proxy uses a spool, and what a crash has left of them goes at its start."""

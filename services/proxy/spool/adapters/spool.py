@@ -22,20 +22,20 @@ from typing import Final
 import msgspec
 import structlog
 
-from libs.common.clocks import Clock
-from libs.common.errors import BusFailed, NotFound, Refused
-from libs.common.identity import may_touch
-from libs.common.lifecycle import SystemClock
-from libs.common.model import TaskId, Upload
-from libs.common.ports import Bucket
-from services.proxy.splice.pipes import SpliceThreads
-from services.proxy.spool.adapters import disk
-from services.proxy.spool.adapters.announcements import UploadAnnouncements
-from services.proxy.spool.adapters.directory import SpoolDirectory
-from services.proxy.spool.adapters.entries import SpoolEntry
-from services.proxy.spool.adapters.publishing import PublishingLanes
-from services.proxy.spool.adapters.receipt import DiskReceipt
-from services.proxy.spool.core.upload import NO_SUCH_UPLOAD, SEED, Draft, Manifest, is_image
+from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
+from clusterodm.libs.common.identity import may_touch
+from clusterodm.libs.common.lifecycle import SystemClock
+from clusterodm.libs.common.model import TaskId, Upload
+from clusterodm.libs.common.ports import Bucket
+from clusterodm.services.proxy.splice.pipes import SpliceThreads
+from clusterodm.services.proxy.spool.adapters import disk
+from clusterodm.services.proxy.spool.adapters.announcements import UploadAnnouncements
+from clusterodm.services.proxy.spool.adapters.directory import SpoolDirectory
+from clusterodm.services.proxy.spool.adapters.entries import SpoolEntry
+from clusterodm.services.proxy.spool.adapters.publishing import PublishingLanes
+from clusterodm.services.proxy.spool.adapters.receipt import DiskReceipt
+from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, SEED, Draft, Manifest, is_image
 
 log = structlog.get_logger()
 

@@ -7,10 +7,10 @@ from typing import Final
 
 import msgspec
 
-from libs.common.clocks import WallMs
-from libs.common.messages.placement import Placed
-from libs.common.messages.tasks import AttemptStage, KnownAttempt, KnownEnd
-from libs.common.model import Attempt, Frozen, Task
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.messages.placement import Placed
+from clusterodm.libs.common.messages.tasks import AttemptStage, KnownAttempt, KnownEnd
+from clusterodm.libs.common.model import Attempt, Frozen, Task
 
 KEPT_COUNT: Final = 20
 """Attempts that are remembered; older ones are long over."""

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final
 
-from libs.common.clocks import Instant
-from libs.common.errors import Refused
-from libs.common.messages.tasks import SentAhead, SubmitTask
-from libs.common.model import Frozen, InstanceId, OptionValue, Owner, TaskId
-from services.proxy.spool.core.history import History
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.messages.tasks import SentAhead, SubmitTask
+from clusterodm.libs.common.model import Frozen, InstanceId, OptionValue, Owner, TaskId
+from clusterodm.services.proxy.spool.core.history import History
 
 NO_SUCH_UPLOAD: Final = "Invalid taskId: the task no longer exists."
 """The original's words for an upload that is unknown, committed, or gone."""

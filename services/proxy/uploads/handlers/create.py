@@ -22,21 +22,21 @@ from typing import Final, TypeVar
 import msgspec
 import structlog
 
-from libs.common.clocks import WallMs
-from libs.common.errors import BusFailed, NotFound, Refused
-from libs.common.identity import may_touch
-from libs.common.lifecycle import monotonic_s
-from libs.common.loops import background, every
-from libs.common.messages.tasks import GET_TASK, SUBMIT_TASK, SubmitTask, TaskRecord, TaskRef
-from libs.common.model import TaskId
-from libs.common.ports import Bus
-from services.proxy.cluster.ports import Cluster
-from services.proxy.exchange.nodeodm_api import Caller
-from services.proxy.options.check import check_seed
-from services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Manifest, submission_of
-from services.proxy.spool.ports import Receipt, Spool
-from services.proxy.uploads.core import check_flood, draft_of, task_id
-from services.proxy.uploads.ports import Forwarding
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
+from clusterodm.libs.common.identity import may_touch
+from clusterodm.libs.common.lifecycle import monotonic_s
+from clusterodm.libs.common.loops import background, every
+from clusterodm.libs.common.messages.tasks import GET_TASK, SUBMIT_TASK, SubmitTask, TaskRecord, TaskRef
+from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.cluster.ports import Cluster
+from clusterodm.services.proxy.exchange.nodeodm_api import Caller
+from clusterodm.services.proxy.options.check import check_seed
+from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Manifest, submission_of
+from clusterodm.services.proxy.spool.ports import Receipt, Spool
+from clusterodm.services.proxy.uploads.core import check_flood, draft_of, task_id
+from clusterodm.services.proxy.uploads.ports import Forwarding
 
 Done = TypeVar("Done")
 

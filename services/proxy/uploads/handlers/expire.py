@@ -17,15 +17,15 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import Clock, InstantCache, read, seen_s
-from libs.common.errors import NotFound
-from libs.common.lifecycle import SystemClock
-from libs.common.loops import background, every
-from libs.common.messages.tasks import GET_TASK, TaskRef
-from libs.common.model import TaskId
-from libs.common.ports import Bus
-from services.proxy.spool.core.upload import Mark, SpooledUpload
-from services.proxy.spool.ports import SweptSpool
+from clusterodm.libs.common.clocks import Clock, InstantCache, read, seen_s
+from clusterodm.libs.common.errors import NotFound
+from clusterodm.libs.common.lifecycle import SystemClock
+from clusterodm.libs.common.loops import background, every
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
+from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.spool.core.upload import Mark, SpooledUpload
+from clusterodm.services.proxy.spool.ports import SweptSpool
 
 log = structlog.get_logger()
 

@@ -8,23 +8,28 @@ What this story needs of others stands here, beside its one user: who is there (
 
 from typing import Protocol
 
-from libs.common.errors import Refused
-from libs.common.messages.kinds import Done
-from libs.common.messages.placement import RenewAttempt, ReportForwarded, ReportForwardFailed, ReportInputsGone
-from libs.common.messages.tasks import TASK_STARTED, TaskRecord
-from libs.common.model import AttemptState, Cleanup, InstanceId, Task, TaskState
-from services.scheduler.events import EventPublisher
-from services.scheduler.forwarding.core import (
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.messages.kinds import Done
+from clusterodm.libs.common.messages.placement import (
+    RenewAttempt,
+    ReportForwarded,
+    ReportForwardFailed,
+    ReportInputsGone,
+)
+from clusterodm.libs.common.messages.tasks import TASK_STARTED, TaskRecord
+from clusterodm.libs.common.model import AttemptState, Cleanup, InstanceId, Task, TaskState
+from clusterodm.services.scheduler.events import EventPublisher
+from clusterodm.services.scheduler.forwarding.core import (
     failure_of,
     is_current,
     over,
 )
-from services.scheduler.records.core import site_of
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult, to_clean
-from services.scheduler.task_life.life import Impossible, without_inputs
-from services.scheduler.task_life.transitions import started, tried, uncertain
+from clusterodm.services.scheduler.records.core import site_of
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult, to_clean
+from clusterodm.services.scheduler.task_life.life import Impossible, without_inputs
+from clusterodm.services.scheduler.task_life.transitions import started, tried, uncertain
 
 Report = RenewAttempt | ReportForwarded | ReportForwardFailed | ReportInputsGone
 

@@ -19,13 +19,13 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import Instant
-from libs.common.errors import ClusterError
-from libs.common.lifecycle import TaskLimiter
-from libs.common.messages.tasks import TASK_STARTED
-from libs.common.model import Attempt, AttemptState, Cleanup, Task, TaskId, TaskState
-from services.scheduler.events import EventPublisher
-from services.scheduler.forwarding.core import (
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.errors import ClusterError
+from clusterodm.libs.common.lifecycle import TaskLimiter
+from clusterodm.libs.common.messages.tasks import TASK_STARTED
+from clusterodm.libs.common.model import Attempt, AttemptState, Cleanup, Task, TaskId, TaskState
+from clusterodm.services.scheduler.events import EventPublisher
+from clusterodm.services.scheduler.forwarding.core import (
     TAKE_UP_S,
     Denials,
     Silence,
@@ -34,14 +34,14 @@ from services.scheduler.forwarding.core import (
     judge,
     longest_of,
 )
-from services.scheduler.forwarding.handlers.reports import Outcomes
-from services.scheduler.leadership import suppress_transient
-from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import AttemptResult
-from services.scheduler.task_life.transitions import uncertain
+from clusterodm.services.scheduler.forwarding.handlers.reports import Outcomes
+from clusterodm.services.scheduler.leadership import suppress_transient
+from clusterodm.services.scheduler.node_client.ports import NodeApi
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.settings import SchedulerSettings
+from clusterodm.services.scheduler.task_life.attempts import AttemptResult
+from clusterodm.services.scheduler.task_life.transitions import uncertain
 
 log = structlog.get_logger()
 

@@ -6,11 +6,11 @@ from typing import Final
 import msgspec
 import structlog
 
-from libs.common.clocks import WallMs
-from libs.common.errors import NoNode, NotFound, Refused
-from libs.common.hosts import FORMS, canonical, is_host, shown
-from libs.common.messages.kinds import Done
-from libs.common.messages.nodes import (
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.errors import NoNode, NotFound, Refused
+from clusterodm.libs.common.hosts import FORMS, canonical, is_host, shown
+from clusterodm.libs.common.messages.kinds import Done
+from clusterodm.libs.common.messages.nodes import (
     NODE_ADDED,
     NODE_DRAINED,
     NODE_LOCKED,
@@ -28,14 +28,14 @@ from libs.common.messages.nodes import (
     UiNode,
     UpdateNodes,
 )
-from libs.common.model import Node, NodeId
-from services.scheduler.events import EventPublisher
-from services.scheduler.nodes.handlers.probing import NodeProber
-from services.scheduler.nodes.ports import ReservedSlots
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.nodes import NodeRegistry
-from services.scheduler.registry.ranking import Need, best
+from clusterodm.libs.common.model import Node, NodeId
+from clusterodm.services.scheduler.events import EventPublisher
+from clusterodm.services.scheduler.nodes.handlers.probing import NodeProber
+from clusterodm.services.scheduler.nodes.ports import ReservedSlots
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.registry.nodes import NodeRegistry
+from clusterodm.services.scheduler.registry.ranking import Need, best
 
 log = structlog.get_logger()
 

@@ -16,23 +16,23 @@ from typing import Final
 import msgspec
 import structlog
 
-from libs.common.clocks import Instant, read
-from libs.common.errors import ClusterError, NotFound
-from libs.common.lifecycle import TaskLimiter
-from libs.common.messages.kinds import Done
-from libs.common.messages.nodes import NODE_REMOVED, LoseNode
-from libs.common.model import Attempt, Cleanup, MachineId, NodeId, StatusCode, Task, TaskId, TaskState
-from services.scheduler.events import EventPublisher
-from services.scheduler.leadership import suppress_transient
-from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.nodes.ports import ReservedSlots, RunningAttempts
-from services.scheduler.records.core import LONGEST_S
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import LOST, MOVED, AttemptPolicy, AttemptResult
-from services.scheduler.task_life.life import with_attempt
-from services.scheduler.task_life.transitions import tried
+from clusterodm.libs.common.clocks import Instant, read
+from clusterodm.libs.common.errors import ClusterError, NotFound
+from clusterodm.libs.common.lifecycle import TaskLimiter
+from clusterodm.libs.common.messages.kinds import Done
+from clusterodm.libs.common.messages.nodes import NODE_REMOVED, LoseNode
+from clusterodm.libs.common.model import Attempt, Cleanup, MachineId, NodeId, StatusCode, Task, TaskId, TaskState
+from clusterodm.services.scheduler.events import EventPublisher
+from clusterodm.services.scheduler.leadership import suppress_transient
+from clusterodm.services.scheduler.node_client.ports import NodeApi
+from clusterodm.services.scheduler.nodes.ports import ReservedSlots, RunningAttempts
+from clusterodm.services.scheduler.records.core import LONGEST_S
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.settings import SchedulerSettings
+from clusterodm.services.scheduler.task_life.attempts import LOST, MOVED, AttemptPolicy, AttemptResult
+from clusterodm.services.scheduler.task_life.life import with_attempt
+from clusterodm.services.scheduler.task_life.transitions import tried
 
 log = structlog.get_logger()
 

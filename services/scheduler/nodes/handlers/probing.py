@@ -13,21 +13,21 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import read
-from libs.common.delay_queue import DelayQueue
-from libs.common.errors import ClusterError
-from libs.common.lifecycle import TaskLimiter
-from libs.common.loops import beat
-from libs.common.messages.kinds import Event
-from libs.common.messages.nodes import NODE_OFFLINE, NODE_ONLINE, NodeEvent
-from libs.common.model import Node, NodeId, NodeInfo
-from services.scheduler.events import EventPublisher
-from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.nodes.ports import ReservedSlots
-from services.scheduler.records.core import OnNode
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.registry.node_state import NodeState, is_other
-from services.scheduler.settings import SchedulerSettings
+from clusterodm.libs.common.clocks import read
+from clusterodm.libs.common.delay_queue import DelayQueue
+from clusterodm.libs.common.errors import ClusterError
+from clusterodm.libs.common.lifecycle import TaskLimiter
+from clusterodm.libs.common.loops import beat
+from clusterodm.libs.common.messages.kinds import Event
+from clusterodm.libs.common.messages.nodes import NODE_OFFLINE, NODE_ONLINE, NodeEvent
+from clusterodm.libs.common.model import Node, NodeId, NodeInfo
+from clusterodm.services.scheduler.events import EventPublisher
+from clusterodm.services.scheduler.node_client.ports import NodeApi
+from clusterodm.services.scheduler.nodes.ports import ReservedSlots
+from clusterodm.services.scheduler.records.core import OnNode
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.registry.node_state import NodeState, is_other
+from clusterodm.services.scheduler.settings import SchedulerSettings
 
 log = structlog.get_logger()
 

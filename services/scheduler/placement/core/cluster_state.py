@@ -13,17 +13,17 @@ Each part is what it is and knows nothing of the whole. What this module adds is
 Whoever drives the core (main, the benchmarks, tests) makes one of these, and changes tasks by `index.put` and `index.drop`.
 """
 
-from libs.common.clocks import Instant
-from libs.common.messages.placement import PlaceTasks
-from libs.common.model import InstanceId, Task, TaskId
-from services.scheduler.placement.core.foresight import Foresight
-from services.scheduler.placement.core.lanes import WaitingLanes
-from services.scheduler.placement.core.reservations import Quota, Reservations
-from services.scheduler.placement.core.supply import Supply
-from services.scheduler.placement.core.waiting import Submodels, WaitReasons
-from services.scheduler.records.core import TaskIndex
-from services.scheduler.registry.nodes import NodeRegistry
-from services.scheduler.registry.proxies import SILENCE_S, ProxyRegistry
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.messages.placement import PlaceTasks
+from clusterodm.libs.common.model import InstanceId, Task, TaskId
+from clusterodm.services.scheduler.placement.core.foresight import Foresight
+from clusterodm.services.scheduler.placement.core.lanes import WaitingLanes
+from clusterodm.services.scheduler.placement.core.reservations import Quota, Reservations
+from clusterodm.services.scheduler.placement.core.supply import Supply
+from clusterodm.services.scheduler.placement.core.waiting import Submodels, WaitReasons
+from clusterodm.services.scheduler.records.core import TaskIndex
+from clusterodm.services.scheduler.registry.nodes import NodeRegistry
+from clusterodm.services.scheduler.registry.proxies import SILENCE_S, ProxyRegistry
 
 
 class ClusterState:

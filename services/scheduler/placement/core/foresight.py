@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from heapq import heapify, heapreplace
 from typing import Final, NamedTuple
 
-from libs.common.clocks import Instant
-from libs.common.model import Task, TaskId, TaskState
-from services.scheduler.placement.core.pace import Paces
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.nodes import NodeRegistry
-from services.scheduler.registry.ranking import limit_of
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.model import Task, TaskId, TaskState
+from clusterodm.services.scheduler.placement.core.pace import Paces
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.registry.nodes import NodeRegistry
+from clusterodm.services.scheduler.registry.ranking import limit_of
 
 BACKLOG: Final = 1.5
 """Nothing is deferred while faster slots have work for so many times as long as the slow one would take."""

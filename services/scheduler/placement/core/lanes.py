@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from libs.common.model import InstanceId, Owner, Task, TaskId, TaskState
-from services.scheduler.records.core import Key, Ordered, key_of
-from services.scheduler.registry.ranking import Need, NodeOnMachine, need_of
+from clusterodm.libs.common.model import InstanceId, Owner, Task, TaskId, TaskState
+from clusterodm.services.scheduler.records.core import Key, Ordered, key_of
+from clusterodm.services.scheduler.registry.ranking import Need, NodeOnMachine, need_of
 
 NOBODY = Owner("")
 

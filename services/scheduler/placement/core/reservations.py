@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from math import inf
 
-from libs.common.clocks import Instant
-from libs.common.messages.tasks import SentAhead
-from libs.common.model import AttemptState, NodeId, Owner, Task, TaskId, TaskState
-from services.scheduler.placement.core.foresight import BusySlot, Foresight
-from services.scheduler.placement.core.lanes import LaneKind, WaitingLane, WaitingLanes
-from services.scheduler.placement.core.supply import Supply
-from services.scheduler.records.core import Key, TaskIndex
-from services.scheduler.registry.node_state import UNDER_WAY, NodeState
-from services.scheduler.registry.nodes import NodeRegistry
-from services.scheduler.registry.proxies import ProxyRegistry
-from services.scheduler.registry.ranking import Placement, need_of
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.model import AttemptState, NodeId, Owner, Task, TaskId, TaskState
+from clusterodm.services.scheduler.placement.core.foresight import BusySlot, Foresight
+from clusterodm.services.scheduler.placement.core.lanes import LaneKind, WaitingLane, WaitingLanes
+from clusterodm.services.scheduler.placement.core.supply import Supply
+from clusterodm.services.scheduler.records.core import Key, TaskIndex
+from clusterodm.services.scheduler.registry.node_state import UNDER_WAY, NodeState
+from clusterodm.services.scheduler.registry.nodes import NodeRegistry
+from clusterodm.services.scheduler.registry.proxies import ProxyRegistry
+from clusterodm.services.scheduler.registry.ranking import Placement, need_of
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from typing import Final
 
-from libs.common.clocks import Instant
-from libs.common.messages.demand import SupplyChanged, supersedes
-from libs.common.model import MachineId, Task, TaskId, TaskState
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.ranking import may_ever_fit, need_of
-from services.scheduler.task_life.attempts import refused
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.messages.demand import SupplyChanged, supersedes
+from clusterodm.libs.common.model import MachineId, Task, TaskId, TaskState
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.registry.ranking import may_ever_fit, need_of
+from clusterodm.services.scheduler.task_life.attempts import refused
 
 
 class Rental(Enum):

@@ -17,17 +17,17 @@ from typing import Final
 
 import msgspec
 
-from libs.common.clocks import Instant
-from libs.common.model import Task, TaskId, TaskState
-from services.scheduler.placement.core.foresight import Foresight
-from services.scheduler.placement.core.reservations import Quota
-from services.scheduler.placement.core.supply import Supply
-from services.scheduler.records.core import TaskIndex
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.nodes import NodeRegistry
-from services.scheduler.registry.proxies import ProxyRegistry
-from services.scheduler.registry.ranking import Need, need_of, suitable, why_not
-from services.scheduler.task_life.transitions import HOLDER_AWAY
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.model import Task, TaskId, TaskState
+from clusterodm.services.scheduler.placement.core.foresight import Foresight
+from clusterodm.services.scheduler.placement.core.reservations import Quota
+from clusterodm.services.scheduler.placement.core.supply import Supply
+from clusterodm.services.scheduler.records.core import TaskIndex
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.registry.nodes import NodeRegistry
+from clusterodm.services.scheduler.registry.proxies import ProxyRegistry
+from clusterodm.services.scheduler.registry.ranking import Need, need_of, suitable, why_not
+from clusterodm.services.scheduler.task_life.transitions import HOLDER_AWAY
 
 HOLDER_BUSY: Final = "a slot is free for it; its proxy is sending as many tasks as it may"
 LEAD_COUNT: Final = 1

@@ -19,9 +19,9 @@ from typing import Final
 
 import structlog
 
-from libs.common.errors import BusFailed, ClusterError, NotFound, Refused, Removed
-from libs.common.messages.demand import SupplyChanged
-from libs.common.messages.placement import (
+from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound, Refused, Removed
+from clusterodm.libs.common.messages.demand import SupplyChanged
+from clusterodm.libs.common.messages.placement import (
     NotWaiting,
     Placed,
     Placements,
@@ -31,8 +31,8 @@ from libs.common.messages.placement import (
     TaskPlacement,
     Waiting,
 )
-from libs.common.messages.tasks import TASK_PLACED, SentAhead
-from libs.common.model import (
+from clusterodm.libs.common.messages.tasks import TASK_PLACED, SentAhead
+from clusterodm.libs.common.model import (
     AttemptState,
     InstanceId,
     NodeTaskId,
@@ -40,15 +40,15 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from libs.common.ports import Bus
-from services.scheduler.events import EventPublisher
-from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.placement.core.reservations import Reservation, fits, has_left
-from services.scheduler.placement.handlers.requests import PlacementHints, PlacementPoll, PlacementPolls
-from services.scheduler.records.core import key_of
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.registry.ranking import Need
-from services.scheduler.task_life.transitions import placed
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.scheduler.events import EventPublisher
+from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
+from clusterodm.services.scheduler.placement.core.reservations import Reservation, fits, has_left
+from clusterodm.services.scheduler.placement.handlers.requests import PlacementHints, PlacementPoll, PlacementPolls
+from clusterodm.services.scheduler.records.core import key_of
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.registry.ranking import Need
+from clusterodm.services.scheduler.task_life.transitions import placed
 
 NewId = Callable[[], str]
 """A fresh UUID."""

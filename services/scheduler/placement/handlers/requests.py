@@ -17,8 +17,8 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import Clock, Instant
-from libs.common.messages.placement import (
+from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.messages.placement import (
     PLACEMENT_POSSIBLE,
     Aimed,
     AimReply,
@@ -27,17 +27,17 @@ from libs.common.messages.placement import (
     PlacementPossible,
     PlaceTasks,
 )
-from libs.common.messages.tasks import SentAhead
-from libs.common.model import InstanceId, Task, TaskId, TaskState
-from libs.common.ports import Bus
-from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.placement.core.reservations import Reservation
-from services.scheduler.placement.core.stage_in import NoStageIn, StageIns
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.proxies import ProxyRegistry
-from services.scheduler.registry.ranking import Need
-from services.scheduler.settings import SchedulerSettings
+from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.model import InstanceId, Task, TaskId, TaskState
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
+from clusterodm.services.scheduler.placement.core.reservations import Reservation
+from clusterodm.services.scheduler.placement.core.stage_in import NoStageIn, StageIns
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.registry.proxies import ProxyRegistry
+from clusterodm.services.scheduler.registry.ranking import Need
+from clusterodm.services.scheduler.settings import SchedulerSettings
 
 
 class PlacementPoll:

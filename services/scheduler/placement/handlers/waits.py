@@ -10,20 +10,20 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import Instant, Now, read
-from libs.common.model import Task, TaskId, TaskState
-from libs.common.ports import Bus
-from services.scheduler.events import EventPublisher
-from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.placement.core.supply import Rental, has_prospect, was_refused, why_unplaceable
-from services.scheduler.placement.core.waiting import HOLDER_BUSY, gone_beyond, patience_s
-from services.scheduler.records.core import Key, key_of
-from services.scheduler.records.handlers.node_store import announced_at, known_proxies
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.registry.proxies import holder_away
-from services.scheduler.registry.ranking import need_of
-from services.scheduler.task_life.life import abandoned
-from services.scheduler.task_life.transitions import HOLDER_AWAY, waiting_because, waiting_for_holder
+from clusterodm.libs.common.clocks import Instant, Now, read
+from clusterodm.libs.common.model import Task, TaskId, TaskState
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.scheduler.events import EventPublisher
+from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
+from clusterodm.services.scheduler.placement.core.supply import Rental, has_prospect, was_refused, why_unplaceable
+from clusterodm.services.scheduler.placement.core.waiting import HOLDER_BUSY, gone_beyond, patience_s
+from clusterodm.services.scheduler.records.core import Key, key_of
+from clusterodm.services.scheduler.records.handlers.node_store import announced_at, known_proxies
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.registry.proxies import holder_away
+from clusterodm.services.scheduler.registry.ranking import need_of
+from clusterodm.services.scheduler.task_life.life import abandoned
+from clusterodm.services.scheduler.task_life.transitions import HOLDER_AWAY, waiting_because, waiting_for_holder
 
 log = structlog.get_logger()
 

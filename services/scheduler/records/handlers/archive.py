@@ -14,15 +14,15 @@ from typing import Final
 
 import structlog
 
-from libs.common.errors import BusFailed
-from libs.common.messages.tasks import TaskSummary
-from libs.common.model import Ended, LastKnown, NodeId, Owner, Task, TaskId, TaskState
-from libs.common.ports import Bucket
-from libs.common.retrying import Slices
-from services.scheduler.records.core import Key, TaskIndex
-from services.scheduler.records.ports import EndedIndex, EndedRow, row_of
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.nodes import NodeRegistry
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.tasks import TaskSummary
+from clusterodm.libs.common.model import Ended, LastKnown, NodeId, Owner, Task, TaskId, TaskState
+from clusterodm.libs.common.ports import Bucket
+from clusterodm.libs.common.retrying import Slices
+from clusterodm.services.scheduler.records.core import Key, TaskIndex
+from clusterodm.services.scheduler.records.ports import EndedIndex, EndedRow, row_of
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.registry.nodes import NodeRegistry
 
 log = structlog.get_logger()
 

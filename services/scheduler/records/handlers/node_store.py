@@ -9,17 +9,17 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from libs.common.clocks import Clock
-from libs.common.errors import Conflict, NotFound
-from libs.common.messages.buckets import PROXIES, UPLOADS
-from libs.common.model import InstanceId, Node, NodeId, Proxy, TaskId
-from libs.common.ports import Bucket, Bus
-from services.scheduler.events import Signals
-from services.scheduler.leadership import Leadership
-from services.scheduler.records.core import TaskIndex
-from services.scheduler.records.handlers.archive import Archive
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.nodes import NodeRegistry
+from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.errors import Conflict, NotFound
+from clusterodm.libs.common.messages.buckets import PROXIES, UPLOADS
+from clusterodm.libs.common.model import InstanceId, Node, NodeId, Proxy, TaskId
+from clusterodm.libs.common.ports import Bucket, Bus
+from clusterodm.services.scheduler.events import Signals
+from clusterodm.services.scheduler.leadership import Leadership
+from clusterodm.services.scheduler.records.core import TaskIndex
+from clusterodm.services.scheduler.records.handlers.archive import Archive
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.registry.nodes import NodeRegistry
 
 log = structlog.get_logger()
 

@@ -15,21 +15,21 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import Clock, Instant, read
-from libs.common.errors import BusFailed, Conflict, Unreadable
-from libs.common.loops import Start
-from libs.common.messages.buckets import ENDED, NODES, TASKS, TOMBSTONES
-from libs.common.model import IncarnationId, Node, Task, TaskId
-from libs.common.ports import Bus
-from libs.common.retrying import Slices
-from services.scheduler.events import Signals
-from services.scheduler.leadership import Leadership, repeated
-from services.scheduler.records.core import TaskIndex, key_of
-from services.scheduler.records.handlers.archive import Archive
-from services.scheduler.records.handlers.node_store import NodeStore
-from services.scheduler.records.handlers.task_store import TaskStore
-from services.scheduler.records.ports import EndedIndex
-from services.scheduler.registry.nodes import NodeRegistry
+from clusterodm.libs.common.clocks import Clock, Instant, read
+from clusterodm.libs.common.errors import BusFailed, Conflict, Unreadable
+from clusterodm.libs.common.loops import Start
+from clusterodm.libs.common.messages.buckets import ENDED, NODES, TASKS, TOMBSTONES
+from clusterodm.libs.common.model import IncarnationId, Node, Task, TaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.retrying import Slices
+from clusterodm.services.scheduler.events import Signals
+from clusterodm.services.scheduler.leadership import Leadership, repeated
+from clusterodm.services.scheduler.records.core import TaskIndex, key_of
+from clusterodm.services.scheduler.records.handlers.archive import Archive
+from clusterodm.services.scheduler.records.handlers.node_store import NodeStore
+from clusterodm.services.scheduler.records.handlers.task_store import TaskStore
+from clusterodm.services.scheduler.records.ports import EndedIndex
+from clusterodm.services.scheduler.registry.nodes import NodeRegistry
 
 log = structlog.get_logger()
 

@@ -24,17 +24,17 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from libs.common.clocks import Clock, WallMs, read
-from libs.common.errors import BusFailed, Conflict, NotFound, Removed, Unreadable
-from libs.common.identity import may_touch
-from libs.common.messages.tasks import TaskRecord
-from libs.common.model import Ended, Owner, Task, TaskId, Tombstone
-from libs.common.ports import Bucket
-from services.scheduler.events import Signals
-from services.scheduler.leadership import Leadership
-from services.scheduler.records.core import TaskIndex
-from services.scheduler.records.handlers.archive import Archive
-from services.scheduler.task_life.attempts import compacted, is_settled
+from clusterodm.libs.common.clocks import Clock, WallMs, read
+from clusterodm.libs.common.errors import BusFailed, Conflict, NotFound, Removed, Unreadable
+from clusterodm.libs.common.identity import may_touch
+from clusterodm.libs.common.messages.tasks import TaskRecord
+from clusterodm.libs.common.model import Ended, Owner, Task, TaskId, Tombstone
+from clusterodm.libs.common.ports import Bucket
+from clusterodm.services.scheduler.events import Signals
+from clusterodm.services.scheduler.leadership import Leadership
+from clusterodm.services.scheduler.records.core import TaskIndex
+from clusterodm.services.scheduler.records.handlers.archive import Archive
+from clusterodm.services.scheduler.task_life.attempts import compacted, is_settled
 
 log = structlog.get_logger()
 

@@ -13,9 +13,9 @@ from typing import Final
 
 import msgspec
 
-from libs.common.clocks import WallMs
-from libs.common.model import LastKnown, StatusCode, Task, TaskState, told_count
-from services.scheduler.node_client.ports import ObservedTask
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.model import LastKnown, StatusCode, Task, TaskState, told_count
+from clusterodm.services.scheduler.node_client.ports import ObservedTask
 
 TAIL_COUNT: Final = 200
 """Lines that are kept of the node's console."""

@@ -17,10 +17,17 @@ from typing import Final
 
 import msgspec
 
-from libs.common.clocks import WallMs
-from libs.common.hosts import shown
-from libs.common.messages.tasks import AdoptTask, AttemptStage, ImportRoute, KnownAttempt, KnownEnd, SubmitTask
-from libs.common.model import (
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.hosts import shown
+from clusterodm.libs.common.messages.tasks import (
+    AdoptTask,
+    AttemptStage,
+    ImportRoute,
+    KnownAttempt,
+    KnownEnd,
+    SubmitTask,
+)
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     Cleanup,
@@ -30,12 +37,12 @@ from libs.common.model import (
     Task,
     TaskState,
 )
-from services.scheduler.task_life.attempts import (
+from clusterodm.services.scheduler.task_life.attempts import (
     LOST,
     AttemptResult,
     ended,
 )
-from services.scheduler.task_life.life import (
+from clusterodm.services.scheduler.task_life.life import (
     TaskStep,
     abandoned,
     after,
@@ -44,7 +51,7 @@ from services.scheduler.task_life.life import (
     with_attempt,
     with_line,
 )
-from services.scheduler.task_life.transitions import (
+from clusterodm.services.scheduler.task_life.transitions import (
     HELD_BY_NOBODY,
     NO_INPUTS,
     TAKEN_IN,

@@ -13,23 +13,23 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import InstantCache, WallMs, read, seen_s
-from libs.common.errors import ClusterError, Refused
-from libs.common.messages.placement import ReportInputsLost
-from libs.common.messages.tasks import AttemptStage, KnownAttempt, TaskRecord
-from libs.common.model import Node, NodeTaskId, Task, TaskId, TaskState
-from libs.common.ports import Bus
-from services.scheduler.events import EventPublisher
-from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.records.handlers.node_store import announced_at, known_proxies
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.proxies import holder_gone
-from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.life import abandoned, without_inputs
-from services.scheduler.task_life.transitions import HOLDER_AWAY
-from services.scheduler.tasks.core.submission import with_known
-from services.scheduler.tasks.ports import TaskQueue
+from clusterodm.libs.common.clocks import InstantCache, WallMs, read, seen_s
+from clusterodm.libs.common.errors import ClusterError, Refused
+from clusterodm.libs.common.messages.placement import ReportInputsLost
+from clusterodm.libs.common.messages.tasks import AttemptStage, KnownAttempt, TaskRecord
+from clusterodm.libs.common.model import Node, NodeTaskId, Task, TaskId, TaskState
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.scheduler.events import EventPublisher
+from clusterodm.services.scheduler.node_client.ports import NodeApi
+from clusterodm.services.scheduler.records.handlers.node_store import announced_at, known_proxies
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.registry.proxies import holder_gone
+from clusterodm.services.scheduler.settings import SchedulerSettings
+from clusterodm.services.scheduler.task_life.life import abandoned, without_inputs
+from clusterodm.services.scheduler.task_life.transitions import HOLDER_AWAY
+from clusterodm.services.scheduler.tasks.core.submission import with_known
+from clusterodm.services.scheduler.tasks.ports import TaskQueue
 
 log = structlog.get_logger()
 

@@ -9,20 +9,27 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import WallMs
-from libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
-from libs.common.messages.kinds import Done
-from libs.common.messages.tasks import TASK_FINISHED, TASK_REMOVED, TASK_RESTARTED, RestartTask, TaskRecord, TaskRef
-from libs.common.model import Attempt, Cleanup, OptionValue, StatusCode, Task, TaskId, TaskState
-from services.scheduler.events import EventPublisher
-from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.life import canceled, removed, restarted, started_over
-from services.scheduler.task_life.transitions import with_console
-from services.scheduler.tasks.handlers.observing import ConsoleStore
-from services.scheduler.tasks.handlers.retention import GarbageCollector
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
+from clusterodm.libs.common.messages.kinds import Done
+from clusterodm.libs.common.messages.tasks import (
+    TASK_FINISHED,
+    TASK_REMOVED,
+    TASK_RESTARTED,
+    RestartTask,
+    TaskRecord,
+    TaskRef,
+)
+from clusterodm.libs.common.model import Attempt, Cleanup, OptionValue, StatusCode, Task, TaskId, TaskState
+from clusterodm.services.scheduler.events import EventPublisher
+from clusterodm.services.scheduler.node_client.ports import NodeApi
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.settings import SchedulerSettings
+from clusterodm.services.scheduler.task_life.life import canceled, removed, restarted, started_over
+from clusterodm.services.scheduler.task_life.transitions import with_console
+from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore
+from clusterodm.services.scheduler.tasks.handlers.retention import GarbageCollector
 
 log = structlog.get_logger()
 

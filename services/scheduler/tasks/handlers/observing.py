@@ -16,18 +16,25 @@ from typing import Final
 import msgspec
 import structlog
 
-from libs.common.chosen import differences
-from libs.common.clocks import Instant
-from libs.common.delay_queue import DelayQueue
-from libs.common.errors import BusFailed, ClusterError
-from libs.common.messages.buckets import CONSOLES, OBSERVATIONS
-from libs.common.model import LastKnown, Node, NodeTaskId, Observation, Task, TaskId, TaskState
-from libs.common.ports import Bucket, Bus, Objects
-from services.scheduler.leadership import Leadership
-from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.settings import SchedulerSettings
-from services.scheduler.tasks.core.observation import KeptConsole, is_due, packed, shortened, tail_of, unpacked
+from clusterodm.libs.common.chosen import differences
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.delay_queue import DelayQueue
+from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.messages.buckets import CONSOLES, OBSERVATIONS
+from clusterodm.libs.common.model import LastKnown, Node, NodeTaskId, Observation, Task, TaskId, TaskState
+from clusterodm.libs.common.ports import Bucket, Bus, Objects
+from clusterodm.services.scheduler.leadership import Leadership
+from clusterodm.services.scheduler.node_client.ports import NodeApi
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.settings import SchedulerSettings
+from clusterodm.services.scheduler.tasks.core.observation import (
+    KeptConsole,
+    is_due,
+    packed,
+    shortened,
+    tail_of,
+    unpacked,
+)
 
 log = structlog.get_logger()
 

@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from libs.common.errors import ClusterError
-from libs.common.messages.tasks import (
+from clusterodm.libs.common.errors import ClusterError
+from clusterodm.libs.common.messages.tasks import (
     ConfirmTasks,
     Console,
     ListTaskIds,
@@ -22,15 +22,15 @@ from libs.common.messages.tasks import (
     TasksConfirmed,
     TaskSummary,
 )
-from libs.common.model import Owner, Task, TaskId, TaskState
-from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.records.core import Key, Ordered, key_of
-from services.scheduler.records.handlers.archive import task_summary
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.settings import SchedulerSettings
-from services.scheduler.tasks.core.observation import assembled, is_on_node, kept_lines, node_line
-from services.scheduler.tasks.handlers.observing import ConsoleStore
-from services.scheduler.tasks.ports import TaskQueue
+from clusterodm.libs.common.model import Owner, Task, TaskId, TaskState
+from clusterodm.services.scheduler.node_client.ports import NodeApi
+from clusterodm.services.scheduler.records.core import Key, Ordered, key_of
+from clusterodm.services.scheduler.records.handlers.archive import task_summary
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.settings import SchedulerSettings
+from clusterodm.services.scheduler.tasks.core.observation import assembled, is_on_node, kept_lines, node_line
+from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore
+from clusterodm.services.scheduler.tasks.ports import TaskQueue
 
 log = structlog.get_logger()
 

@@ -15,19 +15,19 @@ from typing import Final
 
 import structlog
 
-from libs.common.clocks import Instant, read, seen_s
-from libs.common.delay_queue import DelayQueue
-from libs.common.errors import BusFailed, ClusterError
-from libs.common.lifecycle import TaskLimiter
-from libs.common.loops import beat
-from libs.common.model import Attempt, Cleanup, NodeId, NodeTaskId, Task, TaskId
-from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import SETTLED_S, is_settled, to_clean
-from services.scheduler.task_life.transitions import with_console
-from services.scheduler.tasks.handlers.observing import ConsoleStore
+from clusterodm.libs.common.clocks import Instant, read, seen_s
+from clusterodm.libs.common.delay_queue import DelayQueue
+from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.lifecycle import TaskLimiter
+from clusterodm.libs.common.loops import beat
+from clusterodm.libs.common.model import Attempt, Cleanup, NodeId, NodeTaskId, Task, TaskId
+from clusterodm.services.scheduler.node_client.ports import NodeApi
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.settings import SchedulerSettings
+from clusterodm.services.scheduler.task_life.attempts import SETTLED_S, is_settled, to_clean
+from clusterodm.services.scheduler.task_life.transitions import with_console
+from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore
 
 log = structlog.get_logger()
 

@@ -8,17 +8,31 @@ from typing import Final
 
 import msgspec
 
-from libs.common.errors import Conflict, NotFound, Refused, Removed
-from libs.common.identity import may_touch
-from libs.common.messages.tasks import TASK_STARTED, TASK_SUBMITTED, AdoptTask, ImportRoute, SubmitTask, TaskRecord
-from libs.common.model import NodeTaskId, Task, TaskId, TaskState
-from services.scheduler.events import EventPublisher
-from services.scheduler.node_client.ports import NodeApi, ObservedTask
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.ranking import Need
-from services.scheduler.tasks.core.submission import adopted, caught_up, images_in, imported, same_commit, submitted
-from services.scheduler.tasks.ports import TaskQueue
+from clusterodm.libs.common.errors import Conflict, NotFound, Refused, Removed
+from clusterodm.libs.common.identity import may_touch
+from clusterodm.libs.common.messages.tasks import (
+    TASK_STARTED,
+    TASK_SUBMITTED,
+    AdoptTask,
+    ImportRoute,
+    SubmitTask,
+    TaskRecord,
+)
+from clusterodm.libs.common.model import NodeTaskId, Task, TaskId, TaskState
+from clusterodm.services.scheduler.events import EventPublisher
+from clusterodm.services.scheduler.node_client.ports import NodeApi, ObservedTask
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.registry.ranking import Need
+from clusterodm.services.scheduler.tasks.core.submission import (
+    adopted,
+    caught_up,
+    images_in,
+    imported,
+    same_commit,
+    submitted,
+)
+from clusterodm.services.scheduler.tasks.ports import TaskQueue
 
 UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 LARGEST_BYTES: Final = 256 * 1024

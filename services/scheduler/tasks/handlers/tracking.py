@@ -12,25 +12,25 @@ from typing import Final
 
 import structlog
 
-from libs.common.chosen import differences
-from libs.common.clocks import Instant
-from libs.common.delay_queue import DelayQueue
-from libs.common.errors import ClusterError
-from libs.common.lifecycle import TaskLimiter
-from libs.common.loops import beat
-from libs.common.messages.placement import FinishReported
-from libs.common.model import Attempt, Cleanup, LastKnown, NodeId, Task, TaskId, TaskState
-from services.scheduler.events import EventPublisher
-from services.scheduler.leadership import suppress_transient
-from services.scheduler.node_client.ports import NodeApi
-from services.scheduler.records.core import site_of
-from services.scheduler.records.handlers.recovery import Records
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.settings import SchedulerSettings
-from services.scheduler.task_life.attempts import LOST, AttemptPolicy, AttemptResult
-from services.scheduler.task_life.transitions import observed, tried, with_console
-from services.scheduler.tasks.core.observation import PollInterval, known_of
-from services.scheduler.tasks.handlers.observing import ConsoleStore, ObservationStore
+from clusterodm.libs.common.chosen import differences
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.delay_queue import DelayQueue
+from clusterodm.libs.common.errors import ClusterError
+from clusterodm.libs.common.lifecycle import TaskLimiter
+from clusterodm.libs.common.loops import beat
+from clusterodm.libs.common.messages.placement import FinishReported
+from clusterodm.libs.common.model import Attempt, Cleanup, LastKnown, NodeId, Task, TaskId, TaskState
+from clusterodm.services.scheduler.events import EventPublisher
+from clusterodm.services.scheduler.leadership import suppress_transient
+from clusterodm.services.scheduler.node_client.ports import NodeApi
+from clusterodm.services.scheduler.records.core import site_of
+from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.settings import SchedulerSettings
+from clusterodm.services.scheduler.task_life.attempts import LOST, AttemptPolicy, AttemptResult
+from clusterodm.services.scheduler.task_life.transitions import observed, tried, with_console
+from clusterodm.services.scheduler.tasks.core.observation import PollInterval, known_of
+from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore, ObservationStore
 
 log = structlog.get_logger()
 

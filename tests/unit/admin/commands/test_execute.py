@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from libs.common.errors import ClusterError, Conflict, NodeFailed, NoNode, Refused, Unreadable
-from libs.common.messages.catalogue import catalogue
-from libs.common.messages.kinds import Request
-from libs.common.messages.machines import VIEW_COMMAND, CommandView, ViewCommand
-from libs.common.messages.nodes import ADD_NODE, BestNode
-from libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
-from libs.common.model import TaskId, TaskState
-from libs.common.testing import MemoryBus
-from services.admin.commands.core import commands
-from services.admin.commands.core.answers import (
+from clusterodm.libs.common.errors import ClusterError, Conflict, NodeFailed, NoNode, Refused, Unreadable
+from clusterodm.libs.common.messages.catalogue import catalogue
+from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.machines import VIEW_COMMAND, CommandView, ViewCommand
+from clusterodm.libs.common.messages.nodes import ADD_NODE, BestNode
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
+from clusterodm.libs.common.model import TaskId, TaskState
+from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.services.admin.commands.core import commands
+from clusterodm.services.admin.commands.core.answers import (
     ConsoleLines,
     Declined,
     Failed,
@@ -31,11 +31,11 @@ from services.admin.commands.core.answers import (
     TaskListing,
     Unavailable,
 )
-from services.admin.commands.core.commands import NodeAct, TaskAct
-from services.admin.commands.handlers import HANDLERS, execute
-from services.admin.takeover.core import OldNode, OldRoute
-from services.admin.takeover.handlers import Takeover
-from services.admin.telnet.core.grammar import parse
+from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
+from clusterodm.services.admin.commands.handlers import HANDLERS, execute
+from clusterodm.services.admin.takeover.core import OldNode, OldRoute
+from clusterodm.services.admin.takeover.handlers import Takeover
+from clusterodm.services.admin.telnet.core.grammar import parse
 from tests.fake_scheduler import FakeScheduler, node, task
 
 RUNNING, WAITING = TaskId("6f9619ff-8b86-4011-b42d-00c04fc964ff"), TaskId("6f9619ff-8b86-4011-b42d-00c04fc964aa")

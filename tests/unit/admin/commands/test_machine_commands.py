@@ -5,22 +5,22 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from libs.common.errors import Refused
-from libs.common.messages.machines import (
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.messages.machines import (
     LIST_MACHINES,
     PAUSE_AUTOSCALER,
     RESUME_AUTOSCALER,
     AutoscalerStatus,
     MachineList,
 )
-from libs.common.model import MachineState
-from libs.common.testing import MemoryBus
-from services.admin.commands.core.answers import AutoscalerReport, Declined, MachineListing, Ok, Unavailable
-from services.admin.commands.core.commands import DestroyMachineCommand
-from services.admin.commands.handlers import execute
-from services.admin.rendering.json_objects import document
-from services.admin.rendering.text import exit_code, human, render
-from services.admin.telnet.core.grammar import parse
+from clusterodm.libs.common.model import MachineState
+from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.services.admin.commands.core.answers import AutoscalerReport, Declined, MachineListing, Ok, Unavailable
+from clusterodm.services.admin.commands.core.commands import DestroyMachineCommand
+from clusterodm.services.admin.commands.handlers import execute
+from clusterodm.services.admin.rendering.json_objects import document
+from clusterodm.services.admin.rendering.text import exit_code, human, render
+from clusterodm.services.admin.telnet.core.grammar import parse
 from tests.fake_autoscaler import FakeAutoscaler, machine
 
 

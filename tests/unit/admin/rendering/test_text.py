@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from libs.common.model import Owner, StatusCode, TaskState
-from services.admin.commands.core.answers import (
+from clusterodm.libs.common.model import Owner, StatusCode, TaskState
+from clusterodm.services.admin.commands.core.answers import (
     Answer,
     ConsoleLines,
     Declined,
@@ -26,8 +26,8 @@ from services.admin.commands.core.answers import (
     TaskListing,
     Unavailable,
 )
-from services.admin.rendering.json_objects import CODES, document, newest, node_entry
-from services.admin.rendering.text import duration, exit_code, human, render, table
+from clusterodm.services.admin.rendering.json_objects import CODES, document, newest, node_entry
+from clusterodm.services.admin.rendering.text import duration, exit_code, human, render, table
 from tests.fake_scheduler import FakeScheduler, node, task
 
 ROUTE = Route("t1", "10.0.0.1", 3000, node_has_token=True, has_owner=True, accessed_ms=5)  # type: ignore[arg-type]

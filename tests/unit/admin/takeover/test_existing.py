@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.identity import owner_of
-from services.admin.takeover.core import ROUTE_LIFE_MS, OldNode, OldRoute, read_nodes, read_routes
+from clusterodm.libs.common.identity import owner_of
+from clusterodm.services.admin.takeover.core import ROUTE_LIFE_MS, OldNode, OldRoute, read_nodes, read_routes
 
 ID = "6f9619ff-8b86-4011-b42d-00c04fc964ff"
 

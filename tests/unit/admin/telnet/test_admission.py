@@ -1,7 +1,7 @@
 """Which telnet sessions there may be at the same time."""
 
-from libs.common.clocks import Instant
-from services.admin.telnet.core.admission import SILENT_S, Admission
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.services.admin.telnet.core.admission import SILENT_S, Admission
 
 START = Instant(1000.0)
 OPERATOR, STRANGER = "192.0.2.1", "198.51.100.7"

@@ -2,11 +2,11 @@
 
 import pytest
 
-from libs.common.model import TaskId
-from services.admin.commands.core import commands
-from services.admin.commands.core.commands import NodeAct, TaskAct, UnknownCommand
-from services.admin.telnet.core import grammar
-from services.admin.telnet.core.grammar import parse
+from clusterodm.libs.common.model import TaskId
+from clusterodm.services.admin.commands.core import commands
+from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct, UnknownCommand
+from clusterodm.services.admin.telnet.core import grammar
+from clusterodm.services.admin.telnet.core.grammar import parse
 
 ID = TaskId("6f9619ff-8b86-4011-b42d-00c04fc964ff")
 

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.admin.telnet.core.lines import LONGEST_LINE_BYTES, Byte, Input, Line, LineReader, Negotiation, TooLong
+from clusterodm.services.admin.telnet.core.lines import (
+    LONGEST_LINE_BYTES,
+    Byte,
+    Input,
+    Line,
+    LineReader,
+    Negotiation,
+    TooLong,
+)
 
 IAC = b"\xff"
 

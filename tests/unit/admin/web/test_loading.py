@@ -4,9 +4,9 @@ import httpx
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp
 
-from libs.common.health import Health, NeededServices
-from libs.common.testing import MemoryBus
-from services.admin.web.api.guard import LoadedWhenAsked
+from clusterodm.libs.common.health import Health, NeededServices
+from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.services.admin.web.api.guard import LoadedWhenAsked
 
 
 class Page:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy.cli import main
+from clusterodm.deploy.cli import main
 from tests.asr_files import DIGITALOCEAN, FILES, SECRETS
 
 

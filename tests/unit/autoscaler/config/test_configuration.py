@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from libs.common.errors import Refused
-from libs.common.secret import Secret
-from services.autoscaler.config.adapters import AsrFile, check_file
-from services.autoscaler.config.core.configuration import API, DOCKER_MACHINE, Configuration
-from services.autoscaler.config.core.file import parse, read
-from services.autoscaler.config.core.reader import Outside
-from services.autoscaler.orders import Size, masked
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.config.adapters import AsrFile, check_file
+from clusterodm.services.autoscaler.config.core.configuration import API, DOCKER_MACHINE, Configuration
+from clusterodm.services.autoscaler.config.core.file import parse, read
+from clusterodm.services.autoscaler.config.core.reader import Outside
+from clusterodm.services.autoscaler.orders import Size, masked
 from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, SECRETS
 
 EXAMPLES = Path(__file__).parents[4] / "docs" / "examples"

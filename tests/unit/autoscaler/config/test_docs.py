@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from services.autoscaler.config.core.file import parse
-from services.autoscaler.config.core.reader import Outside
+from clusterodm.services.autoscaler.config.core.file import parse
+from clusterodm.services.autoscaler.config.core.reader import Outside
 
 REPOSITORY = Path(__file__).parents[4]
 PAGE = (REPOSITORY / "docs" / "autoscaler.md").read_text(encoding="utf-8")

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.errors import Refused
-from libs.common.messages.buckets import CLUSTER, INCARNATION_KEY, TASKS
-from libs.common.model import Incarnation, IncarnationId, Machine, MachineId, TaskId, TaskState
-from libs.common.ports import Bus
-from libs.common.testing import MemoryBus
-from services.autoscaler.identity.adapters import IdentityFile
-from services.autoscaler.identity.core import (
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.messages.buckets import CLUSTER, INCARNATION_KEY, TASKS
+from clusterodm.libs.common.model import Incarnation, IncarnationId, Machine, MachineId, TaskId, TaskState
+from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.services.autoscaler.identity.adapters import IdentityFile
+from clusterodm.services.autoscaler.identity.core import (
     Identities,
     Identity,
     cluster_id_in,
@@ -20,7 +20,7 @@ from services.autoscaler.identity.core import (
     node_token,
     with_ids,
 )
-from services.autoscaler.identity.handlers import FACTS, KEYS, ClusterIdentity, IdentityStore
+from clusterodm.services.autoscaler.identity.handlers import FACTS, KEYS, ClusterIdentity, IdentityStore
 from tests.autoscaler_world import BOOT_TURNS, MemoryIdentities, World
 
 STORES: dict[str, Callable[[Path], IdentityStore]] = {

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.errors import Trouble
-from libs.common.model import Machine, MachineId, MachineState
-from services.autoscaler.machine_life.history import DAY_MS, MachineHistory
-from services.autoscaler.machine_life.life import MachineStep, after, possible
+from clusterodm.libs.common.errors import Trouble
+from clusterodm.libs.common.model import Machine, MachineId, MachineState
+from clusterodm.services.autoscaler.machine_life.history import DAY_MS, MachineHistory
+from clusterodm.services.autoscaler.machine_life.life import MachineStep, after, possible
 from tests import plain_history
 
 NOW = 1_000_000_000_000

@@ -2,12 +2,12 @@
 
 import pytest
 
-from libs.common.model import Machine, MachineId, MachineState, TaskId
-from libs.common.secret import Secret
-from services.autoscaler.cluster.core import Load
-from services.autoscaler.identity.core import digest, machine_name, node_token, prefix, webhook_secret
-from services.autoscaler.machine_life.life import TABLE, ImpossibleStep, MachineStep, after, age_ms
-from services.autoscaler.planning.core.observation import observed
+from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.cluster.core import Load
+from clusterodm.services.autoscaler.identity.core import digest, machine_name, node_token, prefix, webhook_secret
+from clusterodm.services.autoscaler.machine_life.life import TABLE, ImpossibleStep, MachineStep, after, age_ms
+from clusterodm.services.autoscaler.planning.core.observation import observed
 
 S = MachineState
 

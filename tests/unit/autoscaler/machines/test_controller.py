@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from libs.common.errors import NotFound, Refused, Trouble
-from libs.common.messages.machines import (
+from clusterodm.libs.common.errors import NotFound, Refused, Trouble
+from clusterodm.libs.common.messages.machines import (
     DestroyMachine,
     GetAutoscalerStatus,
     ListMachines,
@@ -13,8 +13,8 @@ from libs.common.messages.machines import (
     ResumeAutoscaler,
     ViewCommand,
 )
-from libs.common.model import MachineId, MachineState
-from services.autoscaler.machines.handlers.reconciler import interval_s
+from clusterodm.libs.common.model import MachineId, MachineState
+from clusterodm.services.autoscaler.machines.handlers.reconciler import interval_s
 from tests.autoscaler_world import BOOT_TURNS, World
 
 KILL_POINTS = 120

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from libs.common.errors import Trouble
-from libs.common.model import Machine
-from libs.common.secret import Secret
-from libs.common.testing import FakeClock
-from services.autoscaler.config.core.configuration import (
+from clusterodm.libs.common.errors import Trouble
+from clusterodm.libs.common.model import Machine
+from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.common.testing import FakeClock
+from clusterodm.services.autoscaler.config.core.configuration import (
     API,
     DOCKER_MACHINE,
     CloudSettings,
@@ -23,14 +23,14 @@ from services.autoscaler.config.core.configuration import (
     ScalingLimits,
     StepTimeouts,
 )
-from services.autoscaler.machine_life.life import age_ms
-from services.autoscaler.orders import Order
-from services.autoscaler.planning.core.budget import cost
-from services.autoscaler.providers.adapters.booted import BootedProvider
-from services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
-from services.autoscaler.providers.adapters.docker_machine.cross_check import CrossCheckedProvider
-from services.autoscaler.providers.adapters.docker_machine.driver import Resolved
-from services.autoscaler.providers.ports import Provider
+from clusterodm.services.autoscaler.machine_life.life import age_ms
+from clusterodm.services.autoscaler.orders import Order
+from clusterodm.services.autoscaler.planning.core.budget import cost
+from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
+from clusterodm.services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
+from clusterodm.services.autoscaler.providers.adapters.docker_machine.cross_check import CrossCheckedProvider
+from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import Resolved
+from clusterodm.services.autoscaler.providers.ports import Provider
 from tests.autoscaler_world import SIZES, TURN_MS, World
 from tests.lying_provider import DockerMachineProgram, Estate, Faults, Lies, LyingVendor
 

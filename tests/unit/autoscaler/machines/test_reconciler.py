@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from libs.common.errors import Trouble
-from libs.common.messages.machines import DestroyMachine, GetAutoscalerStatus, PauseAutoscaler
-from libs.common.model import Machine, MachineId, MachineState, TaskId, TaskState
-from services.autoscaler.machines.core import compare
-from services.autoscaler.orders import ProviderMachine
+from clusterodm.libs.common.errors import Trouble
+from clusterodm.libs.common.messages.machines import DestroyMachine, GetAutoscalerStatus, PauseAutoscaler
+from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId, TaskState
+from clusterodm.services.autoscaler.machines.core import compare
+from clusterodm.services.autoscaler.orders import ProviderMachine
 from tests.autoscaler_world import BOOT_TURNS, TURN_MS, World
 
 S = MachineState

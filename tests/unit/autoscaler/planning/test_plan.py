@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 
-from libs.common.errors import Trouble
-from libs.common.messages.demand import WaitingTask
-from libs.common.model import Machine, MachineId, MachineState, TaskId
-from services.autoscaler.cluster.core import Load
-from services.autoscaler.config.core.configuration import ScalingLimits, WarmPool
-from services.autoscaler.machine_life.history import MachineHistory
-from services.autoscaler.orders import Size
-from services.autoscaler.planning.core.observation import PlanInput
-from services.autoscaler.planning.core.plan import ScalingPlan, plan
+from clusterodm.libs.common.errors import Trouble
+from clusterodm.libs.common.messages.demand import WaitingTask
+from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.services.autoscaler.cluster.core import Load
+from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits, WarmPool
+from clusterodm.services.autoscaler.machine_life.history import MachineHistory
+from clusterodm.services.autoscaler.orders import Size
+from clusterodm.services.autoscaler.planning.core.observation import PlanInput
+from clusterodm.services.autoscaler.planning.core.plan import ScalingPlan, plan
 
 SMALL = Size(slug="small", max_images=50, price_per_hour=1.0)
 LARGE = Size(slug="large", max_images=500, price_per_hour=4.0, max_bytes=1000)

@@ -5,16 +5,16 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from libs.common.messages.demand import SupplyChanged, WaitingTask
-from libs.common.messages.machines import TaskWaits
-from libs.common.model import Machine, MachineId, MachineState, TaskId
-from services.autoscaler.config.core.configuration import ScalingLimits
-from services.autoscaler.machine_life.history import MachineHistory
-from services.autoscaler.orders import Size
-from services.autoscaler.planning.core.observation import PlanInput
-from services.autoscaler.planning.core.plan import plan
-from services.autoscaler.planning.core.supply import clipped
-from services.autoscaler.planning.handlers import has_changed
+from clusterodm.libs.common.messages.demand import SupplyChanged, WaitingTask
+from clusterodm.libs.common.messages.machines import TaskWaits
+from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
+from clusterodm.services.autoscaler.machine_life.history import MachineHistory
+from clusterodm.services.autoscaler.orders import Size
+from clusterodm.services.autoscaler.planning.core.observation import PlanInput
+from clusterodm.services.autoscaler.planning.core.plan import plan
+from clusterodm.services.autoscaler.planning.core.supply import clipped
+from clusterodm.services.autoscaler.planning.handlers import has_changed
 
 NOW = 1_000_000_000
 S = MachineState

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from libs.common.secret import Secret
-from services.autoscaler.orders import DockerRegistry, Launch, S3Target
-from services.autoscaler.providers.core.cloud_init import (
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.orders import DockerRegistry, Launch, S3Target
+from clusterodm.services.autoscaler.providers.core.cloud_init import (
     BOOT,
     LEASE,
     LEASE_SCRIPT,
@@ -26,7 +26,7 @@ from services.autoscaler.providers.core.cloud_init import (
     lease_check_s,
     user_data,
 )
-from services.autoscaler.providers.core.order_words import node_configuration, run_words
+from clusterodm.services.autoscaler.providers.core.order_words import node_configuration, run_words
 
 S3 = S3Target(
     endpoint="nyc3.digitaloceanspaces.com",

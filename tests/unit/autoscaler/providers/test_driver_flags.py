@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from libs.common.errors import Trouble
-from libs.common.model import MachineId
-from libs.common.secret import Secret
-from libs.machinesim.flags import DRIVERS, Usage, parse
-from services.autoscaler.config.core.configuration import Configuration
-from services.autoscaler.config.core.file import read
-from services.autoscaler.config.core.reader import Outside
-from services.autoscaler.orders import DockerRegistry, Launch, Offer, Order
-from services.autoscaler.providers.adapters.docker_machine.driver import (
+from clusterodm.libs.common.errors import Trouble
+from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.machinesim.flags import DRIVERS, Usage, parse
+from clusterodm.services.autoscaler.config.core.configuration import Configuration
+from clusterodm.services.autoscaler.config.core.file import read
+from clusterodm.services.autoscaler.config.core.reader import Outside
+from clusterodm.services.autoscaler.orders import DockerRegistry, Launch, Offer, Order
+from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import (
     Resolved,
     create_words,
     environment,

@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 
-from libs.common.errors import Refused, Trouble
-from libs.common.model import MachineId
-from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import CloudSettings
-from services.autoscaler.orders import Launch, Offer, Order, Size
-from services.autoscaler.providers.adapters import digitalocean, docker_engine, hetzner, scaleway
-from services.autoscaler.providers.adapters.command import found_of, trouble_and_message
-from services.autoscaler.providers.adapters.docker_engine import container, image_and_tag
-from services.autoscaler.providers.adapters.ec2.launch import LaunchPlace, image_query, launch, tags_of
-from services.autoscaler.providers.adapters.http_api.rest import usual_trouble
-from services.autoscaler.providers.core.order_words import flat_tags, labels, pairs
+from clusterodm.libs.common.errors import Refused, Trouble
+from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
+from clusterodm.services.autoscaler.orders import Launch, Offer, Order, Size
+from clusterodm.services.autoscaler.providers.adapters import digitalocean, docker_engine, hetzner, scaleway
+from clusterodm.services.autoscaler.providers.adapters.command import found_of, trouble_and_message
+from clusterodm.services.autoscaler.providers.adapters.docker_engine import container, image_and_tag
+from clusterodm.services.autoscaler.providers.adapters.ec2.launch import LaunchPlace, image_query, launch, tags_of
+from clusterodm.services.autoscaler.providers.adapters.http_api.rest import usual_trouble
+from clusterodm.services.autoscaler.providers.core.order_words import flat_tags, labels, pairs
 
 NAME = MachineId("clusterodm-c1-50-abc")
 TAGS = {"clusterodm-cluster": "c1"}

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from libs.common.errors import ProviderFailed
-from services.autoscaler.providers.adapters.http_api.rest import ANSWER_LIMIT_BYTES, RestClient
+from clusterodm.libs.common.errors import ProviderFailed
+from clusterodm.services.autoscaler.providers.adapters.http_api.rest import ANSWER_LIMIT_BYTES, RestClient
 
 
 class Endless(httpx.AsyncByteStream):

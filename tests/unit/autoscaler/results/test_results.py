@@ -4,14 +4,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from libs.common.errors import NotFound, Refused
-from libs.common.messages.machines import FindResult, ResultFound
-from libs.common.model import NodeTaskId
-from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import Configuration, NodeSettings, ScalingLimits
-from services.autoscaler.orders import S3Target
-from services.autoscaler.results.core import key_of
-from services.autoscaler.results.handlers import ResultFinder
+from clusterodm.libs.common.errors import NotFound, Refused
+from clusterodm.libs.common.messages.machines import FindResult, ResultFound
+from clusterodm.libs.common.model import NodeTaskId
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.config.core.configuration import Configuration, NodeSettings, ScalingLimits
+from clusterodm.services.autoscaler.orders import S3Target
+from clusterodm.services.autoscaler.results.core import key_of
+from clusterodm.services.autoscaler.results.handlers import ResultFinder
 
 TASK = NodeTaskId("6f9619ff-8b86-4011-b42d-00c04fc964ff")
 

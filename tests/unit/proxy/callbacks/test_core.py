@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from libs.common.model import Machine, MachineId, MachineState
-from services.proxy.callbacks.core import CallbackDecision, lease, webhook
-from services.proxy.cluster.core import wanted
+from clusterodm.libs.common.model import Machine, MachineId, MachineState
+from clusterodm.services.proxy.callbacks.core import CallbackDecision, lease, webhook
+from clusterodm.services.proxy.cluster.core import wanted
 
 OWN, OTHER = "own-secret", "others-secret"
 

@@ -4,9 +4,9 @@ import hashlib
 
 import pytest
 
-from libs.common.errors import BusFailed
-from libs.common.messages.placement import FINISH_REPORTED
-from libs.common.model import (
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.placement import FINISH_REPORTED
+from clusterodm.libs.common.model import (
     Machine,
     MachineId,
     MachineState,
@@ -14,9 +14,9 @@ from libs.common.model import (
     Owner,
     TaskId,
 )
-from libs.common.testing import MemoryBus
-from services.proxy.callbacks.core import CallbackDecision
-from services.proxy.callbacks.handlers import MachineCallbacks
+from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.services.proxy.callbacks.core import CallbackDecision
+from clusterodm.services.proxy.callbacks.handlers import MachineCallbacks
 from tests.proxy_ports import FakeCluster, a_task
 
 TASK = TaskId("t")

@@ -2,12 +2,12 @@
 
 import pytest
 
-from libs.common.messages.buckets import UPLOADS
-from libs.common.model import InstanceId, Node, NodeId, NodeTaskId
-from libs.common.testing import FakeClock
-from services.proxy.forwarding.core.decisions import Distrust, Retries
-from services.proxy.forwarding.handlers.delivery import Delivery, StepFailed
-from services.proxy.spool.core.upload import Draft, Manifest, StoredFile, submission_of
+from clusterodm.libs.common.messages.buckets import UPLOADS
+from clusterodm.libs.common.model import InstanceId, Node, NodeId, NodeTaskId
+from clusterodm.libs.common.testing import FakeClock
+from clusterodm.services.proxy.forwarding.core.decisions import Distrust, Retries
+from clusterodm.services.proxy.forwarding.handlers.delivery import Delivery, StepFailed
+from clusterodm.services.proxy.spool.core.upload import Draft, Manifest, StoredFile, submission_of
 from tests.forwarding import TASK, World
 from tests.memory_spool import MemorySpool
 

@@ -8,14 +8,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.errors import BusFailed, NotFound
-from libs.common.messages.buckets import TASKS
-from libs.common.messages.kinds import Request
-from libs.common.messages.tasks import CONFIRM_TASKS, GET_TASK, ConfirmTasks, TaskRecord, TaskRef, TasksConfirmed
-from libs.common.model import InstanceId, Task, TaskId, TaskState
-from libs.common.ports import Handler
-from libs.common.testing import FakeClock, MemoryBucket, MemoryBus
-from services.proxy.cluster.handlers import AWAY_S, HOLD_S, Confirmer
+from clusterodm.libs.common.errors import BusFailed, NotFound
+from clusterodm.libs.common.messages.buckets import TASKS
+from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.tasks import (
+    CONFIRM_TASKS,
+    GET_TASK,
+    ConfirmTasks,
+    TaskRecord,
+    TaskRef,
+    TasksConfirmed,
+)
+from clusterodm.libs.common.model import InstanceId, Task, TaskId, TaskState
+from clusterodm.libs.common.ports import Handler
+from clusterodm.libs.common.testing import FakeClock, MemoryBucket, MemoryBus
+from clusterodm.services.proxy.cluster.handlers import AWAY_S, HOLD_S, Confirmer
 from tests.waiting import until
 
 TASK = Task(

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.messages.buckets import ENDED, NODES, OBSERVATIONS, TASKS
-from libs.common.messages.kinds import BucketName
-from libs.common.messages.tasks import TaskRecord
-from libs.common.model import (
+from clusterodm.libs.common.messages.buckets import ENDED, NODES, OBSERVATIONS, TASKS
+from clusterodm.libs.common.messages.kinds import BucketName
+from clusterodm.libs.common.messages.tasks import TaskRecord
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     Ended,
@@ -26,8 +26,8 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from libs.common.testing import FakeClock, MemoryBucket, MemoryBus, MemoryWatch
-from services.proxy.cluster.adapters import ClusterMirror, mirrored
+from clusterodm.libs.common.testing import FakeClock, MemoryBucket, MemoryBus, MemoryWatch
+from clusterodm.services.proxy.cluster.adapters import ClusterMirror, mirrored
 from tests.waiting import until
 
 

@@ -4,8 +4,8 @@ import ipaddress
 
 import pytest
 
-from libs.common.errors import Refused
-from services.proxy.exchange.destinations import Destination, destination, networks, webhook_of, why_not
+from clusterodm.libs.common.errors import Refused
+from clusterodm.services.proxy.exchange.destinations import Destination, destination, networks, webhook_of, why_not
 
 
 @pytest.mark.parametrize(

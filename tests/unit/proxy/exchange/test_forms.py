@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.proxy.errors import MalformedBody
-from services.proxy.exchange.forms import (
+from clusterodm.services.proxy.errors import MalformedBody
+from clusterodm.services.proxy.exchange.forms import (
     JSON,
     URLENCODED,
     kind_of,

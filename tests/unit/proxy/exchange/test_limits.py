@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
-from libs.common.errors import Refused
-from libs.common.model import NodeOption
-from services.proxy.errors import ServerBusy
-from services.proxy.exchange.limits import SHORT_BYTES, LongBodies
-from services.proxy.exchange.part_heads import read_head
-from services.proxy.options.check import check_options
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.model import NodeOption
+from clusterodm.services.proxy.errors import ServerBusy
+from clusterodm.services.proxy.exchange.limits import SHORT_BYTES, LongBodies
+from clusterodm.services.proxy.exchange.part_heads import read_head
+from clusterodm.services.proxy.options.check import check_options
 
 MEGABYTE = 1 << 20
 HEAD_BYTES = 16_000

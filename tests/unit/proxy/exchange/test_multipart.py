@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.proxy.errors import MalformedBody
-from services.proxy.exchange.multipart import (
+from clusterodm.services.proxy.errors import MalformedBody
+from clusterodm.services.proxy.exchange.multipart import (
     FIELD_LIMIT_BYTES,
     FileBegins,
     FileChunk,
@@ -18,7 +18,7 @@ from services.proxy.exchange.multipart import (
     MultipartReader,
     boundary_of,
 )
-from services.proxy.exchange.part_heads import PartHead, read_head, read_lines
+from clusterodm.services.proxy.exchange.part_heads import PartHead, read_head, read_lines
 
 BOUNDARY = b"x-boundary"
 

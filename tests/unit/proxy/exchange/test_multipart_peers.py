@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from libs.common.errors import Refused
-from services.proxy.exchange.multipart import MultipartReader, boundary_of
-from services.proxy.exchange.nodeodm_api import NO_FILES
-from services.proxy.spool.core.upload import LONGEST_BYTES, safe_name, unique_name
-from services.proxy.uploads.api import UploadReader
+from clusterodm.libs.common.errors import Refused
+from clusterodm.services.proxy.exchange.multipart import MultipartReader, boundary_of
+from clusterodm.services.proxy.exchange.nodeodm_api import NO_FILES
+from clusterodm.services.proxy.spool.core.upload import LONGEST_BYTES, safe_name, unique_name
+from clusterodm.services.proxy.uploads.api import UploadReader
 from tests.memory_spool import MemoryPart
 from tests.multipart_cases import CASES, PIXELS, Case
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from libs.common.errors import NodeFailed
-from libs.common.model import TaskState
-from libs.common.retry import RetryPolicy
-from services.proxy.forwarding.adapters.node_call import Throttle
-from services.proxy.forwarding.core.decisions import (
+from clusterodm.libs.common.errors import NodeFailed
+from clusterodm.libs.common.model import TaskState
+from clusterodm.libs.common.retry import RetryPolicy
+from clusterodm.services.proxy.forwarding.adapters.node_call import Throttle
+from clusterodm.services.proxy.forwarding.core.decisions import (
     ERRED,
     UNREACHED,
     DeliveryStep,
@@ -25,7 +25,7 @@ from services.proxy.forwarding.core.decisions import (
     next_step,
     sending_order,
 )
-from services.proxy.forwarding.core.node_messages import form, one_file
+from clusterodm.services.proxy.forwarding.core.node_messages import form, one_file
 
 UNREACHABLE, REFUSED, ERRED_, UNKNOWN = Outcome.UNREACHABLE, Outcome.REFUSED, Outcome.ERRED, Outcome.UNKNOWN
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from libs.common.model import NodeId
-from libs.common.testing import clocks_at
-from services.proxy.forwarding.core.decisions import Distrust
+from clusterodm.libs.common.model import NodeId
+from clusterodm.libs.common.testing import clocks_at
+from clusterodm.services.proxy.forwarding.core.decisions import Distrust
 
 NODE = NodeId("n1")
 START = clocks_at(0).instant

@@ -1,6 +1,6 @@
 """Which scheduler's word counts."""
 
-from services.proxy.forwarding.core.decisions import FORGOTTEN_AFTER_S, Epochs
+from clusterodm.services.proxy.forwarding.core.decisions import FORGOTTEN_AFTER_S, Epochs
 
 
 def test_the_word_of_an_earlier_term_does_not_count():

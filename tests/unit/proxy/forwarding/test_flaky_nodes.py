@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from libs.common.errors import NodeFailed, NodeUnreachable
-from libs.common.model import NodeTaskId, TaskId, TaskState
-from libs.common.nodeodm import NodeRefused
-from services.proxy.errors import NodeErred
-from services.proxy.forwarding.handlers.forwarder import Forwarder
-from services.proxy.spool.core.upload import Draft
+from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
+from clusterodm.libs.common.model import NodeTaskId, TaskId, TaskState
+from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.services.proxy.errors import NodeErred
+from clusterodm.services.proxy.forwarding.handlers.forwarder import Forwarder
+from clusterodm.services.proxy.spool.core.upload import Draft
 from tests.forwarding import FILES, TASK, World
 from tests.waiting import until
 

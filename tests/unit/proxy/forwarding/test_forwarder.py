@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from libs.common.clocks import Instant
-from libs.common.errors import BusFailed, NodeFailed, NodeUnreachable, Refused
-from libs.common.messages.buckets import UPLOADS
-from libs.common.messages.kinds import Done
-from libs.common.messages.placement import PLACEMENT_POSSIBLE, RENEW_ATTEMPT, PlacementPossible, RenewAttempt
-from libs.common.messages.tasks import AttemptStage
-from libs.common.model import (
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.errors import BusFailed, NodeFailed, NodeUnreachable, Refused
+from clusterodm.libs.common.messages.buckets import UPLOADS
+from clusterodm.libs.common.messages.kinds import Done
+from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, RENEW_ATTEMPT, PlacementPossible, RenewAttempt
+from clusterodm.libs.common.messages.tasks import AttemptStage
+from clusterodm.libs.common.model import (
     AttemptState,
     InstanceId,
     Node,
@@ -22,9 +22,9 @@ from libs.common.model import (
     TaskState,
     Upload,
 )
-from libs.common.nodeodm import NodeRefused
-from services.proxy.spool.core.upload import Draft, Mark
-from services.proxy.uploads.handlers.expire import HOUR_S, UploadExpiry
+from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.services.proxy.spool.core.upload import Draft, Mark
+from clusterodm.services.proxy.uploads.handlers.expire import HOUR_S, UploadExpiry
 from tests.forwarding import FILES, NODE, OTHER_NODE, TASK, World
 from tests.waiting import passed, until
 

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from libs.common.lifecycle import monotonic_s
-from libs.common.messages.placement import PLACEMENT_POSSIBLE, PlacementPossible, PlaceTasks
-from libs.common.model import TaskId, TaskState
+from clusterodm.libs.common.lifecycle import monotonic_s
+from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, PlacementPossible, PlaceTasks
+from clusterodm.libs.common.model import TaskId, TaskState
 from tests.forwarding import QUICK, TASK, World
 from tests.waiting import until
 

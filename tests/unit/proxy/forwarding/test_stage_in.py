@@ -10,12 +10,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from libs.common.errors import BusFailed, NodeFailed
-from libs.common.messages.tasks import SentAhead
-from libs.common.model import Node, NodeTaskId, OptionValue, TaskId, TaskState
-from services.proxy.forwarding.core.stage_in import IDLE_S
-from services.proxy.forwarding.handlers.forwarder import Forwarder
-from services.proxy.spool.core.upload import Draft, candidates
+from clusterodm.libs.common.errors import BusFailed, NodeFailed
+from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.model import Node, NodeTaskId, OptionValue, TaskId, TaskState
+from clusterodm.services.proxy.forwarding.core.stage_in import IDLE_S
+from clusterodm.services.proxy.forwarding.handlers.forwarder import Forwarder
+from clusterodm.services.proxy.spool.core.upload import Draft, candidates
 from tests.forwarding import NODE, OTHER_NODE, TASK, World
 from tests.waiting import passed, until
 

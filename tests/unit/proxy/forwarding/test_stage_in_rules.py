@@ -2,7 +2,14 @@
 
 import pytest
 
-from services.proxy.forwarding.core.stage_in import IDLE_S, UNDECIDED_S, PendingFiles, StagedUpload, why_afresh, why_end
+from clusterodm.services.proxy.forwarding.core.stage_in import (
+    IDLE_S,
+    UNDECIDED_S,
+    PendingFiles,
+    StagedUpload,
+    why_afresh,
+    why_end,
+)
 
 
 def test_files_are_taken_once_in_the_order_in_which_they_came():

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from libs.common.errors import NodeFailed
-from libs.common.faults import the_last_first
-from libs.common.messages.buckets import TASKS
-from libs.common.messages.kinds import Request
-from libs.common.messages.placement import (
+from clusterodm.libs.common.errors import NodeFailed
+from clusterodm.libs.common.faults import the_last_first
+from clusterodm.libs.common.messages.buckets import TASKS
+from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.placement import (
     PLACE_TASKS,
     PLACEMENT_POSSIBLE,
     RENEW_ATTEMPT,
@@ -16,10 +16,10 @@ from libs.common.messages.placement import (
     REPORT_FORWARDED,
     PlacementPossible,
 )
-from libs.common.messages.tasks import GET_TASK
-from libs.common.model import InstanceId, Task, TaskId, TaskState
-from libs.common.testing import MemoryBus
-from services.proxy.cluster.adapters import mirrored
+from clusterodm.libs.common.messages.tasks import GET_TASK
+from clusterodm.libs.common.model import InstanceId, Task, TaskId, TaskState
+from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.services.proxy.cluster.adapters import mirrored
 from tests.forwarding import FILES, TASK, World
 from tests.waiting import until
 

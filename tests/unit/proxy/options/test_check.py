@@ -5,10 +5,10 @@ import math
 
 import pytest
 
-from libs.common.errors import Refused
-from libs.common.model import NodeOption, OptionValue
-from services.proxy.options import javascript
-from services.proxy.options.check import check_options
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.model import NodeOption, OptionValue
+from clusterodm.services.proxy.options import javascript
+from clusterodm.services.proxy.options.check import check_options
 
 KNOWN = [
     NodeOption("dsm", "bool", "false", "", ""),

@@ -4,20 +4,20 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from libs.common.errors import NotFound
-from libs.common.messages.buckets import UPLOADS
-from libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
-from libs.common.model import (
+from clusterodm.libs.common.errors import NotFound
+from clusterodm.libs.common.messages.buckets import UPLOADS
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
+from clusterodm.libs.common.model import (
     InstanceId,
     Owner,
     TaskId,
     Upload,
 )
-from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.errors import UploadOwnerAway
-from services.proxy.peers.handlers import PeerForwarding
-from services.proxy.peers.ports import ForwardedRequest, PeerAnswer
-from services.proxy.spool.core.upload import Draft
+from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.services.proxy.errors import UploadOwnerAway
+from clusterodm.services.proxy.peers.handlers import PeerForwarding
+from clusterodm.services.proxy.peers.ports import ForwardedRequest, PeerAnswer
+from clusterodm.services.proxy.spool.core.upload import Draft
 from tests.memory_spool import MemorySpool
 from tests.proxy_ports import FakeCluster, FakeLocations, FakePeers, a_task
 

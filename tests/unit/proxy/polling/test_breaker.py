@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.proxy.polling.core.node_queries import PAUSES_S, Breaker, failed, let_go, tried
+from clusterodm.services.proxy.polling.core.node_queries import PAUSES_S, Breaker, failed, let_go, tried
 
 
 @pytest.mark.parametrize(

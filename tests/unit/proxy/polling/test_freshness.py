@@ -8,21 +8,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.clocks import Instant
-from libs.common.errors import NodeFailed
-from libs.common.messages.tasks import CONFIRM_TASKS, ConfirmTasks, TaskRecord, TasksConfirmed
-from libs.common.model import LastKnown, Owner, StatusCode, Task, TaskId, TaskState
-from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.cluster.handlers import TaskFinder
-from services.proxy.polling.api import open_polling
-from services.proxy.polling.core.node_queries import (
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.errors import NodeFailed
+from clusterodm.libs.common.messages.tasks import CONFIRM_TASKS, ConfirmTasks, TaskRecord, TasksConfirmed
+from clusterodm.libs.common.model import LastKnown, Owner, StatusCode, Task, TaskId, TaskState
+from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.services.proxy.cluster.handlers import TaskFinder
+from clusterodm.services.proxy.polling.api import open_polling
+from clusterodm.services.proxy.polling.core.node_queries import (
     CONSOLE_LIMIT_CHARS,
     NodeAnswer,
     lines_from,
     may_be_told_again,
     widest,
 )
-from services.proxy.polling.handlers.coalesce import Poll
+from clusterodm.services.proxy.polling.handlers.coalesce import Poll
 from tests.proxy_ports import FakeCluster, FakeUpstream, says
 from tests.unit.proxy.polling.test_read import ANNE, INFO, NODE, OUTPUT, TASK, a_task, of_node
 from tests.waiting import until

@@ -2,12 +2,12 @@
 
 import pytest
 
-from libs.common.errors import BusFailed
-from libs.common.messages.tasks import LIST_TASK_IDS, ListTaskIds, TaskIds, TaskRecord
-from libs.common.model import InstanceId, Owner, Task, TaskId
-from libs.common.testing import MemoryBus
-from services.proxy.cluster.adapters import mirrored
-from services.proxy.polling.handlers.read import TaskLists
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.tasks import LIST_TASK_IDS, ListTaskIds, TaskIds, TaskRecord
+from clusterodm.libs.common.model import InstanceId, Owner, Task, TaskId
+from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.services.proxy.cluster.adapters import mirrored
+from clusterodm.services.proxy.polling.handlers.read import TaskLists
 from tests.waiting import until
 
 ALICE = Owner("alice")

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.errors import BusFailed, NodeFailed, NotFound
-from libs.common.messages.placement import FINISH_REPORTED
-from libs.common.messages.tasks import (
+from clusterodm.libs.common.errors import BusFailed, NodeFailed, NotFound
+from clusterodm.libs.common.messages.placement import FINISH_REPORTED
+from clusterodm.libs.common.messages.tasks import (
     CONFIRM_TASKS,
     GET_TASK,
     LIST_TASK_IDS,
@@ -22,7 +22,7 @@ from libs.common.messages.tasks import (
     TaskRecord,
     TaskRef,
 )
-from libs.common.model import (
+from clusterodm.libs.common.model import (
     Attempt,
     InstanceId,
     LastKnown,
@@ -36,11 +36,11 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.cluster.handlers import HOLD_S, TaskFinder
-from services.proxy.polling.api import open_polling
-from services.proxy.polling.handlers.coalesce import Poll
-from services.proxy.polling.handlers.node_answers import NodePoller, strings
+from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.services.proxy.cluster.handlers import HOLD_S, TaskFinder
+from clusterodm.services.proxy.polling.api import open_polling
+from clusterodm.services.proxy.polling.handlers.coalesce import Poll
+from clusterodm.services.proxy.polling.handlers.node_answers import NodePoller, strings
 from tests.proxy_ports import FakeCluster, FakeReply, FakeUpstream, says
 from tests.waiting import until
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from libs.common.clocks import WallMs
-from libs.common.model import (
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     ClusterSummary,
@@ -22,8 +22,8 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from services.proxy.cluster.core import attempt_on_node
-from services.proxy.polling.core.task_info import (
+from clusterodm.services.proxy.cluster.core import attempt_on_node
+from clusterodm.services.proxy.polling.core.task_info import (
     cluster_info,
     code_of,
     console,

@@ -2,14 +2,14 @@
 
 import pytest
 
-from libs.common.errors import BusFailed, Removed
-from libs.common.messages.buckets import UPLOADS
-from libs.common.messages.placement import REPORT_INPUTS_LOST, ReportInputsLost
-from libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
-from libs.common.model import InstanceId, Task, TaskId, TaskState
-from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.recovery.handlers import MissingInputs
-from services.proxy.spool.core.upload import Draft
+from clusterodm.libs.common.errors import BusFailed, Removed
+from clusterodm.libs.common.messages.buckets import UPLOADS
+from clusterodm.libs.common.messages.placement import REPORT_INPUTS_LOST, ReportInputsLost
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
+from clusterodm.libs.common.model import InstanceId, Task, TaskId, TaskState
+from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.services.proxy.recovery.handlers import MissingInputs
+from clusterodm.services.proxy.spool.core.upload import Draft
 from tests.memory_spool import MemorySpool
 from tests.proxy_ports import FakeCluster
 

@@ -2,18 +2,18 @@
 
 import pytest
 
-from libs.common.errors import BusFailed, NotFound, Removed
-from libs.common.incarnation import incarnation
-from libs.common.messages.buckets import CLUSTER, INCARNATION_KEY, UPLOADS
-from libs.common.messages.kinds import Done
-from libs.common.messages.tasks import REMOVE_TASK, TaskRef
-from libs.common.model import Owner, TaskId
-from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.actions.handlers import ClientActions
-from services.proxy.peers.adapters import SharedSecret, shared_secret
-from services.proxy.recovery.handlers import SETTLE_S, Recovery
-from services.proxy.spool.core.history import History
-from services.proxy.spool.core.upload import Draft
+from clusterodm.libs.common.errors import BusFailed, NotFound, Removed
+from clusterodm.libs.common.incarnation import incarnation
+from clusterodm.libs.common.messages.buckets import CLUSTER, INCARNATION_KEY, UPLOADS
+from clusterodm.libs.common.messages.kinds import Done
+from clusterodm.libs.common.messages.tasks import REMOVE_TASK, TaskRef
+from clusterodm.libs.common.model import Owner, TaskId
+from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.services.proxy.actions.handlers import ClientActions
+from clusterodm.services.proxy.peers.adapters import SharedSecret, shared_secret
+from clusterodm.services.proxy.recovery.handlers import SETTLE_S, Recovery
+from clusterodm.services.proxy.spool.core.history import History
+from clusterodm.services.proxy.spool.core.upload import Draft
 from tests.memory_spool import MemorySpool
 from tests.proxy_ports import FakeCluster
 

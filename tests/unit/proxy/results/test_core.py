@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.model import (
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     InstanceId,
@@ -18,7 +18,7 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from services.proxy.results.core import ResultPlace, StorageAnswer, address, places, seen, storage_and_path
+from clusterodm.services.proxy.results.core import ResultPlace, StorageAnswer, address, places, seen, storage_and_path
 
 MACHINE, PREFIX, NODE = ResultPlace.MACHINE, ResultPlace.PREFIX, ResultPlace.NODE
 

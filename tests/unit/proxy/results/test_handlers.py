@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, ProviderFailed, Refused
-from libs.common.messages.machines import FIND_RESULT, FindResult, ResultFound
-from libs.common.messages.nodes import FIND_UI_NODE, FindUiNode, UiNode
-from libs.common.messages.tasks import CONFIRM_TASKS
-from libs.common.model import (
+from clusterodm.libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, ProviderFailed, Refused
+from clusterodm.libs.common.messages.machines import FIND_RESULT, FindResult, ResultFound
+from clusterodm.libs.common.messages.nodes import FIND_UI_NODE, FindUiNode, UiNode
+from clusterodm.libs.common.messages.tasks import CONFIRM_TASKS
+from clusterodm.libs.common.model import (
     Attempt,
     InstanceId,
     Machine,
@@ -24,11 +24,11 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from libs.common.nodeodm import NodeRefused
-from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.cluster.handlers import TaskFinder
-from services.proxy.results.handlers.download import ResultLocation, Results
-from services.proxy.results.handlers.relay import NoResult, Relay, RelayRequest
+from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.services.proxy.cluster.handlers import TaskFinder
+from clusterodm.services.proxy.results.handlers.download import ResultLocation, Results
+from clusterodm.services.proxy.results.handlers.relay import NoResult, Relay, RelayRequest
 from tests.proxy_ports import FakeCluster, FakeReply, FakeUpstream, says
 
 TASK = TaskId("t")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.proxy.results.core import for_client, for_node
+from clusterodm.services.proxy.results.core import for_client, for_node
 
 
 def test_hop_by_hop_lines_end_here() -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.clocks import WallMs
-from libs.common.errors import Refused
-from services.proxy.server.access_log import AccessLog, line, written
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.errors import Refused
+from clusterodm.services.proxy.server.access_log import AccessLog, line, written
 
 NOW_MS = WallMs(1767898560123)
 

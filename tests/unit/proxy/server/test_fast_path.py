@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.identity import owner_of
-from libs.common.model import TaskId
-from services.proxy.polling.handlers.coalesce import Poll
-from services.proxy.server.fast_path import PlainPoll, PollFastPath
+from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.common.model import TaskId
+from clusterodm.services.proxy.polling.handlers.coalesce import Poll
+from clusterodm.services.proxy.server.fast_path import PlainPoll, PollFastPath
 
 TASK = "aaaaaaaa-1111-4111-8111-111111111111"
 HOST = "host: x\r\n"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from libs.common.messages.buckets import UPLOADS
-from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.server.health import ProxyHealth
+from clusterodm.libs.common.messages.buckets import UPLOADS
+from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.services.proxy.server.health import ProxyHealth
 from tests.memory_spool import MemorySpool
 from tests.proxy_ports import FakeCluster
 

@@ -4,8 +4,8 @@ from itertools import islice
 
 import pytest
 
-from libs.common.errors import Refused
-from services.proxy.spool.core.upload import candidates, is_image, safe_name, unique_name
+from clusterodm.libs.common.errors import Refused
+from clusterodm.services.proxy.spool.core.upload import candidates, is_image, safe_name, unique_name
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from services.proxy.splice.pipes import SpliceThreads
-from services.proxy.spool.adapters import disk
-from services.proxy.spool.adapters.publishing import (
+from clusterodm.services.proxy.splice.pipes import SpliceThreads
+from clusterodm.services.proxy.spool.adapters import disk
+from clusterodm.services.proxy.spool.adapters.publishing import (
     FEW_COUNT,
     SMALL_BYTES,
     Publisher,
     PublishingLanes,
     publish_together,
 )
-from services.proxy.spool.adapters.receipt import DiskReceipt
-from services.proxy.spool.core.upload import StoredFile
+from clusterodm.services.proxy.spool.adapters.receipt import DiskReceipt
+from clusterodm.services.proxy.spool.core.upload import StoredFile
 from tests.waiting import until
 
 Gate = threading.Event

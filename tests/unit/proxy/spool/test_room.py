@@ -2,10 +2,10 @@
 
 import pytest
 
-from libs.common.model import TaskId, TaskState
-from services.proxy.finishing.core import EvictionCandidate, to_give_up
-from services.proxy.settings import minimum_bytes
-from services.proxy.spool.core.upload import wanted_bytes
+from clusterodm.libs.common.model import TaskId, TaskState
+from clusterodm.services.proxy.finishing.core import EvictionCandidate, to_give_up
+from clusterodm.services.proxy.settings import minimum_bytes
+from clusterodm.services.proxy.spool.core.upload import wanted_bytes
 
 RUNNING, FAILED, WAITING = TaskState.RUNNING, TaskState.FAILED, TaskState.WAITING
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from libs.common.errors import Refused
-from libs.common.identity import owner_of
-from libs.common.model import OptionValue
-from services.proxy.options.check import check_seed, rewrite_split
-from services.proxy.uploads.core import SLOW_DOWN, check_flood, task_id
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.common.model import OptionValue
+from clusterodm.services.proxy.options.check import check_seed, rewrite_split
+from clusterodm.services.proxy.uploads.core import SLOW_DOWN, check_flood, task_id
 
 FRESH = "11111111-2222-4333-8444-555555555555"
 

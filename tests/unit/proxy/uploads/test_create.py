@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.errors import BusFailed, NotFound, Refused
-from libs.common.messages.buckets import UPLOADS
-from libs.common.messages.kinds import Done
-from libs.common.messages.tasks import (
+from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
+from clusterodm.libs.common.messages.buckets import UPLOADS
+from clusterodm.libs.common.messages.kinds import Done
+from clusterodm.libs.common.messages.tasks import (
     CANCEL_TASK,
     GET_TASK,
     REMOVE_TASK,
@@ -22,13 +22,13 @@ from libs.common.messages.tasks import (
     TaskRecord,
     TaskRef,
 )
-from libs.common.model import NodeId, NodeOption, NodeTaskId, OptionValue, Owner, Task, TaskId, TaskState
-from libs.common.testing import FakeClock, MemoryBus
-from services.proxy.actions.handlers import ClientActions
-from services.proxy.errors import SpoolFull
-from services.proxy.exchange.nodeodm_api import Caller
-from services.proxy.uploads.core import date_created_ms, default_name
-from services.proxy.uploads.handlers.create import Commits, UploadPolicy, Uploads
+from clusterodm.libs.common.model import NodeId, NodeOption, NodeTaskId, OptionValue, Owner, Task, TaskId, TaskState
+from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.services.proxy.actions.handlers import ClientActions
+from clusterodm.services.proxy.errors import SpoolFull
+from clusterodm.services.proxy.exchange.nodeodm_api import Caller
+from clusterodm.services.proxy.uploads.core import date_created_ms, default_name
+from clusterodm.services.proxy.uploads.handlers.create import Commits, UploadPolicy, Uploads
 from tests.memory_spool import MemorySpool
 from tests.proxy_ports import FakeCluster, FakeForwarding
 

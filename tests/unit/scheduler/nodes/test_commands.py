@@ -2,11 +2,11 @@
 
 import pytest
 
-from libs.common.errors import NoNode, NotFound, Refused
-from libs.common.messages.buckets import OPTIONS, SUMMARY, SUMMARY_KEY
-from libs.common.messages.nodes import AddNode, BestNode, FindUiNode, ListNodes, NodeRef, UpdateNodes
-from libs.common.model import NodeId, TaskState
-from services.scheduler.demand.core import demand_of, summary_of
+from clusterodm.libs.common.errors import NoNode, NotFound, Refused
+from clusterodm.libs.common.messages.buckets import OPTIONS, SUMMARY, SUMMARY_KEY
+from clusterodm.libs.common.messages.nodes import AddNode, BestNode, FindUiNode, ListNodes, NodeRef, UpdateNodes
+from clusterodm.libs.common.model import NodeId, TaskState
+from clusterodm.services.scheduler.demand.core import demand_of, summary_of
 from tests.scheduling import GIGABYTE, FakeNode, a_play
 
 

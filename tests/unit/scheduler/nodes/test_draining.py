@@ -2,9 +2,9 @@
 
 import pytest
 
-from libs.common.errors import NotFound, Refused
-from libs.common.messages.placement import Waiting
-from libs.common.model import StatusCode, TaskState
+from clusterodm.libs.common.errors import NotFound, Refused
+from clusterodm.libs.common.messages.placement import Waiting
+from clusterodm.libs.common.model import StatusCode, TaskState
 from tests.scheduling import FakeNode, Play, a_play
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from libs.common.errors import NotFound
-from libs.common.messages.nodes import AddNode, LoseNode
-from libs.common.messages.tasks import AttemptStage, KnownAttempt
-from libs.common.model import MachineId, NodeId, NodeTaskId, TaskState
+from clusterodm.libs.common.errors import NotFound
+from clusterodm.libs.common.messages.nodes import AddNode, LoseNode
+from clusterodm.libs.common.messages.tasks import AttemptStage, KnownAttempt
+from clusterodm.libs.common.model import MachineId, NodeId, NodeTaskId, TaskState
 from tests.scheduling import NOW_MS, FakeNode, Play, a_play, task_id
 
 MACHINE = MachineId("clusterodm-c-9-first")

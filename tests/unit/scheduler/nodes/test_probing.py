@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.loops import background
-from libs.common.messages.buckets import SUMMARY, SUMMARY_KEY
-from libs.common.model import ClusterSummary, NodeInfo
-from services.scheduler.demand.core import summary_changed
-from services.scheduler.registry.node_state import is_other
+from clusterodm.libs.common.loops import background
+from clusterodm.libs.common.messages.buckets import SUMMARY, SUMMARY_KEY
+from clusterodm.libs.common.model import ClusterSummary, NodeInfo
+from clusterodm.services.scheduler.demand.core import summary_changed
+from clusterodm.services.scheduler.registry.node_state import is_other
 from tests.scheduling import GIGABYTE, FakeNode, Play, a_play, settings
 from tests.waiting import until
 

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from libs.common.messages.tasks import AdoptTask, AttemptStage, KnownAttempt, SubmitTask
-from libs.common.model import Cleanup, InstanceId, Node, NodeId, NodeInfo, NodeTaskId, Owner, Task, TaskId
-from libs.common.testing import clocks_at
-from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.registry.node_state import NodeState, OurTasks
-from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult
-from services.scheduler.task_life.life import canceled
-from services.scheduler.task_life.transitions import placed, started, tried
-from services.scheduler.tasks.core.submission import caught_up, submitted
+from clusterodm.libs.common.messages.tasks import AdoptTask, AttemptStage, KnownAttempt, SubmitTask
+from clusterodm.libs.common.model import Cleanup, InstanceId, Node, NodeId, NodeInfo, NodeTaskId, Owner, Task, TaskId
+from clusterodm.libs.common.testing import clocks_at
+from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
+from clusterodm.services.scheduler.registry.node_state import NodeState, OurTasks
+from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult
+from clusterodm.services.scheduler.task_life.life import canceled
+from clusterodm.services.scheduler.task_life.transitions import placed, started, tried
+from clusterodm.services.scheduler.tasks.core.submission import caught_up, submitted
 
 HOLDER, OWNER, NODE = InstanceId("p"), Owner("o"), NodeId("a")
 PARTS = ["reservations", "nodes", "quota", "proxies", "queue", "foresight", "submodels"]

@@ -1,6 +1,6 @@
 """The whole scheduler, in memory, with a fast and a slow node: what a proxy is told whose task is deferred."""
 
-from libs.common.messages.placement import Waiting
+from clusterodm.libs.common.messages.placement import Waiting
 from tests.scheduling import FakeNode, Play, a_play, settings
 
 TOOK_MS = {"fast": 60_000, "slow": 240_000}

@@ -6,16 +6,26 @@ import statistics
 import msgspec
 import pytest
 
-from libs.common.messages.tasks import SubmitTask
-from libs.common.model import InstanceId, LastKnown, MachineId, Node, NodeId, NodeInfo, NodeTaskId, StatusCode, Task
-from libs.common.testing import clocks_at
-from services.scheduler.demand.core import demand_of
-from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.placement.core.pace import STEP, Paces
-from services.scheduler.registry.node_state import NodeState, OurTasks
-from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult
-from services.scheduler.task_life.transitions import Site, observed, placed, started, tried
-from services.scheduler.tasks.core.submission import submitted
+from clusterodm.libs.common.messages.tasks import SubmitTask
+from clusterodm.libs.common.model import (
+    InstanceId,
+    LastKnown,
+    MachineId,
+    Node,
+    NodeId,
+    NodeInfo,
+    NodeTaskId,
+    StatusCode,
+    Task,
+)
+from clusterodm.libs.common.testing import clocks_at
+from clusterodm.services.scheduler.demand.core import demand_of
+from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
+from clusterodm.services.scheduler.placement.core.pace import STEP, Paces
+from clusterodm.services.scheduler.registry.node_state import NodeState, OurTasks
+from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult
+from clusterodm.services.scheduler.task_life.transitions import Site, observed, placed, started, tried
+from clusterodm.services.scheduler.tasks.core.submission import submitted
 from tests.scheduling import task_id
 
 PER_IMAGE_MS = 1_000

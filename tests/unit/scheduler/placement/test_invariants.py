@@ -8,9 +8,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from libs.common.clocks import Now, WallMs, read
-from libs.common.messages.tasks import SubmitTask
-from libs.common.model import (
+from clusterodm.libs.common.clocks import Now, WallMs, read
+from clusterodm.libs.common.messages.tasks import SubmitTask
+from clusterodm.libs.common.model import (
     AttemptState,
     Cleanup,
     InstanceId,
@@ -25,16 +25,16 @@ from libs.common.model import (
     TaskId,
     TaskState,
 )
-from libs.common.testing import FakeClock, clocks_at
-from services.scheduler.demand.core import demand_of
-from services.scheduler.forwarding.core import TAKE_UP_S, UNHEARD_S, Silence, is_current, judge
-from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.records.core import key_of
-from services.scheduler.registry.ranking import need_of, place
-from services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult
-from services.scheduler.task_life.life import canceled, removed, restarted, started_over, without_inputs
-from services.scheduler.task_life.transitions import Site, observed, placed, started, tried, uncertain
-from services.scheduler.tasks.core.submission import submitted
+from clusterodm.libs.common.testing import FakeClock, clocks_at
+from clusterodm.services.scheduler.demand.core import demand_of
+from clusterodm.services.scheduler.forwarding.core import TAKE_UP_S, UNHEARD_S, Silence, is_current, judge
+from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
+from clusterodm.services.scheduler.records.core import key_of
+from clusterodm.services.scheduler.registry.ranking import need_of, place
+from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult
+from clusterodm.services.scheduler.task_life.life import canceled, removed, restarted, started_over, without_inputs
+from clusterodm.services.scheduler.task_life.transitions import Site, observed, placed, started, tried, uncertain
+from clusterodm.services.scheduler.tasks.core.submission import submitted
 from tests.scheduling import task_id
 
 NODES = {"small": (1, 10), "medium": (2, 100), "large": (3, None)}

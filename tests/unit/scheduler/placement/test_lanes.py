@@ -3,11 +3,11 @@
 import msgspec
 import pytest
 
-from libs.common.messages.tasks import SubmitTask
-from libs.common.model import InstanceId, Owner, Task
-from services.scheduler.placement.core.lanes import WaitingLanes
-from services.scheduler.records.core import key_of
-from services.scheduler.tasks.core.submission import submitted
+from clusterodm.libs.common.messages.tasks import SubmitTask
+from clusterodm.libs.common.model import InstanceId, Owner, Task
+from clusterodm.services.scheduler.placement.core.lanes import WaitingLanes
+from clusterodm.services.scheduler.records.core import key_of
+from clusterodm.services.scheduler.tasks.core.submission import submitted
 from tests.scheduling import node_state, task_id
 
 

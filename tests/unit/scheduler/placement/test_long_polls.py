@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from libs.common.errors import BusFailed, Refused
-from libs.common.lifecycle import TaskLimiter
-from libs.common.messages.buckets import TASKS
-from libs.common.messages.placement import AskedTask, NotWaiting, Placed, PlaceTasks, Waiting
-from libs.common.messages.tasks import SentAhead
-from libs.common.model import AttemptState, InstanceId, NodeId, NodeTaskId, TaskState
-from services.scheduler.demand.core import demand_of
+from clusterodm.libs.common.errors import BusFailed, Refused
+from clusterodm.libs.common.lifecycle import TaskLimiter
+from clusterodm.libs.common.messages.buckets import TASKS
+from clusterodm.libs.common.messages.placement import AskedTask, NotWaiting, Placed, PlaceTasks, Waiting
+from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.model import AttemptState, InstanceId, NodeId, NodeTaskId, TaskState
+from clusterodm.services.scheduler.demand.core import demand_of
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
 from tests.waiting import until
 

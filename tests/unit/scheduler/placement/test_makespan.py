@@ -4,14 +4,14 @@ import heapq
 
 import pytest
 
-from libs.common.messages.tasks import SubmitTask
-from libs.common.model import InstanceId, LastKnown, Node, NodeId, NodeInfo, NodeTaskId, StatusCode, TaskId
-from libs.common.testing import clocks_at
-from services.scheduler.placement.core.cluster_state import ClusterState
-from services.scheduler.registry.node_state import OurTasks
-from services.scheduler.task_life.attempts import AttemptPolicy
-from services.scheduler.task_life.transitions import Site, observed, placed, started
-from services.scheduler.tasks.core.submission import submitted
+from clusterodm.libs.common.messages.tasks import SubmitTask
+from clusterodm.libs.common.model import InstanceId, LastKnown, Node, NodeId, NodeInfo, NodeTaskId, StatusCode, TaskId
+from clusterodm.libs.common.testing import clocks_at
+from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
+from clusterodm.services.scheduler.registry.node_state import OurTasks
+from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy
+from clusterodm.services.scheduler.task_life.transitions import Site, observed, placed, started
+from clusterodm.services.scheduler.tasks.core.submission import submitted
 from tests.scheduling import task_id
 
 

@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from libs.common.errors import BusFailed, NotFound, Refused
-from libs.common.messages.placement import NotWaiting, Placed, Waiting
-from libs.common.model import InstanceId, Owner, TaskState
+from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
+from clusterodm.libs.common.messages.placement import NotWaiting, Placed, Waiting
+from clusterodm.libs.common.model import InstanceId, Owner, TaskState
 from tests.scheduling import GIGABYTE, FakeNode, Play, a_play, settings, task_id
 
 
@@ -35,7 +35,7 @@ async def test_the_id_of_a_task_that_is_being_removed_is_refused():
 
 async def test_what_is_no_uuid_is_refused():
     async with a_play() as play:
-        from libs.common.messages.tasks import SubmitTask
+        from clusterodm.libs.common.messages.tasks import SubmitTask
 
         asked = SubmitTask(task="../../etc", name="x", holder="p", created_at_ms=1, images_count=1)
         with pytest.raises(Refused, match="Invalid set-uuid"):
@@ -247,8 +247,8 @@ async def test_a_write_whose_answer_was_lost_counts():
 
 async def write_unseen(play: Play) -> None:
     """Let the store take an attempt of which the index hears nothing."""
-    from libs.common.messages.buckets import TASKS
-    from services.scheduler.task_life.transitions import placed
+    from clusterodm.libs.common.messages.buckets import TASKS
+    from clusterodm.services.scheduler.task_life.transitions import placed
 
     bucket = await play.bus.bucket(TASKS)
     entry = await bucket.get(task_id("one"))

@@ -3,13 +3,13 @@
 import msgspec
 import pytest
 
-from libs.common.clocks import Instant
-from libs.common.messages.placement import Aimed, AimReply, AimUpload, NoAim, Placed, PlaceTask
-from libs.common.messages.tasks import SentAhead
-from libs.common.model import NodeId, NodeTaskId, Owner, TaskId
-from services.scheduler.placement.core.stage_in import NoStageIn, StageIns
-from services.scheduler.registry.nodes import NodeRegistry
-from services.scheduler.registry.ranking import Need, place
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.messages.placement import Aimed, AimReply, AimUpload, NoAim, Placed, PlaceTask
+from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.model import NodeId, NodeTaskId, Owner, TaskId
+from clusterodm.services.scheduler.placement.core.stage_in import NoStageIn, StageIns
+from clusterodm.services.scheduler.registry.nodes import NodeRegistry
+from clusterodm.services.scheduler.registry.ranking import Need, place
 from tests.scheduling import HOLDER, NOW, FakeNode, Play, a_play, node_state, settings, task_id
 
 LEASE_S = 15.0

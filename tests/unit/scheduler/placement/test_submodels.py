@@ -6,10 +6,10 @@ from statistics import mean, median
 import msgspec
 import pytest
 
-from libs.common.messages.demand import SupplyChanged
-from libs.common.messages.machines import TaskWaits
-from libs.common.model import Task, TaskState
-from services.scheduler.placement.core.waiting import (
+from clusterodm.libs.common.messages.demand import SupplyChanged
+from clusterodm.libs.common.messages.machines import TaskWaits
+from clusterodm.libs.common.model import Task, TaskState
+from clusterodm.services.scheduler.placement.core.waiting import (
     LEAD_COUNT,
     LEAST_PATIENCE_S,
     LONGEST_PATIENCE_S,

@@ -2,13 +2,13 @@
 
 import pytest
 
-from libs.common.messages.demand import SupplyChanged
-from libs.common.messages.machines import TaskWaits
-from libs.common.messages.nodes import AddNode
-from libs.common.messages.placement import Waiting
-from libs.common.messages.tasks import ListTasks
-from libs.common.model import MachineId, TaskId
-from services.scheduler.placement.core.supply import Supply
+from clusterodm.libs.common.messages.demand import SupplyChanged
+from clusterodm.libs.common.messages.machines import TaskWaits
+from clusterodm.libs.common.messages.nodes import AddNode
+from clusterodm.libs.common.messages.placement import Waiting
+from clusterodm.libs.common.messages.tasks import ListTasks
+from clusterodm.libs.common.model import MachineId, TaskId
+from clusterodm.services.scheduler.placement.core.supply import Supply
 from tests.scheduling import NOW, NOW_MS, FakeNode, Play, a_play, task_id
 
 OVER = "over budget: a machine costs 4 per hour, the limit is 3"

@@ -6,14 +6,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from libs.common.errors import Refused, Removed
-from libs.common.messages.buckets import CONSOLES, ENDED, TASKS
-from libs.common.messages.placement import NotWaiting
-from libs.common.messages.tasks import ListTaskIds, ListTasks, ReadConsole, TaskRef
-from libs.common.model import Ended, LastKnown, OptionValue, Owner, StatusCode, Task, TaskState
-from libs.common.testing import MemoryBus
-from services.scheduler.task_life.attempts import compacted
-from services.scheduler.tasks.core.observation import unpacked
+from clusterodm.libs.common.errors import Refused, Removed
+from clusterodm.libs.common.messages.buckets import CONSOLES, ENDED, TASKS
+from clusterodm.libs.common.messages.placement import NotWaiting
+from clusterodm.libs.common.messages.tasks import ListTaskIds, ListTasks, ReadConsole, TaskRef
+from clusterodm.libs.common.model import Ended, LastKnown, OptionValue, Owner, StatusCode, Task, TaskState
+from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.services.scheduler.task_life.attempts import compacted
+from clusterodm.services.scheduler.tasks.core.observation import unpacked
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
 
 ALICE = Owner("alice")

@@ -1,8 +1,8 @@
 """A scheduler under which the store is lost writes again what it knew."""
 
-from libs.common.messages.buckets import NODES, TASKS
-from libs.common.model import IncarnationId, TaskState
-from services.scheduler.records.handlers.recovery import BELIEVED_S, LastTerm
+from clusterodm.libs.common.messages.buckets import NODES, TASKS
+from clusterodm.libs.common.model import IncarnationId, TaskState
+from clusterodm.services.scheduler.records.handlers.recovery import BELIEVED_S, LastTerm
 from tests.scheduling import FakeNode, Play, a_play
 
 FIRST, SECOND = IncarnationId("first"), IncarnationId("second")

@@ -2,11 +2,11 @@
 
 import pytest
 
-from libs.common.errors import NotFound, Refused, Removed
-from libs.common.messages.buckets import TASKS, TOMBSTONES
-from libs.common.messages.placement import NotWaiting
-from libs.common.messages.tasks import TaskRef
-from libs.common.model import Owner, TaskState
+from clusterodm.libs.common.errors import NotFound, Refused, Removed
+from clusterodm.libs.common.messages.buckets import TASKS, TOMBSTONES
+from clusterodm.libs.common.messages.placement import NotWaiting
+from clusterodm.libs.common.messages.tasks import TaskRef
+from clusterodm.libs.common.model import Owner, TaskState
 from tests.scheduling import FakeNode, Play, a_play, settings, task_id
 
 ALICE, BOB = Owner("alice"), Owner("bob")

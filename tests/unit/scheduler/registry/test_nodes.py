@@ -2,11 +2,11 @@
 
 import pytest
 
-from libs.common.model import Node, NodeId, NodeInfo, TaskId
-from libs.common.testing import clocks_at
-from services.scheduler.nodes.handlers.commands import node_id
-from services.scheduler.registry.node_state import OurTasks, foreign_of
-from services.scheduler.registry.nodes import NodeRegistry
+from clusterodm.libs.common.model import Node, NodeId, NodeInfo, TaskId
+from clusterodm.libs.common.testing import clocks_at
+from clusterodm.services.scheduler.nodes.handlers.commands import node_id
+from clusterodm.services.scheduler.registry.node_state import OurTasks, foreign_of
+from clusterodm.services.scheduler.registry.nodes import NodeRegistry
 from tests.scheduling import NOW
 
 

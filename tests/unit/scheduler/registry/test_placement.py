@@ -2,9 +2,9 @@
 
 import pytest
 
-from libs.common.model import NodeId
-from services.scheduler.registry.node_state import NodeState
-from services.scheduler.registry.ranking import Need, best, place, why_not
+from clusterodm.libs.common.model import NodeId
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.registry.ranking import Need, best, place, why_not
 from tests.scheduling import GIGABYTE, node_state
 
 

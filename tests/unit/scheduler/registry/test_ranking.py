@@ -5,11 +5,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from libs.common.model import Node, NodeId, NodeInfo, TaskId
-from libs.common.testing import clocks_at
-from services.scheduler.registry.node_state import OurTasks
-from services.scheduler.registry.nodes import NodeRegistry
-from services.scheduler.registry.ranking import Need, place
+from clusterodm.libs.common.model import Node, NodeId, NodeInfo, TaskId
+from clusterodm.libs.common.testing import clocks_at
+from clusterodm.services.scheduler.registry.node_state import OurTasks
+from clusterodm.services.scheduler.registry.nodes import NodeRegistry
+from clusterodm.services.scheduler.registry.ranking import Need, place
 
 NAMES = ["a", "b", "c", "d", "e"]
 names = st.sampled_from(NAMES)

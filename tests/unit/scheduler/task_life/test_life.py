@@ -5,8 +5,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from libs.common.messages.tasks import SubmitTask
-from libs.common.model import (
+from clusterodm.libs.common.messages.tasks import SubmitTask
+from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
     Cleanup,
@@ -19,8 +19,8 @@ from libs.common.model import (
     Task,
     TaskState,
 )
-from services.scheduler.task_life.attempts import KEPT_COUNT, AttemptPolicy, AttemptResult, ended
-from services.scheduler.task_life.life import (
+from clusterodm.services.scheduler.task_life.attempts import KEPT_COUNT, AttemptPolicy, AttemptResult, ended
+from clusterodm.services.scheduler.task_life.life import (
     CHATTY_COUNT,
     LIFE,
     Impossible,
@@ -31,7 +31,7 @@ from services.scheduler.task_life.life import (
     removed,
     restarted,
 )
-from services.scheduler.task_life.transitions import (
+from clusterodm.services.scheduler.task_life.transitions import (
     NOT_ENOUGH_MEMORY,
     Site,
     observed,
@@ -41,7 +41,7 @@ from services.scheduler.task_life.transitions import (
     uncertain,
     waiting_because,
 )
-from services.scheduler.tasks.core.submission import same_commit, submitted
+from clusterodm.services.scheduler.tasks.core.submission import same_commit, submitted
 from tests.scheduling import NOW_MS, task_id
 
 NODE = Node(id=NodeId("a-3000"), hostname="a", port=3000)

@@ -6,17 +6,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.messages.demand import SupplyChanged, WaitingTask
-from libs.common.messages.machines import TaskWaits
-from libs.common.messages.nodes import AddNode
-from libs.common.messages.placement import Placed
-from libs.common.messages.tasks import ListTasks
-from libs.common.model import MachineId, NodeId, StatusCode, Task, TaskState
-from services.scheduler.demand.core import demand_of
-from services.scheduler.node_client.ports import count_of
-from services.scheduler.placement.core.supply import Rental, Supply, has_prospect, was_refused, why_unplaceable
-from services.scheduler.registry.ranking import Need, place
-from services.scheduler.task_life.attempts import NodeRefusal, refusal_in
+from clusterodm.libs.common.messages.demand import SupplyChanged, WaitingTask
+from clusterodm.libs.common.messages.machines import TaskWaits
+from clusterodm.libs.common.messages.nodes import AddNode
+from clusterodm.libs.common.messages.placement import Placed
+from clusterodm.libs.common.messages.tasks import ListTasks
+from clusterodm.libs.common.model import MachineId, NodeId, StatusCode, Task, TaskState
+from clusterodm.services.scheduler.demand.core import demand_of
+from clusterodm.services.scheduler.node_client.ports import count_of
+from clusterodm.services.scheduler.placement.core.supply import (
+    Rental,
+    Supply,
+    has_prospect,
+    was_refused,
+    why_unplaceable,
+)
+from clusterodm.services.scheduler.registry.ranking import Need, place
+from clusterodm.services.scheduler.task_life.attempts import NodeRefusal, refusal_in
 from tests.scheduling import GIGABYTE, NOW, NOW_MS, FakeNode, Play, a_play, node_state, task_id
 
 ZIP = {"images": None, "zip_url": "http://files.example/photos.zip"}

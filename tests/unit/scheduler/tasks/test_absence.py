@@ -2,11 +2,11 @@
 
 import pytest
 
-from libs.common.errors import Refused
-from libs.common.messages.buckets import PROXIES, UPLOADS
-from libs.common.messages.placement import NotWaiting, ReportInputsLost
-from libs.common.model import InstanceId, NodeTaskId, Proxy, TaskState, Upload
-from services.scheduler.registry.proxies import holder_away, holder_gone
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.messages.buckets import PROXIES, UPLOADS
+from clusterodm.libs.common.messages.placement import NotWaiting, ReportInputsLost
+from clusterodm.libs.common.model import InstanceId, NodeTaskId, Proxy, TaskState, Upload
+from clusterodm.services.scheduler.registry.proxies import holder_away, holder_gone
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
 
 GONE, NEW = InstanceId("gone"), InstanceId("new")

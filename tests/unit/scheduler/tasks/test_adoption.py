@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from libs.common.errors import Refused, Removed
-from libs.common.messages.placement import NotWaiting
-from libs.common.messages.tasks import AttemptStage, KnownAttempt, KnownEnd, TaskRef
-from libs.common.model import AttemptState, Cleanup, InstanceId, NodeId, NodeTaskId, Task, TaskState
+from clusterodm.libs.common.errors import Refused, Removed
+from clusterodm.libs.common.messages.placement import NotWaiting
+from clusterodm.libs.common.messages.tasks import AttemptStage, KnownAttempt, KnownEnd, TaskRef
+from clusterodm.libs.common.model import AttemptState, Cleanup, InstanceId, NodeId, NodeTaskId, Task, TaskState
 from tests.scheduling import NOW_MS, FakeNode, a_play, settings, task_id
 
 GRACE_S = settings().node_grace_s

@@ -1,9 +1,9 @@
 """The console of an ended task outlives its node."""
 
-from libs.common.messages.buckets import CONSOLES
-from libs.common.messages.tasks import ReadConsole
-from libs.common.model import StatusCode, TaskState
-from services.scheduler.tasks.core.observation import TAIL_COUNT, KeptConsole, packed, unpacked
+from clusterodm.libs.common.messages.buckets import CONSOLES
+from clusterodm.libs.common.messages.tasks import ReadConsole
+from clusterodm.libs.common.model import StatusCode, TaskState
+from clusterodm.services.scheduler.tasks.core.observation import TAIL_COUNT, KeptConsole, packed, unpacked
 from tests.scheduling import FakeNode, Play, a_play, task_id
 
 LONG = TAIL_COUNT * 3

@@ -2,12 +2,12 @@
 
 import pytest
 
-from libs.common.errors import NotFound, Refused
-from libs.common.messages.placement import FinishReported, Waiting
-from libs.common.messages.tasks import ListTasks, ReadConsole, TaskRef
-from libs.common.model import AttemptState, Cleanup, NodeTaskId, OptionValue, Owner, StatusCode, TaskState
-from services.scheduler.node_client.ports import ObservedTask
-from services.scheduler.tasks.core.observation import known_of
+from clusterodm.libs.common.errors import NotFound, Refused
+from clusterodm.libs.common.messages.placement import FinishReported, Waiting
+from clusterodm.libs.common.messages.tasks import ListTasks, ReadConsole, TaskRef
+from clusterodm.libs.common.model import AttemptState, Cleanup, NodeTaskId, OptionValue, Owner, StatusCode, TaskState
+from clusterodm.services.scheduler.node_client.ports import ObservedTask
+from clusterodm.services.scheduler.tasks.core.observation import known_of
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
 
 # --- forwarding ----------------------------------------------------------------------------------------------------

@@ -3,11 +3,11 @@
 import msgspec
 import pytest
 
-from libs.common.clocks import Instant
-from libs.common.delay_queue import DelayQueue
-from libs.common.model import Attempt, LastKnown, Moment, NodeId, NodeTaskId, StatusCode, Task, TaskState
-from services.scheduler.node_client.ports import ObservedTask
-from services.scheduler.tasks.core.observation import (
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.delay_queue import DelayQueue
+from clusterodm.libs.common.model import Attempt, LastKnown, Moment, NodeId, NodeTaskId, StatusCode, Task, TaskState
+from clusterodm.services.scheduler.node_client.ports import ObservedTask
+from clusterodm.services.scheduler.tasks.core.observation import (
     LINE_LENGTH,
     TAIL_COUNT,
     PollInterval,

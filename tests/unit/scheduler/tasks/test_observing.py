@@ -3,12 +3,12 @@
 import msgspec
 import pytest
 
-from libs.common.messages.buckets import OBSERVATIONS, TASKS
-from libs.common.messages.tasks import ListTasks, ReadConsole, TaskRef
-from libs.common.model import LastKnown, Observation, OptionValue, StatusCode, Task, TaskState
-from libs.common.testing import MemoryBus
-from services.scheduler.tasks.core.observation import is_due, shortened
-from services.scheduler.tasks.handlers.observing import ObservationStore
+from clusterodm.libs.common.messages.buckets import OBSERVATIONS, TASKS
+from clusterodm.libs.common.messages.tasks import ListTasks, ReadConsole, TaskRef
+from clusterodm.libs.common.model import LastKnown, Observation, OptionValue, StatusCode, Task, TaskState
+from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.services.scheduler.tasks.core.observation import is_due, shortened
+from clusterodm.services.scheduler.tasks.handlers.observing import ObservationStore
 from tests.scheduling import FakeNode, Play, a_play, task_id
 
 LINES = [f"line {number}" for number in range(300)]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from libs.common.errors import NodeFailed, NodeUnreachable, Refused
-from libs.common.messages.buckets import UPLOADS
-from libs.common.messages.placement import Waiting
-from libs.common.model import Cleanup, InstanceId, OptionValue, TaskState, Upload
+from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable, Refused
+from clusterodm.libs.common.messages.buckets import UPLOADS
+from clusterodm.libs.common.messages.placement import Waiting
+from clusterodm.libs.common.model import Cleanup, InstanceId, OptionValue, TaskState, Upload
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
 
 GONE = InstanceId("a proxy that is gone")

@@ -20,12 +20,12 @@ from typing import Final
 
 import structlog
 
-from libs.common.errors import ProviderFailed, Refused, Trouble
-from libs.common.model import MachineId
-from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import Configuration
-from services.autoscaler.orders import Order, ProviderMachine, masked
-from services.autoscaler.providers.adapters.docker_machine.driver import (
+from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
+from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.config.core.configuration import Configuration
+from clusterodm.services.autoscaler.orders import Order, ProviderMachine, masked
+from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import (
     NO_DRIVER,
     Resolved,
     absent,
@@ -38,7 +38,13 @@ from services.autoscaler.providers.adapters.docker_machine.driver import (
     set_up_script,
     vanished,
 )
-from services.autoscaler.providers.adapters.programs import NOT_FOUND, ProgramResult, ProgramRunner, held, run_program
+from clusterodm.services.autoscaler.providers.adapters.programs import (
+    NOT_FOUND,
+    ProgramResult,
+    ProgramRunner,
+    held,
+    run_program,
+)
 
 log = structlog.get_logger()
 

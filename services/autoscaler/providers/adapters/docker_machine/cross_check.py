@@ -19,10 +19,10 @@ from typing import Final, Protocol
 
 import structlog
 
-from libs.common.errors import ProviderFailed, Trouble
-from libs.common.model import MachineId
-from services.autoscaler.orders import Order, ProviderMachine
-from services.autoscaler.providers.ports import Provider
+from clusterodm.libs.common.errors import ProviderFailed, Trouble
+from clusterodm.libs.common.model import MachineId
+from clusterodm.services.autoscaler.orders import Order, ProviderMachine
+from clusterodm.services.autoscaler.providers.ports import Provider
 
 log = structlog.get_logger()
 

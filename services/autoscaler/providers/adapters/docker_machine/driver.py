@@ -17,12 +17,12 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from typing import Final
 
-from libs.common.errors import Trouble
-from libs.common.model import MachineId
-from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import CloudSettings, Configuration
-from services.autoscaler.orders import DockerRegistry, Launch, Order
-from services.autoscaler.providers.core.order_words import flat_tags, labels, run_words
+from clusterodm.libs.common.errors import Trouble
+from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.config.core.configuration import CloudSettings, Configuration
+from clusterodm.services.autoscaler.orders import DockerRegistry, Launch, Order
+from clusterodm.services.autoscaler.providers.core.order_words import flat_tags, labels, run_words
 
 DRIVERS: Final = {"digitalocean": "digitalocean", "aws": "amazonec2", "hetzner": "hetzner", "scaleway": "scaleway"}
 ENVIRONMENT: Final = {

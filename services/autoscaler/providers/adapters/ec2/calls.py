@@ -13,11 +13,11 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
 from botocore.parsers import ResponseParserError
 
-from libs.common.errors import ProviderFailed, Trouble
-from libs.common.lifecycle import threaded
-from services.autoscaler.config.core.configuration import CloudSettings
-from services.autoscaler.orders import NO_SECRET, masked
-from services.autoscaler.providers.adapters.http_api.rest import LONGEST_MESSAGE
+from clusterodm.libs.common.errors import ProviderFailed, Trouble
+from clusterodm.libs.common.lifecycle import threaded
+from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
+from clusterodm.services.autoscaler.orders import NO_SECRET, masked
+from clusterodm.services.autoscaler.providers.adapters.http_api.rest import LONGEST_MESSAGE
 
 ATTEMPTS_COUNT: Final = 3
 """boto3's own, with pauses in between: on throttling, 5xx and broken connections."""

@@ -14,14 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-from libs.common.errors import ProviderFailed, Trouble
-from libs.common.model import MachineId
-from services.autoscaler.config.core.configuration import CloudSettings
-from services.autoscaler.orders import Order, ProviderMachine
-from services.autoscaler.providers.adapters.ec2.calls import Ec2Calls
-from services.autoscaler.providers.adapters.ec2.launch import LaunchPlace, image_query, launch, tag_pairs
-from services.autoscaler.providers.adapters.http_api.account import described
-from services.autoscaler.providers.adapters.http_api.rest import TIMEOUT_S, together
+from clusterodm.libs.common.errors import ProviderFailed, Trouble
+from clusterodm.libs.common.model import MachineId
+from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
+from clusterodm.services.autoscaler.orders import Order, ProviderMachine
+from clusterodm.services.autoscaler.providers.adapters.ec2.calls import Ec2Calls
+from clusterodm.services.autoscaler.providers.adapters.ec2.launch import LaunchPlace, image_query, launch, tag_pairs
+from clusterodm.services.autoscaler.providers.adapters.http_api.account import described
+from clusterodm.services.autoscaler.providers.adapters.http_api.rest import TIMEOUT_S, together
 
 FILTER_VALUES: Final = 100
 LIVE_STATES: Final = ("pending", "running", "stopping", "stopped", "shutting-down")

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from services.autoscaler.config.core.configuration import CloudSettings
-from services.autoscaler.orders import Order
-from services.autoscaler.providers.core.cloud_init import user_data
+from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
+from clusterodm.services.autoscaler.orders import Order
+from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 
 IMAGE_ID: Final = "ami-"
 OWNERS: Final = ("self", "amazon", "099720109477")

@@ -7,10 +7,10 @@ from typing import Any, Self
 
 import httpx
 
-from libs.common.secret import Secret
-from services.autoscaler.config.core.configuration import CloudSettings
-from services.autoscaler.orders import NO_SECRET, Order, ProviderMachine
-from services.autoscaler.providers.adapters.http_api.rest import Judge, RestClient
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
+from clusterodm.services.autoscaler.orders import NO_SECRET, Order, ProviderMachine
+from clusterodm.services.autoscaler.providers.adapters.http_api.rest import Judge, RestClient
 
 
 class ApiAccount:

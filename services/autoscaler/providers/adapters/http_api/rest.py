@@ -18,10 +18,10 @@ from typing import Any, Final, Self, TypeVar
 
 import httpx
 
-from libs.common.errors import ProviderFailed, Trouble
-from libs.common.secret import Secret
-from libs.common.untrusted import decode_any_json
-from services.autoscaler.orders import masked
+from clusterodm.libs.common.errors import ProviderFailed, Trouble
+from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.common.untrusted import decode_any_json
+from clusterodm.services.autoscaler.orders import masked
 
 ANSWER_LIMIT_BYTES: Final = 16 * 1024 * 1024
 FRAMING: Final = frozenset(("content-encoding", "content-length", "transfer-encoding"))
