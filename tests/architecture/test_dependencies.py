@@ -87,3 +87,11 @@ def test_what_is_relied_on_has_an_upper_bound() -> None:
     bounded = {re.split(r"[<>=; \[]", line)[0] for line in listed if "<" in line.partition(";")[0]}
 
     assert bounded >= RELIED_ON
+
+
+def test_ours_is_imported_by_one_name() -> None:
+    folders = (*ROOTS, "benchmarks", "docs", "tests", "tools")
+    short = re.compile(r"^\s*(?:from|import) (?:services|libs|deploy)(?=[. ])", re.MULTILINE)
+    modules = [path for folder in folders for path in (REPOSITORY / folder).rglob("*.py")]
+
+    assert [str(path) for path in modules if short.search(path.read_text(encoding="utf-8"))] == []

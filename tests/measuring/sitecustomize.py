@@ -48,7 +48,9 @@ class Finder:
 
 def code_file(source: str) -> Path:
     """Say where the marking code of a module lies."""
-    return Path(os.environ["RAN_FOLDER"]) / f"{source.removeprefix(ROOT).removeprefix(PACKAGE).replace(os.sep, '.')}.code"
+    return (
+        Path(os.environ["RAN_FOLDER"]) / f"{source.removeprefix(ROOT).removeprefix(PACKAGE).replace(os.sep, '.')}.code"
+    )
 
 
 def mark_in(column: str) -> None:
