@@ -38,6 +38,7 @@ from clusterodm.services.autoscaler.machines.api import MachineHandlers, machine
 from clusterodm.services.autoscaler.machines.handlers.node_queries import NodeProbe
 from clusterodm.services.autoscaler.machines.handlers.reconciler import interval_s
 from clusterodm.services.autoscaler.planning.handlers import Planner
+from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from clusterodm.services.autoscaler.providers.adapters.selection import provider_of
 from clusterodm.services.autoscaler.providers.ports import Provider, Sleep
 from clusterodm.services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
@@ -71,7 +72,7 @@ def check(argv: Sequence[str]) -> int:
     )
     parser.add_argument("file", help="JSON file, as for --asr")
     try:
-        found = check_file(parser.parse_args(argv).file, os.environ)
+        found = check_file(parser.parse_args(argv).file, os.environ, VendorKinds())
     except SystemExit as leaving:
         return int(leaving.code or 0)
     except Refused as error:
@@ -84,7 +85,7 @@ def check(argv: Sequence[str]) -> int:
 async def serve(settings: AutoscalerSettings) -> None:
     """Wire the autoscaler and serve until cancelled."""
     with refusing():
-        configuration = await AsrFile(settings.asr).read()
+        configuration = await AsrFile(settings.asr, VendorKinds()).read()
     directory = IdentityFile(settings.data_dir)
     async with reachable(settings, leads=configuration is not None) as (bus, health), AsyncExitStack() as stack:
         if configuration is None:

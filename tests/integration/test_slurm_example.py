@@ -20,6 +20,7 @@ from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.orders import NO_SECRET, Launch, Offer, Order, Size
 from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
 from clusterodm.services.autoscaler.providers.adapters.command import CommandVendor
+from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from tests.integration import fake_slurm
 from tests.waiting import until
 
@@ -60,7 +61,7 @@ def order(size: str = "small", lease_url: Secret = NO_SECRET, lease_s: int = 0) 
 
 def test_the_example_configuration_is_one():
     text = (EXAMPLE / "asr-slurm.json").read_text()
-    found = parse(text, Outside(environment={}, read=lambda _path: "", exists=lambda _path: True))
+    found = parse(text, Outside(environment={}, read=lambda _path: "", exists=lambda _path: True, kinds=VendorKinds()))
     assert found.provider == "command"
     sizes = json.loads((EXAMPLE / "sizes.json").read_text())
     assert {size.slug for size in found.limits.sizes} == set(sizes)

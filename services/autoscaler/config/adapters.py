@@ -8,14 +8,15 @@ from pathlib import Path
 from clusterodm.libs.common.errors import Refused
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.config.core.file import parse
-from clusterodm.services.autoscaler.config.core.reader import Outside
+from clusterodm.services.autoscaler.config.core.reader import Outside, SettingsReader
 
 
 class AsrFile:
     """A configuration file; an empty path means that there is none."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, kinds: Mapping[str, SettingsReader]) -> None:
         self._path = path
+        self._kinds = kinds
 
     def __repr__(self) -> str:
         """Show which file."""
@@ -23,10 +24,10 @@ class AsrFile:
 
     async def read(self) -> Configuration | None:
         """Read and check the file; None when there is none. Raises Refused with a line per mistake."""
-        return await asyncio.to_thread(check_file, self._path, os.environ) if self._path else None
+        return await asyncio.to_thread(check_file, self._path, os.environ, self._kinds) if self._path else None
 
 
-def check_file(path: str, environment: Mapping[str, str]) -> Configuration:
+def check_file(path: str, environment: Mapping[str, str], kinds: Mapping[str, SettingsReader]) -> Configuration:
     """Read and check a file: `clusterodm asr check FILE`. Raises Refused, each line with the path in front.
 
     Relative paths inside the file are relative to the working directory, as they are for the original.
@@ -35,6 +36,7 @@ def check_file(path: str, environment: Mapping[str, str]) -> Configuration:
         environment=environment,
         read=lambda name: Path(name).expanduser().read_text(encoding="utf-8"),
         exists=lambda name: Path(name).expanduser().is_file(),
+        kinds=kinds,
     )
     try:
         return parse(Path(path).read_text(encoding="utf-8"), outside)

@@ -5,14 +5,18 @@ Every call may be made again after a crash, so `create`, `set_up` and `destroy` 
 is a `ProviderFailed` whose `trouble` says what it means for the next try (clusterodm.libs.common.errors.Trouble); its message holds no
 secret. Every call has a time limit of its own; cancelling one leaves nothing half-known, because the record says that it
 was under way and the next start asks `inspect`. Where a machine boots by itself, all of this is one adapter's (adapters/booted.py),
-and a `Vendor` is what differs.
+and a `Vendor` is what differs. Whoever writes one brings a `VendorKind`, found by an entry point (docs/providers.md).
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 from clusterodm.libs.common.model import MachineId
+from clusterodm.services.autoscaler.config.core.configuration import StepTimeouts
+from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -108,4 +112,34 @@ class Vendor(Protocol):
 
     def described(self, order: Order) -> str:
         """Say in one line how it would be created, secrets masked."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class VendorContext:
+    """What a vendor is made of."""
+
+    settings: Any
+    """What its kind has read of the file (`VendorKind.read`)."""
+    regions: tuple[str, ...] = ("",)
+    """All that the file names, in the order in which they are tried: machines are looked for in each of them."""
+    timeouts: StepTimeouts = field(default_factory=StepTimeouts)
+    folder: Path = Path()
+    """A private folder of this computer, for what must outlive the process (lock files, not secrets)."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    answer_s: float = 30.0
+    """How long one call may take."""
+
+
+class VendorKind(Protocol):
+    """What an entry point of the group `clusterodm.providers` names: usually the class of the vendor."""
+
+    @staticmethod
+    def read(keys: ObjectReader) -> Any:
+        """Read its own keys of the file; mistakes stay with the reader. It opens nothing and calls nobody."""
+        ...
+
+    @classmethod
+    def make(cls, context: VendorContext) -> Vendor:
+        """Make a vendor; it is opened before it is asked anything. Raises Refused for settings that cannot work."""
         ...

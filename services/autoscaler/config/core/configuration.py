@@ -5,16 +5,13 @@ docs/autoscaler.md. Numbers that the original writes as -1 ("no limit") are None
 """
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.orders import NO_SECRET, DockerRegistry, S3Target, Size
 
 CLOUDS: Final = ("digitalocean", "aws", "hetzner", "scaleway")
 """The original's providers."""
-OTHERS: Final = ("docker", "command")
-"""Ours, that need no cloud."""
-PROVIDERS: Final = (*CLOUDS, *OTHERS)
 DOCKER_MACHINE: Final = "docker-machine"
 API: Final = "api"
 MODES: Final = (DOCKER_MACHINE, API)
@@ -127,6 +124,8 @@ class Configuration:
     mode: str
     limits: ScalingLimits
     cloud: CloudSettings = CloudSettings()
+    own: Any = None
+    """What the provider's kind has read; None: `cloud` is all there is."""
     node: NodeSettings = NodeSettings()
     timeouts: StepTimeouts = StepTimeouts()
     downloads: str = "redirect"

@@ -1,13 +1,13 @@
 """The `--asr` file: from its text to a `Configuration`, or to one line per mistake.
 
 Known keys, types and defaults of every provider are the original's, so that its files work unchanged; its own examples
-hold a trailing comma here and there, which is accepted. Adding a provider is a function in `CLOUD` and its name in
-`configuration.PROVIDERS`. Sizes, limits, budget and warm pool are read in limits.py.
+hold a trailing comma here and there, which is accepted. What is one provider's own its kind reads (`Outside.kinds`); sizes, limits,
+budget and warm pool are read in limits.py.
 """
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from clusterodm.libs.common.errors import Refused
@@ -17,7 +17,6 @@ from clusterodm.services.autoscaler.config.core.configuration import (
     CLOUDS,
     DOCKER_MACHINE,
     MODES,
-    PROVIDERS,
     CloudSettings,
     Configuration,
     NodeSettings,
@@ -49,9 +48,9 @@ def read(content: object, outside: Outside) -> Configuration:
         raise Refused("the file must hold a JSON object")
     provider = content.get("provider")
     if not provider:
-        raise Refused(f"the file names no provider, one of {', '.join(PROVIDERS)}")
-    if provider not in PROVIDERS:
-        raise Refused(f"unknown provider {provider!r}, expected one of {', '.join(PROVIDERS)}")
+        raise Refused(f"the file names no provider, one of {', '.join(outside.kinds)}")
+    if provider not in list(outside.kinds):
+        raise Refused(f"unknown provider {provider!r}, expected one of {', '.join(outside.kinds)}")
     reader = ObjectReader(content, outside)
     reader.ignore("provider")
     found = configuration(str(provider), reader)
@@ -62,12 +61,14 @@ def read(content: object, outside: Outside) -> Configuration:
 
 def configuration(provider: str, reader: ObjectReader) -> Configuration:
     """Read all of it; mistakes stay with the reader."""
-    cloud = CLOUD[provider](reader)
+    own = reader.outside.kinds[provider].read(reader)
+    cloud = own if isinstance(own, CloudSettings) else CloudSettings()
     return Configuration(
         provider=provider,
         mode=reader.choice("mode", MODES, DOCKER_MACHINE) if provider in CLOUDS else API,
         limits=limits(provider, reader),
         cloud=cloud,
+        own=own,
         node=node(provider, reader, cloud),
         timeouts=timeouts(reader),
         downloads=reader.choice("downloads", ("redirect", "stream"), "redirect"),
@@ -83,107 +84,6 @@ def timeouts(reader: ObjectReader) -> StepTimeouts:
         online_s=reader.count("onlineTimeout", usual.online_s, least=1),
         destroy_s=reader.count("destroyTimeout", usual.destroy_s, least=1),
     )
-
-
-def digitalocean(reader: ObjectReader) -> CloudSettings:
-    """Read what is DigitalOcean's."""
-    fingerprint, path = ssh_key(reader)
-    return CloudSettings(
-        keys={"accessToken": reader.secret("accessToken", required=True)},
-        image=reader.text("image", "ubuntu-16-04-x64"),
-        snapshot=reader.flag("snapshot"),
-        ssh_fingerprint=fingerprint,
-        ssh_path=path,
-        tags=reader.texts("tags", ("clusterodm",)),
-        monitoring=reader.flag("monitoring", True),
-        engine_install_url=reader.text("engineInstallUrl"),
-        endpoint=reader.text("endpoint"),
-    )
-
-
-def aws(reader: ObjectReader) -> CloudSettings:
-    """Read what is Amazon's."""
-    fingerprint, path = ssh_key(reader)
-    return CloudSettings(
-        keys={
-            "accessKey": reader.secret("accessKey", required=True),
-            "secretKey": reader.secret("secretKey", required=True),
-        },
-        image=reader.text("ami", "ami-07b4f3c02c7f83d59"),
-        ssh_fingerprint=fingerprint,
-        ssh_path=path,
-        tags=reader.texts("tags", ("clusterodm",)),
-        monitoring=reader.flag("monitoring"),
-        engine_install_url=reader.text("engineInstallUrl"),
-        security_group=reader.text("securityGroup", required=True),
-        vpc=reader.text("vpc"),
-        subnet=reader.text("subnet"),
-        zone=reader.text("zone"),
-        iam_role=reader.text("iamrole"),
-        use_private_address=reader.flag("usePrivateAddress"),
-        private_address_only=reader.flag("assignPrivateAddressOnly"),
-        spot=reader.flag("spot"),
-        endpoint=reader.text("endpoint"),
-    )
-
-
-def hetzner(reader: ObjectReader) -> CloudSettings:
-    """Read what is Hetzner's."""
-    fingerprint, path = ssh_key(reader)
-    return CloudSettings(
-        keys={"apiToken": reader.secret("apiToken", required=True)},
-        image=reader.text("image", "ubuntu-18.04"),
-        snapshot=reader.flag("snapshot"),
-        ssh_fingerprint=fingerprint,
-        ssh_path=path,
-        tags=reader.texts("tags"),
-        engine_install_url=reader.text("engineInstallUrl"),
-        endpoint=reader.text("endpoint"),
-    )
-
-
-def scaleway(reader: ObjectReader) -> CloudSettings:
-    """Read what is Scaleway's."""
-    return CloudSettings(
-        keys={
-            "organization": reader.secret("organization", required=True),
-            "secretToken": reader.secret("secretToken", required=True),
-        },
-        image=reader.text("image", "ubuntu-xenial"),
-        tags=reader.texts("tags"),
-        engine_install_url=reader.text("engineInstallUrl"),
-        endpoint=reader.text("endpoint"),
-    )
-
-
-def docker(reader: ObjectReader) -> CloudSettings:
-    """Read which engine runs the containers, and in which network."""
-    return CloudSettings(endpoint=reader.text("host"), network=reader.text("network"), tags=reader.texts("tags"))
-
-
-def command(reader: ObjectReader) -> CloudSettings:
-    """Read the three programs."""
-    commands = {name: reader.texts(name) for name in ("create", "list", "destroy")}
-    for name, words in commands.items():
-        if not words:
-            reader.wrong(name, "is missing: the program to call, or a list of it and its arguments")
-    return CloudSettings(commands=commands)
-
-
-CLOUD: Final[Mapping[str, Callable[[ObjectReader], CloudSettings]]] = {
-    "digitalocean": digitalocean,
-    "aws": aws,
-    "hetzner": hetzner,
-    "scaleway": scaleway,
-    "docker": docker,
-    "command": command,
-}
-
-
-def ssh_key(reader: ObjectReader) -> tuple[str, str]:
-    """Read an existing SSH key: fingerprint and path, or two empty texts."""
-    key = reader.section("sshKey")
-    return key.text("fingerprint"), key.existing("path")
 
 
 def node(provider: str, reader: ObjectReader, cloud: CloudSettings) -> NodeSettings:

@@ -8,7 +8,7 @@ import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.orders import NO_SECRET
@@ -20,6 +20,15 @@ UNLIMITED: Final = -1
 Kind = TypeVar("Kind")
 
 
+class SettingsReader(Protocol):
+    """A kind of provider, as far as it reads its own keys of the file."""
+
+    @staticmethod
+    def read(keys: "ObjectReader") -> Any:
+        """Read them; mistakes stay with the reader."""
+        ...
+
+
 @dataclass(frozen=True)
 class Outside:
     """What a file may point to."""
@@ -28,6 +37,8 @@ class Outside:
     read: Callable[[str], str]
     """The content of a file. Raises OSError."""
     exists: Callable[[str], bool]
+    kinds: Mapping[str, SettingsReader]
+    """The providers by their names in the file."""
 
 
 class ObjectReader:

@@ -27,10 +27,12 @@ from clusterodm.libs.common.errors import ProviderFailed, Trouble
 from clusterodm.libs.common.model import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
+from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import NODE_PORT, Order, ProviderMachine, masked
 from clusterodm.services.autoscaler.providers.adapters.programs import given_file, held
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.order_words import node_configuration, node_words, pairs, secrets_of
+from clusterodm.services.autoscaler.providers.ports import VendorContext
 
 log = structlog.get_logger()
 
@@ -49,6 +51,20 @@ class CommandVendor:
         self._cloud = cloud
         self._folder = folder
         self._limits_s = {CREATE: float(timeouts.create_s), LIST: list_timeout_s, DESTROY: float(timeouts.destroy_s)}
+
+    @staticmethod
+    def read(keys: ObjectReader) -> CloudSettings:
+        """Read the three programs."""
+        commands = {name: keys.texts(name) for name in ("create", "list", "destroy")}
+        for name, words in commands.items():
+            if not words:
+                keys.wrong(name, "is missing: the program to call, or a list of it and its arguments")
+        return CloudSettings(commands=commands)
+
+    @classmethod
+    def make(cls, context: VendorContext) -> Self:
+        """See ports.VendorKind."""
+        return cls(context.settings, context.timeouts, context.folder)
 
     def __repr__(self) -> str:
         """Show the program that creates."""

@@ -5,7 +5,7 @@ apart (`type`), so both are always asked. A droplet that is switched off still c
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import httpx
 import structlog
@@ -13,8 +13,14 @@ import structlog
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
 from clusterodm.libs.common.model import MachineId
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
+from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine
-from clusterodm.services.autoscaler.providers.adapters.http_api.account import ApiAccount, described, with_bearer
+from clusterodm.services.autoscaler.providers.adapters.http_api.account import (
+    ApiAccount,
+    described,
+    ssh_key,
+    with_bearer,
+)
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
     TIMEOUT_S,
     Page,
@@ -26,6 +32,7 @@ from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
 )
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.order_words import flat_tags
+from clusterodm.services.autoscaler.providers.ports import VendorContext
 
 log = structlog.get_logger()
 
@@ -47,6 +54,27 @@ class DigitalOceanVendor(ApiAccount):
             "digitalocean", URL, cloud, "accessToken", judge=judge, timeout_s=timeout_s, transport=transport
         )
         super().__init__(cloud, rest)
+
+    @staticmethod
+    def read(keys: ObjectReader) -> CloudSettings:
+        """Read what is DigitalOcean's."""
+        fingerprint, path = ssh_key(keys)
+        return CloudSettings(
+            keys={"accessToken": keys.secret("accessToken", required=True)},
+            image=keys.text("image", "ubuntu-16-04-x64"),
+            snapshot=keys.flag("snapshot"),
+            ssh_fingerprint=fingerprint,
+            ssh_path=path,
+            tags=keys.texts("tags", ("clusterodm",)),
+            monitoring=keys.flag("monitoring", True),
+            engine_install_url=keys.text("engineInstallUrl"),
+            endpoint=keys.text("endpoint"),
+        )
+
+    @classmethod
+    def make(cls, context: VendorContext) -> Self:
+        """See ports.VendorKind."""
+        return cls(context.settings, timeout_s=context.answer_s)
 
     async def check(self) -> None:
         """See ports.Vendor."""

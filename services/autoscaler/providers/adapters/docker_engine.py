@@ -13,7 +13,7 @@ import json
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -21,10 +21,12 @@ import httpx
 from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
 from clusterodm.libs.common.model import MachineId
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
+from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import NODE_PORT, Launch, Order, ProviderMachine, masked
 from clusterodm.services.autoscaler.providers.adapters.http_api.account import ApiAccount, described
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import TIMEOUT_S, RestClient, words_of
 from clusterodm.services.autoscaler.providers.core.order_words import DATA_DIRECTORY, node_words, pairs, secrets_of
+from clusterodm.services.autoscaler.providers.ports import VendorContext
 
 SOCKET: Final = "unix:///var/run/docker.sock"
 LOOPBACK: Final = "127.0.0.1"
@@ -53,6 +55,16 @@ class DockerEngineVendor(ApiAccount):
         url, self._host = reached(address)
         way = transport or transport_to(address, environment)
         super().__init__(cloud, RestClient("docker", url, judge=judge, timeout_s=timeout_s, transport=way))
+
+    @staticmethod
+    def read(keys: ObjectReader) -> CloudSettings:
+        """Read which engine runs the containers, and in which network."""
+        return CloudSettings(endpoint=keys.text("host"), network=keys.text("network"), tags=keys.texts("tags"))
+
+    @classmethod
+    def make(cls, context: VendorContext) -> Self:
+        """See ports.VendorKind."""
+        return cls(context.settings, context.environment, timeout_s=context.answer_s)
 
     def __repr__(self) -> str:
         """Show the address."""

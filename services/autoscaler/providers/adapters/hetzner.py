@@ -5,15 +5,21 @@ made and deleted with it. A server that is switched off still costs.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import httpx
 
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
 from clusterodm.libs.common.model import MachineId
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
+from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine
-from clusterodm.services.autoscaler.providers.adapters.http_api.account import ApiAccount, described, with_bearer
+from clusterodm.services.autoscaler.providers.adapters.http_api.account import (
+    ApiAccount,
+    described,
+    ssh_key,
+    with_bearer,
+)
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
     TIMEOUT_S,
     Page,
@@ -24,6 +30,7 @@ from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
 )
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.order_words import labels
+from clusterodm.services.autoscaler.providers.ports import VendorContext
 
 URL: Final = "https://api.hetzner.cloud"
 PER_PAGE: Final = 50
@@ -55,6 +62,26 @@ class HetznerVendor(ApiAccount):
     ) -> None:
         rest = with_bearer("hetzner", URL, cloud, "apiToken", judge=judge, timeout_s=timeout_s, transport=transport)
         super().__init__(cloud, rest)
+
+    @staticmethod
+    def read(keys: ObjectReader) -> CloudSettings:
+        """Read what is Hetzner's."""
+        fingerprint, path = ssh_key(keys)
+        return CloudSettings(
+            keys={"apiToken": keys.secret("apiToken", required=True)},
+            image=keys.text("image", "ubuntu-18.04"),
+            snapshot=keys.flag("snapshot"),
+            ssh_fingerprint=fingerprint,
+            ssh_path=path,
+            tags=keys.texts("tags"),
+            engine_install_url=keys.text("engineInstallUrl"),
+            endpoint=keys.text("endpoint"),
+        )
+
+    @classmethod
+    def make(cls, context: VendorContext) -> Self:
+        """See ports.VendorKind."""
+        return cls(context.settings, timeout_s=context.answer_s)
 
     async def check(self) -> None:
         """See ports.Vendor."""

@@ -14,7 +14,7 @@ A server that stood still is deleted and not terminated: the API terminates runn
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 from uuid import UUID
 
 import httpx
@@ -23,6 +23,7 @@ from clusterodm.libs.common.errors import ProviderFailed, Trouble
 from clusterodm.libs.common.model import MachineId
 from clusterodm.libs.common.secret import HIDDEN
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
+from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import NO_SECRET, Order, ProviderMachine
 from clusterodm.services.autoscaler.providers.adapters.http_api.account import ApiAccount, described
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
@@ -36,6 +37,7 @@ from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
 )
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.order_words import flat_tags
+from clusterodm.services.autoscaler.providers.ports import VendorContext
 
 URL: Final = "https://api.scaleway.com"
 PER_PAGE: Final = 100
@@ -78,6 +80,25 @@ class ScalewayVendor(ApiAccount):
             transport=transport,
         )
         super().__init__(cloud, rest)
+
+    @staticmethod
+    def read(keys: ObjectReader) -> CloudSettings:
+        """Read what is Scaleway's."""
+        return CloudSettings(
+            keys={
+                "organization": keys.secret("organization", required=True),
+                "secretToken": keys.secret("secretToken", required=True),
+            },
+            image=keys.text("image", "ubuntu-xenial"),
+            tags=keys.texts("tags"),
+            engine_install_url=keys.text("engineInstallUrl"),
+            endpoint=keys.text("endpoint"),
+        )
+
+    @classmethod
+    def make(cls, context: VendorContext) -> Self:
+        """See ports.VendorKind."""
+        return cls(context.settings, context.regions, timeout_s=context.answer_s)
 
     def __repr__(self) -> str:
         """Show the address and the zones."""

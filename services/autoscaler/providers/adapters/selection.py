@@ -1,20 +1,17 @@
-"""Which provider a configuration means, and what docker-machine has to have looked up for it.
-
-Only the one that is meant is imported: their libraries (boto3, httpx) take 15 MB and more, and most clusters rent nothing.
-"""
+"""Which provider a configuration means, and what docker-machine has to have looked up for it."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
 
 from clusterodm.services.autoscaler.config.core.configuration import DOCKER_MACHINE, Configuration
 from clusterodm.services.autoscaler.orders import Order
 from clusterodm.services.autoscaler.providers.adapters.booted import LOOKS_APART, POLL_S, BootedProvider
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.cross_check import CrossCheckedProvider
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import Resolved
-from clusterodm.services.autoscaler.providers.ports import Provider, Vendor
+from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
+from clusterodm.services.autoscaler.providers.ports import Provider, VendorContext
 
 Environment = Mapping[str, str]
 
@@ -38,58 +35,6 @@ async def provider_of(
         yield CrossCheckedProvider(machine, watcher)
 
 
-def digitalocean(found: Configuration, _environment: Environment, _folder: Path) -> Vendor:
-    """Rent droplets."""
-    from clusterodm.services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
-
-    return DigitalOceanVendor(found.cloud)
-
-
-def aws(found: Configuration, _environment: Environment, _folder: Path) -> Vendor:
-    """Rent EC2 instances."""
-    from clusterodm.services.autoscaler.providers.adapters.ec2.client import Ec2Vendor
-
-    return Ec2Vendor(found.cloud, found.limits.regions)
-
-
-def hetzner(found: Configuration, _environment: Environment, _folder: Path) -> Vendor:
-    """Rent servers at Hetzner."""
-    from clusterodm.services.autoscaler.providers.adapters.hetzner import HetznerVendor
-
-    return HetznerVendor(found.cloud)
-
-
-def scaleway(found: Configuration, _environment: Environment, _folder: Path) -> Vendor:
-    """Rent instances at Scaleway."""
-    from clusterodm.services.autoscaler.providers.adapters.scaleway import ScalewayVendor
-
-    return ScalewayVendor(found.cloud, found.limits.regions)
-
-
-def docker(found: Configuration, environment: Environment, _folder: Path) -> Vendor:
-    """Start containers."""
-    from clusterodm.services.autoscaler.providers.adapters.docker_engine import DockerEngineVendor
-
-    return DockerEngineVendor(found.cloud, environment)
-
-
-def command(found: Configuration, _environment: Environment, folder: Path) -> Vendor:
-    """Ask the operator's own program."""
-    from clusterodm.services.autoscaler.providers.adapters.command import CommandVendor
-
-    return CommandVendor(found.cloud, found.timeouts, folder)
-
-
-VENDORS: Final[Mapping[str, Callable[[Configuration, Environment, Path], Vendor]]] = {
-    "digitalocean": digitalocean,
-    "aws": aws,
-    "hetzner": hetzner,
-    "scaleway": scaleway,
-    "docker": docker,
-    "command": command,
-}
-
-
 def api_provider(
     configuration: Configuration, environment: Environment, folder: Path, poll_s: float = POLL_S
 ) -> BootedProvider:
@@ -98,8 +43,15 @@ def api_provider(
     Raises Refused for an address that is none.
     """
     timeouts = configuration.timeouts
+    context = VendorContext(
+        settings=configuration.cloud if configuration.own is None else configuration.own,
+        regions=configuration.limits.regions,
+        timeouts=timeouts,
+        folder=folder,
+        environment=environment,
+    )
     return BootedProvider(
-        VENDORS[configuration.provider](configuration, environment, folder),
+        VendorKinds()[configuration.provider].make(context),
         poll_s=poll_s,
         set_up_wait_s=timeouts.set_up_s,
         removal_wait_s=timeouts.destroy_s,

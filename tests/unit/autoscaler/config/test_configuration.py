@@ -13,10 +13,11 @@ from clusterodm.services.autoscaler.config.core.configuration import API, DOCKER
 from clusterodm.services.autoscaler.config.core.file import parse, read
 from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.orders import Size, masked
+from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, SECRETS
 
 EXAMPLES = Path(__file__).parents[4] / "docs" / "examples"
-NOWHERE = Outside({}, lambda path: Path(path).read_text(), lambda _path: False)
+NOWHERE = Outside({}, lambda path: Path(path).read_text(), lambda _path: False, VendorKinds())
 
 
 def check(content: object, outside: Outside = NOWHERE) -> Configuration:
@@ -176,7 +177,7 @@ def test_a_mistake_never_repeats_a_secret():
 def test_secrets_come_from_the_environment_or_a_file(tmp_path: Path):
     path = tmp_path / "key"
     path.write_text("from-file\n")
-    outside = Outside({"TOKEN": "from-env"}, lambda name: Path(name).read_text(), lambda _name: True)
+    outside = Outside({"TOKEN": "from-env"}, lambda name: Path(name).read_text(), lambda _name: True, VendorKinds())
     found = check(
         HETZNER | {"apiToken": {"env": "TOKEN"}, "s3": {**HETZNER["s3"], "secretKey": {"file": str(path)}}}, outside
     )
@@ -219,11 +220,13 @@ def test_the_examples_of_the_documentation_are_correct(path: Path):
         + ["DIGITALOCEAN_ACCESS_TOKEN", "AWS_SECRET_ACCESS_KEY", "SCALEWAY_ORGANIZATION", "SCALEWAY_TOKEN"],
         "made-up",
     )
-    assert parse(path.read_text(), Outside(environment, lambda _name: "made-up", lambda _name: True)).limits.sizes
+    assert parse(
+        path.read_text(), Outside(environment, lambda _name: "made-up", lambda _name: True, VendorKinds())
+    ).limits.sizes
 
 
 async def test_no_file_is_no_configuration():
-    assert await AsrFile("").read() is None
+    assert await AsrFile("", VendorKinds()).read() is None
 
 
 @pytest.mark.parametrize(
@@ -238,9 +241,9 @@ async def test_a_mistake_in_the_file_is_told_with_its_path(tmp_path: Path, text:
     path = tmp_path / "asr.json"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(Refused, match=f"asr.json: .*{sentence}"):
-        await AsrFile(str(path)).read()
+        await AsrFile(str(path), VendorKinds()).read()
 
 
 def test_a_missing_file_is_told_with_its_path(tmp_path: Path):
     with pytest.raises(Refused, match=r"missing\.json: No such file"):
-        check_file(str(tmp_path / "missing.json"), {})
+        check_file(str(tmp_path / "missing.json"), {}, VendorKinds())

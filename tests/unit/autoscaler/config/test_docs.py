@@ -7,6 +7,7 @@ import pytest
 
 from clusterodm.services.autoscaler.config.core.file import parse
 from clusterodm.services.autoscaler.config.core.reader import Outside
+from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 
 REPOSITORY = Path(__file__).parents[4]
 PAGE = (REPOSITORY / "docs" / "autoscaler.md").read_text(encoding="utf-8")
@@ -30,7 +31,9 @@ BUILT = {
 
 def keys_of_the_code() -> set[str]:
     """Every key that the reader is asked for."""
-    texts = [(REPOSITORY / "services/autoscaler/config/core" / name).read_text() for name in ("file.py", "limits.py")]
+    autoscaler = REPOSITORY / "services/autoscaler"
+    files = [autoscaler / "config/core/file.py", autoscaler / "config/core/limits.py"]
+    texts = [path.read_text() for path in (*files, *(autoscaler / "providers/adapters").rglob("*.py"))]
     return {key for text in texts for key in KEY.findall(text)} | BUILT | {"provider"}
 
 
@@ -51,5 +54,5 @@ def test_no_key_is_explained_that_does_not_exist():
 
 def test_the_docker_example_of_the_page_has_no_mistake():
     (example,) = re.findall(r"`(\{\"provider\": \"docker\".*?\})` \|", PAGE)
-    found = parse(example, Outside({}, lambda _path: "", lambda _path: True))
+    found = parse(example, Outside({}, lambda _path: "", lambda _path: True, VendorKinds()))
     assert (found.provider, found.limits.keep_results_s) == ("docker", 600)

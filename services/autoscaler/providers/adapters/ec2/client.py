@@ -17,11 +17,13 @@ from typing import Any, Final, Self
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
 from clusterodm.libs.common.model import MachineId
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
+from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine
 from clusterodm.services.autoscaler.providers.adapters.ec2.calls import Ec2Calls
 from clusterodm.services.autoscaler.providers.adapters.ec2.launch import LaunchPlace, image_query, launch, tag_pairs
-from clusterodm.services.autoscaler.providers.adapters.http_api.account import described
+from clusterodm.services.autoscaler.providers.adapters.http_api.account import described, ssh_key
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import TIMEOUT_S, together
+from clusterodm.services.autoscaler.providers.ports import VendorContext
 
 FILTER_VALUES: Final = 100
 LIVE_STATES: Final = ("pending", "running", "stopping", "stopped", "shutting-down")
@@ -39,6 +41,37 @@ class Ec2Vendor:
         self._cloud = cloud
         self._regions = tuple(dict.fromkeys(regions))
         self._calls = Ec2Calls(cloud, timeout_s)
+
+    @staticmethod
+    def read(keys: ObjectReader) -> CloudSettings:
+        """Read what is Amazon's."""
+        fingerprint, path = ssh_key(keys)
+        return CloudSettings(
+            keys={
+                "accessKey": keys.secret("accessKey", required=True),
+                "secretKey": keys.secret("secretKey", required=True),
+            },
+            image=keys.text("ami", "ami-07b4f3c02c7f83d59"),
+            ssh_fingerprint=fingerprint,
+            ssh_path=path,
+            tags=keys.texts("tags", ("clusterodm",)),
+            monitoring=keys.flag("monitoring"),
+            engine_install_url=keys.text("engineInstallUrl"),
+            security_group=keys.text("securityGroup", required=True),
+            vpc=keys.text("vpc"),
+            subnet=keys.text("subnet"),
+            zone=keys.text("zone"),
+            iam_role=keys.text("iamrole"),
+            use_private_address=keys.flag("usePrivateAddress"),
+            private_address_only=keys.flag("assignPrivateAddressOnly"),
+            spot=keys.flag("spot"),
+            endpoint=keys.text("endpoint"),
+        )
+
+    @classmethod
+    def make(cls, context: VendorContext) -> Self:
+        """See ports.VendorKind."""
+        return cls(context.settings, context.regions, timeout_s=context.answer_s)
 
     def __repr__(self) -> str:
         """Show the regions."""

@@ -9,6 +9,7 @@ import httpx
 
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
+from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import NO_SECRET, Order, ProviderMachine
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import Judge, RestClient
 
@@ -64,3 +65,9 @@ def described(method: str, url: str, body: Mapping[str, Any], **hidden: str) -> 
     if "user_data" in shown:
         shown["user_data"] = f"<{len(str(shown['user_data']).encode())} bytes of cloud-init>"
     return f"{method} {url} {json.dumps(shown | hidden, ensure_ascii=False)}"
+
+
+def ssh_key(reader: ObjectReader) -> tuple[str, str]:
+    """Read an existing SSH key: fingerprint and path, or two empty texts."""
+    key = reader.section("sshKey")
+    return key.text("fingerprint"), key.existing("path")
