@@ -238,6 +238,7 @@ class TaskLimiter:
         self._room = asyncio.Semaphore(limit_count)
         self._at_work: set[asyncio.Task[None]] = set()
         self._grace_s = grace_s
+        self._leaves = False
 
     def __len__(self) -> int:
         """How many are at work."""
@@ -258,6 +259,10 @@ class TaskLimiter:
     async def _guard(self, work: Coroutine[Any, Any, object], name: str) -> None:
         try:
             await work
+        except asyncio.CancelledError:
+            if not self._leaves:
+                log.error("work cancelled", work=name, reason="by mistake: nobody ends what it belongs to")  # noqa: TRY400 no trace
+            raise
         except Exception:
             log.exception("work failed", work=name)
         finally:
@@ -271,6 +276,7 @@ class TaskLimiter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let them finish for the grace time, then cancel what is left until it has ended."""
+        self._leaves = True
         if self._at_work and self._grace_s:
             await asyncio.wait(self._at_work, timeout=self._grace_s)
         await cancel_and_wait(*self._at_work)

@@ -9,6 +9,9 @@
 A loop that has nothing to do waits for an event and is never late. One that goes round by itself is late when it has not been round
 for much longer than it should take: then it hangs, the process is not alive, and whoever keeps it starts it again. What NATS or
 a task that went away interrupts (BusFailed, NotFound) is a line and no failure: it goes on when NATS is back.
+
+A loop ends with its context and no other way: a cancellation that comes from elsewhere is a failure like any other, and the loop
+begins again. Otherwise a loop that waits for events would be gone, and nothing would tell: it is never late.
 """
 
 import asyncio
@@ -59,6 +62,10 @@ class LoopPolicy:
 
 RESTART: Final = LoopPolicy()
 FATAL: Final = LoopPolicy(patience_s=0.0, most_failures_count=1)
+
+
+class CancelledByMistake(Exception):
+    """Somebody has cancelled a loop whose context goes on, as a library may that mixes up whom it cancels."""
 
 
 class LoopFailed(ClusterError):
@@ -209,24 +216,47 @@ async def every(interval_s: float, act: Callable[[], Awaitable[object]], name: s
         await asyncio.sleep(pause_s)
 
 
-async def kept(start: Start, loop: Loop) -> None:
-    """Run a loop for ever, beginning it again whenever it ends. Raises LoopFailed."""
+async def kept(start: Start, loop: Loop, ending: Callable[[], bool]) -> None:
+    """Run a loop until it is cancelled while `ending()`, beginning it again whenever it ends before. Raises LoopFailed."""
     _current.set(loop)
-    clock = running_loops().clock
+    clock, pause_s = running_loops().clock, 0.0
     while True:
-        loop.began()
-        began, error = clock.instant(), None
+        began = clock.instant()
         try:
-            await start()
-        except (BusFailed, NotFound) as interruption:
-            loop.interrupted(interruption)
-            await asyncio.sleep(INTERRUPTED_PAUSE_S)
-            continue
-        except LoopFailed:
-            raise
-        except Exception as failure:  # noqa: BLE001 it is logged, and counted
-            error = failure
-        await asyncio.sleep(loop.failed(error, clock.instant() - began))
+            if pause_s:
+                await asyncio.sleep(pause_s)
+                began = clock.instant()
+            pause_s = await ran(start, loop)
+        except asyncio.CancelledError:
+            if ending():
+                raise
+            disregard_cancellation()
+            mistake = CancelledByMistake("it was cancelled, and its context goes on")
+            pause_s = loop.failed(mistake, clock.instant() - began)
+
+
+async def ran(start: Start, loop: Loop) -> float:
+    """Run a loop until it ends; how long to pause before it begins again, seconds. Raises LoopFailed."""
+    loop.began()
+    clock, error = running_loops().clock, None
+    began = clock.instant()
+    try:
+        await start()
+    except (BusFailed, NotFound) as interruption:
+        loop.interrupted(interruption)
+        return INTERRUPTED_PAUSE_S
+    except LoopFailed:
+        raise
+    except Exception as failure:  # noqa: BLE001 it is logged, and counted
+        error = failure
+    return loop.failed(error, clock.instant() - began)
+
+
+def disregard_cancellation() -> None:
+    """Let the current task go on as if nobody had cancelled it."""
+    task = asyncio.current_task()
+    while task and task.cancelling():
+        task.uncancel()
 
 
 @asynccontextmanager
@@ -240,8 +270,9 @@ async def background(
     loops = running_loops()
     loop = Loop(name, policy, loops.clock, late_after_s)
     with loops.running(loop):
-        running = asyncio.get_running_loop().create_task(kept(start, loop), name=name)
-        owner = Owner(running)
+        owner = Owner()
+        running = asyncio.get_running_loop().create_task(kept(start, loop, owner.ending), name=name)
+        owner.owns(running)
         try:
             yield
         finally:
@@ -253,14 +284,24 @@ async def background(
 class Owner:
     """The asyncio task whose context a loop lives in: it is cancelled when the loop has failed for good."""
 
-    def __init__(self, running: "asyncio.Task[None]") -> None:
+    def __init__(self) -> None:
         self._task = asyncio.current_task()
         self._before_count = self._task.cancelling() if self._task else 0
-        self._running = running
+        self._running: asyncio.Task[None]
         self._cancelled_count = 0
         self._failed = False
+        self._leaves = False
         self._again: asyncio.TimerHandle | None = None
+
+    def owns(self, running: "asyncio.Task[None]") -> None:
+        """Watch over the loop's own task."""
+        self._running = running
         running.add_done_callback(self._over)
+
+    def ending(self) -> bool:
+        """Whether a cancellation of the loop is meant: its context is left, or its owner is cancelled or gone."""
+        task = self._task
+        return self._leaves or task is None or task.done() or task.cancelling() > self._before_count
 
     def _over(self, running: "asyncio.Task[None]") -> None:
         if not running.cancelled() and running.exception() and self._task and not self._task.done():
@@ -275,6 +316,7 @@ class Owner:
 
     def leave(self) -> None:
         """Cancel it no more; how the loop ends from here on is nobody's failure."""
+        self._leaves = True
         self._failed = self._running.done()
         self._running.remove_done_callback(self._over)
         if self._again:

@@ -17,8 +17,9 @@ from pathlib import Path
 import httpx
 
 from clusterodm.libs.nodesim.testing import NodeSimProcess
-from tests.chaos.clients import Dataset, Raw
+from tests.chaos.clients import GIVE_UP_S, Dataset, GaveUp, Raw
 from tests.chaos.clock import ShiftedClock
+from tests.chaos.explaining import explained
 from tests.chaos.node_logs import Run, runs_of
 from tests.chaos.saying import say
 from tests.e2e.up import Up, command_line
@@ -49,9 +50,19 @@ def kept(folder: Path, nodes: Sequence[NodeSimProcess], clock: ShiftedClock) -> 
 class Client(Raw):
     """A client that knows of one thing more: with the store of NATS goes what had ended before."""
 
-    def __init__(self, url: str, losses: "Losses") -> None:
-        super().__init__(url)
+    def __init__(self, url: str, losses: "Losses", datasets: Sequence[Dataset], give_up_s: float = GIVE_UP_S) -> None:
+        super().__init__(url, give_up_s=give_up_s)
         self._losses = losses
+        self._datasets = datasets
+
+    async def run(self, data: Dataset) -> None:
+        """See a task through; one that does not end is explained, while everything still runs."""
+        try:
+            await super().run(data)
+        except GaveUp as error:
+            told = await self._losses.explained(data, self._datasets)
+            say(told)
+            raise GaveUp(f"{error}\n\n{told}") from None
 
     async def poll(self, http: httpx.AsyncClient, data: Dataset) -> int | None:
         """Ask once; a completed task that went with the store is completed all the same."""
@@ -92,6 +103,10 @@ class Losses:
     async def lose_the_store(self) -> None:
         """Kill everything, and start it again with an empty NATS."""
         await self._do(self._lose_store)
+
+    async def explained(self, data: Dataset, datasets: Sequence[Dataset]) -> str:
+        """Gather all that is known of a task."""
+        return await explained(self._up, self._nodes, data, datasets)
 
     def had_ended(self, data: Dataset) -> bool:
         """Whether a node had completed a task before the store was lost."""

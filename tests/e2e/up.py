@@ -30,6 +30,8 @@ class Up:
         self._flags = flags
         self._environment = environment or {}
         self._output = data_dir.with_name(f"{data_dir.name}.log")
+        self._began_at = 0
+        """Where in its history the last start is."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -94,12 +96,18 @@ class Up:
 
     @property
     def output(self) -> str:
-        """Everything that it has printed."""
+        """Everything that it has printed since it was started last."""
+        return self.history[self._began_at :]
+
+    @property
+    def history(self) -> str:
+        """Everything that it has printed since it was first started, whatever happened to it."""
         return self._output.read_text(errors="replace") if self._output.exists() else ""
 
     def start(self) -> None:
         """Start it, without waiting."""
-        with self._output.open("wb") as log:
+        self._began_at = len(self.history)
+        with self._output.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command,
                 cwd=self.root,

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from clusterodm.libs.common.loops import LoopFailed
 from clusterodm.services.proxy.server.listen import limits
 from clusterodm.services.proxy.settings import ProxySettings
 from tests.proxies import ProxyUnderTest, parse, running_proxy
@@ -486,3 +487,14 @@ async def test_somebody_elses_task_can_be_neither_seen_nor_touched(proxy: ProxyU
     kind = {"content-type": "application/x-www-form-urlencoded"}
     _, answer = await proxy.json("POST", "/task/remove?token=other", f"uuid={task}".encode(), kind)
     assert answer == {"success": False, "error": f"Invalid route for taskId {task}, no nodes in routing table."}
+
+
+async def test_a_proxy_whose_port_is_answered_no_longer_ends(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running_proxy(tmp_path / "spool") as proxy:
+            [answering] = [each for each in asyncio.all_tasks() if each.get_name() == f"http {proxy.port}"]
+            answering.cancel()
+            await asyncio.sleep(30)
+
+    with pytest.raises(LoopFailed, match="http servers"):
+        await run()

@@ -27,6 +27,7 @@ from clusterodm.libs.common.http_server import Connection
 from clusterodm.libs.common.http_sharing import Connections, Heard
 from clusterodm.libs.common.lifecycle import TaskLimiter
 from clusterodm.libs.common.listening import BOTH_FAMILIES, server
+from clusterodm.libs.common.loops import FATAL, background
 from clusterodm.libs.common.serving import Server
 from clusterodm.libs.http1.heads import HeadLimits
 from clusterodm.libs.http1.server import ServerLimits
@@ -113,17 +114,27 @@ async def served(
     kept_to = ServerLimits(limits.head_s, limits.keep_alive_s, HeadLimits(limits.head_bytes))
     shared = Connections(kept_to, limits.connections_count, app.fast_path, heard)
     servers = [Server(configured(app, port, shared, limits.stop_s)) for port in ports]
+    ended = asyncio.Event()
     async with TaskLimiter(len(servers), grace_s=limits.stop_s + CLOSING_S) as limiter:
         for server, port in zip(servers, ports, strict=True):
-            await limiter.start(server.serve(sockets=[port.listener]), name=f"http {port.port}")
+            await limiter.start(until_ended(server, port, ended), name=f"http {port.port}")
         try:
             async with asyncio.timeout(START_S):
                 while not all(server.started for server in servers):  # noqa: ASYNC110 uvicorn has a flag, no event
                     await asyncio.sleep(0.005)
-            yield
+            async with background(ended.wait, "http servers", FATAL):
+                yield
         finally:
             for server in servers:
                 server.leave()
+
+
+async def until_ended(server: "Server", port: ListeningPort, ended: asyncio.Event) -> None:
+    """Answer on one port. Its end is told, whatever it was: a listener that nobody answers would go on taking connections."""
+    try:
+        await server.serve(sockets=[port.listener])
+    finally:
+        ended.set()
 
 
 def configured(app: Router, port: ListeningPort, shared: Connections, stop_s: float) -> uvicorn.Config:

@@ -22,6 +22,7 @@ from clusterodm.libs.common.loops import (
 from clusterodm.libs.common.testing import FakeClock
 from tests.waiting import until
 
+HASTY_AND_PATIENT = LoopPolicy(first_pause_s=0.0, longest_pause_s=0.0)
 HASTY = LoopPolicy(first_pause_s=0.0, longest_pause_s=0.0, patience_s=0.0, most_failures_count=3)
 
 
@@ -259,3 +260,73 @@ async def test_a_loop_that_says_so_goes_round():
             assert not loops.alive
             again.set()
             await until(lambda: loops.alive)
+
+
+async def test_a_loop_that_is_cancelled_by_mistake_begins_again():
+    begun: asyncio.Queue[str] = asyncio.Queue()
+
+    async def waits() -> None:
+        begun.put_nowait("again")
+        await asyncio.Event().wait()
+
+    async with background(waits, "waits for events", HASTY_AND_PATIENT):
+        for _ in range(3):
+            await asyncio.wait_for(begun.get(), 5)
+            named("waits for events").cancel()
+        await asyncio.wait_for(begun.get(), 5)
+
+
+async def test_a_loop_that_is_cancelled_in_its_pause_begins_again():
+    begun: asyncio.Queue[str] = asyncio.Queue()
+    again = asyncio.Event()
+
+    async def fails_once() -> None:
+        begun.put_nowait("again")
+        if not again.is_set():
+            again.set()
+            raise ValueError("once")
+        await asyncio.Event().wait()
+
+    async with background(fails_once, "fails once", LoopPolicy(first_pause_s=0.05, longest_pause_s=0.05)):
+        await asyncio.wait_for(begun.get(), 5)
+        await asyncio.sleep(0)
+        named("fails once").cancel()
+        await asyncio.wait_for(begun.get(), 5)
+
+
+async def test_a_fatal_loop_that_is_cancelled_by_mistake_ends_its_context():
+    async def owner() -> None:
+        async with background(asyncio.Event().wait, "is fatal", FATAL):
+            await asyncio.sleep(0)
+            named("is fatal").cancel()
+            await asyncio.sleep(60)
+
+    with pytest.raises(LoopFailed, match="it was cancelled, and its context goes on"):
+        await owner()
+
+
+async def test_loops_end_when_all_tasks_are_cancelled_at_once():
+    """As `asyncio.run` does at the end, in any order."""
+
+    async def outer() -> None:
+        async with background(asyncio.Event().wait, "inner"):
+            await asyncio.sleep(60)
+
+    async def owner() -> None:
+        async with background(outer, "outer"):
+            await asyncio.sleep(60)
+
+    running = asyncio.get_running_loop().create_task(owner())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    tasks = [running, named("outer"), named("inner")]
+    for each in reversed(tasks):
+        each.cancel()
+    done, _ = await asyncio.wait(tasks, timeout=5)
+    assert done == set(tasks)
+
+
+def named(name: str) -> asyncio.Task[object]:
+    """Find the task of a loop."""
+    [found] = [task for task in asyncio.all_tasks() if task.get_name() == name]
+    return found

@@ -245,13 +245,13 @@ class Forwarder:
             after_s = after_s if self._spool.find(task) else GONE
         except Exception:
             log.exception("forwarding failed unexpectedly", task=task)
-        finally:
+        finally:  # cancelled by mistake, too: who is not asked about again is never sent
             held.at_work = False
             self._sending.pop(task, None)
-        if after_s == GONE:
-            self._forget(task)
-        else:
-            self._held.rest(task, held, NOW if held.woken.is_set() else after_s)
+            if after_s == GONE:
+                self._forget(task)
+            else:
+                self._held.rest(task, held, NOW if held.woken.is_set() else after_s)
 
     async def _watch(self, task: TaskId, held: HeldTask) -> float:
         """Let a task run until the mirror shows something else."""

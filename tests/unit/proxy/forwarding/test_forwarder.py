@@ -386,6 +386,19 @@ async def test_a_graceful_stop_reports_the_attempt_that_it_cuts_off(world: World
     assert world.nodes.committed == [f"{TASK}#2"]
 
 
+async def test_a_task_whose_work_is_cancelled_by_mistake_is_sent_all_the_same(world: World) -> None:
+    async with world.proxy() as forwarder:
+        world.nodes.gate.clear()
+        await world.commit()
+        world.scheduler.submit()
+        await forwarder.adopt(TASK)
+        await until(lambda: world.nodes.sending_count, what="a file is under way")
+        [work] = [each for each in asyncio.all_tasks() if each.get_name() == f"forward {TASK}"]
+        work.cancel()
+        world.nodes.gate.set()
+        await world.reaches(TaskState.RUNNING)
+
+
 async def test_an_attempt_cut_off_by_a_kill_is_uncertain_and_a_fresh_one_follows(world: World) -> None:
     async with world.proxy() as forwarder:
         world.nodes.gate.clear()
