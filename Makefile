@@ -50,6 +50,7 @@ docs: $(VENV)/.dev ## Write anew the documents that are made from the code (test
 	@$(BIN)/python docs/write_service_map.py
 	@$(BIN)/python docs/write_rooms.py
 	@$(BIN)/python docs/write_logs.py
+	@$(BIN)/python docs/write_metrics.py
 	@$(BIN)/python docs/write_decisions.py
 
 check: $(VENV)/.dev ## Format, lint, types, the architecture's contracts, dead code; changes nothing

@@ -6,6 +6,7 @@ own for the others, and a spool of its own: the first one `spool`, as when it is
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -49,9 +50,15 @@ def called(name: str, number: int) -> str:
 
 def differences(service: str, settings: UpSettings, ports: Sequence[int]) -> Iterator[dict[str, str]]:
     """Say what one instance after the other has for itself."""
-    if service == PROXY:
-        yield from (proxy(settings, number, port) for number, port in enumerate(ports, start=1))
-    yield from ({f"{ENVIRONMENT_PREFIX}HEALTH_PORT": str(port)} for port in health_ports(settings).get(service, []))
+    own = [proxy(settings, number, port) for number, port in enumerate(ports, start=1)] if service == PROXY else []
+    given: tuple[dict[str, str], ...]
+    for given in zip_longest(
+        own,
+        ({f"{ENVIRONMENT_PREFIX}HEALTH_PORT": str(port)} for port in health_ports(settings).get(service, [])),
+        ({f"{ENVIRONMENT_PREFIX}METRICS_PORT": str(port)} for port in metrics_ports(settings).get(service, [])),
+        fillvalue={},
+    ):
+        yield {name: value for part in given for name, value in part.items()}
     while True:
         yield {}
 
@@ -62,7 +69,6 @@ def proxy(settings: UpSettings, number: int, port: int) -> dict[str, str]:
         f"{ENVIRONMENT_PREFIX}OWN_PORT": str(port),
         f"{ENVIRONMENT_PREFIX}PROXY_URL": "",
         f"{ENVIRONMENT_PREFIX}SPOOL_DIR": str(spool(settings, number).absolute()),
-        f"{ENVIRONMENT_PREFIX}METRICS_PORT": str(settings.metrics_port + number - 1 if settings.metrics_port else 0),
     }
 
 
@@ -76,6 +82,14 @@ def health_ports(settings: UpSettings) -> dict[str, list[int]]:
         "scheduler": list(range(first, then)),
         "autoscaler": list(range(then, then + settings.autoscalers)),
     }
+
+
+def metrics_ports(settings: UpSettings) -> dict[str, list[int]]:
+    """Give each service process a port of its own for its metrics, from `--metrics-port` on; none: there are none."""
+    if not settings.metrics_port:
+        return {}
+    numbers = iter(range(settings.metrics_port, settings.metrics_port + sum(counts(settings).values())))
+    return {service: list(islice(numbers, count)) for service, count in counts(settings).items()}
 
 
 def spool(settings: UpSettings, number: int) -> Path:

@@ -220,8 +220,9 @@ def listeners(settings: UpSettings) -> list[checks.Listener]:
         ("--port", settings.bind, settings.port),
         ("--secure-port", settings.bind, settings.secure_port),
         *(
-            ("--metrics-port", "127.0.0.1", settings.metrics_port + place)
-            for place in range(settings.proxies if settings.metrics_port else 0)
+            ("--metrics-port", settings.metrics_bind, port)
+            for ports in instances.metrics_ports(settings).values()
+            for port in ports
         ),
         *(
             ("--health-port", settings.health_bind, port)
@@ -241,6 +242,7 @@ def cluster_facts(settings: UpSettings, nats_url: str, own_ports: Sequence[int])
         "admin_cli_port": settings.admin_cli_port,
         "admin_web_port": settings.admin_web_port,
         "services": instances.counts(settings),
+        "metrics_ports": instances.metrics_ports(settings),
         "proxies": [f"http://127.0.0.1:{port}" for port in own_ports],
     }
 

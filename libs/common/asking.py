@@ -23,9 +23,10 @@ from nats.aio.msg import Msg
 from nats.nuid import NUID
 
 from clusterodm.libs.common.clocks import Instant
-from clusterodm.libs.common.errors import ERROR_NAMES, BusFailed
+from clusterodm.libs.common.errors import ERROR_NAMES, BusFailed, ClusterError
 from clusterodm.libs.common.lifecycle import cancel_and_wait, cancellable, monotonic_s
-from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.kinds import LongPoll, Request
+from clusterodm.libs.common.metrics import counter, histogram
 
 Asked = TypeVar("Asked")
 Reply = TypeVar("Reply")
@@ -33,6 +34,17 @@ Reply = TypeVar("Reply")
 CAUSE: Final = "Clusterodm-Cause"
 ERROR_CODE: Final = "Nats-Service-Error-Code"
 RETRY_S: Final = 0.1
+REQUESTS: Final = counter(
+    "clusterodm_bus_requests_total",
+    "Requests to other services: answered, refused, failed (nobody answered in time)",
+    "request",
+    "outcome",
+)
+REQUEST_SECONDS: Final = histogram(
+    "clusterodm_bus_request_seconds",
+    "How long requests to other services took, but for those that are held open",
+    "request",
+)
 LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
 """How nats-py says that the server is away."""
 
@@ -67,9 +79,22 @@ class Requests:
         deadline = monotonic_s() + (request.timeout_s if timeout_s is None else timeout_s)
         payload = msgspec.json.encode(message)
         headers = {CAUSE: cause.get() or new_id().decode()}
-        if request.idempotent:
-            return decode(request, await self._first_answer(request, payload, headers, deadline))
-        return decode(request, await self._answer(request, payload, headers, deadline))
+        asked_s = monotonic_s()
+        outcome = "failed"
+        try:
+            ask = self._first_answer if request.idempotent else self._answer
+            reply = decode(request, await ask(request, payload, headers, deadline))
+            outcome = "answered"
+        except BusFailed:
+            raise
+        except ClusterError:
+            outcome = "refused"
+            raise
+        finally:
+            REQUESTS.inc(request.name, outcome)
+            if not isinstance(request, LongPoll):
+                REQUEST_SECONDS.observe(monotonic_s() - asked_s, request.name)
+        return reply
 
     async def _answer(self, request: Request[Any, Any], payload: bytes, headers: dict[str, str], until: Instant) -> Msg:
         while True:

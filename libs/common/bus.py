@@ -34,7 +34,7 @@ from clusterodm.libs.common.log import hide
 from clusterodm.libs.common.loops import background
 from clusterodm.libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
 from clusterodm.libs.common.messages.kinds import BucketName, Event, LongPoll, ObjectsName, Request, Snapshot
-from clusterodm.libs.common.metrics import unreadable
+from clusterodm.libs.common.metrics import UNREADABLE, counter, histogram
 from clusterodm.libs.common.objects import NatsObjects, open_objects
 from clusterodm.libs.common.ports import Handler, Term
 from clusterodm.libs.common.replicas import Replicas
@@ -56,7 +56,22 @@ POLLS_AT_ONCE: Final = 4096
 SERVICES: Final = frozenset(("proxy", "scheduler", "autoscaler", "admin"))
 """Of two of them only the one that writes a bucket changes how it is kept; NATS would not let the other."""
 RETRY_S: Final = 0.1
+PING_TIMEOUT_S: Final = 5
 STOP_GRACE_S: Final = 5.0
+ANSWERS: Final = counter(
+    "clusterodm_bus_answers_total",
+    "Requests of other services that were answered here, by outcome: ok, or the error's name",
+    "request",
+    "outcome",
+)
+ANSWER_SECONDS: Final = histogram(
+    "clusterodm_bus_answer_seconds",
+    "How long it took to answer requests of other services, but for those that are held open",
+    "request",
+)
+EVENTS_LOST: Final = counter(
+    "clusterodm_bus_events_lost_total", "Events that could not be published: NATS was away", "event"
+)
 
 
 class NatsBus:
@@ -105,6 +120,15 @@ class NatsBus:
     def servers_count(self) -> int:
         """How many servers of NATS there may be; see ports.Bus."""
         return len(self._client.servers)
+
+    async def ping_s(self) -> float:
+        """Ask NATS for a sign of life; see ports.Bus."""
+        began = monotonic_s()
+        try:  # a ping that is cancelled breaks nats-py's reading at the next pong
+            await asyncio.shield(self._client.flush(timeout=PING_TIMEOUT_S))
+        except LOST as error:
+            raise BusFailed(f"no answer to a ping: {type(error).__name__}") from None
+        return monotonic_s() - began
 
     async def reconnected(self) -> None:
         """Start the watches again, ask again what may be asked twice, and say of what this process is the leader."""
@@ -172,6 +196,7 @@ class NatsBus:
         try:
             await cancellable(self._client.publish(event.subject, msgspec.json.encode(message), headers=headers))
         except LOST as error:
+            EVENTS_LOST.inc(event.name)
             log.warning("event not told", told=event.name, error=type(error).__name__)
 
     @asynccontextmanager
@@ -306,7 +331,7 @@ def decoded(name: str, data: bytes, kind: type[Told]) -> Told | None:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        unreadable().labels(name).inc()
+        UNREADABLE.inc(name)
         log.warning("message cannot be read", told=name, reason=str(error))
         return None
 
@@ -323,7 +348,11 @@ def endpoint(
         if term is not None and not term.valid:
             log.info("request left to another", request=request.name, reason="the term is over")
             return
+        began = monotonic_s()
         error, payload = await worked_out(request, handler, decoder, asked.data)
+        ANSWERS.inc(request.name, error or "ok")
+        if not isinstance(request, LongPoll):
+            ANSWER_SECONDS.observe(monotonic_s() - began, request.name)
         if term is not None and not term.valid:
             log.warning("request left without an answer", request=request.name, reason="the term is over")
             return

@@ -7,7 +7,8 @@ A service that is not alive is to be started again; one that is not ready may be
 bus again and again: one that is frozen or hangs is seen like one that is gone, because it does not answer.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +19,7 @@ from clusterodm.libs.common.lifecycle import SystemClock
 from clusterodm.libs.common.loops import Loops, running_loops
 from clusterodm.libs.common.messages.health import HealthReport, ReportHealth, ServiceSeen
 from clusterodm.libs.common.messages.kinds import Request
-from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.ports import Bus, Term
 
 ASK_EVERY_S: Final = 5.0
 SILENT_AFTER_S: Final = 15.0
@@ -84,14 +85,33 @@ class Health:
     """How this service is."""
 
     def __init__(
-        self, service: str, facts: Facts, needed: NeededServices | None = None, loops: Loops | None = None
+        self,
+        service: str,
+        facts: Facts,
+        needed: NeededServices | None = None,
+        loops: Loops | None = None,
+        *,
+        may_lead: bool = False,
     ) -> None:
         self._service = service
         self._facts = facts
         self._needed = needed
         self._loops = loops or running_loops()
+        self.may_lead = may_lead
+        """There may be several of it, of which one leads."""
+        self.term: Term | None = None
+        """As long as it leads."""
         self.stopping = False
         """It was told to stop: nothing new should come here."""
+
+    @contextmanager
+    def leading(self, term: Term) -> Iterator[None]:
+        """Say that it leads while the context is open."""
+        self.term = term
+        try:
+            yield
+        finally:
+            self.term = None
 
     @property
     def alive(self) -> bool:

@@ -32,14 +32,16 @@ def health_listener(settings: HealthSettings) -> Iterator[socket.socket | None]:
 
 
 @asynccontextmanager
-async def health_served(health: Health, listener: socket.socket | None) -> AsyncIterator[None]:
-    """Answer on the port while the context is open."""
+async def health_served(
+    health: Health, listener: socket.socket | None, name: str = "health port", *, errors: bool = True
+) -> AsyncIterator[None]:
+    """Answer on the port while the context is open. `errors`: see Health.page."""
     if listener is None:
         yield
         return
     from clusterodm.libs.common.serving import web_server
 
-    async with web_server(health_app(health), listener, name="health port"):
+    async with web_server(health_app(health, errors=errors), listener, name=name):
         yield
 
 
@@ -48,7 +50,7 @@ def health_app(health: Health, *, errors: bool = True) -> Callable[[Message, Rec
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         del receive
-        status, kind, body = answered(health, scope["path"], errors=errors)
+        status, kind, body = await answered(health, scope["path"], errors=errors)
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
@@ -56,10 +58,10 @@ def health_app(health: Health, *, errors: bool = True) -> Callable[[Message, Rec
     return app
 
 
-def answered(health: Health, path: str, *, errors: bool = True) -> tuple[int, bytes, bytes]:
+async def answered(health: Health, path: str, *, errors: bool = True) -> tuple[int, bytes, bytes]:
     """Answer for an address: status, type, body."""
     if path == "/metrics":
-        kind, body = exposition()
+        kind, body = await exposition()
         return OK, kind, body
     if (page := health.page(path, errors=errors)) is None:
         return NOT_FOUND, b"application/json", b'{"error":"Not found"}'

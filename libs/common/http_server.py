@@ -17,6 +17,7 @@ import asyncio
 import socket
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any, Final, cast
 
 from uvicorn.server import ServerState
@@ -56,7 +57,7 @@ class Connection(asyncio.BufferedProtocol):
     """Both shared by all: what has been read is taken out before the next read."""
 
     __slots__ = (
-        "_app", "_core", "_cycle", "_data", "_early", "_held", "_leaving", "_owed", "_plain", "_scope", "_shared", "_state",
+        "_app", "_asked_s", "_core", "_cycle", "_data", "_early", "_held", "_leaving", "_owed", "_plain", "_scope", "_shared", "_state",
         "_unsent_bytes", "_writers", "full", "loop", "transport", "until_s",
     )  # fmt: skip
 
@@ -75,6 +76,8 @@ class Connection(asyncio.BufferedProtocol):
         """The plain request whose answer is under way."""
         self._data = b""
         """Its bytes."""
+        self._asked_s = 0.0
+        """When it came."""
         self._early = b""
         """What has come behind it."""
         self._core: ServerSide | None = None
@@ -194,7 +197,7 @@ class Connection(asyncio.BufferedProtocol):
         self._feed(data)
 
     def _answer_plain(self, fast: EarlyAnswers[Any], plain: EarlyRequest, data: bytes) -> None:
-        self._plain, self._data = plain, data
+        self._plain, self._data, self._asked_s = plain, data, perf_counter()
         self._shared.begins(self)
         self.until_s = NEVER_S
         work = fast.answer(plain, self._take)
@@ -216,6 +219,7 @@ class Connection(asyncio.BufferedProtocol):
         keeps = plain.keeps and not self._leaving
         head = self._shared.head(self.lines, keeps=keeps)
         self.transport.write(b"%s%d\r\n\r\n%s" % (head, len(content), content))
+        self._shared.count(plain, self._asked_s, len(content))
         if not keeps:
             self._close()
             return

@@ -14,6 +14,7 @@ without a word, and whatever else needs a file fails too; here it is one line of
 import asyncio
 import resource
 from collections.abc import Callable, Coroutine, Sequence
+from time import perf_counter
 from typing import Any, Final, Protocol, TypeVar
 
 import structlog
@@ -57,6 +58,10 @@ class EarlyAnswers(Protocol[Read]):
         """Read a whole request; None: it is not plain."""
         ...
 
+    def count(self, plain: Read, seconds: float, received_bytes: int, sent_bytes: int) -> None:
+        """Hear that an answer is out, and how long that took."""
+        ...
+
     def answer(self, plain: Read, take: Any) -> Coroutine[Any, Any, None] | None:
         """Call `take` with JSON, at once or later; with None when it is to go the usual way.
 
@@ -96,6 +101,7 @@ class Connections:
         self.fast = fast
         self.heard = heard
         self.present: set[TrackedConnection] = set()
+        self.refused_count = 0
         self._silent: dict[TrackedConnection, tuple[str, float]] = {}
         """Those that had no request yet, the oldest first, each with its address's account (where that counts) and since when it is there."""
         self._resting: dict[TrackedConnection, None] = {}
@@ -121,6 +127,7 @@ class Connections:
         elif self._silent_limit_count is not None:
             self._thin_out(account, self._silent_limit_count, connection.loop.time())
         if len(self.present) >= self._limit_count:
+            self.refused_count += 1
             if count := self._crowds.passes(connection.loop.time()):
                 log.warning("connections refused", reason="too many connections", limit=self._limit_count, count=count)
             return False
@@ -134,6 +141,11 @@ class Connections:
         """Take note that a connection has a request."""
         self._silent.pop(connection, None)
         self._resting.pop(connection, None)
+
+    def count(self, plain: EarlyRequest, asked_s: float, sent_bytes: int) -> None:
+        """Take note that a plain request, which came at `asked_s` (perf_counter), has its answer."""
+        if self.fast is not None:
+            self.fast.count(plain, perf_counter() - asked_s, 0, sent_bytes)
 
     def rests(self, connection: TrackedConnection) -> None:
         """Take note that a connection waits for its next request."""

@@ -193,6 +193,10 @@ class Bus(Protocol):
         """How many servers of NATS there may be: those that were named, and those they have told of."""
         ...
 
+    async def ping_s(self) -> float:
+        """Ask NATS for a sign of life; how long that took, seconds. Raises BusFailed."""
+        ...
+
     async def request(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:
         """Ask the owner. Raises what its handler raised, or BusFailed."""
         ...

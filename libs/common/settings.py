@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NoReturn, TypeVar
 
-from clusterodm.libs.common.fields import Field, Settings, SettingsError, flag
+from clusterodm.libs.common.fields import Field, Settings, SettingsError, different_ports, flag
 from clusterodm.libs.common.flags import flags_given
 
 ORIGINAL_KEYS: Final = frozenset(
@@ -83,11 +83,27 @@ class CommonSettings(Settings):
     stop_timeout_s: float = Field(20.0, ge=0, description="how long requests in flight may take after SIGTERM, seconds")
 
 
-class HealthSettings(CommonSettings):
+class MetricsSettings(CommonSettings):
+    """What a service has that counts and measures."""
+
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="port for /metrics (Prometheus), /healthz and /readyz; 0: none"
+    )
+    metrics_bind: str = Field(
+        "127.0.0.1", description="address on which --metrics-port listens; 0.0.0.0 in a container, for who scrapes it"
+    )
+
+
+class HealthSettings(MetricsSettings):
     """What a service has that is asked for its health on a port of its own."""
 
     health_port: int = Field(0, ge=0, le=65535, description="port for /healthz, /readyz and /metrics; 0: none")
     health_bind: str = Field("127.0.0.1", description="address on which --health-port listens")
+
+    def check(self) -> None:
+        """Refuse one port for two purposes."""
+        super().check()
+        different_ports({"--health-port": self.health_port, "--metrics-port": self.metrics_port})
 
 
 AnySettings = TypeVar("AnySettings", bound=CommonSettings)

@@ -35,7 +35,7 @@ from clusterodm.libs.common.errors import BusFailed, Conflict, Unreadable
 from clusterodm.libs.common.lifecycle import SystemClock, cancellable
 from clusterodm.libs.common.merging import fields_count, merged
 from clusterodm.libs.common.messages.kinds import BucketName
-from clusterodm.libs.common.metrics import unreadable
+from clusterodm.libs.common.metrics import UNREADABLE
 from clusterodm.libs.common.pages import pages_of
 from clusterodm.libs.common.ports import Change, Entry, Loaded, Reset, Seen, Step, Unread
 from clusterodm.libs.common.replicas import Replicas
@@ -437,7 +437,7 @@ class NatsBucket(Generic[Value]):
         try:
             return self._decoder.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            unreadable().labels(self.name).inc()
+            UNREADABLE.inc(self.name)
             if self._unread.get(key) != revision:
                 log.warning("value cannot be read", bucket=self.name, key=key, revision=revision, reason=str(error))
             self._unread[key] = revision

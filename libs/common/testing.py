@@ -288,6 +288,11 @@ class MemoryBus:
         if not self.connected:
             raise BusFailed("nats is away")
 
+    async def ping_s(self) -> float:
+        """Take no time."""
+        self.require_connection()
+        return 0.0
+
     async def request(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:
         """Ask the owner."""
         self.require_connection()

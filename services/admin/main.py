@@ -18,6 +18,7 @@ from clusterodm.libs.common.loops import background, every
 from clusterodm.libs.common.messages.health import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
 from clusterodm.libs.common.serving import web_server
 from clusterodm.libs.common.settings import parse
+from clusterodm.libs.common.vitals import measured, metrics_listener
 from clusterodm.libs.common.watchdog import notify_ready, with_watchdog
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.settings import AdminSettings
@@ -50,6 +51,7 @@ async def serve(settings: AdminSettings) -> None:
                 (settings.admin_web_port, "--admin-web-port"),
             )
         )
+        metrics_port = opened.enter_context(metrics_listener(settings))
         bus = await opened.enter_async_context(
             connect(
                 settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
@@ -60,6 +62,7 @@ async def serve(settings: AdminSettings) -> None:
         await opened.enter_async_context(
             background(lambda: every(ASK_EVERY_S, needed.ask, "ask services"), "ask services")
         )
+        await opened.enter_async_context(measured(bus, health, metrics_port))
         if telnet:
             await opened.enter_async_context(telnet_server(bus, session_limits(settings), logins, telnet))
             log.info("telnet is ready", port=port_of(telnet))

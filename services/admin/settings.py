@@ -4,13 +4,13 @@ from typing import Final
 
 from clusterodm.libs.common.fields import Field, different_ports
 from clusterodm.libs.common.secret import Secret
-from clusterodm.libs.common.settings import CommonSettings
+from clusterodm.libs.common.settings import MetricsSettings
 
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 with a password: operators reach the original over the network too
 LOOPBACK: Final = "127.0.0.1"
 
 
-class AdminSettings(CommonSettings):
+class AdminSettings(MetricsSettings):
     """Flags, environment (`CLUSTERODM_...`) and file of the admin service."""
 
     admin_cli_port: int = Field(8080, ge=0, le=65535, description="port of the telnet command line; 0: off")
@@ -36,7 +36,13 @@ class AdminSettings(CommonSettings):
     def check(self) -> None:
         """Refuse one port for two purposes."""
         super().check()
-        different_ports({"--admin-cli-port": self.admin_cli_port, "--admin-web-port": self.admin_web_port})
+        different_ports(
+            {
+                "--admin-cli-port": self.admin_cli_port,
+                "--admin-web-port": self.admin_web_port,
+                "--metrics-port": self.metrics_port,
+            }
+        )
 
     @property
     def admin_address(self) -> str:

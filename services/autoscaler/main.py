@@ -15,16 +15,18 @@ from clusterodm.libs.common.bus import connect
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.health import ASK_EVERY_S, Health, NeededServices
-from clusterodm.libs.common.health_port import health_listener, health_served
+from clusterodm.libs.common.health_port import health_listener
 from clusterodm.libs.common.incarnation import incarnation
-from clusterodm.libs.common.lifecycle import EXIT_REFUSED, SystemClock, run
+from clusterodm.libs.common.lifecycle import EXIT_REFUSED, SystemClock, now_ms, run
 from clusterodm.libs.common.log import configure
 from clusterodm.libs.common.loops import background, every
 from clusterodm.libs.common.messages.buckets import MACHINES
 from clusterodm.libs.common.messages.health import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
+from clusterodm.libs.common.metrics import read_by
 from clusterodm.libs.common.nodeodm import NodeClient
 from clusterodm.libs.common.ports import Bus, Term
 from clusterodm.libs.common.settings import parse
+from clusterodm.libs.common.vitals import measured, metrics_listener
 from clusterodm.libs.common.watchdog import notify_ready, with_watchdog
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from clusterodm.services.autoscaler.commands.handlers import Commands, NotConfigured
@@ -41,6 +43,7 @@ from clusterodm.services.autoscaler.planning.handlers import Planner
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from clusterodm.services.autoscaler.providers.adapters.selection import provider_of
 from clusterodm.services.autoscaler.providers.ports import Provider, Sleep
+from clusterodm.services.autoscaler.readings import Observed, readings
 from clusterodm.services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
 from clusterodm.services.autoscaler.results.adapters import S3Storage
 from clusterodm.services.autoscaler.results.handlers import ResultFinder
@@ -120,6 +123,7 @@ async def reachable(settings: AutoscalerSettings, *, leads: bool) -> AsyncIterat
     """Connect to NATS, and say how this process is, while the context is open."""
     async with AsyncExitStack() as stack:
         health_port = stack.enter_context(health_listener(settings))
+        metrics_port = stack.enter_context(metrics_listener(settings))
         bus = await stack.enter_async_context(
             connect(
                 settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
@@ -127,8 +131,8 @@ async def reachable(settings: AutoscalerSettings, *, leads: bool) -> AsyncIterat
         )
         leader = {"leader": AUTOSCALER_HEALTH} if leads else {}
         needed = NeededServices(bus, {"scheduler": SCHEDULER_HEALTH, **leader})
-        health = Health(SERVICE, lambda: {"bus": bus.connected}, needed)
-        await stack.enter_async_context(health_served(health, health_port))
+        health = Health(SERVICE, lambda: {"bus": bus.connected}, needed, may_lead=leads)
+        await stack.enter_async_context(measured(bus, health, metrics_port, health_port))
         await stack.enter_async_context(
             background(lambda: every(ASK_EVERY_S, needed.ask, "ask services"), "ask services")
         )
@@ -185,6 +189,8 @@ async def lead(standby: Standby, term: Term) -> None:
             public_url=settings.public_address,
             term=term,
         )
+        stack.enter_context(standby.health.leading(term))
+        stack.enter_context(read_by(lambda: readings(autoscaler.observed(configuration), now_ms())))
         compare_s = interval_s(settings.asr_reconcile_s, spot=configuration.cloud.spot)
         await stack.enter_async_context(autoscaler.at_work(compare_s, settings.asr_every_s))
         storage = S3Storage(configuration.node.s3) if configuration.node.s3 else None
@@ -208,6 +214,19 @@ class Autoscaler:
     machines: MachineHandlers
     planner: Planner
     commands: Commands
+
+    def observed(self, configuration: Configuration) -> Observed:
+        """Say what is known now, for who scrapes."""
+        return Observed(
+            provider=configuration.provider,
+            limits=configuration.limits,
+            machines=self.store.alive(),
+            spending=self.store.history.spending,
+            demand=self.planner.demand,
+            unmet_count=len(self.planner.last.waits),
+            paused=bool(self.identity.paused),
+            trouble=bool(self.planner.last.trouble),
+        )
 
     @asynccontextmanager
     async def at_work(self, compare_s: float, plan_s: float) -> AsyncIterator[None]:

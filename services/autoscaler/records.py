@@ -32,6 +32,13 @@ from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskI
 from clusterodm.libs.common.ports import Bucket, Bus, Entry
 from clusterodm.services.autoscaler.machine_life.history import MachineHistory
 from clusterodm.services.autoscaler.machine_life.life import MachineStep, after, possible
+from clusterodm.services.autoscaler.metrics import (
+    FAILURES,
+    MACHINE_EVENTS,
+    READY_SECONDS,
+    REMOVAL_FAILURES,
+    STEP_SECONDS,
+)
 
 log = structlog.get_logger()
 
@@ -185,6 +192,7 @@ class MachineEventPublisher:
         await self._publish(MACHINE_LEAKED, machine)
 
     async def _publish(self, event: Event[MachineEvent], machine: Machine) -> None:
+        MACHINE_EVENTS.inc(event.name)
         await self._bus.publish(
             event,
             MachineEvent(
@@ -225,6 +233,7 @@ class Transitions:
                 await self._store.write(moved)
             except Conflict:
                 continue
+            count_step(known, moved)
             await self._events.publish(moved)
             self._changed()
             return
@@ -234,6 +243,8 @@ class Transitions:
         noted = msgspec.structs.replace(machine, **facts)
         if noted != machine:
             await self._store.write(noted)
+            if noted.removal_failure:
+                REMOVAL_FAILURES.inc(noted.removal_trouble or "unknown")
         return noted
 
     async def observe(self, machine: Machine, seen: Machine) -> None:
@@ -241,3 +252,13 @@ class Transitions:
         await self._store.write(seen)
         if seen.state is not machine.state:
             await self._events.publish(seen)
+
+
+def count_step(before: Machine, now: Machine) -> None:
+    """Count a step of a machine's life: how long the state took that it has left, and what it has failed with."""
+    since_ms = before.state_at_ms or before.requested_at_ms
+    STEP_SECONDS.observe(max(0, now.state_at_ms - since_ms) / 1000, str(before.state))
+    if now.state is MachineState.ONLINE:
+        READY_SECONDS.observe(max(0, now.state_at_ms - now.requested_at_ms) / 1000)
+    if now.failure and not before.failure:
+        FAILURES.inc(now.provider, now.trouble or "unknown")

@@ -5,7 +5,7 @@ import shutil
 import socket
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import structlog
@@ -19,10 +19,11 @@ from clusterodm.libs.common.log import configure
 from clusterodm.libs.common.loops import FATAL, background, every
 from clusterodm.libs.common.memory import Trimmer
 from clusterodm.libs.common.messages.buckets import UPLOADS
-from clusterodm.libs.common.metrics import served as metrics_served
+from clusterodm.libs.common.metrics import read_by
 from clusterodm.libs.common.model import Proxy
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.settings import parse
+from clusterodm.libs.common.vitals import measured, metrics_listener
 from clusterodm.libs.common.watchdog import notify_ready, with_watchdog
 from clusterodm.services.proxy.actions.api import open_actions
 from clusterodm.services.proxy.callbacks.api import open_callbacks
@@ -49,6 +50,8 @@ from clusterodm.services.proxy.server.access_log import written
 from clusterodm.services.proxy.server.fast_path import PollFastPath
 from clusterodm.services.proxy.server.health import ProxyHealth
 from clusterodm.services.proxy.server.listen import ListeningPort, limits, listening, own_url, served
+from clusterodm.services.proxy.server.meter import RequestMeter
+from clusterodm.services.proxy.server.readings import of_spool, of_uploads
 from clusterodm.services.proxy.server.router import Router, Stories
 from clusterodm.services.proxy.settings import SHORTCUTS, ProxySettings, minimum_bytes
 from clusterodm.services.proxy.spool.adapters.spool import open_spool
@@ -82,7 +85,7 @@ async def serve(settings: ProxySettings) -> None:
     require_supported(settings)
     with (
         listening(settings) as ports,
-        metrics_served(settings.metrics_port),
+        metrics_listener(settings) as metrics_port,
         written(settings.access_log, now_ms) as heard,
     ):
         url = settings.proxy_url or own_url(settings, ports)
@@ -90,7 +93,7 @@ async def serve(settings: ProxySettings) -> None:
             connect(
                 settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
             ) as bus,
-            running(settings, bus, ports, url, heard),
+            running(settings, bus, ports, url, heard, metrics_port),
         ):
             log.info("proxy is ready", ports=[port.port for port in ports])
             notify_ready()
@@ -98,8 +101,13 @@ async def serve(settings: ProxySettings) -> None:
 
 
 @asynccontextmanager
-async def running(
-    settings: ProxySettings, bus: Bus, ports: Sequence[ListeningPort], url: str, heard: Heard | None = None
+async def running(  # noqa: PLR0913, PLR0917 what was opened first
+    settings: ProxySettings,
+    bus: Bus,
+    ports: Sequence[ListeningPort],
+    url: str,
+    heard: Heard | None = None,
+    metrics_port: socket.socket | None = None,
 ) -> AsyncIterator[None]:
     """Run everything behind the ports, then open them."""
     async with (
@@ -143,8 +151,12 @@ async def running(
                 ),
                 background(lambda: every(TRIM_EVERY_S, Trimmer().look, "trim"), "trim"),
                 background(lambda: every(ASK_EVERY_S, health.needed.ask, "ask services"), "ask services"),
+                measured(bus, health, metrics_port),
+                AsyncExitStack() as stack,
                 served(app, ports, limits(settings), heard),
             ):
+                stack.enter_context(read_by(lambda: of_spool(spool.figures(), forwarder.sending_count)))
+                stack.enter_context(read_by(lambda: of_uploads(app.limiter)))
                 try:
                     yield
                 finally:
@@ -256,10 +268,11 @@ def open_router(  # noqa: PLR0913, PLR0917 everything that answers
         peers=peers,
         health=health,
     )
-    fast_path = PollFastPath(polling.polls, settings.expected_token.encode())
+    meter = RequestMeter()
+    fast_path = PollFastPath(polling.polls, settings.expected_token.encode(), meter)
     limiter = UploadLimiter(settings.uploads_at_once_count, settings.uploads_wait_s)
     bounds = BodyLimits(settings.upload_min_rate_bytes_per_s, settings.upload_limit_mb * MEGABYTE)
-    return Router(stories, fast_path, limiter, bounds, settings.expected_token)
+    return Router(stories, fast_path, limiter, bounds, settings.expected_token, meter)
 
 
 def reserve_bytes(settings: ProxySettings) -> int:

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from clusterodm.libs.common.fields import Field, different_ports
 from clusterodm.libs.common.secret import Secret
-from clusterodm.libs.common.settings import CommonSettings
+from clusterodm.libs.common.settings import MetricsSettings
 from clusterodm.services.proxy.exchange.destinations import networks
 
 SHORTCUTS: Final = {"port": "p", "cloud_provider": "c"}
@@ -16,7 +16,7 @@ UNITS: Final = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(%|[kmgt]b)?", re.IGNORECASE)
 
 
-class ProxySettings(CommonSettings):
+class ProxySettings(MetricsSettings):
     """Flags, environment (`CLUSTERODM_...`) and file of the proxy."""
 
     port: int = Field(3000, ge=0, le=65535, description="port that clients connect to; 0: a free one")
@@ -153,7 +153,6 @@ class ProxySettings(CommonSettings):
     spool_dir: str = Field(
         "", description="directory for received files, one for each proxy; empty: spool in the data directory"
     )
-    metrics_port: int = Field(0, ge=0, le=65535, description="loopback port for /metrics; 0: off")
 
     def check(self) -> None:
         """Refuse half a pair of key and certificate, a secure port without one, one port for two purposes, and what cannot be a URL."""

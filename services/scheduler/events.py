@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 
@@ -9,10 +10,15 @@ from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.messages.kinds import Event
 from clusterodm.libs.common.messages.nodes import NodeEvent
 from clusterodm.libs.common.messages.tasks import TASK_ATTEMPT_ENDED, TASK_FINISHED, TaskEvent
-from clusterodm.libs.common.model import Node, Task, TaskState
+from clusterodm.libs.common.model import Attempt, Node, Task, TaskState
 from clusterodm.libs.common.ports import Bus
+from clusterodm.services.scheduler.metrics import ATTEMPTS_ENDED, NODE_EVENTS, RUN_SECONDS, TASK_EVENTS, TASKS_ENDED
 
 log = structlog.get_logger()
+
+OUTCOMES: Final = {"was lost": "lost", "was moved away": "moved"}
+"""Words of records (task_life/attempts.py), and those of metrics."""
+CANCELED: Final = "canceled"
 
 
 TaskListener = Callable[[Task | None, Task | None], None]
@@ -45,6 +51,7 @@ class EventPublisher:
 
     async def publish_task(self, event: Event[TaskEvent], task: Task, reason: str = "") -> None:
         """Say what happened to a task."""
+        count_event(event, task)
         last = task.attempt
         number, node = (last.number, last.node) if last else (0, None)
         log.info(event.name, task=task.id, state=str(task.state), attempt=number, node=node, reason=reason)
@@ -55,6 +62,7 @@ class EventPublisher:
 
     async def publish_end(self, task: Task, reason: str) -> None:
         """Say that an attempt is over: another will follow, or the task has ended by that."""
+        count_end(task)
         if task.state is TaskState.WAITING:
             await self.publish_task(TASK_ATTEMPT_ENDED, task, reason=reason)
         if task.state.ended:
@@ -62,5 +70,35 @@ class EventPublisher:
 
     async def publish_node(self, event: Event[NodeEvent], node: Node, reason: str = "") -> None:
         """Say what happened to a node."""
+        NODE_EVENTS.inc(event.name)
         log.info(event.name, node=node.id, reason=reason)
         await self._bus.publish(event, NodeEvent(at_ms=self._clock.wall_ms(), node=node.id, reason=reason))
+
+
+def count_event(event: Event[TaskEvent], task: Task) -> None:
+    """Count what happened to a task."""
+    TASK_EVENTS.inc(event.name)
+    if event is TASK_FINISHED:
+        TASKS_ENDED.inc(str(task.state))
+        if task.attempts and task.attempts[-1].reason == CANCELED:
+            ATTEMPTS_ENDED.inc(CANCELED)
+
+
+def count_end(task: Task) -> None:
+    """Count the end of its last attempt, if it had one: it may have failed before."""
+    last = task.attempts[-1] if task.attempts else None
+    if last is None:
+        return
+    outcome = outcome_of(last, task.state)
+    ATTEMPTS_ENDED.inc(outcome)
+    if last.running_at_ms is not None and last.ended_at_ms is not None:
+        RUN_SECONDS.observe(max(0, last.ended_at_ms - last.running_at_ms) / 1000, outcome)
+
+
+def outcome_of(attempt: Attempt, state: TaskState) -> str:
+    """Name what became of an attempt, for who counts."""
+    if attempt.unfit:
+        return "refused"
+    if attempt.outcome:
+        return OUTCOMES.get(attempt.outcome, "failed")
+    return str(state) if state.ended else "failed"

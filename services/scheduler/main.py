@@ -17,10 +17,10 @@ from typing import Any, Final
 import structlog
 
 from clusterodm.libs.common.bus import connect
-from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.clocks import Clock, read
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.health import ASK_EVERY_S, Health, NeededServices
-from clusterodm.libs.common.health_port import health_listener, health_served
+from clusterodm.libs.common.health_port import health_listener
 from clusterodm.libs.common.incarnation import incarnation
 from clusterodm.libs.common.lifecycle import SystemClock, TaskLimiter, run
 from clusterodm.libs.common.log import configure
@@ -41,9 +41,11 @@ from clusterodm.libs.common.messages.demand import SUPPLY_CHANGED
 from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH
 from clusterodm.libs.common.messages.kinds import BucketName, Request
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED
+from clusterodm.libs.common.metrics import read_by
 from clusterodm.libs.common.nodeodm import NodeClient
 from clusterodm.libs.common.ports import Bus, Handler, Term
 from clusterodm.libs.common.settings import parse
+from clusterodm.libs.common.vitals import measured, metrics_listener
 from clusterodm.libs.common.watchdog import notify_ready, with_watchdog
 from clusterodm.services.scheduler.demand.handlers import ClusterTotals
 from clusterodm.services.scheduler.events import EventPublisher
@@ -55,6 +57,7 @@ from clusterodm.services.scheduler.nodes.api import NodesStory, open_nodes
 from clusterodm.services.scheduler.placement.api import PlacementStory, cluster_state, open_placement
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.placement.handlers.place import NewId
+from clusterodm.services.scheduler.readings import readings
 from clusterodm.services.scheduler.records.adapters import SqliteIndex
 from clusterodm.services.scheduler.records.handlers.recovery import LastTerm, Records, open_records
 from clusterodm.services.scheduler.settings import SchedulerSettings
@@ -93,7 +96,7 @@ def new_candidate() -> str:
 
 async def serve(settings: SchedulerSettings) -> None:
     """Wire the scheduler to the real world; stand by and serve, again and again, until cancelled."""
-    with health_listener(settings) as health_port:
+    with health_listener(settings) as health_port, metrics_listener(settings) as metrics_port:
         async with (
             connect(
                 settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
@@ -101,9 +104,9 @@ async def serve(settings: SchedulerSettings) -> None:
             NodeClient() as client,
         ):
             leader = NeededServices(bus, {"leader": SCHEDULER_HEALTH})
-            health = Health(SERVICE, lambda: {"bus": bus.connected}, leader)
+            health = Health(SERVICE, lambda: {"bus": bus.connected}, leader, may_lead=True)
             async with (
-                health_served(health, health_port),
+                measured(bus, health, metrics_port, health_port),
                 background(lambda: every(ASK_EVERY_S, leader.ask, "ask the leader"), "ask the leader"),
             ):
                 await open_all(bus, settings)
@@ -237,6 +240,8 @@ async def running(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     scheduler = await wired(bus, api, settings, term, clock, new_id)
     await last_term.give_back(current.id, scheduler.records)
     async with AsyncExitStack() as stack:
+        stack.enter_context(health.leading(term))
+        stack.enter_context(read_by(lambda: readings(scheduler.state, scheduler.totals.demand, read(clock))))
         limiter = await stack.enter_async_context(TaskLimiter(CREW_COUNT))
         for name, start in scheduler.loops(limiter, settings).items():
             late_after_s = LATE_AFTER_S if name in GO_ROUND else None

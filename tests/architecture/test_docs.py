@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from clusterodm.libs.common.messages.kinds import BucketName, Event, Request, Snapshot
-from docs import write_decisions, write_logs, write_rooms, write_service_map
+from docs import write_decisions, write_logs, write_metrics, write_rooms, write_service_map
 from docs.write_subjects import TARGET, declared, encoded, members, render
 
 REPOSITORY = Path(__file__).parents[2]
@@ -48,6 +48,22 @@ def test_every_request_is_answered_by_its_owner(request_: Request[Any, Any]):
 
 def test_the_list_of_log_lines_is_that_of_the_code():
     assert write_logs.TARGET.read_text(encoding="utf-8") == write_logs.render(), "run: make docs"
+
+
+def test_the_list_of_metrics_is_what_the_code_declares():
+    assert write_metrics.TARGET.read_text(encoding="utf-8") == write_metrics.render(), "run: make docs"
+
+
+def test_every_metric_is_declared_where_the_list_looks():
+    pattern = re.compile(r"= (?:counter|gauge|histogram|summed)\(\s*\"(clusterodm_\w+)\"")
+    written = {
+        name
+        for root in ("libs", "services")
+        for path in Path(root).rglob("*.py")
+        for name in pattern.findall(path.read_text(encoding="utf-8"))
+    }
+    listed = {name for names in write_metrics.declared().values() for name in names}
+    assert listed == written
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,9 @@ COMPARED: Final = {
     "services/autoscaler/machine_life/history.py::of_last_day": "what machines that have ended cost, by their records",
     "services/autoscaler/machines/handlers/reconciler.py::_forget_old": "records of machines that have ended, kept for show",
     "services/proxy/polling/core/task_info.py::busy_ms": "shown to people, at least 0",
+    "services/autoscaler/readings.py::of_machines": "shown to people, at least 0",
+    "services/scheduler/readings.py::of_queue": "shown to people, at least 0",
+    "services/scheduler/placement/handlers/place.py::waited_s": "counted for people, at least 0",
     "services/scheduler/task_life/life.py::may_repeat": "bounded on both sides: whether a line is shown again",
 }
 """Where a wall reading is compared or subtracted, and why it may be."""

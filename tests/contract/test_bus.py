@@ -43,6 +43,10 @@ from tests.waiting import until
 PLACE = PlaceTask(task=TaskId("t"), holder=InstanceId("p"))
 
 
+async def test_nats_answers_a_ping(bus: Bus):
+    assert 0.0 <= await bus.ping_s() < 5.0
+
+
 async def test_a_request_is_answered_by_its_owner(bus: Bus):
     async def best(asked: BestNode) -> BestNodeFound:
         assert asked.images_count == 7

@@ -82,6 +82,7 @@ from clusterodm.services.admin.commands.core.answers import (
     route_of,
 )
 from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
+from clusterodm.services.admin.metrics import COMMANDS, label_of
 
 log = structlog.get_logger()
 
@@ -97,6 +98,13 @@ TASK_REQUESTS: Final[dict[TaskAct, Request[TaskRef, Any]]] = {
 
 
 async def execute(bus: Bus, command: commands.Command) -> Answer:
+    """Carry out one command, and count it."""
+    answer = await answered(bus, command)
+    COMMANDS.inc(label_of(type(command)), label_of(type(answer)))
+    return answer
+
+
+async def answered(bus: Bus, command: commands.Command) -> Answer:
     """Carry out one command."""
     owner = "autoscaler" if isinstance(command, commands.AutoscalerCommand) else "scheduler"
     try:

@@ -20,10 +20,12 @@ import structlog
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.hosts import bracketed, plain_address
 from clusterodm.libs.common.lifecycle import monotonic_s
+from clusterodm.libs.common.metrics import Reading, read_by
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.version import VERSION
 from clusterodm.services.admin.commands.handlers import execute
 from clusterodm.services.admin.login import LoginThrottle, same
+from clusterodm.services.admin.metrics import LOGINS, SESSIONS
 from clusterodm.services.admin.rendering.text import END, render
 from clusterodm.services.admin.telnet.core.admission import Admission
 from clusterodm.services.admin.telnet.core.grammar import HELP, parse
@@ -158,6 +160,7 @@ class Session:
         await asyncio.sleep(wait_s)
         first_word = given.partition(" ")[0]
         if same(given, self._limits.password) | same(first_word, self._limits.password):
+            LOGINS.inc("telnet", "right")
             self._logins.succeeded(self._address)
             if not self._sessions.log_in(self):
                 self._open = False
@@ -165,6 +168,7 @@ class Session:
             self._logged_in = True
             log.info("telnet login", session=repr(self))
             return await self._send(f"OK{END}HELP for help{END}")
+        LOGINS.inc("telnet", "wrong")
         self._logins.failed(self._address, monotonic_s())
         log.warning("telnet login failed", session=repr(self))
         return await self._refuse("FAIL")
@@ -211,6 +215,10 @@ class Sessions:
         finally:
             writer.transport.abort()
 
+    def readings(self) -> list[Reading]:
+        """Say how many there are, to who scrapes."""
+        return [Reading(SESSIONS, len(self._open))]
+
     def log_in(self, session: Session) -> bool:
         """Whether a session that has logged in may stay."""
         may_stay, ended = self._admission.log_in(session, monotonic_s())
@@ -256,7 +264,8 @@ async def telnet_server(
     sessions = Sessions(bus, limits, logins)
     server = await asyncio.start_server(sessions.serve, sock=listener, limit=READ_BYTES)
     try:
-        yield
+        with read_by(sessions.readings):
+            yield
     finally:
         server.close()
         await sessions.close()

@@ -4,15 +4,13 @@ import structlog
 
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishReported
-from clusterodm.libs.common.metrics import counter
 from clusterodm.libs.common.model import NodeTaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.callbacks.core import CallbackDecision, lease, webhook
 from clusterodm.services.proxy.cluster.ports import Cluster
+from clusterodm.services.proxy.metrics import MACHINE_CALLS_REFUSED
 
 log = structlog.get_logger()
-
-refused = counter("clusterodm_machine_calls_refused", "Webhooks and leases with a wrong or missing secret", "call")
 
 
 class MachineCallbacks:
@@ -32,7 +30,7 @@ class MachineCallbacks:
         if decision is CallbackDecision.WELCOME:
             await self._bus.publish(FINISH_REPORTED, FinishReported(node_task_id=node_task))
         else:
-            refused.labels("webhook").inc()
+            MACHINE_CALLS_REFUSED.inc("webhook")
             log.warning("webhook refused", node_task=node_task, machine=name, reason=decision.value)
         return decision
 
@@ -41,7 +39,7 @@ class MachineCallbacks:
         self._require_knowledge()
         decision = lease(secret, self._cluster.machines())
         if decision in {CallbackDecision.NAMELESS, CallbackDecision.WRONG}:
-            refused.labels("lease").inc()
+            MACHINE_CALLS_REFUSED.inc("lease")
             log.warning("lease refused", reason=decision.value)
         return decision
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from clusterodm.services.proxy.errors import ServerBusy
+from clusterodm.services.proxy.metrics import UPLOADS_REFUSED
 
 BUSY: Final = "The server is busy with other uploads, please try again."
 CROWDED: Final = "The server is busy with other requests, please try again."
@@ -25,18 +26,25 @@ class UploadLimiter:
     def __init__(self, limit_count: int, wait_s: float) -> None:
         self._room = asyncio.Semaphore(limit_count)
         self._wait_s = wait_s
+        self.taken_count = self.waiting_count = 0
 
     @asynccontextmanager
     async def admitted(self) -> AsyncIterator[None]:
         """Be one of them while the context is open. Raises ServerBusy."""
+        self.waiting_count += 1
         try:
             async with asyncio.timeout(self._wait_s):
                 await self._room.acquire()
         except TimeoutError:
+            UPLOADS_REFUSED.inc()
             raise ServerBusy(BUSY) from None
+        finally:
+            self.waiting_count -= 1
+        self.taken_count += 1
         try:
             yield
         finally:
+            self.taken_count -= 1
             self._room.release()
 
 

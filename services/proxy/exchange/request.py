@@ -50,9 +50,12 @@ class RequestContext:
         "method",
         "path",
         "receive",
+        "received_bytes",
         "scope",
         "send",
+        "sent_bytes",
         "started",
+        "status",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: BodyLimits) -> None:
@@ -67,6 +70,10 @@ class RequestContext:
         self.headers: list[Header] = scope["headers"]
         self.started = False
         """The head of the answer is out."""
+        self.status = 0
+        """Of the answer; 0: there was none, or it broke off."""
+        self.received_bytes = self.sent_bytes = 0
+        """Of the bodies."""
         self.given_origin = ""
         """The root of our address as another proxy, which passed this on, says it."""
         self._query: dict[str, list[str]] | None = None
@@ -129,6 +136,7 @@ class RequestContext:
             body = await self._next(stall_s)
             waited_s += clock() - asked_s
             came_bytes += len(body) + self.beside_bytes
+            self.received_bytes += len(body) + self.beside_bytes
             self.beside_bytes = 0
             if waited_s > stall_s:  # only waiting for the client counts, not what we do with what it sent
                 if came_bytes < waited_s * self.bounds.min_bytes_per_s and not self._body_over:
@@ -221,17 +229,19 @@ class RequestContext:
 
     async def head(self, status: int, headers: list[Header]) -> None:
         """Send the head of the answer."""
-        self.started = True
+        self.started, self.status = True, status
         await self.send({"type": "http.response.start", "status": status, "headers": [*headers, *self.cors()]})
 
     async def part(self, data: bytes, *, more: bool) -> None:
         """Send a part of the body; returns when the client keeps up."""
+        self.sent_bytes += len(data)
         await self.send({"type": "http.response.body", "body": data, "more_body": more})
 
     async def json(self, value: Any, status: int = OK, *, close: bool = False, headers: Sequence[Header] = ()) -> None:
         """Answer with JSON; bytes are JSON already."""
         content = value if isinstance(value, bytes) else msgspec.json.encode(value)
-        self.started = True
+        self.started, self.status = True, status
+        self.sent_bytes += len(content)
         await self.cycle.answer(status, [JSON_TYPE, *headers, *self.cors()], content, close=close)
 
     async def refuse(self, message: str, status: int = OK) -> None:
@@ -253,6 +263,7 @@ class RequestContext:
 
     def drop(self) -> None:
         """Close the connection instead of an answer."""
+        self.status = 0
         self.cycle.drop()
 
 

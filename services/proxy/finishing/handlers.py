@@ -34,6 +34,7 @@ from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.cluster.ports import ClusterView
 from clusterodm.services.proxy.errors import WebhookFailed, WebhookRefused
 from clusterodm.services.proxy.finishing.core import EvictionCandidate, to_give_up
+from clusterodm.services.proxy.metrics import WEBHOOKS
 from clusterodm.services.proxy.spool.core.history import History, ended, runs_again
 from clusterodm.services.proxy.spool.core.upload import Mark, is_image
 from clusterodm.services.proxy.spool.ports import Spool
@@ -226,14 +227,17 @@ class Finisher:
             try:
                 await self._webhook.post(url, body)
             except WebhookRefused as error:
+                WEBHOOKS.inc("refused")
                 log.warning("webhook refused", task=record.id, reason=error.message)
                 return
             except WebhookFailed as error:
+                WEBHOOKS.inc("failed")
                 log.warning("webhook failed", task=record.id, reason=error.message, again_after_s=pause_s)
                 if pause_s is None:
                     return
                 await asyncio.sleep(pause_s)
             else:
+                WEBHOOKS.inc("delivered")
                 log.info("webhook delivered", task=record.id, host=urlsplit(url).hostname)
                 return
 

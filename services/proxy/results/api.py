@@ -144,6 +144,7 @@ async def splice(exchange: RequestContext, relayed: Relayed) -> bool:
     if spliced is None:
         return False
     exchange.cycle.sent(spliced.given_bytes)
+    exchange.sent_bytes += spliced.given_bytes
     if spliced.rest:
         await exchange.part(spliced.rest, more=True)
     return True

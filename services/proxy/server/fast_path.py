@@ -15,9 +15,11 @@ from typing import Any, Final
 
 from clusterodm.libs.common.identity import owner_of
 from clusterodm.libs.common.model import Owner, TaskId
-from clusterodm.services.proxy.exchange.request import parameters
+from clusterodm.services.proxy.exchange.request import OK, parameters
 from clusterodm.services.proxy.polling.core.task_info import line_number
 from clusterodm.services.proxy.polling.handlers.coalesce import Poll, PollCoalescer
+from clusterodm.services.proxy.server.endpoints import INFO, TASK_INFO, TASK_OUTPUT
+from clusterodm.services.proxy.server.meter import RequestMeter
 
 HEAD: Final = re.compile(
     rb"GET (?:/info|/task/(\w+-\w+-\w+-\w+-\w+)/(info|output))(?:\?([\w=&%.~+-]*))? HTTP/1\.1\r\n"
@@ -52,7 +54,9 @@ class PlainPoll:
 class PollFastPath:
     """Reads plain requests, and answers them."""
 
-    def __init__(self, polls: PollCoalescer, token: bytes) -> None:
+    def __init__(self, polls: PollCoalescer, token: bytes, meter: RequestMeter | None = None) -> None:
+        meter = meter or RequestMeter()
+        self._info, self._task_info, self._output = (meter.of(each) for each in (INFO, TASK_INFO, TASK_OUTPUT))
         self._polls = polls
         self._token = token
         self._remembered: Callable[[bytes], PlainPoll | None] = lru_cache(REMEMBERED_COUNT)(self._read)
@@ -70,6 +74,12 @@ class PollFastPath:
             take(self._polls.info())
             return None
         return self._polls.answer(plain.poll, plain.owner, take)
+
+    def count(self, plain: PlainPoll, seconds: float, received_bytes: int, sent_bytes: int) -> None:
+        """Count an answer that is out."""
+        poll = plain.poll
+        meter = self._info if poll is None else self._output if poll.output else self._task_info
+        meter.count(OK, seconds, received_bytes, sent_bytes)
 
     def _read(self, data: bytes) -> PlainPoll | None:
         found = HEAD.fullmatch(data)

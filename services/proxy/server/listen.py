@@ -28,9 +28,11 @@ from clusterodm.libs.common.http_sharing import Connections, Heard
 from clusterodm.libs.common.lifecycle import TaskLimiter
 from clusterodm.libs.common.listening import BOTH_FAMILIES, server
 from clusterodm.libs.common.loops import FATAL, background
+from clusterodm.libs.common.metrics import read_by
 from clusterodm.libs.common.serving import Server
 from clusterodm.libs.http1.heads import HeadLimits
 from clusterodm.libs.http1.server import ServerLimits
+from clusterodm.services.proxy.server.readings import of_connections
 from clusterodm.services.proxy.server.router import Router
 from clusterodm.services.proxy.settings import ProxySettings
 
@@ -122,8 +124,9 @@ async def served(
             async with asyncio.timeout(START_S):
                 while not all(server.started for server in servers):  # noqa: ASYNC110 uvicorn has a flag, no event
                     await asyncio.sleep(0.005)
-            async with background(ended.wait, "http servers", FATAL):
-                yield
+            with read_by(lambda: of_connections(shared)):
+                async with background(ended.wait, "http servers", FATAL):
+                    yield
         finally:
             for server in servers:
                 server.leave()

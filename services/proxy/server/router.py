@@ -20,6 +20,7 @@ import structlog
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.common.http_scope import Receive, Scope, Send
+from clusterodm.libs.common.lifecycle import monotonic_s
 from clusterodm.libs.common.model import TaskId
 from clusterodm.libs.http1.lines import Header
 from clusterodm.services.proxy.actions.api import ACTIONS, ActionRoutes
@@ -40,8 +41,10 @@ from clusterodm.services.proxy.exchange.request import OK, RETRY_AFTER, BodyStal
 from clusterodm.services.proxy.peers.api import COMMIT, INIT, UPLOAD, PeerRoutes
 from clusterodm.services.proxy.polling.api import PollRoutes
 from clusterodm.services.proxy.results.api import ResultRoutes, is_download
+from clusterodm.services.proxy.server.endpoints import endpoint_of
 from clusterodm.services.proxy.server.fast_path import PollFastPath
 from clusterodm.services.proxy.server.health import ProxyHealth
+from clusterodm.services.proxy.server.meter import RequestMeter
 from clusterodm.services.proxy.uploads.api import UploadRoutes
 
 log = structlog.get_logger()
@@ -78,13 +81,20 @@ class Stories:
 class Router:
     """Everything that the public port answers."""
 
-    def __init__(
-        self, stories: Stories, fast_path: PollFastPath, limiter: UploadLimiter, bounds: BodyLimits, token: str
+    def __init__(  # noqa: PLR0913, PLR0917 everything that a request meets
+        self,
+        stories: Stories,
+        fast_path: PollFastPath,
+        limiter: UploadLimiter,
+        bounds: BodyLimits,
+        token: str,
+        meter: RequestMeter | None = None,
     ) -> None:
+        self._meter = meter or RequestMeter()
         self.fast_path = fast_path
         """What answers before a request comes here."""
         self._stories = stories
-        self._limiter = limiter
+        self.limiter = limiter
         self._bounds = bounds
         self._token = token.encode()
         self._small = self._listed()
@@ -109,7 +119,7 @@ class Router:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or end its connection; never neither."""
-        exchange = RequestContext(scope, receive, send, self._bounds)
+        exchange, began = RequestContext(scope, receive, send, self._bounds), monotonic_s()
         try:
             await self._answer(exchange)
         except ClientGone:
@@ -125,6 +135,8 @@ class Router:
             await apologise(exchange)
         finally:
             exchange.forget()
+            meter = self._meter.of(endpoint_of(exchange.method, exchange.path))
+            meter.count(exchange.status, monotonic_s() - began, exchange.received_bytes, exchange.sent_bytes)
 
     async def _answer(self, exchange: RequestContext) -> None:
         path = exchange.path
@@ -152,7 +164,7 @@ class Router:
 
     async def _upload(self, exchange: RequestContext) -> None:
         try:
-            async with self._limiter.admitted():
+            async with self.limiter.admitted():
                 if exchange.path == NEW:
                     await self._stories.uploads.new(exchange)
                 elif not await self._stories.peers.took(exchange):

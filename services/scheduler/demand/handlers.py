@@ -55,6 +55,8 @@ class ClusterTotals:
         self._settings = settings
         self._published_summary: ClusterSummary | None = None
         self._published_demand: DemandChanged | None = None
+        self.demand: DemandChanged | None = None
+        """As it was seen last."""
         self._reference: Reference | None = None
         self._fetched: Instant | None = None
         self._complaints: dict[NodeId, str] = {}
@@ -103,6 +105,7 @@ class ClusterTotals:
             await self._summary.put(SUMMARY_KEY, summary)
             self._published_summary = summary
         demand = demand_of(self._state, read(self._clock), self._leadership.epoch)
+        self.demand = demand
         if demand_changed(self._published_demand, demand):
             await self._bus.publish_snapshot(DEMAND_CHANGED, demand)
             self._published_demand = demand

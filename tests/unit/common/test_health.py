@@ -126,9 +126,9 @@ async def test_texts_of_errors_stay_inside_where_everybody_may_ask():
     assert "error" not in health.page("/readyz", errors=False)[1]["services"]["scheduler"]  # type: ignore[index]
 
 
-def test_the_health_port_answers_with_a_status_and_knows_no_other_page():
+async def test_the_health_port_answers_with_a_status_and_knows_no_other_page():
     health = Health("test", lambda: {"bus": False}, loops=Loops(FakeClock()))
-    assert answered(health, "/healthz")[0] == 200
-    assert answered(health, "/readyz")[0] == 503
-    assert answered(health, "/metrics")[0] == 200
-    assert answered(health, "/")[0] == 404
+    assert (await answered(health, "/healthz"))[0] == 200
+    assert (await answered(health, "/readyz"))[0] == 503
+    assert (await answered(health, "/metrics"))[0] == 200
+    assert (await answered(health, "/"))[0] == 404

@@ -33,12 +33,23 @@ def test_proxies_have_ports_and_spools_of_their_own(tmp_path: Path):
     assert [Path(environment["CLUSTERODM_SPOOL_DIR"]) for environment in own] == [
         tmp_path / "spool", tmp_path / "spool-2", tmp_path / "spool-3",
     ]  # fmt: skip
-    assert listed["scheduler-2"].environment == {}
+    assert listed["scheduler-2"].environment == {"CLUSTERODM_METRICS_PORT": "9104"}
+
+
+def test_every_service_process_has_a_port_for_its_metrics(tmp_path: Path):
+    several = settings(tmp_path, "--metrics-port=9100", "--schedulers=2", "--health-port=9200")
+    listed = instances.listed(several, {}, [])
+    told = {name: instance.environment["CLUSTERODM_METRICS_PORT"] for name, instance in listed.items()}
+    assert told == {
+        "proxy": "9100", "scheduler": "9101", "scheduler-2": "9102", "autoscaler": "9103", "admin": "9104",
+    }  # fmt: skip
+    assert listed["scheduler-2"].environment["CLUSTERODM_HEALTH_PORT"] == "9201", "it keeps its other port"
 
 
 def test_every_metrics_port_is_looked_at_before_the_start(tmp_path: Path):
-    several = settings(tmp_path, "--proxies=2", "--metrics-port=9100")
-    assert [port for flag, _, port in listeners(several) if flag == "--metrics-port"] == [9100, 9101]
+    several = settings(tmp_path, "--proxies=2", "--metrics-port=9100", "--metrics-bind=0.0.0.0")
+    found = [(host, port) for flag, host, port in listeners(several) if flag == "--metrics-port"]
+    assert found == [("0.0.0.0", port) for port in (9100, 9101, 9102, 9103, 9104)]
 
 
 def test_schedulers_and_autoscalers_have_health_ports_of_their_own(tmp_path: Path):

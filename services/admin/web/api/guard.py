@@ -25,6 +25,7 @@ from clusterodm.libs.common.hosts import plain_address
 from clusterodm.libs.common.lifecycle import monotonic_s, threaded
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.admin.login import LoginThrottle
+from clusterodm.services.admin.metrics import LOGINS
 from clusterodm.services.admin.web.core import (
     REQUESTED_WITH,
     SAFE_METHODS,
@@ -149,8 +150,10 @@ class Guard:
         if wait_s:
             await asyncio.sleep(wait_s)
         if is_right_login(given, self.password):
+            LOGINS.inc("web", "right")
             self.logins.succeeded(address)
             return None
+        LOGINS.inc("web", "wrong")
         self.logins.failed(address, monotonic_s())
         log.warning("web login failed", address=address)
         return Response(status_code=401, headers=CHALLENGE)

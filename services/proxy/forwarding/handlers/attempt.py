@@ -39,6 +39,7 @@ from clusterodm.libs.common.model import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.forwarding.core.decisions import Retries, StepDecision
 from clusterodm.services.proxy.forwarding.handlers.delivery import Delivery, OnNode, StepFailed
+from clusterodm.services.proxy.metrics import FORWARD_SECONDS, FORWARDED
 from clusterodm.services.proxy.spool.core.upload import Manifest
 
 log = structlog.get_logger()
@@ -119,6 +120,13 @@ async def taken_up(bus: Bus, holder: InstanceId, task: TaskId, placed: Placed, r
             return ""
 
 
+def outcome_of(decision: StepDecision | None, over: str) -> str:
+    """Name what became of sending, for who counts."""
+    if over:
+        return "stopped"
+    return "forwarded" if decision is None else "uncertain" if decision.commit_uncertain else "failed"
+
+
 class AttemptRun:
     """Forwards one task to the node that it was placed on."""
 
@@ -164,7 +172,7 @@ class AttemptRun:
         """Send, commit, report."""
         self._log.info("forwarding", files=len(self._sizes), size_bytes=sum(self._sizes.values()))
         decision: StepDecision | None = None
-        over = ""
+        over, began = "", monotonic_s()
         try:
             async with asyncio.TaskGroup() as group:
                 renewing = group.create_task(self._renew(), name=f"renew {self._task}")
@@ -172,6 +180,9 @@ class AttemptRun:
                 renewing.cancel()
         except* AttemptOver as stopped:
             over = str(leaves(stopped)[0])
+        outcome = outcome_of(decision, over)
+        FORWARDED.inc(outcome)
+        FORWARD_SECONDS.observe(monotonic_s() - began, outcome)
         if over:
             self._log.info("forwarding stopped", reason=over)
         else:

@@ -38,6 +38,7 @@ from clusterodm.services.proxy.forwarding.core.decisions import (
     sending_order,
 )
 from clusterodm.services.proxy.forwarding.ports import Sender
+from clusterodm.services.proxy.metrics import FORWARDED_BYTES, FORWARDED_FILES
 from clusterodm.services.proxy.spool.core.upload import ARCHIVE, Draft, is_image
 from clusterodm.services.proxy.spool.ports import Spool
 
@@ -145,6 +146,8 @@ class Delivery:
         if erred:
             self.doubted.add(name)
         self.sent[name] = size_bytes
+        FORWARDED_FILES.inc()
+        FORWARDED_BYTES.inc(by=size_bytes)
 
     async def commit(self, confirm: Confirm) -> None:
         """Let the node begin. Raises StepFailed, and what `confirm` raises."""

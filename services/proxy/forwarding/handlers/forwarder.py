@@ -108,6 +108,11 @@ class Forwarder:
         """Show how many tasks it looks after."""
         return f"Forwarder(held={len(self._held)} sending={len(self._sending)})"
 
+    @property
+    def sending_count(self) -> int:
+        """How many tasks are on their way to nodes."""
+        return len(self._sending)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Take up what the spool holds, and forward while the context is open."""

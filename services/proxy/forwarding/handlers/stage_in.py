@@ -27,7 +27,6 @@ from clusterodm.libs.common.errors import ClusterError, NotFound
 from clusterodm.libs.common.lifecycle import TaskLimiter
 from clusterodm.libs.common.messages.placement import AIM_UPLOAD, Aimed, AimReply, AimUpload, NoAim, Placed
 from clusterodm.libs.common.messages.tasks import SentAhead
-from clusterodm.libs.common.metrics import counter
 from clusterodm.libs.common.model import Node, NodeId, NodeTaskId, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.forwarding.core.decisions import Distrust, Retries, StepDecision
@@ -41,12 +40,11 @@ from clusterodm.services.proxy.forwarding.core.stage_in import (
 from clusterodm.services.proxy.forwarding.handlers.delivery import Delivery, OnNode, StepFailed
 from clusterodm.services.proxy.forwarding.handlers.staging import Leftovers, StageInTransfer
 from clusterodm.services.proxy.forwarding.ports import Sender
+from clusterodm.services.proxy.metrics import STAGE_IN
 from clusterodm.services.proxy.spool.core.upload import Draft, StoredFile
 from clusterodm.services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
-
-transfers = counter("clusterodm_trips_ahead", "Transfers to nodes before the commit", "outcome")
 
 AHEAD_COUNT: Final = 4
 """Uploads of which files go ahead at the same time."""
@@ -227,7 +225,7 @@ class UploadStageIn:
         transfer = self._transfers[task] = StageInTransfer(delivery, ahead, pending)
         bound = log.bind(task=task, node=node.name, node_task=ahead.node_task_id)
         bound.info("sending ahead", files=len(pending.sizes))
-        transfers.labels("begun").inc()
+        STAGE_IN.inc("begun")
         try:
             await transfer.run(
                 lambda: self._check(pending, draft, node.id), self._ask_every_s, self._parallel_count, self._gives_way
@@ -236,10 +234,10 @@ class UploadStageIn:
             del self._transfers[task]
         sent = {"sent_count": len(delivery.sent), "sent_bytes": sum(delivery.sent.values())}
         if transfer.failure is None:
-            transfers.labels("confirmed").inc()
+            STAGE_IN.inc("confirmed")
             bound.info("sent ahead and confirmed", **sent)
         else:
-            transfers.labels("given up").inc()
+            STAGE_IN.inc("given_up")
             bound.info("sending ahead given up", reason=transfer.failure, **sent)
             await self._remove(task, ahead, node)
 

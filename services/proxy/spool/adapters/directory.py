@@ -28,6 +28,7 @@ from clusterodm.libs.common.model import Incarnation, InstanceId, Owner, TaskId
 from clusterodm.services.proxy.errors import SpoolFull, SpoolLost
 from clusterodm.services.proxy.spool.adapters import disk
 from clusterodm.services.proxy.spool.adapters.entries import Index, SpoolEntry, load_entries
+from clusterodm.services.proxy.spool.core.figures import SpoolFigures
 from clusterodm.services.proxy.spool.core.history import History
 from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Mark, SpooledUpload, wanted_bytes
 
@@ -204,6 +205,22 @@ class SpoolDirectory:
             return shutil.disk_usage(self._root).free - expected_bytes >= self._reserve_bytes
         except FileNotFoundError:  # it is gone: `require_there` ends this proxy
             return False
+
+    def figures(self) -> SpoolFigures:
+        """Say how full it is."""
+        try:
+            usage = shutil.disk_usage(self._root)
+            free_bytes, size_bytes = usage.free, usage.total
+        except FileNotFoundError:
+            free_bytes = size_bytes = 0
+        return SpoolFigures(
+            open_count=self._index.all_open_count(),
+            tasks_count=len(self._entries),
+            unsubmitted_count=len(self._index.unsubmitted),
+            free_bytes=free_bytes,
+            size_bytes=size_bytes,
+            reserve_bytes=self._reserve_bytes,
+        )
 
     async def require_there(self) -> None:
         """Raise SpoolLost when the directory was taken away from under this proxy: nothing that it knows is there any more."""

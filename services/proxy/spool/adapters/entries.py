@@ -95,6 +95,10 @@ class Index:
             if not of_owner:
                 del self._open[owner]
 
+    def all_open_count(self) -> int:
+        """Count all open uploads."""
+        return sum(map(len, self._open.values()))
+
     def open_count(self, owner: Owner, but: TaskId) -> int:
         """Count an owner's open uploads, all but one."""
         of_owner = self._open.get(owner, ())

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from clusterodm.libs.common.clocks import read
+from clusterodm.libs.common.clocks import Instant, read
 from clusterodm.libs.common.delay_queue import DelayQueue
 from clusterodm.libs.common.errors import ClusterError
 from clusterodm.libs.common.lifecycle import TaskLimiter
@@ -22,6 +22,7 @@ from clusterodm.libs.common.messages.kinds import Event
 from clusterodm.libs.common.messages.nodes import NODE_OFFLINE, NODE_ONLINE, NodeEvent
 from clusterodm.libs.common.model import Node, NodeId, NodeInfo
 from clusterodm.services.scheduler.events import EventPublisher
+from clusterodm.services.scheduler.metrics import PROBE_SECONDS, PROBES
 from clusterodm.services.scheduler.node_client.ports import NodeApi
 from clusterodm.services.scheduler.nodes.ports import ReservedSlots
 from clusterodm.services.scheduler.records.core import OnNode
@@ -91,7 +92,8 @@ class NodeProber:
         room_count = self._settings.probes_at_once_count - len(self._under_way)
         due = self._delay_queue.take_due(self._clock.instant(), room_count)
         nodes = (self._nodes.get(node) for node in due if node not in self._under_way)
-        asked = [ProbeInFlight(node, self._index.ours_on(node)) for node in nodes if node is not None]
+        began = self._clock.instant()
+        asked = [ProbeInFlight(node, self._index.ours_on(node), began) for node in nodes if node is not None]
         self._under_way.update((each.id, each) for each in asked)
         return asked
 
@@ -144,6 +146,7 @@ class NodeProber:
 
     def _heard_in_round(self, record: Node, said: NodeInfo | ClusterError) -> None:
         asked = self._under_way[record.id]
+        PROBE_SECONDS.observe(self._clock.instant() - asked.began)
         self._take_in(asked.node, said, asked.before)
         self._ask_again(asked)
         if self._to_publish:
@@ -164,8 +167,10 @@ class NodeProber:
         if self._nodes.get(node.id) is not node:
             return
         if isinstance(said, ClusterError):
+            PROBES.inc("missed")
             self._missed(node, said.message)
         else:
+            PROBES.inc("ok")
             self._heard(node, said, before)
 
     def _heard(self, node: NodeState, info: NodeInfo, before: OnNode) -> None:
@@ -207,9 +212,10 @@ class NodeProber:
 class ProbeInFlight:
     """A node that is being asked in a round."""
 
-    __slots__ = ("before", "earliest", "id", "node")
+    __slots__ = ("before", "began", "earliest", "id", "node")
 
-    def __init__(self, node: NodeState, before: OnNode) -> None:
+    def __init__(self, node: NodeState, before: OnNode, began: Instant) -> None:
+        self.began = began
         self.id = node.id
         self.node = node
         self.before = before

@@ -42,6 +42,7 @@ from clusterodm.libs.common.model import (
 )
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.scheduler.events import EventPublisher
+from clusterodm.services.scheduler.metrics import QUEUE_SECONDS, RESERVATIONS
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.placement.core.reservations import Reservation, fits, has_left
 from clusterodm.services.scheduler.placement.handlers.requests import PlacementHints, PlacementPoll, PlacementPolls
@@ -139,6 +140,7 @@ class PlacementLoop:
         for each in made:
             holder = self._index.tasks[each.task].holder
             poll = asker if asker and asker.holder == holder else self._polls.of(holder)
+            RESERVATIONS.inc("made" if poll else "unclaimed")
             if poll is None:
                 self._state.reservations.release(each.task)
                 continue
@@ -273,6 +275,7 @@ class PlacementLoop:
         ours = begun is not None and begun.node_task_id == node_task and record.task.state is TaskState.FORWARDING
         if ours:
             self._index.forwarding[made.task].await_holder(renews_first=renews_first)
+            QUEUE_SECONDS.observe(waited_s(task, now_ms), got(record.task))
             await self._events.publish_task(TASK_PLACED, record.task, reason=made.reason)
         if record.task.state is TaskState.WAITING:
             return self._waiting(record.task)
@@ -296,3 +299,15 @@ class PlacementLoop:
             ahead=attempt.ahead,
             again=again,
         )
+
+
+def waited_s(task: Task, now_ms: int) -> float:
+    """Say for how long a task has waited: since its commit, or the end of its last attempt."""
+    since_ms = max([task.committed_at_ms, *(attempt.ended_at_ms or 0 for attempt in task.attempts[-1:])])
+    return max(0, now_ms - since_ms) / 1000
+
+
+def got(task: Task) -> str:
+    """Say what a task that was placed has waited for."""
+    last = task.attempts[-1]
+    return "retry" if len(task.attempts) > 1 else "machine" if last.machine else "slot"
