@@ -197,7 +197,7 @@ class NatsBus:
             await cancellable(self._client.publish(event.subject, msgspec.json.encode(message), headers=headers))
         except LOST as error:
             EVENTS_LOST.inc(event.name)
-            log.warning("event not told", told=event.name, error=type(error).__name__)
+            log.warning("event.publish_failed", told=event.name, error=type(error).__name__)
 
     @asynccontextmanager
     async def subscribe(self, event: Event[Told], handler: Callable[[Told], Awaitable[None]]) -> AsyncIterator[None]:
@@ -209,7 +209,7 @@ class NatsBus:
                 try:
                     await handler(told)
                 except Exception:
-                    log.exception("event not handled", told=event.name)
+                    log.exception("event.handler_failed", told=event.name)
 
         subscription = await cancellable(self._client.subscribe(event.subject, cb=heard))
         try:
@@ -251,7 +251,7 @@ class NatsBus:
             except BusFailed as error:
                 if name.durable:
                     raise BusFailed(f"{error.message}{self.denials.told}") from None
-                log.warning("going on without a bucket", bucket=name.name, reason=error.message)
+                log.warning("bucket.skipped", bucket=name.name, reason=error.message)
             self._buckets[name.name] = bucket
         return self._buckets[name.name]
 
@@ -264,14 +264,14 @@ class NatsBus:
         return self._objects[name.name, ttl_s]
 
     @asynccontextmanager
-    async def lead(self, office: str, holder: str, ttl_s: int = 5) -> AsyncIterator[LeaseTerm]:
-        """Hold an office; see ports.Bus."""
-        async with hold(self._js, self._replicas, office, f"{holder} {self._nonce}", ttl_s) as term:
+    async def lead(self, name: str, holder: str, ttl_s: int = 5) -> AsyncIterator[LeaseTerm]:
+        """Hold a lease; see ports.Bus."""
+        async with hold(self._js, self._replicas, name, f"{holder} {self._nonce}", ttl_s) as term:
             yield term
 
-    async def led(self, office: str) -> bool:
-        """Whether somebody holds an office; see ports.Bus."""
-        return await is_held(self._js, office)
+    async def led(self, name: str) -> bool:
+        """Whether somebody holds a lease; see ports.Bus."""
+        return await is_held(self._js, name)
 
     async def explain_replicas(self) -> None:
         """Say which streams have fewer replicas than the setting says, for ever."""
@@ -315,7 +315,7 @@ class NatsBus:
                             await cancellable(message.ack())
             except (BusFailed, *LOST) as error:
                 tries_count += 1
-                log.debug("snapshot away", snapshot=snapshot.name, error=repr(error))
+                log.debug("snapshot.not_found", snapshot=snapshot.name, error=repr(error))
                 await asyncio.sleep(RETRY_S)
 
 
@@ -332,7 +332,7 @@ def decoded(name: str, data: bytes, kind: type[Told]) -> Told | None:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         UNREADABLE.inc(name)
-        log.warning("message cannot be read", told=name, reason=str(error))
+        log.warning("message.not_decoded", told=name, reason=str(error))
         return None
 
 
@@ -346,7 +346,7 @@ def endpoint(
         cause.set((asked.headers or {}).get(CAUSE, ""))
         structlog.contextvars.bind_contextvars(cause=cause.get())
         if term is not None and not term.valid:
-            log.info("request left to another", request=request.name, reason="the term is over")
+            log.info("request.left_to_leader", request=request.name, reason="the term is over")
             return
         began = monotonic_s()
         error, payload = await worked_out(request, handler, decoder, asked.data)
@@ -354,12 +354,12 @@ def endpoint(
         if not isinstance(request, LongPoll):
             ANSWER_SECONDS.observe(monotonic_s() - began, request.name)
         if term is not None and not term.valid:
-            log.warning("request left without an answer", request=request.name, reason="the term is over")
+            log.warning("request.unanswered", request=request.name, reason="the term is over")
             return
         try:
             await cancellable(asked.respond_error(error, request.name, payload) if error else asked.respond(payload))
         except ValueError:  # nats-py's way to say that there is no subject to answer to
-            log.debug("request without a reply subject", request=request.name)
+            log.debug("request.without_reply", request=request.name)
 
     async def handle(asked: MicroRequest) -> None:
         await limiter.start(answer(asked), name=request.name)
@@ -378,7 +378,7 @@ async def worked_out(
     except msgspec.DecodeError as error:
         return "refused", f"not a {request.asked.__name__}: {error}".encode()
     except Exception:
-        log.exception("request failed", request=request.name)
+        log.exception("request.failed", request=request.name)
         return "bus-failed", f"{request.owner} failed".encode()
 
 
@@ -395,7 +395,7 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
 
     async def reconnected() -> None:
         absence.ends()
-        log.info("nats is back")
+        log.info("nats.reconnected")
         for bus in opened:
             await bus.reconnected()
         back.set()
@@ -403,12 +403,12 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
     async def disconnected() -> None:
         if not closing.is_set():
             absence.begins()
-            log.warning("nats is away")
+            log.warning("nats.disconnected")
 
     async def trouble(error: Exception) -> None:
         absence.goes_on()
         denials.heard(error)
-        log.debug("nats", error=repr(error))
+        log.debug("nats.reported", error=repr(error))
 
     client = await open_client(
         url, name, wait_s, reconnected_cb=reconnected, disconnected_cb=disconnected, error_cb=trouble
@@ -453,5 +453,5 @@ async def until_ready(bus: NatsBus) -> None:
                 return await cancellable(bus.prepare())
         except LOST as error:
             tries_count += 1
-            log.debug("jetstream not ready", error=repr(error))
+            log.debug("jetstream.not_ready", error=repr(error))
             await asyncio.sleep(RETRY_S)

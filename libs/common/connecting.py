@@ -121,7 +121,7 @@ async def shutting_down(client: Client, absence: Absence) -> None:
         if (url := client.connected_url) and url.hostname and url.port:
             where = url.hostname, url.port
         elif where and client.is_reconnecting and not absence.begun:
-            log.warning("nats does not take what was written, its connection is cut")
+            log.warning("nats.write_stalled")
             with contextlib.suppress(OSError):
                 found = await asyncio.get_running_loop().getaddrinfo(*where, type=socket.SOCK_STREAM)
                 shut_down({(str(address[0]), int(address[1])) for *_, address in found})

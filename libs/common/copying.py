@@ -53,7 +53,7 @@ async def copy(source: Client, target: Client, name: str, replicas_count: int) -
     count = int(made["state"]["messages"])
     if count != told["state"]["messages"]:
         raise BusFailed(f"{name}: {count} of {told['state']['messages']} messages have arrived")
-    log.info("stream copied", stream=name, messages=count, replicas=replicas_count)
+    log.info("stream.copied", stream=name, messages=count, replicas=replicas_count)
     return count
 
 

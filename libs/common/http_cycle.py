@@ -143,7 +143,7 @@ class Cycle:
         try:
             await app(scope, self.receive, self.send)
         except Exception:
-            log.exception("application failed")
+            log.exception("application.failed")
         if self.complete or self.disconnected:
             return
         if self.started:

@@ -129,7 +129,7 @@ class Connections:
         if len(self.present) >= self._limit_count:
             self.refused_count += 1
             if count := self._crowds.passes(connection.loop.time()):
-                log.warning("connections refused", reason="too many connections", limit=self._limit_count, count=count)
+                log.warning("connections.refused", reason="too many connections", limit=self._limit_count, count=count)
             return False
         self.present.add(connection)
         self._silent[connection] = account, connection.loop.time()
@@ -174,7 +174,7 @@ class Connections:
         self.forget(connection)
         connection.give_way()
         if count := self._floods.passes(now_s):
-            log.warning("waiting connections closed", reason=reason, count=count)
+            log.warning("connections.closed_waiting", reason=reason, count=count)
 
     def _look(self) -> None:
         """End those that have missed their time."""
@@ -187,7 +187,7 @@ class Connections:
     def mention(self, bad: BadMessage, now_s: float) -> None:
         """Log what was no HTTP, now and then; nothing of it is said, there may be a token in it."""
         if count := self._refusals.passes(now_s):
-            log.info("request refused", reason=bad.words, status=bad.status, count=count)
+            log.info("request.refused", reason=bad.words, status=bad.status, count=count)
 
     def head(self, lines: Sequence[Header], *, keeps: bool) -> bytes:
         """Write the head of a good answer up to its length; the server's lines (the date) are a new list every second."""
@@ -206,7 +206,5 @@ def admitted_count(wanted_count: int) -> int:
         return wanted_count
     room_count = max(limit_count // 2, limit_count - SPARE_DESCRIPTORS_COUNT)
     if room_count < wanted_count:
-        log.warning(
-            "fewer connections than wanted", open_files_limit=limit_count, limit=room_count, wanted=wanted_count
-        )
+        log.warning("connections.limited", open_files_limit=limit_count, limit=room_count, wanted=wanted_count)
     return min(wanted_count, room_count)

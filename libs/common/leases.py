@@ -1,4 +1,4 @@
-"""Leadership: one holder of an office at a time, by a key that expires (KV `leases`, key TTL, compare-and-set).
+"""Leadership: one holder of a lease at a time, by a key that expires (KV `leases`, key TTL, compare-and-set).
 
 The holder writes the key again every third of its time to live, and soon again when there is no answer. When it stops (crash, freeze, no network), NATS removes
 the key and the next candidate creates it. Two clocks are never compared: NATS counts from when it received the last
@@ -16,10 +16,10 @@ whoever has seen a newer leader refuses an older one. What is left is the moment
 compare-and-set on every record and the epoch hold.
 
 A write may be done although its answer is lost (NATS elects, the network stumbles). Whoever then finds its own name and nonce
-at a later revision than it knows of goes on from there: no office is given up for an answer that did not come.
+at a later revision than it knows of goes on from there: no lease is given up for an answer that did not come.
 
 Beside its name, the holder writes which process it is. A candidate in the same process namespace of the same boot sees
-whether that process is still there; if not, it takes the office at once: a killed service that its keeper starts again
+whether that process is still there; if not, it takes it over at once: a killed service that its keeper starts again
 does not wait for the death of its predecessor to be noticed from afar.
 """
 
@@ -53,7 +53,7 @@ LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.Timeout
 RETRY_S: Final = 0.5
 RENEWALS_PER_TTL: Final = 3
 TRIES_PER_TTL: Final = 4
-"""So long does a renewal wait for its answer; the next follows soon, so that one lost answer costs no office."""
+"""So long does a renewal wait for its answer; the next follows soon, so that one lost answer costs no lease."""
 AGAIN_S: Final = 0.1
 LONGEST_TTL_S: Final = 60
 """Whoever does not say in the key how long it lives may mean so long (the highest that can be set)."""
@@ -67,11 +67,11 @@ STARTED_AT: Final = 18
 
 
 class OfficeTaken(Exception):
-    """The office is no longer ours, and NATS has said so."""
+    """The lease is no longer ours, and NATS has said so."""
 
 
 class LeaseTerm:
-    """A time in office. `clusterodm.libs.common.ports.Term` says what each member promises."""
+    """A time of leading. `clusterodm.libs.common.ports.Term` says what each member promises."""
 
     def __init__(self, epoch: int, until: Instant, clock: Clock) -> None:
         self.epoch = epoch
@@ -98,37 +98,37 @@ class LeaseTerm:
             self._until = until
 
     def end(self) -> None:
-        """Leave office."""
+        """Stop leading."""
         self._over.set()
 
 
 @asynccontextmanager
 async def hold(
-    js: JetStreamContext, replicas: Replicas, office: str, holder: str, ttl_s: int
+    js: JetStreamContext, replicas: Replicas, name: str, holder: str, ttl_s: int
 ) -> AsyncIterator[LeaseTerm]:
-    """Wait until the office is free, hold it while the context is open, and free it at the end.
+    """Wait until the lease is free, hold it while the context is open, and free it at the end.
 
     `holder`: no two candidates may have the same. `ttl_s`: whole seconds after which a silent holder has lost it.
     """
-    lease = Lease(js, await open_store(js, replicas), office, holder, ttl_s)
+    lease = Lease(js, await open_store(js, replicas), name, holder, ttl_s)
     term = await lease.take()
-    log.info("in office", office=office, epoch=term.epoch)
-    async with background(lambda: lease.renew(term), name=f"renew {office}"):
+    log.info("leadership.acquired", lease=name, epoch=term.epoch)
+    async with background(lambda: lease.renew(term), name=f"renew {name}"):
         try:
             yield term
         finally:
             await lease.leave(term)
 
 
-async def is_held(js: JetStreamContext, office: str) -> bool:
-    """Whether somebody holds an office. Raises BusFailed."""
+async def is_held(js: JetStreamContext, name: str) -> bool:
+    """Whether somebody holds a lease. Raises BusFailed."""
     try:
         store = await cancellable(js.key_value(BUCKET))
-        return bool((await cancellable(store.get(office))).value)
+        return bool((await cancellable(store.get(name))).value)
     except (nats.js.errors.BucketNotFoundError, nats.js.errors.KeyNotFoundError):
         return False
     except LOST as error:
-        raise BusFailed(f"office {office} not seen: {why(error)}") from None
+        raise BusFailed(f"lease {name} not seen: {why(error)}") from None
 
 
 async def open_store(js: JetStreamContext, replicas: Replicas) -> KeyValue:
@@ -141,19 +141,19 @@ async def open_store(js: JetStreamContext, replicas: Replicas) -> KeyValue:
                 return await cancellable(opened(js, config, replicas))
         except LOST as error:
             tries_count += 1
-            log.debug("leases not there", error=repr(error))
+            log.debug("leases.not_found", error=repr(error))
             await asyncio.sleep(RETRY_S)
 
 
 class Lease:
-    """The key of one office, as one candidate sees it."""
+    """The key of one lease, as one candidate sees it."""
 
     def __init__(  # noqa: PLR0913, PLR0917 where it lies, whose it is, and how its time is counted
-        self, js: JetStreamContext, store: KeyValue, office: str, holder: str, ttl_s: int, clock: Clock | None = None
+        self, js: JetStreamContext, store: KeyValue, name: str, holder: str, ttl_s: int, clock: Clock | None = None
     ) -> None:
         self._js = js
         self._store = store
-        self._office = office
+        self._name = name
         self._holder = f"{holder} {TTL_WORD}{ttl_s} {this_process()}".encode()
         self._ttl_s = ttl_s
         self._revision = 0
@@ -162,7 +162,7 @@ class Lease:
         """The last revision of another's that was seen, and since when."""
 
     async def take(self) -> LeaseTerm:
-        """Wait until the office is free and take it."""
+        """Wait until the lease is free and take it."""
         while True:
             began = self._clock.instant()
             try:
@@ -175,9 +175,9 @@ class Lease:
 
     async def _create_or_inherit(self) -> None:
         try:
-            self._revision = await self._store.create(self._office, self._holder, msg_ttl=self._ttl_s)
+            self._revision = await self._store.create(self._name, self._holder, msg_ttl=self._ttl_s)
         except nats.js.errors.KeyWrongLastSequenceError:
-            entry = await self._store.get(self._office)
+            entry = await self._store.get(self._name)
             if entry.value != self._holder and not self._is_left(entry):
                 raise
             self._revision = (await self._write(entry.revision or 0)).seq
@@ -186,7 +186,7 @@ class Lease:
         """Whether the holder is sure to be gone: its process is dead, or it has written nothing for a time to live."""
         words = (entry.value or b"").decode(errors="replace")
         if is_dead(words.rpartition(" ")[2]):
-            log.info("the process in office is dead", office=self._office)
+            log.info("leader.died", lease=self._name)
             return True
         revision, since = self._seen
         if revision != (entry.revision or 0):
@@ -194,7 +194,7 @@ class Lease:
         silent_s = self._clock.instant() - since
         if silent_s <= ttl_of(words):
             return False
-        log.warning("the lease has not expired by itself", office=self._office, silent_s=round(silent_s, 1))
+        log.warning("lease.overstayed", lease=self._name, silent_s=round(silent_s, 1))
         return True
 
     async def renew(self, term: LeaseTerm) -> None:
@@ -202,9 +202,9 @@ class Lease:
         try:
             await self._write_in_time(term)
         except Exception:
-            log.exception("lease cannot be renewed", office=self._office, epoch=term.epoch)
+            log.exception("lease.renewal_crashed", lease=self._name, epoch=term.epoch)
         term.end()
-        log.warning("term over", office=self._office, epoch=term.epoch)
+        log.warning("leadership.term_ended", lease=self._name, epoch=term.epoch)
         await asyncio.Event().wait()
 
     async def _write_in_time(self, term: LeaseTerm) -> None:
@@ -217,19 +217,19 @@ class Lease:
                     await cancellable(self._write_again(term))
                 pause_s = self._ttl_s / RENEWALS_PER_TTL
             except OfficeTaken as error:
-                log.warning("office lost", office=self._office, epoch=term.epoch, reason=str(error))
+                log.warning("leadership.lost", lease=self._name, epoch=term.epoch, reason=str(error))
                 return
             except LOST as error:
                 pause_s = AGAIN_S
-                log.debug("lease not renewed", office=self._office, error=type(error).__name__)
+                log.debug("lease.renewal_failed", lease=self._name, error=type(error).__name__)
 
     async def leave(self, term: LeaseTerm) -> None:
-        """End the term, and free the office at once if it is still ours."""
+        """End the term, and free the lease at once if it is still ours."""
         was_valid = term.valid
         term.end()
         if was_valid:
             with contextlib.suppress(*LOST):
-                await cancellable(self._store.purge(self._office))
+                await cancellable(self._store.purge(self._name))
 
     async def _write_again(self, term: LeaseTerm) -> None:
         began = self._clock.instant()
@@ -245,7 +245,7 @@ class Lease:
     async def _own_revision(self) -> int:
         """Find the write of ours whose answer was lost. Raises OfficeTaken when the last one is another's."""
         try:
-            entry = await cancellable(self._store.get(self._office))
+            entry = await cancellable(self._store.get(self._name))
         except nats.js.errors.KeyNotFoundError:
             raise OfficeTaken("the lease has expired") from None
         if entry.value != self._holder:
@@ -255,7 +255,7 @@ class Lease:
     async def _write(self, revision: int) -> api.PubAck:
         return await cancellable(
             self._js.publish(
-                f"$KV.{BUCKET}.{self._office}",
+                f"$KV.{BUCKET}.{self._name}",
                 self._holder,
                 headers={api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(revision)},
                 msg_ttl=self._ttl_s,

@@ -222,13 +222,13 @@ async def threaded(work: Callable[[], Result], name: str) -> Result:
 def mention_unexpected_end(loop: asyncio.Task[object]) -> None:
     """Log a loop that ended although nobody cancelled it."""
     if not loop.cancelled():
-        log.error("loop finished unexpectedly", loop=loop.get_name(), error=repr(loop.exception()))
+        log.error("loop.ended", loop=loop.get_name(), error=repr(loop.exception()))
 
 
 def mention_failure(loop: asyncio.Task[Any]) -> None:
     """Log what a loop has failed with, where nobody awaits it."""
     if not loop.cancelled() and (error := loop.exception()):
-        log.error("loop failed", loop=loop.get_name(), error=repr(error))
+        log.error("loop.failed", loop=loop.get_name(), error=repr(error))
 
 
 class TaskLimiter:
@@ -264,7 +264,7 @@ class TaskLimiter:
                 log.error("work cancelled", work=name, reason="by mistake: nobody ends what it belongs to")  # noqa: TRY400 no trace
             raise
         except Exception:
-            log.exception("work failed", work=name)
+            log.exception("work.failed", work=name)
         finally:
             self._room.release()
 

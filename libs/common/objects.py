@@ -84,7 +84,7 @@ class NatsObjects:
         try:
             await self._store.put(key, content)
         except (nats.js.errors.NoStreamResponseError, nats.js.errors.NotFoundError):
-            log.warning("object store is not there any more", store=self._name)  # NATS has lost it while we ran
+            log.warning("object_store.disappeared", store=self._name)  # NATS has lost it while we ran
             self._store = await opened(self._js, self._name, self._config, self._replicas)
             await self._store.put(key, content)
 

@@ -160,7 +160,7 @@ class Objects(Protocol):
 
 
 class Term(Protocol):
-    """A time in office: see libs/common/leases.py."""
+    """A time of leading: see libs/common/leases.py."""
 
     epoch: int
     """Grows from term to term; travels with commands."""
@@ -243,10 +243,10 @@ class Bus(Protocol):
         """Open a store of large things, creating it if need be; each thing goes `ttl_s` after it was written."""
         ...
 
-    def lead(self, office: str, holder: str, ttl_s: int = 5) -> AbstractAsyncContextManager[Term]:
-        """Wait until the office is free, hold it while the context is open, and free it at the end."""
+    def lead(self, name: str, holder: str, ttl_s: int = 5) -> AbstractAsyncContextManager[Term]:
+        """Wait until the lease is free, hold it while the context is open, and free it at the end."""
         ...
 
-    async def led(self, office: str) -> bool:
-        """Whether somebody holds an office. Raises BusFailed."""
+    async def led(self, name: str) -> bool:
+        """Whether somebody holds a lease. Raises BusFailed."""
         ...

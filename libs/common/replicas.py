@@ -65,7 +65,7 @@ class Replicas:
         self._news.clear()
         for reason, streams in self._fewer.items():
             log.warning(
-                "streams have fewer replicas than the setting says",
+                "streams.under_replicated",
                 streams=" ".join(sorted(streams)),
                 replicas=min(streams.values()),
                 setting=self.count,

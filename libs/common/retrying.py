@@ -38,7 +38,7 @@ async def retry(act: Callable[[], Awaitable[Result]], what: str, wait_s: float) 
             if monotonic_s() >= deadline_s:
                 raise
             if not waiting:
-                log.warning("waiting for nats", until=what, at_most_s=wait_s, reason=error.message)
+                log.warning("nats.awaited", until=what, at_most_s=wait_s, reason=error.message)
                 waiting = True
             await asyncio.sleep(AGAIN_S)
 

@@ -191,7 +191,7 @@ class NatsBucket(Generic[Value]):
 
     async def _make_anew(self) -> None:
         """Remove it with what it holds, which may be lost, and make it again. Raises what nats-py raises."""
-        log.warning("bucket is made anew, what it holds may be lost", bucket=self.name)
+        log.warning("bucket.recreated", bucket=self.name)
         with contextlib.suppress(*LOST):  # who would answer may be the one that is gone
             async with asyncio.timeout(REMOVED_IN_S):
                 await self._js.delete_stream(self._stream)
@@ -364,7 +364,7 @@ class NatsBucket(Generic[Value]):
                     await cancellable(self._begin(consumer))
             except LOST as error:
                 tries_count += 1
-                log.debug("watch not started", bucket=self.name, error=repr(error))
+                log.debug("watch.start_failed", bucket=self.name, error=repr(error))
                 await consumer.end()
                 await asyncio.sleep(RETRY_S)
             except BaseException:
@@ -420,7 +420,7 @@ class NatsBucket(Generic[Value]):
 
     async def _begin_anew(self, what: str, key: str) -> None:
         """Create the bucket that was there when we opened it: NATS has lost its store while we ran. Raises BusFailed."""
-        log.warning("bucket is not there any more", bucket=self.name)
+        log.warning("bucket.disappeared", bucket=self.name)
         try:
             await cancellable(self.open())
         except LOST as error:
@@ -439,7 +439,7 @@ class NatsBucket(Generic[Value]):
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             UNREADABLE.inc(self.name)
             if self._unread.get(key) != revision:
-                log.warning("value cannot be read", bucket=self.name, key=key, revision=revision, reason=str(error))
+                log.warning("value.not_decoded", bucket=self.name, key=key, revision=revision, reason=str(error))
             self._unread[key] = revision
             return None
 

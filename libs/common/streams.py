@@ -51,7 +51,7 @@ async def open_events(js: JetStreamContext, replicas: Replicas) -> None:
                     " disk and restart it, or raise jetstream.max_file_store in its configuration"
                 ) from None
             reserved_bytes //= 2
-            log.info("little room for events", reserved_mb=reserved_bytes >> 20, reason=error.description)
+            log.info("events.room_limited", reserved_mb=reserved_bytes >> 20, reason=error.description)
 
 
 async def open_snapshot(js: JetStreamContext, snapshot: Snapshot[Any], replicas: Replicas) -> None:
@@ -125,7 +125,7 @@ async def conform(
             return False
         await explain(js, name, changes, error, replicas)
     else:
-        log.info("stream changed", stream=name, **changes)
+        log.info("stream.changed", stream=name, **changes)
     return True
 
 
@@ -138,6 +138,4 @@ async def explain(
     if changes.get("num_replicas", 0) > (config.num_replicas or 1):
         replicas.has_fewer(name, config.num_replicas or 1, reason)
     elif config.max_age != changes.get("max_age", config.max_age):
-        log.warning(
-            "stream keeps its settings", stream=name, wanted=changes, reason=reason, do=f"nats stream edit {name}"
-        )
+        log.warning("stream.change_refused", stream=name, wanted=changes, reason=reason, do=f"nats stream edit {name}")

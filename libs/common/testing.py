@@ -280,7 +280,7 @@ class MemoryBus:
         self._followers: dict[str, list[asyncio.Queue[bytes]]] = {}
         self._buckets: dict[str, MemoryBucket[Any]] = {}
         self._objects: dict[str, MemoryObjects] = {}
-        self._offices: dict[str, asyncio.Lock] = {}
+        self._leases: dict[str, asyncio.Lock] = {}
         self._epoch = 0
 
     def require_connection(self) -> None:
@@ -308,7 +308,7 @@ class MemoryBus:
         except TimeoutError:
             raise BusFailed(f"no answer to {request.name}: TimeoutError") from None
         except Exception:
-            log.exception("request failed", request=request.name)
+            log.exception("request.failed", request=request.name)
             raise BusFailed(f"{request.owner} failed") from None
         self.faults.require_answer(request.subject)
         reply: Reply = msgspec.json.decode(msgspec.json.encode(answer), type=request.reply)
@@ -320,7 +320,7 @@ class MemoryBus:
     ) -> AsyncIterator[None]:
         """Answer requests."""
         del service
-        ours = {request.subject: while_in_office(handler, term) for request, handler in handlers.items()}
+        ours = {request.subject: while_leading(handler, term) for request, handler in handlers.items()}
         self._handlers.update(ours)
         try:
             yield
@@ -390,10 +390,10 @@ class MemoryBus:
         return self._objects.setdefault(name.name, MemoryObjects(self))
 
     @asynccontextmanager
-    async def lead(self, office: str, holder: str, ttl_s: int = 5) -> AsyncIterator["MemoryTerm"]:
-        """Hold an office."""
+    async def lead(self, name: str, holder: str, ttl_s: int = 5) -> AsyncIterator["MemoryTerm"]:
+        """Hold a lease."""
         del holder, ttl_s
-        async with self._offices.setdefault(office, asyncio.Lock()):
+        async with self._leases.setdefault(name, asyncio.Lock()):
             self._epoch += 1
             term = MemoryTerm(self._epoch)
             try:
@@ -401,13 +401,13 @@ class MemoryBus:
             finally:
                 term.end()
 
-    async def led(self, office: str) -> bool:
-        """Whether somebody holds an office."""
+    async def led(self, name: str) -> bool:
+        """Whether somebody holds a lease."""
         self.require_connection()
-        return office in self._offices and self._offices[office].locked()
+        return name in self._leases and self._leases[name].locked()
 
 
-def while_in_office(handler: Handler, term: Term | None) -> Handler:
+def while_leading(handler: Handler, term: Term | None) -> Handler:
     """Leave a request without an answer when the term is over; to its caller that looks like a time limit."""
 
     async def handle(asked: Any) -> Any:
@@ -422,7 +422,7 @@ def while_in_office(handler: Handler, term: Term | None) -> Handler:
 
 
 class MemoryTerm:
-    """A time in office that ends with its context, or when a test says so."""
+    """A time of leading that ends with its context, or when a test says so."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
@@ -438,5 +438,5 @@ class MemoryTerm:
         await self._over.wait()
 
     def end(self) -> None:
-        """Take the office away."""
+        """Take the lease away."""
         self._over.set()

@@ -63,7 +63,7 @@ class NatsWatch(Generic[Value]):
         while True:
             async with self._consuming() as consumer:
                 if self._is_another(consumer):
-                    log.warning("bucket began anew", bucket=self._name, reached=self._reached, reaches=consumer.reaches)
+                    log.warning("bucket.began_anew", bucket=self._name, reached=self._reached, reaches=consumer.reaches)
                     self._known = dict.fromkeys(self._known, 0)
                     self._reached = 0
                     yield Reset()
@@ -72,7 +72,7 @@ class NatsWatch(Generic[Value]):
                     async for step in self._steps_of(consumer):
                         yield step
                 except (Interrupted, *LOST) as error:
-                    log.debug("watch interrupted", bucket=self._name, reason=str(error) or type(error).__name__)
+                    log.debug("watch.interrupted", bucket=self._name, reason=str(error) or type(error).__name__)
                 self._consumer = None
 
     async def _steps_of(self, consumer: Consumer) -> AsyncGenerator[Step[Value]]:

@@ -65,13 +65,13 @@ async def serve(settings: AdminSettings) -> None:
         await opened.enter_async_context(measured(bus, health, metrics_port))
         if telnet:
             await opened.enter_async_context(telnet_server(bus, session_limits(settings), logins, telnet))
-            log.info("telnet is ready", port=port_of(telnet))
+            log.info("telnet.started", port=port_of(telnet))
         if web:
             await opened.enter_async_context(
                 web_server(web_app(bus, settings.password, logins, health, host_names_of(settings)), web)
             )
-            log.info("web page is ready", port=port_of(web))
-        log.info("admin is ready")
+            log.info("web.started", port=port_of(web))
+        log.info("admin.started")
         notify_ready()
         await asyncio.Event().wait()
 

@@ -32,13 +32,13 @@ BETWEEN_TERMS_S: Final = 15.0
 async def leading(bus: Bus, service: str, act: Callable[[Term], Awaitable[None]]) -> None:
     """Wait until no other leads, and act until the term is over; again and again, for ever."""
     while True:
-        log.info("standing by")
+        log.info("leadership.awaited")
         notify_ready()
         try:
             async with bus.lead(service, socket.gethostname()) as term:
                 await act(term)
         except BusFailed as error:
-            log.warning("out of office", reason=error.message)
+            log.warning("leadership.ended", reason=error.message)
             await asyncio.sleep(STAND_BY_S)
 
 
@@ -83,6 +83,6 @@ class NoLeader:
         except BusFailed:
             return
         if led and self._seen_at is None:
-            log.info("another autoscaler answers", office=self._service)
+            log.info("request.left_to_leader", lease=self._service)
         if led:
             self._seen_at = monotonic_s()

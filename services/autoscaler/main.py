@@ -146,7 +146,7 @@ async def without(bus: Bus, health: Health) -> None:
         while_nobody_leads(bus, SERVICE) as no_leader,
         registered_without(bus, NotConfigured(), health, no_leader),
     ):
-        log.info("autoscaler is ready", provider="none")
+        log.info("autoscaler.started", provider="none")
         notify_ready()
         await asyncio.Event().wait()
 
@@ -198,10 +198,10 @@ async def lead(standby: Standby, term: Term) -> None:
         await stack.enter_async_context(
             registered(standby.bus, autoscaler.commands, autoscaler.planner, results, standby.health, term)
         )
-        log.info("autoscaler is ready", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)
+        log.info("autoscaler.started", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)
         await standby.health.ask()
         await term.over()
-        log.warning("out of office", epoch=term.epoch)
+        log.warning("leadership.ended", epoch=term.epoch)
 
 
 @dataclass(frozen=True, kw_only=True)

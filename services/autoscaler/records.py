@@ -171,7 +171,7 @@ class MachineEventPublisher:
     async def publish(self, machine: Machine) -> None:
         """Publish the state that a machine has entered."""
         log.info(
-            "machine",
+            "machine.changed",
             machine=machine.id,
             state=str(machine.state),
             size=machine.size,
@@ -183,12 +183,12 @@ class MachineEventPublisher:
 
     async def lost(self, machine: Machine) -> None:
         """Publish that a machine is not at the provider any more."""
-        log.warning("machine is lost", machine=machine.id, reason=machine.reason)
+        log.warning("machine.lost", machine=machine.id, reason=machine.reason)
         await self._publish(MACHINE_LOST, machine)
 
     async def leaked(self, machine: Machine) -> None:
         """Publish that the provider has a machine that should not be."""
-        log.warning("machine leaked", machine=machine.id, reason=machine.reason)
+        log.warning("machine.leaked", machine=machine.id, reason=machine.reason)
         await self._publish(MACHINE_LEAKED, machine)
 
     async def _publish(self, event: Event[MachineEvent], machine: Machine) -> None:

@@ -95,7 +95,7 @@ async def serve(settings: ProxySettings) -> None:
             ) as bus,
             running(settings, bus, ports, url, heard, metrics_port),
         ):
-            log.info("proxy is ready", ports=[port.port for port in ports])
+            log.info("proxy.started", ports=[port.port for port in ports])
             notify_ready()
             await asyncio.Event().wait()
 

@@ -47,12 +47,12 @@ class Leadership:
     def require(self) -> None:
         """Raise BusFailed when the term is over: whoever asked should ask again, and will reach another."""
         if not self._term.valid:
-            raise BusFailed("this scheduler is no longer in office")
+            raise BusFailed("this scheduler is no longer the leader")
 
     def check_epoch(self, epoch: int) -> None:
         """Raise BusFailed when somebody has heard of a later term than this."""
         if epoch > self.epoch:
-            raise BusFailed(f"a later scheduler is in office (epoch {epoch}, not {self.epoch})")
+            raise BusFailed(f"a later scheduler leads (epoch {epoch}, not {self.epoch})")
 
 
 SWEEP_S: Final = 0.5
@@ -68,9 +68,9 @@ def suppress_transient(act: Callable[[], Awaitable[object]], name: str) -> Calla
         try:
             await act()
         except NotFound as error:
-            log.debug("task went away meanwhile", loop=name, error=error.message)
+            log.debug("task.vanished", loop=name, error=error.message)
         except BusFailed as error:
-            log.warning("loop is interrupted", loop=name, error=error.message)
+            log.warning("loop.interrupted", loop=name, error=error.message)
 
     return acted
 

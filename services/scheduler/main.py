@@ -85,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
     settings = parse(SchedulerSettings, argv, PROG)
     configure(SERVICE, settings.log_level, as_json=settings.log_json, debug=settings.debug)
     if settings.grant_s is not None:
-        log.warning("setting has no effect any more", setting="grant_s", reason="slots are reserved only for who asks")
+        log.warning("setting.ignored", setting="grant_s", reason="slots are reserved only for who asks")
     return run(with_watchdog(serve(settings)), PROG)
 
 
@@ -137,19 +137,19 @@ async def while_leading(  # noqa: PLR0913, PLR0917 the world, who we are in it, 
     bus: Bus, api: NodeApi, settings: SchedulerSettings, holder: str, health: Health, last_term: LastTerm
 ) -> None:
     """Stand by until no other leads, and serve until the term is over."""
-    log.info("standing by", holder=holder)
+    log.info("leadership.awaited", holder=holder)
     notify_ready()
     try:
         async with (
             bus.lead(SERVICE, holder, ttl_s=settings.lease_s) as term,
             running(bus, api, settings, term, health, last_term=last_term) as scheduler,
         ):
-            log.info("scheduler is ready", epoch=term.epoch, tasks=len(scheduler.state.index.tasks))
+            log.info("scheduler.started", epoch=term.epoch, tasks=len(scheduler.state.index.tasks))
             await health.ask()
             await term.over()
-            log.warning("out of office", epoch=term.epoch)
+            log.warning("leadership.ended", epoch=term.epoch)
     except BusFailed as error:
-        log.warning("out of office", reason=error.message)
+        log.warning("leadership.ended", reason=error.message)
         await asyncio.sleep(STAND_BY_S)
 
 

@@ -73,7 +73,14 @@ async def test_a_cluster_does_not_notice_that_its_wall_clock_steps_back_and_fort
             assert [attempt.number for attempt in (await record(cluster, data)).attempts] == [1]
         order = [(await record(cluster, data)).committed_at_ms for data in [*tasks, opened]]
         assert order == sorted(set(order)), "the order of the commits"
-        for word in ("out of office", "term over", "went_offline", "stale upload", "is uncertain", "was lost"):
+        for word in (
+            "leadership.ended",
+            "leadership.term_ended",
+            "went_offline",
+            "upload.expired",
+            "attempt.uncertain",
+            "was lost",
+        ):
             assert word not in cluster.log("scheduler") + cluster.log("proxy"), word
 
 

@@ -322,7 +322,7 @@ async def completed_before_the_webhook(scene: Scene) -> Half:
     scene.data.webhook = f"http://127.0.0.1:{port}/told"
     await scene.commit()
     await scene.until_state(TaskState.COMPLETED)
-    await until(lambda: scene.logged("proxy", "webhook failed"), what="the webhook to fail")
+    await until(lambda: scene.logged("proxy", "webhook.failed"), what="the webhook to fail")
     yield TaskState.COMPLETED, AttemptState.ENDED
     async with await asyncio.start_server(hear(scene), "127.0.0.1", port):
         await until(lambda: scene.told, timeout_s=45, what="the webhook")

@@ -73,20 +73,22 @@ async def depose(place: Town, chance: random.Random, *, by_network: bool) -> int
     else:
         place.cluster.send(old, signal.SIGCONT)
     how = "network frozen" if by_network else "SIGSTOP"
-    await until(lambda: "out of office" in place.cluster.log(old)[spoken:], timeout_s=15, what=f"{old} to stand down")
+    await until(
+        lambda: "leadership.ended" in place.cluster.log(old)[spoken:], timeout_s=15, what=f"{old} to stand down"
+    )
     say(f"{old}: {how}; {new} led after {took_s:.1f} s with epoch {epoch_of(place, new)}")
     assert took_s < TAKE_OVER_S
     return epoch_of(place, new)
 
 
 async def leader(place: Town) -> str:
-    """Who took office last."""
+    """Who began to lead last."""
     return await until(lambda: max(SCHEDULERS, key=lambda name: epoch_of(place, name)), what="a leader")
 
 
 def epoch_of(place: Town, name: str) -> int:
-    """The last epoch in which this one was in office; -1 for none."""
-    terms = re.findall(r"scheduler is ready +epoch=(\d+)", place.cluster.log(name))
+    """The last epoch in which this one led; -1 for none."""
+    terms = re.findall(r"scheduler\.started +epoch=(\d+)", place.cluster.log(name))
     return int(terms[-1]) if terms else -1
 
 

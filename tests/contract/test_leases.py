@@ -1,4 +1,4 @@
-"""What an office promises: the one in memory and the one on NATS."""
+"""What a lease promises: the one in memory and the one on NATS."""
 
 import asyncio
 import subprocess
@@ -20,7 +20,7 @@ from tests.waiting import until
 
 @asynccontextmanager
 async def writers(bus: NatsBus) -> AsyncIterator[list[str]]:
-    """Who has written an office's key or tried to, as it happens: whoever tries again was refused before."""
+    """Who has written a lease's key or tried to, as it happens: whoever tries again was refused before."""
     seen: list[str] = []
 
     async def note(written: Msg) -> None:
@@ -33,7 +33,7 @@ async def writers(bus: NatsBus) -> AsyncIterator[list[str]]:
 
 
 async def has_tried(bus: Bus, holder: str) -> None:
-    """Wait until a candidate has found the office held."""
+    """Wait until a candidate has found the lease held."""
     if not isinstance(bus, NatsBus):
         await asyncio.sleep(0)  # in memory, one turn is enough to stand in the queue
         return
@@ -47,7 +47,7 @@ async def has_renewed(bus: NatsBus, holder: str, times_to_live: int) -> None:
         await until(lambda: seen.count(holder) >= times_to_live * RENEWALS_PER_TTL)
 
 
-async def test_the_first_candidate_is_in_office_at_once(bus: Bus):
+async def test_the_first_candidate_leads_at_once(bus: Bus):
     async with asyncio.timeout(2), bus.lead("scheduler", "one") as term:
         assert term.valid
 
@@ -57,7 +57,7 @@ async def test_the_second_waits_until_the_first_has_left(bus: Bus):
 
     async def second() -> None:
         async with bus.lead("scheduler", "two") as term:
-            order.append("two in office")
+            order.append("two leads")
             assert term.epoch > first.epoch
 
     async with asyncio.TaskGroup() as group:
@@ -66,17 +66,17 @@ async def test_the_second_waits_until_the_first_has_left(bus: Bus):
             await has_tried(bus, "two")
             order.append("one leaves")
         await until(lambda: len(order) == 2, timeout_s=3)
-    assert order == ["one leaves", "two in office"]
+    assert order == ["one leaves", "two leads"]
     assert not first.valid
 
 
-async def test_offices_are_independent(bus: Bus):
+async def test_leases_are_independent(bus: Bus):
     async with asyncio.timeout(3), bus.lead("scheduler", "one") as one, bus.lead("autoscaler", "two") as two:
         assert one.valid
         assert two.valid
 
 
-async def test_whether_an_office_is_held_is_seen_from_outside(bus: Bus):
+async def test_whether_a_lease_is_held_is_seen_from_outside(bus: Bus):
     assert not await bus.led("scheduler")
     async with bus.lead("scheduler", "one"):
         assert await bus.led("scheduler")
@@ -85,14 +85,14 @@ async def test_whether_an_office_is_held_is_seen_from_outside(bus: Bus):
 
 
 @pytest.mark.slow
-async def test_an_office_is_kept_by_renewing_it(nats_bus: NatsBus):
+async def test_a_lease_is_kept_by_renewing_it(nats_bus: NatsBus):
     async with nats_bus.lead("scheduler", "one", ttl_s=1) as term:
         await has_renewed(nats_bus, "one", times_to_live=3)
         assert term.valid
 
 
 @pytest.mark.slow
-async def test_the_office_of_a_holder_that_vanished_is_free_soon(nats_server: NatsServer):
+async def test_the_lease_of_a_holder_that_vanished_is_free_soon(nats_server: NatsServer):
     async with AsyncExitStack() as vanishing, connect(nats_server.url, "stays") as bus:
         gone = await vanishing.enter_async_context(connect(nats_server.url, "vanishes"))
         lost = await vanishing.enter_async_context(gone.lead("scheduler", "one", ttl_s=1))
@@ -119,7 +119,7 @@ async def test_a_holder_without_nats_finds_its_term_over(nats_server: NatsServer
 
 
 @pytest.mark.slow
-async def test_an_office_survives_a_renewal_whose_answer_was_lost(nats_bus: NatsBus):
+async def test_a_lease_survives_a_renewal_whose_answer_was_lost(nats_bus: NatsBus):
     async with nats_bus.lead("scheduler", "one", ttl_s=1) as term:
         store = await nats_bus._js.key_value("leases")
         held = await store.get("scheduler")
@@ -130,7 +130,7 @@ async def test_an_office_survives_a_renewal_whose_answer_was_lost(nats_bus: Nats
 
 
 @pytest.mark.slow
-async def test_an_office_that_another_has_written_into_is_lost(nats_bus: NatsBus):
+async def test_a_lease_that_another_has_written_into_is_lost(nats_bus: NatsBus):
     async with nats_bus.lead("scheduler", "one", ttl_s=3) as term:
         await nats_bus._js.publish("$KV.leases.scheduler", b"somebody else", msg_ttl=3)
         async with asyncio.timeout(2):
@@ -139,7 +139,7 @@ async def test_an_office_that_another_has_written_into_is_lost(nats_bus: NatsBus
 
 
 @pytest.mark.slow
-async def test_an_office_taken_without_an_answer_is_ours_at_once(nats_bus: NatsBus):
+async def test_a_lease_taken_without_an_answer_is_ours_at_once(nats_bus: NatsBus):
     async with nats_bus.lead("autoscaler", "opens the bucket"):
         pass
     ours = f"one {nats_bus._nonce} ttl=30 {this_process()}".encode()
@@ -163,7 +163,7 @@ async def test_a_lease_that_does_not_expire_is_taken_when_its_holder_has_been_si
 
 
 @pytest.mark.slow
-async def test_a_holder_that_renews_keeps_its_office_however_short_the_time_to_live_of_a_candidate_is(
+async def test_a_holder_that_renews_keeps_its_lease_however_short_the_time_to_live_of_a_candidate_is(
     nats_bus: NatsBus,
 ):
     epochs: list[int] = []
@@ -216,7 +216,7 @@ def holder(nats_server: NatsServer) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 @pytest.mark.slow
-async def test_the_office_of_a_process_that_died_here_is_free_at_once(
+async def test_the_lease_of_a_process_that_died_here_is_free_at_once(
     nats_server: NatsServer, holder: "subprocess.Popen[bytes]"
 ):
     epoch = int(await asyncio.to_thread(last_word, holder))
@@ -233,7 +233,7 @@ async def test_the_office_of_a_process_that_died_here_is_free_at_once(
         holder.kill()
         began_s = time.monotonic()
         await until(lambda: epochs)
-        sys.stdout.write(f"\nin office {time.monotonic() - began_s:.2f} s after a kill, the lease lasting 30 s\n")
+        sys.stdout.write(f"\nleading {time.monotonic() - began_s:.2f} s after a kill, the lease lasting 30 s\n")
     assert epochs[0] > epoch
 
 

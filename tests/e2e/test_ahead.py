@@ -122,7 +122,7 @@ async def test_the_files_are_there_at_the_commit_and_each_was_sent_once(tmp_path
         assert await runs_once([node]) == ahead != client.task
         assert sorted(stored(node)[ahead]) == [path.name for path in client.images]
         assert list(stored(node)) == [ahead]
-        assert "sent ahead and confirmed" in cluster.log("proxy")
+        assert "stage_in.confirmed" in cluster.log("proxy")
     assert list((tmp_path / "data" / "spool").rglob("ahead.json")) == []
 
 

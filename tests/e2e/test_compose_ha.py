@@ -36,14 +36,14 @@ def all_well(composition: Composition) -> bool:
 
 
 def leading(composition: Composition) -> str:
-    """Which scheduler came into office last."""
+    """Which scheduler began to lead last."""
     terms = [
         (line, name)
         for name in ("scheduler", "scheduler-2")
         for line in composition.run("logs", "--no-color", "--timestamps", "--no-log-prefix", name).splitlines()
-        if "in office" in line
+        if "leadership.acquired" in line
     ]
-    assert terms, "a scheduler is in office"
+    assert terms, "a scheduler leads"
     return max(terms)[1]
 
 

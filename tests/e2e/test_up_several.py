@@ -35,8 +35,8 @@ def proxies(up: Up) -> list[str]:
 
 
 def terms(up: Up) -> list[str]:
-    """Which scheduler came into office, one after the other."""
-    return re.findall(r"^(scheduler(?:-2)?) +\| .*in office.*office=scheduler", up.output, re.MULTILINE)
+    """Which scheduler began to lead, one after the other."""
+    return re.findall(r"^(scheduler(?:-2)?) +\| .*leadership\.acquired.*lease=scheduler", up.output, re.MULTILINE)
 
 
 async def test_tasks_survive_the_death_of_a_proxy_and_of_the_leading_scheduler(up: Up, tmp_path: Path):

@@ -59,9 +59,9 @@ async def three(folder: Path, cloud: CloudApiProcess) -> AsyncIterator[Cluster]:
     async with cluster:
         await until(lambda: answered_by(cluster), timeout_s=60, what="the first to answer")
         cluster.start(SECOND)
-        await until(lambda: "standing by" in cluster.log(SECOND), timeout_s=60, what="the second to stand by")
+        await until(lambda: "leadership.awaited" in cluster.log(SECOND), timeout_s=60, what="the second to stand by")
         cluster.start(WITHOUT)
-        await until(lambda: "autoscaler is ready" in cluster.log(WITHOUT), timeout_s=60, what="the third to serve")
+        await until(lambda: "autoscaler.started" in cluster.log(WITHOUT), timeout_s=60, what="the third to serve")
         yield cluster
 
 
@@ -98,7 +98,9 @@ async def test_only_the_leader_answers_and_the_next_when_it_goes(tmp_path: Path,
         await until(lambda: answered_by(cluster), timeout_s=TAKE_OVER_S, what="the second to answer")
         assert await answers_to(cluster, 60) == {LIMITS[SECOND]}
         cluster.send(FIRST, signal.SIGCONT)
-        await until(lambda: cluster.log(FIRST).count("standing by") == 2, timeout_s=60, what="the first to stand by")
+        await until(
+            lambda: cluster.log(FIRST).count("leadership.awaited") == 2, timeout_s=60, what="the first to stand by"
+        )
         assert await answers_to(cluster, 60) == {LIMITS[SECOND]}
         cluster.kill(SECOND)
         await until(lambda: answered_by(cluster), timeout_s=TAKE_OVER_S, what="the first to answer again")
@@ -109,6 +111,6 @@ async def test_only_the_leader_answers_and_the_next_when_it_goes(tmp_path: Path,
 
 async def test_without_any_configuration_it_is_said_that_there_is_none(tmp_path: Path):
     async with Cluster(tmp_path / "cluster") as cluster:
-        await until(lambda: "autoscaler is ready" in cluster.log(FIRST), timeout_s=60, what="it to serve")
+        await until(lambda: "autoscaler.started" in cluster.log(FIRST), timeout_s=60, what="it to serve")
         assert await answers_to(cluster, 5) == {0}
         assert await why_no_result(cluster) == "Refused"

@@ -68,7 +68,7 @@ async def test_it_ends_in_time_at_every_step(kind: str, tmp_path: Path, seaweed:
 
 def at_work_count(cluster: Cluster) -> int:
     """How often it has begun: before that a signal ends it as it ends any program."""
-    return cluster.log("autoscaler").count("] in office")
+    return cluster.log("autoscaler").count("] leadership.acquired")
 
 
 @asynccontextmanager
@@ -107,7 +107,7 @@ def unread(port: int) -> bool:
 async def test_it_ends_in_time_while_nats_is_away(configured: bool, tmp_path: Path, seaweed: Seaweed):
     with rental("hetzner", tmp_path, seaweed) as machines:
         async with renting(tmp_path, machines, **({} if configured else {"asr": ""})) as cluster:
-            await until(lambda: "autoscaler is ready" in cluster.log("autoscaler"), timeout_s=30, what="it to serve")
+            await until(lambda: "autoscaler.started" in cluster.log("autoscaler"), timeout_s=30, what="it to serve")
             cluster.nats.send(signal.SIGSTOP)
             try:
                 await until(

@@ -178,7 +178,7 @@ async def test_a_single_server_keeps_one_replica_of_each_and_says_so_in_one_line
     finally:
         server.stop()
     said = [line for line in lines if line["log_level"] == "warning"]
-    assert [line["event"] for line in said] == ["streams have fewer replicas than the setting says"]
+    assert [line["event"] for line in said] == ["streams.under_replicated"]
     assert said[0]["streams"] == "DEMAND EVENTS KV_leases KV_nodes KV_observations OBJ_consoles"
     assert (said[0]["replicas"], said[0]["setting"]) == (1, 3)
     assert "form one cluster" in said[0]["do"]
@@ -238,7 +238,7 @@ async def test_opening_waits_while_there_is_no_majority(servers: NatsCluster):
         with structlog.testing.capture_logs() as lines:
             async with asyncio.timeout(40), asyncio.TaskGroup() as group:
                 group.create_task(open_it())
-                await until(lambda: [line for line in lines if line["event"] == "waiting for nats"], timeout_s=30)
+                await until(lambda: [line for line in lines if line["event"] == "nats.awaited"], timeout_s=30)
                 assert not found
                 for number in (1, 2):
                     servers.send(number, signal.SIGCONT)
@@ -275,8 +275,8 @@ async def test_a_scheduler_takes_over_while_nats_elects_its_leaders(servers: Nat
         logs = [tmp_path / "first.log", tmp_path / "second.log"]
         first, second = [stack.enter_context(scheduler(servers.url, log)) for log in logs]
         await answers_again(bus, time.monotonic())
-        await until(lambda: all("standing by" in log.read_text() for log in logs), what="both to have started")
-        leading = first if "scheduler is ready" in logs[0].read_text() else second
+        await until(lambda: all("leadership.awaited" in log.read_text() for log in logs), what="both to have started")
+        leading = first if "scheduler.started" in logs[0].read_text() else second
         stream = await bus._js.stream_info("KV_leases")
         assert stream.cluster is not None
         assert stream.cluster.leader is not None
@@ -287,8 +287,10 @@ async def test_a_scheduler_takes_over_while_nats_elects_its_leaders(servers: Nat
         sys.stdout.write(f"\nthe other scheduler answers {took_s:.1f} s after a leader of each kind is gone\n")
         assert took_s < TAKE_OVER_S
         leading.send_signal(signal.SIGCONT)
-        await until(lambda: sum(log.read_text().count("standing by") for log in logs) == 3, what="the old leader")
-        assert sum(log.read_text().count("scheduler is ready") for log in logs) == 2
+        await until(
+            lambda: sum(log.read_text().count("leadership.awaited") for log in logs) == 3, what="the old leader"
+        )
+        assert sum(log.read_text().count("scheduler.started") for log in logs) == 2
 
 
 async def test_somebody_leads_again_within_seconds_when_a_server_hangs(servers: NatsCluster, tmp_path: Path):
@@ -298,7 +300,7 @@ async def test_somebody_leads_again_within_seconds_when_a_server_hangs(servers: 
         for log in logs:
             stack.enter_context(scheduler(servers.url, log))
         await answers_again(bus, time.monotonic())
-        await until(lambda: all("standing by" in log.read_text() for log in logs), what="both to have started")
+        await until(lambda: all("leadership.awaited" in log.read_text() for log in logs), what="both to have started")
         stream = await bus._js.stream_info("KV_leases")
         assert stream.cluster is not None
         hanging = stream.cluster.leader

@@ -132,7 +132,7 @@ async def test_what_a_program_says_is_logged_without_secrets(tmp_path: Path):
     with capture_logs() as logs, pytest.raises(ProviderFailed) as caught:
         await provider(tmp_path, create).create(ORDER)
     assert "***" in caught.value.message
-    assert [each["line"] for each in logs if each["event"] == "command says"] == ["['-q', '1', '--token', '***']"]
+    assert [each["line"] for each in logs if each["event"] == "command.said"] == ["['-q', '1', '--token', '***']"]
     assert TOKEN not in json.dumps(logs) + caught.value.message
 
 

@@ -125,4 +125,4 @@ async def test_a_list_of_options_that_cannot_be_had_is_mentioned_once(capsys: py
         for _ in range(PROBES_COUNT):
             await scheduler.totals.refresh_options()
 
-        assert capsys.readouterr().out.count("options not fetched") == 1
+        assert capsys.readouterr().out.count("options.fetch_failed") == 1

@@ -64,7 +64,7 @@ async def the_whole_console_is_served(cluster: Cluster, task: pyodm.api.Task, fo
     served = lines_of("\n".join(await asyncio.to_thread(task.output, 0)))
     begun = served.index(written[0])
     assert served[begun : begun + len(written)] == written
-    assert cluster.log("scheduler").count("console kept") == 1
+    assert cluster.log("scheduler").count("console.kept") == 1
 
 
 def lines_of(text: str) -> list[str]:

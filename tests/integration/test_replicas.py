@@ -46,7 +46,7 @@ async def test_after_a_restart_with_the_setting_any_server_may_go(tmp_path: Path
             cluster.kill("scheduler")
             cluster.start("scheduler")
             await completed(http, await committed(http))
-        assert "fewer replicas" not in cluster.log("scheduler") + cluster.log("proxy")
+        assert "under_replicated" not in cluster.log("scheduler") + cluster.log("proxy")
 
 
 async def committed(http: httpx.AsyncClient) -> str:

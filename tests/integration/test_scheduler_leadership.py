@@ -56,7 +56,7 @@ async def standing_by(server: NatsServer, folder: Path) -> AsyncIterator[Second]
     second = Second(server.url, folder / "second.log")
     await asyncio.to_thread(second.start)
     try:
-        await until(lambda: "standing by" in second.log(), timeout_s=20, what="the second to stand by")
+        await until(lambda: "leadership.awaited" in second.log(), timeout_s=20, what="the second to stand by")
         yield second
     finally:
         await asyncio.to_thread(second.end)
@@ -100,14 +100,14 @@ async def test_the_other_takes_over(number: signal.Signals, nats_bus: NatsBus, n
         running, sending, waiting = [await stage.commit() for _ in range(3)]
         await stage.forward(running)
         placed = await stage.place(sending)
-        assert "scheduler is ready" not in second.log()
+        assert "scheduler.started" not in second.log()
         began_s = time.monotonic()
         stage.send_signal(number)
         took_s = await answers_again(nats_bus, began_s)
         sys.stdout.write(f"\nthe other scheduler answers {took_s:.1f} s after {number.name}\n")
         assert took_s < (2.0 if number is signal.SIGTERM else TAKE_OVER_S)
         # one that was told to stop still answers what had come before
-        await until(lambda: "scheduler is ready" in second.log(), timeout_s=TAKE_OVER_S)
+        await until(lambda: "scheduler.started" in second.log(), timeout_s=TAKE_OVER_S)
         again = await stage.place(sending)
         assert (again.node_task_id, again.attempt) == (placed.node_task_id, placed.attempt)
         assert again.epoch > placed.epoch
@@ -140,12 +140,14 @@ async def test_a_leader_that_thaws_stands_by_and_touches_nothing(
         await answers_again(nats_bus, time.monotonic())
         placed = {task: await stage.forward(task) for task in tasks[:2]}
         stage.send_signal(signal.SIGCONT)
-        await until(lambda: stage.log().count("standing by") == 2, timeout_s=15, what="the old leader to stand by")
+        await until(
+            lambda: stage.log().count("leadership.awaited") == 2, timeout_s=15, what="the old leader to stand by"
+        )
         placed |= {task: await stage.forward(task) for task in tasks[2:]}
         for task in tasks:
             done = await stage.until_state(task, TaskState.COMPLETED, timeout_s=20)
             assert [attempt.node_task_id for attempt in done.attempts] == [placed[task].node_task_id]
-        assert "record has changed" not in second.log()
+        assert "record.conflicted" not in second.log()
         began_s = time.monotonic()
         await asyncio.to_thread(second.end)
         took_s = await answers_again(nats_bus, began_s)
@@ -162,7 +164,7 @@ async def test_a_scheduler_without_nats_stands_by_and_leads_again(
         task = await stage.commit()
         placed = await stage.forward(task)
         await asyncio.to_thread(nats_server.stop, signal.SIGKILL)
-        await until(lambda: stage.log().count("standing by") == 2, timeout_s=25, what="the term to end")
+        await until(lambda: stage.log().count("leadership.awaited") == 2, timeout_s=25, what="the term to end")
         await asyncio.to_thread(nats_server.start)
         took_s = await answers_again(nats_bus, time.monotonic())
         sys.stdout.write(f"\nthe scheduler leads again {took_s:.1f} s after NATS came back\n")

@@ -88,4 +88,4 @@ async def test_a_task_on_a_spot_instance_that_is_taken_away_begins_again_on_anot
             assert after.machine not in {None, first.id}
             await until(lambda: not list(api.machines.here()), timeout_s=30, what="both instances to go")
             assert len(api.machines.book) == 2
-            assert "machine is lost" in cluster.log("autoscaler")
+            assert "machine.lost" in cluster.log("autoscaler")

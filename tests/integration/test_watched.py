@@ -172,7 +172,7 @@ async def test_where_the_cloud_does_not_take_the_keys_docker_machines_word_count
             assert await world.listed() == [NAME]
             await world.adapter.destroy(NAME, "")
             assert (await world.adapter.inspect(NAME), await world.listed()) == (None, [])
-        assert [line["event"] for line in lines].count("docker-machine's word alone counts") == 1
+        assert [line["event"] for line in lines].count("docker_machine.trusted_alone") == 1
         assert "only-for-docker-machine" not in repr(lines)
 
 

@@ -115,7 +115,7 @@ async def test_a_webhook_counts_with_the_secret_of_its_machine(
     assert (found, list(said)) == (status, ["ok"] if status == 200 else ["error"])
     assert heard == ([node_task] if status == 200 else [])
     assert refused_count("webhook") - before == (status != 200)
-    assert [line["event"] for line in lines if line["log_level"] == "warning"] == ["webhook refused"] * (status != 200)
+    assert [line["event"] for line in lines if line["log_level"] == "warning"] == ["webhook.refused"] * (status != 200)
     assert not any(secret in repr(lines) + repr(said) for secret in (OWN, WRONG, "clients-token"))
 
 

@@ -114,7 +114,7 @@ async def answered(bus: Bus, command: commands.Command) -> Answer:
     except Unreadable as error:
         return Failed(error.message)
     except BusFailed as error:
-        log.warning("no answer", owner=owner, reason=error.message)
+        log.warning("request.unanswered", owner=owner, reason=error.message)
         return Unavailable(f"The {owner} does not answer.")
     except ClusterError as error:
         return Failed(error.message)
@@ -133,7 +133,7 @@ async def add_node(bus: Bus, command: commands.AddNodeCommand) -> Answer:
         raise
     except ClusterError as error:
         return Declined(error.message)
-    log.info("node added by an operator", node=name_of(node), node_id=node.id)
+    log.info("node.add_requested", node=name_of(node), node_id=node.id)
     return Ok()
 
 
@@ -144,7 +144,7 @@ async def change_node(bus: Bus, command: commands.ChangeNodeCommand) -> Answer:
         return Declined("there is no such node")
     if refusal := await refusal_of(bus.request(NODE_REQUESTS[command.act], NodeRef(node=node.id))):
         return refusal
-    log.info("node changed by an operator", act=command.act.value, node=name_of(node), node_id=node.id)
+    log.info("node.change_requested", act=command.act.value, node=name_of(node), node_id=node.id)
     return Ok()
 
 
@@ -156,7 +156,7 @@ async def drain_node(bus: Bus, command: commands.DrainNodeCommand) -> Answer:
     wanted = DrainNode(node=node.id, deadline_s=command.deadline_s)
     if refusal := await refusal_of(bus.request(DRAIN_NODE, wanted)):
         return refusal
-    log.info("node drained by an operator", node=name_of(node), node_id=node.id, deadline_s=command.deadline_s)
+    log.info("node.drain_requested", node=name_of(node), node_id=node.id, deadline_s=command.deadline_s)
     return Ok()
 
 
@@ -231,7 +231,7 @@ async def change_task(bus: Bus, command: commands.ChangeTaskCommand) -> Answer:
         raise
     except ClusterError as error:
         return TaskChanged(error.message)
-    log.info("task changed by an operator", act=command.act.value, task=command.task)
+    log.info("task.change_requested", act=command.act.value, task=command.task)
     return TaskChanged()
 
 
@@ -264,7 +264,7 @@ async def destroy_machine(bus: Bus, command: commands.DestroyMachineCommand) -> 
         view = await bus.request(DESTROY_MACHINE, DestroyMachine(machine=found))
     except Refused as error:
         return Declined(error.message)
-    log.info("machine destroyed by an operator", machine=found)
+    log.info("machine.destroy_requested", machine=found)
     return DoneWithNote(view.told) if view.told else Ok()
 
 
@@ -273,7 +273,7 @@ async def pause_autoscaler(bus: Bus, command: commands.PauseAutoscalerCommand) -
     wanted = PauseAutoscaler(reason=command.reason)
     if refusal := await refusal_of(bus.request(PAUSE_AUTOSCALER, wanted), Refused):
         return refusal
-    log.info("autoscaler paused by an operator", reason=command.reason)
+    log.info("autoscaler.pause_requested", reason=command.reason)
     return Ok()
 
 
@@ -281,7 +281,7 @@ async def resume_autoscaler(bus: Bus, _command: commands.ResumeAutoscalerCommand
     """ASR RESUME."""
     if refusal := await refusal_of(bus.request(RESUME_AUTOSCALER, ResumeAutoscaler()), Refused):
         return refusal
-    log.info("autoscaler resumed by an operator")
+    log.info("autoscaler.resume_requested")
     return Ok()
 
 

@@ -114,7 +114,7 @@ class Session:
                 return await self._reader.read(READ_BYTES)
         except TimeoutError:
             self._open = False
-            log.info("telnet session timed out", session=repr(self))
+            log.info("telnet.session_expired", session=repr(self))
             await self._send(f"{END}Timed out.{END}")
             return b""
 
@@ -166,11 +166,11 @@ class Session:
                 self._open = False
                 return await self._send(FULL + END)
             self._logged_in = True
-            log.info("telnet login", session=repr(self))
+            log.info("telnet.logged_in", session=repr(self))
             return await self._send(f"OK{END}HELP for help{END}")
         LOGINS.inc("telnet", "wrong")
         self._logins.failed(self._address, monotonic_s())
-        log.warning("telnet login failed", session=repr(self))
+        log.warning("telnet.login_failed", session=repr(self))
         return await self._refuse("FAIL")
 
     async def _refuse(self, reason: str) -> None:
@@ -211,7 +211,7 @@ class Sessions:
             async with asyncio.timeout(CLOSE_WAIT_S):
                 await writer.wait_closed()
         except (OSError, asyncio.CancelledError) as error:
-            log.debug("telnet connection lost", error=repr(error))
+            log.debug("telnet.connection_lost", error=repr(error))
         finally:
             writer.transport.abort()
 
@@ -237,7 +237,7 @@ class Sessions:
         except OSError:
             raise
         except Exception:
-            log.exception("telnet session failed", session=repr(session))
+            log.exception("telnet.session_failed", session=repr(session))
         finally:
             self._admission.leave(session)
             del self._open[session]
@@ -245,7 +245,7 @@ class Sessions:
     def _end(self, session: Session | None) -> None:
         """End a session that has to give way."""
         if session is not None and (task := self._open.get(session)):
-            log.info("telnet session gave way to another", session=repr(session))
+            log.info("telnet.session_displaced", session=repr(session))
             task.cancel()
 
     async def close(self) -> None:

@@ -135,7 +135,7 @@ class ClusterIdentity:
         """Learn the ids of machines that nodes and tasks name: they are ours, whatever else of them is lost."""
         named = {found for machine in machines if (found := cluster_id_in(machine))} - {*self.cluster_ids}
         if named:
-            log.warning("machines of unknown ids are taken over", cluster_ids=sorted(named))
+            log.warning("machines.unknown_ids_adopted", cluster_ids=sorted(named))
             await self.learn(named=named)
 
     async def watch(self) -> None:
@@ -207,7 +207,7 @@ class ClusterIdentity:
         former = known.known[1:]
         key = MachineKeys(key=known.current.key, former={each.cluster_id: each.key for each in former})
         facts = msgspec.structs.replace(entry.value, former_ids=tuple(each.cluster_id for each in former))
-        log.warning("machines of earlier stores are compared too", cluster_ids=list(facts.former_ids))
+        log.warning("machines.earlier_ids_included", cluster_ids=list(facts.former_ids))
         if key != keys.value:
             keys = Entry(KEY, key, await self._keys.update(KEY, key, keys.revision))
         if facts != entry.value:
@@ -219,9 +219,7 @@ class ClusterIdentity:
         entry = await self._cluster.get(INCARNATION_KEY)
         present = entry.value.id if entry else None
         if before and present is not None and present not in before:
-            log.warning(
-                "the store is new: machines of earlier ones are taken over", cluster_ids=list(known.cluster_ids)
-            )
+            log.warning("machines.earlier_stores_adopted", cluster_ids=list(known.cluster_ids))
         return msgspec.structs.replace(known, incarnations=noted(before, present))
 
     def _remember(self, known: Identities) -> None:
@@ -229,7 +227,7 @@ class ClusterIdentity:
         try:
             self._store.write(known)
         except Refused as error:
-            log.warning("ids of machines are kept in NATS alone", reason=error.message)
+            log.warning("identity.kept_in_nats_alone", reason=error.message)
 
 
 def identities_of(kept: AutoscalerFacts, key: MachineKeys) -> Identities:

@@ -107,7 +107,7 @@ class Planner:
                 await self.tick()
                 beat()
             except (BusFailed, Conflict) as error:
-                log.warning("fleet waits", reason=error.message)
+                log.warning("fleet.deferred", reason=error.message)
             self._changed.clear()
             try:
                 async with asyncio.timeout(every_s):
@@ -119,7 +119,7 @@ class Planner:
     async def tick(self) -> ScalingPlan:
         """Do it once. Raises BusFailed when something cannot be seen: then nothing is decided."""
         if not self._term.valid:
-            raise BusFailed("not in office")
+            raise BusFailed("not the leader")
         registered = [machine.id for machine in self._store.alive() if machine.node]
         nodes = await self._scheduler.nodes()  # whatever is registered meanwhile is not in it, and not judged by it
         found = [machine for name in registered if (machine := self._store.get(name)) and machine.node]
@@ -215,7 +215,7 @@ class Planner:
         reasons = {wait.task: wait.reason for wait in waits}
         for task, reason in reasons.items():
             if self._logged.get(task) != reason:
-                log.info("no machine for task", task=task, reason=reason)
+                log.info("task.no_machine_found", task=task, reason=reason)
         self._logged = reasons
 
 

@@ -31,7 +31,7 @@ class MachineCallbacks:
             await self._bus.publish(FINISH_REPORTED, FinishReported(node_task_id=node_task))
         else:
             MACHINE_CALLS_REFUSED.inc("webhook")
-            log.warning("webhook refused", node_task=node_task, machine=name, reason=decision.value)
+            log.warning("webhook.refused", node_task=node_task, machine=name, reason=decision.value)
         return decision
 
     def wanted(self, secret: str) -> CallbackDecision:
@@ -40,7 +40,7 @@ class MachineCallbacks:
         decision = lease(secret, self._cluster.machines())
         if decision in {CallbackDecision.NAMELESS, CallbackDecision.WRONG}:
             MACHINE_CALLS_REFUSED.inc("lease")
-            log.warning("lease refused", reason=decision.value)
+            log.warning("lease.refused", reason=decision.value)
         return decision
 
     def _require_knowledge(self) -> None:

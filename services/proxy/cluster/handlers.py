@@ -190,7 +190,7 @@ class Confirmer:
                 return frozenset((await self._bus.request(CONFIRM_TASKS, asked, timeout_s=OWNER_S)).outdated)
             except BusFailed as error:
                 self._owner_from = self._clock.instant() + OWNER_REST_S
-                log.debug("records not confirmed by their owner", reason=error.message)
+                log.debug("records.not_confirmed", reason=error.message)
         return await self._ask_store(seen)
 
     async def _ask_store(self, seen: Iterable[tuple[TaskId, int]]) -> frozenset[str]:

@@ -76,10 +76,10 @@ class Inputs:
             if not await self.allowed(task, reason):
                 return False
         except BusFailed as error:
-            log.info("inputs stay", task=task, reason=error.message)
+            log.info("inputs.kept", task=task, reason=error.message)
             return False
         await self._spool.give_up(task)
-        log.warning("inputs given up", task=task, reason=reason)
+        log.warning("inputs.given_up", task=task, reason=reason)
         return True
 
     async def allowed(self, task: TaskId, reason: str) -> bool:
@@ -90,7 +90,7 @@ class Inputs:
         except Removed:
             return True
         except Refused as error:
-            log.info("inputs stay", task=task, reason=error.message)
+            log.info("inputs.kept", task=task, reason=error.message)
             return False
         return True
 
@@ -195,7 +195,7 @@ class Finisher:
     async def _discard(self, task: TaskId, reason: str) -> None:
         await self._spool.discard(task)
         self._ended_at.forget(task)
-        log.info("inputs deleted", task=task, reason=reason)
+        log.info("inputs.deleted", task=task, reason=reason)
 
     async def _ended(self, task: TaskId) -> Task | None:
         """Ask for the task; None when it has not ended."""
@@ -228,17 +228,17 @@ class Finisher:
                 await self._webhook.post(url, body)
             except WebhookRefused as error:
                 WEBHOOKS.inc("refused")
-                log.warning("webhook refused", task=record.id, reason=error.message)
+                log.warning("webhook.refused", task=record.id, reason=error.message)
                 return
             except WebhookFailed as error:
                 WEBHOOKS.inc("failed")
-                log.warning("webhook failed", task=record.id, reason=error.message, again_after_s=pause_s)
+                log.warning("webhook.failed", task=record.id, reason=error.message, again_after_s=pause_s)
                 if pause_s is None:
                     return
                 await asyncio.sleep(pause_s)
             else:
                 WEBHOOKS.inc("delivered")
-                log.info("webhook delivered", task=record.id, host=urlsplit(url).hostname)
+                log.info("webhook.delivered", task=record.id, host=urlsplit(url).hostname)
                 return
 
 

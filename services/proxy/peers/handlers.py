@@ -43,9 +43,9 @@ class PeerForwarding:
         try:
             answer = await self._peers.post(location.url, request)
         except UploadOwnerAway:
-            log.warning("holder is away", task=location.task, instance=location.instance, url=location.url)
+            log.warning("upload_owner.went_away", task=location.task, instance=location.instance, url=location.url)
             raise
-        log.debug("passed on", task=location.task, instance=location.instance, status=answer.status)
+        log.debug("request.forwarded", task=location.task, instance=location.instance, status=answer.status)
         return answer
 
     def knows_committed(self, task: TaskId, owner: Owner) -> bool:

@@ -48,7 +48,7 @@ class PollRoutes:
         except NotFound as error:
             await exchange.refuse(error.message)
         except BusFailed as error:
-            log.info("poll dropped", task=task, reason=error.message)
+            log.info("poll.dropped", task=task, reason=error.message)
             exchange.drop()
 
     async def _poll(self, exchange: RequestContext, task: TaskId, owner: Owner, action: str) -> None:

@@ -75,9 +75,9 @@ class Recovery:
             return
         await self._spool.join(current)
         if known is None:
-            log.info("spool belongs to the store from now on", incarnation=current.id)
+            log.info("spool.adopted", incarnation=current.id)
             return
-        log.error("records were lost, what is held here is submitted again", was=known.id, incarnation=current.id)
+        log.error("records.lost", was=known.id, incarnation=current.id)
         self._settled_at = self._clock.instant() + SETTLE_S
         self._look_again()
         await self._renew_secret()
@@ -129,13 +129,13 @@ class MissingInputs:
             except BusFailed:
                 raise
             except (NotFound, Refused) as error:
-                log.debug("missing inputs not reported", task=task, reason=error.message)
+                log.debug("inputs.loss_not_reported", task=task, reason=error.message)
             self._suspects.discard(task)
 
     async def _report(self, task: TaskId) -> None:
         record = (await self._bus.request(GET_TASK, TaskRef(task=task))).task
         if self._is_missing(record):
-            log.error("inputs of a task are not here", task=task, state=str(record.state))
+            log.error("inputs.not_found", task=task, state=str(record.state))
             await self._bus.request(REPORT_INPUTS_LOST, ReportInputsLost(task=task, holder=self._spool.instance))
 
 

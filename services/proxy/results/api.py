@@ -61,7 +61,7 @@ class ResultRoutes:
             status = NOT_FOUND if isinstance(error, NotFound) else BAD_GATEWAY
             await exchange.refuse(error.message, status)
         except (NodeFailed, BusFailed) as error:
-            log.info("download dropped", task=task, asset=asset, reason=error.message)
+            log.info("download.dropped", task=task, asset=asset, reason=error.message)
             exchange.drop()
 
     async def page(self, exchange: RequestContext) -> None:
@@ -78,7 +78,7 @@ class ResultRoutes:
         except NoNode:
             await exchange.refuse(NO_NODES)
         except (NodeFailed, BusFailed) as error:
-            log.info("page dropped", path=exchange.path, reason=error.message)
+            log.info("page.dropped", path=exchange.path, reason=error.message)
             exchange.drop()
 
 
@@ -125,13 +125,13 @@ async def copy(exchange: RequestContext, relayed: Relayed, stall_s: float) -> bo
             if exchange.cycle.gone:
                 return False
     except TimeoutError:
-        log.info("relay broken off", path=exchange.path, reason="the client does not take it")
+        log.info("relay.broken_off", path=exchange.path, reason="the client does not take it")
         return False
     except NodeFailed as error:
         if exchange.cycle.gone:
-            log.debug("client left", path=exchange.path)
+            log.debug("client.disconnected", path=exchange.path)
         else:
-            log.info("relay broken off", path=exchange.path, reason=error.message)
+            log.info("relay.broken_off", path=exchange.path, reason=error.message)
         return False
     await exchange.part(b"", more=False)
     return True

@@ -123,15 +123,15 @@ class Router:
         try:
             await self._answer(exchange)
         except ClientGone:
-            log.debug("client left", path=exchange.path)
+            log.debug("client.disconnected", path=exchange.path)
         except BodyStalled:
-            log.info("body stalled", path=exchange.path)
+            log.info("request.body_stalled", path=exchange.path)
             exchange.drop()
         except asyncio.CancelledError:  # ends here: uvicorn, who cancels at the end of a stop, would log it as a crash
-            log.info("request cut off by the stop", path=exchange.path)
+            log.info("request.cut_off", path=exchange.path)
             exchange.drop()
         except Exception:
-            log.exception("request failed", method=exchange.method, path=exchange.path)
+            log.exception("request.failed", method=exchange.method, path=exchange.path)
             await apologise(exchange)
         finally:
             exchange.forget()
@@ -170,7 +170,7 @@ class Router:
                 elif not await self._stories.peers.took(exchange):
                     await self._stories.uploads.upload(exchange)
         except ServerBusy as error:
-            log.info("upload refused", path=exchange.path, reason=error.message)
+            log.info("upload.refused", path=exchange.path, reason=error.message)
             await exchange.drain()
             await exchange.refuse(error.message, UNAVAILABLE)
 

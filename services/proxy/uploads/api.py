@@ -76,7 +76,7 @@ class UploadRoutes:
         try:
             await self._take_upload(exchange)
         except ClusterError as error:
-            log.info("upload refused", path=exchange.path, reason=error.message)
+            log.info("upload.refused", path=exchange.path, reason=error.message)
             await exchange.drain()
             await exchange.refuse(words_of(error), status_of(error))
             return
@@ -95,7 +95,7 @@ class UploadRoutes:
         try:
             task = await self._take_task(exchange)
         except ClusterError as error:
-            log.info("task refused", reason=error.message)
+            log.info("task.refused", reason=error.message)
             await exchange.drain()
             about_task = isinstance(error, Refused) and not isinstance(error, MalformedBody | SpoolFull | BodyTooLong)
             await exchange.refuse(words_of(error), 200 if about_task else status_of(error))

@@ -86,7 +86,7 @@ class ClusterTotals:
             try:
                 await self.publish()
             except BusFailed as error:
-                log.warning("totals not told", error=error.message)
+                log.warning("totals.publish_failed", error=error.message)
                 self._signals.changed.set()
             await asyncio.sleep(self._settings.tell_every_s)
 
@@ -136,14 +136,14 @@ class ClusterTotals:
         except ClusterError as error:
             if self._complaints.get(node.id) != error.message:
                 self._complaints[node.id] = error.message
-                log.warning("options not fetched", node=node.id, error=error.message)
+                log.warning("options.fetch_failed", node=node.id, error=error.message)
             return False
         self._complaints.clear()
         now_ms = self._clock.wall_ms()
         self._leadership.require()
         await self._options.put(SUMMARY_KEY, ReferenceOptions(options=options, seen_at_ms=now_ms))
         self._reference, self._fetched = reference_of(node), self._clock.instant()
-        log.info("options fetched", node=node.id, options=len(options))
+        log.info("options.fetched", node=node.id, options=len(options))
         return True
 
 

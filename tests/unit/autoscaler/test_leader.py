@@ -22,16 +22,16 @@ async def a_machine(world: World) -> Machine:
     return world.machines()[0]
 
 
-async def test_nothing_is_decided_out_of_office():
+async def test_nothing_is_decided_without_leading():
     async with World() as world:
         await world.scheduler.submit("t")
         world.is_leader = False
-        with pytest.raises(BusFailed, match="not in office"):
+        with pytest.raises(BusFailed, match="not the leader"):
             await world.planner.tick()
         assert world.machines() == []
 
 
-async def test_no_step_of_a_machine_is_begun_out_of_office():
+async def test_no_step_of_a_machine_is_begun_without_leading():
     async with World() as world:
         machine = await a_machine(world)
         assert machine.state is MachineState.CREATING
@@ -42,7 +42,7 @@ async def test_no_step_of_a_machine_is_begun_out_of_office():
         assert [call for call, _ in world.cloud.calls] == ["list", "create"]
 
 
-async def test_back_in_office_it_goes_on():
+async def test_leading_again_it_goes_on():
     async with World() as world:
         machine = await a_machine(world)
         world.is_leader = False

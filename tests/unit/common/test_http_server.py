@@ -292,7 +292,7 @@ def test_there_are_never_more_connections_than_open_files_allow(capsys: pytest.C
 
     assert admitted_count(10) == 10
     assert admitted_count(limit_count + 1) < limit_count
-    assert "fewer connections than wanted" in capsys.readouterr().out
+    assert "connections.limited" in capsys.readouterr().out
 
 
 # --- everything else -----------------------------------------------------------------------------------------------
@@ -517,7 +517,7 @@ async def test_requests_that_are_none_are_mentioned_now_and_then(capsys: pytest.
         connection, _ = opened(shared=shared)
         came(connection, b"nonsense\r\n\r\n")
 
-    assert capsys.readouterr().out.count("request refused") <= 2
+    assert capsys.readouterr().out.count("request.refused") <= 2
 
 
 async def test_whoever_misses_the_time_is_aborted_unless_it_reads() -> None:

@@ -29,7 +29,7 @@ async def test_what_the_bus_cannot_do_yet_is_done_a_moment_later():
 
 async def test_that_somebody_waits_is_one_line(capsys: pytest.CaptureFixture[str]):
     await retry(Opening(BusFailed("no leader")), "it opens", wait_s=5)
-    assert capsys.readouterr().out.count("waiting for nats") == 1
+    assert capsys.readouterr().out.count("nats.awaited") == 1
 
 
 async def test_patience_ends_with_the_last_reason():

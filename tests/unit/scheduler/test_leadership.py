@@ -1,4 +1,4 @@
-"""A scheduler decides only while it is in office, and two of them never do the same thing."""
+"""A scheduler decides only while it leads, and two of them never do the same thing."""
 
 import pytest
 
@@ -12,11 +12,11 @@ async def test_nothing_is_written_when_the_term_is_over():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         play.term.end()
-        with pytest.raises(BusFailed, match="no longer in office"):
+        with pytest.raises(BusFailed, match="no longer the leader"):
             await play.commits("two")
-        with pytest.raises(BusFailed, match="no longer in office"):
+        with pytest.raises(BusFailed, match="no longer the leader"):
             await play.asks("one")
-        with pytest.raises(BusFailed, match="no longer in office"):
+        with pytest.raises(BusFailed, match="no longer the leader"):
             await play.locks("a")
         await play.starts_up()
         assert not play.has("two")
@@ -62,5 +62,5 @@ async def test_a_scheduler_that_hears_of_a_later_one_refuses():
         await play.commits("one")
         placed = await play.is_placed("one")
         asked = RenewAttempt(task=task_id("one"), attempt=1, holder=HOLDER, epoch=placed.epoch + 1)
-        with pytest.raises(BusFailed, match="a later scheduler is in office"):
+        with pytest.raises(BusFailed, match="a later scheduler leads"):
             await play.scheduler.forwarding.reports.renew(asked)

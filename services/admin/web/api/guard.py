@@ -128,12 +128,12 @@ class Guard:
         if scope["path"] in OPEN_PATHS:
             return None
         if not is_known_host(headers.get("host", ""), self.names):
-            log.warning("request for an unknown name refused", host=headers.get("host", "")[:100])
+            log.warning("request.host_refused", host=headers.get("host", "")[:100])
             return JSONResponse({"error": UNKNOWN_HOST}, status_code=421)
         if self.password and (answer := await self.login(address_of(scope), headers)) is not None:
             return answer
         if scope["method"] not in SAFE_METHODS and (forgery := forgery_reason(headers)):
-            log.warning("request of a stranger refused", path=scope["path"], origin=headers.get("origin"))
+            log.warning("request.origin_refused", path=scope["path"], origin=headers.get("origin"))
             return JSONResponse({"error": forgery}, status_code=403)
         if too_long(headers.get("content-length", "0")):
             return JSONResponse({"error": "The request is too large."}, status_code=413)
@@ -155,7 +155,7 @@ class Guard:
             return None
         LOGINS.inc("web", "wrong")
         self.logins.failed(address, monotonic_s())
-        log.warning("web login failed", address=address)
+        log.warning("web.login_failed", address=address)
         return Response(status_code=401, headers=CHALLENGE)
 
 

@@ -108,12 +108,10 @@ class MachineController:
             try:
                 await self._work.do(machine)
             except (BusFailed, Conflict) as error:
-                log.warning("machine waits", machine=machine_id, reason=error.message)
+                log.warning("machine.deferred", machine=machine_id, reason=error.message)
                 await self._sleep(retry_s)
             except ProviderFailed as error:  # only from destroying: until it is confirmed
-                log.warning(
-                    "machine not destroyed yet", machine=machine_id, reason=error.message, trouble=error.trouble
-                )
+                log.warning("machine.destroy_deferred", machine=machine_id, reason=error.message, trouble=error.trouble)
                 await self._work.note_removal(machine_id, error)
                 await self._sleep(retry_s)
                 retry_s = min(retry_s * 2, LONGEST_RETRY_S)

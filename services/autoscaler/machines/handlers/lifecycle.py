@@ -155,9 +155,9 @@ class StateWork:
             await self._sleep(PROBE_EVERY_S)
 
     async def _fail(self, machine: Machine, error: ProviderFailed) -> None:
-        log.warning("machine failed", machine=machine.id, reason=error.message, trouble=str(error.trouble))
+        log.warning("machine.failed", machine=machine.id, reason=error.message, trouble=str(error.trouble))
         if await self._node_queries.has_tasks(machine):
-            log.warning("machine stays", machine=machine.id, because="its node is at work")
+            log.warning("machine.kept", machine=machine.id, because="its node is at work")
             return await self._sleep(AT_WORK_PAUSE_S)
         return await self._transitions.step(
             machine.id,
@@ -210,11 +210,11 @@ class StateWork:
                 return await self._scheduler.remove_node(machine, machine.reason)
             except BusFailed as error:
                 if monotonic_s() > deadline_s:
-                    log.warning("node not taken away", machine=machine.id, reason=error.message)
+                    log.warning("node.removal_failed", machine=machine.id, reason=error.message)
                     return None
                 await self._sleep(self._first_retry_s)
             except ClusterError as error:
-                log.warning("node not taken away", machine=machine.id, reason=error.message)
+                log.warning("node.removal_failed", machine=machine.id, reason=error.message)
                 return None
 
 

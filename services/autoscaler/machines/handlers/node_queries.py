@@ -120,5 +120,5 @@ class NodeQueries:
             return decision.check is NodeCheck.TASKS
         if info.task_queue_count and machine.id not in self._kept:
             self._kept.add(machine.id)
-            log.info("machine stays", machine=machine.id, because=decision.reason, tasks_count=info.task_queue_count)
+            log.info("machine.kept", machine=machine.id, because=decision.reason, tasks_count=info.task_queue_count)
         return not info.task_queue_count

@@ -86,7 +86,7 @@ class Reconciler:
             await self._store.reload()
             await self._compare()
         except (ProviderFailed, BusFailed, Conflict) as error:
-            log.warning("machines not compared", reason=error.message)
+            log.warning("machines.not_compared", reason=error.message)
         finally:
             self._compared.set()
         await self._forget_old()
@@ -102,7 +102,7 @@ class Reconciler:
         await self._take_in([found for found in seen.strays if self._store.get(found.name) is None])
         self._doubted = {machine.id for machine, found in seen.back if not await self._took_back(machine, found)}
         for found in seen.doubles:
-            log.warning("machine doubled", machine=found.name, ref=found.ref)
+            log.warning("machine.doubled", machine=found.name, ref=found.ref)
             await self._provider.discard(found)
         for machine, because in seen.leaving:
             await self._lose(machine, f"the provider takes it away: {because}")

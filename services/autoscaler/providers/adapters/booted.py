@@ -86,7 +86,7 @@ class BootedProvider:
         except ProviderFailed as error:
             if error.trouble in HOPELESS:
                 raise Refused(error.message) from None
-            log.warning("provider cannot be reached now", reason=error.message)
+            log.warning("provider.not_reached", reason=error.message)
 
     async def create(self, order: Order) -> ProviderMachine:
         """See ports.Provider."""
@@ -183,7 +183,7 @@ class BootedProvider:
             found = None
         if found is None:
             raise lost
-        log.info("found after a lost answer", machine=order.name, ref=found.ref)
+        log.info("machine.found_after_lost_answer", machine=order.name, ref=found.ref)
         return await self._resumed(order, found)
 
 

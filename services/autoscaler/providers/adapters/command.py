@@ -146,7 +146,7 @@ class CommandVendor:
         code, output, told = await self._called(verb, json.dumps(content).encode(), lock)
         lines = masked(told.decode(errors="replace"), secrets).splitlines()
         for line in lines:
-            log.info("command says", command=verb, line=line)
+            log.info("command.said", command=verb, line=line)
         answer = decoded(output)
         if code == 0 and answer is not None:
             return answer

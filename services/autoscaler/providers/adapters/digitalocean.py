@@ -134,7 +134,7 @@ class DigitalOceanVendor(ApiAccount):
         regions = snapshot["regions"]
         if region in regions:
             return int(snapshot["id"]), region
-        log.warning("snapshot is not in the region", snapshot=self._cloud.image, region=region, instead=regions[0])
+        log.warning("snapshot.not_found_in_region", snapshot=self._cloud.image, region=region, instead=regions[0])
         return int(snapshot["id"]), str(regions[0])
 
     async def _snapshot(self) -> Any:

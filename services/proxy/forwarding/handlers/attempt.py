@@ -93,10 +93,10 @@ async def tell(bus: Bus, request: Request[Any, Any], message: Any, retry_s: floa
         try:
             await bus.request(request, message)
         except BusFailed as error:
-            log.warning("report not heard yet", task=message.task, attempt=message.attempt, reason=error.message)
+            log.warning("report.deferred", task=message.task, attempt=message.attempt, reason=error.message)
             await asyncio.sleep(retry_s)
         except ClusterError as error:
-            log.info("report refused", task=message.task, attempt=message.attempt, reason=error.message)
+            log.info("report.refused", task=message.task, attempt=message.attempt, reason=error.message)
             return
         else:
             return
@@ -114,7 +114,7 @@ async def taken_up(bus: Bus, holder: InstanceId, task: TaskId, placed: Placed, r
         except Refused as error:
             return error.message
         except ClusterError as error:
-            log.warning("attempt not taken up yet", task=task, attempt=placed.attempt, reason=error.message)
+            log.warning("attempt.pickup_deferred", task=task, attempt=placed.attempt, reason=error.message)
             await asyncio.sleep(retry_s)
         else:
             return ""
@@ -170,7 +170,7 @@ class AttemptRun:
 
     async def run(self) -> None:
         """Send, commit, report."""
-        self._log.info("forwarding", files=len(self._sizes), size_bytes=sum(self._sizes.values()))
+        self._log.info("forwarding.started", files=len(self._sizes), size_bytes=sum(self._sizes.values()))
         decision: StepDecision | None = None
         over, began = "", monotonic_s()
         try:
@@ -184,7 +184,7 @@ class AttemptRun:
         FORWARDED.inc(outcome)
         FORWARD_SECONDS.observe(monotonic_s() - began, outcome)
         if over:
-            self._log.info("forwarding stopped", reason=over)
+            self._log.info("forwarding.stopped", reason=over)
         else:
             await self._report(decision)
 
@@ -221,7 +221,7 @@ class AttemptRun:
         except Refused as error:
             raise AttemptOver(error.message) from None
         except ClusterError as error:
-            self._log.warning("attempt not renewed", reason=error.message)
+            self._log.warning("attempt.not_renewed", reason=error.message)
             return False
         return True
 
@@ -240,13 +240,13 @@ class AttemptRun:
         """Tell how it went, until it is heard."""
         task, attempt, holder = self._task, self._placed.attempt, self._holder
         if decision is None:
-            self._log.info("forwarded", sent_bytes=sum(self._delivery.sent.values()))
+            self._log.info("forwarding.completed", sent_bytes=sum(self._delivery.sent.values()))
             with suppress(StepFailed):  # what is not noted here the node is asked for
                 await self._note(AttemptStage.COMMITTED)
             forwarded = ReportForwarded(task=task, attempt=attempt, holder=holder, epoch=self._placed.epoch)
             await tell(self._bus, REPORT_FORWARDED, forwarded, self._intervals.bus_retry_s)
             return
-        self._log.warning("forwarding failed", reason=decision.reason, uncertain=decision.commit_uncertain)
+        self._log.warning("forwarding.failed", reason=decision.reason, uncertain=decision.commit_uncertain)
         failed = ReportForwardFailed(
             task=task,
             attempt=attempt,

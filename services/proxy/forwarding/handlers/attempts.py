@@ -78,7 +78,7 @@ class AttemptRunner:
             return
         loop.begun = placed.attempt
         if over := await taken_up(self._bus, self._spool.instance, task, placed, self._intervals.bus_retry_s):
-            log.info("attempt not begun", task=task, attempt=placed.attempt, reason=over)
+            log.info("attempt.not_begun", task=task, attempt=placed.attempt, reason=over)
             self._stage_in.give_up(task, over)
         elif why_not := await self._why_not_noted(task, placed):
             await self.give_up(task, placed.attempt, why_not)
@@ -174,7 +174,7 @@ class AttemptRunner:
 
         `untouched`: the node has nothing of it, and no other will have.
         """
-        log.warning("attempt given up", task=task, attempt=attempt, reason=reason)
+        log.warning("attempt.given_up", task=task, attempt=attempt, reason=reason)
         message = ReportForwardFailed(
             task=task,
             attempt=attempt,

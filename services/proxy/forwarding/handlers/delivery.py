@@ -169,7 +169,7 @@ class Delivery:
             self._distrust.proven(self.node.id)
         else:
             distrusted_s = self._distrust.found_out(self.node.id, self._clock.instant())
-            self._log.warning("node keeps what it answers with an error", distrusted_s=distrusted_s)
+            self._log.warning("node.distrusted", distrusted_s=distrusted_s)
             reason = f"{self.node.name} counts {seen_count} images instead of {images_count}"
             await self._take_back(f"{reason}: it has kept some that it had answered with an error")
 
@@ -235,7 +235,7 @@ class Delivery:
                 decision = judge(step, failure, self._retries, chance())
                 if decision.again_after_s is None:
                     raise StepFailed(decision) from None
-                self._log.debug("trying again", step=step.name, reason=error.message, after_s=decision.again_after_s)
+                self._log.debug("step.retried", step=step.name, reason=error.message, after_s=decision.again_after_s)
                 await asyncio.sleep(decision.again_after_s)
             else:
                 self.touched = True

@@ -246,10 +246,10 @@ class Forwarder:
         try:
             after_s = await act()
         except ClusterError as error:
-            log.warning("forwarding interrupted", task=task, reason=error.message)
+            log.warning("forwarding.interrupted", task=task, reason=error.message)
             after_s = after_s if self._spool.find(task) else GONE
         except Exception:
-            log.exception("forwarding failed unexpectedly", task=task)
+            log.exception("forwarding.crashed", task=task)
         finally:  # cancelled by mistake, too: who is not asked about again is never sent
             held.at_work = False
             self._sending.pop(task, None)

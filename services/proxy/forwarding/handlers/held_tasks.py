@@ -179,7 +179,7 @@ class TaskSteps:
     async def send(self, task: TaskId, loop: TaskLoop, placed: Placed) -> float:
         """Go where it is placed."""
         if self._contradicts(task, placed):
-            log.warning("placement comes from older records", task=task, attempt=placed.attempt)
+            log.warning("placement.outdated", task=task, attempt=placed.attempt)
             after_s = await self.submit_again(task)
             return after_s if after_s == GONE else max(after_s, self._intervals.bus_retry_s)
         async with self._room:
@@ -198,7 +198,7 @@ class TaskSteps:
         except Removed:
             return await self.drop(task)
         except ClusterError as error:
-            log.error("task not submitted again, its inputs stay", task=task, reason=error.message)  # noqa: TRY400 the reason is all
+            log.error("task.resubmission_failed", task=task, reason=error.message)  # noqa: TRY400 the reason is all
             return self._intervals.unknown_s
         return NOW
 

@@ -149,7 +149,7 @@ class PlacementClient:
             async with asyncio.timeout(None) as self._patience:
                 return await self._ask(self._question(hold_s=self._intervals.hold_s))
         except TimeoutError:
-            log.info("another scheduler leads, asking it", epoch=self._epochs.highest)
+            log.info("scheduler.replaced", epoch=self._epochs.highest)
             return None
         finally:
             self._patience = None
@@ -177,10 +177,10 @@ class PlacementClient:
                 PLACE_TASKS, question, timeout_s=question.hold_s + PLACE_TASKS.timeout_s / 2
             )
         except BusFailed as error:
-            log.warning("cannot ask for a place", named=len(question.tasks), reason=error.message)
+            log.warning("placement.requests_failed", named=len(question.tasks), reason=error.message)
             return None
         if not self._epochs.counts(answer.epoch, monotonic_s()):
-            log.warning("placement refused", epoch=answer.epoch, highest=self._epochs.highest)
+            log.warning("placement.refused", epoch=answer.epoch, highest=self._epochs.highest)
             return None
         return answer
 

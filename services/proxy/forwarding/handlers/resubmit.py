@@ -52,7 +52,7 @@ class Adopter:
             inputs_kept=Mark.INPUTS_GONE not in held.marks,
         )
         record = await self._bus.request(ADOPT_TASK, asked)
-        log.warning("task submitted again", task=task, state=str(record.task.state), attempts=len(history.attempts))
+        log.warning("task.resubmitted", task=task, state=str(record.task.state), attempts=len(history.attempts))
         return record
 
     async def is_forgotten(self, task: TaskId) -> bool:
@@ -108,5 +108,5 @@ class Resumer:
             except NotFound:
                 return None
             except ClusterError as error:
-                log.warning("cannot ask for a held task", task=task, reason=error.message)
+                log.warning("placement.request_failed", task=task, reason=error.message)
                 await asyncio.sleep(self._intervals.bus_retry_s)

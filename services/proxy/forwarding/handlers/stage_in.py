@@ -187,7 +187,7 @@ class UploadStageIn:
                         tries_count += await self._try(task, pending)
                 await asyncio.sleep(self._ask_every_s)
         except NotFound:
-            log.debug("upload is gone", task=task)
+            log.debug("upload.gone", task=task)
         finally:
             del self._pending[task]
 
@@ -224,7 +224,7 @@ class UploadStageIn:
         pending.put_back()
         transfer = self._transfers[task] = StageInTransfer(delivery, ahead, pending)
         bound = log.bind(task=task, node=node.name, node_task=ahead.node_task_id)
-        bound.info("sending ahead", files=len(pending.sizes))
+        bound.info("stage_in.started", files=len(pending.sizes))
         STAGE_IN.inc("begun")
         try:
             await transfer.run(
@@ -235,10 +235,10 @@ class UploadStageIn:
         sent = {"sent_count": len(delivery.sent), "sent_bytes": sum(delivery.sent.values())}
         if transfer.failure is None:
             STAGE_IN.inc("confirmed")
-            bound.info("sent ahead and confirmed", **sent)
+            bound.info("stage_in.confirmed", **sent)
         else:
             STAGE_IN.inc("given_up")
-            bound.info("sending ahead given up", reason=transfer.failure, **sent)
+            bound.info("stage_in.given_up", reason=transfer.failure, **sent)
             await self._remove(task, ahead, node)
 
     async def _check(self, pending: PendingFiles, draft: Draft, at: NodeId) -> str:
@@ -263,7 +263,7 @@ class UploadStageIn:
         try:
             return await self._bus.request(AIM_UPLOAD, asked)
         except ClusterError as error:
-            log.debug("cannot ask for an aim", task=draft.task, reason=error.message)
+            log.debug("stage_in.request_failed", task=draft.task, reason=error.message)
             return None
 
     def _is_open(self, task: TaskId) -> bool:
@@ -290,7 +290,7 @@ class UploadStageIn:
         held = self._spool.find(task)
         if held and held.ahead:
             node = self._node_of(held.ahead.node)
-            log.info("sending ahead given up", task=task, reason="the proxy was restarted")
+            log.info("stage_in.given_up", task=task, reason="the proxy was restarted")
             if node:
                 await self._remove(task, held.ahead, node)
             else:

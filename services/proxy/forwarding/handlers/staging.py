@@ -162,7 +162,7 @@ class Leftovers:
             except (ClusterError, TimeoutError) as error:
                 pause_s = self._policy.pause_s(tries_count, monotonic_s() - began_s, chance())
                 if pause_s is None:
-                    log.info("upload left on the node", task=task, node=node.name, reason=str(error))
+                    log.info("upload.left_on_node", task=task, node=node.name, reason=str(error))
                     return
                 await asyncio.sleep(pause_s)
             else:

@@ -135,7 +135,7 @@ class PollCoalescer:
         try:
             content = await self._said(poll, asked.record)
         except ClusterError as error:
-            log.debug("poll goes the usual way", task=poll.task, reason=error.message)
+            log.debug("poll.fast_path_left", task=poll.task, reason=error.message)
         finally:
             if self._under_way.get(poll) is asked:
                 del self._under_way[poll]

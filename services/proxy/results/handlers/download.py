@@ -96,7 +96,7 @@ class Results:
         except ClusterError as error:
             if not node_known:
                 raise cannot(error, task, asset) from None
-            log.info("result not in its bucket", task=task.id, asset=asset, reason=error.message)
+            log.info("result.not_found", task=task.id, asset=asset, reason=error.message)
             return None
 
     def _node_stays(self, attempt: Attempt) -> bool:

@@ -40,7 +40,7 @@ class UploadAnnouncements:
             if held is not None and held.value.instance == self._instance:
                 await self._uploads.delete(task)
         except BusFailed as error:
-            log.warning("upload still announced", task=task, reason=error.message)
+            log.warning("upload.still_announced", task=task, reason=error.message)
 
     async def remove(self, task: TaskId) -> None:
         """Remove an announcement, whoever made it. Raises BusFailed."""
@@ -51,7 +51,7 @@ class UploadAnnouncements:
         known = await self._uploads.load()
         for draft in list(present()):
             if not await self._put_right(draft, known.get(draft.task)):
-                log.error("another proxy holds this upload too", task=draft.task)
+                log.error("upload.held_twice", task=draft.task)
         left = {draft.task for draft in present()}
         for key, found in known.items():
             if found.value.instance == self._instance and TaskId(key) not in left:

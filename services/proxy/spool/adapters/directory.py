@@ -248,7 +248,7 @@ class SpoolDirectory:
             changed_at_ms = int(folder.stat().st_mtime * 1000)
             touched = self._orphans.since(folder.name, changed_at_ms, now, idle_s - seen_s(idle_s))
             if now.instant - touched > idle_s:
-                log.info("orphaned upload removed", folder=folder.name)
+                log.info("upload.orphan_removed", folder=folder.name)
                 disk.remove(folder)
 
     # --- common ----------------------------------------------------------------------------------------------------

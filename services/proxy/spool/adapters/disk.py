@@ -201,7 +201,7 @@ def locked(root: Path) -> Iterator[None]:
     """Keep every other proxy out while the context is open. Raises SpoolLocked."""
     mended_count = make_private(root)
     if mended_count:
-        log.info("files were open to others, and are not any more", folder=str(root), count=mended_count)
+        log.info("spool.permissions_mended", folder=str(root), count=mended_count)
     with (root / "lock").open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -119,7 +119,7 @@ def load_entry(folder: Path, now: Now) -> SpoolEntry | None:
         if (folder / disk.MANIFEST).exists():
             entry.manifest = msgspec.json.decode((folder / disk.MANIFEST).read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError) as error:
-        log.error("upload cannot be read", folder=folder.name, reason=str(error))  # noqa: TRY400 the reason is all
+        log.error("upload.not_read", folder=folder.name, reason=str(error))  # noqa: TRY400 the reason is all
         return None
     entry.ahead = load_ahead(folder)
     entry.marks = {mark for mark in Mark if (folder / (mark + disk.MARK_SUFFIX)).exists()}
@@ -137,7 +137,7 @@ def load_history(folder: Path) -> History | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
-        log.warning("history cannot be read", folder=folder.name, reason=str(error))
+        log.warning("history.not_read", folder=folder.name, reason=str(error))
         return None
 
 
@@ -148,5 +148,5 @@ def load_ahead(folder: Path) -> SentAhead | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
-        log.warning("note cannot be read", folder=folder.name, reason=str(error))
+        log.warning("note.not_read", folder=folder.name, reason=str(error))
         return None

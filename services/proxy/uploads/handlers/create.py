@@ -105,7 +105,7 @@ class Uploads:
         draft = self._draft(task, client, form)
         self._check_flood(task, client)
         await persist(lambda: self._spool.create(draft), self._policy.commit_wait_s)
-        log.info("upload begun", task=task, options=len(draft.options))
+        log.info("upload.started", task=task, options=len(draft.options))
         return task
 
     @asynccontextmanager
@@ -196,7 +196,7 @@ class Commits:
             self._in_doubt.setdefault(task, InDoubt.KEEP)
             raise
         await self._accept(record)
-        log.info("task committed", task=task, images=manifest.images_count, size_bytes=manifest.size_bytes)
+        log.info("task.committed", task=task, images=manifest.images_count, size_bytes=manifest.size_bytes)
         return task
 
     async def _submit(self, submission: SubmitTask) -> TaskRecord:

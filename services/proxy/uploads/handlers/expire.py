@@ -53,7 +53,7 @@ class UploadExpiry:
         if now - self._began >= seen_s(self._stale_after_s):
             for held in self._spool.unsubmitted():
                 if now - held.active > self._stale_after_s and await self._abandoned(held):
-                    log.info("stale upload removed", task=held.draft.task, idle_s=round(now - held.active))
+                    log.info("upload.expired", task=held.draft.task, idle_s=round(now - held.active))
                     await self._spool.discard(held.draft.task)
         await self._spool.remove_orphans(LIMIT_HOURS * HOUR_S)
         await self._sweep_announcements()
@@ -64,7 +64,7 @@ class UploadExpiry:
         for upload in found:
             announced = self._announced.since(upload.task, upload.created_at_ms, now, LOST_S - seen_s(LOST_S))
             if now.instant - announced > LOST_S and not await self._known(upload.task):
-                log.info("announcement of a lost proxy removed", task=upload.task)
+                log.info("upload.announcement_removed", task=upload.task)
                 await self._spool.forget(upload)
 
     async def _abandoned(self, held: SpooledUpload) -> bool:

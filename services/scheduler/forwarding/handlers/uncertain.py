@@ -104,7 +104,7 @@ class UncertainAttempts:
 
         record = await self._tasks.change(task_id, decide)
         if record.task.state is TaskState.WAITING:
-            log.warning("slot taken back", task=task_id, attempt=record.task.attempts[-1].number, reason=reason)
+            log.warning("slot.released", task=task_id, attempt=record.task.attempts[-1].number, reason=reason)
 
     async def _suspect(self, task_id: TaskId, silent_s: float) -> None:
         reason = f"its proxy has been silent for {silent_s:g} s"
@@ -114,7 +114,7 @@ class UncertainAttempts:
             return uncertain(task, reason) if forwarding and task.state is TaskState.FORWARDING else task
 
         record = await self._tasks.change(task_id, decide)
-        log.warning("attempt is uncertain", task=task_id, attempt=record.task.attempts[-1].number, reason=reason)
+        log.warning("attempt.uncertain", task=task_id, attempt=record.task.attempts[-1].number, reason=reason)
 
     async def _ask_once(self, limiter: TaskLimiter, task_id: TaskId) -> None:
         if task_id not in self._asking:

@@ -121,7 +121,7 @@ class NodeCommands:
         if choice is None:
             return BestNodeFound(node=None)
         self._nodes.take_turn(choice.node)
-        log.info("best node", images=request.images_count, node=choice.node.id, reason=choice.reason)
+        log.info("node.recommended", images=request.images_count, node=choice.node.id, reason=choice.reason)
         return BestNodeFound(node=view_of(self._nodes, choice.node))
 
     async def find_ui(self, _request: FindUiNode) -> UiNode:

@@ -112,7 +112,7 @@ class Drainer:
                 return False
             await self._api.remove(node.record, attempt.node_task_id, self._timeout_s)
         except ClusterError as error:
-            log.info("task not moved", task=task.id, node=node.id, error=error.message)
+            log.info("task.move_failed", task=task.id, node=node.id, error=error.message)
             return False
         return True
 
@@ -150,7 +150,7 @@ class NodeFailureDetector:
         away_s = 0.0 if self._watched_at is None else now - self._watched_at
         self._watched_at = now
         if away_s > ABSENT_S:
-            log.warning("this scheduler was away", away_s=round(away_s, 3))
+            log.warning("scheduler.suspended", away_s=round(away_s, 3))
             self._nodes.excuse_silence(away_s, now)
         await self.check()
 

@@ -115,7 +115,7 @@ class NodeProber:
             async with asyncio.timeout(UPDATE_LIMIT_S):
                 await asyncio.gather(*probes)
         except TimeoutError:
-            log.warning("not all nodes answered in time", nodes=len(probes))
+            log.warning("nodes.timed_out", nodes=len(probes))
 
     async def _probe_until_sure(self, node: NodeState) -> None:
         """Ask; one that is believed to be online although it does not answer is asked again at once."""

@@ -93,7 +93,7 @@ class PlacementLoop:
         """Note who is away; give those a chance whose back-off is over, or who were deferred for long enough."""
         now = self._clock.instant()
         for holder in self._state.proxies.check(self._state.queue.holders(), now):
-            log.warning("holder is away", holder=holder)
+            log.warning("upload_owner.went_away", holder=holder)
             self._signals.changed.set()
         self._walk()
         await self._hints.publish()
@@ -105,7 +105,7 @@ class PlacementLoop:
     def heard(self, holder: InstanceId) -> None:
         """Note that a holder is there."""
         if self._state.hear(holder, self._clock.instant()):
-            log.info("holder is back", holder=holder)
+            log.info("upload_owner.returned", holder=holder)
             self._signals.changed.set()
 
     async def take_supply(self, message: SupplyChanged) -> None:
@@ -144,7 +144,7 @@ class PlacementLoop:
             if poll is None:
                 self._state.reservations.release(each.task)
                 continue
-            log.debug("slot reserved", task=each.task, node=each.node, holder=holder, reason=each.reason)
+            log.debug("slot.reserved", task=each.task, node=each.node, holder=holder, reason=each.reason)
             poll.take(each, (ahead or {}).get(each.task))
         if made:
             self._signals.changed.set()
@@ -202,7 +202,7 @@ class PlacementLoop:
         try:
             return await self._begin(made, poll.ahead.get(made.task), renews_first=poll.renews_first)
         except ClusterError as error:
-            log.warning("attempt not begun", task=made.task, node=made.node, reason=error.message)
+            log.warning("attempt.not_begun", task=made.task, node=made.node, reason=error.message)
             return None
 
     async def _say(self, task_id: TaskId, holder: InstanceId) -> PlaceReply:

@@ -215,7 +215,7 @@ class StageInPlanner:
     async def plan(self, request: AimUpload) -> AimReply:
         """Say where files of an upload may go now."""
         found = self._found(request)
-        log.debug("upload aimed", task=request.task, holder=request.holder, at=repr(found))
+        log.debug("stage_in.planned", task=request.task, holder=request.holder, at=repr(found))
         return NoAim(reason=found.reason) if isinstance(found, NoStageIn) else Aimed(node=found.record)
 
     def _found(self, request: AimUpload) -> NodeState | NoStageIn:
@@ -230,7 +230,7 @@ class StageInPlanner:
     async def expire(self) -> None:
         """Forget uploads that nobody asks about any more."""
         for each in self.stage_ins.expire(self._clock.instant()):
-            log.info("aim expired", task=each.task, node=each.node)
+            log.info("stage_in.expired", task=each.task, node=each.node)
 
     def _task_changed(self, _before: Task | None, after: Task | None) -> None:
         """End the stage-in of a task that has its place."""

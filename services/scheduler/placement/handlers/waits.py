@@ -105,7 +105,7 @@ class WaitExplainer:
         line, now_ms = holder_away(task.holder, url, proxies), self._clock.wall_ms()
         record = await self._tasks.change(task.id, lambda now: waiting_for_holder(now, line, now_ms))
         if record.task.state is TaskState.WAITING:
-            log.warning("task waits for its proxy", task=task.id, holder=task.holder, told=line)
+            log.warning("task.upload_owner_awaited", task=task.id, holder=task.holder, told=line)
 
 
 SILENCE_S: Final = 15.0
@@ -161,7 +161,7 @@ class UnplaceableTasks:
 
         record = await self._tasks.change(task.id, decide)
         if record.task.state is TaskState.FAILED:
-            log.warning("no node takes a task", task=task.id, reason=reason)
+            log.warning("task.deferred", task=task.id, reason=reason)
             await self._events.publish_end(record.task, reason)
 
     def _task_changed(self, before: Task | None, after: Task | None) -> None:

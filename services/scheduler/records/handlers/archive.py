@@ -108,7 +108,7 @@ class Archive:
                 self._learn(tasks)
         self._loaded.set()
         self._written.clear()
-        log.info("ended tasks read", tasks=len(self._index), stale=len(stale))
+        log.info("ended_tasks.read", tasks=len(self._index), stale=len(stale))
         return stale
 
     def _learn(self, tasks: Sequence[Task]) -> None:

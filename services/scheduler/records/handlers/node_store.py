@@ -97,7 +97,7 @@ class NodeStore:
 
     async def _read_again(self, node: NodeId) -> None:
         entry = await self.records.get(node)
-        log.warning("record has changed", node=node, revision=entry.revision if entry else None)
+        log.warning("record.conflicted", node=node, revision=entry.revision if entry else None)
         if entry is None:
             self._forget(node)
         else:

@@ -105,7 +105,7 @@ class RecordSync:
             if self._index.tasks[entry.value.id] != entry.value:
                 self.outdated.append(entry.value.id)
             await slices.turn()
-        log.info("records read", nodes=len(nodes), tasks=len(self._index.tasks), waiting=len(self._index.waiting))
+        log.info("records.read", nodes=len(nodes), tasks=len(self._index.tasks), waiting=len(self._index.waiting))
         self._tasks.signals.capacity_freed.set()
         self._tasks.signals.changed.set()
 
@@ -198,7 +198,7 @@ class LastTerm:
             for node in missing:
                 await records.nodes.write(node.id, kept(node))
             count = sum([await written(records.tasks, task) for task in self._tasks])
-            log.error("records were lost, and are written again from memory", nodes=len(missing), tasks=count)
+            log.error("records.restored", nodes=len(missing), tasks=count)
         self._nodes, self._tasks, self._until = (), (), None
 
     def _is_of_use(self, incarnation: IncarnationId, now: Instant) -> bool:

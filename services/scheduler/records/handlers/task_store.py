@@ -135,7 +135,7 @@ class TaskStore:
             try:
                 revision = await self._put(before, after)
             except Conflict:
-                log.warning("record has changed", task=task, revision=before.revision)
+                log.warning("record.conflicted", task=task, revision=before.revision)
                 await self.read_again(task)
             except BusFailed:
                 self.doubtful.add(task)
@@ -156,7 +156,7 @@ class TaskStore:
         try:
             await self.archive.drop_surely(task)
         except BusFailed as error:
-            log.warning("task is still in the archive", task=task, error=error.message)
+            log.warning("task.archive_delete_failed", task=task, error=error.message)
             self.twice.add(task)
 
     async def put_away(self, task: TaskId) -> bool:
@@ -253,7 +253,7 @@ class TaskStore:
     async def _restore(self, task: TaskId) -> None:
         self.leadership.require()
         known = self.index.tasks[task]
-        log.error("record has disappeared and is written again", task=task, state=str(known.state))
+        log.error("record.restored", task=task, state=str(known.state))
         try:
             revision = await self.records.create(task, known)
         except Conflict:

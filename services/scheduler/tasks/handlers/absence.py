@@ -84,7 +84,7 @@ class AbsentProxies:
         found = await self._where(known) if known.state is TaskState.WAITING else None
         record = await self._tasks.change(request.task, lambda task: self._without(task, found))
         if record.task.state is not known.state:
-            log.warning("inputs of a task are lost", task=request.task, found_on=found.node if found else None)
+            log.warning("inputs.lost", task=request.task, found_on=found.node if found else None)
             await self._events.publish_end(record.task, NOT_THERE)
         return record
 
@@ -122,7 +122,7 @@ class AbsentProxies:
             return abandoned(now, reason, now_ms) if still else now
 
         record = await self._tasks.change(task.id, decide)
-        log.error("photos of a task are lost", task=task.id, holder=task.holder, reason=reason)
+        log.error("photos.lost", task=task.id, holder=task.holder, reason=reason)
         await self._events.publish_end(record.task, reason)
 
 

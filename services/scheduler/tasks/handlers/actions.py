@@ -88,7 +88,7 @@ class TaskActions:
         record = await self._tasks.write(
             task.id, lambda now: canceled(now, Cleanup.NONE, self._clock.wall_ms()) if now.state is task.state else now
         )
-        log.info("task canceled after its end", task=task.id, was=str(task.state))
+        log.info("task.canceled_after_end", task=task.id, was=str(task.state))
         return record
 
     def _canceled(self, task: Task, cleanup: Cleanup, *, kept: bool) -> Task:
@@ -117,7 +117,7 @@ class TaskActions:
         try:
             await self._api.cancel(node.record, attempt.node_task_id, self._timeout_s)
         except ClusterError as error:
-            log.warning("node not told to cancel", task=task, node=node.id, error=error.message)
+            log.warning("node.cancel_not_delivered", task=task, node=node.id, error=error.message)
             return False
         return True
 
@@ -184,7 +184,7 @@ class TaskActions:
     def _over_again(self, task: Task) -> Callable[[Task, tuple[OptionValue, ...] | None, WallMs], Task]:
         if task.inputs_kept:
             return started_over
-        log.info("restart of a task that nobody has", task=task.id)
+        log.info("task.restart_ignored", task=task.id)
         raise Refused(NOT_SUPPORTED)
 
     async def _node_starts_again(self, attempt: Attempt, node: NodeState, request: RestartTask) -> bool:

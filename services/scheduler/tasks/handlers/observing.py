@@ -68,7 +68,7 @@ class ObservationStore:
             async with asyncio.timeout(READ_S):
                 found = await observer._bucket.load()
         except (BusFailed, TimeoutError) as error:
-            log.warning("observations not read", reason=str(error) or type(error).__name__)
+            log.warning("observations.read_failed", reason=str(error) or type(error).__name__)
             return observer
         for key, entry in found.items():
             observer._remember(TaskId(key), entry.value)
@@ -93,7 +93,7 @@ class ObservationStore:
         try:
             await self._bucket.put(task.id, observation_of(task, known))
         except BusFailed as error:
-            log.debug("observation not written", task=task.id, error=error.message)
+            log.debug("observation.write_failed", task=task.id, error=error.message)
 
     async def forget_over(self) -> None:
         """Delete what was seen of runs that are over; what cannot be deleted goes by itself, some days later."""
@@ -101,7 +101,7 @@ class ObservationStore:
             for task in self._over.take_due(self._clock.instant()):
                 await self._bucket.delete(task)
         except BusFailed as error:
-            log.debug("observations not deleted", error=error.message)
+            log.debug("observations.delete_failed", error=error.message)
 
     def _task_changed(self, before: Task | None, after: Task | None) -> None:
         if after is not None and after.state is TaskState.RUNNING:
@@ -147,9 +147,9 @@ class ConsoleStore:
                     return False
                 stored_bytes = await self._put(task, KeptConsole(lines))
         except (ClusterError, TimeoutError) as error:
-            log.warning("console not kept", task=task, node=node.id, error=str(error) or type(error).__name__)
+            log.warning("console.keep_failed", task=task, node=node.id, error=str(error) or type(error).__name__)
             return False
-        log.info("console kept", task=task, lines=len(lines), stored_bytes=stored_bytes)
+        log.info("console.kept", task=task, lines=len(lines), stored_bytes=stored_bytes)
         return True
 
     async def keep_seen(self, task: TaskId, known: LastKnown | None) -> bool:
@@ -159,7 +159,7 @@ class ConsoleStore:
         try:
             await self.keep_tail(task, known)
         except BusFailed as error:
-            log.warning("console not kept", task=task, error=error.message)
+            log.warning("console.keep_failed", task=task, error=error.message)
             return False
         return True
 
@@ -193,12 +193,12 @@ class ConsoleStore:
         try:
             await self._objects.delete(task.id)
         except BusFailed as error:
-            log.warning("console not deleted", task=task.id, error=error.message)
+            log.warning("console.delete_failed", task=task.id, error=error.message)
 
     async def _load(self, task: TaskId) -> KeptConsole | None:
         try:
             content = await self._objects.get(task)
         except BusFailed as error:
-            log.warning("console not read", task=task, error=error.message)
+            log.warning("console.read_failed", task=task, error=error.message)
             return None
         return None if content is None else await asyncio.to_thread(unpacked, content)

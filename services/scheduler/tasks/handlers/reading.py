@@ -118,7 +118,7 @@ class TaskReader:
         try:
             return await self._api.output(node.record, attempt.node_task_id, from_line, self._timeout_s)
         except ClusterError as error:
-            log.debug("console not read", task=task.id, node=node.id, error=error.message)
+            log.debug("console.read_failed", task=task.id, node=node.id, error=error.message)
             return None
 
     def _active(self, request: ListTasks, after: Key | None) -> Iterator[TaskSummary]:

@@ -73,7 +73,7 @@ class GarbageCollector:
                 async with self._tasks.holding(task):
                     await self.clean(task, node)
         except BusFailed as error:
-            log.warning("cleaning is interrupted", node=node, error=error.message)
+            log.warning("cleaning.interrupted", node=node, error=error.message)
         finally:
             self._under_way.discard(node)
 
@@ -98,12 +98,14 @@ class GarbageCollector:
         try:
             found = await self._tell(node, attempt)
         except ClusterError as error:
-            log.info("node not told", node=node.id, attempt=attempt.node_task_id, error=error.message)
+            log.info("node.removal_not_delivered", node=node.id, attempt=attempt.node_task_id, error=error.message)
             return False
         if not found and not self._cannot_come(attempt):
             return False
         self._lingering.pop(attempt.node_task_id, None)
-        log.info("node told", node=node.id, attempt=attempt.node_task_id, to=str(attempt.cleanup), found=found)
+        log.info(
+            "node.removal_delivered", node=node.id, attempt=attempt.node_task_id, to=str(attempt.cleanup), found=found
+        )
         return True
 
     async def _tell(self, node: NodeState, attempt: Attempt) -> bool:
@@ -149,7 +151,7 @@ class GarbageCollector:
         await self._tasks.forget(task.id, reason, self._remembered_s)
         if task.id not in self._index.tasks:
             await self._consoles.drop(task)
-            log.info("task forgotten", task=task.id, reason=reason)
+            log.info("task.forgotten", task=task.id, reason=reason)
 
     def _oldest_ms(self) -> int:
         """Say when a task must have ended to be kept. Where the wall clock has stepped, records go late rather than early.
@@ -173,7 +175,7 @@ class GarbageCollector:
         for node in self._nodes.retired():
             if not self._node_store.is_needed(node.id):
                 await self._node_store.drop(node.id)
-                log.info("node forgotten", node=node.id, reason="no task needs it any more")
+                log.info("node.forgotten", node=node.id, reason="no task needs it any more")
 
 
 def is_done_with(task: Task) -> bool:
@@ -234,7 +236,7 @@ class Archiver:
             await self._sync.renew(self._sync.outdated[-1])
             self._sync.outdated.pop()
         if count := await self._sync.forget_deleted():
-            log.info("deleted records forgotten", records=count)
+            log.info("records.forgotten", records=count)
 
     async def put_away_due(self) -> None:
         """Put away all that is due."""
@@ -252,7 +254,7 @@ class Archiver:
                     await self._keep_tail(task)
                     await self._tasks.put_away(task_id)
         except ClusterError as error:
-            log.info("task not archived", task=task_id, reason=error.message)
+            log.info("task.archive_failed", task=task_id, reason=error.message)
             self._delay_queue.set(task_id, self._clock.instant() + AGAIN_S)
 
     async def _keep_tail(self, task: Task) -> None:

@@ -117,7 +117,7 @@ class TaskTracker:
                     node.record, attempt.node_task_id, line, self._settings.poll_timeout_s
                 )
         except ClusterError as error:
-            log.debug("look failed", task=task_id, node=node.id, error=error.message)
+            log.debug("observation.failed", task=task_id, node=node.id, error=error.message)
             return
         self._nodes.heard(node, self._clock.instant())
         if observation is None:

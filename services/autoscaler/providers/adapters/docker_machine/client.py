@@ -177,13 +177,11 @@ class DockerMachineProvider:
             raise Refused(f"docker-machine: {ended.last_words} {OTHERWISE}")
         known = flags_in(ended.lines)
         if ended.code or not known:
-            log.warning(
-                "driver of docker-machine does not say which flags it knows", reason=self._masked(ended.last_words)
-            )
+            log.warning("docker_machine.flags_not_read", reason=self._masked(ended.last_words))
             return
         self._known = known
         if missing := missing_extras(self._configuration, known):
-            log.info("driver of docker-machine does not know some flags, machines go without", flags=missing)
+            log.info("docker_machine.flags_left_out", flags=missing)
 
     async def _go_on(self, order: Order) -> ProviderMachine:
         """Take over what a call before a crash has made, if it came to its end."""
@@ -219,8 +217,8 @@ class DockerMachineProvider:
         if not (is_gone or vanished(ended.text)):
             if await self._is_one(name):
                 raise ProviderFailed(f"docker-machine rm: {words}")
-            log.warning("nobody can see what the provider has of a machine", machine=name, reason=words)
-        log.info("docker-machine forgets", machine=name, reason=words)
+            log.warning("machine.not_seen", machine=name, reason=words)
+        log.info("docker_machine.entry_removed", machine=name, reason=words)
         forced = await self._rm(name, "-y", "-f")
         if forced.code and not absent(name, forced.text):
             raise ProviderFailed(f"docker-machine rm -f: {self._masked(forced.last_words)}")
@@ -271,12 +269,12 @@ class DockerMachineProvider:
     async def _run(
         self, order: Order, words: Sequence[str], *, given: str = "", keep_open: int | None = None
     ) -> ProgramResult:
-        log.info("running docker-machine", machine=order.name, words=self._clean(order, shlex.join(words)))
+        log.info("docker_machine.called", machine=order.name, words=self._clean(order, shlex.join(words)))
         return await self._run_program(
             [self._program, *words],
             environment=self._secrets(),
             given=given,
-            heard=lambda line: log.info("docker-machine", machine=order.name, line=self._clean(order, line)),
+            heard=lambda line: log.info("docker_machine.said", machine=order.name, line=self._clean(order, line)),
             keep_open=keep_open,
         )
 

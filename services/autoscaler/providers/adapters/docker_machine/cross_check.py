@@ -105,5 +105,5 @@ class CrossCheckedProvider:
         if error.trouble not in NO_USE:
             raise error
         if not self._excused:
-            log.warning("docker-machine's word alone counts", reason=error.message)
+            log.warning("docker_machine.trusted_alone", reason=error.message)
         self._excused = True
