@@ -261,7 +261,7 @@ class TaskLimiter:
             await work
         except asyncio.CancelledError:
             if not self._leaves:
-                log.error("work cancelled", work=name, reason="by mistake: nobody ends what it belongs to")  # noqa: TRY400 no trace
+                log.error("work.canceled", work=name, reason="by mistake: nobody ends what it belongs to")  # noqa: TRY400 no trace
             raise
         except Exception:
             log.exception("work.failed", work=name)
