@@ -43,7 +43,27 @@ HIGHEST_PORT: Final = 65535
 class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSettings):
     """Flags, environment (`CLUSTERODM_...`) and file of a whole cluster on one computer."""
 
+    group: ClassVar[str] = "The whole cluster"
     every_key_counts: ClassVar[bool] = True
+    everyday: ClassVar[Sequence[str]] = (
+        *("demo", "node", "port", "token", "ssl_key", "ssl_cert", "asr", "public_address", "data_dir", "config"),
+        *(
+            "admin_pass",
+            "admin_web_port",
+            "admin_cli_port",
+            "admin_bind",
+            "nats_url",
+            "proxies",
+            "log_level",
+            "log_json",
+        ),
+        *("max_attempts", "keep_inputs", "min_free_disk", "access_log"),
+    )
+    examples: ClassVar[Sequence[tuple[str, str]]] = (
+        ("--demo", "two simulated nodes, to look around: http://localhost:3000"),
+        ("--node 192.168.1.20:3000", "a cluster of your nodes; --node once for each"),
+        ("--asr asr.json", "rent machines when tasks wait"),
+    )
 
     nats_url: str = Field("", description="NATS server to use; none given: one is started for this cluster alone")
     demo: bool = Field(False, description="start simulated nodes, to look around: they process nothing")

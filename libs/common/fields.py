@@ -9,7 +9,7 @@ This is our own, and so are readers.py and flags.py, because every process waits
 schema for each class took a third of the time until the first answer (decision 98).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self, get_origin
 
@@ -38,6 +38,8 @@ class Setting:
     description: str
     bounds: Mapping[str, float]
     check: Callable[[Any], object] | None
+    group: str = ""
+    """Under which title the help shows it."""
 
     @property
     def listed(self) -> bool:
@@ -65,10 +67,15 @@ class Declared:
     bounds: Mapping[str, float]
     check: Callable[[Any], object] | None
 
-    def of(self, kind: Any) -> Setting:
-        """Add the type."""
+    def of(self, kind: Any, group: str) -> Setting:
+        """Add the type, and the title under which it stands."""
         return Setting(
-            kind=kind, default=self.default, description=self.description, bounds=self.bounds, check=self.check
+            kind=kind,
+            default=self.default,
+            description=self.description,
+            bounds=self.bounds,
+            check=self.check,
+            group=group,
         )
 
 
@@ -92,6 +99,12 @@ class Settings:
 
     settings: ClassVar[Mapping[str, Setting]] = {}
     """By name, those of the bases first."""
+    group: ClassVar[str] = "Settings"
+    """The title of what a class declares, in the help."""
+    everyday: ClassVar[Sequence[str]] = ()
+    """What the help shows, where it would be too long otherwise; the rest has `--help-all`. Empty: everything."""
+    examples: ClassVar[Sequence[tuple[str, str]]] = ()
+    """Flags, and what they do."""
 
     def __init_subclass__(cls) -> None:
         """Take what is declared out of the class."""
@@ -99,7 +112,7 @@ class Settings:
         for name in own:
             delattr(cls, name)
         inherited = {name: one for base in reversed(cls.__bases__) for name, one in vars_of(base).items()}
-        cls.settings = inherited | {name: value.of(cls.__annotations__[name]) for name, value in own.items()}
+        cls.settings = inherited | {name: value.of(cls.__annotations__[name], cls.group) for name, value in own.items()}
 
     def __init__(self, **given: Any) -> None:
         mistakes = [f"unknown setting {flag(name)}" for name in given.keys() - self.settings.keys()]

@@ -93,14 +93,14 @@ READERS: Final[Mapping[type, Callable[[Any], Any]]] = {
 }
 
 
-def type_name(kind: Any) -> str:
-    """Name a type in the help."""
+def plain_kind(kind: Any) -> Any:
+    """Take `| None` and `list[...]` off a type."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in {Union, UnionType}:
-        return type_name(next(one for one in arguments if one is not NoneType))
-    if origin is Literal:
-        return f"{{{','.join(arguments)}}}"
-    if origin is list:
-        return f"list[{type_name(arguments[0])}]"
-    name: str = kind.__name__
-    return name
+        return plain_kind(next(one for one in arguments if one is not NoneType))
+    return plain_kind(arguments[0]) if origin is list else kind
+
+
+def choices_of(kind: Any) -> tuple[str, ...]:
+    """List the words that a setting may be; empty: it is no choice."""
+    return get_args(plain_kind(kind)) if get_origin(plain_kind(kind)) is Literal else ()

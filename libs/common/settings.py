@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NoReturn, TypeVar
 
 from clusterodm.libs.common.fields import Field, Settings, SettingsError, different_ports, flag
-from clusterodm.libs.common.flags import flags_given
+from clusterodm.libs.common.flags import Help, flags_given
 
 ORIGINAL_KEYS: Final = frozenset(
     [
@@ -67,6 +67,7 @@ EXIT_USAGE: Final = 2
 class CommonSettings(Settings):
     """What every service has."""
 
+    group: ClassVar[str] = "This process"
     every_key_counts: ClassVar[bool] = False
     """Whether a file's unknown key is an error: so for `up`, which knows all; a single service only mentions it."""
 
@@ -85,6 +86,8 @@ class CommonSettings(Settings):
 
 class MetricsSettings(CommonSettings):
     """What a service has that counts and measures."""
+
+    group: ClassVar[str] = "Health and metrics"
 
     metrics_port: int = Field(
         0, ge=0, le=65535, description="port for /metrics (Prometheus), /healthz and /readyz; 0: none"
@@ -118,7 +121,8 @@ def load(
     """
     words = [proper_flag(cls, word) for word in argv]
     try:
-        flags = flags_given(cls.settings, words, prog, cls.__doc__ or "", shortcuts or {}) if words else {}
+        told = Help(prog, cls.__doc__ or "", cls.examples, cls.everyday)
+        flags = flags_given(cls.settings, words, told, shortcuts or {}) if words else {}
     except SettingsError as error:
         raise SettingsError(unknown_flags(cls, str(error))) from None
     from_file = read_file(cls, flags.get("config", environment().get("CONFIG", "")))

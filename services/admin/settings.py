@@ -1,6 +1,6 @@
 """What can be set for the admin service."""
 
-from typing import Final
+from typing import ClassVar, Final
 
 from clusterodm.libs.common.fields import Field, different_ports
 from clusterodm.libs.common.secret import Secret
@@ -12,6 +12,8 @@ LOOPBACK: Final = "127.0.0.1"
 
 class AdminSettings(MetricsSettings):
     """Flags, environment (`CLUSTERODM_...`) and file of the admin service."""
+
+    group: ClassVar[str] = "Operators: telnet and web (admin)"
 
     admin_cli_port: int = Field(8080, ge=0, le=65535, description="port of the telnet command line; 0: off")
     admin_web_port: int = Field(10000, ge=0, le=65535, description="port of the web page; 0: off")

@@ -1,11 +1,15 @@
 """What can be set for the autoscaler."""
 
+from typing import ClassVar
+
 from clusterodm.libs.common.fields import Field
 from clusterodm.libs.common.settings import HealthSettings
 
 
 class AutoscalerSettings(HealthSettings):
     """Flags, environment (`CLUSTERODM_...`) and file of the autoscaler."""
+
+    group: ClassVar[str] = "Machines (autoscaler)"
 
     asr: str = Field("", description="JSON file that configures the autoscaler; empty: none")
     public_address: str = Field("", description="address of the proxy for clients and machines, http(s)://host:port")

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from clusterodm.libs.common.fields import Field, different_ports
 from clusterodm.libs.common.secret import Secret
@@ -18,6 +18,8 @@ SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(%|[kmgt]b)?", re.IGNORECASE)
 
 class ProxySettings(MetricsSettings):
     """Flags, environment (`CLUSTERODM_...`) and file of the proxy."""
+
+    group: ClassVar[str] = "Clients: the HTTP API, uploads, downloads (proxy)"
 
     port: int = Field(3000, ge=0, le=65535, description="port that clients connect to; 0: a free one")
     secure_port: int = Field(

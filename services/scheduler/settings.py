@@ -1,6 +1,6 @@
 """What can be set for the scheduler."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from clusterodm.libs.common.fields import Field
 from clusterodm.libs.common.messages.placement import COMMIT_WITHIN_S
@@ -9,6 +9,8 @@ from clusterodm.libs.common.settings import HealthSettings
 
 class SchedulerSettings(HealthSettings):
     """Flags, environment (`CLUSTERODM_...`) and file of the scheduler."""
+
+    group: ClassVar[str] = "Nodes, tasks and the queue (scheduler)"
 
     probe_every_s: float = Field(5.0, gt=0, description="how often each node is asked how it is, seconds")
     probe_timeout_s: float = Field(5.0, gt=0, description="how long a node may take to say how it is, seconds")
