@@ -1,8 +1,6 @@
 """The program `clusterodm`: its first word chooses what runs. Only that is imported, so that every word starts quickly."""
 
-import difflib
 import gc
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -12,10 +10,10 @@ from typing import Final, cast
 PROG: Final = "clusterodm"
 EXIT_OK: Final = 0
 EXIT_USAGE: Final = 2
-EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
-"""As shells say it."""
+EXIT_INTERRUPTED: Final = 128 + 2
+"""As shells say it of SIGINT."""
 
-ADMIN_WORDS: Final = "clusterodm.services.admin.cli.api"
+ADMIN_WORDS: Final = "clusterodm.services.admin.cli.api.program"
 MODULES: Final = {
     "up": "clusterodm.deploy.local",
     "copy-nats": "clusterodm.deploy.copying",
@@ -27,7 +25,9 @@ MODULES: Final = {
     "route": ADMIN_WORDS,
     "task": ADMIN_WORDS,
     "asr": ADMIN_WORDS,
+    "events": ADMIN_WORDS,
     "import": ADMIN_WORDS,
+    "completion": ADMIN_WORDS,
 }
 """Which module's `main(argv) -> exit code` carries out a word."""
 CHECK: Final = ("asr", "check")
@@ -42,13 +42,15 @@ A whole cluster on this computer:
 
 Words for a running cluster:
   clusterodm node list|add|del|info|lock|unlock|drain|update|best
-  clusterodm task list|info|output|cancel|remove
+  clusterodm task list|info|output|wait|cancel|remove
+  clusterodm events -f                     what happens
   clusterodm route list|info               which node has which task
   clusterodm asr list|status|destroy|pause|resume|viewcmd
                                            the autoscaler and its machines
   clusterodm asr check FILE                mistakes in an autoscaler's configuration; needs no cluster
   clusterodm import nodes.json [routes.json]
                                            take over an existing ClusterODM
+  clusterodm completion bash|zsh|fish      completion for your shell
   clusterodm copy-nats --nats-from URL     all records of one NATS into another (--nats-url), say of one server into three
 
 One service by itself, for several computers (they meet at --nats-url):
@@ -56,6 +58,13 @@ One service by itself, for several computers (they meet at --nats-url):
   clusterodm scheduler                     nodes, tasks, the queue
   clusterodm autoscaler                    demand for machines
   clusterodm admin                         telnet on 8080, web page on 10000
+
+Some examples:
+  clusterodm task list --state failed --since 24h
+  clusterodm task output 5b3a -f           the console, as it grows; the beginning of an id is enough
+  clusterodm task wait 5b3a --timeout 2h   until it has ended; exit code 0 when it is completed
+  clusterodm node list --watch
+  clusterodm node list -o json             or yaml, or wide
 
 Each word explains itself: clusterodm up --help, clusterodm node --help, ...
 Every flag is also an environment variable (--admin-pass: CLUSTERODM_ADMIN_PASS) and a key of the --config file.
@@ -136,6 +145,8 @@ def refuse(word: str) -> int:
     if word.startswith("-"):
         hint = f"the flags come after a word: {PROG} up {word} ..."
     else:
+        import difflib  # only mistakes need it
+
         near = difflib.get_close_matches(word, MODULES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(MODULES)}"
     sys.stderr.write(f"{PROG}: unknown word {word!r}; {hint} ({PROG} --help)\n")

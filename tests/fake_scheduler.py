@@ -97,6 +97,7 @@ class FakeScheduler:
         self.tasks: list[Task] = []
         self.consoles: dict[str, tuple[str, ...]] = {}
         self.asked: list[Any] = []
+        self.asked_tasks: list[TaskRef] = []
         self.tokens: dict[str, str] = {}
         self.page_count = 500
 
@@ -153,11 +154,13 @@ class FakeScheduler:
     async def list_tasks(self, asked: ListTasks) -> TaskList:
         self.asked.append(asked)
         found = [each for each in self.tasks if asked.node in {None, each.attempt.node if each.attempt else ""}]
+        found = [each for each in found if asked.owner in {None, each.owner}]
         start = next((place + 1 for place, each in enumerate(found) if each.id == asked.after), 0)
         page = found[start : start + self.page_count]
         return TaskList(tasks=tuple(map(self.summary, page)), more=start + len(page) < len(found))
 
     async def get_task(self, asked: TaskRef) -> TaskRecord:
+        self.asked_tasks.append(asked)
         return TaskRecord(task=self.task(asked.task), revision=1)
 
     async def read_console(self, asked: ReadConsole) -> Console:

@@ -36,10 +36,11 @@ from clusterodm.libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
 from clusterodm.libs.common.messages.kinds import BucketName, Event, LongPoll, ObjectsName, Request, Snapshot
 from clusterodm.libs.common.metrics import UNREADABLE, counter, histogram
 from clusterodm.libs.common.objects import NatsObjects, open_objects
-from clusterodm.libs.common.ports import Handler, Term
+from clusterodm.libs.common.ports import Handler, StoredEvents, Term
 from clusterodm.libs.common.replicas import Replicas
 from clusterodm.libs.common.retrying import retry, try_timeout
 from clusterodm.libs.common.store import NatsBucket
+from clusterodm.libs.common.stored_events import events_after
 from clusterodm.libs.common.streams import open_events, open_snapshot, why
 
 log = structlog.get_logger()
@@ -217,6 +218,13 @@ class NatsBus:
         finally:
             with contextlib.suppress(*LOST):
                 await cancellable(subscription.unsubscribe())
+
+    async def stored_events(self, after: int, most_count: int) -> StoredEvents:
+        """Read the last events; see ports.Bus."""
+        try:
+            return await events_after(self._js, after, most_count)
+        except LOST as error:
+            raise BusFailed(f"events cannot be read: {why(error)}") from None
 
     async def publish_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
         """Replace the last value; see ports.Bus."""

@@ -2,18 +2,16 @@
 
 import argparse
 import shutil
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
 from clusterodm.libs.common.fields import REQUIRED, Setting, SettingsError, flag
 from clusterodm.libs.common.readers import choices_of, plain_kind
 from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.common.wording import LEFT_WIDTH, columns, wrapped
 
 NARROWEST: Final = 60
 WIDEST: Final = 110
-FLAGS_WIDTH: Final = 30
-"""Where descriptions begin."""
 UNITS: Final = {
     "s": "SECONDS",
     "ms": "MS",
@@ -88,11 +86,11 @@ def help_lines(
     """Write the help: usage, examples, and the flags in groups."""
     shown = {name: one for name, one in settings.items() if whole or not told.everyday or name in told.everyday}
     yield f"usage: {told.prog} [flag ...]"
-    yield from ("", *textwrap.wrap(" ".join(told.about.split()), width))
+    yield from ("", *wrapped(" ".join(told.about.split()), width))
     if told.examples:
         yield from ("", "Examples:")
         for flags, what in told.examples:
-            yield from columns(f"{told.prog} {flags}".rstrip(), what, width, 2 + max(len(told.prog) + 26, FLAGS_WIDTH))
+            yield from columns(f"{told.prog} {flags}".rstrip(), what, width, 2 + max(len(told.prog) + 26, LEFT_WIDTH))
     for title in dict.fromkeys(one.group for one in reversed(shown.values())):
         yield from ("", f"{title}:")
         for name, one in shown.items():
@@ -103,18 +101,7 @@ def help_lines(
     if told.everyday:
         yield from columns("--help-all", f"show all {len(settings)} flags", width)
     name = next(iter(shown))
-    yield from ("", *textwrap.wrap(ENVIRONMENT.format(dashed=name.replace("_", "-"), name=name.upper()), width))
-
-
-def columns(left: str, right: str, width: int, at: int = FLAGS_WIDTH) -> Iterator[str]:
-    """Write two columns; what is too long for the first has a line of its own."""
-    lines = textwrap.wrap(right, width - at - 2) or [""]
-    begin = f"  {left}"
-    if len(begin) > at:
-        yield begin
-        begin = ""
-    yield f"{begin:<{at}}  {lines[0]}".rstrip()
-    yield from (f"{'':<{at}}  {line}" for line in lines[1:])
+    yield from ("", *wrapped(ENVIRONMENT.format(dashed=name.replace("_", "-"), name=name.upper()), width))
 
 
 def flag_words(name: str, setting: Setting, shortcuts: Mapping[str, str]) -> str:

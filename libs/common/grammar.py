@@ -6,10 +6,10 @@ what it says of that. So flags are looked at before anything is read.
 
 import argparse
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final, NoReturn
 
-from clusterodm.libs.common.settings import hint
+from clusterodm.libs.common.wording import hint
 
 FLAG: Final = re.compile(r"--[^=\s]+|-[A-Za-z]")
 CHOICE: Final = re.compile(r"argument \S+: invalid choice: (?P<given>.+) \(choose from (?P<known>.+)\)", re.DOTALL)
@@ -18,25 +18,25 @@ NO_MORE_FLAGS: Final = "--"
 
 
 class Grammar(argparse.ArgumentParser):
-    """A parser, and those of the words below it."""
+    """A parser of one word."""
 
-    def __init__(self, **named: Any) -> None:
+    def __init__(self, *, others: Collection[str] = (), **named: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **named})
+        self.others = others
+        """Flags that belong to other words."""
 
     def read(self, argv: Sequence[str]) -> argparse.Namespace:
         """Read a command. A mistake is said on stderr and ends the program with exit code 2."""
         known = set(self.flags())
         for flag in flags_in(argv):
             if flag not in known:
-                self.error(unknown_flag(flag, known))
+                self.error(elsewhere(flag) if flag in self.others else unknown_flag(flag, known))
         return self.parse_args(argv)
 
     def flags(self) -> Iterator[str]:
-        """Name all flags, those of the words below, too."""
+        """Name all flags."""
         for action in self._actions:
             yield from action.option_strings
-            for below in action.choices.values() if isinstance(action.choices, dict) else ():
-                yield from below.flags()
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, with the nearest word, and without any value."""
@@ -49,7 +49,7 @@ class Grammar(argparse.ArgumentParser):
         if message.startswith(UNRECOGNIZED):
             words = message.removeprefix(UNRECOGNIZED).split()
             flag = next(flags_in(words), None)
-            return "there are more words than it takes" if flag is None else f"{flag} does not belong to this word"
+            return "there are more words than it takes" if flag is None else elsewhere(flag)
         return message
 
 
@@ -60,6 +60,11 @@ def flags_in(argv: Sequence[str]) -> Iterator[str]:
             return
         if found := FLAG.match(word):
             yield found[0]
+
+
+def elsewhere(flag: str) -> str:
+    """Say that there is such a flag, and that it is none of this word."""
+    return f"{flag} does not belong to this word"
 
 
 def unknown_flag(flag: str, known: set[str]) -> str:

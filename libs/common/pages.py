@@ -33,7 +33,7 @@ async def pages_of(js: JetStreamContext, stream: str, subject: str) -> AsyncGene
     """Read the last message of each subject, markers too. Raises Incomplete, and what nats-py raises."""
     info = await cancellable(js.stream_info(stream))
     reached = 0
-    async with consuming(js, stream, subject) as (pull, there_count):
+    async with consuming(js, stream, config_of(subject)) as (pull, there_count):
         left_count = there_count
         while left_count:
             page = await cancellable(pull.fetch(PAGE_COUNT, timeout=FETCH_S))
@@ -46,10 +46,10 @@ async def pages_of(js: JetStreamContext, stream: str, subject: str) -> AsyncGene
 
 @asynccontextmanager
 async def consuming(
-    js: JetStreamContext, stream: str, subject: str
+    js: JetStreamContext, stream: str, config: api.ConsumerConfig
 ) -> AsyncGenerator[tuple[JetStreamContext.PullSubscription, int]]:
     """Begin to read; how many messages there are."""
-    made = await cancellable(js.add_consumer(stream, config_of(subject)))
+    made = await cancellable(js.add_consumer(stream, config))
     pull = await cancellable(js.pull_subscribe_bind(consumer=made.name, stream=stream))
     try:
         yield pull, made.num_pending or 0

@@ -175,6 +175,29 @@ class Term(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class StoredEvent:
+    """An event as its stream keeps it."""
+
+    sequence: int
+    name: str
+    """`noun.past`"""
+    at_ms: int
+    """When NATS took it."""
+    told: dict[str, Any]
+    """What it says, as JSON."""
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class StoredEvents:
+    """Events that were read, in their order."""
+
+    events: tuple[StoredEvent, ...]
+    reached: int
+    """The last sequence of the stream then."""
+
+
 class Bus(Protocol):
     """Requests, events, snapshots, and leadership."""
 
@@ -220,6 +243,10 @@ class Bus(Protocol):
         self, event: Event[Told], handler: Callable[[Told], Awaitable[None]]
     ) -> AbstractAsyncContextManager[None]:
         """Call `handler` for every event told while the context is open, one at a time."""
+        ...
+
+    async def stored_events(self, after: int, most_count: int) -> StoredEvents:
+        """Read the last events of their stream that follow a sequence, at most so many. Raises BusFailed."""
         ...
 
     async def publish_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:

@@ -8,7 +8,6 @@ Mistakes are `SettingsError`s, one line each; `parse()` prints them and ends the
 Secrets have the type `Secret`: they never show in a repr, a log or `--help`.
 """
 
-import difflib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, ClassVar, Final, Literal, NoReturn, TypeVar
 
 from clusterodm.libs.common.fields import Field, Settings, SettingsError, different_ports, flag
 from clusterodm.libs.common.flags import Help, flags_given
+from clusterodm.libs.common.wording import NEGATION, hint
 
 ORIGINAL_KEYS: Final = frozenset(
     [
@@ -54,7 +54,6 @@ OTHER_NAMES: Final = {
     "asr_config": "asr",
 }
 """Other names of settings, as flag, in the environment and in a file; all but the first are those of early versions of the original."""
-NEGATION: Final = "no-"
 UNRECOGNIZED: Final = "unrecognized arguments: "
 
 ENVIRONMENT_PREFIX: Final = "CLUSTERODM_"
@@ -185,13 +184,6 @@ def unknown_flags(cls: type[CommonSettings], said: str) -> str:
     words = said.removeprefix(UNRECOGNIZED).split()
     flags = [word.partition("=")[0] for word in words if word.startswith("-")]
     return "\n".join(f"unknown flag {flag}{hint(flag.lstrip('-'), known, '--')}" for flag in flags) or said
-
-
-def hint(given: str, known: Sequence[str], before: str = "") -> str:
-    """Name what was probably meant; empty: nothing is near."""
-    bare = given.removeprefix(NEGATION)
-    near = difflib.get_close_matches(bare, known, n=1)
-    return f" (did you mean {before + given.removesuffix(bare) + near[0]!r}?)" if near else ""
 
 
 def parse(

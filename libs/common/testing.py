@@ -21,7 +21,19 @@ from clusterodm.libs.common.faults import Faults
 from clusterodm.libs.common.loops import background
 from clusterodm.libs.common.merging import merged
 from clusterodm.libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot
-from clusterodm.libs.common.ports import Change, Entry, Handler, Loaded, Reset, Seen, Step, Term, Unread
+from clusterodm.libs.common.ports import (
+    Change,
+    Entry,
+    Handler,
+    Loaded,
+    Reset,
+    Seen,
+    Step,
+    StoredEvent,
+    StoredEvents,
+    Term,
+    Unread,
+)
 
 log = structlog.get_logger()
 
@@ -342,6 +354,16 @@ class MemoryBus:
 
         if not self.faults.holds(deliver):
             await deliver()
+
+    async def stored_events(self, after: int, most_count: int) -> StoredEvents:
+        """Read the last events that were told; their times are not kept."""
+        self.require_connection()
+        events = [
+            StoredEvent(number, name, 0, msgspec.to_builtins(message))
+            for number, (name, message) in enumerate(self.told, start=1)
+            if number > after
+        ]
+        return StoredEvents(tuple(events[-most_count:]), len(self.told))
 
     @asynccontextmanager
     async def subscribe(self, event: Event[Told], handler: Callable[[Told], Awaitable[None]]) -> AsyncIterator[None]:

@@ -30,6 +30,7 @@ COMPARED: Final = {
     "libs/common/clocks.py::since": "a record's time becomes an instant, within bounds",
     "libs/common/clocks.py::until": "a record's time becomes an instant, within bounds",
     "libs/common/store.py::_old_markers": "a leftover of deleted keys goes early or late; nothing depends on it",
+    "services/admin/cli/core/reading.py::began_ms": "what an operator wants to see: since a time of the wall clock",
     "services/autoscaler/planning/core/observation.py::time_ms": "an instant becomes the wall time that a plan reckons with",
     "services/autoscaler/planning/core/budget.py::cost_of_last_day": "the last 24 hours; the times of machines that exist are restated",
     "services/autoscaler/planning/core/budget.py::cost_since": AGED,

@@ -1,7 +1,8 @@
-"""What a command reads of this computer: where the cluster is, and the files and secrets that an operator names."""
+"""What a command reads of this computer: where the cluster is, the files and secrets that an operator names, and the terminal."""
 
 import getpass
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Final
@@ -9,10 +10,15 @@ from typing import Final
 import msgspec
 
 from clusterodm.libs.common.errors import BusFailed, Refused
+from clusterodm.services.admin.cli.core.tables import Look
 
 FILE: Final = "cluster.json"
 DATA_DIR: Final = Path("data")
+EXIT_BROKEN_PIPE: Final = 128 + 13
+"""As shells say it of SIGPIPE."""
 STANDARD_INPUT: Final = "-"
+CLEAR: Final = "\x1b[H\x1b[2J\x1b[3J"
+"""From the top of an empty screen on (ECMA-48)."""
 
 
 class ClusterFile(msgspec.Struct, frozen=True):
@@ -21,7 +27,7 @@ class ClusterFile(msgspec.Struct, frozen=True):
     nats_url: str
 
 
-def nats_url(flag: str, data_dir: Path | None) -> str:
+def nats_url(flag: str, data_dir: str | None) -> str:
     """Find the NATS server: by a flag, the environment, or the file that `clusterodm up` leaves behind.
 
     Raises BusFailed when there is no cluster, Refused when its file is damaged.
@@ -31,7 +37,7 @@ def nats_url(flag: str, data_dir: Path | None) -> str:
     environment = os.environ.get("CLUSTERODM_NATS_URL", "")
     if environment and data_dir is None:
         return environment
-    return read_cluster_file((data_dir or Path(os.environ.get("CLUSTERODM_DATA_DIR") or DATA_DIR)) / FILE)
+    return read_cluster_file(Path(data_dir or os.environ.get("CLUSTERODM_DATA_DIR") or DATA_DIR) / FILE)
 
 
 def read_cluster_file(path: Path) -> str:
@@ -59,3 +65,31 @@ def read_secret(path: str) -> str:
     if path != STANDARD_INPUT:
         return read(path).strip()
     return getpass.getpass("Token: ").strip() if sys.stdin.isatty() else sys.stdin.readline().strip()
+
+
+def is_terminal() -> bool:
+    """Whether what is printed goes to a terminal."""
+    return sys.stdout.isatty()
+
+
+def look(*, wide: bool) -> Look:
+    """Say how tables may look: as wide as the terminal, and in colour unless NO_COLOR (no-color.org) or TERM=dumb says otherwise."""
+    if not is_terminal():
+        return Look()
+    colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return Look(width=None if wide else shutil.get_terminal_size((100, 24)).columns, colour=colour)
+
+
+def say(text: str, *, failed: bool = False) -> None:
+    """Print, at once. A reader that has gone (`| head`) ends the program quietly."""
+    try:
+        print(text, file=sys.stderr if failed else sys.stdout, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain of it at its end
+        raise SystemExit(EXIT_BROKEN_PIPE) from None
+
+
+def clear() -> None:
+    """Begin again at the top of a terminal."""
+    if is_terminal():
+        sys.stdout.write(CLEAR)

@@ -1,4 +1,4 @@
-"""Answers as text: `render` as telnet has always shown them, `human` for people at a terminal, with lists as aligned tables.
+"""Answers as text: `render` as telnet has always shown them; `listing` and `sentence` for people at a terminal.
 
 Telnet's lines end with CR LF; inside a JSON object with LF alone, as scripts expect.
 
@@ -9,8 +9,8 @@ of writing, are shown as JSON escapes them.
 
 import json
 import re
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 from clusterodm.libs.common.hosts import shown
 from clusterodm.libs.common.messages.machines import MachineView
@@ -139,16 +139,6 @@ def render(answer: Answer) -> str:
     return (pretty(value(answer)) if lines is None else lines) + END
 
 
-def table(head: Row, rows: Sequence[Row]) -> str:
-    """Align columns; the last one is not padded."""
-    lines = [head, *([one_line(cell) or "-" for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = (
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
-    return "\n".join(padded)
-
-
 def memory(size_bytes: int | None) -> str:
     """Write a size of memory."""
     return "" if size_bytes is None else f"{size_bytes / GIB:.1f} GiB"
@@ -221,23 +211,40 @@ MACHINE_HEAD: Final = ("N", "MACHINE", "STATE", "SIZE", "REGION", "NODE", "TASKS
 ROUTE_HEAD: Final = ("TASK", "NODE")
 
 
-def human(answer: Answer) -> str:
-    """Write an answer for a person."""
+class Listing(NamedTuple):
+    """A list, as a table has it."""
+
+    head: Row
+    rows: Sequence[Row]
+    empty: str
+    """What is said of a list without rows."""
+
+
+def listing(answer: Answer) -> Listing | None:
+    """Make a table of an answer that is a list; None when it is none."""
     match answer:
         case NodeListing(nodes):
-            return table(NODE_HEAD, [node_row(node) for node in nodes]) if nodes else "There are no nodes."
+            return Listing(NODE_HEAD, cells(map(node_row, nodes)), "There are no nodes.")
         case NodeChoice(node) if node is not None:
-            return table(NODE_HEAD, [node_row(node)])
+            return Listing(NODE_HEAD, cells([node_row(node)]), "")
         case TaskListing(tasks):
-            return table(TASK_HEAD, [task_row(task) for task in tasks]) if tasks else "There are no tasks."
+            return Listing(TASK_HEAD, cells(map(task_row, tasks)), "There are no tasks.")
         case MachineListing(machines):
-            return (
-                table(MACHINE_HEAD, [machine_row(view) for view in machines]) if machines else "There are no machines."
-            )
+            return Listing(MACHINE_HEAD, cells(map(machine_row, machines)), "There are no machines.")
         case RouteListing(routes):
-            return table(ROUTE_HEAD, [route_row(route) for route in routes]) if routes else "There are no routes."
+            return Listing(ROUTE_HEAD, cells(map(route_row, routes)), "There are no routes.")
         case _:
-            return failure_reason(answer) or render(answer).replace("\r\n", "\n").removesuffix("\n")
+            return None
+
+
+def cells(rows: Iterable[Row]) -> Sequence[Row]:
+    """Make texts that somebody else wrote fit in a line each; an empty one is a dash."""
+    return [[one_line(cell) or "-" for cell in row] for row in rows]
+
+
+def sentence(answer: Answer) -> str:
+    """Write an answer that is no list for a person."""
+    return failure_reason(answer) or render(answer).replace("\r\n", "\n").removesuffix("\n")
 
 
 def failure_reason(answer: Answer) -> str:

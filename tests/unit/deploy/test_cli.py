@@ -94,7 +94,7 @@ def test_what_every_start_waits_for_imports_nothing_that_it_can_do_without():
 
 
 def test_an_operators_words_are_understood_without_the_bus():
-    assert not loaded_by("import clusterodm.services.admin.cli.api") & {
+    assert not loaded_by("import clusterodm.services.admin.cli.api.program") & {
         "nats",
         "uvicorn",
         "starlette",

@@ -1,20 +1,16 @@
-"""What operators can ask for, and how the numbers in it are read, whichever way a command comes.
+"""What operators can ask for, whichever way a command comes.
 
-A number must be a number: "1abc" names no node. A node number that is none becomes `NO_NUMBER`, which no node has, so
-that the answer is the one for a node that does not exist.
+A node number that is none becomes `NO_NUMBER` (numbers.py), which no node has, so that the answer is the one for a node that does not
+exist.
 """
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
 
 from clusterodm.libs.common.model import TaskId
+from clusterodm.services.admin.commands.core.numbers import NO_NUMBER, line_number, node_number, port, whole
 
-NO_NUMBER: Final = 0
-"""Nodes are numbered from 1."""
-LARGEST_PORT: Final = 65535
-LONGEST_NUMBER: Final = 9
-"""Digits; what is longer is no node, no number of images and no line of a console."""
+__all__ = ["NO_NUMBER", "line_number", "node_number", "port", "whole"]  # who reads commands reads their numbers
 
 
 class NodeAct(StrEnum):
@@ -201,25 +197,3 @@ Command = (
     | UnknownCommand
 )
 """What an operator can ask for, over whichever road."""
-
-
-def whole(text: str) -> int | None:
-    """Read a number without sign; None when it is none."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER else None
-
-
-def node_number(text: str) -> int:
-    """Read a node's number."""
-    return whole(text) or NO_NUMBER
-
-
-def port(text: str) -> int | None:
-    """Read a TCP port."""
-    number = whole(text)
-    return number if number and number <= LARGEST_PORT else None
-
-
-def line_number(text: str) -> int | None:
-    """Read the line from which a console is wanted; it may be negative."""
-    number = whole(text.removeprefix("-"))
-    return -number if number is not None and text.startswith("-") else number

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from clusterodm.services.admin.cli.api import main
+from clusterodm.services.admin.cli.api.program import main
 
 SECRET = "s3cr3t"
 

@@ -15,11 +15,12 @@ from clusterodm.libs.common.messages.machines import (
 )
 from clusterodm.libs.common.model import MachineState
 from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.services.admin.cli.core.tables import human
 from clusterodm.services.admin.commands.core.answers import AutoscalerReport, Declined, MachineListing, Ok, Unavailable
 from clusterodm.services.admin.commands.core.commands import DestroyMachineCommand
 from clusterodm.services.admin.commands.handlers import execute
 from clusterodm.services.admin.rendering.json_objects import document
-from clusterodm.services.admin.rendering.text import exit_code, human, render
+from clusterodm.services.admin.rendering.text import exit_code, render
 from clusterodm.services.admin.telnet.core.grammar import parse
 from tests.fake_autoscaler import FakeAutoscaler, machine
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from clusterodm.libs.common.model import Owner, StatusCode, TaskState
+from clusterodm.services.admin.cli.core.tables import PLAIN, human, table
 from clusterodm.services.admin.commands.core.answers import (
     Answer,
     ConsoleLines,
@@ -27,7 +28,7 @@ from clusterodm.services.admin.commands.core.answers import (
     Unavailable,
 )
 from clusterodm.services.admin.rendering.json_objects import CODES, document, newest, node_entry
-from clusterodm.services.admin.rendering.text import duration, exit_code, human, render, table
+from clusterodm.services.admin.rendering.text import cells, duration, exit_code, render
 from tests.fake_scheduler import FakeScheduler, node, task
 
 ROUTE = Route("t1", "10.0.0.1", 3000, node_has_token=True, has_owner=True, accessed_ms=5)  # type: ignore[arg-type]
@@ -199,7 +200,7 @@ def test_every_answer_is_one_json_document(answer: Answer, shown: Any):
 
 
 def test_a_table_is_aligned_and_has_no_empty_cells():
-    assert table(("A", "BB"), [("long", ""), ("x", "y")]) == "A     BB\nlong  -\nx     y"
+    assert table(("A", "BB"), cells([("long", ""), ("x", "y")]), PLAIN) == "A     BB\nlong  -\nx     y"
 
 
 def test_tables_show_what_is_wrong_with_a_node():

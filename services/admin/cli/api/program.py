@@ -1,0 +1,87 @@
+"""The operators' commands as a program: `clusterodm node list`, `clusterodm task info ID`, `clusterodm import nodes.json`.
+
+The same commands and answers as telnet and web, over the bus. Lists are tables for people, `-o json|yaml` is for programs.
+Exit codes: 0 done · 1 the answer is no · 2 wrong usage or a mistake in a file · 3 the cluster does not answer.
+
+Help, mistakes and completion are answered by core alone: what speaks with the cluster takes five times as long to load.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from clusterodm.services.admin.cli.core.grammar import PROG, HelpAsked, WrongWord, read
+
+if TYPE_CHECKING:
+    from clusterodm.libs.common.errors import ClusterError
+
+EXIT_OK: Final = 0
+EXIT_NO: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_UNAVAILABLE: Final = 3
+EXIT_INTERRUPTED: Final = 130
+VALUES: Final = ("completion", "--values")
+NARROWEST: Final = 60
+USUAL: Final = 100
+WIDEST: Final = 110
+
+
+def main(argv: Sequence[str]) -> int:
+    """Carry out one command, the noun included; the exit code."""
+    try:
+        if tuple(argv[:2]) == VALUES:
+            return carry_out(argparse.Namespace(noun="completion", verb="values", kind="".join(argv[2:3])))
+        given = read(argv, width())
+        return write_completion(given) if given.noun == "completion" else carry_out(given)
+    except HelpAsked as asked:
+        print(asked.text)  # noqa: T201 the program's output
+        return EXIT_OK
+    except WrongWord as error:
+        print(f"{PROG}: {error}", file=sys.stderr)  # noqa: T201 the program's output
+        return EXIT_USAGE
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def width() -> int:
+    """Say how wide help may be."""
+    try:
+        columns = os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError):  # a file, a pipe, or nothing at all
+        columns = USUAL
+    return min(max(columns, NARROWEST), WIDEST)
+
+
+def write_completion(given: argparse.Namespace) -> int:
+    """Print what a shell reads."""
+    from clusterodm.services.admin.cli.core.completion import script
+
+    print(script(given.shell), end="")  # noqa: T201 the program's output
+    return EXIT_OK
+
+
+def carry_out(given: argparse.Namespace) -> int:
+    """Load what speaks with the cluster, and let it be done; the exit code."""
+    import asyncio
+
+    from clusterodm.libs.common.errors import BusFailed, Refused
+    from clusterodm.libs.common.log import configure
+    from clusterodm.services.admin.cli.api.session import run
+
+    configure("cli", "error", as_json=False)
+    try:
+        return asyncio.run(run(given))
+    except Refused as error:
+        return print_error(error, EXIT_USAGE)
+    except BusFailed as error:
+        return print_error(error, EXIT_UNAVAILABLE)
+
+
+def print_error(error: "ClusterError", code: int) -> int:
+    """Say on stderr what is wrong."""
+    print(f"{PROG}: {error.message}", file=sys.stderr)  # noqa: T201 the program's output
+    return code

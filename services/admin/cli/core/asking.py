@@ -1,0 +1,69 @@
+"""Which command the arguments of a word are. Raises Refused."""
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Final, NoReturn
+
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.hosts import bare
+from clusterodm.services.admin.commands.core import commands
+from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
+
+Arguments = argparse.Namespace
+Build = Callable[[Arguments], commands.Command]
+
+
+def command_of(given: Arguments) -> commands.Command:
+    """Make the command."""
+    return BUILDERS[given.noun, given.verb](given)
+
+
+def takes_token(given: Arguments) -> str:
+    """Say from which file a token is to be read; empty: it stands there, or there is none."""
+    path = getattr(given, "token_file", None)
+    if path and given.token:
+        raise Refused("either a token or --token-file, not both")
+    return str(path or "")
+
+
+def changing_node(act: NodeAct) -> Build:
+    """Make the reader of a command that changes a node."""
+    return lambda given: commands.ChangeNodeCommand(act, given.number)
+
+
+def changing_task(act: TaskAct) -> Build:
+    """Make the reader of a command that changes a task."""
+    return lambda given: commands.ChangeTaskCommand(act, given.task)
+
+
+def check_first(given: Arguments) -> NoReturn:
+    """Say how it is written: the autoscaler's own module does it, as it needs no cluster. Raises Refused."""
+    raise Refused(f"write it so, without flags: clusterodm asr check {given.file}")
+
+
+BUILDERS: Final[Mapping[tuple[str, str], Build]] = {
+    ("node", "list"): lambda _: commands.ListNodesCommand(),
+    ("node", "update"): lambda _: commands.UpdateNodesCommand(),
+    ("node", "add"): lambda given: commands.AddNodeCommand(bare(given.hostname), given.port, given.token),
+    ("node", "del"): changing_node(NodeAct.DEL),
+    ("node", "lock"): changing_node(NodeAct.LOCK),
+    ("node", "unlock"): changing_node(NodeAct.UNLOCK),
+    ("node", "drain"): lambda given: commands.DrainNodeCommand(given.number, given.seconds),
+    ("node", "info"): lambda given: commands.ShowNodeCommand(given.number),
+    ("node", "best"): lambda given: commands.BestNodeCommand(given.images),
+    ("route", "list"): lambda given: commands.ListRoutesCommand(given.number),
+    ("route", "info"): lambda given: commands.ShowRouteCommand(given.task),
+    ("task", "list"): lambda given: commands.ListTasksCommand(given.number),
+    ("task", "info"): lambda given: commands.ShowTaskCommand(given.task),
+    ("task", "output"): lambda given: commands.ShowConsoleCommand(given.task, given.line),
+    ("task", "cancel"): changing_task(TaskAct.CANCEL),
+    ("task", "remove"): changing_task(TaskAct.REMOVE),
+    ("asr", "viewcmd"): lambda given: commands.ViewMachineCommand(given.images),
+    ("asr", "list"): lambda _: commands.ListMachinesCommand(),
+    ("asr", "status"): lambda _: commands.ShowAutoscalerCommand(),
+    ("asr", "destroy"): lambda given: commands.DestroyMachineCommand(given.number),
+    ("asr", "pause"): lambda given: commands.PauseAutoscalerCommand(given.reason),
+    ("asr", "resume"): lambda _: commands.ResumeAutoscalerCommand(),
+    ("asr", "check"): check_first,
+}
+"""By noun and verb. What goes on for a while (`events`, `task wait`, `--follow`, `--watch`) is in handlers."""

@@ -1,0 +1,43 @@
+"""How an event looks on the command line, and whether it is about something."""
+
+import datetime as dt
+from typing import Any, Final
+
+from clusterodm.libs.common.ports import StoredEvent
+
+WHAT: Final = ("task", "machine", "node", "target", "instance", "owner")
+"""Fields that say what an event is about, the first that is there."""
+LEAST: Final = 4
+"""Characters of the beginning of an id that are enough."""
+
+
+def matches(event: StoredEvent, about: str) -> bool:
+    """Whether an event is about this: its noun or name, or the id of a task, node or machine in it, or the beginning of one."""
+    if not about or event.name == about or event.name.startswith(f"{about}."):
+        return True
+    values = [str(event.told[name]) for name in WHAT if event.told.get(name)]
+    return any(value == about or (len(about) >= LEAST and value.startswith(about)) for value in values)
+
+
+def line(event: StoredEvent) -> str:
+    """Write an event in a line: when, what happened to what, and the rest of it."""
+    what = next((str(event.told[name]) for name in WHAT if event.told.get(name)), "")
+    rest = {
+        name: value
+        for name, value in event.told.items()
+        if name not in {"at_ms", "reason"} and value not in {"", None, what}
+    }
+    reason = f": {event.told['reason']}" if event.told.get("reason") else ""
+    more = " ".join(f"{name}={value}" for name, value in rest.items() if not isinstance(value, dict | list))
+    return f"{moment(event)}  {event.name:<24}  {what}{reason}{f'  ({more})' if more else ''}"
+
+
+def moment(event: StoredEvent) -> str:
+    """Write when it was, in local time."""
+    at = dt.datetime.fromtimestamp(event.at_ms / 1000, tz=dt.UTC).astimezone()
+    return at.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def document(event: StoredEvent) -> dict[str, Any]:
+    """Write an event for programs."""
+    return {"event": event.name, "sequence": event.sequence, "at_ms": event.at_ms, **event.told, "cause": event.cause}

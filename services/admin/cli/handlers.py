@@ -1,0 +1,253 @@
+"""What goes on for a while: a console that is followed, tasks that are waited for, a list that is watched, what happens.
+
+All of it asks again and again: a cluster that is restarted meanwhile goes on, and an interrupted connection loses nothing. What an answer
+looks like is the business of whoever calls (`Show`).
+"""
+
+import argparse
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, NamedTuple, NoReturn, TypeVar
+
+from msgspec.structs import replace
+
+from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
+from clusterodm.libs.common.lifecycle import now_ms
+from clusterodm.libs.common.messages.machines import LIST_MACHINES, ListMachines
+from clusterodm.libs.common.messages.tasks import (
+    GET_TASK,
+    LIST_TASKS,
+    READ_CONSOLE,
+    ListTasks,
+    ReadConsole,
+    TaskRef,
+    TaskSummary,
+)
+from clusterodm.libs.common.model import Owner, Task, TaskId, TaskState
+from clusterodm.libs.common.ports import Bus, StoredEvent
+from clusterodm.libs.common.retrying import retry
+from clusterodm.services.admin.cli.core.asking import command_of
+from clusterodm.services.admin.cli.core.events import matches
+from clusterodm.services.admin.cli.core.reading import began_ms
+from clusterodm.services.admin.commands.core.answers import (
+    Answer,
+    ConsoleLines,
+    DoneWithNote,
+    Failed,
+    Invalid,
+    TaskListing,
+    Unavailable,
+    name_of,
+    numbered,
+)
+from clusterodm.services.admin.commands.handlers import execute, nodes_of
+
+ID_LENGTH: Final = 36
+OFFERED_COUNT: Final = 200
+"""Tasks that a shell offers: the newest."""
+EVENTS_COUNT: Final = 100
+EVENTS_PAGE_COUNT: Final = 5000
+EVENTS_MOST_COUNT: Final = 200_000
+"""So far back is read at most."""
+FURTHER: Final = 8
+
+
+class Pace(NamedTuple):
+    """How what goes on is asked for."""
+
+    again_s: float = 1.0
+    patience_s: float = 60.0
+    """How long a cluster may not answer meanwhile."""
+
+
+USUAL: Final = Pace()
+Reply = TypeVar("Reply")
+Show = Callable[[Answer], object]
+ShowEvent = Callable[[StoredEvent], object]
+
+
+async def ask(bus: Bus, given: argparse.Namespace) -> Answer:
+    """Carry out one command that is answered once."""
+    try:
+        await complete_ids(bus, given)
+        if (given.noun, given.verb) == ("task", "list"):
+            return await search(bus, given)
+    except (NotFound, Refused) as error:
+        return Invalid(error.message)
+    except BusFailed:
+        return Unavailable("The scheduler does not answer.")
+    return await execute(bus, command_of(given))
+
+
+async def complete_ids(bus: Bus, given: argparse.Namespace) -> None:
+    """Replace the beginnings of ids by ids. Raises NotFound, Refused when several begin so, and BusFailed."""
+    task = getattr(given, "task", None)
+    if isinstance(task, list):
+        given.task = [await whole_id(bus, each) for each in task]
+    elif task is not None:
+        given.task = await whole_id(bus, task)
+
+
+async def whole_id(bus: Bus, beginning: str) -> TaskId:
+    """Find the task that is meant by the beginning of its id."""
+    if len(beginning) >= ID_LENGTH:
+        return TaskId(beginning)
+    every = [each.id async for each in summaries(bus, ListTasks())]
+    found = sorted(each for each in every if each.startswith(beginning.lower()) or each == beginning)
+    if beginning in found or len(found) == 1:
+        return TaskId(beginning) if beginning in found else found[0]
+    if not found:
+        raise NotFound(f"no task's id begins with {beginning}")
+    few = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")  # noqa: PLR2004 enough to see the difference
+    raise Refused(f"{len(found)} tasks' ids begin with {beginning}: {few}")
+
+
+async def search(bus: Bus, given: argparse.Namespace) -> Answer:
+    """List tasks that are as the flags say, in the order of their commits. Raises BusFailed."""
+    node = None if given.number is None else numbered(await nodes_of(bus), given.number)
+    if given.number is not None and node is None:
+        return Invalid("there is no such node")
+    wanted = ListTasks(node=node.id if node else None, owner=Owner(given.owner) if given.owner else None)
+    states = set(given.state or TaskState)
+    since_ms = 0 if given.since is None else began_ms(given.since, now_ms())
+    last = deque[TaskSummary](maxlen=given.limit)
+    async for each in summaries(bus, wanted):
+        if each.state in states and each.committed_at_ms >= since_ms:
+            last.append(each)
+    return TaskListing(tuple(last))
+
+
+async def summaries(bus: Bus, wanted: ListTasks) -> AsyncIterator[TaskSummary]:
+    """Ask for tasks, page by page, in the order of their commits."""
+    while True:
+        page = await bus.request(LIST_TASKS, wanted)
+        for each in page.tasks:
+            yield each
+        if not page.more or not page.tasks:
+            return
+        wanted = replace(wanted, after=page.tasks[-1].id)
+
+
+async def watch(bus: Bus, given: argparse.Namespace, show: Show, clear: Callable[[], None]) -> NoReturn:
+    """Show a list again and again."""
+    while True:
+        answer = await ask(bus, given)
+        clear()
+        show(answer)
+        await asyncio.sleep(max(given.watch, USUAL.again_s))
+
+
+async def follow(bus: Bus, given: argparse.Namespace, show: Show, pace: Pace = USUAL) -> Answer | None:
+    """Show a console until its task has ended; what went wrong, or None."""
+    try:
+        await complete_ids(bus, given)
+        at, attempts_count = given.line, None
+        while True:
+            task = await patiently(partial(task_of, bus, given.task), pace)
+            if attempts_count is not None and len(task.attempts) > attempts_count:
+                at = 0  # another attempt has a console of its own
+            attempts_count = len(task.attempts)
+            at = await new_lines(bus, task, at, show, pace)
+            if task.state.ended:
+                return None
+            await asyncio.sleep(pace.again_s)
+    except (NotFound, Refused) as error:
+        return Invalid(error.message)
+    except BusFailed:
+        return Unavailable("The scheduler does not answer.")
+
+
+async def new_lines(bus: Bus, task: Task, at: int, show: Show, pace: Pace) -> int:
+    """Show the lines of a console from one on, or the last ones at first; the line behind the last."""
+    lines: list[str] = []
+    begin = max(at, 0)
+    while True:
+        wanted = ReadConsole(task=task.id, from_line=begin + len(lines))
+        more = (await patiently(partial(bus.request, READ_CONSOLE, wanted), pace)).lines
+        lines += more
+        if not more:
+            break
+    shown = lines[at:] if at < 0 else lines
+    if shown:
+        show(ConsoleLines(tuple(shown)))
+    return begin + len(lines)
+
+
+async def wait_for(bus: Bus, given: argparse.Namespace, show: Show, pace: Pace = USUAL) -> Answer | None:
+    """Wait until tasks have ended; what is wrong in the end, or None when all are completed."""
+    try:
+        async with asyncio.timeout(given.timeout):
+            await complete_ids(bus, given)
+            ends = {each: await ended(bus, each, show, pace) for each in dict.fromkeys(given.task)}
+    except TimeoutError:
+        return Failed(f"not ended within {given.timeout} s")
+    except (NotFound, Refused) as error:
+        return Invalid(error.message)
+    except BusFailed:
+        return Unavailable("The scheduler does not answer.")
+    bad = [f"{task} {state}" for task, state in ends.items() if state is not TaskState.COMPLETED]
+    return Failed(f"not completed: {', '.join(bad)}") if bad else None
+
+
+async def ended(bus: Bus, task_id: TaskId, show: Show, pace: Pace) -> TaskState:
+    """Wait until one task has ended, and say how."""
+    while True:
+        task = await patiently(partial(task_of, bus, task_id), pace)
+        if task.state.ended:
+            break
+        await asyncio.sleep(pace.again_s)
+    show(DoneWithNote(f"{task_id} {task.state}{f': {task.error}' if task.error else ''}"))
+    return task.state
+
+
+async def task_of(bus: Bus, task_id: TaskId) -> Task:
+    """Ask for one task."""
+    return (await bus.request(GET_TASK, TaskRef(task=task_id))).task
+
+
+async def patiently(request: Callable[[], Awaitable[Reply]], pace: Pace) -> Reply:
+    """Ask until there is an answer: a cluster may be started again meanwhile. Raises BusFailed when that takes too long."""
+    return await retry(request, "the cluster answers", pace.patience_s)
+
+
+async def show_events(bus: Bus, given: argparse.Namespace, show: ShowEvent, pace: Pace = USUAL) -> None:
+    """Show what has happened, and with --follow what happens. Raises BusFailed."""
+    about: str = given.about or ""
+    past, reached = await last_events(bus, given, about)
+    while True:
+        for event in past:
+            show(event)
+        if not given.follow:
+            return
+        await asyncio.sleep(pace.again_s)
+        found = await patiently(partial(bus.stored_events, reached, EVENTS_PAGE_COUNT), pace)
+        past, reached = [event for event in found.events if matches(event, about)], found.reached
+
+
+async def last_events(bus: Bus, given: argparse.Namespace, about: str) -> tuple[Sequence[StoredEvent], int]:
+    """Read what has happened: since a time, or the last so many; further back where most are about something else."""
+    since_ms = None if given.since is None else began_ms(given.since, now_ms())
+    limit = given.limit if given.limit is not None else None if since_ms is not None else EVENTS_COUNT
+    count = max(limit or EVENTS_COUNT, 1)
+    while True:
+        found = await bus.stored_events(0, count)
+        fitting = [each for each in found.events if matches(each, about) and each.at_ms >= (since_ms or 0)]
+        is_all = len(found.events) < count or (since_ms is not None and found.events[0].at_ms < since_ms)
+        if is_all or (limit is not None and len(fitting) >= limit) or count >= EVENTS_MOST_COUNT:
+            return fitting if limit is None else fitting[max(len(fitting) - limit, 0) :], found.reached
+        count = min(count * FURTHER, EVENTS_MOST_COUNT)
+
+
+async def completions(bus: Bus, kind: str) -> Sequence[tuple[str, str]]:
+    """Say what a shell may complete, each with what it is. Raises BusFailed."""
+    if kind == "node":
+        return [(str(node.number), name_of(node)) for node in await nodes_of(bus)]
+    if kind == "machine":
+        views = (await bus.request(LIST_MACHINES, ListMachines())).machines
+        return [(str(view.number), view.machine.id) for view in views]
+    if kind == "task":
+        last = deque([each async for each in summaries(bus, ListTasks())], maxlen=OFFERED_COUNT)
+        return [(each.id, f"{each.state} {each.name}") for each in last]
+    return []

@@ -1,0 +1,208 @@
+"""What goes on for a while: consoles that are followed, tasks that are waited for, events, ids that are cut short."""
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from clusterodm.libs.common.messages.nodes import NODE_LOCKED, NodeEvent
+from clusterodm.libs.common.messages.tasks import TASK_FINISHED, TaskEvent
+from clusterodm.libs.common.model import NodeId, Owner, TaskId, TaskState
+from clusterodm.libs.common.ports import StoredEvent
+from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.services.admin.cli.core import events
+from clusterodm.services.admin.cli.core.grammar import read
+from clusterodm.services.admin.cli.handlers import Pace, ask, completions, follow, show_events, wait_for
+from clusterodm.services.admin.commands.core.answers import (
+    Answer,
+    ConsoleLines,
+    DoneWithNote,
+    Failed,
+    Invalid,
+    TaskChanged,
+    TaskDetail,
+    TaskListing,
+    Unavailable,
+)
+from tests.fake_scheduler import FakeScheduler, node, task
+from tests.waiting import until
+
+ONE = "6f9619ff-8b86-4011-b42d-00c04fc964ff"
+TWO = "6f9619aa-8b86-4011-b42d-00c04fc964aa"
+
+
+SOON = Pace(again_s=0.01, patience_s=0.0)
+
+
+def given(line: str) -> argparse.Namespace:
+    return read(line.split(), 100)
+
+
+@pytest.fixture
+def bus() -> MemoryBus:
+    return MemoryBus()
+
+
+@pytest.fixture
+async def scheduler(bus: MemoryBus) -> AsyncIterator[FakeScheduler]:
+    fake = FakeScheduler()
+    fake.nodes = [node(1)]
+    fake.tasks = [
+        task(ONE, on=fake.nodes[0], committed_at_ms=1000),
+        task(TWO, TaskState.FAILED, committed_at_ms=2000, owner=Owner("o" * 32), error="no"),
+    ]
+    async with bus.serve("scheduler", fake.handlers()):
+        yield fake
+
+
+async def test_the_beginning_of_an_id_is_enough_where_only_one_begins_so(
+    bus: MemoryBus, scheduler: FakeScheduler
+) -> None:
+    answer = await ask(bus, given("task info 6f9619ff"))
+    assert isinstance(answer, TaskDetail)
+    assert answer.task.id == ONE
+    assert isinstance(await ask(bus, given("task cancel 6F9619FF")), TaskChanged)
+    assert scheduler.tasks[0].state is TaskState.CANCELED
+
+
+async def test_an_ambiguous_beginning_does_nothing_and_names_the_ids(bus: MemoryBus, scheduler: FakeScheduler) -> None:
+    answer = await ask(bus, given("task cancel 6f96"))
+    assert isinstance(answer, Invalid)
+    assert answer.reason == f"2 tasks' ids begin with 6f96: {TWO}, {ONE}"
+    assert scheduler.tasks[0].state is TaskState.RUNNING
+
+
+async def test_a_part_that_is_no_beginning_is_none(bus: MemoryBus, scheduler: FakeScheduler) -> None:
+    answer = await ask(bus, given("task info 8b86"))
+    assert answer == Invalid("no task's id begins with 8b86")
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        ("", [ONE, TWO]),
+        ("--state failed", [TWO]),
+        ("--state running,failed", [ONE, TWO]),
+        ("1", [ONE]),
+        (f"--owner {'o' * 32}", [TWO]),
+        ("--since 1970-01-01T00:00:01.500Z", [TWO]),
+        ("--limit 1", [TWO]),
+        ("--limit 0", []),
+    ],
+)
+async def test_tasks_are_listed_as_the_flags_say_in_the_order_of_their_commits(
+    bus: MemoryBus, scheduler: FakeScheduler, flags: str, found: list[str]
+) -> None:
+    answer = await ask(bus, given(f"task list {flags}"))
+    assert isinstance(answer, TaskListing)
+    assert [each.id for each in answer.tasks] == found
+
+
+async def test_a_node_that_does_not_exist_is_said(bus: MemoryBus, scheduler: FakeScheduler) -> None:
+    assert await ask(bus, given("task list 7")) == Invalid("there is no such node")
+
+
+async def test_without_a_scheduler_all_of_it_says_so(bus: MemoryBus) -> None:
+    shown: list[Answer] = []
+    silent = Unavailable("The scheduler does not answer.")
+    assert await ask(bus, given("task list")) == silent
+    assert await follow(bus, given(f"task output {ONE} -f"), shown.append, SOON) == silent
+    assert await wait_for(bus, given(f"task wait {ONE}"), shown.append, SOON) == silent
+    assert shown == []
+
+
+async def test_a_console_is_followed_to_the_end_of_its_task(bus: MemoryBus, scheduler: FakeScheduler) -> None:
+    scheduler.consoles[ONE] = ("one", "two", "three")
+    shown: list[Answer] = []
+    following = asyncio.ensure_future(follow(bus, given("task output 6f9619ff -2 -f"), shown.append, SOON))  # noqa: TID251 it is cancelled nowhere
+    await until(lambda: len(shown) == 1)
+    scheduler.consoles[ONE] += ("four",)
+    await until(lambda: len(shown) == 2)
+    scheduler.consoles[ONE] += ("five",)
+    scheduler.tasks[0] = replace(scheduler.tasks[0], state=TaskState.COMPLETED)
+    assert await following is None
+    assert shown == [ConsoleLines(("two", "three")), ConsoleLines(("four",)), ConsoleLines(("five",))]
+
+
+async def test_another_attempt_is_followed_from_its_beginning(bus: MemoryBus, scheduler: FakeScheduler) -> None:
+    scheduler.consoles[ONE] = ("one", "two")
+    shown: list[Answer] = []
+    following = asyncio.ensure_future(follow(bus, given(f"task output {ONE} -f"), shown.append, SOON))  # noqa: TID251 as above
+    await until(lambda: len(shown) == 1)
+    first = scheduler.tasks[0]
+    scheduler.consoles[ONE] = ("again",)
+    scheduler.tasks[0] = replace(first, attempts=first.attempts * 2, state=TaskState.FAILED)
+    assert await following is None
+    assert shown == [ConsoleLines(("one", "two")), ConsoleLines(("again",))]
+
+
+async def test_waiting_ends_with_the_tasks_and_fails_when_one_did_not_complete(
+    bus: MemoryBus, scheduler: FakeScheduler
+) -> None:
+    shown: list[Answer] = []
+    waiting = asyncio.ensure_future(wait_for(bus, given(f"task wait 6f9619ff {TWO}"), shown.append, SOON))  # noqa: TID251 as above
+    await until(lambda: any(TaskId(ONE) == each.task for each in scheduler.asked_tasks))
+    scheduler.tasks[0] = replace(scheduler.tasks[0], state=TaskState.COMPLETED)
+    assert await waiting == Failed(f"not completed: {TWO} failed")
+    assert shown == [DoneWithNote(f"{ONE} completed"), DoneWithNote(f"{TWO} failed: no")]
+    assert await wait_for(bus, given("task wait 6f9619ff"), shown.append, SOON) is None
+
+
+async def test_waiting_takes_no_longer_than_it_may(bus: MemoryBus, scheduler: FakeScheduler) -> None:
+    answer = await wait_for(bus, given(f"task wait {ONE} --timeout 0"), lambda _: None, SOON)
+    assert answer == Failed("not ended within 0 s")
+
+
+def told(number: int, name: str = "task.finished", at_ms: int = 0, **fields: Any) -> StoredEvent:
+    return StoredEvent(number, name, at_ms, fields)
+
+
+@pytest.mark.parametrize(
+    ("about", "fits"),
+    [
+        ("", True),
+        ("task", True),
+        ("task.finished", True),
+        ("tas", False),
+        ("node", False),
+        (ONE, True),
+        ("6f96", True),
+        ("6f9", False),
+        ("10.0.0.1-3000", True),
+    ],
+)
+def test_an_event_is_about_a_noun_a_name_or_an_id(about: str, fits: bool) -> None:
+    assert events.matches(told(1, task=ONE, node="10.0.0.1-3000"), about) is fits
+
+
+async def test_events_are_shown_the_last_first_ones_left_out_and_followed(bus: MemoryBus) -> None:
+    for number in range(30):
+        await bus.publish(NODE_LOCKED, NodeEvent(at_ms=number, node=NodeId(f"n{number}")))
+        if number % 10 == 0:
+            ended = TaskEvent(at_ms=number, task=TaskId(f"task-{number}"), state=TaskState.COMPLETED)
+            await bus.publish(TASK_FINISHED, ended)
+    shown: list[StoredEvent] = []
+    await show_events(bus, given("events task --limit 2"), shown.append, SOON)
+    assert [event.told["task"] for event in shown] == ["task-10", "task-20"]
+    shown.clear()
+    following = asyncio.ensure_future(show_events(bus, given("events node --limit 1 -f"), shown.append, SOON))  # noqa: TID251 as above
+    await until(lambda: len(shown) == 1)
+    await bus.publish(NODE_LOCKED, NodeEvent(at_ms=99, node=NodeId("later")))
+    await until(lambda: len(shown) == 2)
+    following.cancel()
+    assert [event.told["node"] for event in shown] == ["n29", "later"]
+
+
+def test_an_event_is_a_line_with_what_it_is_about_and_why() -> None:
+    line = events.line(told(1, "task.finished", 1_700_000_000_000, task=ONE, state="failed", attempt=2, reason="lost"))
+    assert line.split("  ")[1] == "task.finished"
+    assert f"{ONE}: lost  (state=failed attempt=2)" in line
+
+
+async def test_shells_are_offered_what_there_is(bus: MemoryBus, scheduler: FakeScheduler) -> None:
+    assert await completions(bus, "node") == [("1", "127.0.0.1:4001")]
+    assert (TWO, "failed task 6f96") in await completions(bus, "task")
+    assert await completions(bus, "what") == []

@@ -1,0 +1,47 @@
+"""How arguments are read."""
+
+import datetime as dt
+
+import pytest
+
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.services.admin.cli.core.reading import READERS, began_ms, duration, since, states
+from clusterodm.services.admin.cli.core.words import COMMON, NOUNS
+
+NOW_MS = WallMs(1_700_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("30m", 1800), ("12h", 43200), ("7d", 604800), ("2w", 1209600), ("1H", 3600)],
+)
+def test_a_time_span_has_a_unit_or_is_seconds(text: str, seconds: int) -> None:
+    assert duration(text) == seconds
+    assert began_ms(since(text), NOW_MS) == NOW_MS - seconds * 1000
+
+
+@pytest.mark.parametrize("text", ["", "h", "1y", "-1h", "1.5h", "1h30m", "9999999999d", "²"])
+def test_what_is_no_time_span_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="time span"):
+        duration(text)
+    with pytest.raises(ValueError, match="neither a time span"):
+        since(text)
+
+
+@pytest.mark.parametrize("text", ["2026-05-01T12:00+00:00", "2026-05-01T12:00Z", "2026-05-01T14:00+02:00"])
+def test_a_point_in_time_is_one(text: str) -> None:
+    expected = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
+    assert began_ms(since(text), NOW_MS) == int(expected.timestamp() * 1000)
+
+
+def test_states_are_separated_by_commas_and_the_nearest_is_named() -> None:
+    assert states("Failed, waiting") == ("failed", "waiting")
+    with pytest.raises(ValueError, match="did you mean 'failed'"):
+        states("faild")
+    with pytest.raises(ValueError, match="no state"):
+        states(",")
+
+
+def test_every_argument_names_a_reader_that_there_is() -> None:
+    arguments = [each for noun in NOUNS.values() for verb in noun.verbs for each in verb.arguments] + list(COMMON)
+    assert [each.name for each in arguments if each.reads not in READERS] == []

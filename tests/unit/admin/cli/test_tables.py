@@ -1,0 +1,60 @@
+"""Tables on a terminal: they fit, nothing that tells things apart is lost, and colour is only where it is wanted."""
+
+import pytest
+
+from clusterodm.libs.common.model import TaskState
+from clusterodm.services.admin.cli.core.tables import Look, human, table, unambiguous_length
+from clusterodm.services.admin.commands.core.answers import NodeListing, TaskListing
+from tests.fake_scheduler import FakeScheduler, node, task
+
+IDS = [
+    "6f9619ff-8b86-4011-b42d-00c04fc964ff",
+    "6f9619ff-8b86-4011-b42d-00c04fc964aa",
+    "5b3a1c6e-8f0d-4e7a-9a51-0c2f6d1b7e44",
+]
+
+
+def tasks(*ids: str) -> TaskListing:
+    fake = FakeScheduler()
+    reason = "all nodes that would take so many images are busy at this moment, and no machine may be rented"
+    made = [task(each, TaskState.WAITING, waiting_because=reason, name="A field " * 8) for each in ids]
+    return TaskListing(tuple(map(fake.summary, made)))
+
+
+@pytest.mark.parametrize("width", [70, 80, 100, 140])
+def test_a_table_is_no_wider_than_the_terminal(width: int) -> None:
+    lines = human(tasks(IDS[0], IDS[2]), Look(width=width)).splitlines()
+    assert max(map(len, lines)) <= width
+    assert "…" in lines[1]
+
+
+def test_wide_and_what_goes_to_a_file_is_whole() -> None:
+    lines = human(tasks(*IDS), Look()).splitlines()
+    assert "…" not in "".join(lines)
+    assert lines[1].startswith(IDS[0])
+    assert lines[1].endswith("may be rented")
+
+
+def test_ids_are_shortened_to_what_tells_them_apart() -> None:
+    lines = human(tasks(IDS[0], IDS[2]), Look(width=100)).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["6f9619ff", "5b3a1c6e"]
+    assert unambiguous_length(IDS) == 35
+
+
+def test_colour_is_for_terminals_and_for_the_state_alone() -> None:
+    answer = NodeListing(
+        (node(1), node(2, port=4002, online=False, trouble="refused"), node(3, port=4003, locked=True))
+    )
+    plain, coloured = human(answer, Look(width=200)), human(answer, Look(width=200, colour=True))
+    assert "\x1b" not in plain
+    assert (
+        coloured.replace("\x1b[32m", "").replace("\x1b[31m", "").replace("\x1b[33m", "").replace("\x1b[0m", "") == plain
+    )
+    online, offline, locked = coloured.splitlines()[1:]
+    assert "\x1b[32monline\x1b[0m" in online
+    assert "\x1b[31moffline (refused)\x1b[0m" in offline
+    assert "\x1b[33monline, locked\x1b[0m" in locked
+
+
+def test_a_table_that_fits_is_not_shortened() -> None:
+    assert table(("NAME", "REASON"), [("a", "b")], Look(width=60)) == "NAME  REASON\na     b"
