@@ -1,147 +1,83 @@
-"""Every provider in front of a stand-in of whoever rents its machines: what the contract suite is run against."""
+"""Every provider of ours on trial: in front of a stand-in of whoever rents its machines, with the suite's faults between them.
+
+Each is tried as a stranger's would be (clusterodm/contract/trial.py); what a stand-in adds is how its API words a refusal.
+"""
 
 import asyncio
 import json
-import math
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import boto3
-import httpx
 
-from clusterodm.libs.common.model import MachineId
-from clusterodm.libs.common.secret import Secret
-from clusterodm.libs.machinesim.cloud_api_ec2 import Ec2Api
+from clusterodm.contract.failures import How, Step, Words
+from clusterodm.contract.http import http_faults
+from clusterodm.contract.programs import ProgramFaults
+from clusterodm.contract.trial import Trial
+from clusterodm.libs.machinesim.cloud_api_ec2 import ERRORS, Ec2Api, complaint
 from clusterodm.libs.machinesim.cloud_api_testing import TOKEN, Served, serving
-from clusterodm.services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
-from clusterodm.services.autoscaler.orders import Launch, Offer, Order, S3Target, Size
-from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
-from clusterodm.services.autoscaler.providers.adapters.command import CommandVendor
-from clusterodm.services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
-from clusterodm.services.autoscaler.providers.adapters.docker_engine import DockerEngineVendor
-from clusterodm.services.autoscaler.providers.adapters.ec2.client import Ec2Vendor
-from clusterodm.services.autoscaler.providers.adapters.hetzner import HetznerVendor
-from clusterodm.services.autoscaler.providers.adapters.scaleway import ScalewayVendor
-from clusterodm.services.autoscaler.providers.ports import Vendor
 
-PREFIX = "clusterodm-c1-"
-NAME = MachineId(f"{PREFIX}50-a1b2c3")
-OTHER = "clusterodm-c2-50-zzzzzz"
-NODE_TOKEN = "node-token-7c9e"
-S3_SECRET = "s3-secret-4b1d"
-WEBHOOK = "http://cluster:3000/commit?token=webhook-secret-9a"
-PATIENT_S = 15.0
-"""How long an answer may take: a busy computer is no trouble of a provider."""
-BRIEF_S = 0.6
-"""The same where the answer does not come."""
-
-
-@dataclass
-class Rental:
-    """One provider and its stand-in."""
-
-    kind: str
-    make: Callable[..., BootedProvider]
-    """A new provider, as after a restart. `timeout_s`: for an answer; `transport` is given to those that take one."""
-    order: Order
-    present: Callable[[], Sequence[str]]
-    """Names of what the stand-in really has, leftovers included."""
-    fail: Callable[..., None]
-    rent: Callable[[str], None]
-    """Rent a machine to somebody else."""
-    created_count: Callable[[], int]
-    steps: bool = False
-    """Whether its HTTP calls can be counted."""
-    key: str = TOKEN
-    served: Served | None = None
-    extra: dict = field(default_factory=dict)
-
-
-def order(region: str, size: Size, name: MachineId = NAME) -> Order:
-    s3 = S3Target(
-        endpoint="s3.example.org", bucket="odm", access_key=Secret("s3-key-4b1d"), secret_key=Secret(S3_SECRET)
-    )
-    launch = Launch(
-        image="opendronemap/nodeodm",
-        token=Secret(NODE_TOKEN),
-        webhook_url=Secret(WEBHOOK),
-        lease_url=Secret("http://cluster:3000/machine/lease?token=webhook-secret-9a"),
-        lease_s=900,
-        max_images=50,
-        swap_ratio=1.0,
-        s3=s3,
-    )
-    return Order(name=name, offer=Offer(size=size, region=region), launch=launch, tags={"clusterodm-cluster": "c1"})
-
-
-async def at_once(_address: str, _port: int) -> bool:
-    return True
-
-
-def booted(vendor: Vendor) -> BootedProvider:
-    return BootedProvider(
-        vendor, poll_s=0.02, set_up_wait_s=5.0, removal_wait_s=5.0, second_look_s=0.02, listens=at_once
-    )
-
-
-Vendors = Callable[[CloudSettings, httpx.AsyncBaseTransport | None, float], Vendor]
-
-WEB: dict[str, tuple[Vendors, dict, str, str]] = {
+STEPS = {"create": Step.CREATE, "list": Step.LIST, "delete": Step.REMOVE}
+CLOUDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "digitalocean": (
-        lambda cloud, way, timeout_s: DigitalOceanVendor(cloud, timeout_s=timeout_s, transport=way),
-        {"keys": {"accessToken": Secret(TOKEN)}, "image": "ubuntu-22-04-x64", "tags": ("clusterodm",)},
+        {"accessToken": TOKEN, "image": "ubuntu-22-04-x64", "tags": ["clusterodm"]},
         "nyc3",
         "s-4vcpu-8gb",
     ),
-    "hetzner": (
-        lambda cloud, way, timeout_s: HetznerVendor(cloud, timeout_s=timeout_s, transport=way),
-        {"keys": {"apiToken": Secret(TOKEN)}, "image": "ubuntu-22.04"},
-        "fsn1",
-        "cx21",
-    ),
-    "scaleway": (
-        lambda cloud, way, timeout_s: ScalewayVendor(cloud, ("par1", "fr-par-2"), timeout_s=timeout_s, transport=way),
-        {"keys": {"organization": Secret("org-1"), "secretToken": Secret(TOKEN)}, "image": "ubuntu-jammy"},
-        "par1",
-        "GP1-XS",
-    ),
-    "docker": (
-        lambda cloud, way, timeout_s: DockerEngineVendor(cloud, {}, timeout_s=timeout_s, transport=way),
-        {},
-        "",
-        "any",
-    ),
+    "hetzner": ({"apiToken": TOKEN, "image": "ubuntu-22.04"}, "fsn1", "cx21"),
+    "scaleway": ({"organization": "org-1", "secretToken": TOKEN, "image": "ubuntu-jammy"}, "par1", "GP1-XS"),
+    "docker": ({}, "", "any"),
 }
+REQUIRED = {"digitalocean": ("accessToken",), "hetzner": ("apiToken",), "scaleway": ("organization", "secretToken")}
+UNIQUE = ("hetzner", "docker", "command")
 
 
 @asynccontextmanager
-async def web(kind: str, size: str = "", **more: object) -> AsyncIterator[Rental]:
+async def web(kind: str, size: str = "") -> AsyncIterator[Trial]:
     """An HTTP API of ours."""
-    vendor, cloud, region, usual = WEB[kind]
-    knobs = {"boot_s": 0.03, "delete_s": 0.03} | dict(more)
-    async with serving(kind, **knobs) as served:
-        configured = CloudSettings(endpoint=served.url, **cloud)
+    own, region, usual = CLOUDS[kind]
+    place = "host" if kind == "docker" else "endpoint"
+    async with serving(kind, boot_s=0.03, delete_s=0.03) as served:
+        said = {how: said_by(served, how) for how in (How.CAPACITY, How.LIMIT, How.UNAUTHORISED, How.RATE, How.ERROR)}
+        words = said | {How.LATE: said[How.ERROR]}
+        async with http_faults(served.url, words, lambda *asked: step_of(served, *asked)) as faults:
+            yield Trial(
+                keys=own | {place: faults.url},
+                straight=own | {place: served.url},
+                faults=faults,
+                slug=size or usual,
+                region=region,
+                secrets=[TOKEN],
+                required=REQUIRED.get(kind, ()),
+                has_keys=kind != "docker",
+                unique_names=kind in UNIQUE,
+                unknown_ref="server/fr-par-1/none" if kind == "scaleway" else "424242",
+                many_count=230,
+                present=lambda: present(served),
+                rent=lambda name: rented(served, name, size or usual),
+            )
 
-        def present() -> list[str]:
-            disks = [each for each in getattr(served.kind, "disks", ()) if not each["server"]]
-            return [each.name for each in served.cloud.here()] + [each["name"] for each in disks]
 
-        yield Rental(
-            kind=kind,
-            make=lambda transport=None, timeout_s=PATIENT_S: booted(vendor(configured, transport, timeout_s)),
-            order=order(region, Size(slug=size or usual, max_images=50)),
-            present=present,
-            fail=served.cloud.fail,
-            rent=lambda name: rented(served, name, usual),
-            created_count=lambda: len([each for each in served.cloud.machines.book if each.name.startswith(PREFIX)]),
-            steps=True,
-            served=served,
-        )
+def said_by(served: Served, how: How) -> Words:
+    answer = served.cloud.kind.complain(str(how))
+    return Words(answer.status_code, bytes(answer.body), dict(answer.headers))
+
+
+def step_of(served: Served, method: str, path: str, body: bytes) -> Step:
+    verb = served.cloud.kind.verb(method, path)
+    if verb == "action":  # scaleway: how a server is switched on, and how it is removed
+        return Step.REMOVE if b"terminate" in body else Step.OTHER
+    return STEPS.get(verb, Step.OTHER)
+
+
+def present(served: Served) -> list[str]:
+    disks = [each["name"] for each in getattr(served.kind, "disks", ()) if not each["server"]]
+    return [each.name for each in served.cloud.here()] + disks
 
 
 def rented(served: Served, name: str, size: str) -> None:
@@ -150,18 +86,7 @@ def rented(served: Served, name: str, size: str) -> None:
     served.cloud.machines.create(number, name, size=size, labels=labels, region="fr-par-1")
 
 
-@asynccontextmanager
-async def scaleway_with_block_storage() -> AsyncIterator[Rental]:
-    async with web("scaleway", size="PLAY2-NANO") as rental:
-        yield rental
-
-
-AWS = {
-    "keys": {"accessKey": Secret("AKIAEXAMPLE"), "secretKey": Secret(TOKEN)},
-    "security_group": "default",
-    "image": "*ubuntu*",
-}
-AWS_SIZE = Size(slug="t2.medium", max_images=50, spot_price=0.1, storage_gb=100)
+AWS_STEPS = {"RunInstances": Step.CREATE, "DescribeInstances": Step.LIST, "TerminateInstances": Step.REMOVE}
 
 
 @cache
@@ -182,20 +107,26 @@ def moto_image(url: str) -> str:
     return str(images[0]["ImageId"])
 
 
+def aws_words(how: str) -> Words:
+    status: list[Any] = []
+    body = b"".join(complaint(how, lambda line, headers: status.extend([line, headers])))
+    return Words(int(status[0].split()[0]), body, dict(status[1]))
+
+
 @asynccontextmanager
-async def aws(**more: object) -> AsyncIterator[Rental]:
+async def aws() -> AsyncIterator[Trial]:
     """EC2, played by moto."""
     api = await asyncio.to_thread(moto_server)
     client = moto_client(api.url)
     image = await asyncio.to_thread(moto_image, api.url)
-    cloud = CloudSettings(endpoint=api.url, **(AWS | {"image": image} | more))
+    own = {"accessKey": "AKIAEXAMPLE", "secretKey": TOKEN, "securityGroup": "default", "ami": image}
 
     def here() -> list[Any]:
         groups = client.describe_instances()["Reservations"]
         instances = [each for group in groups for each in group["Instances"]]
         return [each for each in instances if each["State"]["Name"] != "terminated"]
 
-    def present() -> list[str]:
+    def names() -> list[str]:
         tags = [{tag["Key"]: tag["Value"] for tag in each.get("Tags", ())} for each in here()]
         return [each.get("Name", "") for each in tags]
 
@@ -203,56 +134,67 @@ async def aws(**more: object) -> AsyncIterator[Rental]:
         tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": name}]}]
         client.run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=tags)
 
-    yield Rental(
-        kind="aws",
-        make=lambda timeout_s=PATIENT_S: booted(Ec2Vendor(cloud, ("us-west-2",), timeout_s=timeout_s)),
-        order=order("us-west-2", AWS_SIZE),
-        present=present,
-        fail=api.fail,
-        rent=rent,
-        created_count=lambda: len([each for each in api.machines.book if each.name.startswith(PREFIX)]),
-        extra={"api": api, "client": client},
-    )
+    def step(_method: str, _path: str, body: bytes) -> Step:
+        return AWS_STEPS.get(parse_qs(body.decode()).get("Action", [""])[0], Step.OTHER)
+
+    words = {How(how): aws_words(how) for how in ERRORS}
+    async with http_faults(api.url, words, step) as faults:
+        yield Trial(
+            keys=own | {"endpoint": faults.url},
+            straight=own | {"endpoint": api.url},
+            faults=faults,
+            slug="t2.medium",
+            region="us-west-2",
+            secrets=[TOKEN],
+            required=("accessKey", "secretKey", "securityGroup"),
+            unknown_ref="us-west-2/i-0123456789abcdef0",
+            many_count=8,
+            present=names,
+            rent=rent,
+        )
     api.forget()
     if left := [each["InstanceId"] for each in here()]:
         await asyncio.to_thread(client.terminate_instances, InstanceIds=left)
 
 
 @asynccontextmanager
-async def command(folder: Path) -> AsyncIterator[Rental]:
+async def command(folder: Path) -> AsyncIterator[Trial]:
     """Three programs."""
     program = str(Path(__file__).parent / "rental_programs.py")
-    words = {verb: (sys.executable, "-S", program, str(folder), verb) for verb in ("create", "list", "destroy")}
-
-    def make(timeout_s: float = PATIENT_S) -> BootedProvider:
-        timeouts = StepTimeouts(create_s=math.ceil(timeout_s), destroy_s=math.ceil(timeout_s))
-        return booted(CommandVendor(CloudSettings(commands=words), timeouts, folder, list_timeout_s=timeout_s))
-
-    def fail(on: str, how: str, times: int = 1) -> None:
-        file = folder / f"fail-{ {'delete': 'destroy'}.get(on, on) }"
-        file.write_text("\n".join([how] * times))
+    faults = ProgramFaults(folder)
+    machines = folder / "machines"
+    machines.mkdir()
+    words = {verb: [sys.executable, "-S", program, str(machines), verb] for verb in ("create", "list", "destroy")}
+    steps = {"create": "create", "list": "list", "destroy": "remove"}
 
     def rent(name: str) -> None:
-        (folder / f"{name}.0.json").write_text(json.dumps({"name": name, "ref": "job-0", "address": "127.0.0.8"}))
+        (machines / f"{name}.0.json").write_text(json.dumps({"name": name, "ref": "job-0", "address": "127.0.0.8"}))
 
-    yield Rental(
-        kind="command",
-        make=make,
-        order=order("", Size(slug="long", max_images=50)),
-        present=lambda: [json.loads(each.read_text())["name"] for each in folder.glob("*.json")],
-        fail=fail,
+    yield Trial(
+        keys={verb: faults.around(steps[verb], each) for verb, each in words.items()},
+        straight=words,
+        faults=faults,
+        slug="long",
+        required=("create", "list", "destroy"),
+        has_keys=False,
+        unique_names=True,
+        without=frozenset({"hollow"}),  # everything may be left out of an answer
+        many_count=8,
+        present=lambda: [json.loads(each.read_text())["name"] for each in machines.glob("*.json")],
         rent=rent,
-        created_count=lambda: len(list(folder.glob(f"{PREFIX}*.json"))),
     )
 
 
-RENTALS: dict[str, Callable[[Path], AbstractAsyncContextManager[Rental]]] = {
-    "digitalocean": lambda _: web("digitalocean"),
-    "digitalocean with a graphics card": lambda _: web("digitalocean", size="gpu-4000adax1-20gb"),
-    "hetzner": lambda _: web("hetzner"),
-    "scaleway": lambda _: web("scaleway"),
-    "scaleway with block storage": lambda _: scaleway_with_block_storage(),
-    "docker": lambda _: web("docker"),
-    "aws": lambda _: aws(),
-    "command": command,
+Make = Callable[[Path], AbstractAsyncContextManager[Trial]]
+
+RENTALS: Mapping[str, tuple[str, Make]] = {
+    "digitalocean": ("digitalocean", lambda _: web("digitalocean")),
+    "digitalocean with a graphics card": ("digitalocean", lambda _: web("digitalocean", size="gpu-4000adax1-20gb")),
+    "hetzner": ("hetzner", lambda _: web("hetzner")),
+    "scaleway": ("scaleway", lambda _: web("scaleway")),
+    "scaleway with block storage": ("scaleway", lambda _: web("scaleway", size="PLAY2-NANO")),
+    "docker": ("docker", lambda _: web("docker")),
+    "aws": ("aws", lambda _: aws()),
+    "command": ("command", command),
 }
+"""By what is tried: which kind, and its trial."""

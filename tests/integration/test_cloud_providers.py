@@ -19,7 +19,7 @@ from clusterodm.services.autoscaler.providers.adapters.ec2.client import Ec2Vend
 from clusterodm.services.autoscaler.providers.adapters.hetzner import HetznerVendor
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import Page, RestClient, everything
 from clusterodm.services.autoscaler.providers.adapters.scaleway import ScalewayVendor
-from tests.contract.rentals import AWS_SIZE, NAME, NODE_TOKEN, PATIENT_S, PREFIX, WEB, Rental, aws, booted, order, web
+from tests.cloud_accounts import AWS_SIZE, NAME, NODE_TOKEN, PATIENT_S, PREFIX, WEB, Rental, aws, booted, order, web
 from tests.waiting import until
 
 KEYS = {

@@ -21,7 +21,7 @@ from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.identity.core import digest
 from clusterodm.services.autoscaler.orders import Order
 from clusterodm.services.autoscaler.providers.core.cloud_init import BOOT, LEASE, LEASE_URL, SERVICE, TIMER
-from tests.contract.rentals import NAME, RENTALS, Rental
+from tests.cloud_accounts import NAME, RENTALS, Rental
 from tests.proxies import ProxyUnderTest, running_proxy
 from tests.waiting import until
 

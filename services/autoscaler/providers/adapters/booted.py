@@ -13,17 +13,20 @@ All that makes it safe to call again is here, once:
 - A creation that failed half-way says so with the id of what is there (`ProviderFailed.ref`); whoever asked for it destroys it, so
   that its record is written before, and the trouble stays that of the creation.
 - **list** and **inspect** answer what the vendor answers; a machine is ours by its name alone.
+- A vendor that stumbles over an answer (a page of HTML, a field that is not there) or over itself has failed like any other: what
+  is then unknown stays unknown, and no loop dies of it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, Self
 
 import structlog
 
 from clusterodm.libs.common.clocks import Instant
-from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
+from clusterodm.libs.common.errors import ClusterError, ProviderFailed, Refused, Trouble
 from clusterodm.libs.common.lifecycle import monotonic_s
 from clusterodm.libs.common.model import MachineId
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine
@@ -82,7 +85,8 @@ class BootedProvider:
     async def check(self) -> None:
         """See ports.Provider; a provider that is only out of reach now is no reason not to start."""
         try:
-            await self._vendor.check()
+            with understood():
+                await self._vendor.check()
         except ProviderFailed as error:
             if error.trouble in HOPELESS:
                 raise Refused(error.message) from None
@@ -93,7 +97,8 @@ class BootedProvider:
         if found := await self._left_before(order):
             return await self._resumed(order, found)
         try:
-            return await self._vendor.begin(order)
+            with understood(Trouble.UNKNOWN_OUTCOME):
+                return await self._vendor.begin(order)
         except ProviderFailed as error:
             if error.trouble is not Trouble.UNKNOWN_OUTCOME or error.ref:
                 raise
@@ -112,11 +117,12 @@ class BootedProvider:
 
     async def inspect(self, name: MachineId, ref: str = "") -> ProviderMachine | None:
         """See ports.Provider."""
-        return next(iter(await self._vendor.named(name, ref)), None)
+        return next(iter(await self._named(name, ref)), None)
 
     async def list(self, prefix: str) -> Sequence[ProviderMachine]:
         """See ports.Provider."""
-        return await self._vendor.starting(prefix)
+        with understood():
+            return await self._vendor.starting(prefix)
 
     async def destroy(self, name: MachineId, ref: str) -> bool:
         """See ports.Provider."""
@@ -124,7 +130,7 @@ class BootedProvider:
         asked: set[str] = set()
         looked_before = False
         while True:
-            left = await self._vendor.named(name, ref)
+            left = await self._named(name, ref)
             if not left and (asked or looked_before):
                 return bool(asked)
             if self._instant() > deadline_s:
@@ -141,17 +147,23 @@ class BootedProvider:
     async def _remove(self, found: ProviderMachine) -> None:
         """Ask for a removal. A failure says what was there: the removal may have been carried out all the same."""
         try:
-            await self._vendor.remove(found)
+            with understood():
+                await self._vendor.remove(found)
         except ProviderFailed as error:
             raise ProviderFailed(error.message, error.trouble, ref=found.ref) from None
 
     async def discard(self, found: ProviderMachine) -> None:
         """See ports.Provider."""
-        await self._vendor.remove(found)
+        with understood():
+            await self._vendor.remove(found)
 
     async def command(self, order: Order) -> str:
         """See ports.Provider."""
         return self._vendor.described(order)
+
+    async def _named(self, name: MachineId, ref: str) -> Sequence[ProviderMachine]:
+        with understood():
+            return await self._vendor.named(name, ref)
 
     async def _still_there(self, name: MachineId, ref: str) -> ProviderMachine:
         """Look a machine up that the provider said to have. Raises ProviderFailed after two looks that show none."""
@@ -172,7 +184,8 @@ class BootedProvider:
 
     async def _resumed(self, order: Order, found: ProviderMachine) -> ProviderMachine:
         try:
-            return await self._vendor.resume(order, found)
+            with understood(Trouble.UNKNOWN_OUTCOME):
+                return await self._vendor.resume(order, found)
         except ProviderFailed as error:
             raise ProviderFailed(error.message, error.trouble, ref=found.ref) from None
 
@@ -185,6 +198,17 @@ class BootedProvider:
             raise lost
         log.info("machine.found_after_lost_answer", machine=order.name, ref=found.ref)
         return await self._resumed(order, found)
+
+
+@contextmanager
+def understood(otherwise: Trouble = Trouble.RETRYABLE) -> Iterator[None]:
+    """Make a failure of whatever else a vendor raises; its words are not shown, since they may hold what must not be."""
+    try:
+        yield
+    except ClusterError:
+        raise
+    except Exception as error:
+        raise ProviderFailed(f"its answer was not understood ({type(error).__name__})", otherwise) from error
 
 
 async def listening(address: str, port: int) -> bool:

@@ -64,7 +64,7 @@ class CommandVendor:
     @classmethod
     def make(cls, context: VendorContext) -> Self:
         """See ports.VendorKind."""
-        return cls(context.settings, context.timeouts, context.folder)
+        return cls(context.settings, context.timeouts, context.folder, list_timeout_s=2 * context.answer_s)
 
     def __repr__(self) -> str:
         """Show the program that creates."""

@@ -127,6 +127,8 @@ class DockerEngineVendor(ApiAccount):
 
     async def _containers(self, wanted: Mapping[str, Sequence[str]]) -> list[ProviderMachine]:
         content = await self._rest.get("/containers/json", all="true", filters=json.dumps(wanted))
+        if not isinstance(content, list):  # an empty object would be an empty list
+            raise ProviderFailed("docker: the answer is no list of containers")
         return [self._found(each) for each in sorted(content, key=lambda each: each.get("Created", 0))]
 
     def _found(self, content: Mapping[str, Any]) -> ProviderMachine:

@@ -13,9 +13,9 @@ A server that stood still is deleted and not terminated: the API terminates runn
 (`par1` is fr-par-1); the original's files still use them.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
-from uuid import UUID
 
 import httpx
 
@@ -41,6 +41,7 @@ from clusterodm.services.autoscaler.providers.ports import VendorContext
 
 URL: Final = "https://api.scaleway.com"
 PER_PAGE: Final = 100
+UUID: Final = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 ZONES: Final[Mapping[str, str]] = {"par1": "fr-par-1", "ams1": "nl-ams-1", "waw1": "pl-waw-1"}
 BLOCK: Final = "sbs_volume"
 STANDING_STILL: Final = "stopped"
@@ -296,8 +297,4 @@ def block_volumes(zone: str) -> str:
 
 def is_uuid(text: str) -> bool:
     """Whether a text is an id and not a name."""
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
+    return bool(UUID.fullmatch(text))
