@@ -181,7 +181,7 @@ RIGHTS: Final[dict[str, Rights]] = {
         ),
         reads=(NODES, TASKS),
         writes=(MACHINES, CLUSTER),
-        keeps=("autoscaler", "autoscaler-secrets"),
+        keeps=("autoscaler", "autoscaler-secrets", "run-times"),
         sets=(SUPPLY_CHANGED,),
         follows=(DEMAND_CHANGED,),
         leads=True,

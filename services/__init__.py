@@ -24,7 +24,7 @@ publishes and watches `hint.leader_answers`, and reads the bucket `cluster`, in 
         publishes   machine.came_online, machine.condemned, machine.created, machine.destroyed, machine.drained,
                       machine.failed, machine.leaked, machine.lost, machine.requested, supply.changed
         watches     demand.changed
-        writes      autoscaler, autoscaler-secrets, machines
+        writes      autoscaler, autoscaler-secrets, machines, run-times
         reads       cluster, nodes, tasks
 
     proxy

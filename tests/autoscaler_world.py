@@ -54,7 +54,7 @@ from clusterodm.services.autoscaler.machines.handlers.controller import MachineC
 from clusterodm.services.autoscaler.machines.handlers.reconciler import Reconciler
 from clusterodm.services.autoscaler.main import Autoscaler, assembled
 from clusterodm.services.autoscaler.orders import ProviderMachine, Size
-from clusterodm.services.autoscaler.planning.handlers import Planner
+from clusterodm.services.autoscaler.planning.handlers.planner import Planner
 
 TURN_MS = 5_000
 BOOT_TURNS = StepTimeouts().set_up_s * 1000 // TURN_MS + 2
@@ -185,7 +185,8 @@ class Scheduler:
             return
         self._left[task.id] -= 1
         if not self._left[task.id]:
-            await self._write(end(task, TaskState.COMPLETED))
+            done = end(task, TaskState.COMPLETED)
+            await self._write(msgspec.structs.replace(done, ended_at_ms=self._world.now_ms))
 
     def _view(self, node: Node) -> NodeView:
         online = node.id in self._probed and any(

@@ -1,6 +1,7 @@
 """The plain computation of what `machine_life/history.py` keeps as it goes: every question answered from all records there are."""
 
 from collections.abc import Sequence
+from math import ceil
 
 from clusterodm.libs.common.model import Machine
 from clusterodm.services.autoscaler.machine_life.history import DAY_MS, LASTING, OPEN_AGAIN_COUNT, failed_ms, rate_of
@@ -43,5 +44,9 @@ def spent(machines: Sequence[Machine], now_ms: int) -> int:
     total = 0
     for machine in machines:
         if machine.called_at_ms is not None and machine.ended_at_ms is not None and not machine.never_was:
-            total += rate_of(machine) * max(0, machine.ended_at_ms - max(machine.called_at_ms, now_ms - DAY_MS))
+            used_ms = max(machine.ended_at_ms - machine.called_at_ms, machine.billed_least_ms)
+            if unit_ms := machine.billed_unit_ms:
+                used_ms = max(1, ceil(used_ms / unit_ms)) * unit_ms
+            until_ms = machine.called_at_ms + max(used_ms, 0)
+            total += rate_of(machine) * max(0, until_ms - max(machine.called_at_ms, now_ms - DAY_MS))
     return total

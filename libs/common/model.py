@@ -443,6 +443,9 @@ class Machine(Frozen, frozen=True, kw_only=True):
     max_bytes: int | None = None
     price_per_hour: float | None = None
     """What it costs while it exists, when the configuration says so."""
+    billed_unit_ms: int = 0  # started units of so much are billed whole; 0: the time that it exists
+    billed_least_ms: int = 0
+    tasks_at_once_count: int = 1
     for_task: TaskId | None = None
     """The task that it was requested for; any other that fits may take it. None: it belongs to the warm pool."""
     reason: str = ""

@@ -39,7 +39,8 @@ from clusterodm.services.autoscaler.machines.adapters import NodeODMProbe
 from clusterodm.services.autoscaler.machines.api import MachineHandlers, machines_of
 from clusterodm.services.autoscaler.machines.handlers.node_queries import NodeProbe
 from clusterodm.services.autoscaler.machines.handlers.reconciler import interval_s
-from clusterodm.services.autoscaler.planning.handlers import Planner
+from clusterodm.services.autoscaler.planning.handlers.planner import Planner
+from clusterodm.services.autoscaler.planning.handlers.run_times import RunTimeStore
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from clusterodm.services.autoscaler.providers.adapters.selection import provider_of
 from clusterodm.services.autoscaler.providers.ports import Provider, Sleep
@@ -293,6 +294,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         changed=changed,
         compared=compared,
         term=term,
+        run_times=await RunTimeStore.open(bus, clock),
     )
     commands = Commands(
         configuration=configuration,

@@ -39,6 +39,12 @@ class Size:
     memory_bytes: int | None = None
     """`memoryGigabytes`, for tasks that ran out of memory elsewhere. None: not said."""
     price_per_hour: float | None = None
+    billed_unit_s: int = 1
+    """`billing`: started units of so much are billed whole; 1: what is used, to the second."""
+    billed_least_s: int = 0
+    """`billingMinimum`: so much is billed however short it was."""
+    tasks_at_once_count: int = 1
+    """`tasksPerMachine`: so many tasks share it and its memory."""
     spot_price: float | None = None
     """The highest bid (aws with `spot`)."""
     storage_gb: int | None = None
@@ -98,6 +104,8 @@ class Launch:
     lease_s: int = 0
     """The machine turns itself off after so long without a renewed lease; 0: never."""
     max_images: int | None = None
+    tasks_at_once_count: int = 1
+    """NodeODM's `--parallel_queue_processing`."""
     gpu: bool = False
     swap_ratio: float = 0.0
     """Swap file in parts of the memory; 0: none."""

@@ -23,7 +23,7 @@ from clusterodm.libs.common.messages.machines import (
 )
 from clusterodm.libs.common.ports import Bus, Handler, Term
 from clusterodm.services.autoscaler.commands.handlers import Commands, NotConfigured
-from clusterodm.services.autoscaler.planning.handlers import Planner
+from clusterodm.services.autoscaler.planning.handlers.planner import Planner
 from clusterodm.services.autoscaler.results.handlers import ResultFinder
 
 SERVICE: Final = "autoscaler"

@@ -1,9 +1,25 @@
 """What a machine's node has to do, by the records of the tasks that are or were on it, and which tasks wait."""
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
 from clusterodm.libs.common.messages.demand import WaitingTask
-from clusterodm.libs.common.model import Attempt, AttemptState, MachineId, Task, TaskId
+from clusterodm.libs.common.model import (
+    Attempt,
+    AttemptState,
+    MachineId,
+    OptionValue,
+    Owner,
+    Task,
+    TaskId,
+    TaskState,
+)
+
+NOBODY: Final = Owner("")
+LEFT_OUT: Final = {"name", "max-concurrency"}
+"""Options that say nothing of how long a task takes: its name, and what the machine decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +31,8 @@ class Load:
     """Those that ran there and do not any more, as far as that is remembered."""
     running_count: int = 0
     """How many of them run; the others are being uploaded."""
+    running_since_ms: dict[TaskId, int] = field(default_factory=dict)
+    """When each of them began."""
     uploading_since_ms: int | None = None
     """When the oldest of those uploads began."""
     online: bool = True
@@ -30,6 +48,7 @@ class AttemptOnNode:
     started_at_ms: int
     over: bool
     ran: bool
+    running_at_ms: int = 0
 
 
 def attempt_on_node(attempt: Attempt, machine: MachineId, *, current: bool) -> AttemptOnNode:
@@ -39,7 +58,56 @@ def attempt_on_node(attempt: Attempt, machine: MachineId, *, current: bool) -> A
         attempt.started_at_ms,
         over=not current or attempt.state is AttemptState.ENDED,
         ran=attempt.running_at_ms is not None,
+        running_at_ms=attempt.running_at_ms or 0,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """A task, as far as its running time and its machine depend on it."""
+
+    images_count: int | None
+    size_bytes: int = 0
+    options: str = ""
+    """A digest of the options that were chosen; empty: none were."""
+    owner: Owner = NOBODY
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletedTask:
+    """How long a task has taken on a machine."""
+
+    load: Workload
+    machine: MachineId
+    took_ms: int
+
+
+def workload_of(task: Task) -> Workload:
+    """Read it from a record."""
+    return Workload(
+        images_count=task.images_count,
+        size_bytes=task.size_bytes,
+        options=options_digest(task.options),
+        owner=task.owner,
+    )
+
+
+def options_digest(options: Sequence[OptionValue]) -> str:
+    """Name a set of options shortly, whatever their order; empty: there are none."""
+    chosen = sorted(f"{option.name}={option.value!r}" for option in options if option.name not in LEFT_OUT)
+    return hashlib.sha256("\0".join(chosen).encode()).hexdigest()[:12] if chosen else ""
+
+
+def completed_on_machine(task: Task) -> CompletedTask | None:
+    """Say how long a completed task has run on a machine; None where that is not known, or it was no machine."""
+    last = task.attempt
+    if task.state is not TaskState.COMPLETED or last is None or last.machine is None:
+        return None
+    ended_ms = task.ended_at_ms or 0
+    took_ms = task.known.processing_time_ms if task.known else -1
+    if took_ms <= 0:
+        took_ms = max(0, ended_ms - (last.running_at_ms or ended_ms))
+    return CompletedTask(load=workload_of(task), machine=last.machine, took_ms=took_ms) if took_ms else None
 
 
 def waiting_task(task: Task) -> WaitingTask:

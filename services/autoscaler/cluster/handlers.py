@@ -26,7 +26,16 @@ from clusterodm.libs.common.messages.nodes import (
 from clusterodm.libs.common.model import Machine, MachineId, Node, NodeId, Task, TaskId, TaskState
 from clusterodm.libs.common.ports import Bucket, Bus, Change
 from clusterodm.libs.common.secret import Secret
-from clusterodm.services.autoscaler.cluster.core import AttemptOnNode, Load, attempt_on_node, waiting_task
+from clusterodm.services.autoscaler.cluster.core import (
+    AttemptOnNode,
+    CompletedTask,
+    Load,
+    Workload,
+    attempt_on_node,
+    completed_on_machine,
+    waiting_task,
+    workload_of,
+)
 
 
 class SchedulerClient:
@@ -112,6 +121,9 @@ class TaskMirror:
         self._attempts: dict[NodeId, dict[TaskId, AttemptOnNode]] = {}
         """On nodes of machines only."""
         self._where: dict[TaskId, set[NodeId]] = {}
+        self.workloads: dict[TaskId, Workload] = {}
+        """Of tasks that have not ended."""
+        self._completed: list[CompletedTask] = []
         self.complete = asyncio.Event()
         """All records have been read."""
 
@@ -133,13 +145,15 @@ class TaskMirror:
         """Learn of one task."""
         task_id = TaskId(change.key)
         before = (self._known.get(task_id), self._places(task_id))
-        self._known.pop(task_id, None)
+        had_state = self._known.pop(task_id, None)
+        self.workloads.pop(task_id, None)
         self._waiting.pop(task_id, None)
         task = change.value
         if task is None or task.removed:
             self._leave(task_id)
         else:
             self._learn(task)
+            self._note_completed(task, had_state)
         if before != (self._known.get(task_id), self._places(task_id)):
             self._changed()
 
@@ -152,6 +166,7 @@ class TaskMirror:
             tasks=tuple(sorted(here)),
             done=tuple(sorted(task for task, each in attempts.items() if each.over and each.ran)),
             running_count=len(here) - len(uploading),
+            running_since_ms={task: each.running_at_ms for task, each in here.items() if each.ran},
             uploading_since_ms=min(uploading, default=None),
             online=online,
             locked=locked,
@@ -167,6 +182,11 @@ class TaskMirror:
         """Leave out those that have found a node since they were listed, or have ended."""
         return [task for task in listed if self._known.get(task.task, TaskState.WAITING) is TaskState.WAITING]
 
+    def completed(self) -> list[CompletedTask]:
+        """Give the tasks that were completed on machines since this was last asked."""
+        given, self._completed = self._completed, []
+        return given
+
     def machines(self) -> set[MachineId]:
         """Name the machines that tasks are or were on."""
         return {each.machine for attempts in self._attempts.values() for each in attempts.values()}
@@ -180,6 +200,8 @@ class TaskMirror:
 
     def _learn(self, task: Task) -> None:
         self._known[task.id] = task.state
+        if not task.state.ended:
+            self.workloads[task.id] = workload_of(task)
         if task.state is TaskState.WAITING:
             self._waiting[task.id] = waiting_task(task)
         for attempt in task.attempts:
@@ -190,6 +212,13 @@ class TaskMirror:
                 attempt, attempt.machine, current=current
             )
             self._where.setdefault(task.id, set()).add(attempt.node)
+
+    def _note_completed(self, task: Task, had_state: TaskState | None) -> None:
+        """Keep how long a task took that has just been completed; what had ended when it was first read was learned of before."""
+        if had_state is None or had_state.ended:
+            return
+        if done := completed_on_machine(task):
+            self._completed.append(done)
 
     def _leave(self, task: TaskId) -> None:
         for node in self._where.get(task, ()):

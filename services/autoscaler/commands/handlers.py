@@ -28,7 +28,7 @@ from clusterodm.services.autoscaler.orders import Creation, Offer
 from clusterodm.services.autoscaler.planning.core.budget import cost, cost_of_last_day
 from clusterodm.services.autoscaler.planning.core.offer_fallback import clock_time
 from clusterodm.services.autoscaler.planning.core.sizing import fitting_sizes, why_none
-from clusterodm.services.autoscaler.planning.handlers import Planner
+from clusterodm.services.autoscaler.planning.handlers.planner import Planner
 from clusterodm.services.autoscaler.providers.ports import Provider
 from clusterodm.services.autoscaler.records import MachineStore
 

@@ -19,6 +19,8 @@ from typing import Final
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Trouble
 from clusterodm.libs.common.model import Machine, MachineId
+from clusterodm.services.autoscaler.machine_life.billing import billed_ms
+from clusterodm.services.autoscaler.machine_life.starts import StartHistory
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
@@ -87,12 +89,13 @@ class Spending:
         ended_ms, called_ms = machine.ended_at_ms, machine.called_at_ms
         rate = 0 if machine.never_was else rate_of(machine)
         known = self._bills.get(machine.id)
-        if known and ended_ms == known.to_ms:
+        to_ms = None if ended_ms is None or called_ms is None else called_ms + billed_ms(machine, ended_ms)
+        if known and to_ms == known.to_ms:
             return
         if known:
             self._take_out(known)
-        if ended_ms is not None and called_ms is not None and rate and ended_ms > called_ms:
-            self._put(Bill(machine.id, rate, called_ms, ended_ms))
+        if to_ms is not None and called_ms is not None and rate and to_ms > called_ms:
+            self._put(Bill(machine.id, rate, called_ms, to_ms))
 
     def of_last_day(self, now_ms: WallMs) -> int:
         """Add up the last 24 hours, in parts times milliseconds."""
@@ -201,11 +204,12 @@ class OfferHistory:
 
 
 class MachineHistory:
-    """What became of each offer's machines, what was spent, and how much memory each size has."""
+    """What became of each offer's machines, what was spent, how long starts took, and how much memory each size has."""
 
     def __init__(self, machines: Iterable[Machine] = ()) -> None:
         self.offers: dict[OfferKey, OfferHistory] = {}
         self.spending = Spending()
+        self.starts = StartHistory()
         self._memories: dict[str, tuple[int, MachineId, int]] = {}
         for machine in machines:
             self.take(machine)
@@ -218,6 +222,7 @@ class MachineHistory:
         """Learn of a machine's present value."""
         self.offers.setdefault((machine.region, machine.size), OfferHistory()).take(machine)
         self.spending.take(machine)
+        self.starts.take(machine)
         if machine.memory_bytes:
             known = (machine.requested_at_ms, machine.id, machine.memory_bytes)
             self._memories[machine.size] = max(known, self._memories.get(machine.size, known))

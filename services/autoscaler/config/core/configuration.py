@@ -53,6 +53,10 @@ class ScalingLimits:
     """How long a machine stays after its last task, because nobody but it has the results."""
     tasks_per_machine_count: int = 1
     """After so many tasks a machine goes; 0: it may take any number."""
+    target_wait_s: int = 0
+    """So long may a task wait for a machine that gets free; 0: no longer than a new one takes to start."""
+    create_rate_count: int | None = None
+    """At most so many machines are requested in a minute."""
     max_hourly_cost: float | None = None
     """Of all machines together, at any moment."""
     max_daily_cost: float | None = None

@@ -1,7 +1,7 @@
 """What the `--asr` file says about how many machines there may be, of which sizes, when and for how much."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits, WarmPool
@@ -20,6 +20,8 @@ DEFAULT_SIZES: Final[Mapping[str, tuple[Size, ...]]] = {
     "scaleway": (Size(slug="GP1-XS", max_images=5), Size(slug="GP1-S", max_images=50)),
 }
 DEFAULT_REGIONS: Final = {"digitalocean": "nyc3", "aws": "us-west-2", "hetzner": "fsn1", "scaleway": "par1"}
+BILLING: Final = {"second": 1, "minute": 60, "hour": 3600}
+"""What is billed whole once it has begun, in seconds."""
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 TIME_OF_DAY: Final = re.compile(r"([01]\d|2[0-4]):([0-5]\d)")
 MINUTES_PER_HOUR: Final = 60
@@ -30,8 +32,10 @@ def limits(provider: str, reader: ObjectReader) -> ScalingLimits:
     """Read what the decisions depend on."""
     region_key = "location" if provider == "hetzner" else "region"
     default = DEFAULT_REGIONS.get(provider, "")
+    found_sizes, target_wait_s = sizes(provider, reader), reader.limit("targetWait", least=0) or 0
+    most = 0 if is_used_again(found_sizes, target_wait_s) else 1
     found = ScalingLimits(
-        sizes=sizes(provider, reader),
+        sizes=found_sizes,
         regions=reader.texts(region_key, (default,)),
         machines_count=reader.limit(LIMIT_KEYS.get(provider, MACHINES_LIMIT), least=0),
         min_images=reader.limit("minImages", least=0) or 0,
@@ -40,14 +44,35 @@ def limits(provider: str, reader: ObjectReader) -> ScalingLimits:
         max_upload_s=reader.limit("maxUploadTime"),
         idle_timeout_s=reader.limit("idleTimeout", least=0) or 0,
         keep_results_s=reader.limit("keepResults", least=0) or 0,
-        tasks_per_machine_count=reader.count("maxTasksPerMachine", 1),
+        tasks_per_machine_count=reader.count("maxTasksPerMachine", most),
+        target_wait_s=target_wait_s,
+        create_rate_count=reader.limit("createRate"),
         max_hourly_cost=reader.amount("maxHourlyCost"),
         max_daily_cost=reader.amount("maxDailyCost"),
         warm=tuple(warm_pool(entry) for entry in reader.entries("warm") or ()),
     )
     check_budget(found, reader)
     check_warmth(found, reader)
+    check_use(found, reader)
     return found
+
+
+def is_used_again(found: Sequence[Size], target_wait_s: int) -> bool:
+    """Whether the file says something that has no sense for machines that go after one task: then they do not, unless it says so."""
+    return bool(target_wait_s) or any(size.tasks_at_once_count > 1 or size.billed_unit_s > 1 for size in found)
+
+
+def check_use(found: ScalingLimits, reader: ObjectReader) -> None:
+    """Refuse machines that would go before they have had what the file wants of them."""
+    most = found.tasks_per_machine_count
+    if most == 1 and found.target_wait_s:
+        reader.wrong("targetWait", "no machine gets free for a second task (maxTasksPerMachine is 1)")
+    crowded = [size for size in found.sizes if most and size.tasks_at_once_count > most]
+    for size in crowded:
+        reader.wrong(
+            "imageSizeMapping",
+            f"{size.slug} has {size.tasks_at_once_count} tasksPerMachine, and goes after {most} (maxTasksPerMachine)",
+        )
 
 
 def check_budget(found: ScalingLimits, reader: ObjectReader) -> None:
@@ -89,6 +114,9 @@ def size(entry: ObjectReader, *, priced: bool, stored: bool) -> Size:
         max_bytes=int(gigabytes * GIGABYTE) if gigabytes is not None else None,
         memory_bytes=int(memory * GIGABYTE) if memory is not None else None,
         price_per_hour=entry.amount("pricePerHour"),
+        billed_unit_s=BILLING[entry.choice("billing", tuple(BILLING), "second")],
+        billed_least_s=entry.count("billingMinimum", 0),
+        tasks_at_once_count=entry.count("tasksPerMachine", 1, least=1),
         spot_price=entry.amount("spotPrice"),
         storage_gb=entry.limit("storage"),
     )

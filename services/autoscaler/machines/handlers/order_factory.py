@@ -53,6 +53,7 @@ class OrderFactory:
             max_images=size.max_images,
             max_bytes=size.max_bytes,
             price_per_hour=size.price_per_hour,
+            **terms_of(size),
             for_task=creation.for_task,
             reason=creation.reason,
             requested_at_ms=now_ms,
@@ -83,6 +84,7 @@ class OrderFactory:
             max_images=size.max_images or None,
             max_bytes=size.max_bytes,
             price_per_hour=size.price_per_hour,
+            **terms_of(size),
             requested_at_ms=since_ms,
             state_at_ms=now_ms,
             called_at_ms=since_ms,
@@ -129,6 +131,7 @@ class OrderFactory:
             lease_url=self._url(LEASE, machine) if node.lease_s else NO_SECRET,
             lease_s=node.lease_s if self._public_url else 0,
             max_images=machine.max_images,
+            tasks_at_once_count=machine.tasks_at_once_count,
             gpu=node.gpu,
             swap_ratio=node.swap_ratio,
             data_mount=node.data_mount,
@@ -144,3 +147,12 @@ class OrderFactory:
             return NO_SECRET
         secret = webhook_secret(self._identity.key_of(machine.id), machine.id).reveal()
         return Secret(f"{self._public_url}{path}?token={quote(secret)}")
+
+
+def terms_of(size: Size) -> dict[str, Any]:
+    """Say how a machine of a size is billed and used, as its record keeps it."""
+    return {
+        "billed_unit_ms": 0 if size.billed_unit_s <= 1 else size.billed_unit_s * 1000,
+        "billed_least_ms": size.billed_least_s * 1000,
+        "tasks_at_once_count": size.tasks_at_once_count,
+    }

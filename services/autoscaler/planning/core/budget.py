@@ -1,6 +1,6 @@
 """What machines cost, and whether one more is within the budget.
 
-Prices are per hour and counted by the second from the moment the provider is called. `maxHourlyCost` limits what all
+Prices are per hour and counted from the moment the provider is called, as each size is billed (machine_life/billing.py). `maxHourlyCost` limits what all
 machines together cost at any moment. For `maxDailyCost` every machine that exists counts with one hour to come, besides
 what was spent in the last 24 hours: nothing is ever destroyed for the budget's sake, so it is kept by not starting.
 """
@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.model import Machine
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
+from clusterodm.services.autoscaler.machine_life.billing import billed_ms
 from clusterodm.services.autoscaler.machine_life.history import DAY_MS, HOUR_MS, Spending, amount, rate_of
-from clusterodm.services.autoscaler.machine_life.life import age_ms
 
 
 def cost(machine: Machine, now_ms: WallMs) -> float:
     """Compute what a machine has cost so far."""
-    return (machine.price_per_hour or 0.0) * age_ms(machine, now_ms) / HOUR_MS
+    return (machine.price_per_hour or 0.0) * billed_ms(machine, now_ms) / HOUR_MS
 
 
 def cost_of_last_day(machines: Iterable[Machine], spending: Spending, now_ms: WallMs) -> float:
@@ -30,7 +30,8 @@ def cost_since(machine: Machine, from_ms: int, now_ms: WallMs) -> int:
     """Compute what a machine that exists has cost since a moment, in parts times milliseconds."""
     if machine.called_at_ms is None:
         return 0
-    return rate_of(machine) * max(0, now_ms - max(machine.called_at_ms, from_ms))
+    until_ms = machine.called_at_ms + billed_ms(machine, now_ms)
+    return rate_of(machine) * max(0, until_ms - max(machine.called_at_ms, from_ms))
 
 
 class Budget:

@@ -7,18 +7,19 @@ plan must not change because the wall clock steps: so before a plan is made, eac
 present as the monotonic clock has counted since it was first seen here. After a start that is what the wall clock says, within bounds.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 
 from clusterodm.libs.common.clocks import InstantCache, Now, WallMs
 from clusterodm.libs.common.messages.demand import WaitingTask
-from clusterodm.libs.common.model import Machine, MachineId, MachineState
-from clusterodm.services.autoscaler.cluster.core import Load
+from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.services.autoscaler.cluster.core import Load, Workload
 from clusterodm.services.autoscaler.machine_life.history import MachineHistory
 from clusterodm.services.autoscaler.machine_life.life import MachineStep, after
+from clusterodm.services.autoscaler.planning.core.run_times import RunTimes
 
 WATCHED = {MachineState.ONLINE, MachineState.BUSY, MachineState.IDLE, MachineState.DRAINING}
 LONGEST_S: Final = 7 * 24 * 3600.0
@@ -33,6 +34,7 @@ TIMES: Final = (
     "failed_at_ms",
     "offline_since_ms",
 )
+TASK_TIME: Final = "since_ms"
 
 
 def observed(machine: Machine, load: Load, now_ms: WallMs) -> Machine:
@@ -70,7 +72,7 @@ class Ages:
     """What has been counted of the machines that exist."""
 
     def __init__(self) -> None:
-        self._instants: InstantCache[tuple[MachineId, str]] = InstantCache()
+        self._instants: InstantCache[tuple[str, str]] = InstantCache()
 
     def __repr__(self) -> str:
         """Show how much."""
@@ -83,14 +85,20 @@ class Ages:
 
     def time_ms(self, machine: MachineId, name: str, at_ms: int | None, now: Now) -> int | None:
         """Say one time anew; None and 0 are none."""
-        if not at_ms:
-            return at_ms
-        age_s = now.instant - self._instants.since((machine, name), at_ms, now, LONGEST_S)
+        return self._restated((machine, name), at_ms, now) if at_ms else at_ms
+
+    def task_time_ms(self, task: TaskId, at_ms: int, now: Now) -> int:
+        """Say anew since when a task waits or runs; 0 is none."""
+        return self._restated((task, TASK_TIME), at_ms, now) if at_ms else at_ms
+
+    def _restated(self, key: tuple[str, str], at_ms: int, now: Now) -> int:
+        age_s = now.instant - self._instants.since(key, at_ms, now, LONGEST_S)
         return now.wall_ms - round(age_s * 1000)
 
-    def keep(self, machines: set[MachineId]) -> None:
+    def keep(self, machines: Iterable[MachineId], tasks: Iterable[TaskId]) -> None:
         """Forget all others."""
-        self._instants.keep({(machine, name) for machine in machines for name in (*TIMES, "uploading_since_ms")})
+        of_machines = {(machine, name) for machine in machines for name in (*TIMES, "uploading_since_ms")}
+        self._instants.keep(of_machines | {(task, TASK_TIME) for task in tasks})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,3 +117,12 @@ class PlanInput:
     loads: dict[MachineId, Load]
     paused: str = ""
     """Why nothing is to be started; empty: it may be."""
+    workloads: Mapping[TaskId, Workload] = field(default_factory=dict)
+    """Of tasks that wait or run, as far as more is known than demand says."""
+    run_times: RunTimes = field(default_factory=RunTimes)
+    never_needed: Mapping[str, int] = field(default_factory=dict)
+    """How many machines of each size could have been missing for a whole `idleTimeout` (planning/core/consolidation.py)."""
+
+    def workload(self, task: WaitingTask) -> Workload:
+        """Say what a waiting task is."""
+        return self.workloads.get(task.task) or Workload(images_count=task.images_count, size_bytes=task.size_bytes)

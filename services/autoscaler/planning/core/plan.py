@@ -1,8 +1,8 @@
 """What to create, drain and destroy: demand, machines, limits and the time in; a plan with reasons out.
 
 Level-triggered set arithmetic. *Wanted* is one machine for each waiting task and those of the warm pool; what is *on its
-way* or *free* is set against it, the largest task first; what is left over on one side is created, on the other destroyed
-when it has been idle long enough. Every plan is made from nothing but what is true now, so a message that is lost, late or
+way* or *free* is set against it, the largest task first; for what is left of the tasks a slot may get free in time (openings.py). What is
+left over then is created, and on the other side destroyed when it has been idle long enough and its paid time is over. Every plan is made from nothing but what is true now, so a message that is lost, late or
 doubled changes nothing: the next plan says the same.
 
 Nothing oscillates: a machine on its way counts as much as one that is there, a task that has found a node is not waiting
@@ -19,11 +19,14 @@ from clusterodm.libs.common.messages.machines import TaskWaits
 from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
 from clusterodm.services.autoscaler.cluster.core import Load
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
+from clusterodm.services.autoscaler.machine_life.billing import leaves_paid_time
 from clusterodm.services.autoscaler.machines.core import MachineDecision, NodeCheck
 from clusterodm.services.autoscaler.orders import Creation
+from clusterodm.services.autoscaler.planning.core.consolidation import never_needed
 from clusterodm.services.autoscaler.planning.core.observation import PlanInput
+from clusterodm.services.autoscaler.planning.core.openings import openings_of, tasks_left
 from clusterodm.services.autoscaler.planning.core.requests import MachineRequests
-from clusterodm.services.autoscaler.planning.core.sizing import matched
+from clusterodm.services.autoscaler.planning.core.sizing import matched, without
 from clusterodm.services.autoscaler.planning.core.supply import coming, meant
 from clusterodm.services.autoscaler.planning.core.warm_pool import against_pool
 
@@ -49,6 +52,8 @@ class ScalingPlan:
     """Waiting tasks for which there is a machine or will be one, and how far it is."""
     meant: dict[TaskId, MachineId] = field(default_factory=dict)
     """Machines without a task, by the waiting tasks for which they were requested."""
+    spare: tuple[Machine, ...] = ()
+    """Those that nobody needs now, whether they go yet or not."""
     trouble: str = ""
 
 
@@ -58,22 +63,31 @@ def plan(limits: ScalingLimits, seen: PlanInput) -> ScalingPlan:
         decision.machine: decision for machine in seen.machines if (decision := overdue(limits, seen, machine))
     }
     ready = [machine for machine in seen.machines if machine.id not in condemned and is_ready(limits, seen, machine)]
-    served = matched(seen.waiting, ready)
-    kept = matched(seen.slot_free, [machine for machine in ready if machine not in served.values()])
-    taken = {machine.id for machine in (*served.values(), *kept.values()) if not is_unclaimed(seen, machine)}
-    spare = [machine for machine in ready if machine.id not in taken]
+    slots = [machine for machine in ready for _ in range(room_count(limits, seen, machine))]
+    served = matched(seen.waiting, slots)
+    kept = matched(seen.slot_free, without(slots, served.values()))
+    assigned = {task.task: task for task in (*seen.waiting, *seen.slot_free)}
+    coming_tasks = [(assigned[task], machine) for task, machine in (*served.items(), *kept.items())]
+    taken = {machine.id for _, machine in coming_tasks if not is_unclaimed(seen, machine)}
+    spare = [machine for machine in ready if machine.id not in taken and not machine.tasks]
     missing, warm = against_pool(limits, seen.now_ms, spare)
     surplus = [machine for machine in spare if machine.id not in warm]
-    orders = MachineRequests(limits, seen)
+    idle = never_needed(surplus, seen.never_needed, seen.now_ms)
+    openings = openings_of(limits, seen, [each for each in seen.machines if each.id not in condemned], coming_tasks)
+    orders = MachineRequests(limits, seen, openings)
     orders.for_tasks([task for task in seen.waiting if task.task not in served])
     orders.for_pool(missing)
     return ScalingPlan(
         create=tuple(orders.creations),
         drain=tuple(decision for machine in seen.machines if (decision := used_up(limits, seen, machine))),
-        destroy=(*condemned.values(), *(decision for each in surplus if (decision := unused(limits, seen, each)))),
+        destroy=(
+            *condemned.values(),
+            *(decision for each in surplus if (decision := unused(limits, seen, each, never_needed=each.id in idle))),
+        ),
         waits=tuple(orders.waits),
-        comes=coming(served, ready),
+        comes=(*coming(served, ready), *orders.shared),
         meant=meant((*seen.waiting, *seen.slot_free), ready),
+        spare=tuple(surplus),
         trouble=orders.trouble,
     )
 
@@ -85,11 +99,19 @@ def is_ready(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> bool:
     """Whether a machine has room for a waiting task, now or as soon as it is there."""
     if machine.state in {MachineState.REQUESTED, MachineState.CREATING, MachineState.SETTING_UP}:
         return not machine.silent
-    if machine.state not in {MachineState.ONLINE, MachineState.IDLE} or is_used_up(limits, machine):
+    if machine.state not in {MachineState.ONLINE, MachineState.IDLE, MachineState.BUSY} or is_used_up(limits, machine):
         return False
     silent_ms = seen.now_ms - machine.offline_since_ms if machine.offline_since_ms is not None else 0
     load = seen.loads.get(machine.id, Load())
-    return silent_ms < SILENCE_MS and not load.tasks and not load.locked
+    has_room = len(load.tasks) < machine.tasks_at_once_count
+    has_room = has_room and bool(load.tasks) is (machine.state is MachineState.BUSY)
+    return silent_ms < SILENCE_MS and has_room and not load.locked
+
+
+def room_count(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> int:
+    """Count the tasks that may come to a machine with room at once."""
+    free = machine.tasks_at_once_count - len(seen.loads.get(machine.id, Load()).tasks)
+    return int(max(0, min(free, tasks_left(limits, machine))))
 
 
 def is_unclaimed(seen: PlanInput, machine: Machine) -> bool:
@@ -100,14 +122,14 @@ def is_unclaimed(seen: PlanInput, machine: Machine) -> bool:
 
 def is_used_up(limits: ScalingLimits, machine: Machine) -> bool:
     """Whether a machine has had all the tasks that it may have, those on it included."""
-    most = limits.tasks_per_machine_count
-    return bool(most) and len({*machine.done, *machine.tasks}) >= most
+    return tasks_left(limits, machine) <= 0
 
 
 def used_up(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> MachineDecision | None:
     """Drain a machine on which the last task runs; while one is only being uploaded, it may still have to be sent again."""
-    running = seen.loads.get(machine.id, Load()).running_count
-    if machine.state is MachineState.BUSY and running and is_used_up(limits, machine):
+    load = seen.loads.get(machine.id, Load())
+    all_run = load.running_count and load.running_count == len(load.tasks)
+    if machine.state is MachineState.BUSY and all_run and is_used_up(limits, machine):
         return MachineDecision(machine.id, "it has its last task")
     return None
 
@@ -162,8 +184,8 @@ def spent(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> str:
     return ""
 
 
-def unused(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> MachineDecision | None:
-    """Destroy a machine that no waiting task needs, after a while; one that is on its way is waited for."""
+def unused(limits: ScalingLimits, seen: PlanInput, machine: Machine, *, never_needed: bool) -> MachineDecision | None:
+    """Destroy a machine that no waiting task needs, after a while; one that is on its way, or paid for, is waited for."""
     if machine.state is MachineState.REQUESTED:
         return MachineDecision(machine.id, "no task needs it any more")
     idle_ms = limits.idle_timeout_s * 1000
@@ -171,8 +193,12 @@ def unused(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> MachineD
         idle_ms = max(idle_ms, UNUSED_GRACE_MS)
     elif machine.state is not MachineState.IDLE or has_results(limits, seen, machine):
         return None
-    if seen.now_ms - machine.state_at_ms < idle_ms:
+    if leaves_paid_time(machine, seen.now_ms):
         return None
-    return MachineDecision(
-        machine.id, f"it has been idle for {(seen.now_ms - machine.state_at_ms) // 1000} s", NodeCheck.ANSWER
-    )
+    if seen.now_ms - machine.state_at_ms >= idle_ms:
+        reason = f"it has been idle for {(seen.now_ms - machine.state_at_ms) // 1000} s"
+    elif never_needed:
+        reason = f"others were idle as well for {limits.idle_timeout_s} s, and do its work"
+    else:
+        return None
+    return MachineDecision(machine.id, reason, NodeCheck.ANSWER)

@@ -1,25 +1,35 @@
 """Which machines a plan requests, within limits and budget, and why a task gets none."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Final
 
 from clusterodm.libs.common.messages.demand import WaitingTask
 from clusterodm.libs.common.messages.machines import TaskWaits
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.model import MachineId, TaskId
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.orders import Creation, Size
 from clusterodm.services.autoscaler.planning.core.budget import Budget
 from clusterodm.services.autoscaler.planning.core.observation import PlanInput
 from clusterodm.services.autoscaler.planning.core.offer_fallback import OfferFallback
+from clusterodm.services.autoscaler.planning.core.openings import Capacity, SlotOpenings
 from clusterodm.services.autoscaler.planning.core.sizing import fitting_sizes, why_none
+
+SHARES: Final = "a machine gets free for it in time"
 
 
 class MachineRequests:
     """The machines that one plan requests, within limits and budget."""
 
-    def __init__(self, limits: ScalingLimits, seen: PlanInput) -> None:
+    def __init__(self, limits: ScalingLimits, seen: PlanInput, openings: SlotOpenings) -> None:
         self.creations: list[Creation] = []
         self.waits: list[TaskWaits] = []
+        self.shared: list[TaskWaits] = []
+        """Tasks for which a slot of some machine gets free in time."""
         self._limits = limits
+        self._seen = seen
+        self._openings = openings
+        self._rate_left = rate_left(limits, seen)
         self._paused = seen.paused
         self._count = len(seen.machines)
         self._fallback = OfferFallback(limits, seen.machines, seen.history, seen.now_ms)
@@ -34,15 +44,30 @@ class MachineRequests:
         return self._fallback.trouble
 
     def for_tasks(self, tasks: Sequence[WaitingTask]) -> None:
-        """Request a machine for each task, in their order, or note why not."""
+        """Put each task, in their order, on a machine that gets free in time, or request one for it, or note why not."""
         for task in tasks:
-            if because := self._request(task, task.task):
+            if self._shares(task):
+                self.shared.append(TaskWaits(task=task.task, reason=SHARES))
+            elif because := self._request(task, task.task):
                 self.waits.append(TaskWaits(task=task.task, reason=because, never=bool(self._never(task))))
 
     def for_pool(self, missing: Sequence[int]) -> None:
         """Request the machines that the warm pool lacks."""
         for images in missing:
             self._request(WaitingTask(task=TaskId(""), images_count=images), None)
+
+    def _shares(self, task: WaitingTask) -> bool:
+        """Whether a slot gets free for a task before a machine of its own would be there, or within `targetWait`."""
+        sizes = fitting_sizes(task, self._limits, self._memories)
+        start_ms = self._seen.history.starts.start_ms(sizes[0].slug if sizes else "")
+        waited_ms = max(0, self._seen.now_ms - (task.waiting_since_ms or self._seen.now_ms))
+        return self._openings.take(
+            task, max(start_ms, self._limits.target_wait_s * 1000 - waited_ms), self._runs_ms(task)
+        )
+
+    def _runs_ms(self, task: WaitingTask) -> Callable[[str], float]:
+        load = self._seen.workload(task)
+        return lambda size: self._seen.run_times.expected_ms(load, size)
 
     def _request(self, task: WaitingTask, for_task: TaskId | None) -> str:
         if for_task and (never := self._never(task)):
@@ -55,6 +80,8 @@ class MachineRequests:
         most = self._limits.machines_count
         if most is not None and self._count >= most:
             return f"the limit of {most} machine{'' if most == 1 else 's'} is reached"
+        if self._rate_left <= 0:
+            return f"no more than {self._limits.create_rate_count} machines are started in a minute"
         slugs = tuple(size.slug for size in sizes)
         if slugs not in self._refusals and (because := self._order(task, for_task, sizes)):
             self._refusals[slugs] = because
@@ -75,7 +102,9 @@ class MachineRequests:
             return choice.reason
         self._budget.take(choice.offer.size.price_per_hour)
         self._count += 1
+        self._rate_left -= 1
         size = choice.offer.size
+        self._open(task, for_task, size)
         images_count = size.max_images if task.images_count is None else task.images_count
         other = "larger" if task.images_count is None else "smaller"
         reason = (
@@ -83,6 +112,22 @@ class MachineRequests:
         )
         self.creations.append(Creation(offer=choice.offer, images_count=images_count, for_task=for_task, reason=reason))
         return ""
+
+    def _open(self, task: WaitingTask, for_task: TaskId | None, size: Size) -> None:
+        """Count on the machine that has just been requested, for the tasks behind this one."""
+        start_ms = float(self._seen.history.starts.start_ms(size.slug))
+        memory_bytes = (size.memory_bytes or self._memories.get(size.slug, 0)) // size.tasks_at_once_count
+        capacity = Capacity(size.max_images, size.max_bytes, memory_bytes, size.slug)
+        own = [start_ms + self._runs_ms(task)(size.slug)] if for_task else []
+        free = own + [start_ms] * (size.tasks_at_once_count - len(own))
+        left = (self._limits.tasks_per_machine_count or inf) - len(own)
+        self._openings.add(MachineId(f"new {len(self.creations)}"), capacity, free, left)
+
+
+def rate_left(limits: ScalingLimits, seen: PlanInput) -> float:
+    """Say how many machines may still be requested in this minute (`createRate`)."""
+    most = limits.create_rate_count
+    return inf if most is None else most - seen.history.starts.requested_count(seen.now_ms)
 
 
 def why(task: WaitingTask, for_task: TaskId | None) -> str:

@@ -1,11 +1,14 @@
 """Whether a task fits on a machine or a size: by images, by bytes, and by the memory that was too little elsewhere.
 
+Several tasks on a machine share its memory: each counts on its part.
+
 A task whose images nobody has counted (they are in an archive) fits anywhere, as far as is known, and is best off where most are taken: a
 machine that turns out too small costs its start twice.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from math import inf
 
 from clusterodm.libs.common.messages.demand import WaitingTask
@@ -16,12 +19,13 @@ from clusterodm.services.autoscaler.orders import Size
 
 def fits_size(task: WaitingTask, size: Size, memory_bytes: int | None) -> bool:
     """Whether a machine of this size could take the task. Memory that nobody knows is no obstacle."""
-    return fits(task, size.max_images, size.max_bytes, memory_bytes or 0)
+    return fits(task, size.max_images, size.max_bytes, (memory_bytes or 0) // size.tasks_at_once_count)
 
 
 def fits_machine(task: WaitingTask, machine: Machine) -> bool:
     """Whether this machine could take the task."""
-    return machine.id not in task.barred and fits(task, machine.max_images, machine.max_bytes, machine.memory_bytes)
+    memory_bytes = machine.memory_bytes // machine.tasks_at_once_count
+    return machine.id not in task.barred and fits(task, machine.max_images, machine.max_bytes, memory_bytes)
 
 
 def fits(task: WaitingTask, max_images: int | None, max_bytes: int | None, memory_bytes: int) -> bool:
@@ -51,12 +55,26 @@ def why_none(task: WaitingTask, limits: ScalingLimits) -> str:
 
 
 def matched(tasks: Sequence[WaitingTask], machines: Sequence[Machine]) -> dict[TaskId, Machine]:
-    """Give each task a machine of its own as far as they go round: that which was requested for it, else by size."""
+    """Give each task a slot as far as they go round: of the machine that was requested for it, else by size.
+
+    A machine stands in the list once for each of its free slots.
+    """
     own = {machine.for_task: machine for machine in machines if machine.for_task}
     found = {task.task: own[task.task] for task in tasks if task.task in own and fits_machine(task, own[task.task])}
-    taken = {machine.id for machine in found.values()}
     others = [task for task in tasks if task.task not in found]
-    return found | matched_by_size(others, [machine for machine in machines if machine.id not in taken])
+    return found | matched_by_size(others, without(machines, found.values()))
+
+
+def without(machines: Sequence[Machine], taken: Iterable[Machine]) -> list[Machine]:
+    """Leave out one slot for each that is taken."""
+    left = Counter(machine.id for machine in taken)
+    kept = []
+    for machine in machines:
+        if left[machine.id]:
+            left[machine.id] -= 1
+        else:
+            kept.append(machine)
+    return kept
 
 
 def matched_by_size(tasks: Sequence[WaitingTask], machines: Sequence[Machine]) -> dict[TaskId, Machine]:

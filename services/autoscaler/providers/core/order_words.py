@@ -2,7 +2,7 @@
 
 The command is `docker run` with the flags of NodeODM, the same for every provider. Its words are a list, never a shell line; whoever
 needs a line quotes it (`shlex.join`). NodeODM's flags and the keys of its configuration file (`--config`) are those of its config.js;
-one task at a time (`-q 1`), as the original does.
+one task at a time (`-q 1`), as the original does, unless its size says `tasksPerMachine`.
 
 An order's tags are keys and values (the cluster id is one); the configuration's are words, or `key=value` and
 `key:value`. Some providers have words only (`flat_tags`), others pairs of a narrow alphabet (`labels`).
@@ -39,7 +39,7 @@ def container_words(launch: Launch) -> Iterator[str]:
 
 def node_words(launch: Launch) -> Iterator[str]:
     """Give the flags of the node, secrets in clear."""
-    yield from ("-q", "1")
+    yield from ("-q", str(launch.tasks_at_once_count))
     if launch.max_images:
         yield from ("--max_images", str(launch.max_images))
     if launch.s3:
@@ -61,7 +61,11 @@ def storage_words(s3: S3Target) -> Iterator[str]:
 
 def node_configuration(launch: Launch) -> dict[str, Any]:
     """Say the same as NodeODM's configuration file, for machines whose process list others can read."""
-    found: dict[str, Any] = {"port": launch.port, "parallelQueueProcessing": 1, "token": launch.token.reveal()}
+    found: dict[str, Any] = {
+        "port": launch.port,
+        "parallelQueueProcessing": launch.tasks_at_once_count,
+        "token": launch.token.reveal(),
+    }
     if launch.max_images:
         found["maxImages"] = launch.max_images
     if launch.webhook_url:

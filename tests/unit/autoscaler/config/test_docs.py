@@ -52,6 +52,22 @@ def test_no_key_is_explained_that_does_not_exist():
     assert explained - keys_of_the_code() == set()
 
 
+def test_the_example_of_machines_that_are_used_again_means_what_the_page_says():
+    found = parse(
+        example("## Machines that are used again"), Outside({}, lambda _path: "", lambda _path: True, VendorKinds())
+    ).limits
+    (size,) = found.sizes
+    assert (found.target_wait_s, found.create_rate_count, found.tasks_per_machine_count) == (600, 20, 0)
+    assert (size.billed_unit_s, size.tasks_at_once_count, size.memory_bytes) == (3600, 2, 16_000_000_000)
+
+
+def example(heading: str) -> str:
+    """Make a whole file of the indented keys under a heading."""
+    section = PAGE.partition(heading)[2].partition("\n## ")[0]
+    keys = " ".join(line.strip() for line in section.splitlines() if line.startswith('    "'))
+    return f'{{"provider": "docker", "keepResults": 0, {keys}}}'
+
+
 def test_the_docker_example_of_the_page_has_no_mistake():
     (example,) = re.findall(r"`(\{\"provider\": \"docker\".*?\})` \|", PAGE)
     found = parse(example, Outside({}, lambda _path: "", lambda _path: True, VendorKinds()))

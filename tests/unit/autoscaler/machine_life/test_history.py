@@ -45,6 +45,8 @@ class Life:
             region=self.chance.choice(["north", "south"]),
             size=self.chance.choice(["small", "large"]),
             price_per_hour=self.chance.choice(PRICES),
+            billed_unit_ms=self.chance.choice([0, 0, 60_000, 3_600_000]),
+            billed_least_ms=self.chance.choice([0, 600_000]),
             requested_at_ms=self.now_ms,
             state_at_ms=self.now_ms,
         )

@@ -14,7 +14,7 @@ from clusterodm.services.autoscaler.orders import Size
 from clusterodm.services.autoscaler.planning.core.observation import PlanInput
 from clusterodm.services.autoscaler.planning.core.plan import plan
 from clusterodm.services.autoscaler.planning.core.supply import clipped
-from clusterodm.services.autoscaler.planning.handlers import has_changed
+from clusterodm.services.autoscaler.planning.handlers.planner import has_changed
 
 NOW = 1_000_000_000
 S = MachineState

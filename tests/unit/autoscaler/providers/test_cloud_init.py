@@ -7,6 +7,7 @@ import stat
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -268,3 +269,9 @@ def test_the_lease_script_reads_its_address_from_a_file_that_only_root_reads():
     assert found[LEASE_URL]["permissions"] == "0600"
     assert found[LEASE_URL]["content"] == "https://cluster.example.org/machine/lease?token=hook"
     assert "hook" not in found[LEASE]["content"]
+
+
+def test_a_node_runs_as_many_tasks_at_a_time_as_its_size_says():
+    several = replace(FULL, tasks_at_once_count=3)
+    assert "-q 3" in shlex.join(run_words(several))
+    assert node_configuration(several)["parallelQueueProcessing"] == 3

@@ -17,10 +17,10 @@ import structlog
 from clusterodm.libs.common.clocks import Clock, Now, read
 from clusterodm.libs.common.errors import BusFailed, Conflict
 from clusterodm.libs.common.loops import background, beat
-from clusterodm.libs.common.messages.demand import SUPPLY_CHANGED, DemandChanged, SupplyChanged, supersedes
+from clusterodm.libs.common.messages.demand import SUPPLY_CHANGED, DemandChanged, SupplyChanged, WaitingTask, supersedes
 from clusterodm.libs.common.messages.machines import TaskWaits
 from clusterodm.libs.common.messages.nodes import NodeView
-from clusterodm.libs.common.model import Machine, MachineState, NodeId, TaskId
+from clusterodm.libs.common.model import Machine, MachineId, MachineState, NodeId, TaskId
 from clusterodm.libs.common.ports import Bus, Term
 from clusterodm.services.autoscaler.cluster.core import Load
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
@@ -29,9 +29,11 @@ from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
 from clusterodm.services.autoscaler.machine_life.life import MachineStep
 from clusterodm.services.autoscaler.machines.api import MachineHandlers
 from clusterodm.services.autoscaler.orders import Creation
+from clusterodm.services.autoscaler.planning.core.consolidation import IdleCounts
 from clusterodm.services.autoscaler.planning.core.observation import WATCHED, Ages, PlanInput, observed
 from clusterodm.services.autoscaler.planning.core.plan import ScalingPlan, plan
 from clusterodm.services.autoscaler.planning.core.supply import clipped
+from clusterodm.services.autoscaler.planning.handlers.run_times import RunTimeStore
 from clusterodm.services.autoscaler.records import MachineStore, Transitions
 
 log = structlog.get_logger()
@@ -63,6 +65,7 @@ class Planner:
         changed: asyncio.Event,
         compared: asyncio.Event,
         term: Term,
+        run_times: RunTimeStore,
     ) -> None:
         """Take what is looked at; `changed` is set when there may be something to decide, `compared` when what is there is known."""
         self._limits = limits
@@ -79,6 +82,8 @@ class Planner:
         self._changed = changed
         self._compared = compared
         self._term = term
+        self._run_times = run_times
+        self._idle = IdleCounts(limits.idle_timeout_s)
         self._published: SupplyChanged | None = None
         self._published_at = clock.instant()
         self._ages = Ages()
@@ -127,21 +132,39 @@ class Planner:
         loads = {machine.id: self._load(machine, nodes, now) for machine in found}
         for machine in found:
             await self._observe(machine, loads[machine.id], nodes)
-        now, alive = read(self._clock), self._store.alive()
-        self._ages.keep({machine.id for machine in alive})
-        seen = PlanInput(
-            now_ms=now.wall_ms,
-            machines=[self._ages.restated(machine, now) for machine in alive],
-            history=self._store.history,
-            waiting=self._tasks.waiting(self.demand),
-            slot_free=self._tasks.still_waiting(self.demand.slot_free if self.demand else ()),
-            loads=loads,
-            paused=self._identity.paused,
-        )
+        await self._run_times.learn(self._tasks.completed(), self._size_of)
+        seen = self.seen(loads)
         self.last = plan(self._limits, seen)
+        self._idle.note(self.last.spare, self._clock.instant())
         await self._do(self.last)
         await self._publish(self.last)
         return self.last
+
+    def seen(self, loads: dict[MachineId, Load]) -> PlanInput:
+        """Put together what a plan depends on at this moment."""
+        now, alive = read(self._clock), self._store.alive()
+        self._ages.keep((machine.id for machine in alive), self._tasks.workloads)
+        waiting = self._tasks.waiting(self.demand)
+        return PlanInput(
+            now_ms=now.wall_ms,
+            machines=[self._ages.restated(machine, now) for machine in alive],
+            history=self._store.history,
+            waiting=[self._restated(task, now) for task in waiting] if self._limits.target_wait_s else waiting,
+            slot_free=self._tasks.still_waiting(self.demand.slot_free if self.demand else ()),
+            loads=loads,
+            paused=self._identity.paused,
+            workloads=self._tasks.workloads,
+            run_times=self._run_times.times,
+            never_needed=self._idle.never_needed(now.instant),
+        )
+
+    def _restated(self, task: WaitingTask, now: Now) -> WaitingTask:
+        since_ms = self._ages.task_time_ms(task.task, task.waiting_since_ms, now)
+        return msgspec.structs.replace(task, waiting_since_ms=since_ms)
+
+    def _size_of(self, machine: MachineId) -> str:
+        known = self._store.get(machine)
+        return known.size if known else ""
 
     def _load(self, machine: Machine, nodes: Mapping[NodeId, NodeView], now: Now) -> Load:
         assert machine.node is not None  # noqa: S101 the caller has looked
@@ -153,7 +176,8 @@ class Planner:
             locked=bool(seen and (seen.locked or seen.draining)),
         )
         since_ms = self._ages.time_ms(machine.id, "uploading_since_ms", load.uploading_since_ms, now)
-        return replace(load, uploading_since_ms=since_ms)
+        running_ms = {task: self._ages.task_time_ms(task, at_ms, now) for task, at_ms in load.running_since_ms.items()}
+        return replace(load, uploading_since_ms=since_ms, running_since_ms=running_ms)
 
     async def _observe(self, machine: Machine, load: Load, nodes: Mapping[NodeId, NodeView]) -> None:
         """Bring a machine's record up to date with its node."""

@@ -1,0 +1,168 @@
+"""Which waiting tasks need no machine of their own, because a slot of another gets free in time.
+
+An *opening* is one slot of one machine and the moment when it has room: now, when its task should have ended, or when the machine should
+have come up. Tasks are put on openings in the order of the queue; each moves its opening that much later. A task takes the smallest
+machine that takes it in time. *In time* means: no later than a machine that is started now would be there, or before the task has waited
+for `targetWait` seconds, whichever is later. So without `targetWait` nobody ever waits for longer than renting would have taken.
+
+What is assigned here binds nobody: the scheduler gives a free slot to the oldest task that fits, and the next plan reckons anew. Openings of
+machines that are alike lie in one heap, so that a plan costs tasks times sizes, not tasks times machines.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from math import inf
+from typing import Final, NamedTuple
+
+from clusterodm.libs.common.messages.demand import WaitingTask
+from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.services.autoscaler.cluster.core import Load, Workload
+from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
+from clusterodm.services.autoscaler.planning.core.observation import PlanInput
+from clusterodm.services.autoscaler.planning.core.run_times import LATE
+from clusterodm.services.autoscaler.planning.core.sizing import fits
+
+ON_ITS_WAY: Final = {MachineState.REQUESTED, MachineState.CREATING, MachineState.SETTING_UP}
+USED: Final = {*ON_ITS_WAY, MachineState.ONLINE, MachineState.BUSY, MachineState.IDLE}
+
+
+class Capacity(NamedTuple):
+    """What a slot takes; of equal ones any will do."""
+
+    max_images: float
+    max_bytes: int | None
+    memory_bytes: int
+    """For one task."""
+    size: str
+
+    def takes(self, task: WaitingTask) -> bool:
+        """Whether a task fits."""
+        most = None if self.max_images == inf else int(self.max_images)
+        return fits(task, most, self.max_bytes, self.memory_bytes)
+
+
+def capacity_of(machine: Machine) -> Capacity:
+    """Say what a slot of a machine takes."""
+    return Capacity(
+        inf if machine.max_images is None else machine.max_images,
+        machine.max_bytes,
+        machine.memory_bytes // machine.tasks_at_once_count,
+        machine.size,
+    )
+
+
+@dataclass(frozen=True, order=True)
+class SlotOpening:
+    """A slot, and in how many milliseconds it has room."""
+
+    free_in_ms: float
+    number: int
+    machine: MachineId = field(compare=False)
+
+
+class SlotOpenings:
+    """The slots of all machines."""
+
+    def __init__(self) -> None:
+        self._heaps: defaultdict[Capacity, list[SlotOpening]] = defaultdict(list)
+        self._order: list[Capacity] | None = None
+        self._left: dict[MachineId, float] = {}
+        """How many tasks each machine may still have."""
+        self._number = 0
+
+    def __repr__(self) -> str:
+        """Show how many there are."""
+        return f"SlotOpenings({sum(map(len, self._heaps.values()))} of {len(self._left)} machines)"
+
+    def add(self, machine: MachineId, capacity: Capacity, free_in_ms: Sequence[float], tasks_left: float) -> None:
+        """Add the slots of a machine; `tasks_left`: so many more tasks may come to it."""
+        if tasks_left <= 0:
+            return
+        self._left[machine] = tasks_left
+        if capacity not in self._heaps:
+            self._order = None
+        for each in free_in_ms:
+            self._push(capacity, each, machine)
+
+    def take(self, task: WaitingTask, within_ms: float, runs_ms: Callable[[str], float]) -> bool:
+        """Put a task on an opening that has room in time; `runs_ms`: how long it runs on a size. Whether there is one."""
+        for capacity in self._by_size():
+            if capacity.takes(task) and (opening := self._first(capacity, task, within_ms)):
+                self._left[opening.machine] -= 1
+                self._push(capacity, opening.free_in_ms + runs_ms(capacity.size), opening.machine)
+                return True
+        return False
+
+    def _by_size(self) -> list[Capacity]:
+        if self._order is None:
+            self._order = sorted(self._heaps, key=lambda each: (each.max_images, each.size, each.memory_bytes))
+        return self._order
+
+    def _push(self, capacity: Capacity, free_in_ms: float, machine: MachineId) -> None:
+        self._number += 1
+        heappush(self._heaps[capacity], SlotOpening(free_in_ms, self._number, machine))
+
+    def _first(self, capacity: Capacity, task: WaitingTask, within_ms: float) -> SlotOpening | None:
+        """Take the opening out that has room first, of a machine that may have the task."""
+        heap, found = self._heaps[capacity], None
+        refused: list[SlotOpening] = []
+        while heap and heap[0].free_in_ms <= within_ms and found is None:
+            opening = heappop(heap)
+            if self._left[opening.machine] <= 0:
+                continue
+            if opening.machine in task.barred:
+                refused.append(opening)
+            else:
+                found = opening
+        for opening in refused:
+            heappush(heap, opening)
+        return found
+
+
+def tasks_left(limits: ScalingLimits, machine: Machine) -> float:
+    """Say how many more tasks a machine may have (`maxTasksPerMachine`)."""
+    most = limits.tasks_per_machine_count
+    return most - len({*machine.done, *machine.tasks}) if most else inf
+
+
+def openings_of(
+    limits: ScalingLimits,
+    seen: PlanInput,
+    machines: Sequence[Machine],
+    assigned: Sequence[tuple[WaitingTask, Machine]],
+) -> SlotOpenings:
+    """Find the openings of the machines that exist; `assigned`: tasks that are to have a slot which is free, or coming."""
+    found = SlotOpenings()
+    first: defaultdict[MachineId, list[WaitingTask]] = defaultdict(list)
+    for task, machine in assigned:
+        first[machine.id].append(task)
+    for machine in machines:
+        load = seen.loads.get(machine.id, Load())
+        if machine.state not in USED or machine.silent or load.locked or not load.online:
+            continue
+        if bool(load.tasks) is not (machine.state is MachineState.BUSY):
+            continue  # nobody knows what it does
+        begins_ms = starts_in_ms(seen, machine)
+        tasks = first[machine.id]
+        free = [running_left_ms(seen, machine, load, task) for task in load.tasks]
+        free += [begins_ms + seen.run_times.expected_ms(seen.workload(task), machine.size) for task in tasks]
+        free += [begins_ms] * (machine.tasks_at_once_count - len(free))
+        found.add(machine.id, capacity_of(machine), free, tasks_left(limits, machine) - len(tasks))
+    return found
+
+
+def starts_in_ms(seen: PlanInput, machine: Machine) -> float:
+    """Say in how many milliseconds a machine should be there; one that is late takes a while yet."""
+    if machine.state not in ON_ITS_WAY:
+        return 0.0
+    been_ms = seen.now_ms - (machine.called_at_ms or seen.now_ms)
+    return max(seen.history.starts.start_ms(machine.size) - been_ms, been_ms * LATE)
+
+
+def running_left_ms(seen: PlanInput, machine: Machine, load: Load, task: TaskId) -> float:
+    """Say how long a task on a machine should go on; nothing is known of when one that is being uploaded begins."""
+    workload = seen.workloads.get(task) or Workload(images_count=machine.max_images)
+    since_ms = load.running_since_ms.get(task, seen.now_ms)
+    return seen.run_times.left_ms(workload, machine.size, max(0, seen.now_ms - since_ms))

@@ -1,0 +1,1 @@
+"""What is planned, when, and by what was learned."""
