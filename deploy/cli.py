@@ -14,6 +14,9 @@ EXIT_INTERRUPTED: Final = 128 + 2
 """As shells say it of SIGINT."""
 
 ADMIN_WORDS: Final = "clusterodm.services.admin.cli.api.program"
+TOKEN_WORDS: Final = "clusterodm.services.admin.tokens.api.words"  # noqa: S105 a module
+WITH_NOUN: Final = frozenset((ADMIN_WORDS, TOKEN_WORDS))
+"""Modules that carry out several words, and are told which."""
 MODULES: Final = {
     "up": "clusterodm.deploy.local",
     "copy-nats": "clusterodm.deploy.copying",
@@ -28,6 +31,8 @@ MODULES: Final = {
     "events": ADMIN_WORDS,
     "import": ADMIN_WORDS,
     "completion": ADMIN_WORDS,
+    "token": TOKEN_WORDS,
+    "tenant": TOKEN_WORDS,
 }
 """Which module's `main(argv) -> exit code` carries out a word."""
 CHECK: Final = ("asr", "check")
@@ -48,6 +53,9 @@ Words for a running cluster:
   clusterodm asr list|status|destroy|pause|resume|viewcmd
                                            the autoscaler and its machines
   clusterodm asr check FILE                mistakes in an autoscaler's configuration; needs no cluster
+  clusterodm token create|list|revoke|rotate
+                                           tokens for clients, in a file (--tokens); needs no cluster
+  clusterodm tenant list|set|remove        whom tasks belong to, and what each may do
   clusterodm import nodes.json [routes.json]
                                            take over an existing ClusterODM
   clusterodm completion bash|zsh|fish      completion for your shell
@@ -96,7 +104,7 @@ def carried_out(words: list[str]) -> int:
     if tuple(words[:2]) == CHECK:
         return int(import_module(MODULES["autoscaler"]).check(words[2:]))
     carry_out = cast("Callable[[Sequence[str]], int]", imported(MODULES[word]).main)
-    return carry_out(words if MODULES[word] == ADMIN_WORDS else words[1:])
+    return carry_out(words if MODULES[word] in WITH_NOUN else words[1:])
 
 
 def hide_secrets(words: Sequence[str]) -> None:

@@ -260,7 +260,7 @@ def plan(
         admin_host=reachable(settings.admin_address),
         admin_cli_port=settings.admin_cli_port,
         admin_web_port=settings.admin_web_port,
-        with_token=bool(settings.token),
+        with_token=bool(settings.token or settings.tokens),
         own_ports=list(own_ports),
         several={name: count for name, count in instances.counts(settings).items() if count > 1},
         left_behind=[str(path) for path in instances.left_behind(settings)],

@@ -53,7 +53,7 @@ from clusterodm.libs.common.model import (
 from clusterodm.libs.common.ports import Bucket
 from clusterodm.libs.common.testing import MemoryBus
 from clusterodm.services.proxy.cluster.adapters import ClusterMirror, mirrored
-from clusterodm.services.proxy.main import intake, open_router
+from clusterodm.services.proxy.main import intake, open_router, token_checker
 from clusterodm.services.proxy.nodes.adapters import NodeConnections
 from clusterodm.services.proxy.peers.adapters import PeerClient, known_locations, shared_secret
 from clusterodm.services.proxy.peers.api import open_peers
@@ -347,6 +347,7 @@ async def running_proxy(
     forwarding = NothingForwards()
     async with (
         at_hand(beside.scheduler) if beside else FakeScheduler(bus).at_work() as scheduler,
+        token_checker(chosen) as checker,
         mirrored(bus) as cluster,
         NodeConnections(64) as polls,
         NodeConnections(64) as streams,
@@ -356,7 +357,7 @@ async def running_proxy(
     ):
         await scheduler.publish()
         await until(lambda: cluster.ready and cluster.options())
-        uploading = intake(chosen, bus, cluster, spool, forwarding)
+        uploading = intake(chosen, bus, cluster, spool, forwarding, checker)
         secret = await shared_secret(bus)
         peers = open_peers(
             bus,
@@ -370,7 +371,7 @@ async def running_proxy(
         )
         health = ProxyHealth(bus, cluster, spool)
         await health.needed.ask()
-        app = open_router(chosen, bus, cluster, polls, streams, uploading.routes, peers, health)
+        app = open_router(chosen, bus, cluster, polls, streams, uploading.routes, peers, health, checker)
         async with served(app, ports, limits(chosen)):
             yield ProxyUnderTest(ports[0].port, bus, scheduler, spool, cluster, root, forwarding, uploading.commits)
 

@@ -3,10 +3,11 @@
     telnet     a line of text is a command          takeover    nodes and tasks of an existing installation
     web        a page of nodes and tasks            rendering   answers as JSON and as text
     cli        `clusterodm node list`               commands    what can be asked for, carried out over the bus
+    tokens     `clusterodm token create`: the file of tokens, without a cluster
     main       telnet and web in one process        login       how fast passwords may be tried
 
 One road for all of them: a command (commands/core/commands) is carried out over the bus (commands/handlers), and the answer
 (commands/core/answers) is rendered. The order of imports is
 
-    main -> telnet | web | cli -> takeover | rendering -> commands -> login | settings
+    main -> tokens -> telnet | web | cli -> takeover | rendering -> commands -> login | settings
 """

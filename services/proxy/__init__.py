@@ -6,6 +6,7 @@
     results      downloads and pages                           actions     cancel, remove, restart
     callbacks    what nodes and machines report and ask        peers       requests about an upload that another proxy holds
     recovery     records that are lost, or older than what was done
+    tenants                                                    who checks tokens, and what each tenant may do
     spool | nodes | cluster                                    what stories share: files, nodes, what the scheduler publishes
     splice                                                     bytes that are moved inside the kernel
     settings, exchange | options, errors                       what requests, answers and tasks are made of

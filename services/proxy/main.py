@@ -6,6 +6,7 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -56,6 +57,8 @@ from clusterodm.services.proxy.server.router import Router, Stories
 from clusterodm.services.proxy.settings import SHORTCUTS, ProxySettings, minimum_bytes
 from clusterodm.services.proxy.spool.adapters.spool import open_spool
 from clusterodm.services.proxy.spool.ports import Spool
+from clusterodm.services.proxy.tenants.adapters.local import EverybodyMayCome, OneToken, followed
+from clusterodm.services.proxy.tenants.ports import TokenChecker
 from clusterodm.services.proxy.uploads.api import Uploading, UploadRoutes, open_uploads
 from clusterodm.services.proxy.uploads.handlers.create import UploadPolicy, settling
 from clusterodm.services.proxy.uploads.handlers.expire import expiring
@@ -111,6 +114,7 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
 ) -> AsyncIterator[None]:
     """Run everything behind the ports, then open them."""
     async with (
+        token_checker(settings) as checker,
         mirrored(bus) as cluster,
         open_spool(settings.spool_root, await bus.bucket(UPLOADS), url, reserve_bytes=reserve_bytes(settings)) as spool,
         forwarding(settings, bus, spool, cluster) as forwarder,
@@ -130,7 +134,7 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
             NodeConnections(POLLS_PER_NODE_COUNT) as polls,
             NodeConnections(STREAMS_PER_NODE_COUNT) as streams,
         ):
-            uploading = intake(settings, bus, cluster, spool, forwarder)
+            uploading = intake(settings, bus, cluster, spool, forwarder, checker)
             peers = open_peers(
                 bus,
                 cluster,
@@ -142,7 +146,9 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
                 public_address=settings.public_address,
             )
             health = ProxyHealth(bus, cluster, spool)
-            app = open_router(settings, bus, cluster, polls, streams, uploading.routes, peers, health, recovery.is_sure)
+            app = open_router(
+                settings, bus, cluster, polls, streams, uploading.routes, peers, health, checker, recovery.is_sure
+            )
             async with (
                 expiring(bus, spool, settings.stale_uploads_timeout),
                 settling(uploading.commits),
@@ -215,7 +221,19 @@ def new_uuid() -> str:
     return str(uuid.uuid4())
 
 
-def intake(settings: ProxySettings, bus: Bus, cluster: Cluster, spool: Spool, forwarding: Forwarding) -> Uploading:
+@asynccontextmanager
+async def token_checker(settings: ProxySettings) -> AsyncIterator[TokenChecker]:
+    """Open whoever checks tokens. Raises Refused."""
+    if settings.tokens:
+        async with followed(Path(settings.tokens), now_ms) as file:
+            yield file
+    else:
+        yield OneToken(settings.expected_token) if settings.expected_token else EverybodyMayCome()
+
+
+def intake(  # noqa: PLR0913, PLR0917 what it is made of
+    settings: ProxySettings, bus: Bus, cluster: Cluster, spool: Spool, forwarding: Forwarding, checker: TokenChecker
+) -> Uploading:
     """Put together how tasks come in."""
     return open_uploads(
         bus,
@@ -223,6 +241,7 @@ def intake(settings: ProxySettings, bus: Bus, cluster: Cluster, spool: Spool, fo
         spool,
         forwarding,
         UploadPolicy(settings.splitmerge, settings.flood_limit, settings.commit_wait_s),
+        checker,
         public_address=settings.public_address,
         stall_s=settings.upload_stall_timeout_s,
         fresh_id=new_uuid,
@@ -238,6 +257,7 @@ def open_router(  # noqa: PLR0913, PLR0917 everything that answers
     uploads: UploadRoutes,
     peers: PeerRoutes,
     health: ProxyHealth,
+    checker: TokenChecker,
     is_sure: IsSure = always,
 ) -> Router:
     """Put the HTTP side together. Nodes are polled by one way, and stream by another."""
@@ -269,10 +289,10 @@ def open_router(  # noqa: PLR0913, PLR0917 everything that answers
         health=health,
     )
     meter = RequestMeter()
-    fast_path = PollFastPath(polling.polls, settings.expected_token.encode(), meter)
+    fast_path = PollFastPath(polling.polls, checker, meter)
     limiter = UploadLimiter(settings.uploads_at_once_count, settings.uploads_wait_s)
     bounds = BodyLimits(settings.upload_min_rate_bytes_per_s, settings.upload_limit_mb * MEGABYTE)
-    return Router(stories, fast_path, limiter, bounds, settings.expected_token, meter)
+    return Router(stories, fast_path, limiter, bounds, checker, meter)
 
 
 def reserve_bytes(settings: ProxySettings) -> int:

@@ -37,6 +37,11 @@ class ProxySettings(MetricsSettings):
     token: Secret | None = Field(
         None, description="token that clients must send; better given as CLUSTERODM_TOKEN; none: everybody is let in"
     )
+    tokens: str = Field(
+        "",
+        description="file with the tokens that clients may send, and what each tenant may do; clusterodm token create writes it, changes count"
+        " within two seconds",
+    )
     cloud_provider: str = Field("local", description="who says which tokens are valid; this version knows: local")
     access_log: str = Field(
         "",
@@ -169,6 +174,10 @@ class ProxySettings(MetricsSettings):
         )
         if bool(self.ssl_key) != bool(self.ssl_cert):
             raise ValueError("--ssl-key and --ssl-cert go together")
+        if self.tokens and self.token:
+            raise ValueError(
+                "--token and --tokens exclude each other; clusterodm token create NAME --token-file PATH takes the one over"
+            )
         if self.secure_port and not self.ssl_key:
             raise ValueError("--secure-port needs --ssl-key and --ssl-cert")
         for flag, value in (

@@ -27,6 +27,9 @@ CORES: Final = (
 )
 AGED: Final = "the times of a machine are restated by the autoscaler before a plan is made"
 COMPARED: Final = {
+    "libs/common/tenancy.py::tenant_of": "an expiry is a date that an operator has set: it means the calendar",
+    "services/admin/tokens/core.py::successor": "the same",
+    "services/admin/tokens/core.py::rows": "the same, shown to people",
     "libs/common/clocks.py::since": "a record's time becomes an instant, within bounds",
     "libs/common/clocks.py::until": "a record's time becomes an instant, within bounds",
     "libs/common/store.py::_old_markers": "a leftover of deleted keys goes early or late; nothing depends on it",

@@ -24,7 +24,7 @@ class ActionRoutes:
         form = await read_form(exchange, self._stall_s)
         client = caller_of(exchange, self._public_address)
         verb = exchange.path.rpartition("/")[2]
-        await self._actions.act(verb, form, client.token, client.owner, client.address)
+        await self._actions.act(verb, form, client)
         await exchange.json({"success": True})
 
 

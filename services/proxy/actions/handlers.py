@@ -5,11 +5,12 @@ from typing import Final
 
 from clusterodm.libs.common.errors import NotFound, Refused, Removed
 from clusterodm.libs.common.messages.tasks import CANCEL_TASK, REMOVE_TASK, RESTART_TASK, RestartTask, TaskRef
-from clusterodm.libs.common.model import Owner, TaskId
+from clusterodm.libs.common.model import TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.cluster.ports import Cluster, IsSure, always, require_sure
-from clusterodm.services.proxy.exchange.nodeodm_api import no_node_for, no_uuid
-from clusterodm.services.proxy.options.check import check_options, rewrite_split
+from clusterodm.services.proxy.exchange.nodeodm_api import Caller, no_node_for, no_uuid
+from clusterodm.services.proxy.options.check import rewrite_split
+from clusterodm.services.proxy.tenants.core import chosen_options
 
 PREFIX: Final = "/task/"
 
@@ -23,15 +24,15 @@ class ClientActions:
         self._cluster = cluster
         self._splitmerge = splitmerge
 
-    async def act(self, verb: str, form: dict[str, str], token: str, owner: Owner, address: str) -> None:
+    async def act(self, verb: str, form: dict[str, str], client: Caller) -> None:
         """Do `cancel`, `remove` or `restart`. Raises Refused in the original's words, BusFailed."""
         task = TaskId(form.get("uuid", ""))
         if not task:
             raise Refused(no_uuid(PREFIX + verb))
         acts: dict[str, Callable[[], Awaitable[None]]] = {
-            "cancel": lambda: self._cancel(TaskRef(task=task, owner=owner)),
-            "remove": lambda: self._remove(TaskRef(task=task, owner=owner)),
-            "restart": lambda: self._restart(task, owner, form.get("options"), token, address),
+            "cancel": lambda: self._cancel(TaskRef(task=task, owner=client.owner)),
+            "remove": lambda: self._remove(TaskRef(task=task, owner=client.owner)),
+            "restart": lambda: self._restart(task, client, form.get("options")),
         }
         try:
             await acts[verb]()
@@ -47,10 +48,10 @@ class ClientActions:
         await self._bus.request(REMOVE_TASK, task)
         self._cluster.forget(task.task)
 
-    async def _restart(self, task: TaskId, owner: Owner, raw: str | None, token: str, address: str) -> None:
+    async def _restart(self, task: TaskId, client: Caller, raw: str | None) -> None:
         options = None
         if raw:
-            checked = check_options(raw, self._cluster.options())
-            options = rewrite_split(checked, enabled=self._splitmerge, address=address, token=token)
-        asked = RestartTask(task=task, owner=owner, options=options)
+            checked = chosen_options(raw, self._cluster.options(), client.tenant.options)
+            options = rewrite_split(checked, enabled=self._splitmerge, address=client.address, token=client.token)
+        asked = RestartTask(task=task, owner=client.owner, options=options)
         self._cluster.learn(await self._bus.request(RESTART_TASK, asked))

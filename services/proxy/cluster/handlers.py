@@ -234,10 +234,14 @@ class TaskFinder:
 
     async def find(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
         """Find a task of this owner. Raises NotFound in the original's words, BusFailed when nobody can tell."""
-        record = self._cluster.task(task) or await self._ended(task)
-        if record is None:
+        record = self._cluster.task(task)
+        if record is None or not may_touch(owner, record.task.owner):
+            record = await self._ended(
+                task
+            )  # another's goes the whole way of one that is unknown: its time must not tell
+        if record is None or not may_touch(owner, record.task.owner):
             record = await self._ask_for(task, owner, action)
-        if record.task.removed or not may_touch(owner, record.task.owner):
+        if record.task.removed:
             raise NotFound(no_task(task, action))
         return record
 

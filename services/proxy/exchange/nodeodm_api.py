@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, Refused
 from clusterodm.libs.common.model import Owner
+from clusterodm.libs.common.tenancy import Tenant
 from clusterodm.services.proxy.errors import BodyTooLong, SpoolFull
 
 API_VERSION: Final = "2.2.4"
@@ -50,6 +51,8 @@ class Caller:
     token: str
     address: str
     """The root of our own address as this client, and so a node, reaches it."""
+    tenant: Tenant = Tenant()  # noqa: RUF009 it is frozen
+    """What it may do."""
 
     def __repr__(self) -> str:
         """Show no token."""

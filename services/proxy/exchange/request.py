@@ -13,6 +13,8 @@ import msgspec
 from clusterodm.libs.common.http_cycle import DOOR, Cycle
 from clusterodm.libs.common.http_scope import Receive, Scope, Send
 from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.common.model import Owner
+from clusterodm.libs.common.tenancy import Tenant
 from clusterodm.libs.http1.lines import Header, find
 from clusterodm.services.proxy.errors import BodyTooLong
 from clusterodm.services.proxy.exchange.limits import BodyLimits
@@ -56,6 +58,7 @@ class RequestContext:
         "sent_bytes",
         "started",
         "status",
+        "tenant",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: BodyLimits) -> None:
@@ -76,6 +79,8 @@ class RequestContext:
         """Of the bodies."""
         self.given_origin = ""
         """The root of our address as another proxy, which passed this on, says it."""
+        self.tenant: Tenant | None = None
+        """For whom it speaks, once its token has been checked."""
         self._query: dict[str, list[str]] | None = None
         self._body_begun = self._body_over = False
         self._kept_bytes = 0
@@ -106,6 +111,11 @@ class RequestContext:
     def token(self) -> str:
         """The client's token, or nothing."""
         return self.parameter("token") or ""
+
+    @property
+    def owner(self) -> Owner:
+        """Whose tasks this client reaches."""
+        return self.tenant.account if self.tenant else owner_of(self.token)
 
     @property
     def origin(self) -> str:
@@ -277,8 +287,7 @@ def parameters(raw: bytes) -> dict[str, list[str]]:
 
 def caller_of(exchange: RequestContext, public_address: str) -> Caller:
     """Say who asks."""
-    token = exchange.token
-    return Caller(owner_of(token), token, public_address or exchange.origin)
+    return Caller(exchange.owner, exchange.token, public_address or exchange.origin, exchange.tenant or Tenant())
 
 
 def text(value: bytes | None) -> str | None:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Final
 
 from clusterodm.libs.common.errors import BusFailed
-from clusterodm.libs.common.identity import owner_of
 from clusterodm.libs.common.model import TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.http1.lines import Header, find
@@ -63,7 +62,7 @@ class PeerRoutes:
         location = await self._forwarding.locate(task)
         if location is None:
             return False
-        if is_commit and self._forwarding.knows_committed(task, owner_of(exchange.token)):
+        if is_commit and self._forwarding.knows_committed(task, exchange.owner):
             await exchange.json({"uuid": task})
             return True
         try:
@@ -75,7 +74,7 @@ class PeerRoutes:
         return True
 
     async def _committed(self, task: TaskId, exchange: RequestContext) -> bool:
-        return await self._forwarding.is_committed(task, owner_of(exchange.token))
+        return await self._forwarding.is_committed(task, exchange.owner)
 
     def _forwarded(self, exchange: RequestContext) -> ForwardedRequest:
         raw_path: bytes = exchange.scope["raw_path"]

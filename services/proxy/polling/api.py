@@ -10,7 +10,6 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import BusFailed, NotFound
-from clusterodm.libs.common.identity import owner_of
 from clusterodm.libs.common.model import Owner, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.cluster.handlers import TaskFinder
@@ -22,6 +21,7 @@ from clusterodm.services.proxy.polling.core.task_info import line_number
 from clusterodm.services.proxy.polling.handlers.coalesce import PollCoalescer
 from clusterodm.services.proxy.polling.handlers.node_answers import NodeAnswers, NodePoller
 from clusterodm.services.proxy.polling.handlers.read import Reader
+from clusterodm.services.proxy.tenants.core import limited_options
 
 INFO: Final = "info"
 OUTPUT: Final = "output"
@@ -39,12 +39,12 @@ class PollRoutes:
 
     async def info(self, exchange: RequestContext) -> None:
         """`/info`."""
-        await exchange.json(self._polls.info())
+        await exchange.json(self._polls.info(exchange.tenant))
 
     async def task(self, exchange: RequestContext, task: TaskId, action: str) -> None:
         """`/task/<id>/<action>`."""
         try:
-            await self._poll(exchange, task, owner_of(exchange.token), action)
+            await self._poll(exchange, task, exchange.owner, action)
         except NotFound as error:
             await exchange.refuse(error.message)
         except BusFailed as error:
@@ -65,7 +65,7 @@ class PollRoutes:
     async def tasks(self, exchange: RequestContext) -> None:
         """`/task/list`: the client's tasks."""
         try:
-            listed = await self._reader.tasks_of(owner_of(exchange.token))
+            listed = await self._reader.tasks_of(exchange.owner)
         except BusFailed:
             exchange.drop()
         else:
@@ -73,7 +73,8 @@ class PollRoutes:
 
     async def options(self, exchange: RequestContext) -> None:
         """`/options`: those that tasks may have."""
-        await exchange.json(self._reader.options() or {"error": NO_OPTIONS})
+        limits = exchange.tenant.options if exchange.tenant else {}
+        await exchange.json(limited_options(self._reader.options(), limits) or {"error": NO_OPTIONS})
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import structlog
 
 from clusterodm.libs.common.errors import BusFailed, NodeFailed, NoNode, NotFound
 from clusterodm.libs.common.http_link import Timeouts
-from clusterodm.libs.common.identity import owner_of
 from clusterodm.libs.common.model import TaskId
 from clusterodm.libs.common.nodeodm import NodeRefused
 from clusterodm.libs.common.ports import Bus
@@ -52,7 +51,7 @@ class ResultRoutes:
             return
         wanted = RelayRequest(exchange.method.encode(), quote(action, safe=SAFE_IN_PATH).encode(), exchange.headers)
         try:
-            async with self._results.download(task, owner_of(exchange.token), wanted) as found:
+            async with self._results.download(task, exchange.owner, wanted) as found:
                 if isinstance(found, ResultLocation):
                     await exchange.empty(FOUND, [(b"location", found.url.encode()), NOT_KEPT])
                 else:

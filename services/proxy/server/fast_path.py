@@ -6,20 +6,20 @@ of HTTP and says what is wrong. So this can only be quick, and never decide diff
 again, so what has been read is remembered: pollers repeat themselves.
 """
 
-import hmac
 import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from clusterodm.libs.common.identity import owner_of
-from clusterodm.libs.common.model import Owner, TaskId
+from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.tenancy import ShownToken, Tenant, shown
 from clusterodm.services.proxy.exchange.request import OK, parameters
 from clusterodm.services.proxy.polling.core.task_info import line_number
 from clusterodm.services.proxy.polling.handlers.coalesce import Poll, PollCoalescer
 from clusterodm.services.proxy.server.endpoints import INFO, TASK_INFO, TASK_OUTPUT
 from clusterodm.services.proxy.server.meter import RequestMeter
+from clusterodm.services.proxy.tenants.ports import TokenChecker
 
 HEAD: Final = re.compile(
     rb"GET (?:/info|/task/(\w+-\w+-\w+-\w+-\w+)/(info|output))(?:\?([\w=&%.~+-]*))? HTTP/1\.1\r\n"
@@ -46,7 +46,7 @@ class PlainPoll:
 
     poll: Poll | None
     """None: `/info`."""
-    owner: Owner
+    token: ShownToken
     keeps: bool
     """The connection goes on afterwards."""
 
@@ -54,26 +54,34 @@ class PlainPoll:
 class PollFastPath:
     """Reads plain requests, and answers them."""
 
-    def __init__(self, polls: PollCoalescer, token: bytes, meter: RequestMeter | None = None) -> None:
+    def __init__(self, polls: PollCoalescer, checker: TokenChecker, meter: RequestMeter | None = None) -> None:
         meter = meter or RequestMeter()
         self._info, self._task_info, self._output = (meter.of(each) for each in (INFO, TASK_INFO, TASK_OUTPUT))
         self._polls = polls
-        self._token = token
+        self._checker = checker
         self._remembered: Callable[[bytes], PlainPoll | None] = lru_cache(REMEMBERED_COUNT)(self._read)
 
     def read(self, data: bytes) -> PlainPoll | None:
         """Read a request; None: it is not plain. What cannot be is not remembered: it may be the beginning of a photo."""
         return self._remembered(data) if len(data) <= HEAD_LIMIT_BYTES and data.startswith(BEGINNING) else None
 
+    def _tenant_of(self, plain: PlainPoll) -> Tenant | None:
+        """Say for whom a request speaks, at this moment: what has been read is remembered, that its token counts is not."""
+        return self._checker.known(plain.token)
+
     def answer(self, plain: PlainPoll, take: Take) -> Coroutine[Any, Any, None] | None:
         """Call `take` with the answer's content, at once or later; with None when it is to go the usual way.
 
         What is returned is to be awaited by somebody, so that the answer comes.
         """
-        if plain.poll is None:
-            take(self._polls.info())
+        tenant = self._tenant_of(plain)
+        if tenant is None:
+            take(None)
             return None
-        return self._polls.answer(plain.poll, plain.owner, take)
+        if plain.poll is None:
+            take(self._polls.info(tenant))
+            return None
+        return self._polls.answer(plain.poll, tenant.account, take)
 
     def count(self, plain: PlainPoll, seconds: float, received_bytes: int, sent_bytes: int) -> None:
         """Count an answer that is out."""
@@ -87,16 +95,9 @@ class PollFastPath:
         if found is None or keeps is None:
             return None
         given = parameters(found[3] or b"")
-        if not self._admits(given):
-            return None
-        owner = owner_of(given.get("token", [""])[0])
-        return PlainPoll(poll_of(found[1], found[2], given), owner, keeps)
-
-    def _admits(self, given: dict[str, list[str]]) -> bool:
-        """Whether the token is right, and nothing unusual is asked for."""
         if not given.keys() <= PLAIN_PARAMETERS or any(len(values) > 1 for values in given.values()):
-            return False
-        return not self._token or hmac.compare_digest(given.get("token", [""])[0].encode(), self._token)
+            return None
+        return PlainPoll(poll_of(found[1], found[2], given), shown(given.get("token", [""])[0]), keeps)
 
 
 def keeps_connection(lines: bytes) -> bool | None:

@@ -10,7 +10,6 @@ NodeODM's words, which its page shows.
 """
 
 import asyncio
-import hmac
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,13 +21,13 @@ from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.common.http_scope import Receive, Scope, Send
 from clusterodm.libs.common.lifecycle import monotonic_s
 from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.tenancy import shown
 from clusterodm.libs.http1.lines import Header
 from clusterodm.services.proxy.actions.api import ACTIONS, ActionRoutes
 from clusterodm.services.proxy.callbacks.api import CallbackRoutes
 from clusterodm.services.proxy.errors import ServerBusy, SpoolFull
 from clusterodm.services.proxy.exchange.limits import BodyLimits, UploadLimiter
 from clusterodm.services.proxy.exchange.nodeodm_api import (
-    AUTH_INFO,
     DISK_FULL,
     NOT_AVAILABLE,
     UNAVAILABLE,
@@ -45,6 +44,7 @@ from clusterodm.services.proxy.server.endpoints import endpoint_of
 from clusterodm.services.proxy.server.fast_path import PollFastPath
 from clusterodm.services.proxy.server.health import ProxyHealth
 from clusterodm.services.proxy.server.meter import RequestMeter
+from clusterodm.services.proxy.tenants.ports import TokenChecker
 from clusterodm.services.proxy.uploads.api import UploadRoutes
 
 log = structlog.get_logger()
@@ -87,7 +87,7 @@ class Router:
         fast_path: PollFastPath,
         limiter: UploadLimiter,
         bounds: BodyLimits,
-        token: str,
+        checker: TokenChecker,
         meter: RequestMeter | None = None,
     ) -> None:
         self._meter = meter or RequestMeter()
@@ -96,7 +96,7 @@ class Router:
         self._stories = stories
         self.limiter = limiter
         self._bounds = bounds
-        self._token = token.encode()
+        self._checker = checker
         self._small = self._listed()
 
     def _listed(self) -> dict[str, tuple[frozenset[str], Handle]]:
@@ -107,7 +107,7 @@ class Router:
             **dict.fromkeys(ACTIONS, (POST, stories.actions.act)),
             "/task/list": (GET, stories.polls.tasks),
             "/options": (EVERY_METHOD, stories.polls.options),
-            "/auth/info": (EVERY_METHOD, always(AUTH_INFO)),
+            "/auth/info": (EVERY_METHOD, self._auth_info),
             "/auth/login": (POST, always({"error": NOT_AVAILABLE})),
             "/auth/register": (POST, always({"error": NOT_AVAILABLE})),
             "/cache/clear": (EVERY_METHOD, always({"ok": True})),
@@ -127,6 +127,9 @@ class Router:
         except BodyStalled:
             log.info("request.body_stalled", path=exchange.path)
             exchange.drop()
+        except ServerBusy as error:
+            log.info("request.put_off", path=exchange.path, reason=error.message)
+            await put_off(exchange, error)
         except asyncio.CancelledError:  # ends here: uvicorn, who cancels at the end of a stop, would log it as a crash
             log.info("request.cut_off", path=exchange.path)
             exchange.drop()
@@ -144,7 +147,7 @@ class Router:
             await preflight(exchange)
         elif is_page(path):
             await self._stories.results.page(exchange)
-        elif not self._admitted(exchange):
+        elif not await self._admitted(exchange):
             await exchange.refuse(WRONG_TOKEN, UNAUTHORIZED)
         elif match := TASK.fullmatch(path):
             stories, action = self._stories, match[2]
@@ -174,15 +177,19 @@ class Router:
             await exchange.drain()
             await exchange.refuse(error.message, UNAVAILABLE)
 
-    def _admitted(self, exchange: RequestContext) -> bool:
+    async def _admitted(self, exchange: RequestContext) -> bool:
+        """Find out for whom a request speaks; whether it may go on. Raises ServerBusy when that cannot be said now."""
         if exchange.path in PUBLIC or (exchange.path == "/commit" and exchange.method == "POST"):
             return True
         if exchange.parameter("_debugUnauthorized"):
             return False
-        if not self._token:
-            return True
-        given = exchange.query.get("token", ())
-        return len(given) == 1 and hmac.compare_digest(given[0].encode(), self._token)
+        given, checker = exchange.query.get("token", []), self._checker
+        token = shown(given[0] if len(given) == 1 or (given and checker.open_to_all) else "")
+        exchange.tenant = checker.known(token) or await checker.check(token)
+        return exchange.tenant is not None
+
+    async def _auth_info(self, exchange: RequestContext) -> None:
+        await exchange.json(self._checker.auth_info())
 
     async def _answer_small(self, exchange: RequestContext) -> None:
         """Answer a request that is read as a whole; nobody when its client has gone, or has sent nothing for too long."""
@@ -243,6 +250,14 @@ async def preflight(exchange: RequestContext) -> None:
         headers.append((b"access-control-allow-headers", wanted_headers))
     headers.append((b"access-control-max-age", b"600"))
     await exchange.empty(NO_CONTENT, headers)
+
+
+async def put_off(exchange: RequestContext, error: ServerBusy) -> None:
+    """Ask a client to come again; a poll is never told of it."""
+    if exchange.started or TASK.fullmatch(exchange.path):
+        exchange.drop()
+    else:
+        await exchange.refuse(error.message, UNAVAILABLE)
 
 
 async def apologise(exchange: RequestContext) -> None:

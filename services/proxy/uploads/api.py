@@ -36,6 +36,7 @@ from clusterodm.services.proxy.exchange.multipart import (
 from clusterodm.services.proxy.exchange.nodeodm_api import NO_FILES, UUID_AT_END, no_uuid, status_of, words_of
 from clusterodm.services.proxy.exchange.request import RequestContext, caller_of, text
 from clusterodm.services.proxy.spool.ports import Part, Receipt, Spool
+from clusterodm.services.proxy.tenants.ports import TokenChecker
 from clusterodm.services.proxy.uploads.handlers.create import Commits, UploadPolicy, Uploads
 from clusterodm.services.proxy.uploads.ports import Forwarding
 
@@ -123,12 +124,13 @@ class Uploading:
     routes: UploadRoutes
 
 
-def open_uploads(  # noqa: PLR0913 what it needs of the world, by name
+def open_uploads(  # noqa: PLR0913, PLR0917 what it needs of the world, by name
     bus: Bus,
     cluster: Cluster,
     spool: Spool,
     forwarding: Forwarding,
     policy: UploadPolicy,
+    checker: TokenChecker,
     *,
     public_address: str,
     stall_s: float,
@@ -136,7 +138,7 @@ def open_uploads(  # noqa: PLR0913 what it needs of the world, by name
 ) -> Uploading:
     """Put together how tasks come in."""
     uploads = Uploads(spool, cluster, forwarding, policy, now_ms=now_ms, fresh_id=fresh_id)
-    commits = Commits(spool, bus, cluster, forwarding, policy, now_ms=now_ms)
+    commits = Commits(spool, bus, cluster, forwarding, policy, now_ms=now_ms, checker=checker)
     return Uploading(commits, UploadRoutes(uploads, commits, public_address=public_address, stall_s=stall_s))
 
 

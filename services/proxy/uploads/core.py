@@ -16,8 +16,9 @@ from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.model import NodeOption, TaskId
 from clusterodm.services.proxy.exchange.destinations import webhook_of
 from clusterodm.services.proxy.exchange.nodeodm_api import UUID, Caller
-from clusterodm.services.proxy.options.check import check_options, rewrite_split
+from clusterodm.services.proxy.options.check import rewrite_split
 from clusterodm.services.proxy.spool.core.upload import Draft
+from clusterodm.services.proxy.tenants.core import chosen_options
 
 SLOW_DOWN: Final = (
     "Uuh, slow down! It seems like you are sending a lot of tasks. Check that your connection is not dropping, "
@@ -67,7 +68,7 @@ def draft_of(  # noqa: PLR0913 what a task is made of
 ) -> Draft:
     """Read the fields of a new task; `known`: the options that nodes have. Raises Refused."""
     created_at_ms = date_created_ms(form.get("dateCreated", ""), now_ms)
-    options = check_options(form.get("options"), known)
+    options = chosen_options(form.get("options"), known, client.tenant.options)
     return Draft(
         task=task,
         name=form.get("name") or default_name(created_at_ms),

@@ -26,6 +26,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from clusterodm.libs.common.chosen import chosen
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.model import ClusterSummary, StatusCode, Task, TaskState, told_count
@@ -206,6 +208,15 @@ def console(task: Task, before: Sequence[str], node_lines: Sequence[str], from_l
         return [*before[from_line:], *node_lines, *after]
     nodes_count = task.known.console_count if task.known else 0
     return after[max(0, from_line - len(before) - nodes_count) :]
+
+
+def within(summary: ClusterSummary, max_images_count: int, tasks_at_once_count: int) -> ClusterSummary:
+    """Show of the totals what somebody may have of them at most; 0: no limit."""
+    images_count = min(filter(None, (summary.max_images, max_images_count)), default=0)
+    tasks_count = min(summary.max_parallel_tasks, tasks_at_once_count or summary.max_parallel_tasks)
+    if (images_count, tasks_count) == (summary.max_images or 0, summary.max_parallel_tasks):
+        return summary
+    return msgspec.structs.replace(summary, max_images=images_count, max_parallel_tasks=tasks_count)
 
 
 def cluster_info(summary: ClusterSummary) -> dict[str, Any]:

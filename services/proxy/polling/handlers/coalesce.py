@@ -20,9 +20,10 @@ from clusterodm.libs.common.errors import ClusterError
 from clusterodm.libs.common.identity import may_touch
 from clusterodm.libs.common.messages.tasks import TaskRecord
 from clusterodm.libs.common.model import ClusterSummary, Owner, Task, TaskId
+from clusterodm.libs.common.tenancy import Tenant
 from clusterodm.services.proxy.cluster.handlers import TaskFinder
 from clusterodm.services.proxy.cluster.ports import Cluster
-from clusterodm.services.proxy.polling.core.task_info import cluster_info
+from clusterodm.services.proxy.polling.core.task_info import cluster_info, within
 from clusterodm.services.proxy.polling.handlers.node_answers import FreshAnswers
 from clusterodm.services.proxy.polling.handlers.read import Reader
 
@@ -30,6 +31,9 @@ log = structlog.get_logger()
 
 ENDED_COUNT: Final = 2048
 """So many encoded answers of ended tasks are kept."""
+
+INFOS_COUNT: Final = 1024
+UNLIMITED: Final = (0, 0)
 
 Take = Callable[[bytes | None], None]
 
@@ -77,18 +81,22 @@ class PollCoalescer:
         self._under_way: dict[Poll, PendingPoll] = {}
         self._ended: dict[TaskId, tuple[Task, bytes]] = {}
         self._info_of: ClusterSummary | None = None
-        self._info = b""
+        self._info: dict[tuple[int, int], bytes] = {}
+        """By the limits of tenants that it shows."""
 
     def __repr__(self) -> str:
         """Show what is going on."""
         return f"PollCoalescer(under_way={list(self._under_way.values())} ended={len(self._ended)})"
 
-    def info(self) -> bytes:
-        """Answer `/info`."""
+    def info(self, tenant: Tenant | None = None) -> bytes:
+        """Answer `/info`; a tenant sees what it may have of it."""
         summary = self._reader.summary()
-        if summary is not self._info_of:
-            self._info_of, self._info = summary, msgspec.json.encode(cluster_info(summary))
-        return self._info
+        if summary is not self._info_of or len(self._info) > INFOS_COUNT:
+            self._info_of, self._info = summary, {}
+        limits = (tenant.max_images_count, tenant.tasks_at_once_count) if tenant else UNLIMITED
+        if limits not in self._info:
+            self._info[limits] = msgspec.json.encode(cluster_info(within(summary, *limits)))
+        return self._info[limits]
 
     def answer(self, poll: Poll, owner: Owner, take: Take) -> Coroutine[Any, Any, None] | None:
         """Call `take` with the answer, now or later, or with None; what is returned is to be awaited for that."""

@@ -30,11 +30,15 @@ from clusterodm.libs.common.loops import background, every
 from clusterodm.libs.common.messages.tasks import GET_TASK, SUBMIT_TASK, SubmitTask, TaskRecord, TaskRef
 from clusterodm.libs.common.model import TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.tenancy import shown
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.exchange.nodeodm_api import Caller
 from clusterodm.services.proxy.options.check import check_seed
 from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Manifest, submission_of
 from clusterodm.services.proxy.spool.ports import Receipt, Spool
+from clusterodm.services.proxy.tenants.core import check_task_size
+from clusterodm.services.proxy.tenants.handlers import TenantLimits
+from clusterodm.services.proxy.tenants.ports import TokenChecker
 from clusterodm.services.proxy.uploads.core import check_flood, draft_of, task_id
 from clusterodm.services.proxy.uploads.ports import Forwarding
 
@@ -98,12 +102,14 @@ class Uploads:
         self._policy = policy
         self._now_ms = now_ms
         self._fresh_id = fresh_id
+        self._limits = TenantLimits(spool, cluster)
 
     async def init(self, client: Caller, set_uuid: str | None, form: dict[str, str]) -> TaskId:
         """Begin a task whose files will follow. Raises Refused, BusFailed when time is up."""
         task = await self._free_id(set_uuid)
         draft = self._draft(task, client, form)
         self._check_flood(task, client)
+        self._limits.check_new(client.tenant)
         await persist(lambda: self._spool.create(draft), self._policy.commit_wait_s)
         log.info("upload.started", task=task, options=len(draft.options))
         return task
@@ -118,8 +124,10 @@ class Uploads:
         """
         if not may_touch(client.owner, self._spool.draft(task).owner):
             raise NotFound(NO_SUCH_UPLOAD)
+        await self._limits.check_upload(client.tenant, task, expected_bytes)
         async with self._spool.receive(task, expected_bytes) as receipt:
             yield receipt
+            await self._limits.check_files(client.tenant, task, receipt.files_count)
         if more_follow:
             await self._forwarding.arrived(task, receipt.published)
 
@@ -129,6 +137,7 @@ class Uploads:
         if self._spool.find(task) is not None:
             raise Refused(f"Invalid set-uuid: {task}")
         self._check_flood(task, client)
+        self._limits.check_new(client.tenant)
         draft = self._draft(task, client, {})
         await persist(lambda: self._spool.create(draft), self._policy.commit_wait_s)
         return task
@@ -170,6 +179,7 @@ class Commits:
         policy: UploadPolicy,
         *,
         now_ms: Callable[[], WallMs],
+        checker: TokenChecker,
     ) -> None:
         self._spool = spool
         self._bus = bus
@@ -177,6 +187,7 @@ class Commits:
         self._forwarding = forwarding
         self._policy = policy
         self._now_ms = now_ms
+        self._checker = checker
         self._in_doubt: dict[TaskId, InDoubt] = {}
 
     async def commit(self, client: Caller, task: TaskId) -> TaskId:
@@ -187,7 +198,8 @@ class Commits:
             return await self._committed_before(client, task)
         if not may_touch(client.owner, draft.owner):
             raise NotFound(NO_SUCH_UPLOAD)
-        manifest = await self._spool.commit(task, self._now_ms(), self._check)
+        await self._approve(client, task)
+        manifest = await self._spool.commit(task, self._now_ms(), lambda found: self._check(client, found))
         try:
             submission = submission_of(draft, manifest, self._spool.instance)
             ahead = await self._forwarding.ahead_of(task)
@@ -228,8 +240,21 @@ class Commits:
         self._cluster.learn(record)
         await self._forwarding.adopt(record.task.id)
 
-    def _check(self, manifest: Manifest) -> None:
+    async def _approve(self, client: Caller, task: TaskId) -> None:
+        """Have whoever checks tokens agree to a task, where he wants to be asked. Raises Refused; then the upload goes."""
+        held = self._spool.find(task)
+        if not self._checker.is_told or held is None or held.committed:
+            return
+        manifest = await self._spool.manifest(task)
+        try:
+            await self._checker.approve(shown(client.token), manifest.images_count)
+        except Refused:
+            await self._spool.discard(task)
+            raise
+
+    def _check(self, client: Caller, manifest: Manifest) -> None:
         check_seed(manifest.has_seed, enabled=self._policy.splitmerge)
+        check_task_size(client.tenant, manifest.images_count, manifest.size_bytes)
 
     async def _committed_before(self, client: Caller, task: TaskId) -> TaskId:
         """Answer a commit whose upload is gone: it was committed earlier, or never was here."""

@@ -10,6 +10,7 @@ from clusterodm.libs.common.messages.tasks import REMOVE_TASK, TaskRef
 from clusterodm.libs.common.model import Owner, TaskId
 from clusterodm.libs.common.testing import FakeClock, MemoryBus
 from clusterodm.services.proxy.actions.handlers import ClientActions
+from clusterodm.services.proxy.exchange.nodeodm_api import Caller
 from clusterodm.services.proxy.peers.adapters import SharedSecret, shared_secret
 from clusterodm.services.proxy.recovery.handlers import SETTLE_S, Recovery
 from clusterodm.services.proxy.spool.core.history import History
@@ -105,4 +106,4 @@ async def test_an_action_on_a_task_whose_record_is_lost_is_to_be_tried_again(
     actor = ClientActions(scene.bus, FakeCluster(), splitmerge=False, is_sure=scene.recovery.is_sure)
     async with scene.bus.serve("scheduler", {REMOVE_TASK: remove}):
         with pytest.raises(raised):
-            await actor.act("remove", {"uuid": TASK}, "", Owner(""), "")
+            await actor.act("remove", {"uuid": TASK}, Caller(Owner(""), "", ""))

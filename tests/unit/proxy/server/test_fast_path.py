@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from clusterodm.libs.common.identity import owner_of
 from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.tenancy import shown
 from clusterodm.services.proxy.polling.handlers.coalesce import Poll
 from clusterodm.services.proxy.server.fast_path import PlainPoll, PollFastPath
+from clusterodm.services.proxy.tenants.adapters.local import EverybodyMayCome, OneToken
 
 TASK = "aaaaaaaa-1111-4111-8111-111111111111"
 HOST = "host: x\r\n"
@@ -19,7 +21,8 @@ HOST = "host: x\r\n"
 def read(request: str, token: str = "") -> PlainPoll | None:
     """Read a request."""
     nobody: Any = None
-    return PollFastPath(nobody, token.encode()).read(request.encode("latin-1"))
+    fast = PollFastPath(nobody, OneToken(token) if token else EverybodyMayCome())
+    return fast.read(request.encode("latin-1"))
 
 
 def about(line: int | None, *, output: bool = False) -> Poll:
@@ -39,7 +42,7 @@ def about(line: int | None, *, output: bool = False) -> Poll:
     ],
 )
 def test_plain_polls_are_read(target: str, question: Poll | None) -> None:
-    assert read(f"GET {target} HTTP/1.1\r\n{HOST}\r\n") == PlainPoll(question, owner_of(""), keeps=True)
+    assert read(f"GET {target} HTTP/1.1\r\n{HOST}\r\n") == PlainPoll(question, shown(""), keeps=True)
 
 
 @pytest.mark.parametrize(
@@ -97,10 +100,19 @@ def test_what_is_not_plain_is_left_to_the_parser(request_: str) -> None:
     ],
 )
 def test_a_wrong_token_is_refused_elsewhere(query: str, token: str, is_read: bool) -> None:
-    plain = read(f"GET /task/{TASK}/info{query} HTTP/1.1\r\n{HOST}\r\n", token)
+    nobody: Any = None
+    checker = OneToken(token) if token else EverybodyMayCome()
+    fast = PollFastPath(nobody, checker)
+    plain = fast.read(f"GET /task/{TASK}/info{query} HTTP/1.1\r\n{HOST}\r\n".encode())
+    assert plain is not None
 
-    assert (plain is not None) is is_read
-    assert plain is None or plain.owner == owner_of(token or "mine")
+    tenant = checker.known(plain.token)
+    assert (tenant is not None) is is_read
+    assert tenant is None or tenant.account == owner_of(token or "mine")
+    if tenant is None:
+        answers: list[bytes | None] = []
+        assert fast.answer(plain, answers.append) is None
+        assert answers == [None]
 
 
 class Parsed:
@@ -143,7 +155,7 @@ def test_whatever_is_read_is_one_whole_request_to_the_parser_too(query: str, lin
 
 def test_the_beginning_of_an_upload_is_not_remembered() -> None:
     nobody: Any = None
-    quick = PollFastPath(nobody, b"")
+    quick = PollFastPath(nobody, EverybodyMayCome())
     for data in (b"POST /task/new HTTP/1.1\r\n\r\nphoto", b"GET /" + b"x" * 5_000, b"\xff\xd8 the middle of a photo"):
         assert quick.read(data) is None
     assert quick._remembered.cache_info().currsize == 0  # type: ignore[attr-defined]

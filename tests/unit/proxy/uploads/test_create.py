@@ -1,7 +1,7 @@
 """uploads/handlers and actions/handlers.py: how a task comes to be, and what its client does to it later. Over a spool and a bus in memory."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -23,10 +23,13 @@ from clusterodm.libs.common.messages.tasks import (
     TaskRef,
 )
 from clusterodm.libs.common.model import NodeId, NodeOption, NodeTaskId, OptionValue, Owner, Task, TaskId, TaskState
+from clusterodm.libs.common.tenancy import OptionLimit, OptionRange, ShownToken, Tenant
 from clusterodm.libs.common.testing import FakeClock, MemoryBus
 from clusterodm.services.proxy.actions.handlers import ClientActions
 from clusterodm.services.proxy.errors import SpoolFull
 from clusterodm.services.proxy.exchange.nodeodm_api import Caller
+from clusterodm.services.proxy.tenants.adapters.local import EverybodyMayCome
+from clusterodm.services.proxy.tenants.ports import TokenChecker
 from clusterodm.services.proxy.uploads.core import date_created_ms, default_name
 from clusterodm.services.proxy.uploads.handlers.create import Commits, UploadPolicy, Uploads
 from tests.memory_spool import MemorySpool
@@ -64,6 +67,7 @@ class World:
     tasks: dict[TaskId, TaskRecord] = field(default_factory=dict)
     submitted: list[SubmitTask] = field(default_factory=list)
     restarted: list[RestartTask] = field(default_factory=list)
+    checker: TokenChecker = field(default_factory=EverybodyMayCome)
     lost_answers_count: int = 0
     """So many submissions are written down, and their answers are lost."""
 
@@ -71,7 +75,7 @@ class World:
         chosen, now_ms = UploadPolicy(**policy), self.clock.wall_ms
         return Intake(
             Uploads(self.spool, self.cluster, self.forwarding, chosen, now_ms=now_ms, fresh_id=lambda: TASK),
-            Commits(self.spool, self.bus, self.cluster, self.forwarding, chosen, now_ms=now_ms),
+            Commits(self.spool, self.bus, self.cluster, self.forwarding, chosen, now_ms=now_ms, checker=self.checker),
         )
 
     async def submit(self, asked: SubmitTask) -> TaskRecord:
@@ -347,7 +351,7 @@ def test_a_task_without_a_name_is_called_by_its_date() -> None:
 
 async def act(world: World, verb: str, client: Caller = ANNE, **form: str) -> None:
     actor = ClientActions(world.bus, world.cluster, splitmerge=True)
-    await actor.act(verb, form, client.token, client.owner, client.address)
+    await actor.act(verb, form, client)
 
 
 async def test_what_was_done_shows_in_the_mirror_at_once(world: World) -> None:
@@ -379,3 +383,98 @@ async def test_an_unknown_task_and_anothers_are_not_told_apart(world: World, ver
         await act(world, verb, uuid="nothing")
     with pytest.raises(Refused, match=f"No uuid found in /task/{verb}"):
         await act(world, verb)
+
+
+# --- tenants -------------------------------------------------------------------------------------------------------
+
+
+def limited(**limits: Any) -> Caller:
+    """Name a client with limits."""
+    return Caller(Owner("anne"), "s3cret", "http://cluster:3000", Tenant(name="anne", **limits))
+
+
+async def stored(world: World, intake: Intake, client: Caller, count: int) -> TaskId:
+    """Begin a task and upload so many images to it."""
+    task = await intake.uploads.init(client, None, {})
+    for number in range(count):
+        async with intake.uploads.upload(client, task) as receipt:
+            part = await receipt.open(f"{number}.jpg")
+            part.write(b"12345")
+            part.close()
+    return task
+
+
+async def test_a_task_of_more_images_than_its_tenant_may_send_is_refused_at_the_upload(world: World) -> None:
+    intake, client = world.intake(), limited(max_images_count=2)
+    with pytest.raises(Refused, match=r"Max images count exceeded\. \(limit 2\)"):
+        await stored(world, intake, client, 3)
+    assert await intake.commits.commit(client, TASK) == TASK
+    assert world.submitted[0].images_count == 2
+
+
+async def test_a_task_that_is_too_large_is_refused_before_it_is_read_and_at_its_commit(world: World) -> None:
+    intake, client = world.intake(), limited(max_task_bytes=12)
+    with pytest.raises(Refused, match="larger than yours may be"):
+        async with intake.uploads.upload(client, await stored(world, intake, client, 1), expected_bytes=10_000_000):
+            raise AssertionError("it was read")
+    await stored(world, intake, client, 3)
+    with pytest.raises(Refused, match=r"limit 12 bytes"):
+        await intake.commits.commit(client, TASK)
+    assert world.spool.find(TASK) is None
+    assert not world.submitted
+
+
+async def test_a_tenant_whose_files_take_all_its_room_begins_nothing_more(world: World) -> None:
+    intake, client = world.intake(), limited(storage_bytes=12)
+    await stored(world, intake, client, 2)
+    await intake.commits.commit(client, TASK)
+    with pytest.raises(Refused, match="wait until tasks have finished"):
+        async with intake.uploads.upload(client, TASK, expected_bytes=2_000_000):
+            raise AssertionError("it was read")
+    await intake.uploads.init(limited(storage_bytes=1_000), "22222222-2222-4333-8444-555555555555", {})
+    with pytest.raises(Refused, match="10 bytes of 10 bytes"):
+        await intake.uploads.init(limited(storage_bytes=10), "33333333-2222-4333-8444-555555555555", {})
+
+
+async def test_options_outside_of_a_tenants_limits_are_refused_and_those_inside_are_brought_in(world: World) -> None:
+    world.cluster.known_options = (DSM, SPLIT)
+    limits = {
+        "split": OptionLimit(domain="integer <= 50", between=OptionRange(min=10, max=40)),
+        "dsm": OptionLimit(value=True, assure=True),
+    }
+    client = limited(options=limits)
+    with pytest.raises(Refused, match="out of range"):
+        await world.intake().uploads.init(client, None, {"options": '[{"name":"split","value":60}]'})
+    await world.intake().uploads.init(client, None, {"options": '[{"name":"split","value":45}]'})
+    options = {option.name: option.value for option in world.spool.draft(TASK).options}
+    assert options["split"] == 40
+    assert options["dsm"] is True
+
+
+class Judge(EverybodyMayCome):
+    """Approves of small tasks."""
+
+    is_told = True
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+
+    async def approve(self, token: ShownToken, images_count: int) -> None:
+        """Say no to what is large."""
+        self.asked.append((token.text, images_count))
+        if images_count > 1:
+            raise Refused("Not enough credits")
+
+
+async def test_who_checks_tokens_may_refuse_a_task_and_then_its_upload_goes(world: World) -> None:
+    judge = Judge()
+    intake = replace(world, checker=judge).intake()
+    await stored(world, intake, ANNE, 2)
+    with pytest.raises(Refused, match="Not enough credits"):
+        await intake.commits.commit(ANNE, TASK)
+    assert judge.asked == [("s3cret", 2)]
+    assert world.spool.find(TASK) is None
+    await stored(world, intake, ANNE, 1)
+    assert await intake.commits.commit(ANNE, TASK) == TASK
+    assert await intake.commits.commit(ANNE, TASK) == TASK
+    assert len(judge.asked) == 2

@@ -1,0 +1,1 @@
+"""The words `token` and `tenant`: their grammar, and what each does."""

@@ -1,0 +1,122 @@
+"""The grammar of `clusterodm token ...` and `clusterodm tenant ...`."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from clusterodm.libs.common.grammar import Grammar
+from clusterodm.services.admin.tokens.core import duration_ms, size_bytes
+
+EPILOG: Final = """\
+examples:
+  clusterodm token create survey --weight 3 --tasks-at-once 8
+  clusterodm token create guest --expires 30d --max-images 500 --task-size 20GB
+  clusterodm token rotate 1f3a09bc --overlap 24h
+  clusterodm up --tokens data/tokens.json
+
+The file is --tokens, else CLUSTERODM_TOKENS, else tokens.json in the data directory. Proxies see a change within two seconds."""
+
+
+class GrammarTree(Grammar):
+    """A parser, and those of the words below it."""
+
+    def flags(self) -> Iterator[str]:
+        """Name all flags, those of the words below, too."""
+        yield from super().flags()
+        for action in self._actions:
+            for below in action.choices.values() if isinstance(action.choices, dict) else ():
+                yield from below.flags()
+
+
+def parser() -> Grammar:
+    """Make the grammar."""
+    top = GrammarTree(prog="clusterodm")
+    nouns = top.add_subparsers(dest="noun", required=True, metavar="token|tenant")
+    form = argparse.RawDescriptionHelpFormatter
+    token_words(nouns.add_parser("token", help="the tokens of clients", epilog=EPILOG, formatter_class=form))
+    tenant_words(nouns.add_parser("tenant", help="who tasks belong to", epilog=EPILOG, formatter_class=form))
+    return top
+
+
+def common() -> Grammar:
+    """Make the flags that every word has."""
+    flags = Grammar(add_help=False)
+    flags.add_argument("--json", action="store_true", help="print JSON")
+    flags.add_argument("--tokens", type=Path, metavar="FILE", help="the file of tokens")
+    return flags
+
+
+def limit_flags() -> Grammar:
+    """Make the flags that say what a tenant may do; those that are not given change nothing."""
+    flags = Grammar(add_help=False)
+    flags.add_argument("--weight", type=int, help="share of the slots against other tenants that wait, 1 to 1000")
+    flags.add_argument("--priority", type=int, help="who goes first, whatever the weights, -10 to 10")
+    flags.add_argument("--max-images", dest="max_images_count", type=int, help="images of one task; 0: no limit")
+    flags.add_argument("--task-size", dest="max_task_bytes", type=sized, help="size of one task, as 50GB; 0: no limit")
+    flags.add_argument(
+        "--tasks-at-once", dest="tasks_at_once_count", type=int, help="tasks under way at once; more wait; 0: no limit"
+    )
+    flags.add_argument("--storage", dest="storage_bytes", type=sized, help="all files kept, as 1TB; 0: no limit")
+    flags.add_argument(
+        "--options",
+        metavar="FILE",
+        help='JSON with limits of options: {"orthophoto-resolution": {"domain": "float >= 2"}}',
+    )
+    return flags
+
+
+def token_words(noun: argparse.ArgumentParser) -> None:
+    """Add `token ...`."""
+    verbs = noun.add_subparsers(dest="verb", required=True, metavar="create|list|revoke|rotate")
+    create = verbs.add_parser(
+        "create", parents=[common(), limit_flags()], help="make a token; a tenant that is new is begun with it"
+    )
+    create.add_argument("tenant", help="whose token it is: small letters, digits, - and _")
+    create.add_argument("--expires", type=lasting, metavar="TIME", help="after so long it counts no more, as 90d")
+    create.add_argument("--note", default="", help="what it is for; shown in the list")
+    create.add_argument(
+        "--token-file",
+        metavar="PATH",
+        help="take over a token that is in use, from a file or with - from standard input, and its tasks with it",
+    )
+    verbs.add_parser("list", parents=[common()], help="list the tokens")
+    revoke = verbs.add_parser("revoke", parents=[common()], help="let tokens count no more, within seconds")
+    revoke.add_argument("id", nargs="*", help="id of a token, or its beginning")
+    revoke.add_argument("--tenant", default="", help="all tokens of this tenant")
+    rotate = verbs.add_parser("rotate", parents=[common()], help="make another token for the tenant of one")
+    rotate.add_argument("id", help="id of the token that goes")
+    rotate.add_argument(
+        "--overlap",
+        type=lasting,
+        default="24h",
+        metavar="TIME",
+        help="how long the old one still counts (24h); 0s: not at all",
+    )
+    rotate.add_argument("--expires", type=lasting, metavar="TIME", help="after so long the new one counts no more")
+
+
+def tenant_words(noun: argparse.ArgumentParser) -> None:
+    """Add `tenant ...`."""
+    verbs = noun.add_subparsers(dest="verb", required=True, metavar="list|set|remove")
+    verbs.add_parser("list", parents=[common()], help="list tenants and their limits")
+    change = verbs.add_parser("set", parents=[common(), limit_flags()], help="change what a tenant may do")
+    change.add_argument("tenant")
+    remove = verbs.add_parser("remove", parents=[common()], help="take a tenant and its tokens out")
+    remove.add_argument("tenant")
+
+
+def sized(text: str) -> int:
+    """Read a size."""
+    try:
+        return size_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def lasting(text: str) -> int:
+    """Read a duration, in milliseconds."""
+    try:
+        return duration_ms(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,0 +1,230 @@
+"""`clusterodm token create|list|revoke|rotate` and `clusterodm tenant list|set|remove`: words about the file of tokens.
+
+A new token is the only thing on standard output, so that it can be piped; what there is to say about it goes to standard error. It is shown
+this once: the file holds a digest. Exit codes: 0 done · 1 the answer is no · 2 wrong usage or a mistake in a file.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from clusterodm.libs.common.errors import NotFound, Refused
+from clusterodm.libs.common.lifecycle import now_ms
+from clusterodm.libs.common.tenancy import OptionLimit, limits_of
+from clusterodm.libs.common.untrusted import Malformed, decode_json
+from clusterodm.services.admin.cli.adapters import DATA_DIR, read, read_secret
+from clusterodm.services.admin.tokens.adapters import changing, read_file, write_file
+from clusterodm.services.admin.tokens.api.grammar import parser
+from clusterodm.services.admin.tokens.core import (
+    NewToken,
+    created,
+    date,
+    found,
+    new_token,
+    revoked,
+    rotated,
+    rows,
+    successor,
+    table,
+    tenant_data,
+    with_tenant,
+    without_tenant,
+)
+
+EXIT_OK: Final = 0
+EXIT_NO: Final = 1
+EXIT_USAGE: Final = 2
+TOKEN_BYTES: Final = 32
+ID_BYTES: Final = 4
+FILE_NAME: Final = "tokens.json"
+
+Arguments = argparse.Namespace
+Act = Callable[[Arguments], int]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Carry out one word, the noun included; the exit code."""
+    try:
+        given = parser().read(argv)
+        return ACTS[given.noun, given.verb](given)
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    except NotFound as error:
+        return complain(error.message, EXIT_NO)
+    except Refused as error:
+        return complain(error.message, EXIT_USAGE)
+    except KeyboardInterrupt:
+        return EXIT_NO
+
+
+# --- what they do -------------------------------------------------------------------------------------------------------
+
+
+def create_token(given: Arguments) -> int:
+    """`token create`."""
+    path, changes = path_of(given), changes_of(given)
+    token = read_secret(given.token_file) if given.token_file else secrets.token_urlsafe(TOKEN_BYTES)
+    new = new_token(token, secrets.token_hex(ID_BYTES), given.tenant, now_ms(), given.expires, given.note)
+    with changing(path):
+        write_file(path, created(read_file(path), new, changes, takes_over=bool(given.token_file)))
+    return show_new(given, new, path)
+
+
+def rotate_token(given: Arguments) -> int:
+    """`token rotate`."""
+    path, at_ms = path_of(given), now_ms()
+    with changing(path):
+        file = read_file(path)
+        old = found(file, given.id)
+        token, id_ = secrets.token_urlsafe(TOKEN_BYTES), secrets.token_hex(ID_BYTES)
+        new = successor(old, token, id_, at_ms, given.expires)
+        write_file(path, rotated(file, old.id, new, at_ms, given.overlap))
+    return show_new(given, new, path)
+
+
+def revoke_tokens(given: Arguments) -> int:
+    """`token revoke`."""
+    if not given.id and not given.tenant:
+        raise Refused("which one? Name tokens by their ids, or all of a tenant with --tenant")
+    path = path_of(given)
+    with changing(path):
+        file, gone = revoked(read_file(path), given.id, given.tenant)
+        write_file(path, file)
+    say(
+        [{"id": token.id, "tenant": token.tenant} for token in gone],
+        given,
+        f"revoked: {', '.join(token.id for token in gone)}",
+    )
+    return EXIT_OK
+
+
+def list_tokens(given: Arguments) -> int:
+    """`token list`."""
+    listed = list(rows(read_file(path_of(given)), now_ms()))
+    data = [
+        {
+            "id": row.issued.id,
+            "tenant": row.issued.tenant,
+            "created": date(row.issued.created_at_ms),
+            "expires": date(row.issued.expires_at_ms),
+            "state": "expired" if row.expired else "valid",
+            "note": row.issued.note,
+        }
+        for row in listed
+    ]
+    say(data, given, table(("ID", "TENANT", "CREATED", "EXPIRES", "STATE", "NOTE"), data))
+    return EXIT_OK
+
+
+def list_tenants(given: Arguments) -> int:
+    """`tenant list`."""
+    file = read_file(path_of(given))
+    data = [tenant_data(file, tenant) for tenant in sorted(file.tenants, key=lambda each: each.name)]
+    head = ("TENANT", "WEIGHT", "PRIORITY", "TOKENS", "IMAGES", "TASK_BYTES", "AT_ONCE", "STORAGE_BYTES", "OPTIONS")
+    say(data, given, table(head, data))
+    return EXIT_OK
+
+
+def set_tenant(given: Arguments) -> int:
+    """`tenant set`."""
+    path, changes = path_of(given), changes_of(given)
+    if not changes:
+        raise Refused("nothing is to be changed: name a limit, as --weight 3")
+    with changing(path):
+        file = read_file(path)
+        if given.tenant not in {tenant.name for tenant in file.tenants}:
+            raise NotFound(f"there is no tenant {given.tenant!r}; clusterodm token create {given.tenant} begins it")
+        file = with_tenant(file, given.tenant, changes)
+        write_file(path, file)
+    tenant = next(each for each in file.tenants if each.name == given.tenant)
+    say(tenant_data(file, tenant), given, f"changed: {given.tenant}")
+    return EXIT_OK
+
+
+def remove_tenant(given: Arguments) -> int:
+    """`tenant remove`."""
+    path = path_of(given)
+    with changing(path):
+        write_file(path, without_tenant(read_file(path), given.tenant))
+    say({"removed": given.tenant}, given, f"removed: {given.tenant}; its tasks stay, and no token reaches them")
+    return EXIT_OK
+
+
+# --- what they read -----------------------------------------------------------------------------------------------------
+
+
+def path_of(given: Arguments) -> Path:
+    """Find the file."""
+    if given.tokens:
+        return Path(given.tokens)
+    named = os.environ.get("CLUSTERODM_TOKENS", "")
+    return Path(named) if named else Path(os.environ.get("CLUSTERODM_DATA_DIR") or DATA_DIR) / FILE_NAME
+
+
+def changes_of(given: Arguments) -> dict[str, Any]:
+    """Read which limits are given. Raises Refused."""
+    names = ("weight", "priority", "max_images_count", "max_task_bytes", "tasks_at_once_count", "storage_bytes")
+    changes = {name: value for name in names if (value := getattr(given, name)) is not None}
+    return changes | ({"options": option_limits(given.options)} if given.options else {})
+
+
+def option_limits(path: str) -> dict[str, OptionLimit]:
+    """Read limits of options. Raises Refused."""
+    try:
+        content = decode_json(read(path).encode(), dict[str, Any])
+        inner = content.get("options")
+        limits = limits_of(inner if isinstance(inner, dict) else content, lenient=False)
+    except Malformed as error:
+        raise Refused(f"{path}: {error}") from None
+    return limits
+
+
+# --- what they print ----------------------------------------------------------------------------------------------------
+
+
+def show_new(given: Arguments, new: NewToken, path: Path) -> int:
+    """Print a token, this once."""
+    issued = new.issued
+    expires = date(issued.expires_at_ms)
+    if given.json:
+        data = {"token": new.token, "id": issued.id, "tenant": issued.tenant, "expires": expires, "file": str(path)}
+        print(json.dumps(data, indent=2))  # noqa: T201 the program's output
+        return EXIT_OK
+    if given.verb == "rotate" or not given.token_file:
+        print(new.token)  # noqa: T201 the program's output
+    until = f"until {expires}" if expires else "until it is revoked"
+    tell(f"token {issued.id} of tenant {issued.tenant}, {until}. It is shown this once; {path} holds a digest.")
+    return EXIT_OK
+
+
+def say(data: Any, given: Arguments, text: str) -> None:
+    """Print an answer."""
+    print(json.dumps(data, indent=2) if given.json else text)  # noqa: T201 the program's output
+
+
+def tell(text: str) -> None:
+    """Say something beside the answer."""
+    print(text, file=sys.stderr)  # noqa: T201 the program's output
+
+
+def complain(text: str, code: int) -> int:
+    """Say what is wrong."""
+    tell(f"clusterodm: {text}")
+    return code
+
+
+ACTS: Final[dict[tuple[str, str], Act]] = {
+    ("token", "create"): create_token,
+    ("token", "list"): list_tokens,
+    ("token", "revoke"): revoke_tokens,
+    ("token", "rotate"): rotate_token,
+    ("tenant", "list"): list_tenants,
+    ("tenant", "set"): set_tenant,
+    ("tenant", "remove"): remove_tenant,
+}
+"""Who carries out which word."""

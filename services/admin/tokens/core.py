@@ -1,0 +1,197 @@
+"""What the words change in the file of tokens (libs/common/tenancy). Pure: chance and time are arguments."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.errors import NotFound, Refused
+from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.common.model import Owner
+from clusterodm.libs.common.tenancy import (
+    LEAST_TOKEN_LENGTH,
+    IssuedToken,
+    Tenant,
+    TokensFile,
+    digest_of,
+    mistakes_in,
+)
+
+DURATION: Final = re.compile(r"(\d{1,6})\s*([smhdw])")
+SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+SIZE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*([kmgt]b)?", re.IGNORECASE)
+UNITS: Final = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+LONGEST_NOTE: Final = 200
+
+
+@dataclass(frozen=True)
+class NewToken:
+    """A token that has just been made, and what the file says of it."""
+
+    token: str
+    issued: IssuedToken
+
+    def __repr__(self) -> str:
+        """Show no token."""
+        return f"NewToken({self.issued!r})"
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """A token in a list."""
+
+    issued: IssuedToken
+    tenant: Tenant
+    expired: bool
+
+
+def duration_ms(text: str) -> int:
+    """Read `30m`, `12h`, `90d`, in milliseconds. Raises ValueError."""
+    match = DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no duration: 30m, 12h, 90d or 8w")
+    return int(match[1]) * SECONDS[match[2]] * 1000
+
+
+def size_bytes(text: str) -> int:
+    """Read `500MB`, `50GB`; 0 is 0. Raises ValueError."""
+    match = SIZE.fullmatch(text.strip())
+    if match is None or (match[2] is None and float(match[1])):
+        raise ValueError(f"{text!r} is no size: 500MB, 50GB or 2TB; 0: no limit")
+    return int(float(match[1]) * UNITS[(match[2] or "kb").lower()])
+
+
+def with_tenant(file: TokensFile, name: str, changes: Mapping[str, Any], *, owner: Owner | None = None) -> TokensFile:
+    """Change a tenant, or begin one. Raises Refused."""
+    known = {tenant.name: tenant for tenant in file.tenants}
+    begun = known.get(name) or Tenant(name=name, owner=owner or Owner(""))
+    tenants = known | {name: msgspec.structs.replace(begun, **changes)}
+    return checked(msgspec.structs.replace(file, tenants=tuple(tenants.values())))
+
+
+def created(file: TokensFile, new: NewToken, changes: Mapping[str, Any], *, takes_over: bool = False) -> TokensFile:
+    """Add a token, and its tenant where it is new. `takes_over`: the token was in use, and its tasks go on being its tenant's."""
+    if len(new.token) < LEAST_TOKEN_LENGTH:
+        raise Refused(f"a token has at least {LEAST_TOKEN_LENGTH} characters: a shorter one can be found by trying")
+    if len(new.issued.note) > LONGEST_NOTE:
+        raise Refused(f"a note has at most {LONGEST_NOTE} characters")
+    owner = owner_of(new.token) if takes_over else None
+    with_its = with_tenant(file, new.issued.tenant, changes, owner=owner)
+    return checked(msgspec.structs.replace(with_its, tokens=(*file.tokens, new.issued)))
+
+
+def new_token(  # noqa: PLR0913, PLR0917 all that is said of one
+    token: str, id_: str, tenant: str, now_ms: WallMs, expires_ms: int | None, note: str = ""
+) -> NewToken:
+    """Describe a token. `expires_ms`: after how long it counts no more."""
+    expires_at_ms = None if expires_ms is None else now_ms + expires_ms
+    issued = IssuedToken(
+        id=id_, tenant=tenant, sha256=digest_of(token), created_at_ms=now_ms, expires_at_ms=expires_at_ms, note=note
+    )
+    return NewToken(token, issued)
+
+
+def successor(old: IssuedToken, token: str, id_: str, now_ms: WallMs, expires_ms: int | None) -> NewToken:
+    """Describe the token that follows one; it expires when that would have, unless something else is asked for."""
+    new = new_token(token, id_, old.tenant, now_ms, expires_ms, old.note)
+    if expires_ms is not None or old.expires_at_ms is None or old.expires_at_ms <= now_ms:
+        return new
+    return NewToken(token, msgspec.structs.replace(new.issued, expires_at_ms=old.expires_at_ms))
+
+
+def found(file: TokensFile, id_: str) -> IssuedToken:
+    """Find a token by its id, or by the beginning of it. Raises NotFound, Refused."""
+    matches = [token for token in file.tokens if token.id == id_] or [
+        token for token in file.tokens if id_ and token.id.startswith(id_)
+    ]
+    if not matches:
+        raise NotFound(f"there is no token {id_!r}; clusterodm token list shows their ids")
+    if len(matches) > 1:
+        raise Refused(f"{id_!r} may be {' or '.join(token.id for token in matches[:4])}")
+    return matches[0]
+
+
+def revoked(file: TokensFile, ids: Sequence[str], tenant: str = "") -> tuple[TokensFile, tuple[IssuedToken, ...]]:
+    """Take tokens out, by their ids or all of a tenant; which ones. Raises NotFound, Refused."""
+    going = {found(file, id_).id for id_ in ids} | {token.id for token in file.tokens if token.tenant == tenant}
+    if not going:
+        raise NotFound(f"tenant {tenant!r} has no token")
+    kept = tuple(token for token in file.tokens if token.id not in going)
+    gone = tuple(token for token in file.tokens if token.id in going)
+    return msgspec.structs.replace(file, tokens=kept), gone
+
+
+def rotated(file: TokensFile, id_: str, new: NewToken, now_ms: WallMs, overlap_ms: int) -> TokensFile:
+    """Add another token for the same tenant; the old one counts for a while yet. Raises NotFound, Refused."""
+    old = found(file, id_)
+    ends_at_ms = min(now_ms + overlap_ms, old.expires_at_ms if old.expires_at_ms is not None else now_ms + overlap_ms)
+    ending = msgspec.structs.replace(old, expires_at_ms=ends_at_ms)
+    tokens = tuple(ending if token.id == old.id else token for token in file.tokens if overlap_ms or token.id != old.id)
+    return checked(msgspec.structs.replace(file, tokens=(*tokens, new.issued)))
+
+
+def without_tenant(file: TokensFile, name: str) -> TokensFile:
+    """Take a tenant out with its tokens; its tasks stay, and nobody reaches them. Raises NotFound."""
+    if name not in {tenant.name for tenant in file.tenants}:
+        raise NotFound(f"there is no tenant {name!r}")
+    tenants = tuple(tenant for tenant in file.tenants if tenant.name != name)
+    tokens = tuple(token for token in file.tokens if token.tenant != name)
+    return msgspec.structs.replace(file, tenants=tenants, tokens=tokens)
+
+
+def rows(file: TokensFile, now_ms: WallMs) -> Iterator[TokenRow]:
+    """List all tokens, those of a tenant together."""
+    tenants = {tenant.name: tenant for tenant in file.tenants}
+    for token in sorted(file.tokens, key=lambda each: (each.tenant, each.created_at_ms, each.id)):
+        expired = token.expires_at_ms is not None and token.expires_at_ms <= now_ms
+        yield TokenRow(token, tenants[token.tenant], expired)
+
+
+def checked(file: TokensFile) -> TokensFile:
+    """Let no mistake into the file. Raises Refused."""
+    if mistake := next(iter(mistakes_in(file)), ""):
+        raise Refused(mistake)
+    return file
+
+
+# --- how it looks
+
+
+def tenant_data(file: TokensFile, tenant: Tenant) -> dict[str, Any]:
+    """Write a tenant for programs."""
+    return {
+        "tenant": tenant.name,
+        "weight": tenant.weight,
+        "priority": tenant.priority,
+        "tokens": sum(token.tenant == tenant.name for token in file.tokens),
+        "images": tenant.max_images_count or None,
+        "task_bytes": tenant.max_task_bytes or None,
+        "at_once": tenant.tasks_at_once_count or None,
+        "storage_bytes": tenant.storage_bytes or None,
+        "options": msgspec.to_builtins(tenant.options),
+    }
+
+
+def date(at_ms: int | None) -> str:
+    """Write a point in time; empty: there is none."""
+    return "" if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
+
+
+def table(head: Sequence[str], data: Sequence[dict[str, Any]]) -> str:
+    """Write a table for people."""
+    lines = [list(head), *([cell(row[name.lower()]) for name in head] for row in data)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def cell(value: Any) -> str:
+    """Write a value into a table."""
+    if not value and value != 0:
+        return "-"
+    return ",".join(value) if isinstance(value, dict) else str(value)

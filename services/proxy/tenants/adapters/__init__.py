@@ -1,0 +1,1 @@
+"""Those who check tokens, one kind per module."""

@@ -1,0 +1,181 @@
+"""Tokens that this computer knows: none at all, the one of `--token`, or those of a file.
+
+The file is looked at every second and read when it is another one. One that cannot be read, or holds a mistake, changes nothing: the one before
+goes on to count, and one line says what is wrong. Of revoked tokens no proxy knows anything a second or two later.
+"""
+
+import asyncio
+import hmac
+import stat
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.loops import background, every
+from clusterodm.libs.common.tenancy import FILE_LIMIT_BYTES, ShownToken, Tenant, TokenBook, read_tokens, shown
+from clusterodm.services.proxy.exchange.nodeodm_api import AUTH_INFO
+
+log = structlog.get_logger()
+
+LOOK_EVERY_S: Final = 1.0
+Seen = tuple[int, int, int, int]
+"""What tells one state of a file from another."""
+Listener = Callable[[TokenBook], None]
+
+
+class NothingToApprove:
+    """What those have in common who only know tokens."""
+
+    @property
+    def is_told(self) -> bool:
+        """Nobody is asked about a task, or told of its end."""
+        return False
+
+    async def approve(self, token: ShownToken, images_count: int) -> None:
+        """Approve of every task."""
+
+    async def finished(self, token: str, info: Mapping[str, Any]) -> None:
+        """Tell nobody."""
+
+    def auth_info(self) -> Mapping[str, Any]:
+        """Say that there is nothing to log in to."""
+        return AUTH_INFO
+
+
+class EverybodyMayCome(NothingToApprove):
+    """No token is asked for; those that clients send all the same keep their tasks apart."""
+
+    @property
+    def open_to_all(self) -> bool:
+        """Everybody is let in."""
+        return True
+
+    def known(self, token: ShownToken) -> Tenant | None:
+        """Let everybody in."""
+        return Tenant(owner=token.owner)
+
+    async def check(self, token: ShownToken) -> Tenant | None:
+        """Let everybody in."""
+        return self.known(token)
+
+
+class OneToken(NothingToApprove):
+    """The one of `--token`."""
+
+    def __init__(self, token: str) -> None:
+        self._expected = shown(token)
+        self._tenant = Tenant(owner=self._expected.owner)
+
+    @property
+    def open_to_all(self) -> bool:
+        """Who has it is let in."""
+        return False
+
+    def known(self, token: ShownToken) -> Tenant | None:
+        """Compare."""
+        return self._tenant if same(token, self._expected) else None
+
+    async def check(self, token: ShownToken) -> Tenant | None:
+        """Compare."""
+        return self.known(token)
+
+
+class TokenFile(NothingToApprove):
+    """Those of a file; made by `followed`."""
+
+    def __init__(self, path: Path, now_ms: Callable[[], WallMs]) -> None:
+        self._path = path
+        self._now_ms = now_ms
+        self._seen: Seen | None = None
+        self._listeners: list[Listener] = []
+        self.book = self._read()
+
+    def __repr__(self) -> str:
+        """Show how much is in it."""
+        return f"TokenFile({self._path} {self.book!r})"
+
+    @property
+    def open_to_all(self) -> bool:
+        """Who has one of them is let in; with none in the file, nobody is."""
+        return False
+
+    def known(self, token: ShownToken) -> Tenant | None:
+        """Look it up."""
+        return self.book.tenant_of(token, self._now_ms())
+
+    async def check(self, token: ShownToken) -> Tenant | None:
+        """Look it up."""
+        return self.known(token)
+
+    def on_change(self, listener: Listener) -> None:
+        """Call `listener` with what counts now, and with what counts after every change."""
+        self._listeners.append(listener)
+        listener(self.book)
+
+    async def look(self) -> None:
+        """Read the file if it is another one than before."""
+        try:
+            seen = await asyncio.to_thread(seen_of, self._path)
+            if seen == self._seen:
+                return
+            book = await asyncio.to_thread(self._read)
+        except (OSError, Refused) as error:
+            self._complain(error)
+            return
+        self.book = book
+        log.info("tokens.read", path=str(self._path), tokens=len(book), tenants=len(book.tenants))
+        for listener in self._listeners:
+            listener(book)
+
+    def _read(self) -> TokenBook:
+        """Read the file. Raises Refused, OSError; a mistake is told once for each state of the file."""
+        self._seen = seen_of(self._path)
+        return TokenBook(read_tokens(content_of(self._path)))
+
+    def _complain(self, error: OSError | Refused) -> None:
+        if isinstance(error, OSError):
+            if self._seen is None:
+                return
+            self._seen = None
+        log.error("tokens.refused", path=str(self._path), reason=str(error))
+
+
+def same(token: ShownToken, other: ShownToken) -> bool:
+    """Compare two tokens in a time that says nothing of them."""
+    return hmac.compare_digest(token.sha256, other.sha256)
+
+
+def seen_of(path: Path) -> Seen:
+    """Say what tells the present state of a file from others. Raises OSError."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev
+
+
+def content_of(path: Path) -> bytes:
+    """Read no more of a file than there may be. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(FILE_LIMIT_BYTES + 1)
+
+
+def open_to_others(path: Path) -> bool:
+    """Whether others than its user may change a file: then they could let themselves in."""
+    return bool(path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+
+
+@asynccontextmanager
+async def followed(path: Path, now_ms: Callable[[], WallMs]) -> AsyncIterator[TokenFile]:
+    """Follow a file while the context is open. Raises Refused when it cannot be read at the start."""
+    try:
+        file = await asyncio.to_thread(TokenFile, path, now_ms)
+        if open_to_others(path):
+            log.warning("tokens.exposed", path=str(path))
+    except (OSError, Refused) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.message
+        raise Refused(f"--tokens {path}: {reason}") from None
+    async with background(lambda: every(LOOK_EVERY_S, file.look, "look at tokens"), "look at tokens"):
+        yield file

@@ -1,0 +1,154 @@
+"""Two tenants at two proxies: what each reaches, and how soon a token that was revoked reaches nothing."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from clusterodm.libs.common.tenancy import IssuedToken, Tenant, TokensFile, digest_of
+from clusterodm.services.admin.tokens.adapters import write_file
+from tests.proxies import MULTIPART, ProxyUnderTest, multipart, running_proxy
+from tests.waiting import until
+
+pytestmark = pytest.mark.slow
+
+ANNE, ANNE_TOO, BERT = "anne-has-a-token", "anne-has-another", "bert-has-a-token"
+NAMES = {ANNE: "anne", ANNE_TOO: "anne", BERT: "bert"}
+UNKNOWN = "11111111-2222-4333-8444-555555555555"
+
+
+def write(path: Path, *tokens: str, **limits: int) -> None:
+    """Write the file of tokens; `limits` are Anne's."""
+    issued = (IssuedToken(id=token[:6] + token[-3:], tenant=NAMES[token], sha256=digest_of(token)) for token in tokens)
+    write_file(path, TokensFile(tenants=(Tenant(name="anne", **limits), Tenant(name="bert")), tokens=tuple(issued)))
+
+
+@asynccontextmanager
+async def proxies(folder: Path, *tokens: str, **limits: int) -> AsyncIterator[tuple[ProxyUnderTest, ProxyUnderTest]]:
+    """Run two proxies of one cluster."""
+    path = folder / "tokens.json"
+    write(path, *tokens, **limits)
+    async with (
+        running_proxy(folder / "one", tokens=str(path)) as first,
+        running_proxy(folder / "two", beside=first, tokens=str(path)) as second,
+    ):
+        yield first, second
+
+
+async def begun(proxy: ProxyUnderTest, token: str) -> str:
+    """Begin a task and upload an image to it."""
+    status, said = await proxy.form(f"/task/new/init?token={token}", name="mine")
+    assert status == 200, said
+    task: str = said["uuid"]
+    assert await uploaded(proxy, task, token) == (200, {"success": True})
+    return task
+
+
+async def uploaded(proxy: ProxyUnderTest, task: str, token: str, *names: str) -> tuple[int, dict[str, object]]:
+    """Upload images."""
+    parts = [(f'name="images"; filename="{name}"', b"jpeg") for name in names or ("a.jpg",)]
+    return await proxy.json("POST", f"/task/new/upload/{task}?token={token}", multipart(parts), MULTIPART)
+
+
+async def test_another_tenant_gets_at_nothing_and_another_token_of_the_same_at_everything(tmp_path: Path) -> None:
+    async with proxies(tmp_path, ANNE, ANNE_TOO, BERT) as (one, other):
+        task = await begun(one, ANNE)
+        for proxy in (one, other):
+            assert (await uploaded(proxy, task, BERT))[0] == 404
+            status, said = await proxy.json("POST", f"/task/new/commit/{task}?token={BERT}")
+            assert "no longer exists" in said["error"], (status, said)
+        assert await one.json("POST", f"/task/new/commit/{task}?token={ANNE_TOO}") == (200, {"uuid": task})
+        for proxy in (one, other):
+            await until(lambda proxy=proxy: proxy.cluster.task(task))
+            for action in ("info", "output", "download/all.zip"):
+                _, said = await proxy.json("GET", f"/task/{task}/{action}?token={BERT}")
+                assert "no task table entry" in said["error"], (action, said)
+            assert await proxy.json("GET", f"/task/list?token={BERT}") == (200, [])
+            assert await proxy.json("GET", f"/task/list?token={ANNE_TOO}") == (200, [{"uuid": task}])
+            for verb in ("cancel", "remove", "restart"):
+                _, said = await proxy.form(f"/task/{verb}?token={BERT}", uuid=task)
+                assert "no nodes in routing table" in said["error"]
+            assert (await proxy.json("GET", f"/task/{task}/info?token={ANNE_TOO}"))[1]["uuid"] == task
+
+
+async def test_a_revoked_token_is_refused_by_every_proxy_within_five_seconds(tmp_path: Path) -> None:
+    async with proxies(tmp_path, ANNE, BERT) as both:
+        for proxy in both:
+            assert (await proxy.ask("GET", f"/info?token={ANNE}"))[0] == 200
+
+        async def statuses(token: str) -> set[int]:
+            return {(await proxy.ask("GET", f"/info?token={token}"))[0] for proxy in both}
+
+        write(tmp_path / "tokens.json", BERT)
+        revoked_s = time.monotonic()
+
+        async def refused() -> bool:
+            return await statuses(ANNE) == {401}
+
+        await until(refused)
+        assert time.monotonic() - revoked_s < 5.0
+        assert await statuses(BERT) == {200}
+
+
+async def test_a_bad_file_changes_nothing_and_a_good_one_after_it_does(tmp_path: Path) -> None:
+    async with proxies(tmp_path, ANNE) as (one, _):
+        (tmp_path / "tokens.json").write_text('{"tokens": [{]}')
+
+        async def status(token: str) -> int:
+            return (await one.ask("GET", f"/info?token={token}"))[0]
+
+        write(tmp_path / "later.json", ANNE, BERT)
+        await asyncio.sleep(1.5)  # a look at the bad file lies in between; what is asserted comes after it either way
+        assert await status(ANNE) == 200
+        (tmp_path / "later.json").replace(tmp_path / "tokens.json")
+
+        async def let_in() -> bool:
+            return await status(BERT) == 200
+
+        await until(let_in)
+        assert await status(ANNE) == 200
+
+
+async def test_what_a_tenant_may_not_is_said_in_the_shape_of_nodeodm(tmp_path: Path) -> None:
+    async with proxies(tmp_path, ANNE, BERT, max_images_count=1, tasks_at_once_count=2) as (one, _):
+        assert (await one.json("GET", f"/info?token={ANNE}"))[1]["maxImages"] == 1
+        assert (await one.json("GET", f"/info?token={BERT}"))[1]["maxImages"] is None
+        task = await begun(one, ANNE)
+        status, said = await uploaded(one, task, ANNE, "b.jpg")
+        assert (status, said) == (400, {"error": "Max images count exceeded. (limit 1)"})
+        assert (await uploaded(one, await begun(one, BERT), BERT, "b.jpg", "c.jpg"))[0] == 200
+
+
+@pytest.mark.parametrize("action", ["info", "download/all.zip"])
+async def test_no_refusal_tells_by_its_time_what_it_is_for(tmp_path: Path, action: str) -> None:
+    async with proxies(tmp_path, ANNE, BERT) as (one, _):
+        task = await begun(one, ANNE)
+        await one.json("POST", f"/task/new/commit/{task}?token={ANNE}")
+        await until(lambda: one.cluster.task(task))
+        anothers, nobodys = await times_s(one, f"/task/{task}/{action}", f"/task/{UNKNOWN}/{action}", BERT)
+    assert 0.6 < anothers / nobodys < 1.6
+
+
+async def test_a_token_that_was_valid_is_refused_as_quickly_as_one_that_never_was(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    expired = IssuedToken(id="a", tenant="anne", sha256=digest_of(ANNE), expires_at_ms=1)
+    write_file(path, TokensFile(tenants=(Tenant(name="anne"),), tokens=(expired,)))
+    async with running_proxy(tmp_path / "one", tokens=str(path)) as one:
+        assert (await one.ask("GET", f"/info?token={ANNE}"))[0] == 401
+        before, never = await times_s(one, f"/options?token={ANNE}", "/options?token=never-was-a-token", "")
+    assert 0.6 < before / never < 1.6
+
+
+async def times_s(proxy: ProxyUnderTest, target: str, other: str, token: str) -> tuple[float, float]:
+    """Ask two things in turn, many times; the median time of each."""
+    took_s: tuple[list[float], list[float]] = ([], [])
+    for _ in range(150):
+        for each, times in zip((target, other), took_s, strict=True):
+            began_s = time.perf_counter()
+            await proxy.ask("GET", f"{each}?token={token}" if token else each)
+            times.append(time.perf_counter() - began_s)
+    return statistics.median(took_s[0]), statistics.median(took_s[1])

@@ -1,0 +1,171 @@
+"""`clusterodm token ...` and `clusterodm tenant ...` on a file."""
+
+import io
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.common.lifecycle import now_ms
+from clusterodm.libs.common.tenancy import TokenBook, digest_of, read_tokens, shown
+from clusterodm.services.admin.tokens.api.words import main
+from clusterodm.services.admin.tokens.core import duration_ms, size_bytes
+
+
+class Words:
+    """Says words about one file."""
+
+    def __init__(self, path: Path, said: pytest.CaptureFixture[str]) -> None:
+        self.path = path
+        self._said = said
+        self.errors = ""
+
+    def __call__(self, *words: str, code: int = 0) -> str:
+        """Say one; what it prints."""
+        assert main([*words, "--tokens", str(self.path)]) == code
+        output, self.errors = self._said.readouterr()
+        return output.strip()
+
+    def json(self, *words: str) -> Any:
+        """Say one for programs."""
+        return json.loads(self(*words, "--json"))
+
+    def speaks_for(self, token: str, at_ms: int | None = None) -> str | None:
+        """Say for whom a token speaks."""
+        tenant = TokenBook(read_tokens(self.path.read_bytes())).tenant_of(shown(token), WallMs(at_ms or now_ms()))
+        return tenant.name if tenant else None
+
+
+@pytest.fixture
+def words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Words:
+    return Words(tmp_path / "new" / "tokens.json", capsys)
+
+
+def test_a_new_token_is_printed_alone_and_kept_as_a_digest(words: Words) -> None:
+    token = words("token", "create", "survey", "--weight", "3")
+    assert words.speaks_for(token) == "survey"
+    assert token not in words.path.read_text()
+    assert digest_of(token) in words.path.read_text()
+    assert "shown this once" in words.errors
+    assert token not in words.errors
+    assert stat.S_IMODE(words.path.stat().st_mode) == 0o600
+
+
+def test_a_second_token_of_a_tenant_keeps_its_limits(words: Words) -> None:
+    words("token", "create", "survey", "--weight", "3", "--task-size", "20GB", "--max-images", "500")
+    words("token", "create", "survey", "--priority", "2")
+    (tenant,) = words.json("tenant", "list")
+    assert (tenant["tokens"], tenant["weight"], tenant["priority"]) == (2, 3, 2)
+    assert (tenant["task_bytes"], tenant["images"]) == (20 * 10**9, 500)
+
+
+def test_a_revoked_token_counts_no_more_and_the_others_do(words: Words) -> None:
+    first, second = words.json("token", "create", "survey"), words.json("token", "create", "survey")
+    words("token", "revoke", first["id"][:6])
+    assert words.speaks_for(first["token"]) is None
+    assert words.speaks_for(second["token"]) == "survey"
+    words("token", "revoke", "--tenant", "survey")
+    assert words.speaks_for(second["token"]) is None
+
+
+def test_a_rotated_token_counts_for_a_while_yet(words: Words) -> None:
+    old = words.json("token", "create", "survey", "--expires", "30d")
+    new = words("token", "rotate", old["id"], "--overlap", "1h")
+    assert words.speaks_for(old["token"]) == words.speaks_for(new) == "survey"
+    assert words.speaks_for(old["token"], now_ms() + 3_600_001) is None
+    assert words.speaks_for(new, now_ms() + 3_600_001) == "survey"
+    assert words.speaks_for(new, now_ms() + 31 * 86_400_000) is None
+
+
+def test_a_token_that_is_rotated_without_overlap_is_gone(words: Words) -> None:
+    old = words.json("token", "create", "survey")
+    new = words("token", "rotate", old["id"], "--overlap", "0s")
+    assert (words.speaks_for(old["token"]), words.speaks_for(new)) == (None, "survey")
+
+
+def test_a_token_that_was_in_use_takes_its_tasks_along(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("a-long-enough-secret\n"))
+    assert words("token", "create", "survey", "--token-file", "-") == ""
+    book = TokenBook(read_tokens(words.path.read_bytes()))
+    tenant = book.tenant_of(shown("a-long-enough-secret"), WallMs(now_ms()))
+    assert tenant is not None
+    assert tenant.account == owner_of("a-long-enough-secret")
+
+
+def test_a_list_shows_what_counts_and_no_secret(words: Words) -> None:
+    valid = words.json("token", "create", "survey", "--note", "the camera van")
+    words("token", "create", "guest", "--expires", "0s")
+    listed = words.json("token", "list")
+    assert [(row["tenant"], row["state"]) for row in listed] == [("guest", "expired"), ("survey", "valid")]
+    table = words("token", "list")
+    assert "the camera van" in table
+    assert valid["token"] not in table
+    assert digest_of(valid["token"]) not in table
+
+
+def test_a_tenant_that_is_removed_takes_its_tokens_along(words: Words) -> None:
+    token = words("token", "create", "survey")
+    words("tenant", "remove", "survey")
+    assert words.speaks_for(token) is None
+    assert words.json("tenant", "list") == []
+
+
+def test_limits_of_options_are_read_from_the_originals_form(words: Words, tmp_path: Path) -> None:
+    limits = tmp_path / "limits.json"
+    limits.write_text('{"options": {"split": {"between": {"min": 1, "max": 5}}}}')
+    words("token", "create", "survey", "--options", str(limits))
+    assert words.json("tenant", "list")[0]["options"] == {"split": {"between": {"min": 1.0, "max": 5.0}}}
+    limits.write_text('{"split": {"betwen": {}}}')
+    words("tenant", "set", "survey", "--options", str(limits), code=2)
+    assert "betwen" in words.errors
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "reason"),
+    [
+        pytest.param(["token", "create", "Survey"], 2, "no name of a tenant", id="a name"),
+        pytest.param(["token", "create", "a", "--weight", "0"], 2, "weight must be", id="a weight"),
+        pytest.param(["token", "create", "a", "--expires", "soon"], 2, "no duration", id="a time"),
+        pytest.param(["token", "create", "a", "--storage", "5 pounds"], 2, "no size", id="a size"),
+        pytest.param(["token", "revoke", "nothing"], 1, "there is no token", id="an unknown token"),
+        pytest.param(["token", "revoke"], 2, "which one?", id="no token"),
+        pytest.param(["token", "rotate", "nothing"], 1, "there is no token", id="an unknown one to rotate"),
+        pytest.param(["tenant", "set", "a"], 2, "nothing is to be changed", id="no change"),
+        pytest.param(["tenant", "set", "a", "--weight", "2"], 1, "there is no tenant", id="an unknown tenant"),
+        pytest.param(["tenant", "remove", "a"], 1, "there is no tenant", id="an unknown one to remove"),
+    ],
+)
+def test_a_mistake_is_one_line_and_changes_nothing(words: Words, given: list[str], code: int, reason: str) -> None:
+    words(*given, code=code)
+    assert reason in words.errors
+    assert not words.path.exists()
+
+
+def test_a_damaged_file_is_not_written_over(words: Words) -> None:
+    words("token", "create", "survey")
+    words.path.write_text("{")
+    words("token", "create", "survey", code=2)
+    assert words.path.read_text() == "{"
+
+
+def test_the_rights_of_a_file_stay_as_they_were_but_nobody_else_may_change_it(words: Words) -> None:
+    words("token", "create", "survey")
+    words.path.chmod(0o664)
+    words("token", "create", "survey")
+    assert stat.S_IMODE(words.path.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"), [("0s", 0), ("30m", 1_800_000), ("12h", 43_200_000), ("90d", 7_776_000_000), ("1w", 604_800_000)]
+)
+def test_durations_are_read(text: str, ms: int) -> None:
+    assert duration_ms(text) == ms
+
+
+@pytest.mark.parametrize(("text", "size"), [("0", 0), ("500MB", 500_000_000), ("1.5 tb", 1_500_000_000_000)])
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert size_bytes(text) == size

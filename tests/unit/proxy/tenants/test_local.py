@@ -1,0 +1,97 @@
+"""The file of tokens, followed as it changes."""
+
+import os
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.tenancy import IssuedToken, Tenant, TokenBook, TokensFile, digest_of, shown
+from clusterodm.services.admin.tokens.adapters import write_file
+from clusterodm.services.proxy.tenants.adapters.local import OneToken, TokenFile, followed
+
+
+def now_ms() -> WallMs:
+    return WallMs(1_000)
+
+
+def file_of(*texts: str) -> TokensFile:
+    """Write down tokens of one tenant."""
+    issued = (IssuedToken(id=text, tenant="survey", sha256=digest_of(text)) for text in texts)
+    return TokensFile(tenants=(Tenant(name="survey"),), tokens=tuple(issued))
+
+
+def is_known(tokens: TokenFile, text: str) -> bool:
+    return tokens.known(shown(text)) is not None
+
+
+async def test_a_change_of_the_file_counts_at_the_next_look(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    write_file(path, file_of("first"))
+    tokens = TokenFile(path, now_ms)
+    assert is_known(tokens, "first")
+    write_file(path, file_of("second"))
+    await tokens.look()
+    assert (is_known(tokens, "first"), is_known(tokens, "second")) == (False, True)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"tokens": [{"id": "x"}]}'], ids=["empty", "half", "a mistake"])
+async def test_a_bad_file_is_told_once_and_the_one_before_goes_on_to_count(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "tokens.json"
+    write_file(path, file_of("first"))
+    tokens = TokenFile(path, now_ms)
+    path.write_bytes(content)
+    os.utime(path, ns=(1, 1))
+    with capture_logs() as lines:
+        await tokens.look()
+        await tokens.look()
+    assert [line["event"] for line in lines] == ["tokens.refused"]
+    assert is_known(tokens, "first")
+    write_file(path, file_of("second"))
+    await tokens.look()
+    assert is_known(tokens, "second")
+
+
+async def test_a_file_that_goes_away_is_told_once_and_counts_on(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    write_file(path, file_of("first"))
+    tokens = TokenFile(path, now_ms)
+    path.unlink()
+    with capture_logs() as lines:
+        await tokens.look()
+        await tokens.look()
+    assert len(lines) == 1
+    assert is_known(tokens, "first")
+    write_file(path, file_of("first", "second"))
+    await tokens.look()
+    assert is_known(tokens, "second")
+
+
+async def test_a_file_that_cannot_be_read_at_the_start_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"--tokens .*absent\.json: No such file"):
+        async with followed(tmp_path / "absent.json", now_ms):
+            raise AssertionError("it was opened")
+    (tmp_path / "bad.json").write_text('{"tenants": [{"name": "X"}]}')
+    with pytest.raises(Refused, match=r"--tokens .*bad\.json: 'X' is no name"):
+        async with followed(tmp_path / "bad.json", now_ms):
+            raise AssertionError("it was opened")
+
+
+async def test_who_listens_hears_what_counts_now_and_what_counts_then(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    write_file(path, file_of("first"))
+    tokens, heard = TokenFile(path, now_ms), list[TokenBook]()
+    tokens.on_change(heard.append)
+    write_file(path, file_of("first", "second"))
+    await tokens.look()
+    assert [len(book) for book in heard] == [1, 2]
+
+
+def test_one_token_is_its_owners_alone() -> None:
+    one = OneToken("sesame")
+    tenant = one.known(shown("sesame"))
+    assert tenant is not None
+    assert tenant.account == shown("sesame").owner
+    assert one.known(shown("other")) is None
