@@ -92,7 +92,7 @@ class HttpFaults:
     async def _passed_on(self, scope: Mapping[str, Any], body: bytes) -> httpx.Response:
         query = scope["query_string"].decode()
         path = (scope.get("raw_path") or scope["path"].encode()).decode()
-        headers = [(name, value) for name, value in scope["headers"] if name.decode() not in NOT_PASSED_ON]
+        headers = [(name, value.strip()) for name, value in scope["headers"] if name.decode() not in NOT_PASSED_ON]
         url = f"{self._upstream}{path}{'?' if query else ''}{query}"
         request = self._client.build_request(scope["method"], url, headers=headers, content=body)
         return await self._client.send(request)

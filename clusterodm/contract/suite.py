@@ -225,7 +225,7 @@ async def test_a_key_of_the_file_that_is_missing_or_wrong_is_named(stage: Stage)
         _, mistakes = stage.read({name: value for name, value in stage.trial.keys.items() if name != key})
         assert any(key in mistake for mistake in mistakes), mistakes
     for key in stage.trial.keys:
-        _, mistakes = stage.read({**stage.trial.keys, key: {"no": "such value"}})
+        _, mistakes = stage.read({**stage.trial.keys, key: [["no such value"]]})
         assert any(key in mistake for mistake in mistakes), mistakes
     _, mistakes = stage.read({**stage.trial.keys, "noSuchKey": 1})
     assert [mistake for mistake in mistakes if "noSuchKey" in mistake]

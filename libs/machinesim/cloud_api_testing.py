@@ -26,7 +26,9 @@ from clusterodm.libs.machinesim.cloud_api_digitalocean import DigitalOcean
 from clusterodm.libs.machinesim.cloud_api_docker import Docker
 from clusterodm.libs.machinesim.cloud_api_hetzner import Hetzner
 from clusterodm.libs.machinesim.cloud_api_machines import Machines
+from clusterodm.libs.machinesim.cloud_api_openstack import OpenStack
 from clusterodm.libs.machinesim.cloud_api_scaleway import Scaleway
+from clusterodm.libs.machinesim.cloud_api_vultr import Vultr
 
 LOOPBACK: Final = "127.0.0.1"
 TOKEN: Final = "simulated-cloud-token"  # noqa: S105 - nobody's
@@ -35,6 +37,8 @@ KINDS: Final[Mapping[str, Callable[[Machines, str], Kind]]] = {
     "hetzner": Hetzner,
     "scaleway": Scaleway,
     "docker": Docker,
+    "vultr": Vultr,
+    "openstack": OpenStack,
 }
 REPOSITORY: Final = Path(__file__).parents[2]
 START_DEADLINE_S: Final = 20.0

@@ -20,7 +20,9 @@ from clusterodm.contract.http import http_faults
 from clusterodm.contract.programs import ProgramFaults
 from clusterodm.contract.trial import Trial
 from clusterodm.libs.machinesim.cloud_api_ec2 import ERRORS, Ec2Api, complaint
+from clusterodm.libs.machinesim.cloud_api_openstack import PASSWORD
 from clusterodm.libs.machinesim.cloud_api_testing import TOKEN, Served, serving
+from tests.contract.dummy_driver import dummy
 
 STEPS = {"create": Step.CREATE, "list": Step.LIST, "delete": Step.REMOVE}
 CLOUDS: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -34,7 +36,20 @@ CLOUDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "docker": ({}, "", "any"),
 }
 REQUIRED = {"digitalocean": ("accessToken",), "hetzner": ("apiToken",), "scaleway": ("organization", "secretToken")}
+WITHOUT = {"openstack": frozenset({"hollow"})}
+"""libcloud's driver of OpenStack takes an answer without servers for an empty list (docs/libcloud.md)."""
 UNIQUE = ("hetzner", "docker", "command")
+
+
+VULTR = {"driver": "vultr", "image": "2284", "keys": {"key": TOKEN}}
+OPENSTACK = {
+    "driver": "openstack",
+    "image": "Ubuntu 24.04",
+    "keys": {"key": "operator", "secret": PASSWORD},
+    "options": {"ex_force_auth_version": "3.x_password", "ex_tenant_name": "odm", "api_version": "2.2"},
+}
+CLOUDS["vultr"] = (VULTR, "ewr", "vc2-4c-8gb")
+CLOUDS["openstack"] = (OPENSTACK, "", "b3-8")
 
 
 @asynccontextmanager
@@ -52,12 +67,13 @@ async def web(kind: str, size: str = "") -> AsyncIterator[Trial]:
                 faults=faults,
                 slug=size or usual,
                 region=region,
-                secrets=[TOKEN],
+                secrets=[TOKEN, PASSWORD],
                 required=REQUIRED.get(kind, ()),
                 has_keys=kind != "docker",
                 unique_names=kind in UNIQUE,
                 unknown_ref="server/fr-par-1/none" if kind == "scaleway" else "424242",
                 many_count=230,
+                without=WITHOUT.get(kind, frozenset()),
                 present=lambda: present(served),
                 rent=lambda name: rented(served, name, size or usual),
             )
@@ -196,5 +212,8 @@ RENTALS: Mapping[str, tuple[str, Make]] = {
     "docker": ("docker", lambda _: web("docker")),
     "aws": ("aws", lambda _: aws()),
     "command": ("command", command),
+    "libcloud's dummy": ("libcloud", lambda _: dummy()),
+    "libcloud with vultr": ("libcloud", lambda _: web("vultr")),
+    "libcloud with openstack": ("libcloud", lambda _: web("openstack")),
 }
 """By what is tried: which kind, and its trial."""

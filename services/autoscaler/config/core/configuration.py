@@ -134,6 +134,8 @@ class Configuration:
     timeouts: StepTimeouts = StepTimeouts()
     downloads: str = "redirect"
     """How results that lie in S3 reach the client: `redirect` or `stream`."""
+    notes: tuple[str, ...] = ()
+    """What is no mistake, and yet worth a line."""
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
@@ -151,11 +153,12 @@ class Configuration:
 
 
 def described(found: Configuration) -> str:
-    """Say in a line what a configuration means."""
+    """Say in a line what a configuration means, and in one each what is to be noted."""
     sizes = ", ".join(f"{size.slug} up to {size.max_images} images" for size in found.limits.sizes)
     limit = "no limit" if found.limits.machines_count is None else f"at most {found.limits.machines_count}"
     bucket = f"results in {found.node.s3.bucket}" if found.node.s3 else fleeting(found)
-    return f"no mistakes: {found.provider} by {found.mode}; {sizes}; {limit} machines; {bucket}"
+    line = f"no mistakes: {found.provider} by {found.mode}; {sizes}; {limit} machines; {bucket}"
+    return "\n".join((line, *(f"note: {note}" for note in found.notes)))
 
 
 def fleeting(found: Configuration) -> str:

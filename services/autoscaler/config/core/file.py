@@ -8,6 +8,7 @@ budget and warm pool are read in limits.py.
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from clusterodm.libs.common.errors import Refused
@@ -56,7 +57,7 @@ def read(content: object, outside: Outside) -> Configuration:
     found = configuration(str(provider), reader)
     if mistakes := reader.finish():
         raise Refused("\n".join(mistakes))
-    return found
+    return replace(found, notes=tuple(reader.notes))
 
 
 def configuration(provider: str, reader: ObjectReader) -> Configuration:

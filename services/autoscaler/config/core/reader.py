@@ -46,6 +46,7 @@ class ObjectReader:
 
     def __init__(self, content: Mapping[str, Any], outside: Outside, path: str = "") -> None:
         self.mistakes: list[str] = []
+        self._notes: list[str] = []
         self.outside = outside
         self._content = content
         self._path = path
@@ -157,6 +158,24 @@ class ObjectReader:
     def wrong(self, key: str, what: str) -> None:
         """Note a mistake."""
         self.mistakes.append(f"{self._path}{key}: {what}")
+
+    def note(self, key: str, what: str) -> None:
+        """Note what is no mistake, and yet worth a line to whoever checks the file."""
+        self._notes.append(f"{self._path}{key}: {what}")
+
+    @property
+    def notes(self) -> list[str]:
+        """All notes, inner objects' too."""
+        return [*self._notes, *(note for inner in self._inner for note in inner.notes)]
+
+    def names(self) -> list[str]:
+        """Give the keys of an object whose keys are anybody's to choose."""
+        return list(self._content)
+
+    def plain(self, key: str) -> dict[str, Any]:
+        """Read an object as it stands, to be handed on."""
+        found: dict[str, Any] = self._value(key, dict, "an object", {})
+        return found
 
     def finish(self) -> list[str]:
         """Give all mistakes, unknown keys among them, inner objects' too."""

@@ -57,6 +57,13 @@ def command() -> VendorKind:
     return CommandVendor
 
 
+def libcloud() -> VendorKind:
+    """Rent at any cloud that apache-libcloud knows."""
+    from clusterodm.services.autoscaler.providers.adapters.libcloud.client import LibcloudVendor
+
+    return LibcloudVendor
+
+
 OURS: Final[Mapping[str, Callable[[], VendorKind]]] = {
     "digitalocean": digitalocean,
     "aws": aws,
@@ -64,6 +71,7 @@ OURS: Final[Mapping[str, Callable[[], VendorKind]]] = {
     "scaleway": scaleway,
     "docker": docker,
     "command": command,
+    "libcloud": libcloud,
 }
 
 
