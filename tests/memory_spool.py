@@ -98,6 +98,13 @@ class MemoryReceipt:
         self.parts.append(part)
         return part
 
+    def keep(self, filename: str, content: bytes) -> None:
+        part = MemoryPart(safe_name(filename))
+        self._spool.require_room()
+        part.write(content)
+        part.close()
+        self.parts.append(part)
+
     def publish(self, files: dict[str, bytes]) -> None:
         if not all(part.closed for part in self.parts):
             raise ValueError("a part of this request is not complete")

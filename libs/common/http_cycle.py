@@ -116,6 +116,7 @@ class Cycle:
         "complete",
         "disconnected",
         "more_body",
+        "patience_bytes",
         "started",
         "waiting_bytes",
     )
@@ -132,6 +133,8 @@ class Cycle:
         self.waiting_bytes = 0
         """Of the body: come, and not received yet."""
         self.more_body = True
+        self.patience_bytes = 0
+        """The application is not woken before so much of the body waits, or all of it: it costs the same however much it takes."""
         self.started = self.complete = self.disconnected = False
 
     def __repr__(self) -> str:
@@ -157,7 +160,8 @@ class Cycle:
         """Add a piece of the body."""
         self._pieces.append(piece)
         self.waiting_bytes += len(piece)
-        self._wake_up()
+        if self.waiting_bytes >= self.patience_bytes:
+            self._wake_up()
 
     def end_body(self) -> None:
         """Know that the body is over."""
@@ -175,13 +179,20 @@ class Cycle:
 
     # --- ASGI
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to receive at once: a piece of the body, or its end."""
+        if self.more_body:
+            return self.waiting_bytes > 0 and self.waiting_bytes >= self.patience_bytes
+        return self.waiting_bytes > 0 or not self._end_told
+
     async def receive(self) -> Message:
         """Wait for the next piece of the body, its end, or the client's."""
         if self._asked.awaits_continue and not (self.started or self.gone):
             self._asked.awaits_continue = False
             self._wire.transport.write(CONTINUE)
         while not (self.disconnected or self.complete):
-            if self._pieces or not (self.more_body or self._end_told):
+            if self.ready:
                 return self._next_piece()
             self._wire.wanted()
             wake = self._wake = self._wake or asyncio.Event()

@@ -268,7 +268,7 @@ class Connection(asyncio.BufferedProtocol):
         cycle = self._cycle
         if cycle is not None and piece:
             cycle.take(piece)
-            if cycle.waiting_bytes > BODY_HIGH_WATER_BYTES:
+            if cycle.waiting_bytes > max(BODY_HIGH_WATER_BYTES, cycle.patience_bytes):
                 self._hold(BEHIND)
 
     @property

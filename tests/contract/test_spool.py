@@ -58,11 +58,13 @@ async def send(spool: AnySpool, *files: tuple[str, bytes], task: TaskId = TASK) 
     return [file.name for file in receipt.published]
 
 
-async def break_off(spool: AnySpool) -> None:
+async def break_off(spool: AnySpool, *, keeps: bool = False) -> None:
     async with spool.receive(TASK) as receipt:
         part = await receipt.open("a.jpg")
         part.write(b"1")
         part.close()
+        if keeps:
+            receipt.keep("late.jpg", b"4")
         raise ZeroDivisionError
 
 
@@ -130,6 +132,24 @@ async def test_files_appear_together_or_not_at_all(spool: AnySpool) -> None:
         assert found is not None
         assert found.receiving
     assert names(await spool.manifest(TASK)) == ["a.jpg"]
+
+
+async def test_a_file_that_is_given_as_a_whole_is_a_file_like_others(spool: AnySpool) -> None:
+    await spool.create(draft())
+    async with spool.receive(TASK) as receipt:
+        receipt.keep("a.jpg", b"1")
+        part = await receipt.open("b.jpg")
+        part.write(b"22")
+        part.close()
+        receipt.keep("dir/a.jpg", b"333")
+        assert receipt.files_count == 3
+        assert names(await spool.manifest(TASK)) == []
+        with pytest.raises(Refused, match="Invalid file name"):
+            receipt.keep("a\0.jpg", b"")
+    assert [(file.name, file.size_bytes) for file in receipt.published] == [("a.jpg", 1), ("b.jpg", 2), ("a_.jpg", 3)]
+    with pytest.raises(ZeroDivisionError):
+        await break_off(spool, keeps=True)
+    assert names(await spool.manifest(TASK)) == ["a.jpg", "a_.jpg", "b.jpg"]
 
 
 async def test_the_same_file_is_kept_once_and_another_of_its_name_too(spool: AnySpool) -> None:

@@ -32,11 +32,10 @@ PART = multipart([('name="images"; filename="a.jpg"', b"x" * 1000)])
 @asynccontextmanager
 async def upload_under_way(proxy: ProxyUnderTest, task: str) -> AsyncIterator[asyncio.StreamWriter]:
     """Hold an upload request open."""
-    before = len(proxy.leftovers())
     head = f"POST /task/new/upload/{task} HTTP/1.1\r\nhost: x\r\ncontent-type: {MULTIPART['content-type']}\r\n"
     _, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     writer.write(f"{head}content-length: {len(PART)}\r\n\r\n".encode() + PART[:500])
-    await until(lambda: len(proxy.leftovers()) > before)
+    await until(lambda: (found := proxy.spool.find(TaskId(task))) is not None and found.receiving)
     try:
         yield writer
     finally:

@@ -31,6 +31,18 @@ class UploadLimiter:
     @asynccontextmanager
     async def admitted(self) -> AsyncIterator[None]:
         """Be one of them while the context is open. Raises ServerBusy."""
+        if self._room.locked():
+            await self._wait()
+        else:
+            await self._room.acquire()
+        self.taken_count += 1
+        try:
+            yield
+        finally:
+            self.taken_count -= 1
+            self._room.release()
+
+    async def _wait(self) -> None:
         self.waiting_count += 1
         try:
             async with asyncio.timeout(self._wait_s):
@@ -40,12 +52,6 @@ class UploadLimiter:
             raise ServerBusy(BUSY) from None
         finally:
             self.waiting_count -= 1
-        self.taken_count += 1
-        try:
-            yield
-        finally:
-            self.taken_count -= 1
-            self._room.release()
 
 
 class LongBodies:

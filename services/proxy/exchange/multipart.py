@@ -1,6 +1,7 @@
 """A multipart/form-data body as a stream of events: chunks of bytes in, events out. No I/O, O(1) memory.
 
     FileBegins  FileChunk*  FileEnds     a part that is a file
+    WholeFile                            the same, where all of it has come at once, for those who ask for that (`whole`)
     Field                                any other part, as a whole (at most FIELD_LIMIT_BYTES)
 
 The body is a row of delimiters (CRLF, two dashes, the boundary) with heads and contents between them (RFC 2046):
@@ -70,7 +71,16 @@ class FileEnds:
     """The file is complete."""
 
 
-MultipartEvent = FormField | FileBegins | FileChunk | FileEnds
+@dataclass(slots=True)
+class WholeFile:
+    """A part that is a file, all of it."""
+
+    field: str
+    filename: str
+    data: bytes
+
+
+MultipartEvent = FormField | FileBegins | FileChunk | FileEnds | WholeFile
 
 
 class ReaderState(Enum):
@@ -106,9 +116,11 @@ def held_back(tail: bytes, delimiter: bytes) -> int:
 class MultipartReader:
     """Reads one body. `feed` every chunk, then `finish`; both raise MalformedBody."""
 
-    def __init__(self, boundary: bytes) -> None:
+    def __init__(self, boundary: bytes, *, whole: bool = False) -> None:
         self.delimiter: Final = b"\r\n--" + boundary
         """What ends a file."""
+        self._whole = whole
+        """Whether a file that has come at once is one event."""
         self._at = ReaderState.PREAMBLE
         self._held = b"\r\n"
         """What is not understood yet. The first delimiter needs no line end in front of it."""
@@ -193,7 +205,12 @@ class MultipartReader:
     def _end_line(self, data: bytes, start: int) -> int | None:
         usual = USUAL_LINES.match(data, start)
         if usual is not None and usual.end() - start <= PART_HEADER_LIMIT_BYTES:
-            self._begin_part(usual_head(usual[1], usual[2]))
+            head = usual_head(usual[1], usual[2])
+            end = data.find(self.delimiter, usual.end() - 2) if self._whole and head.filename else -1
+            if end >= 0:
+                self._events.append(WholeFile(head.name, head.filename or "", data[usual.end() : end]))
+                return end + len(self.delimiter)
+            self._begin_part(head)
             self._at = ReaderState.START
             return usual.end() - 2
         if data.startswith(b"--", start):

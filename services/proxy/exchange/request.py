@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from clusterodm.libs.common.http_cycle import DOOR, Cycle
-from clusterodm.libs.common.http_scope import Receive, Scope, Send
+from clusterodm.libs.common.http_scope import Message, Receive, Scope, Send
 from clusterodm.libs.common.identity import owner_of
 from clusterodm.libs.common.model import Owner
 from clusterodm.libs.common.tenancy import Tenant
@@ -25,6 +25,8 @@ RETRY_AFTER: Final = (b"retry-after", b"5")
 TOO_LONG: Final = "The request is longer than this server takes."
 OK: Final = 200
 PARAMETERS_LIMIT_COUNT: Final = 100
+TOGETHER_BYTES: Final = 64 * 1024
+"""A body that is no longer is taken in one piece."""
 DRAIN_S: Final = 10.0
 DRAIN_LIMIT_BYTES: Final = 256 * 1024 * 1024
 
@@ -43,8 +45,10 @@ class RequestContext:
     __slots__ = (
         "_body_begun",
         "_body_over",
+        "_came_bytes",
         "_kept_bytes",
         "_query",
+        "_waited_s",
         "beside_bytes",
         "bounds",
         "given_origin",
@@ -85,6 +89,8 @@ class RequestContext:
         self._body_begun = self._body_over = False
         self._kept_bytes = 0
         """Of the body, in memory."""
+        self._waited_s, self._came_bytes = 0.0, 0
+        """For the body, since it was looked at how fast it comes."""
 
     def __repr__(self) -> str:
         """Show no query: the token is in there."""
@@ -138,42 +144,62 @@ class RequestContext:
 
     async def chunks(self, stall_s: float) -> AsyncIterator[bytes]:
         """Yield the body as it comes. Raises ClientGone, BodyStalled."""
+        self._waited_s, self._came_bytes = 0.0, 0
+        while (body := await self.piece(stall_s)) is not None:
+            yield body
+
+    async def piece(self, stall_s: float) -> bytes | None:
+        """Take the next piece of the body; None: it is over. Raises ClientGone, BodyStalled."""
         self._body_begun = True
-        clock = asyncio.get_running_loop().time
-        waited_s, came_bytes = 0.0, 0
         while not self._body_over:
-            asked_s = clock()
             body = await self._next(stall_s)
-            waited_s += clock() - asked_s
-            came_bytes += len(body) + self.beside_bytes
+            self._came_bytes += len(body) + self.beside_bytes
             self.received_bytes += len(body) + self.beside_bytes
             self.beside_bytes = 0
-            if waited_s > stall_s:  # only waiting for the client counts, not what we do with what it sent
-                if came_bytes < waited_s * self.bounds.min_bytes_per_s and not self._body_over:
-                    raise BodyStalled
-                waited_s, came_bytes = 0.0, 0
+            if self._waited_s > stall_s:
+                self._judge_pace()
             if body:
-                yield body
+                return body
+        return None
+
+    def _judge_pace(self) -> None:
+        """Raise BodyStalled for a body that drips: only waiting for the client counts, not what we do with what it sent."""
+        if self._came_bytes < self._waited_s * self.bounds.min_bytes_per_s and not self._body_over:
+            raise BodyStalled
+        self._waited_s, self._came_bytes = 0.0, 0
 
     async def _next(self, stall_s: float) -> bytes:
-        try:
-            async with asyncio.timeout(stall_s):
-                message = await self.receive()
-        except TimeoutError:
-            raise BodyStalled from None
+        message = await (self.receive() if self.cycle.ready else self._waited_for(stall_s))
         if message["type"] == "http.disconnect":
             raise ClientGone
         self._body_over = not message.get("more_body", False)
         body: bytes = message["body"]
         return body
 
+    async def _waited_for(self, stall_s: float) -> Message:
+        """Wait for a piece. One that was to be larger is taken as it is when nothing more has come in time."""
+        clock = asyncio.get_running_loop().time
+        asked_s = clock()
+        try:
+            async with asyncio.timeout(stall_s):
+                return await self.receive()
+        except TimeoutError:
+            self.cycle.patience_bytes = 0
+            if not self.cycle.ready:
+                raise BodyStalled from None
+            return await self.receive()
+        finally:
+            self._waited_s += clock() - asked_s
+
     async def bounded_chunks(self, stall_s: float) -> AsyncIterator[bytes]:
-        """Yield the body of an upload as it comes. Raises BodyTooLong too, at once where its length is known."""
-        limit_bytes = self.bounds.body_bytes
-        if limit_bytes and self.length_bytes > limit_bytes:
+        """Yield the body of an upload as it comes, a short one in one piece. Raises BodyTooLong too, at once where its length is known."""
+        limit_bytes, length_bytes = self.bounds.body_bytes, self.length_bytes
+        if limit_bytes and length_bytes > limit_bytes:
             raise BodyTooLong(TOO_LONG)
+        if length_bytes <= TOGETHER_BYTES:
+            self.cycle.patience_bytes = length_bytes
         size_bytes = 0
-        async for chunk in self.chunks(stall_s):
+        while (chunk := await self.piece(stall_s)) is not None:
             size_bytes += len(chunk)
             if limit_bytes and size_bytes > limit_bytes:
                 raise BodyTooLong(TOO_LONG)

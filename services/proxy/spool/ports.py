@@ -58,6 +58,10 @@ class Receipt(Protocol):
         """Begin a file. Raises Refused for a name that cannot be kept, SpoolFull."""
         ...
 
+    def keep(self, filename: str, content: bytes) -> None:
+        """Take a small file, all of it. Raises Refused for a name that cannot be kept, SpoolFull (then, or when the request is complete)."""
+        ...
+
 
 class Spool(Protocol):
     """The received files of this proxy. Every method raises NotFound(NO_SUCH_UPLOAD) for an upload that it lacks."""

@@ -31,6 +31,7 @@ from clusterodm.services.proxy.exchange.multipart import (
     FormField,
     MultipartEvent,
     MultipartReader,
+    WholeFile,
     boundary_of,
 )
 from clusterodm.services.proxy.exchange.nodeodm_api import NO_FILES, UUID_AT_END, no_uuid, status_of, words_of
@@ -158,7 +159,7 @@ async def read_upload(exchange: RequestContext, receipt: Receipt, stall_s: float
         return await read_form(exchange, stall_s)
     if kind != MULTIPART:
         raise unsupported(kind)
-    reader = MultipartReader(boundary_of(content_type or b""))
+    reader = MultipartReader(boundary_of(content_type or b""), whole=True)
     upload = UploadReader(reader, receipt)
     async for chunk in exchange.bounded_chunks(stall_s):
         await upload.feed(chunk)
@@ -214,12 +215,14 @@ class UploadReader:
     async def _take(self, event: MultipartEvent) -> None:
         """Do what an event says."""
         match event:
+            case WholeFile(field, filename, data):
+                require_images(field)
+                self._receipt.keep(filename, data)
             case FileChunk(data):
                 self._came_bytes += len(data)
                 self._write(data)
             case FileBegins(field, filename):
-                if field != IMAGES:
-                    raise MalformedBody(f"Unexpected field: {field[:100]}")
+                require_images(field)
                 self._came_bytes = 0
                 self._part = await self._receipt.open(filename)
             case FileEnds():
@@ -242,3 +245,9 @@ class UploadReader:
         if self._part is None:
             raise Refused(NO_FILES)
         return self._part
+
+
+def require_images(field: str) -> None:
+    """Raise MalformedBody for a file in another field than that of files."""
+    if field != IMAGES:
+        raise MalformedBody(f"Unexpected field: {field[:100]}")

@@ -542,3 +542,46 @@ async def test_each_request_is_heard_of_once_on_either_way() -> None:
     answers.waiting[0](b"{}")
     answers.waiting[1](None)
     assert heard == [("-", b"/info?token=1"), ("-", b"/info")]
+
+
+# --- bodies that are taken in one piece ----------------------------------------------------------------------------
+
+
+async def test_an_application_that_wants_much_at_once_is_woken_once() -> None:
+    pieces: list[bytes] = []
+
+    async def patient(scope: Scope, receive: Receive, send: Send) -> None:
+        del send
+        cycle = scope["extensions"][DOOR]
+        cycle.patience_bytes = 50_000
+        more = True
+        while more:
+            message = await receive()
+            pieces.append(message["body"])
+            more = message["more_body"]
+        await cycle.answer(200, [], b"")
+
+    connection, transport = opened(app=patient)
+    came(connection, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n")
+    await passed()
+    for _ in range(6):
+        assert transport.reads
+        came(connection, bytes(10_000))
+        await passed()
+
+    assert [len(piece) for piece in pieces] == [50_000, 10_000]
+    assert b"200 OK" in transport.written
+
+
+async def test_a_body_that_ends_before_is_received_as_it_is() -> None:
+    async def patient(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["extensions"][DOOR].patience_bytes = 50_000
+        await echo(scope, receive, send)
+
+    connection, transport = opened(app=patient)
+    came(connection, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbo")
+    await passed()
+    assert transport.written == b""
+    came(connection, b"dy")
+    await passed()
+    assert transport.written.endswith(b"\r\n\r\nbody")

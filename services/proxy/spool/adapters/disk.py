@@ -71,6 +71,18 @@ def refusal_of(error: OSError) -> Exception:
     return SpoolFull(NO_ROOM) if error.errno in FULL else error
 
 
+def create(path: str) -> int:
+    """Make a file of our own; its descriptor. Raises OSError."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+
+def write_all(write: Write, opened: int, content: bytes | bytearray | memoryview) -> None:
+    """Append to a file. Raises OSError."""
+    written = write(opened, content)
+    while written < len(content):
+        written += write(opened, memoryview(content)[written:])
+
+
 def publish_one(path: str, wanted: str, folder: str) -> str:
     """Move a complete file to the first of its names that is free or that its twin has already; which that is."""
     for name in candidates(wanted):

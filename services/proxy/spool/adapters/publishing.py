@@ -1,5 +1,6 @@
 """How the files of upload requests become durable, and appear, together: whatever comes while groups are being published is the next.
 
+    write        the files that have come as a whole; the others are written already
     write back   all files of the group are handed to the disk, before any is waited for: one commit of the journal covers most
     sync         each file
     link         each request's files under their names
@@ -21,6 +22,7 @@ from typing import Final
 
 from clusterodm.services.proxy.spool.adapters import disk
 from clusterodm.services.proxy.spool.adapters.receipt import DiskPart, DiskReceipt
+from clusterodm.services.proxy.spool.adapters.whole_part import WholePart
 
 GROUP_FILES_COUNT: Final = 512
 OPEN_COUNT: Final = 64
@@ -30,6 +32,8 @@ GROUPS_COUNT: Final = 2
 FEW_COUNT: Final = 8
 SMALL_BYTES: Final = 1 << 20
 LARGE_BYTES: Final = 16 << 20
+Group = dict[DiskReceipt, "asyncio.Future[None]"]
+"""Requests, and who waits for each."""
 
 
 class Publisher:
@@ -38,7 +42,7 @@ class Publisher:
     def __init__(self, threads: Executor, groups_count: int = GROUPS_COUNT) -> None:
         self._threads = threads
         self._groups_count = groups_count
-        self._waiting: dict[DiskReceipt, asyncio.Future[None]] = {}
+        self._waiting: Group = {}
         self._working_count = 0
 
     def __repr__(self) -> str:
@@ -59,27 +63,29 @@ class Publisher:
             raise
 
     def _begin(self) -> None:
-        group: dict[DiskReceipt, asyncio.Future[None]] = {}
+        group: Group = {}
         files_count = 0
         while self._waiting and files_count < GROUP_FILES_COUNT:
             receipt = next(iter(self._waiting))
             group[receipt] = self._waiting.pop(receipt)
             files_count += receipt.files_count
         self._working_count += 1
-        work = asyncio.get_running_loop().run_in_executor(self._threads, publish_together, tuple(group))
-        work.add_done_callback(partial(self._end, group))
+        self._threads.submit(self._work, asyncio.get_running_loop(), group)
 
-    def _end(
-        self,
-        group: dict[DiskReceipt, "asyncio.Future[None]"],
-        work: "asyncio.Future[dict[DiskReceipt, Exception]]",
-    ) -> None:
+    def _work(self, loop: asyncio.AbstractEventLoop, group: Group) -> None:
+        """Publish a group. Runs in a thread."""
+        try:
+            failed = publish_together(tuple(group))
+        except Exception as error:  # noqa: BLE001 whatever it is, it is raised where each request waits
+            failed = dict.fromkeys(group, error)
+        loop.call_soon_threadsafe(self._end, group, failed)
+
+    def _end(self, group: Group, failed: dict[DiskReceipt, Exception]) -> None:
         self._working_count -= 1
         if self._waiting:
             self._begin()
-        failed = work.exception()
         for receipt, done in group.items():
-            if trouble := failed or work.result().get(receipt):
+            if trouble := failed.get(receipt):
                 done.set_exception(trouble)
             else:
                 done.set_result(None)
@@ -123,7 +129,7 @@ def publish_together(receipts: Sequence[DiskReceipt]) -> dict[DiskReceipt, Excep
     return failed
 
 
-def sync_parts(parts: Sequence[tuple[DiskReceipt, DiskPart]], failed: dict[DiskReceipt, Exception]) -> None:
+def sync_parts(parts: Sequence[tuple[DiskReceipt, DiskPart | WholePart]], failed: dict[DiskReceipt, Exception]) -> None:
     """Wait until files are on the disk."""
     for receipt, part in parts:
         if receipt not in failed:

@@ -1,7 +1,7 @@
 """One upload request on its way to disk. Implements ports.Receipt and ports.Part over `disk`.
 
-A small part, and what cannot be had otherwise, is written from the event loop, chunk by chunk, as it comes from the socket: a
-plain write into the page cache costs less than handing it to a thread. The rest of a large part is moved inside the kernel
+A file that comes as a whole stays in memory until the end, while there is room for such (whole_part.py). What comes in pieces is
+written from the event loop, chunk by chunk, as it comes from the socket: a plain write into the page cache costs less than handing it to a thread. The rest of a large part is moved inside the kernel
 (`DiskPart.fill`, by `splice`), and never waits on the loop for a disk that is behind. Everything that waits for the disk itself happens at the end, in a
 thread (publishing.py).
 """
@@ -17,6 +17,7 @@ from clusterodm.libs.common.http_cycle import Tap
 from clusterodm.services.proxy.splice.moves import SocketToFile
 from clusterodm.services.proxy.splice.pipes import SpliceThreads
 from clusterodm.services.proxy.spool.adapters import disk
+from clusterodm.services.proxy.spool.adapters.whole_part import KeptRoom, WholePart
 from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, StoredFile, safe_name
 
 NUMBERS = count()
@@ -47,17 +48,15 @@ class DiskPart:
         self._splice_threads = splice_threads
         self._write = write
         with disk.full_disk_refuses():
-            self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._file: int | None = disk.create(path)
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append a chunk."""
         if self._file is None or self.closed:
             raise ValueError("this part is complete")
         try:
-            written = self._write(self._file, chunk)
-            while written < len(chunk):
-                written += self._write(self._file, memoryview(chunk)[written:])
-            self.size_bytes += written
+            disk.write_all(self._write, self._file, chunk)
+            self.size_bytes += len(chunk)
         except OSError as error:
             raise disk.refusal_of(error) from None
 
@@ -114,16 +113,24 @@ class DiskReceipt:
     """One upload request. Implements ports.Receipt."""
 
     def __init__(
-        self, folder: Path, splice_threads: SpliceThreads, write: disk.Write, require_room: Callable[[], None]
+        self,
+        folder: str,
+        splice_threads: SpliceThreads,
+        write: disk.Write,
+        require_room: Callable[[], None],
+        kept_room: KeptRoom,
     ) -> None:
-        self.files_folder = str(folder / disk.FILES)
+        self.files_folder = f"{folder}/{disk.FILES}"
         """Where they appear."""
-        self._parts_folder = str(folder / disk.PARTS)
-        self._unlooked_bytes = ROOM_EVERY_BYTES
+        self._folder = folder
+        self._unlooked_bytes = 0
+        """Whoever makes it has just looked for room."""
         self._splice_threads = splice_threads
         self._write = write
         self._require_room = require_room
-        self.parts: list[DiskPart] = []
+        self._kept_room = kept_room
+        self._kept_bytes = 0
+        self.parts: list[DiskPart | WholePart] = []
         self.published: list[StoredFile] = []
 
     @property
@@ -135,13 +142,30 @@ class DiskReceipt:
         """Begin a file."""
         name = safe_name(filename)
         self._look_for_room()
+        return self._begin(name)
+
+    def keep(self, filename: str, content: bytes) -> None:
+        """Take a small file, all of it."""
+        name = safe_name(filename)
+        self._look_for_room()
+        if self._kept_room.take(len(content)):
+            self._kept_bytes += len(content)
+            self.parts.append(WholePart(self._fresh_path(), name, content, self._write))
+            return
+        part = self._begin(name)
+        part.write(content)
+        part.close()
+
+    def _begin(self, name: str) -> DiskPart:
         try:
-            path = f"{self._parts_folder}/{next(NUMBERS):x}"
-            part = DiskPart(path, name, self._splice_threads, self._write, stays_open=not self.parts)
+            part = DiskPart(self._fresh_path(), name, self._splice_threads, self._write, stays_open=not self.parts)
         except FileNotFoundError:
             raise NotFound(NO_SUCH_UPLOAD) from None
         self.parts.append(part)
         return part
+
+    def _fresh_path(self) -> str:
+        return f"{self._folder}/{disk.PARTS}/{next(NUMBERS):x}"
 
     def _look_for_room(self) -> None:
         """Raise SpoolFull before the disk is full; asked now and then, as files come."""
@@ -167,7 +191,9 @@ class DiskReceipt:
         ]
 
     def discard(self) -> None:
-        """Remove what has not been published."""
+        """Remove what has not been published, and give back what was taken for it."""
+        self._kept_room.give_back(self._kept_bytes)
+        self._kept_bytes = 0
         if not self.published:
             for part in self.parts:
                 part.discard()

@@ -35,6 +35,7 @@ from clusterodm.services.proxy.spool.adapters.directory import SpoolDirectory
 from clusterodm.services.proxy.spool.adapters.entries import SpoolEntry
 from clusterodm.services.proxy.spool.adapters.publishing import PublishingLanes
 from clusterodm.services.proxy.spool.adapters.receipt import DiskReceipt
+from clusterodm.services.proxy.spool.adapters.whole_part import KeptRoom
 from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, SEED, Draft, Manifest, is_image
 
 log = structlog.get_logger()
@@ -65,6 +66,7 @@ class DiskSpool(SpoolDirectory):
         self._write = write
         self._splice_threads = SpliceThreads(SPLICE_THREADS_COUNT)
         self._lanes = PublishingLanes(threads)
+        self._kept_room = KeptRoom()
         self._announcements = UploadAnnouncements(uploads, self._instance, url)
         self._expected_bytes = 0
         """What the requests under way have announced."""
@@ -115,7 +117,9 @@ class DiskSpool(SpoolDirectory):
             raise NotFound(NO_SUCH_UPLOAD)
         self._require_room(self._expected_bytes + expected_bytes)
         self._expected_bytes += expected_bytes
-        receipt = DiskReceipt(self._root / task, self._splice_threads, self._write, self._require_room)
+        receipt = DiskReceipt(
+            f"{self._root}/{task}", self._splice_threads, self._write, self._require_room, self._kept_room
+        )
         entry.receiving_count += 1
         try:
             yield receipt

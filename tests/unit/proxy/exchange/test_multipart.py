@@ -16,6 +16,7 @@ from clusterodm.services.proxy.exchange.multipart import (
     FormField,
     MultipartEvent,
     MultipartReader,
+    WholeFile,
     boundary_of,
 )
 from clusterodm.services.proxy.exchange.part_heads import PartHead, read_head, read_lines
@@ -75,6 +76,38 @@ def test_a_file_is_the_same_however_the_body_is_cut(content: bytes, cuts: list[i
     assert events[0] == FileBegins("images", "p.jpg")
     assert events[-1] == FileEnds()
     assert b"".join(event.data for event in events if isinstance(event, FileChunk)) == content
+
+
+@given(
+    contents=st.lists(st.one_of(st.binary(max_size=60), st.sampled_from([b"", b"\r\n", b"\r\n--x-bound"])), max_size=4),
+    cuts=st.lists(st.integers(0, 500), max_size=4),
+)
+def test_files_that_come_at_once_are_the_same_files(contents: list[bytes], cuts: list[int]) -> None:
+    if any(b"\r\n--x-boundary" in b"\r\n" + content for content in contents):
+        return
+    names = ["a.jpg", "", "=?utf-8?B??=", "=?utf-8?B?w7w=?="]
+    given_parts = [
+        (f'name="images"; filename="{name}"', content) for name, content in zip(names, contents, strict=False)
+    ]
+    sent = body(('name="x"', b"1"), *given_parts, ('name="y"', b"2"))
+    places = sorted({0, len(sent), *(cut for cut in cuts if cut < len(sent))})
+    chunks = [sent[a:b] for a, b in itertools.pairwise(places)]
+    reader, at_once = MultipartReader(BOUNDARY, whole=True), list[MultipartEvent]()
+    for event in (event for chunk in chunks for event in reader.feed(chunk)):
+        if isinstance(event, WholeFile):
+            at_once += [FileBegins(event.field, event.filename), FileChunk(event.data), FileEnds()]
+        elif isinstance(event, FileChunk) and isinstance(last := at_once[-1], FileChunk):
+            at_once[-1] = FileChunk(last.data + event.data)
+        else:
+            at_once.append(event)
+    reader.finish()
+    assert [event for event in at_once if event != FileChunk(b"")] == read(sent)
+
+
+def test_a_file_that_comes_at_once_is_one_event() -> None:
+    assert MultipartReader(BOUNDARY, whole=True).feed(body(('name="images"; filename="p.jpg"', b"pixels"))) == [
+        WholeFile("images", "p.jpg", b"pixels")
+    ]
 
 
 @given(cut=st.integers(0, 130))

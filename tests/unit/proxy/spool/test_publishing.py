@@ -1,6 +1,7 @@
 """spool/adapters/publishing.py: requests that come together are made durable together, and each has its own fate."""
 
 import asyncio
+import errno
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from clusterodm.libs.common.errors import NotFound
+from clusterodm.services.proxy.errors import SpoolFull
 from clusterodm.services.proxy.splice.pipes import SpliceThreads
 from clusterodm.services.proxy.spool.adapters import disk
 from clusterodm.services.proxy.spool.adapters.publishing import (
@@ -18,6 +21,7 @@ from clusterodm.services.proxy.spool.adapters.publishing import (
     publish_together,
 )
 from clusterodm.services.proxy.spool.adapters.receipt import DiskReceipt
+from clusterodm.services.proxy.spool.adapters.whole_part import KeptRoom
 from clusterodm.services.proxy.spool.core.upload import StoredFile
 from tests.waiting import until
 
@@ -28,7 +32,7 @@ async def a_request(root: Path, *names: str, task: str = "t", content: bytes = b
     folder = root / task
     for each in (disk.PARTS, disk.FILES):
         (folder / each).mkdir(parents=True, exist_ok=True)
-    receipt = DiskReceipt(folder, SpliceThreads(1), os.write, lambda: None)
+    receipt = DiskReceipt(str(folder), SpliceThreads(1), os.write, lambda: None, KeptRoom())
     for name in names:
         part = await receipt.open(name)
         part.write(content)
@@ -174,3 +178,63 @@ async def test_trouble_of_a_request_is_raised_where_it_is_published(tmp_path: Pa
     (tmp_path / "t" / disk.FILES).rmdir()
     with ThreadPoolExecutor(1) as threads, pytest.raises(FileNotFoundError):
         await PublishingLanes(threads).publish(request)
+
+
+def a_receipt(root: Path, room: KeptRoom, write: disk.Write = os.write) -> DiskReceipt:
+    folder = root / "t"
+    for each in (disk.PARTS, disk.FILES):
+        (folder / each).mkdir(parents=True, exist_ok=True)
+    return DiskReceipt(str(folder), SpliceThreads(1), write, lambda: None, room)
+
+
+async def test_a_small_file_is_in_memory_until_it_is_published(tmp_path: Path) -> None:
+    receipt = a_receipt(tmp_path, KeptRoom())
+    receipt.keep("a.jpg", b"photo")
+    assert list((tmp_path / "t" / disk.PARTS).iterdir()) == []
+    assert publish_together([receipt]) == {}
+    assert (tmp_path / "t" / disk.FILES / "a.jpg").read_bytes() == b"photo"
+    assert list((tmp_path / "t" / disk.PARTS).iterdir()) == []
+    assert open_files(tmp_path) == 0
+
+
+async def test_files_beyond_the_room_in_memory_are_written_as_they_come(tmp_path: Path) -> None:
+    room = KeptRoom(6)
+    receipt, next_one = a_receipt(tmp_path, room), a_receipt(tmp_path, room)
+    receipt.keep("a.jpg", b"photo")
+    receipt.keep("b.jpg", b"photo")
+    assert len(list((tmp_path / "t" / disk.PARTS).iterdir())) == 1
+    assert publish_together([receipt]) == {}
+    assert stored(tmp_path) == ["a.jpg", "b.jpg"]
+    receipt.discard()
+    receipt.discard()
+    assert "left=6" in repr(room)
+    next_one.keep("c.jpg", b"photo")
+    assert list((tmp_path / "t" / disk.PARTS).iterdir()) == []
+    next_one.discard()
+    assert (stored(tmp_path), repr(room)) == (["a.jpg", "b.jpg"], "KeptRoom(left=6)")
+
+
+async def test_a_small_file_whose_disk_is_full_is_refused_when_it_is_published(tmp_path: Path) -> None:
+    def full(opened: int, content: bytes | bytearray | memoryview) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    receipt, good = a_receipt(tmp_path, KeptRoom(), full), await a_request(tmp_path, "b.jpg")
+    receipt.keep("a.jpg", b"photo")
+    assert [type(trouble) for trouble in publish_together([receipt, good]).values()] == [SpoolFull]
+    receipt.discard()
+    assert (stored(tmp_path), open_files(tmp_path)) == (["b.jpg"], 0)
+    assert list((tmp_path / "t" / disk.PARTS).iterdir()) == []
+
+
+async def test_a_small_file_of_an_upload_that_is_gone_is_not_found(tmp_path: Path) -> None:
+    receipt = a_receipt(tmp_path, KeptRoom())
+    receipt.keep("a.jpg", b"photo")
+    (tmp_path / "t" / disk.PARTS).rmdir()
+    assert [type(trouble) for trouble in publish_together([receipt]).values()] == [NotFound]
+
+
+async def test_a_part_of_a_write_is_followed_by_the_rest(tmp_path: Path) -> None:
+    receipt = a_receipt(tmp_path, KeptRoom(), lambda opened, content: os.write(opened, content[:2]))
+    receipt.keep("a.jpg", b"photo")
+    assert publish_together([receipt]) == {}
+    assert (tmp_path / "t" / disk.FILES / "a.jpg").read_bytes() == b"photo"

@@ -1,0 +1,93 @@
+"""A file of an upload request that has come as a whole, and what such files may take of the memory.
+
+For a small file the calls of the system are most of its cost, and each call that the event loop makes beside a working thread gives the
+interpreter away and has to wait for it again. So the loop makes none: the bytes stay in memory until the thread that publishes them
+(publishing.py) writes and syncs them too. They are never more than KEPT_BYTES; beyond that a file is written as it comes, as a large one is.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from clusterodm.libs.common.errors import NotFound
+from clusterodm.services.proxy.spool.adapters import disk
+from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD
+
+KEPT_BYTES: Final = 8 << 20
+
+
+class KeptRoom:
+    """What files in memory may take, those of all requests together. Used by the event loop alone."""
+
+    def __init__(self, size_bytes: int = KEPT_BYTES) -> None:
+        self._left_bytes = size_bytes
+
+    def __repr__(self) -> str:
+        """Show what is left."""
+        return f"KeptRoom(left={self._left_bytes})"
+
+    def take(self, count_bytes: int) -> bool:
+        """Take some of it, if there is so much."""
+        if count_bytes > self._left_bytes:
+            return False
+        self._left_bytes -= count_bytes
+        return True
+
+    def give_back(self, count_bytes: int) -> None:
+        """Give it back."""
+        self._left_bytes += count_bytes
+
+
+class WholePart:
+    """A file that is complete, and not on the disk yet."""
+
+    closed = True
+
+    __slots__ = ("_content", "_file", "_write", "name", "path", "size_bytes")
+
+    def __init__(self, path: str, name: str, content: bytes, write: disk.Write = os.write) -> None:
+        self.path = path
+        self.name = name
+        self.size_bytes = len(content)
+        self._content: bytes | None = content
+        self._write = write
+        self._file: int | None = None
+
+    def __repr__(self) -> str:
+        """Show where it will lie."""
+        return f"WholePart({self.path} size={self.size_bytes})"
+
+    # --- on its way to the disk: in a thread
+
+    def reopen(self) -> None:
+        """Have it open, and written. Raises NotFound when its upload is gone, OSError."""
+        content, self._content = self._content, None
+        if content is None:
+            return
+        try:
+            self._file = disk.create(self.path)
+        except FileNotFoundError:
+            raise NotFound(NO_SUCH_UPLOAD) from None
+        disk.write_all(self._write, self._file, content)
+
+    def write_back(self) -> None:
+        """Begin to write it to the disk."""
+        if self._file is not None:
+            disk.write_back(self._file)
+
+    def sync(self) -> None:
+        """Wait until it is on the disk."""
+        if self._file is not None:
+            os.fsync(self._file)
+
+    def release(self) -> None:
+        """Have it open no longer."""
+        if self._file is not None:
+            opened, self._file = self._file, None
+            os.close(opened)
+
+    def discard(self) -> None:
+        """Remove it, wherever it is in its life."""
+        self.release()
+        if self._content is None:
+            Path(self.path).unlink(missing_ok=True)
