@@ -24,6 +24,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,6 +53,9 @@ FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 SYNC_FILE_RANGE_WRITE: Final = 2
 """From fcntl.h."""
 SYNC_FILE_RANGE: Final[Any] = getattr(ctypes.CDLL(None), "sync_file_range", None)
+
+NOTES = count()
+"""Of small files under way: one proxy uses a spool, and what a crash has left of them goes at its start, or is written over."""
 
 Write = Callable[[int, bytes | bytearray | memoryview], int]
 """`os.write`, or something with its promises."""
@@ -124,15 +128,26 @@ def write_back(opened: int) -> None:
 
 def write_durably(path: Path, content: bytes) -> None:
     """Replace a small file in one step that a crash cannot halve."""
-    fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    folder = str(path.parent)
+    fresh = f"{folder}/.{path.name}-{next(NOTES):x}"
     try:
         with full_disk_refuses():
-            fresh.write_bytes(content)
-            flush(fresh)
-            fresh.replace(path)
-            flush(path.parent)
+            write_through(fresh, content)
+            os.replace(fresh, path)  # noqa: PTH105 a Path costs more than this does
+            flush(folder)
+    except BaseException:
+        Path(fresh).unlink(missing_ok=True)
+        raise
+
+
+def write_through(path: str, content: bytes) -> None:
+    """Write a small file, and wait until its content is on the disk. Raises OSError."""
+    opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(os.write, opened, content)
+        os.fsync(opened)
     finally:
-        fresh.unlink(missing_ok=True)
+        os.close(opened)
 
 
 def forget(path: Path) -> None:
@@ -148,7 +163,8 @@ def make_entry(root: Path, task: str, draft: bytes) -> None:
         with full_disk_refuses():
             for folder in (fresh, fresh / FILES, fresh / PARTS):
                 folder.mkdir()
-            write_durably(fresh / DRAFT, draft)
+            write_through(f"{fresh}/{DRAFT}", draft)  # nobody sees it before the directory has its name
+            flush(fresh)
             rename_new(fresh, root / task)
             flush(root)
     except BaseException:
