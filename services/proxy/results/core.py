@@ -45,9 +45,9 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+from clusterodm.libs.common.console import attempt_on_node
 from clusterodm.libs.common.model import Attempt, Node, NodeId, StatusCode, Task, TaskState
 from clusterodm.libs.http1.lines import Header, find
-from clusterodm.services.proxy.cluster.core import attempt_on_node
 
 ALIASES: Final = {"orthophoto.tif": "odm_orthophoto/odm_orthophoto.tif"}
 """What clients call otherwise than the project does."""

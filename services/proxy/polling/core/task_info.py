@@ -23,15 +23,15 @@ While an attempt runs, nothing is added before the node's lines.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from clusterodm.libs.common.chosen import chosen
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.libs.common.model import ClusterSummary, StatusCode, Task, TaskState, told_count
-from clusterodm.services.proxy.cluster.core import attempt_on_node
+from clusterodm.libs.common.console import OwnLines, own_lines
+from clusterodm.libs.common.model import ClusterSummary, StatusCode, Task, TaskState
 from clusterodm.services.proxy.exchange.nodeodm_api import API_VERSION
 
 ENDED_CODES: Final = {
@@ -162,52 +162,12 @@ def whole_ms(value: Any) -> int:
 # --- its console ---------------------------------------------------------------------------------------------------
 
 
-def lines_before(task: Task, position: int | None) -> list[str]:
-    """List the lines before the node's. `position`: its place in the queue, shown with the last line while it waits."""
-    attempt = attempt_on_node(task)
-    until_ms = attempt.running_at_ms if attempt else None
-    count = len(task.timeline) if until_ms is None else told_count(task.timeline, until_ms)
-    lines = [moment.text for moment in task.timeline[:count]]
-    if position is not None and lines:
-        lines[-1] += f" (place {position} in the queue)"
-    return lines
-
-
-def lines_after(task: Task) -> list[str]:
-    """List the lines behind the node's."""
-    attempt = attempt_on_node(task)
-    if attempt is None or attempt.running_at_ms is None or not task.state.ended:
-        return []
-    return [moment.text for moment in task.timeline[told_count(task.timeline, attempt.running_at_ms) :]]
-
-
-def node_line(before_count: int, after_count: int, from_line: int) -> int:
-    """From which of its lines on the node is to be asked; negative: for its last lines."""
-    if from_line >= 0:
-        return max(0, from_line - before_count)
-    return min(-1, from_line + after_count)
-
-
-def kept_lines(task: Task, node_from: int) -> list[str]:
-    """Take from the record what it has of the node's lines from one on (negative: the last ones)."""
-    if task.known is None or attempt_on_node(task) is None:
-        return []
-    tail = task.known.console_tail
-    if node_from < 0:
-        return list(tail[node_from:])
-    first = task.known.console_count - len(tail)
-    return list(tail[max(0, node_from - first) :])
-
-
-def console(task: Task, before: Sequence[str], node_lines: Sequence[str], from_line: int) -> list[str]:
-    """Put the public console together; `node_lines` are those from `node_line(...)` on."""
-    after = lines_after(task)
-    if from_line < 0:
-        return [*before, *node_lines, *after][from_line:]
-    if from_line < len(before) or node_lines:
-        return [*before[from_line:], *node_lines, *after]
-    nodes_count = task.known.console_count if task.known else 0
-    return after[max(0, from_line - len(before) - nodes_count) :]
+def own_lines_with_place(task: Task, position: int | None) -> OwnLines:
+    """Split the timeline around the node's lines. `position`: its place in the queue, shown with the last line while it waits."""
+    own = own_lines(task)
+    if position is None or not own.before:
+        return own
+    return own._replace(before=(*own.before[:-1], f"{own.before[-1]} (place {position} in the queue)"))
 
 
 def within(summary: ClusterSummary, max_images_count: int, tasks_at_once_count: int) -> ClusterSummary:

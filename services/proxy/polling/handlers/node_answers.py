@@ -25,6 +25,7 @@ from functools import partial
 from typing import Any, Final
 
 from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.console import attempt_on_node
 from clusterodm.libs.common.errors import NodeFailed
 from clusterodm.libs.common.http_link import Timeouts
 from clusterodm.libs.common.lifecycle import monotonic_s
@@ -32,7 +33,6 @@ from clusterodm.libs.common.messages.tasks import TaskRecord
 from clusterodm.libs.common.model import Attempt, Node, Task, TaskId
 from clusterodm.libs.common.nodeodm import CONSOLE_LIMIT_BYTES
 from clusterodm.libs.common.untrusted import LIMIT_BYTES, Malformed, decode_any_json
-from clusterodm.services.proxy.cluster.core import attempt_on_node
 from clusterodm.services.proxy.cluster.handlers import Confirmer
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.nodes.ports import NodeRequest, Upstream

@@ -13,30 +13,27 @@ owner of whom nothing is known gets no answer.
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.console import OwnLines, attempt_on_node, kept_lines
 from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishReported
 from clusterodm.libs.common.messages.tasks import LIST_TASK_IDS, READ_CONSOLE, ListTaskIds, ReadConsole, TaskRecord
 from clusterodm.libs.common.model import ClusterSummary, NodeOption, Owner, Task, TaskId, TaskState
 from clusterodm.libs.common.ports import Bus
-from clusterodm.services.proxy.cluster.core import attempt_on_node
 from clusterodm.services.proxy.cluster.handlers import TaskFinder
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.polling.core.node_queries import NodeAnswer
 from clusterodm.services.proxy.polling.core.task_info import (
-    console,
     contradicts,
     is_queued,
-    kept_lines,
     known_info,
-    lines_after,
-    lines_before,
     node_info,
-    node_line,
+    own_lines_with_place,
 )
 from clusterodm.services.proxy.polling.handlers.node_answers import NodeAnswers
 
@@ -172,20 +169,20 @@ class Reader:
         lines = info.pop("output", None) or ()
         if from_line is None:
             return info
-        return {**info, "output": console(task, self._lines_before(task), lines, from_line)}
+        return {**info, "output": self._console(task, lines, from_line)}
 
     def _known_info(self, task: Task, from_line: int | None) -> dict[str, Any]:
         info = known_info(task, self._now_ms())
         if from_line is None:
             return info
-        lines = kept_lines(task, self._node_line(task, from_line))
-        return {**info, "output": console(task, self._lines_before(task), lines, from_line)}
+        lines = kept_lines(task.known, self._node_line(task, from_line))
+        return {**info, "output": self._console(task, lines, from_line)}
 
     def _line(self, task: Task, from_line: int | None) -> int | None:
         return None if from_line is None else self._node_line(task, from_line)
 
     def _node_line(self, task: Task, from_line: int) -> int:
-        return node_line(len(self._lines_before(task)), len(lines_after(task)), from_line)
+        return self._own_lines(task).node_line(from_line)
 
     async def output_of(self, record: TaskRecord, from_line: int) -> list[str]:
         """Say the console of a task that has been found."""
@@ -198,7 +195,7 @@ class Reader:
         else:
             answer = await self._answers.ask_for_output(record, line)
         lines = answer.lines_from(line) if answer else None
-        return console(task, self._lines_before(task), kept_lines(task, line) if lines is None else lines, from_line)
+        return self._console(task, kept_lines(task.known, line) if lines is None else lines, from_line)
 
     def told_again(self, answer: NodeAnswer, from_line: int | None) -> bytes | None:
         """Encode what is told of a node's answer, once; None: it does not have those lines."""
@@ -213,7 +210,7 @@ class Reader:
         if found.info is not None:
             told: Any = self._from_node(task, {**found.info, "output": list(lines)}, from_line)
         else:
-            told = console(task, self._lines_before(task), lines, from_line or 0)
+            told = self._console(task, lines, from_line or 0)
         return answer.keep_encoded(from_line, msgspec.json.encode(told))
 
     def info_of_ended(self, task: Task) -> dict[str, Any] | None:
@@ -247,6 +244,10 @@ class Reader:
         if (attempt := attempt_on_node(task)) is not None:
             await self._bus.publish(FINISH_REPORTED, FinishReported(node_task_id=attempt.node_task_id))
 
-    def _lines_before(self, task: Task) -> list[str]:
+    def _console(self, task: Task, node_lines: Sequence[str], from_line: int) -> list[str]:
+        node_count = task.known.console_count if task.known else 0
+        return self._own_lines(task).around(node_lines, node_count, from_line)
+
+    def _own_lines(self, task: Task) -> OwnLines:
         position = self._cluster.position(task) if is_queued(task) else None
-        return lines_before(task, position)
+        return own_lines_with_place(task, position)

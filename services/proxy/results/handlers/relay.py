@@ -17,6 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from clusterodm.libs.common.console import attempt_on_node
 from clusterodm.libs.common.errors import NodeFailed, NotFound
 from clusterodm.libs.common.http_link import Timeouts
 from clusterodm.libs.common.messages.nodes import FIND_UI_NODE, FindUiNode
@@ -25,7 +26,6 @@ from clusterodm.libs.common.nodeodm import NodeRefused
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.untrusted import Malformed, decode_json
 from clusterodm.libs.http1.lines import Header, find
-from clusterodm.services.proxy.cluster.core import attempt_on_node
 from clusterodm.services.proxy.cluster.handlers import TaskFinder
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.exchange.nodeodm_api import NO_NODES, no_route

@@ -1,9 +1,6 @@
 """What is seen of a task on its node: what of it is worth a write, and which lines of its console are asked for.
 
-The console of a task is what the cluster did until the present attempt began to run, then the console of the node, then, once the
-task has ended, what the cluster did since. Lines are counted over all of it, from 0; a negative number asks for the last
-lines. While an attempt runs nothing is added before the node's lines, so a reader that asks from where it stopped gets each
-line once. While it runs, only the node has all of its lines, and the record their tail and number;
+While a task runs, only the node has all of its lines (clusterodm.libs.common.console), and the record their tail and number;
 once it has ended, all of them are kept packed.
 """
 
@@ -14,7 +11,7 @@ from typing import Final
 import msgspec
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.libs.common.model import LastKnown, StatusCode, Task, TaskState, told_count
+from clusterodm.libs.common.model import LastKnown, StatusCode
 from clusterodm.services.scheduler.node_client.ports import ObservedTask
 
 TAIL_COUNT: Final = 200
@@ -24,45 +21,6 @@ SHORT_LENGTH: Final = 800
 """Lines, and letters of them, that are written while a task runs: for when its node does not answer."""
 LINE_LENGTH: Final = 500
 """Longest line that is kept whole: 200 of these fit a record of 1 MiB even when every sign needs six bytes."""
-
-
-def is_on_node(task: Task) -> bool:
-    """Whether the last attempt has run and no other will follow it: then its node has something to say."""
-    last = task.attempt
-    return last is not None and last.running_at_ms is not None and (task.state is TaskState.RUNNING or task.state.ended)
-
-
-def own_lines(task: Task) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Split the timeline into the lines before the node's and those after."""
-    last = task.attempt
-    if last is None or last.running_at_ms is None or not is_on_node(task):
-        return tuple(moment.text for moment in task.timeline), ()
-    lines, count = tuple(moment.text for moment in task.timeline), told_count(task.timeline, last.running_at_ms)
-    return lines[:count], lines[count:] if task.state.ended else ()
-
-
-def node_line(task: Task, from_line: int) -> int:
-    """Say from which of its lines on the node has to be asked; negative: for its last lines."""
-    before, after = own_lines(task)
-    return max(0, from_line - len(before)) if from_line >= 0 else min(-1, from_line + len(after))
-
-
-def assembled(task: Task, from_line: int, node_lines: tuple[str, ...], node_count: int) -> tuple[str, ...]:
-    """Put the console together. `node_lines`: those from `node_line(...)` on; `node_count`: how many the node has."""
-    before, after = own_lines(task)
-    if from_line < 0:
-        return (before + node_lines + after)[from_line:]
-    return before[from_line:] + node_lines + after[max(0, from_line - len(before) - node_count) :]
-
-
-def kept_lines(known: LastKnown | None, from_line: int) -> tuple[str, ...]:
-    """Say what is known here of the node's lines from `from_line` on."""
-    if known is None:
-        return ()
-    if from_line < 0:
-        return known.console_tail[from_line:]
-    first_kept = known.console_count - len(known.console_tail)
-    return known.console_tail[max(0, from_line - first_kept) :]
 
 
 def grown(known: LastKnown | None, new_lines: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from clusterodm.libs.common.console import attempt_on_node, kept_lines, own_lines
 from clusterodm.libs.common.errors import ClusterError
 from clusterodm.libs.common.messages.tasks import (
     ConfirmTasks,
@@ -28,7 +29,6 @@ from clusterodm.services.scheduler.records.core import Key, Ordered, key_of
 from clusterodm.services.scheduler.records.handlers.archive import task_summary
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.settings import SchedulerSettings
-from clusterodm.services.scheduler.tasks.core.observation import assembled, is_on_node, kept_lines, node_line
 from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore
 from clusterodm.services.scheduler.tasks.ports import TaskQueue
 
@@ -92,9 +92,10 @@ class TaskReader:
     async def read_console(self, request: ReadConsole) -> Console:
         """Show the console: what was kept of an ended task, else the node's, else what was last seen of it."""
         task = self._index.shown((await self._tasks.find(request.task, request.owner)).task)
-        from_line = node_line(task, request.from_line)
-        lines, count = await self._lines(task, from_line)
-        return Console(lines=cut(assembled(task, request.from_line, lines, count), from_end=request.from_line < 0))
+        own = own_lines(task)
+        node_lines, node_count = await self._lines(task, own.node_line(request.from_line))
+        lines = own.around(node_lines, node_count, request.from_line)
+        return Console(lines=cut(tuple(lines), from_end=request.from_line < 0))
 
     async def _lines(self, task: Task, from_line: int) -> tuple[tuple[str, ...], int]:
         """Find the node's lines, and how many it has."""
@@ -109,8 +110,8 @@ class TaskReader:
         return seen, lines_count(task, from_line, seen)
 
     async def _node_lines(self, task: Task, from_line: int) -> tuple[str, ...] | None:
-        attempt = task.attempt
-        if attempt is None or not is_on_node(task):
+        attempt = attempt_on_node(task)
+        if attempt is None:
             return ()
         node = self._nodes.get(attempt.node)
         if node is None or not node.online:

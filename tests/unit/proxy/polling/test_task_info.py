@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.console import attempt_on_node, kept_lines, own_lines
 from clusterodm.libs.common.model import (
     Attempt,
     AttemptState,
@@ -22,18 +23,13 @@ from clusterodm.libs.common.model import (
     TaskId,
     TaskState,
 )
-from clusterodm.services.proxy.cluster.core import attempt_on_node
 from clusterodm.services.proxy.polling.core.task_info import (
     cluster_info,
     code_of,
-    console,
-    kept_lines,
     known_info,
     line_number,
-    lines_after,
-    lines_before,
     node_info,
-    node_line,
+    own_lines_with_place,
 )
 
 ATTEMPT = Attempt(number=1, node=NodeId("n"), node_task_id=NodeTaskId("x"), running_at_ms=20)
@@ -170,9 +166,9 @@ NODES = [f"n{number}" for number in range(6)]
 
 def shown(record: Task, from_line: int, node_lines: list[str]) -> list[str]:
     """Ask a node that has these lines as the handler does."""
-    before = lines_before(record, None)
-    node_from = node_line(len(before), len(lines_after(record)), from_line)
-    return console(record, before, node_lines[node_from:], from_line)
+    own = own_lines(record)
+    count = record.known.console_count if record.known else 0
+    return own.around(node_lines[own.node_line(from_line) :], count, from_line)
 
 
 @given(from_line=st.integers(-15, 15), count=st.integers(0, 6), ended=st.booleans())
@@ -208,14 +204,17 @@ def test_the_stored_tail_stands_in_for_a_node_with_the_same_numbers(node_from: i
     lines = [f"n{number}" for number in range(10)]
     known = LastKnown(code=StatusCode.RUNNING, console_count=10, console_tail=tuple(lines[6:]))
 
-    stored = kept_lines(task(known=known), node_from)
+    stored = list(kept_lines(known, node_from))
 
     assert stored == [line for line in lines[node_from:] if line in lines[6:]]
 
 
 def test_a_waiting_task_says_its_place() -> None:
-    assert lines_before(task(TaskState.WAITING, attempts=()), position=3)[-1] == "running on A (place 3 in the queue)"
-    assert lines_before(task(TaskState.WAITING, attempts=(), timeline=()), position=3) == []
+    assert (
+        own_lines_with_place(task(TaskState.WAITING, attempts=()), position=3).before[-1]
+        == "running on A (place 3 in the queue)"
+    )
+    assert own_lines_with_place(task(TaskState.WAITING, attempts=(), timeline=()), position=3).before == ()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.console import kept_lines, own_lines
 from clusterodm.libs.common.delay_queue import DelayQueue
 from clusterodm.libs.common.model import Attempt, LastKnown, Moment, NodeId, NodeTaskId, StatusCode, Task, TaskState
 from clusterodm.services.scheduler.node_client.ports import ObservedTask
@@ -11,12 +12,9 @@ from clusterodm.services.scheduler.tasks.core.observation import (
     LINE_LENGTH,
     TAIL_COUNT,
     PollInterval,
-    assembled,
     grown,
     is_news,
-    kept_lines,
     known_of,
-    node_line,
 )
 from tests.scheduling import NOW_MS
 from tests.unit.scheduler.task_life.test_life import ASKED
@@ -120,13 +118,14 @@ def test_what_the_cluster_did_stands_around_the_lines_of_the_node(
     has_ended: bool, from_line: int, asked_of_node: int, expected: str
 ):
     task = on_node(has_ended=has_ended)
-    assert node_line(task, from_line) == asked_of_node
-    assert assembled(task, from_line, kept_lines(KNOWN, asked_of_node), KNOWN.console_count) == tuple(expected.split())
+    own = own_lines(task)
+    assert own.node_line(from_line) == asked_of_node
+    assert own.around(kept_lines(KNOWN, asked_of_node), KNOWN.console_count, from_line) == expected.split()
 
 
 def test_a_task_that_waits_again_has_only_its_timeline():
     task = msgspec.structs.replace(on_node(), state=TaskState.WAITING)
-    assert assembled(task, 0, (), 0) == ("B0", "B1", "A0")
+    assert own_lines(task).around((), 0, 0) == ["B0", "B1", "A0"]
 
 
 def test_of_a_long_console_what_is_kept_is_its_tail():
