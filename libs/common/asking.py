@@ -27,6 +27,7 @@ from clusterodm.libs.common.errors import ERROR_NAMES, BusFailed, ClusterError
 from clusterodm.libs.common.lifecycle import cancel_and_wait, cancellable, monotonic_s
 from clusterodm.libs.common.messages.kinds import LongPoll, Request
 from clusterodm.libs.common.metrics import counter, histogram
+from clusterodm.libs.common.nats_errors import LOST
 
 Asked = TypeVar("Asked")
 Reply = TypeVar("Reply")
@@ -45,7 +46,6 @@ REQUEST_SECONDS: Final = histogram(
     "How long requests to other services took, but for those that are held open",
     "request",
 )
-LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
 """How nats-py says that the server is away."""
 
 cause: ContextVar[str] = ContextVar("cause", default="")

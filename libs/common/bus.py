@@ -25,7 +25,7 @@ from nats.js import JetStreamContext, api
 from nats.micro.request import Request as MicroRequest
 from nats.micro.service import Service, ServiceConfig
 
-from clusterodm.libs.common.asking import CAUSE, LOST, Requests, cause, new_id
+from clusterodm.libs.common.asking import CAUSE, Requests, cause, new_id
 from clusterodm.libs.common.connecting import Absence, NatsDenials, open_client, shutting_down
 from clusterodm.libs.common.errors import BusFailed, ClusterError, error_name
 from clusterodm.libs.common.leases import LeaseTerm, hold, is_held
@@ -35,6 +35,7 @@ from clusterodm.libs.common.loops import background
 from clusterodm.libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
 from clusterodm.libs.common.messages.kinds import BucketName, Event, LongPoll, ObjectsName, Request, Snapshot
 from clusterodm.libs.common.metrics import UNREADABLE, counter, histogram
+from clusterodm.libs.common.nats_errors import LOST
 from clusterodm.libs.common.objects import NatsObjects, open_objects
 from clusterodm.libs.common.ports import Handler, StoredEvents, Term
 from clusterodm.libs.common.replicas import Replicas

@@ -32,10 +32,10 @@ from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.lifecycle import cancellable
 from clusterodm.libs.common.log import hide
+from clusterodm.libs.common.nats_errors import LOST
 
 log = structlog.get_logger()
 
-LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
 PING_EVERY_S: Final = 2
 UNANSWERED_PINGS_COUNT: Final = 2
 CONNECT_S: Final = 2

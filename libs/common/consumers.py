@@ -30,6 +30,7 @@ from nats.js import JetStreamContext, api
 from nats.nuid import NUID
 
 from clusterodm.libs.common.lifecycle import cancellable
+from clusterodm.libs.common.nats_errors import LOST
 
 HEARTBEAT_S: Final = 1.0
 MISSES_COUNT: Final = 2
@@ -39,7 +40,6 @@ ASK_LEADER_EVERY: Final = 5
 """Heartbeats in a row after which the stream's leader is asked whether this consumer lags behind."""
 FORGOTTEN_AFTER_S: Final = 30.0
 """NATS removes a consumer to which nobody listens after this long."""
-LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
 STATUS: Final = "Status"
 STALLED: Final = "Nats-Consumer-Stalled"
 LAST_CONSUMER: Final = "Nats-Last-Consumer"

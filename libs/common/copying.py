@@ -7,24 +7,21 @@ they are carried over as backups are: NATS' snapshot of a stream goes in chunks,
 Nobody may write meanwhile. Consumers are not carried over: who follows a stream makes its own.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
-import nats.errors
-import nats.js.errors
 import structlog
 from nats.aio.client import Client
 
 from clusterodm.libs.common.errors import BusFailed, Refused
 from clusterodm.libs.common.lifecycle import cancellable
+from clusterodm.libs.common.nats_errors import LOST
 from clusterodm.libs.common.streams import why
 
 log = structlog.get_logger()
 
-LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
 CHUNK_S: Final = 20.0
 """For one chunk, or the answer to one request."""
 

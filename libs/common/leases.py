@@ -41,6 +41,7 @@ from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.lifecycle import SystemClock, cancellable
 from clusterodm.libs.common.loops import background
+from clusterodm.libs.common.nats_errors import LOST
 from clusterodm.libs.common.replicas import Replicas
 from clusterodm.libs.common.retrying import try_timeout
 from clusterodm.libs.common.store import opened
@@ -49,7 +50,6 @@ from clusterodm.libs.common.streams import why
 log = structlog.get_logger()
 
 BUCKET: Final = "leases"
-LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
 RETRY_S: Final = 0.5
 RENEWALS_PER_TTL: Final = 3
 TRIES_PER_TTL: Final = 4

@@ -18,13 +18,13 @@ from nats.js.object_store import ObjectStore
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.lifecycle import cancellable
 from clusterodm.libs.common.messages.kinds import ObjectsName
+from clusterodm.libs.common.nats_errors import LOST
 from clusterodm.libs.common.replicas import Replicas
 from clusterodm.libs.common.retrying import try_timeout
 from clusterodm.libs.common.streams import conform, why
 
 log = structlog.get_logger()
 
-LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
 LONGEST_S: Final = 10.0
 """For one read or write. nats-py waits for ever for chunks that are gone a moment before what describes them."""
 

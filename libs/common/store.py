@@ -36,6 +36,7 @@ from clusterodm.libs.common.lifecycle import SystemClock, cancellable
 from clusterodm.libs.common.merging import fields_count, merged
 from clusterodm.libs.common.messages.kinds import BucketName
 from clusterodm.libs.common.metrics import UNREADABLE
+from clusterodm.libs.common.nats_errors import LOST
 from clusterodm.libs.common.pages import pages_of
 from clusterodm.libs.common.ports import Change, Entry, Loaded, Reset, Seen, Step, Unread
 from clusterodm.libs.common.replicas import Replicas
@@ -46,7 +47,6 @@ from clusterodm.libs.common.watches import NatsWatch
 log = structlog.get_logger()
 
 Value = TypeVar("Value")
-LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
 RETRY_S: Final = 0.25
 KEY: Final = re.compile(r"[-/_=a-zA-Z0-9](?:[-/_=.a-zA-Z0-9]*[-/_=a-zA-Z0-9])?")
 WRONG_REVISION: Final = (10071, 10164)

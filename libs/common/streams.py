@@ -15,12 +15,12 @@ from nats.js import JetStreamContext, api
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.lifecycle import cancellable
 from clusterodm.libs.common.messages.kinds import EVENTS_STREAM, EVENTS_SUBJECTS, Snapshot
+from clusterodm.libs.common.nats_errors import LOST
 from clusterodm.libs.common.replicas import Replicas
 from clusterodm.libs.common.retrying import try_timeout
 
 log = structlog.get_logger()
 
-LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
 EXISTS_OTHERWISE: Final = 10058
 """NATS' code for a stream that somebody else has just created, with other settings."""
 NO_SPACE: Final = 10047

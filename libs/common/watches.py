@@ -11,7 +11,8 @@ from typing import Generic, Self, TypeVar
 
 import structlog
 
-from clusterodm.libs.common.consumers import LOST, Consumer, Interrupted, StreamMessage
+from clusterodm.libs.common.consumers import Consumer, Interrupted, StreamMessage
+from clusterodm.libs.common.nats_errors import LOST
 from clusterodm.libs.common.ports import Change, Reset, Step
 from clusterodm.libs.common.retrying import Slices
 

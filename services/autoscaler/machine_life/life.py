@@ -28,6 +28,7 @@ import msgspec
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Trouble
 from clusterodm.libs.common.model import Machine, MachineState, Moment
+from clusterodm.libs.common.statemachine import StateTable
 
 TIMELINE_COUNT: Final = 40
 
@@ -58,33 +59,31 @@ class MachineStep(StrEnum):
 S = MachineState
 
 
-TABLE: Final[dict[tuple[MachineState, MachineStep], MachineState]] = {
-    (S.REQUESTED, MachineStep.BEGIN): S.CREATING,
-    (S.REQUESTED, MachineStep.CANCEL): S.GONE,
-    (S.REQUESTED, MachineStep.STOP): S.GONE,
-    (S.CREATING, MachineStep.CREATED): S.SETTING_UP,
-    (S.CREATING, MachineStep.STOP): S.DESTROYING,
-    (S.SETTING_UP, MachineStep.READY): S.ONLINE,
-    (S.SETTING_UP, MachineStep.STOP): S.DESTROYING,
-    (S.ONLINE, MachineStep.TAKE): S.BUSY,
-    (S.ONLINE, MachineStep.DRAIN): S.DRAINING,
-    (S.ONLINE, MachineStep.STOP): S.DESTROYING,
-    (S.BUSY, MachineStep.EMPTY): S.IDLE,
-    (S.BUSY, MachineStep.DRAIN): S.DRAINING,
-    (S.BUSY, MachineStep.STOP): S.DESTROYING,
-    (S.IDLE, MachineStep.TAKE): S.BUSY,
-    (S.IDLE, MachineStep.DRAIN): S.DRAINING,
-    (S.IDLE, MachineStep.STOP): S.DESTROYING,
-    (S.DRAINING, MachineStep.EMPTY): S.DESTROYING,
-    (S.DRAINING, MachineStep.STOP): S.DESTROYING,
-    (S.DESTROYING, MachineStep.CONFIRM): S.GONE,
-    (S.GONE, MachineStep.REAPPEAR): S.DESTROYING,
-    (S.FAILED, MachineStep.REAPPEAR): S.DESTROYING,
-}
-
-
-class ImpossibleStep(Exception):
-    """The table has no such step: a mistake in the program."""
+TABLE: Final[StateTable[MachineState, MachineStep, MachineState]] = StateTable(
+    {
+        (S.REQUESTED, MachineStep.BEGIN): S.CREATING,
+        (S.REQUESTED, MachineStep.CANCEL): S.GONE,
+        (S.REQUESTED, MachineStep.STOP): S.GONE,
+        (S.CREATING, MachineStep.CREATED): S.SETTING_UP,
+        (S.CREATING, MachineStep.STOP): S.DESTROYING,
+        (S.SETTING_UP, MachineStep.READY): S.ONLINE,
+        (S.SETTING_UP, MachineStep.STOP): S.DESTROYING,
+        (S.ONLINE, MachineStep.TAKE): S.BUSY,
+        (S.ONLINE, MachineStep.DRAIN): S.DRAINING,
+        (S.ONLINE, MachineStep.STOP): S.DESTROYING,
+        (S.BUSY, MachineStep.EMPTY): S.IDLE,
+        (S.BUSY, MachineStep.DRAIN): S.DRAINING,
+        (S.BUSY, MachineStep.STOP): S.DESTROYING,
+        (S.IDLE, MachineStep.TAKE): S.BUSY,
+        (S.IDLE, MachineStep.DRAIN): S.DRAINING,
+        (S.IDLE, MachineStep.STOP): S.DESTROYING,
+        (S.DRAINING, MachineStep.EMPTY): S.DESTROYING,
+        (S.DRAINING, MachineStep.STOP): S.DESTROYING,
+        (S.DESTROYING, MachineStep.CONFIRM): S.GONE,
+        (S.GONE, MachineStep.REAPPEAR): S.DESTROYING,
+        (S.FAILED, MachineStep.REAPPEAR): S.DESTROYING,
+    }
+)
 
 
 def possible(state: MachineState, step: MachineStep) -> bool:
@@ -93,10 +92,8 @@ def possible(state: MachineState, step: MachineStep) -> bool:
 
 
 def after(machine: Machine, step: MachineStep, now_ms: WallMs, reason: str, **facts: Any) -> Machine:
-    """Take a step: the machine as it is to be written. Raises Impossible."""
-    state = TABLE.get((machine.state, step))
-    if state is None:
-        raise ImpossibleStep(f"{machine!r} cannot {step}")
+    """Take a step: the machine as it is to be written. Raises ImpossibleStep."""
+    state = TABLE.after(machine.state, step, repr(machine))
     failure = facts.get("failure", machine.failure)
     if state is S.GONE and failure:
         state = S.FAILED

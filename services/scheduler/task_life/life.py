@@ -1,7 +1,7 @@
 """The life of a task: the table of its states, the lines that its user reads, and what its client may want of it.
 
 `LIFE` says which step leads from which state to which. Whoever makes the next value of a task (task_life/transitions.py, and below) takes a step by `moved`; a step that the table does not
-have raises `Impossible`, so no caller can bring a task where it cannot be. The diagram in docs/architecture.md is drawn
+have raises `ImpossibleStep`, so no caller can bring a task where it cannot be. The diagram in docs/architecture.md is drawn
 from the table.
 
 An attempt moves with the task: FORWARDING and RUNNING tasks have a last attempt that is under way, all others have none.
@@ -30,6 +30,7 @@ from clusterodm.libs.common.model import (
     Task,
     TaskState,
 )
+from clusterodm.libs.common.statemachine import ImpossibleStep, StateTable
 from clusterodm.services.scheduler.task_life.attempts import AttemptResult, ended
 
 
@@ -60,43 +61,38 @@ class TaskStep(StrEnum):
     """Its client wants it to run again, from its inputs."""
 
 
-LIFE: Final[dict[tuple[TaskState | None, TaskStep], TaskState]] = {
-    (None, TaskStep.SUBMIT): TaskState.WAITING,
-    (None, TaskStep.IMPORT): TaskState.RUNNING,
-    (TaskState.WAITING, TaskStep.PLACE): TaskState.FORWARDING,
-    (TaskState.WAITING, TaskStep.ABANDON): TaskState.FAILED,
-    (TaskState.WAITING, TaskStep.CANCEL): TaskState.CANCELED,
-    (TaskState.FORWARDING, TaskStep.START): TaskState.RUNNING,
-    (TaskState.FORWARDING, TaskStep.RETRY): TaskState.WAITING,
-    (TaskState.FORWARDING, TaskStep.GIVE_UP): TaskState.FAILED,
-    (TaskState.FORWARDING, TaskStep.CANCEL): TaskState.CANCELED,
-    (TaskState.RUNNING, TaskStep.COMPLETE): TaskState.COMPLETED,
-    (TaskState.RUNNING, TaskStep.FAIL): TaskState.FAILED,
-    (TaskState.RUNNING, TaskStep.CANCEL): TaskState.CANCELED,
-    (TaskState.RUNNING, TaskStep.RETRY): TaskState.WAITING,
-    (TaskState.RUNNING, TaskStep.GIVE_UP): TaskState.FAILED,
-    (TaskState.COMPLETED, TaskStep.CANCEL): TaskState.CANCELED,
-    (TaskState.FAILED, TaskStep.CANCEL): TaskState.CANCELED,
-    (TaskState.COMPLETED, TaskStep.RESTART): TaskState.RUNNING,
-    (TaskState.FAILED, TaskStep.RESTART): TaskState.RUNNING,
-    (TaskState.CANCELED, TaskStep.RESTART): TaskState.RUNNING,
-    (TaskState.COMPLETED, TaskStep.START_OVER): TaskState.WAITING,
-    (TaskState.FAILED, TaskStep.START_OVER): TaskState.WAITING,
-    (TaskState.CANCELED, TaskStep.START_OVER): TaskState.WAITING,
-}
+LIFE: Final[StateTable[TaskState | None, TaskStep, TaskState]] = StateTable(
+    {
+        (None, TaskStep.SUBMIT): TaskState.WAITING,
+        (None, TaskStep.IMPORT): TaskState.RUNNING,
+        (TaskState.WAITING, TaskStep.PLACE): TaskState.FORWARDING,
+        (TaskState.WAITING, TaskStep.ABANDON): TaskState.FAILED,
+        (TaskState.WAITING, TaskStep.CANCEL): TaskState.CANCELED,
+        (TaskState.FORWARDING, TaskStep.START): TaskState.RUNNING,
+        (TaskState.FORWARDING, TaskStep.RETRY): TaskState.WAITING,
+        (TaskState.FORWARDING, TaskStep.GIVE_UP): TaskState.FAILED,
+        (TaskState.FORWARDING, TaskStep.CANCEL): TaskState.CANCELED,
+        (TaskState.RUNNING, TaskStep.COMPLETE): TaskState.COMPLETED,
+        (TaskState.RUNNING, TaskStep.FAIL): TaskState.FAILED,
+        (TaskState.RUNNING, TaskStep.CANCEL): TaskState.CANCELED,
+        (TaskState.RUNNING, TaskStep.RETRY): TaskState.WAITING,
+        (TaskState.RUNNING, TaskStep.GIVE_UP): TaskState.FAILED,
+        (TaskState.COMPLETED, TaskStep.CANCEL): TaskState.CANCELED,
+        (TaskState.FAILED, TaskStep.CANCEL): TaskState.CANCELED,
+        (TaskState.COMPLETED, TaskStep.RESTART): TaskState.RUNNING,
+        (TaskState.FAILED, TaskStep.RESTART): TaskState.RUNNING,
+        (TaskState.CANCELED, TaskStep.RESTART): TaskState.RUNNING,
+        (TaskState.COMPLETED, TaskStep.START_OVER): TaskState.WAITING,
+        (TaskState.FAILED, TaskStep.START_OVER): TaskState.WAITING,
+        (TaskState.CANCELED, TaskStep.START_OVER): TaskState.WAITING,
+    }
+)
 """(state, step) -> next state. `None` is a task that does not exist yet. Removing is possible in every state."""
 
 
-class Impossible(Exception):
-    """The table has no such step from this state."""
-
-
 def after(state: TaskState | None, step: TaskStep) -> TaskState:
-    """Look a step up. Raises Impossible."""
-    try:
-        return LIFE[state, step]
-    except KeyError:
-        raise Impossible(f"a task that is {state or 'unknown'} cannot {step}") from None
+    """Look a step up. Raises ImpossibleStep."""
+    return LIFE.after(state, step, f"a task that is {state or 'unknown'}")
 
 
 def moved(task: Task, step: TaskStep, **changes: Any) -> Task:
@@ -105,9 +101,9 @@ def moved(task: Task, step: TaskStep, **changes: Any) -> Task:
 
 
 def under_way(task: Task) -> Attempt:
-    """Say which attempt is under way. Raises Impossible when none is."""
+    """Say which attempt is under way. Raises ImpossibleStep when none is."""
     if task.attempt is None or task.attempt.state is AttemptState.ENDED:
-        raise Impossible(f"a task that is {task.state} has no attempt under way")
+        raise ImpossibleStep(f"a task that is {task.state} has no attempt under way")
     return task.attempt
 
 
@@ -196,7 +192,7 @@ def restarted(task: Task, options: tuple[OptionValue, ...] | None, now_ms: WallM
     """Run it again where it ended. Nothing that was known counts, and `running_at_ms` is later than ever before."""
     last = task.attempt
     if last is None:
-        raise Impossible("a task that was never on a node cannot restart")
+        raise ImpossibleStep("a task that was never on a node cannot restart")
     began_ms = WallMs(max(now_ms, (last.running_at_ms or 0) + 1))
     return moved(
         task,
@@ -260,9 +256,9 @@ def abandoned(task: Task, reason: str, now_ms: WallMs) -> Task:
 
 
 def without_inputs(task: Task, reason: str, now_ms: WallMs) -> Task:
-    """Note that its holder deletes its inputs. Raises Impossible for one that may still be sent to a node."""
+    """Note that its holder deletes its inputs. Raises ImpossibleStep for one that may still be sent to a node."""
     if task.state in {TaskState.WAITING, TaskState.FORWARDING}:
-        raise Impossible(f"a task that is {task.state} needs its inputs")
+        raise ImpossibleStep(f"a task that is {task.state} needs its inputs")
     if not task.inputs_kept:
         return task
     line = f"Its inputs are not kept any more: {reason}"

@@ -23,6 +23,7 @@ from clusterodm.libs.common.model import (
     Task,
     TaskState,
 )
+from clusterodm.libs.common.statemachine import ImpossibleStep
 from clusterodm.services.scheduler.task_life.attempts import (
     REFUSALS_COUNT,
     AttemptPolicy,
@@ -39,7 +40,6 @@ from clusterodm.services.scheduler.task_life.attempts import (
     refused,
 )
 from clusterodm.services.scheduler.task_life.life import (
-    Impossible,
     TaskStep,
     may_repeat,
     moved,
@@ -128,7 +128,7 @@ def beginning(task: Task, number: int, where: str) -> str:
 def uncertain(task: Task, reason: str) -> Task:
     """Note that forwarding ended and nobody knows how."""
     if task.state is not TaskState.FORWARDING:
-        raise Impossible(f"a task that is {task.state} is not being forwarded")
+        raise ImpossibleStep(f"a task that is {task.state} is not being forwarded")
     return msgspec.structs.replace(task, attempts=with_attempt(task, state=AttemptState.UNCERTAIN, reason=reason))
 
 
@@ -215,7 +215,7 @@ class Site:
 def observed(task: Task, seen: LastKnown, site: Site, policy: AttemptPolicy, now_ms: WallMs) -> Task:
     """Take in what the node says of its end. While it runs, that changes nothing of the task itself."""
     if task.state is not TaskState.RUNNING:
-        raise Impossible(f"a task that is {task.state} is not observed")
+        raise ImpossibleStep(f"a task that is {task.state} is not observed")
     task = with_images(task, seen)
     if seen.code in {StatusCode.QUEUED, StatusCode.RUNNING}:
         return task

@@ -18,6 +18,7 @@ from clusterodm.libs.common.messages.placement import (
 )
 from clusterodm.libs.common.messages.tasks import TASK_STARTED, TaskRecord
 from clusterodm.libs.common.model import AttemptState, Cleanup, InstanceId, Task, TaskState
+from clusterodm.libs.common.statemachine import ImpossibleStep
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.forwarding.core import (
     failure_of,
@@ -28,7 +29,7 @@ from clusterodm.services.scheduler.records.core import site_of
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult, to_clean
-from clusterodm.services.scheduler.task_life.life import Impossible, without_inputs
+from clusterodm.services.scheduler.task_life.life import without_inputs
 from clusterodm.services.scheduler.task_life.transitions import started, tried, uncertain
 
 Report = RenewAttempt | ReportForwarded | ReportForwardFailed | ReportInputsGone
@@ -161,5 +162,5 @@ class ForwardingReports:
             return await self._tasks.change(
                 request.task, lambda task: without_inputs(task, request.reason, self._clock.wall_ms())
             )
-        except Impossible as error:
+        except ImpossibleStep as error:
             raise Refused(str(error)) from None

@@ -4,9 +4,10 @@ import pytest
 
 from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
 from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.common.statemachine import ImpossibleStep
 from clusterodm.services.autoscaler.cluster.core import Load
 from clusterodm.services.autoscaler.identity.core import digest, machine_name, node_token, prefix, webhook_secret
-from clusterodm.services.autoscaler.machine_life.life import TABLE, ImpossibleStep, MachineStep, after, age_ms
+from clusterodm.services.autoscaler.machine_life.life import TABLE, MachineStep, after, age_ms
 from clusterodm.services.autoscaler.planning.core.observation import observed
 
 S = MachineState

@@ -19,11 +19,11 @@ from clusterodm.libs.common.model import (
     Task,
     TaskState,
 )
+from clusterodm.libs.common.statemachine import ImpossibleStep
 from clusterodm.services.scheduler.task_life.attempts import KEPT_COUNT, AttemptPolicy, AttemptResult, ended
 from clusterodm.services.scheduler.task_life.life import (
     CHATTY_COUNT,
     LIFE,
-    Impossible,
     TaskStep,
     abandoned,
     after,
@@ -107,7 +107,7 @@ def test_every_function_does_what_the_table_says_and_nothing_else(state: TaskSta
     if (state, step) in LIFE:
         assert STEPS[step](task).state is LIFE[state, step]
     else:
-        with pytest.raises(Impossible):
+        with pytest.raises(ImpossibleStep):
             STEPS[step](task)
 
 
@@ -117,7 +117,7 @@ def test_every_state_but_the_end_has_a_way_out_and_every_state_is_reached():
 
 
 def test_a_step_that_is_not_in_the_table_says_so():
-    with pytest.raises(Impossible, match="a task that is completed cannot place"):
+    with pytest.raises(ImpossibleStep, match="a task that is completed cannot place"):
         after(TaskState.COMPLETED, TaskStep.PLACE)
 
 
