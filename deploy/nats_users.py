@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from clusterodm.libs.common.messages.auth import CHECK_TOKEN
 from clusterodm.libs.common.messages.buckets import (
     CLUSTER,
     CONSOLES,
@@ -29,6 +30,7 @@ from clusterodm.libs.common.messages.buckets import (
     SECRETS,
     SUMMARY,
     TASKS,
+    TENANTS,
     TOMBSTONES,
     UPLOADS,
 )
@@ -111,6 +113,7 @@ from clusterodm.libs.common.messages.tasks import (
     TASK_STARTED,
     TASK_SUBMITTED,
 )
+from clusterodm.libs.common.messages.tenants import SET_TENANTS
 
 OPERATOR: Final = "operator"
 API: Final = "$JS.API"
@@ -143,7 +146,7 @@ RIGHTS: Final[dict[str, Rights]] = {
             *(SUBMIT_TASK, ADOPT_TASK, AIM_UPLOAD, PLACE_TASKS, RENEW_ATTEMPT, REPORT_FORWARDED),
             *(REPORT_FORWARD_FAILED, REPORT_INPUTS_GONE, REPORT_INPUTS_LOST, GET_TASK, CONFIRM_TASKS),
             *(LIST_TASK_IDS, READ_CONSOLE, CANCEL_TASK, REMOVE_TASK, RESTART_TASK, FIND_UI_NODE),
-            *(FIND_RESULT, SCHEDULER_HEALTH),
+            *(FIND_RESULT, SCHEDULER_HEALTH, CHECK_TOKEN, SET_TENANTS),
         ),
         tells=(FINISH_REPORTED,),
         hears=(PLACEMENT_POSSIBLE,),
@@ -167,7 +170,7 @@ RIGHTS: Final[dict[str, Rights]] = {
         ),
         hears=(FINISH_REPORTED,),
         reads=(UPLOADS, PROXIES),
-        writes=(NODES, TASKS, ENDED, OBSERVATIONS, SUMMARY, OPTIONS, TOMBSTONES, CLUSTER),
+        writes=(NODES, TASKS, ENDED, OBSERVATIONS, SUMMARY, OPTIONS, TOMBSTONES, TENANTS, CLUSTER),
         objects=(CONSOLES,),
         sets=(DEMAND_CHANGED,),
         follows=(SUPPLY_CHANGED,),

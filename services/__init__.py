@@ -28,10 +28,12 @@ publishes and watches `hint.leader_answers`, and reads the bucket `cluster`, in 
         reads       cluster, nodes, tasks
 
     proxy
+        requests    auth: check_token
         requests    autoscaler: find_result
         requests    scheduler: adopt_task, aim_upload, cancel_task, confirm_tasks, find_ui_node, get_task,
                       list_task_ids, place_tasks, read_console, remove_task, renew_attempt, report_forward_failed,
-                      report_forwarded, report_health, report_inputs_gone, report_inputs_lost, restart_task, submit_task
+                      report_forwarded, report_health, report_inputs_gone, report_inputs_lost, restart_task,
+                      set_tenants, submit_task
         publishes   hint.finish_reported
         watches     hint.placement_possible
         writes      proxies, secrets, uploads
@@ -42,12 +44,12 @@ publishes and watches `hint.leader_answers`, and reads the bucket `cluster`, in 
                       get_task, import_route, list_nodes, list_task_ids, list_tasks, lock_node, lose_node, place_task,
                       place_tasks, read_console, remove_node, remove_task, renew_attempt, report_forward_failed,
                       report_forwarded, report_health, report_inputs_gone, report_inputs_lost, restart_task,
-                      submit_task, unlock_node, update_nodes
+                      set_tenants, submit_task, unlock_node, update_nodes
         publishes   demand.changed, hint.placement_possible, node.added, node.came_online, node.drained, node.locked,
                       node.removed, node.unlocked, node.went_offline, task.attempt_ended, task.finished, task.placed,
                       task.removed, task.restarted, task.started, task.submitted
         watches     hint.finish_reported, supply.changed
-        writes      consoles, ended, nodes, observations, options, summary, tasks, tombstones
+        writes      consoles, ended, nodes, observations, options, summary, tasks, tenants, tombstones
         reads       proxies, uploads
 
     --- end of what is generated ---

@@ -53,7 +53,7 @@ from clusterodm.libs.common.model import (
 from clusterodm.libs.common.ports import Bucket
 from clusterodm.libs.common.testing import MemoryBus
 from clusterodm.services.proxy.cluster.adapters import ClusterMirror, mirrored
-from clusterodm.services.proxy.main import intake, open_router, token_checker
+from clusterodm.services.proxy.main import intake, open_router
 from clusterodm.services.proxy.nodes.adapters import NodeConnections
 from clusterodm.services.proxy.peers.adapters import PeerClient, known_locations, shared_secret
 from clusterodm.services.proxy.peers.api import open_peers
@@ -62,6 +62,7 @@ from clusterodm.services.proxy.server.listen import ListeningPort, limits, liste
 from clusterodm.services.proxy.settings import ProxySettings
 from clusterodm.services.proxy.spool.adapters.spool import DiskSpool, open_spool
 from clusterodm.services.proxy.spool.core.upload import StoredFile
+from clusterodm.services.proxy.tenants.adapters.choice import token_checker
 from clusterodm.services.proxy.uploads.handlers.create import Commits
 from tests.waiting import until
 
@@ -347,7 +348,7 @@ async def running_proxy(
     forwarding = NothingForwards()
     async with (
         at_hand(beside.scheduler) if beside else FakeScheduler(bus).at_work() as scheduler,
-        token_checker(chosen) as checker,
+        token_checker(chosen, bus) as checker,
         mirrored(bus) as cluster,
         NodeConnections(64) as polls,
         NodeConnections(64) as streams,

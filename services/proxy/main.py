@@ -4,15 +4,13 @@ import asyncio
 import shutil
 import socket
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
 from clusterodm.libs.common.bus import connect
-from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.health import ASK_EVERY_S
 from clusterodm.libs.common.http_sharing import Heard
 from clusterodm.libs.common.lifecycle import SystemClock, now_ms, run
@@ -57,7 +55,8 @@ from clusterodm.services.proxy.server.router import Router, Stories
 from clusterodm.services.proxy.settings import SHORTCUTS, ProxySettings, minimum_bytes
 from clusterodm.services.proxy.spool.adapters.spool import open_spool
 from clusterodm.services.proxy.spool.ports import Spool
-from clusterodm.services.proxy.tenants.adapters.local import EverybodyMayCome, OneToken, followed
+from clusterodm.services.proxy.tenants.adapters.choice import token_checker
+from clusterodm.services.proxy.tenants.handlers import announced_shares
 from clusterodm.services.proxy.tenants.ports import TokenChecker
 from clusterodm.services.proxy.uploads.api import Uploading, UploadRoutes, open_uploads
 from clusterodm.services.proxy.uploads.handlers.create import UploadPolicy, settling
@@ -85,7 +84,6 @@ def main(argv: Sequence[str]) -> int:
 
 async def serve(settings: ProxySettings) -> None:
     """Wire the proxy to the real world and serve until cancelled."""
-    require_supported(settings)
     with (
         listening(settings) as ports,
         metrics_listener(settings) as metrics_port,
@@ -114,10 +112,10 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
 ) -> AsyncIterator[None]:
     """Run everything behind the ports, then open them."""
     async with (
-        token_checker(settings) as checker,
+        token_checker(settings, bus) as checker,
         mirrored(bus) as cluster,
         open_spool(settings.spool_root, await bus.bucket(UPLOADS), url, reserve_bytes=reserve_bytes(settings)) as spool,
-        forwarding(settings, bus, spool, cluster) as forwarder,
+        forwarding(settings, bus, spool, cluster, checker) as forwarder,
     ):
         secret = SharedSecret(bus, await shared_secret(bus, settings.nats_wait_s))
         async with (
@@ -152,6 +150,7 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
             async with (
                 expiring(bus, spool, settings.stale_uploads_timeout),
                 settling(uploading.commits),
+                announced_shares(bus, checker),
                 background(
                     lambda: every(WATCH_EVERY_S, spool.require_there, "watch the spool"), "watch the spool", FATAL
                 ),
@@ -171,8 +170,15 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
 
 
 @asynccontextmanager
-async def forwarding(settings: ProxySettings, bus: Bus, spool: Spool, cluster: Cluster) -> AsyncIterator[Forwarder]:
+async def forwarding(
+    settings: ProxySettings, bus: Bus, spool: Spool, cluster: Cluster, checker: TokenChecker
+) -> AsyncIterator[Forwarder]:
     """Run the loops behind the spool."""
+
+    async def tell_end(token: str, info: Mapping[str, Any]) -> None:
+        results = {"s3Path": settings.downloads_from_s3} if settings.downloads_from_s3 else {}
+        await checker.finished(token, {**info, **results})
+
     files_count = settings.forward_parallel_count
     bounds = ForwardingLimits(
         tasks_count=settings.forward_tasks_count,
@@ -190,6 +196,7 @@ async def forwarding(settings: ProxySettings, bus: Bus, spool: Spool, cluster: C
             HttpWebhook(networks(settings.webhook_allow)),
             lambda task: known_info(task, now_ms()),
             keep_failed_s=settings.keep_failed_inputs_h * HOUR_S,
+            tell_end=tell_end if checker.is_told else None,
         ) as (finisher, inputs),
         open_forwarding(
             bus,
@@ -221,16 +228,6 @@ def new_uuid() -> str:
     return str(uuid.uuid4())
 
 
-@asynccontextmanager
-async def token_checker(settings: ProxySettings) -> AsyncIterator[TokenChecker]:
-    """Open whoever checks tokens. Raises Refused."""
-    if settings.tokens:
-        async with followed(Path(settings.tokens), now_ms) as file:
-            yield file
-    else:
-        yield OneToken(settings.expected_token) if settings.expected_token else EverybodyMayCome()
-
-
 def intake(  # noqa: PLR0913, PLR0917 what it is made of
     settings: ProxySettings, bus: Bus, cluster: Cluster, spool: Spool, forwarding: Forwarding, checker: TokenChecker
 ) -> Uploading:
@@ -240,7 +237,7 @@ def intake(  # noqa: PLR0913, PLR0917 what it is made of
         cluster,
         spool,
         forwarding,
-        UploadPolicy(settings.splitmerge, settings.flood_limit, settings.commit_wait_s),
+        UploadPolicy(settings.splitmerge, settings.flood_limit, settings.commit_wait_s, checker.is_told),
         checker,
         public_address=settings.public_address,
         stall_s=settings.upload_stall_timeout_s,
@@ -299,9 +296,3 @@ def reserve_bytes(settings: ProxySettings) -> int:
     """Work out how much of the disk stays free."""
     settings.spool_root.mkdir(mode=0o700, parents=True, exist_ok=True)
     return minimum_bytes(settings.min_free_disk, shutil.disk_usage(settings.spool_root).total)
-
-
-def require_supported(settings: ProxySettings) -> None:
-    """Raise Refused for what this version cannot do, and say what it does in another way."""
-    if settings.cloud_provider != "local":
-        raise Refused(f"cloud provider {settings.cloud_provider!r} is not available: this version knows only 'local'")

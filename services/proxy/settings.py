@@ -42,7 +42,21 @@ class ProxySettings(MetricsSettings):
         description="file with the tokens that clients may send, and what each tenant may do; clusterodm token create writes it, changes count"
         " within two seconds",
     )
-    cloud_provider: str = Field("local", description="who says which tokens are valid; this version knows: local")
+    cloud_provider: Literal["local", "http", "nats", "lightning"] = Field(
+        "local",
+        description="who says which tokens are valid: local (--token, --tokens), http (--cloud-provider-url), nats (an integration that"
+        " answers clusterodm.auth.check_token), lightning (webodm.net)",
+    )
+    cloud_provider_url: str = Field(
+        "",
+        description="http(s) address under which http, or another lightning, is asked: <URL>/tokens/validate and so on",
+    )
+    token_fresh_s: float = Field(
+        4.0,
+        gt=0,
+        description="how long an answer of http or nats about a token counts, seconds: so long a revoked one may go on (lightning: an hour,"
+        " as in the original)",
+    )
     access_log: str = Field(
         "",
         description="file to which a line about each request is written, without tokens; at 100 MB it becomes <file>.1; empty: none",
@@ -178,12 +192,19 @@ class ProxySettings(MetricsSettings):
             raise ValueError(
                 "--token and --tokens exclude each other; clusterodm token create NAME --token-file PATH takes the one over"
             )
+        if self.cloud_provider != "local" and (self.tokens or self.token):
+            raise ValueError(
+                f"--cloud-provider {self.cloud_provider} checks all tokens: leave out --token and --tokens"
+            )
+        if self.cloud_provider == "http" and not self.cloud_provider_url:
+            raise ValueError("--cloud-provider http needs --cloud-provider-url")
         if self.secure_port and not self.ssl_key:
             raise ValueError("--secure-port needs --ssl-key and --ssl-cert")
         for flag, value in (
             ("--public-address", self.public_address),
             ("--proxy-url", self.proxy_url),
             ("--downloads-from-s3", self.downloads_from_s3),
+            ("--cloud-provider-url", self.cloud_provider_url),
         ):
             if value and not value.startswith(("http://", "https://")):
                 raise ValueError(f"{flag} must begin with http:// or https://")

@@ -34,6 +34,7 @@ from clusterodm.libs.common.messages.buckets import (
     PROXIES,
     SUMMARY,
     TASKS,
+    TENANTS,
     TOMBSTONES,
     UPLOADS,
 )
@@ -127,6 +128,7 @@ async def open_all(bus: Bus, settings: SchedulerSettings) -> None:
         PROXIES,
         SUMMARY,
         OPTIONS,
+        TENANTS,
     )
     for name in names:
         await bus.bucket(name)
@@ -200,7 +202,7 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     state = cluster_state(settings)
     learn = state.foresight.learn
     records = await open_records(bus, state.index, state.nodes, SqliteIndex(), clock, leadership, learn)
-    placement = open_placement(state, records, bus, events, new_id, settings)
+    placement = await open_placement(state, records, bus, events, new_id, settings)
     tasks = await open_tasks(records, bus, api, events, placement.placer, policy, settings)
     node_story = open_nodes(records, api, events, state.reservations, tasks.tracker, policy, settings)
     forwarding = open_forwarding(records, api, events, placement.placer, node_story.prober, policy, settings)

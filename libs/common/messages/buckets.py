@@ -3,6 +3,7 @@
 from typing import Final
 
 from clusterodm.libs.common.messages.kinds import BucketName, ObjectsName
+from clusterodm.libs.common.messages.tenants import TenantShare
 from clusterodm.libs.common.model import (
     ClusterSecret,
     ClusterSummary,
@@ -32,6 +33,8 @@ CLUSTER: Final = BucketName("cluster", Incarnation, writer="service that comes f
 INCARNATION_KEY: Final = "incarnation"
 TOMBSTONES: Final = BucketName("tombstones", Tombstone, writer="scheduler")
 """Tasks whose records were deleted, written before that; each expires after `--tombstones-d` days."""
+TENANTS: Final = BucketName("tenants", TenantShare, writer="scheduler", expires_s=30 * 24 * 3600.0)
+"""What share each tenant has, by its owner; told by the proxies, again and again."""
 UPLOADS: Final = BucketName("uploads", Upload, writer="proxy")
 PROXIES: Final = BucketName("proxies", Proxy, writer="proxy")
 """Which proxies there are, or were not long ago: by their instance ids."""

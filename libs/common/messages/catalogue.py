@@ -1,8 +1,19 @@
 """All of them by name: for what is about every message, as its documents, rights on the bus and tests are."""
 
-from clusterodm.libs.common.messages import buckets, demand, health, kinds, machines, nodes, placement, tasks
+from clusterodm.libs.common.messages import (
+    auth,
+    buckets,
+    demand,
+    health,
+    kinds,
+    machines,
+    nodes,
+    placement,
+    tasks,
+    tenants,
+)
 
-MODULES = (kinds, buckets, health, nodes, tasks, placement, demand, machines)
+MODULES = (auth, kinds, buckets, health, nodes, tasks, placement, demand, machines, tenants)
 
 
 def catalogue() -> dict[str, object]:

@@ -15,7 +15,7 @@ The rest of the spool entry stays until the task has ended: the client's webhook
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -46,6 +46,10 @@ DISK_IS_FULL: Final = "the disk of the server that kept them is full"
 
 RETRY_AFTER_S: Final = (5.0, 10.0, 15.0, 20.0, 25.0)
 """Between the six tries."""
+
+
+TellEnd = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+"""Takes the token with which a task came, and how it has ended."""
 
 
 class Webhook(Protocol):
@@ -120,6 +124,7 @@ class Finisher:
         inputs: Inputs,
         keep_failed_s: float = 0.0,
         clock: Clock | None = None,
+        tell_end: TellEnd | None = None,
     ) -> None:
         self._bus = bus
         self._spool = spool
@@ -130,6 +135,7 @@ class Finisher:
         self._inputs = inputs
         self._keep_failed_s = keep_failed_s
         self._clock = clock or SystemClock()
+        self._tell_end = tell_end
         self._ended_at: InstantCache[TaskId] = InstantCache()
 
     async def finish(self, task: TaskId) -> float | None:
@@ -142,6 +148,7 @@ class Finisher:
             if record is None:
                 return None
             await self._note_end(record)
+            await self._tell_account(record)
             await self._tell_client(record)
             if await self._ended(task) is None:
                 return None
@@ -166,8 +173,9 @@ class Finisher:
         held = self._spool.find(task)
         if held is not None and held.history is not None and held.history.end is not None:
             await self._spool.remember(task, runs_again(held.history))
-        if held is not None and Mark.WEBHOOK_DONE in held.marks:
-            await self._spool.unmark(task, Mark.WEBHOOK_DONE)
+        for mark in (Mark.WEBHOOK_DONE, Mark.ACCOUNT_TOLD):
+            if held is not None and mark in held.marks:
+                await self._spool.unmark(task, mark)
 
     async def _may_go(self, record: Task) -> bool:
         """Ask for the scheduler's consent; what a completed task has left needs none when there is no answer."""
@@ -205,12 +213,19 @@ class Finisher:
     async def _note_end(self, record: Task) -> None:
         """Remember how it ended, unless it goes at once: should its record be lost, it does not run again."""
         held = self._spool.find(record.id)
-        goes_at_once = record.state is TaskState.COMPLETED and not (held and held.draft.webhook)
+        goes_at_once = record.state is TaskState.COMPLETED and not (held and (held.draft.webhook or held.draft.account))
         if held is None or goes_at_once:
             return
         after = ended(held.history or History(committed_at_ms=record.committed_at_ms), record)
         if after != held.history:
             await self._spool.remember(record.id, after)
+
+    async def _tell_account(self, record: Task) -> None:
+        """Tell whoever checks tokens that a task has ended, once for each end."""
+        held = self._spool.find(record.id)
+        if held is not None and held.draft.account and self._tell_end and Mark.ACCOUNT_TOLD not in held.marks:
+            await self._tell_end(held.draft.account, self._describe(record))
+            await self._spool.mark(record.id, Mark.ACCOUNT_TOLD)
 
     async def _tell_client(self, record: Task) -> None:
         held = self._spool.find(record.id)
@@ -251,9 +266,10 @@ async def open_finishing(  # noqa: PLR0913 what it works with
     describe: Callable[[Task], Mapping[str, Any]],
     *,
     keep_failed_s: float,
+    tell_end: TellEnd | None = None,
 ) -> AsyncIterator[tuple[Finisher, Inputs]]:
     """Finish with tasks, and give kept inputs up where the disk gets scarce, while the context is open."""
     inputs = Inputs(bus, spool, cluster)
-    finisher = Finisher(bus, spool, webhook, describe, inputs=inputs, keep_failed_s=keep_failed_s)
+    finisher = Finisher(bus, spool, webhook, describe, inputs=inputs, keep_failed_s=keep_failed_s, tell_end=tell_end)
     async with background(lambda: every(RELIEVE_EVERY_S, inputs.relieve, "relieve the disk"), "relieve the disk"):
         yield finisher, inputs

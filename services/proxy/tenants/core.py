@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.messages.tenants import TenantShare
 from clusterodm.libs.common.model import NodeOption, OptionValue
 from clusterodm.libs.common.tenancy import OptionLimit, OptionRange, Tenant
 from clusterodm.services.proxy.options.check import check_options
@@ -19,6 +20,19 @@ TOO_MANY_IMAGES: Final = "Max images count exceeded."
 NOT_OFFERED: Final = frozenset(("max-concurrency",))
 """An option of single nodes, left out where there are limits, as in the original."""
 UNITS: Final = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "KB"))
+
+
+def share_of(tenant: Tenant) -> TenantShare | None:
+    """Say what share a tenant has, as the scheduler is told; None: nobody in particular."""
+    if not tenant.account:
+        return None
+    return TenantShare(
+        owner=tenant.account,
+        name=tenant.name,
+        weight=tenant.weight,
+        priority=tenant.priority,
+        tasks_at_once_count=tenant.tasks_at_once_count,
+    )
 
 
 def check_task_size(tenant: Tenant, images_count: int, size_bytes: int) -> None:

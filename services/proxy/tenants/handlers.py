@@ -1,14 +1,34 @@
-"""Holds what a tenant uploads against its limits. Tenants without any cost nothing here: nothing is listed or counted for them."""
+"""Holds what a tenant uploads against its limits, and tells the scheduler what share each has.
 
+Tenants without limits cost nothing here: nothing is listed or counted for them.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import islice
 from typing import Final
 
+import structlog
+
+from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.lifecycle import SystemClock
+from clusterodm.libs.common.loops import background, every
+from clusterodm.libs.common.messages.tenants import SET_TENANTS, SetTenants, TenantShare
 from clusterodm.libs.common.model import Owner, TaskId
+from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.tenancy import Tenant
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.spool.core.upload import Mark
 from clusterodm.services.proxy.spool.ports import Spool
-from clusterodm.services.proxy.tenants.core import check_storage, check_task_size
+from clusterodm.services.proxy.tenants.core import check_storage, check_task_size, share_of
+from clusterodm.services.proxy.tenants.ports import TokenChecker
 
+log = structlog.get_logger()
+
+TELL_EVERY_S: Final = 1.0
+AGAIN_S: Final = 3600.0
+"""After so long all are told once more: what the scheduler keeps of those of whom nobody speaks expires."""
 FRAME_BYTES: Final = 1 << 20
 """So much of a body may be around its files: heads of parts. What an upload holds in the end is counted to the byte, at the commit."""
 
@@ -51,3 +71,40 @@ class TenantLimits:
         return ours + sum(
             task.size_bytes for task in tasks if task.owner == owner and task.inputs_kept and task.holder != us
         )
+
+
+class ShareAnnouncer:
+    """Tells the scheduler of shares that are news to it."""
+
+    def __init__(self, bus: Bus, checker: TokenChecker, clock: Clock) -> None:
+        self._bus = bus
+        self._checker = checker
+        self._clock = clock
+        self._told: dict[Owner, TenantShare] = {}
+        self._told_all_at = clock.instant()
+
+    async def tell(self) -> None:
+        """Tell what has changed; what is not heard is told again the next time."""
+        if self._clock.instant() - self._told_all_at > AGAIN_S:
+            self._told, self._told_all_at = {}, self._clock.instant()
+        shares = {share.owner: share for tenant in self._checker.tenants() if (share := share_of(tenant))}
+        self._told = {owner: share for owner, share in self._told.items() if owner in shares}
+        news = tuple(
+            islice((share for owner, share in shares.items() if self._told.get(owner) != share), SetTenants.MOST)
+        )
+        if not news:
+            return
+        try:
+            await self._bus.request(SET_TENANTS, SetTenants(tenants=news))
+        except BusFailed as error:
+            log.debug("tenants.not_told", reason=error.message)
+            return
+        self._told |= {share.owner: share for share in news}
+
+
+@asynccontextmanager
+async def announced_shares(bus: Bus, checker: TokenChecker) -> AsyncIterator[None]:
+    """Tell of shares while the context is open."""
+    announcer = ShareAnnouncer(bus, checker, SystemClock())
+    async with background(lambda: every(TELL_EVERY_S, announcer.tell, "tell shares"), "tell shares"):
+        yield

@@ -1,6 +1,6 @@
 """Who checks tokens: a file of this computer, or somebody else who is asked."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from clusterodm.libs.common.tenancy import ShownToken, Tenant
@@ -33,6 +33,10 @@ class TokenChecker(Protocol):
 
     async def finished(self, token: str, info: Mapping[str, Any]) -> None:
         """Tell that a task has ended; tried again for as long as that makes sense, then given up."""
+        ...
+
+    def tenants(self) -> Iterable[Tenant]:
+        """List the tenants that are known by now."""
         ...
 
     def auth_info(self) -> Mapping[str, Any]:

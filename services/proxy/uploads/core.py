@@ -65,6 +65,7 @@ def draft_of(  # noqa: PLR0913 what a task is made of
     *,
     splitmerge: bool,
     now_ms: WallMs,
+    keeps_token: bool = False,
 ) -> Draft:
     """Read the fields of a new task; `known`: the options that nodes have. Raises Refused."""
     created_at_ms = date_created_ms(form.get("dateCreated", ""), now_ms)
@@ -80,4 +81,5 @@ def draft_of(  # noqa: PLR0913 what a task is made of
         owner=client.owner,
         created_at_ms=created_at_ms,
         received_at_ms=now_ms,
+        account=client.token if keeps_token else "",
     )

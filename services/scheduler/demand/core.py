@@ -77,7 +77,7 @@ def sorted_out(state: ClusterState) -> Cases:
             continue
         if lane.id.holder in state.proxies.away:
             cases.away_count += len(lane)
-        elif state.quota.limit_count and not state.quota.left_count(lane.id.owner):
+        elif not state.quota.left_count(lane.id.owner):
             cases.limited_count += len(lane)
         elif free[lane.id.kind]:
             cases.free.append(lane)
@@ -115,14 +115,14 @@ class Share:
 
 def of_owners(state: ClusterState, lanes: list[WaitingLane]) -> Iterator[Share]:
     """Take of each owner's tasks as many as may begin; all where there is no limit."""
-    if not state.quota.limit_count:
+    if not state.quota.limits_any:
         yield from (Share(len(lane), lane) for lane in lanes)
         return
     owned: defaultdict[Owner, list[WaitingLane]] = defaultdict(list)
     for lane in lanes:
         owned[lane.id.owner].append(lane)
     for owner, of_owner in owned.items():
-        count = min(int(state.quota.left_count(owner)), sum(len(lane) for lane in of_owner))
+        count = int(min(state.quota.left_count(owner), sum(len(lane) for lane in of_owner)))
         yield Share(count, islice(merge(*of_owner), count))
 
 

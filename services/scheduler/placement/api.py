@@ -6,12 +6,14 @@ from typing import Any
 from clusterodm.libs.common.loops import Start
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.messages.placement import AIM_UPLOAD, PLACE_TASK, PLACE_TASKS
+from clusterodm.libs.common.messages.tenants import SET_TENANTS
 from clusterodm.libs.common.ports import Bus, Handler
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.leadership import repeated
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.placement.handlers.place import NewId, PlacementLoop
 from clusterodm.services.scheduler.placement.handlers.requests import StageInPlanner
+from clusterodm.services.scheduler.placement.handlers.tenants import TenantStore
 from clusterodm.services.scheduler.placement.handlers.waits import UnplaceableTasks, WaitExplainer
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.settings import SchedulerSettings
@@ -25,6 +27,7 @@ class PlacementStory:
     stage_in: StageInPlanner
     explainer: WaitExplainer
     unplaceable: UnplaceableTasks
+    tenants: TenantStore
 
     def requests(self) -> dict[Request[Any, Any], Handler]:
         """Name the handler of each request."""
@@ -32,6 +35,7 @@ class PlacementStory:
             AIM_UPLOAD: self.stage_in.plan,
             PLACE_TASKS: self.placer.place_tasks,
             PLACE_TASK: self.placer.place,
+            SET_TENANTS: self.tenants.set_tenants,
         }
 
     def loops(self) -> dict[str, Start]:
@@ -56,13 +60,14 @@ def cluster_state(settings: SchedulerSettings) -> ClusterState:
     )
 
 
-def open_placement(  # noqa: PLR0913, PLR0917 what the story is made of
+async def open_placement(  # noqa: PLR0913, PLR0917 what the story is made of
     state: ClusterState, records: Records, bus: Bus, events: EventPublisher, new_id: NewId, settings: SchedulerSettings
 ) -> PlacementStory:
-    """Put the story together."""
+    """Put the story together. Raises BusFailed."""
     return PlacementStory(
         placer=PlacementLoop(state, records, bus, events, new_id),
         stage_in=StageInPlanner(state, records, settings),
         explainer=WaitExplainer(state, records, bus),
         unplaceable=UnplaceableTasks(state, records, events),
+        tenants=await TenantStore.open(state, bus, records.leadership),
     )

@@ -59,6 +59,8 @@ class Draft(Frozen, frozen=True, kw_only=True):
     """The client's dateCreated, or when init came."""
     received_at_ms: int = 0
     """When init came, by our clock."""
+    account: str = ""
+    """The client's token, where whoever checks it is told of the end with it; else nothing."""
 
     def __repr__(self) -> str:
         """Show no URL: both may hold secrets."""
@@ -91,6 +93,8 @@ class Mark(StrEnum):
 
     SUBMITTED = "submitted"
     """The scheduler has answered SUBMIT_TASK: from now on only a record or a tombstone says that the inputs may go."""
+    ACCOUNT_TOLD = "account-told"
+    """Whoever checks tokens was told of the end, or that was given up."""
     WEBHOOK_DONE = "webhook-done"
     """The client's webhook was delivered, or given up."""
     INPUTS_GONE = "inputs-gone"

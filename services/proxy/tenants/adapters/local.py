@@ -7,7 +7,7 @@ goes on to count, and one line says what is wrong. Of revoked tokens no proxy kn
 import asyncio
 import hmac
 import stat
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,6 @@ log = structlog.get_logger()
 LOOK_EVERY_S: Final = 1.0
 Seen = tuple[int, int, int, int]
 """What tells one state of a file from another."""
-Listener = Callable[[TokenBook], None]
 
 
 class NothingToApprove:
@@ -41,6 +40,10 @@ class NothingToApprove:
 
     async def finished(self, token: str, info: Mapping[str, Any]) -> None:
         """Tell nobody."""
+
+    def tenants(self) -> Iterable[Tenant]:
+        """Name none: nobody has a share."""
+        return ()
 
     def auth_info(self) -> Mapping[str, Any]:
         """Say that there is nothing to log in to."""
@@ -92,7 +95,6 @@ class TokenFile(NothingToApprove):
         self._path = path
         self._now_ms = now_ms
         self._seen: Seen | None = None
-        self._listeners: list[Listener] = []
         self.book = self._read()
 
     def __repr__(self) -> str:
@@ -112,10 +114,9 @@ class TokenFile(NothingToApprove):
         """Look it up."""
         return self.known(token)
 
-    def on_change(self, listener: Listener) -> None:
-        """Call `listener` with what counts now, and with what counts after every change."""
-        self._listeners.append(listener)
-        listener(self.book)
+    def tenants(self) -> Iterable[Tenant]:
+        """List all that are in it."""
+        return self.book.tenants.values()
 
     async def look(self) -> None:
         """Read the file if it is another one than before."""
@@ -129,8 +130,6 @@ class TokenFile(NothingToApprove):
             return
         self.book = book
         log.info("tokens.read", path=str(self._path), tokens=len(book), tenants=len(book.tenants))
-        for listener in self._listeners:
-            listener(book)
 
     def _read(self) -> TokenBook:
         """Read the file. Raises Refused, OSError; a mistake is told once for each state of the file."""

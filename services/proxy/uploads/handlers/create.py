@@ -66,6 +66,8 @@ class UploadPolicy:
     splitmerge: bool = True
     flood_limit_count: int = 0
     commit_wait_s: float = 0.0
+    keeps_tokens: bool = False
+    """Whoever checks tokens is told of the end of a task with the token that it came with."""
 
 
 async def persist(act: Callable[[], Awaitable[Done]], wait_s: float) -> Done:
@@ -164,7 +166,15 @@ class Uploads:
 
     def _draft(self, task: TaskId, client: Caller, form: dict[str, str]) -> Draft:
         known, now_ms = self._cluster.options(), self._now_ms()
-        return draft_of(task, client, form, known, splitmerge=self._policy.splitmerge, now_ms=now_ms)
+        return draft_of(
+            task,
+            client,
+            form,
+            known,
+            splitmerge=self._policy.splitmerge,
+            now_ms=now_ms,
+            keeps_token=self._policy.keeps_tokens,
+        )
 
 
 class Commits:

@@ -13,12 +13,16 @@ Each part is what it is and knows nothing of the whole. What this module adds is
 Whoever drives the core (main, the benchmarks, tests) makes one of these, and changes tasks by `index.put` and `index.drop`.
 """
 
+from collections.abc import Iterable
+
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.messages.placement import PlaceTasks
+from clusterodm.libs.common.messages.tenants import TenantShare
 from clusterodm.libs.common.model import InstanceId, Task, TaskId
 from clusterodm.services.scheduler.placement.core.foresight import Foresight
 from clusterodm.services.scheduler.placement.core.lanes import WaitingLanes
 from clusterodm.services.scheduler.placement.core.reservations import Quota, Reservations
+from clusterodm.services.scheduler.placement.core.shares import FairShares
 from clusterodm.services.scheduler.placement.core.supply import Supply
 from clusterodm.services.scheduler.placement.core.waiting import Submodels, WaitReasons
 from clusterodm.services.scheduler.records.core import TaskIndex
@@ -41,12 +45,13 @@ class ClusterState:
         self.index = TaskIndex(longest_backoff_s, self._task_changed)
         self.nodes = NodeRegistry(send_ahead_count)
         self.proxies = ProxyRegistry(holder_silence_s)
-        self.quota = Quota(per_owner_count)
+        self.shares = FairShares()
+        self.quota = Quota(per_owner_count, self.shares)
         self.queue = WaitingLanes(by_owner=per_owner_count > 0)
         self.foresight = Foresight(self.nodes, enabled=foresees)
         self.supply = Supply()
         self.reservations = Reservations(
-            self.index, self.nodes, self.proxies, self.quota, self.queue, self.foresight, self.supply
+            self.index, self.nodes, self.proxies, self.quota, self.queue, self.foresight, self.supply, self.shares
         )
         self.submodels = Submodels(self.index, self.nodes, self.supply)
         self.reasons = WaitReasons(self.index, self.nodes, self.proxies, self.quota, self.foresight, self.supply)
@@ -54,6 +59,12 @@ class ClusterState:
     def __repr__(self) -> str:
         """Show what there is."""
         return f"ClusterState({self.index!r} nodes={len(self.nodes)} {self.queue!r})"
+
+    def set_shares(self, shares: Iterable[TenantShare]) -> None:
+        """Take in what shares tenants have; from the first on, whose tasks wait is told apart."""
+        self.shares.put(shares)
+        if self.shares:
+            self.queue.tell_owners_apart(self.index.tasks)
 
     def hear(self, holder: InstanceId, now: Instant) -> bool:
         """Note that a holder is there, and may yet take up what was placed; whether it was away."""

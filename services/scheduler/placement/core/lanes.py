@@ -146,6 +146,15 @@ class WaitingLanes:
         if limits == self._limits:
             return
         self._limits = limits
+        self._file_anew(tasks)
+
+    def tell_owners_apart(self, tasks: Mapping[TaskId, Task]) -> None:
+        """Have lanes for each owner from now on."""
+        if not self._by_owner:
+            self._by_owner = True
+            self._file_anew(tasks)
+
+    def _file_anew(self, tasks: Mapping[TaskId, Task]) -> None:
         filed = [tasks[task] for task in self._filed]
         for task in filed:
             self.discard(task)

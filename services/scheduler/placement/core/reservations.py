@@ -1,7 +1,7 @@
 """Slots that are reserved, and who gets those that are free: the oldest task first, among those whose holders ask at this moment and can send.
 
-One synchronous step, from the choice to the reservation. It looks at the oldest task of each lane (placement/core/lanes.py): the oldest of these
-is served; where no open node takes it, none of its lane can be served, since open nodes only become fewer from here on. So it costs
+One synchronous step, from the choice to the reservation. It looks at the oldest task of each lane (placement/core/lanes.py). The oldest of these
+is served, or where there are tenants the oldest of the owner whose turn it is (placement/core/shares.py); where no open node takes it, none of its lane can be served, since open nodes only become fewer from here on. So it costs
 what is placed and how many lanes there are, and not how many tasks wait.
 
 An owner may have a limited number of tasks under way (`Quota`); what goes beyond it waits, and the others behind it are not held up.
@@ -20,6 +20,7 @@ from clusterodm.libs.common.messages.tasks import SentAhead
 from clusterodm.libs.common.model import AttemptState, NodeId, Owner, Task, TaskId, TaskState
 from clusterodm.services.scheduler.placement.core.foresight import BusySlot, Foresight
 from clusterodm.services.scheduler.placement.core.lanes import LaneKind, WaitingLane, WaitingLanes
+from clusterodm.services.scheduler.placement.core.shares import FairShares, Turn
 from clusterodm.services.scheduler.placement.core.supply import Supply
 from clusterodm.services.scheduler.records.core import Key, TaskIndex
 from clusterodm.services.scheduler.registry.node_state import UNDER_WAY, NodeState
@@ -49,16 +50,31 @@ def has_left(before: Task, after: Task | None) -> bool:
     return waited and (after is None or after.removed or after.state not in {TaskState.WAITING, TaskState.FORWARDING})
 
 
+Heads = list[tuple[Key, WaitingLane]]
+"""The oldest task of each of some lanes, as a heap."""
+
+
 class Quota:
     """How many tasks each owner may have under way, reserved slots included. 0: any number."""
 
-    def __init__(self, limit_count: int = 0) -> None:
+    def __init__(self, limit_count: int = 0, shares: FairShares | None = None) -> None:
         self.limit_count = limit_count
+        """Of every owner."""
+        self._shares = FairShares() if shares is None else shares
         self._under_way: dict[Owner, set[TaskId]] = {}
 
     def __repr__(self) -> str:
         """Show the limit and how many owners have something under way."""
         return f"Quota(limit={self.limit_count} owners={len(self._under_way)})"
+
+    @property
+    def limits_any(self) -> bool:
+        """Whether anybody has a limit."""
+        return bool(self.limit_count) or self._shares.are_limited
+
+    def limit_of(self, owner: Owner) -> int:
+        """Say how many an owner may have; 0: any number."""
+        return min(filter(None, (self.limit_count, self._shares.limit_count(owner))), default=0)
 
     def used_count(self, owner: Owner) -> int:
         """Say how many of an owner's tasks are under way."""
@@ -66,7 +82,8 @@ class Quota:
 
     def left_count(self, owner: Owner) -> float:
         """Say how many more may begin."""
-        return max(0, self.limit_count - self.used_count(owner)) if self.limit_count else inf
+        limit_count = self.limit_of(owner)
+        return max(0, limit_count - self.used_count(owner)) if limit_count else inf
 
     def take(self, owner: Owner, task: TaskId) -> None:
         """Count a task that is under way or has a slot reserved; counted once however often."""
@@ -98,7 +115,9 @@ class Walk:
         quota: Quota,
         may: Callable[[Task], bool],
         defers: Callable[[Task, NodeState], bool],
+        shares: FairShares,
     ) -> None:
+        self._shares = shares
         self._tasks = tasks
         self._registry = registry
         self._proxies = holders
@@ -112,23 +131,41 @@ class Walk:
         """Give out what is free. `reserve` must take the slot, and the task out of its lane, before it returns."""
         if not self._registry.has_room:
             return
-        heads: list[tuple[Key, WaitingLane]] = [
-            (key, lane)
-            for holder in self._proxies.asking()
-            if self._proxies.room_count(holder)
-            for lane in lanes.of_holder(holder)
-            if (key := lane.order.first())
-        ]
-        heapify(heads)
+        owners = self._heads(lanes)
+        turns = [self._turn(owner, heads[0][0]) for owner, heads in owners.items()]
+        heapify(turns)
         passed_over: set[LaneKind] = set()
-        while heads and self._registry.has_room:
-            key, lane = heappop(heads)
-            if lane.id.kind in passed_over or not self._may_send(self._tasks[key[1]]):
-                continue
-            if not self._serve(self._tasks[key[1]], reserve):
-                passed_over.add(lane.id.kind)
-            elif following := lane.order.next_after(key):
-                heappush(heads, (following, lane))
+        while turns and self._registry.has_room:
+            owner = heappop(turns)[-1]
+            heads = owners[owner]
+            self._next_of(heads, passed_over, reserve)
+            if heads:
+                heappush(turns, self._turn(owner, heads[0][0]))
+
+    def _turn(self, owner: Owner, key: Key) -> tuple[Turn, Key, Owner]:
+        return self._shares.turn(self._tasks[key[1]]), key, owner
+
+    def _heads(self, lanes: WaitingLanes) -> dict[Owner, Heads]:
+        """Find the oldest task of each lane whose holder asks and can send; a heap for each owner."""
+        found: dict[Owner, Heads] = {}
+        for holder in self._proxies.asking():
+            if self._proxies.room_count(holder):
+                for lane in lanes.of_holder(holder):
+                    if key := lane.order.first():
+                        found.setdefault(lane.id.owner, []).append((key, lane))
+        for heads in found.values():
+            heapify(heads)
+        return found
+
+    def _next_of(self, heads: Heads, passed_over: set[LaneKind], reserve: Callable[[Task, Placement], None]) -> None:
+        """Serve the oldest of an owner's tasks, if it can be."""
+        key, lane = heappop(heads)
+        if lane.id.kind in passed_over or not self._may_send(self._tasks[key[1]]):
+            return
+        if not self._serve(self._tasks[key[1]], reserve):
+            passed_over.add(lane.id.kind)
+        elif following := lane.order.next_after(key):
+            heappush(heads, (following, lane))
 
     def _may_send(self, task: Task) -> bool:
         return self._proxies.room_count(task.holder) > 0 and self._quota.left_count(task.owner) > 0
@@ -141,6 +178,7 @@ class Walk:
                 return False
             if not self._defers(task, choice.node):
                 reserve(task, choice)
+                self._shares.served(task)
         return True
 
 
@@ -156,7 +194,9 @@ class Reservations:
         queue: WaitingLanes,
         foresight: Foresight,
         supply: Supply,
+        shares: FairShares,
     ) -> None:
+        self._shares = shares
         self.made: dict[TaskId, Reservation] = {}
         self._index = index
         self._nodes = nodes
@@ -180,7 +220,7 @@ class Reservations:
         made: list[Reservation] = []
         tasks = self._index.tasks
         self._queue.fit(self._nodes.limits, tasks)
-        walk = Walk(tasks, self._nodes, self._proxies, self._quota, self._may(now), self._defers(now))
+        walk = Walk(tasks, self._nodes, self._proxies, self._quota, self._may(now), self._defers(now), self._shares)
         walk.reserve_all(self._queue, lambda task, choice: made.append(self._reserve(task, choice)))
         return made
 
@@ -191,6 +231,7 @@ class Reservations:
         choice = self._nodes.choose(need_of(task))
         if choice is None or self._defers(now)(task, choice.node):
             return None
+        self._shares.served(task)
         return self._reserve(task, choice)
 
     def release(self, task_id: TaskId) -> None:
@@ -202,6 +243,7 @@ class Reservations:
         self._nodes.unreserve(made.node, task_id)
         if task.state is TaskState.WAITING:
             self._queue.add(task)
+            self._shares.gave_back(task)
         if task.state not in UNDER_WAY:
             self._quota.give_back(task.owner, task_id)
             self._proxies.give_back(task.holder, task_id)

@@ -131,7 +131,7 @@ class WaitReasons:
         if (left_s := self._index.not_before.get(task.id, now) - now) > 0:
             return f"trying again in {ceil(left_s)} s"
         if not self._quota.left_count(task.owner):
-            used_count, limit_count = self._quota.used_count(task.owner), self._quota.limit_count
+            used_count, limit_count = self._quota.used_count(task.owner), self._quota.limit_of(task.owner)
             return f"{used_count} tasks of this user are under way already (limit {limit_count})"
         if deferred := self._foresight.why_deferred(task.id):
             return deferred.reason

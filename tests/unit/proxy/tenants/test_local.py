@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.tenancy import IssuedToken, Tenant, TokenBook, TokensFile, digest_of, shown
+from clusterodm.libs.common.tenancy import IssuedToken, Tenant, TokensFile, digest_of, shown
 from clusterodm.services.admin.tokens.adapters import write_file
 from clusterodm.services.proxy.tenants.adapters.local import OneToken, TokenFile, followed
 
@@ -77,16 +77,6 @@ async def test_a_file_that_cannot_be_read_at_the_start_is_one_line(tmp_path: Pat
     with pytest.raises(Refused, match=r"--tokens .*bad\.json: 'X' is no name"):
         async with followed(tmp_path / "bad.json", now_ms):
             raise AssertionError("it was opened")
-
-
-async def test_who_listens_hears_what_counts_now_and_what_counts_then(tmp_path: Path) -> None:
-    path = tmp_path / "tokens.json"
-    write_file(path, file_of("first"))
-    tokens, heard = TokenFile(path, now_ms), list[TokenBook]()
-    tokens.on_change(heard.append)
-    write_file(path, file_of("first", "second"))
-    await tokens.look()
-    assert [len(book) for book in heard] == [1, 2]
 
 
 def test_one_token_is_its_owners_alone() -> None:

@@ -1,0 +1,73 @@
+"""Who checks tokens, as it is set: this computer, or somebody who is asked, and how patiently."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Final, Protocol
+
+from clusterodm.libs.common.lifecycle import SystemClock, now_ms
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.tenants.adapters.http import LIGHTNING_URL, HttpAuthority
+from clusterodm.services.proxy.tenants.adapters.local import EverybodyMayCome, OneToken, followed
+from clusterodm.services.proxy.tenants.adapters.nats import BusAuthority
+from clusterodm.services.proxy.tenants.adapters.remote import AskingPolicy, Authority, RemoteChecker, remembered
+from clusterodm.services.proxy.tenants.ports import TokenChecker
+
+LOCAL: Final = "local"
+HTTP_S: Final = 3.0
+LIGHTNING_S: Final = 15.0
+GRACE_S: Final = 300.0
+LIGHTNING_POLICY: Final = AskingPolicy(fresh_s=3600.0, grace_s=3600.0, tries_count=10, pause_s=2.0)
+"""The original's."""
+
+
+class TokenSettings(Protocol):
+    """What is set of tokens."""
+
+    @property
+    def expected_token(self) -> str:
+        """The one token; empty: there is none."""
+        ...
+
+    @property
+    def tokens(self) -> str:
+        """The file of tokens; empty: there is none."""
+        ...
+
+    @property
+    def cloud_provider(self) -> str:
+        """Who says which tokens are valid."""
+        ...
+
+    @property
+    def cloud_provider_url(self) -> str:
+        """Where it is asked."""
+        ...
+
+    @property
+    def token_fresh_s(self) -> float:
+        """How long an answer counts, seconds."""
+        ...
+
+
+@asynccontextmanager
+async def token_checker(settings: TokenSettings, bus: Bus) -> AsyncIterator[TokenChecker]:
+    """Open whoever checks tokens. Raises Refused."""
+    if settings.cloud_provider != LOCAL:
+        async with asked(settings, bus) as remote:
+            yield remote
+    elif settings.tokens:
+        async with followed(Path(settings.tokens), now_ms) as file:
+            yield file
+    else:
+        yield OneToken(settings.expected_token) if settings.expected_token else EverybodyMayCome()
+
+
+def asked(settings: TokenSettings, bus: Bus) -> AbstractAsyncContextManager[RemoteChecker]:
+    """Open who is asked."""
+    policy = AskingPolicy(fresh_s=settings.token_fresh_s, grace_s=GRACE_S, tries_count=3, pause_s=0.2)
+    provider, url = settings.cloud_provider, settings.cloud_provider_url
+    authority: Authority = BusAuthority(bus) if provider == "nats" else HttpAuthority(url, HTTP_S)
+    if provider == "lightning":
+        authority, policy = HttpAuthority(url or LIGHTNING_URL, LIGHTNING_S, lightning=True), LIGHTNING_POLICY
+    return remembered(authority, policy, SystemClock())

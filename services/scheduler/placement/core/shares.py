@@ -1,0 +1,109 @@
+"""Whose task is next, where there are tenants: by weight, and by priority. Start-time fair queueing, counted in images.
+
+Each owner has a clock of its own, which goes on with each slot that it gets: by the images of the task, divided by its weight. The owner is next whose clock
+would be behind the others when half of its next task is done (if its beginning counted, those with small weights would always be ahead of their shares, if its
+end, behind); of two that are equal the one with the older task. So owners that wait share what is there as their weights say, whatever
+sizes their tasks have; one that comes anew, or again, begins at what the clocks show then, and has neither credit nor debt. One owner alone is served in the
+order of its commits.
+
+A higher priority goes first. Every tenth slot (`OPEN_EVERY`) goes by the clocks alone, and of those of lower priorities the clocks stand still
+meanwhile: so nobody starves, whatever others do. Owners of one priority have one time (`_now`).
+
+What is kept: the clocks that are ahead of their time, one for each owner that was served a moment ago.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from clusterodm.libs.common.messages.tenants import TenantShare
+from clusterodm.libs.common.model import Owner, Task
+
+OPEN_EVERY: Final = 10
+KEPT_COUNT: Final = 4096
+"""With so many clocks, those that are not ahead of their time are forgotten."""
+USUAL_IMAGES_COUNT: Final = 100
+"""What a task counts whose images are not known."""
+
+Turn = tuple[int, float]
+"""Sort key: the smaller, the sooner."""
+NOBODYS: Final[Turn] = (0, 0.0)
+"""Where there are no tenants."""
+
+
+class FairShares:
+    """The shares, and how far each owner has come."""
+
+    def __init__(self) -> None:
+        self._shares: dict[Owner, TenantShare] = {}
+        self._clocks: dict[Owner, float] = {}
+        self._now: dict[int, float] = {}
+        """By priority: where the clock of the last one served stood."""
+        self._served_count = 0
+
+    def __repr__(self) -> str:
+        """Show how many."""
+        return f"FairShares({len(self._shares)} tenants, {len(self._clocks)} clocks)"
+
+    def __bool__(self) -> bool:
+        """Whether there are any: otherwise the oldest task is next, whoever's it is."""
+        return bool(self._shares)
+
+    def put(self, shares: Iterable[TenantShare]) -> None:
+        """Take in shares."""
+        self._shares.update((share.owner, share) for share in shares)
+
+    def limit_count(self, owner: Owner) -> int:
+        """Say how many tasks an owner may have under way; 0: any number."""
+        share = self._shares.get(owner)
+        return share.tasks_at_once_count if share else 0
+
+    @property
+    def are_limited(self) -> bool:
+        """Whether any owner has a limit of its own."""
+        return any(share.tasks_at_once_count for share in self._shares.values())
+
+    def turn(self, task: Task) -> Turn:
+        """Say when an owner is next, of whose tasks this is the oldest."""
+        priority = self._priority(task.owner)
+        return (0 if self._is_open else -priority, self._middle(task)) if self._shares else NOBODYS
+
+    def _middle(self, task: Task) -> float:
+        """Say where the clock of its owner stands when half of a task is done."""
+        middle = self._clocks.get(task.owner, 0.0) + self._price(task) / 2
+        return max(middle, self._now.get(self._priority(task.owner), 0.0))
+
+    def served(self, task: Task) -> None:
+        """Let the clock of an owner that got a slot go on."""
+        if not self._shares:
+            return
+        owner, priority = task.owner, self._priority(task.owner)
+        begins = self._middle(task) - self._price(task) / 2
+        self._clocks[owner] = begins + self._price(task)
+        self._now[priority] = max(begins, self._now.get(priority, 0.0))
+        self._served_count += 1
+        if len(self._clocks) > KEPT_COUNT:
+            self._forget()
+
+    def gave_back(self, task: Task) -> None:
+        """Let the clock of an owner go back that got a slot and has not used it."""
+        if task.owner in self._clocks:
+            self._clocks[task.owner] -= self._price(task)
+
+    def _price(self, task: Task) -> float:
+        share = self._shares.get(task.owner)
+        images_count = USUAL_IMAGES_COUNT if task.images_count is None else max(1, task.images_count)
+        return images_count / (share.weight if share else 1)
+
+    @property
+    def _is_open(self) -> bool:
+        return self._served_count % OPEN_EVERY == OPEN_EVERY - 1
+
+    def _priority(self, owner: Owner) -> int:
+        share = self._shares.get(owner)
+        return share.priority if share else 0
+
+    def _forget(self) -> None:
+        """Forget the clocks that say no more than the time does."""
+        self._clocks = {
+            owner: clock for owner, clock in self._clocks.items() if clock > self._now.get(self._priority(owner), 0.0)
+        }
