@@ -438,6 +438,7 @@ class World:
         """What shows the proxy how its tasks are."""
         self.nodes = Nodes()
         self.sender: Sender = self.nodes
+        self.accounts: list[tuple[str, Mapping[str, Any]]] = []
         self.files: Mapping[str, bytes] = FILES
         self.client = Client()
         self.clock = FakeClock(wall_ms=1_000_000_000)
@@ -476,6 +477,7 @@ class World:
                 inputs=inputs,
                 keep_failed_s=self.keep_failed_s,
                 clock=self.clock,
+                tell_end=self.tell_account,
             )
             forwarder = Forwarder(
                 self.bus,
@@ -540,6 +542,10 @@ class World:
                     part.write(content)
                     part.close()
         await self.spool.commit(task, at_ms=2)
+
+    async def tell_account(self, token: str, info: Mapping[str, Any]) -> None:
+        """Take note that the end of a task was told with a token."""
+        self.accounts.append((token, info))
 
     async def forwarded(self, forwarder: Forwarder, task: TaskId = TASK, **fields: Any) -> None:
         """Commit, submit, adopt, and wait until it runs."""

@@ -605,6 +605,18 @@ async def test_when_a_task_has_ended_its_client_is_told_and_its_inputs_go(world:
     assert await (await world.bus.bucket(UPLOADS)).load() == {}
 
 
+async def test_whoever_checks_tokens_is_told_of_an_end_once_also_across_a_restart(world: World) -> None:
+    world.keep_failed_s = 3_600.0
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder, account="s3cret")
+        world.scheduler.change(state=TaskState.FAILED)
+        await until(lambda: Mark.ACCOUNT_TOLD in world.spool.find(TASK).marks)
+    world.keep_failed_s = 0.0
+    async with world.proxy():
+        await world.lets_go()
+    assert world.accounts == [("s3cret", {"uuid": TASK, "status": TaskState.FAILED})]
+
+
 async def test_a_webhook_is_tried_six_times_and_then_given_up(world: World) -> None:
     world.client.failures_count = 100
     async with world.proxy() as forwarder:
