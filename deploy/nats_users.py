@@ -26,8 +26,11 @@ from clusterodm.libs.common.messages.buckets import (
     NODES,
     OBSERVATIONS,
     OPTIONS,
+    PROGRESS,
     PROXIES,
+    SAMPLES,
     SECRETS,
+    SPOOLS,
     SUMMARY,
     TASKS,
     TENANTS,
@@ -35,9 +38,16 @@ from clusterodm.libs.common.messages.buckets import (
     UPLOADS,
 )
 from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, SUPPLY_CHANGED
-from clusterodm.libs.common.messages.health import AUTOSCALER_HEALTH, LEADER_ANSWERS, SCHEDULER_HEALTH
+from clusterodm.libs.common.messages.health import (
+    AUTOSCALER_HEALTH,
+    AUTOSCALER_SETTINGS,
+    LEADER_ANSWERS,
+    SCHEDULER_HEALTH,
+    SCHEDULER_SETTINGS,
+)
 from clusterodm.libs.common.messages.kinds import (
     EVENTS_STREAM,
+    EVENTS_SUBJECTS,
     PREFIX,
     BucketName,
     Event,
@@ -82,6 +92,7 @@ from clusterodm.libs.common.messages.nodes import (
     UNLOCK_NODE,
     UPDATE_NODES,
 )
+from clusterodm.libs.common.messages.overview import GET_OVERVIEW
 from clusterodm.libs.common.messages.placement import (
     AIM_UPLOAD,
     FINISH_REPORTED,
@@ -97,6 +108,7 @@ from clusterodm.libs.common.messages.tasks import (
     ADOPT_TASK,
     CANCEL_TASK,
     CONFIRM_TASKS,
+    DESCRIBE_TASK,
     GET_TASK,
     IMPORT_ROUTE,
     LIST_TASK_IDS,
@@ -104,6 +116,7 @@ from clusterodm.libs.common.messages.tasks import (
     READ_CONSOLE,
     REMOVE_TASK,
     RESTART_TASK,
+    SEARCH_TASKS,
     SUBMIT_TASK,
     TASK_ATTEMPT_ENDED,
     TASK_FINISHED,
@@ -136,6 +149,8 @@ class Rights:
     objects: Sequence[ObjectsName] = ()
     sets: Sequence[Snapshot[Any]] = ()
     follows: Sequence[Snapshot[Any]] = ()
+    reads_events: bool = False
+    """It reads and follows the stream of all events."""
     leads: bool = False
     """It answers requests under its own name, and one of several does."""
 
@@ -151,7 +166,7 @@ RIGHTS: Final[dict[str, Rights]] = {
         tells=(FINISH_REPORTED,),
         hears=(PLACEMENT_POSSIBLE,),
         reads=(NODES, TASKS, ENDED, OBSERVATIONS, SUMMARY, OPTIONS, MACHINES),
-        writes=(UPLOADS, PROXIES, SECRETS, CLUSTER),
+        writes=(UPLOADS, PROXIES, PROGRESS, SPOOLS, SECRETS, CLUSTER),
     ),
     "scheduler": Rights(
         asks=(SCHEDULER_HEALTH,),  # of the one that leads
@@ -207,12 +222,17 @@ RIGHTS: Final[dict[str, Rights]] = {
                 READ_CONSOLE,
                 CANCEL_TASK,
                 REMOVE_TASK,
+                RESTART_TASK,
                 IMPORT_ROUTE,
                 SCHEDULER_HEALTH,
             ),
+            *(SEARCH_TASKS, DESCRIBE_TASK, GET_OVERVIEW, SCHEDULER_SETTINGS, AUTOSCALER_SETTINGS),
             *(VIEW_COMMAND, GET_AUTOSCALER_STATUS, LIST_MACHINES, DESTROY_MACHINE, PAUSE_AUTOSCALER),
             *(RESUME_AUTOSCALER, AUTOSCALER_HEALTH),
-        )
+        ),
+        reads=(PROXIES, PROGRESS, SPOOLS),
+        writes=(SAMPLES,),
+        reads_events=True,
     ),
 }
 
@@ -223,6 +243,8 @@ def published(service: str, rights: Rights) -> Iterator[str]:
     yield from (each.subject for each in rights.tells)
     yield from (*opened(EVENTS_STREAM), f"{API}.STREAM.UPDATE.{EVENTS_STREAM}")
     yield from of_stores(rights)
+    if rights.reads_events:
+        yield from read(EVENTS_STREAM)
     for snapshot in rights.sets:
         yield from written(snapshot.stream, snapshot.subject)
     for snapshot in rights.follows:
@@ -248,6 +270,8 @@ def subscribed(service: str, rights: Rights) -> Iterator[str]:
     """Name the subjects that a service may listen to."""
     yield f"_INBOX.{service}.>"
     yield from (each.subject for each in (*rights.hears, LEADER_ANSWERS))
+    if rights.reads_events:
+        yield EVENTS_SUBJECTS
     if rights.leads:
         yield from (f"{PREFIX}.{service}.*", SERVICE_PINGS)
 

@@ -182,6 +182,8 @@ def sample(owner: type, name: str, hint: Any, depth: int) -> Any:
         item = bare(typing.get_args(inner)[0])
         if is_struct(item):
             return typing.get_origin(inner)([example(item, depth + 1)])
+        if isinstance(item, type) and issubclass(item, Enum):
+            return typing.get_origin(inner)([next(iter(item))])
         return typing.get_origin(inner)(typing.cast("list[Any]", SAMPLES.get(name, ["..."])))
     if is_struct(inner):
         return example(inner, depth + 1)

@@ -3,11 +3,15 @@
 Served over a real bus or `MemoryBus`; its answers have the shapes and refusals of the real one.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from clusterodm.libs.common.errors import NotFound, Refused
+from clusterodm.libs.common.fields import Settings
 from clusterodm.libs.common.health import Health
+from clusterodm.libs.common.in_force import settings_handler
+from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH, SCHEDULER_SETTINGS
 from clusterodm.libs.common.messages.kinds import Done, Request
 from clusterodm.libs.common.messages.nodes import (
     ADD_NODE,
@@ -26,18 +30,26 @@ from clusterodm.libs.common.messages.nodes import (
     NodeRef,
     NodeView,
 )
+from clusterodm.libs.common.messages.overview import GET_OVERVIEW, ClusterOverview, GetOverview
 from clusterodm.libs.common.messages.tasks import (
     CANCEL_TASK,
+    DESCRIBE_TASK,
     GET_TASK,
     IMPORT_ROUTE,
     LIST_TASKS,
     READ_CONSOLE,
     REMOVE_TASK,
+    RESTART_TASK,
+    SEARCH_TASKS,
     Console,
     ImportRoute,
     ListTasks,
     ReadConsole,
+    RestartTask,
+    SearchTasks,
+    TaskDescription,
     TaskList,
+    TaskPage,
     TaskRecord,
     TaskRef,
     TaskSummary,
@@ -115,6 +127,12 @@ class FakeScheduler:
             LIST_TASKS: self.list_tasks,
             GET_TASK: self.get_task,
             READ_CONSOLE: self.read_console,
+            SEARCH_TASKS: self.search_tasks,
+            DESCRIBE_TASK: self.describe_task,
+            GET_OVERVIEW: self.get_overview,
+            RESTART_TASK: self.restart_task,
+            SCHEDULER_HEALTH: Health("scheduler", lambda: {"bus": True}).answer,
+            SCHEDULER_SETTINGS: settings_handler("scheduler", Settings()),
             CANCEL_TASK: self.cancel_task,
             REMOVE_TASK: self.remove_task,
             IMPORT_ROUTE: self.import_route,
@@ -162,6 +180,45 @@ class FakeScheduler:
     async def get_task(self, asked: TaskRef) -> TaskRecord:
         self.asked_tasks.append(asked)
         return TaskRecord(task=self.task(asked.task), revision=1)
+
+    async def search_tasks(self, asked: SearchTasks) -> TaskPage:
+        self.asked.append(asked)
+        found = [
+            each
+            for each in self.tasks
+            if (not asked.states or each.state in asked.states)
+            and (asked.text.lower() in each.name.lower() or asked.text.lower() in each.id)
+            and asked.node in {None, each.attempt.node if each.attempt else ""}
+            and each.committed_at_ms >= asked.since_ms
+        ]
+        found.sort(key=lambda each: each.committed_at_ms, reverse=asked.descending)
+        states = Counter(each.state.value for each in self.tasks)
+        some = found[asked.offset_count : asked.offset_count + asked.limit_count]
+        return TaskPage(tasks=tuple(map(self.summary, some)), total_count=len(found), states=states)
+
+    async def describe_task(self, asked: TaskRef) -> TaskDescription:
+        found = self.task(asked.task)
+        return TaskDescription(task=found, summary=self.summary(found))
+
+    async def get_overview(self, _asked: GetOverview) -> ClusterOverview:
+        online = [each for each in self.nodes if each.online]
+        return ClusterOverview(
+            at_ms=1_700_000_000_000,
+            epoch=3,
+            states=Counter(each.state.value for each in self.tasks),
+            nodes_count=len(self.nodes),
+            nodes_online_count=len(online),
+            slots_count=sum(each.info.max_parallel_tasks for each in online if each.info),
+            slots_used_count=sum(each.slots_used_count for each in online),
+        )
+
+    async def restart_task(self, asked: RestartTask) -> TaskRecord:
+        found = self.task(asked.task)
+        if not found.state.ended:
+            raise Refused("Task cannot be restarted")
+        again = task(found.id, TaskState.WAITING, name=found.name)
+        self.tasks[self.tasks.index(found)] = again
+        return TaskRecord(task=again, revision=3)
 
     async def read_console(self, asked: ReadConsole) -> Console:
         self.asked.append(asked)

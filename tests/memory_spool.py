@@ -63,6 +63,7 @@ class MemoryEntry:
     ahead: SentAhead | None = None
     history: History | None = None
     arrived_bytes: int = 0
+    arrived_count: int = 0
     receiving_count: int = 0
 
     @property
@@ -75,6 +76,7 @@ class MemoryEntry:
             size_bytes=self.manifest.size_bytes if self.manifest else 0,
             receiving=self.receiving_count > 0,
             arrived_bytes=self.arrived_bytes,
+            arrived_count=self.arrived_count,
             ahead=self.ahead,
             history=self.history,
         )
@@ -170,6 +172,7 @@ class MemorySpool:
                 raise NotFound(NO_SUCH_UPLOAD)
             receipt.publish(entry.files)
             entry.arrived_bytes += sum(file.size_bytes for file in receipt.published)
+            entry.arrived_count += len(receipt.published)
         finally:
             entry.receiving_count -= 1
             entry.active = self._clock.instant()
@@ -252,6 +255,13 @@ class MemorySpool:
 
     def _open(self) -> list[Draft]:
         return [entry.draft for entry in self.entries.values() if entry.manifest is None]
+
+    def being_uploaded(self) -> Sequence[SpooledUpload]:
+        return [held for held in self.held() if not held.committed]
+
+    @property
+    def entries_count(self) -> int:
+        return len(self.entries)
 
     def unsubmitted(self) -> Sequence[SpooledUpload]:
         return [held for held in self.held() if Mark.SUBMITTED not in held.marks]

@@ -105,6 +105,8 @@ class Settings:
     """What the help shows, where it would be too long otherwise; the rest has `--help-all`. Empty: everything."""
     examples: ClassVar[Sequence[tuple[str, str]]] = ()
     """Flags, and what they do."""
+    sources: Mapping[str, str] = {}
+    """Where each value comes from that is set, by name: "file", "environment" or "flag"."""
 
     def __init_subclass__(cls) -> None:
         """Take what is declared out of the class."""

@@ -125,7 +125,10 @@ def load(
     except SettingsError as error:
         raise SettingsError(unknown_flags(cls, str(error))) from None
     from_file = read_file(cls, flags.get("config", environment().get("CONFIG", "")))
-    return cls(**from_file | from_environment(cls) | flags)
+    found = {"file": from_file, "environment": from_environment(cls), "flag": flags}
+    settings = cls(**{name: value for values in found.values() for name, value in values.items()})
+    vars(settings)["sources"] = {name: source for source, values in found.items() for name in values}
+    return settings
 
 
 def environment() -> dict[str, str]:

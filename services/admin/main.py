@@ -11,6 +11,7 @@ import structlog
 
 from clusterodm.libs.common.bus import connect
 from clusterodm.libs.common.health import ASK_EVERY_S, Health, NeededServices
+from clusterodm.libs.common.in_force import settings_in_force
 from clusterodm.libs.common.lifecycle import run
 from clusterodm.libs.common.listening import listen, port_of
 from clusterodm.libs.common.log import configure
@@ -23,8 +24,9 @@ from clusterodm.libs.common.watchdog import notify_ready, with_watchdog
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.settings import AdminSettings
 from clusterodm.services.admin.telnet.api import SessionLimits, telnet_server
+from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.guard import web_app
-from clusterodm.services.admin.web.core import host_names
+from clusterodm.services.admin.web.core.visitors import host_names
 
 SERVICE: Final = "admin"
 PROG: Final = f"clusterodm {SERVICE}"
@@ -67,9 +69,11 @@ async def serve(settings: AdminSettings) -> None:
             await opened.enter_async_context(telnet_server(bus, session_limits(settings), logins, telnet))
             log.info("telnet.started", port=port_of(telnet))
         if web:
-            await opened.enter_async_context(
-                web_server(web_app(bus, settings.password, logins, health, host_names_of(settings)), web)
-            )
+            watched = Watched(bus)
+            await opened.enter_async_context(watched.running())
+            in_force = settings_in_force(settings)
+            app = web_app(bus, settings.password, logins, health, host_names_of(settings), watched, in_force)
+            await opened.enter_async_context(web_server(app, web))
             log.info("web.started", port=port_of(web))
         log.info("admin.started")
         notify_ready()

@@ -93,7 +93,7 @@ async def serve(settings: AutoscalerSettings) -> None:
     directory = IdentityFile(settings.data_dir)
     async with reachable(settings, leads=configuration is not None) as (bus, health), AsyncExitStack() as stack:
         if configuration is None:
-            await without(bus, health)
+            await without(bus, health, settings)
             return
         folder = settings.data_dir / LOCKS
         provider = await stack.enter_async_context(
@@ -140,12 +140,12 @@ async def reachable(settings: AutoscalerSettings, *, leads: bool) -> AsyncIterat
         yield bus, health
 
 
-async def without(bus: Bus, health: Health) -> None:
+async def without(bus: Bus, health: Health, settings: AutoscalerSettings) -> None:
     """Answer for ever that there is no autoscaler, unless there is another."""
     await bus.bucket(MACHINES)  # others read it, and its replicas are its writer's to see to
     async with (
         while_nobody_leads(bus, SERVICE) as no_leader,
-        registered_without(bus, NotConfigured(), health, no_leader),
+        registered_without(bus, NotConfigured(), health, no_leader, settings),
     ):
         log.info("autoscaler.started", provider="none")
         notify_ready()
@@ -197,7 +197,7 @@ async def lead(standby: Standby, term: Term) -> None:
         storage = S3Storage(configuration.node.s3) if configuration.node.s3 else None
         results = ResultFinder(configuration, storage)
         await stack.enter_async_context(
-            registered(standby.bus, autoscaler.commands, autoscaler.planner, results, standby.health, term)
+            registered(standby.bus, autoscaler.commands, autoscaler.planner, results, standby.health, term, settings)
         )
         log.info("autoscaler.started", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)
         await standby.health.ask()

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from clusterodm.libs.common.fields import Settings
 from clusterodm.libs.common.health import Health
+from clusterodm.libs.common.in_force import settings_handler
 from clusterodm.libs.common.messages.demand import DEMAND_CHANGED
-from clusterodm.libs.common.messages.health import AUTOSCALER_HEALTH
+from clusterodm.libs.common.messages.health import AUTOSCALER_HEALTH, AUTOSCALER_SETTINGS
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.messages.machines import (
     DESTROY_MACHINE,
@@ -31,7 +33,13 @@ SERVICE: Final = "autoscaler"
 
 @asynccontextmanager
 async def registered(  # noqa: PLR0913, PLR0917 who answers, and while what lasts
-    bus: Bus, commands: Commands, planner: Planner, results: ResultFinder, health: Health, term: Term
+    bus: Bus,
+    commands: Commands,
+    planner: Planner,
+    results: ResultFinder,
+    health: Health,
+    term: Term,
+    settings: Settings,
 ) -> AsyncIterator[None]:
     """Answer and watch while the context is open and the term lasts; the durable consumer is the service's."""
     handlers: dict[Request[Any, Any], Handler] = {
@@ -43,6 +51,7 @@ async def registered(  # noqa: PLR0913, PLR0917 who answers, and while what last
         RESUME_AUTOSCALER: commands.resume,
         FIND_RESULT: results.find,
         AUTOSCALER_HEALTH: health.answer,
+        AUTOSCALER_SETTINGS: settings_handler(SERVICE, settings),
     }
     async with (
         bus.watch_snapshot(DEMAND_CHANGED, durable=SERVICE, handler=planner.take_demand),
@@ -52,10 +61,13 @@ async def registered(  # noqa: PLR0913, PLR0917 who answers, and while what last
 
 
 @asynccontextmanager
-async def registered_without(bus: Bus, commands: NotConfigured, health: Health, no_leader: Term) -> AsyncIterator[None]:
+async def registered_without(
+    bus: Bus, commands: NotConfigured, health: Health, no_leader: Term, settings: Settings
+) -> AsyncIterator[None]:
     """Answer that there is no autoscaler, while there is none."""
     handlers: dict[Request[Any, Any], Handler] = {
         AUTOSCALER_HEALTH: health.answer,
+        AUTOSCALER_SETTINGS: settings_handler(SERVICE, settings),
         GET_AUTOSCALER_STATUS: commands.status,
         LIST_MACHINES: commands.list_machines,
         **dict.fromkeys(

@@ -13,6 +13,7 @@ import structlog
 from clusterodm.libs.common.bus import connect
 from clusterodm.libs.common.health import ASK_EVERY_S
 from clusterodm.libs.common.http_sharing import Heard
+from clusterodm.libs.common.in_force import settings_in_force
 from clusterodm.libs.common.lifecycle import SystemClock, now_ms, run
 from clusterodm.libs.common.log import configure
 from clusterodm.libs.common.loops import FATAL, background, every
@@ -61,6 +62,7 @@ from clusterodm.services.proxy.tenants.ports import TokenChecker
 from clusterodm.services.proxy.uploads.api import Uploading, UploadRoutes, open_uploads
 from clusterodm.services.proxy.uploads.handlers.create import UploadPolicy, settling
 from clusterodm.services.proxy.uploads.handlers.expire import expiring
+from clusterodm.services.proxy.uploads.handlers.progress import telling
 from clusterodm.services.proxy.uploads.ports import Forwarding
 
 SERVICE: Final = "proxy"
@@ -151,6 +153,7 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
                 expiring(bus, spool, settings.stale_uploads_timeout),
                 settling(uploading.commits),
                 announced_shares(bus, checker),
+                telling(bus, spool, settings.spool_root, settings_in_force(settings)),
                 background(
                     lambda: every(WATCH_EVERY_S, spool.require_there, "watch the spool"), "watch the spool", FATAL
                 ),

@@ -21,6 +21,7 @@ from clusterodm.libs.common.clocks import Clock, read
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.health import ASK_EVERY_S, Health, NeededServices
 from clusterodm.libs.common.health_port import health_listener
+from clusterodm.libs.common.in_force import settings_handler
 from clusterodm.libs.common.incarnation import incarnation
 from clusterodm.libs.common.lifecycle import SystemClock, TaskLimiter, run
 from clusterodm.libs.common.log import configure
@@ -39,7 +40,7 @@ from clusterodm.libs.common.messages.buckets import (
     UPLOADS,
 )
 from clusterodm.libs.common.messages.demand import SUPPLY_CHANGED
-from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH
+from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH, SCHEDULER_SETTINGS
 from clusterodm.libs.common.messages.kinds import BucketName, Request
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED
 from clusterodm.libs.common.metrics import read_by
@@ -211,13 +212,19 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
 
 
 @asynccontextmanager
-async def served(bus: Bus, scheduler: Scheduler, health: Health, term: Term) -> AsyncIterator[None]:
+async def served(
+    bus: Bus, scheduler: Scheduler, health: Health, term: Term, settings: SchedulerSettings
+) -> AsyncIterator[None]:
     """Answer and listen while the context is open and the term lasts."""
+    beside: dict[Request[Any, Any], Handler] = {
+        SCHEDULER_HEALTH: health.answer,
+        SCHEDULER_SETTINGS: settings_handler(SERVICE, settings),
+    }
     placer = scheduler.placement.placer
     async with (
         bus.subscribe(FINISH_REPORTED, scheduler.tasks.tracker.hint),
         bus.watch_snapshot(SUPPLY_CHANGED, durable=SERVICE, handler=placer.take_supply),
-        bus.serve(SERVICE, scheduler.requests() | {SCHEDULER_HEALTH: health.answer}, term=term),
+        bus.serve(SERVICE, scheduler.requests() | beside, term=term),
     ):
         try:
             yield
@@ -248,7 +255,7 @@ async def running(  # noqa: PLR0913, PLR0917 the world, and who we are in it
         for name, start in scheduler.loops(limiter, settings).items():
             late_after_s = LATE_AFTER_S if name in GO_ROUND else None
             await stack.enter_async_context(background(start, name, late_after_s=late_after_s))
-        await stack.enter_async_context(served(bus, scheduler, health, term))
+        await stack.enter_async_context(served(bus, scheduler, health, term, settings))
         try:
             yield scheduler
         finally:

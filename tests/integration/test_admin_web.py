@@ -20,6 +20,7 @@ from tests.fake_autoscaler import FakeAutoscaler
 from tests.fake_scheduler import FakeScheduler, admin_health, node, task
 
 CHANGES = [("POST", "/r/node/lock"), ("POST", "/r/node/unlock"), ("DELETE", "/r/node")]
+PAGES = ("/", "/tasks", "/tasks/t1", "/queue", "/nodes", "/nodes/127.0.0.1-4001", "/events", "/services", "/settings")
 Serving = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
@@ -219,10 +220,12 @@ async def test_every_answer_has_the_security_headers(web: httpx.AsyncClient, pat
 
 
 async def test_the_page_loads_nothing_from_elsewhere(web: httpx.AsyncClient):
-    for path in ("/", "/static/admin.js", "/static/admin.css"):
+    for path in (*PAGES, "/static/app.js", "/static/console.js", "/static/plots.js", "/static/admin.css"):
         response = await web.get(path)
-        assert response.status_code == 200
+        assert response.status_code == 200, path
         assert "://" not in response.text.replace("http://www.w3.org", "")
+        assert "style=" not in response.text
+        assert "<script>" not in response.text
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from typing import Final
 
 from clusterodm.libs.common.messages.kinds import BucketName, ObjectsName
 from clusterodm.libs.common.messages.tenants import TenantShare
+from clusterodm.libs.common.messages.overview import Sample, SpoolReport, UploadProgress
 from clusterodm.libs.common.model import (
     ClusterSecret,
     ClusterSummary,
@@ -38,6 +39,12 @@ TENANTS: Final = BucketName("tenants", TenantShare, writer="scheduler", expires_
 UPLOADS: Final = BucketName("uploads", Upload, writer="proxy")
 PROXIES: Final = BucketName("proxies", Proxy, writer="proxy")
 """Which proxies there are, or were not long ago: by their instance ids."""
+PROGRESS: Final = BucketName("progress", UploadProgress, writer="proxy", durable=False, expires_s=24 * 3600.0)
+"""Uploads that are not committed, by task: how far they are."""
+SPOOLS: Final = BucketName("spools", SpoolReport, writer="proxy", durable=False, expires_s=120.0)
+"""The spools of the proxies that run, by instance."""
+SAMPLES: Final = BucketName("samples", Sample, writer="admin", durable=False, expires_s=7 * 24 * 3600.0)
+"""What plots show, by the number of the half minute since 1970: several admins write the same key."""
 SUMMARY: Final = BucketName("summary", ClusterSummary, writer="scheduler")
 """One key, `SUMMARY_KEY`."""
 OPTIONS: Final = BucketName("options", ReferenceOptions, writer="scheduler")

@@ -8,12 +8,13 @@ from clusterodm.libs.common.messages import (
     kinds,
     machines,
     nodes,
+    overview,
     placement,
     tasks,
     tenants,
 )
 
-MODULES = (auth, kinds, buckets, health, nodes, tasks, placement, demand, machines, tenants)
+MODULES = (auth, kinds, buckets, health, nodes, tasks, placement, demand, machines, tenants, overview)
 
 
 def catalogue() -> dict[str, object]:

@@ -54,6 +54,32 @@ class HealthReport(Frozen, frozen=True, kw_only=True):
     """The services that it needs."""
 
 
+class SettingInForce(Frozen, frozen=True, kw_only=True):
+    """A setting of a service as it counts."""
+
+    name: str
+    """As its flag, without the dashes."""
+    value: str
+    """`***` for a secret that is set."""
+    source: str
+    """"flag", "environment", "file" or "default"."""
+    description: str = ""
+
+
+class ReportSettings(Frozen, frozen=True, kw_only=True):
+    """Which settings count? Answered by the service that leads."""
+
+
+class SettingsReport(Frozen, frozen=True, kw_only=True):
+    """Answer to ReportSettings."""
+
+    service: str
+    version: str
+    settings: tuple[SettingInForce, ...] = ()
+
+
+SCHEDULER_SETTINGS: Final = Request("scheduler.report_settings", ReportSettings, SettingsReport, idempotent=True)
+AUTOSCALER_SETTINGS: Final = Request("autoscaler.report_settings", ReportSettings, SettingsReport, idempotent=True)
 SCHEDULER_HEALTH: Final = Request("scheduler.report_health", ReportHealth, HealthReport, timeout_s=2.0)
 AUTOSCALER_HEALTH: Final = Request("autoscaler.report_health", ReportHealth, HealthReport, timeout_s=2.0)
 

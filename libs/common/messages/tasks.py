@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import Final
 
+import msgspec
+
 from clusterodm.libs.common.messages.kinds import Done, Event, Request
 from clusterodm.libs.common.model import (
     Frozen,
@@ -169,6 +171,12 @@ class TaskSummary(Frozen, frozen=True, kw_only=True):
     """Why it waits or failed."""
     has_owner: bool = False
     seen_at_ms: int | None = None
+    size_bytes: int = 0
+    """Of its files, as far as they are known."""
+    ended_at_ms: int | None = None
+    sent_bytes: int = 0
+    """So many of them its node has, while they are forwarded."""
+    sent_count: int = 0
 
 
 class TaskList(Frozen, frozen=True, kw_only=True):
@@ -177,6 +185,52 @@ class TaskList(Frozen, frozen=True, kw_only=True):
     tasks: tuple[TaskSummary, ...]
     more: bool = False
     """There are more behind the last one."""
+
+
+class TaskOrder(StrEnum):
+    """What a list of tasks is sorted by."""
+
+    COMMITTED = "committed"
+    ENDED = "ended"
+    NAME = "name"
+    IMAGES = "images"
+    TIME = "processing_time"
+
+
+class SearchTasks(Frozen, frozen=True, kw_only=True):
+    """Committed tasks that are like this, sorted: one page of them. For operators, who see everybody's."""
+
+    text: str = ""
+    """Part of a name or of an id, in any case."""
+    states: tuple[TaskState, ...] = ()
+    """Empty: whatever their state."""
+    node: NodeId | None = None
+    """The last attempt was there."""
+    owner: Owner | None = None
+    since_ms: int = 0
+    """Committed then or later."""
+    order: TaskOrder = TaskOrder.COMMITTED
+    descending: bool = True
+    offset_count: int = 0
+    """So many come before the page."""
+    limit_count: int = 50
+
+
+class TaskPage(Frozen, frozen=True, kw_only=True):
+    """Answer to SearchTasks."""
+
+    tasks: tuple[TaskSummary, ...] = ()
+    total_count: int = 0
+    """How many are like this."""
+    states: dict[str, int] = msgspec.field(default_factory=dict)
+    """How many tasks there are in each state, whatever was asked for; states without any are left out."""
+
+
+class TaskDescription(Frozen, frozen=True, kw_only=True):
+    """Answer to the request for all that is known of a task: its record, and how it stands at this moment."""
+
+    task: Task
+    summary: TaskSummary
 
 
 class ListTaskIds(Frozen, frozen=True, kw_only=True):
@@ -222,6 +276,8 @@ ADOPT_TASK: Final = Request("scheduler.adopt_task", AdoptTask, TaskRecord, idemp
 GET_TASK: Final = Request("scheduler.get_task", TaskRef, TaskRecord, idempotent=True)
 CONFIRM_TASKS: Final = Request("scheduler.confirm_tasks", ConfirmTasks, TasksConfirmed, idempotent=True)
 LIST_TASKS: Final = Request("scheduler.list_tasks", ListTasks, TaskList, idempotent=True)
+SEARCH_TASKS: Final = Request("scheduler.search_tasks", SearchTasks, TaskPage, idempotent=True)
+DESCRIBE_TASK: Final = Request("scheduler.describe_task", TaskRef, TaskDescription, idempotent=True)
 LIST_TASK_IDS: Final = Request("scheduler.list_task_ids", ListTaskIds, TaskIds, idempotent=True)
 READ_CONSOLE: Final = Request("scheduler.read_console", ReadConsole, Console, timeout_s=15.0, idempotent=True)
 CANCEL_TASK: Final = Request("scheduler.cancel_task", TaskRef, TaskRecord, timeout_s=15.0, idempotent=True)

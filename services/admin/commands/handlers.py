@@ -48,8 +48,10 @@ from clusterodm.libs.common.messages.tasks import (
     LIST_TASKS,
     READ_CONSOLE,
     REMOVE_TASK,
+    RESTART_TASK,
     ListTasks,
     ReadConsole,
+    RestartTask,
     TaskRef,
     TaskSummary,
 )
@@ -77,6 +79,7 @@ from clusterodm.services.admin.commands.core.answers import (
     TaskDetail,
     TaskListing,
     Unavailable,
+    meant,
     name_of,
     numbered,
     route_of,
@@ -95,6 +98,7 @@ TASK_REQUESTS: Final[dict[TaskAct, Request[TaskRef, Any]]] = {
     TaskAct.CANCEL: CANCEL_TASK,
     TaskAct.REMOVE: REMOVE_TASK,
 }
+"""To restart is another: it may come with other options."""
 
 
 async def execute(bus: Bus, command: commands.Command) -> Answer:
@@ -128,7 +132,16 @@ async def unknown(_bus: Bus, command: commands.UnknownCommand) -> Answer:
 async def add_node(bus: Bus, command: commands.AddNodeCommand) -> Answer:
     """NODE ADD."""
     try:
-        node = await bus.request(ADD_NODE, AddNode(hostname=command.hostname, port=command.port, token=command.token))
+        node = await bus.request(
+            ADD_NODE,
+            AddNode(
+                hostname=command.hostname,
+                port=command.port,
+                token=command.token,
+                labels=command.labels,
+                locked=command.locked,
+            ),
+        )
     except BusFailed:
         raise
     except ClusterError as error:
@@ -139,7 +152,7 @@ async def add_node(bus: Bus, command: commands.AddNodeCommand) -> Answer:
 
 async def change_node(bus: Bus, command: commands.ChangeNodeCommand) -> Answer:
     """NODE DEL, LOCK, UNLOCK."""
-    node = numbered(await nodes_of(bus), command.number)
+    node = meant(await nodes_of(bus), command)
     if node is None or command.name not in {"", name_of(node)}:
         return Declined("there is no such node")
     if refusal := await refusal_of(bus.request(NODE_REQUESTS[command.act], NodeRef(node=node.id))):
@@ -150,7 +163,7 @@ async def change_node(bus: Bus, command: commands.ChangeNodeCommand) -> Answer:
 
 async def drain_node(bus: Bus, command: commands.DrainNodeCommand) -> Answer:
     """NODE DRAIN."""
-    node = numbered(await nodes_of(bus), command.number)
+    node = meant(await nodes_of(bus), command)
     if node is None:
         return Declined("there is no such node")
     wanted = DrainNode(node=node.id, deadline_s=command.deadline_s)
@@ -224,9 +237,12 @@ async def show_console(bus: Bus, command: commands.ShowConsoleCommand) -> Answer
 
 
 async def change_task(bus: Bus, command: commands.ChangeTaskCommand) -> Answer:
-    """TASK CANCEL, REMOVE."""
+    """TASK CANCEL, REMOVE, RESTART."""
     try:
-        await bus.request(TASK_REQUESTS[command.act], TaskRef(task=command.task))
+        if command.act is TaskAct.RESTART:
+            await bus.request(RESTART_TASK, RestartTask(task=command.task))
+        else:
+            await bus.request(TASK_REQUESTS[command.act], TaskRef(task=command.task))
     except (NotFound, BusFailed):
         raise
     except ClusterError as error:
@@ -257,7 +273,14 @@ async def show_autoscaler(bus: Bus, _command: commands.ShowAutoscalerCommand) ->
 async def destroy_machine(bus: Bus, command: commands.DestroyMachineCommand) -> Answer:
     """ASR DESTROY."""
     machines = (await bus.request(LIST_MACHINES, ListMachines())).machines
-    found = next((view.machine.id for view in machines if view.number == command.number), None)
+    found = next(
+        (
+            view.machine.id
+            for view in machines
+            if (view.number == command.number if command.machine is None else view.machine.id == command.machine)
+        ),
+        None,
+    )
     if found is None or command.name not in {"", found}:
         return Declined("there is no such machine")
     try:

@@ -146,6 +146,15 @@ class Spool(Protocol):
         """Count an owner's open uploads, all but one; without a walk."""
         ...
 
+    def being_uploaded(self) -> Sequence[SpooledUpload]:
+        """List the uploads that are open, with what is arriving at this moment."""
+        ...
+
+    @property
+    def entries_count(self) -> int:
+        """How many uploads and kept inputs there are."""
+        ...
+
     def unsubmitted(self) -> Sequence[SpooledUpload]:
         """List the entries that the scheduler has not acknowledged, open or committed; without a walk through the others."""
         ...

@@ -1,15 +1,16 @@
 """What the records need from the world, besides the bus and its buckets (libs/common/ports.py), and what is kept in memory of an ended task."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from clusterodm.libs.common.messages.tasks import TaskSummary
+from clusterodm.libs.common.messages.tasks import SearchTasks, TaskSummary
 from clusterodm.libs.common.model import (
     NodeId,
     Owner,
     Task,
     TaskId,
+    TaskState,
 )
 from clusterodm.services.scheduler.records.core import Key
 
@@ -32,6 +33,17 @@ def row_of(task: Task, summary: TaskSummary) -> EndedRow:
     return EndedRow(
         task.id, task.owner, last.node if last else None, task.committed_at_ms, task.ended_at_ms or 0, summary
     )
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What was found among some rows of the table."""
+
+    last: int
+    """The last of the rows that were looked at."""
+    rows: tuple[int, ...]
+    more: bool
+    """There are rows behind the last."""
 
 
 class EndedIndex(Protocol):
@@ -69,4 +81,24 @@ class EndedIndex(Protocol):
 
     def holds(self, node: NodeId) -> bool:
         """Whether the last attempt of any of them was on this node."""
+        ...
+
+    def list_active(self, rows: Iterable[EndedRow]) -> None:
+        """Take active tasks into lists, as they are now."""
+        ...
+
+    def unlist_active(self, tasks: Iterable[TaskId]) -> None:
+        """Take tasks out of lists that are active no more."""
+        ...
+
+    def states(self) -> dict[TaskState, int]:
+        """Count all listed tasks by their state."""
+        ...
+
+    def matches(self, asked: SearchTasks, after: int, rows_count: int) -> Matches:
+        """Look for what is like this among the next rows of the table."""
+        ...
+
+    def page(self, asked: SearchTasks, rows: Sequence[int] | None = None) -> list[tuple[TaskId, TaskSummary | None]]:
+        """Sort what is like this, or those rows alone, and read one page of it; an active task comes without summary."""
         ...

@@ -97,6 +97,9 @@ class ForwardingAttempt:
     """Its holder begins nothing before it has renewed it."""
     doubtful: bool = False
     """Images may lie on the node twice, says its holder."""
+    sent_count: int = 0
+    sent_bytes: int = 0
+    """So much of it the node has, says its holder."""
 
     def await_holder(self, *, renews_first: bool) -> None:
         """Note that it has just been placed: its holder has still to say that it is at it."""
@@ -105,6 +108,10 @@ class ForwardingAttempt:
     def renew(self, now: Instant, *, doubtful: bool) -> None:
         """Note that its holder is at it."""
         self.heard_at, self.doubtful, self.unheard_since = now, doubtful, None
+
+    def progress(self, sent_count: int, sent_bytes: int) -> None:
+        """Note how much of it has been sent."""
+        self.sent_count, self.sent_bytes = sent_count, sent_bytes
 
     def hear(self, now: Instant) -> None:
         """Note that its holder was told of it again, or is there and may yet take it up."""

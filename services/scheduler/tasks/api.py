@@ -6,11 +6,13 @@ from typing import Any, Final
 from clusterodm.libs.common.lifecycle import TaskLimiter
 from clusterodm.libs.common.loops import Start
 from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.overview import GET_OVERVIEW
 from clusterodm.libs.common.messages.placement import REPORT_INPUTS_LOST
 from clusterodm.libs.common.messages.tasks import (
     ADOPT_TASK,
     CANCEL_TASK,
     CONFIRM_TASKS,
+    DESCRIBE_TASK,
     GET_TASK,
     IMPORT_ROUTE,
     LIST_TASK_IDS,
@@ -18,6 +20,7 @@ from clusterodm.libs.common.messages.tasks import (
     READ_CONSOLE,
     REMOVE_TASK,
     RESTART_TASK,
+    SEARCH_TASKS,
     SUBMIT_TASK,
 )
 from clusterodm.libs.common.ports import Bus, Handler
@@ -31,8 +34,10 @@ from clusterodm.services.scheduler.tasks.core.observation import OBSERVE_S
 from clusterodm.services.scheduler.tasks.handlers.absence import AbsentProxies
 from clusterodm.services.scheduler.tasks.handlers.actions import TaskActions
 from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore, ObservationStore
+from clusterodm.services.scheduler.tasks.handlers.overview import OverviewReader
 from clusterodm.services.scheduler.tasks.handlers.reading import TaskReader
 from clusterodm.services.scheduler.tasks.handlers.retention import Archiver, GarbageCollector
+from clusterodm.services.scheduler.tasks.handlers.searching import TaskSearch
 from clusterodm.services.scheduler.tasks.handlers.submit import TaskSubmission
 from clusterodm.services.scheduler.tasks.handlers.tracking import TaskTracker
 from clusterodm.services.scheduler.tasks.ports import TaskQueue
@@ -48,6 +53,8 @@ class TasksStory:
     submit: TaskSubmission
     actions: TaskActions
     reader: TaskReader
+    search: TaskSearch
+    overview: OverviewReader
     tracker: TaskTracker
     observer: ObservationStore
     absent_proxies: AbsentProxies
@@ -63,7 +70,10 @@ class TasksStory:
             REPORT_INPUTS_LOST: self.absent_proxies.inputs_lost,
             GET_TASK: self.reader.get,
             CONFIRM_TASKS: self.reader.confirm,
+            DESCRIBE_TASK: self.reader.describe,
             LIST_TASKS: self.reader.list_tasks,
+            GET_OVERVIEW: self.overview.get,
+            SEARCH_TASKS: self.search.search,
             LIST_TASK_IDS: self.reader.list_ids,
             READ_CONSOLE: self.reader.read_console,
             CANCEL_TASK: self.actions.cancel,
@@ -97,10 +107,13 @@ async def open_tasks(  # noqa: PLR0913, PLR0917 what the story is made of
     observer = await ObservationStore.open(bus, records)
     consoles = await ConsoleStore.open(bus, api, records.leadership, settings)
     collector = GarbageCollector(records, api, consoles, settings)
+    reader = TaskReader(records, api, consoles, queue, settings)
     return TasksStory(
         submit=TaskSubmission(records, queue, api, events),
         actions=TaskActions(records, collector, consoles, api, events, settings),
-        reader=TaskReader(records, api, consoles, queue, settings),
+        reader=reader,
+        search=TaskSearch(records, reader),
+        overview=OverviewReader(records),
         tracker=TaskTracker(records, api, events, consoles, observer, policy, settings),
         observer=observer,
         absent_proxies=AbsentProxies(records, bus, api, events, queue, settings),

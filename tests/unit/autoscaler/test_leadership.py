@@ -3,6 +3,7 @@
 import pytest
 
 from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.fields import Settings
 from clusterodm.libs.common.health import Health
 from clusterodm.libs.common.messages.machines import FIND_RESULT, GET_AUTOSCALER_STATUS, FindResult, GetAutoscalerStatus
 from clusterodm.libs.common.model import NodeTaskId
@@ -16,7 +17,7 @@ async def test_alone_it_says_that_there_is_none():
     bus = MemoryBus()
     no_leader = NoLeader(bus, SERVICE)
     await no_leader.look()
-    async with registered_without(bus, NotConfigured(), Health("autoscaler", dict), no_leader):
+    async with registered_without(bus, NotConfigured(), Health("autoscaler", dict), no_leader, Settings()):
         assert (await bus.request(GET_AUTOSCALER_STATUS, GetAutoscalerStatus())).reason == NOT_CONFIGURED
 
 
@@ -25,7 +26,7 @@ async def test_beside_one_that_leads_it_is_silent():
     no_leader = NoLeader(bus, SERVICE)
     async with bus.lead(SERVICE, "another"):
         await no_leader.look()
-        async with registered_without(bus, NotConfigured(), Health("autoscaler", dict), no_leader):
+        async with registered_without(bus, NotConfigured(), Health("autoscaler", dict), no_leader, Settings()):
             with pytest.raises(BusFailed):
                 await bus.request(FIND_RESULT, FindResult(node_task_id=NodeTaskId("t"), asset="all.zip"))
 

@@ -58,6 +58,7 @@ BUILDERS: Final[Mapping[tuple[str, str], Build]] = {
     ("task", "output"): lambda given: commands.ShowConsoleCommand(given.task, given.line),
     ("task", "cancel"): changing_task(TaskAct.CANCEL),
     ("task", "remove"): changing_task(TaskAct.REMOVE),
+    ("task", "restart"): changing_task(TaskAct.RESTART),
     ("asr", "viewcmd"): lambda given: commands.ViewMachineCommand(given.images),
     ("asr", "list"): lambda _: commands.ListMachinesCommand(),
     ("asr", "status"): lambda _: commands.ShowAutoscalerCommand(),

@@ -143,6 +143,7 @@ TASKS: Final = (
     ),
     Verb("cancel", "stop a task", (TASK,)),
     Verb("remove", "delete a task and its results", (TASK,)),
+    Verb("restart", "run a task again that has ended", (TASK,)),
 )
 ROUTES: Final = (
     Verb("list", "list which node has which task", (ONLY_NODE,)),

@@ -15,6 +15,7 @@ from clusterodm.libs.common.messages.machines import AutoscalerStatus, MachineVi
 from clusterodm.libs.common.messages.nodes import NodeView
 from clusterodm.libs.common.messages.tasks import TaskSummary
 from clusterodm.libs.common.model import NodeId, Task, TaskId
+from clusterodm.services.admin.commands.core.commands import ChangeNodeCommand, DrainNodeCommand
 from clusterodm.services.admin.commands.core.commands import port as port_number
 
 
@@ -183,6 +184,13 @@ Answer = (
 def name_of(node: NodeView) -> str:
     """How operators call a node."""
     return shown(node.hostname, node.port)
+
+
+def meant(nodes: tuple[NodeView, ...], command: ChangeNodeCommand | DrainNodeCommand) -> NodeView | None:
+    """Find the node that a command is about: by its id, or by its number."""
+    if command.node is not None:
+        return next((node for node in nodes if node.id == command.node), None)
+    return numbered(nodes, command.number)
 
 
 def numbered(nodes: tuple[NodeView, ...], number: int | None) -> NodeView | None:

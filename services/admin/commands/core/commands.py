@@ -7,7 +7,7 @@ exist.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.model import MachineId, NodeId, TaskId
 from clusterodm.services.admin.commands.core.numbers import NO_NUMBER, line_number, node_number, port, whole
 
 __all__ = ["NO_NUMBER", "line_number", "node_number", "port", "whole"]  # who reads commands reads their numbers
@@ -26,6 +26,7 @@ class TaskAct(StrEnum):
 
     CANCEL = "CANCEL"
     REMOVE = "REMOVE"
+    RESTART = "RESTART"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class AddNodeCommand:
     hostname: str
     port: int
     token: str = field(default="", repr=False)
+    labels: tuple[str, ...] = ()
+    locked: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,18 +45,22 @@ class ChangeNodeCommand:
     """NODE DEL, NODE LOCK, NODE UNLOCK <n>."""
 
     act: NodeAct
-    number: int
+    number: int = NO_NUMBER
     name: str = ""
     """When given, the node with that number must be called so: the list may have changed since it was shown."""
+    node: NodeId | None = None
+    """When given, this node, whatever its number is."""
 
 
 @dataclass(frozen=True)
 class DrainNodeCommand:
     """NODE DRAIN <n> [seconds]."""
 
-    number: int
+    number: int = NO_NUMBER
     deadline_s: int | None = None
     """After so long, what waits on the node for its turn is moved elsewhere."""
+    node: NodeId | None = None
+    """When given, this node, whatever its number is."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ class ShowConsoleCommand:
 
 @dataclass(frozen=True)
 class ChangeTaskCommand:
-    """TASK CANCEL, TASK REMOVE <task id>."""
+    """TASK CANCEL, TASK REMOVE, TASK RESTART <task id>."""
 
     act: TaskAct
     task: TaskId
@@ -145,9 +152,11 @@ class ShowAutoscalerCommand:
 class DestroyMachineCommand:
     """ASR DESTROY <n>."""
 
-    number: int
+    number: int = NO_NUMBER
     name: str = ""
     """When given, the machine with that number must be called so: the list may have changed since it was shown."""
+    machine: MachineId | None = None
+    """When given, this machine, whatever its number is."""
 
 
 @dataclass(frozen=True)

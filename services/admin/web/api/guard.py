@@ -10,7 +10,7 @@ without: only this is there from the start, and health, which is asked for every
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,10 +23,12 @@ from clusterodm.libs.common.health import PAGES, Health
 from clusterodm.libs.common.health_port import health_app
 from clusterodm.libs.common.hosts import plain_address
 from clusterodm.libs.common.lifecycle import monotonic_s, threaded
+from clusterodm.libs.common.messages.health import SettingInForce
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.metrics import LOGINS
-from clusterodm.services.admin.web.core import (
+from clusterodm.services.admin.watching.handlers import Watched
+from clusterodm.services.admin.web.core.visitors import (
     REQUESTED_WITH,
     SAFE_METHODS,
     credentials,
@@ -44,7 +46,7 @@ RETRY_AFTER_S: Final = 30
 SECURITY: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -62,15 +64,24 @@ UNKNOWN_HOST: Final = (
 CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="ClusterODM"'}
 
 
-def web_app(
-    bus: Bus, password: str, logins: LoginThrottle, health: Health, names: frozenset[str] = frozenset()
+def web_app(  # noqa: PLR0913, PLR0917 what it stands on
+    bus: Bus,
+    password: str,
+    logins: LoginThrottle,
+    health: Health,
+    names: frozenset[str] = frozenset(),
+    watched: Watched | None = None,
+    settings: Sequence[SettingInForce] = (),
 ) -> ASGIApp:
-    """Make the page, guarded; `names`: under which it is known, beside addresses and localhost."""
+    """Make the web, guarded.
+
+    `names`: under which it is known, beside addresses and localhost; `watched`: what is followed all the time, also before the first visit.
+    """
 
     def load() -> ASGIApp:
-        from clusterodm.services.admin.web.api.routes import page
+        from clusterodm.services.admin.web.api.app import WebParts, web_application
 
-        return page(bus, has_password=bool(password))
+        return web_application(WebParts(bus, watched or Watched(bus), health, settings, bool(password)))
 
     return Guard(LoadedWhenAsked(load, health), password, logins, names)
 

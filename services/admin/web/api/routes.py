@@ -1,4 +1,4 @@
-"""The web page of nodes, machines and tasks, and the JSON behind it: the original's `/r/...` paths and answers, and ours.
+"""The original's `/r/...` paths and answers, and ours of the same kind: for scripts that know them. What is new is in v1.py.
 
     GET    /r/info                       GET    /r/node/list              GET   /r/task/list
     POST   /r/node/add                   {hostname, port, token?}         {"success": true} or {"error": "Invalid", "reason"}
@@ -9,23 +9,19 @@
     POST   /r/asr/pause|resume           {reason?}                        {"success": true} or {"success": false, "error"}
     DELETE /r/machine                    {number, name?}                  the same
 
-Whatever changes something needs a header `X-Requested-With`, with any value (web/core says why).
+Whatever changes something needs a header `X-Requested-With`, with any value (web/core/visitors says why).
 `GET /r/task/list?last=<count>` cuts the list to what has not ended and the newest, and counts all by state in the header
-`X-Task-Counts`. A body that is not called JSON counts as empty (web/core says why); JSON that is none is a 400. When the scheduler
+`X-Task-Counts`. A body that is not called JSON counts as empty (web/core/visitors says why); JSON that is none is a 400. When the scheduler
 does not answer, so say 503 and a sentence.
 """
 
 from collections import Counter
-from pathlib import Path
 from typing import Any, Final
 
-import jinja2
 import msgspec
-from fastapi import APIRouter, FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.types import ASGIApp
+from starlette.responses import JSONResponse, Response
 
 from clusterodm.libs.common.hosts import bare
 from clusterodm.libs.common.model import TaskId
@@ -37,73 +33,19 @@ from clusterodm.services.admin.commands.core.answers import Answer, Declined, Ok
 from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
 from clusterodm.services.admin.commands.handlers import execute
 from clusterodm.services.admin.rendering.json_objects import document, newest
-from clusterodm.services.admin.web.core import is_json
+from clusterodm.services.admin.web.core.visitors import is_json
 
-HERE: Final = Path(__file__).parent
-ASSETS: Final = {"admin.css": "text/css", "admin.js": "text/javascript", "icon.svg": "image/svg+xml"}
 NAME: Final = "ClusterODM"
 
 
-def page(bus: Bus, *, has_password: bool) -> ASGIApp:
-    """Make the page. Who may come so far: guard.py."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(RequestValidationError, validation_error)
-    for router in (
-        page_routes(has_password=has_password),
-        read_routes(bus),
-        node_routes(bus),
-        task_routes(bus),
-        autoscaler_routes(bus),
-    ):
-        app.include_router(router)
-    return app
-
-
-async def http_error(_request: Request, error: Exception) -> Response:
-    """Say what is wrong with a request; nothing of our insides."""
-    known = error if isinstance(error, HTTPException) else HTTPException(500)
-    return (
-        JSONResponse({"error": known.detail}, status_code=known.status_code)
-        if known.detail
-        else Response(status_code=known.status_code)
-    )
-
-
-async def validation_error(_request: Request, error: Exception) -> Response:
-    """Say which part of an address cannot be read, and why."""
-    found = error.errors() if isinstance(error, RequestValidationError) else []
-    reasons = (f"{'.'.join(str(place) for place in each['loc'][1:])}: {each['msg']}" for each in found)
-    return JSONResponse({"error": "; ".join(reasons)}, status_code=422)
-
-
-def page_routes(*, has_password: bool) -> APIRouter:
-    """Serve what a browser loads."""
-    router = APIRouter()
-    templates = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True)
-    text = templates.get_template("index.html").render(name=NAME, version=VERSION, has_password=has_password)
-    assets = {name: (HERE / "static" / name).read_bytes() for name in ASSETS}
-
-    @router.get("/")
-    async def index() -> Response:
-        return HTMLResponse(text)
-
-    @router.get("/static/{name}")
-    async def asset(name: str) -> Response:
-        if name not in assets:
-            raise HTTPException(404)
-        return Response(assets[name], media_type=ASSETS[name])
-
-    @router.get("/signout")
-    async def signout() -> Response:
-        return HTMLResponse('Signed out. <a href="/">Sign in again</a>', status_code=401)
-
-    return router
+def original_routes(bus: Bus) -> tuple[APIRouter, ...]:
+    """Make the original's routes, and those of the same kind."""
+    return read_routes(bus), node_routes(bus), task_routes(bus), autoscaler_routes(bus)
 
 
 def read_routes(bus: Bus) -> APIRouter:
     """Serve what changes nothing."""
-    router = APIRouter()
+    router = APIRouter(include_in_schema=False)
 
     @router.get("/r/info")
     async def info() -> Response:
@@ -128,7 +70,7 @@ def read_routes(bus: Bus) -> APIRouter:
 
 def node_routes(bus: Bus) -> APIRouter:
     """Serve what changes nodes."""
-    router = APIRouter()
+    router = APIRouter(include_in_schema=False)
 
     @router.post("/r/node/add")
     async def node_add(request: Request) -> Response:
@@ -158,7 +100,7 @@ def node_routes(bus: Bus) -> APIRouter:
 
 def task_routes(bus: Bus) -> APIRouter:
     """Serve what changes tasks."""
-    router = APIRouter()
+    router = APIRouter(include_in_schema=False)
 
     @router.post("/r/task/cancel")
     async def task_cancel(request: Request) -> Response:
@@ -173,7 +115,7 @@ def task_routes(bus: Bus) -> APIRouter:
 
 def autoscaler_routes(bus: Bus) -> APIRouter:
     """Serve what is the autoscaler's."""
-    router = APIRouter()
+    router = APIRouter(include_in_schema=False)
 
     @router.get("/r/asr/status")
     async def status() -> Response:

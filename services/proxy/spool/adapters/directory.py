@@ -27,7 +27,7 @@ from clusterodm.libs.common.messages.tasks import SentAhead
 from clusterodm.libs.common.model import Incarnation, InstanceId, Owner, TaskId
 from clusterodm.services.proxy.errors import SpoolFull, SpoolLost
 from clusterodm.services.proxy.spool.adapters import disk
-from clusterodm.services.proxy.spool.adapters.entries import Index, SpoolEntry, load_entries
+from clusterodm.services.proxy.spool.adapters.entries import Index, SpoolEntry, load_entries, with_arriving
 from clusterodm.services.proxy.spool.core.figures import SpoolFigures
 from clusterodm.services.proxy.spool.core.history import History
 from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Mark, SpooledUpload, wanted_bytes
@@ -139,6 +139,15 @@ class SpoolDirectory:
     def open_count(self, owner: Owner, but: TaskId) -> int:
         """Count an owner's open uploads."""
         return self._index.open_count(owner, but)
+
+    def being_uploaded(self) -> Sequence[SpooledUpload]:
+        """List the uploads that are open, with what is arriving at this moment."""
+        return [with_arriving(self._entries[task]) for task in self._index.all_open()]
+
+    @property
+    def entries_count(self) -> int:
+        """How many uploads and kept inputs there are."""
+        return len(self._entries)
 
     def unsubmitted(self) -> Sequence[SpooledUpload]:
         """List what the scheduler has not acknowledged."""

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import structlog
@@ -21,6 +21,15 @@ LONGEST_IDLE_S: Final = 48 * 3600.0
 """Older than this no file of an upload counts as, whatever the clock was when it came."""
 
 
+class Arriving(Protocol):
+    """An upload request that is open."""
+
+    @property
+    def arriving_bytes(self) -> int:
+        """What has come of it and is not an upload's yet."""
+        ...
+
+
 @dataclass
 class SpoolEntry:
     """One upload in memory."""
@@ -32,6 +41,9 @@ class SpoolEntry:
     ahead: SentAhead | None = None
     history: History | None = None
     arrived_bytes: int = 0
+    arrived_count: int = 0
+    receipts: set[Arriving] = field(default_factory=set)
+    """The requests that are open."""
     receiving_count: int = 0
     publishing_count: int = 0
     closing: bool = False
@@ -61,9 +73,16 @@ class SpoolEntry:
             size_bytes=self.manifest.size_bytes if self.manifest else 0,
             receiving=self.receiving_count > 0,
             arrived_bytes=self.arrived_bytes,
+            arrived_count=self.arrived_count,
             ahead=self.ahead,
             history=self.history,
         )
+
+
+def with_arriving(entry: SpoolEntry) -> SpooledUpload:
+    """Show an upload with what is arriving at this moment."""
+    arriving_bytes = sum(receipt.arriving_bytes for receipt in entry.receipts)
+    return msgspec.structs.replace(entry.held, arrived_bytes=entry.arrived_bytes + arriving_bytes)
 
 
 class Index:
@@ -98,6 +117,10 @@ class Index:
     def all_open_count(self) -> int:
         """Count all open uploads."""
         return sum(map(len, self._open.values()))
+
+    def all_open(self) -> list[TaskId]:
+        """List the open uploads."""
+        return [task for of_owner in self._open.values() for task in of_owner]
 
     def open_count(self, owner: Owner, but: TaskId) -> int:
         """Count an owner's open uploads, all but one."""

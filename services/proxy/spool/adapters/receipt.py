@@ -80,6 +80,13 @@ class DiskPart:
         if not self._stays_open:
             self.release()
 
+    @property
+    def present_bytes(self) -> int:
+        """What is there of it, as its file says."""
+        if self.closed or self._file is None:
+            return self.size_bytes
+        return max(self.size_bytes, os.fstat(self._file).st_size)
+
     # --- on its way to the disk: in a thread
 
     def reopen(self) -> None:
@@ -179,6 +186,11 @@ class DiskReceipt:
     def size_bytes(self) -> int:
         """All of them together."""
         return sum(part.size_bytes for part in self.parts)
+
+    @property
+    def arriving_bytes(self) -> int:
+        """What has come; the file that arrives is looked at on disk, for what is moved inside the kernel is counted at its end only."""
+        return sum(part.size_bytes for part in self.parts[:-1]) + sum(part.present_bytes for part in self.parts[-1:])
 
     def link(self) -> None:
         """Make all files appear. Runs in a thread, once they are on the disk."""

@@ -121,10 +121,12 @@ class DiskSpool(SpoolDirectory):
             f"{self._root}/{task}", self._splice_threads, self._write, self._require_room, self._kept_room
         )
         entry.receiving_count += 1
+        entry.receipts.add(receipt)
         try:
             yield receipt
             await self._publish(entry, receipt)
         finally:
+            entry.receipts.discard(receipt)
             receipt.discard()
             self._expected_bytes -= expected_bytes
             entry.receiving_count -= 1
@@ -137,7 +139,9 @@ class DiskSpool(SpoolDirectory):
         entry.quiet.clear()
         try:
             await self._lanes.publish(receipt)
+            entry.receipts.discard(receipt)
             entry.arrived_bytes += sum(file.size_bytes for file in receipt.published)
+            entry.arrived_count += len(receipt.published)
         finally:
             entry.publishing_count -= 1
             if not entry.publishing_count:

@@ -115,6 +115,8 @@ class SpooledUpload(Frozen, frozen=True, kw_only=True):
     """An upload request is open at this moment."""
     arrived_bytes: int = 0
     """What upload requests have brought since this proxy was started."""
+    arrived_count: int = 0
+    """And how many files."""
     ahead: SentAhead | None = None
     """Where files of it went before the commit, and have not been removed or taken over yet."""
     history: History | None = None

@@ -96,7 +96,9 @@ class ForwardingReports:
         task = await self._reported(request)
         if not is_current(task, request.attempt, AttemptState.FORWARDING):
             raise Refused(f"attempt {request.attempt} of {request.task} no longer counts")
-        self._index.forwarding[task.id].renew(self._clock.instant(), doubtful=request.doubtful)
+        forwarding = self._index.forwarding[task.id]
+        forwarding.renew(self._clock.instant(), doubtful=request.doubtful)
+        forwarding.progress(request.sent_count, request.sent_bytes)
         return Done()
 
     async def forwarded(self, request: ReportForwarded) -> TaskRecord:

@@ -57,6 +57,11 @@ class Archive:
         return f"Archive({len(self._index)}{'' if self.is_loaded else ' loading'})"
 
     @property
+    def table(self) -> EndedIndex:
+        """The index, for lists that are searched."""
+        return self._index
+
+    @property
     def is_loaded(self) -> bool:
         """Whether the index knows all of them."""
         return self._loaded.is_set()
@@ -158,15 +163,16 @@ SHOWN_LENGTH: Final = 300
 """Longest text of a task in a list; a page of them has to fit a message."""
 
 
-def task_summary(
+def task_summary(  # noqa: PLR0913 what it is put together from, by name
     task: Task,
     known: LastKnown | None,
     node: NodeState | None,
     *,
     position: int | None = None,
     because: str | None = None,
+    sent: tuple[int, int] = (0, 0),
 ) -> TaskSummary:
-    """Show a task in a list. `because`: why it waits, if it does."""
+    """Show a task in a list. `because`: why it waits, if it does; `sent`: files and bytes that its node has while it is forwarded."""
     last = task.attempt
     return TaskSummary(
         id=task.id,
@@ -178,10 +184,14 @@ def task_summary(
         progress=known.progress if known else 0.0,
         processing_time_ms=known.processing_time_ms if known else -1,
         node=last.node if last else None,
-        node_name=node.record.name if node else "",
+        node_name=node.record.name if node else (last.node_name if last else ""),
         attempts_count=len(task.attempts),
         position=position,
         reason=task.error[:SHOWN_LENGTH] if because is None else because,
         has_owner=bool(task.owner),
         seen_at_ms=known.seen_at_ms if known else None,
+        size_bytes=task.size_bytes,
+        ended_at_ms=task.ended_at_ms,
+        sent_count=sent[0],
+        sent_bytes=sent[1],
     )

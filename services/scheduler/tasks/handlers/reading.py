@@ -16,6 +16,7 @@ from clusterodm.libs.common.messages.tasks import (
     ListTaskIds,
     ListTasks,
     ReadConsole,
+    TaskDescription,
     TaskIds,
     TaskList,
     TaskRecord,
@@ -63,6 +64,11 @@ class TaskReader:
         await self._sync.settle(request.task)
         record = await self._tasks.find(request.task, request.owner)
         return msgspec.structs.replace(record, task=self._index.shown(record.task))
+
+    async def describe(self, request: TaskRef) -> TaskDescription:
+        """Show one task, and how it stands."""
+        task = (await self.get(request)).task
+        return TaskDescription(task=task, summary=self.summary(task))
 
     async def confirm(self, request: ConfirmTasks) -> TasksConfirmed:
         """Say which of these records have changed since they were seen. Raises BusFailed when that cannot be said."""
@@ -130,15 +136,21 @@ class TaskReader:
         else:
             order = self._index.all
         for task in self._behind(order, request.owner, after):
-            yield self._summary(task)
+            yield self.summary(task)
 
-    def _summary(self, task: Task) -> TaskSummary:
+    def summary(self, task: Task) -> TaskSummary:
+        """Show an active task in a list."""
         last, known = task.attempt, self._index.observed.get(task.id, task.known)
         node = self._nodes.get(last.node) if last else None
         if task.state is not TaskState.WAITING:
-            return task_summary(task, known, node)
+            sending = self._index.forwarding.get(task.id)
+            return task_summary(task, known, node, sent=(sending.sent_count, sending.sent_bytes) if sending else (0, 0))
         position, because = self._index.waiting.position(key_of(task)), self._queue.why_waiting(task)
         return task_summary(task, known, node, position=position, because=because)
+
+    def listed(self, task: Task) -> TaskSummary:
+        """Show an active task without what changes by itself: for what it is searched and sorted by."""
+        return task_summary(task, task.known, None)
 
     def _behind(self, order: Ordered | None, owner: Owner | None, after: Key | None) -> Iterator[Task]:
         for task_id in order.behind(after) if order else ():

@@ -265,7 +265,7 @@ class TestImport:
 
 
 def test_acts_on_tasks_cover_the_words():
-    assert {act.value for act in TaskAct} == {"CANCEL", "REMOVE"}
+    assert {act.value for act in TaskAct} == {"CANCEL", "REMOVE", "RESTART"}
 
 
 async def test_a_record_that_cannot_be_read_is_said_and_is_no_silence(bus: MemoryBus):

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from clusterodm.services.admin.web.core import (
+from clusterodm.services.admin.web.core.visitors import (
     credentials,
     has_requested_with,
     host_names,

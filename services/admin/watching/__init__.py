@@ -1,0 +1,1 @@
+"""What operators watch: uploads in progress, samples for plots, events."""

@@ -1,0 +1,162 @@
+"""Follows what operators watch: uploads and spools as the proxies tell of them, samples, and events.
+
+A sample is taken twice a minute, whether somebody looks or not; all the rest is read when it is asked for the first time. Events are read
+from their stream: the last thousands, and from then on what is new, by whoever asks.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import structlog
+
+from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.lifecycle import SystemClock
+from clusterodm.libs.common.loops import background, every
+from clusterodm.libs.common.messages.buckets import PROGRESS, PROXIES, SAMPLES, SPOOLS
+from clusterodm.libs.common.messages.machines import GET_AUTOSCALER_STATUS, AutoscalerStatus, GetAutoscalerStatus
+from clusterodm.libs.common.messages.overview import (
+    GET_OVERVIEW,
+    ClusterOverview,
+    GetOverview,
+    Sample,
+    SpoolReport,
+    UploadProgress,
+)
+from clusterodm.libs.common.mirror import Mirror
+from clusterodm.libs.common.model import Proxy
+from clusterodm.libs.common.ports import Bucket, Bus, StoredEvent
+from clusterodm.services.admin.watching.core import SAMPLE_S, SampleHistory, key_at, sample_of
+
+log = structlog.get_logger()
+
+EVENTS_COUNT: Final = 5_000
+"""Events in memory."""
+HINTS: Final = "hint."
+"""Events that services give each other, and nobody looks for."""
+AWAY_S: Final = 60.0
+"""A spool of which nothing was heard for so long is not there."""
+
+
+class EventLog:
+    """The last events."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.events: deque[StoredEvent] = deque(maxlen=EVENTS_COUNT)
+        self._bus = bus
+        self._reached = 0
+        self._one_at_a_time = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        """Show how many there are."""
+        return f"EventLog({len(self.events)} up to {self._reached})"
+
+    async def read(self) -> None:
+        """Take in what is new. Raises BusFailed."""
+        async with self._one_at_a_time:
+            found = await self._bus.stored_events(self._reached, EVENTS_COUNT)
+            if found.reached < self._reached:  # the stream began anew
+                self.events.clear()
+            self._reached = found.reached
+            self.events.extend(each for each in found.events if not each.name.startswith(HINTS))
+
+    def since(self, sequence: int) -> list[StoredEvent]:
+        """List those after one, the oldest first."""
+        return [each for each in self.events if each.sequence > sequence]
+
+
+class Watched:
+    """All that is followed."""
+
+    def __init__(self, bus: Bus, clock: Clock | None = None) -> None:
+        self.uploads: Mirror[UploadProgress] = Mirror(PROGRESS.name)
+        self.spools: Mirror[SpoolReport] = Mirror(SPOOLS.name)
+        self.proxies: Mirror[Proxy] = Mirror(PROXIES.name)
+        self.events = EventLog(bus)
+        self._bus = bus
+        self._clock = clock or SystemClock()
+        self._history: SampleHistory | None = None
+        self._samples: Bucket[Sample] | None = None
+        self._before: ClusterOverview | None = None
+        self._loading = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        """Show what is known."""
+        return f"Watched(uploads={len(self.uploads.values)} {self._history!r})"
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follow and sample while the context is open. Raises BusFailed."""
+        self._samples = await self._bus.bucket(SAMPLES)
+        async with AsyncExitStack() as stack:
+            uploads, spools = await self._bus.bucket(PROGRESS), await self._bus.bucket(SPOOLS)
+            proxies = await self._bus.bucket(PROXIES)
+            for start, name in (
+                (lambda: self.uploads.follow(uploads), "mirror progress"),
+                (lambda: self.spools.follow(spools), "mirror spools"),
+                (lambda: self.proxies.follow(proxies), "mirror proxies"),
+                (lambda: every(SAMPLE_S, self.sample, "sample"), "sample"),
+            ):
+                await stack.enter_async_context(background(start, name))
+            yield
+
+    async def sample(self) -> None:
+        """Take a sample and keep it. Raises BusFailed."""
+        overview, now_ms = await self.overview(), self._clock.wall_ms()
+        sample = sample_of(
+            now_ms, overview, self._before, await self.autoscaler(), self.known_uploads(), self.known_spools()
+        )
+        self._before = overview
+        if self._history is not None:
+            self._history.add(sample)
+        if self._samples is not None:
+            await self._samples.put(key_at(now_ms), sample)
+
+    async def overview(self) -> ClusterOverview | None:
+        """Ask the scheduler; None: it does not answer."""
+        try:
+            return await self._bus.request(GET_OVERVIEW, GetOverview())
+        except ClusterError as error:
+            log.debug("overview.not_read", reason=error.message)
+            return None
+
+    async def autoscaler(self) -> AutoscalerStatus | None:
+        """Ask the autoscaler; None: there is none, or it does not answer."""
+        try:
+            return await self._bus.request(GET_AUTOSCALER_STATUS, GetAutoscalerStatus(), timeout_s=1.0)
+        except ClusterError as error:
+            log.debug("autoscaler.not_read", reason=error.message)
+            return None
+
+    def known_uploads(self) -> list[UploadProgress]:
+        """List uploads that are not committed, the newest first."""
+        return sorted((value for value, _ in self.uploads.values.values()), key=lambda each: -each.created_at_ms)
+
+    def known_spools(self) -> list[SpoolReport]:
+        """List the spools of proxies that are there."""
+        oldest_ms = self._clock.wall_ms() - AWAY_S * 1000
+        there = (value for value, _ in self.spools.values.values() if value.at_ms >= oldest_ms)
+        return sorted(there, key=lambda each: each.instance)
+
+    async def history(self) -> SampleHistory:
+        """Find the samples, read when they are asked for the first time. Raises BusFailed."""
+        async with self._loading:
+            if self._history is None:
+                self._history = await self._read()
+        return self._history
+
+    async def _read(self) -> SampleHistory:
+        history = SampleHistory()
+        if self._samples is None:
+            return history
+        try:
+            found = [entry.value async for page in self._samples.pages() for entry in page]
+        except BusFailed as error:
+            log.warning("samples.not_read", reason=error.message)
+            raise
+        for sample in sorted(found, key=lambda each: each.at_ms):
+            history.add(sample)
+        return history

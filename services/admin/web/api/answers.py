@@ -1,0 +1,156 @@
+"""How `/api/v1` reads requests and writes answers: views as JSON, one shape for every error, and OpenAPI of both.
+
+Answers are msgspec's, which is quick, and says their JSON Schema itself: `described` names it for a route, `openapi_of` puts all of them into the
+document. Every error is `{"error": "<a sentence>"}`; the status says whose fault it is.
+"""
+
+from typing import Any, Final, TypeVar
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from clusterodm.libs.common.errors import BusFailed, ClusterError, NodeUnreachable, NotFound
+from clusterodm.libs.common.version import VERSION
+from clusterodm.services.admin.commands.core.answers import (
+    Answer,
+    Declined,
+    DoneWithNote,
+    Failed,
+    Invalid,
+    TaskChanged,
+    Unavailable,
+)
+from clusterodm.services.admin.web.core.views import ActDone, Problem
+from clusterodm.services.admin.web.core.visitors import is_json
+
+Body = TypeVar("Body")
+
+REFUSALS: Final[tuple[tuple[type[ClusterError], int], ...]] = (
+    (NotFound, 404),
+    (BusFailed, 503),
+    (NodeUnreachable, 502),
+)
+CONFLICT: Final = 409
+PROBLEMS: Final = {
+    400: "The request cannot be read",
+    403: "It came from another page, or without X-Requested-With",
+    404: "There is no such thing",
+    409: "It cannot be done now",
+    413: "The request is too large",
+    415: "The body is not JSON by name",
+    422: "Something in the request is not as it should be",
+    503: "The service that knows does not answer",
+}
+REF: Final = "#/components/schemas/{name}"
+
+
+class Views:
+    """The types of answers and bodies, collected as routes are made."""
+
+    def __init__(self) -> None:
+        self.types: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        """Show how many."""
+        return f"Views({len(self.types)})"
+
+    def described(self, answer: Any, *problems: int, body: Any = None) -> dict[str, Any]:
+        """Say for a route what it answers, what may be wrong, and what it takes."""
+        responses: dict[int | str, Any] = {200: self._content(answer, "Done, or found")}
+        for code in (422, 503, *problems, *((400, 403, 413, 415) if body is not None else ())):
+            responses[code] = self._content(Problem, PROBLEMS[code])
+        extra: dict[str, Any] = {}
+        if body is not None:
+            extra = {"requestBody": {"required": False, **self._content(body, "")}}
+            extra["requestBody"].pop("description")
+        return {"responses": responses, "openapi_extra": extra}
+
+    def _content(self, kind: Any, description: str) -> dict[str, Any]:
+        (schema,), _ = msgspec.json.schema_components([kind], ref_template=REF)
+        self.types[repr(kind)] = kind
+        return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+    def components(self) -> dict[str, Any]:
+        """Give the schema of every type."""
+        _, components = msgspec.json.schema_components(list(self.types.values()), ref_template=REF)
+        return components
+
+
+def openapi_of(app: FastAPI, views: Views) -> dict[str, Any]:
+    """Write the document of the API."""
+    document = get_openapi(
+        title="ClusterODM",
+        version=VERSION,
+        description=(
+            "What operators see and do. Lists are searched, filtered, sorted and paged by the server. Every error is"
+            ' `{"error": "<a sentence>"}`. Whatever changes something needs a header `X-Requested-With`, with any value.'
+        ),
+        routes=app.routes,
+    )
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas.clear()
+    schemas.update(views.components())
+    return document
+
+
+def said(view: Any) -> Response:
+    """Answer with a view."""
+    return Response(msgspec.json.encode(view), media_type="application/json")
+
+
+def done(answer: Answer) -> Response:
+    """Say what came of a command. Raises HTTPException where nothing did."""
+    match answer:
+        case Declined(reason) | Failed(reason):
+            raise HTTPException(404 if "there is no such" in reason else CONFLICT, reason)
+        case TaskChanged(error) if error:
+            raise HTTPException(CONFLICT, error)
+        case Invalid(reason):
+            raise HTTPException(404, reason)
+        case Unavailable(reason):
+            raise HTTPException(503, reason)
+        case DoneWithNote(text):
+            return said(ActDone(message=text))
+        case _:
+            return said(ActDone())
+
+
+async def body_of(request: Request, kind: type[Body]) -> Body:
+    """Read the body of a request; without one, all is at its default. Raises HTTPException."""
+    content = await request.body()
+    if content and not is_json(request.headers):
+        raise HTTPException(415, "The body is not JSON by name (Content-Type).")
+    try:
+        return msgspec.json.decode(content or b"{}", type=kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise HTTPException(422, str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise HTTPException(400, "The body is not JSON.") from None
+
+
+async def cluster_error(_request: Request, error: Exception) -> Response:
+    """Say what the cluster has refused, or that it does not answer."""
+    code = next((code for kind, code in REFUSALS if isinstance(error, kind)), CONFLICT)
+    message = error.message if isinstance(error, ClusterError) else "It failed."
+    if code == 503:  # noqa: PLR2004 what failed inside is no news for whoever looks from outside
+        message = "The service that knows this does not answer."
+    return JSONResponse({"error": message}, status_code=code)
+
+
+async def http_error(_request: Request, error: Exception) -> Response:
+    """Say what is wrong with a request; nothing of our insides."""
+    known = error if isinstance(error, HTTPException) else HTTPException(500)
+    return JSONResponse(
+        {"error": str(known.detail or "Not found.")}, status_code=known.status_code, headers=known.headers
+    )
+
+
+async def validation_error(_request: Request, error: Exception) -> Response:
+    """Say which part of an address cannot be read, and why."""
+    found = error.errors() if isinstance(error, RequestValidationError) else []
+    reasons = (f"{'.'.join(str(place) for place in each['loc'][1:])}: {each['msg']}" for each in found)
+    return JSONResponse({"error": "; ".join(reasons)}, status_code=422)

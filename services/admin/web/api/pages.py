@@ -1,0 +1,290 @@
+"""The pages: HTML of the same views that `/api/v1` answers with; every button calls `/api/v1`.
+
+A page is rendered whole when it is opened. Its live part (`partial`) is asked for again by htmx when a server-sent event says that
+something has changed, and the same address answers with that part alone.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import quote, urlencode
+
+import jinja2
+from fastapi import APIRouter, Query, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, Response
+
+from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound
+from clusterodm.libs.common.version import VERSION
+from clusterodm.services.admin.web.core import shown
+from clusterodm.services.admin.web.core.lists import LARGEST_PAGE, Wanted
+from clusterodm.services.admin.web.core.views import NodeRow
+from clusterodm.services.admin.web.handlers.overview import RANGES, OverviewHandler
+from clusterodm.services.admin.web.handlers.reading import ClusterReader
+
+HERE: Final = Path(__file__).parent
+TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".LICENSE": "text/plain"}
+NAME: Final = "ClusterODM"
+PER_PAGE: Final = 50
+RECENT_COUNT: Final = 20
+SHORT_ID: Final = 8
+NAVIGATION: Final = (
+    ("/", "Overview"),
+    ("/tasks", "Tasks"),
+    ("/queue", "Queue"),
+    ("/nodes", "Nodes"),
+    ("/machines", "Machines"),
+    ("/events", "Events"),
+    ("/services", "Services"),
+    ("/settings", "Settings"),
+)
+TASK_STATES: Final = ("uploading", "waiting", "forwarding", "running", "completed", "failed", "canceled")
+NODE_STATES: Final = ("online", "offline", "locked", "draining")
+
+Text = Annotated[str, Query(max_length=200)]
+PageNumber = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
+States = Annotated[list[str] | None, Query(max_length=10)]
+
+
+@dataclass(frozen=True)
+class Pages:
+    """What pages are made from."""
+
+    reader: ClusterReader
+    overviews: OverviewHandler
+    clock: Clock
+    has_password: bool
+    document: dict[str, Any]
+
+
+class Renderer:
+    """Templates, and what all of them are given."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            finalize=shown.visible,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters |= {
+            "bytes": shown.bytes_text,
+            "rate": shown.rate_text,
+            "duration": shown.duration_text,
+            "ms": shown.ms_text,
+            "utc": shown.utc_text,
+            "clock": shown.clock_text,
+            "count": shown.count_text,
+            "money": shown.money_text,
+            "progress": shown.progress_of,
+            "doing": shown.doing_of,
+            "short": lambda text: text[:SHORT_ID],
+            "quoted": lambda text: quote(str(text), safe=""),
+        }
+
+    def __repr__(self) -> str:
+        """Show where the templates are."""
+        return f"Renderer({HERE / 'templates'})"
+
+    def page(self, request: Request, template: str, code: int = 200, **values: Any) -> Response:
+        """Render a page, or its live part."""
+        now_ms = self._pages.clock.wall_ms()
+        text = self._templates.get_template(template).render(
+            name=NAME,
+            version=VERSION,
+            has_password=self._pages.has_password,
+            navigation=NAVIGATION,
+            path=request.url.path,
+            url=str(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),
+            with_query=lambda **changes: with_query(request, changes),
+            partial="hx-request" in request.headers,
+            now_ms=now_ms,
+            ago=lambda at_ms: shown.ago_text(at_ms, now_ms),
+            **values,
+        )
+        return HTMLResponse(text, status_code=code)
+
+
+def with_query(request: Request, changes: dict[str, Any]) -> str:
+    """Write the address of the same page with other parameters; None takes one away."""
+    kept = [(key, value) for key, value in request.query_params.multi_items() if key not in changes]
+    added = [(key, str(value)) for key, value in changes.items() if value is not None]
+    query = urlencode([*kept, *added])
+    return f"{request.url.path}?{query}" if query else request.url.path
+
+
+def page_routes(pages: Pages) -> APIRouter:
+    """Make all of them."""
+    router, renderer = APIRouter(include_in_schema=False), Renderer(pages)
+
+    def page(path: str) -> Callable[[Callable[..., Awaitable[Response]]], Callable[..., Awaitable[Response]]]:
+        return lambda handler: router.get(path)(failing_softly(handler, renderer))
+
+    static_routes(router)
+    overview_pages(page, pages, renderer)
+    task_pages(page, pages, renderer)
+    node_pages(page, pages, renderer)
+    cluster_pages(page, pages, renderer)
+    return router
+
+
+PageRoute = Callable[[str], Callable[[Callable[..., Awaitable[Response]]], Callable[..., Awaitable[Response]]]]
+
+
+def failing_softly(
+    handler: Callable[..., Awaitable[Response]], renderer: Renderer
+) -> Callable[..., Awaitable[Response]]:
+    """Show an error as a page."""
+    from functools import wraps
+
+    @wraps(handler)
+    async def softly(request: Request, **values: Any) -> Response:
+        try:
+            return await handler(request, **values)
+        except NotFound as error:
+            return renderer.page(request, "error.html", 404, title="Not found", message=error.message)
+        except BusFailed:
+            message = "The service that knows this does not answer. This page tries again by itself."
+            return renderer.page(request, "error.html", 503, title="No answer", message=message)
+        except ClusterError as error:
+            return renderer.page(request, "error.html", 409, title="That did not work", message=error.message)
+
+    return softly
+
+
+def static_routes(router: APIRouter) -> None:
+    """Serve what pages load."""
+    files = {
+        path.relative_to(HERE / "static").as_posix(): path.read_bytes()
+        for path in (HERE / "static").rglob("*")
+        if path.suffix in TYPES
+    }
+
+    @router.get("/static/{name:path}")
+    async def asset(name: str) -> Response:
+        if name not in files:
+            raise HTTPException(404)
+        return Response(files[name], media_type=TYPES[Path(name).suffix])
+
+    @router.get("/signout")
+    async def signout() -> Response:
+        return HTMLResponse('Signed out. <a href="/">Sign in again</a>', status_code=401)
+
+
+def overview_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:
+    """Serve the overview and what is about the API."""
+
+    @page("/")
+    async def overview(request: Request) -> Response:
+        return renderer.page(request, "overview.html", overview=await pages.overviews.overview(), ranges=tuple(RANGES))
+
+    @page("/api/v1/docs")
+    async def documentation(request: Request) -> Response:
+        return renderer.page(request, "docs.html", document=pages.document)
+
+
+def task_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:
+    """Serve tasks and the queue."""
+    reader = pages.reader
+
+    @page("/tasks")
+    async def tasks(  # noqa: PLR0913, PLR0917 what a list may be asked for
+        request: Request,
+        search: Text = "",
+        state: States = None,
+        sort: Text = "committed",
+        order: Text = "desc",
+        page: PageNumber = 1,
+    ) -> Response:
+        wanted = Wanted(search, known(state, TASK_STATES), sort, order != "asc", page, PER_PAGE)
+        found = await reader.tasks(wanted)
+        return renderer.page(request, "tasks.html", tasks=found, wanted=wanted, states=TASK_STATES)
+
+    @page("/queue")
+    async def queue(request: Request, search: Text = "", page: PageNumber = 1) -> Response:
+        wanted = Wanted(search=search, page=page, per_page=PER_PAGE)
+        found, overview = await reader.queue(wanted), await pages.overviews.overview()
+        return renderer.page(request, "queue.html", tasks=found, wanted=wanted, overview=overview)
+
+    @page("/tasks/{task}")
+    async def task(request: Request, task: str) -> Response:
+        found = await reader.task(task)
+        events = await reader.events(Wanted(per_page=RECENT_COUNT), task=task)
+        return renderer.page(request, "task.html", found=found, events=events)
+
+
+def node_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:
+    """Serve nodes and machines."""
+    reader = pages.reader
+
+    @page("/nodes")
+    async def nodes(  # noqa: PLR0913, PLR0917 what a list may be asked for
+        request: Request,
+        search: Text = "",
+        state: States = None,
+        sort: Text = "number",
+        order: Text = "asc",
+        page: PageNumber = 1,
+    ) -> Response:
+        wanted = Wanted(search, known(state, NODE_STATES), sort, order == "desc", page, PER_PAGE)
+        found = await reader.nodes(wanted)
+        return renderer.page(request, "nodes.html", nodes=found, wanted=wanted, states=NODE_STATES)
+
+    @page("/nodes/{node}")
+    async def node(request: Request, node: str) -> Response:
+        found: NodeRow = await reader.node(node)
+        lately = Wanted(sort="committed", descending=True, per_page=RECENT_COUNT)
+        tasks = await reader.tasks(lately, node=node)
+        failed = await reader.tasks(Wanted(states=("failed",), descending=True, per_page=1), node=node)
+        events = await reader.events(Wanted(per_page=RECENT_COUNT), node=node)
+        return renderer.page(request, "node.html", node=found, tasks=tasks, failed=failed, events=events)
+
+    @page("/machines")
+    async def machines(request: Request, search: Text = "", ended: bool = False, page: PageNumber = 1) -> Response:
+        wanted = Wanted(search=search, page=page, per_page=PER_PAGE)
+        overview = await pages.overviews.overview()
+        found = await reader.machines(wanted, ended=ended) if overview.autoscaler.answers else None
+        return renderer.page(
+            request, "machines.html", machines=found, wanted=wanted, ended=ended, autoscaler=overview.autoscaler
+        )
+
+    @page("/machines/{machine}")
+    async def machine(request: Request, machine: str) -> Response:
+        found = await reader.machine(machine)
+        events = await reader.events(Wanted(per_page=RECENT_COUNT), machine=machine)
+        return renderer.page(request, "machine.html", found=found, events=events)
+
+
+def cluster_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:
+    """Serve events, services and settings."""
+
+    @page("/events")
+    async def events(request: Request, search: Text = "", kind: States = None, page: PageNumber = 1) -> Response:
+        kinds = ("task", "node", "machine")
+        wanted = Wanted(search=search, states=known(kind, kinds), page=page, per_page=PER_PAGE)
+        found = await pages.reader.events(wanted)
+        return renderer.page(request, "events.html", events=found, wanted=wanted, kinds=kinds)
+
+    @page("/services")
+    async def services(request: Request) -> Response:
+        overview = await pages.overviews.overview()
+        return renderer.page(
+            request, "services.html", services=await pages.overviews.services(), spools=overview.spools
+        )
+
+    @page("/settings")
+    async def settings(request: Request, search: Text = "", source: States = None, page: PageNumber = 1) -> Response:
+        sources = ("flag", "environment", "file", "default")
+        wanted = Wanted(search=search, states=known(source, sources), page=page, per_page=PER_PAGE * 2)
+        found = await pages.overviews.settings(wanted)
+        return renderer.page(request, "settings.html", settings=found, wanted=wanted, sources=sources)
+
+
+def known(given: list[str] | None, words: tuple[str, ...]) -> tuple[str, ...]:
+    """Keep what is known of what was asked for."""
+    return tuple(word for word in words if word in (given or ()))

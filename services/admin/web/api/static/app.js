@@ -1,0 +1,137 @@
+// What pages do beside htmx: say what came of an act, ask before what cannot be undone, and show whether the cluster is heard.
+"use strict";
+
+const find = (selector, within = document) => within.querySelector(selector);
+
+// --- what came of an act ---------------------------------------------------------------------------------------------
+
+function say(text, kind) {
+  const box = find("#said");
+  const line = document.createElement("p");
+  line.className = kind;
+  line.textContent = text;
+  box.replaceChildren(line);
+  clearTimeout(say.timer);
+  say.timer = setTimeout(() => box.replaceChildren(), kind === "bad" ? 12000 : 4000);
+}
+
+function errorOf(request) {
+  try {
+    return JSON.parse(request.responseText).error || `The server answered ${request.status}.`;
+  } catch {
+    return request.status ? `The server answered ${request.status}.` : "The server does not answer.";
+  }
+}
+
+document.addEventListener("htmx:afterRequest", (event) => {
+  const { requestConfig, xhr, successful, elt } = event.detail;
+  if (requestConfig.verb === "get") return;
+  const dialog = elt.closest("dialog");
+  if (!successful) {
+    const problem = dialog && find(".problem", dialog);
+    if (problem) {
+      problem.textContent = errorOf(xhr);
+      problem.hidden = false;
+    } else say(errorOf(xhr), "bad");
+    return;
+  }
+  if (dialog) dialog.close();
+  let message = "";
+  try {
+    message = JSON.parse(xhr.responseText).message;
+  } catch { /* nothing is said */ }
+  say(message || `${(elt.textContent || "").trim().split("\n")[0] || "It"}: done.`, "good");
+  if (requestConfig.verb === "delete" && /^\/(tasks|nodes)\/./.test(location.pathname)) {
+    location.assign(location.pathname.split("/").slice(0, 2).join("/"));
+    return;
+  }
+  htmx.trigger("#live", "refresh");
+});
+
+// --- asking first ----------------------------------------------------------------------------------------------------
+
+document.addEventListener("htmx:confirm", (event) => {
+  const button = event.detail.elt;
+  if (!button.dataset || !button.dataset.confirm) return;
+  event.preventDefault();
+  const dialog = find("#ask");
+  find("#ask-title").textContent = button.dataset.title;
+  find("#ask-text").textContent = button.dataset.confirm;
+  find("#ask-yes").textContent = button.textContent.trim();
+  dialog.returnValue = "";
+  dialog.addEventListener("close", () => {
+    if (dialog.returnValue === "yes") event.detail.issueRequest(true);
+  }, { once: true });
+  dialog.showModal();
+});
+
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest("[data-open]");
+  if (opener) {
+    const dialog = document.getElementById(opener.dataset.open);
+    const problem = find(".problem", dialog);
+    if (problem) problem.hidden = true;
+    dialog.showModal();
+  }
+  const closer = event.target.closest("[data-close]");
+  if (closer) closer.closest("dialog").close();
+});
+
+// --- lists: filters count at once, text a moment later ---------------------------------------------------------------
+
+let typing = 0;
+const refilter = (form) => {
+  const query = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
+  const url = query.size ? `${form.getAttribute("action")}?${query}` : form.getAttribute("action");
+  history.replaceState(null, "", url);
+  const live = find("#live");
+  live.setAttribute("hx-get", url);
+  htmx.process(live);
+  htmx.ajax("GET", url, { target: "#live", swap: "innerHTML" });
+};
+document.addEventListener("input", (event) => {
+  const form = event.target.closest("form.tools");
+  if (!form) return;
+  clearTimeout(typing);
+  typing = setTimeout(() => refilter(form), event.target.type === "search" ? 250 : 0);
+});
+document.addEventListener("submit", (event) => {
+  const form = event.target.closest("form.tools");
+  if (!form) return;
+  event.preventDefault();
+  clearTimeout(typing);
+  refilter(form);
+});
+
+// --- what is open stays open, and what is read is not torn away ------------------------------------------------------
+
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.target.id !== "live") return;
+  event.detail.shouldSwap = event.detail.shouldSwap && !String(getSelection());
+  window.openDetails = [...event.detail.target.querySelectorAll("details[open]")].map((each) => each.id);
+  window.scrolled = [...event.detail.target.querySelectorAll(".scroll")].map((each) => each.scrollLeft);
+});
+document.addEventListener("htmx:afterSwap", (event) => {
+  if (event.detail.target.id !== "live") return;
+  for (const id of window.openDetails || []) {
+    const details = document.getElementById(id);
+    if (details) details.open = true;
+  }
+  event.detail.target.querySelectorAll(".scroll").forEach((each, place) => {
+    each.scrollLeft = (window.scrolled || [])[place] || 0;
+  });
+});
+
+// --- is the cluster heard --------------------------------------------------------------------------------------------
+
+function link(text, kind) {
+  const pill = find("#link");
+  if (!pill || pill.textContent === text) return;
+  pill.textContent = text;
+  pill.className = `pill ${kind}`;
+}
+document.addEventListener("htmx:sseOpen", () => link("live", "good"));
+document.addEventListener("htmx:sseError", () => link("not connected", "bad"));
+document.addEventListener("htmx:sseBeforeMessage", (event) => {
+  if (event.detail.type !== "away") link("live", "good");
+});

@@ -1,0 +1,102 @@
+// The plots of the overview, drawn by uPlot from /api/v1/samples; asked for again every half minute.
+"use strict";
+
+(() => {
+  const AGAIN_MS = 30000;
+  const drawn = new Map();
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+
+  const UNITS = ["", "k", "M", "G", "T"];
+  function short(value, unit) {
+    if (value === null || value === undefined) return "–";
+    if (unit === "share") return `${Math.round(value * 100)} %`;
+    if (unit === "s") return value < 120 ? `${Math.round(value)} s` : value < 7200 ? `${Math.round(value / 60)} min` : `${(value / 3600).toFixed(1)} h`;
+    let power = 0;
+    while (Math.abs(value) >= 1000 && power < UNITS.length - 1) {
+      value /= 1000;
+      power += 1;
+    }
+    const digits = value && Math.abs(value) < 10 && value % 1 ? 1 : 0;
+    return `${value.toFixed(digits)}${UNITS[power]}${unit ? ` ${unit}` : ""}`;
+  }
+
+  function options(figure, names, unit) {
+    const colors = [css("--plot-1"), css("--plot-2"), css("--plot-3"), css("--plot-4")];
+    const axis = { stroke: css("--soft"), grid: { stroke: css("--line"), width: 1 }, ticks: { show: false } };
+    return {
+      width: Math.max(200, figure.clientWidth - 24),
+      height: 150,
+      cursor: { y: false, points: { size: 6 } },
+      legend: { live: true },
+      scales: { y: { range: (_plot, _low, high) => [0, Math.max(high * 1.1, unit === "share" ? 1 : unit ? 1 : 2)] } },
+      axes: [{ ...axis, space: 70 }, { ...axis, size: 62, values: (_plot, values) => values.map((value) => short(value, unit)) }],
+      series: [
+        { value: (_plot, value) => (value ? new Date(value * 1000).toLocaleTimeString() : "–") },
+        ...names.map((name, place) => ({
+          label: name,
+          stroke: colors[place % colors.length],
+          width: 2,
+          fill: place === 0 ? `${colors[0]}22` : undefined,
+          spanGaps: false,
+          points: { show: false },
+          value: (_plot, value) => short(value, unit),
+        })),
+      ],
+    };
+  }
+
+  function draw(figure, samples) {
+    const unit = figure.dataset.unit || "";
+    const prefix = figure.dataset.prefix;
+    const keys = prefix ? Object.keys(samples.values).filter((key) => key.startsWith(prefix)) : figure.dataset.series.split(",");
+    const names = prefix ? keys.map((key) => key.slice(prefix.length, prefix.length + 8)) : figure.dataset.names.split(",");
+    const known = keys.some((key) => (samples.values[key] || []).some((value) => value !== null));
+    figure.hidden = !known && "optional" in figure.dataset;
+    if (figure.hidden) return;
+    const gaps = samples.times_s.map(() => null);
+    const data = [samples.times_s, ...keys.map((key) => samples.values[key] || gaps)];
+    const last = keys.map((key, place) => {
+      const values = (samples.values[key] || []).filter((value) => value !== null);
+      return `${names[place]} ${short(values.at(-1), unit)}`;
+    });
+    figure.setAttribute("role", "img");
+    figure.setAttribute("aria-label", `${figure.querySelector("figcaption").textContent} over ${samples.range}: ${last.join(", ")}`);
+    const before = drawn.get(figure);
+    if (before && before.names === names.join()) {
+      before.plot.setData(data);
+      return;
+    }
+    before?.plot.destroy();
+    drawn.set(figure, { names: names.join(), plot: new uPlot(options(figure, names, unit), data, figure) });
+  }
+
+  const figures = () => document.querySelectorAll("figure.plot");
+  let latest = null;
+
+  async function ask() {
+    const range = document.querySelector("#ranges input:checked").value;
+    try {
+      const response = await fetch(`/api/v1/samples?range=${range}`, { signal: AbortSignal.timeout(20000) });
+      if (!response.ok) return;
+      latest = await response.json();
+      for (const figure of figures()) draw(figure, latest);
+    } catch { /* the next time tells */ }
+  }
+
+  function again() {
+    for (const { plot } of drawn.values()) plot.destroy();
+    drawn.clear();
+    if (latest) for (const figure of figures()) draw(figure, latest);
+  }
+
+  document.getElementById("ranges").addEventListener("change", ask);
+  dark.addEventListener("change", again);
+  let resizing = 0;
+  addEventListener("resize", () => {
+    clearTimeout(resizing);
+    resizing = setTimeout(again, 200);
+  });
+  setInterval(ask, AGAIN_MS);
+  ask();
+})();

@@ -1,0 +1,336 @@
+"""`/api/v1`: what pages, scripts and programs of others read and do. Its document is at /api/v1/openapi.json, and to be read at /api/v1/docs.
+
+    GET  overview, samples                         GET  events, events/stream
+    GET  tasks, tasks/{id}, queue                  GET  services, settings
+    GET  tasks/{id}/console, tasks/{id}/console.txt
+    POST tasks/{id}/cancel, tasks/{id}/restart     DELETE tasks/{id}
+    GET  nodes, nodes/{id}                         GET  machines, machines/{id}, autoscaler
+    POST nodes, nodes/probe, nodes/{id}/lock, nodes/{id}/unlock, nodes/{id}/drain    DELETE nodes/{id}
+    POST autoscaler/pause, autoscaler/resume       DELETE machines/{id}
+
+What changes something is a command, as telnet and the command line give it (admin/commands).
+"""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response, StreamingResponse
+
+from clusterodm.libs.common.hosts import bare
+from clusterodm.libs.common.model import MachineId, NodeId, TaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.admin.commands.core import commands
+from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
+from clusterodm.services.admin.commands.handlers import execute
+from clusterodm.services.admin.web.api.answers import Views, body_of, done, said
+from clusterodm.services.admin.web.api.live import event_stream
+from clusterodm.services.admin.web.core.lists import LARGEST_PAGE, MOST_PER_PAGE, Wanted, autoscaler_view
+from clusterodm.services.admin.web.core.views import (
+    ActDone,
+    AutoscalerView,
+    ConsoleView,
+    EventRow,
+    Listing,
+    MachineDetail,
+    MachineRow,
+    NodeRow,
+    OverviewView,
+    SeriesView,
+    ServiceListing,
+    SettingRow,
+    TasksPage,
+    TaskView,
+)
+from clusterodm.services.admin.web.handlers.overview import OverviewHandler
+from clusterodm.services.admin.web.handlers.reading import ClusterReader
+
+TaskStates = Literal["uploading", "waiting", "forwarding", "running", "completed", "failed", "canceled"]
+NodeStates = Literal["online", "offline", "locked", "draining"]
+Kinds = Literal["task", "node", "machine"]
+Sources = Literal["flag", "environment", "file", "given", "default"]
+Order = Literal["asc", "desc"]
+Text = Annotated[str, Query(max_length=200)]
+Page = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
+PerPage = Annotated[int, Query(ge=1, le=MOST_PER_PAGE)]
+LINES_COUNT: Final = 100_000_000
+CONSOLE_PAGES_COUNT: Final = 10_000
+
+
+class AddNodeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A node to be registered."""
+
+    hostname: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 3000
+    token: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+    labels: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=100)], ...], msgspec.Meta(max_length=50)] = ()
+    locked: bool = False
+
+
+class DrainBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a node is to be drained."""
+
+    deadline_s: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] | None = None
+    """After so many seconds, tasks that wait there for their turn are moved."""
+
+
+class PauseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why the autoscaler is to pause."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
+
+
+def listing(page: Page = 1, per_page: PerPage = 50, search: Text = "") -> Wanted:
+    """Read what every list may be asked for."""
+    return Wanted(search=search, page=page, per_page=per_page)
+
+
+Asked = Annotated[Wanted, Depends(listing)]
+
+
+def changed(wanted: Wanted, states: list[Any] | None = None, sort: str = "", order: str = "asc") -> Wanted:
+    """Add what some lists may be asked for besides."""
+    return Wanted(
+        search=wanted.search,
+        page=wanted.page,
+        per_page=wanted.per_page,
+        states=tuple(states or ()),
+        sort=sort,
+        descending=order == "desc",
+    )
+
+
+def api_routes(bus: Bus, reader: ClusterReader, overviews: OverviewHandler, views: Views) -> list[APIRouter]:
+    """Make all routes."""
+    return [
+        overview_routes(reader, overviews, views),
+        task_reading(reader, views),
+        console_routes(reader, views),
+        task_acts(bus, views),
+        node_reading(reader, views),
+        node_acts(bus, views),
+        machine_routes(bus, reader, views),
+        autoscaler_routes(bus, reader, views),
+    ]
+
+
+def router_of(tag: str) -> APIRouter:
+    """Begin a group of routes."""
+    return APIRouter(prefix="/api/v1", tags=[tag])
+
+
+def overview_routes(reader: ClusterReader, overviews: OverviewHandler, views: Views) -> APIRouter:
+    """Serve what is about the whole cluster."""
+    router = router_of("cluster")
+
+    @router.get("/overview", summary="The cluster at a glance", **views.described(OverviewView))
+    async def overview() -> Response:
+        return said(await overviews.overview())
+
+    @router.get("/samples", summary="What plots show of the last hour, day or week", **views.described(SeriesView))
+    async def samples(range: Literal["1h", "24h", "7d"] = "1h") -> Response:  # noqa: A002 the parameter's name
+        return said(await overviews.series(range))
+
+    @router.get("/events", summary="What has happened, the newest first", **views.described(Listing[EventRow]))
+    async def events(
+        wanted: Asked,
+        kind: Annotated[list[Kinds] | None, Query()] = None,
+        task: Text = "",
+        node: Text = "",
+        machine: Text = "",
+    ) -> Response:
+        return said(await reader.events(changed(wanted, kind), task=task, node=node, machine=machine))
+
+    @router.get("/events/stream", summary="What happens, as server-sent events", include_in_schema=False)
+    async def stream() -> Response:
+        return StreamingResponse(event_stream(reader.watched), media_type="text/event-stream")
+
+    @router.get("/services", summary="How the services are", **views.described(ServiceListing))
+    async def services() -> Response:
+        return said(await overviews.services())
+
+    @router.get("/settings", summary="The settings in force", **views.described(Listing[SettingRow]))
+    async def settings(wanted: Asked, source: Annotated[list[Sources] | None, Query()] = None) -> Response:
+        return said(await overviews.settings(changed(wanted, source)))
+
+    return router
+
+
+def task_reading(reader: ClusterReader, views: Views) -> APIRouter:
+    """Serve tasks."""
+    router = router_of("tasks")
+
+    @router.get("/tasks", summary="Tasks, and uploads that are to become some", **views.described(TasksPage))
+    async def tasks(  # noqa: PLR0913, PLR0917 what a list may be asked for
+        wanted: Asked,
+        state: Annotated[list[TaskStates] | None, Query()] = None,
+        node: Text = "",
+        since_ms: Annotated[int, Query(ge=0, le=2**53)] = 0,
+        sort: Literal["committed", "ended", "name", "images", "processing_time"] = "committed",
+        order: Order = "desc",
+    ) -> Response:
+        return said(await reader.tasks(changed(wanted, state, sort, order), node, since_ms))
+
+    @router.get("/queue", summary="Waiting tasks in their order, and why they wait", **views.described(TasksPage))
+    async def queue(wanted: Asked) -> Response:
+        return said(await reader.queue(wanted))
+
+    @router.get("/tasks/{task}", summary="All that is known of a task", **views.described(TaskView, 404))
+    async def one(task: str) -> Response:
+        return said(await reader.task(task))
+
+    return router
+
+
+def console_routes(reader: ClusterReader, views: Views) -> APIRouter:
+    """Serve consoles."""
+    router = router_of("tasks")
+
+    @router.get(
+        "/tasks/{task}/console",
+        summary="A task's console from a line on; a negative number: the last lines",
+        **views.described(ConsoleView, 404),
+    )
+    async def console(task: str, from_line: Annotated[int, Query(ge=-LINES_COUNT, le=LINES_COUNT)] = 0) -> Response:
+        return said(await reader.console(task, from_line))
+
+    @router.get("/tasks/{task}/console.txt", summary="A task's whole console as text", include_in_schema=False)
+    async def console_text(task: str) -> Response:
+        first = await reader.console(task, 0)
+
+        async def lines() -> AsyncIterator[str]:
+            page = first
+            for _ in range(CONSOLE_PAGES_COUNT):
+                if not page.lines:
+                    return
+                yield "".join(f"{line}\n" for line in page.lines)
+                page = await reader.console(task, page.next_line)
+
+        headers = {"Content-Disposition": 'attachment; filename="console.txt"'}
+        return StreamingResponse(lines(), media_type="text/plain; charset=utf-8", headers=headers)
+
+    return router
+
+
+def task_acts(bus: Bus, views: Views) -> APIRouter:
+    """Serve what changes tasks."""
+    router = router_of("tasks")
+
+    @router.post("/tasks/{task}/cancel", summary="TASK CANCEL", **views.described(ActDone, 403, 404, 409))
+    async def cancel(task: str) -> Response:
+        return done(await execute(bus, commands.ChangeTaskCommand(TaskAct.CANCEL, TaskId(task))))
+
+    @router.post("/tasks/{task}/restart", summary="TASK RESTART", **views.described(ActDone, 403, 404, 409))
+    async def restart(task: str) -> Response:
+        return done(await execute(bus, commands.ChangeTaskCommand(TaskAct.RESTART, TaskId(task))))
+
+    @router.delete("/tasks/{task}", summary="TASK REMOVE", **views.described(ActDone, 403, 404, 409))
+    async def remove(task: str) -> Response:
+        return done(await execute(bus, commands.ChangeTaskCommand(TaskAct.REMOVE, TaskId(task))))
+
+    return router
+
+
+def node_reading(reader: ClusterReader, views: Views) -> APIRouter:
+    """Serve nodes."""
+    router = router_of("nodes")
+
+    @router.get("/nodes", summary="Nodes", **views.described(Listing[NodeRow]))
+    async def nodes(
+        wanted: Asked,
+        state: Annotated[list[NodeStates] | None, Query()] = None,
+        sort: Literal["number", "name", "state", "slots", "memory", "max_images", "version"] = "number",
+        order: Order = "asc",
+    ) -> Response:
+        return said(await reader.nodes(changed(wanted, state, sort, order)))
+
+    @router.get("/nodes/{node}", summary="A node", **views.described(NodeRow, 404))
+    async def one(node: str) -> Response:
+        return said(await reader.node(node))
+
+    return router
+
+
+def node_acts(bus: Bus, views: Views) -> APIRouter:
+    """Serve what changes nodes."""
+    router = router_of("nodes")
+
+    @router.post("/nodes", summary="NODE ADD", **views.described(ActDone, 409, body=AddNodeBody))
+    async def add(request: Request) -> Response:
+        body = await body_of(request, AddNodeBody)
+        command = commands.AddNodeCommand(bare(body.hostname), body.port, body.token, body.labels, body.locked)
+        return done(await execute(bus, command))
+
+    @router.post("/nodes/probe", summary="NODE UPDATE", **views.described(ActDone, 403))
+    async def probe() -> Response:
+        return done(await execute(bus, commands.UpdateNodesCommand()))
+
+    @router.post("/nodes/{node}/lock", summary="NODE LOCK", **views.described(ActDone, 403, 404, 409))
+    async def lock(node: str) -> Response:
+        return done(await execute(bus, commands.ChangeNodeCommand(NodeAct.LOCK, node=NodeId(node))))
+
+    @router.post("/nodes/{node}/unlock", summary="NODE UNLOCK", **views.described(ActDone, 403, 404, 409))
+    async def unlock(node: str) -> Response:
+        return done(await execute(bus, commands.ChangeNodeCommand(NodeAct.UNLOCK, node=NodeId(node))))
+
+    @router.post("/nodes/{node}/drain", summary="NODE DRAIN", **views.described(ActDone, 404, 409, body=DrainBody))
+    async def drain(node: str, request: Request) -> Response:
+        body = await body_of(request, DrainBody)
+        return done(await execute(bus, commands.DrainNodeCommand(deadline_s=body.deadline_s, node=NodeId(node))))
+
+    @router.delete("/nodes/{node}", summary="NODE DEL", **views.described(ActDone, 403, 404, 409))
+    async def delete(node: str) -> Response:
+        return done(await execute(bus, commands.ChangeNodeCommand(NodeAct.DEL, node=NodeId(node))))
+
+    return router
+
+
+def machine_routes(bus: Bus, reader: ClusterReader, views: Views) -> APIRouter:
+    """Serve machines."""
+    router = router_of("machines")
+
+    @router.get("/machines", summary="Machines", **views.described(Listing[MachineRow]))
+    async def machines(
+        wanted: Asked,
+        ended: bool = False,
+        sort: Literal["number", "name", "state", "age", "cost"] = "number",
+        order: Order = "asc",
+    ) -> Response:
+        return said(await reader.machines(changed(wanted, None, sort, order), ended=ended))
+
+    @router.get("/machines/{machine}", summary="All that is known of a machine", **views.described(MachineDetail, 404))
+    async def one(machine: str) -> Response:
+        return said(await reader.machine(machine))
+
+    @router.delete("/machines/{machine}", summary="ASR DESTROY", **views.described(ActDone, 403, 404, 409))
+    async def destroy(machine: str) -> Response:
+        return done(await execute(bus, commands.DestroyMachineCommand(machine=MachineId(machine))))
+
+    return router
+
+
+def autoscaler_routes(bus: Bus, reader: ClusterReader, views: Views) -> APIRouter:
+    """Serve the autoscaler."""
+    router = router_of("machines")
+
+    @router.get("/autoscaler", summary="ASR STATUS", **views.described(AutoscalerView))
+    async def status() -> Response:
+        return said(autoscaler_view(await reader.watched.autoscaler()))
+
+    @router.post("/autoscaler/pause", summary="ASR PAUSE", **views.described(ActDone, 409, body=PauseBody))
+    async def pause(request: Request) -> Response:
+        body = await body_of(request, PauseBody)
+        return done(await execute(bus, commands.PauseAutoscalerCommand(body.reason)))
+
+    @router.post("/autoscaler/resume", summary="ASR RESUME", **views.described(ActDone, 403, 409))
+    async def resume() -> Response:
+        return done(await execute(bus, commands.ResumeAutoscalerCommand()))
+
+    return router
+
+
+def unknown(path: str) -> HTTPException:
+    """Say that there is nothing at an address."""
+    return HTTPException(404, f"There is nothing at {path[:200]}.")

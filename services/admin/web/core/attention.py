@@ -1,0 +1,90 @@
+"""What an operator should look at first. Pure."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+from urllib.parse import quote
+
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.messages.machines import AutoscalerStatus
+from clusterodm.libs.common.messages.overview import ClusterOverview, SpoolReport
+from clusterodm.services.admin.web.core.views import AttentionView, Listing, NodeRow, TasksPage
+
+LONG_WAIT_S: Final = 3600.0
+FULL_SHARE: Final = 0.9
+LATELY_MS: Final = 24 * 3600 * 1000
+NAMED_COUNT: Final = 3
+ERROR: Final = "error"
+WARNING: Final = "warning"
+
+
+def attention_of(  # noqa: PLR0913, PLR0917 everything that may need it
+    now_ms: WallMs,
+    overview: ClusterOverview | None,
+    status: AutoscalerStatus | None,
+    spools: Sequence[SpoolReport],
+    failed: TasksPage | None,
+    offline: Listing[NodeRow] | None,
+) -> tuple[AttentionView, ...]:
+    """List it, errors first."""
+    found = [
+        *of_cluster(overview),
+        *of_tasks(now_ms, failed),
+        *of_nodes(offline),
+        *of_autoscaler(status),
+        *of_spools(spools),
+    ]
+    return tuple(sorted(found, key=lambda each: each.severity != ERROR))
+
+
+def of_cluster(overview: ClusterOverview | None) -> Iterator[AttentionView]:
+    """Look at the queue."""
+    if overview is None:
+        yield AttentionView(severity=ERROR, text="The scheduler does not answer.", link="/services")
+        return
+    if not overview.nodes_online_count:
+        yield AttentionView(severity=ERROR, text="No node is online.", link="/nodes")
+    if overview.oldest_wait_s > LONG_WAIT_S:
+        hours = overview.oldest_wait_s / 3600
+        yield AttentionView(severity=WARNING, text=f"A task has waited for {hours:.1f} h.", link="/queue")
+
+
+def of_tasks(now_ms: WallMs, failed: TasksPage | None) -> Iterator[AttentionView]:
+    """Name what has failed within a day."""
+    for task in failed.items if failed else ():
+        if now_ms - (task.ended_at_ms or 0) < LATELY_MS:
+            text = f"{task.name or task.id} failed: {task.reason or 'no reason is known'}"
+            yield AttentionView(severity=ERROR, text=text, link=f"/tasks/{quote(task.id, safe='')}")
+
+
+def of_nodes(offline: Listing[NodeRow] | None) -> Iterator[AttentionView]:
+    """Name nodes that are offline; where they are many, how many."""
+    if offline is None:
+        return
+    for node in offline.items[:NAMED_COUNT]:
+        text = f"{node.name} is offline{f': {node.trouble}' if node.trouble else ''}"
+        yield AttentionView(severity=WARNING, text=text, link=f"/nodes/{quote(node.id, safe='')}")
+    if offline.total_count > NAMED_COUNT:
+        text = f"{offline.total_count - NAMED_COUNT} more nodes are offline."
+        yield AttentionView(severity=WARNING, text=text, link="/nodes?state=offline")
+
+
+def of_autoscaler(status: AutoscalerStatus | None) -> Iterator[AttentionView]:
+    """Say what is wrong with machines."""
+    if status is None or not status.enabled:
+        return
+    if status.trouble:
+        yield AttentionView(severity=ERROR, text=f"The provider fails: {status.trouble}", link="/machines")
+    if status.paused:
+        yield AttentionView(severity=WARNING, text="The autoscaler is paused.", link="/machines")
+    waits = [each.reason for each in status.waits]
+    if waits:
+        text = f"{len(waits)} waiting tasks get no machine: {waits[0]}"
+        yield AttentionView(severity=WARNING, text=text, link="/queue")
+
+
+def of_spools(spools: Sequence[SpoolReport]) -> Iterator[AttentionView]:
+    """Say whose disk is nearly full."""
+    for spool in spools:
+        if spool.total_bytes and spool.free_bytes < (1 - FULL_SHARE) * spool.total_bytes:
+            text = f"The disk of {spool.instance} on {spool.host} has {spool.free_bytes / 1e9:.1f} GB left."
+            yield AttentionView(severity=ERROR, text=text, link="/services")

@@ -1,0 +1,76 @@
+"""How services are shown."""
+
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.messages.health import HealthReport
+from clusterodm.libs.common.messages.overview import SpoolReport
+from clusterodm.libs.common.model import Proxy
+from clusterodm.services.admin.web.core.views import LoopView, ServiceView
+
+
+def service_view(  # noqa: PLR0913, PLR0917 what is known of it
+    name: str, report: HealthReport, version: str, lag_ms: float, epoch: int | None, since_ms: int | None
+) -> ServiceView:
+    """Show a service that has answered."""
+    return ServiceView(
+        name=name,
+        instance="",
+        answers=True,
+        ok=report.ok,
+        version=version,
+        host="",
+        epoch=epoch,
+        since_ms=since_ms,
+        lag_ms=lag_ms,
+        facts=dict(report.facts),
+        loops=tuple(
+            LoopView(
+                name=each.name,
+                ok=each.ok,
+                late=each.late,
+                failures_count=each.failures_count,
+                success_age_s=each.success_age_s,
+                error=each.error,
+            )
+            for each in report.loops
+        ),
+        needs={needed: seen.ok for needed, seen in report.services.items()},
+        error="",
+    )
+
+
+def silent_view(name: str, error: str) -> ServiceView:
+    """Show a service that has not answered."""
+    return ServiceView(
+        name=name,
+        instance="",
+        answers=False,
+        ok=False,
+        version="",
+        host="",
+        epoch=None,
+        since_ms=None,
+        lag_ms=None,
+        facts={},
+        loops=(),
+        needs={},
+        error=error,
+    )
+
+
+def proxy_view(proxy: Proxy, report: SpoolReport | None, now_ms: WallMs) -> ServiceView:
+    """Show a proxy: it answers no requests, but tells of itself every few seconds."""
+    return ServiceView(
+        name="proxy",
+        instance=proxy.instance,
+        answers=report is not None,
+        ok=report is not None,
+        version=report.version if report else "",
+        host=proxy.host,
+        epoch=None,
+        since_ms=proxy.started_at_ms,
+        lag_ms=float(max(0, now_ms - report.at_ms)) if report else None,
+        facts={},
+        loops=(),
+        needs={},
+        error="" if report else "It has not been heard of for a minute.",
+    )

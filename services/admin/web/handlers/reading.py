@@ -1,0 +1,175 @@
+"""Lists and details: asked of the service that owns them, searched and paged, and put into views.
+
+Tasks are searched by the scheduler; uploads that are not committed come first among them. Nodes and machines, of which there are
+thousands at most, are searched here.
+"""
+
+from typing import Final
+
+from clusterodm.libs.common.errors import NotFound
+from clusterodm.libs.common.messages.machines import LIST_MACHINES, ListMachines, MachineView
+from clusterodm.libs.common.messages.nodes import LIST_NODES, ListNodes, NodeView
+from clusterodm.libs.common.messages.tasks import (
+    DESCRIBE_TASK,
+    READ_CONSOLE,
+    SEARCH_TASKS,
+    ReadConsole,
+    SearchTasks,
+    TaskOrder,
+    TaskPage,
+    TaskRef,
+)
+from clusterodm.libs.common.model import MachineId, NodeId, TaskId, TaskState
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.admin.watching.handlers import Watched
+from clusterodm.services.admin.web.core.lists import (
+    MACHINE_SORTS,
+    NODE_SORTS,
+    UPLOADING,
+    Wanted,
+    event_row,
+    event_texts,
+    listed,
+    machine_detail,
+    machine_row,
+    machine_texts,
+    matching_uploads,
+    node_row,
+    node_texts,
+    task_row,
+    task_view,
+    upload_row,
+)
+from clusterodm.services.admin.web.core.views import (
+    ConsoleView,
+    EventRow,
+    Listing,
+    MachineDetail,
+    MachineRow,
+    NodeRow,
+    TasksPage,
+    TaskView,
+)
+
+ORDERS: Final = {each.value: each for each in TaskOrder}
+STATES: Final = {each.value: each for each in TaskState}
+
+
+class ClusterReader:
+    """Reads for operators. Raises ClusterError: BusFailed when the owner does not answer, NotFound."""
+
+    def __init__(self, bus: Bus, watched: Watched) -> None:
+        self._bus = bus
+        self.watched = watched
+
+    def __repr__(self) -> str:
+        """Show what is followed."""
+        return f"ClusterReader({self.watched!r})"
+
+    # --- tasks ------------------------------------------------------------------------------------------------------
+
+    async def tasks(self, wanted: Wanted, node: str = "", since_ms: int = 0) -> TasksPage:
+        """List tasks, uploads first."""
+        uploads = [] if node or since_ms else matching_uploads(self.watched.known_uploads(), wanted)
+        some = uploads[wanted.offset_count : wanted.offset_count + wanted.per_page]
+        page = await self._committed(wanted, node, since_ms, max(0, wanted.offset_count - len(uploads)), len(some))
+        rows = [*some, *map(task_row, page.tasks)][: wanted.per_page]
+        return TasksPage(
+            items=tuple(rows),
+            total_count=page.total_count + len(uploads),
+            page=wanted.page,
+            per_page=wanted.per_page,
+            states={UPLOADING: len(self.watched.uploads.values), **page.states},
+        )
+
+    async def _committed(
+        self, wanted: Wanted, node: str, since_ms: int, offset_count: int, taken_count: int
+    ) -> TaskPage:
+        states = tuple(STATES[state] for state in wanted.states if state in STATES)
+        asked = SearchTasks(
+            text=wanted.search,
+            states=states,
+            node=NodeId(node) if node else None,
+            since_ms=since_ms,
+            order=ORDERS.get(wanted.sort, TaskOrder.COMMITTED),
+            descending=wanted.descending,
+            offset_count=offset_count,
+            limit_count=max(1, wanted.per_page - taken_count),
+        )
+        page = await self._bus.request(SEARCH_TASKS, asked)
+        if wanted.states and not states:  # uploads alone
+            return TaskPage(states=page.states)
+        return page
+
+    async def queue(self, wanted: Wanted) -> TasksPage:
+        """List the waiting tasks in the order of the queue."""
+        asked = Wanted(search=wanted.search, states=("waiting",), page=wanted.page, per_page=wanted.per_page)
+        return await self.tasks(asked)
+
+    async def task(self, task: str) -> TaskView:
+        """Show a task, or an upload."""
+        upload = self.watched.uploads.get(task)
+        try:
+            return task_view(await self._bus.request(DESCRIBE_TASK, TaskRef(task=TaskId(task))))
+        except NotFound:
+            if upload is None:
+                raise
+            return TaskView(task=upload_row(upload), holder=upload.instance)
+
+    async def console(self, task: str, from_line: int) -> ConsoleView:
+        """Show a console from a line on; an upload has none yet."""
+        if self.watched.uploads.get(task) is not None:
+            return ConsoleView(lines=(), from_line=from_line, next_line=from_line, ended=False)
+        lines = (await self._bus.request(READ_CONSOLE, ReadConsole(task=TaskId(task), from_line=from_line))).lines
+        described = await self._bus.request(DESCRIBE_TASK, TaskRef(task=TaskId(task)))
+        return ConsoleView(
+            lines=lines,
+            from_line=from_line,
+            next_line=max(from_line, 0) + len(lines),
+            ended=described.task.state.ended,
+        )
+
+    # --- nodes, machines --------------------------------------------------------------------------------------------
+
+    async def nodes(self, wanted: Wanted) -> Listing[NodeRow]:
+        """List nodes."""
+        rows = map(node_row, await self._nodes())
+        return listed(rows, wanted, node_texts, NODE_SORTS, lambda row: row.state)
+
+    async def node(self, node: str) -> NodeRow:
+        """Show a node. Raises NotFound."""
+        found = next((each for each in await self._nodes() if each.id == NodeId(node)), None)
+        if found is None:
+            raise NotFound("there is no such node")
+        return node_row(found)
+
+    async def _nodes(self) -> tuple[NodeView, ...]:
+        return (await self._bus.request(LIST_NODES, ListNodes())).nodes
+
+    async def machines(self, wanted: Wanted, *, ended: bool = False) -> Listing[MachineRow]:
+        """List machines."""
+        rows = map(machine_row, await self._machines(ended=ended))
+        return listed(rows, wanted, machine_texts, MACHINE_SORTS, lambda row: row.state)
+
+    async def machine(self, machine: str) -> MachineDetail:
+        """Show a machine, also one that has ended lately. Raises NotFound."""
+        views = await self._machines(ended=True)
+        found = next((each for each in views if each.machine.id == MachineId(machine)), None)
+        if found is None:
+            raise NotFound("there is no such machine")
+        return machine_detail(found)
+
+    async def _machines(self, *, ended: bool) -> tuple[MachineView, ...]:
+        return (await self._bus.request(LIST_MACHINES, ListMachines(ended=ended))).machines
+
+    # --- events -----------------------------------------------------------------------------------------------------
+
+    async def events(self, wanted: Wanted, *, task: str = "", node: str = "", machine: str = "") -> Listing[EventRow]:
+        """List the last events, the newest first; `states` are kinds."""
+        await self.watched.events.read()
+        rows = (
+            row
+            for row in map(event_row, reversed(self.watched.events.events))
+            if task in {"", row.task} and node in {"", row.node} and machine in {"", row.machine}
+        )
+        return listed(rows, wanted, event_texts, {}, lambda row: row.kind)
